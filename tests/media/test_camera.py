@@ -34,6 +34,7 @@ from server.media.camera import (
     SceneWatch,
     Sending,
 )
+from tests.support.clients import sample
 from tests.support.fakes_clock import on_clock
 
 # Offset of the sender's clock to this machine's monotonic clock, seconds.
@@ -106,10 +107,7 @@ class Bench:
         return frame
 
     def counted(self, name: str) -> float:
-        for line in self.metrics.render().decode().splitlines():
-            if line.startswith(f"qwen_camera_{name} "):
-                return float(line.rpartition(" ")[2])
-        raise AssertionError(f"{name} is not there")
+        return sample(self.metrics, name)
 
 
 def asked(sent: float | None = None, wall: float = SENDER) -> Asked:

@@ -32,8 +32,8 @@ from server.models.routing import (
     wants_reading,
     way_in,
 )
-from tests.support.languages import LANGUAGES
 from tests.support.words import CLIENT, say
+from tests.support.words import CODES as LANGUAGES
 
 ASKED: dict[str, Any] = tomllib.loads(Path(__file__).with_name("questions.toml").read_text("utf-8"))
 PAST, STARTED = ASKED["past"], ASKED["started"]

@@ -15,9 +15,15 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_until_gone(pids: Iterable[int], seconds: float = 20) -> None:
+def memory_mib(pid: int | str = "self", name: str = "VmRSS") -> float:
+    """Read a process's main memory, MiB: VmRSS is now, VmHWM the most so far."""
+    lines = Path(f"/proc/{pid}/status").read_text("ascii", "replace").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+def wait_until_gone(pids: Iterable[int]) -> None:
     """Wait for the end of processes; fails when one is left."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + 20
     while any(map(alive, pids := list(pids))):
         assert time.monotonic() < deadline, "something is left"
         time.sleep(0.02)

@@ -18,6 +18,7 @@ from websockets.typing import Origin, Subprotocol
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder
 from server.core.metrics import Metrics
+from server.media.camera import Camera
 from tests.support.running import Running
 
 Message = dict[str, Any]
@@ -62,10 +63,8 @@ def sample(metrics: Metrics, name: str, **labels: str) -> float:
     """As `metric`, without a server."""
     given = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
     wanted = f"qwen_camera_{name}{{{given}}} " if labels else f"qwen_camera_{name} "
-    for line in metrics.render().decode().splitlines():
-        if line.startswith(wanted):
-            return float(line.removeprefix(wanted))
-    return 0.0
+    lines = metrics.render().decode().splitlines()
+    return next((float(line[len(wanted) :]) for line in lines if line.startswith(wanted)), 0.0)
 
 
 async def soon(check: Callable[[], bool], seconds: float = PATIENCE) -> None:
@@ -73,6 +72,13 @@ async def soon(check: Callable[[], bool], seconds: float = PATIENCE) -> None:
     async with asyncio.timeout(seconds):
         while not check():
             await asyncio.sleep(0.005)
+
+
+async def more_frames(camera: Camera, count: int = 1, seconds: float = 20.0) -> None:
+    """Wait for so many frames that were not there before."""
+    for _ in range(count):
+        seen = {None, camera.newest}
+        await soon(lambda seen=seen: camera.newest not in seen, seconds)  # type: ignore[misc]
 
 
 def cut_socket(peer: CameraPeer) -> None:

@@ -23,6 +23,7 @@ from server.media.video import decode
 from server.media.video.decode import DecodeLane, DecodePool, PictureMemory
 from server.media.video.payload import EncodedFrame
 from tests.support import vp8_streams
+from tests.support.children import memory_mib
 from tests.support.h264_streams import Sps, Stream, Vui, pps
 
 # One camera's frames
@@ -31,11 +32,11 @@ Frames = Iterator[bytes]
 LARGE = Sps(152, 152, order=0, references=1, vui=Vui(reorder=16))
 
 
-def shown_late(sps: Sps, count: int = 40) -> Frames:
+def shown_late(sps: Sps) -> Frames:
     """One key frame, and the same picture again and again, each with a place of its own."""
     stream = Stream(sps)
     yield stream.sets() + stream.key()
-    for index in range(count):
+    for index in range(40):
         yield stream.skipped(order=2 * index + 2)
 
 
@@ -223,11 +224,6 @@ class _Camera:
             await asyncio.sleep(0.001)
 
 
-def _status(name: str) -> float:
-    with open("/proc/self/status", encoding="ascii") as file:
-        return next(int(line.split()[1]) / 1024 for line in file if line.startswith(name))
-
-
 async def _run(name: str) -> dict[str, Any]:
     codec, cameras = SCENARIOS[name]
     streams = cameras()
@@ -238,7 +234,7 @@ async def _run(name: str) -> dict[str, Any]:
     with ThreadPoolExecutor(1) as threads:
         pool = DecodePool(threads, pictures)
         lanes = [_Camera(pool, codec, told) for _ in streams]
-        before = _status("VmRSS")
+        before = memory_mib()
         for number in range(10_000):
             going = [next(stream, None) for stream in streams]
             if not any(going):
@@ -246,7 +242,7 @@ async def _run(name: str) -> dict[str, Any]:
             for lane, data in zip(lanes, going, strict=True):
                 if data:
                     await lane.put(data, number)
-        peak = _status("VmHWM")
+        peak = memory_mib(name="VmHWM")
     counted = sum(pictures.most.values()) / 2**20
     return {"before": before, "peak": peak, "counted": counted, **told}
 

@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket
 from server.core.errors import Busy, EngineRefused, NotFound, RateLimited, Unauthorized
 from server.core.metrics import Metrics
 from server.web.middleware import CONTENT_SECURITY_POLICY, guard_app, install_error_handlers
+from tests.support.clients import sample
 
 CANARY = "canary-7f3a"
 
@@ -93,11 +94,7 @@ async def client_of(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 def counted(app: FastAPI, code: str) -> float:
     """Return the metric's value for this code."""
-    wanted = f'qwen_camera_errors_total{{code="{code}"}} '
-    for line in app.state.metrics.render().decode().splitlines():
-        if line.startswith(wanted):
-            return float(line.removeprefix(wanted))
-    return 0.0
+    return sample(app.state.metrics, "errors_total", code=code)
 
 
 def assert_error(response: httpx.Response, status: int, code: str, *, retryable: bool) -> None:

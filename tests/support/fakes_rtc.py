@@ -17,6 +17,7 @@ from server.core.frames import Frame
 from server.core.metrics import Metrics
 from server.media.camera import Camera
 from server.webrtc_server import WebRTCServer
+from tests.support.clients import sample
 
 
 class Peer:
@@ -134,10 +135,7 @@ class Side:
         return self.frames[key][start:]
 
     def counted(self, line: str) -> float:
-        for text in self.metrics.render().decode().splitlines():
-            if text.startswith(f"qwen_camera_{line} "):
-                return float(text.rpartition(" ")[2])
-        return 0.0
+        return sample(self.metrics, line)
 
 
 @asynccontextmanager

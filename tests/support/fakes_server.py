@@ -8,13 +8,15 @@ import os
 import signal
 import socket
 import sys
+from asyncio.subprocess import DEVNULL
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from scripts.bench.http_json import request
+from tests.support.children import memory_mib
 
 ROOT = Path(__file__).parents[2]
 # Tests that read the server through /proc or strace need a server that allows it to its user; root
@@ -42,17 +44,9 @@ class Footprint:
                 links.append(os.readlink(folder / "fd" / number))
             except FileNotFoundError:
                 continue  # Closed while we looked.
-        fields = dict(
-            line.split(":", 1)
-            for line in (folder / "status").read_text().splitlines()
-            if ":" in line
-        )
-        return cls(
-            len(links),
-            sum(link.startswith("socket:") for link in links),
-            int(fields["Threads"]),
-            int(fields["VmRSS"].split()[0]) / 1024,
-        )
+        sockets = sum(link.startswith("socket:") for link in links)
+        threads = len(os.listdir(folder / "task"))
+        return cls(len(links), sockets, threads, memory_mib(pid))
 
 
 def free_ports(count: int) -> list[int]:
@@ -78,6 +72,29 @@ async def listens(port: int) -> bool:
     with contextlib.suppress(OSError):
         await writer.wait_closed()
     return True
+
+
+async def listening_at(port: int, *command: str, **options: Any) -> asyncio.subprocess.Process:
+    """Start a program, whose output nobody gets, and wait until it takes connections at a port of this machine."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, **options
+    )
+    try:
+        async with asyncio.timeout(60):
+            while not await listens(port):
+                assert process.returncode is None, f"{command[0]} ended"
+                await asyncio.sleep(0.02)
+    except BaseException:
+        await end(process)
+        raise
+    return process
+
+
+async def end(process: asyncio.subprocess.Process | None) -> None:
+    """Kill a process that has not ended: without a word to anybody."""
+    if process is not None and process.returncode is None:
+        process.kill()
+        await process.wait()
 
 
 class ServerProcess:

@@ -42,29 +42,33 @@ def read_qr(text: str) -> str:
     return str(found.text)
 
 
-def on_screen(text: str, columns: int = 80, lines: int = 24) -> str:
-    """Return the lines of `text` that a terminal of that size shows at the end, with wrapped lines
+def sized_terminal(columns: int, lines: int) -> tuple[int, int]:
+    """Open a pseudo-terminal of this size: its two ends."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+    return master, slave
+
+
+def on_screen(text: str, lines: int = 24) -> str:
+    """Return the lines of `text` that a terminal of 80 columns shows at the end, with wrapped lines
     and the cursor's line.
     """
     shown: list[str] = []
     for line in text.split("\n"):
         # A colour takes no column; a line that has some is never broken here.
         plain = re.sub(r"\x1b\[[\d;]*m", "", line)
-        if len(plain) <= columns:
+        if len(plain) <= 80:
             shown.append(line)
         else:
-            shown += [plain[at : at + columns] for at in range(0, len(plain), columns)]
+            shown += [plain[at : at + 80] for at in range(0, len(plain), 80)]
     return "\n".join(shown[-lines:])
 
 
 class Terminal:
-    """A command in a pseudo-terminal of 80 columns, with what it wrote there."""
+    """A command in a pseudo-terminal of 80 columns and 24 lines, with what it wrote there."""
 
-    def __init__(
-        self, command: list[str], environment: dict[str, str], cwd: Path, *, lines: int = 24
-    ) -> None:
-        self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, 80, 0, 0))
+    def __init__(self, command: list[str], environment: dict[str, str], cwd: Path) -> None:
+        self._master, slave = sized_terminal(80, 24)
 
         def take_terminal() -> None:
             os.setsid()

@@ -150,9 +150,7 @@ def _vui(bits: Bits, vui: Vui) -> None:
         bits.u(1, 1).ue(0, 0, 16, 16, vui.reorder, vui.buffering)
 
 
-def pps(
-    number: int = 0, sps: int = 0, *, transform_8x8: bool = False, groups: int = 1, kind: int = 0
-) -> bytes:
+def pps(number: int = 0, sps: int = 0, *, groups: int = 1, kind: int = 0) -> bytes:
     """A picture parameter set: CAVLC, deblocking as the slice says.
 
     `groups` of slices: in turns of one macroblock (`kind` 0), scattered (1), or as a map says (6).
@@ -168,8 +166,6 @@ def pps(
                 bits.u((groups - 1).bit_length(), at % groups)
     bits.ue(0, 0).u(1, 0).u(2, 0)
     bits.se(0, 0, 0).u(1, 1).u(1, 0).u(1, 0)
-    if transform_8x8:
-        bits.u(1, 1).u(1, 0).se(0)
     return unit(0x68, bits.rbsp())
 
 
@@ -192,11 +188,7 @@ class Stream:
 
     def key(self) -> bytes:
         """An IDR picture, without sets."""
-        self._number = 0
-        self._idr ^= 1
-        bits = self._header(7, key=True, reference=True, order=0)
-        bits.text(GREY[self.sps.chroma] * (self.sps.width * self.sps.height))
-        return unit(0x65, bits.rbsp())
+        return self.slices([0])[0]
 
     def slices(self, firsts: list[int]) -> list[bytes]:
         """An IDR picture without sets, in slices that begin at these macroblocks; each is its own
@@ -204,21 +196,18 @@ class Stream:
         """
         self._number = 0
         self._idr ^= 1
-        ends = {
-            first: next((other for other in sorted(firsts) if other > first), None)
-            for first in firsts
-        }
+        whole = self.sps.width * self.sps.height
         units = []
         for first in firsts:
             bits = self._header(7, key=True, reference=True, order=0, first=first)
-            count = (ends[first] or self.sps.width * self.sps.height) - first
-            bits.text(GREY[self.sps.chroma] * count)
+            end = min((other for other in firsts if other > first), default=whole)
+            bits.text(GREY[self.sps.chroma] * (end - first))
             units.append(unit(0x65, bits.rbsp()))
         return units
 
-    def skipped(self, *, reference: bool = True, order: int = 0, gap: int = 0) -> bytes:
+    def skipped(self, *, reference: bool = True, order: int = 0) -> bytes:
         """The picture before once more. `order`: its place, where the set has places (type 0)."""
-        self._number += 1 + gap
+        self._number += 1
         bits = self._header(5, key=False, reference=reference, order=order)
         bits.ue(self.sps.width * self.sps.height)
         if not reference:

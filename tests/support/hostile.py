@@ -38,7 +38,7 @@ def dtls() -> list[bytes]:
     ]
 
 
-def stun(ufrag: str = "abcd", remote: str = "efgh") -> list[bytes]:
+def stun(ufrag: str = "abcd") -> list[bytes]:
     """Checks for somebody else, with a wrong password, with attributes that lie, and responses that
     nobody waits for.
     """
@@ -53,11 +53,11 @@ def stun(ufrag: str = "abcd", remote: str = "efgh") -> list[bytes]:
         return bytes(made)
 
     request, response = aioice.stun.Class.REQUEST, aioice.stun.Class.RESPONSE
-    user = f"{ufrag}:{remote}"
+    user = f"{ufrag}:efgh"
     lying = message(request, user)
     return [
         message(request, user),
-        message(request, "nobody:" + remote),
+        message(request, "nobody:efgh"),
         message(request, user, **{"ICE-CONTROLLED": 1}),
         message(response, user),
         message(aioice.stun.Class.ERROR, user),
@@ -177,7 +177,7 @@ def rtcp(ssrc: int) -> list[bytes]:
     return packets
 
 
-def vp8_key_frame(width: int, height: int, rest: bytes = b"") -> bytes:
+def vp8_key_frame(width: int, height: int, rest: bytes) -> bytes:
     """The first bytes of a key frame that tells its size (RFC 6386, 9.1), and what follows."""
     size = len(rest)
     tag = (size & 0x7FFFF) << 5 | 1 << 4
@@ -306,8 +306,8 @@ class Stranger:
             for ufrag in re.findall(r"^a=ice-ufrag:(\S+)", answer, re.M):
                 self._datagrams += stun(ufrag)
 
-    def fire(self, datagrams: Iterable[bytes] | None = None) -> None:
-        for data in self._datagrams if datagrams is None else datagrams:
+    def fire(self) -> None:
+        for data in self._datagrams:
             for address in self.ports:
                 self._transport.sendto(data, address)
                 self.sent += 1

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.support.turn_server import make_certificate
 
@@ -59,11 +59,28 @@ class Files:
         return [str(entry[4][0]) for entry in found]
 
 
-class _Server(ThreadingHTTPServer):
+class Server(ThreadingHTTPServer):
+    """Serves on loopback in a thread, while it is a context. Set `over` lets answers go that wait."""
+
     daemon_threads = True
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self.over = threading.Event()
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients go away here by design."""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.shutdown()
+        self.server_close()
+        self._thread.join()
 
 
 @contextmanager
@@ -73,16 +90,10 @@ def https_server(folder: Path) -> Iterator[Files]:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate.chain, certificate.key)
     handler = type("One", (Handler,), {})
-    server = _Server(("127.0.0.1", 0), handler)
+    server = Server(handler)
     server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    files = Files(server.server_address[1], certificate.client_context())
+    trust = certificate.client_context()
+    files = Files(server.server_address[1], trust, over=server.over)
     handler.files = files  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with server:
         yield files
-    finally:
-        files.over.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from huggingface_hub import close_session, constants
+
+from tests.support.https_server import Server
 
 _TEMPLATE = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
 
@@ -59,19 +61,16 @@ class Hub:
         # Answers about repositories are labelled compressed; sent byte by byte, slowly
         self.packed = False
         self.drips = False
+        # Set when it ends: for answers that wait
         self.released = threading.Event()
         self.url = ""
-
-
-def is_large(name: str) -> bool:
-    return name.endswith((".safetensors", ".bin", ".gguf"))
 
 
 def sibling(model: Model, name: str, content: bytes) -> dict[str, Any]:
     size = model.told_sizes.get(name, len(content))
     git = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
     one: dict[str, Any] = {"rfilename": name, "size": size, "blobId": git}
-    if is_large(name):
+    if name.endswith((".safetensors", ".bin", ".gguf")):
         sha256 = hashlib.sha256(content).hexdigest()
         one["lfs"] = {"size": size, "sha256": sha256, "pointerSize": 130}
     return one
@@ -183,25 +182,12 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
 
-class _Server(ThreadingHTTPServer):
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Connections break here by design."""
-
-
 @contextmanager
 def running_hub() -> Iterator[Hub]:
     hub = Hub()
-    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with Server(type("Handler", (_Handler,), {"hub": hub})) as server:
+        hub.url, hub.released = f"http://127.0.0.1:{server.server_address[1]}", server.over
         yield hub
-    finally:
-        hub.released.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @contextmanager

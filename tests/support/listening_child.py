@@ -20,6 +20,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from server.web.serving import uvicorn_config
+from tests.support.children import memory_mib
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,10 +67,7 @@ class Child:
 
     def mib(self) -> float:
         """Its resident memory."""
-        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) / 1024
-        raise AssertionError("the process has gone")
+        return memory_mib(self._process.pid)
 
     def work(self) -> float:
         """The longest work for which its event loop was blocked, in seconds of the processor."""

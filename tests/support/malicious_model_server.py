@@ -12,7 +12,7 @@ import contextlib
 import gzip
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import cache
 
 MIB = 2**20
@@ -20,35 +20,6 @@ MIB = 2**20
 BOMB_BYTES = 256 * MIB
 LIST = json.dumps({"object": "list", "data": [{"id": "m", "owned_by": "vllm"}]}).encode()
 ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
-
-# Attacks by the route where they happen; other routes answer normally.
-LISTING = (
-    "gzip_list",
-    "endless_list",
-    "endless_list_in_small_pieces",
-    "nested_list",
-    "many_cards",
-    "long_name",
-    "endless_refusal",
-    "gzip_refusal",
-    "endless_redirect",
-    "endless_head",
-    "endless_informational",
-    "endless_health",
-    "slow_list",
-)
-CHAT = (
-    "gzip_chat",
-    "endless_line",
-    "endless_empty_lines",
-    "endless_event_in_small_pieces",
-    "endless_empty_events",
-    "endless_json",
-    "nested_event",
-    "huge_counts",
-    "endless_chat_refusal",
-    "endless_thinking",
-)
 
 
 @cache
@@ -90,67 +61,49 @@ async def slowly(start: bytes, more: bytes) -> AsyncIterator[bytes]:
 JSON = "content-type: application/json"
 CHUNKED = "transfer-encoding: chunked"
 SSE = "content-type: text/event-stream"
-
-
-def listing(manner: str) -> AsyncIterator[bytes]:
-    cards = b'{"id":"m"},' * 20_000
-    match manner:
-        case "gzip_list":
-            return once(whole(200, bomb(), "content-encoding: gzip, gzip"))
-        case "endless_list":
-            return for_ever(head(200, JSON), b" " * 65536)
-        case "endless_list_in_small_pieces":
-            return for_ever(head(200, JSON, CHUNKED), chunk(b" ") * 10_000)
-        case "nested_list":
-            return once(whole(200, b'{"data":' + b"[" * 1_000_000))
-        case "many_cards":
-            return for_ever(head(200, JSON) + b'{"data":[', cards)
-        case "long_name":
-            return once(whole(200, b'{"data":[{"id":"' + b"m" * 1_000_000 + b'"}]}'))
-        case "endless_refusal":
-            return for_ever(head(500, JSON), b"x" * 65536)
-        case "gzip_refusal":
-            return once(whole(503, bomb(), "content-encoding: gzip, gzip"))
-        case "endless_redirect":
-            return for_ever(head(302, JSON, "location: http://127.0.0.1:9/"), b"x" * 65536)
-        case "endless_head":
-            return for_ever(b"HTTP/1.1 200 X\r\n", b"x-more: " + b"x" * 8192 + b"\r\n")
-        case "endless_informational":
-            return for_ever(b"", head(100) * 2000)
-        case "slow_list":
-            return slowly(head(200, JSON), b" ")
-    return once(whole(200, LIST))
-
-
-def chat(manner: str) -> AsyncIterator[bytes]:
-    begin = head(200, SSE) + ROLE
-    match manner:
-        case "gzip_chat":
-            return once(whole(200, bomb(), "content-encoding: gzip, gzip", kind=SSE[14:]))
-        case "endless_line":
-            return for_ever(begin + b"data: ", b"x" * 65536)
-        case "endless_empty_lines":
-            return for_ever(begin, b"data:\n" * 10_000)
-        case "endless_event_in_small_pieces":
-            return for_ever(head(200, SSE, CHUNKED) + chunk(ROLE + b"data: "), chunk(b"x") * 10_000)
-        case "endless_empty_events":
-            return for_ever(begin, b'data:{"choices":[]}\n\n' * 3000)
-        case "endless_json":
-            return for_ever(
-                head(200, JSON) + b'{"choices":[', b'{"message":{"content":"x"}},' * 2000
-            )
-        case "nested_event":
-            return once(begin + b"data: " + b'{"choices":' + b"[" * 200_000 + b"\n\n")
-        case "huge_counts":
-            usage = b'"usage":{"prompt_tokens":1%s,"completion_tokens":2}' % (b"0" * 4000)
-            end = b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}],%s}\n\n'
-            return once(begin + end % usage + b"data: [DONE]\n\n")
-        case "endless_chat_refusal":
-            return for_ever(head(400, JSON), b"x" * 65536)
-        case "endless_thinking":
-            piece = b'data: {"choices":[{"delta":{"reasoning_content":"%s"}}]}\n\n'
-            return for_ever(begin, piece % (b"x" * 4096) * 16)
-    return once(whole(500, b"{}"))
+PACKED = "content-encoding: gzip, gzip"
+# The beginning of an answer's stream
+BEGIN = head(200, SSE) + ROLE
+HUGE = b'"usage":{"prompt_tokens":1%s,"completion_tokens":2}' % (b"0" * 4000)
+END = b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}],%s}\n\n' % HUGE
+THOUGHT = b'data: {"choices":[{"delta":{"reasoning_content":"%s"}}]}\n\n' % (b"x" * 4096)
+MESSAGES = b'{"message":{"content":"x"}},' * 2000
+Attacks = dict[str, Callable[[], AsyncIterator[bytes]]]
+# Attacks by the route where they happen; other routes answer normally.
+LISTING: Attacks = {
+    "gzip_list": lambda: once(whole(200, bomb(), PACKED)),
+    "endless_list": lambda: for_ever(head(200, JSON), b" " * 65536),
+    "endless_list_in_small_pieces": lambda: for_ever(
+        head(200, JSON, CHUNKED), chunk(b" ") * 10_000
+    ),
+    "nested_list": lambda: once(whole(200, b'{"data":' + b"[" * 1_000_000)),
+    "many_cards": lambda: for_ever(head(200, JSON) + b'{"data":[', b'{"id":"m"},' * 20_000),
+    "long_name": lambda: once(whole(200, b'{"data":[{"id":"' + b"m" * 1_000_000 + b'"}]}')),
+    "endless_refusal": lambda: for_ever(head(500, JSON), b"x" * 65536),
+    "gzip_refusal": lambda: once(whole(503, bomb(), PACKED)),
+    "endless_redirect": lambda: for_ever(
+        head(302, JSON, "location: http://127.0.0.1:9/"), b"x" * 65536
+    ),
+    "endless_head": lambda: for_ever(b"HTTP/1.1 200 X\r\n", b"x-more: " + b"x" * 8192 + b"\r\n"),
+    "endless_informational": lambda: for_ever(b"", head(100) * 2000),
+    # Of its health, see `serve`
+    "endless_health": lambda: once(whole(200, LIST)),
+    "slow_list": lambda: slowly(head(200, JSON), b" "),
+}
+CHAT: Attacks = {
+    "gzip_chat": lambda: once(whole(200, bomb(), PACKED, kind=SSE[14:])),
+    "endless_line": lambda: for_ever(BEGIN + b"data: ", b"x" * 65536),
+    "endless_empty_lines": lambda: for_ever(BEGIN, b"data:\n" * 10_000),
+    "endless_event_in_small_pieces": lambda: for_ever(
+        head(200, SSE, CHUNKED) + chunk(ROLE + b"data: "), chunk(b"x") * 10_000
+    ),
+    "endless_empty_events": lambda: for_ever(BEGIN, b'data:{"choices":[]}\n\n' * 3000),
+    "endless_json": lambda: for_ever(head(200, JSON) + b'{"choices":[', MESSAGES),
+    "nested_event": lambda: once(BEGIN + b"data: " + b'{"choices":' + b"[" * 200_000 + b"\n\n"),
+    "huge_counts": lambda: once(BEGIN + END + b"data: [DONE]\n\n"),
+    "endless_chat_refusal": lambda: for_ever(head(400, JSON), b"x" * 65536),
+    "endless_thinking": lambda: for_ever(BEGIN, THOUGHT * 16),
+}
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -163,8 +116,10 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         if path.endswith(b"/health"):
             endless = for_ever(head(200, "content-type: text/plain"), b"x" * 65536)
             pieces = endless if manner == "endless_health" else once(whole(200, b""))
+        elif b"/chat/" in path:
+            pieces = CHAT[manner]() if manner in CHAT else once(whole(500, b"{}"))
         else:
-            pieces = chat(manner) if b"/chat/" in path else listing(manner)
+            pieces = LISTING[manner]() if manner in LISTING else once(whole(200, LIST))
         async for data in pieces:
             writer.write(data)
             await writer.drain()

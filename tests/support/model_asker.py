@@ -24,22 +24,12 @@ from server.features.hosting.runtime import StartFailed
 from server.models.base import Delta, EngineRequest
 from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
+from tests.support.children import memory_mib
 from tests.support.engine_plans import WAN
 
 LIMITS = TimeLimits(connect=2, first_token=3, between_tokens=2, total=4, probe=3)
 # Address space after which a faulty run fails by itself, bytes.
 _MOST_ADDRESSES = 3 * 2**30
-
-
-def memory_mib(name: str) -> float:
-    """Main memory of this process: VmRSS is now, VmHWM the most since the last `forget_peak`."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    found = next(line for line in lines if line.startswith(f"{name}:"))
-    return int(found.split()[1]) / 1024
-
-
-def forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 async def watched(busy: list[float]) -> None:
@@ -102,14 +92,15 @@ KINDS = {"probe": probe, "answer": answer, "videos": videos, "request": script_r
 async def measured(kind: str, url: str) -> dict[str, Any]:
     busy = [0.0]
     gc.collect()
-    forget_peak()
-    before, began = memory_mib("VmRSS"), time.monotonic()
+    # Forgets the peak.
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    before, began = memory_mib(), time.monotonic()
     watching = asyncio.create_task(watched(busy))
     found = await KINDS[kind](url)
     await asyncio.sleep(0.05)  # the watch has its turn, too
     watching.cancel()
     figures = {
-        "grown_mib": round(memory_mib("VmHWM") - before, 1),
+        "grown_mib": round(memory_mib(name="VmHWM") - before, 1),
         "busy_seconds": round(busy[0], 3),
         "seconds": round(time.monotonic() - began, 2),
     }

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import aiomqtt
 
-from tests.support.fakes_server import free_port, listens
+from tests.support.fakes_server import end, free_port, listening_at
+from tests.support.programs import ran
 
 # Where Debian puts servers, which is not in everybody's PATH
 _PATH = "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin:/opt/homebrew/sbin"
@@ -40,20 +41,13 @@ class Broker:
         return f"{'mqtts' if self.tls else 'mqtt'}://{USER}:{PASSWORD}@localhost:{self.port}"
 
     async def start(self) -> None:
-        self.process = await asyncio.create_subprocess_exec(
-            *(str(shutil.which("mosquitto", path=_PATH)), "-c", str(self.folder / "broker.conf")),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        async with asyncio.timeout(30):
-            while not await listens(self.port):
-                await asyncio.sleep(0.02)
+        program = str(shutil.which("mosquitto", path=_PATH))
+        conf = str(self.folder / "broker.conf")
+        self.process = await listening_at(self.port, program, "-c", conf)
 
     async def stop(self) -> None:
         """End it as a crash does: without a word to anybody."""
-        if self.process is not None and self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
+        await end(self.process)
 
     def client(self) -> aiomqtt.Client:
         """Make another client of the broker."""
@@ -94,12 +88,8 @@ async def broker(folder: Path, lines: str = "") -> AsyncIterator[Broker]:
     """Run a broker that wants a password; `lines`: more of its configuration."""
     port = free_port()
     words = folder / "broker.passwords"
-    made = await asyncio.create_subprocess_exec(
-        *("mosquitto_passwd", "-b", "-c", str(words), USER, PASSWORD),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert await made.wait() == 0
+    made = ran(["mosquitto_passwd", "-b", "-c", words, USER, PASSWORD])
+    assert made.returncode == 0, made.stderr
     words.chmod(0o644)
     (folder / "broker.conf").write_text(
         f"listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {words}\n"

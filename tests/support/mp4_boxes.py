@@ -90,10 +90,7 @@ DEEP = Sps(120, 68, 1, 244, order=0, chroma=3, depth=14, chroma_depth=14, vui=Vu
 def second_set() -> File:
     """An honest set in front, and the other one in the first frame."""
     file = late(DEEP)
-    file.frames[0] = (
-        b"".join(len(unit).to_bytes(4, "big") + unit for unit in units_of(DEEP.unit() + pps()))
-        + file.frames[0]
-    )
+    file.frames[0] = sample(DEEP.unit() + pps()) + file.frames[0]
     file.sets = units_of(Stream(Sps()).sets())
     return file
 

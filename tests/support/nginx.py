@@ -17,7 +17,7 @@ import pytest
 
 from scripts.bench.http_json import request
 from scripts.local_certificate import Identity, general_names, make_authority, make_leaf, pem
-from tests.support.fakes_server import ServerProcess, free_ports, listens
+from tests.support.fakes_server import ServerProcess, free_ports, listening_at
 from tests.support.programs import ran
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -230,16 +230,10 @@ async def nginx(
     stream = sharing(port, between, behind, turn) if turn else ""
     path = write(folder, http, stream)
     temporary = [folder / f"temp-{name}" for name in TEMPORARY]
-    process = await asyncio.create_subprocess_exec(
-        *("nginx", "-c", str(path), "-p", str(folder), "-g", "daemon off;"),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
+    process = await listening_at(
+        port, "nginx", "-c", str(path), "-p", str(folder), "-g", "daemon off;"
     )
     try:
-        async with asyncio.timeout(10):
-            while not await listens(port):
-                assert process.returncode is None, (folder / "error.log").read_text()
-                await asyncio.sleep(0.02)
         for path in temporary:
             # A request whose body went there would fail.
             path.chmod(0)
@@ -275,14 +269,12 @@ def server_behind(port: int, settings: dict[str, str]) -> ServerProcess:
 
 
 @asynccontextmanager
-async def balanced(
-    folder: Path, settings: dict[str, str], *, turn: int = 0
-) -> AsyncIterator[Scene]:
+async def balanced(folder: Path, settings: dict[str, str]) -> AsyncIterator[Scene]:
     """Two processes with the same settings, and nginx in front."""
     require_nginx()
     ports = free_ports(2)
     async with AsyncExitStack() as stack:
         servers = [server_behind(port, settings) for port in ports]
         await asyncio.gather(*(stack.enter_async_context(server) for server in servers))
-        front = await stack.enter_async_context(nginx(folder, ports, turn=turn))
+        front = await stack.enter_async_context(nginx(folder, ports))
         yield Scene(front, servers, stack)

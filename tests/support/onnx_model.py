@@ -31,12 +31,12 @@ def _field(number: int, value: int | bytes | str) -> bytes:
     return _number(number << 3 | 2) + _number(len(content)) + content
 
 
-def _value(name: str, shape: tuple[int | str, ...], kind: int = _FLOAT) -> bytes:
+def _value(name: str, shape: tuple[int | str, ...]) -> bytes:
     """Return a ValueInfoProto. A text in the shape is a length that is left open."""
     sizes = b"".join(
         _field(1, _field(1, one) if isinstance(one, int) else _field(2, one)) for one in shape
     )
-    return _field(1, name) + _field(2, _field(1, _field(1, kind) + _field(2, sizes)))
+    return _field(1, name) + _field(2, _field(1, _field(1, _FLOAT) + _field(2, sizes)))
 
 
 def _constant(name: str, value: float) -> bytes:

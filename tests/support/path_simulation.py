@@ -164,38 +164,35 @@ def typing(at: float) -> bool:
 
 
 class SteadyFlow:
-    """A flow at a fixed rate that ignores losses: a call, a live stream."""
+    """A flow at a fixed rate that ignores losses, from `start` to `stop`: a call, a live stream."""
 
-    def __init__(
-        self, rate: float, *, start: float = 0.0, stop: float = math.inf, size: int = 1200
-    ) -> None:
-        """Packets of `size` bytes from `start` to `stop`."""
+    # Bytes of a packet
+    SIZE = 1200
+
+    def __init__(self, rate: float, *, start: float = 0.0, stop: float = math.inf) -> None:
         self._next = start
         self._stop = stop
-        self._size = size
-        self._gap = 8 * size / rate
+        self._gap = 8 * self.SIZE / rate
 
     def run(self, now: float, enqueue: Enqueue) -> None:
         while self._next <= now and self._next < self._stop:
-            enqueue(self._next, self._size)
+            enqueue(self._next, self.SIZE)
             self._next += self._gap
 
 
 class GreedyFlow:
-    """A download that takes what it gets, as TCP does (RFC 5681: slow start, congestion avoidance,
-    fast recovery).
+    """A download from `start` to `stop` that takes what it gets, as TCP does (RFC 5681: slow start, congestion
+    avoidance, fast recovery).
     """
 
-    def __init__(
-        self, *, start: float = 0.0, stop: float = math.inf, rtt: float = 0.04, size: int = 1500
-    ) -> None:
-        """Send packets of `size` bytes from `start` to `stop`; `rtt`: its round trip unqueued."""
+    # Bytes of a packet, and seconds of its round trip unqueued
+    SIZE, RTT = 1500, 0.04
+
+    def __init__(self, *, start: float = 0.0, stop: float = math.inf) -> None:
         self.sent = 0
         self.lost = 0
         self._start = start
         self._stop = stop
-        self._rtt = rtt
-        self._size = size
         self._window = 10.0
         self._threshold = math.inf
         # Packets sent before this time are of the loss that was answered already.
@@ -220,11 +217,11 @@ class GreedyFlow:
 
     def _fill(self, at: float, enqueue: Enqueue) -> None:
         while at < self._stop and len(self._heard) < self._window:
-            arrives = enqueue(at, self._size)
+            arrives = enqueue(at, self.SIZE)
             self.sent += 1
             if arrives is None:
                 # The packets behind it show that.
                 self.lost += 1
-                heapq.heappush(self._heard, (at + 2 * self._rtt, at, False))
+                heapq.heappush(self._heard, (at + 2 * self.RTT, at, False))
             else:
-                heapq.heappush(self._heard, (arrives + self._rtt, at, True))
+                heapq.heappush(self._heard, (arrives + self.RTT, at, True))

@@ -54,23 +54,19 @@ def grouping(expression: str) -> set[str]:
     }
 
 
-def rules() -> list[dict[str, Any]]:
-    """The alerts of deploy/alerts.yml."""
-    whole = yaml.safe_load((DEPLOY / "alerts.yml").read_text(encoding="utf-8"))
+def rules(file: str = "alerts.yml") -> list[dict[str, Any]]:
+    """The rules of a file of deploy/."""
+    whole = yaml.safe_load((DEPLOY / file).read_text(encoding="utf-8"))
     return [rule for group in whole["groups"] for rule in group["rules"]]
 
 
 def recordings() -> list[dict[str, Any]]:
-    """The rules of deploy/recording.yml."""
-    whole = yaml.safe_load((DEPLOY / "recording.yml").read_text(encoding="utf-8"))
-    return [rule for group in whole["groups"] for rule in group["rules"]]
+    return rules("recording.yml")
 
 
 def dashboard() -> dict[str, Any]:
     """deploy/grafana-dashboard.json."""
-    read: dict[str, Any] = json.loads(
-        (DEPLOY / "grafana-dashboard.json").read_text(encoding="utf-8")
-    )
+    read: dict[str, Any] = json.loads((DEPLOY / "grafana-dashboard.json").read_text("utf-8"))
     return read
 
 
@@ -81,9 +77,9 @@ def panel_queries() -> Iterator[tuple[str, str]]:
             yield panel["title"], target["expr"]
 
 
-def filled_in(expression: str, interval: str = "1m") -> str:
+def filled_in(expression: str) -> str:
     """A dashboard's expression as Grafana sends it, with every process chosen."""
-    return expression.replace("$__rate_interval", interval).replace("$instance", ".*")
+    return expression.replace("$__rate_interval", "1m").replace("$instance", ".*")
 
 
 def all_queries() -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.fakes_server import free_port, listens
+from tests.support.fakes_server import end, free_port, listening_at
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / ".venv-router" / "bin" / "vllm-router"
@@ -48,17 +48,8 @@ class RealRouter:
 
     async def start(self) -> None:
         """Raises TimeoutError."""
-        self.process = await asyncio.create_subprocess_exec(
-            *("bash", str(ROOT / "scripts" / "start_router.sh")),
-            env=self._environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        async with asyncio.timeout(60):
-            while not await listens(self.port):
-                assert self.process.returncode is None, "the router ended"
-                await asyncio.sleep(0.05)
+        script = str(ROOT / "scripts" / "start_router.sh")
+        self.process = await listening_at(self.port, "bash", script, env=self._environment)
 
     async def stop(self) -> None:
         if self.process is None or self.process.returncode is not None:
@@ -67,9 +58,7 @@ class RealRouter:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(5):
                 await self.process.wait()
-                return
-        self.process.kill()
-        await self.process.wait()
+        await end(self.process)
 
 
 @asynccontextmanager

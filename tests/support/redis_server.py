@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from tests.support.fakes_server import free_port, listens
+from tests.support.fakes_server import end, free_port, listening_at
 
 WAYS = ("killed", "stopped")
 
@@ -30,25 +30,17 @@ class RedisServer:
 
     async def start(self) -> None:
         """Raises TimeoutError."""
-        self.process = await asyncio.create_subprocess_exec(
-            "redis-server",
-            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)),
-            *("--save", "", "--appendonly", "no"),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
+        place = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder))
+        self.process = await listening_at(
+            self.port, "redis-server", *place, "--save", "", "--appendonly", "no"
         )
-        async with asyncio.timeout(60):
-            while not await listens(self.port):
-                await asyncio.sleep(0.02)
 
     def signal(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)
 
     async def kill(self) -> None:
-        if self.process is not None and self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
+        await end(self.process)
 
     async def take_away(self, way: str) -> None:
         """`way`: one of WAYS; what is stopped hangs."""

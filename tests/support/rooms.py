@@ -229,8 +229,9 @@ def session_features(
     scanner: Scanner | None = None,
     voice: Voice | None = None,
     hearing: ListeningTools | None = None,
+    **more: MakePart,
 ) -> dict[str, MakePart]:
-    """Return what makes the parts that sessions have from features, in their order.
+    """Return what makes the parts that sessions have from features, in their order, and `more` by their names.
 
     `recall`: None: nothing is kept; `looker`: None: no guidance; `seeker`, `scanner`: None: nobody is led to
     anything, and nothing is around anybody; `voice`: None: pages read answers;
@@ -256,12 +257,12 @@ def session_features(
     if looker is not None:
         seeks, scans = seeker or Seeker(_nothing), scanner or Scanner(_nothing_around)
         parts["guidance"] = lambda context: Guidance(context, looker, seeks, scans)
-    return parts
+    return parts | more
 
 
-def with_features(**parts: MakePart) -> SessionFeatures:
-    """Return those of `session_features`, and more."""
-    parts = session_features() | parts
+def with_features(**options: Any) -> SessionFeatures:
+    """Return those of `session_features`."""
+    parts = session_features(**options)
     return SessionFeatures(list(parts), parts)
 
 
@@ -270,27 +271,14 @@ async def room(
     engine: FakeEngine | None = None,
     *filters: PrivacyFilter,
     limits: SessionLimits = LIMITS,
-    recall: RecallLimits | None = None,
-    looker: Looker | None = None,
-    seeker: Seeker | None = None,
-    scanner: Scanner | None = None,
-    voice: Voice | None = None,
-    hearing: ListeningTools | None = None,
-    **parts: MakePart,
+    **features: Any,
 ) -> AsyncIterator[Room]:
-    """A session of its own with those of `session_features`, and more parts of features by their names.
-
-    Everything it started has ended afterwards.
-    """
-    made = session_features(
-        recall=recall, looker=looker, seeker=seeker, scanner=scanner, voice=voice, hearing=hearing
-    )
-    parts = made | parts
+    """A session of its own with `features` as of `session_features`. Everything it started has ended afterwards."""
     engine = engine or FakeEngine()
     pools = Pools()
     engines = FakeEngines(engine)
     services = make_services(engines, pools, *filters)
-    session = Session("s", limits, services, SessionFeatures(list(parts), parts))
+    session = Session("s", limits, services, with_features(**features))
     try:
         yield Room(engine, session, services, engines)
     finally:

@@ -29,12 +29,12 @@ def skip_without_espeak() -> None:
         pytest.skip("espeak-ng is not installed; bash scripts/test.sh installs it where it may.")
 
 
-def espeak(text: str, voice: str = "en") -> NDArray[np.int16]:
+def espeak(text: str) -> NDArray[np.int16]:
     """Speak a text. Returns samples of 16 bits at `RATE`."""
     program = shutil.which("espeak-ng")
     assert program, "install espeak-ng (Debian package of the same name)"
     made = subprocess.run(
-        [program, "-v", voice, "--stdin", "--stdout"],
+        [program, "-v", "en", "--stdin", "--stdout"],
         input=text.encode(),
         capture_output=True,
         check=True,

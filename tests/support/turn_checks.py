@@ -12,10 +12,10 @@ from server.core.metrics import Metrics
 
 
 class HeldTurnModel:
-    """Answers when `go` is set: `complete`, or raises `error`."""
+    """Answers when `go` is set: True, or raises `error`."""
 
-    def __init__(self, complete: bool = True, error: Exception | None = None) -> None:
-        self.answer, self.error = complete, error
+    def __init__(self, error: Exception | None = None) -> None:
+        self.answer, self.error = True, error
         self.go = threading.Event()
         self.heard: list[NDArray[np.int16]] = []
         self.threads: set[int] = set()

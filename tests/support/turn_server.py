@@ -20,7 +20,7 @@ import pytest
 from cryptography import x509
 
 from scripts.local_certificate import make_authority, make_leaf, pem
-from tests.support.fakes_server import free_port, listens
+from tests.support.fakes_server import end, free_port, listening_at
 from tests.support.namespaces import Namespace
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "turnserver.conf"
@@ -62,7 +62,6 @@ def configuration(
     certificate: Certificate,
     *,
     allowed: Sequence[str] = (),
-    secret: str = SECRET,
     tls_port: int = 443,
     relay_address: str = "",
     more: Sequence[str] = (),
@@ -80,7 +79,7 @@ def configuration(
 
     change("listening-ip=", f"listening-ip={address}")
     change("relay-ip=", f"relay-ip={relay_address or address}")
-    change("static-auth-secret=", f"static-auth-secret={secret}")
+    change("static-auth-secret=", f"static-auth-secret={SECRET}")
     change("tls-listening-port=", f"tls-listening-port={tls_port}")
     change("cert=", f"cert={certificate.chain}")
     change("pkey=", f"pkey={certificate.key}")
@@ -145,23 +144,12 @@ async def turn_on_loopback(folder: Path, secret: str) -> AsyncIterator[int]:
     own = ["--listening-ip=127.0.0.1", f"--listening-port={port}", "--relay-ip=127.0.0.1"]
     auth = ["--use-auth-secret", f"--static-auth-secret={secret}", "--realm=test"]
     less = ["--no-tls", "--no-dtls", "--no-cli", "--allow-loopback-peers", "--pidfile="]
-    process = await asyncio.create_subprocess_exec(
-        "turnserver",
-        *("-n", *own, *auth, *less, f"--userdb={folder / 'turndb'}", "--log-file=stdout"),
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    files = [f"--userdb={folder / 'turndb'}", "--log-file=stdout"]
+    process = await listening_at(port, "turnserver", "-n", *own, *auth, *less, *files, cwd=folder)
     try:
-        async with asyncio.timeout(60):
-            while not await listens(port):
-                assert process.returncode is None, "coturn did not start"
-                await asyncio.sleep(0.05)
         yield port
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
+        await end(process)
 
 
 def _listens(namespace: Namespace, address: str, port: int) -> bool:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 CLIENT = Path(__file__).resolve().parents[2] / "client"
 LANGUAGES = CLIENT / "languages"
+# The languages of the page, which every table of words has
+CODES = {path.stem for path in LANGUAGES.iterdir()}
 
 Forms = str | dict[str, str]
 

@@ -9,6 +9,7 @@ import pytest
 from server.auth import FLOOR, Guesses, OperatorGuard, RequestLimiter
 from server.core.errors import NotFound, RateLimited, Unauthorized
 from server.core.metrics import Metrics
+from tests.support.clients import sample
 
 pytestmark = pytest.mark.asyncio
 
@@ -27,9 +28,7 @@ class Door:
         await self.guard.check(given, address)
 
     def counted(self, reason: str) -> float:
-        wanted = f'qwen_camera_auth_failures_total{{reason="{reason}"}} '
-        lines = self._metrics.render().decode().splitlines()
-        return next((float(n.removeprefix(wanted)) for n in lines if n.startswith(wanted)), 0.0)
+        return sample(self._metrics, "auth_failures_total", reason=reason)
 
 
 async def test_the_token_opens_and_nothing_else_does() -> None:

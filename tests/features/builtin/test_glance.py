@@ -30,7 +30,7 @@ from server.session.part import SessionFeatures
 from server.session.session import Session
 from tests.features.builtin import scenes
 from tests.features.builtin.test_detector import photo
-from tests.support.clients import metric, soon, visitor
+from tests.support.clients import metric, sample, soon, visitor
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import LIMITS, Room, room, settings
 from tests.support.running import running
@@ -81,9 +81,7 @@ class Stage:
         return [message for message in await self.one.rest() if message["type"] in kinds]
 
     def counted(self, result: str) -> float:
-        name = f'qwen_camera_glances_total{{result="{result}"}} '
-        lines = self.one.services.metrics.render().decode().splitlines()
-        return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+        return sample(self.one.services.metrics, "glances_total", result=result)
 
     @property
     def looks(self) -> float:

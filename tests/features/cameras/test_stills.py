@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from server.auth import TokenIssuer
-from server.core.errors import BadRequest, FrameWithheld
+from server.core.errors import BadRequest
 from server.core.frames import Frame
 from server.features.cameras import cameras as stills
 from server.features.cameras.cameras import (
@@ -34,25 +34,12 @@ from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import Bgr
 from server.session.request.outbox import Outbox
 from tests.support.clients import sample, soon
-from tests.support.rooms import Room, make_frame, room
+from tests.support.rooms import Filter, Room, make_frame, room, withhold
 
 
-class Red:
-    """A filter that paints everything red."""
-
-    name = "red"
-
-    def apply(self, bgr: Bgr) -> Bgr:
-        red = np.zeros_like(bgr)
-        red[:, :, 2] = 255
-        return red
-
-
-class Refuses:
-    name = "refuses"
-
-    def apply(self, bgr: Bgr) -> Bgr:
-        raise FrameWithheld("withheld")
+def red(bgr: Bgr) -> Bgr:
+    """Paint everything red."""
+    return np.full_like(bgr, (0, 0, 255))
 
 
 def decoded(url: str) -> Bgr:
@@ -120,7 +107,7 @@ async def test_nobody_gets_any_who_did_not_ask(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_filters_come_first() -> None:
     """The filtered picture is shown."""
-    async with room(None, Red()) as one:
+    async with room(None, Filter(red)) as one:
         one.camera()
         want(one)
         one.frame()
@@ -131,7 +118,7 @@ async def test_filters_come_first() -> None:
 
 async def test_a_withheld_picture_is_said_and_not_shown() -> None:
     """No image, and it is counted."""
-    async with room(None, Refuses()) as one:
+    async with room(None, Filter(withhold)) as one:
         one.camera()
         want(one)
         one.frame()

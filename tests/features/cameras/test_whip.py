@@ -11,7 +11,7 @@ import pytest_asyncio
 from scripts.bench.live_encoder import LiveEncoder
 from server.features.cameras.routes import ice_links
 from tests.media.test_webrtc_server import CANDIDATES, CHROMIUM, lines, only, without
-from tests.support.clients import bearer, http, soon, take_token
+from tests.support.clients import bearer, http, more_frames, soon, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_rtc import camera_peer
 from tests.support.running import Running, running
@@ -36,10 +36,7 @@ async def camera(run: Running, encoder: LiveEncoder) -> AsyncIterator[WhipCamera
 
 async def frames(camera: WhipCamera, count: int = 1) -> None:
     """So many more frames have arrived at the session."""
-    live = camera.run.program.sessions.find(camera.session_id).camera
-    for _ in range(count):
-        seen = {None, live.newest}
-        await soon(lambda seen=seen: live.newest not in seen, 15)  # type: ignore[misc]
+    await more_frames(camera.run.program.sessions.find(camera.session_id).camera, count)
 
 
 async def test_publishing(camera: WhipCamera) -> None:

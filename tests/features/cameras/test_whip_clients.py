@@ -26,7 +26,7 @@ from tests.peers.processes import (
     peer_process,
     rtp_to,
 )
-from tests.support.clients import Page, bearer, http, open_page, soon, take_token
+from tests.support.clients import Page, bearer, http, more_frames, open_page, soon, take_token
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
 from tests.support.running import Running, running, with_model
@@ -72,13 +72,6 @@ async def session(run: Running) -> tuple[list[str], str, str]:
 
 def camera_of(run: Running, session_id: str) -> Camera:
     return run.program.sessions.find(session_id).camera
-
-
-async def more_frames(camera: Camera, count: int, seconds: float = 20.0) -> None:
-    """So many frames that were not there before."""
-    for _ in range(count):
-        seen = {None, camera.newest}
-        await soon(lambda seen=seen: camera.newest not in seen, seconds)  # type: ignore[misc]
 
 
 @gstreamer

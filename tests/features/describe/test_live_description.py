@@ -14,20 +14,19 @@ import numpy as np
 import pytest
 
 from server.core.errors import EngineFailed
-from server.core.frames import Detail, Frame, Kind
+from server.core.frames import Frame, Kind
 from server.core.messages import Chat, Confirm
 from server.features.describe import live_description
 from server.features.describe.live_description import LOOK_SECONDS, NEWS_SECONDS, Notices
 from server.features.describe.messages import Length
 from server.features.describe.words import noticing
 from server.features.voice_out.messages import SpeechProgress
-from server.media.picture.prepare import PicturePreparer
-from server.models.base import Engine, EngineRequest, Told
+from server.models.base import EngineRequest, Told
 from server.models.prompts import UNCHANGED
-from server.models.scheduler.job import Job
+from server.session.request.parts import SessionLimits
 from tests.features.voice_in.test_listening import Ear, ear
 from tests.support.clients import sample
-from tests.support.fakes import FakeEngine, RecordingSink, until
+from tests.support.fakes import FakeEngine, make_job, until
 from tests.support.fakes_words import FakeWords
 from tests.support.rooms import LIMITS, Room, make_frame, room, settings
 from tests.support.sounds import hiss, mixed, needs_espeak, silence, spoken
@@ -77,17 +76,39 @@ class Stage:
 
 
 @asynccontextmanager
-async def describing(chunks: Any, **wishes: Any) -> AsyncIterator[tuple[Room, Stage]]:
+async def describing(
+    chunks: Any = ("A cup.",), limits: SessionLimits = LIMITS, step: float = STEP, **wishes: Any
+) -> AsyncIterator[tuple[Room, Stage]]:
     """A session that describes, with an engine that says this."""
-    async with room(FakeEngine(chunks=chunks)) as one:
-        stage = Stage(one)
+    async with room(FakeEngine(chunks=chunks), limits=limits) as one:
+        stage = Stage(one, step)
         stage.settings(describe=True, **wishes)
         yield one, stage
 
 
+@asynccontextmanager
+async def kept_busy() -> AsyncIterator[tuple[Room, Stage]]:
+    """A session that describes once the engine's slots, which all answer others, are free: `release` it."""
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one)
+        one.engine.hold()
+        for number in range(one.services.inference.slots):
+            one.services.inference.submit(make_job(f"other {number}")[0])
+        stage.settings(describe=True)
+        yield one, stage
+
+
+async def only_request(one: Room) -> EngineRequest:
+    """Let the engine go on; the one request of the session."""
+    one.engine.release()
+    await until(lambda: one.session.id in [r.session_id for r in one.engine.requests])
+    (ours,) = [r for r in one.engine.requests if r.session_id == one.session.id]
+    return ours
+
+
 async def test_an_unchanged_scene_is_described_once() -> None:
     """Then nothing runs, however many frames come; a changed scene is described at once."""
-    async with describing(["A cup."]) as (one, stage):
+    async with describing() as (one, stage):
         await stage.described(1)
         for _ in range(20):
             stage.show(1)
@@ -98,7 +119,7 @@ async def test_an_unchanged_scene_is_described_once() -> None:
 
 
 async def test_it_sleeps_while_nobody_wants_it() -> None:
-    async with describing(["A cup."]) as (one, stage):
+    async with describing() as (one, stage):
         stage.settings(describe=False)
         stage.show(1)
         assert metric(one, "looks_total", why="first") == 0
@@ -177,28 +198,15 @@ async def test_the_persons_own_question_is_asked_again_after_a_change() -> None:
 
 async def test_the_newest_frame_takes_the_turn_of_one_that_waits() -> None:
     """While all slots answer others, one request waits, and it is about the newest frame."""
-    async with room(FakeEngine(chunks=["A cup."])) as one:
-        stage = Stage(one)
-        one.engine.hold()
-        for number in range(one.services.inference.slots):
-            one.services.inference.submit(question_of_another(f"other {number}"))
-        stage.settings(describe=True)
+    async with kept_busy() as (one, stage):
         shown = [stage.show(scene) for scene in (1, 2, 3)]
-        one.engine.release()
-        await until(lambda: one.session.id in [r.session_id for r in one.engine.requests])
-        ours = [r for r in one.engine.requests if r.session_id == one.session.id]
-        assert [request.picture.frame_id for request in ours] == [shown[-1].id]
+        assert (await only_request(one)).picture.frame_id == shown[-1].id
         assert metric(one, "frames_replaced_total") == 2
 
 
 async def test_a_request_has_the_scene_of_its_frame() -> None:
     """A frame keeps its own scene, even if its request starts after the camera shows another."""
-    async with room(FakeEngine(chunks=["A cup."])) as one:
-        stage = Stage(one)
-        one.engine.hold()
-        for number in range(one.services.inference.slots):
-            one.services.inference.submit(question_of_another(f"other {number}"))
-        stage.settings(describe=True)
+    async with kept_busy() as (one, stage):
         stage.show(1)
         stage.show(1, mark=True)
         watched = one.session.camera._scene
@@ -208,16 +216,14 @@ async def test_a_request_has_the_scene_of_its_frame() -> None:
         assert its_own is not None
         assert its_own > 0.01
         watched.scene = replace(watched.scene, motion=0.77)
-        one.engine.release()
-        await until(lambda: one.session.id in [r.session_id for r in one.engine.requests])
-        (ours,) = [r for r in one.engine.requests if r.session_id == one.session.id]
+        ours = await only_request(one)
         assert ours.picture.scene is not None
         assert ours.picture.scene.motion == its_own
 
 
 async def test_while_one_runs_no_other_is_asked() -> None:
     """Its end is compared with the present scene, and the change is described then."""
-    async with describing(["A cup."]) as (one, stage):
+    async with describing() as (one, stage):
         one.engine.hold()
         stage.show(1)
         await until(lambda: one.engine.open == 1)
@@ -253,9 +259,7 @@ async def test_a_failure_pauses_and_is_told_once() -> None:
 @pytest.mark.parametrize(("rate", "looks"), [(0.5, 5), (2.0, 20), (30.0, 25)])
 async def test_frames_are_compared_at_the_chosen_rate(rate: float, looks: int) -> None:
     """At most 2.5 a second, which is the gate's own limit."""
-    async with room(FakeEngine(chunks=["A cup."])) as one:
-        stage = Stage(one, step=0.1)
-        stage.settings(describe=True, sample_rate=rate)
+    async with describing(step=0.1, sample_rate=rate) as (one, stage):
         for _ in range(100):
             stage.show(1)
         found = sum(metric(one, "looks_total", why=why) for why in ("first", "same"))
@@ -265,9 +269,7 @@ async def test_frames_are_compared_at_the_chosen_rate(rate: float, looks: int) -
 async def test_a_session_that_used_its_tokens_waits() -> None:
     """Questions go on; the description does with the next tokens."""
     limits = replace(LIMITS, background_tokens_per_minute=1000)
-    async with room(FakeEngine(chunks=["A cup."]), limits=limits) as one:
-        stage = Stage(one)
-        stage.settings(describe=True)
+    async with describing(limits=limits) as (one, stage):
         await stage.described(1)
         one.session.requests.allowance.spent(Kind.WATCH, 5000, time.monotonic())
         stage.show(2)
@@ -279,7 +281,7 @@ async def test_a_session_that_used_its_tokens_waits() -> None:
 
 
 async def test_details_of_each_look_are_sent_on_demand() -> None:
-    async with describing(["A cup."]) as (one, stage):
+    async with describing() as (one, stage):
         stage.show(1)
         assert not [m for m in await one.rest() if m["type"] == "change"]
         stage.settings(changes=True)
@@ -303,29 +305,19 @@ async def test_sensitivity_is_the_settings_until_the_client_chooses() -> None:
 
 @pytest.mark.parametrize("length", list(Length))
 async def test_each_length_has_its_question(length: Length) -> None:
-    async with describing(["A cup."], length=length) as (_one, stage):
+    async with describing(length=length) as (_one, stage):
         await stage.described(1)
         words = {"short": "one short", "medium": "two or three", "long": "six to eight"}
         assert words[length] in stage.asked[0]
 
 
 async def test_nothing_of_it_outlives_the_session() -> None:
-    async with describing(["A cup."]) as (one, stage):
+    async with describing() as (one, stage):
         await stage.described(1)
         await one.session.close("session_ended")
         assert one.session.part("describe")._last == ""
         assert one.session.part("describe")._attention._gate is None
         assert one.session.part("describe")._attention._asked is None
-
-
-def question_of_another(session_id: str) -> Job:
-    async def make_request(engine: Engine) -> EngineRequest:
-        picture = PicturePreparer((), 512).make(
-            make_frame(9), engine.status.capabilities, Detail.LOW
-        )
-        return EngineRequest(session_id, Kind.CHAT, "What?", picture)
-
-    return Job(session_id, Kind.CHAT, make_request, RecordingSink(), "q")
 
 
 def metric(one: Room, name: str, **labels: str) -> float:
@@ -334,9 +326,7 @@ def metric(one: Room, name: str, **labels: str) -> float:
 
 async def test_a_black_picture_is_not_described() -> None:
     """No model is asked to see something in it; the first picture after it is described."""
-    async with room(limits=LIMITS) as one:
-        stage = Stage(one)
-        stage.settings(describe=True)
+    async with describing() as (one, stage):
         for _ in range(3):
             stage.show(1, dark=True)
         assert one.session.part("describe")._sink is None
@@ -359,12 +349,10 @@ async def test_a_black_picture_is_not_described() -> None:
     ],
 )
 async def test_the_page_decides_the_language_of_a_description_alone(
-    wishes: dict[str, str], expected: str | None
+    wishes: dict[str, Any], expected: str | None
 ) -> None:
     """Not where a person has chosen one, or asked in words."""
-    async with room() as one:
-        stage = Stage(one)
-        stage.settings(describe=True, **wishes)
+    async with describing(**wishes) as (one, stage):
         await stage.described(1)
         assert one.engine.requests[0].own_language == expected
 

@@ -239,14 +239,13 @@ _LOOK = """
 import json, sys
 import av
 from server.features.generation.videos_api import _facts
+from tests.support.children import memory_mib
 from tests.support.mp4_boxes import HARM
 av.logging.set_level(av.logging.PANIC)
-def status(name):
-    return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith(name))
 data = HARM[sys.argv[1]]()
-before = status("VmHWM")
+before = memory_mib(name="VmHWM")
 found = _facts(data)
-print(json.dumps([len(data), status("VmHWM") - before, found]))
+print(json.dumps([len(data), memory_mib(name="VmHWM") - before, found]))
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,7 +24,7 @@ from server.core.errors import (
 )
 from server.core.messages import UsageInfo
 from server.features.openai_api import answer as module
-from server.features.openai_api.answer import ChatResponse, Writer, models
+from server.features.openai_api.answer import Ask, ChatResponse, Writer, models
 from server.features.openai_api.errors import (
     ModelUnknown,
     PictureRefused,
@@ -64,10 +64,10 @@ END = end("A cup.", usage=USAGE, frames=((1000.0, False), (2000.0, True)))
 
 
 def events(raw: bytes) -> list[Any]:
-    """Return the data of all events."""
+    """Return the data of all events; comments are left out."""
     lines = raw.decode("ascii").split("\n\n")
     assert lines.pop() == ""
-    data = [line.removeprefix("data: ") for line in lines]
+    data = [line.removeprefix("data: ") for line in lines if not line.startswith(":")]
     return [one if one == "[DONE]" else json.loads(one) for one in data]
 
 
@@ -193,15 +193,10 @@ class Client:
     def body(self) -> bytes:
         return b"".join(one.get("body", b"") for one in self.sent)
 
-    async def gets(self, ask: Callable[[Put], Awaitable[ChatEnd]], *, stream: bool = True) -> None:
+    async def gets(self, ask: Ask, *, stream: bool = True) -> None:
         response = ChatResponse(request(stream=stream), "qwen", ask)
         async with asyncio.timeout(10):
             await response({"type": "http"}, self.receive, self.send)
-
-
-def sent_events(raw: bytes) -> list[Any]:
-    lines = [one for one in raw.split(b"\n\n") if one.startswith(b"data: ")]
-    return [one if one == b"data: [DONE]" else json.loads(one[6:]) for one in lines]
 
 
 async def test_a_slow_model_keeps_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +212,7 @@ async def test_a_slow_model_keeps_the_connection(monkeypatch: pytest.MonkeyPatch
 
     await client.gets(ask)
     assert client.sent[0]["status"] == 200
-    first, error = sent_events(client.body)
+    first, error = events(client.body)
     assert first["choices"][0]["delta"]["role"] == "assistant"
     assert error["error"]["code"] == "engine_failed"
     assert b"address" not in client.body
@@ -237,39 +232,36 @@ async def test_an_early_error_has_its_status(stream: bool) -> None:
     assert not client.sent
 
 
-@pytest.mark.parametrize("stream", [True, False])
-async def test_whoever_leaves_stops_it(stream: bool) -> None:
-    client = Client()
-    stopped = asyncio.Event()
+def never_ends(begin: Callable[[Put], object], stopped: asyncio.Event) -> Ask:
+    """A model that begins so, and goes on until it is stopped."""
 
     async def ask(put: Put) -> ChatEnd:
-        client.left.set()
+        begin(put)
         try:
-            await asyncio.Event().wait()
+            return await asyncio.Future()
         finally:
             stopped.set()
-        raise AssertionError("never")
 
-    await client.gets(ask, stream=stream)
+    return ask
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_whoever_leaves_stops_it(stream: bool) -> None:
+    client, stopped = Client(), asyncio.Event()
+    await client.gets(never_ends(lambda _: client.left.set(), stopped), stream=stream)
     assert stopped.is_set()
 
 
 async def test_whoever_does_not_read_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection ends in the middle, and the model with it."""
     monkeypatch.setattr(module, "UNREAD_SECONDS", 0.02)
-    client = Client()
-    stopped = asyncio.Event()
+    client, stopped = Client(), asyncio.Event()
 
-    async def ask(put: Put) -> ChatEnd:
+    def begin(put: Put) -> None:
         put("A ")
         client.reads.clear()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-        raise AssertionError("never")
 
-    await client.gets(ask)
+    await client.gets(never_ends(begin, stopped))
     assert stopped.is_set()
     assert not any(one.get("more_body") is False for one in client.sent)
 
@@ -284,7 +276,7 @@ async def test_pieces_that_come_at_once_go_out_together() -> None:
         return end("word " * 1000 + "end")
 
     await client.gets(ask)
-    *chunks, done = sent_events(client.body)
-    assert done == b"data: [DONE]"
+    *chunks, done = events(client.body)
+    assert done == "[DONE]"
     said = [one["choices"][0]["delta"].get("content") for one in chunks]
     assert said == ["", "word " * 1000, "end", None]

@@ -49,15 +49,16 @@ def user(*parts: Any) -> dict[str, Any]:
 
 
 def asked(*messages: dict[str, Any], **fields: Any) -> ChatRequest:
-    return read(json.dumps({"model": "camera", "messages": list(messages), **fields}).encode())
+    """Read a request; without messages it has a short question."""
+    body = {"model": "camera", "messages": list(messages) or [user("x")], **fields}
+    return read(json.dumps(body).encode())
 
 
 def refused(*messages: dict[str, Any], **fields: Any) -> Refused | PictureRefused:
     with pytest.raises((Refused, PictureRefused)) as found:
         asked(*messages, **fields)
-    error = found.value
-    assert isinstance(error, Refused | PictureRefused)
-    return error
+    assert isinstance(found.value, Refused | PictureRefused)
+    return found.value
 
 
 def test_a_question_without_a_picture_is_about_now() -> None:
@@ -135,7 +136,7 @@ def test_instructions_tools_and_results() -> None:
 
 def test_a_field_without_a_value_is_none() -> None:
     """Other makers' clients write all fields that they know; with a value they are refused as ever."""
-    empty = (
+    empty = [
         "logit_bias",
         "top_logprobs",
         "reasoning_effort",
@@ -143,15 +144,14 @@ def test_a_field_without_a_value_is_none() -> None:
         "functions",
         "stop",
         "audio",
-    )
-    request = asked(user("x"), **dict.fromkeys(empty))
-    assert request.conversation([1]).fields == {}
-    assert refused(user("x"), logit_bias={}).param == "logit_bias"
-    assert refused(user("x"), model=None).param == "model"
+    ]
+    assert asked(**dict.fromkeys(empty)).conversation([1]).fields == {}
+    assert refused(logit_bias={}).param == "logit_bias"
+    assert refused(model=None).param == "model"
 
 
 def test_no_tools_where_none_may_be_called() -> None:
-    asked(user("x"), tools=[TOOL], tool_choice="none").check_wishes(False)
+    asked(tools=[TOOL], tool_choice="none").check_wishes(False)
 
 
 @pytest.mark.parametrize("url", ["https://example.org/secret.jpg", "data:image/png;base64,SECRET"])
@@ -198,16 +198,10 @@ def test_only_the_camera_is_looked_at(url: str) -> None:
     ],
 )
 def test_what_cannot_be_done_is_named(fields: dict[str, Any], param: str) -> None:
-    error = _refused(fields)
+    error = refused(**fields)
+    assert isinstance(error, Refused)
     assert error.param == param
     assert len(error.message) < 400
-
-
-def _refused(fields: dict[str, Any]) -> Refused:
-    body = {"model": "camera", "messages": [user("x")], **fields}
-    with pytest.raises(Refused) as found:
-        read(json.dumps(body).encode())
-    return found.value
 
 
 def test_sound_and_files_are_no_parts() -> None:
@@ -223,7 +217,7 @@ def test_pictures_are_bounded() -> None:
 
 
 def test_a_name_of_the_programs_own_is_not_repeated() -> None:
-    error = refused(user("x"), **{"my secret key": 1})
+    error = refused(**{"my secret key": 1})
     assert error.param is None
     assert "secret" not in error.message
 
@@ -239,7 +233,7 @@ def test_deep_schemas_and_marks_of_models(where: str) -> None:
             given = [{"type": "function", "function": {"name": "x", "parameters": schema}}]
         else:
             given = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}  # type: ignore[assignment]
-        error = refused(user("x"), **{where: given})
+        error = refused(**{where: given})
         assert error.param == where
         assert said in error.message
 

@@ -24,7 +24,7 @@ from server.features.openai_api.request import ChatRequest, read
 from server.models.openai import upstream
 from tests.features.grants.test_routes import give, serving_programs
 from tests.support.clients import Visitor, bearer, http, metric, soon, visitor
-from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.fakes_rtc import live_encoder
 from tests.support.guides import blocks, out_of, text_of
 from tests.support.running import Running
@@ -70,6 +70,13 @@ class Desk:
     async def post(self, body: Any, path: str = "/v1/chat/completions") -> httpx.Response:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         return await self.http.post(path, content=raw, headers=bearer(self.token))
+
+
+async def stopped(seen: Seen) -> None:
+    """The model's stream was closed before its end."""
+    async with asyncio.timeout(5):
+        await seen.done.wait()
+    assert seen.closed_early
 
 
 def said(*parts: str) -> Any:
@@ -199,9 +206,7 @@ async def test_leaving_stops_the_model(desk: Desk, streamed: bool) -> None:
     if streamed:
         await soon(lambda: seen.sent > 0)
     task.cancel()
-    async with asyncio.timeout(5):
-        await seen.done.wait()
-    assert seen.closed_early
+    await stopped(seen)
 
 
 @pytest.mark.parametrize("behind", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"x"])
@@ -227,9 +232,7 @@ async def test_leaving_stops_the_model_whatever_came_behind(
     seen = await desk.fake.wait_for(count + 1, timeout=10)
     writer.write(behind)
     writer.close()
-    async with asyncio.timeout(5):
-        await seen.done.wait()
-    assert seen.closed_early
+    await stopped(seen)
 
 
 async def test_leaving_while_it_waits_its_turn(desk: Desk) -> None:
@@ -332,8 +335,7 @@ async def test_the_end_of_a_grant_ends_its_answer(desk: Desk) -> None:
     await desk.http.delete("/api/grants", headers=bearer(desk.person.token))
     with pytest.raises(openai.AuthenticationError):
         await task
-    async with asyncio.timeout(5):
-        await seen.done.wait()
+    await stopped(seen)
 
 
 async def test_only_with_the_scope(desk: Desk) -> None:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import io
 import os
-import pty
 import re
 import signal
-import struct
 import sys
-import termios
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,7 +34,7 @@ from server.features.pairing.terminal import (
     pairing_url,
     qr_lines,
 )
-from tests.support.fakes_terminal import Terminal, on_screen, read_qr
+from tests.support.fakes_terminal import Terminal, on_screen, read_qr, sized_terminal
 
 ROOT = Path(__file__).resolve().parents[3]
 URL = "https://192.168.1.5:8000"
@@ -48,8 +44,7 @@ class Screen:
     """The other end of a pseudo-terminal: what was written on it."""
 
     def __init__(self, columns: int = 80, lines: int = 24) -> None:
-        self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self._master, slave = sized_terminal(columns, lines)
         self.out: TextIO = os.fdopen(slave, "w", encoding="utf-8")
         os.set_blocking(self._master, False)
         self._text = b""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from server.features.pointing import claims
 from server.features.pointing.claims import Verdict, compare, differing, numbers_in
-from tests.support.languages import LANGUAGES
+from tests.support.words import CODES as LANGUAGES
 
 ROOT = Path(__file__).parents[3]
 DATA = tomllib.loads(Path(claims.__file__).with_name("claims.toml").read_text(encoding="utf-8"))

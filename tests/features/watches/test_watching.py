@@ -26,6 +26,7 @@ from server.shared.attention.attention import Change, Why
 from server.shared.watch_answers import conditions_in
 from tests.features.describe.test_live_description import STEP, Stage
 from tests.session.request.test_builder import FakeEar
+from tests.support.clients import sample
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import LIMITS, Room, make_frame, parser, room
 
@@ -83,9 +84,7 @@ class Guard:
 
     def counted(self, name: str, result: str) -> float:
         """The value of a counter of results."""
-        wanted = f'qwen_camera_{name}_total{{result="{result}"}} '
-        lines = self.one.services.metrics.render().decode().splitlines()
-        return sum(float(text.removeprefix(wanted)) for text in lines if text.startswith(wanted))
+        return sample(self.one.services.metrics, f"{name}_total", result=result)
 
     def say(self, **fields: Any) -> None:
         self.one.session.handle(parser().parse(json.dumps(fields)))
