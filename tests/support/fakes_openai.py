@@ -288,12 +288,10 @@ class FakeOpenAI(HttpStandIn):
     async def _json(
         self, writer: asyncio.StreamWriter, status: int, body: Any, *extra: str
     ) -> bool:
-        raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-        kind = "text/html" if isinstance(body, str) else "application/json"
-        head = [f"HTTP/1.1 {status} Fake", f"content-type: {kind}", f"content-length: {len(raw)}"]
-        writer.write(("\r\n".join([*head, *extra]) + "\r\n\r\n").encode() + raw)
-        await writer.drain()
-        return True
+        if isinstance(body, str):
+            return await self._reply(writer, status, body.encode(), "text/html", *extra)
+        raw = json.dumps(body).encode()
+        return await self._reply(writer, status, raw, "application/json", *extra)
 
     async def _models(self, writer: asyncio.StreamWriter) -> bool:
         if self.behaviour is Behaviour.HTML:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -17,7 +16,7 @@ from server.core.frames import Frame
 from server.core.metrics import Metrics
 from server.media.camera import Camera
 from server.webrtc_server import WebRTCServer
-from tests.support.clients import sample
+from tests.support.clients import sample, soon
 
 
 class Peer:
@@ -111,22 +110,7 @@ class Side:
         return await self.server.connect(key, sdp, self.camera(key))
 
     async def until(self, check: Callable[[], bool], seconds: float = 10.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not check():
-            assert time.monotonic() < deadline, f"waited in vain: {self.states()}"
-            await asyncio.sleep(0.005)
-
-    def states(self) -> list[str]:
-        """Describe the state for a test that has waited in vain."""
-        said = []
-        for key, connection in self.server._connections.items():
-            pc, stream = connection._pc, connection._receiver._stream
-            said.append(
-                f"{key}: {pc.connectionState}/{pc.iceConnectionState}, stream {stream is not None}"
-            )
-            if stream is not None:
-                said.append(repr({**stream._assembler.__dict__, "lane": stream._lane.__dict__}))
-        return said
+        await soon(check, seconds)
 
     async def frames_of(self, key: str = "a", count: int = 1, seconds: float = 10.0) -> list[Frame]:
         """So many sampled frames from now on."""

@@ -84,6 +84,15 @@ class HttpStandIn:
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         return HttpRequest(method, path, headers, body)
 
+    async def _reply(
+        self, writer: asyncio.StreamWriter, status: int, body: bytes, kind: str, *extra: str
+    ) -> bool:
+        """Write a whole answer with further lines of its head; the connection goes on."""
+        head = [f"HTTP/1.1 {status} Fake", f"content-type: {kind}", f"content-length: {len(body)}"]
+        writer.write(("\r\n".join([*head, *extra]) + "\r\n\r\n").encode() + body)
+        await writer.drain()
+        return True
+
     @abstractmethod
     async def _answer(
         self, request: HttpRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

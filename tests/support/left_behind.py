@@ -12,8 +12,9 @@ import os
 import threading
 import time
 from collections.abc import Generator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 import pytest
 
@@ -81,19 +82,17 @@ class TasksAtClose:
 
     def __init__(self) -> None:
         self.found: list[str] = []
-        self._close = asyncio.Runner.close
 
-    def install(self) -> None:
-        close, note = self._close, self._note
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        close = asyncio.Runner.close
 
         def closing(runner: asyncio.Runner) -> None:
-            note(runner)
+            self._note(runner)
             close(runner)
 
-        asyncio.Runner.close = closing  # type: ignore[method-assign,assignment]
-
-    def remove(self) -> None:
-        asyncio.Runner.close = self._close  # type: ignore[method-assign]
+        with patch.object(asyncio.Runner, "close", closing):
+            yield
 
     def take(self) -> list[str]:
         """Return what was found since the last call."""
@@ -138,9 +137,8 @@ def pytest_runtest_makereport(
 @pytest.fixture(scope="session", autouse=True)
 def _tasks_at_close(request: pytest.FixtureRequest) -> Iterator[TasksAtClose]:
     before, tasks = Holdings(), TasksAtClose()
-    tasks.install()
-    yield tasks
-    tasks.remove()
+    with tasks.installed():
+        yield tasks
     if not request.node.stash.get(_failed, False):
         complain([*tasks.take(), *left_since(before)])
 

@@ -60,6 +60,9 @@ class PiecesServer(HttpStandIn, Generic[R]):
         """The Content-Type of an answer."""
         return self.kind
 
+    async def _json(self, writer: asyncio.StreamWriter, status: int, body: bytes = b"{}") -> bool:
+        return await self._reply(writer, status, body, "application/json", *self.extra)
+
     @abstractmethod
     def _read(self, headers: dict[str, str], body: bytes) -> R: ...
 
@@ -71,7 +74,7 @@ class PiecesServer(HttpStandIn, Generic[R]):
         self, headers: dict[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         """Answer a request for a WebSocket: there is none."""
-        return await self._reply(writer, 403, b"{}")
+        return await self._json(writer, 403)
 
     async def _answer(
         self, request: HttpRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -80,22 +83,22 @@ class PiecesServer(HttpStandIn, Generic[R]):
         if headers.get("upgrade"):
             return await self._upgraded(headers, reader, writer)
         if self.key and headers.get("authorization") != f"Bearer {self.key}":
-            return await self._reply(writer, 401, b"{}")
+            return await self._json(writer, 401)
         if (method, path) == ("GET", "/v1/models"):
             if self.models is None:
-                return await self._reply(writer, 404, b"{}")
+                return await self._json(writer, 404)
             data = [{"id": name} for name in self.models]
-            return await self._reply(writer, 200, json.dumps({"data": data}).encode())
+            return await self._json(writer, 200, json.dumps({"data": data}).encode())
         if (method, path) != ("POST", f"/v1{self.path}"):
-            return await self._reply(writer, 404, b"{}")
+            return await self._json(writer, 404)
         asked = self._read(headers, body)
         self.requests.append(asked)
         await asyncio.sleep(self.wait)
         for name in sorted(self.refused & asked.fields.keys()):
             text = f"Unrecognized request argument supplied: {name if self.names_refused else '?'}"
-            return await self._reply(writer, 400, json.dumps({"error": {"message": text}}).encode())
+            return await self._json(writer, 400, json.dumps({"error": {"message": text}}).encode())
         if self.status != 200:
-            return await self._reply(writer, self.status, b'{"error": {"message": "secret words"}}')
+            return await self._json(writer, self.status, b'{"error": {"message": "secret words"}}')
         try:
             await self._send(asked, reader, writer)
         except (ConnectionError, asyncio.CancelledError):
@@ -129,10 +132,3 @@ class PiecesServer(HttpStandIn, Generic[R]):
                 await writer.drain()
         finally:
             gone.cancel()
-
-    async def _reply(self, writer: asyncio.StreamWriter, status: int, body: bytes) -> bool:
-        head = [f"HTTP/1.1 {status} Fake", "content-type: application/json", *self.extra]
-        head.append(f"content-length: {len(body)}")
-        writer.write(("\r\n".join(head) + "\r\n\r\n").encode() + body)
-        await writer.drain()
-        return True

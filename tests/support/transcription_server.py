@@ -45,7 +45,7 @@ class TranscriptionServer(PiecesServer[Heard]):
     ) -> bool:
         self.upgrades += 1
         if isinstance(self.upgrade, int):
-            return await self._reply(writer, self.upgrade, b"{}")
+            return await self._json(writer, self.upgrade)
         guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
         digest = hashlib.sha1((headers["sec-websocket-key"] + guid).encode()).digest()
         accept = base64.b64encode(digest).decode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,25 @@ from server.media.picture import encode
 from server.media.sound.line import Player
 from server.models import prompts as hearing
 
-# A frame's ways, and their places: methods that get its JPEG, and functions that encode it
-WAYS: dict[str, tuple[Any, str]] = {
-    "thumbnail": (encode, "thumbnail"),
-    "still": (encode, "still"),
-    "alert": (KeptAlerts, "add"),
-    "recall": (Recall, "keep"),
+Taken = Callable[..., bytes]
+
+
+def _png(bgr: Any, *_: Any, **__: Any) -> bytes:
+    return cv2.imencode(".png", bgr)[1].tobytes()
+
+
+# A frame's ways, and their places: methods that get its JPEG, and functions that encode it; with what they get of it
+WAYS: dict[str, tuple[Any, str, Taken]] = {
+    "thumbnail": (encode, "thumbnail", _png),
+    "still": (encode, "still", _png),
+    "alert": (KeptAlerts, "add", lambda *_, jpeg, **__: jpeg),
+    "recall": (Recall, "keep", lambda _, picture, *__, **___: picture.jpeg),
 }
 # The same of sound: the microphone's, what is spoken, and what a model gets
-SOUNDS: dict[str, tuple[Any, str]] = {
-    "microphone": (SoundRing, "add"),
-    "speech": (Player, "play"),
-    "request": (hearing, "wav"),
+SOUNDS: dict[str, tuple[Any, str, Taken]] = {
+    "microphone": (SoundRing, "add", lambda _, sound, *__: sound.samples.tobytes()),
+    "speech": (Player, "play", lambda _, samples, *__, **___: samples.tobytes()),
+    "request": (hearing, "wav", lambda pcm, *_, **__: pcm),
 }
 # Started for a model's sound, too, as if that had to be cut
 PROGRAM = "/true"
@@ -45,24 +53,14 @@ def file_of(way: str) -> str:
 
 def spoil(way: str) -> None:
     """Also write what takes this way to disk, like forgotten debugging code."""
-    owner, name = {**WAYS, **SOUNDS}[way]
+    owner, name, taken = {**WAYS, **SOUNDS}[way]
     faithful = getattr(owner, name)
     file = Path(os.environ["KEEP_IN"]) / file_of(way)
 
     def keeping(*given: Any, **more: Any) -> Any:
-        if way == "alert":
-            file.write_bytes(more["jpeg"])
-        elif way == "recall":
-            file.write_bytes(given[1].jpeg)
-        elif way == "microphone":
-            file.write_bytes(given[1].samples.tobytes())
-        elif way == "speech":
-            file.write_bytes(given[1].tobytes())
-        elif way == "request":
-            file.write_bytes(given[0])
+        file.write_bytes(taken(*given, **more))
+        if way == "request":
             subprocess.run(["true"], check=True)
-        else:
-            cv2.imwrite(str(file), given[0])
         return faithful(*given, **more)
 
     setattr(owner, name, keeping)

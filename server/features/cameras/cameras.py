@@ -61,15 +61,6 @@ class FurtherCamera:
     stills: Stills
 
 
-@dataclass(frozen=True, slots=True)
-class Guest:
-    """Another device that is invited to be a session's own camera."""
-
-    admission: Admission
-    # What sent when it was invited
-    before: CameraConnection | None
-
-
 class Cameras(SessionPart):
     """Owner of the further cameras, at most three beside the session's own. Belongs to the event loop.
 
@@ -92,8 +83,9 @@ class Cameras(SessionPart):
         self.own_name = ""
         # By id, in the order in which they were invited
         self._further: dict[str, FurtherCamera] = {}
-        # Who is invited to be the session's own camera
-        self._guest: Guest | None = None
+        # Of who is invited to be the session's own camera, and what sent then
+        self._guest: Admission | None = None
+        self._before: CameraConnection | None = None
         # Ids of the cameras that questions are about
         self._chosen: tuple[str, ...] = (OWN,)
         self._listening = True
@@ -123,7 +115,7 @@ class Cameras(SessionPart):
 
     # Joining
 
-    def invite(self, name: str) -> Invitation:
+    def invite(self, name: str) -> Admission:
         """Invite a camera with this name. Raises Conflict when there are as many as may be, BadRequest."""
         free = [id for id in OTHERS if id not in self._further]
         if not free:
@@ -154,23 +146,23 @@ class Cameras(SessionPart):
         self._further[id] = further
         self._arm()
         self.report()
-        return further.admission.invitation
+        return further.admission
 
-    def invite_own(self) -> Invitation:
+    def invite_own(self) -> Admission:
         """Invite another device to be the session's own camera, in place of who was invited before.
 
         The invitation ends with the next connection of the page's own camera.
         """
-        self._guest = Guest(Admission(self._session_id, OWN, time.monotonic()), self._own.feed)
-        return self._guest.admission.invitation
+        self._guest = Admission(self._session_id, OWN, time.monotonic())
+        self._before = self._own.feed
+        return self._guest
 
     def redeem(self, code: CameraSecret) -> tuple[str, str, str] | None:
         """Change a one-time code for its camera's id and name, and a token; None for one that is not good."""
         for admission in self._admissions:
             token = admission.redeem(code, time.monotonic())
             if token is not None:
-                id = admission.invitation.camera
-                return id, self._name_of(id), token
+                return admission.camera, self._name_of(admission.camera), token
         return None
 
     def admit(self, token: CameraSecret) -> Admission | None:
@@ -312,7 +304,7 @@ class Cameras(SessionPart):
 
     @property
     def _admissions(self) -> list[Admission]:
-        guests = [self._guest.admission] if self._guest is not None else []
+        guests = [self._guest] if self._guest is not None else []
         return [*guests, *(one.admission for one in self._further.values())]
 
     def _look_after_guest(self) -> None:
@@ -321,11 +313,11 @@ class Cameras(SessionPart):
         if guest is None:
             return
         if feed is None:
-            if guest.admission.here:
-                guest.admission.went(time.monotonic())
+            if guest.here:
+                guest.went(time.monotonic())
         elif not feed.sender_controlled:
-            guest.admission.came()
-        elif feed is not guest.before:
+            guest.came()
+        elif feed is not self._before:
             self._guest = None
 
     def _name_of(self, id: str) -> str:
@@ -404,7 +396,7 @@ def cameras_of(session: Session) -> Cameras:
     return cameras
 
 
-async def invite(sessions: SessionManager, session_id: str, name: str) -> Invitation:
+async def invite(sessions: SessionManager, session_id: str, name: str) -> Admission:
     """Invite a further camera, with one of the slots that all processes share.
 
     Raises what `SessionManager.check_room` and `Cameras.invite` raise.
@@ -445,27 +437,17 @@ AWAY_SECONDS = 600.0
 MAX_NAME_CHARS = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Invitation:
-    """The two ways to join, of which the first one that is used closes the other."""
-
-    camera: str
-    # For a device that speaks WHIP
-    token: str
-    # For a page
-    code: str
-
-
 class Admission:
     """The token that may send an invited camera's pictures, and its end. `now` is monotonic seconds."""
 
     def __init__(self, session_id: str, camera: str, now: float) -> None:
         self._session_id = session_id
-        # The code's digest is None once it was redeemed, or a camera came without it
+        self.camera = camera
+        # The two ways to join, with their digests, of which the first one that is used closes the other: a token for
+        # a device that speaks WHIP, and a code for a page, whose digest is None once it is closed
         self._code: bytes | None
-        token, self._token = make_token(session_id)
-        code, self._code = make_code(session_id)
-        self.invitation = Invitation(camera, token, code)
+        self.token, self._token = make_token(session_id)
+        self.code, self._code = make_code(session_id)
         # The camera ends then by itself.
         self.until = now + INVITED_SECONDS
         # False until a camera has sent here

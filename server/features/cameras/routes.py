@@ -108,7 +108,7 @@ class CameraGuard(RequestGuard):
             self._metrics.auth_failures.labels("ended").inc()
             raise TokenRefused("camera_ended")
         session, admission = camera
-        cameras, id = cameras_of(session), admission.invitation.camera
+        cameras, id = cameras_of(session), admission.camera
         return Sender(
             session.id,
             connection_key(session.id, id),

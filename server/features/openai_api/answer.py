@@ -164,24 +164,8 @@ class _Unread(Exception):
 Ask = Callable[[Callable[[str], None]], Awaitable[ChatEnd]]
 
 
-class _Pieces:
-    """The text that waits to be sent. Bounded by the answer, whose tokens are."""
-
-    def __init__(self) -> None:
-        self._waiting: list[str] = []
-        self.sent = ""
-        self.arrived = asyncio.Event()
-
-    def put(self, text: str) -> None:
-        self._waiting.append(text)
-        self.arrived.set()
-
-    def take(self) -> str:
-        text = "".join(self._waiting)
-        self._waiting.clear()
-        self.arrived.clear()
-        self.sent += text
-        return text
+# The text that waits to be sent; None at its end. Bounded by the answer, whose tokens are.
+_Pieces = asyncio.Queue[str | None]
 
 
 class ChatResponse(Response):
@@ -206,8 +190,9 @@ class ChatResponse(Response):
             await until_left(receive, self._answer(send))
 
     async def _answer(self, send: Send) -> None:
-        pieces = _Pieces()
-        asking = asyncio.ensure_future(self._ask(pieces.put))
+        pieces: _Pieces = asyncio.Queue()
+        asking = asyncio.ensure_future(self._ask(pieces.put_nowait))
+        asking.add_done_callback(lambda _: pieces.put_nowait(None))
         try:
             if self._request.stream:
                 await self._stream(asking, pieces, send)
@@ -220,36 +205,37 @@ class ChatResponse(Response):
             await cancel_and_wait([asking])
 
     async def _stream(self, asking: asyncio.Future[ChatEnd], pieces: _Pieces, send: Send) -> None:
-        await _first(asking, pieces, HEAD_SECONDS)
+        text, over = await _take(pieces, HEAD_SECONDS)
         if asking.done() and not asking.cancelled() and (error := asking.exception()) is not None:
             raise error
         await _put(send, _head("text/event-stream; charset=utf-8", self._id))
         await _put(send, _body(self._writer.begin(self._model)))
-        while True:
-            if text := pieces.take():
+        sent = ""
+        while text or not over:
+            if text:
                 await _put(send, _body(self._writer.piece(self._model, text)))
-            elif asking.done():
-                break
-            elif not await _first(asking, pieces, KEEP_ALIVE_SECONDS):
+                sent += text
+            text, over = ("", True) if over else await _take(pieces, KEEP_ALIVE_SECONDS)
+            if not (text or over):
                 await _put(send, _body(KEEP_ALIVE))
         try:
-            last = self._writer.end(await asking, pieces.sent)
+            last = self._writer.end(await asking, sent)
         except QwenCameraError as error:
             # Nothing follows it.
             last = _event(error_body(error))
         await _put(send, _body(last, more=False))
 
 
-async def _first(asking: asyncio.Future[ChatEnd], pieces: _Pieces, seconds: float) -> bool:
-    """Wait for text or the end; False when neither came in time."""
-    arrived = asyncio.ensure_future(pieces.arrived.wait())
+async def _take(pieces: _Pieces, seconds: float) -> tuple[str, bool]:
+    """Wait for text: all that is there, and True at its end; ("", False) when nothing came in time."""
     try:
-        done, _ = await asyncio.wait(
-            (asking, arrived), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-        )
-    finally:
-        await cancel_and_wait([arrived])
-    return bool(done)
+        async with asyncio.timeout(seconds):
+            found = [await pieces.get()]
+    except TimeoutError:
+        return "", False
+    while not pieces.empty():
+        found.append(pieces.get_nowait())
+    return "".join(filter(None, found)), found[-1] is None
 
 
 async def _put(send: Send, message: Message) -> None:

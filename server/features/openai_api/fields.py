@@ -117,12 +117,8 @@ class Schema(_Strict):
     strict: bool | None = None
 
 
-class TextForm(_Strict):
-    type: Literal["text"]
-
-
-class JsonForm(_Strict):
-    type: Literal["json_object"]
+class PlainForm(_Strict):
+    type: Literal["text", "json_object"]
 
 
 class SchemaForm(_Strict):
@@ -148,9 +144,7 @@ class Body(_Strict):
     tools: Annotated[list[Tool], Field(min_length=1, max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
-    response_format: (
-        Annotated[TextForm | JsonForm | SchemaForm, Field(discriminator="type")] | None
-    ) = None
+    response_format: Annotated[PlainForm | SchemaForm, Field(discriminator="type")] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None

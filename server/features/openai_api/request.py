@@ -239,7 +239,7 @@ def _tools(body: fields.Body) -> dict[str, Any]:
 
 def _form(body: fields.Body) -> dict[str, Any] | None:
     form = body.response_format
-    if form is None or isinstance(form, fields.TextForm):
+    if form is None or form.type == "text":
         return None
     return form.model_dump(exclude_unset=True, by_alias=True)
 

@@ -96,9 +96,8 @@ class Worker:
             sys.stderr.write(f"answer failed: {origin(error)}\n")
             self.jobs.ended(id, "error", code="failed")
             # Older versions of torch have no class for it.
-            if type(error).__name__ == "AcceleratorError" or str(error).startswith(
-                ("CUDA error", "HIP error")
-            ):
+            fault = str(error).startswith(("CUDA error", "HIP error"))
+            if fault or type(error).__name__ == "AcceleratorError":
                 os._exit(_GPU_FAULT)
         else:
             self.jobs.ended(
@@ -133,6 +132,10 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
     ) -> None:
         channel.send("progress", phase=phase, percent=percent, done=done, total=total)
 
+    def failed(code: str, message: str) -> int:
+        channel.send("failed", code=code, message=message)
+        return 1
+
     report("checking")
     try:
         if arguments.dtype not in weights.DTYPES:
@@ -141,8 +144,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
             )
         found = weights.read(arguments.folder)
     except ModelFolderError as error:
-        channel.send("failed", code="model", message=error.message)
-        return 1
+        return failed("model", error.message)
     report("importing")
     try:
         # They take seconds, and may be broken.
@@ -151,13 +153,11 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
         # A broken installation fails in many ways (missing libraries, wrong versions); nobody has
         # asked anything yet.
         words = " ".join(str(error).split())[:300]
-        channel.send(
-            "failed",
-            code="python",
-            message=f"{sys.executable} cannot load torch and transformers ({type(error).__name__}: {words})."
+        return failed(
+            "python",
+            f"{sys.executable} cannot load torch and transformers ({type(error).__name__}: {words})."
             " Install them there, or set ENGINE_PYTHON to a Python that has them.",
         )
-        return 1
     options = loading.Options(**vars(arguments))
     try:
         loaded = loading.load(options, found, report)
@@ -173,19 +173,15 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
         prompt = generating.Prompt(say, [loading.grey()])
         generator.answer(prompt, 2, threading.Event(), trial.append)
     except loading.LoadError as error:
-        channel.send("failed", code=error.code, message=error.message)
-        return 1
+        return failed(error.code, error.message)
     except generating.AnswerError as error:
-        channel.send("failed", code=error.code, message=_TRIED[error.code].format(loaded.dtype))
-        return 1
+        return failed(error.code, _TRIED[error.code].format(loaded.dtype))
     except Exception as error:  # noqa: BLE001
         # The trial: nobody has asked anything yet.
         why = f"The model was loaded and does not answer ({type(error).__name__}): {loading.shortened(str(error))}"
         if "chat template" in str(error):
             why = "The model has no chat template, so it was not made to answer questions."
-        message = f"{why} Choose another one, or another number format."
-        channel.send("failed", code="model", message=message)
-        return 1
+        return failed("model", f"{why} Choose another one, or another number format.")
     channel.send(
         "ready",
         model_type=loaded.weights.model_type,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,10 +139,6 @@ def free_ram() -> int | None:
 
 
 def _within_limit() -> int | None:
-    try:
-        import resource
-    except ImportError:
-        return None
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
         return None
