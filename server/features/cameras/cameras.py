@@ -51,14 +51,21 @@ class CameraLost(CameraError):
 
 
 @dataclass(slots=True, eq=False)
-class FurtherCamera:
-    """A further camera, or an invitation to be one."""
+class SessionCamera:
+    """A camera of a session: its own one, a further one, or an invitation to be one."""
 
     id: str
+    # The person's name for it; "" for none
     name: str
-    admission: Admission
     camera: Camera
     stills: Stills
+    # Of another device that sends it or may; None where only the page does
+    admission: Admission | None = None
+
+    @property
+    def shown(self) -> str:
+        """The name of it, or that of a camera without one."""
+        return self.name or unnamed(self.id)
 
 
 class Cameras(SessionPart):
@@ -71,20 +78,17 @@ class Cameras(SessionPart):
     def __init__(self, context: SessionContext, ended: Callable[[str, str], None]) -> None:
         """`ended(session_id, camera)` is called for each one that ends, whose connection is to be closed."""
         self._session_id = context.id
-        self._own = context.camera
         self._sample_rate = context.limits.sample_rate
         self._outbox = context.outbox
         self._services = context.services
         self._ended = ended
-        # For a page whose session's own camera is another device
-        self._stills = Stills(camera=self._own, outbox=self._outbox, services=self._services)
+        # Its stills are for a page whose session's own camera is another device.
+        stills = Stills(camera=context.camera, outbox=self._outbox, services=self._services)
+        self._own = SessionCamera(OWN, "", context.camera, stills)
         self.handlers = {CameraSettings: self._set}
-        # The person's name for the session's own camera; "" when it has none
-        self.own_name = ""
-        # By id, in the order in which they were invited
-        self._further: dict[str, FurtherCamera] = {}
-        # Of who is invited to be the session's own camera, and what sent then
-        self._guest: Admission | None = None
+        # By id: the own one, and the others in the order in which they were invited
+        self._all = {OWN: self._own}
+        # What sent when another device was invited to be the session's own camera
         self._before: CameraConnection | None = None
         # Ids of the cameras that questions are about
         self._chosen: tuple[str, ...] = (OWN,)
@@ -100,16 +104,25 @@ class Cameras(SessionPart):
         return len(self._further)
 
     @property
+    def _further(self) -> list[SessionCamera]:
+        return list(self._all.values())[1:]
+
+    @property
+    def own_name(self) -> str:
+        """The person's name for the session's own camera; "" when it has none."""
+        return self._own.name
+
+    @property
     def cameras(self) -> list[Camera]:
-        return [one.camera for one in self._further.values()]
+        return [one.camera for one in self._further]
 
     @property
     def slots(self) -> list[str]:
-        return [connection_key(self._session_id, id) for id in self._further]
+        return [connection_key(self._session_id, one.id) for one in self._further]
 
     def _set(self, message: CameraSettings) -> None:
         if message.stills is not None:
-            self._stills.want(message.stills)
+            self._own.stills.want(message.stills)
         if message.cameras is not None:
             self.choose(message.cameras)
 
@@ -117,14 +130,13 @@ class Cameras(SessionPart):
 
     def invite(self, name: str) -> Admission:
         """Invite a camera with this name. Raises Conflict when there are as many as may be, BadRequest."""
-        free = [id for id in OTHERS if id not in self._further]
+        free = [id for id in OTHERS if id not in self._all]
         if not free:
             raise Conflict(
                 f"A session has {MOST_CAMERAS} cameras at most. End one of them, then add another."
             )
         id = free[0]
-        taken = [self._name_of(OWN), *(one.name for one in self._further.values())]
-        name = free_name(clean_name(name), id, taken)
+        name = free_name(clean_name(name), id, [one.shown for one in self._all.values()])
         camera = Camera(
             sample_rate=self._sample_rate,
             metrics=self._services.metrics,
@@ -133,36 +145,32 @@ class Cameras(SessionPart):
         )
         # Nothing is asked about it yet.
         camera.watched = False
-        further = FurtherCamera(
-            id,
-            name,
-            Admission(self._session_id, id, time.monotonic()),
-            camera,
-            Stills(camera=camera, outbox=self._outbox, services=self._services, id=id),
-        )
-        camera.on_status = lambda: self._changed(further)
-        further.stills.listen(self._listening)
-        further.stills.want(True)
-        self._further[id] = further
+        stills = Stills(camera=camera, outbox=self._outbox, services=self._services, id=id)
+        admission = Admission(self._session_id, id, time.monotonic())
+        further = SessionCamera(id, name, camera, stills, admission)
+        camera.on_status = lambda: self._changed(further, admission)
+        stills.listen(self._listening)
+        stills.want(True)
+        self._all[id] = further
         self._arm()
         self.report()
-        return further.admission
+        return admission
 
     def invite_own(self) -> Admission:
         """Invite another device to be the session's own camera, in place of who was invited before.
 
         The invitation ends with the next connection of the page's own camera.
         """
-        self._guest = Admission(self._session_id, OWN, time.monotonic())
-        self._before = self._own.feed
-        return self._guest
+        self._own.admission = admission = Admission(self._session_id, OWN, time.monotonic())
+        self._before = self._own.camera.feed
+        return admission
 
     def redeem(self, code: CameraSecret) -> tuple[str, str, str] | None:
         """Change a one-time code for its camera's id and name, and a token; None for one that is not good."""
         for admission in self._admissions:
             token = admission.redeem(code, time.monotonic())
             if token is not None:
-                return admission.camera, self._name_of(admission.camera), token
+                return admission.camera, self._find(admission.camera).shown, token
         return None
 
     def admit(self, token: CameraSecret) -> Admission | None:
@@ -181,20 +189,16 @@ class Cameras(SessionPart):
 
     def rename(self, id: str, name: str) -> None:
         """Give a camera another name. Raises NotFound, BadRequest."""
-        further = None if id == OWN else self._find(id)
-        taken = [self._name_of(one) for one in (OWN, *self._further) if one != id]
-        name = free_name(clean_name(name), id, taken)
-        if further is None:
-            self.own_name = name
-        else:
-            further.name = name
+        camera = self._find(id)
+        taken = [one.shown for one in self._all.values() if one is not camera]
+        camera.name = free_name(clean_name(name), id, taken)
         self.report()
 
     async def end(self, id: str) -> None:
         """End a camera; its tokens are over. Of the own one only another device that sends ends. Raises NotFound."""
         if id == OWN:
-            self._guest = None
-            feed = self._own.feed
+            self._own.admission = None
+            feed = self._own.camera.feed
             # The page's own: switched on again while the request to end the device was on its way
             if feed is None or not feed.sender_controlled:
                 self._ended(self._session_id, OWN)
@@ -203,9 +207,8 @@ class Cameras(SessionPart):
 
     def choose(self, ids: Sequence[str]) -> None:
         """Ask about these cameras from now on. Unknown ones do not count; without any it is the own."""
-        known = (OWN, *self._further)
-        self._chosen = tuple(id for id in known if id in ids) or (OWN,)
-        for one in self._further.values():
+        self._chosen = tuple(id for id in self._all if id in ids) or (OWN,)
+        for one in self._further:
             one.camera.watched = one.id in self._chosen
         self.report()
 
@@ -227,7 +230,7 @@ class Cameras(SessionPart):
         Raises CameraError with the camera's name, EngineRefused when the engine takes fewer pictures.
         """
         # Those that are chosen meanwhile are for the next question.
-        chosen = [(id, self._name_of(id)) for id in self._chosen]
+        chosen = [(id, self._find(id).shown) for id in self._chosen]
         most = needs.most_pictures(together=len(chosen) > 1)
         if most is not None and len(chosen) > most:
             raise too_many_pictures(most)
@@ -249,7 +252,7 @@ class Cameras(SessionPart):
 
     def camera(self, id: str) -> Camera:
         """Raises NotFound for one that has ended."""
-        return self._own if id == OWN else self._find(id).camera
+        return self._find(id).camera
 
     # Messages
 
@@ -261,10 +264,10 @@ class Cameras(SessionPart):
     def set_connected(self, connected: bool) -> None:
         self._listening = connected
         self._left.cancel()
-        if not connected and (self._further or self._guest):
+        if not connected and self._admissions:
             self._left.set(UNWATCHED_SECONDS, self._leave)
-        for stills in (self._stills, *(one.stills for one in self._further.values())):
-            stills.listen(connected)
+        for one in self._all.values():
+            one.stills.listen(connected)
 
     def greet(self) -> None:
         """Tell a new socket of the cameras."""
@@ -277,12 +280,9 @@ class Cameras(SessionPart):
         message = CameraList(
             cameras=[
                 CameraInfo(
-                    id=id,
-                    name=self._name_of(id),
-                    state=self.camera(id).state(),
-                    asked=id in self._chosen,
+                    id=id, name=one.shown, state=one.camera.state(), asked=id in self._chosen
                 )
-                for id in (OWN, *self._further)
+                for id, one in self._all.items()
             ]
         )
         if message != self._reported:
@@ -295,21 +295,20 @@ class Cameras(SessionPart):
         """End all of them."""
         self._left.cancel()
         # The last one ends the other timer.
-        for one in list(self._further.values()):
+        for one in self._further:
             await self._end(one)
-        await self._stills.close()
+        await self._own.stills.close()
         await self._tasks.close()
 
     # Inside
 
     @property
     def _admissions(self) -> list[Admission]:
-        guests = [self._guest] if self._guest is not None else []
-        return [*guests, *(one.admission for one in self._further.values())]
+        return [one.admission for one in self._all.values() if one.admission is not None]
 
     def _look_after_guest(self) -> None:
         """Note that the guest sends, or has gone; end the invitation when the page's own camera is back."""
-        guest, feed = self._guest, self._own.feed
+        guest, feed = self._own.admission, self._own.camera.feed
         if guest is None:
             return
         if feed is None:
@@ -318,33 +317,28 @@ class Cameras(SessionPart):
         elif not feed.sender_controlled:
             guest.came()
         elif feed is not self._before:
-            self._guest = None
+            self._own.admission = None
 
-    def _name_of(self, id: str) -> str:
-        if id == OWN:
-            return self.own_name or unnamed(OWN)
-        return self._further[id].name
-
-    def _find(self, id: str) -> FurtherCamera:
-        further = self._further.get(id)
-        if further is None:
+    def _find(self, id: str) -> SessionCamera:
+        camera = self._all.get(id)
+        if camera is None:
             raise NotFound("This session has no such camera; it was ended, or never joined.")
-        return further
+        return camera
 
-    def _changed(self, further: FurtherCamera) -> None:
-        if self._further.get(further.id) is not further:
+    def _changed(self, further: SessionCamera, admission: Admission) -> None:
+        if self._all.get(further.id) is not further:
             return
         if further.camera.offered:
-            further.admission.came()
-        elif further.admission.used:
-            further.admission.went(time.monotonic())
+            admission.came()
+        elif admission.used:
+            admission.went(time.monotonic())
         self._arm()
         self.report()
 
-    async def _end(self, further: FurtherCamera) -> None:
-        if self._further.get(further.id) is not further:
+    async def _end(self, further: SessionCamera) -> None:
+        if self._all.get(further.id) is not further:
             return
-        del self._further[further.id]
+        del self._all[further.id]
         self._chosen = tuple(id for id in self._chosen if id != further.id) or (OWN,)
         further.camera.close()
         self._ended(self._session_id, further.id)
@@ -355,20 +349,24 @@ class Cameras(SessionPart):
     def _arm(self) -> None:
         """Set the timer of the next camera that ends by itself."""
         self._timer.cancel()
-        ends = [one.admission.until for one in self._further.values() if not one.camera.offered]
+        ends = [
+            one.admission.until
+            for one in self._further
+            if one.admission is not None and not one.camera.offered
+        ]
         if ends:
             self._timer.set(max(0.05, min(ends) - time.monotonic()), self._expire)
 
     def _leave(self) -> None:
-        if self._guest is not None:
+        if self._own.admission is not None:
             self._tasks.spawn(self.end(OWN), name="leave")
-        for one in list(self._further.values()):
+        for one in self._further:
             self._tasks.spawn(self._end(one), name="leave")
 
     def _expire(self) -> None:
         now = time.monotonic()
-        for one in self._further.values():
-            if one.admission.over(now):
+        for one in self._further:
+            if one.admission is not None and one.admission.over(now):
                 self._tasks.spawn(self._end(one), name="end")
         # Those that end are timed no more by then.
         self._arm()

@@ -92,12 +92,11 @@ class ProgramChats(SessionPart):
         on_text: Callable[[str], None],
     ) -> ChatEnd:
         """Take the pictures, ask, and return the end. Raises WrongModel, too, for what the present model cannot do."""
-        pictures = ChatPictures(self._context, questions.frame)
         engine = self._context.services.current_engine()
         check(request, engine.status.capabilities, 1)
         # Before anything is made of a picture
         self._context.requests.consent.check(engine)
-        taken = await pictures.take(request, grant.since)
+        taken = await self._take(request, grant.since, questions.frame)
         # The last one is always a frame.
         shots = [shot for look in taken for shot in look]
         check(request, engine.status.capabilities, len(shots))
@@ -119,7 +118,7 @@ class ProgramChats(SessionPart):
             frame=last.frame,
             chat=ChatForm(
                 conversation=request.conversation([len(look) for look in taken]),
-                earlier=pictures.earlier(shots),
+                earlier=self._earlier(shots),
                 check=wording,
                 on_result=results.append,
                 held=last.held,
@@ -128,6 +127,87 @@ class ProgramChats(SessionPart):
         response = await questions.answer(id, grant.id, question, on_text)
         calls = results[-1].calls if results else ()
         return ChatEnd(response, calls, _frames(response, shots))
+
+    # Its pictures: of now, the held one, and of the recent past. None is kept.
+
+    @property
+    def _recalling(self) -> Recalling | None:
+        """Who keeps pictures of the past; None where nobody does."""
+        found: Recalling | None = self._context.part("recall")
+        return found
+
+    async def _take(
+        self, request: ChatRequest, since: float, next_frame: Callable[[], Awaitable[Frame]]
+    ) -> list[list[ChosenPicture]]:
+        """Take the pictures of each look. None of the past is of before `since`, monotonic seconds.
+
+        Raises CameraError, and Conflict where no picture is held or none of the past is kept.
+        """
+        held, recalling = self._context.held(), self._recalling
+        for look in request.looks:
+            if look.what == "held" and held is None:
+                raise Conflict(_NOT_HELD)
+            if look.what == "past" and (recalling is None or not recalling.wanted):
+                raise Conflict(_NOT_KEPT)
+        now = None
+        if any(look.what != "held" for look in request.looks):
+            # One frame for all that show now.
+            now = await next_frame()
+        return [
+            await self._of(look, _detail(look, request.question), now, held, since)
+            for look in request.looks
+        ]
+
+    async def _of(
+        self,
+        look: PictureChoice,
+        detail: Detail,
+        now: Frame | None,
+        held: Frame | None,
+        since: float,
+    ) -> list[ChosenPicture]:
+        if look.what == "held":
+            return [ChosenPicture(detail, held, held=True)]
+        if look.what == "now":
+            return [ChosenPicture(detail, now)]
+        assert self._recalling is not None
+        past = await self._recalling.during(look.seconds, look.frames - 1, since)
+        earlier = [ChosenPicture(detail, past=past, at=at) for at in range(len(past.pictures))]
+        return [*earlier, ChosenPicture(detail, now)]
+
+    def _earlier(self, shots: Sequence[ChosenPicture]) -> EarlierBeside | None:
+        """Return the function that makes the pictures before the last one; None without any.
+
+        A frame that occurs several times with one detail is prepared once, the last one's too.
+        """
+        if len(shots) < 2:
+            return None
+
+        def beside(view: View, last: Prepared) -> MakeEarlier:
+            async def make(needs: Capabilities) -> list[EarlierPicture]:
+                made: dict[_Key, Picture] = {}
+                if last.needs == needs:
+                    made[_key(view)] = replace(last.picture, thumbnail=None)
+                return [await self._made(shot, needs, made) for shot in shots[:-1]]
+
+            return make
+
+        return beside
+
+    async def _made(
+        self, shot: ChosenPicture, needs: Capabilities, made: dict[_Key, Picture]
+    ) -> EarlierPicture:
+        if shot.past is not None:
+            assert self._recalling is not None
+            picture = await self._recalling.small(shot.past, shot.at, needs)
+            age = max(0, round(time.monotonic() - picture.captured))
+            return EarlierPicture(picture, f"The camera {age} s ago:")
+        assert shot.frame is not None
+        view = View(shot.frame, shot.detail, None, shot.held)
+        key = _key(view)
+        if key not in made:
+            made[key] = await self._context.requests.prepare(view, needs, unseen=True)
+        return EarlierPicture(made[key], "The held frame:" if shot.held else "The camera now:")
 
 
 def _frames(
@@ -141,8 +221,6 @@ def _frames(
     times = [*(one.captured_at for one in earlier), response.frame.captured_at]
     return tuple(zip(times, held, strict=True))
 
-
-# The pictures that a program's chat asks for: of now, the held one, and of the recent past.
 
 _NOT_HELD = (
     "No picture is held. The person holds one on the page; camera://now has the camera's next one."
@@ -174,89 +252,6 @@ def check(request: ChatRequest, needs: Capabilities, pictures: int) -> None:
         raise WrongModel(
             f"The request has {pictures} pictures, and the present model takes {most}. Ask with camera://now alone."
         )
-
-
-class ChatPictures:
-    """Takes the pictures of one session's chats. It keeps none."""
-
-    def __init__(self, context: SessionContext, frame: Callable[[], Awaitable[Frame]]) -> None:
-        """`frame` waits for the camera's next frame."""
-        self._frame = frame
-        self._held = context.held
-        self._requests = context.requests
-        # None where nothing is kept
-        self._recalling: Recalling | None = context.part("recall")
-
-    async def take(self, request: ChatRequest, since: float) -> list[list[ChosenPicture]]:
-        """Take the pictures of each look. None of the past is of before `since`, monotonic seconds.
-
-        Raises CameraError, and Conflict where no picture is held or none of the past is kept.
-        """
-        held = self._held()
-        for look in request.looks:
-            if look.what == "held" and held is None:
-                raise Conflict(_NOT_HELD)
-            if look.what == "past" and (self._recalling is None or not self._recalling.wanted):
-                raise Conflict(_NOT_KEPT)
-        now = None
-        if any(look.what != "held" for look in request.looks):
-            # One frame for all that show now.
-            now = await self._frame()
-        return [
-            await self._of(look, _detail(look, request.question), now, held, since)
-            for look in request.looks
-        ]
-
-    async def _of(
-        self,
-        look: PictureChoice,
-        detail: Detail,
-        now: Frame | None,
-        held: Frame | None,
-        since: float,
-    ) -> list[ChosenPicture]:
-        if look.what == "held":
-            return [ChosenPicture(detail, held, held=True)]
-        if look.what == "now":
-            return [ChosenPicture(detail, now)]
-        assert self._recalling is not None
-        past = await self._recalling.during(look.seconds, look.frames - 1, since)
-        earlier = [ChosenPicture(detail, past=past, at=at) for at in range(len(past.pictures))]
-        return [*earlier, ChosenPicture(detail, now)]
-
-    def earlier(self, shots: Sequence[ChosenPicture]) -> EarlierBeside | None:
-        """Return the function that makes the pictures before the last one; None without any.
-
-        A frame that occurs several times with one detail is prepared once, the last one's too.
-        """
-        if len(shots) < 2:
-            return None
-
-        def beside(view: View, last: Prepared) -> MakeEarlier:
-            async def make(needs: Capabilities) -> list[EarlierPicture]:
-                made: dict[_Key, Picture] = {}
-                if last.needs == needs:
-                    made[_key(view)] = replace(last.picture, thumbnail=None)
-                return [await self._made(shot, needs, made) for shot in shots[:-1]]
-
-            return make
-
-        return beside
-
-    async def _made(
-        self, shot: ChosenPicture, needs: Capabilities, made: dict[_Key, Picture]
-    ) -> EarlierPicture:
-        if shot.past is not None:
-            assert self._recalling is not None
-            picture = await self._recalling.small(shot.past, shot.at, needs)
-            age = max(0, round(time.monotonic() - picture.captured))
-            return EarlierPicture(picture, f"The camera {age} s ago:")
-        assert shot.frame is not None
-        view = View(shot.frame, shot.detail, None, shot.held)
-        key = _key(view)
-        if key not in made:
-            made[key] = await self._requests.prepare(view, needs, unseen=True)
-        return EarlierPicture(made[key], "The held frame:" if shot.held else "The camera now:")
 
 
 def _key(view: View) -> _Key:

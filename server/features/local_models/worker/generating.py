@@ -146,27 +146,30 @@ class Generator:
         if not reads_videos(self._loaded.processor):
             return False
         video = {"type": "video_url", "video_url": {"url": 4 * ","}}
-        asked = [video, {"type": "image"}, {"type": "text", "text": "Hello"}]
-        try:
-            inputs = self._inputs(Prompt([{"role": "user", "content": asked}], [frame] * 5))
-        except Exception as error:  # noqa: BLE001
-            # Each processor fails in its own way; pictures go one by one then.
-            print(f"this model takes no video ({type(error).__name__})", file=sys.stderr)
-            return False
-        return "pixel_values_videos" in inputs
+        inputs = self._tried("video", [video, {"type": "image"}], [frame] * 5)
+        return inputs is not None and "pixel_values_videos" in inputs
 
     def hears(self, frame: Image.Image) -> bool:
         if getattr(self._loaded.processor, "feature_extractor", None) is None:
             return False
-        asked = [{"type": "image"}, {"type": "input_audio"}, {"type": "text", "text": "Hello"}]
-        silence = np.zeros(16_000, np.float32)
+        asked = [{"type": "image"}, {"type": "input_audio"}]
+        return self._tried("sound", asked, [frame], [np.zeros(16_000, np.float32)]) is not None
+
+    def _tried(
+        self,
+        kind: str,
+        parts: Messages,
+        pictures: Sequence[Image.Image],
+        sounds: Sequence[Samples] = (),
+    ) -> Any:
+        """Return the inputs of such a question; None where the model takes none of this kind."""
+        content = [*parts, {"type": "text", "text": "Hello"}]
         try:
-            self._inputs(Prompt([{"role": "user", "content": asked}], [frame], [silence]))
+            return self._inputs(Prompt([{"role": "user", "content": content}], pictures, sounds))
         except Exception as error:  # noqa: BLE001
-            # Each processor fails in its own way; questions go as text then.
-            print(f"this model takes no sound ({type(error).__name__})", file=sys.stderr)
-            return False
-        return True
+            # Each processor fails in its own way; pictures go one by one then, and questions as text.
+            print(f"this model takes no {kind} ({type(error).__name__})", file=sys.stderr)
+            return None
 
     def special_tokens(self) -> list[str]:
         """List the texts that would become a special token; those like `<|…|>` are known."""

@@ -95,7 +95,7 @@ def load(options: Options, weights: Weights, report: Report) -> LoadedModel:
         report("processor", None, None, None)
         processor = _processor(options.folder, shared)
         report("weights", 0.0, 0, weights.bytes)
-        with _Reported(report, weights.bytes):
+        with _reported(report, weights.bytes):
             model, found = transformers.AutoModelForImageTextToText.from_pretrained(
                 options.folder,
                 config=config,
@@ -229,31 +229,24 @@ def _processor(folder: Path, shared: dict[str, Any]) -> Any:
     return transformers.AutoProcessor.from_pretrained(folder, **shared)
 
 
-class _Reported:
+@contextlib.contextmanager
+def _reported(report: Report, total: int) -> Iterator[None]:
     """Report the share of the weights that is loaded, in bytes: all parts count alike."""
 
-    def __init__(self, report: Report, total: int) -> None:
-        self._report = report
-        self._total = total
-        self._before: Any = None
-
-    def __enter__(self) -> None:
-        if hasattr(logging, "set_tqdm_hook"):
-            self._before = logging.set_tqdm_hook(self._bar)
-
-    def __exit__(self, *_: object) -> None:
-        if hasattr(logging, "set_tqdm_hook"):
-            logging.set_tqdm_hook(self._before)
-
-    def _bar(self, make: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    def bar(make: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
         things = args[0] if args else named.get("iterable")
         if not hasattr(things, "__len__") or not hasattr(things, "__iter__"):
             return make(*args, **named)
-        total = self._total
         return _Counted(
-            things,
-            lambda share: self._report("weights", 100.0 * share, int(total * share), total),
+            things, lambda share: report("weights", 100.0 * share, int(total * share), total)
         )
+
+    hook = getattr(logging, "set_tqdm_hook", lambda _: None)
+    before = hook(bar)
+    try:
+        yield
+    finally:
+        hook(before)
 
 
 class _Counted:
