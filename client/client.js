@@ -104,19 +104,21 @@ function showFeatures() {
 }
 
 // What is typed before the first session may be an order: the server is likely to take it.
-chat.composer.box.addEventListener("focus", () => {
-  if (!visit.facts.ready) features.ahead("watches", page);
-});
+chat.composer.reads = async () => {
+  const { ready } = visit.facts;
+  if (!ready || isOn(ready, "watches")) await features.ahead("watches", page);
+};
+chat.composer.box.addEventListener("focus", () => void chat.composer.reads());
 
 for (const one of [stage.other, byId("cameras-open", HTMLButtonElement)]) {
   one.addEventListener("click", () => {
-    if (!visit.facts.ready) features.ahead("cameras", page);
+    if (!visit.facts.ready) void features.ahead("cameras", page);
     void page.dialogs.showCameras(one);
   });
 }
 
 // Programs had access before this page was loaded again: it says that they have it no more.
-if (history.state?.programs?.length) features.ahead("grants", page);
+if (history.state?.programs?.length) void features.ahead("grants", page);
 
 /** Redeem a one-time code in the address; open the panel at the operator's address. */
 function arrive() {

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.browser.test_page_camera import put_out_of_sight
 from tests.browser.visitor import GREY, ORANGE, RED, Visit, Visitor, bounds, hurry, shown, started
@@ -206,6 +206,26 @@ async def test_an_order_before_the_camera_starts_it_and_watches(
     await page.box.press("Enter")
     await page.got('m.type === "watches" && m.watches[0]?.condition === "you see red"')
     await expect(page.state).to_have_text(say("page.live"))
+    await expect(page.turns).to_have_count(0)
+
+
+async def test_an_order_while_the_page_connects_is_a_watch(visit: Visit, builtin: Running) -> None:
+    """Sent before the words that make one of it are here: it waits for them."""
+
+    async def late(page: Page) -> None:
+        async def later(route: Route) -> None:
+            await asyncio.sleep(1)
+            await route.continue_()
+
+        await page.route("**/features/watches/*.js", later)
+
+    page = await visit(builtin.base_url, prepare=late)
+    await page.start_button.click()
+    await expect(page.state).to_have_text(say("page.connecting"))
+    await page.box.fill("Tell me when you see red.")
+    await page.box.press("Enter")
+    await page.got('m.type === "watches" && m.watches[0]?.condition === "you see red"')
+    await expect(page.box).to_have_value("")
     await expect(page.turns).to_have_count(0)
 
 

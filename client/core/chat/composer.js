@@ -46,6 +46,8 @@ export class Composer {
   cancel = byId("cancel", HTMLButtonElement);
   watch = byId("watch", HTMLButtonElement);
   suggestions = new Suggestions();
+  /** Loads what makes orders of texts. */
+  reads = async () => {};
 
   #form = byId("composer", HTMLFormElement);
   #send = byId("send", HTMLButtonElement);
@@ -62,6 +64,8 @@ export class Composer {
   #running = false;
   // performance.now() of the last press of Send
   #pressedAt = -Infinity;
+  // Enter waits until it is known whether the text is an order.
+  #reading = false;
   // Send was pressed: the focus goes to what takes its place.
   #follows = false;
   // The text becomes a watch, whatever its words.
@@ -88,12 +92,12 @@ export class Composer {
       // During composition (Chinese, Japanese, Korean) Enter ends a word.
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return onTyping();
       event.preventDefault();
-      this.#take();
+      void this.#take();
     });
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#pressedAt = performance.now();
-      this.#take();
+      void this.#take();
     });
     this.cancel.addEventListener("click", (event) => {
       // The second half of a double press on Send, in whose place it stands now
@@ -197,8 +201,18 @@ export class Composer {
     return this.#taker?.conditionIn(typed) ?? "";
   }
 
-  /** Do what Enter does. */
-  #take() {
+  /** Do what Enter does, once it is known whether the text is an order. */
+  async #take() {
+    const { value } = this.box;
+    if (this.#reading || !value.trim()) return;
+    this.#reading = true;
+    this.#send.setAttribute("aria-busy", "true");
+    await this.reads();
+    await this.#taker?.ahead();
+    this.#send.removeAttribute("aria-busy");
+    this.#reading = false;
+    // Somebody typed on meanwhile.
+    if (this.box.value !== value) return;
     if (this.#orders) this.#order();
     else this.#ask();
   }

@@ -197,8 +197,8 @@ const AGAIN = 5000;
 export class FeatureParts {
   /** @type {Map<string, Part<any>>} */
   #parts;
-  /** Those that have registered, or are on their way. @type {Set<string>} */
-  #begun = new Set();
+  /** Those that have registered, or are on their way. @type {Map<string, Promise<void>>} */
+  #begun = new Map();
 
   /**
    * @param {Loaders} loaders
@@ -222,16 +222,21 @@ export class FeatureParts {
     for (const [name, part] of this.#parts) if (this.has(ready, name)) void this.#register(name, part, api);
   }
 
-  /** Load one before anybody knows whether it is on. @param {string} name @param {any} api */
-  ahead(name, api) {
+  /** Load one, even before anybody knows whether it is on. @param {string} name @param {any} api */
+  async ahead(name, api) {
     const part = this.#parts.get(name);
-    if (part) void this.#register(name, part, api);
+    if (part) await this.#register(name, part, api);
   }
 
   /** @param {string} name @param {Part<any>} part @param {any} api */
-  async #register(name, part, api) {
-    if (this.#begun.has(name)) return;
-    this.#begun.add(name);
+  #register(name, part, api) {
+    const begun = this.#begun.get(name) ?? this.#begin(name, part, api);
+    this.#begun.set(name, begun);
+    return begun;
+  }
+
+  /** @param {string} name @param {Part<any>} part @param {any} api */
+  async #begin(name, part, api) {
     await part.ahead();
     if (part.here) part.here.register(api);
     else setTimeout(() => this.#begun.delete(name), AGAIN);
