@@ -10,12 +10,14 @@ import { ended, fromServer, isolated, joined, number, text } from "../words/text
  */
 export function details(facts) {
   const { camera, link, socket, status, ready, sent, active } = facts;
+  // What the server said last may be over without a connection.
+  const known = socket === "open" && !facts.cut;
   const cameraWords = {
     off: text("facts.camera_off"),
     asking: text("facts.camera_opening"),
     resting: text("facts.camera_released"),
-    elsewhere: `${text("facts.camera_elsewhere")} ${serverSees(status)}`,
-    on: facts.muted ? text("facts.camera_paused") : serverSees(status),
+    elsewhere: [text("facts.camera_elsewhere"), ...(known ? [serverSees(status)] : [])].join(" "),
+    on: facts.muted ? text("facts.camera_paused") : known ? serverSees(status) : text("doctor.camera_on"),
   };
   const connection = !active
     ? text("facts.not_connected")
@@ -34,7 +36,7 @@ export function details(facts) {
   const host = ready?.elsewhere ?? "";
   const name = engine === "local" && host ? text("facts.other_machine") : engineName(engine ?? "");
   const model = ready?.model && ready.model !== engine ? ` (${ready.model})` : "";
-  const engineWords = !engine
+  const engineWords = !engine || !known
     ? text("facts.once_connected")
     : [
         text("facts.engine_state", { engine: name + model, state: stateWord(engineState(facts)) }),
@@ -53,7 +55,7 @@ export function details(facts) {
     connection,
     engine: engineWords,
     sending: sending(sent),
-    received: received(status),
+    received: known ? received(status) : text("facts.once_connected"),
     data: dataUse(sent),
   };
 }

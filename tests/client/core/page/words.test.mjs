@@ -57,6 +57,15 @@ test("where all is well nothing is said but that", () => {
   assert.deepEqual([summary(facts()), notice(facts()), card(facts())], [{ tone: "ok", label: text("page.live") }, null, null]);
 });
 
+test("without a connection the details claim nothing of what only the server knows", () => {
+  const unknown = text("facts.once_connected");
+  for (const lost of [{ socket: "waiting" }, { cut: true }]) {
+    const { camera, engine, received } = details(facts(lost));
+    assert.deepEqual([camera, engine, received], [text("doctor.camera_on"), unknown, unknown]);
+    assert.equal(details(facts({ camera: "elsewhere", ...lost })).camera, text("facts.camera_elsewhere"));
+  }
+});
+
 test("a clock that is doubted stands in the details", () => {
   const said = [false, true].map((clock_doubted) => details(facts({ status: { camera: "live", clock_doubted } })).received);
   assert.deepEqual(said.map((words) => words.includes(text("facts.clock_wrong"))), [false, true]);
