@@ -64,6 +64,8 @@ const ACCESS_LIMIT = 300_000;
 
 /** @type {Finding} */
 const NO_ACCESS = { state: "skipped", text: "doctor.needs_access" };
+/** @type {Finding} */
+const SILENT = { state: "skipped", text: "doctor.server_unchecked" };
 
 /**
  * Run all checks, in parallel where possible.
@@ -95,15 +97,18 @@ export async function examine(subject, onResult, signal) {
   const server = fetchBrief(signal);
   const health = fetchHealth(signal);
   const seen = check("server", TITLES.server, async () => checkServer(await server));
-  const access = check("access", TITLES.access, () => checkAccess(subject.session), ACCESS_LIMIT);
+  /** @param {() => Finding|Promise<Finding>} go */
+  const answering = async (go) => ((await server).status === 0 ? SILENT : go());
+  const access = check("access", TITLES.access, () => answering(() => checkAccess(subject.session)), ACCESS_LIMIT);
+  const barred = access.then((found) => (found.state === "ok" ? null : found.state === "skipped" ? found : NO_ACCESS));
   /** @param {() => Promise<Finding>} go */
-  const allowed = async (go) => ((await access).state === "ok" ? go() : NO_ACCESS);
+  const allowed = async (go) => (await barred) ?? go();
 
   const socket = allowed(() => check("socket", TITLES.socket, (end) => checkSocket(subject, end)));
   const direct = allowed(() => check("direct", TITLES.direct, (end) => checkDirect(subject, end)));
 
-  const relays = access.then(async ({ state }) => {
-    if (state !== "ok") return [NO_ACCESS];
+  const relays = barred.then(async (why) => {
+    if (why) return [why];
     const ways = relayWays(subject.session.iceServers);
     if (ways.length === 0) return [/** @type {Finding} */ ({ state: "skipped", text: text("doctor.no_relay") })];
     const known = await health;
@@ -120,7 +125,7 @@ export async function examine(subject, onResult, signal) {
     check("origin", TITLES.origin, checkOrigin),
     check("camera", TITLES.camera, () => checkCamera(subject.facts)),
     check("permission", TITLES.permission, checkPermission),
-    check("clock", TITLES.clock, async () => checkClock(await server)),
+    check("clock", TITLES.clock, () => answering(async () => checkClock(await server))),
     check("engine", TITLES.engine, async () => checkEngine(await health, subject.facts)),
     Promise.all([seen, socket]).then(([web, ws]) =>
       check("certificate", TITLES.certificate, () => checkCertificate(web, ws)),
@@ -130,8 +135,7 @@ export async function examine(subject, onResult, signal) {
       if (way.state !== "failed" || !others.some((other) => other.state === "ok")) return;
       tell("direct", TITLES.direct, { ...way, state: "warn", text: `${way.text} ${text("doctor.relay_instead")}` });
     }),
-    socket.then((finding) => finding === NO_ACCESS && tell("socket", TITLES.socket, finding)),
-    direct.then((finding) => finding === NO_ACCESS && tell("direct", TITLES.direct, finding)),
+    barred.then((why) => why && (tell("socket", TITLES.socket, why), tell("direct", TITLES.direct, why))),
     relays.then(([first]) => first.state === "skipped" && tell("relays", TITLES.relays, first)),
   ]);
 }

@@ -45,9 +45,12 @@ test("the clock is compared with the middle of the request: only more than its l
 
 const never = () => new Promise(() => {});
 
-/** An examination of a server that never answers: how often it told, and its results. */
-function examined(t, ensure, signal) {
-  t.mock.method(globalThis, "fetch", (_path, { signal }) => new Promise((_, refuse) => signal.addEventListener("abort", refuse)));
+/** Never answers. */
+const silent = (_path, { signal }) => new Promise((_, refuse) => signal.addEventListener("abort", refuse));
+
+/** An examination of a server: how often it told, and its results. */
+function examined(t, ensure, signal, fetch = silent) {
+  t.mock.method(globalThis, "fetch", fetch);
   const told = [];
   const results = new Map();
   const visit = { facts: { camera: "off", socket: "closed" }, session: { ensure, iceServers: [] }, peer: {} };
@@ -58,14 +61,28 @@ function examined(t, ensure, signal) {
 test("a check that hangs ends by itself with words", async (t) => {
   const pass = still(t);
   const ensure = () => new Promise((_, refuse) => setTimeout(refuse, 300, new TypeError("its text")));
-  const { end, results } = examined(t, ensure, new AbortController().signal);
+  const answer = async (path, options) =>
+    path === "/" ? Response.json({ service: "qwen-camera", version: "1" }) : silent(path, options);
+  const { end, results } = examined(t, ensure, new AbortController().signal, answer);
   await pass(13_000);
   await end;
   const states = Object.fromEntries([...results.values()].map(({ id, state }) => [id, state]));
   assert.ok(!Object.values(states).includes("running"));
-  assert.deepEqual([states.server, states.access, states.socket], ["failed", "failed", "skipped"]);
+  assert.deepEqual([states.server, states.access, states.socket], ["ok", "failed", "skipped"]);
   assert.equal(results.get("access").text, text("doctor.check_failed", { error: "TypeError" }));
   assert.equal(verdict([...results.values()]).tone, "bad");
+});
+
+test("where the server does not answer, that alone is said, and what needs it is not checked", async (t) => {
+  const pass = still(t);
+  const { end, results } = examined(t, async () => {}, new AbortController().signal);
+  await pass(13_000);
+  await end;
+  assert.equal(results.get("server").state, "failed");
+  for (const id of ["clock", "access", "socket", "engine", "direct", "relays"]) {
+    const { state, text: said, cause, todo } = results.get(id);
+    assert.deepEqual([state, said, cause, todo], ["skipped", text("doctor.server_unchecked"), "", ""], id);
+  }
 });
 
 test("closing it stops all at once, and nothing more is reported", async (t) => {
