@@ -6,7 +6,7 @@ import { Page } from "./core/page.js";
 import { byId, show } from "./core/page/dom.js";
 import { FeatureParts, onceLater } from "./core/page/part.js";
 import { Language } from "./core/page/language.js";
-import { cameAsOperator, recallWish, takePairingCode, wasLive } from "./core/page/resume.js";
+import { cameAsOperator, takePairingCode, wasLive, wish } from "./core/page/resume.js";
 import { SettingsEntry } from "./core/settings.js";
 import { startStage } from "./core/stage.js";
 import { language, onLanguage } from "./core/words/text.js";
@@ -140,7 +140,7 @@ onLanguage(() => {
   page.sheet.grow(stage.app.classList.contains("tall"));
 });
 if (words.wish) visit.description.prefer({ language: words.wish });
-visit.description.prefer({ recall: recallWish() });
+visit.description.prefer({ recall: wish("recall") !== false });
 arrive();
 // Pressed before this module was loaded: see boot.js.
 if (document.documentElement.dataset.pressed) stage.start.click();

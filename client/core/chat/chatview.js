@@ -66,7 +66,7 @@ export class ChatView {
   #actions;
   /** @type {Map<string, HTMLElement>} by the turn's key */
   #turns = new Map();
-  /** @type {Map<string, string>} last announced state, by key */
+  /** @type {Map<string, string>} the state that was seen last, by key */
   #announced = new Map();
   /** @type {Map<string, number>} characters that were announced of a text that is read, by the turn's key */
   #readTo = new Map();
@@ -298,10 +298,9 @@ export class ChatView {
     this.#rich?.looked(article, turn, this.#actions.ways(), (route) => this.#actions.lookAgain(turn, route));
     this.#rich?.age(article, turn, this.#actions.coming());
     const whole = turn.response !== null && turn.text !== "";
-    show(part(article, ".copy", HTMLElement), whole && this.#actions.copy !== null);
-    show(part(article, ".share", HTMLElement), whole && this.#actions.share !== null);
-    show(part(article, ".save", HTMLElement), whole && this.#actions.share === null);
-    show(part(article, ".speak", HTMLElement), whole && this.#actions.speak !== null);
+    const { copy, share, speak } = this.#actions;
+    for (const [name, offered] of Object.entries({ copy, share, save: !share, speak }))
+      show(part(article, `.${name}`, HTMLElement), whole && Boolean(offered));
     show(part(article, ".again", HTMLElement), turn.state === "failed" && turn.retryable);
   }
 
@@ -358,6 +357,8 @@ export class ChatView {
 
   /** @param {Turn} turn */
   #announce(turn) {
+    const news = this.#announced.get(turn.key) !== turn.state;
+    this.#announced.set(turn.key, turn.state);
     if (turn.kind === "describe") {
       const now = performance.now();
       const text = turn.response?.text ?? "";
@@ -366,19 +367,15 @@ export class ChatView {
       this.#describedAt = now;
       this.#spoken = text;
       if (!this.spoken || !this.say(text, turn.notable && MATTERS_FOR)) this.announce(text);
-    } else if (turn.state === "delayed" && this.#announced.get(turn.key) !== turn.state) {
-      this.#announced.set(turn.key, turn.state);
-      this.announce(text(FRESH));
-    } else if (turn.state === "thinking" && this.#announced.get(turn.key) !== turn.state) {
-      this.#announced.set(turn.key, turn.state);
+    } else if (news && turn.state === "delayed") this.announce(text(FRESH));
+    else if (news && turn.state === "thinking") {
       setTimeout(() => turn.state === "thinking" && !this.spoken && this.announce(text("chat.thinking")), THINKS_LONG);
     } else if (turn.reads && turn.state === "answering" && !this.spoken) {
       // Piece by piece, as it is read
       const from = this.#readTo.get(turn.key) ?? 0;
       if (turn.text.length > from) this.announce(turn.text.slice(from).trim());
       this.#readTo.set(turn.key, turn.text.length);
-    } else if (finished(turn) && this.#announced.get(turn.key) !== turn.state) {
-      this.#announced.set(turn.key, turn.state);
+    } else if (news && finished(turn)) {
       if (this.spoken && (turn.state === "done" || this.say(turn.problem, true))) return;
       const text = this.#readTo.has(turn.key) ? "" : this.words(turn);
       this.announce(

@@ -24,8 +24,7 @@ const draft = {
   /** @param {string} text */
   save(text) {
     try {
-      if (text) sessionStorage.setItem(DRAFT, text);
-      else sessionStorage.removeItem(DRAFT);
+      sessionStorage.setItem(DRAFT, text);
     } catch {
       // as above
     }

@@ -17,34 +17,17 @@ export function remember(live) {
   history.replaceState({ ...history.state, live }, "");
 }
 
-/** Store in the same entry that the user wants the past remembered, or not. @param {boolean} wanted */
-export function keepRecallWish(wanted) {
-  history.replaceState({ ...history.state, recall: wanted }, "");
+/**
+ * Store in the same entry whether the user wants a feature.
+ * @param {"guide"|"recall"|"speak"} feature @param {boolean} wanted
+ */
+export function keepWish(feature, wanted) {
+  history.replaceState({ ...history.state, [feature]: wanted }, "");
 }
 
-/** @returns {boolean} the stored wish; true before the user chose */
-export function recallWish() {
-  return history.state?.recall !== false;
-}
-
-/** Store in the same entry that the user wants answers spoken, or not. @param {boolean} wanted */
-export function keepSpeakWish(wanted) {
-  history.replaceState({ ...history.state, speak: wanted }, "");
-}
-
-/** @returns {boolean} the stored wish */
-export function speakWish() {
-  return history.state?.speak === true;
-}
-
-/** Store in the same entry that the user wants to be guided, or not. @param {boolean} wanted */
-export function keepGuideWish(wanted) {
-  history.replaceState({ ...history.state, guide: wanted }, "");
-}
-
-/** @returns {boolean} the stored wish */
-export function guideWish() {
-  return history.state?.guide === true;
+/** @param {"guide"|"recall"|"speak"} feature @returns {boolean|undefined} the stored wish; undefined before any */
+export function wish(feature) {
+  return history.state?.[feature];
 }
 
 /**

@@ -1,5 +1,5 @@
 import { byId, made, show } from "../../core/page/dom.js";
-import { guideWish, keepGuideWish } from "../../core/page/resume.js";
+import { keepWish, wish } from "../../core/page/resume.js";
 import { onSettings, settings } from "../../core/page/settings.js";
 import { showHint } from "../../core/stage/hintline.js";
 import { text } from "../../core/words/text.js";
@@ -37,7 +37,7 @@ class GuideEntry {
   #around;
   /** What the person is led to; "" for nothing. */
   #thing = "";
-  #wanted = guideWish() && settings().help !== "none";
+  #wanted = wish("guide") === true && settings().help !== "none";
   // The camera is live, its picture is not held, and the server guides.
   #able = false;
   #guides = false;
@@ -96,7 +96,7 @@ class GuideEntry {
   /** @param {boolean} wanted */
   async want(wanted) {
     this.#wanted = wanted;
-    keepGuideWish(wanted);
+    keepWish("guide", wanted);
     this.#press();
     if (wanted) {
       await this.#part.open(this.button);

@@ -1,4 +1,4 @@
-import { keepRecallWish, recallWish } from "../../core/page/resume.js";
+import { keepWish, wish } from "../../core/page/resume.js";
 import { Memory } from "./memory.js";
 
 /**
@@ -8,11 +8,11 @@ import { Memory } from "./memory.js";
 export function register(page) {
   const { stage, visit } = page;
   const draw = () => stage.detailed && view.here?.render(memory);
-  const memory = new Memory(recallWish(), {
+  const memory = new Memory(wish("recall") !== false, {
     send: (message) => page.send(message),
     onWish: (wanted) => {
       visit.description.prefer({ recall: wanted });
-      keepRecallWish(wanted);
+      keepWish("recall", wanted);
     },
     onChange: draw,
   });

@@ -1,6 +1,6 @@
 import { languageOfTurn } from "../../core/chat/chatview.js";
 import { byId } from "../../core/page/dom.js";
-import { keepSpeakWish, speakWish } from "../../core/page/resume.js";
+import { keepWish, wish } from "../../core/page/resume.js";
 import { settings } from "../../core/page/settings.js";
 import { text } from "../../core/words/text.js";
 
@@ -23,7 +23,7 @@ export class SpeakEntry {
 
   /** @type {import("../../core/page/part.js").Part<import("./spoken.js").Spoken>} */
   #part;
-  #wanted = speakWish();
+  #wanted = wish("speak") === true;
   /** @type {MediaStreamTrack|null} */
   #track = null;
   /** @type {Facts|null} */
@@ -88,7 +88,7 @@ export class SpeakEntry {
   /** @param {boolean} wanted */
   async want(wanted) {
     this.#wanted = wanted;
-    keepSpeakWish(wanted);
+    keepWish("speak", wanted);
     this.#render();
     this.#page.chat.renderRunning();
     if (!wanted) return this.#part.here?.off();
