@@ -173,6 +173,34 @@ async def test_what_is_on_shows_in_the_bar(page: Visitor, model: FakeOpenAI) -> 
         await expect(page.find("#more-open") if key == "Enter" else page.box).to_be_focused()
 
 
+async def test_the_mark_is_of_what_began_last(visit: Visit, builtin: Running) -> None:
+    """A description and hints are of the live picture and end a held one; of several that go on, each gets its cross."""
+    page = await started(visit, builtin.base_url)
+    mark, held = page.find("#end-mode"), page.find("#hold")
+
+    async def on(*modes: str) -> None:
+        await expect(mark).to_have_attribute("aria-label", say("page.end_mode", mode=modes[-1]))
+        await page.comes(
+            "[...document.querySelectorAll('#more [aria-pressed=true] b')].map((one) => one.textContent).sort()",
+            sorted(modes),
+        )
+
+    hold, describe, guide = say("chat.hold"), say("chat.describe"), say("guide.name")
+    for mode in (hold, describe, hold, guide):
+        await page.press(mode)
+        await on(mode)
+    await expect(held).to_have_attribute("aria-pressed", "false")
+    await expect(page.state).to_have_text(say("page.live"))
+    await page.press("#speak")
+    await on(say("chat.read_aloud"), guide)
+    await page.press("#scan")
+    await on(say("chat.read_aloud"), guide, say("scan.name"))
+    await mark.click()
+    await on(say("chat.read_aloud"), guide)
+    await mark.click()
+    await on(say("chat.read_aloud"))
+
+
 async def test_a_mode_has_its_word(visit: Visit, builtin: Running) -> None:
     """Beside its mark, where there is room for it and for what the empty box says; not while something is typed."""
     page = await started(visit, builtin.base_url)

@@ -286,8 +286,8 @@ const nameOf = (button) => button?.querySelector("b")?.textContent ?? "";
 const TELLS = "#hold, #watch, #scan";
 
 /**
- * The mark in the bar for what is on of "more", with a cross that ends it, as Escape does in the question: one at a
- * time.
+ * The mark in the bar for what is on of "more", with a cross that ends it, as Escape does in the question: for what
+ * began last, and then for what began before it.
  */
 class ModeMark {
   /** Of the mode, beside its mark; "" for those that the box has itself. */
@@ -298,7 +298,9 @@ class ModeMark {
   #mark = byId("end-mode", HTMLButtonElement);
   #word = byId("mode", HTMLElement);
   #more = byId("more", HTMLElement);
-  /** @type {HTMLButtonElement|null} of "more" */
+  /** @type {HTMLButtonElement[]} of "more", what began last at the end */
+  #modes = [];
+  /** @type {HTMLButtonElement|null} the one of them that the mark is for */
   #on = null;
   /** @type {HTMLButtonElement|null} pressed by somebody, and not told yet */
   #pressed = null;
@@ -338,7 +340,11 @@ class ModeMark {
 
   #render() {
     // To see the whole picture is no mode.
-    this.#on = this.#more.querySelector("button[aria-pressed=true]:not([hidden], #whole)");
+    /** @type {HTMLButtonElement[]} */
+    const on = Array.from(this.#more.querySelectorAll("button[aria-pressed=true]:not([hidden], #whole)"));
+    this.#modes = [...new Set([...this.#modes, ...on])].filter((one) => on.includes(one));
+    // Speech and light go beside all else.
+    this.#on = this.#modes.findLast((one) => !one.matches("#speak, #torch")) ?? this.#modes.at(-1) ?? null;
     // Or a keyboard user would fall out of the page.
     if (!this.#on && document.activeElement === this.#mark) byId("more-open", HTMLButtonElement).focus();
     show(this.#mark, this.#on !== null);

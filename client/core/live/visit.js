@@ -226,6 +226,8 @@ export class Visit {
   hold(held) {
     this.control.wake();
     if (!this.socket.send({ type: held ? "hold" : "release" })) return false;
+    // A description is of the live picture.
+    if (held && this.facts.describing) this.describe(false);
     this.#toggledAt = performance.now();
     this.#set({ held });
     return true;
@@ -234,6 +236,7 @@ export class Visit {
   /** @param {boolean} describing @returns {boolean} true when the message was sent */
   describe(describing) {
     if (!this.description.want(describing)) return false;
+    if (describing && this.facts.held) this.hold(false);
     this.#toggledAt = performance.now();
     return true;
   }

@@ -104,6 +104,8 @@ class GuideEntry {
     }
     if (this.#able) this.#page.send({ type: "settings", guidance: this.#wanted });
     if (!this.#wanted) this.#clear();
+    // Hints are about the live picture.
+    else if (this.#page.visit.facts.held) this.#page.visit.hold(false);
   }
 
   /**
