@@ -13,6 +13,8 @@ import { fromServer, text } from "./words/text.js";
 const ANSWERS_AHEAD = 500;
 // Between two looks at the ages of the answers (ms)
 const AGES_EVERY = 30_000;
+// Within this time (ms) the same question is the second half of a double press.
+const DOUBLE = 1000;
 const OURS = ["waiting", "started", "delta", "thinking", "response", "error", "unchanged", "transcript"];
 
 /** @typedef {import("./chat/conversation.js").Turn} Turn */
@@ -26,6 +28,8 @@ export class Chat {
   #instead = "";
   // A model answers in the built-in engine's place, and none of its answers has come.
   #news = false;
+  // performance.now() of the last question
+  #askedAt = -Infinity;
 
   conversation = new Conversation({
     onTurn: (turn) => this.#drawing.changed(turn),
@@ -116,6 +120,9 @@ export class Chat {
   ask(question, detail = "auto", route) {
     const { visit, dialogs, stage } = this.#page;
     const waited = this.conversation.running;
+    const before = this.#askedAt;
+    this.#askedAt = performance.now();
+    if (waited?.question === question && this.#askedAt - before < DOUBLE) return;
     const { id, sent } = visit.ask(question, detail, route, this.part());
     if (waited?.state === "waiting") this.conversation.end(waited.id, "page.replaced", false);
     this.conversation.ask(id, question, detail, sent, route);

@@ -230,6 +230,18 @@ async def test_a_second_question_replaces_the_first(page: Visitor, model: FakeOp
     assert stalled.closed_early
 
 
+async def test_a_double_press_asks_once(page: Visitor, model: FakeOpenAI) -> None:
+    """The same question again while the first is not answered, within a second; another question is asked."""
+    model.first_token = 1.0
+    count = await page.turns.count()
+    await page.button(say("stage.what_is_this")).click(click_count=4)
+    await expect(page.turns).to_have_count(count + 1)
+    await page.page.wait_for_timeout(1000)
+    await page.button(say("stage.read_this")).dblclick()
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    await expect(page.turns).to_have_count(count + 2)
+
+
 async def test_an_answer_is_text_and_nothing_else(page: Visitor, model: FakeOpenAI) -> None:
     """Markup in an answer is shown as it is written and does nothing."""
     wicked = '<img src=x onerror="window.__bitten=1"><b>bold</b> [link](javascript:alert(1))'
