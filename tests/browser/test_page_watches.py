@@ -77,6 +77,9 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     await page.find("#watches > summary").click()
     await expect(listed).to_contain_text(say("watch.seen"))
     await expect(page.find("#announcer")).to_contain_text(say("watch.seen"))
+    # What has ended is not stopped any more.
+    remove = listed.get_by_role("button", name=f"{say('watch.remove')}: you see red")
+    await expect(remove).to_have_text(say("watch.remove"))
     await page.button(say("watch.wrong")).click()
     await expect(alerts).to_contain_text(say("watch.taken_back"))
     await expect(listed).to_contain_text(say("watch.paused"))

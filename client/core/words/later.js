@@ -642,6 +642,7 @@ export const LATER = {
 "watch.part_changed": "The part that changed",
 "watch.paused": "Paused.",
 "watch.picture_of": "The picture that shows: “{condition}”",
+"watch.remove": "Remove",
 "watch.seen": "Seen once, finished.",
 "watch.share_changed": "{share} of what counts",
 "watch.share_moves": "{share} of the picture always moves.",

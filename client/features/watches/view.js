@@ -31,8 +31,8 @@ export class WatchView {
   // The comparison is in sight.
   #compares = false;
   /**
-   * @type {Map<string, {item: HTMLElement, state: HTMLElement, every: HTMLButtonElement, when: When}>} by the watch's
-   *   id
+   * @type {Map<string, {item: HTMLElement, state: HTMLElement, every: HTMLButtonElement, stop: HTMLButtonElement,
+   *   when: When}>} by the watch's id
    */
   #items = new Map();
   /** @type {Map<string, HTMLElement>} reasons by the alert's id */
@@ -103,7 +103,12 @@ export class WatchView {
     for (const row of rows) {
       const parts = this.#items.get(row.id) ?? this.#add(row.id, row.condition);
       say(parts.state, row.text);
-      parts.item.dataset.state = "ended" in row && row.ended ? "ended" : row.state;
+      const ended = "ended" in row && row.ended;
+      parts.item.dataset.state = ended ? "ended" : row.state;
+      const { condition } = row;
+      say(parts.stop, text(ended ? "watch.remove" : "page.stop"));
+      const label = ended ? `${text("watch.remove")}: ${condition}` : text("watch.stop_watching", { condition });
+      parts.stop.setAttribute("aria-label", label);
       parts.every.setAttribute("aria-pressed", String(row.repeat));
       parts.when.render(row.hours, "expires_at" in row ? row.expires_at : "until" in row ? row.until : undefined);
     }
@@ -137,14 +142,13 @@ export class WatchView {
     every.addEventListener("click", () =>
       this.#hooks.onChange(id, { repeat: every.getAttribute("aria-pressed") !== "true" }),
     );
-    const stop = make("button", "", text("page.stop"));
+    const stop = make("button");
     stop.type = "button";
-    stop.setAttribute("aria-label", text("watch.stop_watching", { condition }));
     stop.addEventListener("click", () => this.#hooks.onStop(id));
     const when = new When((change) => this.#hooks.onChange(id, change));
     item.append(words, every, stop, when.element);
     this.#list.append(item);
-    const parts = { item, state, every, when };
+    const parts = { item, state, every, stop, when };
     this.#items.set(id, parts);
     return parts;
   }
