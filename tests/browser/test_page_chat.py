@@ -18,11 +18,10 @@ from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-# Distance of the log from its end
-# The distance of the log's end, or of the newest answer's first line from the top, if that is less
+# The distance of the log's end, or of the newest turn from the top, if that is less
 _ABOVE = """() => { const log = document.querySelector("#log");
-  const first = [...log.querySelectorAll(".said")].at(-1).getBoundingClientRect().top - log.getBoundingClientRect().top;
-  return Math.round(Math.min(log.scrollHeight - log.scrollTop - log.clientHeight, Math.abs(first - 8))); }"""
+  const first = [...log.querySelectorAll(".turn")].at(-1).getBoundingClientRect().top - log.getBoundingClientRect().top;
+  return Math.round(Math.min(log.scrollHeight - log.scrollTop - log.clientHeight, Math.abs(first))); }"""
 
 _SPOKEN = """() => {
   window.__said = [];
@@ -70,6 +69,23 @@ async def test_a_question_covers_no_answer_that_has_room(
     }"""
     wanted = "question" if long else "answer"
     await page.comes(at_top, wanted, await turn.element_handle())
+
+
+@pytest.mark.parametrize("size", [(390, 844), (320, 568)], ids=lambda s: f"{s[0]}x{s[1]}")
+async def test_a_long_answer_begins_below_its_whole_question(
+    page: Visitor, model: FakeOpenAI, size: tuple[int, int]
+) -> None:
+    """Nothing of either is cut."""
+    model.answer_for = lambda _body, _jpeg: [LONG * 3]
+    await page.resize(*size)
+    await page.ask("When does it expire?")
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    order = """turn => {
+      const at = (one) => one.getBoundingClientRect();
+      const [log, asked, said] = [at(turn.parentElement), ...[".asked", ".said"].map((name) => at(turn.querySelector(name)))];
+      return log.top <= asked.top && asked.bottom <= said.top;
+    }"""
+    await page.comes(order, True, await page.turns.last.element_handle())
 
 
 async def test_who_scrolls_up_is_offered_the_way_back(page: Visitor, model: FakeOpenAI) -> None:

@@ -390,14 +390,15 @@ export class ChatView {
    */
   #pin(article) {
     const [room, asked] = [this.log.clientHeight, part(article, ".asked", HTMLElement).offsetHeight];
-    const long = article.offsetHeight - asked > room && asked + part(article, ".text", HTMLElement).offsetHeight > room;
+    const words = part(article, ".text", HTMLElement).offsetHeight;
+    const long = article.offsetHeight - asked > room && asked + words > room && asked * MOST_ASKED < room;
     article.classList.toggle("pinned", article.dataset.kind !== "describe" && long);
   }
 
-  /** The words of the newest answer, while nothing stands below it. @returns {[HTMLElement, HTMLElement]|null} */
+  /** The newest turn and its words, while nothing stands below it. @returns {[HTMLElement, HTMLElement]|null} */
   #newestWords() {
     const last = this.#last;
-    return last && last === this.log.lastElementChild ? part(last, ".said", HTMLElement) : null;
+    return last && last === this.log.lastElementChild ? [last, part(last, ".said", HTMLElement)] : null;
   }
 }
 
@@ -443,8 +444,10 @@ function part(inside, selector, type) {
 
 // Within this distance (px) from its newest words the log scrolls with them.
 const NEAR_END = 48;
-// Above the words of an answer that the log is scrolled to (px)
-const WORDS_ROOM = 8;
+// Above the words of an answer that the log is scrolled to (px): the gap of a turn
+const WORDS_ROOM = 4;
+// A question is seen above them where the log is higher than so many of it.
+const MOST_ASKED = 3;
 
 /** Keeps a reader at the newest words of the log, until the reader scrolls up. */
 export class Following {
@@ -463,7 +466,8 @@ export class Following {
 
   /**
    * @param {HTMLElement} log
-   * @param {() => HTMLElement|null} words of the newest answer, as a whole; null when something else stands below it
+   * @param {() => [HTMLElement, HTMLElement]|null} words the newest turn, and its words as a whole; null when something
+   *   else stands below it
    * @param {() => void} resized called when any height has changed
    */
   constructor(log, words, resized) {
@@ -513,13 +517,19 @@ export class Following {
     this.#scrolled = this.#log.scrollTop;
   }
 
-  /** The distance by which the log scrolls (px): to its end, but not so far that the newest words begin above it. */
+  /**
+   * The distance by which the log scrolls (px): to its end, but not so far that the newest words begin above it. Their
+   * question is seen whole, or not at all where they would have little room below it.
+   */
   #goal() {
     const log = this.#log;
     const end = log.scrollHeight - log.clientHeight;
-    const words = this.#words();
-    if (!words) return end;
+    const newest = this.#words();
+    if (!newest) return end;
+    const [turn, words] = newest.map((one) => one.getBoundingClientRect().top);
     const above = log.getBoundingClientRect().top + log.clientTop - log.scrollTop;
-    return Math.floor(Math.min(end, words.getBoundingClientRect().top - above - WORDS_ROOM));
+    const whole = (words - turn) * MOST_ASKED < log.clientHeight;
+    const pinned = part(newest[0], ".asked", HTMLElement).offsetHeight * Number(newest[0].matches(".pinned"));
+    return Math.floor(Math.min(end, (whole ? turn : words - WORDS_ROOM - pinned) - above));
   }
 }
