@@ -172,9 +172,9 @@ async def test_the_box_goes_along_with_the_thing(visit: Visit, builtin: Running)
 
 
 async def test_a_circle_the_cross_and_escape(visit: Visit, builtin: Running) -> None:
-    """A drawn circle is the part; a double tap and a long press mark nothing; the cross and Escape clear it."""
+    """A drawn circle is seen, and is the part; a double tap and a long press mark nothing; the cross and Escape clear it."""
     page = await opened(visit, builtin.base_url)
-    mouse, box = page.page.mouse, page.find("#pick .pick")
+    mouse, box, stroke = page.page.mouse, page.find("#pick .pick"), page.find("#pick polyline")
     corners = [(0.02, 0.25), (0.4, 0.26), (0.41, 0.75), (0.01, 0.74), (0.02, 0.25)]
     places = [await page.evaluate(SPOT, list(one)) for one in corners]
 
@@ -183,7 +183,9 @@ async def test_a_circle_the_cross_and_escape(visit: Visit, builtin: Running) -> 
         await mouse.down()
         for place in places[1:]:
             await mouse.move(*place, steps=3)
+        await expect(stroke).to_be_visible()
         await mouse.up()
+        await expect(stroke).to_be_hidden()
         await expect(box).to_be_visible()
 
     await circle()

@@ -60,13 +60,16 @@ export class PickView {
   #box = made("button", { type: "button", className: "pick" });
   #name = made("b");
   #cross = made("button", { type: "button", className: "pick-clear glass icon" });
+  /** What is drawn, while it is drawn */
+  #stroke = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  #line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
   #hooks;
   /** @type {Picked|null} */
   #picked = null;
   /**
    * @type
-   *   {{id: number, at: number, x: number, y: number, left: number, top: number, right: number, bottom: number}|null}
-   *   the press that goes on; CSS pixels of the window
+   *   {{id: number, at: number, x: number, y: number, left: number, top: number, right: number, bottom: number,
+   *   line: string}|null} the press that goes on; CSS pixels of the window
    */
   #press = null;
   #tapped = { at: -Infinity, x: 0, y: 0 };
@@ -77,7 +80,8 @@ export class PickView {
     this.#root.id = "pick";
     this.#name.dir = "auto";
     this.#box.append(this.#name);
-    this.#root.append(this.#start, this.#box, this.#cross);
+    this.#stroke.append(this.#line);
+    this.#root.append(this.#stroke, this.#start, this.#box, this.#cross);
     byId("marks", HTMLElement).after(this.#root);
     // An image would be dragged away.
     this.#pictures[0].setAttribute("draggable", "false");
@@ -96,7 +100,7 @@ export class PickView {
     document.addEventListener("keydown", (event) => this.#escape(event), { capture: true });
     addEventListener("pointermove", (event) => this.#move(event));
     addEventListener("pointerup", (event) => this.#end(event));
-    addEventListener("pointercancel", () => (this.#press = null));
+    addEventListener("pointercancel", () => this.#forget());
     new ResizeObserver(() => this.render(this.#picked)).observe(this.#stage);
     for (const picture of this.#pictures) picture.addEventListener("resize", () => this.render(this.#picked));
     onLanguage(() => this.#words());
@@ -192,11 +196,11 @@ export class PickView {
   #begin(event) {
     // A second finger moves or enlarges the page.
     const alone = this.#press === null && event.isPrimary && event.button === 0;
-    this.#press = null;
+    this.#forget();
     const picture = this.#pictures.includes(/** @type {any} */ (event.target));
     if (!alone || !picture || !this.#hooks.able()) return;
     const { clientX: x, clientY: y } = event;
-    this.#press = { id: event.pointerId, at: event.timeStamp, x, y, left: x, top: y, right: x, bottom: y };
+    this.#press = { id: event.pointerId, at: event.timeStamp, x, y, left: x, top: y, right: x, bottom: y, line: "" };
   }
 
   /** @param {PointerEvent} event */
@@ -207,16 +211,24 @@ export class PickView {
     press.top = Math.min(press.top, event.clientY);
     press.right = Math.max(press.right, event.clientX);
     press.bottom = Math.max(press.bottom, event.clientY);
+    const { left, top } = this.#root.getBoundingClientRect();
+    press.line += ` ${event.clientX - left},${event.clientY - top}`;
+    if (draws(press)) this.#line.setAttribute("points", press.line);
+  }
+
+  #forget() {
+    this.#press = null;
+    this.#line.removeAttribute("points");
   }
 
   /** @param {PointerEvent} event */
   #end(event) {
     const press = this.#press;
     this.#move(event);
-    this.#press = null;
+    this.#forget();
     const shown = this.#shown();
     if (!press || press.id !== event.pointerId || !shown || !this.#hooks.able()) return;
-    if (Math.max(press.right - press.left, press.bottom - press.top) > DRAWS) return this.#drawn(press, shown);
+    if (draws(press)) return this.#drawn(press, shown);
     if (event.timeStamp - press.at >= LONG) return;
     const { at, x, y } = this.#tapped;
     const twice = event.timeStamp - at < DOUBLE && Math.hypot(event.clientX - x, event.clientY - y) < NEAR;
@@ -276,6 +288,9 @@ export class PickView {
     this.#clear();
   }
 }
+
+/** @param {{left: number, top: number, right: number, bottom: number}} press */
+const draws = ({ left, top, right, bottom }) => Math.max(right - left, bottom - top) > DRAWS;
 
 /**
  * A square of this share of the picture's shorter side about a place.
