@@ -219,3 +219,20 @@ def test_a_persons_condition_stands_by_itself(code: str) -> None:
     assert len(sentences) >= 4
     for said in sentences:
         assert re.search(r"[“„«「‘]\s?\{condition\}\s?[”“»」’]", said), said
+
+
+@pytest.mark.parametrize(
+    ("code", "other"),
+    [
+        ("de", "du|dich|dir|deine?[mnrs]?"),
+        ("es", "tú|tus?|ti|contigo"),
+        ("fr", "tu|toi|tes?|ton|ta"),
+        ("nl", "u|uw"),
+        ("ru", "ты|теб[яе]|тво[йяёи]"),
+        ("uk", "ти|тебе|тобі|тв[іо][йяєї]"),
+    ],
+)
+def test_one_form_for_the_person(code: str, other: str) -> None:
+    """Nobody is addressed in a second one."""
+    said = [str(words) for words in table(code).values()]
+    assert [words for words in said if re.search(rf"\b({other})\b", words, re.IGNORECASE)] == []
