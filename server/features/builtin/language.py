@@ -211,8 +211,8 @@ class Language:
         return self.say("and", first=self.listed(words[:-1]), last=words[-1])
 
     def percent(self, share: float) -> str:
-        """Return a share of 1 in percent."""
-        return self.say("percent", number=round(share * 100))
+        """Return a share of 1 in percent; no line breaks in it."""
+        return self.say("percent", number=round(share * 100)).replace(" ", "\u00a0")
 
     def warm(self) -> None:
         """Make all patterns of questions."""

@@ -261,3 +261,10 @@ def test_what_is_safe_to_eat_drink_or_touch_is_no_question_about_a_link(code: st
     *others, link = (understand(question) for question in WORDS["safe"][code])
     assert Want.SAFE not in {one.want for one in others}
     assert (link.want, link.language) == (Want.SAFE, code)
+
+
+def test_no_line_breaks_in_a_share() -> None:
+    """A number stays with its sign."""
+    shares = {code: language(code).percent(0.16) for code in LANGUAGES}
+    assert shares["en"] == "16\u00a0%"
+    assert [share for share in shares.values() if " " in share] == []
