@@ -257,9 +257,9 @@ async def test_what_can_be_done_with_a_part(
     wanted = (
         "stage.what_is_this",
         "stage.read_this",
-        "lead.begin",
         "pick.tell_moves",
         "pick.press",
+        "lead.begin",
     )
     await expect(row).to_have_text([say(one) for one in wanted])
     model.requests.clear()

@@ -1,4 +1,4 @@
-import { byId, say, show } from "../page/dom.js";
+import { button, byId, say, show } from "../page/dom.js";
 import { onLanguage, plural, text } from "../words/text.js";
 
 // The style sheet resizes the box.
@@ -374,8 +374,8 @@ export class Suggestions {
   #offered = byId("offered", HTMLElement);
   /** @type {Map<string, Suggestion[]>} by who offers them; the last one is shown */
   #offers = new Map();
-  // On the buttons that are shown
-  #words = "";
+  /** @type {Suggestion[]} */
+  #shown = [];
 
   /**
    * Show these in place of the usual ones, at most five.
@@ -385,19 +385,14 @@ export class Suggestions {
     this.#offers.delete(owner);
     if (offer.length > 0) this.#offers.set(owner, offer.slice(0, MOST));
     const shown = [...this.#offers.values()].at(-1) ?? [];
-    const words = shown.map((one) => one.words).join("\n");
     // A button that somebody presses stays.
-    if (words === this.#words) return;
-    this.#words = words;
-    this.#offered.replaceChildren(
-      ...shown.map(({ words, does }) => {
-        const button = document.createElement("button");
-        button.type = "button";
-        button.textContent = words;
-        button.addEventListener("click", does);
-        return button;
-      }),
-    );
+    const changed = shown.findIndex(({ words }, index) => words !== this.#shown[index]?.words);
+    const kept = changed < 0 ? shown.length : changed;
+    this.#shown = shown;
+    while (this.#offered.childElementCount > kept) this.#offered.lastElementChild?.remove();
+    for (const [index, { words }] of shown.entries()) {
+      if (index >= kept) this.#offered.append(button(() => this.#shown[index].does(), { textContent: words }));
+    }
   }
 
   /**

@@ -282,13 +282,14 @@ export class Picker {
       { words: text("stage.what_is_this"), does: () => chat.ask(text("stage.what_is_this")) },
       { words: text("stage.read_this"), does: () => chat.ask(text("stage.read_this"), "high") },
     ];
-    const guidance = this.#page.find("guidance");
-    const goal = this.#picked?.goal;
-    if (guidance && goal) offer.push({ words: text("lead.begin"), does: () => void guidance.lead(goal) });
     if (this.#page.find("watches")) offer.push({ words: text("pick.tell_moves"), does: () => this.#watch() });
     if (!inSimpleMode(visit.facts)) {
       offer.push({ words: text("pick.press"), does: () => chat.ask(text("pick.press"), "auto", "where") });
     }
+    // Last: it comes when the thing is known, and moves none of the others.
+    const guidance = this.#page.find("guidance");
+    const goal = this.#picked?.goal;
+    if (guidance && goal) offer.push({ words: text("lead.begin"), does: () => void guidance.lead(goal) });
     chat.composer.suggestions.offer("part", this.#picked ? offer : []);
     chat.composer.point(this.#picked !== null);
   }
