@@ -88,6 +88,21 @@ async def test_a_long_answer_begins_below_its_whole_question(
     await page.comes(order, True, await page.turns.last.element_handle())
 
 
+@pytest.mark.parametrize("way", ["press", "key"])
+async def test_a_long_question_has_three_lines_until_it_is_opened(page: Visitor, way: str) -> None:
+    await page.ask("What is this? " * 140)
+    asked = page.turns.last.locator(".asked")
+    lines = """one => Math.round(one.offsetHeight / parseFloat(getComputedStyle(one).lineHeight))"""
+    assert await asked.evaluate(lines) == 3
+    if way == "press":
+        await asked.click()
+    else:
+        await asked.press("Enter")
+    assert await asked.evaluate(lines) > 20
+    begins = "one => Math.round(one.getBoundingClientRect().top - one.closest('#log').getBoundingClientRect().top)"
+    await page.comes(begins, 0, await asked.element_handle())
+
+
 async def test_who_scrolls_up_is_offered_the_way_back(page: Visitor, model: FakeOpenAI) -> None:
     """At once, not with the next answer; it takes the keyboard, and goes again at the end."""
     model.answer_for = lambda _body, _jpeg: [LONG]

@@ -230,6 +230,15 @@ export class ChatView {
     press(".speak", speak);
     press(".again", again);
     press(".delete", (gone) => this.#actions.remove(gone));
+    const asked = part(article, ".asked", HTMLElement);
+    const open = () => {
+      if (asked.tabIndex < 0 || asked.matches(".whole")) return;
+      this.#following.end();
+      asked.classList.add("whole");
+      asked.scrollIntoView({ block: "start" });
+    };
+    asked.addEventListener("click", open);
+    asked.addEventListener("keydown", ({ key }) => key === "Enter" && open());
     const shot = part(article, ".shot", HTMLElement);
     shot.addEventListener("click", () => this.#actions.see(turn, shot));
     const proof = part(article, ".evidence", HTMLDetailsElement);
@@ -386,10 +395,13 @@ export class ChatView {
 
   /**
    * Keep a question in sight above words longer than the log beside it. Others are seen whole: it would lie on them.
+   * A long question is opened by keys, too.
    * @param {HTMLElement} article
    */
   #pin(article) {
-    const [room, asked] = [this.log.clientHeight, part(article, ".asked", HTMLElement).offsetHeight];
+    const question = part(article, ".asked", HTMLElement);
+    if (question.scrollHeight > question.clientHeight + 1) question.tabIndex = 0;
+    const [room, asked] = [this.log.clientHeight, question.offsetHeight];
     const words = part(article, ".text", HTMLElement).offsetHeight;
     const long = article.offsetHeight - asked > room && asked + words > room && asked * MOST_ASKED < room;
     article.classList.toggle("pinned", article.dataset.kind !== "describe" && long);
