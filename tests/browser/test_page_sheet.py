@@ -1,4 +1,4 @@
-"""What is seen of the sheet and of the bar on a phone: places and colours."""
+"""The sheet and the bar have their places and colours on a phone."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ class ProgramChats(SessionPart):
 
     @property
     def _recalling(self) -> Recalling | None:
-        """Who keeps pictures of the past; None where nobody does."""
+        """The keeper of pictures of the past; None where nobody keeps any."""
         found: Recalling | None = self._context.part("recall")
         return found
 

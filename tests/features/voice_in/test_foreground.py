@@ -135,7 +135,7 @@ def test_a_long_question_is_not_taken_for_a_television(model: SpeechModel) -> No
 
 
 def heard(foreground: Foreground, *parts: tuple[int, float | None], at: float = 0.0) -> list[bool]:
-    """Whether each chunk counts: so many with speech of this loudness, or of silence. `at`: when the first begins."""
+    """Return for each of so many chunks whether it counts: speech of this loudness, or silence. `at`: when the first begins."""
     levels = [level for count, level in parts for _ in range(count)]
     return [
         bool(
