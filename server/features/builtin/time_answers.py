@@ -243,7 +243,7 @@ def _have_days(rows: Sequence[Row]) -> bool:
 
 # It asks for the days on which it is not open, and not for the hour at which it closes.
 _SHUT = re.compile(
-    r"\bclosed|geschlossen|ruhetag|\bfermee?s?\b|cerrad|chius|fechad|gesloten|zamkniet|kapali|закрыт|зачинен|休|定休"
+    r"\bclosed|geschlossen|ruhetag|\bfermee?s?\b|cerrad|chius|fechad|gesloten|zamkniet|kapali|закрыт|зачинен|休"
 )
 
 
