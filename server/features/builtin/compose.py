@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
+from itertools import dropwhile, takewhile
 
 from server.features.builtin import (
     figure_answers,
@@ -13,13 +14,14 @@ from server.features.builtin import (
     text_answers,
     time_answers,
 )
-from server.features.builtin.intents import Intent
+from server.features.builtin.intents import WORD, Intent
 from server.features.builtin.language import Language, language, without_controls
 from server.features.builtin.speaker import PAGE, PRINTED, Answer, Facts, Speaker
 from server.features.builtin.tables import names_it
 from server.features.builtin.wants import MEASURES, SOCIAL, TEXT_ITSELF, Want
 from server.media.picture.grounding import Box
 from server.models.prompts import number_of
+from server.models.routing import plain
 
 # Things whose places are in the answer; further ones are only shown.
 _SAID = 4
@@ -252,7 +254,29 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
             for word in unnamed
             if of_page or word in _OUTSIDE or any(names_it(row.text, word) for row in s.rows)
         ]
-    return s.closest() if unnamed else answer
+    if not unnamed:
+        return answer
+    closest = s.closest()
+    if answer == closest or any(word not in s.unnamed() for word in s.words):
+        return closest
+    return s.closest(_missing(s, unnamed))
+
+
+_SMALL_WORD = 4
+
+
+def _missing(s: Speaker, unnamed: Sequence[str]) -> str:
+    """Return the last of these words of the question that stand together and in no row, as written."""
+    nowhere = {word for word in unnamed if not any(names_it(row.text, word) for row in s.all_rows)}
+    if s.language.unspaced:
+        return next((word for word in reversed(unnamed) if word in nowhere), "")
+    # Small words tell little: "go after 7 pm"
+    nowhere = {word for word in nowhere if len(word) >= _SMALL_WORD}
+    tokens = [
+        one if plain(one) in nowhere else "" for one in reversed(WORD.findall(s.intent.question))
+    ]
+    last = takewhile(bool, dropwhile(lambda one: not one, tokens))
+    return " ".join(reversed([*last]))
 
 
 def _says_nothing(s: Speaker, word: str) -> bool:

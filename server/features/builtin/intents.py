@@ -21,7 +21,7 @@ from server.shared.dates import names_month
 _MOST_WORDS = 16
 _FIGURE = re.compile(r"\d")
 # Letters and marks that belong to a word.
-_WORD = re.compile(rf"[\w{WORD_MARKS}]+")
+WORD = re.compile(rf"[\w{WORD_MARKS}]+")
 # Languages by the script of their questions
 _CYRILLIC_LANGUAGES = ("ru", "uk")
 # Scripts of which one letter in two of a question's is enough: Han (with words in Latin letters)
@@ -82,6 +82,8 @@ class Intent:
     sought: str = ""
     # False where none of its words is known in any language
     understood: bool = True
+    # The question, as written
+    question: str = ""
 
 
 # Subjects that give way to others, by their places in `Language.asked`: "Was kannst du sehen?", "How much for two
@@ -113,7 +115,7 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     text = plain(question)
     intent = _whom_or_where(_subject(question, text, chosen, page), text)
     codes = languages_of(text)
-    intent = _reconsidered(intent, text, codes)
+    intent = replace(_reconsidered(intent, text, codes), question=question)
     # The language of the answer is that of the question, unless it is chosen.
     own = (language_of(question) if chosen else None) or intent.language
     spoken = sorted(codes, key=lambda code: code != own)
@@ -210,7 +212,7 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         return replace(intent, want=Want.LOOKUP, words=words, yes_no=True)
     if intent.want is Want.DEPARTURE:
         # "Next bus" gives the subject, too.
-        order = (word for word in _WORD.findall(text) if word in ORDER - {*intent.words})
+        order = (word for word in WORD.findall(text) if word in ORDER - {*intent.words})
         want = Want.BEYOND if _WHERE.search(text) else intent.want
         return replace(intent, want=want, words=(*intent.words, *order))
     if intent.want is Want.LOOKUP and (_AGE.search(text) or _ADVICE.search(text)):
@@ -265,7 +267,7 @@ def _of_light(intent: Intent, text: str) -> Intent:
 
 def _names_part(intent: Intent, text: str, code: str) -> bool:
     """Find whether a question ends with a word behind that of a thing: with a part of it."""
-    words, named = _WORD.findall(text), thing_words(code)
+    words, named = WORD.findall(text), thing_words(code)
     if len(words) < 2 or not named.of_word(words[-2]):
         return False
     of_colour = any(language(code).colour(at).search(words[-1]) for at in range(len(NAMES)))
@@ -281,7 +283,7 @@ def _counts_parts(text: str, code: str) -> bool:
 def _chooses_people(text: str, code: str) -> bool:
     """Find whether a question has two words for people: "Are they men or women?"."""
     of_word = thing_words(code).of_word
-    return len({word for word in _WORD.findall(text) if of_word(word) == PERSON}) > 1
+    return len({word for word in WORD.findall(text) if of_word(word) == PERSON}) > 1
 
 
 def _asks_doing(text: str, codes: Iterable[str]) -> bool:
@@ -455,7 +457,7 @@ def _without_things(intent: Intent, question: str, text: str, spoken: Sequence[s
     if one.unspaced:
         words = [
             word
-            for word in _WORD.findall(_small(one.code).sub(" ", rest))
+            for word in WORD.findall(_small(one.code).sub(" ", rest))
             if _HAN.search(word) or len(word) > 1
         ]
     else:
@@ -464,7 +466,7 @@ def _without_things(intent: Intent, question: str, text: str, spoken: Sequence[s
         return intent
     if route is Route.WHERE and asks_origin(text):
         return intent
-    written = [word for word in _WORD.findall(question) if plain(word) in words]
+    written = [word for word in WORD.findall(question) if plain(word) in words]
     return replace(intent, sought=" ".join(written or words))
 
 
@@ -478,7 +480,7 @@ def _knows_some(text: str, code: str) -> bool:
     one = language(code)
     if one.unspaced and one.stops().search(text):
         return True
-    words = {word for word in _WORD.findall(text) if len(word) > 1}
+    words = {word for word in WORD.findall(text) if len(word) > 1}
     if words & _stop(code) or (one.ends and re.search(one.ends, text)):
         return True
     return any(
@@ -491,9 +493,9 @@ def _only_things(words: Iterable[str], text: str, code: str) -> bool:
     """Find whether all words name things or say nothing more: "Is the cat asleep?" asks for more."""
     named, fillers = thing_words(code), _fillers(code)
     if language(code).unspaced:
-        return not _WORD.search(_small(code).sub(" ", named.cut(text)[1]))
+        return not WORD.search(_small(code).sub(" ", named.cut(text)[1]))
     # "Coffee" is a word of "cup of coffee", and no thing by itself.
-    rest = set(_WORD.findall(named.cut(text)[1]))
+    rest = set(WORD.findall(named.cut(text)[1]))
     return all(word in fillers or word not in rest for word in words)
 
 
@@ -611,7 +613,7 @@ def language_of(text: str) -> str | None:
     """Return the language that a text is in by its letters and small words; None where they do not say."""
     small = plain(text)
     candidates = languages_of(small)
-    if not _WORD.search(small) or not candidates:
+    if not WORD.search(small) or not candidates:
         return None
     if len(candidates) == 1 or candidates == ("zh", "ja"):
         return candidates[0]
@@ -637,7 +639,7 @@ def _likeliest(
     if candidates == ("zh", "ja"):
         # Without kana it may be either.
         return "ja" if likely == "ja" else "zh"
-    raw, words = question.casefold(), set(_WORD.findall(text))
+    raw, words = question.casefold(), set(WORD.findall(text))
     scores: dict[str, float] = {}
     for code in candidates:
         one = language(code)
@@ -657,7 +659,7 @@ def _settle(matched: str, spoken: str, text: str) -> str:
 def _only(pattern: re.Pattern[str], text: str, code: str) -> bool:
     """Find whether a text has only the pattern and courtesies."""
     rest = language(code).common("fillers").sub(" ", pattern.sub(" ", text))
-    return not _WORD.search(rest)
+    return not WORD.search(rest)
 
 
 @cache
@@ -678,7 +680,7 @@ def _words(text: str, code: str) -> tuple[str, ...]:
     stop = _stop(code)
     found = (
         word
-        for word in dict.fromkeys(_WORD.findall(text))
+        for word in dict.fromkeys(WORD.findall(text))
         if word not in stop and (len(word) > 1 or word.isdigit())
     )
     return tuple(islice(found, _MOST_WORDS))
@@ -690,7 +692,7 @@ def _details(text: str, code: str) -> tuple[str, int | None, int | None, bool, t
     # "Her top" is worn.
     text = _WORN.sub("", text)
     place = next((name for name in one.places if one.place(name).search(text)), "")
-    tokens = set(_WORD.findall(text))
+    tokens = set(WORD.findall(text))
     # "sundays" is Sunday, too.
     forms = tokens | {token[:-1] for token in tokens if token.endswith("s")}
     parts = {_PART_OF_DAY.sub("", token) for token in tokens} - tokens

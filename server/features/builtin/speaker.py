@@ -295,15 +295,17 @@ class Speaker:
         told = " ".join((*self.sources, *self.sources.values()))
         return [word for word in self.words if not names_it(told, word)]
 
-    def closest(self) -> Answer:
-        """Return the rows of the answer, without saying that they answer the question."""
+    def closest(self, missing: str = "") -> Answer:
+        """Return the rows of the answer, without saying that they answer the question. `missing`: what no row names."""
         if len(self.sources) == 1:
             ((text, _),) = self.sources.items()
             row = next((one for one in self.rows if one.text == text), None)
             if row is not None:
                 self.sources = {one.text: "" for one in self.sentence_of(row)} | self.sources
         shown = [self._named_part(text) for text in self.sources]
-        return self.say("closest", text=self.items(shown)), self.scripts(self._not_ticked())
+        key = "closest_without" if missing else "closest"
+        text = self.say(key, text=self.items(shown), target=without_controls(missing))
+        return text, self.scripts(self._not_ticked())
 
     def quote(self, row: Row) -> Answer:
         """Return the row as it is written, with those that it announces, as the answer's source."""

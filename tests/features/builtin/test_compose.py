@@ -401,6 +401,26 @@ def seen(*things: Thing, code: str = "en", **facts: Any) -> str:
     return compose(intent, Facts(BRIGHT, things=things, **facts), TUESDAY)
 
 
+@pytest.mark.parametrize(
+    ("question", "rows", "answer"),
+    [
+        ("What did I pay last year?", ("Amount due £211.52",), "do not find “last year” in what"),
+        ("What's the temperature outside?", ("Temperature", "19.5°"), "find “outside” in what"),
+        ("Wann ist die Gelbe Tonne?", ("Papier 11. Januar",), "finde ich „Gelbe Tonne“ nicht."),
+        ("手术什么时候？", ("复查 2026年11月30日",), "没有“手术”。"),
+        # A row that names a part of it is shown without: "Dogs welcome" of "Can I bring my dog?"
+        ("When is the exam?", ("Exam, class 9b", "Held 18 May 2026"), "I cannot say for sure."),
+        # What is asked for in other words than the question's own
+        ("Who is the parcel for?", ("To: Mr D. Okafor", "Flat 2"), "I cannot say for sure."),
+    ],
+)
+def test_the_row_that_comes_closest_is_shown_with_what_no_row_names(
+    question: str, rows: tuple[str, ...], answer: str
+) -> None:
+    facts = Facts(BRIGHT, rows=tuple(rows_of(*rows)), codes=(), things=())
+    assert answer in compose(understand(question), facts, TUESDAY)
+
+
 def test_how_sure_it_is_shows_in_the_words() -> None:
     """The words tell what both models say from what one says, and from what none does; what is sure stands alone."""
     assert seen(CUP, LAPTOP) == seen(CUP, CAT, LAPTOP) == "I see a cup and a laptop."
