@@ -259,7 +259,8 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
     closest = s.closest()
     if answer == closest or any(word not in s.unnamed() for word in s.words):
         return closest
-    return s.closest(_missing(s, unnamed))
+    missing = _missing(s, unnamed)
+    return s.closest(s.say("not_read", target=without_controls(missing)) if missing else "")
 
 
 _SMALL_WORD = 4
@@ -270,12 +271,11 @@ def _missing(s: Speaker, unnamed: Sequence[str]) -> str:
     nowhere = {word for word in unnamed if not any(names_it(row.text, word) for row in s.all_rows)}
     if s.language.unspaced:
         return next((word for word in reversed(unnamed) if word in nowhere), "")
-    # Small words tell little: "go after 7 pm"
-    nowhere = {word for word in nowhere if len(word) >= _SMALL_WORD}
     tokens = [
         one if plain(one) in nowhere else "" for one in reversed(WORD.findall(s.intent.question))
     ]
-    last = takewhile(bool, dropwhile(lambda one: not one, tokens))
+    # A small word at the end tells little: "after 7 pm".
+    last = takewhile(bool, dropwhile(lambda one: len(one) < _SMALL_WORD, tokens))
     return " ".join(reversed([*last]))
 
 

@@ -374,7 +374,7 @@ class BuiltinEngine:
         if mentions:
             # Where it stands, or what stands there in place of it
             one = words.sentence(text, words.say("row", text=mentions[0]))
-            text = one if len(boxes) == 1 else words.say("closest", text=words.items(mentions))
+            text = one if len(boxes) == 1 else words.closest(words.items(mentions))
         if missing:
             text = words.sentence(missing, text if boxes else "")
         return _Found(text, tuple(boxes), tuple(codes))

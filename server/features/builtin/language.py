@@ -190,6 +190,10 @@ class Language:
     def sentence(self, *parts: str) -> str:
         return ("" if self.code in UNSPACED else " ").join(part for part in parts if part)
 
+    def closest(self, text: str, why: str = "") -> str:
+        """Return what comes closest to an answer, after why it is none: for being unsure, where nothing else is known."""
+        return self.sentence(why or self.say("unsure"), self.say("closest", text=text))
+
     @staticmethod
     def capital(text: str) -> str:
         return text[:1].upper() + text[1:]

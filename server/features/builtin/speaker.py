@@ -77,6 +77,15 @@ def _is_words(row: Row) -> bool:
     return many and priced(row) is None
 
 
+def _is_head(row: Row) -> bool:
+    """Find whether a row looks like the heads of a table's columns."""
+    return (
+        len(row.cells) > 2
+        and not has_digit(row)
+        and all(len(c.text.split()) < 3 for c in row.cells)
+    )
+
+
 class Speaker:
     def __init__(
         self, intent: Intent, facts: Facts, today: dt.date, clock: dt.time | None = None
@@ -295,16 +304,19 @@ class Speaker:
         told = " ".join((*self.sources, *self.sources.values()))
         return [word for word in self.words if not names_it(told, word)]
 
-    def closest(self, missing: str = "") -> Answer:
-        """Return the rows of the answer, without saying that they answer the question. `missing`: what no row names."""
+    def closest(self, why: str = "") -> Answer:
+        """Return the rows of the answer, without saying that they answer the question, after a sentence that says why."""
         if len(self.sources) == 1:
             ((text, _),) = self.sources.items()
             row = next((one for one in self.rows if one.text == text), None)
             if row is not None:
                 self.sources = {one.text: "" for one in self.sentence_of(row)} | self.sources
+        heads = {row.text for row in self.rows if _is_head(row)}
+        if heads.issuperset(self.sources):
+            # "Mon Tue Wed" alone tells nothing.
+            return self.why_not(self.cannot_here)
         shown = [self._named_part(text) for text in self.sources]
-        key = "closest_without" if missing else "closest"
-        text = self.say(key, text=self.items(shown), target=without_controls(missing))
+        text = self.language.closest(self.items(shown), why)
         return text, self.scripts(self._not_ticked())
 
     def quote(self, row: Row) -> Answer:

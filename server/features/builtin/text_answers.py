@@ -46,7 +46,9 @@ def none_found(s: Speaker, key: str, words: Sequence[str] = ()) -> Answer:
     small = s.language.stop.split()
     if named := naming(s, [word for word in (*more, *words) if word not in small]):
         s.sources = dict.fromkeys((row.text for row in named[:SOME]), "")
-        return s.closest()
+        # A figure that was not understood may be one.
+        sure = key == "none_measure" or not any(map(has_digit, named[:SOME]))
+        return s.closest(s.say(key) if sure else "")
     return s.cannot_here if more else s.say(key), s.seen()
 
 

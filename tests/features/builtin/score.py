@@ -60,7 +60,8 @@ TODAY = dt.date(2026, 11, 20)
 _UNKNOWN = {
     "cannot",
     "cannot_here",
-    "closest",
+    "unsure",
+    "not_read",
     "see_unknown",
     "unknown_here",
     "foreign",

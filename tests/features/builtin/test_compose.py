@@ -30,7 +30,7 @@ MENU = ("Espresso 2.20", "Cappuccino 3.40", "Latte macchiato 3.90", "Tea 1.80", 
 SHOP = ("Mon-Fri 9:00-18:00", "Sat 10:00-14:00")
 
 
-UNSURE = language("en").say("closest", text="")
+UNSURE = language("en").closest("")
 NO_ROW = language("en").say("cannot_here")
 
 
@@ -408,6 +408,13 @@ def seen(*things: Thing, code: str = "en", **facts: Any) -> str:
         ("What's the temperature outside?", ("Temperature", "19.5°"), "find “outside” in what"),
         ("Wann ist die Gelbe Tonne?", ("Papier 11. Januar",), "finde ich „Gelbe Tonne“ nicht."),
         ("手术什么时候？", ("复查 2026年11月30日",), "没有“手术”。"),
+        # A row of its words without the figure that is asked for, and one whose figures may have it
+        (
+            "How long does a game take?",
+            ("A game for 3 to 6 players",),
+            "I find no figure for that.",
+        ),
+        ("How much does grooming cost?", ("Grooming 01904 772 368",), "I cannot say for sure."),
         # A row that names a part of it is shown without: "Dogs welcome" of "Can I bring my dog?"
         ("When is the exam?", ("Exam, class 9b", "Held 18 May 2026"), "I cannot say for sure."),
         # What is asked for in other words than the question's own
@@ -419,6 +426,13 @@ def test_the_row_that_comes_closest_is_shown_with_what_no_row_names(
 ) -> None:
     facts = Facts(BRIGHT, rows=tuple(rows_of(*rows)), codes=(), things=())
     assert answer in compose(understand(question), facts, TUESDAY)
+
+
+def test_the_heads_of_columns_are_no_answer() -> None:
+    rows = cells(("Subject", "Grade", "Comment"), ("Art", "A", "Neat"))
+    facts = Facts(BRIGHT, rows=rows, codes=(), things=())
+    said = compose(understand("What's his best subject?"), facts, TUESDAY)
+    assert said.startswith(language("en").say_of_itself("cannot", True))
 
 
 def test_how_sure_it_is_shows_in_the_words() -> None:
@@ -474,7 +488,7 @@ def test_it_is_sure_where_the_rows_name_all_that_was_asked(
 def test_the_hours_of_another_time_are_told_without_a_word_about_now(code: str) -> None:
     facts = Facts(BRIGHT, rows=tuple(rows_of("10:00 - 18:00")), codes=())
     words = language(code)
-    holds = words.say("closest", text="10:00 - 18:00")
+    holds = words.closest("10:00 - 18:00")
     for number, question in enumerate(WORDS["open_at"][code]):
         intent = understand(question)
         assert (intent.want, intent.language) == (Want.HOURS, code), question

@@ -288,7 +288,7 @@ def test_until_when_is_a_day(code: str) -> None:
     intent = understand(WORDS["until"][code])
     assert (intent.want, intent.language) == (Want.EXPIRY, code)
     assert told(intent, *BILL).startswith(language(code).say("date", value="30.11.2026"))
-    assert told(intent, *BILL[:2]).startswith(language(code).say("closest", text=BILL[1]))
+    assert told(intent, *BILL[:2]).startswith(language(code).closest(BILL[1]))
 
 
 @pytest.mark.parametrize(
@@ -502,7 +502,7 @@ def test_print_may_name_what_is_not_seen() -> None:
     assert compose(understand("How many bags?"), tea, TUESDAY) == "It reads: 20 bags, 40 g"
     ferry = replace(ROOF, rows=tuple(rows_of("Adults Children", "2 1")))
     said = compose(understand("How many people is this for?"), ferry, TUESDAY)
-    assert said == language("en").say("closest", text="Adults Children; 2 1")
+    assert said == language("en").closest("Adults Children; 2 1")
     said = compose(understand("Is there a dog?"), tea, TUESDAY)
     assert said == "I may miss it, but I do not see that: a dog.\nIt reads: Beware of the dog"
     assert (
