@@ -148,8 +148,10 @@ _WORDY = re.compile(r"[^\W\d_]{4}")
 def number(s: Speaker) -> Answer:
     words = [word for word in (*s.intent.asked.split(), *s.words) if word not in GENERAL]
     if any(word.isdigit() for word in s.words):
-        # "What's number 31?"
-        named = naming(s, [word for word in s.words if word.isdigit()])
+        # "What's number 31?": the row that begins with it goes before others that have it.
+        figures = [word for word in s.words if word.isdigit()]
+        named = [row for row in s.rows if plain_words(row.text)[:1] == figures]
+        named = named or naming(s, figures)
         return s.quote(named[0]) if named else (s.cannot_here, s.seen())
     near = tables.beside(s.rows, words, digits=True) if words else None
     if near is not None and (near.label in near.row.text or not _WORDY.search(near.value)):

@@ -321,6 +321,10 @@ _BETWEEN = re.compile(
 )
 
 
+# Words of a line of running text
+_RUNNING = 9
+
+
 def sentences(rows: Sequence[Row]) -> list[Row]:
     """Return rows with each sentence of a line as one of its own: a line's last one with what goes on below."""
     found: list[Row] = []
@@ -337,8 +341,10 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
         else:
             found.append(_line(row, first) if more else row)
         found += [replace(_line(row, text), apart=False) for text in more if text]
+        # "Open Tuesday to Friday from 9 to 18, Saturday from 8:30", and below it "to 16"
+        long = len(row.cells) < 2 and len(row.text.split()) >= _RUNNING
         open_end = found[-1].text[-1:] not in ".!?:" and bool(
-            more or (open_end and first[:1].islower())
+            more or long or (open_end and first[:1].islower())
         )
     return found
 

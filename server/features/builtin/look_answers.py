@@ -79,12 +79,14 @@ def _of_place(s: Speaker) -> Answer:
 def _of_what_fills(s: Speaker) -> str:
     """Tell the colours of the middle beside a thing that is not found, if they may be the thing's.
 
-    Those of the picture's edges are mostly of what is around it, unless one that stands out is all that there is.
+    Those of the picture's edges are mostly of what is around it, unless one that stands out is all that there is; white
+    and black may be of anything.
     """
     here = s.facts.colours.get(s.intent.place or "middle", ())
     found, ground = colours.thing(here, s.facts.ground, s.facts.rim)
     vivid = len(found) == 1 and not ground and found[0] not in (*colours.NEUTRAL, "brown")
-    return _of_picture(s) if vivid or s.intent.place or _stands_out(s) else ""
+    own = any(name and name not in colours.NEUTRAL for name in (*found, ground))
+    return _of_picture(s) if vivid or s.intent.place or (own and _stands_out(s)) else ""
 
 
 def _of_picture(s: Speaker) -> str:

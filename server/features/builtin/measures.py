@@ -114,13 +114,21 @@ def under(rows: Sequence[Row], found: Sequence[Measure], words: Sequence[str]) -
 
 
 def bare(rows: Sequence[Row]) -> Measure | None:
-    """Return the largest figure without a unit that fills its row, as on a display."""
+    """Return the largest figure without a unit that fills its row, as on a display.
+
+    None where a larger one stands beside words: it may be of those.
+    """
     found = [
         Measure(match.group(1), row)
         for row in rows
         if (match := _BARE_ROW.fullmatch(row.text.strip()))
     ]
-    return max(found, key=lambda one: one.row.height, default=None)
+    best = max(found, key=lambda one: one.row.height, default=None)
+    beside = (
+        row for row in rows for cell in row.cells[1:] and row.cells if cell.text.strip().isdecimal()
+    )
+    larger = best is not None and any(row.height > best.row.height for row in beside)
+    return None if larger else best
 
 
 def _all(rows: Sequence[Row], pattern: re.Pattern[str]) -> list[Measure]:

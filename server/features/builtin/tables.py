@@ -123,6 +123,24 @@ def crossing(rows: Sequence[Row], words: Sequence[str]) -> Beside | None:
     return None
 
 
+def in_column(rows: Sequence[Row], words: Sequence[str]) -> Row | None:
+    """Return the row that has, below the head that words name, the other words: "Which circuit is spare?"."""
+    for top, header in enumerate(rows):
+        if len(header.cells) < 2 or any(map(str.isdigit, header.text)):
+            continue
+        for head in header.cells:
+            rest = [word for word in words if not names_it(head.text, word)]
+            if not 0 < len(rest) < len(words):
+                continue
+            cells = ((row, overlapping(row, head)) for row in rows[top + 1 :])
+            named = [
+                row for row, cell in cells if cell and all(names_it(cell.text, w) for w in rest)
+            ]
+            if len(named) == 1:
+                return named[0]
+    return None
+
+
 def below_unit(rows: Sequence[Row], words: Sequence[str], unit: re.Pattern[str]) -> Beside | None:
     """Return the figure in the row that words name below the one head that has a unit: "Lasagne" below "Minutes"."""
     for top, header in enumerate(rows):
@@ -148,6 +166,17 @@ def _in_columns(rows: Sequence[Row], words: Sequence[str]) -> int:
     )
     heads = [overlapping(header, cell) for cell in cells]
     return len({head.left for head in heads if head is not None})
+
+
+def _below(label: str, below: Row | None) -> Beside | None:
+    """Return the row below as a label's value, unless it announces others."""
+    if below is None or below.text.rstrip().endswith(":"):
+        return None
+    return Beside(label, below.text, below)
+
+
+# "butter (unsalted)"
+_ASIDE = re.compile(r"[^()]{1,60}\(([^()]{2,60})\)[.,;]?")
 
 
 def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | None:
@@ -192,8 +221,10 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
             return Beside(label, _together(cells[:n]), row)
         if prose:
             return Beside(label, cell.text, row, prose=True)
-        if below is not None and not below.text.rstrip().endswith(":"):
-            return Beside(label, below.text, below)
+        aside = _ASIDE.fullmatch(cell.text)
+        last = Beside(label, aside[1], row) if aside else _below(label, below)
+        if last is not None:
+            return last
     return None
 
 

@@ -103,6 +103,8 @@ def _troubles(s: Speaker) -> list[Row]:
     return [row for row in s.rows if id(row) in told]
 
 
+# Letters of an airport's code
+_MOST_CODE = 3
 _BEGINS = {
     key: re.compile(rf"(?:{tables.printed(key).pattern})(?!\w)") for key in ("recipient", "sender")
 }
@@ -148,7 +150,9 @@ def _of_kind(s: Speaker) -> list[Row] | None:
         told = [row for row in s.rows if _begins_with(row, _BEGINS[words[0]])]
         # "Yours sincerely", and below it who
         signed = [one for one in s.rows if _BEGINS[words[0]].fullmatch(plain(one.text).strip(" ,"))]
-        told += [row for above, row in pairwise(s.rows) if above in signed]
+        below = [row for above, row in pairwise(s.rows) if above in signed]
+        # "TO", and below it "LIS", is no person.
+        told += [row for row in below if len(row.text) > _MOST_CODE or not row.text.isupper()]
         # The head of a letter says whom it is from.
         is_letter = words == ("sender",) and any(_DEAR.match(plain(row.text)) for row in s.rows)
         return told or s.rows[: int(is_letter)]
@@ -217,17 +221,24 @@ def _on_floor(s: Speaker) -> list[Row]:
     return [row for row in s.rows if plain_words(row.text)[:1] == numbers and len(row.cells) > 1]
 
 
+def _of_table(s: Speaker) -> Answer | None:
+    """Answer with the cell, or the row, that words name together with a column's head."""
+    if (cross := tables.crossing(s.rows, s.words)) is not None:
+        return s.crossed(cross)
+    row = tables.in_column(s.rows, s.words)
+    return s.quote(row) if row is not None else None
+
+
 def lookup(s: Speaker) -> Answer:
     words = s.words
-    if (told := _of_kind(s)) is not None:
-        s.sources = {row.text: "" for row in told}
-        return s.closest() if told else s.why_not(s.cannot_here)
+    if (kind := _of_kind(s)) is not None:
+        s.sources = {row.text: "" for row in kind}
+        return s.closest() if kind else s.why_not(s.cannot_here)
     if figure := figure_row(s) or spanning(s):
         # "Is 9.26 right?" and "Can a 7 year old take it?"
         return s.quote(figure)
-    cross = tables.crossing(s.rows, words) if not s.intent.yes_no else None
-    if cross is not None:
-        return s.crossed(cross)
+    if not s.intent.yes_no and (told := _of_table(s)) is not None:
+        return told
     if (
         len(words) >= _MANY + s.intent.yes_no
         and max((hits_of(row, words) for row in s.rows), default=0) < 2
@@ -511,9 +522,11 @@ def spanning(s: Speaker) -> Row | None:
 
 
 def hits_of(row: Row, words: Sequence[str]) -> int:
-    """Count the words that a row names; a figure, as of "tray 1", counts twice, and "three" alone not at all."""
+    """Count the words that a row names; a figure, as of "tray 1", counts twice, but alone not at all."""
     named = [word for word in words if tables.names_it(row.text, word)]
-    if len(named) < len(words) and all(map(tables.is_number_word, named)):
+    if len(named) < len(words) and all(
+        word.isdecimal() or tables.is_number_word(word) for word in named
+    ):
         return 0
     return sum(1 + word.isdigit() for word in named)
 

@@ -317,6 +317,12 @@ def _hours_of(s: Speaker, named: Sequence[fields.Opening]) -> Answer:
         s.sources = dict.fromkeys(texts, "")
         return s.closest()
     if day is None and not s.intent.other_time:
+        if any(
+            not any(tables.names_it(text, word) for text in texts) for word in untitled(s, s.words)
+        ):
+            # "When does the park close in summer?", and not for mowing
+            s.sources = dict.fromkeys(texts, "")
+            return s.closest()
         return s.say("reads", text=s.items(texts)), s.scripts()
     return s.say("hours_day", items=s.items(texts)), s.scripts()
 

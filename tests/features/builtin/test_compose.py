@@ -428,6 +428,66 @@ def test_the_row_that_comes_closest_is_shown_with_what_no_row_names(
     assert answer in compose(understand(question), facts, TUESDAY)
 
 
+FUSES = cells(
+    ("No.", "Circuit", "Rating"),
+    ("4", "Lights", "6A"),
+    ("6", "Heater", "16A"),
+    ("10", "Spare", "-"),
+)
+GAUGES = (replace(cells(("87", "Tyres"))[0], height=40), *rows_of("Service in 1 900 km", "140"))
+OPEN = rows_of(
+    *(
+        "Open 7 am - 9 pm (April to September)",
+        "Dogs on a lead",
+        "Closed for mowing Tuesday 8-10 am",
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "answer"),
+    [
+        # The row that begins with it, and not "6A" of another one
+        ("What is number 6?", FUSES, "It reads: 6 Heater 16A"),
+        ("Which circuit is spare?", FUSES, "closest: 10 Spare -"),
+        (
+            "What kind of butter?",
+            rows_of("butter (unsalted!)", "coffee beans"),
+            "butter (unsalted!)",
+        ),
+        (
+            "Can I bring my 3 month old?",
+            rows_of("Maximum 3 dogs each", "No glass"),
+            "I cannot tell",
+        ),
+        ("Who is it for?", rows_of("CHECKED BAG", "TO", "LIS"), "I cannot tell"),
+        ("Who is it for?", rows_of("A PRESENT", "TO", "Eva Brandt"), "closest: Eva Brandt"),
+        ("When does it close in summer?", OPEN, "I cannot say for sure."),
+        (
+            "C'est combien pour un enfant ?",
+            rows_of("Coupe femme 38 €", "Coupe enfant 16 €"),
+            "16 €",
+        ),
+    ],
+)
+def test_what_strangers_were_told_wrong_of_print(
+    question: str, rows: Sequence[Row], answer: str
+) -> None:
+    facts = Facts(BRIGHT, rows=tuple(rows), codes=(), things=())
+    assert answer in compose(understand(question), facts, TUESDAY)
+
+
+def test_a_figure_beside_a_larger_one_is_not_the_one_that_is_shown() -> None:
+    """Of a dashboard's range, speed and warmth none has its unit beside it."""
+    assert "140" in told("How fast am I going?", GAUGES[1:])
+    assert "140" not in told("How fast am I going?", GAUGES)
+
+
+def told(question: str, rows: Sequence[Row]) -> str:
+    facts = Facts(BRIGHT, rows=tuple(rows), codes=(), things=())
+    return compose(understand(question), facts, TUESDAY).partition("\n")[0]
+
+
 def test_the_heads_of_columns_are_no_answer() -> None:
     rows = cells(("Subject", "Grade", "Comment"), ("Art", "A", "Neat"))
     facts = Facts(BRIGHT, rows=rows, codes=(), things=())

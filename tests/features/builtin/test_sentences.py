@@ -51,6 +51,17 @@ def test_what_begins_in_a_line_goes_on_in_the_next() -> None:
     ]
 
 
+def test_a_long_line_goes_on_where_the_next_begins_small() -> None:
+    assert texts(
+        "Open from Tuesday to Friday from 9 to 18, Saturday from 8:30", "to 16.", "Closed on Monday"
+    ) == [
+        *(
+            "Open from Tuesday to Friday from 9 to 18, Saturday from 8:30 to 16.",
+            "Closed on Monday",
+        ),
+    ]
+
+
 @pytest.mark.parametrize(
     "line",
     [
