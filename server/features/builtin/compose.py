@@ -263,6 +263,7 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
     return s.closest(s.say("not_read", target=without_controls(missing)) if missing else "")
 
 
+# Letters from which a word is worth telling
 _SMALL_WORD = 4
 
 

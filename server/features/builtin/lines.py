@@ -319,8 +319,6 @@ _BETWEEN = re.compile(
     r"(?:(?<=[^\W\d_A-Z]{4}[.!])|(?<=\d{3}[.!])|(?<=[.,]\d\d[.!])|(?<=[\d ](?:am|pm|kg|cm|mm|km|ml|mg)[.!]))\s+(?=[A-ZÀ-Þ¿¡])"
     r"|\s?[·•]\s?(?=[^\W\d_]{2})"
 )
-
-
 # Words of a line of running text
 _RUNNING = 9
 

@@ -124,9 +124,8 @@ def bare(rows: Sequence[Row]) -> Measure | None:
         if (match := _BARE_ROW.fullmatch(row.text.strip()))
     ]
     best = max(found, key=lambda one: one.row.height, default=None)
-    beside = (
-        row for row in rows for cell in row.cells[1:] and row.cells if cell.text.strip().isdecimal()
-    )
+    several = (row for row in rows if len(row.cells) > 1)
+    beside = (row for row in several if any(cell.text.isdecimal() for cell in row.cells))
     larger = best is not None and any(row.height > best.row.height for row in beside)
     return None if larger else best
 

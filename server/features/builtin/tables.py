@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cache
@@ -96,27 +96,30 @@ def beside(rows: Sequence[Row], words: Sequence[str], *, digits: bool = False) -
 
 def crossing(rows: Sequence[Row], words: Sequence[str]) -> Beside | None:
     """Return the value in one word's row and another word's column; None without both."""
+    # Each row is looked at below each head; what takes time is done once.
+    named_by = cache(names_it)
+    columns = cache(lambda top, rest: _in_columns(rows[top:], rest, named_by))
     for top, header in enumerate(rows):
         if len(header.cells) < 2:
             continue
         heads = [
-            (head, [word for word in words if names_it(head.text, word)]) for head in header.cells
+            (head, [word for word in words if named_by(head.text, word)]) for head in header.cells
         ]
         for head, named in sorted(heads, key=lambda one: -len(one[1])):
             rest = [word for word in words if word not in named]
             if not named or not rest:
                 continue
             for row in rows[top + 1 :]:
-                if not any(names_it(row.text, word) for word in rest):
+                if not any(named_by(row.text, word) for word in rest):
                     continue
                 if all(any(map(str.isdigit, one.cells[0].text)) for one in (header, row)):
                     # "Tue 1  Green bin" is no head of "Tue 15  Blue bin".
                     continue
                 cell = overlapping(row, head)
-                if cell is not None and not any(names_it(cell.text, word) for word in rest):
-                    named_by = (c for c in row.cells if any(names_it(c.text, w) for w in rest))
-                    label = next(named_by, row.cells[0])
-                    if label is not row.cells[0] and _in_columns(rows[top:], rest) > 1:
+                if cell is not None and not any(named_by(cell.text, word) for word in rest):
+                    labels = (c for c in row.cells if any(named_by(c.text, w) for w in rest))
+                    label = next(labels, row.cells[0])
+                    if label is not row.cells[0] and columns(top, tuple(rest)) > 1:
                         # "Tom" stands below several days.
                         continue
                     return Beside(label.text, cell.text, row, head.text)
@@ -125,16 +128,18 @@ def crossing(rows: Sequence[Row], words: Sequence[str]) -> Beside | None:
 
 def in_column(rows: Sequence[Row], words: Sequence[str]) -> Row | None:
     """Return the row that has, below the head that words name, the other words: "Which circuit is spare?"."""
+    named_by = cache(names_it)
     for top, header in enumerate(rows):
         if len(header.cells) < 2 or any(map(str.isdigit, header.text)):
             continue
         for head in header.cells:
-            rest = [word for word in words if not names_it(head.text, word)]
+            rest = [word for word in words if not named_by(head.text, word)]
             if not 0 < len(rest) < len(words):
                 continue
-            cells = ((row, overlapping(row, head)) for row in rows[top + 1 :])
+            told = (row for row in rows[top + 1 :] if all(named_by(row.text, w) for w in rest))
+            cells = ((row, overlapping(row, head)) for row in told)
             named = [
-                row for row, cell in cells if cell and all(names_it(cell.text, w) for w in rest)
+                row for row, cell in cells if cell and all(named_by(cell.text, w) for w in rest)
             ]
             if len(named) == 1:
                 return named[0]
@@ -158,11 +163,13 @@ def below_unit(rows: Sequence[Row], words: Sequence[str], unit: re.Pattern[str])
     return None
 
 
-def _in_columns(rows: Sequence[Row], words: Sequence[str]) -> int:
+def _in_columns(
+    rows: Sequence[Row], words: Sequence[str], named_by: Callable[[str, str], bool]
+) -> int:
     """Return below how many of the first row's cells there are words."""
     header, *below = rows
     cells = (
-        cell for row in below for cell in row.cells if any(names_it(cell.text, w) for w in words)
+        cell for row in below for cell in row.cells if any(named_by(cell.text, w) for w in words)
     )
     heads = [overlapping(header, cell) for cell in cells]
     return len({head.left for head in heads if head is not None})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from server.core.frames import Scene
+from server.features.builtin import tables
 from server.features.builtin.codes import Code
 from server.features.builtin.compose import compose, compose_several
 from server.features.builtin.detector import Thing
@@ -473,8 +474,25 @@ OPEN = rows_of(
 def test_what_strangers_were_told_wrong_of_print(
     question: str, rows: Sequence[Row], answer: str
 ) -> None:
-    facts = Facts(BRIGHT, rows=tuple(rows), codes=(), things=())
-    assert answer in compose(understand(question), facts, TUESDAY)
+    assert answer in told(question, rows)
+
+
+@pytest.mark.parametrize("find", [tables.crossing, tables.in_column])
+def test_a_table_of_many_rows_is_compared_once(
+    find: Callable[[Sequence[Row], Sequence[str]], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A word is looked for once in each row and cell, however many may be heads."""
+    looks = []
+    names_it = tables.names_it
+
+    def counted(text: str, word: str) -> bool:
+        looks.append(word)
+        return names_it(text, word)
+
+    monkeypatch.setattr(tables, "names_it", counted)
+    rows = cells(*(("circuit", f"circuit {'a' * n} lights", "circuit") for n in range(120)))
+    find(rows, ("circuit", "spare", "lights"))
+    assert 0 < len(looks) <= 2 * 3 * len(rows) + 9
 
 
 def test_a_figure_beside_a_larger_one_is_not_the_one_that_is_shown() -> None:
