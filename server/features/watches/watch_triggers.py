@@ -238,7 +238,7 @@ class WatchTriggers:
     def new_stream(self) -> None:
         """Compare with nothing from before, because another connection sends."""
         self.attention.forget()
-        self._last = self._dark_since = None
+        self._last = self._dark_since = self._waiting = None
         self._compared_dark = self._before_dark = False
 
     def retry(self) -> None:
@@ -247,7 +247,7 @@ class WatchTriggers:
         self._sounds_apart = _SOUNDS_APART
 
     def forget(self) -> None:
-        self._compared = self._last = self._sound_at = None
+        self._compared = self._waiting = self._last = self._sound_at = None
         self.attention.forget()
 
 

@@ -780,3 +780,21 @@ async def test_another_camera_is_not_compared_with_the_one_before(watched: Guard
     assert len(frames) == 1
     watched.one.session.camera.open_connection()
     assert len(frames) == 0
+
+
+async def test_a_camera_that_comes_anew_while_a_change_waits_is_watched(watched: Guard) -> None:
+    """The change of the camera before is asked about, compared with nothing, and the watch goes on."""
+    watched.engine.hold()
+    watched.stage.show(1, mark=True)
+    await until(lambda: watched.engine.open == 1)
+    asked = watched.asked
+    for _ in range(2):
+        watched.stage.show(2)
+    watched.one.session.camera.open_connection()
+    watched.engine.release()
+    await watched.quiet()
+    assert watched.asked == asked + 1
+    watched.one.camera()
+    await watched.calm()
+    await watched.alarm()
+    assert len(watched.alerts()) == 1
