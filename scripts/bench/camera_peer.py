@@ -280,7 +280,8 @@ class CameraPeer(ChatClient):
         # First, so that a close that takes long does not take the next connection with it
         pc, self._pc = self._pc, None
         if pc is not None:
-            await pc.close()
+            # aiortc never ends what a cancelled close has begun.
+            await asyncio.shield(pc.close())
 
     async def close(self) -> None:
         """End everything; the server's side of the camera by DELETE.

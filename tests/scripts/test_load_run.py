@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import request
 from scripts.bench.load_run import LoadRun, finish, run_load, words
 from scripts.bench.open_loop import poisson
@@ -27,6 +28,7 @@ from scripts.bench.report import Report
 from scripts.bench.stand_in_model import StandInModel
 from scripts.benchmark import main, options
 from tests.support.clients import metric, soon
+from tests.support.fakes_rtc import live_encoder
 from tests.support.fakes_server import ServerProcess, free_port
 from tests.support.options import refusal
 from tests.support.running import Running, running
@@ -166,6 +168,18 @@ async def test_a_server_that_goes_away_ends_the_run() -> None:
     assert len(figures.answered) >= 5
     assert figures.errors["unreachable"] >= 3
     assert len(run.samples) < 100
+
+
+async def test_a_camera_that_is_cancelled_while_it_closes_leaves_nothing() -> None:
+    """As when the server goes away, and the visitors are on their way to another session."""
+    async with running() as run, live_encoder(320, 240) as encoder:
+        peer = CameraPeer(run.base_url, encoder)
+        await peer.connect()
+        closing = asyncio.create_task(peer.drop_camera())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        assert closing.cancelled()
 
 
 async def test_it_waits_where_the_server_limits_new_sessions() -> None:
