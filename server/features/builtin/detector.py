@@ -386,6 +386,9 @@ class ThingFinder:
 
     def _of_middle(self, bgr: Bgr, whole: Callable[[], F32]) -> Thing | None:
         """Return what fills the picture, if its middle and the `whole` of it together look like it."""
+        if likeliest(whole())[1] < 2 * _ALONE - 1:
+            # Whatever the middle is, the average stays below.
+            return None
         height, width = bgr.shape[:2]
         side = int(min(height, width) * 224 / 256)
         top, left = (height - side) // 2, (width - side) // 2
@@ -454,7 +457,13 @@ def tiles(bgr: Bgr) -> list[tuple[int, int, Bgr]]:
 
 
 def scaled(bgr: Bgr, side: int) -> F32:
-    """Return a picture as RGB, squeezed into a square."""
+    """Return a picture as RGB, squeezed into a square.
+
+    A large one is halved first: by halves OpenCV takes a tenth of the time.
+    """
+    while min(bgr.shape[:2]) >= 2 * side:
+        height, width = (one // 2 for one in bgr.shape[:2])
+        bgr = cv2.resize(bgr[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
     how = cv2.INTER_AREA if min(bgr.shape[:2]) > side else cv2.INTER_LINEAR
     small = cv2.resize(bgr, (side, side), interpolation=how)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.float32)
