@@ -465,7 +465,8 @@ def scaled(bgr: Bgr, side: int) -> F32:
     """
     while min(bgr.shape[:2]) >= 2 * side:
         height, width = (one // 2 for one in bgr.shape[:2])
-        bgr = cv2.resize(bgr[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
+        even, half = bgr[: 2 * height, : 2 * width], (width, height)
+        bgr = np.asarray(cv2.resize(even, half, interpolation=cv2.INTER_AREA), np.uint8)
     how = cv2.INTER_AREA if min(bgr.shape[:2]) > side else cv2.INTER_LINEAR
     small = cv2.resize(bgr, (side, side), interpolation=how)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.float32)
