@@ -18,8 +18,8 @@ from server.features.builtin.detector import (
     ThingFinder,
     asked_for,
     classes,
+    mean,
     numbers,
-    scaled,
 )
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
@@ -50,12 +50,12 @@ def test_both_models_name_a_thing(finder: ThingFinder, name: str, thing: str) ->
 
 
 @pytest.mark.parametrize("shape", [(720, 1280), (1440, 2560), (250, 900), (120, 90)])
-def test_a_picture_is_squeezed_as_the_models_learned_it(shape: tuple[int, int]) -> None:
+def test_a_picture_is_squeezed_as_the_classifier_learned_it(shape: tuple[int, int]) -> None:
     """By the mean of what each pixel covers, within a level on average; a small one is blown up."""
     picture = np.asarray(cv2.resize(photo("coffee"), shape[::-1]), np.uint8)
     how = cv2.INTER_AREA if min(shape) > 224 else cv2.INTER_LINEAR
     whole = cv2.resize(picture, (224, 224), interpolation=how)[..., ::-1]
-    apart = np.abs(scaled(picture, 224) - whole)
+    apart = np.abs(mean(picture, 224) - whole)
     assert apart.mean() < 1.0
 
 
