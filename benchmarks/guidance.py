@@ -38,7 +38,8 @@ from server.core.frames import Frame, Picture
 from server.core.metrics import Metrics
 from server.features.builtin.beside import Beside
 from server.features.builtin.detector import ThingFinder
-from server.features.builtin.reader import Finder, Reader
+from server.features.builtin.finder import Finder
+from server.features.builtin.reader import Reader
 from server.features.builtin.seeking import Sought, Spotted
 from server.features.guidance.leading import Leading, Seeker
 from server.features.guidance.messages import Goal

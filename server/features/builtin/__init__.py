@@ -20,9 +20,10 @@ def register(api: Api) -> None:
     from server.core.frames import Role
     from server.features.builtin.beside import Beside
     from server.features.builtin.engine import BuiltinEngine
+    from server.features.builtin.finder import Finder
     from server.features.builtin.glance import Glancer, Glancing, counter
     from server.features.builtin.intents import language_of
-    from server.features.builtin.reader import Finder, Reader
+    from server.features.builtin.reader import Reader
 
     # One for all: its models take 100 MB.
     reader, things = Reader(), _finder(api)

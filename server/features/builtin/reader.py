@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import unicodedata
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from server.features.builtin.codes import Code, told
-from server.features.builtin.lines import Piece, legible, reading_order
-from server.features.builtin.seeking import Sought, Spotted, seek
+from server.features.builtin.lines import Piece
 from server.features.builtin.shapes import looked_at
-from server.features.builtin.surroundings import Around, Extra, around
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
-from server.media.picture.planes import Luma, luma_plane
-from server.shared.aim import MOST_LINES, Found, Thing
-
-if TYPE_CHECKING:
-    import av
-
-    from server.features.builtin.beside import Beside
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +38,8 @@ _NOTICE_SIDE = 160
 _LARGE_LINE, _MOST_LARGE, _LARGE_SIDE = 0.05, 4, 480
 # Print that is so near to the left or right edge, as a share of the width, may be cut off there.
 _LARGE_EDGE = 0.02
+# A larger part of the picture is no line: the detector takes a plain picture with a disc for one.
+_LARGEST = 0.5
 # Single characters that people write as two
 _SIGNS = str.maketrans({"℃": "°C", "℉": "°F", "％": "%", "￥": "¥"})
 
@@ -120,7 +112,7 @@ class Reader:
         """Return the pieces of a few large words, and nothing of a picture with more print than that."""
         height, width = bgr.shape[:2]
         edge = _LARGE_EDGE * width
-        lines = [_around(quad) for quad in self._noticed(bgr)]
+        lines = [bounds(quad) for quad in self._noticed(bgr)]
         large = [line for line in lines if line.y2 - line.y1 >= _LARGE_LINE * height]
         # A word that the picture cuts off is another word.
         large = [line for line in large if line.x1 >= edge and line.x2 <= width - edge]
@@ -146,7 +138,7 @@ class Reader:
         small = cv2.resize(bgr, (wide, high), interpolation=cv2.INTER_AREA)
         quads = self.lines(np.asarray(small, np.uint8)) or ()
         factors = np.array((width / wide, height / high), np.float32)
-        return [quad * factors for quad in quads if _is_line(quad, (wide, high))]
+        return [quad * factors for quad in quads if is_line(quad, (wide, high))]
 
     def code_boxes(self, bgr: Bgr) -> list[Box]:
         """Find where codes are, in a third of the time of `codes`.
@@ -301,201 +293,12 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text).strip()
 
 
-# Finds print and faces for guidance, without reading them, and what is at a place. Blocking.
-
-# Longest side of the picture for the detector: it finds letters of 10 px at 1280x720 in 30 ms of one
-# core. A thorough look finds those of 8 px in 75 ms.
-_SIDE = 512
-
-_THOROUGH_SIDE = 736
-
-
-# Lines whose letters are measured, the largest ones
-_MEASURED = 12
-
-
-# A larger part of the picture is no line: the detector takes a plain picture with a disc for one.
-_LARGEST = 0.5
-
-
-# Part of a line's strongest row of edges from which a row belongs to its letters
-_LETTER_ROW = 0.3
-
-
-# Around a line that somebody points at: in which a point counts as in it, and that is shown with it to
-# be read, as shares of its height
-_AT_LINE, _AROUND_LINE = 0.3, 0.5
-# What is taken for a line there, though it is none: its shorter side is a larger share of the picture's,
-# or it is shorter than so many of these for each character that was read
-_HIGHEST, _SHORTEST = 0.35, 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """Something at a place. `box` is in pixels, and has its name or text."""
-
-    kind: Literal["thing", "text", "code"]
-    box: Box
-
-
-class Finder:
-    """Print by the reader's detector, faces by its face model if that is installed.
-
-    `things` finds those; None where NAME_THINGS is off.
-    """
-
-    def __init__(self, reader: Reader, things: Beside | None = None) -> None:
-        self._reader = reader
-        self.things = things
-
-    def at(self, bgr: Bgr, x: float, y: float, language: str) -> list[Spot]:
-        """Find what is around a point, the smallest first. `language`: a BCP 47 tag for the names of things.
-
-        Raises what the libraries raise.
-        """
-        found = [
-            Spot("code", replace(one.box, label=one.name))
-            for one in self._reader.codes(bgr)
-            if one.box is not None and one.box.encloses(x, y)
-        ]
-        found += [Spot("text", box) for box in self._line_at(bgr, x, y)]
-        if self.things is not None:
-            found += [Spot("thing", box) for box in self.things.at(bgr, x, y, language)]
-        return sorted(found, key=lambda spot: spot.box.area)
-
-    def read(self, bgr: Bgr) -> list[Box]:
-        """Find the lines of text, each with what it says as its label. Raises what the libraries raise."""
-        return [
-            replace(_around(np.asarray(piece.corners, np.float32)), label=piece.text)
-            for piece in legible(self._reader.placed_text(bgr))[0]
-        ]
-
-    def _line_at(self, bgr: Bgr, x: float, y: float) -> list[Box]:
-        """Return the smallest line of text around a point, if it can be read."""
-        height, width = bgr.shape[:2]
-        scale = min(1.0, _SIDE / max(width, height))
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        small = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
-        quads = self._reader.lines(np.asarray(small, np.uint8)) or []
-        hit = [
-            quad / scale
-            for quad in quads
-            if _sides(quad)[0] <= _HIGHEST * min(size)
-            and _grown(_around(quad / scale), _AT_LINE).encloses(x, y)
-        ]
-        if not hit:
-            return []
-        quad = min(hit, key=cv2.contourArea)
-        line = _around(quad)
-        part = _grown(line, _AROUND_LINE)
-        top, left = max(0, int(part.y1)), max(0, int(part.x1))
-        shown = bgr[top : math.ceil(part.y2), left : math.ceil(part.x2)]
-        pieces = legible(self._reader.text(np.ascontiguousarray(shown)))[0]
-        text = " ".join(row.text for row in reading_order(pieces))
-        short, long = _sides(quad)
-        if not text or long < _SHORTEST * len(text) * short:
-            return []
-        return [replace(line, label=text, confidence=max(piece.score for piece in pieces))]
-
-    def seek(self, bgr: Bgr, sought: Sought, known: Box | None = None) -> list[Spotted]:
-        """Find what somebody seeks in a picture, surest first; `known`: its box of a moment ago.
-
-        Raises what the libraries raise.
-        """
-        return seek(self._reader, self.things, bgr, sought, known)
-
-    def around(self, bgr: Bgr, known: Collection[Box], extra: Extra = "") -> list[Around]:
-        """Find what a picture shows, as `surroundings.around` does. Raises what the libraries raise."""
-        return around(self._reader, self.things, bgr, known, extra)
-
-    def find(self, image: av.VideoFrame, thorough: bool = False) -> Found:
-        """Find the lines of text in a frame, and the faces in one without text.
-
-        `thorough`: find small print, too. Raises what the libraries raise, and ValueError for a
-        frame without a luma plane.
-        """
-        luma = luma_plane(image)
-        height, width = luma.shape
-        scale = min(1.0, (_THOROUGH_SIDE if thorough else _SIDE) / max(width, height))
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        small = cv2.cvtColor(
-            cv2.resize(luma, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR
-        )
-        quads = self._reader.lines(np.asarray(small, np.uint8))
-        if quads is None:
-            return Found(looked=False)
-        lines = _lines(luma, [quad / scale for quad in quads if _is_line(quad, size)])
-        if lines:
-            return Found(lines=lines)
-        faces = self._reader.face_boxes(np.asarray(small, np.uint8)) or []
-        wide, high = size
-        return Found(
-            faces=tuple(
-                Thing(f.x1 / wide, f.y1 / high, f.x2 / wide, f.y2 / high, (f.y2 - f.y1) / high)
-                for f in faces
-            )
-        )
-
-
-def _around(quad: NDArray[np.float32]) -> Box:
+def bounds(quad: NDArray[np.float32]) -> Box:
+    """Return the box around a quadrilateral, [4, 2] in pixels."""
     (x1, y1), (x2, y2) = quad.min(axis=0).tolist(), quad.max(axis=0).tolist()
     return Box(x1, y1, x2, y2)
 
 
-def _sides(quad: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the lengths of its sides, the shorter one first."""
-    one, other = np.linalg.norm(quad[1] - quad[0]), np.linalg.norm(quad[3] - quad[0])
-    return float(min(one, other)), float(max(one, other))
-
-
-def _grown(box: Box, share: float) -> Box:
-    more = share * (box.y2 - box.y1)
-    return Box(box.x1 - more, box.y1 - more, box.x2 + more, box.y2 + more)
-
-
-def _is_line(quad: NDArray[np.float32], size: tuple[int, int]) -> bool:
+def is_line(quad: NDArray[np.float32], size: tuple[int, int]) -> bool:
+    """Find whether the detector's quadrilateral may be a line of a picture of this width and height."""
     return cv2.contourArea(quad) < _LARGEST * size[0] * size[1]
-
-
-def _lines(luma: Luma, quads: list[NDArray[np.float32]]) -> tuple[Thing, ...]:
-    """Make things of the detector's quadrilaterals; the smallest of many are left out."""
-    height, width = luma.shape
-    found = sorted(quads, key=lambda quad: -cv2.contourArea(quad))[:MOST_LINES]
-    measured = [_letter_height(luma, quad) for quad in found[:_MEASURED]]
-    # The letters of the smaller ones are in the same proportion to their quadrilaterals, about.
-    rest = min(measured, default=0.0)
-    longest = max(width, height)
-    things = []
-    for number, quad in enumerate(found):
-        letters = measured[number] if number < _MEASURED else rest
-        left, top = quad.min(axis=0)
-        right, bottom = quad.max(axis=0)
-        things.append(
-            Thing(
-                max(0.0, float(left) / width),
-                max(0.0, float(top) / height),
-                min(1.0, float(right) / width),
-                min(1.0, float(bottom) / height),
-                letters / longest,
-            )
-        )
-    return tuple(things)
-
-
-def _letter_height(luma: Luma, quad: NDArray[np.float32]) -> float:
-    """Measure the height of a line's letters in pixels: the rows that have edges.
-
-    The quadrilateral itself is a third to three times higher than its letters.
-    """
-    long, short = np.linalg.norm(quad[1] - quad[0]), np.linalg.norm(quad[3] - quad[0])
-    if short > long:
-        quad = np.roll(quad, 1, axis=0)
-        long, short = short, long
-    # At most 512 px of the line, at its full height
-    size = max(2, min(512, round(float(long)))), max(2, round(float(short)))
-    corners = np.array([(0, 0), (size[0], 0), size, (0, size[1])], np.float32)
-    turned = cv2.getPerspectiveTransform(quad.astype(np.float32), corners)
-    line = np.asarray(cv2.warpPerspective(luma, turned, size), np.int16)
-    rows = np.abs(np.diff(line, axis=1)).mean(axis=1)
-    rows -= rows.min()
-    return float(np.count_nonzero(rows > _LETTER_ROW * rows.max())) if rows.max() > 0 else 0.0

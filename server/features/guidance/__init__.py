@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from server.app.api import Api
-    from server.features.builtin.reader import Finder
+    from server.features.builtin.finder import Finder
 
 # It finds text, faces and things.
 NEEDS = ("builtin",)

@@ -6,7 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from server.features.builtin.reader import Finder, Reader
+from server.features.builtin.finder import Finder
+from server.features.builtin.reader import Reader
 from server.features.builtin.seeking import sought
 from server.shared.aim import Found, Hint, advise
 from tests.features.builtin.scenes import Disc, Scene, Sheet, draw

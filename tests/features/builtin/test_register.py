@@ -15,7 +15,7 @@ from config import ConfigError, load
 from server.app.app import Program
 from server.features.builtin.detector import CLASSIFIER, DETECTOR, FOLDER
 from server.features.builtin.engine import BuiltinEngine
-from server.features.builtin.reader import Finder
+from server.features.builtin.finder import Finder
 from tests.features.builtin.test_beside import as_sent
 from tests.support.fakes import until
 from tests.support.fakes_openai import FakeOpenAI

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from server.features.builtin.beside import Beside
 from server.features.builtin.detector import ThingFinder
-from server.features.builtin.reader import Finder, Reader
+from server.features.builtin.finder import Finder
+from server.features.builtin.reader import Reader
 from server.features.builtin.surroundings import Around
 from server.media.picture.grounding import Box
 from tests.features.builtin.test_detector import photo
@@ -37,7 +38,7 @@ def room(*photos: tuple[str, int], sign: str = "") -> U8:
 
 def test_things_have_their_places(finder: Finder) -> None:
     """The surest of what has one; nothing that fills the picture."""
-    found = finder.around(room(("coffee", 100), ("chelsea", 740)), ())
+    found = finder.around(room(("coffee", 120), ("chelsea", 740)), ())
     names = {one.name: round((one.box.x1 + one.box.x2) / 2) for one in found}
     assert names.keys() == {"cup", "cat"}
     assert 150 < names["cup"] < 600

@@ -21,8 +21,9 @@ from server.features.builtin.beside import Beside
 from server.features.builtin.conditions import ABLE
 from server.features.builtin.detector import Thing, ThingFinder
 from server.features.builtin.engine import BuiltinEngine, colours_of
+from server.features.builtin.finder import Finder
 from server.features.builtin.language import LANGUAGES, language
-from server.features.builtin.reader import Finder, Reader
+from server.features.builtin.reader import Reader
 from server.features.builtin.thing_words import thing_words
 from server.media.picture.grounding import Box
 from server.models.base import Delta, EarlierPicture, EngineRequest, Finished

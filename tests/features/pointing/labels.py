@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from server.core.messages import Chat
 from server.features.builtin.engine import BuiltinEngine
-from server.features.builtin.reader import Finder, Reader
+from server.features.builtin.finder import Finder
+from server.features.builtin.reader import Reader
 from server.features.pointing import twice
 from server.features.pointing.pointing import Pointing
 from server.features.pointing.twice import ReadLines

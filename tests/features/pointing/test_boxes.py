@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from server.core.frames import BoxUnit, Region
 from server.features.builtin.engine import BuiltinEngine
+from server.features.builtin.finder import Finder
 from server.features.builtin.lines import Piece
-from server.features.builtin.reader import Finder, Reader
+from server.features.builtin.reader import Reader
 from server.features.pointing import boxes as pointing
 from server.features.pointing.boxes import (
     MAX_BOXES,

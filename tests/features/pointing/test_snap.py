@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from server.core.errors import BadRequest
-from server.features.builtin.reader import Spot
+from server.features.builtin.finder import Spot
 from server.features.pointing.messages import Point
 from server.features.pointing.pointing import Pointing
 from server.features.pointing.snap import FindAt
