@@ -16,7 +16,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from server.features.mqtt.link import (
+from server.features.mqtt.settings import MqttAddress
+from server.features.mqtt.traffic import (
     MOST_BESIDE,
     MOST_PACKET,
     Flood,
@@ -25,7 +26,6 @@ from server.features.mqtt.link import (
     beside,
     refusal,
 )
-from server.features.mqtt.settings import MqttAddress
 
 __all__ = ["BrokerClient", "MqttError"]
 # Seconds for a step: the answer to a connection, a subscription, a message

@@ -32,9 +32,10 @@ from server.features.mqtt.discovery import (
     shorten,
     watch_key,
 )
-from server.features.mqtt.link import Incoming, Kind, Link, Message, MqttMetrics
+from server.features.mqtt.link import Link, MqttMetrics
 from server.features.mqtt.messages import HomeAssistant, SetHomeAssistant
 from server.features.mqtt.settings import MqttSettings
+from server.features.mqtt.traffic import Incoming, Kind, Message
 from server.session.part import PROGRAMS, TOOLS, Alert, SessionContext, SessionPart, time_text
 from server.session.session import Session
 

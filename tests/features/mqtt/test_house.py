@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.features.mqtt import link as linking
-from server.features.mqtt import mqtt
+from server.features.mqtt import mqtt, traffic
 from server.features.mqtt.discovery import Topics, watch_key
-from server.features.mqtt.link import Trouble
+from server.features.mqtt.traffic import Trouble
 from tests.features.rtsp.scripted import begun, flat_jpeg, house, jpeg_camera, red_jpeg
 from tests.features.webhooks.test_house import is_red
 from tests.support.clients import metric, page_of, soon, visitor
@@ -119,7 +118,7 @@ async def test_the_broker_goes_and_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It knows nothing any more, and gets all of it anew. Home Assistant's beginning has the states sent again."""
-    monkeypatch.setattr(linking, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(traffic, "FIRST_PAUSE", 0.1)
     async with jpeg_camera(red_jpeg) as port, broker(tmp_path) as one:
         lines = at(port, 'watches = ["you see red"]', "mqtt = true")
         async with house(tmp_path, {"mqtt_url": one.url}, door=lines) as (run, _):
@@ -200,7 +199,7 @@ async def test_pressed_a_thousand_times(tmp_path: Path) -> None:
                 return metric(run, "programs_total", what="made")
 
             await soon(lambda: dropped() + made() == 300, 60)
-            assert 1 <= made() <= linking.LOOKS_AT_ONCE + 2
+            assert 1 <= made() <= traffic.LOOKS_AT_ONCE + 2
 
 
 async def test_a_visitors_camera_at_a_true_broker(

@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from server.core.metrics import Metrics
-from server.features.mqtt import client
-from server.features.mqtt import link as linking
+from server.features.mqtt import client, traffic
 from server.features.mqtt.discovery import Topics
-from server.features.mqtt.link import Link, Message, MqttMetrics, Trouble
+from server.features.mqtt.link import Link, MqttMetrics
 from server.features.mqtt.settings import MqttAddress
+from server.features.mqtt.traffic import Message, Trouble
 from tests.support.clients import sample, soon
 from tests.support.loopback import Serve, listening_on_loopback
 
@@ -66,8 +66,8 @@ LOOK = TOPICS.look("door")
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linking, "FIRST_PAUSE", 0.05)
-    monkeypatch.setattr(linking, "LAST_PAUSE", 0.05)
+    monkeypatch.setattr(traffic, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(traffic, "LAST_PAUSE", 0.05)
 
 
 class Ears:
@@ -170,7 +170,7 @@ async def test_a_flood_ends_the_connection() -> None:
         await failed(metrics, Trouble.FLOOD, seconds=30)
         # The connection that may have come since is heard before it counts as up.
         heard, connections = len(ears.heard), ears.ups + 1
-        assert 0 < heard < (linking.PACKETS_AT_ONCE + 500) * connections
+        assert 0 < heard < (traffic.PACKETS_AT_ONCE + 500) * connections
 
 
 async def test_a_broker_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +258,7 @@ async def test_a_refusal_is_named(code: int, trouble: Trouble) -> None:
 
     async with linked(script) as (link, _, __):
         await soon(lambda: link.trouble is trouble, 20)
-        assert link.seen()["detail"] == linking.SENTENCES[trouble]
+        assert link.seen()["detail"] == traffic.SENTENCES[trouble]
 
 
 async def test_the_newest_of_each_topic_waits_for_the_broker() -> None:

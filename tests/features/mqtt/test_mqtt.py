@@ -15,7 +15,7 @@ from server.core.frames import CameraState
 from server.core.messages import Parser
 from server.core.metrics import Metrics
 from server.features.mqtt.discovery import Topics, watch_key
-from server.features.mqtt.link import Kind, Link, Message
+from server.features.mqtt.link import Link
 from server.features.mqtt.messages import SetHomeAssistant
 from server.features.mqtt.mqtt import (
     CHANGES_AT_ONCE,
@@ -26,6 +26,7 @@ from server.features.mqtt.mqtt import (
     Mqtt,
 )
 from server.features.mqtt.settings import MqttSettings
+from server.features.mqtt.traffic import Kind, Message
 from server.features.rtsp.fixed_cameras import CameraReport
 from server.features.rtsp.settings import FixedCamera
 from server.features.watches.messages import WatchInfo

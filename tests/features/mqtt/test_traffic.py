@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.features.mqtt.discovery import Topics
-from server.features.mqtt.link import (
+from server.features.mqtt.traffic import (
     ALL_AT_ONCE,
     BIRTHS_AT_ONCE,
     BYTES_AT_ONCE,
