@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from server.app.app import Program
     from server.session.part import MakePart, OperatorPart
     from server.web.request_guard import WayIn
+
+log = logging.getLogger(__name__)
 
 
 class Api:
@@ -159,3 +164,28 @@ class Api:
     def find(self, feature: str) -> Any:
         """Return the face of another feature; None where that feature is off."""
         return self._program.feature(feature)
+
+
+def register(names: Sequence[str], program: Program, on: list[str]) -> None:
+    """Have each feature add itself to a program; `on` gets the names of those that did.
+
+    One that needs a feature that is off, or a package that is not installed, is left out.
+    """
+    for name in names:
+        missing = ""
+        try:
+            module: ModuleType = importlib.import_module(f"server.features.{name}")
+            needs: Sequence[str] = getattr(module, "NEEDS", ())
+            missing = next((one for one in needs if one not in on), "")
+            if not missing:
+                module.register(Api(name, program))
+                on.append(name)
+        except ModuleNotFoundError as error:
+            missing = error.name or "server"
+            if missing.partition(".")[0] == "server":
+                raise
+        if missing:
+            log.warning(
+                "a feature is off: what it needs is not there",
+                extra={"task": name, "reason": missing},
+            )

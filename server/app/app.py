@@ -18,8 +18,8 @@ from starlette.routing import BaseRoute
 
 from config import RoleSettings, Settings
 from server import __version__
-from server.app import features
-from server.app.api import Api
+from server.app.api import register
+from server.app.features import wanted
 from server.core.aio import Deadline, OpenParts, Pools, TaskSet, async_call, in_pool, watch_lag
 from server.core.errors import Close
 from server.core.frames import Role
@@ -172,11 +172,7 @@ class Program:
         # What features offer each other, by the feature's name
         self.faces: dict[str, object] = {}
         self.alert_takers: list[Callable[[Alert], None]] = []
-        features.register(
-            features.wanted(settings.features),
-            lambda name: Api(name, self),
-            self.session_features.on,
-        )
+        register(wanted(settings.features), self, self.session_features.on)
         for own in settings.own_roles().values():
             if own.urls:
                 self.engines.add(

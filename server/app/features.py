@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from importlib.util import find_spec
-from types import ModuleType
-from typing import TYPE_CHECKING
 
 from server.core.settings import FeatureSettings
-
-if TYPE_CHECKING:
-    from server.app.api import Api
-
-log = logging.getLogger(__name__)
 
 # In the order in which they start; each may use those above it. Of engines the first that is ready answers.
 FEATURES = {
@@ -73,28 +65,3 @@ def settings_of(names: Iterable[str]) -> list[type[FeatureSettings]]:
             module = importlib.import_module(f"server.features.{name}.settings")
             found.append(module.SETTINGS)
     return found
-
-
-def register(names: Sequence[str], api: Callable[[str], Api], on: list[str]) -> None:
-    """Have each feature add itself with an `Api` of its own; `on` gets the names of those that did.
-
-    One that needs a feature that is off, or a package that is not installed, is left out.
-    """
-    for name in names:
-        missing = ""
-        try:
-            module: ModuleType = importlib.import_module(f"server.features.{name}")
-            needs: Sequence[str] = getattr(module, "NEEDS", ())
-            missing = next((one for one in needs if one not in on), "")
-            if not missing:
-                module.register(api(name))
-                on.append(name)
-        except ModuleNotFoundError as error:
-            missing = error.name or "server"
-            if missing.partition(".")[0] == "server":
-                raise
-        if missing:
-            log.warning(
-                "a feature is off: what it needs is not there",
-                extra={"task": name, "reason": missing},
-            )

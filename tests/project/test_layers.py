@@ -231,8 +231,10 @@ def test_what_is_off_is_not_imported() -> None:
 
 
 def test_no_circles() -> None:
-    """Neighbours do not import each other both ways, over however many corners."""
-    graph = {module: ours(path) - types_alone(path) for module, path in modules().items()}
+    """Neighbours do not import each other both ways, over however many corners, nor for types alone."""
+    graph = {module: set(ours(path)) for module, path in modules().items()}
+    # The interface shows features a program, which has them add themselves.
+    graph["app.api"].remove("app.app")
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -309,7 +311,8 @@ MACHINE = {
 MEASURED = {
     "guidance.py": {
         *("core.frames", "core.metrics", "media.picture.grounding", "session.request.parts"),
-        *("features.builtin.beside", "features.builtin.detector", "features.builtin.reader"),
+        *("features.builtin.beside", "features.builtin.detector", "features.builtin.finder"),
+        "features.builtin.reader",
         *("features.builtin.seeking", "features.guidance.leading", "features.guidance.messages"),
     },
     "simulate.py": {
