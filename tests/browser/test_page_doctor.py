@@ -8,13 +8,15 @@ import asyncio
 import re
 import socket
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Route, expect
 
+from scripts.bench.http_json import request
 from scripts.local_certificate import Identity, Keeper
 from tests.browser.conftest import ELSEWHERE
 from tests.browser.test_page_look import _CONTRAST, _FOCUS, _SETTLED, _TARGETS, _WIDE
@@ -30,6 +32,17 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 FAILED_LOAD = "Failed to load resource"
 SECRET = "canary-of-the-relay-7f3a9b52"
 CODE = "canary-code-5xk2p"
+
+
+@pytest_asyncio.fixture(autouse=True, loop_scope="session")
+async def _on_time(server: Running) -> None:
+    """Wait until the server tells the time: it notes it once a second, and stands still while no page is tested."""
+    async with asyncio.timeout(10):
+        while True:
+            told = (await request("GET", f"{server.base_url}/health/live")).headers["date"]
+            if abs((datetime.now(UTC) - parsedate_to_datetime(told)).total_seconds()) < 3:
+                return
+            await asyncio.sleep(0.1)
 
 
 async def check(page: Visitor) -> None:
