@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ _LEAST = 2
 # Pixels of a line's height in the strip that it is looked at in, how far that begins before it, in its heights, and how
 # far it goes up and down from it, in pixels: a box is higher than letters
 _HIGH, _BEFORE, _BESIDE = 40, 2.0, 10
+_FRONT = round(_BEFORE * _HIGH)
 # Least and largest side of a box's inside, in heights of its line; its longer side by the other; its area by that of the
 # rectangle around it, which a ring fills less
 _SMALLEST, _LARGEST, _SQUARE, _FULL = 0.3, 1.0, 1.25, 0.88
@@ -31,6 +32,9 @@ _DARK = 110
 # A gap that parts columns, in heights of a line: this wide, or less where it is so many times as wide as others between
 # words; and how many letters it may be from where its words part
 _GAP, _LESS, _WIDER, _WORDS, _NEAR = 0.72, 0.5, 1.7, 0.19, 2.5
+# In print whose letters are all equally wide words stand further apart: so far as a quarter of the gaps between its words
+# does not reach, if it has so many; from so many heights on these are the columns of a table
+_QUARTER, _MANY, _TABLE = 0.25, 12, 1.0
 # Where words part: at a space, or where the reader has left it out: "SwimmingGym", "£15Adult"
 _PARTS = re.compile(r"\s+|(?<=[a-z0-9])(?=[A-Z])")
 
@@ -44,7 +48,13 @@ def looked_at(bgr: Bgr, pieces: Sequence[Piece]) -> list[Piece]:
     `bgr`: the picture that they were read in.
     """
     grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
-    signed = [one for piece in pieces[:_MOST] for one in _looked_at(grey, piece)]
+    strips = [_strip(grey, piece) for piece in pieces[:_MOST]]
+    wide = _between_words([strip for strip in strips if strip is not None])
+    signed = [
+        one
+        for piece, strip in zip(pieces, strips, strict=False)
+        for one in ([("", piece)] if strip is None else _parts(piece, strip, wide))
+    ]
     is_form = sum(bool(sign) for sign, _ in signed) >= _LEAST
     parts = [
         replace(one, text=f"{sign} {one.text.lstrip('口□')}") if sign and is_form else one
@@ -53,18 +63,29 @@ def looked_at(bgr: Bgr, pieces: Sequence[Piece]) -> list[Piece]:
     return [*parts, *pieces[_MOST:]]
 
 
-def _looked_at(grey: cv2.typing.MatLike, piece: Piece) -> list[tuple[str, Piece]]:
-    """Return the parts of a piece, each with the sign of the box in front of it, or ""."""
+@dataclass(frozen=True, slots=True)
+class _Strip:
+    """A line laid flat, `wide` columns after those in front of it."""
+
+    text: str
+    wide: int
+    boxes: list[_Box]
+    # The columns with ink
+    inked: NDArray[np.intp]
+
+
+def _strip(grey: cv2.typing.MatLike, piece: Piece) -> _Strip | None:
+    """Lay a piece flat; None for one that is too short or too small."""
     high = piece.height
     if len(piece.text) < 2 or not 8 <= high <= grey.shape[0] / 4:
-        return [("", piece)]
-    before = round(_BEFORE * _HIGH)
-    wide = before + max(1, round(piece.width * _HIGH / high))
+        return None
+    wide = max(1, round(piece.width * _HIGH / high))
     there = _between(piece, -_BEFORE * high / max(1.0, piece.width), 1.0)
     top, bottom = _BESIDE, _BESIDE + _HIGH
-    flat = np.array([(0, top), (wide, top), (wide, bottom), (0, bottom)], np.float32)
+    right = _FRONT + wide
+    flat = np.array([(0, top), (right, top), (right, bottom), (0, bottom)], np.float32)
     turn = cv2.getPerspectiveTransform(np.array(there, np.float32), flat)
-    size = wide, bottom + _BESIDE
+    size = right, bottom + _BESIDE
     strip = cv2.warpPerspective(grey, turn, size, borderMode=cv2.BORDER_REPLICATE)
     light = cv2.bitwise_not(strip) if np.median(strip) < _DARK else strip
     _, ink = cv2.threshold(light, 0, 255, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU)
@@ -72,18 +93,32 @@ def _looked_at(grey: cv2.typing.MatLike, piece: Piece) -> list[tuple[str, Piece]
     for _, begin, end in boxes:
         # They are no letters.
         ink[:, begin:end] = 0
-    rows = ink[top + _HIGH // 8 : bottom - _HIGH // 8, before:]
-    inked = np.flatnonzero((rows > 0).sum(axis=0) > 1)
-    cuts = _cuts(piece.text, inked)
+    rows = ink[top + _HIGH // 8 : bottom - _HIGH // 8, _FRONT:]
+    return _Strip(piece.text, wide, boxes, np.flatnonzero((rows > 0).sum(axis=0) > 1))
+
+
+def _between_words(strips: Sequence[_Strip]) -> float:
+    """Return how wide words stand apart in print whose letters are all equally wide, in heights of a line; else 0."""
+    found: list[float] = []
+    for strip in strips:
+        if count := len(strip.text.split()) - 1:
+            found += sorted(np.diff(strip.inked) / _HIGH)[-count:]
+    usual = float(np.quantile(found, _QUARTER)) if len(found) >= _MANY else 0.0
+    return usual if usual < _TABLE else 0.0
+
+
+def _parts(piece: Piece, strip: _Strip, between: float) -> list[tuple[str, Piece]]:
+    """Return the parts of a piece, each with the sign of the box in front of it, or ""."""
+    boxes, inked, wide = strip.boxes, strip.inked, strip.wide
+    cuts = _cuts(piece.text, inked, between)
     found = []
     first, left = 0, int(inked[0]) if len(inked) else 0
-    for (begin, end), right, behind in (*cuts, ((len(piece.text),) * 2, wide - before, 0)):
+    for (begin, end), right, behind in (*cuts, ((len(piece.text),) * 2, wide, 0)):
         if text := piece.text[first:begin]:
-            shares = left / (wide - before), right / (wide - before)
-            part = replace(piece, text=text, corners=_between(piece, *shares)) if cuts else piece
-            near = [
-                one for one in boxes if before + left - _BEFORE * _HIGH < one[2] <= before + left
-            ]
+            part = piece
+            if cuts:
+                part = replace(piece, text=text, corners=_between(piece, left / wide, right / wide))
+            near = [one for one in boxes if left < one[2] <= _FRONT + left]
             boxes = [one for one in boxes if one not in near]
             found.append((near[-1][0] if near else "", part))
         first, left = end, behind
@@ -123,17 +158,21 @@ def _sign_of(holes: Sequence[cv2.typing.MatLike], ink: cv2.typing.MatLike) -> st
     return EMPTY if share < _BARE else TICKED if share < _FILLED else ""
 
 
-def _cuts(text: str, inked: NDArray[np.intp]) -> list[tuple[tuple[int, int], int, int]]:
+def _cuts(
+    text: str, inked: NDArray[np.intp], between: float
+) -> list[tuple[tuple[int, int], int, int]]:
     """Return where a text is cut: spans of it, and the columns at which the part before ends and the next one begins.
 
-    Empty where its words do not part at the gaps. `inked`: the columns with ink.
+    Empty where its words do not part at the gaps. `inked`: the columns with ink; `between`: see `_between_words`.
     """
     ends = [match.span() for match in _PARTS.finditer(text)]
     if not ends or not len(inked):
         return []
     blank = np.diff(inked) / _HIGH
     usual = min(blank[blank > _WORDS], default=0.0)
-    at = np.flatnonzero((blank > _GAP) | ((blank > _LESS) & (blank > _WIDER * usual)))
+    gap = max(_GAP, _WIDER * between)
+    less = _LESS if between < _LESS else gap
+    at = np.flatnonzero((blank > gap) | ((blank > less) & (blank > _WIDER * usual)))
     gaps = [(int(inked[one]), int(inked[one + 1])) for one in at]
     # Letters are about as wide as each other, once the gaps are taken out.
     letters = _letters(text)

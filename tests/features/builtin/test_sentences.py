@@ -13,7 +13,16 @@ from server.features.builtin.compose import compose
 from server.features.builtin.detector import Thing
 from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES, language
-from server.features.builtin.lines import EMPTY, TICKED, Cell, Row, reading_order, row_of, sentences
+from server.features.builtin.lines import (
+    EMPTY,
+    TICKED,
+    Cell,
+    Piece,
+    Row,
+    reading_order,
+    row_of,
+    sentences,
+)
 from server.features.builtin.reader import Reader
 from server.features.builtin.shapes import looked_at
 from server.features.builtin.speaker import Facts
@@ -279,6 +288,31 @@ def test_wide_gaps_part_a_line_that_was_read_as_one(reader: Reader) -> None:
     assert [piece.text for piece in found if piece.corners[0][1] >= 120] == [
         "No dogs and no food in here"
     ]
+
+
+TYPED = (
+    "Work order no 3391",
+    "Change of oil and filter      79",
+    "New wipers on the front       28",
+    "Two hours of work on it      105",
+    "Ready on Monday from 5 pm on",
+)
+
+
+def test_equally_wide_letters_keep_their_words_together() -> None:
+    """As on a receipt: their words stand as far apart as columns do in other print."""
+    paper = np.full((400, 800, 3), 225, np.uint8)
+    pieces = []
+    for line, text in enumerate(TYPED):
+        top = 40 + 60 * line
+        for at, letter in enumerate(text):
+            place = 40 + 20 * at, top + 26
+            cv2.putText(paper, letter, place, cv2.FONT_HERSHEY_SIMPLEX, 0.8, (30, 30, 30), 2)
+        right, bottom = 40 + 20 * len(text), top + 36
+        around = ((40.0, top), (right, top), (right, bottom), (40.0, bottom))
+        pieces.append(Piece(" ".join(text.split()), 0.95, around))
+    found = [piece.text for piece in looked_at(paper, pieces)]
+    assert found == [part.strip() for text in TYPED for part in text.split("     ")]
 
 
 OVEN = cells(("Dish", "°C", "Minutes"), ("Pizza", "250", "12-15"), ("Fish fillets", "180", "15-20"))
