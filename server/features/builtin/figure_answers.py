@@ -186,6 +186,9 @@ def total(s: Speaker) -> Answer:
     if any(prices.has_figure(row) or prices.tags([row]) for row in named):
         # "How much do I pay for the gym?"
         return price(s)
+    if any(map(prices.has_money, named)):
+        # "How much tax did I pay?"
+        return lookup(s)
     found = prices.total(s.rows)
     if found is not None:
         return s.say("total", value=found.text), s.row(found.row, found.text)
@@ -207,6 +210,8 @@ def items(s: Speaker) -> Answer:
     if not named and (not s.intent.asked or not prices.is_list(s.rows)):
         return lookup(s)
     shown = named or listed
+    if not named and (told := _told_count(s)) is not None:
+        return s.quote(told)
     best = naming(s, s.words)
     if len(named) > 1 and len(best) == 1 and hits_of(best[0], s.words) > 1:
         # "How many units at night?"
@@ -217,6 +222,16 @@ def items(s: Speaker) -> Answer:
         return s.closest()
     count = sum(map(prices.pieces, named)) if named else len(listed)
     return s.say("items", count=count, items=s.items(one.label for one in shown)), s.scripts()
+
+
+def _told_count(s: Speaker) -> Row | None:
+    """Return the row that tells how many there are: "Items sold: 8"."""
+    (*_, thing) = s.intent.asked.split() or [""]
+    for row in s.rows:
+        alone = has_digit(row) and not prices.has_money(row) and not prices.has_figure(row)
+        if alone and thing and tables.names_it(row.text, thing):
+            return row
+    return None
 
 
 def money_back(s: Speaker) -> Answer:

@@ -456,6 +456,10 @@ def with_columns(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
+def has_money(row: Row) -> bool:
+    return bool(_money_of(row))
+
+
 def has_figure(row: Row) -> bool:
     """Find whether a row has no price, but a figure that looks like one: beside a day."""
     return not _money_of(row) and _BARE.search(row.text) is not None

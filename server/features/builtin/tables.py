@@ -202,6 +202,7 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
             tail = " ".join(one.text for one in cells[n + 1 :])
             # "Lot: " may end a cell, with its value in the next one.
             value = f"{value} {tail}".strip() if len(value) < 3 else value
+            value = _NEXT_LABEL.split(value)[0] if not prose else value
             return Beside(label, value, row, prose=prose)
         right = cells[n + 1] if n + 1 < len(cells) else None
         under = overlapping(below, cell) if below is not None else None
@@ -294,6 +295,10 @@ def _is_prose(text: str, label: str, value: str, *, alone: bool) -> bool:
         if not value
         else not _MARKED.match(after) and (value not in before or before.lstrip()[0].isalpha())
     )
+
+
+# The next label of a line with several: "Coach: 6   Seat: 14D"
+_NEXT_LABEL = re.compile(r"(?<=\S) (?=[^\W\d_][\w.-]{0,20}[:：]\s?\S)")
 
 
 def _together(cells: Sequence[Cell]) -> str:

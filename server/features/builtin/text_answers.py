@@ -117,6 +117,17 @@ def _begins_with(row: Row, begins: re.Pattern[str]) -> bool:
     return bool(names) and names[0][:1].isupper()
 
 
+_FAREWELL = tables.printed("farewell")
+# Words of a farewell: "With love from us all"
+_MOST_FAREWELL = 6
+
+
+def _says_farewell(row: Row) -> bool:
+    """Find whether a row is the last line of a letter, below which a name stands."""
+    found = _FAREWELL.match(plain(row.text))
+    return found is not None and len(row.text.split()) <= _MOST_FAREWELL and not has_digit(row)
+
+
 # What print says about ages
 _AGE = re.compile(
     r"\bage[sd]? \d|\b\d{1,2} ?\+|\b(?:under|over|from|below|above) (?:the age of )?\d|\d (?:years|yrs)\b"
@@ -150,6 +161,7 @@ def _of_kind(s: Speaker) -> list[Row] | None:
         told = [row for row in s.rows if _begins_with(row, _BEGINS[words[0]])]
         # "Yours sincerely", and below it who
         signed = [one for one in s.rows if _BEGINS[words[0]].fullmatch(plain(one.text).strip(" ,"))]
+        signed += [one for one in s.rows if words == ("sender",) and _says_farewell(one)]
         below = [row for above, row in pairwise(s.rows) if above in signed]
         # "TO", and below it "LIS", is no person.
         told += [row for row in below if len(row.text) > _MOST_CODE or not row.text.isupper()]

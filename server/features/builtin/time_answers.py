@@ -136,7 +136,10 @@ def date(s: Speaker) -> Answer:
     folded = plain(row.text)
     told = _DAY.search(folded) or names_month(folded) or fields.weekdays(folded)
     heads = sum(bool(fields.weekdays(plain(cell.text))) for cell in row.cells) > 1
-    all_named = len(s.words) > 1 and has_digit(row) and hits_of(row, s.words) >= len(s.words)
+    # "Repeat in 3 months"
+    lasts = bool(measures.measures([row], Want.DURATION))
+    all_named = (len(s.words) > 1 or lasts) and has_digit(row)
+    all_named = all_named and hits_of(row, s.words) >= len(s.words)
     if hits_of(row, s.words) > most and (told or all_named) and not heads:
         # "Return the books by Friday", "Paper 10.12. and 24.12.", "Next service at 70,000 miles"
         return s.quote(row)

@@ -315,6 +315,10 @@ def test_equally_wide_letters_keep_their_words_together() -> None:
     assert found == [part.strip() for text in TYPED for part in text.split("     ")]
 
 
+RECEIPT = cells(
+    *(("MILK", "4.29"), ("EGGS", "3.79"), ("BREAD", "2.99"), ("SUBTOTAL", "24.35")),
+    *(("TAX 6%", "0.52"), ("TOTAL", "24.87"), ("ITEMS SOLD: 8", "")),
+)
 OVEN = cells(("Dish", "°C", "Minutes"), ("Pizza", "250", "12-15"), ("Fish fillets", "180", "15-20"))
 BOARD = cells(
     ("Time", "Flight", "To"), ("14:50", "KL 12", "Paris"), ("15:55", "SK 46", "Oslo Cancelled")
@@ -324,6 +328,14 @@ BOARD = cells(
 @pytest.mark.parametrize(
     ("question", "rows", "answer"),
     [
+        ("How many items did I buy?", RECEIPT, "closest: ITEMS SOLD: 8"),
+        ("How much tax did I pay?", RECEIPT, "Next to “TAX” it says 6% 0.52."),
+        ("How much did I pay?", RECEIPT, "The total is 24.87."),
+        ("Le service est compris ?", rows_of("Total TTC 53,90", "Service compris", "Merci et à bientôt !"), "Il est écrit : Service compris"),
+        ("When should it be repeated?", rows_of("Born: 02.03.1981", "Collected: 17 Nov 2026", "Repeat in 3 months."), "It reads: Repeat in 3 months."),
+        ("Who wrote this?", rows_of("Dear Margaret,", "the parrot comes along.", "With love from us all,", "Edith"), "closest: Edith"),
+        ("Who wrote this?", rows_of("Dear Anna,", "Thanks for 2 books.", "Best wishes"), "closest: Dear Anna,"),
+        ("Which coach?", rows_of("Train FR 9412", "Coach: 6 Seat: 14D", "Class 2"), "Next to “Coach” it says 6."),
         ("What room am I in?", (Row("ROOM Bar 9 - 11", 20, (Cell("ROOM", 0, 50), Cell("Bar 9 - 11", 200, 300))), Row("317 Pool", 60, (Cell("317", 0, 90), Cell("Pool", 200, 240)))), "“ROOM” it says 317"),
         ("What's the temperature outside?", rows_of("19.5 °C", "Heating on", "P"), "closest: 19.5 °C"),
         ("How many people does it serve?", rows_of("Cake", "Serves 10", "Flour"), "It reads: Serves 10"),
