@@ -298,7 +298,7 @@ def _is_prose(text: str, label: str, value: str, *, alone: bool) -> bool:
 
 
 # The next label of a line with several: "Coach: 6   Seat: 14D"
-_NEXT_LABEL = re.compile(r"(?<=\S) (?=[^\W\d_][\w.-]{0,20}[:：]\s?\S)")
+_NEXT_LABEL = re.compile(r"(?<=\S) (?=[^\W\d_][\w.-]{0,20}[:：](?!//)\s?\S)")
 
 
 def _together(cells: Sequence[Cell]) -> str:

@@ -335,6 +335,7 @@ BOARD = cells(
         ("When should it be repeated?", rows_of("Born: 02.03.1981", "Collected: 17 Nov 2026", "Repeat in 3 months."), "It reads: Repeat in 3 months."),
         ("Who wrote this?", rows_of("Dear Margaret,", "the parrot comes along.", "With love from us all,", "Edith"), "closest: Edith"),
         ("Who wrote this?", rows_of("Dear Anna,", "Thanks for 2 books.", "Best wishes"), "closest: Dear Anna,"),
+        ("What is the manual?", rows_of("Model B2", "Manual: see https://example.org/b2", "Class 2"), "Next to “Manual” it says see https://example.org/b2"),
         ("Which coach?", rows_of("Train FR 9412", "Coach: 6 Seat: 14D", "Class 2"), "Next to “Coach” it says 6."),
         ("What room am I in?", (Row("ROOM Bar 9 - 11", 20, (Cell("ROOM", 0, 50), Cell("Bar 9 - 11", 200, 300))), Row("317 Pool", 60, (Cell("317", 0, 90), Cell("Pool", 200, 240)))), "“ROOM” it says 317"),
         ("What's the temperature outside?", rows_of("19.5 °C", "Heating on", "P"), "closest: 19.5 °C"),
