@@ -1,5 +1,5 @@
-"""What passes between this server and the broker, pure: what waits, the pauses between attempts, and what the
-broker's messages mean, which may all be anybody's. `now` is in monotonic seconds.
+"""Messages to and from the broker: a queue of those that wait, the pauses between attempts, and a judge of those
+that come, which may be anybody's. Pure; `now` is in monotonic seconds.
 """
 
 from __future__ import annotations
