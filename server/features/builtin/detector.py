@@ -164,11 +164,49 @@ class ModelFile:
     sha256: str = ""
 
 
+def sampled(bgr: Bgr, side: int) -> F32:
+    """Return a picture as RGB, squeezed into a square: each pixel between the four next to its place."""
+    return _rgb(cv2.resize(bgr, (side, side), interpolation=cv2.INTER_LINEAR))
+
+
+def mean(bgr: Bgr, side: int) -> F32:
+    """Return a picture as RGB, squeezed into a square: each pixel the mean of what it covers.
+
+    A large one is halved first: by halves OpenCV takes a tenth of the time.
+    """
+    while min(bgr.shape[:2]) >= 2 * side:
+        height, width = (one // 2 for one in bgr.shape[:2])
+        even, half = bgr[: 2 * height, : 2 * width], (width, height)
+        bgr = np.asarray(cv2.resize(even, half, interpolation=cv2.INTER_AREA), np.uint8)
+    if min(bgr.shape[:2]) <= side:
+        return sampled(bgr, side)
+    return _rgb(cv2.resize(bgr, (side, side), interpolation=cv2.INTER_AREA))
+
+
+def _rgb(bgr: cv2.typing.MatLike) -> F32:
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """The pictures that a model learned from: values from 0 to 255, less `middle`, by `scale`."""
+
+    middle: float
+    scale: float
+    # Makes a picture a small square
+    squeeze: Callable[[Bgr, int], F32]
+
+
+_DETECTORS = _Form(127.5, 2 / 255, sampled)
+_CLASSIFIERS = _Form(127, 1 / 128, mean)
+
+
 class _Model:
     """One of the two: it takes a square picture, in values of its own."""
 
-    def __init__(self, file: ModelFile) -> None:
+    def __init__(self, file: ModelFile, form: _Form) -> None:
         """Raises ModelUnusable."""
+        self._form = form
         self._session = session(file.path, file.sha256)
         inputs = self._session.get_inputs()
         shape = inputs[0].shape
@@ -176,13 +214,11 @@ class _Model:
             raise ModelUnusable(ModelTrouble.OTHER_FORM)
         self._input, self._side = inputs[0].name, int(shape[2])
 
-    def run(self, bgr: Bgr, *, middle: float, scale: float, means: bool) -> list[F32]:
-        """Return its outputs for a picture with values from 0 to 255, less `middle`, by `scale`.
-
-        `means`: it learned from pictures made small by means of pixels, and not by those between.
-        """
-        small = (mean if means else sampled)(bgr, self._side)
-        values = (small - np.float32(middle)) * np.float32(scale)
+    def run(self, bgr: Bgr) -> list[F32]:
+        """Return its outputs for a picture."""
+        form = self._form
+        small = form.squeeze(bgr, self._side)
+        values = (small - np.float32(form.middle)) * np.float32(form.scale)
         batch = np.ascontiguousarray(values.transpose(2, 0, 1)[None])
         return [
             np.asarray(one, np.float32) for one in self._session.run(None, {self._input: batch})
@@ -349,7 +385,7 @@ class ThingFinder:
         if models is None:
             return []
         known = classes()
-        scores, corners = models[0].run(bgr, middle=127.5, scale=2 / 255, means=False)
+        scores, corners = models[0].run(bgr)
         scores, corners = scores[0][:, [one - 1 for one in known.columns]], corners[0, :, 0]
         height, width = bgr.shape[:2]
         found = []
@@ -408,7 +444,7 @@ class ThingFinder:
         """Return the weight of each class, together 1."""
         models = self._load()
         assert models is not None
-        weights: F32 = models[1].run(bgr, middle=127, scale=1 / 128, means=True)[0][0]
+        weights: F32 = models[1].run(bgr)[0][0]
         return weights
 
     def _load(self) -> tuple[_Model, _Model] | None:
@@ -417,7 +453,8 @@ class ThingFinder:
                 return self._models
             trouble: ModelTrouble | None = None
             try:
-                self._models = self._tried(*map(_Model, self._files))
+                forms = _DETECTORS, _CLASSIFIERS
+                self._models = self._tried(*map(_Model, self._files, forms))
                 # What only the loading took: a fifth of what stays
                 give_memory_back()
             except ModelUnusable as error:
@@ -432,8 +469,8 @@ class ThingFinder:
         """Return both, if they give what is read of them. Raises ModelUnusable."""
         blank = np.zeros((8, 8, 3), np.uint8)
         try:
-            scores, corners = detector.run(blank, middle=127.5, scale=2 / 255, means=False)
-            weights = classifier.run(blank, middle=127, scale=1 / 128, means=True)
+            scores, corners = detector.run(blank)
+            weights = classifier.run(blank)
         except Exception:  # noqa: BLE001
             raise ModelUnusable(ModelTrouble.OTHER_FORM) from None
         known = classes()
@@ -460,29 +497,6 @@ def tiles(bgr: Bgr) -> list[tuple[int, int, Bgr]]:
     if width > height:
         return [(at, 0, bgr[:, at : at + side]) for at in places]
     return [(0, at, bgr[at : at + side]) for at in places]
-
-
-def sampled(bgr: Bgr, side: int) -> F32:
-    """Return a picture as RGB, squeezed into a square: each pixel between the four next to its place."""
-    return _rgb(cv2.resize(bgr, (side, side), interpolation=cv2.INTER_LINEAR))
-
-
-def mean(bgr: Bgr, side: int) -> F32:
-    """Return a picture as RGB, squeezed into a square: each pixel the mean of what it covers.
-
-    A large one is halved first: by halves OpenCV takes a tenth of the time.
-    """
-    while min(bgr.shape[:2]) >= 2 * side:
-        height, width = (one // 2 for one in bgr.shape[:2])
-        even, half = bgr[: 2 * height, : 2 * width], (width, height)
-        bgr = np.asarray(cv2.resize(even, half, interpolation=cv2.INTER_AREA), np.uint8)
-    if min(bgr.shape[:2]) <= side:
-        return sampled(bgr, side)
-    return _rgb(cv2.resize(bgr, (side, side), interpolation=cv2.INTER_AREA))
-
-
-def _rgb(bgr: cv2.typing.MatLike) -> F32:
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.float32)
 
 
 def _with_margin(bgr: Bgr, box: Box) -> Bgr:

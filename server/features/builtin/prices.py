@@ -457,6 +457,7 @@ def with_columns(rows: Sequence[Row]) -> list[Row]:
 
 
 def has_money(row: Row) -> bool:
+    """Find whether a row has an amount: a price, a tax, a sum."""
     return bool(_money_of(row))
 
 

@@ -32,8 +32,8 @@ _DARK = 110
 # A gap that parts columns, in heights of a line: this wide, or less where it is so many times as wide as others between
 # words; and how many letters it may be from where its words part
 _GAP, _LESS, _WIDER, _WORDS, _NEAR = 0.72, 0.5, 1.7, 0.19, 2.5
-# In print whose letters are all equally wide words stand further apart: so far as a quarter of the gaps between its words
-# does not reach, if it has so many; from so many heights on these are the columns of a table
+# Of the gaps between all words of a print, this share is narrower than what counts as usual, if there are so many: letters
+# that are all equally wide have wide ones. From so many heights on they are those of a table's columns.
 _QUARTER, _MANY, _TABLE = 0.25, 12, 1.0
 # Where words part: at a space, or where the reader has left it out: "SwimmingGym", "£15Adult"
 _PARTS = re.compile(r"\s+|(?<=[a-z0-9])(?=[A-Z])")
@@ -98,11 +98,11 @@ def _strip(grey: cv2.typing.MatLike, piece: Piece) -> _Strip | None:
 
 
 def _between_words(strips: Sequence[_Strip]) -> float:
-    """Return how wide words stand apart in print whose letters are all equally wide, in heights of a line; else 0."""
+    """Return how far words stand apart in heights of a line; 0 where these are too few, or a table's columns."""
     found: list[float] = []
     for strip in strips:
         if count := len(strip.text.split()) - 1:
-            found += sorted(np.diff(strip.inked) / _HIGH)[-count:]
+            found += (np.sort(np.diff(strip.inked))[-count:] / _HIGH).tolist()
     usual = float(np.quantile(found, _QUARTER)) if len(found) >= _MANY else 0.0
     return usual if usual < _TABLE else 0.0
 
