@@ -4,9 +4,6 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=venv.sh
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 
-# A developer's tool, used only here; installing needs only pip. Apache-2.0 or MIT.
-UV_VERSION=0.13.8
-
 case ${1:-} in
     --help | -h)
         cat <<'TEXT'
@@ -32,8 +29,8 @@ python=$(find_python) || exit 1
 scratch=$(mktemp -d) || fail 'No temporary folder could be made: is there room in /tmp?'
 trap 'rm -rf -- "$scratch"' EXIT
 "$python" -m venv "$scratch/tool"
-"$scratch/tool/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$UV_VERSION" \
-    || fail "uv $UV_VERSION, which makes the locks, could not be installed. Connect to the package index and run this again."
+"$scratch/tool/bin/python" -m pip install --quiet --disable-pip-version-check "$UV" \
+    || fail "$UV, which makes the locks, could not be installed. Connect to the package index and run this again."
 cd "$ROOT"
 
 # compile REQUIREMENTS LOCK [OPTION]...
@@ -56,7 +53,7 @@ compile requirements-router.txt locks/requirements-router.txt "$@"
 compile requirements-speech.txt locks/requirements-speech.txt --no-deps "$@"
 
 # Packages that are installed without their dependencies.
-for package in "$FACES" "$NSFW"; do
+for package in "$FACES" "$NSFW" "$UV"; do
     printf '%s\n' "$package" >"$scratch/${package%%==*}.txt"
     compile "$scratch/${package%%==*}.txt" "locks/${package%%==*}.txt" --no-deps "$@"
 done

@@ -84,7 +84,7 @@ install_torch() {
     if [ "$(uname -s)" != Linux ]; then
         install_locked torch --no-compile --no-deps
     elif [ -n "$cpu_torch" ]; then
-        pip_install --no-compile --no-deps "$cpu_torch" || { [ -n "$needed" ] && usual_torch; }
+        install_packages --no-compile --no-deps "$cpu_torch" || { [ -n "$needed" ] && usual_torch; }
     fi
 }
 

@@ -371,9 +371,9 @@ def test_the_locks_for_one_environment_agree() -> None:
 
 
 def test_filters_are_locked_in_the_versions_of_the_scripts() -> None:
-    """The face model and the NSFW filter, which are installed without what they depend on."""
+    """The face model, the NSFW filter and uv, which are installed without what they depend on."""
     text = (ROOT / "scripts" / "venv.sh").read_text()
-    for variable in ("FACES", "NSFW"):
+    for variable in ("FACES", "NSFW", "UV"):
         pin = re.search(rf"^{variable}='((\w+)==[^']+)'$", text, re.M)
         assert pin is not None
         assert [str(line) for line in locked(ROOT / "locks" / f"{pin[2]}.txt")] == [pin[1]]
