@@ -78,8 +78,8 @@ usual_torch() {
     install_locked torch --no-compile --no-deps
 }
 
-# torch's dependencies are in the other lock. --no-compile: Python compiles the used modules on import; compiling all of
-# them would take longer than the tests.
+# torch's dependencies are in the other lock, which lacks torch itself: hence --no-deps. --no-compile: Python compiles the
+# used modules on import; compiling all of them would take longer than the tests.
 install_torch() {
     if [ "$(uname -s)" != Linux ]; then
         install_locked torch --no-compile --no-deps
@@ -88,7 +88,7 @@ install_torch() {
     fi
 }
 
-if install_torch && install_locked requirements-models --no-compile; then
+if install_torch && install_locked requirements-models --no-compile --no-deps; then
     printf '%s\n' "$print" >"$stamp"
     install_speech
 elif [ -n "$needed" ]; then

@@ -22,6 +22,9 @@ SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), *sorted((ROOT / ".ci").iter
 # Programs that the scripts use beside bash and Python.
 TOOLS = ("bash", "basename", "cat", "dirname", "grep", "id", "ls", "rm", "sleep", "tail", "uname")
 
+# Where the project's own scripts put it.
+UV = Path(sys.executable).parent / "uv"
+
 Result = subprocess.CompletedProcess[str]
 
 
@@ -324,6 +327,40 @@ def test_only_the_files_of_the_lock_are_installed(tmp_path: Path) -> None:
     lock.write_text(right)
     assert bash(scratch / "scripts" / "run.sh", "--install", env=env).returncode == 0
     assert list((scratch / ".venv").glob("lib/*/site-packages/harmless-1.0.dist-info"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not UV.exists(), reason="uv is not in this environment: bash scripts/test.sh")
+def test_uv_takes_the_files_that_pip_would(tmp_path: Path) -> None:
+    """From the index that pip is set up for; and it refuses a file with another hash, too."""
+    scratch = project(tmp_path / "p")
+    lock = scratch / "locks" / "requirements.txt"
+    page = tmp_path / "index" / "harmless" / "index.html"
+    page.parent.mkdir(parents=True)
+    right = wheel(page.parent, "harmless", "1.0")
+    page.write_text('<a href="harmless-1.0-py3-none-any.whl">harmless-1.0-py3-none-any.whl</a>')
+    subprocess.run([sys.executable, "-m", "venv", scratch / ".venv"], check=True)
+    (scratch / ".venv" / "bin" / "uv").symlink_to(UV)
+    env = offline(PIP_INDEX_URL=(tmp_path / "index").as_uri(), UV_CACHE_DIR=str(tmp_path / "cache"))
+    del env["PIP_NO_INDEX"]
+    lock.write_text(right)
+    done = bash(scratch / "scripts" / "run.sh", "--install", env=env)
+    assert done.returncode == 0, done.stderr
+    (installer,) = (scratch / ".venv").glob("lib/*/site-packages/harmless-1.0.dist-info/INSTALLER")
+    assert installer.read_text() == "uv"
+    # Who tells pip to ask no index means uv, too.
+    shutil.rmtree(installer.parent)
+    (scratch / ".venv" / "run.stamp").unlink()
+    failed = bash(scratch / "scripts" / "run.sh", "--install", env={**env, "PIP_NO_INDEX": "1"})
+    assert (failed.returncode, installer.exists()) == (1, False)
+    (scratch / ".venv" / "installing").unlink()
+    lock.write_text(locked("harmless", "1.0"))
+    refused = bash(scratch / "scripts" / "run.sh", "--install", env=env)
+    log = (scratch / ".venv" / "install.log").read_text()
+    assert "Hash mismatch for `harmless==1.0`" in log
+    # pip, which tries it after uv, says why.
+    assert "its SHA-256 hash differs. It was not installed." in refused.stderr
+    assert (refused.returncode, installer.exists()) == (1, False)
 
 
 @pytest.mark.slow
