@@ -16,7 +16,7 @@ from server.features.builtin import (
 )
 from server.features.builtin.intents import WORD, Intent
 from server.features.builtin.language import Language, language, without_controls
-from server.features.builtin.speaker import PAGE, PRINTED, Answer, Facts, Speaker
+from server.features.builtin.speaker import PAGE, PRINTED, SOME, Answer, Facts, Speaker
 from server.features.builtin.tables import names_it
 from server.features.builtin.wants import MEASURES, SOCIAL, TEXT_ITSELF, Want
 from server.media.picture.grounding import Box
@@ -256,11 +256,24 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
         ]
     if not unnamed:
         return answer
+    _add_equals(s, unnamed)
     closest = s.closest()
     if answer == closest or any(word not in s.unnamed() for word in s.words):
         return closest
     missing = _missing(s, unnamed)
     return s.closest(s.say("not_read", target=without_controls(missing)) if missing else "")
+
+
+def _add_equals(s: Speaker, unnamed: Sequence[str]) -> None:
+    """Add the rows that name as much as the answer's only one: "Additional driver" beside "Driver"."""
+    named = [word for word in s.words if word not in unnamed]
+    if any(map(str.isdecimal, s.words)):
+        # "A 4 year old" is of one row's years.
+        return
+    if s.intent.want is Want.LOOKUP and named and len(s.sources) == 1:
+        rows = [row for row in s.rows if all(names_it(row.text, word) for word in named)]
+        if len(rows) <= SOME and {row.text for row in rows}.issuperset(s.sources):
+            s.sources = {row.text: "" for row in rows}
 
 
 # Letters from which a word is worth telling

@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import cache
-from itertools import islice
+from itertools import islice, zip_longest
 from statistics import median
 
 from server.features.builtin.language import language
@@ -257,7 +257,7 @@ def openings(rows: Sequence[Row]) -> list[Opening]:
     """Return the rows of opening hours, joined with their days where those stand above."""
     found: list[Opening] = []
     pending: tuple[str, frozenset[int]] | None = None
-    parts = ((row, *part) for row in rows for part in _parts(row.text.rstrip(".")))
+    parts = ((row, *part) for row in _with_ends(rows) for part in _parts(row.text.rstrip(".")))
     for row, text, closed in parts:
         folded = plain(text)
         days = weekdays(folded) - closed
@@ -277,6 +277,22 @@ def openings(rows: Sequence[Row]) -> list[Opening]:
             days = found[-1].days if bare else frozenset()
             found.append(Opening(text, days))
     return found
+
+
+def _with_ends(rows: Sequence[Row]) -> Iterable[Row]:
+    """Return rows, those that end with a day joined with the hours of that day in the next: "Mon-Fri 9-19, Saturday", "9-13"."""
+    taken = False
+    for row, below in zip_longest(rows, rows[1:]):
+        last = row.text.split()[-1:]
+        ends = (
+            bool(last and weekdays(plain(last[0])))
+            and len(row.cells) == 1
+            and tells_hours(row.text)
+        )
+        goes_on = below is not None and ends and _SPAN.match(plain(below.text)) is not None
+        if not taken:
+            yield replace(row, text=f"{row.text} {below.text}") if goes_on else row
+        taken = goes_on and not taken
 
 
 # What stands between the hours of one day and those of the next

@@ -15,6 +15,7 @@ from server.features.builtin.text_answers import (
     KNOWN,
     YEAR,
     hits_of,
+    in_section,
     lookup,
     names_some,
     naming,
@@ -52,7 +53,7 @@ def measure(s: Speaker) -> Answer:
     words = [word for word in s.words if word not in GENERAL]
     if s.intent.want is Want.AMOUNT:
         return _amount(s, words)
-    found = measures.measures(s.rows, s.intent.want)
+    found = measures.measures(s.rows, s.intent.want, words)
     # "Humidity" is the subject and a word of the row.
     subject = [word for word in s.intent.asked.split() if len(word) > _SHORT]
     near = tables.beside(s.rows, subject, digits=True) if subject and not s.words else None
@@ -153,6 +154,8 @@ def number(s: Speaker) -> Answer:
         named = [row for row in s.rows if plain_words(row.text)[:1] == figures]
         named = named or naming(s, figures)
         return s.quote(named[0]) if named else (s.cannot_here, s.seen())
+    if (told := in_section(s)) is not None:
+        return told
     near = tables.beside(s.rows, words, digits=True) if words else None
     if near is not None and (near.label in near.row.text or not _WORDY.search(near.value)):
         return s.beside(near)

@@ -201,7 +201,7 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
     if intent.want is Want.TOTAL and intent.where and intent.acts:
         # "Where do I pay?"
         return replace(intent, want=Want.LOOKUP, words=(*intent.asked.split(), *intent.words))
-    if intent.want in (Want.TOTAL, Want.MOTION, Want.HOURS):
+    if intent.want in (Want.TOTAL, Want.MOTION, Want.HOURS, Want.DATE):
         return _of_time(intent, text)
     if intent.want is Want.NAME and intent.asked in _NAME and _MY.search(text):
         # No headline is the name of who asks.
@@ -236,7 +236,10 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
 
 
 def _of_time(intent: Intent, text: str) -> Intent:
-    """Return the intent of a question about a total, motion or hours, which may be one about a day."""
+    """Return the intent of a question about a total, motion, hours or a day, which may be another of these, or of a place."""
+    if intent.want is Want.DATE:
+        # "Where do I go when it's my turn?"
+        return replace(intent, want=Want.LOOKUP) if intent.where and intent.acts else intent
     if intent.want is Want.HOURS:
         return replace(intent, other_time=intent.other_time or bool(_CLOSED_FOR.search(text)))
     if _WHEN.search(text):
@@ -330,6 +333,10 @@ def asks_origin(question: str) -> bool:
 _WHEN = re.compile(
     r"^\W*(?:by |until |bis |fino a |jusqu'a |hasta |do )?(?:when|what date|wann|quand|cuando|quando|wanneer|kiedy|когда|коли|ne zaman)\b"
 )
+# Words for help, which may be a part of another question
+_HELP = frozenset(
+    plain("help hilfe aide ayuda aiuto ajuda hulp pomoc помощь допомога yardım").split()
+)
 _NAME = frozenset({"name", "nom", "nombre", "nome", "naam"})
 _MY = re.compile(
     r"\b(?:my|mein|meine|mon|ma|mi|mio|mia|meu|minha|mijn|moj|moje|benim)\b|\bмо[йяе]\b"
@@ -368,6 +375,8 @@ _FOR_WHOM = re.compile(
     r"^\W*(?:whose|wessen|de quien|di chi|de quem|van wie|czyj\w*|kimin)\b|^\W*a qui (?:est|appartient)\b|"
     r"^\W*who (?:is|was) (?:it|this|that|the)(?: \w+)? (?:for|to|addressed to)\W*$"
     r"|^\W*(?:pour qui|para quien|per chi) (?:est|es|e)\b"
+    r"|^\W*(?:who (?:got|gets|received|won)|wer (?:hat|bekam|bekommt)|qui a (?:recu|gagne)|quien (?:recibio|gano)|chi ha (?:ricevuto|vinto))"
+    r" (?:it|this|that|the|das|die|den|dies\w*|ce\w*|l[ea]|el|est[ea]|il|quest[ao])(?: \w+)?(?: (?:bekommen|erhalten|gewonnen))?\W*$"
 )
 _WORN = re.compile(r"\b(?:her|his|my|your|their) top\b(?! of)")
 # "When is it closed for cleaning?"
@@ -572,7 +581,9 @@ def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
                 match = asked(one)[at]
                 if match is None or (one != spoken and set(match.group().split()) <= small):
                     continue
-                if want in SOCIAL and want is not Want.HELP and not _only(match.re, text, one):
+                # "What time does the help desk shut?"
+                whole = want is not Want.HELP or match.group() in _HELP
+                if want in SOCIAL and whole and not _only(match.re, text, one):
                     continue
                 if any(asked(one)[other] is not None for other in _GIVES_WAY.get(want, ())):
                     continue

@@ -266,8 +266,10 @@ def reading_order(pieces: Sequence[Piece]) -> list[Row]:
     return _tags_apart(rows)
 
 
-# A cell that is a price, and the letters of a thing's name above it
-_PRICE_ALONE = re.compile(r"[^\d\w]{0,2}\d{1,5}[.,]\d\d\W{0,2}(?:[A-Za-z]{1,3})?")
+# A cell that is a price, or says that there is none; and the letters of a thing's name above it
+_PRICE_ALONE = re.compile(
+    r"[^\d\w]{0,2}\d{1,5}[.,]\d\d\W{0,2}(?:[A-Za-z]{1,3})?|free|gratis|kostenlos|gratuit[oa]?", re.I
+)
 _NAMED = 3
 
 
@@ -284,15 +286,21 @@ def _tags_apart(rows: Sequence[Row]) -> list[Row]:
         end = at + 2
         while end < len(rows) and is_level(names, rows[end]):
             end += 1
-        for number, (name, price) in enumerate(zip(names.cells, below[0].cells, strict=True)):
-            height = max(names.height, below[0].height)
-            found.append(Row(f"{name.text} {price.text}", height, (name, price), bool(found)))
-            found += [
-                Row(row.cells[number].text, row.height, (row.cells[number],))
-                for row in rows[at + 2 : end]
-            ]
+        for number in range(len(names.cells)):
+            first, *more = _column_of_tags(rows[at:end], number)
+            found += [replace(first, apart=bool(found)), *more]
         at = end
     return found
+
+
+def _column_of_tags(rows: Sequence[Row], number: int) -> Iterator[Row]:
+    """Return each thing of a column with the price below it, and whatever else stands in it."""
+    at = 0
+    while at < len(rows):
+        lines = rows[at : at + 1 + (at + 1 < len(rows) and _are_tags(*rows[at : at + 2]))]
+        cells = tuple(row.cells[number] for row in lines)
+        yield Row(" ".join(cell.text for cell in cells), max(row.height for row in lines), cells)
+        at += len(lines)
 
 
 def _are_tags(names: Row, prices: Row) -> bool:
@@ -334,7 +342,8 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
             open_end = False
             continue
         first, *more = _BETWEEN.split(row.text) if len(row.cells) < 2 else [row.text]
-        if open_end and not row.apart and first[:1].islower():
+        span = found and found[-1].text.endswith("–") and first[:1].isdigit()
+        if (span or (open_end and first[:1].islower())) and not row.apart:
             found[-1] = _line(found[-1], f"{found[-1].text} {first}")
         else:
             found.append(_line(row, first) if more else row)
@@ -464,8 +473,13 @@ def _is_list(column: Sequence[_Spot]) -> bool:
 
 def _is_text(column: Sequence[_Spot]) -> bool:
     """Find whether most pieces of a column have as many words as no label or value has."""
-    words = median(len(spot.piece.text.split()) for spot in column)
-    return words > _VALUE and median(len(spot.piece.text) for spot in column) >= _LETTERS
+    # A heading of one word stands above some.
+    texts = [spot.piece.text for spot in column]
+    lines = [text for text in texts if " " in text]
+    if 2 * len(lines) <= len(texts):
+        return False
+    words = median(len(text.split()) for text in lines)
+    return words > _VALUE and median(map(len, lines)) >= _LETTERS
 
 
 def _begin_alike(left: Sequence[_Spot], right: Sequence[_Spot]) -> bool:

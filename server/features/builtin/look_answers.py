@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from server.features.builtin import colours, fields
 from server.features.builtin.detector import PERSON, asked_for
 from server.features.builtin.lines import Row
-from server.features.builtin.speaker import PAGE, SOME, Answer, Speaker, unknown_thing
+from server.features.builtin.speaker import PAGE, PRINTED, SOME, Answer, Speaker, unknown_thing
 from server.features.builtin.tables import names_it
 from server.features.builtin.text_answers import code_sentence, lookup, naming
 from server.models.routing import plain
@@ -188,6 +188,10 @@ def thing(s: Speaker) -> Answer:
         if row is not None and len(s.rows) >= PAGE:
             # "Do they have fish?" is asked of a menu.
             return s.quote(row)
+        others = [word for word in s.words if not s.thing_words.knows(word)]
+        if row is None and s.intent.how_many and others and len(s.rows) >= PRINTED:
+            # "How many people are ahead of me?" is asked of print.
+            return s.why_not(s.cannot_here)
         missing = s.say("thing_missed", thing=s.thing_words.one(missed[0]))
         return missing, s.say("reads", text=row.text) if row is not None else s.see_things()
     if s.intent.how_many:

@@ -74,8 +74,11 @@ class Measure:
     head: str = ""
 
 
-def measures(rows: Sequence[Row], want: Want) -> list[Measure]:
-    """Return the figures with a unit of a kind; the largest print first, then top to bottom."""
+def measures(rows: Sequence[Row], want: Want, words: Sequence[str] = ()) -> list[Measure]:
+    """Return the figures with a unit of a kind; the largest print first, then top to bottom.
+
+    A net weight goes before others, but for those that `words` name.
+    """
     pattern = _DURATION if want is Want.DURATION else _PATTERNS.get(want, _ANY)
     found = _all(rows, pattern)
     if not found and want is Want.TEMPERATURE and len(rows) <= _DISPLAY:
@@ -92,7 +95,9 @@ def measures(rows: Sequence[Row], want: Want) -> list[Measure]:
     if want in (Want.WEIGHT, Want.VOLUME):
         # "Per 100 g" is no weight of the thing, and "Net weight" surely is.
         found = [one for one in found if not _PER_100.search(one.row.text)] or found
-        found = [one for one in found if _NET.search(plain(one.row.text))] or found
+        named = {id(one.row) for one in found if any(names_it(one.row.text, w) for w in words)}
+        net = {id(one.row) for one in found if _NET.search(plain(one.row.text))}
+        found = [one for one in found if id(one.row) in (named | net)] or found
     # A label says "Power 1200 W"; a display has a large figure. Print of similar size ranks equal.
     largest = max((one.row.height for one in found), default=0.0)
     return sorted(found, key=lambda one: one.row.height < 0.7 * largest)

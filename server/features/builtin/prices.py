@@ -10,7 +10,7 @@ from itertools import pairwise, takewhile
 
 from server.features.builtin.fields import letters, matches, unique
 from server.features.builtin.lines import Cell, Row
-from server.features.builtin.tables import names_it, printed
+from server.features.builtin.tables import names_it, overlapping, printed
 from server.models.routing import plain
 from server.shared.dates import dates
 
@@ -239,13 +239,28 @@ def unit_price(rows: Sequence[Row], words: Sequence[str] = ()) -> Price | None:
 def tags(rows: Sequence[Row]) -> list[Price]:
     """Return prices of things, not by the kilo; the largest print first, then top to bottom."""
     found: list[Price] = []
+    head: Row | None = None
     for row in rows:
+        here = _money(_PER_PRICE.sub(" ", row.text))
+        if not here and len(row.cells) > 1:
+            head = row
         if _PER.search(row.text) and len(_money(row.text)) < 2:
             continue
-        for price in _money(_PER_PRICE.sub(" ", row.text)):
+        columns = _columns(head, row) if head is not None and len(here) > 1 else {}
+        for price in here:
             if all(price != other.text for other in found):
-                found.append(Price(price, row, _without_money(row.text)))
+                label = ", ".join(filter(None, (_without_money(row.text), columns.get(price))))
+                found.append(Price(price, row, label))
     return sorted(found, key=lambda one: -one.row.height)
+
+
+def _columns(head: Row, row: Row) -> dict[str, str]:
+    """Return the words of a table's head above each of a row's prices; none where one has none."""
+    priced = [(cell, one[0]) for cell in row.cells if len(one := _money(cell.text)) == 1]
+    above = {price: overlapping(head, cell) for cell, price in priced}
+    return (
+        {price: cell.text for price, cell in above.items() if cell} if all(above.values()) else {}
+    )
 
 
 def bill(rows: Sequence[Row]) -> list[Price]:

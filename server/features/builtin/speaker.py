@@ -13,7 +13,7 @@ from server.core.frames import Scene
 from server.features.builtin.calendars import by_day
 from server.features.builtin.codes import Code
 from server.features.builtin.detector import Thing, classes
-from server.features.builtin.fields import letters
+from server.features.builtin.fields import letters, weekdays
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import POP, TELL_SCRIPTS, language, without_controls
 from server.features.builtin.lines import EMPTY, Row, is_level, row_of, sentences
@@ -21,6 +21,7 @@ from server.features.builtin.prices import Price, priced, with_columns
 from server.features.builtin.tables import Beside, names_it, overlapping
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import TEXT_ITSELF, Want
+from server.models.routing import plain
 
 # Most rows, and most items of a list, in an answer
 ROWS = 400
@@ -40,6 +41,8 @@ _LARGE = 1.3
 _MOST_LINES = 2
 # Words of the longest heading
 MOST_HEADING = 3
+# Cells of a row that can only be a table's
+_TABLE = 3
 # Things that everybody knows
 _EXAMPLES = ("person", "cup", "dog")
 
@@ -349,11 +352,13 @@ class Speaker:
         beside = self.rows[max(0, at - 1) : at] + self.rows[at + 1 : at + 2]
         in_table = any(is_level(self.rows[at], row) for row in beside)
         if (
-            (in_table and (figure or not long))
+            (in_table and (figure or not long or part in cells[1:] and len(cells) >= _TABLE))
             or part.text[-1:] in "?:"
-            or any(2 * sum(map(str.isalpha, one)) < len(one) for one in others)
+            or any(
+                2 * sum(map(str.isalpha, one)) < len(one) or weekdays(plain(one)) for one in others
+            )
         ):
-            # A time, a price or the boxes to tick beside it belong to it.
+            # A day, a time, a price or the boxes to tick beside it belong to it.
             return text
         return part.text if figure or long else text
 
@@ -391,7 +396,8 @@ class Speaker:
             # "Full English £9.50", and below it what that has
             return list(takewhile(lambda one: one.text[:1].islower() and not has_digit(one), below))
         if len(row.cells) > 1:
-            heads = not has_digit(row)
+            # "Vehicle" beside its name, below "Driver" beside hers, is no head.
+            heads = not has_digit(row) and not (at and is_level(self.rows[at - 1], row))
             table = takewhile(
                 lambda one: has_digit(one) and len(one.cells) == len(row.cells), below
             )

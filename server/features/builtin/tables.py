@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 from server.features.builtin.language import LATIN, language
@@ -77,9 +78,14 @@ def is_number_word(word: str) -> bool:
     return not word.isdecimal() and any(map(str.isdecimal, _kin(word)))
 
 
-def beside(rows: Sequence[Row], words: Sequence[str], *, digits: bool = False) -> Beside | None:
-    """Return the value beside the words asked for; with `digits`, only one with a digit."""
-    best: tuple[int, bool, Beside] | None = None
+def beside(
+    rows: Sequence[Row], words: Sequence[str], *, digits: bool = False, kind: str = ""
+) -> Beside | None:
+    """Return the value beside the words asked for; with `digits`, only one with a digit.
+
+    `kind`: the word that goes before others, "floor" of "Which floor is this ward on?".
+    """
+    best: tuple[int, bool, bool, Beside] | None = None
     for index, row in enumerate(rows):
         hits = sum(names_it(row.text, word) for word in words)
         if not hits or (best is not None and hits < best[0]):
@@ -89,9 +95,10 @@ def beside(rows: Sequence[Row], words: Sequence[str], *, digits: bool = False) -
             continue
         # "Eyes: rinse with water" before "causes eye damage"
         begins = row.text.startswith(found.label)
-        if best is None or (hits, begins) > best[:2]:
-            best = hits, begins, found
-    return best[2] if best is not None else None
+        of_kind = bool(kind) and names_it(row.text, kind)
+        if best is None or (hits, of_kind, begins) > best[:3]:
+            best = hits, of_kind, begins, found
+    return best[3] if best is not None else None
 
 
 def crossing(rows: Sequence[Row], words: Sequence[str]) -> Beside | None:
@@ -206,8 +213,10 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
             return Beside(label, value, row, prose=prose)
         right = cells[n + 1] if n + 1 < len(cells) else None
         under = overlapping(below, cell) if below is not None else None
-        if len(cells) > 1 and (found := _under_caption(rows[index : index + 3], cell)):
-            return Beside(cell.text, *found)
+        if len(cells) > 1 and (
+            found := _own(row, n) or _under_caption(rows[index : index + 3], cell)
+        ):
+            return Beside(cell.text.rstrip(" :"), *found)
         if len(cells) > 1 and _is_column(rows[index : index + 3], cell):
             # Each row below has a value of its own.
             return Beside(label, cell.text, row, prose=True)
@@ -234,6 +243,12 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
         if last is not None:
             return last
     return None
+
+
+def _own(row: Row, at: int) -> tuple[str, Row] | None:
+    """Return what stands between a cell with a colon and the next one, and the row: "Milk:  oat  Credit:  2.40"."""
+    own = [*takewhile(lambda one: not one.text.endswith(":"), row.cells[at + 1 :])]
+    return (_together(own), row) if own and row.cells[at].text.endswith(":") else None
 
 
 # A value is printed so many times as high as the caption above it.

@@ -135,6 +135,11 @@ _AGE = re.compile(
 _OLD = re.compile(
     rf"{_AGE.pattern}|\bage\b|\baged\b|\bborn\b|\bdob\b|\b(?:jahre alt|geboren|geb\.|ans|anos|anni|jaar)\b"
 )
+# How somebody is reached by telephone
+_CALLS = re.compile(
+    r"^(?:call|ring|phone|dial|anruf\w*|ruf\w*|appel\w*|llam\w*|chiam\w*|lig\w*|bel|bellen|dzwoni\w*)$"
+)
+_PHONE_ROW = tables.printed("phone")
 # What somebody has marked on a form
 _TICKED = re.compile(
     r"^(?:tick|check|cross)(?:ed|box)\w*$|^(?:angekreuzt|cochee?s?|marcad[oa]s?|barrat[aeo]|spuntat[aeo]|aangevinkt|zaznaczon\w+)$"
@@ -168,6 +173,11 @@ def _of_kind(s: Speaker) -> list[Row] | None:
         # The head of a letter says whom it is from.
         is_letter = words == ("sender",) and any(_DEAR.match(plain(row.text)) for row in s.rows)
         return told or s.rows[: int(is_letter)]
+    if s.intent.who and any(map(_CALLS.search, words)):
+        # "Who do we call if something breaks?"
+        return [
+            row for row in s.rows if fields.phones([row.text]) or _PHONE_ROW.search(plain(row.text))
+        ]
     if words == ("age",):
         # "How old is she?"
         return [row for row in s.rows if _OLD.search(plain(row.text))]
@@ -233,12 +243,42 @@ def _on_floor(s: Speaker) -> list[Row]:
     return [row for row in s.rows if plain_words(row.text)[:1] == numbers and len(row.cells) > 1]
 
 
+def in_section(s: Speaker) -> Answer | None:
+    """Answer with the rows below a heading of a word of the question that name its other words; None without any."""
+    for row in s.rows:
+        heads = plain_words(row.text)
+        named = [word for word in s.words if any(tables.names_it(one, word) for one in heads)]
+        rest = [word for word in s.words if word not in named]
+        if not named or not rest or len(heads) > len(named) or row.text.endswith("."):
+            continue
+        inside = (one for one in s.announced(row) if not names_some(one, named))
+        if told := [one for one in inside if hits_of(one, rest) == len(rest)]:
+            s.sources = {one.text: "" for one in (row, *told)}
+            return s.closest()
+    return None
+
+
 def _of_table(s: Speaker) -> Answer | None:
     """Answer with the cell, or the row, that words name together with a column's head."""
     if (cross := tables.crossing(s.rows, s.words)) is not None:
         return s.crossed(cross)
     row = tables.in_column(s.rows, s.words)
     return s.quote(row) if row is not None else None
+
+
+# "Which floor is it on?"
+_WHICH = re.compile(
+    r"^\W*(?:(?:on|in|at|auf|a|en|su) )?(?:which|welche\w?|quel\w*|quale?|que|welke?) "
+)
+
+
+def _beside(s: Speaker, words: Sequence[str]) -> tables.Beside | None:
+    """Return the value beside the words that are asked about; none that is nobody where somebody is asked for."""
+    kind = words[0] if words and _WHICH.match(plain(s.intent.question)) else ""
+    near = tables.beside(s.rows, _special(s, words), kind=kind)
+    # "Last check: february 2026"
+    nobody = near is not None and s.intent.who and not near.prose and near.value.islower()
+    return None if nobody else near
 
 
 def lookup(s: Speaker) -> Answer:
@@ -249,7 +289,7 @@ def lookup(s: Speaker) -> Answer:
     if figure := figure_row(s) or spanning(s):
         # "Is 9.26 right?" and "Can a 7 year old take it?"
         return s.quote(figure)
-    if not s.intent.yes_no and (told := _of_table(s)) is not None:
+    if not s.intent.yes_no and (told := in_section(s) or _of_table(s)) is not None:
         return told
     if (
         len(words) >= _MANY + s.intent.yes_no
@@ -268,7 +308,7 @@ def lookup(s: Speaker) -> Answer:
         # "What's on on Friday?"
         s.sources = {row.text: "" for row in of_day[:PAGE]}
         return s.closest()
-    near = tables.beside(s.rows, _special(s, words))
+    near = _beside(s, words)
     if near is not None and near.prose and len(named := naming(s, words)) > 1 and len(words) > 1:
         # "What happens if I pay late?"
         s.sources = {row.text: "" for row in named[:SOME]}
@@ -295,15 +335,19 @@ def lookup(s: Speaker) -> Answer:
 
 
 def _counts(row: Row, words: Sequence[str]) -> bool:
-    """Find whether a row has a figure right before one of these words: "Approx. 300 seeds", "2 large eggs"."""
+    """Find whether a row has a figure right before one of these words: "Approx. 300 seeds", "2 large eggs", "two visitors"."""
     tokens = row.text.split()
     at = [at for at, one in enumerate(tokens) if any(tables.names_it(one, word) for word in words)]
-    before = (tokens[one - 1 - tokens[one - 1].islower()] for one in at if one > 1)
-    return any(any(map(str.isdigit, one)) for one in before)
+    before = [tokens[max(0, one - 2) : one] for one in at if one > 1]
+    return any(
+        any(map(str.isdigit, near[-1 - near[-1].islower()]))
+        or tables.is_number_word(plain(near[-1]))
+        for near in before
+    )
 
 
 def _yes_or_count(s: Speaker) -> Answer:
-    """Answer with the row itself: "No dogs", or which of its figures counts the thing: "80 recipes", "per biscuit: 12 g"."""
+    """Answer with the row itself: "No dogs", or which of its figures counts the thing: "80 recipes", "per biscuit: 12 g", "two visitors"."""
     named = naming(s, s.words)
     if len(s.words) > 1:
         named = [row for row in named if not _is_title(s, row)]
@@ -511,8 +555,17 @@ KNOWN = {
 }
 
 
+# The name of a line or a flight: "S 2", "BA 123"
+_LINE = re.compile(r"\b([A-Z]{1,3}) ?(\d{1,4})\b")
+
+
 def figure_row(s: Speaker) -> Row | None:
-    """Return the row with the time or price that a question names; None without one."""
+    """Return the row with the time or price that a question names, or alone with a line; None without one."""
+    if named := _LINE.search(s.intent.question):
+        line = re.compile(rf"\b{named[1]} ?{named[2]}\b")
+        of_line = [row for row in s.rows if line.search(row.text)]
+        if len(of_line) == 1:
+            return of_line[0]
     figures = [word for word in s.words if word.isdigit()]
     shown = re.compile(r"(?<!\d)" + r"\D".join(figures) + r"(?!\d)") if len(figures) == 2 else None
     return next((row for row in s.rows if shown and shown.search(row.text)), None)

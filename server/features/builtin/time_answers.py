@@ -43,8 +43,12 @@ def expiry(s: Speaker) -> Answer:
         return s.quote(told[0])
     named = fields.expiry(texts)
     ends = [row for row in s.rows if fields.EXPIRY_ROW.search(plain(row.text))]
-    if named is None and len(ends) == 1 and fields.times([ends[0].text]):
-        # "Expires: 12:22"
+    if (
+        named is None
+        and len(ends) == 1
+        and (fields.times([ends[0].text]) or YEAR.search(ends[0].text))
+    ):
+        # "Expires: 12:22" and "Expires 2041"
         return s.quote(ends[0])
     timed = [row for row in naming(s, s.words) if fields.times([row.text])]
     if named is None and len(timed) == 1:
@@ -163,6 +167,7 @@ def _headed(s: Speaker) -> list[Row]:
             told
             and not below.apart
             and not has_digit(above)
+            and not fields.weekdays(plain(above.text))
             and hits_of(above, s.words) == len(s.words)
         ):
             found += [above, below]
@@ -372,17 +377,19 @@ def departure(s: Speaker) -> Answer:
         if near is not None and fields.times([near.value]):
             return s.beside(near)
     is_arrival = s.intent.asked.startswith(_ARRIVALS)
-    if found is None and not naming(s, places):
-        near = tables.beside(s.rows, _ARRIVES if is_arrival else _LEAVES, digits=True)
-        if near is not None and (clocks := fields.times([near.value])):
-            said = s.say("time" if is_arrival else "departure", value=clocks[0])
-            return said, s.row(near.row, clocks[0])
+    if found is None and not naming(s, places) and (told := _told(s, is_arrival)) is not None:
+        return told
     if found is None and (named := naming(s, places)) and (timed := _clocked(s)):
         # Which of the times belongs to the place is in the rows.
+        timed = timed if LAST.isdisjoint(s.words) else timed[-1:]
         s.sources = {row.text: "" for row in (*named, *timed)[:SOME]}
         return s.closest()
     if found is None and not places:
         found = fields.first_departure(s.rows)
+        asked = [row for row in s.rows if names_some(row, s.intent.asked.split())]
+        if len(asked) == 1 and len(fields.times([asked[0].text])) > 1:
+            # "Arrive from 2 pm, leave by 11 am"
+            return s.quote(asked[0])
     if found is None:
         return s.cannot_here, s.seen()
     if (several := _of_several(s, found.row, places)) is not None:
@@ -390,6 +397,16 @@ def departure(s: Speaker) -> Answer:
     if is_arrival:
         return _named(s, found)
     return s.say("departure", value=found.time), s.row(found.row, found.time)
+
+
+def _told(s: Speaker, is_arrival: bool) -> Answer | None:
+    """Answer with the time beside the word for a departure, or for an arrival; None without one."""
+    near = tables.beside(s.rows, _ARRIVES if is_arrival else _LEAVES, digits=True)
+    clocks = fields.times([near.value]) if near is not None else []
+    if near is None or not clocks:
+        return None
+    said = s.say("time" if is_arrival else "departure", value=clocks[0])
+    return said, s.row(near.row, clocks[0])
 
 
 def _of_line(s: Speaker, row: Row) -> str | None:
@@ -493,6 +510,9 @@ def _last_days(date: Date) -> list[dt.date]:
 
 # The head of a column of durations
 _MINUTES = re.compile(r"\b(?:min(?:ute[ns]?|uti|utos)?|zeit|dauer|duree|temps|time)\b")
+_LENGTH = re.compile(
+    r"\d\s?(?:[kcm]?m|kilomet\w+|met(?:re|er|ro)s?|miles?|ft|feet|inch\w*)\b", re.I
+)
 # How long, as displays have it
 _LASTS = re.compile(r"\d{1,2}:\d\d(?::\d\d)?")
 
@@ -513,6 +533,10 @@ def duration(s: Speaker) -> Answer:
         return s.quote(both[0])
     if named and any(id(row) in found for row in s.announced(named[0])):
         return s.quote(named[0])
+    if not lasts and len(long := [row for row in s.rows if _LENGTH.search(row.text)]) == 1:
+        # "How long is the race?"
+        s.sources = {long[0].text: ""}
+        return s.closest()
     if not lasts:
         return none_found(s, "none_measure")
     s.sources = {row.text: "" for row in (both or [*named[:1], *lasts])[:SOME]}
