@@ -352,7 +352,7 @@ class Speaker:
         beside = self.rows[max(0, at - 1) : at] + self.rows[at + 1 : at + 2]
         in_table = any(is_level(self.rows[at], row) for row in beside)
         if (
-            (in_table and (figure or not long or part in cells[1:] and len(cells) >= _TABLE))
+            (in_table and (figure or not long or (part in cells[1:] and len(cells) >= _TABLE)))
             or part.text[-1:] in "?:"
             or any(
                 2 * sum(map(str.isalpha, one)) < len(one) or weekdays(plain(one)) for one in others
