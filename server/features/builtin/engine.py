@@ -344,12 +344,12 @@ class BuiltinEngine:
             if reader.text_broken:
                 return _Found(words.say("broken"), ())
             boxes = locate.text_boxes(pieces, intent, question)
-            missing = "" if boxes else missing
+            mentions = locate.mentions(pieces, boxes) if boxes else locate.only_line(pieces, intent)
+            missing = "" if boxes or mentions else missing
             # Other words of the print may tell where it is.
             printed = len(pieces) >= PRINTED and not intent.things
             boxes = [] if printed and intent.acts else boxes
             key = "written_at"
-            mentions = locate.mentions(pieces, boxes)
         elif locate.wants_codes(intent):
             codes = await in_pool(pool, reader.codes, bgr)
             boxes = [replace(one.box, label=one.name) for one in codes if one.box is not None]

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from server.features.builtin import fields, measures, prices, tables
 from server.features.builtin.fields import letters
 from server.features.builtin.lines import Row
-from server.features.builtin.speaker import ITEMS, PRINTED, SOME, Answer, Speaker, has_digit
+from server.features.builtin.speaker import (
+    ITEMS,
+    MOST_HEADING,
+    PRINTED,
+    SOME,
+    Answer,
+    Speaker,
+    has_digit,
+)
 from server.features.builtin.tables import plain_words
 from server.features.builtin.text_answers import (
     GENERAL,
     KNOWN,
+    KNOWN_OF_ALL,
     YEAR,
     hits_of,
     in_section,
@@ -156,7 +166,7 @@ def number(s: Speaker) -> Answer:
         return s.quote(named[0]) if named else (s.cannot_here, s.seen())
     if (told := in_section(s)) is not None:
         return told
-    near = tables.beside(s.rows, words, digits=True) if words else None
+    near = tables.beside(s.rows, words, digits=True) if words else _captioned(s)
     if near is not None and (near.label in near.row.text or not _WORDY.search(near.value)):
         return s.beside(near)
     if s.words and not any(names_some(row, s.words) for row in s.all_rows):
@@ -176,16 +186,31 @@ def number(s: Speaker) -> Answer:
     return s.say("numbers", items=s.items(found)), s.scripts()
 
 
+def _captioned(s: Speaker) -> tables.Beside | None:
+    """Return the figure below the only label that has the question's word for a number: "Your number", "C 207"."""
+    labels = [
+        (row, below)
+        for row, below in pairwise(s.rows)
+        if names_some(row, s.intent.asked.split()) and len(row.text.split()) <= MOST_HEADING
+    ]
+    if len(labels) != 1 or has_digit(labels[0][0]):
+        return None
+    ((label, below),) = labels
+    short = len(below.text.split()) <= MOST_HEADING
+    return tables.Beside(label.text, below.text, below) if short and has_digit(below) else None
+
+
 # What is to pay is no sum of all prices of a list.
 _TO_PAY = re.compile(r"pay|owe|spen[dt]|ausge|depens|gast|spes|zahl|pag|betal|zapl|ode|плат")
 
 
 def total(s: Speaker) -> Answer:
+    words = [word for word in s.words if word not in KNOWN_OF_ALL]
     of_it = s.intent.weekday is not None or any(map(prices.is_payment, s.words))
-    if s.intent.yes_no and (of_it or naming(s, s.words)):
+    if s.intent.yes_no and (of_it or naming(s, words)):
         # "Did I pay by card?" and "Do I have to pay on Sunday?"
         return lookup(s)
-    named = naming(s, s.words) if _TO_PAY.search(s.intent.asked) else []
+    named = naming(s, words) if _TO_PAY.search(s.intent.asked) else []
     if any(prices.has_figure(row) or prices.tags([row]) for row in named):
         # "How much do I pay for the gym?"
         return price(s)
@@ -241,10 +266,17 @@ def money_back(s: Speaker) -> Answer:
     found = prices.money_back(s.rows)
     if found is not None:
         return s.say("money_back", value=found.text), s.row(found.row, found.text)
+    if s.intent.yes_no and (named := naming(s, s.intent.asked.split())):
+        # "Does it give change?"
+        return s.quote(named[0])
     return none_found(s, "none_price")
 
 
 _FREE = tables.printed("free")
+# What a row begins with that tells the price
+_COSTS = re.compile(
+    r"(?:price|costs?|fee|preis|kosten|gebuhr|prix|tarif|cout|precio|coste|costo|prezzo|preco|custo|prijs|cena|koszt|fiyat|цена|стоимость|ціна)\b"
+)
 
 
 # Words beside a price that are a thing's name, and prices beside the largest that are the same thing's
@@ -301,6 +333,10 @@ def _any_price(s: Speaker, tags: Sequence[prices.Price]) -> Answer:
         # It may cost nothing, and the price may be another thing's.
         s.sources = {row.text: "" for row in (*free, *(one.row for one in tags))}
         return s.closest()
+    labelled = [one for one in tags if _COSTS.match(plain(one.row.text))]
+    if not target and len(labelled) == 1:
+        # "Pocket money: £25" and "Cost: £218"
+        tags = labelled
     first = tags[0]
     if len(tags) == 1 and not target and len(_words_of(first.label)) > _MOST_LABEL:
         # "Expenses of 38,400 euros, agreed on in September"

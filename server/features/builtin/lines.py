@@ -64,6 +64,8 @@ _LISTED = 3
 # others so far from it: a table that is seen from the side drifts less.
 _MOST_LEVEL = 0.5
 _SAME, _DRIFT = 0.1, 0.45
+# Share of the labels on the left that have a value beside them in a table
+_LABELLED = 0.85
 # Lines that are farther apart are not side by side.
 _BESIDE_LINE = 0.75
 # What a line of a list ends in
@@ -325,7 +327,7 @@ BOXES = EMPTY, TICKED = "☐", "☑"
 # abbreviations ("Dr. Jo"), and short numbers with one are days and floors ("21. Mai").
 _BETWEEN = re.compile(
     r"(?:(?<=[^\W\d_A-Z]{4}[.!])|(?<=\d{3}[.!])|(?<=[.,]\d\d[.!])|(?<=[\d ](?:am|pm|kg|cm|mm|km|ml|mg)[.!]))\s+(?=[A-ZÀ-Þ¿¡])"
-    r"|\s?[·•]\s?(?=[^\W\d_]{2})"
+    r"|(?<=\S)\s?[·•]\s?(?=[^\W\d_]{2}|\d{1,4} [^\W\d_]{3}|[€£$]\s?\d)"
 )
 # Words of a line of running text
 _RUNNING = 9
@@ -390,7 +392,7 @@ def _columns(placed: list[_Spot]) -> list[list[_Spot]] | None:
             right = [spot for spot in placed[first:last] if spot.left >= edge]
             if min(len(left), len(right)) < _LINES:
                 continue
-            alike = any(all(map(kind, (left, right))) for kind in (_is_prose, _is_list, _is_text))
+            alike = any(all(map(kind, (left, right))) for kind in _KINDS)
             level = 0.0 if alike or _begin_alike(left, right) else _level(left, right)
             if level <= (best[0] if best else _MOST_LEVEL):
                 best = level, [placed[:first], left, right, placed[last:]]
@@ -427,10 +429,20 @@ def _level(left: Sequence[_Spot], right: Sequence[_Spot]) -> float:
         if abs(offset) < _BESIDE_LINE:
             offsets.append(offset)
     offsets.sort()
+    if _are_labels(left) and len(offsets) >= _LABELLED * len(_lines(left)):
+        return 1
     if len(offsets) < _LINES or offsets[-1] - offsets[0] < _DRIFT:
         return 1
     most = max(bisect_right(offsets, one + _SAME) - at for at, one in enumerate(offsets))
     return most / len(offsets)
+
+
+def _are_labels(column: Sequence[_Spot]) -> bool:
+    """Find whether a column has words of one or two, and no figures: "Type", "Valid until"."""
+    texts = [spot.piece.text for spot in column]
+    return median(len(text.split()) for text in texts) < _VALUE and 4 * sum(
+        any(map(str.isdigit, text)) for text in texts
+    ) < len(texts)
 
 
 def _lines(placed: Sequence[_Spot]) -> list[list[_Spot]]:
@@ -480,6 +492,20 @@ def _is_text(column: Sequence[_Spot]) -> bool:
         return False
     words = median(len(text.split()) for text in lines)
     return words > _VALUE and median(map(len, lines)) >= _LETTERS
+
+
+# What a line of a list begins with: a mark, or a time and what is on then
+_BULLET = re.compile(r"[•·▪●*–-]\s?[^\W\d_]{2}|(?:[01]?\d|2[0-3])[.:][0-5]\d\s?[^\W\d_]{3}")
+
+
+def _is_marked(column: Sequence[_Spot]) -> bool:
+    """Find whether most lines of a column begin as those of a list do: of a programme, or of things to do."""
+    lines = [min(line, key=lambda spot: spot.left).piece.text for line in _lines(column)]
+    marked = sum(_BULLET.match(text) is not None for text in lines)
+    return marked >= _LISTED and 2 * marked > len(lines)
+
+
+_KINDS = (_is_prose, _is_list, _is_text, _is_marked)
 
 
 def _begin_alike(left: Sequence[_Spot], right: Sequence[_Spot]) -> bool:

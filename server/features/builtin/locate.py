@@ -11,8 +11,10 @@ import numpy as np
 from server.features.builtin import colours, fields, prices
 from server.features.builtin.intents import Intent, quoted
 from server.features.builtin.language import language
-from server.features.builtin.lines import LEAST_SCORE, Corners, Piece, reading_order
+from server.features.builtin.lines import LEAST_SCORE, Corners, Piece, reading_order, sentences
+from server.features.builtin.speaker import PRINTED
 from server.features.builtin.tables import names_it
+from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
@@ -144,6 +146,16 @@ def mentions(pieces: Sequence[Piece], boxes: Sequence[Box]) -> list[str]:
         return _row_beside(pieces, boxes[0].label) if boxes else []
     lines = [piece.text for piece in pieces if any(box.label in piece.text for box in boxes)]
     return lines if any(box.label not in lines for box in boxes) else []
+
+
+def only_line(pieces: Sequence[Piece], intent: Intent) -> list[str]:
+    """Return the only line of print that names the things of a question: "Where can I put my bike?", "Bikes: coach 7"."""
+    if len(pieces) < PRINTED:
+        return []
+    named_in = thing_words(intent.language).named_in
+    rows = sentences(reading_order([piece for piece in pieces if piece.score >= LEAST_SCORE]))
+    found = [row.text for row in rows if {*intent.things}.intersection(named_in(plain(row.text)))]
+    return found if len(found) == 1 else []
 
 
 def _row_beside(pieces: Sequence[Piece], text: str) -> list[str]:

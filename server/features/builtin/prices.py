@@ -160,6 +160,11 @@ def _is_named(row: Row, words: Sequence[str]) -> bool:
     return bool(label) and all(any(names_it(one, word) for word in words) for one in label)
 
 
+def is_item(row: Row, words: Sequence[str]) -> bool:
+    """Find whether a row is a thing that words name whole, with its price."""
+    return bool(_money_of(row)) and _is_named(row, words)
+
+
 def is_list(rows: Sequence[Row]) -> bool:
     """Find whether there is a list of things with prices: two rows, one below the other, each end in one."""
     ends = [bool(one) and row.text.endswith(one[-1]) for row in rows for one in [_money_of(row)]]
@@ -236,12 +241,17 @@ def unit_price(rows: Sequence[Row], words: Sequence[str] = ()) -> Price | None:
     return next(iter(unit_prices(rows, words)), None)
 
 
+_ASIDE = re.compile(r"\([^()]*\)")
+
+
 def tags(rows: Sequence[Row]) -> list[Price]:
     """Return prices of things, not by the kilo; the largest print first, then top to bottom."""
     found: list[Price] = []
     head: Row | None = None
     for row in rows:
-        here = _money(_PER_PRICE.sub(" ", row.text))
+        text = _PER_PRICE.sub(" ", row.text)
+        # "Price £148 (with a deposit of £5)"
+        here = _money(_ASIDE.sub(" ", text)) or _money(text)
         if not here and len(row.cells) > 1:
             head = row
         if _PER.search(row.text) and len(_money(row.text)) < 2:
@@ -263,6 +273,10 @@ def _columns(head: Row, row: Row) -> dict[str, str]:
     )
 
 
+# "7.30 Mastermind" is no price.
+_TIMED = re.compile(r"(?:[01]?\d|2[0-3])[.:][0-5]\d\s?[^\W\d_]{2}[^\d]*$")
+
+
 def bill(rows: Sequence[Row]) -> list[Price]:
     """Return the things on a bill: rows that end in a price, and are no sum, tax or change."""
     words = (_TOTAL, _DUE, _NOT_TOTAL, _MONEY_BACK, _PAID)
@@ -270,6 +284,7 @@ def bill(rows: Sequence[Row]) -> list[Price]:
         Price(here[-1], row, _without_money(row.text.removesuffix(row.price)))
         for row in rows
         if (here := _money_of(row))
+        and not _TIMED.match(row.text)
         and not any(pattern.search(plain(row.text)) for pattern in words)
     ]
 
@@ -281,6 +296,10 @@ def listed(rows: Sequence[Row]) -> list[Price]:
         for one in bill(rows)
         if not _PER.search(one.row.text) and sum(map(str.isalpha, _UNITS.sub("", one.label))) > 1
     ]
+
+
+# What stands behind a price at the end of its row: a currency, a rate of tax
+_BEHIND_IT = re.compile(r"\W*(?:[^\W\d_]{1,3}\W*)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +331,9 @@ def added(rows: Sequence[Row]) -> Added | None:
     ) - sum(amount(one.text) for one in off)
     texts = [one.text for one in things]
     currencies = {_SAME.get(one, one) for text in texts if (one := _currency(text))}
-    if len(things) < 2 or len(currencies) > 1:
+    # "Entry £2 a head" and "First prize £60 and a hat" are no bill.
+    ends = [_BEHIND_IT.match(one.row.text.rpartition(one.text)[2]) is not None for one in things]
+    if len(things) < 2 or len(currencies) > 1 or 2 * sum(ends) < len(things):
         return None
     shape = next(filter(_currency, texts), texts[0])
     mark = next((found[1] for text in texts if (found := _CENTS.search(text))), "")

@@ -6,7 +6,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise, takewhile
+from itertools import accumulate, pairwise, takewhile
 from statistics import median
 
 from server.core.frames import Scene
@@ -72,6 +72,11 @@ def unknown_thing(code: str, sought: str) -> str:
 
 def has_digit(row: Row) -> bool:
     return any(map(str.isdigit, row.text))
+
+
+def _is_point(row: Row) -> bool:
+    """Find whether a row is a point of a list."""
+    return row.text[:1] in ("•", "·", "▪", "●")
 
 
 def _is_words(row: Row) -> bool:
@@ -314,6 +319,14 @@ class Speaker:
             row = next((one for one in self.rows if one.text == text), None)
             if row is not None:
                 self.sources = {one.text: "" for one in self.sentence_of(row)} | self.sources
+        else:
+            told = [row for row in self.rows if row.text in self.sources and _is_point(row)]
+            over = {row.text: self._over_list(self.rows.index(row)) for row in told}
+            for text, head in over.items():
+                # "No thanks" before "Meat and bones"
+                if head is not None:
+                    rest = {one: said for one, said in self.sources.items() if one != text}
+                    self.sources = {**rest, head.text: "", text: ""}
         heads = {row.text for row in self.rows if _is_head(row)}
         if heads.issuperset(self.sources):
             # "Mon Tue Wed" alone tells nothing.
@@ -369,12 +382,25 @@ class Speaker:
         first = next((at for at, one in enumerate(self.rows) if one is row), None)
         if first is None:
             return [row]
+        if (head := self._over_list(first)) is not None:
+            return [head, row]
         last = first
         while first and first > last - _MOST_LINES and self._goes_on(first - 1):
             first -= 1
         while last < first + _MOST_LINES and self._goes_on(last):
             last += 1
         return self.rows[first : last + 1]
+
+    def _over_list(self, at: int) -> Row | None:
+        """Return the heading of the list that a row is a point of, where another list has another: "Yes please"."""
+        heads = list(accumulate(self.rows, lambda head, row: head if _is_point(row) else row))
+        over = {
+            head.text
+            for head, row in zip(heads, self.rows, strict=True)
+            if _is_point(row) and len(head.text.split()) <= MOST_HEADING and not has_digit(head)
+        }
+        is_point = _is_point(self.rows[at]) and heads[at].text in over
+        return heads[at] if is_point and len(over) > 1 else None
 
     def _goes_on(self, at: int) -> bool:
         """Find whether the row below goes on with the sentence of this one."""

@@ -112,7 +112,8 @@ def crossing(rows: Sequence[Row], words: Sequence[str]) -> Beside | None:
         heads = [
             (head, [word for word in words if named_by(head.text, word)]) for head in header.cells
         ]
-        for head, named in sorted(heads, key=lambda one: -len(one[1])):
+        # "Day" before "Half day"
+        for head, named in sorted(heads, key=lambda one: (-len(one[1]), len(one[0].text.split()))):
             rest = [word for word in words if word not in named]
             if not named or not rest:
                 continue
@@ -143,7 +144,8 @@ def in_column(rows: Sequence[Row], words: Sequence[str]) -> Row | None:
             rest = [word for word in words if not named_by(head.text, word)]
             if not 0 < len(rest) < len(words):
                 continue
-            told = (row for row in rows[top + 1 :] if all(named_by(row.text, w) for w in rest))
+            below = (row for row in rows[top + 1 :] if len(row.cells) > 1)
+            told = (row for row in below if all(named_by(row.text, w) for w in rest))
             cells = ((row, overlapping(row, head)) for row in told)
             named = [
                 row for row, cell in cells if cell and all(named_by(cell.text, w) for w in rest)
@@ -302,7 +304,7 @@ def _is_prose(text: str, label: str, value: str, *, alone: bool) -> bool:
         # "In the morning please bring:"
         return True
     if not any(map(str.isalpha, before)):
-        words = before.strip() == "" and value and value.replace(" ", "").isalpha()
+        words = before.strip() == "" and value and re.sub(r"[ .,!?]", "", value).isalpha()
         long = not alone or len(value.split()) >= _MANY
         return bool(words) and long and not _MARKED.match(after)
     return (
@@ -425,6 +427,8 @@ def _is_plural(token: str, word: str) -> bool:
     return token == word or (len(short) >= 3 and long in {short + end for end in ends})
 
 
+# Letters of a stem, at least, and of what may stand behind it
+_STEM, _ENDING = 6, 3
 # Letters of a compound's first part: "Orangensaft", and not "rent" in "current"
 _REST = 4
 
@@ -441,5 +445,11 @@ def _same(token: str, word: str) -> bool:
         and len(token) > len(word)
         and (token.startswith(word) or (token.endswith(word) and len(token) >= len(word) + _REST))
     ):
+        return True
+    same = next(
+        (at for at, (a, b) in enumerate(zip(token, word, strict=False)) if a != b), len(short)
+    )
+    if same >= _STEM and max(len(token), len(word)) - same <= _ENDING:
+        # "Inspected" and "inspector"
         return True
     return len(short) >= 5 and SequenceMatcher(None, token, word, autojunk=False).ratio() >= 0.84

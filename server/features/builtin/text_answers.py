@@ -29,6 +29,10 @@ GENERAL = frozenset(
         "number numbers nummer zahl zahlen numero nombre digits номер amount much name brand"
     )
 )
+# What a label calls who made a thing
+_MAKERS = frozenset(
+    plain_words("maker manufacturer hersteller fabricant fabricante produttore fabrikant producent")
+)
 YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 # A question with one of these words is answered from a form's label first.
 _LABELS = frozenset(
@@ -84,8 +88,9 @@ _ALLERGENS = re.compile(
 
 
 def _is_title(s: Speaker, row: Row) -> bool:
-    """Find whether a row of words is larger than most of many."""
-    return len(s.rows) >= PAGE and not has_digit(row) and s.is_large(row)
+    """Find whether a row of words is larger than most of many, or the first of them in capital letters."""
+    heads = s.is_large(row) or (row is s.rows[0] and row.text.isupper())
+    return len(s.rows) >= PAGE and not has_digit(row) and heads
 
 
 _WRONG = re.compile(
@@ -118,6 +123,7 @@ def _begins_with(row: Row, begins: re.Pattern[str]) -> bool:
 
 
 _FAREWELL = tables.printed("farewell")
+_SIGNED = re.compile(r", [A-ZÀ-Þ]\w")
 # Words of a farewell: "With love from us all"
 _MOST_FAREWELL = 6
 
@@ -166,7 +172,10 @@ def _of_kind(s: Speaker) -> list[Row] | None:
         told = [row for row in s.rows if _begins_with(row, _BEGINS[words[0]])]
         # "Yours sincerely", and below it who
         signed = [one for one in s.rows if _BEGINS[words[0]].fullmatch(plain(one.text).strip(" ,"))]
-        signed += [one for one in s.rows if words == ("sender",) and _says_farewell(one)]
+        farewells = [one for one in s.rows if words == ("sender",) and _says_farewell(one)]
+        # "Love, Mina x"
+        told += [one for one in farewells if _SIGNED.search(one.text)]
+        signed += [one for one in farewells if one not in told]
         below = [row for above, row in pairwise(s.rows) if above in signed]
         # "TO", and below it "LIS", is no person.
         told += [row for row in below if len(row.text) > _MOST_CODE or not row.text.isupper()]
@@ -274,7 +283,8 @@ _WHICH = re.compile(
 
 def _beside(s: Speaker, words: Sequence[str]) -> tables.Beside | None:
     """Return the value beside the words that are asked about; none that is nobody where somebody is asked for."""
-    kind = words[0] if words and _WHICH.match(plain(s.intent.question)) else ""
+    by_kind = s.intent.who or _WHICH.match(plain(s.intent.question))
+    kind = words[0] if words and by_kind else ""
     near = tables.beside(s.rows, _special(s, words), kind=kind)
     # "Last check: february 2026"
     nobody = near is not None and s.intent.who and not near.prose and near.value.islower()
@@ -386,6 +396,10 @@ _NAME = re.compile(r"(?:[A-ZÀ-Þ][\w.'’-]{0,30}(?: (?=\S)|$)){1,4}")
 def name(s: Speaker) -> Answer:
     """Answer with the text beside the word, as on a form, else with the largest line."""
     asked = [word for word in s.intent.asked.split() if word in _LABELS]
+    if s.intent.who and not s.words:
+        # "Who made it?"
+        firsts = [plain_words(row.text)[0].strip(":") for row in s.rows if plain_words(row.text)]
+        asked += [word for word in firsts if word in _MAKERS]
     if asked:
         near = tables.beside(s.rows, asked)
         if near is not None:

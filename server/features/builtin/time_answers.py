@@ -528,6 +528,14 @@ def duration(s: Speaker) -> Answer:
     found = {id(one.row) for one in measures.measures(s.rows, Want.DURATION)}
     lasts = [row for row in s.rows if id(row) in found]
     named = naming(s, s.words)
+    if told := [
+        [row, below]
+        for row, below in pairwise(s.rows)
+        if id(below) in found and prices.is_item(row, s.words)
+    ]:
+        # "2 Classic £8", and below it "foam and dry, 7 min"
+        s.sources = {row.text: "" for row in told[0]}
+        return s.closest()
     both = [row for row in named if id(row) in found]
     if len(both) == 1:
         return s.quote(both[0])

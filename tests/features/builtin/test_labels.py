@@ -37,9 +37,72 @@ STARS = (
 )
 
 
+WASH = cells(
+    ("2 Classic", "£8"),
+    ("foam, brushes, dry, 7 min",),
+    ("3 Deluxe", "£11"),
+    ("Classic + wheels + underbody, 9 min",),
+)
+TOOLS = cells(
+    ("DUGGAN TOOL HIRE",),
+    ("Tool", "Half day", "Day", "Weekend"),
+    ("Floor sander", "£24", "£38", "£60"),
+    ("Hedge trimmer", "£11", "£17", "£27"),
+    ("Rotavator", "£45", "£72", "£150"),
+    *((text,) for text in ("Over 18s only.", "Bring photo ID.", "Closed Sunday", "Late back: £5")),
+)
+LIFT = cells(
+    ("Type", "Passenger"), ("Maker", "Otterbein & Sons"), ("Inspector", "Lucille Barragan")
+)
+HEAP = rows_of(
+    *("What goes on the heap?", "Yes please", "• Tea leaves", "• Egg shells"),
+    *("No thanks", "• Meat, fish and bones", "• Cooked food", "Turn it every three weeks."),
+)
+BILL = rows_of(
+    "X-ray, left front leg 96.00", "TOTAL 239.64", "Paid: 100.00", "Still to pay: 139.64"
+)
+
+
 @pytest.mark.parametrize(
     ("question", "rows", "answer"),
     [
+        ("How long does the Classic take?", WASH, "2 Classic £8; foam, brushes, dry, 7 min"),
+        ("How much for the floor sander for a day?", TOOLS, "under “Day”, it says £38."),
+        ("Do they hire out ladders?", TOOLS, "I find no row"),
+        ("Who made it?", LIFT, "Next to “Maker” it says Otterbein & Sons."),
+        ("Who inspected it?", LIFT, "Lucille Barragan"),
+        ("Can bones go on the heap?", HEAP, "No thanks; • Meat, fish and bones"),
+        ("How much is left to pay?", BILL, "The total is 139.64."),
+        (
+            "What did they get in total?",
+            rows_of("Entry £2 a head", "First prize £60 or a hat", "C"),
+            "no row",
+        ),
+        (
+            "How many pieces are in it?",
+            rows_of("Easy (2 of 5) · 9 pattern pieces · £9.95"),
+            "It reads: 9 pattern pieces",
+        ),
+        (
+            "Who wrote this?",
+            rows_of("The bag is full.", "Love, Mina x", "PS: ring him back"),
+            "Love, Mina",
+        ),
+        (
+            "What can I eat?",
+            rows_of("There's half a pie on the shelf,", "eat it by tomorrow!"),
+            "half a pie",
+        ),
+        (
+            "What is wrong with the leg?",
+            rows_of("X-ray, leg 96.00", "Findings: sprain"),
+            "Findings: sprain",
+        ),
+        (
+            "Which channel has the lighthouse film?",
+            rows_of("Channel One", "5.30 Pet Rescue", "6.15 News", "9.10 Film: Lighthouse"),
+            "9.10 Film: Lighthouse",
+        ),
         ("What car is it?", HIRE, "Next to “Vehicle” it says Skoda Fabia, dark blue."),
         ("What's the reg number?", HIRE, "Next to “Registration” it says LK71 VRD."),
         ("Who else can drive?", HIRE, "Driver Ingrid Solberg; Additional driver Per Solberg"),
@@ -87,6 +150,17 @@ STARS = (
                 "Orario: martedì-venerdì 9-12.30 e 15.30–19, sabato", "9-13", "Chiuso domenica"
             ),
             "sabato 9-13.",
+        ),
+        ("What's my number?", rows_of("Your number", "C 207", "Waiting: 14"), "it says C 207"),
+        (
+            "Was kostet das?",
+            rows_of("Taschengeld: 25 Euro", "Kosten: 218 Euro, bitte überweisen", "C"),
+            "Es kostet 218 Euro.",
+        ),
+        (
+            "How much was it?",
+            rows_of("GLACIER", "Price £148.00 (incl. £5 deposit)", "Not transferable"),
+            "It costs £148.00.",
         ),
         (
             "When is the vote?",
@@ -164,6 +238,28 @@ def _side_by_side(left: Sequence[str], right: Sequence[str]) -> list[Piece]:
 def test_columns_of_text_with_headings_follow_one_another() -> None:
     rows = [row.text for row in reading_order(_side_by_side(LEFT, RIGHT))]
     assert rows == [*LEFT, *RIGHT]
+
+
+def test_programmes_and_lists_side_by_side_follow_one_another() -> None:
+    left = ("5.45 Antiques", "6.45 Gardens", "7.30 Mastermind", "8.00 Wild Alps", "9.00 Concert")
+    right = ("5.00 Cartoons", "6.00 Robots", "7.15 Quiz", "8.45 Escape", "9.45 Night Bus")
+    assert [row.text for row in reading_order(_side_by_side(left, right))] == [*left, *right]
+    likes = ("• Tea leaves", "• Egg shells", "• Grass", "• Cardboard")
+    hates = ("• Meat", "• Cooked food", "• Cat mess", "• Magazines")
+    assert [row.text for row in reading_order(_side_by_side(likes, hates))] == [*likes, *hates]
+
+
+def test_labels_keep_their_values_where_some_of_these_go_on_in_a_line_more() -> None:
+    """The lines of both columns are not as far apart."""
+    labels = ("Building", "Type", "Maker", "Speed", "Inspector", "Result", "Remark", "Valid until")
+    values = ("Granary", "Passenger", "Sons", "0.6 m/s", "Lucille", "Passed", "Replace the", "2027")
+    pieces = [piece(text, 0, 60 * y, 9 * len(text)) for y, text in enumerate(labels)]
+    pieces += [piece(text, 400, 60 * y + 4.75 * (y % 3), 90) for y, text in enumerate(values)]
+    pieces += [piece("40 Wharf Road", 400, 30), piece("seal on floor 3", 400, 395)]
+    rows = [row.text for row in reading_order(pieces)]
+    assert [f"{label} {value}" in rows for label, value in zip(labels, values, strict=True)] == [
+        True
+    ] * 8
 
 
 def test_a_table_of_labels_and_long_values_stays_one() -> None:
