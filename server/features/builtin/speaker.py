@@ -6,7 +6,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, pairwise, takewhile
+from itertools import pairwise, takewhile
 from statistics import median
 
 from server.core.frames import Scene
@@ -77,6 +77,14 @@ def has_digit(row: Row) -> bool:
 def _is_point(row: Row) -> bool:
     """Find whether a row is a point of a list."""
     return row.text[:1] in ("•", "·", "▪", "●")
+
+
+def _heads(rows: Sequence[Row]) -> list[Row]:
+    """Return the heading of each row's list: the last row above it that is no point of one."""
+    found: list[Row] = []
+    for row in rows:
+        found.append(found[-1] if found and _is_point(row) else row)
+    return found
 
 
 def _is_words(row: Row) -> bool:
@@ -393,7 +401,7 @@ class Speaker:
 
     def _over_list(self, at: int) -> Row | None:
         """Return the heading of the list that a row is a point of, where another list has another: "Yes please"."""
-        heads = list(accumulate(self.rows, lambda head, row: head if _is_point(row) else row))
+        heads = _heads(self.rows)
         over = {
             head.text
             for head, row in zip(heads, self.rows, strict=True)
