@@ -57,10 +57,35 @@ def _timetable(rows: Sequence[Row]) -> list[Row]:
     """Return the rows with each cell below the name of a day as one of its own, with the time in front of it."""
     top = next((at for at, row in enumerate(rows) if _names_days(row, _HEADS)), len(rows))
     heads = [cell for row in rows[top : top + 1] for cell in row.cells if _is_day(cell)]
-    below = list(takewhile(bool, (_below(heads, row) for row in rows[top + 1 :])))
+    table = _unwrapped(heads, rows[top + 1 :])
+    below = list(takewhile(bool, (_below(heads, row) for row in table)))
     if not below:
         return list(rows)
-    return [*rows[:top], *(row for one in below for row in one), *rows[top + 1 + len(below) :]]
+    return [*rows[:top], *(row for one in below for row in one), *table[len(below) :]]
+
+
+def _unwrapped(heads: Sequence[Cell], rows: Sequence[Row]) -> list[Row]:
+    """Return rows, what goes on in a line of its own joined with the cell above it: "Tomato", "soup"."""
+    found: list[Row] = []
+    for row in rows:
+        above = (
+            {id(_nearest(heads, cell)): cell for cell in found[-1].cells} if found and heads else {}
+        )
+        here = {id(_nearest(heads, cell)): cell for cell in row.cells} if above else {}
+        small = all(cell.text[:1].islower() for cell in row.cells)
+        label = bool(above) and found[-1].cells[0].right < heads[0].left <= row.cells[0].right
+        if not (
+            label and small and here.keys() <= above.keys() and _fits(heads, _pitch(heads), row)
+        ):
+            found.append(row)
+            continue
+        cells = []
+        for cell in found[-1].cells:
+            more = here.get(id(_nearest(heads, cell))) if cell.right >= heads[0].left else None
+            cells.append(replace(cell, text=f"{cell.text} {more.text}") if more else cell)
+        text = " ".join(cell.text for cell in cells)
+        found[-1] = replace(found[-1], text=text, cells=tuple(cells))
+    return found
 
 
 def _below(heads: Sequence[Cell], row: Row) -> list[Row]:

@@ -329,8 +329,8 @@ _BETWEEN = re.compile(
     r"(?:(?<=[^\W\d_A-Z]{4}[.!])|(?<=\d{3}[.!])|(?<=[.,]\d\d[.!])|(?<=[\d ](?:am|pm|kg|cm|mm|km|ml|mg)[.!]))\s+(?=[A-ZÀ-Þ¿¡])"
     r"|(?<=\S)\s?[·•]\s?(?=[^\W\d_]{2}|\d{1,4} [^\W\d_]{3}|[€£$]\s?\d)"
 )
-# Words of a line of running text
-_RUNNING = 9
+# Words of a line of running text, and those of another line that can be the end of its sentence
+_RUNNING, _SHORT_END = 9, 6
 
 
 def sentences(rows: Sequence[Row]) -> list[Row]:
@@ -345,7 +345,9 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
             continue
         first, *more = _BETWEEN.split(row.text) if len(row.cells) < 2 else [row.text]
         span = found and found[-1].text.endswith("–") and first[:1].isdigit()
-        if (span or (open_end and first[:1].islower())) and not row.apart:
+        # "From Monday 30", and below it "November to 1 March. Please empty"
+        small = first[:1].islower() or (more and len(first.split()) < _SHORT_END)
+        if (span or (open_end and small)) and not row.apart and len(row.cells) < 2:
             found[-1] = _line(found[-1], f"{found[-1].text} {first}")
         else:
             found.append(_line(row, first) if more else row)

@@ -9,7 +9,7 @@ from server.features.builtin.detector import PERSON, asked_for
 from server.features.builtin.lines import Row
 from server.features.builtin.speaker import PAGE, PRINTED, SOME, Answer, Speaker, unknown_thing
 from server.features.builtin.tables import names_it
-from server.features.builtin.text_answers import code_sentence, lookup, naming
+from server.features.builtin.text_answers import code_sentence, hits_of, lookup, naming
 from server.models.routing import plain
 
 # Mean difference of luma within a second: below the first it is noise of the camera, above the
@@ -203,10 +203,11 @@ def thing(s: Speaker) -> Answer:
 
 def _printed(s: Speaker, names: list[str]) -> Row | None:
     """Return the print that names one of these things; None without any."""
-    named = (
+    named = [
         row for row in s.rows if {*s.thing_words.named_in(plain(row.text))}.intersection(names)
-    )
-    return next(named, None)
+    ]
+    # Of a canoe and a pedal boat the one that is named
+    return max(named, key=lambda row: hits_of(row, s.words), default=None)
 
 
 def _row_with_figure(s: Speaker, words: Sequence[str]) -> Row | None:

@@ -285,7 +285,11 @@ def _beside(s: Speaker, words: Sequence[str]) -> tables.Beside | None:
     """Return the value beside the words that are asked about; none that is nobody where somebody is asked for."""
     by_kind = s.intent.who or _WHICH.match(plain(s.intent.question))
     kind = words[0] if words and by_kind else ""
-    near = tables.beside(s.rows, _special(s, words), kind=kind)
+    rows = s.rows
+    if rows and _is_title(s, rows[0]) and any(names_some(row, words) for row in rows[1:]):
+        # "SEAT RESERVATION" above a seat
+        rows = rows[1:]
+    near = tables.beside(rows, _special(s, words), kind=kind)
     # "Last check: february 2026"
     nobody = near is not None and s.intent.who and not near.prose and near.value.islower()
     return None if nobody else near

@@ -62,7 +62,8 @@ def expiry(s: Speaker) -> Answer:
         return s.sentence(s.say("expiry", value=named.text), _passed(s, named)), s.scripts()
     if s.words and (last := fields.until(texts)) is not None:
         # "Until when do I have to pay?"
-        return s.sentence(s.say("date", value=last.text), _passed(s, last)), s.scripts()
+        told = s.sentence(s.say("date", value=last.text), _passed(s, last))
+        return told, s.row_with(last.text)
     found = {one.text: one for text in texts for one in dates(text)}
     if found:
         # No row calls one of them an expiry date, so they are only listed below.
@@ -205,6 +206,13 @@ def _beside_all(s: Speaker) -> tables.Beside | None:
         return None
     told = [one.text for one in dates(near.value)] or fields.times([near.value])
     return near if told and _stands_alone(s, row_of(near.value), told[0]) else None
+
+
+def _arrival(s: Speaker) -> Answer | None:
+    """Answer with the time below "Arrives" in the row of a place that somebody wants to get to; None without one."""
+    found = tables.crossing(s.rows, (*s.words, *_ARRIVES)) if s.intent.towards else None
+    is_arrival = found is not None and tables.names_it(found.column, _ARRIVES[0])
+    return s.crossed(found) if found is not None and is_arrival else None
 
 
 def _stands_alone(s: Speaker, row: Row, date: str) -> bool:
@@ -456,7 +464,9 @@ _MOST_BESIDE = 2
 
 
 def _named(s: Speaker, found: fields.Departure) -> Answer:
-    """Answer with a time and the word beside it."""
+    """Answer with a time and the word beside it, or with an arrival's."""
+    if (told := _arrival(s)) is not None:
+        return told
     cells = [cell.text for cell in found.row.cells]
     label = next((one for one in cells if any(tables.names_it(one, word) for word in s.words)), "")
     if len(label.split()) > len(s.words) + _MOST_BESIDE:

@@ -74,6 +74,25 @@ def test_each_cell_of_a_timetable_has_its_day_and_time() -> None:
     ]
 
 
+def test_what_goes_on_below_a_cell_belongs_to_it() -> None:
+    rows = (
+        HEADS,
+        below((-1, "First"), (0, "Lentils"), (1, "Soup of"), (2, "Rice with")),
+        below((1, "noodles"), (2, "tomato")),
+        below((-1, "Second"), (0, "Pie"), (1, "Roast"), (2, "Fish")),
+        row_of("Allergies: ask in the kitchen"),
+    )
+    assert [row.text for row in by_day(rows)] == [
+        *("Mon First: Lentils", "Tue First: Soup of noodles", "Wed First: Rice with tomato"),
+        *(
+            "Mon Second: Pie",
+            "Tue Second: Roast",
+            "Wed Second: Fish",
+            "Allergies: ask in the kitchen",
+        ),
+    ]
+
+
 def test_hours_below_their_days_have_no_time_in_front() -> None:
     rows = by_day((HEADS, below(*((at, "9 - 17") for at in range(5)), (6, "closed"))))
     assert [row.text for row in rows] == [*(f"{day}: 9 - 17" for day in DAYS[:5]), "Sun: closed"]

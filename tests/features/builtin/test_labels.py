@@ -63,9 +63,52 @@ BILL = rows_of(
 )
 
 
+RAIL = cells(
+    ("SEAT RESERVATION",),
+    ("TRAIN", "COACH", "SEAT"),
+    ("NS 218", "F", "46"),
+    ("FROM", "TO", "DEPARTS", "ARRIVES"),
+    ("Carlisle", "Crewe", "16:52", "19:07"),
+    *((text,) for text in ("Not a ticket", "Quiet zone", "Window", "Table")),
+)
+BOATS = cells(("Canoe (up to 3)", "$20"), ("Pedal boat (5)", "$25"), ("Late boats pay $10",))
+BREAD = rows_of(
+    "Roll 0,45 €", "Loaf of the week: walnut, before 5,60 € now 4,50 €", "Shut on Sunday"
+)
+BIKE = cells(
+    ("Brought on Friday 20 November, ready on Tuesday after 3 pm",),
+    ("new rear tyre", "£32.50"),
+    ("rear lamp", "£14.95"),
+    ("total", "£47.45"),
+    ("Deposit paid: £20 (card)",),
+)
+NOTICE = rows_of(
+    "The water to all plots will be off from Monday 30",
+    "November until 1 March. Please empty your",
+    "barrels.",
+)
+
+
 @pytest.mark.parametrize(
     ("question", "rows", "answer"),
     [
+        ("Which seat is mine?", RAIL, "Next to “SEAT” it says 46."),
+        ("When do we get to Crewe?", RAIL, "under “ARRIVES”, it says 19:07."),
+        ("How many fit in the pedal boat?", BOATS, "Pedal boat (5)"),
+        ("How much is the walnut loaf?", BREAD, "now 4,50 €"),
+        ("How much is the total?", BIKE, "The total is £47.45.\nThe row reads: total £47.45"),
+        ("How much is already paid?", BIKE, "Deposit paid: £20 (card)"),
+        ("When is the water off?", NOTICE, "from Monday 30 November until 1 March."),
+        (
+            "Bis wann gibts was zu essen?",
+            rows_of("Küche bis 19.30", "Geöffnet bis 4. Oktober", "Hunde im Stall"),
+            "Am nächsten kommt",
+        ),
+        (
+            "Come si chiama l'autista?",
+            rows_of("TAXI", "Vietato fumare", "Conducente: Ivano Belloni"),
+            "scritto Ivano Belloni",
+        ),
         ("How long does the Classic take?", WASH, "2 Classic £8; foam, brushes, dry, 7 min"),
         ("How much for the floor sander for a day?", TOOLS, "under “Day”, it says £38."),
         ("Do they hire out ladders?", TOOLS, "I find no row"),
