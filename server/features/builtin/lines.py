@@ -331,23 +331,27 @@ _BETWEEN = re.compile(
 )
 # Words of a line of running text, and those of another line that can be the end of its sentence
 _RUNNING, _SHORT_END = 9, 6
+# Share of the widest line's right edge that another one has where it is full
+_FULL = 0.88
 
 
 def sentences(rows: Sequence[Row]) -> list[Row]:
     """Return rows with each sentence of a line as one of its own: a line's last one with what goes on below."""
     found: list[Row] = []
-    open_end = False
+    open_end = full = False
+    edge = max((row.cells[-1].right for row in rows if row.cells), default=0.0)
     for row in rows:
         if len(row.cells) > 1 and any(cell.text[:1] in BOXES for cell in row.cells):
             # Each box of a form is of its own.
             found += [replace(row, text=cell.text, cells=(cell,)) for cell in row.cells]
-            open_end = False
+            open_end = full = False
             continue
         first, *more = _BETWEEN.split(row.text) if len(row.cells) < 2 else [row.text]
         span = found and found[-1].text.endswith("–") and first[:1].isdigit()
         # "From Monday 30", and below it "November to 1 March. Please empty"
-        small = first[:1].islower() or (more and len(first.split()) < _SHORT_END)
-        if (span or (open_end and small)) and not row.apart and len(row.cells) < 2:
+        ends = full and more and first.endswith(".") and len(first.split()) < _SHORT_END
+        goes_on = span or (open_end and first[:1].islower()) or (ends and ":" not in first)
+        if goes_on and not row.apart and len(row.cells) < 2:
             found[-1] = _line(found[-1], f"{found[-1].text} {first}")
         else:
             found.append(_line(row, first) if more else row)
@@ -357,6 +361,7 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
         open_end = found[-1].text[-1:] not in ".!?:" and bool(
             more or long or (open_end and first[:1].islower())
         )
+        full = open_end and long and not more and row.cells[-1].right >= _FULL * edge
     return found
 
 

@@ -179,7 +179,7 @@ def has_several(row: Row, rows: Sequence[Row]) -> bool:
     begin = row.text.find(found[0]) + len(found[0])
     between = _without_money(row.text[begin : row.text.rfind(found[-1])])
     others = (one.text for one in rows if one is not row)
-    if _NOW.search(plain(between)):
+    if _NOW.fullmatch(plain(between).strip(" ,;:–-")):
         # "Before 5,60, now 4,50"
         return False
     return any(map(str.isalpha, between)) and not any(between in text for text in others)

@@ -366,7 +366,8 @@ class Speaker:
         figure = any(map(str.isdigit, part.text)) and letters(part.text)
         long = len(part.text.split()) > MOST_HEADING
         above = overlapping(self.rows[at - 1], part) if at and part.text[:1].islower() else None
-        if above is not None and " " in above.text and above.text[-1].isalnum() and not long:
+        heads = above is not None and 1 < len(above.text.split()) <= MOST_HEADING + 1
+        if above is not None and heads and above.text[-1].isalnum() and not long:
             # "Not suitable for", and below it "vegetarians"
             return f"{above.text} {part.text}"
         others = (cell.text for cell in cells if cell is not part)
