@@ -64,6 +64,11 @@ def expiry(rows: Sequence[str]) -> Date | None:
     return None
 
 
+def tells_until(row: str) -> bool:
+    """Find whether a row says until when something lasts, or when it is due."""
+    return _UNTIL_ROW.search(plain(row)) is not None
+
+
 def until(rows: Sequence[str]) -> Date | None:
     """Return the only date that something lasts until or is due by; None without one, or with several."""
     found = [date for row in rows if _UNTIL_ROW.search(plain(row)) for date in dates(row)]

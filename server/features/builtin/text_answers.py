@@ -568,9 +568,6 @@ KNOWN = {
             plain_words("address adresse direccion dirección indirizzo endereço adres adresi")
         ),
     ),
-    Want.EXPIRY: frozenset(
-        plain_words("pay bezahlen zahlen payer régler pagar pagare betalen zapłacić ödemek")
-    ),
     Want.PASSWORD: frozenset((*_NETWORK, "wi", "fi")),
     Want.NETWORK: frozenset((*_NETWORK, "called")),
 }

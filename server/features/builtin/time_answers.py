@@ -62,8 +62,12 @@ def expiry(s: Speaker) -> Answer:
         return s.sentence(s.say("expiry", value=named.text), _passed(s, named)), s.scripts()
     if s.words and (last := fields.until(texts)) is not None:
         # "Until when do I have to pay?"
-        told = s.sentence(s.say("date", value=last.text), _passed(s, last))
-        return told, s.row_with(last.text)
+        told = [row for row in s.rows if fields.tells_until(row.text)]
+        if len(told) > 1:
+            # "Kitchen until 19.30" and "Open until 4 October"
+            s.sources = {row.text: "" for row in told[:SOME]}
+            return s.closest()
+        return s.sentence(s.say("date", value=last.text), _passed(s, last)), s.scripts()
     found = {one.text: one for text in texts for one in dates(text)}
     if found:
         # No row calls one of them an expiry date, so they are only listed below.

@@ -102,7 +102,7 @@ NOTICE = rows_of(
         (
             "Bis wann gibts was zu essen?",
             rows_of("Küche bis 19.30", "Geöffnet bis 4. Oktober", "Hunde im Stall"),
-            "Am nächsten kommt",
+            "Am nächsten kommt: Küche bis 19.30",
         ),
         (
             "Come si chiama l'autista?",
