@@ -276,18 +276,29 @@ def _columns(head: Row, row: Row) -> dict[str, str]:
     )
 
 
-# "7.30 Mastermind" is no price.
-_TIMED = re.compile(r"(?:[01]?\d|2[0-3])[.:][0-5]\d\s?[^\W\d_]{2}[^\d]*$")
+_TIMED = re.compile(r"([01]?\d|2[0-3])[.:]([0-5]\d)\s?[^\W\d_]{2}[^\d]*$")
+# Rows of a programme, at least, and the share of them that are later than the one above
+_PROGRAMME, _LATER = 3, 0.7
+
+
+def _programme(rows: Sequence[Row]) -> set[int]:
+    """Return the places of rows that begin with times of day, one later than the other: "7.30 Mastermind"."""
+    timed = [(at, found) for at, row in enumerate(rows) if (found := _TIMED.match(row.text))]
+    clocks = [(int(found[1]), int(found[2])) for _, found in timed]
+    later = sum(one < other for one, other in pairwise(clocks))
+    is_one = len(clocks) >= _PROGRAMME and later >= _LATER * (len(clocks) - 1)
+    return {at for at, _ in timed} if is_one else set()
 
 
 def bill(rows: Sequence[Row]) -> list[Price]:
     """Return the things on a bill: rows that end in a price, and are no sum, tax or change."""
     words = (_TOTAL, _DUE, _NOT_TOTAL, _MONEY_BACK, _PAID)
+    timed = _programme(rows)
     return [
         Price(here[-1], row, _without_money(row.text.removesuffix(row.price)))
-        for row in rows
+        for at, row in enumerate(rows)
         if (here := _money_of(row))
-        and not _TIMED.match(row.text)
+        and at not in timed
         and not any(pattern.search(plain(row.text)) for pattern in words)
     ]
 

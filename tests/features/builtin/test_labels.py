@@ -146,6 +146,11 @@ NOTICE = rows_of(
             rows_of("Channel One", "5.30 Pet Rescue", "6.15 News", "9.10 Film: Lighthouse"),
             "9.10 Film: Lighthouse",
         ),
+        (
+            "What is the cheapest?",
+            rows_of("4.50 Scone", "3.20 Tea", "5.10 Pie"),
+            "“Tea” costs 3.20.",
+        ),
         ("What car is it?", HIRE, "Next to “Vehicle” it says Skoda Fabia, dark blue."),
         ("What's the reg number?", HIRE, "Next to “Registration” it says LK71 VRD."),
         ("Who else can drive?", HIRE, "Driver Ingrid Solberg; Additional driver Per Solberg"),
