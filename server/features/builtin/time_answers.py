@@ -62,7 +62,8 @@ def expiry(s: Speaker) -> Answer:
         return s.sentence(s.say("expiry", value=named.text), _passed(s, named)), s.scripts()
     if s.words and (last := fields.until(texts)) is not None:
         # "Until when do I have to pay?"
-        told = [row for row in s.rows if fields.tells_until(row.text)]
+        told = [row for row in s.rows if fields.tells_until(row.text) and has_digit(row)]
+        told = [row for row in told if not prices.has_money(row)]
         if len(told) > 1:
             # "Kitchen until 19.30" and "Open until 4 October"
             s.sources = {row.text: "" for row in told[:SOME]}
