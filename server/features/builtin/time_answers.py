@@ -63,7 +63,7 @@ def expiry(s: Speaker) -> Answer:
     if s.words and (last := fields.until(texts)) is not None:
         # "Until when do I have to pay?"
         told = [row for row in s.rows if fields.tells_until(row.text) and has_digit(row)]
-        told = [row for row in told if not prices.has_money(row)]
+        told = [row for row in told if not prices.tags([row])]
         if len(told) > 1:
             # "Kitchen until 19.30" and "Open until 4 October"
             s.sources = {row.text: "" for row in told[:SOME]}
