@@ -328,13 +328,16 @@ class Speaker:
             if row is not None:
                 self.sources = {one.text: "" for one in self.sentence_of(row)} | self.sources
         else:
-            told = [row for row in self.rows if row.text in self.sources and _is_point(row)]
-            over = {row.text: self._over_list(self.rows.index(row)) for row in told}
-            for text, head in over.items():
-                # "No thanks" before "Meat and bones"
-                if head is not None:
-                    rest = {one: said for one, said in self.sources.items() if one != text}
-                    self.sources = {**rest, head.text: "", text: ""}
+            # "No thanks" before "Meat and bones"
+            lists = self._over_lists()
+            over = {row.text: lists[id(row)].text for row in self.rows if id(row) in lists}
+            told = ((over.get(text), text, said) for text, said in self.sources.items())
+            self.sources = {
+                one: said if one == text else ""
+                for head, text, said in told
+                for one in (head, text)
+                if one is not None
+            }
         heads = {row.text for row in self.rows if _is_head(row)}
         if heads.issuperset(self.sources):
             # "Mon Tue Wed" alone tells nothing.
@@ -391,7 +394,7 @@ class Speaker:
         first = next((at for at, one in enumerate(self.rows) if one is row), None)
         if first is None:
             return [row]
-        if (head := self._over_list(first)) is not None:
+        if (head := self._over_lists().get(id(row))) is not None:
             return [head, row]
         last = first
         while first and first > last - _MOST_LINES and self._goes_on(first - 1):
@@ -400,16 +403,14 @@ class Speaker:
             last += 1
         return self.rows[first : last + 1]
 
-    def _over_list(self, at: int) -> Row | None:
-        """Return the heading of the list that a row is a point of, where another list has another: "Yes please"."""
-        heads = _heads(self.rows)
+    def _over_lists(self) -> dict[int, Row]:
+        """Return the heading of each point of a list, by the point's `id`; none where all have the same: "Yes please"."""
         over = {
-            head.text
-            for head, row in zip(heads, self.rows, strict=True)
+            id(row): head
+            for head, row in zip(_heads(self.rows), self.rows, strict=True)
             if _is_point(row) and len(head.text.split()) <= MOST_HEADING and not has_digit(head)
         }
-        is_point = _is_point(self.rows[at]) and heads[at].text in over
-        return heads[at] if is_point and len(over) > 1 else None
+        return over if len({head.text for head in over.values()}) > 1 else {}
 
     def _goes_on(self, at: int) -> bool:
         """Find whether the row below goes on with the sentence of this one."""
