@@ -7,25 +7,68 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 from starlette.routing import BaseRoute
 
-from server.core.aio import Deadline
+from server.core.aio import Deadline, Pools
 from server.core.errors import QwenCameraError
-from server.core.messages import ClientMessage
-from server.session.part import Alert
+from server.core.messages import ClientMessage, Parser
+from server.media.picture.prepare import PicturePreparer
+from server.models.selector import EngineSelector
+from server.session.part import Alert, Operators, SessionFeatures
 from server.web.middleware import ErrorForm, add_error_form
+from server.web.request_guard import Services, WayIn, for_operators
 
 if TYPE_CHECKING:
     from config import Settings
-    from server.app.app import Program
     from server.session.part import MakePart, OperatorPart
-    from server.web.request_guard import WayIn
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a program has for its features."""
+
+    settings: Settings
+    # What routes share
+    services: Services
+    # Threads, by what they are for
+    pools: Pools
+    # Makes pictures of frames for an engine or a page
+    preparer: PicturePreparer
+    # The engines that may answer; `engines.add` takes in another one
+    engines: EngineSelector
+    operators: Operators
+
+
+class Additions:
+    """What features add to a program, which does with it what `Api` says."""
+
+    def __init__(self) -> None:
+        self.messages = Parser()
+        self.session_features = SessionFeatures()
+        self.routers: list[APIRouter] = []
+        self.routes: list[BaseRoute] = []
+        self.starts: list[Callable[[], None]] = []
+        self.closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+        self.last_closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+        self.drains: list[Callable[[Deadline], Coroutine[Any, Any, object]]] = []
+        self.listening: list[Callable[[int], None]] = []
+        self.way_in = WayIn()
+        self.health_facts: list[Callable[[], Mapping[str, Any]]] = []
+        self.serving: list[Callable[[], AbstractAsyncContextManager[None]]] = []
+        self.session_ended: list[Callable[[str], None]] = []
+        self.engine_changed: list[Callable[[], None]] = []
+        # Tells a text's language; None where it is not known
+        self.language_of: Callable[[str], str | None] = lambda _: None
+        # What features offer each other, by the feature's name
+        self.faces: dict[str, object] = {}
+        self.alert_takers: list[Callable[[Alert], None]] = []
 
 
 class Api:
@@ -34,32 +77,29 @@ class Api:
     What is added stays until the program ends.
     """
 
-    def __init__(self, name: str, program: Program) -> None:
+    def __init__(self, name: str, parts: Parts, added: Additions) -> None:
         self._name = name
-        self._program = program
-        self.settings: Settings = program.settings
-        self.metrics = program.metrics
-        # Threads, by what they are for
-        self.pools = program.pools
-        self.sessions = program.sessions
-        # Makes pictures of frames for an engine or a page
-        self.preparer = program.preparer
-        # The engines that may answer; `engines.add` takes in another one
-        self.engines = program.engines
+        self._added = added
+        self._operators = parts.operators
+        self.settings = parts.settings
+        self.services = parts.services
+        self.metrics = parts.services.metrics
+        self.sessions = parts.services.sessions
         # Keys, tokens and limits
-        self.access = program.access
-        # What routes share
-        self.services = program.services()
+        self.access = parts.services.access
+        self.pools = parts.pools
+        self.preparer = parts.preparer
+        self.engines = parts.engines
 
     def new_session_id(self) -> str:
         """Make an id that leads a balancer to this process."""
-        return self._program.sessions.replicas.new_id()
+        return self.sessions.replicas.new_id()
 
     # HTTP
 
     def routes(self, *routes: BaseRoute) -> None:
         """Add routes of the application."""
-        self._program.routes.extend(routes)
+        self._added.routes.extend(routes)
 
     def router(self) -> APIRouter:
         """Add routes: those of the returned router."""
@@ -67,18 +107,16 @@ class Api:
 
     def operator_router(self, prefix: str) -> APIRouter:
         """Add routes for operators alone, below `prefix`, such as "/api/operator/mqtt"."""
-        from server.web.request_guard import for_operators
-
         guards = for_operators(self.services)
         return self._router(APIRouter(prefix=prefix, dependencies=guards))
 
     def _router(self, router: APIRouter) -> APIRouter:
-        self._program.routers.append(router)
+        self._added.routers.append(router)
         return router
 
     def way_in(self, way: WayIn) -> None:
         """Let people in beside the access code."""
-        self._program.way_in = way
+        self._added.way_in = way
 
     def error_form(
         self,
@@ -103,74 +141,75 @@ class Api:
         them. `close` may come without `start`.
         """
         if start is not None:
-            self._program.starts.append(start)
-        closes = self._program.last_closes if last else self._program.closes
+            self._added.starts.append(start)
+        closes = self._added.last_closes if last else self._added.closes
         closes.append((name, close))
 
     def serve(self, run: Callable[[], AbstractAsyncContextManager[None]]) -> None:
         """Have `run()` entered while the application serves, and left before anything else ends."""
-        self._program.serving.append(run)
+        self._added.serving.append(run)
 
     def on_drain(self, drain: Callable[[Deadline], Coroutine[Any, Any, object]]) -> None:
         """Have `drain(deadline)` run beside the last answers when the server is about to stop."""
-        self._program.drains.append(drain)
+        self._added.drains.append(drain)
 
     def health(self, facts: Callable[[], Mapping[str, Any]]) -> None:
         """Add fields to what operators see of /health."""
-        self._program.health_facts.append(facts)
+        self._added.health_facts.append(facts)
 
     def on_listening(self, tell: Callable[[int], None]) -> None:
         """Have `tell(port)` called once the server listens, after its greeting on the terminal."""
-        self._program.listening.append(tell)
+        self._added.listening.append(tell)
 
     def on_session_ended(self, tell: Callable[[str], None]) -> None:
         """Have `tell` called with the id of each session that has ended."""
-        self._program.session_ended.append(tell)
+        self._added.session_ended.append(tell)
 
     def on_engine_changed(self, tell: Callable[[], None]) -> None:
         """Have `tell` called when another engine answers, or the one that does has changed."""
-        self._program.engine_changed.append(tell)
+        self._added.engine_changed.append(tell)
 
     # Sessions
 
     def operators(self, part: OperatorPart) -> None:
         """Have `part` send messages to the sockets of operators."""
-        self._program.sockets.operators.parts.append(part)
+        self._operators.parts.append(part)
 
     def session_part(self, make: MakePart, *messages: type[ClientMessage]) -> None:
         """Have each new session get a part, which acts on these messages of its client."""
-        self._program.messages.add(*messages)
-        self._program.session_features.makers[self._name] = make
+        self._added.messages.add(*messages)
+        self._added.session_features.makers[self._name] = make
 
     def on_alert(self, take: Callable[[Alert], None]) -> None:
         """Have `take` called with each alert of a fixed camera."""
-        self._program.alert_takers.append(take)
+        self._added.alert_takers.append(take)
 
     def alert(self, alert: Alert) -> None:
         """Tell the features of an alert of a fixed camera."""
-        for take in self._program.alert_takers:
+        for take in self._added.alert_takers:
             take(alert)
 
     def tell_languages(self, language_of: Callable[[str], str | None]) -> None:
         """Have the language of an answer, in which it is spoken, told by this function, in a thread."""
-        self._program.language_of = language_of
+        self._added.language_of = language_of
 
     # Other features
 
     def offer(self, face: object) -> None:
         """Let features that start later use this object: the face of this feature."""
-        self._program.faces[self._name] = face
+        self._added.faces[self._name] = face
 
     def find(self, feature: str) -> Any:
         """Return the face of another feature; None where that feature is off."""
-        return self._program.feature(feature)
+        return self._added.faces.get(feature)
 
 
-def register(names: Sequence[str], program: Program, on: list[str]) -> None:
-    """Have each feature add itself to a program; `on` gets the names of those that did.
+def register(names: Sequence[str], parts: Parts, added: Additions) -> None:
+    """Have each feature add itself to a program; `added.session_features.on` gets the names of those that did.
 
     One that needs a feature that is off, or a package that is not installed, is left out.
     """
+    on = added.session_features.on
     for name in names:
         missing = ""
         try:
@@ -178,7 +217,7 @@ def register(names: Sequence[str], program: Program, on: list[str]) -> None:
             needs: Sequence[str] = getattr(module, "NEEDS", ())
             missing = next((one for one in needs if one not in on), "")
             if not missing:
-                module.register(Api(name, program))
+                module.register(Api(name, parts, added))
                 on.append(name)
         except ModuleNotFoundError as error:
             missing = error.name or "server"

@@ -9,21 +9,19 @@ import asyncio
 import logging
 import math
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
-from starlette.routing import BaseRoute
+from fastapi import FastAPI
 
 from config import RoleSettings, Settings
 from server import __version__
-from server.app.api import register
+from server.app.api import Additions, Parts, register
 from server.app.features import wanted
 from server.core.aio import Deadline, OpenParts, Pools, TaskSet, async_call, in_pool, watch_lag
 from server.core.errors import Close
 from server.core.frames import Role
-from server.core.messages import Parser
 from server.core.metrics import Metrics
 from server.inference import Inference
 from server.media.camera import FRAME_NOTICE_SECONDS
@@ -38,14 +36,13 @@ from server.models.openai.engine import EngineGroup, OpenAIEngine, SessionKeys
 from server.models.openai.upstream import Reason
 from server.models.selector import EngineSelector, MissingEngine
 from server.models.thinking import ThinkingLimits
-from server.session.part import Alert, SessionFeatures
 from server.session.request.parts import SessionLimits, SessionServices
 from server.session.session import Session
 from server.session_manager import SessionManager
 from server.web.health import Health, RelayWatch, add_gauges, add_network_gauges
 from server.web.middleware import guard_app, install_error_handlers
 from server.web.protocols import Connections
-from server.web.request_guard import Access, Services, WayIn
+from server.web.request_guard import Access, Services
 from server.web.routes import create_router, create_session_router
 from server.web.serving import STOP_SECONDS, greeting
 from server.web.websocket import SocketServer
@@ -79,29 +76,14 @@ class Program:
         self.patience: float | None = None
         # A thread or a task was left at work
         self.unfinished = False
-        # What features add; see `server.app.api`
-        self.messages = Parser()
-        self.session_features = SessionFeatures()
-        self.routers: list[APIRouter] = []
-        self.routes: list[BaseRoute] = []
-        self.starts: list[Callable[[], None]] = []
-        self.closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
-        self.last_closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
-        self.drains: list[Callable[[Deadline], Coroutine[Any, Any, object]]] = []
-        self.listening: list[Callable[[int], None]] = []
-        self.way_in = WayIn()
-        self.health_facts: list[Callable[[], Mapping[str, Any]]] = [
+        self.added = Additions()
+        self.added.health_facts.append(
             lambda: {
                 "sessions": len(self.sessions),
                 "cameras": len(self.webrtc),
                 "turn": self.relays.report(),
             }
-        ]
-        self.serving: list[Callable[[], AbstractAsyncContextManager[None]]] = []
-        self.session_ended: list[Callable[[str], None]] = []
-        self.engine_changed: list[Callable[[], None]] = []
-        # Tells a text's language; None where it is not known
-        self.language_of: Callable[[str], str | None] = lambda _: None
+        )
         self.engines = EngineSelector(
             [first_engine(settings, self.metrics, self._engine_busy)], roles=self._role_engines()
         )
@@ -143,12 +125,12 @@ class Program:
             prepare_pool=self.pools.prepare,
             metrics=self.metrics,
             scratch=BufferPool(),
-            language_of=lambda text: self.language_of(text),
+            language_of=lambda text: self.added.language_of(text),
         )
         # Those that tests and the routes use most
         self.tokens = self.access.tokens
         self.sessions = SessionManager(
-            lambda session_id: Session(session_id, limits, services, self.session_features),
+            lambda session_id: Session(session_id, limits, services, self.added.session_features),
             max_sessions=settings.sessions_here,
             timeout=settings.session_timeout,
             on_end=self._session_ended,
@@ -159,20 +141,17 @@ class Program:
             access=self.access,
             sessions=self.sessions,
             metrics=self.metrics,
-            messages=self.messages,
+            messages=self.added.messages,
         )
         self.health = Health(
             version=__version__,
             engines=self.engines,
             queue=self.inference.depth,
             draining=lambda: self.sessions.closed,
-            facts=self.health_facts,
+            facts=self.added.health_facts,
         )
         self._tasks = TaskSet("program")
-        # What features offer each other, by the feature's name
-        self.faces: dict[str, object] = {}
-        self.alert_takers: list[Callable[[Alert], None]] = []
-        register(wanted(settings.features), self, self.session_features.on)
+        register(wanted(settings.features), self.parts(), self.added)
         for own in settings.own_roles().values():
             if own.urls:
                 self.engines.add(
@@ -209,7 +188,7 @@ class Program:
     def _session_ended(self, session_id: str) -> None:
         with ExitStack() as stack:
             stack.callback(self.sockets.gate.forget, session_id)
-            for tell in self.session_ended:
+            for tell in self.added.session_ended:
                 stack.callback(tell, session_id)
             self._tasks.spawn(self.webrtc.disconnect(session_id), name="disconnect")
             # A session is a cycle of references; its camera's connection may have ended long before.
@@ -217,7 +196,7 @@ class Program:
 
     def feature(self, name: str) -> Any:
         """Return what a feature offers; None where it is off, or offers nothing."""
-        return self.faces.get(name)
+        return self.added.faces.get(name)
 
     def services(self) -> Services:
         return Services(
@@ -228,17 +207,27 @@ class Program:
             metrics=self.metrics,
         )
 
+    def parts(self) -> Parts:
+        return Parts(
+            settings=self.settings,
+            services=self.services(),
+            pools=self.pools,
+            preparer=self.preparer,
+            engines=self.engines,
+            operators=self.sockets.operators,
+        )
+
     def _opened(self) -> OpenParts:
         """List the parts that have something to give back, the one that closes last first."""
         parts = OpenParts()
         parts.add("engines", self.engines.close)
-        for name, close in self.last_closes:
+        for name, close in self.added.last_closes:
             parts.add(name, close)
         parts.add("tasks", self._tasks.close)
         parts.add("cameras", self.webrtc.close)
         parts.add("inference", self.inference.close)
         parts.add("sessions", self.sessions.close)
-        for name, close in self.closes:
+        for name, close in self.added.closes:
             parts.add(name, close)
         return parts
 
@@ -260,7 +249,7 @@ class Program:
         self._open.add("listener", async_call(self.engines.on_change(self._engine_changed)))
         await self.engines.start()
         self.sessions.start()
-        for start in self.starts:
+        for start in self.added.starts:
             start()
         self._tasks.spawn(self.relays.run(), name="relays")
         self._tasks.spawn(self._load(), name="load")
@@ -275,7 +264,7 @@ class Program:
         self.inference.engine_changed()
         for session in self.sessions.all():
             session.engine_changed()
-        for tell in self.engine_changed:
+        for tell in self.added.engine_changed:
             tell()
 
     async def drain(self, deadline: Deadline | None = None) -> None:
@@ -291,7 +280,7 @@ class Program:
         log.info("draining")
         last = Deadline(self._deadline.left(drain_seconds + LAST_SECONDS))
         tasks = TaskSet("drain")
-        draining = [tasks.spawn(drain(last), name="drain") for drain in self.drains]
+        draining = [tasks.spawn(drain(last), name="drain") for drain in self.added.drains]
         # Questions that were taken get into the queue first, if their frames come in the usual time.
         frames = Deadline(self._deadline.left(FRAME_NOTICE_SECONDS))
         while frames.left() and any(s.questions.waits_for_frame for s in self.sessions.all()):
@@ -316,7 +305,7 @@ class Program:
     def started(self, port: int) -> None:
         """Write to the terminal where the server listens. Called on the event loop."""
         sys.stderr.write(self.greeting(port))
-        for tell in self.listening:
+        for tell in self.added.listening:
             tell(port)
 
     def greeting(self, port: int) -> str:
@@ -398,7 +387,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(program)
-            for serve in program.serving:
+            for serve in program.added.serving:
                 await stack.enter_async_context(serve())
             yield
 
@@ -412,11 +401,11 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.program = program
     install_error_handlers(app, program.metrics)
-    app.include_router(create_router(services, program.sockets, program.way_in))
+    app.include_router(create_router(services, program.sockets, program.added.way_in))
     app.include_router(create_session_router(services))
-    for router in program.routers:
+    for router in program.added.routers:
         app.include_router(router)
-    app.router.routes.extend(program.routes)
+    app.router.routes.extend(program.added.routes)
     # HSTS is for good certificates: with one of our own it would lock people out of every http page
     # on localhost.
     hsts = settings.https_enabled and settings.ca_cert_path is None

@@ -472,7 +472,7 @@ async def test_a_start_that_fails_closes_what_it_began(
     program = app.state.program
     closed = note_closing(monkeypatch, program)
     if step == "a feature":
-        program.starts.append(fail)
+        program.added.starts.append(fail)
     else:
         monkeypatch.setattr(step, fail)
     with pytest.raises(ZeroDivisionError):

@@ -36,7 +36,7 @@ def program(**settings: Any) -> Iterator[Program]:
 @pytest.mark.parametrize(("features", "code"), [("builtin", "de"), ("", None)])
 def test_the_language_of_an_answer_is_told(features: str, code: str | None) -> None:
     with program(features=features, engine="vllm") as one:
-        assert one.language_of(GERMAN) == code
+        assert one.added.language_of(GERMAN) == code
         assert isinstance(one.feature("builtin"), Finder) == bool(features)
         assert [engine.name for engine in one.engines.engines] == ["vllm"]
 

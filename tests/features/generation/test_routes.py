@@ -7,7 +7,7 @@ import io
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import av
@@ -75,12 +75,14 @@ async def desk(manner: str | None, *filters: PrivacyFilter) -> AsyncIterator[Des
     """The program with these routes; `manner` is the worker's, None loads nothing."""
     settings = load(env_file=None, engine="builtin", operator_token=TOKEN, rate_limit_per_minute=0)
     program = Program(settings)
-    program.preparer = PicturePreparer(filters, settings.visual_token_budget)
+    parts = replace(
+        program.parts(), preparer=PicturePreparer(filters, settings.visual_token_budget)
+    )
     app = FastAPI()
     install_error_handlers(app, program.metrics)
     model: Generator | None = None if manner is None else generator(manner)
     making = GenerationJob(metrics=program.metrics, pool=program.pools.heavy)
-    api = Api("generation", program)
+    api = Api("generation", parts, program.added)
     router = api.operator_router(PREFIX)
     add_routes(router, api, making, cast("EngineManager", Manager(model)))
     app.include_router(router)

@@ -24,5 +24,5 @@ async def test_waves_are_counted() -> None:
 
 async def test_it_is_off_unless_it_is_named() -> None:
     async with running() as run:
-        assert "sample" not in run.program.session_features.on
+        assert "sample" not in run.program.added.session_features.on
         assert (await take_token(run))["token"]
