@@ -9,7 +9,7 @@ from server.core.errors import BadRequest, UploadRefused
 from server.core.frames import Detail
 from server.core.messages import MAX_QUESTION_CHARS
 from server.core.redact import plain, redact
-from server.features.builtin import intents
+from server.features.builtin import intents, language
 from server.features.builtin.engine import is_short
 from server.features.openai_api.request import read_url
 from server.features.pointing import boxes as pointing
@@ -55,7 +55,7 @@ READERS: dict[str, tuple[Callable[[str], object], int]] = {
     "words to be read": (routing.wants_reading, MAX_QUESTION_CHARS),
     "a stop": (routing.is_stop, MAX_QUESTION_CHARS),
     "a short question's intent": (lambda text: is_short(text) and intents.understand(text), 40),
-    "an answer's language": (intents.language_of, 300),
+    "an answer's language": (language.language_of, 300),
     "control tokens of a question": (control_tokens.known().clean, SLICE_CHARS),
     "an event of an answer": (answer, SLICE_CHARS),
     "a sentence before boxes": (shown, 1_000),

@@ -22,7 +22,7 @@ def register(api: Api) -> None:
     from server.features.builtin.engine import BuiltinEngine
     from server.features.builtin.finder import Finder
     from server.features.builtin.glance import Glancer, Glancing, counter
-    from server.features.builtin.intents import language_of
+    from server.features.builtin.language import language_of
     from server.features.builtin.reader import Reader
 
     # One for all: its models take 100 MB.

@@ -14,8 +14,8 @@ from server.features.builtin.compose import said_of
 from server.features.builtin.conditions import Condition, Subject, spoken_condition
 from server.features.builtin.detector import PERSON, Thing, ThingFinder, classes
 from server.features.builtin.engine import pixels_of, placed
-from server.features.builtin.intents import language_of, understand
-from server.features.builtin.language import language
+from server.features.builtin.intents import understand
+from server.features.builtin.language import language, language_of
 from server.features.builtin.spotting import spot
 from server.features.builtin.thing_words import thing_words, words_of
 from server.media.picture.encode import Bgr

@@ -55,6 +55,8 @@ def by_day(rows: Sequence[Row]) -> list[Row]:
 
 def _timetable(rows: Sequence[Row]) -> list[Row]:
     """Return the rows with each cell below the name of a day as one of its own, with the time in front of it."""
+    if hours := _of_hours(rows):
+        return hours
     top = next((at for at, row in enumerate(rows) if _names_days(row, _HEADS)), len(rows))
     heads = [cell for row in rows[top : top + 1] for cell in row.cells if _is_day(cell)]
     table = _unwrapped(heads, rows[top + 1 :])
@@ -62,6 +64,38 @@ def _timetable(rows: Sequence[Row]) -> list[Row]:
     if not below:
         return list(rows)
     return [*rows[:top], *(row for one in below for row in one), *table[len(below) :]]
+
+
+# An hour's minutes: "02 17 32 47", "12a"; and an hour
+_MINUTES = re.compile(r"[0-5]\d[a-z*]?(?: [0-5]\d[a-z*]?)*", re.I)
+_HOUR = re.compile(r"[01]?\d|2[0-3]")
+# Columns and hours from which it is a stop's timetable
+_COLUMNS, _HOURS = 2, 3
+
+
+def _of_hours(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of a stop's timetable with minutes as times of day: "Saturday 7:12 7:42"; none of other print."""
+    top = next((at for at, row in enumerate(rows) if _names_days(row, _COLUMNS)), len(rows))
+    heads = [cell for row in rows[top : top + 1] for cell in row.cells if _is_day(cell)]
+    told, hours, last = list[Row](), 0, 0
+    for row in rows[top + 1 :]:
+        labels = [cell.text for cell in row.cells if cell.right < heads[0].left]
+        lists = [cell for cell in row.cells if cell.right >= heads[0].left]
+        named = len(labels) == 1 and _HOUR.fullmatch(labels[0]) is not None
+        # An hour that was not read comes after the one above it.
+        hour = int(labels[0]) if named else last + 1
+        goes_on = named if labels or not hours else True
+        if not goes_on or (hours and hour <= last) or not all(map(_is_minutes, lists)):
+            break
+        hours, last = hours + 1, hour
+        for cell in lists:
+            times = " ".join(f"{hour}:{minute[:2]}" for minute in cell.text.split())
+            told.append(row_of(f"{_nearest(heads, cell).text} {times}", row.height))
+    return [*rows[: top + 1], *told, *rows[top + 1 + hours :]] if hours >= _HOURS else []
+
+
+def _is_minutes(cell: Cell) -> bool:
+    return _MINUTES.fullmatch(cell.text) is not None
 
 
 def _unwrapped(heads: Sequence[Cell], rows: Sequence[Row]) -> list[Row]:

@@ -101,6 +101,22 @@ def rim(bgr: NDArray[np.uint8]) -> dict[str, float]:
     return found
 
 
+# Pixels of a part whose ring is looked at, and the ring's radii
+_RING_SIDE = 96
+_RING = (0.82, 0.98)
+
+
+def ring(bgr: NDArray[np.uint8]) -> list[tuple[str, float]]:
+    """Return the colours of the ring that touches a part's edges, as of a cup from above, and their shares of it, largest first."""
+    small = cv2.resize(bgr, (_RING_SIDE, _RING_SIDE), interpolation=cv2.INTER_AREA)
+    named = name_pixels(np.asarray(small, np.uint8))
+    at = (np.arange(_RING_SIDE) - (_RING_SIDE - 1) / 2) / (_RING_SIDE / 2)
+    far = np.hypot(at[:, None], at[None, :])
+    inside = named[(far > _RING[0]) & (far < _RING[1])]
+    counts = np.bincount(inside, minlength=len(NAMES)) / inside.size
+    return [(NAMES[n], float(counts[n])) for n in np.argsort(-counts, kind="stable")]
+
+
 def ground(rim: Mapping[str, float]) -> tuple[str, ...]:
     """Return the colours of the background: those of at least 30 % of the picture's edges."""
     order = sorted(rim, key=lambda name: -rim[name])

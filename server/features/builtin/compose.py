@@ -14,8 +14,8 @@ from server.features.builtin import (
     text_answers,
     time_answers,
 )
-from server.features.builtin.intents import WORD, Intent
-from server.features.builtin.language import Language, language, without_controls
+from server.features.builtin.intents import Intent
+from server.features.builtin.language import WORD, Language, language, without_controls
 from server.features.builtin.speaker import PAGE, PRINTED, SOME, Answer, Facts, Speaker
 from server.features.builtin.tables import names_it
 from server.features.builtin.wants import MEASURES, SOCIAL, TEXT_ITSELF, Want
@@ -72,6 +72,7 @@ _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.DATE: time_answers.date,
     Want.NAME: text_answers.name,
     Want.LOOKUP: text_answers.lookup,
+    **dict.fromkeys(text_answers.TOLD_BY, text_answers.told),
     **dict.fromkeys(MEASURES, figure_answers.measure),
     Want.TEMPERATURE: figure_answers.temperature,
 }
@@ -105,11 +106,12 @@ def compose(
         else:
             # One line: with the thing, or what is at the place that is asked about.
             seen = speaker.see_things(sure=True, printed=len(speaker.rows) >= PRINTED)
-            if intent.place and not (seen or intent.colours):
+            if intent.place and not (seen or intent.colours or intent.things):
                 seen = look_answers.colour(speaker)[0]
-            if not seen and facts.scene.dark:
-                seen = speaker.say("is_dark")
-            first, second = speaker.sentence(first, seen), ""
+            if not seen and (facts.scene.dark or facts.scene.blurred):
+                seen = speaker.say("is_dark" if facts.scene.dark else "blurred")
+            said = speaker.all_read() if not seen else ""
+            first, second = said or speaker.sentence(first, seen), ""
     return _text(first, "" if brief and first else second)
 
 
@@ -199,7 +201,7 @@ def _answer(s: Speaker) -> Answer:
     if want in _LOOKS:
         return _sure(s, _LOOKS[want](s))
     if not s.all_rows:
-        if want in (Want.LOOKUP, Want.ITEMS) or (
+        if want in (Want.LOOKUP, Want.ITEMS, *text_answers.TOLD_BY) or (
             want is Want.HOURS and s.intent.yes_no and s.words
         ):
             return look_answers.cannot(s)

@@ -347,8 +347,9 @@ class BuiltinEngine:
             mentions = locate.mentions(pieces, boxes) if boxes else locate.only_line(pieces, intent)
             missing = "" if boxes or mentions else missing
             # Other words of the print may tell where it is.
-            printed = len(pieces) >= PRINTED and not intent.things
-            boxes = [] if printed and intent.acts else boxes
+            printed = len(pieces) >= PRINTED and (not intent.things or _are_prose(boxes))
+            # "The mop is in the cellar" tells more than the place of these words.
+            boxes = [] if printed and (intent.acts or _are_prose(boxes)) else boxes
             key = "written_at"
         elif locate.wants_codes(intent):
             codes = await in_pool(pool, reader.codes, bgr)
@@ -523,12 +524,23 @@ def is_short(question: str) -> bool:
 
 def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
     """Find whether a question asks where something is; not every way of a question says so."""
-    if intent.want in (Want.LEADS, Want.DEPARTURE, Want.BEYOND) or asks_origin(question):
+    of_line = intent.words == ("towards",)
+    if of_line or intent.want in (Want.LEADS, Want.DEPARTURE, Want.BEYOND) or asks_origin(question):
         return False
     if len(intent.things) > 1 and intent.place in ("left", "right"):
         # "Is the cup on the left of the plate?" is answered by the places of both.
         return True
     return request.where or (bool(intent.things) and route_of(question) is Route.WHERE)
+
+
+# Words of a line that is a sentence, or a part of one
+_PROSE = 5
+
+
+def _are_prose(boxes: Sequence[Box]) -> bool:
+    """Find whether a line that was found is a sentence, and no sign or label."""
+    lines = (box.label.split() for box in boxes)
+    return any(sum(word.islower() for word in words) >= _PROSE - 1 for words in lines)
 
 
 def placed(finder: ThingFinder, bgr: Bgr, intent: Intent) -> list[Box]:
@@ -590,6 +602,11 @@ _HOLLOW = frozenset({"chair", "bench", "bicycle", "dining table"})
 _OF_HOLLOW = 0.5
 
 
+# Things that show something else in their middle, and what share of their ring is theirs, and is not
+_FILLED = frozenset({"cup", "bowl", "cell phone"})
+_OF_RING, _NOT_RING = 0.4, 0.3
+
+
 def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Shares:
     """Return the colours of the inner part of the first thing that is asked about; none without its place."""
     found = asked_for(things, asked)
@@ -599,7 +616,14 @@ def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Sha
     x, y = (box.x2 - box.x1) * _INSET, (box.y2 - box.y1) * _INSET
     part = bgr[int(box.y1 + y) : int(box.y2 - y) + 1, int(box.x1 + x) : int(box.x2 - x) + 1]
     inside = tuple(colours.shares(part))
-    around = dict(colours.rim(bgr[int(box.y1) : int(box.y2) + 1, int(box.x1) : int(box.x2) + 1]))
+    whole = bgr[int(box.y1) : int(box.y2) + 1, int(box.x1) : int(box.x2) + 1]
+    if one.name in _FILLED and inside and inside[0][0] in ("black", "brown"):
+        # Coffee, or a screen: the cup is round it.
+        ring = dict(colours.ring(whole))
+        first = next(iter(ring))
+        if ring[first] >= _OF_RING and ring.get(inside[0][0], 0.0) < _NOT_RING:
+            return ((first, ring[first]),)
+    around = dict(colours.rim(whole))
     ground = {
         name
         for name, share in inside

@@ -11,35 +11,23 @@ from itertools import islice
 from server.core.frames import Route
 from server.features.builtin.colours import NAMES
 from server.features.builtin.detector import PERSON
-from server.features.builtin.language import LANGUAGES, LATIN, code_of, language
+from server.features.builtin.language import (
+    HAN,
+    LANGUAGES,
+    WORD,
+    code_of,
+    language,
+    language_of,
+    languages_of,
+)
 from server.features.builtin.thing_words import names_in, thing_words
 from server.features.builtin.wants import SOCIAL, Want
-from server.models.routing import WORD_MARKS, ends, plain, route_of, way_in, word_pattern
+from server.models.routing import ends, plain, route_of, way_in, word_pattern
 from server.shared.dates import names_month
 
 # Most words of a question that are compared with each word of the picture
 _MOST_WORDS = 16
 _FIGURE = re.compile(r"\d")
-# Letters and marks that belong to a word.
-WORD = re.compile(rf"[\w{WORD_MARKS}]+")
-# Languages by the script of their questions
-_CYRILLIC_LANGUAGES = ("ru", "uk")
-# Scripts of which one letter in two of a question's is enough: Han (with words in Latin letters)
-_HAN = re.compile(r"[\u3400-\u9fff]")
-_KANA = re.compile(r"[\u3040-\u30ff]")
-_CYRILLIC = re.compile(r"[\u0400-\u052f]")
-# Letters that neither Russian nor Ukrainian has
-_OTHER_CYRILLIC = re.compile(r"[јљњћђџ]")
-_LATIN = re.compile(r"[a-z\u00df-\u024f]")
-_SCRIPTS = {
-    "ar": re.compile(r"[\u0600-\u06ff\u0750-\u077f]"),
-    "hi": re.compile(r"[\u0900-\u097f]"),
-    "ko": re.compile(r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]"),
-}
-# Letters of Persian and Urdu, and of Sindhi and Pashto, that Arabic does not have
-_OTHER_ARABIC = re.compile(r"[پچژگکیۀےڑٹڈںھہ]")
-# Greek, Armenian to Georgian with Hebrew, and the other scripts of India and Southeast Asia
-_OTHER_SCRIPT = re.compile(r"[\u0370-\u03ff\u0530-\u05ff\u0700-\u074f\u0780-\u08ff\u0980-\u10ff]")
 # Languages whose small words are no subject in questions of any language in Latin letters
 _MIXED = ("en", "de", "fr", "es")
 # The text to find, after "does it say ...": in quotes, or the rest of the question
@@ -95,8 +83,8 @@ _GIVES_WAY = {
         Want.HOURS: (Want.PRICE, Want.AMOUNT),
         Want.DURATION: (Want.HOURS,),
         Want.LIGHT: (Want.DATE,),
-        # "How much is a colour print?"
-        Want.COLOUR: (Want.PRICE,),
+        # "How much is a colour print?" and "Was kostet eine Fahrt?"
+        **dict.fromkeys((Want.COLOUR, Want.DEPARTURE), (Want.PRICE,)),
     }.items()
 }
 # What a question with the name of a thing may be about besides the thing
@@ -124,7 +112,7 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     plates = _PLATES.sub("", text)
     things = names_in(_without(plates, intent.asked) if is_hue else plates, spoken[:1])
     intent, things = _without_wearer(intent, things, text)
-    if not things:
+    if not things or _SERVES.search(text):
         return _without_things(intent, question, text, spoken)
     one = language(spoken[0])
     how_many = one.common("how_many").search(text) is not None
@@ -211,10 +199,7 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         words = tuple(word for word in intent.words if word not in about[0])
         return replace(intent, want=Want.LOOKUP, words=words, yes_no=True)
     if intent.want is Want.DEPARTURE:
-        # "Next bus" gives the subject, too.
-        order = (word for word in WORD.findall(text) if word in ORDER - {*intent.words})
-        want = Want.BEYOND if _WHERE.search(text) else intent.want
-        return replace(intent, want=want, words=(*intent.words, *order))
+        return _of_departure(intent, text)
     if intent.want is Want.LOOKUP and (_AGE.search(text) or _ADVICE.search(text)):
         # Print may tell an age.
         aged = _AGE.search(text) is not None
@@ -249,6 +234,15 @@ def _of_time(intent: Intent, text: str) -> Intent:
         # "How did I pay?"
         return replace(intent, want=Want.LOOKUP, words=(*intent.words, "paid"), yes_no=True)
     return intent
+
+
+def _of_departure(intent: Intent, text: str) -> Intent:
+    """Return the intent of a question about a departure, which may be one about where it goes."""
+    if _WHERE.search(text):
+        return replace(intent, want=Want.LOOKUP, words=("towards",))
+    # "Next bus" gives the subject, too.
+    order = (word for word in WORD.findall(text) if word in ORDER - {*intent.words})
+    return replace(intent, words=(*intent.words, *order))
 
 
 def _of_light(intent: Intent, text: str) -> Intent:
@@ -372,12 +366,20 @@ _SENT = re.compile(
 )
 # "Who is the parcel for?"
 _FOR_WHOM = re.compile(
-    r"^\W*(?:whose|wessen|de quien|di chi|de quem|van wie|czyj\w*|kimin)\b|^\W*a qui (?:est|appartient)\b|"
+    r"^\W*(?:whose(?! turn\b)|wessen|de quien|di chi|de quem|van wie|czyj\w*|kimin)\b|^\W*a qui (?:est|appartient)\b|"
     r"^\W*who (?:is|was) (?:it|this|that|the)(?: \w+)? (?:for|to|addressed to)\W*$"
     r"|^\W*(?:pour qui|para quien|per chi) (?:est|es|e)\b"
     r"|^\W*(?:who (?:got|gets|received|won)|wer (?:hat|bekam|bekommt)|qui a (?:recu|gagne)|quien (?:recibio|gano)|chi ha (?:ricevuto|vinto))"
     r" (?:it|this|that|the|das|die|den|dies\w*|ce\w*|l[ea]|el|est[ea]|il|quest[ao])(?: \w+)?(?: (?:bekommen|erhalten|gewonnen))?\W*$"
 )
+# "How many people is it for?" of a recipe or a table
+_SERVES = re.compile(
+    r"\bhow many (?:people )?(?:(?:is|are|does|do|can|will) (?:it|this|that|they|these|the \w+) (?:for|serve|feed)|for)\W*$"
+    r"|\bfur wie viele (?:personen|leute)|\bpour combien de personnes|\bpara cuant[ao]s personas|\bper quante persone"
+    r"|\bpara quantas pessoas|\bvoor hoeveel (?:personen|mensen)|\bdla ilu osob|\bkac kisilik|на сколько (?:человек|персон)|на скільки (?:осіб|людей)"
+)
+# "Is there a green one?"
+_ONE = re.compile(r" ones?$")
 _WORN = re.compile(r"\b(?:her|his|my|your|their) top\b(?! of)")
 # "When is it closed for cleaning?"
 _CLOSED_FOR = re.compile(
@@ -432,6 +434,9 @@ _MOST_QUOTED = 40
 
 def _without_things(intent: Intent, question: str, text: str, spoken: Sequence[str]) -> Intent:
     """Add the thing that it asks for, and find whether any of its words is known."""
+    if _SERVES.search(text):
+        counted = replace(intent, things=(PERSON,), how_many=True)
+        return replace(counted, want=Want.LOOKUP, words=("portion",))
     if intent.want is Want.FACES and not _only_people(intent.words, intent.language):
         # "Can someone sit on it?"
         return replace(intent, want=Want.LOOKUP)
@@ -467,7 +472,7 @@ def _without_things(intent: Intent, question: str, text: str, spoken: Sequence[s
         words = [
             word
             for word in WORD.findall(_small(one.code).sub(" ", rest))
-            if _HAN.search(word) or len(word) > 1
+            if HAN.search(word) or len(word) > 1
         ]
     else:
         words = [word for word in _words(rest, one.code) if word not in _fillers(one.code)]
@@ -600,43 +605,6 @@ def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
     return Intent(rest if words else Want.OTHER, answer_in, "", words, "", yes_no, *details)
 
 
-def languages_of(text: str) -> tuple[str, ...]:
-    """Return the languages that a `plain` text may be in by its letters; none for other scripts."""
-    han, kana = len(_HAN.findall(text)), len(_KANA.findall(text))
-    cyrillic, latin = len(_CYRILLIC.findall(text)), len(_LATIN.findall(text))
-    for code, letters in _SCRIPTS.items():
-        count = len(letters.findall(text))
-        if count and 2 * count >= latin and count >= han + kana + cyrillic:
-            return () if code == "ar" and _OTHER_ARABIC.search(text) else (code,)
-    other = len(_OTHER_SCRIPT.findall(text))
-    if other and other + han >= latin:
-        return ()
-    if kana and 2 * (han + kana) >= latin:
-        return ("ja",)
-    if han and 2 * han >= latin:
-        return ("zh", "ja")
-    if cyrillic > latin:
-        return () if _OTHER_CYRILLIC.search(text) else _CYRILLIC_LANGUAGES
-    return LATIN
-
-
-def language_of(text: str) -> str | None:
-    """Return the language that a text is in by its letters and small words; None where they do not say."""
-    small = plain(text)
-    candidates = languages_of(small)
-    if not WORD.search(small) or not candidates:
-        return None
-    if len(candidates) == 1 or candidates == ("zh", "ja"):
-        return candidates[0]
-    scores = {
-        code: len(language(code).common("hints").findall(small))
-        + 2 * any(letter in text.casefold() for letter in language(code).letters)
-        for code in candidates
-    }
-    first, second = sorted(scores.values())[-1:-3:-1]
-    return max(candidates, key=lambda code: scores[code]) if first > second else None
-
-
 def _likeliest(
     candidates: tuple[str, ...],
     text: str,
@@ -740,7 +708,7 @@ def _names_day(word: str, text: str, tokens: set[str], unspaced: bool) -> bool:
 
 
 def _ends_with_colour(text: str, code: str) -> bool:
-    bare, one = text.strip(_PUNCTUATION), language(code)
+    bare, one = _ONE.sub("", text.strip(_PUNCTUATION)), language(code)
     return any(
         match.end() == len(bare)
         for at in range(len(NAMES))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from server.features.builtin.colours import NAMES
 from server.features.builtin.wants import Want
-from server.models.routing import word_pattern
+from server.models.routing import WORD_MARKS, plain, word_pattern
 
 _FOLDER = Path(__file__).with_name("languages")
 # Where `Language.asked` has each subject
@@ -248,6 +248,67 @@ def warm() -> None:
     """Read the languages in Latin letters, of which every question in these needs all."""
     for code in LATIN:
         language(code).warm()
+
+
+# The language of a text, by its letters and small words. Pure.
+
+# Letters and marks that belong to a word.
+WORD = re.compile(rf"[\w{WORD_MARKS}]+")
+# Languages by the script of their questions
+_CYRILLIC_LANGUAGES = ("ru", "uk")
+# Scripts of which one letter in two of a question's is enough: Han (with words in Latin letters)
+HAN = re.compile(r"[\u3400-\u9fff]")
+_KANA = re.compile(r"[\u3040-\u30ff]")
+_CYRILLIC = re.compile(r"[\u0400-\u052f]")
+# Letters that neither Russian nor Ukrainian has
+_OTHER_CYRILLIC = re.compile(r"[јљњћђџ]")
+_LATIN = re.compile(r"[a-z\u00df-\u024f]")
+_SCRIPTS = {
+    "ar": re.compile(r"[\u0600-\u06ff\u0750-\u077f]"),
+    "hi": re.compile(r"[\u0900-\u097f]"),
+    "ko": re.compile(r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7af]"),
+}
+# Letters of Persian and Urdu, and of Sindhi and Pashto, that Arabic does not have
+_OTHER_ARABIC = re.compile(r"[پچژگکیۀےڑٹڈںھہ]")
+# Greek, Armenian to Georgian with Hebrew, and the other scripts of India and Southeast Asia
+_OTHER_SCRIPT = re.compile(r"[\u0370-\u03ff\u0530-\u05ff\u0700-\u074f\u0780-\u08ff\u0980-\u10ff]")
+
+
+def languages_of(text: str) -> tuple[str, ...]:
+    """Return the languages that a `plain` text may be in by its letters; none for other scripts."""
+    han, kana = len(HAN.findall(text)), len(_KANA.findall(text))
+    cyrillic, latin = len(_CYRILLIC.findall(text)), len(_LATIN.findall(text))
+    for code, letters in _SCRIPTS.items():
+        count = len(letters.findall(text))
+        if count and 2 * count >= latin and count >= han + kana + cyrillic:
+            return () if code == "ar" and _OTHER_ARABIC.search(text) else (code,)
+    other = len(_OTHER_SCRIPT.findall(text))
+    if other and other + han >= latin:
+        return ()
+    if kana and 2 * (han + kana) >= latin:
+        return ("ja",)
+    if han and 2 * han >= latin:
+        return ("zh", "ja")
+    if cyrillic > latin:
+        return () if _OTHER_CYRILLIC.search(text) else _CYRILLIC_LANGUAGES
+    return LATIN
+
+
+def language_of(text: str) -> str | None:
+    """Return the language that a text is in by its letters and small words; None where they do not say."""
+    small = plain(text)
+    candidates = languages_of(small)
+    if not WORD.search(small) or not candidates:
+        return None
+    if len(candidates) == 1 or candidates == ("zh", "ja"):
+        return candidates[0]
+    scores = {
+        code: len(language(code).common("hints").findall(small))
+        + 2 * any(letter in text.casefold() for letter in language(code).letters)
+        for code in candidates
+    }
+    first, second = sorted(scores.values())[-1:-3:-1]
+    return max(candidates, key=lambda code: scores[code]) if first > second else None
 
 
 # Keeps found text apart from a sentence that runs the other way. Pure.  Unicode Standard Annex 9:

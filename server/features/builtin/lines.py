@@ -350,7 +350,9 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
         span = found and found[-1].text.endswith("–") and first[:1].isdigit()
         # "From Monday 30", and below it "November to 1 March. Please empty"
         ends = full and more and first.endswith(".") and len(first.split()) < _SHORT_END
-        goes_on = span or (open_end and first[:1].islower()) or (ends and ":" not in first)
+        # "Ingredients: oats, honey", and below it "(6 %), almonds"
+        more_of_it = first[:1].islower() or first.startswith("(")
+        goes_on = span or (open_end and more_of_it) or (ends and ":" not in first)
         if goes_on and not row.apart and len(row.cells) < 2:
             found[-1] = _line(found[-1], f"{found[-1].text} {first}")
         else:
@@ -359,7 +361,7 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
         # "Open Tuesday to Friday from 9 to 18, Saturday from 8:30", and below it "to 16"
         long = len(row.cells) < 2 and len(row.text.split()) >= _RUNNING
         open_end = found[-1].text[-1:] not in ".!?:" and bool(
-            more or long or (open_end and first[:1].islower())
+            more or long or (open_end and more_of_it)
         )
         full = open_end and long and not more and row.cells[-1].right >= _FULL * edge
     return found

@@ -50,6 +50,10 @@ def _first_colours(shares: Sequence[tuple[str, float]]) -> list[str]:
     return names[::-1] if shade and vivid and shares[1][1] >= _OWN else names
 
 
+# Most colours that are told of a whole picture
+_MOST_COLOURS = 6
+
+
 def _of_place(s: Speaker) -> Answer:
     """Tell the colours of a place, or whether one of them is there."""
     facts, intent = s.facts, s.intent
@@ -61,10 +65,12 @@ def _of_place(s: Speaker) -> Answer:
         ),
     )
     if intent.place == "whole":
-        seen = [
-            name for name, share in shares if share >= colours.LEAST or name not in colours.NEUTRAL
-        ]
-        return s.say("colour_whole", colours=s.names(seen[:4])), whole
+        ground = [one for one, share in shares if one in colours.NEUTRAL and share >= colours.LEAST]
+        vivid = [one for one, _ in shares if one not in colours.NEUTRAL]
+        # Four blocks on a grey table: their colours, too
+        kept = {*ground[: max(2, _MOST_COLOURS - len(vivid))], *vivid}
+        seen = [one for one, _ in shares if one in kept][:_MOST_COLOURS]
+        return s.say("colour_whole", colours=s.names(seen)), whole
     place = intent.place or "middle"
     if intent.colours and not intent.place and _asks_anywhere(s):
         return _anywhere(s, whole)
@@ -130,7 +136,10 @@ def _asks_anywhere(s: Speaker) -> bool:
     anything = {*plain(str(s.language.watch["fillers"])).split()}
     coloured = [s.language.colour(colours.NAMES.index(name)) for name in s.intent.colours]
     others = [word for word in s.intent.words if not any(one.search(word) for one in coloured)]
-    return bool(others) and anything.issuperset(others)
+    if not others:
+        # "Is there a green one?"
+        return s.language.common("exists").search(plain(s.intent.question)) is not None
+    return anything.issuperset(others)
 
 
 def _anywhere(s: Speaker, whole: str) -> Answer:

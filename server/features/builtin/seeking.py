@@ -13,7 +13,8 @@ from server.features.builtin.codes import Code
 from server.features.builtin.colours import NAMES, name_pixels
 from server.features.builtin.conditions import Subject, read_condition
 from server.features.builtin.detector import PERSON, Thing, classes
-from server.features.builtin.intents import Intent, language_of, languages_of, quoted, understand
+from server.features.builtin.intents import Intent, quoted, understand
+from server.features.builtin.language import language_of, languages_of
 from server.features.builtin.lines import Piece
 from server.features.builtin.locate import (
     colour_boxes,

@@ -39,6 +39,8 @@ _ONE_SIZE, _MOST_TITLE = 0.85, 3
 _LARGE = 1.3
 # Rows beside one that are told as its sentence
 _MOST_LINES = 2
+# Characters of print that is told whole; fewer are of a shirt, or of a board in the background
+_LEAST_PRINT, _MOST_PRINT = 30, 200
 # Words of the longest heading
 MOST_HEADING = 3
 # Cells of a row that can only be a table's
@@ -299,6 +301,13 @@ class Speaker:
         if not self.rows:
             return self.scripts()
         return self.scripts(self.say("read_so_far", text=self.listing(most=SOME)))
+
+    def all_read(self) -> str:
+        """Return the sentence that nothing is sure, with all of a print of a few words: a cover, a sign, a card; else ""."""
+        text = self.listing()
+        if not _LEAST_PRINT <= len(text) <= _MOST_PRINT or not any(map(_is_words, self.rows)):
+            return ""
+        return self.sentence(self.say("unsure"), self.say("read_so_far", text=text))
 
     def row(self, row: Row, *said: str) -> str:
         """Return the row that an answer is from, unless the answer has nearly all of it."""

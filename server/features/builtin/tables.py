@@ -411,9 +411,13 @@ def _spaced(word: str) -> bool:
     return not any("\u3400" <= char <= "\u9fff" for char in word)
 
 
+# "6eggs", and not "6 kg" or "2nd"
+_GLUED = re.compile(r"(?<!\w)(\d{1,3})(?=[^\W\d_]{4})")
+
+
 def _tokens(folded: str) -> list[str]:
     # "S/N" and "Wi-Fi" are one.
-    folded = folded.replace("wi-fi", "wifi")
+    folded = _GLUED.sub(r"\1 ", folded.replace("wi-fi", "wifi"))
     return re.findall(r"(?<![^\W_])[^\W_]/[^\W_](?![^\W_])|[^\W_]+", folded)
 
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from server.features.builtin import codes, fields, prices, tables
+from server.features.builtin.detector import PERSON
 from server.features.builtin.intents import ORDER
-from server.features.builtin.lines import TICKED, Row
+from server.features.builtin.lines import TICKED, Row, row_of
 from server.features.builtin.speaker import (
     BOOK,
     ITEMS,
@@ -87,6 +88,17 @@ _ALLERGENS = re.compile(
 )
 
 
+# What has them, by how a word for them begins
+_HAVE_ALLERGENS = {
+    re.compile(begin): tables.printed(name)
+    for begin, name in (
+        (r"^(?:nut|nuss|noix|nuez|nuec|frutos|noci|nozes|noten|orzech|орех|горіх)", "nuts"),
+        (r"gluten", "gluten"),
+        (r"lacto|lakto", "lactose"),
+    )
+}
+
+
 def _is_title(s: Speaker, row: Row) -> bool:
     """Find whether a row of words is larger than most of many, or the first of them in capital letters."""
     heads = s.is_large(row) or (row is s.rows[0] and row.text.isupper())
@@ -111,7 +123,8 @@ def _troubles(s: Speaker) -> list[Row]:
 # Letters of an airport's code
 _MOST_CODE = 3
 _BEGINS = {
-    key: re.compile(rf"(?:{tables.printed(key).pattern})(?!\w)") for key in ("recipient", "sender")
+    key: re.compile(rf"(?:{tables.printed(key).pattern})(?!\w)")
+    for key in ("recipient", "sender", "towards")
 }
 
 
@@ -162,26 +175,53 @@ def _marked(s: Speaker, signs: Sequence[str]) -> list[Row]:
     return [row for row in s.rows if any(sign in row.text.casefold() for sign in signs)]
 
 
+_WROTE = re.compile(r"wrote|sign|schrieb|unterschr|ecrit|escri|scritt|firm")
+
+
+def _letterhead(s: Speaker) -> list[Row]:
+    """Return the large name at the top of a bill, where it is not asked who wrote it."""
+    title = s.title()
+    wrote = _WROTE.search(plain(s.intent.question))
+    is_bill = len(s.rows) >= PAGE and any(map(prices.has_money, s.rows))
+    heads = is_bill and len(title) == 1 and title[0] in s.rows[:2]
+    return title if heads and s.is_large(title[0]) and not wrote else []
+
+
+def _of_place_or_person(s: Speaker) -> list[Row] | None:
+    """Return the rows that tell where something goes, whom it is for or who sent it; None for another question."""
+    words = s.words
+    if words == ("towards",):
+        # "Where does the bus go?"
+        return [
+            row
+            for row in s.rows
+            if any(_begins_with(row_of(cell.text), _BEGINS["towards"]) for cell in row.cells)
+        ]
+    if not s.intent.who or words not in (("recipient",), ("sender",)):
+        return None
+    told = [row for row in s.rows if _begins_with(row, _BEGINS[words[0]])]
+    # "Yours sincerely", and below it who
+    signed = [one for one in s.rows if _BEGINS[words[0]].fullmatch(plain(one.text).strip(" ,"))]
+    farewells = [one for one in s.rows if words == ("sender",) and _says_farewell(one)]
+    # "Love, Mina x"
+    told += [one for one in farewells if _SIGNED.search(one.text)]
+    signed += [one for one in farewells if one not in told]
+    below = [row for above, row in pairwise(s.rows) if above in signed]
+    # "TO", and below it "LIS", is no person.
+    told += [row for row in below if len(row.text) > _MOST_CODE or not row.text.isupper()]
+    # The head of a letter says whom it is from.
+    is_letter = words == ("sender",) and any(_DEAR.match(plain(row.text)) for row in s.rows)
+    return told or s.rows[: int(is_letter)] or (words == ("sender",) and _letterhead(s)) or []
+
+
 def _of_kind(s: Speaker) -> list[Row] | None:
     """Return the rows about how one pays, what one must not eat, or what is wrong; None for another question."""
     words = s.words
     if floor := _on_floor(s):
         # "What's on the second floor?"
         return floor
-    if s.intent.who and words in (("recipient",), ("sender",)):
-        told = [row for row in s.rows if _begins_with(row, _BEGINS[words[0]])]
-        # "Yours sincerely", and below it who
-        signed = [one for one in s.rows if _BEGINS[words[0]].fullmatch(plain(one.text).strip(" ,"))]
-        farewells = [one for one in s.rows if words == ("sender",) and _says_farewell(one)]
-        # "Love, Mina x"
-        told += [one for one in farewells if _SIGNED.search(one.text)]
-        signed += [one for one in farewells if one not in told]
-        below = [row for above, row in pairwise(s.rows) if above in signed]
-        # "TO", and below it "LIS", is no person.
-        told += [row for row in below if len(row.text) > _MOST_CODE or not row.text.isupper()]
-        # The head of a letter says whom it is from.
-        is_letter = words == ("sender",) and any(_DEAR.match(plain(row.text)) for row in s.rows)
-        return told or s.rows[: int(is_letter)]
+    if (told := _of_place_or_person(s)) is not None:
+        return told
     if s.intent.who and any(map(_CALLS.search, words)):
         # "Who do we call if something breaks?"
         return [
@@ -212,9 +252,18 @@ def _of_kind(s: Speaker) -> list[Row] | None:
         if of_it := [row for row in marked if names_some(row, [w for w in words if w not in diet])]:
             # "Is the soup vegan?"
             return of_it
-        # "ALLERGY: LATEX" is of "allergic", too.
+        # "ALLERGY: LATEX" is of "allergic", too, and almonds are nuts.
         stems = [found[0] for word in diet if (found := _ALLERGENS.search(word))]
-        return rows + [row for row in s.rows if any(stem in plain(row.text) for stem in stems)]
+        kinds = [kind for begin, kind in _HAVE_ALLERGENS.items() if begin.search(" ".join(stems))]
+        texts = ((row, plain(row.text)) for row in s.rows if row not in rows)
+        rows += [
+            row
+            for row, text in texts
+            if any(stem in text for stem in stems) or any(kind.search(text) for kind in kinds)
+        ]
+        # "Not suitable for", and below it "nut allergies"
+        begun = (s.sentence_of(row) if row.text[:1].islower() else [row] for row in rows)
+        return [one for some in begun for one in some]
     if any(map(_WRONG.search, words)):
         # "What's wrong with the printer?"
         named = naming(s, [word for word in words if not _WRONG.search(word)])
@@ -348,6 +397,35 @@ def lookup(s: Speaker) -> Answer:
     return s.why_not(s.cannot_here)
 
 
+# What tells that a row is about what something is made of, what it is for, or what is to be done
+TOLD_BY = {want: tables.printed(want.value) for want in (Want.MATERIAL, Want.PURPOSE, Want.STEPS)}
+
+
+# Where a sentence begins
+_SENTENCE = re.compile(r"(?:^|[.!?:·–] )(?:[\d•·-]+[.)]? )?")
+
+
+def _tells(row: Row, want: Want) -> bool:
+    """Find whether a row has words of a kind: where something is to be done, first in a sentence of some words."""
+    text = plain(row.text)
+    if want is not Want.STEPS:
+        return TOLD_BY[want].search(text) is not None
+    begins = (found.end() for found in _SENTENCE.finditer(text))
+    return len(text.split()) >= MOST_HEADING and any(TOLD_BY[want].match(text, at) for at in begins)
+
+
+def told(s: Speaker) -> Answer:
+    """Answer with the rows that have words of what is asked for: "Relief of hay fever", "80 % cotton"."""
+    rows = [row for row in s.rows if _tells(row, s.intent.want)]
+    if s.words and not naming(s, s.words):
+        rows = []
+    elif s.words:
+        # "What is the red lever for?"
+        return lookup(s)
+    s.sources = {row.text: "" for row in rows[:SOME]}
+    return s.closest() if rows else s.why_not(s.cannot_here)
+
+
 def _counts(row: Row, words: Sequence[str]) -> bool:
     """Find whether a row has a figure right before one of these words: "Approx. 300 seeds", "2 large eggs", "two visitors"."""
     tokens = row.text.split()
@@ -360,9 +438,16 @@ def _counts(row: Row, words: Sequence[str]) -> bool:
     )
 
 
+def _of_people(s: Speaker) -> list[Row]:
+    """Return the rows with a word for people where the question counts them: "Adults"."""
+    if not (s.intent.how_many and PERSON in s.intent.things):
+        return []
+    return [row for row in s.rows if PERSON in s.thing_words.named_in(plain(row.text))]
+
+
 def _yes_or_count(s: Speaker) -> Answer:
     """Answer with the row itself: "No dogs", or which of its figures counts the thing: "80 recipes", "per biscuit: 12 g", "two visitors"."""
-    named = naming(s, s.words)
+    named = naming(s, s.words) or _of_people(s)
     if len(s.words) > 1:
         named = [row for row in named if not _is_title(s, row)]
     if not named:
@@ -413,6 +498,9 @@ def name(s: Speaker) -> Answer:
         # "Driver: Lee"
         return s.beside(near)
     title = s.title()
+    if not any(char.isalpha() for row in s.rows for char in row.text):
+        # A barcode's number
+        return s.why_not(s.cannot_here)
     unsure = {*s.intent.things} - {BOOK}
     if len(s.rows) >= PRINTED:
         # "What's the name of the doctor?" is no headline.

@@ -115,6 +115,10 @@ def date(s: Speaker) -> Answer:
             s.sources = {one.text: "" for one in fields.openings(s.rows)[:SOME]}
             return s.closest()
         return opening(s)
+    due = [row for row in timed if fields.tells_until(row.text)]
+    if len(due) == 1 and s.words and all(map(fields.tells_until, s.words)):
+        # "When is it due?": "Please pay by 9 December"
+        return s.quote(due[0])
     same = [row for row in naming(s, s.words) if fields.times([row.text])]
     if len(same) > 1:
         # "When is boxing?" of a timetable
@@ -282,11 +286,12 @@ def opening(s: Speaker) -> Answer:
         return s.cannot_here, s.seen()
     if not found:
         return none_found(s, "none_hours")
-    named = [one for one in found if any(tables.names_it(one.text, w) for w in s.words)]
+    asked = [word for word in s.words if not _DAYS.search(word)]
+    named = [one for one in found if any(tables.names_it(one.text, word) for word in asked)]
     if named := named or _closed(s, found):
         return _hours_of(s, named)
     rows = (row for row in s.rows if any(map(str.isdigit, row.text)) and not s.is_large(row))
-    words = untitled(s, s.words)
+    words = untitled(s, asked)
     if (row := next((row for row in rows if names_some(row, words)), None)) is not None:
         # "When is yoga on Friday?"
         return s.quote(row)
@@ -375,7 +380,59 @@ def _now(s: Speaker, found: list[fields.Opening]) -> str | None:
     return s.sentence(s.say("closed_now", now=now), s.say("opens_at", value=begin) if begin else "")
 
 
+# A row of a stop's timetable, as `calendars` has it
+_OF_DAY = re.compile(r"^(\D{1,40}) \d{1,2}:\d\d(?: \d{1,2}:\d\d)*")
+
+
+# An hour of each of two days, and one more
+_LEAST_COLUMNS = 4
+
+
+def _of_stop(s: Speaker) -> Answer | None:
+    """Answer with the next, first or last time of a day in a stop's timetable; None without one, or for another place."""
+    day = s.intent.weekday
+    if day is None:
+        day = (s.today.weekday() + (s.intent.in_days or 0)) % 7
+    columns = [(row, found) for row in s.rows if (found := _OF_DAY.fullmatch(row.text))]
+    clocks = sorted(
+        (fields.minutes(clock), clock, row.text)
+        for row, found in columns
+        if day in fields.weekdays(plain(found[1]))
+        for clock in fields.times([row.text])
+    )
+    others = [word for word in s.words if not _is_when(s, word)]
+    if len(columns) < _LEAST_COLUMNS or any(not naming(s, [word]) for word in others):
+        return None
+    named = fields.times([s.intent.question])
+    is_today = s.intent.weekday is None and not s.intent.in_days
+    now = 60 * s.clock.hour + s.clock.minute if s.clock is not None and is_today else 0
+    least = fields.minutes(named[0]) if named else now if FIRST.isdisjoint(s.words) else 0
+    after = [one for one in clocks if one[0] >= least]
+    if not after:
+        return None
+    minutes, clock, text = after[0 if LAST.isdisjoint(s.words) else -1]
+    # Its words are the day, the hour and the way.
+    s.sources[text] = " ".join(s.words)
+    hours = {int(one.partition(":")[0]) for row, _ in columns for one in fields.times([row.text])}
+    if least and not hours.issuperset(range(least // 60, minutes // 60)):
+        # An hour before it was not read.
+        return s.closest()
+    return s.say("departure", value=clock), s.scripts(s.say("row", text=text))
+
+
+def _is_when(s: Speaker, word: str) -> bool:
+    """Find whether a word of a question says when a bus is wanted: a day, an hour, the next one."""
+    if word in TRAVEL | ORDER or not letters(word).isalpha() or fields.weekdays(word):
+        return True
+    times = ("today", "tomorrow", "other_time")
+    return any(s.language.common(name).search(word) for name in times)
+
+
 def departure(s: Speaker) -> Answer:
+    return _of_stop(s) or _of_rows(s)
+
+
+def _of_rows(s: Speaker) -> Answer:
     words = [word for word in s.words if word not in TRAVEL | ORDER]
     if (clock := figure_row(s)) is not None:
         # "Which train leaves at 14:20?"

@@ -11,7 +11,11 @@ class Want(StrEnum):
     HELLO = "hello"
     THANKS = "thanks"
     HELP = "help"
-    # What no picture tells: why, what for, how it is done, what somebody thinks of it
+    # What print may tell of a thing: what it is made of, what it is for, what is to be done
+    MATERIAL = "material"
+    PURPOSE = "purpose"
+    STEPS = "steps"
+    # What no picture tells: why, how it is done, what somebody thinks of it
     BEYOND = "beyond"
     SAYS = "says"
     SAFE = "safe"
@@ -76,7 +80,6 @@ SOCIAL = frozenset({Want.HELLO, Want.THANKS, Want.HELP})
 _TEXT_FREE = frozenset(
     {
         *(Want.MOTION, Want.FACES, Want.THING, Want.COLOUR, Want.LIGHT, Want.SHARP, Want.CODE),
-        Want.BEYOND,
         *SOCIAL,
     }
 )

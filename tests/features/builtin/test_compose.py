@@ -33,6 +33,8 @@ SHOP = ("Mon-Fri 9:00-18:00", "Sat 10:00-14:00")
 
 UNSURE = language("en").closest("")
 NO_ROW = language("en").say("cannot_here")
+# Before all of a print of a few words
+ALL_READ = "I cannot say for sure. What I read: "
 
 
 def cells(*rows: tuple[str, ...]) -> tuple[Row, ...]:
@@ -292,7 +294,7 @@ TILL = ("Milch 1,5 % 1,19 A", "Brot 2,49 A", "2 x Käse 3,98 A", "Pfand 0,25", "
         (
             "How many windows are there?",
             COFFEE,
-            NO_ROW,
+            f"{ALL_READ}Coffee house · Espresso 2.20 · Latte 3.40 · Mocha 3.10",
         ),
     ],
 )
@@ -459,7 +461,7 @@ OPEN = rows_of(
         (
             "Can I bring my 3 month old?",
             rows_of("Maximum 3 dogs each", "No glass"),
-            "I cannot tell",
+            "What I read: Maximum",
         ),
         ("Who is it for?", rows_of("CHECKED BAG", "TO", "LIS"), "I cannot tell"),
         ("Who is it for?", rows_of("A PRESENT", "TO", "Eva Brandt"), "closest: Eva Brandt"),
@@ -498,7 +500,7 @@ def test_a_table_of_many_rows_is_compared_once(
 def test_a_figure_beside_a_larger_one_is_not_the_one_that_is_shown() -> None:
     """Of a dashboard's range, speed and warmth none has its unit beside it."""
     assert "140" in told("How fast am I going?", GAUGES[1:])
-    assert "140" not in told("How fast am I going?", GAUGES)
+    assert told("How fast am I going?", GAUGES).startswith(ALL_READ)
 
 
 def told(question: str, rows: Sequence[Row]) -> str:
@@ -510,7 +512,7 @@ def test_the_heads_of_columns_are_no_answer() -> None:
     rows = cells(("Subject", "Grade", "Comment"), ("Art", "A", "Neat"))
     facts = Facts(BRIGHT, rows=rows, codes=(), things=())
     said = compose(understand("What's his best subject?"), facts, TUESDAY)
-    assert said.startswith(language("en").say_of_itself("cannot", True))
+    assert said.startswith(ALL_READ)
 
 
 def test_how_sure_it_is_shows_in_the_words() -> None:
@@ -552,7 +554,7 @@ def test_how_sure_it_is_shows_in_the_words() -> None:
         ("When is the exam?", ("Exam, class 9b", "Held 18 May 2026"), "closest: Held 18 May 2026"),
         ("When is yoga?", ("Open 6:00 - 23:00", "Yoga 18:00"), "It reads: Yoga 18:00"),
         ("When does it get dark?", ("Sunrise 07:41", "Sunset 16:27"), "I cannot tell that"),
-        ("Where does the bus go?", ("Riverside 06:10", "Hospital 06:31"), "I cannot tell that"),
+        ("Where does the bus go?", ("Riverside 06:10", "Hospital 06:31"), "What I read: Riverside"),
     ],
 )
 def test_it_is_sure_where_the_rows_name_all_that_was_asked(
@@ -646,7 +648,7 @@ CONCERT = ("Winter concert", "Date 12 Dec 2026", "Doors 18:45", "Start 19:30")
         ("When is breakfast?", ("Breakfast 7 - 10.30", "Hotel Marlow"), "It reads: Breakfast 7 - 10.30"),
         ("What are the hours?", ("7:00 - 7:30", "7:30 - 8:00", "8:00 - 8:30"), "I read 7:00 - 7:30; 7:30 - 8:00; 8:00 - 8:30."),
         ("What's number 31?", ("30 Mango rice 6.50", "31 Coconut ice cream 5.20"), "It reads: 31 Coconut ice cream 5.20"),
-        ("Which brand is the laptop?", ("2500 2,500", "4,567 2,315"), f"{UNSURE}2500 2,500"),
+        ("Which brand is the laptop?", ("2500 2,500", "4,567 2,315"), language("en").say("cannot")),
         ("A che ora parte il treno?", ("Treno IC 586", "Partenza 08:47"), "Parte alle 08:47."),
         ("When do I arrive in Florence?", ("Naples Florence", "08:47 12:31"), f"{UNSURE}Naples Florence; 08:47 12:31"),
         ("Was kostet das?", ("Das ist kostenlos.", "Der zweite Termin 38,00 Euro"),
@@ -670,7 +672,7 @@ CONCERT = ("Winter concert", "Date 12 Dec 2026", "Doors 18:45", "Start 19:30")
             "It is open: Mon - Fri 9:00 - 18:00.",
         ),
         ("What's on the back?", ("back at our depot",), "It reads: back at our depot"),
-        ("What floor is it on?", ("Swiss cheese plant", "Water it", "Low light"), NO_ROW),
+        ("What floor is it on?", ("Swiss cheese plant", "Water it", "Low light"), f"{ALL_READ}Swiss cheese plant · Water it · Low light"),
         ("My son is 3, how much can he have?", ("3 - 6 months 2.5 ml", "3 years 7.5 ml"),
          f"{UNSURE}3 - 6 months 2.5 ml; 3 years 7.5 ml"),
         ("What did I spend today?", ("Current account £1,284.07", "Kiosk £5.20"), "I find no row that names a total."),
@@ -691,13 +693,13 @@ CONCERT = ("Winter concert", "Date 12 Dec 2026", "Doors 18:45", "Start 19:30")
             f"{UNSURE}Doors 7.30 pm; Music 8.15 pm",
         ),
         ("How much is the late fee?", ("Late fee: 20p per book",), "“Late fee: per book” costs 20p."),
-        ("How much if I don't come?", ("Your visit", "Friday", "Missed ones: £25"), NO_ROW),
+        ("How much if I don't come?", ("Your visit", "Friday", "Missed ones: £25"), f"{ALL_READ}Your visit · Friday · Missed ones: £25"),
         ("Do I have to pay on Sunday?", ("1 hour £1.20", "2 hours £2.40", "Sundays free"), "It reads: Sundays free"),
         ("How long does it keep?", ("Lemon cake", "Keeps 3 to 4 days"), f"{UNSURE}Keeps 3 to 4 days"),
         ("Do I have to give my phone number?", ("Full name *", "Phone (optional)"), "It reads: Phone (optional)"),
         ("Can I make phone calls here?", ("Phone calls outside, thank you",), f"{UNSURE}Phone calls outside, thank you"),
         ("Is it safe to eat for vegans?", ("Honey oats", "Best before 14 MAR 2027"), f"{UNSURE}Best before 14 MAR 2027"),
-        ("Are there nuts in it?", ("Pecans 9 %", "May contain peanuts"), f"{UNSURE}May contain peanuts"),
+        ("Are there nuts in it?", ("Pecans 9 %", "May contain peanuts"), f"{UNSURE}Pecans 9 %; May contain peanuts"),
         ("What's the title of the red book?", ("THE SALT ROAD", "Night Trains"), f"{UNSURE}THE SALT ROAD"),
         ("What does a blinking red light mean?", ("The lamp blinks red while charging",), f"{UNSURE}The lamp blinks red while charging"),
         ("What is the cheapest red?", ("Riesling 6.50", "Rioja 6.90", "One of them is red"), f"{UNSURE}Riesling 6.50"),
@@ -874,7 +876,7 @@ GEL = ("Keep away from children.", "Directions", "Leave for 30 minutes.", "Then 
     ("question", "rows", "answer"),
     [
         # No headline is the name of who asks.
-        ("What's my name?", rows_of("Grand Hotel", "Room 418", "Guest Ingrid"), NO_ROW),
+        ("What's my name?", rows_of("Grand Hotel", "Room 418", "Guest Ingrid"), ALL_READ),
         (
             "What's my name?",
             rows_of("Grand Hotel", "Name: Ingrid"),
@@ -882,7 +884,7 @@ GEL = ("Keep away from children.", "Directions", "Leave for 30 minutes.", "Then 
         ),
         # A day is asked for, and no time of day.
         ("What's the date?", rows_of("Gym", "Sunrise 07:41", "Sunset 16:27"), "I find no date."),
-        ("When was it made?", rows_of("Sunrise 07:41", "Sunset 16:27", "Rome"), NO_ROW),
+        ("When was it made?", rows_of("Sunrise 07:41", "Sunset 16:27", "Rome"), ALL_READ),
         ("When is the next one?", rows_of("Cream", "EXP 08 2027"), "closest: EXP 08 2027"),
         ("What year is it from?", rows_of("Merlot", "2021", "Drink soon"), "closest: 2021"),
         ("What year is it from?", rows_of("Ball", "Friday 5 June", "Hall"), NO_ROW),
@@ -914,7 +916,7 @@ GEL = ("Keep away from children.", "Directions", "Leave for 30 minutes.", "Then 
         ("Who won?", LEAGUE, "It reads: Team Won Lost · Rovers 10 2 · City 9 4"),
         ("What does it say about children?", rows_of(*GEL), "It reads: Keep away from children."),
         # A list of prices, and no other figures
-        ("How many items?", rows_of("Work from 8.30 am", "Sale 3.50, no card", "End"), NO_ROW),
+        ("How many items?", rows_of("Work from 8.30 am", "Sale 3.50, no card", "End"), ALL_READ),
         ("How much is it?", SLIP, "The total is 23,50 €."),
         ("How much is a helmet?", BIKES, "“Helmet” costs 3 € / 5 €."),
         ("Is it open?", rows_of(*POOL), "\nIt is open: Open daily 06:30 - 21:00."),
@@ -1027,12 +1029,12 @@ CONES = (
         ("How much is two scoops?", "“2 scoops” costs £4.20."),
         ("How many eggs?", "It reads: 3 eggs"),
         # A number alone names no row.
-        ("Can I take two suitcases?", NO_ROW),
+        ("Can I take two suitcases?", ALL_READ),
         (
             "What flavours are there?",
             "It reads: Flavours today · Vanilla · Mint (vegan) · Salted caramel · Pistachio",
         ),
-        ("Are there nuts in it?", "closest: Not suitable for; nut allergies"),
+        ("Are there nuts in it?", "closest: Not suitable for; nut allergies; Pistachio"),
         ("Can I pay by card?", "closest: Cash only"),
     ],
 )

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.messages import MAX_QUESTION_CHARS
-from server.features.builtin.intents import language_of, understand
-from server.features.builtin.language import LANGUAGES
+from server.features.builtin.intents import understand
+from server.features.builtin.language import LANGUAGES, language_of
 from server.features.builtin.wants import Want
 from tests.features.builtin.words import WORDS
 

@@ -111,7 +111,7 @@ NOTICE = rows_of(
         ),
         ("How long does the Classic take?", WASH, "2 Classic £8; foam, brushes, dry, 7 min"),
         ("How much for the floor sander for a day?", TOOLS, "under “Day”, it says £38."),
-        ("Do they hire out ladders?", TOOLS, "I find no row"),
+        ("Do they hire out ladders?", TOOLS, "What I read: "),
         ("Who made it?", LIFT, "Next to “Maker” it says Otterbein & Sons."),
         ("Who inspected it?", LIFT, "Lucille Barragan"),
         ("Can bones go on the heap?", HEAP, "No thanks; • Meat, fish and bones"),
@@ -168,7 +168,7 @@ NOTICE = rows_of(
         ),
         ("¿En qué año caduca?", rows_of("Revisión: 2026", "Caducidad: 2041"), "Caducidad: 2041"),
         ("How long is the race?", rows_of("HANNAH", "3158", "10 km", "19:45"), "closest: 10 km"),
-        ("¿Quién lo revisó?", rows_of("Última revisión: febrero 2026", "A", "B"), "No encuentro"),
+        ("¿Quién lo revisó?", rows_of("Última revisión: febrero 2026", "A", "B"), "Lo que leo: "),
         ("Who got this certificate?", rows_of("This is to certify that", "Poppy Marlowe"), "Poppy"),
         (
             "Who do I call for help?",
@@ -178,7 +178,7 @@ NOTICE = rows_of(
         (
             "Where do I go when it's my turn?",
             rows_of("Your number: 207", "20.11.2026 11:42", "C"),
-            "I find no row",
+            "What I read: ",
         ),
         (
             "What time does the help desk shut?",
@@ -190,7 +190,7 @@ NOTICE = rows_of(
         (
             "How many people are ahead of me?",
             rows_of("Your number", "207", "Waiting: 14"),
-            "I find no row",
+            "What I read: ",
         ),
         (
             "A che ora chiude il sabato?",

@@ -11,8 +11,8 @@ import pytest
 from server.core.messages import MAX_QUESTION_CHARS
 from server.features.builtin import colours
 from server.features.builtin import language as module
-from server.features.builtin.intents import languages_of, understand
-from server.features.builtin.language import LANGUAGES, language, plural
+from server.features.builtin.intents import understand
+from server.features.builtin.language import LANGUAGES, language, languages_of, plural
 from server.features.builtin.wants import Want
 from server.models.routing import plain
 from tests.features.builtin.words import WORDS

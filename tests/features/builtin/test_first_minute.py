@@ -1,0 +1,168 @@
+"""What people hold up first, and ask of it: a cover, a package, a bill, a recipe, a bus stop, a cup of coffee."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from server.features.builtin.compose import compose
+from server.features.builtin.detector import Thing
+from server.features.builtin.engine import colours_of
+from server.features.builtin.intents import understand
+from server.features.builtin.language import LANGUAGES, language
+from server.features.builtin.lines import Cell, Row
+from server.features.builtin.speaker import Facts
+from server.features.builtin.wants import Want
+from server.media.picture.grounding import Box
+from tests.features.builtin.test_compose import ALL_READ, BRIGHT, TUESDAY, UNSURE, said_of
+from tests.features.builtin.test_fields import rows_of
+
+COVER = rows_of("The Salt Ferry", "A NOVEL", "Imogen Harcastle")
+OATS = rows_of(
+    *("Honey Hoops", "Ingredients: wholegrain oat flour (61 %), sugar, wheat flour, honey"),
+    *("(6 %), maize starch, almonds (2 %), salt.", "May contain traces of peanuts."),
+    *("Net weight 375 g", "Best before: 14 MAR 2027", "Keep in a cool, dry place."),
+)
+TABLETS = rows_of(
+    *("Cetorelin 10 mg", "30 tablets", "Relief of hay fever and allergies"),
+    "Adults and children over 12: take one tablet once a day with water.",
+    *("Children 6-12: half a tablet twice a day.", "Do not drink alcohol.", "Batch K2210"),
+)
+ERROR = rows_of(
+    *("PhotoBox Updater", "The update could not be installed"),
+    "There is not enough space on drive C. You need 3.2 GB, but only 640 MB are free.",
+    *("Error code: 0x80070070", "Empty the recycle bin and try again.", "Retry", "Cancel"),
+    "Details are in the log file of the program, in the folder of its own.",
+)
+LABEL = rows_of("Talla M", "70 % algodón", "25 % lana", "5 % elastano", "Lavar a máquina a 30 °C")
+GAS = (
+    Row("Norland Gas", 40, (Cell("Norland Gas", 0, 200),)),
+    *rows_of("Mr Adam Whitlock", "8 Fernhill Close", "Account number: 6042 8817"),
+    *rows_of("Bill date: 18 November 2026", "Invoice no. NG-339015", "Amount to pay: £142.67"),
+    *rows_of("Please pay by 9 December 2026", "Late payments are charged £12."),
+    *rows_of("Meter reading 3 November: 45 218 (estimated)", "Smell gas? Call us, day or night."),
+)
+CAFE = rows_of("Plat du jour : 13,90 €", "Ouvert de 8 h à 19 h, fermé le mardi")
+PANCAKES = rows_of("Pancakes", "Serves 4", "200 g flour", "2 eggs", "Fry them in butter.")
+STAIRS = rows_of(
+    *("Staircase cleaning", "This week it is the turn of Mr Okafor, second floor."),
+    *("The mop and the bucket are in the cellar.", "Next week: Family Brandt."),
+)
+
+
+def stop(*rows: tuple[str, ...]) -> tuple[Row, ...]:
+    """Return a stop's timetable: an hour, and its minutes from Monday to Friday, on Saturday and on Sunday."""
+    heads = ("Uhr", "Montag-Freitag", "Samstag", "Sonntag")
+    return tuple(
+        Row(
+            " ".join(filter(None, row)),
+            20,
+            tuple(
+                Cell(text, 0 if not at else 200 * at, 20 if not at else 200 * at + 9 * len(text))
+                for at, text in enumerate(row)
+                if text
+            ),
+        )
+        for row in (("42", "Richtung Hauptbahnhof"), heads, *rows)
+    )
+
+
+STOP = stop(
+    ("6", "12 32 52", "42", ""),
+    ("7", "02 17 32 47", "12 42", ""),
+    ("8", "02 17 32 47", "12 42", "27"),
+    ("", "12 32 52", "12 42", "27"),
+    ("10", "12 32 52", "12 42", "27"),
+    ("12", "12 32 52", "12 42", "27"),
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "answer"),
+    [
+        # Few words are told whole, where none is the answer for sure.
+        ("Who wrote it?", COVER, f"{ALL_READ}The Salt Ferry · A NOVEL · Imogen Harcastle"),
+        ("How many pages does it have?", COVER, ALL_READ),
+        ("What's inside?", OATS, "I find no row with these words"),
+        ("What make is it?", rows_of("FIRELLI", "GIRELLI"), "I cannot tell that"),
+        ("What product is it?", rows_of("5012345671239"), "I cannot tell that"),
+        # What it is made of, for, and what is to be done
+        ("What is it made of?", OATS, f"{UNSURE}Ingredients: wholegrain oat flour (61 %), sugar, wheat flour, honey (6 %), maize starch, almonds (2 %), salt."),
+        ("¿De qué está hecho?", LABEL, "Lo más cercano: 70 % algodón; 25 % lana; 5 % elastano"),
+        ("What is this for?", TABLETS, f"{UNSURE}Relief of hay fever and allergies"),
+        ("What is this for?", GAS, "I find no row with these words"),
+        ("What should I do?", ERROR, f"{UNSURE}Empty the recycle bin and try again."),
+        ("What is the red lever for?", (*ERROR, *rows_of("Red lever: stops the belt")), "stops the belt"),
+        # What must not be eaten
+        ("Are there nuts in it?", OATS, "almonds (2 %), salt.; May contain traces of peanuts."),
+        ("Is it gluten free?", OATS, "wheat flour"),
+        ("¿Llevan frutos secos?", rows_of("Ingredientes: avena, azúcar, almendras (6 %), sal.", "A", "B"), "almendras (6 %)"),
+        # Bills
+        ("When is it due?", GAS, "Please pay by 9 December 2026"),
+        ("Who is it from?", GAS, f"{UNSURE}Norland Gas"),
+        ("Who signed it?", GAS, "I find no row with these words"),
+        ("Quel jour est-ce fermé ?", CAFE, "fermé le mardi"),
+        # Recipes and lists
+        ("How many people is it for?", PANCAKES, "It reads: Serves 4"),
+        ("Pour combien de personnes ?", rows_of("Pour 6 personnes", "200 g de farine", "3 œufs"), "6 personnes"),
+        ("How many eggs do I need?", rows_of("Shopping", "6eggs", "4 lemons"), "It reads: 6eggs"),
+        ("Whose turn is it this week?", STAIRS, "the turn of Mr Okafor"),
+        # A stop
+        ("Wohin fährt der Bus?", STOP, "42 Richtung Hauptbahnhof"),
+        ("Was kostet eine Fahrt?", rows_of("Tarifzone B", "Einzelfahrt 2,90 €", "Auskunft"), "„Einzelfahrt“ kostet 2,90 €."),
+        ("Wann fährt der nächste Bus nach 7 Uhr am Samstag?", STOP, "Abfahrt ist um 7:12."),
+        ("Wann fährt der letzte Bus am Sonntag?", STOP, "Abfahrt ist um 12:27."),
+        ("Wann fährt der erste Bus?", STOP, "Abfahrt ist um 6:12."),
+        ("Wann fährt morgen der erste Bus?", STOP, "Abfahrt ist um 6:12."),
+        # An hour that is not read comes after the one above it; none is left out without a word.
+        ("Wann fährt der nächste Bus nach 9 Uhr?", STOP, "Abfahrt ist um 9:12."),
+        ("Wann fährt der nächste Bus nach 11 Uhr?", STOP, "Am nächsten kommt: Montag-Freitag 12:12 12:32 12:52"),
+        ("When is the next bus to the zoo?", STOP, "I find no row with these words"),
+        ("Hoe heet deze straat?", rows_of("Wilgenkade", "Rotterdam"), "Wilgenkade"),
+    ],
+)  # fmt: skip
+def test_what_is_held_up_first(question: str, rows: tuple[Row, ...], answer: str) -> None:
+    assert answer in said_of(question, rows)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_each_language_asks_for_material_purpose_and_steps(code: str) -> None:
+    for want in (Want.MATERIAL, Want.PURPOSE, Want.STEPS):
+        first = language(code).questions[want.value].split(",")[0].rstrip("*")
+        assert understand(f"{first}?", code).want is want
+
+
+def test_the_next_bus_is_the_next_from_now() -> None:
+    facts = Facts(BRIGHT, rows=STOP, codes=(), things=())
+    said = compose(understand("When is the next bus?"), facts, TUESDAY, clock=dt.time(7, 20))
+    assert said == "It leaves at 7:32.\nThe row reads: Montag-Freitag 7:02 7:17 7:32 7:47"
+
+
+def test_a_blurred_picture_says_why_it_tells_nothing() -> None:
+    facts = Facts(replace(BRIGHT, blurred=True), rows=(), codes=(), things=())
+    assert "blurred" in compose(understand("Why can't you see it?"), facts, TUESDAY)
+
+
+def test_a_cup_has_the_colour_around_the_coffee() -> None:
+    """Seen from above it is a white ring; a black mug has no other."""
+    picture = np.full((400, 400, 3), (235, 235, 235), np.uint8)
+    cup = Thing("cup", 0.9, Box(100, 100, 300, 300), sure=True)
+    cv2.circle(picture, (200, 200), 75, (20, 30, 40), -1)
+    assert colours_of(picture, [cup], ["cup"])[0][0] == "white"
+    picture[:] = (60, 140, 60)
+    cv2.rectangle(picture, (104, 104), (296, 296), (20, 20, 20), -1)
+    assert colours_of(picture, [cup], ["cup"])[0][0] == "black"
+
+
+def test_all_colours_of_small_things_are_told() -> None:
+    shares = (("white", 0.6), ("grey", 0.3), *((name, 0.03) for name in ("red", "blue", "green")))
+    facts = Facts(BRIGHT, rows=(), codes=(), things=(), colours={"whole": shares})
+    said = compose(understand("What colours do you see?"), facts, TUESDAY)
+    assert said.startswith("I see white, grey, red, blue, green.")
+    seen = Facts(BRIGHT, colours={"whole": shares}, spots=(("green", ("left",)),))
+    said = compose(understand("Is there a green one?"), seen, TUESDAY)
+    assert said.startswith("Yes, on the left it is green.")
