@@ -58,7 +58,7 @@ async def serving() -> AsyncIterator[str]:
     """Serve on a free port of loopback."""
     app = create_app(load(env_file=None, engine="builtin", rate_limit_per_minute=0))
     # What looks by itself now and then is not on the way of a frame.
-    app.state.program.session_features.makers.pop("builtin")
+    app.state.program.added.session_features.makers.pop("builtin")
     config = uvicorn_config(
         app, host="127.0.0.1", port=0, tls=None, connections=app.state.program.connections
     )
