@@ -106,7 +106,7 @@ def compose(
         else:
             # One line: with the thing, or what is at the place that is asked about.
             seen = speaker.see_things(sure=True, printed=len(speaker.rows) >= PRINTED)
-            if intent.place and not (seen or intent.colours or intent.things):
+            if intent.place and not (seen or intent.colours or intent.things or intent.words):
                 seen = look_answers.colour(speaker)[0]
             if not seen and (facts.scene.dark or facts.scene.blurred):
                 seen = speaker.say("is_dark" if facts.scene.dark else "blurred")

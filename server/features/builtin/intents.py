@@ -109,8 +109,8 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     spoken = sorted(codes, key=lambda code: code != own)
     # "Is it orange?" names no fruit.
     is_hue = intent.want is Want.COLOUR and len(intent.asked.split()) > 1
-    plates = _PLATES.sub("", text)
-    things = names_in(_without(plates, intent.asked) if is_hue else plates, spoken[:1])
+    rest = _NO_THING.sub("", text)
+    things = names_in(_without(rest, intent.asked) if is_hue else rest, spoken[:1])
     intent, things = _without_wearer(intent, things, text)
     if not things or _SERVES.search(text):
         return _without_things(intent, question, text, spoken)
@@ -184,8 +184,11 @@ def _without_wearer(
 
 def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
     """Return the intent of a `plain` question whose other words say that its subject is another one."""
-    if intent.want in (Want.SUMMARY, Want.READ) and _asks_doing(text, codes):
-        return replace(intent, want=Want.BEYOND)
+    of_use = intent.want in (Want.SUMMARY, Want.READ) and _asks_doing(text, codes)
+    if of_use or intent.want is Want.PURPOSE:
+        # "What is this code for?"
+        want = Want.BEYOND if of_use else intent.want
+        return replace(intent, want=Want.CODE if _CODE.search(text) else want)
     if intent.want is Want.TOTAL and intent.where and intent.acts:
         # "Where do I pay?"
         return replace(intent, want=Want.LOOKUP, words=(*intent.asked.split(), *intent.words))
@@ -224,6 +227,10 @@ def _of_time(intent: Intent, text: str) -> Intent:
     """Return the intent of a question about a total, motion, hours or a day, which may be another of these, or of a place."""
     if intent.want is Want.DATE:
         # "Where do I go when it's my turn?"
+        if shut := _SHUT.search(text):
+            # "In che giorno sono chiusi?"
+            rest = tuple(word for word in intent.words if word != shut[0])
+            return replace(intent, want=Want.HOURS, asked=shut[0], words=rest)
         return replace(intent, want=Want.LOOKUP) if intent.where and intent.acts else intent
     if intent.want is Want.HOURS:
         return replace(intent, other_time=intent.other_time or bool(_CLOSED_FOR.search(text)))
@@ -344,8 +351,8 @@ _COINS = re.compile(r"\b(?:gives?|have|need|exact) (?:any |me |the )?change\b|\b
 _THERE_ARE = re.compile(
     r"^\W*(?:is|are) there\b|^\W*(?:gibt es|sind|y a|il y a|hay|ci sono|zijn er|czy sa|ha) "
 )
-# No plate to eat from
-_PLATES = re.compile(r"\b(?:number|licen[cs]e|name) plates?\b")
+# No plate to eat from, and no fruit: "an orange one"
+_NO_THING = re.compile(r"\b(?:number|licen[cs]e|name) plates?\b|\b\w{1,20} ones?\W*$")
 # What is asked for is no difference of two looks.
 _WHICH = re.compile(r"^\W*(?:which|where)\b")
 # Lamps, and not how bright it is
@@ -378,9 +385,13 @@ _SERVES = re.compile(
     r"|\bfur wie viele (?:personen|leute)|\bpour combien de personnes|\bpara cuant[ao]s personas|\bper quante persone"
     r"|\bpara quantas pessoas|\bvoor hoeveel (?:personen|mensen)|\bdla ilu osob|\bkac kisilik|на сколько (?:человек|персон)|на скільки (?:осіб|людей)"
 )
+_CODE = re.compile(r"\b(?:qr|qr-?code|code|codigo|codice|kod)\b")
 # "Is there a green one?"
 _ONE = re.compile(r" ones?$")
 _WORN = re.compile(r"\b(?:her|his|my|your|their) top\b(?! of)")
+_SHUT = re.compile(
+    r"\b(?:closed|geschlossen|fermee?s?|cerrad[oa]s?|chius[oaie]|fechad[oa]s?|gesloten|zamknie\w+|kapali)\b"
+)
 # "When is it closed for cleaning?"
 _CLOSED_FOR = re.compile(
     r"\b(?:close[ds]? for|geschlossen wegen|ferme\w* pour|cerrad\w* por|chius\w* per) \w"

@@ -212,10 +212,12 @@ def colour_boxes(bgr: Bgr, names: Iterable[str]) -> list[Box]:
         mask = (named == colours.NAMES.index(name)).astype(np.uint8)
         # Single pixels are noise.
         mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
-        _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
         across, down = width / size[0], height / size[1]
-        for left, top, wide, high, area in stats[1:].tolist():
-            if area >= _LEAST_SPOT * size[0] * size[1]:
+        for at, (left, top, wide, high, area) in enumerate(stats[1:].tolist(), start=1):
+            if area >= _LEAST_SPOT * size[0] * size[1] and not colours.is_shade(
+                small, named, labels == at, name
+            ):
                 edges = (left * across, top * down, (left + wide) * across, (top + high) * down)
                 found.append((area, Box(*edges, name)))
     found.sort(key=lambda one: -one[0])

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from server.features.builtin import colours, fields
 from server.features.builtin.detector import PERSON, asked_for
 from server.features.builtin.lines import Row
-from server.features.builtin.speaker import PAGE, PRINTED, SOME, Answer, Speaker, unknown_thing
+from server.features.builtin.speaker import (
+    PAGE,
+    PRINTED,
+    SOME,
+    Answer,
+    Speaker,
+    has_digit,
+    unknown_thing,
+)
 from server.features.builtin.tables import names_it
 from server.features.builtin.text_answers import code_sentence, hits_of, lookup, naming
 from server.models.routing import plain
@@ -65,18 +74,15 @@ def _of_place(s: Speaker) -> Answer:
         ),
     )
     if intent.place == "whole":
-        ground = [one for one, share in shares if one in colours.NEUTRAL and share >= colours.LEAST]
-        vivid = [one for one, _ in shares if one not in colours.NEUTRAL]
-        # Four blocks on a grey table: their colours, too
-        kept = {*ground[: max(2, _MOST_COLOURS - len(vivid))], *vivid}
-        seen = [one for one, _ in shares if one in kept][:_MOST_COLOURS]
-        return s.say("colour_whole", colours=s.names(seen)), whole
+        return _of_whole(s, whole)
     place = intent.place or "middle"
     if intent.colours and not intent.place and _asks_anywhere(s):
         return _anywhere(s, whole)
     if intent.sought and intent.colours:
         # "Is one of them brown?"
         return (s.cannot if s.facts.spots else _anywhere(s, whole)[0]), whole
+    if intent.sought and _AROUND.search(plain(intent.sought)):
+        return _of_whole(s, whole)
     if intent.sought:
         return unknown_thing(intent.language, intent.sought), _of_what_fills(s)
     return _of(s, place, whole)
@@ -103,6 +109,24 @@ def _of_picture(s: Speaker) -> str:
     found, ground = colours.thing(s.facts.colours.get(place, ()), s.facts.ground, s.facts.rim)
     seen = s.names([*found, *filter(None, [ground])])
     return s.say("colour_picture", where=s.capital(s.say(f"at_{place}")), colours=seen)
+
+
+# What is around things, whose colours are among those of the whole picture
+_AROUND = re.compile(
+    r"\b(?:walls?|background|wand|waende|wande|hintergrund|murs?|fond|pared|paredes|fondo|pareti?|muro|sfondo|parede|fundo|muur|muren|achtergrond|tlo|sciana|duvar|arka plan)\b"
+    r"|стен|фон|стін|тло|墙|背景|壁|벽|배경"
+)
+
+
+def _of_whole(s: Speaker, whole: str) -> Answer:
+    """Tell the colours of the whole picture, also those of small things."""
+    shares = s.facts.colours.get("whole", ())
+    ground = [one for one, share in shares if one in colours.NEUTRAL and share >= colours.LEAST]
+    vivid = [one for one, _ in shares if one not in colours.NEUTRAL]
+    # Four blocks on a grey table: their colours, too
+    kept = {*ground[: max(2, _MOST_COLOURS - len(vivid))], *vivid}
+    seen = [one for one, _ in shares if one in kept][:_MOST_COLOURS]
+    return s.say("colour_whole", colours=s.names(seen)), whole
 
 
 def _of(s: Speaker, place: str, whole: str) -> Answer:
@@ -215,8 +239,11 @@ def _printed(s: Speaker, names: list[str]) -> Row | None:
     named = [
         row for row in s.rows if {*s.thing_words.named_in(plain(row.text))}.intersection(names)
     ]
-    # Of a canoe and a pedal boat the one that is named
-    return max(named, key=lambda row: hits_of(row, s.words), default=None)
+    # Of a canoe and a pedal boat the one that is named; "3 ripe bananas", and not "Banana bread"
+    counts = s.intent.how_many
+    return max(
+        named, key=lambda row: (hits_of(row, s.words), counts and has_digit(row)), default=None
+    )
 
 
 def _row_with_figure(s: Speaker, words: Sequence[str]) -> Row | None:

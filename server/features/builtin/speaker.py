@@ -375,6 +375,9 @@ class Speaker:
         if at is None or len(cells) < 2 or hits.count(max(hits)) > 1:
             return text
         part = cells[hits.index(max(hits))]
+        if len(cells) == 2 and not any(map(str.isdigit, part.text)) and has_digit(row_of(text)):
+            # "Pay no later than", and beside it the day
+            return text
         figure = any(map(str.isdigit, part.text)) and letters(part.text)
         long = len(part.text.split()) > MOST_HEADING
         above = overlapping(self.rows[at - 1], part) if at and part.text[:1].islower() else None

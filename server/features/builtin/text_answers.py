@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from server.features.builtin import codes, fields, prices, tables
 from server.features.builtin.detector import PERSON
@@ -175,16 +175,36 @@ def _marked(s: Speaker, signs: Sequence[str]) -> list[Row]:
     return [row for row in s.rows if any(sign in row.text.casefold() for sign in signs)]
 
 
-_WROTE = re.compile(r"wrote|sign|schrieb|unterschr|ecrit|escri|scritt|firm")
+_FROM = re.compile(r"\bfrom\W*$|\b(?:von wem|de qui|da chi|de quien|de quem|van wie)\b")
 
 
 def _letterhead(s: Speaker) -> list[Row]:
-    """Return the large name at the top of a bill, where it is not asked who wrote it."""
+    """Return the large name at the top of a bill, where it is asked whom it is from."""
     title = s.title()
-    wrote = _WROTE.search(plain(s.intent.question))
+    asked = _FROM.search(plain(s.intent.question))
     is_bill = len(s.rows) >= PAGE and any(map(prices.has_money, s.rows))
     heads = is_bill and len(title) == 1 and title[0] in s.rows[:2]
-    return title if heads and s.is_large(title[0]) and not wrote else []
+    return title if heads and asked and s.is_large(title[0]) else []
+
+
+def _are_parties(row: Row) -> bool:
+    """Find whether a row is the heads of two addresses: from whom, and to whom."""
+    kinds = (_BEGINS["sender"], _BEGINS["recipient"])
+    texts = [plain(cell.text) for cell in row.cells]
+    return len(texts) > 1 and all(any(kind.fullmatch(text) for kind in kinds) for text in texts)
+
+
+def _below_head(s: Speaker, named: re.Pattern[str]) -> list[str]:
+    """Return the cells of an address below "SENDER", where "RECIPIENT" stands beside it; none without such heads."""
+    for at, row in enumerate(s.rows):
+        head = next((cell for cell in row.cells if named.fullmatch(plain(cell.text))), None)
+        if head is not None and _are_parties(row):
+            table = takewhile(
+                lambda one: not one.apart and len(one.cells) > 1, s.rows[at + 1 : at + 1 + ITEMS]
+            )
+            cells = (tables.overlapping(one, head) for one in table)
+            return [cell.text for cell in cells if cell is not None]
+    return []
 
 
 def _of_place_or_person(s: Speaker) -> list[Row] | None:
@@ -199,6 +219,8 @@ def _of_place_or_person(s: Speaker) -> list[Row] | None:
         ]
     if not s.intent.who or words not in (("recipient",), ("sender",)):
         return None
+    if column := _below_head(s, _BEGINS[words[0]]):
+        return [row_of(", ".join(column))]
     told = [row for row in s.rows if _begins_with(row, _BEGINS[words[0]])]
     # "Yours sincerely", and below it who
     signed = [one for one in s.rows if _BEGINS[words[0]].fullmatch(plain(one.text).strip(" ,"))]
@@ -338,6 +360,8 @@ def _beside(s: Speaker, words: Sequence[str]) -> tables.Beside | None:
     if rows and _is_title(s, rows[0]) and any(names_some(row, words) for row in rows[1:]):
         # "SEAT RESERVATION" above a seat
         rows = rows[1:]
+    # "SENDER", and beside it "RECIPIENT"
+    rows = [row for row in rows if not _are_parties(row)]
     near = tables.beside(rows, _special(s, words), kind=kind)
     # "Last check: february 2026"
     nobody = near is not None and s.intent.who and not near.prose and near.value.islower()
@@ -401,6 +425,10 @@ def lookup(s: Speaker) -> Answer:
 TOLD_BY = {want: tables.printed(want.value) for want in (Want.MATERIAL, Want.PURPOSE, Want.STEPS)}
 
 
+# "For dry, tickly coughs", and not "For more, ask us": a package's line has no verb, and goes on
+_FOR = re.compile(
+    r"^(?:for|fur|pour|para|per|voor) (?!(?:more|further|questions|details|weitere|fragen|plus|mas|info\w*|each|your)\b)\w+,? [\w ,]+(?: ·|$)"
+)
 # Where a sentence begins
 _SENTENCE = re.compile(r"(?:^|[.!?:·–] )(?:[\d•·-]+[.)]? )?")
 
@@ -408,6 +436,8 @@ _SENTENCE = re.compile(r"(?:^|[.!?:·–] )(?:[\d•·-]+[.)]? )?")
 def _tells(row: Row, want: Want) -> bool:
     """Find whether a row has words of a kind: where something is to be done, first in a sentence of some words."""
     text = plain(row.text)
+    if want is Want.PURPOSE and _FOR.match(text):
+        return True
     if want is not Want.STEPS:
         return TOLD_BY[want].search(text) is not None
     begins = (found.end() for found in _SENTENCE.finditer(text))

@@ -98,6 +98,8 @@ def _asks_when(s: Speaker) -> bool:
     return _DAYS.search(s.intent.asked) is None
 
 
+# "When do I have to pay?"
+_PAYS = re.compile(r"^(?:pay|paid|paye\w*|regler|zahl\w+|bezahl\w+|pag\w+|betal\w+|zaplac\w+)$")
 # A day of a month, "10.12."; also a time, "8:15"
 _DAY = re.compile(r"(?<!\d)\d{1,2}\s?[./:-]\s?\d{1,2}(?!\d)")
 
@@ -115,10 +117,6 @@ def date(s: Speaker) -> Answer:
             s.sources = {one.text: "" for one in fields.openings(s.rows)[:SOME]}
             return s.closest()
         return opening(s)
-    due = [row for row in timed if fields.tells_until(row.text)]
-    if len(due) == 1 and s.words and all(map(fields.tells_until, s.words)):
-        # "When is it due?": "Please pay by 9 December"
-        return s.quote(due[0])
     same = [row for row in naming(s, s.words) if fields.times([row.text])]
     if len(same) > 1:
         # "When is boxing?" of a timetable
@@ -127,6 +125,11 @@ def date(s: Speaker) -> Answer:
     if (near := _beside_all(s)) is not None:
         # "Gate closes" above "13:05"
         return s.beside(near)
+    due = [row for row in timed if fields.tells_until(row.text)]
+    of_sum = all(fields.tells_until(word) or _PAYS.search(word) for word in s.words)
+    if len(due) == 1 and s.words and of_sum:
+        # "When is it due?": "Please pay by 9 December"
+        return s.quote(due[0])
     best = max((hits_of(row, s.words) for row in timed), default=0)
     named = [row for row in timed if best and hits_of(row, s.words) == best]
     at = fields.departure(s.rows, s.words) if s.words and not named else None
@@ -184,9 +187,26 @@ def _headed(s: Speaker) -> list[Row]:
     return found if s.words else []
 
 
+# Characters in which such a day stands
+_MOST_BEFORE = 12
+# "12 and" of "12 and 13 December"
+_FIRST_DAYS = re.compile(
+    r"(?<![\w.:/-])\d{1,2}\.? ?(?:-|–|&|to|and|und|bis|et|au|y|al|a|e|en|t/m) ?$", re.I
+)
+
+
+def _days_of(row: str, date: Date) -> str:
+    """Return a date as a row has it, with the day before it: "12 and 13 December"."""
+    before = row[: row.find(date.text)]
+    first = _FIRST_DAYS.search(before[-_MOST_BEFORE:]) if date.text[:1].isdigit() else None
+    return f"{first[0]}{date.text}" if first else date.text
+
+
 def _dates_of(s: Speaker, timed: Sequence[Row], named: Sequence[Row]) -> Answer:
     """Answer with the days in the rows that are named, else in all that have one."""
-    found = list(dict.fromkeys(one.text for row in named or timed for one in dates(row.text)))
+    found = list(
+        dict.fromkeys(_days_of(row.text, one) for row in named or timed for one in dates(row.text))
+    )
     if len(found) == 1 and named and len(named[0].text.split()) > _MOST_WORDS:
         # "The cost of the trip is to be paid by 27 November" is no day of the trip.
         return s.quote(named[0])

@@ -15,10 +15,11 @@ from server.features.builtin.engine import colours_of
 from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES, language
 from server.features.builtin.lines import Cell, Row
+from server.features.builtin.locate import colour_boxes
 from server.features.builtin.speaker import Facts
 from server.features.builtin.wants import Want
 from server.media.picture.grounding import Box
-from tests.features.builtin.test_compose import ALL_READ, BRIGHT, TUESDAY, UNSURE, said_of
+from tests.features.builtin.test_compose import ALL_READ, BRIGHT, TUESDAY, UNSURE, cells, said_of
 from tests.features.builtin.test_fields import rows_of
 
 COVER = rows_of("The Salt Ferry", "A NOVEL", "Imogen Harcastle")
@@ -51,6 +52,30 @@ PANCAKES = rows_of("Pancakes", "Serves 4", "200 g flour", "2 eggs", "Fry them in
 STAIRS = rows_of(
     *("Staircase cleaning", "This week it is the turn of Mr Okafor, second floor."),
     *("The mop and the bucket are in the cellar.", "Next week: Family Brandt."),
+)
+
+
+SYRUP = rows_of(
+    *("Tussalin Syrup", "for dry, tickly coughs · 150 ml", "Children under 12: do not give."),
+    *("For more, ask your pharmacist.", "Shake well before use. Do not use for more than 5 days."),
+    *("Contains honey flavour and maltitol. Sugar free.", "Wexcombe Healthcare, Swindon"),
+)
+LOAF = rows_of(
+    *("Nana's Banana Bread", "(for one loaf, about 10 slices)", "3 ripe bananas", "190 g flour"),
+    *("1. Heat the oven.", "2. Mash the bananas, stir in oil, eggs and sugar."),
+)
+WATER = (
+    ("Tarn Valley Water",),
+    ("Amount due", "£96.40"),
+    ("Pay no later than", "14 December 2026"),
+    ("How to pay: online or by phone",),
+)
+PARCEL = (
+    ("PARCELROW RETURN",),
+    ("SENDER", "RECIPIENT"),
+    ("Callum Ferris", "Oakwell Shoes Ltd"),
+    ("30 Mill Lane", "Swallow Way"),
+    ("PR 4402 9917 385",),
 )
 
 
@@ -105,6 +130,7 @@ STOP = stop(
         ("When is it due?", GAS, "Please pay by 9 December 2026"),
         ("Who is it from?", GAS, f"{UNSURE}Norland Gas"),
         ("Who signed it?", GAS, "I find no row with these words"),
+        ("When can I sow?", rows_of("Seeds", "Sow outdoors March to August", "Sow by 12/2028"), "March to August; Sow by"),
         ("Quel jour est-ce fermé ?", CAFE, "fermé le mardi"),
         # Recipes and lists
         ("How many people is it for?", PANCAKES, "It reads: Serves 4"),
@@ -122,6 +148,16 @@ STOP = stop(
         ("Wann fährt der nächste Bus nach 9 Uhr?", STOP, "Abfahrt ist um 9:12."),
         ("Wann fährt der nächste Bus nach 11 Uhr?", STOP, "Am nächsten kommt: Montag-Freitag 12:12 12:32 12:52"),
         ("When is the next bus to the zoo?", STOP, "I find no row with these words"),
+        ("In che giorno sono chiusi?", rows_of("Primi", "Risotto € 12,50", "Chiuso il lunedì"), "Chiuso il lunedì"),
+        # More of packages, bills and cards
+        ("What's in it?", OATS, f"{UNSURE}Ingredients: wholegrain oat flour"),
+        ("What is it for?", SYRUP, f"{UNSURE}for dry, tickly coughs"),
+        ("How many bananas do I need?", LOAF, "It reads: 3 ripe bananas"),
+        ("When do I have to pay?", cells(*WATER), "It reads: Pay no later than 14 December 2026"),
+        ("C'est quand ?", rows_of("MARCHÉ DE NOËL", "12 ET 13 DÉCEMBRE 2026"), "La date est 12 ET 13 DÉCEMBRE 2026."),
+        ("Who is it from?", cells(*PARCEL), f"{UNSURE}Callum Ferris, 30 Mill Lane"),
+        ("Who is it for?", cells(*PARCEL), f"{UNSURE}Oakwell Shoes Ltd, Swallow Way"),
+        ("Where do I send this?", cells(*PARCEL), "What I read"),
         ("Hoe heet deze straat?", rows_of("Wilgenkade", "Rotterdam"), "Wilgenkade"),
     ],
 )  # fmt: skip
@@ -166,3 +202,26 @@ def test_all_colours_of_small_things_are_told() -> None:
     seen = Facts(BRIGHT, colours={"whole": shares}, spots=(("green", ("left",)),))
     said = compose(understand("Is there a green one?"), seen, TUESDAY)
     assert said.startswith("Yes, on the left it is green.")
+
+
+def test_the_colour_of_a_wall_is_among_those_of_the_picture() -> None:
+    shares = (("blue", 0.5), ("white", 0.3))
+    facts = Facts(BRIGHT, rows=(), codes=(), things=(), colours={"whole": shares})
+    said = compose(understand("What colour are the walls?"), facts, TUESDAY)
+    assert said.startswith("I see blue, white.")
+
+
+def test_the_lit_side_of_a_block_is_no_colour_of_its_own() -> None:
+    """Its top is yellow by hue; a lemon beside it is yellow."""
+    picture = np.full((360, 640, 3), (190, 190, 190), np.uint8)
+    picture[200:300, 400:500] = (20, 140, 240)
+    picture[180:200, 400:500] = (40, 180, 255)
+    assert [box.label for box in colour_boxes(picture, ["orange", "yellow"])] == ["orange"]
+    picture[150:210, 500:560] = (30, 220, 240)
+    assert [box.label for box in colour_boxes(picture, ["yellow"])] == ["yellow"]
+
+
+def test_what_a_code_is_for_is_what_it_says() -> None:
+    assert understand("What is this code for?").want is Want.CODE
+    assert understand("Wofür ist der Code?").want is Want.CODE
+    assert understand("Is there an orange one?").things == ()
