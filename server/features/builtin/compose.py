@@ -8,6 +8,7 @@ from itertools import dropwhile, takewhile
 
 from server.features.builtin import (
     figure_answers,
+    link_answers,
     locate,
     look_answers,
     prices,
@@ -35,7 +36,7 @@ _LOOKS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.COLOUR: look_answers.colour,
     Want.LIGHT: look_answers.light,
     Want.SHARP: look_answers.sharp,
-    Want.CODE: text_answers.code,
+    Want.CODE: link_answers.code,
     Want.SUMMARY: look_answers.summary,
     Want.OTHER: look_answers.cannot,
     Want.BEYOND: look_answers.beyond,
@@ -45,15 +46,15 @@ _READS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.SAYS: text_answers.says,
     Want.TRANSLATE: text_answers.read_instead,
     Want.SUMMARISE: text_answers.read_instead,
-    Want.PASSWORD: text_answers.password,
-    Want.NETWORK: text_answers.network,
-    Want.EMAIL: text_answers.contact,
-    Want.PHONE: text_answers.contact,
-    Want.URL: text_answers.contact,
-    Want.LEADS: text_answers.leads,
+    Want.PASSWORD: link_answers.password,
+    Want.NETWORK: link_answers.network,
+    Want.EMAIL: link_answers.contact,
+    Want.PHONE: link_answers.contact,
+    Want.URL: link_answers.contact,
+    Want.LEADS: link_answers.leads,
     Want.READ: text_answers.read,
     Want.NUMBER: figure_answers.number,
-    Want.SAFE: text_answers.safe,
+    Want.SAFE: link_answers.safe,
 }
 # Wants that only text answers
 _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
@@ -208,7 +209,7 @@ def _answer(s: Speaker) -> Answer:
         if s.facts.text_broken:
             return s.say("broken"), ""
         if want is Want.SAFE:
-            return text_answers.safe(s)
+            return link_answers.safe(s)
         if s.intent.things and want not in TEXT_ITSELF:
             # "Fährt das Auto?"
             return look_answers.cannot(s)
@@ -216,12 +217,10 @@ def _answer(s: Speaker) -> Answer:
     if want in _READS:
         return _sure(s, _READS[want](s))
     if not s.rows and want is Want.LOOKUP:
-        return text_answers.code_sentence(s), s.why_not(s.cannot_here)[0]
+        return s.code_sentence(), s.why_not(s.cannot_here)[0]
     if not s.rows:
         # Codes are all that there is.
-        return (
-            s.say("broken") if s.facts.text_broken else s.no_text()[0]
-        ), text_answers.code_sentence(s)
+        return (s.say("broken") if s.facts.text_broken else s.no_text()[0]), s.code_sentence()
     return _sure(s, _ROWS[want](s))
 
 

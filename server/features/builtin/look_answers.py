@@ -18,7 +18,7 @@ from server.features.builtin.speaker import (
     unknown_thing,
 )
 from server.features.builtin.tables import names_it
-from server.features.builtin.text_answers import code_sentence, hits_of, lookup, naming
+from server.features.builtin.text_answers import hits_of, lookup, naming
 from server.models.routing import plain
 
 # Mean difference of luma within a second: below the first it is noise of the camera, above the
@@ -329,12 +329,12 @@ def overview(s: Speaker, *, running: bool = False) -> Answer:
             named = s.sentence(named, faces(s)[0])
         text = s.say("also", text=s.listing(most=SOME)) if _letters(s) > 2 else ""
         if s.codes:
-            return named, s.sentence(f"{text}." if text else "", code_sentence(s))
+            return named, s.sentence(f"{text}." if text else "", s.code_sentence())
         # Its name is enough; in the dark it may be wrong.
         return named, text or (s.say("light", light=_light(s)) if s.facts.scene.dark else "")
     if s.codes:
         also = s.say("also", text=s.listing(most=SOME)) if s.rows else around
-        return code_sentence(s), also
+        return s.code_sentence(), also
     if s.rows and _letters(s) > 1:
         largest = s.largest()
         rest = [row for row in s.rows if row is not largest]

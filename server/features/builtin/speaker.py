@@ -11,7 +11,7 @@ from statistics import median
 
 from server.core.frames import Scene
 from server.features.builtin.calendars import by_day
-from server.features.builtin.codes import Code
+from server.features.builtin.codes import Code, network
 from server.features.builtin.detector import Thing, classes
 from server.features.builtin.fields import letters, weekdays
 from server.features.builtin.intents import Intent
@@ -495,6 +495,23 @@ class Speaker:
     def crossed(self, found: Beside) -> Answer:
         text = self.say("under", label=found.label, column=found.column, value=found.value)
         return text, self.row(found.row, found.value, found.label, found.column)
+
+    def code_sentence(self) -> str:
+        """Return all codes in one line."""
+        found = network(self.codes)
+        said = []
+        for code in self.codes:
+            if found is not None and code is found.code and found.password:
+                said.append(
+                    self.say(
+                        "code_wifi", format=code.name, name=found.name, password=found.password
+                    )
+                )
+            elif found is not None and code is found.code:
+                said.append(self.say("open_network", name=found.name))
+            else:
+                said.append(self.say("code", format=code.name, text=code.text))
+        return self.capital("; ".join(said))
 
     def no_text(self) -> Answer:
         """Return the likeliest reason why no text was read; before it, that only text would tell."""

@@ -1,4 +1,4 @@
-"""Answers from print and codes that are words: a row, a name, a contact, a link. Pure."""
+"""Answers from print that are words: a row, a name, a sentence, what it says of something. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise, takewhile
 
-from server.features.builtin import codes, fields, prices, tables
+from server.features.builtin import fields, prices, tables
 from server.features.builtin.detector import PERSON
 from server.features.builtin.intents import ORDER
 from server.features.builtin.lines import TICKED, Row, row_of
@@ -59,12 +59,12 @@ def none_found(s: Speaker, key: str, words: Sequence[str] = ()) -> Answer:
 
 def read(s: Speaker) -> Answer:
     if not s.rows:
-        return code_sentence(s), ""
+        return s.code_sentence(), ""
     if len(s.rows) == 1 and len(s.rows[0].text) == 1:
         # It may be an edge or a fold.
         s.sources = {s.rows[0].text: ""}
         return s.closest()
-    second = code_sentence(s) if s.codes else ""
+    second = s.code_sentence() if s.codes else ""
     unread = s.say("unread" if len(s.rows) < 2 else "some_unread") if s.facts.unread else ""
     return s.reads("reads"), second or s.scripts(unread)
 
@@ -546,121 +546,6 @@ def name(s: Speaker) -> Answer:
     return s.say("name", value=" ".join(row.text for row in title)), s.scripts(second)
 
 
-def contact(s: Speaker) -> Answer:
-    want = s.intent.want
-    finder = {Want.EMAIL: fields.emails, Want.PHONE: fields.phones, Want.URL: fields.urls}[want]
-    found = finder(s.texts)
-    if found:
-        return s.say(want.value, value=s.items(found)), s.scripts()
-    if s.intent.yes_no or s.intent.how_many:
-        # "Do I have to give my phone number?" and "How many phones are there?"
-        named = naming(s, (*s.words, *s.intent.asked.split()))
-        return s.quote(named[0]) if named else s.why_not(s.cannot_here)
-    if want is Want.PHONE and len(perhaps := fields.like_phones(s.texts)) == 1:
-        return s.say("values", items=perhaps[0]), s.row_with(perhaps[0])
-    return none_found(s, f"none_{want.value}")
-
-
-# Answers about codes, links and Wi-Fi networks. Pure.
-
-_PASSWORD = ("password",)
-
-# What stands before a network's name, the surest first; the last is a colour in English.
-_NAMES_NETWORK = (("ssid",), ("network", "netzwerk", "réseau"), ("wifi", "wlan"), ("red",))
-_NETWORK = tuple(word for words in _NAMES_NETWORK for word in words)
-
-
-def code_sentence(s: Speaker) -> str:
-    """Return all codes in one line."""
-    found = codes.network(s.codes)
-    said = []
-    for code in s.codes:
-        if found is not None and code is found.code and found.password:
-            said.append(
-                s.say("code_wifi", format=code.name, name=found.name, password=found.password)
-            )
-        elif found is not None and code is found.code:
-            said.append(s.say("open_network", name=found.name))
-        else:
-            said.append(s.say("code", format=code.name, text=code.text))
-    return s.capital("; ".join(said))
-
-
-def code(s: Speaker) -> Answer:
-    if s.codes:
-        return code_sentence(s), ""
-    return s.say("no_code"), ""
-
-
-def leads(s: Speaker) -> Answer:
-    """Answer with the address in a code, else with the one that is printed."""
-    for texts in ([code.text for code in s.codes], [row.text for row in s.rows]):
-        if found := fields.urls(texts):
-            return s.say("url", value=s.items(found)), ""
-    if s.codes:
-        return code_sentence(s), ""
-    return s.say("no_code"), s.seen()
-
-
-def safe(s: Speaker) -> Answer:
-    """Name the host that a link leads to; the engine cannot know whether it is safe."""
-    links = fields.urls(s.texts)
-    if not links:
-        return s.say("safe_none"), s.seen()
-    hosts = list(dict.fromkeys(codes.host(link) for link in links))[:ITEMS]
-    shown = ", ".join(hosts)
-    return s.say("safe", host=shown), s.say("safe_hint", host=shown)
-
-
-# Two words that a row gives
-_GIVEN = re.compile(r":\s?[^\s/|·:]{1,40}\s?[/|·]\s?\S")
-
-
-def password(s: Speaker) -> Answer:
-    """Answer with the password of a Wi-Fi code, else with the text printed beside the word."""
-    found = codes.network(s.codes)
-    if found is not None and found.password:
-        return (s.say("password", value=found.password), s.say("network", value=found.name))
-    printed = tables.beside(s.rows, _PASSWORD)
-    if printed is not None and not printed.prose:
-        s.sources[printed.row.text] = ""
-        return s.say("printed_password", value=printed.value), s.say("alike")
-    if found is not None:
-        return s.say("open_network", name=found.name), ""
-    wifi, coded = naming(s, _NETWORK), tables.beside(s.rows, ("code",))
-    if wifi and coded is not None and not coded.prose:
-        # "Wifi: guest", and below it "Code: cinnamon"
-        s.sources = {row.text: "" for row in (wifi[0], coded.row)}
-        return s.closest()
-    if named := [row for row in wifi if _GIVEN.search(row.text)]:
-        # "WiFi: guest / teapot88"
-        s.sources = {row.text: "" for row in named}
-        return s.closest()
-    return none_found(s, "none_password")
-
-
-def network(s: Speaker) -> Answer:
-    found = codes.network(s.codes)
-    if found is not None:
-        return s.say("network", value=found.name), (
-            s.say("password", value=found.password) if found.password else ""
-        )
-    near = tables.beside(s.rows, ("wifi", "name"))
-    if near is not None and all(tables.names_it(near.label, word) for word in ("wifi", "name")):
-        return s.say("network", value=near.value), s.row(near.row, near.value, near.label)
-    # "Free wifi for our guests" has no name.
-    groups = _NAMES_NETWORK if s.intent.language == "es" else _NAMES_NETWORK[:-1]
-    found_by = (tables.beside(s.rows, words) for words in groups)
-    beside = (one for one in found_by if one is not None and not one.prose)
-    # In a list of settings the row below is another one.
-    printed = next((one for one in beside if len(s.rows) < PAGE or one.label in one.row.text), None)
-    if printed is not None:
-        return s.say("network", value=printed.value), s.row(
-            printed.row, printed.value, printed.label
-        )
-    return none_found(s, "none_network")
-
-
 # Words of a question about departures that name no destination
 TRAVEL = frozenset(
     plain_words(
@@ -670,6 +555,9 @@ TRAVEL = frozenset(
 )
 
 
+# What stands before a network's name, the surest first; the last is a colour in English.
+NAMES_NETWORK = (("ssid",), ("network", "netzwerk", "réseau"), ("wifi", "wlan"), ("red",))
+NETWORK = tuple(word for words in NAMES_NETWORK for word in words)
 # Words of a question that say no more than that something is asked for: of all, and by what
 KNOWN_OF_ALL = GENERAL | frozenset(plain_words("code código kode код value wert valeur valor left"))
 KNOWN = {
@@ -686,8 +574,8 @@ KNOWN = {
             plain_words("address adresse direccion dirección indirizzo endereço adres adresi")
         ),
     ),
-    Want.PASSWORD: frozenset((*_NETWORK, "wi", "fi")),
-    Want.NETWORK: frozenset((*_NETWORK, "called")),
+    Want.PASSWORD: frozenset((*NETWORK, "wi", "fi")),
+    Want.NETWORK: frozenset((*NETWORK, "called")),
 }
 
 
