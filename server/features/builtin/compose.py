@@ -202,18 +202,7 @@ def _answer(s: Speaker) -> Answer:
     if want in _LOOKS:
         return _sure(s, _LOOKS[want](s))
     if not s.all_rows:
-        if want in (Want.LOOKUP, Want.ITEMS, *text_answers.TOLD_BY) or (
-            want is Want.HOURS and s.intent.yes_no and s.words
-        ):
-            return look_answers.cannot(s)
-        if s.facts.text_broken:
-            return s.say("broken"), ""
-        if want is Want.SAFE:
-            return link_answers.safe(s)
-        if s.intent.things and want not in TEXT_ITSELF:
-            # "Fährt das Auto?"
-            return look_answers.cannot(s)
-        return s.no_text()
+        return _without_print(s)
     if want in _READS:
         return _sure(s, _READS[want](s))
     if not s.rows and want is Want.LOOKUP:
@@ -222,6 +211,26 @@ def _answer(s: Speaker) -> Answer:
         # Codes are all that there is.
         return (s.say("broken") if s.facts.text_broken else s.no_text()[0]), s.code_sentence()
     return _sure(s, _ROWS[want](s))
+
+
+def _without_print(s: Speaker) -> Answer:
+    """Answer a question of print where none was read."""
+    want = s.intent.want
+    if want is Want.STEPS and not s.words:
+        # It may be asked of the page.
+        return s.language.say_of_itself("help", s.facts.names_things), s.see_things()
+    if want in (Want.LOOKUP, Want.ITEMS, *text_answers.TOLD_BY) or (
+        want is Want.HOURS and s.intent.yes_no and s.words
+    ):
+        return look_answers.cannot(s)
+    if s.facts.text_broken:
+        return s.say("broken"), ""
+    if want is Want.SAFE:
+        return link_answers.safe(s)
+    if s.intent.things and want not in TEXT_ITSELF:
+        # "Fährt das Auto?"
+        return look_answers.cannot(s)
+    return s.no_text()
 
 
 # A place of which a display indoors tells nothing unless it names it

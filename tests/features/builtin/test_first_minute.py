@@ -221,6 +221,11 @@ def test_the_lit_side_of_a_block_is_no_colour_of_its_own() -> None:
     assert [box.label for box in colour_boxes(picture, ["yellow"])] == ["yellow"]
 
 
+def test_what_somebody_can_do_is_in_print_or_asked_of_the_page() -> None:
+    assert "Empty the recycle bin" in said_of("What can I do?", ERROR)
+    assert said_of("What can I do?", ()) == language("en").say("help")
+
+
 def test_what_a_code_is_for_is_what_it_says() -> None:
     assert understand("What is this code for?").want is Want.CODE
     assert understand("Wofür ist der Code?").want is Want.CODE
