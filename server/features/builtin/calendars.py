@@ -66,8 +66,9 @@ def _timetable(rows: Sequence[Row]) -> list[Row]:
     return [*rows[:top], *(row for one in below for row in one), *table[len(below) :]]
 
 
-# An hour's minutes: "02 17 32 47", "12a"; and an hour
-_MINUTES = re.compile(r"[0-5]\d[a-z*]?(?: [0-5]\d[a-z*]?)*", re.I)
+# An hour's minutes: "02 17 32 47", "12a", also read as "1040"; and an hour
+_MINUTES = re.compile(r"(?:[0-5]\d[a-z*]? ?)+", re.I)
+_MINUTE = re.compile(r"\d\d")
 _HOUR = re.compile(r"[01]?\d|2[0-3]")
 # Columns and hours from which it is a stop's timetable
 _COLUMNS, _HOURS = 2, 3
@@ -89,7 +90,7 @@ def _of_hours(rows: Sequence[Row]) -> list[Row]:
             break
         hours, last = hours + 1, hour
         for cell in lists:
-            times = " ".join(f"{hour}:{minute[:2]}" for minute in cell.text.split())
+            times = " ".join(f"{hour}:{minute}" for minute in _MINUTE.findall(cell.text))
             told.append(row_of(f"{_nearest(heads, cell).text} {times}", row.height))
     return [*rows[: top + 1], *told, *rows[top + 1 + hours :]] if hours >= _HOURS else []
 

@@ -533,14 +533,14 @@ def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
     return request.where or (bool(intent.things) and route_of(question) is Route.WHERE)
 
 
-# Words of a line that is a sentence, or a part of one
-_PROSE = 5
+# Words in small letters from which a line is a sentence, or a part of one
+_PROSE = 4
 
 
 def _are_prose(boxes: Sequence[Box]) -> bool:
     """Find whether a line that was found is a sentence, and no sign or label."""
     lines = (box.label.split() for box in boxes)
-    return any(sum(word.islower() for word in words) >= _PROSE - 1 for words in lines)
+    return any(sum(word.islower() for word in words) >= _PROSE for words in lines)
 
 
 def placed(finder: ThingFinder, bgr: Bgr, intent: Intent) -> list[Box]:

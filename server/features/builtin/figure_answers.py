@@ -242,6 +242,9 @@ _NUMBERED = re.compile(r"\d{1,2}\.?\s(?![x×*]\s)")
 
 def items(s: Speaker) -> Answer:
     """Count the things that are listed with a price, or those of them that the question names."""
+    if (span := spanning(s)) is not None:
+        # "How many should my 8 year old take?"
+        return s.quote(span)
     if (dose := fields.dose(s.rows)) and _asks_dose(s):
         return s.say("reads", text=dose), s.scripts()
     listed = prices.listed(s.rows)
@@ -337,7 +340,8 @@ def _any_price(s: Speaker, tags: Sequence[prices.Price]) -> Answer:
     sum_of_all = prices.total(s.rows)
     if sum_of_all is not None and not s.words:
         return s.say("total", value=sum_of_all.text), s.row(sum_of_all.row, sum_of_all.text)
-    target = " ".join(s.words)
+    # "How much is it worth?" names no thing.
+    target = " ".join(word for word in s.words if word not in KNOWN[Want.PRICE])
     if target and sum_of_all is not None:
         return s.say("no_item", target=target), s.prices_of("other_prices", prices.bill(s.rows))
     if not s.words and (free := [row for row in s.rows if _FREE.search(plain(row.text))]):

@@ -375,7 +375,7 @@ _SENT = re.compile(
 _FOR_WHOM = re.compile(
     r"^\W*(?:whose(?! turn\b)|wessen|de quien|di chi|de quem|van wie|czyj\w*|kimin)\b|^\W*a qui (?:est|appartient)\b|"
     r"^\W*who (?:is|was) (?:it|this|that|the)(?: \w+)? (?:for|to|addressed to)\W*$"
-    r"|^\W*(?:pour qui|para quien|per chi) (?:est|es|e)\b"
+    r"|^\W*(?:pour qui|para quien|per chi|para quem) (?:est|es|e)\b|^\W*(?:fur wen|voor wie) (?:ist|is)\b"
     r"|^\W*(?:who (?:got|gets|received|won)|wer (?:hat|bekam|bekommt)|qui a (?:recu|gagne)|quien (?:recibio|gano)|chi ha (?:ricevuto|vinto))"
     r" (?:it|this|that|the|das|die|den|dies\w*|ce\w*|l[ea]|el|est[ea]|il|quest[ao])(?: \w+)?(?: (?:bekommen|erhalten|gewonnen))?\W*$"
 )
@@ -419,7 +419,7 @@ _HOW = re.compile(
     r"|he|ha|se|puedo|pague|ho|posso|paguei|heb|is|kan|za|mozna|я|оплат\w*|можно|можна|ode\w*)\b"
 )
 _WHO = re.compile(
-    r"^\W*(?:who|whose|wessen|de quien|di chi|de quem|van wie|czyj\w*|kimin|a qui|wer|wen|qui|quien|a quien|chi|quem|wie kan|kto|kim|кто|хто)\b"
+    r"^\W*(?:who|whose|para quem|para quien|fur wen|voor wie|pour qui|per chi|wessen|de quien|di chi|de quem|van wie|czyj\w*|kimin|a qui|wer|wen|qui|quien|a quien|chi|quem|wie kan|kto|kim|кто|хто)\b"
 )
 _TOWARDS = re.compile(
     r"\b(?:to|towards|nach|zum|zur|vers|a|au|al|alla|para|hasta|naar|do)\b|到|まで"

@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median, median_low
 
+from server.models.routing import plain
+from server.shared.dates import names_month
+
 Corners = tuple[tuple[float, float], ...]
 
 # Least score of a piece that counts as read: of drawn print, sharp and blurred, none below it was right.
@@ -402,6 +405,7 @@ def _columns(placed: list[_Spot]) -> list[list[_Spot]] | None:
             if min(len(left), len(right)) < _LINES:
                 continue
             alike = any(all(map(kind, (left, right))) for kind in _KINDS)
+            alike = (alike and not _are_answers(left, right)) or _are_text_and_table(left, right)
             level = 0.0 if alike or _begin_alike(left, right) else _level(left, right)
             if level <= (best[0] if best else _MOST_LEVEL):
                 best = level, [placed[:first], left, right, placed[last:]]
@@ -515,6 +519,35 @@ def _is_marked(column: Sequence[_Spot]) -> bool:
 
 
 _KINDS = (_is_prose, _is_list, _is_text, _is_marked)
+
+
+_FIGURE = re.compile(r"\d")
+# A figure of a table of nutrients
+_NUTRIENT = re.compile(r"\d\s?(?:m?g|µg|k[jJ]|kcal)\b")
+
+
+def _are_text_and_table(left: Sequence[_Spot], right: Sequence[_Spot]) -> bool:
+    """Find whether a package's text stands beside the table of its nutrients."""
+    lines = [_from_left(line) for line in _lines(right)]
+    named = [line for line in lines if not any(map(str.isdigit, line[0].piece.text))]
+    figures = sum(any(_NUTRIENT.search(spot.piece.text) for spot in line[1:]) for line in named)
+    return figures >= _LISTED and 2 * figures > len(lines) and _is_text(left)
+
+
+def _are_answers(left: Sequence[_Spot], right: Sequence[_Spot]) -> bool:
+    """Find whether each line on the right has the day of a thing on the left: "Paper", "Tue 8 December"."""
+    lines, others = _lines(left), _lines(right)
+    if len(lines) != len(others) or any(
+        not _same_line(_from_left(one)[-1], _from_left(other)[0])
+        for one, other in zip(lines, others, strict=True)
+    ):
+        return False
+    left_texts, texts = (
+        [" ".join(spot.piece.text for spot in line) for line in column]
+        for column in (lines, others)
+    )
+    days = sum(names_month(plain(text)) and _FIGURE.search(text) is not None for text in texts)
+    return days >= _LISTED and 2 * days >= len(texts) and not any(map(_FIGURE.search, left_texts))
 
 
 def _begin_alike(left: Sequence[_Spot], right: Sequence[_Spot]) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from server.features.builtin import colours, fields, prices
 from server.features.builtin.intents import Intent, quoted
@@ -207,7 +208,7 @@ def colour_boxes(bgr: Bgr, names: Iterable[str]) -> list[Box]:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = np.asarray(cv2.resize(bgr, size, interpolation=cv2.INTER_AREA), np.uint8)
     named = colours.name_pixels(small)
-    found: list[tuple[int, Box]] = []
+    found: list[tuple[int, Box, NDArray[np.int32], int]] = []
     for name in dict.fromkeys(names):
         mask = (named == colours.NAMES.index(name)).astype(np.uint8)
         # Single pixels are noise.
@@ -215,13 +216,16 @@ def colour_boxes(bgr: Bgr, names: Iterable[str]) -> list[Box]:
         _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
         across, down = width / size[0], height / size[1]
         for at, (left, top, wide, high, area) in enumerate(stats[1:].tolist(), start=1):
-            if area >= _LEAST_SPOT * size[0] * size[1] and not colours.is_shade(
-                small, named, labels == at, name
-            ):
+            if area >= _LEAST_SPOT * size[0] * size[1]:
                 edges = (left * across, top * down, (left + wide) * across, (top + high) * down)
-                found.append((area, Box(*edges, name)))
+                found.append((area, Box(*edges, name), np.asarray(labels, np.int32), at))
     found.sort(key=lambda one: -one[0])
-    return [box for area, box in found if area >= _LEAST_OF_LARGEST * found[0][0]][:MOST]
+    large = [one for one in found if one[0] >= _LEAST_OF_LARGEST * found[0][0]][:MOST]
+    return [
+        box
+        for _, box, labels, at in large
+        if not colours.is_shade(small, named, labels == at, box.label)
+    ]
 
 
 def directions(box: Box, width: int, height: int) -> list[str]:

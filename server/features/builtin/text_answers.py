@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise, takewhile
 
 from server.features.builtin import fields, prices, tables
@@ -89,14 +90,14 @@ _ALLERGENS = re.compile(
 
 
 # What has them, by how a word for them begins
-_HAVE_ALLERGENS = {
-    re.compile(begin): tables.printed(name)
+_HAVE_ALLERGENS = [
+    (re.compile(begin), tables.printed(name))
     for begin, name in (
         (r"^(?:nut|nuss|noix|nuez|nuec|frutos|noci|nozes|noten|orzech|орех|горіх)", "nuts"),
         (r"gluten", "gluten"),
         (r"lacto|lakto", "lactose"),
     )
-}
+]
 
 
 def _is_title(s: Speaker, row: Row) -> bool:
@@ -194,14 +195,16 @@ def _are_parties(row: Row) -> bool:
     return len(texts) > 1 and all(any(kind.fullmatch(text) for kind in kinds) for text in texts)
 
 
+def _has_cells(count: int, row: Row) -> bool:
+    return len(row.cells) == count and not row.apart
+
+
 def _below_head(s: Speaker, named: re.Pattern[str]) -> list[str]:
     """Return the cells of an address below "SENDER", where "RECIPIENT" stands beside it; none without such heads."""
     for at, row in enumerate(s.rows):
         head = next((cell for cell in row.cells if named.fullmatch(plain(cell.text))), None)
         if head is not None and _are_parties(row):
-            table = takewhile(
-                lambda one: not one.apart and len(one.cells) > 1, s.rows[at + 1 : at + 1 + ITEMS]
-            )
+            table = takewhile(partial(_has_cells, len(row.cells)), s.rows[at + 1 : at + 1 + ITEMS])
             cells = (tables.overlapping(one, head) for one in table)
             return [cell.text for cell in cells if cell is not None]
     return []
@@ -221,7 +224,12 @@ def _of_place_or_person(s: Speaker) -> list[Row] | None:
         return None
     if column := _below_head(s, _BEGINS[words[0]]):
         return [row_of(", ".join(column))]
-    told = [row for row in s.rows if _begins_with(row, _BEGINS[words[0]])]
+    told = [
+        row
+        for row in s.rows
+        if _begins_with(row, _BEGINS[words[0]])
+        or any(_begins_with(row_of(cell.text), _BEGINS[words[0]]) for cell in row.cells[1:])
+    ]
     # "Yours sincerely", and below it who
     signed = [one for one in s.rows if _BEGINS[words[0]].fullmatch(plain(one.text).strip(" ,"))]
     farewells = [one for one in s.rows if words == ("sender",) and _says_farewell(one)]
@@ -276,7 +284,7 @@ def _of_kind(s: Speaker) -> list[Row] | None:
             return of_it
         # "ALLERGY: LATEX" is of "allergic", too, and almonds are nuts.
         stems = [found[0] for word in diet if (found := _ALLERGENS.search(word))]
-        kinds = [kind for begin, kind in _HAVE_ALLERGENS.items() if begin.search(" ".join(stems))]
+        kinds = [kind for begin, kind in _HAVE_ALLERGENS if begin.search(" ".join(stems))]
         texts = ((row, plain(row.text)) for row in s.rows if row not in rows)
         rows += [
             row
@@ -429,6 +437,8 @@ TOLD_BY = {want: tables.printed(want.value) for want in (Want.MATERIAL, Want.PUR
 _FOR = re.compile(
     r"^(?:for|fur|pour|para|per|voor) (?!(?:more|further|questions|details|weitere|fragen|plus|mas|info\w*|each|your)\b)\w+,? [\w ,]+(?: ·|$)"
 )
+# "5 % cashmere"
+_SHARE = re.compile(r"^\d{1,3} ?% ")
 # Where a sentence begins
 _SENTENCE = re.compile(r"(?:^|[.!?:·–] )(?:[\d•·-]+[.)]? )?")
 
@@ -447,6 +457,8 @@ def _tells(row: Row, want: Want) -> bool:
 def told(s: Speaker) -> Answer:
     """Answer with the rows that have words of what is asked for: "Relief of hay fever", "80 % cotton"."""
     rows = [row for row in s.rows if _tells(row, s.intent.want)]
+    if s.intent.want is Want.MATERIAL and any(_SHARE.match(row.text) for row in rows):
+        rows = [row for row in s.rows if row in rows or _SHARE.match(row.text)]
     if s.words and not naming(s, s.words):
         rows = []
     elif s.words:
@@ -565,7 +577,7 @@ KNOWN = {
     Want.DEPARTURE: TRAVEL | ORDER,
     Want.PRICE: frozenset(
         plain_words(
-            "ticket tickets entry admission billet billets eintritt biglietto entrada bilhete kaartje bilet bilety"
+            "worth wert valeur valor valore waarde ticket tickets entry admission billet billets eintritt biglietto entrada bilhete kaartje bilet bilety"
         )
     ),
     **dict.fromkeys(
@@ -595,7 +607,14 @@ def figure_row(s: Speaker) -> Row | None:
     return next((row for row in s.rows if shown and shown.search(row.text)), None)
 
 
-_SPAN = re.compile(r"(?<![\d.,:])(\d{1,3})\s?(?:-|–|to|bis|à|a|und|and)\s?(\d{1,3})(?![\d.,:])")
+_SPAN = re.compile(r"(?<![\d.,:])(\d{1,3})\s?(?:-|–|to|bis|à|a|und|and)\s?(\d{1,3})(?![\d.,]|:\d)")
+
+
+# "My 8 year old", and of whom print says how old they are
+_YEARS = re.compile(r"years?|old|ans|jahre?|alt\w*|anos|anni|jaar|oud")
+_AGED = re.compile(
+    r"\b(?:child\w*|kinder|enfants?|nin[oa]s?|bambin[ie]|criancas?|kinderen|aged?|years?|jahre|ans|anos|anni|jaar)\b"
+)
 
 
 def spanning(s: Speaker) -> Row | None:
@@ -604,7 +623,12 @@ def spanning(s: Speaker) -> Row | None:
     others = [word for word in s.words if not word.isdigit()]
     if len(figures) != 1:
         return None
-    spans = ((row, _SPAN.search(row.text)) for row in s.rows if names_some(row, others))
+    of_age = all(map(_YEARS.fullmatch, others))
+    spans = (
+        (row, _SPAN.search(row.text))
+        for row in s.rows
+        if names_some(row, others) or (of_age and _AGED.search(plain(row.text)))
+    )
     return next(
         (row for row, span in spans if span and int(span[1]) <= figures[0] <= int(span[2])), None
     )
@@ -627,7 +651,9 @@ def _special(s: Speaker, words: Sequence[str]) -> Sequence[str]:
 
 def untitled(s: Speaker, words: Sequence[str]) -> Sequence[str]:
     """Return the words that a page's title does not name."""
-    title = [row for row in s.title() if s.is_large(row) and not has_digit(row)]
+    large = (row for row in s.title() if s.is_large(row))
+    # "Bin collection - December 2026"
+    title = [row for row in large if not any(map(str.isdigit, YEAR.sub("", row.text)))]
     return [word for word in words if not any(names_some(row, [word]) for row in title)]
 
 

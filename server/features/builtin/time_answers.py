@@ -12,7 +12,7 @@ from server.features.builtin import fields, measures, prices, tables
 from server.features.builtin.fields import letters
 from server.features.builtin.intents import FIRST, LAST, NEXT, ORDER
 from server.features.builtin.lines import Row, row_of
-from server.features.builtin.speaker import SOME, Answer, Speaker, has_digit
+from server.features.builtin.speaker import PAGE, SOME, Answer, Speaker, has_digit
 from server.features.builtin.text_answers import (
     TRAVEL,
     YEAR,
@@ -43,13 +43,8 @@ def expiry(s: Speaker) -> Answer:
         return s.quote(told[0])
     named = fields.expiry(texts)
     ends = [row for row in s.rows if fields.EXPIRY_ROW.search(plain(row.text))]
-    if (
-        named is None
-        and len(ends) == 1
-        and (fields.times([ends[0].text]) or YEAR.search(ends[0].text))
-    ):
-        # "Expires: 12:22" and "Expires 2041"
-        return s.quote(ends[0])
+    if len(ends) == 1 and (end := _ending(s, ends[0], named)) is not None:
+        return end
     timed = [row for row in naming(s, s.words) if fields.times([row.text])]
     if named is None and len(timed) == 1:
         # "Until when is the pool open?"
@@ -82,6 +77,20 @@ def expiry(s: Speaker) -> Answer:
         ((text, one),) = found.items()
         return s.say("none_expiry"), s.sentence(s.say("date", value=text), _passed(s, one))
     return none_found(s, "none_expiry", s.intent.asked.split())
+
+
+def _ending(s: Speaker, row: Row, named: Date | None) -> Answer | None:
+    """Answer with the only row that says that something ends, where it has an hour or a year, or the hour stands below."""
+    if named is None and (fields.times([row.text]) or YEAR.search(row.text)):
+        # "Expires: 12:22" and "Expires 2041"
+        return s.quote(row)
+    at = s.rows.index(row) + 1
+    below = [one for one in s.rows[at : at + 2] if fields.times([one.text]) or dates(one.text)]
+    if has_digit(row) or not any(fields.times([one.text]) for one in below):
+        return None
+    # "EXPIRES", and below it "15:40" and the day
+    s.sources = {one.text: "" for one in (row, *below)}
+    return s.closest()
 
 
 # A question about a day, which no time of day answers, and about a year
@@ -130,14 +139,15 @@ def date(s: Speaker) -> Answer:
     if len(due) == 1 and s.words and of_sum:
         # "When is it due?": "Please pay by 9 December"
         return s.quote(due[0])
-    best = max((hits_of(row, s.words) for row in timed), default=0)
-    named = [row for row in timed if best and hits_of(row, s.words) == best]
+    words = (untitled(s, s.words) if len(s.rows) >= PAGE else ()) or s.words
+    best = max((hits_of(row, words) for row in timed), default=0)
+    named = [row for row in timed if best and hits_of(row, words) == best]
     at = fields.departure(s.rows, s.words) if s.words and not named else None
     if at is not None:
         # "When do the doors open?"
         return _named(s, at)
-    most = max((hits_of(row, s.words) for row in named), default=0)
-    others = [row for row in s.rows if row not in timed and most and hits_of(row, s.words) == most]
+    most = max((hits_of(row, words) for row in named), default=0)
+    others = [row for row in s.rows if row not in timed and most and hits_of(row, words) == most]
     if others:
         # "Sow from March on" and "Sow by: 12/2028"; "Your new appointment is on" has its day in the next row.
         shown = [id(row) for row in (*others, *named)]
@@ -149,15 +159,15 @@ def date(s: Speaker) -> Answer:
         # "Story time", and below it "Wednesdays 10.30"
         s.sources = {row.text: "" for row in headed}
         return s.closest()
-    row = max(s.rows, key=lambda row: hits_of(row, s.words))
+    row = max(s.rows, key=lambda row: hits_of(row, words))
     folded = plain(row.text)
     told = _DAY.search(folded) or names_month(folded) or fields.weekdays(folded)
     heads = sum(bool(fields.weekdays(plain(cell.text))) for cell in row.cells) > 1
     # "Repeat in 3 months"
     lasts = bool(measures.measures([row], Want.DURATION))
-    all_named = (len(s.words) > 1 or lasts) and has_digit(row)
-    all_named = all_named and hits_of(row, s.words) >= len(s.words)
-    if hits_of(row, s.words) > most and (told or all_named) and not heads:
+    all_named = (len(words) > 1 or lasts) and has_digit(row)
+    all_named = all_named and hits_of(row, words) >= len(words)
+    if hits_of(row, words) > most and (told or all_named) and not heads:
         # "Return the books by Friday", "Paper 10.12. and 24.12.", "Next service at 70,000 miles"
         return s.quote(row)
     if timed and s.intent.in_days == 0 and not named:
@@ -265,15 +275,19 @@ def time(s: Speaker) -> Answer:
         return _named(s, leaves)
     if not timed:
         return none_found(s, "none_time")
+    lasts = {id(one.row) for one in measures.measures(s.rows, Want.DURATION)}
+    named = [row for row in s.rows if names_some(row, s.words) and not prices.tags([row])]
+    row = next((row for row in named if has_digit(row) and id(row) not in lasts), None)
+    if row is not None and not any(row in timed for row in named):
+        # "10.00 Feeding the rabbits", and "Open 9.30 – 17.00 uur"
+        return s.quote(row)
     largest = max(timed, key=lambda row: row.height)
     found = fields.times([row.text for row in timed])
     larger = largest.height > 1.3 * sorted(row.height for row in timed)[-2:][0]
     if len(found) == 1 or (larger and not s.words):
         shown = fields.times([largest.text])[0]
         return s.say("time", value=shown), s.row(largest, shown)
-    named = (row for row in s.rows if names_some(row, s.words) and not prices.tags([row]))
-    lasts = {id(one.row) for one in measures.measures(s.rows, Want.DURATION)}
-    if row := next((row for row in named if has_digit(row) and id(row) not in lasts), None):
+    if row is not None:
         # "Dinner at 8"
         return s.quote(row)
     if s.words:
@@ -424,6 +438,9 @@ def _of_stop(s: Speaker) -> Answer | None:
     if len(columns) < _LEAST_COLUMNS or any(not naming(s, [word]) for word in others):
         return None
     named = fields.times([s.intent.question])
+    if not named and any(map(str.isdecimal, s.words)):
+        # "At ten past 9"
+        return None
     is_today = s.intent.weekday is None and not s.intent.in_days
     now = 60 * s.clock.hour + s.clock.minute if s.clock is not None and is_today else 0
     least = fields.minutes(named[0]) if named else now if FIRST.isdisjoint(s.words) else 0

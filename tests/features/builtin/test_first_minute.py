@@ -14,13 +14,13 @@ from server.features.builtin.detector import Thing
 from server.features.builtin.engine import colours_of
 from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES, language
-from server.features.builtin.lines import Cell, Row
+from server.features.builtin.lines import Cell, Row, reading_order, row_of
 from server.features.builtin.locate import colour_boxes
 from server.features.builtin.speaker import Facts
 from server.features.builtin.wants import Want
 from server.media.picture.grounding import Box
 from tests.features.builtin.test_compose import ALL_READ, BRIGHT, TUESDAY, UNSURE, cells, said_of
-from tests.features.builtin.test_fields import rows_of
+from tests.features.builtin.test_fields import piece, rows_of
 
 COVER = rows_of("The Salt Ferry", "A NOVEL", "Imogen Harcastle")
 OATS = rows_of(
@@ -76,6 +76,32 @@ PARCEL = (
     ("Callum Ferris", "Oakwell Shoes Ltd"),
     ("30 Mill Lane", "Swallow Way"),
     ("PR 4402 9917 385",),
+)
+
+
+HAYFEVER = rows_of(
+    *("Pollenex 10 mg", "For hay fever and itchy eyes", "Not for children under 6."),
+    *("Adults and children over 12: one tablet once a day.", "May cause sleepiness."),
+    "Children 6 to 12: half a tablet twice a day.",
+)
+VOUCHER = (
+    ("Gift Voucher",),
+    ("£40",),
+    ("To: Ingrid", "From: Paul and Tess"),
+    ("Valid until 30 June 2027",),
+)
+BINS = (
+    Row("Bin collection - December 2026", 40, row_of("Bin collection - December 2026").cells),
+    *rows_of("Zone 4: Elm Road, Chapel Walk", "Black - general waste Wed 2 and Wed 16 December"),
+    *rows_of(
+        "Blue - paper and card Tue 8 and Tue 22 December", "Brown - food waste every Thursday"
+    ),
+    *rows_of(
+        "Put them out before 6.30 am.",
+        "No glass here.",
+        "Christmas trees: Monday 11 January 2027",
+        "Questions? Ask us.",
+    ),
 )
 
 
@@ -158,6 +184,20 @@ STOP = stop(
         ("Who is it from?", cells(*PARCEL), f"{UNSURE}Callum Ferris, 30 Mill Lane"),
         ("Who is it for?", cells(*PARCEL), f"{UNSURE}Oakwell Shoes Ltd, Swallow Way"),
         ("Where do I send this?", cells(*PARCEL), "What I read"),
+        # Ages, hours, senders
+        ("How many should my 8 year old take?", HAYFEVER, "closest: Children 6 to 12: half a tablet twice a day."),
+        ("Does it make you sleepy?", HAYFEVER, "May cause sleepiness."),
+        ("Until when can I park?", rows_of("PAY & DISPLAY", "EXPIRES", "15:40", "28 NOV 2026"), "EXPIRES; 15:40"),
+        ("Hoe laat vertrekt de bus?", rows_of("Beste ouders,", "De bus vertrekt om 9.15 uur bij school.", "Groeten"), "De bus vertrekt om 9.15 uur"),
+        ("Who is it from?", cells(*VOUCHER), "From: Paul and Tess"),
+        ("How much is it worth?", cells(*VOUCHER), "It costs £40."),
+        ("How long is it valid?", cells(*VOUCHER), "It is good until 30 June 2027."),
+        ("Para quem é?", cells(("Remetente", "Destinatário"), ("Maré Alta", "Beatriz Fontoura"), ("FRÁGIL",)), "Beatriz Fontoura"),
+        ("What is it made of?", rows_of("70 % wool", "25 % polyamide", "5 % seacell", "Size M"), f"{UNSURE}70 % wool; 25 % polyamide; 5 % seacell"),
+        ("When is the paper bin collected?", BINS, f"{UNSURE}Blue - paper and card Tue 8 and Tue 22 December"),
+        ("When does the next bus leave after ten past 9?", STOP, "I find no row with these words"),
+        ("Hoe laat mag je de konijnen voeren?", rows_of("Open: 9.30 – 17.00 uur", "10.00 Konijnen voeren", "Geiten"), "10.00 Konijnen voeren"),
+        ("Ont-ils de la bière ?", rows_of("Café 2 €", "Thé 3 €", "Eau 1 €"), "Je n"),
         ("Hoe heet deze straat?", rows_of("Wilgenkade", "Rotterdam"), "Wilgenkade"),
     ],
 )  # fmt: skip
@@ -230,3 +270,20 @@ def test_what_a_code_is_for_is_what_it_says() -> None:
     assert understand("What is this code for?").want is Want.CODE
     assert understand("Wofür ist der Code?").want is Want.CODE
     assert understand("Is there an orange one?").things == ()
+
+
+def test_a_text_beside_a_table_is_read_by_itself() -> None:
+    """A package's ingredients and its nutrients; what is collected and when is one table."""
+    left = ("Ingredients: oats, wheat flour,", "sugar, palm oil, golden syrup,", "salt and raising agent.", "Store in a cool, dry place.")  # fmt: skip
+    right = (("Energy", "1985 kJ"), ("Fat", "20.4 g"), ("Sugars", "24.5 g"), ("Salt", "0.85 g"))
+    print_ = [piece(text, 0, 40 * at, 400) for at, text in enumerate(left)]
+    for at, (label, value) in enumerate(right):
+        print_ += [piece(label, 500, 40 * at, 90), piece(value, 700, 40 * at, 90)]
+    rows = [row.text for row in reading_order(print_)]
+    assert rows == [*left, *(f"{label} {value}" for label, value in right)]
+    bins = ("Black - general waste", "Blue - paper and card", "Green - garden waste", "Brown - food waste")  # fmt: skip
+    days = ("Wed 2 and Wed 16 December", "Tue 8 and Tue 22 December", "Fri 4 December only", "every Thursday morning")  # fmt: skip
+    print_ = [piece(text, 0, 40 * at, 300) for at, text in enumerate(bins)]
+    print_ += [piece(text, 400, 40 * at, 300) for at, text in enumerate(days)]
+    rows = [row.text for row in reading_order(print_)]
+    assert rows == [f"{one} {day}" for one, day in zip(bins, days, strict=True)]
