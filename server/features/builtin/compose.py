@@ -213,11 +213,14 @@ def _answer(s: Speaker) -> Answer:
     return _sure(s, _ROWS[want](s))
 
 
+# A question that may be asked of the page
+_OF_PAGE = "what can i do"
+
+
 def _without_print(s: Speaker) -> Answer:
     """Answer a question of print where none was read."""
     want = s.intent.want
-    if want is Want.STEPS and not s.words:
-        # It may be asked of the page.
+    if s.intent.asked == _OF_PAGE and not s.words:
         return s.language.say_of_itself("help", s.facts.names_things), s.see_things()
     if want in (Want.LOOKUP, Want.ITEMS, *text_answers.TOLD_BY) or (
         want is Want.HOURS and s.intent.yes_no and s.words
