@@ -152,13 +152,11 @@ async def test_the_box_goes_along_with_the_thing(visit: Visit, builtin: Running)
     page = await started(visit, builtin.base_url, mode="thing", viewport=(1280, 800))
     await page.page.wait_for_function(LOADED)
 
-    async def middle() -> tuple[float, float]:
-        left, top, right, bottom = await page.evaluate(
-            "window.__camera.thingAt(performance.timeOrigin + performance.now())"
-        )
+    async def middle(at: float) -> tuple[float, float]:
+        left, top, right, bottom = await page.evaluate("at => window.__camera.thingAt(at)", at)
         return (left + right) / 2, (top + bottom) / 2
 
-    await tap(page, await middle())
+    await tap(page, await middle(await page.now()))
     await page.page.wait_for_timeout(1500)
     off = []
     for _ in range(15):
@@ -166,8 +164,10 @@ async def test_the_box_goes_along_with_the_thing(visit: Visit, builtin: Running)
         await page.page.wait_for_timeout(100)
     assert all(one is not None for one in off), off
     assert sorted(off)[len(off) // 2] < 0.3, off
-    x, _ = await middle()
-    x1, _, x2, _ = (await page.ask("What is this?"))["frame"]["part"]
+    frame = (await page.ask("What is this?"))["frame"]
+    x1, _, x2, _ = frame["part"]
+    # Where it was in the picture that the question is about: a busy machine asks late.
+    x, _ = await middle(frame["captured_at"])
     assert abs((x1 + x2) / 2 - x) < 0.08
 
 
