@@ -267,6 +267,9 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
             for word in unnamed
             if of_page or word in _OUTSIDE or any(names_it(row.text, word) for row in s.rows)
         ]
+    if s.intent.want is Want.LOOKUP and _only_repeats(s):
+        # "To buy" is no answer to "What do I need to buy?".
+        return s.cannot_here, ""
     if not unnamed:
         return answer
     _add_equals(s, unnamed)
@@ -275,6 +278,13 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
         return closest
     missing = _missing(s, unnamed)
     return s.closest(s.say("not_read", target=without_controls(missing)) if missing else "")
+
+
+def _only_repeats(s: Speaker) -> bool:
+    """Find whether the rows of an answer have words of the question alone."""
+    asked = {*WORD.findall(plain(s.intent.question))}
+    told = WORD.findall(plain(" ".join(s.sources)))
+    return bool(told) and not s.intent.yes_no and asked.issuperset(told)
 
 
 def _add_equals(s: Speaker, unnamed: Sequence[str]) -> None:

@@ -283,10 +283,20 @@ def money_back(s: Speaker) -> Answer:
     if s.intent.yes_no and (named := naming(s, s.intent.asked.split())):
         # "Does it give change?"
         return s.quote(named[0])
-    return none_found(s, "none_price")
+    return _no_price(s)
 
 
 _FREE = tables.printed("free")
+
+
+def _no_price(s: Speaker) -> Answer:
+    """Say that no price is printed, with what costs nothing: "Free entry"."""
+    if free := [row for row in s.rows if _FREE.search(plain(row.text))]:
+        s.sources = {row.text: "" for row in free[:SOME]}
+        return s.closest(s.say("none_price"))
+    return none_found(s, "none_price")
+
+
 # What a row begins with that tells the price
 _COSTS = re.compile(
     r"(?:price|costs?|fee|preis|kosten|gebuhr|prix|tarif|cout|precio|coste|costo|prezzo|preco|custo|prijs|cena|koszt|fiyat|цена|стоимость|ціна)\b"
@@ -420,7 +430,7 @@ def unit_price(s: Speaker) -> Answer:
         return s.say("unit_price", value=found.text, unit=found.label), s.row(
             found.row, found.text, found.label
         )
-    return none_found(s, "none_price")
+    return _no_price(s)
 
 
 def _prices_read(s: Speaker) -> str:

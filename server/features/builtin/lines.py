@@ -355,6 +355,10 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
         ends = full and more and first.endswith(".") and len(first.split()) < _SHORT_END
         # "Ingredients: oats, honey", and below it "(6 %), almonds"
         more_of_it = first[:1].islower() or first.startswith("(")
+        # "On Thursday 3", and below it "December"
+        span = span or bool(
+            found and found[-1].text[-1:].isdigit() and names_month(plain(first).partition(" ")[0])
+        )
         goes_on = span or (open_end and more_of_it) or (ends and ":" not in first)
         if goes_on and not row.apart and len(row.cells) < 2:
             found[-1] = _line(found[-1], f"{found[-1].text} {first}")

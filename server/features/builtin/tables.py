@@ -428,6 +428,13 @@ def _is_plural(token: str, word: str) -> bool:
     # "Tonnen", but not "car" and "care"; "gelbe" and "gelber"
     ends += ("n", "en", "e") if len(short) >= _REST else ()
     ends += ("r",) if len(short) > _REST else ()
+    if (
+        len(token) == len(word) >= _STEM
+        and token[:-1] == word[:-1]
+        and {token[-1], word[-1]} <= set("aeio")
+    ):
+        # "Guasto" and "guasti"
+        return True
     return token == word or (len(short) >= 3 and long in {short + end for end in ends})
 
 

@@ -79,6 +79,10 @@ def says(s: Speaker) -> Answer:
     row = fields.says(s.texts, s.intent.target)
     if row is not None:
         return s.say("yes_says", row=row), s.scripts()
+    if has := [row for row in s.rows if _has_allergen(row, plain(s.intent.target))]:
+        # "Does it contain milk?": "cream (4 %)"
+        s.sources = {row.text: "" for row in has[:SOME]}
+        return s.closest()
     return s.say("no_says", target=s.intent.target), s.seen()
 
 
@@ -95,9 +99,15 @@ _HAVE_ALLERGENS = [
     for begin, name in (
         (r"^(?:nut|nuss|noix|nuez|nuec|frutos|noci|nozes|noten|orzech|орех|горіх)", "nuts"),
         (r"gluten", "gluten"),
-        (r"lacto|lakto", "lactose"),
+        (r"lacto|lakto|^(?:milk|dairy|milch|lait|leche|latte|leite|melk|mleko)", "lactose"),
     )
 ]
+
+
+def _has_allergen(row: Row, word: str) -> bool:
+    """Find whether a row names something that has what must not be eaten: cream has milk."""
+    kinds = (kind for begin, kind in _HAVE_ALLERGENS if begin.search(word))
+    return any(kind.search(plain(row.text)) for kind in kinds)
 
 
 def _is_title(s: Speaker, row: Row) -> bool:
@@ -254,9 +264,10 @@ def _of_kind(s: Speaker) -> list[Row] | None:
         return told
     if s.intent.who and any(map(_CALLS.search, words)):
         # "Who do we call if something breaks?"
-        return [
+        reached = [
             row for row in s.rows if fields.phones([row.text]) or _PHONE_ROW.search(plain(row.text))
         ]
+        return reached or naming(s, [word for word in words if not _CALLS.search(word)])
     if words == ("age",):
         # "How old is she?"
         return [row for row in s.rows if _OLD.search(plain(row.text))]
@@ -284,12 +295,11 @@ def _of_kind(s: Speaker) -> list[Row] | None:
             return of_it
         # "ALLERGY: LATEX" is of "allergic", too, and almonds are nuts.
         stems = [found[0] for word in diet if (found := _ALLERGENS.search(word))]
-        kinds = [kind for begin, kind in _HAVE_ALLERGENS if begin.search(" ".join(stems))]
         texts = ((row, plain(row.text)) for row in s.rows if row not in rows)
         rows += [
             row
             for row, text in texts
-            if any(stem in text for stem in stems) or any(kind.search(text) for kind in kinds)
+            if any(stem in text or _has_allergen(row, stem) for stem in stems)
         ]
         # "Not suitable for", and below it "nut allergies"
         begun = (s.sentence_of(row) if row.text[:1].islower() else [row] for row in rows)

@@ -151,6 +151,8 @@ STOP = stop(
         # What must not be eaten
         ("Are there nuts in it?", OATS, "almonds (2 %), salt.; May contain traces of peanuts."),
         ("Is it gluten free?", OATS, "wheat flour"),
+        ("Does it contain milk?", rows_of("Tomato Soup", "Tomatoes, cream (4 %), sugar"), f"{UNSURE}Tomatoes, cream (4 %), sugar"),
+        ("Does it contain milk?", rows_of("Tomato Soup", "Tomatoes, water, sugar"), "No, I do not read “milk”."),
         ("¿Llevan frutos secos?", rows_of("Ingredientes: avena, azúcar, almendras (6 %), sal.", "A", "B"), "almendras (6 %)"),
         # Bills
         ("When is it due?", GAS, "Please pay by 9 December 2026"),
@@ -198,6 +200,11 @@ STOP = stop(
         ("When does the next bus leave after ten past 9?", STOP, "I find no row with these words"),
         ("Hoe laat mag je de konijnen voeren?", rows_of("Open: 9.30 – 17.00 uur", "10.00 Konijnen voeren", "Geiten"), "10.00 Konijnen voeren"),
         ("Ont-ils de la bière ?", rows_of("Café 2 €", "Thé 3 €", "Eau 1 €"), "Je n"),
+        ("What do I need to buy?", rows_of("To buy", "2 x milk", "eggs (12)", "6 lemons and cat food"), f"{ALL_READ}To buy · 2 x milk"),
+        ("When will the lift be fixed?", rows_of("Lift out of order", "It will be repaired on Thursday 3", "December between 8 and 9.", "Sorry!"), "repaired on Thursday 3 December between 8 and 9."),
+        ("Chi chiamo per un guasto?", rows_of("Energia Lago", "Guasti: numero verde 800 555 019", "Grazie"), "avvicina: Guasti: numero verde 800 555 019"),
+        ("How much does it cost to get in?", rows_of("Craft fair", "10 am - 4 pm", "Free entry."), "What comes closest: Free entry."),
+        ("What's wrong?", rows_of("Print helper", "The printer could not be found", "Retry"), "The printer could not be found"),
         ("Hoe heet deze straat?", rows_of("Wilgenkade", "Rotterdam"), "Wilgenkade"),
     ],
 )  # fmt: skip
