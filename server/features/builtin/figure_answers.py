@@ -283,7 +283,7 @@ def money_back(s: Speaker) -> Answer:
     if s.intent.yes_no and (named := naming(s, s.intent.asked.split())):
         # "Does it give change?"
         return s.quote(named[0])
-    return _no_price(s)
+    return none_found(s, "none_price")
 
 
 _FREE = tables.printed("free")
@@ -291,7 +291,8 @@ _FREE = tables.printed("free")
 
 def _no_price(s: Speaker) -> Answer:
     """Say that no price is printed, with what costs nothing: "Free entry"."""
-    if free := [row for row in s.rows if _FREE.search(plain(row.text))]:
+    free = [row for row in s.rows if _FREE.search(plain(row.text))]
+    if free and KNOWN[Want.PRICE].issuperset(s.words):
         s.sources = {row.text: "" for row in free[:SOME]}
         return s.closest(s.say("none_price"))
     return none_found(s, "none_price")
@@ -342,7 +343,8 @@ def price(s: Speaker) -> Answer:
         return s.closest()
     if tags := prices.tags(s.rows):
         return _any_price(s, tags)
-    return unit_price(s)
+    of_unit = prices.unit_price(s.rows, s.words) is not None
+    return unit_price(s) if of_unit else _no_price(s)
 
 
 def _any_price(s: Speaker, tags: Sequence[prices.Price]) -> Answer:
@@ -430,7 +432,7 @@ def unit_price(s: Speaker) -> Answer:
         return s.say("unit_price", value=found.text, unit=found.label), s.row(
             found.row, found.text, found.label
         )
-    return _no_price(s)
+    return none_found(s, "none_price")
 
 
 def _prices_read(s: Speaker) -> str:
