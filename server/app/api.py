@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Parts:
-    """What a program has for its features."""
+    """Parts of a program that features may use."""
 
     settings: Settings
     # What routes share
@@ -47,7 +47,7 @@ class Parts:
 
 
 class Additions:
-    """What features add to a program, which does with it what `Api` says."""
+    """Additions of features to a program: it does with each what `Api` says."""
 
     def __init__(self) -> None:
         self.messages = Parser()

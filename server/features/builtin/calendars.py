@@ -67,8 +67,7 @@ def _timetable(rows: Sequence[Row]) -> list[Row]:
 
 
 # An hour's minutes: "02 17 32 47", "12a", also read as "1040"; and an hour
-_MINUTES = re.compile(r"(?:[0-5]\d[a-z*]? ?)+", re.I)
-_MINUTE = re.compile(r"\d\d")
+_MINUTE = re.compile(r"([0-5]\d)[a-z*]? ?", re.I)
 _HOUR = re.compile(r"[01]?\d|2[0-3]")
 # Columns and hours from which it is a stop's timetable
 _COLUMNS, _HOURS = 2, 3
@@ -96,7 +95,7 @@ def _of_hours(rows: Sequence[Row]) -> list[Row]:
 
 
 def _is_minutes(cell: Cell) -> bool:
-    return _MINUTES.fullmatch(cell.text) is not None
+    return not _MINUTE.sub("", cell.text)
 
 
 def _unwrapped(heads: Sequence[Cell], rows: Sequence[Row]) -> list[Row]:

@@ -6,7 +6,7 @@ import calendar
 import datetime as dt
 import re
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from server.features.builtin import fields, measures, prices, tables
 from server.features.builtin.fields import letters
@@ -414,12 +414,20 @@ def _now(s: Speaker, found: list[fields.Opening]) -> str | None:
     return s.sentence(s.say("closed_now", now=now), s.say("opens_at", value=begin) if begin else "")
 
 
-# A row of a stop's timetable, as `calendars` has it
-_OF_DAY = re.compile(r"^(\D{1,40}) \d{1,2}:\d\d(?: \d{1,2}:\d\d)*")
+# A time in a row of a stop's timetable, as `calendars` has it
+_CLOCK = re.compile(r"\d{1,2}:\d\d")
 
 
 # An hour of each of two days, and one more
 _LEAST_COLUMNS = 4
+
+
+def _head_of(row: Row) -> str:
+    """Return the head of a row that has nothing else than times of day: "Saturday"; "" for any other row."""
+    words = row.text.split()
+    head = list(takewhile(lambda word: not word[:1].isdigit(), words))
+    times = words[len(head) :]
+    return " ".join(head) if times and all(map(_CLOCK.fullmatch, times)) else ""
 
 
 def _of_stop(s: Speaker) -> Answer | None:
@@ -427,11 +435,11 @@ def _of_stop(s: Speaker) -> Answer | None:
     day = s.intent.weekday
     if day is None:
         day = (s.today.weekday() + (s.intent.in_days or 0)) % 7
-    columns = [(row, found) for row in s.rows if (found := _OF_DAY.fullmatch(row.text))]
+    columns = [(row, head) for row in s.rows if (head := _head_of(row))]
     clocks = sorted(
         (fields.minutes(clock), clock, row.text)
-        for row, found in columns
-        if day in fields.weekdays(plain(found[1]))
+        for row, head in columns
+        if day in fields.weekdays(plain(head))
         for clock in fields.times([row.text])
     )
     others = [word for word in s.words if not _is_when(s, word)]

@@ -1,4 +1,4 @@
-"""What people hold up first, and ask of it: a cover, a package, a bill, a recipe, a bus stop, a cup of coffee."""
+"""Questions about things that people hold up first: a cover, a package, a bill, a recipe, a bus stop, a cup of coffee."""
 
 from __future__ import annotations
 
