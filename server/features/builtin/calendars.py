@@ -66,7 +66,7 @@ def _timetable(rows: Sequence[Row]) -> list[Row]:
     return [*rows[:top], *(row for one in below for row in one), *table[len(below) :]]
 
 
-# An hour's minutes: "02 17 32 47", "12a", also read as "1040"; and an hour
+# One of an hour's minutes, "02 17 32 47" or "12a", also read as "1040"; and an hour
 _MINUTE = re.compile(r"([0-5]\d)[a-z*]? ?", re.I)
 _HOUR = re.compile(r"[01]?\d|2[0-3]")
 # Columns and hours from which it is a stop's timetable
