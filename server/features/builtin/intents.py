@@ -9,6 +9,7 @@ from functools import cache
 from itertools import islice
 
 from server.core.frames import Route
+from server.features.builtin import wordings
 from server.features.builtin.colours import NAMES
 from server.features.builtin.detector import PERSON
 from server.features.builtin.language import (
@@ -109,10 +110,10 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     spoken = sorted(codes, key=lambda code: code != own)
     # "Is it orange?" names no fruit.
     is_hue = intent.want is Want.COLOUR and len(intent.asked.split()) > 1
-    rest = _NO_THING.sub("", text)
+    rest = wordings.NO_THING.sub("", text)
     things = names_in(_without(rest, intent.asked) if is_hue else rest, spoken[:1])
     intent, things = _without_wearer(intent, things, text)
-    if not things or _SERVES.search(text):
+    if not things or wordings.SERVES.search(text):
         return _without_things(intent, question, text, spoken)
     one = language(spoken[0])
     how_many = one.common("how_many").search(text) is not None
@@ -123,7 +124,7 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     asks = (intent.yes_no or (there and not is_open)) and only
     # "Is it for children?" and "For how many people?" are asked of a label.
     meant, many = one.common("meant").search(text), one.common("how_many").search(text)
-    if len(things) == 1 and _DOES.search(text):
+    if len(things) == 1 and wordings.DOES.search(text):
         # "Can it fly?"
         return replace(intent, want=Want.OTHER)
     is_meant = meant is not None and (many is None or meant.start() < many.start())
@@ -149,12 +150,12 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     if want in (Want.READ, Want.SAYS) and len(things) > 1 and text.startswith("steht "):
         # "Steht neben der Tasse ein Glas?"
         want = Want.THING
-    if want is Want.THING and (_IS_ON.search(text) or _counts_parts(text, one.code)):
+    if want is Want.THING and (wordings.IS_ON.search(text) or _counts_parts(text, one.code)):
         want = Want.OTHER
     if want is Want.FACES and is_meant:
         want = Want.LOOKUP
     chooses = _chooses_people(text, one.code)
-    of_a_kind = how_many and not chooses and _OF_A_KIND.search(text)
+    of_a_kind = how_many and not chooses and wordings.OF_A_KIND.search(text)
     if want in (Want.FACES, Want.THING) and (of_a_kind or (chooses and not how_many)):
         want = Want.OTHER
     return replace(intent, want=want, things=things, how_many=how_many)
@@ -164,11 +165,11 @@ def _whom_or_where(intent: Intent, text: str) -> Intent:
     """Add whether a `plain` question asks for somebody, a place, or the way to one."""
     return replace(
         intent,
-        who=_WHO.search(text) is not None,
-        where=_WHERE.search(text) is not None,
-        towards=_TOWARDS.search(text) is not None,
-        acts=any(map(re.Pattern.search, (_WHERE_DOES, _GOES), (text, text)))
-        and not _SAYS.search(text),
+        who=wordings.WHO.search(text) is not None,
+        where=wordings.WHERE.search(text) is not None,
+        towards=wordings.TOWARDS.search(text) is not None,
+        acts=any(map(re.Pattern.search, (wordings.WHERE_DOES, wordings.GOES), (text, text)))
+        and not wordings.SAYS.search(text),
     )
 
 
@@ -177,7 +178,7 @@ def _without_wearer(
 ) -> tuple[Intent, tuple[str, ...]]:
     """Return a question about what somebody wears as one about that: "Is the person wearing a watch?"."""
     about_one = intent.want is Want.FACES and intent.yes_no and not intent.place
-    if not about_one or len(things) < 2 or _THERE_ARE.search(text):
+    if not about_one or len(things) < 2 or wordings.THERE_ARE.search(text):
         return intent, things
     return replace(intent, want=Want.LOOKUP), tuple(one for one in things if one != PERSON)
 
@@ -188,35 +189,45 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
     if of_use or intent.want is Want.PURPOSE:
         # "What is this code for?"
         want = Want.BEYOND if of_use else intent.want
-        return replace(intent, want=Want.CODE if _CODE.search(text) else want)
+        return replace(intent, want=Want.CODE if wordings.CODE.search(text) else want)
     if intent.want is Want.TOTAL and intent.where and intent.acts:
         # "Where do I pay?"
         return replace(intent, want=Want.LOOKUP, words=(*intent.asked.split(), *intent.words))
     if intent.want in (Want.TOTAL, Want.MOTION, Want.HOURS, Want.DATE):
         return _of_time(intent, text)
-    if intent.want is Want.NAME and intent.asked in _NAME and _MY.search(text):
+    if intent.want is Want.NAME and intent.asked in wordings.NAME and wordings.MY.search(text):
         # No headline is the name of who asks.
         return replace(intent, want=Want.LOOKUP, words=(intent.asked,))
-    if intent.want is Want.READ and (about := _ABOUT.search(text)) and len(intent.words) > 1:
+    if (
+        intent.want is Want.READ
+        and (about := wordings.ABOUT.search(text))
+        and len(intent.words) > 1
+    ):
         # "What does it say about children?"
         words = tuple(word for word in intent.words if word not in about[0])
         return replace(intent, want=Want.LOOKUP, words=words, yes_no=True)
     if intent.want is Want.DEPARTURE:
         return _of_departure(intent, text)
-    if intent.want is Want.LOOKUP and (_AGE.search(text) or _ADVICE.search(text)):
+    if intent.want is Want.LOOKUP and (wordings.AGE.search(text) or wordings.ADVICE.search(text)):
         # Print may tell an age.
-        aged = _AGE.search(text) is not None
+        aged = wordings.AGE.search(text) is not None
         return replace(intent, words=("age",)) if aged else replace(intent, want=Want.BEYOND)
     if intent.want in (Want.LIGHT, Want.COLOUR):
         return _of_light(intent, text)
     if intent.who and intent.want in (Want.OTHER, Want.READ, Want.LOOKUP):
         # "Who is it for?" and "Who is this letter from?", but not "Who is the coach of the team?"
-        key = "sender" if _SENT.search(text) else "recipient" if _FOR_WHOM.search(text) else ""
+        key = (
+            "sender"
+            if wordings.SENT.search(text)
+            else "recipient"
+            if wordings.FOR_WHOM.search(text)
+            else ""
+        )
         return replace(intent, want=Want.LOOKUP, words=(key,)) if key else intent
     if intent.want is Want.HELP and intent.who:
         # "Who can help me?"
         return replace(intent, want=Want.LOOKUP, words=(*intent.words, *intent.asked.split()))
-    if intent.want is Want.CHANGE and (_WHICH.search(text) or _COINS.search(text)):
+    if intent.want is Want.CHANGE and (wordings.WHICH.search(text) or wordings.COINS.search(text)):
         # "Which stop do I change at?"
         words = (*intent.words, *intent.asked.split())
         return replace(intent, want=Want.LOOKUP, words=words)
@@ -227,17 +238,19 @@ def _of_time(intent: Intent, text: str) -> Intent:
     """Return the intent of a question about a total, motion, hours or a day, which may be another of these, or of a place."""
     if intent.want is Want.DATE:
         # "Where do I go when it's my turn?"
-        if shut := _SHUT.search(text):
+        if shut := wordings.SHUT.search(text):
             # "In che giorno sono chiusi?"
             rest = tuple(word for word in intent.words if word != shut[0])
             return replace(intent, want=Want.HOURS, asked=shut[0], words=rest)
         return replace(intent, want=Want.LOOKUP) if intent.where and intent.acts else intent
     if intent.want is Want.HOURS:
-        return replace(intent, other_time=intent.other_time or bool(_CLOSED_FOR.search(text)))
-    if _WHEN.search(text):
+        return replace(
+            intent, other_time=intent.other_time or bool(wordings.CLOSED_FOR.search(text))
+        )
+    if wordings.WHEN.search(text):
         # "When do I have to pay by?" and "When can I move in?"
         return replace(intent, want=Want.DATE, words=(*intent.words, *intent.asked.split()[-1:]))
-    if intent.want is Want.TOTAL and _HOW.search(text):
+    if intent.want is Want.TOTAL and wordings.HOW.search(text):
         # "How did I pay?"
         return replace(intent, want=Want.LOOKUP, words=(*intent.words, "paid"), yes_no=True)
     return intent
@@ -245,25 +258,25 @@ def _of_time(intent: Intent, text: str) -> Intent:
 
 def _of_departure(intent: Intent, text: str) -> Intent:
     """Return the intent of a question about a departure, which may be one about where it goes."""
-    if _WHERE.search(text):
+    if wordings.WHERE.search(text):
         return replace(intent, want=Want.LOOKUP, words=("towards",))
     # "Next bus" gives the subject, too.
-    order = (word for word in WORD.findall(text) if word in ORDER - {*intent.words})
+    order = (word for word in WORD.findall(text) if word in wordings.ORDER - {*intent.words})
     return replace(intent, words=(*intent.words, *order))
 
 
 def _of_light(intent: Intent, text: str) -> Intent:
     """Return the intent of a question about light or colours, which may be one about a lamp or what it means."""
-    if intent.colours and _MEANS.search(text):
+    if intent.colours and wordings.MEANS.search(text):
         return replace(intent, want=Want.LOOKUP, words=(*intent.words, *intent.asked.split()))
     if intent.want is Want.COLOUR:
         return intent
-    if _LIGHTS.search(text):
+    if wordings.LIGHTS.search(text):
         return replace(intent, want=Want.OTHER)
     if intent.colours:
         # "What does a red light mean?"
         return replace(intent, want=Want.LOOKUP, words=(*intent.words, intent.asked))
-    if (named := _LIGHT_OF.search(text)) and named[1] in intent.words:
+    if (named := wordings.LIGHT_OF.search(text)) and named[1] in intent.words:
         # "Is there a light switch?"
         return replace(intent, want=Want.LOOKUP, words=(intent.asked, *intent.words))
     return intent
@@ -280,7 +293,7 @@ def _names_part(intent: Intent, text: str, code: str) -> bool:
 
 def _counts_parts(text: str, code: str) -> bool:
     """Find whether a question counts what a thing has: "How many legs does the dog have?"."""
-    found = _PARTS.search(text)
+    found = wordings.PARTS.search(text)
     return found is not None and not thing_words(code).of_word(next(filter(None, found.groups())))
 
 
@@ -295,144 +308,11 @@ def _asks_doing(text: str, codes: Iterable[str]) -> bool:
     return any(language(code).doing.search(text) for code in codes)
 
 
-NEXT = frozenset(
-    plain(
-        "next nächste nächster nächsten prochain prochaine próximo próxima prossimo prossima volgende następny najbliższy следующий наступний sonraki"
-    ).split()
-)
-FIRST = frozenset(
-    plain(
-        "first erste erster ersten premier première primer primero primera primo prima primeiro primeira eerste pierwszy первый перший ilk"
-    ).split()
-)
-LAST = frozenset(
-    plain(
-        "last letzte letzter letzten dernier dernière último última ultimo ultima laatste ostatni последний останній son"
-    ).split()
-)
-# Which of several departures is asked about
-ORDER = NEXT | FIRST | LAST
-# No time answers "Where does the bus go?".
-_WHERE = re.compile(
-    r"^\W*(?:where|wo|wohin|ou|donde|adonde|dove|onde|aonde|waar|waarheen|gdzie|dokad|где|куда|де|куди|nerede|nereye|اين"
-    r"|कहाँ|किधर|哪里|哪儿|どこ|어디)(?!\w)"
-)
-# No place in the picture answers "Where is it made?".
-_ORIGIN = re.compile(
-    r"(?<!\w)(?:made|produced|manufactured|grown|bottled|brewed|from|hergestellt|produziert|gemacht|stammt|woher|fabriquee?|produite?"
-    r"|vient|provient|hech[oa]|fabricad[oa]|producid[oa]|viene|fatt[oa]|prodott[oa]|feit[oa]|produzid[oa]|vem|gemaakt|geproduceerd"
-    r"|vandaan|zrobion\w+|wyprodukowan\w+|pochodzi|uretil\w+|yapil\w+|сделан\w*|произвед\w+|откуда|зроблен\w*|вироблен\w*"
-    r"|звідки)(?!\w)|产自|生产|製造|생산|صنع|बना"
-)
-
-
 def asks_origin(question: str) -> bool:
     """Find whether a question about "where" asks where something is from."""
-    return _ORIGIN.search(plain(question)) is not None
+    return wordings.ORIGIN.search(plain(question)) is not None
 
 
-_WHEN = re.compile(
-    r"^\W*(?:by |until |bis |fino a |jusqu'a |hasta |do )?(?:when|what date|wann|quand|cuando|quando|wanneer|kiedy|когда|коли|ne zaman)\b"
-)
-# Words for help, which may be a part of another question
-_HELP = frozenset(
-    plain("help hilfe aide ayuda aiuto ajuda hulp pomoc помощь допомога yardım").split()
-)
-_NAME = frozenset({"name", "nom", "nombre", "nome", "naam"})
-_MY = re.compile(
-    r"\b(?:my|mein|meine|mon|ma|mi|mio|mia|meu|minha|mijn|moj|moje|benim)\b|\bмо[йяе]\b"
-)
-_ABOUT = re.compile(
-    r"\b(?:about|regarding|uber|au sujet|a propos|acerca|riguardo|dotyczy|hakkinda)\b|关于|について"
-)
-# "Does it give change?"
-_COINS = re.compile(r"\b(?:gives?|have|need|exact) (?:any |me |the )?change\b|\bchange for\b")
-# "Are there people in the boats?"
-_THERE_ARE = re.compile(
-    r"^\W*(?:is|are) there\b|^\W*(?:gibt es|sind|y a|il y a|hay|ci sono|zijn er|czy sa|ha) "
-)
-# No plate to eat from, and no fruit: "an orange one"
-_NO_THING = re.compile(r"\b(?:number|licen[cs]e|name) plates?\b|\b\w{1,20} ones?\W*$")
-# What is asked for is no difference of two looks.
-_WHICH = re.compile(r"^\W*(?:which|where)\b")
-# Lamps, and not how bright it is
-_LIGHTS = re.compile(r"\blights\b")
-# "What does the red light mean?"
-_MEANS = re.compile(
-    r"\b(?:mean|means|bedeutet|heisst|signifie|significa|betekent|oznacza)\b|означает|означає|意思"
-)
-# "Who should I vote for?"
-_ADVICE = re.compile(
-    r"^\W*(?:(?:who|which(?: \w+)?) )?should (?:i|we)\b|^\W*(?:(?:wen|welche\w*(?: \w+)?) )?soll(?:te)? ich\b"
-)
-# "Who sent it?" and "Who is this letter from?"
-_SENT = re.compile(
-    r"^\W*who (?:is|was) (?:it|this|that|the)(?: \w+)? from\W*$|^\W*who (?:sent|wrote|signed) \w+(?: \w+)?\W*$"
-    r"|^\W*wer hat \w+(?: \w+)? (?:geschickt|geschrieben|unterschrieben)|^\W*qui (?:l'?)? ?a (?:envoye|ecrit)"
-    r"|^\W*quien (?:lo )?(?:envia|ha enviado|escribio|ha escrito)|^\W*chi (?:l'?)? ?ha (?:mandato|spedito|scritto)"
-)
-# "Who is the parcel for?"
-_FOR_WHOM = re.compile(
-    r"^\W*(?:whose(?! turn\b)|wessen|de quien|di chi|de quem|van wie|czyj\w*|kimin)\b|^\W*a qui (?:est|appartient)\b|"
-    r"^\W*who (?:is|was) (?:it|this|that|the)(?: \w+)? (?:for|to|addressed to)\W*$"
-    r"|^\W*(?:pour qui|para quien|per chi|para quem) (?:est|es|e)\b|^\W*(?:fur wen|voor wie) (?:ist|is)\b"
-    r"|^\W*(?:who (?:got|gets|received|won)|wer (?:hat|bekam|bekommt)|qui a (?:recu|gagne)|quien (?:recibio|gano)|chi ha (?:ricevuto|vinto))"
-    r" (?:it|this|that|the|das|die|den|dies\w*|ce\w*|l[ea]|el|est[ea]|il|quest[ao])(?: \w+)?(?: (?:bekommen|erhalten|gewonnen))?\W*$"
-)
-# "How many people is it for?" of a recipe or a table
-_SERVES = re.compile(
-    r"\bhow many (?:people )?(?:(?:is|are|does|do|can|will) (?:it|this|that|they|these|the \w+) (?:for|serve|feed)|for)\W*$"
-    r"|\bfur wie viele (?:personen|leute)|\bpour combien de personnes|\bpara cuant[ao]s personas|\bper quante persone"
-    r"|\bpara quantas pessoas|\bvoor hoeveel (?:personen|mensen)|\bdla ilu osob|\bkac kisilik|на сколько (?:человек|персон)|на скільки (?:осіб|людей)"
-)
-_CODE = re.compile(r"\b(?:qr|qr-?code|code|codigo|codice|kod)\b")
-# "Is there a green one?"
-_ONE = re.compile(r" ones?$")
-_WORN = re.compile(r"\b(?:her|his|my|your|their) top\b(?! of)")
-_SHUT = re.compile(
-    r"\b(?:closed|geschlossen|fermee?s?|cerrad[oa]s?|chius[oaie]|fechad[oa]s?|gesloten|zamknie\w+|kapali)\b"
-)
-# "When is it closed for cleaning?"
-_CLOSED_FOR = re.compile(
-    r"\b(?:close[ds]? for|geschlossen wegen|ferme\w* pour|cerrad\w* por|chius\w* per) \w"
-)
-# "How many legs does the dog have?"
-_PARTS = re.compile(
-    r"\bhow many (\w+) (?:does|do|has|have) (?:the|this|that|your|my|his|her)\b|\bwie viele (\w+) hat d\w+\b"
-)
-# "Where does it say EXIT?"
-_SAYS = re.compile(r"\b(?:say|says|said|written|reads?|mentions?|mentioned)\b")
-# "Where does the money go?"
-_GOES = re.compile(r"^\W*where (?:does|do|did)\b|\b(?:goes|geht|gehen|kommt|va|vont|gaat|idzie)\b")
-# "Where are they going?"
-_WHERE_DOES = re.compile(
-    r"^\W*where (?:can|could|do|does|did|should|shall|will|are|is|was|were) (?:i|we|you|they|he|she|it) \w+"
-)
-# "Is the laptop on?"
-_IS_ON = re.compile(
-    r"^\W*(?:is|are) .{1,40} (?:on|off)\W*$|^\W*(?:ist|sind) .{1,40} (?:an|aus)\W*$"
-)
-_DOES = re.compile(r"^\W*(?:can|could|does|do|will|did) (?:it|he|she|they|this|that) \w+\W*$")
-# "How did I pay?", and not "How much do I pay?"
-_HOW = re.compile(
-    r"^\W*(?:how|wie|comment|como|come|hoe|jak|как|як|nasil) (?:did|was|do|have|can|will|habe|hat|haben|wurde|kann|zahle|bezahle|ai|a|j|puis"
-    r"|he|ha|se|puedo|pague|ho|posso|paguei|heb|is|kan|za|mozna|я|оплат\w*|можно|можна|ode\w*)\b"
-)
-_WHO = re.compile(
-    r"^\W*(?:who|whose|para quem|para quien|fur wen|voor wie|pour qui|per chi|wessen|de quien|di chi|de quem|van wie|czyj\w*|kimin|a qui|wer|wen|qui|quien|a quien|chi|quem|wie kan|kto|kim|кто|хто)\b"
-)
-_TOWARDS = re.compile(
-    r"\b(?:to|towards|nach|zum|zur|vers|a|au|al|alla|para|hasta|naar|do)\b|到|まで"
-)
-# "How many women?"
-_OF_A_KIND = re.compile(
-    r"\b(?:women|woman|ladies|girls?|boys|children|kids|babies|adults|frauen|madchen|jungen|kinder|femmes|filles|garcons|enfants|mujeres|chicas"
-    r"|ninos|ninas|donne|ragazze|bambini|mulheres|meninas|criancas|vrouwen|meisjes|kinderen|kobiet|dziewczyn|dzieci)\b"
-)
-# "The Old Net Loft" is no age.
-_AGE = re.compile(r"^\W*(?:how old|wie alt|hoe oud)\b")
-# What light is only a part of
-_LIGHT_OF = re.compile(r"\blight (\w+)")
 # How much a small word tells of its language, next to one of its most common ones
 _OF_SMALL_WORDS = 0.4
 # Wants of questions whose words nothing else knows
@@ -445,7 +325,7 @@ _MOST_QUOTED = 40
 
 def _without_things(intent: Intent, question: str, text: str, spoken: Sequence[str]) -> Intent:
     """Add the thing that it asks for, and find whether any of its words is known."""
-    if _SERVES.search(text):
+    if wordings.SERVES.search(text):
         counted = replace(intent, things=(PERSON,), how_many=True)
         return replace(counted, want=Want.LOOKUP, words=("portion",))
     if intent.want is Want.FACES and not _only_people(intent.words, intent.language):
@@ -464,7 +344,7 @@ def _without_things(intent: Intent, question: str, text: str, spoken: Sequence[s
         of_part = len(named) > 1 and not intent.colours
         return replace(intent, want=Want.OTHER) if of_part else intent
     route, of_colour = route_of(question), intent.want is Want.COLOUR
-    if _WHERE_DOES.search(text):
+    if wordings.WHERE_DOES.search(text):
         return intent
     if route is Route.NOW and not of_colour and not any(_knows_some(text, code) for code in spoken):
         said = question.strip(_PUNCTUATION)
@@ -598,7 +478,7 @@ def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
                 if match is None or (one != spoken and set(match.group().split()) <= small):
                     continue
                 # "What time does the help desk shut?"
-                whole = want is not Want.HELP or match.group() in _HELP
+                whole = want is not Want.HELP or match.group() in wordings.HELP
                 if want in SOCIAL and whole and not _only(match.re, text, one):
                     continue
                 if any(asked(one)[other] is not None for other in _GIVES_WAY.get(want, ())):
@@ -680,7 +560,7 @@ def _details(text: str, code: str) -> tuple[str, int | None, int | None, bool, t
     """Return the place, weekday, days from today, whether another time, and colours that a question names."""
     one = language(code)
     # "Her top" is worn.
-    text = _WORN.sub("", text)
+    text = wordings.WORN.sub("", text)
     place = next((name for name in one.places if one.place(name).search(text)), "")
     tokens = set(WORD.findall(text))
     # "sundays" is Sunday, too.
@@ -719,7 +599,7 @@ def _names_day(word: str, text: str, tokens: set[str], unspaced: bool) -> bool:
 
 
 def _ends_with_colour(text: str, code: str) -> bool:
-    bare, one = _ONE.sub("", text.strip(_PUNCTUATION)), language(code)
+    bare, one = wordings.ONE.sub("", text.strip(_PUNCTUATION)), language(code)
     return any(
         match.end() == len(bare)
         for at in range(len(NAMES))

@@ -9,7 +9,6 @@ from itertools import pairwise, takewhile
 
 from server.features.builtin import fields, prices, tables
 from server.features.builtin.detector import PERSON
-from server.features.builtin.intents import ORDER
 from server.features.builtin.lines import TICKED, Row, row_of
 from server.features.builtin.speaker import (
     BOOK,
@@ -24,6 +23,7 @@ from server.features.builtin.speaker import (
 )
 from server.features.builtin.tables import plain_words
 from server.features.builtin.wants import Want
+from server.features.builtin.wordings import ORDER
 from server.models.routing import plain
 
 GENERAL = frozenset(

@@ -10,7 +10,6 @@ from itertools import pairwise, takewhile
 
 from server.features.builtin import fields, measures, prices, tables
 from server.features.builtin.fields import letters
-from server.features.builtin.intents import FIRST, LAST, NEXT, ORDER
 from server.features.builtin.lines import Row, row_of
 from server.features.builtin.speaker import PAGE, SOME, Answer, Speaker, has_digit
 from server.features.builtin.text_answers import (
@@ -24,6 +23,7 @@ from server.features.builtin.text_answers import (
     untitled,
 )
 from server.features.builtin.wants import Want
+from server.features.builtin.wordings import FIRST, LAST, NEXT, ORDER
 from server.models.routing import plain
 from server.shared.dates import Date, dates, names_month
 

@@ -1,0 +1,142 @@
+"""Wordings of questions that tell what they ask for, beyond the words of each language. Pure data.
+
+All are for `plain` questions; see `server.models.routing`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from server.models.routing import plain
+
+NEXT = frozenset(
+    plain(
+        "next nächste nächster nächsten prochain prochaine próximo próxima prossimo prossima volgende następny najbliższy следующий наступний sonraki"
+    ).split()
+)
+FIRST = frozenset(
+    plain(
+        "first erste erster ersten premier première primer primero primera primo prima primeiro primeira eerste pierwszy первый перший ilk"
+    ).split()
+)
+LAST = frozenset(
+    plain(
+        "last letzte letzter letzten dernier dernière último última ultimo ultima laatste ostatni последний останній son"
+    ).split()
+)
+# Which of several departures is asked about
+ORDER = NEXT | FIRST | LAST
+# No time answers "Where does the bus go?".
+WHERE = re.compile(
+    r"^\W*(?:where|wo|wohin|ou|donde|adonde|dove|onde|aonde|waar|waarheen|gdzie|dokad|где|куда|де|куди|nerede|nereye|اين"
+    r"|कहाँ|किधर|哪里|哪儿|どこ|어디)(?!\w)"
+)
+# No place in the picture answers "Where is it made?".
+ORIGIN = re.compile(
+    r"(?<!\w)(?:made|produced|manufactured|grown|bottled|brewed|from|hergestellt|produziert|gemacht|stammt|woher|fabriquee?|produite?"
+    r"|vient|provient|hech[oa]|fabricad[oa]|producid[oa]|viene|fatt[oa]|prodott[oa]|feit[oa]|produzid[oa]|vem|gemaakt|geproduceerd"
+    r"|vandaan|zrobion\w+|wyprodukowan\w+|pochodzi|uretil\w+|yapil\w+|сделан\w*|произвед\w+|откуда|зроблен\w*|вироблен\w*"
+    r"|звідки)(?!\w)|产自|生产|製造|생산|صنع|बना"
+)
+
+
+WHEN = re.compile(
+    r"^\W*(?:by |until |bis |fino a |jusqu'a |hasta |do )?(?:when|what date|wann|quand|cuando|quando|wanneer|kiedy|когда|коли|ne zaman)\b"
+)
+# Words for help, which may be a part of another question
+HELP = frozenset(
+    plain("help hilfe aide ayuda aiuto ajuda hulp pomoc помощь допомога yardım").split()
+)
+NAME = frozenset({"name", "nom", "nombre", "nome", "naam"})
+MY = re.compile(
+    r"\b(?:my|mein|meine|mon|ma|mi|mio|mia|meu|minha|mijn|moj|moje|benim)\b|\bмо[йяе]\b"
+)
+ABOUT = re.compile(
+    r"\b(?:about|regarding|uber|au sujet|a propos|acerca|riguardo|dotyczy|hakkinda)\b|关于|について"
+)
+# "Does it give change?"
+COINS = re.compile(r"\b(?:gives?|have|need|exact) (?:any |me |the )?change\b|\bchange for\b")
+# "Are there people in the boats?"
+THERE_ARE = re.compile(
+    r"^\W*(?:is|are) there\b|^\W*(?:gibt es|sind|y a|il y a|hay|ci sono|zijn er|czy sa|ha) "
+)
+# No plate to eat from, and no fruit: "an orange one"
+NO_THING = re.compile(r"\b(?:number|licen[cs]e|name) plates?\b|\b\w{1,20} ones?\W*$")
+# What is asked for is no difference of two looks.
+WHICH = re.compile(r"^\W*(?:which|where)\b")
+# Lamps, and not how bright it is
+LIGHTS = re.compile(r"\blights\b")
+# "What does the red light mean?"
+MEANS = re.compile(
+    r"\b(?:mean|means|bedeutet|heisst|signifie|significa|betekent|oznacza)\b|означает|означає|意思"
+)
+# "Who should I vote for?"
+ADVICE = re.compile(
+    r"^\W*(?:(?:who|which(?: \w+)?) )?should (?:i|we)\b|^\W*(?:(?:wen|welche\w*(?: \w+)?) )?soll(?:te)? ich\b"
+)
+# "Who sent it?" and "Who is this letter from?"
+SENT = re.compile(
+    r"^\W*who (?:is|was) (?:it|this|that|the)(?: \w+)? from\W*$|^\W*who (?:sent|wrote|signed) \w+(?: \w+)?\W*$"
+    r"|^\W*wer hat \w+(?: \w+)? (?:geschickt|geschrieben|unterschrieben)|^\W*qui (?:l'?)? ?a (?:envoye|ecrit)"
+    r"|^\W*quien (?:lo )?(?:envia|ha enviado|escribio|ha escrito)|^\W*chi (?:l'?)? ?ha (?:mandato|spedito|scritto)"
+)
+# "Who is the parcel for?"
+FOR_WHOM = re.compile(
+    r"^\W*(?:whose(?! turn\b)|wessen|de quien|di chi|de quem|van wie|czyj\w*|kimin)\b|^\W*a qui (?:est|appartient)\b|"
+    r"^\W*who (?:is|was) (?:it|this|that|the)(?: \w+)? (?:for|to|addressed to)\W*$"
+    r"|^\W*(?:pour qui|para quien|per chi|para quem) (?:est|es|e)\b|^\W*(?:fur wen|voor wie) (?:ist|is)\b"
+    r"|^\W*(?:who (?:got|gets|received|won)|wer (?:hat|bekam|bekommt)|qui a (?:recu|gagne)|quien (?:recibio|gano)|chi ha (?:ricevuto|vinto))"
+    r" (?:it|this|that|the|das|die|den|dies\w*|ce\w*|l[ea]|el|est[ea]|il|quest[ao])(?: \w+)?(?: (?:bekommen|erhalten|gewonnen))?\W*$"
+)
+# "How many people is it for?" of a recipe or a table
+SERVES = re.compile(
+    r"\bhow many (?:people )?(?:(?:is|are|does|do|can|will) (?:it|this|that|they|these|the \w+) (?:for|serve|feed)|for)\W*$"
+    r"|\bfur wie viele (?:personen|leute)|\bpour combien de personnes|\bpara cuant[ao]s personas|\bper quante persone"
+    r"|\bpara quantas pessoas|\bvoor hoeveel (?:personen|mensen)|\bdla ilu osob|\bkac kisilik|на сколько (?:человек|персон)|на скільки (?:осіб|людей)"
+)
+CODE = re.compile(r"\b(?:qr|qr-?code|code|codigo|codice|kod)\b")
+# "Is there a green one?"
+ONE = re.compile(r" ones?$")
+WORN = re.compile(r"\b(?:her|his|my|your|their) top\b(?! of)")
+SHUT = re.compile(
+    r"\b(?:closed|geschlossen|fermee?s?|cerrad[oa]s?|chius[oaie]|fechad[oa]s?|gesloten|zamknie\w+|kapali)\b"
+)
+# "When is it closed for cleaning?"
+CLOSED_FOR = re.compile(
+    r"\b(?:close[ds]? for|geschlossen wegen|ferme\w* pour|cerrad\w* por|chius\w* per) \w"
+)
+# "How many legs does the dog have?"
+PARTS = re.compile(
+    r"\bhow many (\w+) (?:does|do|has|have) (?:the|this|that|your|my|his|her)\b|\bwie viele (\w+) hat d\w+\b"
+)
+# "Where does it say EXIT?"
+SAYS = re.compile(r"\b(?:say|says|said|written|reads?|mentions?|mentioned)\b")
+# "Where does the money go?"
+GOES = re.compile(r"^\W*where (?:does|do|did)\b|\b(?:goes|geht|gehen|kommt|va|vont|gaat|idzie)\b")
+# "Where are they going?"
+WHERE_DOES = re.compile(
+    r"^\W*where (?:can|could|do|does|did|should|shall|will|are|is|was|were) (?:i|we|you|they|he|she|it) \w+"
+)
+# "Is the laptop on?"
+IS_ON = re.compile(r"^\W*(?:is|are) .{1,40} (?:on|off)\W*$|^\W*(?:ist|sind) .{1,40} (?:an|aus)\W*$")
+DOES = re.compile(r"^\W*(?:can|could|does|do|will|did) (?:it|he|she|they|this|that) \w+\W*$")
+# "How did I pay?", and not "How much do I pay?"
+HOW = re.compile(
+    r"^\W*(?:how|wie|comment|como|come|hoe|jak|как|як|nasil) (?:did|was|do|have|can|will|habe|hat|haben|wurde|kann|zahle|bezahle|ai|a|j|puis"
+    r"|he|ha|se|puedo|pague|ho|posso|paguei|heb|is|kan|za|mozna|я|оплат\w*|можно|можна|ode\w*)\b"
+)
+WHO = re.compile(
+    r"^\W*(?:who|whose|para quem|para quien|fur wen|voor wie|pour qui|per chi|wessen|de quien|di chi|de quem|van wie|czyj\w*|kimin|a qui|wer|wen|qui|quien|a quien|chi|quem|wie kan|kto|kim|кто|хто)\b"
+)
+TOWARDS = re.compile(
+    r"\b(?:to|towards|nach|zum|zur|vers|a|au|al|alla|para|hasta|naar|do)\b|到|まで"
+)
+# "How many women?"
+OF_A_KIND = re.compile(
+    r"\b(?:women|woman|ladies|girls?|boys|children|kids|babies|adults|frauen|madchen|jungen|kinder|femmes|filles|garcons|enfants|mujeres|chicas"
+    r"|ninos|ninas|donne|ragazze|bambini|mulheres|meninas|criancas|vrouwen|meisjes|kinderen|kobiet|dziewczyn|dzieci)\b"
+)
+# "The Old Net Loft" is no age.
+AGE = re.compile(r"^\W*(?:how old|wie alt|hoe oud)\b")
+# What light is only a part of
+LIGHT_OF = re.compile(r"\blight (\w+)")
