@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Sequence
 from itertools import dropwhile, takewhile
 
@@ -12,6 +13,8 @@ from server.features.builtin import (
     locate,
     look_answers,
     prices,
+    tables,
+    telling,
     text_answers,
     time_answers,
 )
@@ -20,6 +23,7 @@ from server.features.builtin.language import WORD, Language, language, without_c
 from server.features.builtin.speaker import PAGE, PRINTED, SOME, Answer, Facts, Speaker
 from server.features.builtin.tables import names_it
 from server.features.builtin.wants import MEASURES, SOCIAL, TEXT_ITSELF, Want
+from server.features.builtin.wordings import MEASURED
 from server.media.picture.grounding import Box
 from server.models.prompts import number_of
 from server.models.routing import plain
@@ -73,7 +77,7 @@ _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.DATE: time_answers.date,
     Want.NAME: text_answers.name,
     Want.LOOKUP: text_answers.lookup,
-    **dict.fromkeys(text_answers.TOLD_BY, text_answers.told),
+    **dict.fromkeys(telling.TOLD_BY, text_answers.told),
     **dict.fromkeys(MEASURES, figure_answers.measure),
     Want.TEMPERATURE: figure_answers.temperature,
 }
@@ -222,7 +226,7 @@ def _without_print(s: Speaker) -> Answer:
     want = s.intent.want
     if s.intent.asked == _OF_PAGE and not s.words:
         return s.language.say_of_itself("help", s.facts.names_things), s.see_things()
-    if want in (Want.LOOKUP, Want.ITEMS, *text_answers.TOLD_BY) or (
+    if want in (Want.LOOKUP, Want.ITEMS, *telling.TOLD_BY) or (
         want is Want.HOURS and s.intent.yes_no and s.words
     ):
         return look_answers.cannot(s)
@@ -267,7 +271,8 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
             for word in unnamed
             if of_page or word in _OUTSIDE or any(names_it(row.text, word) for row in s.rows)
         ]
-    if s.intent.want is Want.LOOKUP and _only_repeats(s):
+    lacks = MEASURED.search(plain(s.intent.question)) and not _FIGURE.search(plain(answer[0]))
+    if s.intent.want is Want.LOOKUP and s.sources and (lacks or _only_repeats(s)):
         # "To buy" is no answer to "What do I need to buy?".
         return s.cannot_here, ""
     if not unnamed:
@@ -278,6 +283,11 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
         return closest
     missing = _missing(s, unnamed)
     return s.closest(s.say("not_read", target=without_controls(missing)) if missing else "")
+
+
+# A figure, or a word for one
+_FIGURE = tables.printed("count")
+_FIGURE = re.compile(rf"\d|{_FIGURE.pattern}", _FIGURE.flags)
 
 
 def _only_repeats(s: Speaker) -> bool:

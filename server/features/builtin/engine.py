@@ -23,14 +23,23 @@ from server.features.builtin.compose import compose, compose_several, said_of, s
 from server.features.builtin.detector import PERSON, Thing, ThingFinder, asked_for
 from server.features.builtin.impressions import Impression, Memory, compare, impression
 from server.features.builtin.intents import Intent, asks_origin, understand
-from server.features.builtin.language import LATIN, code_of, language, warm
+from server.features.builtin.language import LATIN, WORD, code_of, language, warm
 from server.features.builtin.lines import Piece, Row, legible, reading_order, upright, whole_pieces
 from server.features.builtin.notable import Look, Noticer, words_in
 from server.features.builtin.reader import Reader
-from server.features.builtin.speaker import BOOK, PRINTED, Facts, Shares, unknown_thing
+from server.features.builtin.speaker import (
+    BOOK,
+    MOST_HEADING,
+    PAGE,
+    PRINTED,
+    Facts,
+    Shares,
+    unknown_thing,
+)
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want, needs_codes, needs_faces, needs_text, needs_things
 from server.features.builtin.watcher import Watcher, cannot_watch
+from server.features.builtin.wordings import SAYS
 from server.media.picture.encode import Bgr, decoded
 from server.media.picture.grounding import Box
 from server.models.base import (
@@ -349,7 +358,10 @@ class BuiltinEngine:
             # Other words of the print may tell where it is.
             printed = len(pieces) >= PRINTED and (not intent.things or _are_prose(boxes))
             # "The mop is in the cellar" tells more than the place of these words.
-            boxes = [] if printed and (intent.acts or _are_prose(boxes)) else boxes
+            told = printed and (
+                intent.acts or _are_prose(boxes) or _only_asked(pieces, boxes, intent)
+            )
+            boxes = [] if told else boxes
             key = "written_at"
         elif locate.wants_codes(intent):
             codes = await in_pool(pool, reader.codes, bgr)
@@ -541,6 +553,15 @@ def _are_prose(boxes: Sequence[Box]) -> bool:
     """Find whether a line that was found is a sentence, and no sign or label."""
     lines = (box.label.split() for box in boxes)
     return any(sum(word.islower() for word in words) >= _PROSE for words in lines)
+
+
+def _only_asked(pieces: Sequence[Piece], boxes: Sequence[Box], intent: Intent) -> bool:
+    """Find whether lines of a page have but words of a question: where "PARTY" is written tells not where the party is."""
+    asked = {*WORD.findall(plain(intent.question))}
+    told = {word for box in boxes for word in WORD.findall(plain(box.label))}
+    is_page = len(pieces) >= PAGE and any(len(one.text.split()) > MOST_HEADING for one in pieces)
+    asks_word = SAYS.search(plain(intent.question)) is not None
+    return is_page and not asks_word and bool(told) and asked.issuperset(told)
 
 
 def placed(finder: ThingFinder, bgr: Bgr, intent: Intent) -> list[Box]:

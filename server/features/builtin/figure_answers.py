@@ -19,18 +19,14 @@ from server.features.builtin.speaker import (
     has_digit,
 )
 from server.features.builtin.tables import plain_words
+from server.features.builtin.telling import YEAR, hits_of, names_some, naming, spanning
 from server.features.builtin.text_answers import (
     GENERAL,
     KNOWN,
     KNOWN_OF_ALL,
-    YEAR,
-    hits_of,
     in_section,
     lookup,
-    names_some,
-    naming,
     none_found,
-    spanning,
 )
 from server.features.builtin.wants import Want
 from server.models.routing import plain

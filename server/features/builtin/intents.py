@@ -185,6 +185,8 @@ def _without_wearer(
 
 def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
     """Return the intent of a `plain` question whose other words say that its subject is another one."""
+    if (of_print := _asks_of_print(intent, text)) is not None:
+        return of_print
     of_use = intent.want in (Want.SUMMARY, Want.READ) and _asks_doing(text, codes)
     if of_use or intent.want is Want.PURPOSE:
         # "What is this code for?"
@@ -208,10 +210,6 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         return replace(intent, want=Want.LOOKUP, words=words, yes_no=True)
     if intent.want is Want.DEPARTURE:
         return _of_departure(intent, text)
-    if intent.want is Want.LOOKUP and (wordings.AGE.search(text) or wordings.ADVICE.search(text)):
-        # Print may tell an age.
-        aged = wordings.AGE.search(text) is not None
-        return replace(intent, words=("age",)) if aged else replace(intent, want=Want.BEYOND)
     if intent.want in (Want.LIGHT, Want.COLOUR):
         return _of_light(intent, text)
     if intent.who and intent.want in (Want.OTHER, Want.READ, Want.LOOKUP):
@@ -232,6 +230,37 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         words = (*intent.words, *intent.asked.split())
         return replace(intent, want=Want.LOOKUP, words=words)
     return intent
+
+
+# Subjects of questions that print may answer by words of another kind than the question's
+_OF_PRINT = frozenset({Want.LOOKUP, Want.BEYOND, Want.OTHER, Want.ITEMS, Want.DURATION})
+
+
+def _asks_of_print(intent: Intent, text: str) -> Intent | None:
+    """Return the intent of a question for how often, why, how something looks, where one goes, an age, advice or a sum; None for another."""
+    if intent.want is Want.AMOUNT and intent.words:
+        # "Wie viel muss ich bezahlen?"
+        pays = all(map(wordings.PAYS.fullmatch, intent.words))
+        return replace(intent, want=Want.TOTAL, words=()) if pays else None
+    if intent.want not in _OF_PRINT:
+        return None
+    for key, wording in (
+        ("rhythm", wordings.OFTEN),
+        ("reason", wordings.WHY),
+        ("looks", wordings.LOOKS_LIKE),
+    ):
+        if found := wording.search(text):
+            rest = tuple(word for word in intent.words if word not in found[0].split())
+            want = intent.want if key == "reason" else Want.LOOKUP
+            return replace(intent, want=want, words=(key, *rest))
+    if intent.where and wordings.TRAVELS.search(text):
+        return replace(intent, want=Want.LOOKUP, words=("towards",))
+    if intent.want is not Want.LOOKUP:
+        return None
+    if wordings.AGE.search(text):
+        # Print may tell an age.
+        return replace(intent, words=("age",))
+    return replace(intent, want=Want.BEYOND) if wordings.ADVICE.search(text) else None
 
 
 def _of_time(intent: Intent, text: str) -> Intent:
@@ -328,8 +357,9 @@ def _without_things(intent: Intent, question: str, text: str, spoken: Sequence[s
     if wordings.SERVES.search(text):
         counted = replace(intent, things=(PERSON,), how_many=True)
         return replace(counted, want=Want.LOOKUP, words=("portion",))
-    if intent.want is Want.FACES and not _only_people(intent.words, intent.language):
-        # "Can someone sit on it?"
+    about = _only_people(intent.words, intent.language) and not wordings.WEARS.search(text)
+    if intent.want is Want.FACES and not about:
+        # "Can someone sit on it?" and "What is he wearing on his face?"
         return replace(intent, want=Want.LOOKUP)
     if intent.want not in _UNCLEAR and intent.want is not Want.COLOUR:
         return intent

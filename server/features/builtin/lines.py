@@ -332,6 +332,11 @@ _BETWEEN = re.compile(
     r"(?:(?<=[^\W\d_A-Z]{4}[.!])|(?<=\d{3}[.!])|(?<=[.,]\d\d[.!])|(?<=[\d ](?:am|pm|kg|cm|mm|km|ml|mg)[.!]))\s+(?=[A-ZÀ-Þ¿¡])"
     r"|(?<=\S)\s?[·•]\s?(?=[^\W\d_]{2}|\d{1,4} [^\W\d_]{3}|[€£$]\s?\d)"
 )
+# Words that do not end a sentence, and how many words a line has that goes on in a figure or in brackets
+_OPEN = re.compile(
+    r" (?:no\.|nr\.|n[º°]|about|at|by|from|of|the|until|till|after|before|around|um|ab|bis|gegen|vers|dès|à|las|les|alle|dalle|às|om|vanaf|rond)$"
+)
+_PHRASE = 4
 # Words of a line of running text, and those of another line that can be the end of its sentence
 _RUNNING, _SHORT_END = 9, 6
 # Share of the widest line's right edge that another one has where it is full
@@ -355,6 +360,11 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
         ends = full and more and first.endswith(".") and len(first.split()) < _SHORT_END
         # "Ingredients: oats, honey", and below it "(6 %), almonds"
         more_of_it = first[:1].islower() or first.startswith("(")
+        # "2. Add boiling water to the mark", and below it "(280 ml)."; "back about", and below it "7."
+        before = found[-1] if found and len(found[-1].cells) < 2 else None
+        if before is not None and len(before.text.split()) >= _PHRASE:
+            opens = first.startswith("(") and before.text[-1:].isalnum()
+            span = span or opens or (first[:1].isdigit() and _OPEN.search(before.text) is not None)
         # "On Thursday 3", and below it "December"
         span = span or bool(
             found and found[-1].text[-1:].isdigit() and names_month(plain(first).partition(" ")[0])

@@ -6,7 +6,8 @@ import re
 
 from server.features.builtin import codes, fields, tables
 from server.features.builtin.speaker import ITEMS, PAGE, Answer, Speaker
-from server.features.builtin.text_answers import NAMES_NETWORK, NETWORK, naming, none_found
+from server.features.builtin.telling import naming
+from server.features.builtin.text_answers import NAMES_NETWORK, NETWORK, none_found
 from server.features.builtin.wants import Want
 
 

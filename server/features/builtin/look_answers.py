@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from server.features.builtin import colours, fields
 from server.features.builtin.detector import PERSON, asked_for
@@ -18,7 +19,9 @@ from server.features.builtin.speaker import (
     unknown_thing,
 )
 from server.features.builtin.tables import names_it
-from server.features.builtin.text_answers import hits_of, lookup, naming
+from server.features.builtin.telling import hits_of, naming
+from server.features.builtin.text_answers import lookup
+from server.features.builtin.wordings import HOLDS
 from server.models.routing import plain
 
 # Mean difference of luma within a second: below the first it is noise of the camera, above the
@@ -305,6 +308,12 @@ def change(s: Speaker) -> Answer:
 
 def summary(s: Speaker) -> Answer:
     """Answer with all that there is; of "What's on the table?" without the chairs around it."""
+    if HOLDS.search(s.intent.asked):
+        # Nobody holds a face.
+        s.facts = replace(s.facts, faces=0)
+    if s.things and not s.rows and {one.name for one in s.things} == {*s.intent.things}:
+        # "I see a bird" is no answer to "What bird is this?".
+        return s.cannot, s.see_things()
     if _AROUND_US.intersection(s.intent.things):
         s.things = tuple(one for one in s.things if one.name not in _AROUND_US | {PERSON})
         if not s.see_things():
@@ -367,8 +376,8 @@ def _letters(s: Speaker) -> int:
 
 
 def beyond(s: Speaker) -> Answer:
-    """Answer what no picture tells."""
-    return s.cannot, ""
+    """Answer what no picture tells, unless print says why."""
+    return lookup(s) if s.words[:1] == ("reason",) and s.rows else (s.cannot, "")
 
 
 def cannot(s: Speaker) -> Answer:

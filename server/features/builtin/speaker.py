@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -43,6 +44,8 @@ _MOST_LINES = 2
 _LEAST_PRINT, _MOST_PRINT = 30, 200
 # Words of the longest heading
 MOST_HEADING = 3
+# "Size L" is no heading.
+_SIZE = re.compile(r" [A-Z\d]{1,2}$")
 # Cells of a row that can only be a table's
 _TABLE = 3
 # Things that everybody knows
@@ -56,6 +59,8 @@ _WHOLE_LINES = TEXT_ITSELF | {Want.SUMMARY, Want.OTHER, Want.FOREIGN}
 
 _HERE = "\0"
 BOOK = "book"
+# What a page of print is taken for
+_OF_PRINT = frozenset({BOOK, "tv"})
 
 # The answer, and the line below it, which may be ""; the answer may have lines of its own
 Answer = tuple[str, str]
@@ -279,10 +284,12 @@ class Speaker:
     def see_things(self, *, sure: bool = False, printed: bool = False) -> str:
         """Return the sentence about what can be named; if that is all, what only looks like something, unless `sure`.
 
-        `printed`: without a book, which any page of print looks like.
+        `printed`: without what any page of print looks like.
         """
         certain = [
-            thing for thing in self.things if thing.sure and not (printed and thing.name == BOOK)
+            thing
+            for thing in self.things
+            if thing.sure and not (printed and thing.name in _OF_PRINT)
         ]
         if certain:
             return self.say("see_things", things=self.things_named(certain))
@@ -451,6 +458,9 @@ class Speaker:
             )
             return list(table) if heads else []
         if len(row.text.split()) > MOST_HEADING or row.text.endswith((".", "!", "?")):
+            return []
+        if _SIZE.search(row.text):
+            # "Size L"
             return []
         if row.apart and not has_digit(row):
             # A heading over a list

@@ -12,16 +12,8 @@ from server.features.builtin import fields, measures, prices, tables
 from server.features.builtin.fields import letters
 from server.features.builtin.lines import Row, row_of
 from server.features.builtin.speaker import PAGE, SOME, Answer, Speaker, has_digit
-from server.features.builtin.text_answers import (
-    TRAVEL,
-    YEAR,
-    figure_row,
-    hits_of,
-    names_some,
-    naming,
-    none_found,
-    untitled,
-)
+from server.features.builtin.telling import YEAR, figure_row, hits_of, names_some, naming, untitled
+from server.features.builtin.text_answers import TRAVEL, none_found
 from server.features.builtin.wants import Want
 from server.features.builtin.wordings import FIRST, LAST, NEXT, ORDER
 from server.models.routing import plain
@@ -220,6 +212,14 @@ def _dates_of(s: Speaker, timed: Sequence[Row], named: Sequence[Row]) -> Answer:
     if len(found) == 1 and named and len(named[0].text.split()) > _MOST_WORDS:
         # "The cost of the trip is to be paid by 27 November" is no day of the trip.
         return s.quote(named[0])
+    lasting = [] if named or not s.words else _lasting(s)
+    if found and lasting:
+        # "When do I have to be at the gate?" of a boarding pass with its day
+        s.sources = {row.text: "" for row in lasting}
+        return s.closest()
+    if len(found) > 1 and s.words and not naming(s, s.words):
+        # The days of a bill do not tell when the bicycle can be fetched.
+        return s.cannot_here, s.seen()
     if len(found) == 1:
         second = s.row((named or timed)[0], found[0])
         if not named and _stands_alone(s, timed[0], found[0]):
@@ -236,6 +236,13 @@ def _dates_of(s: Speaker, timed: Sequence[Row], named: Sequence[Row]) -> Answer:
         # "When should we be there?" of a chat, where each message has a time
         return time(s) if len(clocks) <= SOME or s.words else (s.cannot_here, s.seen())
     return none_found(s, "none_date")
+
+
+def _lasting(s: Speaker) -> list[Row]:
+    """Return the rows that name all that is asked about, if one of them has a time: "Gate closes 15 minutes before"."""
+    rows = [row for row in s.rows if all(tables.names_it(row.text, word) for word in s.words)]
+    timed = (measures.measures([row], Want.DURATION) or fields.times([row.text]) for row in rows)
+    return rows if len(rows) <= SOME and any(timed) else []
 
 
 def _beside_all(s: Speaker) -> tables.Beside | None:

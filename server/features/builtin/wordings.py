@@ -105,6 +105,44 @@ SHUT = re.compile(
 CLOSED_FOR = re.compile(
     r"\b(?:close[ds]? for|geschlossen wegen|ferme\w* pour|cerrad\w* por|chius\w* per) \w"
 )
+# "How often do I take it?"
+OFTEN = re.compile(
+    r"\b(?:how often|how frequently|wie oft|wie haufig|combien de fois|a quelle frequence|cada cuanto|cuantas veces|con que frecuencia|ogni quanto|quante volte"
+    r"|com que frequencia|quantas vezes|de quanto em quanto|hoe vaak|jak czesto|ile razy|ne siklikta|kac kez|как часто|сколько раз|як часто|скільки разів)\b"
+    r"|多久一次|几次|幾次|何回|どのくらいの頻度|얼마나 자주|몇 번|كم مرة|कितनी बार"
+)
+# "Why is it closed?"
+WHY = re.compile(
+    r"^\W*(?:why|how come|warum|wieso|weshalb|pourquoi|por que|porque|perche|per che|waarom|dlaczego|czemu|neden|niye|nicin|почему|отчего|чому)(?!\w)"
+    r"|为什么|為什麼|为何|なぜ|どうして|왜|لماذا|क्यों"
+)
+# "What does the cat look like?"
+LOOKS_LIKE = re.compile(
+    r"\b(?:looks? like|sieht .{1,40} aus\b|aussehen|ressemblent?|a quoi ressemble|que aspecto|que pinta|che aspetto|come e fatt[oa]|que aparencia"
+    r"|eruit|wyglada|nasil gorunuyor|выглядит|виглядає)"
+)
+# "Where am I flying to?"
+TRAVELS = re.compile(
+    r"\b(?:am|are|is|do|does|will) (?:i|we|it|this|the \w+) (?:fly\w*|travel\w*|going|head\w*)\b(?!.* from\b)"
+    r"|\b(?:flieg\w*|fahr(?:e|en|t)|reis(?:e|en|t)) (?:ich|wir|er|sie|es)\b|\bvoy(?:ager?)?\b|\bvuelo\b|\bvolo\b|\bvoo\b|\bvlieg\w*\b|\blece\b"
+)
+# "Wie viel muss ich bezahlen?"
+PAYS = re.compile(
+    r"pay|paid|zahl\w*|bezahl\w*|payer|paie|pagar|pago|pagare|betal\w*|zaplac\w*|ode\w*|оплат\w*|заплат\w*|сплат\w*"
+)
+# What somebody holds is no face.
+HOLDS = re.compile(
+    r"\b(?:hold\w*|halte\w*|tiens|tient|tenons|sosteng\w*|tengo|tenendo|segurando|seguro|vasthoud\w*|houd|trzym\w*|tutu\w*|держ\w*|трима\w*)\b"
+    r"|拿|持|들고|أمسك|पकड़"
+)
+WEARS = re.compile(
+    r"\b(?:wear\w*|tragt|trage|porte|lleva|indossa|veste|draagt|nosi|giy\w*|надето|носит|вдягнен\w*)\b"
+)
+# What a question of how deep or how heavy something is wants: a figure
+MEASURED = re.compile(
+    r"^\W*(?:how (?:deep|long|wide|tall|high|thick|far|heavy|large|fast)|wie (?:tief|lang|breit|hoch|dick|weit|schwer|schnell)"
+    r"|hoe (?:diep|lang|breed|hoog|dik|ver|zwaar|snel)|quanto e (?:profond|lung|larg|alt|pes)\w+|jak (?:gleboki|dlugi|szeroki|wysoki|ciezki)\w*)\b"
+)
 # "How many legs does the dog have?"
 PARTS = re.compile(
     r"\bhow many (\w+) (?:does|do|has|have) (?:the|this|that|your|my|his|her)\b|\bwie viele (\w+) hat d\w+\b"

@@ -840,7 +840,7 @@ ENERGY = cells(("", "100 g", "portion"), ("Energy", "337 kcal", "192 kcal"))
         ("When does the gate close?", PASS, "Next to “Gate closes” it says 13:05."),
         ("Which gate is it?", PASS, "Next to “Gate” it says C27."),
         # What a row announces is told with it.
-        ("How often can I give it?", DOSES, "up to 4 times · 2 years up to 6 times"),
+        ("How often can I give it?", DOSES, "up to 4 times; 2 years up to 6 times"),
         ("Bring what?", LETTER, "bring: · Your glasses · A list of medicines"),
         ("How long in the microwave?", SOUP, "Use half a sachet.; Stir, then leave to stand."),
         ("Calories per serving?", ENERGY, "It says 192 kcal."),

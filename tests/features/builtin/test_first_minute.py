@@ -294,3 +294,82 @@ def test_a_text_beside_a_table_is_read_by_itself() -> None:
     print_ += [piece(text, 400, 40 * at, 300) for at, text in enumerate(days)]
     rows = [row.text for row in reading_order(print_)]
     assert rows == [f"{one} {day}" for one, day in zip(bins, days, strict=True)]
+
+
+CAT = rows_of(
+    *(
+        "LOST CAT",
+        "Please look in your sheds!",
+        "Grey tabby, white paws, green collar with a bell.",
+    ),
+    *("Missing since Friday from Elm Grove.", "£50 reward", "Call Tamsin: 07700 900 482"),
+)
+PHARMACY = (
+    Row("Apotheek De Vijzel", 40, (Cell("Apotheek De Vijzel", 0, 400),)),
+    *rows_of("Amoxicilline 500 mg capsules", "3 keer per dag 1 capsule, 7 dagen lang"),
+    *rows_of("Kuur afmaken. Innemen met een glas water.", "Arts: dr. Smeets"),
+)
+CUT_OFF = rows_of("Coupure d'eau", "L'eau sera coupée jeudi en raison de travaux.", "La mairie")
+POOL_CLASSES = rows_of(
+    *(
+        "Monday 07:15 Lane swimming",
+        "Each class £5.20. Book at the desk.",
+        "Pool closed on Fridays.",
+    ),
+    *("Showers cost 20p.", "Lockers take a £1 coin."),
+)
+FORECAST = cells(("Sunday", "7° Cloudy"), ("Monday", "4° Snow"), ("Wednesday", "5° Sunny"))
+NOODLES = rows_of(
+    *("Chicken Noodles", "1. Open the lid to the line.", "2. Add boiling water to the mark"),
+    *("(280 ml).", "3. Close and wait 3 minutes.", "May contain egg and sesame."),
+)
+NOTE = rows_of(
+    "Hi Leo,", "Gone to Grandma's, back about", "7.", "Key is with Mrs Novak at no.", "12."
+)
+BOARDING = (
+    *cells(("DATE", "02 DEC 2026"), ("TO", "LISBON LIS"), ("BOARDING TIME", "10:55")),
+    *cells(("GATE", "B17")),
+    *rows_of("Gate closes 15 minutes before departure."),
+)
+FEAST = (
+    *rows_of("Junta de Freguesia de Alcains"),
+    *(Row(text, 60, (Cell(text, 0, 300),)) for text in ("FESTA DA", "CASTANHA")),
+    *rows_of("SÁBADO, 28 DE NOVEMBRO", "A partir das 15 horas", "Castanhas assadas e caldo verde"),
+    *rows_of("Música ao vivo às 21h30", "Entrada livre", "Traga a família e os amigos!"),
+)
+REPAIRS = rows_of(
+    *("Fahrradwerkstatt Pohl", "Datum: 19.11.2026", "Kette gewechselt 38,50 €"),
+    *("Gesamtbetrag 145,00 €", "Zahlbar bis 10.12.2026 auf das Konto"),
+)
+MEDICINE = rows_of(
+    "Adults and children over 12: 10 ml.", "Not for children under 6 years.", "Shake well."
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "answer"),
+    [
+        ("What does the cat look like?", CAT, "closest: Grey tabby, white paws"),
+        ("Hoe vaak moet ik dit innemen?", PHARMACY, "komt: 3 keer per dag 1 capsule"),
+        ("Welk medicijn is dit?", PHARMACY, "Er staat: Amoxicilline 500 mg capsules"),
+        ("Pourquoi ?", CUT_OFF, "en raison de travaux."),
+        ("How deep is the pool?", POOL_CLASSES, "I cannot"),
+        ("What's the weather like on the moon tomorrow?", FORECAST, "I cannot"),
+        ("How much water do I need?", NOODLES, "2. Add boiling water to the mark (280 ml)."),
+        ("Can I eat this if I'm allergic to eggs?", NOODLES, "closest: May contain egg"),
+        ("When is she back?", NOTE, "Gone to Grandma's, back about 7."),
+        ("Where is the key?", NOTE, "with Mrs Novak at no. 12"),
+        ("When do I have to be at the gate?", BOARDING, "Gate closes 15 minutes before"),
+        ("Where am I flying to?", BOARDING, "closest: LISBON LIS"),
+        ("Onde é a festa?", FEAST, "Não encontro nenhuma linha"),
+        ("Quanto custa a entrada?", FEAST, "Entrada livre"),
+        ("Wie viel muss ich bezahlen?", REPAIRS, "Die Summe ist 145,00 €."),
+        ("Wann kann ich das Rad abholen?", REPAIRS, "Das kann ich nicht"),
+        ("Can I give it to my 4 year old?", MEDICINE, "closest: Not for children under 6 years."),
+        ("What size is it?", rows_of("Size L", "70 % wool", "Hand wash cold."), "it says L."),
+    ],
+)
+def test_print_tells_by_other_words_than_the_questions(
+    question: str, rows: tuple[Row, ...], answer: str
+) -> None:
+    assert answer in said_of(question, rows)

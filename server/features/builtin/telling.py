@@ -1,0 +1,517 @@
+"""Finds the rows of print that tell what a question asks for. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise, takewhile
+
+from server.features.builtin import fields, prices, tables
+from server.features.builtin.colours import NAMES
+from server.features.builtin.detector import PERSON
+from server.features.builtin.lines import TICKED, Row, row_of
+from server.features.builtin.speaker import (
+    ITEMS,
+    MOST_HEADING,
+    PAGE,
+    PRINTED,
+    Speaker,
+    has_digit,
+)
+from server.features.builtin.tables import plain_words
+from server.features.builtin.wants import Want
+from server.features.builtin.wordings import OFTEN
+from server.models.routing import plain
+
+YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
+
+
+# What somebody must not eat: one row says too little.
+_ALLERGENS = re.compile(
+    r"\b(?:(?:pea)?nuts?|erdnuss|cacahuet|arachid|nuss|nusse|noix|nuez|nueces|frutos|noci|nozes|noten|orzech|findik|gluten|lacto|lakto|allerg|alerg|vegan|veget|halal|kosher|koscher)"
+    r"|орех|горіх|глютен|лактоз|веган|аллерг|алерг|مكسرات|نباتي|حلال|मेवे|शाकाहारी|ナッツ|견과|坚果|素食|过敏|アレルギ|알레르"
+)
+
+
+# What has them, by how a word for them begins
+_HAVE_ALLERGENS = [
+    (re.compile(begin), tables.printed(name))
+    for begin, name in (
+        (r"^(?:nut|nuss|noix|nuez|nuec|frutos|noci|nozes|noten|orzech|орех|горіх)", "nuts"),
+        (r"gluten", "gluten"),
+        (r"lacto|lakto|^(?:milk|dairy|milch|lait|leche|latte|leite|melk|mleko)", "lactose"),
+    )
+]
+
+
+def has_allergen(row: Row, word: str) -> bool:
+    """Find whether a row names something that has what must not be eaten: cream has milk."""
+    kinds = (kind for begin, kind in _HAVE_ALLERGENS if begin.search(word))
+    return any(kind.search(plain(row.text)) for kind in kinds)
+
+
+def is_title(s: Speaker, row: Row) -> bool:
+    """Find whether a row of words is larger than most of many, or the first of them in capital letters."""
+    heads = s.is_large(row) or (row is s.rows[0] and row.text.isupper())
+    return len(s.rows) >= PAGE and not has_digit(row) and heads
+
+
+_WRONG = re.compile(
+    r"^(?:wrong|matter|problem\w*|kaputt|falsch|nicht stimmt|panne|pasa|rotto|stuk|mis|zepsut\w*|случилось)$"
+)
+_TROUBLE = tables.printed("trouble")
+
+
+def _troubles(s: Speaker) -> list[Row]:
+    told = {id(row) for row in s.rows if _TROUBLE.search(plain(row.text))}
+    # "Fault" may be a caption.
+    told |= {
+        id(row) for above, row in pairwise(s.rows) if id(above) in told and " " not in above.text
+    }
+    return [row for row in s.rows if id(row) in told]
+
+
+# Letters of an airport's code
+_MOST_CODE = 3
+_BEGINS = {
+    key: re.compile(rf"(?:{tables.printed(key).pattern})(?!\w)")
+    for key in ("recipient", "sender", "towards")
+}
+
+
+def _begins_with(row: Row, begins: re.Pattern[str]) -> bool:
+    """Find whether a row begins with one of some words, and a name after it: "To: Jo", and not "To open, press here"."""
+    found = begins.match(plain(row.text))
+    names = row.text.split()[len(found[0].split()) :] if found else []
+    return bool(names) and names[0][:1].isupper()
+
+
+_FAREWELL = tables.printed("farewell")
+_SIGNED = re.compile(r", [A-ZÀ-Þ]\w")
+# Words of a farewell: "With love from us all"
+_MOST_FAREWELL = 6
+
+
+def _says_farewell(row: Row) -> bool:
+    """Find whether a row is the last line of a letter, below which a name stands."""
+    found = _FAREWELL.match(plain(row.text))
+    return found is not None and len(row.text.split()) <= _MOST_FAREWELL and not has_digit(row)
+
+
+# What print says about ages
+_AGE = re.compile(
+    r"\bage[sd]? \d|\b\d{1,2} ?\+|\b(?:under|over|from|below|above) (?:the age of )?\d|\d (?:years|yrs)\b"
+)
+_OLD = re.compile(
+    rf"{_AGE.pattern}|\bage\b|\baged\b|\bborn\b|\bdob\b|\b(?:jahre alt|geboren|geb\.|ans|anos|anni|jaar)\b"
+)
+# How somebody is reached by telephone
+_CALLS = re.compile(
+    r"^(?:call|ring|phone|dial|anruf\w*|ruf\w*|appel\w*|llam\w*|chiam\w*|lig\w*|bel|bellen|dzwoni\w*)$"
+)
+_PHONE_ROW = tables.printed("phone")
+# What somebody has marked on a form
+_TICKED = re.compile(
+    r"^(?:tick|check|cross)(?:ed|box)\w*$|^(?:angekreuzt|cochee?s?|marcad[oa]s?|barrat[aeo]|spuntat[aeo]|aangevinkt|zaznaczon\w+)$"
+)
+_DEAR = re.compile(
+    r"(?:dear|sehr geehrte\w?|liebe[rs]?|chere?s?|madame|monsieur|estimad[oa]s?|querid[oa]s?|gentile|caro|cara|beste|geachte|szanown\w{1,3})\b"
+)
+# As menus mark what is vegetarian
+_VEGETARIAN, _VEGAN = ("(v)", "(vg)", "(ve)"), ("(vg)", "(ve)", "(vgn)")
+
+
+def _marked(s: Speaker, signs: Sequence[str]) -> list[Row]:
+    """Return the rows with one of these signs."""
+    return [row for row in s.rows if any(sign in row.text.casefold() for sign in signs)]
+
+
+_FROM = re.compile(r"\bfrom\W*$|\b(?:von wem|de qui|da chi|de quien|de quem|van wie)\b")
+
+
+def _letterhead(s: Speaker) -> list[Row]:
+    """Return the large name at the top of a bill, where it is asked whom it is from."""
+    title = s.title()
+    asked = _FROM.search(plain(s.intent.question))
+    is_bill = len(s.rows) >= PAGE and any(map(prices.has_money, s.rows))
+    heads = is_bill and len(title) == 1 and title[0] in s.rows[:2]
+    return title if heads and asked and s.is_large(title[0]) else []
+
+
+def are_parties(row: Row) -> bool:
+    """Find whether a row is the heads of two addresses: from whom, and to whom."""
+    kinds = (_BEGINS["sender"], _BEGINS["recipient"])
+    texts = [plain(cell.text) for cell in row.cells]
+    return len(texts) > 1 and all(any(kind.fullmatch(text) for kind in kinds) for text in texts)
+
+
+def _has_cells(count: int, row: Row) -> bool:
+    return len(row.cells) == count and not row.apart
+
+
+def _below_head(s: Speaker, named: re.Pattern[str]) -> list[str]:
+    """Return the cells of an address below "SENDER", where "RECIPIENT" stands beside it; none without such heads."""
+    for at, row in enumerate(s.rows):
+        head = next((cell for cell in row.cells if named.fullmatch(plain(cell.text))), None)
+        if head is not None and are_parties(row):
+            table = takewhile(partial(_has_cells, len(row.cells)), s.rows[at + 1 : at + 1 + ITEMS])
+            cells = (tables.overlapping(one, head) for one in table)
+            return [cell.text for cell in cells if cell is not None]
+    return []
+
+
+def addresses(s: Speaker) -> list[Row]:
+    return [row for row in s.rows if fields.is_address(row.text)]
+
+
+def _of_place_or_person(s: Speaker) -> list[Row] | None:
+    """Return the rows that tell where something goes, whom it is for or who sent it; None for another question."""
+    words = s.words
+    if words == ("towards",):
+        # "Where does the bus go?"
+        begins = _BEGINS["towards"]
+        found = [r for r in s.rows if any(_begins_with(row_of(c.text), begins) for c in r.cells)]
+        # "TO", and beside or below it "LISBON LIS"
+        values = [
+            row_of(" ".join(cell.text for cell in row.cells[1:]))
+            for row in s.rows
+            if len(row.cells) > 1 and begins.fullmatch(plain(row.cells[0].text).strip(" :"))
+        ]
+        return found or values
+    named = naming(s, words) if s.intent.where and len(words) == 1 else []
+    if named and all(is_title(s, row) for row in named):
+        # A heading "PARTY" tells not where it is.
+        return addresses(s)
+    if not s.intent.who or words not in (("recipient",), ("sender",)):
+        return None
+    if column := _below_head(s, _BEGINS[words[0]]):
+        return [row_of(", ".join(column))]
+    told = [
+        row
+        for row in s.rows
+        if _begins_with(row, _BEGINS[words[0]])
+        or any(_begins_with(row_of(cell.text), _BEGINS[words[0]]) for cell in row.cells[1:])
+    ]
+    # "Yours sincerely", and below it who
+    signed = [one for one in s.rows if _BEGINS[words[0]].fullmatch(plain(one.text).strip(" ,"))]
+    farewells = [one for one in s.rows if words == ("sender",) and _says_farewell(one)]
+    # "Love, Mina x"
+    told += [one for one in farewells if _SIGNED.search(one.text)]
+    signed += [one for one in farewells if one not in told]
+    below = [row for above, row in pairwise(s.rows) if above in signed]
+    # "TO", and below it "LIS", is no person.
+    told += [row for row in below if len(row.text) > _MOST_CODE or not row.text.isupper()]
+    # The head of a letter says whom it is from.
+    is_letter = words == ("sender",) and any(_DEAR.match(plain(row.text)) for row in s.rows)
+    return told or s.rows[: int(is_letter)] or (words == ("sender",) and _letterhead(s)) or []
+
+
+def _rhythms(s: Speaker, words: Sequence[str]) -> list[Row]:
+    """Return the rows that say how often: of what words name, or of what is taken."""
+    head = next((row for row in s.rows if OFTEN.search(plain(row.text))), None)
+    if head is not None:
+        # "Age", and beside it "How often"
+        return [head, *s.announced(head)]
+    rows = [row for row in s.rows if _RHYTHM.search(plain(row.text))]
+    named = [row for row in rows if names_some(row, words)]
+    takes = fields.DOSE_WORDS.search(plain(s.intent.question)) is not None
+    return named or (rows if takes or not words else [])
+
+
+def _reasons(s: Speaker, words: Sequence[str]) -> list[Row]:
+    """Return the rows that say why, on a page that names one of these words."""
+    is_of_it = not words or any(names_some(row, words) for row in s.rows)
+    return [row for row in s.rows if is_of_it and _REASON.search(plain(row.text))]
+
+
+def _looks(s: Speaker, words: Sequence[str]) -> list[Row]:
+    """Return the row with most colours, on a page that names one of these words."""
+
+    def hues(row: Row) -> int:
+        text = plain(row.text)
+        return sum(s.language.colour(at).search(text) is not None for at in range(len(NAMES)))
+
+    is_of_it = not words or any(names_some(row, words) for row in s.rows)
+    best = max(s.rows, key=hues) if is_of_it else None
+    return [best] if best is not None and hues(best) else []
+
+
+_RHYTHM, _REASON = tables.printed("rhythm"), tables.printed("reason")
+# What print says by other words than the question's, by a key among its words
+_TOLD_BY_KEY = {"rhythm": _rhythms, "reason": _reasons, "looks": _looks}
+_EATS = frozenset(
+    plain_words(
+        "eat eating have drink take essen trinken manger boire comer beber mangiare bere eten drinken jesc pic"
+    )
+)
+_ALLERGIC = re.compile(r"al+erg|алерг|аллерг")
+# "Not for children under 6", "over 12", "from 3 years"
+_UNDER = re.compile(
+    r"\b(?:under|below|younger than|unter|moins de|menos de|sotto i|onder|ponizej) (\d{1,2})\b"
+)
+_OVER = re.compile(
+    r"\b(?:over|above|from|older than|uber|ab|plus de|des|mas de|a partir de|sopra i|dai|vanaf|boven|powyzej|od) (\d{1,2})\b|\b(\d{1,2}) ?\+"
+)
+
+
+def _of_age(row: Row, age: int) -> bool:
+    """Find whether a row says something of somebody of an age: "under 6" does of 4 years, and "over 12" does not."""
+    text = plain(row.text)
+    if under := _UNDER.search(text):
+        return age < int(under[1])
+    over = _OVER.search(text)
+    return over is None or age >= int(over[1] or over[2])
+
+
+def _of_diet(s: Speaker, diet: Sequence[str]) -> list[Row]:
+    """Return the rows about what these words of the question say that somebody must not eat."""
+    words = s.words
+    # Another row may name more of them.
+    signs = _VEGETARIAN if any(word.startswith("veget") for word in diet) else ()
+    if any(word.startswith("vega") for word in diet):
+        # "(V)" alone may be vegan; beside "(VG)" it is not.
+        signs = _VEGAN if _marked(s, _VEGAN) else _VEGETARIAN
+    marked = _marked(s, signs)
+    rows = [row for row in s.rows if row in marked or names_some(row, diet)]
+    if of_it := [row for row in marked if names_some(row, [w for w in words if w not in diet])]:
+        # "Is the soup vegan?"
+        return of_it
+    # "ALLERGY: LATEX" is of "allergic", too, and almonds are nuts.
+    stems = [found[0] for word in diet if (found := _ALLERGENS.search(word))]
+    texts = ((row, plain(row.text)) for row in s.rows if row not in rows)
+    rows += [
+        row for row, text in texts if any(stem in text or has_allergen(row, stem) for stem in stems)
+    ]
+    if any(map(_ALLERGIC.search, diet)):
+        # "If I'm allergic to eggs": "May contain egg"
+        others = [word for word in words if word not in diet and word not in _EATS]
+        rows += [row for row in naming(s, others) if row not in rows]
+    # "Not suitable for", and below it "nut allergies"
+    begun = (s.sentence_of(row) if row.text[:1].islower() else [row] for row in rows)
+    return [one for some in begun for one in some]
+
+
+def of_kind(s: Speaker) -> list[Row] | None:
+    """Return the rows about how one pays, what one must not eat, or what is wrong; None for another question."""
+    words = s.words
+    if words and (tells := _TOLD_BY_KEY.get(words[0])) is not None:
+        return tells(s, words[1:])
+    if floor := _on_floor(s):
+        # "What's on the second floor?"
+        return floor
+    if (told := _of_place_or_person(s)) is not None:
+        return told
+    if s.intent.who and any(map(_CALLS.search, words)):
+        # "Who do we call if something breaks?"
+        reached = [
+            row for row in s.rows if fields.phones([row.text]) or _PHONE_ROW.search(plain(row.text))
+        ]
+        return reached or naming(s, [word for word in words if not _CALLS.search(word)])
+    if words == ("age",):
+        # "How old is she?"
+        return [row for row in s.rows if _OLD.search(plain(row.text))]
+    if s.intent.yes_no and {"year", "old"} <= {*words} and spanning(s) is None:
+        # "Is it OK for a six year old?"
+        ages = [int(word) for word in words if word.isdigit()]
+        return [
+            row
+            for row in s.rows
+            if _AGE.search(plain(row.text)) and all(_of_age(row, age) for age in ages)
+        ]
+    if any(map(_TICKED.search, words)):
+        return [row for row in s.rows if row.text.startswith(TICKED)]
+    if s.intent.yes_no and (paid := [word for word in words if prices.is_payment(word)]):
+        # "Can I pay by card?": "Cash only"
+        rows = [row for row in s.rows if any(map(prices.is_payment, plain_words(row.text)))]
+        # "£35 if paid within 14 days" tells of no way to pay.
+        ways = [row for row in rows if {"paid"}.isdisjoint(plain_words(row.text))]
+        return [row for row in rows if names_some(row, paid)] or ways or rows
+    if diet := [word for word in words if _ALLERGENS.search(word)]:
+        return _of_diet(s, diet)
+    if any(map(_WRONG.search, words)):
+        # "What's wrong with the printer?"
+        named = naming(s, [word for word in words if not _WRONG.search(word)])
+        return [row for row in named if not is_title(s, row)] + _troubles(s)
+    return None
+
+
+# Words of a question of which a row has to name two
+MANY = 4
+
+
+# "On the second floor"
+_NTH = {
+    word: str(number)
+    for number, forms in enumerate(
+        (
+            "first 1st erste ersten erster premier primer primera primo eerste",
+            "second 2nd zweite zweiten zweiter deuxieme second segundo segunda secondo tweede",
+            "third 3rd dritte dritten dritter troisieme tercer tercera terzo derde",
+            "fourth 4th vierte vierten vierter quatrieme cuarto cuarta quarto vierde",
+            "fifth 5th funfte funften funfter cinquieme quinto quinta vijfde",
+        ),
+        start=1,
+    )
+    for word in forms.split()
+}
+
+
+def _on_floor(s: Speaker) -> list[Row]:
+    """Return the rows of a board that begin with the floor that is asked about."""
+    named = [word for word in s.words if tables.names_it("floor", word)]
+    numbers = [_NTH.get(word, word) for word in s.words if word in _NTH or word.isdecimal()]
+    if not named or len(numbers) != 1 or len(s.words) > MANY:
+        return []
+    return [row for row in s.rows if plain_words(row.text)[:1] == numbers and len(row.cells) > 1]
+
+
+def of_near_day(s: Speaker) -> Row | None:
+    """Return the only row of a table of days that is of today or tomorrow, as the question has it; None without one."""
+    if s.intent.in_days is None or s.intent.yes_no:
+        return None
+    day = (s.today.weekday() + s.intent.in_days) % 7
+    days = [(row, fields.weekdays(plain(row.text))) for row in s.rows]
+    of_day = [row for row, found in days if found == {day}]
+    is_table = sum(len(found) == 1 for _, found in days) >= PRINTED
+    return of_day[0] if is_table and len(of_day) == 1 else None
+
+
+# What tells that a row is about what something is made of, what it is for, or what is to be done
+TOLD_BY = {want: tables.printed(want.value) for want in (Want.MATERIAL, Want.PURPOSE, Want.STEPS)}
+
+
+# "For dry, tickly coughs", and not "For more, ask us": a package's line has no verb, and goes on
+_FOR = re.compile(
+    r"^(?:for|fur|pour|para|per|voor) (?!(?:more|further|questions|details|weitere|fragen|plus|mas|info\w*|each|your)\b)\w+,? [\w ,]+(?: ·|$)"
+)
+# Where a sentence begins
+_SENTENCE = re.compile(r"(?:^|[.!?:·–] )(?:[\d•·-]+[.)]? )?")
+
+
+def tells(row: Row, want: Want) -> bool:
+    """Find whether a row has words of a kind: where something is to be done, first in a sentence of some words."""
+    text = plain(row.text)
+    if want is Want.PURPOSE and _FOR.match(text):
+        return True
+    if want is not Want.STEPS:
+        return TOLD_BY[want].search(text) is not None
+    begins = (found.end() for found in _SENTENCE.finditer(text))
+    return len(text.split()) >= MOST_HEADING and any(TOLD_BY[want].match(text, at) for at in begins)
+
+
+def counts(row: Row, words: Sequence[str]) -> bool:
+    """Find whether a row has a figure right before one of these words: "Approx. 300 seeds", "2 large eggs", "two visitors"."""
+    tokens = row.text.split()
+    at = [at for at, one in enumerate(tokens) if any(tables.names_it(one, word) for word in words)]
+    before = [tokens[max(0, one - 2) : one] for one in at if one > 1]
+    return any(
+        any(map(str.isdigit, near[-1 - near[-1].islower()]))
+        or tables.is_number_word(plain(near[-1]))
+        for near in before
+    )
+
+
+def of_people(s: Speaker) -> list[Row]:
+    """Return the rows with a word for people where the question counts them: "Adults"."""
+    if not (s.intent.how_many and PERSON in s.intent.things):
+        return []
+    return [row for row in s.rows if PERSON in s.thing_words.named_in(plain(row.text))]
+
+
+# "Amoxicillin 500 mg capsules"
+_STRENGTH = re.compile(r"[^\W\d_]{4} \d[\d.,]{0,5} ?(?:mg|mcg|µg)\b")
+# Words of a row that names a medicine
+_MOST_MEDICINE = 6
+
+
+def of_strength(s: Speaker) -> Row | None:
+    """Return the only row of few words that names a medicine by its strength; None without one."""
+    found = [
+        row
+        for row in s.rows
+        if _STRENGTH.search(row.text) and len(row.text.split()) <= _MOST_MEDICINE
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+# The name of a line or a flight: "S 2", "BA 123"
+_LINE = re.compile(r"\b([A-Z]{1,3}) ?(\d{1,4})\b")
+
+
+def figure_row(s: Speaker) -> Row | None:
+    """Return the row with the time or price that a question names, or alone with a line; None without one."""
+    if named := _LINE.search(s.intent.question):
+        line = re.compile(rf"\b{named[1]} ?{named[2]}\b")
+        of_line = [row for row in s.rows if line.search(row.text)]
+        if len(of_line) == 1:
+            return of_line[0]
+    figures = [word for word in s.words if word.isdigit()]
+    shown = re.compile(r"(?<!\d)" + r"\D".join(figures) + r"(?!\d)") if len(figures) == 2 else None
+    return next((row for row in s.rows if shown and shown.search(row.text)), None)
+
+
+_SPAN = re.compile(r"(?<![\d.,:])(\d{1,3})\s?(?:-|–|to|bis|à|a|und|and)\s?(\d{1,3})(?![\d.,]|:\d)")
+
+
+# "My 8 year old", and of whom print says how old they are
+_YEARS = re.compile(r"years?|old|ans|jahre?|alt\w*|anos|anni|jaar|oud")
+_AGED = re.compile(
+    r"\b(?:child\w*|kinder|enfants?|nin[oa]s?|bambin[ie]|criancas?|kinderen|aged?|years?|jahre|ans|anos|anni|jaar)\b"
+)
+
+
+def spanning(s: Speaker) -> Row | None:
+    """Return the row with the span that a question's number is in: "a 7 year old" in "6 to 11 years"; None without one."""
+    figures = [int(word) for word in s.words if word.isdigit()]
+    others = [word for word in s.words if not word.isdigit()]
+    if len(figures) != 1:
+        return None
+    of_age = all(map(_YEARS.fullmatch, others))
+    spans = (
+        (row, _SPAN.search(row.text))
+        for row in s.rows
+        if names_some(row, others) or (of_age and _AGED.search(plain(row.text)))
+    )
+    return next(
+        (row for row, span in spans if span and int(span[1]) <= figures[0] <= int(span[2])), None
+    )
+
+
+def hits_of(row: Row, words: Sequence[str]) -> int:
+    """Count the words that a row names; a figure, as of "tray 1", counts twice, but alone not at all."""
+    named = [word for word in words if tables.names_it(row.text, word)]
+    if len(named) < len(words) and all(
+        word.isdecimal() or tables.is_number_word(word) for word in named
+    ):
+        return 0
+    return sum(1 + word.isdigit() for word in named)
+
+
+def special(s: Speaker, words: Sequence[str]) -> Sequence[str]:
+    """Return the words that a page's title does not name, if there are any: of an exam timetable "history", and not "exam"."""
+    return (untitled(s, words) or words) if len(s.rows) >= PAGE else words
+
+
+def untitled(s: Speaker, words: Sequence[str]) -> Sequence[str]:
+    """Return the words that a page's title does not name."""
+    large = (row for row in s.title() if s.is_large(row))
+    # "Bin collection - December 2026"
+    title = [row for row in large if not any(map(str.isdigit, YEAR.sub("", row.text)))]
+    return [word for word in words if not any(names_some(row, [word]) for row in title)]
+
+
+def naming(s: Speaker, words: Sequence[str]) -> list[Row]:
+    """Return the rows that name most of these words; none where none names any."""
+    hits = [hits_of(row, special(s, words)) for row in s.rows]
+    most = max(hits, default=0)
+    best = [row for row, count in zip(s.rows, hits, strict=True) if most and count == most]
+    if len(best) == 1 and len(best[0].cells) > 1 and s.announced(best[0]):
+        # The heads name columns, and the other words a row: "the flight to Oslo".
+        rest = [word for word in words if not names_some(best[0], [word])]
+        return [row for row in s.rows if names_some(row, rest)] if rest else best
+    return best
+
+
+def names_some(row: Row, words: Sequence[str]) -> bool:
+    return hits_of(row, words) > 0
