@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from server.media.picture.grounding import Box
+
 NAMES = (
     *("black", "grey", "white", "red", "orange", "yellow"),
     *("green", "turquoise", "blue", "purple", "pink", "brown"),
@@ -142,6 +144,29 @@ def ring(bgr: NDArray[np.uint8]) -> list[tuple[str, float]]:
     inside = named[(far > _RING[0]) & (far < _RING[1])]
     counts = np.bincount(inside, minlength=len(NAMES)) / inside.size
     return [(NAMES[n], float(counts[n])) for n in np.argsort(-counts, kind="stable")]
+
+
+# Where clothes are below a face, in heights and widths of it: from and to, and half as wide; in a portrait what is left
+_BELOW, _BESIDE = (0.5, 1.7), 0.8
+_BELOW_PORTRAIT, _BESIDE_PORTRAIT = 0.25, 1.2
+# Least height of that part
+_LEAST_BELOW, _LEAST_PORTRAIT = 0.25, 0.12
+
+
+def worn(bgr: NDArray[np.uint8], face: Box) -> list[tuple[str, float]]:
+    """Return the colours below a face, as of a shirt, and their shares of that part, largest first; none without room."""
+    height, width = bgr.shape[:2]
+    tall, wide = face.y2 - face.y1, face.x2 - face.x1
+    top, bottom = (face.y2 + at * tall for at in _BELOW)
+    beside, least = _BESIDE, _LEAST_BELOW
+    if min(bottom, height) - top < least * tall:
+        top, beside, least = face.y2 + _BELOW_PORTRAIT * tall, _BESIDE_PORTRAIT, _LEAST_PORTRAIT
+    bottom = min(bottom, height)
+    if bottom - top < least * tall or bottom - top < 2:
+        return []
+    middle = (face.x1 + face.x2) / 2
+    left, right = max(0.0, middle - beside * wide), min(width, middle + beside * wide)
+    return shares(bgr[int(top) : int(bottom), int(left) : int(right) + 1])
 
 
 def ground(rim: Mapping[str, float]) -> tuple[str, ...]:

@@ -110,7 +110,9 @@ def compose(
             second = " ".join(look_answers.change(speaker)) if facts.change is not None else ""
         else:
             # One line: with the thing, or what is at the place that is asked about.
-            seen = speaker.see_things(sure=True, printed=len(speaker.rows) >= PRINTED)
+            seen = speaker.below_face() or speaker.see_things(
+                sure=True, printed=len(speaker.rows) >= PRINTED
+            )
             if intent.place and not (seen or intent.colours or intent.things or intent.words):
                 seen = look_answers.colour(speaker)[0]
             if not seen and (facts.scene.dark or facts.scene.blurred):

@@ -450,6 +450,16 @@ class BuiltinEngine:
             return None
         return sum(locate.on_side(face, place, width, height) for face in found)
 
+    def _worn(self, bgr: Bgr, place: str) -> Shares:
+        """Return the colours of what the only one at a place wears, or who is nearest by far; none without a face."""
+        height, width = bgr.shape[:2]
+        found = self._reader.face_boxes(bgr) or []
+        there = [one for one in found if not place or locate.on_side(one, place, width, height)]
+        there.sort(key=lambda one: one.y1 - one.y2)
+        if not there or (len(there) > 1 and _tall(there[0]) < _NEAREST * _tall(there[1])):
+            return ()
+        return tuple(colours.worn(bgr, there[0]))
+
     async def _look(
         self, request: EngineRequest, intent: Intent, picture: Picture, camera: str
     ) -> Facts:
@@ -482,6 +492,7 @@ class BuiltinEngine:
                 rows = None
         if needs_faces(want) or PERSON in intent.things:
             faces = await in_pool(pool, self._faces, bgr, intent.place)
+        worn = await in_pool(pool, self._worn, bgr, intent.place) if intent.wears else ()
         things: tuple[Thing, ...] | None = None
         thing_colours: Shares = ()
         if self._finder is not None and (needs_things(want) or intent.things):
@@ -525,6 +536,7 @@ class BuiltinEngine:
             things=things,
             names_things=self._names_things,
             thing_colours=thing_colours,
+            worn=worn,
             change=compare(before, now) if before is not None else None,
         )
 
@@ -616,6 +628,14 @@ def believed(things: Sequence[Thing], rows: Sequence[Row] | None) -> tuple[Thing
 def _misses(things: Sequence[Thing], asked: Collection[str]) -> bool:
     """Find whether one of the things that are asked about is not seen."""
     return any(not asked_for(things, [name]) for name in asked)
+
+
+# How much taller a face is than the next one where it is its person who is asked about
+_NEAREST = 1.5
+
+
+def _tall(box: Box) -> float:
+    return box.y2 - box.y1
 
 
 # Through them one sees what stands behind, unless a colour has most of their place.

@@ -61,6 +61,8 @@ class Intent:
     # The things that it names, and whether it asks how many
     things: tuple[str, ...] = ()
     how_many: bool = False
+    # It asks what somebody wears, or for its colour.
+    wears: bool = False
     # It asks for somebody, for a place, or for the way to one.
     who: bool = False
     where: bool = False
@@ -162,9 +164,12 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
 
 
 def _whom_or_where(intent: Intent, text: str) -> Intent:
-    """Add whether a `plain` question asks for somebody, a place, or the way to one."""
+    """Add whether a `plain` question asks for somebody, what is worn, a place, or the way to one."""
+    of_clothes = intent.want is Want.COLOUR and wordings.CLOTHES.search(text) is not None
+    wears = of_clothes or wordings.WEARS.search(text) is not None
     return replace(
         intent,
+        wears=wears and not intent.yes_no and not wordings.ELSEWHERE.search(text),
         who=wordings.WHO.search(text) is not None,
         where=wordings.WHERE.search(text) is not None,
         towards=wordings.TOWARDS.search(text) is not None,

@@ -36,6 +36,9 @@ _DIM = 0.3
 
 def colour(s: Speaker) -> Answer:
     intent = s.intent
+    if worn := s.below_face():
+        # "What colour is her sweater?"
+        return worn, ""
     if not intent.things or s.facts.things is None:
         return _of_place(s)
     # Of "the knife beside the apple" the first is asked about.

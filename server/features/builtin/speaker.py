@@ -44,6 +44,8 @@ _MOST_LINES = 2
 _LEAST_PRINT, _MOST_PRINT = 30, 200
 # Words of the longest heading
 MOST_HEADING = 3
+# Share of the first colour of clothes that the second one has
+_OF_CLOTHES = 0.5
 # "Size L" is no heading.
 _SIZE = re.compile(r" [A-Z\d]{1,2}$")
 # Cells of a row that can only be a table's
@@ -296,6 +298,13 @@ class Speaker:
         if self.things and not sure:
             return self.say("see_like", thing=self.things_named(self.things[:1]))
         return ""
+
+    def below_face(self) -> str:
+        """Return the sentence about the colours of what somebody wears; "" without a face that has room below it."""
+        seen = [
+            name for name, share in self.facts.worn if share >= _OF_CLOTHES * self.facts.worn[0][1]
+        ]
+        return self.say("below_face", colours=self.names(seen[:2])) if seen else ""
 
     def scripts(self, otherwise: str = "") -> str:
         """Return the sentence about readable scripts where the language needs it, else `otherwise`."""
@@ -592,7 +601,8 @@ class Facts:
     things: tuple[Thing, ...] | None = None
     # False where nobody can name any
     names_things: bool = True
-    # The colours of the thing that is asked about
+    # The colours of the thing that is asked about, and of what somebody wears below the face
     thing_colours: Shares = ()
+    worn: Shares = ()
     # None for a session's first picture.
     change: Change | None = None

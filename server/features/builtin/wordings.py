@@ -138,6 +138,19 @@ HOLDS = re.compile(
 WEARS = re.compile(
     r"\b(?:wear\w*|tragt|trage|porte|lleva|indossa|veste|draagt|nosi|giy\w*|надето|носит|вдягнен\w*)\b"
 )
+# What somebody wears below the face
+CLOTHES = re.compile(
+    r"\b(?:(?:her|his|my|your|their) top|t-?shirts?|shirt|sweater|jumper|pullover|jacket|coat|dress|blouse|hoodie|suit|clothes|clothing|cardigan|blazer|uniform"
+    r"|hemd|pulli|jacke|mantel|kleid|bluse|anzug|kleidung|oberteil|chemise|chemisier|pull|veste|manteau|robe|costume|vetements?|camis[ao]l?\w*|camicia|camicetta"
+    r"|sueter|jersey|chaqueta|abrigo|vestid?[oi]|blusa|traje|ropa|maglia|maglietta|maglione|giacca|cappotto|abito|casaco|jaqueta|terno|fato|roupa"
+    r"|trui|jas|jurk|kleren|kleding|koszul\w*|swet[er]\w*|bluz\w*|kurtk\w*|plaszcz\w*|sukienk\w*|ubran\w*|gomle\w*|kazag?k?\w*|ceket\w*|elbise\w*|tisort\w*"
+    r"|рубаш\w*|свитер\w*|светр\w*|куртк\w*|пальто|плать\w*|футболк\w*|одежд\w*|кофт\w*|костюм\w*|сорочк\w*|сукн\w*|одяг\w*)\b"
+    r"|衬衫|上衣|衣服|外套|毛衣|夹克|シャツ|服|ジャケット|セーター|コート|셔츠|옷|재킷|스웨터|코트|قميص|سترة|معطف|فستان|ملابس|शर्ट|कपड़|जैकेट|स्वेटर"
+)
+# "On her head" and "on her feet" it is not.
+ELSEWHERE = re.compile(
+    r"\bon (?:his|her|their|my|your|the) |\b(?:hat|cap|shoes?|trousers|jeans|skirt|glasses|hut|schuhe|hose|brille|chapeau|chaussures|pantalon|lunettes|sombrero|zapatos|gafas|cappello|scarpe|occhiali)\b"
+)
 # What a question of how deep or how heavy something is wants: a figure
 MEASURED = re.compile(
     r"^\W*(?:how (?:deep|long|wide|tall|high|thick|far|heavy|large|fast)|wie (?:tief|lang|breit|hoch|dick|weit|schwer|schnell)"

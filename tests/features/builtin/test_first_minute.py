@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from server.features.builtin.colours import worn
 from server.features.builtin.compose import compose
 from server.features.builtin.detector import Thing
 from server.features.builtin.engine import colours_of
@@ -373,3 +374,34 @@ def test_print_tells_by_other_words_than_the_questions(
     question: str, rows: tuple[Row, ...], answer: str
 ) -> None:
     assert answer in said_of(question, rows)
+
+
+def test_the_colour_of_clothes_is_that_below_the_face() -> None:
+    """Of a portrait what is left below it; without room there is none."""
+    picture = np.full((400, 400, 3), (200, 200, 200), np.uint8)
+    face = Box(160, 40, 240, 140)
+    picture[150:, 120:280] = (30, 30, 200)
+    assert worn(picture, face)[0][0] == "red"
+    portrait = Box(100, 60, 300, 320)
+    picture[380:] = (200, 60, 30)
+    assert worn(picture, portrait)[0][0] == "blue"
+    assert worn(picture, Box(100, 100, 300, 398)) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What colour is her sweater?", "Below the face it is yellow."),
+        ("De quelle couleur est sa chemise ?", "Sous le visage, c'est jaune."),
+        ("What is she wearing?", "and no more. Below the face it is yellow."),
+        ("What is he wearing on his head?", "and no more. I see a person."),
+        ("What colour is his hat?", "I cannot recognise “hat”."),
+        ("Is she wearing a watch?", "I may miss it"),
+    ],
+)
+def test_what_somebody_wears_is_told_by_its_colour(question: str, answer: str) -> None:
+    intent = understand(question)
+    shares = (("yellow", 0.6), ("black", 0.2)) if intent.wears else ()
+    person = Thing("person", Box(0, 0, 300, 400), 0.9)
+    facts = Facts(BRIGHT, rows=(), codes=(), things=(person,), faces=1, worn=shares)
+    assert answer in compose(intent, facts, TUESDAY)
