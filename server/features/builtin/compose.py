@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from itertools import dropwhile, takewhile
 
 from server.features.builtin import (
+    fields,
     figure_answers,
     link_answers,
     locate,
@@ -23,7 +24,7 @@ from server.features.builtin.language import WORD, Language, language, without_c
 from server.features.builtin.speaker import PAGE, PRINTED, SOME, Answer, Facts, Speaker
 from server.features.builtin.tables import names_it
 from server.features.builtin.wants import MEASURES, SOCIAL, TEXT_ITSELF, Want
-from server.features.builtin.wordings import MEASURED
+from server.features.builtin.wordings import FOOD, MEASURED
 from server.media.picture.grounding import Box
 from server.models.prompts import number_of
 from server.models.routing import plain
@@ -216,7 +217,19 @@ def _answer(s: Speaker) -> Answer:
     if not s.rows:
         # Codes are all that there is.
         return (s.say("broken") if s.facts.text_broken else s.no_text()[0]), s.code_sentence()
+    if want in _OF_DAYS and _lacks_day(s):
+        return s.cannot_here, ""
     return _sure(s, _ROWS[want](s))
+
+
+# Subjects that a table of days has for each of them
+_OF_DAYS = frozenset({Want.ITEMS, Want.AMOUNT, Want.LOOKUP})
+
+
+def _lacks_day(s: Speaker) -> bool:
+    """Find whether print names days, and not the one that is asked about."""
+    named = frozenset[int]().union(*(fields.weekdays(plain(row.text)) for row in s.rows))
+    return s.intent.weekday is not None and bool(named) and s.intent.weekday not in named
 
 
 # A question that may be asked of the page
@@ -239,6 +252,8 @@ def _without_print(s: Speaker) -> Answer:
     if s.intent.things and want not in TEXT_ITSELF:
         # "Fährt das Auto?"
         return look_answers.cannot(s)
+    if want is Want.NAME and FOOD.search(s.intent.asked):
+        return look_answers.summary(s)
     return s.no_text()
 
 

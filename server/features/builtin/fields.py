@@ -110,6 +110,8 @@ _ADDRESS = re.compile(
     r"|grove|hill|row|boulevard|blvd|quay|crescent|gardens|yard|walk|mews)\b"
     r"|\b(?:rue|avenue|boulevard|place|quai|via|viale|piazza|corso|calle|plaza|avenida|paseo|rua|praca|largo|ulica|ul\.) [^\W\d_].{0,40}\d"
     r"|[^\W\d_] (?:street|road|lane|avenue|square), [^\W\d_]"
+    # A part of a building: "Canal Yard 3, second floor"
+    r"|[^\W\d_] (?:yard|house|hall|building|wharf|court|park) \d{1,3}\b|, (?:ground|first|second|third|\d(?:st|nd|rd|th)) floor\b"
     # Postcodes with their town
     r"|[^\W\d_],? [a-z]{1,2}\d{1,2}[a-z]? ?\d[a-z]{2}\b|\b\d{5} [^\W\d_]{3}"
     r"|[^\W\d_](?:strasse|str\.?|weg|platz|gasse|allee|damm|straat|laan|plein) \d"

@@ -258,6 +258,8 @@ def _asks_of_print(intent: Intent, text: str) -> Intent | None:
             rest = tuple(word for word in intent.words if word not in found[0].split())
             want = intent.want if key == "reason" else Want.LOOKUP
             return replace(intent, want=want, words=(key, *rest))
+    if intent.want is Want.LOOKUP and wordings.CODE_KIND.search(text):
+        return replace(intent, want=Want.CODE)
     if intent.where and wordings.TRAVELS.search(text):
         return replace(intent, want=Want.LOOKUP, words=("towards",))
     if intent.want is not Want.LOOKUP:

@@ -337,6 +337,12 @@ _OPEN = re.compile(
     r" (?:no\.|nr\.|n[º°]|about|at|by|from|of|the|until|till|after|before|around|um|ab|bis|gegen|vers|dès|à|las|les|alle|dalle|às|om|vanaf|rond)$"
 )
 _PHRASE = 4
+# Digits that go on a number from the line above
+_REST = re.compile(r"\d[\d ]{1,14}(?:[.,;)]|$| [^\W\d_])")
+_PHONE = re.compile(
+    r"\b(?:tel|phone|call|ring|text|mobil|handy|appel|llam|chiam|bel)[a-z]{0,8}[.:]? \+?\d[\d ]{2,14}$",
+    re.I,
+)
 # Words of a line of running text, and those of another line that can be the end of its sentence
 _RUNNING, _SHORT_END = 9, 6
 # Share of the widest line's right edge that another one has where it is full
@@ -364,7 +370,14 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
         before = found[-1] if found and len(found[-1].cells) < 2 else None
         if before is not None and len(before.text.split()) >= _PHRASE:
             opens = first.startswith("(") and before.text[-1:].isalnum()
-            span = span or opens or (first[:1].isdigit() and _OPEN.search(before.text) is not None)
+            # "Call 020 7946", and below it "0388"
+            phone = _REST.match(first) and _PHONE.search(before.text)
+            span = (
+                span
+                or opens
+                or phone
+                or (first[:1].isdigit() and _OPEN.search(before.text) is not None)
+            )
         # "On Thursday 3", and below it "December"
         span = span or bool(
             found and found[-1].text[-1:].isdigit() and names_month(plain(first).partition(" ")[0])

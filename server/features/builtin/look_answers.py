@@ -19,7 +19,7 @@ from server.features.builtin.speaker import (
     unknown_thing,
 )
 from server.features.builtin.tables import names_it
-from server.features.builtin.telling import hits_of, naming
+from server.features.builtin.telling import counts, hits_of, naming
 from server.features.builtin.text_answers import lookup
 from server.features.builtin.wordings import HOLDS
 from server.models.routing import plain
@@ -215,7 +215,9 @@ def thing(s: Speaker) -> Answer:
         counted = [name for name in s.intent.things if name not in _AROUND_US] or s.intent.things
         found = asked_for(s.things, counted)
         others = [word for word in s.words if not s.thing_words.knows(word)]
-        if (row := _row_with_figure(s, others[:1])) is not None:
+        told = [row for row in s.rows if others and counts(row, others[:1])]
+        row = _row_with_figure(s, others[:1]) or next(iter(told), None)
+        if row is not None:
             # "How many tablets are in the box?"
             return s.quote(row)
     missed = [name for name in s.intent.things if not asked_for(s.things, [name])]
@@ -327,6 +329,9 @@ def summary(s: Speaker) -> Answer:
     if s.intent.where and (places := [r for r in s.rows if fields.is_address(r.text)]):
         s.sources = {row.text: "" for row in places}
         return s.quote(places[0]) if len(places) == 1 else s.closest()
+    if s.intent.where and len(s.rows) >= PAGE:
+        # "Where is it?" of a poster without an address
+        return s.cannot_here, ""
     return overview(s)
 
 

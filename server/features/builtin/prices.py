@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import pairwise, takewhile
@@ -38,6 +38,11 @@ _NOT_TOTAL = printed("not_total")
 _INCLUDING = printed("including")
 _NOW = printed("now")
 _OLD = printed("old")
+# Between a word and a sign of money that stands close to it: "Was£4.99"
+_GLUED = re.compile(r"(?<=[^\W\d_])(?=[€£$])")
+_TWO = 2
+# Share of the largest price's height that another one of the same thing has
+_AS_LARGE = 0.7
 _MONEY_BACK = printed("money_back")
 _PAID = printed("paid")
 _UNIT_NAME = r"(?:kg|kilo|kilogramm?|g|gr|l|liter|litre|litro|ltr|ml|lb|oz|stk|stück|st|piece|pc|pièce|pieza|unit|m|公斤|斤|kg)"
@@ -247,11 +252,23 @@ def unit_price(rows: Sequence[Row], words: Sequence[str] = ()) -> Price | None:
 _ASIDE = re.compile(r"\([^()]*\)")
 
 
+def _apart(rows: Sequence[Row]) -> Iterator[Row]:
+    """Return rows, and "Was £4.99" with "£3.49" beside it as two."""
+    for row in rows:
+        cells = [replace(row, text=cell.text, cells=(cell,)) for cell in row.cells]
+        was = [one for one in cells if _OLD.search(plain(_GLUED.sub(" ", one.text)))]
+        yield from (
+            cells
+            if len(cells) == _TWO and len(was) == 1 and all(_money(c.text) for c in cells)
+            else [row]
+        )
+
+
 def tags(rows: Sequence[Row]) -> list[Price]:
     """Return prices of things, not by the kilo; the largest print first, then top to bottom."""
     found: list[Price] = []
     head: Row | None = None
-    for row in rows:
+    for row in _apart(rows):
         text = _PER_PRICE.sub(" ", row.text)
         # "Price £148 (with a deposit of £5)"
         here = _money(_ASIDE.sub(" ", text)) or _money(text)
@@ -457,10 +474,12 @@ def of_section(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
 
 def current(found: Sequence[Price]) -> Price | None:
     """Return the price that holds where a second one is crossed out: "was 9.99, now 7.49"."""
-    now = [one for one in found if _NOW.search(plain(one.row.text))]
-    old = [one for one in found if _OLD.search(plain(one.row.text))]
-    left = [one for one in now or found if one not in old]
-    return left[0] if (now or old) and len(left) == 1 and len(found) == 2 else None
+    # What is printed smaller is of several: "Any 2 for £6"
+    large = [one for one in found if one.row.height >= _AS_LARGE * found[0].row.height]
+    now = [one for one in large if _NOW.search(plain(one.row.text))]
+    old = [one for one in large if _OLD.search(plain(_GLUED.sub(" ", one.row.text)))]
+    left = [one for one in now or large if one not in old]
+    return left[0] if (now or old) and len(left) == 1 and len(large) == _TWO else None
 
 
 _PER_PRICE = re.compile(

@@ -23,6 +23,7 @@ from server.features.builtin.tables import plain_words
 from server.features.builtin.wants import Want
 from server.features.builtin.wordings import OFTEN
 from server.models.routing import plain
+from server.shared.dates import dates
 
 YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 
@@ -214,6 +215,7 @@ def _rhythms(s: Speaker, words: Sequence[str]) -> list[Row]:
         # "Age", and beside it "How often"
         return [head, *s.announced(head)]
     rows = [row for row in s.rows if _RHYTHM.search(plain(row.text))]
+    rows = [row for row in rows if _EVERY.search(plain(row.text))] or rows
     named = [row for row in rows if names_some(row, words)]
     takes = fields.DOSE_WORDS.search(plain(s.intent.question)) is not None
     return named or (rows if takes or not words else [])
@@ -222,7 +224,16 @@ def _rhythms(s: Speaker, words: Sequence[str]) -> list[Row]:
 def _reasons(s: Speaker, words: Sequence[str]) -> list[Row]:
     """Return the rows that say why, on a page that names one of these words."""
     is_of_it = not words or any(names_some(row, words) for row in s.rows)
-    return [row for row in s.rows if is_of_it and _REASON.search(plain(row.text))]
+    found = [row for row in s.rows if is_of_it and _REASON.search(plain(row.text))]
+    # "The light blinks red? There is too little water."
+    asked = [row for row in s.rows if row.text.endswith("?") and hits_of(row, words) > 1]
+    return found or [one for row in asked for one in (row, *_next(s, row))]
+
+
+def _next(s: Speaker, row: Row) -> list[Row]:
+    """Return the row below one, in a list; none below the last."""
+    at = next(at for at, one in enumerate(s.rows) if one is row)
+    return s.rows[at + 1 : at + 2]
 
 
 def _looks(s: Speaker, words: Sequence[str]) -> list[Row]:
@@ -237,6 +248,11 @@ def _looks(s: Speaker, words: Sequence[str]) -> list[Row]:
     return [best] if best is not None and hues(best) else []
 
 
+# A rhythm, and not a number of times
+_EVERY = re.compile(
+    r"\b(?:every|daily|weekly|monthly|(?:a|per) (?:day|week|month|year)|alle|jede[ns]?|taglich|wochentlich|tous les|toutes les|chaque|par (?:jour|semaine)|cada"
+    r"|al dia|ogni|al giorno|por dia|ao dia|elke|per (?:dag|week)|om de|dziennie|codziennie|co \d|her|gunde|каждые|кожні|ежедневно|щодня)\b"
+)
 _RHYTHM, _REASON = tables.printed("rhythm"), tables.printed("reason")
 # What print says by other words than the question's, by a key among its words
 _TOLD_BY_KEY = {"rhythm": _rhythms, "reason": _reasons, "looks": _looks}
@@ -314,11 +330,9 @@ def of_kind(s: Speaker) -> list[Row] | None:
     if s.intent.yes_no and {"year", "old"} <= {*words} and spanning(s) is None:
         # "Is it OK for a six year old?"
         ages = [int(word) for word in words if word.isdigit()]
-        return [
-            row
-            for row in s.rows
-            if _AGE.search(plain(row.text)) and all(_of_age(row, age) for age in ages)
-        ]
+        rows = [row for row in s.rows if _AGE.search(plain(row.text))]
+        # "Adults and children over 12" alone says that a child of 5 is none of them.
+        return [row for row in rows if all(_of_age(row, age) for age in ages)] or rows
     if any(map(_TICKED.search, words)):
         return [row for row in s.rows if row.text.startswith(TICKED)]
     if s.intent.yes_no and (paid := [word for word in words if prices.is_payment(word)]):
@@ -364,6 +378,15 @@ def _on_floor(s: Speaker) -> list[Row]:
     if not named or len(numbers) != 1 or len(s.words) > MANY:
         return []
     return [row for row in s.rows if plain_words(row.text)[:1] == numbers and len(row.cells) > 1]
+
+
+def of_date(s: Speaker) -> list[Row] | None:
+    """Return the rows of the day that a question names, of a page with days; None for another question or page."""
+    asked = [(one.month, one.day) for one in dates(s.intent.question) if one.day is not None]
+    days = [(row, [(one.month, one.day) for one in dates(row.text)]) for row in s.rows]
+    if len(asked) != 1 or sum(bool(found) for _, found in days) < PRINTED:
+        return None
+    return [row for row, found in days if asked[0] in found]
 
 
 def of_near_day(s: Speaker) -> Row | None:

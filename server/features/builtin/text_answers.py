@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from server.features.builtin import fields, prices, tables
+from server.features.builtin.lines import row_of
 from server.features.builtin.speaker import (
     BOOK,
     MOST_HEADING,
@@ -29,6 +30,7 @@ from server.features.builtin.telling import (
     is_title,
     names_some,
     naming,
+    of_date,
     of_kind,
     of_near_day,
     of_people,
@@ -56,6 +58,10 @@ _LABELS = frozenset(
 )
 
 
+# The number of a point in a list
+_POINT = re.compile(r"^\d{1,2}[.)] ")
+
+
 def none_found(s: Speaker, key: str, words: Sequence[str] = ()) -> Answer:
     """Say that nothing of a kind was found: as a fact only where the question names nothing else.
 
@@ -65,6 +71,10 @@ def none_found(s: Speaker, key: str, words: Sequence[str] = ()) -> Answer:
     more = [word for word in s.words if word not in known]
     small = s.language.stop.split()
     if named := naming(s, [word for word in (*more, *words) if word not in small]):
+        told = [row for row in named if has_digit(row_of(_POINT.sub("", row.text)))]
+        if key == "none_price" and not told:
+            # "1. Fill the kettle" has no price of it.
+            return s.say(key), s.seen()
         s.sources = dict.fromkeys((row.text for row in named[:SOME]), "")
         # A figure that was not understood may be one.
         sure = key == "none_measure" or not any(map(has_digit, named[:SOME]))
@@ -166,7 +176,11 @@ def _of_label(s: Speaker, near: tables.Beside) -> Answer | None:
 
 def lookup(s: Speaker) -> Answer:
     words = s.words
-    if (kind := of_kind(s)) is not None:
+    kind = of_kind(s)
+    if kind is None:
+        # "Which bin goes out on 10 December?"
+        kind = of_date(s)
+    if kind is not None:
         s.sources = {row.text: "" for row in kind}
         return s.closest() if kind else s.why_not(s.cannot_here)
     if row := figure_row(s) or spanning(s):

@@ -127,6 +127,9 @@ def date(s: Speaker) -> Answer:
         # "Gate closes" above "13:05"
         return s.beside(near)
     due = [row for row in timed if fields.tells_until(row.text)]
+    pays = [row for row in due if any(map(_PAYS.search, tables.plain_words(row.text)))]
+    # "Your next meter reading is due on 28 January" is no bill's day.
+    due = pays if len(pays) == 1 else due
     of_sum = all(fields.tells_until(word) or _PAYS.search(word) for word in s.words)
     if len(due) == 1 and s.words and of_sum:
         # "When is it due?": "Please pay by 9 December"

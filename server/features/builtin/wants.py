@@ -142,5 +142,14 @@ def needs_faces(want: Want) -> bool:
 
 def needs_things(want: Want) -> bool:
     return want in {
-        *(Want.THING, Want.FACES, Want.SUMMARY, Want.ITEMS, Want.LOOKUP, Want.OTHER, Want.FOREIGN)
+        *(
+            Want.THING,
+            Want.FACES,
+            Want.SUMMARY,
+            Want.NAME,
+            Want.ITEMS,
+            Want.LOOKUP,
+            Want.OTHER,
+            Want.FOREIGN,
+        )
     }

@@ -65,7 +65,9 @@ NO_THING = re.compile(r"\b(?:number|licen[cs]e|name) plates?\b|\b\w{1,20} ones?\
 # What is asked for is no difference of two looks.
 WHICH = re.compile(r"^\W*(?:which|where)\b")
 # Lamps, and not how bright it is
-LIGHTS = re.compile(r"\blights\b")
+LIGHTS = re.compile(
+    r"\blights\b|^\W*which light\b|^\W*welche\w* (?:licht|lampe|ampel)\b|^\W*quel feu\b"
+)
 # "What does the red light mean?"
 MEANS = re.compile(
     r"\b(?:mean|means|bedeutet|heisst|signifie|significa|betekent|oznacza)\b|означает|означає|意思"
@@ -111,6 +113,14 @@ OFTEN = re.compile(
     r"|com que frequencia|quantas vezes|de quanto em quanto|hoe vaak|jak czesto|ile razy|ne siklikta|kac kez|как часто|сколько раз|як часто|скільки разів)\b"
     r"|多久一次|几次|幾次|何回|どのくらいの頻度|얼마나 자주|몇 번|كم مرة|कितनी बार"
 )
+# "What kind of code is this?"
+CODE_KIND = re.compile(
+    r"\b(?:kind|type|sort) of (?:qr ?|bar ?)?code\b|\bwas fur ein code\b|\b(?:type|sorte) de code\b|\btipo de codigo\b|\btipo di codice\b|\bsoort code\b"
+)
+# "What food is this?"
+FOOD = re.compile(
+    r"^(?:what|which) (?:food|meal|dish|fruit|vegetable|drink|cake|snack)$|^(?:welche|was fur) (?:essen|speise|frucht|obst)$"
+)
 # "Why is it closed?"
 WHY = re.compile(
     r"^\W*(?:why|how come|warum|wieso|weshalb|pourquoi|por que|porque|perche|per che|waarom|dlaczego|czemu|neden|niye|nicin|почему|отчего|чому)(?!\w)"
@@ -123,7 +133,8 @@ LOOKS_LIKE = re.compile(
 )
 # "Where am I flying to?"
 TRAVELS = re.compile(
-    r"\b(?:am|are|is|do|does|will) (?:i|we|it|this|the \w+) (?:fly\w*|travel\w*|going|head\w*)\b(?!.* from\b)"
+    r"\b(?:am|are|is|do|does|will) (?:i|we|it|this|the \w+) (?:fly\w*|travel\w*|going|head\w*)\b(?!.{0,60} from\b)"
+    r"|^\W*where (?:does|is) (?:this|the|my) (?:flight|train|bus|tram|ferry|coach|boat) (?:go|going|to)\b"
     r"|\b(?:flieg\w*|fahr(?:e|en|t)|reis(?:e|en|t)) (?:ich|wir|er|sie|es)\b|\bvoy(?:ager?)?\b|\bvuelo\b|\bvolo\b|\bvoo\b|\bvlieg\w*\b|\blece\b"
 )
 # "Wie viel muss ich bezahlen?"
