@@ -5,10 +5,13 @@ aloud.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 
+import cv2
+import numpy as np
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import FloatRect, expect
 
 from tests.browser.test_page_look import LONG
 from tests.browser.visitor import NOT_REACHED, Visit, Visitor, started
@@ -69,6 +72,14 @@ async def test_a_question_covers_no_answer_that_has_room(
     }"""
     wanted = "question" if long else "answer"
     await page.comes(at_top, wanted, await turn.element_handle())
+    if long:
+        # Nothing of the answer shows above the question.
+        log = await page.find("#log").bounding_box()
+        assert log is not None
+        above = FloatRect(x=log["x"] + 12, y=math.ceil(log["y"]), width=200, height=3)
+        png = np.frombuffer(await page.page.screenshot(clip=above), np.uint8)
+        pixels = np.asarray(cv2.imdecode(png, cv2.IMREAD_COLOR))
+        assert (pixels == pixels[0, 0]).all()
 
 
 @pytest.mark.parametrize("size", [(390, 844), (320, 568)], ids=lambda s: f"{s[0]}x{s[1]}")

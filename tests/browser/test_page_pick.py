@@ -171,6 +171,21 @@ async def test_the_box_goes_along_with_the_thing(visit: Visit, builtin: Running)
     assert abs((x1 + x2) / 2 - x) < 0.08
 
 
+async def test_a_low_window_has_one_row_of_what_can_be_asked(
+    visit: Visit, builtin: Running
+) -> None:
+    """A phone on its side: the rest of the row is scrolled to, and the answer keeps its room."""
+    page = await opened(visit, builtin.base_url)
+    await page.resize(844, 390)
+    await tap(page, CUP)
+    await expect(page.button(say("pick.tell_moves"))).to_be_attached()
+    tops = await page.evaluate(
+        "[...document.querySelectorAll('#quick button')].filter((one) => one.checkVisibility()).map((one) => Math.round(one.getBoundingClientRect().top))"
+    )
+    assert len(tops) > 2
+    assert len({*tops}) == 1
+
+
 async def test_a_circle_the_cross_and_escape(visit: Visit, builtin: Running) -> None:
     """A drawn circle is seen, and is the part; a double tap and a long press mark nothing; the cross and Escape clear it."""
     page = await opened(visit, builtin.base_url)

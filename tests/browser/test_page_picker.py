@@ -275,3 +275,20 @@ async def test_what_comes_after_the_dialog_was_closed_is_not_kept(
         await expect(page.find(secret)).to_have_value("")
     await opened(page)
     await expect(page.find("#several-invited")).to_be_hidden()
+
+
+async def test_a_camera_that_is_only_invited_leaves_the_card_alone(
+    visit: Visit, builtin: Running
+) -> None:
+    """Camera off: its tile would lie on the card's words."""
+    page = await visit(builtin.base_url)
+    await page.start()
+    await opened(page)
+    await page.find("#several-phone").click()
+    await expect(page.find("#several-list li")).to_have_count(2)
+    await page.page.keyboard.press("Escape")
+    strip = page.find("#stage > .strip")
+    await expect(strip).to_be_visible()
+    await page.press(say("chat.camera_off"))
+    await expect(page.card).to_be_visible()
+    await expect(strip).to_be_hidden()
