@@ -311,7 +311,12 @@ def _only_repeats(s: Speaker) -> bool:
     """Find whether the rows of an answer have words of the question alone."""
     asked = {*WORD.findall(plain(s.intent.question))}
     told = WORD.findall(plain(" ".join(s.sources)))
-    return bool(told) and not s.intent.yes_no and asked.issuperset(told)
+    if s.intent.yes_no:
+        # "Messages" is no answer to "Is there a message from Mum?".
+        same = (any(names_it(word, one) for one in s.words) for word in told)
+        heads = {row.text for row in s.rows[:1]} | {r.text for r in s.rows if s.is_large(r)}
+        return 0 < len(told) < len(s.words) and all(same) and heads.issuperset(s.sources)
+    return bool(told) and asked.issuperset(told)
 
 
 def _add_equals(s: Speaker, unnamed: Sequence[str]) -> None:

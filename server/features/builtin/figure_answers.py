@@ -333,7 +333,9 @@ def price(s: Speaker) -> Answer:
     if s.intent.yes_no and s.words and not naming(s, s.words):
         # "Is that a fair price?"
         return s.cannot_here, s.seen()
-    if named := [row for row in naming(s, s.words) if prices.has_figure(row)]:
+    figures = [row for row in naming(s, s.words) if prices.has_figure(row)]
+    # "17:22 Reading 11 On time" has no price of a ticket.
+    if named := [row for row in figures if not fields.times([row.text]) or prices.has_money(row)]:
         # "02 Oct  Rent  695.00  117.40": a date and two figures
         s.sources = {row.text: "" for row in named[:SOME]}
         return s.closest()
@@ -352,7 +354,9 @@ def _any_price(s: Speaker, tags: Sequence[prices.Price]) -> Answer:
     target = " ".join(word for word in s.words if word not in KNOWN[Want.PRICE])
     if target and sum_of_all is not None:
         return s.say("no_item", target=target), s.prices_of("other_prices", prices.bill(s.rows))
-    if not s.words and (free := [row for row in s.rows if _FREE.search(plain(row.text))]):
+    if KNOWN[Want.PRICE].issuperset(s.words) and (
+        free := [row for row in s.rows if _FREE.search(plain(row.text))]
+    ):
         # It may cost nothing, and the price may be another thing's.
         s.sources = {row.text: "" for row in (*free, *(one.row for one in tags))}
         return s.closest()

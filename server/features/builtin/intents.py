@@ -306,7 +306,9 @@ def _of_light(intent: Intent, text: str) -> Intent:
     if intent.colours and wordings.MEANS.search(text):
         return replace(intent, want=Want.LOOKUP, words=(*intent.words, *intent.asked.split()))
     if intent.want is Want.COLOUR:
-        return intent
+        # "What colour is the one in the top right corner?"
+        in_corner = wordings.CORNER.search(text) is not None
+        return replace(intent, want=Want.OTHER, place="") if in_corner else intent
     if wordings.LIGHTS.search(text):
         return replace(intent, want=Want.OTHER)
     if intent.colours:

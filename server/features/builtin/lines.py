@@ -334,7 +334,7 @@ _BETWEEN = re.compile(
 )
 # Words that do not end a sentence, and how many words a line has that goes on in a figure or in brackets
 _OPEN = re.compile(
-    r" (?:no\.|nr\.|n[º°]|about|at|by|from|of|the|until|till|after|before|around|um|ab|bis|gegen|vers|dès|à|las|les|alle|dalle|às|om|vanaf|rond)$"
+    r" (?:no\.|nr\.|n[º°]|number|about|at|by|from|of|the|until|till|after|before|around|um|ab|bis|gegen|vers|dès|à|las|les|alle|dalle|às|om|vanaf|rond|ulicy|ul\.)$"
 )
 _PHRASE = 4
 # Digits that go on a number from the line above
@@ -372,12 +372,7 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
             opens = first.startswith("(") and before.text[-1:].isalnum()
             # "Call 020 7946", and below it "0388"
             phone = _REST.match(first) and _PHONE.search(before.text)
-            span = (
-                span
-                or opens
-                or phone
-                or (first[:1].isdigit() and _OPEN.search(before.text) is not None)
-            )
+            span = span or opens or phone or _OPEN.search(before.text) is not None
         # "On Thursday 3", and below it "December"
         span = span or bool(
             found and found[-1].text[-1:].isdigit() and names_month(plain(first).partition(" ")[0])

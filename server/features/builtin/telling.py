@@ -39,11 +39,27 @@ _ALLERGENS = re.compile(
 _HAVE_ALLERGENS = [
     (re.compile(begin), tables.printed(name))
     for begin, name in (
-        (r"^(?:nut|nuss|noix|nuez|nuec|frutos|noci|nozes|noten|orzech|орех|горіх)", "nuts"),
+        (
+            r"^(?:nut|nuss|noix|nuez|nuec|frutos|noci|nozes|noten|orzech|орех|горіх|frutta (?:a guscio|secca)|fruits? a coque|schalenfr)",
+            "nuts",
+        ),
         (r"gluten", "gluten"),
         (r"lacto|lakto|^(?:milk|dairy|milch|lait|leche|latte|leite|melk|mleko)", "lactose"),
     )
 ]
+
+
+_NOT = re.compile(
+    r"\b(?:no|not|without|free (?:of|from)|0 ?%|ohne|kein\w*|frei von|sans|pas de|sin|libre de|senza|non|privo di|sem|livre de|zonder|geen|vrij van|bez|nie|без|не) (?:\w+ ){0,3}$"
+)
+_FREE_OF = re.compile(r"^\w{0,2}[ -](?:free|frei|vrij)\b")
+
+
+def denies(text: str, word: str) -> bool:
+    """Find whether a text says that something is not in it: "No silicones", "lactose-free"."""
+    folded = plain(text)
+    before, _, after = folded.partition(plain(word))
+    return _NOT.search(before) is not None or _FREE_OF.search(after) is not None
 
 
 def has_allergen(row: Row, word: str) -> bool:
@@ -162,6 +178,11 @@ def _below_head(s: Speaker, named: re.Pattern[str]) -> list[str]:
     return []
 
 
+_MADE_OF = re.compile(
+    r"\b(?:made (?:of|from|with|up)|aus|fabrique a partir|hecho (?:de|con)|fatto (?:di|con)|feito (?:de|com)|gemaakt van)\b"
+)
+
+
 def addresses(s: Speaker) -> list[Row]:
     return [row for row in s.rows if fields.is_address(row.text)]
 
@@ -180,6 +201,10 @@ def _of_place_or_person(s: Speaker) -> list[Row] | None:
             if len(row.cells) > 1 and begins.fullmatch(plain(row.cells[0].text).strip(" :"))
         ]
         return found or values
+    made = naming(s, words) if s.intent.where and words == ("made",) else []
+    if of := [row for row in made if _MADE_OF.search(plain(row.text))]:
+        # "Bottle made of recycled plastic" tells not where.
+        return [row for row in made if row not in of]
     named = naming(s, words) if s.intent.where and len(words) == 1 else []
     if named and all(is_title(s, row) for row in named):
         # A heading "PARTY" tells not where it is.
@@ -271,6 +296,11 @@ _OVER = re.compile(
 )
 
 
+def _is_timed(row: Row) -> bool:
+    """Find whether a row has a time of day: "Open from 8 am" tells no age."""
+    return bool(fields.times([row.text]))
+
+
 def _of_age(row: Row, age: int) -> bool:
     """Find whether a row says something of somebody of an age: "under 6" does of 4 years, and "over 12" does not."""
     text = plain(row.text)
@@ -326,11 +356,11 @@ def of_kind(s: Speaker) -> list[Row] | None:
         return reached or naming(s, [word for word in words if not _CALLS.search(word)])
     if words == ("age",):
         # "How old is she?"
-        return [row for row in s.rows if _OLD.search(plain(row.text))]
+        return [row for row in s.rows if _OLD.search(plain(row.text)) and not _is_timed(row)]
     if s.intent.yes_no and {"year", "old"} <= {*words} and spanning(s) is None:
         # "Is it OK for a six year old?"
         ages = [int(word) for word in words if word.isdigit()]
-        rows = [row for row in s.rows if _AGE.search(plain(row.text))]
+        rows = [row for row in s.rows if _AGE.search(plain(row.text)) and not _is_timed(row)]
         # "Adults and children over 12" alone says that a child of 5 is none of them.
         return [row for row in rows if all(_of_age(row, age) for age in ages)] or rows
     if any(map(_TICKED.search, words)):

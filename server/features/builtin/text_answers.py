@@ -24,6 +24,7 @@ from server.features.builtin.telling import (
     addresses,
     are_parties,
     counts,
+    denies,
     figure_row,
     has_allergen,
     hits_of,
@@ -71,7 +72,8 @@ def none_found(s: Speaker, key: str, words: Sequence[str] = ()) -> Answer:
     more = [word for word in s.words if word not in known]
     small = s.language.stop.split()
     if named := naming(s, [word for word in (*more, *words) if word not in small]):
-        told = [row for row in named if has_digit(row_of(_POINT.sub("", row.text)))]
+        figures = [row for row in named if has_digit(row_of(_POINT.sub("", row.text)))]
+        told = [row for row in figures if not fields.times([row.text])]
         if key == "none_price" and not told:
             # "1. Fill the kettle" has no price of it.
             return s.say(key), s.seen()
@@ -101,6 +103,10 @@ def read_instead(s: Speaker) -> Answer:
 
 def says(s: Speaker) -> Answer:
     row = fields.says(s.texts, s.intent.target)
+    if row is not None and denies(row, s.intent.target):
+        # "Does it contain silicones?": "No silicones"
+        s.sources = {row: ""}
+        return s.closest()
     if row is not None:
         return s.say("yes_says", row=row), s.scripts()
     if has := [row for row in s.rows if has_allergen(row, plain(s.intent.target))]:

@@ -149,6 +149,11 @@ HOLDS = re.compile(
 WEARS = re.compile(
     r"\b(?:wear\w*|tragt|trage|porte|lleva|indossa|veste|draagt|nosi|giy\w*|надето|носит|вдягнен\w*)\b"
 )
+# Two places at once
+CORNER = re.compile(
+    r"\b(?:corners?|ecke|(?:au|dans le|du) coin|esquina|angolo|hoek)\b|\b(?:top|upper|bottom|lower)[ -](?:left|right)\b|\b(?:oben|unten) (?:links|rechts)\b"
+    r"|\ben (?:haut|bas) a (?:gauche|droite)\b|угл|кут|左上|右上|左下|右下"
+)
 # What somebody wears below the face
 CLOTHES = re.compile(
     r"\b(?:(?:her|his|my|your|their) top|t-?shirts?|shirt|sweater|jumper|pullover|jacket|coat|dress|blouse|hoodie|suit|clothes|clothing|cardigan|blazer|uniform"

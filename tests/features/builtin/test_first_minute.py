@@ -481,3 +481,52 @@ def test_what_somebody_holds_is_no_face() -> None:
     facts = Facts(BRIGHT, rows=(), codes=(), things=(), faces=1)
     assert "face" in compose(understand("What do you see?"), facts, TUESDAY)
     assert "face" not in compose(understand("What am I holding?"), facts, TUESDAY)
+
+
+SHAMPOO = rows_of(
+    *("Repair shampoo · 300 ml", "No silicones. Not tested on animals.", "Lactose-free"),
+    "Bottle made of 95 % recycled plastic.",
+)
+PESTO = rows_of(
+    "Pesto alla genovese", "Ingredienti: basilico, anacardi, sale, aglio.", "Peso 190 g"
+)
+FAIR = rows_of(
+    *(
+        "Feira do Livro",
+        "Mais de 60 editoras, livros a partir de 2 euros",
+        "Entrada livre.",
+        "Porto",
+    )
+)
+TRAINS = cells(("17:14 Cambridge", "7", "Cancelled"), ("17:22 Reading", "11", "On time"))
+AT_NUMBER_9 = rows_of(
+    *("we have a parcel for you! It came at two. Ring at number", "9, we are home until 8."),
+    "Joyce & Alan",
+)
+OPEN_MIC = rows_of("Open Mic", "Sign up at the bar from 7 pm.", "Over 18s only.", "Free entry")
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "answer"),
+    [
+        ("Does it contain silicones?", SHAMPOO, "closest: No silicones."),
+        ("Does it contain lactose?", SHAMPOO, "closest: Lactose-free"),
+        ("Does it contain plastic?", SHAMPOO, "Yes, it reads"),
+        ("Where was it made?", SHAMPOO, "I cannot"),
+        ("Contiene frutta a guscio?", PESTO, "anacardi"),
+        ("Quanto custa a entrada?", FAIR, "Entrada livre."),
+        ("How much is a ticket to Reading?", TRAINS, "I find no price."),
+        ("Where is my parcel?", AT_NUMBER_9, "Ring at number 9, we are home"),
+        ("Can I bring my 15-year-old?", OPEN_MIC, "closest: Over 18s only."),
+        ("Is there a message from Mum?", rows_of("Messages", "Work group 14:02", "Leo: ok", "Bank: sent"), "I cannot"),
+    ],
+)  # fmt: skip
+def test_what_denies_or_is_of_another_kind_is_told_as_such(
+    question: str, rows: tuple[Row, ...], answer: str
+) -> None:
+    assert answer in said_of(question, rows)
+
+
+def test_a_corner_is_no_place_of_a_colour() -> None:
+    assert understand("What colour is the one in the top right corner?").want is Want.OTHER
+    assert understand("What colour is it at the top?").place == "top"
