@@ -21,6 +21,7 @@ from server.features.builtin import (
 )
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import WORD, Language, language, without_controls
+from server.features.builtin.lines import BOXES
 from server.features.builtin.speaker import PAGE, PRINTED, SOME, Answer, Facts, Speaker
 from server.features.builtin.tables import names_it
 from server.features.builtin.wants import MEASURES, SOCIAL, TEXT_ITSELF, Want
@@ -314,7 +315,8 @@ def _only_repeats(s: Speaker) -> bool:
     if s.intent.yes_no:
         # "Messages" is no answer to "Is there a message from Mum?".
         same = (any(names_it(word, one) for one in s.words) for word in told)
-        heads = {row.text for row in s.rows[:1]} | {r.text for r in s.rows if s.is_large(r)}
+        first = [row for row in s.rows[:SOME] if not row.text.startswith(BOXES)]
+        heads = {row.text for row in (*first, *filter(s.is_large, s.rows))}
         return 0 < len(told) < len(s.words) and all(same) and heads.issuperset(s.sources)
     return bool(told) and asked.issuperset(told)
 

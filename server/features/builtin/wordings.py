@@ -167,9 +167,11 @@ CLOTHES = re.compile(
 ELSEWHERE = re.compile(
     r"\bon (?:his|her|their|my|your|the) |\b(?:hat|cap|shoes?|trousers|jeans|skirt|glasses|hut|schuhe|hose|brille|chapeau|chaussures|pantalon|lunettes|sombrero|zapatos|gafas|cappello|scarpe|occhiali)\b"
 )
-# What a question of how deep or how heavy something is wants: a figure
+# What a question of how deep, how heavy or which is the most wants: a figure
 MEASURED = re.compile(
     r"^\W*(?:how (?:deep|long|wide|tall|high|thick|far|heavy|large|fast)|wie (?:tief|lang|breit|hoch|dick|weit|schwer|schnell)"
+    r"|which \w+ (?:is|has|had|was) (?:the )?(?:most|least|highest|lowest|biggest|largest|smallest|fewest)"
+    r"|welche\w* \w+ (?:ist|hat|war|hatte) (?:am|die|den|das) \w+sten?|quel\w* \w+ (?:est|a|avait) l[ea]s? plus"
     r"|hoe (?:diep|lang|breed|hoog|dik|ver|zwaar|snel)|quanto e (?:profond|lung|larg|alt|pes)\w+|jak (?:gleboki|dlugi|szeroki|wysoki|ciezki)\w*)\b"
 )
 # "How many legs does the dog have?"

@@ -518,7 +518,8 @@ OPEN_MIC = rows_of("Open Mic", "Sign up at the bar from 7 pm.", "Over 18s only."
         ("How much is a ticket to Reading?", TRAINS, "I find no price."),
         ("Where is my parcel?", AT_NUMBER_9, "Ring at number 9, we are home"),
         ("Can I bring my 15-year-old?", OPEN_MIC, "closest: Over 18s only."),
-        ("Is there a message from Mum?", rows_of("Messages", "Work group 14:02", "Leo: ok", "Bank: sent"), "I cannot"),
+        ("Which pet is the most popular?", rows_of("Favourite pets", "Dogs", "Cats", "Fish"), "I cannot"),
+        ("Is there a message from Mum?", rows_of("21:47 63%", "Messages", "Work group 14:02", "Leo: ok", "Bank: sent"), "I cannot"),
     ],
 )  # fmt: skip
 def test_what_denies_or_is_of_another_kind_is_told_as_such(
