@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Callable, Sequence
 from itertools import dropwhile, takewhile
 
@@ -14,7 +13,6 @@ from server.features.builtin import (
     locate,
     look_answers,
     prices,
-    tables,
     telling,
     text_answers,
     time_answers,
@@ -289,7 +287,7 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
             for word in unnamed
             if of_page or word in _OUTSIDE or any(names_it(row.text, word) for row in s.rows)
         ]
-    lacks = MEASURED.search(plain(s.intent.question)) and not _FIGURE.search(plain(answer[0]))
+    lacks = MEASURED.search(plain(s.intent.question)) and not fields.COUNT.search(plain(answer[0]))
     if s.intent.want is Want.LOOKUP and s.sources and (lacks or _only_repeats(s)):
         # "To buy" is no answer to "What do I need to buy?".
         return s.cannot_here, ""
@@ -301,11 +299,6 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
         return closest
     missing = _missing(s, unnamed)
     return s.closest(s.say("not_read", target=without_controls(missing)) if missing else "")
-
-
-# A figure, or a word for one
-_FIGURE = tables.printed("count")
-_FIGURE = re.compile(rf"\d|{_FIGURE.pattern}", _FIGURE.flags)
 
 
 def _only_repeats(s: Speaker) -> bool:

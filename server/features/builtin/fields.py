@@ -37,8 +37,9 @@ _TIME = re.compile(
     r"|(?:(?<=avant )|(?<=dès )|(?<=vers )|(?<=à )|(?<=[-–])|(?<=[-–] ))(?:[6-9]|1\d|2[0-4])\s?h(?![\w\d])",
     re.I,
 )
-_COUNT = printed("count")
-_COUNT = re.compile(rf"\d|{_COUNT.pattern}", _COUNT.flags)
+_NUMBERS = printed("count")
+# A figure, or a word for one
+COUNT = re.compile(rf"\d|{_NUMBERS.pattern}", _NUMBERS.flags)
 _NUMBER = re.compile(r"(?<![\w.,])[A-Z]{0,3}-?\d[\d.,:/-]*\w*(?!\w)")
 EXPIRY_ROW = printed("expiry")
 _UNTIL_ROW = printed("until")
@@ -140,7 +141,7 @@ def dose(rows: Sequence[Row]) -> str | None:
     found = [
         text.strip()
         for text in _SENTENCE.findall(whole)
-        if _DOSES.search(plain(text)) and (_COUNT.search(plain(text)) is not None)
+        if _DOSES.search(plain(text)) and (COUNT.search(plain(text)) is not None)
     ]
     return " ".join(found[:_MOST_DOSES]) or None
 

@@ -336,7 +336,7 @@ _BETWEEN = re.compile(
 _OPEN = re.compile(
     r" (?:no\.|nr\.|n[º°]|number|about|at|by|from|of|the|until|till|after|before|around|um|ab|bis|gegen|vers|dès|à|las|les|alle|dalle|às|om|vanaf|rond|ulicy|ul\.)$"
 )
-_PHRASE = 4
+_PHRASE, _END = 4, 40
 # Digits that go on a number from the line above
 _REST = re.compile(r"\d[\d ]{1,14}(?:[.,;)]|$| [^\W\d_])")
 _PHONE = re.compile(
@@ -368,11 +368,13 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
         more_of_it = first[:1].islower() or first.startswith("(")
         # "2. Add boiling water to the mark", and below it "(280 ml)."; "back about", and below it "7."
         before = found[-1] if found and len(found[-1].cells) < 2 else None
-        if before is not None and len(before.text.split()) >= _PHRASE:
+        if before is not None and before.text.count(" ") + 1 >= _PHRASE:
+            # Many lines may have been joined: its end alone is looked at.
+            end = before.text[-_END:]
             opens = first.startswith("(") and before.text[-1:].isalnum()
             # "Call 020 7946", and below it "0388"
-            phone = _REST.match(first) and _PHONE.search(before.text)
-            span = span or opens or phone or _OPEN.search(before.text) is not None
+            phone = _REST.match(first) and _PHONE.search(end)
+            span = span or opens or phone or _OPEN.search(end) is not None
         # "On Thursday 3", and below it "December"
         span = span or bool(
             found and found[-1].text[-1:].isdigit() and names_month(plain(first).partition(" ")[0])

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from server.features.builtin import colours, fields
+from server.features.builtin import colours
 from server.features.builtin.detector import PERSON, asked_for
 from server.features.builtin.lines import Row
 from server.features.builtin.speaker import (
@@ -19,7 +19,7 @@ from server.features.builtin.speaker import (
     unknown_thing,
 )
 from server.features.builtin.tables import names_it
-from server.features.builtin.telling import counts, hits_of, naming
+from server.features.builtin.telling import addresses, counts, hits_of, naming
 from server.features.builtin.text_answers import lookup
 from server.features.builtin.wordings import HOLDS
 from server.models.routing import plain
@@ -326,7 +326,7 @@ def summary(s: Speaker) -> Answer:
     if len(s.rows) >= PAGE and not s.intent.things and naming(s, s.words):
         # "¿Qué hay de postre?" of a menu
         return lookup(s)
-    if s.intent.where and (places := [r for r in s.rows if fields.is_address(r.text)]):
+    if s.intent.where and (places := addresses(s)):
         s.sources = {row.text: "" for row in places}
         return s.quote(places[0]) if len(places) == 1 else s.closest()
     if s.intent.where and len(s.rows) >= PAGE:

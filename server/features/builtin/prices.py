@@ -40,7 +40,8 @@ _NOW = printed("now")
 _OLD = printed("old")
 # Between a word and a sign of money that stands close to it: "Was£4.99"
 _GLUED = re.compile(r"(?<=[^\W\d_])(?=[€£$])")
-_TWO = 2
+# Cells, or prices, of "Was £4.99" beside "£3.49"
+_PAIR = 2
 # Share of the largest price's height that another one of the same thing has
 _AS_LARGE = 0.7
 _MONEY_BACK = printed("money_back")
@@ -259,7 +260,7 @@ def _apart(rows: Sequence[Row]) -> Iterator[Row]:
         was = [one for one in cells if _OLD.search(plain(_GLUED.sub(" ", one.text)))]
         yield from (
             cells
-            if len(cells) == _TWO and len(was) == 1 and all(_money(c.text) for c in cells)
+            if len(cells) == _PAIR and len(was) == 1 and all(_money(c.text) for c in cells)
             else [row]
         )
 
@@ -479,7 +480,7 @@ def current(found: Sequence[Price]) -> Price | None:
     now = [one for one in large if _NOW.search(plain(one.row.text))]
     old = [one for one in large if _OLD.search(plain(_GLUED.sub(" ", one.row.text)))]
     left = [one for one in now or large if one not in old]
-    return left[0] if (now or old) and len(left) == 1 and len(large) == _TWO else None
+    return left[0] if (now or old) and len(left) == 1 and len(large) == _PAIR else None
 
 
 _PER_PRICE = re.compile(

@@ -15,7 +15,7 @@ from server.features.builtin.speaker import PAGE, SOME, Answer, Speaker, has_dig
 from server.features.builtin.telling import YEAR, figure_row, hits_of, names_some, naming, untitled
 from server.features.builtin.text_answers import TRAVEL, none_found
 from server.features.builtin.wants import Want
-from server.features.builtin.wordings import FIRST, LAST, NEXT, ORDER
+from server.features.builtin.wordings import FIRST, LAST, NEXT, ORDER, PAYS
 from server.models.routing import plain
 from server.shared.dates import Date, dates, names_month
 
@@ -100,7 +100,6 @@ def _asks_when(s: Speaker) -> bool:
 
 
 # "When do I have to pay?"
-_PAYS = re.compile(r"^(?:pay|paid|paye\w*|regler|zahl\w+|bezahl\w+|pag\w+|betal\w+|zaplac\w+)$")
 # A day of a month, "10.12."; also a time, "8:15"
 _DAY = re.compile(r"(?<!\d)\d{1,2}\s?[./:-]\s?\d{1,2}(?!\d)")
 
@@ -127,10 +126,10 @@ def date(s: Speaker) -> Answer:
         # "Gate closes" above "13:05"
         return s.beside(near)
     due = [row for row in timed if fields.tells_until(row.text)]
-    pays = [row for row in due if any(map(_PAYS.search, tables.plain_words(row.text)))]
+    pays = [row for row in due if any(map(PAYS.fullmatch, tables.plain_words(row.text)))]
     # "Your next meter reading is due on 28 January" is no bill's day.
     due = pays if len(pays) == 1 else due
-    of_sum = all(fields.tells_until(word) or _PAYS.search(word) for word in s.words)
+    of_sum = all(fields.tells_until(word) or PAYS.fullmatch(word) for word in s.words)
     if len(due) == 1 and s.words and of_sum:
         # "When is it due?": "Please pay by 9 December"
         return s.quote(due[0])

@@ -139,7 +139,7 @@ TRAVELS = re.compile(
 )
 # "Wie viel muss ich bezahlen?"
 PAYS = re.compile(
-    r"pay|paid|zahl\w*|bezahl\w*|payer|paie|pagar|pago|pagare|betal\w*|zaplac\w*|ode\w*|оплат\w*|заплат\w*|сплат\w*"
+    r"pay|paid|paye\w*|paie|regler|zahl\w*|bezahl\w*|pag(?:ar\w*|o|at[oa]|amento)|betal\w*|zaplac\w*|ode\w*|оплат\w*|заплат\w*|сплат\w*"
 )
 # What somebody holds is no face.
 HOLDS = re.compile(
