@@ -1,8 +1,7 @@
 /* global SHELL */
 // Keeps the page's own files, so that it opens without the server, and nothing else: whatever is not in the list, which
-// the server
-// puts in front of this script as SHELL (a version, and the hash of each file and of each language's words), passes by
-// it: the API, pictures, answers, tokens.
+// the server puts in front of this script as SHELL (a version, and the hash of each file and of each language's words),
+// passes by it: the API, pictures, answers, tokens.
 {
   const NAME = "qwen-camera-shell-";
   const CACHE = NAME + SHELL.version;
@@ -16,8 +15,7 @@
 
   /**
    * Pages by their client id: true when they are of this version, so that their files may come from the cache. A worker
-   * that was
-   * started again knows none, and asks the network first. @type {Map<string, boolean>}
+   * that was started again knows none, and asks the network first. @type {Map<string, boolean>}
    */
   const pages = new Map();
 

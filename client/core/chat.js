@@ -231,8 +231,7 @@ export class Chat {
 
 /**
  * Draws each changed turn once per animation frame: words may arrive faster than the screen shows them, and a question
- * is
- * sent before it is drawn.
+ * is sent before it is drawn.
  */
 export class Drawing {
   #draw;

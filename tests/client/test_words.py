@@ -236,3 +236,16 @@ def test_one_form_for_the_person(code: str, other: str) -> None:
     """Nobody is addressed in a second one."""
     said = [str(words) for words in table(code).values()]
     assert [words for words in said if re.search(rf"\b({other})\b", words, re.IGNORECASE)] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in SOURCES if path.suffix == ".js" and path.parent != Path("core/words")],
+    ids=str,
+)
+def test_scripts_have_no_sentences_of_their_own(path: Path) -> None:
+    """What people read and hear has an id; the words of errors are the console's, and some are the server's."""
+    silent = r"/\*.*?\*/|^\s*//[^\n]*|\b(?:Error|throw)\b[^;]*;"
+    code = re.sub(silent, "", SOURCES[path], flags=re.S | re.M)
+    said = {*re.findall(r'["`]([A-Z$][^"`\n]* [^"`\n]*[a-z}][.!?])["`]', code)}
+    assert said - {words for id, words in table().items() if id.startswith("server.")} == set()

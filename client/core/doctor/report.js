@@ -5,8 +5,7 @@ const WORDS = { ok: "ok", warn: "LOOK", failed: "FAILED", skipped: "-", running:
 
 /**
  * Write the doctor's results for the operator of the server. The text contains no token, code, id or credential, and
- * only
- * the beginning of addresses.
+ * only the beginning of addresses.
  * @param {Result[]} results @param {{began: Date, took: number}} times took in milliseconds
  * @param {string[]} secrets removed wherever they occur, as a second protection: results contain none
  */

@@ -159,8 +159,7 @@ const CLOSED = {
 
 /**
  * A second socket of a session ends the first one. So this checks the page's own socket if it is open; opens one
- * without a
- * token while the page still connects; and otherwise opens one of the session.
+ * without a token while the page still connects; and otherwise opens one of the session.
  * @param {import("./doctor.js").Subject} subject @param {AbortSignal} signal @returns {Promise<Finding>}
  */
 export async function checkSocket({ facts, session }, signal) {

@@ -48,10 +48,8 @@ export function settingAt(plan, awake, since) {
  * Keeps the camera's sender at the server's limits: idle, or awake for a while after each wake-up.
  *
  * setParameters needs parameters that were read just before, and allows one call at a time, so one loop applies the
- * latest
- * setting. Frames are counted to find a browser that ignores the frame rate there; then the track's constraints are
- * used,
- * and if those have no effect either, the camera stays as it is.
+ * latest setting. Frames are counted to find a browser that ignores the frame rate there; then the track's constraints
+ * are used, and if those have no effect either, the camera stays as it is.
  */
 export class SenderControl {
   /** @type {"parameters"|"constraints"|"none"} the way to limit the frame rate in this browser */

@@ -251,9 +251,7 @@ export class EngineDialog {
     const { preview, problem, busy } = facts;
     const missing = this.#mode === "remote" && !this.#choice() ? "Give the address of the server." : "";
     const none = this.#mode === null ? "It cannot run here: each way says what is missing." : missing;
-    const command = preview?.command ?? "";
-    // For a server elsewhere it is a sentence.
-    say(this.#command, this.#mode === "remote" ? command : command);
+    say(this.#command, preview?.command ?? "");
     show(byId("engine-what", HTMLElement), preview !== null);
     const warnings = [
       preview?.elsewhere

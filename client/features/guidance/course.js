@@ -26,8 +26,7 @@ const TO_EDGE = 0.5;
 // Who has turned to its side for so long (ms) has passed it.
 const TO_SIDE = 3000;
 // What is lost in the middle is covered, perhaps by a hand, where it stood still (of the picture a second) and the
-// tracker
-// had lost it for so long (ms), too. They wait for so long (ms).
+// tracker had lost it for so long (ms), too. They wait for so long (ms).
 const STILL = 0.25;
 const UNTRACKED = 400;
 const COVERED = 3000;

@@ -22,8 +22,7 @@ const LONGEST_MS = 300_000;
 
 /**
  * Where the things are that a question asked for, on the live picture. Small pictures of the camera are taken only from
- * a
- * question on until the server says that it does not ask where something is, until its answer, and while boxes are
+ * a question on until the server says that it does not ask where something is, until its answer, and while boxes are
  * shown.
  */
 export class Marks {
@@ -146,7 +145,7 @@ export class Marks {
       if (gone) {
         this.#carried.delete(id);
         this.#boxes?.removeBox(id);
-        this.#hooks.announce(`${carried.label}: no longer in sight.`);
+        this.#hooks.announce(text("track.gone", { thing: carried.label }));
       } else if (now - at < BEHIND_MS) {
         marks.push({ id, label: carried.label, unsure: carried.unsure, box, state, age: now - capturedAt });
       }
@@ -171,8 +170,7 @@ export class Marks {
 
 /**
  * When a frame was captured, by the page's clock: as the server says where that lies between the question and the
- * answer's
- * begin, else by its age.
+ * answer's begin, else by its age.
  * @param {FrameInfo} frame @param {number} askedAt @param {number} startedAt when the page heard of it
  */
 export function frameTime(frame, askedAt, startedAt) {

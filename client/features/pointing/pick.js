@@ -20,15 +20,13 @@ const BEHIND = 600;
 const TELL_EVERY = 500;
 const TELL_FROM = 0.02;
 // A box that nothing follows belongs to its scene: until the small picture's brightness (0 to 255) differs by so much
-// on
-// the average of every so manieth pixel.
+// on the average of every so manieth pixel.
 const OTHER_SCENE = 28;
 const SCENE_STEP = 61;
 
 /**
  * The part of the picture that somebody points at: questions are about it until it is cleared. It is followed on the
- * live
- * picture; on a held one, and on another device's, it stays where it is.
+ * live picture; on a held one, and on another device's, it stays where it is.
  */
 export class Picker {
   #page;

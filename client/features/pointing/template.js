@@ -3,8 +3,7 @@
  * lies.
  *
  * A pose is a similarity about the box's centre: [a, b, x, y], where a point (u, v) from the centre of the first look
- * lies
- * at (a u - b v + x, b u + a v + y). Gain and offset of the light are free.
+ * lies at (a u - b v + x, b u + a v + y). Gain and offset of the light are free.
  */
 import { LEVELS, sample } from "./pyramid.js";
 

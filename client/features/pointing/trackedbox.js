@@ -38,8 +38,7 @@ const FOUND = 0.7;
 const FOUND_PARTS = 0.6;
 const MIN_CANDIDATE = 0.4;
 // Something beside it that is as like it as this, or nearly as like as what was found: nobody knows which of them it
-// is, so
-// it is found again only where it was. Looked for every so many pictures.
+// is, so it is found again only where it was. Looked for every so many pictures.
 const ALIKE = 0.6;
 const LIKENESS = 0.1;
 const LOOK_BESIDE_EVERY = 15;
