@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from itertools import dropwhile, takewhile
+from itertools import dropwhile, pairwise, takewhile
 
 from server.features.builtin import (
     fields,
@@ -23,7 +23,7 @@ from server.features.builtin.lines import BOXES
 from server.features.builtin.speaker import PAGE, PRINTED, SOME, Answer, Facts, Speaker
 from server.features.builtin.tables import names_it
 from server.features.builtin.wants import MEASURES, SOCIAL, TEXT_ITSELF, Want
-from server.features.builtin.wordings import FOOD, MEASURED
+from server.features.builtin.wordings import ARTICLE, FOOD, MEASURED
 from server.media.picture.grounding import Box
 from server.models.prompts import number_of
 from server.models.routing import plain
@@ -295,9 +295,13 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
         return answer
     _add_equals(s, unnamed)
     closest = s.closest()
-    if answer == closest or any(word not in s.unnamed() for word in s.words):
+    if any(word not in s.unnamed() for word in s.words):
+        # "Is there a pool in this hotel?", and of a hotel alone it is told
+        missing = _missing_thing(s, unnamed)
+    elif answer == closest:
         return closest
-    missing = _missing(s, unnamed)
+    else:
+        missing = _missing(s, unnamed)
     return s.closest(s.say("not_read", target=without_controls(missing)) if missing else "")
 
 
@@ -330,9 +334,28 @@ def _add_equals(s: Speaker, unnamed: Sequence[str]) -> None:
 _SMALL_WORD = 4
 
 
+def _nowhere(s: Speaker, words: Sequence[str]) -> set[str]:
+    return {word for word in words if not any(names_it(row.text, word) for row in s.all_rows)}
+
+
+def _missing_thing(s: Speaker, unnamed: Sequence[str]) -> str:
+    """Return what a question that yes or no answers names with an article and no row does, as written; "" for none."""
+    if not s.intent.yes_no or s.intent.want is not Want.LOOKUP:
+        return ""
+    nowhere, tokens = _nowhere(s, unnamed), WORD.findall(s.intent.question)
+    for at, (before, word) in enumerate(pairwise(tokens), start=1):
+        if ARTICLE.fullmatch(plain(before)) and plain(word) in nowhere:
+            missing = [*takewhile(lambda one: plain(one) in nowhere, tokens[at:])]
+            follows = tokens[at + len(missing) :][:1]
+            if not follows or plain(follows[0]) not in s.words:
+                # In "a nice terrace" print lacks but "nice".
+                return " ".join(missing)
+    return ""
+
+
 def _missing(s: Speaker, unnamed: Sequence[str]) -> str:
     """Return the last of these words of the question that stand together and in no row, as written."""
-    nowhere = {word for word in unnamed if not any(names_it(row.text, word) for row in s.all_rows)}
+    nowhere = _nowhere(s, unnamed)
     if s.language.unspaced:
         return next((word for word in reversed(unnamed) if word in nowhere), "")
     tokens = [

@@ -17,7 +17,7 @@ import cv2
 from server.core.aio import in_pool
 from server.core.errors import EngineFailed
 from server.core.frames import Geometry, Kind, Part, Picture, Route, Scene, Verbosity
-from server.features.builtin import colours, locate
+from server.features.builtin import colours, fields, locate
 from server.features.builtin.codes import Code, offered
 from server.features.builtin.compose import compose, compose_several, said_of, social
 from server.features.builtin.detector import PERSON, Thing, ThingFinder, asked_for
@@ -356,10 +356,14 @@ class BuiltinEngine:
             mentions = locate.mentions(pieces, boxes) if boxes else locate.only_line(pieces, intent)
             missing = "" if boxes or mentions else missing
             # Other words of the print may tell where it is.
-            printed = len(pieces) >= PRINTED and (not intent.things or _are_prose(boxes))
-            # "The mop is in the cellar" tells more than the place of these words.
+            is_of_print = not intent.things or _asks_more(intent) or _are_prose(boxes)
+            printed = len(pieces) >= PRINTED and is_of_print
+            # "The mop is in the cellar" tells more than the place of these words, and a number to call tells none.
             told = printed and (
-                intent.acts or _are_prose(boxes) or _only_asked(pieces, boxes, intent)
+                intent.acts
+                or _are_prose(boxes)
+                or _only_asked(pieces, boxes, intent)
+                or bool(fields.phones([box.label for box in boxes]))
             )
             boxes = [] if told else boxes
             key = "written_at"
@@ -565,6 +569,13 @@ def _are_prose(boxes: Sequence[Box]) -> bool:
     """Find whether a line that was found is a sentence, and no sign or label."""
     lines = (box.label.split() for box in boxes)
     return any(sum(word.islower() for word in words) >= _PROSE for words in lines)
+
+
+def _asks_more(intent: Intent) -> bool:
+    """Find whether a question about where a thing is has more to it: "the money for the man", "fill my bottle"."""
+    named, small = thing_words(intent.language), language(intent.language).stop.split()
+    others = [word for word in intent.words if not named.knows(word) and word not in small]
+    return intent.acts or len(others) > 1
 
 
 def _only_asked(pieces: Sequence[Piece], boxes: Sequence[Box], intent: Intent) -> bool:

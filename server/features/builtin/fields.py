@@ -345,10 +345,19 @@ _LONGER = re.compile(r"[^\W\d_]{3,}")
 
 def is_pure(one: Opening) -> bool:
     """Find whether a row has little beside days and hours: "Seen from 9:12 to 9:21 on 3 May" is of no door."""
+    return len(_beside_hours(one)) < _MUCH and not dates(one.text)
+
+
+def names_place(one: Opening) -> bool:
+    """Find whether a row has a word beside days and hours: "Café, 7.30 to 19.00"."""
+    return bool(_beside_hours(one))
+
+
+def _beside_hours(one: Opening) -> list[str]:
     rest = _without_days(plain(one.text))
     for pattern in (_DAILY, _WEEKDAYS, _WEEKEND, _CLOSED, _HOURS):
         rest = pattern.sub(" ", rest)
-    return len(_LONGER.findall(rest)) < _MUCH and not dates(one.text)
+    return _LONGER.findall(rest)
 
 
 # Words beside a row's hours from which it is a text

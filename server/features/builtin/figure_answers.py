@@ -421,6 +421,10 @@ def _extreme(s: Speaker, *, highest: bool) -> Answer:
         s.sources = {one.row.text: "" for one in found[:ITEMS]}
         return s.closest()
     if not letters(found[0].label):
+        ends = [prices.amount(one.text) for one in prices.tags(s.rows)]
+        if ends and prices.amount(found[0].text) != (max if highest else min)(ends):
+            # Not each price is understood.
+            return s.cannot_here, _prices_read(s)
         return s.say("price", value=found[0].text), s.scripts()
     said = [s.say("item", label=one.label, value=one.text) for one in found[:ITEMS]]
     return s.sentence(*said), s.scripts()

@@ -15,6 +15,7 @@ from server.features.builtin.detector import PERSON
 from server.features.builtin.language import (
     HAN,
     LANGUAGES,
+    LATIN,
     WORD,
     code_of,
     language,
@@ -197,9 +198,13 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         # "What is this code for?"
         want = Want.BEYOND if of_use else intent.want
         return replace(intent, want=Want.CODE if wordings.CODE.search(text) else want)
-    if intent.want is Want.TOTAL and intent.where and intent.acts:
-        # "Where do I pay?"
-        return replace(intent, want=Want.LOOKUP, words=(*intent.asked.split(), *intent.words))
+    if intent.want is Want.TOTAL and (
+        (intent.where and intent.acts)
+        or (intent.yes_no and intent.words and intent.language in LATIN)
+    ):
+        # "Where do I pay?" and "Do I have to pay tomorrow?"
+        asked = intent.asked.split() if intent.where else ()
+        return replace(intent, want=Want.LOOKUP, words=(*asked, *intent.words))
     if intent.want in (Want.TOTAL, Want.MOTION, Want.HOURS, Want.DATE):
         return _of_time(intent, text)
     if intent.want is Want.NAME and intent.asked in wordings.NAME and wordings.MY.search(text):
@@ -230,7 +235,9 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
     if intent.want is Want.HELP and intent.who:
         # "Who can help me?"
         return replace(intent, want=Want.LOOKUP, words=(*intent.words, *intent.asked.split()))
-    if intent.want is Want.CHANGE and (wordings.WHICH.search(text) or wordings.COINS.search(text)):
+    if intent.want is Want.CHANGE and any(
+        wording.search(text) for wording in (wordings.WHICH, wordings.COINS, wordings.CHANGES)
+    ):
         # "Which stop do I change at?"
         words = (*intent.words, *intent.asked.split())
         return replace(intent, want=Want.LOOKUP, words=words)
@@ -242,11 +249,13 @@ _OF_PRINT = frozenset({Want.LOOKUP, Want.BEYOND, Want.OTHER, Want.ITEMS, Want.DU
 
 
 def _asks_of_print(intent: Intent, text: str) -> Intent | None:
-    """Return the intent of a question for how often, why, how something looks, where one goes, an age, advice or a sum; None for another."""
+    """Return the intent of a question for how often, why, how something looks, how long what is open keeps, where one goes, an age, advice or a sum; None for another."""
     if intent.want is Want.AMOUNT and intent.words:
         # "Wie viel muss ich bezahlen?"
         pays = all(map(wordings.PAYS.fullmatch, intent.words))
         return replace(intent, want=Want.TOTAL, words=()) if pays else None
+    if intent.want in _OF_PRINT | {Want.EXPIRY, Want.HOURS} and wordings.OPENED.search(text):
+        return replace(intent, want=Want.LOOKUP, words=("opened",))
     if intent.want not in _OF_PRINT:
         return None
     for key, wording in (
@@ -503,8 +512,8 @@ def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
         return Intent(Want.SAYS, answer_in, target, _words(text, spoken))
     yes_no = _patterns(spoken)[1].search(text) is not None
     # The guessed language alone first: "son" and "parole" mean different things in different ones. Its small words are no
-    # subject of another one: the French "le" is a Portuguese order to read.
-    small = _stop(spoken) | _places(spoken)
+    # subject of another one: the French "le" is a Portuguese order to read. The English "flu" is a blurred picture in Turkish.
+    small = _stop(spoken) | _places(spoken) | {"flu"}
     others = tuple(other for other in candidates if other != spoken)
     how_many = language(spoken).common("how_many").search(text) is not None
     if how_many:

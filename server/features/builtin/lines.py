@@ -334,7 +334,8 @@ _BETWEEN = re.compile(
 )
 # Words that do not end a sentence, and how many words a line has that goes on in a figure or in brackets
 _OPEN = re.compile(
-    r" (?:no\.|nr\.|n[º°]|number|about|at|by|from|of|the|until|till|after|before|around|um|ab|bis|gegen|vers|dès|à|las|les|alle|dalle|às|om|vanaf|rond|ulicy|ul\.)$"
+    r" (?:no\.|nr\.|n[º°]|number|about|at|by|from|of|the|and|or|until|till|after|before|around|um|ab|bis|gegen|vers|dès|à|las|les|alle|dalle|às|om|vanaf|rond|ulicy|ul\.)$"
+    r"|\d [ap]m,$"
 )
 _PHRASE, _END = 4, 40
 # Digits that go on a number from the line above
@@ -360,6 +361,9 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
             found += [replace(row, text=cell.text, cells=(cell,)) for cell in row.cells]
             open_end = full = False
             continue
+        if len(row.cells) == 2 and _is_numbered(row):
+            # "3", and beside it "Visitors are welcome in the lounge until"
+            row = replace(row, cells=row.cells[:1])
         first, *more = _BETWEEN.split(row.text) if len(row.cells) < 2 else [row.text]
         span = found and found[-1].text.endswith("–") and first[:1].isdigit()
         # "From Monday 30", and below it "November to 1 March. Please empty"
@@ -392,6 +396,12 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
         )
         full = open_end and long and not more and row.cells[-1].right >= _FULL * edge
     return found
+
+
+def _is_numbered(row: Row) -> bool:
+    """Find whether a row of two cells is the number of a point and its text, and no row of a table."""
+    number, text = row.cells
+    return len(number.text) < 3 and number.text[:1].isdigit() and text.text.count(" ") + 1 > _PHRASE
 
 
 def _line(row: Row, text: str) -> Row:

@@ -16,6 +16,7 @@ from server.features.builtin.speaker import (
     MOST_HEADING,
     PAGE,
     PRINTED,
+    SOME,
     Speaker,
     has_digit,
 )
@@ -279,8 +280,16 @@ _EVERY = re.compile(
     r"|al dia|ogni|al giorno|por dia|ao dia|elke|per (?:dag|week)|om de|dziennie|codziennie|co \d|her|gunde|каждые|кожні|ежедневно|щодня)\b"
 )
 _RHYTHM, _REASON = tables.printed("rhythm"), tables.printed("reason")
+_OPENED = tables.printed("opened")
+
+
+def _opened(s: Speaker, words: Sequence[str]) -> list[Row]:
+    """Return the rows about what has been opened: "Once opened, keep cold and use within 5 days"."""
+    return [row for row in s.rows if _OPENED.search(plain(row.text)) and has_digit(row)]
+
+
 # What print says by other words than the question's, by a key among its words
-_TOLD_BY_KEY = {"rhythm": _rhythms, "reason": _reasons, "looks": _looks}
+_TOLD_BY_KEY = {"rhythm": _rhythms, "reason": _reasons, "looks": _looks, "opened": _opened}
 _EATS = frozenset(
     plain_words(
         "eat eating have drink take essen trinken manger boire comer beber mangiare bere eten drinken jesc pic"
@@ -415,7 +424,8 @@ def of_date(s: Speaker) -> list[Row] | None:
     asked = [(one.month, one.day) for one in dates(s.intent.question) if one.day is not None]
     days = [(row, [(one.month, one.day) for one in dates(row.text)]) for row in s.rows]
     if len(asked) != 1 or sum(bool(found) for _, found in days) < PRINTED:
-        return None
+        # "Do I have to pay tomorrow?": "Sundays free"
+        return (_of_asked_day(s) or None) if s.intent.yes_no else None
     return [row for row, found in days if asked[0] in found]
 
 
@@ -428,6 +438,15 @@ def of_near_day(s: Speaker) -> Row | None:
     of_day = [row for row, found in days if found == {day}]
     is_table = sum(len(found) == 1 for _, found in days) >= PRINTED
     return of_day[0] if is_table and len(of_day) == 1 else None
+
+
+def _of_asked_day(s: Speaker) -> list[Row]:
+    """Return the rows that name today or tomorrow, as the question has it, by the day of the week; none of many."""
+    if s.intent.in_days is None:
+        return []
+    day = (s.today.weekday() + s.intent.in_days) % 7
+    rows = [row for row in s.rows if fields.weekdays(plain(row.text)) == {day}]
+    return rows if len(rows) <= SOME else []
 
 
 # What tells that a row is about what something is made of, what it is for, or what is to be done

@@ -168,6 +168,9 @@ def _of_label(s: Speaker, near: tables.Beside) -> Answer | None:
         # "What happens if I pay late?"
         s.sources = {row.text: "" for row in named[:SOME]}
         return s.closest()
+    if s.intent.where and fields.phones([f"tel. {near.value}"]):
+        # "Workshop 01273 555 018"
+        return None
     # No figure answers "Who is this parcel for?".
     if s.intent.who and not (near.prose or near.label in near.row.text):
         # "RESERVED", and below it for whom; "LOST CAT", and below it what it looks like; "Headteacher", and above it a name

@@ -343,8 +343,10 @@ def opening(s: Speaker) -> Answer:
         day = (s.today.weekday() + s.intent.in_days) % 7
     if s.intent.other_time:
         return _at_another_time(s, found, day)
-    if not (pure := [one for one in found if fields.is_pure(one)]):
-        # "Seen on 3 May from 9:12 to 9:21" says nothing of a door.
+    pure = [one for one in found if fields.is_pure(one)]
+    of_other = len(asked) > 1 and not naming(s, asked) and all(map(fields.names_place, pure))
+    if not pure or of_other:
+        # "Seen on 3 May from 9:12 to 9:21" says nothing of a door, and "Café, 7.30 to 19.00" nothing of a ward.
         s.sources = {one.text: "" for one in found[:SOME]}
         return s.closest()
     found = pure

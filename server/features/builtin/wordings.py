@@ -56,6 +56,19 @@ ABOUT = re.compile(
 )
 # "Does it give change?"
 COINS = re.compile(r"\b(?:gives?|have|need|exact) (?:any |me |the )?change\b|\bchange for\b")
+# What stands before the name of a thing
+ARTICLE = re.compile(
+    r"an?|any|the|my|your|our|some|d(?:er|ie|as|em|en)|(?:m|k|uns)?ein\w{0,2}|une?|l[ae]s?|m(?:on|a|es)|des|du|una|el|l[oa]s|mis?|il|gli|mi[oa]|os?|as|um|uma|meu|minha|het|de|een|mijn"
+)
+# "If I change to another company"
+CHANGES = re.compile(r"\b(?:i|we|you|they) change\b|\bchange (?:to|trains?|bus(?:es)?)\b")
+# "How long does it keep once I've opened it?"
+OPENED = re.compile(
+    r"\bopened\b|\b(?:once|after) (?:\w+ ){0,4}open(?:ing)?\b|\bnach (?:dem |der )?(?:ersten )?(?:offnen|offnung|anbrechen|anbruch)\b"
+    r"|\bangebrochen\w*|\beinmal (?:geoffnet|offen)\b|\b(?:une fois|apres) (?:\w+ ){0,3}(?:l.)?(?:ouvert|entam)\w*|\bune fois .{0,30}\bentame"
+    r"|\b(?:una vez|despues de|tras) (?:\w+ ){0,2}abi?er\w*|\b(?:una volta|dopo) (?:\w+ ){0,2}(?:l.)?aper\w+|\b(?:depois de|uma vez|apos) (?:\w+ ){0,2}ab(?:e|ri)r?\w*"
+    r"|\b(?:na|eenmaal) (?:het )?(?:open\w*|geopend)|\baangebroken\b|\bpo otwarciu\b"
+)
 # "Are there people in the boats?"
 THERE_ARE = re.compile(
     r"^\W*(?:is|are) there\b|^\W*(?:gibt es|sind|y a|il y a|hay|ci sono|zijn er|czy sa|ha) "

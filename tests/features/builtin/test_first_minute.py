@@ -15,7 +15,7 @@ from server.features.builtin.detector import Thing
 from server.features.builtin.engine import colours_of
 from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES, language
-from server.features.builtin.lines import Cell, Row, reading_order, row_of
+from server.features.builtin.lines import Cell, Row, reading_order, row_of, sentences
 from server.features.builtin.locate import colour_boxes
 from server.features.builtin.speaker import Facts
 from server.features.builtin.wants import Want
@@ -531,3 +531,69 @@ def test_what_denies_or_is_of_another_kind_is_told_as_such(
 def test_a_corner_is_no_place_of_a_colour() -> None:
     assert understand("What colour is the one in the top right corner?").want is Want.OTHER
     assert understand("What colour is it at the top?").place == "top"
+
+
+JAM = rows_of(
+    "Plum jam", "Best before: 14 MAR 2027", "Once opened keep cold and use within 5 days."
+)
+SAFT = rows_of("Hustosaft", "Nicht länger als 7 Tage anwenden.", "Nach Anbruch 3 Monate haltbar.")
+PARKING = rows_of(
+    *("Pay & Display", "up to 1 hour £1.40", "up to 2 hours £2.60", "all day £7.00"),
+    *("Wednesdays and bank holidays free.", "Motorcycles free in marked bays."),
+)
+SURGERY = rows_of(
+    *("Dr Margit Holloway", "Flu jabs: last session Saturday 5 December, no appointment."),
+    "Leaving the list before May costs £50.",
+)
+HOTEL = rows_of(
+    *("Hotel Anker", "Breakfast from 7 to 10", "Check-out by 11", "Garden and terrace", "Room 214"),
+)
+TILL = cells(("TOTAL", "10.87"), ("CASH", "20.00"), ("CHANGE", "9.13"))
+CARD = rows_of("Ann Roe", "Bookbinder", "Workshop 01273 555 018", "3 Brewery Yard, Lewes BN7 2ZZ")
+GATES = rows_of("The Mere", "Gates close 9 pm,", "5 pm from November to February", "No swimming.")
+WARDS = rows_of(
+    "St Brann's Hospital", "Maternity", "Day surgery", "Main reception", "Café, 7.30 – 19.00"
+)
+SHELF = (
+    *cells(("Oat drink", "Rice drink"), ("1 litre", "1 litre")),
+    *rows_of("£1.65"),
+    *cells(("Soya drink", "Nut drink"), ("£2.25", "£1.45")),
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "answer"),
+    [
+        ("How long does it keep once I've opened the jar?", JAM, "use within 5 days."),
+        ("How long is it good?", JAM, "It is good until 14 MAR 2027."),
+        ("Wie lange ist die Flasche nach dem Öffnen noch gut?", SAFT, "Nach Anbruch 3 Monate"),
+        ("How long does it keep after opening?", JAM[:2], "I cannot say for sure. What I read"),
+        ("Do I have to pay tomorrow?", PARKING, "closest: Wednesdays and bank holidays free."),
+        ("Do I have to make an appointment for the flu jab?", SURGERY, "closest: Flu jabs"),
+        ("What do I pay if I change to another list early?", SURGERY, "Leaving the list"),
+        ("Is there a pool in this hotel?", HOTEL, "I do not find “pool” in what I read."),
+        ("Is there a nice terrace?", HOTEL, UNSURE),
+        ("How much money did I get back?", TILL, "The change is 9.13."),
+        ("Where is the workshop?", CARD, "closest: 3 Brewery Yard, Lewes BN7 2ZZ"),
+        ("When do the gates close?", GATES, "9 pm, 5 pm from November to February"),
+        ("When can I visit somebody on the heart ward?", WARDS, "I cannot say for sure. What I read"),
+        ("When does the café open?", WARDS, "7.30 – 19.00"),
+        ("Which is the cheapest?", SHELF, "£1.45"),
+        ("Vai chover nesse dia?", CAFE, "Não sei ao certo."),
+    ],
+)  # fmt: skip
+def test_what_is_asked_is_not_taken_for_something_else(
+    question: str, rows: tuple[Row, ...], answer: str
+) -> None:
+    assert answer in said_of(question, rows)
+
+
+def test_the_point_of_a_list_goes_on_below() -> None:
+    """Its number stands apart; a row of a table goes on nowhere."""
+    rules = cells(
+        ("3", "Visitors are welcome in the lounge until"), ("10 pm.",), ("4", "Eye clinic")
+    )
+    assert [row.text for row in sentences(rules)] == [
+        "3 Visitors are welcome in the lounge until 10 pm.",
+        "4 Eye clinic",
+    ]

@@ -125,6 +125,28 @@ async def test_where_a_thing_is(engine: BuiltinEngine) -> None:
     assert 540 < end.boxes[0].x1 < end.boxes[0].x2 < 1280
 
 
+@pytest.mark.parametrize(
+    ("question", "lines", "answer"),
+    [
+        (
+            "Where is the money for the man who cleans?",
+            ("Hi", "Money for the man", "is in the jug."),
+            "jug",
+        ),
+        ("Where can I fill my bottle?", ("Mere", "2 Bird hide", "4 Drinking water"), "cannot"),
+        ("Where is the workshop?", ("Ann Roe", "Workshop 01273 555018", "12 Mill Road"), "12 Mill"),
+    ],
+)
+async def test_print_tells_where_more_is_asked_than_a_thing(
+    engine: BuiltinEngine, question: str, lines: tuple[str, ...], answer: str
+) -> None:
+    """And what is counted as a thing is not said to be missing."""
+    page = write(np.full((720, 1280, 3), 245, np.uint8), list(lines), height=60, at=(100, 200))
+    said = await ask(engine, page, question, where=True)
+    assert answer in said
+    assert "I may miss it" not in said
+
+
 async def test_a_description_tells_who_came_and_who_went(engine: BuiltinEngine) -> None:
     views = [room(), room(("chelsea", 300)), room(("chelsea", 300)), room()]
     said = [
