@@ -17,6 +17,8 @@ MOST_SENSITIVITY = 4.0
 
 # Frames of a video go into a Qwen vision model in pairs: its patches are two frames deep.
 FRAME_FACTOR = 2
+# Least frames of a video (qwen-vl-utils 0.0.14, `vision_process.py`).
+MIN_FRAMES = 4
 
 
 class Kind(StrEnum):
