@@ -46,7 +46,7 @@ from server.media.sdp import (
     is_unreachable,
     parse_fragment,
 )
-from server.media.sound.microphone import MOST_BURST, MOST_SPEED, MicrophoneStream
+from server.media.sound.microphone import MOST_BURST, MOST_SPEED, MicrophoneStream, SoundBudget
 from server.media.video import payload
 from server.media.video.assemble import MAX_PACKETS, Assembler
 from server.media.video.capture_clock import CaptureClock
@@ -264,8 +264,10 @@ def microphone(data: bytes) -> None:
     time, and nothing raised.
     """
     made: list[int] = []
-    stream = MicrophoneStream(lambda sound: made.append(len(sound.samples)), lambda _reason: None)
     position, now, count = 0, 100.0, 0
+    stream = MicrophoneStream(
+        lambda sound: made.append(len(sound.samples)), lambda _reason: None, SoundBudget(now)
+    )
     while position + 10 <= len(data) and count < 500:
         size, sequence, timestamp, level, pause = struct.unpack_from("!HHIBB", data, position)
         payload_bytes = data[position + 10 : position + 10 + size % 1500]

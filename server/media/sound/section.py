@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from functools import partial
 
 import numpy as np
 from aiortc.rtcdtlstransport import RTCDtlsTransport
@@ -21,8 +22,7 @@ from aiortc.rtcrtpparameters import (
 from aiortc.rtp import AnyRtcpPacket, RtpPacket
 from numpy.typing import NDArray
 
-from server.core.aio import TaskSet, Timer
-from server.core.sound import Sound
+from server.core.aio import Pulse, TaskSet, Timer
 from server.media.sdp import LEVEL_URI, VoiceSection
 from server.media.sound.line import FRAME, RATE, VoiceLine
 from server.media.sound.microphone import (
@@ -60,7 +60,7 @@ class SoundSection:
         self._stream: MicrophoneStream | None = None
         self._stream_ssrc: int | None = None
         self._stream_since = 0.0
-        self._budget = SoundBudget()
+        self._budget = SoundBudget(time.monotonic())
         self._heard_at = 0.0
         self._sending = False
         self._timer = Timer()
@@ -70,8 +70,9 @@ class SoundSection:
         # Time for which `_timestamp` is; None before the first packet
         self._sent_at: float | None = None
         self._encoder: OpusEncoder | None = None
-        # The pause before the next frame; None outside of one
-        self._pause: asyncio.Future[None] | None = None
+        # Ends the pause before the next frame: the packet that ends the sound need not wait for its
+        # turn. The end of the last frame is in it, since the codec overlaps them.
+        self._hush = Pulse()
 
     @property
     def ssrc(self) -> int:
@@ -99,7 +100,7 @@ class SoundSection:
         self._line.connect(self, plays=self._section.sends)
         if self._section.sends:
             self._line.player.on_ready = self._talk_soon
-            self._line.player.on_hush = self._hush
+            self._line.player.on_hush = self._hush.wake
             self._talk_soon()
 
     async def close(self) -> None:
@@ -144,13 +145,12 @@ class SoundSection:
         if self._stream is None or self._stream_ssrc != ssrc:
             if self._stream is not None and now - self._stream_since < STREAM_CHANGE_SECONDS:
                 return None
-            self._stream = MicrophoneStream(self._sound, self._line.dropped, self._budget)
+            self._stream = MicrophoneStream(
+                partial(self._line.sound, self), self._line.dropped, self._budget
+            )
             self._stream_ssrc, self._stream_since = ssrc, now
             self._poll_at(now)
         return self._stream
-
-    def _sound(self, sound: Sound) -> None:
-        self._line.sound(self, sound)
 
     def _poll(self) -> None:
         if self._closed:
@@ -216,29 +216,11 @@ class SoundSection:
             behind = loop.time() - at
             if behind > LATE_SECONDS:
                 at += behind
-            await self._wait(max(0.0, -behind))
-
-    async def _wait(self, seconds: float) -> None:
-        """Wait until the next frame is due, or until there is silence to send."""
-        self._pause = asyncio.get_running_loop().create_future()
-        timer = asyncio.get_running_loop().call_later(seconds, self._hush)
-        try:
-            await self._pause
-        finally:
-            timer.cancel()
-            self._pause = None
-
-    def _hush(self) -> None:
-        """End the pause: the packet that ends the sound need not wait for its turn.
-
-        The end of the last frame is in it, since the codec overlaps them.
-        """
-        if self._pause is not None and not self._pause.done():
-            self._pause.set_result(None)
+            await self._hush.wait(at)
 
     async def _send(self, frame: NDArray[np.int16], first: bool) -> None:
         if self._encoder is None:
-            self._encoder = OpusEncoder(RATE, FRAME)
+            self._encoder = OpusEncoder(RATE)
         for payload in self._encoder.encode(frame):
             packet = RtpPacket(
                 payload_type=self._section.payload_type,

@@ -29,9 +29,8 @@ from server.features.cameras.cameras import (
     read_token,
 )
 from server.features.cameras.messages import CameraSettings, Still
-from server.media.picture.encode import STILL_BYTES, STILL_SIDE
+from server.media.picture.encode import STILL_BYTES, STILL_SIDE, Bgr
 from server.media.picture.prepare import PicturePreparer
-from server.media.picture.privacy import Bgr
 from server.session.request.outbox import Outbox
 from tests.support.clients import sample, soon
 from tests.support.rooms import Filter, Room, make_frame, room, withhold

@@ -26,8 +26,9 @@ from server.features.generation.routes import add_routes
 from server.features.hosting.catalogue.entry import Ability, Model
 from server.features.hosting.hosting import PREFIX
 from server.features.hosting.manager import EngineManager
+from server.media.picture.encode import Bgr
 from server.media.picture.prepare import PicturePreparer
-from server.media.picture.privacy import Bgr, PrivacyFilter
+from server.media.picture.privacy import PrivacyFilter
 from server.web.middleware import guard_app, install_error_handlers
 from tests.features.generation.test_job import generator
 from tests.support.rooms import make_frame

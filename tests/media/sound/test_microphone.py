@@ -21,6 +21,7 @@ from server.media.sound.microphone import (
     MicrophoneStream,
     OpusDecoder,
     OpusEncoder,
+    SoundBudget,
     duration,
 )
 
@@ -28,7 +29,7 @@ from server.media.sound.microphone import (
 def packets(seconds: float, hertz: float = 440) -> list[bytes]:
     times = np.arange(int(seconds * RATE)) / RATE
     samples = (10_000 * np.sin(2 * np.pi * hertz * times)).astype(np.int16)
-    encoder = OpusEncoder(RATE, FRAME)
+    encoder = OpusEncoder(RATE)
     return [
         packet
         for at in range(0, len(samples), FRAME)
@@ -88,7 +89,7 @@ class Listener:
         self.sounds: list[Sound] = []
         self.drops: Counter[str] = Counter()
         self.stream = MicrophoneStream(
-            self.sounds.append, lambda reason: self.drops.update([reason])
+            self.sounds.append, lambda reason: self.drops.update([reason]), SoundBudget(100.0)
         )
 
     def send(
@@ -203,11 +204,11 @@ def test_quiet_packets_are_not_decoded(listener: Listener) -> None:
 def test_a_microphone_that_stops_is_off(listener: Listener) -> None:
     for number in range(10):
         listener.send(number, SPEECH[number])
-    assert listener.stream.sending
+    assert listener.stream.poll(100.22) is not None
     assert listener.stream.poll(100.22 + OFF_SECONDS + 0.05) is None
-    assert not listener.stream.sending
+    assert listener.stream.poll(110.05) is None
     listener.send(500, SPEECH[0])
-    assert listener.stream.sending
+    assert listener.stream.poll(110.05) is not None
 
 
 def test_empty_and_broken_packets_do_no_harm(listener: Listener) -> None:
