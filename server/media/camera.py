@@ -632,11 +632,8 @@ class CameraConnection:
         if self.current:
             self._camera.connected()
 
-    def packet(self, now: float) -> None:
-        self.watch.packet(now)
-
-    def report(self, now: float) -> None:
-        self.watch.report(now)
+    def heard(self, now: float) -> None:
+        self.watch.heard(now)
 
     def rate(self, cap: int, frame_rate: int) -> None:
         """Report a new path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""

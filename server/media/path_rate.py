@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from statistics import median_low
 
 from server.core.messages import RampStep, Sender, SenderProfile
 
@@ -114,9 +115,10 @@ class PathRate:
         self._base = WindowMinimum(WINDOW_S)
         # The frame being received; None before the first.
         self._timestamp: int | None = None
-        self._train = Train()
-        self._cap = CAP_FIRST
-        self._remb = TOP
+        self._train = Train(0.0, 0.0, 0)
+        # The encoder's limit while awake, and the path's capacity for REMB, bit/s
+        self.cap = CAP_FIRST
+        self.remb = TOP
         # What the browser and the page heard last, and when
         self._sent, self._sent_at = 0, -math.inf
         self._told, self._told_at = (0, 0), -math.inf
@@ -128,15 +130,15 @@ class PathRate:
         size: int,
         timestamp: int,
         marker: bool,
-        sequence: int | None = None,
+        sequence: int,
     ) -> bool:
         """Add a media packet on arrival.
 
         Returns True when `remb`, `cap` or `frame_rate` may have changed.
 
         `send_time`: abs-send-time as on the wire (24 bits); `size`: bytes of the payload;
-        `timestamp`: 32 bits. With `sequence` the lost packets count among the bits that the path
-        carried. Do not add retransmissions, RTX or padding on another SSRC.
+        `timestamp`: 32 bits; `sequence`: 16 bits. Do not add retransmissions, RTX or padding on
+        another SSRC.
         """
         if send_time is not None:
             if not self._timed:
@@ -158,7 +160,7 @@ class PathRate:
             self._timestamp = timestamp
             self._before = None
             changed = self._queue(now, self._delay(now, sent)) or changed
-            train.begin(now, sent, sequence)
+            self._train = train = Train(now, sent, sequence)
         elif not train.closed:
             train.add(now, sent if self._timed else None, size, sequence)
             if train.packets >= TRAIN_PACKETS and self._before is None:
@@ -169,28 +171,21 @@ class PathRate:
             self._update()
         return changed
 
-    def remb(self) -> int:
-        """Return the path's capacity for REMB, bit/s."""
-        return self._remb
-
-    def cap(self) -> int:
-        """Return the encoder's limit while awake, bit/s."""
-        return self._cap
-
+    @property
     def frame_rate(self) -> int:
-        """Return the frames per second while awake with enough bits for good pictures."""
-        return min(FPS_TOP, max(FPS_LOW, round(self._cap / FRAME_BITS)))
+        """Frames per second while awake with enough bits for good pictures."""
+        return min(FPS_TOP, max(FPS_LOW, round(self.cap / FRAME_BITS)))
 
     def remb_due(self, now: float) -> int | None:
         """Return the REMB to send now (bit/s), and count it as sent; None when none is due.
 
         Call it after each packet. It is due after a change of more than 5 %, and every second.
         """
-        moved = abs(self._remb - self._sent) > REMB_MOVE * self._sent
+        moved = abs(self.remb - self._sent) > REMB_MOVE * self._sent
         if not self._timed or (not moved and now - self._sent_at < REMB_EVERY_S):
             return None
-        self._sent, self._sent_at = self._remb, now
-        return self._remb
+        self._sent, self._sent_at = self.remb, now
+        return self.remb
 
     def page_due(self, now: float) -> bool:
         """Return True when the page should hear `cap` or `frame_rate`, and count it as told.
@@ -198,7 +193,7 @@ class PathRate:
         They are due at first, after a decrease of 8 %, and after an increase of 8 % 0.3 s after the
         last time.
         """
-        new = self._cap, self.frame_rate()
+        new = self.cap, self.frame_rate
         less = any(one < (1 - CAP_MOVE) * old for one, old in zip(new, self._told, strict=True))
         more = any(one > (1 + CAP_MOVE) * old for one, old in zip(new, self._told, strict=True))
         if not less and not (more and now - self._told_at > MORE_EVERY_S):
@@ -214,7 +209,6 @@ class PathRate:
         self._rates.clear()
         self._estimate = None
         self._timestamp = None
-        self._train.closed = True
         self._high = 0
 
     def _delay(self, now: float, sent: float) -> float:
@@ -233,7 +227,7 @@ class PathRate:
         if queue < now - self._train.last_arrival:
             # It did not wait for the frame before it.
             self._jitters.append(abs(queue - self._alone))
-            self._jitter = sorted(self._jitters)[(len(self._jitters) - 1) // 2]
+            self._jitter = median_low(self._jitters)
             self._alone = queue
         self._waited = queue
         if self._slow and queue > SLOW_QUEUE_S + self._jitter:
@@ -315,9 +309,8 @@ class PathRate:
     def _judge(self, rate: float) -> bool:
         """Confirm or undo `_check_early` now that the frame is complete."""
         before = self._before or []
-        estimate = sorted(before)[(len(before) - 1) // 2]
         self._rates.clear()
-        if rate >= SLOW * min(estimate, TOP):
+        if rate >= SLOW * min(median_low(before), TOP):
             self._rates.extend(before)
             if self._draining:
                 self._gain = 1.0
@@ -327,7 +320,7 @@ class PathRate:
 
     def _learn(self, rate: float) -> None:
         self._rates.append(rate)
-        self._estimate = sorted(self._rates)[(len(self._rates) - 1) // 2]
+        self._estimate = median_low(self._rates)
 
     def _narrow(self, now: float, rate: float, waiting: bool) -> None:
         """Replace all rates by this lower one; `waiting`: lower the gain to empty the queue."""
@@ -343,13 +336,13 @@ class PathRate:
         estimate, gain = self._estimate, self._gain
         if estimate is not None:
             held = estimate * max(REMB_GAIN_LOW, gain)
-            self._remb = int(min(TOP, max(REMB_LOW, held)))
+            self.remb = int(min(TOP, max(REMB_LOW, held)))
         else:
-            self._remb = TOP
+            self.remb = TOP
         cap = SHARE * (estimate or 0.0)
         if estimate is None or not (self._timed or self._proven):
             cap = max(CAP_FIRST, cap)
-        self._cap = int(min(TOP, max(CAP_LOW, cap * gain)))
+        self.cap = int(min(TOP, max(CAP_LOW, cap * gain)))
 
 
 # The packets of one frame: their spread in time when sent and on arrival. Pure.
@@ -370,31 +363,22 @@ class Train:
     The first packet starts the measurement, so its bits do not count.
     """
 
-    def __init__(self) -> None:
-        self.packets = 0
-        # True after its marker: later packets of this timestamp were overtaken, and are ignored.
-        self.closed = True
-        self._bytes = 0
-        self._first_arrival = self.last_arrival = 0.0
-        # The minimum and maximum are relative to the first.
-        self._first_sent = self._sent_min = self._sent_max = 0.0
-        self._first_sequence = self._last_sequence = 0
-        # The longest time between two arrivals, and the bytes that came with the later one.
-        self._longest_gap = 0.0
-        self._longest_bytes = 0
-
-    def begin(self, now: float, sent: float, sequence: int | None) -> None:
+    def __init__(self, now: float, sent: float, sequence: int) -> None:
+        """Begin with the first packet."""
         self.packets = 1
+        # True after its marker: later packets of this timestamp were overtaken, and are ignored.
         self.closed = False
         self._bytes = 0
         self._first_arrival = self.last_arrival = now
         self._first_sent = sent
+        # Relative to the first
         self._sent_min = self._sent_max = 0.0
-        self._first_sequence = self._last_sequence = sequence or 0
+        self._first_sequence = self._last_sequence = sequence
+        # The longest time between two arrivals, and the bytes that came with the later one.
         self._longest_gap = 0.0
         self._longest_bytes = 0
 
-    def add(self, now: float, sent: float | None, size: int, sequence: int | None) -> None:
+    def add(self, now: float, sent: float | None, size: int, sequence: int) -> None:
         """Add a packet.
 
         `size`: bytes of payload; `sent`: None when the packets have none; `sequence`: 16 bits.
@@ -407,7 +391,7 @@ class Train:
             self._longest_gap = gap
             self._longest_bytes = size
         self.last_arrival = now
-        if sequence is not None and (sequence - self._last_sequence) & 0xFFFF < 0x8000:
+        if (sequence - self._last_sequence) & 0xFFFF < 0x8000:
             self._last_sequence = sequence
         if sent is not None:
             after = sent - self._first_sent

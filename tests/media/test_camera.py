@@ -307,7 +307,7 @@ async def test_a_camera_whose_picture_stands_still_is_frozen_and_a_silent_one_st
     same = now()
     for _ in range(30):
         bench.frame(same)
-        bench.feed.packet(now())
+        bench.feed.heard(now())
         await asyncio.sleep(0.1)
     assert bench.camera.state() is CameraState.FROZEN
     with pytest.raises(CameraFrozen, match="stands still"):
@@ -334,16 +334,16 @@ async def test_behind_a_silence_a_question_waits_for_the_first_pictures() -> Non
     """After a cut packets come before the first whole picture: that is not a picture that stands still."""
     bench = Bench()
     for _ in range(10):
-        bench.feed.packet(now())
+        bench.feed.heard(now())
         bench.frame()
         await asyncio.sleep(0.1)
     await asyncio.sleep(13)
-    bench.feed.packet(now())
+    bench.feed.heard(now())
     assert bench.camera.state() is CameraState.FROZEN
     waiting = spawn(bench.camera.frame_after(asked()))
     for _ in range(12):
         await asyncio.sleep(0.1)
-        bench.feed.packet(now())
+        bench.feed.heard(now())
     shown = [bench.frame()]
     for _ in range(3):
         await asyncio.sleep(0.1)
@@ -352,7 +352,7 @@ async def test_behind_a_silence_a_question_waits_for_the_first_pictures() -> Non
     # Heard of for longer, without another picture: now it stands still.
     for _ in range(30):
         await asyncio.sleep(0.1)
-        bench.feed.packet(now())
+        bench.feed.heard(now())
     start = now()
     with pytest.raises(CameraFrozen):
         await bench.camera.frame_after(asked())
@@ -473,8 +473,7 @@ async def test_a_replaced_feed_is_deaf() -> None:
     assert bench.feed.current
     assert not old.current
     bench.frame(feed=old)
-    old.packet(now())
-    old.report(now())
+    old.heard(now())
     old.rate(1_000_000, 20)
     old.connected()
     old.key_frame_asked()

@@ -70,8 +70,6 @@ class RecordingCamera:
 
     frames: list[Frame] = field(default_factory=list)
     drops: Counter[str] = field(default_factory=Counter)
-    packets: int = 0
-    reports: int = 0
     rates: list[tuple[int, int]] = field(default_factory=list)
     ends: int = 0
     asked_for_keys: int = 0
@@ -84,11 +82,7 @@ class RecordingCamera:
         self.frames.append(frame)
         self._changed.set()
 
-    def packet(self, now: float) -> None:
-        self.packets += 1
-
-    def report(self, now: float) -> None:
-        self.reports += 1
+    def heard(self, now: float) -> None:
         self._changed.set()
 
     def rate(self, cap: int, frame_rate: int) -> None:

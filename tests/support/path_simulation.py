@@ -134,9 +134,9 @@ class Simulation:
         told = path.page_due(now)
         self.tells += told
         if new is not None or told:
-            plan = sender_plan(path.cap(), path.frame_rate(), 2)
-            feedback.append((now + PROPAGATION_S, path.remb() if self.timed else TOP, plan))
-        self.told.append(Told(now, path.remb(), path.cap(), path.frame_rate()))
+            plan = sender_plan(path.cap, path.frame_rate, 2)
+            feedback.append((now + PROPAGATION_S, path.remb if self.timed else TOP, plan))
+        self.told.append(Told(now, path.remb, path.cap, path.frame_rate))
 
     # Results
 

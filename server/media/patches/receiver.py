@@ -133,7 +133,7 @@ class CameraReceiver(RTCRtpReceiver):
             await super()._handle_rtcp_packet(packet)
         elif isinstance(packet, RtcpSrPacket):
             now = time.monotonic()
-            self._sink.report(now)
+            self._sink.heard(now)
             if self._stream is not None and self._stream.ssrc == packet.ssrc:
                 info = packet.sender_info
                 self._stream.report(info.ntp_timestamp, info.rtp_timestamp, now)
@@ -172,7 +172,7 @@ class CameraReceiver(RTCRtpReceiver):
         if codec is None:
             return None
         self._count(packet, codec)
-        sink.packet(now)
+        sink.heard(now)
         if is_rtx(codec):
             original = self._unwrap(packet, codec)
             if original is not None:
@@ -188,7 +188,7 @@ class CameraReceiver(RTCRtpReceiver):
                 bool(packet.marker),
                 packet.sequence_number,
             ) and self._path.page_due(now):
-                sink.rate(self._path.cap(), self._path.frame_rate())
+                sink.rate(self._path.cap, self._path.frame_rate)
             remb = self._path.remb_due(now)
         self._pass_on(packet, codec, now, retransmission=False)
         return remb

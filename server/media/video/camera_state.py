@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from statistics import median_high
 
 from server.core.frames import CameraState
 
@@ -63,15 +64,8 @@ class CameraWatch:
         """Note that the connection is established: from now on the first frame is expected."""
         self._connected = now
 
-    def packet(self, now: float) -> None:
-        """Note a media packet, padding and retransmissions included."""
-        self._hear(now)
-
-    def report(self, now: float) -> None:
-        """Note a sender report."""
-        self._hear(now)
-
-    def _hear(self, now: float) -> None:
+    def heard(self, now: float) -> None:
+        """Note a media packet, padding and retransmissions included, or a sender report."""
         if self._heard is None or now >= self._heard + self._quiet:
             self._heard_since = now
         self._heard = now
@@ -81,14 +75,14 @@ class CameraWatch:
         if self._ended:
             return
         frozen = self.state(now) is CameraState.FROZEN
-        self._hear(now)
+        self.heard(now)
         arrivals = self._arrivals
         near = bool(arrivals) and now - arrivals[-1] <= REVIVED_GAP_S
         if arrivals:
             # Frames of a frozen camera are repeats: they say nothing about its frame period.
             if not frozen:
                 self._intervals.append(max(0.0, now - arrivals[-1]))
-                period = sorted(self._intervals)[len(self._intervals) // 2]
+                period = median_high(self._intervals)
                 self._quiet = min(QUIET_MAX_S, max(QUIET_S, QUIET_PERIODS * period))
             while arrivals and arrivals[0] <= now - FPS_WINDOW_S:
                 arrivals.popleft()

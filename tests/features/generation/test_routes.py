@@ -251,7 +251,7 @@ async def test_the_first_frame_is_what_the_operators_camera_shows() -> None:
         assert await ask(token) == (503, "no_camera")
         feed = session.camera.open_connection()
         frame = make_frame(captured=time.monotonic())
-        feed.packet(time.monotonic())
+        feed.heard(time.monotonic())
         feed.frame(frame)
         assert await ask(token) == (202, "")
         assert (await one.done())["state"] == "ready"
@@ -281,7 +281,7 @@ async def test_the_first_frame_is_filtered() -> None:
         session = await one.program.sessions.admit("somebody")
         token = one.program.tokens.issue("somebody").token
         feed = session.camera.open_connection()
-        feed.packet(time.monotonic())
+        feed.heard(time.monotonic())
         feed.frame(make_frame(captured=time.monotonic()))
         status, _ = await one.ask("POST", "/api/engine/video", **VIDEO, camera=token)
         assert status == 202

@@ -143,7 +143,7 @@ class Ear:
         frame = make_frame(number, scene=number, captured=captured)
         feed = self.session.camera.feed
         assert feed is not None
-        feed.packet(frame.arrived)
+        feed.heard(frame.arrived)
         feed.frame(frame)
         return frame
 

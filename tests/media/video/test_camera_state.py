@@ -34,7 +34,7 @@ def live(until: float = 10.0, fps: float = 10.0) -> CameraWatch:
     """A camera that ran to `until`, its last frame there."""
     watch = CameraWatch()
     for n in range(round(until * fps) + 1):
-        watch.packet(n / fps)
+        watch.heard(n / fps)
         watch.frame(n / fps, n / fps - 0.03)
     return watch
 
@@ -43,8 +43,8 @@ def test_it_starts_until_the_first_frame() -> None:
     """Packets and reports alone show no picture, however long they come."""
     watch = CameraWatch()
     assert watch.state(0) is STARTING
-    watch.packet(1)
-    watch.report(2)
+    watch.heard(1)
+    watch.heard(2)
     assert watch.state(100) is STARTING
     assert watch.deadline(100) is None
     watch.frame(101, 100.9)
@@ -56,7 +56,7 @@ def test_the_first_frame_is_due_once_it_is_connected() -> None:
     watch = CameraWatch()
     assert watch.deadline(0) is None
     watch.connected(1)
-    watch.packet(2)
+    watch.heard(2)
     due = watch.deadline(2)
     assert due == 7.0
     assert watch.state(6.999) is STARTING
@@ -81,7 +81,7 @@ def test_it_freezes_when_it_is_heard_of_but_shows_nothing_new() -> None:
     """Reports without frames; then not even reports."""
     watch = live()
     for n in range(1, 6):
-        watch.report(10 + n / 2)
+        watch.heard(10 + n / 2)
     assert watch.state(11.9) is LIVE
     assert watch.deadline(11.9) == 12.0
     assert watch.state(12.0) is FROZEN
@@ -94,7 +94,7 @@ def test_frames_whose_capture_time_stands_still_are_frozen() -> None:
     """The same moment sent over and over is no news."""
     watch = live()
     for n in range(1, 40):
-        watch.packet(10 + n / 10)
+        watch.heard(10 + n / 10)
         watch.frame(10 + n / 10, 9.97)
     assert watch.state(13.9) is FROZEN
 
@@ -111,10 +111,10 @@ def test_it_comes_back_from_silence_with_the_next_new_frame() -> None:
 def test_it_comes_back_from_frozen_with_the_fourth_new_frame(period: float) -> None:
     """And not sooner, whatever the frame rate."""
     watch = live()
-    watch.report(19)
+    watch.heard(19)
     assert watch.state(20) is FROZEN
     for n in range(3):
-        watch.packet(20 + n * period)
+        watch.heard(20 + n * period)
         watch.frame(20 + n * period, 20 + n * period)
         assert watch.state(20 + n * period) is FROZEN
     watch.frame(20 + 3 * period, 20 + 3 * period)
@@ -129,10 +129,10 @@ def test_a_picture_that_a_browser_repeats_is_no_sign_of_life() -> None:
         # Falls back; then it is woken again before long, which may give two.
         for pause in (1.5, 0.6, 0.02):
             at += pause
-            watch.report(at - 0.01)
+            watch.heard(at - 0.01)
             watch.frame(at, at)
             assert watch.state(at) is FROZEN
-    watch.report(at + 1)
+    watch.heard(at + 1)
     assert watch.state(at + 1) is FROZEN
 
 
@@ -171,8 +171,7 @@ def test_the_end_is_final() -> None:
     watch = live()
     watch.end()
     assert watch.state(10) is ENDED
-    watch.packet(11)
-    watch.report(11)
+    watch.heard(11)
     watch.frame(11, 11)
     assert watch.state(11) is ENDED
     assert watch.deadline(11) is None
@@ -241,10 +240,8 @@ def test_any_events_take_allowed_steps_and_time_alone_only_at_the_deadline(
             assert watch.state(due) in ALLOWED[state] - {state}
         state = watch.state(now)
         event = rng.randrange(4)
-        if event == 0:
-            watch.packet(now)
-        elif event == 1:
-            watch.report(now)
+        if event < 2:
+            watch.heard(now)
         elif event == 2:
             watch.frame(now, now - rng.random())
         elif ends and n > 40:

@@ -52,7 +52,7 @@ class Table:
         frame = make_frame(self._count, scene=scene, captured=captured)
         feed = self.one.session.camera.feed
         assert feed is not None
-        feed.packet(frame.arrived)
+        feed.heard(frame.arrived)
         feed.frame(frame)
         return frame
 
