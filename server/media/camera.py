@@ -18,13 +18,20 @@ from server.core.metrics import Metrics
 from server.media.path_rate import sender_plan
 from server.media.picture.planes import Luma, SceneReader, unwritten
 from server.media.video.camera_state import CameraWatch
-from server.media.video.capture_clock import SENT_AT_BOUND_S, captured_after, stamps_disagree
 
 # A question waits this long for a frame captured after it; after the second time its asker gets a notice.
 FRAME_WAIT_SECONDS = 3.0
 FRAME_NOTICE_SECONDS = 0.6
 # After this wait the camera is woken and a key frame is requested.
 NUDGE_SECONDS = 0.15
+# Largest difference between the delays of a frame and of a question, both by the sender's clock. No
+# path explains more: the two times are of different clocks, or one is wrong.
+STAMPS_APART_S = 0.5
+# A question's `sent_at` is ignored when it is further than this from its arrival.
+SENT_AT_BOUND_S = 2.0
+# Without the sender's clock, the estimated capture has to be this much later than the question's
+# arrival, which covers the error of the estimate (measured bias: 2.3 ms).
+LOCAL_MARGIN_S = 0.010
 # A change of the frame rate by more than this is reported.
 FPS_STEP = 0.5
 # `sharpest` compares frames for this long, then returns the best of them.
@@ -44,8 +51,31 @@ class Asked:
     at: float
     # Seconds since the epoch by this machine's clock, at its arrival here.
     wall: float
-    # Seconds since the epoch by the page's clock; None when the client sent no time.
+    # Seconds since the epoch by the page's clock, that of its sender reports, so the offset between
+    # the machines does not matter; None when the client sent no time.
     sent: float | None
+
+    def precedes(self, frame: Frame) -> bool:
+        """Return True when a frame was captured after the question was sent.
+
+        The sender's clock decides. Where it cannot, or is not believed, the local estimate has to be 10 ms after the
+        arrival. A local estimate before the arrival always gives False.
+        """
+        stamp, sent = frame.captured_sender, self.sent
+        if stamp is None or sent is None or self.stamps_disagree(frame) is not False:
+            return frame.captured >= self.at + LOCAL_MARGIN_S
+        return stamp >= sent and frame.captured >= self.at
+
+    def stamps_disagree(self, frame: Frame) -> bool | None:
+        """Return True when a frame's delay exceeds the question's delay by more than the path explains.
+
+        The opposite proves nothing: the question may have been delayed. None when the two cannot be compared: without
+        a stamp, or with one that is more than 2 s from the arrival.
+        """
+        stamp, sent = frame.captured_sender, self.sent
+        if stamp is None or sent is None or not abs(sent - self.wall) <= SENT_AT_BOUND_S:
+            return None
+        return frame.captured - stamp - (self.at - sent) > STAMPS_APART_S
 
 
 class Camera:
@@ -109,7 +139,8 @@ class Camera:
         self._feed = feed or self.new_connection()
         self._watch = self._feed.watch
         self._scene.forget()
-        self._sending.forget_path()
+        # A new connection may use another path.
+        self._sending.measured(*UNMEASURED)
         self._arm()
         self.on_stream()
         self._state_changed()
@@ -254,11 +285,11 @@ class Camera:
                 frame is not None
                 and frame is not seen
                 and self.state() is CameraState.LIVE
-                and captured_after(
-                    frame.captured_sender, frame.captured, asked.sent, asked.wall, asked.at
-                )
+                and asked.precedes(frame)
             ):
-                self._compare_stamps(frame, asked)
+                disagree = asked.stamps_disagree(frame)
+                if disagree is not None:
+                    self._doubt_clock(disagree)
                 return frame
             seen = frame
             now = self._clock()
@@ -277,11 +308,6 @@ class Camera:
             await self._arrivals.wait(min(nudge, notice, deadline))
             self._require()
 
-    def _compare_stamps(self, frame: Frame, asked: Asked) -> None:
-        stamp, sent = frame.captured_sender, asked.sent
-        if stamp is not None and sent is not None and abs(sent - asked.wall) <= SENT_AT_BOUND_S:
-            self._doubt_clock(stamps_disagree(stamp, frame.captured, sent, asked.at))
-
     def _doubt_clock(self, doubted: bool) -> None:
         if self._feed is not None and self._feed.clock_doubted is not doubted:
             self._feed.clock_doubted = doubted
@@ -295,7 +321,7 @@ class Camera:
         self._require()
         start = self._clock()
         notice = start + FRAME_NOTICE_SECONDS
-        usual = self._scene.sharpness
+        usual = self.scene.sharpness if self.scene is not None else 0.0
         best: tuple[float, Frame] | None = None
         seen: Frame | None = None
         while True:
@@ -334,14 +360,22 @@ class Camera:
 
     def _require(self) -> None:
         if self._feed is None:
-            raise no_camera()
+            raise NoCamera(
+                "No camera is connected to this session. Press Start Camera (or send an offer to "
+                "/api/webrtc/offer), then ask again."
+            )
 
     def _hopeless(self) -> bool:
         """Return True when a longer wait cannot bring a frame: pictures are refused, or the camera is frozen."""
         return bool(self._refused()) or self._watch.stands_still(self._clock())
 
     def _no_frame_error(self) -> CameraStalled | CameraFrozen:
-        return no_frame(self._watch.state(self._clock()), self._refused(), FRAME_WAIT_SECONDS)
+        if self._watch.state(self._clock()) is CameraState.FROZEN:
+            return CameraFrozen(
+                "The camera is connected but its picture stands still: it delivers no new frames. Check that "
+                "no other program uses it and that it is not covered or paused, or stop and start it."
+            )
+        return CameraStalled(_NO_FRAME[self._refused()])
 
     def _refused(self) -> str:
         return self._feed.refusal if self._feed is not None else ""
@@ -388,43 +422,18 @@ class Camera:
         return self._sending.message(wake_ms)
 
 
-# The errors of a question that gets no frame.
-
-
-def no_camera() -> NoCamera:
-    return NoCamera(
-        "No camera is connected to this session. Press Start Camera (or send an offer to "
-        "/api/webrtc/offer), then ask again."
-    )
-
-
-def no_frame(state: CameraState, refusal: str, seconds: float) -> CameraStalled | CameraFrozen:
-    """Say why no frame came within `seconds`. `refusal`: "" or why pictures are refused (`CameraConnection`)."""
-    if state is CameraState.FROZEN:
-        return CameraFrozen(
-            "The camera is connected but its picture stands still: it delivers no new frames. Check that "
-            "no other program uses it and that it is not covered or paused, or stop and start it."
-        )
-    if refusal == "format":
-        return CameraStalled(
-            "The camera sends H.264 that this server does not decode: only 4:2:0 with 8 bits, without slice groups, "
-            "slices out of order and data partitions. Choose constrained baseline, main or high, or VP8, in the program "
-            "that sends, and ask again."
-        )
-    if refusal == "size":
-        return CameraStalled(
-            "The camera's pictures are larger than this server decodes: at most 4096 pixels a side, and of H.264 at that "
-            "size no more than two reference pictures. Send smaller ones, and ask again."
-        )
-    if refusal:
-        return CameraStalled(
-            "The camera's pictures are too large for the memory that is free now; up to 1920×1080 there always is room. "
-            "Send smaller ones, or ask again when other cameras have left."
-        )
-    return CameraStalled(
-        f"No new picture came from the camera within {seconds:g} s, so this was not answered from an old "
-        "one. Check the connection and ask again."
-    )
+# Why no frame came, by the reason for which pictures are refused (see `CameraConnection.refused`); "" without one
+_NO_FRAME = {
+    "format": "The camera sends H.264 that this server does not decode: only 4:2:0 with 8 bits, without slice groups, "
+    "slices out of order and data partitions. Choose constrained baseline, main or high, or VP8, in the program "
+    "that sends, and ask again.",
+    "size": "The camera's pictures are larger than this server decodes: at most 4096 pixels a side, and of H.264 at that "
+    "size no more than two reference pictures. Send smaller ones, and ask again.",
+    "memory": "The camera's pictures are too large for the memory that is free now; up to 1920×1080 there always is room. "
+    "Send smaller ones, or ask again when other cameras have left.",
+    "": f"No new picture came from the camera within {FRAME_WAIT_SECONDS:g} s, so this was not answered from an old "
+    "one. Check the connection and ask again.",
+}
 
 
 # Scene measurements (dark, blurred, motion) on about one sampled frame per second. Pure.
@@ -450,11 +459,6 @@ class SceneWatch:
         self._analysed = -math.inf
         # None before the first analysis.
         self.scene: Scene | None = None
-
-    @property
-    def sharpness(self) -> float:
-        """Sharpness of the last scene; 0 before the first."""
-        return self.scene.sharpness if self.scene is not None else 0.0
 
     def due(self, captured: float) -> bool:
         """Return True when a frame captured at this time should be analysed."""
@@ -512,10 +516,6 @@ class Sending:
         """Store a path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""
         self._cap, self._frame_rate = cap, frame_rate
 
-    def forget_path(self) -> None:
-        """Reset the measurement: a new connection may use another path."""
-        self._cap, self._frame_rate = UNMEASURED
-
     @property
     def idle_frame_rate(self) -> int:
         """Frames per second while idle: the sampling rate, doubled while work runs so that samples are fresh."""
@@ -534,8 +534,6 @@ class Sending:
 
 # Select frames at a steady rate by their capture time. Pure.
 
-MIN_RATE = 0.1
-MAX_RATE = 30.0
 # Shares of the period: a frame may be early by the first (jitter must not lose a frame), and must be behind the last one
 # by the second (catching up must not be a burst).
 _EARLY = 0.25
@@ -549,15 +547,15 @@ class Sampler:
     """
 
     def __init__(self, rate: float) -> None:
-        self._period = 1 / _checked(rate)
+        self._period = 1 / rate
         # Capture time of the last frame taken; None before the first.
         self._last: float | None = None
         # Grid point of the next frame, in capture time.
         self._due = 0.0
 
     def set_rate(self, rate: float) -> None:
-        """Change the rate from the last taken frame on. Raises ValueError outside 0.1 to 30 frames per second."""
-        period = 1 / _checked(rate)
+        """Change the rate, frames per second, from the last taken frame on."""
+        period = 1 / rate
         if period != self._period:
             self._period = period
             if self._last is not None:
@@ -568,25 +566,15 @@ class Sampler:
         period = self._period
         if self._last is None or self._last - captured > period:
             # The first frame, or a new stream with another clock.
-            return self._took(captured, captured + period)
-        if captured < self._due - _EARLY * period or captured < self._last + _CLOSEST * period:
+            self._due = captured
+        elif captured < self._due - _EARLY * period or captured < self._last + _CLOSEST * period:
             return False
-        if captured - self._due >= period:
+        elif captured - self._due >= period:
             # Late by a whole period: the camera is slower than the rate, or paused. Skip the missed grid points.
-            return self._took(captured, captured + period)
-        return self._took(captured, self._due + period)
-
-    def _took(self, captured: float, due: float) -> bool:
-        self._last, self._due = captured, due
+            self._due = captured
+        self._last = captured
+        self._due += period
         return True
-
-
-def _checked(rate: float) -> float:
-    if not MIN_RATE <= rate <= MAX_RATE:
-        raise ValueError(
-            f"a sample rate of {rate} frames a second was given; {MIN_RATE} to {MAX_RATE:.0f} is allowed"
-        )
-    return rate
 
 
 # The writing end of a camera: one connection's receiver reports frames, packets and drops to it.

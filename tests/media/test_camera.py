@@ -747,9 +747,8 @@ def test_hints_are_told_when_they_change() -> None:
     assert hinted == [True, False, True]
     assert watch.scene is not None
     assert watch.scene.dark
-    assert watch.sharpness == watch.scene.sharpness
     watch.forget()
-    assert watch.sharpness == 0.0
+    assert watch.scene is None
     assert watch.due(3.0)
 
 
@@ -768,8 +767,8 @@ def test_idle_follows_the_sampling(rate: float, working: bool, idle: int) -> Non
     assert sending.idle_frame_rate == idle
 
 
-def test_a_new_connection_begins_unmeasured() -> None:
-    """The measurement of another path is not used for this one."""
+def test_the_limits_are_the_measured_ones() -> None:
+    """Before a measurement they are low."""
     sending = Sending(2.0)
     before = sending.message()
     assert before.awake.max_bitrate == UNMEASURED[0]
@@ -777,8 +776,6 @@ def test_a_new_connection_begins_unmeasured() -> None:
     sending.measured(1_000_000, 20)
     assert sending.message(500).awake.max_bitrate == 1_000_000
     assert sending.message(500).wake_ms == 500
-    sending.forget_path()
-    assert sending.message() == before
 
 
 def test_an_alert_camera_sends_smaller_frames_more_often() -> None:
@@ -878,12 +875,3 @@ def test_rate_changes_at_once() -> None:
     sampler.set_rate(1.0)
     assert not sampler.take(0.9)
     assert sampler.take(1.41)
-
-
-@pytest.mark.parametrize("rate", [0.09, 30.1, 0.0, -1.0, float("nan"), float("inf")])
-def test_rate_outside_the_bounds_is_refused(rate: float) -> None:
-    """The sentence names what was given and what is allowed."""
-    with pytest.raises(ValueError, match=r"0\.1 to 30"):
-        Sampler(rate)
-    with pytest.raises(ValueError, match=r"0\.1 to 30"):
-        Sampler(1.0).set_rate(rate)

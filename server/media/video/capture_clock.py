@@ -32,14 +32,6 @@ REPORTS = 8
 REPORTS_APART_S = 0.25
 # A report's RTP time is no later than its arrival. Our estimate may be late by the encoding time.
 REPORT_AHEAD_S = 0.25
-# Largest difference between the delays of a frame and of a question, both by the sender's clock. No
-# path explains more: the two times are of different clocks, or one is wrong.
-STAMPS_APART_S = 0.5
-# A question's `sent_at` is ignored when it is further than this from its arrival.
-SENT_AT_BOUND_S = 2.0
-# Without the sender's clock, the estimated capture has to be this much later than the question's
-# arrival, which covers the error of the estimate (measured bias: 2.3 ms).
-LOCAL_MARGIN_S = 0.010
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,40 +137,3 @@ class CaptureClock:
             self._doubted = False
             if abs(signed(timestamp - newest[1])) < abs(signed(before - newest[1])):
                 self._reports.append(newest)
-
-
-def captured_after(
-    frame_captured_sender: float | None,
-    frame_captured_local: float,
-    sent_at_s: float | None,
-    now_wall_s: float,
-    asked: float,
-) -> bool:
-    """Return True when a frame was captured after the question was sent.
-
-    `sent_at_s` is the page's time in seconds since the epoch, by the clock of its sender reports,
-    so the offset between the machines does not matter. It is ignored when more than 2 s from the
-    arrival. `now_wall_s` (this machine's seconds since the epoch) and `asked` (monotonic) are both
-    the question's arrival here. Without `sent_at_s`, without a report, or when the two times
-    disagree, the local estimate has to be 10 ms after the arrival. A local estimate before the
-    arrival always gives False.
-    """
-    if (
-        frame_captured_sender is not None
-        and sent_at_s is not None
-        and abs(sent_at_s - now_wall_s) <= SENT_AT_BOUND_S
-        and not stamps_disagree(frame_captured_sender, frame_captured_local, sent_at_s, asked)
-    ):
-        return frame_captured_sender >= sent_at_s and frame_captured_local >= asked
-    return frame_captured_local >= asked + LOCAL_MARGIN_S
-
-
-def stamps_disagree(
-    frame_captured_sender: float, frame_captured_local: float, sent_at_s: float, asked: float
-) -> bool:
-    """Return True when a frame's delay exceeds the question's delay by more than the path explains.
-
-    The opposite proves nothing: the question may have been delayed.
-    """
-    frame_took = frame_captured_local - frame_captured_sender
-    return frame_took - (asked - sent_at_s) > STAMPS_APART_S
