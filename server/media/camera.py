@@ -399,7 +399,7 @@ class Camera:
         deadline = self._watch.deadline(now)
         if self._feed is not None:
             # At least 50 ms ahead: the deadline moves with every frame.
-            delay = 1.0 if deadline is None else max(0.05, deadline - now)
+            delay = 1.0 if deadline == math.inf else max(0.05, deadline - now)
             self._timer.set(delay, self._timer_fired)
 
     def _timer_fired(self) -> None:

@@ -408,26 +408,22 @@ def parse_fragment(text: str) -> Fragment:
     session = section = Credentials()
     credentials = [session]
     candidates: list[dict[str, Any]] = []
-    # Values of the current section's credentials.
-    given = set[str]()
-    # Index and name of the current media section; None before the first.
-    index: int | None = None
-    mid: str | None = None
+    # The current section's credentials by name.
+    given: dict[str, str] = {}
     for line in text.replace("\r\n", "\n").split("\n"):
         if line.startswith("m="):
-            index, mid = 0 if index is None else index + 1, None
+            index = 0 if section.index is None else section.index + 1
             section = Credentials(index=index, ufrag=session.ufrag, pwd=session.pwd)
             credentials.append(section)
-            given = set[str]()
+            given = {}
             if index >= MAX_MEDIA_SECTIONS:
                 raise BadRequest(f"The fragment has more than {MAX_MEDIA_SECTIONS} media sections.")
         elif line.startswith("a=mid:"):
-            mid = line[6:]
-            if _MID.fullmatch(mid) is None:
+            section.mid = line[6:]
+            if _MID.fullmatch(section.mid) is None:
                 raise BadRequest(
                     'A name of a media section ("a=mid") in the fragment is malformed.'
                 )
-            section.mid = mid
         elif line.startswith("a=ice-ufrag:"):
             section.ufrag = _one("ufrag", line[12:], _UFRAG, given)
         elif line.startswith("a=ice-pwd:"):
@@ -435,7 +431,11 @@ def parse_fragment(text: str) -> Fragment:
         elif line.startswith("a=candidate:"):
             _check_candidate(line, len(candidates))
             candidates.append(
-                {"candidate": line[2:], "sdpMid": mid, "sdpMLineIndex": None if mid else index}
+                {
+                    "candidate": line[2:],
+                    "sdpMid": section.mid,
+                    "sdpMLineIndex": None if section.mid else section.index,
+                }
             )
         elif line and not re.match(r"[a-z]=", line, re.ASCII):
             raise BadRequest(
@@ -453,13 +453,12 @@ def _check_candidate(line: str, before: int) -> None:
         )
 
 
-def _one(name: str, value: str, pattern: re.Pattern[str], given: set[str]) -> str:
+def _one(name: str, value: str, pattern: re.Pattern[str], given: dict[str, str]) -> str:
     """Return a well-formed credential, the only one of its section; `given`: those before it."""
     if pattern.fullmatch(value) is None:
         raise BadRequest(f"The fragment's ice-{name} is malformed (RFC 8839, section 5.4).")
-    if any(one.startswith(f"{name} ") and one != f"{name} {value}" for one in given):
+    if given.setdefault(name, value) != value:
         raise BadRequest(f"A section of the fragment has two different ice-{name}s. It has one.")
-    given.add(f"{name} {value}")
     return value
 
 

@@ -141,7 +141,7 @@ async def check_relay(
                     RelayProblem.NO_WAY_BACK,
                     "This server is announced with no IPv4 address that a relay could send to.",
                 )
-            await _echo(stack, client, peers, bind, ECHO_SECONDS)
+            await _echo(stack, client, peers, bind)
     except _Failed as failure:
         return RelayResult(url, failure.problem, failure.why, time.monotonic() - begin)
     return RelayResult(url, RelayProblem.NONE, "", time.monotonic() - begin)
@@ -228,7 +228,6 @@ async def _echo(
     client: Any,
     peers: Sequence[str],
     bind: Callable[[socket.socket, str], None] | None,
-    seconds: float,
 ) -> None:
     """Send through the relay to our own socket and back; both sides send, like ICE.
 
@@ -259,7 +258,7 @@ async def _echo(
     waiting = {(peer, sock.getsockname()[1]) for peer in peers}
     denied: set[str] = set()
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(ECHO_SECONDS):
             while not far.answered.is_set():
                 # Also send to the source of our own datagrams: NAT may have changed the port.
                 for target in sorted(waiting | far.heard):

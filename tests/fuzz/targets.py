@@ -250,7 +250,7 @@ def rtp(data: bytes) -> None:
             assert len(assembler.nacks(now)) <= 64
             assembler.key_frame_wanted(now)
             due = assembler.deadline()
-            if due is not None and due <= now:
+            if due <= now:
                 frames += assembler.poll(now)
         for frame in frames:
             assert frame.data

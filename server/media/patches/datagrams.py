@@ -11,7 +11,8 @@ import functools
 import logging
 import struct
 from collections import Counter
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import aioice.ice
 import aioice.stun
@@ -40,8 +41,8 @@ _COOKIE = aioice.stun.COOKIE.to_bytes(4, "big")
 refused: Counter[str] = Counter(stranger=0, stun=0, addresses=0, size=0, waiting=0)
 
 
-class _Handler(Protocol):
-    def __call__(self, protocol: Any, data: Any, addr: tuple[Any, ...], /) -> None: ...
+# (protocol, data, address of the sender)
+_Handler = Callable[[Any, Any, tuple[Any, ...]], None]
 
 
 def checked(stock: _Handler) -> _Handler:

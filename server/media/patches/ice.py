@@ -92,7 +92,6 @@ class Gathering:
 
         Raises PortsExhausted.
         """
-        found: list[aioice.Candidate] = []
         hosts: list[aioice.ice.StunProtocol] = []
         for address in self._used(addresses):
             try:
@@ -117,7 +116,7 @@ class Gathering:
             host, port = sock.getsockname()[:2]
             protocol.local_candidate = _candidate(component, "host", host, port, 0xFFFF)
             hosts.append(protocol)
-        found += self._announce(component, hosts)
+        found = self._announce(component, hosts)
         if self._stun is not None and self.asks_stun:
             found += await self._reflexive(component, hosts, self._stun)
         return found
@@ -315,18 +314,8 @@ class IceRestart:
         await self._give_up()
         transport = self._transport
         old: aioice.Connection = transport._connection
-        new = aioice.Connection(
-            ice_controlling=old.ice_controlling,
-            stun_server=old.stun_server,
-            turn_server=old.turn_server,
-            turn_username=old.turn_username,
-            turn_password=old.turn_password,
-            turn_ssl=old.turn_ssl,
-            turn_transport=old.turn_transport,
-            use_ipv4=old._use_ipv4,
-            use_ipv6=old._use_ipv6,
-            transport_policy=old._transport_policy,
-        )
+        # Without STUN and TURN servers, as the old one: `Gathering` asks the one STUN server.
+        new = aioice.Connection(ice_controlling=old.ice_controlling)
         new.remote_is_lite = old.remote_is_lite
         new.remote_username = ufrag
         new.remote_password = pwd

@@ -158,9 +158,7 @@ def to_frame(
 def beyond(box: Box, unit: BoxUnit, picture: tuple[int, int]) -> float:
     """Return how far a box reaches beyond the picture, as a share of its side; 0 for one inside."""
     wide, high = picture if unit is BoxUnit.PIXELS else (1000, 1000)
-    return max(
-        *(0.0, -box.x1 / wide, -box.y1 / high), *((box.x2 - wide) / wide, (box.y2 - high) / high)
-    )
+    return max(0.0, -box.x1 / wide, -box.y1 / high, (box.x2 - wide) / wide, (box.y2 - high) / high)
 
 
 def placed(

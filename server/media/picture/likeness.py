@@ -200,7 +200,6 @@ class Reference:
         _blur(luma, blurred)
         ratio = self._planes.ratio
         pose = Pose(ratio=ratio)
-        across = down = turn = growth = 0.0
         light: F32 | None = None
         for step in range(_STEPS):
             difference = self._sampled(blurred, pose) if step else blurred.ravel()[self._points]
@@ -222,13 +221,11 @@ class Reference:
             )[1][:, 0]
             light = np.asarray(solved[4:], np.float32)
             steps: list[float] = solved[:4].tolist()
-            across, down = across - steps[0], down - steps[1]
-            turn, growth = turn - steps[2], growth - steps[3]
             pose = Pose(
-                across,
-                down,
-                turn,
-                growth,
+                pose.across - steps[0],
+                pose.down - steps[1],
+                pose.turn - steps[2],
+                pose.growth - steps[3],
                 float(light[0]) / _LEVEL,
                 float(light[1]),
                 float(light[2]) / _LEVEL,

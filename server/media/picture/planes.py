@@ -19,6 +19,7 @@ from server.core.frames import Frame, Scene
 
 if TYPE_CHECKING:
     import av
+    from av.video.plane import VideoPlane
 
 
 Luma = NDArray[np.uint8]
@@ -68,11 +69,14 @@ def unwritten(image: av.VideoFrame) -> bool:
     """
     if image.format.name not in ("yuv420p", "yuvj420p"):
         return False
-    for plane in reversed(image.planes):
-        rows = np.frombuffer(cast(bytes, plane), np.uint8).reshape(plane.height, plane.line_size)
-        if rows[:, : plane.width].max() >= _WRITTEN:
-            return False
-    return True
+    return all(_rows(plane)[:, : plane.width].max() < _WRITTEN for plane in reversed(image.planes))
+
+
+def _rows(plane: VideoPlane) -> U8:
+    """View a plane's bytes as rows, padding included; no copy."""
+    # av's stubs do not declare a plane as a buffer.
+    flat = np.frombuffer(cast(bytes, plane), np.uint8, plane.line_size * plane.height)
+    return flat.reshape(plane.height, plane.line_size)
 
 
 def luma_plane(image: av.VideoFrame) -> Luma:
@@ -82,11 +86,7 @@ def luma_plane(image: av.VideoFrame) -> Luma:
     """
     if image.format.name not in _FORMATS:
         raise ValueError(f"a frame in {image.format.name} was given; it must be 8-bit planar YUV")
-    plane = image.planes[0]
-    stride = plane.line_size
-    # av's stubs do not declare a plane as a buffer.
-    flat: Luma = np.frombuffer(cast(bytes, plane), np.uint8, stride * image.height)
-    luma = flat.reshape(image.height, stride)[:, : image.width]
+    luma = _rows(image.planes[0])[:, : image.width]
     luma.flags.writeable = False
     return luma
 
@@ -368,14 +368,10 @@ def chroma_planes(image: av.VideoFrame) -> tuple[U8, U8] | None:
     """Return U and V, or None for a picture without color."""
     if len(image.planes) < 2:
         return None
-    views = []
-    for plane in image.planes[1:]:
-        rows: U8 = np.frombuffer(cast(bytes, plane), np.uint8, plane.line_size * plane.height)
-        views.append(rows.reshape(plane.height, plane.line_size))
     if image.format.name == "nv12":
-        pairs = views[0][:, : image.planes[1].width * 2]
+        pairs = _rows(image.planes[1])[:, : image.planes[1].width * 2]
         return np.ascontiguousarray(pairs[:, ::2]), np.ascontiguousarray(pairs[:, 1::2])
-    u, v = (view[:, : plane.width] for view, plane in zip(views, image.planes[1:], strict=True))
+    u, v = (_rows(plane)[:, : plane.width] for plane in image.planes[1:])
     return u, v
 
 

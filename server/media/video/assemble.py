@@ -113,23 +113,23 @@ class Assembler:
     def poll(self, now: float) -> list[EncodedFrame]:
         """Give up overdue packets and return the frames that this releases."""
         frames: list[EncodedFrame] = []
-        while self._missing and now >= hole_due(self._missing, self._ahead):
+        while self._missing and now >= self._hole_due():
             self._pass_hole(frames)
         return frames
 
-    def deadline(self) -> float | None:
+    def deadline(self) -> float:
         """Return the time at which `poll`, `nacks` or `key_frame_wanted` has work without a new
-        packet; None: never.
+        packet; infinite for never.
 
         It lies in the past when work is due already. Those methods compare `now` with exactly this
         number.
         """
         due = self._key_requests.due()
         if self._missing:
-            due = min(due, self._missing.due, hole_due(self._missing, self._ahead))
-        elif self._parts and self._markers:
-            due = min(due, self._tail.due(self._frame_last))
-        return None if due == math.inf else due
+            return min(due, self._missing.due, self._hole_due())
+        if self._parts and self._markers:
+            return min(due, self._tail.due(self._frame_last))
+        return due
 
     def nacks(self, now: float) -> list[int]:
         """Return the numbers to request now, at most 64, oldest first; they count as requested."""
@@ -305,9 +305,7 @@ class Assembler:
         ahead = self._ahead
         while ahead and (ahead.end - self._next > MAX_PACKETS or ahead.size > MAX_BYTES):
             self._pass_hole(frames)
-        if ahead.whole_key is not None and (
-            self._need_key or now >= hole_due(self._missing, self._ahead)
-        ):
+        if ahead.whole_key is not None and (self._need_key or now >= self._hole_due()):
             self._pass_hole(frames)
 
     def _drain(self, frames: list[EncodedFrame]) -> None:
@@ -318,6 +316,10 @@ class Assembler:
         ahead.taken(self._next, self._markers)
 
     # giving up
+
+    def _hole_due(self) -> float:
+        """Return the time at which the oldest hole is given up. There must be one."""
+        return self._missing.oldest() + (HOLE_S if self._ahead.whole_key is None else KEY_GRACE_S)
 
     def _pass_hole(self, frames: list[EncodedFrame]) -> None:
         """Give up the oldest hole; with a whole key frame behind it, everything before that."""
@@ -565,11 +567,6 @@ class PacketsAhead(dict[int, Packet]):
             if after.data and after.timestamp != timestamp:
                 break
         return True
-
-
-def hole_due(missing: MissingPackets, ahead: PacketsAhead) -> float:
-    """Return the time at which the oldest hole is given up. There must be one."""
-    return missing.oldest() + (HOLE_S if ahead.whole_key is None else KEY_GRACE_S)
 
 
 # Times of two requests to the sender: for a key frame, and for the rest of a frame.  Pure: the

@@ -43,10 +43,10 @@ class CameraWatch:
 
     def __init__(self) -> None:
         self._ended = False
-        # Time of the connection; None before.
-        self._connected: float | None = None
-        # Time of the last media packet, sender report or frame; None before the first.
-        self._heard: float | None = None
+        # Time of the connection; infinite before.
+        self._connected = math.inf
+        # Time of the last media packet, sender report or frame; before the first long ago.
+        self._heard = -math.inf
         # Time since which packets arrive without a silence between them.
         self._heard_since = -math.inf
         # The newest capture time, and its arrival. None before the first frame.
@@ -66,7 +66,7 @@ class CameraWatch:
 
     def heard(self, now: float) -> None:
         """Note a media packet, padding and retransmissions included, or a sender report."""
-        if self._heard is None or now >= self._heard + self._quiet:
+        if now >= self._heard + self._quiet:
             self._heard_since = now
         self._heard = now
 
@@ -101,9 +101,9 @@ class CameraWatch:
     def state(self, now: float) -> CameraState:
         if self._ended:
             return CameraState.ENDED
-        if self._advanced is None or self._heard is None:
-            due = self._first_frame_due()
-            return CameraState.STARTING if due is None or now < due else CameraState.STALLED
+        if self._advanced is None:
+            due = self._connected + FIRST_FRAME_S
+            return CameraState.STARTING if now < due else CameraState.STALLED
         if now >= self._heard + self._quiet:
             return CameraState.STALLED
         if now >= self._advanced + self._quiet:
@@ -119,22 +119,18 @@ class CameraWatch:
         heard_for = now - self._heard_since
         return self.state(now) is CameraState.FROZEN and heard_for >= self._quiet
 
-    def deadline(self, now: float) -> float | None:
-        """Return the time at which the state changes if nothing more arrives; None when it will
-        not.
+    def deadline(self, now: float) -> float:
+        """Return the time at which the state changes if nothing more arrives; infinite for never.
 
         `state` compares `now` with exactly this number.
         """
         if self._ended:
-            return None
-        if self._advanced is None or self._heard is None:
-            first = self._first_frame_due()
-            return first if first is not None and first > now else None
-        due = [at for at in (self._advanced + self._quiet, self._heard + self._quiet) if at > now]
-        return min(due, default=None)
-
-    def _first_frame_due(self) -> float | None:
-        return None if self._connected is None else self._connected + FIRST_FRAME_S
+            return math.inf
+        if self._advanced is None:
+            changes = [self._connected + FIRST_FRAME_S]
+        else:
+            changes = [self._advanced + self._quiet, self._heard + self._quiet]
+        return min((at for at in changes if at > now), default=math.inf)
 
     def fps(self, now: float) -> float:
         """Return frames per second over the last 3 s; falls to 0 while none arrive."""
@@ -170,34 +166,28 @@ UNTIL_S = 30.0
 class Silence:
     """Request times of one stream."""
 
-    __slots__ = ("_due", "_heard", "asks")
+    __slots__ = ("_heard", "asks", "due")
 
     def __init__(self) -> None:
         # Time of the newest packet or report; infinite before the first, when nothing is requested.
         self._heard = math.inf
-        self._due = math.inf
+        # Time of the next request; infinite for never. `ask` compares `now` with exactly this number.
+        self.due = math.inf
         # Requests since then
         self.asks = 0
 
     def heard(self, now: float) -> None:
         """Note a packet or a sender report: the silence is over."""
         self._heard = now
-        self._due = now + AFTER_S
+        self.due = now + AFTER_S
         self.asks = 0
-
-    def deadline(self) -> float:
-        """Return the time of the next request; infinite for never.
-
-        `ask` compares `now` with exactly this number.
-        """
-        return self._due
 
     def ask(self, now: float) -> bool:
         """Return True when a key frame should be requested now, and count it as requested."""
-        if now < self._due:
+        if now < self.due:
             return False
         self.asks += 1
-        self._due = now + EVERY_S
-        if self._due > self._heard + UNTIL_S:
-            self._due = math.inf
+        self.due = now + EVERY_S
+        if self.due > self._heard + UNTIL_S:
+            self.due = math.inf
         return True

@@ -176,9 +176,7 @@ class VideoStream:
 
     def _deadline(self) -> float:
         """Return the time of the next work without a new packet; infinite for never."""
-        due = self._assembler.deadline()
-        silent = self._silence.deadline()
-        return silent if due is None or silent < due else due
+        return min(self._assembler.deadline(), self._silence.due)
 
     def _repair(self, now: float) -> None:
         """Send the due requests (NACK, PLI), and set the timer for the next ones."""

@@ -136,7 +136,7 @@ class Checked:
         self.take(self.assembler.poll(now), now)
         nacks = self.assembler.nacks(now)
         later = self.assembler.deadline()
-        assert later is None or later > now, "nothing may stay due"
+        assert later > now, "nothing may stay due"
         return nacks
 
 
@@ -187,7 +187,7 @@ def play(
 
     while events:
         due = ours.assembler.deadline()
-        if due is not None and due <= events[0][0]:
+        if due <= events[0][0]:
             answer(ours.wake(due), due)
             continue
         now, _, sent, retransmission = heapq.heappop(events)
@@ -297,7 +297,7 @@ def test_any_packets_leave_it_sound(steps: list[tuple[Packet, bool, float, bool]
         settle(assembler, now)
     for _ in range(50):
         due = assembler.deadline()
-        if due is None:
+        if due == math.inf:
             break
         now = max(now, due)
         settle(assembler, now)
@@ -314,7 +314,7 @@ def settle(assembler: Assembler, now: float) -> None:
     assembler.key_frame_wanted(now)
     assert assembler.held <= 2 * assemble.MAX_PACKETS
     due = assembler.deadline()
-    assert due is None or due > now
+    assert due > now
     ahead, missing = assembler._ahead, assembler._missing
     assert bool(ahead) == bool(missing)
     if ahead:
@@ -394,7 +394,7 @@ def test_padding_is_stepped_over() -> None:
     renumbered = [replace(s, sequence=(base + n) & 0xFFFF) for n, s in enumerate(line)]
     assembler = Assembler()
     assert [frame.data for frame in feed(assembler, renumbered)] == [whole(first), whole(second)]
-    assert assembler.deadline() is None
+    assert assembler.deadline() == math.inf
 
 
 def test_one_packet_may_complete_several_frames() -> None:
@@ -407,7 +407,7 @@ def test_one_packet_may_complete_several_frames() -> None:
     assert feed(assembler, rest, 0.01) == []
     out = assembler.add(replace(missing), 0.1, retransmission=True)
     assert [frame.data for frame in out] == [whole(frame) for frame in frames[1:]]
-    assert assembler.deadline() is None
+    assert assembler.deadline() == math.inf
     assert assembler.held == 0
 
 
@@ -464,7 +464,7 @@ def test_deltas_wait_for_a_key_frame_after_a_hole() -> None:
     asked = []
     now = 1.0
     asked += [now] if assembler.nacks(now) == [lost.sequence] else []
-    while (due := assembler.deadline()) is not None and due < 1.4:
+    while (due := assembler.deadline()) < 1.4:
         now = due
         assert assembler.poll(now) == []
         assert assembler.nacks(now) == [lost.sequence]
@@ -478,7 +478,7 @@ def test_deltas_wait_for_a_key_frame_after_a_hole() -> None:
     assert assembler.deadline() == due + PLI_S
     out = feed(assembler, [s for f in frames[4:] for s in f], 2.0)
     assert [frame.data for frame in out] == [whole(frame) for frame in frames[6:]]
-    assert assembler.deadline() is None
+    assert assembler.deadline() == math.inf
     assert not assembler.key_frame_wanted(9.0)
 
 
@@ -490,8 +490,6 @@ def test_a_whole_key_frame_behind_a_hole_is_taken(h264: bool) -> None:
     feed(assembler, frames[0], 0.9)
     feed(assembler, frames[1][1:], 1.0)
     assert feed(assembler, [s for f in frames[2:5] for s in f], 1.01) == []
-    due = assembler.deadline()
-    assert due is not None
     assembler.nacks(1.01)
     assert assembler.deadline() == 1.0 + KEY_GRACE_S
     out = assembler.poll(1.0 + KEY_GRACE_S)
@@ -575,20 +573,19 @@ def test_the_end_of_a_frame_is_asked_for_without_a_further_packet() -> None:
     frames = simple(frames=6)
     assembler = Assembler()
     feed(assembler, frames[0], 1.0)
-    assert assembler.deadline() is None
+    assert assembler.deadline() == math.inf
     frame = next(f for f in frames[1:] if len(f) >= 3)
     before = frames[1 : frames.index(frame)]
     feed(assembler, [s for f in before for s in f], 1.0)
     feed(assembler, frame[:-2], 1.5)
     due = assembler.deadline()
-    assert due is not None
     assert due == pytest.approx(1.58)
     assert assembler.nacks(1.579) == []
     assert assembler.nacks(due) == [s.sequence for s in frame[-2:]]
     assert assembler.deadline() == pytest.approx(1.7)
     out = [f for s in frame[-2:] for f in assembler.add(replace(s), 1.66, retransmission=True)]
     assert [f.data for f in out] == [whole(frame)]
-    assert assembler.deadline() is None
+    assert assembler.deadline() == math.inf
 
 
 @pytest.mark.parametrize("silence", [0.5, 2.0])
@@ -658,7 +655,7 @@ def test_an_outage_ends_with_the_next_key_frame() -> None:
             assert assembler.nacks(40.0) == []
         assert assembler.key_frame_wanted(40.0) is False
         assert [frame.data for frame in out] == [whole(frame) for frame in frames[8:]]
-        assert assembler.deadline() is None
+        assert assembler.deadline() == math.inf
 
 
 def test_a_frame_without_end_is_dropped() -> None:
@@ -700,7 +697,7 @@ def test_many_missing_packets_are_asked_for_64_at_a_time() -> None:
     assert assembler.nacks(1.0) == []
     for n in range(64):
         assembler.add(Packet((first + n) & 0xFFFF, stamp + 1, False, b"y", n == 0, False), 1.04)
-    assert assembler.deadline() is not None
+    assert assembler.deadline() < math.inf
     assert assembler.nacks(1.04) == [(first + n) & 0xFFFF for n in range(64, 100)]
 
 

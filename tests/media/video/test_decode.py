@@ -489,7 +489,7 @@ async def test_memory_goes_back_when_the_thread_lets_go(
 
 def test_unknown_codecs_are_refused() -> None:
     """Only what an offer may contain can be opened."""
-    with pytest.raises(ValueError, match="VP9"):
+    with pytest.raises(KeyError, match="VP9"):
         open_decoder("VP9")
 
 
