@@ -489,10 +489,6 @@ def _hints(scene: Scene) -> tuple[bool, bool, bool]:
 UNMEASURED = (300_000, 8)
 # Upper bound of the idle frame rate, whatever the sampling needs.
 IDLE_TOP_FPS = 30
-# Idle frames per second while somebody waits for a change: a frame is then less than 0.1 s old.
-# They share the bits of the frames that it sends otherwise, but have at least so many each.
-ALERT_FPS = 12
-ALERT_FRAME_BITS = 25_000
 
 
 class Sending:
@@ -524,12 +520,9 @@ class Sending:
 
     def message(self, wake_ms: int | None = None) -> Sender:
         """Build the message with the current limits; `wake_ms`: time to stay awake, or None."""
-        plan = sender_plan(self._cap, self._frame_rate, self.idle_frame_rate, wake_ms=wake_ms)
-        if not self._alert:
-            return plan
-        bits = plan.idle.max_bitrate
-        rate = max(plan.idle.max_framerate, min(ALERT_FPS, bits // ALERT_FRAME_BITS))
-        return sender_plan(self._cap, self._frame_rate, rate, idle_bits=bits, wake_ms=wake_ms)
+        return sender_plan(
+            self._cap, self._frame_rate, self.idle_frame_rate, alert=self._alert, wake_ms=wake_ms
+        )
 
 
 # Select frames at a steady rate by their capture time. Pure.

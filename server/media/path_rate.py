@@ -485,8 +485,10 @@ class WindowMinimum:
 # The highest bit/s of the encoder and of REMB, and the highest frame rate.
 TOP = 2_500_000
 FPS_TOP = 30
-
-
+# Idle frames per second while somebody waits for a change: a frame is then less than 0.1 s old.
+# They share the bits of the frames that it sends otherwise, but have at least so many each.
+ALERT_FPS = 12
+ALERT_FRAME_BITS = 25_000
 IDLE_LOW, IDLE_TOP_A_FRAME = 30_000, 100_000
 # Sent in place of 30. Chromium, limited to exactly the camera's rate, drops every second frame,
 # because frames that come slightly early exceed the limit (measured with a 30/s camera: one frame
@@ -503,7 +505,7 @@ def sender_plan(
     frame_rate: int,
     idle_frame_rate: float,
     *,
-    idle_bits: float | None = None,
+    alert: bool = False,
     wake_ms: int | None = None,
 ) -> Sender:
     """Return the message with the limits for a path (`PathRate.cap` in bit/s, `PathRate.frame_rate`).
@@ -512,14 +514,16 @@ def sender_plan(
     1.7 s and until then makes too large frames, so the bit rate rises in steps: the ramp. After falling back it still
     divides the bit rate by the higher frame rate, and Chromium's H.264 skips frames that exceed their share (measured: two
     of six, gaps of 1.0 s at 2 frames/s), so the bit rate falls in steps, too: the settling. The path carries no more for
-    it, because each idle frame keeps its size. `idle_bits` gives idle frames together so many bit/s instead.
+    it, because each idle frame keeps its size. `alert`: somebody waits for a change, so the idle bits make more frames.
     """
     frame_bits = cap / frame_rate
     idle_rate = max(1, min(round(idle_frame_rate), frame_rate))
-    if idle_bits is None:
-        idle_bits = min(
-            max(IDLE_LOW, 1.5 * idle_rate * frame_bits), IDLE_TOP_A_FRAME * idle_rate, float(cap)
-        )
+    idle_bits = min(
+        max(IDLE_LOW, 1.5 * idle_rate * frame_bits), IDLE_TOP_A_FRAME * idle_rate, float(cap)
+    )
+    if alert:
+        more = min(ALERT_FPS, int(idle_bits) // ALERT_FRAME_BITS)
+        idle_bits, idle_rate = int(idle_bits), min(frame_rate, max(idle_rate, more))
     ramp = []
     if cap < TOP:
         for at in RAMP_AT_MS:

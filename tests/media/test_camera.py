@@ -20,7 +20,6 @@ from server.core.errors import CameraFrozen, CameraStalled, NoCamera
 from server.core.frames import CameraState, Frame
 from server.core.metrics import Metrics
 from server.media.camera import (
-    ALERT_FPS,
     ANALYSIS_SECONDS,
     HOLD_SECONDS,
     NUDGE_SECONDS,
@@ -34,6 +33,7 @@ from server.media.camera import (
     SceneWatch,
     Sending,
 )
+from server.media.path_rate import ALERT_FPS
 from tests.support.clients import sample
 from tests.support.fakes_clock import on_clock
 

@@ -15,7 +15,6 @@ a key frame.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -66,7 +65,8 @@ class Assembler:
         self._frame_key = False
         self._frame_first = 0.0
         self._frame_last = 0.0
-        self._tail = TailRequests()
+        # Requests of `TAIL_AT` made since the frame's newest packet.
+        self._tail_asked = 0
         # Timestamp of the packet at `_next` - 1, which is that of the frame being collected; None
         # when it was lost.
         self._before: int | None = None
@@ -128,16 +128,18 @@ class Assembler:
         if self._missing:
             return min(due, self._missing.due, self._hole_due())
         if self._parts and self._markers:
-            return min(due, self._tail.due(self._frame_last))
+            return min(due, self._tail_due())
         return due
 
     def nacks(self, now: float) -> list[int]:
         """Return the numbers to request now, at most 64, oldest first; they count as requested."""
         if now >= self._missing.due:
             return self._missing.take_due(now)
-        if self._parts and self._markers and not self._missing:
-            return self._tail.take(self._frame_last, now, self._expected)
-        return []
+        if not self._parts or not self._markers or self._missing or now < self._tail_due():
+            return []
+        while now >= self._tail_due():
+            self._tail_asked += 1
+        return [(self._expected + n) & 0xFFFF for n in range(TAIL_PACKETS)]
 
     def key_frame_wanted(self, now: float) -> bool:
         """Return True when a key frame should be requested now, and count it as requested."""
@@ -174,7 +176,7 @@ class Assembler:
             arrived = packet.arrived
             if arrived > self._frame_last:
                 self._frame_last = arrived
-                self._tail.asked = 0
+                self._tail_asked = 0
             elif arrived < self._frame_first:
                 self._frame_first = arrived
             if len(self._parts) > MAX_PACKETS or self._bytes > MAX_BYTES:
@@ -206,7 +208,7 @@ class Assembler:
         self._marker_before = False
         self._frame_key = packet.key
         self._frame_first = self._frame_last = packet.arrived
-        self._tail.asked = 0
+        self._tail_asked = 0
         return True
 
     def _complete(self, frames: list[EncodedFrame]) -> None:
@@ -315,6 +317,12 @@ class Assembler:
             self._consume(packet, frames)
         ahead.taken(self._next, self._markers)
 
+    def _tail_due(self) -> float:
+        """Return the time of the next request for the frame's last packets; infinite for never."""
+        if self._tail_asked >= len(TAIL_AT):
+            return math.inf
+        return self._frame_last + TAIL_AT[self._tail_asked]
+
     # giving up
 
     def _hole_due(self) -> float:
@@ -422,57 +430,50 @@ class _Missing:
     asked: int = 0
 
 
-class MissingPackets:
+class MissingPackets(dict[int, _Missing]):
     """Missing unwrapped sequence numbers in ascending order, each with its own times.
 
     The owner bounds their number.
     """
 
-    __slots__ = ("_missing", "due")
+    __slots__ = ("due",)
 
     def __init__(self) -> None:
-        self._missing: dict[int, _Missing] = {}
+        super().__init__()
         # Time at which `take_due` next returns a number; infinite for never, in the past for now.
         self.due = math.inf
 
-    def __len__(self) -> int:
-        return len(self._missing)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._missing)
-
-    def __contains__(self, sequence: int) -> bool:
-        return sequence in self._missing
-
     def append(self, first: int, end: int, now: float) -> None:
         """Add `first` up to but not including `end`, all newer than the known ones."""
-        if len(self._missing) < MAX_NACKS:
+        if len(self) < MAX_NACKS:
             self.due = min(self.due, now)
         for sequence in range(first, end):
-            self._missing[sequence] = _Missing(now)
+            self[sequence] = _Missing(now)
 
     def prepend(self, first: int, end: int, now: float) -> None:
         """Add `first` up to but not including `end`, all older than the known ones."""
-        self._missing = {sequence: _Missing(now) for sequence in range(first, end)} | self._missing
-        self.due = min(self.due, now)
+        newer = self.copy()
+        self.clear()
+        self.append(first, end, now)
+        self.update(newer)
 
     def remove(self, sequence: int) -> None:
         """Remove a number: its packet arrived or was given up."""
-        if len(self._missing) > MAX_NACKS:
+        if len(self) > MAX_NACKS:
             self.due = 0.0  # A newer one comes within the limit.
-        del self._missing[sequence]
-        if not self._missing:
+        del self[sequence]
+        if not self:
             self.due = math.inf
 
     def oldest(self) -> float:
         """Return the time at which the oldest was found missing. There must be one."""
-        return next(iter(self._missing.values())).since
+        return next(iter(self.values())).since
 
     def take_due(self, now: float) -> list[int]:
         """Return the 16-bit numbers to request now, at most `MAX_NACKS`; they count as requested."""
         ask: list[int] = []
         due = math.inf
-        for sequence, missing in islice(self._missing.items(), MAX_NACKS):
+        for sequence, missing in islice(self.items(), MAX_NACKS):
             asked = missing.asked
             while asked < len(NACK_AT) and now >= missing.since + NACK_AT[asked]:
                 asked += 1
@@ -569,8 +570,7 @@ class PacketsAhead(dict[int, Packet]):
         return True
 
 
-# Times of two requests to the sender: for a key frame, and for the rest of a frame.  Pure: the
-# caller gives the time. Requests for packets that are known to be missing: `holes`.
+# Times of two requests to the sender: for a key frame, and for the rest of a frame.
 
 # Least time between two key frame requests.
 PLI_S = 0.5
@@ -607,25 +607,3 @@ class KeyFrameRequests:
         """Want one at once: the last request was lost."""
         self.wanted = True
         self._asked = -PLI_S
-
-
-class TailRequests:
-    """Asks for the last packets of the frame that is being collected."""
-
-    __slots__ = ("asked",)
-
-    def __init__(self) -> None:
-        # Requests of `TAIL_AT` made since the frame's newest packet.
-        self.asked = 0
-
-    def due(self, last: float) -> float:
-        """Return the time of the next request when no packet came after `last`; infinite for never."""
-        return last + TAIL_AT[self.asked] if self.asked < len(TAIL_AT) else math.inf
-
-    def take(self, last: float, now: float, expected: int) -> list[int]:
-        """Return the 16-bit numbers to request now, from `expected` on, and count them as requested."""
-        if now < self.due(last):
-            return []
-        while now >= self.due(last):
-            self.asked += 1
-        return [(expected + n) & 0xFFFF for n in range(TAIL_PACKETS)]
