@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 LEAST_SENSITIVITY = 0.25
 MOST_SENSITIVITY = 4.0
 
+# Pixel formats of a frame: planar, 8 bits, 4:2:0; with luma of limited or full range.
+READABLE = frozenset({"yuv420p", "yuvj420p"})
 # Frames of a video go into a Qwen vision model in pairs: its patches are two frames deep.
 FRAME_FACTOR = 2
 # Least frames of a video (qwen-vl-utils 0.0.14, `vision_process.py`).
@@ -152,7 +154,7 @@ class Frame:
     """One decoded camera picture, neither converted nor filtered."""
 
     id: str
-    # Planar YUV 4:2:0 at the camera's resolution. Read only: several threads may use a frame at once.
+    # In one of the `READABLE` formats, at the camera's resolution. Read only: several threads may use a frame at once.
     image: av.VideoFrame
     width: int
     height: int

@@ -31,7 +31,7 @@ from websockets.http11 import Request
 from server.auth import TokenIssuer, TokenRefused
 from server.core.addresses import client_address, limiter_key, parse_address
 from server.core.errors import QwenCameraError
-from server.core.frames import BoxUnit
+from server.core.frames import READABLE, BoxUnit
 from server.core.redact import LONGEST, plain, redact
 from server.core.sound import SOUND_RATE
 from server.features.generation.videos_api import read_video
@@ -52,7 +52,6 @@ from server.media.video.assemble import MAX_PACKETS, Assembler
 from server.media.video.capture_clock import CaptureClock
 from server.media.video.decode import FRAMES, MAX_SIDE, H264Frames, open_decoder
 from server.media.video.payload import Packet
-from server.media.video.video_stream import READABLE
 from server.models.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong
 from server.shared.watch_answers import read_answers
 from server.web.middleware import plain_path

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
+from urllib.parse import urlsplit
 
 import aioice
 import aioice.ice
@@ -265,10 +266,8 @@ def _candidate(
 
 def _host_and_port(stun_url: str) -> tuple[str, int]:
     """Split stun:host, stun:host:port or stun:[address]:port; config.py has checked the form."""
-    host, _, port = stun_url.partition(":")[2].rpartition(":")
-    if not host or port.endswith("]"):
-        host, port = stun_url.partition(":")[2], ""
-    return host.strip("[]"), int(port or 3478)
+    parts = urlsplit("//" + stun_url.partition(":")[2])
+    return parts.hostname or "", parts.port or 3478
 
 
 # ICE restart (RFC 8445 section 9) below a running DTLS connection, which aiortc 1.16.0 does not offer.

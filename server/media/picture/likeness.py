@@ -308,10 +308,7 @@ class Likeness:
     """The small planes of one frame (340 kB at 1280×720; 1.1 MB in detail)."""
 
     def __init__(self, image: av.VideoFrame, scratch: BufferPool, *, detail: bool = False) -> None:
-        """`detail`: blocks of half the size, for questions about small print; noise then counts as a difference more often.
-
-        Raises ValueError for a pixel format without a luma plane of bytes.
-        """
+        """`detail`: blocks of half the size, for questions about small print; noise then counts as a difference more often."""
         self._planes = Planes()
         with scratch.lock:
             self._planes.read(image, scratch)
@@ -319,9 +316,7 @@ class Likeness:
         turned = self._planes.turned
         self._size = (image.width, image.height)
         self._luma = _shrunk(luma_plane(image), shrink, turned)
-        self._chroma = tuple(
-            _shrunk(plane, 2 * shrink, turned) for plane in chroma_planes(image) or ()
-        )
+        self._chroma = tuple(_shrunk(plane, 2 * shrink, turned) for plane in chroma_planes(image))
 
     @property
     def blocks(self) -> tuple[int, int]:
@@ -331,14 +326,8 @@ class Likeness:
 
     def alike(self, later: Likeness, scratch: BufferPool) -> bool:
         """Return True when a later frame shows no more than this one: no block of 8 px differs by more than noise does."""
-        if (
-            self._size != later._size
-            or self._luma.shape != later._luma.shape
-            or len(self._chroma) != len(later._chroma)
-        ):
+        if self._size != later._size or self._luma.shape != later._luma.shape:
             return False
-        if self._luma is later._luma:
-            return True
         reference = Reference(self._planes)
         with scratch.lock:
             np.copyto(scratch.luma, later._planes.luma)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.core.frames import Frame, Scene
+from server.core.frames import READABLE, Frame, Scene
 
 if TYPE_CHECKING:
     import av
@@ -27,8 +27,6 @@ Luma = NDArray[np.uint8]
 _WRITTEN = 16
 SMALL_WIDTH = 160
 SMALL_HEIGHT = 90
-# Formats whose first plane is 8-bit luma.
-_FORMATS = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "nv12", "gray"})
 # FFmpeg's AVCOL_RANGE_JPEG: luma from 0 to 255; else from 16 to 235 (ITU-R BT.601).
 _FULL_RANGE = 2
 # Brightness below which a frame is dark unless something in it is lit (a screen, a lamp), and above which it no longer
@@ -67,26 +65,24 @@ def unwritten(image: av.VideoFrame) -> bool:
 
     No camera takes such a picture; even black has its chroma in the middle.
     """
-    if image.format.name not in ("yuv420p", "yuvj420p"):
-        return False
-    return all(_rows(plane)[:, : plane.width].max() < _WRITTEN for plane in reversed(image.planes))
+    return all(_pixels(plane).max() < _WRITTEN for plane in reversed(image.planes))
 
 
-def _rows(plane: VideoPlane) -> U8:
-    """View a plane's bytes as rows, padding included; no copy."""
+def _pixels(plane: VideoPlane) -> U8:
+    """View a plane without its padding; no copy."""
     # av's stubs do not declare a plane as a buffer.
     flat = np.frombuffer(cast(bytes, plane), np.uint8, plane.line_size * plane.height)
-    return flat.reshape(plane.height, plane.line_size)
+    return flat.reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
 def luma_plane(image: av.VideoFrame) -> Luma:
     """Return the luma plane as a read-only (height, width) view, without a copy.
 
-    Raises ValueError for a pixel format without a luma plane of bytes.
+    Raises ValueError for a format that no frame has.
     """
-    if image.format.name not in _FORMATS:
+    if image.format.name not in READABLE:
         raise ValueError(f"a frame in {image.format.name} was given; it must be 8-bit planar YUV")
-    luma = _rows(image.planes[0])[:, : image.width]
+    luma = _pixels(image.planes[0])
     luma.flags.writeable = False
     return luma
 
@@ -282,10 +278,6 @@ def is_black(scene: Scene | None, frame: Frame) -> bool:
     return hindrance(SceneReader().read(frame.image, frame.captured)) is Hindrance.BLACK
 
 
-# No color: BT.601's middle.
-_GRAY = 128
-
-
 class Planes:
     """One frame's small planes (80 kB), in grey levels. `read` alone writes them."""
 
@@ -295,14 +287,14 @@ class Planes:
         # (90, 160)
         self.luma: U8 = np.zeros((HEIGHT, WIDTH), np.uint8)
         # (2, 45, 80): U, then V
-        self.chroma: U8 = np.full((2, HEIGHT // 2, WIDTH // 2), _GRAY, np.uint8)
+        self.chroma: U8 = np.zeros((2, HEIGHT // 2, WIDTH // 2), np.uint8)
         # True when rows and columns changed sides: an upright picture lies on its side here.
         self.turned = False
         # A block's height by its width, in the camera's pixels: 1 for 16:9
         self.ratio = 1.0
 
     def read(self, image: av.VideoFrame, scratch: BufferPool) -> None:
-        """Read another frame. Raises ValueError for a format without a luma plane of bytes."""
+        """Read another frame. Raises ValueError like `luma_plane`."""
         luma = luma_plane(image)
         height, width = luma.shape
         self.turned = height > width
@@ -310,11 +302,7 @@ class Planes:
         self.ratio = (shorter / HEIGHT) / (longer / WIDTH)
         self._shrink(luma, self.fine, scratch)
         _resize(self.fine, self.luma)
-        planes = chroma_planes(image)
-        if planes is None:
-            self.chroma.fill(_GRAY)
-            return
-        for plane, target in zip(planes, self.chroma, strict=True):
+        for plane, target in zip(chroma_planes(image), self.chroma, strict=True):
             self._shrink(plane, target, scratch)
 
     def upright(self) -> U8:
@@ -364,15 +352,9 @@ def _resize(source: U8, target: U8) -> None:
     cv2.resize(source, (width, height), dst=target, interpolation=cv2.INTER_AREA)
 
 
-def chroma_planes(image: av.VideoFrame) -> tuple[U8, U8] | None:
-    """Return U and V, or None for a picture without color."""
-    if len(image.planes) < 2:
-        return None
-    if image.format.name == "nv12":
-        pairs = _rows(image.planes[1])[:, : image.planes[1].width * 2]
-        return np.ascontiguousarray(pairs[:, ::2]), np.ascontiguousarray(pairs[:, 1::2])
-    u, v = (_rows(plane)[:, : plane.width] for plane in image.planes[1:])
-    return u, v
+def chroma_planes(image: av.VideoFrame) -> tuple[U8, U8]:
+    """Return U and V, each of half the size."""
+    return _pixels(image.planes[1]), _pixels(image.planes[2])
 
 
 # Working memory of a look at a frame, shared by all cameras.

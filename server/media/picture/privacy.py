@@ -292,10 +292,7 @@ def build_filters(face_blur: bool, nsfw: bool) -> tuple[PrivacyFilter, ...]:
 
 def _model_file(package: str, file: str, what: str, extra: str) -> Path:
     """Find a model file in an installed package without importing the package. Raises FilterUnavailable."""
-    try:
-        spec = util.find_spec(package)
-    except (ImportError, ValueError):
-        spec = None
+    spec = util.find_spec(package)
     for folder in (spec.submodule_search_locations if spec else None) or ():
         path = Path(folder) / file
         if path.is_file():

@@ -13,7 +13,7 @@ from typing import Protocol
 import av
 
 from server.core.aio import Timer
-from server.core.frames import Frame
+from server.core.frames import READABLE, Frame
 from server.media.path_rate import signed
 from server.media.video import payload
 from server.media.video.assemble import Assembler
@@ -21,10 +21,6 @@ from server.media.video.camera_state import Silence
 from server.media.video.capture_clock import CaptureClock
 from server.media.video.decode import DecodeLane, DecodePool
 from server.media.video.payload import ColorSpace, EncodedFrame, Packet
-
-# Pixel formats that the rest of the program reads: planar, 8 bits, 4:2:0. H.264 in other formats is
-# refused before decoding.
-READABLE = frozenset({"yuv420p", "yuvj420p"})
 
 
 class FrameSink(Protocol):
@@ -145,6 +141,7 @@ class VideoStream:
             self._new_colors = timestamp, colors
 
     def _decoded(self, encoded: EncodedFrame, image: av.VideoFrame) -> None:
+        # H.264 in other formats is refused before decoding.
         if image.format.name not in READABLE:
             self._sink.dropped("format")
             return

@@ -85,10 +85,11 @@ def test_plane_is_read_in_place_without_its_padding() -> None:
     assert not read.flags.writeable
 
 
-def test_formats_without_luma_are_refused() -> None:
-    """Packed RGB has no luma plane: the sentence names the format."""
-    with pytest.raises(ValueError, match="bgr24"):
-        luma_plane(av.VideoFrame(64, 64, "bgr24"))
+@pytest.mark.parametrize("name", ["bgr24", "nv12"])
+def test_formats_of_no_frame_are_refused(name: str) -> None:
+    """The sentence names the format."""
+    with pytest.raises(ValueError, match=name):
+        luma_plane(av.VideoFrame(64, 64, name))
 
 
 @pytest.mark.parametrize(

@@ -48,26 +48,6 @@ def test_upright_pictures_lie_on_their_side(width: int, height: int) -> None:
     assert planes.upright().mean(0) == pytest.approx(np.linspace(20, 230, 90), abs=4)
 
 
-@pytest.mark.parametrize("name", ["yuvj420p", "yuv422p", "yuv444p", "nv12", "gray"])
-def test_formats(name: str) -> None:
-    """8-bit planar ones give what 4:2:0 gives; grey has its chroma in the middle."""
-    image = ramp(1280, 720)
-    expected, planes = Planes(), Planes()
-    expected.read(image, BufferPool())
-    planes.read(image, BufferPool())
-    planes.read(image.reformat(format=name), BufferPool())
-    if name != "yuvj420p" and name != "gray":
-        assert planes.luma == pytest.approx(expected.luma, abs=1)
-        assert planes.chroma == pytest.approx(expected.chroma, abs=2)
-    if name == "gray":
-        assert (planes.chroma == 128).all()
-
-
-def test_packed_pictures_are_refused() -> None:
-    with pytest.raises(ValueError, match="bgr24"):
-        Planes().read(av.VideoFrame(64, 64, "bgr24"), BufferPool())
-
-
 def test_copies_stay() -> None:
     """The next look does not overwrite a copy of the planes."""
     planes = Planes()
