@@ -30,7 +30,6 @@ from server.media.sdp import (
     Offer,
     check_offer,
     find_voice,
-    is_mdns,
     is_unreachable,
     make_fragment,
     whole_answer,
@@ -148,7 +147,7 @@ class PeerConnection:
         used = 0
         for entry in candidates:
             text = str(entry.get("candidate") or "").removeprefix("a=").removeprefix("candidate:")
-            if not text.strip() or is_mdns(text) or is_unreachable(text):
+            if not text.strip() or is_unreachable(text):
                 continue
             self._candidates += 1
             if self._candidates > MAX_CANDIDATES:

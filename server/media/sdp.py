@@ -180,14 +180,8 @@ def _count(line: str, counts: dict[str, int]) -> None:
 def _is_left_out(line: str) -> bool:
     """Return True for a candidate that leads nowhere, and for the end of them, which comes at once."""
     if line.startswith("a=candidate:"):
-        return is_mdns(line) or is_unreachable(line) or is_other_component(line)
+        return is_unreachable(line) or is_other_component(line)
     return line.startswith("a=end-of-candidates")
-
-
-def is_mdns(candidate: str) -> bool:
-    """Find whether a candidate line has an mDNS name for its address (RFC 8839, 5.1)."""
-    words = candidate.split()
-    return len(words) > 4 and words[4].lower().rstrip(".").endswith(".local")
 
 
 def is_other_component(candidate: str) -> bool:
@@ -197,12 +191,14 @@ def is_other_component(candidate: str) -> bool:
 
 
 def is_unreachable(candidate: str) -> bool:
-    """Return True when a well-formed candidate line has no IP address, or a port that no datagram
-    can be sent to.
+    """Return True when a candidate line has an mDNS name for its address (RFC 8839, 5.1), or a
+    well-formed one no IP address, or a port that no datagram can be sent to.
 
     asyncio closes a socket that sends to such a port.
     """
     words = candidate.split()
+    if len(words) > 4 and words[4].lower().rstrip(".").endswith(".local"):
+        return True
     if len(words) < 6:
         return False
     try:

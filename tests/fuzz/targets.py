@@ -41,7 +41,6 @@ from server.media.sdp import (
     MAX_CANDIDATES,
     check_offer,
     find_voice,
-    is_mdns,
     is_other_component,
     is_unreachable,
     parse_fragment,
@@ -97,7 +96,7 @@ def offer(data: bytes) -> None:
 def candidate(data: bytes) -> None:
     """One trickled candidate; what is caught is what `PeerConnection.add_candidates` catches."""
     line = text(data)
-    if is_mdns(line) or is_unreachable(line) or is_other_component("a=candidate:" + line):
+    if is_unreachable(line) or is_other_component("a=candidate:" + line):
         return
     with suppress(ValueError, IndexError, AssertionError, KeyError):
         candidate_from_sdp(line)

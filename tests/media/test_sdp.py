@@ -23,7 +23,6 @@ from server.media.sdp import (
     VoiceSection,
     check_offer,
     find_voice,
-    is_mdns,
     is_unreachable,
     make_fragment,
     parse_fragment,
@@ -212,9 +211,10 @@ def test_size_is_bounded() -> None:
 
 def test_mdns_names_are_known_by_their_field() -> None:
     """Only the connection address counts, in any case and with a final dot."""
-    assert is_mdns(MDNS)
-    assert is_mdns(MDNS.replace(".local", ".LOCAL."))
-    assert not is_mdns(CANDIDATE.replace("typ host", "typ host x.local"))
+    assert is_unreachable(MDNS)
+    assert is_unreachable(MDNS.replace(".local", ".LOCAL."))
+    assert is_unreachable("a=candidate:2 1 udp 1 x.local")
+    assert not is_unreachable(CANDIDATE.replace("typ host", "typ host x.local"))
 
 
 @given(st.text(max_size=2000) | st.builds(lambda t: HEAD + media("video") + t, st.text()))

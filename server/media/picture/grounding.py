@@ -131,13 +131,7 @@ def to_frame(
     """Convert a box to the frame's pixels, clipped to its edges; None for one outside.
 
     `picture`: (width, height) of the model's picture, which shows the whole frame; `frame`: those of the camera's frame.
-    Raises ValueError for sides below 1.
     """
-    if min(*picture, *frame) < 1:
-        raise ValueError(
-            f"a picture of {picture[0]}x{picture[1]} and a frame of {frame[0]}x{frame[1]} were given; each side must be at"
-            " least 1"
-        )
     sides = picture if unit is BoxUnit.PIXELS else (1000, 1000)
     if unit is BoxUnit.THOUSANDTHS_Y_FIRST:
         box = box.turned()

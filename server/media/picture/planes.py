@@ -415,11 +415,6 @@ class BufferPool:
         return flat[:size].reshape(height, width)
 
 
-def clip(values: F32, bound: float, target: F32) -> F32:
-    """Limit values to plus and minus a bound; a third of the time of a minimum and a maximum."""
-    return np.clip(values, -bound, bound, out=target)
-
-
 def _full() -> F32:
     return np.zeros((HEIGHT, WIDTH), np.float32)
 

@@ -553,8 +553,8 @@ class DecodeLane:
     def _decode(self, frame: EncodedFrame) -> None:
         """Decode one frame in a pool thread. The busy flag allows one thread per decoder."""
         image: av.VideoFrame | None = None
-        failed = False
-        refused: str | None = None
+        # A reason to refuse the pictures, or "damaged"
+        problem = ""
         decoder = self._decoder
         began = time.thread_time()
         try:
@@ -564,37 +564,32 @@ class DecodeLane:
                     images = decoder.decode(av.Packet(data))
                     image = images[-1] if images else None
                 else:
-                    refused = "memory"
+                    problem = "memory"
         except FormatRefused:
-            refused = "format"
+            problem = "format"
         except TooLarge:
-            refused = "size"
+            problem = "size"
         except Exception as exc:  # noqa: BLE001
             # an unexpected error must not end this camera's decoding unnoticed
-            failed = True
+            problem = "damaged"
             if not isinstance(exc, av.FFmpegError | ValueError):
                 log.warning("decoder failed", extra={"error": type(exc).__name__})
         with suppress(RuntimeError):  # the loop has ended before this thread
             spent = time.thread_time() - began
-            self._loop.call_soon_threadsafe(self._done, frame, image, failed, refused, spent)
+            self._loop.call_soon_threadsafe(self._done, frame, image, problem, spent)
 
     def _done(
-        self,
-        frame: EncodedFrame,
-        image: av.VideoFrame | None,
-        failed: bool,
-        refused: str | None,
-        spent: float,
+        self, frame: EncodedFrame, image: av.VideoFrame | None, problem: str, spent: float
     ) -> None:
         self._busy = False
         self._credit -= spent
         if self._closed:
             self._forget()
             return
-        if failed:
+        if problem == "damaged":
             self._on_error(frame.timestamp)
-        elif refused is not None:
-            self._refused(refused)
+        elif problem:
+            self._refused(problem)
         elif image is None:
             # A hidden frame, or one before a picture that was shown already, such as a B picture.
             self._on_drop("not_shown", 1)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from server.media.picture.likeness import Pose, Reference, local_range, without_edge
-from server.media.picture.planes import F32, HEIGHT, SIZE, U8, WIDTH, BufferPool, clip
+from server.media.picture.planes import F32, HEIGHT, SIZE, U8, WIDTH, BufferPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,14 +263,14 @@ class LumaChange:
         difference = scratch.difference
         cv2.boxFilter(work, -1, (3, 3), dst=difference)
         for _ in range(_ROW_ROUNDS):
-            clipped = clip(difference, _ROW_CLIP, lit)
+            clipped = np.clip(difference, -_ROW_CLIP, _ROW_CLIP, out=lit)
             sums = np.einsum("ij,ij->i", clipped, reference.luma)[:, None]
             gains = cv2.blur(sums / reference.row_squares, (1, 3))
             np.multiply(reference.luma, gains, out=work)
             difference -= work
             if float(np.abs(gains).max()) < _ROW_STILL:
                 break
-        clipped = clip(difference, _LEAST, lit)
+        clipped = np.clip(difference, -_LEAST, _LEAST, out=lit)
         rows, columns = scratch.coarse.shape
         cv2.resize(clipped, (columns, rows), dst=scratch.coarse, interpolation=cv2.INTER_AREA)
         cv2.blur(scratch.coarse, _WIDE, dst=scratch.coarse_blurred)
@@ -335,7 +335,7 @@ class ChromaChange:
         for plane, target in zip(work, difference, strict=True):
             cv2.boxFilter(plane, -1, (3, 3), dst=target)
         for _ in range(_ROUNDS):
-            clipped = clip(difference, _CLIP, work)
+            clipped = np.clip(difference, -_CLIP, _CLIP, out=work)
             means = np.einsum("pij->p", clipped)[:, None, None] / np.float32(clipped[0].size)
             sums = np.einsum("pij,pij->p", clipped, reference.chroma_deviation)
             gains = (sums / reference.chroma_squares)[:, None, None]
