@@ -281,7 +281,8 @@ class PathRate:
         rate = min(RATE_TOP, train.rate())
         estimate = self._estimate
         if self._before is not None:
-            return self._judge(rate)
+            self._judge(self._before, rate)
+            return True
         if self._timed:
             free = train.spread <= FREE_FACTOR * sent_s + FREE_S
         else:
@@ -306,9 +307,8 @@ class PathRate:
         self._learn(rate)
         return True
 
-    def _judge(self, rate: float) -> bool:
+    def _judge(self, before: list[float], rate: float) -> None:
         """Confirm or undo `_check_early` now that the frame is complete."""
-        before = self._before or []
         self._rates.clear()
         if rate >= SLOW * min(median_low(before), TOP):
             self._rates.extend(before)
@@ -316,7 +316,6 @@ class PathRate:
                 self._gain = 1.0
                 self._draining = False
         self._learn(rate)
-        return True
 
     def _learn(self, rate: float) -> None:
         self._rates.append(rate)

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 
 from server.media.patches import datagrams
-from server.media.patches import datagrams as transport_guard
 from server.media.patches.datagrams import (
     MAX_ADDRESSES,
     MAX_DATAGRAM,
@@ -42,6 +41,24 @@ from tests.support.timing import NEVER_SECONDS, at_once
 State = aioice.ice.CandidatePair.State
 
 
+def passed(data: bytes, addr: tuple[Any, ...], state: Any, *, controlling: bool = False) -> bool:
+    """Whether a datagram goes on. `state`: of the check of 192.0.2.1:5000, or "nominated"."""
+    got: list[bytes] = []
+    protocol = SimpleNamespace()
+    pair = SimpleNamespace(
+        protocol=protocol,
+        remote_addr=("192.0.2.1", 5000),
+        state=State.IN_PROGRESS if state == "nominated" else state,
+        remote_nominated=state == "nominated",
+    )
+    protocol.receiver = SimpleNamespace(
+        _check_list=[pair], ice_controlling=controlling, _queue=asyncio.Queue()
+    )
+    checked(lambda self, data, addr: got.append(data))(protocol, data, addr)
+    assert got in ([], [data])
+    return bool(got)
+
+
 @pytest.mark.parametrize(
     ("data", "addr", "state", "passes"),
     [
@@ -60,39 +77,14 @@ def test_only_checked_addresses_may_send_anything_but_stun(
     data: bytes, addr: tuple[Any, ...], state: Any, passes: bool
 ) -> None:
     """A datagram that is not STUN goes on only from an address whose connectivity check succeeded."""
-    got: list[bytes] = []
-    handler = checked(lambda self, data, addr: got.append(data))
-    protocol = SimpleNamespace()
-    pair = SimpleNamespace(
-        protocol=protocol,
-        remote_addr=("192.0.2.1", 5000),
-        state=State.IN_PROGRESS if state == "nominated" else state,
-        remote_nominated=state == "nominated",
-    )
-    protocol.receiver = SimpleNamespace(
-        _check_list=[pair], ice_controlling=False, _queue=asyncio.Queue()
-    )
-    handler(protocol, data, addr)
-    assert got == ([data] if passes else [])
+    assert passed(data, addr, state) is passes
 
 
 @pytest.mark.parametrize(("port", "passes"), [(5000, True), (5001, False)])
 def test_the_side_that_nominates_takes_any_candidate_that_was_told(port: int, passes: bool) -> None:
     """It has stopped checking, and the other may send on an unfinished pair; no stranger may."""
-    got: list[bytes] = []
-    handler = checked(lambda self, data, addr: got.append(data))
-    protocol = SimpleNamespace()
-    pair = SimpleNamespace(
-        protocol=protocol,
-        remote_addr=("192.0.2.1", 5000),
-        state=State.IN_PROGRESS,
-        remote_nominated=False,
-    )
-    protocol.receiver = SimpleNamespace(
-        _check_list=[pair], ice_controlling=True, _queue=asyncio.Queue()
-    )
-    handler(protocol, b"\x16dtls", ("192.0.2.1", port))
-    assert bool(got) is passes
+    addr = ("192.0.2.1", port)
+    assert passed(b"\x16dtls", addr, State.IN_PROGRESS, controlling=True) is passes
 
 
 async def test_a_closed_connection_asks_for_nothing_more() -> None:
@@ -411,7 +403,7 @@ async def test_a_peer_with_good_keys_disturbs_nobody_else(codec: str) -> None:
     """Thousands of malformed packets of one camera: another's frames go on, and memory stays."""
     trouble: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
-    refused = transport_guard.peers_refused.copy()
+    refused = datagrams.peers_refused.copy()
     async with (
         live_encoder(320, 240) as good,
         live_encoder(320, 240, codec=codec) as bad,
@@ -449,7 +441,7 @@ async def test_a_peer_with_good_keys_disturbs_nobody_else(codec: str) -> None:
         assert max(gaps) < 1.0
         assert side.server._connections["attacker"]._pc.connectionState == "connected"
         assert rss() - before < GROWTH_MIB
-    counted = transport_guard.peers_refused - refused
+    counted = datagrams.peers_refused - refused
     assert counted["malformed"] > 10
     assert counted["streams"] > 500
     assert trouble == []

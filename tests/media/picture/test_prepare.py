@@ -21,7 +21,6 @@ from server.media.picture import encode
 from server.media.picture.encode import THUMBNAIL_BYTES
 from server.media.picture.planes import SceneReader
 from server.media.picture.prepare import (
-    HIGH_TOKENS,
     MAX_RATIO,
     PicturePreparer,
     budget_pixels,
@@ -327,26 +326,22 @@ def test_a_broken_picture_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "wide", "high", "tokens"),
+    ("geometry", "width", "height", "wide", "high", "tokens"),
     [
-        (640, 480, 644, 476, 391),
-        (1280, 720, 1288, 728, 1_196),
-        (1920, 1080, 1932, 1092, 2_691),
-        (480, 640, 476, 644, 391),
-        (28, 28, 56, 56, 4),
+        (QWEN2_VL, 640, 480, 644, 476, 391),
+        (QWEN2_VL, 1280, 720, 1288, 728, 1_196),
+        (QWEN2_VL, 1920, 1080, 1932, 1092, 2_691),
+        (QWEN2_VL, 480, 640, 476, 644, 391),
+        (QWEN2_VL, 28, 28, 56, 56, 4),
+        (QWEN3_VL, 1280, 720, 1280, 704, 880),
     ],
 )
-def test_published_sizes(width: int, height: int, wide: int, high: int, tokens: int) -> None:
-    """Sizes and tokens of Qwen2.5-VL's own processor come out."""
-    assert smart_resize(height, width, QWEN2_VL) == (high, wide)
-    assert visual_tokens(high, wide, QWEN2_VL) == tokens
-
-
-def test_budget_of_512_tokens_at_720p() -> None:
-    """The default budget makes 840x448, 480 tokens, of a 720p camera."""
-    size = smart_resize(720, 1280, QWEN2_VL, budget_pixels(512, QWEN2_VL))
-    assert size == (448, 840)
-    assert visual_tokens(*size, QWEN2_VL) == 480
+def test_published_sizes(
+    geometry: Geometry, width: int, height: int, wide: int, high: int, tokens: int
+) -> None:
+    """Sizes and tokens of the models' own processors come out."""
+    assert smart_resize(height, width, geometry) == (high, wide)
+    assert visual_tokens(high, wide, geometry) == tokens
 
 
 def test_a_picture_of_a_fixed_cost_has_all_its_pixels() -> None:
@@ -357,17 +352,6 @@ def test_a_picture_of_a_fixed_cost_has_all_its_pixels() -> None:
     assert size == (672, 1176)
     assert size[0] * size[1] <= gemma.max_pixels
     assert visual_tokens(*size, gemma) == visual_tokens(56, 56, gemma) == 256
-
-
-def test_high_detail_keeps_every_pixel_of_720p() -> None:
-    """The high budget does not shrink a 720p camera."""
-    high, wide = smart_resize(720, 1280, QWEN2_VL, budget_pixels(HIGH_TOKENS, QWEN2_VL))
-    assert (high, wide) == (728, 1288)
-
-
-def test_qwen3_sides_are_multiples_of_32() -> None:
-    assert smart_resize(720, 1280, QWEN3_VL) == (704, 1280)
-    assert visual_tokens(704, 1280, QWEN3_VL) == 880
 
 
 @pytest.mark.parametrize(("width", "height"), [(2_010, 10), (10, 2_010)])

@@ -50,24 +50,10 @@ class Broken(ClosedFilter):
         raise self.error
 
 
-class Scores:
-    """Answers fixed scores for the classes given, 0 for the others."""
-
-    def __init__(self, **scores: float) -> None:
-        self.given = dict.fromkeys(EXPLICIT, 0.0) | scores
-
-    def scores(self, bgr: Bgr) -> dict[str, float]:
-        return self.given
-
-
-class Faces:
-    """Finds the given regions."""
-
-    def __init__(self, *faces: Face) -> None:
-        self.faces = list(faces)
-
-    def find(self, bgr: Bgr) -> list[Face]:
-        return self.faces
+def nsfw(**scores: float) -> NsfwFilter:
+    """One that scores the given classes so, and the others 0."""
+    given = dict.fromkeys(EXPLICIT, 0.0) | scores
+    return NsfwFilter(lambda bgr: given)
 
 
 def noise(height: int = 120, width: int = 160) -> Bgr:
@@ -107,24 +93,22 @@ def test_explicit_classes_strike_at_the_threshold() -> None:
     assert set(EXPLICIT) == {f"{name}_EXPOSED" for name in exposed}
     for name in EXPLICIT:
         with pytest.raises(FrameWithheld, match="explicit"):
-            NsfwFilter(Scores(**{name: NSFW_THRESHOLD}).scores).apply(picture)
-        below = NsfwFilter(Scores(**{name: NSFW_THRESHOLD - 0.01}).scores)
-        assert below.apply(picture) is picture
+            nsfw(**{name: NSFW_THRESHOLD}).apply(picture)
+        assert nsfw(**{name: NSFW_THRESHOLD - 0.01}).apply(picture) is picture
 
 
 def test_missing_scores_withhold_the_picture() -> None:
     """A detector that leaves a class out has failed."""
-    detector = Scores()
-    del detector.given[EXPLICIT[0]]
+    scores = dict.fromkeys(EXPLICIT[1:], 0.0)
     with pytest.raises(FrameWithheld):
-        NsfwFilter(detector.scores).apply(noise())
+        NsfwFilter(lambda bgr: scores).apply(noise())
 
 
 def test_blurred_region_holds_no_detail() -> None:
     """Inside and a margin around it nothing finer than a quarter is left; outside nothing changes."""
     picture = noise()
     before = picture.copy()
-    blurred = FaceBlur(Faces(Face(50, 40, 90, 80, 0.9)).find).apply(picture)
+    blurred = FaceBlur(lambda bgr: [Face(50, 40, 90, 80, 0.9)]).apply(picture)
     inside = blurred[32:88, 42:98]
     assert inside.std() < 20
     assert cv2.Laplacian(inside, cv2.CV_16S).std() < 3
@@ -136,7 +120,7 @@ def test_blurred_region_holds_no_detail() -> None:
 def test_every_face_is_blurred() -> None:
     """Also where another one is surer, and where two lie over each other."""
     faces = [Face(20, 20, 60, 60, 0.9), Face(50, 30, 90, 70, 0.4), Face(120, 80, 150, 110, 0.21)]
-    blurred = FaceBlur(Faces(*faces).find).apply(noise())
+    blurred = FaceBlur(lambda bgr: faces).apply(noise())
     for face in faces:
         assert (
             cv2.Laplacian(blurred[face.top : face.bottom, face.left : face.right], cv2.CV_16S).std()
