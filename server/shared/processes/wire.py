@@ -19,7 +19,10 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
+
+if TYPE_CHECKING:
+    import asyncio
 
 # A chat that fills a context of a million tokens has fewer bytes than that.
 MAX_HEADER_BYTES = 8 * 1024 * 1024
@@ -62,35 +65,26 @@ def read(stream: BinaryIO) -> Message | None:
         return None
     if len(head) < _SIZES.size:
         raise WireError("the stream ended within a frame")
-    header, payload = _SIZES.unpack(head)
-    _check(header, payload)
+    header, payload = _sizes(head)
     body = stream.read(header + payload)
     if len(body) < header + payload:
         raise WireError("the stream ended within a frame")
     return _message(body, header)
 
 
-class Decoder:
-    """Decode frames from pieces of a stream of any size. It holds one unfinished frame at most."""
+async def receive(stream: asyncio.StreamReader) -> Message | None:
+    """Read the next frame on an event loop; None at the stream's end, also within a frame. Raises WireError."""
+    try:
+        header, payload = _sizes(await stream.readexactly(_SIZES.size))
+        return _message(await stream.readexactly(header + payload), header)
+    except EOFError:
+        return None
 
-    def __init__(self) -> None:
-        self._held = bytearray()
 
-    def feed(self, data: bytes) -> list[Message]:
-        """Raises WireError; nothing is to be fed after that."""
-        self._held += data
-        found: list[Message] = []
-        at = 0
-        while len(self._held) - at >= _SIZES.size:
-            header, payload = _SIZES.unpack_from(self._held, at)
-            _check(header, payload)
-            end = at + _SIZES.size + header + payload
-            if end > len(self._held):
-                break
-            found.append(_message(bytes(self._held[at + _SIZES.size : end]), header))
-            at = end
-        del self._held[:at]
-        return found
+def _sizes(head: bytes) -> tuple[int, int]:
+    header, payload = _SIZES.unpack(head)
+    _check(header, payload)
+    return header, payload
 
 
 def _check(header: int, payload: int) -> None:

@@ -21,7 +21,7 @@ from server.core.errors import OperatorError
 from server.shared.processes.environment import child_environment
 from server.shared.processes.process import ChildProcess, LogRing, OnLine, ProcessFailed
 from server.shared.processes.usage import TreeMemory
-from server.shared.processes.wire import Decoder, Message, WireError, encode
+from server.shared.processes.wire import Message, WireError, encode, receive
 
 log = logging.getLogger(__name__)
 
@@ -158,11 +158,9 @@ class WorkerProcess:
         await self._tasks.close()
 
     async def _read_frames(self, stream: asyncio.StreamReader) -> None:
-        decoder = Decoder()
         try:
-            while data := await stream.read(_READ_BYTES):
-                for message in decoder.feed(data):
-                    self._on_message(message)
+            while (message := await receive(stream)) is not None:
+                self._on_message(message)
         except WireError as error:
             log.error("a worker sent no frame", extra={"error": type(error).__name__})
             self.kill()

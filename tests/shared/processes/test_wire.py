@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import subprocess
 import sys
@@ -13,12 +14,12 @@ import pytest
 from server.shared.processes import wire
 from server.shared.processes.wire import (
     MOST_WAITING,
-    Decoder,
     Message,
     WireError,
     encode,
     origin,
     read,
+    receive,
 )
 
 FRAMES = [
@@ -29,15 +30,26 @@ FRAMES = [
 STREAM = b"".join(encode(one.header, one.payload) for one in FRAMES)
 
 
+def _holding(data: bytes) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    reader.feed_data(data)
+    return reader
+
+
 @pytest.mark.parametrize("size", [1, 7, 64, 100_000])
-def test_frames_come_whole_out_of_any_pieces(size: int) -> None:
-    """However the stream is cut, the same frames come out, and nothing is held in the end."""
-    decoder = Decoder()
-    found = []
-    for at in range(0, len(STREAM), size):
-        found += decoder.feed(STREAM[at : at + size])
-    assert found == FRAMES
-    assert not decoder._held
+async def test_frames_come_whole_out_of_any_pieces(size: int) -> None:
+    """However the stream is cut, the same frames come out, and half a frame at its end is none."""
+    reader, stream = asyncio.StreamReader(), STREAM + STREAM[:20]
+    for frame in FRAMES:
+        reading = asyncio.ensure_future(receive(reader))
+        while not reading.done():
+            reader.feed_data(stream[:size])
+            stream = stream[size:]
+            await asyncio.sleep(0)
+        assert await reading == frame
+    reader.feed_data(stream)
+    reader.feed_eof()
+    assert await receive(reader) is None
 
 
 def test_a_stream_is_read_to_its_end() -> None:
@@ -56,23 +68,23 @@ def test_an_end_within_a_frame_is_an_error(length: int) -> None:
 
 
 @pytest.mark.parametrize("header", [b"{", b"[]", b"{}", b'{"type":1}', b"\xff", b"[" * 9999])
-def test_a_header_that_is_none_is_refused(header: bytes) -> None:
+async def test_a_header_that_is_none_is_refused(header: bytes) -> None:
     """Anything but an object with a type raises WireError and nothing else."""
     frame = len(header).to_bytes(4, "big") + bytes(4) + header
     with pytest.raises(WireError):
-        Decoder().feed(frame)
+        await receive(_holding(frame))
     with pytest.raises(WireError):
         read(io.BytesIO(frame))
 
 
-def test_sizes_are_bounded_before_anything_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_sizes_are_bounded_before_anything_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame says its sizes first: one too large is refused at its eighth byte, and never sent."""
     with pytest.raises(WireError, match="too large"):
-        Decoder().feed(b"\xff" * 8)
+        await receive(_holding(b"\xff" * 8))
     with pytest.raises(WireError, match="too large"):
         read(io.BytesIO(b"\x00\x00\x00\x02\xff\xff\xff\xff"))
     monkeypatch.setattr(wire, "MAX_PAYLOAD_BYTES", 10)
-    assert Decoder().feed(encode({"type": "a"}, bytes(10)))
+    assert await receive(_holding(encode({"type": "a"}, bytes(10))))
     with pytest.raises(WireError, match="too large"):
         encode({"type": "a"}, bytes(11))
 
