@@ -231,17 +231,6 @@ class Network(NetworkBackend):
             return _Stream(stream, self)
         raise httpcore2.ConnectError(f"{host} has no address")
 
-    def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,
-        socket_options: Iterable[SOCKET_OPTION] | None = None,
-    ) -> NetworkStream:
-        raise FetchError("Nothing is fetched from a socket on this machine.")
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
     def left(self, timeout: float | None, late: type[Exception]) -> float | None:
         """`timeout`, or less where the end comes first. Raises `late` after the end."""
         if self._end is None:

@@ -138,12 +138,6 @@ def test_the_end_holds_for_all_that_a_connection_does(listening: socket.socket) 
     stream.close()
 
 
-def test_no_sockets_of_this_machine() -> None:
-    """Those have no address that could be checked."""
-    with pytest.raises(FetchError, match="socket on this machine"):
-        Network().connect_unix_socket("/run/x.sock")
-
-
 @pytest.mark.parametrize(
     "address",
     ["93.184.215.14", "1.1.1.1", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "64:ff9b::101:101"],

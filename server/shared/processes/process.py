@@ -323,7 +323,6 @@ class LogRing:
     def __init__(
         self,
         secrets: Sequence[str] = (),
-        kept: int = KEPT_LINES,
         without: re.Pattern[str] | None = None,
         *,
         redrawn: bool = True,
@@ -332,10 +331,9 @@ class LogRing:
         self._secrets = sorted(
             {s for s in secrets if len(s) >= _LEAST_SECRET}, key=len, reverse=True
         )
-        self._kept = kept
         # Text as it may be shown; bytes where it was not asked for yet, since making it ready takes
         # its time.
-        self._lines: deque[str | bytes] = deque(maxlen=kept)
+        self._lines: deque[str | bytes] = deque(maxlen=KEPT_LINES)
         self._without = without
         self._redrawn = redrawn
         self._quiet = quiet
@@ -343,9 +341,8 @@ class LogRing:
         self._redactor = Redactor()
         self._rest = b""
         self._overwritten = False
-        # Lines replaced by newer ones, kept but not returned by `feed`, and neither kept nor
-        # returned
-        self.dropped = self.unheard = self.withheld = 0
+        # Lines kept but not returned by `feed`, and neither kept nor returned
+        self.unheard = self.withheld = 0
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -395,17 +392,13 @@ class LogRing:
             self.withheld += len(lines)
             return
         self.unheard += len(lines)
-        last = lines[-self._kept :]
-        self.dropped += len(lines) - len(last)
-        for line in last:
+        for line in lines[-KEPT_LINES:]:
             if not line.isspace() and line:
                 self._keep(_until_a_word(line), line)
 
     def _keep(self, line: str | bytes, raw: bytes) -> None:
         if self._overwritten and self._lines:
             self._lines.pop()
-        if len(self._lines) == self._kept:
-            self.dropped += 1
         self._lines.append(line)
         self._overwritten = raw.endswith(b"\r")
 
