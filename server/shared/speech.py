@@ -26,12 +26,13 @@ from server.media.sound.pcm import NotPcm
 from server.models.openai import upstream
 from server.models.openai.bounded_http import (
     AnswerRefused,
-    BoundedTransport,
     Bounds,
-    network,
+    client,
     read_json,
+    retry_after,
 )
 from server.models.openai.chat_stream import BrokenStream
+from server.models.openai.discovery import is_name, objects_in
 from server.models.openai.known_server import Whereabouts
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message
@@ -238,9 +239,6 @@ class SpeechFailed(SpeechError):
 PROBE_SECONDS, _RETRY_SECONDS = 10.0, 5.0
 # The socket is not tried again for so long after it was not offered or failed.
 _PAUSE_SECONDS = 60.0
-# A server lists some hundred models; their names are short.
-_MOST_NAME = 1024
-_MOST_WAIT_SECONDS = 600.0
 _POOL = httpx2.Limits(max_connections=64, keepalive_expiry=4.0)
 
 
@@ -267,15 +265,10 @@ class SpeechHttp:
         self._known_optional = frozenset(optional)
         self._optional = set(self._known_optional)
         self._guess = guess
-        # They log addresses and headers at lower levels.
-        for library in ("httpx2", "httpcore2"):
-            logging.getLogger(library).setLevel(logging.WARNING)
-        self._client = httpx2.AsyncClient(
-            transport=BoundedTransport(network(_POOL), self._bounds),
-            # Speech goes to the configured address and nowhere else: no proxy, no redirect.
-            trust_env=False,
-            follow_redirects=False,
-            timeout=httpx2.Timeout(None, connect=limits.connect, write=10.0, pool=1.0),
+        self._client = client(
+            self._bounds,
+            limits=_POOL,
+            connect=limits.connect,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
         )
 
@@ -288,10 +281,8 @@ class SpeechHttp:
             return 0, []
         except (ValueError, RecursionError):
             return 200, []
-        listed = data.get("data") if isinstance(data, dict) else None
-        cards = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-        names = [one["id"] for one in cards if isinstance(one.get("id"), str) and one["id"]]
-        return answer.status_code, [name for name in names if len(name) <= _MOST_NAME]
+        cards = objects_in(data, "data")
+        return answer.status_code, [one["id"] for one in cards if is_name(one.get("id"))]
 
     def trouble(self, status: int) -> str:
         """Say for operators what an HTTP status means and what to do; 0: nothing answers."""
@@ -329,9 +320,7 @@ class SpeechHttp:
                     named = guessed = droppable
             if not named:
                 self._optional |= guessed
-                raise self.refusals.of_status(
-                    answer.status_code, _seconds(answer.headers.get("retry-after", ""))
-                )
+                raise self.refusals.of_status(answer.status_code, retry_after(answer))
             self._optional -= named
             for name in named:
                 log.info(
@@ -375,13 +364,6 @@ async def _body(answer: httpx2.Response) -> object:
         return read_json(await answer.aread())
     except (ValueError, RecursionError):
         return None
-
-
-def _seconds(header: str) -> float | None:
-    """Return Retry-After in seconds; None when it is absent or a date."""
-    if not (header.isascii() and header.isdecimal()):
-        return None
-    return min(float(header), _MOST_WAIT_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

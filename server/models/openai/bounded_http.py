@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -67,6 +68,41 @@ def network(limits: httpx2.Limits = _LIMITS) -> httpx2.AsyncHTTPTransport:
     AsyncHTTP11Connection.READ_NUM_BYTES = _READ_BYTES
     AsyncHTTP11Connection.MAX_INCOMPLETE_EVENT_SIZE = _HEAD_BYTES
     return httpx2.AsyncHTTPTransport(verify=_trust(), trust_env=False, limits=limits)
+
+
+def client(
+    bounds: Callable[[httpx2.Request], Bounds],
+    *,
+    limits: httpx2.Limits,
+    connect: float,
+    headers: Mapping[str, str],
+    base_url: str = "",
+    transport: httpx2.AsyncBaseTransport | None = None,
+) -> httpx2.AsyncClient:
+    """Build a client for one server; what a request says goes there and nowhere else: no proxy, no redirect.
+
+    `connect`: seconds. `transport` replaces the network, in tests.
+    """
+    # These libraries log addresses, headers and bodies at lower levels.
+    for name in ("httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return httpx2.AsyncClient(
+        base_url=base_url,
+        headers=headers,
+        transport=BoundedTransport(transport or network(limits), bounds),
+        trust_env=False,
+        follow_redirects=False,
+        timeout=httpx2.Timeout(None, connect=connect, write=10.0, pool=1.0),
+    )
+
+
+def retry_after(answer: httpx2.Response) -> float | None:
+    """Return Retry-After in seconds, at most ten minutes; None when it is absent or a date."""
+    try:
+        value = float(answer.headers.get("retry-after", "nan"))
+    except ValueError:
+        return None
+    return min(value, 600.0) if value >= 0 else None
 
 
 @cache

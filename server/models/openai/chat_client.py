@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
 import re
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
@@ -18,10 +16,10 @@ from server.models.openai import upstream
 from server.models.openai.bounded_http import (
     STREAM_BYTES,
     AnswerRefused,
-    BoundedTransport,
     Bounds,
-    network,
+    client,
     read_json,
+    retry_after,
 )
 from server.models.openai.chat_stream import (
     MAX_EVENT_BYTES,
@@ -148,37 +146,26 @@ class ChatClient:
         self, endpoint: Endpoint, limits: TimeLimits, transport: httpx2.AsyncBaseTransport | None
     ) -> None:
         self._limits = limits
-        # These libraries log addresses, headers and bodies at lower levels.
-        for name in ("httpx2", "httpcore2"):
-            logging.getLogger(name).setLevel(logging.WARNING)
         key = endpoint.api_key
         secret = key.get_secret_value() if isinstance(key, SecretStr) else key
-        # vLLM's own placeholder for "no key".
-        self._headers = {
-            "Authorization": f"Bearer {secret or 'EMPTY'}",
-            "Accept": "application/json",
-        }
-        self._http = httpx2.AsyncClient(
+        self._http = client(
+            self._bounds,
+            limits=_POOL,
+            connect=limits.connect,
+            headers={
+                # vLLM's own placeholder for "no key".
+                "Authorization": f"Bearer {secret or 'EMPTY'}",
+                "Accept": "application/json",
+            },
             base_url=endpoint.base_url,
-            transport=BoundedTransport(transport or network(_POOL), self._bounds),
-            # Pictures go to the configured address and nowhere else: no proxy, no redirect.
-            trust_env=False,
-            follow_redirects=False,
-            timeout=httpx2.Timeout(None, connect=limits.connect, write=10.0, pool=1.0),
+            transport=transport,
         )
 
     async def _ask(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        stream: bool = False,
-        **body: Any,
+        self, method: str, url: str, *, stream: bool = False, **given: Any
     ) -> httpx2.Response:
         """Return the answer to a request, unread where it is a stream. Raises AskFailed."""
-        given = {**self._headers, **(headers or {})}
-        request = self._http.build_request(method, url, headers=given, **body)
+        request = self._http.build_request(method, url, **given)
         try:
             answer = await self._http.send(request, stream=stream)
         except AnswerRefused as exc:
@@ -199,7 +186,7 @@ class ChatClient:
             said = read_json(answer.content)
         if isinstance(said, dict):
             said = said.get("error", said)
-        raise Refused(answer.status_code, said, _seconds(answer.headers.get("retry-after")))
+        raise Refused(answer.status_code, said, retry_after(answer))
 
     async def models(self) -> bytes:
         """Return the body of its list of models. Raises AskFailed."""
@@ -284,12 +271,3 @@ class ChatClient:
 
     async def close(self) -> None:
         await self._http.aclose()
-
-
-def _seconds(header: str | None) -> float | None:
-    """Retry-After in seconds; None when it is absent or a date."""
-    try:
-        value = float(header) if header is not None else math.nan
-    except ValueError:
-        return None
-    return min(value, 600.0) if value >= 0 else None

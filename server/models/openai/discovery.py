@@ -70,15 +70,24 @@ class Told:
 NOTHING_TOLD = Told()
 
 
+def objects_in(data: object, key: str) -> list[dict[str, Any]]:
+    """Return the objects of a list that an answer has under a key; none where there is no such list."""
+    listed = data.get(key) if isinstance(data, Mapping) else None
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+
+
+def _object(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    found = data.get(key)
+    return found if isinstance(found, dict) else {}
+
+
 def _count(value: object, most: int = 10**9) -> int | None:
     return value if type(value) is int and 0 < value <= most else None
 
 
 def of_props(props: Mapping[str, Any]) -> Told:
     """Read llama.cpp's answer to /props."""
-    modalities, settings = props.get("modalities"), props.get("default_generation_settings")
-    modalities = modalities if isinstance(modalities, dict) else {}
-    settings = settings if isinstance(settings, dict) else {}
+    modalities = _object(props, "modalities")
     sees, template = modalities.get("vision"), props.get("chat_template")
     return Told(
         "/props",
@@ -86,7 +95,7 @@ def of_props(props: Mapping[str, Any]) -> Told:
         hears=modalities.get("audio") is True,
         thinks="enable_thinking" in str(template),
         kind=str(props.get("model_path") or ""),
-        context=_count(settings.get("n_ctx")),
+        context=_count(_object(props, "default_generation_settings").get("n_ctx")),
         slots=_count(props.get("total_slots"), 1_000),
         calls="tools" in str(template) if template else None,
     )
@@ -94,7 +103,7 @@ def of_props(props: Mapping[str, Any]) -> Told:
 
 def of_show(shown: Mapping[str, Any]) -> Told:
     """Read Ollama's answer to /api/show. The context is the one of its parameters; else the server's settings decide."""
-    capabilities, info = shown.get("capabilities"), shown.get("model_info")
+    capabilities = shown.get("capabilities")
     named = capabilities if isinstance(capabilities, list) else []
     words = str(shown.get("parameters")).split()
     context = words[words.index("num_ctx") + 1 :][:1] if "num_ctx" in words else []
@@ -103,7 +112,7 @@ def of_show(shown: Mapping[str, Any]) -> Told:
         _takes_pictures(shown),
         hears="audio" in named,
         thinks="thinking" in named,
-        kind=str(info.get("general.architecture") or "") if isinstance(info, dict) else "",
+        kind=str(_object(shown, "model_info").get("general.architecture") or ""),
         context=_count(int(context[0][:10])) if context and context[0].isdecimal() else None,
         calls="tools" in named if named else None,
     )
@@ -129,12 +138,7 @@ def listed(data: Mapping[str, Any], cards: Iterable[Mapping[str, Any]]) -> list[
     `cards`: the valid entries of its `data`.
     """
     # llama.cpp has a second list beside it, by file names.
-    others = data.get("models")
-    details = {
-        str(one.get("name")): one
-        for one in (others if isinstance(others, list) else [])
-        if isinstance(one, dict)
-    }
+    details = {str(one.get("name")): one for one in objects_in(data, "models")}
     found = []
     for card in cards:
         name = str(card["id"])
@@ -164,8 +168,7 @@ def names_sound(lists: Iterable[Iterable[object]]) -> bool:
 
 def modalities(card: Mapping[str, Any], way: str) -> list[list[object]]:
     """Return the lists of a card that name what a model takes (`way`: input) or gives (output)."""
-    parts = [card.get(part) for part in ("architecture", "modalities")]
-    inner = [part for part in parts if isinstance(part, dict)]
+    inner = [_object(card, part) for part in ("architecture", "modalities")]
     found = [part.get(key) for part in inner for key in (f"{way}_modalities", way)]
     found.append(card.get(f"{way}_modalities"))
     return [one for one in found if isinstance(one, list)]
@@ -203,19 +206,12 @@ def _loaded(card: Mapping[str, Any]) -> bool | None:
 
 def own_list(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return LM Studio's own list, by names."""
-    cards = data.get("data")
-    return {
-        one["id"]: one
-        for one in (cards if isinstance(cards, list) else [])
-        if isinstance(one, dict) and isinstance(one.get("id"), str)
-    }
+    return {one["id"]: one for one in objects_in(data, "data") if isinstance(one.get("id"), str)}
 
 
 def running(data: Mapping[str, Any]) -> set[str]:
     """Return the names of the models that Ollama has loaded (/api/ps)."""
-    models = data.get("models")
-    named = [one for one in models if isinstance(one, dict)] if isinstance(models, list) else []
-    return {str(one.get("name")) for one in named}
+    return {str(one.get("name")) for one in objects_in(data, "models")}
 
 
 def detailed(one: Listed, details: Mapping[str, Any], loaded: bool | None = None) -> Listed:
@@ -308,9 +304,8 @@ class SpeechOut:
 
 
 def context_length(card: Mapping[str, Any]) -> int | None:
-    meta = card.get("meta")
     found = [card.get(name) for name in ("max_model_len", "context_length", "context_window")]
-    found.append(meta.get("n_ctx") if isinstance(meta, dict) else None)
+    found.append(_object(card, "meta").get("n_ctx"))
     return next((one for one in map(_count, found) if one), None)
 
 
