@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,122 +242,6 @@ _PAUSE_SECONDS = 60.0
 _POOL = httpx2.Limits(max_connections=64, keepalive_expiry=4.0)
 
 
-class SpeechHttp:
-    """One server, asked at one path below its address.
-
-    `most_bytes`: of one answer. `optional`: fields that it may refuse, which are left out from then
-    on. `guess`: a refusal without names counts for all of them, once.
-    """
-
-    def __init__(
-        self,
-        refusals: Refusals,
-        api_key: str,
-        limits: SpeechLimits,
-        *,
-        most_bytes: int,
-        optional: Iterable[str],
-        guess: bool = False,
-    ) -> None:
-        self.refusals = refusals
-        self.limits = limits
-        self._most_bytes = most_bytes
-        self._known_optional = frozenset(optional)
-        self._optional = set(self._known_optional)
-        self._guess = guess
-        self._client = client(
-            self._bounds,
-            limits=_POOL,
-            connect=limits.connect,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-        )
-
-    async def models(self) -> tuple[int, list[str]]:
-        """List its models. Returns the HTTP status with the names, 0 when nothing answers."""
-        try:
-            answer = await self._client.get(f"{self.refusals.address}/models")
-            data = read_json(answer.content) if answer.status_code == 200 else {}
-        except httpx2.HTTPError:
-            return 0, []
-        except (ValueError, RecursionError):
-            return 200, []
-        cards = objects_in(data, "data")
-        return answer.status_code, [one["id"] for one in cards if is_name(one.get("id"))]
-
-    def trouble(self, status: int) -> str:
-        """Say for operators what an HTTP status means and what to do; 0: nothing answers."""
-        error = self.refusals.of_status(status) if status else self.refusals.unreachable()
-        return error.message
-
-    async def send(
-        self, fields: Mapping[str, Any], stack: AsyncExitStack, *, file: bytes | None = None
-    ) -> httpx2.Response:
-        """Send until it is taken: as JSON, or as a form with a WAV file. `stack` closes the answer.
-
-        Raises SpeechError, and what `errors` turns into one.
-        """
-        guessed: set[str] = set()
-        while True:
-            sent = {
-                name: value
-                for name, value in fields.items()
-                if name in self._optional or name not in self._known_optional
-            }
-            answer = await self._client.send(self._request(sent, file), stream=True)
-            if answer.status_code < 300:
-                stack.push_async_callback(answer.aclose)
-                return answer
-            try:
-                body = await _body(answer)
-            finally:
-                await answer.aclose()
-            droppable = self._optional & sent.keys()
-            named: set[str] = set()
-            if answer.status_code in (400, 422):
-                named = upstream.refused_fields(body, droppable)
-                if self._guess and not named and not guessed:
-                    # Some do not say what they refuse.
-                    named = guessed = droppable
-            if not named:
-                self._optional |= guessed
-                raise self.refusals.of_status(answer.status_code, retry_after(answer))
-            self._optional -= named
-            for name in named:
-                log.info(
-                    "a speech server refuses a field",
-                    extra={"reason": self.refusals.what, "field": name},
-                )
-
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Turn the errors of sending and of reading an answer into SpeechErrors."""
-        try:
-            yield
-        except (TimeoutError, httpx2.ReadTimeout, httpx2.WriteTimeout):
-            raise self.refusals.too_slow() from None
-        except (NotPcm, AnswerRefused) as exc:
-            raise self.refusals.garbage(str(exc)) from None
-        except (BrokenStream, httpx2.ReadError, httpx2.RemoteProtocolError):
-            raise self.refusals.broken() from None
-        except httpx2.HTTPError:
-            raise self.refusals.unreachable() from None
-
-    async def close(self) -> None:
-        await self._client.aclose()
-
-    def _request(self, fields: Mapping[str, Any], file: bytes | None) -> httpx2.Request:
-        url = f"{self.refusals.address}{self.refusals.path}"
-        if file is None:
-            return self._client.build_request("POST", url, json=fields)
-        files = {"file": ("speech.wav", file, "audio/wav")}
-        return self._client.build_request("POST", url, data=fields, files=files)
-
-    def _bounds(self, request: httpx2.Request) -> Bounds:
-        if request.url.path.endswith(self.refusals.path):
-            return Bounds(self._most_bytes, self.limits.total)
-        return Bounds(seconds=self.limits.probe)
-
-
 async def _body(answer: httpx2.Response) -> object:
     """Return the body of a refusal, for comparing only."""
     try:
@@ -457,40 +341,54 @@ class Refusals:
 
 
 class SpeechServer:
-    """Owner of the state of a server that recognises or speaks, as far as both are the same.
+    """A server that recognises or speaks, as far as both are the same, and the owner of its state.
 
-    `what`: "recogniser" or "voice". `model` "" takes the first one that it lists. `socket`: its socket is
+    It is asked at the path of `refusals`. `model` "" takes the first one that it lists. `socket`: its socket is
     wanted. `on_change` is called whenever a probe finds that it answers again, or no more.
     """
 
     name = "server"
+    # Of its tasks
+    what: ClassVar[str]
+    # Bytes of one answer
+    most_bytes: ClassVar[int]
+    # Fields that it may refuse, which are left out from then on
+    optional: ClassVar[frozenset[str]]
+    # A refusal without names counts for all of them, once.
+    guess: ClassVar[bool] = False
 
     def __init__(
         self,
-        what: str,
-        http: SpeechHttp,
+        refusals: Refusals,
+        api_key: str,
+        limits: SpeechLimits,
         *,
         model: str,
         socket: bool,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
+        self.refusals = refusals
+        self.limits = limits
+        self.model = self._wanted = model
         self.on_change = on_change
-        self._tasks = TaskSet(what)
-        self._loop = what
-        self.model = model
         self.ready = False
-        self.http = http
-        self._what, self._address = http.refusals.what, http.refusals.address
         # The reason why it is not ready and the remedy, for operators; "" while it is
-        self.trouble = f"Not yet asked: the {self._what} at {self._address}."
-        self._wanted = model
-        self._whereabouts = Whereabouts(self._address)
+        self.trouble = f"Not yet asked: the {refusals.what} at {refusals.address}."
+        self._left_out: set[str] = set()
+        self._tasks = TaskSet(self.what)
+        self._whereabouts = Whereabouts(refusals.address)
         self._socket_wanted = socket
         # Loop time before which the socket is not tried
         self._not_before = 0.0
+        self._client = client(
+            self._bounds,
+            limits=_POOL,
+            connect=limits.connect,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+        )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(address={self._address!r}, ready={self.ready})"
+        return f"{type(self).__name__}(address={self.refusals.address!r}, ready={self.ready})"
 
     @property
     def loading(self) -> bool:
@@ -504,15 +402,15 @@ class SpeechServer:
 
     def start(self) -> None:
         """Probe it from now on."""
-        self._tasks.spawn(supervise(self.probe, name=self._loop), name="probe")
+        self._tasks.spawn(supervise(self.probe, name=self.what), name="probe")
 
     async def probe(self) -> float:
         """Find whether it answers, and its model. Returns the seconds until the next time; never raises an error."""
         before = self.ready, self.elsewhere
         await self._whereabouts.find()
         try:
-            async with asyncio.timeout(self.http.limits.probe):
-                status, names = await self.http.models()
+            async with asyncio.timeout(self.limits.probe):
+                status, names = await self.models()
         except TimeoutError:
             status, names = 0, []
         # Some list no models, and work all the same.
@@ -523,13 +421,14 @@ class SpeechServer:
             log.info(
                 "a speech server's state",
                 extra={
-                    "engine": self._what,
+                    "engine": self.refusals.what,
                     "state": "ready" if ready else "unreachable",
                     "reason": f"HTTP {status}",
                 },
             )
         self.ready = ready
-        self.trouble = "" if ready else self.http.trouble(status)
+        error = self.refusals.of_status(status) if status else self.refusals.unreachable()
+        self.trouble = "" if ready else error.message
         if (ready, self.elsewhere) != before:
             self.on_change()
         return PROBE_SECONDS if ready else _RETRY_SECONDS
@@ -547,12 +446,85 @@ class SpeechServer:
         self._not_before = asyncio.get_running_loop().time() + _PAUSE_SECONDS
         log.info(
             "a speech server's socket is not used",
-            extra={"engine": self._what, "error": type(error).__name__},
+            extra={"engine": self.refusals.what, "error": type(error).__name__},
         )
+
+    async def models(self) -> tuple[int, list[str]]:
+        """List its models. Returns the HTTP status with the names, 0 when nothing answers."""
+        try:
+            answer = await self._client.get(f"{self.refusals.address}/models")
+            data = read_json(answer.content) if answer.status_code == 200 else {}
+        except httpx2.HTTPError:
+            return 0, []
+        except (ValueError, RecursionError):
+            return 200, []
+        cards = objects_in(data, "data")
+        return answer.status_code, [one["id"] for one in cards if is_name(one.get("id"))]
+
+    async def send(
+        self, fields: Mapping[str, Any], stack: AsyncExitStack, *, file: bytes | None = None
+    ) -> httpx2.Response:
+        """Send until it is taken: as JSON, or as a form with a WAV file. `stack` closes the answer.
+
+        Raises SpeechError, and what `errors` turns into one.
+        """
+        guessed: set[str] = set()
+        while True:
+            sent = {name: fields[name] for name in fields if name not in self._left_out}
+            answer = await self._client.send(self._request(sent, file), stream=True)
+            if answer.status_code < 300:
+                stack.push_async_callback(answer.aclose)
+                return answer
+            try:
+                body = await _body(answer)
+            finally:
+                await answer.aclose()
+            droppable = set(self.optional & sent.keys())
+            named: set[str] = set()
+            if answer.status_code in (400, 422):
+                named = upstream.refused_fields(body, droppable)
+                if self.guess and not named and not guessed:
+                    # Some do not say what they refuse.
+                    named = guessed = droppable
+            if not named:
+                self._left_out -= guessed
+                raise self.refusals.of_status(answer.status_code, retry_after(answer))
+            self._left_out |= named
+            for name in named:
+                log.info(
+                    "a speech server refuses a field",
+                    extra={"reason": self.refusals.what, "field": name},
+                )
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn the errors of sending and of reading an answer into SpeechErrors."""
+        try:
+            yield
+        except (TimeoutError, httpx2.ReadTimeout, httpx2.WriteTimeout):
+            raise self.refusals.too_slow() from None
+        except (NotPcm, AnswerRefused) as exc:
+            raise self.refusals.garbage(str(exc)) from None
+        except (BrokenStream, httpx2.ReadError, httpx2.RemoteProtocolError):
+            raise self.refusals.broken() from None
+        except httpx2.HTTPError:
+            raise self.refusals.unreachable() from None
 
     async def close(self) -> None:
         await self._tasks.close()
-        await self.http.close()
+        await self._client.aclose()
+
+    def _request(self, fields: Mapping[str, Any], file: bytes | None) -> httpx2.Request:
+        url = f"{self.refusals.address}{self.refusals.path}"
+        if file is None:
+            return self._client.build_request("POST", url, json=fields)
+        files = {"file": ("speech.wav", file, "audio/wav")}
+        return self._client.build_request("POST", url, data=fields, files=files)
+
+    def _bounds(self, request: httpx2.Request) -> Bounds:
+        if request.url.path.endswith(self.refusals.path):
+            return Bounds(self.most_bytes, self.limits.total)
+        return Bounds(seconds=self.limits.probe)
 
 
 def described(one: SpeechServer | SpeechWorker | None) -> dict[str, str] | None:

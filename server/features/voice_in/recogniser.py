@@ -28,7 +28,6 @@ from server.shared.speech import (
     SocketBounds,
     SpeechError,
     SpeechFailed,
-    SpeechHttp,
     SpeechLimits,
     SpeechRefused,
     SpeechServer,
@@ -150,8 +149,6 @@ TRANSCRIPTIONS_PATH = "/audio/transcriptions"
 # The words of a minute are some kilobytes; in a stream each has an event around it.
 _STREAM_BYTES = 4 * 1024 * 1024
 _MOST_TIMES = 1000
-# Fields that a server may refuse by name: they are left out from then on.
-_OPTIONAL = ("stream", "language", "temperature")
 LIMITS = SpeechLimits()
 
 
@@ -161,6 +158,10 @@ class ServerRecogniser(SpeechServer):
     `realtime`: the socket is tried first. When it fails before any words, the sound so far goes over
     HTTP.
     """
+
+    what = "recogniser"
+    most_bytes = _STREAM_BYTES
+    optional = frozenset(("stream", "language", "temperature"))
 
     def __init__(
         self,
@@ -173,14 +174,14 @@ class ServerRecogniser(SpeechServer):
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = "realtime" if realtime else "transcriptions"
-        self._limits = limits
         by_socket, by_http = (
             Refusals("transcription server", "TRANSCRIPTION", address_of(base_url), path)
             for path in (PATH, TRANSCRIPTIONS_PATH)
         )
         self._socket = BoundedSocket(by_socket, api_key, limits.connect, _SOCKET)
-        http = SpeechHttp(by_http, api_key, limits, most_bytes=_STREAM_BYTES, optional=_OPTIONAL)
-        super().__init__("recogniser", http, model=model, socket=realtime, on_change=on_change)
+        super().__init__(
+            by_http, api_key, limits, model=model, socket=realtime, on_change=on_change
+        )
 
     async def recognise(
         self, sound: AsyncIterator[Sound], *, language: str | None
@@ -214,7 +215,7 @@ class ServerRecogniser(SpeechServer):
         """
         refusals = self._socket.refusals
         async with self._socket.opened() as socket:
-            exchange = _Recognition(socket, self._limits)
+            exchange = _Recognition(socket, self.limits)
             try:
                 await exchange.begin(self.model)
             except ConnectionClosed:
@@ -251,8 +252,8 @@ class ServerRecogniser(SpeechServer):
     async def by_http(self, sound: Sound, language: str | None) -> AsyncGenerator[Words, None]:
         """See `Recogniser.recognise`. Fields that the server refuses are left out from then on."""
         now = asyncio.get_running_loop().time
-        deadline = now() + self._limits.total
-        due = min(deadline, now() + self._limits.first)
+        deadline = now() + self.limits.total
+        due = min(deadline, now() + self.limits.first)
         fields = {"response_format": "json", "stream": "true", "temperature": "0"}
         if language:
             # ISO 639-1, as all of them expect
@@ -261,23 +262,23 @@ class ServerRecogniser(SpeechServer):
             fields["model"] = self.model
         file = wav(sound.samples.tobytes(), SOUND_RATE)
         async with AsyncExitStack() as stack:
-            with self.http.errors():
+            with self.errors():
                 async with asyncio.timeout_at(due):
-                    answer = await self.http.send(fields, stack, file=file)
+                    answer = await self.send(fields, stack, file=file)
                 kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if kind not in ("text/event-stream", "application/json"):
-                    raise self.http.refusals.garbage()
+                    raise self.refusals.garbage()
                 stream = ChatStream(answer.aiter_bytes(), whole=kind == "application/json")
-                reading = _Reading(self.http.refusals)
+                reading = _Reading(self.refusals)
                 while (event := await stream.next(due)) is not None:
                     words = reading.take(event)
                     if words is not None:
                         yield words
                         if words.final:
                             return
-                    due = min(deadline, now() + self._limits.between)
+                    due = min(deadline, now() + self.limits.between)
                 if not (stream.done or reading.ended):
-                    raise self.http.refusals.broken()
+                    raise self.refusals.broken()
                 yield reading.end()
 
 

@@ -29,7 +29,6 @@ from server.shared.speech import (
     Refusals,
     SocketBounds,
     SpeechFailed,
-    SpeechHttp,
     SpeechLimits,
     SpeechRefused,
     SpeechServer,
@@ -65,8 +64,6 @@ SPEECH_PATH = "/audio/speech"
 SOUND_BYTES = 8 * 1024 * 1024
 # A message of the socket has some seconds of sound at most.
 _SOCKET = SocketBounds(1024 * 1024, 8192, SOUND_BYTES)
-# Fields that a server may refuse by name: they are left out from then on.
-_OPTIONAL = ("stream", "stream_format", "language", "initial_codec_chunk_frames")
 # Frames of the first chunk of a model like Qwen3-TTS, 80 ms each: the fewer, the sooner it comes.
 _FIRST_FRAMES = 2
 
@@ -79,6 +76,11 @@ class ServerVoice(SpeechServer):
     Bounds of sound of a speech server: 8 MiB for a piece of text; more is refused.
     """
 
+    what = "voice"
+    most_bytes = SOUND_BYTES
+    optional = frozenset(("stream", "stream_format", "language", "initial_codec_chunk_frames"))
+    guess = True
+
     def __init__(
         self,
         *,
@@ -89,17 +91,13 @@ class ServerVoice(SpeechServer):
         socket: bool = False,
         limits: SpeechLimits = LIMITS,
     ) -> None:
-        self._limits = limits
         self._voice = voice
         by_socket, by_http = (
             Refusals("speech server", "SPEECH", address_of(base_url), path)
             for path in (PATH, SPEECH_PATH)
         )
         self._socket = BoundedSocket(by_socket, api_key, limits.connect, _SOCKET)
-        http = SpeechHttp(
-            by_http, api_key, limits, most_bytes=SOUND_BYTES, optional=_OPTIONAL, guess=True
-        )
-        super().__init__("voice", http, model=model, socket=socket)
+        super().__init__(by_http, api_key, limits, model=model, socket=socket)
 
     async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
         """See `Voice.speak`. A server that does not answer is not ready until it is found to answer again."""
@@ -132,8 +130,8 @@ class ServerVoice(SpeechServer):
             **self._named(language),
         }
         now = asyncio.get_running_loop().time
-        deadline = now() + self._limits.total
-        due = min(deadline, now() + self._limits.first)
+        deadline = now() + self.limits.total
+        due = min(deadline, now() + self.limits.first)
         reader = PcmReader()
         async with self._socket.opened() as exchange:
             try:
@@ -147,7 +145,7 @@ class ServerVoice(SpeechServer):
                     if isinstance(found, bytes):
                         if (chunk := reader.take(found)) is not None:
                             yield chunk
-                            due = min(deadline, now() + self._limits.between)
+                            due = min(deadline, now() + self.limits.between)
                     elif found.get("type") in ("audio.done", "session.done"):
                         return
                     elif found.get("type") == "audio.start" and "sample_rate" in found:
@@ -162,8 +160,8 @@ class ServerVoice(SpeechServer):
     async def by_http(self, text: str, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
         """See `Voice.speak`. Fields that the server refuses are left out from then on."""
         now = asyncio.get_running_loop().time
-        deadline = now() + self._limits.total
-        due = min(deadline, now() + self._limits.first)
+        deadline = now() + self.limits.total
+        due = min(deadline, now() + self.limits.first)
         fields = {
             "input": text,
             "response_format": "pcm",
@@ -173,18 +171,18 @@ class ServerVoice(SpeechServer):
             **self._named(language),
         }
         async with AsyncExitStack() as stack:
-            with self.http.errors():
+            with self.errors():
                 async with asyncio.timeout_at(due):
-                    answer = await self.http.send(fields, stack)
-                chunks = _Chunks(answer, self.http.refusals)
+                    answer = await self.send(fields, stack)
+                chunks = _Chunks(answer, self.refusals)
                 any_sound = False
                 while (chunk := await chunks.next(due)) is not None:
                     if len(chunk.samples):
                         any_sound = True
                         yield chunk
-                    due = min(deadline, now() + self._limits.between)
+                    due = min(deadline, now() + self.limits.between)
                 if not any_sound:
-                    raise self.http.refusals.garbage("sent no sound")
+                    raise self.refusals.garbage("sent no sound")
 
 
 class _Chunks:
