@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from server.models.openai.chat_stream import (
     ChatStream,
     read_event,
 )
+from server.models.openai.upstream import AskFailed, Refused
 from server.models.thinking import ThinkingLimits
 
 # After finish_reason the answer is whole; usage and [DONE] may take this long.
@@ -88,32 +88,6 @@ class Endpoint:
     thinking: ThinkingLimits = field(default_factory=ThinkingLimits)
     fields: Mapping[str, Any] = field(default_factory=lambda: {"temperature": 0.2})
     names: SettingNames = field(default_factory=SettingNames)
-
-
-class AskFailed(Exception):
-    """A request was not answered.
-
-    Outside the tree of errors, with those below: the engine makes an EngineError of it.
-    """
-
-
-class Refused(AskFailed):
-    """The server said no before the first piece. `body` is compared, never shown."""
-
-    def __init__(self, status: int, body: object, retry_after: float | None) -> None:
-        super().__init__(status)
-        self.status = status
-        self.body = body
-        self.retry_after = retry_after
-
-    def about(self, what: re.Pattern[str]) -> bool:
-        """See `upstream.about`."""
-        return upstream.about(what, self.status, self.body)
-
-    @property
-    def of_another_model(self) -> bool:
-        """It says that the server does not serve this model."""
-        return upstream.is_other_model(self.status, self.body)
 
 
 class Unreachable(AskFailed):
@@ -259,7 +233,7 @@ class ChatClient:
             )
             event = await stream.next(due)
             if event is not None and (piece := read_event(event)).error is not None:
-                raise Refused(upstream.event_status(piece.error), piece.error, None)
+                raise Refused(upstream.event_status(piece.error), piece.error)
             stack.push_async_exit(attempt.pop_all())
             return stream, event
 

@@ -29,11 +29,11 @@ from server.models.base import (
     Finished,
 )
 from server.models.openai import upstream
-from server.models.openai.chat_client import TAIL_SECONDS, ChatClient, Endpoint, Refused, TimeLimits
+from server.models.openai.chat_client import TAIL_SECONDS, ChatClient, Endpoint, TimeLimits
 from server.models.openai.chat_stream import BrokenStream, read_event
 from server.models.openai.known_server import KnownServer
 from server.models.openai.sender import Media, Opened, RequestFields, Sender
-from server.models.openai.upstream import ATTEMPTS, Fault, Reason, Retries
+from server.models.openai.upstream import ATTEMPTS, Fault, Reason, Refused, Retries
 from server.models.reply import Calls, Piece, Reply, attempts
 from server.models.thinking import Mode, Thinking
 
@@ -177,7 +177,7 @@ class OpenAIEngine:
         piece = read_event(event)
         if piece.error is None:
             return piece
-        refusal = Refused(upstream.event_status(piece.error), piece.error, None)
+        refusal = Refused(upstream.event_status(piece.error), piece.error)
         raise self._sender.refusal(refusal, begun=coming.begun)
 
     def _end(self, coming: _Coming, opened: Opened) -> list[Chunk]:

@@ -29,11 +29,9 @@ from server.models.files import read_json as read_file
 from server.models.openai import discovery, upstream
 from server.models.openai.bounded_http import read_json
 from server.models.openai.chat_client import (
-    AskFailed,
     ChatClient,
     Endpoint,
     NotChat,
-    Refused,
     Slow,
     Unreachable,
 )
@@ -49,6 +47,7 @@ from server.models.openai.discovery import (
     shown_name,
     takes_sound,
 )
+from server.models.openai.upstream import BUSY, NO_SERVERS, AskFailed, Refused
 from server.models.thinking import OFF_FIELDS, Thinking
 
 log = logging.getLogger(__name__)
@@ -403,7 +402,7 @@ class KnownServer:
             self._sight.forget()
             self.status = self._unreachable()
         except Refused as refusal:
-            self.status = self._from_refusal(refusal.status, refusal.body)
+            self.status = self._from_refusal(refusal)
         except NotChat as exc:
             self.status = self._no_chat(exc.why)
         except (httpx2.InvalidURL, ValueError, RecursionError):
@@ -569,8 +568,8 @@ class KnownServer:
 
     # What refusals and answers show
 
-    def learn_context(self, refusal: object) -> None:
-        stated = upstream.stated_context(refusal)
+    def learn_context(self, refusal: Refused) -> None:
+        stated = upstream.stated_context(refusal.body)
         if stated is not None:
             self.learn(context_length=stated)
 
@@ -601,8 +600,9 @@ class KnownServer:
 
     # Errors in sentences
 
-    def _from_refusal(self, status: int, body: object) -> EngineStatus:
+    def _from_refusal(self, refusal: Refused) -> EngineStatus:
         """Return the status of a server that answers with this error."""
+        status = refusal.status
         if status in (401, 403):
             return self._bad(
                 EngineState.MISCONFIGURED,
@@ -610,12 +610,12 @@ class KnownServer:
                 f"Set {self.names.key} to the key it was started with.",
                 Trouble.KEY,
             )
-        if status == 429 or (status == 503 and upstream.is_busy(body)):
+        if status == 429 or (status == 503 and refusal.says(BUSY)):
             return self._bad(
                 EngineState.BUSY,
                 f"The model server at {self.address} takes no more requests for now (HTTP {status}).",
             )
-        if status == 503 and upstream.is_without_servers(body):
+        if status == 503 and refusal.says(NO_SERVERS):
             return self._bad(
                 EngineState.UNREACHABLE,
                 f"The router at {self.address} has no model server that answers (HTTP 503). Start one of those in"
@@ -651,17 +651,11 @@ class KnownServer:
         )
         return self._bad(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
 
-    def refusal(self, status: int, body: object, retry_after: float | None = None) -> EngineError:
-        if status in (401, 403):
-            self.status = self._from_refusal(status, body)
-        return upstream.error_for(
-            status,
-            body,
-            context_length=self.status.capabilities.context_length,
-            retry_after=retry_after,
-            key=self.names.key,
-            model=self.names.model,
-        )
+    def refusal(self, refusal: Refused) -> EngineError:
+        if refusal.status in (401, 403):
+            self.status = self._from_refusal(refusal)
+        context = self.status.capabilities.context_length
+        return refusal.error(context_length=context, key=self.names.key, model=self.names.model)
 
     def unreachable(self) -> EngineUnavailable:
         self.status = self._unreachable()

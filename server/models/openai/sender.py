@@ -22,13 +22,11 @@ from server.media.picture.encode import data_url
 from server.models import prompts
 from server.models.base import EngineRequest, EngineStatus, Finished
 from server.models.control_tokens import ControlTokens
-from server.models.openai import upstream
 from server.models.openai.chat_client import (
     ChatClient,
     Dropped,
     Endpoint,
     NotChat,
-    Refused,
     Unreachable,
 )
 from server.models.openai.chat_stream import ChatStream
@@ -42,6 +40,7 @@ from server.models.openai.upstream import (
     NOT_TAKEN,
     Fault,
     Reason,
+    Refused,
 )
 from server.models.prompts import checked, without_sound
 from server.models.thinking import Thinking
@@ -138,17 +137,17 @@ class RequestFields:
             audio["voice"] = self._voice
         return {"modalities": ["text", "audio"], "audio": audio, **named}
 
-    def other_sound_form(self, refusal: object) -> bool:
+    def other_sound_form(self, refusal: Refused) -> bool:
         """Ask for the other form of sound if a refusal is about it; True if that changes it."""
-        if self._sound_form != _PCM or not _FORM_REFUSED.search(upstream.words_of(refusal)):
+        if self._sound_form != _PCM or not refusal.says(_FORM_REFUSED):
             return False
         self._sound_form = "wav"
         return True
 
-    def drop(self, refusal: object, thinking: Thinking) -> bool:
+    def drop(self, refusal: Refused, thinking: Thinking) -> bool:
         """Leave out the fields that a refusal names from now on; return True when that changes anything."""
         extra = tuple(thinking.fields())
-        named = upstream.refused_fields(refusal, (*self._optional, *extra))
+        named = refusal.fields((*self._optional, *extra))
         for name in named:
             if name in extra:
                 thinking.drop(name)
@@ -157,15 +156,15 @@ class RequestFields:
             log.info(
                 "the model server refuses a field", extra={"engine": self._engine, "field": name}
             )
-        if self._max_tokens_field != _NEWER and upstream.refused_fields(refusal, (_NEWER,)):
+        if self._max_tokens_field != _NEWER and refusal.fields((_NEWER,)):
             self._max_tokens_field = _NEWER
             return True
         return bool(named)
 
-    def drop_schema(self, request: EngineRequest, refusal: object) -> bool:
+    def drop_schema(self, request: EngineRequest, refusal: Refused) -> bool:
         """Send no schema from now on when a refusal names it; True when that changes the request."""
         sent = self._schema_taken and request.schema is not None
-        if not sent or not NO_FORM.search(upstream.words_of(refusal)):
+        if not sent or not refusal.says(NO_FORM):
             return False
         self._schema_taken = False
         log.info(
@@ -280,8 +279,7 @@ class Sender:
             except NotChat as exc:
                 raise EngineFailed(self._server.not_chat(exc.why)) from None
             except Refused as refusal:
-                passing = not last and upstream.is_passing(refusal.status, refusal.body)
-                if passing and not request.speak:
+                if refusal.passing and not last and not request.speak:
                     # Before a failure without a word about it is taken for one of the media; without
                     # the answer's sound it is asked again at once.
                     raise self.refusal(refusal) from None
@@ -326,8 +324,8 @@ class Sender:
     # is sent again, or None when the refusal is about something else.
 
     def _without_a_field(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
-        dropped = refusal.status in (400, 422) and self._fields.drop(refusal.body, self._thinking)
-        return request if dropped or self._fields.drop_schema(request, refusal.body) else None
+        dropped = refusal.status in (400, 422) and self._fields.drop(refusal, self._thinking)
+        return request if dropped or self._fields.drop_schema(request, refusal) else None
 
     def _without_named_tools(
         self, request: EngineRequest, refusal: Refused
@@ -337,16 +335,16 @@ class Sender:
     def _with_fewer_pictures(
         self, request: EngineRequest, refusal: Refused
     ) -> EngineRequest | None:
-        most = upstream.most_pictures(refusal.status, refusal.body)
+        most = refusal.most_pictures
         if most is None or most > len(request.earlier) or request.video:
             return None
         self._server.learn(max_pictures=most)
         return request.with_newest(most - 1)
 
     def _shortened(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
-        if not upstream.is_context_refusal(refusal.status, refusal.body):
+        if not refusal.of_context:
             return None
-        self._server.learn_context(refusal.body)
+        self._server.learn_context(refusal)
         if request.turns:
             return fewer_turns(request)
         if request.earlier:
@@ -356,16 +354,14 @@ class Sender:
     def _unspoken(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
         """Ask for another form of the answer's sound, for the text alone, or say nothing of either."""
         if request.speak and _may_be(NO_SPEECH, refusal, request):
-            if self._fields.other_sound_form(refusal.body):
+            if self._fields.other_sound_form(refusal):
                 return request
             # The text alone is the surer form.
             if refusal.about(NO_SPEECH):
                 self._server.speech_out.mute = True
                 self._server.learned_speech()
             return dataclasses.replace(request, speak=False)
-        if self._server.speech_out.states and upstream.refused_fields(
-            refusal.body, ("modalities",)
-        ):
+        if self._server.speech_out.states and refusal.fields(("modalities",)):
             self._server.speech_out.unasked = True
             self._server.learned_speech()
             return request
@@ -408,25 +404,25 @@ class Sender:
 
         Nothing is learned of the server: the refusal's words may be the program's own.
         """
-        status, body = refusal.status, refusal.body
-        if status in (400, 422) and fields.drop(body, thinking):
+        refused = refusal.status in (400, 422)
+        if refused and fields.drop(refusal, thinking):
             return request
-        most = upstream.most_pictures(status, body)
+        most = refusal.most_pictures
         if most is not None and most <= len(request.earlier):
             return request.with_newest(most - 1)
-        if upstream.is_context_refusal(status, body):
+        if refusal.of_context:
             if request.earlier:
                 return fewer_pictures(request)
             raise self.refusal(refusal) from None
         given = request.conversation.fields if request.conversation is not None else ()
-        if wish := upstream.refused_wish(status, body, given):
+        if wish := refusal.wish(given):
             # Never without it: the program counts on the form of its answer.
             raise EngineRefused(
                 f'The present model does not take "{wish}" as it was given. Leave it out, or tell whoever runs'
                 " this server.",
                 public=True,
             ) from None
-        if status in (400, 422) and thinking.refused():
+        if refused and thinking.refused():
             return request
         raise self.refusal(refusal) from None
 
@@ -435,13 +431,13 @@ class Sender:
 
         `begun`: there was a token.
         """
-        status, body, wait = refusal.status, refusal.body, refusal.retry_after
-        reason = None if begun else upstream.reason(status, body)
+        reason = None if begun else refusal.reason
         if reason is None:
-            return self._server.refusal(status, body, wait)
+            return self._server.refusal(refusal)
+        wait = refusal.retry_after
         # After a 429 without a time nobody but a person tries again here.
-        pause = math.inf if status == 429 and wait is None else wait
-        return Fault(reason, lambda: self._server.refusal(status, body, wait), pause)
+        pause = math.inf if refusal.status == 429 and wait is None else wait
+        return Fault(reason, lambda: self._server.refusal(refusal), pause)
 
 
 def _may_be(what: re.Pattern[str], refusal: Refused, request: EngineRequest) -> bool:

@@ -124,8 +124,9 @@ _STATED_CONTEXT = re.compile(
 )
 _LEAST_CONTEXT = 256
 _LOADING = re.compile(r"\bload(ing)?\b|starting|warming|not ready", re.I)
-_NO_SERVERS = re.compile(r"\bno (?:available |healthy )?workers\b", re.I)
-_BUSY = re.compile(r"\bbusy\b|overload|too many|\bfull\b|queue|no slot", re.I)
+# vLLM's router, when none of its servers answers
+NO_SERVERS = re.compile(r"\bno (?:available |healthy )?workers\b", re.I)
+BUSY = re.compile(r"\bbusy\b|overload|too many|\bfull\b|queue|no slot", re.I)
 # Refusals of models without pictures: vLLM, llama.cpp, LM Studio, Ollama, OpenAI, SGLang, TGI
 NO_PICTURE = re.compile(
     r"not a multi-?modal model|at most 0 image|mmproj"
@@ -173,6 +174,125 @@ _STATUS_OF = {"resource_exhausted": 429}
 _MOST_READ = 4096
 
 
+class AskFailed(Exception):
+    """A request was not answered.
+
+    Outside the tree of errors, with its subclasses: the engine makes an EngineError of it.
+    """
+
+
+class Refused(AskFailed):
+    """The server said no before the first piece. `body` is compared, never shown.
+
+    `status`: of HTTP, or the code of an error event inside a 200 (0 when it has none).
+    """
+
+    def __init__(self, status: int, body: object, retry_after: float | None = None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+        self.retry_after = retry_after
+        self._words = words_of(body)
+
+    def says(self, what: re.Pattern[str]) -> bool:
+        """Find whether its words are of a kind, whatever its status."""
+        return what.search(self._words) is not None
+
+    def about(self, what: re.Pattern[str]) -> bool:
+        """Find whether it is of a kind: NO_PICTURE and the like."""
+        return self.status in NOT_TAKEN and self.says(what)
+
+    def fields(self, optional: Iterable[str]) -> set[str]:
+        """Find the optional fields of the request that it names."""
+        return refused_fields(self.body, optional)
+
+    def wish(self, fields: Iterable[str]) -> str:
+        """Return the field of a program's conversation that it is about; "" when it is about none."""
+        fields = tuple(fields)
+        if self.status not in (400, 422, 501, 0):
+            return ""
+        if "tools" in fields and self.says(NO_TOOLS):
+            return "tools"
+        if "response_format" in fields and self.says(NO_FORM):
+            return "response_format"
+        return min(self.fields(fields), default="")
+
+    @property
+    def of_context(self) -> bool:
+        """It is because the context is full."""
+        return self.status in (400, 413, 422, 0) and self.says(_CONTEXT)
+
+    @property
+    def of_another_model(self) -> bool:
+        """It says that the server does not serve this model."""
+        return self.status == 404 or (self.status == 400 and self.says(_OTHER_MODEL))
+
+    @property
+    def most_pictures(self) -> int | None:
+        """How many pictures it allows in a request; None when it names none, or 0."""
+        found = _PICTURES.search(self._words) if self.status in (400, 422, 0) else None
+        return (int(found.group(1)) or None) if found else None
+
+    @property
+    def passing(self) -> bool:
+        """It may be over at the next attempt, as far as it says: it blames neither pictures, nor video, nor sound, nor
+        a field.
+        """
+        return self.status in (500, 502, 503, 504) and not self.says(_MEDIA)
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why the request may be sent again; None when it may not."""
+        if self.status in (429, 503):
+            loading = self.status == 503 and self.says(_LOADING)
+            return Reason.LOADING if loading else Reason.BUSY
+        return Reason.FAILED if 500 <= self.status <= 599 and self.status not in _FOR_GOOD else None
+
+    def error(self, *, context_length: int | None, key: str, model: str) -> EngineError:
+        """Return its error. `key` and `model` are the settings of the server's key and of its model."""
+        status, wait = self.status, self.retry_after
+        if self.of_context:
+            length = f" of {context_length:,} tokens" if context_length else ""
+            return EngineRefused(
+                f"The question and the conversation so far do not fit into the model's context{length}. "
+                "Ask in fewer words or begin a new chat.",
+                public=True,
+            )
+        if status in (401, 403):
+            return EngineUnavailable(
+                f"The model server did not accept our key (HTTP {status}). Set {key} to the key it was started with."
+            )
+        if self.of_another_model:
+            return EngineUnavailable(
+                f"The model server does not serve this model (HTTP {status}). Set {model} to one that it serves, or leave it empty."
+            )
+        if status == 429:
+            return EngineUnavailable(
+                "The model server takes no more requests for now (HTTP 429). Ask again in a moment.",
+                retry_after=wait if wait is not None else 2.0,
+                public=True,
+            )
+        if status == 503 and self.says(_LOADING):
+            return EngineLoading(
+                "The model server is loading its model (HTTP 503). Ask again when it has finished.",
+                retry_after=wait if wait is not None else 5.0,
+            )
+        if status in (502, 503, 504):
+            return EngineUnavailable(
+                f"The model server is busy (HTTP {status}). Ask again in a moment.",
+                retry_after=wait if wait is not None else 1.0,
+                public=True,
+            )
+        if 400 <= status < 500:
+            return EngineRefused(
+                f"The model server refused the request (HTTP {status}). Its own log says why; check that the model takes pictures."
+            )
+        code = f" (code {status})" if status else ""
+        return EngineFailed(
+            f"The model server reported an error{code}. Its own log says what happened."
+        )
+
+
 def words_of(body: object) -> str:
     """Return an error body's message, for comparing only: never shown, kept or logged."""
     if isinstance(body, Mapping):
@@ -200,35 +320,6 @@ def refused_fields(body: object, optional: Iterable[str]) -> set[str]:
     return {name for name in optional if re.search(rf"\b{re.escape(name)}\b", words)}
 
 
-def refused_wish(status: int, body: object, fields: Iterable[str]) -> str:
-    """Return the field of a program's conversation that a refusal is about; "" when it is about none."""
-    fields = tuple(fields)
-    if status not in (400, 422, 501, 0):
-        return ""
-    words = words_of(body)
-    if "tools" in fields and NO_TOOLS.search(words):
-        return "tools"
-    if "response_format" in fields and NO_FORM.search(words):
-        return "response_format"
-    return min(refused_fields(body, fields), default="")
-
-
-def about(what: re.Pattern[str], status: int, body: object) -> bool:
-    """Find whether a refusal with this status is of a kind: NO_PICTURE and the like."""
-    return status in NOT_TAKEN and what.search(words_of(body)) is not None
-
-
-def is_context_refusal(status: int, body: object) -> bool:
-    """Find whether a refusal with this status is because the context is full."""
-    return status in (400, 413, 422, 0) and _CONTEXT.search(words_of(body)) is not None
-
-
-def most_pictures(status: int, body: object) -> int | None:
-    """Return how many pictures a refusal allows in a request; None when it names none, or 0."""
-    found = _PICTURES.search(words_of(body)) if status in (400, 422, 0) else None
-    return (int(found.group(1)) or None) if found else None
-
-
 def stated_context(body: object) -> int | None:
     """Return the tokens of context that a refusal names; None when it names none."""
     inner = body.get("error", body) if isinstance(body, Mapping) else None
@@ -239,92 +330,6 @@ def stated_context(body: object) -> int | None:
         found = _STATED_CONTEXT.search(str(sentence)[:_MOST_READ])
         own = int(found.group(1)) if found else 0
     return own if own >= _LEAST_CONTEXT else None
-
-
-def is_loading(body: object) -> bool:
-    return _LOADING.search(words_of(body)) is not None
-
-
-def is_without_servers(body: object) -> bool:
-    """Find whether vLLM's router says that none of its servers answers."""
-    return _NO_SERVERS.search(words_of(body)) is not None
-
-
-def is_busy(body: object) -> bool:
-    return _BUSY.search(words_of(body)) is not None
-
-
-def is_passing(status: int, body: object) -> bool:
-    """Find whether a refusal may be over at the next attempt, as far as it says: it blames neither
-    pictures, nor video, nor sound, nor a field.
-    """
-    return status in (500, 502, 503, 504) and not _MEDIA.search(words_of(body))
-
-
-def reason(status: int, body: object) -> Reason | None:
-    """Return why a refused request may be sent again; None when it may not."""
-    if status in (429, 503):
-        return Reason.LOADING if status == 503 and is_loading(body) else Reason.BUSY
-    return Reason.FAILED if 500 <= status <= 599 and status not in _FOR_GOOD else None
-
-
-def is_other_model(status: int, body: object) -> bool:
-    """Find whether a refusal says that the server does not serve this model."""
-    return status == 404 or (status == 400 and _OTHER_MODEL.search(words_of(body)) is not None)
-
-
-def error_for(
-    status: int,
-    body: object,
-    *,
-    context_length: int | None,
-    retry_after: float | None = None,
-    key: str = "VLLM_API_KEY",
-    model: str = "MODEL_NAME",
-) -> EngineError:
-    """Return the error for an HTTP status, or for the code of an error event inside a 200 (0 when
-    it has none). `key` and `model` are the settings of the server's key and of its model.
-    """
-    if is_context_refusal(status, body):
-        length = f" of {context_length:,} tokens" if context_length else ""
-        return EngineRefused(
-            f"The question and the conversation so far do not fit into the model's context{length}. "
-            "Ask in fewer words or begin a new chat.",
-            public=True,
-        )
-    if status in (401, 403):
-        return EngineUnavailable(
-            f"The model server did not accept our key (HTTP {status}). Set {key} to the key it was started with."
-        )
-    if is_other_model(status, body):
-        return EngineUnavailable(
-            f"The model server does not serve this model (HTTP {status}). Set {model} to one that it serves, or leave it empty."
-        )
-    if status == 429:
-        return EngineUnavailable(
-            "The model server takes no more requests for now (HTTP 429). Ask again in a moment.",
-            retry_after=retry_after if retry_after is not None else 2.0,
-            public=True,
-        )
-    if status == 503 and is_loading(body):
-        return EngineLoading(
-            "The model server is loading its model (HTTP 503). Ask again when it has finished.",
-            retry_after=retry_after if retry_after is not None else 5.0,
-        )
-    if status in (502, 503, 504):
-        return EngineUnavailable(
-            f"The model server is busy (HTTP {status}). Ask again in a moment.",
-            retry_after=retry_after if retry_after is not None else 1.0,
-            public=True,
-        )
-    if 400 <= status < 500:
-        return EngineRefused(
-            f"The model server refused the request (HTTP {status}). Its own log says why; check that the model takes pictures."
-        )
-    code = f" (code {status})" if status else ""
-    return EngineFailed(
-        f"The model server reported an error{code}. Its own log says what happened."
-    )
 
 
 def event_status(error: object) -> int:

@@ -15,7 +15,7 @@ from server.core.errors import (
 )
 from server.core.frames import Kind
 from server.models.openai import upstream
-from server.models.openai.upstream import LONGEST_WAIT, Fault, Reason, Retries
+from server.models.openai.upstream import LONGEST_WAIT, Fault, Reason, Refused, Retries
 
 SECRET = "canary raw text"
 
@@ -43,7 +43,7 @@ def test_each_refusal_has_an_error_without_its_text(
 ) -> None:
     """The server's words decide, and are never repeated."""
     body = {"error": {"message": f"{message} {SECRET}", "code": status}}
-    made = upstream.error_for(status, body, context_length=8192)
+    made = Refused(status, body).error(context_length=8192, key="KEY", model="MODEL")
     assert type(made) is error
     assert SECRET not in made.message
     assert made.message.endswith(".")
@@ -51,8 +51,8 @@ def test_each_refusal_has_an_error_without_its_text(
 
 @pytest.mark.parametrize(("status", "setting"), [(401, "WATCHES_API_KEY"), (404, "WATCHES_MODEL")])
 def test_a_refusal_names_the_settings_of_its_server(status: int, setting: str) -> None:
-    made = upstream.error_for(
-        status, {}, context_length=None, key="WATCHES_API_KEY", model="WATCHES_MODEL"
+    made = Refused(status, {}).error(
+        context_length=None, key="WATCHES_API_KEY", model="WATCHES_MODEL"
     )
     assert f"Set {setting} to" in made.message
 
