@@ -29,7 +29,7 @@ from server.features.hosting.catalogue.vllm import (
     serve_arguments,
     video_bounds,
 )
-from server.models.families import RunMode, pairs_frames, tool_parser
+from server.models.families import RunMode, of_type
 
 if TYPE_CHECKING:
     from config import Settings
@@ -102,7 +102,9 @@ def build(
         cpu_cache_bytes=cache,
         amd=amd,
         sequences=None if by_operator else many.sequences,
-        tool_parser="" if TOOL_PARSER in own else tool_parser(model.config.get("model_type")),
+        tool_parser=""
+        if TOOL_PARSER in own
+        else of_type(model.config.get("model_type")).tool_parser,
     )
     try:
         arguments, warnings = serve_arguments(vllm.words, serving, vllm)
@@ -155,7 +157,7 @@ def pixels(settings: Settings, model: Checkpoint) -> dict[str, int]:
 
 def _video(settings: Settings, model: Checkpoint, most: int) -> dict[str, int] | None:
     """Return the video of a model that takes one in the server's form."""
-    if not pairs_frames(model.config.get("model_type") or ""):
+    if not of_type(model.config.get("model_type")).paired_frames:
         return None
     tokens = max(settings.visual_token_budget, HIGH_DETAIL_TOKENS)
     return video_bounds(math.isqrt(most // tokens), tokens)

@@ -233,15 +233,12 @@ def _cut(lines: Sequence[Thing], whole: Thing, held: Hint | None) -> dict[Hint, 
 
 
 def _distance(thing: Thing, edge: Hint) -> float:
-    match edge:
-        case Hint.LEFT_EDGE:
-            return thing.left
-        case Hint.RIGHT_EDGE:
-            return 1.0 - thing.right
-        case Hint.UPPER_EDGE:
-            return thing.top
-        case _:
-            return 1.0 - thing.bottom
+    return {
+        Hint.LEFT_EDGE: thing.left,
+        Hint.RIGHT_EDGE: 1.0 - thing.right,
+        Hint.UPPER_EDGE: thing.top,
+        Hint.LOWER_EDGE: 1.0 - thing.bottom,
+    }[edge]
 
 
 def _beside(whole: Thing, held: Hint | None) -> Hint:

@@ -168,8 +168,8 @@ def test_what_families_can() -> None:
     }
     paired = {title for title, one in boxes.items() if one is not None and one.paired_frames}
     assert paired == {title for title in NAMES if title.startswith("Qwen")}
-    assert families.pairs_frames("qwen3_5")
-    assert not families.pairs_frames("gemma3")
+    assert families.of_type("qwen3_5").paired_frames
+    assert not families.of_type("gemma3").paired_frames
 
 
 def test_ones_that_only_think_do_not_speak() -> None:

@@ -396,7 +396,7 @@ def capabilities_of(header: Mapping[str, Any], folder: Path) -> Capabilities:
     """Read a message of type `ready`, of the model in `folder`."""
     # The worker cuts a picture into no more tiles than it fills.
     found = families.folder_geometry(folder, filled=True)
-    found = found or families.type_geometry(header["model_type"])
+    found = found or families.of_type(header["model_type"]).geometry
     family = families.known(header["model_type"])
     boxes = family.boxes if family is not None else None
     return Capabilities(

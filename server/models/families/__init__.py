@@ -216,14 +216,9 @@ def sees(name: str) -> bool | None:
     return True if (family.answers if family else _PICTURES.search(_last(name))) else None
 
 
-def pairs_frames(model_type: object) -> bool:
-    """Find whether a model takes videos whose frames cost as much in pairs as one picture."""
-    return (known(model_type) or NONE).paired_frames
-
-
-def tool_parser(model_type: object) -> str:
-    """Return vLLM's parser of a model's tool calls; "" for none."""
-    return (known(model_type) or NONE).tool_parser
+def of_type(model_type: object) -> Family:
+    """Return the family of a `model_type`; NONE for no known one."""
+    return known(model_type) or NONE
 
 
 def of_config(config: Mapping[str, Any]) -> Family | None:
@@ -254,12 +249,8 @@ def _last(name: str) -> str:
     return name.rstrip("/").rpartition("/")[2]
 
 
-def type_geometry(model_type: object) -> Geometry | None:
-    return (known(model_type) or NONE).geometry
-
-
 QWEN2_VL, QWEN3_VL = (
-    one for kind in ("qwen2_vl", "qwen3_vl") if (one := type_geometry(kind)) is not None
+    one for kind in ("qwen2_vl", "qwen3_vl") if (one := of_type(kind).geometry) is not None
 )
 # Of models of no known family
 DEFAULT_GEOMETRY = QWEN2_VL
@@ -293,7 +284,7 @@ def folder_geometry(folder: Path, *, filled: bool = False) -> Geometry | None:
     config = json_or_nothing(folder / "config.json")
     if (tiles := _tiles(processor, whole, config, filled)) is not None:
         return replace(DEFAULT_GEOMETRY, tiles=tiles)
-    base = type_geometry(config.get("model_type"))
+    base = of_type(config.get("model_type")).geometry
     vision = _part(config, "vision_config")
     patch = _whole(processor.get("patch_size")) or _whole(vision.get("patch_size"))
     merge = _whole(processor.get("merge_size")) or _whole(vision.get("spatial_merge_size"))

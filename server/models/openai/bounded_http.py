@@ -130,42 +130,38 @@ class BoundedTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         bounds = self._bounds(request)
         due = asyncio.get_running_loop().time() + bounds.seconds
+        late = httpx2.ReadTimeout(f"no whole answer within {bounds.seconds:g} s", request=request)
         request.headers["Accept-Encoding"] = "identity"
         try:
             async with asyncio.timeout_at(due):
                 answer = await self._inner.handle_async_request(request)
         except TimeoutError:
-            raise _too_slow(bounds, request) from None
-        refusal = answer.status_code >= 300
+            raise late from None
         try:
-            return self._bounded(answer, refusal, bounds, due, request)
+            return self._bounded(answer, bounds.bytes, due, late)
         except AnswerRefused:
             await answer.aclose()
             raise
 
     def _bounded(
-        self,
-        answer: httpx2.Response,
-        refusal: bool,
-        bounds: Bounds,
-        due: float,
-        request: httpx2.Request,
+        self, answer: httpx2.Response, most: int, due: float, late: httpx2.ReadTimeout
     ) -> httpx2.Response:
-        headers = answer.headers
+        refusal, headers = answer.status_code >= 300, answer.headers
         encodings = headers.get_list("content-encoding", split_commas=True)
         packed = any(one.strip().lower() not in ("", "identity") for one in encodings)
         if packed and not refusal:
             raise AnswerRefused(
                 "sends compressed answers though it was asked not to (a proxy before it may do that)"
             )
-        most = min(bounds.bytes, _REFUSAL_BYTES) if refusal else bounds.bytes
+        if refusal:
+            # Nobody unpacks a refusal: its status says enough.
+            most = 0 if packed else min(most, _REFUSAL_BYTES)
         length = headers.get("content-length", "")
         if not refusal and length.isdecimal() and int(length[:20]) > most:
             raise _too_large(most)
         if not isinstance(answer.stream, httpx2.AsyncByteStream):
             raise TypeError("a transport that is asynchronous answered so")
-        # Nobody unpacks a refusal: its status says enough.
-        stream = _BoundedStream(answer.stream, 0 if packed else most, refusal, bounds, due, request)
+        stream = _BoundedStream(answer.stream, most, refusal, due, late)
         kept = [
             (name, value)
             for name, value in headers.raw
@@ -181,53 +177,40 @@ class BoundedTransport(httpx2.AsyncBaseTransport):
         await self._inner.aclose()
 
 
+@dataclass(slots=True)
 class _BoundedStream(httpx2.AsyncByteStream):
-    """A body up to `most`; beyond, a refusal ends and anything else raises AnswerRefused."""
+    """A body up to `most`; beyond, a refusal ends and anything else raises AnswerRefused, and `late` when it is `due`."""
 
-    def __init__(
-        self,
-        stream: httpx2.AsyncByteStream,
-        most: int,
-        refusal: bool,
-        bounds: Bounds,
-        due: float,
-        request: httpx2.Request,
-    ) -> None:
-        self._stream = stream
-        self._most = most
-        self._refusal = refusal
-        self._bounds = bounds
-        self._due = due
-        self._request = request
+    stream: httpx2.AsyncByteStream
+    most: int
+    refusal: bool
+    due: float
+    late: httpx2.ReadTimeout
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         charged = pieces = 0
-        source = aiter(self._stream)
+        source = aiter(self.stream)
         while True:
             try:
-                async with asyncio.timeout_at(self._due):
+                async with asyncio.timeout_at(self.due):
                     piece = await anext(source)
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                raise _too_slow(self._bounds, self._request) from None
+                raise self.late from None
             charged += max(len(piece), _LEAST_PIECE)
-            if charged > self._most:
-                if self._refusal:
+            if charged > self.most:
+                if self.refusal:
                     return
-                raise _too_large(self._most)
+                raise _too_large(self.most)
             yield piece
             pieces += 1
             if pieces % _PIECES_AT_A_TIME == 0:
                 await asyncio.sleep(0)
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        await self.stream.aclose()
 
 
 def _too_large(most: int) -> AnswerRefused:
     return AnswerRefused(f"answers with more than {most:,} bytes, and no more is read")
-
-
-def _too_slow(bounds: Bounds, request: httpx2.Request) -> httpx2.ReadTimeout:
-    return httpx2.ReadTimeout(f"no whole answer within {bounds.seconds:g} s", request=request)

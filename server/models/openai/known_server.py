@@ -164,14 +164,6 @@ class Sight:
         # Models that refused the picture of a question
         self.blind: set[str] = set()
 
-    def forget(self) -> None:
-        """Start again: the server is gone, and another may take its address."""
-        self._asked.clear()
-        self._shown.clear()
-        self._told.clear()
-        self._files.clear()
-        self.blind.clear()
-
     async def models(
         self, data: Mapping[str, Any], cards: list[dict[str, Any]], *, busy: bool
     ) -> list[Listed]:
@@ -399,7 +391,7 @@ class KnownServer:
             )
         except Unreachable:
             # Another may take its address.
-            self._sight.forget()
+            self._sight = Sight(self._client, self._root)
             self.status = self._unreachable()
         except Refused as refusal:
             self.status = self._from_refusal(refusal)

@@ -29,7 +29,7 @@ from server.media.picture.prepare import (
     visual_tokens,
 )
 from server.models.base import Capabilities
-from server.models.families import QWEN2_VL, QWEN3_VL, type_geometry
+from server.models.families import QWEN2_VL, QWEN3_VL, of_type
 
 Bgr = NDArray[np.uint8]
 VLM = Capabilities(geometry=QWEN2_VL, context_length=8_192)
@@ -346,7 +346,7 @@ def test_published_sizes(
 
 def test_a_picture_of_a_fixed_cost_has_all_its_pixels() -> None:
     """Gemma 3 takes 256 tokens for each, however small the budget; none is larger than it uses."""
-    gemma = type_geometry("gemma3")
+    gemma = of_type("gemma3").geometry
     assert gemma is not None
     size = smart_resize(720, 1280, gemma, budget_pixels(64, gemma))
     assert size == (672, 1176)

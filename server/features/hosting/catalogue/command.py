@@ -22,7 +22,7 @@ from server.features.hosting.catalogue.modes import (
     subprocess_server,
 )
 from server.features.hosting.catalogue.sizes import batch, before_requests, kept_a_token, needed
-from server.models.families import pairs_frames, tool_parser
+from server.models.families import of_type
 
 ROOT = Path(__file__).resolve().parents[4]
 DEFAULT_CONTEXT = 8192
@@ -294,7 +294,7 @@ def _serving(choice: Choice, model: Model, host: Host, folder: str) -> vllm.Serv
     pixels = video = None
     # Image processors other than Qwen's name these limits differently; our pictures have the
     # right size in any case.
-    if model.geometry is not None and pairs_frames(model.architecture):
+    if model.geometry is not None and of_type(model.architecture).paired_frames:
         factor = model.geometry.factor
         pixels = (4 * factor**2, choice.visual_tokens * factor**2)
         video = vllm.video_bounds(factor, choice.visual_tokens)
@@ -307,7 +307,7 @@ def _serving(choice: Choice, model: Model, host: Host, folder: str) -> vllm.Serv
         memory=choice.gpu_memory_utilization,
         context=choice.context or DEFAULT_CONTEXT,
         inputs=inputs,
-        tool_parser=tool_parser(model.architecture),
+        tool_parser=of_type(model.architecture).tool_parser,
         video=video,
         pixels=pixels,
         gpus=_gpus(choice, model, host),

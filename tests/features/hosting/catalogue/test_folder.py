@@ -577,7 +577,7 @@ def test_a_gguf_model_is_read_from_its_two_files(pair: Path) -> None:
     assert (model.architecture, model.quantization) == ("qwen3_vl", "Q4_K_M")
     assert model.boxes is BoxUnit.THOUSANDTHS
     assert model.abilities == {Ability.IMAGES, Ability.GROUNDING}
-    assert model.geometry == families.type_geometry("qwen3_vl")
+    assert model.geometry == families.of_type("qwen3_vl").geometry
     assert (model.parameters, model.context_length) == (2 * 4 * 256 + 4 * 64, 4096)
     assert model.weights_bytes == sum(path.stat().st_size for path in pair.glob("*.gguf"))
     # 24 layers, 2 pairs of heads of 128 numbers, keys and values, two bytes each

@@ -150,7 +150,7 @@ def true(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("figures")
     pictures: list[list[Any]] = []
     for name in SIZED:
-        known = families.type_geometry(name) or Geometry(28, 12_544, 11_760_000)
+        known = families.of_type(name).geometry or Geometry(28, 12_544, 11_760_000)
         for width, height in CAMERAS:
             for tokens in BUDGETS:
                 high, wide = smart_resize(height, width, known, budget_pixels(tokens, known))
@@ -169,7 +169,7 @@ def test_pictures_of_our_sizes_are_taken_as_they_are(true: dict[str, Any], tmp_p
     """The true processors leave them, and make as many tokens as told: boxes are in our pixels."""
     geometries = {name: _geometry(tmp_path, name, true["processors"][name]) for name in SIZED}
     for name in ("qwen2_5_vl", "qwen3_vl"):
-        assert geometries[name] == families.type_geometry(name)
+        assert geometries[name] == families.of_type(name).geometry
     seen = [(asked, found) for asked, found in true["pictures"] if asked[0] in SIZED]
     assert len(seen) == len(SIZED) * len(CAMERAS) * len(BUDGETS)
     for (name, wide, high), found in seen:
