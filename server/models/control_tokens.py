@@ -15,7 +15,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from server.models.files import json_or_nothing
+from server.models.files import ModelFolderError, json_or_nothing, opened
 
 _LIST = Path(__file__).with_suffix(".toml")
 # No longer token is known; `clean` removes a `<|…|>` of any length.
@@ -242,11 +242,9 @@ def _added(folder: Path) -> list[dict[str, Any]]:
 def _text(path: Path) -> str:
     """Read the first 4 MiB of a file; "" without one."""
     try:
-        if not path.is_file():
-            return ""
-        with path.open("rb") as file:
+        with opened(path) as file:
             return file.read(_MOST_FILE_BYTES).decode("utf-8", "replace")
-    except (OSError, ValueError):
+    except (OSError, ModelFolderError):
         return ""
 
 

@@ -7,6 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from server.models.files import ModelFolderError, opened
+
 # The largest that is used has 32 MB.
 MOST_BYTES = 64 * 1024 * 1024
 
@@ -52,12 +54,9 @@ def session(path: Path, sha256: str = "") -> Any:
 
 def _read(path: Path) -> bytes:
     try:
-        if not path.is_file():
-            # No device and no pipe, which might never end
-            raise ModelUnusable(ModelTrouble.UNREADABLE)
-        with path.open("rb") as file:
+        with opened(path) as file:
             content = file.read(MOST_BYTES + 1)
-    except OSError:
+    except (OSError, ModelFolderError):
         raise ModelUnusable(ModelTrouble.UNREADABLE) from None
     if len(content) > MOST_BYTES:
         raise ModelUnusable(ModelTrouble.TOO_LARGE)

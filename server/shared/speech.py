@@ -71,9 +71,7 @@ class SpeechWorker:
         self._load_seconds = load_seconds
         self._remedy = remedy
         self._again = again
-        self._worker = ModelWorker(
-            argv, env, on_message=lambda message: self.on_message(message), on_exit=self._exited
-        )
+        self._worker = ModelWorker(argv, env, on_message=self.on_message, on_exit=self._exited)
         self._tasks = TaskSet(what)
         self._turn = asyncio.Lock()
         # Set once it is known whether it works.
@@ -348,6 +346,8 @@ class SpeechServer:
     """
 
     name = "server"
+    # A server is asked, not loaded.
+    loading = False
     # Of its tasks
     what: ClassVar[str]
     # Bytes of one answer
@@ -389,11 +389,6 @@ class SpeechServer:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(address={self.refusals.address!r}, ready={self.ready})"
-
-    @property
-    def loading(self) -> bool:
-        """Always False: a server is asked, not loaded."""
-        return False
 
     @property
     def elsewhere(self) -> str:

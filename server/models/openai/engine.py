@@ -443,7 +443,6 @@ class EngineGroup:
         members: Sequence[OpenAIEngine],
         *,
         session_key: Callable[[str], str],
-        limits: TimeLimits | None = None,
         on_retry: Callable[[Reason], None] = lambda _: None,
         on_busy: Callable[[], None] = lambda: None,
     ) -> None:
@@ -452,7 +451,7 @@ class EngineGroup:
         self.name = name
         self._members = {one.address: one for one in members}
         self._session_key = session_key
-        self._limits = limits or TimeLimits()
+        self._limits = members[0].limits
         self._on_retry, self._on_busy = on_retry, on_busy
         # By address: the end of a server's rest, in loop time
         self._rests: dict[str, float] = {}

@@ -663,7 +663,6 @@ class Group:
                 for fake in fakes
             ],
             session_key=KEYS.of,
-            limits=LIMITS,
             on_retry=self.retried.append,
             on_busy=self._busy,
         )
