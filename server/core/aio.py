@@ -8,13 +8,14 @@ import math
 import socket
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
+
+from server.core.logs import place
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -62,14 +63,9 @@ def log_failure(name: str, exc: BaseException, message: str = "failed, and goes 
     """Log an exception's type and place in the code, without its text, which may contain what
     people said.
     """
-    where = traceback.extract_tb(exc.__traceback__)[-1:]
     log.error(
         message,
-        extra={
-            "task": name,
-            "error": type(exc).__name__,
-            "at": f"{where[0].name}:{where[0].lineno}" if where else "",
-        },
+        extra={"task": name, "error": type(exc).__name__, "at": place(exc.__traceback__)},
     )
 
 

@@ -20,6 +20,8 @@ class QwenCameraError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
+    # The text for visitors where each `message` is for operators; else ""
+    for_visitors: ClassVar[str] = ""
 
     def __init__(
         self, message: str, *, retry_after: float | None = None, visitors: str = ""
@@ -27,14 +29,10 @@ class QwenCameraError(Exception):
         """`visitors`: the text for visitors where `message` names a setting, an address or a command."""
         super().__init__(message)
         self.message = message
-        self._visitors = visitors
+        # The text for clients without the operator token
+        self.visitor_message = visitors or self.for_visitors or message
         # Seconds after which a retry makes sense; None when unknown.
         self.retry_after = retry_after
-
-    @property
-    def visitor_message(self) -> str:
-        """The text for clients without the operator token."""
-        return self._visitors or self.message
 
 
 class RequestError(QwenCameraError):
@@ -176,17 +174,12 @@ class EngineError(QwenCameraError):
     code = "engine_failed"
     status = 503
     retryable = True
-    for_visitors: ClassVar[str] = "The model could not finish this answer. Ask again."
+    for_visitors = "The model could not finish this answer. Ask again."
 
     def __init__(
         self, message: str, *, retry_after: float | None = None, public: bool = False
     ) -> None:
-        super().__init__(message, retry_after=retry_after)
-        self.public = public
-
-    @property
-    def visitor_message(self) -> str:
-        return self.message if self.public else self.for_visitors
+        super().__init__(message, retry_after=retry_after, visitors=message if public else "")
 
 
 class EngineUnavailable(EngineError):
@@ -240,10 +233,7 @@ class OperatorError(QwenCameraError):
     run without the server (workers, `fetch/`, `features/hosting/gpu.py`), stay outside this tree and say so.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(
-            message, visitors="Something on this server is not set up right. Tell whoever runs it."
-        )
+    for_visitors = "Something on this server is not set up right. Tell whoever runs it."
 
 
 class Elsewhere(QwenCameraError):

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from logging.handlers import MemoryHandler, WatchedFileHandler
 from pathlib import Path
+from types import TracebackType
 from typing import TextIO
 
 from server.core.redact import redact, session_hash
@@ -117,11 +118,16 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
             line[name] = _value(name, record.__dict__[name])
     if record.exc_info and record.exc_info[0] is not None:
         line["error"] = record.exc_info[0].__name__
-        last = traceback.extract_tb(record.exc_info[2])[-1:]
-        line["at"] = f"{last[0].name}:{last[0].lineno}" if last else ""
+        line["at"] = place(record.exc_info[2])
     # A second protection: a line should contain no credentials at all. Before the escaping, which
     # changes their quotes.
     return {k: redact(v, MAX_TEXT_CHARS) if isinstance(v, str) else v for k, v in line.items()}
+
+
+def place(trace: TracebackType | None) -> str:
+    """Return the function and line that raised an exception; "" for one that was not raised."""
+    last = traceback.extract_tb(trace)[-1:]
+    return f"{last[0].name}:{last[0].lineno}" if last else ""
 
 
 def _escaped(text: str) -> str:

@@ -130,8 +130,8 @@ def word(default: str) -> Any:
     )
 
 
-def names(allowed: str, default: tuple[Any, ...] = ()) -> Any:
-    return Field(default=default, max_length=64, description=f"a comma-separated list of {allowed}")
+def names(allowed: str) -> Any:
+    return Field(default=(), max_length=64, description=f"a comma-separated list of {allowed}")
 
 
 def path(allowed: str) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import httpx2
 from websockets.asyncio.client import ClientConnection, connect
@@ -196,11 +196,7 @@ class SpeechError(QwenCameraError):
     code = "speech_failed"
     status = 503
     retryable = True
-    for_visitors: ClassVar[str] = "Speech did not work this time. Say it again, or type it."
-
-    @property
-    def visitor_message(self) -> str:
-        return self._visitors or self.for_visitors
+    for_visitors = "Speech did not work this time. Say it again, or type it."
 
 
 class SpeechUnavailable(SpeechError):

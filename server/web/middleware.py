@@ -12,7 +12,6 @@ import logging
 import math
 import posixpath
 import re
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +41,7 @@ from server.core.errors import (
     UnsupportedMediaType,
     UploadRefused,
 )
+from server.core.logs import place
 from server.core.messages import error_body
 from server.core.metrics import Metrics
 
@@ -455,13 +455,9 @@ class LastResort(_Refusing):
         try:
             await self._app(scope, receive, watched if scope["type"] == "http" else send)
         except Exception as exc:  # noqa: BLE001 - every bug ends here: logged and counted
-            where = traceback.extract_tb(exc.__traceback__)[-1:]
             log.error(
                 "request failed",
-                extra={
-                    "error": type(exc).__name__,
-                    "at": f"{where[0].name}:{where[0].lineno}" if where else "",
-                },
+                extra={"error": type(exc).__name__, "at": place(exc.__traceback__)},
             )
             error = Internal("Something went wrong in the server. Its log has the details.")
             if scope["type"] == "websocket":
