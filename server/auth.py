@@ -17,11 +17,7 @@ from typing import Any, Literal, Protocol
 from jose import jwt
 from jose.exceptions import ExpiredSignatureError, JOSEError, JWTClaimsError
 
-from server.core.addresses import (
-    AddressLimiter,
-    Limiter,
-    limiter_key,
-)
+from server.core.addresses import AddressLimiter, Limiter, limiter_key
 from server.core.errors import NotFound, RateLimited, Unauthorized
 from server.core.metrics import Metrics
 
@@ -72,7 +68,6 @@ class TokenRefused(Unauthorized):
 class Issued:
     # Only the time is in the repr, which may be logged.
     token: str = field(repr=False)
-    session_id: str = field(repr=False)
     # Seconds
     expires_in: int
     claims: Claims = field(repr=False)
@@ -81,9 +76,6 @@ class Issued:
 @dataclass(frozen=True, slots=True)
 class Claims:
     session_id: str
-    # Seconds since the epoch
-    expires_at: int
-    jti: str
     # Time at which the code was entered, seconds since the epoch; renewals keep it.
     auth_time: int
     # Name of the device that got it without a code; empty for none
@@ -165,12 +157,7 @@ class TokenIssuer:
     Raises ValueError as `Signer` does.
     """
 
-    def __init__(
-        self,
-        secret: str,
-        ttl: int,
-        max_age: int = DEFAULT_MAX_AGE,
-    ) -> None:
+    def __init__(self, secret: str, ttl: int, max_age: int = DEFAULT_MAX_AGE) -> None:
         # Returns True for an otherwise valid token whose access was revoked; a feature may set it.
         self.refuses: Callable[[Claims], bool] = lambda claims: False
         if ttl < 1 or max_age < 1:
@@ -202,16 +189,15 @@ class TokenIssuer:
         expires_at = min(issued_at + self._ttl, auth_time + self._max_age)
         if expires_at <= issued_at:
             raise TokenRefused("too_old")
-        claims = Claims(session_id, expires_at, secrets.token_urlsafe(16), auth_time, device)
         signed = {
             "sid": session_id,
             "iat": issued_at,
             "exp": expires_at,
-            "jti": claims.jti,
+            "jti": secrets.token_urlsafe(16),
             "auth_time": auth_time,
         }
         token = self._signer.sign(signed | {"dev": device} if device else signed)
-        return Issued(token, session_id, expires_at - issued_at, claims)
+        return Issued(token, expires_at - issued_at, Claims(session_id, auth_time, device))
 
     def renew(self, claims: Claims) -> Issued:
         """Issue another token of the same access.
@@ -252,7 +238,7 @@ class TokenIssuer:
         device = claims.get("dev", "")
         if not isinstance(device, str) or len(device) > 64:
             raise TokenRefused("malformed")
-        return Claims(sid, exp, jti, auth_time, device)
+        return Claims(sid, auth_time, device)
 
 
 def bearer(header: str | None) -> str:

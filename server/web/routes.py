@@ -194,13 +194,14 @@ def _with_token(access: Access, issued: Issued) -> dict[str, Any]:
     """Return the body with a token and the relays."""
     # Relay credentials may expire before the token, so the page renews both in time.
     ends = {"ice_expires_in": access.settings.turn_ttl} if access.settings.turn_urls else {}
+    session_id = issued.claims.session_id
     return ends | {
         "token": issued.token,
-        "session_id": issued.session_id,
+        "session_id": session_id,
         "expires_in": issued.expires_in,
         "token_type": "bearer",
         **({"paired": True} if issued.claims.device else {}),
-        "ice_servers": access.ice_servers(issued.session_id),
+        "ice_servers": access.ice_servers(session_id),
     }
 
 

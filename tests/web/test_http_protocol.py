@@ -171,7 +171,7 @@ async def test_a_full_house_is_said() -> None:
         pages: list[Page] = []
         for _ in range(5):
             issued = run.program.tokens.issue(f"s{len(pages)}")
-            page = await open_page(run, issued.token, issued.session_id)
+            page = await open_page(run, issued.token, issued.claims.session_id)
             await page.next("ready")
             pages.append(page)
         streams = await knock(run.port)
@@ -334,7 +334,7 @@ async def test_a_socket_with_its_token_is_no_flood() -> None:
         pages: list[Page] = []
         for n in range(8):
             issued = run.program.tokens.issue(f"s{n}")
-            page = await open_page(run, issued.token, issued.session_id)
+            page = await open_page(run, issued.token, issued.claims.session_id)
             await page.next("ready")
             pages.append(page)
         flood = [await knock(run.port) for _ in range(10)]

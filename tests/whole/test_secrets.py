@@ -65,7 +65,7 @@ async def test_every_door_compares_in_constant_time(compared: list[tuple[object,
             headers = bearer(given)
             assert await door("GET", "/api/engine", OPERATOR, given, headers=headers) == status
         issued = run.program.tokens.issue("s")
-        page = await open_page(run, issued.token, issued.session_id)
+        page = await open_page(run, issued.token, issued.claims.session_id)
         await page.next("ready")
         compared.clear()
         await page.send(type="operator", token="wrong")
