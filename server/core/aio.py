@@ -1,4 +1,4 @@
-"""Small tools: task sets, supervised loops, timers, closing in time, wake-ups, thread pools; listed states; rates."""
+"""Small tools: task sets, supervised loops, timers, closing in time, wake-ups, thread pools; rates."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from server.core.logs import place
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-S = TypeVar("S", bound=StrEnum)
 
 # Failed steps of each supervised loop by its name since the process began; for /metrics.
 loop_failures: Counter[str] = Counter()
@@ -352,21 +350,6 @@ async def in_pool(pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) 
             raise RuntimeError("work in a thread ended with StopIteration") from error
 
     return await asyncio.get_running_loop().run_in_executor(pool, run)
-
-
-class Steps(Generic[S]):
-    """One thing's state, `now`. A step that is not listed is a bug, and raises."""
-
-    def __init__(self, start: S, allowed: Mapping[S, Collection[S]]) -> None:
-        """`allowed`: the states that may follow each state; those that are not listed are final."""
-        self.now = start
-        self._allowed = allowed
-
-    def to(self, state: S) -> None:
-        """Take a step. Raises RuntimeError for one that is not listed."""
-        if state not in self._allowed.get(self.now, ()):
-            raise RuntimeError(f"{type(state).__name__}: {self.now} cannot become {state}")
-        self.now = state
 
 
 class Bucket:

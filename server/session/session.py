@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 from server.core import messages as wire
-from server.core.aio import Steps, TaskSet
+from server.core.aio import TaskSet
 from server.core.errors import BadRequest, Conflict, QwenCameraError
 from server.core.frames import Detail, Role
 from server.media.camera import Camera
@@ -134,13 +134,7 @@ class Session:
         self.last_activity = time.monotonic()
         # Seconds since the epoch
         self.began_at = time.time()
-        self._state = Steps(
-            SessionState.NEW,
-            {
-                SessionState.NEW: (SessionState.USED, SessionState.ENDED),
-                SessionState.USED: (SessionState.ENDED,),
-            },
-        )
+        self.state = SessionState.NEW
         self._limits, self._services = limits, services
         self.camera = Camera(sample_rate=limits.sample_rate, metrics=services.metrics)
         self.outbox = Outbox(on_drop=services.metrics.messages_dropped.inc)
@@ -204,18 +198,18 @@ class Session:
     def touch(self) -> None:
         self.last_activity = time.monotonic()
 
-    @property
-    def state(self) -> SessionState:
-        return self._state.now
-
     def use(self) -> None:
         """Note that it has a socket or an answered offer. Raises RuntimeError after its end."""
-        if self.state is not SessionState.USED:
-            self._state.to(SessionState.USED)
+        self._become(SessionState.USED)
 
     def end(self) -> None:
         """Take nothing from now on; `close` frees the rest. Raises RuntimeError at a second end."""
-        self._state.to(SessionState.ENDED)
+        self._become(SessionState.ENDED)
+
+    def _become(self, state: SessionState) -> None:
+        if self.state is SessionState.ENDED:
+            raise RuntimeError("this session has ended")
+        self.state = state
 
     def stand(self, engines: Sequence[str], on_alert: Callable[[Alert], None], camera: str) -> None:
         """Belong to a camera of the house: it describes without a socket, too.

@@ -8,14 +8,13 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from server.auth import Claims, TokenRefused, bearer
 from server.core import messages as wire
-from server.core.aio import Bucket, Steps, cancel_and_wait
+from server.core.aio import Bucket, cancel_and_wait
 from server.core.errors import (
     BadRequest,
     Busy,
@@ -93,41 +92,20 @@ def closing_for(error: QwenCameraError) -> Closing:
     return Closing(Close.INTERNAL, "internal error")
 
 
-class SocketState(StrEnum):
-    """The life of a socket. `waiting`: accepted, without a valid token so far."""
-
-    UPGRADE = "upgrade"
-    WAITING = "waiting"
-    OPEN = "open"
-    CLOSING = "closing"
-    CLOSED = "closed"
-
-
-_STEPS = {
-    SocketState.UPGRADE: (SocketState.WAITING, SocketState.CLOSED),
-    SocketState.WAITING: (SocketState.OPEN, SocketState.CLOSED),
-    SocketState.OPEN: (SocketState.CLOSING, SocketState.CLOSED),
-    SocketState.CLOSING: (SocketState.CLOSED,),
-}
-
-
 class SessionSocket:
     """One socket, from its upgrade to its close."""
 
     def __init__(self, websocket: WebSocket, messages: wire.Parser) -> None:
         self._websocket = websocket
         self._messages = messages
-        self._state = Steps(SocketState.UPGRADE, _STEPS)
+        # Set once the close was asked for; the first reason counts.
         self._closing: Closing | None = None
         self._wake = asyncio.Event()
 
     @property
-    def state(self) -> SocketState:
-        return self._state.now
-
-    async def accept(self, subprotocol: str | None) -> None:
-        await self._websocket.accept(subprotocol=subprotocol)
-        self._state.to(SocketState.WAITING)
+    def closing(self) -> bool:
+        """True once its close was asked for."""
+        return self._closing is not None
 
     async def receive(self) -> str | None:
         """Return the next text message; None when the client has left.
@@ -149,23 +127,11 @@ class SessionSocket:
         assert isinstance(text, str)
         return text
 
-    def open(self) -> None:
-        """Note that the client may use the session."""
-        self._state.to(SocketState.OPEN)
-
     def close_soon(self, code: int, reason: str) -> None:
-        """Request the close; the first reason counts."""
-        if self.state is SocketState.OPEN:
-            self._state.to(SocketState.CLOSING)
+        """Request the close."""
+        if self._closing is None:
             self._closing = Closing(code, reason)
             self._wake.set()
-
-    async def close(self, closing: Closing | None) -> None:
-        """Send the close code, unless the client has left."""
-        self._state.to(SocketState.CLOSED)
-        if closing is not None and self._websocket.application_state is WebSocketState.CONNECTED:
-            with suppress(RuntimeError, OSError, WebSocketDisconnect):
-                await self._websocket.close(closing.code, closing.reason)
 
     async def run(self, session: Session, welcome: Welcome) -> Closing | None:
         """Serve until the client leaves (None), an error occurs, or `close_soon` is called.
@@ -316,7 +282,7 @@ class SocketServer:
         offered = websocket.scope.get("subprotocols") or []
         socket = SessionSocket(websocket, self._messages)
         try:
-            await socket.accept(PROTOCOL if PROTOCOL in offered else None)
+            await websocket.accept(subprotocol=PROTOCOL if PROTOCOL in offered else None)
             closing = await self._serve(websocket, socket, session_id, offered)
         except Closing as exc:
             closing = exc
@@ -324,7 +290,10 @@ class SocketServer:
             closing = closing_for(error)
         except WebSocketDisconnect:
             closing = None
-        await socket.close(closing)
+        # Unless the client has left
+        if closing is not None and websocket.application_state is WebSocketState.CONNECTED:
+            with suppress(RuntimeError, OSError, WebSocketDisconnect):
+                await websocket.close(closing.code, closing.reason)
 
     async def _serve(
         self, websocket: WebSocket, socket: SessionSocket, session_id: str, offered: list[str]
@@ -345,7 +314,6 @@ class SocketServer:
         if not self.gate.take(session_id, time.monotonic()):
             self._metrics.auth_failures.labels("rate").inc()
             raise Closing(Close.TOO_MANY, f"more than {SOCKETS_PER_MINUTE} sockets a minute")
-        socket.open()
         # Before this socket reads: waiting messages may be meant for an operator.
         self.operators.dismiss(session.outbox)
         self._sessions.attach(session, socket)
@@ -367,7 +335,7 @@ class SocketServer:
         self, websocket: WebSocket, session: Session, socket: SessionSocket, token: str
     ) -> None:
         await self._guard.check(token, self._connections.address(websocket))
-        if socket.state is not SocketState.OPEN:
+        if socket.closing:
             return  # a newer one reads now
         self.operators.join(socket, session.outbox)
         # Again, with the operator's texts

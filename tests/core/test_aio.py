@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from enum import StrEnum
 
 import pytest
 
@@ -22,7 +21,6 @@ from server.core.aio import (
     OpenParts,
     Pools,
     Pulse,
-    Steps,
     TaskSet,
     Timer,
     async_call,
@@ -399,40 +397,3 @@ def test_one_that_refuses_costs_the_others_nothing() -> None:
     assert own.ready(0.0)
     assert own.take(0.0)
     assert not take_all((shared, own), 0.0)
-
-
-# States that change by listed steps only.
-
-
-class Door(StrEnum):
-    OPEN = "open"
-    SHUT = "shut"
-    GONE = "gone"
-
-
-STEPS = {Door.OPEN: (Door.SHUT,), Door.SHUT: (Door.OPEN, Door.GONE)}
-
-
-def test_listed_steps_are_taken() -> None:
-    """There and back, and to the end."""
-    door = Steps(Door.OPEN, STEPS)
-    for state in (Door.SHUT, Door.OPEN, Door.SHUT, Door.GONE):
-        door.to(state)
-        assert door.now is state
-
-
-@pytest.mark.parametrize(
-    ("start", "wrong"),
-    [
-        (Door.OPEN, Door.GONE),
-        (Door.OPEN, Door.OPEN),
-        (Door.GONE, Door.OPEN),
-        (Door.GONE, Door.GONE),
-    ],
-)
-def test_any_other_step_is_a_bug(start: Door, wrong: Door) -> None:
-    """It raises, names both, and changes nothing."""
-    door = Steps(start, STEPS)
-    with pytest.raises(RuntimeError, match=f"Door: {start} cannot become {wrong}"):
-        door.to(wrong)
-    assert door.now is start
