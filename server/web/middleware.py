@@ -27,17 +27,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.core.errors import (
     BadRequest,
-    Busy,
-    Conflict,
     Elsewhere,
-    Forbidden,
     Internal,
     NotFound,
     QwenCameraError,
-    RateLimited,
     RequestError,
     TooLarge,
-    Unauthorized,
     UnsupportedMediaType,
     UploadRefused,
 )
@@ -96,19 +91,13 @@ def error_response(
     return Response(body, error.status, extra, media_type="application/json")
 
 
+# Our errors for refusals by the framework, whose text may quote the client.
 _BY_STATUS: dict[int, QwenCameraError] = {
     400: BadRequest("This request cannot be understood. See docs/protocol.md."),
-    401: Unauthorized("This needs a valid token. Ask POST /api/token for one."),
-    403: Forbidden("This is not allowed."),
     404: NotFound("There is nothing at this address. See docs/protocol.md."),
     405: MethodNotAllowed(
         "This address does not take this method. The Allow header lists the methods that it takes."
     ),
-    409: Conflict("This does not fit the session's state."),
-    413: TooLarge("This request is too large. Send less."),
-    415: UnsupportedMediaType("Send JSON with Content-Type: application/json."),
-    429: RateLimited("Too many requests. Wait a moment.", retry_after=1.0),
-    503: Busy("The server is busy. Try again in a moment.", retry_after=1.0),
 }
 
 # Types of pydantic's whose text says what is expected and nothing of what was given.
@@ -121,13 +110,6 @@ _TELLING = frozenset(
     ]
 )
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}|[0-9]{1,4}", re.ASCII)
-
-
-def of_status(status: int) -> QwenCameraError:
-    """Return our error for a refusal by the framework, whose text may quote the client."""
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
-    return _BY_STATUS[400] if 400 <= status < 500 else Internal("Something went wrong.")
 
 
 def of_validation(error: RequestValidationError) -> BadRequest:
@@ -161,7 +143,7 @@ def install_error_handlers(app: FastAPI, metrics: Metrics) -> None:
             raise cause
         headers = None
         if isinstance(cause, HTTPException):
-            error = of_status(cause.status_code)
+            error = _BY_STATUS.get(cause.status_code, _BY_STATUS[400])
             if allow := (cause.headers or {}).get("Allow"):
                 headers = {"Allow": allow}
         elif isinstance(cause, RequestValidationError):
@@ -219,11 +201,25 @@ EXPOSED_HEADERS = "Retry-After, Location, ETag, Link, Accept-Patch, Accept-Post"
 _UPLOAD = re.compile(r"/uploads?(?:/|$)|/api/upload", re.ASCII)
 
 
-class SecurityHeaders:
+class _Wrapper:
+    """Base of the wrappers: those of HTTP requests alone override `_http`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handle = self._http if scope["type"] == "http" else self._app
+        await handle(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+class SecurityHeaders(_Wrapper):
     """Adds the headers that protect a browser's page to every response; HSTS with `https` only."""
 
     def __init__(self, app: ASGIApp, *, https: bool) -> None:
-        self._app = app
+        super().__init__(app)
         self._headers = {
             "Content-Security-Policy": CONTENT_SECURITY_POLICY,
             "Permissions-Policy": PERMISSIONS_POLICY,
@@ -235,10 +231,7 @@ class SecurityHeaders:
         if https:
             self._headers["Strict-Transport-Security"] = HSTS
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         # These answers carry tokens.
         private = scope["path"].startswith("/api/")
 
@@ -253,11 +246,11 @@ class SecurityHeaders:
         await self._app(scope, receive, with_headers)
 
 
-class _Refusing:
+class _Refusing(_Wrapper):
     """Base of the wrappers that answer some requests themselves."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
-        self._app = app
+        super().__init__(app)
         self._metrics = metrics
 
     async def _refuse(
@@ -270,13 +263,11 @@ class _Refusing:
 class RefuseUploads(_Refusing):
     """Refuses upload addresses in any spelling, and multipart bodies, before reading anything."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            error = self._error(scope)
-            if error is not None:
-                await self._refuse(error, scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (error := self._error(scope)) is not None:
+            await self._refuse(error, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
     @staticmethod
     def _error(scope: Scope) -> QwenCameraError | None:
@@ -305,7 +296,7 @@ def plain_path(path: str) -> str:
     return posixpath.normpath("/" + path.lstrip("/")).lower()
 
 
-class AllowOrigins:
+class AllowOrigins(_Wrapper):
     """Answers cross-origin requests (Fetch Standard, section 3.2) for the listed origins and for no
     other.
 
@@ -314,13 +305,10 @@ class AllowOrigins:
     """
 
     def __init__(self, app: ASGIApp, *, origins: Iterable[str]) -> None:
-        self._app = app
+        super().__init__(app)
         self._origins = frozenset(origins)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         origin = headers.get("origin", "")
         allowed = origin in self._origins
@@ -347,17 +335,14 @@ class AllowOrigins:
         await self._app(scope, receive, with_headers)
 
 
-class HeadAsGet:
+class HeadAsGet(_Wrapper):
     """Has HEAD answered wherever GET is (RFC 9110, section 9.3.2); uvicorn leaves the body out.
 
     A route that a GET changes finds `head` in the scope.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "HEAD":
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET", "head": True}
         await self._app(scope, receive, send)
 
@@ -381,10 +366,7 @@ class BodyLimit(_Refusing):
         self._limit = limit
         self._seconds = seconds
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         announced = Headers(scope=scope).get("content-length", "0")
         if not re.fullmatch(r"[0-9]{1,18}", announced, re.ASCII) or int(announced) > self._limit:
             await self._refuse(self._error(), scope, receive, send)

@@ -12,6 +12,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import h11
@@ -46,12 +47,12 @@ class HttpConnection(Protocol):
         """True while it waits for a request, or for the client to read a response."""
 
 
+@dataclass(slots=True)
 class _Open:
-    def __init__(self, key: str | None, protocol: HttpConnection | None) -> None:
-        # Limiter key of the client's address; None for a proxy
-        self.key = key
-        # None once it is a WebSocket
-        self.protocol = protocol
+    # Limiter key of the client's address; None for a proxy
+    key: str | None
+    # None once it is a WebSocket
+    protocol: HttpConnection | None
 
 
 class Connections:
