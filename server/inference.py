@@ -303,7 +303,8 @@ class Inference:
         # The lane of each job, until it has ended and its slot is free
         self._lane_of: dict[Job, Lane] = {}
         self._tasks = TaskSet("inference")
-        self._draining = False
+        # No new work is accepted.
+        self.draining = False
         # Running mean of the time that an answer holds its slot, seconds.
         self._answer_seconds = _FIRST_GUESS_SECONDS
 
@@ -316,11 +317,6 @@ class Inference:
     def slots(self) -> int:
         """Number of answers to questions that may run at once now."""
         return self._lane(Role.ANSWERS).slots
-
-    @property
-    def draining(self) -> bool:
-        """True when no new work is accepted."""
-        return self._draining
 
     @property
     def has_questions(self) -> bool:
@@ -358,7 +354,7 @@ class Inference:
         refused or evicted job gets `failed(Busy)`, and of one replaced by a newer job of its
         session `finished` with "replaced".
         """
-        if self._draining:
+        if self.draining:
             raise Draining("The server is shutting down and takes no new work. Try again shortly.")
         if job in self._lane_of:
             raise ValueError("this job was submitted already")
@@ -422,7 +418,7 @@ class Inference:
         Then running ones are stopped, and waiting ones fail with Draining. When cancelled, `close`
         does the rest.
         """
-        self._draining = True
+        self.draining = True
         for job in self._unended():
             if job.background:
                 self._let_go(job)
@@ -436,7 +432,7 @@ class Inference:
 
         Safe to call twice.
         """
-        self._draining = True
+        self.draining = True
         for lane in self._lanes.values():
             lane.close()
         for job in self._unended():
