@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any
 
@@ -21,7 +21,6 @@ from server.app.api import Additions, Parts, register
 from server.app.features import wanted
 from server.core.aio import Deadline, OpenParts, Pools, TaskSet, async_call, in_pool, watch_lag
 from server.core.errors import Close
-from server.core.frames import Role
 from server.core.metrics import Metrics
 from server.inference import Inference
 from server.media.camera import FRAME_NOTICE_SECONDS
@@ -84,9 +83,9 @@ class Program:
                 "turn": self.relays.report(),
             }
         )
-        self.engines = EngineSelector(
-            [first_engine(settings, self.metrics, self._engine_busy)], roles=self._role_engines()
-        )
+        # The names of the engines that roles have for themselves
+        roles = {role: own.name for role, own in settings.own_roles().items()}
+        self.engines = EngineSelector([self._first_engine()], roles=roles)
         self.inference = Inference(
             self.engines,
             max_concurrent=settings.max_concurrent_inferences,
@@ -117,7 +116,7 @@ class Program:
         )
         self.preparer = PicturePreparer(filters, settings.visual_token_budget)
         self.access = Access(settings, self.metrics)
-        services = SessionServices(
+        for_sessions = SessionServices(
             inference=self.inference,
             current_engine=self.engines.of,
             stands_in=self.engines.stands_in,
@@ -130,7 +129,7 @@ class Program:
         # Those that tests and the routes use most
         self.tokens = self.access.tokens
         self.sessions = SessionManager(
-            lambda session_id: Session(session_id, limits, services, self.added.session_features),
+            lambda id: Session(id, limits, for_sessions, self.added.session_features),
             max_sessions=settings.sessions_here,
             timeout=settings.session_timeout,
             on_end=self._session_ended,
@@ -151,13 +150,18 @@ class Program:
             facts=self.added.health_facts,
         )
         self._tasks = TaskSet("program")
+        self.services = Services(
+            access=self.access,
+            sessions=self.sessions,
+            webrtc=self.webrtc,
+            health=self.health,
+            metrics=self.metrics,
+        )
         register(wanted(settings.features), self.parts(), self.added)
         for own in settings.own_roles().values():
             if own.urls:
-                self.engines.add(
-                    model_servers(own, settings, self.metrics, self._engine_busy), reserve=True
-                )
-        for role, name in self._role_engines().items():
+                self.engines.add(self._model_servers(own), reserve=True)
+        for role, name in roles.items():
             if all(one.name != name for one in self.engines.engines):
                 # Its feature is off.
                 log.warning(
@@ -178,12 +182,50 @@ class Program:
         )
         add_network_gauges(self.metrics, self.connections, self.access.limiter, self.relays)
 
-    def _engine_busy(self, engine: Engine) -> None:
-        self.inference.engine_busy(engine)
+    def _first_engine(self) -> Engine:
+        """Make the engine of VLLM_BASE_URL; where ENGINE is another one, its place."""
+        settings = self.settings
+        if settings.engine not in ("auto", "vllm"):
+            return MissingEngine(settings.engine)
+        own = RoleSettings(
+            "vllm", settings.vllm_base_urls, settings.model_name, settings.vllm_api_key
+        )
+        return self._model_servers(own, voice=settings.model_voice)
 
-    def _role_engines(self) -> dict[Role, str]:
-        """Return the names of the engines that roles have for themselves."""
-        return {role: one.name for role, one in self.settings.own_roles().items()}
+    def _model_servers(self, own: RoleSettings, *, voice: str = "") -> Engine:
+        """Make the engine of model servers, which alone get the sessions' names."""
+        settings = self.settings
+        session_key = SessionKeys(settings.jwt_secret_key.get_secret_value()).of
+
+        def on_retry(reason: Reason) -> None:
+            self.metrics.engine_retries.labels(reason).inc()
+
+        def on_busy() -> None:
+            self.inference.engine_busy(engine)
+
+        members = [
+            OpenAIEngine(
+                own.name,
+                Endpoint(
+                    url,
+                    own.key,
+                    own.model,
+                    voice=voice,
+                    thinking=ThinkingLimits(settings.thinking, settings.thinking_max_tokens),
+                    names=SettingNames() if own.name == "vllm" else SettingNames.of(own.name),
+                ),
+                session_key=session_key,
+                on_retry=on_retry,
+                on_busy=on_busy,
+            )
+            for url in own.urls
+        ]
+        engine: Engine = members[0]
+        if len(members) > 1:
+            engine = EngineGroup(
+                own.name, members, session_key=session_key, on_retry=on_retry, on_busy=on_busy
+            )
+        return engine
 
     def _session_ended(self, session_id: str) -> None:
         with ExitStack() as stack:
@@ -198,19 +240,10 @@ class Program:
         """Return what a feature offers; None where it is off, or offers nothing."""
         return self.added.faces.get(name)
 
-    def services(self) -> Services:
-        return Services(
-            access=self.access,
-            sessions=self.sessions,
-            webrtc=self.webrtc,
-            health=self.health,
-            metrics=self.metrics,
-        )
-
     def parts(self) -> Parts:
         return Parts(
             settings=self.settings,
-            services=self.services(),
+            services=self.services,
             pools=self.pools,
             preparer=self.preparer,
             engines=self.engines,
@@ -322,66 +355,9 @@ class Program:
         )
 
 
-# The engines that the settings name without a feature: model servers.
-
-
-def first_engine(settings: Settings, metrics: Metrics, on_busy: Callable[[Engine], None]) -> Engine:
-    """Make the engine of VLLM_BASE_URL; where ENGINE is another one, its place."""
-    if settings.engine not in ("auto", "vllm"):
-        return MissingEngine(settings.engine)
-    own = RoleSettings("vllm", settings.vllm_base_urls, settings.model_name, settings.vllm_api_key)
-    return model_servers(own, settings, metrics, on_busy, voice=settings.model_voice)
-
-
-def model_servers(
-    own: RoleSettings,
-    settings: Settings,
-    metrics: Metrics,
-    on_busy: Callable[[Engine], None],
-    *,
-    voice: str = "",
-) -> Engine:
-    """Make the engine of model servers, which alone get the sessions' names.
-
-    `on_busy` is called when one refuses a request since it has enough to do.
-    """
-    session_key = SessionKeys(settings.jwt_secret_key.get_secret_value()).of
-
-    def on_retry(reason: Reason) -> None:
-        metrics.engine_retries.labels(reason).inc()
-
-    def busy() -> None:
-        on_busy(engine)
-
-    members = [
-        OpenAIEngine(
-            own.name,
-            Endpoint(
-                url,
-                own.key,
-                own.model,
-                voice=voice,
-                thinking=ThinkingLimits(settings.thinking, settings.thinking_max_tokens),
-                names=SettingNames() if own.name == "vllm" else SettingNames.of(own.name),
-            ),
-            session_key=session_key,
-            on_retry=on_retry,
-            on_busy=busy,
-        )
-        for url in own.urls
-    ]
-    engine: Engine = members[0]
-    if len(members) > 1:
-        engine = EngineGroup(
-            own.name, members, session_key=session_key, on_retry=on_retry, on_busy=busy
-        )
-    return engine
-
-
 def create_app(settings: Settings) -> FastAPI:
     """The ASGI application. Raises FilterUnavailable."""
     program = Program(settings)
-    services = program.services()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -401,8 +377,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.program = program
     install_error_handlers(app, program.metrics)
-    app.include_router(create_router(services, program.sockets, program.added.way_in))
-    app.include_router(create_session_router(services))
+    app.include_router(create_router(program.services, program.sockets, program.added.way_in))
+    app.include_router(create_session_router(program.services))
     for router in program.added.routers:
         app.include_router(router)
     app.router.routes.extend(program.added.routes)
