@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -279,24 +279,6 @@ def turn_credentials(secret: str, ttl: int, user: str, now: float) -> tuple[str,
     username = f"{int(now) + ttl}:{user}"
     digest = hmac.new(secret.encode(), username.encode(), hashlib.sha1).digest()
     return username, base64.b64encode(digest).decode("ascii")
-
-
-def ice_servers(
-    stun_urls: Sequence[str],
-    turn_urls: Sequence[str],
-    turn_secret: str,
-    ttl: int,
-    user: str,
-    now: float,
-) -> list[dict[str, Any]]:
-    """RTCIceServer dictionaries, relays with credentials as of `turn_credentials`."""
-    servers: list[dict[str, Any]] = []
-    if stun_urls:
-        servers.append({"urls": list(stun_urls)})
-    if turn_urls:
-        username, credential = turn_credentials(turn_secret, ttl, user, now)
-        servers.append({"urls": list(turn_urls), "username": username, "credential": credential})
-    return servers
 
 
 # The limits on requests and on guesses, of this process or, where a feature shares them, of several; the operator's token.

@@ -105,8 +105,6 @@ class Limiter:
     """
 
     def __init__(self, per_minute: int, *, max_keys: int = 10_000, window: float = 60.0) -> None:
-        if per_minute < 0 or max_keys < 1:
-            raise ValueError("per_minute must be 0 or more, max_keys 1 or more")
         self._window = window
         self._interval = window / per_minute if per_minute else 0.0
         self._slack = window - self._interval
@@ -248,9 +246,10 @@ class OriginPolicy:
     request. A request without `Origin` needs a host of ours or of the list.
     """
 
-    def __init__(self, allowed: Iterable[str], hosts: HostPolicy | None = None) -> None:
-        self._allowed = frozenset(map(_known, allowed))
-        self._hosts = hosts if hosts is not None else HostPolicy()
+    def __init__(self, allowed: Iterable[str], hosts: HostPolicy) -> None:
+        """`allowed`: the list, as `normalise_origin` returns them."""
+        self._allowed = frozenset(allowed)
+        self._hosts = hosts
         self._listed = HostPolicy(_host_alone(one.partition("://")[2]) for one in self._allowed)
 
     def knows(self, host: str | None) -> bool:
@@ -277,10 +276,3 @@ class OriginPolicy:
         if host is None or not self._hosts.allows(host) or (secure and scheme != "https"):
             return False
         return asking == normalise_origin(f"{scheme}://{host}")
-
-
-def _known(text: str) -> str:
-    origin = normalise_origin(text)
-    if origin is None:
-        raise ValueError(f"{text[:80]!r} is no origin like https://cam.example.org:8443")
-    return origin

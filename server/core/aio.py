@@ -281,10 +281,10 @@ class Lookups(ThreadPoolExecutor):
         Returns True when all ended.
         """
         self.shutdown()
-        deadline = time.monotonic() + patience
+        deadline = Deadline(patience)
         threads = [one for one in threading.enumerate() if one.name.startswith("lookup_")]
         for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(deadline.left())
         return not any(thread.is_alive() for thread in threads)
 
 

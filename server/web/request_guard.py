@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,9 +28,9 @@ from server.auth import (
     TokenRefused,
     bearer,
     check_access_code,
-    ice_servers,
     same_secret,
     signing_key,
+    turn_credentials,
 )
 from server.core.addresses import (
     HostPolicy,
@@ -110,15 +112,17 @@ class Access:
             guesses.shared = counts
 
     def ice_servers(self, session_id: str) -> list[dict[str, Any]]:
-        """See `server.auth.ice_servers`."""
-        return ice_servers(
-            self.settings.stun_urls,
-            self.settings.turn_urls,
-            self.settings.turn_secret.get_secret_value(),
-            self.settings.turn_ttl,
-            session_hash(session_id),
-            time.time(),
-        )
+        """Return RTCIceServer dictionaries, relays with credentials for the session."""
+        settings = self.settings
+        servers: list[dict[str, Any]] = []
+        if settings.stun_urls:
+            servers.append({"urls": list(settings.stun_urls)})
+        if settings.turn_urls:
+            secret, user = settings.turn_secret.get_secret_value(), session_hash(session_id)
+            name, credential = turn_credentials(secret, settings.turn_ttl, user, time.time())
+            urls = list(settings.turn_urls)
+            servers.append({"urls": urls, "username": name, "credential": credential})
+        return servers
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +201,14 @@ class ConnectionGuard:
 
     def verify(self, token: str, *, session_id: str | None = None) -> Claims:
         """Check a token, and its session if one is given. Raises TokenRefused."""
-        try:
+        with self._counting():
             return self._access.tokens.verify(token, session_id=session_id)
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        """Count a token that is refused."""
+        try:
+            yield
         except TokenRefused as error:
             self._metrics.auth_failures.labels(error.reason).inc()
             raise
@@ -236,13 +246,10 @@ class RequestGuard(ConnectionGuard):
     def renew(self, request: Request) -> Issued:
         """Issue another token for the session of the request's token. Raises Unauthorized."""
         claims = self.claims(request)
-        try:
+        with self._counting():
             if self._services.sessions.ended(claims):
                 raise TokenRefused("ended")
             return self._access.tokens.renew(claims)
-        except TokenRefused as error:
-            self._metrics.auth_failures.labels(error.reason).inc()
-            raise
 
     async def home(self, request: Request) -> None:
         """Refuse a session of another process.
@@ -331,11 +338,8 @@ class RequestGuard(ConnectionGuard):
 
     def claims(self, request: Request) -> Claims:
         """Return the claims of the bearer token. Raises Unauthorized."""
-        try:
+        with self._counting():
             token = bearer(request.headers.get("authorization"))
-        except TokenRefused as error:
-            self._metrics.auth_failures.labels(error.reason).inc()
-            raise
         return self.verify(token)
 
 

@@ -26,10 +26,10 @@ from server.auth import (
     TokenRefused,
     bearer,
     check_access_code,
-    ice_servers,
     new_session_id,
     same_secret,
     signing_key,
+    turn_credentials,
 )
 
 SECRET = "k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"
@@ -370,20 +370,5 @@ def test_codes_compare_exactly() -> None:
 
 def test_turn_credentials_match_openssl() -> None:
     """printf '%s' '1433895918:506d7a3d' | openssl dgst -sha1 -hmac north -binary | base64"""
-    servers = ice_servers(
-        ["stun:s.example.org"], ["turn:t.example.org"], "north", 3600, "506d7a3d", 1433892318.9
-    )
-    assert servers == [
-        {"urls": ["stun:s.example.org"]},
-        {
-            "urls": ["turn:t.example.org"],
-            "username": "1433895918:506d7a3d",
-            "credential": "TcXMuQkPj5EHMOBrgz1vNU7IjJU=",
-        },
-    ]
-
-
-def test_no_servers_no_credentials() -> None:
-    """Nothing configured gives an empty list, STUN alone carries no credential."""
-    assert ice_servers([], [], "north", 60, "u", 0.0) == []
-    assert ice_servers(["stun:s"], [], "north", 60, "u", 0.0) == [{"urls": ["stun:s"]}]
+    name, credential = turn_credentials("north", 3600, "506d7a3d", 1433892318.9)
+    assert (name, credential) == ("1433895918:506d7a3d", "TcXMuQkPj5EHMOBrgz1vNU7IjJU=")
