@@ -211,7 +211,6 @@ class SessionManager:
         max_sessions: int,
         timeout: float,
         on_end: Callable[[str], None] = lambda session_id: None,
-        replicas: Replicas | None = None,
         max_age: int = DEFAULT_MAX_AGE,
     ) -> None:
         """`on_end(session_id)` is called after a session was closed.
@@ -220,7 +219,7 @@ class SessionManager:
         """
         self._max_age = max_age
         # The processes that share MAX_SESSIONS and ends; a feature may put its own here.
-        self.replicas = replicas or Replicas()
+        self.replicas = Replicas()
         self._make = make
         self._max_sessions = max_sessions
         self._timeout = timeout
@@ -362,13 +361,9 @@ class SessionManager:
         if not self.replicas.can_take():
             # A balancer then asks another process.
             self.check_open()
-            if self.replicas.named:
-                self.check_free()
-
-    def check_free(self) -> None:
-        """Raises Busy when no session could begin here now, even by ending one that was left."""
-        if self.occupied >= self._max_sessions and self._longest_left() is None:
-            raise self.full()
+            full = self.occupied >= self._max_sessions and self._longest_left() is None
+            if self.replicas.named and full:
+                raise self.full()
 
     def check_room(self, session_id: str) -> None:
         """Raises Busy when this session could take no further slot now: nobody makes room for one. Raises Conflict for a camera of the house, Draining."""

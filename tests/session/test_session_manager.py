@@ -131,10 +131,10 @@ async def test_room_is_what_visitors_leave() -> None:
     async with manager(max_sessions=2) as (sessions, _):
         sessions.stand("house")
         visitor = sessions.open("visitor")
-        sessions.check_free()
+        assert sessions.occupied == 1
         cameras_of(visitor).invite("")
         with pytest.raises(Busy):
-            sessions.check_free()
+            sessions.open("another")
 
 
 async def test_an_ended_session_never_comes_back() -> None:

@@ -73,10 +73,11 @@ async def managers_of(*slots: SharedSlots, most: int) -> AsyncIterator[list[Sess
             lambda id: Session(id, LIMITS, services, with_features()),
             max_sessions=most,
             timeout=60.0,
-            replicas=Slotted(one),
         )
-        for one in slots
+        for _ in slots
     ]
+    for manager, one in zip(made, slots, strict=True):
+        manager.replicas = Slotted(one)
     try:
         yield made
     finally:
