@@ -186,7 +186,7 @@ class RequestBuilder:
         context = self.context(capabilities)
         wanted = min(options.max_tokens or self.max_tokens(capabilities), context // 2)
         if options.program:
-            wanted = min(options.max_tokens or wanted, self._limits.max_tokens, context // 2)
+            wanted = min(wanted, self._limits.max_tokens)
         scale = self._scale.of(_key(engine))
         # A program gets none of the person's.
         wishes = Preferences() if options.program else self.preferences
@@ -495,8 +495,6 @@ class Allowance:
         self._left, self._at = self._most, now
         # Since the session's beginning: requests about questions and of background work, visual tokens of both
         self.questions = self.background = self.visual_tokens = 0
-        # Requests of other programs, which have a rate of their own
-        self.programs = 0
 
     def left(self, now: float) -> bool:
         """Return True while background work may send another request."""
@@ -517,7 +515,7 @@ class Allowance:
             self.questions += 1
             return
         if kind is Kind.PROGRAM:
-            self.programs += 1
+            # They have a rate of their own.
             return
         self.background += 1
         self.left(now)

@@ -161,11 +161,12 @@ class Outbox:
 
     def _merge(self, message: DeltaMessage | Thinking) -> bool:
         last = self._waiting[-1] if self._waiting else None
-        if last is None or not isinstance(last.message, _PIECES):
-            return False
-        if last.message.type != message.type:
-            return False
-        if last.message.id != message.id:
+        if (
+            last is None
+            or not isinstance(last.message, _PIECES)
+            or last.message.type != message.type
+            or last.message.id != message.id
+        ):
             return False
         if not last.texts:
             last.texts.append(last.message.text)

@@ -179,10 +179,6 @@ class History:
     """
 
     def __init__(self, *, max_tokens: int = 4096, max_turns: int = 32) -> None:
-        if max_tokens < 64 or max_turns < 2:
-            raise ValueError(
-                f"a history holds at least 64 tokens and 2 turns, not {max_tokens} and {max_turns}"
-            )
         self._max_tokens = max_tokens
         self._max_turns = max_turns
         # Oldest first, each with its estimated tokens.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,13 +121,6 @@ def test_a_long_text_is_cut_at_its_end() -> None:
     assert turn.answer.startswith("短い短い")
     assert turn.answer.endswith("…")
     assert 80 < estimate_tokens(turn.answer) <= 94
-
-
-@pytest.mark.parametrize(("tokens", "turns"), [(63, 32), (4096, 1)])
-def test_senseless_bounds_are_refused(tokens: int, turns: int) -> None:
-    """A history that cannot keep a turn cannot be made."""
-    with pytest.raises(ValueError, match="at least"):
-        History(max_tokens=tokens, max_turns=turns)
 
 
 @given(
