@@ -101,34 +101,28 @@ async def _client_response(request: Request, path: Path) -> Response:
 
     A browser asks each time, since an upgrade may have changed the file.
     """
+    if path.suffix in _KEPT | _WORDS:
+        content = served(await asyncio.to_thread(path.read_bytes), path.suffix)
+        # By its content: how it is served may change, and not the file.
+        tag = hashlib.sha256(content).hexdigest()[:32]
+        return await _text(request, content, path.suffix, tag)
     stat = await asyncio.to_thread(path.stat)
     headers = {"Cache-Control": "no-cache"}
     media = _MEDIA_TYPES[path.suffix]
     file = FileResponse(path, media_type=media, headers=headers, stat_result=stat)
-    if path.suffix not in _KEPT | _WORDS:
-        return _unless_known(request, file)
-    content = served(await asyncio.to_thread(path.read_bytes), path.suffix)
-    # By its content: how it is served may change, and not the file.
-    headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    return _unless_known(request, await _text(request, content, path.suffix, headers))
+    return _unless_known(request, file)
 
 
-async def _shell_response(
-    request: Request, content: bytes, version: str, suffix: str, headers: dict[str, str]
+async def _text(
+    request: Request, content: bytes, suffix: str, tag: str, vary: str = "Accept-Encoding"
 ) -> Response:
-    """Return a file that has the shell's version in it, and as its tag; or 304."""
-    tagged = headers | {"Cache-Control": "no-cache", "ETag": f'"{version}"'}
-    return _unless_known(request, await _text(request, content, suffix, tagged))
-
-
-async def _text(request: Request, content: bytes, suffix: str, headers: dict[str, str]) -> Response:
-    """Return a text of the page, compressed for a browser that takes it so."""
-    varies = ", ".join(filter(None, [headers.get("Vary"), "Accept-Encoding"]))
-    headers = headers | {"Vary": varies}
+    """Return a text of the page, compressed for a browser that takes it so; or 304 to one that has it by this tag."""
+    headers = {"Cache-Control": "no-cache", "ETag": f'"{tag}"', "Vary": vary}
     if "gzip" in request.headers.get("accept-encoding", ""):
         content = await asyncio.to_thread(_gzip, content)
         headers["Content-Encoding"] = "gzip"
-    return Response(content, media_type=_MEDIA_TYPES[suffix], headers=headers)
+    text = Response(content, media_type=_MEDIA_TYPES[suffix], headers=headers)
+    return _unless_known(request, text)
 
 
 # Each of the page's few hundred files is compressed once, until it changes.
@@ -212,17 +206,17 @@ def _add_page(router: APIRouter, services: Services) -> None:
     @router.get("/")
     async def page(request: Request) -> Response:
         """The page for `Accept: text/html`; else `status`, `service`, `version`, `health`."""
-        headers = {"Vary": "Accept"}
         if "text/html" in request.headers.get("accept", ""):
             now = await shell.contents()
-            return await _shell_response(request, now.page, now.version, ".html", headers)
-        return JSONResponse(services.health.brief(), headers=headers)
+            vary = "Accept, Accept-Encoding"
+            return await _text(request, now.page, ".html", now.version, vary)
+        return JSONResponse(services.health.brief(), headers={"Vary": "Accept"})
 
     @router.get(f"/{WORKER}")
     async def service_worker(request: Request) -> Response:
         """The page's service worker, with the list of the files that it keeps."""
         now = await shell.contents()
-        return await _shell_response(request, now.worker, now.version, ".js", {})
+        return await _text(request, now.worker, ".js", now.version)
 
     @router.get("/client/{name}")
     @router.get("/client/{folder:path}/{name}")
