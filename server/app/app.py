@@ -229,7 +229,6 @@ class Program:
 
     def _session_ended(self, session_id: str) -> None:
         with ExitStack() as stack:
-            stack.callback(self.sockets.gate.forget, session_id)
             for tell in self.added.session_ended:
                 stack.callback(tell, session_id)
             self._tasks.spawn(self.webrtc.disconnect(session_id), name="disconnect")

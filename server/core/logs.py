@@ -106,9 +106,8 @@ class TerminalFormatter(logging.Formatter):
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     """Collect a record's fields for a line, with credentials hidden."""
-    at = datetime.fromtimestamp(record.created, UTC)
     line: dict[str, object] = {
-        "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": time_text(record.created),
         "level": record.levelname.lower(),
         "logger": record.name,
         "message": _message(record),
@@ -122,6 +121,12 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     # A second protection: a line should contain no credentials at all. Before the escaping, which
     # changes their quotes.
     return {k: redact(v, MAX_TEXT_CHARS) if isinstance(v, str) else v for k, v in line.items()}
+
+
+def time_text(seconds: float) -> str:
+    """Write a time (seconds since the epoch) as ISO 8601 in UTC, with milliseconds."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def place(trace: TracebackType | None) -> str:

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from server.core import messages as wire
@@ -64,12 +63,6 @@ class Alert:
     region: tuple[float, ...] | None = None
     # Filtered; None when a filter withheld it
     jpeg: bytes | None = field(default=None, repr=False)
-
-
-def time_text(seconds: float) -> str:
-    """Write a time (seconds since the epoch) as ISO 8601 in UTC, with milliseconds."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Speaker:

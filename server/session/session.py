@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -33,6 +33,7 @@ from server.session.request.picture_reuse import PictureReuse, SentPictures
 # Pages of one session whose newest attempt is stored; the least recently seen is dropped.
 MAX_PAGES = 8
 MAX_NUMBER = 2**31 - 1
+SOCKETS_PER_MINUTE = 8
 _PAGE = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
 
@@ -45,14 +46,17 @@ class Attempt:
     number: int
 
     @classmethod
-    def read(cls, page: str | None, number: str | None) -> Attempt | None:
-        """Parse the query's `page` and `attempt`; None when both are absent. Raises BadRequest."""
-        if page is None and number is None:
+    def read(cls, query: Mapping[str, str]) -> Attempt | None:
+        """Parse a query's `page` and `attempt`; None when both are absent. Raises BadRequest."""
+        if query.keys().isdisjoint(("page", "attempt")):
             return None
-        if _PAGE.fullmatch(page or "") and _NUMBER.fullmatch(number or ""):
-            value = int(number or "")
-            if 1 <= value <= MAX_NUMBER:
-                return cls(page or "", value)
+        page, number = query.get("page", ""), query.get("attempt", "")
+        if (
+            _PAGE.fullmatch(page)
+            and _NUMBER.fullmatch(number)
+            and 1 <= (value := int(number)) <= MAX_NUMBER
+        ):
+            return cls(page, value)
         raise BadRequest(
             "page and attempt go together: page is a name of up to 32 letters, digits, _ and - that the page gave itself,"
             f" attempt a number from 1 to {MAX_NUMBER} that grows with each attempt. Give both or neither."
@@ -106,6 +110,19 @@ class Attempts:
         self._least.move_to_end(page)
         if len(self._least) > MAX_PAGES:
             self._least.popitem(last=False)
+
+
+class SocketGate:
+    """Limits the sockets that a session opens within a minute."""
+
+    def __init__(self) -> None:
+        self._opened: deque[float] = deque(maxlen=SOCKETS_PER_MINUTE)
+
+    def take(self, now: float) -> bool:
+        if len(self._opened) == SOCKETS_PER_MINUTE and now - self._opened[0] < 60:
+            return False
+        self._opened.append(now)
+        return True
 
 
 # The fields of a settings message that the core keeps
@@ -192,6 +209,7 @@ class Session:
         self._told: wire.Status | None = None
         # The newest attempts of each page for offers and sockets.
         self.offers, self.sockets = Attempts(), Attempts()
+        self.gate = SocketGate()
         self.camera.on_status = self._status_changed
         self.camera.on_sender = self._send_sender
 

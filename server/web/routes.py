@@ -91,11 +91,6 @@ class CandidatesBody(BaseModel):
     candidates: list[CandidateBody] = Field(max_length=64)
 
 
-def attempt_of(request: Request) -> Attempt | None:
-    """Read the page's id and attempt number from the query. Raises BadRequest."""
-    return Attempt.read(request.query_params.get("page"), request.query_params.get("attempt"))
-
-
 async def _client_response(request: Request, path: Path) -> Response:
     """Return a file of the page, or 304 to a browser that has it.
 
@@ -361,8 +356,9 @@ def _add_camera(router: APIRouter, services: Services, guard: RequestGuard) -> N
         else:
             issued = guard.issue(services.sessions.replicas.new_id())
             claims, extra = issued.claims, _with_token(access, issued)
+        attempt = Attempt.read(request.query_params)
         session, sdp = await connect_camera(
-            services, claims, body.sdp, sender_controlled=True, attempt=attempt_of(request)
+            services, claims, body.sdp, sender_controlled=True, attempt=attempt
         )
         return extra | {
             "sdp": sdp,
@@ -378,7 +374,7 @@ def _add_camera(router: APIRouter, services: Services, guard: RequestGuard) -> N
         """Add candidates. Answers `added`: how many of them were used."""
         session = services.sessions.get(claims.session_id)
         if session is not None:
-            session.offers.take(attempt_of(request))
+            session.offers.take(Attempt.read(request.query_params))
         connection = services.webrtc.get(claims.session_id)
         used = await connection.add_candidates([c.model_dump() for c in body.candidates])
         return {"added": used}
@@ -388,7 +384,7 @@ def _add_camera(router: APIRouter, services: Services, guard: RequestGuard) -> N
         """End the camera's connection; the session stays. Answers `ended`: boolean."""
         session = services.sessions.get(claims.session_id)
         if session is not None:
-            session.offers.end(attempt_of(request))
+            session.offers.end(Attempt.read(request.query_params))
         return {"ended": await services.webrtc.disconnect(claims.session_id)}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -31,7 +30,7 @@ from server.core.errors import (
 from server.core.metrics import Metrics
 from server.session.part import Operators
 from server.session.request.outbox import OutboxClosed, OutboxOverflowed, Reader
-from server.session.session import Attempt
+from server.session.session import SOCKETS_PER_MINUTE, Attempt
 from server.web.protocols import PROVEN
 from server.web.request_guard import ConnectionGuard
 
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AUTH_SECONDS = 5.0
-SOCKETS_PER_MINUTE = 8
 # Sockets that may wait for their token at a time; beyond that the oldest is closed. A page never
 # waits: it sends the token with the upgrade.
 MAX_KNOCKING = 256
@@ -136,7 +134,7 @@ class SessionSocket:
     async def run(self, session: Session, welcome: Welcome) -> Closing | None:
         """Serve until the client leaves (None), an error occurs, or `close_soon` is called.
 
-        `welcome` checks an operator's token; it raises a RequestError for a wrong one.
+        `welcome` takes an operator's token.
         """
         outbox = session.outbox.attach()
         # Not under `supervise`: an exception closes the socket, and the page opens a new one.
@@ -191,19 +189,13 @@ class SessionSocket:
                 continue
             try:
                 message = self._messages.parse(raw)
-                if isinstance(message, wire.Operator):
-                    await self._welcome_operator(session, message.token, welcome)
-                else:
-                    session.handle(message)
             except RequestError as error:
                 session.send_error(error)
-
-    async def _welcome_operator(self, session: Session, token: str, welcome: Welcome) -> None:
-        session.touch()
-        try:
-            await welcome(token)
-        except RequestError as error:
-            session.send_error(error, OPERATOR)
+                continue
+            if isinstance(message, wire.Operator):
+                await welcome(message.token)
+            else:
+                session.handle(message)
 
     async def _send(self, text: str) -> None:
         try:
@@ -224,35 +216,12 @@ class SessionSocket:
                 raise Closing(Close.TOO_MANY, "the client reads too slowly") from None
 
 
-class SocketGate:
-    """Limits the sockets that a session opens within a minute.
-
-    Bounded by the number of sessions.
-
-    Bounds of sockets of a session: 8 a minute per session; 256 sockets may wait for their token.
-    """
-
-    def __init__(self) -> None:
-        self._opened: dict[str, deque[float]] = {}
-
-    def __len__(self) -> int:
-        return len(self._opened)
-
-    def take(self, session_id: str, now: float) -> bool:
-        times = self._opened.setdefault(session_id, deque(maxlen=SOCKETS_PER_MINUTE))
-        if len(times) == SOCKETS_PER_MINUTE and now - times[0] < 60:
-            return False
-        times.append(now)
-        return True
-
-    def forget(self, session_id: str) -> None:
-        self._opened.pop(session_id, None)
-
-
 class SocketServer:
     """The endpoint. It accepts every upgrade, and closes a refused socket with a code.
 
     A browser cannot read the status of a refused upgrade.
+
+    Bounds of sockets of a session: 8 a minute per session; 256 sockets may wait for their token.
     """
 
     def __init__(
@@ -269,7 +238,6 @@ class SocketServer:
         self._sessions = sessions
         self._connections = ConnectionGuard(access, metrics)
         self._metrics = metrics
-        self.gate = SocketGate()
         # Deadlines of the sockets that have not sent a token yet, oldest first
         self._knocking: dict[asyncio.Timeout, None] = {}
 
@@ -299,8 +267,7 @@ class SocketServer:
         self, websocket: WebSocket, socket: SessionSocket, session_id: str, offered: list[str]
     ) -> Closing | None:
         self._connections.origin(websocket)
-        query = websocket.query_params
-        attempt = Attempt.read(query.get("page"), query.get("attempt"))
+        attempt = Attempt.read(websocket.query_params)
         claims = await self._authenticate(websocket, socket, session_id, offered)
         if self._sessions.draining:
             raise Closing(Close.DRAINING, "the server is about to stop")
@@ -310,8 +277,7 @@ class SocketServer:
         session = await self._sessions.admit(session_id, claims.auth_time, claims.device)
         # Before the gate: after a stall of the network all late attempts arrive at once.
         session.sockets.take(attempt)
-        # After admission: the gate holds existing sessions only, and forgets them when they end.
-        if not self.gate.take(session_id, time.monotonic()):
+        if not session.gate.take(time.monotonic()):
             self._metrics.auth_failures.labels("rate").inc()
             raise Closing(Close.TOO_MANY, f"more than {SOCKETS_PER_MINUTE} sockets a minute")
         # Before this socket reads: waiting messages may be meant for an operator.
@@ -334,7 +300,12 @@ class SocketServer:
     async def _welcome(
         self, websocket: WebSocket, session: Session, socket: SessionSocket, token: str
     ) -> None:
-        await self._guard.check(token, self._connections.address(websocket))
+        session.touch()
+        try:
+            await self._guard.check(token, self._connections.address(websocket))
+        except RequestError as error:
+            session.send_error(error, OPERATOR)
+            return
         if socket.closing:
             return  # a newer one reads now
         self.operators.join(socket, session.outbox)

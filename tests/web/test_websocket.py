@@ -12,8 +12,8 @@ from websockets.asyncio.client import connect
 
 from server.auth import TokenIssuer, new_session_id, signing_key
 from server.core.errors import RateLimited
+from server.session.session import SOCKETS_PER_MINUTE, SocketGate
 from server.web import websocket
-from server.web.websocket import SocketGate
 from tests.support.clients import How, http, metric, open_page, page_of, soon, take_token
 from tests.support.running import Running, running
 from tests.support.timing import AT_ONCE_SECONDS
@@ -189,21 +189,9 @@ async def test_an_ended_session_is_4404(run: Running) -> None:
     await page.next("ready")
     await run.program.sessions.end(issued["session_id"], "over")
     assert (await page.closed())[0] == 4404
-    for _ in range(2 * websocket.SOCKETS_PER_MINUTE):
+    for _ in range(2 * SOCKETS_PER_MINUTE):
         page = await open_page(run, issued["token"], issued["session_id"])
         assert (await page.closed())[0] == 4404
-
-
-async def test_ended_sessions_leave_nothing_in_the_gate(run: Running) -> None:
-    """Knocking at a session that has ended takes no memory."""
-    issued = await take_token(run)
-    async with page_of(run, issued["token"], issued["session_id"]):
-        pass
-    await run.program.sessions.end(issued["session_id"], "over")
-    size = len(run.program.sockets.gate)
-    page = await open_page(run, issued["token"], issued["session_id"])
-    await page.closed()
-    assert len(run.program.sockets.gate) == size
 
 
 async def test_a_newer_socket_replaces_with_4409(run: Running) -> None:
@@ -255,16 +243,12 @@ async def test_eight_sockets_a_minute(run: Running) -> None:
 
 
 async def test_gate_lets_in_again_after_a_minute() -> None:
-    """Eight within any sixty seconds, per session."""
+    """Eight within any sixty seconds."""
     gate = SocketGate()
-    assert all(gate.take("a", now) for now in (0, 1, 2, 3, 4, 5, 6, 7))
-    assert not gate.take("a", 59.9)
-    assert gate.take("b", 59.9)
-    assert gate.take("a", 60.0)
-    assert not gate.take("a", 60.5)
-    gate.forget("a")
-    assert gate.take("a", 60.6)
-    assert len(gate) == 2
+    assert all(gate.take(now) for now in (0, 1, 2, 3, 4, 5, 6, 7))
+    assert not gate.take(59.9)
+    assert gate.take(60.0)
+    assert not gate.take(60.5)
 
 
 async def test_too_many_messages(run: Running) -> None:

@@ -30,6 +30,7 @@ from server.media.video.decode import BACKLOG, DecodePool
 from server.media.video.video_stream import VideoStream
 from server.models.openai import chat_stream
 from server.session.request.outbox import MAX_BYTES
+from server.session.session import SOCKETS_PER_MINUTE
 from server.web import (
     middleware,
     protocols,
@@ -201,7 +202,7 @@ PROMISED = [
     ("20 a second", websocket.MESSAGE_RATE, 20),
     ("256 sockets that wait for their token", websocket.MAX_KNOCKING, 256),
     ("questions 4,000 characters", messages.MAX_QUESTION_CHARS, 4000),
-    ("Sockets: 8 a session a minute", websocket.SOCKETS_PER_MINUTE, 8),
+    ("Sockets: 8 a session a minute", SOCKETS_PER_MINUTE, 8),
     ("15 s to connect", webrtc_server.CONNECT_SECONDS, 15),
     ("5 s to bring a token", websocket.AUTH_SECONDS, 5),
     ("10 s to send headers", protocols.HEADER_SECONDS, 10),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from server.core.aio import Bucket, TaskSet, supervise
 from server.core.errors import Conflict, QwenCameraError, RateLimited
 from server.core.frames import CameraState
+from server.core.logs import time_text
 from server.core.metrics import Metrics
 from server.core.settings import ListedCamera
 from server.features.mqtt.discovery import (
@@ -36,7 +37,7 @@ from server.features.mqtt.link import Link, MqttMetrics
 from server.features.mqtt.messages import HomeAssistant, SetHomeAssistant
 from server.features.mqtt.settings import MqttSettings
 from server.features.mqtt.traffic import Incoming, Kind, Message
-from server.session.part import PROGRAMS, TOOLS, Alert, SessionContext, SessionPart, time_text
+from server.session.part import PROGRAMS, TOOLS, Alert, SessionContext, SessionPart
 from server.session.session import Session
 
 if TYPE_CHECKING:

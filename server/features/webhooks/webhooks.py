@@ -23,13 +23,14 @@ from fastapi import Response
 from server.app.api import Api
 from server.core.aio import TaskSet, cancel_and_wait, log_failure, supervise
 from server.core.errors import BadRequest, NotFound
+from server.core.logs import time_text
 from server.core.metrics import Metrics
 from server.features.webhooks import waiting as retry
 from server.features.webhooks.messages import Forward, WebhookOffer, WebhookOffers
 from server.features.webhooks.sender import Outcome, Sender
 from server.features.webhooks.settings import Evidence, Webhook, WebhookList
 from server.features.webhooks.waiting import DeadLetters, Delivery, Trouble, Waiting
-from server.session.part import TOOLS, Alert, SessionContext, SessionPart, time_text
+from server.session.part import TOOLS, Alert, SessionContext, SessionPart
 
 log = logging.getLogger(__name__)
 # For operators, who can mend it
