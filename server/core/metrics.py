@@ -140,15 +140,7 @@ class Metrics:
             "loop_lag_seconds", "Delay of a timer in the event loop, each second", _MS
         )
 
-        self._begin()
-
-    def count_boxes_beyond(self, clamped: int, dropped: int) -> None:
-        """Count boxes that were cut at the picture's edge, and those that were left out."""
-        self._boxes_beyond.labels("clamped").inc(clamped)
-        self._boxes_beyond.labels("dropped").inc(dropped)
-
-    def _begin(self) -> None:
-        """Create the series of alerts with 0: rate() misses the first event of a new series."""
+        # The series of alerts begin with 0: rate() misses the first event of a new series.
         for code in ("busy", "internal", "ports_exhausted"):
             self.errors.labels(code)
         for reason in ("bad_code", "bad_signature", "operator", "rate"):
@@ -156,25 +148,28 @@ class Metrics:
         for result in ("ok", "error"):
             self.inferences.labels("chat", result)
 
+    def count_boxes_beyond(self, clamped: int, dropped: int) -> None:
+        """Count boxes that were cut at the picture's edge, and those that were left out."""
+        self._boxes_beyond.labels("clamped").inc(clamped)
+        self._boxes_beyond.labels("dropped").inc(dropped)
+
     def counter(self, name: str, text: str, *labels: str) -> Counter:
         """Return the counter of this name, which ends with `_total`; it is made when it is first asked for."""
-        found = self._counters.get(name)
-        if found is None:
-            found = Counter(f"qwen_camera_{name}", text, labels, registry=self._registry)
-            self._counters[name] = found
-        return found
+        if name not in self._counters:
+            self._counters[name] = Counter(
+                f"qwen_camera_{name}", text, labels, registry=self._registry
+            )
+        return self._counters[name]
 
     def seconds(
         self, name: str, text: str, buckets: tuple[float, ...] = _SECONDS, *labels: str
     ) -> Histogram:
         """Return the histogram of durations of this name, which ends with `_seconds`."""
-        found = self._histograms.get(name)
-        if found is None:
-            found = Histogram(
+        if name not in self._histograms:
+            self._histograms[name] = Histogram(
                 f"qwen_camera_{name}", text, labels, registry=self._registry, buckets=buckets
             )
-            self._histograms[name] = found
-        return found
+        return self._histograms[name]
 
     def gauge(
         self, name: str, text: str, labels: tuple[str, ...], read: Callable[[], Readings]

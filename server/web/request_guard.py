@@ -214,10 +214,10 @@ class ConnectionGuard:
             raise
 
 
-def given_token(request: Request) -> str | None:
+def given_token(connection: HTTPConnection) -> str | None:
     """Return the bearer token of a request; None without one, or where it is none."""
     try:
-        return bearer(request.headers.get("authorization"))
+        return bearer(connection.headers.get("authorization"))
     except TokenRefused:
         return None
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from server.auth import Claims, TokenRefused, bearer
+from server.auth import Claims
 from server.core import messages as wire
 from server.core.aio import Bucket, cancel_and_wait
 from server.core.errors import (
@@ -32,7 +32,7 @@ from server.session.part import Operators
 from server.session.request.outbox import OutboxClosed, OutboxOverflowed, Reader
 from server.session.session import SOCKETS_PER_MINUTE, Attempt
 from server.web.protocols import PROVEN
-from server.web.request_guard import ConnectionGuard
+from server.web.request_guard import ConnectionGuard, given_token
 
 if TYPE_CHECKING:
     from server.session.session import Session
@@ -318,11 +318,8 @@ class SocketServer:
     ) -> Claims:
         token = next((p.removeprefix("bearer.") for p in offered if p.startswith("bearer.")), None)
         token = token or websocket.query_params.get("token")
-        if token is None and (header := websocket.headers.get("authorization")):
-            try:
-                token = bearer(header)
-            except TokenRefused:
-                token = ""
+        if token is None and websocket.headers.get("authorization"):
+            token = given_token(websocket) or ""
         if token is None:
             try:
                 if len(self._knocking) >= MAX_KNOCKING:
