@@ -136,12 +136,6 @@ class Program:
             max_age=settings.token_max_age,
         )
         self.connections = Connections(settings.max_connections, settings.trusted_proxies)
-        self.sockets = SocketServer(
-            access=self.access,
-            sessions=self.sessions,
-            metrics=self.metrics,
-            messages=self.added.messages,
-        )
         self.health = Health(
             version=__version__,
             engines=self.engines,
@@ -157,6 +151,7 @@ class Program:
             health=self.health,
             metrics=self.metrics,
         )
+        self.sockets = SocketServer(self.services, self.added.messages)
         register(wanted(settings.features), self.parts(), self.added)
         for own in settings.own_roles().values():
             if own.urls:

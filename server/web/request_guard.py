@@ -145,13 +145,14 @@ log = logging.getLogger(__name__)
 _LOG_SECONDS = 60.0
 
 
-class ConnectionGuard:
+class RequestGuard:
     """Checks requests and sockets, and counts each refusal by its reason."""
 
-    def __init__(self, access: Access, metrics: Metrics) -> None:
-        self._access = access
-        self._metrics = metrics
-        self._trusted_proxies = access.settings.trusted_proxies
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._access = services.access
+        self._metrics = services.metrics
+        self._trusted_proxies = services.access.settings.trusted_proxies
         # True once the log has a line about an untrusted proxy
         self._proxy_logged = False
         # Monotonic seconds before which no refusal is logged
@@ -213,25 +214,7 @@ class ConnectionGuard:
             self._metrics.auth_failures.labels(error.reason).inc()
             raise
 
-
-def given_token(connection: HTTPConnection) -> str | None:
-    """Return the bearer token of a request; None without one, or where it is none."""
-    try:
-        return bearer(connection.headers.get("authorization"))
-    except TokenRefused:
-        return None
-
-
-def _peer(connection: HTTPConnection) -> str | None:
-    return connection.client.host if connection.client is not None else None
-
-
-class RequestGuard(ConnectionGuard):
-    """The checks that only routes need: rates and codes."""
-
-    def __init__(self, services: Services) -> None:
-        super().__init__(services.access, services.metrics)
-        self._services = services
+    # What only routes need: rates and codes
 
     def issue(self, session_id: str, device: Device | None = None) -> Issued:
         """Issue a token for a new session. `device`: the one that has got in without a code."""
@@ -341,6 +324,18 @@ class RequestGuard(ConnectionGuard):
         with self._counting():
             token = bearer(request.headers.get("authorization"))
         return self.verify(token)
+
+
+def given_token(connection: HTTPConnection) -> str | None:
+    """Return the bearer token of a request; None without one, or where it is none."""
+    try:
+        return bearer(connection.headers.get("authorization"))
+    except TokenRefused:
+        return None
+
+
+def _peer(connection: HTTPConnection) -> str | None:
+    return connection.client.host if connection.client is not None else None
 
 
 def for_operators(services: Services) -> list[Any]:

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -27,17 +26,11 @@ from server.core.errors import (
     RequestError,
     Unauthorized,
 )
-from server.core.metrics import Metrics
 from server.session.part import Operators
 from server.session.request.outbox import OutboxClosed, OutboxOverflowed, Reader
-from server.session.session import SOCKETS_PER_MINUTE, Attempt
+from server.session.session import SOCKETS_PER_MINUTE, Attempt, Session
 from server.web.protocols import PROVEN
-from server.web.request_guard import ConnectionGuard, given_token
-
-if TYPE_CHECKING:
-    from server.session.session import Session
-    from server.session_manager import SessionManager
-    from server.web.request_guard import Access
+from server.web.request_guard import RequestGuard, Services, given_token
 
 log = logging.getLogger(__name__)
 
@@ -224,20 +217,13 @@ class SocketServer:
     Bounds of sockets of a session: 8 a minute per session; 256 sockets may wait for their token.
     """
 
-    def __init__(
-        self,
-        *,
-        access: Access,
-        sessions: SessionManager,
-        metrics: Metrics,
-        messages: wire.Parser,
-    ) -> None:
+    def __init__(self, services: Services, messages: wire.Parser) -> None:
         self._messages = messages
-        self._guard = access.guard
+        self._guard = services.access.guard
         self.operators = Operators()
-        self._sessions = sessions
-        self._connections = ConnectionGuard(access, metrics)
-        self._metrics = metrics
+        self._sessions = services.sessions
+        self._connections = RequestGuard(services)
+        self._metrics = services.metrics
         # Deadlines of the sockets that have not sent a token yet, oldest first
         self._knocking: dict[asyncio.Timeout, None] = {}
 
