@@ -21,7 +21,7 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
 
-from server.core.aio import TaskSet, in_pool
+from server.core.aio import TaskSet, Timer, in_pool
 from server.core.errors import Busy, EngineFailed, Internal, NotFound, QwenCameraError
 from server.core.metrics import Metrics
 from server.features.generation.bounds import (
@@ -244,7 +244,7 @@ class GenerationJob:
         # The result that waits; and the one that was taken and may not have arrived
         self._made: Made | None = None
         self._lent: Made | None = None
-        self._expiry: asyncio.TimerHandle | None = None
+        self._expiry = Timer()
         self._tasks = TaskSet("making")
         self._task: asyncio.Task[None] | None = None
 
@@ -478,8 +478,7 @@ class GenerationJob:
         self._update(
             state=JobState.READY, phase="", bytes=len(made.data), media_type=made.media_type
         )
-        loop = asyncio.get_running_loop()
-        self._expiry = loop.call_later(self._keep_seconds, self._expire)
+        self._expiry.set(self._keep_seconds, self._expire)
 
     def _expire(self) -> None:
         self._drop()
@@ -493,9 +492,7 @@ class GenerationJob:
 
     def _forget(self) -> None:
         self._made = self._lent = None
-        if self._expiry is not None:
-            self._expiry.cancel()
-            self._expiry = None
+        self._expiry.cancel()
 
 
 def _kind(asked: VideoRequest | SoundRequest) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter
 from pydantic import SecretStr
 
-from server.core.aio import TaskSet, in_pool
+from server.core.aio import TaskSet, Timer, in_pool
 from server.core.frames import Role
 from server.features.hosting.active_engine import ActiveEngine
 from server.features.hosting.catalogue.choice import Choice, CommandError, own_choice
@@ -280,8 +280,8 @@ class OperatorChannel:
         self._on_dropped = on_dropped
         self._lines: deque[str] = deque(maxlen=MAX_LINES)
         self._listeners: dict[Outbox, _Listener] = {}
-        # Runs while lines wait.
-        self._timer: asyncio.TimerHandle | None = None
+        # Due while lines wait.
+        self._next_log = Timer()
 
     def join(self, outbox: Outbox) -> None:
         """Send reports to an operator from now on, first the state and the last lines."""
@@ -312,22 +312,19 @@ class OperatorChannel:
                 listener.dropped += 1
                 self._on_dropped()
             listener.waiting.append(line)
-        if self._listeners and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(LOG_SECONDS, self._tick)
+        if self._listeners and not self._next_log:
+            self._next_log.set(LOG_SECONDS, self._tick)
 
     def close(self) -> None:
         self._listeners.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._next_log.cancel()
 
     def _tick(self) -> None:
-        self._timer = None
         for outbox, listener in self._listeners.items():
             self._flush(outbox, listener)
         if any(listener.waiting for listener in self._listeners.values()):
             # An operator has not received the last lines yet.
-            self._timer = asyncio.get_running_loop().call_later(LOG_SECONDS, self._tick)
+            self._next_log.set(LOG_SECONDS, self._tick)
 
     def _flush(self, outbox: Outbox, listener: _Listener) -> None:
         if listener.waiting and not outbox.waits(LogLines):

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Literal, TypeVar
 from weakref import WeakSet
 
+from server.core.aio import Timer
 from server.core.errors import WrongModel
 from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
@@ -113,9 +114,8 @@ class StatusStore:
         self._listeners: list[Callable[[ManagerStatus], None]] = []
         self._hearers: list[Callable[[str], None]] = []
         self._shown_at = 0.0
-        # Progress that came too soon after the last report, to be sent when the timer fires.
-        self._held: LoadProgress | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        # Shows progress that came too soon after the last report.
+        self._later = Timer()
 
     def on_change(self, callback: Callable[[ManagerStatus], None]) -> None:
         self._listeners.append(callback)
@@ -130,7 +130,7 @@ class StatusStore:
         self.status = status
         if status.state is not ManagerState.LOADING:
             # The next loading has its own progress.
-            self._held = None
+            self._later.cancel()
         for listener in self._listeners:
             _call(listener, status)
 
@@ -138,25 +138,18 @@ class StatusStore:
         """Report the progress; ignored unless a model loads, and limited in rate."""
         if self.status.state is not ManagerState.LOADING:
             return
-        before, loop = self.status.progress, asyncio.get_running_loop()
+        before = self.status.progress
         same = before is not None and before.phase == progress.phase
-        wait = self._shown_at + _SHOW_SECONDS - loop.time()
+        wait = self._shown_at + _SHOW_SECONDS - asyncio.get_running_loop().time()
         if same and progress.percent != 100 and wait > 0:
-            self._held = progress
-            self._timer = self._timer or loop.call_later(wait, self._show_held)
-            return
-        self._show_progress(progress)
+            self._later.set(wait, self._show_progress, progress)
+        else:
+            self._show_progress(progress)
 
     def _show_progress(self, progress: LoadProgress) -> None:
-        self._held = None
+        self._later.cancel()
         self._shown_at = asyncio.get_running_loop().time()
         self.show(replace(self.status, progress=progress))
-
-    def _show_held(self) -> None:
-        self._timer = None
-        if self._held is not None and self.status.state is ManagerState.LOADING:
-            self._show_progress(self._held)
-        self._held = None
 
     def line(self, line: str) -> None:
         for hear in self._hearers:
@@ -247,23 +240,21 @@ class Visitors:
         self._look = look
         self.parts: WeakSet[Coming] = WeakSet()
         self.told = ModelComing()
-        self._timer: asyncio.TimerHandle | None = None
+        self._next_look = Timer()
 
     def part(self, context: SessionContext) -> Coming:
         part = Coming(context, self)
         self.parts.add(part)
-        if self._timer is None:
+        if not self._next_look:
             self._tick()
         return part
 
     def _tick(self) -> None:
         """Look, and tell what has changed; goes on while there are sessions."""
-        self._timer = None
         if not self.parts:
             return
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(LOOK_SECONDS, self._tick)
-        message = self._look(loop.time())
+        self._next_look.set(LOOK_SECONDS, self._tick)
+        message = self._look(asyncio.get_running_loop().time())
         if message != self.told:
             self.told = message
             for part in self.parts:
@@ -271,9 +262,7 @@ class Visitors:
 
     def close(self) -> None:
         self.parts.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._next_look.cancel()
 
 
 class Coming(SessionPart):
