@@ -7,9 +7,9 @@ import io
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, suppress
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
@@ -48,8 +48,7 @@ CRF = "18"
 # The index: a fixed part, and what a frame's size, time, place and order take. libavformat's own
 # way of putting it in front ("faststart") reads the file again by its name, which one in memory has
 # not: room is kept for it instead.
-_INDEX_BYTES = 4096
-_INDEX_BYTES_A_FRAME = 48
+_INDEX_BYTES = 4096 + 48 * MAX_FRAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +83,11 @@ class _Bounded(io.BytesIO):
 class Mp4Writer:
     """One video. Belongs to one thread at a time; ends with `finish` or `discard`."""
 
-    def __init__(self, width: int, height: int, fps: int, frames: int, most_bytes: int) -> None:
-        """`width`, `height`: pixels, even; `frames`: how many, for the size of the index."""
+    def __init__(self, width: int, height: int, fps: int, most_bytes: int) -> None:
+        """`width`, `height`: pixels, even."""
         self._file = _Bounded(most_bytes)
-        index = _INDEX_BYTES + _INDEX_BYTES_A_FRAME * frames
-        self._container = av.open(
-            self._file, "w", format="mp4", options={"moov_size": str(index), "fflags": "+bitexact"}
-        )
+        options = {"moov_size": str(_INDEX_BYTES), "fflags": "+bitexact"}
+        self._container = av.open(self._file, "w", format="mp4", options=options)
         stream = self._container.add_stream("libx264", rate=fps, options={"crf": CRF})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context
@@ -117,24 +114,26 @@ class Mp4Writer:
         self._encode(frame)
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
-        try:
+        with self._bounded():
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
-        except av.FFmpegError:
-            if self._file.full:
-                raise TooManyBytes from None
-            raise
 
     def finish(self) -> bytes:
         """The file. Raises TooManyBytes."""
         self._encode(None)
-        try:
+        with self._bounded():
             self._container.close()
+        return self._file.getvalue()
+
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """libav puts an error of its own in the place of the file's."""
+        try:
+            yield
         except av.FFmpegError:
             if self._file.full:
                 raise TooManyBytes from None
             raise
-        return self._file.getvalue()
 
     def discard(self) -> None:
         """Give everything back; nothing is made."""
@@ -219,15 +218,7 @@ class GenerationJob:
     once (again after a broken connection), and dropped after 10 minutes or for the next one.
     """
 
-    def __init__(
-        self,
-        *,
-        metrics: Metrics,
-        pool: ThreadPoolExecutor,
-        most_bytes: int = MAX_RESULT_BYTES,
-        keep_seconds: float = KEEP_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, *, metrics: Metrics, pool: ThreadPoolExecutor) -> None:
         # kind: video, sound; result: ok, cancelled, error
         self._ended_works = metrics.counter(
             "generations_total", "Videos and sounds by how they ended", "kind", "result"
@@ -236,9 +227,6 @@ class GenerationJob:
             "generations_dropped_total", "Videos and sounds that nobody took in time"
         )
         self._pool = pool
-        self._most_bytes = most_bytes
-        self._keep_seconds = keep_seconds
-        self._clock = clock
         self._progress = JobProgress()
         self._began = 0.0
         # The result that waits; and the one that was taken and may not have arrived
@@ -265,7 +253,7 @@ class GenerationJob:
         self.check_free(model)
         self._drop()
         seed = secrets.randbelow(MAX_SEED + 1) if asked.seed is None else asked.seed
-        self._began = self._clock()
+        self._began = time.monotonic()
         self._progress = JobProgress(JobState.WORKING, _kind(asked), "steps", seed=seed)
         if isinstance(asked, VideoRequest):
             self._update(
@@ -314,7 +302,7 @@ class GenerationJob:
         if made is None:
             raise NotFound(
                 "There is nothing to take: a result is handed over once, and dropped when nobody takes it within "
-                f"{self._keep_seconds / 60:.0f} minutes."
+                f"{KEEP_SECONDS / 60:.0f} minutes."
             )
         self._forget()
         self._lent = made
@@ -394,7 +382,7 @@ class GenerationJob:
                             **{name: found[name] for name in ("width", "height", "seconds")},
                         )
             if whole:
-                if len(whole) > self._most_bytes:
+                if len(whole) > MAX_RESULT_BYTES:
                     raise TooManyBytes
                 return Made(whole, "video/mp4")
             if writer is None:
@@ -420,7 +408,7 @@ class GenerationJob:
                 "allowed. Ask for another size."
             )
         self._update(width=width, height=height)
-        return Mp4Writer(width, height, fps, MAX_FRAMES, self._most_bytes)
+        return Mp4Writer(width, height, fps, MAX_RESULT_BYTES)
 
     async def _sound(self, model: MediaModel, asked: SoundRequest, seed: int) -> Made:
         """Raises EngineError; when cancelled, the model's work has ended."""
@@ -437,7 +425,7 @@ class GenerationJob:
                 elif message.type == "sound":
                     rate, channels = int(message.header["rate"]), int(message.header["channels"])
                     pcm += message.payload
-                    if len(pcm) > self._most_bytes:
+                    if len(pcm) > MAX_RESULT_BYTES:
                         raise self._too_large("sound", "shorter one")
         if not pcm:
             raise EngineFailed("The model made no sound. Try other words.")
@@ -456,12 +444,12 @@ class GenerationJob:
 
     def _too_large(self, what: str, instead: str) -> EngineFailed:
         return EngineFailed(
-            f"The {what} is larger than {self._most_bytes // 2**20} MiB, which is the most that is kept. "
+            f"The {what} is larger than {MAX_RESULT_BYTES // 2**20} MiB, which is the most that is kept. "
             f"Ask for a {instead}."
         )
 
     def _elapsed(self) -> float:
-        return round(self._clock() - self._began, 1)
+        return round(time.monotonic() - self._began, 1)
 
     def _update(self, **changed: Any) -> None:
         """Change fields of `progress`."""
@@ -478,7 +466,7 @@ class GenerationJob:
         self._update(
             state=JobState.READY, phase="", bytes=len(made.data), media_type=made.media_type
         )
-        self._expiry.set(self._keep_seconds, self._expire)
+        self._expiry.set(KEEP_SECONDS, self._expire)
 
     def _expire(self) -> None:
         self._drop()

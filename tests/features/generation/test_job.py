@@ -19,6 +19,7 @@ import pytest
 
 from server.core.errors import Busy, NotFound
 from server.core.metrics import Metrics
+from server.features.generation import job
 from server.features.generation.bounds import SoundRequest, VideoRequest
 from server.features.generation.generator import Generator
 from server.features.generation.job import (
@@ -77,8 +78,8 @@ Make = Callable[..., GenerationJob]
 async def make(pool: ThreadPoolExecutor) -> AsyncIterator[Make]:
     every: list[GenerationJob] = []
 
-    def new(**more: Any) -> GenerationJob:
-        every.append(GenerationJob(metrics=Metrics("0"), pool=pool, **more))
+    def new() -> GenerationJob:
+        every.append(GenerationJob(metrics=Metrics("0"), pool=pool))
         return every[-1]
 
     yield new
@@ -260,9 +261,10 @@ async def test_a_model_that_is_unloaded_ends_its_work(make: Make) -> None:
     assert "was unloaded" in why(progress)
 
 
-async def test_a_result_is_bounded(make: Make) -> None:
+async def test_a_result_is_bounded(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file over the bound is given up while it grows, and so is sound."""
-    making = make(most_bytes=2000)
+    monkeypatch.setattr(job, "MAX_RESULT_BYTES", 2000)
+    making = make()
     async with loaded("video") as model:
         progress = await done(making, model)
         assert "is larger than" in why(progress)
@@ -271,9 +273,10 @@ async def test_a_result_is_bounded(make: Make) -> None:
     assert "sound is larger than" in why(progress)
 
 
-async def test_a_result_that_nobody_takes_goes(make: Make) -> None:
+async def test_a_result_that_nobody_takes_goes(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """By itself after a time, for the next one, or when it is cancelled; counted each time."""
-    making = make(keep_seconds=0.05)
+    monkeypatch.setattr(job, "KEEP_SECONDS", 0.05)
+    making = make()
     dropped = making._dropped_works._value
     async with loaded("video") as model:
         await done(making, model)
@@ -281,7 +284,7 @@ async def test_a_result_that_nobody_takes_goes(make: Make) -> None:
         with pytest.raises(NotFound):
             making.take()
         assert dropped.get() == 1
-        making._keep_seconds = 60
+        monkeypatch.setattr(job, "KEEP_SECONDS", 60)
         for _ in range(2):
             assert (await done(making, model)).state is JobState.READY
         assert dropped.get() == 2
@@ -314,9 +317,12 @@ async def test_a_result_goes_after_ten_minutes_and_with_the_server(
             making.take()
 
 
-async def test_a_result_that_did_not_arrive_waits_again(make: Make) -> None:
+async def test_a_result_that_did_not_arrive_waits_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Unless it was given up or something newer was begun; what has arrived is gone."""
-    making = make(keep_seconds=0.1)
+    monkeypatch.setattr(job, "KEEP_SECONDS", 0.1)
+    making = make()
     async with loaded("video") as model:
         await done(making, model)
         made = making.take()
@@ -404,7 +410,7 @@ def noise(count: int) -> Iterator[bytes]:
 
 
 def made(frames: list[bytes], fps: int = 16, most: int = 2**24) -> bytes:
-    writer = Mp4Writer(WIDTH, HEIGHT, fps, len(frames), most)
+    writer = Mp4Writer(WIDTH, HEIGHT, fps, most)
     for frame in frames:
         writer.add(frame)
     return writer.finish()
@@ -452,14 +458,14 @@ def test_it_never_grows_beyond_its_bound() -> None:
     for most in (len(whole) - 1, len(whole) // 2, 5000, 16):
         with pytest.raises(TooManyBytes):
             made(list(noise(30)), most=most)
-    writer = Mp4Writer(WIDTH, HEIGHT, 16, 9, 2**20)
+    writer = Mp4Writer(WIDTH, HEIGHT, 16, 2**20)
     writer.add(plain(RED))
     writer.discard()
 
 
 def test_frames_of_another_size_are_refused() -> None:
     """A frame has exactly the bytes of its pixels."""
-    writer = Mp4Writer(WIDTH, HEIGHT, 16, 9, 2**20)
+    writer = Mp4Writer(WIDTH, HEIGHT, 16, 2**20)
     with pytest.raises(ValueError):
         writer.add(plain(RED)[:-3])
     writer.discard()

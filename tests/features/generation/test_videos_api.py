@@ -42,7 +42,7 @@ NUMPY = "'numpy.ndarray' object has no attribute 'save'"
 
 
 def made(width: int, height: int, frames: int) -> bytes:
-    writer = Mp4Writer(width, height, 8, frames, 2**20)
+    writer = Mp4Writer(width, height, 8, 2**20)
     for _ in range(frames):
         writer.add(np.full((height, width, 3), 90, np.uint8).tobytes())
     return writer.finish()
