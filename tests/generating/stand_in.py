@@ -24,7 +24,7 @@ RULES = {
     "video": {"output": "video", "takes": ["negative", "guidance", "steps"]},
     "first": {"output": "video", "takes": ["steps"], "first_frame": "must"},
     "sound": {"output": "audio", "takes": ["steps", "seconds"], "sample_rate": 16_000},
-    "silent": {"output": "audio"},
+    "silent": {"output": "audio", "takes": []},
 }
 
 

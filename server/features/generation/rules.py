@@ -5,12 +5,13 @@ Standard library only: the worker in the models' environment reads it, too.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from server.models.files import read_json
 
 # For files that say nothing: an autoencoder of 8 pixels a latent below patches of 2x2, and four
 # frames a latent behind the first (Wan 2.1, its config.json files).
@@ -21,13 +22,6 @@ SAMPLE_RATE = 24_000
 Output = Literal["video", "audio"]
 # The use of a picture that a model may begin with
 FirstFrame = Literal["never", "may", "must"]
-
-
-class RulesError(ValueError):
-    """A folder that no rules can be read from; the message is a sentence that says what to do.
-
-    Outside the tree of errors: the worker turns it into a message of its own.
-    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +44,8 @@ class Rules:
 
     @classmethod
     def read(cls, message: Mapping[str, Any]) -> Rules:
-        """Read the rules in `message`; other keys are ignored."""
-        known = {field.name for field in fields(cls)}
-        given = {key: value for key, value in message.items() if key in known}
-        return cls(**given | {"takes": tuple(given.get("takes", ()))})
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object. Raises RulesError."""
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise RulesError(
-            f"{path.name} of the model cannot be read ({error.strerror}). Fetch the model again, or give its folder."
-        ) from None
-    except ValueError:
-        raise RulesError(
-            f"{path.name} of the model is not JSON. The file is broken: fetch the model again."
-        ) from None
-    if not isinstance(value, dict):
-        raise RulesError(
-            f"{path.name} of the model is not an object. The file is broken: fetch the model again."
-        )
-    return value
+        """Read the rules from a worker's message."""
+        return cls(**{**message, "takes": tuple(message["takes"])})
 
 
 def is_pipeline(folder: Path) -> bool:
@@ -81,7 +54,7 @@ def is_pipeline(folder: Path) -> bool:
 
 
 def makes_sound(folder: Path) -> bool:
-    """Find by autoencoder or vocoder whether a pipeline makes sound alone. Raises RulesError."""
+    """Find by autoencoder or vocoder whether a pipeline makes sound alone. Raises ModelFolderError."""
     if "sampling_rate" in _component(folder, "vae"):
         return True
     index = read_json(folder / "model_index.json")
@@ -91,7 +64,7 @@ def makes_sound(folder: Path) -> bool:
 def own_code(folder: Path) -> str:
     """The file of a pipeline that would run as a program when it is loaded; "" where there is none.
 
-    Raises RulesError. Newer diffusers asks before it runs one, older does not.
+    Raises ModelFolderError. Newer diffusers asks before it runs one, older does not.
     """
     for part, what in read_json(folder / "model_index.json").items():
         if not isinstance(what, list) or not what or not isinstance(what[0], str):
@@ -103,7 +76,7 @@ def own_code(folder: Path) -> str:
 
 
 def pixel_rules(folder: Path) -> tuple[int, int]:
-    """Multiple of the sides in pixels, and frames a latent, of a pipeline. Raises RulesError."""
+    """Multiple of the sides in pixels, and frames a latent, of a pipeline. Raises ModelFolderError."""
     vae = _component(folder, "vae")
     transformer = _component(folder, "transformer") or _component(folder, "unet")
     spatial = _whole(vae, "scale_factor_spatial", "spatial_compression_ratio")
@@ -116,7 +89,7 @@ def pixel_rules(folder: Path) -> tuple[int, int]:
 
 
 def first_frame(folder: Path) -> FirstFrame:
-    """Find by its files whether a pipeline begins with a picture. Raises RulesError."""
+    """Find by its files whether a pipeline begins with a picture. Raises ModelFolderError."""
     transformer = _component(folder, "transformer")
     inward, outward = transformer.get("in_channels"), transformer.get("out_channels")
     # It is given a picture's channels beside the noise, and needs them.

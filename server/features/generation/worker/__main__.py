@@ -24,9 +24,10 @@ from pathlib import Path
 import numpy as np
 
 from server.core import core_dumps
-from server.features.generation.rules import RulesError, is_pipeline, makes_sound, own_code
+from server.features.generation.rules import is_pipeline, makes_sound, own_code
 from server.features.generation.worker import omni, pipelines, speech
 from server.features.generation.worker.backend import Backend, Loading, Refused, Stop, Stopped, Task
+from server.models.files import ModelFolderError
 from server.shared.processes import wire
 from server.shared.processes.wire import (
     Channel,
@@ -153,8 +154,8 @@ def explained(error: BaseException, where: str) -> tuple[str, str]:
     """A code and a sentence; the error's own text is left out: it may repeat the prompt."""
     if isinstance(error, Refused):
         return error.code, error.message
-    if isinstance(error, RulesError):
-        return "broken", str(error)
+    if isinstance(error, ModelFolderError):
+        return "broken", error.message
     kind = type(error).__name__
     if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "alloc" in str(error)[:400]:
         return "no_memory", _NO_MEMORY.format(where=where)

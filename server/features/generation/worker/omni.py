@@ -33,7 +33,7 @@ def installed() -> bool:
 
 
 def load(folder: Path, how: Loading, stop: Stop) -> OmniBackend:
-    """Raises RulesError and what vLLM-Omni raises."""
+    """Raises ModelFolderError and what vLLM-Omni raises."""
     from vllm_omni.entrypoints.omni import Omni
 
     options: dict[str, Any] = {

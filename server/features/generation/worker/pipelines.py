@@ -31,7 +31,7 @@ _LENGTHS = ("audio_length_in_s", "audio_end_in_s")
 
 
 def load(folder: Path, how: Loading, stop: Stop) -> DiffusersBackend:
-    """Raises Refused, RulesError and what diffusers raises."""
+    """Raises Refused, ModelFolderError and what diffusers raises."""
     device = torch_device(how)
     try:
         import diffusers
