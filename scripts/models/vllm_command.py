@@ -29,7 +29,7 @@ from server.features.hosting.catalogue.vllm import (
     serve_arguments,
     video_bounds,
 )
-from server.models.families import RunMode, of_type
+from server.models.families import of_type
 
 if TYPE_CHECKING:
     from config import Settings
@@ -124,7 +124,6 @@ def build(
         warnings.append(many.reason)
     argv = tuple(arguments)
     launch = Launch(
-        RunMode.SUBPROCESS,
         argv,
         variables,
         typed(argv, variables),

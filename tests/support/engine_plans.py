@@ -66,7 +66,6 @@ def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
     argv = (program, "-S", str(STAND_IN), behaviour, str(chosen.port))
     env = {"VLLM_API_KEY": f"key-of-{behaviour}-{os.urandom(8).hex()}"}
     launch = Launch(
-        RunMode.SUBPROCESS,
         argv,
         env,
         typed(argv, env),
@@ -91,7 +90,12 @@ def stand_in(
 ) -> ServerRuntime:
     """Run a stand-in program. `wrong_seconds`: as ServerRuntime has it."""
     return ServerRuntime(
-        chosen, on_line=on_line, on_progress=on_progress, grace=0.5, wrong_seconds=wrong_seconds
+        chosen,
+        on_line=on_line,
+        on_progress=on_progress,
+        grace=0.5,
+        wrong_seconds=wrong_seconds,
+        thinking=ThinkingLimits(),
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from server.core.aio import cancel_and_wait
 from server.features.hosting.catalogue import engine_log, vllm
-from server.features.hosting.catalogue.entry import Library, RunMode
+from server.features.hosting.catalogue.entry import Library
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, StartFailed
 from server.models.base import Engine, EngineState, EngineStatus, Trouble
 from server.models.openai.bounded_http import read_json
@@ -75,46 +75,44 @@ class ServerRuntime:
         on_progress: OnProgress,
         grace: float = 10.0,
         wrong_seconds: float = _MISCONFIGURED_SECONDS,
-        thinking: ThinkingLimits | None = None,
+        thinking: ThinkingLimits,
     ) -> None:
         launch, model = plan.launch, plan.model
+        assert model is not None
         self._choice, self._launch, self._model = plan.choice, launch, model
         self._wrong_seconds = wrong_seconds
         self._on_line, self._on_progress = on_line, on_progress
         self._log = engine_log.LoadingLog()
         self._on_cpu = False
-        self._environment = child_environment(
+        environment = child_environment(
             os.environ, launch.env, fetches_images=bool(launch.container)
-        )
-        key = launch.key
-        self._process = ChildProcess(
-            launch.argv,
-            self._environment,
-            ring=LogRing([key], without=_PROBED),
-            on_line=self._line,
-            cwd=Path(launch.cwd) if launch.cwd is not None else None,
-            grace=grace,
-            after=launch.cleanup,
         )
         self._container: Container | None = None
         if launch.container:
-            self._container = Container(launch.argv[0], launch.container, self._environment)
+            self._container = Container(launch.argv[0], launch.container, environment)
+        self._process = ChildProcess(
+            launch.argv,
+            environment,
+            ring=LogRing([launch.key], without=_PROBED),
+            on_line=self._line,
+            grace=grace,
+            after=self._container.removal if self._container is not None else (),
+        )
         self.ended = self._process.ended
-        geometry = model.geometry if model is not None else None
-        self._is_llama = model is not None and model.library is Library.LLAMA_CPP
+        self._is_llama = model.library is Library.LLAMA_CPP
         # The engine reads the model's folder where the server names it; in a container that is
         # another path.
-        own = launch.mode is RunMode.CONTAINER and geometry is not None
+        geometry = model.geometry if launch.container else None
         self._is_vllm = vllm.ENVIRONMENT.keys() <= launch.env.keys() or vllm.KEY in launch.env
         endpoint = Endpoint(
             launch.base_url,
-            key,
+            launch.key,
             launch.served_name,
-            factor=geometry.factor if own and geometry is not None else None,
+            factor=geometry.factor if geometry is not None else None,
             # vLLM and llama.cpp list their context; `transformers serve` would go through all that
             # was ever fetched.
             listed=self._is_vllm or self._is_llama,
-            thinking=thinking or ThinkingLimits(),
+            thinking=thinking,
         )
         self.engine: Engine = OpenAIEngine("local", endpoint)
         # Asks llama.cpp's server for its slots
@@ -192,7 +190,7 @@ class ServerRuntime:
     def _is_ours(self) -> bool | None:
         """Return True when the started program listens at our port; None when unknown."""
         pid, port = self._process.pid, self._launch.port
-        if self._launch.mode is not RunMode.SUBPROCESS or pid is None or port is None:
+        if self._container is not None or pid is None or port is None:
             return None
         return usage.listens(pid, port)
 
@@ -258,7 +256,7 @@ class ServerRuntime:
         choice = self._choice
         # As the panel calls them.
         context = "the context" + (f" (now {choice.context})" if choice.context else "")
-        path = self._model.folder if self._model is not None else ""
+        path = self._model.folder
         if self._is_llama:
             reason = engine_log.llama_explanation(self._process.lines, context=context, path=path)
             if not reason and self._process.status == -signal.SIGILL:
@@ -287,9 +285,7 @@ class ServerRuntime:
 class RemoteRuntime:
     """A server that runs elsewhere: nothing is started and nothing stopped."""
 
-    def __init__(
-        self, plan: Plan, *, api_key: str = "", thinking: ThinkingLimits | None = None
-    ) -> None:
+    def __init__(self, plan: Plan, *, api_key: str, thinking: ThinkingLimits) -> None:
         launch, model = plan.launch, plan.model
         self.ended = asyncio.Event()
         geometry = model.geometry if model is not None else None
@@ -300,7 +296,7 @@ class RemoteRuntime:
                 api_key,
                 launch.served_name,
                 factor=geometry.factor if geometry is not None else None,
-                thinking=thinking or ThinkingLimits(),
+                thinking=thinking,
             ),
         )
         self._url, self._name, self._has_key = plan.choice.url, launch.served_name, bool(api_key)
@@ -362,6 +358,8 @@ _COMMAND_SECONDS = 20.0
 _ATTEMPTS, _PAUSE_SECONDS = 50, 0.1
 _MOST_LEFT = 20
 _PREFIX = "qwen-camera-engine-"
+# With what it wrote
+_REMOVE = ("rm", "--force", "--volumes")
 # The machine and its numbering of processes, the program's process id, and when that process began
 _NAME = re.compile(rf"{_PREFIX}([0-9a-f]{{8}})-(\d+)-(\d+)")
 
@@ -388,13 +386,15 @@ class Container:
     def __init__(self, program: str, name: str, environment: Mapping[str, str]) -> None:
         self._program, self._name = program, name
         self._environment = dict(environment)
+        # The command that removes it, however its program ended
+        self.removal = (program, *_REMOVE, name)
 
     async def remove_left_over(self) -> None:
         """Remove the container of this name, and those of programs that are gone."""
         left = left_over(await self._names())[:_MOST_LEFT]
         if left:
             log.warning("containers that were left over are removed", extra={"count": len(left)})
-            await self._run("rm", "--force", "--volumes", *left)
+            await self._run(*_REMOVE, *left)
         await self.remove()
 
     async def remove(self) -> None:
@@ -402,7 +402,7 @@ class Container:
         for _ in range(_ATTEMPTS):
             if self._name not in await self._names():
                 return
-            await self._run("rm", "--force", "--volumes", self._name)
+            await self._run(*_REMOVE, self._name)
             await asyncio.sleep(_PAUSE_SECONDS)
         log.warning("a container cannot be removed")
 

@@ -28,7 +28,7 @@ def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
     """Return a plan for a stand-in worker with the behaviour that follows "/" in the model."""
     manner = chosen.model.partition("/")[2]
     argv = (sys.executable, "-m", "tests.generating.stand_in", manner)
-    return Plan(chosen, Launch(RunMode.IN_PROCESS, argv, {}, "worker", str(ROOT)), WAN)
+    return Plan(chosen, Launch(argv, {}, "worker"), WAN)
 
 
 def load(plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:

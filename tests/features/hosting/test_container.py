@@ -297,7 +297,7 @@ async def test_the_command_as_it_is_shown(program: str, tmp_path: Path) -> None:
                     await asyncio.sleep(0.1)
             assert listed["data"][0]["id"] == launch.served_name
         finally:
-            containers.run(*launch.cleanup)
+            containers.run(program, "rm", "--force", "--volumes", launch.container)
 
 
 @pytest.mark.parametrize(

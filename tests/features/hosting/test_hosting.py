@@ -58,7 +58,7 @@ async def test_what_another_feature_runs(
     hosting: Hosting, monkeypatch: pytest.MonkeyPatch, chosen: Model, feature: str
 ) -> None:
     choice = Choice(model=chosen.id, mode=RunMode.IN_PROCESS)
-    plan = Plan(choice, Launch(RunMode.IN_PROCESS, ("python",), {}, "python"), chosen)
+    plan = Plan(choice, Launch(("python",), {}, "python"), chosen)
     monkeypatch.setattr(hosting.planner, "plan", lambda *_: plan)
     with pytest.raises(BadRequest) as caught:
         await hosting.manager.preview(choice)
@@ -70,9 +70,7 @@ async def test_a_preview_says_where_pictures_go(
     hosting: Hosting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choice = Choice(mode=RunMode.REMOTE, url="https://192.0.2.7/v1")
-    near = Launch(
-        RunMode.SUBPROCESS, ("x",), {}, "x", base_url="http://127.0.0.1:1/v1", warnings=("Mind.",)
-    )
+    near = Launch(("x",), {}, "x", base_url="http://127.0.0.1:1/v1", warnings=("Mind.",))
     launches = iter((command(choice, None, Host()), near))
     monkeypatch.setattr(hosting.planner, "plan", lambda *_: Plan(choice, next(launches)))
     told = await hosting.preview(choice)

@@ -53,7 +53,7 @@ JOBS = (Load, Watch, Restart, Empty)
 def order(name: str, *, remote: bool = False, preferred: bool = True) -> Order:
     mode = RunMode.REMOTE if remote else RunMode.SUBPROCESS
     url = "http://192.0.2.7/v1" if remote else ""
-    launch = Launch(mode, (name,), {}, name, port=None if remote else 8100)
+    launch = Launch((name,), {}, name, port=None if remote else 8100)
     return Order(Plan(Choice(model=name, mode=mode, url=url), launch), preferred)
 
 

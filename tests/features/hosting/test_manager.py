@@ -27,6 +27,7 @@ from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime
 from server.features.hosting.status import ManagerState
 from server.models.base import Chunk, Delta, Engine
+from server.models.thinking import ThinkingLimits
 from tests.support.engine_plans import Managed, choice, managed, plan, stand_in
 from tests.support.fakes import FakeEngine, make_request
 from tests.support.fakes_openai import FakeOpenAI
@@ -263,15 +264,17 @@ async def test_a_mistake_of_ours_is_no_end() -> None:
 
 
 async def test_what_a_container_leaves_is_removed(tmp_path: Path) -> None:
-    """By the command that is known for that, after the program that started it."""
-    left = tmp_path / "left"
-    left.write_text("")
+    """By the runtime's own command, after the program that started it."""
+    left, runtime = tmp_path / "left", tmp_path / "docker"
+    runtime.write_text(
+        f'#!/bin/sh\ncase "$1" in\nrun) touch {left}; shift; exec "$@";;\nrm) rm {left};;\nesac\n'
+    )
+    runtime.chmod(0o755)
 
     def contained(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
         found = plan(chosen)
-        launch = dataclasses.replace(
-            found.launch, mode=RunMode.CONTAINER, cleanup=("rm", str(left))
-        )
+        argv = (str(runtime), "run", *found.launch.argv)
+        launch = dataclasses.replace(found.launch, argv=argv, container="one")
         return dataclasses.replace(found, launch=launch)
 
     async with managed(planner=contained) as one:
@@ -594,12 +597,12 @@ async def test_one_that_runs_elsewhere_is_not_started_again() -> None:
     """It is called as its server says; while away it is waited for, and then used again."""
 
     def remote(chosen: Plan, _line: OnLine, _progress: OnProgress) -> Runtime:
-        return RemoteRuntime(chosen)
+        return RemoteRuntime(chosen, api_key="", thinking=ThinkingLimits())
 
     async with FakeOpenAI(model="their/model") as server:
         chosen = Choice(mode=RunMode.REMOTE, url=server.base_url)
         where = f"127.0.0.1:{server.port}"
-        launch = Launch(RunMode.REMOTE, (), {}, "Nothing is started.", base_url=server.base_url)
+        launch = Launch((), {}, "Nothing is started.", base_url=server.base_url)
         async with managed(
             planner=lambda *_: Plan(chosen, launch), loader=remote, silent_seconds=0.2
         ) as one:

@@ -25,6 +25,7 @@ from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime
 from server.features.hosting.status import ManagerState, ManagerStatus
 from server.models.base import Chunk, Delta, Finished
+from server.models.thinking import ThinkingLimits
 from tests.features.hosting.test_manager import ask, asking, soon
 from tests.support.engine_plans import Managed, choice, managed, plan, stand_in
 from tests.support.fakes import make_request
@@ -48,7 +49,7 @@ def planned(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
 def loaded(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
     if chosen.choice.mode is RunMode.REMOTE:
         key = chosen.choice.api_key.get_secret_value()
-        return RemoteRuntime(chosen, api_key=key)
+        return RemoteRuntime(chosen, api_key=key, thinking=ThinkingLimits())
     return stand_in(chosen, on_line, on_progress)
 
 

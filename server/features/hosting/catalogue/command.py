@@ -100,13 +100,13 @@ def _remote(choice: Choice, model: Model | None) -> Launch:
             f"Nothing is started here. POST {choice.url}/videos requests a short video first; when that can be decoded, the server"
             f" is used. Your sentences go to {host}; pictures of the camera do not."
         )
-        return Launch(RunMode.REMOTE, (), {}, shown, base_url=choice.url, served_name=name)
+        return Launch((), {}, shown, base_url=choice.url, served_name=name)
     what = f"the model {name}" if name else "the first model that it lists"
     shown = (
         f"Nothing is started here. GET {choice.url}/models lists its models; each question is a POST {choice.url}/chat/completions"
         f" for {what}, with the camera's picture. Pictures go to {host}."
     )
-    return Launch(RunMode.REMOTE, (), {}, shown, base_url=choice.url, served_name=name)
+    return Launch((), {}, shown, base_url=choice.url, served_name=name)
 
 
 def _subprocess(
@@ -143,7 +143,6 @@ def _served(
 ) -> Launch:
     """Return the launch of a server on loopback. `name`: the model's in requests."""
     return Launch(
-        choice.mode,
         tuple(argv),
         env,
         typed(tuple(argv), env),
@@ -223,16 +222,7 @@ def _container(
     serving, doubts = _batched(serving, choice, model, host, concurrent)
     found = vllm.Vllm(".".join(map(str, vllm.SAFE_VERSION)), vllm.IMAGE_FLAGS)
     arguments, warnings = vllm.serve_arguments(words, serving, found)
-    cleanup = (words[0], "rm", "--force", "--volumes", name)
-    return _served(
-        choice,
-        arguments,
-        env,
-        serving.name,
-        [*warnings, *doubts],
-        container=name,
-        cleanup=cleanup,
-    )
+    return _served(choice, arguments, env, serving.name, [*warnings, *doubts], container=name)
 
 
 def _in_process(choice: Choice, model: Model, folder: Path, host: Host) -> Launch:
@@ -253,9 +243,7 @@ def _in_process(choice: Choice, model: Model, folder: Path, host: Host) -> Launc
         *(host.engine_python or "", "-m", module, "--model", str(folder), "--dtype", choice.dtype),
         *own,
     )
-    return Launch(
-        RunMode.IN_PROCESS, argv, env, typed(argv, env, str(ROOT)), str(ROOT), served_name=model.id
-    )
+    return Launch(argv, env, typed(argv, env, str(ROOT)), served_name=model.id)
 
 
 def _visible(where: str, host: Host) -> dict[str, str]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from server.features.hosting.catalogue import llama_cpp, vllm
-from server.models.families import RunMode
 
 # Environment variables whose values are hidden
 SECRETS = frozenset({vllm.KEY, llama_cpp.KEY})
@@ -21,15 +20,12 @@ HIDDEN = "********"
 class Launch:
     """A command with its environment, as it will be started."""
 
-    mode: RunMode
     # Arguments, started without a shell; empty when nothing is started
     argv: tuple[str, ...]
     # Variables beside those of `processes.environment`; secrets are only here
     env: Mapping[str, str] = field(repr=False)
     # The command for a shell, with secrets hidden
     shown: str
-    # Working directory; None: any
-    cwd: str | None = None
     # Port on loopback; None without a server of ours
     port: int | None = None
     # Base URL of its OpenAI-compatible API; empty in-process
@@ -41,8 +37,6 @@ class Launch:
     for_cpu: bool = False
     # Name of the container that it starts; empty for none
     container: str = ""
-    # Command that removes the container, however its program ended; empty for none
-    cleanup: tuple[str, ...] = ()
     # Sentences about probable mistakes and about flags left out
     warnings: tuple[str, ...] = ()
 

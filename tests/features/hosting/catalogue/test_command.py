@@ -186,7 +186,6 @@ def test_a_container(vendor: str, program: str, gpu: list[str]) -> None:
     assert words[at + 1 : at + 3] == ("serve", "/model")
     assert value(words[at:], "--port") == "8000"
     assert launch.container == value(words, "--name") == "mine"
-    assert launch.cleanup == (words[0], "rm", "--force", "--volumes", "mine")
     assert ("--http-proxy=false" in words) is (program == "podman")
     assert launch.env[vllm.KEY] == KEY
 
@@ -293,7 +292,6 @@ def test_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         *("--dtype", "auto", "--device", "cuda", "--context", "8192"),
     )
-    assert launch.cwd == "/opt/qwen camera"
     assert launch.shown.startswith("cd '/opt/qwen camera' && HF_HUB_OFFLINE=1 ")
     assert "CUDA_VISIBLE_DEVICES" not in launch.env
     small = dataclasses.replace(HOST.gpus[0], free_bytes=1)
