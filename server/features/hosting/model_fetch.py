@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -70,7 +70,7 @@ class ModelFetch:
     """The fetch under way. Everything on the event loop; the disk is looked at in `pool`.
 
     `known`: models of the catalogue; blocking. `kept`: the folder that models are kept in, each in one
-    of its own. `free`: free bytes at a folder. `secrets` are taken out of what is shown.
+    of its own.
 
     Bounds of a model that is fetched: one, in a process of its own; a second one is refused
     (409). It ends before the disk is full; what came is kept.
@@ -83,17 +83,10 @@ class ModelFetch:
         *,
         allowed: bool,
         pool: ThreadPoolExecutor,
-        environment: Mapping[str, str] | None = None,
-        program: Path = PROGRAM,
-        free: Callable[[Path], int] | None = None,
     ) -> None:
         self._known, self._kept, self._allowed, self._pool = known, kept, allowed, pool
-        given = os.environ if environment is None else environment
-        own = {name: value for name, value in given.items() if _PASSED.match(name)}
-        self._environment = child_environment(given, own)
-        self._secrets = [given[name] for name in ("HF_TOKEN",) if given.get(name)]
-        self._program = program
-        self._free = free or _free
+        own = {name: value for name, value in os.environ.items() if _PASSED.match(name)}
+        self._environment = child_environment(os.environ, own)
         self._tasks = TaskSet("fetch")
         self._status = FetchStatus()
         self._process: ChildProcess | None = None
@@ -109,7 +102,7 @@ class ModelFetch:
         """The reason why nothing is fetched from here; "" where it is."""
         if not self._allowed:
             return "Fetching from here is off: set ALLOW_MODEL_DOWNLOADS=true, or fetch on the server's command line."
-        if not self._program.is_file():
+        if not PROGRAM.is_file():
             return (
                 "This installation has no scripts/models, which fetches models: fetch it elsewhere."
             )
@@ -123,7 +116,7 @@ class ModelFetch:
 
         def free() -> int | None:
             try:
-                return self._free(self._kept)
+                return disk_free(self._kept)
             except OSError:
                 return None
 
@@ -140,11 +133,10 @@ class ModelFetch:
 
     def command(self, model: Model) -> str:
         """Return the command that does the same."""
-        revision = f" --revision {model.revision}" if model.revision else ""
-        only = "".join(f" --file {name}" for name in model.files)
-        return f"bash scripts/download_model.sh {model.id}{revision}{only} --to ~/models/{self.folder(model).name}"
+        asked = " ".join(_asked(model))
+        return f"bash scripts/download_model.sh {asked} --to ~/models/{self.folder(model).name}"
 
-    async def start(self, name: object) -> FetchStatus:
+    async def start(self, name: object) -> None:
         """Fetch the model, or go on with it; return when its process has begun.
 
         Raises BadRequest for a name that the catalogue has not, and without room; Conflict while another
@@ -178,15 +170,13 @@ class ModelFetch:
         )
         self._tasks.spawn(self._watch(process, folder), name="watch")
         log.info("the operator fetches a model")
-        return self._status
 
-    async def pause(self) -> FetchStatus:
+    async def pause(self) -> None:
         """End the process; what came is kept. Nothing happens while nothing is fetched."""
         process = self._process
         if process is not None and process.running:
             self._pausing = True
             await process.stop()
-        return self._status
 
     async def close(self) -> None:
         """End it with the server. Safe to call twice."""
@@ -210,7 +200,7 @@ class ModelFetch:
     def _require_space(self, model: Model, folder: Path) -> None:
         there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         needed = max(0, model.weights_bytes - there) + RESERVE_BYTES
-        free = self._free(folder)
+        free = disk_free(folder)
         if free < needed:
             raise BadRequest(
                 f"There is no room for {model.name}: it needs {gigabytes(needed)} with what stays free, and {gigabytes(free)}"
@@ -220,13 +210,9 @@ class ModelFetch:
     # The process
 
     def _run(self, model: Model, folder: Path) -> ChildProcess:
-        words = [sys.executable, str(self._program), model.id, "--to", str(folder), "--json"]
-        if model.revision:
-            words += ["--revision", model.revision]
-        words += [word for name in model.files for word in ("--file", name)]
-        process = ChildProcess(
-            words, self._environment, ring=LogRing(self._secrets), on_line=self._heard, cwd=ROOT
-        )
+        words = (sys.executable, str(PROGRAM), *_asked(model), "--to", str(folder), "--json")
+        ring = LogRing([os.environ.get("HF_TOKEN", "")])
+        process = ChildProcess(words, self._environment, ring=ring, on_line=self._heard, cwd=ROOT)
         try:
             process.start()
         except ProcessFailed as error:
@@ -246,7 +232,7 @@ class ModelFetch:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await process.ended.wait()
             except TimeoutError:
-                free = await in_pool(self._pool, self._free, folder)
+                free = await in_pool(self._pool, disk_free, folder)
                 if free < RESERVE_BYTES // 2:
                     full = (
                         f"The disk at {folder} is nearly full ({gigabytes(free)} left), so the fetch was stopped. Free some"
@@ -270,6 +256,14 @@ class ModelFetch:
         return replace(status, state=FetchState.FAILED, error=error[:_MOST_CHARS])
 
 
+def _asked(model: Model) -> list[str]:
+    """Return a model and what of it is fetched, in the words of the program's command line."""
+    words = [model.id]
+    if model.revision:
+        words += ["--revision", model.revision]
+    return words + [word for name in model.files for word in ("--file", name)]
+
+
 def _progress(line: str) -> dict[str, Any] | None:
     """Read a line of the process's progress; None for any other."""
     if not line.startswith("{"):
@@ -291,8 +285,8 @@ def _progress(line: str) -> dict[str, Any] | None:
     }
 
 
-def _free(folder: Path) -> int:
-    """Free bytes where a folder is or will be."""
+def disk_free(folder: Path) -> int:
+    """Return the free bytes where a folder is or will be. Raises OSError."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -49,22 +49,22 @@ def hub() -> Iterator[Hub]:
 
 @asynccontextmanager
 async def fetching(
-    hub: Hub, folder: Path, *models: Model, **more: Any
+    hub: Hub,
+    folder: Path,
+    *models: Model,
+    free: Callable[[Path], int] = lambda _: PLENTY,
+    **more: Any,
 ) -> AsyncIterator[ModelFetch]:
     """A catalogue of these models, and the folder read as the server reads it."""
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ENDPOINT", hub.url)
+        patch.setenv("HOME", str(folder))
+        patch.setattr(model_fetch, "disk_free", free)
         known = models or (model(),)
-        environment = {"HF_ENDPOINT": hub.url, "HOME": str(folder), "PATH": "/usr/bin:/bin"}
         one = ModelFetch(
             lambda: Catalogue(known).with_local(*find_models([folder / "models"])),
             folder / "models",
-            **{
-                "allowed": True,
-                "pool": pool,
-                "environment": environment,
-                "free": lambda _: PLENTY,
-                **more,
-            },
+            **{"allowed": True, "pool": pool, **more},
         )
         try:
             yield one
@@ -82,7 +82,8 @@ async def until(fetch: ModelFetch, *states: FetchState) -> FetchStatus:
 async def test_a_model_is_fetched_and_checked(hub: Hub, tmp_path: Path) -> None:
     async with fetching(hub, tmp_path) as fetch:
         assert fetch.status() == FetchStatus()
-        begun = await fetch.start(NAME)
+        await fetch.start(NAME)
+        begun = fetch.status()
         assert (begun.state, begun.model) == (FetchState.FETCHING, NAME)
         done = await until(fetch, FetchState.DONE, FetchState.FAILED)
         assert done.error == ""
@@ -172,14 +173,17 @@ async def test_only_models_of_the_catalogue(hub: Hub, tmp_path: Path) -> None:
     assert not hub.asked
 
 
-async def test_only_where_it_is_allowed(hub: Hub, tmp_path: Path) -> None:
+async def test_only_where_it_is_allowed(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with fetching(hub, tmp_path, allowed=False) as fetch:
         with pytest.raises(Conflict, match="ALLOW_MODEL_DOWNLOADS"):
             await fetch.start(NAME)
-    async with fetching(hub, tmp_path, program=tmp_path / "none.py") as fetch:
-        with pytest.raises(Conflict, match="no scripts/models"):
-            await fetch.start(NAME)
     async with fetching(hub, tmp_path) as fetch:
+        with monkeypatch.context() as patch:
+            patch.setattr(model_fetch, "PROGRAM", tmp_path / "none.py")
+            with pytest.raises(Conflict, match="no scripts/models"):
+                await fetch.start(NAME)
         await fetch.close()
         with pytest.raises(Draining):
             await fetch.start(NAME)
@@ -230,10 +234,12 @@ async def test_the_disk_keeps_room(
         assert "go on" in failed.error
 
 
-async def test_what_fails_says_why(hub: Hub, tmp_path: Path) -> None:
+async def test_what_fails_says_why(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub.models[NAME].token = "hf_" + "s" * 30
-    environment = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_" + "w" * 30, "HOME": str(tmp_path)}
-    async with fetching(hub, tmp_path, environment=environment) as fetch:
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "w" * 30)
+    async with fetching(hub, tmp_path) as fetch:
         await fetch.start(NAME)
         failed = await until(fetch, FetchState.FAILED)
         assert "HF_TOKEN" in failed.error
