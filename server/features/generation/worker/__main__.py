@@ -26,7 +26,15 @@ import numpy as np
 from server.core import core_dumps
 from server.features.generation.rules import is_pipeline, makes_sound, own_code
 from server.features.generation.worker import omni, pipelines, speech
-from server.features.generation.worker.backend import Backend, Loading, Refused, Stop, Stopped, Task
+from server.features.generation.worker.backend import (
+    Backend,
+    Loading,
+    Refused,
+    Sound,
+    Stop,
+    Stopped,
+    Task,
+)
 from server.models.files import ModelFolderError
 from server.shared.processes import wire
 from server.shared.processes.wire import (
@@ -119,18 +127,18 @@ class Worker:
         try:
             task = _task(message)
             self._stop.check()
-            if backend.rules.output == "video":
-                for index, frame in enumerate(backend.video(task, on_step)):
+            made = backend.make(task, on_step)
+            if isinstance(made, Sound):
+                for at in range(0, len(made.pcm), _PIECE_BYTES):
+                    piece = made.pcm[at : at + _PIECE_BYTES]
+                    send("sound", piece, id=id, rate=made.rate, channels=made.channels)
+            else:
+                for index, frame in enumerate(made):
                     while not self._window.acquire(timeout=_LOOK_SECONDS):
                         self._stop.check()
                     self._stop.check()
                     size = {"width": frame.shape[1], "height": frame.shape[0]}
                     send("frame", frame.tobytes(), id=id, index=index, **size)
-            else:
-                sound = backend.sound(task, on_step)
-                for at in range(0, len(sound.pcm), _PIECE_BYTES):
-                    piece = sound.pcm[at : at + _PIECE_BYTES]
-                    send("sound", piece, id=id, rate=sound.rate, channels=sound.channels)
             self.jobs.ended(id, "end", step=self._step)
         except Stopped:
             self.jobs.ended(id, "end", step=self._step)

@@ -34,9 +34,8 @@ class Stop:
             raise Stopped
 
 
-def watch(modules: Iterable[Any], stop: Stop) -> int:
-    """Have each block of these torch modules check `stop` before its work; return the number of
-    blocks.
+def watch(modules: Iterable[Any], stop: Stop) -> None:
+    """Have each block of these torch modules check `stop` before its work.
 
     A block is a child of a `ModuleList`: a layer of a transformer, a stage of an autoencoder. So a
     cancelled step ends within one layer, not when the step is over.
@@ -56,7 +55,6 @@ def watch(modules: Iterable[Any], stop: Stop) -> int:
     }
     for block in blocks.values():
         block.register_forward_pre_hook(check)
-    return len(blocks)
 
 
 # Called after each step: the number of steps done, and of all (0: unknown)
@@ -103,6 +101,9 @@ class Sound:
     channels: int
 
 
+Made = Iterator[NDArray[np.uint8]] | Sound
+
+
 class Backend(Protocol):
     """A loaded model. Its calls block; they raise Refused, Stopped and what libraries raise."""
 
@@ -111,11 +112,9 @@ class Backend(Protocol):
     # Setting `stop` ends its work; else only the end of the process does.
     stoppable: bool
 
-    def video(self, task: Task, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
-        """Frames in order, (height, width, 3) of RGB."""
+    def make(self, task: Task, on_step: OnStep) -> Made:
+        """Frames of a video in order, (height, width, 3) of RGB; or sound."""
         ...
-
-    def sound(self, task: Task, on_step: OnStep) -> Sound: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ from server.features.generation.worker.backend import (
     Loading,
     OnStep,
     Refused,
-    Sound,
     Stop,
     Task,
     rgb_frames,
@@ -60,7 +59,7 @@ class OmniBackend:
         first = first_frame(folder)
         self.rules = Rules("video", factor, frame_step, first, ("negative", "guidance", "steps"))
 
-    def video(self, task: Task, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
+    def make(self, task: Task, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
         import torch
         from vllm_omni.inputs.data import OmniDiffusionSamplingParams
 
@@ -84,9 +83,6 @@ class OmniBackend:
         )
         made = self._omni.generate(prompt, params)
         yield from rgb_frames(_pictures(made))
-
-    def sound(self, task: Task, on_step: OnStep) -> Sound:
-        raise Refused("This model makes videos and no sound.")
 
 
 def _pictures(made: Any) -> Any:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from server.features.generation.rules import SAMPLE_RATE, FirstFrame, Output, Rules, pixel_rules
 from server.features.generation.worker.backend import (
     Loading,
+    Made,
     OnStep,
     Refused,
     Sound,
@@ -159,15 +160,18 @@ class DiffusersBackend:
         return Rules(output, factor, frame_step, first, tuple(takes), self._rate())
 
     def _rate(self) -> int:
-        pipe = self._pipe
-        for part, name in (("vae", "sampling_rate"), ("vocoder", "sampling_rate")):
-            config = getattr(getattr(pipe, part, None), "config", None)
-            rate = getattr(config, name, None)
+        for part in ("vae", "vocoder"):
+            config = getattr(getattr(self._pipe, part, None), "config", None)
+            rate = getattr(config, "sampling_rate", None)
             if isinstance(rate, int) and rate > 0:
                 return rate
         return SAMPLE_RATE
 
-    def video(self, task: Task, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
+    def make(self, task: Task, on_step: OnStep) -> Made:
+        making = self._video if self.rules.output == "video" else self._sound
+        return making(task, on_step)
+
+    def _video(self, task: Task, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
         asked: dict[str, Any] = {
             "num_frames": task.frames,
             "width": task.width,
@@ -186,7 +190,7 @@ class DiffusersBackend:
         made = self._call(pipe, asked, task, on_step)
         yield from rgb_frames(made.frames)
 
-    def sound(self, task: Task, on_step: OnStep) -> Sound:
+    def _sound(self, task: Task, on_step: OnStep) -> Sound:
         asked: dict[str, Any] = {}
         if task.seconds is not None:
             asked[next(name for name in _LENGTHS if name in self._takes)] = task.seconds

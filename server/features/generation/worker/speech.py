@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from server.features.generation.rules import SAMPLE_RATE, Rules
 from server.features.generation.worker.backend import (
@@ -96,10 +92,7 @@ class SpeechBackend:
         self.rules = Rules("audio", takes=tuple(takes), sample_rate=int(rate or SAMPLE_RATE))
         watch([model], stop)
 
-    def video(self, task: Task, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
-        raise Refused("This model makes sound and no videos.")
-
-    def sound(self, task: Task, on_step: OnStep) -> Sound:
+    def make(self, task: Task, on_step: OnStep) -> Sound:
         import torch
 
         torch.manual_seed(task.seed)
