@@ -145,7 +145,7 @@ class Managed:
 def real(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
     """As the program does it."""
     if chosen.choice.mode is RunMode.IN_PROCESS:
-        return make_runtime(ThinkingLimits())(chosen, "", on_line, on_progress)
+        return make_runtime(ThinkingLimits(), chosen, "", on_line, on_progress)
     return stand_in(chosen, on_line, on_progress)
 
 

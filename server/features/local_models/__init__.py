@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,4 +23,4 @@ def register(api: Api) -> None:
 
     hosting: Hosting = api.find("hosting")
     thinking = ThinkingLimits(api.settings.thinking, api.settings.thinking_max_tokens)
-    hosting.runtimes["local_models"] = make_runtime(thinking)
+    hosting.runtimes["local_models"] = partial(make_runtime, thinking)

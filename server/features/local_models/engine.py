@@ -25,14 +25,7 @@ from server.core.errors import (
 )
 from server.core.sound import SoundUse
 from server.features.hosting.catalogue.engine_log import LoadProgress
-from server.features.hosting.runtime import (
-    MakeRuntime,
-    OnLine,
-    OnProgress,
-    Plan,
-    Runtime,
-    StartFailed,
-)
+from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime, StartFailed
 from server.models import control_tokens, families, prompts
 from server.models.base import (
     Capabilities,
@@ -410,24 +403,22 @@ def capabilities_of(header: Mapping[str, Any], folder: Path) -> Capabilities:
     )
 
 
-def make_runtime(thinking: ThinkingLimits) -> MakeRuntime:
-    """Return what makes the runtime of a model that answers and runs in this server."""
-
-    def make(plan: Plan, key: str, on_line: OnLine, on_progress: OnProgress) -> Runtime:
-        model = plan.model
-        assert model is not None
-        assert model.folder is not None
-        return LocalEngine(
-            model.folder,
-            plan.launch.argv,
-            env=plan.launch.env,
-            own_code=model.remote_code,
-            on_line=on_line,
-            on_progress=on_progress,
-            thinking=thinking,
-        )
-
-    return make
+def make_runtime(
+    thinking: ThinkingLimits, plan: Plan, key: str, on_line: OnLine, on_progress: OnProgress
+) -> Runtime:
+    """Make the runtime of a model that answers and runs in this server; it needs no `key`."""
+    model = plan.model
+    assert model is not None
+    assert model.folder is not None
+    return LocalEngine(
+        model.folder,
+        plan.launch.argv,
+        env=plan.launch.env,
+        own_code=model.remote_code,
+        on_line=on_line,
+        on_progress=on_progress,
+        thinking=thinking,
+    )
 
 
 # Sentences on failures

@@ -22,6 +22,7 @@ from server.core.errors import BadRequest
 from server.features.hosting.catalogue import vllm
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.catalogue.gguf import is_gguf
+from server.models.files import clean
 
 _IMAGE = r"^([a-z0-9][a-z0-9.-]*(:\d{1,5})?(/[a-z0-9][a-z0-9._-]*){0,4}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?)?$"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}")
@@ -178,7 +179,7 @@ class Choice(BaseModel):
 
 def shown(value: object) -> str:
     text = value if isinstance(value, str) else repr(value)
-    return "".join(char for char in text if char.isprintable())[:80] or "empty"
+    return clean(text) or "empty"
 
 
 def own_choice(folder: Path, dtype: Literal["auto", "bfloat16", "float16", "float32"]) -> Choice:

@@ -17,6 +17,7 @@ from server.models.families import Ability as Ability
 from server.models.families import Library as Library
 from server.models.families import ModelType as ModelType
 from server.models.families import RunMode as RunMode
+from server.models.files import clean
 
 OURS = Path(__file__).with_name("models.toml")
 MAX_FILE_BYTES = 1024 * 1024
@@ -204,9 +205,8 @@ class Catalogue:
         model = self.find(name)
         if model is None:
             known = ", ".join(one.aliases[0] if one.aliases else one.id for one in self._models)
-            shown = "".join(char for char in name if char.isprintable())[:80]
             raise CatalogueError(
-                f"The catalogue has no model {shown}. It has: {known[:600]}. To use another model, give its folder."
+                f"The catalogue has no model {clean(name)}. It has: {known[:600]}. To use another model, give its folder."
             )
         return model
 

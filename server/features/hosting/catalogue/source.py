@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 import ssl
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ import httpcore2
 import httpx2
 
 from server.features.hosting.catalogue.entry import MAX_FILE_BYTES, Catalogue, CatalogueError
+from server.models.files import ModelFolderError, opened
 from server.shared import network
 from server.shared.network import FetchError, Network
 
@@ -297,27 +296,18 @@ def inside(folder: Path, name: str) -> Path:
 def read(path: Path, max_bytes: int) -> bytes:
     """Read a regular file. Raises FetchError; never waits for a pipe or a device."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with opened(path) as file:
+            content = file.read(max_bytes + 1)
+    except ModelFolderError:
+        raise FetchError(f"{path} is no regular file.") from None
     except (OSError, ValueError) as error:
-        raise FetchError(f"{path} cannot be read ({_reason(error)}).") from None
-    try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise FetchError(f"{path} is no regular file.")
-        with os.fdopen(file, "rb", closefd=False) as stream:
-            content = stream.read(max_bytes + 1)
-    except OSError as error:
-        raise FetchError(f"{path} cannot be read ({_reason(error)}).") from None
-    finally:
-        os.close(file)
+        reason = getattr(error, "strerror", None) or "no path"
+        raise FetchError(f"{path} cannot be read ({reason}).") from None
     if len(content) > max_bytes:
         raise FetchError(
             f"{path} is larger than {max_bytes} bytes, and no more is taken. Is it the right file?"
         )
     return content
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or "no path"
 
 
 def _short(name: str) -> str:
