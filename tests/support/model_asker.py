@@ -67,7 +67,7 @@ async def answer(url: str) -> dict[str, Any]:
 
 async def videos(url: str) -> dict[str, Any]:
     with ThreadPoolExecutor(1) as pool:
-        api = VideosApi(WAN, url, pool=pool)
+        api = VideosApi(WAN, url, "", pool=pool)
         try:
             await api.start()
             return {"state": "probed", "said": ""}

@@ -76,11 +76,9 @@ class Generator:
         *,
         on_progress: OnProgress = lambda progress: None,
         on_line: OnLine = lambda line: None,
-        cancel_seconds: float = CANCEL_SECONDS,
     ) -> None:
         self._argv, self._env, self._on_line = tuple(argv), dict(env), on_line
         self._on_progress = on_progress
-        self._cancel_seconds = cancel_seconds
         self._worker = self._new()
         # Its process is ended since its work was cancelled.
         self._given_up = False
@@ -199,7 +197,7 @@ class Generator:
         if self._stoppable:
             job.cancel()
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._cancel_seconds):
+                async with asyncio.timeout(CANCEL_SECONDS):
                     await job.ended.wait()
         if not job.ended.is_set():
             log.warning("work that was cancelled went on: its process is ended")

@@ -33,7 +33,7 @@ from server.shared.processes.wire import Message
 
 MAX_BYTES = 256 * 1024 * 1024
 # Seconds between two requests for a job's state
-_POLL_SECONDS = 1.0
+POLL_SECONDS = 1.0
 # Seconds for a piece of an answer, for a whole one, and for a whole video
 _REPLY_SECONDS = 30.0
 _ANSWER_SECONDS = 60.0
@@ -74,10 +74,9 @@ class VideosApi:
         self,
         model: Model,
         base_url: str,
-        api_key: str = "",
+        api_key: str,
         *,
         pool: ThreadPoolExecutor,
-        poll_seconds: float = _POLL_SECONDS,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.rules = Rules("video", takes=("negative", "guidance", "steps"))
@@ -86,7 +85,6 @@ class VideosApi:
         self.engine: Engine = Mute(model)
         self._url = f"{base_url.rstrip('/')}/videos"
         self._pool = pool
-        self._poll_seconds = poll_seconds
         self._client = httpx2.AsyncClient(
             transport=BoundedTransport(transport or network(), _bounds),
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
@@ -133,7 +131,7 @@ class VideosApi:
                 if asyncio.get_running_loop().time() > due:
                     raise EngineFailed("The server has not made it within an hour. Ask for less.")
                 yield _step(state, steps)
-                await asyncio.sleep(self._poll_seconds)
+                await asyncio.sleep(POLL_SECONDS)
                 try:
                     state = await self._json("GET", f"/{job}")
                     misses = 0

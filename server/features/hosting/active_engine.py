@@ -185,9 +185,8 @@ class ActiveEngine:
             if self._absent.state is EngineState.LOADING:
                 raise EngineLoading(self._absent.detail, retry_after=_RETRY_SECONDS)
             raise EngineUnavailable(self._absent.detail)
-        engine, left = use.engine, use.left
         began = False
-        async with use.answering(), contextlib.aclosing(engine.answer(request)) as chunks:
+        async with use.answering(), contextlib.aclosing(use.engine.answer(request)) as chunks:
             while True:
                 try:
                     chunk = await self._next(chunks, use)
@@ -200,7 +199,7 @@ class ActiveEngine:
                         raise
                     raise EngineTimeout(f"{error.message} {_HANGS}") from None
                 except (EngineUnavailable, EngineFailed) as error:
-                    if await self._is_gone(engine, left, isinstance(error, EngineFailed)):
+                    if await self._is_gone(use, isinstance(error, EngineFailed)):
                         raise self._gone(began, use) from None
                     if isinstance(error, EngineUnavailable) and not self.status.ready:
                         raise EngineUnavailable(
@@ -213,17 +212,15 @@ class ActiveEngine:
                 self._silent_since = None
                 yield chunk
 
-    async def _is_gone(self, engine: Engine, left: asyncio.Event, failed: bool) -> bool:
+    async def _is_gone(self, use: _InUse, failed: bool) -> bool:
         """Find whether the engine ends shortly after an error; `failed`: wait longer for that."""
         for seconds in (_NOTICE_SECONDS, _GOING_SECONDS):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await left.wait()
-            if left.is_set() or not failed:
+                    await use.left.wait()
+            if use.left.is_set() or not failed or (await use.engine.probe()).ready:
                 break
-            if (await engine.probe()).ready:
-                break
-        return left.is_set()
+        return use.left.is_set()
 
     async def _next(self, chunks: AsyncGenerator[Chunk, None], use: _InUse) -> Chunk:
         """Read the next chunk.

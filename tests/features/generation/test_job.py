@@ -188,10 +188,13 @@ async def test_one_at_a_time(make: Make) -> None:
     assert (await making.cancel()).state is JobState.CANCELLED
 
 
-async def test_work_that_does_not_hear_is_ended_with_its_process(make: Make) -> None:
+async def test_work_that_does_not_hear_is_ended_with_its_process(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A job that goes on after its time is killed, and the next is done by a new process."""
+    monkeypatch.setattr("server.features.generation.generator.CANCEL_SECONDS", 0.1)
     making = make()
-    async with loaded("deaf", cancel_seconds=0.1) as model:
+    async with loaded("deaf") as model:
         before = model.pid
         assert before is not None
         for _ in range(2):
@@ -202,10 +205,13 @@ async def test_work_that_does_not_hear_is_ended_with_its_process(make: Make) -> 
         assert not model.ended.is_set()
 
 
-async def test_cancelling_twice_waits_for_the_model_twice(make: Make) -> None:
+async def test_cancelling_twice_waits_for_the_model_twice(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A second cancel does not end the wait of the first: both return once the worker is gone."""
+    monkeypatch.setattr("server.features.generation.generator.CANCEL_SECONDS", 0.2)
     making = make()
-    async with loaded("deaf", cancel_seconds=0.2) as model:
+    async with loaded("deaf") as model:
         pid = model.pid
         assert pid is not None
         making.start(model, VIDEO)

@@ -27,6 +27,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from server.core.metrics import Metrics
+from server.features.generation import videos_api
 from server.features.generation.bounds import MAX_FRAMES, video_request
 from server.features.generation.job import GenerationJob, JobState, Mp4Writer
 from server.features.generation.videos_api import MAX_BOXES, VideosApi, _facts, read_video
@@ -137,11 +138,13 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 @asynccontextmanager
 async def api(server: Server, pool: ThreadPoolExecutor) -> AsyncIterator[VideosApi]:
     transport = httpx2.ASGITransport(server.app())
-    one = VideosApi(WAN, "http://h/v1/", "key", pool=pool, poll_seconds=0.01, transport=transport)
-    try:
-        yield one
-    finally:
-        await one.stop()
+    one = VideosApi(WAN, "http://h/v1/", "key", pool=pool, transport=transport)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(videos_api, "POLL_SECONDS", 0.01)
+        try:
+            yield one
+        finally:
+            await one.stop()
 
 
 async def test_the_probe_has_a_short_video_made(pool: ThreadPoolExecutor) -> None:
@@ -183,7 +186,7 @@ async def test_a_server_that_fails_is_not_used(
 
 
 async def test_a_server_that_is_not_there_is_not_used(pool: ThreadPoolExecutor) -> None:
-    nowhere = VideosApi(WAN, "http://127.0.0.1:9/v1", pool=pool)
+    nowhere = VideosApi(WAN, "http://127.0.0.1:9/v1", "", pool=pool)
     with pytest.raises(StartFailed, match="does not answer"):
         await nowhere.start()
     await nowhere.stop()

@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[4]
 DEFAULT_CONTEXT = 8192
 LOOPBACK = "127.0.0.1"
 MOUNTED_AT = "/model"
+# Of what loads with transformers or diffusers
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 # Within the container
 _INNER_PORT = 8000
 # Images of the vLLM project, each pinned to the newest release whose tag was seen, by its digest where it is known.
@@ -100,12 +102,12 @@ def _remote(choice: Choice, model: Model | None) -> Launch:
             f"Nothing is started here. POST {choice.url}/videos requests a short video first; when that can be decoded, the server"
             f" is used. Your sentences go to {host}; pictures of the camera do not."
         )
-        return Launch((), {}, shown, base_url=choice.url, served_name=name)
-    what = f"the model {name}" if name else "the first model that it lists"
-    shown = (
-        f"Nothing is started here. GET {choice.url}/models lists its models; each question is a POST {choice.url}/chat/completions"
-        f" for {what}, with the camera's picture. Pictures go to {host}."
-    )
+    else:
+        what = f"the model {name}" if name else "the first model that it lists"
+        shown = (
+            f"Nothing is started here. GET {choice.url}/models lists its models; each question is a POST"
+            f" {choice.url}/chat/completions for {what}, with the camera's picture. Pictures go to {host}."
+        )
     return Launch((), {}, shown, base_url=choice.url, served_name=name)
 
 
@@ -124,8 +126,7 @@ def _subprocess(
         *("--device", where, "--dtype", choice.dtype),
         *(("--trust-remote-code",) if model.remote_code else ()),
     )
-    env = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    env |= _visible(where, host)
+    env = _OFFLINE | _visible(where, host)
     # Where vLLM is broken, this runs in its place.
     instead = "`transformers serve` is started in place of vLLM, which answers several at a time: "
     warnings = [f"{instead}{host.vllm_trouble}"] if host.vllm_trouble else []
@@ -181,8 +182,9 @@ def _llama_cpp(
         picture_tokens=_picture_tokens(choice, model),
     )
     argv = llama_cpp.serve_arguments(host.llama, serving)
-    env = {llama_cpp.KEY: api_key} if api_key else {}
-    return _served(choice, argv, env, model.id, _small_context(context, choice))
+    return _served(
+        choice, argv, _key(llama_cpp.KEY, api_key), model.id, _small_context(context, choice)
+    )
 
 
 def _picture_tokens(choice: Choice, model: Model) -> tuple[int, int] | None:
@@ -205,7 +207,7 @@ def _vllm(
         serving = dataclasses.replace(serving, cpu_cache_bytes=vllm.cpu_cache_bytes(free_bytes))
     serving, doubts = _batched(serving, choice, model, host, concurrent)
     arguments, warnings = vllm.serve_arguments(found.words, serving, found)
-    env = {**vllm.environment(serving, found), **_key(api_key)}
+    env = {**vllm.environment(serving, found), **_key(vllm.KEY, api_key)}
     warnings += [*vllm.doubts(found), *doubts]
     return _served(choice, arguments, env, serving.name, warnings, for_cpu=found.for_cpu)
 
@@ -214,7 +216,7 @@ def _container(
     choice: Choice, model: Model, folder: Path, host: Host, api_key: str, name: str, concurrent: int
 ) -> Launch:
     rocm = vllm.ROCM_ENVIRONMENT if _is_amd(host) else {}
-    env = {**vllm.ENVIRONMENT, **rocm, **_key(api_key)}
+    env = {**vllm.ENVIRONMENT, **rocm, **_key(vllm.KEY, api_key)}
     words, inside = _container_words(choice, folder, host, name, env)
     serving = dataclasses.replace(
         _serving(choice, model, host, inside), host="0.0.0.0", port=_INNER_PORT
@@ -226,7 +228,7 @@ def _container(
 
 
 def _in_process(choice: Choice, model: Model, folder: Path, host: Host) -> Launch:
-    env = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    env = dict(_OFFLINE)
     where = device(model, host, choice.dtype)
     if model.answers:
         module = "server.features.local_models.worker"
@@ -355,8 +357,8 @@ def _small_context(context: int, choice: Choice) -> list[str]:
     ]
 
 
-def _key(api_key: str) -> dict[str, str]:
-    return {vllm.KEY: api_key} if api_key else {}
+def _key(variable: str, api_key: str) -> dict[str, str]:
+    return {variable: api_key} if api_key else {}
 
 
 # The command line of a container: its image, its GPUs, and the folder to mount
@@ -373,8 +375,7 @@ def _container_words(
     program = host.container_program or ""
     podman, ram = program == host.podman, host.ram_total_bytes
     mounted, inside = mount(folder)
-    amd = host.gpus[0].vendor is Vendor.AMD
-    if amd:
+    if _is_amd(host):
         groups = "keep-groups" if podman else "video"
         gpu: tuple[str, ...] = (
             *("--device", "/dev/kfd", "--device", "/dev/dri"),
