@@ -107,7 +107,7 @@ def build(
         else of_type(model.config.get("model_type")).tool_parser,
     )
     try:
-        arguments, warnings = serve_arguments(vllm.words, serving, vllm)
+        arguments, warnings = serve_arguments(serving, vllm)
     except VllmError as error:
         raise ModelError(error.message) from None
     arguments.extend(encoder_arguments(gpus, vllm))

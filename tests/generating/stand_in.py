@@ -23,8 +23,8 @@ OUT = sys.stdout.buffer
 RULES = {
     "video": {"output": "video", "takes": ["negative", "guidance", "steps"]},
     "first": {"output": "video", "takes": ["steps"], "first_frame": "must"},
-    "sound": {"output": "audio", "takes": ["steps", "seconds"], "sample_rate": 16_000},
-    "silent": {"output": "audio", "takes": []},
+    "sound": {"output": "sound", "takes": ["steps", "seconds"], "sample_rate": 16_000},
+    "silent": {"output": "sound", "takes": []},
 }
 
 

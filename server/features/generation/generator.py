@@ -56,7 +56,7 @@ CANCEL_SECONDS = 10.0
 # Without any word of the worker: a step of a large model on a CPU takes minutes.
 SILENT_SECONDS = 3600.0
 # The advice after a failure
-_LESS = {"video": "a smaller or shorter video", "audio": "something shorter"}
+_LESS = {"video": "a smaller or shorter video", "sound": "something shorter"}
 # Codes of failures whose sentence a client may read; any other failure is EngineFailed.
 _REFUSALS = frozenset({"refused", "missing", "broken"})
 

@@ -254,7 +254,7 @@ class GenerationJob:
         self._drop()
         seed = secrets.randbelow(MAX_SEED + 1) if asked.seed is None else asked.seed
         self._began = time.monotonic()
-        self._progress = JobProgress(JobState.WORKING, _kind(asked), "steps", seed=seed)
+        self._progress = JobProgress(JobState.WORKING, model.rules.output, "steps", seed=seed)
         if isinstance(asked, VideoRequest):
             self._update(
                 frames=asked.frames,
@@ -329,7 +329,7 @@ class GenerationJob:
     async def _run(
         self, model: MediaModel, asked: VideoRequest | SoundRequest, seed: int, picture: bytes
     ) -> None:
-        kind, result = _kind(asked), "error"
+        kind, result = self._progress.kind, "error"
         try:
             if isinstance(asked, VideoRequest):
                 made = await self._video(model, asked, seed, picture)
@@ -481,7 +481,3 @@ class GenerationJob:
     def _forget(self) -> None:
         self._made = self._lent = None
         self._expiry.cancel()
-
-
-def _kind(asked: VideoRequest | SoundRequest) -> str:
-    return "video" if isinstance(asked, VideoRequest) else "sound"

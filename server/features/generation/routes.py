@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import asdict
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Response
@@ -17,6 +16,7 @@ from server.core.errors import BadRequest, EngineUnavailable
 from server.core.frames import Detail
 from server.features.generation.bounds import VideoRequest, limits, sound_request, video_request
 from server.features.generation.job import GenerationJob, Made, MediaModel, cover
+from server.features.generation.rules import Output
 from server.features.hosting.catalogue.entry import Ability
 from server.models.base import Capabilities
 
@@ -30,11 +30,6 @@ _AS_IT_IS = Capabilities(wants_pixels=True)
 _PIECE_BYTES = 64 * 1024
 
 
-class Kind(StrEnum):
-    VIDEO = "video"
-    SOUND = "sound"
-
-
 def add_routes(router: APIRouter, api: Api, making: GenerationJob, manager: EngineManager) -> None:
     """`manager` has the model that is loaded."""
 
@@ -42,10 +37,10 @@ def add_routes(router: APIRouter, api: Api, making: GenerationJob, manager: Engi
         model = _loaded(manager)
         takes = None
         if model is not None:
-            takes = {"kind": _kind(model), "backend": model.backend, **limits(model.rules)}
+            takes = {"kind": model.rules.output, "backend": model.backend, **limits(model.rules)}
         return {"making": asdict(making.progress), "takes": takes}
 
-    def add(kind: Kind) -> None:
+    def add(kind: Output) -> None:
         @router.get(f"/{kind}")
         async def progress() -> dict[str, Any]:
             """The piece of work, `making`, and what the loaded model takes.
@@ -64,7 +59,7 @@ def add_routes(router: APIRouter, api: Api, making: GenerationJob, manager: Engi
             `SoundRequest`.
             """
             model = _loaded_for(manager, kind, body)
-            if kind is Kind.SOUND:
+            if kind == "sound":
                 making.start(model, sound_request(body, model.rules))
                 return standing()
             asked = video_request(body, model.rules)
@@ -89,8 +84,8 @@ def add_routes(router: APIRouter, api: Api, making: GenerationJob, manager: Engi
             """
             return _HandingOver(making, making.take())
 
-    for kind in Kind:
-        add(kind)
+    add("video")
+    add("sound")
 
 
 class _HandingOver(StreamingResponse):
@@ -120,22 +115,18 @@ class _HandingOver(StreamingResponse):
             self._making.put_back(self._made)
 
 
-def _kind(model: MediaModel) -> Kind:
-    return Kind.VIDEO if model.rules.output == "video" else Kind.SOUND
-
-
 def _loaded(manager: EngineManager) -> MediaModel | None:
     """Return the loaded model if it makes videos or sound."""
     model = manager.loaded
     return model if isinstance(model, MediaModel) else None
 
 
-def _loaded_for(manager: EngineManager, kind: Kind, body: dict[str, Any]) -> MediaModel:
+def _loaded_for(manager: EngineManager, kind: Output, body: dict[str, Any]) -> MediaModel:
     """Return the loaded generating model for this kind. Raises WrongModel."""
     model = _loaded(manager)
-    if model is not None and _kind(model) is kind:
+    if model is not None and model.rules.output == kind:
         return model
-    if kind is Kind.VIDEO:
+    if kind == "video":
         given = body.get("camera") is not None
         manager.require(Ability.IMAGE_TO_VIDEO if given else Ability.TEXT_TO_VIDEO)
     else:

@@ -19,7 +19,7 @@ FACTOR = 16
 FRAME_STEP = 4
 # Hz, where the model's files do not say
 SAMPLE_RATE = 24_000
-Output = Literal["video", "audio"]
+Output = Literal["video", "sound"]
 # The use of a picture that a model may begin with
 FirstFrame = Literal["never", "may", "must"]
 

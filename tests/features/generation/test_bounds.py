@@ -20,8 +20,8 @@ from server.features.generation.rules import Rules
 WAN = Rules("video", 16, 4, "never", ("negative", "guidance", "steps"))
 FROM_PICTURE = Rules("video", 16, 4, "must", ("negative", "guidance", "steps"))
 PLAIN = Rules("video", 32, 8, "may")
-SPEECH = Rules("audio")
-MUSIC = Rules("audio", takes=("negative", "guidance", "steps", "seconds"), sample_rate=44_100)
+SPEECH = Rules("sound")
+MUSIC = Rules("sound", takes=("negative", "guidance", "steps", "seconds"), sample_rate=44_100)
 
 
 def refusal(given: dict[str, Any], rules: Rules = WAN) -> str:
@@ -66,7 +66,7 @@ def test_a_form_is_told_what_is_taken_for_what_is_left_out(rules: Rules) -> None
     """The bounds and the values are those that a request is checked by."""
     told = limits(rules)
     usual = told["defaults"]
-    if rules.output == "audio":
+    if rules.output == "sound":
         asked = sound_request({"prompt": "x"}, rules)
         assert (asked.seconds, asked.guidance, asked.steps) == (
             *(usual["seconds"], usual["guidance"], usual["steps"]),

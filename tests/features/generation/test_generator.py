@@ -298,7 +298,7 @@ async def test_a_video_from_the_cameras_picture(
 async def test_speech(workers: dict[str, Generator], pool: ThreadPoolExecutor) -> None:
     """A model of transformers: its own rate, one channel, 16 bit; longer words make longer speech."""
     model = workers["speech"]
-    assert (model.backend, model.rules.output, model.rules.takes) == ("transformers", "audio", ())
+    assert (model.backend, model.rules.output, model.rules.takes) == ("transformers", "sound", ())
     lengths = []
     for text in ("hi", "a red ball rolls over the table"):
         sound = await made(

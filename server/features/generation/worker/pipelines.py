@@ -136,8 +136,8 @@ class DiffusersBackend:
             )
             if any(name in self._takes for name in names)
         ]
-        output: Output = "video" if "num_frames" in self._takes else "audio"
-        if output == "audio" and not any(name in self._takes for name in _LENGTHS):
+        output: Output = "video" if "num_frames" in self._takes else "sound"
+        if output == "sound" and not any(name in self._takes for name in _LENGTHS):
             raise Refused(
                 f"{type(self._pipe).__name__} makes neither videos nor sound. Choose a model that does."
             )

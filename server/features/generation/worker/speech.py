@@ -89,7 +89,7 @@ class SpeechBackend:
         self._late = max(0, int(getattr(getattr(config, "decoder", None), "num_codebooks", 1)) - 1)
         self._by_tokens = bool(model.can_generate())
         takes = ["seconds"] if self._by_tokens and self._frame_rate else []
-        self.rules = Rules("audio", takes=tuple(takes), sample_rate=int(rate or SAMPLE_RATE))
+        self.rules = Rules("sound", takes=tuple(takes), sample_rate=int(rate or SAMPLE_RATE))
         watch([model], stop)
 
     def make(self, task: Task, on_step: OnStep) -> Sound:

@@ -206,7 +206,7 @@ def _vllm(
         free_bytes = host.ram_free_bytes - needed(model, choice.dtype, gpu=False)
         serving = dataclasses.replace(serving, cpu_cache_bytes=vllm.cpu_cache_bytes(free_bytes))
     serving, doubts = _batched(serving, choice, model, host, concurrent)
-    arguments, warnings = vllm.serve_arguments(found.words, serving, found)
+    arguments, warnings = vllm.serve_arguments(serving, found)
     env = {**vllm.environment(serving, found), **_key(vllm.KEY, api_key)}
     warnings += [*vllm.doubts(found), *doubts]
     return _served(choice, arguments, env, serving.name, warnings, for_cpu=found.for_cpu)
@@ -222,8 +222,9 @@ def _container(
         _serving(choice, model, host, inside), host="0.0.0.0", port=_INNER_PORT
     )
     serving, doubts = _batched(serving, choice, model, host, concurrent)
-    found = vllm.Vllm(".".join(map(str, vllm.SAFE_VERSION)), vllm.IMAGE_FLAGS)
-    arguments, warnings = vllm.serve_arguments(words, serving, found)
+    version = ".".join(map(str, vllm.SAFE_VERSION))
+    found = vllm.Vllm(version, vllm.IMAGE_FLAGS, words=words)
+    arguments, warnings = vllm.serve_arguments(serving, found)
     return _served(choice, arguments, env, serving.name, [*warnings, *doubts], container=name)
 
 

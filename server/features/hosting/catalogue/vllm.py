@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,14 +136,12 @@ def environment(serving: Serving, vllm: Vllm) -> dict[str, str]:
     return {**ENVIRONMENT, "VLLM_CPU_KVCACHE_SPACE": str(max(1, serving.cpu_cache_bytes >> 30))}
 
 
-def serve_arguments(
-    program: Sequence[str], serving: Serving, vllm: Vllm
-) -> tuple[list[str], list[str]]:
-    """Return `program` with its arguments, and a warning for each flag that this vLLM lacks.
+def serve_arguments(serving: Serving, vllm: Vllm) -> tuple[list[str], list[str]]:
+    """Return the command line, and a warning for each flag that this vLLM lacks.
 
     Raises VllmError for a version that cannot keep questions out of its log.
     """
-    arguments = [*program, serving.folder]
+    arguments = [*vllm.words, serving.folder]
     warnings: list[str] = []
 
     def flag(name: str, *values: str) -> None:

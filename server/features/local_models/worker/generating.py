@@ -86,9 +86,9 @@ class Generator:
         self._first = False
         self._ends = _ends(loaded)
         self._marks = _marks(loaded.tokenizer)
-        template = str(getattr(loaded.processor, "chat_template", None) or "")
+        self._template = str(getattr(loaded.processor, "chat_template", None) or "")
         # The template can switch thinking on and off.
-        self.switch = _SWITCH in template
+        self.switch = _SWITCH in self._template
         loaded.model.register_forward_pre_hook(self._count)
         loaded.model.register_forward_hook(self._check)
         for part in loaded.model.modules():
@@ -182,10 +182,9 @@ class Generator:
         ]
         found += map(str, getattr(tokenizer, "all_special_tokens", ()))
         added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-        template = str(getattr(self._loaded.processor, "chat_template", None) or "")
         # Those that the template uses, before the others
         special = (str(one.content) for one in added if one.special)
-        found += sorted(special, key=lambda text: (text not in template, text))
+        found += sorted(special, key=lambda text: (text not in self._template, text))
         others = sorted(str(one.content) for one in added if not one.special)
         found += [text for text in others if (text[:1], text[-1:]) in (("<", ">"), ("[", "]"))]
         return [
