@@ -5,7 +5,6 @@ Blocking, with vLLM for up to minutes: call it in a thread.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -144,26 +144,20 @@ def _failed_long_ago(answer: Future[tuple[Any, str, float]]) -> bool:
     return found is None and time.monotonic() - at >= _AGAIN_SECONDS
 
 
+@dataclass(kw_only=True, eq=False)
 class HostProbe:
     """Read the machine anew each time; ask a program again only when it has changed.
 
-    `engine_python`: the setting ENGINE_PYTHON, empty for the first of .venv-models and our own
-    Python that has torch. `llama_server`: the setting LLAMA_SERVER. For any number of threads.
+    For any number of threads.
     """
 
-    def __init__(
-        self,
-        *,
-        engine_python: str = "",
-        llama_server: str = "",
-        trust_remote_code: bool = False,
-    ) -> None:
-        self._engine_python = engine_python
-        self._llama_server = llama_server
-        self._trust_remote_code = trust_remote_code
-        self._lock = threading.Lock()
-        self._programs = Programs()
-        self._gpus: GpuReader | None = None
+    # The settings; without ENGINE_PYTHON the first of .venv-models and our own Python that has torch
+    engine_python: str = ""
+    llama_server: str = ""
+    trust_remote_code: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _programs: Programs = field(default_factory=Programs, init=False)
+    _gpus: GpuReader | None = field(default=None, init=False)
 
     def probe(self, *, vllm: bool = True, patience: float | None = None) -> Host:
         """Raises nothing: unknown things count as absent. Without `vllm` it is left out.
@@ -178,8 +172,8 @@ class HostProbe:
         try:
             asked, trouble = self._programs.ask(path, _changed(path), find_vllm, patience)
         except TimeoutError:
-            return dataclasses.replace(found, vllm_pending=path)
-        return dataclasses.replace(found, vllm=asked, vllm_trouble=trouble)
+            return replace(found, vllm_pending=path)
+        return replace(found, vllm=asked, vllm_trouble=trouble)
 
     def _probe(self) -> Host:
         gpus, gpu_trouble = self._read_gpus()
@@ -206,7 +200,7 @@ class HostProbe:
             container_trouble=trouble,
             nvidia_containers=_nvidia_containers(docker),
             sandboxed=sandboxed(),
-            trust_remote_code=self._trust_remote_code,
+            trust_remote_code=self.trust_remote_code,
         )
 
     def _read_gpus(self) -> tuple[tuple[HostGpu, ...], str]:
@@ -224,8 +218,8 @@ class HostProbe:
 
     def _python(self) -> tuple[str | None, dict[str, str], str, frozenset[str]]:
         """Find the models' Python, its libraries, torch's device beside the CPU, its models."""
-        if self._engine_python:
-            path = shutil.which(os.path.expanduser(self._engine_python))
+        if self.engine_python:
+            path = shutil.which(os.path.expanduser(self.engine_python))
             candidates = [path] if path is not None else []
         else:
             candidates = [str(MODELS_PYTHON), sys.executable]
@@ -234,13 +228,13 @@ class HostProbe:
                 continue
             found, _ = self._programs.ask(path, _changed(path), _ask_python)
             libraries, device, types = found or ({}, "", frozenset())
-            if "torch" in libraries or self._engine_python:
+            if "torch" in libraries or self.engine_python:
                 return path, libraries, device, types
         return None, {}, "", frozenset()
 
     def _llama_cpp(self) -> Answer[LlamaServer]:
         """Find llama.cpp's server, or what to do."""
-        path, trouble = find_llama(self._llama_server)
+        path, trouble = find_llama(self.llama_server)
         if path is None:
             return None, trouble
         return self._programs.ask(path, _written(Path(path)), ask_llama)

@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.core.errors import BadRequest
@@ -34,35 +34,27 @@ class Seen:
     emptied: Host
 
 
+@dataclass(eq=False)
 class Planner:
-    """Plans with fresh data each time. Thread-safe.
+    """Plans with fresh data each time. Thread-safe."""
 
-    `roots`: models' folders, or folders with such. `known`: returns the catalogue without them.
-    `context`: most tokens when the choice names none. `concurrent`: concurrent questions.
-    """
-
-    def __init__(
-        self,
-        host: HostProbe,
-        roots: Sequence[Path] = (),
-        known: Callable[[], Catalogue] = Catalogue.load,
-        *,
-        context: int = DEFAULT_CONTEXT,
-        concurrent: int = 0,
-    ) -> None:
-        self._host = host
-        self._roots = tuple(roots)
-        self._known = known
-        self._context = context
-        self._concurrent = concurrent
-        self._gpus: GpuReader | None = None
-        self._lock = threading.Lock()
-        # The models at the last reading
-        self.known: tuple[Model, ...] = ()
+    host: HostProbe
+    # Models' folders, or folders with such
+    roots: Sequence[Path] = ()
+    # Returns the catalogue without them
+    load: Callable[[], Catalogue] = Catalogue.load
+    # Most tokens when the choice names none
+    context: int = DEFAULT_CONTEXT
+    # Concurrent questions
+    concurrent: int = 0
+    # The models at the last reading
+    known: tuple[Model, ...] = field(default=(), init=False)
+    _gpus: GpuReader | None = field(default=None, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def catalogue(self) -> Catalogue:
         """Return the known models and those in the roots, with troubles. Raises CatalogueError."""
-        found = self._known().with_local(*find_models(self._roots))
+        found = self.load().with_local(*find_models(self.roots))
         self.known = tuple(found)
         return found
 
@@ -71,7 +63,7 @@ class Planner:
 
         Raises CatalogueError. A vLLM whose help is not read yet is pending in the result.
         """
-        models, host = self.catalogue(), self._host.probe(patience=PROBE_SECONDS)
+        models, host = self.catalogue(), self.host.probe(patience=PROBE_SECONDS)
         return Seen(models, host, _with_more(host, ram_back, gpu_back))
 
     def plan(self, choice: Choice, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Plan:
@@ -82,14 +74,14 @@ class Planner:
         """
         model = self._model(choice)
         subprocess = choice.mode is RunMode.SUBPROCESS
-        host = _with_more(self._host.probe(vllm=subprocess), ram_back, gpu_back)
+        host = _with_more(self.host.probe(vllm=subprocess), ram_back, gpu_back)
         launch = command(
             choice,
             model,
             host,
             api_key=secrets.token_urlsafe(24),
-            context=self._context,
-            concurrent=self._concurrent,
+            context=self.context,
+            concurrent=self.concurrent,
             container=own_name(),
         )
         return Plan(choice, launch, model)

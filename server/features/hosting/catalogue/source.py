@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import httpcore2
@@ -205,6 +205,7 @@ def load_catalogue(source: str, fetcher: Fetcher | None = None) -> Catalogue:
     return Catalogue.read(text, named)
 
 
+@dataclass(eq=False)
 class CatalogueSource:
     """The catalogue that CATALOGUE names, for a program that goes on: a file is read each time, an
     address once.
@@ -213,32 +214,29 @@ class CatalogueSource:
     number of threads; `now` is monotonic seconds.
     """
 
-    def __init__(
-        self, source: str, fetcher: Fetcher | None = None, now: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._source = source
-        self._fetcher = fetcher
-        self._now = now
-        self._lock = threading.Lock()
-        # The catalogue of an address, kept
-        self._fetched: Catalogue | None = None
-        self._failed_at: float | None = None
-        # The reason why ours is used; empty while it is not
-        self._trouble = ""
+    source: str
+    fetcher: Fetcher | None = None
+    now: Callable[[], float] = time.monotonic
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    # The catalogue of an address, kept
+    _fetched: Catalogue | None = field(default=None, init=False)
+    _failed_at: float | None = field(default=None, init=False)
+    # The reason why ours is used; empty while it is not
+    _trouble: str = field(default="", init=False)
 
     def load(self) -> Catalogue:
         """Blocking, up to 20 s for an address."""
         with self._lock:
             if self._fetched is not None:
                 return self._fetched
-            address = "://" in self._source
+            address = "://" in self.source
             failed_at = self._failed_at if address else None
-            if failed_at is not None and self._now() - failed_at < RETRY_SECONDS:
+            if failed_at is not None and self.now() - failed_at < RETRY_SECONDS:
                 return self._ours()
             try:
-                found = load_catalogue(self._source, self._fetcher)
+                found = load_catalogue(self.source, self.fetcher)
             except CatalogueError as error:
-                self._failed_at = self._now()
+                self._failed_at = self.now()
                 again = f" It is asked for again in {RETRY_SECONDS:.0f} s." if address else ""
                 self._note(
                     f"{error.message.removesuffix(_EMPTY)} Until it can be had ours is used.{again}"
