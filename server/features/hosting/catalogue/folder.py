@@ -248,7 +248,7 @@ def _pipeline(folder: Path) -> Model:
         path = folder / part
         if not path.is_dir():
             raise ModelFolderError(f"{folder} lacks {part}, which {PIPELINE} names. {AGAIN}")
-        if (path / CONFIG).is_file() and not _weightless(what):
+        if (path / CONFIG).is_file() and not _WEIGHTLESS.search(_class(what)):
             weights = read_weights(path)
             size += weights.size
             # Two bytes per parameter in memory, whatever the stored format.
@@ -497,11 +497,6 @@ def other_task(config: Mapping[str, Any]) -> str:
 
 def _gives_text(name: str, own_code: bool) -> bool:
     return not _OTHER_TASKS.search(name) and (own_code or not re.search(r"Model$", name))
-
-
-def _weightless(component: object) -> bool:
-    """Return True for a component of model_index.json without weights."""
-    return bool(_WEIGHTLESS.search(_class(component)))
 
 
 def _of_pipeline(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> Family | None:
