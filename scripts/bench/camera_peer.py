@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, Protocol, Self
@@ -30,7 +29,7 @@ from aiortc.rtp import RtcpSrPacket
 
 from scripts.bench.chat_client import Answer, Arrived, ChatClient, Message
 from scripts.bench.http_json import HttpError, json_request
-from scripts.bench.live_encoder import TICKS, TIMES_KEPT, EncodedFrame, Feed, LiveEncoder
+from scripts.bench.live_encoder import TICKS, EncodedFrame, Feed, LiveEncoder
 
 # Seconds between two keys of somebody who types
 BETWEEN_KEYS_S = 0.12
@@ -48,8 +47,6 @@ class EncodedTrack(MediaStreamTrack):
         self._feed = feed
         self.sent = 0
         self.bytes = 0
-        # When the newest were sent, monotonic seconds
-        self.times: deque[float] = deque(maxlen=TIMES_KEPT)
         # For the next sender report: the capture time of the newest frame
         self.newest: EncodedFrame | None = None
 
@@ -59,7 +56,6 @@ class EncodedTrack(MediaStreamTrack):
         frame = await self._feed.frames.get()
         self.newest = frame
         self.sent += 1
-        self.times.append(time.monotonic())
         self.bytes += len(frame.data)
         packet = av.Packet(frame.data)
         packet.pts = frame.rtp_time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import ctypes
@@ -399,49 +400,40 @@ class Router(Service):
             raise MeasurementError(f"vLLM's router does not run:\n{why}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    """The parts of a fleet, and what an engine takes for its first token and between tokens."""
+def _hosts(args: argparse.Namespace) -> Hosts:
+    """Return the hosts, those of this process first. Raises MeasurementError."""
+    if not args.namespaces:
+        return Hosts(())
+    gateways = (f"h{number + 1}" for number in range(-(-args.gateways // 2)))
+    engines = (f"e{number + 1}" for number in range(args.engines))
+    return Namespaces(("people", "lb1", "lb2", "redis", "router", *gateways, *engines))
 
-    gateways: int
-    engines: int
-    cameras: int
-    first_token_ms: float = 50.0
-    between_ms: float = 20.0
-    # Hosts of their own, two gateways on each, and two nginx
-    namespaces: bool = False
-    router: bool = False
 
-    def hosts(self) -> Hosts:
-        """Return the hosts, those of this process first. Raises MeasurementError."""
-        if not self.namespaces:
-            return Hosts(())
-        gateways = (f"h{number + 1}" for number in range(-(-self.gateways // 2)))
-        engines = (f"e{number + 1}" for number in range(self.engines))
-        return Namespaces(("people", "lb1", "lb2", "redis", "router", *gateways, *engines))
-
-    def gateway_names(self) -> list[tuple[str, str]]:
-        """Return host and name of each gateway."""
-        if not self.namespaces:
-            return [(f"h{number + 1}",) * 2 for number in range(self.gateways)]
-        return [
-            (f"h{number // 2 + 1}", f"h{number // 2 + 1}_{number % 2 + 1}")
-            for number in range(self.gateways)
-        ]
+def _gateway_names(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return host and name of each gateway: two on a host where hosts are apart."""
+    if not args.namespaces:
+        return [(f"h{number + 1}",) * 2 for number in range(args.gateways)]
+    return [
+        (f"h{number // 2 + 1}", f"h{number // 2 + 1}_{number % 2 + 1}")
+        for number in range(args.gateways)
+    ]
 
 
 class Fleet:
-    """All of them. Use as a context manager."""
+    """All of them, as the options of `--fleet` say. Use as a context manager."""
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, args: argparse.Namespace) -> None:
         """Raises MeasurementError."""
-        self.size = size
-        self.hosts = size.hosts()
+        self._args = args
+        self.hosts = _hosts(args)
+        # Host and name of each gateway
+        self.names = _gateway_names(args)
+        self._fronts = ("lb1", "lb2") if args.namespaces else ("lb1",)
         self._secret, self._token = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
         self.redis = Redis(self.hosts["redis"])
         self.engines = [
-            Engine(self.hosts[f"e{number + 1}"], size.first_token_ms, size.between_ms)
-            for number in range(size.engines)
+            Engine(self.hosts[f"e{number + 1}"], args.first_token_ms, args.between_ms)
+            for number in range(args.engines)
         ]
         self.router: Router | None = None
         self.gateways: list[Gateway] = []
@@ -450,9 +442,7 @@ class Fleet:
         self._stack = AsyncExitStack()
 
     def _gateway(self, host: str, name: str, port: int) -> Gateway:
-        size = self.size
         engines = [f"{one.url}/v1" for one in self.engines]
-        fronts = ("lb1", "lb2") if size.namespaces else ("lb1",)
         return Gateway(
             self.hosts[host],
             name,
@@ -463,11 +453,11 @@ class Fleet:
             REDIS_URL=self.redis.url,
             JWT_SECRET_KEY=self._secret,
             METRICS_TOKEN=self._token,
-            TRUSTED_PROXIES=",".join(self.hosts[one].address for one in fronts),
+            TRUSTED_PROXIES=",".join(self.hosts[one].address for one in self._fronts),
             DRAIN_SECONDS="10",
             # Twice all people at once, so that sessions that begin before others end have room.
-            MAX_SESSIONS=str(4 * size.cameras + 10),
-            GATEWAY_SESSIONS=str(2 * size.cameras + 5),
+            MAX_SESSIONS=str(4 * self._args.cameras + 10),
+            GATEWAY_SESSIONS=str(2 * self._args.cameras + 5),
         )
 
     async def __aenter__(self) -> Self:
@@ -477,15 +467,14 @@ class Fleet:
             await enter(self.redis)
             for engine in self.engines:
                 await enter(engine)
-            if self.size.router:
+            if self._args.router:
                 router = Router(self.hosts["router"], [one.url for one in self.engines])
                 self.router = await enter(router)
-            names = self.size.gateway_names()
-            self.gateways = [self._gateway(host, name, free_port()) for host, name in names]
+            self.gateways = [self._gateway(host, name, free_port()) for host, name in self.names]
             for gateway in self.gateways:
                 await enter(gateway)
             addresses = {gateway.name: gateway.address for gateway in self.gateways}
-            for front in ("lb1", "lb2") if self.size.namespaces else ("lb1",):
+            for front in self._fronts:
                 self.urls.append((await enter(Nginx(self.hosts[front], addresses))).url)
             for gateway in self.gateways:
                 await gateway.wait_for_engine(READY_SECONDS)
@@ -542,7 +531,7 @@ class Script:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         # The host that a partition cuts off, with its gateways
-        self._far = fleet.size.gateway_names()[-1][0]
+        self._far = fleet.names[-1][0]
         last = fleet.engines[-1]
         self._steps: dict[str, tuple[Step, Step]] = {
             "drain": (lambda: fleet.gateways[0].signal(signal.SIGTERM), self._drained),

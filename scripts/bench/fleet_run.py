@@ -46,12 +46,12 @@ from typing import Any
 
 from scripts.arguments import command_line, number, whole
 from scripts.bench import program
-from scripts.bench.fleet import DRAINED_SECONDS, FAULTS, LEAST, NOT_APART, Fleet, Script, Size
+from scripts.bench.fleet import DRAINED_SECONDS, FAULTS, LEAST, NOT_APART, Fleet, Script
 from scripts.bench.fleet_peer import Asked, Away, FleetVisitor
 from scripts.bench.http_json import request
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
 from scripts.bench.open_loop import QUESTIONS
-from scripts.bench.processes import PAUSE_SECONDS, Machine, MeasurementError, Since
+from scripts.bench.processes import PAUSE_SECONDS, Machine, MeasurementError
 from scripts.bench.program import say
 from scripts.bench.report import percentile
 
@@ -166,7 +166,7 @@ def figures(
     machine: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Work out one fault's row. `people`: those there, and those of them whose camera is live at
-    the end; `requests`: those that each engine got since the fault began; `machine`: what `Since` has.
+    the end; `requests`: those that each engine got since the fault began; `machine`: what `Machine.since` gives.
     """
     mine = [one for one in asked if span.phase(one.at)]
     gone = [one for one in aways if span.phase(one.began)]
@@ -382,16 +382,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
     """
     rows = []
     say(f"starting {args.gateways} gateways and {args.engines} engines")
-    size = Size(
-        args.gateways,
-        args.engines,
-        args.cameras,
-        args.first_token_ms,
-        args.between_ms,
-        args.namespaces,
-        args.router,
-    )
-    async with Fleet(size) as fleet:
+    async with Fleet(args) as fleet:
         router = None
         if fleet.router is not None:
             say("asking directly and through the router")
@@ -411,8 +402,7 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
             for run in range(args.repeat):
                 for fault in args.faults:
                     say(f"{fault}, {run + 1} of {args.repeat}")
-                    since = machine.since()
-                    rows.append(await _broken(fault, args.phase, fleet, crowd, script, since))
+                    rows.append(await _broken(fault, args.phase, fleet, crowd, script, machine))
                     say(table(rows[-1:]))
             for task in around:
                 if task.done() and (error := task.exception()) is not None:
@@ -427,10 +417,10 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 async def _broken(
-    fault: str, phase: float, fleet: Fleet, crowd: Crowd, script: Script, since: Since
+    fault: str, phase: float, fleet: Fleet, crowd: Crowd, script: Script, machine: Machine
 ) -> dict[str, Any]:
     """Run one fault; its row."""
-    before = time.monotonic()
+    before, busy = time.monotonic(), machine.since()
     await asyncio.sleep(phase)
     during, wall = time.monotonic(), time.time()
     await script.begin(fault)
@@ -442,7 +432,7 @@ async def _broken(
     span = Span(before, during, after, time.monotonic())
     # Those that were asked last may still be answered, and a newcomer be on the way.
     people = await _settled(crowd)
-    return figures(fault, span, crowd.asked, crowd.aways, people, requests, since.figures())
+    return figures(fault, span, crowd.asked, crowd.aways, people, requests, busy())
 
 
 async def _settled(crowd: Crowd) -> tuple[int, int]:

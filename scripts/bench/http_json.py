@@ -50,8 +50,30 @@ async def request(
     when nothing listens, TimeoutError after `timeout` seconds, and ValueError, IndexError or
     EOFError when what answers speaks no HTTP, or more than MAX_BYTES of it; any status is returned.
     """
+    parts = urlsplit(url)
+    secure = (tls or unchecked_tls()) if parts.scheme == "https" else None
+    payload = b"" if body is None else json.dumps(body).encode()
+    fields = {"Host": parts.netloc, "Connection": "close", "Accept": "application/json"}
+    fields |= {"Accept-Encoding": "identity", "Content-Length": str(len(payload))}
+    if body is not None:
+        fields["Content-Type"] = "application/json"
+    if token is not None:
+        fields["Authorization"] = f"Bearer {token}"
+    fields |= headers or {}
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     async with asyncio.timeout(timeout):
-        return await _request(method, url, body, token, headers or {}, tls)
+        port = parts.port or (443 if secure else 80)
+        reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=secure)
+        try:
+            writer.write(f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode() + payload)
+            await writer.drain()
+            return await _read(reader)
+        finally:
+            writer.close()
+            # The other side may have closed first: then there is nothing left to close.
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
 
 async def json_request(
@@ -67,51 +89,14 @@ async def json_request(
     return reply.json() if reply.body else None
 
 
-async def _request(
-    method: str,
-    url: str,
-    body: Any,
-    token: str | None,
-    extra: Mapping[str, str],
-    tls: ssl.SSLContext | None,
-) -> Reply:
-    parts = urlsplit(url)
-    secure = (tls or unchecked_tls()) if parts.scheme == "https" else None
-    port = parts.port or (443 if secure else 80)
-    reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=secure)
-    try:
-        payload = b"" if body is None else json.dumps(body).encode()
-        headers = {"Host": parts.netloc, "Connection": "close", "Accept": "application/json"}
-        headers |= {"Accept-Encoding": "identity"}
-        if body is not None:
-            headers |= {"Content-Type": "application/json"}
-        headers |= {"Content-Length": str(len(payload))}
-        if token is not None:
-            headers |= {"Authorization": f"Bearer {token}"}
-        headers |= extra
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        writer.write(f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode() + payload)
-        await writer.drain()
-        return await _read(reader)
-    finally:
-        writer.close()
-        # The other side may have closed first: then there is nothing left to close.
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-
-
 async def _read(reader: asyncio.StreamReader) -> Reply:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     except asyncio.LimitOverrunError:
         raise ValueError("the head of the answer has no end") from None
     status = int(head[0].split(" ", 2)[1])
-    headers: dict[str, str] = {}
-    for line in head[1:]:
-        name, _, value = line.partition(":")
-        if name:
-            headers[name.lower()] = value.strip()
+    pairs = (line.partition(":") for line in head[1:] if line)
+    headers = {name.lower(): value.strip() for name, _, value in pairs}
     if headers.get("transfer-encoding", "").lower() == "chunked":
         body = bytearray()
         while size := int((await reader.readline()).split(b";")[0], 16):

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -246,29 +246,19 @@ class Machine:
             self._turns.append(time.monotonic())
             await asyncio.sleep(_LOOK_SECONDS)
 
-    def since(self) -> Since:
-        """Begin a time whose figures are wanted."""
-        return Since(self._turns)
-
-
-class Since:
-    """The time since it was made."""
-
-    def __init__(self, turns: deque[float]) -> None:
-        self._turns = turns
-        self._at = time.monotonic()
-        self._seconds = idle_and_all()
-        self._usage = Usage.of(os.getpid())
-
-    def figures(self) -> dict[str, float]:
-        """Return the idle share of all processors, the cores that the people's process used, and the
-        longest time in which it did nothing for them.
+    def since(self) -> Callable[[], dict[str, float]]:
+        """Begin a time. What is returned gives its figures: the idle share of all processors, the cores
+        that the people's process used, and the longest time in which it did nothing for them.
         """
-        idle, whole = (b - a for a, b in zip(self._seconds, idle_and_all(), strict=True))
-        now = time.monotonic()
-        pause = longest_pause(list(self._turns), self._at, now) - _LOOK_SECONDS
-        return {
-            "idle_share": round(idle / max(0.01, whole), 2),
-            "people_cores": round(Usage.of(os.getpid()).cores_since(self._usage), 2),
-            "pause_max_ms": round(1000 * max(0.0, pause)),
-        }
+        begin, seconds, usage = time.monotonic(), idle_and_all(), Usage.of(os.getpid())
+
+        def figures() -> dict[str, float]:
+            idle, whole = (b - a for a, b in zip(seconds, idle_and_all(), strict=True))
+            pause = longest_pause(list(self._turns), begin, time.monotonic()) - _LOOK_SECONDS
+            return {
+                "idle_share": round(idle / max(0.01, whole), 2),
+                "people_cores": round(Usage.of(os.getpid()).cores_since(usage), 2),
+                "pause_max_ms": round(1000 * max(0.0, pause)),
+            }
+
+        return figures
