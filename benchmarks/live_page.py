@@ -90,13 +90,8 @@ async def ask(
     answer = Answer(str(sent["message"].get("id", "")), sent["at"] / 1000)
     for entry in await socket_log(page, sent["at"]):
         message = entry["message"]
-        if entry["way"] != "got" or message.get("id") != answer.id:
-            continue
-        answer.messages.append(Arrived(entry["at"] / 1000, message))
-        if message["type"] == "response":
-            answer.response = message
-        elif message["type"] == "error":
-            answer.error = message
+        if entry["way"] == "got" and message.get("id") == answer.id:
+            answer.take(Arrived(entry["at"] / 1000, message))
     return answer
 
 

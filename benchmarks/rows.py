@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from scripts.bench.camera_peer import CameraPeer, close_all
+from scripts.bench.camera_peer import AT_ONCE, CameraPeer, close_all
 from scripts.bench.chat_client import Answer
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
 from scripts.bench.processes import ServerProcess, StandInProcess, Usage
@@ -27,8 +27,6 @@ from scripts.bench.voice_sounds import hiss
 
 IDLE_TARGETS = {2.0: 0.007, 5.0: 0.015}
 CAPACITY_TARGETS = {2.0: 100, 5.0: 55}
-# Connecting is expensive on both sides; so many at a time.
-AT_ONCE = 8
 
 
 class CameraBank:
@@ -77,8 +75,7 @@ class CameraBank:
     async def empty(self) -> None:
         """End every camera."""
         peers, self.peers = self.peers, []
-        for i in range(0, len(peers), AT_ONCE):
-            await close_all(peers[i : i + AT_ONCE])
+        await close_all(peers)
 
     def sent(self) -> tuple[int, int]:
         """Bits and frames so far."""
@@ -122,9 +119,7 @@ class Measured:
                 await peer.open_socket()
                 since = peer.seen
                 await peer.connect()
-                live = await peer.wait_for(
-                    lambda m: m["type"] == "status" and m.get("camera") == "live", since=since
-                )
+                live = await peer.wait_live(since=since)
                 seconds.append(live.at - peer.offered_at)
             finally:
                 await peer.close()

@@ -31,6 +31,8 @@ from scripts.bench.chat_client import Answer, Arrived, ChatClient, Message
 from scripts.bench.http_json import HttpError, json_request
 from scripts.bench.live_encoder import TICKS, EncodedFrame, Feed, LiveEncoder
 
+# Connecting and closing are expensive on both sides; so many at a time.
+AT_ONCE = 8
 # Seconds between two keys of somebody who types
 BETWEEN_KEYS_S = 0.12
 # Seconds between 1900 (NTP) and 1970 (epoch)
@@ -292,6 +294,14 @@ class CameraPeer(ChatClient):
         await self.close_socket()
         await self.drop_camera()
 
+    async def wait_live(self, *, since: int = 0, timeout: float = 10.0) -> Arrived:
+        """Wait for the first `status` that the camera is live; `since` and errors are those of `wait_for`."""
+        return await self.wait_for(
+            lambda m: m["type"] == "status" and m.get("camera") == "live",
+            timeout=timeout,
+            since=since,
+        )
+
     # --- asking, with the camera awake
 
     @property
@@ -329,5 +339,6 @@ class CameraPeer(ChatClient):
 
 
 async def close_all(peers: Sequence[CameraPeer]) -> None:
-    """Close many at a time."""
-    await asyncio.gather(*(peer.close() for peer in peers))
+    """Close them, some at a time."""
+    for i in range(0, len(peers), AT_ONCE):
+        await asyncio.gather(*(peer.close() for peer in peers[i : i + AT_ONCE]))

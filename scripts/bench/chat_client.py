@@ -53,6 +53,14 @@ class Answer:
     def ended_at(self) -> float:
         return self.messages[-1].at
 
+    def take(self, arrived: Arrived) -> None:
+        """Take a message with this question's id."""
+        self.messages.append(arrived)
+        if arrived.message["type"] == "response":
+            self.response = arrived.message
+        elif arrived.message["type"] == "error":
+            self.error = arrived.message
+
 
 class ChatClient:
     """One session. Errors are those of asyncio, websockets and HttpError."""
@@ -152,11 +160,7 @@ class ChatClient:
                 self.status = message
         answer = self._answers.get(str(message.get("id")))
         if answer is not None:
-            answer.messages.append(arrived)
-            if message["type"] == "response":
-                answer.response = message
-            elif message["type"] == "error":
-                answer.error = message
+            answer.take(arrived)
 
     async def wait_for(
         self, wanted: Callable[[Message], bool], *, timeout: float = 10.0, since: int | None = None

@@ -9,6 +9,7 @@ omission" is what leaving it out is called).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import math
 import random
@@ -20,7 +21,7 @@ from typing import Any
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from scripts.bench.camera_peer import CameraPeer, close_all
+from scripts.bench.camera_peer import AT_ONCE, CameraPeer, close_all
 from scripts.bench.chat_client import Answer
 from scripts.bench.http_json import HttpError
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
@@ -125,8 +126,6 @@ class Sample:
 
 # Errors of a failed connection
 LOST = (OSError, TimeoutError, EOFError, ConnectionClosed, InvalidHandshake, HttpError)
-# Cameras that connect at the same time
-AT_ONCE = 8
 CONNECT_SECONDS = 30.0
 # Seconds that connecting may take altogether while the server asks to wait (RATE_LIMIT_PER_MINUTE).
 PATIENCE = 180.0
@@ -249,9 +248,7 @@ class OpenLoop:
             await asyncio.wait(tasks)
 
     async def close(self) -> None:
-        peers = [visitor.peer for visitor in self._visitors]
-        for i in range(0, len(peers), AT_ONCE):
-            await close_all(peers[i : i + AT_ONCE])
+        await close_all([visitor.peer for visitor in self._visitors])
         for encoder in self._encoders:
             await encoder.close()
 
@@ -338,10 +335,8 @@ class OpenLoop:
 
     async def _cancel(self, peer: CameraPeer) -> None:
         """The next question of this session shall not have to replace it."""
-        try:
+        with contextlib.suppress(*LOST):
             await peer.send({"type": "cancel"})
-        except LOST:
-            return
 
     def _now(self) -> float:
         return time.time() - self.began

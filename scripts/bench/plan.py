@@ -108,6 +108,30 @@ class Plan:
         return next(line.value for line in self.lines if line.name == name)
 
 
+_FORMULAS = {
+    "questions": "people / seconds between questions",
+    "GPUs": "questions / answers of a GPU",
+    "GPU machines": "GPUs / {given.gpus_per_machine}, and spare ones",
+    "cells": "people / (gateways that know each other × people of a process)",
+    "processes": "people / people of a process",
+    "cores used": "people × (idle core × asleep + awake core × awake)",
+    "gateway machines": "processes / (cores of a machine - 1), and spare ones; not above the network of a machine",
+    "memory": "processes × 307 MiB + people × 4.6 MiB",
+    "bandwidth in": "people × (idle uplink × asleep + awake uplink × awake)",
+    "bandwidth to engines": "questions × bytes of a question × 8",
+    "routers": "questions / requests of a router, at least one a cell, and spare ones",
+    "nginx machines": "people / sockets of an nginx, at least one a cell, and spare ones",
+    "Redis": "one a cell",
+    "relay machines": "people × relayed share × bandwidth, in and out, / network of a machine, and spare ones",
+}
+_UNITS = {
+    "questions": "a second",
+    "memory": "GiB",
+    "bandwidth in": "Mbit/s",
+    "bandwidth to engines": "Mbit/s",
+}
+
+
 def plan(people: int, given: Assumptions | None = None) -> Plan:
     """Plan for `people` at a time, at least one. Raises ValueError for fewer."""
     given = given or Assumptions()
@@ -131,124 +155,68 @@ def plan(people: int, given: Assumptions | None = None) -> Plan:
     def spared(count: int) -> int:
         return count + max(1, math.ceil(count * given.spare / 100))
 
-    lines = (
-        Line(
-            "questions",
-            "people / seconds between questions",
-            f"{people:,} / {given.ask_every:g}",
-            questions,
-            "a second",
-        ),
-        Line(
-            "GPUs",
-            "questions / answers of a GPU",
-            f"{questions:,.1f} / {given.answers_per_gpu:g}",
-            gpus,
-        ),
-        Line(
-            "GPU machines",
-            f"GPUs / {given.gpus_per_machine}, and spare ones",
-            f"{gpus:,} / {given.gpus_per_machine}",
-            spared(math.ceil(gpus / given.gpus_per_machine)),
-        ),
-        Line(
-            "cells",
-            "people / (gateways that know each other × people of a process)",
-            f"{people:,} / ({MOST_GATEWAYS} × {PROCESS_PEOPLE})",
-            cells,
-        ),
-        Line(
-            "processes", "people / people of a process", f"{people:,} / {PROCESS_PEOPLE}", processes
-        ),
-        Line(
-            "cores used",
-            "people × (idle core × asleep + awake core × awake)",
-            f"{people:,} × ({CORE_IDLE} × {1 - awake:.2f} + {CORE_AWAKE} × {awake:.2f})",
+    asleep = 1 - awake
+    gpu_machines = math.ceil(gpus / given.gpus_per_machine)
+    gateways = math.ceil(max(processes / per_machine, people * uplink / MACHINE_MBITS))
+    relays = spared(math.ceil(relayed * 2 / MACHINE_MBITS)) if relayed else 0
+    found = {
+        "questions": (f"{people:,} / {given.ask_every:g}", questions),
+        "GPUs": (f"{questions:,.1f} / {given.answers_per_gpu:g}", gpus),
+        "GPU machines": (f"{gpus:,} / {given.gpus_per_machine}", spared(gpu_machines)),
+        "cells": (f"{people:,} / ({MOST_GATEWAYS} × {PROCESS_PEOPLE})", cells),
+        "processes": (f"{people:,} / {PROCESS_PEOPLE}", processes),
+        "cores used": (
+            f"{people:,} × ({CORE_IDLE} × {asleep:.2f} + {CORE_AWAKE} × {awake:.2f})",
             people * core,
         ),
-        Line(
-            "gateway machines",
-            "processes / (cores of a machine - 1), and spare ones; not above the network of a machine",
+        "gateway machines": (
             f"max({processes:,} / {per_machine}, {people * uplink:,.0f} / {MACHINE_MBITS:,.0f})",
-            spared(math.ceil(max(processes / per_machine, people * uplink / MACHINE_MBITS))),
+            spared(gateways),
         ),
-        Line(
-            "memory",
-            "processes × 307 MiB + people × 4.6 MiB",
+        "memory": (
             f"{processes:,} × {PROCESS_MIB:g} + {people:,} × {CAMERA_MIB}",
             memory / 1024,
-            "GiB",
         ),
-        Line(
-            "bandwidth in",
-            "people × (idle uplink × asleep + awake uplink × awake)",
-            f"{people:,} × ({UPLINK_IDLE} × {1 - awake:.2f} + {UPLINK_AWAKE} × {awake:.2f})",
+        "bandwidth in": (
+            f"{people:,} × ({UPLINK_IDLE} × {asleep:.2f} + {UPLINK_AWAKE} × {awake:.2f})",
             people * uplink,
-            "Mbit/s",
         ),
-        Line(
-            "bandwidth to engines",
-            "questions × bytes of a question × 8",
+        "bandwidth to engines": (
             f"{questions:,.1f} × {QUESTION_BYTES:,} × 8",
             questions * QUESTION_BYTES * 8 / 1e6,
-            "Mbit/s",
         ),
-        Line(
-            "routers",
-            "questions / requests of a router, at least one a cell, and spare ones",
-            f"max({questions:,.1f} / {ROUTER_REQUESTS:g}, {cells})",
-            spared(routers),
-        ),
-        Line(
-            "nginx machines",
-            "people / sockets of an nginx, at least one a cell, and spare ones",
-            f"max({people:,} / {NGINX_SOCKETS:,}, {cells})",
-            spared(fronts),
-        ),
-        Line("Redis", "one a cell", f"{cells}", cells),
-        Line(
-            "relay machines",
-            "people × relayed share × bandwidth, in and out, / network of a machine, and spare ones",
+        "routers": (f"max({questions:,.1f} / {ROUTER_REQUESTS:g}, {cells})", spared(routers)),
+        "nginx machines": (f"max({people:,} / {NGINX_SOCKETS:,}, {cells})", spared(fronts)),
+        "Redis": (f"{cells}", cells),
+        "relay machines": (
             f"{people:,} × {given.relayed:g} × {uplink:.2f} × 2 / {MACHINE_MBITS:,.0f}",
-            spared(math.ceil(relayed * 2 / MACHINE_MBITS)) if relayed else 0,
+            relays,
         ),
+    }
+    lines = tuple(
+        Line(name, _FORMULAS[name].format(given=given), numbers, value, _UNITS.get(name, ""))
+        for name, (numbers, value) in found.items()
     )
     return Plan(people, lines, limits)
 
 
 def _limits(given: Assumptions, core: float, uplink: float) -> tuple[Limit, ...]:
-    per_machine = (given.cores_per_machine - 1) * PROCESS_PEOPLE
-    found = [
-        Limit(
-            "one GPU",
-            given.answers_per_gpu * given.ask_every,
-            "estimated",
-            "more GPUs behind a router",
-        ),
+    gpu, router = given.answers_per_gpu * given.ask_every, ROUTER_REQUESTS * given.ask_every
+    cores = given.cores_per_machine
+    machine, network = (cores - 1) * PROCESS_PEOPLE, MACHINE_MBITS / uplink
+    cells = "cells: whole installations beside each other, and people spread over them by DNS"
+    routers = "a router for each cell, or several in VLLM_BASE_URL"
+    known = MOST_GATEWAYS * PROCESS_PEOPLE
+    found = (
+        Limit("one GPU", gpu, "estimated", "more GPUs behind a router"),
         Limit("one process, its core full", 1 / core, "measured", "more processes behind nginx"),
-        Limit(
-            f"one machine of {given.cores_per_machine} cores",
-            per_machine,
-            "measured",
-            "more gateway machines",
-        ),
-        Limit("one machine's network", MACHINE_MBITS / uplink, "assumed", "more gateway machines"),
-        Limit(
-            "the list of gateways that know each other",
-            MOST_GATEWAYS * PROCESS_PEOPLE,
-            "set",
-            "cells: whole installations beside each other, and people spread over them by DNS",
-            more_helps=False,
-        ),
-        Limit(
-            "one router",
-            ROUTER_REQUESTS * given.ask_every,
-            "assumed",
-            "a router for each cell, or several in VLLM_BASE_URL",
-        ),
+        Limit(f"one machine of {cores} cores", machine, "measured", "more gateway machines"),
+        Limit("one machine's network", network, "assumed", "more gateway machines"),
+        Limit("the list of gateways that know each other", known, "set", cells, more_helps=False),
+        Limit("one router", router, "assumed", routers),
         Limit("one nginx", NGINX_SOCKETS, "assumed", "several nginx with the same file"),
         Limit("MAX_SESSIONS", 1_000_000, "set", "cells", more_helps=False),
-    ]
+    )
     return tuple(sorted(found, key=lambda one: one.people))
 
 

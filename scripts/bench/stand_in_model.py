@@ -24,7 +24,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -54,7 +54,6 @@ _CHARACTER = 0.06
 class Record:
     """One request. Times are seconds since the epoch."""
 
-    number: int
     # Arrival of the request's last byte
     arrived: float
     # The text of the last user message, the words of a transcription, or the text to speak
@@ -101,7 +100,6 @@ class StandInModel:
         self.pieces = pieces
         self.factor = 1.0
         self._reading = asyncio.Lock() if shared else None
-        self.max_model_len = 8192
         self.records: deque[Record] = deque(maxlen=RECORDS_KEPT)
         self.running = 0
         self.host, self.port = "127.0.0.1", 0
@@ -157,19 +155,17 @@ class StandInModel:
     async def _answer(self, asked: Asked) -> bool:
         """Answer one request; false when the connection is of no more use."""
         arrived = time.time()
-        url, writer = urlsplit(asked.target), asked.writer
-        match asked.method, url.path:
+        writer = asked.writer
+        match asked.method, urlsplit(asked.target).path:
             case "POST", "/v1/chat/completions":
                 return await self._chat(arrived, asked)
             case "GET", "/v1/models":
-                card = {"id": MODEL, "object": "model", "max_model_len": self.max_model_len}
+                card = {"id": MODEL, "object": "model", "max_model_len": 8192}
                 write_json(writer, 200, {"object": "list", "data": [card]})
             case "GET", "/health":
                 write_json(writer, 200, {})
             case "GET", "/records":
-                since = int(parse_qs(url.query).get("since", ["0"])[0])
-                found = [asdict(one) for one in list(self.records) if one.number >= since]
-                write_json(writer, 200, found)
+                write_json(writer, 200, [asdict(one) for one in self.records])
             case "POST", "/factor":
                 factor = float(asked.body)
                 if not 0 < factor <= MOST_FACTOR:
@@ -189,9 +185,9 @@ class StandInModel:
         return True
 
     def _record(self, arrived: float, text: str, asked: Asked, kind: str = "chat") -> Record:
-        number = self.records[-1].number + 1 if self.records else 0
-        self.records.append(Record(number, arrived, text, len(asked.body), kind))
-        return self.records[-1]
+        record = Record(arrived, text, len(asked.body), kind)
+        self.records.append(record)
+        return record
 
     async def _chat(self, arrived: float, asked: Asked) -> bool:
         request = json.loads(asked.body)

@@ -162,9 +162,7 @@ class VoiceRun:
             try:
                 peer = VoicePeer(url, encoder, wake=wake, access_code=args.access_code)
                 async with peer:
-                    await peer.wait_for(
-                        lambda m: m["type"] == "status" and m.get("camera") == "live", since=0
-                    )
+                    await peer.wait_live()
                     peer.microphone.room = hiss(10, ROOM_DB)
                     talk = Talk(peer, speech, self.figures, stand_in=stand_in)
                     self._note(peer.ready)

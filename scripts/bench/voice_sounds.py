@@ -136,9 +136,9 @@ def read_sound(path: Path) -> Samples:
 
 
 @functools.cache
-def spoken(text: str, voice: str = "en-us", speed: int = 165, pitch: int = 50) -> Samples:
+def spoken(text: str, voice: str = "en-us") -> Samples:
     """Return a sentence of espeak-ng without the silence around it, at `SPEECH_DB`."""
-    command = ["espeak-ng", "--stdout", "-v", voice, "-s", str(speed), "-p", str(pitch), text]
+    command = ["espeak-ng", "--stdout", "-v", voice, "-s", "165", "-p", "50", text]
     out = subprocess.run(command, check=True, capture_output=True, timeout=20).stdout
     with wave.open(io.BytesIO(out)) as file:
         # A stream's header does not know the length.

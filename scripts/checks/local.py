@@ -10,7 +10,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from config import ConfigError, RoleSettings, Settings, load
-from scripts.bench.http_json import request
+from scripts.bench.http_json import Reply, request
 from scripts.checks.finding import Finding, State
 from server.features.hosting.catalogue.choice import CommandError, own_choice
 from server.features.hosting.catalogue.command import command
@@ -190,87 +190,75 @@ async def _server(
     bad: State,
     without: str = "",
 ) -> Finding:
-    """Check a server. `bad`: what it is without the model; `without`: how people fare then, where none needs be listed."""
-    prefix, setting = names
-    start = "bash scripts/start_vllm_server.sh" if prefix == "VLLM" else ""
-    known = await listed(prefix, url, key, start=start)
-    if isinstance(known, Trouble):
-        if known.unlisted and without:
-            return finding(State.OK, "It answers, and lists no models, as some do.")
-        return finding(bad, known.text, f"{known.cause} {without}".rstrip(), known.todo)
-    if model and known and model not in known:
-        todo = f"Set {setting} to one of these, or leave it empty."
-        cause = f"{has(known)} {without}".rstrip()
-        return finding(bad, f"It does not have {setting}.", cause, todo)
-    return finding(State.OK, has(known))
-
-
-# Lists of models of OpenAI-compatible servers, and what is wrong when one gives none
-
-SECONDS = 5.0
-_MOST_NAME = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """The fault of a server's list of models; fields as in `Finding`."""
-
-    text: str
-    cause: str
-    todo: str
-    # It answers, but lists no models.
-    unlisted: bool = False
-
-
-async def listed(prefix: str, base_url: str, key: SecretStr, *, start: str) -> list[str] | Trouble:
-    """Return the names of its models.
-
-    `prefix`: of its settings, as in "VLLM"; `start`: the command that starts it, if there is one.
+    """Check a server's list of models. `bad`: what it is without the model; `without`: how people fare
+    then, where none needs be listed.
     """
-    url = f"{prefix}_BASE_URL"
+    prefix, setting = names
+    where = f"{prefix}_BASE_URL"
+
+    def trouble(text: str, cause: str, todo: str) -> Finding:
+        return finding(bad, text, f"{cause} {without}".rstrip(), todo)
+
     try:
         reply = await request(
             "GET",
-            f"{base_url}/models",
+            f"{url}/models",
             token=key.get_secret_value() or None,
             timeout=SECONDS,
             tls=ssl.create_default_context(),
         )
     except ssl.SSLCertVerificationError as error:
-        return Trouble(
+        return trouble(
             "Its TLS certificate is not trusted.",
             f"{error.verify_message}.",
             "Install its authority on this machine, or use a name that the certificate has.",
         )
     except TimeoutError:
-        return Trouble(
-            f"{url} does not answer within {SECONDS:g} s.",
+        return trouble(
+            f"{where} does not answer within {SECONDS:g} s.",
             "It hangs, or a firewall swallows the packets.",
-            f"See its log; check the address in {url}.",
+            f"See its log; check the address in {where}.",
         )
     except (OSError, EOFError, ValueError):
-        return Trouble(
-            f"Nothing answers at {url}.",
+        start = " (bash scripts/start_vllm_server.sh)" if prefix == "VLLM" else ""
+        return trouble(
+            f"Nothing answers at {where}.",
             "It does not run, is still loading, or listens elsewhere.",
-            (f"Start it ({start}), or correct {url}." if start else f"Start it, or correct {url}."),
+            f"Start it{start}, or correct {where}.",
         )
     if reply.status in (401, 403):
-        return Trouble(
+        return trouble(
             f"It refuses this key ({reply.status}).",
             "It was started with another --api-key.",
             f"Set {prefix}_API_KEY to the same.",
         )
+    if without and reply.status in (404, 405, 501):
+        return finding(State.OK, "It answers, and lists no models, as some do.")
+    known = _listed(reply)
+    if known is None:
+        return trouble(
+            f"No model list at {where}/models (status {reply.status}).",
+            "Another program answers there, or the path is wrong.",
+            f"{where} ends with /v1 as a rule.",
+        )
+    if model and known and model not in known:
+        todo = f"Set {setting} to one of these, or leave it empty."
+        return trouble(f"It does not have {setting}.", has(known), todo)
+    return finding(State.OK, has(known))
+
+
+SECONDS = 5.0
+_MOST_NAME = 256
+
+
+def _listed(reply: Reply) -> list[str] | None:
+    """Return the names of an OpenAI-compatible server's models; None where it lists none."""
     try:
         if reply.status == 200:
             return [_shown(str(model["id"])) for model in reply.json()["data"]]
     except (ValueError, KeyError, TypeError):
         pass
-    return Trouble(
-        f"No model list at {url}/models (status {reply.status}).",
-        "Another program answers there, or the path is wrong.",
-        f"{url} ends with /v1 as a rule.",
-        unlisted=reply.status in (404, 405, 501),
-    )
+    return None
 
 
 def has(names: list[str]) -> str:

@@ -116,11 +116,7 @@ async def check_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Fin
         text = "Connected; whether frames arrive is known over the WebSocket only."
         return finding(State.WARN, text, "See WebSocket.")
     try:
-        live = await peer.wait_for(
-            lambda m: m["type"] == "status" and m.get("camera") == "live",
-            timeout=FRAME_SECONDS,
-            since=since,
-        )
+        live = await peer.wait_live(since=since, timeout=FRAME_SECONDS)
     except (TimeoutError, ConnectionError):
         return finding(
             State.FAILED,

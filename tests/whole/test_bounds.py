@@ -88,7 +88,7 @@ async def threads_settled(server: ServerProcess) -> Footprint:
 async def live(peer: CameraPeer) -> None:
     await peer.connect()
     await peer.open_socket()
-    await peer.wait_for(lambda m: m["type"] == "status" and m.get("camera") == "live", since=0)
+    await peer.wait_live()
 
 
 class NoFeedback:

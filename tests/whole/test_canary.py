@@ -97,9 +97,7 @@ async def scene() -> AsyncIterator[tuple[ServerProcess, FakeOpenAI, CameraPeer]]
         peer = CameraPeer(server.url, encoder, access_code=WORDS["ACCESS_CODE"])
         try:
             async with peer:
-                await peer.wait_for(
-                    lambda m: m["type"] == "status" and m.get("camera") == "live", since=0
-                )
+                await peer.wait_live()
                 yield server, fake, peer
         finally:
             await peer.close()

@@ -52,7 +52,7 @@ async def visit(url: str, encoder: LiveEncoder, number: int) -> CameraPeer:
 async def _visit(peer: CameraPeer, number: int) -> None:
     await peer.connect()
     await peer.open_socket()
-    await peer.wait_for(lambda m: m["type"] == "status" and m.get("camera") == "live", since=0)
+    await peer.wait_live()
     answer = await peer.ask("What colour is it?", timeout=20)
     assert answer.response is not None, answer.error
     await peer.send({"type": "settings", "describe": True, "sample_rate": 5, "thumbnails": True})

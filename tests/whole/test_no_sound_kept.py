@@ -53,9 +53,7 @@ class Voices:
         try:
             async with VoicePeer(server.url, encoder) as peer:
                 await peer.send({"type": "settings", "recall": True})
-                await peer.wait_for(
-                    lambda m: m["type"] == "status" and m.get("camera") == "live", since=0
-                )
+                await peer.wait_live()
                 await peer.listen(silence_ms=200, speak=True)
                 since = peer.seen
                 await peer.microphone.say(spoken(SENTENCES[0]))

@@ -72,9 +72,7 @@ async def whole_session(server: ServerProcess) -> list[str]:
         async with CameraPeer(server.url, encoder) as peer:
             await peer.send({"type": "settings", "thumbnails": True, "recall": True})
             texts = []
-            await peer.wait_for(
-                lambda m: m["type"] == "status" and m.get("camera") == "live", since=0
-            )
+            await peer.wait_live()
             answer = await peer.ask("Read this.", detail="high", timeout=60)
             texts.append(answer.text)
             assert answer.response is not None, answer.error

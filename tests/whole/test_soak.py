@@ -256,9 +256,7 @@ async def visits(soak: Soak, number: int, end: float) -> None:
                 await peer.connect()
                 soak.stranger.aim([peer.answer["sdp"]])
                 await peer.open_socket()
-                await peer.wait_for(
-                    lambda m: m["type"] == "status" and m.get("camera") == "live", since=0
-                )
+                await peer.wait_live()
                 kind = chance.choices((honest, rude, armed), (6, 1, 1))[0]
                 await kind(soak, peer, chance)
                 await leave(peer, chance)
