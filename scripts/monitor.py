@@ -142,23 +142,16 @@ def printed(state: State) -> str:
 
 
 async def once(target: Target, interval: float) -> State:
-    earlier: Reading | None = None
-    if interval:
-        earlier = await take_reading(target)
-        if earlier.health is not None:
-            await asyncio.sleep(interval)
-        else:
-            # It is down: no second reading.
-            return put_together(target.url, None, earlier)
-    return put_together(target.url, earlier, await take_reading(target))
+    first = await take_reading(target)
+    # When it is down there is no second reading.
+    if not interval or first.health is None:
+        return put_together(target.url, None, first)
+    await asyncio.sleep(interval)
+    return put_together(target.url, first, await take_reading(target))
 
 
 async def watch(target: Target, interval: float, *, as_json: bool, console: Console) -> None:
-    """Read and show the state repeatedly until SIGINT or SIGTERM."""
-    await uninterrupted(_readings(target, interval, as_json, console))
-
-
-async def _readings(target: Target, interval: float, as_json: bool, console: Console) -> None:
+    """Read and show the state, again and again."""
     earlier: Reading | None = None
     with contextlib.ExitStack() as stack:
         shown: Live | None = None
@@ -194,7 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else:
                 console.print(render(state))
             return int(state.level)
-        asyncio.run(watch(target, chosen.interval, as_json=chosen.json, console=console))
+        watching = watch(target, chosen.interval, as_json=chosen.json, console=console)
+        asyncio.run(uninterrupted(watching))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

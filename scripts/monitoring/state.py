@@ -73,17 +73,14 @@ def put_together(url: str, earlier: Reading | None, now: Reading) -> State:
         "health": now.health,
         "missing": {part: asdict(missing) for part, missing in now.missing.items()},
     }
-    problems = list(_of_health(now))
+    problems = _of_health(now)
+    before = earlier or Reading(now.at)
+    seconds = now.at - before.at
     if now.metrics is not None:
-        before = None if earlier is None else earlier.metrics
-        seconds = 0.0 if earlier is None else now.at - earlier.at
-        body |= _server_figures(before, now.metrics, seconds)
+        body |= _server_figures(before.metrics, now.metrics, seconds)
         problems += _of_figures(body, now.metrics)
     if now.engine is not None:
-        before = None if earlier is None else earlier.engine
-        body["engine_metrics"] = _engine_figures(
-            before, now.engine, 0.0 if earlier is None else now.at - earlier.at
-        )
+        body["engine_metrics"] = _engine_figures(before.engine, now.engine, seconds)
         problems += _of_engine(body["engine_metrics"])
     body["gpus"] = [asdict(gpu) for gpu in now.gpus]
     problems.sort(key=lambda problem: -problem.level)
@@ -133,20 +130,19 @@ def _of_figures(body: dict[str, Any], metrics: Samples) -> list[Problem]:
         )
     if failing := metrics.total("qwen_camera_relays", state="failing"):
         note(f"{failing:g} TURN relays do not work.", "/health says which and why, under turn.")
-    age = body["latencies"]["frame_age"]["interval"]
-    if age and _over(age, STALE_FRAME):
+    lately = {name: both["interval"] for name, both in body["latencies"].items()}
+    if _over(lately["frame_age"], STALE_FRAME):
         note(
             f"Frames are old when the model gets them: p95 over {STALE_FRAME:g} s.",
             "The cameras' uplinks, or a processor that is full.",
         )
     for name, word in (("answer", "Answers take"), ("queue_wait", "Questions wait for the model")):
-        spread = body["latencies"][name]["interval"]
-        if spread and _over(spread, SLOW_ANSWER):
+        if _over(lately[name], SLOW_ANSWER):
             note(
                 f"{word} over {SLOW_ANSWER:g} s (p95).",
                 "Lower RESPONSE_MAX_TOKENS and VISUAL_TOKEN_BUDGET; scripts/benchmark.py says where the time goes.",
             )
-    if (lag := body["latencies"]["loop_lag"]["interval"]) and _over(lag, BUSY_LOOP):
+    if _over(lately["loop_lag"], BUSY_LOOP):
         note(
             f"The server's event loop comes late: p95 over {BUSY_LOOP:g} s. Its core is full.",
             "Add a process, or see what else takes the core.",
@@ -174,16 +170,14 @@ def _of_figures(body: dict[str, Any], metrics: Samples) -> list[Problem]:
 
 
 def _of_engine(engine: dict[str, Any]) -> list[Problem]:
-    found = []
-    if (usage := engine["kv_cache_usage"]) is not None and usage >= KV_FULL:
-        text = f"The model server's KV cache is {usage:.0%} full: requests wait or begin anew."
-        todo = "Lower MAX_CONCURRENT_INFERENCES or MODEL_MAX_TOKENS."
-        found.append(Problem(Level.LOOK, text, todo))
-    return found
+    if (usage := engine["kv_cache_usage"]) is None or usage < KV_FULL:
+        return []
+    text = f"The model server's KV cache is {usage:.0%} full: requests wait or begin anew."
+    return [Problem(Level.LOOK, text, "Lower MAX_CONCURRENT_INFERENCES or MODEL_MAX_TOKENS.")]
 
 
-def _over(spread: dict[str, Any], bound: float) -> bool:
-    return bool(spread["p95"] is not None and spread["p95"] > bound)
+def _over(spread: dict[str, Any] | None, bound: float) -> bool:
+    return spread is not None and (spread["p95"] or 0.0) > bound
 
 
 def _server_figures(before: Samples | None, now: Samples, seconds: float) -> dict[str, Any]:
@@ -208,14 +202,8 @@ def _server_figures(before: Samples | None, now: Samples, seconds: float) -> dic
             "visual_tokens": rate("qwen_camera_visual_tokens_total"),
             "cores": rate("qwen_camera_process_cpu_seconds_total"),
         },
-        "errors": {
-            "interval": _increases(before, now, "qwen_camera_errors_total", "code"),
-            "since_start": now.by("qwen_camera_errors_total", "code"),
-        },
-        "frames_skipped": {
-            "interval": _increases(before, now, "qwen_camera_frames_skipped_total", "reason"),
-            "since_start": now.by("qwen_camera_frames_skipped_total", "reason"),
-        },
+        "errors": _counts(before, now, "qwen_camera_errors_total", "code"),
+        "frames_skipped": _counts(before, now, "qwen_camera_frames_skipped_total", "reason"),
         "latencies": {
             name: _latency(before, now, metric, **labels)
             for name, (metric, labels) in LATENCIES.items()
@@ -257,15 +245,13 @@ def _rate(
     return None if grown < 0 else round(grown / seconds, 3)
 
 
-def _increases(
-    before: Samples | None, now: Samples, name: str, label: str
-) -> dict[str, float] | None:
-    """Return the increases by a label; None without an earlier reading."""
-    if before is None:
-        return None
-    old = before.by(name, label)
-    grown = {key: value - old.get(key, 0.0) for key, value in now.by(name, label).items()}
-    return {key: value for key, value in grown.items() if value > 0}
+def _counts(before: Samples | None, now: Samples, name: str, label: str) -> dict[str, Any]:
+    """Return the counts by a label, and their increases; None for these without an earlier reading."""
+    counts, grown = now.by(name, label), None
+    if before is not None:
+        old = before.by(name, label)
+        grown = {k: more for k, n in counts.items() if (more := n - old.get(k, 0.0)) > 0}
+    return {"interval": grown, "since_start": counts}
 
 
 def _latency(
@@ -274,11 +260,10 @@ def _latency(
     all_of_it = now.histogram(*names, **labels)
     if all_of_it is None:
         return {"interval": None, "since_start": None}
-    lately = None if before is None else all_of_it.since(before.histogram(*names, **labels))
-    return {
-        "interval": None if lately is None else _spread(lately),
-        "since_start": _spread(all_of_it),
-    }
+    lately = None
+    if before is not None:
+        lately = _spread(all_of_it.since(before.histogram(*names, **labels)))
+    return {"interval": lately, "since_start": _spread(all_of_it)}
 
 
 def _spread(histogram: Histogram) -> dict[str, Any]:

@@ -83,17 +83,13 @@ def _what_is(body: dict[str, Any]) -> Table:
     most = body.get("limits", {})
     sessions = health.get("sessions", "unknown")
     row("sessions", f"{sessions}{_of(most, 'sessions')}, cameras: {cameras}")
-    running = (
-        ""
-        if not rates
-        else f"{_number(body['inferences_running'])}{_of(most, 'inferences')} running, "
-    )
+    running = ""
+    if rates:
+        running = f"{_number(body['inferences_running'])}{_of(most, 'inferences')} running, "
     row("queue", f"{running}waiting: {_listed(health.get('queue_depth'), zeros=True) or 'nothing'}")
     if rates:
-        row(
-            "frames",
-            f"{_rate(rates['frames_received'])} received, {_rate(rates['frames_sampled'])} sampled",
-        )
+        received, sampled = _rate(rates["frames_received"]), _rate(rates["frames_sampled"])
+        row("frames", f"{received} received, {sampled} sampled")
         row(
             "answers",
             f"{_rate(rates['answers'])}, descriptions {_rate(rates['descriptions'])}, "

@@ -24,6 +24,7 @@ from rich.console import Console
 
 from scripts import monitor
 from scripts.bench.live_encoder import LiveEncoder, Scene
+from scripts.bench.program import uninterrupted
 from scripts.local_certificate import make_authority, make_leaf, pem
 from scripts.monitor import main, once, options, printed, target_of, watch
 from scripts.monitoring.reading import Reading, Samples, Target, take_reading
@@ -301,7 +302,8 @@ async def test_watching_on_a_terminal_until_ctrl_c() -> None:
     console = Console(file=out, force_terminal=True, width=100, markup=False)
     async with running() as run:
         target = Target(run.base_url, gpus=GpuReader())
-        watching = asyncio.create_task(watch(target, 0.05, as_json=False, console=console))
+        work = uninterrupted(watch(target, 0.05, as_json=False, console=console))
+        watching = asyncio.create_task(work)
         async with asyncio.timeout(10):
             while out.getvalue().count("sessions") < 2:
                 await asyncio.sleep(0.02)
