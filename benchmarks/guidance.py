@@ -111,23 +111,16 @@ class Run:
     # Times that something was called found, and of those not the thing
     found: int = 0
     wrong: int = 0
-    # The same of what one look said, which is heard and not called found
-    maybe: int = 0
-    wrongly: int = 0
     looks: list[float] = field(default_factory=list)
 
     @property
     def absent(self) -> bool:
         """The thing is not in the room."""
-        return is_absent(self.seed)
+        return self.seed % 5 == 0
 
     @property
     def held_out(self) -> bool:
         return self.seed // len(THINGS) % 2 == 1
-
-
-def is_absent(seed: int) -> bool:
-    return seed % 5 == 0
 
 
 def bare_room(chance: random.Random) -> Bgr:
@@ -303,22 +296,21 @@ class Page:
             stdout=subprocess.PIPE,
             text=True,
         )
-
-    def tell(self, **message: Any) -> None:
-        assert self._node.stdin is not None
-        self._node.stdin.write(json.dumps(message) + "\n")
-
-    def cue(self, now: float) -> dict[str, Any]:
         assert self._node.stdin is not None
         assert self._node.stdout is not None
+        self._in, self._out = self._node.stdin, self._node.stdout
+
+    def tell(self, **message: Any) -> None:
+        self._in.write(json.dumps(message) + "\n")
+
+    def cue(self, now: float) -> dict[str, Any]:
         self.tell(type="cue", now=now * 1000)
-        self._node.stdin.flush()
-        found: dict[str, Any] = json.loads(self._node.stdout.readline())
+        self._in.flush()
+        found: dict[str, Any] = json.loads(self._out.readline())
         return found
 
     def close(self) -> None:
-        assert self._node.stdin is not None
-        self._node.stdin.close()
+        self._in.close()
         self._node.wait(10)
 
 
@@ -377,17 +369,7 @@ class Server:
         """Take a frame; return the seconds of its look, 0 where none was due."""
         self._spent, self._view = 0.0, cache(seen)
         no_image: Any = None
-        frame = Frame(
-            id="f",
-            image=no_image,
-            width=WIDTH,
-            height=HEIGHT,
-            captured=now,
-            captured_sender=now,
-            arrived=now,
-            rtp_time=0,
-        )
-        self.leading.frame(frame)
+        self.leading.frame(Frame("f", no_image, WIDTH, HEIGHT, now, now, now, 0))
         while self.leading.looks.running:
             await asyncio.sleep(0)
         return self._spent
@@ -399,8 +381,8 @@ async def lead(finder: Finder, page: Page, seed: int) -> Run:
     thing = list(THINGS)[seed % len(THINGS)]
     person = Person(chance)
     side = chance.choice([-1, 1])
-    room = build(chance, thing, None if is_absent(seed) else side * AWAY)
     run = Run(seed, thing, person.first == side)
+    room = build(chance, thing, None if run.absent else side * AWAY)
     server = Server(finder)
     server.leading.set(Goal(type="goal", thing=thing))
     page.tell(type="begin")
@@ -424,9 +406,6 @@ async def lead(finder: Finder, page: Page, seed: int) -> Run:
             if one.state in ("found", "there") and state not in ("found", "there"):
                 run.found += 1
                 run.wrong += not is_right(room, at, one.box)
-            elif one.state == "maybe" and state != "maybe":
-                run.maybe += 1
-                run.wrongly += not is_right(room, at, one.box)
             state = one.state
         server.told.clear()
         while coming and coming[0][0] <= now:
@@ -491,7 +470,7 @@ def figures(runs: list[Run]) -> dict[str, Any]:
     led = [one for one in runs if not one.absent]
     reached = [one for one in led if one.middle is not None]
     again = [one.again for one in reached if one.again is not None]
-    times = sorted(math.inf if one.middle is None else one.middle for one in led)
+    times = [math.inf if one.middle is None else one.middle for one in led]
     looks = sorted(seconds for one in runs for seconds in one.looks)
 
     def at(values: list[float], share: int) -> float | None:
@@ -510,7 +489,7 @@ def figures(runs: list[Run]) -> dict[str, Any]:
             and (missed := sum(one.thing == name and one.middle is None for one in led))
         },
         "found again after a bump of 55 degrees": f"{len(again)} of {len(reached)}",
-        "found again, s": [at(sorted(again), 50), at(sorted(again), 95)],
+        "found again, s": [at(again, 50), at(again, 95)],
         "wrong": f"{sum(one.wrong for one in runs)} of {sum(one.found for one in runs)}",
         "a look, ms of a core": round(1000 * looks[len(looks) // 2]) if looks else None,
         "looks, cores": round(sum(looks) / sum(one.lasted for one in runs), 3),
@@ -518,11 +497,10 @@ def figures(runs: list[Run]) -> dict[str, Any]:
 
 
 def report(runs: list[Run]) -> dict[str, Any]:
-    halves = {
-        "tuning": [one for one in runs if not one.held_out],
-        "held out": [one for one in runs if one.held_out],
-    }
-    return {name: figures(half) for name, half in halves.items() if half} | {"all": figures(runs)}
+    tuning = [one for one in runs if not one.held_out]
+    held_out = [one for one in runs if one.held_out]
+    parts = {"tuning": tuning, "held out": held_out, "all": runs}
+    return {name: figures(part) for name, part in parts.items() if part}
 
 
 async def measure(runs: int = 60, seed: int = 1) -> None:
@@ -534,7 +512,7 @@ async def measure(runs: int = 60, seed: int = 1) -> None:
             run = await lead(finder, page, number)
             seconds = [None if one is None else round(one, 2) for one in (run.middle, run.again)]
             way = "right" if run.right_way else "wrong"
-            print(number, run.thing, way, *seconds, run.found, run.wrong, run.maybe, run.wrongly)
+            print(number, run.thing, way, *seconds, run.found, run.wrong)
             found.append(run)
         print(json.dumps(report(found), indent=1))
     finally:

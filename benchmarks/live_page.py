@@ -27,7 +27,7 @@ from benchmarks.browser import (
 )
 from benchmarks.rows import Asked, Results
 from scripts.bench.chat_client import Answer, Arrived
-from scripts.bench.processes import ServerProcess, StandInProcess, Usage
+from scripts.bench.processes import ServerProcess, StandInProcess, cores
 from scripts.bench.program import say
 from scripts.bench.report import Report, Row, Spread
 from scripts.bench.voice_sounds import RATE, hiss
@@ -178,13 +178,13 @@ PRINT = (
 
 
 async def idle_rows(
-    page: Page, pid: int | None, seconds: float, without: float, *, microphone: bool = False
+    page: Page, pid: int, seconds: float, without: float, *, microphone: bool
 ) -> list[Row]:
     """Rows 6 and 7: an idle camera that nobody asks; with a microphone that is on, or without."""
     await asyncio.sleep(ASLEEP + 1)
-    before, first = await outbound_video(page), Usage.of(pid) if pid else None
-    await asyncio.sleep(seconds)
-    last, after = Usage.of(pid) if pid else None, await outbound_video(page)
+    before = await outbound_video(page)
+    used = await cores(pid, seconds)
+    after = await outbound_video(page)
     if before is None or after is None:
         return [
             Row("uplink of an idle camera", "kbit/s", note="the page sends no video", number="7")
@@ -195,23 +195,18 @@ async def idle_rows(
         change: float = after[key] - before[key]
         return change / float(passed)
 
-    rows: list[Row] = []
     frames = per_second("framesSent")
-    if first and last:
-        cores = last.cores_since(first)
-        rows.append(
-            Row(
-                f"server CPU of an idle camera (Chromium), {frames:.1f} frames/s"
-                + (", and its microphone" if microphone else ""),
-                "core",
-                value=cores - without,
-                target=None if microphone else 0.007 if frames < 3 else 0.015,
-                note=f"one camera and its socket, {seconds:g} s; without {without:.4f} core",
-                number="6",
-            )
-        )
     encodings = ((after.get("parameters") or {}).get("encodings") or [{}])[0]
-    rows.append(
+    return [
+        Row(
+            f"server CPU of an idle camera (Chromium), {frames:.1f} frames/s"
+            + (", and its microphone" if microphone else ""),
+            "core",
+            value=used - without,
+            target=None if microphone else 0.007 if frames < 3 else 0.015,
+            note=f"one camera and its socket, {seconds:g} s; without {without:.4f} core",
+            number="6",
+        ),
         Row(
             "uplink of an idle camera (Chromium)",
             "kbit/s",
@@ -225,9 +220,8 @@ async def idle_rows(
                 f"limited by {after.get('qualityLimitationReason')}"
             ),
             number="7",
-        )
-    )
-    return rows
+        ),
+    ]
 
 
 def likeness(wanted: str, got: str) -> float:
@@ -285,9 +279,7 @@ async def run_browser(args: argparse.Namespace) -> Report:
         report = run.report
         if "questions" in args.only or "idle" in args.only:
             await asyncio.sleep(2)
-            begin = Usage.of(server.pid)
-            await asyncio.sleep(args.idle_seconds / 2)
-            without = Usage.of(server.pid).cores_since(begin)
+            without = await cores(server.pid, args.idle_seconds / 2)
             options = {"permissions": ["microphone"]} if args.microphone else None
             async with page_with_camera(
                 run.browser, apart=args.camera_apart, context_options=options

@@ -19,7 +19,7 @@ from typing import Any, Self
 from scripts.bench.camera_peer import AT_ONCE, CameraPeer, close_all
 from scripts.bench.chat_client import Answer
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
-from scripts.bench.processes import ServerProcess, StandInProcess, Usage
+from scripts.bench.processes import ServerProcess, StandInProcess, Usage, cores
 from scripts.bench.program import say
 from scripts.bench.report import Report, Row, Spread
 from scripts.bench.voice_peer import VoicePeer
@@ -104,9 +104,10 @@ class Measured:
     ) -> None:
         self._url, self._pid, self._model, self._args = url, pid, model, args
 
-    def usage(self) -> Usage:
+    @property
+    def pid(self) -> int:
         assert self._pid is not None
-        return Usage.of(self._pid)
+        return self._pid
 
     async def first_frames(self, count: int) -> Row:
         """Row 10: from sending the offer to the `status` that the camera is live, on an open socket."""
@@ -137,11 +138,11 @@ class Measured:
         async with CameraBank(self._url, rate=rate, microphone=microphone) as bank:
             # The effects of the previous measurement have settled by then.
             await asyncio.sleep(4)
-            without = await self._cores(seconds / 2)
+            without = await cores(self.pid, seconds / 2)
             await bank.grow(cameras)
             await asyncio.sleep(3)
             before, begin = bank.sent(), time.monotonic()
-            cores = await self._cores(seconds)
+            used = await cores(self.pid, seconds)
             shared = (time.monotonic() - begin) * cameras
             bits, arrived = ((b - a) / shared for a, b in zip(before, bank.sent(), strict=True))
             note = (
@@ -152,16 +153,11 @@ class Measured:
             f"server CPU of an idle 720p camera, {rate:g} frames/s"
             + (", and its microphone" if microphone else ""),
             "core",
-            value=(cores - without) / cameras,
+            value=(used - without) / cameras,
             target=None if microphone else IDLE_TARGETS.get(rate),
             note=note,
             number="6",
         )
-
-    async def _cores(self, seconds: float) -> float:
-        before = self.usage()
-        await asyncio.sleep(seconds)
-        return self.usage().cores_since(before)
 
     async def memory(self, seconds: float) -> list[Row]:
         """Row 8: memory and threads of one more camera, and what stays when all are gone, in rounds."""
@@ -170,10 +166,10 @@ class Measured:
             # The first ones load libraries and fill pools that are there for all.
             await bank.grow(2)
             await asyncio.sleep(2)
-            with_two = self.usage()
+            with_two = Usage.of(self.pid)
             await bank.grow(2 + cameras)
             await asyncio.sleep(seconds)
-            full = self.usage()
+            full = Usage.of(self.pid)
             left: list[Usage] = []
             # Threads while all are there, once the pools that all share have grown
             grown = full.threads
@@ -181,10 +177,10 @@ class Measured:
                 if number:
                     await bank.grow(2 + cameras)
                     await asyncio.sleep(2)
-                    grown = self.usage().threads
+                    grown = Usage.of(self.pid).threads
                 await bank.empty()
                 await asyncio.sleep(4)
-                left.append(self.usage())
+                left.append(Usage.of(self.pid))
         mib = (full.rss - with_two.rss) / cameras
         threads = (grown - left[-2 if rounds > 1 else -1].threads) / (2 + cameras)
         note = (
@@ -217,19 +213,19 @@ class Measured:
                 await bank.grow(min(most, len(bank.peers) + step))
                 await asyncio.sleep(2)
                 count = len(bank.peers)
-                before, dropped = self.usage(), bank.frames_dropped()
+                before, dropped = Usage.of(self.pid), bank.frames_dropped()
                 ages = await self._ages(bank, rng, next(numbers), seconds)
-                cores = self.usage().cores_since(before)
+                used = Usage.of(self.pid).cores_since(before)
                 lost = bank.frames_dropped() - dropped
-                trail.append(f"{count}: {cores:.2f} core, age p95 {ages.p95:.0f} ms (n={ages.n})")
+                trail.append(f"{count}: {used:.2f} core, age p95 {ages.p95:.0f} ms (n={ages.n})")
                 if lost:
                     ended = f"our own senders could not keep up at {count} ({lost} frames dropped)"
-                elif cores >= FULL:
+                elif used >= FULL:
                     ended = f"{FULL:g} core"
                 elif ages.p95 > MAX_AGE_P95_MS:
                     ended = f"age p95 over {MAX_AGE_P95_MS} ms"
                 else:
-                    held, usage, age = count, cores, ages.p95
+                    held, usage, age = count, used, ages.p95
         note = f"ended by {ended}; {'; '.join(trail)}"
         if held:
             note += f"; {usage / held:.4f} core a camera at {held}, age p95 {age:.0f} ms"
@@ -267,12 +263,7 @@ class Measured:
         ]
         kind = VoicePeer if args.microphone else CameraPeer
         peers = [kind(self._url, e, wake=True, access_code=args.access_code) for e in encoders]
-        common = {
-            "rate": args.rate,
-            "typed_share": args.typed_share,
-            "rng": rng,
-            "detail": args.detail,
-        }
+        asking = {"rate": args.rate, "typed_share": args.typed_share, "detail": args.detail}
         try:
             for peer in peers:
                 await peer.connect()
@@ -281,8 +272,9 @@ class Measured:
             ready = peers[0].ready
             report.conditions["engine"] = {key: ready.get(key) for key in ("engine", "model")}
             await asyncio.sleep(2)
-            await ask_many(peers, args.warm_up * len(peers), first_number=900_000, **common)
-            results = await ask_many(peers, args.num_requests, **common)
+            count = args.warm_up * len(peers)
+            await ask_many(peers, count, rng=rng, first_number=900_000, **asking)
+            results = await ask_many(peers, args.num_requests, rng=rng, **asking)
         finally:
             await close_all(peers)
             for encoder in encoders:

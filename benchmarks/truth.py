@@ -41,6 +41,7 @@ from scripts.arguments import address, command_line
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import HttpError
 from scripts.bench.live_encoder import LiveEncoder, Scene
+from scripts.bench.processes import MeasurementError
 from server.core.errors import EngineError
 from server.core.frames import Detail, Frame, Kind, Picture, Route
 from server.features.builtin.detector import ThingFinder
@@ -93,10 +94,6 @@ class Question:
     text: str
     words: tuple[str, ...]
     control: bool
-
-
-class NotMeasured(Exception):
-    """Why nothing could be measured, for people. Outside the tree of errors."""
 
 
 class Asker(Protocol):
@@ -191,7 +188,7 @@ class RunningServer:
 
 
 async def asker_of(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
-    """Whoever is asked, until the stack is closed. Raises NotMeasured when the model server does not answer."""
+    """Whoever is asked, until the stack is closed. Raises MeasurementError when the model server does not answer."""
     if args.server_url:
         return RunningServer(args.server_url, args.access_code)
     if args.engine_url:
@@ -211,9 +208,9 @@ async def _model_server(args: argparse.Namespace, stack: AsyncExitStack) -> Aske
     stack.push_async_callback(engine.close)
     status = await engine.probe()
     if not status.ready:
-        raise NotMeasured(status.detail)
+        raise MeasurementError(status.detail)
     if not status.capabilities.images:
-        raise NotMeasured(f"{status.model} takes no pictures.")
+        raise MeasurementError(f"{status.model} takes no pictures.")
     preparer = PicturePreparer((), low_tokens=512)
 
     def picture_of(name: str) -> Picture:
@@ -226,7 +223,7 @@ async def _model_server(args: argparse.Namespace, stack: AsyncExitStack) -> Aske
 
 
 async def measure(args: argparse.Namespace, only: Sequence[Question] | None = None) -> list[Graded]:
-    """Ask `only` these questions, or all. Raises NotMeasured and the errors of a camera's connection."""
+    """Ask `only` these questions, or all. Raises MeasurementError and the errors of a camera's connection."""
     asked = only or questions()
     found = []
     async with AsyncExitStack() as stack:
@@ -536,7 +533,7 @@ def main(arguments: Sequence[str]) -> int:
             print(f"Wording {name}: {wordings()[name] or '(nothing)'}")
         try:
             graded = asyncio.run(measure(args))
-        except (NotMeasured, HttpError, OSError) as error:
+        except (MeasurementError, HttpError, OSError) as error:
             # A TimeoutError has no text of its own.
             print(f"Nothing is measured: {error or 'no answer in time'}", file=sys.stderr)
             return 1

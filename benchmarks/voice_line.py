@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +25,7 @@ from benchmarks.browser import chromium, page_with_camera
 from benchmarks.live_page import start_camera
 from scripts.arguments import command_line, number, whole
 from scripts.bench import program
+from scripts.bench.processes import cores
 from scripts.bench.report import Report, Row, Spread, machine
 from scripts.bench.stand_in_model import RATE, tone
 from scripts.bench.voice_figures import cpu_rows
@@ -82,12 +84,6 @@ _LISTEN = """async (loud) => {
 }"""
 
 
-async def cores(seconds: float) -> float:
-    began, cpu = time.monotonic(), time.process_time()
-    await asyncio.sleep(seconds)
-    return (time.process_time() - cpu) / (time.monotonic() - began)
-
-
 async def inward(page: Page, line: Any, bursts: int) -> list[float]:
     """Milliseconds from the first sound of each burst to the server's piece with it."""
     found: list[float] = []
@@ -139,27 +135,27 @@ async def measure(bursts: int, seconds: float) -> Report:
         (session,) = server.program.sessions.all()
         line = session.voice
         await asyncio.sleep(3)
-        idle = await cores(seconds)
+        idle = await cores(os.getpid(), seconds)
         line.on_sound = lambda _sound: None
         await page.evaluate(_MICROPHONE, True)
         await asyncio.sleep(1)
-        silent = await cores(seconds)
+        silent = await cores(os.getpid(), seconds)
         found = await inward(page, line, bursts)
         rows.append(Row("page's sound to server, one packet included", "ms", Spread.of(found)))
         line.on_sound = lambda _sound: None
         await page.evaluate("() => (window.__gate.gain.value = 0.5)")
         await asyncio.sleep(1)
-        speaking = await cores(seconds)
+        speaking = await cores(os.getpid(), seconds)
         await page.evaluate("() => (window.__gate.gain.value = 0)")
         line.on_sound = None
         await page.evaluate(_LISTEN, LOUD)
         found = await outward(page, line, bursts)
         rows.append(Row("PCM at the server to sound in the page", "ms", Spread.of(found)))
-        listening = await cores(seconds)
+        listening = await cores(os.getpid(), seconds)
         line.player.begin()
         line.player.play(tone(seconds + 2), RATE)
         await asyncio.sleep(0.5)
-        talking = await cores(seconds)
+        talking = await cores(os.getpid(), seconds)
         line.player.flush()
     rows += cpu_rows(
         idle,

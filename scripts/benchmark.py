@@ -58,8 +58,9 @@ try:
     from rich.console import Console
 
     from scripts.bench import fleet_run, plan, program, voice_run
-    from scripts.bench.compare import NoResult, compare, read
+    from scripts.bench.compare import compare, read
     from scripts.bench.load_run import LoadRun, publish, run_load
+    from scripts.bench.processes import MeasurementError
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
 
@@ -165,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return program.run(lambda: measure(args), args.output)
     try:
         print(compare(*(read(path) for path in args.compare)))
-    except NoResult as error:
+    except MeasurementError as error:
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from scripts.bench.processes import MeasurementError
 from scripts.bench.report import aligned
 
 QUANTILES = ("p50", "p95", "p99")
@@ -13,25 +14,23 @@ QUANTILES = ("p50", "p95", "p99")
 _SAME = ("output", "compare", "server_log", "no_plots")
 
 
-class NoResult(Exception):
-    """A file is no result of the benchmark; the text is for people."""
-
-
 def read(path: Path) -> dict[str, Any]:
-    """Raises NoResult."""
+    """Read a result. Raises MeasurementError for what is none."""
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise NoResult(f"{path} cannot be read: {error.strerror}.") from None
+        raise MeasurementError(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError:
-        raise NoResult(f"{path} is no JSON. Give the .json of a result.") from None
+        raise MeasurementError(f"{path} is no JSON. Give the .json of a result.") from None
     if (
         not isinstance(body, dict)
         or not isinstance(body.get("rows"), list)
         or not isinstance(body.get("conditions", {}), dict)
         or not all(_is_row(row) for row in body["rows"])
     ):
-        raise NoResult(f"{path} holds no figures of the benchmark. Give the .json of a result.")
+        raise MeasurementError(
+            f"{path} holds no figures of the benchmark. Give the .json of a result."
+        )
     return body
 
 

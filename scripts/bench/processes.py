@@ -209,6 +209,13 @@ class Usage:
         return (self.cpu - earlier.cpu) / max(1e-9, self.at - earlier.at)
 
 
+async def cores(pid: int, seconds: float) -> float:
+    """Watch a process for so long; the cores that it used on average. Raises MeasurementError."""
+    before = Usage.of(pid)
+    await asyncio.sleep(seconds)
+    return Usage.of(pid).cores_since(before)
+
+
 def idle_and_all() -> tuple[float, float]:
     """Seconds of all processors: idle ones, and all."""
     times = psutil.cpu_times()._asdict()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from scripts.bench.chat_client import Arrived
-from scripts.bench.processes import StandInProcess, Usage
+from scripts.bench.processes import StandInProcess, cores
 from scripts.bench.program import say
 from scripts.bench.stand_in_model import AT_LENGTH
 from scripts.bench.voice_figures import Interruption, Noise, Pause, Turn, VoiceFigures, softer
@@ -265,9 +265,7 @@ class Talk:
 
         async def usage() -> float:
             await asyncio.sleep(1.5)
-            before = Usage.of(pid)
-            await asyncio.sleep(seconds)
-            return Usage.of(pid).cores_since(before)
+            return await cores(pid, seconds)
 
         say(f"measuring the processor, 5 × {seconds:g} s")
         peer, figures = self._peer, self._figures

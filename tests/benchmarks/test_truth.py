@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import truth
 from benchmarks.truth import GROUPS, Question, Verdict, questions, verdict, wordings
-from scripts.bench.processes import ServerProcess
+from scripts.bench.processes import MeasurementError, ServerProcess
 from server.models import prompts
 from tests.features.builtin import drawn
 from tests.features.builtin.scenes import PHOTOS
@@ -171,7 +171,7 @@ async def test_a_model_server_gets_the_programs_prompt_and_each_picture(tmp_path
 
 async def test_a_server_that_does_not_answer_is_named() -> None:
     args = truth.options(["--engine-url", "http://127.0.0.1:9/v1"])
-    with pytest.raises(truth.NotMeasured, match=r"127\.0\.0\.1:9"):
+    with pytest.raises(MeasurementError, match=r"127\.0\.0\.1:9"):
         await truth.measure(args)
 
 

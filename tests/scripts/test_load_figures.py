@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench.compare import NoResult, compare, read
+from scripts.bench.compare import compare, read
 from scripts.bench.load_run import LoadFigures, advice
 from scripts.bench.open_loop import QUESTIONS, Sample, poisson
+from scripts.bench.processes import MeasurementError
 from scripts.bench.report import Report, Row, Spread, percentile
 
 LIMITS = {"max_tokens": 128, "visual_tokens": 512}
@@ -151,9 +152,9 @@ def test_compare_refuses_what_is_no_result(tmp_path: Path) -> None:
         ("{}", "holds no figures"),
     ):
         other.write_text(text)
-        with pytest.raises(NoResult, match=words):
+        with pytest.raises(MeasurementError, match=words):
             read(other)
-    with pytest.raises(NoResult, match="No such file"):
+    with pytest.raises(MeasurementError, match="No such file"):
         read(tmp_path / "missing.json")
     one = read(result(tmp_path, "a", 1.0, 1.0))
     assert "no figure in common" in compare(one, json.loads('{"rows": []}'))
