@@ -21,7 +21,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -216,13 +216,12 @@ class Examination:
             return server
         port = self._settings.port
         if local.port_taken(self._settings.host, port):
-            cause, todo = (
-                f"Another program holds port {port}.",
-                "End it, or set another PORT, then start the server.",
+            cause = f"Another program holds port {port}."
+            return replace(
+                server, cause=cause, todo="End it, or set another PORT, then start the server."
             )
-        else:
-            cause, todo = (f"Port {port} is free: no server runs.", "Start it: bash scripts/run.sh")
-        return Finding("server", server.title, server.state, server.text, cause, todo)
+        cause = f"Port {port} is free: no server runs."
+        return replace(server, cause=cause, todo="Start it: bash scripts/run.sh")
 
     def _access_code(self) -> str:
         if self._chosen.access_code is not None:

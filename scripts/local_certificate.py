@@ -28,6 +28,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -103,11 +104,8 @@ def stable_ipv6(table: str) -> frozenset[IPv6Address]:
     change would need a new certificate, which phones would have to accept again.
     """
     found = set()
-    for line in table.splitlines():
-        fields = line.split()
-        if len(fields) != 6:
-            continue
-        flags = int(fields[4], 16)
+    for fields in map(str.split, table.splitlines()):
+        flags = int(fields[4], 16) if len(fields) == 6 else 0
         if flags & _PERMANENT and not flags & (_TEMPORARY | _DEPRECATED | _TENTATIVE):
             found.add(IPv6Address(int(fields[0], 16)))
     return frozenset(found)
@@ -144,9 +142,7 @@ def find_identity() -> Identity:
 
 # The certificate and its authority
 
-LOOPBACK = Identity(
-    ("localhost",), (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
-)
+LOOPBACK = Identity(("localhost",), (IPv4Address("127.0.0.1"), IPv6Address("::1")))
 # Below Apple's limits of 825 days for an authority that the user installed (HT210176) and 398 for a
 # public one (HT211025). Long, because a phone that only accepted the certificate asks again for
 # each new one.
@@ -158,6 +154,7 @@ BACKDATED = timedelta(days=1)
 # P-256 with SHA-256, which every browser accepts.
 _CURVE = ec.SECP256R1()
 Key = ec.EllipticCurvePrivateKey
+_ORGANIZATION = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "qwen-camera")
 
 
 def general_names(identity: Identity) -> list[x509.GeneralName]:
@@ -169,11 +166,9 @@ def general_names(identity: Identity) -> list[x509.GeneralName]:
 
 def subtree(name: x509.GeneralName) -> x509.GeneralName:
     """Convert a name to the form of name constraints: an address becomes a network of one."""
-    return (
-        x509.IPAddress(ipaddress.ip_network(name.value))
-        if isinstance(name, x509.IPAddress)
-        else name
-    )
+    if isinstance(name, x509.IPAddress):
+        return x509.IPAddress(ipaddress.ip_network(name.value))
+    return name
 
 
 def make_authority(
@@ -184,12 +179,8 @@ def make_authority(
     `label` identifies it in a phone's list.
     """
     key = ec.generate_private_key(_CURVE)
-    subject = x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "qwen-camera"),
-            x509.NameAttribute(NameOID.COMMON_NAME, f"qwen-camera {label}"[:64]),
-        ]
-    )
+    common = x509.NameAttribute(NameOID.COMMON_NAME, f"qwen-camera {label}"[:64])
+    subject = x509.Name([_ORGANIZATION, common])
     public = key.public_key()
     certificate = (
         _builder(subject, subject, public, now, AUTHORITY_DAYS)
@@ -207,7 +198,7 @@ def make_leaf(
 ) -> tuple[Key, x509.Certificate]:
     """Create a server's certificate for these names, in subjectAltName only."""
     key = ec.generate_private_key(_CURVE)
-    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "qwen-camera")])
+    subject = x509.Name([_ORGANIZATION])
     identifier = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     certificate = (
         _builder(subject, authority.subject, key.public_key(), now, LEAF_DAYS)
@@ -385,9 +376,8 @@ class Keeper:
         """
         path = self._folder / "device.key"
         with self.locked():
-            usable = path.exists()
-            if usable and not _is_secret(path):
-                usable = False
+            usable = _is_secret(path)
+            if not usable and path.exists():
                 self.remarks.append(
                     f"{path} cannot be used: it is made anew, and devices pair anew."
                 )
@@ -474,6 +464,7 @@ def main() -> int:
         FORGET_DEVICES, dest="forget", action="store_true", help="end the access of all devices"
     )
     forget_devices: bool = parser.parse_args().forget
+    tell = partial(print, file=sys.stderr)
     identity = find_identity()
     now = datetime.now(UTC)
     host = socket.gethostname().partition(".")[0][:32]
@@ -485,23 +476,19 @@ def main() -> int:
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "there is no home directory"
         where = getattr(error, "filename", None) or "~/.config"
-        sys.stderr.write(
+        tell(
             f"The certificate for --https cannot be kept in {where}: {reason}. Set XDG_CONFIG_HOME to a folder that"
-            " this user may write to.\n"
+            " this user may write to."
         )
         return 1
     for remark in keeper.remarks:
-        sys.stderr.write(f"{remark}\n")
+        tell(remark)
     if not identity.addresses:
-        sys.stderr.write(
-            "This machine has no address in a local network: phones cannot reach it yet.\n"
-        )
+        tell("This machine has no address in a local network: phones cannot reach it yet.")
     if issued.new_authority:
-        sys.stderr.write(
-            f"A new certificate authority for this machine alone was made in\n{folder}.\n"
-        )
+        tell(f"A new certificate authority for this machine alone was made in\n{folder}.")
     if forget_devices:
-        sys.stderr.write("All paired devices are forgotten.\n")
+        tell("All paired devices are forgotten.")
     hosts = [*map(str, identity.addresses), *(n for n in identity.names if n.endswith(".local"))]
     sys.stdout.write(
         "HTTPS_ENABLED=true\n"

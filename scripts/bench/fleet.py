@@ -508,10 +508,6 @@ class Fleet:
         await new.wait_for_engine(READY_SECONDS)
         await self.known()
 
-    async def revive(self, number: int) -> None:
-        """Start an engine again that was killed."""
-        await self.engines[number].__aenter__()
-
 
 FAULTS = ("drain", "kill", "engine", "slow", "redis", "redis-kill", "partition")
 # Without hosts of their own
@@ -522,36 +518,28 @@ DRAINED_SECONDS = 40.0
 # The shortest time of a fault (seconds): a Redis that is gone for less is nothing to notice.
 LEAST = {"redis": 30.0, "redis-kill": 30.0, "partition": 15.0}
 
-Step = Callable[[], Awaitable[None]]
+Step = Callable[[], Awaitable[object]]
 
 
-class Script:
-    """Breaks a part, and mends it."""
+def script(fleet: Fleet) -> dict[str, tuple[Step, Step]]:
+    """Return by fault what breaks a part, and what mends it."""
+    # The host that a partition cuts off, with its gateways
+    far = fleet.names[-1][0]
+    first, last = fleet.engines[0], fleet.engines[-1]
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-        # The host that a partition cuts off, with its gateways
-        self._far = fleet.names[-1][0]
-        last = fleet.engines[-1]
-        self._steps: dict[str, tuple[Step, Step]] = {
-            "drain": (lambda: fleet.gateways[0].signal(signal.SIGTERM), self._drained),
-            "kill": (lambda: fleet.gateways[1].signal(signal.SIGKILL), lambda: fleet.restart(1)),
-            "engine": (fleet.engines[0].kill, lambda: fleet.revive(0)),
-            "slow": (lambda: last.slow(SLOW_FACTOR), lambda: last.slow(1)),
-            "redis": (
-                lambda: fleet.redis.signal(signal.SIGSTOP),
-                lambda: fleet.redis.signal(signal.SIGCONT),
-            ),
-            "redis-kill": (fleet.redis.kill, fleet.redis.start),
-            "partition": (lambda: fleet.hosts.cut(self._far), lambda: fleet.hosts.mend(self._far)),
-        }
+    async def drained() -> None:
+        await fleet.gateways[0].ended(DRAINED_SECONDS)
+        await fleet.restart(0)
 
-    async def begin(self, fault: str) -> None:
-        await self._steps[fault][0]()
-
-    async def end(self, fault: str) -> None:
-        await self._steps[fault][1]()
-
-    async def _drained(self) -> None:
-        await self._fleet.gateways[0].ended(DRAINED_SECONDS)
-        await self._fleet.restart(0)
+    return {
+        "drain": (lambda: fleet.gateways[0].signal(signal.SIGTERM), drained),
+        "kill": (lambda: fleet.gateways[1].signal(signal.SIGKILL), lambda: fleet.restart(1)),
+        "engine": (first.kill, first.__aenter__),
+        "slow": (lambda: last.slow(SLOW_FACTOR), lambda: last.slow(1)),
+        "redis": (
+            lambda: fleet.redis.signal(signal.SIGSTOP),
+            lambda: fleet.redis.signal(signal.SIGCONT),
+        ),
+        "redis-kill": (fleet.redis.kill, fleet.redis.start),
+        "partition": (lambda: fleet.hosts.cut(far), lambda: fleet.hosts.mend(far)),
+    }

@@ -46,7 +46,7 @@ from typing import Any
 
 from scripts.arguments import command_line, number, whole
 from scripts.bench import program
-from scripts.bench.fleet import DRAINED_SECONDS, FAULTS, LEAST, NOT_APART, Fleet, Script
+from scripts.bench.fleet import DRAINED_SECONDS, FAULTS, LEAST, NOT_APART, Fleet, Step, script
 from scripts.bench.fleet_peer import Asked, Away, FleetVisitor
 from scripts.bench.http_json import request
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
@@ -109,7 +109,7 @@ COST_QUESTIONS = 200
 _PICTURE_BYTES = 150_000
 
 
-async def cost(router: str, engine: str, questions: int) -> dict[str, Any]:
+async def cost(router: str, engine: str) -> dict[str, Any]:
     """Ask an engine for one token directly and through the router, in turn; the times in ms.
 
     `router` and `engine` are base URLs.
@@ -120,7 +120,7 @@ async def cost(router: str, engine: str, questions: int) -> dict[str, Any]:
     messages = [{"role": "user", "content": content}]
     body = {"model": "stand-in", "messages": messages, "stream": True, "max_tokens": 1}
     took: dict[str, list[float]] = {"direct": [], "router": []}
-    for turn in range(questions):
+    for turn in range(COST_QUESTIONS):
         for way, base_url in (("direct", engine), ("router", router)):
             begin = time.perf_counter()
             session = {"X-Session-ID": f"cost-{turn % 8}"}
@@ -128,7 +128,7 @@ async def cost(router: str, engine: str, questions: int) -> dict[str, Any]:
             if reply.status != 200:
                 raise MeasurementError(f"{base_url} refused a question")
             took[way].append(1000 * (time.perf_counter() - begin))
-    return {"questions": questions} | {
+    return {"questions": COST_QUESTIONS} | {
         f"{way}_p{q}_ms": round(percentile(times, q), 1)
         for way, times in took.items()
         for q in (50, 95)
@@ -386,10 +386,10 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
         router = None
         if fleet.router is not None:
             say("asking directly and through the router")
-            router = await cost(fleet.router.base_url, f"{fleet.engines[0].url}/v1", COST_QUESTIONS)
+            router = await cost(fleet.router.base_url, f"{fleet.engines[0].url}/v1")
         crowd = Crowd(fleet.urls, args)
         machine = Machine()
-        script = Script(fleet)
+        faults = script(fleet)
         around: list[asyncio.Task[None]] = []
         try:
             say(f"{args.cameras} people come")
@@ -402,7 +402,9 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
             for run in range(args.repeat):
                 for fault in args.faults:
                     say(f"{fault}, {run + 1} of {args.repeat}")
-                    rows.append(await _broken(fault, args.phase, fleet, crowd, script, machine))
+                    rows.append(
+                        await _broken(fault, faults[fault], args.phase, fleet, crowd, machine)
+                    )
                     say(table(rows[-1:]))
             for task in around:
                 if task.done() and (error := task.exception()) is not None:
@@ -417,16 +419,22 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 async def _broken(
-    fault: str, phase: float, fleet: Fleet, crowd: Crowd, script: Script, machine: Machine
+    fault: str,
+    steps: tuple[Step, Step],
+    phase: float,
+    fleet: Fleet,
+    crowd: Crowd,
+    machine: Machine,
 ) -> dict[str, Any]:
     """Run one fault; its row."""
+    breaks, mends = steps
     before, busy = time.monotonic(), machine.since()
     await asyncio.sleep(phase)
     during, wall = time.monotonic(), time.time()
-    await script.begin(fault)
+    await breaks()
     await asyncio.sleep(max(phase, LEAST.get(fault, 0.0)))
     requests = await _requests(fleet, wall)
-    await script.end(fault)
+    await mends()
     after = time.monotonic()
     await asyncio.sleep(phase)
     span = Span(before, during, after, time.monotonic())

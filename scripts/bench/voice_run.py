@@ -104,6 +104,9 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     return args
 
 
+Part = Callable[[Talk], Coroutine[Any, Any, None]]
+
+
 class VoiceRun:
     """One run; `figures` grows while it goes on."""
 
@@ -126,15 +129,15 @@ class VoiceRun:
         speech = find_speech(self._args.wav)
         self.report.conditions["speech"] = speech.name
         say(f"speaking with {speech.name}")
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                return await program.uninterrupted(self._all(stack, speech))
-            except (ConnectionClosed, InvalidHandshake) as error:
-                raise MeasurementError(f"the server closed the socket ({error})") from None
+        try:
+            return await program.uninterrupted(self._all(speech))
+        except (ConnectionClosed, InvalidHandshake) as error:
+            raise MeasurementError(f"the server closed the socket ({error})") from None
 
-    async def _all(self, stack: contextlib.AsyncExitStack, speech: Speech) -> None:
+    async def _all(self, speech: Speech) -> None:
         if self._args.only != ["engine"]:
-            await self._with_server(stack, speech)
+            async with contextlib.AsyncExitStack() as stack:
+                await self._with_server(stack, speech)
         if "engine" in self._args.only:
             await self._engine()
 
@@ -171,9 +174,9 @@ class VoiceRun:
             finally:
                 await encoder.close()
 
-    def _parts(self) -> list[Callable[[Talk], Coroutine[Any, Any, None]]]:
+    def _parts(self) -> list[Part]:
         args = self._args
-        parts: dict[str, Callable[[Talk], Coroutine[Any, Any, None]]] = {
+        parts: dict[str, Part] = {
             "turns": lambda talk: talk.turns(args.turns),
             "pauses": lambda talk: talk.pauses(args.pause_sentences, PAUSES, SILENCES),
             "interruptions": lambda talk: talk.interruptions(args.interruptions),
@@ -181,7 +184,7 @@ class VoiceRun:
         }
         return [part for name, part in parts.items() if name in args.only]
 
-    def _cpu(self, pid: int | None) -> list[Callable[[Talk], Coroutine[Any, Any, None]]]:
+    def _cpu(self, pid: int | None) -> list[Part]:
         if "cpu" not in self._args.only:
             return []
         if pid is None:

@@ -171,7 +171,7 @@ def _layout(
     kinds: dict[str, list[tuple[str, _Tensor]]] = defaultdict(list)
     for name, tensor in seen.items():
         if not (known and _is_text_weight(name)):
-            kinds[_without_number(name)].append((name, tensor))
+            kinds[_LAYER.sub(r"\1.N.", name)].append((name, tensor))
     if known:
         try:
             problems += _text_layers(model, seen, reports, form is not None and form.stored)
@@ -235,10 +235,6 @@ def _fits(scale: tuple[int, ...], rows: int, columns: int) -> bool:
 def _is_text_weight(name: str) -> bool:
     layer, _, ending = name.rpartition(".")
     return ending in ("weight", "weight_packed") and TEXT_LAYER.fullmatch(layer) is not None
-
-
-def _without_number(name: str) -> str:
-    return _LAYER.sub(r"\1.N.", name)
 
 
 def _problems(report: ShardReport) -> str:
