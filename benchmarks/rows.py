@@ -524,7 +524,7 @@ async def ask_many(
     async def one(number: int, typed: bool, peer: CameraPeer, pause: float) -> None:
         try:
             if typed_share is not None:
-                await peer.asleep()
+                await peer.rate.asleep()
                 await asyncio.sleep(0.5 + pause)
                 if typed:
                     await peer.type_for(0.5 + 1.4 * pause)

