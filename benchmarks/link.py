@@ -168,7 +168,8 @@ class LinkRelay:
         """The offer without candidates: the server learns the relay's address from the first
         packet.
         """
-        return _without_candidates(sdp)
+        drop = ("a=candidate:", "a=end-of-candidates")
+        return "\r\n".join(line for line in sdp.splitlines() if not line.startswith(drop)) + "\r\n"
 
     @property
     def cut(self) -> bool:
@@ -213,17 +214,12 @@ class LinkRelay:
         self._server.peer = (server[4], int(server[5]))
         host, port = self._camera.address
         lines: list[str] = []
-        for line in _without_candidates(sdp).splitlines():
+        for line in self.rewrite_offer(sdp).splitlines():
             lines.append(line)
             if line.startswith("a=mid:"):
                 lines.append(f"a=candidate:relay 1 udp 2130706431 {host} {port} typ host")
                 lines.append("a=end-of-candidates")
         return "\r\n".join(lines) + "\r\n"
-
-
-def _without_candidates(sdp: str) -> str:
-    drop = ("a=candidate:", "a=end-of-candidates")
-    return "\r\n".join(line for line in sdp.splitlines() if not line.startswith(drop)) + "\r\n"
 
 
 # Bytes taken from one side at a time; what waits beyond is the kernel's to hold back

@@ -22,14 +22,14 @@ import re
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import av
 import cv2
@@ -96,10 +96,8 @@ class Question:
     control: bool
 
 
-class Asker(Protocol):
-    """Whoever is asked."""
-
-    async def ask(self, number: int, question: Question) -> str: ...
+# Whoever is asked; gets the question's number, too.
+Asker = Callable[[int, Question], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,30 +114,25 @@ def shown(name: str) -> Bgr:
     return np.ascontiguousarray(bgr[:height, :width])
 
 
-class OwnEngine:
+def own_engine(engine: Engine, picture_of: Callable[[str], Picture]) -> Asker:
     """An engine in this process, with pictures prepared as a session's are."""
 
-    def __init__(self, engine: Engine, picture_of: Callable[[str], Picture]) -> None:
-        self._engine = engine
-        self._picture_of = picture_of
-
-    async def ask(self, number: int, question: Question) -> str:
+    async def ask(number: int, question: Question) -> str:
         request = EngineRequest(
             f"session {number}",
             Kind.CHAT,
             question.text,
-            self._picture_of(question.picture),
+            picture_of(question.picture),
             max_tokens=ANSWER_TOKENS,
             where=route_of(question.text) is Route.WHERE,
         )
         try:
-            async with (
-                asyncio.timeout(ANSWER_SECONDS),
-                aclosing(self._engine.answer(request)) as said,
-            ):
+            async with asyncio.timeout(ANSWER_SECONDS), aclosing(engine.answer(request)) as said:
                 return "".join([piece.text async for piece in said if isinstance(piece, Delta)])
         except (EngineError, TimeoutError):
             return ""
+
+    return ask
 
 
 class Still(Scene):
@@ -159,25 +152,13 @@ class Still(Scene):
         return av.VideoFrame.from_ndarray(self._planes, format="yuv420p")
 
 
-class RunningServer:
+def running_server(url: str, access_code: str | None) -> Asker:
     """A running server. Each question has a session of its own, so that none remembers another."""
 
-    def __init__(self, url: str, access_code: str | None) -> None:
-        self._url, self._code = url, access_code
-
-    async def ask(self, number: int, question: Question) -> str:
-        while True:
-            try:
-                return await self._ask(question)
-            except HttpError as error:
-                if error.reply.status != 429:
-                    raise
-                await asyncio.sleep(LIMIT_SECONDS)
-
-    async def _ask(self, question: Question) -> str:
+    async def once(question: Question) -> str:
         encoder = LiveEncoder(Still(shown(question.picture)), rate=15, bits_per_frame=200_000)
         try:
-            async with CameraPeer(self._url, encoder, access_code=self._code) as peer:
+            async with CameraPeer(url, encoder, access_code=access_code) as peer:
                 while encoder.frames < SETTLED_FRAMES:
                     await asyncio.sleep(0.05)
                 return (await peer.ask(question.text, timeout=ANSWER_SECONDS)).text
@@ -186,18 +167,29 @@ class RunningServer:
         finally:
             await encoder.close()
 
+    async def ask(number: int, question: Question) -> str:
+        while True:
+            try:
+                return await once(question)
+            except HttpError as error:
+                if error.reply.status != 429:
+                    raise
+                await asyncio.sleep(LIMIT_SECONDS)
+
+    return ask
+
 
 async def asker_of(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
     """Whoever is asked, until the stack is closed. Raises MeasurementError when the model server does not answer."""
     if args.server_url:
-        return RunningServer(args.server_url, args.access_code)
+        return running_server(args.server_url, args.access_code)
     if args.engine_url:
         return await _model_server(args, stack)
     heavy = stack.enter_context(ThreadPoolExecutor(1, "truth"))
     engine = BuiltinEngine(
         heavy=heavy, today=lambda: score.TODAY, reader=score.Once(), finder=ThingFinder()
     )
-    return OwnEngine(engine, score.seen)
+    return own_engine(engine, score.seen)
 
 
 async def _model_server(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
@@ -219,7 +211,7 @@ async def _model_server(args: argparse.Namespace, stack: AsyncExitStack) -> Aske
         frame = Frame("f", image, image.width, image.height, 1.0, None, 1.0, 0)
         return preparer.make(frame, engine.status.capabilities, Detail.HIGH)
 
-    return OwnEngine(engine, picture_of)
+    return own_engine(engine, picture_of)
 
 
 async def measure(args: argparse.Namespace, only: Sequence[Question] | None = None) -> list[Graded]:
@@ -231,7 +223,7 @@ async def measure(args: argparse.Namespace, only: Sequence[Question] | None = No
         for number, question in enumerate(asked):
             if sys.stderr.isatty():
                 print(f"\r{number}/{len(asked)} ", end="", file=sys.stderr, flush=True)
-            answer = await asker.ask(number, question)
+            answer = await asker(number, question)
             found.append(Graded(question, answer, verdict(question, answer)))
     if sys.stderr.isatty():
         print("\r", end="", file=sys.stderr)

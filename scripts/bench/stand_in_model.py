@@ -298,22 +298,14 @@ def write_json(writer: asyncio.StreamWriter, status: int, body: Any) -> None:
 
 def _last_user(messages: list[dict[str, Any]]) -> tuple[str, str]:
     """Text and picture (data URL, "" without one) of the last user message."""
-    texts: list[str] = []
-    picture = ""
-    for message in messages[::-1]:
-        if message["role"] != "user":
-            continue
-        content = message["content"]
-        parts: list[dict[str, Any]] = (
-            [{"type": "text", "text": content}] if isinstance(content, str) else content
-        )
-        for part in parts:
-            if part["type"] == "text":
-                texts.append(part["text"])
-            elif part["type"] == "image_url":
-                picture = part["image_url"]["url"]
-        break
-    return "\n".join(texts), picture
+    content: str | list[dict[str, Any]] = next(
+        (message["content"] for message in messages[::-1] if message["role"] == "user"), ""
+    )
+    if isinstance(content, str):
+        return content, ""
+    texts = [part["text"] for part in content if part["type"] == "text"]
+    pictures = [part["image_url"]["url"] for part in content if part["type"] == "image_url"]
+    return "\n".join(texts), pictures[-1] if pictures else ""
 
 
 def _look(record: Record, picture: str) -> None:

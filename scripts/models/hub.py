@@ -74,12 +74,17 @@ def hold_to_public_addresses() -> None:
     )
 
 
+def _url(text: str) -> httpx2.URL:
+    """Return an empty one for what is no URL."""
+    try:
+        return httpx2.URL(text)
+    except (httpx2.InvalidURL, ValueError):
+        return httpx2.URL("")
+
+
 def endpoint(text: str) -> httpx2.URL:
     """Read HF_ENDPOINT. Raises FetchError when it is no URL of a hub."""
-    try:
-        url = httpx2.URL(text)
-    except (httpx2.InvalidURL, ValueError):
-        url = httpx2.URL("")
+    url = _url(text)
     if url.scheme not in ("https", "http") or not url.host:
         # A password may be in it.
         said = "" if "@" in text or not text.isprintable() else f" {text[:100]!r}"
@@ -131,13 +136,9 @@ class Guarded(httpx2.BaseTransport):
             )
         if not is_api:
             return answer
-        if not isinstance(answer.stream, httpx2.SyncByteStream):
-            raise TypeError("a transport that is not asynchronous answered so")
+        stream = _BoundedStream(cast(httpx2.SyncByteStream, answer.stream), shown(url))
         return httpx2.Response(
-            answer.status_code,
-            headers=answer.headers,
-            stream=_BoundedStream(answer.stream, shown(url)),
-            extensions=answer.extensions,
+            answer.status_code, headers=answer.headers, stream=stream, extensions=answer.extensions
         )
 
     def _transport(self, url: httpx2.URL, own: bool, seconds: float | None) -> _Transport:
@@ -236,10 +237,7 @@ def _proxy(url: httpx2.URL) -> str:
         return ""
     if "://" not in proxy:
         proxy = f"http://{proxy}"
-    try:
-        through = httpx2.URL(proxy)
-    except (httpx2.InvalidURL, ValueError):
-        through = httpx2.URL("")
+    through = _url(proxy)
     if through.scheme not in ("http", "https") or not through.host:
         kind = f"of the kind {through.scheme}" if through.scheme.isalnum() else "that is no URL"
         raise FetchError(

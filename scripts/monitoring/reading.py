@@ -9,7 +9,7 @@ import math
 import ssl
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -88,19 +88,20 @@ class Samples:
             if all(found.get(key) == wanted for key, wanted in labels.items())
         ]
 
+    def _first(
+        self, names: Iterable[str], labels: Mapping[str, str]
+    ) -> list[tuple[dict[str, str], float]]:
+        """Return the samples of the first of these metrics that exists; [] when none does."""
+        return next((found for name in names if (found := self._of(name, labels))), [])
+
     def total(self, *names: str, **labels: str) -> float | None:
         """Return the sum of the first of these metrics that exists; None when none does."""
-        for name in names:
-            if found := self._of(name, labels):
-                return sum(value for _, value in found)
-        return None
+        found = self._first(names, labels)
+        return sum(value for _, value in found) if found else None
 
     def largest(self, *names: str) -> float | None:
         """Return the maximum of the first of these metrics that exists; None when none does."""
-        for name in names:
-            if found := self._of(name, {}):
-                return max(value for _, value in found)
-        return None
+        return max((value for _, value in self._first(names, {})), default=None)
 
     def by(self, name: str, label: str, **labels: str) -> dict[str, float]:
         """Return the sums by the values of one label."""
@@ -111,14 +112,13 @@ class Samples:
 
     def histogram(self, *names: str, **labels: str) -> Histogram | None:
         """Return the first of these histograms that exists, summed over all other labels."""
-        for name in names:
-            sums: dict[float, float] = defaultdict(float)
-            for found, value in self._of(f"{name}_bucket", labels):
-                sums[float(found["le"])] += value
-            if sums:
-                bounds = tuple(sorted(sums))
-                return Histogram(bounds, tuple(sums[bound] for bound in bounds))
-        return None
+        sums: dict[float, float] = defaultdict(float)
+        for found, value in self._first([f"{name}_bucket" for name in names], labels):
+            sums[float(found["le"])] += value
+        if not sums:
+            return None
+        bounds = tuple(sorted(sums))
+        return Histogram(bounds, tuple(sums[bound] for bound in bounds))
 
 
 SECONDS = 5.0
