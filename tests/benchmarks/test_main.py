@@ -13,31 +13,22 @@ import pytest
 from benchmarks.__main__ import options
 from scripts.bench.processes import ROOT
 from tests.support.options import refusal
-
-
-async def run(*arguments: str) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks", *arguments),
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 90)
-    return process.returncode or 0, out.decode(), err.decode()
+from tests.support.programs import ran
 
 
 @pytest.mark.slow
-async def test_it_measures_a_server_that_it_starts_itself(tmp_path: Path) -> None:
+def test_it_measures_a_server_that_it_starts_itself(tmp_path: Path) -> None:
     """Questions through simulated cameras: all reach the model, with a full-size frame captured
     after each.
     """
-    code, out, err = await run(
+    words = (
         *("--rows", "--num-requests", "6", "--sessions", "2", "--rate", "3", "--warm-up", "1"),
         *("--only", "questions,first", "--output", str(tmp_path)),
     )
-    assert code == 0, err
-    assert "typed question → model request" in out
-    assert "median 0.5-1.5 s, p95 1.5-2.5 s, 1-3 frames/s" in out
+    done = ran([sys.executable, "-m", "benchmarks", *words], cwd=ROOT, timeout=90)
+    assert done.returncode == 0, done.stderr
+    assert "typed question → model request" in done.stdout
+    assert "median 0.5-1.5 s, p95 1.5-2.5 s, 1-3 frames/s" in done.stdout
     (result,) = tmp_path.glob("*.json")
     rows = json.loads(result.read_text())["rows"]
     by_number = {row["number"]: row for row in rows if row["number"]}

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from pathlib import Path
@@ -9,25 +8,19 @@ import cv2
 import pytest
 
 from scripts.bench.processes import ROOT
+from tests.support.programs import ran
 
 pytestmark = pytest.mark.slow
 
 
-async def run(*arguments: str, seconds: float = 90) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(ROOT / "scripts" / "benchmark.py"),
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), seconds)
-    return process.returncode or 0, out.decode(), err.decode()
+def run(*arguments: str) -> tuple[int, str, str]:
+    done = ran([sys.executable, ROOT / "scripts" / "benchmark.py", *arguments], timeout=90)
+    return done.returncode, done.stdout, done.stderr
 
 
-async def test_a_load_run_of_a_server_that_it_starts_itself(tmp_path: Path) -> None:
+def test_a_load_run_of_a_server_that_it_starts_itself(tmp_path: Path) -> None:
     """As the README has it, small: all questions are answered; there are JSON, CSV and pictures."""
-    code, out, err = await run(
+    code, out, err = run(
         *("--num-requests", "12", "--sessions", "2", "--rate", "6", "--warm-up", "1"),
         *("--first-token-ms", "30", "--size", "640x360", "--monitor-gpu"),
         *("--output", str(tmp_path)),
@@ -57,18 +50,18 @@ async def test_a_load_run_of_a_server_that_it_starts_itself(tmp_path: Path) -> N
         assert image.std() > 5, "it is empty"
 
 
-async def test_a_server_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_server_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
     """No traceback for a wrong address, and no results either."""
-    code, _, err = await run("--server-url", "http://127.0.0.1:9", "--output", str(tmp_path))
+    code, _, err = run("--server-url", "http://127.0.0.1:9", "--output", str(tmp_path))
     assert code == 1
     assert "broken off" in err
     assert "Traceback" not in err
     assert not list(tmp_path.iterdir())
 
 
-async def test_a_simulation_is_reached_from_here(tmp_path: Path) -> None:
+def test_a_simulation_is_reached_from_here(tmp_path: Path) -> None:
     """From any folder, with JSON and CSV as the other ways have them."""
-    code, out, err = await run("--simulate", "--sessions", "1", "--output", str(tmp_path))
+    code, out, err = run("--simulate", "--sessions", "1", "--output", str(tmp_path))
     assert code == 0, err
     assert "beside background work" in out
     (result,) = tmp_path.glob("simulate-*.json")
@@ -78,9 +71,9 @@ async def test_a_simulation_is_reached_from_here(tmp_path: Path) -> None:
 
 
 @pytest.mark.night
-async def test_watches_are_measured_from_here(tmp_path: Path) -> None:
+def test_watches_are_measured_from_here(tmp_path: Path) -> None:
     """A short scene in which a thing comes: the table, JSON and CSV."""
-    code, out, err = await run(
+    code, out, err = run(
         *("--watch", "--minutes", "0.5", "--only", "still", "--false-yes", "0", "--false-no", "0"),
         *("--no-plots", "--output", str(tmp_path)),
     )
@@ -95,9 +88,9 @@ async def test_watches_are_measured_from_here(tmp_path: Path) -> None:
 
 
 @pytest.mark.night
-async def test_voice_is_measured_from_here(tmp_path: Path) -> None:
+def test_voice_is_measured_from_here(tmp_path: Path) -> None:
     """Two spoken questions and one interruption: what was heard when, as JSON, CSV and a picture."""
-    code, out, err = await run(
+    code, out, err = run(
         *("--voice", "--only", "turns,interruptions,cpu", "--turns", "2", "--interruptions", "1"),
         *("--cpu-seconds", "1", "--silence-ms", "500", "--output", str(tmp_path)),
     )
@@ -117,16 +110,16 @@ async def test_voice_is_measured_from_here(tmp_path: Path) -> None:
     assert names == [".csv", ".json", ".png"]
 
 
-async def test_a_sound_that_cannot_be_spoken_is_named(tmp_path: Path) -> None:
+def test_a_sound_that_cannot_be_spoken_is_named(tmp_path: Path) -> None:
     """In one line, before anything is started."""
-    code, _, err = await run("--voice", "--wav", __file__, "--output", str(tmp_path))
+    code, _, err = run("--voice", "--wav", __file__, "--output", str(tmp_path))
     assert code == 1
     assert "cannot be read as sound" in err
     assert "Traceback" not in err
 
 
-async def test_two_ways_at_once_and_half_a_word_are_refused() -> None:
+def test_two_ways_at_once_and_half_a_word_are_refused() -> None:
     for arguments in (("--watch", "--simulate"), ("--sim",), ("--voice", "--watch")):
-        code, _, err = await run(*arguments)
+        code, _, err = run(*arguments)
         assert code == 2
         assert "in full, one of them" in err

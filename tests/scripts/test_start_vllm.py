@@ -118,8 +118,12 @@ def machine(tmp_path: Path) -> Machine:
 # The command
 
 
-def built(version: str, *extra: str, **settings: str) -> Launch:
-    model = Checkpoint(Path("/m"), {"vision_config": {"patch_size": 14}}, None, ())
+def model_of(**config: Any) -> Checkpoint:
+    return Checkpoint(Path("/m"), config, None, ())
+
+
+def built(version: str, *extra: str, kind: str = "", **settings: str) -> Launch:
+    model = model_of(model_type=kind, vision_config={"patch_size": 14})
     vllm = Vllm(version, frozenset(recorded(version)))
     return vllm_command.build(load(None, **settings), model, vllm, extra)[0]
 
@@ -159,14 +163,11 @@ def test_only_listed_flags_are_passed(version: str) -> None:
 
 def test_a_video_is_allowed_to_a_model_that_takes_one() -> None:
     """As large as a picture in all, for a vLLM that can bound it."""
-    config = {"model_type": "qwen2_5_vl", "vision_config": {"patch_size": 14}}
-    model = Checkpoint(Path("/m"), config, None, ())
     for version, video in (
         ("0.32", {"count": 1, "num_frames": 8, "width": 476, "height": 476}),
         ("0.9.2", 0),
     ):
-        vllm = Vllm(version, frozenset(recorded(version)))
-        argv = vllm_command.build(load(None), model, vllm, ())[0].argv
+        argv = built(version, kind="qwen2_5_vl").argv
         limits = json.loads(argv[argv.index("--limit-mm-per-prompt") + 1])
         assert limits == {"image": 4, "video": video}
 
@@ -184,11 +185,7 @@ def test_tools_are_read_of_a_family_that_calls_them(
     kind: str, extra: tuple[str, ...], parser: list[str]
 ) -> None:
     """Without the parser vLLM refuses them; the operator's own wins."""
-    model = Checkpoint(
-        Path("/m"), {"model_type": kind, "vision_config": {"patch_size": 14}}, None, ()
-    )
-    vllm = Vllm("0.32", frozenset(recorded("0.32")))
-    argv = vllm_command.build(load(None), model, vllm, extra)[0].argv
+    argv = built("0.32", *extra, kind=kind).argv
     flags = [n for n, word in enumerate(argv) if word == "--tool-call-parser"]
     assert [argv[n + 1] for n in flags] == parser
     assert ("--enable-auto-tool-choice" in argv) is (bool(parser) and not extra)
@@ -212,10 +209,9 @@ def test_versions_with_known_crashes_are_warned_of() -> None:
     """Below 0.30, and where the version is not known."""
     assert any("below 0.30" in warning for warning in built("0.9.2").warnings)
     assert not built("0.32").warnings
-    model = Checkpoint(Path("/m"), {}, None, ())
     flags = frozenset(recorded("0.32"))
     for version, warned in (("0.29.1", True), ("0.30.0", False), ("1.0", False), ("dev", True)):
-        command, _ = vllm_command.build(load(None), model, Vllm(version, flags))
+        command, _ = vllm_command.build(load(None), model_of(), Vllm(version, flags))
         assert any("crash" in warning for warning in command.warnings) is warned
 
 
@@ -255,16 +251,15 @@ def test_what_is_not_started(settings: dict[str, str], extra: list[str], says: s
 @pytest.mark.parametrize("vision", [3, [14], {"patch_size": "x"}, {"spatial_merge_size": -2}])
 def test_a_damaged_configuration_is_said(vision: object) -> None:
     """Sizes that make no sense are no reason for a traceback."""
-    model = Checkpoint(Path("/m"), {"vision_config": vision}, None, ())
     with pytest.raises(ModelError, match="vision_config that makes no sense"):
-        vllm_command.pixels(load(None), model)
+        vllm_command.pixels(load(None), model_of(vision_config=vision))
 
 
 def test_a_vllm_that_can_only_log_requests_is_refused() -> None:
     """There is no way to keep questions out of its log."""
     flags = frozenset(recorded("0.9.2")) - {"--disable-log-requests"}
     with pytest.raises(ModelError, match="keeps questions out of its log"):
-        vllm_command.build(load(None), Checkpoint(Path("/m"), {}, None, ()), Vllm("0.9.2", flags))
+        vllm_command.build(load(None), model_of(), Vllm("0.9.2", flags))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -285,9 +280,7 @@ def test_the_package_for_the_cpu_whose_program_fails(tmp_path: Path) -> None:
     assert found.flags == set(recorded("0.32"))
     python = str(tmp_path / "bin" / "python")
     assert found.words == (python, "-m", "vllm.entrypoints.openai.api_server", "--model")
-    command, _ = vllm_command.build(
-        load(None), Checkpoint(Path("/m"), {}, None, ()), found, free_bytes=3 << 30
-    )
+    command, _ = vllm_command.build(load(None), model_of(), found, free_bytes=3 << 30)
     assert command.argv[:5] == (*found.words, "/m")
     words = list(command.argv)
     # Of main memory it would else take nine tenths, and fail where so much is not free.
@@ -299,11 +292,9 @@ def test_the_package_for_the_cpu_whose_program_fails(tmp_path: Path) -> None:
 def test_an_older_build_for_the_cpu_is_told_its_memory_by_the_environment() -> None:
     """In whole GiB, one at least."""
     flags = frozenset(recorded("0.32")) - {"--kv-cache-memory-bytes"}
-    model = Checkpoint(Path("/m"), {}, None, ())
+    vllm = Vllm("0.12.0", flags, True)
     for room, told in ((0, "1"), (20 << 30, "2")):
-        command, _ = vllm_command.build(
-            load(None), model, Vllm("0.12.0", flags, True), free_bytes=room
-        )
+        command, _ = vllm_command.build(load(None), model_of(), vllm, free_bytes=room)
         assert command.env["VLLM_CPU_KVCACHE_SPACE"] == told
         assert "--gpu-memory-utilization" not in command.argv
 
@@ -572,17 +563,12 @@ TEXT = {
 def test_layers_of_linear_attention_keep_a_state_and_no_tokens() -> None:
     """Of four layers one keeps tokens, as in Qwen3.5 to 3.8: a quarter, and the states' share."""
     kinds = [*["linear_attention"] * 3, "full_attention"] * 16
-    linear = {
-        "num_value_heads": 48,
-        "num_key_heads": 16,
-        "value_head_dim": 128,
-        "key_head_dim": 128,
-    }
-    state = {f"linear_{name}": value for name, value in linear.items()}
+    heads = {"linear_num_value_heads": 48, "linear_num_key_heads": 16}
+    state = {**heads, "linear_value_head_dim": 128, "linear_key_head_dim": 128}
     settings = load(None, model_max_tokens="8192")
 
     def kept(text: dict[str, Any]) -> int:
-        return vllm_command.kept_a_token(settings, Checkpoint(Path("/m"), text, None, ()))
+        return vllm_command.kept_a_token(settings, model_of(**text))
 
     assert kept(TEXT) == 262_144
     assert kept({**TEXT, "layer_types": kinds}) == 65_536
