@@ -8,7 +8,6 @@ import difflib
 import random
 import re
 import time
-import wave
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from scripts.bench.chat_client import Answer, Arrived
 from scripts.bench.processes import ServerProcess, StandInProcess, cores
 from scripts.bench.program import say
 from scripts.bench.report import Report, Row, Spread
-from scripts.bench.voice_sounds import RATE, hiss
+from scripts.bench.voice_sounds import hiss, write_sound
 
 # Longer than the page stays awake after the last key
 ASLEEP = 2.2
@@ -140,25 +139,14 @@ async def browser_run(args: argparse.Namespace, title: str) -> AsyncIterator[Bro
     async with AsyncExitStack() as stack:
         more: list[str] = []
         if args.microphone:
-            more = chromium_arguments(Path(stack.enter_context(TemporaryDirectory())))
+            # It hears a quiet room, and nobody speaks.
+            folder = Path(stack.enter_context(TemporaryDirectory()))
+            room = write_sound(folder / "room.wav", hiss(10))
+            more = [f"--use-file-for-fake-audio-capture={room}"]
         browser = await stack.enter_async_context(chromium(args=more))
         report.conditions["browser"] = browser.version
         model = await stack.enter_async_context(StandInProcess(first_token_ms=args.first_token_ms))
         yield BrowserRun(args, browser, model, report)
-
-
-# Microphones that are on while something else is measured: they hear a quiet room, and nobody speaks.
-
-
-def chromium_arguments(folder: Path) -> list[str]:
-    """Write the room into a folder, and return the options that let Chromium hear it."""
-    path = folder / "room.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes(hiss(10).tobytes())
-    return [f"--use-file-for-fake-audio-capture={path}"]
 
 
 async def talk(page: Page) -> None:

@@ -119,6 +119,16 @@ def spoken(text: str, voice: str = "en-us") -> Samples:
     return made
 
 
+def write_sound(path: Path, sound: Samples) -> Path:
+    """Write a sound as a WAV file; its path."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(sound.tobytes())
+    return path
+
+
 def _trimmed(parts: Sequence[Samples]) -> Samples:
     """Return a sound without the silence around it; empty where there is nothing else."""
     whole = np.concatenate([np.zeros(0, np.int16), *parts])

@@ -105,11 +105,11 @@ def text_shapes(model: Checkpoint) -> dict[str, tuple[int, int]]:
 
     Raises ModelError.
     """
-    hidden, heads = _size(model, "hidden_size"), _size(model, "num_attention_heads")
-    inner = _size(model, "intermediate_size")
+    hidden, heads = text_size(model, "hidden_size"), text_size(model, "num_attention_heads")
+    inner = text_size(model, "intermediate_size")
     text = model.text
-    pairs = _size(model, "num_key_value_heads") if text.get("num_key_value_heads") else heads
-    head = _size(model, "head_dim") if text.get("head_dim") else hidden // heads
+    pairs = text_size(model, "num_key_value_heads") if text.get("num_key_value_heads") else heads
+    head = text_size(model, "head_dim") if text.get("head_dim") else hidden // heads
     return {
         "self_attn.q_proj": (heads * head, hidden),
         "self_attn.k_proj": (pairs * head, hidden),
@@ -121,12 +121,8 @@ def text_shapes(model: Checkpoint) -> dict[str, tuple[int, int]]:
     }
 
 
-def text_layers(model: Checkpoint) -> int:
-    """Return the number of the text model's layers. Raises ModelError."""
-    return _size(model, "num_hidden_layers")
-
-
-def _size(model: Checkpoint, name: str) -> int:
+def text_size(model: Checkpoint, name: str) -> int:
+    """Return one of the text model's sizes in config.json. Raises ModelError."""
     found = model.text.get(name)
     if isinstance(found, int) and not isinstance(found, bool) and found > 0:
         return found

@@ -22,8 +22,8 @@ from scripts.models.checkpoint import (
     TEXT_LAYER,
     Checkpoint,
     Form,
-    text_layers,
     text_shapes,
+    text_size,
 )
 from scripts.models.disk import ModelError, in_words
 
@@ -196,7 +196,7 @@ def _text_layers(
     model: Checkpoint, seen: dict[str, _Tensor], reports: dict[str, ShardReport], stored: str | bool
 ) -> list[str]:
     shapes = text_shapes(model)
-    layers = text_layers(model)
+    layers = text_size(model, "num_hidden_layers")
     missing = {f"layer {layer}: {part}" for layer in range(layers) for part in shapes}
     for name, tensor in seen.items():
         match = TEXT_LAYER.fullmatch(name.rpartition(".")[0])

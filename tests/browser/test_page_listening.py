@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import wave
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from benchmarks.browser import chromium, find_shell, page_with_camera
+from scripts.bench.voice_sounds import write_sound
 from server.features.voice_in.recogniser import WordTime
 from tests.browser.conftest import SMALL_CAMERA
 from tests.browser.test_page_sound import until
@@ -42,12 +42,7 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds of a room, a question, a pause, then the room again."""
     path = tmp_path_factory.mktemp("speech") / "question.wav"
     sound = np.concatenate([silence(2), spoken(SENTENCES[0]), silence(30)])
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes(mixed(sound, hiss(len(sound) / 16_000)).tobytes())
-    return path
+    return write_sound(path, mixed(sound, hiss(len(sound) / 16_000)))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from scripts.bench.voice_sounds import (
     read_sound,
     silence,
     syllables,
+    write_sound,
 )
 from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in.detector import Detector, SpeechModel
@@ -202,24 +202,15 @@ def test_the_best_source_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert len(find_speech(None).sentence(0)) == 2 * RATE
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
     assert find_speech(None).name == "espeak-ng"
-    found = find_speech(recorded(tmp_path / "me.wav", syllables(5)))
+    found = find_speech(write_sound(tmp_path / "me.wav", syllables(5)))
     assert found.name == "me.wav"
     assert len(found.sentence(3)) / RATE == pytest.approx(1.0, abs=0.1)
-
-
-def recorded(path: Path, samples: voice_sounds.Samples) -> Path:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes(samples.tobytes())
-    return path
 
 
 def test_a_recording_loses_its_silence(tmp_path: Path) -> None:
     """Sound around the sentence would count as a late answer."""
     sound = np.concatenate([silence(1.0), syllables(5), silence(2.0)])
-    found = read_sound(recorded(tmp_path / "me.wav", sound))
+    found = read_sound(write_sound(tmp_path / "me.wav", sound))
     assert len(found) / RATE == pytest.approx(1.0, abs=0.1)
 
 
@@ -231,7 +222,7 @@ def test_a_recording_that_cannot_be_used_is_named(
     tmp_path: Path, samples: voice_sounds.Samples, words: str
 ) -> None:
     with pytest.raises(MeasurementError, match=words):
-        find_speech(recorded(tmp_path / "me.wav", samples))
+        find_speech(write_sound(tmp_path / "me.wav", samples))
 
 
 def test_a_file_without_sound_is_named(tmp_path: Path) -> None:
