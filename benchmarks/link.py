@@ -43,7 +43,6 @@ class Link:
     # Somebody else on the same line
     flow: Flow | None = None
     passed: int = 0
-    bytes: int = 0
     dropped_full: int = 0
     dropped_lost: int = 0
     # Time at which the line is free again
@@ -68,7 +67,6 @@ class Link:
             self.dropped_lost += 1
             return None
         self.passed += 1
-        self.bytes += size
         at += self.delay
         if self.jitter:
             at += rng.expovariate(1 / self.jitter)

@@ -37,7 +37,6 @@ class CameraBank:
 
     def __init__(self, base_url: str, *, rate: float, microphone: bool = False) -> None:
         self.base_url = base_url
-        self.rate = rate
         self._kind = VoicePeer if microphone else CameraPeer
         self.peers: list[CameraPeer] = []
         scene = Scene()

@@ -69,10 +69,6 @@ class SimulatedGpu:
         self._task = asyncio.create_task(self._steps(), name="gpu")
         self.status = EngineStatus(EngineState.READY, "", "simulated", Capabilities())
 
-    @property
-    def running(self) -> int:
-        return len(self._running)
-
     async def _steps(self) -> None:
         while True:
             if not self._running:

@@ -68,7 +68,6 @@ class Away:
     began: float
     # "moved" by the gateway, "lost" with it, or "camera": its connection alone
     why: str
-    gateway: str
     live: float | None = None
     # The chat was there before, and after
     before: int = 0
@@ -89,21 +88,12 @@ class Said:
 
 
 class FleetPeer(CameraPeer):
-    """One session. It has a token before `keep`, which opens the rest."""
+    """One session of a visitor. It has a token before `keep`, which opens the rest."""
 
-    def __init__(
-        self,
-        base_url: str,
-        encoder: LiveEncoder,
-        *,
-        said: Said,
-        rng: random.Random,
-        waits: Backoff,
-        aways: list[Away],
-    ) -> None:
-        """`waits`: of the page's sockets, whatever their session; `aways` gets the camera's own."""
-        super().__init__(base_url, encoder)
-        self.said = said
+    def __init__(self, visitor: FleetVisitor, waits: Backoff) -> None:
+        """`waits`: of the page's sockets, whatever their session."""
+        super().__init__(visitor.url, visitor.encoder)
+        self.said = said = visitor.said
         self.moved = asyncio.Event()
         # The session has ended: only another one helps.
         self.gone = asyncio.Event()
@@ -119,9 +109,7 @@ class FleetPeer(CameraPeer):
         self.silent_since: float | None = None
         # Turns of the chat that this session took over
         self.turns_taken = 0
-        self._rng = rng
-        self._waits = waits
-        self._aways = aways
+        self._visitor, self._waits = visitor, waits
         # The chat that it gets, until it has taken or refused it
         self._brings = Said(said.handover, said.token) if said.handover else None
         # Infinite while the camera is not connected
@@ -235,7 +223,7 @@ class FleetPeer(CameraPeer):
         await self.send({"type": "settings", "handover": True})
 
     async def _keep_camera(self) -> None:
-        waits = Backoff(self._rng)
+        waits = Backoff(self._visitor.rng)
         away: Away | None = None
         try:
             while not self.gone.is_set():
@@ -244,8 +232,8 @@ class FleetPeer(CameraPeer):
                     self.connected_at = math.inf
                     if away is None:
                         self.dark_at = time.monotonic()
-                        away = Away(self.dark_at, "camera", self.gateway)
-                        self._aways.append(away)
+                        away = Away(self.dark_at, "camera")
+                        self._visitor.aways.append(away)
                     await asyncio.sleep(waits.next())
                 if not await self._offered():
                     await asyncio.sleep(waits.next())
@@ -260,7 +248,7 @@ class FleetPeer(CameraPeer):
         finally:
             # The session ended before its camera was back: its own absence has this one in it.
             if away is not None:
-                self._aways.remove(away)
+                self._visitor.aways.remove(away)
 
     async def _offered(self) -> bool:
         """Offer the camera; False when that fails."""
@@ -403,10 +391,6 @@ class FleetVisitor:
     ends: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
-    def gateway(self) -> str:
-        return self.peer.gateway if self.peer is not None else ""
-
-    @property
     def seen(self) -> bool:
         """True while the server has this person's picture."""
         return self.live.is_set() and self.peer is not None and self.peer.live
@@ -416,9 +400,7 @@ class FleetVisitor:
         away: Away | None = None
         waits = Backoff(self.rng)
         while True:
-            peer = FleetPeer(
-                self.url, self.encoder, said=self.said, rng=self.rng, waits=waits, aways=self.aways
-            )
+            peer = FleetPeer(self, waits)
             if away is not None and away.why == "lost":
                 # As after any close, the page waits before it comes back.
                 await asyncio.sleep(waits.next())
@@ -442,8 +424,7 @@ class FleetVisitor:
                 keeping.cancel()
             if away is None:
                 why = "moved" if peer.moved.is_set() else "lost"
-                away = Away(lost_since, why, peer.gateway)
-                away.before = self.said.turns
+                away = Away(lost_since, why, before=self.said.turns)
                 self.aways.append(away)
             self._drop(peer)
 

@@ -145,7 +145,6 @@ class LiveEncoder:
         self.frozen = False
         self.bits_per_frame = bits_per_frame
         self.frames = 0
-        self.keys = 0
         # When the newest frames were handed out, monotonic seconds
         self.times: deque[float] = deque(maxlen=TIMES_KEPT)
         self._rate = rate
@@ -252,7 +251,6 @@ class LiveEncoder:
         if not packets:
             return None
         is_key = any(packet.is_keyframe for packet in packets)
-        self.keys += is_key
         data = b"".join(bytes(packet) for packet in packets)
         return EncodedFrame(data, captured, rtp_time, is_key)
 

@@ -58,8 +58,6 @@ class Record:
     arrived: float
     # The text of the last user message, the words of a transcription, or the text to speak
     question: str
-    # Of the whole request
-    bytes: int
     # chat | words | sound
     kind: str = "chat"
     # Of the picture; 0 without one
@@ -69,7 +67,6 @@ class Record:
     age_ms: float | None = None
     # Time at which the answer's first piece was written to the socket
     first_token: float | None = None
-    ended: float | None = None
     # The client closed the stream before its end
     cancelled: bool = False
 
@@ -174,25 +171,24 @@ class StandInModel:
                 write_json(writer, 200, {})
             case "POST", "/v1/audio/transcriptions":
                 words = f"What is this, number {len(self.records)}?"
-                self._record(arrived, words, asked, "words")
+                self._record(arrived, words, "words")
                 write_json(writer, 200, {"text": words})
             case "POST", "/v1/audio/speech":
                 text = str(json.loads(asked.body).get("input", ""))
-                await self._speak(self._record(arrived, text, asked, "sound"), writer)
+                await self._speak(self._record(arrived, text, "sound"), writer)
             case _:
                 write_json(writer, 404, {"error": {"message": "not found", "code": 404}})
         await writer.drain()
         return True
 
-    def _record(self, arrived: float, text: str, asked: Asked, kind: str = "chat") -> Record:
-        record = Record(arrived, text, len(asked.body), kind)
-        self.records.append(record)
-        return record
+    def _record(self, arrived: float, text: str, kind: str = "chat") -> Record:
+        self.records.append(Record(arrived, text, kind))
+        return self.records[-1]
 
     async def _chat(self, arrived: float, asked: Asked) -> bool:
         request = json.loads(asked.body)
         question, picture = _last_user(request["messages"])
-        record = self._record(arrived, question, asked)
+        record = self._record(arrived, question)
         self.running += 1
         looking = asyncio.get_running_loop().run_in_executor(self._pool, _look, record, picture)
         # Reading on tells when the client hangs up; it sends nothing while it waits for an answer.
@@ -206,7 +202,6 @@ class StandInModel:
             for task in (gone, work):
                 task.cancel()
             await asyncio.wait({gone, work})
-            record.ended = time.time()
             await looking
         return not record.cancelled
 

@@ -33,10 +33,10 @@ def test_what_people_lose() -> None:
         Asked(31, end="busy"),
     ]
     aways = [
-        Away(-5, "lost", "h1", live=-4),
-        Away(11, "moved", "h1", live=11.5, before=2, after=2),
-        Away(12, "lost", "h1", live=14, before=2, after=0),
-        Away(13, "lost", "h2"),
+        Away(-5, "lost", live=-4),
+        Away(11, "moved", live=11.5, before=2, after=2),
+        Away(12, "lost", live=14, before=2, after=0),
+        Away(13, "lost"),
     ]
     row = figures("kill", SPAN, asked, aways, (4, 3), [5, 6])
     assert (row["questions"], row["lost"], row["mid_answer"], row["asked_again"]) == (6, 1, 1, 1)
@@ -77,7 +77,7 @@ def test_several_runs_of_a_fault_are_one_row() -> None:
             "kill",
             SPAN,
             [Asked(11, end=end, first=first), Asked(12, end="lost", why="it broke")],
-            [Away(11, "lost", "h1", live=live, before=1, after=1)],
+            [Away(11, "lost", live=live, before=1, after=1)],
             (4, 4),
             [1, 2],
         )
