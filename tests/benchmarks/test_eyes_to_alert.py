@@ -271,9 +271,9 @@ def test_the_stand_in_errs_at_the_stated_rates() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["stated", *at_night("builtin")])
-async def test_a_short_true_run(tmp_path: Path, engine: str) -> None:
+def test_a_short_true_run(tmp_path: Path, engine: str) -> None:
     """A visit through WebRTC: an alert, none false; a model has pictures to confirm."""
-    code, _, err = await run(
+    code, _, err = run(
         *("--watch", "--clips", "made", "--only", "a person comes", "--visits", "1"),
         *("--minutes", "0", "--engine", engine),
         *("--false-yes", "0", "--false-no", "0", "--output", str(tmp_path)),

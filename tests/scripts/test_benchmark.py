@@ -13,8 +13,8 @@ from tests.support.programs import ran
 pytestmark = pytest.mark.slow
 
 
-def run(*arguments: str) -> tuple[int, str, str]:
-    done = ran([sys.executable, ROOT / "scripts" / "benchmark.py", *arguments], timeout=90)
+def run(*arguments: str, seconds: float = 90) -> tuple[int, str, str]:
+    done = ran([sys.executable, ROOT / "scripts" / "benchmark.py", *arguments], timeout=seconds)
     return done.returncode, done.stdout, done.stderr
 
 
