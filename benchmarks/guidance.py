@@ -115,7 +115,6 @@ class Run:
 
     @property
     def absent(self) -> bool:
-        """The thing is not in the room."""
         return self.seed % 5 == 0
 
     @property
@@ -240,7 +239,6 @@ class Person:
         return 0.0 if now < self._stopped else SEARCH * self._sweep
 
     def shake(self, now: float) -> tuple[float, float]:
-        """Return the hand's own motion in degrees."""
         return shaken(self._phases[:3], now), shaken(self._phases[3:], now)
 
 

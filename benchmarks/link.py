@@ -233,7 +233,6 @@ class TcpRelay:
     """
 
     def __init__(self, host: str, port: int) -> None:
-        """The server's address."""
         self.url = ""
         self._host, self._port = host, port
         self._server: asyncio.Server | None = None

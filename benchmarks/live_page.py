@@ -256,7 +256,6 @@ async def reading_rows(browser: Browser, pixels: Sequence[int], rng: random.Rand
 
 
 async def run_browser(args: argparse.Namespace) -> Report:
-    """All of it; `args` are the benchmark's."""
     rng = random.Random(args.seed)
     title = "qwen-camera, headless Chromium through the page, canvas camera 1280×720 at 30/s"
     if args.camera_apart:

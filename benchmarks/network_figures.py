@@ -320,7 +320,6 @@ async def cut_row(run: BrowserRun, seconds: float, seeds: range) -> Row:
 
 
 async def run_network(args: argparse.Namespace) -> Report:
-    """All of it; `args` are the benchmark's."""
     seeds = range(args.seed, args.seed + args.seeds)
     title = "qwen-camera on bad links, headless Chromium through the page, canvas camera 1280×720 at 30/s"
     async with browser_run(args, title) as run:

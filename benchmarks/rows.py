@@ -72,7 +72,6 @@ class CameraBank:
                 group.create_task(add(number))
 
     async def empty(self) -> None:
-        """End every camera."""
         peers, self.peers = self.peers, []
         await close_all(peers)
 

@@ -273,7 +273,6 @@ def _words() -> dict[str, dict[str, Any]]:
 
 
 def verdict(question: Question, answer: str) -> Verdict:
-    """Grade an answer."""
     said = words_of(answer)
     if not _SAYS.search(said):
         return Verdict.FAILED

@@ -218,7 +218,6 @@ class Model:
         return [x, y, x + width // 5, y + height // 5]
 
     def answer(self, body: dict[str, Any], jpeg: bytes | None) -> list[str]:
-        """Answer a request of the server."""
         assert jpeg is not None
         bgr = np.asarray(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR), np.uint8)
         content = body["messages"][-1]["content"]

@@ -509,7 +509,6 @@ class FleetVisitor:
         return "ok"
 
     async def leave(self) -> None:
-        """Close the page."""
         self.live.clear()
         if self.peer is not None:
             await end(self.peer)

@@ -395,7 +395,6 @@ async def _ask(loop: OpenLoop, run: LoadRun, console: Console) -> None:
 
 
 def finish(run: LoadRun) -> None:
-    """Put the figures into the report."""
     figures, report = run.figures, run.report
     report.rows += figures.rows()
     dropped = float(run.frames_dropped)
