@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from server.core.frames import (
     FRAME_FACTOR,
-    MIN_FRAMES,
     BoxUnit,
     Detail,
     Geometry,
@@ -20,6 +19,7 @@ from server.core.frames import (
 )
 from server.core.messages import FoundCode
 from server.core.sound import Sound, SoundUse
+from server.media.picture.encode import MIN_FRAMES
 from server.media.picture.grounding import Box
 from server.media.sound.pcm import VoiceChunk
 
