@@ -143,7 +143,10 @@ def install_error_handlers(app: FastAPI, metrics: Metrics) -> None:
             raise cause
         headers = None
         if isinstance(cause, HTTPException):
-            error = _BY_STATUS.get(cause.status_code, _BY_STATUS[400])
+            other = (
+                Internal("Something went wrong.") if cause.status_code >= 500 else _BY_STATUS[400]
+            )
+            error = _BY_STATUS.get(cause.status_code, other)
             if allow := (cause.headers or {}).get("Allow"):
                 headers = {"Allow": allow}
         elif isinstance(cause, RequestValidationError):

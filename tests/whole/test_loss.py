@@ -61,7 +61,7 @@ class Path:
         self.later(0.0, "tick")
         last = -1.0
         while self.events:
-            due = min(self.assembler.deadline() or 1e9, self.silence.deadline())
+            due = min(self.assembler.deadline(), self.silence.due)
             if due < self.events[0][0]:
                 self.take(self.assembler.poll(due), due)
                 self.ask(due)

@@ -20,10 +20,10 @@ from server.models.openai.chat_client import (
     ChatClient,
     Endpoint,
     NotChat,
-    Refused,
     TimeLimits,
     Unreachable,
 )
+from server.models.openai.upstream import Refused
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 BODY = b'{"model":"fake-vl","messages":[],"stream":true}'
