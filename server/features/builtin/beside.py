@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ import cv2
 from server.core.frames import Picture
 from server.features.builtin.compose import said_of
 from server.features.builtin.conditions import Condition, Subject, spoken_condition
-from server.features.builtin.detector import PERSON, Thing, ThingFinder, classes
+from server.features.builtin.detector import PERSON, ThingFinder, classes
 from server.features.builtin.engine import pixels_of, placed
 from server.features.builtin.intents import understand
 from server.features.builtin.language import language, language_of
@@ -37,7 +37,7 @@ class Beside:
     """The detector as other features use it. Any number of threads may call."""
 
     def __init__(self, finder: ThingFinder) -> None:
-        self._finder = finder
+        self.finder = finder
 
     def boxes(self, picture: Picture, question: str, answer: str) -> list[Box]:
         """Return the boxes of the things that a question names, in pixels of the picture.
@@ -49,7 +49,7 @@ class Beside:
         if not intent.things or denied(answer, intent.language):
             return []
         try:
-            return placed(self._finder, pixels_of(picture), intent)
+            return placed(self.finder, pixels_of(picture), intent)
         except _FAILURES as exc:
             log.error("the detector failed", extra={"error": type(exc).__name__})
             return []
@@ -61,16 +61,8 @@ class Beside:
         libraries raise.
         """
         words = words_of(tag)
-        found = self._finder.at(bgr, x, y)
+        found = self.finder.at(bgr, x, y)
         return [replace(box, label=words.one(box.label) if box.label else "") for box in found]
-
-    def seek(self, bgr: Bgr, names: Collection[str], known: Box | None) -> list[Thing]:
-        """Return the things of these names, as `ThingFinder.seek` does. Raises what the libraries raise."""
-        return self._finder.seek(bgr, names, known)
-
-    def around(self, bgr: Bgr, known: Collection[Box]) -> list[Thing]:
-        """Return the things of a picture, as `ThingFinder.around` does. Raises what the libraries raise."""
-        return self._finder.around(bgr, known)
 
     def look(
         self,
@@ -94,11 +86,11 @@ class Beside:
         boxes: list[Box] = []
         if names:
             try:
-                boxes = spot(self._finder, pixels_of(picture), names, turn, near, whole)
+                boxes = spot(self.finder, pixels_of(picture), names, turn, near, whole)
             except _FAILURES as exc:
                 log.error("the detector failed", extra={"error": type(exc).__name__})
                 return None
-        if self._finder.broken:
+        if self.finder.broken:
             return None
         size = picture.width, picture.height
         return {

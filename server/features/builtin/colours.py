@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from server.media.picture.encode import shrunk
 from server.media.picture.grounding import Box
 
 NAMES = (
@@ -94,11 +95,8 @@ def is_shade(
 
 def shares(bgr: NDArray[np.uint8]) -> list[tuple[str, float]]:
     """Return colours and their shares of the picture (0 to 1), largest first, without tiny ones."""
-    height, width = bgr.shape[:2]
-    scale = min(1.0, _SIDE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = np.asarray(cv2.resize(bgr, size, interpolation=cv2.INTER_AREA), np.uint8)
-    counts = np.bincount(name_pixels(small).ravel(), minlength=len(NAMES)) / (size[0] * size[1])
+    named = name_pixels(shrunk(bgr, _SIDE)[0])
+    counts = np.bincount(named.ravel(), minlength=len(NAMES)) / named.size
     order = np.argsort(-counts, kind="stable")
     return [(NAMES[n], float(counts[n])) for n in order if counts[n] >= _LEAST_THING]
 
@@ -156,7 +154,7 @@ _LEAST_BELOW, _LEAST_PORTRAIT = 0.25, 0.12
 def worn(bgr: NDArray[np.uint8], face: Box) -> list[tuple[str, float]]:
     """Return the colours below a face, as of a shirt, and their shares of that part, largest first; none without room."""
     height, width = bgr.shape[:2]
-    tall, wide = face.y2 - face.y1, face.x2 - face.x1
+    tall, wide = face.height, face.width
     top, bottom = (face.y2 + at * tall for at in _BELOW)
     beside, least = _BESIDE, _LEAST_BELOW
     if min(bottom, height) - top < least * tall:
@@ -164,7 +162,7 @@ def worn(bgr: NDArray[np.uint8], face: Box) -> list[tuple[str, float]]:
     bottom = min(bottom, height)
     if bottom - top < least * tall or bottom - top < 2:
         return []
-    middle = (face.x1 + face.x2) / 2
+    middle, _ = face.middle
     left, right = max(0.0, middle - beside * wide), min(width, middle + beside * wide)
     return shares(bgr[int(top) : int(bottom), int(left) : int(right) + 1])
 

@@ -500,14 +500,14 @@ def tiles(bgr: Bgr) -> list[tuple[int, int, Bgr]]:
 
 
 def _with_margin(bgr: Bgr, box: Box) -> Bgr:
-    margin = _MARGIN * max(box.x2 - box.x1, box.y2 - box.y1)
+    margin = _MARGIN * max(box.width, box.height)
     left, top = _corner(box)
     return bgr[top : int(box.y2 + margin) + 1, left : int(box.x2 + margin) + 1]
 
 
 def _corner(box: Box) -> tuple[int, int]:
     """Return the left upper corner of what is shown of a box and around it."""
-    margin = _MARGIN * max(box.x2 - box.x1, box.y2 - box.y1)
+    margin = _MARGIN * max(box.width, box.height)
     return int(max(0, box.x1 - margin)), int(max(0, box.y1 - margin))
 
 

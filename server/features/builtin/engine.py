@@ -459,8 +459,8 @@ class BuiltinEngine:
         height, width = bgr.shape[:2]
         found = self._reader.face_boxes(bgr) or []
         there = [one for one in found if not place or locate.on_side(one, place, width, height)]
-        there.sort(key=lambda one: one.y1 - one.y2)
-        if not there or (len(there) > 1 and _tall(there[0]) < _NEAREST * _tall(there[1])):
+        there.sort(key=lambda one: -one.height)
+        if not there or (len(there) > 1 and there[0].height < _NEAREST * there[1].height):
             return ()
         return tuple(colours.worn(bgr, there[0]))
 
@@ -482,14 +482,12 @@ class BuiltinEngine:
         height, width = bgr.shape[:2]
         if needs_text(want):
             pieces = await in_pool(pool, reader.text, bgr)
-            pieces = [one for one in pieces if inside(locate.around(one.corners, ""))]
+            pieces = [one for one in pieces if inside(one.box)]
             across = intent.place in ("left", "right")
             if want in _OF_A_SIDE and (across or intent.language not in _ON_IS_TOP):
                 # "What does it say at the top?"
                 pieces = [
-                    one
-                    for one in pieces
-                    if locate.on_side(locate.around(one.corners, ""), intent.place, width, height)
+                    one for one in pieces if locate.on_side(one.box, intent.place, width, height)
                 ] or pieces
             rows, unread = await in_pool(pool, rows_of, pieces)
             if reader.text_broken:
@@ -645,10 +643,6 @@ def _misses(things: Sequence[Thing], asked: Collection[str]) -> bool:
 _NEAREST = 1.5
 
 
-def _tall(box: Box) -> float:
-    return box.y2 - box.y1
-
-
 # Through them one sees what stands behind, unless a colour has most of their place.
 _HOLLOW = frozenset({"chair", "bench", "bicycle", "dining table"})
 _OF_HOLLOW = 0.5
@@ -665,7 +659,7 @@ def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Sha
     one = next((one for one in found if one.box is not None), None)
     if one is None or (box := one.box) is None:
         return ()
-    x, y = (box.x2 - box.x1) * _INSET, (box.y2 - box.y1) * _INSET
+    x, y = box.width * _INSET, box.height * _INSET
     part = bgr[int(box.y1 + y) : int(box.y2 - y) + 1, int(box.x1 + x) : int(box.x2 - x) + 1]
     inside = tuple(colours.shares(part))
     whole = bgr[int(box.y1) : int(box.y2) + 1, int(box.x1) : int(box.x2) + 1]

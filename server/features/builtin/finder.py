@@ -15,7 +15,7 @@ from server.features.builtin.lines import legible, reading_order
 from server.features.builtin.reader import Reader, bounds, is_line
 from server.features.builtin.seeking import Sought, Spotted, seek
 from server.features.builtin.surroundings import Around, Extra, around
-from server.media.picture.encode import Bgr
+from server.media.picture.encode import Bgr, shrunk
 from server.media.picture.grounding import Box
 from server.media.picture.planes import Luma, luma_plane
 from server.shared.aim import MOST_LINES, Found, Thing
@@ -58,6 +58,7 @@ class Finder:
     def __init__(self, reader: Reader, things: Beside | None = None) -> None:
         self._reader = reader
         self.things = things
+        self._detector = things.finder if things is not None else None
 
     def at(self, bgr: Bgr, x: float, y: float, language: str) -> list[Spot]:
         """Find what is around a point, the smallest first. `language`: a BCP 47 tag for the names of things.
@@ -77,21 +78,17 @@ class Finder:
     def read(self, bgr: Bgr) -> list[Box]:
         """Find the lines of text, each with what it says as its label. Raises what the libraries raise."""
         return [
-            replace(bounds(np.asarray(piece.corners, np.float32)), label=piece.text)
+            replace(piece.box, confidence=None)
             for piece in legible(self._reader.placed_text(bgr))[0]
         ]
 
     def _line_at(self, bgr: Bgr, x: float, y: float) -> list[Box]:
         """Return the smallest line of text around a point, if it can be read."""
-        height, width = bgr.shape[:2]
-        scale = min(1.0, _SIDE / max(width, height))
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        small = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
-        quads = self._reader.lines(np.asarray(small, np.uint8)) or []
+        small, scale = shrunk(bgr, _SIDE)
         hit = [
             quad / scale
-            for quad in quads
-            if _sides(quad)[0] <= _HIGHEST * min(size)
+            for quad in self._reader.lines(small) or []
+            if _sides(quad)[0] <= _HIGHEST * min(small.shape[:2])
             and _grown(bounds(quad / scale), _AT_LINE).encloses(x, y)
         ]
         if not hit:
@@ -113,11 +110,11 @@ class Finder:
 
         Raises what the libraries raise.
         """
-        return seek(self._reader, self.things, bgr, sought, known)
+        return seek(self._reader, self._detector, bgr, sought, known)
 
     def around(self, bgr: Bgr, known: Collection[Box], extra: Extra = "") -> list[Around]:
         """Find what a picture shows, as `surroundings.around` does. Raises what the libraries raise."""
-        return around(self._reader, self.things, bgr, known, extra)
+        return around(self._reader, self._detector, bgr, known, extra)
 
     def find(self, image: av.VideoFrame, thorough: bool = False) -> Found:
         """Find the lines of text in a frame, and the faces in one without text.
@@ -126,24 +123,19 @@ class Finder:
         frame without a luma plane.
         """
         luma = luma_plane(image)
-        height, width = luma.shape
-        scale = min(1.0, (_THOROUGH_SIDE if thorough else _SIDE) / max(width, height))
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        small = cv2.cvtColor(
-            cv2.resize(luma, size, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR
-        )
-        quads = self._reader.lines(np.asarray(small, np.uint8))
+        grey, scale = shrunk(luma, _THOROUGH_SIDE if thorough else _SIDE)
+        small = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
+        quads = self._reader.lines(small)
         if quads is None:
             return Found(looked=False)
-        lines = _lines(luma, [quad / scale for quad in quads if is_line(quad, size)])
+        lines = _lines(luma, [quad / scale for quad in quads if is_line(quad, small)])
         if lines:
             return Found(lines=lines)
-        faces = self._reader.face_boxes(np.asarray(small, np.uint8)) or []
-        wide, high = size
+        high, wide = grey.shape
         return Found(
             faces=tuple(
-                Thing(f.x1 / wide, f.y1 / high, f.x2 / wide, f.y2 / high, (f.y2 - f.y1) / high)
-                for f in faces
+                Thing(f.x1 / wide, f.y1 / high, f.x2 / wide, f.y2 / high, f.height / high)
+                for f in self._reader.face_boxes(small) or []
             )
         )
 
@@ -155,7 +147,7 @@ def _sides(quad: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def _grown(box: Box, share: float) -> Box:
-    more = share * (box.y2 - box.y1)
+    more = share * box.height
     return Box(box.x1 - more, box.y1 - more, box.x2 + more, box.y2 + more)
 
 
@@ -170,14 +162,13 @@ def _lines(luma: Luma, quads: list[NDArray[np.float32]]) -> tuple[Thing, ...]:
     things = []
     for number, quad in enumerate(found):
         letters = measured[number] if number < _MEASURED else rest
-        left, top = quad.min(axis=0)
-        right, bottom = quad.max(axis=0)
+        line = bounds(quad)
         things.append(
             Thing(
-                max(0.0, float(left) / width),
-                max(0.0, float(top) / height),
-                min(1.0, float(right) / width),
-                min(1.0, float(bottom) / height),
+                max(0.0, line.x1 / width),
+                max(0.0, line.y1 / height),
+                min(1.0, line.x2 / width),
+                min(1.0, line.y2 / height),
                 letters / longest,
             )
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median, median_low
 
+from server.media.picture.grounding import Box
 from server.models.routing import plain
 from server.shared.dates import names_month
 
@@ -99,6 +100,12 @@ class Piece:
         (x0, y0), (x1, y1) = self.corners[:2]
         return math.hypot(x1 - x0, y1 - y0)
 
+    @property
+    def box(self) -> Box:
+        """The upright box around it, with its text."""
+        xs, ys = zip(*self.corners, strict=True)
+        return Box(min(xs), min(ys), max(xs), max(ys), self.text, self.score)
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -175,10 +182,9 @@ def _is_pattern(piece: Piece) -> bool:
 
 def _is_beside(piece: Piece, other: Piece) -> bool:
     """Find whether a piece may belong to the line of another one, as a unit or an exponent does."""
-    left, right = (min(x for x, _ in one.corners) for one in (piece, other))
-    top, bottom = (min(y for _, y in one.corners) for one in (piece, other))
-    gap = max(left - right - other.width, right - left - piece.width)
-    apart = max(top - bottom - other.height, bottom - top - piece.height)
+    here, there = piece.box, other.box
+    gap = max(here.x1 - there.x1 - other.width, there.x1 - here.x1 - piece.width)
+    apart = max(here.y1 - there.y1 - other.height, there.y1 - here.y1 - piece.height)
     return gap < other.height and apart < 0
 
 
@@ -191,9 +197,7 @@ def whole_pieces(pieces: Sequence[Piece], height: int) -> list[Piece]:
     return [
         piece
         for piece in pieces
-        if piece.score >= LEAST_SCORE
-        and min(y for _, y in piece.corners) > near
-        and max(y for _, y in piece.corners) < height - near
+        if piece.score >= LEAST_SCORE and piece.box.y1 > near and piece.box.y2 < height - near
     ]
 
 

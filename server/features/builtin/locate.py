@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,12 +13,12 @@ from numpy.typing import NDArray
 from server.features.builtin import colours, fields, prices
 from server.features.builtin.intents import Intent, quoted
 from server.features.builtin.language import language
-from server.features.builtin.lines import LEAST_SCORE, Corners, Piece, reading_order, sentences
+from server.features.builtin.lines import LEAST_SCORE, Piece, reading_order, sentences
 from server.features.builtin.speaker import PRINTED
 from server.features.builtin.tables import names_it
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want
-from server.media.picture.encode import Bgr
+from server.media.picture.encode import Bgr, shrunk
 from server.media.picture.grounding import Box
 from server.models.routing import plain
 from server.shared.dates import dates
@@ -104,11 +105,6 @@ def names_something(intent: Intent, question: str) -> bool:
     return bool(named) or wants_codes(intent) or wants_faces(intent)
 
 
-def around(corners: Corners, label: str, confidence: float | None = None) -> Box:
-    xs, ys = [x for x, _ in corners], [y for _, y in corners]
-    return Box(min(xs), min(ys), max(xs), max(ys), label, confidence)
-
-
 def text_boxes(pieces: Sequence[Piece], intent: Intent, question: str) -> list[Box]:
     """Return the boxes of the words asked for, best first; of all text when a question names none."""
     legible = [piece for piece in pieces if piece.score >= LEAST_SCORE]
@@ -118,11 +114,9 @@ def text_boxes(pieces: Sequence[Piece], intent: Intent, question: str) -> list[B
     words = [word for word in words if word]
     shows = _SHOWN.get(intent.want)
     if not words and shows is not None and not _asks_to_pay(intent):
-        shown = [piece for piece in legible if shows([piece.text])]
-        return [around(piece.corners, piece.text, piece.score) for piece in shown][:MOST]
+        return [piece.box for piece in legible if shows([piece.text])][:MOST]
     if not words:
-        shown = legible if intent.want in _ANY_TEXT else []
-        return [around(piece.corners, piece.text, piece.score) for piece in shown][:MOST]
+        return [piece.box for piece in legible][:MOST] if intent.want in _ANY_TEXT else []
     hits = [(sum(names_it(piece.text, word) for word in words), piece) for piece in legible]
     most = max((count for count, _ in hits), default=0)
     if any(
@@ -180,7 +174,7 @@ def _part(piece: Piece, words: Sequence[str]) -> Box:
         if any(names_it(match.group(), word) for word in words)
     ]
     if not spans:
-        return around(piece.corners, piece.text, piece.score)
+        return piece.box
     first, last = spans[0][0], spans[-1][1]
     begin, end = first / len(piece.text), last / len(piece.text)
     top_left, top_right, bottom_right, bottom_left = piece.corners
@@ -198,27 +192,26 @@ def _part(piece: Piece, words: Sequence[str]) -> Box:
     rest = piece.text[last:]
     goes_on = piece.text[:last].endswith(":") or rest.startswith(":")
     goes_on = goes_on or (rest[:1] == " " and len(rest.split()) > 1)
-    return around(corners, piece.text[first : None if goes_on else last], piece.score)
+    label = piece.text[first : None if goes_on else last]
+    return replace(piece, text=label, corners=corners).box
 
 
 def colour_boxes(bgr: Bgr, names: Iterable[str]) -> list[Box]:
     """Return the largest spots of each colour, largest first; the label is the colour's name."""
-    height, width = bgr.shape[:2]
-    scale = min(1.0, _SIDE / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = np.asarray(cv2.resize(bgr, size, interpolation=cv2.INTER_AREA), np.uint8)
+    small, _ = shrunk(bgr, _SIDE)
     named = colours.name_pixels(small)
+    (height, width), (high, wide) = bgr.shape[:2], small.shape[:2]
+    across, down = width / wide, height / high
     found: list[tuple[int, Box, NDArray[np.int32], int]] = []
     for name in dict.fromkeys(names):
         mask = (named == colours.NAMES.index(name)).astype(np.uint8)
         # Single pixels are noise.
         mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
         _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-        across, down = width / size[0], height / size[1]
-        for at, (left, top, wide, high, area) in enumerate(stats[1:].tolist(), start=1):
-            if area >= _LEAST_SPOT * size[0] * size[1]:
-                edges = (left * across, top * down, (left + wide) * across, (top + high) * down)
-                found.append((area, Box(*edges, name), np.asarray(labels, np.int32), at))
+        for at, (x, y, w, h, area) in enumerate(stats[1:].tolist(), start=1):
+            if area >= _LEAST_SPOT * named.size:
+                box = Box(x, y, x + w, y + h, name).scaled(across, down)
+                found.append((area, box, np.asarray(labels, np.int32), at))
     found.sort(key=lambda one: -one[0])
     large = [one for one in found if one[0] >= _LEAST_OF_LARGEST * found[0][0]][:MOST]
     return [

@@ -40,10 +40,6 @@ class Sight:
     box: Box
     sure: bool = False
 
-    @property
-    def height(self) -> float:
-        return self.box.y2 - self.box.y1
-
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -85,11 +81,11 @@ def is_close(sight: Sight, at: float, before: Iterable[Look]) -> bool:
     """Find whether a thing is close: large in the middle, or growing there."""
     if not in_middle(sight.box):
         return False
-    if sight.height >= _HIGH:
+    if sight.box.height >= _HIGH:
         return True
-    return sight.height >= _LEAST_HIGH and any(
+    return sight.box.height >= _LEAST_HIGH and any(
         one.name == sight.name
-        and sight.height >= _GROWS * one.height
+        and sight.box.height >= _GROWS * one.box.height
         and sight.box.encloses(*one.box.middle)
         for look in before
         if at - look.at <= _GROWS_SECONDS
@@ -99,7 +95,7 @@ def is_close(sight: Sight, at: float, before: Iterable[Look]) -> bool:
 
 def news(look: Look, before: Sequence[Look], said: Sequence[str]) -> News:
     """Return what is new in a look. `before`: the last looks of which the person knows; `said`: texts of the last minute."""
-    sure = sorted((one for one in look.sights if one.sure), key=lambda one: -one.height)
+    sure = sorted((one for one in look.sights if one.sure), key=lambda one: -one.box.height)
     close = [one.name for one in sure if is_close(one, look.at, before)]
     known = frozenset[str]().union(*(one.close for one in before))
     new_close = tuple(dict.fromkeys(name for name in close if name not in known))
@@ -166,16 +162,14 @@ class Noticer:
         height, width = bgr.shape[:2]
 
         def shares(box: Box) -> Box:
-            return replace(
-                box, x1=box.x1 / width, x2=box.x2 / width, y1=box.y1 / height, y2=box.y2 / height
-            )
+            return box.scaled(1 / width, 1 / height)
 
         boxes = self._finder.boxes(bgr)
         may_be_told = [
             box
             for box in boxes
             if box.label in _COMING
-            or (in_middle(shares(box)) and box.y2 - box.y1 >= _LEAST_HIGH * height)
+            or (in_middle(shares(box)) and box.height >= _LEAST_HIGH * height)
         ]
         named = self._finder.named(bgr, may_be_told) if may_be_told else []
         sure = [

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from server.features.builtin.codes import Code, told
 from server.features.builtin.lines import Piece
 from server.features.builtin.shapes import looked_at
-from server.media.picture.encode import Bgr
+from server.media.picture.encode import Bgr, shrunk
 from server.media.picture.grounding import Box
 
 log = logging.getLogger(__name__)
@@ -113,21 +113,19 @@ class Reader:
         height, width = bgr.shape[:2]
         edge = _LARGE_EDGE * width
         lines = [bounds(quad) for quad in self._noticed(bgr)]
-        large = [line for line in lines if line.y2 - line.y1 >= _LARGE_LINE * height]
+        large = [line for line in lines if line.height >= _LARGE_LINE * height]
         # A word that the picture cuts off is another word.
         large = [line for line in large if line.x1 >= edge and line.x2 <= width - edge]
         if not 0 < len(large) <= _MOST_LARGE:
             return []
-        more = max(line.y2 - line.y1 for line in large)
+        more = max(line.height for line in large)
         left, top = min(line.x1 for line in large), min(line.y1 for line in large)
         right, bottom = max(line.x2 for line in large), max(line.y2 for line in large)
         part = bgr[
             max(0, int(top - more)) : int(bottom + more),
             max(0, int(left - more)) : int(right + more),
         ]
-        scale = min(1.0, _LARGE_SIDE / max(part.shape[:2]))
-        small = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        return self.text(np.asarray(small, np.uint8))
+        return self.text(shrunk(part, _LARGE_SIDE)[0])
 
     def _noticed(self, bgr: Bgr) -> list[NDArray[np.float32]]:
         """Find the corners of lines that can be seen in a small picture, in pixels of the whole one."""
@@ -135,10 +133,11 @@ class Reader:
         scale = min(1.0, _NOTICE_SIDE / max(width, height))
         # The detector takes whole squares of 32 pixels.
         wide, high = (max(1, round(side * scale / 32)) * 32 for side in (width, height))
-        small = cv2.resize(bgr, (wide, high), interpolation=cv2.INTER_AREA)
-        quads = self.lines(np.asarray(small, np.uint8)) or ()
+        resized = cv2.resize(bgr, (wide, high), interpolation=cv2.INTER_AREA)
+        small = np.asarray(resized, np.uint8)
+        quads = self.lines(small) or ()
         factors = np.array((width / wide, height / high), np.float32)
-        return [quad * factors for quad in quads if is_line(quad, (wide, high))]
+        return [quad * factors for quad in quads if is_line(quad, small)]
 
     def code_boxes(self, bgr: Bgr) -> list[Box]:
         """Find where codes are, in a third of the time of `codes`.
@@ -229,14 +228,8 @@ def _codes(bgr: Bgr, *, thorough: bool = True) -> tuple[list[Any], float]:
     """
     import zxingcpp
 
-    longest = max(bgr.shape[:2])
-    scale = 1.0
-    if longest > _CODE_SIDE:
-        scale = _CODE_SIDE / longest
-        bgr = np.asarray(
-            cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8
-        )
-    grey = np.ascontiguousarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY))
+    small, scale = shrunk(bgr, _CODE_SIDE)
+    grey = np.ascontiguousarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
     found = zxingcpp.read_barcodes(
         grey, try_rotate=thorough, try_invert=thorough, try_downscale=thorough
     )
@@ -299,6 +292,6 @@ def bounds(quad: NDArray[np.float32]) -> Box:
     return Box(x1, y1, x2, y2)
 
 
-def is_line(quad: NDArray[np.float32], size: tuple[int, int]) -> bool:
-    """Find whether the detector's quadrilateral may be a line of a picture of this width and height."""
-    return cv2.contourArea(quad) < _LARGEST * size[0] * size[1]
+def is_line(quad: NDArray[np.float32], bgr: Bgr) -> bool:
+    """Find whether the detector's quadrilateral may be a line of a picture."""
+    return bool(cv2.contourArea(quad) < _LARGEST * bgr.shape[0] * bgr.shape[1])

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import cv2
 import numpy as np
 
-from server.features.builtin.codes import Code
 from server.features.builtin.colours import NAMES, name_pixels
 from server.features.builtin.conditions import Subject, read_condition
-from server.features.builtin.detector import PERSON, Thing, classes
+from server.features.builtin.detector import PERSON, ThingFinder, classes
 from server.features.builtin.intents import Intent, quoted, understand
 from server.features.builtin.language import language_of, languages_of
-from server.features.builtin.lines import Piece
 from server.features.builtin.locate import (
     colour_boxes,
     is_print,
@@ -24,6 +22,7 @@ from server.features.builtin.locate import (
     wants_codes,
     wants_faces,
 )
+from server.features.builtin.reader import Reader
 from server.features.builtin.thing_words import names_in, words_of
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
@@ -66,16 +65,6 @@ class Spotted:
     alone: bool = False
 
 
-class _Reads(Protocol):
-    def codes(self, bgr: Bgr) -> list[Code]: ...
-    def face_boxes(self, bgr: Bgr) -> list[Box] | None: ...
-    def placed_text(self, bgr: Bgr) -> list[Piece]: ...
-
-
-class _Seeks(Protocol):
-    def seek(self, bgr: Bgr, names: Collection[str], known: Box | None) -> Sequence[Thing]: ...
-
-
 def sought(words: str, tag: str, *, things: bool = True) -> Sought:
     """Return what words mean. `tag`: the page's language, as BCP 47; `things`: something finds these.
 
@@ -112,7 +101,7 @@ def things_in(words: str, tag: str) -> tuple[str, ...]:
 
 
 def seek(
-    reader: _Reads, things: _Seeks | None, bgr: Bgr, wish: Sought, known: Box | None = None
+    reader: Reader, things: ThingFinder | None, bgr: Bgr, wish: Sought, known: Box | None
 ) -> list[Spotted]:
     """Return where it may be, surest first. Raises what the libraries raise."""
     if wish.kind == "thing":
@@ -137,7 +126,7 @@ def _has_colour(bgr: Bgr, box: Box, names: Sequence[str]) -> bool:
     """Find whether the middle of a box has one of these colours; True where none is named."""
     if not names:
         return True
-    wide, high = (box.x2 - box.x1) / 6, (box.y2 - box.y1) / 6
+    wide, high = box.width / 6, box.height / 6
     part = bgr[
         int(box.y1 + high) : int(box.y2 - high) + 1, int(box.x1 + wide) : int(box.x2 - wide) + 1
     ]

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from server.features.builtin.detector import PERSON, Thing
-from server.features.builtin.lines import Piece, legible
-from server.media.picture.encode import Bgr
+from server.features.builtin.detector import PERSON, ThingFinder
+from server.features.builtin.lines import legible
+from server.features.builtin.reader import Reader, bounds
+from server.media.picture.encode import Bgr, shrunk
 from server.media.picture.grounding import Box
 
 # Longest side in which print is noticed: letters of 20 px at 1280x720, in 12 ms of a core
@@ -38,19 +37,8 @@ class Around:
 Extra = Literal["", "signs", "faces"]
 
 
-class _Reads(Protocol):
-    def code_boxes(self, bgr: Bgr) -> list[Box]: ...
-    def face_boxes(self, bgr: Bgr) -> list[Box] | None: ...
-    def lines(self, bgr: Bgr) -> list[NDArray[np.float32]] | None: ...
-    def text(self, bgr: Bgr) -> list[Piece]: ...
-
-
-class _Names(Protocol):
-    def around(self, bgr: Bgr, known: Collection[Box]) -> Sequence[Thing]: ...
-
-
 def around(
-    reader: _Reads, things: _Names | None, bgr: Bgr, known: Collection[Box], extra: Extra = ""
+    reader: Reader, things: ThingFinder | None, bgr: Bgr, known: Collection[Box], extra: Extra = ""
 ) -> list[Around]:
     """Return what a picture shows; `known`: boxes of things that are sure, with their names.
 
@@ -68,28 +56,20 @@ def around(
     return seen
 
 
-def _signs(reader: _Reads, bgr: Bgr) -> list[Around]:
+def _signs(reader: Reader, bgr: Bgr) -> list[Around]:
     """Read the largest short line of print."""
     height, width = bgr.shape[:2]
-    scale = min(1.0, _SIDE / max(width, height))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
-    boxes = []
-    for quad in reader.lines(np.asarray(small, np.uint8)) or ():
-        (x1, y1), (x2, y2) = (
-            (quad.min(axis=0) / scale).tolist(),
-            (quad.max(axis=0) / scale).tolist(),
-        )
-        if (x2 - x1) * (y2 - y1) <= _LARGEST * width * height:
-            boxes.append(Box(x1, y1, x2, y2))
+    small, scale = shrunk(bgr, _SIDE)
+    boxes = [bounds(quad / scale) for quad in reader.lines(small) or ()]
+    boxes = [box for box in boxes if box.area <= _LARGEST * width * height]
     if not boxes:
         return []
-    sign = _sign(reader, bgr, max(boxes, key=lambda box: box.y2 - box.y1))
+    sign = _sign(reader, bgr, max(boxes, key=lambda box: box.height))
     return [sign] if sign is not None else []
 
 
-def _sign(reader: _Reads, bgr: Bgr, box: Box) -> Around | None:
-    margin = _MARGIN * (box.y2 - box.y1)
+def _sign(reader: Reader, bgr: Bgr, box: Box) -> Around | None:
+    margin = _MARGIN * box.height
     left, top = int(max(0, box.x1 - margin)), int(max(0, box.y1 - margin))
     part = bgr[top : int(box.y2 + margin) + 1, left : int(box.x2 + margin) + 1]
     pieces = legible(reader.text(np.ascontiguousarray(part)))[0]

@@ -25,7 +25,7 @@ from server.features.builtin.detector import PERSON, ThingFinder, classes
 from server.features.builtin.impressions import Cells, Kept, cells_of, changed
 from server.features.builtin.language import Language, language
 from server.features.builtin.lines import Piece, legible, reading_order, upright
-from server.features.builtin.locate import around, colour_boxes
+from server.features.builtin.locate import colour_boxes
 from server.features.builtin.reader import Reader
 from server.features.builtin.spotting import spot
 from server.features.builtin.thing_words import thing_words
@@ -111,7 +111,7 @@ class Watcher:
             else:
                 sight = _colour(bgr, condition.target, words)
             box = sight.box
-            where = [round(side, 1) for side in (box.x1, box.y1, box.x2, box.y2)] if box else None
+            where = [round(side, 1) for side in box.edges] if box else None
             entries.append(
                 {
                     "id": name,
@@ -224,17 +224,16 @@ def _has(text: str, target: str) -> bool:
     return search(rf"(?<!\w){escape(target)}(?!\w)", plain(text)) is not None
 
 
-def _around(pieces: list[Piece]) -> Box | None:
-    corners = tuple(corner for piece in pieces for corner in piece.corners)
-    return around(corners, "") if corners else None
+def _around(pieces: list[Piece]) -> Box:
+    """Return the box around all pieces."""
+    lefts, tops, rights, bottoms = zip(*(piece.box.edges for piece in pieces), strict=True)
+    return Box(min(lefts), min(tops), max(rights), max(bottoms))
 
 
 def _colour(bgr: Bgr, name: str, words: Language) -> Sight:
     height, width = bgr.shape[:2]
     found = colour_boxes(bgr, [name])
-    share = (
-        (found[0].x2 - found[0].x1) * (found[0].y2 - found[0].y1) / (width * height) if found else 0
-    )
+    share = found[0].area / (width * height) if found else 0
     if share < _LEAST_COLOUR:
         return Sight(0.9, words.say("not_now"))
     why = _placed(found[0], words.colour_name(name), bgr, words)

@@ -55,6 +55,16 @@ def scaled_to(bgr: Bgr, width: int, height: int) -> Bgr:
     return np.asarray(cv2.resize(bgr, (width, height), interpolation=how), np.uint8)
 
 
+def shrunk(bgr: Bgr, side: int) -> tuple[Bgr, float]:
+    """Return a picture whose longest side is this one at most, by means of areas, and its scale."""
+    height, width = bgr.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return bgr, 1.0
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(bgr, size, interpolation=cv2.INTER_AREA), np.uint8), scale
+
+
 def thumbnail(bgr: Bgr) -> bytes:
     """Encode the picture as JPEG of at most 320 px per side and 24 KiB."""
     return _bounded(bgr, THUMBNAIL_SIDE, THUMBNAIL_BYTES)

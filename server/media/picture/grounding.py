@@ -53,8 +53,16 @@ class Box:
     confidence: float | None = None
 
     @property
+    def width(self) -> float:
+        return self.x2 - self.x1
+
+    @property
+    def height(self) -> float:
+        return self.y2 - self.y1
+
+    @property
     def area(self) -> float:
-        return (self.x2 - self.x1) * (self.y2 - self.y1)
+        return self.width * self.height
 
     @property
     def middle(self) -> tuple[float, float]:
