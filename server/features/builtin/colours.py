@@ -22,6 +22,8 @@ NAMES = (
     *("green", "turquoise", "blue", "purple", "pink", "brown"),
 )
 NEUTRAL = frozenset({"black", "grey", "white"})
+# Those that shadows, wood and skin have, too
+DULL = NEUTRAL | {"brown"}
 _INDEX = {name: index for index, name in enumerate(NAMES)}
 # The upper end of each name's hues, exclusive
 _HUES = (

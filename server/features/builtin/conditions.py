@@ -117,7 +117,7 @@ def _with_a_name(text: str, known: WatchWords) -> Condition | None:
         return None
     named = known.named(plain(text).strip(_TRIM))
     if named is not None:
-        found = _word(named[0])
+        found = _word(named)
         words = known.words(found.target) if found is not None else frozenset[str]()
         # "Text is visible" names no text.
         if found is not None and (words is None or known.rest(words, "fillers")):
@@ -228,9 +228,6 @@ class WatchWords:
         self._parts = parts if self._unspaced else frozenset[str]()
         self._longest = max(map(len, parts))
 
-    def __getitem__(self, name: str) -> Words:
-        return self._sets[name]
-
     def those(self, words: Words, name: str) -> Words:
         """Return the words that are in a set."""
         return frozenset(word for word in words if self._in(word, self._sets[name]))
@@ -259,25 +256,20 @@ class WatchWords:
     def colour(self, word: str) -> str:
         return self._colours.get(word, "")
 
-    def without_tail(self, target: str) -> str:
-        """Return a text to read without a verb behind it."""
-        if self._tails is None:
-            return target
-        return re.sub(rf"(?:\s+(?:{self._tails}))+$", "", target)
-
-    def named(self, low: str) -> tuple[str, str] | None:
-        """Return the text that a condition names, and the words around it."""
+    def named(self, low: str) -> str | None:
+        """Return the text that a condition names, without a verb behind it; None without one."""
         naming = sorted(self._sets["naming"], key=len, reverse=True)
         after = "|".join(map(re.escape, naming))
         if not self._unspaced:
             match = re.match(rf"^(.*)(?<!\w)(?:{after})(?!\w)\s*:?\s+(?P<target>\S.*)$", low)
             if match is not None and self._only_naming(match[1]):
-                return self.without_tail(match["target"]), match[1]
+                tails = rf"(?:\s+(?:{self._tails}))+$" if self._tails is not None else "$"
+                return re.sub(tails, "", match["target"])
         if self._named_before is not None:
             gap = r"\s*" if self._unspaced or self._particles else r"\s+"
             match = re.match(rf"^(?P<target>\S.*?){gap}(?:{self._named_before})(.*)$", low)
             if match is not None and self._only_naming(match[2]):
-                return self._without_fillers(match["target"]), match[2]
+                return self._without_fillers(match["target"])
         return None
 
     def _only_naming(self, around: str) -> bool:

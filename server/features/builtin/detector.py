@@ -255,10 +255,9 @@ class ThingFinder:
         whole = cache(partial(self._classify, bgr))
         # Those that are asked about are looked at in any case.
         first = sorted(boxes, key=lambda box: box.label not in asked)[:_MOST]
-        matters = asked or any((box.confidence or 0) < _BOX_ON_FLAT for box in first)
-        flat = matters and float(whole()[_FLAT_CLASSES].sum()) >= _FLAT
+        flat = bool(asked or _likely(first) != first) and _is_flat(whole())
         if flat:
-            first = [box for box in first if (box.confidence or 0) >= _BOX_ON_FLAT]
+            first = _likely(first)
         found = [thing for box in first if (thing := self._named(bgr, box, asked)) is not None]
         if asked and not flat and not asked_for(found, asked):
             found += self._in_tiles(bgr, asked)
@@ -279,8 +278,8 @@ class ThingFinder:
         there = [box for box in boxes if known is not None and box.overlap(known) >= _FOLLOWED]
         found = [Thing(box.label, box.confidence or 0.0, box, sure=True) for box in there]
         rest = [box for box in boxes if box not in there]
-        if rest and not there and float(self._classify(bgr)[_FLAT_CLASSES].sum()) >= _FLAT:
-            rest = [box for box in rest if (box.confidence or 0.0) >= _BOX_ON_FLAT]
+        if rest and not there and _is_flat(self._classify(bgr)):
+            rest = _likely(rest)
         named = (self._named(bgr, box, ()) for box in rest)
         found += [one for one in named if one is not None and one.name in names]
         if not any(one.sure for one in found):
@@ -326,9 +325,8 @@ class ThingFinder:
             if any(one.label == box.label and one.overlap(box) >= _FOLLOWED for one in known)
         ]
         rest = [box for box in boxes if box not in there][:_MOST]
-        drawn = any((box.confidence or 0.0) < _BOX_ON_FLAT for box in rest)
-        if drawn and float(self._classify(bgr)[_FLAT_CLASSES].sum()) >= _FLAT:
-            rest = [box for box in rest if (box.confidence or 0.0) >= _BOX_ON_FLAT]
+        if _likely(rest) != rest and _is_flat(self._classify(bgr)):
+            rest = _likely(rest)
         found = [Thing(box.label, box.confidence or 0.0, box, sure=False) for box in there]
         found += [one for box in rest if (one := self._named(bgr, box, ())) is not None]
         scene = _SCENE * bgr.shape[0] * bgr.shape[1]
@@ -497,6 +495,16 @@ def tiles(bgr: Bgr) -> list[tuple[int, int, Bgr]]:
     if width > height:
         return [(at, 0, bgr[:, at : at + side]) for at in places]
     return [(0, at, bgr[at : at + side]) for at in places]
+
+
+def _is_flat(weights: F32) -> bool:
+    """Find whether the classifier takes a picture for a drawing, a screen or a page."""
+    return float(weights[_FLAT_CLASSES].sum()) >= _FLAT
+
+
+def _likely(boxes: Sequence[Box]) -> list[Box]:
+    """Return the boxes that count on a flat picture, too."""
+    return [box for box in boxes if (box.confidence or 0.0) >= _BOX_ON_FLAT]
 
 
 def _with_margin(bgr: Bgr, box: Box) -> Bgr:

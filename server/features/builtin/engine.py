@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Seq
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 
@@ -24,12 +24,19 @@ from server.features.builtin.detector import PERSON, Thing, ThingFinder, asked_f
 from server.features.builtin.impressions import Impression, Memory, compare, impression
 from server.features.builtin.intents import Intent, asks_origin, understand
 from server.features.builtin.language import LATIN, WORD, code_of, language, warm
-from server.features.builtin.lines import Piece, Row, legible, reading_order, upright, whole_pieces
+from server.features.builtin.lines import (
+    MOST_HEADING,
+    Piece,
+    Row,
+    legible,
+    reading_order,
+    upright,
+    whole_pieces,
+)
 from server.features.builtin.notable import Look, Noticer, words_in
 from server.features.builtin.reader import Reader
 from server.features.builtin.speaker import (
     BOOK,
-    MOST_HEADING,
     PAGE,
     PRINTED,
     Facts,
@@ -169,7 +176,7 @@ class BuiltinEngine:
     async def warm(self) -> None:
         """Load libraries and models in the pool, before the first question needs them."""
         if self._warming is None:
-            self._warming = asyncio.ensure_future(in_pool(self._heavy, self._warm))
+            self._warming = asyncio.ensure_future(self._run(self._warm))
         try:
             # Another caller may wait for the same future.
             await asyncio.shield(self._warming)
@@ -227,7 +234,7 @@ class BuiltinEngine:
         if is_short(question):
             intent = understand(question, chosen, request.page_language)
         else:
-            intent = await in_pool(self._heavy, understand, question, chosen, request.page_language)
+            intent = await self._run(understand, question, chosen, request.page_language)
         if request.kind is Kind.DESCRIBE:
             return Intent(Want.SUMMARY, intent.language)
         if request.part is not None and intent.want in _OF_ALL:
@@ -245,6 +252,10 @@ class BuiltinEngine:
         if self._warming is not None:
             self._warming.cancel()
 
+    async def _run(self, work: Callable[..., T], *args: Any) -> T:
+        """Run a stage of work in the pool."""
+        return await in_pool(self._heavy, work, *args)
+
     async def _guarded(self, work: Awaitable[T]) -> T:
         """Await a look at a picture. Raises EngineFailed in place of a library's error."""
         try:
@@ -257,28 +268,26 @@ class BuiltinEngine:
 
     async def _watch(self, request: EngineRequest) -> str:
         """Answer the question about all watches, as a model does."""
-        picture, pool = request.picture, self._heavy
-        bgr = await in_pool(pool, pixels_of, picture)
+        picture = request.picture
+        bgr = await self._run(pixels_of, picture)
         conditions = conditions_in(request.question)
-        return await in_pool(
-            pool, self._watcher.answer, request.session_id, picture, bgr, conditions
-        )
+        return await self._run(self._watcher.answer, request.session_id, picture, bgr, conditions)
 
     async def _notice(self, request: EngineRequest, told: Told) -> str:
         """Return what somebody who carries the camera would want to know, or the word for nothing new."""
-        bgr = await in_pool(self._heavy, pixels_of, request.picture)
-        sights = await in_pool(self._heavy, self._noticer.look, bgr)
-        pieces = await in_pool(self._heavy, self._reader.large_text, bgr)
-        rows, _ = await in_pool(self._heavy, rows_of, pieces)
+        bgr = await self._run(pixels_of, request.picture)
+        sights = await self._run(self._noticer.look, bgr)
+        pieces = await self._run(self._reader.large_text, bgr)
+        rows, _ = await self._run(rows_of, pieces)
         look = Look(request.picture.captured, tuple(sights), words_in(rows))
         code = code_of(request.language or request.own_language or "")
         return self._noticer.news(request.session_id, look, told, code) or UNCHANGED
 
     async def _read(self, picture: Picture) -> str:
         """Return the lines that are wholly in a picture, as an answer to the question of features/reading."""
-        bgr = await in_pool(self._heavy, pixels_of, picture)
-        pieces = await in_pool(self._heavy, self._reader.text, bgr)
-        rows, _ = await in_pool(self._heavy, rows_of, whole_pieces(pieces, bgr.shape[0]))
+        bgr = await self._run(pixels_of, picture)
+        pieces = await self._run(self._reader.text, bgr)
+        rows, _ = await self._run(rows_of, whole_pieces(pieces, bgr.shape[0]))
         return "\n".join(row.text for row in rows) or NOTHING_TO_READ
 
     async def _found(self, request: EngineRequest, intent: Intent, running: bool) -> _Found:
@@ -308,7 +317,7 @@ class BuiltinEngine:
             past=request.past,
             clock=self._clock(),
         )
-        return _Found(await in_pool(self._heavy, saying), codes=facts.codes or ())
+        return _Found(await self._run(saying), codes=facts.codes or ())
 
     async def _compose_several(self, request: EngineRequest, intent: Intent) -> _Found:
         """Look at each camera's picture by itself."""
@@ -318,9 +327,7 @@ class BuiltinEngine:
             for camera, picture in [*views, (request.camera, request.picture)]
         ]
         self._advise(intent.want, False)
-        text = await in_pool(
-            self._heavy, compose_several, intent, looks, self._today(), self._clock()
-        )
+        text = await self._run(compose_several, intent, looks, self._today(), self._clock())
         return _Found(text, codes=tuple(code for _, facts in looks for code in facts.codes or ()))
 
     def _advise(self, want: Want, running: bool) -> None:
@@ -335,8 +342,8 @@ class BuiltinEngine:
 
     async def _find(self, picture: Picture, intent: Intent, question: str) -> _Found | None:
         """Return the sentence and the boxes for a question about where something is; None for one that names nothing."""
-        bgr = await in_pool(self._heavy, pixels_of, picture)
-        reader, pool = self._reader, self._heavy
+        bgr = await self._run(pixels_of, picture)
+        reader = self._reader
         words, names = language(intent.language), thing_words(intent.language)
         codes: Sequence[Code] = ()
         mentions: list[str] = []
@@ -349,7 +356,7 @@ class BuiltinEngine:
                 return _Found(words.say("found_at", what=what, where=words.say("at_middle")), ())
             missing = ""
         elif locate.wants_text(intent, question):
-            pieces = await in_pool(pool, reader.placed_text, bgr)
+            pieces = await self._run(reader.placed_text, bgr)
             if reader.text_broken:
                 return _Found(words.say("broken"), ())
             boxes = locate.text_boxes(pieces, intent, question)
@@ -368,16 +375,16 @@ class BuiltinEngine:
             boxes = [] if told else boxes
             key = "written_at"
         elif locate.wants_codes(intent):
-            codes = await in_pool(pool, reader.codes, bgr)
+            codes = await self._run(reader.codes, bgr)
             boxes = [replace(one.box, label=one.name) for one in codes if one.box is not None]
         elif locate.wants_faces(intent):
-            faces: list[Box] | None = await in_pool(pool, reader.face_boxes, bgr)
+            faces: list[Box] | None = await self._run(reader.face_boxes, bgr)
             if faces is None:
                 return _Found(words.say("faces_missing"), ())
             boxes = [replace(face, label=words.say("face")) for face in faces]
         else:
             wanted = locate.wanted_colours(intent, question)
-            spots = await in_pool(pool, locate.colour_boxes, bgr, wanted)
+            spots = await self._run(locate.colour_boxes, bgr, wanted)
             boxes = [replace(spot, label=words.colour_name(spot.label)) for spot in spots]
         if not boxes and (printed or not (missing or locate.names_something(intent, question))):
             return None
@@ -413,8 +420,8 @@ class BuiltinEngine:
         words, names = language(intent.language), thing_words(intent.language)
         now = request.picture
         for picture in (now, *(one.picture for one in reversed(request.earlier))):
-            bgr = await in_pool(self._heavy, pixels_of, picture)
-            found = await in_pool(self._heavy, finder.find, bgr, intent.things)
+            bgr = await self._run(pixels_of, picture)
+            found = await self._run(finder.find, bgr, intent.things)
             seen = next((one for one in asked_for(found, intent.things) if one.box), None)
             if seen is None or seen.box is None:
                 continue
@@ -436,7 +443,7 @@ class BuiltinEngine:
         """Return the things that a question names; all, where it is about all that is seen."""
         if self._finder is None or not (intent.things or intent.want is Want.SUMMARY):
             return []
-        found = await in_pool(self._heavy, self._finder.find, bgr, intent.things)
+        found = await self._run(self._finder.find, bgr, intent.things)
         return asked_for(found, intent.things) or [
             # "Where is it?" is asked of what print tells of, not of its page.
             one
@@ -469,19 +476,19 @@ class BuiltinEngine:
     ) -> Facts:
         """Find the facts of a picture in stages, so that a cancel takes effect between two."""
         want = intent.want
-        bgr = await in_pool(self._heavy, pixels_of, picture)
-        reader, pool = self._reader, self._heavy
+        bgr = await self._run(pixels_of, picture)
+        reader = self._reader
         inside = partial(_inside, part_of(request.part, picture))
         codes: tuple[Code, ...] | None = None
         rows: tuple[Row, ...] | None = None
         unread = False
         faces: int | None = None
         if needs_codes(want):
-            codes = tuple(await in_pool(pool, reader.codes, bgr))
+            codes = tuple(await self._run(reader.codes, bgr))
             codes = tuple(code for code in codes if code.box is None or inside(code.box))
         height, width = bgr.shape[:2]
         if needs_text(want):
-            pieces = await in_pool(pool, reader.text, bgr)
+            pieces = await self._run(reader.text, bgr)
             pieces = [one for one in pieces if inside(one.box)]
             across = intent.place in ("left", "right")
             if want in _OF_A_SIDE and (across or intent.language not in _ON_IS_TOP):
@@ -489,16 +496,16 @@ class BuiltinEngine:
                 pieces = [
                     one for one in pieces if locate.on_side(one.box, intent.place, width, height)
                 ] or pieces
-            rows, unread = await in_pool(pool, rows_of, pieces)
+            rows, unread = await self._run(rows_of, pieces)
             if reader.text_broken:
                 rows = None
         if needs_faces(want) or PERSON in intent.things:
-            faces = await in_pool(pool, self._faces, bgr, intent.place)
-        worn = await in_pool(pool, self._worn, bgr, intent.place) if intent.wears else ()
+            faces = await self._run(self._faces, bgr, intent.place)
+        worn = await self._run(self._worn, bgr, intent.place) if intent.wears else ()
         things: tuple[Thing, ...] | None = None
         thing_colours: Shares = ()
         if self._finder is not None and (needs_things(want) or intent.things):
-            found = await in_pool(pool, self._finder.find, bgr, intent.things)
+            found = await self._run(self._finder.find, bgr, intent.things)
             found = [one for one in found if one.box is None or inside(one.box)]
             if intent.place in ("left", "right") and len(intent.things) < 2:
                 # "How many people are on the left?", and not "Is the cup left of the plate?" or "on top of the box"
@@ -510,16 +517,12 @@ class BuiltinEngine:
             things = None if self._finder.broken else believed(found, rows)
             if want is Want.THING and things is not None and _misses(things, intent.things):
                 # Print may name what is not seen.
-                rows, unread = await in_pool(pool, rows_of, await in_pool(pool, reader.text, bgr))
+                rows, unread = await self._run(rows_of, await self._run(reader.text, bgr))
             if want is Want.COLOUR and intent.things:
-                thing_colours = await in_pool(
-                    pool, colours_of, bgr, things or (), intent.things[:1]
-                )
+                thing_colours = await self._run(colours_of, bgr, things or (), intent.things[:1])
         texts = tuple(row.text for row in rows) if rows is not None else None
-        spots = await in_pool(pool, _spots, bgr, intent.colours) if intent.colours else ()
-        scene, shares, rim, now = await in_pool(
-            pool, _colours_and_light, bgr, picture, texts, things
-        )
+        spots = await self._run(_spots, bgr, intent.colours) if intent.colours else ()
+        scene, shares, rim, now = await self._run(_colours_and_light, bgr, picture, texts, things)
         # A part is no picture to compare with the whole ones.
         of_all = picture.region is None
         before = self._memory.exchange(request.session_id, now, camera) if of_all else None
@@ -679,7 +682,7 @@ def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Sha
     ground |= {name for name, share in inside if ground and around.get(name, 0.0) >= share}
     own = tuple(part for part in inside if part[0] not in ground)
     shown = own if own and own[0][1] >= _OF_THING else inside
-    clear = shown[0][1] >= _OF_HOLLOW and shown[0][0] not in (*colours.NEUTRAL, "brown")
+    clear = shown[0][1] >= _OF_HOLLOW and shown[0][0] not in colours.DULL
     return shown if clear or one.name not in _HOLLOW else ()
 
 

@@ -146,7 +146,11 @@ def dose(rows: Sequence[Row]) -> str | None:
     return " ".join(found[:_MOST_DOSES]) or None
 
 
-def says(rows: Sequence[str], target: str, *, near: float = 0.82) -> str | None:
+# Least likeness of a misread text to the one that is asked about
+_LIKE = 0.82
+
+
+def says(rows: Sequence[str], target: str) -> str | None:
     """Return the row with the target, or with it in a few misread letters; None without one."""
     wanted = letters(target)
     if not wanted:
@@ -164,7 +168,7 @@ def says(rows: Sequence[str], target: str, *, near: float = 0.82) -> str | None:
         text = letters(row)
         for start in range(max(1, len(text) - len(wanted) + 1)):
             window = text[start : start + len(wanted)]
-            if SequenceMatcher(None, window, wanted, autojunk=False).ratio() >= near:
+            if SequenceMatcher(None, window, wanted, autojunk=False).ratio() >= _LIKE:
                 return row
     return None
 
@@ -467,21 +471,12 @@ class Departure:
     row: Row
 
 
-def departure(rows: Sequence[Row], words: Sequence[str]) -> Departure | None:
-    """Return the first time in the row with the most of the words; None if no such row has any."""
-    timed = [(found[0], row) for row in rows if (found := times([row.text]))]
-    hits = [(sum(names_it(row.text, word) for word in words), time, row) for time, row in timed]
-    named = [(time, row) for count, time, row in hits if count == max(h[0] for h in hits) and count]
-    for time, row in named:
-        return Departure(time, row)
-    return None
-
-
-def first_departure(rows: Sequence[Row]) -> Departure | None:
-    for row in rows:
-        if found := times([row.text]):
-            return Departure(found[0], row)
-    return None
+def departure(rows: Sequence[Row], words: Sequence[str] = ()) -> Departure | None:
+    """Return the first time of the row with the most of the words, of which it has one at least; without words, of all rows."""
+    timed = [Departure(found[0], row) for row in rows if (found := times([row.text]))]
+    hits = [sum(names_it(one.row.text, word) for word in words) for one in timed]
+    most = max(hits, default=0)
+    return timed[hits.index(most)] if timed and (most or not words) else None
 
 
 def _without_days(folded: str) -> str:

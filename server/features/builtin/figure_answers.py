@@ -8,10 +8,9 @@ from itertools import pairwise
 
 from server.features.builtin import fields, measures, prices, tables
 from server.features.builtin.fields import letters
-from server.features.builtin.lines import Row
+from server.features.builtin.lines import MOST_HEADING, Row
 from server.features.builtin.speaker import (
     ITEMS,
-    MOST_HEADING,
     PRINTED,
     SOME,
     Answer,
@@ -91,8 +90,7 @@ def measure(s: Speaker) -> Answer:
         return s.say("values", items=s.items(several)), s.scripts()
     if words and found and sum(one.row is found[0].row for one in found) > 1:
         # "Calories per slice" of a table with figures per 100 g and per pack
-        s.sources = {found[0].row.text: ""}
-        return s.closest()
+        return s.closest_of([found[0].row])
     if found and not (shown and alone and alone.row.height > _DISPLAY * found[0].row.height):
         return _value(s, found[0])
     if alone is not None:
@@ -168,8 +166,7 @@ def number(s: Speaker) -> Answer:
     if s.words and not any(names_some(row, s.words) for row in s.all_rows):
         if len(s.rows) < PRINTED and any(map(has_digit, s.rows)):
             # "What number is on the boat?", and not of a page
-            s.sources = {row.text: "" for row in s.rows if has_digit(row)}
-            return s.closest()
+            return s.closest_of([row for row in s.rows if has_digit(row)])
         return s.cannot_here, s.seen()
     if named := naming(s, words):
         # "Text Fran", and her number below it
@@ -256,8 +253,7 @@ def items(s: Speaker) -> Answer:
         return s.quote(best[0])
     if named and any(_NUMBERED.match(one.label) for one in named):
         # "2 Flat white" are two, or the second dish.
-        s.sources = {one.row.text: "" for one in named}
-        return s.closest()
+        return s.closest_of(one.row for one in named)
     count = sum(map(prices.pieces, named)) if named else len(listed)
     return s.say("items", count=count, items=s.items(one.label for one in shown)), s.scripts()
 
@@ -289,8 +285,7 @@ def _no_price(s: Speaker) -> Answer:
     """Say that no price is printed, with what costs nothing: "Free entry"."""
     free = [row for row in s.rows if _FREE.search(plain(row.text))]
     if free and KNOWN[Want.PRICE].issuperset(s.words):
-        s.sources = {row.text: "" for row in free[:SOME]}
-        return s.closest(s.say("none_price"))
+        return s.closest_of(free[:SOME], s.say("none_price"))
     return none_found(s, "none_price")
 
 
@@ -337,8 +332,7 @@ def price(s: Speaker) -> Answer:
     # "17:22 Reading 11 On time" has no price of a ticket.
     if named := [row for row in figures if not fields.times([row.text]) or prices.has_money(row)]:
         # "02 Oct  Rent  695.00  117.40": a date and two figures
-        s.sources = {row.text: "" for row in named[:SOME]}
-        return s.closest()
+        return s.closest_of(named[:SOME])
     if tags := prices.tags(s.rows):
         return _any_price(s, tags)
     of_unit = prices.unit_price(s.rows, s.words) is not None
@@ -358,8 +352,7 @@ def _any_price(s: Speaker, tags: Sequence[prices.Price]) -> Answer:
         free := [row for row in s.rows if _FREE.search(plain(row.text))]
     ):
         # It may cost nothing, and the price may be another thing's.
-        s.sources = {row.text: "" for row in (*free, *(one.row for one in tags))}
-        return s.closest()
+        return s.closest_of((*free, *(one.row for one in tags)))
     labelled = [one for one in tags if _COSTS.match(plain(one.row.text))]
     if not target and len(labelled) == 1:
         # "Pocket money: £25" and "Cost: £218"
@@ -418,8 +411,7 @@ def _extreme(s: Speaker, *, highest: bool) -> Answer:
         return s.cannot_here, _prices_read(s)
     if found[0].row.price or (not section and naming(s, s.words)):
         # Whole numbers may be no prices; of "the cheapest red" other rows tell which are red.
-        s.sources = {one.row.text: "" for one in found[:ITEMS]}
-        return s.closest()
+        return s.closest_of(one.row for one in found[:ITEMS])
     if not letters(found[0].label):
         ends = [prices.amount(one.text) for one in prices.tags(s.rows)]
         if ends and prices.amount(found[0].text) != (max if highest else min)(ends):

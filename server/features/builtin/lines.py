@@ -55,6 +55,8 @@ _LETTERS = 12
 _LONG = 3
 # Pieces of one line overlap by so many of their heights at most.
 _OVERLAP = 0.8
+# Words of the longest heading
+MOST_HEADING = 3
 # Words of a label or a value, at most
 _VALUE = 3
 # A value is printed so many times as high as its caption, and so many of its heights below it at most; captions stand

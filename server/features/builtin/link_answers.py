@@ -73,12 +73,10 @@ def password(s: Speaker) -> Answer:
     wifi, coded = naming(s, NETWORK), tables.beside(s.rows, ("code",))
     if wifi and coded is not None and not coded.prose:
         # "Wifi: guest", and below it "Code: cinnamon"
-        s.sources = {row.text: "" for row in (wifi[0], coded.row)}
-        return s.closest()
+        return s.closest_of((wifi[0], coded.row))
     if named := [row for row in wifi if _GIVEN.search(row.text)]:
         # "WiFi: guest / teapot88"
-        s.sources = {row.text: "" for row in named}
-        return s.closest()
+        return s.closest_of(named)
     return none_found(s, "none_password")
 
 

@@ -61,7 +61,7 @@ def _first_colours(shares: Sequence[tuple[str, float]]) -> list[str]:
     """Return up to two colours of a thing: before the black of a bus's windows its blue."""
     names = [name for name, _ in shares[:2]]
     shade = bool(shares) and shares[0][0] in ("black", "grey") and shares[0][1] < _SHADE
-    vivid = len(shares) > 1 and shares[1][0] not in (*colours.NEUTRAL, "brown")
+    vivid = len(shares) > 1 and shares[1][0] not in colours.DULL
     return names[::-1] if shade and vivid and shares[1][1] >= _OWN else names
 
 
@@ -100,9 +100,8 @@ def _of_what_fills(s: Speaker) -> str:
     Those of the picture's edges are mostly of what is around it, unless one that stands out is all that there is; white
     and black may be of anything.
     """
-    here = s.facts.colours.get(s.intent.place or "middle", ())
-    found, ground = colours.thing(here, s.facts.ground, s.facts.rim)
-    vivid = len(found) == 1 and not ground and found[0] not in (*colours.NEUTRAL, "brown")
+    found, ground = _seen_at(s, s.intent.place or "middle")
+    vivid = len(found) == 1 and not ground and found[0] not in colours.DULL
     own = any(name and name not in colours.NEUTRAL for name in (*found, ground))
     return _of_picture(s) if vivid or s.intent.place or (own and _stands_out(s)) else ""
 
@@ -112,7 +111,7 @@ def _of_picture(s: Speaker) -> str:
     place = s.intent.place or "middle"
     if place == "whole":
         return _of_place(s)[0]
-    found, ground = colours.thing(s.facts.colours.get(place, ()), s.facts.ground, s.facts.rim)
+    found, ground = _seen_at(s, place)
     seen = s.names([*found, *filter(None, [ground])])
     return s.say("colour_picture", where=s.capital(s.say(f"at_{place}")), colours=seen)
 
@@ -138,7 +137,7 @@ def _of_whole(s: Speaker, whole: str) -> Answer:
 def _of(s: Speaker, place: str, whole: str) -> Answer:
     """Tell the colours of one place; below them those of the whole picture."""
     facts, intent = s.facts, s.intent
-    found, ground = colours.thing(facts.colours.get(place, ()), facts.ground, facts.rim)
+    found, ground = _seen_at(s, place)
     where = s.say(f"at_{place}")
     if intent.colours:
         yes = any(name in found or name == ground for name in intent.colours)
@@ -327,8 +326,7 @@ def summary(s: Speaker) -> Answer:
         # "¿Qué hay de postre?" of a menu
         return lookup(s)
     if s.intent.where and (places := addresses(s)):
-        s.sources = {row.text: "" for row in places}
-        return s.quote(places[0]) if len(places) == 1 else s.closest()
+        return s.quote(places[0]) if len(places) == 1 else s.closest_of(places)
     if s.intent.where and len(s.rows) >= PAGE:
         # "Where is it?" of a poster without an address
         return s.cannot_here, ""
@@ -404,14 +402,19 @@ def cannot(s: Speaker) -> Answer:
     return s.cannot, s.say("see_around", colours=_middle(s), light=_light(s))
 
 
+def _seen_at(s: Speaker, place: str) -> tuple[tuple[str, ...], str]:
+    """Return the colours of the thing at a place, and of its ground ("" without one)."""
+    return colours.thing(s.facts.colours.get(place, ()), s.facts.ground, s.facts.rim)
+
+
 def _stands_out(s: Speaker) -> bool:
     """Find whether the colours of the middle are none of the picture's edges."""
-    found, _ = colours.thing(s.facts.colours.get("middle", ()), s.facts.ground, s.facts.rim)
+    found, _ = _seen_at(s, "middle")
     return not s.facts.rim.intersection(found)
 
 
 def _middle(s: Speaker) -> str:
-    found, ground = colours.thing(s.facts.colours.get("middle", ()), s.facts.ground, s.facts.rim)
+    found, ground = _seen_at(s, "middle")
     if not ground:
         return s.names(found)
     return s.say("thing_on", colours=s.names(found), ground=s.names([ground]))

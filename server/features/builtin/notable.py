@@ -134,11 +134,7 @@ def sentences(found: News, code: str, *, first: bool, things: bool) -> list[str]
 
 
 def _named(names: Sequence[str], code: str) -> str:
-    words = thing_words(code)
-    counts = Counter(names)
-    return language(code).together(
-        [words.one(name) if count == 1 else words.many(name) for name, count in counts.items()]
-    )
+    return language(code).together(thing_words(code).several(names))
 
 
 class Noticer:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import pairwise, takewhile
 
 from server.features.builtin.fields import letters, matches, unique
-from server.features.builtin.lines import Cell, Row
+from server.features.builtin.lines import MOST_HEADING, Cell, Row
 from server.features.builtin.tables import names_it, overlapping, printed
 from server.models.routing import plain
 from server.shared.dates import dates
@@ -67,12 +67,8 @@ class Price:
 
 
 def prices(rows: Sequence[str]) -> list[str]:
-    """Return the prices as written, those of a total first."""
-    found: list[tuple[bool, str]] = []
-    for row in rows:
-        folded = plain(row)
-        found += [(_TOTAL.search(folded) is None, text) for text in _money(row)]
-    return unique(text for _, text in sorted(found, key=lambda one: one[0]))
+    """Return the prices as written."""
+    return unique(text for row in rows for text in _money(row))
 
 
 def total(rows: Sequence[Row]) -> Price | None:
@@ -450,17 +446,13 @@ def section(rows: Sequence[Row], words: Sequence[str]) -> list[Row]:
     """Return the rows with prices below the heading that names most `words`, up to the next one; none without it."""
     best, most = list[Row](), 0
     for at, row in enumerate(rows):
-        heads = not _money_of(row) and len(row.text.split()) <= _MOST_HEADING
+        heads = not _money_of(row) and len(row.text.split()) <= MOST_HEADING
         named = sum(names_it(row.text, word) for word in words) if heads else 0
         if named > most:
             below = takewhile(_money_of, rows[at + 1 :])
             if found := list(below):
                 best, most = found, named
     return best
-
-
-# Words of the longest heading
-_MOST_HEADING = 3
 
 
 def of_section(rows: Sequence[Row], words: Sequence[str]) -> Price | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, takewhile
@@ -14,10 +13,10 @@ from server.core.frames import Scene
 from server.features.builtin.calendars import by_day
 from server.features.builtin.codes import Code, network
 from server.features.builtin.detector import Thing, classes
-from server.features.builtin.fields import letters, weekdays
+from server.features.builtin.fields import Opening, letters, weekdays
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import POP, TELL_SCRIPTS, language, without_controls
-from server.features.builtin.lines import EMPTY, Row, is_level, row_of, sentences
+from server.features.builtin.lines import EMPTY, MOST_HEADING, Row, is_level, row_of, sentences
 from server.features.builtin.prices import Price, priced, with_columns
 from server.features.builtin.tables import Beside, names_it, overlapping
 from server.features.builtin.thing_words import thing_words
@@ -42,8 +41,6 @@ _LARGE = 1.3
 _MOST_LINES = 2
 # Characters of print that is told whole; fewer are of a shirt, or of a board in the background
 _LEAST_PRINT, _MOST_PRINT = 30, 200
-# Words of the longest heading
-MOST_HEADING = 3
 # Share of the first colour of clothes that the second one has
 _OF_CLOTHES = 0.5
 # "Size L" is no heading.
@@ -264,11 +261,7 @@ class Speaker:
 
     def things_named(self, things: Iterable[Thing]) -> str:
         """Return things as a list: "a cup" for one, "cups" for several of a name."""
-        counts = Counter(thing.name for thing in things)
-        words = self.thing_words
-        return self.language.together(
-            [words.one(name) if count == 1 else words.many(name) for name, count in counts.items()]
-        )
+        return self.language.together(self.thing_words.several(one.name for one in things))
 
     def came_and_went(self) -> str:
         """Return the sentences about things that were not there before, and those that are gone."""
@@ -347,6 +340,11 @@ class Speaker:
         """Return the words of the question that the rows of its answer do not name."""
         told = " ".join((*self.sources, *self.sources.values()))
         return [word for word in self.words if not names_it(told, word)]
+
+    def closest_of(self, rows: Iterable[Row | Opening], why: str = "") -> Answer:
+        """Return these rows as what comes closest to an answer; without any, why there is none."""
+        self.sources = {row.text: "" for row in rows}
+        return self.closest(why)
 
     def closest(self, why: str = "") -> Answer:
         """Return the rows of the answer, without saying that they answer the question, after a sentence that says why."""
@@ -490,8 +488,7 @@ class Speaker:
         if has_digit(row):
             return self.quote(row)
         at = self.rows.index(row)
-        self.sources = {one.text: "" for one in self.rows[at : at + 2]}
-        return self.closest()
+        return self.closest_of(self.rows[at : at + 2])
 
     def beside(self, found: Beside) -> Answer:
         told = found.row.text
@@ -504,8 +501,7 @@ class Speaker:
             return self.quote(found.row)
         if found.label.isdigit():
             # "My son is 3": the row of "3 - 6 months" is one of several.
-            self.sources = {row.text: "" for row in self.rows if found.label in row.text}
-            return self.closest()
+            return self.closest_of([row for row in self.rows if found.label in row.text])
         value, rest = found.value, self.sentence_of(found.row)
         open_end = value[-1:].isalpha() or value.endswith(",")
         if len(rest) > 1 and rest[0] is found.row and told.endswith(value) and open_end:

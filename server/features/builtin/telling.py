@@ -10,10 +10,9 @@ from itertools import pairwise, takewhile
 from server.features.builtin import fields, prices, tables
 from server.features.builtin.colours import NAMES
 from server.features.builtin.detector import PERSON
-from server.features.builtin.lines import TICKED, Row, row_of
+from server.features.builtin.lines import MOST_HEADING, TICKED, Row, row_of
 from server.features.builtin.speaker import (
     ITEMS,
-    MOST_HEADING,
     PAGE,
     PRINTED,
     SOME,

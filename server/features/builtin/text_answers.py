@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from server.features.builtin import fields, prices, tables
-from server.features.builtin.lines import row_of
+from server.features.builtin.lines import MOST_HEADING, row_of
 from server.features.builtin.speaker import (
     BOOK,
-    MOST_HEADING,
     PAGE,
     PRINTED,
     SOME,
@@ -77,10 +76,9 @@ def none_found(s: Speaker, key: str, words: Sequence[str] = ()) -> Answer:
         if key == "none_price" and not told:
             # "1. Fill the kettle" has no price of it.
             return s.say(key), s.seen()
-        s.sources = dict.fromkeys((row.text for row in named[:SOME]), "")
         # A figure that was not understood may be one.
         sure = key == "none_measure" or not any(map(has_digit, named[:SOME]))
-        return s.closest(s.say(key) if sure else "")
+        return s.closest_of(named[:SOME], s.say(key) if sure else "")
     return s.cannot_here if more else s.say(key), s.seen()
 
 
@@ -89,8 +87,7 @@ def read(s: Speaker) -> Answer:
         return s.code_sentence(), ""
     if len(s.rows) == 1 and len(s.rows[0].text) == 1:
         # It may be an edge or a fold.
-        s.sources = {s.rows[0].text: ""}
-        return s.closest()
+        return s.closest_of(s.rows)
     second = s.code_sentence() if s.codes else ""
     unread = s.say("unread" if len(s.rows) < 2 else "some_unread") if s.facts.unread else ""
     return s.reads("reads"), second or s.scripts(unread)
@@ -105,14 +102,12 @@ def says(s: Speaker) -> Answer:
     row = fields.says(s.texts, s.intent.target)
     if row is not None and denies(row, s.intent.target):
         # "Does it contain silicones?": "No silicones"
-        s.sources = {row: ""}
-        return s.closest()
+        return s.closest_of([row_of(row)])
     if row is not None:
         return s.say("yes_says", row=row), s.scripts()
     if has := [row for row in s.rows if has_allergen(row, plain(s.intent.target))]:
         # "Does it contain milk?": "cream (4 %)"
-        s.sources = {row.text: "" for row in has[:SOME]}
-        return s.closest()
+        return s.closest_of(has[:SOME])
     return s.say("no_says", target=s.intent.target), s.seen()
 
 
@@ -126,8 +121,7 @@ def in_section(s: Speaker) -> Answer | None:
             continue
         inside = (one for one in s.announced(row) if not names_some(one, named))
         if told := [one for one in inside if hits_of(one, rest) == len(rest)]:
-            s.sources = {one.text: "" for one in (row, *told)}
-            return s.closest()
+            return s.closest_of((row, *told))
     return None
 
 
@@ -166,8 +160,7 @@ def _of_label(s: Speaker, near: tables.Beside) -> Answer | None:
     words = s.words
     if near.prose and len(named := naming(s, words)) > 1 and len(words) > 1:
         # "What happens if I pay late?"
-        s.sources = {row.text: "" for row in named[:SOME]}
-        return s.closest()
+        return s.closest_of(named[:SOME])
     if s.intent.where and fields.phones([f"tel. {near.value}"]):
         # "Workshop 01273 555 018"
         return None
@@ -176,8 +169,7 @@ def _of_label(s: Speaker, near: tables.Beside) -> Answer | None:
         # "RESERVED", and below it for whom; "LOST CAT", and below it what it looks like; "Headteacher", and above it a name
         named = naming(s, words)[:1]
         above = [one for one, row in pairwise(s.rows) if row in named and _NAME.fullmatch(one.text)]
-        s.sources = {row.text: "" for row in (*above, *named, near.row)}
-        return s.closest()
+        return s.closest_of((*above, *named, near.row))
     if not s.intent.who or near.prose or any(map(str.isalpha, near.value)):
         return s.beside(near)
     return None
@@ -190,8 +182,7 @@ def lookup(s: Speaker) -> Answer:
         # "Which bin goes out on 10 December?"
         kind = of_date(s)
     if kind is not None:
-        s.sources = {row.text: "" for row in kind}
-        return s.closest() if kind else s.why_not(s.cannot_here)
+        return s.closest_of(kind)
     if row := figure_row(s) or spanning(s):
         # "Is 9.26 right?" and "Can a 7 year old take it?"
         return s.quote(row)
@@ -212,8 +203,7 @@ def lookup(s: Speaker) -> Answer:
     of_day = [row for row in s.rows if names_some(row, days)]
     if len(of_day) > 1 and max(hits_of(row, words) for row in of_day) == len(days):
         # "What's on on Friday?"
-        s.sources = {row.text: "" for row in of_day[:PAGE]}
-        return s.closest()
+        return s.closest_of(of_day[:PAGE])
     if (near := _beside(s, words)) is not None and (told := _of_label(s, near)) is not None:
         return told
     if row := of_near_day(s):
@@ -221,8 +211,7 @@ def lookup(s: Speaker) -> Answer:
         return s.quote(row)
     if s.intent.where and not s.intent.acts and len(words) < 2 and (places := addresses(s)):
         # "Where is the concert?"
-        s.sources = {row.text: "" for row in places}
-        return s.closest()
+        return s.closest_of(places)
     return s.why_not(s.cannot_here)
 
 
@@ -240,8 +229,7 @@ def told(s: Speaker) -> Answer:
     elif s.words:
         # "What is the red lever for?"
         return lookup(s)
-    s.sources = {row.text: "" for row in rows[:SOME]}
-    return s.closest() if rows else s.why_not(s.cannot_here)
+    return s.closest_of(rows[:SOME])
 
 
 def _yes_or_count(s: Speaker) -> Answer:
@@ -254,8 +242,7 @@ def _yes_or_count(s: Speaker) -> Answer:
     other = [word for word in s.words if not tables.names_it(named[0].text, word)]
     if s.intent.yes_no and any(names_some(row, other) for row in named):
         # "Double room" and "No smokers"
-        s.sources = {row.text: "" for row in named[:SOME]}
-        return s.closest()
+        return s.closest_of(named[:SOME])
     # A sentence before a heading, but a figure where something is counted: "4 eggs"
     is_count = s.intent.how_many or s.intent.want is Want.ITEMS
     named.sort(
@@ -268,12 +255,10 @@ def _yes_or_count(s: Speaker) -> Answer:
     )
     if s.intent.yes_no and named[0].text[:1].islower() and (at := s.rows.index(named[0])):
         # It is the end of what the row above begins.
-        s.sources = {row.text: "" for row in s.rows[at - 1 : at + 1]}
-        return s.closest()
+        return s.closest_of(s.rows[at - 1 : at + 1])
     if s.intent.yes_no and 1 < len(named) <= SOME and len(s.words) > 1:
         # "Night Ferry 21:45" and "NIGHT FERRY: sold out"
-        s.sources = {row.text: "" for row in named}
-        return s.closest()
+        return s.closest_of(named)
     return s.counted(named[0]) if is_count else s.quote(named[0])
 
 
@@ -317,8 +302,7 @@ def name(s: Speaker) -> Answer:
     if unsure or s.intent.colours or (len(s.rows) >= PAGE and title[0] not in s.rows[:3]):
         # Of several books the red one is asked about, or a laptop's brand, or a form.
         named = naming(s, s.words) if len(s.rows) >= PRINTED else []
-        s.sources = {row.text: "" for row in named[:SOME] or title}
-        return s.closest()
+        return s.closest_of(named[:SOME] or title)
     rest = [row for row in s.rows if row not in title]
     second = s.say("also", text=s.listing(rest, SOME)) if rest else ""
     return s.say("name", value=" ".join(row.text for row in title)), s.scripts(second)

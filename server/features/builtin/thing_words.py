@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 
@@ -52,6 +53,11 @@ class ThingWords:
     def many(self, name: str) -> str:
         """Return "cups"."""
         return self._many.get(name, name)
+
+    def several(self, names: Iterable[str]) -> list[str]:
+        """Return "a cup" for one of a name, "cups" for several, each name once."""
+        counts = Counter(names)
+        return [self.one(name) if n == 1 else self.many(name) for name, n in counts.items()]
 
     def named_in(self, text: str) -> tuple[str, ...]:
         """Return the things that a `plain` text names, in its order."""

@@ -43,8 +43,8 @@ def expiry(s: Speaker) -> Answer:
         return s.quote(timed[0])
     if named is not None and s.intent.yes_no and s.words:
         # "Is it safe to eat for vegans?"
-        s.sources = {row.text: "" for row in s.rows if named.text in row.text} or {named.text: ""}
-        return s.closest()
+        of_it = [row for row in s.rows if named.text in row.text]
+        return s.closest_of(of_it or [row_of(named.text)])
     if named is not None:
         return s.sentence(s.say("expiry", value=named.text), _passed(s, named)), s.scripts()
     if s.words and (last := fields.until(texts)) is not None:
@@ -53,8 +53,7 @@ def expiry(s: Speaker) -> Answer:
         told = [row for row in told if not prices.tags([row])]
         if len(told) > 1:
             # "Kitchen until 19.30" and "Open until 4 October"
-            s.sources = {row.text: "" for row in told[:SOME]}
-            return s.closest()
+            return s.closest_of(told[:SOME])
         return s.sentence(s.say("date", value=last.text), _passed(s, last)), s.scripts()
     found = {one.text: one for text in texts for one in dates(text)}
     if found:
@@ -62,8 +61,7 @@ def expiry(s: Speaker) -> Answer:
         if s.words:
             dated = [row for row in s.rows if dates(row.text)]
             of_it = [row for row in dated if names_some(row, s.words)]
-            s.sources = {row.text: "" for row in of_it or dated}
-            return s.closest()
+            return s.closest_of(of_it or dated)
         if len(found) > 1:
             return s.say("none_expiry"), s.say("values", items=s.items(found))
         ((text, one),) = found.items()
@@ -81,8 +79,7 @@ def _ending(s: Speaker, row: Row, named: Date | None) -> Answer | None:
     if has_digit(row) or not any(fields.times([one.text]) for one in below):
         return None
     # "EXPIRES", and below it "15:40" and the day
-    s.sources = {one.text: "" for one in (row, *below)}
-    return s.closest()
+    return s.closest_of((row, *below))
 
 
 # A question about a day, which no time of day answers, and about a year
@@ -108,20 +105,18 @@ def date(s: Speaker) -> Answer:
     timed = [row for row in s.rows if dates(row.text)]
     if _YEARS.search(s.intent.asked):
         # "What year is it from?"
-        s.sources = {row.text: "" for row in s.rows if YEAR.search(row.text)}
-        return s.closest() if s.sources else (s.cannot_here, s.seen())
+        years = [row for row in s.rows if YEAR.search(row.text)]
+        return s.closest_of(years) if years else (s.cannot_here, s.seen())
     if _asks_when(s) and fields.openings(s.rows) and (not timed or s.intent.weekday is not None):
         # "When is it open?" and "When are they there on Friday?"
         if s.words and s.intent.weekday is None and not naming(s, s.words):
             # "When do they want breakfast?"
-            s.sources = {one.text: "" for one in fields.openings(s.rows)[:SOME]}
-            return s.closest()
+            return s.closest_of(fields.openings(s.rows)[:SOME])
         return opening(s)
     same = [row for row in naming(s, s.words) if fields.times([row.text])]
     if len(same) > 1:
         # "When is boxing?" of a timetable
-        s.sources = {row.text: "" for row in same[:SOME]}
-        return s.closest()
+        return s.closest_of(same[:SOME])
     if (near := _beside_all(s)) is not None:
         # "Gate closes" above "13:05"
         return s.beside(near)
@@ -146,13 +141,11 @@ def date(s: Speaker) -> Answer:
         # "Sow from March on" and "Sow by: 12/2028"; "Your new appointment is on" has its day in the next row.
         shown = [id(row) for row in (*others, *named)]
         below = [id(row) for above, row in pairwise(s.rows) if above in others and row in timed]
-        s.sources = {row.text: "" for row in s.rows if id(row) in (*shown, *below)}
-        return s.closest()
+        return s.closest_of([row for row in s.rows if id(row) in (*shown, *below)])
     headed = _headed(s)
     if headed and not named and any(row not in headed for row in timed):
         # "Story time", and below it "Wednesdays 10.30"
-        s.sources = {row.text: "" for row in headed}
-        return s.closest()
+        return s.closest_of(headed)
     row = max(s.rows, key=lambda row: hits_of(row, words))
     folded = plain(row.text)
     told = _DAY.search(folded) or names_month(folded) or fields.weekdays(folded)
@@ -166,8 +159,7 @@ def date(s: Speaker) -> Answer:
         return s.quote(row)
     if timed and s.intent.in_days == 0 and not named:
         # "What day is it today?"
-        s.sources = {row.text: "" for row in timed[:SOME]}
-        return s.closest()
+        return s.closest_of(timed[:SOME])
     return _dates_of(s, timed, named)
 
 
@@ -217,8 +209,7 @@ def _dates_of(s: Speaker, timed: Sequence[Row], named: Sequence[Row]) -> Answer:
     lasting = [] if named or not s.words else _lasting(s)
     if found and lasting:
         # "When do I have to be at the gate?" of a boarding pass with its day
-        s.sources = {row.text: "" for row in lasting}
-        return s.closest()
+        return s.closest_of(lasting)
     if len(found) > 1 and s.words and not naming(s, s.words):
         # The days of a bill do not tell when the bicycle can be fetched.
         return s.cannot_here, s.seen()
@@ -230,8 +221,7 @@ def _dates_of(s: Speaker, timed: Sequence[Row], named: Sequence[Row]) -> Answer:
         return s.say("date", value=found[0]), second
     if found and s.words:
         # Which of them is meant is in their rows.
-        s.sources = {row.text: "" for row in (named or timed)[:SOME]}
-        return s.closest()
+        return s.closest_of((named or timed)[:SOME])
     if found:
         return s.say("values", items=s.items(found)), s.scripts()
     if _asks_when(s) and (clocks := fields.times(s.texts)) and (not s.words or naming(s, s.words)):
@@ -277,8 +267,7 @@ def time(s: Speaker) -> Answer:
     same = [row for row in naming(s, s.words) if row in timed]
     if 1 < len(same) <= SOME and _have_days(same):
         # "What time is boxing?" of a timetable
-        s.sources = {row.text: "" for row in same}
-        return s.closest()
+        return s.closest_of(same)
     leaves = fields.departure(s.rows, s.words) if s.words else None
     if leaves is not None:
         return _named(s, leaves)
@@ -300,8 +289,7 @@ def time(s: Speaker) -> Answer:
         # "Dinner at 8"
         return s.quote(row)
     if s.words:
-        s.sources = {row.text: "" for row in timed[:SOME]}
-        return s.closest()
+        return s.closest_of(timed[:SOME])
     return s.say("values", items=s.items(found)), s.scripts()
 
 
@@ -347,8 +335,7 @@ def opening(s: Speaker) -> Answer:
     of_other = len(asked) > 1 and not naming(s, asked) and all(map(fields.names_place, pure))
     if not pure or of_other:
         # "Seen on 3 May from 9:12 to 9:21" says nothing of a door, and "Café, 7.30 to 19.00" nothing of a ward.
-        s.sources = {one.text: "" for one in found[:SOME]}
-        return s.closest()
+        return s.closest_of(found[:SOME])
     found = pure
     everything = s.items((one.text for one in found), 7)
     if (said := _now(s, found)) is not None:
@@ -367,10 +354,9 @@ def opening(s: Speaker) -> Answer:
 def _at_another_time(s: Speaker, found: Sequence[fields.Opening], day: int | None) -> Answer:
     """Answer "Is it open at noon?" and "on Christmas Eve?" with the hours of that day, and with special ones."""
     dated = naming(s, [word for word in s.words if word[:1].isdigit()])
-    special = [row.text for row in s.rows if s.words and (row in dated or _is_special(row))]
-    of_day = [one.text for one in found if day is None or day in one.days]
-    s.sources = dict.fromkeys([*special, *(of_day or (one.text for one in found))], "")
-    return s.closest()
+    special = [row for row in s.rows if s.words and (row in dated or _is_special(row))]
+    of_day = [one for one in found if day is None or day in one.days]
+    return s.closest_of([*special, *(of_day or found)])
 
 
 _HOLIDAY = tables.printed("holiday")
@@ -385,15 +371,13 @@ def _hours_of(s: Speaker, named: Sequence[fields.Opening]) -> Answer:
     """Answer with the hours that a word of the question stands beside: "Is it closed on holidays?"."""
     texts, day = [one.text for one in named], s.intent.weekday
     if day is not None and any(one.days and day not in one.days for one in named):
-        s.sources = dict.fromkeys(texts, "")
-        return s.closest()
+        return s.closest_of(named)
     if day is None and not s.intent.other_time:
         if any(
             not any(tables.names_it(text, word) for text in texts) for word in untitled(s, s.words)
         ):
             # "When does the park close in summer?", and not for mowing
-            s.sources = dict.fromkeys(texts, "")
-            return s.closest()
+            return s.closest_of(named)
         return s.say("reads", text=s.items(texts)), s.scripts()
     return s.say("hours_day", items=s.items(texts)), s.scripts()
 
@@ -508,10 +492,9 @@ def _of_rows(s: Speaker) -> Answer:
     if found is None and (named := naming(s, places)) and (timed := _clocked(s)):
         # Which of the times belongs to the place is in the rows.
         timed = timed if LAST.isdisjoint(s.words) else timed[-1:]
-        s.sources = {row.text: "" for row in (*named, *timed)[:SOME]}
-        return s.closest()
+        return s.closest_of((*named, *timed)[:SOME])
     if found is None and not places:
-        found = fields.first_departure(s.rows)
+        found = fields.departure(s.rows)
         asked = [row for row in s.rows if names_some(row, s.intent.asked.split())]
         if len(asked) == 1 and len(fields.times([asked[0].text])) > 1:
             # "Arrive from 2 pm, leave by 11 am"
@@ -564,8 +547,7 @@ def _of_several(s: Speaker, row: Row, places: Sequence[str]) -> Answer | None:
         return s.say("departure", value=clock), s.row(row, clock)
     same = [one for one in naming(s, places) if fields.times([one.text])]
     if 1 < len(same) <= SOME and row in same and ORDER.isdisjoint(s.words):
-        s.sources = {one.text: "" for one in same}
-        return s.closest()
+        return s.closest_of(same)
     if len(row.cells) > 1 and len(fields.times([row.text])) > 1:
         # What is expected stands beside what is planned, or one bus beside the next.
         return s.quote(row)
@@ -662,8 +644,7 @@ def duration(s: Speaker) -> Answer:
         if id(below) in found and prices.is_item(row, s.words)
     ]:
         # "2 Classic £8", and below it "foam and dry, 7 min"
-        s.sources = {row.text: "" for row in told[0]}
-        return s.closest()
+        return s.closest_of(told[0])
     both = [row for row in named if id(row) in found]
     if len(both) == 1:
         return s.quote(both[0])
@@ -671,9 +652,7 @@ def duration(s: Speaker) -> Answer:
         return s.quote(named[0])
     if not lasts and len(long := [row for row in s.rows if _LENGTH.search(row.text)]) == 1:
         # "How long is the race?"
-        s.sources = {long[0].text: ""}
-        return s.closest()
+        return s.closest_of(long)
     if not lasts:
         return none_found(s, "none_measure")
-    s.sources = {row.text: "" for row in (both or [*named[:1], *lasts])[:SOME]}
-    return s.closest()
+    return s.closest_of((both or [*named[:1], *lasts])[:SOME])
