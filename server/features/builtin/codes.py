@@ -57,7 +57,7 @@ def network(codes: Iterable[Code]) -> Network | None:
 
 
 # Fields of a contact or an event that are told, in this order
-_TOLD = (
+_TOLD = [
     "FN",
     "N",
     "ORG",
@@ -70,7 +70,7 @@ _TOLD = (
     "EMAIL",
     "ADR",
     "URL",
-)
+]
 _WHEN = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d).*)?")
 
 

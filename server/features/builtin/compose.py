@@ -20,9 +20,10 @@ from server.features.builtin import (
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import WORD, Language, language, without_controls
 from server.features.builtin.lines import BOXES
+from server.features.builtin.measures import UNITS
 from server.features.builtin.speaker import PAGE, PRINTED, SOME, Answer, Facts, Speaker
 from server.features.builtin.tables import names_it
-from server.features.builtin.wants import MEASURES, SOCIAL, TEXT_ITSELF, Want
+from server.features.builtin.wants import SOCIAL, TEXT_ITSELF, Want
 from server.features.builtin.wordings import ARTICLE, FOOD, MEASURED
 from server.media.picture.grounding import Box
 from server.models.prompts import number_of
@@ -66,8 +67,8 @@ _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.ITEMS: figure_answers.items,
     Want.TOTAL: figure_answers.total,
     Want.PRICE: figure_answers.price,
-    Want.CHEAPEST: figure_answers.cheapest,
-    Want.DEAREST: figure_answers.dearest,
+    Want.CHEAPEST: figure_answers.extreme,
+    Want.DEAREST: figure_answers.extreme,
     Want.UNIT_PRICE: figure_answers.unit_price,
     Want.HOURS: time_answers.opening,
     Want.DEPARTURE: time_answers.departure,
@@ -78,7 +79,7 @@ _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.NAME: text_answers.name,
     Want.LOOKUP: text_answers.lookup,
     **dict.fromkeys(telling.TOLD_BY, text_answers.told),
-    **dict.fromkeys(MEASURES, figure_answers.measure),
+    **dict.fromkeys((*UNITS, Want.AMOUNT), figure_answers.measure),
     Want.TEMPERATURE: figure_answers.temperature,
 }
 
@@ -273,7 +274,7 @@ _OUTSIDE = frozenset(
     ]
 )
 # Its kind is enough to tell which figure is asked for.
-_BY_KIND = MEASURES - {Want.AMOUNT, Want.PERCENT} | {Want.MONEY_BACK}
+_BY_KIND = UNITS.keys() - {Want.PERCENT} | {Want.MONEY_BACK}
 
 
 def _sure(s: Speaker, answer: Answer) -> Answer:

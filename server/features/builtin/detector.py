@@ -270,8 +270,6 @@ class ThingFinder:
 
         One at the place of a `known` box, which was sure a moment ago, is sure without another look at it.
         """
-        if self._load() is None or min(bgr.shape[:2]) < _LEAST_SIDE:
-            return []
         every = self.boxes(bgr, _PERHAPS)
         likely = [box for box in every if box.label in names and (box.confidence or 0.0) >= _BOX]
         boxes = likely[:_MOST_SOUGHT]
@@ -316,8 +314,6 @@ class ThingFinder:
 
         One at the place of a `known` box of its name is not looked at again, and not sure.
         """
-        if self._load() is None or min(bgr.shape[:2]) < _LEAST_SIDE:
-            return []
         boxes = self.boxes(bgr)
         there = [
             box
@@ -344,8 +340,6 @@ class ThingFinder:
         Where there is none, a square around the point is looked at: small things are larger there.
         """
         height, width = bgr.shape[:2]
-        if self._load() is None or min(height, width) < _LEAST_SIDE:
-            return []
         found = [box for box in self.boxes(bgr, _AT) if box.encloses(x, y)]
         if not found:
             side = min(height, width) // 2
@@ -380,7 +374,7 @@ class ThingFinder:
     def boxes(self, bgr: Bgr, least: float = _BOX) -> list[Box]:
         """Return the detector's boxes with their names and scores, best first; it alone is often wrong."""
         models = self._load()
-        if models is None:
+        if models is None or min(bgr.shape[:2]) < _LEAST_SIDE:
             return []
         known = classes()
         scores, corners = models[0].run(bgr)

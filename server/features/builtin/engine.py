@@ -17,7 +17,7 @@ import cv2
 from server.core.aio import in_pool
 from server.core.errors import EngineFailed
 from server.core.frames import Geometry, Kind, Part, Picture, Route, Scene, Verbosity
-from server.features.builtin import colours, fields, locate
+from server.features.builtin import colours, fields, locate, wants
 from server.features.builtin.codes import Code, offered
 from server.features.builtin.compose import compose, compose_several, said_of, social
 from server.features.builtin.detector import PERSON, Thing, ThingFinder, asked_for
@@ -44,7 +44,7 @@ from server.features.builtin.speaker import (
     unknown_thing,
 )
 from server.features.builtin.thing_words import thing_words
-from server.features.builtin.wants import Want, needs_codes, needs_faces, needs_text, needs_things
+from server.features.builtin.wants import Want
 from server.features.builtin.watcher import Watcher, cannot_watch
 from server.features.builtin.wordings import SAYS
 from server.media.picture.encode import Bgr, decoded
@@ -483,11 +483,11 @@ class BuiltinEngine:
         rows: tuple[Row, ...] | None = None
         unread = False
         faces: int | None = None
-        if needs_codes(want):
+        if want in wants.CODES:
             codes = tuple(await self._run(reader.codes, bgr))
             codes = tuple(code for code in codes if code.box is None or inside(code.box))
         height, width = bgr.shape[:2]
-        if needs_text(want):
+        if want not in wants.NO_TEXT:
             pieces = await self._run(reader.text, bgr)
             pieces = [one for one in pieces if inside(one.box)]
             across = intent.place in ("left", "right")
@@ -499,12 +499,12 @@ class BuiltinEngine:
             rows, unread = await self._run(rows_of, pieces)
             if reader.text_broken:
                 rows = None
-        if needs_faces(want) or PERSON in intent.things:
+        if want in wants.FACES or PERSON in intent.things:
             faces = await self._run(self._faces, bgr, intent.place)
         worn = await self._run(self._worn, bgr, intent.place) if intent.wears else ()
         things: tuple[Thing, ...] | None = None
         thing_colours: Shares = ()
-        if self._finder is not None and (needs_things(want) or intent.things):
+        if self._finder is not None and (want in wants.THINGS or intent.things):
             found = await self._run(self._finder.find, bgr, intent.things)
             found = [one for one in found if one.box is None or inside(one.box)]
             if intent.place in ("left", "right") and len(intent.things) < 2:

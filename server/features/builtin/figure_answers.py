@@ -335,8 +335,7 @@ def price(s: Speaker) -> Answer:
         return s.closest_of(named[:SOME])
     if tags := prices.tags(s.rows):
         return _any_price(s, tags)
-    of_unit = prices.unit_price(s.rows, s.words) is not None
-    return unit_price(s) if of_unit else _no_price(s)
+    return unit_price(s) if prices.unit_prices(s.rows) else _no_price(s)
 
 
 def _any_price(s: Speaker, tags: Sequence[prices.Price]) -> Answer:
@@ -373,16 +372,6 @@ def _any_price(s: Speaker, tags: Sequence[prices.Price]) -> Answer:
     return s.prices_of("prices", tags, count=len(tags)), s.scripts()
 
 
-def cheapest(s: Speaker) -> Answer:
-    """Answer with the thing of the lowest price; one price alone is told as it is."""
-    return _extreme(s, highest=False)
-
-
-def dearest(s: Speaker) -> Answer:
-    """Answer with the thing of the highest price; one price alone is told as it is."""
-    return _extreme(s, highest=True)
-
-
 # What is listed, whatever it is
 _ANY = frozenset(
     plain_words(
@@ -391,7 +380,9 @@ _ANY = frozenset(
 )
 
 
-def _extreme(s: Speaker, *, highest: bool) -> Answer:
+def extreme(s: Speaker) -> Answer:
+    """Answer with the thing of the lowest or highest price; one price alone is told as it is."""
+    highest = s.intent.want is Want.DEAREST
     if s.intent.yes_no and s.words and not naming(s, s.words):
         # "Is it cheaper online?"
         return s.cannot_here, s.seen()
@@ -423,12 +414,12 @@ def _extreme(s: Speaker, *, highest: bool) -> Answer:
 
 
 def unit_price(s: Speaker) -> Answer:
-    found = prices.unit_price(s.rows, s.words)
-    if found is not None:
-        return s.say("unit_price", value=found.text, unit=found.label), s.row(
-            found.row, found.text, found.label
-        )
-    return none_found(s, "none_price")
+    found = prices.unit_prices(s.rows, s.words)
+    if not found:
+        return none_found(s, "none_price")
+    first = found[0]
+    text = s.say("unit_price", value=first.text, unit=first.label)
+    return text, s.row(first.row, first.text, first.label)
 
 
 def _prices_read(s: Speaker) -> str:

@@ -15,7 +15,8 @@ from server.models.routing import plain
 # A figure: also with a space after the point, in groups of three digits, or as a range
 _FIGURE = r"\d{1,3}(?:[.,' ]\d{3})+(?![\d])|\d+(?:[.,]\s?\d+)?"
 _NUMBER = rf"(?:(?<![\w.,:°])[-−–+]\s?|(?<![\w.,:]))(?:(?:{_FIGURE})\s?[-–/]\s?)?(?:{_FIGURE})"
-_UNITS: dict[Want, str] = {
+# By what is asked for
+UNITS: dict[Want, str] = {
     Want.POWER: r"kW|MW|W|watts?",
     Want.VOLTAGE: r"kV|mV|V|volts?|VAC|VDC|V~",
     Want.CURRENT: r"mA|A|amps?|ampere",
@@ -31,7 +32,7 @@ _UNITS: dict[Want, str] = {
 }
 # Further units, for figures of any kind
 _MORE = r"mm|cm|km|m|kB|KB|MB|GB|TB|db|dB|vol|min|rpm|lm|ppm|IE|IU"
-_ALL = "|".join([*_UNITS.values(), _MORE])
+_ALL = "|".join([*UNITS.values(), _MORE])
 
 
 def _pattern(units: str) -> re.Pattern[str]:
@@ -46,7 +47,7 @@ _LASTING = (
     r"|miesi\w+|years?|jahre?n?|ans|años?|anni|anos?|jaar|lat|分钟?|分間|小时|時間|天|日間|周|週間|个月|か月|年"
 )
 _LEFT = re.compile(r"(?<![\d:])0:[0-5]\d(?![\d:])")
-_PATTERNS = {want: _pattern(units) for want, units in _UNITS.items()}
+_PATTERNS = {want: _pattern(units) for want, units in UNITS.items()}
 _ANY = _pattern(_ALL)
 _DURATION = re.compile(f"{_pattern(_LASTING).pattern}|{_LEFT.pattern}", re.I)
 # Rows of a display

@@ -241,11 +241,6 @@ def unit_prices(rows: Sequence[Row], words: Sequence[str] = ()) -> list[Price]:
     return named or found
 
 
-def unit_price(rows: Sequence[Row], words: Sequence[str] = ()) -> Price | None:
-    """Return the first of these, of a row that `words` name if there is one."""
-    return next(iter(unit_prices(rows, words)), None)
-
-
 _ASIDE = re.compile(r"\([^()]*\)")
 
 

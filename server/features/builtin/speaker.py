@@ -20,7 +20,7 @@ from server.features.builtin.lines import EMPTY, MOST_HEADING, Row, is_level, ro
 from server.features.builtin.prices import Price, priced, with_columns
 from server.features.builtin.tables import Beside, names_it, overlapping
 from server.features.builtin.thing_words import thing_words
-from server.features.builtin.wants import TEXT_ITSELF, Want
+from server.features.builtin.wants import OF_ALL, TEXT_ITSELF, Want
 from server.models.routing import plain
 
 # Most rows, and most items of a list, in an answer
@@ -54,7 +54,7 @@ _EXAMPLES = ("person", "cup", "dog")
 _OF_PRICES = frozenset({Want.PRICE, Want.AMOUNT, Want.CHEAPEST, Want.DEAREST})
 
 # Subjects that are answered with lines as they stand
-_WHOLE_LINES = TEXT_ITSELF | {Want.SUMMARY, Want.OTHER, Want.FOREIGN}
+_WHOLE_LINES = TEXT_ITSELF | OF_ALL
 
 _HERE = "\0"
 BOOK = "book"

@@ -68,7 +68,7 @@ def names_it(text: str, word: str) -> bool:
     if any(not one.isascii() and one in folded for one in wanted if not _spaced(one)):
         return True
     return any(
-        _same(token, word) or any(_is_plural(token, one) for one in wanted)
+        any(_is_plural(token, one) for one in wanted) or _same(token, word)
         for token in _tokens(folded)
     )
 
@@ -445,8 +445,7 @@ _REST = 4
 
 
 def _same(token: str, word: str) -> bool:
-    if _is_plural(token, word):
-        return True
+    """Find whether two words that are no plural of each other are one: in a compound, inflected or misread."""
     short = min((token, word), key=len)
     # "Orangensaft" has "saft", "Cappuccinos" is a plural; digits must be the same.
     if _NUMBERISH.fullmatch(token) or _NUMBERISH.fullmatch(word):

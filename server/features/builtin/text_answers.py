@@ -221,14 +221,12 @@ _SHARE = re.compile(r"^\d{1,3} ?% ")
 
 def told(s: Speaker) -> Answer:
     """Answer with the rows that have words of what is asked for: "Relief of hay fever", "80 % cotton"."""
+    if s.words:
+        # "What is the red lever for?"
+        return lookup(s)
     rows = [row for row in s.rows if tells(row, s.intent.want)]
     if s.intent.want is Want.MATERIAL and any(_SHARE.match(row.text) for row in rows):
         rows = [row for row in s.rows if row in rows or _SHARE.match(row.text)]
-    if s.words and not naming(s, s.words):
-        rows = []
-    elif s.words:
-        # "What is the red lever for?"
-        return lookup(s)
     return s.closest_of(rows[:SOME])
 
 

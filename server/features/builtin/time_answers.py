@@ -351,20 +351,18 @@ def opening(s: Speaker) -> Answer:
     return s.say("values" if choice else "hours", items=everything), s.scripts()
 
 
-def _at_another_time(s: Speaker, found: Sequence[fields.Opening], day: int | None) -> Answer:
-    """Answer "Is it open at noon?" and "on Christmas Eve?" with the hours of that day, and with special ones."""
-    dated = naming(s, [word for word in s.words if word[:1].isdigit()])
-    special = [row for row in s.rows if s.words and (row in dated or _is_special(row))]
-    of_day = [one for one in found if day is None or day in one.days]
-    return s.closest_of([*special, *(of_day or found)])
-
-
+# Days on which other hours hold
 _HOLIDAY = tables.printed("holiday")
 
 
-def _is_special(row: Row) -> bool:
-    """Find whether a row is about days on which other hours hold."""
-    return _HOLIDAY.search(plain(row.text)) is not None
+def _at_another_time(s: Speaker, found: Sequence[fields.Opening], day: int | None) -> Answer:
+    """Answer "Is it open at noon?" and "on Christmas Eve?" with the hours of that day, and with special ones."""
+    dated = naming(s, [word for word in s.words if word[:1].isdigit()])
+    special = [
+        row for row in s.rows if s.words and (row in dated or _HOLIDAY.search(plain(row.text)))
+    ]
+    of_day = [one for one in found if day is None or day in one.days]
+    return s.closest_of([*special, *(of_day or found)])
 
 
 def _hours_of(s: Speaker, named: Sequence[fields.Opening]) -> Answer:

@@ -77,79 +77,21 @@ class Want(StrEnum):
 # Small talk, which needs no picture
 SOCIAL = frozenset({Want.HELLO, Want.THANKS, Want.HELP})
 # Subjects that need no text; colours, light and change cost almost nothing.
-_TEXT_FREE = frozenset(
-    {
-        *(Want.MOTION, Want.FACES, Want.THING, Want.COLOUR, Want.LIGHT, Want.SHARP, Want.CODE),
-        *SOCIAL,
-    }
-)
-_CODES = frozenset(
-    {
-        Want.SAYS,
-        Want.SAFE,
-        Want.TRANSLATE,
-        Want.SUMMARISE,
-        Want.PASSWORD,
-        Want.NETWORK,
-        Want.EMAIL,
-        Want.PHONE,
-        Want.URL,
-        Want.LEADS,
-        Want.CODE,
-        Want.LOOKUP,
-        Want.NUMBER,
-        Want.NAME,
-        Want.READ,
-        Want.SUMMARY,
-        Want.OTHER,
-        Want.FOREIGN,
-    }
-)
-MEASURES = frozenset(
-    {
-        Want.ENERGY,
-        Want.TEMPERATURE,
-        Want.POWER,
-        Want.VOLTAGE,
-        Want.CURRENT,
-        Want.CHARGE,
-        Want.SPEED,
-        Want.PRESSURE,
-        Want.FREQUENCY,
-        Want.WEIGHT,
-        Want.VOLUME,
-        Want.PERCENT,
-        Want.AMOUNT,
-    }
-)
-
-
-# Subjects that are the text itself, and nothing that it tells
+NO_TEXT = SOCIAL | {
+    *(Want.MOTION, Want.FACES, Want.THING, Want.COLOUR, Want.LIGHT, Want.SHARP, Want.CODE)
+}
+# Those that are the text itself, and nothing that it tells
 TEXT_ITSELF = frozenset({Want.READ, Want.SAYS, Want.TRANSLATE, Want.SUMMARISE})
-
-
-def needs_text(want: Want) -> bool:
-    return want not in _TEXT_FREE
-
-
-def needs_codes(want: Want) -> bool:
-    return want in _CODES
-
-
-def needs_faces(want: Want) -> bool:
-    return want in {Want.FACES, Want.SUMMARY, Want.OTHER, Want.FOREIGN}
-
-
-def needs_things(want: Want) -> bool:
-    return want in {
-        *(
-            Want.THING,
-            Want.FACES,
-            Want.SUMMARY,
-            Want.NAME,
-            Want.ITEMS,
-            Want.LOOKUP,
-            Want.OTHER,
-            Want.FOREIGN,
-        )
+# Those about the whole picture, and all of which little is understood
+OF_ALL = frozenset({Want.SUMMARY, Want.OTHER, Want.FOREIGN})
+# Those that need codes, faces and the names of things
+CODES = (
+    TEXT_ITSELF
+    | OF_ALL
+    | {
+        *(Want.SAFE, Want.PASSWORD, Want.NETWORK, Want.EMAIL, Want.PHONE, Want.URL, Want.LEADS),
+        *(Want.CODE, Want.LOOKUP, Want.NUMBER, Want.NAME),
     }
+)
+FACES = OF_ALL | {Want.FACES}
+THINGS = OF_ALL | {Want.THING, Want.FACES, Want.NAME, Want.ITEMS, Want.LOOKUP}

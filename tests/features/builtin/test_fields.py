@@ -436,9 +436,8 @@ def test_a_labels_date_is_understood_in_its_language(row: str) -> None:
 )
 def test_a_price_by_the_kilo_keeps_its_figure_and_unit(row: str, price: str, unit: str) -> None:
     """Nothing is computed."""
-    found = prices.unit_price(rows_of("Tomatoes 1,99 €", row))
-    assert found is not None
-    assert (found.text, found.label) == (price, unit)
+    found = prices.unit_prices(rows_of("Tomatoes 1,99 €", row))
+    assert [(one.text, one.label) for one in found] == [(price, unit)]
 
 
 @pytest.mark.parametrize(
@@ -667,7 +666,7 @@ def test_no_text_breaks_the_finders(text: str) -> None:
     fields.says(rows, text)
     made = [row_of(text)]
     prices.total(made)
-    prices.unit_price(made)
+    prices.unit_prices(made)
     prices.item(made, text.split())
     tables.beside(made, text.split())
     fields.openings(made)
