@@ -12,7 +12,7 @@ from itertools import islice, zip_longest
 from statistics import median
 
 from server.features.builtin.language import language
-from server.features.builtin.lines import Row
+from server.features.builtin.lines import Figure, Row
 from server.features.builtin.tables import names_it, printed
 from server.models.routing import plain
 from server.shared.dates import Date, dates
@@ -228,15 +228,10 @@ def _days() -> _Days:
 
 
 _DAILY = printed("daily")
-
 _WEEKDAYS = printed("weekdays")
-
 _WEEKEND = printed("weekend")
-
 _CLOSED = printed("closed")
-
 _ASKS_CLOSED = printed("asks_closed")
-
 
 # 9:00-18:00, 9-18, 9am - 5 pm, 9h-18h30
 _CLOCK = r"(?:2[0-4]|[01]?\d)(?:\s?[:.：h]\s?[0-5]\d|\s?h(?!\w))?(?:\s?[ap]\.?m\b\.?|\s?uhr)?"
@@ -463,17 +458,9 @@ _SHORT = 2
 _GOES_ON = re.compile(r"\s?(?:[:,;/&+–—-]|\d|(?:und|and|et|y|e|i)\b)")
 
 
-@dataclass(frozen=True, slots=True)
-class Departure:
-    """A time as written, and its row."""
-
-    time: str
-    row: Row
-
-
-def departure(rows: Sequence[Row], words: Sequence[str] = ()) -> Departure | None:
+def departure(rows: Sequence[Row], words: Sequence[str] = ()) -> Figure | None:
     """Return the first time of the row with the most of the words, of which it has one at least; without words, of all rows."""
-    timed = [Departure(found[0], row) for row in rows if (found := times([row.text]))]
+    timed = [Figure(found[0], row) for row in rows if (found := times([row.text]))]
     hits = [sum(names_it(one.row.text, word) for word in words) for one in timed]
     most = max(hits, default=0)
     return timed[hits.index(most)] if timed and (most or not words) else None

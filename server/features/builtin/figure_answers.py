@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from server.features.builtin import fields, measures, prices, tables
 from server.features.builtin.fields import letters
-from server.features.builtin.lines import MOST_HEADING, Row
+from server.features.builtin.lines import MOST_HEADING, Figure, Row
 from server.features.builtin.speaker import (
     ITEMS,
     PRINTED,
@@ -71,7 +71,7 @@ def measure(s: Speaker) -> Answer:
     column = measures.under(s.rows, found, words)
     # "Room 20 °C" and a figure below "Room" go before "Target room 21 °C".
     named.sort(key=lambda one: not _names_only(one.row, words))
-    if column is not None and named and column.head == " ".join(words):
+    if column is not None and named and column.label == " ".join(words):
         named = []
     if named:
         return _of_row(s, named[0], words)
@@ -98,7 +98,7 @@ def measure(s: Speaker) -> Answer:
     return none_found(s, "none_measure")
 
 
-def _of_row(s: Speaker, found: measures.Measure, words: Sequence[str]) -> Answer:
+def _of_row(s: Speaker, found: Figure, words: Sequence[str]) -> Answer:
     """Answer with a figure and the word of its row that the question names."""
     tokens = re.findall(r"[^\W\d_]+", found.row.text)
     label = next((one for one in tokens if any(tables.names_it(one, w) for w in words)), "")
@@ -138,7 +138,7 @@ def _amount(s: Speaker, words: list[str]) -> Answer:
     return _value(s, found[0])
 
 
-def _value(s: Speaker, found: measures.Measure) -> Answer:
+def _value(s: Speaker, found: Figure) -> Answer:
     return s.say("value", value=found.text), s.row(found.row, found.text)
 
 
@@ -338,7 +338,7 @@ def price(s: Speaker) -> Answer:
     return unit_price(s) if prices.unit_prices(s.rows) else _no_price(s)
 
 
-def _any_price(s: Speaker, tags: Sequence[prices.Price]) -> Answer:
+def _any_price(s: Speaker, tags: Sequence[Figure]) -> Answer:
     """Answer with the sum, the only or the largest price, else with all: no row names the thing."""
     sum_of_all = prices.total(s.rows)
     if sum_of_all is not None and not s.words:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import eq
 from typing import Generic, TypeVar
 
 import cv2
@@ -87,22 +88,25 @@ def compare(before: Impression, now: Impression) -> Change:
     differs, lighter = changed(before.cells, now.cells)
     thirds = [float(part.mean()) for part in np.array_split(differs, 3, axis=1)]
     where = ("left", "middle", "right")[int(np.argmax(thirds))]
-    old, new = before.rows, now.rows
-    new_rows: tuple[str, ...] = ()
-    gone_rows: tuple[str, ...] = ()
-    if old is not None and new is not None:
-        new_rows = tuple(row for row in new if not any(similar(row, other) for other in old))
-        gone_rows = tuple(row for row in old if not any(similar(row, other) for other in new))
-    came: tuple[str, ...] = ()
-    went: tuple[str, ...] = ()
-    if before.things is not None and now.things is not None:
-        came = tuple(name for name in now.things if name not in before.things)
-        went = tuple(name for name in before.things if name not in now.things)
-    light = 0 if abs(lighter) < 25 else (1 if lighter > 0 else -1)
-    seconds = max(0.0, now.captured - before.captured)
     return Change(
-        seconds, float(differs.mean()), where, light, new_rows, gone_rows, came=came, went=went
+        seconds=max(0.0, now.captured - before.captured),
+        share=float(differs.mean()),
+        where=where,
+        light=0 if abs(lighter) < 25 else (1 if lighter > 0 else -1),
+        new_rows=_missing(now.rows, before.rows, similar),
+        gone_rows=_missing(before.rows, now.rows, similar),
+        came=_missing(now.things, before.things, eq),
+        went=_missing(before.things, now.things, eq),
     )
+
+
+def _missing(
+    told: Sequence[str] | None, others: Sequence[str] | None, same: Callable[[str, str], bool]
+) -> tuple[str, ...]:
+    """Return the texts of one look that another has not; none where one of them did not look for any."""
+    if told is None or others is None:
+        return ()
+    return tuple(one for one in told if not any(same(one, other) for other in others))
 
 
 class Memory(Kept[Impression]):

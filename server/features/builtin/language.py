@@ -316,13 +316,9 @@ def language_of(text: str) -> str | None:
 # beside it.
 
 FIRST_STRONG, POP = "\u2068", "\u2069"
-
-
 # Embeddings, overrides, isolates and marks; in text that was found they could turn a sentence round.
 _CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-
 _LEFT = frozenset({"L", "EN"})
-
 _RIGHT = frozenset({"R", "AL", "AN"})
 
 

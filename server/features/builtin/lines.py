@@ -132,6 +132,16 @@ class Row:
     price: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A price, a measure or a time as written, and its row."""
+
+    text: str
+    row: Row
+    # What it is of, as written: a thing, a unit, the head of its column
+    label: str = ""
+
+
 def row_of(text: str, height: float = 20) -> Row:
     """Make a row of one cell."""
     return Row(text, height, (Cell(text, 0, height * len(text) / 2),))

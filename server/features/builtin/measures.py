@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from server.features.builtin.fields import matches
-from server.features.builtin.lines import Row
+from server.features.builtin.lines import Figure, Row
 from server.features.builtin.tables import names_it, overlapping, printed
 from server.features.builtin.wants import Want
 from server.models.routing import plain
@@ -65,17 +65,7 @@ _DOSE = re.compile(r"(?:mg|µg|μg)$", re.I)
 _SPACED_POINT = re.compile(r"(\d[.,])\s(\d)")
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """A figure with its unit as written, and its row."""
-
-    text: str
-    row: Row
-    # The `plain` words of the column's head above it
-    head: str = ""
-
-
-def measures(rows: Sequence[Row], want: Want, words: Sequence[str] = ()) -> list[Measure]:
+def measures(rows: Sequence[Row], want: Want, words: Sequence[str] = ()) -> list[Figure]:
     """Return the figures with a unit of a kind; the largest print first, then top to bottom.
 
     A net weight goes before others, but for those that `words` name.
@@ -104,8 +94,8 @@ def measures(rows: Sequence[Row], want: Want, words: Sequence[str] = ()) -> list
     return sorted(found, key=lambda one: one.row.height < 0.7 * largest)
 
 
-def under(rows: Sequence[Row], found: Sequence[Measure], words: Sequence[str]) -> Measure | None:
-    """Return the first of the figures that stands below a column's head that `words` name."""
+def under(rows: Sequence[Row], found: Sequence[Figure], words: Sequence[str]) -> Figure | None:
+    """Return the first of the figures that stands below a column's head that `words` name, with its `plain` words."""
     for top, header in enumerate(rows):
         hits = [sum(names_it(cell.text, word) for word in words) for cell in header.cells]
         if len(hits) < 2 or not max(hits) or hits.count(max(hits)) > 1:
@@ -115,17 +105,17 @@ def under(rows: Sequence[Row], found: Sequence[Measure], words: Sequence[str]) -
             cell = overlapping(one.row, head)
             in_column = len(one.row.cells) > 1 and one.row in rows[top + 1 :]
             if cell is not None and one.text in cell.text and in_column:
-                return replace(one, head=plain(head.text))
+                return replace(one, label=plain(head.text))
     return None
 
 
-def bare(rows: Sequence[Row]) -> Measure | None:
+def bare(rows: Sequence[Row]) -> Figure | None:
     """Return the largest figure without a unit that fills its row, as on a display.
 
     None where a larger one stands beside words: it may be of those.
     """
     found = [
-        Measure(match.group(1), row)
+        Figure(match.group(1), row)
         for row in rows
         if (match := _BARE_ROW.fullmatch(row.text.strip()))
     ]
@@ -136,9 +126,9 @@ def bare(rows: Sequence[Row]) -> Measure | None:
     return None if larger else best
 
 
-def _all(rows: Sequence[Row], pattern: re.Pattern[str]) -> list[Measure]:
+def _all(rows: Sequence[Row], pattern: re.Pattern[str]) -> list[Figure]:
     return [
-        Measure(_SPACED_POINT.sub(r"\1\2", text), row)
+        Figure(_SPACED_POINT.sub(r"\1\2", text), row)
         for row in rows
         for text in matches((pattern,), row.text)
         if not _SERIAL.fullmatch(text)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import pairwise, takewhile
 
 from server.features.builtin.fields import letters, matches, unique
-from server.features.builtin.lines import MOST_HEADING, Cell, Row
+from server.features.builtin.lines import MOST_HEADING, Cell, Figure, Row
 from server.features.builtin.tables import names_it, overlapping, printed
 from server.models.routing import plain
 from server.shared.dates import dates
@@ -56,22 +56,12 @@ _PER = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """A price as written, and its row."""
-
-    text: str
-    row: Row
-    # The thing or the unit, as written
-    label: str = ""
-
-
 def prices(rows: Sequence[str]) -> list[str]:
     """Return the prices as written."""
     return unique(text for row in rows for text in _money(row))
 
 
-def total(rows: Sequence[Row]) -> Price | None:
+def total(rows: Sequence[Row]) -> Figure | None:
     """Return the total that a row names most surely; of equals, the largest."""
     best: tuple[int, Decimal] | None = None
     found = None
@@ -87,7 +77,7 @@ def total(rows: Sequence[Row]) -> Price | None:
             continue
         rank = (int(due), amount(text))
         if best is None or rank > best:
-            best, found = rank, Price(text, row)
+            best, found = rank, Figure(text, row)
     return found
 
 
@@ -98,16 +88,16 @@ def _beside_total(row: Row) -> str | None:
     return next((here[0] for one in near if (here := _money(one.text, bare=True))), None)
 
 
-def money_back(rows: Sequence[Row]) -> Price | None:
+def money_back(rows: Sequence[Row]) -> Figure | None:
     for index, row in enumerate(rows):
         if _MONEY_BACK.search(plain(row.text)):
             text = _last_money(rows, index)
             if text is not None:
-                return Price(text, row)
+                return Figure(text, row)
     return None
 
 
-def item(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
+def item(rows: Sequence[Row], words: Sequence[str]) -> Figure | None:
     """Return the price in the row that names a thing, or the next row if that is only a price.
 
     Of a thing in several sizes it has all prices.
@@ -137,19 +127,19 @@ def item(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
         (cell.text for cell in row.cells if any(names_it(cell.text, word) for word in words)),
         row.text,
     )
-    return Price(text, row, _without_money(label))
+    return Figure(text, row, _without_money(label))
 
 
-def paired(row: Row, words: Sequence[str]) -> Price | None:
+def paired(row: Row, words: Sequence[str]) -> Figure | None:
     """Return the price behind the words of a row that name a thing: "Adult £9  Child £6"; None unless one is named best."""
-    found, begin = list[tuple[int, Price]](), 0
+    found, begin = list[tuple[int, Figure]](), 0
     for text in _money(row.text, bare=True):
         at = row.text.find(text, begin)
         label = _without_money(row.text[begin:at])
         if at < 0 or not letters(label):
             return None
         hits = sum(names_it(label, word) for word in words)
-        found.append((hits, Price(text, row, label)))
+        found.append((hits, Figure(text, row, label)))
         begin = at + len(text)
     most = max(hits for hits, _ in found)
     best = [price for hits, price in found if hits == most]
@@ -211,7 +201,7 @@ def is_unit(word: str) -> bool:
 _ALONE = re.compile(r"\d{1,4}(?:[.,]\d{1,3})?")
 
 
-def unit_prices(rows: Sequence[Row], words: Sequence[str] = ()) -> list[Price]:
+def unit_prices(rows: Sequence[Row], words: Sequence[str] = ()) -> list[Figure]:
     """Return the prices by weight, volume or piece, with their units as written.
 
     Those in rows that `words` name are enough.
@@ -236,7 +226,7 @@ def unit_prices(rows: Sequence[Row], words: Sequence[str] = ()) -> list[Price]:
             elif after:
                 here = after[:1]
             if here:
-                found.append(Price(here[0], row, re.sub(r"^1\s?(?=\D)", "", unit.strip())))
+                found.append(Figure(here[0], row, re.sub(r"^1\s?(?=\D)", "", unit.strip())))
     named = [one for one in found if any(names_it(one.row.text, word) for word in words)]
     return named or found
 
@@ -256,9 +246,9 @@ def _apart(rows: Sequence[Row]) -> Iterator[Row]:
         )
 
 
-def tags(rows: Sequence[Row]) -> list[Price]:
+def tags(rows: Sequence[Row]) -> list[Figure]:
     """Return prices of things, not by the kilo; the largest print first, then top to bottom."""
-    found: list[Price] = []
+    found: list[Figure] = []
     head: Row | None = None
     for row in _apart(rows):
         text = _PER_PRICE.sub(" ", row.text)
@@ -272,7 +262,7 @@ def tags(rows: Sequence[Row]) -> list[Price]:
         for price in here:
             if all(price != other.text for other in found):
                 label = ", ".join(filter(None, (_without_money(row.text), columns.get(price))))
-                found.append(Price(price, row, label))
+                found.append(Figure(price, row, label))
     return sorted(found, key=lambda one: -one.row.height)
 
 
@@ -299,12 +289,12 @@ def _programme(rows: Sequence[Row]) -> set[int]:
     return {at for at, _ in timed} if is_one else set()
 
 
-def bill(rows: Sequence[Row]) -> list[Price]:
+def bill(rows: Sequence[Row]) -> list[Figure]:
     """Return the things on a bill: rows that end in a price, and are no sum, tax or change."""
     words = (_TOTAL, _DUE, _NOT_TOTAL, _MONEY_BACK, _PAID)
     timed = _programme(rows)
     return [
-        Price(here[-1], row, _without_money(row.text.removesuffix(row.price)))
+        Figure(here[-1], row, _without_money(row.text.removesuffix(row.price)))
         for at, row in enumerate(rows)
         if (here := _money_of(row))
         and at not in timed
@@ -312,7 +302,7 @@ def bill(rows: Sequence[Row]) -> list[Price]:
     ]
 
 
-def listed(rows: Sequence[Row]) -> list[Price]:
+def listed(rows: Sequence[Row]) -> list[Figure]:
     """Return the things on a bill that have a name, without prices by the kilo."""
     return [
         one
@@ -340,7 +330,7 @@ def added(rows: Sequence[Row]) -> Added | None:
     """
     things = listed(rows)
     off = [
-        Price(here[-1], row)
+        Figure(here[-1], row)
         for row in rows
         if _NOT_TOTAL.search(plain(row.text))
         and (here := _money(row.text, bare=True))
@@ -388,13 +378,13 @@ _SAME = {
 _BEHIND = re.compile(r"\s?[A-Za-z*#]{1,2}\s?|[-−]")
 
 
-def pieces(price: Price) -> int:
+def pieces(price: Figure) -> int:
     """Return the number of pieces that a row of a bill names; 1 without one."""
     found = _PIECES.search(price.row.text)
     return int(found["front"] or found["behind"]) if found else 1
 
 
-def priced(row: Row) -> Price | None:
+def priced(row: Row) -> Figure | None:
     """Return a row's price with the words before it, when the row ends in its only price.
 
     A mark behind it belongs to it.
@@ -407,10 +397,10 @@ def priced(row: Row) -> Price | None:
     label = _without_money(row.text[:begin])
     if (behind and not _BEHIND.fullmatch(behind)) or not letters(label):
         return None
-    return Price(row.text[begin:].strip(), row, label)
+    return Figure(row.text[begin:].strip(), row, label)
 
 
-def extreme(rows: Sequence[Row], *, highest: bool = False) -> list[Price]:
+def extreme(rows: Sequence[Row], *, highest: bool = False) -> list[Figure]:
     """Return the things of the lowest or highest price; prices alone where none has a name.
 
     None where fewer than two can be compared. Of a thing in several sizes all prices count.
@@ -428,13 +418,13 @@ def extreme(rows: Sequence[Row], *, highest: bool = False) -> list[Price]:
     return [one for one in each if amount(one.text) == end]
 
 
-def _sizes(price: Price) -> list[Price]:
+def _sizes(price: Figure) -> list[Figure]:
     """Return a price for each that stands in the row, with the row's first words."""
     here = _money(price.row.text, bare=True)
     if len(here) < 2:
         return [price]
     label = _without_money(price.row.cells[0].text if price.row.cells else price.label)
-    return [Price(text, price.row, label) for text in here]
+    return [Figure(text, price.row, label) for text in here]
 
 
 def section(rows: Sequence[Row], words: Sequence[str]) -> list[Row]:
@@ -450,7 +440,7 @@ def section(rows: Sequence[Row], words: Sequence[str]) -> list[Row]:
     return best
 
 
-def of_section(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
+def of_section(rows: Sequence[Row], words: Sequence[str]) -> Figure | None:
     """Return the price of the one thing below a heading of which `words` have the whole name: "Cut" below "Men"."""
     found = [
         one
@@ -460,7 +450,7 @@ def of_section(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
     return found[0] if len(found) == 1 else None
 
 
-def current(found: Sequence[Price]) -> Price | None:
+def current(found: Sequence[Figure]) -> Figure | None:
     """Return the price that holds where a second one is crossed out: "was 9.99, now 7.49"."""
     # What is printed smaller is of several: "Any 2 for £6"
     large = [one for one in found if one.row.height >= _AS_LARGE * found[0].row.height]

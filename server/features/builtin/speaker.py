@@ -16,8 +16,16 @@ from server.features.builtin.detector import Thing, classes
 from server.features.builtin.fields import Opening, letters, weekdays
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import POP, TELL_SCRIPTS, language, without_controls
-from server.features.builtin.lines import EMPTY, MOST_HEADING, Row, is_level, row_of, sentences
-from server.features.builtin.prices import Price, priced, with_columns
+from server.features.builtin.lines import (
+    EMPTY,
+    MOST_HEADING,
+    Figure,
+    Row,
+    is_level,
+    row_of,
+    sentences,
+)
+from server.features.builtin.prices import priced, with_columns
 from server.features.builtin.tables import Beside, names_it, overlapping
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import OF_ALL, TEXT_ITSELF, Want
@@ -211,7 +219,7 @@ class Speaker:
         text = self.lines(rows)
         return self.say(key, text=("\n" if "\n" in text else "") + text)
 
-    def prices_of(self, key: str, listed: Sequence[Price], **values: object) -> str:
+    def prices_of(self, key: str, listed: Sequence[Figure], **values: object) -> str:
         """Return a phrase that ends with prices and their things, as a table where each has one."""
         shown = listed[:ROWS]
         if len(shown) > 1 and all(letters(one.label) for one in shown):

@@ -10,7 +10,7 @@ from itertools import pairwise, takewhile
 
 from server.features.builtin import fields, measures, prices, tables
 from server.features.builtin.fields import letters
-from server.features.builtin.lines import Row, row_of
+from server.features.builtin.lines import Figure, Row, row_of
 from server.features.builtin.speaker import PAGE, SOME, Answer, Speaker, has_digit
 from server.features.builtin.telling import YEAR, figure_row, hits_of, names_some, naming, untitled
 from server.features.builtin.text_answers import TRAVEL, none_found
@@ -503,7 +503,7 @@ def _of_rows(s: Speaker) -> Answer:
         return several
     if is_arrival:
         return _named(s, found)
-    return s.say("departure", value=found.time), s.row(found.row, found.time)
+    return s.say("departure", value=found.text), s.row(found.row, found.text)
 
 
 def _told(s: Speaker, is_arrival: bool) -> Answer | None:
@@ -561,7 +561,7 @@ def _clocked(s: Speaker) -> list[Row]:
 _MOST_BESIDE = 2
 
 
-def _named(s: Speaker, found: fields.Departure) -> Answer:
+def _named(s: Speaker, found: Figure) -> Answer:
     """Answer with a time and the word beside it, or with an arrival's."""
     if (told := _arrival(s)) is not None:
         return told
@@ -570,9 +570,9 @@ def _named(s: Speaker, found: fields.Departure) -> Answer:
     if len(label.split()) > len(s.words) + _MOST_BESIDE:
         # "via Cologne – Bonn – Mainz  15:31"
         return s.quote(found.row)
-    if found.time in label or not label:
-        return s.say("time", value=found.time), s.row(found.row, found.time)
-    return s.say("beside", label=label, value=found.time), s.row(found.row, found.time, label)
+    if found.text in label or not label:
+        return s.say("time", value=found.text), s.row(found.row, found.text)
+    return s.say("beside", label=label, value=found.text), s.row(found.row, found.text, label)
 
 
 def _passed(s: Speaker, date: Date) -> str:
