@@ -451,25 +451,13 @@ class BuiltinEngine:
             if one.sure and one.name != BOOK and not intent.things
         ]
 
-    def _faces(self, bgr: Bgr, place: str) -> int | None:
-        """Count the faces at a place of the picture; None where nothing can find them."""
-        if not place:
-            return self._reader.faces(bgr)
+    def _faces(self, bgr: Bgr, place: str) -> list[Box] | None:
+        """Return the faces at a place of the picture; None where nothing can find them."""
         height, width = bgr.shape[:2]
         found = self._reader.face_boxes(bgr)
         if found is None:
             return None
-        return sum(locate.on_side(face, place, width, height) for face in found)
-
-    def _worn(self, bgr: Bgr, place: str) -> Shares:
-        """Return the colours of what the only one at a place wears, or who is nearest by far; none without a face."""
-        height, width = bgr.shape[:2]
-        found = self._reader.face_boxes(bgr) or []
-        there = [one for one in found if not place or locate.on_side(one, place, width, height)]
-        there.sort(key=lambda one: -one.height)
-        if not there or (len(there) > 1 and there[0].height < _NEAREST * there[1].height):
-            return ()
-        return tuple(colours.worn(bgr, there[0]))
+        return [face for face in found if locate.on_side(face, place, width, height)]
 
     async def _look(
         self, request: EngineRequest, intent: Intent, picture: Picture, camera: str
@@ -482,7 +470,6 @@ class BuiltinEngine:
         codes: tuple[Code, ...] | None = None
         rows: tuple[Row, ...] | None = None
         unread = False
-        faces: int | None = None
         if want in wants.CODES:
             codes = tuple(await self._run(reader.codes, bgr))
             codes = tuple(code for code in codes if code.box is None or inside(code.box))
@@ -499,9 +486,10 @@ class BuiltinEngine:
             rows, unread = await self._run(rows_of, pieces)
             if reader.text_broken:
                 rows = None
-        if want in wants.FACES or PERSON in intent.things:
-            faces = await self._run(self._faces, bgr, intent.place)
-        worn = await self._run(self._worn, bgr, intent.place) if intent.wears else ()
+        counts = want in wants.FACES or PERSON in intent.things
+        looks = counts or intent.wears
+        faces = await self._run(self._faces, bgr, intent.place) if looks else None
+        worn = await self._run(_worn, bgr, faces or ()) if intent.wears else ()
         things: tuple[Thing, ...] | None = None
         thing_colours: Shares = ()
         if self._finder is not None and (want in wants.THINGS or intent.things):
@@ -537,7 +525,7 @@ class BuiltinEngine:
             ground=colours.ground(rim),
             rim=frozenset(name for name, share in rim.items() if share >= _ON_RIM),
             spots=spots,
-            faces=faces,
+            faces=len(faces) if counts and faces is not None else None,
             things=things,
             names_things=self._names_things,
             thing_colours=thing_colours,
@@ -644,6 +632,16 @@ def _misses(things: Sequence[Thing], asked: Collection[str]) -> bool:
 
 # How much taller a face is than the next one where it is its person who is asked about
 _NEAREST = 1.5
+
+
+def _worn(bgr: Bgr, faces: Sequence[Box]) -> Shares:
+    """Return the colours of what the only one wears, or who is nearest by far; none without a face."""
+    if not faces:
+        return ()
+    first, *others = sorted(faces, key=lambda one: -one.height)
+    if others and first.height < _NEAREST * others[0].height:
+        return ()
+    return tuple(colours.worn(bgr, first))
 
 
 # Through them one sees what stands behind, unless a colour has most of their place.

@@ -224,24 +224,20 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         return _of_light(intent, text)
     if intent.who and intent.want in (Want.OTHER, Want.READ, Want.LOOKUP):
         # "Who is it for?" and "Who is this letter from?", but not "Who is the coach of the team?"
-        key = (
-            "sender"
-            if wordings.SENT.search(text)
-            else "recipient"
-            if wordings.FOR_WHOM.search(text)
-            else ""
-        )
-        return replace(intent, want=Want.LOOKUP, words=(key,)) if key else intent
-    if intent.want is Want.HELP and intent.who:
-        # "Who can help me?"
-        return replace(intent, want=Want.LOOKUP, words=(*intent.words, *intent.asked.split()))
-    if intent.want is Want.CHANGE and any(
-        wording.search(text) for wording in (wordings.WHICH, wordings.COINS, wordings.CHANGES)
-    ):
-        # "Which stop do I change at?"
-        words = (*intent.words, *intent.asked.split())
-        return replace(intent, want=Want.LOOKUP, words=words)
+        told_by = {"sender": wordings.SENT, "recipient": wordings.FOR_WHOM}
+        keys = [key for key, wording in told_by.items() if wording.search(text)]
+        return replace(intent, want=Want.LOOKUP, words=tuple(keys[:1])) if keys else intent
+    changes = (wordings.WHICH, wordings.COINS, wordings.CHANGES)
+    of_other = any(wording.search(text) for wording in changes)
+    if (intent.want is Want.CHANGE and of_other) or (intent.want is Want.HELP and intent.who):
+        # "Which stop do I change at?" and "Who can help me?"
+        return _of_all_words(intent)
     return intent
+
+
+def _of_all_words(intent: Intent) -> Intent:
+    """Return the intent of a question for a row that any of its words may name."""
+    return replace(intent, want=Want.LOOKUP, words=(*intent.words, *intent.asked.split()))
 
 
 # Subjects of questions that print may answer by words of another kind than the question's
@@ -313,7 +309,7 @@ def _of_departure(intent: Intent, text: str) -> Intent:
 def _of_light(intent: Intent, text: str) -> Intent:
     """Return the intent of a question about light or colours, which may be one about a lamp or what it means."""
     if intent.colours and wordings.MEANS.search(text):
-        return replace(intent, want=Want.LOOKUP, words=(*intent.words, *intent.asked.split()))
+        return _of_all_words(intent)
     if intent.want is Want.COLOUR:
         # "What colour is the one in the top right corner?"
         in_corner = wordings.CORNER.search(text) is not None

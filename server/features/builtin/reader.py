@@ -68,7 +68,7 @@ class Reader:
         cv2.putText(blank, "Warm 123", (60, 200), cv2.FONT_HERSHEY_SIMPLEX, 2, (0, 0, 0), 3)
         self.text(blank)
         self.codes(blank)
-        self.faces(blank)
+        self.face_boxes(blank)
 
     def text(self, bgr: Bgr) -> list[Piece]:
         """Return the pieces of text with their scores, guesses included.
@@ -168,11 +168,6 @@ class Reader:
             Code(_shown(told(one.text)), str(one.format), _box_of(one, scale), _whole(one.text))
             for one in found[:_CODES]
         ]
-
-    def faces(self, bgr: Bgr) -> int | None:
-        """Count the faces; None when the face model is not installed."""
-        found = self.face_boxes(bgr)
-        return len(found) if found is not None else None
 
     def face_boxes(self, bgr: Bgr) -> list[Box] | None:
         """Find the faces, surest first; None when the face model is not installed."""

@@ -35,6 +35,7 @@ from server.features.builtin.language import language
 from server.features.builtin.lines import Piece
 from server.features.builtin.reader import Reader
 from server.features.builtin.thing_words import thing_words
+from server.media.picture.grounding import Box
 from server.media.picture.planes import SceneReader
 from server.models.base import Delta, EngineRequest
 from server.models.routing import route_of
@@ -165,11 +166,11 @@ class Once(Reader):
 
     def __init__(self) -> None:
         super().__init__()
-        self._kept: tuple[Bgr, list[Piece], list[Code], int | None] | None = None
+        self._kept: tuple[Bgr, list[Piece], list[Code], list[Box] | None] | None = None
 
-    def _once(self, bgr: Bgr) -> tuple[Bgr, list[Piece], list[Code], int | None]:
+    def _once(self, bgr: Bgr) -> tuple[Bgr, list[Piece], list[Code], list[Box] | None]:
         if self._kept is None or self._kept[0] is not bgr:
-            self._kept = bgr, super().text(bgr), super().codes(bgr), super().faces(bgr)
+            self._kept = bgr, super().text(bgr), super().codes(bgr), super().face_boxes(bgr)
         return self._kept
 
     def text(self, bgr: Bgr) -> list[Piece]:
@@ -178,7 +179,7 @@ class Once(Reader):
     def codes(self, bgr: Bgr) -> list[Code]:
         return self._once(bgr)[2]
 
-    def faces(self, bgr: Bgr) -> int | None:
+    def face_boxes(self, bgr: Bgr) -> list[Box] | None:
         return self._once(bgr)[3]
 
 
