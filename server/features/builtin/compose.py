@@ -22,7 +22,7 @@ from server.features.builtin.language import WORD, Language, language, without_c
 from server.features.builtin.lines import BOXES
 from server.features.builtin.measures import UNITS
 from server.features.builtin.speaker import PAGE, PRINTED, SOME, Answer, Facts, Speaker
-from server.features.builtin.tables import names_it
+from server.features.builtin.tables import names_all, names_any, names_it
 from server.features.builtin.wants import SOCIAL, TEXT_ITSELF, Want
 from server.features.builtin.wordings import ARTICLE, FOOD, MEASURED
 from server.media.picture.grounding import Box
@@ -312,7 +312,7 @@ def _only_repeats(s: Speaker) -> bool:
     told = WORD.findall(plain(" ".join(s.sources)))
     if s.intent.yes_no:
         # "Messages" is no answer to "Is there a message from Mum?".
-        same = (any(names_it(word, one) for one in s.words) for word in told)
+        same = (names_any(word, s.words) for word in told)
         first = [row for row in s.rows[:SOME] if not row.text.startswith(BOXES)]
         heads = {row.text for row in (*first, *filter(s.is_large, s.rows))}
         return 0 < len(told) < len(s.words) and all(same) and heads.issuperset(s.sources)
@@ -326,7 +326,7 @@ def _add_equals(s: Speaker, unnamed: Sequence[str]) -> None:
         # "A 4 year old" is of one row's years.
         return
     if s.intent.want is Want.LOOKUP and named and len(s.sources) == 1:
-        rows = [row for row in s.rows if all(names_it(row.text, word) for word in named)]
+        rows = [row for row in s.rows if names_all(row.text, named)]
         if len(rows) <= SOME and {row.text for row in rows}.issuperset(s.sources):
             s.sources = {row.text: "" for row in rows}
 

@@ -13,7 +13,7 @@ from statistics import median
 
 from server.features.builtin.language import language
 from server.features.builtin.lines import Figure, Row
-from server.features.builtin.tables import names_it, printed
+from server.features.builtin.tables import count_named, printed
 from server.models.routing import plain
 from server.shared.dates import Date, dates
 
@@ -461,7 +461,7 @@ _GOES_ON = re.compile(r"\s?(?:[:,;/&+–—-]|\d|(?:und|and|et|y|e|i)\b)")
 def departure(rows: Sequence[Row], words: Sequence[str] = ()) -> Figure | None:
     """Return the first time of the row with the most of the words, of which it has one at least; without words, of all rows."""
     timed = [Figure(found[0], row) for row in rows if (found := times([row.text]))]
-    hits = [sum(names_it(one.row.text, word) for word in words) for one in timed]
+    hits = [count_named(one.row.text, words) for one in timed]
     most = max(hits, default=0)
     return timed[hits.index(most)] if timed and (most or not words) else None
 

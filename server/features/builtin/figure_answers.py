@@ -101,7 +101,7 @@ def measure(s: Speaker) -> Answer:
 def _of_row(s: Speaker, found: Figure, words: Sequence[str]) -> Answer:
     """Answer with a figure and the word of its row that the question names."""
     tokens = re.findall(r"[^\W\d_]+", found.row.text)
-    label = next((one for one in tokens if any(tables.names_it(one, w) for w in words)), "")
+    label = next((one for one in tokens if tables.names_any(one, words)), "")
     if not label:
         # "80 % in 14 minutes", which is named by its figure
         return s.quote(found.row)
@@ -241,7 +241,7 @@ def items(s: Speaker) -> Answer:
     if (dose := fields.dose(s.rows)) and _asks_dose(s):
         return s.say("reads", text=dose), s.scripts()
     listed = prices.listed(s.rows)
-    named = [one for one in listed if any(tables.names_it(one.label, word) for word in s.words)]
+    named = [one for one in listed if tables.names_any(one.label, s.words)]
     if not named and (not s.intent.asked or not prices.is_list(s.rows)):
         return lookup(s)
     shown = named or listed

@@ -87,7 +87,7 @@ def network(s: Speaker) -> Answer:
             s.say("password", value=found.password) if found.password else ""
         )
     near = tables.beside(s.rows, ("wifi", "name"))
-    if near is not None and all(tables.names_it(near.label, word) for word in ("wifi", "name")):
+    if near is not None and tables.names_all(near.label, ("wifi", "name")):
         return s.say("network", value=near.value), s.row(near.row, near.value, near.label)
     # "Free wifi for our guests" has no name.
     groups = NAMES_NETWORK if s.intent.language == "es" else NAMES_NETWORK[:-1]

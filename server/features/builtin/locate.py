@@ -15,7 +15,7 @@ from server.features.builtin.intents import Intent, quoted
 from server.features.builtin.language import language
 from server.features.builtin.lines import LEAST_SCORE, Piece, reading_order, sentences
 from server.features.builtin.speaker import PRINTED
-from server.features.builtin.tables import names_it
+from server.features.builtin.tables import count_named, names_any, names_it
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want
 from server.media.picture.encode import Bgr, shrunk
@@ -117,7 +117,7 @@ def text_boxes(pieces: Sequence[Piece], intent: Intent, question: str) -> list[B
         return [piece.box for piece in legible if shows([piece.text])][:MOST]
     if not words:
         return [piece.box for piece in legible][:MOST] if intent.want in _ANY_TEXT else []
-    hits = [(sum(names_it(piece.text, word) for word in words), piece) for piece in legible]
+    hits = [(count_named(piece.text, words), piece) for piece in legible]
     most = max((count for count, _ in hits), default=0)
     if any(
         not any(names_it(piece.text, word) for piece in legible)
@@ -169,9 +169,7 @@ def _asks_to_pay(intent: Intent) -> bool:
 def _part(piece: Piece, words: Sequence[str]) -> Box:
     """Return the box of the words in their line: by their letters, which are about equally wide."""
     spans = [
-        match.span()
-        for match in _WORD.finditer(piece.text)
-        if any(names_it(match.group(), word) for word in words)
+        match.span() for match in _WORD.finditer(piece.text) if names_any(match.group(), words)
     ]
     if not spans:
         return piece.box

@@ -18,7 +18,7 @@ from server.features.builtin.speaker import (
     has_digit,
     unknown_thing,
 )
-from server.features.builtin.tables import names_it
+from server.features.builtin.tables import names_any
 from server.features.builtin.telling import addresses, counts, hits_of, naming
 from server.features.builtin.text_answers import lookup
 from server.features.builtin.wordings import HOLDS
@@ -256,7 +256,7 @@ def _printed(s: Speaker, names: list[str]) -> Row | None:
 def _row_with_figure(s: Speaker, words: Sequence[str]) -> Row | None:
     """Return the row that has a figure first or last and names one of these words; None without one."""
     rows = (row for row in s.rows if row.text[:1].isdigit() or row.text[-1:].isdigit())
-    return next((row for row in rows if any(names_it(row.text, word) for word in words)), None)
+    return next((row for row in rows if names_any(row.text, words)), None)
 
 
 def _count(s: Speaker, name: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from server.features.builtin.fields import matches
 from server.features.builtin.lines import Figure, Row
-from server.features.builtin.tables import names_it, overlapping, printed
+from server.features.builtin.tables import count_named, names_any, overlapping, printed
 from server.features.builtin.wants import Want
 from server.models.routing import plain
 
@@ -86,7 +86,7 @@ def measures(rows: Sequence[Row], want: Want, words: Sequence[str] = ()) -> list
     if want in (Want.WEIGHT, Want.VOLUME):
         # "Per 100 g" is no weight of the thing, and "Net weight" surely is.
         found = [one for one in found if not _PER_100.search(one.row.text)] or found
-        named = {id(one.row) for one in found if any(names_it(one.row.text, w) for w in words)}
+        named = {id(one.row) for one in found if names_any(one.row.text, words)}
         net = {id(one.row) for one in found if _NET.search(plain(one.row.text))}
         found = [one for one in found if id(one.row) in (named | net)] or found
     # A label says "Power 1200 W"; a display has a large figure. Print of similar size ranks equal.
@@ -97,7 +97,7 @@ def measures(rows: Sequence[Row], want: Want, words: Sequence[str] = ()) -> list
 def under(rows: Sequence[Row], found: Sequence[Figure], words: Sequence[str]) -> Figure | None:
     """Return the first of the figures that stands below a column's head that `words` name, with its `plain` words."""
     for top, header in enumerate(rows):
-        hits = [sum(names_it(cell.text, word) for word in words) for cell in header.cells]
+        hits = [count_named(cell.text, words) for cell in header.cells]
         if len(hits) < 2 or not max(hits) or hits.count(max(hits)) > 1:
             continue
         head = header.cells[hits.index(max(hits))]

@@ -10,7 +10,7 @@ from itertools import pairwise, takewhile
 
 from server.features.builtin.fields import letters, matches, unique
 from server.features.builtin.lines import MOST_HEADING, Cell, Figure, Row
-from server.features.builtin.tables import names_it, overlapping, printed
+from server.features.builtin.tables import count_named, names_any, overlapping, printed
 from server.models.routing import plain
 from server.shared.dates import dates
 
@@ -105,8 +105,7 @@ def item(rows: Sequence[Row], words: Sequence[str]) -> Figure | None:
     found = [
         (hits, index)
         for index, row in enumerate(rows)
-        if (hits := sum(names_it(row.text, word) for word in words))
-        and _last_money(rows, index) is not None
+        if (hits := count_named(row.text, words)) and _last_money(rows, index) is not None
     ]
     best = max(found, key=lambda one: one[0], default=(0, 0))
     equals = [one for one in found if one[0] == best[0]]
@@ -124,7 +123,7 @@ def item(rows: Sequence[Row], words: Sequence[str]) -> Figure | None:
     if all(pattern.search(plain(row.text)) is None for pattern in (_PIECES, _PER, _NOW, _OLD)):
         text = " / ".join(_money_of(row)) or text
     label = next(
-        (cell.text for cell in row.cells if any(names_it(cell.text, word) for word in words)),
+        (cell.text for cell in row.cells if names_any(cell.text, words)),
         row.text,
     )
     return Figure(text, row, _without_money(label))
@@ -138,7 +137,7 @@ def paired(row: Row, words: Sequence[str]) -> Figure | None:
         label = _without_money(row.text[begin:at])
         if at < 0 or not letters(label):
             return None
-        hits = sum(names_it(label, word) for word in words)
+        hits = count_named(label, words)
         found.append((hits, Figure(text, row, label)))
         begin = at + len(text)
     most = max(hits for hits, _ in found)
@@ -149,7 +148,7 @@ def paired(row: Row, words: Sequence[str]) -> Figure | None:
 def _is_named(row: Row, words: Sequence[str]) -> bool:
     """Find whether words have all that a row says beside its price."""
     label = [one for one in _without_money(row.text).split() if any(map(str.isalpha, one))]
-    return bool(label) and all(any(names_it(one, word) for word in words) for one in label)
+    return bool(label) and all(names_any(one, words) for one in label)
 
 
 def is_item(row: Row, words: Sequence[str]) -> bool:
@@ -227,7 +226,7 @@ def unit_prices(rows: Sequence[Row], words: Sequence[str] = ()) -> list[Figure]:
                 here = after[:1]
             if here:
                 found.append(Figure(here[0], row, re.sub(r"^1\s?(?=\D)", "", unit.strip())))
-    named = [one for one in found if any(names_it(one.row.text, word) for word in words)]
+    named = [one for one in found if names_any(one.row.text, words)]
     return named or found
 
 
@@ -432,7 +431,7 @@ def section(rows: Sequence[Row], words: Sequence[str]) -> list[Row]:
     best, most = list[Row](), 0
     for at, row in enumerate(rows):
         heads = not _money_of(row) and len(row.text.split()) <= MOST_HEADING
-        named = sum(names_it(row.text, word) for word in words) if heads else 0
+        named = count_named(row.text, words) if heads else 0
         if named > most:
             below = takewhile(_money_of, rows[at + 1 :])
             if found := list(below):
@@ -445,7 +444,7 @@ def of_section(rows: Sequence[Row], words: Sequence[str]) -> Figure | None:
     found = [
         one
         for one in listed(section(rows, words))
-        if all(any(names_it(part, word) for word in words) for part in one.label.split())
+        if all(names_any(part, words) for part in one.label.split())
     ]
     return found[0] if len(found) == 1 else None
 

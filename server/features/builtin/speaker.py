@@ -26,7 +26,7 @@ from server.features.builtin.lines import (
     sentences,
 )
 from server.features.builtin.prices import priced, with_columns
-from server.features.builtin.tables import Beside, names_it, overlapping
+from server.features.builtin.tables import Beside, count_named, names_it, overlapping
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import OF_ALL, TEXT_ITSELF, Want
 from server.models.routing import plain
@@ -396,7 +396,7 @@ class Speaker:
         """Return the part of a row that the question names, where it says enough alone: a row may go over columns."""
         at = next((at for at, row in enumerate(self.rows) if row.text == text), None)
         cells = self.rows[at].cells if at is not None else ()
-        hits = [sum(names_it(cell.text, word) for word in self.words) for cell in cells]
+        hits = [count_named(cell.text, self.words) for cell in cells]
         if at is None or len(cells) < 2 or hits.count(max(hits)) > 1:
             return text
         part = cells[hits.index(max(hits))]

@@ -73,6 +73,19 @@ def names_it(text: str, word: str) -> bool:
     )
 
 
+def names_any(text: str, words: Iterable[str]) -> bool:
+    return any(names_it(text, word) for word in words)
+
+
+def names_all(text: str, words: Iterable[str]) -> bool:
+    return all(names_it(text, word) for word in words)
+
+
+def count_named(text: str, words: Iterable[str]) -> int:
+    """Count the words that a text has."""
+    return sum(names_it(text, word) for word in words)
+
+
 def is_number_word(word: str) -> bool:
     """Find whether a `plain` word is a number: "two"."""
     return not word.isdecimal() and any(map(str.isdecimal, _kin(word)))
@@ -87,7 +100,7 @@ def beside(
     """
     best: tuple[int, bool, bool, Beside] | None = None
     for index, row in enumerate(rows):
-        hits = sum(names_it(row.text, word) for word in words)
+        hits = count_named(row.text, words)
         if not hits or (best is not None and hits < best[0]):
             continue
         found = _in_row(rows, index, words)
@@ -161,7 +174,7 @@ def below_unit(rows: Sequence[Row], words: Sequence[str], unit: re.Pattern[str])
         heads = [cell for cell in header.cells if unit.search(plain(cell.text))]
         if len(heads) != 1 or len(header.cells) < _MANY or any(map(str.isdigit, header.text)):
             continue
-        hits = [sum(names_it(row.text, word) for word in words) for row in rows[top + 1 :]]
+        hits = [count_named(row.text, words) for row in rows[top + 1 :]]
         most = max(hits, default=0)
         if not most or hits.count(most) > 1:
             continue
@@ -199,7 +212,7 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
     row = rows[index]
     below = rows[index + 1] if index + 1 < len(rows) else None
     cells = row.cells or (Cell(row.text, 0, 1),)
-    hits = [sum(names_it(cell.text, word) for word in words) for cell in cells]
+    hits = [count_named(cell.text, words) for cell in cells]
     # "Gate closes" before "Gate"
     for n in sorted(range(len(cells)), key=lambda at: -hits[at]):
         cell = cells[n]
@@ -334,9 +347,7 @@ _IN_BRACKETS = re.compile(r"\([^()]*\)")
 def _split(text: str, words: Sequence[str]) -> tuple[str, str]:
     """Split a text into label and value; the value is behind the label, or a figure in front."""
     spans = [
-        match.span()
-        for match in re.finditer(r"[^\s:=]+", text)
-        if any(names_it(match.group(), word) for word in words)
+        match.span() for match in re.finditer(r"[^\s:=]+", text) if names_any(match.group(), words)
     ]
     if not spans:
         # In an unspaced script, find the word as a part.

@@ -474,7 +474,7 @@ def tells(row: Row, want: Want) -> bool:
 def counts(row: Row, words: Sequence[str]) -> bool:
     """Find whether a row has a figure right before one of these words: "Approx. 300 seeds", "2 large eggs", "two visitors"."""
     tokens = row.text.split()
-    at = [at for at, one in enumerate(tokens) if any(tables.names_it(one, word) for word in words)]
+    at = [at for at, one in enumerate(tokens) if tables.names_any(one, words)]
     before = [tokens[max(0, one - 2) : one] for one in at if one > 1]
     return any(
         any(map(str.isdigit, near[-1 - near[-1].islower()]))

@@ -232,7 +232,7 @@ def _dates_of(s: Speaker, timed: Sequence[Row], named: Sequence[Row]) -> Answer:
 
 def _lasting(s: Speaker) -> list[Row]:
     """Return the rows that name all that is asked about, if one of them has a time: "Gate closes 15 minutes before"."""
-    rows = [row for row in s.rows if all(tables.names_it(row.text, word) for word in s.words)]
+    rows = [row for row in s.rows if tables.names_all(row.text, s.words)]
     timed = (measures.measures([row], Want.DURATION) or fields.times([row.text]) for row in rows)
     return rows if len(rows) <= SOME and any(timed) else []
 
@@ -240,7 +240,7 @@ def _lasting(s: Speaker) -> list[Row]:
 def _beside_all(s: Speaker) -> tables.Beside | None:
     """Return the day or time beside or below the words that name all that is asked about; None without one."""
     near = tables.beside(s.rows, s.words) if s.words else None
-    if near is None or not all(tables.names_it(near.label, word) for word in s.words):
+    if near is None or not tables.names_all(near.label, s.words):
         return None
     told = [one.text for one in dates(near.value)] or fields.times([near.value])
     return near if told and _stands_alone(s, row_of(near.value), told[0]) else None
@@ -318,7 +318,7 @@ def opening(s: Speaker) -> Answer:
     if not found:
         return none_found(s, "none_hours")
     asked = [word for word in s.words if not _DAYS.search(word)]
-    named = [one for one in found if any(tables.names_it(one.text, word) for word in asked)]
+    named = [one for one in found if tables.names_any(one.text, asked)]
     if named := named or _closed(s, found):
         return _hours_of(s, named)
     rows = (row for row in s.rows if any(map(str.isdigit, row.text)) and not s.is_large(row))
@@ -566,7 +566,7 @@ def _named(s: Speaker, found: Figure) -> Answer:
     if (told := _arrival(s)) is not None:
         return told
     cells = [cell.text for cell in found.row.cells]
-    label = next((one for one in cells if any(tables.names_it(one, word) for word in s.words)), "")
+    label = next((one for one in cells if tables.names_any(one, s.words)), "")
     if len(label.split()) > len(s.words) + _MOST_BESIDE:
         # "via Cologne – Bonn – Mainz  15:31"
         return s.quote(found.row)
