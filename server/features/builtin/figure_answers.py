@@ -281,12 +281,10 @@ def money_back(s: Speaker) -> Answer:
 _FREE = tables.printed("free")
 
 
-def _no_price(s: Speaker) -> Answer:
-    """Say that no price is printed, with what costs nothing: "Free entry"."""
-    free = [row for row in s.rows if _FREE.search(plain(row.text))]
-    if free and KNOWN[Want.PRICE].issuperset(s.words):
-        return s.closest_of(free[:SOME], s.say("none_price"))
-    return none_found(s, "none_price")
+def _free(s: Speaker) -> list[Row]:
+    """Return the rows of what costs nothing, where the question names no thing: "Free entry"."""
+    named = not KNOWN[Want.PRICE].issuperset(s.words)
+    return [] if named else [row for row in s.rows if _FREE.search(plain(row.text))]
 
 
 # What a row begins with that tells the price
@@ -316,9 +314,8 @@ def price(s: Speaker) -> Answer:
     found = prices.item(s.rows, words) or prices.of_section(s.rows, words)
     if found is not None:
         several = prices.has_several(found.row, s.rows)
-        if several and prices.paired(found.row, s.words) != found:
-            return s.quote(found.row)
-        if len(_words_of(found.label)) > _MOST_LABEL:
+        unsure = several and prices.paired(found.row, s.words) != found
+        if unsure or len(_words_of(found.label)) > _MOST_LABEL:
             # "Tickets can be exchanged up to 48 hours before for £3"
             return s.quote(found.row)
         # A whole number in a column may be no price.
@@ -335,7 +332,10 @@ def price(s: Speaker) -> Answer:
         return s.closest_of(named[:SOME])
     if tags := prices.tags(s.rows):
         return _any_price(s, tags)
-    return unit_price(s) if prices.unit_prices(s.rows) else _no_price(s)
+    if prices.unit_prices(s.rows):
+        return unit_price(s)
+    free = _free(s)
+    return s.closest_of(free[:SOME], s.say("none_price")) if free else none_found(s, "none_price")
 
 
 def _any_price(s: Speaker, tags: Sequence[Figure]) -> Answer:
@@ -347,9 +347,7 @@ def _any_price(s: Speaker, tags: Sequence[Figure]) -> Answer:
     target = " ".join(word for word in s.words if word not in KNOWN[Want.PRICE])
     if target and sum_of_all is not None:
         return s.say("no_item", target=target), s.prices_of("other_prices", prices.bill(s.rows))
-    if KNOWN[Want.PRICE].issuperset(s.words) and (
-        free := [row for row in s.rows if _FREE.search(plain(row.text))]
-    ):
+    if free := _free(s):
         # It may cost nothing, and the price may be another thing's.
         return s.closest_of((*free, *(one.row for one in tags)))
     labelled = [one for one in tags if _COSTS.match(plain(one.row.text))]

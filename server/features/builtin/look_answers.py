@@ -206,6 +206,7 @@ def thing(s: Speaker) -> Answer:
         # Nobody can look for things here.
         return faces(s) if PERSON in s.intent.things else cannot(s)
     found = asked_for(s.things, s.intent.things)
+    others = [word for word in s.words if not s.thing_words.knows(word)]
     if PERSON in s.intent.things and len(found) < (s.facts.faces or 0):
         # People whose faces alone are seen
         return faces(s)
@@ -213,7 +214,6 @@ def thing(s: Speaker) -> Answer:
         # "How many cups are on the table?"
         counted = [name for name in s.intent.things if name not in _AROUND_US] or s.intent.things
         found = asked_for(s.things, counted)
-        others = [word for word in s.words if not s.thing_words.knows(word)]
         told = [row for row in s.rows if others and counts(row, others[:1])]
         row = _row_with_figure(s, others[:1]) or next(iter(told), None)
         if row is not None:
@@ -228,7 +228,6 @@ def thing(s: Speaker) -> Answer:
         if row is not None and len(s.rows) >= PAGE:
             # "Do they have fish?" is asked of a menu.
             return s.quote(row)
-        others = [word for word in s.words if not s.thing_words.knows(word)]
         if row is None and s.intent.how_many and others and len(s.rows) >= PRINTED:
             # "How many people are ahead of me?" is asked of print.
             return s.why_not(s.cannot_here)

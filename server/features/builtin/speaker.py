@@ -148,6 +148,13 @@ class Speaker:
         return self.intent.words
 
     @property
+    def weekday(self) -> int | None:
+        """The day that the question names, also as tomorrow. Monday is 0; None where it names none."""
+        if self.intent.weekday is not None or self.intent.in_days is None:
+            return self.intent.weekday
+        return (self.today.weekday() + self.intent.in_days) % 7
+
+    @property
     def texts(self) -> list[str]:
         return [row.text for row in self.all_rows]
 

@@ -326,9 +326,7 @@ def opening(s: Speaker) -> Answer:
     if (row := next((row for row in rows if names_some(row, words)), None)) is not None:
         # "When is yoga on Friday?"
         return s.quote(row)
-    day = s.intent.weekday
-    if day is None and s.intent.in_days is not None:
-        day = (s.today.weekday() + s.intent.in_days) % 7
+    day = s.weekday
     if s.intent.other_time:
         return _at_another_time(s, found, day)
     pure = [one for one in found if fields.is_pure(one)]
@@ -425,9 +423,7 @@ def _head_of(row: Row) -> str:
 
 def _of_stop(s: Speaker) -> Answer | None:
     """Answer with the next, first or last time of a day in a stop's timetable; None without one, or for another place."""
-    day = s.intent.weekday
-    if day is None:
-        day = (s.today.weekday() + (s.intent.in_days or 0)) % 7
+    day = s.weekday if s.weekday is not None else s.today.weekday()
     columns = [(row, head) for row in s.rows if (head := _head_of(row))]
     clocks = sorted(
         (fields.minutes(clock), clock, row.text)

@@ -142,8 +142,7 @@ class Watcher:
         target = condition.target or PERSON
         box = self._box_of(bgr, target)
         if condition.gone:
-            height, width = bgr.shape[:2]
-            whole = None if box else Box(0, 0, width, height)
+            whole = None if box else _whole(bgr)
             why = words.say("thing_not_here", thing=named.one(target))
             return Sight(0.8, why if whole else words.say("not_now"), whole)
         if box is not None:
@@ -157,8 +156,7 @@ class Watcher:
         """Return the best box of a thing; the whole picture where it has none of its own."""
         if self._finder is None:
             return None
-        height, width = bgr.shape[:2]
-        whole = Box(0, 0, width, height)
+        whole = _whole(bgr)
         if target in classes().detector:
             return next(iter(spot(self._finder, bgr, {target}, near=whole)), None)
         things = self._finder.find(bgr)
@@ -166,17 +164,16 @@ class Watcher:
 
     def _moved(self, session_id: str, picture: Picture, bgr: Bgr) -> Box | None:
         """Return where a frame differs from the one watched before; None where it does not."""
-        height, width = bgr.shape[:2]
         last = self._last.take(session_id)
         if last is not None and last.frame_id == picture.frame_id:
             # A second look at a part of the frame: the comparison stays that with an earlier one.
             self._last.put(last, session_id)
-            return Box(0, 0, width, height) if last.moved else None
+            return _whole(bgr) if last.moved else None
         cells, moved = cells_of(bgr), None
         if last is not None:
             differs, _ = changed(last.cells, cells)
             if int(differs.sum()) >= _LEAST_CELLS:
-                moved = _bounds(differs, width, height)
+                moved = _bounds(differs, _whole(bgr))
         self._last.put(_Last(picture.frame_id, cells, moved), session_id)
         return moved
 
@@ -231,9 +228,8 @@ def _around(pieces: list[Piece]) -> Box:
 
 
 def _colour(bgr: Bgr, name: str, words: Language) -> Sight:
-    height, width = bgr.shape[:2]
     found = colour_boxes(bgr, [name])
-    share = found[0].area / (width * height) if found else 0
+    share = found[0].area / _whole(bgr).area if found else 0
     if share < _LEAST_COLOUR:
         return Sight(0.9, words.say("not_now"))
     why = _placed(found[0], words.colour_name(name), bgr, words)
@@ -242,19 +238,20 @@ def _colour(bgr: Bgr, name: str, words: Language) -> Sight:
 
 def _light(bgr: Bgr, words: Language, *, light: bool) -> Sight:
     """Look for light, or for darkness; either is in the whole picture."""
-    height, width = bgr.shape[:2]
     small = small_luma(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8))
     dark = is_dark(small, 0, 255, before=False)
-    box = Box(0, 0, width, height) if dark is not light else None
+    box = _whole(bgr) if dark is not light else None
     return Sight(0.9, words.say("is_dark" if dark else "is_lit"), box)
 
 
-def _bounds(mask: NDArray[np.bool_], width: int, height: int) -> Box:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+def _whole(bgr: Bgr) -> Box:
+    height, width = bgr.shape[:2]
+    return Box(0, 0, width, height)
+
+
+def _bounds(mask: NDArray[np.bool_], whole: Box) -> Box:
+    """Return the box around the cells that are set, in a picture of this size."""
+    rows, columns = np.flatnonzero(mask.any(1)).tolist(), np.flatnonzero(mask.any(0)).tolist()
     high, wide = mask.shape
-    return Box(
-        float(columns[0] * width / wide),
-        float(rows[0] * height / high),
-        float((columns[-1] + 1) * width / wide),
-        float((rows[-1] + 1) * height / high),
-    )
+    cells = Box(columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    return cells.scaled(whole.width / wide, whole.height / high)
