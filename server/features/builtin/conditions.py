@@ -263,8 +263,8 @@ class WatchWords:
         if not self._unspaced:
             match = re.match(rf"^(.*)(?<!\w)(?:{after})(?!\w)\s*:?\s+(?P<target>\S.*)$", low)
             if match is not None and self._only_naming(match[1]):
-                tails = rf"(?:\s+(?:{self._tails}))+$" if self._tails is not None else "$"
-                return re.sub(tails, "", match["target"])
+                target = match["target"]
+                return re.sub(rf"(?:\s+(?:{self._tails}))+$", "", target) if self._tails else target
         if self._named_before is not None:
             gap = r"\s*" if self._unspaced or self._particles else r"\s+"
             match = re.match(rf"^(?P<target>\S.*?){gap}(?:{self._named_before})(.*)$", low)
