@@ -212,7 +212,7 @@ class LinkRelay:
         self._server.peer = (server[4], int(server[5]))
         host, port = self._camera.address
         lines: list[str] = []
-        for line in self.rewrite_offer(sdp).splitlines():
+        for line in LinkRelay.rewrite_offer(sdp).splitlines():
             lines.append(line)
             if line.startswith("a=mid:"):
                 lines.append(f"a=candidate:relay 1 udp 2130706431 {host} {port} typ host")

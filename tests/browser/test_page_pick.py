@@ -175,8 +175,7 @@ async def test_a_low_window_has_one_row_of_what_can_be_asked(
     visit: Visit, builtin: Running
 ) -> None:
     """A phone on its side: the rest of the row is scrolled to, and the answer keeps its room."""
-    page = await opened(visit, builtin.base_url)
-    await page.resize(844, 390)
+    page = await opened(visit, builtin.base_url, viewport=(844, 390))
     await tap(page, CUP)
     await expect(page.button(say("pick.tell_moves"))).to_be_attached()
     tops = await page.evaluate(

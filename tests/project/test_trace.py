@@ -10,7 +10,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 
 
 async def test_both_ways_are_seen() -> None:
-    found = {way: {module for module, _ in calls} for way, calls in (await trace()).items()}
+    ways = await trace()
+    found = {way: {module for module, _ in calls} for way, calls in ways.items()}
     assert {"media/video/assemble", "media/camera"} <= found["a frame"]
     assert {"web/websocket", "inference", "session/request/answers"} <= found["a question"]
-    assert not found["a frame"] & {"inference"}
+    # What is looked at now and then may fall into it, but nothing is asked.
+    asking = ("inference", "Inference.submit")
+    assert asking in ways["a question"] - ways["a frame"]
