@@ -197,23 +197,12 @@ def _captioned(s: Speaker) -> tables.Beside | None:
 _TO_PAY = re.compile(r"pay|owe|spen[dt]|ausge|depens|gast|spes|zahl|pag|betal|zapl|ode|плат")
 
 
-# A part of it that was paid before
-_ALREADY = re.compile(r"\b(?:already|schon|bereits|deja|ya|gia|ja|al|juz)\b")
-_DEPOSIT = re.compile(
-    r"\b(?:paid|deposit|down payment|anzahlung|bezahlt|acompte|paye|anticipo|pagado|acconto|pagato|adiantamento|pago|aanbetaling|betaald|zaliczka)\b"
-)
-
-
 def total(s: Speaker) -> Answer:
     words = [word for word in s.words if word not in KNOWN_OF_ALL]
     of_it = s.intent.weekday is not None or any(map(prices.is_payment, s.words))
     if s.intent.yes_no and (of_it or naming(s, words)):
         # "Did I pay by card?" and "Do I have to pay on Sunday?"
         return lookup(s)
-    paid = [row for row in s.rows if _DEPOSIT.search(plain(row.text)) and prices.has_money(row)]
-    if paid and _ALREADY.search(plain(s.intent.question)):
-        # "How much is already paid?"
-        return s.quote(paid[0])
     named = naming(s, words) if _TO_PAY.search(s.intent.asked) else []
     if any(prices.has_figure(row) or prices.tags([row]) for row in named):
         # "How much do I pay for the gym?"
@@ -235,9 +224,6 @@ _NUMBERED = re.compile(r"\d{1,2}\.?\s(?![x×*]\s)")
 
 def items(s: Speaker) -> Answer:
     """Count the things that are listed with a price, or those of them that the question names."""
-    if (span := spanning(s)) is not None:
-        # "How many should my 8 year old take?"
-        return s.quote(span)
     if (dose := fields.dose(s.rows)) and _asks_dose(s):
         return s.say("reads", text=dose), s.scripts()
     listed = prices.listed(s.rows)

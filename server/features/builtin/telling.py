@@ -127,7 +127,6 @@ _OLD = re.compile(
 _CALLS = re.compile(
     r"^(?:call|ring|phone|dial|anruf\w*|ruf\w*|appel\w*|llam\w*|chiam\w*|lig\w*|bel|bellen|dzwoni\w*)$"
 )
-_PHONE_ROW = tables.printed("phone")
 # What somebody has marked on a form
 _TICKED = re.compile(
     r"^(?:tick|check|cross)(?:ed|box)\w*$|^(?:angekreuzt|cochee?s?|marcad[oa]s?|barrat[aeo]|spuntat[aeo]|aangevinkt|zaznaczon\w+)$"
@@ -149,11 +148,9 @@ _FROM = re.compile(r"\bfrom\W*$|\b(?:von wem|de qui|da chi|de quien|de quem|van 
 
 def _letterhead(s: Speaker) -> list[Row]:
     """Return the large name at the top of a bill, where it is asked whom it is from."""
-    title = s.title()
     asked = _FROM.search(plain(s.intent.question))
-    is_bill = len(s.rows) >= PAGE and any(map(prices.has_money, s.rows))
-    heads = is_bill and len(title) == 1 and title[0] in s.rows[:2]
-    return title if heads and asked and s.is_large(title[0]) else []
+    is_bill = any(map(prices.has_money, s.rows))
+    return [row for row in s.rows[:2] if asked and is_bill and s.is_large(row)]
 
 
 def are_parties(row: Row) -> bool:
@@ -289,16 +286,8 @@ def _opened(s: Speaker, words: Sequence[str]) -> list[Row]:
 
 # What print says by other words than the question's, by a key among its words
 _TOLD_BY_KEY = {"rhythm": _rhythms, "reason": _reasons, "looks": _looks, "opened": _opened}
-_EATS = frozenset(
-    plain_words(
-        "eat eating have drink take essen trinken manger boire comer beber mangiare bere eten drinken jesc pic"
-    )
-)
 _ALLERGIC = re.compile(r"al+erg|алерг|аллерг")
-# "Not for children under 6", "over 12", "from 3 years"
-_UNDER = re.compile(
-    r"\b(?:under|below|younger than|unter|moins de|menos de|sotto i|onder|ponizej) (\d{1,2})\b"
-)
+# "Over 12", "from 3 years"
 _OVER = re.compile(
     r"\b(?:over|above|from|older than|uber|ab|plus de|des|mas de|a partir de|sopra i|dai|vanaf|boven|powyzej|od) (\d{1,2})\b|\b(\d{1,2}) ?\+"
 )
@@ -312,8 +301,6 @@ def _is_timed(row: Row) -> bool:
 def _of_age(row: Row, age: int) -> bool:
     """Find whether a row says something of somebody of an age: "under 6" does of 4 years, and "over 12" does not."""
     text = plain(row.text)
-    if under := _UNDER.search(text):
-        return age < int(under[1])
     over = _OVER.search(text)
     return over is None or age >= int(over[1] or over[2])
 
@@ -339,7 +326,7 @@ def _of_diet(s: Speaker, diet: Sequence[str]) -> list[Row]:
     ]
     if any(map(_ALLERGIC.search, diet)):
         # "If I'm allergic to eggs": "May contain egg"
-        others = [word for word in words if word not in diet and word not in _EATS]
+        others = [word for word in words if word not in diet]
         rows += [row for row in naming(s, others) if row not in rows]
     # "Not suitable for", and below it "nut allergies"
     begun = (s.sentence_of(row) if row.text[:1].islower() else [row] for row in rows)
@@ -358,9 +345,7 @@ def of_kind(s: Speaker) -> list[Row] | None:
         return told
     if s.intent.who and any(map(_CALLS.search, words)):
         # "Who do we call if something breaks?"
-        reached = [
-            row for row in s.rows if fields.phones([row.text]) or _PHONE_ROW.search(plain(row.text))
-        ]
+        reached = [row for row in s.rows if fields.phones([row.text])]
         return reached or naming(s, [word for word in words if not _CALLS.search(word)])
     if words == ("age",):
         # "How old is she?"

@@ -50,7 +50,6 @@ def expiry(s: Speaker) -> Answer:
     if s.words and (last := fields.until(texts)) is not None:
         # "Until when do I have to pay?"
         told = [row for row in s.rows if fields.tells_until(row.text) and has_digit(row)]
-        told = [row for row in told if not prices.tags([row])]
         if len(told) > 1:
             # "Kitchen until 19.30" and "Open until 4 October"
             return s.closest_of(told[:SOME])
@@ -172,13 +171,7 @@ def _headed(s: Speaker) -> list[Row]:
     found = []
     for above, below in pairwise(s.rows):
         told = fields.times([below.text]) or dates(below.text) or fields.weekdays(plain(below.text))
-        if (
-            told
-            and not below.apart
-            and not has_digit(above)
-            and not fields.weekdays(plain(above.text))
-            and hits_of(above, s.words) == len(s.words)
-        ):
+        if told and not has_digit(above) and hits_of(above, s.words) == len(s.words):
             found += [above, below]
     return found if s.words else []
 
@@ -435,9 +428,6 @@ def _of_stop(s: Speaker) -> Answer | None:
     if len(columns) < _LEAST_COLUMNS or any(not naming(s, [word]) for word in others):
         return None
     named = fields.times([s.intent.question])
-    if not named and any(map(str.isdecimal, s.words)):
-        # "At ten past 9"
-        return None
     is_today = s.intent.weekday is None and not s.intent.in_days
     now = 60 * s.clock.hour + s.clock.minute if s.clock is not None and is_today else 0
     least = fields.minutes(named[0]) if named else now if FIRST.isdisjoint(s.words) else 0
@@ -476,16 +466,11 @@ def _of_rows(s: Speaker) -> Answer:
         return s.crossed(cross)
     places = [word for word in words if len(word) > 2]
     found = fields.departure(s.rows, places) if places else None
-    if found is None and places:
-        near = tables.beside(s.rows, places)
-        if near is not None and fields.times([near.value]):
-            return s.beside(near)
     is_arrival = s.intent.asked.startswith(_ARRIVALS)
     if found is None and not naming(s, places) and (told := _told(s, is_arrival)) is not None:
         return told
     if found is None and (named := naming(s, places)) and (timed := _clocked(s)):
         # Which of the times belongs to the place is in the rows.
-        timed = timed if LAST.isdisjoint(s.words) else timed[-1:]
         return s.closest_of((*named, *timed)[:SOME])
     if found is None and not places:
         found = fields.departure(s.rows)
@@ -553,19 +538,12 @@ def _clocked(s: Speaker) -> list[Row]:
     return [row for row in s.rows if fields.times([row.text])]
 
 
-# Words of a label beside those that are asked about
-_MOST_BESIDE = 2
-
-
 def _named(s: Speaker, found: Figure) -> Answer:
     """Answer with a time and the word beside it, or with an arrival's."""
     if (told := _arrival(s)) is not None:
         return told
     cells = [cell.text for cell in found.row.cells]
     label = next((one for one in cells if tables.names_any(one, s.words)), "")
-    if len(label.split()) > len(s.words) + _MOST_BESIDE:
-        # "via Cologne – Bonn – Mainz  15:31"
-        return s.quote(found.row)
     if found.text in label or not label:
         return s.say("time", value=found.text), s.row(found.row, found.text)
     return s.say("beside", label=label, value=found.text), s.row(found.row, found.text, label)
@@ -642,8 +620,6 @@ def duration(s: Speaker) -> Answer:
     both = [row for row in named if id(row) in found]
     if len(both) == 1:
         return s.quote(both[0])
-    if named and any(id(row) in found for row in s.announced(named[0])):
-        return s.quote(named[0])
     if not lasts and len(long := [row for row in s.rows if _LENGTH.search(row.text)]) == 1:
         # "How long is the race?"
         return s.closest_of(long)
