@@ -114,8 +114,6 @@ def compose(
             seen = speaker.below_face() or speaker.see_things(
                 sure=True, printed=len(speaker.rows) >= PRINTED
             )
-            if intent.place and not (seen or intent.colours or intent.things or intent.words):
-                seen = look_answers.colour(speaker)[0]
             if not seen and (facts.scene.dark or facts.scene.blurred):
                 seen = speaker.say("is_dark" if facts.scene.dark else "blurred")
             said = speaker.all_read() if not seen else ""

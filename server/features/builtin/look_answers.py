@@ -390,14 +390,10 @@ def cannot(s: Speaker) -> Answer:
     first = s.why_not(s.cannot)[0]
     if first != s.cannot:
         return first, ""
-    if s.intent.place and not s.things:
-        return s.cannot, colour(s)[0]
     if named := s.see_things():
         return s.cannot, named
     if s.rows:
         return s.cannot, s.seen()
-    if s.facts.faces:
-        return s.cannot, faces(s)[0]
     return s.cannot, s.say("see_around", colours=_middle(s), light=_light(s))
 
 

@@ -438,8 +438,6 @@ class Speaker:
         first = next((at for at, one in enumerate(self.rows) if one is row), None)
         if first is None:
             return [row]
-        if (head := self._over_lists().get(id(row))) is not None:
-            return [head, row]
         last = first
         while first and first > last - _MOST_LINES and self._goes_on(first - 1):
             first -= 1

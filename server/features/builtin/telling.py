@@ -299,9 +299,8 @@ def _is_timed(row: Row) -> bool:
 
 
 def _of_age(row: Row, age: int) -> bool:
-    """Find whether a row says something of somebody of an age: "under 6" does of 4 years, and "over 12" does not."""
-    text = plain(row.text)
-    over = _OVER.search(text)
+    """Find whether a row may be about somebody of an age: "over 12" is not about 4 years."""
+    over = _OVER.search(plain(row.text))
     return over is None or age >= int(over[1] or over[2])
 
 

@@ -237,10 +237,9 @@ def _yes_or_count(s: Speaker) -> Answer:
         named = [row for row in named if not is_title(s, row)]
     if not named:
         return s.why_not(s.cannot_here)
-    other = [word for word in s.words if not tables.names_it(named[0].text, word)]
-    if s.intent.yes_no and any(names_some(row, other) for row in named):
-        # "Double room" and "No smokers"
-        return s.closest_of(named[:SOME])
+    if s.intent.yes_no and 1 < len(named) <= SOME and len(s.words) > 1:
+        # "Night Ferry 21:45" and "NIGHT FERRY: sold out"
+        return s.closest_of(named)
     # A sentence before a heading, but a figure where something is counted: "4 eggs"
     is_count = s.intent.how_many or s.intent.want is Want.ITEMS
     named.sort(
@@ -254,9 +253,6 @@ def _yes_or_count(s: Speaker) -> Answer:
     if s.intent.yes_no and named[0].text[:1].islower() and (at := s.rows.index(named[0])):
         # It is the end of what the row above begins.
         return s.closest_of(s.rows[at - 1 : at + 1])
-    if s.intent.yes_no and 1 < len(named) <= SOME and len(s.words) > 1:
-        # "Night Ferry 21:45" and "NIGHT FERRY: sold out"
-        return s.closest_of(named)
     return s.counted(named[0]) if is_count else s.quote(named[0])
 
 

@@ -261,9 +261,6 @@ def time(s: Speaker) -> Answer:
     if 1 < len(same) <= SOME and _have_days(same):
         # "What time is boxing?" of a timetable
         return s.closest_of(same)
-    leaves = fields.departure(s.rows, s.words) if s.words else None
-    if leaves is not None:
-        return _named(s, leaves)
     if not timed:
         return none_found(s, "none_time")
     lasts = {id(one.row) for one in measures.measures(s.rows, Want.DURATION)}
@@ -305,9 +302,6 @@ def _closed(s: Speaker, found: Sequence[fields.Opening]) -> list[fields.Opening]
 
 def opening(s: Speaker) -> Answer:
     found = fields.openings(s.rows)
-    if not found and s.intent.yes_no and s.words:
-        # "Is the door open?"
-        return s.cannot_here, s.seen()
     if not found:
         return none_found(s, "none_hours")
     asked = [word for word in s.words if not _DAYS.search(word)]
