@@ -258,9 +258,6 @@ def money_back(s: Speaker) -> Answer:
     found = prices.money_back(s.rows)
     if found is not None:
         return s.say("money_back", value=found.text), s.row(found.row, found.text)
-    if s.intent.yes_no and (named := naming(s, s.intent.asked.split())):
-        # "Does it give change?"
-        return s.quote(named[0])
     return none_found(s, "none_price")
 
 
@@ -367,9 +364,6 @@ _ANY = frozenset(
 def extreme(s: Speaker) -> Answer:
     """Answer with the thing of the lowest or highest price; one price alone is told as it is."""
     highest = s.intent.want is Want.DEAREST
-    if s.intent.yes_no and s.words and not naming(s, s.words):
-        # "Is it cheaper online?"
-        return s.cannot_here, s.seen()
     if prices.asks_by_unit(s.words):
         by_unit = sorted(prices.unit_prices(s.rows), key=lambda one: prices.amount(one.text))
         if not by_unit:

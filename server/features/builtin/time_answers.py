@@ -374,9 +374,6 @@ def _now(s: Speaker, found: list[fields.Opening]) -> str | None:
     intent = s.intent
     if s.clock is None or intent.weekday is not None or intent.in_days:
         return None
-    if any(names_month(plain(one.text)) for one in found):
-        # "Open from April to October"
-        return None
     end = fields.open_until(found, s.today.weekday(), s.clock)
     now = s.clock.strftime("%H:%M")
     if fields.names_closed(intent.asked):

@@ -67,6 +67,7 @@ def first_line(question: str, *rows: str, clock: dt.time = dt.time(12)) -> str:
     ("question", "rows", "answer"),
     [
         ("What is the cheapest?", MENU, "“Tea” costs 1.80."),
+        ("Is it still good?", ("Best before 12 December",), "It is good until 12 December."),
         ("Which is cheaper?", ("Milk 1.29 €", "Oat drink 0.99 €"), "“Oat drink” costs 0.99 €."),
         ("What is the cheapest?", ("Milk 1.29 €",), "It costs 1.29 €."),
         ("Was ist am günstigsten?", MENU, "„Tea“ kostet 1.80."),

@@ -548,6 +548,7 @@ SURGERY = rows_of(
 HOTEL = rows_of(
     *("Hotel Anker", "Breakfast from 7 to 10", "Check-out by 11", "Garden and terrace", "Room 214"),
 )
+DISHES = rows_of("Dal (VG) 9.50", "Pie (V) 12.00", "Stew 14.00", "Soup (VG) 6.00")
 TILL = cells(("TOTAL", "10.87"), ("CASH", "20.00"), ("CHANGE", "9.13"))
 CARD = rows_of("Ann Roe", "Bookbinder", "Workshop 01273 555 018", "3 Brewery Yard, Lewes BN7 2ZZ")
 GATES = rows_of("The Mere", "Gates close 9 pm,", "5 pm from November to February", "No swimming.")
@@ -580,6 +581,29 @@ SHELF = (
         ("When does the café open?", WARDS, "7.30 – 19.00"),
         ("Which is the cheapest?", SHELF, "£1.45"),
         ("Vai chover nesse dia?", CAFE, "Não sei ao certo."),
+        ("What's on the second floor?", cells(("3", "Maternity"), ("2", "Radiology"), ("1", "Outpatients")), "closest: 2 Radiology"),
+        ("Is there anything vegan?", DISHES, "closest: Dal (VG) 9.50; Soup (VG) 6.00"),
+        ("Is the soup vegan?", DISHES, "closest: Soup (VG) 6.00"),
+        ("What's the weather like tomorrow?", FORECAST, "closest: Wednesday 5° Sunny"),
+        ("What's the weather like tomorrow?", rows_of("Quiz Wednesday", "Bar food", "Darts"), "I cannot"),
+        ("What is ticked?", rows_of("Feedback", "☑ Very good", "☐ Good"), "closest: ☑ Very good"),
+        ("How old is she?", rows_of("Open from 8 am", "Emma, aged 7", "Call us"), "closest: Emma, aged 7"),
+        ("How much should an 8 year old take?", rows_of("3 to 5 years 2.5 ml", "6 to 12 years 5 ml", "Adults 10 ml"), "closest: 6 to 12 years 5 ml"),
+        ("What does it cost for an 8 year old?", rows_of("3 to 5 years £2", "6 to 15 years £4", "Adults £8"), "closest: 6 to 15 years £4"),
+        ("Is that a fair price?", rows_of("Bike £80"), "I cannot tell that"),
+        ("When is the quiz?", rows_of("Quiz night", "Thursday 8 pm", "Party 31 December"), "closest: Quiz night; Thursday 8 pm"),
+        ("How much is the lunch?", rows_of("Lunch before 5,60 €, now 4,50 €", "Tea 2,00 €"), "costs 4,50 €"),
+        ("Was kostet das?", rows_of("Butter", "2,49 €", "1 kg = 9,96 €"), "Es kostet 2,49 €."),
+        ("How much per kilo?", rows_of("Cheese £3.98 £7.96/kg"), "costs £7.96 per kg"),
+        ("What is the total?", cells(("Total", "14.20"), ("Total discount", "31.00")), "The total is 14.20."),
+        ("Is it open on Sunday?", rows_of("Library", "Weekdays 9-17"), "I find no row for that day"),
+        ("Is it open on Sunday?", rows_of("Library", "Weekdays 9-17", "Weekend 10-14"), "Weekend 10-14."),
+        ("Is it open now?", rows_of("Museum", "1 - 5 pm"), "No, not now"),
+        ("Does it say wet paint?", rows_of("WET", "PAINT"), "Yes, it reads"),
+        ("Is the link safe?", rows_of("Free beer", "tonight"), "I see no link here"),
+        ("Where is it?", FEAST, "I find no row"),
+        ("What happens to my deposit if I cancel the booking early?", rows_of("Deposit £50", "Rooms", "Breakfast from 7"), ALL_READ),
+        ("What does the colour red mean?", rows_of("Green: on", "Red: battery low"), "Red: battery low"),
     ],
 )  # fmt: skip
 def test_what_is_asked_is_not_taken_for_something_else(
