@@ -105,9 +105,9 @@ def _begins_with(row: Row, begins: re.Pattern[str]) -> bool:
 
 
 _FAREWELL = tables.printed("farewell")
-_SIGNED = re.compile(r", [A-ZÀ-Þ]\w")
 # Words of a farewell: "With love from us all"
 _MOST_FAREWELL = 6
+_SIGNED = re.compile(r", [A-ZÀ-Þ]\w")
 
 
 def _says_farewell(row: Row) -> bool:
@@ -227,7 +227,7 @@ def _of_place_or_person(s: Speaker) -> list[Row] | None:
     told += [row for row in below if len(row.text) > _MOST_CODE or not row.text.isupper()]
     # The head of a letter says whom it is from.
     is_letter = words == ("sender",) and any(_DEAR.match(plain(row.text)) for row in s.rows)
-    return told or s.rows[: int(is_letter)] or (words == ("sender",) and _letterhead(s)) or []
+    return told or s.rows[: int(is_letter)] or _letterhead(s)
 
 
 def _rhythms(s: Speaker, words: Sequence[str]) -> list[Row]:
@@ -266,8 +266,8 @@ def _looks(s: Speaker, words: Sequence[str]) -> list[Row]:
         return sum(s.language.colour(at).search(text) is not None for at in range(len(NAMES)))
 
     is_of_it = not words or any(names_some(row, words) for row in s.rows)
-    best = max(s.rows, key=hues) if is_of_it else None
-    return [best] if best is not None and hues(best) else []
+    best = max(s.rows, key=hues)
+    return [best] if is_of_it and hues(best) else []
 
 
 # A rhythm, and not a number of times

@@ -603,6 +603,13 @@ def test_a_summary_has_things_faces_text_and_codes() -> None:
     assert seen(CUP, person, faces=1) == "I see a cup and a person."
 
 
+def test_people_whose_faces_alone_are_seen_are_counted_by_them() -> None:
+    person = Thing("person", 0.9, Box(0, 0, 9, 9), sure=True)
+    facts = Facts(BRIGHT, rows=(), codes=(), things=(person,), faces=3)
+    said = compose(understand("How many people are there?"), facts, TUESDAY)
+    assert said.startswith("I count 3 faces.")
+
+
 @pytest.mark.parametrize("things", [(), None])
 def test_who_points_at_something_is_not_told_to_ask_what_it_is(things: tuple[()] | None) -> None:
     """An honest word about the part in place of questions to try: this was the right one."""

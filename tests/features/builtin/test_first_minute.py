@@ -548,6 +548,11 @@ SURGERY = rows_of(
 HOTEL = rows_of(
     *("Hotel Anker", "Breakfast from 7 to 10", "Check-out by 11", "Garden and terrace", "Room 214"),
 )
+PACK = (
+    replace(rows_of("Cetorelin 24 tablets")[0], height=60),
+    *rows_of("Relief of hay fever", "Take with water", "For adults", "Keep dry", "See leaflet"),
+    *rows_of("Made in Malta", "Tablets may stain", "Batch K2"),
+)
 DISHES = rows_of("Dal (VG) 9.50", "Pie (V) 12.00", "Stew 14.00", "Soup (VG) 6.00")
 TILL = cells(("TOTAL", "10.87"), ("CASH", "20.00"), ("CHANGE", "9.13"))
 CARD = rows_of("Ann Roe", "Bookbinder", "Workshop 01273 555 018", "3 Brewery Yard, Lewes BN7 2ZZ")
@@ -586,6 +591,8 @@ SHELF = (
         ("Is the soup vegan?", DISHES, "closest: Soup (VG) 6.00"),
         ("What's the weather like tomorrow?", FORECAST, "closest: Wednesday 5° Sunny"),
         ("What's the weather like tomorrow?", rows_of("Quiz Wednesday", "Bar food", "Darts"), "I cannot"),
+        ("Who is it from?", rows_of("Hi Jo", "Thanks for the lovely present you sent last week", "Bye,", "Mia"), ALL_READ),
+        ("How many tablets are in the pack?", PACK, "24 tablets"),
         ("What is ticked?", rows_of("Feedback", "☑ Very good", "☐ Good"), "closest: ☑ Very good"),
         ("How old is she?", rows_of("Open from 8 am", "Emma, aged 7", "Call us"), "closest: Emma, aged 7"),
         ("How much should an 8 year old take?", rows_of("3 to 5 years 2.5 ml", "6 to 12 years 5 ml", "Adults 10 ml"), "closest: 6 to 12 years 5 ml"),
