@@ -186,7 +186,7 @@ def _captioned(s: Speaker) -> tables.Beside | None:
         for row, below in pairwise(s.rows)
         if names_some(row, s.intent.asked.split()) and len(row.text.split()) <= MOST_HEADING
     ]
-    if len(labels) != 1 or has_digit(labels[0][0]):
+    if len(labels) != 1:
         return None
     ((label, below),) = labels
     short = len(below.text.split()) <= MOST_HEADING

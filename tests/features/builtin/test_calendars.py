@@ -176,3 +176,6 @@ def test_a_day_is_open_in_its_own_hours_alone() -> None:
     found = openings([row_of("Mo-Fr 9-18 Uhr, Sa 9-13 Uhr, So geschlossen")])
     afternoon = dt.time(15)
     assert [open_until(found, day, afternoon) for day in (4, 5, 6)] == ["18 Uhr", None, None]
+    shop = openings([row_of("9 - 6")])
+    assert open_until(shop, 4, afternoon) == "6"
+    assert open_until(shop, 4, dt.time(20)) is None
