@@ -127,6 +127,7 @@ _OLD = re.compile(
 _CALLS = re.compile(
     r"^(?:call|ring|phone|dial|anruf\w*|ruf\w*|appel\w*|llam\w*|chiam\w*|lig\w*|bel|bellen|dzwoni\w*)$"
 )
+_PHONE_ROW = tables.printed("phone")
 # What somebody has marked on a form
 _TICKED = re.compile(
     r"^(?:tick|check|cross)(?:ed|box)\w*$|^(?:angekreuzt|cochee?s?|marcad[oa]s?|barrat[aeo]|spuntat[aeo]|aangevinkt|zaznaczon\w+)$"
@@ -344,7 +345,9 @@ def of_kind(s: Speaker) -> list[Row] | None:
         return told
     if s.intent.who and any(map(_CALLS.search, words)):
         # "Who do we call if something breaks?"
-        reached = [row for row in s.rows if fields.phones([row.text])]
+        reached = [
+            row for row in s.rows if fields.phones([row.text]) or _PHONE_ROW.search(plain(row.text))
+        ]
         return reached or naming(s, [word for word in words if not _CALLS.search(word)])
     if words == ("age",):
         # "How old is she?"

@@ -511,6 +511,19 @@ def _of_line(s: Speaker, row: Row) -> str | None:
     return next((one for one, at in zip(clocks, minutes, strict=True) if at >= now), None)
 
 
+def _in_order(s: Speaker, rows: Sequence[Row]) -> Row | None:
+    """Return the last or the next of several departures, one a row; None where that is not asked for, or all are gone."""
+    minutes = [fields.minutes(fields.times([row.text])[0]) for row in rows]
+    if minutes != sorted(minutes):
+        return None
+    if not LAST.isdisjoint(s.words):
+        return rows[-1]
+    if NEXT.isdisjoint(s.words) or s.clock is None or s.intent.weekday is not None:
+        return None
+    now = 60 * s.clock.hour + s.clock.minute
+    return next((row for row, at in zip(rows, minutes, strict=True) if at >= now), None)
+
+
 def _of_several(s: Speaker, row: Row, places: Sequence[str]) -> Answer | None:
     """Answer with all departures to a place, or all times of one; None where there is one alone, or the next is asked for."""
     if (clock := _of_line(s, row)) is not None:
@@ -518,6 +531,9 @@ def _of_several(s: Speaker, row: Row, places: Sequence[str]) -> Answer | None:
     same = [one for one in naming(s, places) if fields.times([one.text])]
     if 1 < len(same) <= SOME and row in same and ORDER.isdisjoint(s.words):
         return s.closest_of(same)
+    if len(same) > 1 and (one := _in_order(s, same)) is not None:
+        clock = fields.times([one.text])[0]
+        return s.say("departure", value=clock), s.row(one, clock)
     if len(row.cells) > 1 and len(fields.times([row.text])) > 1:
         # What is expected stands beside what is planned, or one bus beside the next.
         return s.quote(row)

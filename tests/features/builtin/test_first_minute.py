@@ -416,6 +416,7 @@ SUM_DUE = rows_of(
     *("Fernhill Energy", "Please pay £148.92 by 30 November 2026", "Gas used £81.76"),
     *("Electricity used £52.43", "Your next meter reading is due on 28 January 2027."),
 )
+BUSES = cells(("9:10", "Oslo"), ("12:40", "Oslo"), ("16:02", "Oslo"), ("17:10", "Bergen"))
 SHELF = (
     *rows_of("Arabica Ground Coffee"),
     replace(cells(("Was£4.99", "£3.49"))[0], height=80),
@@ -560,6 +561,7 @@ GATES = rows_of("The Mere", "Gates close 9 pm,", "5 pm from November to February
 WARDS = rows_of(
     "St Brann's Hospital", "Maternity", "Day surgery", "Main reception", "Café, 7.30 – 19.00"
 )
+BUSES = cells(("9:10", "Oslo"), ("12:40", "Oslo"), ("16:02", "Oslo"), ("17:10", "Bergen"))
 SHELF = (
     *cells(("Oat drink", "Rice drink"), ("1 litre", "1 litre")),
     *rows_of("£1.65"),
@@ -586,6 +588,10 @@ SHELF = (
         ("When does the café open?", WARDS, "7.30 – 19.00"),
         ("Which is the cheapest?", SHELF, "£1.45"),
         ("Vai chover nesse dia?", CAFE, "Não sei ao certo."),
+        ("When is the last bus to Oslo?", BUSES, "It leaves at 16:02."),
+        ("When is the next bus to Oslo?", BUSES, "It leaves at 12:40."),
+        ("When is the first bus to Oslo?", BUSES, "It leaves at 9:10."),
+        ("Who do we call if something breaks?", STAIRS[:2] + rows_of("Repairs: phone Mr Lee", "Bins on Monday", "No bikes"), "closest: Repairs: phone Mr Lee"),
         ("What's on the second floor?", cells(("3", "Maternity"), ("2", "Radiology"), ("1", "Outpatients")), "closest: 2 Radiology"),
         ("Is there anything vegan?", DISHES, "closest: Dal (VG) 9.50; Soup (VG) 6.00"),
         ("Is the soup vegan?", DISHES, "closest: Soup (VG) 6.00"),
