@@ -150,6 +150,8 @@ def compose_several(
     answers = [_answer(speaker) for speaker in speakers]
     names = [_camera(words, name) for name, _ in looks]
     firsts = [first for first, _ in answers]
+    if all(first in _refusals(speaker) for first, speaker in zip(firsts, speakers, strict=True)):
+        firsts = [speakers[0].cannot] * len(firsts)
     of_all = firsts[:1] if len(set(firsts)) == 1 else []
     if of_all and intent.want in _ABOUT_ITSELF:
         # The engine says what it cannot do; what it sees all the same is each camera's own.
@@ -208,6 +210,8 @@ def _answer(s: Speaker) -> Answer:
         return _without_print(s)
     if want in _READS:
         return _sure(s, _READS[want](s))
+    if not s.rows and want is Want.LOOKUP:
+        return s.code_sentence(), s.why_not(s.cannot_here)[0]
     if not s.rows:
         # Codes are all that there is.
         return (s.say("broken") if s.facts.text_broken else s.no_text()[0]), s.code_sentence()

@@ -462,6 +462,9 @@ def counts(row: Row, words: Sequence[str]) -> bool:
     """Find whether a row has a figure right before one of these words: "Approx. 300 seeds", "2 large eggs", "two visitors"."""
     tokens = row.text.split()
     at = [at for at, one in enumerate(tokens) if tables.names_any(one, words)]
+    if 1 in at and (tokens[0].isdecimal() or tables.is_number_word(plain(tokens[0]))):
+        # "4 eggs", and not "2. Eggs"
+        return True
     before = [tokens[max(0, one - 2) : one] for one in at if one > 1]
     return any(
         any(map(str.isdigit, near[-1 - near[-1].islower()]))

@@ -10,7 +10,7 @@ from itertools import pairwise, takewhile
 
 from server.features.builtin import fields, measures, prices, tables
 from server.features.builtin.fields import letters
-from server.features.builtin.lines import Figure, Row, row_of
+from server.features.builtin.lines import MOST_HEADING, Figure, Row, row_of
 from server.features.builtin.speaker import PAGE, SOME, Answer, Speaker, has_digit
 from server.features.builtin.telling import YEAR, figure_row, hits_of, names_some, naming, untitled
 from server.features.builtin.text_answers import TRAVEL, none_found
@@ -255,6 +255,15 @@ def _stands_alone(s: Speaker, row: Row, date: str) -> bool:
     )
 
 
+# A figure that may be an hour, and not "B7"
+_FIGURE = re.compile(r"(?<!\w)\d")
+
+
+def _may_tell(row: Row) -> bool:
+    """Find whether a row has an hour that is not written as one, or a text with a figure."""
+    return has_digit(row) and bool(_FIGURE.search(row.text) or len(row.text.split()) > MOST_HEADING)
+
+
 def time(s: Speaker) -> Answer:
     timed = _clocked(s)
     same = [row for row in naming(s, s.words) if row in timed]
@@ -265,7 +274,7 @@ def time(s: Speaker) -> Answer:
         return none_found(s, "none_time")
     lasts = {id(one.row) for one in measures.measures(s.rows, Want.DURATION)}
     named = [row for row in s.rows if names_some(row, s.words) and not prices.tags([row])]
-    row = next((row for row in named if has_digit(row) and id(row) not in lasts), None)
+    row = next((row for row in named if _may_tell(row) and id(row) not in lasts), None)
     if row is not None and not any(row in timed for row in named):
         # "10.00 Feeding the rabbits", and "Open 9.30 – 17.00 uur"
         return s.quote(row)
@@ -536,7 +545,10 @@ def _of_several(s: Speaker, row: Row, places: Sequence[str]) -> Answer | None:
         return s.say("departure", value=clock), s.row(one, clock)
     if len(row.cells) > 1 and len(fields.times([row.text])) > 1:
         # What is expected stands beside what is planned, or one bus beside the next.
-        return s.quote(row)
+        days = [one for one in s.rows[: s.rows.index(row)] if fields.weekdays(plain(one.text))]
+        other = [one for one in days if s.today.weekday() not in fields.weekdays(plain(one.text))]
+        # "Monday to Friday", on a Saturday
+        return s.closest_of((*other[:1], row)) if other else s.quote(row)
     return None
 
 

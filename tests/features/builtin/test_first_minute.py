@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from server.features.builtin.codes import Code
 from server.features.builtin.colours import worn
 from server.features.builtin.compose import compose
 from server.features.builtin.detector import Thing
@@ -416,7 +417,6 @@ SUM_DUE = rows_of(
     *("Fernhill Energy", "Please pay £148.92 by 30 November 2026", "Gas used £81.76"),
     *("Electricity used £52.43", "Your next meter reading is due on 28 January 2027."),
 )
-BUSES = cells(("9:10", "Oslo"), ("12:40", "Oslo"), ("16:02", "Oslo"), ("17:10", "Bergen"))
 SHELF = (
     *rows_of("Arabica Ground Coffee"),
     replace(cells(("Was£4.99", "£3.49"))[0], height=80),
@@ -561,8 +561,15 @@ GATES = rows_of("The Mere", "Gates close 9 pm,", "5 pm from November to February
 WARDS = rows_of(
     "St Brann's Hospital", "Maternity", "Day surgery", "Main reception", "Café, 7.30 – 19.00"
 )
+CAKE = rows_of(
+    *("Lemon cake", "225 g soft butter", "4 eggs", "Zest of 1 lemon", "1. Heat the oven."),
+    "2. Beat the butter, add the eggs one by one.",
+)
+BOARDING = cells(("Gate", "B7"), ("Boarding", "09:25"), ("Departs", "10:05"), ("Seat", "18C"))
+ERRORS = rows_of("Ready at 15:17", "Easy Care", "E18 pump blocked: clean filter", "E20 call us")
+SUNDAYS = (*rows_of("Line 46", "Sundays"), *cells(("Harbour", "14:10", "14:40")))
 BUSES = cells(("9:10", "Oslo"), ("12:40", "Oslo"), ("16:02", "Oslo"), ("17:10", "Bergen"))
-SHELF = (
+DRINKS = (
     *cells(("Oat drink", "Rice drink"), ("1 litre", "1 litre")),
     *rows_of("£1.65"),
     *cells(("Soya drink", "Nut drink"), ("£2.25", "£1.45")),
@@ -586,8 +593,12 @@ SHELF = (
         ("When do the gates close?", GATES, "9 pm, 5 pm from November to February"),
         ("When can I visit somebody on the heart ward?", WARDS, "I cannot say for sure. What I read"),
         ("When does the café open?", WARDS, "7.30 – 19.00"),
-        ("Which is the cheapest?", SHELF, "£1.45"),
+        ("Which is the cheapest?", DRINKS, "£1.45"),
         ("Vai chover nesse dia?", CAFE, "Não sei ao certo."),
+        ("How many eggs do I need?", CAKE, "It reads: 4 eggs"),
+        ("What time do I have to be at the gate?", BOARDING, "closest: Boarding 09:25"),
+        ("What is wrong when it shows E18?", ERRORS, "closest: E18 pump blocked: clean filter"),
+        ("When is the next bus?", SUNDAYS, "closest: Sundays; Harbour 14:10 14:40"),
         ("When is the last bus to Oslo?", BUSES, "It leaves at 16:02."),
         ("When is the next bus to Oslo?", BUSES, "It leaves at 12:40."),
         ("When is the first bus to Oslo?", BUSES, "It leaves at 9:10."),
@@ -640,3 +651,12 @@ def test_the_point_of_a_list_goes_on_below() -> None:
         "3 Visitors are welcome in the lounge until 10 pm.",
         "4 Eye clinic",
     ]
+
+
+def test_a_code_is_read_where_a_row_is_asked_for() -> None:
+    """There is no other print, and nothing is said of it."""
+    locker = Code("Locker 58 is yours until Sunday. Code 7301.", "QR Code")
+    facts = Facts(BRIGHT, rows=(), codes=(locker,), things=())
+    said = compose(understand("What's the code for the locker?"), facts, TUESDAY)
+    assert said.startswith("The QR code says: Locker 58 is yours")
+    assert "Hold it closer" not in said
