@@ -244,7 +244,7 @@ def test_one_form_for_the_person(code: str, other: str) -> None:
     ids=str,
 )
 def test_scripts_have_no_sentences_of_their_own(path: Path) -> None:
-    """What people read and hear has an id; the words of errors are the console's, and some are the server's."""
+    """Words that people read and hear have an id; those of errors are the console's, and some are the server's."""
     silent = r"/\*.*?\*/|^\s*//[^\n]*|\b(?:Error|throw)\b[^;]*;"
     code = re.sub(silent, "", SOURCES[path], flags=re.S | re.M)
     said = {*re.findall(r'["`]([A-Z$][^"`\n]* [^"`\n]*[a-z}][.!?])["`]', code)}

@@ -1,4 +1,4 @@
-"""Which frame answers a question."""
+"""A question is answered by a frame that was captured after it was sent."""
 
 from __future__ import annotations
 

@@ -221,7 +221,9 @@ class WatchWords:
             (re.compile(rf"\b{re.escape(plain(phrase))}\b"), plain(other))
             for phrase, other in same.items()
         )
-        self._tails = _choice(str(found.get("tails", "")))
+        # Each as its words
+        tails = plain(str(found.get("tails", ""))).split(",")
+        self._tails = [one.split() for one in tails if one.strip()]
         self._named_before = _choice(str(found.get("named_before", "")))
         self._colours = self._colours_of(spoken, plain(str(found.get("no_colours", ""))).split())
         parts = frozenset[str]().union(*self._sets.values(), self._colours)
@@ -263,14 +265,23 @@ class WatchWords:
         if not self._unspaced:
             match = re.match(rf"^(.*)(?<!\w)(?:{after})(?!\w)\s*:?\s+(?P<target>\S.*)$", low)
             if match is not None and self._only_naming(match[1]):
-                target = match["target"]
-                return re.sub(rf"(?:\s+(?:{self._tails}))+$", "", target) if self._tails else target
+                return self._without_tail(match["target"])
         if self._named_before is not None:
             gap = r"\s*" if self._unspaced or self._particles else r"\s+"
             match = re.match(rf"^(?P<target>\S.*?){gap}(?:{self._named_before})(.*)$", low)
             if match is not None and self._only_naming(match[2]):
                 return self._without_fillers(match["target"])
         return None
+
+    def _without_tail(self, target: str) -> str:
+        """Return a text to read without the verbs behind it."""
+        words = target.split()
+        while tail := next((one for one in self._tails if words[-len(one) :] == one), None):
+            if len(tail) == len(words):
+                # It is all that is named.
+                break
+            del words[-len(tail) :]
+        return " ".join(words)
 
     def _only_naming(self, around: str) -> bool:
         words = self.words(around)

@@ -229,7 +229,7 @@ class Refused(AskFailed):
 
     @property
     def most_pictures(self) -> int | None:
-        """How many pictures it allows in a request; None when it names none, or 0."""
+        """The most pictures that it allows in a request; None when it names none, or 0."""
         found = _PICTURES.search(self._words) if self.status in (400, 422, 0) else None
         return (int(found.group(1)) or None) if found else None
 

@@ -42,7 +42,7 @@ State = aioice.ice.CandidatePair.State
 
 
 def passed(data: bytes, addr: tuple[Any, ...], state: Any, *, controlling: bool = False) -> bool:
-    """Whether a datagram goes on. `state`: of the check of 192.0.2.1:5000, or "nominated"."""
+    """Return True when a datagram goes on. `state`: of the check of 192.0.2.1:5000, or "nominated"."""
     got: list[bytes] = []
     protocol = SimpleNamespace()
     pair = SimpleNamespace(
