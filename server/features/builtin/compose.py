@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Sequence
 from itertools import dropwhile, pairwise, takewhile
 
@@ -20,14 +21,15 @@ from server.features.builtin import (
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import WORD, Language, language, without_controls
 from server.features.builtin.lines import BOXES
-from server.features.builtin.measures import UNITS
+from server.features.builtin.measures import UNITS, measures
 from server.features.builtin.speaker import PAGE, PRINTED, SOME, Answer, Facts, Speaker
-from server.features.builtin.tables import names_all, names_any, names_it
+from server.features.builtin.tables import names_all, names_any, names_it, printed
 from server.features.builtin.wants import SOCIAL, TEXT_ITSELF, Want
-from server.features.builtin.wordings import ARTICLE, FOOD, MEASURED
+from server.features.builtin.wordings import ARTICLE, FOOD, IS, MEASURED
 from server.media.picture.grounding import Box
 from server.models.prompts import number_of
 from server.models.routing import plain
+from server.shared.dates import dates
 
 # Things whose places are in the answer; further ones are only shown.
 _SAID = 4
@@ -290,6 +292,8 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
     if s.intent.want is Want.LOOKUP and s.sources and (lacks or _only_repeats(s)):
         # "To buy" is no answer to "What do I need to buy?".
         return s.cannot_here, ""
+    if s.sources and (_lacks_time(s) or _names_subject_alone(s, unnamed)):
+        return s.cannot_here, ""
     if not unnamed:
         return answer
     _add_equals(s, unnamed)
@@ -302,6 +306,37 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
     else:
         missing = _missing(s, unnamed)
     return s.closest(s.say("not_read", target=without_controls(missing)) if missing else "")
+
+
+_RHYTHM = printed("rhythm")
+
+
+def _names_subject_alone(s: Speaker, unnamed: Sequence[str]) -> bool:
+    """Find whether rows have but the subject of "Is the bus full?", which several rows of a print about buses name."""
+    named = [word for word in s.words if word not in unnamed]
+    asks = s.intent.want is Want.LOOKUP and IS.search(plain(s.intent.question))
+    if not asks or not _nowhere(s, unnamed) or not named:
+        return False
+    return all(sum(names_it(row.text, word) for row in s.rows) > 1 for word in named)
+
+
+# An hour that is not written as one: "back at 7", but no price and no "170C"
+_HOUR = re.compile(r"(?<![\w.,:€$£])(?:1\d|2[0-4]|[1-9])(?:[.:][0-5]\d)?(?![\w:%€$£]|[.,]\d| ?(?:[°€$£%]|g\b|kg\b|ml\b))")
+_TIMED = frozenset({Want.TIME, Want.DATE, Want.EXPIRY, Want.HOURS, Want.DEPARTURE})
+
+
+def _lacks_time(s: Speaker) -> bool:
+    """Find whether a question asks when or how long, and no row of its answer tells of a time."""
+    if s.intent.yes_no or s.intent.want not in (*_TIMED, Want.DURATION):
+        return False
+    told = [*s.sources, *s.sources.values()]
+    rows = [row for row in s.rows if row.text in s.sources]
+    if measures(rows, Want.DURATION) or fields.times(told) or any(map(dates, told)):
+        return False
+    folded = [plain(one) for one in told]
+    if any(map(fields.weekdays, folded)) or any(map(_RHYTHM.search, folded)):
+        return False
+    return s.intent.want is Want.DURATION or not any(map(_HOUR.search, told))
 
 
 def _only_repeats(s: Speaker) -> bool:

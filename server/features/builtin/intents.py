@@ -283,7 +283,8 @@ def _of_time(intent: Intent, text: str) -> Intent:
             # "In che giorno sono chiusi?"
             rest = tuple(word for word in intent.words if word != shut[0])
             return replace(intent, want=Want.HOURS, asked=shut[0], words=rest)
-        return replace(intent, want=Want.LOOKUP) if intent.where and intent.acts else intent
+        of_other = (intent.where and intent.acts) or wordings.IN_CLAUSE.search(text)
+        return replace(intent, want=Want.LOOKUP) if of_other else intent
     if intent.want is Want.HOURS:
         return replace(
             intent, other_time=intent.other_time or bool(wordings.CLOSED_FOR.search(text))

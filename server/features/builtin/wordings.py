@@ -199,6 +199,10 @@ GOES = re.compile(r"^\W*where (?:does|do|did)\b|\b(?:goes|geht|gehen|kommt|va|vo
 WHERE_DOES = re.compile(
     r"^\W*where (?:can|could|do|does|did|should|shall|will|are|is|was|were) (?:i|we|you|they|he|she|it) \w+"
 )
+# "Is the bus full?"
+IS = re.compile(
+    r"^\W*(?:is|are|ist|sind|est|sont|es|esta|estan|son|e|sono|esta|estao|sao|is|zijn|czy|jest) "
+)
 # "Is the laptop on?"
 IS_ON = re.compile(r"^\W*(?:is|are) .{1,40} (?:on|off)\W*$|^\W*(?:ist|sind) .{1,40} (?:an|aus)\W*$")
 DOES = re.compile(r"^\W*(?:can|could|does|do|will|did) (?:it|he|she|they|this|that) \w+\W*$")
@@ -220,5 +224,10 @@ OF_A_KIND = re.compile(
 )
 # "The Old Net Loft" is no age.
 AGE = re.compile(r"^\W*(?:how old|wie alt|hoe oud)\b")
+# "Who do I call when it leaks?", and not "What day is it when they come?"
+IN_CLAUSE = re.compile(
+    r"^\W*(?:who|why|how|wer|wie|wat|qui|quien|chi|quem|cosa|(?:what|which|was|que|che|quoi)(?! (?:time|day|date|month|year|hour|horas?|dia|fecha|ora|giorno|jour)))\b"
+    r".+ (?:when|wenn|quand|cuando|quando|wanneer) \w"
+)
 # What light is only a part of
 LIGHT_OF = re.compile(r"\blight (\w+)")

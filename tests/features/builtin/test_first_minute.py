@@ -140,14 +140,14 @@ STOP = stop(
         # Few words are told whole, where none is the answer for sure.
         ("Who wrote it?", COVER, f"{ALL_READ}The Salt Ferry · A NOVEL · Imogen Harcastle"),
         ("How many pages does it have?", COVER, ALL_READ),
-        ("What's inside?", OATS, "I find no row with these words"),
+        ("What's inside?", OATS, "I find no answer to that"),
         ("What make is it?", rows_of("FIRELLI", "GIRELLI"), "I cannot tell that"),
         ("What product is it?", rows_of("5012345671239"), "I cannot tell that"),
         # What it is made of, for, and what is to be done
         ("What is it made of?", OATS, f"{UNSURE}Ingredients: wholegrain oat flour (61 %), sugar, wheat flour, honey (6 %), maize starch, almonds (2 %), salt."),
         ("¿De qué está hecho?", LABEL, "Lo más cercano: 70 % algodón; 25 % lana; 5 % elastano"),
         ("What is this for?", TABLETS, f"{UNSURE}Relief of hay fever and allergies"),
-        ("What is this for?", GAS, "I find no row with these words"),
+        ("What is this for?", GAS, "I find no answer to that"),
         ("What should I do?", ERROR, f"{UNSURE}Empty the recycle bin and try again."),
         ("What is the red lever for?", (*ERROR, *rows_of("Red lever: stops the belt")), "stops the belt"),
         # What must not be eaten
@@ -159,7 +159,7 @@ STOP = stop(
         # Bills
         ("When is it due?", GAS, "Please pay by 9 December 2026"),
         ("Who is it from?", GAS, f"{UNSURE}Norland Gas"),
-        ("Who signed it?", GAS, "I find no row with these words"),
+        ("Who signed it?", GAS, "I find no answer to that"),
         ("When can I sow?", rows_of("Seeds", "Sow outdoors March to August", "Sow by 12/2028"), "March to August; Sow by"),
         ("Quel jour est-ce fermé ?", CAFE, "fermé le mardi"),
         # Recipes and lists
@@ -177,7 +177,7 @@ STOP = stop(
         # An hour that is not read comes after the one above it; none is left out without a word.
         ("Wann fährt der nächste Bus nach 9 Uhr?", STOP, "Abfahrt ist um 9:12."),
         ("Wann fährt der nächste Bus nach 11 Uhr?", STOP, "Am nächsten kommt: Montag-Freitag 12:12 12:32 12:52"),
-        ("When is the next bus to the zoo?", STOP, "I find no row with these words"),
+        ("When is the next bus to the zoo?", STOP, "I find no answer to that"),
         ("In che giorno sono chiusi?", rows_of("Primi", "Risotto € 12,50", "Chiuso il lunedì"), "Chiuso il lunedì"),
         # More of packages, bills and cards
         ("What's in it?", OATS, f"{UNSURE}Ingredients: wholegrain oat flour"),
@@ -199,7 +199,7 @@ STOP = stop(
         ("Para quem é?", cells(("Remetente", "Destinatário"), ("Maré Alta", "Beatriz Fontoura"), ("FRÁGIL",)), "Beatriz Fontoura"),
         ("What is it made of?", rows_of("70 % wool", "25 % polyamide", "5 % seacell", "Size M"), f"{UNSURE}70 % wool; 25 % polyamide; 5 % seacell"),
         ("When is the paper bin collected?", BINS, f"{UNSURE}Blue - paper and card Tue 8 and Tue 22 December"),
-        ("When does the next bus leave after ten past 9?", STOP, "I find no row with these words"),
+        ("When does the next bus leave after ten past 9?", STOP, "I find no answer to that"),
         ("Hoe laat mag je de konijnen voeren?", rows_of("Open: 9.30 – 17.00 uur", "10.00 Konijnen voeren", "Geiten"), "10.00 Konijnen voeren"),
         ("Ont-ils de la bière ?", rows_of("Café 2 €", "Thé 3 €", "Eau 1 €"), "Je n"),
         ("What do I need to buy?", rows_of("To buy", "2 x milk", "eggs (12)", "6 lemons and cat food"), f"{ALL_READ}To buy · 2 x milk"),
