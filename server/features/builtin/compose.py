@@ -21,7 +21,7 @@ from server.features.builtin import (
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import WORD, Language, language, without_controls
 from server.features.builtin.lines import BOXES
-from server.features.builtin.measures import UNITS, measures
+from server.features.builtin.measures import UNITS
 from server.features.builtin.speaker import PAGE, PRINTED, SOME, Answer, Facts, Speaker
 from server.features.builtin.tables import names_all, names_any, names_it, printed
 from server.features.builtin.wants import SOCIAL, TEXT_ITSELF, Want
@@ -216,7 +216,7 @@ def _answer(s: Speaker) -> Answer:
         return s.code_sentence(), s.why_not(s.cannot_here)[0]
     if not s.rows:
         # Codes are all that there is.
-        return (s.say("broken") if s.facts.text_broken else s.no_text()[0]), s.code_sentence()
+        return s.code_sentence(), s.say("broken") if s.facts.text_broken else s.no_text()[0]
     if want in _OF_DAYS and _lacks_day(s):
         return s.cannot_here, ""
     return _sure(s, _ROWS[want](s))
@@ -292,8 +292,10 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
     if s.intent.want is Want.LOOKUP and s.sources and (lacks or _only_repeats(s)):
         # "To buy" is no answer to "What do I need to buy?".
         return s.cannot_here, ""
-    if s.sources and (_lacks_time(s) or _names_subject_alone(s, unnamed)):
-        return s.cannot_here, ""
+    if s.sources and (
+        _lacks_place(s, unnamed) or _lacks_time(s) or _names_subject_alone(s, unnamed)
+    ):
+        return s.say("cannot_here"), ""
     if not unnamed:
         return answer
     _add_equals(s, unnamed)
@@ -309,6 +311,32 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
 
 
 _RHYTHM = printed("rhythm")
+# A figure that may be a time: no price, weight or temperature
+_MAY_BE_TIME = re.compile(r"(?<![\w.,€$£])\d[\d.,:/]*+(?! ?(?:[°€$£%]|[CF]\b|g\b|kg\b|ml\b))", re.I)
+_MAY_BE_HOUR = re.compile(r"(?<![\w.,€$£])\d{1,2}(?:[.:h]\d\d)?(?![\d%€$£°]|[.,]\d)")
+_TIMED = frozenset({Want.TIME, Want.DATE, Want.EXPIRY, Want.HOURS, Want.DEPARTURE, Want.DURATION})
+
+
+def _lacks_time(s: Speaker) -> bool:
+    """Find whether a question asks when or how long, and no row of its answer has a time."""
+    if s.intent.yes_no or s.intent.want not in _TIMED:
+        return False
+    told = plain(
+        " ".join(text_answers.POINT.sub("", one) for one in (*s.sources, *s.sources.values()))
+    )
+    by_clock = s.intent.want in (Want.TIME, Want.HOURS, Want.EXPIRY)
+    figure = (_MAY_BE_HOUR if by_clock else _MAY_BE_TIME).search(told)
+    return not any((figure, fields.weekdays(told), _RHYTHM.search(told), dates(told)))
+
+
+# What print calls a place that has a number
+_NUMBERED = "gate platform seat room floor terminal"
+
+
+def _lacks_place(s: Speaker, unnamed: Sequence[str]) -> bool:
+    """Find whether "Which platform?" is asked of print that has no word for one."""
+    asked = [word for word in s.words[:1] if word in unnamed and names_it(_NUMBERED, word)]
+    return s.intent.want is Want.LOOKUP and bool(_nowhere(s, asked))
 
 
 def _names_subject_alone(s: Speaker, unnamed: Sequence[str]) -> bool:
@@ -318,25 +346,6 @@ def _names_subject_alone(s: Speaker, unnamed: Sequence[str]) -> bool:
     if not asks or not _nowhere(s, unnamed) or not named:
         return False
     return all(sum(names_it(row.text, word) for row in s.rows) > 1 for word in named)
-
-
-# An hour that is not written as one: "back at 7", but no price and no "170C"
-_HOUR = re.compile(r"(?<![\w.,:€$£])(?:1\d|2[0-4]|[1-9])(?:[.:][0-5]\d)?(?![\w:%€$£]|[.,]\d| ?(?:[°€$£%]|g\b|kg\b|ml\b))")
-_TIMED = frozenset({Want.TIME, Want.DATE, Want.EXPIRY, Want.HOURS, Want.DEPARTURE})
-
-
-def _lacks_time(s: Speaker) -> bool:
-    """Find whether a question asks when or how long, and no row of its answer tells of a time."""
-    if s.intent.yes_no or s.intent.want not in (*_TIMED, Want.DURATION):
-        return False
-    told = [*s.sources, *s.sources.values()]
-    rows = [row for row in s.rows if row.text in s.sources]
-    if measures(rows, Want.DURATION) or fields.times(told) or any(map(dates, told)):
-        return False
-    folded = [plain(one) for one in told]
-    if any(map(fields.weekdays, folded)) or any(map(_RHYTHM.search, folded)):
-        return False
-    return s.intent.want is Want.DURATION or not any(map(_HOUR.search, told))
 
 
 def _only_repeats(s: Speaker) -> bool:

@@ -486,6 +486,9 @@ class BuiltinEngine:
             rows, unread = await self._run(rows_of, pieces)
             if reader.text_broken:
                 rows = None
+            if codes is None and not rows:
+                # A code may hold what is asked for.
+                codes = tuple(await self._run(reader.codes, bgr))
         counts = want in wants.FACES or PERSON in intent.things
         looks = counts or intent.wears
         faces = await self._run(self._faces, bgr, intent.place) if looks else None

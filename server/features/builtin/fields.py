@@ -96,7 +96,8 @@ def phones(rows: Iterable[str]) -> list[str]:
             written = text.startswith("+") or (
                 digits >= _MANY_DIGITS and _WRITTEN.match(text) is not None
             )
-            if 7 <= digits <= 15 and text not in taken and (named or written):
+            is_date = any(text in date or date in text for date in taken)
+            if 7 <= digits <= 15 and not is_date and (named or written):
                 found.append(text)
     return unique(found)
 

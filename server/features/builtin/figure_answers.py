@@ -18,7 +18,7 @@ from server.features.builtin.speaker import (
     has_digit,
 )
 from server.features.builtin.tables import plain_words
-from server.features.builtin.telling import YEAR, hits_of, names_some, naming, spanning
+from server.features.builtin.telling import YEAR, called, hits_of, names_some, naming, spanning
 from server.features.builtin.text_answers import (
     GENERAL,
     KNOWN,
@@ -28,6 +28,7 @@ from server.features.builtin.text_answers import (
     none_found,
 )
 from server.features.builtin.wants import Want
+from server.features.builtin.wordings import CALLS
 from server.models.routing import plain
 
 # What a display shows without its unit, in print so many times larger than that of other figures
@@ -113,6 +114,21 @@ def _names_only(row: Row, words: Sequence[str]) -> bool:
     return any(plain_words(cell.text) == [*words] for cell in row.cells)
 
 
+_USED = re.compile(
+    r"used?|consum\w*|verbrauch\w*|gastad[oa]s?|gast(?:e|ei|o|ou)|usei|usado|consomm\w*|depensee?|verbruik\w*|zuzy\w*"
+)
+_USAGE = re.compile(r"\b(?:consum\w*|usage|used|verbrauch|verbruik|zuzycie)\b")
+
+
+def _usage(s: Speaker) -> list[Row]:
+    """Return the rows of a bill that tell how much was used, in no money."""
+    return [
+        row
+        for row in s.rows
+        if _USAGE.search(plain(row.text)) and has_digit(row) and not prices.has_money(row)
+    ]
+
+
 def _amount(s: Speaker, words: list[str]) -> Answer:
     """Answer "how much?": with the dose, the price or the figure of what was named, else the only one."""
     if (dose := fields.dose(s.rows)) and (not words or _asks_dose(s)):
@@ -122,6 +138,10 @@ def _amount(s: Speaker, words: list[str]) -> Answer:
     cross = tables.crossing(s.rows, words) if words else None
     if cross is not None:
         return s.crossed(cross)
+    if len(words) > 1 and any(map(_USED.fullmatch, words)) and len(used := _usage(s)) == 1:
+        # "How much water did I use?" asks for no price.
+        s.sources[used[0].text] = " ".join(words)
+        return s.say("reads", text=used[0].text), s.scripts()
     paid = prices.item(s.rows, words)
     if paid is not None:
         return s.say("beside", label=paid.label, value=paid.text), s.scripts()
@@ -150,6 +170,10 @@ def _asks_dose(s: Speaker) -> bool:
 _WORDY = re.compile(r"[^\W\d_]{4}")
 
 
+# Characters of a number that somebody calls
+_MOST_CALLED = 20
+
+
 def number(s: Speaker) -> Answer:
     words = [word for word in (*s.intent.asked.split(), *s.words) if word not in GENERAL]
     if any(word.isdigit() for word in s.words):
@@ -161,6 +185,9 @@ def number(s: Speaker) -> Answer:
     if (told := in_section(s)) is not None:
         return told
     near = tables.beside(s.rows, words, digits=True) if words else _captioned(s)
+    if CALLS.search(plain(s.intent.question)) and (near is None or len(near.value) > _MOST_CALLED):
+        # "What number can I ring about a new deal?"
+        return s.closest_of(called(s))
     if near is not None and (near.label in near.row.text or not _WORDY.search(near.value)):
         return s.beside(near)
     if s.words and not any(names_some(row, s.words) for row in s.all_rows):
@@ -203,6 +230,9 @@ def total(s: Speaker) -> Answer:
     if s.intent.yes_no and (of_it or naming(s, words)):
         # "Did I pay by card?" and "Do I have to pay on Sunday?"
         return lookup(s)
+    if s.intent.yes_no and not s.words and (open_then := fields.openings(s.rows)):
+        # "Do I have to pay now?"
+        return s.closest_of((*open_then, *(row for row in s.rows if _FREE.search(plain(row.text)))))
     named = naming(s, words) if _TO_PAY.search(s.intent.asked) else []
     if any(prices.has_figure(row) or prices.tags([row]) for row in named):
         # "How much do I pay for the gym?"

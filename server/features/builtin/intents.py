@@ -205,7 +205,7 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         # "Where do I pay?" and "Do I have to pay tomorrow?"
         asked = intent.asked.split() if intent.where else ()
         return replace(intent, want=Want.LOOKUP, words=(*asked, *intent.words))
-    if intent.want in (Want.TOTAL, Want.MOTION, Want.HOURS, Want.DATE):
+    if intent.want in (Want.TOTAL, Want.MOTION, Want.HOURS, Want.DATE, Want.TIME):
         return _of_time(intent, text)
     if intent.want is Want.NAME and intent.asked in wordings.NAME and wordings.MY.search(text):
         # No headline is the name of who asks.
@@ -252,6 +252,9 @@ def _asks_of_print(intent: Intent, text: str) -> Intent | None:
         return replace(intent, want=Want.TOTAL, words=()) if pays else None
     if intent.want in _OF_PRINT | {Want.EXPIRY, Want.HOURS} and wordings.OPENED.search(text):
         return replace(intent, want=Want.LOOKUP, words=("opened",))
+    if intent.want is Want.COLOUR and wordings.WHERE_CAN.search(text):
+        # "Wo kann ich alte Farbe abgeben?"
+        return _of_all_words(intent)
     if intent.want not in _OF_PRINT:
         return None
     for key, wording in (
@@ -277,6 +280,11 @@ def _asks_of_print(intent: Intent, text: str) -> Intent | None:
 
 def _of_time(intent: Intent, text: str) -> Intent:
     """Return the intent of a question about a total, motion, hours or a day, which may be another of these, or of a place."""
+    if intent.want is Want.TIME:
+        opens = wordings.OPEN.search(text)
+        rest = tuple(word for word in intent.words if not opens or word != opens[0])
+        # "Tot hoe laat zijn ze open?"
+        return replace(intent, want=Want.HOURS, words=rest) if opens else intent
     if intent.want is Want.DATE:
         # "Where do I go when it's my turn?"
         if shut := wordings.SHUT.search(text):
@@ -286,9 +294,9 @@ def _of_time(intent: Intent, text: str) -> Intent:
         of_other = (intent.where and intent.acts) or wordings.IN_CLAUSE.search(text)
         return replace(intent, want=Want.LOOKUP) if of_other else intent
     if intent.want is Want.HOURS:
-        return replace(
-            intent, other_time=intent.other_time or bool(wordings.CLOSED_FOR.search(text))
-        )
+        at_feast = any(named.search(text) for _, named in wordings.FEASTS)
+        other = intent.other_time or at_feast or bool(wordings.CLOSED_FOR.search(text))
+        return replace(intent, other_time=other)
     if wordings.WHEN.search(text):
         # "When do I have to pay by?" and "When can I move in?"
         return replace(intent, want=Want.DATE, words=(*intent.words, *intent.asked.split()[-1:]))

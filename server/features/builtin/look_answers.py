@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from server.features.builtin import colours
+from server.features.builtin import colours, prices
 from server.features.builtin.detector import PERSON, asked_for
 from server.features.builtin.lines import Row
 from server.features.builtin.speaker import (
@@ -231,6 +231,9 @@ def thing(s: Speaker) -> Answer:
         if row is None and s.intent.how_many and others and len(s.rows) >= PRINTED:
             # "How many people are ahead of me?" is asked of print.
             return s.why_not(s.cannot_here)
+        if row is None and not s.things and len(s.rows) >= PAGE and prices.is_list(s.rows):
+            # "Il y a du poisson ?" is asked of a menu.
+            return s.cannot_here, ""
         missing = s.say("thing_missed", thing=s.thing_words.one(missed[0]))
         return missing, s.say("reads", text=row.text) if row is not None else s.see_things()
     if s.intent.how_many:

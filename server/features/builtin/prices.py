@@ -399,6 +399,12 @@ def priced(row: Row) -> Figure | None:
     return Figure(row.text[begin:].strip(), row, label)
 
 
+# What is paid beside a thing: "Gluten-free bread 80p extra"
+_EXTRA = re.compile(
+    r"\b(?:extra|add-?ons?|supplement|aufpreis|zuschlag|en sus|suplemento|supplemento|meerprijs|toeslag|doplata)\b"
+)
+
+
 def extreme(rows: Sequence[Row], *, highest: bool = False) -> list[Figure]:
     """Return the things of the lowest or highest price; prices alone where none has a name.
 
@@ -408,7 +414,7 @@ def extreme(rows: Sequence[Row], *, highest: bool = False) -> list[Figure]:
     each = [
         price
         for one in things
-        if not _is_minus(one.row.text, one.text)
+        if not _is_minus(one.row.text, one.text) and not _EXTRA.search(plain(one.row.text))
         for price in (_sizes(one) if _PIECES.search(one.row.text) is None else [one])
     ]
     if len(each) < 2:

@@ -107,6 +107,15 @@ def _is_words(row: Row) -> bool:
     return many and priced(row) is None
 
 
+# Letters from which a row tells something
+_LEAST_TOLD = 4
+
+
+def _is_short(row: Row) -> bool:
+    """Find whether a row is a word of few letters."""
+    return len(row.text) < _LEAST_TOLD and not has_digit(row)
+
+
 def _is_head(row: Row) -> bool:
     """Find whether a row looks like the heads of a table's columns."""
     return (
@@ -379,9 +388,9 @@ class Speaker:
                 for one in (head, text)
                 if one is not None
             }
-        heads = {row.text for row in self.rows if _is_head(row)}
+        heads = {row.text for row in self.rows if _is_head(row) or _is_short(row)}
         if heads.issuperset(self.sources):
-            # "Mon Tue Wed" alone tells nothing.
+            # "Mon Tue Wed" alone tells nothing, and nor does "Yes".
             return self.why_not(self.cannot_here)
         shown = [self._named_part(text) for text in self.sources]
         text = self.language.closest(self.items(shown), why)

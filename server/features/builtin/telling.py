@@ -21,7 +21,7 @@ from server.features.builtin.speaker import (
 )
 from server.features.builtin.tables import plain_words
 from server.features.builtin.wants import Want
-from server.features.builtin.wordings import OFTEN
+from server.features.builtin.wordings import CALLS, FEASTS, OFTEN
 from server.models.routing import plain
 from server.shared.dates import dates
 
@@ -405,8 +405,27 @@ def _on_floor(s: Speaker) -> list[Row]:
     return [row for row in s.rows if plain_words(row.text)[:1] == numbers and len(row.cells) > 1]
 
 
+def of_feast(s: Speaker) -> list[Row]:
+    """Return the rows with the date of the feast that a question names, or with a span that it is in."""
+    asked = plain(s.intent.question)
+    feast = next((day for day, named in FEASTS if named.search(asked)), None)
+    return [row for row in s.rows if feast is not None and _covers(row, feast)]
+
+
+def _covers(row: Row, day: tuple[int, int]) -> bool:
+    found = [(one.month, one.day) for one in dates(row.text) if one.day is not None]
+    if len(found) != 2:
+        return day in found
+    first, last = found
+    # "24 December to 2 January" goes over the end of a year.
+    return first <= day <= last if first <= last else day >= first or day <= last
+
+
 def of_date(s: Speaker) -> list[Row] | None:
     """Return the rows of the day that a question names, of a page with days; None for another question or page."""
+    if feast := of_feast(s):
+        # "Does it run on Christmas Day?"
+        return feast
     asked = [(one.month, one.day) for one in dates(s.intent.question) if one.day is not None]
     days = [(row, [(one.month, one.day) for one in dates(row.text)]) for row in s.rows]
     if len(asked) != 1 or sum(bool(found) for _, found in days) < PRINTED:
@@ -572,6 +591,16 @@ def naming(s: Speaker, words: Sequence[str]) -> list[Row]:
         rest = [word for word in words if not names_some(best[0], [word])]
         return [row for row in s.rows if names_some(row, rest)] if rest else best
     return best
+
+
+def called(s: Speaker) -> list[Row]:
+    """Return the rows that say whom to call for what a question names; none where it names nothing that is printed."""
+    words = [word for word in s.words if not CALLS.fullmatch(word)]
+    calls = [row for row in s.rows if has_digit(row) and CALLS.search(plain(row.text))]
+    named = naming(s, words)
+    numbers = [row for row in named if fields.phones([f"tel. {row.text}"])]
+    reached = [row for row in s.rows if fields.phones([row.text])]
+    return (numbers or calls or [*named[:1], *reached]) if words else []
 
 
 def names_some(row: Row, words: Sequence[str]) -> bool:

@@ -59,7 +59,7 @@ _LABELS = frozenset(
 
 
 # The number of a point in a list
-_POINT = re.compile(r"^\d{1,2}[.)] ")
+POINT = re.compile(r"^\d{1,2}[.)] ")
 
 
 def none_found(s: Speaker, key: str, words: Sequence[str] = ()) -> Answer:
@@ -71,7 +71,7 @@ def none_found(s: Speaker, key: str, words: Sequence[str] = ()) -> Answer:
     more = [word for word in s.words if word not in known]
     small = s.language.stop.split()
     if named := naming(s, [word for word in (*more, *words) if word not in small]):
-        figures = [row for row in named if has_digit(row_of(_POINT.sub("", row.text)))]
+        figures = [row for row in named if has_digit(row_of(POINT.sub("", row.text)))]
         told = [row for row in figures if not fields.times([row.text])]
         if key == "none_price" and not told:
             # "1. Fill the kettle" has no price of it.
@@ -196,7 +196,7 @@ def lookup(s: Speaker) -> Answer:
         return s.why_not(s.cannot_here)
     if s.intent.yes_no or s.intent.how_many or s.intent.want is Want.ITEMS:
         return _yes_or_count(s)
-    listed = [] if s.intent.who else prices.listed(prices.section(s.rows, words))
+    listed = [] if s.intent.who or s.intent.where else prices.listed(prices.section(s.rows, words))
     if len(listed) > 1:
         return s.prices_of("prices", listed, count=len(listed)), s.scripts()
     days = [word for word in words if fields.weekdays(word)]

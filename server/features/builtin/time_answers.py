@@ -12,7 +12,15 @@ from server.features.builtin import fields, measures, prices, tables
 from server.features.builtin.fields import letters
 from server.features.builtin.lines import MOST_HEADING, Figure, Row, row_of
 from server.features.builtin.speaker import PAGE, SOME, Answer, Speaker, has_digit
-from server.features.builtin.telling import YEAR, figure_row, hits_of, names_some, naming, untitled
+from server.features.builtin.telling import (
+    YEAR,
+    figure_row,
+    hits_of,
+    names_some,
+    naming,
+    of_feast,
+    untitled,
+)
 from server.features.builtin.text_answers import TRAVEL, none_found
 from server.features.builtin.wants import Want
 from server.features.builtin.wordings import FIRST, LAST, NEXT, ORDER, PAYS
@@ -326,7 +334,7 @@ def opening(s: Speaker) -> Answer:
     if s.intent.other_time:
         return _at_another_time(s, found, day)
     pure = [one for one in found if fields.is_pure(one)]
-    of_other = len(asked) > 1 and not naming(s, asked) and all(map(fields.names_place, pure))
+    of_other = len(asked) > 1 and all(map(fields.names_place, pure))
     if not pure or of_other:
         # "Seen on 3 May from 9:12 to 9:21" says nothing of a door, and "Café, 7.30 to 19.00" nothing of a ward.
         return s.closest_of(found[:SOME])
@@ -351,9 +359,11 @@ _HOLIDAY = tables.printed("holiday")
 
 def _at_another_time(s: Speaker, found: Sequence[fields.Opening], day: int | None) -> Answer:
     """Answer "Is it open at noon?" and "on Christmas Eve?" with the hours of that day, and with special ones."""
-    dated = naming(s, [word for word in s.words if word[:1].isdigit()])
+    dated, feast = naming(s, [word for word in s.words if word[:1].isdigit()]), of_feast(s)
     special = [
-        row for row in s.rows if s.words and (row in dated or _HOLIDAY.search(plain(row.text)))
+        row
+        for row in s.rows
+        if s.words and (row in feast or row in dated or _HOLIDAY.search(plain(row.text)))
     ]
     of_day = [one for one in found if day is None or day in one.days]
     return s.closest_of([*special, *(of_day or found)])

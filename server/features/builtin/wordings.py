@@ -199,6 +199,18 @@ GOES = re.compile(r"^\W*where (?:does|do|did)\b|\b(?:goes|geht|gehen|kommt|va|vo
 WHERE_DOES = re.compile(
     r"^\W*where (?:can|could|do|does|did|should|shall|will|are|is|was|were) (?:i|we|you|they|he|she|it) \w+"
 )
+# "Where can I take old paint?", in languages that have one word for paint and colour
+WHERE_CAN = re.compile(
+    r"^\W*(?:wo (?:kann|muss|darf|soll|konnen|mussen)|ou (?:puis|peut|dois|doit|est-ce)|donde (?:puedo|puede|tengo|hay)|dove (?:posso|si|devo)"
+    r"|onde (?:posso|tenho|devo|se)|waar (?:kan|moet|mag|kunnen)|gdzie (?:moge|mozna)|where (?:can|could|do|should)) "
+)
+OPEN = re.compile(
+    r"\b(?:open|offen|geoffnet|ouverte?s?|abiert[oa]s?|apert[oaie]|abert[oa]s?|otwart[eay])\b"
+)
+# What number is rung
+CALLS = re.compile(
+    r"\b(?:ring|call|dial|anrufen|rufe|appeler|appelle|llamar|llamo|chiamare|chiamo|ligar|ligo|bellen|bel|dzwonic|dzwonie)\b"
+)
 # "Is the bus full?"
 IS = re.compile(
     r"^\W*(?:is|are|ist|sind|est|sont|es|esta|estan|son|e|sono|esta|estao|sao|is|zijn|czy|jest) "
@@ -231,3 +243,19 @@ IN_CLAUSE = re.compile(
 )
 # What light is only a part of
 LIGHT_OF = re.compile(r"\blight (\w+)")
+# Days that have a name, as month and day
+FEASTS = [
+    (day, re.compile(rf"\b(?:{names})\b"))
+    for day, names in (
+        (
+            (12, 24),
+            r"christmas eve|heiligabend|nochebuena|kerstavond|wigili\w*|veille de noel|vigilia",
+        ),
+        (
+            (12, 31),
+            r"new year'?s eve|silvester|saint-sylvestre|nochevieja|oudejaar\w*|sylwester\w*",
+        ),
+        ((1, 1), r"new year\S*|neujahr\w*|jour de l.an|ano nuevo|capodanno|ano novo|nieuwjaar\w*"),
+        ((12, 25), r"christmas|weihnacht\w*|noel|navidad|natale?|kerst\w*"),
+    )
+]

@@ -21,7 +21,15 @@ from server.features.builtin.locate import colour_boxes
 from server.features.builtin.speaker import Facts
 from server.features.builtin.wants import Want
 from server.media.picture.grounding import Box
-from tests.features.builtin.test_compose import ALL_READ, BRIGHT, TUESDAY, UNSURE, cells, said_of
+from tests.features.builtin.test_compose import (
+    ALL_READ,
+    BRIGHT,
+    NO_ROW,
+    TUESDAY,
+    UNSURE,
+    cells,
+    said_of,
+)
 from tests.features.builtin.test_fields import piece, rows_of
 
 COVER = rows_of("The Salt Ferry", "A NOVEL", "Imogen Harcastle")
@@ -201,7 +209,7 @@ STOP = stop(
         ("When is the paper bin collected?", BINS, f"{UNSURE}Blue - paper and card Tue 8 and Tue 22 December"),
         ("When does the next bus leave after ten past 9?", STOP, "I find no answer to that"),
         ("Hoe laat mag je de konijnen voeren?", rows_of("Open: 9.30 – 17.00 uur", "10.00 Konijnen voeren", "Geiten"), "10.00 Konijnen voeren"),
-        ("Ont-ils de la bière ?", rows_of("Café 2 €", "Thé 3 €", "Eau 1 €"), "Je n"),
+        ("Ont-ils de la bière ?", rows_of("Café 2 €", "Thé 3 €", "Eau 1 €"), "je ne trouve pas"),
         ("What do I need to buy?", rows_of("To buy", "2 x milk", "eggs (12)", "6 lemons and cat food"), f"{ALL_READ}To buy · 2 x milk"),
         ("When will the lift be fixed?", rows_of("Lift out of order", "It will be repaired on Thursday 3", "December between 8 and 9.", "Sorry!"), "repaired on Thursday 3 December between 8 and 9."),
         ("Chi chiamo per un guasto?", rows_of("Energia Lago", "Guasti: numero verde 800 555 019", "Grazie"), "avvicina: Guasti: numero verde 800 555 019"),
@@ -363,7 +371,7 @@ MEDICINE = rows_of(
         ("Where is the key?", NOTE, "with Mrs Novak at no. 12"),
         ("When do I have to be at the gate?", BOARDING, "Gate closes 15 minutes before"),
         ("Where am I flying to?", BOARDING, "closest: LISBON LIS"),
-        ("Onde é a festa?", FEAST, "Não encontro nenhuma linha"),
+        ("Onde é a festa?", FEAST, "não encontro a resposta"),
         ("Quanto custa a entrada?", FEAST, "Entrada livre"),
         ("Wie viel muss ich bezahlen?", REPAIRS, "Die Summe ist 145,00 €."),
         ("Wann kann ich das Rad abholen?", REPAIRS, "Das kann ich nicht"),
@@ -451,7 +459,7 @@ TEETH = rows_of("Tooth tablets", "24 tablets", "Adults and children over 12: one
         ("How much did the kettle cost?", DESCALE, "I find no price.\n"),
         ("How often should I do this?", DESCALE, "closest: Do this every six weeks."),
         ("Why does the light blink red?", DESCALE, "There is too little water."),
-        ("How many visitors were there on Monday?", CHART, "I cannot"),
+        ("How many visitors were there on Monday?", CHART, "I find no answer"),
         ("Where is it?", POSTER, "Canal Yard 3, second floor"),
         ("Can I phone them?", POSTER, "020 7946 0388"),
         ("Can I give it to a 5 year old?", TEETH, "closest: Adults and children over 12"),
@@ -631,7 +639,7 @@ DRINKS = (
         ("Is it open now?", rows_of("Museum", "1 - 5 pm"), "No, not now"),
         ("Does it say wet paint?", rows_of("WET", "PAINT"), "Yes, it reads"),
         ("Is the link safe?", rows_of("Free beer", "tonight"), "I see no link here"),
-        ("Where is it?", FEAST, "I find no row"),
+        ("Where is it?", FEAST, "I find no answer"),
         ("What happens to my deposit if I cancel the booking early?", rows_of("Deposit £50", "Rooms", "Breakfast from 7"), ALL_READ),
         ("What does the colour red mean?", rows_of("Green: on", "Red: battery low"), "Red: battery low"),
     ],
@@ -660,3 +668,59 @@ def test_a_code_is_read_where_a_row_is_asked_for() -> None:
     said = compose(understand("What's the code for the locker?"), facts, TUESDAY)
     assert said.startswith("The QR code says: Locker 58 is yours")
     assert "Hold it closer" not in said
+
+
+# Of what nobody asks, and more than an answer shows whole
+LONG = (*["Bring a coat, shoes for wet ground and something to read on the way"] * 3, "Thank you")
+BILL = cells(("Consumo", "19 m³"), ("Consumo de agua", "15,20 €"), ("TOTAL", "36,80 €"))
+PRACTICE = (
+    Row("Dr. med. K. Vossberg", 40, (Cell("Dr. med. K. Vossberg", 0, 300),)),
+    *rows_of(
+        "Fachärztin für Kindermedizin", "Mo-Fr 8-12", "Vertretung: Dr. Hallmann", *LONG, "Tschüss"
+    ),
+)
+METER = rows_of("Pay and display", "Mon - Sat", "8 am - 6 pm", "Up to 1 hour £1.60", "Sundays free")
+SAVINGS = rows_of(
+    "Dear Mr Okafor",
+    "To see our new deals, call the mortgage",
+    "team on 0345 300 0199, Monday to Friday.",
+    "A new deal takes ten working days.",
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "answer"),
+    [
+        # A question of when is answered by no row without a time, one of a platform by none without its word.
+        ("How long is the drive to the castle?", rows_of("Trip to Stourley Castle", *LONG), NO_ROW),
+        ("What time do I have to leave the room?", rows_of("Welcome to room 214", *LONG), NO_ROW),
+        ("How long does it go in the oven?", rows_of("1. Oven on at 170C", *LONG), NO_ROW),
+        ("When is mum back?", rows_of("Gone to Gran's, back at 7.", "Love, Mum x", "Eat!"), "back at 7"),
+        ("Da che binario parte?", rows_of("Parte il 02/12/2026 08:17", *LONG), "non trovo la risposta"),
+        ("Is the bus wheelchair friendly?", rows_of("Town bus 7", "No buses on Sundays", *LONG), NO_ROW),
+        # Another question's "when"
+        ("What is wrong when it shows E18?", rows_of("E17 no water", "E18 pump blocked", "E20 door"), "E18 pump blocked"),
+        ("Does it run on Christmas Day?", rows_of("Bus 7", "Day ticket £5.80", "No service on 25 December."), "No service on 25"),
+        ("Are they open on New Year's Day?", rows_of("Thursday 10-18", "Friday 10-18", "Closed 24 December to 2 January"), "closest: Closed 24"),
+        # What was used is told by no price.
+        ("¿Cuánta agua he gastado?", BILL, "Dice: Consumo 19 m³"),
+        ("Was für eine Ärztin ist das?", PRACTICE, "Kindermedizin"),
+        ("Where do I have to sit?", cells(("Row", "H"), ("Seat", "23"), ("Price", "£34.00"), ("fee", "£3.50")), "says 23"),
+        ("Do I have to pay now?", METER, "closest: Mon - Sat 8 am - 6 pm"),
+        ("¿Hasta cuándo puedo devolverlo?", rows_of("Ferretería", "28/11/2026 11:08", "Cambios: 7 días con ticket"), "Cambios: 7 días"),
+        ("What number can I ring about a new deal?", SAVINGS, "0345 300 0199"),
+        ("What number do I ring?", rows_of("Blood tests", "Out of hours: ring 111", "Bring your list"), "111"),
+        ("Tot hoe laat zijn ze donderdag open?", rows_of("woensdag 10.00 - 17.30", "donderdag 10.00 - 20.30", "Elke woensdag om 14.30 voorlezen"), "10.00 - 20.30"),
+        ("Wo kann ich alte Farbe abgeben?", rows_of("Schadstoffmobil", "Farben, Lacke, Altöl", "Sa 10-13 Uhr"), "Farben, Lacke"),
+        ("When can I visit my mother on the heart ward?", rows_of("Café, 7.30 – 19.00", "Robin Ward (children)", "Lifts"), "closest: Café"),
+        ("Il y a du poisson ?", rows_of("Plats", "Poulet rôti 12 €", "Lasagnes 11 €", "Desserts", "Tarte 5 €", "Glace 4 €", "Café 2 €", "Thé 3 €", *LONG), "je ne trouve pas la réponse"),
+        ("What do I do if the bulb is burned out?", rows_of("Bulb", "burned out?", "Yes", "No Replace bulb"), "Replace bulb"),
+        ("What's the cheapest?", rows_of("Porridge £5.20", "Pancakes £7.80", "Gluten-free bread £0.80 extra"), "Porridge"),
+        ("What number is the invoice for?", rows_of("Telefonrechnung", "01/09/2026-31/10/2026", "Nr. 7741"), "7741"),
+    ],
+)  # fmt: skip
+def test_the_kind_of_what_is_asked_decides(
+    question: str, rows: tuple[Row, ...], answer: str
+) -> None:
+    """A row without a time, a place or a quantity is no answer to a question for one."""
+    assert answer in said_of(question, rows)
