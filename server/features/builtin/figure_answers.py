@@ -434,4 +434,4 @@ def _prices_read(s: Speaker) -> str:
     tags = prices.tags(s.rows)
     if not tags:
         return s.seen()
-    return s.scripts(s.say("other_prices", items=s.items((one.text for one in tags), ITEMS)))
+    return s.scripts(s.prices_of("other_prices", tags))

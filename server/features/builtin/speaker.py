@@ -241,7 +241,9 @@ class Speaker:
         if len(shown) > 1 and all(letters(one.label) for one in shown):
             begin = self.say(key, items=_HERE, **values).partition(_HERE)[0].rstrip()
             return f"{begin}\n{self.table((one.label, one.text) for one in shown)}"
-        return self.say(key, items=self.items((one.row.text for one in listed), SOME), **values)
+        return self.say(
+            key, items=self.items((one.row.text.rstrip(".") for one in listed), SOME), **values
+        )
 
     def largest(self) -> Row:
         """Return the row in the largest print; words are preferred to a figure of similar size."""

@@ -41,7 +41,7 @@ ORIGIN = re.compile(
 
 
 WHEN = re.compile(
-    r"^\W*(?:by |until |bis |fino a |jusqu'a |hasta |do )?(?:when|what date|wann|quand|cuando|quando|wanneer|kiedy|когда|коли|ne zaman)\b"
+    r"^\W*(?:by |until |bis |an |fino a |entro |jusqu'a |hasta |ate |do |tot )?(?:when|(?:what|which) da(?:te|y)|que (?:dia|fecha)|che giorno|quel jour|welke dag|welchem tag|wann|quand|cuando|quando|wanneer|kiedy|когда|коли|ne zaman)\b"
 )
 # Words for help, which may be a part of another question
 HELP = frozenset(
