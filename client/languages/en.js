@@ -38,7 +38,6 @@ export const ENGLISH = {
 "chat.hold": "Hold",
 "chat.hold_hint": "Keep the picture for the next questions",
 "chat.listening": "Listening…",
-"chat.look_again": "Look again",
 "chat.newest": "Newest",
 "chat.notable": "What matters",
 "chat.notable_hint": "Tell me what I would want to know",

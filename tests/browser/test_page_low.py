@@ -161,7 +161,7 @@ async def test_what_opens_in_a_low_window_is_seen_whole(
     proof = await page.points()
     for name in ("page.copy", "answer.save", "chat.read_aloud", "chat.delete_short"):
         await expect(proof.get_by_role("button", name=say(name))).to_be_in_viewport(ratio=0.99)
-    heading = await bounds(proof.get_by_text(say("chat.look_again"), exact=True))
+    heading = await bounds(proof.get_by_text(say("chat.ways"), exact=True))
     for name in ("now", "detail", "past", "where"):
         way = proof.get_by_role("button", name=say(f"page.way_{name}"), exact=True)
         assert (await bounds(way))["y"] > heading["y"]
