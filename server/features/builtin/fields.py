@@ -125,8 +125,18 @@ def is_address(row: str) -> bool:
     return _ADDRESS.search(plain(row)) is not None
 
 
+# A row of a timetable that has hours and minutes without a sign between: "Town Hall 0816 0916 1016"
+_BARE_TIME = re.compile(r"(?<!\S)(?:[01]\d|2[0-3])[0-5]\d(?!\S)")
+_LEAST_BARE = 3
+
+
 def times(rows: Iterable[str]) -> list[str]:
-    return unique(text for row in rows for text in matches((_TIME,), row))
+    return unique(text for row in rows for text in _times(row))
+
+
+def _times(row: str) -> list[str]:
+    bare = _BARE_TIME.findall(row)
+    return bare if len(bare) >= _LEAST_BARE and bare == sorted(bare) else matches((_TIME,), row)
 
 
 def numbers(rows: Iterable[str]) -> list[str]:
@@ -426,8 +436,8 @@ _HALF = re.compile(r"([ap])\.?m")
 
 
 def minutes(clock: str) -> int:
-    """Return the minute of the day of a time as written: "18", "18:30", "6 pm", "18h30"."""
-    numbers = [int(one) for one in re.findall(r"\d+", clock)]
+    """Return the minute of the day of a time as written: "18", "18:30", "6 pm", "18h30", "1830"."""
+    numbers = [int(one) for one in re.findall(r"\d\d?", clock)]
     hour, minute = numbers[0], numbers[1] if len(numbers) > 1 else 0
     if half := _HALF.search(clock):
         hour = hour % 12 + (12 if half[1] == "p" else 0)

@@ -670,6 +670,7 @@ def test_a_code_is_read_where_a_row_is_asked_for() -> None:
     assert "Hold it closer" not in said
 
 
+FOUR_DIGITS = rows_of("Saturdays", "Harbour Square 0810 0910 1410", "Larkfield Hospital 0842 0942 1442", "Sundays", "Larkfield Hospital 1008 1408 1808")
 # Of what nobody asks, and more than an answer shows whole
 LONG = (*["Bring a coat, shoes for wet ground and something to read on the way"] * 3, "Thank you")
 BILL = cells(("Consumo", "19 m³"), ("Consumo de agua", "15,20 €"), ("TOTAL", "36,80 €"))
@@ -701,7 +702,11 @@ SAVINGS = rows_of(
         # Another question's "when"
         ("What is wrong when it shows E18?", rows_of("E17 no water", "E18 pump blocked", "E20 door"), "E18 pump blocked"),
         ("Does it run on Christmas Day?", rows_of("Bus 7", "Day ticket £5.80", "No service on 25 December."), "No service on 25"),
+        ("até que dia posso pagar isto?", rows_of("Valor a pagar 43,87€", "Pagar até 14 de dezembro de 2026", "Obrigado"), "14 de dezembro"),
         ("Are they open on New Year's Day?", rows_of("Thursday 10-18", "Friday 10-18", "Closed 24 December to 2 January"), "closest: Closed 24"),
+        # Hours without a sign, as timetables have them; a number alone is none.
+        ("When does it get to the hospital?", FOUR_DIGITS, "closest: Larkfield Hospital 0842 0942 1442; Larkfield Hospital 1008 1408 1808"),
+        ("What time is it?", rows_of("Locker 0842", "Thanks"), "I find no time in print"),
         # What was used is told by no price.
         ("¿Cuánta agua he gastado?", BILL, "Dice: Consumo 19 m³"),
         ("Was für eine Ärztin ist das?", PRACTICE, "Kindermedizin"),
