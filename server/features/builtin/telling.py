@@ -123,10 +123,6 @@ _AGE = re.compile(
 _OLD = re.compile(
     rf"{_AGE.pattern}|\bage\b|\baged\b|\bborn\b|\bdob\b|\b(?:jahre alt|geboren|geb\.|ans|anos|anni|jaar)\b"
 )
-# How somebody is reached by telephone
-_CALLS = re.compile(
-    r"^(?:call|ring|phone|dial|anruf\w*|ruf\w*|appel\w*|llam\w*|chiam\w*|lig\w*|bel|bellen|dzwoni\w*)$"
-)
 _PHONE_ROW = tables.printed("phone")
 # What somebody has marked on a form
 _TICKED = re.compile(
@@ -343,12 +339,12 @@ def of_kind(s: Speaker) -> list[Row] | None:
         return floor
     if (told := _of_place_or_person(s)) is not None:
         return told
-    if s.intent.who and any(map(_CALLS.search, words)):
+    if s.intent.who and any(map(CALLS.fullmatch, words)):
         # "Who do we call if something breaks?"
         reached = [
             row for row in s.rows if fields.phones([row.text]) or _PHONE_ROW.search(plain(row.text))
         ]
-        return reached or naming(s, [word for word in words if not _CALLS.search(word)])
+        return reached or naming(s, [word for word in words if not CALLS.fullmatch(word)])
     if words == ("age",):
         # "How old is she?"
         return [row for row in s.rows if _OLD.search(plain(row.text)) and not _is_timed(row)]

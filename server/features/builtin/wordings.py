@@ -207,9 +207,9 @@ WHERE_CAN = re.compile(
 OPEN = re.compile(
     r"\b(?:open|offen|geoffnet|ouverte?s?|abiert[oa]s?|apert[oaie]|abert[oa]s?|otwart[eay])\b"
 )
-# What number is rung
+# How somebody is reached by telephone
 CALLS = re.compile(
-    r"\b(?:ring|call|dial|anrufen|rufe|appeler|appelle|llamar|llamo|chiamare|chiamo|ligar|ligo|bellen|bel|dzwonic|dzwonie)\b"
+    r"\b(?:call|ring|phone(?! n)|dial|anruf\w*|ruf(?:en?|t)?|appel\w*|llam\w*|chiam\w*|lig(?:ar|o|a)|bel|bellen|dzwoni\w*)\b"
 )
 # "Is the bus full?"
 IS = re.compile(
