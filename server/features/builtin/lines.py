@@ -44,6 +44,8 @@ _WIDE = 3
 # So many letters of no more than two kinds are a pattern, and so are so many other signs: "wwwmww",
 # "+++".
 _PATTERN, _SIGNS = 6, 3
+# Signs of a row of shapes in which each stands twice
+_FEW_SIGNS = 4
 # Dots that lead from a thing to its price, and the least score of a piece with some: they are read
 # less surely than letters.
 _LEAST_LEADER = 0.65
@@ -158,7 +160,7 @@ def legible(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
         if _is_pattern(piece):
             continue
         if piece.score < _least(piece):
-            unread = unread or piece.width > 2 * piece.height
+            unread = unread or (piece.width > 2 * piece.height and not _repeats(piece))
             continue
         words = piece.text.split()
         text = " ".join(word for word in words if not _misread(word, piece.score))
@@ -190,6 +192,12 @@ def _is_pattern(piece: Piece) -> bool:
         return True
     few = len(text) >= _PATTERN and len(set(text)) <= 2 and not any(map(str.isdigit, text))
     return few or piece.width > _WIDE * len(text) * piece.height
+
+
+def _repeats(piece: Piece) -> bool:
+    """Find whether each sign stands twice on average, as a row of coins or windows is read: "000日"."""
+    text = piece.text.replace(" ", "")
+    return len(text) >= _FEW_SIGNS and len(text) >= 2 * len(set(text))
 
 
 def _is_beside(piece: Piece, other: Piece) -> bool:

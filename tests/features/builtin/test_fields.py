@@ -604,6 +604,12 @@ def test_print_that_is_read_with_doubt_is_left_out(text: str, score: float, kept
     assert unread is (not kept and score < 0.8)
 
 
+@pytest.mark.parametrize("text", ["600600", "000日", "日0一日日0", "日000日0"])
+def test_a_row_of_coins_is_no_print(text: str) -> None:
+    row = replace(piece(text, 0, 0, 40 * len(text)), score=0.45)
+    assert legible([row]) == ([], False)
+
+
 def test_a_letter_is_not_many_times_wider_than_high() -> None:
     assert legible([piece("w", 0, 0, 900, 40)]) == ([], False)
 
