@@ -2,7 +2,7 @@
 
 The rule, on OpenCV's HSV (hue 0 to 179, saturation and value 0 to 255): below value 60 it is black;
 below saturation 38 it is grey, from value 190 on white, below value 80 black again. All else goes
-by hue, where dark and pale orange is brown and pale red and magenta are pink. The borders are set so that
+by hue, where dark orange is brown, light and pale orange beige, and pale red and magenta are pink. The borders are set so that
 the CSS colours of these names get them.
 """
 
@@ -20,10 +20,11 @@ from server.media.picture.grounding import Box
 NAMES = (
     *("black", "grey", "white", "red", "orange", "yellow"),
     *("green", "turquoise", "blue", "purple", "pink", "brown"),
+    "beige",
 )
 NEUTRAL = frozenset({"black", "grey", "white"})
 # Those that shadows, wood and skin have, too
-DULL = NEUTRAL | {"brown"}
+DULL = NEUTRAL | {"brown", "beige"}
 _INDEX = {name: index for index, name in enumerate(NAMES)}
 # The upper end of each name's hues, exclusive
 _HUES = (
@@ -37,6 +38,8 @@ _HUES = (
     (170, "pink"),
     (180, "red"),
 )
+# Hues of walls, sand and cream, which are beige from this value on and below this saturation
+_WARM, _LIGHT, _PALE = (8, 30), 170, 90
 # Longest side to which a picture is shrunk; a colour's share needs no more pixels.
 _SIDE = 96
 # Colours with smaller shares are not named: of a ground, and of a coloured thing on it.
@@ -60,6 +63,8 @@ def name_pixels(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     named[dull & ((hue < 4) | (hue >= 176)) & (sat < 200)] = _INDEX["brown"]
     named[dull & (hue >= 4) & (hue < 22)] = _INDEX["brown"]
     named[(hue >= 7) & (hue < 22) & (sat < 70) & (value < 210)] = _INDEX["brown"]
+    light = (value >= _LIGHT) & (sat < _PALE)
+    named[light & (hue >= _WARM[0]) & (hue < _WARM[1])] = _INDEX["beige"]
     pale = sat < 38
     named[pale] = _INDEX["grey"]
     named[pale & (value >= 190)] = _INDEX["white"]
