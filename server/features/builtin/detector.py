@@ -33,8 +33,12 @@ PERSON = "person"
 
 # Least score of a box; that of a person, whom the classifier does not know
 _BOX, _PERSON = 0.5, 0.6
+# The same of one that has so much of the picture and is so much wider than tall
+_PERSON_WIDE, _FILLS, _WIDE = 0.75, 0.6, 1.6
 # Boxes that overlap more than this are one thing: of the same name, and of different ones
 _SAME, _OTHER = 0.5, 0.8
+# A box that has so much of a better one of its name shows the same thing and what is around it.
+_INSIDE = 0.85
 # A box of so large a share of the picture is no second thing beside one of its name.
 _SCENE = 0.85
 # Boxes that the classifier looks at
@@ -76,6 +80,9 @@ _MOST_SOUGHT, _FOLLOWED = 3, 0.3
 # Other boxes with this score that the classifier calls by the name of what somebody seeks, with so much weight: both
 # models look closer at these.
 _PERHAPS, _MOST_CLOSER, _CLOSER = 0.3, 2, 0.3
+# Boxes that are looked at to count things, the least weight of the name, how little two of them share, and how much
+# larger than the largest one that is sure one may be
+_MOST_COUNTED, _COUNTED, _COUNTED_APART, _MOST_LARGER = 16, 0.5, 0.3, 2
 # Names that the detector gives to drawings and signs; the classifier has none for them
 _DRAWN = frozenset({"kite", "frisbee", "skis", "snowboard", "surfboard", "sports ball", "tie"})
 # The detector is believed alone for a thing that somebody asks about, unless the classifier is so sure of another
@@ -358,6 +365,34 @@ class ThingFinder:
             return replace(box, label="", confidence=None)
         return replace(box, label=thing.name, confidence=thing.confidence)
 
+    def more_of(self, bgr: Bgr, found: Sequence[Thing], name: str) -> list[Thing]:
+        """Return further things of a name, small or unsure to the detector, as for counting them."""
+        known = classes()
+        same = known.agrees.get(name) or [
+            at for at, one in enumerate(known.classifier) if one == name
+        ]
+        seen = [one.box for one in found if one.box is not None and one.name == name]
+        sure = any(one.sure for one in found if one.name == name)
+        if not seen or not same:
+            # Where the classifier does not know it, nothing confirms a weak box.
+            return []
+        largest = _MOST_LARGER * max(box.area for box in seen)
+        more: list[Thing] = []
+        looks = _MOST_COUNTED
+        for left, top, part in [(0, 0, bgr), *tiles(bgr)]:
+            for box in self.boxes(part, _PERHAPS):
+                placed = box.moved(left, top)
+                if placed.area > largest or any(_same_place(placed, one) for one in seen):
+                    continue
+                weight = float(self._classify(_with_margin(part, box))[same].sum())
+                if weight >= _COUNTED:
+                    seen.append(placed)
+                    more.append(Thing(name, weight, placed, sure))
+                looks -= 1
+                if not looks:
+                    return more
+        return more
+
     def _in_tiles(self, bgr: Bgr, asked: Collection[str]) -> list[Thing]:
         """Return what is asked about in squares of the picture: small things are larger there."""
         found: list[Thing] = []
@@ -397,7 +432,7 @@ class ThingFinder:
         """Return what is in a box; None where the models disagree."""
         known, score = classes(), box.confidence or 0.0
         if box.label == PERSON:
-            return Thing(PERSON, score, box, sure=True) if score >= _PERSON else None
+            return Thing(PERSON, score, box, sure=True) if _is_person(bgr, box) else None
         if score < _LEAST_OF.get(box.label, _BOX):
             return None
         weights = self._classify(_with_margin(bgr, box))
@@ -491,6 +526,13 @@ def tiles(bgr: Bgr) -> list[tuple[int, int, Bgr]]:
     return [(0, at, bgr[at : at + side]) for at in places]
 
 
+def _is_person(bgr: Bgr, box: Box) -> bool:
+    """Find whether a box of a person is believed: a table that fills the picture is wide, and gets a low score."""
+    score = box.confidence or 0.0
+    fills = box.area >= _FILLS * bgr.shape[0] * bgr.shape[1] and box.width >= _WIDE * box.height
+    return score >= (_PERSON_WIDE if fills else _PERSON)
+
+
 def _is_flat(weights: F32) -> bool:
     """Find whether the classifier takes a picture for a drawing, a screen or a page."""
     return float(weights[_FLAT_CLASSES].sum()) >= _FLAT
@@ -514,10 +556,22 @@ def _corner(box: Box) -> tuple[int, int]:
 
 
 def _apart(boxes: Sequence[Box]) -> list[Box]:
-    """Return the boxes without those that show the same thing as a better one."""
+    """Return the boxes without those that show the same thing as a better one, or one around it."""
     kept: list[Box] = []
     for box in boxes:
         limits = ((_SAME if one.label == box.label else _OTHER, one) for one in kept)
-        if all(box.overlap(one) <= limit for limit, one in limits):
+        group = any(one.label == box.label and _within(one, box) for one in kept)
+        if not group and all(box.overlap(one) <= limit for limit, one in limits):
             kept.append(box)
     return kept
+
+
+def _same_place(box: Box, other: Box) -> bool:
+    return box.overlap(other) >= _COUNTED_APART or _within(box, other) or _within(other, box)
+
+
+def _within(inner: Box, outer: Box) -> bool:
+    """Find whether nearly all of a box lies in another."""
+    width = min(inner.x2, outer.x2) - max(inner.x1, outer.x1)
+    height = min(inner.y2, outer.y2) - max(inner.y1, outer.y1)
+    return width > 0 and height > 0 and width * height >= _INSIDE * inner.area

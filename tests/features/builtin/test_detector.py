@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -145,6 +146,37 @@ def test_a_small_thing_that_is_asked_about_is_looked_for_in_parts(finder: ThingF
     assert cup.box is not None
     assert cup.box.overlap(Box(1035, 341, 1158, 455)) > 0.5
     assert finder.find(bgr, ["dog"]) == []
+
+
+def test_an_empty_table_is_no_person(finder: ThingFinder) -> None:
+    """What fills the picture and is twice as wide as high needs a higher score."""
+    table = np.full((720, 1280, 3), (60, 100, 150), np.uint8)
+    doubtful = Box(13, 109, 1271, 712, "person", 0.65)
+    assert finder.named(table, [doubtful]) == []
+    for one in (replace(doubtful, confidence=0.8), replace(doubtful, x2=700)):
+        assert [thing.name for thing in finder.named(table, [one])] == ["person"]
+
+
+def test_a_box_around_a_better_one_is_no_second_thing() -> None:
+    hand = Box(3, 293, 385, 716, "person", 0.88)
+    around, beside = Box(0, 271, 891, 719, "person", 0.63), Box(300, 271, 891, 719, "person", 0.63)
+    assert detector._apart([hand, around]) == [hand]
+    assert detector._apart([hand, beside]) == [hand, beside]
+
+
+def test_things_that_are_counted_are_looked_at_closer(finder: ThingFinder) -> None:
+    """Of six small cups the detector alone is sure of two."""
+    bgr = np.full((720, 1280, 3), 150, np.uint8)
+    cup = cv2.resize(photo("coffee"), (255, 170), interpolation=cv2.INTER_AREA)
+    for top in (60, 400):
+        for left in (40, 480, 900):
+            bgr[top : top + 170, left : left + 255] = cup
+    found = finder.find(bgr, ["cup"])
+    more = finder.more_of(bgr, found, "cup")
+    assert len(found) < len(asked_for([*found, *more], ["cup"])) <= 6
+    assert finder.more_of(bgr, found, "dog") == []
+    one = finder.find(photo("coffee"))
+    assert finder.more_of(photo("coffee"), one, "cup") == []
 
 
 def test_the_sure_ones_are_counted() -> None:
