@@ -497,6 +497,8 @@ class BuiltinEngine:
         thing_colours: Shares = ()
         if self._finder is not None and (want in wants.THINGS or intent.things):
             found = await self._run(self._finder.find, bgr, intent.things)
+            if intent.how_many and want is Want.THING:
+                found += await self._run(self._finder.more_of, bgr, found, intent.things[0])
             found = [one for one in found if one.box is None or inside(one.box)]
             if intent.place in ("left", "right") and len(intent.things) < 2:
                 # "How many people are on the left?", and not "Is the cup left of the plate?" or "on top of the box"
@@ -657,6 +659,10 @@ _FILLED = frozenset({"cup", "bowl", "cell phone"})
 _OF_RING, _NOT_RING = 0.4, 0.3
 
 
+# Least share of a colour that is a thing's alone
+_BODY = 0.12
+
+
 def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Shares:
     """Return the colours of the inner part of the first thing that is asked about; none without its place."""
     found = asked_for(things, asked)
@@ -681,6 +687,15 @@ def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Sha
     }
     # Its further colours, too
     ground |= {name for name, share in inside if ground and around.get(name, 0.0) >= share}
+    body = [
+        (name, share)
+        for name, share in inside
+        if name not in colours.DULL and share >= _BODY and around.get(name, 0.0) < share / 3
+    ]
+    if body and not ground and inside[0][0] in colours.DULL:
+        # A red body between dark wheels: what is as much around it is not its own.
+        ground = {name for name, share in inside if around.get(name, 0.0) >= share}
+        inside = (*body, *(one for one in inside if one not in body)) if ground else inside
     own = tuple(part for part in inside if part[0] not in ground)
     shown = own if own and own[0][1] >= _OF_THING else inside
     clear = shown[0][1] >= _OF_HOLLOW and shown[0][0] not in colours.DULL

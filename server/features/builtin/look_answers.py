@@ -276,7 +276,8 @@ def faces(s: Speaker) -> Answer:
     if count is None:
         return s.say("faces_missing"), ""
     if count == 0:
-        return s.say("faces_none"), s.say("faces_note")
+        dark = s.say("light", light=_light(s)) if s.facts.scene.dark else ""
+        return s.sentence(s.say("faces_none"), dark), s.say("faces_note")
     return s.say("faces", count=count), s.say("faces_note")
 
 

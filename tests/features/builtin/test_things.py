@@ -378,3 +378,29 @@ def test_the_ground_around_a_thing_is_not_its_colour() -> None:
     assert colours_of(meadow, [frog], ["frog"])[0][0] == "green"
     meadow[::4, :200] = meadow[::4, 400:] = meadow[:150:4] = meadow[250::4] = (60, 220, 230)
     assert [name for name, _ in colours_of(meadow, [cow], ["cow"])] == ["black"]
+
+
+def test_what_is_red_between_dark_parts_is_red() -> None:
+    """Of a motorcycle in a brown garage the body, which nothing around it has the colour of."""
+    garage = np.full((400, 600, 3), (60, 90, 130), np.uint8)
+    garage[240:320, 120:480] = (25, 25, 25)
+    garage[200:250, 200:400] = (40, 30, 200)
+    garage[:, 60:90] = garage[:260, 510:540] = (140, 140, 140)
+    motorcycle = Thing("motorcycle", 0.9, Box(60, 60, 540, 360), sure=True)
+    seen = colours_of(garage, [motorcycle], ["motorcycle"])
+    assert seen[0][0] == "red"
+
+
+async def test_no_face_in_the_dark_is_said_with_the_dark(engine: BuiltinEngine) -> None:
+    answer = await ask(engine, scene((8, 8, 8)), "Is anyone there?")
+    assert answer.startswith("I see no face. The picture is dark.")
+
+
+async def test_how_many_cups_are_counted_closer(engine: BuiltinEngine) -> None:
+    bgr = np.full((720, 1280, 3), 150, np.uint8)
+    cup = cv2.resize(photo("coffee"), (255, 170), interpolation=cv2.INTER_AREA)
+    for top in (60, 400):
+        for left in (40, 480, 900):
+            bgr[top : top + 170, left : left + 255] = cup
+    answer = await ask(engine, np.asarray(bgr, np.uint8), "How many cups are there?")
+    assert answer == "I count at least 5: cups."
