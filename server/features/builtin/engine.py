@@ -659,8 +659,8 @@ _FILLED = frozenset({"cup", "bowl", "cell phone"})
 _OF_RING, _NOT_RING = 0.4, 0.3
 
 
-# Least share of a colour that is a thing's alone
-_BODY = 0.12
+# Least share of a colour that is a thing's alone; brown is orange in the shade
+_BODY, _SHADED = 0.12, colours.DULL | {"orange"}
 
 
 def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Shares:
@@ -690,7 +690,7 @@ def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Sha
     body = [
         (name, share)
         for name, share in inside
-        if name not in colours.DULL and share >= _BODY and around.get(name, 0.0) < share / 3
+        if name not in _SHADED and share >= _BODY and around.get(name, 0.0) < share / 3
     ]
     if body and not ground and inside[0][0] in colours.DULL:
         # A red body between dark wheels: what is as much around it is not its own.
