@@ -324,7 +324,7 @@ def _lacks_time(s: Speaker) -> bool:
     told = plain(
         " ".join(text_answers.POINT.sub("", one) for one in (*s.sources, *s.sources.values()))
     )
-    by_clock = s.intent.want in (Want.TIME, Want.HOURS, Want.EXPIRY)
+    by_clock = s.intent.want in (Want.TIME, Want.HOURS)
     figure = (_MAY_BE_HOUR if by_clock else _MAY_BE_TIME).search(told)
     return not any((figure, fields.weekdays(told), _RHYTHM.search(told), dates(told)))
 

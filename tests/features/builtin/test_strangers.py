@@ -177,6 +177,9 @@ class Seen(ThingFinder):
     def find(self, bgr: object, asked: object = ()) -> list[Thing]:
         return list(self.things)
 
+    def more_of(self, bgr: object, found: object, name: str) -> list[Thing]:
+        return []
+
 
 class Reads(Reader):
     """Reads the same print in every picture."""
