@@ -412,6 +412,7 @@ def test_llama_cpps_server_is_found_and_asked_once(machine: Machine) -> None:
             "echo 'libggml.so: cannot open shared object file' >&2; exit 127",
             "llama-server --help failed: libggml.so: cannot open shared object file. Install it again",
         ),
+        ("", "exit 1", "llama-server --help failed: status 1. Install it again"),
     ],
 )
 def test_what_is_wrong_with_llama_cpps_server_is_said(

@@ -8,21 +8,22 @@ import os
 import pickle
 import shutil
 import signal
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import pytest_asyncio
 
 from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in.recogniser import LocalRecogniser, Words
 from server.shared.speech import SpeechFailed, SpeechUnavailable
+from tests.features.voice_in.test_service import OPERATOR, PATH, chosen, listens
 from tests.real_model.server import PYTHON, run_module
-from tests.support.clients import soon
+from tests.support.children import alive
+from tests.support.clients import http, page_of, soon
 from tests.support.local_voice import loading
+from tests.support.running import running
 from tests.support.sounds import stream
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -41,52 +42,39 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def recogniser(folder: Path) -> AsyncIterator[LocalRecogniser]:
-    async with loading(LocalRecogniser(folder, str(PYTHON), env=ENVIRONMENT)) as one:
-        assert not one.ready
-        await one.wait()
-        yield one
-
-
 async def said(one: LocalRecogniser, sound: Sound, language: str | None = None) -> list[Words]:
     return [words async for words in one.recognise(stream(sound), language=language)]
 
 
-async def test_words_with_their_times(recogniser: LocalRecogniser) -> None:
-    """A tiny model's words mean nothing; the same sound gives the same ones, within its length."""
-    (words,) = await said(recogniser, noise(2.0), "en-GB")
-    assert words.final
-    assert words.text
-    assert words.times
-    assert [words] == await said(recogniser, noise(2.0), "en-GB")
-    assert (recogniser.name, recogniser.elsewhere, recogniser.trouble) == ("local", "", "")
-
-
-async def test_longer_than_a_model_takes_at_once(recogniser: LocalRecogniser) -> None:
-    """40 s go in parts; an unknown language is the model's to find; no sound has no words."""
-    (words,) = await said(recogniser, noise(40.0), "xx")
-    assert words.final
-    assert await said(recogniser, noise(0.0)) == [Words("", True)]
-
-
-async def test_a_sound_that_is_given_up_holds_nobody_up(recogniser: LocalRecogniser) -> None:
-    """The next one is taken at once; its words are its own."""
-    (before,) = await said(recogniser, noise(1.0))
-    async with aclosing(recogniser.recognise(stream(noise(50.0)), language=None)) as words:
-        task = asyncio.ensure_future(anext(words))
-        await soon(lambda: recogniser._worker.busy)
-        task.cancel()
-        await asyncio.wait([task])
-    assert await said(recogniser, noise(1.0)) == [before]
-
-
-async def test_a_process_that_dies(folder: Path) -> None:
-    """The words that it owes fail, and it is not ready any more; nothing is left of it."""
+async def test_a_process_from_its_first_words_to_its_death(folder: Path) -> None:
+    """A tiny model's words mean nothing; the same sound gives the same ones, whatever came before."""
     changes: list[bool] = []
     async with loading(LocalRecogniser(folder, str(PYTHON), env=ENVIRONMENT)) as one:
         one.on_change = lambda: changes.append(one.ready)
+        assert not one.ready
         await one.wait()
+        (words,) = await said(one, noise(2.0), "en-GB")
+        assert words.final
+        assert words.text
+        assert words.times
+        assert [words] == await said(one, noise(2.0), "en-GB")
+        assert (one.name, one.elsewhere, one.trouble) == ("local", "", "")
+
+        # 40 s go in parts; an unknown language is the model's to find; no sound has no words.
+        (long,) = await said(one, noise(40.0), "xx")
+        assert long.final
+        assert await said(one, noise(0.0)) == [Words("", True)]
+
+        # One that is given up holds nobody up; the next one's words are its own.
+        (before,) = await said(one, noise(1.0))
+        async with aclosing(one.recognise(stream(noise(50.0)), language=None)) as given_up:
+            task: asyncio.Future[Any] = asyncio.ensure_future(anext(given_up))
+            await soon(lambda: one._worker.busy)
+            task.cancel()
+            await asyncio.wait([task])
+        assert await said(one, noise(1.0)) == [before]
+
+        # Killed: the words that it owes fail, it is not ready any more, and nothing is left of it.
         assert one.pid is not None
         task = asyncio.ensure_future(said(one, noise(50.0)))
         await soon(lambda: one._worker.busy)
@@ -98,6 +86,26 @@ async def test_a_process_that_dies(folder: Path) -> None:
             await said(one, noise(1.0))
         assert changes == [True, False]
     assert one.pid is None
+
+
+async def test_a_recogniser_is_chosen_and_ended(folder: Path) -> None:
+    """Pages hear of it, words come from it, /health names it; afterwards its process is gone."""
+    settings = {"operator_token": OPERATOR, "engine_python": str(PYTHON)}
+    async with running(**settings) as run, http(run, OPERATOR) as client, page_of(run) as page:
+        assert page.seen[0]["features"]["voice_in"]["recogniser"] is False
+        answer = await client.post(f"{PATH}/recogniser", json={"folder": str(folder)})
+        assert answer.json()["chosen"]["state"] == "loading"
+        await chosen(client, "ready")
+        await listens(page, True)
+        ear = run.program.feature("voice_in").asr
+        assert (await said(ear, noise(1.0), "en"))[-1].final
+        health = (await client.get("/health")).json()
+        assert health["recogniser"]["state"] == "ready"
+        pid = ear.chosen[1].pid
+        assert pid is not None
+        await client.delete(f"{PATH}/recogniser")
+        await listens(page, False)
+        await soon(lambda: not alive(pid))
 
 
 class Opens:
@@ -127,18 +135,14 @@ async def test_a_model_brings_no_code(folder: Path, tmp_path: Path, way: str) ->
         (model / "model.safetensors").unlink()
         (model / "pytorch_model.bin").write_bytes(pickle.dumps(Opens(mark)))
     async with loading(LocalRecogniser(model, str(PYTHON), env=ENVIRONMENT)) as one:
-        with pytest.raises(SpeechUnavailable):
+        with pytest.raises(SpeechUnavailable, match="TRANSCRIPTION_LOCAL_MODEL") as raised:
             await one.wait()
+        assert "TRANSCRIPTION" not in raised.value.visitor_message
         assert not mark.exists()
 
 
-async def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
-    """A folder that holds no speech model, and a Python that is none."""
-    for python, words in (
-        (str(PYTHON), "TRANSCRIPTION_LOCAL_MODEL"),
-        ("/nowhere", "ENGINE_PYTHON"),
-    ):
-        async with loading(LocalRecogniser(tmp_path, python, env=ENVIRONMENT)) as one:
-            with pytest.raises(SpeechUnavailable, match=words) as raised:
-                await one.wait()
-            assert words not in raised.value.visitor_message
+async def test_a_python_that_is_none_is_named(tmp_path: Path) -> None:
+    async with loading(LocalRecogniser(tmp_path, "/nowhere", env=ENVIRONMENT)) as one:
+        with pytest.raises(SpeechUnavailable, match="ENGINE_PYTHON") as raised:
+            await one.wait()
+        assert "ENGINE_PYTHON" not in raised.value.visitor_message

@@ -22,9 +22,7 @@ from server.features.voice_in.service import ListeningService
 from server.features.voice_in.settings import VoiceInSettings
 from server.shared.speech import SpeechUnavailable
 from tests.project.test_config import read, refused
-from tests.real_model.server import PYTHON, run_module
 from tests.support import onnx_model
-from tests.support.children import alive
 from tests.support.clients import Page, http, page_of, soon, take_token
 from tests.support.running import Running, running
 from tests.support.sounds import HALVES, hiss, needs_espeak, silence, spoken, stream
@@ -362,28 +360,3 @@ async def test_one_that_fails_leaves_that_of_the_settings(tmp_path: Path) -> Non
         ].strip()
         left = (await client.delete(f"{PATH}/recogniser")).json()
         assert (left["chosen"], left["recogniser"]["state"]) == (None, "ready")
-
-
-@pytest.mark.slow
-async def test_a_recogniser_is_chosen_and_ended(tmp_path: Path) -> None:
-    """Pages hear of it, words come from it, /health names it; afterwards its process is gone."""
-    folder = tmp_path / "whisper"
-    await asyncio.to_thread(run_module, "tests.real_model.tiny_whisper", folder)
-    settings = {"operator_token": OPERATOR, "engine_python": str(PYTHON)}
-    async with running(**settings) as run, http(run, OPERATOR) as client, page_of(run) as page:
-        assert page.seen[0]["features"]["voice_in"]["recogniser"] is False
-        answer = await client.post(f"{PATH}/recogniser", json={"folder": str(folder)})
-        assert answer.json()["chosen"]["state"] == "loading"
-        await chosen(client, "ready")
-        await listens(page, True)
-        ear = of(run).asr
-        found = [words async for words in ear.recognise(stream(SOUND), language="en")]
-        assert found[-1].final
-        health = (await client.get("/health")).json()
-        assert health["recogniser"]["state"] == "ready"
-        assert ear.chosen is not None
-        pid = ear.chosen[1].pid
-        assert pid is not None
-        await client.delete(f"{PATH}/recogniser")
-        await listens(page, False)
-        await soon(lambda: not alive(pid))

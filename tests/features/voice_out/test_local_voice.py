@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from scripts.bench import voice_run as measured
 from server.features.voice_out.voices import LocalVoice
-from server.media.sound.pcm import VoiceChunk
 from server.shared.speech import SpeechFailed, SpeechRefused, SpeechUnavailable
 from tests.real_model.server import PYTHON
 from tests.support import local_voice
+from tests.support.clients import soon
 from tests.support.local_voice import loading
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -62,13 +62,19 @@ async def test_sound_comes_while_it_is_made(voice: LocalVoice) -> None:
     assert whole.std() > 1000
 
 
-async def test_a_whole_text_comes_at_once(folder: Path) -> None:
+async def test_a_whole_text_comes_at_once_until_its_process_dies(folder: Path) -> None:
     """With `whole_text` the voice sends one chunk, with as many frames as the stream has."""
     async with loading(voice_of(folder, options="max_frames=24 whole_text=on")) as gathered:
         await gathered.wait()
         (whole,) = await spoken(gathered)
-    assert len(whole) == 24 * FRAME
-    assert whole.std() > 1000
+        assert len(whole) == 24 * FRAME
+        assert whole.std() > 1000
+        speaking = asyncio.ensure_future(spoken(gathered))
+        await soon(lambda: gathered._worker.busy)
+        gathered.kill()
+        with pytest.raises(SpeechFailed, match="process ended while it spoke"):
+            await asyncio.wait_for(speaking, 30)
+        assert not gathered.ready
 
 
 async def test_what_a_machine_cannot_do_is_said_and_left_out(voice: LocalVoice) -> None:
@@ -166,19 +172,3 @@ async def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     async with loading(voice_of(tmp_path)) as broken:
         with pytest.raises(SpeechUnavailable, match=r"config\.json is missing"):
             await broken.wait()
-
-
-async def _rest(speaking: AsyncIterator[VoiceChunk]) -> None:
-    async for _ in speaking:
-        pass
-
-
-async def test_a_process_that_dies_ends_the_text(folder: Path) -> None:
-    async with loading(voice_of(folder)) as voice:
-        await voice.wait()
-        speaking = voice.speak(TEXT, language=None)
-        await anext(speaking)
-        voice.kill()
-        with pytest.raises(SpeechFailed, match="process ended while it spoke"):
-            await asyncio.wait_for(_rest(speaking), 30)
-        assert not voice.ready

@@ -416,12 +416,15 @@ async def test_answers_that_are_none(
     assert "127.0.0.1" not in raised.value.visitor_message
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("endless", [bytes(65536), b"", b"\0"])
-async def test_a_socket_that_never_ends(socket: SpeechSocketServer, endless: bytes) -> None:
-    """No more bytes and messages are read than the limits, whatever time they take."""
+@pytest.mark.parametrize(
+    ("endless", "words"), [(bytes(65536), "8,388,608 bytes"), (bytes(1000), "8,192 messages")]
+)
+async def test_a_socket_that_never_ends(
+    socket: SpeechSocketServer, endless: bytes, words: str
+) -> None:
+    """No more bytes and messages are read than the limits; tests/shared has all sizes of them."""
     socket.answers, socket.endless = [], endless
-    with pytest.raises(SpeechFailed):
+    with pytest.raises(SpeechFailed, match=f"sends more than {words}"):
         await spoken_by(socket, limits=SpeechLimits(first=300.0, between=300.0, total=300.0))
 
 
