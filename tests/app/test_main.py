@@ -118,6 +118,7 @@ async def test_the_terminal_says_where_to_click_and_what_answers(tmp_path: Path)
         assert f"http://localhost:{process.port}" in process.greeting
         assert f"http://localhost:{process.port}/#operator" in process.greeting
         assert "T" * 20 not in process.greeting
+        assert "Access code" not in process.greeting
         assert re.search(r"Engine +The built-in engine names", process.greeting)
         assert "VLLM_BASE_URL" in process.greeting
         assert "http://127.0.0.1:9/v1" in process.greeting
@@ -130,8 +131,8 @@ async def test_the_terminal_says_where_to_click_and_what_answers(tmp_path: Path)
         assert list(tmp_path.iterdir()) == []
 
 
-async def at_a_terminal(folder: Path, **settings: str) -> str:
-    """The words on a terminal of 80 columns, until the log has named the engine or the program ends."""
+async def at_a_terminal(folder: Path, **settings: str) -> tuple[str, int | None]:
+    """The words on a terminal of 80 columns, until the log has named the engine or the program ends; its status."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
     process = await asyncio.create_subprocess_exec(
@@ -161,40 +162,41 @@ async def at_a_terminal(folder: Path, **settings: str) -> str:
                 except BlockingIOError:
                     await asyncio.sleep(0.02)
                 except OSError:
-                    # The other end is closed.
+                    # The other end is closed, since it ends.
+                    await process.wait()
                     break
     finally:
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
         os.close(ours)
-    return shown.decode().replace("\r\n", "\n")
+    return shown.decode().replace("\r\n", "\n"), process.returncode
 
 
-@pytest.mark.parametrize("paired", [False, True])
-async def test_a_terminal_shows_the_greeting_and_the_code_first(
-    tmp_path: Path, paired: bool
-) -> None:
+async def test_a_terminal_shows_the_greeting_and_the_code_first(tmp_path: Path) -> None:
     """Then the log's lines of the start; 80 columns break no word of any of it."""
-    hosts = {"PAIRING_HOSTS": "127.0.0.1"} if paired else {}
-    shown = await at_a_terminal(tmp_path, VLLM_BASE_URL="http://127.0.0.1:9/v1", **hosts)
+    settings = {"VLLM_BASE_URL": "http://127.0.0.1:9/v1", "PAIRING_HOSTS": "127.0.0.1"}
+    shown, _ = await at_a_terminal(tmp_path, **settings)
     assert shown.startswith("\n  qwen-camera ")
     lines = shown.splitlines()
     logged = [number for number, line in enumerate(lines) if re.match(r"\d\d:\d\d:\d\d ", line)]
     said = "\n".join(lines[: logged[0]])
     assert "A better one" in said
-    assert ("Access code" in said and "#pair=" in said) is paired
+    assert "Access code" in said
+    assert "#pair=" in said
     # Behind the first line of the log nothing but the log stands.
     assert all(re.match(r"\d\d:\d\d:\d\d | {17}\S", line) for line in lines[logged[0] :])
     assert max(map(len, lines)) <= 80
 
 
-async def test_a_start_that_fails_shows_its_log_lines_too(tmp_path: Path) -> None:
-    """They waited for a greeting that does not come."""
+async def test_a_port_in_use(tmp_path: Path) -> None:
+    """A sentence that says so, and status 1; the log's lines waited for a greeting that does not come."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        shown = await at_a_terminal(tmp_path, PORT=str(port), JWT_SECRET_KEY="short")
+        shown, status = await at_a_terminal(tmp_path, PORT=str(port), JWT_SECRET_KEY="short")
+    assert status == 1
     assert f"PORT {port} is in use" in shown
+    assert "Traceback" not in shown
     assert re.search(r"warning JWT_SECRET_KEY has only 5 characters", shown)
 
 
@@ -233,17 +235,6 @@ async def test_a_weak_key_with_auth_stops_the_start(tmp_path: Path) -> None:
     assert status == 2
     assert "JWT_SECRET_KEY is empty" in err
     assert "token_urlsafe" in err
-
-
-async def test_a_port_in_use(tmp_path: Path) -> None:
-    """A sentence that says so, and status 1."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        async with started(tmp_path, port=port, engine="builtin") as process:
-            status, _, err = await process.end()
-    assert status == 1
-    assert f"PORT {port} is in use" in err
-    assert "Traceback" not in err
 
 
 @asynccontextmanager
@@ -444,19 +435,17 @@ def open_files() -> int:
 
 
 @pytest.mark.parametrize(
-    "step",
+    ("step", "redis"),
     [
-        *("server.models.selector.EngineSelector.on_change",),
-        *(
-            "server.models.selector.EngineSelector.start",
-            "server.session_manager.SessionManager.start",
-        ),
-        "a feature",
-        "server.web.health.RelayWatch.run",
-        "server.app.app.watch_lag",
+        ("server.models.selector.EngineSelector.on_change", True),
+        ("server.models.selector.EngineSelector.start", True),
+        ("server.session_manager.SessionManager.start", True),
+        ("a feature", True),
+        ("server.web.health.RelayWatch.run", True),
+        ("server.app.app.watch_lag", True),
+        ("server.app.app.watch_lag", False),
     ],
 )
-@pytest.mark.parametrize("redis", [False, True])
 async def test_a_start_that_fails_closes_what_it_began(
     monkeypatch: pytest.MonkeyPatch, step: str, redis: bool
 ) -> None:

@@ -7,6 +7,8 @@ of `random_models`. Prints a JSON object.
 from __future__ import annotations
 
 import json
+import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -81,6 +83,33 @@ def all_refused(folder: Path) -> dict[str, str]:
     }
 
 
+def no_room(folder: Path) -> list[str]:
+    """Return the code and sentence about a model for which the process may not take the memory."""
+    with tempfile.TemporaryDirectory() as kept:
+        copy = Path(kept) / "model"
+        shutil.copytree(folder, copy)
+        # A large tensor that nobody needs, as a hole in the file
+        file = copy / "model.safetensors"
+        raw = file.read_bytes()
+        length = int.from_bytes(raw[:8], "little")
+        header = json.loads(raw[8 : 8 + length])
+        end = len(raw) - 8 - length
+        header["large"] = {"dtype": "F32", "shape": [10**9], "data_offsets": [end, end + 4 * 10**9]}
+        text = json.dumps(header).encode()
+        file.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + length :])
+        os.truncate(file, 8 + len(text) + end + 4 * 10**9)
+        free, most = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, most))
+        try:
+            options = loading.Options(copy, "float32", "cpu", 8192, True)
+            loading.load(options, weights.read(copy), lambda *_: None)
+        except loading.LoadError as error:
+            return [error.code, error.message]
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (free, most))
+        return ["", "it was loaded"]
+
+
 def main() -> None:
     torch.set_num_threads(1)
     transformers.utils.logging.disable_progress_bar()
@@ -141,6 +170,7 @@ def main() -> None:
     one.processor.chat_template = "{{ raise_exception('nothing') }}"
     found["no template"] = code(generator)
     found["refused"] = all_refused(tiny)
+    found["no room"] = no_room(tiny)
     found["heard"] = hearing.found(random)
     print(json.dumps(found))
 
