@@ -170,10 +170,15 @@ def source(name: str) -> str:
     return part_of(Path(found.origin), path)
 
 
+@cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text("utf-8"))
+
+
 def part_of(file: Path, path: str) -> str:
     """Read a class, function or method from a Python file."""
     text = file.read_text("utf-8")
-    body: list[ast.stmt] = ast.parse(text).body
+    body: list[ast.stmt] = parsed(file).body
     for part in path.split("."):
         (node,) = (
             statement
@@ -240,10 +245,11 @@ def programs() -> list[Path]:
     return [ROOT / "config.py", *sorted(found)]
 
 
+@cache
 def imports(path: Path) -> tuple[tuple[str, int], ...]:
     """Dotted names of what a file imports from elsewhere than this project and Python itself, with their lines."""
     names: list[tuple[str, int]] = []
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -288,7 +294,7 @@ def test_no_private_name_is_used() -> None:
         found = imports(path)
         private += [f"{path}:{line}: {name}" for name, line in found if re.search(r"(^|\.)_", name)]
         packages = {name.split(".")[0] for name, _ in found}
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Attribute) and re.match(r"_(?!_)", node.attr):
                 root = node.value
                 while isinstance(root, ast.Attribute):

@@ -45,9 +45,8 @@ AT_NIGHT = "take minutes or repeat others (--night runs them)"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one", "two"])
 def test_a_run_says_what_it_leaves_out(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By markers and by the models that tests ask for, with one worker and with two; logs may hold any text."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -56,14 +55,15 @@ def test_a_run_says_what_it_leaves_out(
     pytester.makepyfile(test_parts=TESTS)
 
     def left_out(*options: str, passed: int, others: int) -> str:
-        run = ("-p", "tests.support.parts", "-p", "no:asyncio", "-v", *workers, *options)
+        run = ("-p", "tests.support.parts", "-p", "no:asyncio", "-v", *options)
         done = pytester.runpytest_subprocess(*run)
-        done.assert_outcomes(passed=passed, deselected=0 if workers else others)
+        done.assert_outcomes(passed=passed, deselected=others)
         (said,) = [one for one in done.outlines if one.startswith("Left out: ")] or [""]
         return said
 
-    said = left_out("--fast", passed=2, others=6)
-    assert said == f"Left out: 3 that {LONG}, 1 that drive a browser, 2 that {AT_NIGHT}."
+    fast = f"Left out: 3 that {LONG}, 1 that drive a browser, 2 that {AT_NIGHT}."
+    assert left_out("--fast", passed=2, others=6) == fast
+    assert left_out("--fast", "-n", "2", passed=2, others=0) == fast
     assert left_out(passed=5, others=3) == f"Left out: 3 that {AT_NIGHT}."
     assert left_out("--night", passed=8, others=0) == ""
 

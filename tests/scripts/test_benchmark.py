@@ -7,7 +7,9 @@ from pathlib import Path
 import cv2
 import pytest
 
+from scripts import benchmark
 from scripts.bench.processes import ROOT
+from tests.support.options import refusal
 from tests.support.programs import ran
 
 pytestmark = pytest.mark.slow
@@ -118,8 +120,8 @@ def test_a_sound_that_cannot_be_spoken_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
-def test_two_ways_at_once_and_half_a_word_are_refused() -> None:
-    for arguments in (("--watch", "--simulate"), ("--sim",), ("--voice", "--watch")):
-        code, _, err = run(*arguments)
-        assert code == 2
-        assert "in full, one of them" in err
+@pytest.mark.parametrize("given", ["--watch --simulate", "--sim", "--voice --watch"])
+def test_two_ways_at_once_and_half_a_word_are_refused(
+    given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "in full, one of them" in refusal(benchmark.main, given.split(), capsys)

@@ -163,7 +163,8 @@ class BufferPool:
             )
         self.write_catalogue()
         # Without an index there is no face model: said, and gone on.
-        assert self.run("--install").returncode == 0
+        if not whole:
+            assert self.run("--install").returncode == 0
 
     def write_catalogue(self, revision: str = "") -> None:
         (self.home / "models.toml").write_text(CATALOGUE.format(revision=revision))
@@ -325,8 +326,8 @@ def test_a_pinned_revision_is_fetched_again_when_it_changes(scratch: BufferPool)
 
 
 def test_llama_cpps_server_runs_a_gguf_model(scratch: BufferPool, tmp_path: Path) -> None:
-    """Without it, and with one that is too old or another program, nothing is fetched; with it no torch is
-    installed, and its two files alone come; a file of one's own is taken as it is.
+    """Without it, and with one that is too old, nothing is fetched; with it no torch is installed,
+    and its two files alone come; a file of one's own is taken as it is.
     """
     write_weights(tmp_path / "tiny-Q4_K_M.gguf")
     write_projector(tmp_path / "mmproj-F16.gguf")
@@ -341,26 +342,20 @@ def test_llama_cpps_server_runs_a_gguf_model(scratch: BufferPool, tmp_path: Path
     assert scratch.hub.asked == []
 
     program = tmp_path / "llama-server"
-    for said, says in (
-        ("exit 1", f"{program} --help failed: status 1. Install it again"),
-        ("echo usage", "it is another program, or one of before May 2025. Install a newer one"),
-        (says_help("9048"), "It needs llama.cpp b9049 or newer, and 9048 is installed"),
-    ):
-        program.write_text(f"#!/bin/sh\n{said}\n")
-        program.chmod(0o755)
-        done = scratch.run("--model", "gguf", LLAMA_SERVER=str(program), PATH="/usr/bin:/bin")
-        assert done.returncode == 1
-        assert says in done.stderr
+    program.write_text(f"#!/bin/sh\n{says_help('9048')}\n")
+    program.chmod(0o755)
+    done = scratch.run("--model", "gguf", LLAMA_SERVER=str(program), PATH="/usr/bin:/bin")
+    assert done.returncode == 1
+    assert "It needs llama.cpp b9049 or newer, and 9048 is installed" in done.stderr
     assert scratch.hub.asked == []
     program.write_text(f"#!/bin/sh\n{says_help('9049')}\n")
     folder = scratch.home / "models" / "tiny-GGUF"
     done = scratch.run("--model", "gguf", LLAMA_SERVER=str(program), PATH="/usr/bin:/bin")
     assert done.stdout.strip() == f"started with {folder}", done.stderr
     path = f"{tmp_path}:/usr/bin:/bin"
-    for _ in range(2):
-        done = scratch.run("--model", "gguf", PATH=path)
-        assert done.stdout.strip() == f"started with {folder}", done.stderr
-        assert "requirements-models" not in done.stderr
+    done = scratch.run("--model", "gguf", PATH=path)
+    assert done.stdout.strip() == f"started with {folder}", done.stderr
+    assert "requirements-models" not in done.stderr
     there = {path.name for path in folder.iterdir()}
     assert there == {"tiny-Q4_K_M.gguf", "mmproj-F16.gguf", "model-files.json"}
     assert not (scratch.root / ".venv-models").exists()
