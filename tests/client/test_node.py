@@ -35,7 +35,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_in_node(copy: Path, name: str) -> None:
     """Each file says what it tests."""
     done = subprocess.run(
-        ["node", "--test", str(HERE / name)],
+        ["node", str(HERE / name)],
         cwd=copy,
         capture_output=True,
         text=True,
