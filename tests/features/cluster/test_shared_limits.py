@@ -431,45 +431,45 @@ async def test_a_time_that_no_server_writes_ends_nothing(tmp_path: Path, written
             await writer.aclose()
 
 
-async def test_a_write_to_redis_leaves_people_in(tmp_path: Path) -> None:
-    """With a time in the future in Redis a session stays, and its token is as old as any."""
+async def test_an_operator_at_one_process_ends_a_session_at_another(tmp_path: Path) -> None:
+    """Between two looks its socket closes there with 4410, and its token renews nowhere.
+
+    Not so with a time in the future in Redis: a session stays, and its token is as old as any.
+    """
     async with (
         redis_server(tmp_path) as redis,
         stores(redis, 1) as (store,),
-        processes(redis, 1) as ((server,), http),
+        processes(redis, OPERATOR_TOKEN="operator-token-of-this-test") as (servers, http),
     ):
-        granted = (await http.post(f"{server.url}/api/token")).json()
-        held = await socket(server, granted)
+        one, other = servers
+
+        async def enter() -> tuple[dict[str, str], ClientConnection]:
+            granted = (await http.post(f"{one.url}/api/token")).json()
+            held = await socket(one, granted)
+            assert '"ready"' in str(await held.recv())
+            return granted, held
+
+        granted, held = await enter()
         writer = Redis.from_url(redis.url)
         await writer.set(store.name("ended-before"), str(2**40))
-        # The server writes this key each time before it reads what has ended.
+        # Each server writes this key each time before it reads what has ended.
         async with asyncio.timeout(30):
-            for _ in range(2):
+            for _ in range(4):
                 await writer.delete(store.name("probe"))
                 while not await writer.exists(store.name("probe")):
                     await asyncio.sleep(0.1)
         await writer.aclose()
         await held.ping()
         token = bearer(granted["token"])
-        renewed = await http.post(f"{server.url}/api/token", headers=token)
+        renewed = await http.post(f"{one.url}/api/token", headers=token)
         assert renewed.status_code == 200
         claims = jwt.get_unverified_claims(renewed.json()["token"])
         assert claims["auth_time"] <= time.time()
-        await held.close()
 
-
-async def test_an_operator_at_one_process_ends_a_session_at_another(tmp_path: Path) -> None:
-    """Between two looks its socket closes there with 4410, and its token renews nowhere."""
-    async with (
-        redis_server(tmp_path) as redis,
-        processes(redis, OPERATOR_TOKEN="operator-token-of-this-test") as (servers, http),
-    ):
-        one, other = servers
         right = {"Authorization": "Bearer operator-token-of-this-test"}
         for name in ("one", "all"):
-            granted = (await http.post(f"{one.url}/api/token")).json()
-            held = await socket(one, granted)
-            assert '"ready"' in str(await held.recv())
+            if name == "all":
+                granted, held = await enter()
             listed = (await http.get(f"{one.url}/api/operator/sessions", headers=right)).json()
             [seen] = listed["sessions"]
             assert listed["shared"] is True
