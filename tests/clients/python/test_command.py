@@ -13,9 +13,11 @@ from unittest.mock import patch
 
 import pytest
 import pytest_asyncio
+from qwen_camera.command import main
 
 from tests.clients.python.desk import Desk
 from tests.support.clients import soon
+from tests.support.options import refusal
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -95,15 +97,26 @@ async def test_a_snapshot(shell: Shell, tmp_path: Path) -> None:
     assert (await shell.run("snapshot", "-", "--json"))[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "COMMAND"),
+        (("dance",), "invalid choice"),
+        (("ask",), "question"),
+        (("ask", "What?", "--detail", "huge"), "huge"),
+        (("watch", "it boils", "--seconds", "nan"), "no number of seconds"),
+        (("events", "--after", "-1"), "whole number"),
+    ],
+)
+async def test_what_is_no_command_has_status_2(
+    words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told in refusal(main, list(words), capsys)
+
+
 async def test_bad_input(shell: Shell) -> None:
     """Each says what is wrong, and has the status for it."""
     cases: list[tuple[tuple[str, ...], dict[str, str], int, str]] = [
-        ((), {}, 2, "COMMAND"),
-        (("dance",), {}, 2, "invalid choice"),
-        (("ask",), {}, 2, "question"),
-        (("ask", "What?", "--detail", "huge"), {}, 2, "huge"),
-        (("watch", "it boils", "--seconds", "nan"), {}, 2, "no number of seconds"),
-        (("events", "--after", "-1"), {}, 2, "whole number"),
         (("ask", "What?", "--url", "camera"), {}, 2, "https://"),
         (("ask", "What?", "--ca", "/none.pem"), {}, 2, "PEM"),
         (("ask", "What?"), {"QWEN_CAMERA_TOKEN": ""}, 2, "QWEN_CAMERA_TOKEN"),
