@@ -132,7 +132,7 @@ async def test_the_terminal_says_where_to_click_and_what_answers(tmp_path: Path)
 
 
 async def at_a_terminal(folder: Path, **settings: str) -> tuple[str, int | None]:
-    """The words on a terminal of 80 columns, until the log has named the engine or the program ends; its status."""
+    """The words on a terminal of 80 columns, until the log has named the engine or it ends; its status."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
     process = await asyncio.create_subprocess_exec(
@@ -190,7 +190,7 @@ async def test_a_terminal_shows_the_greeting_and_the_code_first(tmp_path: Path) 
 
 
 async def test_a_port_in_use(tmp_path: Path) -> None:
-    """A sentence that says so, and status 1; the log's lines waited for a greeting that does not come."""
+    """A sentence that says so, and status 1; the log's lines wait for no greeting."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         shown, status = await at_a_terminal(tmp_path, PORT=str(port), JWT_SECRET_KEY="short")

@@ -50,7 +50,7 @@ def project(folder: Path) -> Path:
 
 
 def ready_made(venv: Path) -> None:
-    """A virtual environment with this one's pip, which takes a tenth of the time of the scripts' own."""
+    """A virtual environment with this one's pip: quicker by far than the scripts' own."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     (packages,) = venv.glob("lib/python*/site-packages")
     (packages / "pip").symlink_to(Path(sysconfig.get_path("purelib")) / "pip")

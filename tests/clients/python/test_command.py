@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import pytest
 import pytest_asyncio
-from qwen_camera.command import main
+from qwen_camera.command import parser
 
 from tests.clients.python.desk import Desk
 from tests.support.clients import soon
@@ -111,7 +111,7 @@ async def test_a_snapshot(shell: Shell, tmp_path: Path) -> None:
 async def test_what_is_no_command_has_status_2(
     words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert told in refusal(main, list(words), capsys)
+    assert told in refusal(parser().parse_args, list(words), capsys)
 
 
 async def test_bad_input(shell: Shell) -> None:

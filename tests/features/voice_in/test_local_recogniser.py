@@ -47,7 +47,7 @@ async def said(one: LocalRecogniser, sound: Sound, language: str | None = None) 
 
 
 async def test_a_process_from_its_first_words_to_its_death(folder: Path) -> None:
-    """A tiny model's words mean nothing; the same sound gives the same ones, whatever came before."""
+    """A tiny model's words mean nothing; the same sound has the same ones, whatever came before."""
     changes: list[bool] = []
     async with loading(LocalRecogniser(folder, str(PYTHON), env=ENVIRONMENT)) as one:
         one.on_change = lambda: changes.append(one.ready)
