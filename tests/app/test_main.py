@@ -132,7 +132,7 @@ async def test_the_terminal_says_where_to_click_and_what_answers(tmp_path: Path)
 
 
 async def at_a_terminal(folder: Path, **settings: str) -> tuple[str, int | None]:
-    """The words on a terminal of 80 columns, until the log has named the engine or it ends; its status."""
+    """The words on a terminal of 80 columns, until the engine is named or it ends; its status."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
     process = await asyncio.create_subprocess_exec(

@@ -134,7 +134,7 @@ async def test_the_page_connects_by_relay_and_is_answered(
 
 @pytest.mark.browser
 async def test_credentials_that_are_not_taken_are_said(room: RelayRoom, browser: Browser) -> None:
-    """The page says that the relay did not take them, and where to look; expired ones are as wrong."""
+    """The page says that the relay did not take them, and where to look."""
     async with visitor(browser, PAGE, UDP, credential="wrong") as person:
         # The rule is tested, not the wait.
         await person.page.add_init_script(

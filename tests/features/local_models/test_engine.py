@@ -325,7 +325,7 @@ async def test_silence_and_length_have_their_limits(engine: LocalEngine) -> None
 
 
 async def test_one_that_hangs_is_killed(random_models: Path) -> None:
-    """A Gemma 3 answers; hanging, in bounded time: a clear error, no spliced answer, no more answers."""
+    """A Gemma 3 answers; hanging, soon: a clear error, no spliced answer, no more answers."""
     heard = Heard()
     async with started(local(random_models / "gemma3", own_code=False, heard=heard)) as (engine,):
         assert engine.status.capabilities.context_length == 2048
