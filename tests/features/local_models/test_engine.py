@@ -647,6 +647,7 @@ async def test_no_memory_is_told_before_it_is_taken(inside: dict[str, Any]) -> N
     assert code == "memory"
     assert "not enough memory" in said
     assert "4.6 GB" in said
+    assert "and this machine has " in said
     assert "smaller model" in said
 
 
