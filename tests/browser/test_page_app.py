@@ -67,12 +67,11 @@ async def kept_page(visit: Visit, url: str) -> Visitor:
     return page
 
 
-async def test_it_can_be_installed(visit: Visit, builtin: Running) -> None:
+async def installable(page: Visitor) -> None:
     """Chromium reads the manifest without a complaint, and finds nothing that is missing."""
-    page = await kept_page(visit, builtin.base_url)
     browser = await page.page.context.new_cdp_session(page.page)
     manifest: dict[str, Any] = await browser.send("Page.getAppManifest")
-    assert manifest["url"] == f"{builtin.base_url}/client/app.webmanifest"
+    assert manifest["url"] == f"{page.url}/client/app.webmanifest"
     assert manifest["errors"] == []
     missing = await browser.send("Page.getInstallabilityErrors")
     # A private window installs nothing, whatever the page has.
@@ -102,9 +101,10 @@ async def test_it_keeps_its_own_files_alone_and_opens_without_the_server(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """After a whole chat there is no picture, answer or token in any cache. Offline the page opens
-    and says so; nothing of the server's is answered from what was kept.
+    and says so; nothing of the server's is answered from what was kept. It can be installed.
     """
     page = await kept_page(visit, server.base_url)
+    await installable(page)
     page.expect(*OFFLINE)
     await expect(page.find("#kept")).to_be_hidden()
     await page.start()
@@ -177,7 +177,8 @@ async def test_a_newer_page_waits_until_it_is_taken(
     visit: Visit, upgraded: tuple[Running, Path], model: FakeOpenAI
 ) -> None:
     """One line announces it; the chat stays until the tap. Then the newer one is here, and the
-    cache of the older one is gone.
+    cache of the older one is gone. A next start has the newer page by itself: nobody starts with an old
+    one while the server is there, and none of its modules is old.
     """
     run, folder = upgraded
     page = await kept_page(visit, run.base_url)
@@ -207,13 +208,6 @@ async def test_a_newer_page_waits_until_it_is_taken(
     )
     await expect(line).to_be_hidden()
 
-
-async def test_a_next_start_has_the_newer_page_by_itself(
-    visit: Visit, upgraded: tuple[Running, Path]
-) -> None:
-    """Nobody starts with an old page while the server is there, and none of its modules is old."""
-    run, folder = upgraded
-    page = await kept_page(visit, run.base_url)
     module = folder / "core" / "page" / "dom.js"
     module.write_text(module.read_text() + "\nwindow.newer = true;\n")
     await page.page.wait_for_timeout(1100)

@@ -46,7 +46,9 @@ async def test_hints_come_while_they_are_wanted(visit: Visit, builtin: Running) 
 
 
 async def test_the_level_of_help(visit: Visit, builtin: Running) -> None:
-    """Hints alone, with tones, or none at all: then there is no button, and nothing is looked at."""
+    """Hints are spoken where answers are, and then the screen reader stays silent about them; hints alone, with
+    tones, or none at all: then there is no button, and nothing is looked at.
+    """
 
     async def choose(help: str) -> None:
         await page.settings()
@@ -56,8 +58,15 @@ async def test_the_level_of_help(visit: Visit, builtin: Running) -> None:
     page = await started(visit, builtin.base_url, scripts=[SPOKEN, NOTES], **SHARP)
     await page.show(mode=LABEL, textPx=50, clock=False)
     await page.press("#speak")
-    await choose("shown")
     button, line = page.find("#guide"), page.find("#aim")
+    await page.press(say("guide.name"))
+    await expect(line).to_have_text(say("guide.good"))
+    await expect(line).to_have_attribute("aria-live", "off")
+    assert await page.evaluate("window.spoken") == [say("guide.good")]
+    await page.press("#guide")
+    await expect(line).to_be_hidden()
+    await page.evaluate("window.spoken = []; window.notes = []")
+    await choose("shown")
     await page.press("#guide")
     await expect(line).to_have_text(say("guide.good"))
     # The screen reader announces what is not spoken.
@@ -80,21 +89,9 @@ async def test_the_level_of_help(visit: Visit, builtin: Running) -> None:
     await expect(line).to_be_hidden()
 
 
-async def test_spoken_hints_are_not_announced_twice(visit: Visit, builtin: Running) -> None:
-    """Hints are spoken where answers are; then the screen reader stays silent about them."""
-    page = await started(visit, builtin.base_url, scripts=[SPOKEN], **SHARP)
-    await page.show(mode=LABEL, textPx=50, clock=False)
-    await page.press("#speak")
-    await page.press(say("guide.name"))
-    line = page.find("#aim")
-    await expect(line).to_have_text(say("guide.good"))
-    await expect(line).to_have_attribute("aria-live", "off")
-    assert await page.evaluate("window.spoken") == [say("guide.good")]
-
-
 async def test_alerts_are_spoken_where_answers_are(visit: Visit, builtin: Running) -> None:
     """The voice says what alerted; the screen reader does not say it a second time."""
-    page = await started(visit, builtin.base_url, scripts=[SPOKEN], **SHARP)
+    page = await started(visit, builtin.base_url, scripts=[SPOKEN])
     await page.show(mode=GREY, clock=False)
     await page.press("#speak")
     await page.watch()

@@ -10,6 +10,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.visitor import TOKEN, Visit, Visitor, started
+from tests.support.clients import page_of
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.parts import at_night
 from tests.support.running import Running, running
@@ -144,8 +145,10 @@ async def test_no_english_is_left_over(visit: Visit, server: Running, model: Fak
 
 async def test_operators_read_english(visit: Visit) -> None:
     """From left to right on an Arabic page; words of the page are not among theirs."""
-    async with running(operator_token=TOKEN, rate_limit_per_minute=0) as server:
-        camera = await started(visit, server.base_url)
+    async with (
+        running(operator_token=TOKEN, rate_limit_per_minute=0) as server,
+        page_of(server),
+    ):
         page = await visit(f"{server.base_url}/#operator", context_options={"locale": "ar"})
         await page.find("#engine-token").fill(TOKEN)
         await page.find("#engine-token").press("Enter")
@@ -166,7 +169,6 @@ async def test_operators_read_english(visit: Visit) -> None:
         words = await dialog.inner_text() + await dialog.evaluate(labels)
         assert re.findall(r"[\u0600-\u06ff]+", words) == []
         await page.leave()
-        await camera.leave()
 
 
 @pytest.mark.parametrize("code", ["ar", *at_night("de", "ja", "ru", "fr")])

@@ -132,18 +132,35 @@ async def talked(visit: Visit, server: Running, model: FakeOpenAI, **options: An
     return page
 
 
-async def test_everything_has_its_name(visit: Visit, server: Running, model: FakeOpenAI) -> None:
-    """A screen reader finds the page's parts by role and name; there is no file input anywhere,
-    ever.
+async def test_a_screen_reader_finds_and_says_everything(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """It finds the page's parts by role and name; there is no file input anywhere, ever. The live region
+    says the whole answer when it is there, not every piece of it.
     """
+    model.between_tokens = 0.05
     page = await visit(server.base_url)
     found = page.page
     await expect(page.start_button).to_be_visible()
     await expect(found.get_by_role("textbox", name=re.compile("^Ask"))).to_be_visible()
     await expect(found).to_have_title("qwen-camera")
     assert await found.locator("html").get_attribute("lang") == "en"
+    region = page.find("#announcer")
+    await expect(region).to_have_attribute("aria-live", "polite")
+    await expect(region).to_have_attribute("role", "status")
     await page.start()
+    await page.evaluate("""() => {
+          window.__spoken = [];
+          const region = document.querySelector("#announcer");
+          new MutationObserver(() => window.__spoken.push(region.textContent))
+            .observe(region, { childList: true, characterData: true, subtree: true });
+        }""")
     await page.ask("What is this?")
+    await expect(region).to_have_text("I see a cup.")
+    spoken = await page.evaluate("window.__spoken")
+    # On a machine with much else to do the picture may take a moment, and the page says so.
+    assert [text for text in spoken if not text.startswith("Waiting")] == ["I see a cup."]
+    await expect(page.find("#log")).to_have_attribute("aria-live", "off")
     for name in (
         say("page.menu"),
         say("page.more"),
@@ -173,11 +190,12 @@ async def test_everything_has_its_name(visit: Visit, server: Running, model: Fak
     assert await found.locator('input[type="file"]').count() == 0
 
 
-async def test_every_target_is_big_enough_for_a_thumb(
+async def test_every_target_is_big_and_every_text_easy_to_read(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """44 px or more each way on a phone: before the start, with an answer, with its details, while
-    one is running.
+    """On a phone before the start, with an answer, with its details, while one is running, with one that failed,
+    under a dialog: targets have 44 px or more each way, texts the contrast of WCAG AA, light and dark; over the
+    picture the worst case counts.
     """
     page = await visit(server.base_url)
 
@@ -188,51 +206,45 @@ async def test_every_target_is_big_enough_for_a_thumb(
         assert len(targets) >= 2
         return [t for t in targets if t["width"] < 43.9 or t["height"] < 43.9]
 
-    assert await small() == []
+    async def faint() -> list[Any]:
+        found = []
+        for scheme in ("light", "dark"):
+            await page.page.emulate_media(color_scheme=scheme)
+            # Buttons that are pressed or pointed at change their colours softly.
+            await page.page.wait_for_function(_SETTLED)
+            texts = await page.evaluate(_CONTRAST)
+            assert len(texts) >= 5
+            found += [(scheme, t) for t in texts if t["ratio"] < t["least"]]
+        return found
+
+    assert (await small(), await faint()) == ([], [])
     await page.start()
     await page.ask("What is this?")
-    await page.page.get_by_role("button", name=say("stage.state")).click()
-    await expect(page.find("#facts")).to_be_visible()
-    assert await small() == []
-    # On a phone it lies above the answers.
-    await page.page.get_by_role("button", name=say("stage.state")).click()
+    state = page.page.get_by_role("button", name=say("stage.state"))
     await page.figures()
-    assert await small() == []
+    await state.click()
+    await expect(page.find("#facts")).to_be_visible()
+    assert (await small(), await faint()) == ([], [])
+    # On a phone it lies above the answers.
+    await state.click()
+    await expect(page.find("#facts")).to_be_hidden()
+    assert (await small(), await faint()) == ([], [])
     model.behaviour = Behaviour.STALLS
     await page.send("And what is that?")
     await expect(page.button(say("chat.stop"))).to_be_visible()
     assert await small() == []
     model.behaviour = Behaviour.DIES
-    await page.send("And now?")
+    await page.press(say("chat.describe"))
+    await page.press(say("chat.hold"))
+    await expect(page.state).to_have_text(say("page.picture_held"))
+    sent = await page.send("And now?")
+    await page.end(sent["id"])
+    await expect(page.turns.locator(".remark.problem").first).to_be_visible()
     await expect(page.turns.last.get_by_role("button", name=say("page.try_again"))).to_be_visible()
-    assert await small() == []
+    assert (await small(), await faint()) == ([], [])
     await page.bring("core/dialogs/dialogs.html", "core/dialogs/dialogs.css")
     await page.evaluate("document.querySelector('#trust-dialog').showModal()")
-    assert await small() == []
-
-
-async def test_the_finished_answer_is_spoken_once(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """The live region says the whole answer when it is there, not every piece of it."""
-    model.between_tokens = 0.05
-    page = await visit(server.base_url)
-    region = page.find("#announcer")
-    await expect(region).to_have_attribute("aria-live", "polite")
-    await expect(region).to_have_attribute("role", "status")
-    await page.start()
-    await page.evaluate("""() => {
-          window.__spoken = [];
-          const region = document.querySelector("#announcer");
-          new MutationObserver(() => window.__spoken.push(region.textContent))
-            .observe(region, { childList: true, characterData: true, subtree: true });
-        }""")
-    await page.ask("What is this?")
-    await expect(region).to_have_text("I see a cup.")
-    spoken = await page.evaluate("window.__spoken")
-    # On a machine with much else to do the picture may take a moment, and the page says so.
-    assert [text for text in spoken if not text.startswith("Waiting")] == ["I see a cup."]
-    await expect(page.find("#log")).to_have_attribute("aria-live", "off")
+    assert (await small(), await faint()) == ([], [])
 
 
 async def test_the_keyboard_alone_is_enough(
@@ -296,51 +308,11 @@ async def test_the_keyboard_alone_is_enough(
     await expect(page.start_button).to_be_focused()
 
 
-async def test_all_text_is_easy_to_read(visit: Visit, server: Running, model: FakeOpenAI) -> None:
-    """WCAG AA, computed for every text on the page in several of its states, light and dark; over the
-    picture the worst case counts.
-    """
-    page = await visit(server.base_url)
-
-    async def faint() -> list[Any]:
-        found = []
-        for scheme in ("light", "dark"):
-            await page.page.emulate_media(color_scheme=scheme)
-            # Buttons that are pressed or pointed at change their colours softly.
-            await page.page.wait_for_function(_SETTLED)
-            texts = await page.evaluate(_CONTRAST)
-            assert len(texts) >= 5
-            found += [(scheme, t) for t in texts if t["ratio"] < t["least"]]
-        return found
-
-    assert await faint() == []
-    await page.start()
-    await page.ask("What is this?")
-    await page.figures()
-    await page.page.get_by_role("button", name=say("stage.state")).click()
-    await expect(page.find("#facts")).to_be_visible()
-    assert await faint() == []
-    await page.page.get_by_role("button", name=say("stage.state")).click()
-    await expect(page.find("#facts")).to_be_hidden()
-    assert await faint() == []
-    await page.press(say("chat.describe"))
-    await page.press(say("chat.hold"))
-    await expect(page.state).to_have_text(say("page.picture_held"))
-    model.behaviour = Behaviour.DIES
-    sent = await page.send("And this?")
-    await page.end(sent["id"])
-    await expect(page.turns.locator(".remark.problem").first).to_be_visible()
-    assert await faint() == []
-    await page.bring("core/dialogs/dialogs.html", "core/dialogs/dialogs.css")
-    await page.evaluate("document.querySelector('#trust-dialog').showModal()")
-    assert await faint() == []
-
-
 async def test_who_wants_no_motion_gets_none(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """With `prefers-reduced-motion` nothing moves by itself, not even while an answer is on its
-    way.
+    way. What moves for others needs no layout or paint, which would delay the camera's next frame.
     """
     model.behaviour = Behaviour.STALLS
     moving = "() => document.getAnimations().filter(a => a.playState === 'running').length"
@@ -350,16 +322,9 @@ async def test_who_wants_no_motion_gets_none(
     assert await page.evaluate(moving) == 0
     await page.page.emulate_media(reduced_motion="no-preference")
     await page.page.wait_for_function(moving)
+    await page.find("#cancel").click()
+    await expect(page.find("#cancel")).to_be_hidden()
 
-
-async def test_nothing_is_laid_out_again_while_an_answer_is_looked_for(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """Animations after a question need no layout or paint, which would delay the camera's next
-    frame.
-    """
-    model.behaviour = Behaviour.STALLS
-    page = await started(visit, server.base_url)
     # The element under the pointer moves because of the pointer.
     await page.page.mouse.move(1, 400)
     await page.page.wait_for_timeout(200)
@@ -384,7 +349,7 @@ async def test_nothing_is_laid_out_again_while_an_answer_is_looked_for(
 
 async def test_nothing_sticks_out(visit: Visit, server: Running, model: FakeOpenAI) -> None:
     """No sideways scrolling on any screen; picture, text box and the newest answer are all in the
-    window.
+    window. A phone that is turned, and one whose keyboard takes half of it, leave picture and text box in sight.
     """
     page = await talked(visit, server, model)
     for size in ((320, 568), (390, 844), (844, 390), (1280, 800)):
@@ -402,6 +367,13 @@ async def test_nothing_sticks_out(visit: Visit, server: Running, model: FakeOpen
         details = await page.figures()
         await page.comes(_WIDE, NONE_WIDE)
         await details.evaluate("one => (one.closest('.evidence').open = false)")
+    for size in ((390, 420), (844, 390), (390, 844)):
+        await page.resize(*size)
+        await expect(page.box).to_be_in_viewport(ratio=0.99)
+        await expect(page.find("#video")).to_be_in_viewport(ratio=0.5)
+        await page.comes(_LARGE, True, [0, 100])
+        await page.comes(f"({_WIDE})().out", [])
+    await expect(page.state).to_have_text(say("page.live"))
 
 
 async def test_an_upright_picture_leaves_room_for_the_words(
@@ -418,17 +390,3 @@ async def test_an_upright_picture_leaves_room_for_the_words(
     await page.turns.last.locator(".thumb").evaluate("image => image.decode()")
     thumb = await bounds(page.turns.last.locator(".thumb"))
     assert 1.6 <= thumb["height"] / thumb["width"] <= 2
-
-
-async def test_turning_and_the_keyboard_leave_picture_and_text_box_in_sight(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """A phone that is turned, and one whose keyboard takes half of the window."""
-    page = await talked(visit, server, model)
-    for size in ((390, 420), (844, 390), (390, 844)):
-        await page.resize(*size)
-        await expect(page.box).to_be_in_viewport(ratio=0.99)
-        await expect(page.find("#video")).to_be_in_viewport(ratio=0.5)
-        await page.comes(_LARGE, True, [0, 100])
-        await page.comes(f"({_WIDE})().out", [])
-    await expect(page.state).to_have_text(say("page.live"))

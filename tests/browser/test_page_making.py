@@ -18,7 +18,7 @@ from playwright.async_api import Route, expect
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
 from tests.browser.test_page_operator import let_in
-from tests.browser.visitor import TOKEN, Visit, started
+from tests.browser.visitor import TOKEN, Visit, operator, started
 from tests.features.generation.test_generator import missing
 from tests.features.generation.test_runtime import load, plan
 from tests.real_model.server import PYTHON
@@ -111,8 +111,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     visit: Visit, run: Running
 ) -> None:
     """It is watched and cancelled there; a result that went to another page is shown as gone."""
-    page = await started(visit, run.base_url)
-    await let_in(page)
+    page = await operator(visit, run.base_url)
     await start(run, "endless")
     section = page.find("#making")
     state = section.get_by_role("status")
@@ -123,10 +122,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     await expect(state).to_contain_text("At work")
     await page.page.reload()
     # The operator's address opens the panel again.
-    await expect(page.find("#engine-dialog")).to_be_visible()
-    await page.page.keyboard.press("Escape")
-    await page.start()
-    await let_in(page)
+    await page.operate()
     await expect(state).to_contain_text("At work")
     await expect(make).to_be_hidden()
     await section.get_by_role("button", name="Cancel").click()
@@ -144,10 +140,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     await expect(state).to_contain_text("Made in")
     await soon(lambda: making._made is None)
     await page.page.reload()
-    await expect(page.find("#engine-dialog")).to_be_visible()
-    await page.page.keyboard.press("Escape")
-    await page.start()
-    await let_in(page)
+    await page.operate()
     await expect(state).to_contain_text("went to another page")
     await expect(section.locator("video")).to_be_hidden()
 
@@ -156,8 +149,7 @@ async def test_what_breaks_off_is_asked_for_again_or_said(visit: Visit, run: Run
     """A result comes with the next look; the end of a model in the middle is shown at once,
     also where no other comes.
     """
-    page = await started(visit, run.base_url)
-    await let_in(page)
+    page = await operator(visit, run.base_url)
     await start(run, "video")
     broken: list[str] = []
 
@@ -202,8 +194,7 @@ async def test_the_options_of_loading_are_in_the_command(visit: Visit, tmp_path:
     (folder / "model_index.json").write_text(json.dumps(index))
     settings = {"model_path": folder, "engine_python": PYTHON}
     async with running(operator_token=TOKEN, rate_limit_per_minute=0, **settings) as own:
-        page = await started(visit, own.base_url)
-        await let_in(page)
+        page = await operator(visit, own.base_url)
         panel = page.find("#engine-panel")
         await panel.locator("#engine-models").get_by_text("tiny-video", exact=True).click()
         await expect(panel.locator("#engine-modes :checked")).to_have_value("in_process")

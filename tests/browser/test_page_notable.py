@@ -23,15 +23,15 @@ def view(name: str = "", high: int = 0, x: int = 640) -> str:
     return shown(wall(name, high, x))
 
 
-async def opened(visit: Visit, url: str) -> Visitor:
-    page = await started(visit, url, viewport=(390, 844), width=1280, height=720, scripts=[SPOKEN])
+async def opened(visit: Visit, url: str, **camera: int) -> Visitor:
+    page = await started(visit, url, scripts=[SPOKEN], **camera)
     await page.show(mode=view(), clock=False)
     return page
 
 
 async def test_what_matters_is_told_without_being_asked(visit: Visit, builtin: Running) -> None:
     """In one quiet entry, and spoken, also where answers are short; the mark in the bar ends it."""
-    page = await opened(visit, builtin.base_url)
+    page = await opened(visit, builtin.base_url, width=1280, height=720)
     await page.press(say("chat.read_aloud"))
     await page.press("#settings-open")
     await page.page.get_by_label(say("settings.verbosity")).select_option("short")

@@ -84,9 +84,21 @@ async def share(page: Visitor) -> None:
     await expect(page.state).to_have_text(say("page.sharing"))
 
 
-async def test_cameras_have_names_and_no_ids(visit: Visit, builtin: Running) -> None:
-    """Those of the browser without what it adds; where it gives none, where the camera looks."""
+async def test_a_plain_camera_has_words_for_all_it_can_do(visit: Visit, builtin: Running) -> None:
+    """Each thing that a person does beside asking has its word in the menu; without a light, another side and a
+    zoom they have no button. Cameras have the browser's names without what it adds and no ids; where it gives
+    none, where the camera looks.
+    """
     page = await started(visit, builtin.base_url)
+    await page.find("#more-open").click()
+    await expect(page.find("#hold")).to_be_visible()
+    for missing in ("#torch", "#switch-camera", "#zoom-box"):
+        await expect(page.find(missing)).to_be_hidden()
+    await page.find("#menu-open").click()
+    words = ("chat.camera_off", "cameras.title", "watch.list", "facts.keep", "programs.title")
+    more = ("settings.menu", "page.check_connection")
+    await expect(page.find("#menu button:visible")).to_have_text([say(one) for one in words + more])
+    await page.find("#menu-open").click()
     await page.evaluate(f"({_NAMED})()")
     await opened(page)
     await expect(page.find("#camera-rows [data-device] b")).to_have_text(
@@ -133,12 +145,7 @@ async def test_a_camera_is_chosen_by_the_keyboard(visit: Visit, builtin: Running
 
 
 async def test_flip_and_light_stand_where_they_exist(visit: Visit, builtin: Running) -> None:
-    """Two cameras have a button that takes the other side's, a phone's light a tile; others have neither."""
-    page = await started(visit, builtin.base_url)
-    await page.find("#more-open").click()
-    await expect(page.find("#hold")).to_be_visible()
-    await expect(page.find("#torch")).to_be_hidden()
-    await expect(page.find("#switch-camera")).to_be_hidden()
+    """Two cameras have a button that takes the other side's, a phone's light a tile."""
     page = await started(visit, builtin.base_url, scripts=[_TWO, _LIGHT])
     flip = page.button(say("stage.switch_camera"))
     await expect(flip).to_be_in_viewport(ratio=0.99)
@@ -149,15 +156,6 @@ async def test_flip_and_light_stand_where_they_exist(visit: Visit, builtin: Runn
     await page.press("#torch")
     await expect(page.find("#torch")).to_have_attribute("aria-pressed", "true")
     await page.comes("window.__lit", True)
-
-
-async def test_the_menu_says_words(visit: Visit, builtin: Running) -> None:
-    """Each thing that a person does beside asking has its word."""
-    page = await started(visit, builtin.base_url)
-    await page.find("#menu-open").click()
-    words = ("chat.camera_off", "cameras.title", "watch.list", "facts.keep", "programs.title")
-    more = ("settings.menu", "page.check_connection")
-    await expect(page.find("#menu button:visible")).to_have_text([say(one) for one in words + more])
 
 
 async def test_a_screen_takes_the_cameras_place_and_gives_it_back(
@@ -255,10 +253,10 @@ async def test_a_phone_is_the_only_camera(visit: Visit, server: Running, model: 
     await expect(device.find("#join-state")).to_contain_text(say("join.ended"), timeout=30_000)
 
 
-async def test_what_comes_after_the_dialog_was_closed_is_not_kept(
-    visit: Visit, server: Running
-) -> None:
-    """Nobody sees it any more: neither the link nor the token stands in the page."""
+async def test_what_is_only_invited_is_out_of_the_way(visit: Visit, server: Running) -> None:
+    """What comes after the dialog was closed is not kept: neither the link nor the token stands in the page.
+    Camera off, its tile would lie on the card's words.
+    """
     page = await started(visit, server.base_url)
 
     async def slow(route: Route) -> None:
@@ -275,16 +273,6 @@ async def test_what_comes_after_the_dialog_was_closed_is_not_kept(
         await expect(page.find(secret)).to_have_value("")
     await opened(page)
     await expect(page.find("#several-invited")).to_be_hidden()
-
-
-async def test_a_camera_that_is_only_invited_leaves_the_card_alone(
-    visit: Visit, builtin: Running
-) -> None:
-    """Camera off: its tile would lie on the card's words."""
-    page = await visit(builtin.base_url)
-    await page.start()
-    await opened(page)
-    await page.find("#several-phone").click()
     await expect(page.find("#several-list li")).to_have_count(2)
     await page.page.keyboard.press("Escape")
     strip = page.find("#stage > .strip")

@@ -202,12 +202,30 @@ async def test_trouble_with_access_is_said(
 async def test_a_page_that_is_loaded_again_says_that_access_is_over(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """It has a new session: the program is refused in words at once, and the person reads so, once."""
+    """It has a new session: the program is refused in words at once, and the person reads so, once. A copy of the
+    tab ends nothing: its history says that programs had access, and the page that gave it says that they still
+    have it.
+    """
     page = await started(visit, server.base_url)
     await page.find("#state").click()
     await page.press(say("programs.title"))
     _, token = await given(page, "Kitchen")
     await page.find("#programs-close").click()
+    await expect(page.find("#programs-light")).to_be_visible()
+    entry = await page.evaluate("history.state")
+    assert [one["name"] for one in entry["programs"]] == ["Kitchen"]
+    copy = await page.page.context.new_page()
+    await copy.add_init_script(_HEARS)
+    await copy.goto(server.base_url)
+    await copy.evaluate("entry => history.replaceState(entry, '')", entry)
+    await copy.reload()
+    await copy.wait_for_function(
+        "id => heard.some(({ has }) => has === id)", arg=entry["programs"][0]["id"]
+    )
+    # Longer than it waits for an answer: nothing must come then.
+    await copy.evaluate("new Promise((done) => setTimeout(done, 700))")
+    await expect(copy.locator("#log .note")).to_have_count(0)
+    await copy.close()
     await expect(page.find("#programs-light")).to_be_visible()
     own = {"Authorization": f"Bearer {token}"}
     async with httpx2.AsyncClient(base_url=server.base_url, headers=own) as program:
@@ -226,32 +244,6 @@ async def test_a_page_that_is_loaded_again_says_that_access_is_over(
         await page.page.reload()
         await page.start()
         await expect(note).to_have_count(0)
-
-
-async def test_a_copy_of_the_tab_ends_nothing(visit: Visit, server: Running) -> None:
-    """Its history says that programs had access, and the page that gave it says that they still have it."""
-    page = await started(visit, server.base_url)
-    await page.find("#state").click()
-    await page.press(say("programs.title"))
-    _, token = await given(page, "Kitchen")
-    entry = await page.evaluate("history.state")
-    assert [one["name"] for one in entry["programs"]] == ["Kitchen"]
-    copy = await page.page.context.new_page()
-    await copy.add_init_script(_HEARS)
-    await copy.goto(server.base_url)
-    await copy.evaluate("entry => history.replaceState(entry, '')", entry)
-    await copy.reload()
-    await copy.wait_for_function(
-        "id => heard.some(({ has }) => has === id)", arg=entry["programs"][0]["id"]
-    )
-    # Longer than it waits for an answer: nothing must come then.
-    await copy.evaluate("new Promise((done) => setTimeout(done, 700))")
-    await expect(copy.locator("#log .note")).to_have_count(0)
-    await copy.close()
-    await expect(page.find("#programs-light")).to_be_visible()
-    async with httpx2.AsyncClient(base_url=server.base_url) as program:
-        own = {"Authorization": f"Bearer {token}"}
-        assert (await program.get("/api/program", headers=own)).status_code == 200
 
 
 async def test_where_no_program_may_look_none_is_offered(visit: Visit) -> None:

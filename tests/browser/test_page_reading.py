@@ -74,7 +74,9 @@ async def test_lines_are_read_once_as_the_camera_moves(visit: Visit, builtin: Ru
 
 
 async def test_a_tap_ends_it_with_what_was_read(visit: Visit, builtin: Running) -> None:
-    """The button that cancels other answers; the text so far stays, and nothing says that it failed."""
+    """The button that cancels other answers; the text so far stays, and nothing says that it failed. What was
+    read once can be read on with a tap: it is one of the ways to look.
+    """
     page = await begin(visit, builtin.base_url)
     sent = await page.send("Lies mir das vor")
     await expect(page.turns.last.locator(".text")).to_contain_text(LINES[2], timeout=20_000)
@@ -83,6 +85,15 @@ async def test_a_tap_ends_it_with_what_was_read(visit: Visit, builtin: Running) 
     assert (response["text"], response["finish_reason"]) == ("\n".join(LINES[:3]), "stop")
     await expect(page.turns.last.locator(".remark")).to_be_hidden()
     await expect(page.button(say("chat.stop"))).to_be_hidden()
+    await page.tap(say("stage.read_this"), timeout=30)
+    since = await page.now()
+    await page.points()
+    await page.turns.last.locator(".ways").get_by_role("button", name=say("page.way_read")).click()
+    sent = await page.sent("chat", since=since)
+    assert sent["route"] == "read"
+    await expect(page.turns.last.locator(".text")).to_contain_text(LINES[2], timeout=20_000)
+    await page.button(say("chat.stop")).click()
+    await page.response(sent["id"])
 
 
 async def test_it_is_spoken_and_waits_for_the_voice(visit: Visit, builtin: Running) -> None:
@@ -109,17 +120,3 @@ async def test_it_is_spoken_and_waits_for_the_voice(visit: Visit, builtin: Runni
     announced = " ".join(await page.evaluate("window.__announced"))
     assert LINES[0] not in announced
     assert say("guide.read_to_end") not in announced
-
-
-async def test_what_was_read_once_can_be_read_on_with_a_tap(visit: Visit, builtin: Running) -> None:
-    """It is one of the ways to look."""
-    page = await begin(visit, builtin.base_url)
-    await page.tap(say("stage.read_this"), timeout=30)
-    since = await page.now()
-    await page.points()
-    await page.turns.last.locator(".ways").get_by_role("button", name=say("page.way_read")).click()
-    sent = await page.sent("chat", since=since)
-    assert sent["route"] == "read"
-    await expect(page.turns.last.locator(".text")).to_contain_text(LINES[2], timeout=20_000)
-    await page.button(say("chat.stop")).click()
-    await page.response(sent["id"])

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import expect
 
 from server.features.pointing import twice
-from tests.browser.visitor import NOT_REACHED, SHARP, Visit, bounds, started
+from tests.browser.visitor import NOT_REACHED, SHARP, Visit, Visitor, bounds, started
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, with_model
 from tests.support.words import say
@@ -159,11 +159,10 @@ _UPRIGHT = """async () => {
 }"""
 
 
-async def test_upright_pictures_are_compared_on_a_phone(visit: Visit, server: Running) -> None:
-    """Side by side, with the buttons in sight."""
-    page = await started(visit, server.base_url)
+async def compared_upright(page: Visitor) -> None:
+    """Two upright pictures stand side by side on a phone, with the buttons in sight."""
     await page.evaluate(_UPRIGHT)
-    dialog = page.find("#seen-dialog")
+    dialog = page.find("dialog[open]")
     await dialog.get_by_label(say("answer.compare")).select_option(index=1)
     await expect(dialog.locator("figure")).to_have_count(2)
     # In one look, and once more while words below them still arrive and move both
@@ -182,7 +181,7 @@ async def test_upright_pictures_are_compared_on_a_phone(visit: Visit, server: Ru
 
 async def test_two_fingers_come_closer(visit: Visit, server: Running, model: FakeOpenAI) -> None:
     """Three times as far apart is three times as close, and together again the whole; of a part of the
-    camera's picture it is told which.
+    camera's picture it is told which. Upright pictures are compared side by side.
     """
     page = await started(visit, server.base_url, context_options={"has_touch": True})
     await page.ask("What is this?")
@@ -215,6 +214,8 @@ async def test_two_fingers_come_closer(visit: Visit, server: Running, model: Fak
     await expect(page.find("dialog[open] figcaption")).to_contain_text(
         "160×80 pixels · 1 visual token · a part of the camera's 640×360: 160×80 from 100, 50."
     )
+    await page.find("dialog[open]").get_by_role("button", name=say("page.done")).click()
+    await compared_upright(page)
 
 
 async def test_a_second_look_at_a_dose_is_told(

@@ -55,18 +55,10 @@ async def refused(page: Visitor) -> None:
     await expect(page.card).to_contain_text(say("page.camera_denied"))
 
 
-@pytest.mark.parametrize("history", [False, True], ids=["new", "with answers"])
-async def test_a_refusal_leaves_all_its_buttons_in_sight(
-    visit: Visit, server: Running, model: FakeOpenAI, history: bool
-) -> None:
-    """Start Camera, the other camera and the check are neither covered by the chat nor below the
-    edge.
+async def refused_in_sight(page: Visitor) -> None:
+    """Refuse the camera: Start Camera, the other camera and the check are neither covered by the chat nor below
+    the edge.
     """
-    if history:
-        page = await talked(visit, server, model)
-        await page.ask("And this?")
-    else:
-        page = await visit(server.base_url)
     await refused(page)
     for size in SIZES:
         await page.resize(*size)
@@ -74,6 +66,33 @@ async def test_a_refusal_leaves_all_its_buttons_in_sight(
             await expect(page.card.get_by_role("button", name=name)).to_be_in_viewport(ratio=0.99)
         await page.comes(_COVERED, [], "#card button")
         await page.comes(f"({_WIDE})().out", [])
+
+
+async def test_a_new_page_has_its_words_and_buttons_in_sight(visit: Visit, server: Running) -> None:
+    """The placeholder of the text box is not cut on any screen, and no button of a refusal."""
+    page = await visit(server.base_url)
+    for width in (320, 390, 1280):
+        await page.resize(width, 640)
+        await page.comes(f"({_PLACEHOLDER})() <= 0", True)
+    await refused_in_sight(page)
+
+
+async def test_a_page_with_answers_has_its_buttons_in_sight(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """With letters of twice the size no button's words spill, none is covered, nothing sticks out; with usual
+    ones no button of a refusal.
+    """
+    page = await talked(visit, server, model)
+    await page.evaluate("document.documentElement.style.fontSize = '200%'")
+    for size in SIZES:
+        await page.resize(*size)
+        await page.comes(_SPILLED, [])
+        await page.comes(_COVERED, [], "#bar button, #quick button, #state")
+        await page.comes(f"({_WIDE})().out", [])
+    await page.evaluate("document.documentElement.style.fontSize = ''")
+    await page.ask("And this?")
+    await refused_in_sight(page)
 
 
 async def test_at_400_percent_zoom_everything_can_be_reached(
@@ -102,23 +121,11 @@ async def test_at_400_percent_zoom_everything_can_be_reached(
     await page.comes(_COVERED, [], "#start")
 
 
-async def test_large_letters_stay_in_their_buttons(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """With letters of twice the size: no button's words spill, none is covered, nothing sticks out."""
-    page = await talked(visit, server, model)
-    await page.evaluate("document.documentElement.style.fontSize = '200%'")
-    for size in SIZES:
-        await page.resize(*size)
-        await page.comes(_SPILLED, [])
-        await page.comes(_COVERED, [], "#bar button, #quick button, #state")
-        await page.comes(f"({_WIDE})().out", [])
-
-
-async def test_an_upright_page_is_filled_and_shows_the_whole_with_a_press(
-    visit: Visit, builtin: Running
-) -> None:
-    """A picture is cropped only where it would be a strip between bars; beside the chat it is whole."""
+async def test_picture_and_sheet_share_an_upright_page(visit: Visit, builtin: Running) -> None:
+    """A picture is cropped only where it would be a strip between bars, and shown whole with a press; beside the
+    chat it is whole. The sheet goes along with the finger; let go above it covers most of the picture, below it
+    gives it back. A tap does the same.
+    """
     page = await started(visit, builtin.base_url)
     whole = page.find("#whole")
     video = page.find("#video")
@@ -133,20 +140,6 @@ async def test_an_upright_page_is_filled_and_shows_the_whole_with_a_press(
     await page.press("#whole")
     await expect(video).to_have_css("object-fit", "cover")
 
-
-async def test_the_boxs_words_are_whole(visit: Visit, server: Running) -> None:
-    """The placeholder of the text box is not cut on any screen."""
-    page = await visit(server.base_url)
-    for width in (320, 390, 1280):
-        await page.resize(width, 640)
-        await page.comes(f"({_PLACEHOLDER})() <= 0", True)
-
-
-async def test_the_sheet_is_dragged(visit: Visit, builtin: Running) -> None:
-    """It goes along with the finger; let go above it covers most of the picture, below it gives it back. A tap
-    does the same.
-    """
-    page = await started(visit, builtin.base_url)
     await page.ask("What colour is this?")
     handle, mouse = page.find("#sheet-handle"), page.page.mouse
     height = "Math.round(document.querySelector('#panel').getBoundingClientRect().height)"

@@ -151,9 +151,12 @@ async def test_a_call_is_shown_and_undone(
     await expect(held).to_contain_text(say("chat.tool_over"))
 
 
-async def test_a_watch_ends_and_comes_back(
+async def test_watches_guidance_and_looks_have_their_lines(
     visit: Visit, its_server: Running, calling: FakeOpenAI
 ) -> None:
+    """A watch ends and comes back, guidance begins and ends. A look has nothing to undo: a part of the picture, a
+    time, and a text that is read on until it is stopped.
+    """
     calling.deltas_for = lambda _: None
     page = await visit(its_server.base_url)
     await allowed(page)
@@ -173,13 +176,6 @@ async def test_a_watch_ends_and_comes_back(
     await page.ask("And the other one?")
     await expect(lines(page)).to_have_count(1 + 1)
 
-
-async def test_guidance_begins_and_ends(
-    visit: Visit, its_server: Running, calling: FakeOpenAI
-) -> None:
-    calling.deltas_for = lambda _: None
-    page = await visit(its_server.base_url)
-    await allowed(page)
     will_call(calling, ("guide_to", {"thing": "the cup"}))
     await page.ask("I would like to have my cup.")
     line = lines(page).filter(has_text=say("chat.tool_guide_to", about="the cup"))
@@ -190,14 +186,6 @@ async def test_guidance_begins_and_ends(
     assert "thing" not in await page.sent("goal", since=since)
     await expect(line).to_contain_text(say("chat.tool_undone"))
 
-
-async def test_a_look_has_its_line_and_nothing_to_undo(
-    visit: Visit, its_server: Running, calling: FakeOpenAI
-) -> None:
-    """A part of the picture, a time, and a text that is read on until it is stopped."""
-    calling.deltas_for = lambda _: None
-    page = await visit(its_server.base_url)
-    await allowed(page)
     await page.got('m.type === "recall" && m.pictures > 0')
     part = {"left": 0, "top": 0, "right": 500, "bottom": 500}
     for call in (("look_closer", part), ("recall", {"seconds_ago": 2})):

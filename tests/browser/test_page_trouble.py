@@ -161,6 +161,16 @@ async def test_many_questions_at_once_end_with_the_newest(page: Visitor, model: 
             await asyncio.sleep(0.02)
 
 
+async def test_a_reload_keeps_the_question_being_typed(page: Visitor) -> None:
+    """And nothing else: the camera is off until it is wanted again."""
+    await page.box.fill("What does the sm")
+    await page.page.reload()
+    await expect(page.box).to_have_value("What does the sm")
+    await expect(page.state).to_have_text(say("page.camera_off"))
+    await page.box.fill("")
+    await page.start()
+
+
 async def test_an_engine_that_is_down_is_named_and_welcomed_back(visit: Visit) -> None:
     """The camera is live, answers are not to be had, and the page says so until they are."""
     async with FakeOpenAI() as model:
@@ -198,15 +208,6 @@ async def test_the_better_engine_takes_over_and_the_page_says_which_answered(vis
             await expect(summaries.first).to_contain_text(say("page.builtin"))
             await expect(summaries.last).to_contain_text(say("stage.model_now", model="fake-vl"))
             await page.leave()
-
-
-async def test_a_reload_keeps_the_question_being_typed(visit: Visit, server: Running) -> None:
-    """And nothing else: the camera is off until it is wanted again."""
-    page = await started(visit, server.base_url)
-    await page.box.fill("What does the sm")
-    await page.page.reload()
-    await expect(page.box).to_have_value("What does the sm")
-    await expect(page.state).to_have_text(say("page.camera_off"))
 
 
 # The count stands below the answers, and not on them.
