@@ -35,6 +35,26 @@ _KEPT = """async () => {
     }
   return found;
 }"""
+# What a script could leave in the cache: a module, the page, and an address that is in no list
+_POISON = """async () => {
+  const [name] = await caches.keys();
+  const cache = await caches.open(name);
+  for (const path of ["/client/core/page/dom.js", "/", "/api/token"]) {
+    const body = path === "/" ? "<h1>wrong</h1>" : `window.poisoned = true; ${await (await fetch(path)).text()}`;
+    const type = path === "/" ? "text/html" : "text/javascript";
+    await cache.put(path, new Response(body, { headers: { "Content-Type": type } }));
+  }
+}"""
+# Ways of asking for a listed file that are no plain request for it; the number of kept files
+_ASKED = """async () => {
+  const before = (await (await caches.open((await caches.keys())[0])).keys()).length;
+  await fetch("/client/client.js?token=secret");
+  await fetch("/client/client.js", { headers: { Range: "bytes=0-9", Authorization: "Bearer secret" } });
+  for (const path of ["/client/", "/client/none.js", "/client//client.js", "/index.html"]) await fetch(path);
+  navigator.serviceWorker.controller.postMessage({ language: "../../api/token" });
+  navigator.serviceWorker.controller.postMessage({ language: "__proto__" });
+  return (await (await caches.open((await caches.keys())[0])).keys()).length - before;
+}"""
 _CONTROLLED = "() => navigator.serviceWorker.controller !== null"
 _READY = "async () => (await navigator.serviceWorker.ready).active.state"
 
@@ -101,11 +121,15 @@ async def test_it_keeps_its_own_files_alone_and_opens_without_the_server(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """After a whole chat there is no picture, answer or token in any cache. Offline the page opens
-    and says so; nothing of the server's is answered from what was kept. It can be installed.
+    and says so; nothing of the server's is answered from what was kept. It can be installed. Queries, parts,
+    missing files and wrong languages bring nothing into the cache; what a script put there is not taken, with the
+    server and without it.
     """
     page = await kept_page(visit, server.base_url)
     await installable(page)
-    page.expect(*OFFLINE)
+    page.expect(
+        *OFFLINE, "404", "405", r"TypeError|Failed to fetch|Importing a module script failed"
+    )
     await expect(page.find("#kept")).to_be_hidden()
     await page.start()
     assert (await page.ask("Where is my red umbrella?"))["text"] == "I see a cup."
@@ -131,38 +155,6 @@ async def test_it_keeps_its_own_files_alone_and_opens_without_the_server(
     await page.start()
     assert (await page.ask("What is this?"))["text"] == "I see a cup."
 
-
-# What a script could leave in the cache: a module, the page, and an address that is in no list
-_POISON = """async () => {
-  const [name] = await caches.keys();
-  const cache = await caches.open(name);
-  for (const path of ["/client/core/page/dom.js", "/", "/api/token"]) {
-    const body = path === "/" ? "<h1>wrong</h1>" : `window.poisoned = true; ${await (await fetch(path)).text()}`;
-    const type = path === "/" ? "text/html" : "text/javascript";
-    await cache.put(path, new Response(body, { headers: { "Content-Type": type } }));
-  }
-}"""
-# Ways of asking for a listed file that are no plain request for it; the number of kept files
-_ASKED = """async () => {
-  const before = (await (await caches.open((await caches.keys())[0])).keys()).length;
-  await fetch("/client/client.js?token=secret");
-  await fetch("/client/client.js", { headers: { Range: "bytes=0-9", Authorization: "Bearer secret" } });
-  for (const path of ["/client/", "/client/none.js", "/client//client.js", "/index.html"]) await fetch(path);
-  navigator.serviceWorker.controller.postMessage({ language: "../../api/token" });
-  navigator.serviceWorker.controller.postMessage({ language: "__proto__" });
-  return (await (await caches.open((await caches.keys())[0])).keys()).length - before;
-}"""
-
-
-async def test_the_cache_answers_with_the_listed_files_alone(
-    visit: Visit, builtin: Running
-) -> None:
-    """Queries, parts, missing files and wrong languages bring nothing into it; what a script put
-    there is not taken, with the server and without it."""
-    page = await kept_page(visit, builtin.base_url)
-    page.expect(
-        *OFFLINE, "404", "405", r"TypeError|Failed to fetch|Importing a module script failed"
-    )
     assert await page.evaluate(_ASKED) == 0
     await page.evaluate(_POISON)
     await page.page.reload()

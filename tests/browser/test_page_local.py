@@ -70,7 +70,7 @@ def first_tokens(run: Running) -> float:
 async def looking_at(visit: Visit, run: Running, color: str) -> Visitor:
     page = await started(visit, run.base_url)
     await page.show(mode=picture_of(color))
-    await page.settle(10)
+    await page.settle()
     return page
 
 
@@ -90,6 +90,7 @@ async def test_red_in_front_of_the_camera_is_called_red(
         "tiny",
     )
     await expect(page.turns.last.locator(".text")).to_have_text("It is red.")
+    await page.leave()
 
     pid = worker_of(local)
     # On another page: what it says with a turn before is its own affair.
@@ -109,5 +110,6 @@ async def test_red_in_front_of_the_camera_is_called_red(
     await soon(lambda: local.program.engines.current.status.ready, LOADS)
     assert worker_of(local) != pid
 
+    await other.leave()
     third = await looking_at(visit, local, "blue")
     assert (await third.ask(ASK_COLOR, timeout=LOADS))["text"] == "It is blue."
