@@ -99,13 +99,25 @@ _SHARES = """() => {
     window.__shared.push([text, ...await Promise.all(files.map(async (file) => [file.type, file.size]))]);
   };
 }"""
+# A browser that asks where a file goes: it keeps what is written, or nothing when that is called off.
+_PLACES = """() => {
+  window.__written = [];
+  window.__off = false;
+  window.showSaveFilePicker = async ({ suggestedName }) => {
+    if (window.__off) throw new DOMException("", "AbortError");
+    const write = async (blob) => window.__written.push([suggestedName, await blob.text()]);
+    return { createWritable: async () => ({ write, close: async () => {} }) };
+  };
+}"""
 
 
-async def test_an_answer_is_shared_with_its_picture(
+async def test_an_answer_is_shared_and_saved_where_the_person_says(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """Question, answer without marks, and the very picture that the model got."""
-    page = await started(visit, server.base_url, scripts=[_SHARES])
+    """Shared are question, answer without marks, and the very picture that the model got. The browser's own
+    dialog chooses a file's place; a person who cancels it gets no file and no error.
+    """
+    page = await started(visit, server.base_url, scripts=[_SHARES, _PLACES])
     model.answer_for = lambda _body, _jpeg: ["A **cup**."]
     response = await page.ask("What is this?")
     # The part that shares is there.
@@ -122,6 +134,20 @@ async def test_an_answer_is_shared_with_its_picture(
         ["image/jpeg", len(picture.jpeg)],
     ]
     await expect(page.turns.last.locator(".save")).to_be_hidden()
+
+    await page.press("#keep")
+    dialog = page.find("#keep-dialog")
+    await dialog.locator('input[value="markdown"]').check()
+    save = dialog.get_by_role("button", name=say("answer.save"), exact=True)
+    await page.evaluate("window.__off = true")
+    await save.click()
+    await page.evaluate("window.__off = false")
+    await expect(dialog.get_by_role("status")).to_have_text("")
+    await save.click()
+    await expect(dialog.get_by_role("status")).to_have_text(say("answer.saved"))
+    [[name, text]] = await page.evaluate("window.__written")
+    assert name.endswith(".md")
+    assert "## What is this?\n\nA **cup**.\n" in text
 
 
 async def test_where_nothing_can_be_shared_an_answer_is_saved(
@@ -146,40 +172,6 @@ async def test_where_nothing_can_be_shared_an_answer_is_saved(
     assert "What colour" not in html
     assert html.count('src="data:image/jpeg;base64,') == 1
     await expect(page.find("#announcer")).to_contain_text(say("answer.saved"))
-
-
-# A browser that asks where a file goes: it keeps what is written, or nothing when that is called off.
-_PLACES = """() => {
-  window.__written = [];
-  window.__off = false;
-  window.showSaveFilePicker = async ({ suggestedName }) => {
-    if (window.__off) throw new DOMException("", "AbortError");
-    const write = async (blob) => window.__written.push([suggestedName, await blob.text()]);
-    return { createWritable: async () => ({ write, close: async () => {} }) };
-  };
-}"""
-
-
-async def test_the_person_says_where_the_file_goes(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """The browser's own dialog chooses the place; a person who cancels it gets no file and no error."""
-    page = await started(visit, server.base_url, scripts=[_PLACES])
-    model.answer_for = lambda _body, _jpeg: ["A **cup**."]
-    await page.ask("What is this?")
-    await page.press("#keep")
-    dialog = page.find("#keep-dialog")
-    await dialog.locator('input[value="markdown"]').check()
-    save = dialog.get_by_role("button", name=say("answer.save"), exact=True)
-    await page.evaluate("window.__off = true")
-    await save.click()
-    await page.evaluate("window.__off = false")
-    await expect(dialog.get_by_role("status")).to_have_text("")
-    await save.click()
-    await expect(dialog.get_by_role("status")).to_have_text(say("answer.saved"))
-    [[name, text]] = await page.evaluate("window.__written")
-    assert name.endswith(".md")
-    assert "## What is this?\n\nA **cup**.\n" in text
 
 
 # What a scene, a model or a program can have in its words

@@ -114,9 +114,12 @@ async def test_a_slow_link_shows_what_was_pressed(visit: Visit, builtin: Running
     assert held.asked.count("doctor.js") == 1
 
 
-@pytest.mark.parametrize("module", ["panel.js", "deeper"])
 @pytest.mark.parametrize(
-    ("part", "called"), [("doctor", "page.missing_doctor"), ("operator", "page.missing_operator")]
+    ("part", "called", "module"),
+    [
+        ("doctor", "page.missing_doctor", "webchecks.js"),
+        ("operator", "page.missing_operator", "panel.js"),
+    ],
 )
 async def test_a_part_that_does_not_come_is_told(
     visit: Visit, builtin: Running, part: str, called: str, module: str
@@ -124,26 +127,11 @@ async def test_a_part_that_does_not_come_is_told(
     """In a sentence, as often as it fails; "Try again" gets it without a new page, be it lost at
     the first module or later.
     """
-    held = Held(f"{part}/*")
-    if module == "panel.js":
-        held.breaks = 2
-    else:
-        held.free.set()
+    held = Held(f"{part}/{module}")
+    held.breaks = 2
+    held.free.set()
     page = await visit(builtin.base_url, prepare=held.prepare)
     page.expect(*LOST)
-    if module == "deeper":
-        lost = {"doctor": "webchecks.js", "operator": "enginewords.js"}[part]
-        times = iter([True, True])
-
-        async def lose(route: Route) -> None:
-            if next(times, False):
-                await route.abort("connectionreset")
-            else:
-                await route.continue_()
-
-        await page.page.route(f"**/client/core/{part}/{lost}", lose)
-    else:
-        held.free.set()
     await page.evaluate("window.same = true")
     if part == "operator":
         await page.evaluate("location.hash = 'operator'")
