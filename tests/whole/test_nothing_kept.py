@@ -86,7 +86,7 @@ async def whole_session(server: ServerProcess) -> list[str]:
             await peer.wait_for(lambda m: m["type"] == "recall" and m["pictures"] > 0, since=0)
             past = await peer.ask("What just happened?", route="past", timeout=60)
             assert past.response is not None, past.error
-            await alerted(peer, scene)
+            await alerted(server, peer, scene)
             await peer.send({"type": "settings", "describe": True, "sample_rate": 2})
             await peer.wait_for(
                 lambda m: m["type"] == "response" and m["kind"] == "describe", timeout=60
@@ -100,14 +100,28 @@ async def whole_session(server: ServerProcess) -> list[str]:
         await encoder.close()
 
 
-async def alerted(peer: CameraPeer, scene: Scene) -> None:
+async def watch_looks(server: ServerProcess) -> float:
+    """The looks for watches that came to an end, of all sessions."""
+    text = (await request("GET", f"{server.url}/metrics")).body.decode()
+    found = re.findall(r"^qwen_camera_inferences_total\{(.*)\} (\S+)$", text, re.MULTILINE)
+    return sum(
+        float(count)
+        for labels, count in found
+        if 'kind="watch"' in labels and 'result="ok"' in labels
+    )
+
+
+async def alerted(server: ServerProcess, peer: CameraPeer, scene: Scene) -> None:
     """A watch from the order to an alert with its picture, which is heard, then called wrong."""
+    before = await watch_looks(server)
     await peer.send({"type": "watch", "id": "w", "condition": "you see the word CLOSED"})
     await peer.wait_for(
         lambda m: m["type"] == "watches" and m["watches"][0].get("armed"), timeout=60
     )
     # Until the look at the settled scene, which belongs to the beginning, too
-    await asyncio.sleep(5)
+    async with asyncio.timeout(60):
+        while await watch_looks(server) < before + 2:
+            await asyncio.sleep(0.25)
     scene.text = "CLOSED"
     alert = (await peer.wait_for(lambda m: m["type"] == "alert", timeout=60)).message
     assert alert["image"].startswith("data:image/jpeg")
