@@ -10,7 +10,7 @@ import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import pytest_asyncio
@@ -93,43 +93,44 @@ async def report(page: Visitor) -> str:
     return text
 
 
-@pytest.mark.parametrize(
-    ("size", "scheme"), [((390, 844), "light"), ((1280, 800), "dark")], ids=["phone", "desktop"]
-)
 async def test_all_is_well_before_and_while_the_camera_is_on(
-    visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int], scheme: str
+    visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """Everything works, seen by keyboard, big enough and easy to read; the running socket and
-    camera go on as they are.
+    """On a phone and a desktop, light and dark: everything works, seen by keyboard, big enough and easy to read;
+    the running socket and camera go on as they are.
     """
-    page = await visit(server.base_url, viewport=size, context_options={"color_scheme": scheme})
+    page = await visit(server.base_url)
     fine = dict.fromkeys(
         ["origin", "server", "clock", "camera", "permission", "access", "socket", "engine"], "ok"
     )
     fine |= {"direct": "ok", "certificate": "skipped", "relays": "skipped"}
-    await page.button(say("page.menu")).focus()
-    await page.page.keyboard.press("Enter")
-    await expect(page.find("#menu")).to_be_visible()
-    focus = None
-    for _ in range(8):
-        await page.page.keyboard.press("Tab")
-        focus = await page.evaluate(_FOCUS)
-        if focus["name"] == say("page.check_connection"):
-            break
-    assert focus == {"name": say("page.check_connection"), "ring": True}
-    await page.page.keyboard.press("Enter")
-    await done(page)
     dialog = page.page.get_by_role("dialog", name=say("doctor.title"))
-    await expect(dialog.get_by_role("status").first).to_have_text(say("doctor.all_work"))
-    assert await states(page) == fine
-    # Made and ended for the check: the server has no camera left.
-    peers = "() => window.__peers.every((peer) => peer.connectionState === 'closed')"
-    await page.comes(peers, True)
-    assert await page.evaluate("window.__camera.opened") == 0
-    await looks_right(page)
-    await page.page.keyboard.press("Escape")
-    await expect(dialog).to_be_hidden()
-    await page.comes(f"({_FOCUS})()?.name", say("page.menu"))
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for size, scheme in zip(((390, 844), (1280, 800)), schemes, strict=True):
+        await page.resize(*size)
+        await page.page.emulate_media(color_scheme=scheme)
+        await page.button(say("page.menu")).focus()
+        await page.page.keyboard.press("Enter")
+        await expect(page.find("#menu")).to_be_visible()
+        focus = None
+        for _ in range(8):
+            await page.page.keyboard.press("Tab")
+            focus = await page.evaluate(_FOCUS)
+            if focus["name"] == say("page.check_connection"):
+                break
+        assert focus == {"name": say("page.check_connection"), "ring": True}
+        await page.page.keyboard.press("Enter")
+        await done(page)
+        await expect(dialog.get_by_role("status").first).to_have_text(say("doctor.all_work"))
+        assert await states(page) == fine
+        # Made and ended for the check: the server has no camera left.
+        peers = "() => window.__peers.every((peer) => peer.connectionState === 'closed')"
+        await page.comes(peers, True)
+        assert await page.evaluate("window.__camera.opened") == 0
+        await looks_right(page)
+        await page.page.keyboard.press("Escape")
+        await expect(dialog).to_be_hidden()
+        await page.comes(f"({_FOCUS})()?.name", say("page.menu"))
 
     await page.start()
     since = await page.now()
