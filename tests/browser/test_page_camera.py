@@ -14,7 +14,7 @@ from playwright.async_api import expect
 from benchmarks.browser import outbound_video
 from server.core.frames import CameraState
 from tests.browser.conftest import ELSEWHERE
-from tests.browser.visitor import SHARP, Visit, Visitor, started
+from tests.browser.visitor import CALM, SHARP, Visit, Visitor, started
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
@@ -136,7 +136,7 @@ async def test_the_camera_is_asked_for_its_full_picture(visit: Visit, server: Ru
     """The page asks for 1280×720 or better from the back camera, without sound, and says what is
     really sent.
     """
-    page = await started(visit, server.base_url, **SHARP)
+    page = await started(visit, server.base_url, **CALM)
     asked = await page.evaluate("window.__camera.constraints")
     assert asked["audio"] is False
     assert asked["video"]["width"]["ideal"] >= 1280

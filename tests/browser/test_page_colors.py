@@ -14,7 +14,7 @@ from playwright.async_api import Page
 from benchmarks.browser import prefer_codec
 from server.core.frames import Frame
 from server.media.camera import Camera
-from tests.browser.visitor import SHARP, Visit, shown, started
+from tests.browser.visitor import CALM, Visit, shown, started
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 
@@ -78,7 +78,7 @@ async def test_colours_come_as_they_are(
     async def prepare(page: Page) -> None:
         await prefer_codec(page, codec)
 
-    page = await started(visit, server.base_url, prepare=prepare, mode=chart(), **SHARP)
+    page = await started(visit, server.base_url, prepare=prepare, mode=chart(), **CALM)
     _, *chroma = taken[0].to_ndarray(format="yuv444p").reshape(3, -1).mean(axis=1)
     assert max(abs(float(mean) - 128) for mean in chroma) < 20, chroma
     monkeypatch.undo()

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.visitor import GREY, ORANGE, RED, SHARP, SPOKEN, Visit, started
+from tests.browser.visitor import CALM, GREY, ORANGE, RED, SPOKEN, Visit, started
 from tests.support.running import Running
 from tests.support.words import say
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 async def test_hints_come_while_they_are_wanted(visit: Visit, builtin: Running) -> None:
     """Hints follow the picture; without the wish nothing is looked at and nothing is shown."""
-    page = await started(visit, builtin.base_url, **SHARP)
+    page = await started(visit, builtin.base_url, **CALM)
     await page.show(mode=LABEL, textPx=50, clock=False)
     button, line = page.find("#guide"), page.find("#aim")
     await expect(button).to_have_attribute("aria-pressed", "false")
@@ -55,7 +55,7 @@ async def test_the_level_of_help(visit: Visit, builtin: Running) -> None:
         await page.page.get_by_label(say("settings.help")).select_option(help)
         await page.button(say("page.done")).click()
 
-    page = await started(visit, builtin.base_url, scripts=[SPOKEN, NOTES], **SHARP)
+    page = await started(visit, builtin.base_url, scripts=[SPOKEN, NOTES], **CALM)
     await page.show(mode=LABEL, textPx=50, clock=False)
     await page.press("#speak")
     button, line = page.find("#guide"), page.find("#aim")

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import expect
 
 from server.features.pointing import twice
-from tests.browser.visitor import NOT_REACHED, SHARP, Visit, Visitor, bounds, started
+from tests.browser.visitor import CALM, NOT_REACHED, Visit, Visitor, bounds, started
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, with_model
 from tests.support.words import say
@@ -35,7 +35,7 @@ async def test_the_very_picture_is_shown_and_compared(
     """A tap on an answer's picture shows the bytes that the model got, with size and tokens; the
     wheel comes closer; another answer's stands beside it; one that the server has no more has words for it.
     """
-    page = await started(visit, server.base_url, **SHARP)
+    page = await started(visit, server.base_url, **CALM)
     await page.ask("What is this?")
     first = model.last.jpeg
     await page.show(width=720, height=1280)
@@ -99,7 +99,7 @@ async def test_the_part_of_a_second_look_is_shown(visit: Visit) -> None:
     """
     async with FakeOpenAI(model="qwen3-vl-8b-instruct") as model, with_model(model) as run:
         model.answer_for = lambda _body, _jpeg: ["In the middle.\n", _SMALL]
-        page = await visit(run.base_url, **SHARP)
+        page = await visit(run.base_url, **CALM)
         page.expect(NOT_REACHED)  # the server ends before the page does
         await page.start()
         await page.ask("What is this?")
@@ -235,7 +235,7 @@ async def test_a_second_look_at_a_dose_is_told(
             return [*part] if again else ["The dose ", "is 5 mg."]
 
         model.answer_for = answer
-        page = await visit(run.base_url, **SHARP)
+        page = await visit(run.base_url, **CALM)
         page.expect(NOT_REACHED)  # the server ends before the page does
         await page.start()
         await page.ask("What is the dose?")
