@@ -30,8 +30,9 @@ async def private(model_server: FakeOpenAI) -> AsyncIterator[Running]:
 async def test_the_access_code_opens_a_private_server(
     visit: Visit, private: Running, model: FakeOpenAI
 ) -> None:
-    """The page asks for it. Closing the dialog lets the camera go and says what is missing; Start Camera asks
-    again. It says when the code is wrong and asks again, and with the right one everything works.
+    """The page asks for it. Closing the dialog lets the camera go and says what is missing; Start
+    Camera asks again. It says when the code is wrong and asks again, and with the right one
+    everything works.
     """
     page = await visit(private.base_url)
     page.expect(REFUSED_TOKEN)

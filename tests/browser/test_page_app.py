@@ -121,9 +121,9 @@ async def test_it_keeps_its_own_files_alone_and_opens_without_the_server(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """After a whole chat there is no picture, answer or token in any cache. Offline the page opens
-    and says so; nothing of the server's is answered from what was kept. It can be installed. Queries, parts,
-    missing files and wrong languages bring nothing into the cache; what a script put there is not taken, with the
-    server and without it.
+    and says so; nothing of the server's is answered from what was kept. It can be installed.
+    Queries, parts, missing files and wrong languages bring nothing into the cache; what a script
+    put there is not taken, with the server and without it.
     """
     page = await kept_page(visit, server.base_url)
     await installable(page)
@@ -169,8 +169,8 @@ async def test_a_newer_page_waits_until_it_is_taken(
     visit: Visit, upgraded: tuple[Running, Path], model: FakeOpenAI
 ) -> None:
     """One line announces it; the chat stays until the tap. Then the newer one is here, and the
-    cache of the older one is gone. A next start has the newer page by itself: nobody starts with an old
-    one while the server is there, and none of its modules is old.
+    cache of the older one is gone. A next start has the newer page by itself: nobody starts with an
+    old one while the server is there, and none of its modules is old.
     """
     run, folder = upgraded
     page = await kept_page(visit, run.base_url)

@@ -63,8 +63,8 @@ def far(found: Sequence[Rgb]) -> list[str]:
 async def test_colours_come_as_they_are(
     visit: Visit, server: Running, model: FakeOpenAI, codec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Chromium turns a canvas into YUV by a matrix and a range of its own, and says which. The first picture is
-    the camera's, and no plain green, as memory that no sender drew into would be.
+    """Chromium turns a canvas into YUV by a matrix and a range of its own, and says which. The
+    first picture is the camera's, and no plain green, as memory that no sender drew into would be.
     """
     taken: list[av.VideoFrame] = []
     take = Camera.take

@@ -96,8 +96,8 @@ async def report(page: Visitor) -> str:
 async def test_all_is_well_before_and_while_the_camera_is_on(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """On a phone and a desktop, light and dark: everything works, seen by keyboard, big enough and easy to read;
-    the running socket and camera go on as they are.
+    """On a phone and a desktop, light and dark: everything works, seen by keyboard, big enough and
+    easy to read; the running socket and camera go on as they are.
     """
     page = await visit(server.base_url)
     fine = dict.fromkeys(

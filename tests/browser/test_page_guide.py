@@ -46,8 +46,8 @@ async def test_hints_come_while_they_are_wanted(visit: Visit, builtin: Running) 
 
 
 async def test_the_level_of_help(visit: Visit, builtin: Running) -> None:
-    """Hints are spoken where answers are, and then the screen reader stays silent about them; hints alone, with
-    tones, or none at all: then there is no button, and nothing is looked at.
+    """Hints are spoken where answers are, and then the screen reader stays silent about them; hints
+    alone, with tones, or none at all: then there is no button, and nothing is looked at.
     """
 
     async def choose(help: str) -> None:

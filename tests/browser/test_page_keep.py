@@ -114,8 +114,8 @@ _PLACES = """() => {
 async def test_an_answer_is_shared_and_saved_where_the_person_says(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """Shared are question, answer without marks, and the very picture that the model got. The browser's own
-    dialog chooses a file's place; a person who cancels it gets no file and no error.
+    """Shared are question, answer without marks, and the very picture that the model got. The
+    browser's own dialog chooses a file's place; a person who cancels it gets no file and no error.
     """
     page = await started(visit, server.base_url, scripts=[_SHARES, _PLACES])
     model.answer_for = lambda _body, _jpeg: ["A **cup**."]

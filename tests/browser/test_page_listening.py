@@ -58,7 +58,9 @@ async def talking_browser(speech: Path) -> AsyncIterator[Browser]:
 
 @asynccontextmanager
 async def person(browser: Browser, server: Running, **hurried: int) -> AsyncIterator[Visitor]:
-    """Somebody at the page, whose browser may use the microphone. `hurried`: constants of listening.js."""
+    """Somebody at the page, whose browser may use the microphone. `hurried`: constants of
+    listening.js.
+    """
     async with AsyncExitStack() as stack:
         page = await stack.enter_async_context(
             page_with_camera(
@@ -233,8 +235,9 @@ async def test_heard_words_are_corrected_before_and_after_the_answer(
 async def test_orders_are_spoken_in_place_of_questions(
     talking_browser: Browser, server: Running, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last answer again, a watch, a running description and its end, the way to a thing, a held picture:
-    nobody has to see a button. The page says what they did, also after the last one, which turns the camera off.
+    """The last answer again, a watch, a running description and its end, the way to a thing, a held
+    picture: nobody has to see a button. The page says what they did, also after the last one, which
+    turns the camera off.
     """
     words = FakeWords("What is this?")
     understood(server, monkeypatch, words)

@@ -135,8 +135,8 @@ async def talked(visit: Visit, server: Running, model: FakeOpenAI, **options: An
 async def test_a_screen_reader_finds_and_says_everything(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """It finds the page's parts by role and name; there is no file input anywhere, ever. The live region
-    says the whole answer when it is there, not every piece of it.
+    """It finds the page's parts by role and name; there is no file input anywhere, ever. The live
+    region says the whole answer when it is there, not every piece of it.
     """
     model.between_tokens = 0.05
     page = await visit(server.base_url)
@@ -193,9 +193,9 @@ async def test_a_screen_reader_finds_and_says_everything(
 async def test_every_target_is_big_and_every_text_easy_to_read(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """On a phone before the start, with an answer, with its details, while one is running, with one that failed,
-    under a dialog: targets have 44 px or more each way, texts the contrast of WCAG AA, light and dark; over the
-    picture the worst case counts.
+    """On a phone before the start, with an answer, with its details, while one is running, with one
+    that failed, under a dialog: targets have 44 px or more each way, texts the contrast of WCAG AA,
+    light and dark; over the picture the worst case counts.
     """
     page = await visit(server.base_url)
 
@@ -349,7 +349,8 @@ async def test_who_wants_no_motion_gets_none(
 
 async def test_nothing_sticks_out(visit: Visit, server: Running, model: FakeOpenAI) -> None:
     """No sideways scrolling on any screen; picture, text box and the newest answer are all in the
-    window. A phone that is turned, and one whose keyboard takes half of it, leave picture and text box in sight.
+    window. A phone that is turned, and one whose keyboard takes half of it, leave picture and text
+    box in sight.
     """
     page = await talked(visit, server, model)
     for size in ((320, 568), (390, 844), (844, 390), (1280, 800)):

@@ -91,7 +91,8 @@ async def test_the_scanned_address_leads_in(visit: Visit, lan: Running, model: F
     )
     assert code not in stored
 
-    # Over https a phone gets a code of the link that makes it a camera; what programs send is under Advanced.
+    # Over https a phone gets a code of the link that makes it a camera.
+    # What programs send is under Advanced.
     await page.press("#cameras-open")
     await page.find("#several-phone").click()
     link, shown = page.find("#several-link"), page.find("#several-code")

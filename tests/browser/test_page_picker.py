@@ -85,9 +85,9 @@ async def share(page: Visitor) -> None:
 
 
 async def test_a_plain_camera_has_words_for_all_it_can_do(visit: Visit, builtin: Running) -> None:
-    """Each thing that a person does beside asking has its word in the menu; without a light, another side and a
-    zoom they have no button. Cameras have the browser's names without what it adds and no ids; where it gives
-    none, where the camera looks.
+    """Each thing that a person does beside asking has its word in the menu; without a light,
+    another side and a zoom they have no button. Cameras have the browser's names without what it
+    adds and no ids; where it gives none, where the camera looks.
     """
     page = await started(visit, builtin.base_url)
     await page.find("#more-open").click()
@@ -254,8 +254,8 @@ async def test_a_phone_is_the_only_camera(visit: Visit, server: Running, model: 
 
 
 async def test_what_is_only_invited_is_out_of_the_way(visit: Visit, server: Running) -> None:
-    """What comes after the dialog was closed is not kept: neither the link nor the token stands in the page.
-    Camera off, its tile would lie on the card's words.
+    """What comes after the dialog was closed is not kept: neither the link nor the token stands in
+    the page. Camera off, its tile would lie on the card's words.
     """
     page = await started(visit, server.base_url)
 

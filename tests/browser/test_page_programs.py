@@ -202,9 +202,9 @@ async def test_trouble_with_access_is_said(
 async def test_a_page_that_is_loaded_again_says_that_access_is_over(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """It has a new session: the program is refused in words at once, and the person reads so, once. A copy of the
-    tab ends nothing: its history says that programs had access, and the page that gave it says that they still
-    have it.
+    """It has a new session: the program is refused in words at once, and the person reads so, once.
+    A copy of the tab ends nothing: its history says that programs had access, and the page that
+    gave it says that they still have it.
     """
     page = await started(visit, server.base_url)
     await page.find("#state").click()

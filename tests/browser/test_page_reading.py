@@ -74,8 +74,8 @@ async def test_lines_are_read_once_as_the_camera_moves(visit: Visit, builtin: Ru
 
 
 async def test_a_tap_ends_it_with_what_was_read(visit: Visit, builtin: Running) -> None:
-    """The button that cancels other answers; the text so far stays, and nothing says that it failed. What was
-    read once can be read on with a tap: it is one of the ways to look.
+    """The button that cancels other answers; the text so far stays, and nothing says that it
+    failed. What was read once can be read on with a tap: it is one of the ways to look.
     """
     page = await begin(visit, builtin.base_url)
     sent = await page.send("Lies mir das vor")

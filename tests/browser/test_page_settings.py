@@ -108,9 +108,9 @@ _VOICES = """() => {
 async def test_camera_voice_and_descriptions(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """The picture's size is asked of the camera; the sensitivity of watches and the length of descriptions go to
-    the server, also that of the next page; the details of an answer are open. The chosen voice reads texts of
-    its language, as fast as chosen; all are kept, and forgotten.
+    """The picture's size is asked of the camera; the sensitivity of watches and the length of
+    descriptions go to the server, also that of the next page; the details of an answer are open.
+    The chosen voice reads texts of its language, as fast as chosen; all are kept, and forgotten.
     """
     page = await visit(server.base_url, scripts=[_VOICES, _HEIGHTS])
     await choose(page, speed="1.5", voice="urn:Sam", talk="push")

@@ -56,8 +56,8 @@ async def refused(page: Visitor) -> None:
 
 
 async def refused_in_sight(page: Visitor) -> None:
-    """Refuse the camera: Start Camera, the other camera and the check are neither covered by the chat nor below
-    the edge.
+    """Refuse the camera: Start Camera, the other camera and the check are neither covered by the
+    chat nor below the edge.
     """
     await refused(page)
     for size in SIZES:
@@ -80,8 +80,8 @@ async def test_a_new_page_has_its_words_and_buttons_in_sight(visit: Visit, serve
 async def test_a_page_with_answers_has_its_buttons_in_sight(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """With letters of twice the size no button's words spill, none is covered, nothing sticks out; with usual
-    ones no button of a refusal.
+    """With letters of twice the size no button's words spill, none is covered, nothing sticks out;
+    with usual ones no button of a refusal.
     """
     page = await talked(visit, server, model)
     await page.evaluate("document.documentElement.style.fontSize = '200%'")
@@ -122,9 +122,9 @@ async def test_at_400_percent_zoom_everything_can_be_reached(
 
 
 async def test_picture_and_sheet_share_an_upright_page(visit: Visit, builtin: Running) -> None:
-    """A picture is cropped only where it would be a strip between bars, and shown whole with a press; beside the
-    chat it is whole. The sheet goes along with the finger; let go above it covers most of the picture, below it
-    gives it back. A tap does the same.
+    """A picture is cropped only where it would be a strip between bars, and shown whole with a
+    press; beside the chat it is whole. The sheet goes along with the finger; let go above it covers
+    most of the picture, below it gives it back. A tap does the same.
     """
     page = await started(visit, builtin.base_url)
     whole = page.find("#whole")

@@ -107,9 +107,9 @@ async def test_both_ways_of_sound_need_no_other_offer(visit: Visit, builtin: Run
             while player.talking:
                 await asyncio.sleep(0.02)
         await asyncio.sleep(0.6)
-        heard = np.array(await visitor.evaluate("() => window.__heard.flat()"))
-        loud = np.flatnonzero(np.abs(heard) > 0.05)
-        sounding = heard[loud[0] : loud[-1]] if len(loud) else heard
+        played = np.array(await visitor.evaluate("() => window.__heard.flat()"))
+        loud = np.flatnonzero(np.abs(played) > 0.05)
+        sounding = played[loud[0] : loud[-1]] if len(loud) else played
         assert pitch(sounding[4800:-4800], 48_000) == pytest.approx(660, abs=3)
         # Where it is late, it is stretched.
         whole = 1.4 < len(sounding) / 48_000 < 2.2 and np.diff(loud).max() / 48_000 < 0.06

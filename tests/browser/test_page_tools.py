@@ -154,8 +154,8 @@ async def test_a_call_is_shown_and_undone(
 async def test_watches_guidance_and_looks_have_their_lines(
     visit: Visit, its_server: Running, calling: FakeOpenAI
 ) -> None:
-    """A watch ends and comes back, guidance begins and ends. A look has nothing to undo: a part of the picture, a
-    time, and a text that is read on until it is stopped.
+    """A watch ends and comes back, guidance begins and ends. A look has nothing to undo: a part of
+    the picture, a time, and a text that is read on until it is stopped.
     """
     calling.deltas_for = lambda _: None
     page = await visit(its_server.base_url)

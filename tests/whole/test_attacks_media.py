@@ -176,7 +176,9 @@ async def test_a_flood_with_valid_keys(
 
 @pytest.mark.parametrize("packets", [streams, malformed], ids=lambda made: made.__name__)
 async def test_a_flood_that_takes_memory(packets: Callable[[int, int], Packets]) -> None:
-    """Each at a server of its own: the memory that it gives back would hide what the next one takes."""
+    """Each at a server of its own: the memory that it gives back would hide what the next one
+    takes.
+    """
     async with ServerProcess(SETTINGS, module=READABLE) as server:
         await flooded(server, packets)
 

@@ -36,7 +36,7 @@ needs_strace = pytest.mark.skipif(
 )
 
 
-# A program under a file size limit of zero: writing a file fails; pipes, sockets and devices are none.
+# A program that can write to no file; pipes, sockets and devices are none.
 NO_FILE_GROWS = ("sh", "-c", 'ulimit -f 0 && exec "$@"', "sh")
 
 
