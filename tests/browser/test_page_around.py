@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from playwright.async_api import expect
 
 from tests.browser.test_page_lead import LISTEN
-from tests.browser.visitor import Visit, Visitor, shown, started
+from tests.browser.visitor import GREY, Visit, Visitor, shown, started
 from tests.features.builtin.test_detector import PHOTOS
 from tests.support.running import Running
 from tests.support.words import say
@@ -110,38 +110,37 @@ async def test_a_person_hears_what_is_around_and_finds_back(visit: Visit, builti
     await expect(page.find("#guide")).to_have_attribute("aria-pressed", "true")
 
 
-@pytest.mark.parametrize("how", ["stop", "Stopp!"])
-async def test_stop_lists_what_was_found(visit: Visit, builtin: Running, how: str) -> None:
-    """By the button that ends the camera, and typed in any language; begun by the keyboard, too."""
+async def test_a_goal_ends_it_in_silence_and_stop_lists_what_was_found(
+    visit: Visit, builtin: Running
+) -> None:
+    """Typed in any language, and by the button that ends the camera; begun by the keyboard, too."""
     page = await started(visit, builtin.base_url, scripts=[LISTEN])
-    room = wall(("coffee", 10))
-    await page.show(mode=view(room, 0), clock=False)
-    since = await page.now()
-    await page.find("#more-open").click()
-    await page.find("#scan").focus()
-    await page.page.keyboard.press("Enter")
-    await page.sent("scan", since=since)
-    await expect(page.find("#aim")).to_have_text(say("scan.turning", degrees=0, number=0))
-    await page.got('m.type === "scanned" && m.things?.length', since=since)
-    if how == "stop":
-        await page.press("#stop")
-    else:
-        await page.send(how)
-    rows = page.find(".around li")
-    front = say("scan.line", where=say("scan.front"), things="a cup")
-    await expect(rows).to_have_text([front, say("scan.part", degrees=0)])
-    await expect(page.find("#aim")).to_be_hidden()
-    await expect(page.find("#scan")).to_have_attribute("aria-pressed", "false")
-    # It was no question: the list is all that there is.
-    await expect(page.turns).to_have_count(1)
-
-
-async def test_a_goal_ends_it_in_silence(visit: Visit, builtin: Running) -> None:
-    page = await started(visit, builtin.base_url, scripts=[LISTEN])
+    scan, line, lists = page.find("#scan"), page.find("#aim"), page.find(".around")
+    await page.show(mode=GREY, clock=False)
     since = await page.now()
     await page.send("What is around me?")
     await page.sent("scan", since=since)
     await page.send("Guide me to the cup.")
     await page.sent("goal", since=since)
-    await expect(page.find("#scan")).to_have_attribute("aria-pressed", "false")
-    await expect(page.find(".around")).to_have_count(0)
+    await expect(scan).to_have_attribute("aria-pressed", "false")
+    await expect(lists).to_have_count(0)
+    await page.find("#end-mode").click()
+    await expect(line).to_be_hidden()
+    await page.show(mode=view(wall(("coffee", 10)), 0))
+    front = say("scan.line", where=say("scan.front"), things="a cup")
+    for number, how in enumerate(("Stopp!", "#stop"), 1):
+        since = await page.now()
+        await page.find("#more-open").click()
+        await scan.focus()
+        await page.page.keyboard.press("Enter")
+        await page.sent("scan", since=since)
+        await expect(line).to_have_text(say("scan.turning", degrees=0, number=0))
+        await page.got('m.type === "scanned" && m.things?.length', since=since)
+        await (page.press(how) if how == "#stop" else page.send(how))
+        rows = lists.last.locator("li")
+        await expect(rows).to_have_text([front, say("scan.part", degrees=0)])
+        await expect(line).to_be_hidden()
+        await expect(scan).to_have_attribute("aria-pressed", "false")
+        # It was no question: the list is all that there is.
+        await expect(page.turns).to_have_count(number)
+        await expect(lists).to_have_count(number)

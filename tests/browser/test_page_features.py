@@ -57,41 +57,42 @@ async def test_without_any_feature(visit: Visit) -> None:
         await page.leave()
 
 
-async def test_the_page_fetches_features_that_are_on_alone(visit: Visit) -> None:
-    """Each with its own files; the others' buttons are not there, and their ways are not offered."""
-    features = {"FEATURES": "recall,watches"}
-    async with FakeOpenAI() as fake, ServerProcess({**features, **model(fake)}) as server:
+@pytest.mark.parametrize("features", ["recall,watches,voice_out", "voice_in"])
+async def test_the_page_fetches_features_that_are_on_alone(visit: Visit, features: str) -> None:
+    """Each with its own files; the others' buttons are not there, and their ways are not offered.
+    Of speech it is one direction without the other.
+    """
+    on = {*features.split(",")}
+    buttons = {
+        "watch": "watches",
+        "describe": "describe",
+        "guide": "guidance",
+        "speak": "voice_out",
+    }
+    settings = {"FEATURES": features}
+    async with FakeOpenAI() as fake, ServerProcess({**settings, **model(fake)}) as server:
         page = await answers(visit, server)
-        assert await asked_of(page) == {"recall", "watches"}
+        assert await asked_of(page) == on
         await page.find("#more-open").click()
-        await expect(page.find("#watch")).to_be_visible()
-        await expect(page.find("#describe")).to_be_hidden()
-        await expect(page.find("#guide")).to_be_hidden()
-        await page.leave()
-
-
-@pytest.mark.parametrize("feature", ["voice_in", "voice_out"])
-async def test_one_direction_of_speech_alone(visit: Visit, feature: str) -> None:
-    """Questions are spoken without spoken answers, and the other way round."""
-    async with FakeOpenAI() as fake, ServerProcess({"FEATURES": feature, **model(fake)}) as server:
-        page = await answers(visit, server)
-        assert await asked_of(page) == {feature}
-        await page.find("#more-open").click()
-        there = expect(page.find("#speak"))
-        await (there.to_be_visible() if feature == "voice_out" else there.to_be_hidden())
+        await expect(page.find("#hold")).to_be_visible()
+        for button, feature in buttons.items():
+            await expect(page.find(f"#{button}")).to_be_visible(visible=feature in on)
         await page.leave()
 
 
 async def test_the_operators_panel_asks_features_that_are_on_alone(visit: Visit) -> None:
-    async with ServerProcess(
-        {"FEATURES": "builtin,webhooks", "OPERATOR_TOKEN": "t" * 32}
-    ) as server:
+    """It lets in, and without models shows the rest of itself."""
+    token = "operator-without-models"
+    async with ServerProcess({"FEATURES": "builtin,webhooks", "OPERATOR_TOKEN": token}) as server:
         page = await visit(f"{server.url}/#operator")
         asked: list[str] = []
         page.page.on("request", lambda request: asked.append(request.url))
-        page.expect("status of 404")
-        await page.operate("t" * 32)
+        page.expect("status of 40[14]")
+        await page.operate("another-token")
+        await expect(page.find("#engine-refused")).to_contain_text("wrong")
+        await page.operate(token)
         await expect(page.find("#people")).to_be_visible()
+        await expect(page.find("#engine-choose")).to_be_hidden()
         await expect(page.find("#speech")).to_be_hidden()
         await soon(lambda: any("/api/operator/webhooks?" in url for url in asked))
         away = re.compile("/(cameras|mqtt|speech|programs|drain|devices|fetch|video)\\b")
@@ -167,17 +168,3 @@ async def test_without_the_folders_of_features(
             page = await answers(visit, server)
             # Before its server ends
             await page.leave()
-
-
-async def test_operators_without_models(visit: Visit) -> None:
-    """Their panel lets them in, and shows the rest of it."""
-    token = "operator-without-models"
-    async with ServerProcess({"FEATURES": "builtin", "OPERATOR_TOKEN": token}) as server:
-        page = await visit(f"{server.url}/#operator")
-        page.expect("status of 40[14]")
-        await page.operate("another-token")
-        await expect(page.find("#engine-refused")).to_contain_text("wrong")
-        await page.operate(token)
-        await expect(page.find("#people")).to_be_visible()
-        await expect(page.find("#engine-choose")).to_be_hidden()
-        await page.leave()
