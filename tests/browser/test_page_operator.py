@@ -51,14 +51,33 @@ async def let_in(page: Visitor) -> None:
     await expect(page.find("#engine-panel")).to_be_visible()
 
 
-async def test_visitors_see_no_more_than_before(visit: Visit, run: Running) -> None:
-    """The server has an operator; nothing on the page or on its socket tells so."""
+async def test_visitors_see_no_more_and_a_wrong_token_opens_nothing(
+    visit: Visit, run: Running
+) -> None:
+    """The server has an operator; nothing on the page or on its socket tells so. A wrong token is
+    refused in the server's words, and the right one then lets in.
+    """
     page = await started(visit, f"{run.base_url}/#operators")
     await page.state.click()
     await expect(page.find("#fact-engine")).to_contain_text(say("page.builtin"))
     await expect(page.find("#engine-open")).to_be_hidden()
     await expect(page.find("#engine-dialog")).to_be_hidden()
     assert "operator" not in json.dumps(await page.log())
+
+    page.expect(REFUSED_TOKEN)
+    await open_panel(page)
+    token = page.page.get_by_label("Operator token")
+    await token.fill("wrong")
+    await token.press("Enter")
+    await expect(page.find("#engine-refused")).to_contain_text("token is wrong")
+    await expect(page.find("#engine-panel")).to_be_hidden()
+    await token.fill(TOKEN)
+    await token.press("Enter")
+    await expect(page.find("#engine-panel")).to_be_visible()
+    await expect(token).to_have_value("")
+    # Escape closes it, and the page behind works on.
+    await page.page.keyboard.press("Escape")
+    await expect(page.find("#engine-dialog")).to_be_hidden()
 
 
 async def test_where_there_is_no_operator_the_panel_says_so(visit: Visit, builtin: Running) -> None:
@@ -97,26 +116,6 @@ async def test_the_operator_needs_no_camera(visit: Visit, run: Running, model: F
     await page.press(say("page.engine"))
     await expect(panel).to_be_visible()
     await page.got('m.type === "engine" && m.state === "idle"')
-
-
-async def test_a_wrong_token_opens_nothing(visit: Visit, run: Running) -> None:
-    """It says so in the server's words, and the right one then does."""
-    page = await visit(run.base_url)
-    page.expect(REFUSED_TOKEN)
-    await page.start()
-    await open_panel(page)
-    token = page.page.get_by_label("Operator token")
-    await token.fill("wrong")
-    await token.press("Enter")
-    await expect(page.find("#engine-refused")).to_contain_text("token is wrong")
-    await expect(page.find("#engine-panel")).to_be_hidden()
-    await token.fill(TOKEN)
-    await token.press("Enter")
-    await expect(page.find("#engine-panel")).to_be_visible()
-    await expect(token).to_have_value("")
-    # Escape closes it, and the page behind works on.
-    await page.page.keyboard.press("Escape")
-    await expect(page.find("#engine-dialog")).to_be_hidden()
 
 
 async def test_the_operator_starts_watches_and_stops(
@@ -167,26 +166,24 @@ async def test_the_operator_starts_watches_and_stops(
     assert not [e for e in await other.log() if e["message"]["type"] in ("engine", "log")]
 
 
-async def test_what_fails_says_what_to_do(visit: Visit, run: Running) -> None:
-    """On the page, with the way to try something else beside it."""
-    page = await started(visit, run.base_url)
-    await let_in(page)
-    await page.page.get_by_text("Any OpenAI-compatible server", exact=True).click()
-    # No model server is there.
-    await page.find("#engine-url").fill(f"{run.base_url}/client")
-    await page.find("#engine-start").click()
-    error = page.find("#engine-error")
-    await expect(error).to_contain_text("is not OpenAI-compatible. Check the address")
-    await expect(page.find("#engine-start")).to_be_enabled()
-    await expect(page.find("#engine-stop")).to_be_hidden()
-
-
-async def test_a_key_is_given_and_forgotten(visit: Visit, run: Running) -> None:
-    """It goes with the start alone; the field is empty afterwards, and no message holds it."""
+async def test_a_key_is_given_and_forgotten_and_what_fails_says_what_to_do(
+    visit: Visit, run: Running
+) -> None:
+    """The key goes with the start alone; the field is empty afterwards, and no message holds it. A
+    failure is on the page, with the way to try something else beside it.
+    """
     key = "canary-key-of-the-page"
     async with FakeOpenAI(api_key=key) as server:
         page = await operator(visit, run.base_url)
         await page.page.get_by_text("Any OpenAI-compatible server", exact=True).click()
+        # No model server is there.
+        await page.find("#engine-url").fill(f"{run.base_url}/client")
+        await page.find("#engine-start").click()
+        error = page.find("#engine-error")
+        await expect(error).to_contain_text("is not OpenAI-compatible. Check the address")
+        await expect(page.find("#engine-start")).to_be_enabled()
+        await expect(page.find("#engine-stop")).to_be_hidden()
+
         await page.find("#engine-url").fill(server.base_url)
         holding: list[str] = []
 
@@ -215,11 +212,9 @@ async def test_what_answers_stands_first(visit: Visit, model: FakeOpenAI) -> Non
     model.models = ["/srv/models/Qwen2.5-VL-32B"]
     settings = {"engine": "auto", "vllm_base_url": model.base_url}
     async with running(operator_token=TOKEN, **settings) as run:
-        pages = []
+        page = await operator(visit, run.base_url)
         for size in ((390, 844), (1280, 800)):
-            page = await visit(f"{run.base_url}/#operator", viewport=size)
-            pages.append(page)
-            await page.operate()
+            await page.resize(*size)
             now = page.find("#engine-now")
             first = now.locator("#engine-state")
             await expect(first).to_have_text("Qwen2.5-VL-32B on a model server answers")
@@ -229,7 +224,8 @@ async def test_what_answers_stands_first(visit: Visit, model: FakeOpenAI) -> Non
             models = page.page.get_by_role("radiogroup", name="Models")
             await expect(models.get_by_role("radio").first).to_be_in_viewport()
             panel = page.find("#engine-panel")
-            assert await panel.evaluate("panel => panel.scrollWidth <= panel.clientWidth")
+            narrow = "panel => panel.scrollWidth <= panel.clientWidth"
+            await page.comes(narrow, True, await panel.element_handle())
         # While another one is tried and refused, it stands above.
         await panel.get_by_text("Any OpenAI-compatible server", exact=True).click()
         await page.find("#engine-url").fill("http://127.0.0.1:9/v1")
@@ -239,8 +235,7 @@ async def test_what_answers_stands_first(visit: Visit, model: FakeOpenAI) -> Non
         await expect(answers).to_have_text(
             f"Qwen2.5-VL-32B on a model server answers (127.0.0.1:{model.port})."
         )
-        for page in pages:
-            await page.leave()
+        await page.leave()
 
 
 async def test_a_model_that_takes_its_time_is_watched_and_stopped(

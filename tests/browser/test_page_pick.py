@@ -89,8 +89,12 @@ async def test_the_question_is_about_the_thing_that_is_tapped(
         assert any(x1 < x < x2 and y1 < y < y2 for x1, y1, x2, y2 in parts)
 
 
-async def test_where_nothing_is_known_that_is_said(visit: Visit, builtin: Running) -> None:
-    """In words, at the place, which can be asked about all the same."""
+async def test_places_without_a_thing_low_windows_and_a_held_picture(
+    visit: Visit, builtin: Running
+) -> None:
+    """A place where nothing is known says so, and can be asked about all the same. A phone on its
+    side has one row of what can be asked. A part of a held picture goes with it.
+    """
     page = await opened(visit, builtin.base_url)
     since = await page.now()
     await tap(page, NOTHING)
@@ -107,6 +111,31 @@ async def test_where_nothing_is_known_that_is_said(visit: Visit, builtin: Runnin
     assert "part" in response["frame"]
     await page.page.keyboard.press("Escape")
     await expect(page.box).to_have_attribute("placeholder", say("chat.ask"))
+
+    await page.resize(844, 390)
+    await tap(page, CUP)
+    await expect(page.button(say("pick.tell_moves"))).to_be_attached()
+    tops = await page.evaluate(
+        """[...document.querySelectorAll('#quick button')].filter((one) => one.checkVisibility())
+          .map((one) => Math.round(one.getBoundingClientRect().top))"""
+    )
+    assert len(tops) > 2
+    # The rest of the row is scrolled to, and the answer keeps its room.
+    assert len({*tops}) == 1
+    await page.page.keyboard.press("Escape")
+    await expect(page.find("#pick .pick")).to_be_hidden()
+
+    await page.resize(1280, 800)
+    await page.press(say("chat.hold"))
+    await page.got('m.type === "status" && m.held')
+    since = await page.now()
+    await tap(page, CAT)
+    await page.got('m.type === "pointed" && m.boxes.length > 0', since=since)
+    response = await page.ask("What is this?")
+    assert response["frame"]["held"]
+    assert "a cat" in response["text"]
+    await page.press(say("chat.hold"))
+    await expect(page.find("#pick .pick")).to_be_hidden()
 
 
 # What follows the box answers a second late, as on a slow device.
@@ -171,22 +200,11 @@ async def test_the_box_goes_along_with_the_thing(visit: Visit, builtin: Running)
     assert abs((x1 + x2) / 2 - x) < 0.08
 
 
-async def test_a_low_window_has_one_row_of_what_can_be_asked(
-    visit: Visit, builtin: Running
-) -> None:
-    """A phone on its side: the rest of the row is scrolled to, and the answer keeps its room."""
-    page = await opened(visit, builtin.base_url, viewport=(844, 390))
-    await tap(page, CUP)
-    await expect(page.button(say("pick.tell_moves"))).to_be_attached()
-    tops = await page.evaluate(
-        "[...document.querySelectorAll('#quick button')].filter((one) => one.checkVisibility()).map((one) => Math.round(one.getBoundingClientRect().top))"
-    )
-    assert len(tops) > 2
-    assert len({*tops}) == 1
-
-
-async def test_a_circle_the_cross_and_escape(visit: Visit, builtin: Running) -> None:
-    """A drawn circle is seen, and is the part; a double tap and a long press mark nothing; the cross and Escape clear it."""
+async def test_a_circle_the_cross_and_the_keyboard(visit: Visit, builtin: Running) -> None:
+    """A drawn circle is seen, and is the part; a double tap and a long press mark nothing; the cross
+    and Escape clear it. By keys: a button that is there for the focus alone, or one of them; arrows
+    move it, and it says where it is.
+    """
     page = await opened(visit, builtin.base_url)
     mouse, box, stroke = page.page.mouse, page.find("#pick .pick"), page.find("#pick polyline")
     corners = [(0.02, 0.25), (0.4, 0.26), (0.41, 0.75), (0.01, 0.74), (0.02, 0.25)]
@@ -225,12 +243,12 @@ async def test_a_circle_the_cross_and_escape(visit: Visit, builtin: Running) -> 
     await page.page.wait_for_timeout(600)
     await mouse.up()
     await expect(box).to_be_hidden()
+    # The long press has held the picture; another one lets it go.
+    await expect(page.state).to_have_text(say("page.picture_held"))
+    await page.press(say("chat.hold"))
+    await expect(page.state).to_have_text(say("page.live"))
 
-
-async def test_by_keyboard(visit: Visit, builtin: Running) -> None:
-    """A button that is there for the focus alone, or a key; arrows move it, and it says where it is."""
-    page = await opened(visit, builtin.base_url)
-    box, start = page.find("#pick .pick"), page.button(say("pick.start"))
+    start = page.button(say("pick.start"))
     await page.page.keyboard.press("Tab")
     await start.focus()
     await expect(start).to_have_text(say("pick.start"))
@@ -292,18 +310,3 @@ async def test_what_can_be_done_with_a_part(
     await moves.click()
     watch = await page.sent("watch", since=since)
     assert watch["condition"] == "a cup moves"
-
-
-async def test_a_held_pictures_part(visit: Visit, builtin: Running) -> None:
-    """It is one of the picture that is held, and goes with it."""
-    page = await opened(visit, builtin.base_url)
-    await page.press(say("chat.hold"))
-    await page.got('m.type === "status" && m.held')
-    since = await page.now()
-    await tap(page, CAT)
-    await page.got('m.type === "pointed" && m.boxes.length > 0', since=since)
-    response = await page.ask("What is this?")
-    assert response["frame"]["held"]
-    assert "a cat" in response["text"]
-    await page.press(say("chat.hold"))
-    await expect(page.find("#pick .pick")).to_be_hidden()

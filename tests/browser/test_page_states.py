@@ -168,25 +168,20 @@ async def test_tones_can_be_switched_off_and_the_device_keeps_that(
     await expect(page.page.get_by_label(say("settings.tones"))).not_to_be_checked()
 
 
-@pytest.mark.parametrize(
-    ("chosen", "words"),
-    [
-        (say("settings.short"), "in as few words as possible"),
-        (say("settings.normal"), "in one to three short sentences"),
-        (say("settings.everything"), "leave nothing out"),
-    ],
-)
-async def test_answers_have_the_wanted_length(
-    page: Visitor, model: FakeOpenAI, chosen: str, words: str
-) -> None:
+async def test_answers_have_the_wanted_length(page: Visitor, model: FakeOpenAI) -> None:
     """The model is asked for it."""
-    await page.press(say("settings.menu"))
-    await page.page.get_by_label(say("settings.verbosity")).select_option(chosen)
-    await page.button(say("page.done")).click()
-    await page.page.keyboard.press("Escape")
-    await page.ask("What is this?")
-    system = model.last.body["messages"][0]["content"]
-    assert words in system
+    for chosen, words in (
+        ("short", "in as few words as possible"),
+        ("normal", "in one to three short sentences"),
+        ("everything", "leave nothing out"),
+    ):
+        await page.press(say("settings.menu"))
+        length = page.page.get_by_label(say("settings.verbosity"))
+        await length.select_option(say(f"settings.{chosen}"))
+        await page.button(say("page.done")).click()
+        await page.page.keyboard.press("Escape")
+        await page.ask("What is this?")
+        assert words in model.last.body["messages"][0]["content"]
 
 
 async def test_each_answer_is_announced_once_without_speech(
@@ -204,9 +199,6 @@ async def test_each_answer_is_announced_once_without_speech(
     await hears(page, error["message"])
     announced = await page.evaluate("window.__announced")
     assert error["message"] not in " ".join(announced)
-
-
-LOADS, GONE = "The model is being loaded.", "The model is not available right now."
 
 
 def never(body: dict[str, Any], _jpeg: bytes | None) -> list[str]:
@@ -236,17 +228,8 @@ async def help_again(page: Visitor, model: FakeOpenAI, way: str) -> None:
     await page.show(mode=GREY)
 
 
-@pytest.mark.parametrize(
-    ("way", "reason"),
-    [
-        ("dark", "It is too dark to see anything."),
-        ("still", "No new pictures come from the camera."),
-        ("gone", GONE),
-        ("loading", LOADS),
-    ],
-)
 async def test_it_says_when_it_cannot_watch_and_when_it_can(
-    visit: Visit, server: Running, model: FakeOpenAI, way: str, reason: str
+    visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """The reason stands in the list and its heading, and is heard; so is that it goes on."""
     model.answer_for = never
@@ -256,23 +239,26 @@ async def test_it_says_when_it_cannot_watch_and_when_it_can(
     summary = page.find("#watches-summary")
     await page.find("#watches > summary").click()
     told = "text => window.__announced.some((one) => one.includes(text))"
-    cannot = f"{say('watch.cannot')} {reason}"
-    try:
-        await hinder(page, model, way)
-        await expect(summary).to_contain_text(cannot, timeout=30_000)
-        await expect(page.find("#watches-list li")).to_contain_text(cannot)
-        await page.page.wait_for_function(told, arg=cannot)
-    finally:
-        await help_again(page, model, way)
-    await expect(summary).to_have_text(
-        say("watch.watching_for", condition="the kettle boils"), timeout=30_000
-    )
-    await page.page.wait_for_function(told, arg=say("watch.watching_again"))
-    announced = await page.evaluate("window.__announced")
-    heard = [
-        text
-        for text in announced
-        if say("watch.cannot") in text or say("watch.watching_again") in text
-    ]
-    assert heard[-1] == say("watch.watching_again")
-    assert {text[: len(cannot)] for text in heard[:-1]} == {cannot}
+    for way, reason in (
+        ("dark", "It is too dark to see anything."),
+        ("still", "No new pictures come from the camera."),
+        ("gone", "The model is not available right now."),
+        ("loading", "The model is being loaded."),
+    ):
+        await page.evaluate("window.__announced.length = 0")
+        cannot, again = f"{say('watch.cannot')} {reason}", say("watch.watching_again")
+        try:
+            await hinder(page, model, way)
+            await expect(summary).to_contain_text(cannot, timeout=30_000)
+            await expect(page.find("#watches-list li")).to_contain_text(cannot)
+            await page.page.wait_for_function(told, arg=cannot)
+        finally:
+            await help_again(page, model, way)
+        await expect(summary).to_have_text(
+            say("watch.watching_for", condition="the kettle boils"), timeout=30_000
+        )
+        await page.page.wait_for_function(told, arg=again)
+        announced = await page.evaluate("window.__announced")
+        heard = [text for text in announced if say("watch.cannot") in text or again in text]
+        assert heard[-1] == again
+        assert {text[: len(cannot)] for text in heard[:-1]} == {cannot}
