@@ -298,24 +298,6 @@ async def test_a_question_before_the_camera_starts_it_and_is_answered(
     await expect(page.turns.last).to_have_attribute("data-state", "done")
 
 
-async def test_a_price_held_up_is_read_by_the_builtin_engine(
-    visit: Visit, builtin: Running
-) -> None:
-    """Out of the box: print in front of the camera, a question about it, the figure in the answer."""
-    page = await started(visit, builtin.base_url, **SHARP)
-    await page.show(mode="text:SALE\n12.50 EUR", textPx=48, clock=False)
-    response = await page.ask("What does it cost?")
-    assert "12.50 EUR" in response["text"]
-    assert response["engine"] == "builtin"
-    assert (response["frame"]["source_width"], response["frame"]["source_height"]) == (1280, 720)
-    await expect(page.turns.last.locator(".text")).to_contain_text("12.50 EUR")
-    await expect(page.turns.last.locator(".evidence > summary")).to_contain_text(
-        say("page.builtin")
-    )
-    await page.show(mode="text:SALE\n7.90 EUR")
-    assert "7.90 EUR" in (await page.ask("What does it cost?"))["text"]
-
-
 def coded(*texts: str) -> str:
     """A camera's mode that shows QR codes on a sheet, side by side."""
     sheet = np.full((720, 1280), 255, np.uint8)
@@ -327,13 +309,15 @@ def coded(*texts: str) -> str:
     return shown(sheet, "png")
 
 
-async def test_a_qr_code_held_up_is_read_and_opens_when_the_person_says_so(
+async def test_a_qr_code_held_up_is_opened_or_copied_when_the_person_says_so(
     visit: Visit, builtin: Running
 ) -> None:
     """A code on a sheet of paper, asked about by the button that reads. The keyboard alone opens it,
-    and the host is shown first.
+    and the host is shown first. A script is text, and no address; of a Wi-Fi code it is the password.
     """
-    page = await started(visit, builtin.base_url, **SHARP)
+    page = await visit(builtin.base_url, **SHARP)
+    await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await page.start()
     await page.show(mode=coded("https://example.org/menu?table=7"))
     response = await page.tap(say("stage.read_this"))
     assert "https://example.org/menu?table=7" in response["text"]
@@ -351,12 +335,6 @@ async def test_a_qr_code_held_up_is_read_and_opens_when_the_person_says_so(
     await page.page.keyboard.press("Escape")
     await expect(button).to_be_focused()
 
-
-async def test_codes_that_are_no_addresses_are_copied(visit: Visit, builtin: Running) -> None:
-    """A script is text, and no address; of a Wi-Fi code it is the password. Another language has its words."""
-    page = await visit(builtin.base_url, **SHARP)
-    await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    await page.start()
     await page.show(mode=coded("javascript:alert(1)", "WIFI:T:WPA;S:Guests;P:blue\\;42;;"))
     response = await page.ask("Scan the codes")
     assert {one["use"] for one in response["codes"]} == {"text", "password"}
@@ -369,8 +347,11 @@ async def test_codes_that_are_no_addresses_are_copied(visit: Visit, builtin: Run
     await expect(page.find("#link-dialog")).to_be_hidden()
 
 
-async def test_small_print_is_read_idle_and_woken(visit: Visit, builtin: Running) -> None:
-    """Lines with capitals 14 px high in the camera's picture: 95 % of the characters are right,
+async def test_a_price_is_read_and_small_print_idle_and_woken(
+    visit: Visit, builtin: Running
+) -> None:
+    """Out of the box: print in front of the camera, a question about it, the figure in the answer.
+    Lines with capitals 14 px high in the camera's picture: 95 % of the characters are right,
     whether the camera slept until the question (a tap) or was woken by typing.
     """
     page = await started(visit, builtin.base_url, **SHARP)
@@ -386,6 +367,18 @@ async def test_small_print_is_read_idle_and_woken(visit: Visit, builtin: Running
         shares = [likeness(line, read) for line in PRINT]
         assert min(shares) >= 0.95, (shares, read)
         assert likeness(" ".join(PRINT), read) >= 0.95
+
+    await page.show(mode="text:SALE\n12.50 EUR", textPx=48)
+    response = await page.ask("What does it cost?")
+    assert "12.50 EUR" in response["text"]
+    assert response["engine"] == "builtin"
+    assert (response["frame"]["source_width"], response["frame"]["source_height"]) == (1280, 720)
+    await expect(page.turns.last.locator(".text")).to_contain_text("12.50 EUR")
+    await expect(page.turns.last.locator(".evidence > summary")).to_contain_text(
+        say("page.builtin")
+    )
+    await page.show(mode="text:SALE\n7.90 EUR")
+    assert "7.90 EUR" in (await page.ask("What does it cost?"))["text"]
 
 
 async def test_a_held_picture_is_the_one_that_is_asked_about(

@@ -184,13 +184,16 @@ async def test_no_state_has_a_violation(visit: Visit, run: Running, model: FakeO
     page = await visit(run.base_url)
     found, checked = page.page, Checked(page)
 
+    looks: list[tuple[Literal["light", "dark"], tuple[int, int]]]
+    looks = [("dark", (1280, 800)), ("light", PHONE)]
+
     async def look(state: str) -> None:
-        await found.emulate_media(color_scheme="dark")
-        await page.resize(1280, 800)
-        await checked.look(f"{state}, dark")
-        await found.emulate_media(color_scheme="light")
-        await page.resize(*PHONE)
-        await checked.look(f"{state}, light")
+        for scheme, size in looks:
+            await found.emulate_media(color_scheme=scheme)
+            await page.resize(*size)
+            await checked.look(f"{state}, {scheme}")
+        # The next state is first looked at as this one was last.
+        looks.reverse()
 
     async def shows(*ids: str, hidden: bool = False) -> None:
         await found.evaluate(

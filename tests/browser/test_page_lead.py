@@ -249,10 +249,29 @@ async def test_tones_alone(visit: Visit, builtin: Running) -> None:
     await expect(page.find("#guide")).to_have_attribute("aria-pressed", "false")
 
 
-async def test_it_says_what_it_looks_for(visit: Visit, builtin: Running) -> None:
-    """A thing by its name; what nothing here knows as the words that it is, from the first sentence on."""
+async def test_a_way_says_what_it_looks_for_and_leaves_a_line(
+    visit: Visit, builtin: Running
+) -> None:
+    """A line among the answers of what was reached, and of what gave way to another thing. It looks
+    for a thing by its name; for what nothing here knows by the words that it is, from the first
+    sentence on.
+    """
     page = await started(visit, builtin.base_url, scripts=[LISTEN])
     await page.show(mode=scene(None), clock=False)
+    notes = page.find("#log .note")
+    await page.send("Guide me to the dog")
+    await expect(page.find("#aim")).to_be_visible()
+    await page.send("Guide me to the cup")
+    await expect(notes).to_have_text([say("lead.ended", thing="the dog")])
+    # So near that it fills the picture
+    await page.show(mode=scene(0.5, high=340))
+    await expect(page.find("#aim")).to_have_text(say("lead.there", thing="a cup"))
+    await expect(page.find("#end-mode")).to_be_hidden()
+    await expect(notes).to_have_text(
+        [say("lead.ended", thing="the dog"), say("lead.reached", thing="the cup")]
+    )
+
+    await page.show(mode=scene(None))
     for asked, said in (
         ("Guide me to the cup", say("lead.looking", thing="a cup")),
         ("Guide me to my keys", say("lead.looking_words", thing="my keys")),
@@ -271,24 +290,6 @@ async def test_it_says_what_it_looks_for(visit: Visit, builtin: Running) -> None
     assert await page.evaluate("window.announced") == [off]
     await expect(page.find("#guide")).to_have_attribute("aria-pressed", "false")
     await expect(page.box).to_be_focused()
-
-
-async def test_a_way_leaves_a_line_among_the_answers(visit: Visit, builtin: Running) -> None:
-    """Of what was reached, and of what gave way to another thing."""
-    page = await started(visit, builtin.base_url, scripts=[LISTEN])
-    await page.show(mode=scene(None), clock=False)
-    notes = page.find("#log .note")
-    await page.send("Guide me to the dog")
-    await expect(page.find("#aim")).to_be_visible()
-    await page.send("Guide me to the cup")
-    await expect(notes).to_have_text([say("lead.ended", thing="the dog")])
-    # So near that it fills the picture
-    await page.show(mode=scene(0.5, high=340))
-    await expect(page.find("#aim")).to_have_text(say("lead.there", thing="a cup"))
-    await expect(page.find("#end-mode")).to_be_hidden()
-    await expect(notes).to_have_text(
-        [say("lead.ended", thing="the dog"), say("lead.reached", thing="the cup")]
-    )
 
 
 async def test_a_thing_that_was_tapped_can_be_led_to(visit: Visit, builtin: Running) -> None:

@@ -38,29 +38,6 @@ async def test_a_long_answer_opens_at_its_first_line(
     assert found >= height
 
 
-async def test_a_watch_that_is_refused_leaves_all_in_sight(visit: Visit, builtin: Running) -> None:
-    """One bell, the words of the refusal, and the way to ask it as a question; nothing over another."""
-    page = await started(visit, builtin.base_url)
-    await page.press("#watch")
-    await page.box.fill("the cat sits on the table")
-    await page.box.press("Enter")
-    note = page.find(".note").last
-    await expect(note).to_contain_text(say("server.watch_builtin"))
-    offer = page.find("#ask-offer")
-    for size in ((844, 390), (390, 844)):
-        await page.resize(*size)
-        await expect(offer).to_be_visible()
-        await page.settle()
-        words, over = await bounds(note), await bounds(offer)
-        assert words["y"] + words["height"] <= over["y"] + 1, size
-        # One line, and the room around it
-        assert words["height"] <= 45, size
-        await expect(page.find("#end-mode")).to_be_visible()
-    # What it can watch for stands there as soon as nothing is typed.
-    await page.box.fill("")
-    await expect(page.find("#offered button:visible")).to_have_count(3)
-
-
 # A camera with a zoom and a torch
 _FULL = """() => {
   const { getCapabilities } = MediaStreamTrack.prototype;
@@ -120,9 +97,43 @@ async def test_a_turned_phone_stays_at_the_newest_answer(
         await expect(page.find("#newest")).to_be_hidden()
 
 
-async def test_the_menu_and_the_question_are_in_sight(visit: Visit, builtin: Running) -> None:
-    """In low windows: all of the menu, and what is asked below an opened list of watches. At 400 % it is scrolled."""
+async def test_numbers_a_refusal_and_the_menu_are_in_sight(visit: Visit, builtin: Running) -> None:
+    """In low windows the state's numbers come into sight when they are opened. Of a refused watch
+    there is one bell, the words, and the way to ask it as a question; nothing over another. Then all
+    of the menu, and what is asked below an opened list of watches; at 400 % it is scrolled.
+    """
     page = await started(visit, builtin.base_url)
+    for size in ((320, 568), (844, 390)):
+        await page.resize(*size)
+        await page.find("#state").click()
+        await expect(page.find("#fact-connection")).not_to_be_empty()
+        numbers = page.find("#facts details")
+        await numbers.locator("summary").click()
+        await expect(page.find("#fact-data")).to_be_in_viewport(ratio=0.99)
+        await numbers.locator("summary").click()
+        await page.page.keyboard.press("Escape")
+
+    await page.resize(390, 844)
+    await page.press("#watch")
+    await page.box.fill("the cat sits on the table")
+    await page.box.press("Enter")
+    note = page.find(".note").last
+    await expect(note).to_contain_text(say("server.watch_builtin"))
+    offer = page.find("#ask-offer")
+    for size in ((844, 390), (390, 844)):
+        await page.resize(*size)
+        await expect(offer).to_be_visible()
+        await page.settle()
+        words, over = await bounds(note), await bounds(offer)
+        assert words["y"] + words["height"] <= over["y"] + 1, size
+        # One line, and the room around it
+        assert words["height"] <= 45, size
+        await expect(page.find("#end-mode")).to_be_visible()
+    # What it can watch for stands there as soon as nothing is typed.
+    await page.box.fill("")
+    await expect(page.find("#offered button:visible")).to_have_count(3)
+    await page.find("#end-mode").click()
+
     await page.watch("you see a dog")
     await page.find("#watches > summary").click()
     for size in ((320, 568), (844, 390)):
@@ -151,38 +162,23 @@ _CUT = """(names) => {
 }"""
 
 
-@pytest.mark.parametrize("size", [(844, 390), (320, 568)], ids=["844x390", "320x568"])
-async def test_what_opens_in_a_low_window_is_seen_whole(
-    visit: Visit, builtin: Running, size: tuple[int, int]
-) -> None:
+async def test_what_opens_in_a_low_window_is_seen_whole(visit: Visit, builtin: Running) -> None:
     """An answer's points open with the ways to look below their heading; so do the tiles of "more"."""
-    page = await started(visit, builtin.base_url, viewport=size)
-    await page.ask("What colour is this?")
-    proof = await page.points()
-    for name in ("page.copy", "answer.save", "chat.read_aloud", "chat.delete_short"):
-        await expect(proof.get_by_role("button", name=say(name))).to_be_in_viewport(ratio=0.99)
-    heading = await bounds(proof.get_by_text(say("chat.ways"), exact=True))
-    for name in ("now", "detail", "past", "where"):
-        way = proof.get_by_role("button", name=say(f"page.way_{name}"), exact=True)
-        assert (await bounds(way))["y"] > heading["y"]
-    await expect(proof.locator(".about")).to_be_hidden()
-    await page.comes(_CUT, [], ["#log", ".evidence :is(button, summary)"])
-    await proof.locator("> summary").click()
-    await expect(page.find("#quick-what")).to_be_visible()
-    if size == (844, 390):
-        await page.find("#more-open").click()
-        await page.comes(_CUT, [], ["#more", "#more > *"])
-
-
-async def test_the_states_numbers_come_into_sight(visit: Visit, builtin: Running) -> None:
-    """When they are opened, also where there is little room below."""
     page = await started(visit, builtin.base_url)
     for size in ((320, 568), (844, 390)):
         await page.resize(*size)
-        await page.find("#state").click()
-        await expect(page.find("#fact-connection")).not_to_be_empty()
-        numbers = page.find("#facts details")
-        await numbers.locator("summary").click()
-        await expect(page.find("#fact-data")).to_be_in_viewport(ratio=0.99)
-        await numbers.locator("summary").click()
-        await page.page.keyboard.press("Escape")
+        await page.ask("What colour is this?")
+        proof = await page.points()
+        for name in ("page.copy", "answer.save", "chat.read_aloud", "chat.delete_short"):
+            await expect(proof.get_by_role("button", name=say(name))).to_be_in_viewport(ratio=0.99)
+        heading = await bounds(proof.get_by_text(say("chat.ways"), exact=True))
+        for name in ("now", "detail", "past", "where"):
+            way = proof.get_by_role("button", name=say(f"page.way_{name}"), exact=True)
+            assert (await bounds(way))["y"] > heading["y"]
+        await expect(proof.locator(".about")).to_be_hidden()
+        inside = ".turn:last-of-type .evidence :is(button, summary)"
+        await page.comes(_CUT, [], ["#log", inside])
+        await proof.locator("> summary").click()
+        await expect(page.find("#quick-what")).to_be_visible()
+    await page.find("#more-open").click()
+    await page.comes(_CUT, [], ["#more", "#more > *"])

@@ -73,19 +73,6 @@ async def test_few_controls_and_a_free_middle(
     await free_middle(page)
 
 
-async def test_what_is_wrong_stands_beside_the_picture(visit: Visit, builtin: Running) -> None:
-    """A message, and a hint of the guide."""
-    page = await started(visit, builtin.base_url)
-    await page.show(mode="black")
-    await expect(page.notice).to_be_visible()
-    await free_middle(page)
-    await page.show(mode="text:WAY OUT", textPx=80)
-    await expect(page.notice).to_be_hidden()
-    await page.press(say("guide.name"))
-    await expect(page.find("#aim")).to_be_visible()
-    await free_middle(page)
-
-
 # Of a message and a hint at once: which of them is seen, and where it begins, by what the message has to press
 HINTS = """() => {
   const [notice, aim, action, check] =
@@ -102,9 +89,22 @@ HINTS = """() => {
 }"""
 
 
-async def test_one_hint_at_a_time(visit: Visit, builtin: Running) -> None:
-    """In one place: the guide's, unless a message has something to press."""
+async def test_what_is_wrong_stands_beside_the_picture_one_hint_at_a_time(
+    visit: Visit, builtin: Running
+) -> None:
+    """A message, and a hint of the guide; in one place: the guide's, unless a message has something
+    to press.
+    """
     page = await started(visit, builtin.base_url)
+    await page.show(mode="black")
+    await expect(page.notice).to_be_visible()
+    await free_middle(page)
+    await page.show(mode="text:WAY OUT", textPx=80)
+    await expect(page.notice).to_be_hidden()
+    await page.press(say("guide.name"))
+    await expect(page.find("#aim")).to_be_visible()
+    await free_middle(page)
+
     await page.ask("What colour is this?")
     for size in SIZES:
         await page.resize(*size)
@@ -173,9 +173,35 @@ async def test_what_is_on_shows_in_the_bar(page: Visitor, model: FakeOpenAI) -> 
         await expect(page.find("#more-open") if key == "Enter" else page.box).to_be_focused()
 
 
-async def test_the_mark_is_of_what_began_last(visit: Visit, builtin: Running) -> None:
-    """A description and hints are of the live picture and end a held one; of several that go on, each gets its cross."""
+async def test_a_mode_has_its_word_and_the_mark_is_of_what_began_last(
+    visit: Visit, builtin: Running
+) -> None:
+    """The word beside the mark, where there is room for it and for what the empty box says; not while
+    something is typed. A description and hints are of the live picture and end a held one; of several
+    that go on, each gets its cross.
+    """
     page = await started(visit, builtin.base_url)
+    word = page.find("#mode")
+    for mode in ("#guide", "#describe", "#notable", "#speak"):
+        await page.press(mode)
+        name = await page.find(f"{mode} b").text_content()
+        for size in ((390, 844), (844, 390), (1280, 800)):
+            await page.resize(*size)
+            await expect(word).to_have_text(str(name))
+            await expect(word).to_be_visible()
+            whole = "one => one.scrollWidth <= one.clientWidth"
+            assert await word.evaluate(whole), (mode, size)
+            await page.comes(f"({_PLACEHOLDER})() <= 0", True)
+        await page.resize(390, 844)
+        await page.box.fill("What")
+        await expect(word).to_be_hidden()
+        await page.box.fill("")
+        await page.resize(320, 568)
+        await expect(word).to_be_hidden()
+        await page.resize(390, 844)
+        await page.find("#end-mode").click()
+        await expect(page.find("#end-mode")).to_be_hidden()
+
     mark, held = page.find("#end-mode"), page.find("#hold")
 
     async def on(*modes: str) -> None:
@@ -199,30 +225,6 @@ async def test_the_mark_is_of_what_began_last(visit: Visit, builtin: Running) ->
     await on(say("chat.read_aloud"), guide)
     await mark.click()
     await on(say("chat.read_aloud"))
-
-
-async def test_a_mode_has_its_word(visit: Visit, builtin: Running) -> None:
-    """Beside its mark, where there is room for it and for what the empty box says; not while something is typed."""
-    page = await started(visit, builtin.base_url)
-    word = page.find("#mode")
-    for mode in ("#guide", "#describe", "#notable", "#speak"):
-        await page.press(mode)
-        name = await page.find(f"{mode} b").text_content()
-        for size in ((390, 844), (844, 390), (1280, 800)):
-            await page.resize(*size)
-            await expect(word).to_have_text(str(name))
-            await expect(word).to_be_visible()
-            whole = "one => one.scrollWidth <= one.clientWidth"
-            assert await word.evaluate(whole), (mode, size)
-            await page.comes(f"({_PLACEHOLDER})() <= 0", True)
-        await page.resize(390, 844)
-        await page.box.fill("What")
-        await expect(word).to_be_hidden()
-        await page.box.fill("")
-        await page.resize(320, 568)
-        await expect(word).to_be_hidden()
-        await page.resize(390, 844)
-        await page.find("#end-mode").click()
 
 
 async def test_a_long_wait_is_announced(page: Visitor, model: FakeOpenAI) -> None:
@@ -337,7 +339,10 @@ async def test_states_are_announced_one_at_a_time(
     assert all(after - before >= 1990 for before, after in pairwise(times))
 
 
-async def test_a_low_window_has_the_settings_done(visit: Visit, builtin: Running) -> None:
+async def test_a_low_window_has_the_settings_done_and_the_menu_its_focus_back(
+    visit: Visit, builtin: Running
+) -> None:
+    """A closed dialog gives it back, also the second time, when its part is here already."""
     page = await visit(builtin.base_url, viewport=(844, 390))
     await page.press(say("settings.menu"))
     done = page.find("#settings-close")
@@ -345,6 +350,15 @@ async def test_a_low_window_has_the_settings_done(visit: Visit, builtin: Running
     first = page.find("#settings select").first
     box, row = await bounds(first), await bounds(done)
     assert box["y"] + box["height"] <= row["y"]
+    await page.page.keyboard.press("Escape")
+    await expect(page.find("#settings")).to_be_hidden()
+
+    menu = page.button(say("page.menu"))
+    for _ in range(2):
+        await page.press(say("settings.menu"))
+        await expect(page.find("#settings")).to_be_visible()
+        await page.page.keyboard.press("Escape")
+        await expect(menu).to_be_focused()
 
 
 async def test_simple_mode_says_what_it_can_do_and_how_to_get_more(
@@ -372,16 +386,3 @@ async def test_simple_mode_says_what_it_can_do_and_how_to_get_more(
     assert copied == "bash scripts/run.sh --model"
     await dialog.get_by_role("button", name=say("page.done")).click()
     await expect(dialog).to_be_hidden()
-
-
-async def test_a_closed_dialog_gives_the_focus_back_to_the_menu(
-    visit: Visit, builtin: Running
-) -> None:
-    """Also the second time, when its part is here already."""
-    page = await visit(builtin.base_url)
-    menu = page.button(say("page.menu"))
-    for _ in range(2):
-        await page.press(say("settings.menu"))
-        await expect(page.find("#settings")).to_be_visible()
-        await page.page.keyboard.press("Escape")
-        await expect(menu).to_be_focused()

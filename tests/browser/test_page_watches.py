@@ -114,6 +114,29 @@ async def test_an_alert_of_an_upright_picture(visit: Visit, builtin: Running) ->
     assert 0 <= reason["y"] - head["y"] - head["height"] < 10
 
 
+async def test_an_order_ends_all_watches(visit: Visit, builtin: Running) -> None:
+    """Typed, too; without a watch it says that there is none. While the camera is off the list says that it waits."""
+    page = await visit(builtin.base_url)
+    await page.start()
+    summary, announced = page.page.locator("#watches-summary"), page.page.locator("#announcer")
+    for count, color in enumerate(("red", "green"), 1):
+        await page.box.fill(f"Tell me when you see {color}.")
+        await expect(page.button(say("chat.watch_this"))).to_be_visible()
+        await page.box.press("Enter")
+        await page.got(f'm.type === "watches" && m.watches.length === {count}')
+    await expect(summary).to_contain_text(say("watch.count", count=2))
+    await page.press(say("chat.camera_off"))
+    await expect(summary).to_have_text(f"{say('watch.paused')} {say('watch.count', count=2)}")
+    await page.start()
+    await page.got('m.type === "watches" && m.watches.length === 2')
+    for words in ("watch.stopped", "watch.none"):
+        await page.box.fill("Stop watching.")
+        await page.box.press("Enter")
+        await expect(announced).to_have_text(say(words))
+        await page.got('m.type === "watches" && m.watches.length === 0')
+    await expect(page.turns).to_have_count(0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("between", [ORANGE, *at_night(None)], ids=["after orange", "after grey"])
 async def test_a_trained_model_watches_for_red(
@@ -225,12 +248,8 @@ async def test_an_order_while_the_page_connects_is_a_watch(visit: Visit, builtin
     await expect(page.turns).to_have_count(0)
 
 
-async def test_a_ninth_order_comes_back_and_an_order_ends_all(
-    visit: Visit, builtin: Running
-) -> None:
-    """The ninth into the box, in its own words, with the reason. While the camera is off the list
-    says that it waits. Typed, too, all are ended; without a watch it says that there is none.
-    """
+async def test_a_ninth_order_comes_back_into_the_box(visit: Visit, builtin: Running) -> None:
+    """In its own words, with the reason."""
     page = await started(visit, builtin.base_url)
     # One that alerts is over, and makes room.
     await page.show(mode=GREY, clock=False)
@@ -244,21 +263,6 @@ async def test_a_ninth_order_comes_back_and_an_order_ends_all(
     await page.box.press("Enter")
     await expect(page.find("#log .note")).to_contain_text("8")
     await expect(page.box).to_have_value("Tell me when you see white.")
-
-    summary, announced = page.find("#watches-summary"), page.find("#announcer")
-    await expect(summary).to_contain_text(say("watch.count", count=8))
-    await page.press(say("chat.camera_off"))
-    await expect(summary).to_have_text(f"{say('watch.paused')} {say('watch.count', count=8)}")
-    since = await page.now()
-    await page.start()
-    await page.got('m.type === "watches" && m.watches.length === 8', since=since)
-    for words in ("watch.stopped", "watch.none"):
-        since = await page.now()
-        await page.box.fill("Stop watching.")
-        await page.box.press("Enter")
-        await expect(announced).to_have_text(say(words))
-        await page.got('m.type === "watches" && m.watches.length === 0', since=since)
-    await expect(page.turns).to_have_count(0)
 
 
 async def test_watches_survive_a_reload(visit: Visit, builtin: Running) -> None:
@@ -306,31 +310,31 @@ _ALARM = """() => {
 }"""
 
 
-async def test_an_alert_sounds_shakes_and_notifies(visit: Visit, builtin: Running) -> None:
+@pytest.mark.parametrize("hidden", [False, True])
+async def test_an_alert_sounds_shakes_and_notifies(
+    visit: Visit, builtin: Running, hidden: bool
+) -> None:
     """Permission is asked with the first watch and not before; a page in sight shows no notification
     beside its own alert.
     """
     away = 'Object.defineProperty(document, "hidden", { get: () => Boolean(window.__away) })'
-    page = await started(visit, builtin.base_url, scripts=[_ALARM, away])
+    page = await started(visit, builtin.base_url, scripts=[_ALARM, *([away] if hidden else [])])
     await page.show(mode=GREY, clock=False)
     assert await page.evaluate("window.__alarm") == []
-    calls = [["tone", 880], ["tone", 1174], ["vibrate", [200, 100, 200]]]
-    notified = ["notification", "you see red", True, True, "data:image/jpeg"]
-    # In sight, and then, with the permission there is, out of it
-    for number, (asked, more) in enumerate((([["asked"]], []), ([], [notified])), 1):
-        await page.watch()
-        await page.comes("window.__alarm", asked)
-        since = await page.now()
-        await page.show(mode=ORANGE)
-        await page.got(
-            'm.type === "watches" && m.watches[0]?.reason?.includes("I do not see it")', since=since
-        )
-        await page.evaluate("away => { window.__away = away; }", bool(more))
-        await page.show(mode=RED)
-        await expect(page.find(".alert")).to_have_count(number)
-        await page.comes("window.__alarm", [*asked, *calls, *more])
-        await page.evaluate("window.__alarm.length = 0; window.__away = false")
-        await page.show(mode=GREY)
+    await page.watch()
+    await page.comes("window.__alarm", [["asked"]])
+    since = await page.now()
+    await page.show(mode=ORANGE)
+    await page.got(
+        'm.type === "watches" && m.watches[0]?.reason?.includes("I do not see it")', since=since
+    )
+    await page.evaluate("window.__away = true")
+    await page.show(mode=RED)
+    await expect(page.find(".alert")).to_have_count(1)
+    calls = [["asked"], ["tone", 880], ["tone", 1174], ["vibrate", [200, 100, 200]]]
+    if hidden:
+        calls.append(["notification", "you see red", True, True, "data:image/jpeg"])
+    await page.comes("window.__alarm", calls)
 
 
 def paper(patch: int) -> str:
