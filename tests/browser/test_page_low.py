@@ -83,11 +83,8 @@ async def test_a_notice_can_be_read_whole(visit: Visit, builtin: Running) -> Non
     await read()
 
 
-async def test_a_turned_phone_stays_at_the_newest_answer(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
+async def test_a_turned_phone_stays_at_the_newest_answer(page: Visitor) -> None:
     """In windows of other sizes the log has other heights, and the reader is where they were."""
-    page = await started(visit, server.base_url)
     for _ in range(5):
         await page.ask("What is this?")
     for size in ((320, 568), (844, 390), (320, 568), (390, 844)):
