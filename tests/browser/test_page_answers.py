@@ -31,11 +31,12 @@ def asked(seen: Seen) -> str:
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["drawn by the page", "drawn apart"])
-async def test_a_typed_question_gets_a_whole_frame_captured_after_it(
+async def test_a_typed_question_gets_a_whole_frame_captured_after_it_and_shows_it(
     visit: Visit, server: Running, model: FakeOpenAI, apart: bool
 ) -> None:
     """The model gets the camera's full picture in its own size, with a clock in it that is later
-    than the question; page and model get the same facts about it.
+    than the question; page and model get the same facts about it. Beside the words stands that very
+    frame; a line names engine, age and time, and opens to more.
     """
     page = await started(visit, server.base_url, apart=apart, **SHARP)
     # A machine with much else to do gets three tries.
@@ -63,32 +64,6 @@ async def test_a_typed_question_gets_a_whole_frame_captured_after_it(
         k: v for k, v in frame.items() if k in ("id", "width", "captured_at")
     }
     assert response["text"] == "I see a cup."
-
-
-async def test_a_turned_phone_gets_answers_about_the_turned_picture(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """Turned upright while it sends: the next question's picture is upright and whole, the page
-    keeps its connection.
-    """
-    page = await started(visit, server.base_url)
-    await page.show(width=720, height=1280)
-    frame = (await page.ask("What do you see here?"))["frame"]
-    assert (frame["source_width"], frame["source_height"]) == (720, 1280)
-    picture = Picture.of(model.last)
-    assert (picture.width, picture.height) == (frame["width"], frame["height"]) == (448, 840)
-    assert picture.clock is not None
-    assert len(await page.evaluate("window.__peers")) == 1
-
-
-async def test_an_answer_shows_its_frame_age_engine_and_times(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """Beside the words stands the very frame that was used; a line names engine, age and time, and
-    opens to more.
-    """
-    page = await started(visit, server.base_url, **SHARP)
-    response = await page.ask("What do you see here?")
 
     turn = page.turns.last
     await expect(turn.locator(".asked")).to_have_text("What do you see here?")
@@ -122,6 +97,22 @@ async def test_an_answer_shows_its_frame_age_engine_and_times(
         say("answer.captured"),
     ):
         await expect(turn.locator(".about")).to_contain_text(text)
+
+
+async def test_a_turned_phone_gets_answers_about_the_turned_picture(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Turned upright while it sends: the next question's picture is upright and whole, the page
+    keeps its connection.
+    """
+    page = await started(visit, server.base_url)
+    await page.show(width=720, height=1280)
+    frame = (await page.ask("What do you see here?"))["frame"]
+    assert (frame["source_width"], frame["source_height"]) == (720, 1280)
+    picture = Picture.of(model.last)
+    assert (picture.width, picture.height) == (frame["width"], frame["height"]) == (448, 840)
+    assert picture.clock is not None
+    assert len(await page.evaluate("window.__peers")) == 1
 
 
 async def test_an_unchanged_picture_says_what_was_not_computed_again(visit: Visit) -> None:

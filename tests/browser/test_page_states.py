@@ -89,12 +89,26 @@ async def test_a_connection_that_goes_and_comes_is_told(
         await page.leave()
 
 
-async def test_descriptions_are_spoken_where_answers_are(
+async def test_answers_and_descriptions_are_announced_or_spoken(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """And a screen reader does not say them again; with speech off it does."""
+    """Each answer once; one that fails is spoken where answers are. So are descriptions, and a screen
+    reader does not say them again; with speech off it does.
+    """
     page = await listener(visit, server.base_url)
+    await page.ask("What is this?")
+    await page.comes("window.__announced.join(' ').split('I see a cup.').length - 1", 1)
     await page.press("#speak")
+    model.behaviour = Behaviour.BAD_REQUEST
+    sent = await page.send("And this?")
+    error = await page.end(sent["id"])
+    assert error["type"] == "error"
+    await hears(page, error["message"])
+    announced = await page.evaluate("window.__announced")
+    assert error["message"] not in " ".join(announced)
+
+    model.behaviour = Behaviour.NORMAL
+    await page.evaluate("window.__announced.length = 0")
     await page.press(say("chat.describe"))
     await hears(page, "I see a cup.")
     assert "I see a cup." not in " ".join(await page.evaluate("window.__announced"))
@@ -182,23 +196,6 @@ async def test_answers_have_the_wanted_length(page: Visitor, model: FakeOpenAI) 
         await page.page.keyboard.press("Escape")
         await page.ask("What is this?")
         assert words in model.last.body["messages"][0]["content"]
-
-
-async def test_each_answer_is_announced_once_without_speech(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """And an answer that fails is spoken where answers are, and announced where they are not."""
-    page = await listener(visit, server.base_url)
-    await page.ask("What is this?")
-    await page.comes("window.__announced.join(' ').split('I see a cup.').length - 1", 1)
-    await page.press("#speak")
-    model.behaviour = Behaviour.BAD_REQUEST
-    sent = await page.send("And this?")
-    error = await page.end(sent["id"])
-    assert error["type"] == "error"
-    await hears(page, error["message"])
-    announced = await page.evaluate("window.__announced")
-    assert error["message"] not in " ".join(announced)
 
 
 def never(body: dict[str, Any], _jpeg: bytes | None) -> list[str]:
