@@ -88,6 +88,13 @@ def assert_idle(inference: Inference) -> None:
     assert inference.idle
 
 
+def holding(at: int = 0, **more: Any) -> FakeEngine:
+    """An engine whose answers wait before chunk number `at`."""
+    engine = FakeEngine(**more)
+    engine.hold(at)
+    return engine
+
+
 def submitted(
     inference: Inference, jobs: list[tuple[Job, RecordingSink]]
 ) -> list[tuple[Job, RecordingSink]]:
@@ -97,10 +104,18 @@ def submitted(
     return jobs
 
 
+def sent(inference: Inference, *about: Any, **more: Any) -> tuple[Job, RecordingSink]:
+    """Submit a job like `make_job`'s, and return it with its sink."""
+    return submitted(inference, [make_job(*about, **more)])[0]
+
+
+async def ends(jobs: list[tuple[Job, RecordingSink]]) -> None:
+    await until(lambda: all(sink.ended for _, sink in jobs))
+
+
 async def served(inference: Inference, *about: Any, **more: Any) -> RecordingSink:
     """Submit a job like `make_job`'s, and return its sink at its end."""
-    job, sink = make_job(*about, **more)
-    inference.submit(job)
+    _, sink = sent(inference, *about, **more)
     await until(lambda: sink.ended)
     return sink
 
@@ -161,11 +176,9 @@ async def test_a_text_without_an_end_is_ended(build: Build, metrics: Metrics) ->
 
 async def test_deltas_come_straight_from_the_engine(build: Build) -> None:
     """Each delta reaches the sink before the engine is asked for the next one, all in one task."""
-    engine = FakeEngine()
-    engine.hold(at=1)
+    engine = holding(at=1)
     inference = build(engine)
-    job, sink = make_job()
-    inference.submit(job)
+    _, sink = sent(inference)
     await until(lambda: sink.text == "A ")
     engine.release()
     await until(lambda: sink.ended)
@@ -174,8 +187,7 @@ async def test_deltas_come_straight_from_the_engine(build: Build) -> None:
 
 async def test_classes_and_sessions_are_served_in_turn(build: Build) -> None:
     """Behind a running answer: questions first, sessions in turn, then watches, then descriptions."""
-    engine = FakeEngine()
-    engine.hold()
+    engine = holding()
     inference = build(engine, slots=1, queue=16)
     order = [
         ("x", CHAT, "running"),
@@ -185,15 +197,11 @@ async def test_classes_and_sessions_are_served_in_turn(build: Build) -> None:
         ("a", CHAT, "a2"),
         ("b", CHAT, "b1"),
     ]
-    sinks = []
-    for session, kind, question in order:
-        job, sink = make_job(session, kind, question=question)
-        inference.submit(job)
-        sinks.append(sink)
+    jobs = [sent(inference, session, kind, question=text) for session, kind, text in order]
     assert inference.depth() == {CHAT: 3, WATCH: 1, DESCRIBE: 1, Kind.PREFILL: 0, Kind.PROGRAM: 0}
     await until(lambda: engine.open == 1)
     engine.release()
-    await until(lambda: all(sink.ended for sink in sinks))
+    await ends(jobs)
     assert engine.questions() == ["running", "a1", "b1", "a2", "b watch", "a describe"]
     assert engine.most_open == 1
 
@@ -202,18 +210,15 @@ async def test_slots_are_bounded_by_the_setting(build: Build) -> None:
     engine = FakeEngine()
     inference = build(engine, slots=3, queue=16)
     jobs = submitted(inference, [make_job(f"s{number}") for number in range(10)])
-    sinks = [sink for _, sink in jobs]
-    await until(lambda: all(sink.ended for sink in sinks))
+    await ends(jobs)
     assert engine.most_open == 3
 
 
 async def test_slots_follow_the_engine_live(build: Build) -> None:
     """An engine that states fewer narrows the slots, one that states more widens them, live."""
-    engine = FakeEngine(capabilities=Capabilities(max_concurrency=1))
-    engine.hold()
+    engine = holding(capabilities=Capabilities(max_concurrency=1))
     inference = build(engine, slots=3, queue=16)
     jobs = submitted(inference, [make_job(f"s{number}") for number in range(4)])
-    sinks = [sink for _, sink in jobs]
     await until(lambda: engine.open == 1)
     assert (inference.slots, inference.running) == (1, 1)
     engine.capabilities = replace(engine.capabilities, max_concurrency=2)
@@ -223,14 +228,13 @@ async def test_slots_follow_the_engine_live(build: Build) -> None:
     inference.engine_changed()
     await until(lambda: engine.open == 3)
     engine.release()
-    await until(lambda: all(sink.ended for sink in sinks))
+    await ends(jobs)
     assert engine.most_open == 3
 
 
 async def test_a_narrower_engine_stops_nothing_that_runs(build: Build) -> None:
     """Descriptions beyond the new number of slots go on while no question waits."""
-    engine = FakeEngine()
-    engine.hold(at=1)
+    engine = holding(at=1)
     inference = build(engine, slots=4)
     jobs = submitted(inference, [make_job(session, DESCRIBE) for session in "abc"])
     await until(lambda: all(sink.text for _, sink in jobs))
@@ -241,8 +245,7 @@ async def test_a_narrower_engine_stops_nothing_that_runs(build: Build) -> None:
 
 async def test_a_session_runs_one_question_and_one_background_job(build: Build) -> None:
     """A session does not take further slots, even free ones."""
-    engine = FakeEngine()
-    engine.hold()
+    engine = holding()
     inference = build(engine, slots=8)
     jobs = submitted(inference, [make_job("a", kind) for kind in (CHAT, DESCRIBE)])
     await until(lambda: engine.open == 2)
@@ -252,20 +255,17 @@ async def test_a_session_runs_one_question_and_one_background_job(build: Build) 
     assert inference.running == 2
     assert inference.depth() == {CHAT: 1, WATCH: 1, DESCRIBE: 0, Kind.PREFILL: 0, Kind.PROGRAM: 0}
     engine.release()
-    await until(lambda: all(sink.ended for _, sink in jobs + more))
+    await ends(jobs + more)
     assert engine.most_open == 2
 
 
 async def test_a_newer_frame_replaces_the_waiting_one(build: Build, metrics: Metrics) -> None:
     """The older background job ends as replaced, and is counted."""
-    engine = FakeEngine()
-    engine.hold()
+    engine = holding()
     inference = build(engine)
-    inference.submit(make_job("x")[0])
-    old, old_sink = make_job("a", DESCRIBE, question="old")
-    new, new_sink = make_job("a", DESCRIBE, question="new")
-    inference.submit(old)
-    inference.submit(new)
+    sent(inference, "x")
+    _, old_sink = sent(inference, "a", DESCRIBE, question="old")
+    _, new_sink = sent(inference, "a", DESCRIBE, question="new")
     assert old_sink.calls == ["finished"]
     assert (result_of(old_sink).finish_reason, result_of(old_sink).engine) == ("replaced", "")
     assert count(metrics, "frames_replaced_total") == 1
@@ -280,11 +280,10 @@ async def test_a_full_queue_refuses_a_question_with_an_error(
     build: Build, metrics: Metrics
 ) -> None:
     """Busy is raised, with a time after which to try again, and the sink hears nothing."""
-    engine = FakeEngine()
-    engine.hold()
+    engine = holding()
     inference = build(engine, slots=1, queue=2)
     for session in "abc":
-        inference.submit(make_job(session)[0])
+        sent(inference, session)
     job, sink = make_job("d")
     with pytest.raises(Busy) as caught:
         inference.submit(job)
@@ -299,31 +298,26 @@ async def test_retry_after_follows_the_answers(build: Build) -> None:
     engine = FakeEngine()
     inference = build(engine, slots=2, queue=1)
     for number in range(30):
-        job, sink = make_job(f"s{number}")
-        inference.submit(job)
-        await until(lambda sink=sink: sink.ended)  # type: ignore[misc]
+        await served(inference, f"s{number}")
     await until(lambda: inference.running == 0)
     engine.hold()
     for session in "abc":
-        inference.submit(make_job(session)[0])
+        sent(inference, session)
     with pytest.raises(Busy) as caught:
-        inference.submit(make_job("d")[0])
+        sent(inference, "d")
     assert caught.value.retry_after == 0.5
 
 
 async def test_a_full_queue_drops_background_work(build: Build, metrics: Metrics) -> None:
     """The sink hears of it, and it is counted; a question evicts background work instead."""
-    engine = FakeEngine()
-    engine.hold()
+    engine = holding()
     inference = build(engine, slots=1, queue=1)
-    inference.submit(make_job("x")[0])
-    waiting, waiting_sink = make_job("a", DESCRIBE)
-    refused, refused_sink = make_job("b", DESCRIBE)
-    inference.submit(waiting)
-    inference.submit(refused)
+    sent(inference, "x")
+    _, waiting_sink = sent(inference, "a", DESCRIBE)
+    _, refused_sink = sent(inference, "b", DESCRIBE)
     assert isinstance(refused_sink.error, Busy)
     assert not waiting_sink.ended
-    inference.submit(make_job("c")[0])
+    sent(inference, "c")
     assert isinstance(waiting_sink.error, Busy)
     assert count(metrics, "inferences_total", kind="describe", result="dropped") == 2
     assert inference.depth() == {CHAT: 1, WATCH: 0, DESCRIBE: 0, Kind.PREFILL: 0, Kind.PROGRAM: 0}
@@ -333,15 +327,13 @@ async def test_a_question_preempts_the_newest_background_job(
     build: Build, metrics: Metrics
 ) -> None:
     """With every slot taken the newest description gives its slot, one for each question."""
-    engine = FakeEngine()
-    engine.hold(at=1)
+    engine = holding(at=1)
     inference = build(engine, slots=3)
     background = submitted(inference, [make_job(session, DESCRIBE) for session in "ab"])
     await until(lambda: all(sink.text for _, sink in background))
-    inference.submit(make_job("c")[0])
+    sent(inference, "c")
     assert not any(sink.ended for _, sink in background)
-    question, sink = make_job("d")
-    inference.submit(question)
+    _, sink = sent(inference, "d")
     result = result_of(background[1][1])
     assert (result.finish_reason, result.cancel_reason, result.text) == (
         "cancelled",
@@ -357,24 +349,20 @@ async def test_a_question_preempts_the_newest_background_job(
 
 async def test_a_question_that_may_not_run_preempts_nothing(build: Build) -> None:
     """A second question of a session waits for its first, not for a slot."""
-    engine = FakeEngine()
-    engine.hold()
+    engine = holding()
     inference = build(engine, slots=2)
-    _, described = describe = make_job("b", DESCRIBE)
-    inference.submit(make_job("a")[0])
-    inference.submit(describe[0])
-    inference.submit(make_job("a", question="second")[0])
+    sent(inference, "a")
+    _, described = sent(inference, "b", DESCRIBE)
+    sent(inference, "a", question="second")
     assert not described.ended
 
 
 async def test_cancelling_a_waiting_job(build: Build, metrics: Metrics) -> None:
     """It leaves the queue, its sink hears it at once, and the engine never does."""
-    engine = FakeEngine()
-    engine.hold()
+    engine = holding()
     inference = build(engine)
-    inference.submit(make_job("x")[0])
-    job, sink = make_job("a")
-    inference.submit(job)
+    sent(inference, "x")
+    job, sink = sent(inference, "a")
     inference.cancel(job, "user")
     assert sink.calls == ["finished"]
     assert (result_of(sink).finish_reason, result_of(sink).cancel_reason) == ("cancelled", "user")
@@ -387,11 +375,9 @@ async def test_cancelling_a_waiting_job(build: Build, metrics: Metrics) -> None:
 
 async def test_cancelling_a_running_job_closes_the_stream(build: Build, metrics: Metrics) -> None:
     """The sink has the partial text at once, the generator is closed, the slot is free again."""
-    engine = FakeEngine()
-    engine.hold(at=2)
+    engine = holding(at=2)
     inference = build(engine)
-    job, sink = make_job()
-    inference.submit(job)
+    job, sink = sent(inference)
     await until(lambda: sink.text == "A red ")
     inference.cancel(job, "replaced")
     assert (result_of(sink).text, result_of(sink).finish_reason) == ("A red ", "replaced")
@@ -405,16 +391,13 @@ async def test_cancelling_a_running_job_closes_the_stream(build: Build, metrics:
 
 async def test_a_slot_is_given_back_when_the_engine_has_let_go(build: Build) -> None:
     """A cancelled answer that is still being closed upstream keeps its slot: no engine is overrun."""
-    engine = FakeEngine()
-    engine.hold()
+    engine = holding()
     engine.slow_close = asyncio.Event()
     inference = build(engine, slots=1)
-    job, _ = make_job("a")
-    inference.submit(job)
+    job, _ = sent(inference, "a")
     await until(lambda: engine.open == 1)
     inference.cancel(job, "user")
-    other, sink = make_job("a", question="next")
-    inference.submit(other)
+    _, sink = sent(inference, "a", question="next")
     await turns()
     assert (inference.running, sink.calls) == (1, [])
     engine.release()
@@ -425,11 +408,9 @@ async def test_a_slot_is_given_back_when_the_engine_has_let_go(build: Build) -> 
 
 async def test_unknown_reasons_are_counted_together(build: Build, metrics: Metrics) -> None:
     """The label stays a bounded set whatever the reason says."""
-    engine = FakeEngine()
-    engine.hold()
+    engine = holding()
     inference = build(engine)
-    job, sink = make_job()
-    inference.submit(job)
+    job, sink = sent(inference)
     inference.cancel(job, "something else")
     assert result_of(sink).cancel_reason == "something else"
     assert count(metrics, "cancellations_total", reason="other") == 1
@@ -457,13 +438,11 @@ async def test_cancelling_while_the_picture_is_prepared(build: Build) -> None:
 
 async def test_cancelling_a_session_stops_all_of_it_and_only_it(build: Build) -> None:
     """Waiting and running jobs of the session end; none of its waiting ones starts on a freed slot."""
-    engine = FakeEngine()
-    engine.hold()
+    engine = holding()
     inference = build(engine, slots=2)
     mine = [make_job("a"), make_job("a", DESCRIBE), make_job("a", question="2")]
-    other, other_sink = make_job("b")
     submitted(inference, mine)
-    inference.submit(other)
+    _, other_sink = sent(inference, "b")
     await until(lambda: engine.open == 2)
     inference.cancel_session("a", "session_ended")
     assert all(sink.result is not None for _, sink in mine)
@@ -475,13 +454,10 @@ async def test_cancelling_a_session_stops_all_of_it_and_only_it(build: Build) ->
 
 async def test_cancelling_background_leaves_the_question(build: Build) -> None:
     """Turning a description off does not stop an answer."""
-    engine = FakeEngine()
-    engine.hold()
+    engine = holding()
     inference = build(engine, slots=2)
-    question, asked = make_job("a")
-    description, described = make_job("a", DESCRIBE)
-    inference.submit(question)
-    inference.submit(description)
+    _, asked = sent(inference, "a")
+    _, described = sent(inference, "a", DESCRIBE)
     inference.cancel_background("a", "user")
     assert described.ended
     assert not asked.ended
@@ -513,7 +489,7 @@ async def test_a_hundred_jobs_with_every_tenth_cancelled(build: Build, metrics: 
             sink.on_delta = stop_after(job, number // 10)
         inference.submit(job)
     inference.cancel(jobs[0][0], "user")
-    await until(lambda: all(sink.ended for _, sink in jobs))
+    await ends(jobs)
     await until(lambda: inference.running == 0)
     for number, (_, sink) in enumerate(jobs):
         assert sink.result is not None
@@ -597,12 +573,9 @@ async def test_an_engine_that_breaks_its_promise(
     build: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Any other exception becomes engine_failed; the log tells its type and nothing of its text."""
-    engine = FakeEngine(fail_at=1, fail_with=RuntimeError("the secret question"))
-    inference = build(engine)
-    job, sink = make_job()
+    inference = build(FakeEngine(fail_at=1, fail_with=RuntimeError("the secret question")))
     with caplog.at_level(logging.DEBUG):
-        inference.submit(job)
-        await until(lambda: sink.ended)
+        sink = await served(inference)
     assert isinstance(sink.error, EngineFailed)
     assert any(getattr(record, "error", None) == "RuntimeError" for record in caplog.records)
     assert not any("secret" in str(vars(record)) for record in caplog.records)
@@ -649,10 +622,8 @@ async def test_a_sink_that_raises_ends_only_its_own_job(build: Build, call: str)
     fault = engine_error(EngineRefused) if call == "failed" else None
     engine = FakeEngine(fail_at=2 if fault is not None else None, fail_with=fault)
     inference = build(engine, slots=2)
-    bad, bad_sink = make_job("a", sink=RecordingSink(raise_in=call))
-    good, good_sink = make_job("b")
-    inference.submit(bad)
-    inference.submit(good)
+    _, bad_sink = sent(inference, "a", sink=RecordingSink(raise_in=call))
+    _, good_sink = sent(inference, "b")
     await until(lambda: good_sink.ended)
     await until(lambda: inference.running == 0)
     if call in ("started", "delta"):
@@ -709,8 +680,7 @@ async def test_a_job_cancelled_when_it_starts_is_never_asked(build: Build) -> No
 
 async def test_a_sink_may_cancel_another_job(build: Build) -> None:
     """Two ways of stopping at once stop a job once, and its stream is closed in peace."""
-    engine = FakeEngine()
-    engine.hold()
+    engine = holding()
     engine.slow_close = asyncio.Event()
     inference = build(engine, slots=3)
     first, first_sink = make_job("a")
@@ -742,8 +712,7 @@ async def test_draining_answers_waiting_questions_and_drops_the_rest(
     build: Build, metrics: Metrics
 ) -> None:
     """Questions finish, background work ends at once, new work is refused."""
-    engine = FakeEngine()
-    engine.hold()
+    engine = holding()
     inference = build(engine, slots=2)
     describing = make_job("c", DESCRIBE)
     waiting = make_job("d", DESCRIBE)
@@ -756,7 +725,7 @@ async def test_draining_answers_waiting_questions_and_drops_the_rest(
     assert isinstance(waiting[1].error, Draining)
     for kind in (CHAT, DESCRIBE):
         with pytest.raises(Draining):
-            inference.submit(make_job("e", kind)[0])
+            sent(inference, "e", kind)
     engine.release()
     await draining
     assert [sink.text for _, sink in questions] == ["A red cup."] * 2
@@ -765,13 +734,10 @@ async def test_draining_answers_waiting_questions_and_drops_the_rest(
 
 async def test_draining_ends_in_time(build: Build) -> None:
     """A running answer ends with its text so far; a waiting one fails with Draining."""
-    engine = FakeEngine()
-    engine.hold(at=1)
+    engine = holding(at=1)
     inference = build(engine)
-    running, running_sink = make_job("a")
-    waiting, waiting_sink = make_job("b")
-    inference.submit(running)
-    inference.submit(waiting)
+    _, running_sink = sent(inference, "a")
+    _, waiting_sink = sent(inference, "b")
     await until(lambda: running_sink.text == "A ")
     await inference.drain(0.01)
     assert (result_of(running_sink).text, result_of(running_sink).cancel_reason) == (
@@ -785,11 +751,9 @@ async def test_draining_ends_in_time(build: Build) -> None:
 
 async def test_closing_waits_for_the_engines(build: Build) -> None:
     """After close no stream is open; closing again does nothing."""
-    engine = FakeEngine()
-    engine.hold(at=1)
+    engine = holding(at=1)
     inference = build(engine, slots=4)
     jobs = submitted(inference, [make_job(session) for session in "abcdef"])
-    sinks = [sink for _, sink in jobs]
     await until(lambda: engine.open == 4)
     engine.slow_close = asyncio.Event()
     # Its engine is letting go already: that must not be cut short.
@@ -800,42 +764,34 @@ async def test_closing_waits_for_the_engines(build: Build) -> None:
     engine.slow_close.set()
     await closing
     assert engine.open == 0
-    assert all(sink.ended for sink in sinks)
+    assert all(sink.ended for _, sink in jobs)
     assert_idle(inference)
     await inference.close()
 
 
 async def test_a_job_is_submitted_once(build: Build) -> None:
     """The same job twice is the caller's mistake, and raises."""
-    engine = FakeEngine()
-    engine.hold()
+    engine = holding()
     inference = build(engine)
-    job, _ = make_job()
-    inference.submit(job)
+    job, _ = sent(inference)
     with pytest.raises(ValueError, match="already"):
         inference.submit(job)
 
 
 async def test_background_work_slows_down_with_the_questions_first_tokens(build: Build) -> None:
-    """With half of the share two of four slots; with a tenth of one slot a rest after each job.
-
-    Questions keep all.
-    """
+    """With half of the share two of four slots; questions keep all."""
     engine = FakeEngine()
     inference = build(engine, slots=4, queue=32)
     inference.lane(engine).share._aimd.halve(inference._clock(), pause=0.0)
     engine.hold(at=1)
-    jobs = submitted(
-        inference, [make_job(session_id=f"d{number}", kind=DESCRIBE) for number in range(4)]
-    )
-    sinks = [sink for _, sink in jobs]
+    jobs = submitted(inference, [make_job(f"d{number}", DESCRIBE) for number in range(4)])
     await until(lambda: engine.open == 2)
     await turns()
     assert inference.depth()[DESCRIBE] == 2
-    questions = submitted(inference, [make_job(session_id=f"q{number}") for number in range(2)])
+    questions = submitted(inference, [make_job(f"q{number}") for number in range(2)])
     await until(lambda: engine.open == 4)
     engine.release()
-    await until(lambda: all(sink.ended for _, sink in questions) and all(s.ended for s in sinks))
+    await ends(jobs + questions)
 
 
 async def test_work_that_rests_goes_on_by_itself(
@@ -844,10 +800,9 @@ async def test_work_that_rests_goes_on_by_itself(
     """The next background job begins without another event once the rest after the last one is over."""
     engine = FakeEngine()
     inference = build(engine, slots=1)
-    job, sink = make_job(session_id="a", kind=DESCRIBE)
     waits, share = iter([0.05]), inference.lane(engine).share
     monkeypatch.setattr(share, "wait", lambda running, slots, now: next(waits, 0.0))
-    inference.submit(job)
+    _, sink = sent(inference, "a", DESCRIBE)
     await turns()
     assert not sink.ended
     await until(lambda: sink.ended)
@@ -857,15 +812,11 @@ async def test_first_tokens_of_questions_are_learned(build: Build) -> None:
     """Twice as slow as usual: the share halves; descriptions and stopped questions teach nothing."""
     engine = FakeEngine(first_token=0.005)
     inference = build(engine)
-
-    async def ask(kind: Kind = CHAT) -> None:
-        await served(inference, kind=kind)
-
-    await ask()
+    await served(inference)
     engine.first_token = 0.2
-    await ask(DESCRIBE)
+    await served(inference, kind=DESCRIBE)
     assert inference.background_share == 1.0
-    await ask()
+    await served(inference)
     assert inference.background_share < 0.6
 
 
@@ -920,15 +871,11 @@ async def test_first_tokens_of_a_shared_engine_bound_the_answers_at_a_time(build
     """Three slow ones in a row."""
     engine = OwnTime(0.002)
     inference = build(engine, slots=8, clock=engine.clock)
-
-    async def ask(session: str) -> None:
-        await served(inference, session)
-
-    await ask("a")
+    await served(inference, "a")
     engine.seconds = 0.3
     for session in "aba":
         assert inference.slots == 8
-        await ask(session)
+        await served(inference, session)
     assert inference.slots == 4
 
 
@@ -953,15 +900,14 @@ async def test_a_failed_engines_words_are_no_time_of_the_next_one(build: Build) 
 
 async def test_one_prompt_of_background_work_at_a_time(build: Build) -> None:
     """The next one begins with the first word of the one before."""
-    engine = FakeEngine()
-    engine.hold()
+    engine = holding()
     inference = build(engine, slots=8)
     jobs = submitted(inference, [make_job(session, DESCRIBE) for session in "abc"])
     await until(lambda: engine.open == 1)
     await turns()
     assert engine.open == 1
     engine.release()
-    await until(lambda: all(sink.ended for _, sink in jobs))
+    await ends(jobs)
 
 
 async def test_prompts_of_background_work_are_few_after_a_question(build: Build) -> None:
@@ -970,42 +916,33 @@ async def test_prompts_of_background_work_are_few_after_a_question(build: Build)
     """
     engine = OwnTime(0.05)
     inference = build(engine, slots=8, queue=32, clock=engine.clock)
-    question, sink = make_job("q")
-    inference.submit(question)
-    await until(lambda: sink.ended)
+    await served(inference, "q")
     jobs = submitted(inference, [make_job(f"d{number}", DESCRIBE) for number in range(6)])
     await until(lambda: sum(sink.ended for _, sink in jobs) == 3)
-    ahead, told = make_job("a", Kind.PREFILL)
-    inference.submit(ahead)
-    await until(lambda: told.ended)
+    await served(inference, "a", Kind.PREFILL)
     await turns()
     assert sum(sink.ended for _, sink in jobs) == 3
     assert inference.lane(engine).rests
 
 
 async def test_background_work_leaves_a_slot_free(build: Build) -> None:
-    engine = FakeEngine()
-    engine.hold(at=1)
+    engine = holding(at=1)
     inference = build(engine, slots=3)
     jobs = submitted(inference, [make_job(session, WATCH) for session in "abcd"])
     await until(lambda: sum(bool(sink.text) for _, sink in jobs) == 2)
     await turns()
     assert inference.running == 2
     engine.release()
-    await until(lambda: all(sink.ended for _, sink in jobs))
+    await ends(jobs)
 
 
 async def test_descriptions_do_not_starve_beside_watches(build: Build) -> None:
     """Every third job is a description, while both wait."""
-    engine = FakeEngine()
-    engine.hold()
+    engine = holding()
     inference = build(engine, slots=1, queue=32)
-    blocker, _ = make_job("q")
-    inference.submit(blocker)
-    for number in range(6):
-        inference.submit(make_job(f"w{number}", WATCH)[0])
-    for number in range(2):
-        inference.submit(make_job(f"d{number}", DESCRIBE)[0])
+    sent(inference, "q")
+    submitted(inference, [make_job(f"w{number}", WATCH) for number in range(6)])
+    submitted(inference, [make_job(f"d{number}", DESCRIBE) for number in range(2)])
     engine.release()
     await until(lambda: len(engine.requests) == 9 and inference.running == 0)
     kinds = [request.kind for request in engine.requests[1:]]
@@ -1061,7 +998,7 @@ async def test_one_engines_work_keeps_no_other_waiting(build: Build, slow: str) 
     await until(lambda: inference.free(idle))
     assert not inference.free(busy)
     (large if slow == "large" else small).release()
-    await until(lambda: all(sink.ended for _, sink in held))
+    await ends(held)
     assert large.most_open == small.most_open == 1
 
 
@@ -1073,8 +1010,7 @@ async def test_roles_of_one_engine_share_its_slots(build: Build) -> None:
     background, stopped = watch("a")
     inference.submit(background)
     await until(lambda: engine.open == 1)
-    job, sink = make_job("b")
-    inference.submit(job)
+    _, sink = sent(inference, "b")
     engine.release()
     await until(lambda: sink.ended)
     assert result_of(stopped).cancel_reason == "preempted"
@@ -1095,7 +1031,7 @@ async def test_watches_fill_an_engine_that_nobody_asks(build: Build) -> None:
     assert large.open == 1
     for engine in (large, small):
         engine.release()
-    await until(lambda: all(sink.ended for _, sink in [*jobs, *asked]))
+    await ends([*jobs, *asked])
 
 
 async def test_waiting_work_follows_its_role_to_another_engine(build: Build) -> None:
@@ -1108,7 +1044,7 @@ async def test_waiting_work_follows_its_role_to_another_engine(build: Build) -> 
     await until(lambda: small.open == 1)
     del engines.roles[Role.WATCHES]
     inference.engine_changed()
-    await until(lambda: all(sink.ended for _, sink in waiting))
+    await ends(waiting)
     assert [sink.engines for _, sink in waiting] == [["vllm"], ["vllm"]]
     small.release()
     await until(lambda: running.ended)
@@ -1144,6 +1080,6 @@ async def test_times_are_of_each_role(build: Build, metrics: Metrics) -> None:
     engines, _, _ = of_two()
     inference = build(engines, slots=8)
     jobs = submitted(inference, [make_job("a"), watch("b"), watch("c")])
-    await until(lambda: all(sink.ended for _, sink in jobs))
+    await ends(jobs)
     assert count(metrics, "first_token_seconds_count", role="answers") == 1
     assert count(metrics, "first_token_seconds_count", role="watches") == 2
