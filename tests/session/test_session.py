@@ -14,6 +14,7 @@ import pytest
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import BadRequest, FrameWithheld
+from server.core.frames import Frame
 from server.core.messages import (
     Cancel,
     Chat,
@@ -26,14 +27,14 @@ from server.core.messages import (
 )
 from server.core.sound import SOUND_RATE, Sound
 from server.media import camera
-from server.media.picture.encode import Bgr
+from server.media.picture.encode import Bgr, decoded
 from server.models.base import Capabilities, EngineRequest
 from server.session.request.answers import Spoken
 from tests.support.clients import Message, Visitor, metric, page_of, soon, take_token, visitor
 from tests.support.fakes import FakeEngine, until
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
-from tests.support.rooms import room, settings
+from tests.support.rooms import Filter, Room, room, settings
 from tests.support.running import Running, running
 from tests.support.timing import AT_ONCE_SECONDS
 
@@ -52,9 +53,19 @@ def of(messages: list[Message], type: str) -> list[Message]:
 
 
 def picture(jpeg: bytes) -> Bgr:
-    decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    assert decoded is not None
-    return np.asarray(decoded, np.uint8)
+    bgr = decoded(jpeg)
+    assert bgr is not None
+    return bgr
+
+
+SOUND = Sound(np.ones(SOUND_RATE, np.int16), 0.0)
+
+
+def say(one: Room, words: str, sound: Sound | None = None) -> Frame:
+    """Ask aloud about a new frame, which is returned."""
+    frame = one.frame()
+    one.session.questions.ask(Chat(type="chat", content=words, id="q"), Spoken(frame, sound))
+    return frame
 
 
 # Questions
@@ -200,12 +211,8 @@ async def test_a_late_frame_answers_the_question_that_waits() -> None:
         await asyncio.sleep(0.1)
         assert not one.engine.requests
         fresh = one.frame()
-        response = await one.next("response", "error")
-        assert (response["type"], response["id"], response["frame"]["id"]) == (
-            "response",
-            "a",
-            fresh.id,
-        )
+        response = await one.next("response")
+        assert (response["id"], response["frame"]["id"]) == ("a", fresh.id)
         assert response["timings"]["wait_frame_ms"] > 600
 
 
@@ -234,9 +241,8 @@ async def test_a_question_behind_a_hold_that_finds_no_frame_says_that_it_waits()
         one.session.handle(Chat(type="chat", content="a?", id="a"))
         assert (await one.next("waiting", "error"))["id"] == "a"
         held = one.frame()
-        response = await one.next("response", "error")
-        assert (response["type"], response["frame"]["id"]) == ("response", held.id)
-        assert response["frame"]["held"] is True
+        frame = (await one.next("response"))["frame"]
+        assert (frame["id"], frame["held"]) == (held.id, True)
 
 
 async def test_a_closed_socket_stops_the_answer(guest: Visitor, fake: FakeOpenAI) -> None:
@@ -517,15 +523,8 @@ async def test_detail_decides_the_pixels(guest: Visitor) -> None:
     assert tokens["high"] == tokens["auto read"]
 
 
-class Unchanged:
-    """A filter that finds nothing."""
-
-    def apply(self, bgr: Bgr) -> Bgr:
-        return bgr
-
-
-@pytest.mark.parametrize("filters", [(), (Unchanged(),)], ids=["", "filtered"])
-async def test_no_model_is_asked_about_a_black_picture(filters: tuple[Unchanged, ...]) -> None:
+@pytest.mark.parametrize("filters", [(), (Filter(lambda bgr: bgr),)], ids=["", "filtered"])
+async def test_no_model_is_asked_about_a_black_picture(filters: tuple[Filter, ...]) -> None:
     """The person hears what to do; with filters the frame counts, not a scene of a second ago."""
     async with room(None, *filters) as one:
         one.camera()
@@ -537,9 +536,7 @@ async def test_no_model_is_asked_about_a_black_picture(filters: tuple[Unchanged,
         assert (error["code"], error["retryable"]) == ("picture_black", True)
         assert "Uncover it" in error["message"]
         assert one.engine.requests == []
-        one.session.handle(Chat(type="chat", content="And now?"))
-        one.frame()
-        await one.next("response")
+        await one.answered("And now?")
         assert len(one.engine.requests) == 1
 
 
@@ -561,7 +558,7 @@ async def test_detail_at_full_size() -> None:
         one.frame(width=1280, height=720)
         await until(lambda: one.session.questions.held_frame is not None)
         for detail, at_most, at_least in (("low", 512, 400), ("high", 1280, 1100)):
-            one.session.handle(Chat.model_validate(_chat("x", detail=detail)))
+            one.session.handle(Chat(type="chat", content="x", detail=detail))
             await one.next("response")
             assert at_least <= one.engine.requests[-1].picture.visual_tokens <= at_most
 
@@ -578,7 +575,7 @@ async def test_a_question_has_a_route_which_the_client_may_choose() -> None:
             ("What is it?", "detail", "detail"),
             ("What just happened?", None, "now"),
         ):
-            one.session.handle(Chat.model_validate(_chat(question, route=wish)))
+            one.session.handle(Chat(type="chat", content=question, route=wish))
             one.frame()
             assert (await one.next("started"))["route"] == route
             assert (await one.next("response"))["route"] == route
@@ -596,39 +593,25 @@ async def test_words_for_a_way_to_look_ask_the_last_question_again() -> None:
             ("Where is the dog?", "where", "Where is the dog?"),
             ("And now?", "now", "Where is the dog?"),
         ):
-            one.session.handle(Chat.model_validate(_chat(content, id="q")))
-            one.frame()
-            assert (await one.next("response"))["route"] == route
+            assert (await one.answered(content, id="q"))["route"] == route
             assert one.engine.requests[-1].question == asked
         # The client's wish is one for the words as they are.
-        one.session.handle(Chat.model_validate(_chat("Where?", id="r", route="now")))
-        one.frame()
-        await one.next("response")
+        await one.answered("Where?", id="r", route="now")
         assert one.engine.requests[-1].question == "Where?"
         one.session.handle(DeleteAnswer(type="delete_answer", id="r"))
-        one.session.handle(Chat.model_validate(_chat("Look closer")))
-        one.frame()
-        await one.next("response")
+        await one.answered("Look closer")
         assert one.engine.requests[-1].question == "Look closer"
 
 
 async def test_the_sound_of_words_for_a_way_to_look_is_no_question() -> None:
     """An engine that hears gets what was asked before."""
-    sound = Sound(np.ones(SOUND_RATE, np.int16), 0.0)
     async with room(FakeEngine(capabilities=Capabilities(audio_in=True))) as one:
         one.camera()
-        one.session.handle(Chat.model_validate(_chat("What is it?")))
-        one.frame()
-        await one.next("response")
-        spoken = Spoken(one.frame(), sound)
-        one.session.questions.ask(Chat(type="chat", content="Look closer", id="q"), spoken)
+        await one.answered("What is it?")
+        say(one, "Look closer", SOUND)
         await one.next("response")
         assert one.engine.requests[-1].question == "What is it?"
         assert one.engine.requests[-1].sound is None
-
-
-def _chat(content: str, **more: Any) -> dict[str, Any]:
-    return {"type": "chat", "content": content, **more}
 
 
 async def test_prompt_and_answer_are_cut_to_the_context() -> None:
@@ -643,9 +626,7 @@ async def test_prompt_and_answer_are_cut_to_the_context() -> None:
         one.camera()
         one.session.handle(Settings(type="settings", max_tokens=4096))
         for question in ("short?", "again?", "字" * 850, "x " * 700):
-            one.session.handle(Chat(type="chat", content=question))
-            one.frame()
-            await one.next("response")
+            await one.answered(question)
         requests = one.engine.requests
         assert requests[0].max_tokens <= 1024
         assert requests[1].turns
@@ -903,9 +884,7 @@ async def test_thumbnail_and_model_get_the_filtered_picture() -> None:
     async with room(FakeEngine(), bar) as one:
         one.camera()
         one.session.handle(Settings(type="settings", thumbnails=True))
-        one.session.handle(Chat(type="chat", content="a?"))
-        one.frame()
-        assert_filtered(await one.next("response"), one.engine.requests[-1])
+        assert_filtered(await one.answered("a?"), one.engine.requests[-1])
         bar.broken = True
         one.session.handle(Chat(type="chat", content="b?", id="b"))
         one.frame()
@@ -941,12 +920,7 @@ async def test_a_held_frame_is_filtered_as_any_other() -> None:
 
 async def test_a_fault_of_ours_still_ends_the_question() -> None:
     """A bug on the way to the queue becomes an `internal` error, not silence."""
-
-    class Broken:
-        def apply(self, bgr: Bgr) -> Bgr:
-            raise ZeroDivisionError("secret")
-
-    async with room(FakeEngine(), Broken()) as one:
+    async with room(FakeEngine(), Filter(lambda bgr: {}["secret"])) as one:
         one.camera()
         one.session.handle(Chat(type="chat", content="a?", id="a"))
         one.frame()
@@ -973,16 +947,12 @@ async def test_what_keeps_a_session_alive() -> None:
 
 async def test_a_client_may_not_raise_the_longest_answer() -> None:
     """RESPONSE_MAX_TOKENS is the operator's; less is the client's to ask for."""
-    engine = FakeEngine()
-    async with room(engine) as one:
+    async with room() as one:
         one.camera()
         for wish, most in ((4096, 128), (7, 7)):
             one.session.handle(Settings(type="settings", max_tokens=wish))
-            one.session.handle(Chat(type="chat", content="What is it?"))
-            await asyncio.sleep(0)
-            one.frame()
-            await one.next("response")
-            assert engine.requests[-1].max_tokens == most
+            await one.answered("What is it?")
+            assert one.engine.requests[-1].max_tokens == most
 
 
 async def test_the_settings_context_holds_when_it_is_smaller() -> None:
@@ -996,19 +966,13 @@ async def test_the_settings_context_holds_when_it_is_smaller() -> None:
 
 async def test_other_engine_gets_a_picture_of_its_own_size() -> None:
     """The request is made for the engine that will get it."""
-    sizes: list[tuple[int, int]] = []
-
-    def chunks(request: EngineRequest) -> list[str]:
-        sizes.append((request.picture.width, request.picture.height))
-        return ["x"]
-
-    async with room(FakeEngine(chunks=chunks)) as one:
+    async with room() as one:
         one.camera()
         one.session.handle(Chat(type="chat", content="a?"))
         one.frame(width=640, height=480)
         await one.next("response")
-        assert sizes
-        assert sizes[0][0] % 28 == sizes[0][1] % 28 == 0
+        (request,) = one.engine.requests
+        assert request.picture.width % 28 == request.picture.height % 28 == 0
 
 
 def _correct(text: str, id: str = "q") -> CorrectTranscript:
@@ -1017,21 +981,17 @@ def _correct(text: str, id: str = "q") -> CorrectTranscript:
 
 async def test_corrected_words_are_asked_about_the_same_frame() -> None:
     """The wrong words and their answer leave the history; the right ones come in their place."""
-    engine = FakeEngine()
-    async with room(engine) as one:
+    async with room() as one:
         one.camera()
-        said = one.frame()
-        one.session.questions.ask(
-            Chat(type="chat", content="What cow is it?", id="q"), Spoken(frame=said)
-        )
+        said = say(one, "What cow is it?")
         first = await one.next("response")
         one.frame()
         one.session.handle(_correct("What colour is it?"))
         second = await one.next("response")
         assert first["frame"]["id"] == second["frame"]["id"] == said.id
         assert second["id"] == "q"
-        assert engine.questions() == ["What cow is it?", "What colour is it?"]
-        assert engine.requests[-1].turns == ()
+        assert one.engine.questions() == ["What cow is it?", "What colour is it?"]
+        assert one.engine.requests[-1].turns == ()
         turns = one.session.history.turns(1000)
         assert [turn.question for turn in turns] == ["What colour is it?"]
         # Once more
@@ -1042,14 +1002,12 @@ async def test_corrected_words_are_asked_about_the_same_frame() -> None:
 
 async def test_words_are_corrected_while_their_answer_runs() -> None:
     """The running answer is replaced, as by a new question."""
-    engine = FakeEngine()
-    async with room(engine) as one:
+    async with room() as one:
         one.camera()
-        said = one.frame()
-        engine.hold(1)
-        one.session.questions.ask(Chat(type="chat", content="cow?", id="q"), Spoken(frame=said))
+        one.engine.hold(1)
+        said = say(one, "cow?")
         await one.next("delta")
-        engine.release()
+        one.engine.release()
         one.session.handle(_correct("colour?"))
         assert (await one.next("response"))["finish_reason"] == "replaced"
         response = await one.next("response")
@@ -1059,23 +1017,18 @@ async def test_words_are_corrected_while_their_answer_runs() -> None:
 
 async def test_only_the_last_spoken_question_can_be_corrected() -> None:
     """A typed question, an older one and an unknown one cannot: the error has its id."""
-    engine = FakeEngine()
-    async with room(engine) as one:
+    async with room() as one:
         one.camera()
-        said = one.frame()
-        one.session.questions.ask(Chat(type="chat", content="cow?", id="q"), Spoken(frame=said))
+        say(one, "cow?")
         await one.next("response")
         one.session.handle(_correct("x", id="other"))
         assert (await one.next("error"))["id"] == "other"
-        one.session.handle(Chat(type="chat", content="typed?", id="t"))
-        await asyncio.sleep(0)
-        one.frame()
-        await one.next("response")
+        await one.answered("typed?", id="t")
         for id in ("q", "t"):
             one.session.handle(_correct("x", id=id))
             error = await one.next("error")
             assert (error["id"], error["code"]) == (id, "not_found")
-        assert engine.questions() == ["cow?", "typed?"]
+        assert one.engine.questions() == ["cow?", "typed?"]
         assert one.session.questions._spoken is None
 
 
@@ -1086,8 +1039,7 @@ async def test_a_held_frame_goes_before_the_one_of_the_words() -> None:
         one.session.handle(Hold(type="hold"))
         held = one.frame()
         await until(lambda: one.session.questions.held_frame is not None)
-        said = one.frame()
-        one.session.questions.ask(Chat(type="chat", content="cow?", id="q"), Spoken(frame=said))
+        say(one, "cow?")
         first = await one.next("response")
         one.session.handle(Release(type="release"))
         one.session.handle(_correct("colour?"))
@@ -1098,29 +1050,22 @@ async def test_a_held_frame_goes_before_the_one_of_the_words() -> None:
 
 async def test_a_spoken_question_tells_the_fate_of_its_sound() -> None:
     """`heard`, or why its words went alone; a typed one has none."""
-    sound = Sound(np.ones(SOUND_RATE, np.int16), 0.0)
     for able, use in ((True, "heard"), (False, "deaf")):
         async with room(FakeEngine(capabilities=Capabilities(audio_in=able))) as one:
             one.camera()
-            spoken = Spoken(one.frame(), sound)
-            one.session.questions.ask(Chat(type="chat", content="What?", id="q"), spoken)
+            say(one, "What?", SOUND)
             assert (await one.next("response"))["sound"] == use
             one.session.handle(_correct("What is it?"))
             assert "sound" not in await one.next("response")
             assert one.engine.requests[-1].sound is None
-            one.session.handle(Chat(type="chat", content="typed"))
-            await asyncio.sleep(0)
-            one.frame()
-            assert "sound" not in await one.next("response")
+            assert "sound" not in await one.answered("typed")
 
 
 async def test_a_question_without_words_in_the_history() -> None:
     """An engine that hears needs no words; the turn says that it was spoken."""
-    sound = Sound(np.ones(SOUND_RATE, np.int16), 0.0)
     async with room(FakeEngine(capabilities=Capabilities(audio_in=True))) as one:
         one.camera()
-        spoken = Spoken(one.frame(), sound)
-        one.session.questions.ask(Chat(type="chat", content="", id="q"), spoken)
+        say(one, "", SOUND)
         await one.next("response")
         (turn,) = one.session.history.turns(1000)
         assert turn.question == "(a spoken question)"

@@ -413,9 +413,8 @@ def test_no_flood_brings_one_back(ages: list[int], most: int) -> None:
 def test_an_older_attempt_is_late_and_a_repeated_one_is_not() -> None:
     """A newer number makes older ones late; one may come twice, as browsers repeat requests."""
     attempts = Attempts()
-    attempts.take(Attempt("a", 2))
-    attempts.take(Attempt("a", 2))
-    attempts.take(Attempt("a", 4))
+    for number in (2, 2, 4):
+        attempts.take(Attempt("a", number))
     with pytest.raises(Conflict):
         attempts.take(Attempt("a", 3))
     attempts.check(Attempt("a", 4))

@@ -337,9 +337,7 @@ async def test_a_picture_ahead_begins_as_its_question() -> None:
         one.frame()
         one.session.handle(Typing(type="typing"))
         await until(lambda: len(one.engine.requests) == 1 and one.services.inference.idle)
-        one.session.handle(Chat(type="chat", content="What is it?", id="q1"))
-        one.frame()
-        await one.next("response")
+        await one.answered("What is it?", id="q1")
     ahead, question = one.engine.requests
     assert (ahead.kind, question.kind) == (Kind.PREFILL, Kind.CHAT)
     assert ahead.tools == question.tools != ()
@@ -352,8 +350,6 @@ async def test_a_fixed_camera_has_none(run: Running) -> None:
         one.session.stand([], lambda _: None, "door")
         one.session.handle(settings(tools=True))
         one.camera()
-        one.session.handle(Chat(type="chat", content="What is it?", id="q1"))
-        one.frame()
-        await one.next("response")
+        await one.answered("What is it?", id="q1")
         names = [tool["function"]["name"] for tool in one.engine.requests[0].tools]
     assert "watch" not in names

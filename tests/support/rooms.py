@@ -167,6 +167,12 @@ class Room:
                 if not types or message["type"] in types:
                     return message
 
+    async def answered(self, content: str, **more: Any) -> dict[str, Any]:
+        """Ask, show a new frame, and return the response."""
+        self.session.handle(wire.Chat(type="chat", content=content, **more))
+        self.frame()
+        return await self.next("response")
+
     async def until(self, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The next message to the client that fits."""
         while not fits(message := await self.next()):

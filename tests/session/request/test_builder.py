@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from server.core.errors import BadRequest, EngineRefused, EngineUnavailable, NotConfirmed
 from server.core.frames import Detail, Kind
-from server.core.messages import Chat
 from server.core.metrics import Metrics
 from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.models.base import Capabilities, EarlierPicture, EngineRequest, Usage
@@ -226,35 +225,38 @@ async def sounding(
     return sink
 
 
+async def sounded(*about: Any, **more: Any) -> EngineRequest:
+    """The request that `sounding` made."""
+    request = (await sounding(*about, **more)).request
+    assert request is not None
+    return request
+
+
 async def test_the_spoken_question_wins_over_the_scenes_sound() -> None:
     """Sound that is given explicitly goes, even where the scene's sound would be added; even when it is of no use."""
     async with room(FakeEngine(capabilities=HEARS)) as one:
-        sink = await sounding(
+        request = await sounded(
             one, RequestOptions(sound=SAID, spoken=True, scene_sound=True), heard=SCENE
         )
-        assert sink.request is not None
-        assert sink.request.sound is SAID
-        assert sink.request.sound_is_question
-        assert sink.request.sound_use is SoundUse.HEARD
+        assert request.sound is SAID
+        assert request.sound_is_question
+        assert request.sound_use is SoundUse.HEARD
         short = replace(SAID, samples=SAID.samples[:10])
-        sink = await sounding(
+        request = await sounded(
             one, RequestOptions(sound=short, spoken=True, scene_sound=True), heard=SCENE
         )
-        assert sink.request is not None
-        assert (sink.request.sound, sink.request.sound_use) == (None, SoundUse.EMPTY)
+        assert (request.sound, request.sound_use) == (None, SoundUse.EMPTY)
 
 
 async def test_the_scenes_sound_goes_with_pictures() -> None:
     """The seconds before the frame; it is no question."""
     async with room(FakeEngine(capabilities=HEARS)) as one:
-        sink = await sounding(one, RequestOptions(scene_sound=True), heard=SCENE)
-        assert sink.request is not None
-        assert sink.request.sound is SCENE
-        assert not sink.request.sound_is_question
+        request = await sounded(one, RequestOptions(scene_sound=True), heard=SCENE)
+        assert request.sound is SCENE
+        assert not request.sound_is_question
         # A question that is about neither the past nor a watch goes as before.
-        sink = await sounding(one, NO_OPTIONS, heard=SCENE)
-        assert sink.request is not None
-        assert (sink.request.sound, sink.request.sound_use) == (None, None)
+        request = await sounded(one, NO_OPTIONS, heard=SCENE)
+        assert (request.sound, request.sound_use) == (None, None)
 
 
 async def test_a_question_about_the_past_hears() -> None:
@@ -262,10 +264,7 @@ async def test_a_question_about_the_past_hears() -> None:
     async with room(FakeEngine(capabilities=HEARS)) as one:
         one.camera()
         one.session.requests.audio_in = FakeEar(SCENE)
-        one.session.handle(Chat(type="chat", content="What just happened?", id="q"))
-        await asyncio.sleep(0)
-        one.frame()
-        response = await one.next("response")
+        response = await one.answered("What just happened?", id="q")
         assert (response["route"], response["sound"]) == ("now", "heard")
         assert one.engine.requests[-1].past
         assert one.engine.requests[-1].sound is SCENE
@@ -295,9 +294,8 @@ async def test_a_microphone_that_is_off_is_no_missing_sound() -> None:
             one.session.requests.audio_in = ear
             request = await asked(one, 100, options=RequestOptions(scene_sound=True))
             assert (request.sound, request.sound_use) == (None, None)
-        sink = await sounding(one, RequestOptions(scene_sound=True), heard=None)
-        assert sink.request is not None
-        assert sink.request.sound_use is SoundUse.MISSING
+        request = await sounded(one, RequestOptions(scene_sound=True), heard=None)
+        assert request.sound_use is SoundUse.MISSING
 
 
 async def test_engines_that_cannot_hear_never_get_sound() -> None:
@@ -307,10 +305,9 @@ async def test_engines_that_cannot_hear_never_get_sound() -> None:
             (RequestOptions(sound=SAID, spoken=True), SoundUse.DEAF),
             (RequestOptions(scene_sound=True), None),
         ):
-            sink = await sounding(one, options, heard=SCENE)
-            assert sink.request is not None
-            assert (sink.request.sound, sink.request.sound_use) == (None, use)
-            assert sink.request.question == "Which?"
+            request = await sounded(one, options, heard=SCENE)
+            assert (request.sound, request.sound_use) == (None, use)
+            assert request.question == "Which?"
 
 
 @pytest.mark.parametrize(
@@ -332,10 +329,9 @@ async def test_a_question_with_neither_words_nor_sound(
         assert isinstance(sink.error, EngineRefused)
         assert words in sink.error.visitor_message
         assert one.engine.requests == []
-        sink = await sounding(one, RequestOptions(sound=sound, spoken=True), heard=SCENE)
-        assert sink.request is not None
-        assert sink.request.sound is None
-        assert sink.request.sound_use not in (None, SoundUse.HEARD)
+        request = await sounded(one, RequestOptions(sound=sound, spoken=True), heard=SCENE)
+        assert request.sound is None
+        assert request.sound_use not in (None, SoundUse.HEARD)
 
 
 async def test_sound_is_resolved_once_a_request() -> None:
@@ -363,15 +359,13 @@ async def test_sound_takes_room_in_the_context() -> None:
     async with room(FakeEngine(capabilities=replace(HEARS, context_length=1024))) as one:
         for n in range(20):
             one.session.history.add(f"A question of some words {n}?", "An answer of some words.")
-        bare = await sounding(one, NO_OPTIONS)
+        bare = await sounded(one, NO_OPTIONS)
         one.session.history.clear()
         for n in range(20):
             one.session.history.add(f"A question of some words {n}?", "An answer of some words.")
         long = Sound(np.ones(16 * SOUND_RATE, np.int16), 0.0)
-        heard = await sounding(one, RequestOptions(sound=long, spoken=True))
-        assert bare.request is not None
-        assert heard.request is not None
-        assert len(heard.request.turns) < len(bare.request.turns)
+        heard = await sounded(one, RequestOptions(sound=long, spoken=True))
+        assert len(heard.turns) < len(bare.turns)
 
 
 # The bound on one session's background work.

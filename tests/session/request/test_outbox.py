@@ -75,6 +75,18 @@ async def taken(reader: Reader) -> list[dict[str, Any]]:
     return found
 
 
+async def waiting(reader: Reader) -> asyncio.Task[str]:
+    """A task that waits for the next message."""
+    getting = asyncio.create_task(reader.get())
+    await asyncio.sleep(0)
+    return getting
+
+
+def put(outbox: Outbox, *messages: ServerMessage) -> None:
+    for message in messages:
+        outbox.put(message)
+
+
 def wire_size(*messages: ServerMessage) -> int:
     return sum(len(message.encode().encode()) for message in messages)
 
@@ -84,8 +96,7 @@ async def test_messages_come_in_their_order() -> None:
     outbox = Outbox()
     reader = outbox.attach()
     sent = [delta("a", "one"), response("a"), Pong(at=1.5)]
-    for message in sent:
-        outbox.put(message)
+    put(outbox, *sent)
     assert [await reader.get() for _ in sent] == [message.encode() for message in sent]
     assert outbox.empty
     assert outbox.size == 0
@@ -95,8 +106,7 @@ async def test_a_waiting_reader_gets_a_message_at_once() -> None:
     """One turn of the loop from put to get."""
     outbox = Outbox()
     reader = outbox.attach()
-    getting = asyncio.create_task(reader.get())
-    await asyncio.sleep(0)
+    getting = await waiting(reader)
     outbox.put(delta("a", "x"))
     await asyncio.sleep(0)
     assert getting.done()
@@ -108,11 +118,9 @@ async def test_waiting_deltas_of_one_answer_become_one() -> None:
     outbox = Outbox()
     reader = outbox.attach()
     texts = ['Say "', "né\n", "短い", "🙂\x00"]
-    for text in texts:
-        outbox.put(delta("a", text))
+    put(outbox, *(delta("a", text) for text in texts))
     assert outbox.size == wire_size(delta("a", "".join(texts)))
-    outbox.put(delta("b", "other"))
-    outbox.put(delta("a", "late"))
+    put(outbox, delta("b", "other"), delta("a", "late"))
     assert [(m["id"], m["text"]) for m in await taken(reader)] == [
         ("a", "".join(texts)),
         ("b", "other"),
@@ -125,8 +133,7 @@ async def test_a_newer_state_takes_the_place_of_the_waiting_one() -> None:
     """One status and one sender wait at most; once taken, the next one waits anew."""
     outbox = Outbox()
     reader = outbox.attach()
-    for message in (status(1), sender(100), Pong(at=0), status(2), sender(200)):
-        outbox.put(message)
+    put(outbox, status(1), sender(100), Pong(at=0), status(2), sender(200))
     assert outbox.size == wire_size(status(2), sender(200), Pong(at=0))
     first = await taken(reader)
     assert [m["type"] for m in first] == ["status", "sender", "pong"]
@@ -139,8 +146,7 @@ async def test_waking_the_camera_is_not_lost() -> None:
     """A newer sender block without a wake keeps the wake of the one it replaces."""
     outbox = Outbox()
     reader = outbox.attach()
-    outbox.put(sender(100, wake_ms=700))
-    outbox.put(sender(200))
+    put(outbox, sender(100, wake_ms=700), sender(200))
     (message,) = await taken(reader)
     assert (message["idle"]["max_bitrate"], message["wake_ms"]) == (200, 700)
 
@@ -148,9 +154,7 @@ async def test_waking_the_camera_is_not_lost() -> None:
 async def test_ready_goes_first() -> None:
     """A page that comes back hears who answers before it hears what it missed."""
     outbox = Outbox()
-    outbox.put(ready("vllm"))
-    outbox.put(response("a"))
-    outbox.put(ready("builtin"))
+    put(outbox, ready("vllm"), response("a"), ready("builtin"))
     assert outbox.size == wire_size(ready("builtin"), response("a"))
     found = await taken(outbox.attach())
     assert [m["type"] for m in found] == ["ready", "response"]
@@ -169,32 +173,27 @@ async def test_what_waits_goes_to_the_next_socket() -> None:
 async def test_deltas_go_once_the_response_is_there_and_nobody_reads() -> None:
     """The response has the whole text; another answer's deltas stay, and a reader's too."""
     outbox = Outbox()
-    outbox.put(delta("a", "one"))
-    outbox.put(delta("b", "other"))
-    outbox.put(response("a"))
+    put(outbox, delta("a", "one"), delta("b", "other"), response("a"))
     assert outbox.size == wire_size(delta("b", "other"), response("a"))
     reader = outbox.attach()
     assert [(m["type"], m["id"]) for m in await taken(reader)] == [
         ("delta", "b"),
         ("response", "a"),
     ]
-    outbox.put(delta("c", "one"))
-    outbox.put(response("c"))
+    put(outbox, delta("c", "one"), response("c"))
     assert [m["type"] for m in await taken(reader)] == ["delta", "response"]
 
 
 async def test_a_message_that_was_perhaps_not_sent_waits_again() -> None:
     """A socket that breaks while a response is being sent loses nothing; one that asked for more has sent it."""
     outbox = Outbox()
-    outbox.put(response("a"))
-    outbox.put(response("b"))
+    put(outbox, response("a"), response("b"))
     first = outbox.attach()
     await first.get()
     await first.get()
     second = outbox.attach()
     assert [m["id"] for m in await taken(second)] == ["b"]
-    getting = asyncio.create_task(second.get())
-    await asyncio.sleep(0)
+    getting = await waiting(second)
     second.detach()
     await asyncio.wait([getting])
     assert isinstance(getting.exception(), OutboxClosed)
@@ -217,8 +216,7 @@ async def test_a_new_reader_ends_the_old_one() -> None:
     """The old one gets nothing more, even when it waits already, and takes nothing from the new one."""
     outbox = Outbox()
     old = outbox.attach()
-    getting = asyncio.create_task(old.get())
-    await asyncio.sleep(0)
+    getting = await waiting(old)
     new = outbox.attach()
     outbox.put(response("a"))
     with pytest.raises(OutboxClosed):
@@ -234,8 +232,7 @@ async def test_a_cancelled_get_loses_nothing() -> None:
     """The message comes with the next get."""
     outbox = Outbox()
     reader = outbox.attach()
-    getting = asyncio.create_task(reader.get())
-    await asyncio.sleep(0)
+    getting = await waiting(reader)
     outbox.put(response("a"))
     getting.cancel()
     await asyncio.wait([getting])
@@ -247,8 +244,7 @@ async def test_a_slow_reader_overflows() -> None:
     size = wire_size(response("a"), response("b"))
     outbox = Outbox(max_bytes=size)
     reader = outbox.attach()
-    outbox.put(response("a"))
-    outbox.put(response("b"))
+    put(outbox, response("a"), response("b"))
     assert (outbox.overflowed, outbox.dropped, outbox.size) == (False, 0, size)
     outbox.put(Pong(at=0))
     assert (outbox.overflowed, outbox.dropped) == (True, 1)
@@ -264,8 +260,7 @@ async def test_a_waiting_reader_is_told_of_an_overflow() -> None:
     """Even by one message that is larger than all there is room for."""
     outbox = Outbox(max_bytes=100)
     reader = outbox.attach()
-    getting = asyncio.create_task(reader.get())
-    await asyncio.sleep(0)
+    getting = await waiting(reader)
     outbox.put(response("a", "x" * 200))
     with pytest.raises(OutboxOverflowed):
         await getting
@@ -276,8 +271,7 @@ async def test_merged_deltas_count_towards_the_bound() -> None:
     """Many small pieces are no way around it."""
     outbox = Outbox(max_bytes=300)
     outbox.attach()
-    for _ in range(300):
-        outbox.put(delta("a", "x"))
+    put(outbox, *[delta("a", "x")] * 300)
     assert outbox.overflowed
     assert outbox.size <= 300
 
@@ -285,8 +279,7 @@ async def test_merged_deltas_count_towards_the_bound() -> None:
 async def test_while_nobody_reads_the_oldest_go_quietly() -> None:
     """There is no slow socket to close, so the newest are kept and the drops counted."""
     outbox = Outbox(max_bytes=wire_size(response("0")) * 2)
-    for number in range(5):
-        outbox.put(response(str(number)))
+    put(outbox, *(response(str(number)) for number in range(5)))
     assert not outbox.overflowed
     assert outbox.dropped == 3
     assert [m["id"] for m in await taken(outbox.attach())] == ["3", "4"]
@@ -320,8 +313,7 @@ async def test_closing_wakes_a_waiting_reader() -> None:
     """It hears the end at once."""
     outbox = Outbox()
     reader = outbox.attach()
-    getting = asyncio.create_task(reader.get())
-    await asyncio.sleep(0)
+    getting = await waiting(reader)
     outbox.close()
     with pytest.raises(OutboxClosed):
         await getting
@@ -330,10 +322,13 @@ async def test_closing_wakes_a_waiting_reader() -> None:
 async def test_newer_words_of_a_spoken_question_replace_waiting_ones() -> None:
     """Words of another question stay, and their end is not lost."""
     outbox = Outbox()
-    outbox.put(Transcript(id="a", text="what", final=False))
-    outbox.put(Transcript(id="a", text="what is", final=True))
-    outbox.put(Transcript(id="b", text="and", final=False))
-    outbox.put(Transcript(id="b", text="and this", final=False))
+    put(
+        outbox,
+        Transcript(id="a", text="what", final=False),
+        Transcript(id="a", text="what is", final=True),
+        Transcript(id="b", text="and", final=False),
+        Transcript(id="b", text="and this", final=False),
+    )
     heard = await taken(outbox.attach())
     assert [(one["id"], one["text"], one["final"]) for one in heard] == [
         ("a", "what is", True),
@@ -345,10 +340,13 @@ async def test_newer_words_of_a_spoken_question_replace_waiting_ones() -> None:
 async def test_nothing_of_a_stopped_answer_is_read() -> None:
     """Its end takes the place of an older state, before pieces that wait; other answers keep theirs."""
     outbox = Outbox()
-    outbox.put(SpeakingState(id="a", state="paused"))
-    outbox.put(Say(id="a", text="It is full.", start=0, end=11))
-    outbox.put(Say(id="b", text="No.", start=0, end=3))
-    outbox.put(SpeakingState(id="a", state="stopped"))
+    put(
+        outbox,
+        SpeakingState(id="a", state="paused"),
+        Say(id="a", text="It is full.", start=0, end=11),
+        Say(id="b", text="No.", start=0, end=3),
+        SpeakingState(id="a", state="stopped"),
+    )
     reader = outbox.attach()
     found = [json.loads(await reader.get()) for _ in range(2)]
     assert [(one["type"], one["id"]) for one in found] == [("speaking", "a"), ("say", "b")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,8 @@ from server.models.prompts import messages
 from server.session.request import picture_reuse
 from server.session.request.parts import Prepared, View
 from server.session.request.picture_reuse import SentPictures
-from tests.support.fakes import FakeEngine, make_job, until
+from tests.support.clients import sample
+from tests.support.fakes import FakeEngine, make_job, make_picture, until
 from tests.support.rooms import Room, make_frame, room
 
 CACHES = Capabilities(prefix_cache=True)
@@ -76,10 +78,7 @@ class Table:
         return self.one.engine.requests
 
     def metric(self, name: str) -> float:
-        for line in self.one.services.metrics.render().decode().splitlines():
-            if line.startswith(f"qwen_camera_{name} "):
-                return float(line.rsplit(" ", 1)[1])
-        raise AssertionError(f"no series {name}")
+        return sample(self.one.services.metrics, name)
 
 
 def prompts(request: EngineRequest) -> list[str]:
@@ -413,20 +412,9 @@ async def test_a_question_in_detail_compares_small_print() -> None:
 
 
 def picture(size: int, *, pixels: bool = False) -> Picture:
-    return Picture(
-        frame_id="f1",
-        captured=0.0,
-        captured_sender=None,
-        source_width=640,
-        source_height=360,
-        width=640,
-        height=360,
-        visual_tokens=0,
-        jpeg=None if pixels else bytes(size),
-        bgr=np.zeros((1, size // 3, 3), np.uint8) if pixels else None,
-        thumbnail=None,
-        prepare_seconds=0.0,
-    )
+    if pixels:
+        return replace(make_picture(), jpeg=None, bgr=np.zeros((1, size // 3, 3), np.uint8))
+    return make_picture(jpeg=bytes(size))
 
 
 def test_number_and_bytes_are_bounded() -> None:
@@ -448,11 +436,7 @@ def test_number_and_bytes_are_bounded() -> None:
 
 async def asked(one: Room, id: str) -> str:
     """Ask, and return the id of the picture that the answer names."""
-    one.session.handle(Chat(type="chat", id=id, content="What is this?"))
-    one.frame()
-    response = await one.next("response", "error")
-    assert response["type"] == "response", response
-    name: str = response["frame"]["picture"]
+    name: str = (await one.answered("What is this?", id=id))["frame"]["picture"]
     return name
 
 
