@@ -233,8 +233,7 @@ def test_without_send_times_a_path_that_narrowed_in_sleep_costs_one_waking() -> 
 
 def test_small_frames_tell_nothing_and_change_nothing() -> None:
     """Frames of two packets: the estimate stays what it was over idle minutes."""
-    path = PathRate()
-    feed(path, 0.0, packets=8, spread=0.08)
+    path = fed(1, packets=8, spread=0.08)
     before = (path.remb, path.cap, path.frame_rate)
     assert path.remb < TOP
     for n in range(1, 240):
@@ -272,6 +271,14 @@ def feed(
     return changed
 
 
+def fed(frames: int, **more: Any) -> PathRate:
+    """A path that so many frames have come by, two a second."""
+    path = PathRate()
+    for n in range(frames):
+        feed(path, n * 0.5, **more)
+    return path
+
+
 def test_a_stalled_event_loop_does_not_fool_it() -> None:
     """Packets that are read at once look like a fast link; one such frame in five changes nothing."""
     path = PathRate()
@@ -283,9 +290,7 @@ def test_a_stalled_event_loop_does_not_fool_it() -> None:
 
 def test_a_frame_that_one_packet_made_slow_changes_nothing() -> None:
     """Two such frames in a row do, at once."""
-    path = PathRate()
-    for n in range(10):
-        feed(path, n * 0.5, packets=8, spread=0.04)
+    path = fed(10, packets=8, spread=0.04)
     wide = path.remb
     feed(path, 5.0, packets=8, spread=0.2, pause=0.9)
     assert path.remb == wide
@@ -298,9 +303,7 @@ def test_a_frame_that_one_packet_made_slow_changes_nothing() -> None:
 
 def test_a_frame_that_is_slow_throughout_counts_while_it_comes_in() -> None:
     """Its third packet tells the page to send less; two frames at the old rate bring that back."""
-    path = PathRate()
-    for n in range(10):
-        feed(path, n * 0.5, packets=8, spread=0.04)
+    path = fed(10, packets=8, spread=0.04)
     wide, cap = path.remb, path.cap
     changed = [
         path.packet(5.02 + n * 0.03, 5 * 2**18, 1000, 5 * 90_000, False, n) for n in range(3)
@@ -317,9 +320,7 @@ def test_a_frame_that_is_slow_throughout_counts_while_it_comes_in() -> None:
 
 def test_a_frame_that_only_began_slowly_is_forgiven_at_its_end() -> None:
     """The estimate from its first packets was wrong, and is undone."""
-    path = PathRate()
-    for n in range(10):
-        feed(path, n * 0.5, packets=20, spread=0.1)
+    path = fed(10, packets=20, spread=0.1)
     wide = path.remb
     arrivals = [0.02, 0.06, 0.1, *(0.1 + 0.002 * n for n in range(17))]
     for n, at in enumerate(arrivals):
@@ -329,9 +330,7 @@ def test_a_frame_that_only_began_slowly_is_forgiven_at_its_end() -> None:
 
 def test_a_reader_that_slept_does_not_widen_the_path() -> None:
     """Frames that waited and then came all at once were read late, and tell nothing."""
-    path = PathRate()
-    for n in range(10):
-        feed(path, n * 0.5, packets=8, spread=0.08)
+    path = fed(10, packets=8, spread=0.08)
     before = path.remb
     for n in range(10, 20):
         feed(path, n * 0.5, packets=8, spread=1e-6, delay=0.07)
@@ -340,8 +339,7 @@ def test_a_reader_that_slept_does_not_widen_the_path() -> None:
 
 def test_a_paced_frame_is_only_a_lower_bound() -> None:
     """It came as it was sent, so a fast path is not taken for a slow one."""
-    path = PathRate()
-    feed(path, 0.0, packets=8, spread=0.02)
+    path = fed(1, packets=8, spread=0.02)
     before = path.remb
     for n in range(1, 20):
         feed(path, n * 0.5, packets=8, spread=0.2, sent=0.2)
@@ -358,8 +356,7 @@ def test_frames_without_a_marker_close_at_the_next_one() -> None:
 
 def test_late_packets_of_an_earlier_frame_are_left_out() -> None:
     """They neither cut the frame in two nor stretch it."""
-    path = PathRate()
-    feed(path, 0.0, packets=8, spread=0.08)
+    path = fed(1, packets=8, spread=0.08)
     for frame in range(1, 6):
         start = frame * 0.5
         for n in range(8):
@@ -371,8 +368,7 @@ def test_late_packets_of_an_earlier_frame_are_left_out() -> None:
 
 def test_packets_that_their_marker_overtook_make_no_train_of_their_own() -> None:
     """They come late, and would tell of a slow path."""
-    path = PathRate()
-    feed(path, 0.0, packets=8, spread=0.08)
+    path = fed(1, packets=8, spread=0.08)
     before = path.remb
     for n in range(6):
         path.packet(0.12 + n * 0.02, 0, 1000, 0, n == 5, 8 + n)
@@ -404,8 +400,7 @@ def test_a_slow_frame_and_a_queue_behind_it_count_at_once() -> None:
 
 def test_a_new_stream_with_other_timestamps_is_taken_up() -> None:
     """The path is the same after a new SSRC, whatever its timestamps."""
-    path = PathRate()
-    feed(path, 0.0, packets=8, spread=0.08)
+    path = fed(1, packets=8, spread=0.08)
     for n in range(8):
         path.packet(1.02 + 0.04 * n / 7, int(1.0 * 2**18), 1000, 2**32 - 3600 * 90_000, n == 7, n)
     assert path.packet(2.0, 2 * 2**18, 1000, 2**32 - 3599 * 90_000, True, 8) in (True, False)
@@ -543,26 +538,12 @@ def test_a_narrow_path_is_climbed() -> None:
     """At 325 kbit/s and 8 frames/s: from the bits of two frames to those of eight within 2 s."""
     plan = sender_plan(325_000, 8, 2)
     assert plan.idle.max_bitrate == int(1.5 * 2 * 325_000 / 8)
-    assert [step.at_ms for step in plan.ramp] == [
-        0,
-        150,
-        300,
-        450,
-        600,
-        800,
-        1000,
-        1300,
-        1600,
-        2000,
-    ]
-    bits = 325_000 / 8
-    assert [step.max_bitrate for step in plan.ramp][:3] == [
-        int(bits * (2 + 0.6 * 8 * at)) for at in (0, 0.15, 0.3)
-    ]
-    assert [step.max_bitrate for step in plan.ramp] == sorted(
-        step.max_bitrate for step in plan.ramp
-    )
-    assert plan.ramp[-1].max_bitrate == 325_000
+    moments = [0, 150, 300, 450, 600, 800, 1000, 1300, 1600, 2000]
+    assert [step.at_ms for step in plan.ramp] == moments
+    bits, rates = 325_000 / 8, [step.max_bitrate for step in plan.ramp]
+    assert rates[:3] == [int(bits * (2 + 0.6 * 8 * at)) for at in (0, 0.15, 0.3)]
+    assert rates == sorted(rates)
+    assert rates[-1] == 325_000
 
 
 def test_the_bits_fall_with_the_frames_that_are_believed() -> None:

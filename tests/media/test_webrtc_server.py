@@ -64,6 +64,12 @@ async def join(side: Side, peer: Peer, key: str = "a") -> str:
     return answer
 
 
+async def show(side: Side, peer: Peer, count: int = 1) -> None:
+    """Connect, and wait for so many pictures."""
+    await join(side, peer)
+    await side.frames_of(count=count)
+
+
 def is_first_time(data: bytes, payload_type: int) -> bool:
     """A media packet that is not sent again by RTX."""
     return data[1] & 0x7F == payload_type
@@ -96,24 +102,21 @@ async def test_frames_arrive_at_full_size(codec: str, profile: str) -> None:
         await side.until(lambda: side.frames["a"][-1].captured_sender is not None, 5)
 
 
-async def test_trickled_candidates() -> None:
+async def test_trickled_candidates(side: Side, peer: Peer) -> None:
     """An offer without candidates waits for them; they come one by one, some of them before they make sense."""
-    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
-        sdp = await peer.offer()
-        # Nobody knows where the peer is: not even a check of its own comes, since it has no answer yet.
-        answer = await side.connect(without(sdp, *CANDIDATES))
-        found = trickled(sdp)
-        assert found
-        for candidate in found:
-            assert await side.server.get("a").add_candidates([candidate]) == 1
-        await peer.accept(answer)
-        await side.frames_of()
-        # Late ones, the same again, and the end of them do no harm.
-        assert await side.server.get("a").add_candidates(found) == len(found)
-        assert (
-            await side.server.get("a").add_candidates([{"candidate": ""}, {"candidate": None}]) == 0
-        )
-        await side.frames_of()
+    sdp = await peer.offer()
+    # Nobody knows where the peer is: not even a check of its own comes, since it has no answer yet.
+    answer = await side.connect(without(sdp, *CANDIDATES))
+    found = trickled(sdp)
+    assert found
+    for candidate in found:
+        assert await side.server.get("a").add_candidates([candidate]) == 1
+    await peer.accept(answer)
+    await side.frames_of()
+    # Late ones, the same again, and the end of them do no harm.
+    assert await side.server.get("a").add_candidates(found) == len(found)
+    assert await side.server.get("a").add_candidates([{"candidate": ""}, {"candidate": None}]) == 0
+    await side.frames_of()
 
 
 @pytest.mark.parametrize(
@@ -131,26 +134,30 @@ async def test_trickled_candidates() -> None:
         "candidate:1 1 udp 2122260223 192.0.2.7 -1 typ host",
     ],
 )
-async def test_candidates_of_no_use_are_stepped_over(text: str | None) -> None:
+async def test_candidates_of_no_use_are_stepped_over(
+    side: Side, peer: Peer, text: str | None
+) -> None:
     """Empty, mDNS, TCP, of another component, without an address or port that can be sent to: not used, no harm."""
-    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
-        sdp = await peer.offer()
-        answer = await side.connect(without(sdp, "a=end-of-candidates"))
-        assert await side.server.get("a").add_candidates([{"candidate": text, "sdpMid": "0"}]) == 0
-        await peer.accept(answer)
-        await side.frames_of()
+    sdp = await peer.offer()
+    answer = await side.connect(without(sdp, "a=end-of-candidates"))
+    assert await side.server.get("a").add_candidates([{"candidate": text, "sdpMid": "0"}]) == 0
+    await peer.accept(answer)
+    await side.frames_of()
 
 
 @pytest.mark.parametrize("ending", [[], ["a=end-of-candidates"]])
-async def test_an_offer_with_mdns_names_alone_connects(ending: list[str]) -> None:
+async def test_an_offer_with_mdns_names_alone_connects(
+    side: Side, peer: Peer, ending: list[str]
+) -> None:
     """As Firefox offers before a permission: the peer reaches us, and is known by that."""
-    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
-        sdp = without(await peer.offer(), *CANDIDATES)
-        name = "a=candidate:1 1 udp 2122260223 0a1b2c3d-0000-4000-8000-000000000000.local 50001 typ host"
-        await peer.accept(
-            await side.connect(sdp.rstrip("\r\n") + "\r\n" + "\r\n".join([name, *ending, ""]))
-        )
-        await side.frames_of()
+    sdp = without(await peer.offer(), *CANDIDATES)
+    name = (
+        "a=candidate:1 1 udp 2122260223 0a1b2c3d-0000-4000-8000-000000000000.local 50001 typ host"
+    )
+    await peer.accept(
+        await side.connect(sdp.rstrip("\r\n") + "\r\n" + "\r\n".join([name, *ending, ""]))
+    )
+    await side.frames_of()
 
 
 async def test_a_new_offer_replaces_the_old_connection() -> None:
@@ -161,8 +168,7 @@ async def test_a_new_offer_replaces_the_old_connection() -> None:
         camera_peer(encoder) as old,
         camera_peer(encoder) as new,
     ):
-        await join(side, old)
-        await side.frames_of()
+        await show(side, old)
         await join(side, new)
         assert len(side.server) == 1
         await side.until(lambda: old.pc.connectionState in ("closed", "failed"))
@@ -173,17 +179,15 @@ async def test_a_new_offer_replaces_the_old_connection() -> None:
         assert len(side.server) == 1
 
 
-async def test_a_refused_offer_leaves_the_connection_alone() -> None:
+async def test_a_refused_offer_leaves_the_connection_alone(side: Side, peer: Peer) -> None:
     """The camera goes on as it was."""
-    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
-        await join(side, peer)
-        await side.frames_of()
-        with pytest.raises(UnusableOffer):
-            await side.connect("v=0\r\nm=video\r\n")
-        with pytest.raises(UnusableOffer):
-            await side.connect(without(CHROMIUM, "a=ice-"))
-        await side.frames_of(count=2)
-        assert len(side.server) == 1
+    await show(side, peer)
+    with pytest.raises(UnusableOffer):
+        await side.connect("v=0\r\nm=video\r\n")
+    with pytest.raises(UnusableOffer):
+        await side.connect(without(CHROMIUM, "a=ice-"))
+    await side.frames_of(count=2)
+    assert len(side.server) == 1
 
 
 async def test_two_cameras_see_nothing_of_each_other() -> None:
@@ -207,37 +211,31 @@ async def test_two_cameras_see_nothing_of_each_other() -> None:
         assert side.camera("b").state() is CameraState.LIVE
 
 
-async def test_disconnect_ends_the_camera() -> None:
+async def test_disconnect_ends_the_camera(side: Side, peer: Peer) -> None:
     """The peer hears it, the camera is ended, a second call gets another result."""
-    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
-        await join(side, peer)
-        await side.frames_of()
-        assert await side.server.disconnect("a") is True
-        assert side.camera().state() is CameraState.ENDED
-        assert len(side.server) == 0
-        await side.until(lambda: peer.pc.connectionState in ("closed", "failed"))
-        assert await side.server.disconnect("a") is False
-        with pytest.raises(NotFound):
-            await side.server.get("a").add_candidates([])
+    await show(side, peer)
+    assert await side.server.disconnect("a") is True
+    assert side.camera().state() is CameraState.ENDED
+    assert len(side.server) == 0
+    await side.until(lambda: peer.pc.connectionState in ("closed", "failed"))
+    assert await side.server.disconnect("a") is False
+    with pytest.raises(NotFound):
+        await side.server.get("a").add_candidates([])
 
 
-async def test_a_peer_that_closes_ends_the_camera() -> None:
+async def test_a_peer_that_closes_ends_the_camera(side: Side, peer: Peer) -> None:
     """Its DTLS goodbye is enough."""
-    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
-        await join(side, peer)
-        await side.frames_of()
-        await peer.close()
-        await side.until(lambda: side.camera().state() is CameraState.ENDED)
-        await side.until(lambda: len(side.server) == 0)
+    await show(side, peer)
+    await peer.close()
+    await side.until(lambda: side.camera().state() is CameraState.ENDED)
+    await side.until(lambda: len(side.server) == 0)
 
 
-async def test_a_bye_ends_the_camera() -> None:
+async def test_a_bye_ends_the_camera(side: Side, peer: Peer) -> None:
     """A sender that stops its track says BYE; the connection may stay."""
-    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
-        await join(side, peer)
-        await side.frames_of()
-        await peer.sender.stop()
-        await side.until(lambda: side.camera().state() is CameraState.ENDED)
+    await show(side, peer)
+    await peer.sender.stop()
+    await side.until(lambda: side.camera().state() is CameraState.ENDED)
 
 
 async def test_connecting_has_a_deadline() -> None:
@@ -271,16 +269,15 @@ async def test_a_connection_in_time_outlives_the_deadline() -> None:
 
 
 async def test_a_camera_that_connects_and_shows_nothing_is_told(
-    monkeypatch: pytest.MonkeyPatch,
+    side: Side, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection stands, every picture of it is lost: it does not stay "starting", and it may still come."""
     monkeypatch.setattr(camera_state, "FIRST_FRAME_S", 0.5)
-    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
-        await join(side, peer)
-        peer.drop = lambda data: True
-        await side.until(lambda: side.camera().state() is CameraState.STALLED)
-        peer.drop = None
-        await side.until(lambda: side.camera().state() is CameraState.LIVE)
+    await join(side, peer)
+    peer.drop = lambda data: True
+    await side.until(lambda: side.camera().state() is CameraState.STALLED)
+    peer.drop = None
+    await side.until(lambda: side.camera().state() is CameraState.LIVE)
 
 
 async def test_the_answer() -> None:
@@ -330,31 +327,29 @@ async def test_h264_that_can_be_decoded_is_answered(parameters: str) -> None:
     assert (mode or "packetization-mode=1") in answered
 
 
-async def test_a_peer_that_waits_for_our_handshake() -> None:
+async def test_a_peer_that_waits_for_our_handshake(side: Side, peer: Peer) -> None:
     """a=setup:passive: the answer is active, as of nobody else, and the camera works."""
-    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
-        offer = (await peer.offer()).replace("a=setup:actpass", "a=setup:passive")
-        answer = await side.connect(offer)
-        assert lines(answer, "a=setup:") == ["a=setup:active"]
-        await peer.accept(answer)
-        await side.frames_of(count=2)
+    offer = (await peer.offer()).replace("a=setup:actpass", "a=setup:passive")
+    answer = await side.connect(offer)
+    assert lines(answer, "a=setup:") == ["a=setup:active"]
+    await peer.accept(answer)
+    await side.frames_of(count=2)
 
 
 @pytest.mark.parametrize("version", [4, 6])
-async def test_offers_of_one_address_family(version: int) -> None:
+async def test_offers_of_one_address_family(side: Side, peer: Peer, version: int) -> None:
     """Its candidates alone are there, and the pair that is used is one of them."""
-    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
-        other = peer.sender.transport.transport._connection
-        other._use_ipv4, other._use_ipv6 = version == 4, version == 6
-        offer = await peer.offer()
-        found = [ipaddress.ip_address(line.split()[4]) for line in lines(offer, "a=candidate:")]
-        if not found:
-            pytest.skip(f"this machine has no IPv{version} address but loopback's")
-        assert {address.version for address in found} == {version}
-        await peer.accept(await side.connect(offer))
-        await side.frames_of(count=2)
-        used = side.server.get("a")._receiver.transport.transport._connection._nominated[1]
-        assert ipaddress.ip_address(used.remote_addr[0]).version == version
+    other = peer.sender.transport.transport._connection
+    other._use_ipv4, other._use_ipv6 = version == 4, version == 6
+    offer = await peer.offer()
+    found = [ipaddress.ip_address(line.split()[4]) for line in lines(offer, "a=candidate:")]
+    if not found:
+        pytest.skip(f"this machine has no IPv{version} address but loopback's")
+    assert {address.version for address in found} == {version}
+    await peer.accept(await side.connect(offer))
+    await side.frames_of(count=2)
+    used = side.server.get("a")._receiver.transport.transport._connection._nominated[1]
+    assert ipaddress.ip_address(used.remote_addr[0]).version == version
 
 
 @pytest.mark.parametrize("codec", ["vp8", "h264"])
@@ -380,20 +375,19 @@ async def test_a_turned_camera_is_followed(codec: str) -> None:
             assert camera.state() is CameraState.LIVE
 
 
-async def test_audio_and_further_video_are_answered_inactive() -> None:
+async def test_audio_and_further_video_are_answered_inactive(side: Side, peer: Peer) -> None:
     """One camera is received, and it works; nothing else is."""
-    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
-        peer.pc.addTransceiver("audio", direction="sendrecv")
-        peer.pc.addTransceiver("video", direction="sendrecv")
-        answer = await join(side, peer)
-        directions = [
-            line
-            for line in answer.split("\r\n")
-            if line[2:] in ("sendrecv", "sendonly", "recvonly", "inactive")
-        ]
-        assert directions == ["a=recvonly", "a=inactive", "a=inactive"]
-        assert set(lines(answer, "a=setup:")) == {"a=setup:passive"}
-        await side.frames_of(count=3)
+    peer.pc.addTransceiver("audio", direction="sendrecv")
+    peer.pc.addTransceiver("video", direction="sendrecv")
+    answer = await join(side, peer)
+    directions = [
+        line
+        for line in answer.split("\r\n")
+        if line[2:] in ("sendrecv", "sendonly", "recvonly", "inactive")
+    ]
+    assert directions == ["a=recvonly", "a=inactive", "a=inactive"]
+    assert set(lines(answer, "a=setup:")) == {"a=setup:passive"}
+    await side.frames_of(count=3)
 
 
 AUDIO = "\r\n".join(
@@ -436,118 +430,106 @@ async def test_audio_with_a_transport_of_its_own_is_rejected(first: bool) -> Non
 @pytest.mark.parametrize("step", ["setRemoteDescription", "createAnswer", "setLocalDescription"])
 @pytest.mark.parametrize("error", [ValueError, OSError, asyncio.CancelledError])
 async def test_an_offer_that_fails_half_way_leaves_the_connection_alone(
-    step: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+    side: Side, peer: Peer, step: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The camera goes on as it was, and nothing of the failed one is left."""
-    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
-        await join(side, peer)
-        await side.frames_of()
-        leftovers = Leftovers()
-        real = getattr(RTCPeerConnection, step)
+    await show(side, peer)
+    leftovers = Leftovers()
+    real = getattr(RTCPeerConnection, step)
 
-        async def fail(self: RTCPeerConnection, *arguments: Any) -> None:
-            await real(self, *arguments)
-            raise error
+    async def fail(self: RTCPeerConnection, *arguments: Any) -> None:
+        await real(self, *arguments)
+        raise error
 
-        with monkeypatch.context() as patch:
-            patch.setattr(RTCPeerConnection, step, fail)
-            with pytest.raises(UnusableOffer if error is ValueError else error):
-                await side.connect(CHROMIUM)
-        await leftovers.none()
-        await side.frames_of(count=3)
-        assert side.camera().state() is CameraState.LIVE
-        assert len(side.server) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(RTCPeerConnection, step, fail)
+        with pytest.raises(UnusableOffer if error is ValueError else error):
+            await side.connect(CHROMIUM)
+    await leftovers.none()
+    await side.frames_of(count=3)
+    assert side.camera().state() is CameraState.LIVE
+    assert len(side.server) == 1
 
 
-async def test_a_clients_data_channel_carries_nothing() -> None:
+async def test_a_clients_data_channel_carries_nothing(side: Side, peer: Peer) -> None:
     """The camera works beside it; it never opens, and nothing that is sent into it is taken in."""
-    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
-        channel = peer.pc.createDataChannel("smuggle")
-        opened: list[bool] = []
-        channel.on("open", lambda: opened.append(True))
-        await join(side, peer)
-        await side.frames_of(count=5)
-        assert opened == []
-        assert channel.readyState == "connecting"
-        connection = side.server._connections["a"]
-        # Nothing is there that could take it in.
-        assert connection._pc.sctp is None
-        assert connection._receiver.transport._data_receiver is None
-        # Application data is read and discarded.
-        assert isinstance(connection._receiver.transport._ssl, DrainedTls)
+    channel = peer.pc.createDataChannel("smuggle")
+    opened: list[bool] = []
+    channel.on("open", lambda: opened.append(True))
+    await show(side, peer, 5)
+    assert opened == []
+    assert channel.readyState == "connecting"
+    connection = side.server._connections["a"]
+    # Nothing is there that could take it in.
+    assert connection._pc.sctp is None
+    assert connection._receiver.transport._data_receiver is None
+    # Application data is read and discarded.
+    assert isinstance(connection._receiver.transport._ssl, DrainedTls)
 
 
 @pytest.mark.slow
-async def test_a_lost_packet_is_sent_again() -> None:
+async def test_a_lost_packet_is_sent_again(side: Side, peer: Peer) -> None:
     """Every fifth packet is lost once; NACK and RTX bring it back, and no frame is missing."""
-    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
-        await join(side, peer)
-        await side.frames_of()
-        lost = 0
+    await show(side, peer)
+    lost = 0
 
-        def drop(data: bytes) -> bool:
-            nonlocal lost
-            sequence = struct.unpack_from("!H", data, 2)[0]
-            if is_first_time(data, 97) and sequence % 5 == 3:
-                lost += 1
-                return True
-            return False
+    def drop(data: bytes) -> bool:
+        nonlocal lost
+        sequence = struct.unpack_from("!H", data, 2)[0]
+        if is_first_time(data, 97) and sequence % 5 == 3:
+            lost += 1
+            return True
+        return False
 
-        peer.drop = drop
-        frames = await side.frames_of(count=30, seconds=20)
-        assert lost >= 10
-        assert peer.resent >= lost - 2
-        steps = [b.rtp_time - a.rtp_time for a, b in itertools.pairwise(frames)]
-        # 15 frames a second: none is left out.
-        assert max(steps) < 2 * 6000
-        assert side.counted('frames_skipped_total{reason="broken"}') == 0
+    peer.drop = drop
+    frames = await side.frames_of(count=30, seconds=20)
+    assert lost >= 10
+    assert peer.resent >= lost - 2
+    steps = [b.rtp_time - a.rtp_time for a, b in itertools.pairwise(frames)]
+    # 15 frames a second: none is left out.
+    assert max(steps) < 2 * 6000
+    assert side.counted('frames_skipped_total{reason="broken"}') == 0
 
 
-async def test_a_loss_that_is_never_repaired_is_given_up_by_time() -> None:
+async def test_a_loss_that_is_never_repaired_is_given_up_by_time(side: Side, peer: Peer) -> None:
     """Without retransmission the hole is given up and a key frame asked for: the picture is back. media/video/test_assemble.py holds the time."""
-    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
-        await join(side, peer)
-        await side.frames_of(count=2)
-        gone: set[int] = set()
-        before = peer.plis
+    await show(side, peer, 2)
+    gone: set[int] = set()
+    before = peer.plis
 
-        def drop(data: bytes) -> bool:
-            # The first one, and everything that would repair it.
-            packet = RtpPacket.parse(data)
-            if is_first_time(data, 97):
-                if not gone:
-                    gone.add(packet.sequence_number)
-                return packet.sequence_number in gone
-            return struct.unpack_from("!H", packet.payload)[0] in gone
+    def drop(data: bytes) -> bool:
+        # The first one, and everything that would repair it.
+        packet = RtpPacket.parse(data)
+        if is_first_time(data, 97):
+            if not gone:
+                gone.add(packet.sequence_number)
+            return packet.sequence_number in gone
+        return struct.unpack_from("!H", packet.payload)[0] in gone
 
-        peer.drop = drop
-        await side.until(lambda: bool(gone))
-        shown = len(side.frames["a"])
-        await side.until(lambda: len(side.frames["a"]) > shown, 5)
-        assert peer.plis > before
-        assert peer.resent >= 2
-        assert side.counted('frames_skipped_total{reason="broken"}') >= 1
-        await side.frames_of(count=5)
+    peer.drop = drop
+    await side.until(lambda: bool(gone))
+    shown = len(side.frames["a"])
+    await side.until(lambda: len(side.frames["a"]) > shown, 5)
+    assert peer.plis > before
+    assert peer.resent >= 2
+    assert side.counted('frames_skipped_total{reason="broken"}') >= 1
+    await side.frames_of(count=5)
 
 
-async def test_a_new_ssrc_goes_on() -> None:
+async def test_a_new_ssrc_goes_on(side: Side, peer: Peer) -> None:
     """A sender that begins a new stream in mid-connection is followed; the old one's goodbye does not end it."""
-    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
-        await join(side, peer)
-        await side.frames_of(count=2)
-        # A stream is not left sooner than half a second after it began.
-        await asyncio.sleep(0.55)
-        old = peer.sender._ssrc
-        peer.sender._ssrc = 0x12345678
-        peer.feed.request_key()
-        receiver = side.server._connections["a"]._receiver
-        await side.until(
-            lambda: receiver._stream is not None and receiver._stream.ssrc == 0x12345678
-        )
-        await side.frames_of(count=3)
-        await peer.sender._send_rtcp([RtcpByePacket(sources=[old])])
-        await side.frames_of(count=5)
-        assert side.camera().state() is CameraState.LIVE
+    await show(side, peer, 2)
+    # A stream is not left sooner than half a second after it began.
+    await asyncio.sleep(0.55)
+    old = peer.sender._ssrc
+    peer.sender._ssrc = 0x12345678
+    peer.feed.request_key()
+    receiver = side.server._connections["a"]._receiver
+    await side.until(lambda: receiver._stream is not None and receiver._stream.ssrc == 0x12345678)
+    await side.frames_of(count=3)
+    await peer.sender._send_rtcp([RtcpByePacket(sources=[old])])
+    await side.frames_of(count=5)
+    assert side.camera().state() is CameraState.LIVE
 
 
 async def test_the_estimate_is_told() -> None:
@@ -726,39 +708,38 @@ async def test_ending_while_connecting_leaves_nothing() -> None:
         await leftovers.none()
 
 
-async def test_hostile_datagrams_do_not_disturb_a_connection() -> None:
+async def test_hostile_datagrams_do_not_disturb_a_connection(side: Side, peer: Peer) -> None:
     """A stranger's DTLS alerts, RTP and empty datagrams at every port of the server end nothing."""
-    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
-        answer = await side.connect(await peer.offer())
-        ports = {
-            (line.split()[4], int(line.split()[5]))
-            for line in lines(answer, "a=candidate:")
-            if ":" not in line.split()[4]
-        }
-        loop = asyncio.get_running_loop()
-        stranger, _ = await loop.create_datagram_endpoint(
-            asyncio.DatagramProtocol, local_addr=("0.0.0.0", 0)
-        )
-        alert = b"\x15\xfe\xfd" + bytes(8) + b"\x00\x02\x02\x28"
-        sent = 0
+    answer = await side.connect(await peer.offer())
+    ports = {
+        (line.split()[4], int(line.split()[5]))
+        for line in lines(answer, "a=candidate:")
+        if ":" not in line.split()[4]
+    }
+    loop = asyncio.get_running_loop()
+    stranger, _ = await loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol, local_addr=("0.0.0.0", 0)
+    )
+    alert = b"\x15\xfe\xfd" + bytes(8) + b"\x00\x02\x02\x28"
+    sent = 0
 
-        def fire() -> None:
-            nonlocal sent
-            for address in ports:
-                for data in (alert, b"\x16\xfe\xfd" + os.urandom(60), b"\x80" + bytes(30), b""):
-                    stranger.sendto(data, address)
-                    sent += 1
+    def fire() -> None:
+        nonlocal sent
+        for address in ports:
+            for data in (alert, b"\x16\xfe\xfd" + os.urandom(60), b"\x80" + bytes(30), b""):
+                stranger.sendto(data, address)
+                sent += 1
 
+    fire()
+    await peer.accept(answer)
+    for _ in range(20):
         fire()
-        await peer.accept(answer)
-        for _ in range(20):
-            fire()
-            await asyncio.sleep(0.005)
-        await side.frames_of(count=3)
-        fire()
-        await side.frames_of(count=3)
-        stranger.close()
-        assert sent > 80
+        await asyncio.sleep(0.005)
+    await side.frames_of(count=3)
+    fire()
+    await side.frames_of(count=3)
+    stranger.close()
+    assert sent > 80
 
 
 async def test_memory_is_given_back_once_for_many() -> None:

@@ -7,6 +7,7 @@ import itertools
 import math
 import random
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from aiortc.jitterbuffer import JitterBuffer
@@ -367,6 +368,13 @@ def simple(frames: int = 20, key_every: int = 40, h264: bool = False) -> list[li
     return grouped
 
 
+def begun(now: float = 0.0, **more: Any) -> tuple[list[list[Packet]], Assembler]:
+    """As `simple`, and an assembler that has the first frame."""
+    frames, assembler = simple(**more), Assembler()
+    feed(assembler, frames[0], now)
+    return frames, assembler
+
+
 def whole(frame: list[Packet]) -> bytes:
     return b"".join(sent.data for sent in frame)
 
@@ -399,9 +407,7 @@ def test_padding_is_stepped_over() -> None:
 
 def test_one_packet_may_complete_several_frames() -> None:
     """The repaired hole sets all free at once, oldest first."""
-    frames = simple(frames=10)
-    assembler = Assembler()
-    feed(assembler, frames[0])
+    frames, assembler = begun(frames=10)
     missing = frames[1][1]
     rest = [sent for frame in frames[1:] for sent in frame if sent is not missing]
     assert feed(assembler, rest, 0.01) == []
@@ -456,9 +462,7 @@ def test_slices_marked_within_a_delta_break_the_chain() -> None:
 
 def test_deltas_wait_for_a_key_frame_after_a_hole() -> None:
     """The hole is asked for at 0, 80, 160 and 320 ms, then given up; a key frame ends it."""
-    frames = simple(key_every=6, frames=12)
-    assembler = Assembler()
-    feed(assembler, frames[0])
+    frames, assembler = begun(key_every=6, frames=12)
     lost = frames[1][1]
     feed(assembler, [s for f in frames[1:4] for s in f if s is not lost], 1.0)
     asked = []
@@ -485,9 +489,7 @@ def test_deltas_wait_for_a_key_frame_after_a_hole() -> None:
 @pytest.mark.parametrize("h264", [False, True])
 def test_a_whole_key_frame_behind_a_hole_is_taken(h264: bool) -> None:
     """At once while a key frame is needed; else 20 ms after the hole: reordering costs nothing."""
-    frames = simple(key_every=4, frames=9, h264=h264)
-    assembler = Assembler()
-    feed(assembler, frames[0], 0.9)
+    frames, assembler = begun(key_every=4, frames=9, h264=h264, now=0.9)
     feed(assembler, frames[1][1:], 1.0)
     assert feed(assembler, [s for f in frames[2:5] for s in f], 1.01) == []
     assembler.nacks(1.01)
@@ -505,9 +507,7 @@ def test_a_whole_key_frame_behind_a_hole_is_taken(h264: bool) -> None:
 
 def test_a_key_frame_with_a_hole_of_its_own_is_not_taken() -> None:
     """It is repaired like any other, and then goes first."""
-    frames = simple(key_every=3, frames=6)
-    assembler = Assembler()
-    feed(assembler, frames[0])
+    frames, assembler = begun(key_every=3, frames=6)
     feed(assembler, frames[1][1:], 1.0)
     feed(assembler, frames[2], 1.0)
     lost = frames[3][1]
@@ -520,9 +520,7 @@ def test_a_key_frame_with_a_hole_of_its_own_is_not_taken() -> None:
 
 def test_of_two_key_frames_behind_two_holes_both_are_taken() -> None:
     """The second does not wait for its own hole to be given up."""
-    frames = simple(key_every=3, frames=9)
-    assembler = Assembler()
-    feed(assembler, frames[0], 1.0)
+    frames, assembler = begun(key_every=3, frames=9, now=1.0)
     later = [*frames[1][1:], *frames[2], *frames[3], *frames[4][1:], *frames[5], *frames[6]]
     assert feed(assembler, later, 1.0) == []
     out = assembler.poll(1.0 + KEY_GRACE_S)
@@ -531,9 +529,7 @@ def test_of_two_key_frames_behind_two_holes_both_are_taken() -> None:
 
 def test_arrival_is_that_of_the_earliest_packet_in_time() -> None:
     """A retransmission of the first packet does not set the frame's arrival."""
-    frames = simple()
-    assembler = Assembler()
-    feed(assembler, frames[0])
+    frames, assembler = begun()
     feed(assembler, frames[1][1:], 1.0)
     (frame,) = assembler.add(replace(frames[1][0]), 1.05, retransmission=True)
     assert frame.first_arrival == 1.0
@@ -541,9 +537,7 @@ def test_arrival_is_that_of_the_earliest_packet_in_time() -> None:
 
 def test_a_decode_error_asks_for_a_key_frame() -> None:
     """Unless a newer one was handed out meanwhile: decoding runs behind."""
-    frames = simple(key_every=3, frames=9)
-    assembler = Assembler()
-    feed(assembler, frames[0])
+    frames, assembler = begun(key_every=3, frames=9)
     feed(assembler, frames[1])
     assembler.decode_failed(frames[1][0].timestamp)
     assert assembler.key_frame_wanted(1.0)
@@ -570,9 +564,7 @@ def test_key_frames_are_asked_for_at_most_twice_a_second() -> None:
 
 def test_the_end_of_a_frame_is_asked_for_without_a_further_packet() -> None:
     """Its last packets are lost, and an idle camera's next frame is half a second away."""
-    frames = simple(frames=6)
-    assembler = Assembler()
-    feed(assembler, frames[0], 1.0)
+    frames, assembler = begun(frames=6, now=1.0)
     assert assembler.deadline() == math.inf
     frame = next(f for f in frames[1:] if len(f) >= 3)
     before = frames[1 : frames.index(frame)]
@@ -593,9 +585,7 @@ def test_after_a_silence_a_key_frame_is_asked_for_at_once(silence: float) -> Non
     """The link was gone, so what is missing went with it; a shorter pause is an idle camera, and
     packets are asked for first.
     """
-    frames = simple(frames=9)
-    assembler = Assembler()
-    feed(assembler, frames[0], 1.0)
+    frames, assembler = begun(frames=9, now=1.0)
     feed(assembler, frames[3], 1.0 + silence)
     assert assembler.nacks(1.0 + silence)
     assert assembler.key_frame_wanted(1.0 + silence) == (silence > 1)
@@ -687,9 +677,7 @@ def test_behind_a_hole_no_more_is_kept_than_the_bound() -> None:
 
 def test_many_missing_packets_are_asked_for_64_at_a_time() -> None:
     """The oldest first; the others as soon as those came."""
-    frames = simple()
-    assembler = Assembler()
-    feed(assembler, frames[0])
+    frames, assembler = begun()
     first = (frames[0][-1].sequence + 1) & 0xFFFF
     stamp = frames[0][0].timestamp
     assembler.add(Packet((first + 100) & 0xFFFF, stamp + 90, True, b"x", True, False), 1.0)

@@ -1,0 +1,22 @@
+"""A server's side and a camera's, each made for one test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from tests.support.fakes_rtc import Peer, Side, camera_peer, live_encoder, webrtc_side
+
+
+@pytest_asyncio.fixture
+async def side() -> AsyncIterator[Side]:
+    async with webrtc_side() as side:
+        yield side
+
+
+@pytest_asyncio.fixture
+async def peer() -> AsyncIterator[Peer]:
+    """A camera of 640×360 that has not made its offer."""
+    async with live_encoder() as encoder, camera_peer(encoder) as peer:
+        yield peer
