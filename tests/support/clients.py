@@ -19,7 +19,7 @@ from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder
 from server.core.metrics import Metrics
 from server.media.camera import Camera
-from tests.support.running import Running
+from tests.support.running import Running, running
 
 Message = dict[str, Any]
 # Seconds for what comes at once: on a busy machine far more than on another
@@ -43,6 +43,13 @@ def http(run: Running, token: str = "") -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=run.base_url, headers=headers, verify=trusted(), trust_env=False, timeout=10
     )
+
+
+@asynccontextmanager
+async def with_client(**settings: Any) -> AsyncIterator[tuple[Running, httpx.AsyncClient]]:
+    """A server with `settings`, and a client of it."""
+    async with running(**settings) as run, http(run) as client:
+        yield run, client
 
 
 async def take_token(run: Running, **body: Any) -> Message:

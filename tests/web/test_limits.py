@@ -9,22 +9,19 @@ import pytest
 
 from server import auth
 from server.auth import BUDGET, FLOOR, WINDOW, Guesses, RequestLimiter
-from tests.support.clients import http, metric
+from tests.support.clients import bearer, http, metric, with_client
 from tests.support.fakes_server import ServerProcess
-from tests.support.running import Running, running
+from tests.support.running import Running
 from tests.support.timing import allowances_held
+from tests.web.conftest import SECRET
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 
-SECRET = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"
 CODE = "tulip-meadow-27"
+LOCKED = {"access_code": CODE, "jwt_secret_key": SECRET}
 OPERATOR = "operator-token-of-this-test"
 METRICS = "metrics-token-of-this-test"
 PAST = (1.0, WINDOW / FLOOR + 1)
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
 
 
 def forwarded(number: int) -> dict[str, str]:
@@ -133,30 +130,19 @@ async def many(run: Running, kind: str, count: int) -> list[int]:
     statuses = []
     async with http(run) as client:
         for n in range(count):
-            match kind:
-                case "code":
-                    body = {"access_code": f"{n:04d}"}
-                    reply = await client.post("/api/token", json=body, headers=forwarded(n))
-                case "pairing":
-                    body = {"pairing_code": f"guess{n}"}
-                    reply = await client.post("/api/token", json=body, headers=forwarded(n))
-                case "operator":
-                    headers = forwarded(n) | bearer(f"guess{n}")
-                    reply = await client.get("/api/engine", headers=headers)
-                case _:
-                    headers = forwarded(n) | bearer(f"guess{n}")
-                    reply = await client.get("/metrics", headers=headers)
+            guess = f"guess{n}"
+            if kind in ("access_code", "pairing_code"):
+                body = {kind: guess}
+                reply = await client.post("/api/token", json=body, headers=forwarded(n))
+            else:
+                reply = await client.get(kind, headers=forwarded(n) | bearer(guess))
             statuses.append(reply.status_code)
     return statuses
 
 
 async def test_a_wrong_access_code_costs_three_requests() -> None:
     """Two of them use up what six tokens would."""
-    async with (
-        allowances_held(),
-        running(access_code=CODE, jwt_secret_key=SECRET, rate_limit_per_minute=6) as run,
-        http(run) as client,
-    ):
+    async with allowances_held(), with_client(**LOCKED, rate_limit_per_minute=6) as (_, client):
         statuses = [
             (await client.post("/api/token", json={"access_code": given})).status_code
             for given in ("guess", "guess", CODE)
@@ -164,7 +150,7 @@ async def test_a_wrong_access_code_costs_three_requests() -> None:
     assert statuses == [401, 401, 429]
 
 
-@pytest.mark.parametrize("kind", ["code", "pairing", "operator", "metrics"])
+@pytest.mark.parametrize("kind", ["access_code", "pairing_code", "/api/engine", "/metrics"])
 async def test_many_addresses_have_one_budget_and_lock_nobody_out(kind: str) -> None:
     """Whatever is guessed and RATE_LIMIT_PER_MINUTE is: as many as the budget has.
 
@@ -173,15 +159,13 @@ async def test_many_addresses_have_one_budget_and_lock_nobody_out(kind: str) -> 
     """
     async with (
         allowances_held(),
-        running(
-            access_code=CODE,
-            jwt_secret_key=SECRET,
+        with_client(
+            **LOCKED,
             operator_token=OPERATOR,
             metrics_token=METRICS,
             rate_limit_per_minute=0,
             trusted_proxies="127.0.0.1",
-        ) as run,
-        http(run) as client,
+        ) as (run, client),
     ):
         at_home = {"X-Forwarded-For": "203.0.113.1"}
 
@@ -205,18 +189,15 @@ async def test_many_addresses_have_one_budget_and_lock_nobody_out(kind: str) -> 
             reply = await client.get(path, headers=at_home | bearer(token))
             assert reply.status_code == 200
         newcomer = await code(**forwarded(900))
-        assert newcomer.status_code == (429 if kind == "code" else 200)
+        assert newcomer.status_code == (429 if kind == "access_code" else 200)
 
 
 async def test_a_short_code_is_not_found_by_trying() -> None:
     """ "1234" without RATE_LIMIT_PER_MINUTE: twenty codes are compared and 1,300 are not; a page
     without one may ask.
     """
-    async with (
-        allowances_held(),
-        running(access_code="1234", jwt_secret_key=SECRET, rate_limit_per_minute=0) as run,
-        http(run) as client,
-    ):
+    short = LOCKED | {"access_code": "1234"}
+    async with allowances_held(), with_client(**short, rate_limit_per_minute=0) as (_, client):
         statuses = [
             (await client.post("/api/token", json={"access_code": f"{n:04d}"})).status_code
             for n in range(1300)

@@ -11,7 +11,16 @@ import pytest_asyncio
 
 from server.auth import TokenIssuer, signing_key
 from server.core.redact import session_hash
-from tests.support.clients import http, metric, open_page, page_of, soon, take_token
+from tests.support.clients import (
+    bearer,
+    http,
+    metric,
+    open_page,
+    page_of,
+    soon,
+    take_token,
+    with_client,
+)
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_server import ServerProcess
 from tests.support.running import Running, running
@@ -23,10 +32,6 @@ SECRET = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"
 CODE = "open-sesame-77"
 OPERATOR = "operator-token-of-this-test"
 OFFER, SESSIONS = "/api/webrtc/offer", "/api/operator/sessions"
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.mark.slow
@@ -68,9 +73,9 @@ async def test_a_code_is_needed_again_after_the_maximum_age() -> None:
     """Whoever renews and renews has access until TOKEN_MAX_AGE after the code was brought, and not
     a second longer.
     """
-    async with (
-        running(access_code=CODE, jwt_secret_key=SECRET, token_max_age=100) as run,
-        http(run) as client,
+    async with with_client(access_code=CODE, jwt_secret_key=SECRET, token_max_age=100) as (
+        run,
+        client,
     ):
         tokens = run.program.tokens
         now = int(time.time())

@@ -5,13 +5,9 @@ from __future__ import annotations
 import pytest
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from tests.support.clients import http, page_of, take_token, visitor
+from tests.support.clients import bearer, http, page_of, take_token, visitor, with_client
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import running
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
 
 
 async def test_only_the_session_itself_sees_its_pictures() -> None:
@@ -52,7 +48,7 @@ async def test_only_the_session_itself_sees_its_pictures() -> None:
 
 async def test_looks_are_limited() -> None:
     """Whoever asks again and again waits, as with every request."""
-    async with running(rate_limit_per_minute=12) as run, http(run) as client:
+    async with with_client(rate_limit_per_minute=12) as (run, client):
         issued = await take_token(run)
         codes = [
             (await client.get("/api/pictures/1", headers=bearer(issued["token"]))).status_code
@@ -65,7 +61,7 @@ async def test_looks_are_limited() -> None:
 @pytest.mark.parametrize("origin", ["https://elsewhere.example"])
 async def test_other_pages_get_none(origin: str) -> None:
     """Another site's page is refused before anything is looked up."""
-    async with running() as run, http(run) as client:
+    async with with_client() as (run, client):
         issued = await take_token(run)
         headers = bearer(issued["token"]) | {"Origin": origin}
         assert (await client.get("/api/pictures/1", headers=headers)).status_code == 403

@@ -141,13 +141,8 @@ async def ice() -> Ice:
 def with_attribute(message: bytes, kind: int, value: bytes) -> bytes:
     """One attribute more, behind the header; nothing is signed anew."""
     more = struct.pack("!HH", kind, len(value)) + value + bytes(-len(value) % 4)
-    return (
-        message[:2]
-        + struct.pack("!H", len(message) - 20 + len(more))
-        + message[4:20]
-        + more
-        + message[20:]
-    )
+    length = struct.pack("!H", len(message) - 20 + len(more))
+    return message[:2] + length + message[4:20] + more + message[20:]
 
 
 async def test_a_check_of_the_peer_goes_on(ice: Ice) -> None:
@@ -374,10 +369,7 @@ class _Records:
 
 
 def test_every_record_of_a_datagram_is_read_and_forgotten() -> None:
-    """aiortc reads one; the others would wait in OpenSSL.
-
-    Where somebody wants them they come one by one.
-    """
+    """aiortc reads one; the others would wait in OpenSSL. Where somebody wants them they come singly."""
     records = _Records(50)
     with pytest.raises(SSL.WantReadError):
         DrainedTls(records, SimpleNamespace(_data_receiver=None)).recv(1500)

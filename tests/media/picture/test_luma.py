@@ -41,19 +41,11 @@ def plain(level: int, width: int = 1280, height: int = 720) -> Luma:
     return np.full((height, width), level, np.uint8)
 
 
-def page(scale: float = 0.55, thickness: int = 1, pitch: int = 28) -> Luma:
+def page() -> Luma:
     """A printed page."""
-    luma = plain(220)
-    for y in range(pitch, 720, pitch):
-        cv2.putText(
-            luma,
-            "Lorem ipsum 0123456789 dolor sit amet consectetur",
-            (10, y),
-            0,
-            scale,
-            30,
-            thickness,
-        )
+    luma, text = plain(220), "Lorem ipsum 0123456789 dolor sit amet consectetur"
+    for y in range(28, 720, 28):
+        cv2.putText(luma, text, (10, y), 0, 0.55, 30, 1)
     return luma
 
 

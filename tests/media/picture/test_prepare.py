@@ -55,11 +55,15 @@ def empty(width: int, height: int) -> Frame:
     return Frame("f2", av.VideoFrame(16, 16, "yuv420p"), width, height, 0.0, None, 0.0, 0)
 
 
-def decoded(picture: Picture) -> Bgr:
-    assert picture.jpeg is not None
-    back = cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR)
+def pixels_of(jpeg: bytes | None) -> Bgr:
+    assert jpeg is not None
+    back = encode.decoded(jpeg)
     assert back is not None
-    return np.asarray(back, np.uint8)
+    return back
+
+
+def decoded(picture: Picture) -> Bgr:
+    return pixels_of(picture.jpeg)
 
 
 @dataclass
@@ -206,8 +210,7 @@ def test_filters_see_the_cameras_resolution_before_anything_else() -> None:
     assert decoded(small)[80:170, 80:180].min() > 240
     assert small.thumbnail is not None
     assert len(small.thumbnail) <= THUMBNAIL_BYTES
-    tiny = cv2.imdecode(np.frombuffer(small.thumbnail, np.uint8), cv2.IMREAD_COLOR)
-    assert tiny is not None
+    tiny = pixels_of(small.thumbnail)
     assert max(tiny.shape) <= 320
     assert tiny[35:65, 35:65].min() > 230
     pixels = preparer.make(frame_of(drawn()), PIXELS, Detail.LOW).bgr
@@ -240,9 +243,8 @@ def test_picture_over_4096_is_refused(width: int, height: int) -> None:
 
 
 def test_picture_of_4096_is_taken() -> None:
-    picture = PicturePreparer((), 512).make(
-        frame_of(np.full((4_096, 4_096, 3), 90, np.uint8)), VLM, Detail.LOW
-    )
+    largest = frame_of(np.full((4_096, 4_096, 3), 90, np.uint8))
+    picture = PicturePreparer((), 512).make(largest, VLM, Detail.LOW)
     assert picture.visual_tokens <= 512
 
 
@@ -289,9 +291,7 @@ def test_it_costs_at_most_its_tokens(geometry: Geometry, tokens: int) -> None:
     assert picture.width % geometry.factor == picture.height % geometry.factor == 0
     assert (picture.frame_id, picture.captured, picture.captured_sender) == ("f7", 12.5, 1000.5)
     assert (picture.source_width, picture.source_height) == (1280, 720)
-    assert picture.jpeg is not None
-    bgr = cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR)
-    assert bgr is not None
+    bgr = decoded(picture)
     assert bgr.shape == (picture.height, picture.width, 3)
     assert bgr[5, 5, 2] > 200
     assert bgr[5, -5].max() < 50
@@ -311,9 +311,7 @@ def test_a_small_picture_comes_with_it() -> None:
     small = stored_picture(one, QWEN2_VL, 128, thumbnail=True).thumbnail
     assert small is not None
     assert len(small) <= 10 * 1024
-    bgr = cv2.imdecode(np.frombuffer(small, np.uint8), cv2.IMREAD_COLOR)
-    assert bgr is not None
-    assert max(bgr.shape[:2]) <= 240
+    assert max(pixels_of(small).shape[:2]) <= 240
 
 
 def test_a_broken_picture_is_an_error() -> None:
@@ -429,10 +427,8 @@ def test_a_budget_about_the_minimum_gives_what_the_model_leaves(
     most = budget_pixels(tokens, geometry)
     high, wide = smart_resize(height, width, geometry, most)
     assert high * wide >= geometry.min_pixels
-    assert published(high, wide, geometry.factor, geometry.min_pixels, geometry.max_pixels) == (
-        high,
-        wide,
-    )
+    bounds = geometry.min_pixels, geometry.max_pixels
+    assert published(high, wide, geometry.factor, *bounds) == (high, wide)
     if high * wide > most:
         # One row and one column less would be too few.
         factor = geometry.factor

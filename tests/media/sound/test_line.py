@@ -75,6 +75,14 @@ def test_a_closed_line_drops_its_speech() -> None:
 # The queue of speech that waits to be sent
 
 
+@pytest.fixture
+def player() -> Player:
+    """One that has begun an utterance."""
+    player = Player()
+    player.begin()
+    return player
+
+
 def tone(seconds: float, rate: int = RATE, level: float = 10_000) -> NDArray[np.int16]:
     times = np.arange(int(seconds * rate)) / rate
     return (level * np.sin(2 * np.pi * 440 * times)).astype(np.int16)
@@ -87,9 +95,8 @@ def taken(player: Player) -> NDArray[np.int16]:
     return np.concatenate(frames) if frames else np.zeros(0, np.int16)
 
 
-def test_speech_comes_out_as_it_went_in() -> None:
-    player, speech = Player(), tone(0.25)
-    player.begin()
+def test_speech_comes_out_as_it_went_in(player: Player) -> None:
+    speech = tone(0.25)
     for part in np.split(speech, [1, 700, 701, 3000]):
         player.play(part, RATE)
     player.finish()
@@ -121,9 +128,7 @@ def test_a_part_of_a_frame_waits_for_the_rest() -> None:
 
 
 @pytest.mark.parametrize("rate", [8000, 16_000, 22_050, 44_100, 48_000])
-def test_every_rate_becomes_the_one_that_is_sent(rate: int) -> None:
-    player = Player()
-    player.begin()
+def test_every_rate_becomes_the_one_that_is_sent(player: Player, rate: int) -> None:
     for part in np.array_split(tone(0.5, rate), 7):
         player.play(part, rate)
     player.finish()
@@ -133,18 +138,14 @@ def test_every_rate_becomes_the_one_that_is_sent(rate: int) -> None:
     assert np.argmax(spectrum) * RATE / len(out) == pytest.approx(440, abs=3)
 
 
-def test_it_holds_a_minute_and_counts_the_rest() -> None:
-    player = Player()
-    player.begin()
+def test_it_holds_a_minute_and_counts_the_rest(player: Player) -> None:
     for _ in range(70):
         player.play(tone(1.0), RATE)
     assert player.waiting == MOST_SECONDS
     assert player.dropped == 10 * RATE
 
 
-def test_a_gain_comes_without_a_click() -> None:
-    player = Player()
-    player.begin()
+def test_a_gain_comes_without_a_click(player: Player) -> None:
     player.play(np.full(4 * FRAME, 10_000, np.int16), RATE)
     player.take()
     player.lower(0.2)
@@ -159,9 +160,7 @@ def test_a_gain_comes_without_a_click() -> None:
     assert back[-1] == 10_000
 
 
-def test_flushed_speech_is_gone_and_the_next_one_is_whole() -> None:
-    player = Player()
-    player.begin()
+def test_flushed_speech_is_gone_and_the_next_one_is_whole(player: Player) -> None:
     player.play(tone(1.0), RATE)
     player.take()
     assert player.flush() == pytest.approx(0.98)
@@ -176,9 +175,8 @@ def test_flushed_speech_is_gone_and_the_next_one_is_whole() -> None:
     assert player.played == pytest.approx(0.02)
 
 
-def test_a_pause_goes_on_where_it_was() -> None:
-    player, speech = Player(), tone(0.1)
-    player.begin()
+def test_a_pause_goes_on_where_it_was(player: Player) -> None:
+    speech = tone(0.1)
     player.play(speech, RATE)
     first = player.take()
     player.pause(True)
@@ -194,9 +192,7 @@ def test_a_pause_goes_on_where_it_was() -> None:
     assert np.array_equal(np.concatenate([first, taken(player)]), speech)
 
 
-def test_other_samples_are_refused() -> None:
-    player = Player()
-    player.begin()
+def test_other_samples_are_refused(player: Player) -> None:
     with pytest.raises(ValueError, match="float64"):
         player.play(np.zeros(10), RATE)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="2-dimensional"):
@@ -205,10 +201,8 @@ def test_other_samples_are_refused() -> None:
         player.play(np.zeros(10, np.int16), 1000)
 
 
-def test_sound_in_the_smallest_pieces_takes_little_room() -> None:
+def test_sound_in_the_smallest_pieces_takes_little_room(player: Player) -> None:
     """A server chooses the pieces: one sample each must not take a hundred bytes each."""
-    player = Player()
-    player.begin()
     samples = np.arange(20_000).astype(np.int16)
     tracemalloc.start()
     for at in range(len(samples)):
@@ -217,7 +211,4 @@ def test_sound_in_the_smallest_pieces_takes_little_room() -> None:
     tracemalloc.stop()
     assert room < 4 * samples.nbytes
     player.finish()
-    got = []
-    while (frame := player.take()) is not None:
-        got.append(frame)
-    assert np.array_equal(np.concatenate(got)[: len(samples)], samples)
+    assert np.array_equal(taken(player)[: len(samples)], samples)

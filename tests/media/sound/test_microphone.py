@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,6 +106,10 @@ class Listener:
             100 + (number + 1) * 0.02 + PATH + late,
         )
 
+    def speak(self, numbers: Iterable[int], **more: Any) -> None:
+        for number in numbers:
+            self.send(number, SPEECH[number], **more)
+
     @property
     def samples(self) -> NDArray[np.int16]:
         return np.concatenate([np.zeros(0, np.int16), *(sound.samples for sound in self.sounds)])
@@ -122,8 +128,7 @@ SPEECH = packets(2.0)
 
 
 def test_sound_comes_in_order_with_its_times(listener: Listener) -> None:
-    for number, payload in enumerate(SPEECH):
-        listener.send(number, payload)
+    listener.speak(range(len(SPEECH)))
     assert listener.seconds == pytest.approx(2.0, abs=0.005)
     assert not listener.drops
     for number, sound in enumerate(listener.sounds):
@@ -132,11 +137,9 @@ def test_sound_comes_in_order_with_its_times(listener: Listener) -> None:
 
 def test_swapped_packets_are_put_right(listener: Listener) -> None:
     order = [0, 1, 3, 2, 4, 7, 6, 5, 8, 9]
-    for number in order:
-        listener.send(number, SPEECH[number])
+    listener.speak(order)
     straight = Listener()
-    for number in range(10):
-        straight.send(number, SPEECH[number])
+    straight.speak(range(10))
     assert np.array_equal(listener.samples, straight.samples)
     assert not listener.drops
 
@@ -157,8 +160,7 @@ def test_a_lost_packet_is_concealed_and_delays_nothing(listener: Listener) -> No
 
 
 def test_a_pause_is_silence_while_no_packet_comes(listener: Listener) -> None:
-    for number in range(10):
-        listener.send(number, SPEECH[number])
+    listener.speak(range(10))
     listener.send(10, bytes([SPEECH[0][0]]))  # the sender pauses
     at = 100 + 11 * 0.02 + PATH
     while at < 100.6:
@@ -182,28 +184,24 @@ def test_a_pause_is_silence_while_no_packet_comes(listener: Listener) -> None:
 
 
 def test_a_stalled_network_loses_no_sound(listener: Listener) -> None:
-    for number in range(20):
-        listener.send(number, SPEECH[number])
+    listener.speak(range(20))
     at = 100 + 20 * 0.02 + PATH
     for _ in range(8):
         listener.stream.poll(at := at + 0.1)
-    for number in range(20, 60):
-        listener.send(number, SPEECH[number], late=0.8)
+    listener.speak(range(20, 60), late=0.8)
     assert not listener.drops
     loud = np.abs(listener.samples) > 2000
     assert loud.sum() == pytest.approx(60 * 320 * 0.87, rel=0.05)
 
 
 def test_quiet_packets_are_not_decoded(listener: Listener) -> None:
-    for number in range(20):
-        listener.send(number, SPEECH[number], level=110)
+    listener.speak(range(20), level=110)
     assert listener.seconds == pytest.approx(0.4)
     assert not listener.samples.any()
 
 
 def test_a_microphone_that_stops_is_off(listener: Listener) -> None:
-    for number in range(10):
-        listener.send(number, SPEECH[number])
+    listener.speak(range(10))
     assert listener.stream.poll(100.22) is not None
     assert listener.stream.poll(100.22 + OFF_SECONDS + 0.05) is None
     assert listener.stream.poll(110.05) is None
@@ -232,8 +230,7 @@ def test_a_flood_is_bounded(listener: Listener) -> None:
 
 
 def test_a_jump_begins_anew(listener: Listener) -> None:
-    for number in range(10):
-        listener.send(number, SPEECH[number])
+    listener.speak(range(10))
     for number in range(10):
         listener.stream.packet(
             30_000 + number, 7_000_000 + number * STEP, SPEECH[number], None, 101.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import numpy as np
@@ -63,6 +64,23 @@ def made(
     return section, transport
 
 
+Carried = tuple[VoiceLine, SoundSection, KeepingTransport]
+
+
+@pytest.fixture
+async def carried() -> AsyncIterator[Carried]:
+    """A line with one section, which is closed at the end."""
+    line = VoiceLine()
+    section, transport = made(line)
+    yield line, section, transport
+    await section.close()
+
+
+def speak(line: VoiceLine, seconds: float) -> None:
+    line.player.begin()
+    line.player.play(speech(seconds), RATE)
+
+
 def speech(seconds: float) -> Any:
     return np.full(int(seconds * RATE), 5000, np.int16)
 
@@ -85,11 +103,9 @@ async def quiet(section: SoundSection) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-async def test_speech_is_sent_frame_by_frame_with_silence_behind_it() -> None:
-    line = VoiceLine()
-    section, transport = made(line)
-    line.player.begin()
-    line.player.play(speech(0.4), RATE)
+async def test_speech_is_sent_frame_by_frame_with_silence_behind_it(carried: Carried) -> None:
+    line, section, transport = carried
+    speak(line, 0.4)
     line.player.finish()
     await quiet(section)
     assert len(transport.sent) == 20 + SILENT_PACKETS
@@ -100,63 +116,54 @@ async def test_speech_is_sent_frame_by_frame_with_silence_behind_it() -> None:
         assert (after.sequence_number - before.sequence_number) & 0xFFFF == 1
         assert (after.timestamp - before.timestamp) & 0xFFFFFFFF == 960
         assert after.ssrc == section.ssrc
-    await section.close()
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_late_chunk_goes_on_where_the_last_one_ended() -> None:
-    line = VoiceLine()
-    section, transport = made(line)
-    line.player.begin()
-    line.player.play(speech(0.1), RATE)
+async def test_a_late_chunk_goes_on_where_the_last_one_ended(carried: Carried) -> None:
+    line, section, transport = carried
+    speak(line, 0.1)
     await quiet(section)
     assert len(transport.sent) == 5
     line.player.play(speech(0.1), RATE)
     await quiet(section)
     assert len(transport.sent) == 10
     assert (transport.sent[5].timestamp - transport.sent[4].timestamp) & 0xFFFFFFFF == 960
-    await section.close()
 
 
 @pytest.mark.usefixtures("quick")
-async def test_time_goes_on_between_utterances(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_time_goes_on_between_utterances(
+    monkeypatch: pytest.MonkeyPatch, carried: Carried
+) -> None:
     monkeypatch.setattr(sound_section, "BRIDGED_SECONDS", 0.02)
-    line = VoiceLine()
-    section, transport = made(line)
+    line, section, transport = carried
     for _ in range(2):
-        line.player.begin()
-        line.player.play(speech(0.02), RATE)
+        speak(line, 0.02)
         line.player.finish()
         await quiet(section)
         await asyncio.sleep(0.1)
     first, second = transport.sent[SILENT_PACKETS], transport.sent[SILENT_PACKETS + 1]
     assert second.marker
     assert (second.timestamp - first.timestamp) & 0xFFFFFFFF > 960 + 0.05 * 48_000
-    await section.close()
 
 
 @pytest.mark.usefixtures("quick")
-async def test_what_was_flushed_is_not_sent() -> None:
-    line = VoiceLine()
-    section, transport = made(line)
-    line.player.begin()
-    line.player.play(speech(30), RATE)
+async def test_what_was_flushed_is_not_sent(carried: Carried) -> None:
+    line, section, transport = carried
+    speak(line, 30)
     await until(lambda: len(transport.sent) >= 5)
     line.player.flush()
     count = len(transport.sent)
     await quiet(section)
     assert len(transport.sent) <= count + SILENT_PACKETS
-    await section.close()
 
 
 @pytest.mark.parametrize("way", ["pause", "flush"])
 async def test_a_hush_is_heard_with_the_next_packet(
-    monkeypatch: pytest.MonkeyPatch, way: str
+    monkeypatch: pytest.MonkeyPatch, way: str, carried: Carried
 ) -> None:
     """The packet of silence does not wait for its turn, here of a minute; those after it do."""
     monkeypatch.setattr(sound_section, "FRAME_SECONDS", 60.0)
-    line = VoiceLine()
-    section, transport = made(line)
+    line, _, transport = carried
     line.player.begin()
     times = np.arange(RATE) / RATE
     line.player.play((8000 * np.sin(2 * np.pi * 440 * times)).astype(np.int16), RATE)
@@ -175,7 +182,6 @@ async def test_a_hush_is_heard_with_the_next_packet(
     assert np.abs(sound[0]).max() > 1000
     # The second half of it is behind the codec's overlap with the frame before.
     assert np.abs(sound[1][-160:]).max() < 200
-    await section.close()
 
 
 @pytest.mark.usefixtures("quick")
@@ -183,8 +189,7 @@ async def test_a_connection_that_goes_keeps_the_speech_for_the_next() -> None:
     line = VoiceLine()
     section, transport = made(line)
     transport.gone = True
-    line.player.begin()
-    line.player.play(speech(1.0), RATE)
+    speak(line, 1.0)
     line.player.finish()
     await quiet(section)
     await section.close()
@@ -215,23 +220,20 @@ async def test_nothing_is_decoded_while_nobody_listens() -> None:
     assert microphone == [True, False]
 
 
-async def test_other_streams_do_not_take_turns() -> None:
-    line = VoiceLine()
+async def test_other_streams_do_not_take_turns(carried: Carried) -> None:
+    line, section, _ = carried
     heard: list[Sound] = []
     line.on_sound = heard.append
-    section, _ = made(line)
     for number, payload in enumerate(SPEECH):
         await packet(section, number, payload, ssrc=number)
     assert len(heard) == 1
-    await section.close()
 
 
 async def test_a_direction_that_is_not_offered_is_not_used() -> None:
     line = VoiceLine()
     section, transport = made(line, sends=False)
     assert transport.registered == {"receiver"}
-    line.player.begin()
-    line.player.play(speech(0.1), RATE)
+    speak(line, 0.1)
     await asyncio.sleep(0)
     assert not transport.sent
     await section.close()
@@ -251,11 +253,10 @@ async def test_a_section_without_our_speech_is_no_listener() -> None:
     await section.close()
 
 
-async def test_switching_the_microphone_brings_no_more_sound() -> None:
+async def test_switching_the_microphone_brings_no_more_sound(carried: Carried) -> None:
     """Neither a setting that goes on and off nor other streams begin the budget anew."""
-    line = VoiceLine()
+    line, section, _ = carried
     heard: list[Sound] = []
-    section, _ = made(line)
     for number in range(400):
         line.on_sound = None
         await packet(section, number, SPEECH[number % len(SPEECH)])
@@ -263,4 +264,3 @@ async def test_switching_the_microphone_brings_no_more_sound() -> None:
         for later in range(25):
             await packet(section, number * 25 + later, SPEECH[later % len(SPEECH)])
     assert sum(sound.seconds for sound in heard) < 2 * MOST_BURST
-    await section.close()

@@ -21,13 +21,8 @@ from server.media.video.camera_state import (
     Silence,
 )
 
-STARTING, LIVE, STALLED, FROZEN, ENDED = (
-    CameraState.STARTING,
-    CameraState.LIVE,
-    CameraState.STALLED,
-    CameraState.FROZEN,
-    CameraState.ENDED,
-)
+STARTING, LIVE, STALLED = CameraState.STARTING, CameraState.LIVE, CameraState.STALLED
+FROZEN, ENDED = CameraState.FROZEN, CameraState.ENDED
 
 
 def live(until: float = 10.0, fps: float = 10.0) -> CameraWatch:
