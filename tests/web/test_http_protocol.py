@@ -22,7 +22,7 @@ from server.web import serving as serving_module
 from server.web.protocols import Connections
 from server.web.serving import uvicorn_config
 from tests.support.clients import Page, http, metric, open_page, take_token
-from tests.support.running import running, running_https, served
+from tests.support.running import Running, running, running_https, served
 from tests.support.timing import AT_ONCE_SECONDS, at_once
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -75,6 +75,16 @@ async def answer(streams: Streams) -> bytes:
         return await reader.readuntil(b"\r\n")
     except (ConnectionError, asyncio.IncompleteReadError):
         return b""
+
+
+async def pages_of(run: Running, count: int) -> list[Page]:
+    """So many sockets with their tokens, of a session each."""
+    pages = []
+    for n in range(count):
+        issued = run.program.tokens.issue(f"s{n}")
+        pages.append(await open_page(run, issued.token, issued.claims.session_id))
+        await pages[-1].next("ready")
+    return pages
 
 
 async def cut_off(reader: asyncio.StreamReader) -> None:
@@ -168,12 +178,7 @@ async def test_a_full_house_is_said() -> None:
     addresses get in.
     """
     async with running(max_connections=10, rate_limit_per_minute=0, trusted_proxies="") as run:
-        pages: list[Page] = []
-        for _ in range(5):
-            issued = run.program.tokens.issue(f"s{len(pages)}")
-            page = await open_page(run, issued.token, issued.claims.session_id)
-            await page.next("ready")
-            pages.append(page)
+        pages = await pages_of(run, 5)
         streams = await knock(run.port)
         head = await streams[0].readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 503")
@@ -331,12 +336,7 @@ async def test_requests_without_an_end_lock_nobody_out(said: bytes) -> None:
 async def test_a_socket_with_its_token_is_no_flood() -> None:
     """Sockets that have shown theirs stay when others without one come and go."""
     async with running(max_connections=40, rate_limit_per_minute=0, trusted_proxies="") as run:
-        pages: list[Page] = []
-        for n in range(8):
-            issued = run.program.tokens.issue(f"s{n}")
-            page = await open_page(run, issued.token, issued.claims.session_id)
-            await page.next("ready")
-            pages.append(page)
+        pages = await pages_of(run, 8)
         flood = [await knock(run.port) for _ in range(10)]
         for _, writer in flood:
             writer.write(SOCKET)
@@ -435,14 +435,21 @@ class Transport:
         self.aborted = True
 
 
+def knocking(connections: Connections, *hosts: str) -> list[Transport]:
+    """Connections of these hosts, one after the other, that have proven nothing."""
+    made = [Transport(host) for host in hosts]
+    for one in made:
+        assert connections.opened(one, one)
+        connections.unproven(one)
+    return made
+
+
 def test_unproven_ones_have_a_share_of_their_own() -> None:
     """Eighty places, ten for unended requests and sockets without a token; the oldest goes."""
     connections = Connections(80)
-    pending = [Transport(f"192.0.2.{n}") for n in range(15)]
-    for one in pending:
-        assert connections.opened(one, one)
-        connections.unproven(one)
-        connections.unproven(one)
+    pending = knocking(connections, *(f"192.0.2.{n}" for n in range(15)))
+    # Said once more of one, it is one.
+    connections.unproven(pending[-1])
     assert [one.aborted for one in pending] == [True] * 5 + [False] * 10
     assert (connections.closed_unproven, connections.refused, len(connections)) == (5, 0, 10)
 
@@ -450,13 +457,8 @@ def test_unproven_ones_have_a_share_of_their_own() -> None:
 def test_an_address_has_a_quarter_of_that_share() -> None:
     """Those of one address make room for its own newer ones, not those of others."""
     connections = Connections(160)
-    other = Transport("192.0.2.9")
-    assert connections.opened(other, other)
-    connections.unproven(other)
-    mine = [Transport("192.0.2.1") for _ in range(8)]
-    for one in mine:
-        connections.opened(one, one)
-        connections.unproven(one)
+    (other,) = knocking(connections, "192.0.2.9")
+    mine = knocking(connections, *["192.0.2.1"] * 8)
     assert not other.aborted
     assert [one.aborted for one in mine] == [True] * 3 + [False] * 5
 
@@ -464,13 +466,8 @@ def test_an_address_has_a_quarter_of_that_share() -> None:
 def test_the_address_with_the_most_makes_room() -> None:
     """An honest one that is older than all of a flood's stays."""
     connections = Connections(80)
-    honest = Transport("192.0.2.200")
-    connections.opened(honest, honest)
-    connections.unproven(honest)
-    flood = [Transport(f"192.0.2.{n % 6}") for n in range(60)]
-    for one in flood:
-        connections.opened(one, one)
-        connections.unproven(one)
+    (honest,) = knocking(connections, "192.0.2.200")
+    flood = knocking(connections, *(f"192.0.2.{n % 6}" for n in range(60)))
     assert not honest.aborted
     assert sum(not one.aborted for one in flood) == 9
 
@@ -483,10 +480,7 @@ def test_a_proven_one_is_left_alone() -> None:
     connections.upgraded(first)
     connections.proven(first)
     connections.proven(first)
-    for _ in range(10):
-        other = Transport("192.0.2.1")
-        connections.opened(other, other)
-        connections.unproven(other)
+    knocking(connections, *["192.0.2.1"] * 10)
     assert not first.aborted
 
 
@@ -509,19 +503,14 @@ def test_unproven_ones_make_room_before_idle_ones() -> None:
 def test_a_proxy_has_no_share_of_an_address() -> None:
     """All of its clients come from it: only the share of all holds."""
     connections = Connections(160, [ip_network("192.0.2.1/32")])
-    through = [Transport("192.0.2.1") for _ in range(30)]
-    for one in through:
-        connections.opened(one, one)
-        connections.unproven(one)
+    through = knocking(connections, *["192.0.2.1"] * 30)
     assert sum(one.aborted for one in through) == 10
 
 
 def test_nothing_is_kept_of_what_is_gone() -> None:
     connections = Connections(10)
     for n in range(100):
-        one = Transport(f"192.0.2.{n}")
-        connections.opened(one, one)
-        connections.unproven(one)
+        (one,) = knocking(connections, f"192.0.2.{n}")
         connections.lost(one)
         connections.lost(one)
     assert len(connections) == 0

@@ -721,24 +721,21 @@ async def test_rate_limit(sdp: str) -> None:
         # The client's word counts only behind a proxy of ours: here each header is another asker,
         # or none is.
         ("127.0.0.0/8", ["203.0.113.1", "203.0.113.2"], False),
-        ("::ffff:127.0.0.0/104", ["203.0.113.1", "203.0.113.2"], False),
-        ("127.0.0.2/31", ["203.0.113.1", "203.0.113.2"], True),
         ("", ["203.0.113.1", "203.0.113.2"], True),
         # Entries that the client wrote, left of the proxy's own, do not change the address.
         ("127.0.0.1", ["198.51.100.1, 203.0.113.1", "198.51.100.2, 203.0.113.1"], True),
         # Nor does a header of its own before the proxy's.
         ("127.0.0.1", ["198.51.100.1|203.0.113.1", "198.51.100.2|203.0.113.1"], True),
         ("127.0.0.1,10.0.0.0/8", ["203.0.113.1, 10.0.0.1", "203.0.113.1, 10.9.9.9"], True),
-        ("127.0.0.1,10.0.0.0/8", ["203.0.113.1, 11.0.0.1", "203.0.113.1, 11.0.0.2"], False),
         ("127.0.0.1", ["2001:db8::1", "2001:db8::2"], True),
-        ("127.0.0.1", ["2001:db8:0:1::1", "2001:db8:0:2::1"], False),
-        ("127.0.0.1", ["203.0.113.1", "::ffff:203.0.113.1"], True),
     ],
 )
 async def test_whose_forwarded_address_counts(
     sdp: str, trusted: str, headers: list[str], same: bool
 ) -> None:
-    """TRUSTED_PROXIES decides it for the limits of tokens and of offers alike."""
+    """TRUSTED_PROXIES decides it for the limits of tokens and of offers alike. Which hop of a header
+    counts, and of which network it is: core/test_addresses.py.
+    """
     async with with_client(rate_limit_per_minute=1, trusted_proxies=trusted) as (run, client):
         body = {"sdp": sdp, "type": "offer"}
         found = []

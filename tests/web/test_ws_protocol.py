@@ -62,6 +62,15 @@ async def serving(app: ASGIApp) -> AsyncIterator[uvicorn.Server]:
         yield server
 
 
+async def closed(client: ClientConnection) -> int | None:
+    """The code that the socket is closed with; what comes before it is read."""
+    async with asyncio.timeout(5):
+        with suppress(ConnectionClosed):
+            while True:
+                await client.recv()
+    return client.close_code
+
+
 def port_of(server: uvicorn.Server) -> int:
     port = server.servers[0].sockets[0].getsockname()[1]
     assert isinstance(port, int)
@@ -94,10 +103,7 @@ async def test_the_code_waits_behind_what_was_sent() -> None:
         while not connection.close_sent:  # type: ignore[union-attr]
             await asyncio.sleep(0.01)
         assert connection.transport.get_write_buffer_size() > 0
-        with suppress(ConnectionClosed):
-            while True:
-                await client.recv()
-        assert client.close_code == 4429
+        assert await closed(client) == 4429
 
 
 async def test_who_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,10 +113,7 @@ async def test_who_never_reads_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> No
         async with asyncio.timeout(5):
             while server.server_state.connections or server.server_state.tasks:
                 await asyncio.sleep(0.01)
-        with suppress(ConnectionClosed):
-            while True:
-                await client.recv()
-        assert client.close_code == 1006
+        assert await closed(client) == 1006
 
 
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
@@ -218,10 +221,8 @@ async def test_a_message_has_so_many_pieces_at_most() -> None:
     """A piece a moment stays below every rate, and is kept all the same."""
     async with serving(listening) as server, connect(uri_of(server), proxy=None) as client:
         with suppress(ConnectionClosed):
-            async with asyncio.timeout(5):
-                await client.send(["x"] * (protocols.MAX_FRAGMENTS + 10))
-                await client.recv()
-        assert client.close_code == 4429
+            await client.send(["x"] * (protocols.MAX_FRAGMENTS + 10))
+        assert await closed(client) == 4429
 
 
 async def test_pings_between_its_pieces_make_room_for_no_more_of_them() -> None:
@@ -229,10 +230,7 @@ async def test_pings_between_its_pieces_make_room_for_no_more_of_them() -> None:
     async with serving(listening) as server, connect(uri_of(server), proxy=None) as client:
         pieces = frame(PIECE, b"x", fin=False) * 100 + frame(PING)
         client.transport.write(frame(TEXT, b"x", fin=False) + pieces * 3)
-        with suppress(ConnectionClosed):
-            async with asyncio.timeout(5):
-                await client.recv()
-        assert client.close_code == 4429
+        assert await closed(client) == 4429
 
 
 @pytest.mark.parametrize("opcode", [PING, PONG])
@@ -244,10 +242,7 @@ async def test_so_many_pings_and_pongs_and_no_more(opcode: int) -> None:
         await asyncio.sleep(0.1)
         assert client.close_code is None
         client.transport.write(frame(opcode) * most)
-        with suppress(ConnectionClosed):
-            async with asyncio.timeout(5):
-                await client.recv()
-        assert client.close_code == 4429
+        assert await closed(client) == 4429
 
 
 async def test_a_large_message_in_pieces_is_taken() -> None:
@@ -260,8 +255,6 @@ async def test_a_large_message_in_pieces_is_taken() -> None:
 async def test_what_is_no_text_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
     """Bytes that are no UTF-8 end a socket with 1007, and no line of the log is spent on them."""
     async with serving(listening) as server, connect(uri_of(server), proxy=None) as client:
-        with suppress(ConnectionClosed):
-            await client.send(b"\xff\xfe", text=True)
-            await client.recv()
-        assert client.close_code == 1007
+        await client.send(b"\xff\xfe", text=True)
+        assert await closed(client) == 1007
     assert [r for r in caplog.records if r.name == "uvicorn.error" and r.levelname == "ERROR"] == []

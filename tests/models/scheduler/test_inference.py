@@ -30,6 +30,7 @@ from server.core.metrics import Metrics
 from server.inference import Inference
 from server.models.base import Capabilities, Chunk, Engine, EngineRequest, Thought, Usage
 from server.models.scheduler.job import Job, Result
+from tests.support.clients import sample
 from tests.support.fakes import (
     FakeEngine,
     FakeEngines,
@@ -131,10 +132,6 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def count(metrics: Metrics, name: str, **labels: str) -> float:
-    return metrics._registry.get_sample_value(f"qwen_camera_{name}", labels) or 0.0
-
-
 async def test_an_answer_is_told_in_order(build: Build, metrics: Metrics) -> None:
     """started, the deltas as they come, then the whole text with usage, engine and times."""
     inference = build(FakeEngine())
@@ -147,21 +144,21 @@ async def test_an_answer_is_told_in_order(build: Build, metrics: Metrics) -> Non
     assert result.cancel_reason is None
     assert result.first_token_seconds is not None
     assert 0 <= result.first_token_seconds <= result.inference_seconds
-    assert count(metrics, "inferences_total", kind="chat", result="ok") == 1
-    assert count(metrics, "tokens_total", direction="prompt") == 10
-    assert count(metrics, "tokens_total", direction="completion") == 3
-    assert count(metrics, "visual_tokens_total") == 64
-    assert count(metrics, "frame_age_seconds_count") == 1
-    assert count(metrics, "first_token_seconds_count", role="answers") == 1
-    assert count(metrics, "queue_wait_seconds_count", kind="chat") == 1
-    assert count(metrics, "inference_seconds_count", kind="chat") == 1
+    assert sample(metrics, "inferences_total", kind="chat", result="ok") == 1
+    assert sample(metrics, "tokens_total", direction="prompt") == 10
+    assert sample(metrics, "tokens_total", direction="completion") == 3
+    assert sample(metrics, "visual_tokens_total") == 64
+    assert sample(metrics, "frame_age_seconds_count") == 1
+    assert sample(metrics, "first_token_seconds_count", role="answers") == 1
+    assert sample(metrics, "queue_wait_seconds_count", kind="chat") == 1
+    assert sample(metrics, "inference_seconds_count", kind="chat") == 1
 
 
 async def test_a_cut_answer_counts_as_length(build: Build, metrics: Metrics) -> None:
     inference = build(FakeEngine(finish_reason="length"))
     sink = await served(inference)
     assert result_of(sink).finish_reason == "length"
-    assert count(metrics, "inferences_total", kind="chat", result="length") == 1
+    assert sample(metrics, "inferences_total", kind="chat", result="length") == 1
 
 
 async def test_a_text_without_an_end_is_ended(build: Build, metrics: Metrics) -> None:
@@ -268,8 +265,8 @@ async def test_a_newer_frame_replaces_the_waiting_one(build: Build, metrics: Met
     _, new_sink = sent(inference, "a", DESCRIBE, question="new")
     assert old_sink.calls == ["finished"]
     assert (result_of(old_sink).finish_reason, result_of(old_sink).engine) == ("replaced", "")
-    assert count(metrics, "frames_replaced_total") == 1
-    assert count(metrics, "inferences_total", kind="describe", result="replaced") == 1
+    assert sample(metrics, "frames_replaced_total") == 1
+    assert sample(metrics, "inferences_total", kind="describe", result="replaced") == 1
     await until(lambda: engine.open == 1)
     engine.release()
     await until(lambda: new_sink.ended)
@@ -290,7 +287,7 @@ async def test_a_full_queue_refuses_a_question_with_an_error(
     # One slot, two wait, and an answer is guessed at a second before any was seen.
     assert caught.value.retry_after == 3.0
     assert sink.calls == []
-    assert count(metrics, "inferences_total", kind="chat", result="dropped") == 1
+    assert sample(metrics, "inferences_total", kind="chat", result="dropped") == 1
 
 
 async def test_retry_after_follows_the_answers(build: Build) -> None:
@@ -319,7 +316,7 @@ async def test_a_full_queue_drops_background_work(build: Build, metrics: Metrics
     assert not waiting_sink.ended
     sent(inference, "c")
     assert isinstance(waiting_sink.error, Busy)
-    assert count(metrics, "inferences_total", kind="describe", result="dropped") == 2
+    assert sample(metrics, "inferences_total", kind="describe", result="dropped") == 2
     assert inference.depth() == {CHAT: 1, WATCH: 0, DESCRIBE: 0, Kind.PREFILL: 0, Kind.PROGRAM: 0}
 
 
@@ -344,7 +341,7 @@ async def test_a_question_preempts_the_newest_background_job(
     await until(lambda: bool(sink.text))
     assert engine.most_open == 3
     assert engine.aborted == 1
-    assert count(metrics, "cancellations_total", reason="preempted") == 1
+    assert sample(metrics, "cancellations_total", reason="preempted") == 1
 
 
 async def test_a_question_that_may_not_run_preempts_nothing(build: Build) -> None:
@@ -368,9 +365,9 @@ async def test_cancelling_a_waiting_job(build: Build, metrics: Metrics) -> None:
     assert (result_of(sink).finish_reason, result_of(sink).cancel_reason) == ("cancelled", "user")
     assert result_of(sink).inference_seconds == 0
     assert inference.depth()[CHAT] == 0
-    assert count(metrics, "cancellations_total", reason="user") == 1
+    assert sample(metrics, "cancellations_total", reason="user") == 1
     inference.cancel(job, "user")
-    assert count(metrics, "cancellations_total", reason="user") == 1
+    assert sample(metrics, "cancellations_total", reason="user") == 1
 
 
 async def test_cancelling_a_running_job_closes_the_stream(build: Build, metrics: Metrics) -> None:
@@ -385,8 +382,8 @@ async def test_cancelling_a_running_job_closes_the_stream(build: Build, metrics:
     await until(lambda: inference.running == 0)
     assert engine.aborted == 1
     assert sink.calls == ["started", "delta", "delta", "finished"]
-    assert count(metrics, "inferences_total", kind="chat", result="replaced") == 1
-    assert count(metrics, "cancellations_total", reason="replaced") == 1
+    assert sample(metrics, "inferences_total", kind="chat", result="replaced") == 1
+    assert sample(metrics, "cancellations_total", reason="replaced") == 1
 
 
 async def test_a_slot_is_given_back_when_the_engine_has_let_go(build: Build) -> None:
@@ -413,7 +410,7 @@ async def test_unknown_reasons_are_counted_together(build: Build, metrics: Metri
     job, sink = sent(inference)
     inference.cancel(job, "something else")
     assert result_of(sink).cancel_reason == "something else"
-    assert count(metrics, "cancellations_total", reason="other") == 1
+    assert sample(metrics, "cancellations_total", reason="other") == 1
 
 
 async def test_cancelling_while_the_picture_is_prepared(build: Build) -> None:
@@ -503,8 +500,8 @@ async def test_a_hundred_jobs_with_every_tenth_cancelled(build: Build, metrics: 
     assert engine.open == 0
     assert engine.most_open <= 8
     assert_idle(inference)
-    assert count(metrics, "inferences_total", kind="chat", result="ok") == 90
-    assert count(metrics, "cancellations_total", reason="user") == 10
+    assert sample(metrics, "inferences_total", kind="chat", result="ok") == 90
+    assert sample(metrics, "cancellations_total", reason="user") == 10
 
 
 @pytest.mark.parametrize("fault", [EngineUnavailable, EngineLoading, EngineTimeout, EngineFailed])
@@ -544,7 +541,7 @@ async def test_answers_are_never_spliced(build: Build, metrics: Metrics) -> None
     assert sink.calls == ["started", "delta", "failed"]
     assert isinstance(sink.error, EngineUnavailable)
     assert second.requests == []
-    assert count(metrics, "inferences_total", kind="chat", result="error") == 1
+    assert sample(metrics, "inferences_total", kind="chat", result="error") == 1
 
 
 async def test_a_refusal_is_not_retried(build: Build) -> None:
@@ -1081,5 +1078,5 @@ async def test_times_are_of_each_role(build: Build, metrics: Metrics) -> None:
     inference = build(engines, slots=8)
     jobs = submitted(inference, [make_job("a"), watch("b"), watch("c")])
     await ends(jobs)
-    assert count(metrics, "first_token_seconds_count", role="answers") == 1
-    assert count(metrics, "first_token_seconds_count", role="watches") == 2
+    assert sample(metrics, "first_token_seconds_count", role="answers") == 1
+    assert sample(metrics, "first_token_seconds_count", role="watches") == 2
