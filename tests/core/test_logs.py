@@ -367,9 +367,9 @@ def _own_texts() -> Iterator[tuple[str, str]]:
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield where, node.value
     for file in [*sorted(SERVER.rglob("*.py")), SERVER.parent / "config.py"]:
-        tree = parsed(file)
-        documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        for node in ast.walk(tree):
+        nodes = list(ast.walk(parsed(file)))
+        documentation = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        for node in nodes:
             text = ""
             if id(node) in documentation:
                 continue

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 import pytest_asyncio
 
@@ -22,7 +21,6 @@ from tests.support.clients import (
     with_client,
 )
 from tests.support.fakes_app import assert_error
-from tests.support.fakes_server import ServerProcess
 from tests.support.running import Running, running
 from tests.web.test_routes import make_offer
 
@@ -34,26 +32,16 @@ OPERATOR = "operator-token-of-this-test"
 OFFER, SESSIONS = "/api/webrtc/offer", "/api/operator/sessions"
 
 
-@pytest.mark.slow
 async def test_another_code_ends_every_token() -> None:
     """A token of before the code was changed opens nothing after the restart; one of the same code
     goes on.
     """
-    kept = {"JWT_SECRET_KEY": SECRET}
-    async with httpx.AsyncClient(trust_env=False) as client:
-
-        async def renewed(server: ServerProcess) -> int:
-            reply = await client.post(f"{server.url}/api/token", headers=bearer(token))
-            return reply.status_code
-
-        async with ServerProcess({**kept, "ACCESS_CODE": CODE}) as first:
-            reply = await client.post(f"{first.url}/api/token", json={"access_code": CODE})
-            token = reply.json()["token"]
-            assert await renewed(first) == 200
-        async with ServerProcess({**kept, "ACCESS_CODE": CODE}) as same:
-            assert await renewed(same) == 200
-        async with ServerProcess({**kept, "ACCESS_CODE": "another-code-42"}) as other:
-            assert await renewed(other) == 401
+    async with running(access_code=CODE, jwt_secret_key=SECRET) as run:
+        token = (await take_token(run, access_code=CODE))["token"]
+    for code, status in ((CODE, 200), ("another-code-42", 401)):
+        async with with_client(access_code=code, jwt_secret_key=SECRET) as (_, client):
+            renewed = await client.post("/api/token", headers=bearer(token))
+            assert renewed.status_code == status
 
 
 @pytest_asyncio.fixture

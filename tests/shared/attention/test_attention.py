@@ -314,7 +314,7 @@ def test_still_clips_do_not_wake_by_early_looks() -> None:
 @pytest.mark.slow
 def test_objects_are_found_earlier() -> None:
     """With early looks the same things are seen, and none later than without."""
-    made = object_clip(0.05, 40, 1)
+    made = object_clip(0.05, 40, 1, count=2)
     # Begins between two looks, which come every 0.4 s
     late = tuple(dataclasses.replace(event, at=event.at + 0.1) for event in made.events)
     clip = dataclasses.replace(
