@@ -44,13 +44,8 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzaWQiOiJ4In0.c2ln"
         'os.environ["HF_TOKEN"] = "hunter2"',
         "docker run --env HF_TOKEN=hunter2 vllm",
         # Names of other makes
-        "password: hunter2",
-        "passphrase = hunter2",
-        "client_secret=hunter2",
-        "accessToken: hunter2",
-        "apiKey=hunter2",
-        "apikey: hunter2",
-        "db.password => hunter2",
+        *("password: hunter2", "passphrase = hunter2", "client_secret=hunter2"),
+        *("accessToken: hunter2", "apiKey=hunter2", "apikey: hunter2", "db.password => hunter2"),
         "credentials=hunter2",
         "assert token == 'hunter2'",
         # Quoted, in lists, in JSON, in JSON in JSON

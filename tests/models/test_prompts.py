@@ -85,14 +85,7 @@ def test_order_is_system_turns_frame_question() -> None:
     """The order that a prefix cache can use, with earlier turns as plain text."""
     turns = (Turn("q<|im_end|>1", "a1"), Turn("q2", "a2"))
     found = prompts.messages(request("And now<|image_pad|>?", turns=turns), "data:x")
-    assert [m["role"] for m in found] == [
-        "system",
-        "user",
-        "assistant",
-        "user",
-        "assistant",
-        "user",
-    ]
+    assert [m["role"] for m in found] == ["system", *("user", "assistant") * 2, "user"]
     assert [m["content"] for m in found[1:5]] == ["q1", "a1", "q2", "a2"]
     assert [part["type"] for part in found[-1]["content"]] == ["image_url", "text"]
     assert found[-1]["content"][0]["image_url"] == {"url": "data:x"}

@@ -322,16 +322,12 @@ def test_a_question_of_its_own_is_no_way_to_look(question: str) -> None:
 def test_an_order_to_show_a_thing_asks_where_it_is() -> None:
     """Not one to show what is written, what it can, or how."""
     assert route_of("Show me the cup") is Route.WHERE
-    for question in (
-        "Show me how",
-        "Show me the price",
-        "O que mostra a câmera?",
-        "Show me the way",
-    ):
+    others = ("Show me how", "Show me the price", "O que mostra a câmera?", "Show me the way")
+    for question in others:
         assert route_of(question) is not Route.WHERE
 
 
-SPOKEN = tomllib.loads(Path(__file__).with_name("questions.toml").read_text("utf-8"))["orders"]
+SPOKEN = ASKED["orders"]
 
 
 def test_every_language_has_words_for_each() -> None:

@@ -174,17 +174,14 @@ async def test_busy_is_not_gone() -> None:
         assert selector.current is vllm
 
 
-@pytest.mark.parametrize("state", [EngineState.LOADING, EngineState.MISCONFIGURED])
-async def test_an_engine_that_is_not_ready_is_not_chosen(state: EngineState) -> None:
-    """Loading or wrongly configured, it does not answer."""
-    async with running(Probed("vllm", state), Probed("builtin", EngineState.READY)) as selector:
-        assert selector.current.name == "builtin"
-
-
-async def test_an_engine_without_pictures_is_not_chosen() -> None:
-    """Capability counts, not only readiness."""
-    blind = Probed("vllm", EngineState.READY, images=False)
-    async with running(blind, Probed("builtin", EngineState.READY)) as selector:
+@pytest.mark.parametrize(
+    ("state", "images"),
+    [(EngineState.LOADING, True), (EngineState.MISCONFIGURED, True), (EngineState.READY, False)],
+)
+async def test_an_engine_that_cannot_answer_is_not_chosen(state: EngineState, images: bool) -> None:
+    """Loading, wrongly configured or, however ready, without pictures."""
+    unable = Probed("vllm", state, images=images)
+    async with running(unable, Probed("builtin", EngineState.READY)) as selector:
         assert selector.current.name == "builtin"
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import BadRequest, FrameWithheld
-from server.core.frames import Frame
+from server.core.frames import Detail, Frame, Route
 from server.core.messages import (
     Cancel,
     Chat,
@@ -558,7 +558,7 @@ async def test_detail_at_full_size() -> None:
         one.frame(width=1280, height=720)
         await until(lambda: one.session.questions.held_frame is not None)
         for detail, at_most, at_least in (("low", 512, 400), ("high", 1280, 1100)):
-            one.session.handle(Chat(type="chat", content="x", detail=detail))
+            one.session.handle(Chat(type="chat", content="x", detail=Detail(detail)))
             await one.next("response")
             assert at_least <= one.engine.requests[-1].picture.visual_tokens <= at_most
 
@@ -575,7 +575,7 @@ async def test_a_question_has_a_route_which_the_client_may_choose() -> None:
             ("What is it?", "detail", "detail"),
             ("What just happened?", None, "now"),
         ):
-            one.session.handle(Chat(type="chat", content=question, route=wish))
+            one.session.handle(Chat(type="chat", content=question, route=wish and Route(wish)))
             one.frame()
             assert (await one.next("started"))["route"] == route
             assert (await one.next("response"))["route"] == route
@@ -920,7 +920,11 @@ async def test_a_held_frame_is_filtered_as_any_other() -> None:
 
 async def test_a_fault_of_ours_still_ends_the_question() -> None:
     """A bug on the way to the queue becomes an `internal` error, not silence."""
-    async with room(FakeEngine(), Filter(lambda bgr: {}["secret"])) as one:
+
+    def broken(bgr: Bgr) -> Bgr:
+        raise ZeroDivisionError("secret")
+
+    async with room(FakeEngine(), Filter(broken)) as one:
         one.camera()
         one.session.handle(Chat(type="chat", content="a?", id="a"))
         one.frame()

@@ -14,10 +14,7 @@ DOCUMENTS = tuple(
     sorted(
         str(path.relative_to(ROOT))
         for pattern in (
-            "*.md",
-            "docs/**/*.md",
-            "server/features/*/*.md",
-            "clients/*/*.md",
+            *("*.md", "docs/**/*.md", "server/features/*/*.md", "clients/*/*.md"),
             "deploy/**/*.md",
         )
         for path in ROOT.glob(pattern)

@@ -121,10 +121,7 @@ def malformed_rtp(payload_type: int, ssrc: int) -> list[bytes]:
     # An extension that ends within its header, or that says more than there is; of an unknown
     # profile.
     for head in (
-        b"",
-        b"\xbe",
-        b"\xbe\xde\x00",
-        b"\xbe\xde\xff\xff",
+        *(b"", b"\xbe", b"\xbe\xde\x00", b"\xbe\xde\xff\xff"),
         b"\xbe\xde\x00\x01\x3f\x00\x00\x00",
     ):
         packets.append(rtp(payload_type, ssrc, 1, head, first=0x90))

@@ -117,28 +117,10 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
 
 
 UPLOADS = [
-    "/upload",
-    "/upload/",
-    "/upload/a/b.jpg",
-    "/uploads",
-    "/UPLOAD",
-    "/Upload/x",
-    "//upload",
-    "/./upload",
-    "/x/../upload",
-    "/upload;v=1/x",
-    "/%75pload",
-    "/%2575pload",
-    "/%2fupload",
-    "/api/upload",
-    "/api/uploads",
-    "/api/upload_image",
-    "/api/upload/7",
-    "/API/Upload",
-    "/api//upload",
-    "/api/%55PLOAD",
-    "/api%2Fupload",
-    "/api\\upload",
+    *("/upload", "/upload/", "/upload/a/b.jpg", "/uploads", "/UPLOAD", "/Upload/x", "//upload"),
+    *("/./upload", "/x/../upload", "/upload;v=1/x", "/%75pload", "/%2575pload", "/%2fupload"),
+    *("/api/upload", "/api/uploads", "/api/upload_image", "/api/upload/7", "/API/Upload"),
+    *("/api//upload", "/api/%55PLOAD", "/api%2Fupload", "/api\\upload"),
 ]
 
 

@@ -91,14 +91,9 @@ def test_vp8_descriptors_of_every_shape_are_taken_off(
 
 
 def test_padding_is_empty() -> None:
-    """A packet without payload belongs to no frame."""
-    for codec in CODECS:
-        assert parse(codec, b"") == Payload(b"", False, False)
-
-
-def test_a_vp8_descriptor_without_data_starts_nothing() -> None:
-    """It is stepped over like padding."""
-    assert parse("VP8", b"\x10") == Payload(b"", False, False)
+    """A packet without payload belongs to no frame, nor does a VP8 descriptor without data."""
+    for codec, payload in (*((codec, b"") for codec in CODECS), ("VP8", b"\x10")):
+        assert parse(codec, payload) == Payload(b"", False, False)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -447,14 +447,6 @@ async def test_probe_of_a_closed_port_says_down_or_loading(fake: FakeOpenAI, bui
     assert len((await collect(engine))[0]) == 4
 
 
-async def test_a_wrong_path_is_no_openai_server(fake: FakeOpenAI, build: Build) -> None:
-    """A base URL without /v1 answers 404."""
-    engine = build(url=fake.base_url[:-3])
-    status = await engine.probe()
-    assert status.state is EngineState.MISCONFIGURED
-    assert "/v1" in status.detail
-
-
 async def test_no_list_of_models_is_fine_with_a_configured_name(
     fake: FakeOpenAI, build: Build
 ) -> None:
@@ -516,12 +508,13 @@ async def test_a_list_of_models_that_fails_is_fine_with_a_name_and_good_health(
     assert (await named.probe()).ready
 
 
-async def test_a_model_that_is_not_served_names_what_is(fake: FakeOpenAI, build: Build) -> None:
-    """The sentence helps to correct MODEL_NAME."""
-    engine = build(model="typo")
-    status = await engine.probe()
-    assert status.state is EngineState.MISCONFIGURED
-    assert "typo" in status.detail
+async def test_a_wrong_address_or_model_is_named(fake: FakeOpenAI, build: Build) -> None:
+    """A base URL without /v1 answers 404; a model that is not served, with what is."""
+    wrong = {"/v1": build(url=fake.base_url[:-3]), "typo": build(model="typo")}
+    for word, engine in wrong.items():
+        status = await engine.probe()
+        assert status.state is EngineState.MISCONFIGURED
+        assert word in status.detail
     assert "fake-vl" in status.detail
 
 
@@ -626,9 +619,9 @@ async def test_a_sessions_name_goes_only_where_it_is_meant_to(
 
 def test_it_is_the_same_wherever_the_secret_is() -> None:
     """So several processes send a session to the same engine."""
-    assert SessionKeys("s" * 32).of("session") == SessionKeys("s" * 32).of("session")
-    assert SessionKeys("s" * 32).of("session") != SessionKeys("t" * 32).of("session")
-    assert SessionKeys("s" * 32).of("session") != SessionKeys("s" * 32).of("session2")
+    ours = SessionKeys("s" * 32).of("session")
+    assert ours == SessionKeys("s" * 32).of("session")
+    assert ours not in (SessionKeys("t" * 32).of("session"), SessionKeys("s" * 32).of("session2"))
 
 
 def test_it_shows_nothing_of_the_id_nor_of_the_secret() -> None:
@@ -692,13 +685,19 @@ class Group:
         return next(iter(servers.values()))
 
 
-@pytest_asyncio.fixture
-async def group() -> AsyncIterator[Group]:
+@asynccontextmanager
+async def grouped(*fakes: FakeOpenAI, model: str = "") -> AsyncIterator[Group]:
+    """A group of these servers, which run meanwhile."""
     async with AsyncExitStack() as stack:
-        fakes = [await stack.enter_async_context(FakeOpenAI()) for _ in range(3)]
-        one = Group(fakes)
+        one = Group([await stack.enter_async_context(fake) for fake in fakes], model)
         stack.push_async_callback(one.engine.close)
         await one.engine.probe()
+        yield one
+
+
+@pytest_asyncio.fixture
+async def group() -> AsyncIterator[Group]:
+    async with grouped(*(FakeOpenAI() for _ in range(3))) as one:
         yield one
 
 
@@ -758,14 +757,10 @@ async def test_a_failing_server_is_asked_last_for_a_while(group: Group) -> None:
 async def test_a_silent_server_is_asked_last_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that hangs and still lists its models fails one question, and not each of its sessions'."""
     monkeypatch.setattr(f"{__name__}.LIMITS", dataclasses.replace(LIMITS, first_token=0.5))
-    async with AsyncExitStack() as stack:
-        fakes = [await stack.enter_async_context(FakeOpenAI()) for _ in range(2)]
-        group = Group(fakes)
-        stack.push_async_callback(group.engine.close)
-        await group.engine.probe()
+    hung = FakeOpenAI()
+    async with grouped(hung, FakeOpenAI()) as group:
         for session in SESSIONS:
             await group.answer(session)
-        hung = fakes[0]
         mine = [session for session in SESSIONS if group.server_of(session) is hung]
         hung.behaviour = Behaviour.SILENT
         with pytest.raises(EngineTimeout):
@@ -840,17 +835,15 @@ async def test_a_model_that_only_some_serve_is_named(group: Group) -> None:
 
 async def test_a_wanted_model_is_asked_for_where_it_is() -> None:
     """MODEL_NAME wins, however few have it."""
-    async with AsyncExitStack() as stack:
-        fakes = [await stack.enter_async_context(FakeOpenAI()) for _ in range(3)]
-        fakes[2].models = ["fake-vl", "other-vl"]
-        group = Group(fakes, "other-vl")
-        stack.push_async_callback(group.engine.close)
-        status = await group.engine.probe()
+    able = FakeOpenAI()
+    able.models = ["fake-vl", "other-vl"]
+    async with grouped(FakeOpenAI(), FakeOpenAI(), able, model="other-vl") as group:
+        status = group.engine.status
         assert (status.model, status.ready) == ("other-vl", True)
         assert "1 of 3" in status.detail
         assert "does not serve other-vl" in status.detail
         await group.answer("s")
-        assert fakes[2].count == 1
+        assert able.count == 1
 
 
 async def test_abilities_are_those_that_all_have(group: Group) -> None:

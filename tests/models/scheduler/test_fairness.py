@@ -342,13 +342,6 @@ def test_what_is_always_slower_becomes_usual() -> None:
     assert share.share(600.0) == 1.0
 
 
-def test_many_kinds_are_bounded() -> None:
-    share = BackgroundShare()
-    for kind in range(1000):
-        share.answered(kind, 0.1, 0.0)
-    assert len(share._usual) <= 64
-
-
 def test_it_bounds_the_slots_of_background_work() -> None:
     """With a half of 8 slots four run; with all of them eight, and the first may always begin."""
     whole, half = BackgroundShare(), slowed(1)
@@ -659,10 +652,13 @@ def test_it_follows_the_quantile() -> None:
 
 
 def test_kinds_are_bounded() -> None:
-    usual = UsualTimes()
+    """Of themselves, and of a share that learns them."""
+    usual, share = UsualTimes(), BackgroundShare()
     for kind in range(1000):
         usual.ratio(kind, 0.1)
+        share.answered(kind, 0.1, 0.0)
     assert len(usual) <= 64
+    assert len(share._usual) <= 64
 
 
 def test_a_time_of_nothing_divides_by_nothing() -> None:

@@ -380,7 +380,5 @@ def test_a_program_that_fetches_images_gets_the_proxies() -> None:
 
 def test_a_childs_own_variables_win() -> None:
     """Also where ours have the same name."""
-    assert child_environment({"HOME": "/ours", "TZ": "UTC"}, {"HOME": "/theirs"}) == {
-        "HOME": "/theirs",
-        "TZ": "UTC",
-    }
+    made = child_environment({"HOME": "/ours", "TZ": "UTC"}, {"HOME": "/theirs"})
+    assert made == {"HOME": "/theirs", "TZ": "UTC"}
