@@ -575,7 +575,9 @@ async def test_a_question_has_a_route_which_the_client_may_choose() -> None:
             ("What is it?", "detail", "detail"),
             ("What just happened?", None, "now"),
         ):
-            one.session.handle(Chat(type="chat", content=question, route=wish and Route(wish)))
+            one.session.handle(
+                Chat(type="chat", content=question, route=Route(wish) if wish else None)
+            )
             one.frame()
             assert (await one.next("started"))["route"] == route
             assert (await one.next("response"))["route"] == route

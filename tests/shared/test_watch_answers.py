@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -132,11 +133,7 @@ def test_an_answer_that_is_neither_yes_nor_no_is_none(seen: object) -> None:
 )
 def test_wrong_types_cost_only_their_own_field(field: str, value: object, expected: Answer) -> None:
     found = read_answers(json.dumps({**ENTRY, field: value}), NAMES)["w1"]
-    assert (found.seen, found.confidence, found.where) == (
-        expected.seen,
-        expected.confidence,
-        expected.where,
-    )
+    assert replace(found, why="") == replace(expected, why="")
     assert found.why[:3] == expected.why[:3]
     assert len(found.why) <= MAX_REASON_CHARS
 

@@ -33,17 +33,11 @@ def chat(**fields: Any) -> EngineRequest:
 
 
 async def test_fields_and_pictures_go_on(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    texts, _ = await collect(
-        engine, chat(tools=TOOLS, form=FORM, sampling={"temperature": 1.5, "stop": ["x"]})
-    )
-    body = fake.last.body
+    sampling = {"temperature": 1.5, "stop": ["x"]}
+    texts, _ = await collect(engine, chat(tools=TOOLS, form=FORM, sampling=sampling))
     assert "".join(texts) == "I see a cup."
-    assert {name: body[name] for name in (*TOOLS, "response_format", "temperature", "stop")} == {
-        **TOOLS,
-        "response_format": FORM,
-        "temperature": 1.5,
-        "stop": ["x"],
-    }
+    sent = {**TOOLS, **sampling, "response_format": FORM}
+    assert {name: fake.last.body[name] for name in sent} == sent
     assert len(fake.last.jpegs) == 2
     assert b"before" in fake.last.jpegs[0]
     assert [text for _, text in fake.last.texts][1:] == ["Compare", "Before:"]
