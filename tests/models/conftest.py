@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from server.models.openai.chat_client import Endpoint, TimeLimits
@@ -15,8 +16,9 @@ from tests.support.fakes_openai import FakeOpenAI
 
 
 @pytest_asyncio.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    async with FakeOpenAI() as server:
+async def fake(request: pytest.FixtureRequest) -> AsyncIterator[FakeOpenAI]:
+    """A model server as the file's SERVER has it."""
+    async with FakeOpenAI(**getattr(request.module, "SERVER", {})) as server:
         yield server
 
 

@@ -71,6 +71,7 @@ def test_cleaning_is_final(text: str) -> None:
     "hostile",
     [
         "<|" * 2000,
+        "<|" * 1000 + "a" + "|>" * 1000,
         "[" * 4000,
         "<" * 2000 + ">" * 2000,
         "[IN" * 1300 + "ST]",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import wave
-from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
@@ -24,18 +23,13 @@ from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 SOUND = Sound(np.arange(-8000, 8000).astype(np.int16), 5.0)
 OMNI = "Qwen/Qwen2.5-Omni-7B"
+SERVER = {"model": OMNI}
 EARLIER = tuple(EarlierPicture(picture(), f"[{n}] {n} s before now:", n) for n in range(1, 5))
 
 
 def asked(question: str = "What barks?", **changes: Any) -> EngineRequest:
     given = {"sound": SOUND, "sound_is_question": True, "sound_use": SoundUse.HEARD, **changes}
     return plain_request(question, **given)
-
-
-@pytest_asyncio.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    async with FakeOpenAI(model=OMNI) as server:
-        yield server
 
 
 @pytest_asyncio.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -65,20 +64,6 @@ def test_control_tokens_go_until_none_is_left(dirty: str, left: str) -> None:
 def test_an_engines_own_special_tokens_go_too() -> None:
     """Extra tokens and control tokens may be nested in each other."""
     assert prompts.clean("<im<|x|>age>a[IN[INST]ST]b", ControlTokens(["<image>", "[INST]"])) == "ab"
-
-
-@given(st.text(alphabet="<|>ab_im", max_size=60))
-def test_cleaning_is_final(text: str) -> None:
-    tokens = ControlTokens(["<image>"])
-    once = prompts.clean(text, tokens)
-    assert prompts.clean(once, tokens) == once
-
-
-def test_cleaning_a_hostile_question_is_quick() -> None:
-    """Deep nesting in a question of the longest allowed size takes no noticeable time."""
-    begin = time.thread_time()
-    prompts.clean("<|" * 1000 + "a" + "|>" * 1000)
-    assert time.thread_time() - begin < 0.5
 
 
 def test_order_is_system_turns_frame_question() -> None:

@@ -42,7 +42,7 @@ def model(name: str, model_type: ModelType = ModelType.VISION, *abilities: Abili
     )
 
 
-WAN = model("wan", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)
+WAN, VIDEO = (model(name, ModelType.VIDEO, Ability.TEXT_TO_VIDEO) for name in ("wan", "video"))
 
 
 def gguf(name: str) -> Model:
@@ -65,24 +65,10 @@ def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
     program = "no-such-program" if behaviour == "absent" else sys.executable
     argv = (program, "-S", str(STAND_IN), behaviour, str(chosen.port))
     env = {"VLLM_API_KEY": f"key-of-{behaviour}-{os.urandom(8).hex()}"}
-    launch = Launch(
-        argv,
-        env,
-        typed(argv, env),
-        port=chosen.port,
-        base_url=f"http://127.0.0.1:{chosen.port}/v1",
-    )
-    return Plan(
-        chosen,
-        launch,
-        (
-            model("video", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)
-            if behaviour == "video"
-            else gguf(behaviour)
-            if behaviour == "stuck"
-            else model(behaviour)
-        ),
-    )
+    url = f"http://127.0.0.1:{chosen.port}/v1"
+    launch = Launch(argv, env, typed(argv, env), port=chosen.port, base_url=url)
+    own = {"video": VIDEO, "stuck": gguf("stuck")}
+    return Plan(chosen, launch, own.get(behaviour) or model(behaviour))
 
 
 def stand_in(

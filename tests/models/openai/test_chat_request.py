@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from server.core.errors import EngineRefused
 from server.models.base import (
@@ -24,15 +22,10 @@ from server.models.thinking import Thinking, ThinkingLimits
 from tests.models.asking import JPEG, collect, picture, request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
+SERVER = {"max_model_len": None}
 TURNS = tuple(
     Turn(f"Question {n} of many words here?", "An answer of some words.") for n in range(8)
 )
-
-
-@pytest_asyncio.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    async with FakeOpenAI(max_model_len=None) as server:
-        yield server
 
 
 async def test_turns_that_do_not_fit_are_left_out(fake: FakeOpenAI, engine: OpenAIEngine) -> None:

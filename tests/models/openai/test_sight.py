@@ -28,11 +28,6 @@ from tests.support.fakes import FakeEngine
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 
-@pytest.fixture
-def engine(build: Build) -> OpenAIEngine:
-    return build(limits=PATIENT)
-
-
 def modalities(*names: str) -> dict[str, Any]:
     return {"architecture": {"input_modalities": list(names)}}
 
@@ -99,13 +94,9 @@ async def test_what_a_server_tells_decides(
 
 async def test_families_decide_where_nobody_tells(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """By names: embeddings never answer, a vision-language model does."""
-    fake.models = [
-        "nomic-embed-text",
-        "llama-3.1-8b",
-        "Qwen/Qwen2.5-VL-7B-Instruct",
-        "gemma-3-4b-it",
-    ]
-    assert (await engine.probe()).model == "Qwen/Qwen2.5-VL-7B-Instruct"
+    qwen = "Qwen/Qwen2.5-VL-7B-Instruct"
+    fake.models = ["nomic-embed-text", "llama-3.1-8b", qwen, "gemma-3-4b-it"]
+    assert (await engine.probe()).model == qwen
     assert fake.count == 0
 
 
@@ -504,6 +495,11 @@ V0 = {
 }
 
 
+def listing(**more: Any) -> dict[str, Any]:
+    """Of LM Studio."""
+    return {"data": [V0 | more]}
+
+
 @pytest.fixture
 def told_engine(fake: FakeOpenAI, build: Build) -> OpenAIEngine:
     fake.models, fake.max_model_len = ["mine"], None
@@ -559,13 +555,8 @@ async def test_an_unknown_model_is_known_by_asking(
         ("llamacpp", "/props", props(), False),
         ("library", "/api/show", show("completion", "vision", "tools"), True),
         ("library", "/api/show", show("completion", "vision"), False),
-        (
-            "organization_owner",
-            "/api/v0/models",
-            {"data": [V0 | {"capabilities": ["tool_use"]}]},
-            True,
-        ),
-        ("organization_owner", "/api/v0/models", {"data": [V0]}, False),
+        ("organization_owner", "/api/v0/models", listing(capabilities=["tool_use"]), True),
+        ("organization_owner", "/api/v0/models", listing(), False),
     ],
 )
 async def test_its_server_knows_best_whether_a_model_calls_tools(
@@ -641,14 +632,13 @@ async def test_ollama_is_known_by_models_of_others_alone(fake: FakeOpenAI, build
 async def test_lm_studio_tells_by_its_own_list(fake: FakeOpenAI, told_engine: OpenAIEngine) -> None:
     """Its architecture is the family; a loaded model's context beats the largest."""
     fake.card = {"owned_by": "organization_owner"}
-    fake.others = {"/api/v0/models": {"data": [V0]}}
+    fake.others = {"/api/v0/models": listing()}
     capabilities = (await told_engine.probe()).capabilities
     assert (capabilities.geometry.factor, capabilities.context_length) == (28, 32768)
     assert fake.count == 0
     await fake.close()
     await told_engine.probe()
-    loaded = V0 | {"state": "loaded", "loaded_context_length": 4096}
-    fake.others["/api/v0/models"] = {"data": [loaded]}
+    fake.others["/api/v0/models"] = listing(state="loaded", loaded_context_length=4096)
     await fake.start()
     assert (await told_engine.probe()).capabilities.context_length == 4096
 
