@@ -96,16 +96,21 @@ class Seen:
 
     def __init__(self) -> None:
         self.images: list[tuple[int, int]] = []
+        self.sizes: list[tuple[int, int]] = []
         self.errors = 0
-        self.drops = 0
         self.dropped: Counter[str] = Counter()
         self.refusals = 0
         self.reasons: set[str] = set()
         self._changed = asyncio.Event()
 
+    @property
+    def drops(self) -> int:
+        return self.dropped.total()
+
     def image(self, encoded: EncodedFrame, image: av.VideoFrame) -> None:
         level = np.frombuffer(bytes(image.planes[0]), np.uint8)[0]
         self.images.append((encoded.timestamp, int(level)))
+        self.sizes.append((image.width, image.height))
         self._changed.set()
 
     def error(self, timestamp: int | None) -> None:
@@ -113,7 +118,6 @@ class Seen:
         self._changed.set()
 
     def drop(self, reason: str, count: int) -> None:
-        self.drops += count
         self.dropped[reason] += count
         self._changed.set()
 
@@ -129,17 +133,18 @@ class Seen:
                 await self._changed.wait()
 
 
-Lane = Callable[..., DecodeLane]
+Lane = Callable[..., tuple[Seen, DecodeLane]]
 
 
 @pytest.fixture
 async def lane(pool: ThreadPoolExecutor) -> AsyncIterator[Lane]:
-    """Makes lanes, which are closed at the end."""
+    """Makes lanes, each with what it calls; they are closed at the end."""
     async with AsyncExitStack() as made:
 
         def make(
-            seen: Seen, codec: str = "VP8", pictures: PictureMemory | None = None
-        ) -> DecodeLane:
+            codec: str = "VP8", pictures: PictureMemory | None = None
+        ) -> tuple[Seen, DecodeLane]:
+            seen = Seen()
             one = DecodeLane(
                 DecodePool(pool, pictures or PictureMemory()),
                 codec,
@@ -149,7 +154,7 @@ async def lane(pool: ThreadPoolExecutor) -> AsyncIterator[Lane]:
                 on_refused=seen.refuse,
             )
             made.callback(one.close)
-            return one
+            return seen, one
 
         yield make
 
@@ -157,8 +162,7 @@ async def lane(pool: ThreadPoolExecutor) -> AsyncIterator[Lane]:
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
 async def test_every_frame_comes_out_once_and_in_order(lane: Lane, codec: str) -> None:
     """Ten frames in, the same ten pictures out, without a delay of the decoder's own."""
-    seen = Seen()
-    decoder = lane(seen, codec)
+    seen, decoder = lane(codec)
     for frame in clip(codec, 10):
         decoder.put(frame)
     await seen.until(images=10)
@@ -171,8 +175,7 @@ async def test_every_frame_comes_out_once_and_in_order(lane: Lane, codec: str) -
 
 async def test_a_damaged_frame_is_an_error_and_the_next_key_frame_works(lane: Lane) -> None:
     """Garbage asks for a key frame and does not end decoding."""
-    seen = Seen()
-    decoder = lane(seen)
+    seen, decoder = lane()
     frames = clip("VP8", 2)
     decoder.put(EncodedFrame(b"\x00\x01garbage" * 10, 0, True, 0.0))
     await seen.until(errors=1)
@@ -183,8 +186,7 @@ async def test_a_damaged_frame_is_an_error_and_the_next_key_frame_works(lane: La
 
 async def test_damage_of_every_kind_is_survived(lane: Lane, pool: ThreadPoolExecutor) -> None:
     """libav's vp8 decoder survives bit flips and cuts; a clean key frame decodes afterwards."""
-    seen = Seen()
-    decoder = lane(seen)
+    seen, decoder = lane()
     key, delta = clip("VP8", 2)
     random = np.random.default_rng(7)
     for step in range(60):
@@ -204,8 +206,7 @@ async def test_too_many_waiting_frames_drop_to_the_next_key_frame(
     lane: Lane, gate: threading.Event
 ) -> None:
     """While the pool is held up the backlog is bounded; deltas go, a key frame passes."""
-    seen = Seen()
-    decoder = lane(seen)
+    seen, decoder = lane()
     frames = clip("VP8", 3)
     delta = frames[1]
     decoder.put(frames[0])  # in flight, behind the gate
@@ -224,8 +225,7 @@ async def test_a_closed_lane_says_nothing_more(
     lane: Lane, pool: ThreadPoolExecutor, gate: threading.Event
 ) -> None:
     """Closing while a frame is being decoded drops its picture."""
-    seen = Seen()
-    decoder = lane(seen)
+    seen, decoder = lane()
     for frame in clip("VP8", 3):
         decoder.put(frame)
     decoder.close()
@@ -245,8 +245,8 @@ async def test_a_camera_has_a_share_of_a_thread_and_no_more(
     monkeypatch.setattr(decode, "AHEAD_S", 0.02)
     monkeypatch.setattr(decode, "SHARE", 0.1)
     bombs, small = clip("VP8", 1, 2048, 2048), clip("VP8", 10)
-    greedy, honest = Seen(), Seen()
-    greedy_lane, honest_lane = lane(greedy), lane(honest)
+    greedy, greedy_lane = lane()
+    honest, honest_lane = lane()
     began = time.monotonic()
     for _ in range(BACKLOG):
         greedy_lane.put(bombs[0])
@@ -274,8 +274,7 @@ async def test_a_camera_that_had_its_share_waits(
     """Next to no share and no credit: the first picture is the last one, however busy the machine."""
     monkeypatch.setattr(decode, "AHEAD_S", 0.0)
     monkeypatch.setattr(decode, "SHARE", 1e-9)
-    seen = Seen()
-    decoder = lane(seen)
+    seen, decoder = lane()
     for frame in clip("VP8", 10):
         decoder.put(frame)
     await seen.until(images=1)
@@ -298,39 +297,28 @@ def _decoding_seconds(frame: EncodedFrame) -> float:
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
 async def test_4096_pixels_a_side(lane: Lane, codec: str, side: int, shown: bool) -> None:
     """A picture of exactly the limit is shown; one macroblock more on either side is not."""
-    seen = Seen()
-    decoder = lane(seen, codec)
+    seen, decoder = lane(codec)
     decoder.put(clip(codec, 1, side, 64)[0])
     await until(lambda: bool(seen.images or seen.errors or seen.drops), 10)
     assert bool(seen.images) is shown
 
 
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
-async def test_sizes_that_change_with_every_frame(pool: ThreadPoolExecutor, codec: str) -> None:
+async def test_sizes_that_change_with_every_frame(lane: Lane, codec: str) -> None:
     """A key frame of another size each time, two hundred: each is shown as it is; memory stays."""
-    shown: list[tuple[int, int]] = []
-    seen = Seen()
-    decoder = DecodeLane(
-        DecodePool(pool),
-        codec,
-        on_image=lambda _, image: shown.append((image.width, image.height)),
-        on_error=seen.error,
-        on_drop=seen.drop,
-        on_refused=seen.refuse,
-    )
+    seen, decoder = lane(codec)
     sizes = [(64, 64), (1920, 1080), (320, 240), (640, 1136), (16, 16)]
     keys = [clip(codec, 1, *size)[0] for size in sizes]
     before = 0.0
     for around in range(40):
         for key in keys:
             decoder.put(key)
-        await until(lambda: len(shown) >= len(sizes) * (around + 1), 20)  # noqa: B023
+        await seen.until(images=len(sizes) * (around + 1))
         if around == 10:
             before = rss()
-    assert shown == sizes * 40
+    assert seen.sizes == sizes * 40
     assert rss() - before < 16
     assert (seen.errors, seen.drops) == (0, 0)
-    decoder.close()
 
 
 def rss() -> float:
@@ -341,8 +329,7 @@ def rss() -> float:
 
 async def test_a_picture_past_the_bound_is_refused(lane: Lane) -> None:
     """A key frame that declares 16383×16383 pixels is too large, and nothing is allocated."""
-    seen = Seen()
-    decoder = lane(seen)
+    seen, decoder = lane()
     data = bytearray(clip("VP8", 1)[0].data)
     data[6:10] = (16383).to_bytes(2, "little") * 2  # width and height, RFC 6386 section 9.1
     decoder.put(EncodedFrame(bytes(data), 0, True, 0.0))
@@ -353,8 +340,7 @@ async def test_a_picture_past_the_bound_is_refused(lane: Lane) -> None:
 
 async def test_a_stream_that_would_have_too_much_kept_is_refused(lane: Lane) -> None:
     """Sixteen references of 4096×4096 never get into libav; an honest stream's next key frame does."""
-    seen = Seen()
-    decoder = lane(seen, "H264")
+    seen, decoder = lane("H264")
     decoder.put(EncodedFrame(first_frame(4096, 4096, 16), 0, True, 0.0))
     await seen.until(refusals=1)
     assert seen.reasons == {"size"}
@@ -378,8 +364,8 @@ async def test_other_formats_are_refused_before_they_are_decoded(
 ) -> None:
     """Ten bits or 4:4:4 is counted, told, and asked again in a while; an honest stream gets in."""
     monkeypatch.setattr(decode, "REFUSED_S", 0.05)
-    seen, pictures = Seen(), PictureMemory(own=0)
-    decoder = lane(seen, "H264", pictures)
+    pictures = PictureMemory(own=0)
+    seen, decoder = lane("H264", pictures)
     free = pictures.free
     stream = Stream(replace(Sps(order=0, vui=Vui(reorder=16)), **deep))  # type: ignore[arg-type]
     decoder.put(EncodedFrame(stream.sets() + stream.key(), 0, True, 0.0))
@@ -398,16 +384,14 @@ async def test_other_formats_are_refused_before_they_are_decoded(
 
 async def test_pictures_that_come_to_nothing_are_counted(lane: Lane) -> None:
     """A picture from before one that was shown is dropped, as B pictures are; so is VP8's hidden one."""
-    seen = Seen()
-    decoder = lane(seen, "H264")
+    seen, decoder = lane("H264")
     stream = Stream(Sps(order=0))
     for number, data in enumerate(
         [stream.sets() + stream.key(), stream.skipped(order=8), stream.skipped(order=4)]
     ):
         decoder.put(EncodedFrame(data, number, number == 0, 0.0))
     await seen.until(images=2)
-    hidden = Seen()
-    other = lane(hidden)
+    hidden, other = lane()
     for number, shown in enumerate((True, False, True)):
         data = vp8_streams.frame(None if number else (64, 64), shown=shown)
         other.put(EncodedFrame(data, number, number == 0, 0.0))
@@ -415,14 +399,11 @@ async def test_pictures_that_come_to_nothing_are_counted(lane: Lane) -> None:
     assert [timestamp for timestamp, _ in seen.images] == [0, 1]
     assert [timestamp for timestamp, _ in hidden.images] == [0, 2]
     assert seen.dropped == hidden.dropped == {"not_shown": 1}
-    decoder.close()
-    other.close()
 
 
 async def test_waiting_frames_are_bounded_in_bytes(lane: Lane, gate: threading.Event) -> None:
     """Eight MiB wait for a busy pool, however few frames; then all up to a key frame goes."""
-    seen = Seen()
-    decoder = lane(seen)
+    seen, decoder = lane()
     key = clip("VP8", 1)[0]
     decoder.put(key)
     large = bytes(BACKLOG_BYTES // 4)
@@ -445,12 +426,12 @@ async def test_large_pictures_share_a_bound(
     in when the first has left; a small camera is shown all the while.
     """
     monkeypatch.setattr(decode, "REFUSED_S", 0.05)
-    one, other, small = Seen(), Seen(), Seen()
     frames = clip(codec, 4, 320, 240)
     own = DECODER_BYTES + 250_000
     shared = FRAMES[codec]().checked(frames[0].data)[1] + DECODER_BYTES - own
     pictures = PictureMemory(own=own, shared=shared)
-    lanes = [lane(seen, codec, pictures) for seen in (one, other, small)]
+    (one, *_), (other, *_), (small, *_) = made = [lane(codec, pictures) for _ in range(3)]
+    lanes = [each for _, each in made]
     lanes[0].put(frames[0])
     await one.until(images=1)
     assert pictures.free < shared
@@ -476,7 +457,7 @@ async def test_memory_goes_back_when_the_thread_lets_go(
 ) -> None:
     """Closing while a frame is being decoded gives its part of the bound back afterwards."""
     pictures = PictureMemory(own=0, shared=100_000_000)
-    decoder = lane(Seen(), "VP8", pictures)
+    _, decoder = lane("VP8", pictures)
     decoder.put(clip("VP8", 1)[0])
     decoder.close()
     gate.set()

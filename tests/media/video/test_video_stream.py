@@ -74,8 +74,12 @@ class Line:
                 retransmission=again,
             )
 
-    def send_frame(self, index: int, frames: tuple[bytes, ...]) -> None:
-        self.send(self.number(vp8_parts(frames[index], 9000 * index)))
+    def parts(self, index: int) -> list[tuple[int, RtpPart]]:
+        """The packets of one of four frames, of which the first is a key frame."""
+        return self.number(vp8_parts(vp8_frames(4)[index], 9000 * index))
+
+    def send_frame(self, index: int) -> None:
+        self.send(self.parts(index))
 
 
 @pytest.fixture
@@ -94,13 +98,12 @@ async def line(pool: ThreadPoolExecutor) -> AsyncIterator[Line]:
 
 async def test_packets_become_frames_with_capture_times(line: Line) -> None:
     """Each frame comes out whole, once, in order; a sender report gives it the sender's time."""
-    frames = vp8_frames(4)
-    line.send_frame(0, frames)
+    line.send_frame(0)
     await line.camera.until(lambda c: len(c.frames) == 1)
     assert line.camera.frames[0].captured_sender is None
     line.stream.report(int((1_700_000_000.0 + NTP_TO_UNIX) * 2**32), 9000, time.monotonic())
     for index in (1, 2, 3):
-        line.send_frame(index, frames)
+        line.send_frame(index)
     await line.camera.until(lambda c: len(c.frames) == 4)
     got = line.camera.frames
     assert [f.captured_sender for f in got[1:]] == pytest.approx(
@@ -117,12 +120,11 @@ async def test_packets_become_frames_with_capture_times(line: Line) -> None:
 
 async def test_a_repaired_hole_costs_nothing(line: Line) -> None:
     """A lost packet is asked for at once; sent again, all frames come out without a key frame."""
-    frames = vp8_frames(3)
-    line.send_frame(0, frames)
-    second = line.number(vp8_parts(frames[1], 9000))
+    line.send_frame(0)
+    second = line.parts(1)
     lost = second.pop(1)
     line.send(second)
-    line.send_frame(2, frames)
+    line.send_frame(2)
     assert [asked for _, asked in line.feedback.nacks] == [[lost[0]]]
     line.send([lost], again=True)
     await line.camera.until(lambda c: len(c.frames) == 3)
@@ -134,9 +136,8 @@ async def test_a_repaired_hole_costs_nothing(line: Line) -> None:
 
 async def test_a_hole_that_is_never_repaired_is_given_up_by_time(line: Line) -> None:
     """Asked for four times, given up after 450 ms without a packet; then a key frame is asked for."""
-    frames = vp8_frames(3)
-    line.send_frame(0, frames)
-    second = line.number(vp8_parts(frames[1], 9000))
+    line.send_frame(0)
+    second = line.parts(1)
     del second[1]
     start = time.monotonic()
     line.send(second)
@@ -149,8 +150,8 @@ async def test_a_hole_that_is_never_repaired_is_given_up_by_time(line: Line) -> 
     assert all(at >= due - 0.02 for at, due in zip(times, (0.0, 0.08, 0.16, 0.32), strict=True))
     assert line.camera.drops["broken"] == 1
     # A delta has no reference now.
-    line.send_frame(2, frames)
-    line.send_frame(0, frames)
+    line.send_frame(2)
+    line.send_frame(0)
     await line.camera.until(lambda c: len(c.frames) == 2)
     # Told together with what is looked at next.
     await line.camera.until(lambda c: c.drops == {"broken": 1, "no_key": 1}, 1.0)
@@ -158,9 +159,8 @@ async def test_a_hole_that_is_never_repaired_is_given_up_by_time(line: Line) -> 
 
 async def test_a_stream_without_a_key_frame_asks_for_one_twice_a_second(line: Line) -> None:
     """Deltas alone are never handed out; what is asked for is asked for again, and not oftener."""
-    frames = vp8_frames(3)
     for _ in range(3):
-        line.send_frame(1, frames)
+        line.send_frame(1)
     await line.feedback.until_pli(2)
     assert line.feedback.plis[1] - line.feedback.plis[0] == pytest.approx(0.5, abs=0.1)
     assert line.camera.frames == []
@@ -169,30 +169,28 @@ async def test_a_stream_without_a_key_frame_asks_for_one_twice_a_second(line: Li
     assert len(line.feedback.plis) == 2
     # Each time the camera is woken too, so that the answer is not half a second away.
     assert line.camera.asked_for_keys == 2
-    line.send_frame(0, frames)
+    line.send_frame(0)
     await line.camera.until(lambda c: len(c.frames) == 1)
 
 
 async def test_a_frame_that_does_not_decode_asks_for_a_key_frame(line: Line) -> None:
     """Garbage in a well-formed packet is counted and repaired by a key frame."""
-    frames = vp8_frames(2)
-    line.send_frame(0, frames)
+    line.send_frame(0)
     await line.camera.until(lambda c: len(c.frames) == 1)
     line.send(line.number(vp8_parts(b"\x00\x01" + b"garbage" * 30, 9000)))
     await line.camera.until(lambda c: c.drops["decode_error"] == 1)
     await line.feedback.until_pli(1)
-    line.send_frame(0, frames)
+    line.send_frame(0)
     await line.camera.until(lambda c: len(c.frames) == 2)
 
 
 async def test_malformed_payloads_are_counted_as_lost(line: Line) -> None:
     """An empty or cut VP8 descriptor raises nothing; it is a hole, and repair goes on."""
-    frames = vp8_frames(2)
-    line.send_frame(0, frames)
+    line.send_frame(0)
     bad = [RtpPart(data, False, 9000) for data in (b"\x80", b"\x80\x80", b"\x90\xff\x80")]
     line.send(line.number(bad))
     assert line.camera.drops["broken"] == 3
-    line.send_frame(1, frames)
+    line.send_frame(1)
     assert len(line.feedback.nacks) == 1
 
 
@@ -247,23 +245,21 @@ async def test_pictures_beyond_the_memory_are_refused_and_told(
     """Without room for its pictures nothing is decoded; drops are counted and the owner hears."""
     full = DecodePool(pool, PictureMemory(own=0, shared=0))
     line.stream = VideoStream(SSRC, "VP8", sink=line.camera, feedback=line.feedback, pool=full)
-    frames = vp8_frames(3)
     for index in range(3):
-        line.send_frame(index, frames)
+        line.send_frame(index)
     await line.camera.until(lambda c: c.refusals == 1 and c.drops["memory"] == 3)
     assert line.camera.frames == []
 
 
 async def test_a_closed_stream_is_silent(line: Line, pool: ThreadPoolExecutor) -> None:
     """No timer, no frame and no request comes after the end."""
-    frames = vp8_frames(3)
-    line.send_frame(0, frames)
-    parts = line.number(vp8_parts(frames[1], 9000))
+    line.send_frame(0)
+    parts = line.parts(1)
     line.send([parts[0], *parts[2:]])
     asked = len(line.feedback.nacks)
     line.stream.close()
     line.stream.request_key_frame()
-    line.send_frame(0, frames)
+    line.send_frame(0)
     await asyncio.get_running_loop().run_in_executor(pool, lambda: None)
     await asyncio.sleep(0.15)
     assert line.camera.frames == []
@@ -277,13 +273,12 @@ async def test_a_silent_camera_is_asked_for_key_frames_and_woken_once(
     """Nothing comes for a while: requests go out until something does, and none after the end."""
     monkeypatch.setattr(silence, "AFTER_S", 0.15)
     monkeypatch.setattr(silence, "EVERY_S", 0.04)
-    frames = vp8_frames(2)
-    line.send_frame(0, frames)
+    line.send_frame(0)
     await line.feedback.until_pli(3)
     assert line.camera.asked_for_keys == 1
     # On a busy machine there may be more than three by now.
     asked, sent = len(line.feedback.plis), time.monotonic()
-    line.send_frame(1, frames)
+    line.send_frame(1)
     await line.feedback.until_pli(asked + 1)
     assert line.feedback.plis[asked] - sent > 0.1
     assert line.camera.asked_for_keys == 2
@@ -301,7 +296,7 @@ async def test_a_camera_that_stands_still_is_not_asked(
     """
     monkeypatch.setattr(silence, "AFTER_S", 0.5)
     monkeypatch.setattr(silence, "EVERY_S", 10.0)
-    line.send_frame(0, vp8_frames(1))
+    line.send_frame(0)
     for number in range(7):
         await asyncio.sleep(0.1)
         line.stream.report(number << 32, 0, time.monotonic())
@@ -313,9 +308,8 @@ async def test_a_camera_that_stands_still_is_not_asked(
 
 async def test_a_closed_stream_has_no_timer(line: Line) -> None:
     """Packets that still come after the end arm nothing."""
-    frames = vp8_frames(2)
     line.stream.close()
-    parts = line.number(vp8_parts(frames[0], 0))
+    parts = line.parts(0)
     line.send([parts[0], *parts[2:]])
     assert line.feedback.nacks == []
     assert not line.stream._timer
