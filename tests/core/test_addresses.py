@@ -145,9 +145,7 @@ def test_zero_is_no_limit() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """Beyond the bound the address unheard of for longest is forgotten, counted if that gave it
-    anything.
-    """
+    """The address unheard of for longest is forgotten, and counted if that gave it anything."""
     limiter = AddressLimiter(2, max_keys=3)
     for number in range(10):
         limiter.take(f"192.0.2.{number}", float(number))
@@ -271,9 +269,7 @@ HOSTS = HostPolicy(["cam.example.org", "*.wild.example"], "vm.office.example")
     ],
 )
 def test_a_strangers_name_gets_nothing(host: str | None, allowed: bool) -> None:
-    """Names that the server was given, its own, and addresses; a page of the same name counts only
-    there.
-    """
+    """Given names, its own and addresses get in; a page of the same name counts only there."""
     assert HOSTS.allows(host) is allowed
     if host:
         policy = OriginPolicy([], HOSTS)

@@ -51,9 +51,7 @@ async def test_tasks_are_kept_until_they_end() -> None:
 
 
 async def test_close_cancels_and_waits() -> None:
-    """Nothing runs after `close`, cleaning up included; closing again is fine; nothing starts any
-    more.
-    """
+    """Nothing runs after `close`, cleaning up included, nor starts; closing again is fine."""
     tasks = TaskSet("set")
     cleaned = []
 
@@ -247,9 +245,7 @@ async def test_a_step_that_fails_is_not_the_last(
 async def test_parts_are_closed_in_the_opposite_order_whatever_one_does(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One that fails and one that swallows its cancellation keep no other one open, and take no
-    longer than they may.
-    """
+    """One that fails and one that hangs keep no other one open, nor longer than they may."""
     closed: list[str] = []
     let_go = asyncio.Event()
 

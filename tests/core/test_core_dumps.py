@@ -118,9 +118,7 @@ def test_a_server_that_crashes_while_it_starts_leaves_no_core_dump(tmp_path: Pat
 
 
 def test_none_is_left_where_the_limit_does_not_count(tmp_path: Path) -> None:
-    """The kernel ignores the limit where dumps go to a program (core_pattern): without it, there is
-    none either.
-    """
+    """The kernel ignores the limit where dumps go to a program (core_pattern)."""
     needs_dumps(tmp_path / "control")
     folder = tmp_path / "crashing"
     folder.mkdir()
@@ -136,10 +134,7 @@ def test_none_is_left_where_the_limit_does_not_count(tmp_path: Path) -> None:
 
 
 def test_nobody_else_of_its_user_reads_its_memory(tmp_path: Path) -> None:
-    """Nor its environment, where secrets are.
-
-    Another user's number is taken where the test is root's, which may.
-    """
+    """Nor its environment. Root may: there it becomes another user's process."""
     script = (
         "import ctypes, os, sys\n"
         "from server.core import core_dumps\n"
@@ -160,9 +155,7 @@ def test_nobody_else_of_its_user_reads_its_memory(tmp_path: Path) -> None:
 
 
 def test_each_protection_stands_by_itself(tmp_path: Path) -> None:
-    """The limit and the filter, which what is started from here inherits, and that nobody may read
-    the process.
-    """
+    """The limit and the filter, which children inherit, and that nobody may read the process."""
     script = (
         "import ctypes, subprocess\n"
         "from server.core import core_dumps\n"

@@ -141,9 +141,7 @@ def test_words_stay(text: str) -> None:
 
 
 def test_a_line_is_plain() -> None:
-    """Colours, titles, cursor movements, bells, line ends and marks that turn text round are gone;
-    a tab is a space.
-    """
+    """Colours, cursor movements, bells, marks that turn text round are gone; a tab is a space."""
     nasty = "\x1b[1;31mred\x1b[0m \x1b]0;title\x07a\tb\x07\x00\r\n\u202egpj\u2066\u200bend\x9b2J"
     assert plain(nasty) == "red a bgpjend2J"
     # tput's way back to normal, a string for the device, a reset, marks that are seen as nothing
@@ -216,9 +214,7 @@ def cost(text: str, most: int, *, times: int = 3) -> float:
 @pytest.mark.parametrize("end", ["", "x", "=", "'"])
 @pytest.mark.parametrize("begin", ["", "token=", "-u", "bearer", "a aaaaaaaaaaaaaaaaaaaaaaaaaaaa"])
 def test_no_line_takes_long(begin: str, end: str) -> None:
-    """A line is read on the event loop: four times the text takes about four times as long,
-    whatever it is made of.
-    """
+    """It is read on the event loop: four times the text takes about four times as long."""
     ordinary = cost("The quick brown fox jumps over the lazy dog. " * 90, 4000)
     for atom in ATOMS:
         short, long = (begin + (atom * n)[: n - 40] + end for n in (1000, 4000))

@@ -190,9 +190,7 @@ def test_without_send_times_the_queue_is_still_kept_short(
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_without_send_times_a_change_of_the_path_is_followed(seed: int) -> None:
-    """Narrower in the midst of a question, wider, shared for a while, with losses, read late: as
-    with send times, or nearly so, and nothing is dropped.
-    """
+    """Narrower, wider, shared, with losses, read late: nearly as with send times, none dropped."""
 
     def camera(link: Link, seconds: float, **more: Any) -> Simulation:
         simulation = Simulation(link, awake=typing, timed=False, seed=seed, **more).run(seconds)
@@ -218,9 +216,7 @@ def test_without_send_times_a_change_of_the_path_is_followed(seed: int) -> None:
 
 
 def test_without_send_times_a_path_that_narrowed_in_sleep_costs_one_waking() -> None:
-    """Idle frames that come in slowly may be the browser's own pace: the first woken ones find out
-    and are too many, the next ones fit.
-    """
+    """Idle frames may come at the browser's own pace: the first woken ones find it out."""
     once, often = (
         Simulation(Link(2e6), rates=[(2, 300e3)], awake=typing, timed=False).run(seconds)
         for seconds in (8, 30)

@@ -213,9 +213,7 @@ def test_payloads_that_are_no_object() -> None:
 
 
 def test_size_is_bounded() -> None:
-    """A token of exactly the limit is read, one character more is not, and nothing is decoded for
-    it.
-    """
+    """A token of the limit is read; one character more is not, and nothing is decoded for it."""
     assert MAX_TOKEN_CHARS == 4096
     claims = good_claims(pad="")
     token = forge(HS256, claims)
@@ -249,9 +247,7 @@ def test_shapes_that_are_no_token(token: str) -> None:
 
 
 def test_every_flipped_character_matters() -> None:
-    """No character of a token can be changed: the last may share bits with padding, all others
-    count.
-    """
+    """No character can be changed but the last, which may share bits with padding."""
     token = ISSUER.issue("abc").token
     for at in range(len(token) - 1):
         if token[at] != ".":

@@ -73,9 +73,7 @@ async def test_a_token_is_asked_for_where_one_is_set(kind: str) -> None:
 
 @pytest.mark.slow
 async def test_guesses_are_few() -> None:
-    """Those of both tokens together, and without a limit on other requests; no answer goes to one
-    that is too many.
-    """
+    """Of both tokens together, without a limit on other requests; too many get no answer."""
     settings: dict[str, Any] = {"metrics_token": METRICS, "operator_token": OPERATOR}
     async with allowances_held(), running(rate_limit_per_minute=0, **settings) as run:
         statuses = [
@@ -90,10 +88,7 @@ async def test_guesses_are_few() -> None:
 
 
 async def test_no_address_reaches_a_visitor() -> None:
-    """The engine is down: the socket's greeting, its state, an error, /health/ready.
-
-    The operator on that socket reads why.
-    """
+    """With the engine down, in no message and on no page; the operator on that socket reads why."""
     settings: dict[str, Any] = {"operator_token": OPERATOR, "metrics_token": METRICS}
     async with running(
         engine="vllm", vllm_base_url=DOWN, model_name="/srv/inner/folder", **settings

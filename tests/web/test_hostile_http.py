@@ -125,9 +125,7 @@ async def test_no_door_opens_to_a_foreign_origin(run: Running) -> None:
 
 
 async def test_a_sessions_id_opens_nothing_and_tells_nothing(run: Running) -> None:
-    """With an id and no token, or with the token of another session, one that is there answers as
-    one that is not.
-    """
+    """Without a token or with another session's, one that is there answers as one that is not."""
     other = await take_token(run)
     async with page_of(run) as page, http(run) as client:
         there = page.socket.request.path.removeprefix("/ws/") if page.socket.request else ""
@@ -137,9 +135,9 @@ async def test_a_sessions_id_opens_nothing_and_tells_nothing(run: Running) -> No
             seen: list[Any] = []
             for token in ("", other["token"]):
                 headers = {"authorization": f"Bearer {token}"} if token else {}
-                asked = {"url": f"{OFFER}?session={session_id}", "json": {"candidates": []}}
+                url, none = f"{OFFER}?session={session_id}", {"candidates": list[Any]()}
                 for method in ("PATCH", "DELETE"):
-                    reply = await client.request(method, **asked, headers=headers)
+                    reply = await client.request(method, url, json=none, headers=headers)
                     seen.append((reply.status_code, reply.text))
                 reply = await client.delete(
                     f"{WHIP}/{session_id}?session={session_id}", headers=headers
@@ -156,9 +154,7 @@ async def test_a_sessions_id_opens_nothing_and_tells_nothing(run: Running) -> No
 
 
 async def test_compression_is_not_agreed_to(run: Running) -> None:
-    """A client that offers permessage-deflate gets none, and a frame that says that it is
-    compressed ends its socket.
-    """
+    """None is offered back, and a frame that says that it is compressed ends its socket."""
     issued = await take_token(run)
     socket = await connect(
         f"{run.ws_url}/ws/{issued['session_id']}?token={issued['token']}",

@@ -109,9 +109,7 @@ async def cut_off(reader: asyncio.StreamReader) -> None:
     ids=["silence", "half a header", "a header a moment", "a second request a byte a moment"],
 )
 async def test_slow_writers_are_cut_off(first: bytes, more: bytes) -> None:
-    """Headers that do not come, or come a little at a time without an end, are not waited for; the
-    connection is given back.
-    """
+    """Headers that come late, or without an end, are not waited for; the place is given back."""
     connections = Connections(10)
     async with serving(connections) as port:
         began = time.monotonic()
@@ -174,9 +172,7 @@ async def test_a_new_connection_takes_the_place_of_one_that_asks_for_nothing() -
 
 
 async def test_a_full_house_is_said() -> None:
-    """WebSockets are not cut off for others: beyond an address's half a new one gets 503, other
-    addresses get in.
-    """
+    """Sockets are not cut off: beyond an address's half a new one gets 503, others get in."""
     async with running(max_connections=10, rate_limit_per_minute=0, trusted_proxies="") as run:
         pages = await pages_of(run, 5)
         streams = await knock(run.port)
@@ -311,9 +307,7 @@ SOCKET = (
 
 @pytest.mark.parametrize("said", [BODY, SOCKET], ids=["no body", "no token"])
 async def test_requests_without_an_end_lock_nobody_out(said: bytes) -> None:
-    """Two addresses hold what they can with POSTs that bring no body, or sockets that bring no
-    token: all others are served.
-    """
+    """POSTs without a body and sockets without a token, of two addresses: others are served."""
     async with running(max_connections=40, rate_limit_per_minute=0, trusted_proxies="") as run:
         flood = []
         for n in range(40):
@@ -358,9 +352,7 @@ LENGTHS = {
 
 @pytest.mark.parametrize("name", LENGTHS)
 async def test_a_length_told_twice_ends_the_connection(name: str) -> None:
-    """Content-Length beside Transfer-Encoding (RFC 9112, 6.1): 400 in our form, and nothing after
-    it is answered.
-    """
+    """Beside Transfer-Encoding (RFC 9112, 6.1): 400 in our form, and nothing after it counts."""
     async with serving(Connections(10)) as port:
         reader, writer = await knock(port)
         writer.write(LENGTHS[name] + GET)
@@ -395,9 +387,7 @@ async def test_tls_handshakes_have_an_end(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 async def test_stopping_waits_for_no_idle_client(tmp_path: Path) -> None:
-    """Over TLS a connection that is closed waits for the other end's goodbye, which a phone that
-    sleeps never sends.
-    """
+    """Closing TLS waits for the other end's goodbye, which a phone that sleeps never sends."""
 
     def idle(port: int, authority: Path) -> ssl.SSLSocket:
         context = ssl.create_default_context(cafile=authority)

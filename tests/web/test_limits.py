@@ -57,9 +57,7 @@ async def test_all_addresses_together_have_so_many_guesses() -> None:
 
 
 async def test_who_brought_a_right_one_before_is_not_held_up() -> None:
-    """From the same address, while others have used up all guesses; its own wrong ones have their
-    bound all the same.
-    """
+    """While others have used up all guesses; its own wrong ones have their bound all the same."""
     one = Guesses("codes")
     for _ in range(100):
         assert await one.judge(True, "203.0.113.1", 0.0) is None
@@ -217,9 +215,7 @@ async def test_a_wrong_code_takes_more_and_never_below_nothing() -> None:
 
 
 async def test_a_session_has_its_own_allowance() -> None:
-    """A third of an address's; one that has not begun has one request of it and shares the
-    address's from then on.
-    """
+    """A third of an address's; before it has begun one request, then it shares the address's."""
     limiter = RequestLimiter(9)
     while await limiter.anybody("192.0.2.1", 0.0) is None:
         pass

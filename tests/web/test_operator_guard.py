@@ -45,10 +45,7 @@ async def test_the_token_opens_and_nothing_else_does() -> None:
 
 
 async def test_without_a_token_there_is_nothing_to_open(caplog: pytest.LogCaptureFixture) -> None:
-    """Not even with an empty one.
-
-    The log has once what to set, visitors read no setting; it costs no allowance.
-    """
+    """Not with an empty one; said once in the log, without a setting to visitors, at no cost."""
     door = Door(token="", per_minute=3)
     assert not door.guard.on
     for given in ("", None, TOKEN) * 3:

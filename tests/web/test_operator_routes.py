@@ -33,9 +33,7 @@ OFFER, SESSIONS = "/api/webrtc/offer", "/api/operator/sessions"
 
 
 async def test_another_code_ends_every_token() -> None:
-    """A token of before the code was changed opens nothing after the restart; one of the same code
-    goes on.
-    """
+    """After the restart a token of another code opens nothing; one of the same code goes on."""
     async with running(access_code=CODE, jwt_secret_key=SECRET) as run:
         token = (await take_token(run, access_code=CODE))["token"]
     for code, status in ((CODE, 200), ("another-code-42", 401)):
@@ -58,9 +56,7 @@ async def guarded() -> AsyncIterator[Running]:
 
 
 async def test_a_code_is_needed_again_after_the_maximum_age() -> None:
-    """Whoever renews and renews has access until TOKEN_MAX_AGE after the code was brought, and not
-    a second longer.
-    """
+    """Renewed or not: access ends TOKEN_MAX_AGE after the code was brought, not a second later."""
     async with with_client(access_code=CODE, jwt_secret_key=SECRET, token_max_age=100) as (
         run,
         client,

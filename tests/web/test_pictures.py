@@ -9,9 +9,7 @@ from tests.support.running import running
 
 
 async def test_only_the_session_itself_sees_its_pictures() -> None:
-    """The very bytes that the engine got, in no cache; another session's token, none, a dropped
-    answer and an id that is none get no picture.
-    """
+    """The very bytes that the engine got, in no cache; nobody else does, nor after a drop."""
     encoder = LiveEncoder(Scene(640, 360), rate=15)
     try:
         async with (

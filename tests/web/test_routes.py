@@ -434,9 +434,7 @@ async def test_session_that_ends_during_its_offer_is_404(
 async def test_each_unusable_offer_has_its_own_sentence(
     client: httpx.AsyncClient, run: Running, sdp: str
 ) -> None:
-    """422 for no media, only audio, only a data channel, only receiving, no codec, no SDP; and no
-    place is taken.
-    """
+    """422 for each that has no camera which can be read; and no place is taken."""
     sessions = len(run.program.sessions)
     unusable = {
         "no media": "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n",
@@ -750,9 +748,7 @@ async def test_whose_forwarded_address_counts(
 
 
 async def test_a_flood_from_an_address_leaves_its_neighbours_alone(sdp: str) -> None:
-    """Whoever holds a token renews it, offers and offers anew while the address is out of
-    allowance; no token is more.
-    """
+    """Whoever holds a token renews it and offers while the address is out of allowance."""
     async with allowances_held(), with_client(rate_limit_per_minute=9) as (run, client):
         held, late, idle = [await take_token(run) for _ in range(3)]
         begun = await post_offer(client, sdp, bearer(held["token"]))
@@ -796,9 +792,7 @@ async def test_guesses_lock_out_no_pairing_code_and_no_token(sdp: str) -> None:
 
 
 async def test_max_sessions(sdp: str) -> None:
-    """MAX_SESSIONS places; the next offer is 503 with Retry-After; an end makes room; a token takes
-    no place.
-    """
+    """The next offer is 503 with Retry-After; an end makes room; a token takes no place."""
     async with with_client(max_sessions=2, rate_limit_per_minute=0) as (run, client):
         issued = [await take_token(run) for _ in range(4)]
         one, two, three, _ = (bearer(each["token"]) for each in issued)

@@ -309,9 +309,7 @@ def test_who_is_watched_and_how_often(usec: str, pid: str | None, interval: floa
 def test_what_could_not_be_said_is_said_later(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A service manager that is away for a moment still learns that it is ready; signs of life are
-    not kept.
-    """
+    """A service manager that was away learns that it is ready; signs of life are not kept."""
     address = str(tmp_path / "notify")
     notifier = Notifier(address, watchdog=1.0)
     with caplog.at_level(logging.WARNING, "server.web.serving"):

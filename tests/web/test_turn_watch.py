@@ -33,9 +33,7 @@ def watch(*urls: str, **options: Any) -> RelayWatch:
 
 
 async def test_each_relay_gets_one_line_and_one_entry(caplog: pytest.LogCaptureFixture) -> None:
-    """Unknown before the first look; then the cause, once in the log and always in the report,
-    without the secret.
-    """
+    """Unknown at first; then the cause, once in the log, always in the report, and no secret."""
     urls = [f"turn:127.0.0.1:{closed_port()}?transport=tcp" for _ in range(2)]
     relays = watch(*urls)
     assert relays.report() == [

@@ -212,9 +212,7 @@ async def test_a_newer_socket_replaces_with_4409(run: Running) -> None:
 
 
 async def test_a_socket_that_comes_late_is_4409(run: Running) -> None:
-    """One that its page gave up, and that comes through after the newer one, takes no place, not
-    even of those a minute.
-    """
+    """One that its page gave up takes no place of a newer one, nor of those a minute."""
     issued = await take_token(run)
     token, session_id = issued["token"], issued["session_id"]
     new = await open_page(run, token, session_id, attempt="12")
@@ -280,10 +278,7 @@ async def test_too_many_messages(run: Running) -> None:
 
 @pytest.mark.parametrize("wide", [False, True])
 async def test_64_kib_a_message(run: Running, wide: bool) -> None:
-    """A message of exactly 64 KiB is read; one byte more closes the socket with 1009.
-
-    Bytes count, not characters.
-    """
+    """Exactly 64 KiB is read; one byte more closes with 1009. Bytes count, not characters."""
     async with page_of(run) as page:
         text = json.dumps({"type": "ping", "pad": ""})
         room = 65536 - len(text)
@@ -478,9 +473,7 @@ async def test_idle_sessions_end_with_4408(run: Running) -> None:
 
 
 async def test_full_and_draining() -> None:
-    """With MAX_SESSIONS taken a socket gets 4429, the ones inside stay; draining closes with 1013
-    and lets none in.
-    """
+    """One too many gets 4429, those inside stay; draining closes with 1013 and lets none in."""
     async with running(max_sessions=2, drain_seconds=1) as small:
         one, two, three = [await take_token(small) for _ in range(3)]
         async with (

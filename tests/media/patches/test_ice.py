@@ -369,9 +369,7 @@ async def test_candidates_of_earlier_ice_sessions_are_not_kept(side: Side, peer:
 async def test_restarts_at_the_same_moment_leave_no_socket(
     side: Side, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each connection but the last is closed; once all but the first and the last stayed open for
-    ever. So is one whose camera ends meanwhile.
-    """
+    """All but the last are closed, and once were not; so is one whose camera ends meanwhile."""
     await show(side, peer)
     connection = side.server.get("a")
     made = connections(side, monkeypatch)

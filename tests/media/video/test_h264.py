@@ -253,9 +253,7 @@ def test_units_are_built_as_they_should_be() -> None:
 
 @pytest.mark.parametrize("header", [0x07, 0x27, 0x47, 0x67, 0xE7])
 def test_each_set_is_written_again(header: int) -> None:
-    """First, second, in mid-stream, behind other units, whatever the other bits of its header: no
-    16 pictures are waited for.
-    """
+    """First, second, in mid-stream, behind other units: no 16 pictures are waited for."""
     stream, other = Stream(DELAYED), Stream(Sps())
     hidden = b"\0\0\1\x09\xf0" + other.sets() + DELAYED.unit(header) + pps()
     first = hidden + stream.key()

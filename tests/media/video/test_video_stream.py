@@ -209,9 +209,7 @@ async def test_a_picture_that_nothing_here_reads_is_counted_and_passed_over(
 async def test_other_formats_are_refused_whatever_brings_them(
     pool: ThreadPoolExecutor, way: str
 ) -> None:
-    """4:4:4 with 14 bits in a unit, a STAP-A or an FU-A, in mid-stream: counted and told, and a
-    camera that goes on is shown.
-    """
+    """4:4:4 with 14 bits in mid-stream: counted and told, and a camera that goes on is shown."""
     line = Line(pool, "H264")
     honest, deep = Stream(Sps()), Stream(Sps(profile=244, chroma=3, depth=14, chroma_depth=14))
 
@@ -291,9 +289,7 @@ async def test_a_silent_camera_is_asked_for_key_frames_and_woken_once(
 async def test_a_camera_that_stands_still_is_not_asked(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its reports go on, so it is there; a report behind a silence has a key frame asked for at
-    once, since the link is back.
-    """
+    """Its reports go on. One behind a silence has a key frame asked for: the link is back."""
     monkeypatch.setattr(silence, "AFTER_S", 0.5)
     monkeypatch.setattr(silence, "EVERY_S", 10.0)
     line.send_frame(0)

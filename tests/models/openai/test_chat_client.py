@@ -97,10 +97,7 @@ async def test_a_picture_is_taken_refused_or_neither(fake: FakeOpenAI, client: C
 
 
 async def test_nothing_keeps_a_request_after_its_answer() -> None:
-    """A request holds a picture.
-
-    It goes with the answer, complete or left in its middle, and waits for no collector.
-    """
+    """A picture goes with the answer, complete or left in its middle, and not by the collector."""
     seen: list[weakref.ref[httpx2.Request]] = []
     event = b'data: {"choices":[{"delta":{"content":"A"}}]}\n\n'
 

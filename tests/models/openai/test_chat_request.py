@@ -29,9 +29,7 @@ TURNS = tuple(
 
 
 async def test_turns_that_do_not_fit_are_left_out(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """One question goes again with half of the turns, before anything of an answer; the number of
-    dropped turns is reported.
-    """
+    """The question goes again with half of the turns, before any answer; their number is told."""
     fake.context, fake.tells_context = 128 + 180, False
     texts, end = await collect(engine, request(turns=TURNS))
     assert texts == ["I ", "see ", "a ", "cup."]

@@ -524,10 +524,7 @@ def mean(values: list[int]) -> float:
 
 @pytest.mark.parametrize(("seats", "queue"), [(5, 1000), (8, 1000), (12, 1000), (8, 2), (6, 0)])
 def test_two_processes_come_to_fair_shares_of_one_engine(seats: int, queue: int) -> None:
-    """Neither knows of the other, and the second one never saw the engine idle.
-
-    The engine lets requests wait, or refuses them.
-    """
+    """Neither knows of the other; the second never saw it idle. It lets them wait, or refuses."""
     first, second = Gateway(), Gateway(open=False)
     simulation = Simulation([first, second], seats=seats, queue=queue)
     simulation.run(60)

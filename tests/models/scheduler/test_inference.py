@@ -908,9 +908,7 @@ async def test_one_prompt_of_background_work_at_a_time(build: Build) -> None:
 
 
 async def test_prompts_of_background_work_are_few_after_a_question(build: Build) -> None:
-    """Three at once, then one in so long that a question seldom meets one; what is sent ahead of a
-    question does not wait for that.
-    """
+    """Three at once, then seldom one; what is sent ahead of a question does not wait for that."""
     engine = OwnTime(0.05)
     inference = build(engine, slots=8, queue=32, clock=engine.clock)
     await served(inference, "q")

@@ -78,9 +78,7 @@ async def until_said(process: ChildProcess, word: str) -> str:
 
 
 async def test_its_log_is_heard_without_secrets_and_control_characters() -> None:
-    """The words that it was started with arrive as they are, without a shell; its environment is
-    what it was given.
-    """
+    """Its words arrive as they are, without a shell; its environment is what it was given."""
     words = ("$(id) `id` ; *", f"the key {SECRET}", "\x1b[31mred\x1b[0m", "Bearer abcdefgh")
     async with running("echo", *words) as (process, heard):
         await ended(process)
@@ -92,9 +90,7 @@ async def test_its_log_is_heard_without_secrets_and_control_characters() -> None
 
 
 async def test_a_flood_of_lines_is_bounded() -> None:
-    """The last lines are kept; 200 a second are passed on, and how many were not; what is read
-    takes little of the loop's time.
-    """
+    """The last are kept; 200 a second are passed on, and the number of others, in little time."""
     turns, clock = 0, asyncio.get_running_loop().time
     async with running("floods") as (process, heard):
         began, used = clock(), time.process_time()
@@ -236,9 +232,7 @@ async def test_lines_made_to_be_slow_leave_the_loop_its_time() -> None:
 async def test_a_number_that_may_be_anothers_gets_no_signal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Once it has ended, stopping sends nothing (tests/shared/processes/test_process.py: and before,
-    only while it is not reaped).
-    """
+    """Once it has ended, stopping sends nothing; before, only while it is not reaped (below)."""
     sent: list[int] = []
     monkeypatch.setattr(os, "killpg", lambda pid, _: sent.append(pid))
     async with running("echo") as (process, _):
@@ -282,9 +276,7 @@ def test_reading_waits_for_the_next_second() -> None:
 
 
 def test_the_ring_of_lines() -> None:
-    """Any cut of the stream gives the same lines; a line that is written over takes one place; long
-    ones are cut.
-    """
+    """Any cut gives the same lines; one that is written over takes one place; long ones are cut."""
     raw = b"one\r\n\r 1%\r 2%\r 3%\ntwo\n" + b"x" * 3000 + b"\nlast"
     expected = ["one", "3%", "two", "x" * LONGEST_LINE, "last"]
     for size in (1, 2, 3, 7, 5000):

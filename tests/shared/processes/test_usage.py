@@ -70,9 +70,7 @@ async def test_memory_is_that_of_the_whole_tree() -> None:
 
 
 def test_what_is_left_of_a_tree_counts() -> None:
-    """A child that was seen counts after its parent's end, until it has gone, too; before the start
-    there is nothing.
-    """
+    """A child counts after its parent's end, until it has gone, too; before there is nothing."""
     memory = TreeMemory()
     assert memory.bytes(None) is None
     with subprocess.Popen(

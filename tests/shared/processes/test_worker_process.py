@@ -32,9 +32,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_environment_of_a_worker_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It gets what finds programs, libraries and GPUs, and no settings of ours; by the filter that
-    all children have.
-    """
+    """It gets what finds programs, libraries and GPUs, by the filter that all children have."""
     secrets = ("JWT_SECRET_KEY", "VLLM_API_KEY", "HF_TOKEN", "NVIDIA_API_KEY", "GPU_TOKEN")
     for name in (*secrets, "PYTHONPATH", "LD_PRELOAD"):
         monkeypatch.setenv(name, "hidden")
