@@ -306,7 +306,7 @@ async def test_nobody_waits_for_a_thread_that_looks_a_name_up() -> None:
     assert lookups.end(5.0)
 
 
-async def test_a_name_that_is_not_found_leaves_threads_to_others(
+async def test_a_name_not_found_leaves_threads_to_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Asked for again and again by people who give up, it holds two threads; whoever still waits

@@ -173,9 +173,7 @@ def test_cross_traffic_is_given_way_to_and_forgotten() -> None:
     ("rate", "jitter", "age"),
     [(300e3, 0.0, 0.22), (1e6, 0.0, 0.11), (1e6, 0.01, 0.28), (20e6, 0.0, 0.05)],
 )
-def test_without_send_times_the_queue_is_still_kept_short(
-    rate: float, jitter: float, age: float
-) -> None:
+def test_without_send_times_the_queue_stays_short(rate: float, jitter: float, age: float) -> None:
     """As in Firefox: no REMB; the spread raises the limit, and frames that waited show the path."""
     camera = Simulation(Link(rate, jitter=jitter), awake=typing, timed=False).run(40)
     # Jitter alone makes frames look as if they waited: now and then too much is sent.

@@ -192,9 +192,7 @@ def test_of_codecs_and_streams_only_what_is_used_goes_on() -> None:
         ("192.0.2.1", "x", False),
     ],
 )
-def test_candidates_that_nothing_can_be_sent_to_are_left_out(
-    address: str, port: str, left_out: bool
-) -> None:
+def test_candidates_without_a_use_are_left_out(address: str, port: str, left_out: bool) -> None:
     """Names, and ports outside of 1 to 65535; what is malformed is left for the parser to refuse."""
     line = f"a=candidate:1 1 udp 2122260223 {address} {port} typ host"
     assert is_unreachable(line) is left_out

@@ -143,9 +143,7 @@ async def test_candidates_of_no_use_are_stepped_over(side: Side, peer: Peer) -> 
 
 
 @pytest.mark.parametrize("ending", [[], ["a=end-of-candidates"]])
-async def test_an_offer_with_mdns_names_alone_connects(
-    side: Side, peer: Peer, ending: list[str]
-) -> None:
+async def test_an_offer_of_mdns_names_connects(side: Side, peer: Peer, ending: list[str]) -> None:
     """As Firefox offers before a permission: the peer reaches us, and is known by that."""
     sdp = without(await peer.offer(), *CANDIDATES)
     name = (

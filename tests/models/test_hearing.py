@@ -47,9 +47,7 @@ def kinds(body: dict[str, Any]) -> list[str]:
 # Form
 
 
-async def test_the_spoken_question_goes_as_input_audio(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_a_spoken_question_is_input_audio(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """A WAV file of the very samples, right before the words, in the same request as the picture."""
     _, end = await collect(engine, asked(turns=(Turn("earlier?", "yes"),)))
     assert kinds(fake.last.body) == ["image_url", "input_audio", "text"]
@@ -202,9 +200,7 @@ async def test_a_refused_sound_falls_back_to_text(
     assert engine.status.capabilities.audio_in
 
 
-async def test_a_refused_question_without_words_is_an_error(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_refused_without_words_it_is_an_error(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """In words for visitors; nothing else is asked in its place."""
     fake.refuses_sound = (400, "This model does not support audio input.")
     with pytest.raises(EngineRefused) as raised:
@@ -213,7 +209,7 @@ async def test_a_refused_question_without_words_is_an_error(
     assert fake.count == 1
 
 
-async def test_another_refusal_is_no_news_about_sound(
+async def test_another_refusal_says_nothing_of_sound(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
     """A refusal that stays without the sound is the request's own."""

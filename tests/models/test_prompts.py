@@ -87,9 +87,7 @@ def test_system_text_is_the_same_for_every_question_and_calls_the_scene_untruste
 
 @pytest.mark.parametrize("verbosity", list(Verbosity))
 @pytest.mark.parametrize("language", ["", "de"])
-def test_what_cannot_be_told_is_to_be_said_and_not_guessed(
-    verbosity: Verbosity, language: str
-) -> None:
+def test_what_cannot_be_told_is_said_and_not_guessed(verbosity: Verbosity, language: str) -> None:
     """However few words are wanted, and in whichever language."""
     text = prompts.system_text(language, verbosity)
     assert "Never guess" in text

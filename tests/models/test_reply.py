@@ -251,9 +251,7 @@ async def test_a_filter_in_mid_answer_is_said(fake: FakeOpenAI, engine: OpenAIEn
     assert (text, end.finish_reason) == ("I see a cup.", "content_filter")
 
 
-async def test_thoughts_between_marks_are_told_apart(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_thoughts_between_marks_are_no_text(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """A server without a parser for them sends them as text; they count as thinking all the same."""
     fake.thinking_can_be_switched_off = False
     fake.deltas = [{"content": piece} for piece in ("<thi", "nk>round</th", "ink>\n\nA ", "cup.")]
@@ -262,7 +260,7 @@ async def test_thoughts_between_marks_are_told_apart(
     assert fake.count == 3
 
 
-async def test_thoughts_without_a_beginning_are_learned(
+async def test_thoughts_without_beginning_are_learned(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
     """The first such answer has them in its text, no later one."""

@@ -413,9 +413,7 @@ PLACES = SPOKEN["places"]
 
 
 @pytest.mark.parametrize(("language", "said", "words", "thing"), PLACES)
-def test_a_thing_that_was_seen_is_asked_for(
-    language: str, said: str, words: str, thing: str
-) -> None:
+def test_a_thing_once_seen_is_asked_for(language: str, said: str, words: str, thing: str) -> None:
     """With the word for the past, in each language: where a thing is now is a question."""
     assert order_in(said) == (Order.WHERE_WAS, words)
     assert things_in(words, language)[:1] == ((thing,) if thing else ())

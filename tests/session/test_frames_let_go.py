@@ -147,7 +147,7 @@ async def keeps_none(one: Room, ask: Callable[[Room, int], Awaitable[Any]]) -> N
 
 
 @pytest.mark.parametrize("ask", [asked, where, around, stopped, looked, program_where])
-async def test_an_answered_question_keeps_no_frame(
+async def test_an_answered_one_keeps_no_frame(
     ask: Callable[[Room, int], Awaitable[Any]],
 ) -> None:
     engine = FakeEngine(capabilities=Capabilities(grounding=True, boxes=BoxUnit.PIXELS))
@@ -168,7 +168,7 @@ async def called(one: Room, number: int) -> None:
 
 
 @pytest.mark.parametrize("ask", [asked, where, called])
-async def test_a_failed_question_keeps_no_frame(
+async def test_a_failed_one_keeps_no_frame(
     ask: Callable[[Room, int], Awaitable[None]],
 ) -> None:
     class Failing(FakeEngine):

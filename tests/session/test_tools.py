@@ -251,9 +251,7 @@ async def test_stopped_during_the_second_look(guest: Visitor, fake: FakeOpenAI) 
     ],
     ids=["cut", "list", "empty", "number", "missing", "long", "unoffered", "unknown", "deep"],
 )
-async def test_a_call_that_is_none_costs_no_answer(
-    guest: Visitor, fake: FakeOpenAI, made: Calls
-) -> None:
+async def test_a_bad_call_costs_no_answer(guest: Visitor, fake: FakeOpenAI, made: Calls) -> None:
     """A model that says nothing beside it is asked once more, without tools."""
     fake.answer_for = lambda _body, _jpeg: ["I ", "see ", "a ", "cup."]
     fake.deltas_for = calls(*made)

@@ -38,9 +38,7 @@ from server.shared.dates import dates
         ("Breakfast 7 - 10.30", []),
     ],
 )
-def test_dates_are_found_in_their_many_forms(
-    row: str, expected: list[tuple[int, int, int | None]]
-) -> None:
+def test_dates_are_found_in_any_form(row: str, expected: list[tuple[int, int, int | None]]) -> None:
     """Numbers, names of months, with and without a day."""
     assert [(date.year, date.month, date.day) for date in dates(row)] == expected
 

@@ -245,9 +245,7 @@ async def test_the_authority_is_offered_only_where_there_is_one(client: httpx.As
     assert_error(await client.get("/ca.crt"), 404, "not_found", retryable=False)
 
 
-async def test_access_code_implies_auth(
-    locked: tuple[Running, httpx.AsyncClient], sdp: str
-) -> None:
+async def test_a_code_implies_auth(locked: tuple[Running, httpx.AsyncClient], sdp: str) -> None:
     """ACCESS_CODE alone makes offers need a token."""
     run, client = locked
     assert run.program.settings.require_auth
@@ -260,7 +258,7 @@ async def test_access_code_implies_auth(
     await client.delete(OFFER, headers=bearer(token))
 
 
-async def test_ice_servers_with_credentials_that_expire(
+async def test_relay_credentials_that_expire(
     locked: tuple[Running, httpx.AsyncClient],
 ) -> None:
     """TURN credentials are of the REST form; the session's id is not in them."""
@@ -401,7 +399,7 @@ async def test_patch_without_a_camera_is_404(client: httpx.AsyncClient, run: Run
     assert_error(reply, 404, "not_found", retryable=False)
 
 
-async def test_offer_to_an_ended_session_is_404(
+async def test_offer_to_an_ended_one_is_404(
     client: httpx.AsyncClient, run: Running, sdp: str
 ) -> None:
     """A session ends once for good."""
@@ -584,9 +582,7 @@ async def test_malformed_bodies_are_400(
     assert_error(reply, 400, "bad_request", retryable=False)
 
 
-async def test_a_malformed_candidate_is_400(
-    client: httpx.AsyncClient, run: Running, sdp: str
-) -> None:
+async def test_malformed_candidates(client: httpx.AsyncClient, run: Running, sdp: str) -> None:
     """And nothing of it is repeated; empty and mDNS ones are stepped over."""
     headers = bearer((await take_token(run))["token"])
     await post_offer(client, sdp, headers)

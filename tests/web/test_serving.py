@@ -306,9 +306,7 @@ def test_who_is_watched_and_how_often(usec: str, pid: str | None, interval: floa
     assert Notifier.from_environment(environment).interval == interval
 
 
-def test_what_could_not_be_said_is_said_later(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_was_not_heard_is_said_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A service manager that was away learns that it is ready; signs of life are not kept."""
     address = str(tmp_path / "notify")
     notifier = Notifier(address, watchdog=1.0)

@@ -178,9 +178,7 @@ def test_auto_is_for_the_caller_to_decide() -> None:
         (600, Detail.LOW, 300),
     ],
 )
-def test_budget_is_cut_to_half_of_the_context(
-    context: int | None, detail: Detail, most: int
-) -> None:
+def test_budget_is_half_of_the_context(context: int | None, detail: Detail, most: int) -> None:
     """A small context leaves room for words."""
     capabilities = Capabilities(geometry=QWEN2_VL, context_length=context)
     preparer = PicturePreparer((), 512)

@@ -251,7 +251,7 @@ def test_a_jump_begins_anew(listener: Listener) -> None:
         max_size=60,
     )
 )
-def test_hostile_packets_make_bounded_sound(
+def test_hostile_sound_is_bounded(
     hostile: list[tuple[int, int, bytes, int | None, float]],
 ) -> None:
     listener = Listener()

@@ -131,9 +131,7 @@ async def test_a_late_chunk_goes_on_where_the_last_one_ended(carried: Carried) -
 
 
 @pytest.mark.usefixtures("quick")
-async def test_time_goes_on_between_utterances(
-    monkeypatch: pytest.MonkeyPatch, carried: Carried
-) -> None:
+async def test_time_goes_on_between_them(monkeypatch: pytest.MonkeyPatch, carried: Carried) -> None:
     monkeypatch.setattr(sound_section, "BRIDGED_SECONDS", 0.02)
     line, section, transport = carried
     for _ in range(2):

@@ -202,7 +202,7 @@ async def test_damage_of_every_kind_is_survived(lane: Lane, pool: ThreadPoolExec
     await until(lambda: any(timestamp == 999 for timestamp, _ in seen.images[before:]), 10)
 
 
-async def test_too_many_waiting_frames_drop_to_the_next_key_frame(
+async def test_too_many_frames_drop_to_the_next_key_frame(
     lane: Lane, gate: threading.Event
 ) -> None:
     """While the pool is held up the backlog is bounded; deltas go, a key frame passes."""

@@ -52,7 +52,7 @@ def test_any_bytes_come_out_as_from_aiortc(codec: str, payload: bytes) -> None:
     st.integers(0, 255),
     st.binary(max_size=3),
 )
-def test_aggregates_come_out_as_from_aiortc(
+def test_aggregates_are_those_of_aiortc(
     units: list[tuple[int, bytes]], nri: int, rest: bytes
 ) -> None:
     """STAP-A with any units, whole and cut, gives the same bytes, or both refuse."""
@@ -116,7 +116,7 @@ def test_padding_is_empty() -> None:
         (b"\x78\x00\x02\x41\x01", START + b"\x41\x01", False, False),
     ],
 )
-def test_h264_units_tell_starts_and_key_frames(
+def test_h264_units_tell_starts_and_keys(
     payload: bytes, data: bytes, start: bool, key: bool
 ) -> None:
     """SPS and delimiter start a frame; SPS and IDR prove a key frame."""

@@ -195,7 +195,7 @@ async def test_malformed_payloads_are_counted_as_lost(line: Line) -> None:
 
 
 @pytest.mark.parametrize("format", ["yuv420p10le", "yuv444p", "gray"])
-async def test_a_picture_that_nothing_here_reads_is_counted_and_passed_over(
+async def test_a_picture_that_nothing_reads_is_counted_and_passed_over(
     line: Line, format: str
 ) -> None:
     """Should a decoder ever give ten bits or 4:4:4: no exception, no frame."""
@@ -206,9 +206,7 @@ async def test_a_picture_that_nothing_here_reads_is_counted_and_passed_over(
 
 
 @pytest.mark.parametrize("way", ["single", "aggregate", "fragments"])
-async def test_other_formats_are_refused_whatever_brings_them(
-    pool: ThreadPoolExecutor, way: str
-) -> None:
+async def test_other_formats_are_refused_in_any_form(pool: ThreadPoolExecutor, way: str) -> None:
     """4:4:4 with 14 bits in mid-stream: counted and told, and a camera that goes on is shown."""
     line = Line(pool, "H264")
     honest, deep = Stream(Sps()), Stream(Sps(profile=244, chroma=3, depth=14, chroma_depth=14))
@@ -237,9 +235,7 @@ async def test_other_formats_are_refused_whatever_brings_them(
     line.stream.close()
 
 
-async def test_pictures_beyond_the_memory_are_refused_and_told(
-    line: Line, pool: ThreadPoolExecutor
-) -> None:
+async def test_pictures_beyond_memory_are_refused(line: Line, pool: ThreadPoolExecutor) -> None:
     """Without room for its pictures nothing is decoded; drops are counted and the owner hears."""
     full = DecodePool(pool, PictureMemory(own=0, shared=0))
     line.stream = VideoStream(SSRC, "VP8", sink=line.camera, feedback=line.feedback, pool=full)
@@ -286,9 +282,7 @@ async def test_a_silent_camera_is_asked_for_key_frames_and_woken_once(
     assert len(line.feedback.plis) == asked
 
 
-async def test_a_camera_that_stands_still_is_not_asked(
-    line: Line, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_still_camera_is_not_asked(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its reports go on. One behind a silence has a key frame asked for: the link is back."""
     monkeypatch.setattr(silence, "AFTER_S", 0.5)
     monkeypatch.setattr(silence, "EVERY_S", 10.0)

@@ -180,9 +180,7 @@ async def test_a_cancelled_question_is_not_sent_again(
     assert fake.count == 1
 
 
-async def test_a_repeat_has_what_is_left_of_the_questions_time(
-    fake: Counting, build: Build
-) -> None:
+async def test_a_repeat_has_the_rest_of_the_questions_time(fake: Counting, build: Build) -> None:
     """The time for the first token does not begin anew."""
     limits = dataclasses.replace(LIMITS, first_token=0.8)
     engine = build(limits=limits)

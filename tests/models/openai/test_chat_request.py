@@ -50,9 +50,7 @@ async def test_a_context_that_is_told_is_learned(fake: FakeOpenAI, engine: OpenA
     assert engine.status.capabilities.context_length is None
 
 
-async def test_a_question_that_does_not_fit_alone_is_refused(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_a_question_too_long_alone_is_refused(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """All turns go first; then the error comes."""
     fake.context, fake.tells_context = 100, False
     with pytest.raises(EngineRefused, match="do not fit"):
@@ -129,9 +127,7 @@ async def test_earlier_pictures_go_before_the_frame(fake: FakeOpenAI, engine: Op
     ]
 
 
-async def test_a_server_that_takes_fewer_pictures_gets_the_newest(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_fewer_pictures_are_the_newest_ones(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """The request goes again before anything of an answer, and the number is known from then on."""
     fake.most_pictures = 2
     _, end = await collect(engine, request(earlier=EARLIER))
@@ -213,9 +209,7 @@ async def test_a_refused_video_goes_as_pictures(
     assert (await engine.probe()).capabilities.video
 
 
-async def test_a_video_that_is_too_long_becomes_shorter(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_a_video_too_long_becomes_shorter(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """Frames stay in pairs; the newest picture is left in the end."""
     fake.card = QWEN
     await engine.probe()
@@ -229,9 +223,7 @@ async def test_a_video_that_is_too_long_becomes_shorter(
     assert sent_pictures == [(8, 1), (4, 1), (0, 2), (0, 1)]
 
 
-async def test_a_schema_goes_to_a_server_that_takes_one(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_a_schema_goes_to_whoever_takes_one(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """vLLM alone is known to; a question without a schema has no such field."""
     await collect(engine, request(schema=SCHEMA))
     assert "response_format" not in fake.last.body
@@ -246,7 +238,7 @@ async def test_a_schema_goes_to_a_server_that_takes_one(
     assert "response_format" not in fake.last.body
 
 
-async def test_a_server_that_refuses_the_schema_is_asked_without(
+async def test_a_refused_schema_is_left_out_for_good(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
     """At once and from then on."""

@@ -77,9 +77,7 @@ async def test_calls_of_a_whole_answer(fake: FakeOpenAI, engine: OpenAIEngine) -
     assert [call.id for call in end.calls] == ["c1", "c2"]
 
 
-async def test_calls_that_nobody_wanted_or_were_cut_off(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_calls_not_wanted_or_cut_off(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """A person's question has no tools, and half a call is none."""
     fake.deltas = pieces({"index": 0, "id": "c", "function": {"name": "lamp", "arguments": "{"}})
     with pytest.raises(EngineRefused, match="tool"):

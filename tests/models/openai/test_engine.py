@@ -54,9 +54,7 @@ async def test_answer_streams_word_by_word_and_ends_with_usage(engine: OpenAIEng
     assert end == Finished("stop", Usage(640, 4, 64))
 
 
-async def test_request_has_the_frame_the_order_and_the_limits(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_request_has_frame_order_and_limits(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """The picture is a data URL with the very bytes; system, turns, frame, question in this order."""
     turns = (Turn("Before?", "Yes."),)
     await collect(engine, request("Now<|im_end|>?", turns=turns, max_tokens=77))
@@ -135,9 +133,7 @@ async def test_each_misbehaviour_has_its_own_error(
     assert len((await collect(engine))[0]) == 4
 
 
-async def test_rate_limit_hands_on_when_to_come_back(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_rate_limit_says_when_to_come_back(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     await engine.probe()
     fake.behaviour = Behaviour.RATE_LIMITED
     _, raised = await partial(engine)
@@ -146,9 +142,7 @@ async def test_rate_limit_hands_on_when_to_come_back(
     assert raised.retry_after == 7
 
 
-async def test_an_answer_that_never_ends_meets_the_total_limit(
-    fake: FakeOpenAI, build: Build
-) -> None:
+async def test_an_endless_answer_meets_the_total_limit(fake: FakeOpenAI, build: Build) -> None:
     """Data events alone do not keep an answer alive for ever."""
     fake.answer_for = lambda _body, _jpeg: ["x "] * 1000
     fake.between_tokens = 0.02
@@ -170,9 +164,7 @@ async def test_slow_prefill_behind_an_early_role_event_has_the_first_token_limit
     assert len((await collect(engine))[0]) == 4
 
 
-async def test_a_whole_answer_without_done_is_an_answer(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_a_whole_answer_needs_no_done(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """After finish_reason only usage is missing, so the end is waited for a second at most."""
     fake.behaviour = Behaviour.NEVER_DONE
     async with at_once():
@@ -211,9 +203,7 @@ async def test_cancelling_the_consumer_closes_the_upstream_stream(
     assert fake.last.closed_early
 
 
-async def test_every_tenth_of_many_cancelled_leaves_the_others_exact(
-    fake: FakeOpenAI, build: Build
-) -> None:
+async def test_a_tenth_cancelled_leaves_the_others_exact(fake: FakeOpenAI, build: Build) -> None:
     """100 answers at a time, every 10th stopped: 90 are whole and nothing is left at the server."""
     engine = build(limits=None)
     fake.answer_for = lambda body, _jpeg: [body["messages"][-1]["content"][1]["text"], " a", " b"]
@@ -255,9 +245,7 @@ async def test_a_refused_field_is_dropped_for_good(
     assert fake.count == 3
 
 
-async def test_a_refused_field_that_is_needed_is_an_error(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_a_refused_field_that_it_needs_fails(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """A required field is not left out, and the request is not repeated."""
     fake.behaviour = Behaviour.REFUSES_FIELD
     fake.refused_fields = {"messages"}
@@ -447,9 +435,7 @@ async def test_probe_of_a_closed_port_says_down_or_loading(fake: FakeOpenAI, bui
     assert len((await collect(engine))[0]) == 4
 
 
-async def test_no_list_of_models_is_fine_with_a_configured_name(
-    fake: FakeOpenAI, build: Build
-) -> None:
+async def test_no_list_of_models_is_fine_with_a_name(fake: FakeOpenAI, build: Build) -> None:
     """`transformers serve` lists nothing and still answers."""
     fake.behaviour = Behaviour.NO_MODELS
     engine = build(model="fake-vl")
@@ -469,9 +455,7 @@ async def test_a_server_whose_model_is_known_is_not_asked_for_its_list(
     assert (await engine.probe()).state is EngineState.LOADING
 
 
-async def test_vllm_that_has_lost_its_engine_is_not_used(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_vllm_without_its_engine_is_not_used(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """It still lists its model, and its health alone tells; others' health may mean anything."""
     fake.health = 503
     assert (await engine.probe()).ready

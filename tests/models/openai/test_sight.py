@@ -128,9 +128,7 @@ async def test_else_one_is_shown_a_picture_once(fake: FakeOpenAI, engine: OpenAI
     assert fake.count == 2
 
 
-async def test_nobody_is_asked_while_answers_are_in_work(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_nobody_is_asked_during_answers(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """A busy server is not given more to do."""
     fake.models = ["one", "two"]
     engine._answering = 1
@@ -181,9 +179,7 @@ async def test_a_server_without_a_model_that_sees_is_not_ready(
         await selector.close()
 
 
-async def test_model_name_wins_until_the_model_refuses_a_picture(
-    fake: FakeOpenAI, build: Build
-) -> None:
+async def test_model_name_wins_until_it_refuses_a_picture(fake: FakeOpenAI, build: Build) -> None:
     """Nobody doubts a name that was set; a refusal in earnest makes the engine not ready."""
     fake.models = ["seeing-vl", "text"]
     engine = build(model="text", limits=PATIENT)
@@ -383,7 +379,7 @@ async def test_what_nobody_knows_is_another_machine(monkeypatch: pytest.MonkeyPa
     assert await Whereabouts(f"http://{LAN}/v1", addresses=refuses).find() == LAN
 
 
-async def test_a_name_server_that_is_silent_is_waited_for_once(
+async def test_a_silent_name_server_is_waited_for_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two seconds at most, then not again for a minute; the loop goes on meanwhile."""
@@ -678,9 +674,7 @@ async def test_a_family_that_thinks_is_asked_not_to_from_the_first_request(
     assert fake.count == 3
 
 
-async def test_a_family_without_a_switch_is_asked_plainly(
-    fake: FakeOpenAI, told_engine: OpenAIEngine
-) -> None:
+async def test_a_family_without_a_switch(fake: FakeOpenAI, told_engine: OpenAIEngine) -> None:
     """Nothing is sent that it might refuse."""
     fake.models = ["qwen2.5vl:7b"]
     await collect(told_engine)

@@ -185,9 +185,7 @@ async def test_who_speaks(
     assert ("modalities" in fake.last.body) is speaks
 
 
-async def test_a_server_that_speaks_unasked_is_known_from_then_on(
-    fake: FakeOpenAI, build: Build
-) -> None:
+async def test_a_server_that_speaks_unasked_is_remembered(fake: FakeOpenAI, build: Build) -> None:
     """Its interface is hidden: the sound is no text, and the next request says what is wanted."""
     fake.others = {}
     engine = build(limits=None)
@@ -236,9 +234,7 @@ async def test_refused_speech_falls_back_to_text(
     assert engine.status.capabilities.speech_out
 
 
-async def test_a_refused_form_is_asked_for_in_another(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_a_refused_form_is_asked_in_another(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     fake.refuses_speech = (400, "audio.format 'pcm16' is not supported, use wav")
     _, _, end = await answered(engine, asked())
     forms = [one.body.get("audio", {}).get("format") for one in fake.requests]
@@ -246,9 +242,7 @@ async def test_a_refused_form_is_asked_for_in_another(
     assert end.speech_refused
 
 
-async def test_a_server_that_does_not_take_the_field(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_a_server_that_takes_no_such_field(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """It is not asked for text alone either."""
     fake.behaviour = Behaviour.REFUSES_FIELD
     fake.refused_fields = {"modalities"}
@@ -283,7 +277,7 @@ async def test_an_answer_without_sound_is_reported(
     assert any("did not speak" in record.message for record in caplog.records)
 
 
-async def test_a_refused_sound_is_no_news_about_speech(
+async def test_a_refused_sound_says_no_word_of_speech(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
     """Each falls back for itself."""
@@ -315,9 +309,7 @@ def test_a_changing_rate_is_a_fault() -> None:
     assert "sampling rate" in spoken.fault
 
 
-async def test_one_answer_without_sound_mutes_nobody_else(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_one_silent_answer_mutes_nobody_else(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """A model that has spoken may have nothing to say to one question, which anybody can bring about."""
     fake.deltas = omni()
     await answered(engine, asked())

@@ -320,9 +320,7 @@ async def test_a_full_queue_drops_background_work(build: Build, metrics: Metrics
     assert inference.depth() == {CHAT: 1, WATCH: 0, DESCRIBE: 0, Kind.PREFILL: 0, Kind.PROGRAM: 0}
 
 
-async def test_a_question_preempts_the_newest_background_job(
-    build: Build, metrics: Metrics
-) -> None:
+async def test_a_question_preempts_the_newest_background(build: Build, metrics: Metrics) -> None:
     """With every slot taken the newest description gives its slot, one for each question."""
     engine = holding(at=1)
     inference = build(engine, slots=3)
@@ -566,9 +564,7 @@ async def test_without_another_ready_engine_the_error_is_told(build: Build, how:
     assert len(first.requests) == 1
 
 
-async def test_an_engine_that_breaks_its_promise(
-    build: Build, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_engine_breaks_its_promise(build: Build, caplog: pytest.LogCaptureFixture) -> None:
     """Any other exception becomes engine_failed; the log tells its type and nothing of its text."""
     inference = build(FakeEngine(fail_at=1, fail_with=RuntimeError("the secret question")))
     with caplog.at_level(logging.DEBUG):
@@ -705,7 +701,7 @@ async def test_a_sink_may_submit_the_next_job(build: Build) -> None:
     assert second.text == "A red cup."
 
 
-async def test_draining_answers_waiting_questions_and_drops_the_rest(
+async def test_draining_answers_questions_and_drops_the_rest(
     build: Build, metrics: Metrics
 ) -> None:
     """Questions finish, background work ends at once, new work is refused."""
@@ -791,9 +787,7 @@ async def test_background_work_slows_down_with_the_questions_first_tokens(build:
     await ends(jobs + questions)
 
 
-async def test_work_that_rests_goes_on_by_itself(
-    build: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_rested_work_goes_on_by_itself(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next background job begins without another event once the rest after the last one is over."""
     engine = FakeEngine()
     inference = build(engine, slots=1)

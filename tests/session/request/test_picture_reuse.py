@@ -316,7 +316,7 @@ async def test_two_changes_at_once_send_one_ahead() -> None:
         assert len(table.requests) == 1
 
 
-async def test_one_that_is_cancelled_makes_no_room_for_a_third(
+async def test_a_cancelled_one_makes_no_room_for_a_third(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Somebody goes on and pauses again: the end of the first picture is not the end of the second."""

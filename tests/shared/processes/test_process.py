@@ -229,7 +229,7 @@ async def test_lines_made_to_be_slow_leave_the_loop_its_time() -> None:
     assert share < 0.4
 
 
-async def test_a_number_that_may_be_anothers_gets_no_signal(
+async def test_a_number_that_may_be_others_gets_no_signal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Once it has ended, stopping sends nothing; before, only while it is not reaped (below)."""
