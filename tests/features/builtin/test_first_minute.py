@@ -670,7 +670,13 @@ def test_a_code_is_read_where_a_row_is_asked_for() -> None:
     assert "Hold it closer" not in said
 
 
-FOUR_DIGITS = rows_of("Saturdays", "Harbour Square 0810 0910 1410", "Larkfield Hospital 0842 0942 1442", "Sundays", "Larkfield Hospital 1008 1408 1808")
+FOUR_DIGITS = rows_of(
+    "Saturdays",
+    "Harbour Square 0810 0910 1410",
+    "Larkfield Hospital 0842 0942 1442",
+    "Sundays",
+    "Larkfield Hospital 1008 1408 1808",
+)
 # Of what nobody asks, and more than an answer shows whole
 LONG = (*["Bring a coat, shoes for wet ground and something to read on the way"] * 3, "Thank you")
 BILL = cells(("Consumo", "19 m³"), ("Consumo de agua", "15,20 €"), ("TOTAL", "36,80 €"))
