@@ -115,7 +115,7 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     is_hue = intent.want is Want.COLOUR and len(intent.asked.split()) > 1
     rest = wordings.NO_THING.sub("", text)
     things = names_in(_without(rest, intent.asked) if is_hue else rest, spoken[:1])
-    intent, things = _without_wearer(intent, things, text)
+    intent, things = _without_others(intent, things, text)
     if not things or wordings.SERVES.search(text):
         return _without_things(intent, question, text, spoken)
     one = language(spoken[0])
@@ -179,10 +179,14 @@ def _whom_or_where(intent: Intent, text: str) -> Intent:
     )
 
 
-def _without_wearer(
+def _without_others(
     intent: Intent, things: tuple[str, ...], text: str
 ) -> tuple[Intent, tuple[str, ...]]:
-    """Return a question about what somebody wears as one about that: "Is the person wearing a watch?"."""
+    """Return a question without the things that it is not about: who wears "a watch", what "the van" stands behind."""
+    near = wordings.NEAR.search(text) if intent.want is Want.COLOUR and things else None
+    if near is not None:
+        about = names_in(text[: near.start()], [intent.language])
+        return (intent, about) if about else (replace(intent, want=Want.OTHER), things)
     about_one = intent.want is Want.FACES and intent.yes_no and not intent.place
     if not about_one or len(things) < 2 or wordings.THERE_ARE.search(text):
         return intent, things

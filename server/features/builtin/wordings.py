@@ -207,6 +207,11 @@ WHERE_CAN = re.compile(
 OPEN = re.compile(
     r"\b(?:open|offen|geoffnet|ouverte?s?|abiert[oa]s?|apert[oaie]|abert[oa]s?|otwart[eay])\b"
 )
+# Behind it stands what a thing is near
+NEAR = re.compile(
+    r" (?:in front of|behind|next to|beside|under(?:neath)?|near|vor|hinter|neben|unter|devant|derriere|a cote|sous|delante|detras|al lado|davanti|dietro|accanto|vicino"
+    r"|em frente|atras|ao lado|voor|achter|naast|onder|obok|przed|za) "
+)
 # How somebody is reached by telephone
 CALLS = re.compile(
     r"\b(?:call|ring|phone(?! n)|dial|anruf\w*|ruf(?:en?|t)?|appel\w*|llam\w*|chiam\w*|lig(?:ar|o|a)|bel|bellen|dzwoni\w*)\b"

@@ -356,6 +356,9 @@ async def test_where_a_bus_goes_is_not_where_it_is(code: str) -> None:
         ("Who should I vote for?", Want.BEYOND),
         ("Should we take the umbrella?", Want.BEYOND),
         ("Is the lamp on?", Want.LIGHT),
+        # Not the colour of what it stands beside
+        ("What colour is the vehicle in front of the plane?", Want.OTHER),
+        ("What colour is the cup next to the laptop?", Want.COLOUR),
     ],
 )
 def test_a_question_about_a_thing_is_not_what_it_is(question: str, want: Want) -> None:
