@@ -59,7 +59,7 @@ export const ENGLISH = {
 "chat.too_many_characters": { "one": "1 character too many", "other": "{count} characters too many" },
 "chat.waiting_picture": "Waiting for a fresh picture…",
 "chat.watch_this": "Watch for this",
-"chat.ways": "Where it looked. Choose another to ask again",
+"chat.ways": "Ask again with another look",
 "facts.connection": "Connection",
 "facts.data": "Data use",
 "facts.forget": "Forget now",

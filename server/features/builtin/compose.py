@@ -292,9 +292,7 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
     if s.intent.want is Want.LOOKUP and s.sources and (lacks or _only_repeats(s)):
         # "To buy" is no answer to "What do I need to buy?".
         return s.cannot_here, ""
-    if s.sources and (
-        _lacks_place(s, unnamed) or _lacks_time(s) or _names_subject_alone(s, unnamed)
-    ):
+    if s.sources and (_lacks_place(s) or _lacks_time(s) or _names_subject_alone(s, unnamed)):
         return s.say("cannot_here"), ""
     if not unnamed:
         return answer
@@ -307,7 +305,9 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
         return closest
     else:
         missing = _missing(s, unnamed)
-    return s.closest(s.say("not_read", target=without_controls(missing)) if missing else "")
+    why = s.say("not_read", target=without_controls(missing)) if missing else ""
+    # Another place's train is of no use.
+    return (why, "") if why and s.intent.want is Want.DEPARTURE else s.closest(why)
 
 
 _RHYTHM = printed("rhythm")
@@ -324,6 +324,8 @@ def _lacks_time(s: Speaker) -> bool:
     told = plain(
         " ".join(text_answers.POINT.sub("", one) for one in (*s.sources, *s.sources.values()))
     )
+    for number in fields.phones(s.sources):
+        told = told.replace(plain(number), " ")
     by_clock = s.intent.want in (Want.TIME, Want.HOURS)
     figure = (_MAY_BE_HOUR if by_clock else _MAY_BE_TIME).search(told)
     return not any((figure, fields.weekdays(told), _RHYTHM.search(told), dates(told)))
@@ -333,10 +335,10 @@ def _lacks_time(s: Speaker) -> bool:
 _NUMBERED = "gate platform seat room floor terminal"
 
 
-def _lacks_place(s: Speaker, unnamed: Sequence[str]) -> bool:
+def _lacks_place(s: Speaker) -> bool:
     """Find whether "Which platform?" is asked of print that has no word for one."""
-    asked = [word for word in s.words[:1] if word in unnamed and names_it(_NUMBERED, word)]
-    return s.intent.want is Want.LOOKUP and bool(_nowhere(s, asked))
+    asked = [word for word in s.words[:1] if names_it(_NUMBERED, word)]
+    return s.intent.want in (Want.LOOKUP, Want.DEPARTURE) and bool(_nowhere(s, asked))
 
 
 def _names_subject_alone(s: Speaker, unnamed: Sequence[str]) -> bool:

@@ -58,10 +58,12 @@ _MOST_DOSES = 2
 def expiry(rows: Sequence[str]) -> Date | None:
     """Return the date beside or below the words for an expiry date; None without one."""
     for index, row in enumerate(rows):
-        if EXPIRY_ROW.search(plain(row)):
+        if named := EXPIRY_ROW.search(plain(row)):
             for near in rows[index : index + 2]:
                 if found := dates(near):
-                    return found[0]
+                    # "Dispensed 20/11/2026  EXP 08/2028"
+                    behind = [one for one in found if near.find(one.text) > named.start()]
+                    return ((near is row and behind) or found)[0]
     return None
 
 

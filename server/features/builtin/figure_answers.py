@@ -232,7 +232,7 @@ def total(s: Speaker) -> Answer:
         return lookup(s)
     if s.intent.yes_no and not s.words and (open_then := fields.openings(s.rows)):
         # "Do I have to pay now?"
-        return s.closest_of((*open_then, *(row for row in s.rows if _FREE.search(plain(row.text)))))
+        return s.closest_of((*open_then, *_costs_nothing(s)))
     named = naming(s, words) if _TO_PAY.search(s.intent.asked) else []
     if any(prices.has_figure(row) or prices.tags([row]) for row in named):
         # "How much do I pay for the gym?"
@@ -297,7 +297,13 @@ _FREE = tables.printed("free")
 def _free(s: Speaker) -> list[Row]:
     """Return the rows of what costs nothing, where the question names no thing: "Free entry"."""
     named = not KNOWN[Want.PRICE].issuperset(s.words)
-    return [] if named else [row for row in s.rows if _FREE.search(plain(row.text))]
+    return [] if named else _costs_nothing(s)
+
+
+def _costs_nothing(s: Speaker) -> list[Row]:
+    # Eggs of free-range hens cost something.
+    texts = ((row, plain(row.text).replace("free range", "")) for row in s.rows)
+    return [row for row, text in texts if _FREE.search(text)]
 
 
 # What a row begins with that tells the price
@@ -322,6 +328,9 @@ def price(s: Speaker) -> Answer:
     if cross is not None and not any(map(str.isalpha, cross.value)):
         # "How much is a bottle of Rioja?"
         return s.crossed(cross)
+    if s.intent.yes_no and (free := _costs_nothing(s)):
+        # "Does it cost anything at eight in the evening?"
+        return s.closest_of(free[:SOME])
     # A child's ticket is "Child", and no other ticket.
     words = [word for word in s.words if word not in KNOWN[Want.PRICE]] or s.words
     found = prices.item(s.rows, words) or prices.of_section(s.rows, words)
@@ -374,7 +383,7 @@ def _any_price(s: Speaker, tags: Sequence[Figure]) -> Answer:
     if len(tags) == 1 or (len(tags) <= _MOST_TAGS and first.row.height > 1.3 * tags[1].row.height):
         named = any(tables.names_it(row.text, word) for row in s.rows for word in s.words)
         if target and not named:
-            return s.say("price_alone", value=first.text, target=target), s.seen()
+            return s.say("no_item", target=target), s.prices_of("other_prices", tags)
         return s.say("price", value=first.text), s.row(first.row, first.text)
     if target and len(s.words) <= 2:
         return s.say("no_item", target=target), s.prices_of("other_prices", tags)

@@ -135,7 +135,9 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     if intent.want is Want.COLOUR and not intent.asked and len(things) == 1:
         # "Is there an orange?"
         is_thing = only
-    want = Want.THING if is_thing else intent.want
+    # "How many books can I borrow?" is asked of a library's card.
+    of_print = how_many and wordings.MAY.search(text)
+    want = Want.LOOKUP if of_print else Want.THING if is_thing else intent.want
     if want in (Want.LIGHT, Want.SHARP) and set(things) - {"lamp"}:
         # "Is the candle lit?" and "Are the scissors sharp?"
         want = Want.LOOKUP
@@ -226,6 +228,8 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         return _of_departure(intent, text)
     if intent.want in (Want.LIGHT, Want.COLOUR):
         return _of_light(intent, text)
+    if intent.want is Want.FACES and wordings.WHO_ARE.search(text):
+        return replace(intent, want=Want.OTHER)
     if intent.who and intent.want in (Want.OTHER, Want.READ, Want.LOOKUP):
         # "Who is it for?" and "Who is this letter from?", but not "Who is the coach of the team?"
         told_by = {"sender": wordings.SENT, "recipient": wordings.FOR_WHOM}

@@ -383,7 +383,7 @@ class Speaker:
             # "No thanks" before "Meat and bones"
             lists = self._over_lists()
             over = {row.text: lists[id(row)].text for row in self.rows if id(row) in lists}
-            told = ((over.get(text), text, said) for text, said in self.sources.items())
+            told = ((over.get(text), text, said) for text, said in self._with_lists().items())
             self.sources = {
                 one: said if one == text else ""
                 for head, text, said in told
@@ -397,6 +397,14 @@ class Speaker:
         shown = [self._named_part(text) for text in self.sources]
         text = self.language.closest(self.items(shown), why)
         return text, self.scripts(self._not_ticked())
+
+    def _with_lists(self) -> dict[str, str]:
+        """Return the answer's rows, each that ends with a colon with the row below it."""
+        below = {one.text: row.text for one, row in pairwise(self.rows) if one.text.endswith(":")}
+        found: dict[str, str] = {}
+        for text, said in self.sources.items():
+            found |= {text: said} | ({below[text]: ""} if text in below else {})
+        return found
 
     def quote(self, row: Row) -> Answer:
         """Return the row as it is written, with those that it announces, as the answer's source."""

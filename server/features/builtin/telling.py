@@ -118,10 +118,10 @@ def _says_farewell(row: Row) -> bool:
 
 # What print says about ages
 _AGE = re.compile(
-    r"\bage[sd]? \d|\b\d{1,2} ?\+|\b(?:under|over|from|below|above) (?:the age of )?\d|\d (?:years|yrs)\b"
+    r"\bage[sd]? \d|\b\d{1,2} ?\+(?! ?\d)|\b(?:under|over|from|below|above) (?:the age of )?\d|\d (?:years|yrs)\b"
 )
 _OLD = re.compile(
-    rf"{_AGE.pattern}|\bage\b|\baged\b|\bborn\b|\bdob\b|\b(?:jahre alt|geboren|geb\.|ans|anos|anni|jaar)\b"
+    r"\d (?:years|yrs)\b|\bage[ds]?\b|\bborn\b|\bdob\b|\b(?:jahre alt|geboren|geb\.|ans|anos|anni|jaar)\b"
 )
 _PHONE_ROW = tables.printed("phone")
 # What somebody has marked on a form

@@ -40,7 +40,7 @@ from server.features.builtin.telling import (
     tells,
 )
 from server.features.builtin.wants import Want
-from server.features.builtin.wordings import ORDER
+from server.features.builtin.wordings import IS, ORDER
 from server.models.routing import plain
 
 GENERAL = frozenset(
@@ -73,7 +73,7 @@ def none_found(s: Speaker, key: str, words: Sequence[str] = ()) -> Answer:
     if named := naming(s, [word for word in (*more, *words) if word not in small]):
         figures = [row for row in named if has_digit(row_of(POINT.sub("", row.text)))]
         told = [row for row in figures if not fields.times([row.text])]
-        if key == "none_price" and not told:
+        if key in ("none_price", "none_measure") and not told:
             # "1. Fill the kettle" has no price of it.
             return s.say(key), s.seen()
         # A figure that was not understood may be one.
@@ -250,14 +250,23 @@ def _yes_or_count(s: Speaker) -> Answer:
             len(row.text.split()) <= MOST_HEADING,
         )
     )
-    if s.intent.yes_no and named[0].text[:1].islower() and (at := s.rows.index(named[0])):
+    at = s.rows.index(named[0])
+    if s.intent.yes_no and named[0].text[:1].islower() and at:
         # It is the end of what the row above begins.
         return s.closest_of(s.rows[at - 1 : at + 1])
+    acts = s.intent.yes_no and not IS.search(plain(s.intent.question))
+    if acts and " " not in named[0].text and not has_digit(named[0]):
+        # "DOUBLE", "PARKING", "PROHIBITED"
+        return s.closest_of(s.rows[max(0, at - 1) : at + 2])
     return s.counted(named[0]) if is_count else s.quote(named[0])
 
 
 # A few words, each with a capital letter
 _NAME = re.compile(r"(?:[A-ZÀ-Þ][\w.'’-]{0,30}(?: (?=\S)|$)){1,4}")
+
+
+# A name within a sentence
+_NAMED = re.compile(r"[A-ZÀ-Þ][\w.'’-]* [A-ZÀ-Þ]")
 
 
 _MEDICINE = re.compile(
@@ -284,6 +293,9 @@ def name(s: Speaker) -> Answer:
     if near is not None and not near.prose and _NAME.fullmatch(near.value):
         # "Driver: Lee"
         return s.beside(near)
+    if near is not None and near.prose and _NAMED.match(near.value):
+        # "with our dentist S. Bakker, room 3"
+        return s.quote(near.row)
     title = s.title()
     if not any(char.isalpha() for row in s.rows for char in row.text):
         # A barcode's number

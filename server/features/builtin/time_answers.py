@@ -492,9 +492,18 @@ def _of_rows(s: Speaker) -> Answer:
         return s.cannot_here, s.seen()
     if (several := _of_several(s, found.row, places)) is not None:
         return several
+    if _is_gone(s, found.text):
+        return s.cannot_here, s.seen()
     if is_arrival:
         return _named(s, found)
     return s.say("departure", value=found.text), s.row(found.row, found.text)
+
+
+def _is_gone(s: Speaker, clock: str) -> bool:
+    """Find whether the next departure is asked for, and this one is earlier than now."""
+    if NEXT.isdisjoint(s.words) or s.clock is None or s.intent.weekday is not None:
+        return False
+    return not s.intent.in_days and fields.minutes(clock) < 60 * s.clock.hour + s.clock.minute
 
 
 def _told(s: Speaker, is_arrival: bool) -> Answer | None:

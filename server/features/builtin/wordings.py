@@ -197,7 +197,9 @@ SAYS = re.compile(r"\b(?:say|says|said|written|reads?|mentions?|mentioned)\b")
 GOES = re.compile(r"^\W*where (?:does|do|did)\b|\b(?:goes|geht|gehen|kommt|va|vont|gaat|idzie)\b")
 # "Where are they going?"
 WHERE_DOES = re.compile(
-    r"^\W*where (?:can|could|do|does|did|should|shall|will|are|is|was|were) (?:i|we|you|they|he|she|it) \w+"
+    r"^\W*(?:where (?:can|could|do|does|did|should|shall|will|are|is|was|were) (?:i|we|you|they|he|she|it) \w+"
+    r"|wo (?!habe|finde)\w+e ich\b|ou (?:est-ce que )?je (?!trouve)\w+|donde (?!encuentro|tengo)\w+o (?:el|la|los|las|un|una)\b"
+    r"|dove (?!trovo|sono)\w+o (?:il|la|i|le|gli|lo)\b|onde (?!encontro|tenho|estao|sao)\w+o (?:o|a|os|as)\b|waar (?!vind|heb)\w+ ik\b)"
 )
 # "Where can I take old paint?", in languages that have one word for paint and colour
 WHERE_CAN = re.compile(
@@ -216,9 +218,18 @@ NEAR = re.compile(
 CALLS = re.compile(
     r"\b(?:call|ring|phone(?! n)|dial|anruf\w*|ruf(?:en?|t)?|appel\w*|llam\w*|chiam\w*|lig(?:ar|o|a)|bel|bellen|dzwoni\w*)\b"
 )
+# "How many books can I borrow?"
+MAY = re.compile(
+    r"\b(?:can|may|could) (?:i|we)\b|\b(?:kann|darf|durfen|konnen) (?:ich|man|wir)\b|\b(?:puis-je|peut-on|puedo|podemos|posso|possiamo|podemos|mag ik|kan ik|mogen we)\b"
+)
+# "Who are these people?" asks for no number of them.
+WHO_ARE = re.compile(
+    r"^\W*(?:who (?:is|are)|who's|wer (?:ist|sind)|qui (?:est|sont)|quien(?:es)? (?:es|son)|chi (?:e|sono)|quem (?:e|sao)|wie (?:is|zijn)) (?:the|this|that|these|those|he|she|they|das|der|die|diese\w*"
+    r"|ce\w*|est[aeo]s?|es[ao]s?|quest[aei]|essas?|dit|deze)\b"
+)
 # "Is the bus full?"
 IS = re.compile(
-    r"^\W*(?:is|are|ist|sind|est|sont|es|esta|estan|son|e|sono|esta|estao|sao|is|zijn|czy|jest) "
+    r"^\W*(?:do (?:they|you)|does (?:it|the)|is|are|ist|sind|est|sont|es|esta|estan|son|e|sono|esta|estao|sao|is|zijn|czy|jest) "
 )
 # "Is the laptop on?"
 IS_ON = re.compile(r"^\W*(?:is|are) .{1,40} (?:on|off)\W*$|^\W*(?:ist|sind) .{1,40} (?:an|aus)\W*$")

@@ -699,12 +699,27 @@ SAVINGS = rows_of(
     ("question", "rows", "answer"),
     [
         # A question of when is answered by no row without a time, one of a platform by none without its word.
-        ("How long is the drive to the castle?", rows_of("Trip to Stourley Castle", *LONG), NO_ROW),
+        ("How long is the drive to the castle?", rows_of("Trip to Stourley Castle", *LONG), "I find no figure for that."),
         ("What time do I have to leave the room?", rows_of("Welcome to room 214", *LONG), NO_ROW),
         ("How long does it go in the oven?", rows_of("1. Oven on at 170C", *LONG), NO_ROW),
         ("When is mum back?", rows_of("Gone to Gran's, back at 7.", "Love, Mum x", "Eat!"), "back at 7"),
         ("Da che binario parte?", rows_of("Parte il 02/12/2026 08:17", *LONG), "non trovo la risposta"),
         ("Is the bus wheelchair friendly?", rows_of("Town bus 7", "No buses on Sundays", *LONG), NO_ROW),
+        ("Which platform does it leave from?", rows_of("Train 10:52 to Hull", "Not valid before 09:30", *LONG), NO_ROW),
+        ("Wann fährt der nächste Bus?", rows_of("Markt 5:42", "Bahnhof 5:50", *LONG), "finde keine Antwort"),
+        ("When does my flight to Rome leave?", rows_of("Departures", "14:55 Lisbon", "15:10 Dublin", "15:25 Oslo"), "I do not find “Rome” in what I read."),
+        ("From when do we have to be silent at night?", rows_of("Night warden 07700 900 118", *LONG), NO_ROW),
+        ("How old is Bo?", rows_of("Bo's plan: week 48 + 49", *LONG), NO_ROW),
+        ("How warm can I wash it?", rows_of("Wash with similar colours", "Dry flat", *LONG), "I find no figure for that."),
+        # What it says firmly has to be of the thing.
+        ("Is it still good?", cells(("Dispensed 20/11/2026", "EXP 08/2028"), ("Keep dry", "Lot 7")), "good until 08/2028"),
+        ("Can I park here?", rows_of("NOTICE", "DOUBLE", "PARKING", "PROHIBITED", "AT ALL TIMES"), "PROHIBITED"),
+        ("¿Cuántos libros puedo llevarme?", rows_of("Biblioteca", "Préstamo: máximo 5 libros durante 21 días", "Aviso"), "máximo 5 libros"),
+        ("Hoe heet de tandarts?", rows_of("Uw afspraak is op woensdag 9 december", "bij tandarts S. Bakker, kamer 3", *LONG), "S. Bakker"),
+        ("Quels jours on les trouve au marché ?", rows_of("Fromage", "marché de Mauléon :", "mardi et samedi", "7,98 €"), "mardi et samedi"),
+        ("How much is a stamp?", rows_of("Post office", "Passport check £16", *LONG), "I find no price for “stamp”.\nPrices that I read: Passport check £16."),
+        ("How much did these cost?", rows_of("Ten free range eggs", "Best before 12 DEC", "Class A"), "I find no price."),
+        ("Does it cost anything at eight in the evening?", rows_of("1 hour £1.80", "2 hours £3.40", "7 pm - 8 am free"), "closest: 7 pm - 8 am free"),
         # Another question's "when"
         ("What is wrong when it shows E18?", rows_of("E17 no water", "E18 pump blocked", "E20 door"), "E18 pump blocked"),
         ("Does it run on Christmas Day?", rows_of("Bus 7", "Day ticket £5.80", "No service on 25 December."), "No service on 25"),
