@@ -266,7 +266,7 @@ _NAME = re.compile(r"(?:[A-ZÀ-Þ][\w.'’-]{0,30}(?: (?=\S)|$)){1,4}")
 
 
 # A name within a sentence
-_NAMED = re.compile(r"[A-ZÀ-Þ][\w.'’-]* [A-ZÀ-Þ]")
+_NAMED = re.compile(r"[A-ZÀ-Þ][\w.'’-]{0,30}+ [A-ZÀ-Þ]")
 
 
 _MEDICINE = re.compile(
