@@ -254,7 +254,7 @@ async def test_a_phone_is_the_only_camera(visit: Visit, server: Running, model: 
 
 
 async def test_what_is_only_invited_is_out_of_the_way(visit: Visit, server: Running) -> None:
-    """What comes after the dialog was closed is not kept: neither the link nor the token stands in
+    """Nothing that comes after the dialog was closed is kept: neither the link nor the token stands in
     the page. Camera off, its tile would lie on the card's words.
     """
     page = await started(visit, server.base_url)

@@ -301,7 +301,7 @@ def _free(s: Speaker) -> list[Row]:
 
 
 def _costs_nothing(s: Speaker) -> list[Row]:
-    # Eggs of free-range hens cost something.
+    """Return the rows that say that something is free; eggs of free-range hens cost something."""
     texts = ((row, plain(row.text).replace("free range", "")) for row in s.rows)
     return [row for row, text in texts if _FREE.search(text)]
 

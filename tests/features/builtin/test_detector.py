@@ -149,7 +149,7 @@ def test_a_small_thing_that_is_asked_about_is_looked_for_in_parts(finder: ThingF
 
 
 def test_an_empty_table_is_no_person(finder: ThingFinder) -> None:
-    """What fills the picture and is twice as wide as high needs a higher score."""
+    """A box that fills the picture and is much wider than high needs a higher score."""
     table = np.full((720, 1280, 3), (60, 100, 150), np.uint8)
     doubtful = Box(13, 109, 1271, 712, "person", 0.65)
     assert finder.named(table, [doubtful]) == []

@@ -582,7 +582,7 @@ def test_the_end_of_a_frame_is_asked_for_without_a_further_packet() -> None:
 
 @pytest.mark.parametrize("silence", [0.5, 2.0])
 def test_after_a_silence_a_key_frame_is_asked_for_at_once(silence: float) -> None:
-    """What is missing went with the link; after a shorter pause packets are asked for first."""
+    """Missing packets went with the link; after a shorter pause they are asked for first."""
     frames, assembler = begun(frames=9, now=1.0)
     feed(assembler, frames[3], 1.0 + silence)
     assert assembler.nacks(1.0 + silence)
