@@ -104,6 +104,14 @@ def _begins_with(row: Row, begins: re.Pattern[str]) -> bool:
     return bool(names) and names[0][:1].isupper()
 
 
+_FROM, _TO = re.compile(r"(?:from|von|de|da|od|van) "), re.compile(r"(?:to|nach|a|para|do|naar) ")
+
+
+def _is_way(above: Row, row: Row) -> bool:
+    """Find whether two rows tell from where and where to."""
+    return all((_FROM.match(plain(above.text)), _TO.match(plain(row.text))))
+
+
 _FAREWELL = tables.printed("farewell")
 # Words of a farewell: "With love from us all"
 _MOST_FAREWELL = 6
@@ -194,7 +202,9 @@ def _of_place_or_person(s: Speaker) -> list[Row] | None:
             for row in s.rows
             if len(row.cells) > 1 and begins.fullmatch(plain(row.cells[0].text).strip(" :"))
         ]
-        return found or values
+        # "Da Verona", and below it "A Bologna"
+        ends = [row for above, row in pairwise(s.rows) if _is_way(above, row)]
+        return found or values or ends
     made = naming(s, words) if s.intent.where and words == ("made",) else []
     if of := [row for row in made if _MADE_OF.search(plain(row.text))]:
         # "Bottle made of recycled plastic" tells not where.

@@ -465,6 +465,7 @@ TEETH = rows_of("Tooth tablets", "24 tablets", "Adults and children over 12: one
         ("Can I give it to a 5 year old?", TEETH, "closest: Adults and children over 12"),
         ("How many servings are in the bag?", rows_of("Granola", "45 g with milk. The pack holds 11 servings.", "Close the bag."), "11 servings."),
         ("Where does this flight go?", BOARDING, "closest: LISBON LIS"),
+        ("Dove va questo treno?", cells(("Biglietto", "2a classe"), ("Da", "Verona"), ("A", "Bologna"), ("Data", "12/12/2026")), "A Bologna"),
     ],
 )  # fmt: skip
 def test_rows_of_another_day_thing_or_kind_are_no_answer(
