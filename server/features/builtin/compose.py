@@ -13,6 +13,7 @@ from server.features.builtin import (
     link_answers,
     locate,
     look_answers,
+    measures,
     prices,
     telling,
     text_answers,
@@ -21,7 +22,6 @@ from server.features.builtin import (
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import WORD, Language, language, without_controls
 from server.features.builtin.lines import BOXES
-from server.features.builtin.measures import UNITS
 from server.features.builtin.speaker import PAGE, PRINTED, SOME, Answer, Facts, Speaker
 from server.features.builtin.tables import names_all, names_any, names_it, printed
 from server.features.builtin.wants import SOCIAL, TEXT_ITSELF, Want
@@ -81,7 +81,7 @@ _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.NAME: text_answers.name,
     Want.LOOKUP: text_answers.lookup,
     **dict.fromkeys(telling.TOLD_BY, text_answers.told),
-    **dict.fromkeys((*UNITS, Want.AMOUNT), figure_answers.measure),
+    **dict.fromkeys((*measures.UNITS, Want.AMOUNT), figure_answers.measure),
     Want.TEMPERATURE: figure_answers.temperature,
 }
 
@@ -274,7 +274,7 @@ _OUTSIDE = frozenset(
     ]
 )
 # Its kind is enough to tell which figure is asked for.
-_BY_KIND = UNITS.keys() - {Want.PERCENT} | {Want.MONEY_BACK}
+_BY_KIND = measures.UNITS.keys() - {Want.PERCENT} | {Want.MONEY_BACK}
 
 
 def _sure(s: Speaker, answer: Answer) -> Answer:
@@ -292,7 +292,11 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
     if s.intent.want is Want.LOOKUP and s.sources and (lacks or _only_repeats(s)):
         # "To buy" is no answer to "What do I need to buy?".
         return s.cannot_here, ""
-    if s.sources and (_lacks_place(s) or _lacks_time(s) or _names_subject_alone(s, unnamed)):
+    if s.sources and _tells_weight(s):
+        return s.closest_of(telling.addresses(s)) if telling.addresses(s) else (s.cannot_here, "")
+    if s.sources and (
+        _asks_itself(s) or _lacks_place(s) or _lacks_time(s) or _names_subject_alone(s, unnamed)
+    ):
         return s.say("cannot_here"), ""
     if not unnamed:
         return answer
@@ -333,6 +337,22 @@ def _lacks_time(s: Speaker) -> bool:
 
 # What print calls a place that has a number
 _NUMBERED = "gate platform seat room floor terminal"
+
+
+def _asks_itself(s: Speaker) -> bool:
+    """Find whether the only row of an answer names the question's words in what asks itself: in a box of a flow chart."""
+    rows = [row for row in s.rows if row.text in s.sources]
+    if s.intent.want is not Want.LOOKUP or s.intent.yes_no or len(rows) != 1:
+        return False
+    named = [cell.text for cell in rows[0].cells if names_any(cell.text, s.words)]
+    return bool(named) and all(text.endswith("?") for text in named)
+
+
+def _tells_weight(s: Speaker) -> bool:
+    """Find whether the rows of an answer tell how heavy something is, where one asks for a place."""
+    rows = [row for row in s.rows if row.text in s.sources]
+    weighs = (measures.measures([row], Want.WEIGHT, ()) for row in rows)
+    return s.intent.where and s.intent.want is Want.LOOKUP and bool(rows) and all(weighs)
 
 
 def _lacks_place(s: Speaker) -> bool:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.video.decode import give_memory_back
+from server.models.routing import plain
 from server.shared.onnx_file import ModelTrouble, ModelUnusable, session
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,14 @@ KINDS: dict[str, tuple[str, ...]] = {
     "train": ("tram",),
     "truck": ("fire truck",),
 }
+# Names of animals
+ANIMALS = frozenset(
+    plain(
+        "bird cat dog horse sheep cow elephant bear zebra giraffe fish chicken eagle owl parrot duck goose swan flamingo penguin frog "
+        "turtle lizard crocodile dinosaur snake spider jellyfish snail crab whale wolf fox lion tiger beetle ladybug fly bee ant "
+        "grasshopper cockroach dragonfly butterfly starfish rabbit hamster squirrel pig camel panda crane"
+    ).split()
+) | {"guinea pig"}
 # Least score of a name: circles are clocks to both models and discs are balloons, and tools for which
 # there is no class are can openers.
 _LEAST_OF = {"clock": 0.85, "balloon": 0.85, "can opener": 0.9}

@@ -573,8 +573,8 @@ def _asks_more(intent: Intent) -> bool:
 
 
 def _only_asked(pieces: Sequence[Piece], boxes: Sequence[Box], intent: Intent) -> bool:
-    """Find whether lines of a page have but words of a question: where "PARTY" is written tells not where the party is."""
-    asked = {*WORD.findall(plain(intent.question))}
+    """Find whether lines of a page have but words of a question and small ones: where "PARTY" is written tells not where the party is."""
+    asked = {*WORD.findall(plain(intent.question)), *language(intent.language).stop.split()}
     told = {word for box in boxes for word in WORD.findall(plain(box.label))}
     is_page = len(pieces) >= PAGE and any(len(one.text.split()) > MOST_HEADING for one in pieces)
     asks_word = SAYS.search(plain(intent.question)) is not None

@@ -138,8 +138,8 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     # "How many books can I borrow?" is asked of a library's card.
     of_print = how_many and wordings.MAY.search(text)
     want = Want.LOOKUP if of_print else Want.THING if is_thing else intent.want
-    if want in (Want.LIGHT, Want.SHARP) and set(things) - {"lamp"}:
-        # "Is the candle lit?" and "Are the scissors sharp?"
+    if want in (Want.LIGHT, Want.SHARP):
+        # "Is the lamp on?" and "Are the scissors sharp?"
         want = Want.LOOKUP
     if intent.want is Want.FACES and PERSON not in things and not how_many:
         # "Is there anybody in the boats?"
@@ -197,7 +197,7 @@ def _without_others(
 
 def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
     """Return the intent of a `plain` question whose other words say that its subject is another one."""
-    if (of_print := _asks_of_print(intent, text)) is not None:
+    if (of_print := _of_all_print(intent, text) or _asks_of_print(intent, text)) is not None:
         return of_print
     of_use = intent.want in (Want.SUMMARY, Want.READ) and _asks_doing(text, codes)
     if of_use or intent.want is Want.PURPOSE:
@@ -241,6 +241,13 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
         # "Which stop do I change at?" and "Who can help me?"
         return _of_all_words(intent)
     return intent
+
+
+def _of_all_print(intent: Intent, text: str) -> Intent | None:
+    """Return the intent of a question for what a print is about, or for; None for another."""
+    if wordings.PRINT_ABOUT.search(text):
+        return replace(intent, want=Want.SUMMARISE, words=())
+    return replace(intent, want=Want.SUMMARY, words=()) if wordings.PRINT_FOR.search(text) else None
 
 
 def _of_all_words(intent: Intent) -> Intent:
@@ -294,13 +301,14 @@ def _of_time(intent: Intent, text: str) -> Intent:
         # "Tot hoe laat zijn ze open?"
         return replace(intent, want=Want.HOURS, words=rest) if opens else intent
     if intent.want is Want.DATE:
-        # "Where do I go when it's my turn?"
+        if intent.where and intent.acts:
+            # "Where do I go when it's my turn?"
+            return replace(intent, want=Want.LOOKUP)
         if shut := wordings.SHUT.search(text):
             # "In che giorno sono chiusi?"
             rest = tuple(word for word in intent.words if word != shut[0])
             return replace(intent, want=Want.HOURS, asked=shut[0], words=rest)
-        of_other = (intent.where and intent.acts) or wordings.IN_CLAUSE.search(text)
-        return replace(intent, want=Want.LOOKUP) if of_other else intent
+        return replace(intent, want=Want.LOOKUP) if wordings.IN_CLAUSE.search(text) else intent
     if intent.want is Want.HOURS:
         at_feast = any(named.search(text) for _, named in wordings.FEASTS)
         other = intent.other_time or at_feast or bool(wordings.CLOSED_FOR.search(text))
@@ -509,12 +517,19 @@ def _only_people(words: Iterable[str], code: str) -> bool:
     return all(word in known or thing_words(code).knows(word) for word in words)
 
 
+# Small words of languages in Latin letters that are none of `LANGUAGES`: of the north, Finnish, Czech, Slovak, Hungarian, Croatian, Romanian
+_OTHER_LATIN = re.compile(
+    r"\b(?:är|och|när|jag|hur|vad|inte|vilken|hvad|hvor|hvornår|hvordan|hvilken|hva|jeg|ikke|når|mikä|mitä|missä|kuinka|milloin|onko|paljonko"
+    r"|kde|kdy|kolik|jaký|jaká|jaké|kedy|koľko|aký|aká|aké|mikor|mennyi|mennyibe|milyen|gdje|kada|koliko|što|unde|când|cât|câte)\b"
+)
+
+
 def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
     tag = (chosen or "").partition("-")[0].lower()
     fixed = tag if tag in LANGUAGES else None
     likely = fixed or page.partition("-")[0].lower()
     candidates = languages_of(text)
-    if not candidates:
+    if not candidates or (candidates == LATIN and _OTHER_LATIN.search(question.casefold())):
         return Intent(Want.FOREIGN, fixed or code_of(page))
     asked = cache(lambda code: language(code).asked(text))
     spoken = _likeliest(candidates, text, question, likely, asked)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from server.features.builtin import colours, prices
-from server.features.builtin.detector import PERSON, asked_for
+from server.features.builtin.detector import ANIMALS, PERSON, asked_for
 from server.features.builtin.lines import Row
 from server.features.builtin.speaker import (
     PAGE,
@@ -21,7 +21,7 @@ from server.features.builtin.speaker import (
 from server.features.builtin.tables import names_any
 from server.features.builtin.telling import addresses, counts, hits_of, naming
 from server.features.builtin.text_answers import lookup
-from server.features.builtin.wordings import HOLDS
+from server.features.builtin.wordings import ANIMAL, HOLDS
 from server.models.routing import plain
 
 # Mean difference of luma within a second: below the first it is noise of the camera, above the
@@ -69,6 +69,10 @@ def _first_colours(shares: Sequence[tuple[str, float]]) -> list[str]:
 _MOST_COLOURS = 6
 
 
+# Share of the picture from which a colour of the middle and the edges is that of a wall
+_WALL = 0.85
+
+
 def _of_place(s: Speaker) -> Answer:
     """Tell the colours of a place, or whether one of them is there."""
     facts, intent = s.facts, s.intent
@@ -91,6 +95,9 @@ def _of_place(s: Speaker) -> Answer:
         return _of_whole(s, whole)
     if intent.sought:
         return unknown_thing(intent.language, intent.sought), _of_what_fills(s)
+    if intent.place and not intent.colours and len(s.words) > 1:
+        # "The fruit in the middle" may lie on what is there.
+        return _of_picture(s), whole
     return _of(s, place, whole)
 
 
@@ -103,7 +110,8 @@ def _of_what_fills(s: Speaker) -> str:
     found, ground = _seen_at(s, s.intent.place or "middle")
     vivid = len(found) == 1 and not ground and found[0] not in colours.DULL
     own = any(name and name not in colours.NEUTRAL for name in (*found, ground))
-    return _of_picture(s) if vivid or s.intent.place or (own and _stands_out(s)) else ""
+    placed = s.intent.place or _stands_out(s)
+    return _of_picture(s) if vivid or (own and placed) else ""
 
 
 def _of_picture(s: Speaker) -> str:
@@ -147,8 +155,9 @@ def _of(s: Speaker, place: str, whole: str) -> Answer:
             return s.say("colour", where=s.capital(where), colours=s.names(found)), whole
         return s.say(key, where=where, colours=s.names(found)), whole
     unsure = not (intent.place or facts.pointed) and found[:1] and found[0] in facts.ground
-    if unsure and found[0] in colours.NEUTRAL:
-        # What is asked about may stand beside the middle, on this white or black ground.
+    fills = dict(facts.colours.get("whole", ())).get(found[0], 0.0) if unsure else 0.0
+    if unsure and (found[0] in colours.NEUTRAL or fills < _WALL):
+        # What is asked about may stand beside the middle, on this white or green ground.
         dim = s.say("light", light=_light(s)) if facts.scene.brightness < _DIM else ""
         return _of_picture(s), s.sentence(dim, whole)
     if ground:
@@ -271,8 +280,11 @@ def faces(s: Speaker) -> Answer:
     count = s.facts.faces
     # "Can you see her face?" is not asked of a person from behind.
     alone = {*plain(str(s.language.watch["faces"])).split()}.intersection(s.intent.asked.split())
-    if not alone and len(asked_for(s.things, [PERSON])) > (count or 0):
-        return _count(s, PERSON), ""
+    people = asked_for(s.things, [PERSON])
+    if not alone and len(people) > (count or 0):
+        # "Is anybody there?" asks for no number.
+        seen = s.say("see_things", things=s.things_named(people))
+        return (seen if s.intent.yes_no else _count(s, PERSON)), ""
     if count is None:
         return s.say("faces_missing"), ""
     if count == 0:
@@ -318,6 +330,12 @@ def summary(s: Speaker) -> Answer:
     if HOLDS.search(s.intent.asked):
         # Nobody holds a face.
         s.facts = replace(s.facts, faces=0)
+    if ANIMAL.search(s.intent.asked) and s.things and not s.facts.pointed:
+        # A cup is no answer to "What animal is that?".
+        animals = tuple(one for one in s.things if one.name in ANIMALS)
+        if not animals:
+            return s.cannot, s.see_things()
+        s.things = animals
     if s.things and not s.rows and {one.name for one in s.things} == {*s.intent.things}:
         # "I see a bird" is no answer to "What bird is this?".
         return s.cannot, s.see_things()
@@ -354,14 +372,7 @@ def overview(s: Speaker, *, running: bool = False) -> Answer:
         also = s.say("also", text=s.listing(most=SOME)) if s.rows else around
         return s.code_sentence(), also
     if s.rows and _letters(s) > 1:
-        largest = s.largest()
-        rest = [row for row in s.rows if row is not largest]
-        text = s.say("see_text", text=largest.text)
-        if rest and not running:
-            return text, s.scripts(s.say("also", text=s.listing(rest, SOME)))
-        if rest:
-            return text, s.sentence(s.say("also", text=s.listing(rest, SOME)) + ".", around)
-        return text, s.scripts(around)
+        return _of_print(s, around if running else "", around)
     if s.facts.faces:
         return faces(s)[0], around
     if s.facts.unread and not s.facts.scene.blurred and not s.facts.scene.dark:
@@ -377,6 +388,20 @@ def overview(s: Speaker, *, running: bool = False) -> Answer:
     return text, s.say(
         "light", light=_light(s)
     ) if running or looked or s.facts.pointed else of_itself
+
+
+def _of_print(s: Speaker, below: str, around: str) -> Answer:
+    """Tell the largest print, and then the rest. `below`: goes below that; `around`: where there is no rest."""
+    largest = s.largest()
+    if len(largest.text) < 2 and s.facts.things is not None and not below:
+        # The number of a racing car
+        return s.say("unknown_here"), s.say("reads", text=s.listing(most=SOME))
+    rest = [row for row in s.rows if row is not largest]
+    text = s.say("see_text", text=largest.text)
+    if not rest:
+        return text, s.scripts(around)
+    also = s.say("also", text=s.listing(rest, SOME))
+    return text, s.sentence(f"{also}.", below) if below else s.scripts(also)
 
 
 # What stands beside a part on a circuit board: "R40"

@@ -20,7 +20,7 @@ UNITS: dict[Want, str] = {
     Want.POWER: r"kW|MW|W|watts?",
     Want.VOLTAGE: r"kV|mV|V|volts?|VAC|VDC|V~",
     Want.CURRENT: r"mA|A|amps?|ampere",
-    Want.TEMPERATURE: r"[°º˚]\s?[CF]?|℃|℉",
+    Want.TEMPERATURE: r"[°º˚]{1,2}\s?[CF]?|℃|℉",
     Want.ENERGY: r"kcal|kJ|cal|大卡|千焦",
     Want.CHARGE: r"mAh|Ah|Wh|kWh",
     Want.SPEED: r"km/h|kmh|mph|m/s|kph|rpm|U/min|tr/min",

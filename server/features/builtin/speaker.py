@@ -53,6 +53,13 @@ _LEAST_PRINT, _MOST_PRINT = 30, 200
 _OF_CLOTHES = 0.5
 # "Size L" is no heading.
 _SIZE = re.compile(r" [A-Z\d]{1,2}$")
+# After one of these words a sentence goes on, whatever the next row begins with.
+_ENDS_OPEN = frozenset(
+    plain(
+        "with at by for from of to in the a an and or mit bei von für zu der die das dem den und oder avec chez de du pour dans le la "
+        "les et con en por para el los las y o di da per il lo gli ed com em do dos van met bij voor het"
+    ).split()
+)
 # Cells of a row that can only be a table's
 _TABLE = 3
 # Things that everybody knows
@@ -250,6 +257,12 @@ class Speaker:
         first = max(self.rows, key=lambda row: row.height)
         words = [row for row in self.rows if _is_words(row)]
         second = max(words, key=lambda row: row.height, default=first)
+        if has_digit(second) or ":" in second.text:
+            # "Proteins 3.3 g" in the print of all rows
+            same = (row for row in words if row.height >= _ONE_SIZE * second.height)
+            second = next(
+                (row for row in same if not has_digit(row) and ":" not in row.text), second
+            )
         return second if second.height > 0.45 * first.height else first
 
     def is_large(self, row: Row) -> bool:
@@ -476,10 +489,12 @@ class Speaker:
     def _goes_on(self, at: int) -> bool:
         """Find whether the row below goes on with the sentence of this one."""
         below = self.rows[at + 1] if at + 1 < len(self.rows) else None
-        begun = below is not None and below.text[:1].islower() and not below.apart
-        # Rows of few words are a list, but for "Not suitable for".
         text = self.rows[at].text
         words = text.split()
+        # "The key is with", and below it "Mrs Bright"
+        open_row = words[-1].islower() and plain(words[-1]) in _ENDS_OPEN
+        begun = below is not None and (below.text[:1].islower() or open_row) and not below.apart
+        # Rows of few words are a list, but for "Not suitable for".
         open_end = len(words) == MOST_HEADING and text[:1].isupper() and words[-1].islower()
         return begun and text[-1:] not in ".!?:" and (len(words) > MOST_HEADING or open_end)
 
@@ -489,6 +504,9 @@ class Speaker:
         below = self.rows[at + 1 : at + 1 + SOME]
         if row.text.rstrip().endswith(":"):
             return list(takewhile(lambda one: not one.apart, below))
+        if row.text.endswith("?"):
+            # "Lost your ticket?", and below it what to do
+            return [one for one in below[:1] if one.text.endswith(".") and not one.apart]
         if priced(row) is not None:
             # "Full English £9.50", and below it what that has
             return list(takewhile(lambda one: one.text[:1].islower() and not has_digit(one), below))

@@ -80,7 +80,14 @@ _WRONG = re.compile(
 _TROUBLE = tables.printed("trouble")
 
 
+_ERROR = re.compile(r"^(?:errors?|fehler\w*|erreurs?|errore?s?|foutmelding|hata)$")
+# "KeyError: 'price'"
+_RAISED = re.compile(r"\b[A-Z]\w{0,30}(?:Error|Exception)\b")
+
+
 def _troubles(s: Speaker) -> list[Row]:
+    if raised := [row for row in s.rows if _RAISED.search(row.text)]:
+        return raised
     told = {id(row) for row in s.rows if _TROUBLE.search(plain(row.text))}
     # "Fault" may be a caption.
     told |= {
@@ -374,6 +381,9 @@ def of_kind(s: Speaker) -> list[Row] | None:
         return [row for row in rows if names_some(row, paid)] or ways or rows
     if diet := [word for word in words if _ALLERGENS.search(word)]:
         return _of_diet(s, diet)
+    if words and all(map(_ERROR.search, words)):
+        # "What's the error?"
+        return _troubles(s)
     if any(map(_WRONG.search, words)):
         # "What's wrong with the printer?"
         named = naming(s, [word for word in words if not _WRONG.search(word)])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from server.features.builtin import fields, prices, tables
-from server.features.builtin.lines import MOST_HEADING, row_of
+from server.features.builtin.lines import MOST_HEADING, Row, row_of
 from server.features.builtin.speaker import (
     BOOK,
     PAGE,
@@ -40,7 +40,7 @@ from server.features.builtin.telling import (
     tells,
 )
 from server.features.builtin.wants import Want
-from server.features.builtin.wordings import IS, ORDER
+from server.features.builtin.wordings import INSIDE, IS, ORDER
 from server.models.routing import plain
 
 GENERAL = frozenset(
@@ -87,7 +87,7 @@ def read(s: Speaker) -> Answer:
         return s.code_sentence(), ""
     if len(s.rows) == 1 and len(s.rows[0].text) == 1:
         # It may be an edge or a fold.
-        return s.closest_of(s.rows)
+        return s.no_text() if s.intent.yes_no else s.closest_of(s.rows)
     second = s.code_sentence() if s.codes else ""
     unread = s.say("unread" if len(s.rows) < 2 else "some_unread") if s.facts.unread else ""
     return s.reads("reads"), second or s.scripts(unread)
@@ -205,7 +205,9 @@ def lookup(s: Speaker) -> Answer:
         # "What's on on Friday?"
         return s.closest_of(of_day[:PAGE])
     if (near := _beside(s, words)) is not None and (told := _of_label(s, near)) is not None:
-        return told
+        inside = INSIDE.search(plain(s.intent.question)) and not any(map(str.islower, near.value))
+        # "Parcel no.: SL 8830" tells not what is in it.
+        return s.why_not(s.cannot_here) if inside else told
     if row := of_near_day(s):
         # "What's the weather like tomorrow?"
         return s.quote(row)
@@ -230,18 +232,31 @@ def told(s: Speaker) -> Answer:
     return s.closest_of(rows[:SOME])
 
 
+_YEAR = re.compile(r"\b(?:19|20)\d\d\b")
+
+
+def _has_count(row: Row) -> bool:
+    """Find whether a row has a figure that is no year."""
+    return any(map(str.isdigit, _YEAR.sub("", row.text)))
+
+
 def _yes_or_count(s: Speaker) -> Answer:
     """Answer with the row itself: "No dogs", or which of its figures counts the thing: "80 recipes", "per biscuit: 12 g", "two visitors"."""
     named = naming(s, s.words) or of_people(s)
     if len(s.words) > 1:
         named = [row for row in named if not is_title(s, row)]
+    is_count = s.intent.how_many or s.intent.want is Want.ITEMS
+    if is_count:
+        # "Visitors in 2025" above a chart counts none.
+        named = [
+            row for row in named if row is not s.rows[0] or not has_digit(row) or _has_count(row)
+        ]
     if not named:
         return s.why_not(s.cannot_here)
     if s.intent.yes_no and 1 < len(named) <= SOME and len(s.words) > 1:
         # "Night Ferry 21:45" and "NIGHT FERRY: sold out"
         return s.closest_of(named)
     # A sentence before a heading, but a figure where something is counted: "4 eggs"
-    is_count = s.intent.how_many or s.intent.want is Want.ITEMS
     named.sort(
         key=lambda row: (
             is_count and not counts(row, s.words),
@@ -297,8 +312,13 @@ def name(s: Speaker) -> Answer:
         # "with our dentist S. Bakker, room 3"
         return s.quote(near.row)
     title = s.title()
-    if not any(char.isalpha() for row in s.rows for char in row.text):
-        # A barcode's number
+    named = naming(s, s.words or s.intent.asked.split())
+    called = [one for one in named if _NAME.fullmatch(one.text) and not one.text.isupper()]
+    if len(called) == 1 and called[0] not in title and " " in called[0].text:
+        # "Pinebrook Café" of "What is the café called?"
+        return s.quote(called[0])
+    if not any(char.isalpha() for row in title for char in row.text):
+        # A barcode's number, or a racing car's
         return s.why_not(s.cannot_here)
     unsure = {*s.intent.things} - {BOOK}
     if len(s.rows) >= PRINTED:

@@ -61,7 +61,9 @@ ARTICLE = re.compile(
     r"an?|any|the|my|your|our|some|d(?:er|ie|as|em|en)|(?:m|k|uns)?ein\w{0,2}|une?|l[ae]s?|m(?:on|a|es)|des|du|una|el|l[oa]s|mis?|il|gli|mi[oa]|os?|as|um|uma|meu|minha|het|de|een|mijn"
 )
 # "If I change to another company"
-CHANGES = re.compile(r"\b(?:i|we|you|they) change\b|\bchange (?:to|trains?|bus(?:es)?)\b")
+CHANGES = re.compile(
+    r"\b(?:i|we|you|they) (?:(?:have|need) to |must |should )?change\b|\bchange (?:to|trains?|bus(?:es)?)\b"
+)
 # "How long does it keep once I've opened it?"
 OPENED = re.compile(
     r"\bopened\b|\b(?:once|after) (?:\w+ ){0,4}open(?:ing)?\b|\bnach (?:dem |der )?(?:ersten )?(?:offnen|offnung|anbrechen|anbruch)\b"
@@ -154,6 +156,10 @@ TRAVELS = re.compile(
 PAYS = re.compile(
     r"pay|paid|paye\w*|paie|regler|zahl\w*|bezahl\w*|pag(?:ar\w*|o|at[oa]|amento)|betal\w*|zaplac\w*|ode\w*|оплат\w*|заплат\w*|сплат\w*"
 )
+# "What animal is that?"
+ANIMAL = re.compile(
+    r"\b(?:animals?|tiere?|ani(?:mal|maux)|animales|animali|anima[il]s|dier(?:en)?|zwierz\w*|hayvan\w*|животн\w*|тварин\w*)\b|动物|動物|동물|حيوان|जानवर"
+)
 # What somebody holds is no face.
 HOLDS = re.compile(
     r"\b(?:hold\w*|halte\w*|tiens|tient|tenons|sosteng\w*|tengo|tenendo|segurando|seguro|vasthoud\w*|houd|trzym\w*|tutu\w*|держ\w*|трима\w*)\b"
@@ -213,6 +219,21 @@ OPEN = re.compile(
 NEAR = re.compile(
     r" (?:in front of|behind|next to|beside|under(?:neath)?|near|vor|hinter|neben|unter|devant|derriere|a cote|sous|delante|detras|al lado|davanti|dietro|accanto|vicino"
     r"|em frente|atras|ao lado|voor|achter|naast|onder|obok|przed|za) "
+)
+# "What is this letter about?", "What is this poster for?" and "What is in the packet?"
+PRINT_ABOUT = re.compile(
+    r"^\W*what(?:'s| is) (?:this|that|the) \w+ (?:all )?about\W*$|^\W*wo(?:rum geht|von handelt) (?:es in )?(?:dies\w+|de[rmns]) \w+\W*$"
+    r"|^\W*de quoi parle (?:ce|cette|la?e?) \w+\W*$|^\W*de que (?:va|trata) (?:est[ea]|el|la) \w+\W*$|^\W*di cosa parla (?:quest[oa]|il|la) \w+\W*$"
+)
+PRINT_FOR = re.compile(
+    r"^\W*what(?:'s| is| are) (?:this|that|the) (?:poster|leaflet|flyer|ticket|voucher|coupon|card|sign|notice|letter|form|note|banner|advert\w*) for\W*$"
+    r"|^\W*what(?:'s| is| are) (?:in|inside) (?:this|that|the) (?:packs?|packets?|bag|jar|bottle|tin|can|tube|carton|sachet)\W*$"
+    r"|^\W*was ist in (?:dies\w+|d\w+) (?:packung|schachtel|tute|dose|flasche|glas|beutel)\W*$"
+    r"|^\W*(?:qu'est-ce qu'il y a|qu'y a-t-il) dans (?:ce|cette|le|la) (?:paquet|boite|sac|sachet|bocal|bouteille)\W*$"
+)
+# "What's in the parcel?"
+INSIDE = re.compile(
+    r"^\W*(?:what(?:'s| is) in(?:side)?|was ist in|qu.y a-t-il dans|qu'est-ce qu'il y a dans|que hay (?:en|dentro)|cosa c'e (?:in|nel\w*|dentro)|o que (?:ha|esta) n[oa]|wat zit er in) "
 )
 # How somebody is reached by telephone
 CALLS = re.compile(

@@ -751,3 +751,94 @@ def test_the_kind_of_what_is_asked_decides(
 ) -> None:
     """A row without a time, a place or a quantity is no answer to a question for one."""
     assert answer in said_of(question, rows)
+
+
+CALL_CARD = rows_of(
+    "Sendung: 1 Paket, 6,4 kg",
+    "Fahrer: Tobias",
+    "Filiale Lindenplatz 3, 35112 Marbach",
+    *LONG,
+)
+TRACE = rows_of('File "report.py", line 27, in <module>', "KeyError: 'price'", "$ ls")
+LOCKED = rows_of(
+    "Monday closed",
+    "Sunday closed",
+    "Books can be returned at any time",
+    "through the box by the side door.",
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "rows", "answer"),
+    [
+        # The weight of a parcel tells no place, and the days on which a library is closed no way in.
+        ("Wo kann ich mein Paket abholen?", CALL_CARD, "kommt: Filiale Lindenplatz 3"),
+        ("Wo kann ich mein Paket abholen?", CALL_CARD[:2] + rows_of(*LONG), "finde keine Antwort"),
+        ("Where can I return a book when it's closed?", LOCKED, "by the side door."),
+        ("What's in the parcel?", rows_of("Parcel no.: SL 8830 4417 02", *LONG), NO_ROW),
+        # A box of a flow chart asks itself; below the question of a notice stands what to do.
+        ("What if it is plugged in?", rows_of("Lamp", "Is it plugged in?", "Yes", "No", *LONG), NO_ROW),
+        ("What if I lost my ticket?", rows_of("Lost your ticket?", "Ask at the desk.", *LONG), "it says Ask at the desk."),
+        ("Can I bring a dog?", rows_of("Can I bring my dog?", "Yes, on a lead.", *LONG), "Can I bring my dog? · Yes, on a lead."),
+        ("How many visitors in May?", rows_of("Visitors to the pool, 2025", "780", "Apr", "May", *LONG), NO_ROW),
+        ("What's the error?", TRACE, "closest: KeyError: 'price'"),
+        ("Which line is the error in?", TRACE, "closest: File \"report.py\", line 27"),
+        ("What temperature is it set to?", rows_of("Set to 21.0°°C", "19.5°C Humidity 48%"), "it says 21.0°°C"),
+        ("Do I need to change the battery?", rows_of("Menu", "Battery low", "Eco"), "closest: Battery low"),
+        ("Where is the key?", rows_of("Please let him in - the key is with", "Mrs. Bright, flat 6.", "P"), "is with · Mrs. Bright, flat 6."),
+        # What a print is about, or for
+        ("What is this letter about?", rows_of("Dear parents", "Class 4 will visit the museum.", "P. Nandakumar"), "I cannot summarise, but I can read it"),
+        ("What is this poster for?", rows_of("Winter Winds", "An evening of jazz", "Friday"), "I read “"),
+        ("What is in this packet?", rows_of("Oat Biscuits", "Net 300 g", "May contain nuts"), "I read “Oat Biscuits”."),
+        ("What is this?", rows_of("Milk 1 l", "Store in a cool place", "Proteins 3.3 g"), "I read “Store in a cool place”."),
+        ("What is the café called?", (*(Row(text, 60, (Cell(text, 0, 300),)) for text in ("Scan for our menu",)), *rows_of("Pinebrook Café", "Table 12")), "It reads: Pinebrook Café"),
+        ("What is the name of the driver?", (Row("2", 90, (Cell("2", 0, 60),)), *rows_of("ADUKTEN", "strot")), NO_ROW),
+        ("¿Qué pone aquí?", rows_of("Aviso", "Corte de agua", "mañana"), "Dice:"),
+        # None of the sixteen languages
+        ("När är tvättstugan öppen?", rows_of("Öppet alla dagar 07.00–21.00"), "not one of them."),
+        ("Kdy je otevřeno?", rows_of("Otevřeno 7–21"), "not one of them."),
+    ],
+)  # fmt: skip
+def test_what_is_asked_for_is_a_place_a_count_or_what_print_is_about(
+    question: str, rows: tuple[Row, ...], answer: str
+) -> None:
+    assert answer in said_of(question, rows)
+
+
+def test_an_animal_is_asked_for_and_a_racing_cars_number_is_no_name() -> None:
+    cup, dog, person = (
+        Thing(name, 0.9, Box(0, 0, 300, 400), True) for name in ("cup", "dog", "person")
+    )
+    facts = Facts(BRIGHT, rows=(), codes=(), things=(cup,))
+    said = compose(understand("What animal is that?"), facts, TUESDAY)
+    assert said.startswith("I cannot tell that")
+    assert said.endswith("I see a cup.")
+    facts = replace(facts, things=(person, dog))
+    assert compose(understand("What animals are there?"), facts, TUESDAY) == "I see a dog."
+    facts = replace(facts, things=(), rows=rows_of("2", "strot"))
+    large = replace(facts.rows[0], height=90)
+    said = compose(
+        understand("What is this?"), replace(facts, rows=(large, *facts.rows[1:])), TUESDAY
+    )
+    assert said == "I do not know this thing.\nIt reads: 2 · strot"
+
+
+def test_a_single_letter_is_nothing_that_is_written() -> None:
+    """It may be an edge or a fold; "What does it say?" is answered with it, unsure."""
+    facts = Facts(BRIGHT, rows=rows_of("1"), codes=(), things=())
+    assert compose(understand("Is anything written on it?"), facts, TUESDAY).startswith(
+        "I see no text"
+    )
+    assert "closest: 1" in compose(understand("What does it say?"), facts, TUESDAY)
+
+
+def test_the_colour_of_a_place_is_not_said_of_what_lies_there() -> None:
+    shown = {"middle": (("brown", 0.9),), "right": (("black", 0.9),), "whole": (("brown", 0.4),)}
+    facts = Facts(BRIGHT, rows=(), codes=(), things=(), colours=shown)
+    said = compose(understand("What colour is the fruit in the middle?"), facts, TUESDAY)
+    assert said.startswith("In the middle the picture is brown.")
+    assert compose(understand("What colour is the middle?"), facts, TUESDAY).startswith(
+        "In the middle it is"
+    )
+    said = compose(understand("What colour is the book on the right?"), facts, TUESDAY)
+    assert "black" not in said
