@@ -93,6 +93,8 @@ _OF_ALL = frozenset({Want.CHANGE, Want.MOTION})
 _OF_A_SIDE = frozenset({Want.READ, Want.SAYS, Want.SUMMARY})
 # Languages in which "on it" is a word for the top
 _ON_IS_TOP = frozenset({"zh", "ja", "ko", "it", "pt", "tr", "ar", "hi"})
+# Least share of the first of several colours beside one that is the ground's
+_OF_MIXED = 0.25
 # Share of a box's sides that is not the thing itself
 _INSET = 0.2
 # A colour of so much of a box's edges, and of so many times more than of its inner part, is the ground's, where another
@@ -698,6 +700,10 @@ def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Sha
         inside = (*body, *(one for one in inside if one not in body)) if ground else inside
     own = tuple(part for part in inside if part[0] not in ground)
     shown = own if own and own[0][1] >= _OF_THING else inside
+    mixed = len(own) > 1 and own[0][0] in _SHADED and own[0][1] < _OF_MIXED
+    if ground and shown is own and mixed:
+        # What stands around it has most of its own colours, too.
+        return ()
     clear = shown[0][1] >= _OF_HOLLOW and shown[0][0] not in colours.DULL
     return shown if clear or one.name not in _HOLLOW else ()
 
