@@ -63,6 +63,8 @@ def name_pixels(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     named[dull & ((hue < 4) | (hue >= 176)) & (sat < 200)] = _INDEX["brown"]
     named[dull & (hue >= 4) & (hue < 22)] = _INDEX["brown"]
     named[(hue >= 7) & (hue < 22) & (sat < 70) & (value < 210)] = _INDEX["brown"]
+    # Olive leaves
+    named[(hue >= 26) & (hue < 34) & (value < 160) & (sat >= 60)] = _INDEX["green"]
     light = (value >= _LIGHT) & (sat < _PALE)
     named[light & (hue >= _WARM[0]) & (hue < _WARM[1])] = _INDEX["beige"]
     pale = sat < 38
