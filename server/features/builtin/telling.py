@@ -569,9 +569,24 @@ def spanning(s: Speaker) -> Row | None:
         for row in s.rows
         if names_some(row, others) or (of_age and _AGED.search(plain(row.text)))
     )
-    return next(
-        (row for row, span in spans if span and int(span[1]) <= figures[0] <= int(span[2])), None
-    )
+    for row, span in spans:
+        if span and int(span[1]) <= figures[0] <= int(span[2]):
+            return row
+    return _up_to(s, figures[0], others)
+
+
+# "Up to 4 hours £4.20"
+_UP_TO = re.compile(r"\b(?:up to|bis(?: zu)?|jusqu'a|hasta|fino a|ate|tot|do) (\d{1,3})(?![\d.,:])")
+
+
+def _up_to(s: Speaker, figure: int, words: Sequence[str]) -> Row | None:
+    """Return the row with the lowest bound that a question's number is within; None where a row has that number."""
+    named = [row for row in s.rows if names_some(row, words)]
+    if any(tables.names_it(row.text, str(figure)) for row in named):
+        return None
+    bounds = ((_UP_TO.search(plain(row.text)), row) for row in named)
+    within = [(int(to[1]), row) for to, row in bounds if to and int(to[1]) >= figure]
+    return min(within, key=lambda one: one[0])[1] if within else None
 
 
 def hits_of(row: Row, words: Sequence[str]) -> int:
