@@ -53,6 +53,8 @@ _LEAST_PRINT, _MOST_PRINT = 30, 200
 _OF_CLOTHES = 0.5
 # "Size L" is no heading.
 _SIZE = re.compile(r" [A-Z\d]{1,2}$")
+# How much further right the rows of a list begin than its heading, in heights of print
+_INDENT = 0.4
 # After one of these words a sentence goes on, whatever the next row begins with.
 _ENDS_OPEN = frozenset(
     plain(
@@ -519,6 +521,8 @@ class Speaker:
             return list(table) if heads else []
         if len(row.text.split()) > MOST_HEADING or row.text.endswith((".", "!", "?")):
             return []
+        if len(listed := self._indented(at)) > 1:
+            return listed
         if _SIZE.search(row.text):
             # "Size L"
             return []
@@ -533,6 +537,16 @@ class Speaker:
         text += takewhile(lambda one: one.text.endswith("."), below[len(text) :]) if text else ()
         return [] if any(one.apart for one in text) else text
 
+    def _indented(self, at: int) -> list[Row]:
+        """Return the list below a heading: short rows that begin further right than it."""
+        row, below = self.rows[at : at + 1], self.rows[at + 1 :]
+        if not row or has_digit(row[0]) or not row[0].cells or not row[0].text[-1].isalpha():
+            return []
+        left = row[0].cells[0].left + _INDENT * row[0].height
+        listed = [*takewhile(lambda one: bool(one.cells) and one.cells[0].left >= left, below)]
+        short = all(len(one.text.split()) <= MOST_HEADING + 2 for one in listed)
+        return listed[:PAGE] if short else []
+
     def counted(self, row: Row) -> Answer:
         """Return the row as it is written, where it has a figure; else it comes closest, with the row below it."""
         if has_digit(row):
@@ -543,8 +557,10 @@ class Speaker:
     def beside(self, found: Beside) -> Answer:
         told = found.row.text
         above = next((one for one, row in pairwise(self.rows) if row is found.row), None)
-        if above and found.value == told and above.text.endswith(":") and " " in above.text:
-            # "Please bring:", and below it a list
+        listed = above is not None and len(self._indented(self.rows.index(above))) > 1
+        colon = above is not None and above.text.endswith(":") and " " in above.text
+        if above is not None and found.value == told and (colon or listed):
+            # "Please bring:" and "Desserts", and below it a list
             return self.quote(above)
         heading = found.label in told and found.value in told and self.announced(found.row)
         if found.prose or heading:

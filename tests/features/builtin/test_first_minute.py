@@ -844,3 +844,11 @@ def test_the_colour_of_a_place_is_not_said_of_what_lies_there() -> None:
     )
     said = compose(understand("What colour is the book on the right?"), facts, TUESDAY)
     assert "black" not in said
+
+
+def test_a_list_that_is_indented_belongs_to_its_heading() -> None:
+    lines = ((0, "Starters"), (30, "Soup"), (30, "Salad"), (0, "Desserts"), (30, "Apple tart"), (30, "Ice cream"), (0, "Lunch only"))  # fmt: skip
+    menu = [Row(text, 40, (Cell(text, left, left + 300),)) for left, text in lines]
+    assert "Desserts · Apple tart · Ice cream" in said_of("What desserts are there?", menu)
+    flat = [replace(row, cells=(Cell(row.text, 0, 300),)) for row in menu]
+    assert "Ice cream" not in said_of("What desserts are there?", flat)
