@@ -395,6 +395,8 @@ class Speaker:
             if row is not None:
                 self.sources = {one.text: "" for one in self.sentence_of(row)} | self.sources
         else:
+            whole = (one for text in self.sources for one in (text, *self._end_of(text)))
+            self.sources = {one: self.sources.get(one, "") for one in dict.fromkeys(whole)}
             # "No thanks" before "Meat and bones"
             lists = self._over_lists()
             over = {row.text: lists[id(row)].text for row in self.rows if id(row) in lists}
@@ -409,9 +411,24 @@ class Speaker:
         if heads.issuperset(self.sources):
             # "Mon Tue Wed" alone tells nothing, and nor does "Yes".
             return self.why_not(self.cannot_here)
-        shown = [self._named_part(text) for text in self.sources]
+        shown: list[str] = []
+        for before, one in pairwise(["", *self.sources]):
+            if before and one in self._end_of(before):
+                shown[-1] += f" {one}"
+            else:
+                shown.append(self._named_part(one))
         text = self.language.closest(self.items(shown), why)
         return text, self.scripts(self._not_ticked())
+
+    def _end_of(self, text: str) -> tuple[str, ...]:
+        """Return the row that goes on with a row's sentence; none where that may end."""
+        at = next((at for at, one in enumerate(self.rows[:-1]) if one.text == text), None)
+        if at is None or len(self.rows[at].cells) > 1 or len(self.rows[at + 1].cells) > 1:
+            return ()
+        words = text.split()
+        open_end = text.endswith((",", "-")) or plain(words[-1]) in _ENDS_OPEN
+        open_end |= len(words) > MOST_HEADING + 1 and text[-1].isalpha()
+        return (self.rows[at + 1].text,) if open_end and self._goes_on(at) else ()
 
     def _with_lists(self) -> dict[str, str]:
         """Return the answer's rows, each that ends with a colon with the row below it."""

@@ -1042,7 +1042,7 @@ CONES = (
             "What flavours are there?",
             "It reads: Flavours today · Vanilla · Mint (vegan) · Salted caramel · Pistachio",
         ),
-        ("Are there nuts in it?", "closest: Not suitable for; nut allergies; Pistachio"),
+        ("Are there nuts in it?", "closest: Not suitable for nut allergies; Pistachio"),
         ("Can I pay by card?", "closest: Cash only"),
     ],
 )
@@ -1091,7 +1091,7 @@ RECEIPT = rows_of("PAINT 24.99", "TAPE 2 @ 2.25 4.50", "TOTAL 29.49", "CASH 30.0
             rows_of(
                 "Your appointment on 1 May", "is off. Your new appointment is", "9 May", "J. Doe"
             ),
-            "closest: Your appointment on 1 May; is off. Your new appointment is; 9 May",
+            "closest: Your appointment on 1 May is off. Your new appointment is; 9 May",
         ),
         (
             "What's Fran's number?",
