@@ -788,6 +788,7 @@ LOCKED = rows_of(
         ("Where is the key?", rows_of("Please let him in - the key is with", "Mrs. Bright, flat 6.", "P"), "is with · Mrs. Bright, flat 6."),
         ("How much is it for 3 hours?", rows_of("Up to 1 hour £1.30", "Up to 2 hours £2.50", "Up to 4 hours £4.20", "All day £7.00"), "Up to 4 hours £4.20"),
         ("How much is it for 9 hours?", rows_of("Up to 1 hour £1.30", "Up to 4 hours £4.20", "All day £7.00"), "no price for “9 hours”"),
+        ("What does my child need to bring?", rows_of("The trip costs £12.50 per child.", "Children need a packed lunch, a coat", "and wellington boots.", *LONG), "Children need a packed lunch, a coat and wellington boots."),
         # What a print is about, or for
         ("What is this letter about?", rows_of("Dear parents", "Class 4 will visit the museum.", "P. Nandakumar"), "I cannot summarise, but I can read it"),
         ("What is this poster for?", rows_of("Winter Winds", "An evening of jazz", "Friday"), "I read “"),
