@@ -18,7 +18,7 @@ from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES, language
 from server.features.builtin.lines import Cell, Row, reading_order, row_of, sentences
 from server.features.builtin.locate import colour_boxes
-from server.features.builtin.speaker import Facts
+from server.features.builtin.speaker import Facts, Shares
 from server.features.builtin.wants import Want
 from server.media.picture.grounding import Box
 from tests.features.builtin.test_compose import (
@@ -818,17 +818,15 @@ def test_an_animal_is_asked_for_and_a_racing_cars_number_is_no_name() -> None:
     assert said.endswith("I see a cup.")
     facts = replace(facts, things=(person, dog))
     assert compose(understand("What animals are there?"), facts, TUESDAY) == "I see a dog."
-    facts = replace(facts, things=(), rows=rows_of("2", "strot"))
-    large = replace(facts.rows[0], height=90)
-    said = compose(
-        understand("What is this?"), replace(facts, rows=(large, *facts.rows[1:])), TUESDAY
-    )
+    number, other = rows_of("2", "strot")
+    facts = replace(facts, things=(), rows=(replace(number, height=90), other))
+    said = compose(understand("What is this?"), facts, TUESDAY)
     assert said == "I do not know this thing.\nIt reads: 2 · strot"
 
 
 def test_a_single_letter_is_nothing_that_is_written() -> None:
     """It may be an edge or a fold; "What does it say?" is answered with it, unsure."""
-    facts = Facts(BRIGHT, rows=rows_of("1"), codes=(), things=())
+    facts = Facts(BRIGHT, rows=(*rows_of("1"),), codes=(), things=())
     assert compose(understand("Is anything written on it?"), facts, TUESDAY).startswith(
         "I see no text"
     )
@@ -836,7 +834,11 @@ def test_a_single_letter_is_nothing_that_is_written() -> None:
 
 
 def test_the_colour_of_a_place_is_not_said_of_what_lies_there() -> None:
-    shown = {"middle": (("brown", 0.9),), "right": (("black", 0.9),), "whole": (("brown", 0.4),)}
+    shown: dict[str, Shares] = {
+        "middle": (("brown", 0.9),),
+        "right": (("black", 0.9),),
+        "whole": (("brown", 0.4),),
+    }
     facts = Facts(BRIGHT, rows=(), codes=(), things=(), colours=shown)
     said = compose(understand("What colour is the fruit in the middle?"), facts, TUESDAY)
     assert said.startswith("In the middle the picture is brown.")

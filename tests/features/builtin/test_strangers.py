@@ -19,7 +19,7 @@ from server.features.builtin.language import LANGUAGES, LATIN, language
 from server.features.builtin.lines import Piece
 from server.features.builtin.locate import text_boxes
 from server.features.builtin.reader import Reader
-from server.features.builtin.speaker import Facts, unknown_thing
+from server.features.builtin.speaker import Facts, Shares, unknown_thing
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want
 from server.media.picture.grounding import Box
@@ -579,7 +579,7 @@ def test_a_white_ground_in_the_middle_is_not_called_the_thing() -> None:
         (0.74, "In the middle the picture is green."),
         (0.95, "In the middle it is green."),
     ):
-        colours = {"middle": (("green", 1.0),), "whole": (("green", share),)}
+        colours: dict[str, Shares] = {"middle": (("green", 1.0),), "whole": (("green", share),)}
         green = replace(ROOF, colours=colours, ground=("green",))
         assert compose(understand("What colour is it?"), green, TUESDAY).startswith(says)
 
