@@ -21,7 +21,7 @@ from server.features.builtin import (
 )
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import WORD, Language, language, without_controls
-from server.features.builtin.lines import BOXES
+from server.features.builtin.lines import BOXES, Row
 from server.features.builtin.speaker import PAGE, PRINTED, SOME, Answer, Facts, Speaker
 from server.features.builtin.tables import names_all, names_any, names_it, printed
 from server.features.builtin.wants import SOCIAL, TEXT_ITSELF, Want
@@ -219,11 +219,19 @@ def _answer(s: Speaker) -> Answer:
         return s.code_sentence(), s.say("broken") if s.facts.text_broken else s.no_text()[0]
     if want in _OF_DAYS and _lacks_day(s):
         return s.cannot_here, ""
+    if want in (Want.TOTAL, Want.PRICE) and (of_day := _of_day(s)):
+        return s.closest_of(of_day)
     return _sure(s, _ROWS[want](s))
 
 
 # Subjects that a table of days has for each of them
 _OF_DAYS = frozenset({Want.ITEMS, Want.AMOUNT, Want.LOOKUP})
+
+
+def _of_day(s: Speaker) -> list[Row]:
+    """Return the rows of the day on which something costs, where no price has one: "Sundays free"."""
+    rows = [row for row in s.rows if s.intent.weekday in fields.weekdays(plain(row.text))]
+    return [] if any(map(prices.has_money, rows)) else rows
 
 
 def _lacks_day(s: Speaker) -> bool:
@@ -292,12 +300,8 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
     if s.intent.want is Want.LOOKUP and s.sources and (lacks or _only_repeats(s)):
         # "To buy" is no answer to "What do I need to buy?".
         return s.cannot_here, ""
-    if s.sources and _tells_weight(s):
-        return s.closest_of(telling.addresses(s)) if telling.addresses(s) else (s.cannot_here, "")
-    if s.sources and (
-        _asks_itself(s) or _lacks_place(s) or _lacks_time(s) or _names_subject_alone(s, unnamed)
-    ):
-        return s.say("cannot_here"), ""
+    if s.sources and (lacking := _of_lacking(s, unnamed)) is not None:
+        return lacking
     if not unnamed:
         return answer
     _add_equals(s, unnamed)
@@ -314,7 +318,24 @@ def _sure(s: Speaker, answer: Answer) -> Answer:
     return (why, "") if why and s.intent.want is Want.DEPARTURE else s.closest(why)
 
 
+def _of_lacking(s: Speaker, unnamed: Sequence[str]) -> Answer | None:
+    """Return the answer in place of rows that lack what is asked for: a place, a day, a time; None where they have it."""
+    others: list[Row] | None = None
+    if _tells_weight(s):
+        others = telling.addresses(s)
+    elif _lacks_named_day(s):
+        dated = [row for row in s.rows if _names_day(row.text) and telling.hits_of(row, s.words)]
+        others = dated[:SOME]
+    if others is not None:
+        return s.closest_of(others) if others else (s.cannot_here, "")
+    lacks = _asks_itself(s) or _lacks_place(s) or _lacks_time(s) or _names_subject_alone(s, unnamed)
+    return (s.say("cannot_here"), "") if lacks else None
+
+
 _RHYTHM = printed("rhythm")
+_WHICH_DAY = re.compile(
+    r"^\W*(?:on )?(?:which|what) days?\b|^\W*(?:an )?welche[mn]? tag|^\W*quel jour|^\W*(?:en )?que dia|^\W*(?:in )?che giorno"
+)
 # A figure that may be a time: no price, weight or temperature
 _MAY_BE_TIME = re.compile(r"(?<![\w.,€$£])\d[\d.,:/]*+(?! ?(?:[°€$£%]|[CF]\b|g\b|kg\b|ml\b))", re.I)
 _MAY_BE_HOUR = re.compile(r"(?<![\w.,€$£])\d{1,2}(?:[.:h]\d\d)?(?![\d%€$£°]|[.,]\d)")
@@ -342,10 +363,21 @@ _NUMBERED = "gate platform seat room floor terminal"
 def _asks_itself(s: Speaker) -> bool:
     """Find whether the only row of an answer names the question's words in what asks itself: in a box of a flow chart."""
     rows = [row for row in s.rows if row.text in s.sources]
-    if s.intent.want is not Want.LOOKUP or s.intent.yes_no or len(rows) != 1:
+    asks = s.intent.want in (Want.LOOKUP, Want.STEPS) and not s.intent.yes_no
+    if not asks or len(rows) != 1:
         return False
     named = [cell.text for cell in rows[0].cells if names_any(cell.text, s.words)]
     return bool(named) and all(text.endswith("?") for text in named)
+
+
+def _names_day(text: str) -> bool:
+    return bool(fields.weekdays(plain(text)) or dates(plain(text)) or _RHYTHM.search(plain(text)))
+
+
+def _lacks_named_day(s: Speaker) -> bool:
+    """Find whether "Which day do they come?" is answered by rows that name none."""
+    asks = s.intent.want is Want.LOOKUP and _WHICH_DAY.search(plain(s.intent.question))
+    return bool(asks) and not _names_day(" ".join((*s.sources, *s.sources.values())))
 
 
 def _tells_weight(s: Speaker) -> bool:

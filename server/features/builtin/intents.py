@@ -155,7 +155,10 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     if want in (Want.READ, Want.SAYS) and len(things) > 1 and text.startswith("steht "):
         # "Steht neben der Tasse ein Glas?"
         want = Want.THING
-    if want is Want.THING and (wordings.IS_ON.search(text) or _counts_parts(text, one.code)):
+    others = (wordings.IS_ON, wordings.GLASSES)
+    if want is Want.THING and (
+        any(map(re.Pattern.search, others, (text, text))) or _counts_parts(text, one.code)
+    ):
         want = Want.OTHER
     if want is Want.FACES and is_meant:
         want = Want.LOOKUP
@@ -267,6 +270,8 @@ def _asks_of_print(intent: Intent, text: str) -> Intent | None:
         return replace(intent, want=Want.TOTAL, words=()) if pays else None
     if intent.want in _OF_PRINT | {Want.EXPIRY, Want.HOURS} and wordings.OPENED.search(text):
         return replace(intent, want=Want.LOOKUP, words=("opened",))
+    if intent.want is Want.EXPIRY and wordings.BRINGS_BACK.search(text):
+        return replace(intent, want=Want.LOOKUP, words=("returns",))
     if intent.want is Want.COLOUR and wordings.WHERE_CAN.search(text):
         # "Wo kann ich alte Farbe abgeben?"
         return _of_all_words(intent)
@@ -524,12 +529,20 @@ _OTHER_LATIN = re.compile(
 )
 
 
+# Letters that none of them has, in a word that is no name
+_OTHER_LETTER = re.compile(r"(?<!\w)\w?[^\W\dA-ZÅØ_]*[åøőűřěůșț]")
+
+
+def _is_other_latin(question: str) -> bool:
+    return any((_OTHER_LATIN.search(question.casefold()), _OTHER_LETTER.search(question)))
+
+
 def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
     tag = (chosen or "").partition("-")[0].lower()
     fixed = tag if tag in LANGUAGES else None
     likely = fixed or page.partition("-")[0].lower()
     candidates = languages_of(text)
-    if not candidates or (candidates == LATIN and _OTHER_LATIN.search(question.casefold())):
+    if not candidates or (candidates == LATIN and _is_other_latin(question)):
         return Intent(Want.FOREIGN, fixed or code_of(page))
     asked = cache(lambda code: language(code).asked(text))
     spoken = _likeliest(candidates, text, question, likely, asked)

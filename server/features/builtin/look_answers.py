@@ -270,8 +270,8 @@ def _row_with_figure(s: Speaker, words: Sequence[str]) -> Row | None:
     return next((row for row in rows if names_any(row.text, words)), None)
 
 
-def _count(s: Speaker, name: str) -> str:
-    count = len(asked_for(s.things, [name]))
+def _count(s: Speaker, name: str, least: int = 0) -> str:
+    count = max(least, len(asked_for(s.things, [name])))
     named = {"thing": s.thing_words.one(name), "things": s.thing_words.many(name)}
     return s.say("thing_count", count=count, **named)
 
@@ -281,10 +281,11 @@ def faces(s: Speaker) -> Answer:
     # "Can you see her face?" is not asked of a person from behind.
     alone = {*plain(str(s.language.watch["faces"])).split()}.intersection(s.intent.asked.split())
     people = asked_for(s.things, [PERSON])
-    if not alone and len(people) > (count or 0):
+    more = len(people) > (count or 0) or (people and s.intent.how_many)
+    if not alone and more:
         # "Is anybody there?" asks for no number.
         seen = s.say("see_things", things=s.things_named(people))
-        return (seen if s.intent.yes_no else _count(s, PERSON)), ""
+        return (seen if s.intent.yes_no else _count(s, PERSON, count or 0)), ""
     if count is None:
         return s.say("faces_missing"), ""
     if count == 0:

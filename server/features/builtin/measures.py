@@ -55,6 +55,8 @@ _DISPLAY = 4
 # The degree sign is small, so a question about degrees also accepts a bare C or F on a display, and signs as which it
 # is misread.
 _DEGREES = re.compile(rf"{_NUMBER}\s?(?:[°º˚'’\"*oO]\s?)?[CF](?!\w)|{_NUMBER}\s?(?:[°º˚]|℃|℉)")
+# "Heat the oven to 170 C"
+_HEATED = re.compile(r"\b(?:oven|heat|preheat|bake|ofen|backofen|four|horno|forno)\b")
 # A display whose unit was hardly read
 _BARE_ROW = re.compile(r"([-−]?\d+(?:[.,]\d+)?)\s?[A-Za-z]{0,2}")
 # A lot or serial number that ends in a letter
@@ -72,8 +74,9 @@ def measures(rows: Sequence[Row], want: Want, words: Sequence[str] = ()) -> list
     """
     pattern = _DURATION if want is Want.DURATION else _PATTERNS.get(want, _ANY)
     found = _all(rows, pattern)
-    if not found and want is Want.TEMPERATURE and len(rows) <= _DISPLAY:
-        found = _all(rows, _DEGREES)
+    if not found and want is Want.TEMPERATURE:
+        heated = [row for row in rows if len(rows) <= _DISPLAY or _HEATED.search(plain(row.text))]
+        found = _all(heated, _DEGREES)
     if not found and want is Want.WEIGHT:
         found = _all(rows, _PATTERNS[Want.VOLUME])
     if want is Want.TEMPERATURE:

@@ -155,14 +155,19 @@ def _beside(s: Speaker, words: Sequence[str]) -> tables.Beside | None:
     return None if nobody else near
 
 
+_FOR_WHOM = re.compile(r" (?:for|fur|pour|para|per|voor)$")
+
+
 def _of_label(s: Speaker, near: tables.Beside) -> Answer | None:
     """Answer with what stands beside a word of the question; None where that is a figure, and somebody is asked for."""
     words = s.words
     if near.prose and len(named := naming(s, words)) > 1 and len(words) > 1:
         # "What happens if I pay late?"
         return s.closest_of(named[:SOME])
-    if s.intent.where and fields.phones([f"tel. {near.value}"]):
-        # "Workshop 01273 555 018"
+    if s.intent.where and (
+        _FOR_WHOM.search(plain(near.label)) or fields.phones([f"tel. {near.value}"])
+    ):
+        # "Parcel for J. Brandt" and "Workshop 01273 555 018"
         return None
     # No figure answers "Who is this parcel for?".
     if s.intent.who and not (near.prose or near.label in near.row.text):

@@ -148,8 +148,9 @@ LOOKS_LIKE = re.compile(
 )
 # "Where am I flying to?"
 TRAVELS = re.compile(
-    r"\b(?:am|are|is|do|does|will) (?:i|we|it|this|the \w+) (?:fly\w*|travel\w*|going|head\w*)\b(?!.{0,60} from\b)"
-    r"|^\W*where (?:does|is) (?:this|the|my) (?:flight|train|bus|tram|ferry|coach|boat) (?:go|going|to)\b"
+    r"^\W*where (?:does|is|do|will) (?:it|this|that|(?:(?:this|the|my) )?(?:flight|train|bus|tram|ferry|coach|boat|line)(?: \w+)?) (?:go|going|run)\b"
+    r"|\b(?:am|are|is|do|does|will) (?:i|we|it|this|the \w+) (?:fly\w*|travel\w*|going|head\w*)\b(?!.{0,60} from\b)"
+    r"|^\W*where is (?:this|the|my) (?:flight|train|bus|tram|ferry|coach|boat) to\b"
     r"|\b(?:flieg\w*|fahr(?:e|en|t)|reis(?:e|en|t)) (?:ich|wir|er|sie|es)\b|\bvoy(?:ager?)?\b|\bvuelo\b|\bvolo\b|\bvoo\b|\bvlieg\w*\b|\blece\b"
 )
 # "Wie viel muss ich bezahlen?"
@@ -173,6 +174,8 @@ CORNER = re.compile(
     r"\b(?:corners?|ecke|(?:au|dans le|du) coin|esquina|angolo|hoek)\b|\b(?:top|upper|bottom|lower)[ -](?:left|right)\b|\b(?:oben|unten) (?:links|rechts)\b"
     r"|\ben (?:haut|bas) a (?:gauche|droite)\b|угл|кут|左上|右上|左下|右下"
 )
+# Of glasses the sunny ones alone are known.
+GLASSES = re.compile(r"\b(?:wear\w*|got|have|has) (?:\w+ )?(?:glasses|spectacles|eyeglasses)\b")
 # What somebody wears below the face
 CLOTHES = re.compile(
     r"\b(?:(?:her|his|my|your|their) top|t-?shirts?|shirt|sweater|jumper|pullover|jacket|coat|dress|blouse|hoodie|suit|clothes|clothing|cardigan|blazer|uniform"
@@ -228,9 +231,12 @@ PRINT_ABOUT = re.compile(
 PRINT_FOR = re.compile(
     r"^\W*what(?:'s| is| are) (?:this|that|the) (?:poster|leaflet|flyer|ticket|voucher|coupon|card|sign|notice|letter|form|note|banner|advert\w*) for\W*$"
     r"|^\W*what(?:'s| is| are) (?:in|inside) (?:this|that|the) (?:packs?|packets?|bag|jar|bottle|tin|can|tube|carton|sachet)\W*$"
+    r"|^\W*what (?:dish|recipe|meal) is (?:this|that|it)\W*$|^\W*what am i (?:making|cooking|baking)(?: with (?:this|it))?\W*$"
     r"|^\W*was ist in (?:dies\w+|d\w+) (?:packung|schachtel|tute|dose|flasche|glas|beutel)\W*$"
     r"|^\W*(?:qu'est-ce qu'il y a|qu'y a-t-il) dans (?:ce|cette|le|la) (?:paquet|boite|sac|sachet|bocal|bouteille)\W*$"
 )
+# "Until when can I bring it back?"
+BRINGS_BACK = re.compile(r"\b(?:bring|take|send) (?:\w+ ){1,3}back\b")
 # "What's in the parcel?"
 INSIDE = re.compile(
     r"^\W*(?:what(?:'s| is) in(?:side)?|was ist in|qu.y a-t-il dans|qu'est-ce qu'il y a dans|que hay (?:en|dentro)|cosa c'e (?:in|nel\w*|dentro)|o que (?:ha|esta) n[oa]|wat zit er in) "

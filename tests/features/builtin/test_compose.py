@@ -607,6 +607,8 @@ def test_people_whose_faces_alone_are_seen_are_counted_by_them() -> None:
     person = Thing("person", 0.9, Box(0, 0, 9, 9), sure=True)
     facts = Facts(BRIGHT, rows=(), codes=(), things=(person,), faces=3)
     said = compose(understand("How many people are there?"), facts, TUESDAY)
+    assert said == "I count at least 3: people."
+    said = compose(understand("How many faces are there?"), facts, TUESDAY)
     assert said.startswith("I count 3 faces.")
 
 

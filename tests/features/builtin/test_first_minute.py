@@ -789,6 +789,16 @@ LOCKED = rows_of(
         ("How much is it for 3 hours?", rows_of("Up to 1 hour £1.30", "Up to 2 hours £2.50", "Up to 4 hours £4.20", "All day £7.00"), "Up to 4 hours £4.20"),
         ("How much is it for 9 hours?", rows_of("Up to 1 hour £1.30", "Up to 4 hours £4.20", "All day £7.00"), "no price for “9 hours”"),
         ("What does my child need to bring?", rows_of("The trip costs £12.50 per child.", "Children need a packed lunch, a coat", "and wellington boots.", *LONG), "Children need a packed lunch, a coat and wellington boots."),
+        ("Which day will they collect the bins?", rows_of("Change to your bin collection day", "Grey bins are green now", *LONG), NO_ROW),
+        ("Which day will they collect the bins?", rows_of("Your bin collection day", "The bins will be collected on Thursdays.", *LONG), "collected on Thursdays"),
+        ("What temperature?", rows_of("Lemon cake", "Serves 10", "225 g butter", "4 eggs", "1. Heat the oven to 170 C."), "It says 170 C."),
+        ("¿Tengo que pagar los domingos?", rows_of("Zona azul", "Importe pagado 2,10 €", "Domingos gratis"), "cercano: Domingos gratis"),
+        ("Where is my parcel?", rows_of("Parcel for: J. Brandt, Flat 5", "We left it next door", *LONG), NO_ROW),
+        ("Where does tram 5 go?", rows_of("Tram 5", "Canal Street", "to Northfield Depot", *LONG), "closest: to Northfield Depot"),
+        ("Which platform?", rows_of("Valid via Eddleston only.", "Platform: see screens", *LONG), "“Platform” it says see screens"),
+        ("Until when can I bring things back?", rows_of("27/11/2026 18:42", "7 items", "Returns within 28 days", *LONG), "within 28 days"),
+        ("What do I do if money was taken?", rows_of("Block the card", "Was money taken?", "no", "yes", *LONG), NO_ROW),
+        ("What dish is this?", rows_of("Red lentil dal", "Serves 4", "250 g lentils"), "I read “Red lentil dal”."),
         # What a print is about, or for
         ("What is this letter about?", rows_of("Dear parents", "Class 4 will visit the museum.", "P. Nandakumar"), "I cannot summarise, but I can read it"),
         ("What is this poster for?", rows_of("Winter Winds", "An evening of jazz", "Friday"), "I read “"),
@@ -799,6 +809,7 @@ LOCKED = rows_of(
         ("¿Qué pone aquí?", rows_of("Aviso", "Corte de agua", "mañana"), "Dice:"),
         # None of the sixteen languages
         ("När är tvättstugan öppen?", rows_of("Öppet alla dagar 07.00–21.00"), "not one of them."),
+        ("Innehåller det mjölk?", rows_of("Kan innehålla mjölk"), "not one of them."),
         ("Kdy je otevřeno?", rows_of("Otevřeno 7–21"), "not one of them."),
     ],
 )  # fmt: skip
@@ -817,6 +828,7 @@ def test_an_animal_is_asked_for_and_a_racing_cars_number_is_no_name() -> None:
     assert said.startswith("I cannot tell that")
     assert said.endswith("I see a cup.")
     facts = replace(facts, things=(person, dog))
+    assert "sunglasses" not in compose(understand("Is he wearing glasses?"), facts, TUESDAY)
     assert compose(understand("What animals are there?"), facts, TUESDAY) == "I see a dog."
     number, other = rows_of("2", "strot")
     facts = replace(facts, things=(), rows=(replace(number, height=90), other))

@@ -491,7 +491,7 @@ def test_a_person_from_behind_shows_no_face() -> None:
     assert said.startswith(language("en").say("faces_none"))
     assert (
         compose(understand("Who is there?"), facts, TUESDAY)
-        == "I see one: a person; there may be more."
+        == "I see at least one: a person; I cannot count for sure."
     )
 
 
@@ -528,7 +528,7 @@ async def test_a_side_counts_what_is_there_alone() -> None:
     """And "are left" is no side."""
     both = (LEFT, RIGHT)
     assert await ask("How many people are on the left?", *both) == (
-        "I see one: a person; there may be more.",
+        "I see at least one: a person; I cannot count for sure.",
         None,
     )
     assert (await ask("How many people are there?", *both))[0].startswith("I count at least 2")
@@ -561,8 +561,12 @@ async def test_what_lies_on_a_table_is_counted_and_not_the_table() -> None:
     table = Thing("dining table", 0.9, Box(0, 300, 1200, 700), sure=True)
     asked = "How many cups are on the table?"
     assert (await ask(asked, table))[0].startswith("I may miss it, but I do not see that: a cup.")
-    assert (await ask(asked, table, CUP))[0] == "I see one: a cup; there may be more."
-    assert (await ask("How many tables are there?", table))[0].endswith("; there may be more.")
+    assert (await ask(asked, table, CUP))[
+        0
+    ] == "I see at least one: a cup; I cannot count for sure."
+    assert (await ask("How many tables are there?", table))[0].endswith(
+        "; I cannot count for sure."
+    )
 
 
 def test_a_white_ground_in_the_middle_is_not_called_the_thing() -> None:
@@ -590,7 +594,7 @@ async def test_what_a_thing_has_is_not_counted_as_the_thing() -> None:
     assert "count" not in said
     assert (await ask("How many dogs does the man have?", dog))[
         0
-    ] == "I see one: a dog; there may be more."
+    ] == "I see at least one: a dog; I cannot count for sure."
 
 
 async def test_where_they_are_going_looks_for_no_thing() -> None:

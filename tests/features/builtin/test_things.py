@@ -60,7 +60,11 @@ def room(*things: tuple[str, int]) -> Bgr:
         ("chelsea", "What is this?", "I see a cat."),
         ("chelsea", "Is there a cat?", "Yes, I see a cat."),
         ("chelsea", "Do you see a dog?", "I may miss it, but I do not see that: a dog."),
-        ("chelsea", "How many cats are there?", "I see one: a cat; there may be more."),
+        (
+            "chelsea",
+            "How many cats are there?",
+            "I see at least one: a cat; I cannot count for sure.",
+        ),
         ("chelsea", "What colour is the cat?", "I see a cat; colour: brown, orange."),
         ("chelsea", "What animal is this?", "I see a cat."),
         (
@@ -84,7 +88,11 @@ def room(*things: tuple[str, int]) -> Bgr:
         ("coffee", "What am I holding?", "I see a cup."),
         ("coffee", "Que vois-tu ?", "Je vois une tasse."),
         ("coffee", "这是什么？", "我看到杯子。"),
-        ("astronaut", "How many people are there?", "I see one: a person; there may be more."),
+        (
+            "astronaut",
+            "How many people are there?",
+            "I see at least one: a person; I cannot count for sure.",
+        ),
     ],
 )
 async def test_things_are_named(
