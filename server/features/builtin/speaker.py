@@ -426,8 +426,8 @@ class Speaker:
         if at is None or len(self.rows[at].cells) > 1 or len(self.rows[at + 1].cells) > 1:
             return ()
         words = text.split()
-        open_end = text.endswith((",", "-")) or plain(words[-1]) in _ENDS_OPEN
-        open_end |= len(words) > MOST_HEADING + 1 and text[-1].isalpha()
+        open_end = text.endswith((",", "-")) or plain("".join(words[-1:])) in _ENDS_OPEN
+        open_end |= len(words) > MOST_HEADING + 1 and text[-1:].isalpha()
         return (self.rows[at + 1].text,) if open_end and self._goes_on(at) else ()
 
     def _with_lists(self) -> dict[str, str]:
@@ -511,7 +511,8 @@ class Speaker:
         text = self.rows[at].text
         words = text.split()
         # "The key is with", and below it "Mrs Bright"
-        open_row = words[-1].islower() and plain(words[-1]) in _ENDS_OPEN
+        last = "".join(words[-1:])
+        open_row = last.islower() and plain(last) in _ENDS_OPEN
         begun = below is not None and (below.text[:1].islower() or open_row) and not below.apart
         # Rows of few words are a list, but for "Not suitable for".
         open_end = len(words) == MOST_HEADING and text[:1].isupper() and words[-1].islower()
@@ -557,7 +558,7 @@ class Speaker:
     def _indented(self, at: int) -> list[Row]:
         """Return the list below a heading: short rows that begin further right than it."""
         row, below = self.rows[at : at + 1], self.rows[at + 1 :]
-        if not row or has_digit(row[0]) or not row[0].cells or not row[0].text[-1].isalpha():
+        if not row or has_digit(row[0]) or not row[0].cells or not row[0].text[-1:].isalpha():
             return []
         left = row[0].cells[0].left + _INDENT * row[0].height
         listed = [*takewhile(lambda one: bool(one.cells) and one.cells[0].left >= left, below)]

@@ -159,7 +159,7 @@ PAYS = re.compile(
 )
 # "What animal is that?"
 ANIMAL = re.compile(
-    r"\b(?:animals?|tiere?|ani(?:mal|maux)|animales|animali|anima[il]s|dier(?:en)?|zwierz\w*|hayvan\w*|животн\w*|тварин\w*)\b|动物|動物|동물|حيوان|जानवर"
+    r"\b(?:anima(?:ls?|les?|li|is|ux)|tiere?|dier(?:en)?|zwierz\w*|hayvan\w*|животн\w*|тварин\w*)\b|动物|動物|동물|حيوان|जानवर"
 )
 # What somebody holds is no face.
 HOLDS = re.compile(
