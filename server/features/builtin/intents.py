@@ -344,6 +344,9 @@ def _of_light(intent: Intent, text: str) -> Intent:
         # "What colour is the one in the top right corner?"
         in_corner = wordings.CORNER.search(text) is not None
         return replace(intent, want=Want.OTHER, place="") if in_corner else intent
+    if wordings.USED_UP.search(text):
+        # "¿Cuánta luz he gastado?"
+        return replace(intent, want=Want.AMOUNT)
     if wordings.LIGHTS.search(text):
         return replace(intent, want=Want.OTHER)
     if intent.colours:

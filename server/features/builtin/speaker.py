@@ -58,7 +58,7 @@ _INDENT = 0.4
 # After one of these words a sentence goes on, whatever the next row begins with.
 _ENDS_OPEN = frozenset(
     plain(
-        "with at by for from of to in the a an and or mit bei von für zu der die das dem den und oder avec chez de du pour dans le la "
+        "with at by on for from of to in the a an and or mit bei von um für zu der die das dem den und oder avec chez de du pour dans le la "
         "les et con en por para el los las y o di da per il lo gli ed com em do dos van met bij voor het"
     ).split()
 )
@@ -393,7 +393,11 @@ class Speaker:
             ((text, _),) = self.sources.items()
             row = next((one for one in self.rows if one.text == text), None)
             if row is not None:
-                self.sources = {one.text: "" for one in self.sentence_of(row)} | self.sources
+                rows = self.sentence_of(row)
+                if weekdays(plain(text)) and " " not in text:
+                    # "Sunday", and below it "No service"
+                    rows = [row, *self.rows[self.rows.index(row) + 1 :][:1]]
+                self.sources = {one.text: "" for one in rows} | self.sources
         else:
             whole = (one for text in self.sources for one in (text, *self._end_of(text)))
             self.sources = {one: self.sources.get(one, "") for one in dict.fromkeys(whole)}

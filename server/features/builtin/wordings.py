@@ -79,6 +79,8 @@ THERE_ARE = re.compile(
 NO_THING = re.compile(r"\b(?:number|licen[cs]e|name) plates?\b|\b\w{1,20} ones?\W*$")
 # What is asked for is no difference of two looks.
 WHICH = re.compile(r"^\W*(?:which|where)\b")
+# Light that is paid for: "luz" is electricity, too.
+USED_UP = re.compile(r"\bluz\b.{1,40}\b(?:gast|consum)(?:ad[oa]|amos|o|ei)\b")
 # Lamps, and not how bright it is
 LIGHTS = re.compile(
     r"\blights\b|^\W*which light\b|^\W*welche\w* (?:licht|lampe|ampel)\b|^\W*quel feu\b"

@@ -799,6 +799,9 @@ LOCKED = rows_of(
         ("Until when can I bring things back?", rows_of("27/11/2026 18:42", "7 items", "Returns within 28 days", *LONG), "within 28 days"),
         ("What do I do if money was taken?", rows_of("Block the card", "Was money taken?", "no", "yes", *LONG), NO_ROW),
         ("What dish is this?", rows_of("Red lentil dal", "Serves 4", "250 g lentils"), "I read “Red lentil dal”."),
+        ("Does it run on Sundays?", rows_of("Bus 27", "Monday to Friday", "07 08 28", "08 08 28", "Saturday", "08 25", "Sunday", "No service", *LONG), "closest: Sunday; No service"),
+        ("When is my appointment?", rows_of("Your appointment has been changed.", "Dr Osei is away on 3 December, so we will now see you on", "Thursday 10 December 2026 at 9:40 am.", *LONG), "see you on Thursday 10 December 2026"),
+        ("¿Cuánta luz he gastado?", rows_of("Factura", "Consumo 213 kWh", "Total 48,20 €"), "Consumo 213 kWh"),
         # What a print is about, or for
         ("What is this letter about?", rows_of("Dear parents", "Class 4 will visit the museum.", "P. Nandakumar"), "I cannot summarise, but I can read it"),
         ("What is this poster for?", rows_of("Winter Winds", "An evening of jazz", "Friday"), "I read “"),
