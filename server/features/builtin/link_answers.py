@@ -59,6 +59,9 @@ def safe(s: Speaker) -> Answer:
 _GIVEN = re.compile(r":\s?[^\s/|·:]{1,40}\s?[/|·]\s?\S")
 
 
+_WIFI_IS = re.compile(r"\b(?:wi-?fi|wlan): ?\S*\d", re.I)
+
+
 def password(s: Speaker) -> Answer:
     """Answer with the password of a Wi-Fi code, else with the text printed beside the word."""
     found = codes.network(s.codes)
@@ -74,8 +77,8 @@ def password(s: Speaker) -> Answer:
     if wifi and coded is not None and not coded.prose:
         # "Wifi: guest", and below it "Code: cinnamon"
         return s.closest_of((wifi[0], coded.row))
-    if named := [row for row in wifi if _GIVEN.search(row.text)]:
-        # "WiFi: guest / teapot88"
+    if named := [row for row in wifi if _GIVEN.search(row.text) or _WIFI_IS.search(row.text)]:
+        # "WiFi: guest / teapot88" and "Oat milk +40p · Wifi: kettle2026"
         return s.closest_of(named)
     return none_found(s, "none_password")
 

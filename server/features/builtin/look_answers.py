@@ -405,15 +405,8 @@ def _of_print(s: Speaker, below: str, around: str) -> Answer:
     return text, s.sentence(f"{also}.", below) if below else s.scripts(also)
 
 
-# What stands beside a part on a circuit board: "R40"
-_PART = re.compile(r"[A-Z]{1,2}\d{1,4}(?:[.,]\d+)?")
-
-
 def _letters(s: Speaker) -> int:
-    """Return how many letters and digits were read, but for parts' numbers: one or two on a thing are mostly none."""
-    cells = [cell.text for row in s.rows for cell in row.cells]
-    if len(cells) > 2 and all(map(_PART.fullmatch, cells)):
-        return 0
+    """Return how many letters and digits were read: one or two on a thing are mostly none."""
     return sum(char.isalnum() for row in s.rows for char in row.text)
 
 

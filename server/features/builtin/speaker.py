@@ -64,6 +64,8 @@ _ENDS_OPEN = frozenset(
 )
 # Cells of a row that can only be a table's
 _TABLE = 3
+# What stands beside a part on a circuit board: "R40"
+_PART = re.compile(r"[A-Z]{1,2}(?:\d{1,4}(?:[.,]\d+)?)?")
 # Things that everybody knows
 _EXAMPLES = ("person", "cup", "dog")
 
@@ -95,6 +97,12 @@ def unknown_thing(code: str, sought: str) -> str:
 
 def has_digit(row: Row) -> bool:
     return any(map(str.isdigit, row.text))
+
+
+def _are_parts(marks: Sequence[str]) -> bool:
+    """Find whether marks are the names of parts on a circuit board: "R40", "U2" and "C"."""
+    figures = sum(any(map(str.isdigit, one)) for one in marks)
+    return len(marks) > 2 and 2 * figures > len(marks) and all(map(_PART.fullmatch, marks))
 
 
 def _is_point(row: Row) -> bool:
@@ -151,6 +159,10 @@ class Speaker:
         self.rows: list[Row] = list((facts.rows or ())[:ROWS])
         if facts.scene.blurred and sum(len(row.text) for row in self.rows) < 3:
             # A blurred block of print is read as one large letter.
+            self.rows = []
+        marks = [word for row in self.rows for word in row.text.split()]
+        if intent.want not in TEXT_ITSELF and _are_parts(marks):
+            # The names of parts on a circuit board
             self.rows = []
         if intent.want not in _WHOLE_LINES:
             self.rows = by_day(sentences(self.rows))

@@ -637,6 +637,12 @@ _LENGTH = re.compile(
 _LASTS = re.compile(r"\d{1,2}:\d\d(?::\d\d)?")
 
 
+# "Please arrive 15 minutes before the film starts" tells not how long it is.
+_AHEAD = re.compile(
+    r"\b(?:minut\w*|min|stunden?|heures?|ore|horas?|hours?) (?:before|vor|avant|antes|prima|voor)\b"
+)
+
+
 def duration(s: Speaker) -> Answer:
     """Answer with the row of what is named that tells how long; else the rows that do come closest."""
     near = tables.beside(s.rows, s.words) if s.words else None
@@ -647,7 +653,8 @@ def duration(s: Speaker) -> Answer:
         return s.crossed(below)
     found = {id(one.row) for one in measures.measures(s.rows, Want.DURATION)}
     lasts = [row for row in s.rows if id(row) in found]
-    named = naming(s, s.words)
+    lasts = [row for row in lasts if not _AHEAD.search(plain(row.text))] or lasts
+    named = [row for row in naming(s, s.words) if row in lasts or id(row) not in found]
     if told := [
         [row, below]
         for row, below in pairwise(s.rows)

@@ -802,6 +802,11 @@ LOCKED = rows_of(
         ("Does it run on Sundays?", rows_of("Bus 27", "Monday to Friday", "07 08 28", "08 08 28", "Saturday", "08 25", "Sunday", "No service", *LONG), "closest: Sunday; No service"),
         ("When is my appointment?", rows_of("Your appointment has been changed.", "Dr Osei is away on 3 December, so we will now see you on", "Thursday 10 December 2026 at 9:40 am.", *LONG), "see you on Thursday 10 December 2026"),
         ("¿Cuánta luz he gastado?", rows_of("Factura", "Consumo 213 kWh", "Total 48,20 €"), "Consumo 213 kWh"),
+        ("What's the wifi password?", rows_of("Drinks", "Oat milk +40p · Wifi: kettle2026", *LONG), "closest: Wifi: kettle2026"),
+        ("How long is the film?", rows_of("running time 118 min", "Please arrive 15 minutes before the film starts.", *LONG), "closest: running time 118 min"),
+        ("Is there a USB port on it?", rows_of("J1", "U2", "C", "CT5 CT14"), "I cannot recognise “USB port”."),
+        ("What is this?", rows_of("J1", "U2", "C", "CT5 CT14"), "I do not know this thing"),
+        ("Read it", rows_of("J1", "U2", "C", "CT5 CT14"), "CT5 CT14"),
         # What a print is about, or for
         ("What is this letter about?", rows_of("Dear parents", "Class 4 will visit the museum.", "P. Nandakumar"), "I cannot summarise, but I can read it"),
         ("What is this poster for?", rows_of("Winter Winds", "An evening of jazz", "Friday"), "I read “"),
