@@ -353,7 +353,7 @@ def _lacks_time(s: Speaker) -> bool:
         told = told.replace(plain(number), " ")
     by_clock = s.intent.want in (Want.TIME, Want.HOURS)
     figure = (_MAY_BE_HOUR if by_clock else _MAY_BE_TIME).search(told)
-    return not any((figure, fields.weekdays(told), _RHYTHM.search(told), dates(told)))
+    return figure is None and not _names_day(told)
 
 
 # What print calls a place that has a number

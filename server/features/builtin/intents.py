@@ -18,6 +18,7 @@ from server.features.builtin.language import (
     LATIN,
     WORD,
     code_of,
+    is_other_latin,
     language,
     language_of,
     languages_of,
@@ -525,27 +526,12 @@ def _only_people(words: Iterable[str], code: str) -> bool:
     return all(word in known or thing_words(code).knows(word) for word in words)
 
 
-# Small words of languages in Latin letters that are none of `LANGUAGES`: of the north, Finnish, Czech, Slovak, Hungarian, Croatian, Romanian
-_OTHER_LATIN = re.compile(
-    r"\b(?:är|och|när|jag|hur|vad|inte|vilken|hvad|hvor|hvornår|hvordan|hvilken|hva|jeg|ikke|når|mikä|mitä|missä|kuinka|milloin|onko|paljonko"
-    r"|kde|kdy|kolik|jaký|jaká|jaké|kedy|koľko|aký|aká|aké|mikor|mennyi|mennyibe|milyen|gdje|kada|koliko|što|unde|când|cât|câte)\b"
-)
-
-
-# Letters that none of them has, in a word that is no name
-_OTHER_LETTER = re.compile(r"(?<!\w)\w?[^\W\dA-ZÅØ_]*[åøőűřěůșț]")
-
-
-def _is_other_latin(question: str) -> bool:
-    return any((_OTHER_LATIN.search(question.casefold()), _OTHER_LETTER.search(question)))
-
-
 def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
     tag = (chosen or "").partition("-")[0].lower()
     fixed = tag if tag in LANGUAGES else None
     likely = fixed or page.partition("-")[0].lower()
     candidates = languages_of(text)
-    if not candidates or (candidates == LATIN and _is_other_latin(question)):
+    if not candidates or (candidates == LATIN and is_other_latin(question)):
         return Intent(Want.FOREIGN, fixed or code_of(page))
     asked = cache(lambda code: language(code).asked(text))
     spoken = _likeliest(candidates, text, question, likely, asked)

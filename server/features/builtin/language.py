@@ -274,6 +274,22 @@ _OTHER_ARABIC = re.compile(r"[پچژگکیۀےڑٹڈںھہ]")
 _OTHER_SCRIPT = re.compile(r"[\u0370-\u03ff\u0530-\u05ff\u0700-\u074f\u0780-\u08ff\u0980-\u10ff]")
 
 
+# Small words of languages in Latin letters that are none of `LANGUAGES`: of the north, Finnish, Czech, Slovak, Hungarian, Croatian, Romanian
+_OTHER_LATIN = re.compile(
+    r"\b(?:är|och|när|jag|hur|vad|inte|vilken|hvad|hvor|hvornår|hvordan|hvilken|hva|jeg|ikke|når|mikä|mitä|missä|kuinka|milloin|onko|paljonko"
+    r"|kde|kdy|kolik|jaký|jaká|jaké|kedy|koľko|aký|aká|aké|mikor|mennyi|mennyibe|milyen|gdje|kada|koliko|što|unde|când|cât|câte)\b"
+)
+
+
+# Letters that none of them has, in a word that is no name
+_OTHER_LETTER = re.compile(r"(?<!\w)\w?[^\W\dA-ZÅØ_]*[åøőűřěůșț]")
+
+
+def is_other_latin(question: str) -> bool:
+    """Find whether a question in Latin letters, as written, is in none of `LANGUAGES` by its letters and small words."""
+    return any((_OTHER_LATIN.search(question.casefold()), _OTHER_LETTER.search(question)))
+
+
 def languages_of(text: str) -> tuple[str, ...]:
     """Return the languages that a `plain` text may be in by its letters; none for other scripts."""
     han, kana = len(HAN.findall(text)), len(_KANA.findall(text))

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from server.features.builtin.detector import PERSON, ThingFinder
+from server.features.builtin.detector import LARGE_ANIMALS, PERSON, ThingFinder
 from server.features.builtin.fields import letters, similar
 from server.features.builtin.impressions import Kept
 from server.features.builtin.language import language, without_controls
@@ -17,9 +17,8 @@ from server.media.picture.grounding import Box
 from server.models.base import Told
 
 # What comes by itself
-_ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")
 _VEHICLES = ("bicycle", "car", "motorcycle", "bus", "train", "truck", "boat")
-_COMING = frozenset((PERSON, *_ANIMALS, *_VEHICLES))
+_COMING = frozenset((PERSON, *LARGE_ANIMALS, *_VEHICLES))
 # More of a kind are many: their number means nothing.
 _MANY = 3
 # A thing in this middle part of the picture's width is close when it takes up so much of its height, or when its own

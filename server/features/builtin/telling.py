@@ -493,6 +493,11 @@ def tells(row: Row, want: Want) -> bool:
     return len(text.split()) >= MOST_HEADING and any(TOLD_BY[want].match(text, at) for at in begins)
 
 
+def has_count(row: Row) -> bool:
+    """Find whether a row has a figure that is no year."""
+    return any(map(str.isdigit, YEAR.sub("", row.text)))
+
+
 def counts(row: Row, words: Sequence[str]) -> bool:
     """Find whether a row has a figure right before one of these words: "Approx. 300 seeds", "2 large eggs", "two visitors"."""
     tokens = row.text.split()
@@ -608,7 +613,7 @@ def untitled(s: Speaker, words: Sequence[str]) -> Sequence[str]:
     """Return the words that a page's title does not name."""
     large = (row for row in s.title() if s.is_large(row))
     # "Bin collection - December 2026"
-    title = [row for row in large if not any(map(str.isdigit, YEAR.sub("", row.text)))]
+    title = [row for row in large if not has_count(row)]
     return [word for word in words if not any(names_some(row, [word]) for row in title)]
 
 

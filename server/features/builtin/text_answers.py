@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from server.features.builtin import fields, prices, tables
-from server.features.builtin.lines import MOST_HEADING, Row, row_of
+from server.features.builtin.lines import MOST_HEADING, row_of
 from server.features.builtin.speaker import (
     BOOK,
     PAGE,
@@ -26,6 +26,7 @@ from server.features.builtin.telling import (
     denies,
     figure_row,
     has_allergen,
+    has_count,
     hits_of,
     is_title,
     names_some,
@@ -155,7 +156,7 @@ def _beside(s: Speaker, words: Sequence[str]) -> tables.Beside | None:
     return None if nobody else near
 
 
-_FOR_WHOM = re.compile(r" (?:for|fur|pour|para|per|voor)$")
+_LABEL_FOR = re.compile(r" (?:for|fur|pour|para|per|voor)$")
 
 
 def _of_label(s: Speaker, near: tables.Beside) -> Answer | None:
@@ -165,7 +166,7 @@ def _of_label(s: Speaker, near: tables.Beside) -> Answer | None:
         # "What happens if I pay late?"
         return s.closest_of(named[:SOME])
     if s.intent.where and (
-        _FOR_WHOM.search(plain(near.label)) or fields.phones([f"tel. {near.value}"])
+        _LABEL_FOR.search(plain(near.label)) or fields.phones([f"tel. {near.value}"])
     ):
         # "Parcel for J. Brandt" and "Workshop 01273 555 018"
         return None
@@ -237,14 +238,6 @@ def told(s: Speaker) -> Answer:
     return s.closest_of(rows[:SOME])
 
 
-_YEAR = re.compile(r"\b(?:19|20)\d\d\b")
-
-
-def _has_count(row: Row) -> bool:
-    """Find whether a row has a figure that is no year."""
-    return any(map(str.isdigit, _YEAR.sub("", row.text)))
-
-
 def _yes_or_count(s: Speaker) -> Answer:
     """Answer with the row itself: "No dogs", or which of its figures counts the thing: "80 recipes", "per biscuit: 12 g", "two visitors"."""
     named = naming(s, s.words) or of_people(s)
@@ -254,7 +247,7 @@ def _yes_or_count(s: Speaker) -> Answer:
     if is_count:
         # "Visitors in 2025" above a chart counts none.
         named = [
-            row for row in named if row is not s.rows[0] or not has_digit(row) or _has_count(row)
+            row for row in named if row is not s.rows[0] or not has_digit(row) or has_count(row)
         ]
     if not named:
         return s.why_not(s.cannot_here)
