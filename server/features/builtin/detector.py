@@ -71,6 +71,13 @@ ANIMALS = frozenset(
         "grasshopper cockroach dragonfly butterfly starfish rabbit hamster squirrel pig camel panda crane"
     ).split()
 ) | {"guinea pig", *LARGE_ANIMALS}
+# Names of what is eaten
+FOODS = frozenset(
+    plain(
+        "banana apple sandwich orange broccoli carrot pizza donut cake lemon strawberry pineapple pomegranate fig cauliflower "
+        "cabbage cucumber zucchini artichoke corn pumpkin mushroom bread bagel pretzel hamburger pasta burrito soup chestnut"
+    ).split()
+) | {"hot dog", "bell pepper", "ice cream"}
 # Least score of a name: circles are clocks to both models and discs are balloons, and tools for which
 # there is no class are can openers.
 _LEAST_OF = {"clock": 0.85, "balloon": 0.85, "can opener": 0.9}

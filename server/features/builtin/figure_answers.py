@@ -18,7 +18,15 @@ from server.features.builtin.speaker import (
     has_digit,
 )
 from server.features.builtin.tables import plain_words
-from server.features.builtin.telling import YEAR, called, hits_of, names_some, naming, spanning
+from server.features.builtin.telling import (
+    YEAR,
+    called,
+    hits_of,
+    names_some,
+    naming,
+    of_age,
+    spanning,
+)
 from server.features.builtin.text_answers import (
     GENERAL,
     KNOWN,
@@ -324,6 +332,9 @@ def price(s: Speaker) -> Answer:
     """Answer with the named thing's price, else with the only or largest one, else with all."""
     if (spanned := spanning(s)) is not None:
         return s.quote(spanned)
+    if aged := of_age(s):
+        # "How much is it for a 9 year old?" asks for no adult's ticket.
+        return s.closest_of(aged[:SOME])
     cross = tables.crossing(s.rows, s.words) if len(s.words) > 1 else None
     if cross is not None and not any(map(str.isalpha, cross.value)):
         # "How much is a bottle of Rioja?"

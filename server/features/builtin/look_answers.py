@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from server.features.builtin import colours, prices
-from server.features.builtin.detector import ANIMALS, PERSON, asked_for
+from server.features.builtin.detector import ANIMALS, FOODS, PERSON, asked_for
 from server.features.builtin.lines import Row
 from server.features.builtin.speaker import (
     PAGE,
@@ -21,7 +21,7 @@ from server.features.builtin.speaker import (
 from server.features.builtin.tables import names_any
 from server.features.builtin.telling import addresses, counts, hits_of, naming
 from server.features.builtin.text_answers import lookup
-from server.features.builtin.wordings import ANIMAL, HOLDS
+from server.features.builtin.wordings import ANIMAL, FOOD, HOLDS, NEAR
 from server.models.routing import plain
 
 # Mean difference of luma within a second: below the first it is noise of the camera, above the
@@ -159,6 +159,9 @@ def _of(s: Speaker, place: str, whole: str) -> Answer:
     if unsure and (found[0] in colours.NEUTRAL or fills < _WALL):
         # What is asked about may stand beside the middle, on this white or green ground.
         dim = s.say("light", light=_light(s)) if facts.scene.brightness < _DIM else ""
+        if found[0] not in colours.NEUTRAL:
+            # Leaves around a ladybird
+            return s.cannot, s.sentence(_of_picture(s), dim)
         return _of_picture(s), s.sentence(dim, whole)
     if ground:
         text = s.say(
@@ -291,6 +294,9 @@ def faces(s: Speaker) -> Answer:
     if count == 0:
         dark = s.say("light", light=_light(s)) if s.facts.scene.dark else ""
         return s.sentence(s.say("faces_none"), dark), s.say("faces_note")
+    if s.intent.how_many and not alone:
+        # Others may look away.
+        return _count(s, PERSON, count), s.say("faces_note")
     return s.say("faces", count=count), s.say("faces_note")
 
 
@@ -326,17 +332,28 @@ def change(s: Speaker) -> Answer:
     )
 
 
+# Names of things that answer a question for a kind
+_OF_KIND = ((ANIMAL, ANIMALS), (FOOD, FOODS))
+
+
 def summary(s: Speaker) -> Answer:
     """Answer with all that there is; of "What's on the table?" without the chairs around it."""
     if HOLDS.search(s.intent.asked):
         # Nobody holds a face.
         s.facts = replace(s.facts, faces=0)
-    if ANIMAL.search(s.intent.asked) and s.things and not s.facts.pointed:
-        # A cup is no answer to "What animal is that?".
-        animals = tuple(one for one in s.things if one.name in ANIMALS)
-        if not animals:
+    kind = next((kind for asks, kind in _OF_KIND if asks.search(s.intent.asked)), None)
+    if kind is not None and s.things and not s.facts.pointed:
+        # A cup is no answer to "What animal is that?", and a bottle none to "What drink is that?".
+        of_kind = tuple(one for one in s.things if one.name in kind)
+        if not of_kind or any(one.sure for one in s.things) > any(one.sure for one in of_kind):
             return s.cannot, s.see_things()
-        s.things = animals
+        s.things = of_kind
+    if (
+        NEAR.search(f" {plain(s.intent.question).strip(' ?!.')} ")
+        and len({one.name for one in s.things}) == 1
+    ):
+        # "What's that behind her?", where she alone is seen
+        return s.cannot, s.see_things()
     if s.things and not s.rows and {one.name for one in s.things} == {*s.intent.things}:
         # "I see a bird" is no answer to "What bird is this?".
         return s.cannot, s.see_things()
@@ -344,8 +361,8 @@ def summary(s: Speaker) -> Answer:
         s.things = tuple(one for one in s.things if one.name not in _AROUND_US | {PERSON})
         if not s.see_things():
             return cannot(s)
-    if len(s.rows) >= PAGE and not s.intent.things and naming(s, s.words):
-        # "¿Qué hay de postre?" of a menu
+    if len(s.rows) >= PRINTED and not s.intent.things and naming(s, s.words):
+        # "¿Qué hay de postre?" of a menu, and "What is it set to?"
         return lookup(s)
     if s.intent.where and (places := addresses(s)):
         return s.quote(places[0]) if len(places) == 1 else s.closest_of(places)
@@ -391,11 +408,16 @@ def overview(s: Speaker, *, running: bool = False) -> Answer:
     ) if running or looked or s.facts.pointed else of_itself
 
 
+# Letters in a row that may be a word
+_WORD = re.compile(r"[^\W\d_]{2}")
+
+
 def _of_print(s: Speaker, below: str, around: str) -> Answer:
     """Tell the largest print, and then the rest. `below`: goes below that; `around`: where there is no rest."""
     largest = s.largest()
-    if len(largest.text) < 2 and s.facts.things is not None and not below:
-        # The number of a racing car
+    is_mark = len(s.rows) == 1 and not _WORD.search(largest.text)
+    if (len(largest.text) < 2 or is_mark) and s.facts.things is not None and not below:
+        # The number of a racing car, and letters that are leaves
         return s.say("unknown_here"), s.say("reads", text=s.listing(most=SOME))
     rest = [row for row in s.rows if row is not largest]
     text = s.say("see_text", text=largest.text)

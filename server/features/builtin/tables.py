@@ -451,6 +451,8 @@ def _is_plural(token: str, word: str) -> bool:
 
 # Letters of a stem, at least, and of what may stand behind it
 _STEM, _ENDING = 6, 3
+# "Cambiar" and "cambios"
+_INFINITIVE = ("ar", "ir", "are", "ire")
 # Letters of a compound's first part: "Orangensaft", and not "rent" in "current"
 _REST = 4
 
@@ -470,7 +472,8 @@ def _same(token: str, word: str) -> bool:
     same = next(
         (at for at, (a, b) in enumerate(zip(token, word, strict=False)) if a != b), len(short)
     )
-    if same >= _STEM and max(len(token), len(word)) - same <= _ENDING:
+    least = _STEM - word.endswith(_INFINITIVE)
+    if same >= least and max(len(token), len(word)) - same <= _ENDING:
         # "Inspected" and "inspector"
         return True
     return len(short) >= 5 and SequenceMatcher(None, token, word, autojunk=False).ratio() >= 0.84

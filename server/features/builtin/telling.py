@@ -568,29 +568,35 @@ def spanning(s: Speaker) -> Row | None:
     others = [word for word in s.words if not word.isdigit()]
     if len(figures) != 1:
         return None
-    of_age = all(map(_YEARS.fullmatch, others))
-    spans = (
-        (row, _SPAN.search(row.text))
-        for row in s.rows
-        if names_some(row, others) or (of_age and _AGED.search(plain(row.text)))
-    )
-    for row, span in spans:
+    aged = of_age(s)
+    named = [row for row in s.rows if row in aged or names_some(row, others)]
+    for row in named:
+        span = _SPAN.search(row.text)
         if span and int(span[1]) <= figures[0] <= int(span[2]):
             return row
-    return _up_to(s, figures[0], others)
+    return _up_to(named, figures[0])
 
 
-# "Up to 4 hours £4.20"
-_UP_TO = re.compile(r"\b(?:up to|bis(?: zu)?|jusqu'a|hasta|fino a|ate|tot|do) (\d{1,3})(?![\d.,:])")
+def of_age(s: Speaker) -> list[Row]:
+    """Return the rows about how old somebody is where a question names an age alone: "for a 9 year old"."""
+    others = [word for word in s.words if not word.isdigit()]
+    if not all(map(_YEARS.fullmatch, others)) or len(others) == len(s.words):
+        return []
+    return [row for row in s.rows if _AGED.search(plain(row.text))]
 
 
-def _up_to(s: Speaker, figure: int, words: Sequence[str]) -> Row | None:
+# "Up to 4 hours £4.20" and "Children under 12"
+_UP_TO = re.compile(
+    r"\b(?:up to|bis(?: zu)?|jusqu'a|hasta|fino a|ate|tot|do|(under|unter|moins de|menor(?:es)? de|menos de|sotto i|meno di|onder)) (\d{1,3})(?![\d.,:])"
+)
+
+
+def _up_to(named: Sequence[Row], figure: int) -> Row | None:
     """Return the row with the lowest bound that a question's number is within; None where a row has that number."""
-    named = [row for row in s.rows if names_some(row, words)]
     if any(tables.names_it(row.text, str(figure)) for row in named):
         return None
     bounds = ((_UP_TO.search(plain(row.text)), row) for row in named)
-    within = [(int(to[1]), row) for to, row in bounds if to and int(to[1]) >= figure]
+    within = [(int(to[2]), row) for to, row in bounds if to and int(to[2]) >= figure + bool(to[1])]
     return min(within, key=lambda one: one[0])[1] if within else None
 
 

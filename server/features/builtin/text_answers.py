@@ -242,7 +242,10 @@ def _yes_or_count(s: Speaker) -> Answer:
     """Answer with the row itself: "No dogs", or which of its figures counts the thing: "80 recipes", "per biscuit: 12 g", "two visitors"."""
     named = naming(s, s.words) or of_people(s)
     if len(s.words) > 1:
-        named = [row for row in named if not is_title(s, row)]
+        others = [row for row in named if not is_title(s, row)]
+        # "Is it a return ticket?": "OFF-PEAK DAY RETURN" and "Ticket no."
+        known = [word for word in s.words if any(names_some(row, [word]) for row in others)]
+        named = [row for row in named if row in others or (known and not names_some(row, known))]
     is_count = s.intent.how_many or s.intent.want is Want.ITEMS
     if is_count:
         # "Visitors in 2025" above a chart counts none.

@@ -41,7 +41,7 @@ def expiry(s: Speaker) -> Answer:
     if told := [row for row in naming(s, s.words) if id(row) in lasts]:
         # "How long does it keep once open?"
         return s.quote(told[0])
-    named = fields.expiry(texts)
+    named = _below_until(s) or fields.expiry(texts)
     ends = [row for row in s.rows if fields.EXPIRY_ROW.search(plain(row.text))]
     if len(ends) == 1 and (end := _ending(s, ends[0], named)) is not None:
         return end
@@ -74,6 +74,18 @@ def expiry(s: Speaker) -> Answer:
         ((text, one),) = found.items()
         return s.say("none_expiry"), s.sentence(s.say("date", value=text), _passed(s, one))
     return none_found(s, "none_expiry", s.intent.asked.split())
+
+
+def _below_until(s: Speaker) -> Date | None:
+    """Return the day below the head of a column that tells until when: "Valid from  Valid until"."""
+    for header, row in pairwise(s.rows):
+        heads = [cell for cell in header.cells if fields.tells_until(cell.text)]
+        if len(header.cells) < 2 or len(heads) != 1 or has_digit(header):
+            continue
+        cell = tables.overlapping(row, heads[0])
+        if cell is not None and (found := dates(cell.text)):
+            return found[0]
+    return None
 
 
 def _ending(s: Speaker, row: Row, named: Date | None) -> Answer | None:
@@ -664,7 +676,10 @@ def duration(s: Speaker) -> Answer:
         return s.closest_of(told[0])
     both = [row for row in named if id(row) in found]
     if len(both) == 1:
-        return s.quote(both[0])
+        text, second = s.quote(both[0])
+        # "Oven 180 °C" stands beside "45 minutes".
+        timed = measures.measures([row_of(text)], Want.DURATION)
+        return text if timed else s.say("reads", text=both[0].text), second
     if not lasts and len(long := [row for row in s.rows if _LENGTH.search(row.text)]) == 1:
         # "How long is the race?"
         return s.closest_of(long)

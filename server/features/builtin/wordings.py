@@ -136,7 +136,8 @@ CODE_KIND = re.compile(
 )
 # "What food is this?"
 FOOD = re.compile(
-    r"^(?:what|which) (?:food|meal|dish|fruit|vegetable|drink|cake|snack)$|^(?:welche|was fur) (?:essen|speise|frucht|obst)$"
+    r"^(?:what|which) (?:food|meal|dish|fruit|vegetable|drink|cake|snack)s?$|^(?:welches?|was fur(?: ein(?:e[nr]?)?)?) (?:essen|speise|frucht|obst|gericht|getrank)$"
+    r"|^quel(?:le)?s? (?:fruit|plat|aliment|boisson|legume)s?$|^que (?:fruta|comida|plato|bebida)s?$|^che (?:frutto|cibo|piatto|bevanda)$"
 )
 # "Why is it closed?"
 WHY = re.compile(

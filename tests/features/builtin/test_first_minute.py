@@ -804,6 +804,14 @@ LOCKED = rows_of(
         ("¿Cuánta luz he gastado?", rows_of("Factura", "Consumo 213 kWh", "Total 48,20 €"), "Consumo 213 kWh"),
         ("What's the wifi password?", rows_of("Drinks", "Oat milk +40p · Wifi: kettle2026", *LONG), "closest: Wifi: kettle2026"),
         ("How long is the film?", rows_of("running time 118 min", "Please arrive 15 minutes before the film starts.", *LONG), "closest: running time 118 min"),
+        ("How long is it valid?", (*cells(("Valid from", "Valid until"), ("05 DEC 2026", "04 JAN 2027")), *rows_of(*LONG)), "good until 04 JAN 2027"),
+        ("How long is it in the oven?", (*cells(("Oven 180 °C", "45 minutes")), *rows_of(*LONG)), "Oven 180 °C 45 minutes"),
+        ("How much is it for a 9 year old?", rows_of("Adults £7.50", "Children under 12 Free", "Last entry at 5"), "Children under 12 Free"),
+        ("How much is it for a 12 year old?", rows_of("Adults £7.50", "Children under 12 Free", "Last entry at 5"), "under 12"),
+        ("What is it set to?", rows_of("Living room", "19.5°C", "Set to 21.0°C", "MENU"), "21.0°C"),
+        ("Is it a return ticket?", (Row("OFF-PEAK DAY RETURN", 60, (Cell("OFF-PEAK DAY RETURN", 0, 500),)), *rows_of("Ticket no. 7719", *LONG)), "OFF-PEAK DAY RETURN; Ticket no. 7719"),
+        ("¿Puedo cambiar el billete?", rows_of("Tren 1374", "Coche 4", "No admite cambios."), "No admite cambios."),
+        ("What is this?", rows_of("5×500"), "I do not know this thing"),
         ("Is there a USB port on it?", rows_of("J1", "U2", "C", "CT5 CT14"), "I cannot recognise “USB port”."),
         ("What is this?", rows_of("J1", "U2", "C", "CT5 CT14"), "I do not know this thing"),
         ("Read it", rows_of("J1", "U2", "C", "CT5 CT14"), "CT5 CT14"),
@@ -838,6 +846,16 @@ def test_an_animal_is_asked_for_and_a_racing_cars_number_is_no_name() -> None:
     facts = replace(facts, things=(person, dog))
     assert "sunglasses" not in compose(understand("Is he wearing glasses?"), facts, TUESDAY)
     assert compose(understand("What animals are there?"), facts, TUESDAY) == "I see a dog."
+    bagel = Thing("bagel", 0.5, None, False)
+    for question, things in (
+        ("What drink is that?", (cup,)),
+        ("What food is this?", (person, bagel)),
+        ("What's that behind her?", (person,)),
+    ):
+        said = compose(understand(question), replace(facts, things=things), TUESDAY)
+        assert said.startswith("I cannot tell that"), said
+    told = compose(understand("What food is this?"), replace(facts, things=(bagel,)), TUESDAY)
+    assert told == "This looks like a bagel."
     number, other = rows_of("2", "strot")
     facts = replace(facts, things=(), rows=(replace(number, height=90), other))
     said = compose(understand("What is this?"), facts, TUESDAY)

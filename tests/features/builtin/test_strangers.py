@@ -580,7 +580,7 @@ def test_a_white_ground_in_the_middle_is_not_called_the_thing() -> None:
         understand("What colour is it?"), replace(white, pointed=True), TUESDAY
     ).startswith("In the middle it is white.")
     for share, says in (
-        (0.74, "In the middle the picture is green."),
+        (0.74, "I cannot tell that"),
         (0.95, "In the middle it is green."),
     ):
         colours: dict[str, Shares] = {"middle": (("green", 1.0),), "whole": (("green", share),)}
