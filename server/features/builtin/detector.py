@@ -100,6 +100,8 @@ _PERHAPS, _MOST_CLOSER, _CLOSER = 0.3, 2, 0.3
 # Boxes that are looked at to count things, the least weight of the name, how little two of them share, and how much
 # larger than the largest one that is sure one may be
 _MOST_COUNTED, _COUNTED, _COUNTED_APART, _MOST_LARGER = 16, 0.5, 0.3, 2
+# Share of a box in the others from which it is a part of these
+_COVERED = 0.7
 # Names that the detector gives to drawings and signs; the classifier has none for them
 _DRAWN = frozenset({"kite", "frisbee", "skis", "snowboard", "surfboard", "sports ball", "tie"})
 # The detector is believed alone for a thing that somebody asks about, unless the classifier is so sure of another
@@ -401,6 +403,9 @@ class ThingFinder:
                 placed = box.moved(left, top)
                 if placed.area > largest or any(_same_place(placed, one) for one in seen):
                     continue
+                if sum(_shared(placed, one) for one in seen) >= _COVERED * placed.area:
+                    # Two dogs' sides are no third one.
+                    continue
                 weight = float(self._classify(_with_margin(part, box))[same].sum())
                 if weight >= _COUNTED:
                     seen.append(placed)
@@ -456,9 +461,12 @@ class ThingFinder:
         best = int(weights.argmax())
         same = known.agrees.get(box.label)
         agreed = float(weights[same].sum()) if same else 0.0
-        if same and agreed >= _AGREES and (best in same or agreed >= weights[best] / 2):
-            return Thing(box.label, max(score, agreed), box, sure=True)
         name, weight = likeliest(weights)
+        # A little of each breed of dog is no dog where more of it is a rabbit.
+        other = agreed < weight and name not in {known.classifier[at] for at in same or ()}
+        near = agreed >= weights[best] / 2 and not other
+        if same and agreed >= _AGREES and (best in same or near):
+            return Thing(box.label, max(score, agreed), box, sure=True)
         if box.label in asked and score >= _ASKED and (weight < _CONTRARY or name == box.label):
             return Thing(box.label, score, box, sure=False)
         if weight >= _ALONE:
@@ -589,6 +597,11 @@ def _same_place(box: Box, other: Box) -> bool:
 
 def _within(inner: Box, outer: Box) -> bool:
     """Find whether nearly all of a box lies in another."""
-    width = min(inner.x2, outer.x2) - max(inner.x1, outer.x1)
-    height = min(inner.y2, outer.y2) - max(inner.y1, outer.y1)
-    return width > 0 and height > 0 and width * height >= _INSIDE * inner.area
+    return _shared(inner, outer) >= _INSIDE * inner.area
+
+
+def _shared(box: Box, other: Box) -> float:
+    """Return the area in both boxes, in square pixels."""
+    width = min(box.x2, other.x2) - max(box.x1, other.x1)
+    height = min(box.y2, other.y2) - max(box.y1, other.y1)
+    return max(0.0, width) * max(0.0, height)

@@ -597,7 +597,9 @@ class Speaker:
             # "Please bring:" and "Desserts", and below it a list
             return self.quote(above)
         heading = found.label in told and found.value in told and self.announced(found.row)
-        if found.prose or heading:
+        # "Penalty for no ticket: £60" of a penalty
+        within = found.value[:1].islower() and f"{found.label} {found.value}" in told
+        if found.prose or heading or within:
             return self.quote(found.row)
         if found.label.isdigit():
             # "My son is 3": the row of "3 - 6 months" is one of several.

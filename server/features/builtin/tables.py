@@ -88,7 +88,12 @@ def count_named(text: str, words: Iterable[str]) -> int:
 
 def is_number_word(word: str) -> bool:
     """Find whether a `plain` word is a number: "two"."""
-    return not word.isdecimal() and any(map(str.isdecimal, _kin(word)))
+    return not word.isdecimal() and figure_of(word) is not None
+
+
+def figure_of(word: str) -> int | None:
+    """Return the figure that a `plain` word is: 2 of "two" and "2"; None of another word."""
+    return next((int(one) for one in (word, *_kin(word)) if one.isdecimal()), None)
 
 
 def beside(

@@ -564,8 +564,9 @@ _AGED = re.compile(
 
 def spanning(s: Speaker) -> Row | None:
     """Return the row with the span that a question's number is in: "a 7 year old" in "6 to 11 years"; None without one."""
-    figures = [int(word) for word in s.words if word.isdigit()]
-    others = [word for word in s.words if not word.isdigit()]
+    told = {word: tables.figure_of(word) for word in s.words}
+    figures = [one for one in told.values() if one is not None]
+    others = [word for word, one in told.items() if one is None]
     if len(figures) != 1:
         return None
     aged = of_age(s)

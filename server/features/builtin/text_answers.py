@@ -41,7 +41,7 @@ from server.features.builtin.telling import (
     tells,
 )
 from server.features.builtin.wants import Want
-from server.features.builtin.wordings import INSIDE, IS, ORDER
+from server.features.builtin.wordings import BOUGHT, INSIDE, IS, ORDER
 from server.models.routing import plain
 
 GENERAL = frozenset(
@@ -126,8 +126,12 @@ def in_section(s: Speaker) -> Answer | None:
     return None
 
 
-def _of_table(s: Speaker) -> Answer | None:
-    """Answer with the cell, or the row, that words name together with a column's head."""
+def _of_page(s: Speaker) -> Answer | None:
+    """Answer from a receipt, a section or a table; None where the question names none of its parts."""
+    if BOUGHT.search(plain(s.intent.question)) and (bought := prices.listed(s.rows)):
+        return s.prices_of("prices", bought, count=len(bought)), s.scripts()
+    if (section := in_section(s)) is not None:
+        return section
     if (cross := tables.crossing(s.rows, s.words)) is not None:
         return s.crossed(cross)
     row = tables.in_column(s.rows, s.words)
@@ -192,7 +196,7 @@ def lookup(s: Speaker) -> Answer:
     if row := figure_row(s) or spanning(s):
         # "Is 9.26 right?" and "Can a 7 year old take it?"
         return s.quote(row)
-    if not s.intent.yes_no and (told := in_section(s) or _of_table(s)) is not None:
+    if not s.intent.yes_no and (told := _of_page(s)) is not None:
         return told
     if (
         len(words) >= MANY + s.intent.yes_no

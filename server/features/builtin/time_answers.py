@@ -223,6 +223,10 @@ def _dates_of(s: Speaker, timed: Sequence[Row], named: Sequence[Row]) -> Answer:
     if found and lasting:
         # "When do I have to be at the gate?" of a boarding pass with its day
         return s.closest_of(lasting)
+    clocked = [row for row in timed if fields.times([row.text])]
+    if len(found) > 1 and len(clocked) == 1 and not named and _asks_when(s):
+        # "When is my appointment?" of a letter with its own day, and one with an hour
+        return s.closest_of(clocked)
     if len(found) > 1 and s.words and not naming(s, s.words):
         # The days of a bill do not tell when the bicycle can be fetched.
         return s.cannot_here, s.seen()

@@ -234,9 +234,15 @@ PRINT_ABOUT = re.compile(
 PRINT_FOR = re.compile(
     r"^\W*what(?:'s| is| are) (?:this|that|the) (?:poster|leaflet|flyer|ticket|voucher|coupon|card|sign|notice|letter|form|note|banner|advert\w*) for\W*$"
     r"|^\W*what(?:'s| is| are) (?:in|inside) (?:this|that|the) (?:packs?|packets?|bag|jar|bottle|tin|can|tube|carton|sachet)\W*$"
-    r"|^\W*what (?:dish|recipe|meal) is (?:this|that|it)\W*$|^\W*what am i (?:making|cooking|baking)(?: with (?:this|it))?\W*$"
+    r"|^\W*what (?:dish|recipe|meal) is (?:this|that|it)\W*$|^\W*what (?:am i|can (?:i|you|we)) (?:mak|cook|bak)(?:e|ing)?(?: (?:here|(?:with|from) (?:this|it|these)))?\W*$"
     r"|^\W*was ist in (?:dies\w+|d\w+) (?:packung|schachtel|tute|dose|flasche|glas|beutel)\W*$"
     r"|^\W*(?:qu'est-ce qu'il y a|qu'y a-t-il) dans (?:ce|cette|le|la) (?:paquet|boite|sac|sachet|bocal|bouteille)\W*$"
+)
+# "What did I buy?"
+BOUGHT = re.compile(
+    r"^\W*(?:what(?: all)? (?:did (?:i|we|you|they) buy|was bought|have (?:i|we) bought)|was (?:hab(?:e|en)? (?:ich|wir)|wurde)(?: alles)? (?:gekauft|eingekauft)"
+    r"|qu'est-ce que (?:j'ai|on a|nous avons) achete|(?:que|qu[ei] es lo que) (?:he|hemos) comprado|que compre|(?:che )?cosa (?:ho|abbiamo) comprato|(?:o )?que (?:e que )?(?:eu )?comprei"
+    r"|wat (?:heb ik|hebben we)(?: allemaal)? gekocht|co kupi(?:lem|lam|lismy))\W*$"
 )
 # "Until when can I bring it back?"
 BRINGS_BACK = re.compile(r"\b(?:bring|take|send) (?:\w+ ){1,3}back\b")

@@ -694,7 +694,7 @@ CONCERT = ("Winter concert", "Date 12 Dec 2026", "Doors 18:45", "Start 19:30")
             ("White glass", "Soave 6.50", "Red glass", "Rioja 7.90", "Merlot 6.90"),
             "“Merlot” costs 6.90.",
         ),
-        ("Where is it made?", ("Stonetop Oats", "Produced in Wales", "500 g"), "Next to “Produced” it says in Wales."),
+        ("Where is it made?", ("Stonetop Oats", "Produced in Wales", "500 g"), "It reads: Produced in Wales"),
         ("What's the phone number?", ("Order 912 555 018", "Bill 611 204 77"), "I find no phone number."),
         # What nothing says to be about it is no answer.
         (

@@ -179,6 +179,23 @@ def test_things_that_are_counted_are_looked_at_closer(finder: ThingFinder) -> No
     assert finder.more_of(photo("coffee"), one, "cup") == []
 
 
+def test_a_slice_of_counted_things_is_no_further_one() -> None:
+    """The sides of two cups were a third."""
+    bgr = np.full((720, 1280, 3), 150, np.uint8)
+    cup = cv2.resize(photo("coffee"), (510, 340), interpolation=cv2.INTER_AREA)
+    bgr[100:440, 100:610] = cup
+    bgr[100:440, 610:1120] = cup[:, ::-1]
+    first, second = Box(150, 100, 560, 440, "cup", 0.9), Box(660, 100, 1070, 440, "cup", 0.9)
+    between = Box(400, 100, 800, 440, "cup", 0.6)
+
+    class Boxes(ThingFinder):
+        def boxes(self, bgr: Bgr, least: float = 0) -> list[Box]:
+            return [second, between] if bgr.shape[1] == 1280 else []
+
+    found = [Thing("cup", 0.9, first, sure=True)]
+    assert [one.box for one in Boxes().more_of(bgr, found, "cup")] == [second]
+
+
 def test_the_sure_ones_are_counted() -> None:
     sure, like = Thing("cup", 0.9, None, sure=True), Thing("cup", 0.8, None, sure=False)
     assert asked_for([like, sure], ["cup"]) == [sure]
