@@ -22,7 +22,7 @@ from server.features.builtin import (
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import WORD, Language, language, without_controls
 from server.features.builtin.lines import BOXES, Row
-from server.features.builtin.speaker import PAGE, PRINTED, SOME, Answer, Facts, Speaker
+from server.features.builtin.speaker import PAGE, SOME, Answer, Facts, Speaker
 from server.features.builtin.tables import names_all, names_any, names_it, printed
 from server.features.builtin.wants import SOCIAL, TEXT_ITSELF, Want
 from server.features.builtin.wordings import ARTICLE, FOOD, IS, MEASURED
@@ -85,7 +85,7 @@ _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.TEMPERATURE: figure_answers.temperature,
 }
 
-# Wants whose answer is about the engine, with the picture's facts below it
+# Wants whose answer is about the engine where it is the same for each camera
 _ABOUT_ITSELF = frozenset({Want.OTHER, Want.LOOKUP, Want.FOREIGN, Want.BEYOND})
 
 
@@ -112,11 +112,9 @@ def compose(
             first = speaker.say("no_past")
             second = " ".join(look_answers.change(speaker)) if facts.change is not None else ""
         else:
-            # One line: with the thing, or what is at the place that is asked about.
-            seen = speaker.below_face() or speaker.see_things(
-                sure=True, printed=len(speaker.rows) >= PRINTED
-            )
-            if not seen and (facts.scene.dark or facts.scene.blurred):
+            # One line, with what somebody wears. What else is seen was not asked for, and may be taken for an answer.
+            seen = speaker.below_face()
+            if not (seen or speaker.things) and (facts.scene.dark or facts.scene.blurred):
                 seen = speaker.say("is_dark" if facts.scene.dark else "blurred")
             said = speaker.all_read() if not seen else ""
             first, second = said or speaker.sentence(first, seen), ""
@@ -156,9 +154,9 @@ def compose_several(
         firsts = [speakers[0].cannot] * len(firsts)
     of_all = firsts[:1] if len(set(firsts)) == 1 else []
     if of_all and intent.want in _ABOUT_ITSELF:
-        # The engine says what it cannot do; what it sees all the same is each camera's own.
-        said = [second for _, second in answers]
-    elif of_all:
+        # The engine says what it cannot do.
+        return firsts[0]
+    if of_all:
         said, names, of_all = firsts[:1], [words.listed(names)], []
     else:
         said = firsts

@@ -365,12 +365,12 @@ class BuiltinEngine:
             mentions = locate.mentions(pieces, boxes) if boxes else locate.only_line(pieces, intent)
             missing = "" if boxes or mentions else missing
             # Other words of the print may tell where it is.
-            is_of_print = not intent.things or _asks_more(intent) or _are_prose(boxes)
+            is_of_print = not intent.things or _asks_more(intent) or _are_prose(boxes, intent)
             printed = len(pieces) >= PRINTED and is_of_print
             # "The mop is in the cellar" tells more than the place of these words, and a number to call tells none.
             told = printed and (
                 intent.acts
-                or _are_prose(boxes)
+                or _are_prose(boxes, intent)
                 or _only_asked(pieces, boxes, intent)
                 or bool(fields.phones([box.label for box in boxes]))
             )
@@ -561,10 +561,14 @@ def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
 _PROSE = 4
 
 
-def _are_prose(boxes: Sequence[Box]) -> bool:
-    """Find whether a line that was found is a sentence, and no sign or label."""
+def _are_prose(boxes: Sequence[Box], intent: Intent) -> bool:
+    """Find whether a line that was found is a sentence, or goes on in the next: "Key is under the". A sign or label does not."""
+    small = language(intent.language).stop.split()
     lines = (box.label.split() for box in boxes)
-    return any(sum(word.islower() for word in words) >= _PROSE for words in lines)
+    return any(
+        sum(word.islower() for word in words) >= _PROSE or (words[1:] and words[-1] in small)
+        for words in lines
+    )
 
 
 def _asks_more(intent: Intent) -> bool:
@@ -627,9 +631,15 @@ def rows_of(pieces: list[Piece]) -> tuple[tuple[Row, ...], bool]:
 
 
 def believed(things: Sequence[Thing], rows: Sequence[Row] | None) -> tuple[Thing, ...]:
-    """Return the things that are told: beside print, which looks like many, the sure ones alone."""
+    """Return the things that are told: beside print, which looks like many, the sure ones alone; and no laptop's screen."""
     printed = len(rows or ()) >= PRINTED
-    return tuple(thing for thing in things if thing.sure or not printed)
+    laptops = [one.box for one in things if one.name == "laptop" and one.box]
+    return tuple(
+        thing
+        for thing in things
+        if (thing.sure or not printed)
+        and not (thing.name == "tv" and thing.box and any(map(thing.box.overlap, laptops)))
+    )
 
 
 def _misses(things: Sequence[Thing], asked: Collection[str]) -> bool:
@@ -654,6 +664,8 @@ def _worn(bgr: Bgr, faces: Sequence[Box]) -> Shares:
 # Through them one sees what stands behind, unless a colour has most of their place.
 _HOLLOW = frozenset({"chair", "bench", "bicycle", "dining table"})
 _OF_HOLLOW = 0.5
+# Things of which a box holds little
+_SLIM = frozenset({"guitar", "violin", "trumpet", "saxophone", "flute"})
 
 
 # Things that show something else in their middle, and what share of their ring is theirs, and is not
@@ -669,7 +681,7 @@ def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Sha
     """Return the colours of the inner part of the first thing that is asked about; none without its place."""
     found = asked_for(things, asked)
     one = next((one for one in found if one.box is not None), None)
-    if one is None or (box := one.box) is None:
+    if one is None or (box := one.box) is None or one.name in _SLIM:
         return ()
     x, y = box.width * _INSET, box.height * _INSET
     part = bgr[int(box.y1 + y) : int(box.y2 - y) + 1, int(box.x1 + x) : int(box.x2 - x) + 1]

@@ -15,6 +15,9 @@ def contact(s: Speaker) -> Answer:
     want = s.intent.want
     finder = {Want.EMAIL: fields.emails, Want.PHONE: fields.phones, Want.URL: fields.urls}[want]
     found = finder(s.texts)
+    if found and s.intent.yes_no and s.words:
+        # "Can I call them today?" may be answered beside the number.
+        return s.closest_of(row for row in s.rows if finder([row.text]))
     if found:
         return s.say(want.value, value=s.items(found)), s.scripts()
     if s.intent.yes_no or s.intent.how_many:

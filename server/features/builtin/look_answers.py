@@ -21,7 +21,7 @@ from server.features.builtin.speaker import (
 from server.features.builtin.tables import names_any
 from server.features.builtin.telling import addresses, counts, hits_of, naming
 from server.features.builtin.text_answers import lookup
-from server.features.builtin.wordings import ANIMAL, FOOD, HOLDS, NEAR
+from server.features.builtin.wordings import ANIMAL, ANYTHING, FOOD, HOLDS, NEAR
 from server.models.routing import plain
 
 # Mean difference of luma within a second: below the first it is noise of the camera, above the
@@ -46,7 +46,7 @@ def colour(s: Speaker) -> Answer:
         seen = _first_colours(s.facts.thing_colours)
         if not seen:
             # It is there, and nobody knows where, or what shows through it.
-            return s.sentence(s.cannot, s.say("see_things", things=s.things_named(asked[:1]))), ""
+            return s.cannot, ""
         # In little light colours look like others.
         dim = s.say("light", light=_light(s)) if s.facts.scene.brightness < _DIM else ""
         return s.say("thing_colour", thing=s.things_named(asked[:1]), colours=s.names(seen)), dim
@@ -232,6 +232,9 @@ def thing(s: Speaker) -> Answer:
             # "How many tablets are in the box?"
             return s.quote(row)
     missed = [name for name in s.intent.things if not asked_for(s.things, [name])]
+    if missed and _AROUND_US.issuperset(missed) and ANYTHING.search(plain(s.intent.question)):
+        # "Is there anything on the table?" asks for no table.
+        return cannot(s)
     if missed and not (found and s.intent.how_many):
         row = _printed(s, missed)
         if row is not None and s.intent.how_many:
@@ -346,17 +349,17 @@ def summary(s: Speaker) -> Answer:
         # A cup is no answer to "What animal is that?", and a bottle none to "What drink is that?".
         of_kind = tuple(one for one in s.things if one.name in kind)
         if not of_kind or any(one.sure for one in s.things) > any(one.sure for one in of_kind):
-            return s.cannot, s.see_things()
+            return s.cannot, ""
         s.things = of_kind
     if (
         NEAR.search(f" {plain(s.intent.question).strip(' ?!.')} ")
         and len({one.name for one in s.things}) == 1
     ):
         # "What's that behind her?", where she alone is seen
-        return s.cannot, s.see_things()
+        return s.cannot, ""
     if s.things and not s.rows and {one.name for one in s.things} == {*s.intent.things}:
         # "I see a bird" is no answer to "What bird is this?".
-        return s.cannot, s.see_things()
+        return s.cannot, ""
     if _AROUND_US.intersection(s.intent.things):
         s.things = tuple(one for one in s.things if one.name not in _AROUND_US | {PERSON})
         if not s.see_things():
@@ -438,15 +441,8 @@ def beyond(s: Speaker) -> Answer:
 
 
 def cannot(s: Speaker) -> Answer:
-    """Answer a question that would need a model that understands more; below it, what is seen."""
-    first = s.why_not(s.cannot)[0]
-    if first != s.cannot:
-        return first, ""
-    if named := s.see_things():
-        return s.cannot, named
-    if s.rows:
-        return s.cannot, s.seen()
-    return s.cannot, s.say("see_around", colours=_middle(s), light=_light(s))
+    """Answer a question that would need a model that understands more."""
+    return s.why_not(s.cannot)[0], ""
 
 
 def _seen_at(s: Speaker, place: str) -> tuple[tuple[str, ...], str]:

@@ -15,7 +15,7 @@ from server.models.routing import plain
 from server.shared.dates import dates
 
 # Words of print are in the languages whose letters the engine reads.
-_CURRENCY = r"(?:€|\$|£|¥|₹|₽|元|円|eur|euro|euros|usd|gbp|chf|fr\.|sek|nok|dkk|pln|zł|kč|kr|rub|руб|rmb|cny|jpy|₺|tl|try|brl)"
+_CURRENCY = r"(?:€|\$|£|¥|₹|₽|元|円|eur|euro|euros|usd|gbp|chf|fr\.|sek|nok|dkk|pln|zł|(?<=\d)zt|(?<=\d )zt|kč|kr|rub|руб|rmb|cny|jpy|₺|tl|try|brl)"
 _MONEY = r"\d{1,3}(?:[.,' ]\d{3})*(?:[.,](?:\d{2}|-{1,2}))?|\d+(?:[.,]\d{2})?"
 _PRICES = (
     # In "3 € 5 €" no mark stands in front.
@@ -231,6 +231,11 @@ def unit_prices(rows: Sequence[Row], words: Sequence[str] = ()) -> list[Figure]:
 
 
 _ASIDE = re.compile(r"\([^()]*\)")
+# "8.99 instead of 11.49"
+_INSTEAD = re.compile(
+    r"\b(?:instead of|statt|zamiast|au lieu de|en (?:lugar|vez) de|invece di|em vez de|in plaats van) \S+(?: \S{1,3}\b)?",
+    re.IGNORECASE,
+)
 
 
 def _apart(rows: Sequence[Row]) -> Iterator[Row]:
@@ -250,7 +255,7 @@ def tags(rows: Sequence[Row]) -> list[Figure]:
     found: list[Figure] = []
     head: Row | None = None
     for row in _apart(rows):
-        text = _PER_PRICE.sub(" ", row.text)
+        text = _INSTEAD.sub(" ", _PER_PRICE.sub(" ", row.text))
         # "Price £148 (with a deposit of £5)"
         here = _money(_ASIDE.sub(" ", text)) or _money(text)
         if not here and len(row.cells) > 1:

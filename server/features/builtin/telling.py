@@ -552,7 +552,9 @@ def figure_row(s: Speaker) -> Row | None:
     return next((row for row in s.rows if shown and shown.search(row.text)), None)
 
 
-_SPAN = re.compile(r"(?<![\d.,:])(\d{1,3})\s?(?:-|–|to|bis|à|a|und|and)\s?(\d{1,3})(?![\d.,]|:\d)")
+_SPAN = re.compile(
+    r"(?<![\d.,:])(\d{1,3})\s?(?:-|–|to|bis|à|a|und|and|t/m|al?|hasta|ate|até|do)\s?(\d{1,3})(?![\d.,]|:\d)"
+)
 
 
 # "My 8 year old", and of whom print says how old they are

@@ -174,6 +174,9 @@ def _of_label(s: Speaker, near: tables.Beside) -> Answer | None:
     ):
         # "Parcel for J. Brandt" and "Workshop 01273 555 018"
         return None
+    if s.intent.where and near.value.endswith(("!", "?")):
+        # "PaketBlitz", and below it "We missed you!"
+        return None
     # No figure answers "Who is this parcel for?".
     if s.intent.who and not (near.prose or near.label in near.row.text):
         # "RESERVED", and below it for whom; "LOST CAT", and below it what it looks like; "Headteacher", and above it a name

@@ -14,6 +14,7 @@ from server.features.builtin.lines import MOST_HEADING, Figure, Row, row_of
 from server.features.builtin.speaker import PAGE, SOME, Answer, Speaker, has_digit
 from server.features.builtin.telling import (
     YEAR,
+    addresses,
     figure_row,
     hits_of,
     names_some,
@@ -35,10 +36,15 @@ _LEAVES, _ARRIVES = ("departs",), ("arrives",)
 _ARRIVALS = ("arriv", "ankunft", "kommt", "llega", "chega", "aankom", "прибы", "到达")
 
 
+# Words of "How long does it keep?" that name nothing
+_LONG = frozenset({"long", "lange", "lang", "longtemps", "temps", "tiempo", "tempo"})
+
+
 def expiry(s: Speaker) -> Answer:
     texts = [row.text for row in s.rows]
     lasts = {id(one.row) for one in measures.measures(s.rows, Want.DURATION)}
-    if told := [row for row in naming(s, s.words) if id(row) in lasts]:
+    words = [word for word in s.words if word not in _LONG]
+    if told := [row for row in naming(s, words) if id(row) in lasts]:
         # "How long does it keep once open?"
         return s.quote(told[0])
     named = _below_until(s) or fields.expiry(texts)
@@ -170,7 +176,9 @@ def date(s: Speaker) -> Answer:
     told = _DAY.search(folded) or names_month(folded) or fields.weekdays(folded)
     heads = sum(bool(fields.weekdays(plain(cell.text))) for cell in row.cells) > 1
     # "Repeat in 3 months"
-    lasts = bool(measures.measures([row], Want.DURATION))
+    clocked = [one for one in timed if fields.times([one.text])]
+    # but not "lasts 30 minutes" where a day with an hour stands
+    lasts = len(clocked) != 1 and bool(measures.measures([row], Want.DURATION))
     all_named = (len(words) > 1 or lasts) and has_digit(row)
     all_named = all_named and hits_of(row, words) >= len(words)
     if hits_of(row, words) > most and (told or all_named) and not heads:
@@ -219,14 +227,14 @@ def _dates_of(s: Speaker, timed: Sequence[Row], named: Sequence[Row]) -> Answer:
     if len(found) == 1 and named and len(named[0].text.split()) > _MOST_WORDS:
         # "The cost of the trip is to be paid by 27 November" is no day of the trip.
         return s.quote(named[0])
-    lasting = [] if named or not s.words else _lasting(s)
-    if found and lasting:
-        # "When do I have to be at the gate?" of a boarding pass with its day
-        return s.closest_of(lasting)
     clocked = [row for row in timed if fields.times([row.text])]
     if len(found) > 1 and len(clocked) == 1 and not named and _asks_when(s):
         # "When is my appointment?" of a letter with its own day, and one with an hour
         return s.closest_of(clocked)
+    lasting = [] if named or not s.words else _lasting(s)
+    if found and lasting:
+        # "When do I have to be at the gate?" of a boarding pass with its day
+        return s.closest_of(lasting)
     if len(found) > 1 and s.words and not naming(s, s.words):
         # The days of a bill do not tell when the bicycle can be fetched.
         return s.cannot_here, s.seen()
@@ -280,12 +288,13 @@ def _stands_alone(s: Speaker, row: Row, date: str) -> bool:
 
 
 # A figure that may be an hour, and not "B7"
-_FIGURE = re.compile(r"(?<!\w)\d")
+_FIGURE = re.compile(r"(?<!\w)\d++(?![A-Z])")
 
 
 def _may_tell(row: Row) -> bool:
     """Find whether a row has an hour that is not written as one, or a text with a figure."""
-    return has_digit(row) and bool(_FIGURE.search(row.text) or len(row.text.split()) > MOST_HEADING)
+    long = len(row.text.split()) > MOST_HEADING and len(row.cells) < 2
+    return has_digit(row) and bool(_FIGURE.search(row.text) or long)
 
 
 def time(s: Speaker) -> Answer:
@@ -341,7 +350,8 @@ def opening(s: Speaker) -> Answer:
     named = [one for one in found if tables.names_any(one.text, asked)]
     if named := named or _closed(s, found):
         return _hours_of(s, named)
-    rows = (row for row in s.rows if any(map(str.isdigit, row.text)) and not s.is_large(row))
+    places = addresses(s)
+    rows = (row for row in s.rows if _may_tell(row) and not s.is_large(row) and row not in places)
     words = untitled(s, asked)
     if (row := next((row for row in rows if names_some(row, words)), None)) is not None:
         # "When is yoga on Friday?"
@@ -356,6 +366,10 @@ def opening(s: Speaker) -> Answer:
         return s.closest_of(found[:SOME])
     found = pure
     everything = s.items((one.text for one in found), 7)
+    of_day = s.today.weekday() if day is None else day
+    if not any(any(map(str.isdigit, one.text)) or of_day in one.days for one in found):
+        # "Closed on Mondays" tells not whether it is open on a Saturday.
+        return s.closest_of(found)
     if (said := _now(s, found)) is not None:
         return said, s.say("hours", items=everything)
     if day is not None:
@@ -487,6 +501,8 @@ def _of_rows(s: Speaker) -> Answer:
     if (clock := figure_row(s)) is not None:
         # "Which train leaves at 14:20?"
         return s.quote(clock)
+    if (of_day := _below_day(s)) is not None:
+        return s.say("departure", value=of_day), s.scripts()
     cross = tables.crossing(s.rows, words) if len(words) > 1 else None
     if cross is not None:
         return s.crossed(cross)
@@ -513,6 +529,26 @@ def _of_rows(s: Speaker) -> Answer:
     if is_arrival:
         return _named(s, found)
     return s.say("departure", value=found.text), s.row(found.row, found.text)
+
+
+def _below_day(s: Speaker) -> str | None:
+    """Return the next, first or last time in the column of the day that is asked about; None without one."""
+    asked = [word for word in s.words if word not in TRAVEL | ORDER and not fields.weekdays(word)]
+    if asked or ORDER.isdisjoint(s.words) or s.clock is None:
+        return None
+    days = fields.weekdays(plain(s.intent.question))
+    day = min(days) if days and s.weekday is None else s.weekday
+    day = s.today.weekday() if day is None else day
+    for at, header in enumerate(s.rows):
+        heads = [(cell, fields.weekdays(plain(cell.text))) for cell in header.cells]
+        mine = [cell for cell, days in heads if day in days]
+        if sum(map(bool, (days for _, days in heads))) < 2 or len(mine) != 1:
+            continue
+        cells = (tables.overlapping(row, mine[0]) for row in s.rows[at + 1 :])
+        clocks = [one for cell in cells if cell for one in fields.times([cell.text])]
+        left = [one for one in clocks if days or not _is_gone(s, one)]
+        return left[-1 if LAST.intersection(s.words) else 0] if left else None
+    return None
 
 
 def _is_gone(s: Speaker, clock: str) -> bool:

@@ -164,6 +164,9 @@ PAYS = re.compile(
 ANIMAL = re.compile(
     r"\b(?:anima(?:ls?|les?|li|is|ux)|tiere?|dier(?:en)?|zwierz\w*|hayvan\w*|животн\w*|тварин\w*)\b|动物|動物|동물|حيوان|जानवर"
 )
+ANYTHING = re.compile(
+    r"\b(?:(?:any|some|no)thing|(?:irgend)?etwas|irgendwas|was|quelque chose|algo|alguna cosa|qualcosa|alguma coisa|iets|cos|bir sey)\b|что-нибудь|что-то|щось"
+)
 # What somebody holds is no face.
 HOLDS = re.compile(
     r"\b(?:hold\w*|halte\w*|tiens|tient|tenons|sosteng\w*|tengo|tenendo|segurando|seguro|vasthoud\w*|houd|trzym\w*|tutu\w*|держ\w*|трима\w*)\b"

@@ -24,7 +24,8 @@ from server.core.frames import CodeUse, Kind, Picture, Scene
 from server.core.messages import FoundCode
 from server.features.builtin import colours, locate
 from server.features.builtin.codes import Code
-from server.features.builtin.engine import BuiltinEngine
+from server.features.builtin.detector import Thing
+from server.features.builtin.engine import BuiltinEngine, believed
 from server.features.builtin.impressions import Memory, impression
 from server.features.builtin.intents import understand
 from server.features.builtin.language import language
@@ -352,7 +353,7 @@ async def test_a_camera_without_a_name_has_one_in_the_answers_language(
 
 
 async def test_text_and_codes_of_several_cameras(engine: BuiltinEngine) -> None:
-    """Each camera's own; one sentence on what the engine cannot do, and what it sees for each."""
+    """Each camera's own; one sentence on what the engine cannot do."""
     label = write(scene(), ["EXIT"], height=60)
     coded = put_code(scene(), "https://example.org/menu", zxingcpp.BarcodeFormat.QRCode)
     lines = await ask_two(engine, label, scene(), "What does it say?")
@@ -364,10 +365,21 @@ async def test_text_and_codes_of_several_cameras(engine: BuiltinEngine) -> None:
     assert lines[1].startswith("Door: ")
     assert "example.org/menu" in lines[1]
     lines = await ask_two(engine, label, scene(BLUE), "Is the door closed?")
+    assert len(lines) == 1
     assert lines[0].startswith("I cannot tell that")
-    assert lines[1] == "Kitchen: What I read: EXIT"
-    assert lines[2].startswith("Door: ")
-    assert "blue" in lines[2]
+
+
+async def test_where_a_thing_is_may_stand_in_the_next_line(engine: BuiltinEngine) -> None:
+    """Where "Key is under the" is written tells nobody where the key is."""
+    note = write(scene(), ["Hi Sam, at 11.", "Key is under the", "blue pot."], height=30)
+    assert "blue pot" in await ask(engine, note, "Where is the key?")
+
+
+def test_a_laptops_screen_is_no_television() -> None:
+    laptop = Thing("laptop", 0.8, Box(400, 430, 720, 700), sure=True)
+    screen = Thing("tv", 0.7, Box(450, 420, 690, 660), sure=True)
+    apart = dataclasses.replace(screen, box=Box(800, 420, 990, 660))
+    assert believed((laptop, screen, apart), None) == (laptop, apart)
 
 
 async def test_each_camera_is_compared_with_itself(engine: BuiltinEngine) -> None:

@@ -249,6 +249,8 @@ def test_a_cup_has_the_colour_around_the_coffee() -> None:
     picture[:] = (60, 140, 60)
     cv2.rectangle(picture, (104, 104), (296, 296), (20, 20, 20), -1)
     assert colours_of(picture, [cup], ["cup"])[0][0] == "black"
+    # The box of a guitar is mostly of what is behind it.
+    assert not colours_of(picture, [replace(cup, name="guitar")], ["guitar"])
 
 
 def test_all_colours_of_small_things_are_told() -> None:
@@ -403,7 +405,7 @@ def test_the_colour_of_clothes_is_that_below_the_face() -> None:
         ("What colour is her sweater?", "Below the face it is yellow."),
         ("De quelle couleur est sa chemise ?", "Sous le visage, c'est jaune."),
         ("What is she wearing?", "and no more. Below the face it is yellow."),
-        ("What is he wearing on his head?", "and no more. I see a person."),
+        ("What is he wearing on his head?", "and no more."),
         ("What colour is his hat?", "I may miss it, but I do not see that: a hat."),
         ("Is she wearing a watch?", "I cannot tell that"),
     ],
@@ -483,8 +485,7 @@ def test_a_light_a_code_and_food_are_looked_at() -> None:
     bird = Thing("bird", 0.9, Box(0, 0, 300, 400), True)
     facts = Facts(BRIGHT, rows=(), codes=(), things=(bird,))
     said = compose(understand("What bird is this?"), facts, TUESDAY)
-    assert said.startswith("I cannot tell that")
-    assert said.endswith("I see a bird.")
+    assert said == language("en").say("cannot")
 
 
 def test_what_somebody_holds_is_no_face() -> None:
@@ -679,6 +680,9 @@ FOUR_DIGITS = rows_of(
     "Larkfield Hospital 1008 1408 1808",
 )
 # Of what nobody asks, and more than an answer shows whole
+DAYS = cells(
+    ("Mon - Fri", "Saturday", "Sunday"), ("06:12", "07:05", "08:30"), ("14:05", "14:40", "14:50"), ("18:05", "18:40", "18:50")
+)  # fmt: skip
 LONG = (*["Bring a coat, shoes for wet ground and something to read on the way"] * 3, "Thank you")
 BILL = cells(("Consumo", "19 m³"), ("Consumo de agua", "15,20 €"), ("TOTAL", "36,80 €"))
 PRACTICE = (
@@ -812,6 +816,18 @@ LOCKED = rows_of(
         ("Is it a return ticket?", (Row("OFF-PEAK DAY RETURN", 60, (Cell("OFF-PEAK DAY RETURN", 0, 500),)), *rows_of("Ticket no. 7719", *LONG)), "OFF-PEAK DAY RETURN; Ticket no. 7719"),
         ("¿Puedo cambiar el billete?", rows_of("Tren 1374", "Coche 4", "No admite cambios."), "No admite cambios."),
         ("What is this?", rows_of("5×500"), "I do not know this thing"),
+        ("When is the last bus on Sunday?", DAYS, "leaves at 18:50."),
+        ("When does the first tram go on a weekday?", DAYS, "leaves at 06:12."),
+        ("Can I call them today?", rows_of("Dear Ms Lind", "Call 0800 555 0142, Monday to Friday.", *LONG), "closest: Call 0800 555 0142, Monday to Friday."),
+        ("Wie lange ist es haltbar?", (*cells(("Verwendbar bis:", "08/2028")), *rows_of("Nicht länger als 4 Tage ohne Rat einnehmen.", *LONG)), "08/2028"),
+        ("What time do I have to be at the gate?", cells(("Boarding", "06:25"), ("Departure", "07:05"), ("Gate B12", "Seat 23C")), "06:25"),
+        ("La farmacia è aperta adesso?", (*cells(("Sabato", "8:30 - 13:00")), *rows_of("Domenica chiuso", "Turno notturno:", "Farmacia Centrale, Piazza Dante 4")), "Sabato 8:30 - 13:00"),
+        ("Wat kost het voor een kind van 10?", rows_of("Kinderen 4 t/m 15 jaar € 4,50", "10-badenkaart € 58,00", "65-plus € 5,25"), "Kinderen 4 t/m 15 jaar € 4,50"),
+        ("¿Dónde me siento?", (*cells(("Fila 7", "Butaca 18")), *rows_of("Calle Mayor 52, Torrealba.", *LONG)), "Butaca 18"),
+        ("Wo ist mein Paket?", rows_of("PaketBlitz", "Wir haben Sie nicht angetroffen!", "Kiosk Yildirim, Bahnhofstraße 44", *LONG), "Kiosk Yildirim, Bahnhofstraße 44"),
+        ("C'est ouvert aujourd'hui ?", rows_of("Servi le midi", "Fermé le dimanche et le lundi", *LONG), "plus : Fermé le dimanche"),
+        ("Ile to kosztuje?", cells(("8,99 zt", "zamiast 11,49 zł"), ("Maks. 4 sztuki", "na klienta")), "Cena: 8,99 zt."),
+        ("When is my appointment?", rows_of("19 November 2026", "Your check-up is on", "Thursday 3 December 2026 at 9.20 am.", "The appointment lasts about 30 minutes.", *LONG), "3 December 2026 at 9.20 am"),
         ("What's the penalty?", rows_of("Pay and Display", "Penalty for no ticket: £60", *LONG), "It reads: Penalty for no ticket: £60"),
         ("How much for three hours?", rows_of("Up to 2 hours £2.60", "Up to 4 hours £4.80", "All day £8.00"), "Up to 4 hours £4.80"),
         ("When is my appointment?", rows_of("18 November 2026", "Your check-up is due. We have booked you in on", "Thursday 10 December 2026 at 11.15 am", *LONG), "booked you in on Thursday 10 December 2026 at 11.15 am"),
@@ -847,8 +863,7 @@ def test_an_animal_is_asked_for_and_a_racing_cars_number_is_no_name() -> None:
     )
     facts = Facts(BRIGHT, rows=(), codes=(), things=(cup,))
     said = compose(understand("What animal is that?"), facts, TUESDAY)
-    assert said.startswith("I cannot tell that")
-    assert said.endswith("I see a cup.")
+    assert said == language("en").say("cannot")
     facts = replace(facts, things=(person, dog))
     assert "sunglasses" not in compose(understand("Is he wearing glasses?"), facts, TUESDAY)
     assert compose(understand("What animals are there?"), facts, TUESDAY) == "I see a dog."

@@ -458,7 +458,7 @@ async def test_the_colour_of_a_thing_without_a_place() -> None:
     """The wall behind a chair is no part of it."""
     chair = Thing("chair", 0.9, None, sure=True)
     said = await ask("What colour is the chair?", chair)
-    assert said[0] == f"{language('en').say('cannot')} I see a chair."
+    assert said[0] == language("en").say("cannot")
 
 
 def test_a_guess_is_no_part_of_a_no() -> None:
@@ -498,7 +498,7 @@ def test_a_person_from_behind_shows_no_face() -> None:
 async def test_a_chair_is_seen_through() -> None:
     """Its colour is told only where one has most of its place: the floor shows through the rest."""
     said = await ask("What colour is the chair?", *CHAIRS[:1])
-    assert said[0] == f"{language('en').say('cannot')} I see a chair."
+    assert said[0] == language("en").say("cannot")
     yellow = np.full((720, 1280, 3), (20, 200, 240), np.uint8)
     yellow[:250] = yellow[450:] = 200
     assert colours_of(yellow, CHAIRS, ["chair"])[0][0] == "yellow"

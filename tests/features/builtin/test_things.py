@@ -70,7 +70,7 @@ def room(*things: tuple[str, int]) -> Bgr:
         (
             "crocodile",
             "What colour is the crocodile?",
-            f"{language('en').say('cannot')} I see a crocodile.",
+            language("en").say("cannot"),
         ),
         ("chelsea", "What colour is the dog?", "I may miss it, but I do not see that: a dog."),
         (
@@ -83,7 +83,7 @@ def room(*things: tuple[str, int]) -> Bgr:
             "Welche Farbe hat das Auto vor dem Turm?",
             "Ich kann es übersehen, aber das sehe ich nicht: ein Auto.",
         ),
-        ("astronaut", "Is it a man or a woman?", f"{language('en').say('cannot')} I see a person."),
+        ("astronaut", "Is it a man or a woman?", language("en").say("cannot")),
         ("chelsea", "Ist das eine Katze?", "Ja, ich sehe: eine Katze."),
         ("coffee", "What am I holding?", "I see a cup."),
         ("coffee", "Que vois-tu ?", "Je vois une tasse."),
@@ -103,9 +103,9 @@ async def test_things_are_named(
 
 @pytest.mark.parametrize("question", ["Is the cat asleep?", "Who is this?", "Is he happy?"])
 async def test_what_a_name_does_not_answer_gets_a_no(engine: BuiltinEngine, question: str) -> None:
-    """With what is seen, in one line."""
+    """In one line; the cat that is seen is no answer."""
     answer = await ask(engine, photo("chelsea"), question)
-    assert answer == f"{language('en').say('cannot')} I see a cat."
+    assert answer == language("en").say("cannot")
 
 
 async def test_what_no_picture_tells_is_not_looked_for(engine: BuiltinEngine) -> None:
