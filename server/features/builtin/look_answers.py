@@ -21,7 +21,7 @@ from server.features.builtin.speaker import (
 from server.features.builtin.tables import names_any
 from server.features.builtin.telling import addresses, counts, hits_of, naming
 from server.features.builtin.text_answers import lookup
-from server.features.builtin.wordings import ANIMAL, ANYTHING, FOOD, HOLDS, NEAR
+from server.features.builtin.wordings import ANIMAL, ANYTHING, FOOD, HOLDS, NEAR, PRINT_FOR
 from server.models.routing import plain
 
 # Mean difference of luma within a second: below the first it is noise of the camera, above the
@@ -344,6 +344,10 @@ def summary(s: Speaker) -> Answer:
     if HOLDS.search(s.intent.asked):
         # Nobody holds a face.
         s.facts = replace(s.facts, faces=0)
+    of_print = PRINT_FOR.search(plain(s.intent.question)) and not FOOD.search(s.intent.asked)
+    if of_print and not s.rows:
+        # "What can I cook with it?" of a fruit
+        return cannot(s)
     kind = next((kind for asks, kind in _OF_KIND if asks.search(s.intent.asked)), None)
     if kind is not None and s.things and not s.facts.pointed:
         # A cup is no answer to "What animal is that?", and a bottle none to "What drink is that?".

@@ -872,6 +872,7 @@ def test_an_animal_is_asked_for_and_a_racing_cars_number_is_no_name() -> None:
         ("What drink is that?", (cup,)),
         ("What food is this?", (person, bagel)),
         ("What's that behind her?", (person,)),
+        ("What can I cook with it?", (replace(cup, name="apple"),)),
     ):
         said = compose(understand(question), replace(facts, things=things), TUESDAY)
         assert said.startswith("I cannot tell that"), said
