@@ -249,8 +249,8 @@ def thing(s: Speaker) -> Answer:
         if row is None and not s.things and len(s.rows) >= PAGE and prices.is_list(s.rows):
             # "Il y a du poisson ?" is asked of a menu.
             return s.cannot_here, ""
-        missing = s.say("thing_missed", thing=s.thing_words.one(missed[0]))
-        return missing, s.say("reads", text=row.text) if row is not None else s.see_things()
+        seen = s.say("reads", text=row.text) if row is not None else s.see_things(sure=True)
+        return s.say("thing_missed", thing=s.thing_words.one(missed[0])), seen
     if s.intent.how_many:
         return _count(s, found[0].name), ""
     # "Is that a woman?" is asked of a person, too.

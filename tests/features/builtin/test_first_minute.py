@@ -876,6 +876,8 @@ def test_an_animal_is_asked_for_and_a_racing_cars_number_is_no_name() -> None:
     ):
         said = compose(understand(question), replace(facts, things=things), TUESDAY)
         assert said.startswith("I cannot tell that"), said
+    said = compose(understand("Is there a dog?"), replace(facts, things=(bagel,)), TUESDAY)
+    assert said == "I may miss it, but I do not see that: a dog."
     told = compose(understand("What food is this?"), replace(facts, things=(bagel,)), TUESDAY)
     assert told == "This looks like a bagel."
     number, other = rows_of("2", "strot")
