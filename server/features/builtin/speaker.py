@@ -66,6 +66,9 @@ _ENDS_OPEN = frozenset(
 _TABLE = 3
 # What stands beside a part on a circuit board: "R40"
 _PART = re.compile(r"[A-Z]{1,2}(?:\d{1,4}(?:[.,]\d+)?)?")
+# A capacitor, resistor, chip, coil, diode, transistor or plug, and how many of them only a board has
+_DESIGNATOR = re.compile(r"[CRULDQJ]\d{1,3}")
+_MANY_PARTS = 6
 # Things that everybody knows
 _EXAMPLES = ("person", "cup", "dog")
 
@@ -102,6 +105,10 @@ def has_digit(row: Row) -> bool:
 def _are_parts(marks: Sequence[str]) -> bool:
     """Find whether marks are the names of parts on a circuit board: "R40", "U2" and "C"."""
     figures = sum(any(map(str.isdigit, one)) for one in marks)
+    # Between some words, too: "C68", "R40", "Tested to comply"
+    named = {one for one in marks if _DESIGNATOR.fullmatch(one)}
+    if len(named) >= _MANY_PARTS and 3 * len(named) > len(marks):
+        return True
     return len(marks) > 2 and 2 * figures > len(marks) and all(map(_PART.fullmatch, marks))
 
 

@@ -837,6 +837,7 @@ LOCKED = rows_of(
         ("What am I making here?", rows_of("Apple crumble", "Serves 4", "250 g apples"), "I read “Apple crumble”."),
         ("Is there a USB port on it?", rows_of("J1", "U2", "C", "CT5 CT14"), "I cannot recognise “USB port”."),
         ("What is this?", rows_of("J1", "U2", "C", "CT5 CT14"), "I do not know this thing"),
+        ("What is it used for?", rows_of("Tested To Comp", "FC FCC Standd", "C68 C70", "R40", "R65", "C54 C58", "C59", "FM3"), "I cannot tell that"),
         ("Read it", rows_of("J1", "U2", "C", "CT5 CT14"), "CT5 CT14"),
         # What a print is about, or for
         ("What is this letter about?", rows_of("Dear parents", "Class 4 will visit the museum.", "P. Nandakumar"), "I cannot summarise, but I can read it"),
