@@ -245,7 +245,7 @@ _OF_PAGE = "what can i do"
 def _without_print(s: Speaker) -> Answer:
     """Answer a question of print where none was read."""
     want = s.intent.want
-    if s.intent.asked == _OF_PAGE and not s.words:
+    if s.intent.asked == _OF_PAGE and not s.words and " with " not in s.intent.question:
         return s.language.say_of_itself("help", s.facts.names_things), s.see_things()
     if want in (Want.LOOKUP, Want.ITEMS, *telling.TOLD_BY) or (
         want is Want.HOURS and s.intent.yes_no and s.words

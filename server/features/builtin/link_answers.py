@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 from server.features.builtin import codes, fields, tables
-from server.features.builtin.speaker import ITEMS, PAGE, Answer, Speaker
+from server.features.builtin.speaker import ITEMS, PAGE, SOME, Answer, Speaker, has_digit
 from server.features.builtin.telling import naming
 from server.features.builtin.text_answers import NAMES_NETWORK, NETWORK, none_found
 from server.features.builtin.wants import Want
+from server.features.builtin.wordings import CALLS
+from server.models.routing import plain
 
 
 def contact(s: Speaker) -> Answer:
@@ -26,6 +28,10 @@ def contact(s: Speaker) -> Answer:
         return s.quote(named[0]) if named else s.why_not(s.cannot_here)
     if want is Want.PHONE and len(perhaps := fields.like_phones(s.texts)) == 1:
         return s.say("values", items=perhaps[0]), s.row_with(perhaps[0])
+    calls = [row for row in s.rows if has_digit(row) and CALLS.search(plain(row.text))]
+    if want is Want.PHONE and calls:
+        # "Questions? Call 14 0299": a number that has no other's form
+        return s.closest_of(calls[:SOME])
     return none_found(s, f"none_{want.value}")
 
 

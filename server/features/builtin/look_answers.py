@@ -294,6 +294,9 @@ def faces(s: Speaker) -> Answer:
         return (seen if s.intent.yes_no else _count(s, PERSON, count or 0)), ""
     if count is None:
         return s.say("faces_missing"), ""
+    if count == 0 and HOLDS.search(plain(s.intent.question)):
+        # "Is somebody holding something?" may be asked of a hand.
+        return cannot(s)
     if count == 0:
         dark = s.say("light", light=_light(s)) if s.facts.scene.dark else ""
         return s.sentence(s.say("faces_none"), dark), s.say("faces_note")
@@ -335,8 +338,25 @@ def change(s: Speaker) -> Answer:
     )
 
 
+# "What instrument", and not "What is this" or "What thing"
+_KIND = re.compile(r"(?:what|which) (?!things?\b|objects?\b|this\b|that\b|is\b|are\b|do\b)\w+")
 # Names of things that answer a question for a kind
 _OF_KIND = ((ANIMAL, ANIMALS), (FOOD, FOODS))
+
+
+def _is_of_another(s: Speaker) -> bool:
+    """Find whether a question is about something else than what is seen."""
+    seen, asked, question = {one.name for one in s.things}, s.intent.asked, plain(s.intent.question)
+    return (
+        # "What can I cook with it?" of a fruit
+        bool(not s.rows and PRINT_FOR.search(question) and not FOOD.search(asked))
+        # "What's that behind her?", where she alone is seen
+        or bool(len(seen) == 1 and NEAR.search(f" {question.strip(' ?!.')} "))
+        # "What instrument is that?", where a person alone is seen
+        or bool(seen == {PERSON} and _KIND.fullmatch(asked))
+        # "I see a bird" is no answer to "What bird is this?".
+        or bool(seen and not s.rows and seen == {*s.intent.things})
+    )
 
 
 def summary(s: Speaker) -> Answer:
@@ -344,10 +364,6 @@ def summary(s: Speaker) -> Answer:
     if HOLDS.search(s.intent.asked):
         # Nobody holds a face.
         s.facts = replace(s.facts, faces=0)
-    of_print = PRINT_FOR.search(plain(s.intent.question)) and not FOOD.search(s.intent.asked)
-    if of_print and not s.rows:
-        # "What can I cook with it?" of a fruit
-        return cannot(s)
     kind = next((kind for asks, kind in _OF_KIND if asks.search(s.intent.asked)), None)
     if kind is not None and s.things and not s.facts.pointed:
         # A cup is no answer to "What animal is that?", and a bottle none to "What drink is that?".
@@ -355,15 +371,8 @@ def summary(s: Speaker) -> Answer:
         if not of_kind or any(one.sure for one in s.things) > any(one.sure for one in of_kind):
             return s.cannot, ""
         s.things = of_kind
-    if (
-        NEAR.search(f" {plain(s.intent.question).strip(' ?!.')} ")
-        and len({one.name for one in s.things}) == 1
-    ):
-        # "What's that behind her?", where she alone is seen
-        return s.cannot, ""
-    if s.things and not s.rows and {one.name for one in s.things} == {*s.intent.things}:
-        # "I see a bird" is no answer to "What bird is this?".
-        return s.cannot, ""
+    if _is_of_another(s):
+        return cannot(s)
     if _AROUND_US.intersection(s.intent.things):
         s.things = tuple(one for one in s.things if one.name not in _AROUND_US | {PERSON})
         if not s.see_things():

@@ -244,11 +244,13 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
         if (
             right is not None
             and under is not None
+            and below is not None
+            and len(below.cells) > 1
             and not any(map(str.isdigit, cell.text))
             and not any(map(str.isdigit, right.text))
             and (any(map(str.isdigit, under.text)) or _is_head(row, below))
         ):
-            return Beside(label, under.text, below or row)
+            return Beside(label, under.text, below)
         if right is None and under is not None and below is not None and _is_head(row, below):
             return Beside(label, under.text, below)
         if right is not None:
