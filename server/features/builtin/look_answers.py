@@ -108,7 +108,8 @@ def _of_what_fills(s: Speaker) -> str:
     and black may be of anything.
     """
     found, ground = _seen_at(s, s.intent.place or "middle")
-    vivid = len(found) == 1 and not ground and found[0] not in colours.DULL
+    # Green is mostly grass, or leaves.
+    vivid = len(found) == 1 and not ground and found[0] not in {*colours.DULL, "green"}
     own = any(name and name not in colours.NEUTRAL for name in (*found, ground))
     placed = s.intent.place or _stands_out(s)
     return _of_picture(s) if vivid or (own and placed) else ""

@@ -107,7 +107,7 @@ def _are_parts(marks: Sequence[str]) -> bool:
     figures = sum(any(map(str.isdigit, one)) for one in marks)
     # Between some words, too: "C68", "R40", "Tested to comply"
     named = {one for one in marks if _DESIGNATOR.fullmatch(one)}
-    if len(named) >= _MANY_PARTS and 3 * len(named) > len(marks):
+    if len(named) >= _MANY_PARTS and 4 * len(named) > len(marks):
         return True
     return len(marks) > 2 and 2 * figures > len(marks) and all(map(_PART.fullmatch, marks))
 
@@ -374,8 +374,8 @@ class Speaker:
     def all_read(self) -> str:
         """Return the sentence that nothing is sure, with all of a print of a few words: a cover, a sign, a card; else ""."""
         text = self.listing()
-        if 2 * sum(not any(map(str.isalpha, row.text)) for row in self.rows) > len(self.rows):
-            # The figures of a chart, without what each is of
+        if 2 * sum(not any(map(str.isalpha, row.text)) for row in self.rows) >= len(self.rows):
+            # The figures of a chart, without what each is of, or a racing car's
             return ""
         if not _LEAST_PRINT <= len(text) <= _MOST_PRINT or not any(map(_is_words, self.rows)):
             return ""

@@ -212,6 +212,10 @@ def _of_place_or_person(s: Speaker) -> list[Row] | None:
         # "Da Verona", and below it "A Bologna"
         ends = [row for above, row in pairwise(s.rows) if _is_way(above, row)]
         return found or values or ends
+    ticked = [row for row in naming(s, words) if row.text.startswith(TICKED)]
+    if s.intent.where and ticked:
+        # "Where is my parcel?" of a card with boxes
+        return ticked
     made = naming(s, words) if s.intent.where and words == ("made",) else []
     if of := [row for row in made if _MADE_OF.search(plain(row.text))]:
         # "Bottle made of recycled plastic" tells not where.

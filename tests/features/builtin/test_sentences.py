@@ -333,7 +333,7 @@ BOARD = cells(
         ("How much did I pay?", RECEIPT, "The total is 24.87."),
         ("Le service est compris ?", rows_of("Total TTC 53,90", "Service compris", "Merci et à bientôt !"), "Il est écrit : Service compris"),
         ("When should it be repeated?", rows_of("Born: 02.03.1981", "Collected: 17 Nov 2026", "Repeat in 3 months."), "It reads: Repeat in 3 months."),
-        ("Who wrote this?", rows_of("Dear Margaret,", "the parrot comes along.", "With love from us all,", "Edith"), "closest: Edith"),
+        ("Who wrote this?", rows_of("Dear Margaret,", "the parrot comes along.", "With love from us all,", "Edith"), "from us all, Edith"),
         ("Who wrote this?", rows_of("Dear Anna,", "Thanks for 2 books.", "Best wishes"), "closest: Dear Anna,"),
         ("What is the manual?", rows_of("Model B2", "Manual: see https://example.org/b2", "Class 2"), "Next to “Manual” it says see https://example.org/b2"),
         ("Which coach?", rows_of("Train FR 9412", "Coach: 6 Seat: 14D", "Class 2"), "Next to “Coach” it says 6."),
@@ -421,7 +421,8 @@ def test_people_in_a_thing_are_not_the_thing() -> None:
         ("brown", "brown", False),
         ("grey", "grey", False),
         ("brown", "white", True),
-        ("green", "green", True),
+        ("green", "green", False),
+        ("red", "red", True),
     ],
 )
 def test_the_colour_of_the_middle_is_told_beside_an_unknown_thing_if_it_stands_out(
