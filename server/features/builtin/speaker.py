@@ -374,8 +374,8 @@ class Speaker:
     def all_read(self) -> str:
         """Return the sentence that nothing is sure, with all of a print of a few words: a cover, a sign, a card; else ""."""
         text = self.listing()
-        if 2 * sum(not any(map(str.isalpha, row.text)) for row in self.rows) >= len(self.rows):
-            # The figures of a chart, without what each is of, or a racing car's
+        if 2 * sum(not any(map(str.isalpha, row.text)) for row in self.rows) > len(self.rows):
+            # The figures of a chart, without what each is of
             return ""
         if not _LEAST_PRINT <= len(text) <= _MOST_PRINT or not any(map(_is_words, self.rows)):
             return ""

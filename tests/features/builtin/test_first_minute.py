@@ -819,7 +819,6 @@ LOCKED = rows_of(
         ("When is the last bus on Sunday?", DAYS, "leaves at 18:50."),
         ("When does the first tram go on a weekday?", DAYS, "leaves at 06:12."),
         ("Where is my parcel?", rows_of("Address: Flat 6, 80 Tannery Street", "[x] Your parcel is with a neighbour: No. 78", "[ ] Your parcel is at the depot", *LONG), "parcel is with a neighbour: No. 78"),
-        ("Is the driver wearing a helmet?", rows_of("ADUKTEN", "2", "WIADUKTEN strot", "0450"), NO_ROW),
         ("Welk nummer kan ik bellen?", rows_of("Afvalkalender", "Vragen? Bel 14 0299", *LONG), "komt: Vragen? Bel 14 0299"),
         ("What size is it?", (*cells(("SIZE", "M", "/ EU 40")), *rows_of("70% WOOL", "25% POLYAMIDE", "DRY FLAT")), "it says M / EU 40"),
         ("Can I call them today?", rows_of("Questions? Call us on 0800 555 0136,", "Monday to Friday, 9 am - 5 pm.", *LONG), "0136, Monday to Friday, 9 am - 5 pm."),
