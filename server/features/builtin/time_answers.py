@@ -502,7 +502,8 @@ def _of_rows(s: Speaker) -> Answer:
         # "Which train leaves at 14:20?"
         return s.quote(clock)
     if (of_day := _below_day(s)) is not None:
-        return s.say("departure", value=of_day), s.scripts()
+        gone = s.cannot_here, s.seen()
+        return (s.say("departure", value=of_day), s.scripts()) if of_day else gone
     cross = tables.crossing(s.rows, words) if len(words) > 1 else None
     if cross is not None:
         return s.crossed(cross)
@@ -532,7 +533,7 @@ def _of_rows(s: Speaker) -> Answer:
 
 
 def _below_day(s: Speaker) -> str | None:
-    """Return the next, first or last time in the column of the day that is asked about; None without one."""
+    """Return the next, first or last time in the column of the day that is asked about: "" where all are gone, None without one."""
     asked = [word for word in s.words if word not in TRAVEL | ORDER and not fields.weekdays(word)]
     if asked or ORDER.isdisjoint(s.words) or s.clock is None:
         return None
@@ -547,7 +548,8 @@ def _below_day(s: Speaker) -> str | None:
         cells = (tables.overlapping(row, mine[0]) for row in s.rows[at + 1 :])
         clocks = [one for cell in cells if cell for one in fields.times([cell.text])]
         left = [one for one in clocks if days or not _is_gone(s, one)]
-        return left[-1 if LAST.intersection(s.words) else 0] if left else None
+        if clocks:
+            return left[-1 if LAST.intersection(s.words) else 0] if left else ""
     return None
 
 

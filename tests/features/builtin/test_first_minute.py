@@ -862,6 +862,14 @@ def test_what_is_asked_for_is_a_place_a_count_or_what_print_is_about(
     assert answer in said_of(question, rows)
 
 
+def test_the_next_time_is_in_the_column_of_today() -> None:
+    """After the last one there is none, and not the first of the next row."""
+    facts = Facts(BRIGHT, rows=DAYS, codes=())
+    for clock, answer in ((dt.time(12, 30), "leaves at 14:05"), (dt.time(23), NO_ROW)):
+        said = compose(understand("When is the next bus?"), facts, TUESDAY, clock=clock)
+        assert answer in said
+
+
 def test_an_animal_is_asked_for_and_a_racing_cars_number_is_no_name() -> None:
     cup, dog, person = (
         Thing(name, 0.9, Box(0, 0, 300, 400), True) for name in ("cup", "dog", "person")
