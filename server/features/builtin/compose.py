@@ -147,9 +147,8 @@ def compose_several(
     """Return the answer about cameras with these names, one after the other; what holds for all, once."""
     words = language(intent.language)
     speakers = [Speaker(intent, facts, today, clock) for _, facts in looks]
-    answers = [_answer(speaker) for speaker in speakers]
+    firsts = [_answer(speaker)[0] for speaker in speakers]
     names = [_camera(words, name) for name, _ in looks]
-    firsts = [first for first, _ in answers]
     if all(first in _refusals(speaker) for first, speaker in zip(firsts, speakers, strict=True)):
         firsts = [speakers[0].cannot] * len(firsts)
     of_all = firsts[:1] if len(set(firsts)) == 1 else []

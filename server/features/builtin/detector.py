@@ -403,7 +403,7 @@ class ThingFinder:
                 placed = box.moved(left, top)
                 if placed.area > largest or any(_same_place(placed, one) for one in seen):
                     continue
-                if sum(_shared(placed, one) for one in seen) >= _COVERED * placed.area:
+                if sum(map(placed.shared, seen)) >= _COVERED * placed.area:
                     # Two dogs' sides are no third one.
                     continue
                 weight = float(self._classify(_with_margin(part, box))[same].sum())
@@ -597,11 +597,4 @@ def _same_place(box: Box, other: Box) -> bool:
 
 def _within(inner: Box, outer: Box) -> bool:
     """Find whether nearly all of a box lies in another."""
-    return _shared(inner, outer) >= _INSIDE * inner.area
-
-
-def _shared(box: Box, other: Box) -> float:
-    """Return the area in both boxes, in square pixels."""
-    width = min(box.x2, other.x2) - max(box.x1, other.x1)
-    height = min(box.y2, other.y2) - max(box.y1, other.y1)
-    return max(0.0, width) * max(0.0, height)
+    return 0 < inner.shared(outer) >= _INSIDE * inner.area

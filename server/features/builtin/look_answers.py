@@ -159,10 +159,10 @@ def _of(s: Speaker, place: str, whole: str) -> Answer:
     fills = dict(facts.colours.get("whole", ())).get(found[0], 0.0) if unsure else 0.0
     if unsure and (found[0] in colours.NEUTRAL or fills < _WALL):
         # What is asked about may stand beside the middle, on this white or green ground.
-        dim = s.say("light", light=_light(s)) if facts.scene.brightness < _DIM else ""
         if found[0] not in colours.NEUTRAL:
             # Leaves around a ladybird
-            return s.cannot, s.sentence(_of_picture(s), dim)
+            return s.cannot, ""
+        dim = s.say("light", light=_light(s)) if facts.scene.brightness < _DIM else ""
         return _of_picture(s), s.sentence(dim, whole)
     if ground:
         text = s.say(
@@ -348,16 +348,17 @@ _OF_KIND = ((ANIMAL, ANIMALS), (FOOD, FOODS))
 def _is_of_another(s: Speaker) -> bool:
     """Find whether a question is about something else than what is seen."""
     seen, asked, question = {one.name for one in s.things}, s.intent.asked, plain(s.intent.question)
-    return (
+    others = (
         # "What can I cook with it?" of a fruit
-        bool(not s.rows and PRINT_FOR.search(question) and not FOOD.search(asked))
+        not s.rows and PRINT_FOR.search(question) and not FOOD.search(asked),
         # "What's that behind her?", where she alone is seen
-        or bool(len(seen) == 1 and NEAR.search(f" {question.strip(' ?!.')} "))
+        len(seen) == 1 and NEAR.search(f" {question.strip(' ?!.')} "),
         # "What instrument is that?", where a person alone is seen
-        or bool(seen == {PERSON} and _KIND.fullmatch(asked))
+        seen == {PERSON} and _KIND.fullmatch(asked),
         # "I see a bird" is no answer to "What bird is this?".
-        or bool(seen and not s.rows and seen == {*s.intent.things})
+        seen and not s.rows and seen == {*s.intent.things},
     )
+    return any(others)
 
 
 def summary(s: Speaker) -> Answer:

@@ -98,11 +98,15 @@ class Box:
         """Left, top, right and bottom."""
         return self.x1, self.y1, self.x2, self.y2
 
-    def overlap(self, other: Box) -> float:
-        """Return the share of two boxes' area that is in both, 0 to 1."""
+    def shared(self, other: Box) -> float:
+        """Return the area in both boxes, in square pixels."""
         wide = min(self.x2, other.x2) - max(self.x1, other.x1)
         high = min(self.y2, other.y2) - max(self.y1, other.y1)
-        both = max(0.0, wide) * max(0.0, high)
+        return max(0.0, wide) * max(0.0, high)
+
+    def overlap(self, other: Box) -> float:
+        """Return the share of two boxes' area that is in both, 0 to 1."""
+        both = self.shared(other)
         return both / (self.area + other.area - both + 1e-9)
 
 

@@ -370,7 +370,7 @@ async def test_text_and_codes_of_several_cameras(engine: BuiltinEngine) -> None:
 
 
 async def test_where_a_thing_is_may_stand_in_the_next_line(engine: BuiltinEngine) -> None:
-    """Where "Key is under the" is written tells nobody where the key is."""
+    """The line "Key is under the" is told with the next one, and not by its place in the picture."""
     note = write(scene(), ["Hi Sam, at 11.", "Key is under the", "blue pot."], height=30)
     assert "blue pot" in await ask(engine, note, "Where is the key?")
 
