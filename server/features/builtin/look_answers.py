@@ -94,7 +94,9 @@ def _of_place(s: Speaker) -> Answer:
     if intent.sought and _AROUND.search(plain(intent.sought)):
         return _of_whole(s, whole)
     if intent.sought:
-        return unknown_thing(intent.language, intent.sought), _of_what_fills(s)
+        # Eyes fill no picture.
+        filled = "" if _EYES.search(plain(intent.sought)) else _of_what_fills(s)
+        return unknown_thing(intent.language, intent.sought), filled
     if intent.place and not intent.colours and len(s.words) > 1:
         # "The fruit in the middle" may lie on what is there.
         return _of_picture(s), whole
@@ -125,6 +127,7 @@ def _of_picture(s: Speaker) -> str:
     return s.say("colour_picture", where=s.capital(s.say(f"at_{place}")), colours=seen)
 
 
+_EYES = re.compile(r"\b(?:eyes?|augen?|yeux|ojos?|occhi|olhos|ogen|oczy|gozler\w*)\b|глаз|очі|眼|目|눈|आँख|عين")
 # What is around things, whose colours are among those of the whole picture
 _AROUND = re.compile(
     r"\b(?:walls?|background|wand|waende|wande|hintergrund|murs?|fond|pared|paredes|fondo|pareti?|muro|sfondo|parede|fundo|muur|muren|achtergrond|tlo|sciana|duvar|arka plan)\b"

@@ -38,6 +38,8 @@ _QUARTER, _MANY, _TABLE = 0.25, 12, 1.0
 # Where words part: at a space, or where the reader has left it out: "SwimmingGym", "£15Adult"
 _PARTS = re.compile(r"\s+|(?<=[a-z0-9])(?=[A-Z])")
 
+# A box that is typed: "[x]"
+_TYPED = re.compile(r"\[ ?([xX]?) ?\] ?")
 # A box to tick: its sign, and the columns of its strip in which it begins and ends
 _Box = tuple[str, int, int]
 
@@ -55,12 +57,21 @@ def looked_at(bgr: Bgr, pieces: Sequence[Piece]) -> list[Piece]:
         for piece, strip in zip(pieces, strips, strict=False)
         for one in ([("", piece)] if strip is None else _parts(piece, strip, wide))
     ]
+    signed = [_typed(sign, one) for sign, one in signed]
     is_form = sum(bool(sign) for sign, _ in signed) >= _LEAST
     parts = [
         replace(one, text=f"{sign} {one.text.lstrip('口□')}") if sign and is_form else one
         for sign, one in signed
     ]
     return [*parts, *pieces[_MOST:]]
+
+
+def _typed(sign: str, piece: Piece) -> tuple[str, Piece]:
+    """Return the sign of a box that is typed in front of a piece, and the piece without it."""
+    typed = _TYPED.match(piece.text)
+    if typed is None or typed.end() == len(piece.text):
+        return sign, piece
+    return TICKED if typed[1] else EMPTY, replace(piece, text=piece.text[typed.end() :])
 
 
 @dataclass(frozen=True, slots=True)

@@ -379,6 +379,9 @@ class Speaker:
             return ""
         if not _LEAST_PRINT <= len(text) <= _MOST_PRINT or not any(map(_is_words, self.rows)):
             return ""
+        if all(" " not in row.text and row.text.isascii() for row in self.rows):
+            # Single words: those on a racing car
+            return ""
         return self.sentence(self.say("unsure"), self.say("read_so_far", text=text))
 
     def row(self, row: Row, *said: str) -> str:

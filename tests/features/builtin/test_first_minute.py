@@ -747,6 +747,7 @@ SAVINGS = rows_of(
         ("Il y a du poisson ?", rows_of("Plats", "Poulet rôti 12 €", "Lasagnes 11 €", "Desserts", "Tarte 5 €", "Glace 4 €", "Café 2 €", "Thé 3 €", *LONG), "je ne trouve pas la réponse"),
         ("What do I do if the bulb is burned out?", rows_of("Bulb", "burned out?", "Yes", "No Replace bulb"), "Replace bulb"),
         ("What's the cheapest?", rows_of("Porridge £5.20", "Pancakes £7.80", "Gluten-free bread £0.80 extra"), "Porridge"),
+        ("What kind of vehicle is this?", rows_of("ADUKTEN", "2", "WIADUKTEN", "strot", "Kolejowych", "0450"), NO_ROW),
         ("What number is the invoice for?", rows_of("Telefonrechnung", "01/09/2026-31/10/2026", "Nr. 7741"), "7741"),
     ],
 )  # fmt: skip

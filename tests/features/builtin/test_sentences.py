@@ -244,6 +244,14 @@ def test_boxes_in_front_of_lines_are_read_with_what_is_in_them(
         assert line.split()[-1] in row
 
 
+def test_a_box_may_be_typed() -> None:
+    around = ((20.0, 40.0), (300.0, 40.0), (300.0, 70.0), (20.0, 70.0))
+    texts = ["[x] With a neighbour", "[ ] At the depot", "[] Tomorrow", "[X]", "[a] Note"]
+    pieces = [Piece(text, 0.95, around) for text in texts]
+    read = [piece.text for piece in looked_at(np.full((90, 400, 3), 200, np.uint8), pieces)]
+    assert read == ["☑ With a neighbour", "☐ At the depot", "☐ Tomorrow", "[X]", "[a] Note"]
+
+
 def test_a_form_has_no_boxes_where_there_is_no_print() -> None:
     assert looked_at(np.full((90, 160, 3), 200, np.uint8), []) == []
 
@@ -416,17 +424,19 @@ def test_people_in_a_thing_are_not_the_thing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("colour", "rim", "told"),
+    ("colour", "rim", "thing", "told"),
     [
-        ("brown", "brown", False),
-        ("grey", "grey", False),
-        ("brown", "white", True),
-        ("green", "green", False),
-        ("red", "red", True),
+        ("brown", "brown", "saucer", False),
+        ("grey", "grey", "saucer", False),
+        ("brown", "white", "saucer", True),
+        ("green", "green", "saucer", False),
+        ("red", "red", "saucer", True),
+        # Eyes are a small part of what is there.
+        ("red", "red", "eyes", False),
     ],
 )
 def test_the_colour_of_the_middle_is_told_beside_an_unknown_thing_if_it_stands_out(
-    colour: str, rim: str, told: bool
+    colour: str, rim: str, thing: str, told: bool
 ) -> None:
     facts = Facts(
         BRIGHT,
@@ -436,8 +446,8 @@ def test_the_colour_of_the_middle_is_told_beside_an_unknown_thing_if_it_stands_o
         colours={"middle": ((colour, 0.9),)},
         rim=frozenset({rim}),
     )
-    answer = compose(understand("What colour is the saucer?"), facts, TUESDAY)
-    assert answer.startswith("I cannot recognise “saucer”.")
+    answer = compose(understand(f"What colour is the {thing}?"), facts, TUESDAY)
+    assert answer.startswith(f"I cannot recognise “{thing}”.")
     assert (colour in answer) == told
 
 
