@@ -62,6 +62,9 @@ def temperature(s: Speaker) -> Answer:
     return s.crossed(below) if below is not None else measure(s)
 
 
+_GO = re.compile(r"\b(?:is|are|it|they|he|she) (?:going|driving|moving)\b")
+
+
 def measure(s: Speaker) -> Answer:
     """Answer with a figure of the unit asked for: in the named row, else in the largest print."""
     words = [word for word in s.words if word not in GENERAL]
@@ -91,7 +94,8 @@ def measure(s: Speaker) -> Answer:
         # It has no such figure.
         return s.quote(row)
     alone = measures.bare(s.rows)
-    if alone is not None and YEAR.fullmatch(alone.text):
+    if alone is not None and (YEAR.fullmatch(alone.text) or _GO.search(plain(s.intent.question))):
+        # The number of a racing car is not how fast it is going.
         alone = None
     shown = s.intent.want in _SHOWN and alone is not None
     several = {one.text: 0 for one in found if one.row.height > _SIMILAR * found[0].row.height}

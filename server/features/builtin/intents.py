@@ -282,6 +282,7 @@ def _asks_of_print(intent: Intent, text: str) -> Intent | None:
         ("rhythm", wordings.OFTEN),
         ("reason", wordings.WHY),
         ("looks", wordings.LOOKS_LIKE),
+        ("missed", wordings.STAYS_AWAY),
     ):
         if found := wording.search(text):
             rest = tuple(word for word in intent.words if word not in found[0].split())
@@ -565,7 +566,8 @@ def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
                 details = _details(text, one)
                 matched = fixed or _settle(one, spoken, text)
                 return Intent(want, matched, "", words, match.group(), yes_no, *details)
-    words = _words(text, spoken)
+    # In "Zit er melk in?" nobody asks for a seat.
+    words = _words(text.removeprefix("zit er"), spoken)
     details = _details(text, spoken)
     if yes_no and details[-1] and _ends_with_colour(text, spoken):
         # "Is the cup red?"

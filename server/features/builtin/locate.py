@@ -140,7 +140,14 @@ def mentions(pieces: Sequence[Piece], boxes: Sequence[Box]) -> list[str]:
     if len(boxes) < 2:
         return _row_beside(pieces, boxes[0].label) if boxes else []
     lines = [piece.text for piece in pieces if any(box.label in piece.text for box in boxes)]
-    return lines if any(box.label not in lines for box in boxes) else []
+    if all(box.label in lines for box in boxes):
+        return []
+    # "Your parcel is with:", and what stands beside it
+    rows = [row.text for row in reading_order(pieces)]
+    return [
+        next((row for row in rows if one in row), one) if one.endswith(":") else one
+        for one in lines
+    ]
 
 
 def only_line(pieces: Sequence[Piece], intent: Intent) -> list[str]:

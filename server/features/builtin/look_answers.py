@@ -127,7 +127,9 @@ def _of_picture(s: Speaker) -> str:
     return s.say("colour_picture", where=s.capital(s.say(f"at_{place}")), colours=seen)
 
 
-_EYES = re.compile(r"\b(?:eyes?|augen?|yeux|ojos?|occhi|olhos|ogen|oczy|gozler\w*)\b|глаз|очі|眼|目|눈|आँख|عين")
+_EYES = re.compile(
+    r"\b(?:eyes?|augen?|yeux|ojos?|occhi|olhos|ogen|oczy|gozler\w*)\b|глаз|очі|眼|目|눈|आँख|عين"
+)
 # What is around things, whose colours are among those of the whole picture
 _AROUND = re.compile(
     r"\b(?:walls?|background|wand|waende|wande|hintergrund|murs?|fond|pared|paredes|fondo|pareti?|muro|sfondo|parede|fundo|muur|muren|achtergrond|tlo|sciana|duvar|arka plan)\b"

@@ -62,6 +62,8 @@ _ENDS_OPEN = frozenset(
         "les et con en por para el los las y o di da per il lo gli ed com em do dos van met bij voor het"
     ).split()
 )
+# What several things of a menu are called
+_PLURAL = re.compile(r"(?:[^\W\d_]s|i|speisen|getranke|gerechten)$")
 # Cells of a row that can only be a table's
 _TABLE = 3
 # What stands beside a part on a circuit board: "R40"
@@ -499,7 +501,7 @@ class Speaker:
         in_table = any(is_level(self.rows[at], row) for row in beside)
         if (
             (in_table and (figure or not long or (part in cells[1:] and len(cells) >= _TABLE)))
-            or part.text[-1:] in "?:"
+            or part.text[-1:] in "?:,"
             or any(
                 2 * sum(map(str.isalpha, one)) < len(one) or weekdays(plain(one)) for one in others
             )
@@ -606,6 +608,16 @@ class Speaker:
         if above is not None and found.value == told and (colon or listed):
             # "Please bring:" and "Desserts", and below it a list
             return self.quote(above)
+        if (
+            above is not None
+            and found.value == told
+            and above.apart
+            and _PLURAL.search(plain(above.text))
+        ):
+            below = [*takewhile(lambda one: not one.apart, self.rows[self.rows.index(above) + 1 :])]
+            if 1 < len(below) <= ITEMS and all(map(_is_words, below)):
+                # "Desserts", and below it some without a price
+                return self.closest_of([above, *below])
         heading = found.label in told and found.value in told and self.announced(found.row)
         # "Penalty for no ticket: £60" of a penalty
         within = found.value[:1].islower() and f"{found.label} {found.value}" in told

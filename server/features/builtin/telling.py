@@ -80,12 +80,17 @@ _WRONG = re.compile(
 _TROUBLE = tables.printed("trouble")
 
 
-_ERROR = re.compile(r"^(?:errors?|fehler\w*|erreurs?|errore?s?|foutmelding|hata)$")
+_ERROR = re.compile(r"^(?:line|errors?|fehler\w*|erreurs?|errore?s?|foutmelding|hata)$")
+# "File "shop.py", line 6, in total"
+_OF_FILE = re.compile(r"\bline \d")
 # "KeyError: 'price'"
 _RAISED = re.compile(r"\b[A-Z]\w{0,30}(?:Error|Exception)\b")
 
 
-def _troubles(s: Speaker) -> list[Row]:
+def _troubles(s: Speaker, of_line: bool = False) -> list[Row]:
+    if of_line and (of_file := [row for row in s.rows if _OF_FILE.search(row.text)]):
+        # The innermost call is the last one.
+        return [row_of(of_file[-1].text)]
     if raised := [row for row in s.rows if _RAISED.search(row.text)]:
         return raised
     told = {id(row) for row in s.rows if _TROUBLE.search(plain(row.text))}
@@ -112,6 +117,10 @@ def _begins_with(row: Row, begins: re.Pattern[str]) -> bool:
 
 
 _FROM, _TO = re.compile(r"(?:from|von|de|da|od|van) "), re.compile(r"(?:to|nach|a|para|do|naar) ")
+
+
+_LINES = re.compile(r"(?:bus|tram|train|ferry|line|linie|ligne|linea|linha|lijn|linia) ?\w{1,4}")
+_WAY = re.compile(r"\S (?:to|nach|à|a|naar|do|–|-|→|>|<>|↔) \S")
 
 
 def _is_way(above: Row, row: Row) -> bool:
@@ -208,6 +217,12 @@ def _of_place_or_person(s: Speaker) -> list[Row] | None:
             row_of(" ".join(cell.text for cell in row.cells[1:]))
             for row in s.rows
             if len(row.cells) > 1 and begins.fullmatch(plain(row.cells[0].text).strip(" :"))
+        ]
+        # "Bus 47", and beside it "Harbour Road to Elmwood Hospital"
+        values += [
+            row
+            for row in s.rows
+            if _LINES.fullmatch(plain(row.cells[0].text)) and _WAY.search(row.text)
         ]
         # "Da Verona", and below it "A Bologna"
         ends = [row for above, row in pairwise(s.rows) if _is_way(above, row)]
@@ -385,9 +400,9 @@ def of_kind(s: Speaker) -> list[Row] | None:
         return [row for row in rows if names_some(row, paid)] or ways or rows
     if diet := [word for word in words if _ALLERGENS.search(word)]:
         return _of_diet(s, diet)
-    if words and all(map(_ERROR.search, words)):
-        # "What's the error?"
-        return _troubles(s)
+    if {*words} - {"line"} and all(map(_ERROR.search, words)):
+        # "What's the error?", "Which line is the error in?"
+        return _troubles(s, of_line="line" in words)
     if any(map(_WRONG.search, words)):
         # "What's wrong with the printer?"
         named = naming(s, [word for word in words if not _WRONG.search(word)])

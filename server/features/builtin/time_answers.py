@@ -11,7 +11,7 @@ from itertools import pairwise, takewhile
 from server.features.builtin import fields, measures, prices, tables
 from server.features.builtin.fields import letters
 from server.features.builtin.lines import MOST_HEADING, Figure, Row, row_of
-from server.features.builtin.speaker import PAGE, SOME, Answer, Speaker, has_digit
+from server.features.builtin.speaker import PAGE, PRINTED, SOME, Answer, Speaker, has_digit
 from server.features.builtin.telling import (
     YEAR,
     addresses,
@@ -33,6 +33,9 @@ _LEAVES, _ARRIVES = ("departs",), ("arrives",)
 
 
 # Words with which a question is about an arrival, not a departure
+_DEPARTURES = re.compile(
+    r"\b(?:departures?|abfahrt|abflug|departs?|salidas|partenze|partidas|vertrek|odjazdy|odloty)\b"
+)
 _ARRIVALS = ("arriv", "ankunft", "kommt", "llega", "chega", "aankom", "прибы", "到达")
 
 
@@ -534,7 +537,7 @@ def _of_rows(s: Speaker) -> Answer:
 
 def _below_day(s: Speaker) -> str | None:
     """Return the next, first or last time in the column of the day that is asked about: "" where all are gone, None without one."""
-    asked = [word for word in s.words if word not in TRAVEL | ORDER and not fields.weekdays(word)]
+    asked = [word for word in s.words if not _is_when(s, word)]
     if asked or ORDER.isdisjoint(s.words) or s.clock is None:
         return None
     days = fields.weekdays(plain(s.intent.question))
@@ -546,11 +549,36 @@ def _below_day(s: Speaker) -> str | None:
         if sum(map(bool, (days for _, days in heads))) < 2 or len(mine) != 1:
             continue
         cells = (tables.overlapping(row, mine[0]) for row in s.rows[at + 1 :])
-        clocks = [one for cell in cells if cell for one in fields.times([cell.text])]
+        clocks = _with_rhythm([cell.text for cell in cells if cell])
         left = [one for one in clocks if days or not _is_gone(s, one)]
         if clocks:
             return left[-1 if LAST.intersection(s.words) else 0] if left else ""
     return None
+
+
+# "then every 30 min until", and the minutes of an hour
+_EVERY = re.compile(
+    r"\b(?:every|alle|jede|toutes les|cada|a cada|ogni|elke|iedere|om de|co) (?:(\d{1,2}) ?(?:min|m\b|minut)|(?:hour|stunde|heures?|hora|ora|uur|godz))|\bhourly\b|\bstundlich\b"
+)
+_HOUR = 60
+
+
+def _with_rhythm(cells: Sequence[str]) -> list[str]:
+    """Return the times of a column, also those that it does not write out: "09:52", "then every 30 min until", "17:22"."""
+    found: list[str] = []
+    every = 0
+    for cell in cells:
+        clocks = fields.times([cell])
+        if every and found and clocks:
+            ends = fields.minutes(clocks[0])
+            between = range(fields.minutes(found[-1]) + every, ends, every)
+            found += [f"{one // _HOUR:02}:{one % _HOUR:02}" for one in between]
+        found += clocks
+        if told := _EVERY.search(plain(cell)):
+            every = int(told[1] or _HOUR)
+        elif clocks:
+            every = 0
+    return found
 
 
 def _is_gone(s: Speaker, clock: str) -> bool:
@@ -634,6 +662,9 @@ def _named(s: Speaker, found: Figure) -> Answer:
     """Answer with a time and the word beside it, or with an arrival's."""
     if (told := _arrival(s)) is not None:
         return told
+    if any(_DEPARTURES.search(plain(row.text)) for row in s.rows[:PRINTED]):
+        # A board of departures tells no arrival.
+        return s.closest_of([found.row])
     cells = [cell.text for cell in found.row.cells]
     label = next((one for one in cells if tables.names_any(one, s.words)), "")
     if found.text in label or not label:

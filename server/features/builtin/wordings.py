@@ -167,6 +167,8 @@ ANIMAL = re.compile(
 ANYTHING = re.compile(
     r"\b(?:(?:any|some|no)thing|(?:irgend)?etwas|irgendwas|was|quelque chose|algo|alguna cosa|qualcosa|alguma coisa|iets|cos|bir sey)\b|что-нибудь|что-то|щось"
 )
+# "What happens if I don't turn up?"
+STAYS_AWAY = re.compile(r"\b(?:not|don.?t|doesn.?t|can.?t) (?:turn|show) up\b")
 # What somebody holds is no face.
 HOLDS = re.compile(
     r"\b(?:hold\w*|halte\w*|tiens|tient|tenons|sosteng\w*|tengo|tenendo|segurando|seguro|vasthoud\w*|houd|trzym\w*|tutu\w*|держ\w*|трима\w*)\b"

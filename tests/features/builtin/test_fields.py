@@ -730,6 +730,9 @@ def test_a_word_of_several_lines_is_only_mentioned() -> None:
     intent = Intent(Want.LOOKUP, "en", words=("parcel",))
     found = locate.text_boxes(card, intent, "Where is my parcel?")
     assert locate.mentions(card, found) == ["Your parcel is", "We keep parcels"]
+    named = [piece("Your parcel is with:", 100, 100), piece("Mr Ash", 400, 100), *card[1:]]
+    told = locate.mentions(named, locate.text_boxes(named, intent, "Where is my parcel?"))
+    assert told == ["Your parcel is with: Mr Ash", "We keep parcels"]
     assert locate.mentions(card[:1], found[:1]) == []
     signs = [piece("Exit", 100, 100), piece("Exit", 500, 100)]
     intent = Intent(Want.LOOKUP, "en", words=("exit",))

@@ -691,6 +691,11 @@ PRACTICE = (
         "Fachärztin für Kindermedizin", "Mo-Fr 8-12", "Vertretung: Dr. Hallmann", *LONG, "Tschüss"
     ),
 )
+CARTE = (
+    *rows_of("Soupe", "Salade", "Desserts", "Tarte aux pommes", "Crème caramel"),
+    *rows_of("Service compris."),
+)
+DESSERTS = tuple(replace(row, apart=row.text in ("Desserts", "Service compris.")) for row in CARTE)
 METER = rows_of("Pay and display", "Mon - Sat", "8 am - 6 pm", "Up to 1 hour £1.60", "Sundays free")
 SAVINGS = rows_of(
     "Dear Mr Okafor",
@@ -748,6 +753,17 @@ SAVINGS = rows_of(
         ("What do I do if the bulb is burned out?", rows_of("Bulb", "burned out?", "Yes", "No Replace bulb"), "Replace bulb"),
         ("What's the cheapest?", rows_of("Porridge £5.20", "Pancakes £7.80", "Gluten-free bread £0.80 extra"), "Porridge"),
         ("What kind of vehicle is this?", rows_of("ADUKTEN", "2", "WIADUKTEN", "strot", "Kolejowych", "0450"), NO_ROW),
+        ("Qu'est-ce qu'il y a en dessert ?", DESSERTS, "Desserts; Tarte aux pommes; Crème caramel"),
+        ("How fast are they going?", rows_of("2", "WIADUKTEN", "strot"), NO_ROW),
+        ("When is the next bus?", cells(("Monday to Friday", "Saturday"), ("06:12 06:42", "08:22 08:52"), ("then every 30 min until", "09:22 09:52"), ("17:12", "18:22")), "It leaves at 12:12."),
+        ("When is the last bus today?", cells(("Monday to Friday", "Saturday"), ("06:12 06:42", "08:22 08:52"), ("then every 30 min until", "09:22 09:52"), ("17:12", "18:22")), "It leaves at 17:12."),
+        ("What time does it arrive in Oslo?", cells(("DEPARTURES", "14:32"), ("14:55", "Lisbon"), ("15:10", "Oslo")), "closest: 15:10 Oslo"),
+        ("Where does this bus go?", cells(("Bus 47", "Harbour Road to Elmwood Hospital"), ("Stop:", "Cathedral Square")), "Harbour Road to Elmwood"),
+        ("Which line is the error in?", cells(('File "shop.py"', "line 9,", "in <module>"), ('File "shop.py"', "line 6,", "in total"), ("ValueError: could", "not convert")), 'File "shop.py" line 6, in total'),
+        ("Gdzie siedzę?", cells(("Rząd", "F"), ("Miejsce", "12"), ("ul. Długa 7", "Toruń")), "12"),
+        ("Tot wanneer is het houdbaar?", cells(("Te houden tot", "09-01-2027"), ("Verpakt op", "25-11-2026")), "houdbaar tot 09-01-2027"),
+        ("Zit er melk in?", rows_of("Oude kaas", "Bevat melk.", "Minimaal 10 maanden gerijpt."), "Er staat: Bevat melk."),
+        ("What happens if I don't turn up?", rows_of("If you cannot come, call us.", "A missed appointment costs £25.", *LONG), "A missed appointment costs £25."),
         ("What number is the invoice for?", rows_of("Telefonrechnung", "01/09/2026-31/10/2026", "Nr. 7741"), "7741"),
     ],
 )  # fmt: skip
