@@ -7,9 +7,10 @@ from itertools import pairwise
 import pytest
 from playwright.async_api import expect
 
+from tests.browser.screenshots import PHOTO
 from tests.browser.test_page_answers import coded
 from tests.browser.test_page_small import _PLACEHOLDER
-from tests.browser.visitor import RED, SHARP, Visit, Visitor, bounds, started
+from tests.browser.visitor import RED, SHARP, Visit, Visitor, bounds, shown, started
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running, running
 from tests.support.words import say
@@ -268,7 +269,7 @@ def questions(*names: str) -> list[str]:
 
 
 async def test_the_questions_follow_what_is_in_front(visit: Visit) -> None:
-    """Text, then nothing of note, then a code; a model, which looks at nothing unasked, has the usual ones."""
+    """Text, then nothing of note, a thing, a code; a model, which looks at nothing unasked, has the usual ones."""
     async with FakeOpenAI() as model:
         await model.close()
         async with running(engine="auto", vllm_base_url=model.base_url) as run:
@@ -279,6 +280,9 @@ async def test_the_questions_follow_what_is_in_front(visit: Visit) -> None:
             await expect(row).to_have_text(questions("read_this", "what_is_this", "people"))
             await page.show(mode=RED)
             await expect(row).to_have_text(usual)
+            await page.show(mode=shown(PHOTO.read_bytes()))
+            await expect(row).to_have_text(questions("what_is_this", "colour", "read_this"))
+            assert "In the middle" in (await page.tap(say("stage.colour")))["text"]
             await page.show(mode=coded("https://example.org/menu"))
             await expect(row).to_have_count(3)
             await expect(row.first).to_have_text(say("stage.scan"))

@@ -57,6 +57,14 @@ async def test_an_answer_shows_the_pictures_of_the_past_that_it_names(
     assert (sent["content"], sent["route"]) == ("Where did I put the keys?", "now")
     assert (await page.response(sent["id"]))["route"] == "now"
     assert len(model.last.jpegs) == 1
+    # Pressed once more, it looks at what is there now.
+    await page.points()
+    since = await page.now()
+    again = page.turns.last.locator(".ways").get_by_role("button", pressed=True)
+    await again.click()
+    sent = await page.sent("chat", since=since)
+    assert (sent["content"], sent["route"]) == ("Where did I put the keys?", "now")
+    assert (await page.response(sent["id"]))["route"] == "now"
     await expect(page.turns.last.locator(".evidence > summary")).to_contain_text(
         say("answer.just_now")
     )

@@ -132,7 +132,7 @@ function fillWays(group, turn, ways, choose) {
     button.type = "button";
     button.setAttribute("aria-pressed", String(way === route));
     say(button, name);
-    if (way !== route) button.addEventListener("click", () => choose(way));
+    button.addEventListener("click", () => choose(way));
     return button;
   });
   group.replaceChildren(...buttons);

@@ -255,6 +255,11 @@ export class ChatView {
       const shown = answer.offsetHeight <= room ? answer : proof;
       shown.scrollIntoView({ block: shown.offsetHeight <= room ? "end" : "start" });
     });
+    proof.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !proof.open) return;
+      proof.open = false;
+      part(proof, "summary", HTMLElement).focus();
+    });
     const figures = part(article, ".figures", HTMLDetailsElement);
     figures.addEventListener("toggle", () => {
       if (!figures.open || proof.hidden) return;

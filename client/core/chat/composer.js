@@ -368,6 +368,8 @@ class ModeMark {
 
 // More have no room in one row.
 const MOST = 5;
+// The questions of which three stand in the row
+const OFFERED = ["code", "people", "what", "read", "colour"];
 
 /** The row above the box: questions that fit what is in front, in place of which a feature may offer others. */
 export class Suggestions {
@@ -376,6 +378,8 @@ export class Suggestions {
   #offers = new Map();
   /** @type {Suggestion[]} */
   #shown = [];
+  /** There may be text in front: it was seen, or nothing was named in its place. */
+  text = true;
 
   /**
    * Show these in place of the usual ones, at most five.
@@ -399,15 +403,17 @@ export class Suggestions {
    * Offer three questions that fit what is in front, the best first.
    * @param {Omit<import("../live/messages.d.ts").Glance, "type">} seen
    */
-  fit({ text, code, people }) {
+  fit({ text, code, people, things }) {
+    this.text = text || things.length === 0;
     const wanted = [];
     if (code) wanted.push("code");
     if (text) wanted.push("read");
     if (people > 1) wanted.push("people");
+    if (things.length > 0) wanted.push("what", "colour");
     const names = [...new Set([...wanted, "what", "read", "people"])].slice(0, 3);
     const row = byId("quick", HTMLElement);
     const focused = document.activeElement;
-    for (const one of ["code", "people", "what", "read"]) show(byId(`quick-${one}`, HTMLElement), names.includes(one));
+    for (const one of OFFERED) show(byId(`quick-${one}`, HTMLElement), names.includes(one));
     for (const one of names) byId("marks-clear", HTMLElement).before(byId(`quick-${one}`, HTMLElement));
     // One that was moved has lost the focus; one that is hidden now gives it to the first.
     if (!(focused instanceof HTMLElement) || !row.contains(focused)) return;

@@ -12,6 +12,8 @@ import { Readback } from "./readback.js";
 
 // Side of the square about a place where nothing is found, as a share of the picture's shorter side
 const SQUARE = 0.3;
+// Overlap of a drawn box with that of what is found in its middle from which it is drawn about that
+const FITS = 0.3;
 // A box that was followed for so long (ms) and is gone has left the picture; else it had nothing to be followed by.
 const FOLLOWED = 1000;
 // A box that has not caught up with the live picture (ms) is not shown yet.
@@ -39,8 +41,8 @@ export class Picker {
   /** @type {Picked|null} what the last tap replaced */
   #before = null;
   /**
-   * @type {(Place & {at: number, had: boolean})|null} the place that the server was asked about; had: another part was
-   *   marked
+   * @type {(Place & {at: number, had: boolean, drawn: Edges|null})|null} the place that the server was asked about;
+   *   had: another part was marked; drawn: the box that somebody drew about it
    */
   #asked = null;
   /** @type {{box: Edges, at: number}|null} to be followed from the next small picture on */
@@ -68,7 +70,7 @@ export class Picker {
       able: () => this.#able,
       onTap: (place, ratio) => this.#tap(place, ratio),
       onTapTwice: () => this.#untap(),
-      onDrawn: (box) => this.#mark({ box, label: "", state: "drawn" }),
+      onDrawn: (box) => this.#draw(box),
       onStart: () => this.#start(),
       onMoved: (box) => this.#mark({ box, label: "", state: "drawn" }, null),
       onTaken: () => this.#take(),
@@ -94,6 +96,8 @@ export class Picker {
     if (!asked || pointed.x !== asked.x || pointed.y !== asked.y) return;
     this.#asked = null;
     const [found] = pointed.boxes;
+    // What was drawn about something else stays.
+    if (asked.drawn && !(found && overlap(inside(found.box), asked.drawn) >= FITS)) return;
     if (!found && asked.had) return this.clear();
     if (!found) return this.#unknown();
     const { captured_at: captured_at = 0, age_ms: age_ms = 0 } = pointed;
@@ -154,10 +158,19 @@ export class Picker {
     else this.#set(null);
   }
 
-  /** Ask the server what is at a place. @param {Place} place @param {boolean} had another part was marked */
-  #ask({ x, y }, had) {
+  /** Mark what was drawn, and the thing in it, when there is one. @param {Edges} box */
+  #draw(box) {
+    this.#mark({ box, label: "", state: "drawn" });
+    this.#ask(middle(box), false, box);
+  }
+
+  /**
+   * Ask the server what is at a place.
+   * @param {Place} place @param {boolean} had another part was marked @param {Edges|null} [drawn] about it
+   */
+  #ask({ x, y }, had, drawn = null) {
     this.#page.visit.wake();
-    this.#asked = this.#page.send({ type: "point", x, y }) ? { x, y, at: pageTime(), had } : null;
+    this.#asked = this.#page.send({ type: "point", x, y }) ? { x, y, at: pageTime(), had, drawn } : null;
   }
 
   #start() {
@@ -171,10 +184,8 @@ export class Picker {
   /** The keyboard has ended: find what is in the middle of the box, and ask about it. */
   #take() {
     if (!this.#picked) return;
-    const [x1, y1, x2, y2] = this.#picked.box;
     this.#mark(this.#picked);
-    const [x, y] = [x1 + x2, y1 + y2].map((sum) => Math.round((sum / 2) * 1e4) / 1e4);
-    if (this.#picked.state === "drawn") this.#ask({ x, y }, false);
+    if (this.#picked.state === "drawn") this.#ask(middle(this.#picked.box), false);
     this.#announce();
     this.#page.chat.composer.box.focus();
   }
@@ -297,6 +308,18 @@ export class Picker {
     const thing = inSimpleMode(this.#page.visit.facts) ? "" : (this.#picked?.label ?? "");
     this.#page.find("watches").add(thing ? text("pick.moves", { thing }) : text("pick.something_moves"));
   }
+}
+
+/** @param {Edges} box @returns {Place} as the server takes it */
+function middle([x1, y1, x2, y2]) {
+  const [x, y] = [x1 + x2, y1 + y2].map((sum) => Math.round((sum / 2) * 1e4) / 1e4);
+  return { x, y };
+}
+
+/** The area that two boxes share, as a share of what they cover together. @param {Edges} one @param {Edges} other */
+function overlap([a1, b1, a2, b2], [c1, d1, c2, d2]) {
+  const both = Math.max(0, Math.min(a2, c2) - Math.max(a1, c1)) * Math.max(0, Math.min(b2, d2) - Math.max(b1, d1));
+  return both / ((a2 - a1) * (b2 - b1) + (c2 - c1) * (d2 - d1) - both);
 }
 
 /** The mean difference of two small pictures of one size. @param {Uint8Array} one @param {Uint8Array} other */

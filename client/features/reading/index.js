@@ -38,7 +38,7 @@ export function register(page) {
   page.when("running", () => {
     page.stage.renderRead(Boolean(page.voice?.wanted || page.find("guidance")?.wanted));
   });
-  page.route("read", () => true);
+  page.route("read", () => page.chat.composer.suggestions.text);
   page.offer("reading", reading);
 }
 

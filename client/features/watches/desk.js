@@ -56,6 +56,11 @@ export class WatchDesk {
 
   /** @param {string} condition @param {boolean} [repeat] @param {string} [prefix] of its id @returns {string} its id */
   add(condition, repeat = false, prefix = "w") {
+    // Pressed twice, it is one watch.
+    const same = [...this.#orders.values()].find(
+      (one) => one.condition === condition && one.id.startsWith(prefix) && !one.hours && !one.until,
+    );
+    if (same) return same.id;
     const id = `${prefix}${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`;
     this.restore({ id, condition, repeat });
     return id;

@@ -100,7 +100,8 @@ def _of_place(s: Speaker) -> Answer:
     if intent.place and not intent.colours and len(s.words) > 1:
         # "The fruit in the middle" may lie on what is there.
         return _of_picture(s), whole
-    return _of(s, place, whole)
+    # Of a part that somebody points at, "the whole picture" would be that part.
+    return _of(s, place, "" if facts.pointed else whole)
 
 
 def _of_what_fills(s: Speaker) -> str:

@@ -24,6 +24,7 @@ FOLDER = Path(module.__file__).with_name("languages")
 PAGE = {
     "stage.what_is_this": Want.SUMMARY,
     "stage.read_this": Want.READ,
+    "stage.what_colour": Want.COLOUR,
     "stage.scan_this": Want.CODE,
     "stage.how_many_people": Want.THING,
 }

@@ -23,6 +23,17 @@ function tab(saved = []) {
 const info = (order, more = {}) => ({ id: order.id, condition: order.condition, repeat: Boolean(order.repeat), state: "looking", ended: false, reason: "", threshold: 0.5, ...more });
 const watches = (...list) => ({ type: "watches", watches: list, most: 8 });
 
+test("a condition that is watched for already is no second watch", () => {
+  const { desk, orders } = tab();
+  desk.receive(watches());
+  const first = desk.add("it boils");
+  assert.equal(desk.add("it boils"), first);
+  assert.notEqual(desk.add("it smokes"), first);
+  assert.equal(orders().length, 2);
+  desk.stop(first);
+  assert.notEqual(desk.add("it boils"), first);
+});
+
 test("another session begins with the threshold that this one has learned", () => {
   const { desk, orders } = tab();
   desk.receive(watches());
