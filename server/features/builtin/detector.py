@@ -107,7 +107,7 @@ _DRAWN = frozenset({"kite", "frisbee", "skis", "snowboard", "surfboard", "sports
 # The detector is believed alone for a thing that somebody asks about, unless the classifier is so sure of another
 _ASKED, _CONTRARY = 0.7, 0.9
 # And for others: for a name that the classifier lacks, and against one that is unsure
-_UNKNOWN_TO_IT, _ALMOST_CERTAIN, _UNSURE = 0.7, 0.97, 0.4
+_UNKNOWN_TO_IT, _ALMOST_CERTAIN, _UNSURE = 0.8, 0.97, 0.4
 
 
 @dataclass(frozen=True, slots=True)

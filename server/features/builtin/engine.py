@@ -509,7 +509,7 @@ class BuiltinEngine:
                     for one in found
                     if one.box is None or locate.on_side(one.box, intent.place, width, height)
                 ]
-            things = None if self._finder.broken else believed(found, rows)
+            things = None if self._finder.broken else believed(found, rows, height * width)
             if want is Want.THING and things is not None and _misses(things, intent.things):
                 # Print may name what is not seen.
                 rows, unread = await self._run(rows_of, await self._run(reader.text, bgr))
@@ -630,16 +630,27 @@ def rows_of(pieces: list[Piece]) -> tuple[tuple[Row, ...], bool]:
     return tuple(reading_order(upright(kept))), unread
 
 
-def believed(things: Sequence[Thing], rows: Sequence[Row] | None) -> tuple[Thing, ...]:
-    """Return the things that are told: beside print, which looks like many, the sure ones alone; and no laptop's screen."""
+# Share of the picture from which print that looks like a book is a page, or a label
+_OF_PAGE = 0.5
+
+
+def believed(things: Sequence[Thing], rows: Sequence[Row] | None, area: float) -> tuple[Thing, ...]:
+    """Return the things that are told: beside print, which looks like many, the sure ones alone; and no laptop's screen.
+
+    `area`: the picture's, in pixels.
+    """
     printed = len(rows or ()) >= PRINTED
     laptops = [one.box for one in things if one.name == "laptop" and one.box]
-    return tuple(
-        thing
-        for thing in things
-        if (thing.sure or not printed)
-        and not (thing.name == "tv" and thing.box and any(map(thing.box.overlap, laptops)))
-    )
+
+    def is_other(thing: Thing) -> bool:
+        """Find whether it is a laptop's screen, or a page or a label that looks like a book."""
+        if thing.box is None:
+            return False
+        if thing.name == BOOK:
+            return printed and thing.box.area > _OF_PAGE * area
+        return thing.name == "tv" and any(map(thing.box.overlap, laptops))
+
+    return tuple(one for one in things if (one.sure or not printed) and not is_other(one))
 
 
 def _misses(things: Sequence[Thing], asked: Collection[str]) -> bool:

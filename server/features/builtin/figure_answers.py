@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from server.features.builtin import fields, measures, prices, tables
 from server.features.builtin.fields import letters
-from server.features.builtin.lines import MOST_HEADING, Figure, Row
+from server.features.builtin.lines import MOST_HEADING, Figure, Row, row_of
 from server.features.builtin.speaker import (
     ITEMS,
     PRINTED,
@@ -56,10 +56,18 @@ _BARE = re.compile(r"\d{1,6}(?:[.,]\d{1,4})?")
 _DEGREES = re.compile(r"°|\btemp")
 
 
+_HEAT = re.compile(r"\d ?(?:[°º˚] ?)?C\b")
+
+
 def temperature(s: Speaker) -> Answer:
     """Answer with the figure in a table's column of temperatures, else as of any other unit."""
     below = tables.below_unit(s.rows, s.words, _DEGREES)
-    return s.crossed(below) if below is not None else measure(s)
+    if below is not None:
+        return s.crossed(below)
+    heated = [row for row in s.rows if len(_HEAT.findall(row.text)) > 1]
+    named = [row for row in heated if names_some(row, s.words)]
+    # "180 C (160 °C fan)", of which one sign may not be read
+    return s.quote(named[0]) if len(named) == 1 else measure(s)
 
 
 _GO = re.compile(r"\b(?:is|are|it|they|he|she) (?:going|driving|moving)\b")
@@ -132,13 +140,18 @@ _USED = re.compile(
 _USAGE = re.compile(r"\b(?:consum\w*|usage|used|verbrauch|verbruik|zuzycie)\b")
 
 
+# "612 kWh at 24.8p"
+_METERED = re.compile(r"^\d[\d.,]{0,9} ?(?:kwh|m3|m³)(?!\w)")
+
+
 def _usage(s: Speaker) -> list[Row]:
     """Return the rows of a bill that tell how much was used, in no money."""
-    return [
+    named = [
         row
         for row in s.rows
         if _USAGE.search(plain(row.text)) and has_digit(row) and not prices.has_money(row)
     ]
+    return named or [row for row in s.rows if _METERED.search(plain(row.text))]
 
 
 def _amount(s: Speaker, words: list[str]) -> Answer:
@@ -157,6 +170,11 @@ def _amount(s: Speaker, words: list[str]) -> Answer:
     paid = prices.item(s.rows, words)
     if paid is not None:
         return s.say("beside", label=paid.label, value=paid.text), s.scripts()
+    listed = [row for row in s.rows if len(row.cells) == 2 and _BEGINS.match(row.cells[1].text)]
+    if len(of_it := [row for row in listed if names_some(row_of(row.cells[0].text), words)]) == 1:
+        # "of which sugars", and beside it "18.5 g": not the sugar among the ingredients
+        label, value = of_it[0].cells
+        return s.beside(tables.Beside(label.text, value.text, of_it[0]))
     if words:
         near = tables.beside(s.rows, words, digits=True)
         return s.beside(near) if near is not None else none_found(s, "none_measure")
@@ -172,6 +190,10 @@ def _amount(s: Speaker, words: list[str]) -> Answer:
 
 def _value(s: Speaker, found: Figure) -> Answer:
     return s.say("value", value=found.text), s.row(found.row, found.text)
+
+
+# A figure with its unit, as a table has it
+_BEGINS = re.compile(r"\d[\d.,]{0,6} ?(?:m?g|ml|kcal|kj|%)(?!\w)", re.I)
 
 
 def _asks_dose(s: Speaker) -> bool:

@@ -333,6 +333,8 @@ def _of_departure(intent: Intent, text: str) -> Intent:
     """Return the intent of a question about a departure, which may be one about where it goes."""
     if wordings.WHERE.search(text):
         return replace(intent, want=Want.LOOKUP, words=("towards",))
+    if wordings.LEFT_BEHIND.search(text):
+        return replace(intent, want=Want.LOOKUP)
     # "Next bus" gives the subject, too.
     order = (word for word in WORD.findall(text) if word in wordings.ORDER - {*intent.words})
     return replace(intent, words=(*intent.words, *order))

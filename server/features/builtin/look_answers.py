@@ -94,8 +94,8 @@ def _of_place(s: Speaker) -> Answer:
     if intent.sought and _AROUND.search(plain(intent.sought)):
         return _of_whole(s, whole)
     if intent.sought:
-        # Eyes fill no picture.
-        filled = "" if _EYES.search(plain(intent.sought)) else _of_what_fills(s)
+        # A part of a thing fills no picture.
+        filled = "" if _PARTS.search(plain(intent.sought)) else _of_what_fills(s)
         return unknown_thing(intent.language, intent.sought), filled
     if intent.place and not intent.colours and len(s.words) > 1:
         # "The fruit in the middle" may lie on what is there.
@@ -128,8 +128,8 @@ def _of_picture(s: Speaker) -> str:
     return s.say("colour_picture", where=s.capital(s.say(f"at_{place}")), colours=seen)
 
 
-_EYES = re.compile(
-    r"\b(?:eyes?|augen?|yeux|ojos?|occhi|olhos|ogen|oczy|gozler\w*)\b|глаз|очі|眼|目|눈|आँख|عين"
+_PARTS = re.compile(
+    r"\b(?:eyes?|handles?|wheels?|legs?|ears?|nose|tail|beak|buttons?|straps?|augen?|griffe?|yeux|ojos?|occhi|olhos|ogen|oczy|gozler\w*)\b|глаз|очі|眼|目|눈|आँख|عين"
 )
 # What is around things, whose colours are among those of the whole picture
 _AROUND = re.compile(

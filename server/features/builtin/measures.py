@@ -62,6 +62,8 @@ _BARE_ROW = re.compile(r"([-−]?\d+(?:[.,]\d+)?)\s?[A-Za-z]{0,2}")
 # A lot or serial number that ends in a letter
 _SERIAL = re.compile(r"\d{5,}+[A-Za-z]")
 _PER_100 = re.compile(r"(?<!\w)(?:per|pro|pour|por|par|je|na|на)\s?1?00\s?(?:g|ml|г|мл)\b", re.I)
+# "7 g per cup"
+_FOR_ONE = re.compile(r"\d ?(?:m?g|ml) (?:per|pro|por|par|je|voor een) [^\W\d]", re.I)
 _NET = printed("net")
 _DOSE = re.compile(r"(?:mg|µg|μg)$", re.I)
 _SPACED_POINT = re.compile(r"(\d[.,])\s(\d)")
@@ -89,6 +91,7 @@ def measures(rows: Sequence[Row], want: Want, words: Sequence[str] = ()) -> list
     if want in (Want.WEIGHT, Want.VOLUME):
         # "Per 100 g" is no weight of the thing, and "Net weight" surely is.
         found = [one for one in found if not _PER_100.search(one.row.text)] or found
+        found = [one for one in found if not _FOR_ONE.search(one.row.text)] or found
         named = {id(one.row) for one in found if names_any(one.row.text, words)}
         net = {id(one.row) for one in found if _NET.search(plain(one.row.text))}
         found = [one for one in found if id(one.row) in (named | net)] or found

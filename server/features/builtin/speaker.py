@@ -11,7 +11,7 @@ from statistics import median
 
 from server.core.frames import Scene
 from server.features.builtin.calendars import by_day
-from server.features.builtin.codes import Code, network
+from server.features.builtin.codes import Code, is_text, network
 from server.features.builtin.detector import Thing, classes
 from server.features.builtin.fields import Opening, letters, weekdays
 from server.features.builtin.intents import Intent
@@ -175,6 +175,9 @@ class Speaker:
             self.rows = []
         if intent.want not in _WHOLE_LINES:
             self.rows = by_day(sentences(self.rows))
+        if self.rows and intent.want not in _WHOLE_LINES:
+            # Beside "Scan me" a code's words are what is asked about.
+            self.rows = [row_of(one.text, 0) for one in self.codes if is_text(one)] + self.rows
         if intent.want in _OF_PRICES:
             self.rows = with_columns(self.rows)
         # Codes hold addresses and numbers, too.
@@ -583,6 +586,21 @@ class Speaker:
         text += takewhile(lambda one: one.text.endswith("."), below[len(text) :]) if text else ()
         return [] if any(one.apart for one in text) else text
 
+    def below_heading(self) -> list[Row]:
+        """Return the heading that has the question's words alone, and the list below it: "Desserts"; [] without one."""
+        for at, row in enumerate(self.rows):
+            is_head = row.apart and _PLURAL.search(plain(row.text)) and " " not in row.text
+            rest = [word for word in self.words if not names_it(row.text, word)]
+            if not is_head or len(rest) == len(self.words):
+                continue
+            if any(names_it(one.text, word) for one in self.rows for word in rest):
+                # "Is there a vegetarian dish?" asks for one of them.
+                continue
+            below = [*takewhile(lambda one: not one.apart, self.rows[at + 1 :])]
+            if 1 < len(below) <= ITEMS and all(map(_is_words, below)):
+                return [row, *below]
+        return []
+
     def _indented(self, at: int) -> list[Row]:
         """Return the list below a heading: short rows that begin further right than it."""
         row, below = self.rows[at : at + 1], self.rows[at + 1 :]
@@ -608,16 +626,6 @@ class Speaker:
         if above is not None and found.value == told and (colon or listed):
             # "Please bring:" and "Desserts", and below it a list
             return self.quote(above)
-        if (
-            above is not None
-            and found.value == told
-            and above.apart
-            and _PLURAL.search(plain(above.text))
-        ):
-            below = [*takewhile(lambda one: not one.apart, self.rows[self.rows.index(above) + 1 :])]
-            if 1 < len(below) <= ITEMS and all(map(_is_words, below)):
-                # "Desserts", and below it some without a price
-                return self.closest_of([above, *below])
         heading = found.label in told and found.value in told and self.announced(found.row)
         # "Penalty for no ticket: £60" of a penalty
         within = found.value[:1].islower() and f"{found.label} {found.value}" in told

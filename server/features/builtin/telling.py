@@ -87,6 +87,10 @@ _OF_FILE = re.compile(r"\bline \d")
 _RAISED = re.compile(r"\b[A-Z]\w{0,30}(?:Error|Exception)\b")
 
 
+def _traces(s: Speaker) -> bool:
+    return sum(_OF_FILE.search(row.text) is not None for row in s.rows) > 1
+
+
 def _troubles(s: Speaker, of_line: bool = False) -> list[Row]:
     if of_line and (of_file := [row for row in s.rows if _OF_FILE.search(row.text)]):
         # The innermost call is the last one.
@@ -400,7 +404,7 @@ def of_kind(s: Speaker) -> list[Row] | None:
         return [row for row in rows if names_some(row, paid)] or ways or rows
     if diet := [word for word in words if _ALLERGENS.search(word)]:
         return _of_diet(s, diet)
-    if {*words} - {"line"} and all(map(_ERROR.search, words)):
+    if words and all(map(_ERROR.search, words)) and (words != ("line",) or _traces(s)):
         # "What's the error?", "Which line is the error in?"
         return _troubles(s, of_line="line" in words)
     if any(map(_WRONG.search, words)):

@@ -190,7 +190,7 @@ def _of_label(s: Speaker, near: tables.Beside) -> Answer | None:
 
 def lookup(s: Speaker) -> Answer:
     words = s.words
-    kind = of_kind(s)
+    kind = s.below_heading() or of_kind(s)
     if kind is None:
         # "Which bin goes out on 10 December?"
         kind = of_date(s)

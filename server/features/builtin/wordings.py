@@ -167,6 +167,10 @@ ANIMAL = re.compile(
 ANYTHING = re.compile(
     r"\b(?:(?:any|some|no)thing|(?:irgend)?etwas|irgendwas|was|quelque chose|algo|alguna cosa|qualcosa|alguma coisa|iets|cos|bir sey)\b|что-нибудь|что-то|щось"
 )
+# "Did I leave my keys here?"
+LEFT_BEHIND = re.compile(
+    r"^\W*(?:did|have) (?:i|we|you|he|she|they) (?:leave|left|forget|forgotten)\b"
+)
 # "What happens if I don't turn up?"
 STAYS_AWAY = re.compile(r"\b(?:not|don.?t|doesn.?t|can.?t) (?:turn|show) up\b")
 # What somebody holds is no face.

@@ -396,6 +396,14 @@ CUP, LAPTOP, CAT = (
     Thing(name, 0.9, Box(0, 0, 9, 9), sure=name != "cat") for name in ("cup", "laptop", "cat")
 )
 LINK = Code("https://example.org", "QR Code")
+LOCKER = Code("Locker 14, code 5082. Return the key by Friday.", "QR Code")
+
+
+def test_a_codes_words_are_looked_through_beside_print() -> None:
+    facts = Facts(BRIGHT, rows=tuple(rows_of("LOCKER", "Scan me")), codes=(LOCKER,), things=())
+    assert "14" in compose(understand("Which locker is mine?"), facts, TUESDAY)
+    linked = replace(facts, codes=(LINK,))
+    assert "example.org" not in compose(understand("Which locker is mine?"), linked, TUESDAY)
 
 
 def seen(*things: Thing, code: str = "en", **facts: Any) -> str:

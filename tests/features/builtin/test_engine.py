@@ -34,6 +34,7 @@ from server.features.builtin.reader import Reader
 from server.media.picture.grounding import Box
 from server.models import prompts
 from server.models.base import Delta, EarlierPicture, EngineRequest, Finished
+from tests.features.builtin.test_fields import rows_of
 
 Bgr = NDArray[np.uint8]
 TODAY = dt.date(2026, 11, 20)
@@ -379,7 +380,15 @@ def test_a_laptops_screen_is_no_television() -> None:
     laptop = Thing("laptop", 0.8, Box(400, 430, 720, 700), sure=True)
     screen = Thing("tv", 0.7, Box(450, 420, 690, 660), sure=True)
     apart = dataclasses.replace(screen, box=Box(800, 420, 990, 660))
-    assert believed((laptop, screen, apart), None) == (laptop, apart)
+    assert believed((laptop, screen, apart), None, 1e6) == (laptop, apart)
+
+
+def test_a_label_that_fills_the_picture_is_no_book() -> None:
+    label = Thing("book", 0.6, Box(0, 0, 900, 900), sure=True)
+    lying = dataclasses.replace(label, box=Box(0, 0, 400, 400))
+    rows = rows_of("Sunnyvale", "chopped tomatoes", "400 g")
+    assert believed((label, lying), rows, 1e6) == (lying,)
+    assert believed((label, lying), rows[:1], 1e6) == (label, lying)
 
 
 async def test_each_camera_is_compared_with_itself(engine: BuiltinEngine) -> None:

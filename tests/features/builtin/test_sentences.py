@@ -433,6 +433,7 @@ def test_people_in_a_thing_are_not_the_thing() -> None:
         ("red", "red", "saucer", True),
         # Eyes are a small part of what is there.
         ("red", "red", "eyes", False),
+        ("red", "red", "handles", False),
     ],
 )
 def test_the_colour_of_the_middle_is_told_beside_an_unknown_thing_if_it_stands_out(
