@@ -56,6 +56,7 @@ _BARE = re.compile(r"\d{1,6}(?:[.,]\d{1,4})?")
 _DEGREES = re.compile(r"°|\btemp")
 
 
+# Degrees, also without their sign
 _HEAT = re.compile(r"\d ?(?:[°º˚] ?)?C\b")
 
 
@@ -70,6 +71,7 @@ def temperature(s: Speaker) -> Answer:
     return s.quote(named[0]) if len(named) == 1 else measure(s)
 
 
+# "How fast are they going?", and not "How fast may I go?"
 _GO = re.compile(r"\b(?:is|are|it|they|he|she) (?:going|driving|moving)\b")
 
 

@@ -128,6 +128,7 @@ def _of_picture(s: Speaker) -> str:
     return s.say("colour_picture", where=s.capital(s.say(f"at_{place}")), colours=seen)
 
 
+# Parts of people, animals and things, whose colours are not those of the middle
 _PARTS = re.compile(
     r"\b(?:eyes?|handles?|wheels?|legs?|ears?|nose|tail|beak|buttons?|straps?|augen?|griffe?|yeux|ojos?|occhi|olhos|ogen|oczy|gozler\w*)\b|глаз|очі|眼|目|눈|आँख|عين"
 )

@@ -226,7 +226,7 @@ def _of_place_or_person(s: Speaker) -> list[Row] | None:
         values += [
             row
             for row in s.rows
-            if _LINES.fullmatch(plain(row.cells[0].text)) and _WAY.search(row.text)
+            if row.cells and _LINES.fullmatch(plain(row.cells[0].text)) and _WAY.search(row.text)
         ]
         # "Da Verona", and below it "A Bologna"
         ends = [row for above, row in pairwise(s.rows) if _is_way(above, row)]

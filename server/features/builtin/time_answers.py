@@ -32,10 +32,11 @@ from server.shared.dates import Date, dates, names_month
 _LEAVES, _ARRIVES = ("departs",), ("arrives",)
 
 
-# Words with which a question is about an arrival, not a departure
+# The heading of a board of departures
 _DEPARTURES = re.compile(
     r"\b(?:departures?|abfahrt|abflug|departs?|salidas|partenze|partidas|vertrek|odjazdy|odloty)\b"
 )
+# Words with which a question is about an arrival, not a departure
 _ARRIVALS = ("arriv", "ankunft", "kommt", "llega", "chega", "aankom", "прибы", "到达")
 
 
