@@ -247,11 +247,27 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
     return intent
 
 
+# Subjects of whole questions about a print, and the words that its rows are found by
+_WHOLE = (
+    (wordings.PRINT_ABOUT, Want.SUMMARISE, ()),
+    (wordings.PRINT_FOR, Want.SUMMARY, ()),
+    (wordings.MEDICINE_FOR, Want.PURPOSE, ()),
+    (wordings.TAKES, Want.AMOUNT, ()),
+    (wordings.WASHES, Want.LOOKUP, ("wash",)),
+    (wordings.WHICH_LINE, Want.LOOKUP, ("towards",)),
+)
+
+
 def _of_all_print(intent: Intent, text: str) -> Intent | None:
     """Return the intent of a question for what a print is about, or for; None for another."""
-    if wordings.PRINT_ABOUT.search(text):
-        return replace(intent, want=Want.SUMMARISE, words=())
-    return replace(intent, want=Want.SUMMARY, words=()) if wordings.PRINT_FOR.search(text) else None
+    return next(
+        (
+            replace(intent, want=want, words=words)
+            for asks, want, words in _WHOLE
+            if asks.search(text)
+        ),
+        None,
+    )
 
 
 def _of_all_words(intent: Intent) -> Intent:
@@ -271,8 +287,9 @@ def _asks_of_print(intent: Intent, text: str) -> Intent | None:
         return replace(intent, want=Want.TOTAL, words=()) if pays else None
     if intent.want in _OF_PRINT | {Want.EXPIRY, Want.HOURS} and wordings.OPENED.search(text):
         return replace(intent, want=Want.LOOKUP, words=("opened",))
-    if intent.want is Want.EXPIRY and wordings.BRINGS_BACK.search(text):
-        return replace(intent, want=Want.LOOKUP, words=("returns",))
+    if intent.want in (Want.EXPIRY, Want.LOOKUP) and (back := wordings.BRINGS_BACK.search(text)):
+        rest = (word for word in intent.words if word not in back[0].split())
+        return replace(intent, want=Want.LOOKUP, words=("returns", *rest))
     if intent.want is Want.COLOUR and wordings.WHERE_CAN.search(text):
         # "Wo kann ich alte Farbe abgeben?"
         return _of_all_words(intent)
@@ -283,6 +300,7 @@ def _asks_of_print(intent: Intent, text: str) -> Intent | None:
         ("reason", wordings.WHY),
         ("looks", wordings.LOOKS_LIKE),
         ("missed", wordings.STAYS_AWAY),
+        ("refund", wordings.REFUNDS),
     ):
         if found := wording.search(text):
             rest = tuple(word for word in intent.words if word not in found[0].split())

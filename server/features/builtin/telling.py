@@ -123,7 +123,10 @@ def _begins_with(row: Row, begins: re.Pattern[str]) -> bool:
 _FROM, _TO = re.compile(r"(?:from|von|de|da|od|van) "), re.compile(r"(?:to|nach|a|para|do|naar) ")
 
 
-_LINES = re.compile(r"(?:bus|tram|train|ferry|line|linie|ligne|linea|linha|lijn|linia) ?\w{1,4}")
+# "Bus 47", or its number alone
+_LINES = re.compile(
+    r"(?:bus|tram|train|ferry|line|linie|ligne|linea|linha|lijn|linia) ?\w{1,4}|[a-z]?\d{1,3}[a-z]?"
+)
 _WAY = re.compile(r"\S (?:to|nach|à|a|naar|do|–|-|→|>|<>|↔) \S")
 
 

@@ -242,11 +242,27 @@ PRINT_ABOUT = re.compile(
 )
 PRINT_FOR = re.compile(
     r"^\W*what(?:'s| is| are) (?:this|that|the) (?:poster|leaflet|flyer|ticket|voucher|coupon|card|sign|notice|letter|form|note|banner|advert\w*) for\W*$"
+    r"|^\W*what(?:'s| is) (?:(?:this|that|the)(?: a)?|it a) recipe for\W*$"
     r"|^\W*what(?:'s| is| are) (?:in|inside) (?:this|that|the) (?:packs?|packets?|bag|jar|bottle|tin|can|tube|carton|sachet)\W*$"
     r"|^\W*what (?:dish|recipe|meal) is (?:this|that|it)\W*$|^\W*what (?:am i|can (?:i|you|we)) (?:mak|cook|bak)(?:e|ing)?(?: (?:here|(?:with|from) (?:this|it|these)))?\W*$"
     r"|^\W*was ist in (?:dies\w+|d\w+) (?:packung|schachtel|tute|dose|flasche|glas|beutel)\W*$"
     r"|^\W*(?:qu'est-ce qu'il y a|qu'y a-t-il) dans (?:ce|cette|le|la) (?:paquet|boite|sac|sachet|bocal|bouteille)\W*$"
 )
+# "What is this medicine for?", "How many of these do I take?", "How do I wash this?", "Which bus is this?"
+MEDICINE_FOR = re.compile(
+    r"^\W*what(?:'s| is| are) (?:this|that|the|these|those) (?:medicine|medication|tablets?|pills?|drug|cream|syrup|spray) for\b"
+    r"|^\W*(?:wofur|gegen was) (?:ist|sind|hilft|helfen) (?:dies\w+|das|die) (?:medikament|mittel|tabletten?|salbe)\b"
+)
+TAKES = re.compile(
+    r"^\W*how many (?:of (?:these|them) )?(?:do|should|must|can) (?:i|we|you) (?:have to )?take\b"
+)
+WASHES = re.compile(r"^\W*how (?:do|should|can|must) (?:i|we|you) wash\b")
+WHICH_LINE = re.compile(
+    r"^\W*(?:which|what) (?:bus|tram|train|ferry|line|route) is (?:this|that|it)(?: timetable)?(?: for)?\W*$"
+    r"|^\W*welche[rs]? (?:bus|linie|tram|zug) ist das\W*$"
+)
+# "Can I get my money back?"
+REFUNDS = re.compile(r"\b(?:get|have|want) (?:my|our|the) money back\b")
 # "What did I buy?"
 BOUGHT = re.compile(
     r"^\W*(?:what(?: all)? (?:did (?:i|we|you|they) buy|was bought|have (?:i|we) bought)|was (?:hab(?:e|en)? (?:ich|wir)|wurde)(?: alles)? (?:gekauft|eingekauft)"

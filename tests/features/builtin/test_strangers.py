@@ -334,7 +334,7 @@ async def test_where_a_bus_goes_is_not_where_it_is(code: str) -> None:
         ("What changed?", Want.CHANGE),
         ("How many people are waiting for the bus?", Want.THING),
         ("Are the scissors sharp?", Want.LOOKUP),
-        ("what is this medicine for", Want.BEYOND),
+        ("what is this medicine for", Want.PURPOSE),
         ("What is this for?", Want.PURPOSE),
         ("whats this", Want.SUMMARY),
         ("Do I need an umbrella?", Want.LOOKUP),
