@@ -335,7 +335,7 @@ _WHICH_DAY = re.compile(
 )
 # A figure that may be a time: no price, weight or temperature
 _MAY_BE_TIME = re.compile(r"(?<![\w.,€$£])\d[\d.,:/]*+(?! ?(?:[°€$£%]|[CF]\b|g\b|kg\b|ml\b))", re.I)
-_MAY_BE_HOUR = re.compile(r"(?<![\w.,€$£])\d{1,2}(?:[.:h]\d\d)?(?![\d%€$£°]|[.,]\d)")
+_MAY_BE_HOUR = re.compile(r"(?<![\w.,€$£])(?:[01]?\d|2[0-4])(?:[.:h]\d\d)?(?![\d%€$£°]|[.,]\d)")
 _TIMED = frozenset({Want.TIME, Want.DATE, Want.EXPIRY, Want.HOURS, Want.DEPARTURE, Want.DURATION})
 
 

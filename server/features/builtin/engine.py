@@ -566,7 +566,7 @@ def _are_prose(boxes: Sequence[Box], intent: Intent) -> bool:
     small = language(intent.language).stop.split()
     lines = (box.label.split() for box in boxes)
     return any(
-        sum(word.islower() for word in words) >= _PROSE or (words[1:] and words[-1] in small)
+        sum(word.islower() for word in words) >= _PROSE or (words[1:] and plain(words[-1]) in small)
         for words in lines
     )
 

@@ -190,7 +190,15 @@ def _amount(s: Speaker, words: list[str]) -> Answer:
     return _value(s, found[0])
 
 
+# What somebody has set, and not what it is
+_SET = re.compile(r"\b(?:set|target|soll|eingestellt|consigne|ajuste|impostat[ao])\b")
+
+
 def _value(s: Speaker, found: Figure) -> Answer:
+    told, asked = (_SET.search(plain(one)) for one in (found.row.text, s.intent.question))
+    if s.intent.want is Want.TEMPERATURE and told and not asked:
+        # "How warm is it in here?"
+        return s.closest_of([found.row])
     return s.say("value", value=found.text), s.row(found.row, found.text)
 
 

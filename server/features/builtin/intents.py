@@ -252,6 +252,7 @@ _WHOLE = (
     (wordings.PRINT_ABOUT, Want.SUMMARISE, ()),
     (wordings.PRINT_FOR, Want.SUMMARY, ()),
     (wordings.MEDICINE_FOR, Want.PURPOSE, ()),
+    (wordings.MEDICINE_IS, Want.NAME, ()),
     (wordings.TAKES, Want.AMOUNT, ()),
     (wordings.WASHES, Want.LOOKUP, ("wash",)),
     (wordings.WHICH_LINE, Want.LOOKUP, ("towards",)),
@@ -287,8 +288,9 @@ def _asks_of_print(intent: Intent, text: str) -> Intent | None:
         return replace(intent, want=Want.TOTAL, words=()) if pays else None
     if intent.want in _OF_PRINT | {Want.EXPIRY, Want.HOURS} and wordings.OPENED.search(text):
         return replace(intent, want=Want.LOOKUP, words=("opened",))
-    if intent.want in (Want.EXPIRY, Want.LOOKUP) and (back := wordings.BRINGS_BACK.search(text)):
-        rest = (word for word in intent.words if word not in back[0].split())
+    may_return = intent.want is Want.EXPIRY or (intent.want is Want.LOOKUP and intent.yes_no)
+    if may_return and wordings.BRINGS_BACK.search(text):
+        rest = (word for word in intent.words if word not in wordings.BACK)
         return replace(intent, want=Want.LOOKUP, words=("returns", *rest))
     if intent.want is Want.COLOUR and wordings.WHERE_CAN.search(text):
         # "Wo kann ich alte Farbe abgeben?"
@@ -458,6 +460,7 @@ def _without_things(intent: Intent, question: str, text: str, spoken: Sequence[s
     rest = one.common("exists").sub(" ", _without(text, intent.asked) if of_colour else text)
     for at in range(len(NAMES)):
         rest = one.colour(at).sub(" ", rest)
+    rest = wordings.WOULD.sub(" ", rest)
     if one.unspaced:
         words = [
             word

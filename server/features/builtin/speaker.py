@@ -543,7 +543,9 @@ class Speaker:
         words = text.split()
         # "The key is with", and below it "Mrs Bright"
         last = "".join(words[-1:])
-        open_row = text.endswith(",") or (last.islower() and plain(last) in _ENDS_OPEN)
+        # Also in letters of one size: "KEY IS UNDER THE"
+        small = last.islower() or text.isupper()
+        open_row = text.endswith(",") or (small and plain(last) in _ENDS_OPEN)
         begun = below is not None and (below.text[:1].islower() or open_row) and not below.apart
         # Rows of few words are a list, but for "Not suitable for".
         open_end = len(words) == MOST_HEADING and text[:1].isupper() and words[-1].islower()

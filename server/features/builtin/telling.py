@@ -166,6 +166,11 @@ _DEAR = re.compile(
 _VEGETARIAN, _VEGAN = ("(v)", "(vg)", "(ve)"), ("(vg)", "(ve)", "(vgn)")
 
 
+_PARCEL = re.compile(
+    r"parcel|package|delivery|paket|colis|paquete|pacco|encomenda|pakje|pakket|paczka"
+)
+
+
 def _marked(s: Speaker, signs: Sequence[str]) -> list[Row]:
     """Return the rows with one of these signs."""
     return [row for row in s.rows if any(sign in row.text.casefold() for sign in signs)]
@@ -234,9 +239,11 @@ def _of_place_or_person(s: Speaker) -> list[Row] | None:
         # "Da Verona", and below it "A Bologna"
         ends = [row for above, row in pairwise(s.rows) if _is_way(above, row)]
         return found or values or ends
-    ticked = [row for row in naming(s, words) if row.text.startswith(TICKED)]
+    of_parcel = any(map(_PARCEL.fullmatch, words))
+    ticked = [row for row in s.rows if row.text.startswith(TICKED)]
+    ticked = [row for row in ticked if of_parcel or names_some(row, words)]
     if s.intent.where and ticked:
-        # "Where is my parcel?" of a card with boxes
+        # "Where is my parcel?" of a card with boxes: "We left it with a neighbour"
         return ticked
     made = naming(s, words) if s.intent.where and words == ("made",) else []
     if of := [row for row in made if _MADE_OF.search(plain(row.text))]:
@@ -403,8 +410,8 @@ def of_kind(s: Speaker) -> list[Row] | None:
         # "Can I pay by card?": "Cash only"
         rows = [row for row in s.rows if any(map(prices.is_payment, plain_words(row.text)))]
         # "£35 if paid within 14 days" tells of no way to pay.
-        ways = [row for row in rows if {"paid"}.isdisjoint(plain_words(row.text))]
-        return [row for row in rows if names_some(row, paid)] or ways or rows
+        ways = [row for row in rows if {"paid", "points"}.isdisjoint(plain_words(row.text))]
+        return [row for row in ways if names_some(row, paid)] or ways or rows
     if diet := [word for word in words if _ALLERGENS.search(word)]:
         return _of_diet(s, diet)
     if words and all(map(_ERROR.search, words)) and (words != ("line",) or _traces(s)):

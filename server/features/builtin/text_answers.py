@@ -308,8 +308,8 @@ def name(s: Speaker) -> Answer:
         near = tables.beside(s.rows, asked)
         if near is not None:
             return s.beside(near)
-    medicine = of_strength(s) if _MEDICINE.search(s.intent.asked) else None
-    if medicine is not None and medicine not in s.title():
+    medicine = of_strength(s) if _MEDICINE.search(plain(s.intent.question)) else None
+    if medicine is not None and [medicine] != s.title():
         # Above it the chemist's name is printed larger.
         return s.quote(medicine)
     near = tables.beside(s.rows, s.words) if s.words and not s.intent.things else None
@@ -336,7 +336,10 @@ def name(s: Speaker) -> Answer:
     if unsure or s.intent.colours or (len(s.rows) >= PAGE and title[0] not in s.rows[:3]):
         # Of several books the red one is asked about, or a laptop's brand, or a form.
         named = naming(s, s.words) if len(s.rows) >= PRINTED else []
-        return s.closest_of(named[:SOME] or title)
+        # "Scan for our menu" is no restaurant's name.
+        called = [row for row in s.rows if _NAMED.match(row.text) and _NAME.fullmatch(row.text)]
+        is_name = s.intent.things or any(_NAME.fullmatch(row.text) for row in title)
+        return s.closest_of(named[:SOME] or (title if is_name else called[:1] or title))
     rest = [row for row in s.rows if row not in title]
     second = s.say("also", text=s.listing(rest, SOME)) if rest else ""
     return s.say("name", value=" ".join(row.text for row in title)), s.scripts(second)

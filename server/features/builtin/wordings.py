@@ -261,6 +261,12 @@ WHICH_LINE = re.compile(
     r"^\W*(?:which|what) (?:bus|tram|train|ferry|line|route) is (?:this|that|it)(?: timetable)?(?: for)?\W*$"
     r"|^\W*welche[rs]? (?:bus|linie|tram|zug) ist das\W*$"
 )
+# "What is this medicine?"
+MEDICINE_IS = re.compile(
+    r"^\W*(?:what(?:'s| is)|which) (?:(?:this|that|the) (?:medicine|medication|drug|tablet|pill)|(?:medicine|medication|drug) is (?:this|that|it))\W*$"
+)
+# "What colour would you call it?"
+WOULD = re.compile(r"\bwould you (?:call|say)\b")
 # "Can I get my money back?"
 REFUNDS = re.compile(r"\b(?:get|have|want) (?:my|our|the) money back\b")
 # "What did I buy?"
@@ -271,6 +277,7 @@ BOUGHT = re.compile(
 )
 # "Until when can I bring it back?"
 BRINGS_BACK = re.compile(r"\b(?:bring|take|send) (?:\w+ ){1,3}back\b")
+BACK = frozenset({"bring", "take", "send", "back", "stuff", "things", "thing", "something"})
 # "What's in the parcel?"
 INSIDE = re.compile(
     r"^\W*(?:what(?:'s| is) in(?:side)?|was ist in|qu.y a-t-il dans|qu'est-ce qu'il y a dans|que hay (?:en|dentro)|cosa c'e (?:in|nel\w*|dentro)|o que (?:ha|esta) n[oa]|wat zit er in) "
