@@ -46,12 +46,15 @@ def test_a_descendants_port_is_known(address: str, more: str) -> None:
 
 def test_where_nobody_listens_there_is_no_telling() -> None:
     """Nor where one listens on another address only."""
-    with closing(socket.socket()) as bound:
-        bound.bind(("127.0.0.2", 0))
+    with closing(socket.socket()) as held, closing(socket.socket()) as bound:
+        # So that nobody else listens there meanwhile
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        bound.bind(("127.0.0.2", port))
         bound.listen()
-        port = bound.getsockname()[1]
         assert listens(os.getpid(), port) is None
-    assert listens(os.getpid(), port) is None
+        bound.close()
+        assert listens(os.getpid(), port) is None
 
 
 async def test_memory_is_that_of_the_whole_tree() -> None:
