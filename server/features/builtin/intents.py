@@ -290,7 +290,7 @@ def _asks_of_print(intent: Intent, text: str) -> Intent | None:
         return replace(intent, want=Want.LOOKUP, words=("opened",))
     may_return = intent.want is Want.EXPIRY or (intent.want is Want.LOOKUP and intent.yes_no)
     if may_return and wordings.BRINGS_BACK.search(text):
-        rest = (word for word in intent.words if word not in wordings.BACK)
+        rest = tuple(word for word in intent.words if word not in wordings.BACK)
         return replace(intent, want=Want.LOOKUP, words=("returns", *rest))
     if intent.want is Want.COLOUR and wordings.WHERE_CAN.search(text):
         # "Wo kann ich alte Farbe abgeben?"
