@@ -11,6 +11,7 @@ from server.features.builtin.fields import letters
 from server.features.builtin.lines import MOST_HEADING, Figure, Row, row_of
 from server.features.builtin.speaker import (
     ITEMS,
+    PAGE,
     PRINTED,
     SOME,
     Answer,
@@ -104,8 +105,10 @@ def measure(s: Speaker) -> Answer:
         # It has no such figure.
         return s.quote(row)
     alone = measures.bare(s.rows)
-    if alone is not None and (YEAR.fullmatch(alone.text) or _GO.search(plain(s.intent.question))):
-        # The number of a racing car is not how fast it is going.
+    goes = _GO.search(plain(s.intent.question)) is not None
+    energy = s.intent.want is Want.ENERGY and len(s.rows) >= PAGE
+    if alone is not None and (YEAR.fullmatch(alone.text) or goes or energy):
+        # The number of a racing car is not how fast it is going, and a pack's weight has no calories.
         alone = None
     shown = s.intent.want in _SHOWN and alone is not None
     several = {one.text: 0 for one in found if one.row.height > _SIMILAR * found[0].row.height}

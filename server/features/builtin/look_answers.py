@@ -170,6 +170,9 @@ def _of(s: Speaker, place: str, whole: str) -> Answer:
             # Leaves around a ladybird
             return s.cannot, ""
         dim = s.say("light", light=_light(s)) if facts.scene.brightness < _DIM else ""
+        if len(facts.colours.get("whole", ())) > 1 and whole:
+            # A black telephone on white
+            return whole, dim
         return _of_picture(s), s.sentence(dim, whole)
     if ground:
         text = s.say(

@@ -188,6 +188,10 @@ def _of_label(s: Speaker, near: tables.Beside) -> Answer | None:
     return None
 
 
+# "Card no. 55 8102 7"
+_NUMBERED = re.compile(r"(?:\w{1,12} )?(?:no|nr|number|ref)\b", re.I)
+
+
 def lookup(s: Speaker) -> Answer:
     words = s.words
     kind = s.below_heading() or of_kind(s)
@@ -218,7 +222,8 @@ def lookup(s: Speaker) -> Answer:
         # "What's on on Friday?"
         return s.closest_of(of_day[:PAGE])
     if (near := _beside(s, words)) is not None and (told := _of_label(s, near)) is not None:
-        inside = INSIDE.search(plain(s.intent.question)) and not any(map(str.islower, near.value))
+        tells = any(map(str.islower, near.value)) and not _NUMBERED.match(near.value)
+        inside = INSIDE.search(plain(s.intent.question)) and not tells
         # "Parcel no.: SL 8830" tells not what is in it.
         return s.why_not(s.cannot_here) if inside else told
     if row := of_near_day(s):

@@ -346,6 +346,10 @@ def _closed(s: Speaker, found: Sequence[fields.Opening]) -> list[fields.Opening]
     return [one for one in found if fields.is_closed(one.text)]
 
 
+def _tells_when(text: str) -> bool:
+    return bool(fields.times([text]) or fields.weekdays(text) or dates(text))
+
+
 def opening(s: Speaker) -> Answer:
     found = fields.openings(s.rows)
     if not found:
@@ -358,8 +362,10 @@ def opening(s: Speaker) -> Answer:
     rows = (row for row in s.rows if _may_tell(row) and not s.is_large(row) and row not in places)
     words = untitled(s, asked)
     if (row := next((row for row in rows if names_some(row, words)), None)) is not None:
-        # "When is yoga on Friday?"
-        return s.quote(row)
+        # "When is yoga on Friday?", and not "Is the surgery open?" of one on the second floor
+        text = plain(row.text)
+        if not s.intent.yes_no or fields.names_closed(text) or _tells_when(text):
+            return s.quote(row)
     day = s.weekday
     if s.intent.other_time:
         return _at_another_time(s, found, day)

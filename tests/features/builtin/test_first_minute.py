@@ -778,6 +778,9 @@ SAVINGS = rows_of(
         ("Where is my parcel?", rows_of("Sorry we missed you", "To: R. Castellan, 9 Tern Avenue", "☐ Collect from the depot", "☑ We left it with a neighbour"), "closest: ☑ We left it with a neighbour"),
         ("Where is the key?", rows_of("HIM IN, KEY IS UNDER THE", "BLUE POT. FEED BISCUIT", "TWICE."), "BLUE POT"),
         ("Dove devo sedermi?", cells(("Carrozza", "4"), ("Posto", "27 finestrino"), ("Classe", "2")), "27 finestrino"),
+        ("Hat die Praxis heute offen?", (*cells(("Montag", "8:00 - 12:00"), ("Dienstag", "14:00 - 17:00"), ("Mittwoch", "8:00 - 12:00")), *rows_of("Praxis im 2. Stock")), "jetzt nicht"),
+        ("How many calories per serving?", rows_of("GRANOLA", *LONG, "Oats, honey", "Best before May 2027", "500", "Made in Kent"), NO_ROW),
+        ("What is in the parcel?", (*cells(("SwiftParcel", "Card no. 55 8102 7"), ("Date:", "26 November"), ("Driver:", "Kofi")), *rows_of(*LONG)), NO_ROW),
         ("How fast are they going?", rows_of("2", "WIADUKTEN", "strot"), NO_ROW),
         ("When is the next bus?", cells(("Monday to Friday", "Saturday"), ("06:12 06:42", "08:22 08:52"), ("then every 30 min until", "09:22 09:52"), ("17:12", "18:22")), "It leaves at 12:12."),
         ("When is the last bus today?", cells(("Monday to Friday", "Saturday"), ("06:12 06:42", "08:22 08:52"), ("then every 30 min until", "09:22 09:52"), ("17:12", "18:22")), "It leaves at 17:12."),
@@ -966,6 +969,24 @@ def test_the_colour_of_a_place_is_not_said_of_what_lies_there() -> None:
     )
     said = compose(understand("What colour is the book on the right?"), facts, TUESDAY)
     assert "black" not in said
+
+
+def test_the_ground_around_a_thing_is_not_told_as_its_colour() -> None:
+    """Of a black telephone on white the colours of all are told, of a white wall those of its middle."""
+    shares = {"middle": (("white", 0.9),), "whole": (("white", 0.79), ("black", 0.13))}
+    white = Facts(
+        BRIGHT,
+        rows=(),
+        codes=(),
+        things=(),
+        colours=shares,
+        ground=("white",),
+        rim=frozenset({"white"}),
+    )
+    said = compose(understand("What colour is it?"), white, TUESDAY)
+    assert said == "The whole picture: white 79 %, black 13 %."
+    wall = replace(white, colours=shares | {"whole": (("white", 1.0),)})
+    assert compose(understand("What colour is it?"), wall, TUESDAY).startswith("In the middle")
 
 
 def test_a_list_that_is_indented_belongs_to_its_heading() -> None:
