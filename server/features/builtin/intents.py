@@ -251,6 +251,7 @@ def _reconsidered(intent: Intent, text: str, codes: Iterable[str]) -> Intent:
 _WHOLE = (
     (wordings.PRINT_ABOUT, Want.SUMMARISE, ()),
     (wordings.PRINT_FOR, Want.SUMMARY, ()),
+    (wordings.BEFORE_OTHERS, Want.OTHER, ()),
     (wordings.MEDICINE_FOR, Want.PURPOSE, ()),
     (wordings.MEDICINE_IS, Want.NAME, ()),
     (wordings.TAKES, Want.AMOUNT, ()),

@@ -62,6 +62,8 @@ _ENDS_OPEN = frozenset(
         "les et con en por para el los las y o di da per il lo gli ed com em do dos van met bij voor het"
     ).split()
 )
+# The words on the arrows of a flow chart
+_BRANCHES = frozenset(["yes", "no", "ja", "nein", "nee", "oui", "non", "si", "sim", "nao"])
 # What several things of a menu are called
 _PLURAL = re.compile(r"(?:[^\W\d_]s|i|speisen|getranke|gerechten)$")
 # Cells of a row that can only be a table's
@@ -633,6 +635,10 @@ class Speaker:
         within = found.value[:1].islower() and f"{found.label} {found.value}" in told
         if found.prose or heading or within:
             return self.quote(found.row)
+        if found.label.endswith("?") and plain(found.value) in _BRANCHES:
+            # A box of a flow chart, and the branches that leave it
+            at = next((at for at, row in enumerate(self.rows) if found.label in row.text), 0)
+            return self.closest_of(self.rows[at : at + 3])
         if found.label.isdigit():
             # "My son is 3": the row of "3 - 6 months" is one of several.
             return self.closest_of([row for row in self.rows if found.label in row.text])

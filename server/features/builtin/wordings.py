@@ -235,6 +235,11 @@ NEAR = re.compile(
     r" (?:in front of|behind|next to|beside|under(?:neath)?|near|vor|hinter|neben|unter|devant|derriere|a cote|sous|delante|detras|al lado|davanti|dietro|accanto|vicino"
     r"|em frente|atras|ao lado|voor|achter|naast|onder|obok|przed|za) "
 )
+# "What is in front of him?", and not of who asks
+BEFORE_OTHERS = re.compile(
+    r"^\W*what(?:'s| is) (?:in front of|behind|next to|beside) (?:him|her|them|it)\W*$"
+    r"|^\W*what(?:'s| is) in front of (?:the|this|that) (?!camera|lens|phone|screen)\w+\W*$"
+)
 # "What is this letter about?", "What is this poster for?" and "What is in the packet?"
 PRINT_ABOUT = re.compile(
     r"^\W*what(?:'s| is) (?:this|that|the) \w+ (?:all )?about\W*$|^\W*wo(?:rum geht|von handelt) (?:es in )?(?:dies\w+|de[rmns]) \w+\W*$"

@@ -781,6 +781,7 @@ SAVINGS = rows_of(
         ("Hat die Praxis heute offen?", (*cells(("Montag", "8:00 - 12:00"), ("Dienstag", "14:00 - 17:00"), ("Mittwoch", "8:00 - 12:00")), *rows_of("Praxis im 2. Stock")), "jetzt nicht"),
         ("How many calories per serving?", rows_of("GRANOLA", *LONG, "Oats, honey", "Best before May 2027", "500", "Made in Kent"), NO_ROW),
         ("What is in the parcel?", (*cells(("SwiftParcel", "Card no. 55 8102 7"), ("Date:", "26 November"), ("Driver:", "Kofi")), *rows_of(*LONG)), NO_ROW),
+        ("My bulb is burned out, what should I do?", (*rows_of("Is the lamp not working?", "Bulb burned out?", "yes"), *cells(("no", "Replace bulb"))), "Replace bulb"),
         ("How fast are they going?", rows_of("2", "WIADUKTEN", "strot"), NO_ROW),
         ("When is the next bus?", cells(("Monday to Friday", "Saturday"), ("06:12 06:42", "08:22 08:52"), ("then every 30 min until", "09:22 09:52"), ("17:12", "18:22")), "It leaves at 12:12."),
         ("When is the last bus today?", cells(("Monday to Friday", "Saturday"), ("06:12 06:42", "08:22 08:52"), ("then every 30 min until", "09:22 09:52"), ("17:12", "18:22")), "It leaves at 17:12."),
