@@ -150,7 +150,7 @@ _METERED = re.compile(r"^\d[\d.,]{0,9} ?(?:kwh|m3|m³)(?!\w)")
 
 
 def _usage(s: Speaker) -> list[Row]:
-    """Return the rows of a bill that tell how much was used, in no money."""
+    """Return the rows of a bill that tell how much was used: in no money, else those that begin with what was metered."""
     named = [
         row
         for row in s.rows
