@@ -83,7 +83,6 @@ export const ENGLISH = {
 "live.unreachable": "The server cannot be reached.",
 "more.describe": "says what changes",
 "more.guide": "to things, to aim",
-"more.hold": "keeps this picture",
 "more.notable": "only near or new",
 "more.scan": "while you turn",
 "more.speak": "answers are spoken",

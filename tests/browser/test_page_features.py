@@ -73,8 +73,8 @@ async def test_the_page_fetches_features_that_are_on_alone(visit: Visit, feature
     async with FakeOpenAI() as fake, ServerProcess({**settings, **model(fake)}) as server:
         page = await answers(visit, server)
         assert await asked_of(page) == on
-        await page.find("#more-open").click()
         await expect(page.find("#hold")).to_be_visible()
+        await page.find("#more-open").click()
         for button, feature in buttons.items():
             await expect(page.find(f"#{button}")).to_be_visible(visible=feature in on)
         await page.leave()

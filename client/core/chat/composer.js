@@ -283,7 +283,7 @@ const LONG = 12;
 /** @param {HTMLButtonElement|null} button of "more", without its line of help */
 const nameOf = (button) => button?.querySelector("b")?.textContent ?? "";
 // What says itself that it begins and ends
-const TELLS = "#hold, #watch, #scan";
+const TELLS = "#watch, #scan";
 
 /**
  * The mark in the bar for what is on of "more", with a cross that ends it, as Escape does in the question: for what
@@ -400,7 +400,7 @@ export class Suggestions {
   }
 
   /**
-   * Offer three questions that fit what is in front, the best first.
+   * Offer two questions that fit what is in front, the best first.
    * @param {Omit<import("../live/messages.d.ts").Glance, "type">} seen
    */
   fit({ text, code, people, things }) {
@@ -410,7 +410,7 @@ export class Suggestions {
     if (text) wanted.push("read");
     if (people > 1) wanted.push("people");
     if (things.length > 0) wanted.push("what", "colour");
-    const names = [...new Set([...wanted, "what", "read", "people"])].slice(0, 3);
+    const names = [...new Set([...wanted, "what", "read"])].slice(0, 2);
     const row = byId("quick", HTMLElement);
     const focused = document.activeElement;
     for (const one of OFFERED) show(byId(`quick-${one}`, HTMLElement), names.includes(one));
