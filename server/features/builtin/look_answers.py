@@ -105,17 +105,16 @@ def _of_place(s: Speaker) -> Answer:
 
 
 def _of_what_fills(s: Speaker) -> str:
-    """Tell the colours of the middle beside a thing that is not found, if they may be the thing's.
+    """Tell the colour of the middle beside a thing that is not found, if it may be the thing's.
 
-    Those of the picture's edges are mostly of what is around it, unless one that stands out is all that there is; white
-    and black may be of anything.
+    Of several one is of what is around it, and white and black may be of anything. Green is mostly grass, or leaves, and
+    brown wood, unless the picture's edges have none of it.
     """
     found, ground = _seen_at(s, s.intent.place or "middle")
-    # Green is mostly grass, or leaves.
-    vivid = len(found) == 1 and not ground and found[0] not in {*colours.DULL, "green"}
-    own = any(name and name not in colours.NEUTRAL for name in (*found, ground))
-    placed = s.intent.place or _stands_out(s)
-    return _of_picture(s) if vivid or (own and placed) else ""
+    if len(found) != 1 or ground or found[0] in colours.NEUTRAL:
+        return ""
+    apart = s.intent.place or _stands_out(s) or found[0] not in {*colours.DULL, "green"}
+    return _of_picture(s) if apart else ""
 
 
 def _of_picture(s: Speaker) -> str:
@@ -427,6 +426,9 @@ def overview(s: Speaker, *, running: bool = False) -> Answer:
     # at something, or could have a name for it, has asked the right one.
     looked = s.facts.things is not None
     text = s.say("see_unknown" if looked else "see_colour", colours=_middle(s))
+    if looked and _KIND.fullmatch(s.intent.asked):
+        # Of "What instrument is that?" no colour tells anything.
+        return s.say("unknown_here"), ""
     if looked and not (s.facts.pointed or _stands_out(s)):
         # The colours may be those of the sky behind it.
         text = s.sentence(s.say("unknown_here"), _of_picture(s))

@@ -322,8 +322,8 @@ def time(s: Speaker) -> Answer:
         shown = fields.times([largest.text])[0]
         return s.say("time", value=shown), s.row(largest, shown)
     if row is not None:
-        # "Dinner at 8"
-        return s.quote(row)
+        # "Dinner at 8", and "Put the bin out by 7.30" before "Green bin: 2 and 16 December"
+        return s.quote(next((one for one in named if one in timed), row))
     if s.words:
         return s.closest_of(timed[:SOME])
     return s.say("values", items=s.items(found)), s.scripts()

@@ -439,6 +439,7 @@ def test_people_in_a_thing_are_not_the_thing() -> None:
 def test_the_colour_of_the_middle_is_told_beside_an_unknown_thing_if_it_stands_out(
     colour: str, rim: str, thing: str, told: bool
 ) -> None:
+    """And if it is one alone: of two that stand out one is what is around the thing."""
     facts = Facts(
         BRIGHT,
         rows=(),
@@ -450,6 +451,17 @@ def test_the_colour_of_the_middle_is_told_beside_an_unknown_thing_if_it_stands_o
     answer = compose(understand(f"What colour is the {thing}?"), facts, TUESDAY)
     assert answer.startswith(f"I cannot recognise “{thing}”.")
     assert (colour in answer) == told
+    two = replace(facts, colours={"middle": ((colour, 0.5), ("purple", 0.4))})
+    assert "purple" not in compose(understand(f"What colour is the {thing}?"), two, TUESDAY)
+
+
+def test_a_kind_that_is_not_known_gets_no_colour() -> None:
+    facts = Facts(
+        BRIGHT, rows=(), codes=(), faces=0, things=(), colours={"middle": (("blue", 0.9),)}
+    )
+    assert "blue" in compose(understand("What is this?"), facts, TUESDAY)
+    answer = compose(understand("What instruments do you see?"), facts, TUESDAY)
+    assert answer == "I do not know this thing."
 
 
 @pytest.mark.parametrize("question", ["How many women are there?", "Wie viele Kinder siehst du?"])
