@@ -257,6 +257,7 @@ _WHOLE = (
     (wordings.TAKES, Want.AMOUNT, ()),
     (wordings.WASHES, Want.LOOKUP, ("wash",)),
     (wordings.WHICH_LINE, Want.LOOKUP, ("towards",)),
+    (wordings.HAS_OPEN, Want.HOURS, ()),
 )
 
 

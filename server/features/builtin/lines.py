@@ -292,7 +292,7 @@ def reading_order(pieces: Sequence[Piece]) -> list[Row]:
     for block in _blocks(placed):
         first, *rest = _rows(block)
         rows += [replace(first, apart=bool(rows)), *rest]
-    return _tags_apart(rows)
+    return _offers_apart(rows)
 
 
 # A cell that is a price, or says that there is none; and the letters of a thing's name above it
@@ -302,42 +302,62 @@ _PRICE_ALONE = re.compile(
 _NAMED = 3
 
 
-def _tags_apart(rows: Sequence[Row]) -> list[Row]:
-    """Put price tags that stand side by side after one another: names in a row, and their prices in the next."""
+# How much larger than its name an offer's price is, and how many rows below it at most
+_LARGER_PRICE, _MOST_BELOW = 1.25, 4
+
+
+def _offers_apart(rows: Sequence[Row]) -> list[Row]:
+    """Put offers and price tags that stand side by side after one another, each name with its price, then what else it has."""
     found: list[Row] = []
     at = 0
     while at < len(rows):
-        names, below = rows[at], rows[at + 1 : at + 2]
-        if not below or not _are_tags(names, below[0]):
+        names, end = rows[at], _end_of_offers(rows, at)
+        columns: list[list[Cell]] = [[] for _ in names.cells]
+        for row in rows[at:end]:
+            for cell in row.cells:
+                columns[_column_of(names, cell)].append(cell)
+        for name, *below in columns if end > at else ():
+            price = next(cell for cell in below if _PRICE_ALONE.fullmatch(cell.text))
+            text = f"{name.text} {price.text}"
+            found.append(Row(text, names.height, (name, price), apart=bool(found)))
+            rest = (cell for cell in below if cell is not price)
+            found += [Row(cell.text, names.height, (cell,)) for cell in rest]
+        if end == at:
             found.append(names)
-            at += 1
-            continue
-        end = at + 2
-        while end < len(rows) and is_level(names, rows[end]):
-            end += 1
-        for number in range(len(names.cells)):
-            first, *more = _column_of_tags(rows[at:end], number)
-            found += [replace(first, apart=bool(found)), *more]
-        at = end
+        at = max(end, at + 1)
     return found
 
 
-def _column_of_tags(rows: Sequence[Row], number: int) -> Iterator[Row]:
-    """Return each thing of a column with the price below it, and whatever else stands in it."""
-    at = 0
-    while at < len(rows):
-        lines = rows[at : at + 1 + (at + 1 < len(rows) and _are_tags(*rows[at : at + 2]))]
-        cells = tuple(row.cells[number] for row in lines)
-        yield Row(" ".join(cell.text for cell in cells), max(row.height for row in lines), cells)
-        at += len(lines)
+def _end_of_offers(rows: Sequence[Row], at: int) -> int:
+    """Return the end of offers whose names are in this row; `at` itself without a price for each."""
+    end = _prices_of(rows, at)
+    if end == at:
+        return at
+    end += 1
+    while end < len(rows) and is_level(rows[at], rows[end]) and _prices_of(rows, end) == end:
+        end += 1
+    return end
 
 
-def _are_tags(names: Row, prices: Row) -> bool:
-    return (
-        is_level(names, prices)
-        and all(sum(map(str.isalpha, cell.text)) >= _NAMED for cell in names.cells)
-        and all(_PRICE_ALONE.fullmatch(cell.text) for cell in prices.cells)
-    )
+def _prices_of(rows: Sequence[Row], at: int) -> int:
+    """Return the row with a price for each name in this row, right below or in larger print; `at` itself without one."""
+    names = rows[at]
+    lettered = all(sum(map(str.isalpha, one.text)) >= _NAMED for one in names.cells)
+    for below in range(at + 1, min(at + 1 + _MOST_BELOW, len(rows))) if lettered else ():
+        row = rows[below]
+        tags = [one for one in row.cells if _PRICE_ALONE.fullmatch(one.text)]
+        if tags:
+            of_all = [_column_of(names, one) for one in tags] == [*range(len(names.cells))]
+            larger = row.height >= _LARGER_PRICE * names.height
+            right_below = below == at + 1 and tags == [*row.cells]
+            several = len(tags) > 1
+            return below if several and of_all and (larger or right_below) else at
+    return at
+
+
+def _column_of(heads: Row, cell: Cell) -> int:
+    """Return the number of the head below which a cell begins."""
+    return sum(one.left <= cell.left + heads.height / 2 for one in heads.cells[1:])
 
 
 def is_level(first: Row, other: Row) -> bool:

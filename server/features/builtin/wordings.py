@@ -266,6 +266,8 @@ WHICH_LINE = re.compile(
     r"^\W*(?:which|what) (?:bus|tram|train|ferry|line|route) is (?:this|that|it)(?: timetable)?(?: for)?\W*$"
     r"|^\W*welche[rs]? (?:bus|linie|tram|zug) ist das\W*$"
 )
+# "Wann hat der Laden auf?"
+HAS_OPEN = re.compile(r"^\W*(?:wann |wie lange )?(?:hat|haben|habt)\b.{1,40}\bauf\W*$")
 # "What is this medicine?"
 MEDICINE_IS = re.compile(
     r"^\W*(?:what(?:'s| is)|which) (?:(?:this|that|the) (?:medicine|medication|drug|tablet|pill)|(?:medicine|medication|drug) is (?:this|that|it))\W*$"

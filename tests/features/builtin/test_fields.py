@@ -768,6 +768,18 @@ def test_price_tags_side_by_side_are_read_one_after_the_other() -> None:
     table = [piece("Tea", 100, 100), piece("small", 500, 100), piece("Mocha", 100, 150)]
     table.append(piece("3.10", 500, 150))
     assert [row.text for row in reading_order(table)] == ["Tea small", "Mocha 3.10"]
+    # Offers: their prices are larger, and not right below; those of a menu in two columns are not.
+    for size, rows in (
+        (40, ["Gouda 2.49", "400 g", "1 kg = 6.23", "Bananas 1.19", "1 kg", "Ecuador"]),
+        (20, ["Gouda Bananas", "400 g 1 kg", "1 kg = 6.23 2.49 Ecuador 1.19"]),
+    ):
+        offers = [
+            *(piece("Gouda", 100, 100, 200), piece("Bananas", 600, 100, 200)),
+            *(piece("400 g", 100, 150), piece("1 kg", 600, 150)),
+            *(piece("1 kg = 6.23", 100, 200), piece("2.49", 350, 200, height=size)),
+            *(piece("Ecuador", 600, 200), piece("1.19", 850, 200, height=size)),
+        ]
+        assert [row.text for row in reading_order(offers)] == rows
 
 
 @pytest.mark.parametrize(

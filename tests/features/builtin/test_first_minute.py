@@ -208,6 +208,7 @@ STOP = stop(
         ("What is it made of?", rows_of("70 % wool", "25 % polyamide", "5 % seacell", "Size M"), f"{UNSURE}70 % wool; 25 % polyamide; 5 % seacell"),
         ("When is the paper bin collected?", BINS, f"{UNSURE}Blue - paper and card Tue 8 and Tue 22 December"),
         ("When does the next bus leave after ten past 9?", STOP, "I find no answer to that"),
+        ("Wann hat der Laden auf?", rows_of("Angebote gültig 30.11. - 5.12.2026", "Geöffnet Mo - Sa 7 - 21 Uhr"), "Geöffnet Mo - Sa 7 - 21 Uhr"),
         ("Hoe laat moet de bak aan de weg staan?", rows_of("GFT (groene bak) woensdag 2 en 16 december", "Zet de bak voor 7.30 uur aan de weg.", "Milieustraat: di t/m za 9–16 uur"), "Zet de bak voor 7.30 uur"),
         ("Hoe laat mag je de konijnen voeren?", rows_of("Open: 9.30 – 17.00 uur", "10.00 Konijnen voeren", "Geiten"), "10.00 Konijnen voeren"),
         ("Ont-ils de la bière ?", rows_of("Café 2 €", "Thé 3 €", "Eau 1 €"), "je ne trouve pas"),
