@@ -304,6 +304,8 @@ _NAMED = 3
 
 # How much larger than its name an offer's price is, and how many rows below it at most
 _LARGER_PRICE, _MOST_BELOW = 1.25, 4
+# How much taller than a row of names no row between them and their prices is
+_AS_TALL = 1.15
 
 
 def _offers_apart(rows: Sequence[Row]) -> list[Row]:
@@ -342,7 +344,10 @@ def _end_of_offers(rows: Sequence[Row], at: int) -> int:
 def _prices_of(rows: Sequence[Row], at: int) -> int:
     """Return the row with a price for each name in this row, right below or in larger print; `at` itself without one."""
     names = rows[at]
-    lettered = all(sum(map(str.isalpha, one.text)) >= _NAMED for one in names.cells)
+    # "16.5p per 100 ml" is no name.
+    lettered = all(
+        one.text[:1].isalpha() and sum(map(str.isalpha, one.text)) >= _NAMED for one in names.cells
+    )
     for below in range(at + 1, min(at + 1 + _MOST_BELOW, len(rows))) if lettered else ():
         row = rows[below]
         tags = [one for one in row.cells if _PRICE_ALONE.fullmatch(one.text)]
@@ -352,6 +357,9 @@ def _prices_of(rows: Sequence[Row], at: int) -> int:
             right_below = below == at + 1 and tags == [*row.cells]
             several = len(tags) > 1
             return below if several and of_all and (larger or right_below) else at
+        if row.height > _AS_TALL * names.height:
+            # The small print of what is above; the names are below it.
+            return at
     return at
 
 

@@ -774,12 +774,13 @@ def test_price_tags_side_by_side_are_read_one_after_the_other() -> None:
         (20, ["Gouda Bananas", "400 g 1 kg", "1 kg = 6.23 2.49 Ecuador 1.19"]),
     ):
         offers = [
+            *(piece("offer", 100, 60, 80, 14), piece("offer", 600, 60, 80, 14)),
             *(piece("Gouda", 100, 100, 200), piece("Bananas", 600, 100, 200)),
             *(piece("400 g", 100, 150), piece("1 kg", 600, 150)),
             *(piece("1 kg = 6.23", 100, 200), piece("2.49", 350, 200, height=size)),
             *(piece("Ecuador", 600, 200), piece("1.19", 850, 200, height=size)),
         ]
-        assert [row.text for row in reading_order(offers)] == rows
+        assert [row.text for row in reading_order(offers)] == ["offer offer", *rows]
 
 
 @pytest.mark.parametrize(
