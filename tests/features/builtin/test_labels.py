@@ -257,7 +257,7 @@ def test_things_in_a_grid_have_the_prices_below_them() -> None:
         for x, text in enumerate(row)
     ]
     assert [row.text for row in reading_order(pieces)] == [
-        *("Espresso 0.60", "Hot chocolate 0.90", "Latte 1.10", "Hot water free"),
+        *("Espresso 0.60", "Latte 1.10", "Hot chocolate 0.90", "Hot water free"),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,8 @@ def engine() -> Iterator[BuiltinEngine]:
     with ThreadPoolExecutor(1, "heavy") as heavy:
         # Its thread is the module's, not the first test's.
         heavy.submit(int).result()
-        yield BuiltinEngine(heavy=heavy, reader=Once(), today=lambda: TODAY)
+        clock = dt.time(9, 30)
+        yield BuiltinEngine(heavy=heavy, reader=Once(), today=lambda: TODAY, clock=lambda: clock)
 
 
 def ask(engine: BuiltinEngine, picture: Picture, question: str) -> str:
