@@ -67,7 +67,8 @@ def name_pixels(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     named[(hue >= 26) & (hue < 34) & (value < 160) & (sat >= 60)] = _INDEX["green"]
     light = (value >= _LIGHT) & (sat < _PALE)
     named[light & (hue >= _WARM[0]) & (hue < _WARM[1])] = _INDEX["beige"]
-    pale = sat < 38
+    # A little green is seen more than a little of any other hue.
+    pale = sat < np.where((hue >= 45) & (hue < 80), 30, 38)
     named[pale] = _INDEX["grey"]
     named[pale & (value >= 190)] = _INDEX["white"]
     named[pale & (value < 80)] = _INDEX["black"]
@@ -102,9 +103,25 @@ def is_shade(
     return False
 
 
-def shares(bgr: NDArray[np.uint8]) -> list[tuple[str, float]]:
-    """Return colours and their shares of the picture (0 to 1), largest first, without tiny ones."""
-    named = name_pixels(shrunk(bgr, _SIDE)[0])
+# Below this saturation blue may be the sky's light on something white or grey
+_SKY = 64
+# Brown with so much orange and yellow is the shade on a thing of these colours.
+_LIT = {"orange": 0.15, "yellow": 0.05}
+
+
+def shares(bgr: NDArray[np.uint8], *, lit: bool = False) -> list[tuple[str, float]]:
+    """Return colours and their shares of the picture (0 to 1), largest first, without tiny ones.
+
+    `lit`: of a thing, without what light and shade add to its own colours.
+    """
+    small = shrunk(bgr, _SIDE)[0]
+    named = name_pixels(small)
+    if lit:
+        _, sat, value = cv2.split(cv2.cvtColor(small, cv2.COLOR_BGR2HSV))
+        sky = (named == _INDEX["blue"]) & (sat < _SKY)
+        named[sky] = np.where(value[sky] >= 190, _INDEX["white"], _INDEX["grey"])
+        if all(np.mean(named == _INDEX[name]) >= least for name, least in _LIT.items()):
+            named[named == _INDEX["brown"]] = _INDEX["orange"]
     counts = np.bincount(named.ravel(), minlength=len(NAMES)) / named.size
     order = np.argsort(-counts, kind="stable")
     return [(NAMES[n], float(counts[n])) for n in order if counts[n] >= _LEAST_THING]

@@ -46,7 +46,7 @@ from server.features.builtin.speaker import (
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want
 from server.features.builtin.watcher import Watcher, cannot_watch
-from server.features.builtin.wordings import SAYS
+from server.features.builtin.wordings import SAYS, WAS_WHERE
 from server.media.picture.encode import Bgr, decoded
 from server.media.picture.grounding import Box
 from server.models.base import (
@@ -349,8 +349,10 @@ class BuiltinEngine:
         words, names = language(intent.language), thing_words(intent.language)
         codes: Sequence[Code] = ()
         mentions: list[str] = []
-        missing, key, printed = self._missing(intent), "found_at", False
-        if seen := await self._seen(bgr, intent):
+        # "Where can I take my books back?"
+        acts = intent.acts and not WAS_WHERE.search(plain(question))
+        missing, key, printed = "" if acts else self._missing(intent), "found_at", False
+        if not acts and (seen := await self._seen(bgr, intent)):
             boxes = [replace(one.box, label=names.one(one.name)) for one in seen if one.box]
             if not boxes:
                 # It fills the picture.
@@ -696,7 +698,7 @@ def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Sha
         return ()
     x, y = box.width * _INSET, box.height * _INSET
     part = bgr[int(box.y1 + y) : int(box.y2 - y) + 1, int(box.x1 + x) : int(box.x2 - x) + 1]
-    inside = tuple(colours.shares(part))
+    inside = tuple(colours.shares(part, lit=True))
     whole = bgr[int(box.y1) : int(box.y2) + 1, int(box.x1) : int(box.x2) + 1]
     if one.name in _FILLED and inside and inside[0][0] in ("black", "brown"):
         # Coffee, or a screen: the cup is round it.

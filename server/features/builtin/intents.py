@@ -255,7 +255,7 @@ _WHOLE = (
     (wordings.MEDICINE_FOR, Want.PURPOSE, ()),
     (wordings.MEDICINE_IS, Want.NAME, ()),
     (wordings.TAKES, Want.AMOUNT, ()),
-    (wordings.WASHES, Want.LOOKUP, ("wash",)),
+    (wordings.WASHES, Want.LOOKUP, ("care",)),
     (wordings.WHICH_LINE, Want.LOOKUP, ("towards",)),
     (wordings.HAS_OPEN, Want.HOURS, ()),
 )
@@ -342,6 +342,9 @@ def _of_time(intent: Intent, text: str) -> Intent:
         at_feast = any(named.search(text) for _, named in wordings.FEASTS)
         other = intent.other_time or at_feast or bool(wordings.CLOSED_FOR.search(text))
         return replace(intent, other_time=other)
+    if intent.want is Want.TOTAL and wordings.AT_WHAT_TIME.search(text):
+        # "A che ora ho pagato?"
+        return replace(intent, want=Want.TIME, words=())
     if wordings.WHEN.search(text):
         # "When do I have to pay by?" and "When can I move in?"
         return replace(intent, want=Want.DATE, words=(*intent.words, *intent.asked.split()[-1:]))

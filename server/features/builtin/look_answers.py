@@ -19,7 +19,7 @@ from server.features.builtin.speaker import (
     unknown_thing,
 )
 from server.features.builtin.tables import names_any
-from server.features.builtin.telling import addresses, counts, hits_of, naming
+from server.features.builtin.telling import addresses, counts, has_count, hits_of, naming
 from server.features.builtin.text_answers import lookup
 from server.features.builtin.wordings import ANIMAL, ANYTHING, FOOD, HOLDS, NEAR, PRINT_FOR
 from server.models.routing import plain
@@ -161,7 +161,8 @@ def _of(s: Speaker, place: str, whole: str) -> Answer:
             # It is somewhere else: a traffic light is red at its top.
             return s.say("colour", where=s.capital(where), colours=s.names(found)), whole
         return s.say(key, where=where, colours=s.names(found)), whole
-    unsure = not (intent.place or facts.pointed) and found[:1] and found[0] in facts.ground
+    behind = (*facts.ground, "white") if len(found) == 1 and not ground else facts.ground
+    unsure = not (intent.place or facts.pointed) and found[:1] and found[0] in behind
     fills = dict(facts.colours.get("whole", ())).get(found[0], 0.0) if unsure else 0.0
     if unsure and (found[0] in colours.NEUTRAL or fills < _WALL):
         # What is asked about may stand beside the middle, on this white or green ground.
@@ -275,6 +276,7 @@ def _printed(s: Speaker, names: list[str]) -> Row | None:
     ]
     # Of a canoe and a pedal boat the one that is named; "3 ripe bananas", and not "Banana bread"
     counts = s.intent.how_many
+    named = [row for row in named if not (counts and has_digit(row) and not has_count(row))]
     return max(
         named, key=lambda row: (hits_of(row, s.words), counts and has_digit(row)), default=None
     )
@@ -283,7 +285,8 @@ def _printed(s: Speaker, names: list[str]) -> Row | None:
 def _row_with_figure(s: Speaker, words: Sequence[str]) -> Row | None:
     """Return the row that has a figure first or last and names one of these words; None without one."""
     rows = (row for row in s.rows if row.text[:1].isdigit() or row.text[-1:].isdigit())
-    return next((row for row in rows if names_any(row.text, words)), None)
+    # "Visitors in 2025" above a chart counts none.
+    return next((row for row in rows if has_count(row) and names_any(row.text, words)), None)
 
 
 def _count(s: Speaker, name: str, least: int = 0) -> str:
@@ -375,6 +378,7 @@ def summary(s: Speaker) -> Answer:
     if HOLDS.search(s.intent.asked):
         # Nobody holds a face.
         s.facts = replace(s.facts, faces=0)
+        s.things = tuple(one for one in s.things if one.name != PERSON)
     kind = next((kind for asks, kind in _OF_KIND if asks.search(s.intent.asked)), None)
     if kind is not None and s.things and not s.facts.pointed:
         # A cup is no answer to "What animal is that?", and a bottle none to "What drink is that?".
@@ -388,7 +392,10 @@ def summary(s: Speaker) -> Answer:
         s.things = tuple(one for one in s.things if one.name not in _AROUND_US | {PERSON})
         if not s.see_things():
             return cannot(s)
-    if len(s.rows) >= PRINTED and not s.intent.things and naming(s, s.words):
+    if kind is ANIMALS and not s.things and len(s.rows) < PRINTED:
+        return s.say("unknown_here"), s.seen()
+    of_print = not asked_for(s.things, s.intent.things) and naming(s, s.words)
+    if len(s.rows) >= PRINTED and of_print:
         # "¿Qué hay de postre?" of a menu, and "What is it set to?"
         return lookup(s)
     if s.intent.where and (places := addresses(s)):

@@ -406,7 +406,7 @@ def priced(row: Row) -> Figure | None:
 
 # What is paid beside a thing: "Gluten-free bread 80p extra"
 _EXTRA = re.compile(
-    r"\b(?:extra|add-?ons?|supplement|aufpreis|zuschlag|en sus|suplemento|supplemento|meerprijs|toeslag|doplata)\b"
+    r"\+ ?[£$€]?\d|\b(?:extra|add-?ons?|supplement|aufpreis|zuschlag|en sus|suplemento|supplemento|meerprijs|toeslag|doplata)\b"
 )
 
 

@@ -149,7 +149,7 @@ def _is_head(row: Row) -> bool:
     return (
         len(row.cells) > 2
         and not has_digit(row)
-        and all(len(c.text.split()) < 3 for c in row.cells)
+        and all(len(c.text.split()) < 3 and "." not in c.text.rstrip(".") for c in row.cells)
     )
 
 

@@ -169,6 +169,15 @@ _VEGETARIAN, _VEGAN = ("(v)", "(vg)", "(ve)"), ("(vg)", "(ve)", "(vgn)")
 _PARCEL = re.compile(
     r"parcel|package|delivery|paket|colis|paquete|pacco|encomenda|pakje|pakket|paczka"
 )
+# Who has it, and where it is fetched
+_KEPT = (
+    re.compile(
+        r"\b(?:neighbou?rs?|safe place|nachbar\w*|voisine?s?|vecin[oa]s?|vicin[oa]|vizinh[oa]s?|buren|buurman|buurvrouw|sasiad\w*)\b"
+    ),
+    re.compile(
+        r"\b(?:collect\w*|depot|locker|post office|filiale|abhol\w*|point relais|recoger|ritir\w*|levantar|afhal\w*|ophalen|odbi\w*)\b"
+    ),
+)
 
 
 def _marked(s: Speaker, signs: Sequence[str]) -> list[Row]:
@@ -245,6 +254,10 @@ def _of_place_or_person(s: Speaker) -> list[Row] | None:
     if s.intent.where and ticked:
         # "Where is my parcel?" of a card with boxes: "We left it with a neighbour"
         return ticked
+    if s.intent.where and of_parcel:
+        kept = ([row for row in s.rows if where.search(plain(row.text))] for where in _KEPT)
+        if rows := next(filter(None, kept), None):
+            return rows
     made = naming(s, words) if s.intent.where and words == ("made",) else []
     if of := [row for row in made if _MADE_OF.search(plain(row.text))]:
         # "Bottle made of recycled plastic" tells not where.
@@ -331,8 +344,31 @@ def _opened(s: Speaker, words: Sequence[str]) -> list[Row]:
     return [row for row in s.rows if _OPENED.search(plain(row.text)) and has_digit(row)]
 
 
+_CARE = re.compile(r"\b(?:(?:hand|machine)? ?wash\w*|bleach|tumble|dry|iron)\b")
+_FILE = re.compile(r"[\w-]{1,40}\.[A-Za-z]\w{0,4}")
+
+
+def _care(s: Speaker, words: Sequence[str]) -> list[Row]:
+    """Return the rows about how something is washed, dried and ironed."""
+    return [row for row in s.rows if _CARE.search(plain(row.text))]
+
+
+def _files(s: Speaker, words: Sequence[str]) -> list[Row]:
+    """Return the rows that are names of files and nothing else; of a question for their number those with its words."""
+    if s.intent.how_many:
+        return naming(s, s.words)
+    return [row for row in s.rows if all(map(_FILE.fullmatch, row.text.split()))]
+
+
 # What print says by other words than the question's, by a key among its words
-_TOLD_BY_KEY = {"rhythm": _rhythms, "reason": _reasons, "looks": _looks, "opened": _opened}
+_TOLD_BY_KEY = {
+    "rhythm": _rhythms,
+    "reason": _reasons,
+    "looks": _looks,
+    "opened": _opened,
+    "care": _care,
+    "files": _files,
+}
 _ALLERGIC = re.compile(r"al+erg|алерг|аллерг")
 # "Over 12", "from 3 years"
 _OVER = re.compile(

@@ -502,7 +502,18 @@ def _is_when(s: Speaker, word: str) -> bool:
     return any(s.language.common(name).search(word) for name in times)
 
 
+# Above all departures or arrivals
+_BOARD = re.compile(
+    r"\b(?:departures|arrivals|abfahrten|abfluge|salidas|llegadas|partenze|arrivi|partidas|chegadas|vertrektijden|odjazdy)\b"
+)
+
+
 def departure(s: Speaker) -> Answer:
+    timed = _clocked(s)
+    is_board = len(timed) > 2 and _BOARD.search(plain(timed[0].text))
+    if is_board and not s.intent.asked.startswith(_ARRIVALS):
+        # "Departures 14:31": the time is that of the board.
+        s.rows = [row for row in s.rows if row is not timed[0]]
     return _of_stop(s) or _of_rows(s)
 
 

@@ -239,6 +239,7 @@ NEAR = re.compile(
 BEFORE_OTHERS = re.compile(
     r"^\W*what(?:'s| is) (?:in front of|behind|next to|beside) (?:him|her|them|it)\W*$"
     r"|^\W*what(?:'s| is) in front of (?:the|this|that) (?!camera|lens|phone|screen)\w+\W*$"
+    r"|^\W*what(?:'s| is) (?:he|she|it|this|that|the \w+) (?:standing |lying |sitting )?(?:on|under|behind|next to)\W*$"
 )
 # "What is this letter about?", "What is this poster for?" and "What is in the packet?"
 PRINT_ABOUT = re.compile(
@@ -268,6 +269,12 @@ WHICH_LINE = re.compile(
 )
 # "Wann hat der Laden auf?"
 HAS_OPEN = re.compile(r"^\W*(?:wann |wie lange )?(?:hat|haben|habt)\b.{1,40}\bauf\W*$")
+# "Until what time do I have to pay?"
+AT_WHAT_TIME = re.compile(
+    r"\b(?:what time|wie ?viel uhr|quelle heure|que horas?|che ora|hoe laat|ktorej)\b"
+)
+# "Where did I put it?", and not "Where can I put it?"
+WAS_WHERE = re.compile(r"^\W*where (?:did|does|is|are|was|were|will)\b")
 # "What is this medicine?"
 MEDICINE_IS = re.compile(
     r"^\W*(?:what(?:'s| is)|which) (?:(?:this|that|the) (?:medicine|medication|drug|tablet|pill)|(?:medicine|medication|drug) is (?:this|that|it))\W*$"

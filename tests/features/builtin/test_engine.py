@@ -233,6 +233,9 @@ async def test_codes_are_read(engine: BuiltinEngine) -> None:
         ((170, 197, 205), "beige"),
         ((132, 160, 194), "beige"),
         ((50, 32, 28), "black"),
+        # A wall of a pale green, and one that is nearly grey
+        ((157, 180, 155), "green"),
+        ((178, 180, 160), "grey"),
     ],
 )
 def test_colours_have_their_usual_names(bgr: tuple[int, int, int], name: str) -> None:

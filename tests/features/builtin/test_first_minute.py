@@ -255,6 +255,24 @@ def test_a_cup_has_the_colour_around_the_coffee() -> None:
     assert not colours_of(picture, [replace(cup, name="guitar")], ["guitar"])
 
 
+def test_the_skys_light_and_shade_are_no_colours_of_a_thing() -> None:
+    """A silver car is bluish under the sky, and a golden one brown in the shade; wood is brown."""
+    car = Thing("car", 0.9, Box(100, 100, 300, 300), sure=True)
+
+    def told(*parts: tuple[int, int, int]) -> set[str]:
+        picture = np.full((400, 400, 3), (60, 140, 60), np.uint8)
+        for at, part in enumerate(parts):
+            picture[100 + 200 // len(parts) * at : 300, 100:300] = part
+        return {name for name, _ in colours_of(picture, [car], ["car"])}
+
+    silver, blue = (230, 210, 190), (200, 120, 60)
+    assert told(silver) == {"white"}
+    assert told(blue) == {"blue"}
+    shade, lit, bright = (36, 84, 132), (36, 110, 200), (40, 170, 215)
+    assert told(shade, shade, lit, bright, shade) == {"orange", "yellow"}
+    assert told(shade, shade, shade, lit, lit) == {"brown", "orange"}
+
+
 def test_all_colours_of_small_things_are_told() -> None:
     shares = (("white", 0.6), ("grey", 0.3), *((name, 0.03) for name in ("red", "blue", "green")))
     facts = Facts(BRIGHT, rows=(), codes=(), things=(), colours={"whole": shares})
@@ -794,6 +812,16 @@ SAVINGS = rows_of(
         ("Tot wanneer is het houdbaar?", cells(("Te houden tot", "09-01-2027"), ("Verpakt op", "25-11-2026")), "houdbaar tot 09-01-2027"),
         ("Zit er melk in?", rows_of("Oude kaas", "Bevat melk.", "Minimaal 10 maanden gerijpt."), "Er staat: Bevat melk."),
         ("What happens if I don't turn up?", rows_of("If you cannot come, call us.", "A missed appointment costs £25.", *LONG), "A missed appointment costs £25."),
+        ("What's the next train?", cells(("DEPARTURES", "12:01"), ("12:35", "Ashby"), ("12:41", "Selwyn"), ("12:48", "Marden")), "It leaves at 12:35."),
+        ("What files are there?", (*rows_of('File "report.py", line 27, in <module>', "KeyError: 'price'", "$ ls"), *cells(("notes.txt", "report.py", "sales.csv"))), "notes.txt report.py sales.csv"),
+        ("O que há para crianças?", rows_of("FEIRA DO LIVRO", "Sexta 18h - Leitura", "Sábado 16h - Oficina para crianças", *LONG), "Oficina para crianças"),
+        ("How do I wash it?", rows_of("Size M", "Hand wash cold", "Do not bleach", "Wash dark colours separately", "Art. 60417"), "Hand wash cold; Do not bleach; Wash dark colours separately"),
+        ("How many ice creams were sold in May?", rows_of("Ice creams sold per month, 2025", "600", "510", "Apr May Jun", *LONG), NO_ROW),
+        ("Until what time do I have to pay?", (*rows_of("Pay here", "Mon - Sat 8 am - 6.30 pm"), *cells(("All day", "£7.50"), ("1 hour", "£1.20"))), "6.30 pm"),
+        ("A che ora ho pagato?", cells(("TOTALE EURO", "13,00"), ("RESTO", "2,00"), ("21-11-2026", "08:36")), "08:36"),
+        ("Where is my parcel?", rows_of("Item", "1 parcel, too big for letterbox", "Where it is", "With neighbour at no. 9", "Not there? Collect it on Monday."), "closest: With neighbour at no. 9"),
+        ("Where is my parcel?", rows_of("1 parcel", "To: R. Castellan, 9 Tern Avenue", "Collect it from Unit 6"), "closest: Collect it from Unit 6"),
+        ("What's the cheapest drink?", (*rows_of("DRINKS"), *cells(("Pot of tea", "2.60"), ("Flat white", "3.30")), *rows_of("Oat milk +40p. Closed Mondays.")), "Pot of tea"),
         ("What number is the invoice for?", rows_of("Telefonrechnung", "01/09/2026-31/10/2026", "Nr. 7741"), "7741"),
     ],
 )  # fmt: skip
@@ -988,6 +1016,9 @@ def test_the_ground_around_a_thing_is_not_told_as_its_colour() -> None:
     )
     said = compose(understand("What colour is it?"), white, TUESDAY)
     assert said == "The whole picture: white 79 %, black 13 %."
+    # A drawing on white paper whose edges are of the table
+    drawn = replace(white, ground=(), rim=frozenset())
+    assert compose(understand("What colour is it?"), drawn, TUESDAY) == said
     wall = replace(white, colours=shares | {"whole": (("white", 1.0),)})
     assert compose(understand("What colour is it?"), wall, TUESDAY).startswith("In the middle")
 

@@ -191,6 +191,8 @@ class Reads(Reader):
     def text(self, bgr: object) -> list[Piece]:
         return list(self.pieces)
 
+    placed_text = text
+
 
 def piece(text: str, top: float) -> Piece:
     """Make print in the middle, 40 pixels high."""
@@ -231,6 +233,42 @@ async def test_show_me_the_cup_is_where_it_is(code: str) -> None:
     where = await ask(WORDS["show"][code][0], CUP)
     assert where[1] == 1
     assert language(code).say("at_right") in where[0]
+
+
+async def test_where_something_can_be_done_is_told_by_print() -> None:
+    """And where the cup stands by the cup."""
+    lines = (
+        "THE OLD KETTLE",
+        "Open daily",
+        "Return cups at the counter.",
+        "No dogs.",
+        "Thank you!",
+    )
+    reads = [piece(text, 100 + 60 * at) for at, text in enumerate(lines)]
+    text, _ = await ask("Where can I take my cup back?", CUP, reads=reads)
+    assert "at the counter" in text
+    _, boxes = await ask("Where does the cup stand?", CUP, reads=reads)
+    assert boxes == 1
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("What am I holding?", "I see a cup."),
+        ("What is it on?", "I cannot tell that"),
+        ("What is the cup standing on?", "I cannot tell that"),
+    ],
+)
+async def test_who_holds_it_is_no_answer(question: str, answer: str) -> None:
+    person = Thing("person", 0.9, Box(100, 100, 800, 700), sure=True)
+    text, _ = await ask(question, CUP, person)
+    assert text.startswith(answer)
+    assert "person" not in text.split("\n")[0] or "cannot" in answer
+
+
+async def test_an_animal_that_is_not_known_is_not_named_by_print() -> None:
+    text, _ = await ask("What animal is this?", reads=[piece("FISH by Lotte, 5", 400)])
+    assert text.startswith("I do not know this thing.")
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
