@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise, takewhile
 
@@ -353,15 +353,15 @@ def _care(s: Speaker, words: Sequence[str]) -> list[Row]:
     return [row for row in s.rows if _CARE.search(plain(row.text))]
 
 
-def _files(s: Speaker, words: Sequence[str]) -> list[Row]:
-    """Return the rows that are names of files and nothing else; of a question for their number those with its words."""
-    if s.intent.how_many:
-        return naming(s, s.words)
+def _files(s: Speaker, words: Sequence[str]) -> list[Row] | None:
+    """Return the rows that are names of files and nothing else; None for a question for their number."""
+    if s.intent.want is Want.ITEMS:
+        return None
     return [row for row in s.rows if all(map(_FILE.fullmatch, row.text.split()))]
 
 
 # What print says by other words than the question's, by a key among its words
-_TOLD_BY_KEY = {
+_TOLD_BY_KEY: dict[str, Callable[[Speaker, Sequence[str]], list[Row] | None]] = {
     "rhythm": _rhythms,
     "reason": _reasons,
     "looks": _looks,

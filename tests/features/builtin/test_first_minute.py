@@ -814,6 +814,7 @@ SAVINGS = rows_of(
         ("What happens if I don't turn up?", rows_of("If you cannot come, call us.", "A missed appointment costs £25.", *LONG), "A missed appointment costs £25."),
         ("What's the next train?", cells(("DEPARTURES", "12:01"), ("12:35", "Ashby"), ("12:41", "Selwyn"), ("12:48", "Marden")), "It leaves at 12:35."),
         ("What files are there?", (*rows_of('File "report.py", line 27, in <module>', "KeyError: 'price'", "$ ls"), *cells(("notes.txt", "report.py", "sales.csv"))), "notes.txt report.py sales.csv"),
+        ("How many files did it want to copy?", rows_of("$ python3 backup.py", "Copying 248 files to /mnt/usb", "copy_all(src, dest)", "OSError: No space left"), "Copying 248 files"),
         ("O que há para crianças?", rows_of("FEIRA DO LIVRO", "Sexta 18h - Leitura", "Sábado 16h - Oficina para crianças", *LONG), "Oficina para crianças"),
         ("How do I wash it?", rows_of("Size M", "Hand wash cold", "Do not bleach", "Wash dark colours separately", "Art. 60417"), "Hand wash cold; Do not bleach; Wash dark colours separately"),
         ("How many ice creams were sold in May?", rows_of("Ice creams sold per month, 2025", "600", "510", "Apr May Jun", *LONG), NO_ROW),
