@@ -258,6 +258,7 @@ _WHOLE = (
     (wordings.WASHES, Want.LOOKUP, ("care",)),
     (wordings.WHICH_LINE, Want.LOOKUP, ("towards",)),
     (wordings.HAS_OPEN, Want.HOURS, ()),
+    (wordings.FETCHES, Want.LOOKUP, ("fetched",)),
 )
 
 
@@ -338,6 +339,9 @@ def _of_time(intent: Intent, text: str) -> Intent:
             rest = tuple(word for word in intent.words if word != shut[0])
             return replace(intent, want=Want.HOURS, asked=shut[0], words=rest)
         return replace(intent, want=Want.LOOKUP) if wordings.IN_CLAUSE.search(text) else intent
+    if intent.want is Want.HOURS and intent.yes_no and wordings.FOR_LONG.search(text):
+        # "Can I park here for three hours?"
+        return replace(intent, want=Want.LOOKUP, words=("stay", *intent.words))
     if intent.want is Want.HOURS:
         at_feast = any(named.search(text) for _, named in wordings.FEASTS)
         other = intent.other_time or at_feast or bool(wordings.CLOSED_FOR.search(text))

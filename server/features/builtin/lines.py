@@ -436,7 +436,7 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
             found and found[-1].text[-1:].isdigit() and names_month(plain(first).partition(" ")[0])
         )
         goes_on = span or (open_end and more_of_it) or (ends and ":" not in first)
-        if goes_on and not row.apart and len(row.cells) < 2:
+        if goes_on and first[:1] not in BOXES and not row.apart and len(row.cells) < 2:
             found[-1] = _line(found[-1], f"{found[-1].text} {first}")
         else:
             found.append(_line(row, first) if more else row)

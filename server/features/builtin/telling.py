@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise, takewhile
 
-from server.features.builtin import fields, prices, tables
+from server.features.builtin import fields, measures, prices, tables
 from server.features.builtin.colours import NAMES
 from server.features.builtin.detector import PERSON
 from server.features.builtin.lines import MOST_HEADING, TICKED, Row, row_of
@@ -169,8 +169,8 @@ _VEGETARIAN, _VEGAN = ("(v)", "(vg)", "(ve)"), ("(vg)", "(ve)", "(vgn)")
 _PARCEL = re.compile(
     r"parcel|package|delivery|paket|colis|paquete|pacco|encomenda|pakje|pakket|paczka"
 )
-# Who has it, and where it is fetched
-_KEPT = (
+# Who has it, and where and when it is fetched
+_LEFT, _FETCHED = (
     re.compile(
         r"\b(?:neighbou?rs?|safe place|nachbar\w*|voisine?s?|vecin[oa]s?|vicin[oa]|vizinh[oa]s?|buren|buurman|buurvrouw|sasiad\w*)\b"
     ),
@@ -255,8 +255,8 @@ def _of_place_or_person(s: Speaker) -> list[Row] | None:
         # "Where is my parcel?" of a card with boxes: "We left it with a neighbour"
         return ticked
     if s.intent.where and of_parcel:
-        kept = ([row for row in s.rows if where.search(plain(row.text))] for where in _KEPT)
-        if rows := next(filter(None, kept), None):
+        left = [row for row in s.rows if _LEFT.search(plain(row.text))]
+        if rows := left or _fetched(s, ()):
             return rows
     made = naming(s, words) if s.intent.where and words == ("made",) else []
     if of := [row for row in made if _MADE_OF.search(plain(row.text))]:
@@ -353,6 +353,18 @@ def _care(s: Speaker, words: Sequence[str]) -> list[Row]:
     return [row for row in s.rows if _CARE.search(plain(row.text))]
 
 
+def _fetched(s: Speaker, words: Sequence[str]) -> list[Row]:
+    """Return the rows about where and when something is fetched, each with the one below it: "Collect from", and the place."""
+    found = [row for row in s.rows if _FETCHED.search(plain(row.text))]
+    return list(dict.fromkeys(one for row in found for one in (row, *_next(s, row))))
+
+
+def _lengths(s: Speaker, words: Sequence[str]) -> list[Row]:
+    """Return the rows that say how long something may take, before those of what it costs."""
+    found = [row for row in s.rows if measures.measures([row], Want.DURATION)]
+    return [row for row in found if not prices.has_money(row)] or found
+
+
 def _files(s: Speaker, words: Sequence[str]) -> list[Row] | None:
     """Return the rows that are names of files and nothing else; None for a question for their number."""
     if s.intent.want is Want.ITEMS:
@@ -368,6 +380,8 @@ _TOLD_BY_KEY: dict[str, Callable[[Speaker, Sequence[str]], list[Row] | None]] = 
     "opened": _opened,
     "care": _care,
     "files": _files,
+    "fetched": _fetched,
+    "stay": _lengths,
 }
 _ALLERGIC = re.compile(r"al+erg|алерг|аллерг")
 # "Over 12", "from 3 years"
@@ -545,7 +559,7 @@ TOLD_BY = {want: tables.printed(want.value) for want in (Want.MATERIAL, Want.PUR
 
 # "For dry, tickly coughs", and not "For more, ask us": a package's line has no verb, and goes on
 _FOR = re.compile(
-    r"^(?:for|fur|pour|para|per|voor) (?!(?:more|further|questions|details|weitere|fragen|plus|mas|info\w*|each|your)\b)\w+,? [\w ,]+(?: ·|$)"
+    r"^(?:for|fur|pour|para|per|voor) (?!(?:more|further|questions|details|weitere|fragen|plus|mas|info\w*|each|your)\b)\w+,? [\w ,]+(?: ·|\.?$)"
 )
 # Where a sentence begins
 _SENTENCE = re.compile(r"(?:^|[.!?:·–] )(?:[\d•·-]+[.)]? )?")

@@ -153,7 +153,7 @@ LOOKS_LIKE = re.compile(
 TRAVELS = re.compile(
     r"^\W*where (?:does|is|do|will) (?:it|this|that|(?:(?:this|the|my) )?(?:flight|train|bus|tram|ferry|coach|boat|line)(?: \w+)?) (?:go|going|run)\b"
     r"|\b(?:am|are|is|do|does|will) (?:i|we|it|this|the \w+) (?:fly\w*|travel\w*|going|head\w*)\b(?!.{0,60} from\b)"
-    r"|^\W*where is (?:this|the|my) (?:flight|train|bus|tram|ferry|coach|boat) to\b"
+    r"|^\W*where is (?:this|the|my) (?:flight|train|bus|tram|ferry|coach|boat|ticket) (?:to|for)\b"
     r"|\b(?:flieg\w*|fahr(?:e|en|t)|reis(?:e|en|t)) (?:ich|wir|er|sie|es)\b|\bvoy(?:ager?)?\b|\bvuelo\b|\bvolo\b|\bvoo\b|\bvlieg\w*\b|\blece\b"
 )
 # "Wie viel muss ich bezahlen?"
@@ -269,6 +269,15 @@ WHICH_LINE = re.compile(
 )
 # "Wann hat der Laden auf?"
 HAS_OPEN = re.compile(r"^\W*(?:wann |wie lange )?(?:hat|haben|habt)\b.{1,40}\bauf\W*$")
+# "When can I pick it up?"
+FETCHES = re.compile(
+    r"^\W*(?:from )?when (?:can|could|do|should|may) (?:i|we) (?:collect|fetch|get|pick up) (?:it|them|(?:the|my) (?:parcel|package|item))\b"
+    r"|^\W*(?:from )?when (?:can|could|do|should|may) (?:i|we) pick (?:it|them|(?:the|my) (?:parcel|package|item)) up\b"
+)
+# "Can I park here for three hours?"
+FOR_LONG = re.compile(
+    r"\bfor (?:an?|\d{1,2}|one|two|three|four|five|six|eight) (?:hours?|minutes?|days?)\b|\ball (?:day|night)\b"
+)
 # "Until what time do I have to pay?"
 AT_WHAT_TIME = re.compile(
     r"\b(?:what time|wie ?viel uhr|quelle heure|que horas?|che ora|hoe laat|ktorej)\b"
