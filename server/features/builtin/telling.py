@@ -559,7 +559,7 @@ TOLD_BY = {want: tables.printed(want.value) for want in (Want.MATERIAL, Want.PUR
 
 # "For dry, tickly coughs", and not "For more, ask us": a package's line has no verb, and goes on
 _FOR = re.compile(
-    r"^(?:for|fur|pour|para|per|voor) (?!(?:more|further|questions|details|weitere|fragen|plus|mas|info\w*|each|your)\b)\w+,? [\w ,]+(?: ·|\.?$)"
+    r"^(?:for|fur|pour|para|per|voor) (?!(?:more|further|questions|details|weitere|fragen|plus|mas|info\w*|each|your|adults|children|kinder|erwachsene|enfants|adultes)\b)\w+,? [\w ,]+(?: ·|\.?$)"
 )
 # Where a sentence begins
 _SENTENCE = re.compile(r"(?:^|[.!?:·–] )(?:[\d•·-]+[.)]? )?")

@@ -819,6 +819,7 @@ SAVINGS = rows_of(
         ("Wo kann ich mein Paket abholen?", rows_of("Empfänger: Frau Hartwig, Ulmenweg 14", "Abholung ab Montag, 30.11.2026", "Kiosk Brandt, Lindenstraße 3", "Mo-Fr 7–19 Uhr"), "Kiosk Brandt, Lindenstraße 3"),
         ("Can I park here for three hours?", rows_of("Pay here", "Mon - Sat 8 am - 6 pm", "Maximum stay 2 hours", "Blue badge holders free"), "closest: Maximum stay 2 hours"),
         ("What is this medicine for?", rows_of("Dolorex 400 mg", "24 tablets", "For headache, back pain, toothache and fever.", "Do not take more than 3 tablets in 24 hours."), "For headache, back pain"),
+        ("What is this for?", rows_of("Cough syrup", "For adults and children over 6 years", "Shake well.", "10 ml", *LONG), NO_ROW),
         ("Where is this ticket to?", (*cells(("From", "WELBY", "Coach", "C"), ("To", "HAVERSTOCK", "Seat", "41A")), *rows_of("No. 48120-7736")), "HAVERSTOCK"),
         ("How many files did it want to copy?", rows_of("$ python3 backup.py", "Copying 248 files to /mnt/usb", "copy_all(src, dest)", "OSError: No space left"), "Copying 248 files"),
         ("O que há para crianças?", rows_of("FEIRA DO LIVRO", "Sexta 18h - Leitura", "Sábado 16h - Oficina para crianças", *LONG), "Oficina para crianças"),
