@@ -377,7 +377,7 @@ async def test_a_held_picture_is_the_one_that_is_asked_about(
 ) -> None:
     """Hold keeps the picture of that moment for every question until it is released."""
     page = await started(visit, server.base_url, **SHARP)
-    await page.find("#hold").click()
+    await page.hold()
     await expect(page.state).to_have_text(say("page.picture_held"))
     await page.got('m.type === "status" && m.held')
     held_by = await page.now()
@@ -396,7 +396,7 @@ async def test_a_held_picture_is_the_one_that_is_asked_about(
     assert clocks[0] == clocks[1]
     await expect(page.turns.last.locator(".evidence > summary")).to_contain_text("held frame")
 
-    await page.find("#hold").click()
+    await page.hold()
     await expect(page.state).to_have_text(say("page.live"))
     await expect(page.find("#still")).to_be_hidden()
     sent = await page.send("And now?")

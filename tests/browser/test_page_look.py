@@ -235,7 +235,7 @@ async def test_every_target_is_big_and_every_text_easy_to_read(
     assert await small() == []
     model.behaviour = Behaviour.DIES
     await page.press(say("chat.describe"))
-    await page.find("#hold").click()
+    await page.hold()
     await expect(page.state).to_have_text(say("page.picture_held"))
     sent = await page.send("And now?")
     await page.end(sent["id"])

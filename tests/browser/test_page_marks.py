@@ -159,7 +159,7 @@ async def test_boxes_of_a_held_picture_by_keyboard_and_of_a_camera_that_is_turne
     finder.answer_for = looks
     finder.first_token = 0.0
     page = await started(visit, pointing.base_url, mode="thing")
-    await page.find("#hold").click()
+    await page.hold()
     await page.got('m.type === "status" && m.held')
     response = await page.ask(ASKED)
     assert len(response["boxes"]) == 1
@@ -168,7 +168,7 @@ async def test_boxes_of_a_held_picture_by_keyboard_and_of_a_camera_that_is_turne
     await expect(turn.locator(".places")).to_have_text(re.compile(r"^Pink box: .*\.$"))
     await expect(page.find(".mark")).to_have_count(0)
     since = await page.now()
-    await page.find("#hold").click()
+    await page.hold()
     await page.got('m.type === "status" && !m.held', since=since)
 
     await page.show(thing=False)

@@ -127,7 +127,7 @@ async def test_a_place_without_a_thing_and_a_part_of_a_held_picture(
     await page.page.keyboard.press("Escape")
     await expect(page.box).to_have_attribute("placeholder", say("chat.ask"))
 
-    await page.find("#hold").click()
+    await page.hold()
     await page.got('m.type === "status" && m.held')
     since = await page.now()
     await tap(page, CAT)
@@ -135,7 +135,7 @@ async def test_a_place_without_a_thing_and_a_part_of_a_held_picture(
     response = await page.ask("What is this?")
     assert response["frame"]["held"]
     assert "a cat" in response["text"]
-    await page.find("#hold").click()
+    await page.hold()
     await expect(page.find("#pick .pick")).to_be_hidden()
 
 
@@ -253,7 +253,7 @@ async def test_a_circle_the_cross_and_the_keyboard(visit: Visit, builtin: Runnin
     await expect(box).to_be_hidden()
     # The long press has held the picture; another one lets it go.
     await expect(page.state).to_have_text(say("page.picture_held"))
-    await page.find("#hold").click()
+    await page.hold()
     await expect(page.state).to_have_text(say("page.live"))
 
     start = page.button(say("pick.start"))

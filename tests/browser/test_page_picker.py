@@ -90,8 +90,8 @@ async def test_a_plain_camera_has_words_for_all_it_can_do(visit: Visit, builtin:
     adds and no ids; where it gives none, where the camera looks.
     """
     page = await started(visit, builtin.base_url)
-    await expect(page.find("#hold")).to_be_visible()
     await page.find("#more-open").click()
+    await expect(page.find("#describe")).to_be_visible()
     for missing in ("#torch", "#switch-camera", "#zoom-box"):
         await expect(page.find(missing)).to_be_hidden()
     await page.find("#menu-open").click()

@@ -145,7 +145,7 @@ async def test_a_call_is_shown_and_undone(
     await expect(watching.get_by_role("button")).to_have_count(0)
     await page.got('m.type === "watches" && m.watches.length === 0')
     # By hand first: then there is nothing to undo.
-    await page.find("#hold").click()
+    await page.hold()
     await page.got('m.type === "status" && !m.held')
     await held.get_by_role("button", name=undo).click()
     await expect(held).to_contain_text(say("chat.tool_over"))

@@ -232,6 +232,19 @@ class Visitor:
             await self.page.locator(f"#{place}-open").click()
         await button.click()
 
+    async def hold(self) -> None:
+        """Hold the picture, or let it go: by the button, or before the first answer by a long press."""
+        button = self.find("#hold")
+        if await button.is_visible():
+            await button.click()
+            return
+        picture = await bounds(self.find("#stage"))
+        mouse = self.page.mouse
+        await mouse.move(picture["x"] + picture["width"] / 2, picture["y"] + 200)
+        await mouse.down()
+        await self.page.wait_for_timeout(700)
+        await mouse.up()
+
     async def settings(self) -> None:
         """Open the settings, and what is folded in them."""
         if not await self.find("#settings").is_visible():

@@ -400,7 +400,7 @@ export class Suggestions {
   }
 
   /**
-   * Offer two questions that fit what is in front, the best first.
+   * Offer three questions that fit what is in front, the best first; below an answer "Hold" stands in the third's place.
    * @param {Omit<import("../live/messages.d.ts").Glance, "type">} seen
    */
   fit({ text, code, people, things }) {
@@ -410,7 +410,7 @@ export class Suggestions {
     if (text) wanted.push("read");
     if (people > 1) wanted.push("people");
     if (things.length > 0) wanted.push("what", "colour");
-    const names = [...new Set([...wanted, "what", "read"])].slice(0, 2);
+    const names = [...new Set([...wanted, "what", "read", "people"])].slice(0, 3);
     const row = byId("quick", HTMLElement);
     const focused = document.activeElement;
     for (const one of OFFERED) show(byId(`quick-${one}`, HTMLElement), names.includes(one));
