@@ -255,10 +255,10 @@ _WHOLE = (
     (wordings.MEDICINE_FOR, Want.PURPOSE, ()),
     (wordings.MEDICINE_IS, Want.NAME, ()),
     (wordings.TAKES, Want.AMOUNT, ()),
-    (wordings.WASHES, Want.LOOKUP, ("care",)),
+    (wordings.WASHES, Want.LOOKUP, ("to wash",)),
     (wordings.WHICH_LINE, Want.LOOKUP, ("towards",)),
     (wordings.HAS_OPEN, Want.HOURS, ()),
-    (wordings.FETCHES, Want.LOOKUP, ("fetched",)),
+    (wordings.FETCHES, Want.LOOKUP, ("to fetch",)),
 )
 
 
@@ -341,7 +341,7 @@ def _of_time(intent: Intent, text: str) -> Intent:
         return replace(intent, want=Want.LOOKUP) if wordings.IN_CLAUSE.search(text) else intent
     if intent.want is Want.HOURS and intent.yes_no and wordings.FOR_LONG.search(text):
         # "Can I park here for three hours?"
-        return replace(intent, want=Want.LOOKUP, words=("stay", *intent.words))
+        return replace(intent, want=Want.LOOKUP, words=("for long", *intent.words))
     if intent.want is Want.HOURS:
         at_feast = any(named.search(text) for _, named in wordings.FEASTS)
         other = intent.other_time or at_feast or bool(wordings.CLOSED_FOR.search(text))

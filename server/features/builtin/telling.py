@@ -372,16 +372,16 @@ def _files(s: Speaker, words: Sequence[str]) -> list[Row] | None:
     return [row for row in s.rows if all(map(_FILE.fullmatch, row.text.split()))]
 
 
-# What print says by other words than the question's, by a key among its words
+# What print says by other words than the question's, by a key before its words; one of two words is no word of a question
 _TOLD_BY_KEY: dict[str, Callable[[Speaker, Sequence[str]], list[Row] | None]] = {
     "rhythm": _rhythms,
     "reason": _reasons,
     "looks": _looks,
     "opened": _opened,
-    "care": _care,
+    "to wash": _care,
     "files": _files,
-    "fetched": _fetched,
-    "stay": _lengths,
+    "to fetch": _fetched,
+    "for long": _lengths,
 }
 _ALLERGIC = re.compile(r"al+erg|алерг|аллерг")
 # "Over 12", "from 3 years"

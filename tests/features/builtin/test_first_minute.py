@@ -817,6 +817,7 @@ SAVINGS = rows_of(
         ("Where is my parcel?", rows_of("Sorry we missed you!", "☐ Left with neighbour at no.", "☑ Taken to depot: Unit 5, Canal Park", "☐ We will try again"), "closest: ☑ Taken to depot: Unit 5, Canal Park"),
         ("When can I pick it up?", rows_of("Date: 27/11/2026 Time: 10:35", "☑ Taken to depot: Unit 5", "Collect from 28/11 after 12 noon.", "Depot open Mon - Sat 7 am to 7 pm."), "Collect from 28/11 after 12 noon."),
         ("Wo kann ich mein Paket abholen?", rows_of("Empfänger: Frau Hartwig, Ulmenweg 14", "Abholung ab Montag, 30.11.2026", "Kiosk Brandt, Lindenstraße 3", "Mo-Fr 7–19 Uhr"), "Kiosk Brandt, Lindenstraße 3"),
+        ("Where do we stay?", rows_of("Breakfast from 7 to 10", "Parking 3 hours free", "We stay at the Mill Inn, Ford Lane"), "Mill Inn"),
         ("Can I park here for three hours?", rows_of("Pay here", "Mon - Sat 8 am - 6 pm", "Maximum stay 2 hours", "Blue badge holders free"), "closest: Maximum stay 2 hours"),
         ("What is this medicine for?", rows_of("Dolorex 400 mg", "24 tablets", "For headache, back pain, toothache and fever.", "Do not take more than 3 tablets in 24 hours."), "For headache, back pain"),
         ("What is this for?", rows_of("Cough syrup", "For adults and children over 6 years", "Shake well.", "10 ml", *LONG), NO_ROW),
