@@ -400,7 +400,7 @@ export class Suggestions {
   }
 
   /**
-   * Offer three questions that fit what is in front, the best first; below an answer "Hold" stands in the third's place.
+   * Offer three questions that fit what is in front, the best first. Below an answer Hold takes the third one's place.
    * @param {Omit<import("../live/messages.d.ts").Glance, "type">} seen
    */
   fit({ text, code, people, things }) {
