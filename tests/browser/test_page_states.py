@@ -237,7 +237,7 @@ async def test_it_says_when_it_cannot_watch_and_when_it_can(
     await page.find("#watches > summary").click()
     told = "text => window.__announced.some((one) => one.includes(text))"
     for way, reason in (
-        ("dark", "It is too dark to see anything."),
+        ("dark", say("server.watch_dark")),
         ("still", "No new pictures come from the camera."),
         ("gone", "The model is not available right now."),
         ("loading", "The model is being loaded."),

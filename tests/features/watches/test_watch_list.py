@@ -33,6 +33,7 @@ from server.shared.watch_answers import Answer
 from tests.features.watches.test_watching import THING, Guard, reply
 from tests.support.fakes import make_picture, make_request
 from tests.support.rooms import make_frame
+from tests.support.words import say
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,7 @@ async def test_a_session_that_used_its_share_says_so(watched: Guard) -> None:
     await watched.show(3)
     (watch,) = watched.listed()
     assert watch["state"] == "cannot"
-    assert "It goes on by itself." in watch["reason"]
+    assert watch["reason"] == say("server.watch_used_up")
     allowance._left = allowance._most
     await goes_on(watched)
 

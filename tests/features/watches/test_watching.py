@@ -29,6 +29,7 @@ from tests.session.request.test_builder import FakeEar
 from tests.support.clients import sample
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import LIMITS, Room, make_frame, parser, room
+from tests.support.words import say
 
 # The marked thing of a test's frames, 320x240, in thousandths of the picture and in shares
 THING = [375.0, 375.0, 625.0, 625.0]
@@ -646,7 +647,7 @@ async def test_too_dark_is_said_and_hardly_anything_is_asked(watched: Guard) -> 
     """Once, and once more when the dark has settled: it may be what is watched for."""
     asked = watched.asked
     await watched.show(dark=True, times=6)
-    assert watched.listed()[0]["reason"] == "It is too dark to see anything."
+    assert watched.listed()[0]["reason"] == say("server.watch_dark")
     assert watched.asked == asked + 2
     # Nobody lights a screen: black says nothing of it.
     watched.say(type="settings", screen=True)
