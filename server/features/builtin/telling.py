@@ -169,14 +169,13 @@ _VEGETARIAN, _VEGAN = ("(v)", "(vg)", "(ve)"), ("(vg)", "(ve)", "(vgn)")
 _PARCEL = re.compile(
     r"parcel|package|delivery|paket|colis|paquete|pacco|encomenda|pakje|pakket|paczka"
 )
-# Who has it, and where and when it is fetched
-_LEFT, _FETCHED = (
-    re.compile(
-        r"\b(?:neighbou?rs?|safe place|nachbar\w*|voisine?s?|vecin[oa]s?|vicin[oa]|vizinh[oa]s?|buren|buurman|buurvrouw|sasiad\w*)\b"
-    ),
-    re.compile(
-        r"\b(?:collect\w*|depot|locker|post office|filiale|abhol\w*|point relais|recoger|ritir\w*|levantar|afhal\w*|ophalen|odbi\w*)\b"
-    ),
+# Who has it
+_LEFT = re.compile(
+    r"\b(?:neighbou?rs?|safe place|nachbar\w*|voisine?s?|vecin[oa]s?|vicin[oa]|vizinh[oa]s?|buren|buurman|buurvrouw|sasiad\w*)\b"
+)
+# Where and when it is fetched
+_FETCHED = re.compile(
+    r"\b(?:collect\w*|depot|locker|post office|filiale|abhol\w*|point relais|recoger|ritir\w*|levantar|afhal\w*|ophalen|odbi\w*)\b"
 )
 
 
