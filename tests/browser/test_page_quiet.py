@@ -121,6 +121,7 @@ async def test_what_is_wrong_stands_beside_the_picture_one_hint_at_a_time(
 async def test_a_low_window_has_its_column(page: Visitor) -> None:
     """A phone on its side: the answers at the right, over less than half; the picture beside them."""
     await page.resize(844, 390)
+    await page.comes("document.querySelector('#panel').getBoundingClientRect().height", 390)
     stage, panel = await bounds(page.find("#stage")), await bounds(page.find("#panel"))
     assert stage["x"] == 0
     assert stage["x"] + stage["width"] <= panel["x"] + 1
