@@ -272,7 +272,17 @@ async def test_the_keyboard_alone_is_enough(
     await tab_to(say("page.start"))
     await keys.press("Enter")
     await expect(page.state).to_have_text(say("page.live"))
+    # Before the first answer the button is seen where the keyboard is.
+    await tab_to(say("chat.hold"))
+    await page.resize(320, 568)
+    box = await bounds(page.find("#hold"))
+    assert box["width"] >= 44
+    assert box["x"] + box["width"] <= 320
+    await keys.press("Space")
+    await expect(page.state).to_have_text(say("page.picture_held"))
     await tab_to(say("answer.ask"))
+    await keys.press("Escape")
+    await expect(page.state).to_have_text(say("page.live"))
     await keys.type("What is this?")
     await keys.press("Enter")
     await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")

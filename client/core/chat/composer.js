@@ -286,8 +286,8 @@ const nameOf = (button) => button?.querySelector("b")?.textContent ?? "";
 const TELLS = "#watch, #scan";
 
 /**
- * The mark in the bar for what is on of "more", with a cross that ends it, as Escape does in the question: for what
- * began last, and then for what began before it.
+ * The mark in the bar for what is on of "more", with a cross that ends it: what began last, and then what began before
+ * it. Escape in the question does so too, after it has let a held picture go.
  */
 class ModeMark {
   /** Of the mode, beside its mark; "" for those that the box has itself. */
@@ -315,7 +315,10 @@ class ModeMark {
     };
     this.#mark.addEventListener("click", end);
     box.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && !event.isComposing && this.#more.hidden) end();
+      if (event.key !== "Escape" || event.isComposing || !this.#more.hidden) return;
+      const hold = byId("hold", HTMLButtonElement);
+      if (hold.getAttribute("aria-pressed") === "true") hold.click();
+      else end();
     });
     this.#more.addEventListener("click", (event) => {
       const button = /** @type {Element} */ (event.target).closest("button");
