@@ -209,6 +209,8 @@ def _answer(s: Speaker) -> Answer:
         return _without_print(s)
     if want in _READS:
         return _sure(s, _READS[want](s))
+    if not s.rows and any(names_any(code.text, s.words) for code in s.codes):
+        return s.code_sentence(), ""
     if not s.rows and want is Want.LOOKUP:
         return s.code_sentence(), s.why_not(s.cannot_here)[0]
     if not s.rows:

@@ -24,6 +24,8 @@ _URL = re.compile(
     re.I,
 )
 _PHONE = re.compile(r"(?<![\d.,/\w])(?:\+|\(0|00|0|\d)(?:[\s()/.-]{0,3}\d){6,14}(?!\d|[.,]\d)")
+# "(8 - 17 h)" behind it
+_OPENS = re.compile(r"\([^()]*$")
 _LIKE_PHONE = re.compile(r"(?<![\w.,+-] )(?<![\w.,+-])\d{2,4}(?: \d{2,4}){2,3}(?![ ]?[\w%€$£])")
 _PHONE_ROW = printed("phone")
 # Written like a number to call: with so many digits, and the first after a zero no other sign
@@ -93,7 +95,7 @@ def phones(rows: Iterable[str]) -> list[str]:
     for row in rows:
         named = _PHONE_ROW.search(plain(row)) is not None
         taken = [date.text for date in dates(row)]
-        for text in matches((_PHONE,), row):
+        for text in (_OPENS.sub("", text).strip() or text for text in matches((_PHONE,), row)):
             digits = sum(char.isdigit() for char in text)
             written = text.startswith("+") or (
                 digits >= _MANY_DIGITS and _WRITTEN.match(text) is not None

@@ -165,6 +165,7 @@ def legible(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
         words = piece.text.split()
         text = " ".join(word for word in words if not _misread(word, piece.score))
         unread = unread or len(text) < len(" ".join(words))
+        text = _ZLOTY.sub("zł", _ONE.sub("1", text))
         if text and not _shape(replace(piece, text=text)):
             kept.append(replace(piece, text=text))
     sure = [piece for piece in kept if not _doubtful(piece)]
@@ -219,6 +220,11 @@ def whole_pieces(pieces: Sequence[Piece], height: int) -> list[Piece]:
         for piece in pieces
         if piece.score >= LEAST_SCORE and piece.box.y1 > near and piece.box.y2 < height - near
     ]
+
+
+# "I5.95", and "12 zt" for 12 złoty
+_ONE = re.compile(r"(?<!\S)[Il](?=\d{1,3}[.,]\d\d(?!\S))")
+_ZLOTY = re.compile(r"(?<=\d )zt(?!\S)")
 
 
 def _misread(word: str, score: float) -> bool:

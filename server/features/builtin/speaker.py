@@ -39,6 +39,8 @@ SOME = 4
 
 # Rows of print beside which a picture is mostly print
 PRINTED = 3
+# Rows of a sign with a word or two in each
+_SIGN = 6
 # Rows of a page, which is no book
 PAGE = 8
 # Share of the largest row's height that a further row of a title has, and most rows of one
@@ -444,6 +446,9 @@ class Speaker:
         if heads.issuperset(self.sources):
             # "Mon Tue Wed" alone tells nothing, and nor does "Yes".
             return self.why_not(self.cannot_here)
+        if len(self.rows) <= _SIGN and len(self.sources) > 1 and all(map(str.isalpha, self.sources)):
+            # "DOUBLE", "PARKING", and below it "PROHIBITED"
+            return self.language.closest(" ".join(row.text for row in self.rows), why), ""
         shown: list[str] = []
         for before, one in pairwise(["", *self.sources]):
             if before and one in self._end_of(before):

@@ -406,6 +406,15 @@ def test_a_codes_words_are_looked_through_beside_print() -> None:
     assert "example.org" not in compose(understand("Which locker is mine?"), linked, TUESDAY)
 
 
+def test_a_code_with_the_words_of_the_question_is_the_answer() -> None:
+    """Without a refusal below it, which it is where the code has none of them."""
+    facts = Facts(BRIGHT, rows=(), codes=(LOCKER,), things=())
+    for question, lines in (("Which locker is mine?", 1), ("Where is the lift?", 2)):
+        answer = compose(understand(question), facts, TUESDAY)
+        assert LOCKER.text in answer
+        assert len(answer.splitlines()) == lines, question
+
+
 def seen(*things: Thing, code: str = "en", **facts: Any) -> str:
     """Return what is told of a picture with these things."""
     facts = {"rows": (), "codes": (), "colours": {"middle": (("red", 1.0),)}, **facts}

@@ -292,6 +292,7 @@ def test_contacts_are_told_apart() -> None:
     [
         ("Tel. 030/1234567", ["030/1234567"]),
         ("(030) 123 45 67", ["(030) 123 45 67"]),
+        ("0900-000 22 18 (8 – 17 uur)", ["0900-000 22 18"]),
         ("Hotline 555-0199-22", ["555-0199-22"]),
         ("Order 20271234567", []),
         ("01.02.2026", []),
@@ -612,6 +613,14 @@ def test_a_row_of_coins_is_no_print(text: str) -> None:
 
 def test_a_letter_is_not_many_times_wider_than_high() -> None:
     assert legible([piece("w", 0, 0, 900, 40)]) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("read", "printed"),
+    [("Pie I5.95", "Pie 15.95"), ("+ 12 zt", "+ 12 zł"), ("I5 or l2.5", "I5 or l2.5")],
+)
+def test_signs_of_prices_are_mended(read: str, printed: str) -> None:
+    assert [one.text for one in legible([piece(read, 0, 0)])[0]] == [printed]
 
 
 @pytest.mark.parametrize("text", ["J", "88", "–1"])
