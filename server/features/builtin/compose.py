@@ -239,6 +239,8 @@ def _lacks_day(s: Speaker) -> bool:
     return s.intent.weekday is not None and bool(named) and s.intent.weekday not in named
 
 
+# Words of a question that is a thing with its article
+_ALONE = 2
 # A question that may be asked of the page
 _OF_PAGE = "what can i do"
 
@@ -248,6 +250,9 @@ def _without_print(s: Speaker) -> Answer:
     want = s.intent.want
     if s.intent.asked == _OF_PAGE and not s.words and " with " not in s.intent.question:
         return s.language.say_of_itself("help", s.facts.names_things), s.see_things()
+    if want is Want.LOOKUP and s.intent.things and len(WORD.findall(s.intent.question)) <= _ALONE:
+        # "The cup"
+        return look_answers.thing(s)
     if want in (Want.LOOKUP, Want.ITEMS, *telling.TOLD_BY) or (
         want is Want.HOURS and s.intent.yes_no and s.words
     ):

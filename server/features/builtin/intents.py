@@ -650,10 +650,15 @@ def _small_words(code: str) -> frozenset[str]:
     return frozenset(plain(language(code).stop).split())
 
 
+# "He", where things are called so, too; they say little of the language.
+_PRONOUNS = {"de": "er ihn", "nl": "hij hem", "it": "lui lei", "es": "ella", "pt": "ele ela"}
+
+
 @cache
 def _stop(code: str) -> frozenset[str]:
     """Return the `plain` words that do not help to find a subject."""
-    return frozenset().union(*(_small_words(one) for one in (code, *_MIXED)))
+    pronouns = _PRONOUNS.get(code, "").split()
+    return frozenset(pronouns).union(*(_small_words(one) for one in (code, *_MIXED)))
 
 
 def _words(text: str, code: str) -> tuple[str, ...]:

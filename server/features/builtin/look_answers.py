@@ -168,7 +168,7 @@ def _of(s: Speaker, place: str, whole: str) -> Answer:
         # What is asked about may stand beside the middle, on this white or green ground.
         if found[0] not in colours.NEUTRAL:
             # Leaves around a ladybird
-            return s.cannot, ""
+            return (whole if s.things else "") or s.cannot, ""
         dim = s.say("light", light=_light(s)) if facts.scene.brightness < _DIM else ""
         if len(facts.colours.get("whole", ())) > 1 and whole:
             # A black telephone on white
@@ -246,6 +246,9 @@ def thing(s: Speaker) -> Answer:
     if missed and _AROUND_US.issuperset(missed) and ANYTHING.search(plain(s.intent.question)):
         # "Is there anything on the table?" asks for no table.
         return cannot(s)
+    if found and missed and _OR.search(plain(s.intent.question)):
+        # "Is it a cat or a dog?"
+        return s.say("see_things", things=s.things_named(found)), ""
     if missed and not (found and s.intent.how_many):
         row = _printed(s, missed)
         if row is not None and s.intent.how_many:
@@ -267,6 +270,11 @@ def thing(s: Speaker) -> Answer:
     # "Is that a woman?" is asked of a person, too.
     key = "see_things" if found[0].name == PERSON else "thing_here"
     return s.say(key, things=s.things_named(found)), ""
+
+
+_OR = re.compile(
+    r"\b(?:or|oder|ou|o|of|czy|albo|lub|yoksa|veya)\b|\b(?:или|або|чи)\b|还是|或|それとも|또는|아니면|(?<!\w)(?:أو|أم|या)(?!\w)"
+)
 
 
 def _printed(s: Speaker, names: list[str]) -> Row | None:

@@ -44,7 +44,17 @@ _ARRIVALS = ("arriv", "ankunft", "kommt", "llega", "chega", "aankom", "приб�
 _LONG = frozenset({"long", "lange", "lang", "longtemps", "temps", "tiempo", "tempo"})
 
 
+# It may be said of a bill, of an offer, of a shop.
+_BY_WHEN = re.compile(
+    r"\b(?:by when|until when|till when|bis wann|jusqu'a quand|pour quand|hasta cuando|para cuando|fino a quando|entro quando"
+    r"|ate quando|tot wanneer|do kiedy|ne zamana kadar)\b|до какого|до коли|до когда"
+)
+
+
 def expiry(s: Speaker) -> Answer:
+    if s.intent.weekday is not None and s.words and _BY_WHEN.search(s.intent.asked):
+        # "Until when are they open on Thursday?"
+        return opening(s)
     texts = [row.text for row in s.rows]
     lasts = {id(one.row) for one in measures.measures(s.rows, Want.DURATION)}
     words = [word for word in s.words if word not in _LONG]
@@ -65,7 +75,8 @@ def expiry(s: Speaker) -> Answer:
         return s.closest_of(of_it or [row_of(named.text)])
     if named is not None:
         return s.sentence(s.say("expiry", value=named.text), _passed(s, named)), s.scripts()
-    if s.words and (last := fields.until(texts)) is not None:
+    by = _BY_WHEN.search(s.intent.asked) is not None
+    if (s.words or by) and (last := fields.until(texts)) is not None:
         # "Until when do I have to pay?"
         told = [row for row in s.rows if fields.tells_until(row.text) and has_digit(row)]
         if len(told) > 1:
@@ -75,10 +86,10 @@ def expiry(s: Speaker) -> Answer:
     found = {one.text: one for text in texts for one in dates(text)}
     if found:
         # No row calls one of them an expiry date, so they are only listed below.
-        if s.words:
+        if s.words or by:
             dated = [row for row in s.rows if dates(row.text)]
             of_it = [row for row in dated if names_some(row, s.words)]
-            return s.closest_of(of_it or dated)
+            return s.closest_of(of_it or dated[-SOME:])
         if len(found) > 1:
             return s.say("none_expiry"), s.say("values", items=s.items(found))
         ((text, one),) = found.items()

@@ -406,6 +406,26 @@ def test_a_codes_words_are_looked_through_beside_print() -> None:
     assert "example.org" not in compose(understand("Which locker is mine?"), linked, TUESDAY)
 
 
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("the cup", "Yes, I see a cup."),
+        ("Is it a cup or a dog?", "I see a cup."),
+        ("Ist das eine Tasse oder ein Hund?", "Ich sehe: eine Tasse."),
+        ("Is there a dog?", "I may miss it, but I do not see that: a dog.\nI see a cup."),
+    ],
+)
+def test_a_thing_alone_and_one_of_two(question: str, answer: str) -> None:
+    facts = Facts(BRIGHT, rows=(), codes=(), things=(CUP,))
+    assert compose(understand(question), facts, TUESDAY) == answer
+
+
+def test_he_is_no_name_of_a_thing() -> None:
+    facts = Facts(BRIGHT, rows=(), colours={"middle": (("red", 1.0),)}, things=())
+    answer = compose(understand("Welche Farbe hat er?"), facts, TUESDAY)
+    assert answer.startswith("In der Mitte ist es rot")
+
+
 def test_a_code_with_the_words_of_the_question_is_the_answer() -> None:
     """Without a refusal below it, which it is where the code has none of them."""
     facts = Facts(BRIGHT, rows=(), codes=(LOCKER,), things=())

@@ -831,6 +831,8 @@ SAVINGS = rows_of(
         ("Where is my parcel?", rows_of("Item", "1 parcel, too big for letterbox", "Where it is", "With neighbour at no. 9", "Not there? Collect it on Monday."), "closest: With neighbour at no. 9"),
         ("Where is my parcel?", rows_of("1 parcel", "To: R. Castellan, 9 Tern Avenue", "Collect it from Unit 6"), "closest: Collect it from Unit 6"),
         ("What's the cheapest drink?", (*rows_of("DRINKS"), *cells(("Pot of tea", "2.60"), ("Flat white", "3.30")), *rows_of("Oat milk +40p. Closed Mondays.")), "Pot of tea"),
+        ("By when?", rows_of("Bill of November 2026", "Amount 84.20", "Please pay by 14.12.2026"), "The date is 14.12.2026."),
+        ("Until when are they open on Thursday?", cells(("Mon - Wed", "9:00 - 18:00"), ("Thu", "9:00 - 20:00"), ("Sunday", "closed")), "it says: Thu 9:00 - 20:00"),
         ("Can I double park here?", rows_of("NOTICE", "DOUBLE", "PARKING", "PROHIBITED", "AT ALL TIMES"), "closest: NOTICE DOUBLE PARKING PROHIBITED AT ALL TIMES"),
         ("Ile kosztuje bilet dla dziecka?", cells(("bilet normalny", "18 zł"), ("bilet ulgowy (dzieci, studenci)", "12 zł")), "kosztuje 12 zł"),
         ("Até quando é válido?", rows_of("Café Serra", "Peso líquido 250 g", "Val.: 03/2027"), "É válido até 03/2027"),
