@@ -74,6 +74,7 @@ export class Chat {
         engine: () => visit.facts.status?.engine ?? visit.facts.ready?.engine,
         drop: (id) => visit.handover.drop(id),
         others: () => page.others,
+        deleted: () => page.emit("deleted", undefined),
       },
     );
     this.view = new ChatView({

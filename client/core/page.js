@@ -21,6 +21,7 @@ import { text } from "./words/text.js";
  * @property {string} asked a question, with this id
  * @property {void} cancel the user wants no answer
  * @property {void} stop the user switches the camera off
+ * @property {void} deleted the user deletes all answers
  * @property {void} session another session began
  * @property {void} details the details of the state were opened
  */
@@ -51,7 +52,7 @@ export class Page {
   voice = null;
   /**
    * Answers that were not this page's.
-   * @type {{asides: import("./chat/conversation.js").Aside[], forget: () => void}|null}
+   * @type {{asides: import("./chat/conversation.js").Aside[]}|null}
    */
   others = null;
   /** True for what wants the camera on while the page is hidden. @type {(() => boolean)[]} */

@@ -12,10 +12,18 @@ export function startStage(page) {
   const { chat, stage, visit } = page;
   const stop = byId("stop", HTMLButtonElement);
   const hold = byId("hold", HTMLButtonElement);
+  const empty = byId("empty", HTMLElement);
   const unpair = byId("unpair", HTMLButtonElement);
   const screenLock = new ScreenLock();
 
   const tell = stateTeller((words) => page.announce(words));
+  // Before the first answer a long press does it, and the keyboard finds the button in the third question's place.
+  const offerHold = () => {
+    const seen = empty.hidden || visit.facts.held || hold.matches(":focus-visible");
+    hold.classList.toggle("visually-hidden", !seen);
+  };
+  for (const type of ["focus", "blur"]) hold.addEventListener(type, offerHold);
+  new MutationObserver(offerHold).observe(empty, { attributeFilter: ["hidden"] });
   page.when("stream", (stream) => {
     stage.play(stream);
     screenLock.want(stream !== null);
@@ -29,6 +37,7 @@ export function startStage(page) {
     show(stop, on || facts.camera === "asking");
     hold.disabled = !on || facts.socket !== "open";
     hold.setAttribute("aria-pressed", String(facts.held));
+    offerHold();
     show(unpair, visit.session.paired);
     remember(facts.active && !facts.screen && visit.session.paired);
     if (!facts.describing) chat.conversation.endDescription();

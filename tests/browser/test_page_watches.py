@@ -115,6 +115,27 @@ async def test_an_alert_of_an_upright_picture(visit: Visit, builtin: Running) ->
     assert 0 <= reason["y"] - head["y"] - head["height"] < 10
 
 
+async def test_an_alert_speaks_the_pages_language_and_goes_with_the_answers(
+    visit: Visit, builtin: Running
+) -> None:
+    """Its picture does not stay on the page of who deletes all."""
+    page = await started(visit, builtin.base_url, mode=GREY, clock=False)
+    await page.box.fill("Tell me when you see red.")
+    await page.box.press("Enter")
+    await page.got('m.type === "watches" && m.watches[0]?.armed')
+    await page.show(mode=RED)
+    alert = page.find(".alert")
+    await expect(alert).to_contain_text(say("watch.wrong"))
+    await page.press("#settings-open")
+    await page.find("#language").select_option("de")
+    await page.page.keyboard.press("Escape")
+    await expect(alert).to_contain_text("Das war falsch")
+    await page.press("#keep")
+    for name in ("Alles löschen", "Wirklich alles löschen?"):
+        await page.button(name).click()
+    await expect(alert).to_have_count(0)
+
+
 async def test_an_order_ends_all_watches(visit: Visit, builtin: Running) -> None:
     """Typed, too; without a watch it says that there is none. While the camera is off the list says that it waits."""
     page = await visit(builtin.base_url)

@@ -235,7 +235,7 @@ class Visitor:
     async def hold(self) -> None:
         """Hold the picture, or let it go: by the button, or before the first answer by a long press."""
         button = self.find("#hold")
-        if (await bounds(button))["width"] > 2:
+        if "visually-hidden" not in (await button.get_attribute("class") or ""):
             await button.click()
             return
         picture = await bounds(self.find("#stage"))

@@ -35,11 +35,11 @@ export class AnswerEntry {
    * @param {import("./conversation.js").Conversation} page.conversation
    * @param {import("./speech.js").Speech} page.speech
    * @param {() => string|undefined} page.engine that answers now
-   * @param {() => {asides: import("./conversation.js").Aside[], forget: () => void}|null} page.others questions of
+   * @param {() => {asides: import("./conversation.js").Aside[]}|null} page.others questions of
    *   other programs among the answers
    * @param {(id?: string) => boolean} page.drop let the server forget an answer, or all; false without a connection
    */
-  constructor(part, { conversation, speech, engine, drop, others }) {
+  constructor(part, { conversation, speech, engine, drop, others, deleted }) {
     this.#drop = drop;
     this.#conversation = conversation;
     this.#part = part;
@@ -57,7 +57,7 @@ export class AnswerEntry {
     // For the part
     this.hooks = {
       marked: this.actions.marked,
-      deleteAll: () => [others()?.forget(), this.#delete([...conversation.turns])],
+      deleteAll: () => [deleted(), this.#delete([...conversation.turns])],
     };
     const keep = byId("keep", HTMLButtonElement);
     keep.addEventListener(

@@ -323,6 +323,9 @@ class ModeMark {
     this.#more.addEventListener("click", (event) => {
       const button = /** @type {Element} */ (event.target).closest("button");
       if (event.isTrusted) this.#pressed = button;
+      // Where a key goes on with a question, and presses no button, after a press by a mouse.
+      const mouse = event.detail > 0 && matchMedia("(pointer: fine)").matches;
+      if (button && mouse && document.activeElement?.id === "more-open") box.focus();
     });
     const look = { subtree: true, attributes: true, attributeFilter: ["aria-pressed", "hidden"] };
     new MutationObserver((changes) => {

@@ -530,7 +530,7 @@ export const LATER = {
 "server.watch_faces": "The built-in engine finds no faces here, since the face model is not installed.",
 "server.watch_no_model": "No model answers right now.",
 "server.watch_used_up": "Your pictures have used what they may of the model for now. It goes on by itself.",
-"settings.about": "They stay on this device and hold at once.",
+"settings.about": "They stay on this device and take effect at once.",
 "settings.as_device": "As the device",
 "settings.browsers_choice": "The browser's choice",
 "settings.dark": "Dark",

@@ -105,11 +105,10 @@ export class CamerasPanel {
 
   #draw() {
     this.#dialog.render(this.#cameras);
-    this.#stage.render(this.#cameras, this.#shown, this.#together);
-    // One that has never sent anything is not asked.
-    const asked = this.#together
-      ? this.#cameras.filter(({ id, state }) => id === OWN || state).map(({ id }) => id)
-      : [this.#shown];
+    // One that has never sent anything is neither seen nor asked.
+    const seen = this.#cameras.filter(({ id, state }) => id === OWN || state);
+    this.#stage.render(seen, this.#shown, this.#together);
+    const asked = this.#together ? seen.map(({ id }) => id) : [this.#shown];
     if (this.#cameras.length < 2 || this.#told === asked.join()) return;
     if (this.#visit.socket.send({ type: "settings", cameras: asked })) this.#told = asked.join();
   }

@@ -32,5 +32,6 @@ export function register(page) {
     show(button, active && Boolean(ready?.features.grants?.allowed));
   });
   page.when("session", () => programs.here?.clear());
+  page.when("deleted", () => programs.here?.forget());
   page.keepers.push(() => Boolean(programs.here?.on));
 }

@@ -74,6 +74,7 @@ export class WatchPanel {
       saved: saved(),
       save,
     }));
+    page.when("deleted", () => view.forget().forEach((entry) => chat.drop(entry)));
     this.connected(visit.facts.socket === "open");
     view.render(desk.list, desk.waiting);
   }

@@ -35,8 +35,8 @@ export class WatchView {
    *   when: When}>} by the watch's id
    */
   #items = new Map();
-  /** @type {Map<string, HTMLElement>} reasons by the alert's id */
-  #reasons = new Map();
+  /** @type {Map<string, {alert: Alert, entry: HTMLElement, wrong: boolean}>} by the alert's id */
+  #alerts = new Map();
   /** @type {[WatchInfo[], import("./desk.js").Order[]]} */
   #shown = [[], []];
   /** Conditions of watches that were stopped a moment ago. @type {Map<string, string>} by the watch's id */
@@ -60,6 +60,7 @@ export class WatchView {
       for (const { item } of this.#items.values()) item.remove();
       this.#items.clear();
       this.render(...this.#shown);
+      for (const id of this.#alerts.keys()) this.#fill(id);
     });
     this.#comparing.append(changes);
     const compare = () => {
@@ -156,14 +157,33 @@ export class WatchView {
   /** The entry of an alert, to be put among the answers. @param {Alert} alert @returns {HTMLElement} */
   entry(alert) {
     const entry = make("article", "alert");
-    entry.setAttribute("aria-label", text("watch.it_rang", { condition: alert.condition }));
     entry.dataset.id = alert.id;
+    this.#alerts.set(alert.id, { alert, entry, wrong: false });
+    this.#fill(alert.id);
+    return entry;
+  }
+
+  /** @returns {HTMLElement[]} the entries of all alerts, which are this view's no more */
+  forget() {
+    const entries = [...this.#alerts.values()].map(({ entry }) => entry);
+    this.#alerts.clear();
+    return entries;
+  }
+
+  /** @param {string} id of an alert, whose entry is filled in the page's language */
+  #fill(id) {
+    const shown = this.#alerts.get(id);
+    if (!shown) return;
+    const { alert, entry } = shown;
+    entry.replaceChildren();
+    entry.setAttribute("aria-label", text("watch.it_rang", { condition: alert.condition }));
     const head = make("p", "head");
     const time = make("time", "", clock(alert.at));
     time.dateTime = new Date(alert.at).toISOString();
     head.append(make("strong", "", alert.condition), " ", time);
     const picture = this.#picture(alert);
     if (picture) entry.append(picture);
+    picture?.setAttribute("aria-expanded", String(entry.classList.contains("large")));
     picture?.addEventListener("click", () => {
       const large = entry.classList.toggle("large");
       picture.setAttribute("aria-expanded", String(large));
@@ -171,25 +191,28 @@ export class WatchView {
     });
     entry.append(head);
     const reason = make("p", "reason", alert.reason);
-    this.#reasons.set(alert.id, reason);
     const foot = make("div", "foot");
     const wrong = make("button", "", text("watch.wrong"));
     wrong.type = "button";
+    wrong.disabled = shown.wrong;
     wrong.addEventListener("click", () => {
       this.#hooks.onWrong(alert.id);
-      wrong.disabled = true;
+      wrong.disabled = shown.wrong = true;
       say(sure, text("watch.taken_back"));
     });
-    const sure = make("span", "fine", text("watch.sure", { share: percent(alert.confidence) }));
+    const share = percent(alert.confidence);
+    const sure = make("span", "fine", shown.wrong ? text("watch.taken_back") : text("watch.sure", { share }));
     sure.setAttribute("role", "status");
     foot.append(sure, ...(alert.model ? [make("span", "fine", isolated(engineName(alert.model)))] : []), wrong);
     entry.append(reason, foot);
-    return entry;
   }
 
   /** @param {Alert} alert whose reason has changed */
   reword(alert) {
-    const reason = this.#reasons.get(alert.id);
+    const shown = this.#alerts.get(alert.id);
+    if (!shown) return;
+    shown.alert = alert;
+    const reason = shown.entry.querySelector(".reason");
     if (reason) say(reason, alert.reason);
   }
 
@@ -200,7 +223,6 @@ export class WatchView {
     const frame = make("button", "proof");
     frame.type = "button";
     frame.title = text("page.enlarge");
-    frame.setAttribute("aria-expanded", "false");
     const shown = make("img");
     shown.src = image;
     shown.alt = text("watch.picture_of", { condition });
