@@ -246,10 +246,8 @@ def thing(s: Speaker) -> Answer:
     if missed and _AROUND_US.issuperset(missed) and ANYTHING.search(plain(s.intent.question)):
         # "Is there anything on the table?" asks for no table.
         return cannot(s)
-    if found and missed and _OR.search(plain(s.intent.question)):
-        # "Is it a cat or a dog?"
-        return s.say("see_things", things=s.things_named(found)), ""
-    if missed and not (found and s.intent.how_many):
+    either = bool(found) and _OR.search(plain(s.intent.question)) is not None
+    if missed and not either and not (found and s.intent.how_many):
         row = _printed(s, missed)
         if row is not None and s.intent.how_many:
             # "How many bags?" may be asked of tea.
@@ -267,8 +265,8 @@ def thing(s: Speaker) -> Answer:
         return s.say("thing_missed", thing=s.thing_words.one(missed[0])), seen
     if s.intent.how_many:
         return _count(s, found[0].name), ""
-    # "Is that a woman?" is asked of a person, too.
-    key = "see_things" if found[0].name == PERSON else "thing_here"
+    # "Is that a woman?" is asked of a person, too, and "Is it a cat or a dog?" has no yes.
+    key = "see_things" if either or found[0].name == PERSON else "thing_here"
     return s.say(key, things=s.things_named(found)), ""
 
 

@@ -446,7 +446,11 @@ class Speaker:
         if heads.issuperset(self.sources):
             # "Mon Tue Wed" alone tells nothing, and nor does "Yes".
             return self.why_not(self.cannot_here)
-        if len(self.rows) <= _SIGN and len(self.sources) > 1 and all(map(str.isalpha, self.sources)):
+        if (
+            len(self.rows) <= _SIGN
+            and len(self.sources) > 1
+            and all(map(str.isalpha, self.sources))
+        ):
             # "DOUBLE", "PARKING", and below it "PROHIBITED"
             return self.language.closest(" ".join(row.text for row in self.rows), why), ""
         shown: list[str] = []
