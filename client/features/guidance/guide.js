@@ -1,6 +1,7 @@
 import { openSound } from "../../core/page/notes.js";
 import { settings } from "../../core/page/settings.js";
 import { goodTone, notYetTone } from "../../core/page/tones.js";
+import { text } from "../../core/words/text.js";
 import { wordsOf } from "./words.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").AimHint} AimHint */
@@ -45,7 +46,9 @@ export class Guide {
     const spoken = help === "spoken" && this.#say(words);
     if (spoken && this.#verbosity() !== "short" && !SAID_ONCE.has(hint))
       this.#again = setInterval(() => this.#say(words), AGAIN);
-    return { text: words, shown: !NOTICED.has(hint), spoken };
+    // Where there is nothing to aim at, a thing may be what somebody looks for.
+    const line = hint === "nothing" ? `${words} · ${text("guide.begun")}` : words;
+    return { text: line, shown: !NOTICED.has(hint), spoken };
   }
 
   /** Repeat nothing until the next hint. */
