@@ -245,13 +245,19 @@ _ALONE = 2
 _OF_PAGE = "what can i do"
 
 
+def _is_thing_alone(s: Speaker) -> bool:
+    """Find whether a question is a thing with its article: "the cup"."""
+    words = len(WORD.findall(s.intent.question))
+    alone = 0 < len(s.intent.things) == len(s.words) and words <= _ALONE
+    return alone and not s.language.unspaced
+
+
 def _without_print(s: Speaker) -> Answer:
     """Answer a question of print where none was read."""
     want = s.intent.want
     if s.intent.asked == _OF_PAGE and not s.words and " with " not in s.intent.question:
         return s.language.say_of_itself("help", s.facts.names_things), s.see_things()
-    if want is Want.LOOKUP and s.intent.things and len(WORD.findall(s.intent.question)) <= _ALONE:
-        # "The cup"
+    if want is Want.LOOKUP and _is_thing_alone(s):
         return look_answers.thing(s)
     if want in (Want.LOOKUP, Want.ITEMS, *telling.TOLD_BY) or (
         want is Want.HOURS and s.intent.yes_no and s.words
