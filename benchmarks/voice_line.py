@@ -29,6 +29,7 @@ from scripts.bench.processes import cores
 from scripts.bench.report import Report, Row, Spread, machine
 from scripts.bench.stand_in_model import RATE, tone
 from scripts.bench.voice_figures import cpu_rows
+from server.shared.sound.line import VoiceLine
 from tests.support.running import running
 
 # The loudness from which on a burst is there
@@ -133,7 +134,7 @@ async def measure(bursts: int, seconds: float) -> Report:
     ):
         await start_camera(page, server.base_url)
         (session,) = server.program.sessions.all()
-        line = session.voice
+        line = VoiceLine.of(session.lines)
         await asyncio.sleep(3)
         idle = await cores(os.getpid(), seconds)
         line.on_sound = lambda _sound: None

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import InvalidStateError, OperationError
@@ -28,14 +28,12 @@ from server.media.sdp import (
     Credentials,
     Fragment,
     Offer,
+    UsedSection,
     check_offer,
-    find_voice,
     is_unreachable,
     make_fragment,
     whole_answer,
 )
-from server.media.sound.line import VoiceLine
-from server.media.sound.section import SoundSection
 from server.media.video.decode import DecodePool, give_memory_back
 
 log = logging.getLogger(__name__)
@@ -45,6 +43,30 @@ CONNECT_SECONDS = 15.0
 TRIM_SECONDS = 2.0
 # Time limit at shutdown for connections that are already closing.
 CLOSE_SECONDS = 3.0
+
+
+class OpenSection(UsedSection, Protocol):
+    """A section that is used beside the camera's."""
+
+    def open(self) -> None:
+        """Begin: the answer is given."""
+        ...
+
+    async def close(self) -> None:
+        """End. Safe to call more than once."""
+        ...
+
+
+class Line(Protocol):
+    """Uses a further section of the offers of one session, as long as that lives."""
+
+    def section(self, offer: Offer, transport: Any) -> OpenSection | None:
+        """Choose a section of an offer. `transport`: the camera's, of DTLS. None: it uses none of them."""
+        ...
+
+    def close(self) -> None:
+        """Free everything: the session ends."""
+        ...
 
 
 class PeerConnection:
@@ -58,7 +80,7 @@ class PeerConnection:
         closed: Callable[[PeerConnection], None],
         gathering: Gathering,
         connect_seconds: float = CONNECT_SECONDS,
-        voice: VoiceLine | None = None,
+        lines: Sequence[Line] = (),
     ) -> None:
         self._key = key
         self._offer = offer
@@ -79,9 +101,9 @@ class PeerConnection:
         self.remote_ufrags = offer.ufrags
         # None before the first.
         self._restart: IceRestart | None = None
-        self._voice = voice
-        # None without an audio section that is used
-        self._sound: SoundSection | None = None
+        self._lines = lines
+        # Sections that are used beside the camera's
+        self._used: list[OpenSection] = []
 
     async def answer(self, pool: DecodePool) -> str:
         """Create the answer's SDP. Raises UnusableOffer, PortsExhausted."""
@@ -106,16 +128,15 @@ class PeerConnection:
                 "unchanged, with rtcp-mux, ICE credentials and a DTLS fingerprint."
             ) from None
         self._deadline.set(self._connect_seconds, self._too_late)
-        section = find_voice(self._offer) if self._voice is not None else None
-        if section is None or self._voice is None:
-            return whole_answer(self._offer, pc.localDescription.sdp)
-        self._sound = SoundSection(section, self._receiver.transport, self._voice)
-        return whole_answer(self._offer, pc.localDescription.sdp, (section, self._sound.ssrc))
+        transport = self._receiver.transport
+        found = [line.section(self._offer, transport) for line in self._lines]
+        self._used = [section for section in found if section is not None]
+        return whole_answer(self._offer, pc.localDescription.sdp, self._used)
 
     def open(self) -> None:
-        """Put its sound on the line; the camera's feed is opened beside it."""
-        if self._sound is not None:
-            self._sound.open()
+        """Begin with the other sections; the camera's feed is opened beside them."""
+        for section in self._used:
+            section.open()
 
     def _take_camera(self, pool: DecodePool) -> None:
         """Attach the feed to the only section, so that the camera has the only transport."""
@@ -221,8 +242,8 @@ class PeerConnection:
     async def close(self) -> None:
         """Close the connection. Safe to call more than once, and while connecting."""
         self._end()
-        if self._sound is not None:
-            await self._sound.close()
+        for section in self._used:
+            await section.close()
         await self._pc.close()
         if self._restart is not None:
             await self._restart.close()
@@ -263,13 +284,13 @@ class WebRTCServer:
         camera: Camera,
         *,
         sender_controlled: bool = True,
-        voice: VoiceLine | None = None,
+        lines: Sequence[Line] = (),
         check: Callable[[], None] = lambda: None,
     ) -> str:
         """Answer an offer for the camera `key`, and replace its older connection.
 
         `sender_controlled`: True when the page sends, which follows our limits and has the page's clock.
-        `voice`: the line for the offer's audio section; None: it is not used.
+        `lines`: use further sections of the offer; each another one.
         `check` is called before the replacement, and raises to refuse it.
 
         Raises TooLarge, UnusableOffer, PortsExhausted and the errors of `check`; an older
@@ -284,7 +305,7 @@ class WebRTCServer:
             self._tasks.spawn(self._close(connection), name="close")
 
         connection = PeerConnection(
-            key, offer, feed, closed, self._gathering, self._connect_seconds, voice
+            key, offer, feed, closed, self._gathering, self._connect_seconds, lines
         )
         try:
             answer = await connection.answer(self._decode_pool)

@@ -70,12 +70,6 @@ class Metrics:
         self.frames_skipped = counter(
             "frames_skipped_total", "Frames that went no further", "reason"
         )
-        # reason: broken, empty, late, lost, flood
-        self.sound_dropped = counter(
-            "sound_packets_dropped_total",
-            "Packets of microphones that were lost or not used",
-            "reason",
-        )
         self.frames_replaced = counter(
             "frames_replaced_total", "Waiting frames replaced by newer ones"
         )

@@ -1,13 +1,18 @@
-"""Sound between a microphone and those who use it. Pure."""
+"""Sound between a microphone, engines, voices and those who use it, and its forms: raw PCM and WAV. Pure."""
 
 from __future__ import annotations
 
+import io
+import re
+import struct
+import wave
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 # Samples a second of all sound that comes in; recognisers and speech detectors expect this rate.
@@ -62,3 +67,130 @@ class SoundUse(StrEnum):
     UNDECODABLE = "undecodable"
     # The text went alone, because the engine refused the sound.
     REFUSED = "refused"
+
+
+# The sound that a server sends: raw PCM, or a WAV file that is still growing.
+
+# Samples a second of raw PCM, where the server gives no other rate: OpenAI's and Qwen3-TTS's
+USUAL_RATE = 24_000
+RATES = range(8_000, 96_001)
+# The header of a WAV file is this long at most, with what writers put before the sound
+_MOST_HEADER = 4096
+_RATE = re.compile(r"\brate\s*=\s*\"?(\d{4,6})\b", re.IGNORECASE)
+_PCM_KINDS = re.compile(r"(audio/(x-)?(pcm|l16|raw|wav|wave)|application/octet-stream)\b", re.I)
+# RFC 6838, section 4.2, and no longer than any in use
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w.+-]{0,30}/[A-Za-z0-9][\w.+-]{0,30}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceChunk:
+    """A piece of a spoken text: mono, 16 bit, at `rate` samples a second."""
+
+    samples: NDArray[np.int16]
+    rate: int
+
+
+class NotPcm(ValueError):
+    """The sound is in a form that is not read here. Its text is ours, the end of a sentence on the server.
+
+    Outside the tree of errors: the clients of speech servers catch it.
+    """
+
+
+def rate_of(content_type: str) -> int:
+    """Return the rate that a Content-Type gives, else the usual one. Raises NotPcm for another form."""
+    if content_type and _PCM_KINDS.match(content_type.strip()) is None:
+        kind = content_type.partition(";")[0].strip()
+        # It goes into the log: nothing but a media type does.
+        shown = f"'{kind}'" if _MEDIA_TYPE.fullmatch(kind) else "another form of sound"
+        raise NotPcm(f"sends {shown}, and not the PCM that it was asked for")
+    found = _RATE.search(content_type)
+    return checked_rate(int(found[1])) if found else USUAL_RATE
+
+
+def checked_rate(rate: object) -> int:
+    """Return a rate that can be played. Raises NotPcm."""
+    if type(rate) is not int or rate not in RATES:
+        raise NotPcm("gives a sampling rate outside 8 to 96 kHz")
+    return rate
+
+
+class PcmReader:
+    """Turns the bytes of one utterance into chunks: mono, 16 bits, little-endian."""
+
+    def __init__(self, rate: int = USUAL_RATE) -> None:
+        self.rate = rate
+        self._rest = b""
+        self._channels = 1
+        # True until it is known whether a WAV file begins here
+        self._beginning = True
+
+    def set_rate(self, rate: object) -> None:
+        """Apply the rate that the server gives. Raises NotPcm, also for another one once there was sound.
+
+        Each change would cost a resampler of its own.
+        """
+        rate = checked_rate(rate)
+        if rate != self.rate and not self._beginning:
+            raise NotPcm("changes its sampling rate in the middle")
+        self.rate = rate
+
+    def take(self, data: bytes) -> VoiceChunk | None:
+        """Return the samples that are whole now; None without any. Raises NotPcm."""
+        data = self._rest + data
+        if self._beginning:
+            if len(data) < 4 and b"RIFF".startswith(data):
+                self._rest = data
+                return None
+            if data.startswith(b"RIFF"):
+                if (found := self._header(data)) is None:
+                    self._rest = data
+                    return None
+                data = data[found:]
+            elif data.startswith((b"ID3", b"OggS", b"fLaC", b"\xff\xfb", b"\xff\xf3")):
+                raise NotPcm("sends compressed sound, and not the PCM that it was asked for")
+            self._beginning = False
+        size = 2 * self._channels
+        whole = len(data) - len(data) % size
+        self._rest = data[whole:]
+        if not whole:
+            return None
+        samples: NDArray[np.int16] = np.frombuffer(data[:whole], "<i2").astype(np.int16)
+        if self._channels > 1:
+            samples = samples.reshape(-1, self._channels).mean(axis=1).astype(np.int16)
+        return VoiceChunk(samples, self.rate)
+
+    def _header(self, data: bytes) -> int | None:
+        """Read a WAV file's header. Return where its sound begins; None while it is not whole."""
+        at = 12
+        while at + 8 <= len(data):
+            name, size = struct.unpack_from("<4sI", data, at)
+            if name == b"data":
+                return at + 8
+            if name == b"fmt " and at + 24 <= len(data):
+                form, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", data, at + 8)
+                if form not in (1, 0xFFFE) or bits != 16 or channels not in (1, 2):
+                    raise NotPcm("sends a WAV file that is not of 16 bits")
+                self.rate, self._channels = checked_rate(rate), channels
+            at += 8 + size + size % 2
+            if at > _MOST_HEADER:
+                break
+        if at > _MOST_HEADER or len(data) > _MOST_HEADER:
+            raise NotPcm("sends a WAV file whose sound does not begin")
+        return None
+
+
+# Put samples into a WAV file, in memory.
+
+SAMPLE_BYTES = 2
+
+
+def wav(pcm: bytes, rate: int, channels: int = 1) -> bytes:
+    """Return the file. `pcm` is signed 16 bit, little endian, channels in turn; `rate` in Hz."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(channels)
+        out.setsampwidth(SAMPLE_BYTES)
+        out.setframerate(rate)
+        out.writeframes(pcm)
+    return file.getvalue()

@@ -9,7 +9,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from server.core.errors import BadRequest, TooLarge, UnusableOffer
 
@@ -473,8 +473,8 @@ def make_fragment(kind: str, mid: str, ufrag: str, pwd: str, candidates: Iterabl
 
 
 # Build the SDP answer to a whole offer from the answer to its camera section. Pure.  The other
-# sections of the camera's BUNDLE group share its transport and, but for the one that carries
-# voice, are answered as inactive, so that the group keeps its order and its first section (RFC
+# sections of the camera's BUNDLE group share its transport and, but for one that is used
+# beside it, are answered as inactive, so that the group keeps its order and its first section (RFC
 # 9143 section 7.3). All sections outside of the group are rejected with port 0 (RFC 3264 section
 # 6).  RFC 9143 would allow to reject sections of the group, too. Clients take it for the end of
 # that section: browsers stop its transceiver (RFC 9429 section 5.11), so a second camera cannot
@@ -486,11 +486,23 @@ def make_fragment(kind: str, mid: str, ufrag: str, pwd: str, candidates: Iterabl
 _DATA = ("a=sctp-port:5000", "a=max-message-size:65536")
 
 
-def whole_answer(offer: Offer, camera: str, voice: tuple[VoiceSection, int] | None = None) -> str:
-    """Return the SDP answer to `offer`; `camera` is aiortc's answer to the camera section alone.
+class UsedSection(Protocol):
+    """A section of an offer that is used beside the camera's, over its transport."""
 
-    `voice`: the audio section that is used, and the SSRC that we send in it.
-    """
+    @property
+    def number(self) -> int:
+        """Its index among the offer's sections."""
+        ...
+
+    def lines(self, section: Section, port: str, transport: list[str]) -> list[str]:
+        """Return this section of the answer. `transport`: the lines of the camera's transport, its
+        connection line first."""
+        ...
+
+
+def whole_answer(offer: Offer, camera: str, used: Iterable[UsedSection] = ()) -> str:
+    """Return the SDP answer to `offer`; `camera` is aiortc's answer to the camera section alone."""
+    others = {one.number: one for one in used}
     lines = [line for line in camera.splitlines() if not line.startswith("a=group:BUNDLE")]
     at = next(n for n, line in enumerate(lines) if line.startswith("m="))
     head, media = lines[:at], lines[at:]
@@ -506,8 +518,8 @@ def whole_answer(offer: Offer, camera: str, voice: tuple[VoiceSection, int] | No
     for number, section in enumerate(offer.sections):
         if number == offer.camera:
             out += media
-        elif voice is not None and number == voice[0].number:
-            out += voice[0].lines(section, port, transport, voice[1])
+        elif number in others:
+            out += others[number].lines(section, port, transport)
         elif number in offer.bundle:
             out += _agreed(section, port, transport)
         else:
@@ -533,87 +545,3 @@ def _agreed(section: Section, port: str, transport: list[str]) -> list[str]:
     if section.mid:
         lines.append(f"a=mid:{section.mid}")
     return lines + transport[1:]
-
-
-# The audio section of an offer, and its part of the answer. Pure.  Only a section in the camera's
-# BUNDLE group can be used: it shares the camera's transport. Sources: RFC 9429 (JSEP), RFC 7587
-# (Opus in SDP), RFC 6464 (audio levels).
-
-LEVEL_URI = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
-# Our wishes for what we receive: pauses instead of packets with silence, nothing above 8 kHz, one channel.
-_RECEIVE = "minptime=10;maxplaybackrate=16000;stereo=0;usedtx=1"
-_EXTENSION = re.compile(r"^a=extmap:(\d{1,3})(?:/\w+)? (\S+)")
-
-
-@dataclass(frozen=True, slots=True)
-class VoiceSection:
-    """An offered audio section over which both sides can send."""
-
-    # Its index among the offer's sections, and its name
-    number: int
-    mid: str
-    # Payload type of Opus
-    payload_type: int
-    # Id of the header extension for audio levels; 0 without one
-    level_id: int
-    # The client may send a microphone, and wants to play what we send.
-    receives: bool
-    sends: bool
-
-    def lines(self, section: Section, port: str, transport: list[str], ssrc: int) -> list[str]:
-        """Return this section of the answer. `transport`: the lines of the camera's transport, its
-        connection line first; `ssrc`: that of our stream."""
-        lines = [
-            f"m=audio {port} {section.protocol} {self.payload_type}",
-            transport[0],
-            f"a={self._direction()}",
-            "a=rtcp:9 IN IP4 0.0.0.0",
-            "a=rtcp-mux",
-            f"a=rtpmap:{self.payload_type} opus/48000/2",
-            f"a=fmtp:{self.payload_type} {_RECEIVE}",
-            f"a=mid:{self.mid}",
-        ]
-        if self.level_id and self.receives:
-            lines.append(f"a=extmap:{self.level_id} {LEVEL_URI}")
-        if self.sends:
-            lines += ["a=msid:voice voice", f"a=ssrc:{ssrc} cname:voice"]
-        return lines + transport[1:]
-
-    def _direction(self) -> str:
-        if self.receives and self.sends:
-            return "sendrecv"
-        return "recvonly" if self.receives else "sendonly"
-
-
-def find_voice(offer: Offer) -> VoiceSection | None:
-    """Return the first audio section that both sides can use; None for none."""
-    if not offer.grouped:
-        return None
-    videos = (one for number in offer.bundle if (one := offer.sections[number]).kind == "video")
-    taken = {payload_type for section in videos for payload_type in section.formats}
-    for number in offer.bundle:
-        section = offer.sections[number]
-        if section.kind != "audio" or section.direction == "inactive" or not section.mid:
-            continue
-        described = {line.lower() for line in section.lines if line.startswith("a=rtpmap:")}
-        for payload_type, codec in section.codecs.items():
-            stereo = f"a=rtpmap:{payload_type} opus/48000/2" in described
-            possible = int(payload_type) < 128 and payload_type not in taken
-            if codec == "OPUS" and stereo and possible:
-                return VoiceSection(
-                    number,
-                    section.mid,
-                    int(payload_type),
-                    _level_id(section),
-                    receives=section.direction in ("sendrecv", "sendonly"),
-                    sends=section.direction in ("sendrecv", "recvonly"),
-                )
-    return None
-
-
-def _level_id(section: Section) -> int:
-    for line in section.lines:
-        match = _EXTENSION.match(line)
-        if match and match.group(2) == LEVEL_URI:
-            return int(match.group(1))
-    return 0

@@ -18,10 +18,9 @@ from server.core.frames import (
     Verbosity,
 )
 from server.core.messages import FoundCode
-from server.core.sound import Sound, SoundUse
+from server.core.sound import Sound, SoundUse, VoiceChunk
 from server.media.picture.encode import MIN_FRAMES
 from server.media.picture.grounding import Box
-from server.media.sound.pcm import VoiceChunk
 
 
 class EngineState(StrEnum):

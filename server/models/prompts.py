@@ -14,8 +14,7 @@ import numpy as np
 
 from server.core.errors import EngineRefused
 from server.core.frames import Verbosity
-from server.core.sound import SOUND_RATE, Sound, SoundUse
-from server.media.sound.pcm import wav
+from server.core.sound import SOUND_RATE, Sound, SoundUse, wav
 from server.models import control_tokens
 from server.models.base import Conversation, EngineRequest, Shown, Words
 from server.models.control_tokens import ControlTokens

@@ -14,9 +14,8 @@ from server.core.errors import Conflict, QwenCameraError
 from server.core.frames import Frame, Order, Route
 from server.core.messages import ClientMessage
 from server.core.messages.from_client import Chat
+from server.core.sound import VoiceChunk
 from server.media.camera import Camera
-from server.media.sound.line import VoiceLine
-from server.media.sound.pcm import VoiceChunk
 from server.models.base import Capabilities
 from server.session.request.answers import PendingQuestion, Shot, Spoken, Tool
 from server.session.request.builder import RequestBuilder
@@ -30,6 +29,7 @@ from server.session.request.parts import (
     View,
 )
 from server.session.request.picture_reuse import PictureReuse
+from server.webrtc_server import Line
 
 # The ids of watches that programs begin, not the person, begin so.
 PROGRAMS = "program:"
@@ -141,8 +141,8 @@ class SessionContext:
     # What all sessions share
     services: SessionServices
     camera: Camera
-    # Its microphone and loudspeaker
-    line: VoiceLine
+    # They use further sections of its offers, such as a microphone's.
+    lines: list[Line]
     outbox: Outbox
     requests: RequestBuilder
     history: History

@@ -21,7 +21,6 @@ from server.core.aio import TaskSet
 from server.core.errors import BadRequest, Conflict, QwenCameraError
 from server.core.frames import Detail, Role
 from server.media.camera import Camera
-from server.media.sound.line import VoiceLine
 from server.session.part import Alert, Background, FeatureParts, SessionContext, SessionFeatures
 from server.session.questions import QuestionService
 from server.session.request.answers import Toolbox
@@ -29,6 +28,7 @@ from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.parts import History, Preferences, SessionLimits, SessionServices
 from server.session.request.picture_reuse import PictureReuse, SentPictures
+from server.webrtc_server import Line
 
 # Pages of one session whose newest attempt is stored; the least recently seen is dropped.
 MAX_PAGES = 8
@@ -155,10 +155,8 @@ class Session:
         self._limits, self._services = limits, services
         self.camera = Camera(sample_rate=limits.sample_rate, metrics=services.metrics)
         self.outbox = Outbox(on_drop=services.metrics.messages_dropped.inc)
-        self.voice = VoiceLine()
-        self.voice.on_dropped = lambda reason, count: services.metrics.sound_dropped.labels(
-            reason
-        ).inc(count)
+        # Of its own camera's connections
+        self.lines: list[Line] = []
         self.history = History()
         self.requests = RequestBuilder(id, limits, services, self.history)
         self.tasks = TaskSet("session")
@@ -176,7 +174,7 @@ class Session:
             limits=limits,
             services=services,
             camera=self.camera,
-            line=self.voice,
+            lines=self.lines,
             outbox=self.outbox,
             requests=self.requests,
             history=self.history,
@@ -446,7 +444,8 @@ class Session:
             stack.push_async_callback(self.tasks.close)
             stack.push_async_callback(self.reuse.close)
             stack.callback(self._forget)
-            stack.callback(self.voice.close)
+            for line in self.lines:
+                stack.callback(line.close)
             stack.callback(self.camera.close)
             stack.callback(self._services.inference.cancel_session, self.id, reason)
             stack.callback(self.questions.cancel, None, reason)

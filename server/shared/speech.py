@@ -22,7 +22,7 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketExce
 
 from server.core.aio import TaskSet, supervise
 from server.core.errors import QwenCameraError
-from server.media.sound.pcm import NotPcm
+from server.core.sound import NotPcm
 from server.models.openai import upstream
 from server.models.openai.bounded_http import (
     AnswerRefused,

@@ -482,7 +482,7 @@ async def connect_camera(
             session.camera,
             sender_controlled=sender_controlled,
             # Another device's microphone is not the visitor's.
-            voice=session.voice if sender_controlled else None,
+            lines=session.lines if sender_controlled else (),
             check=lambda: session.offers.check(attempt),
         )
     if session.state is SessionState.ENDED:

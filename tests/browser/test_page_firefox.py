@@ -17,8 +17,8 @@ import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
 
-from server.core.sound import Sound
-from server.media.sound.pcm import wav
+from server.core.sound import Sound, wav
+from server.shared.sound.line import VoiceLine
 from tests.browser.bundles import CLOSE, NEGOTIATE, ORDERS, POLICIES
 from tests.browser.bundles import OFFER as BUNDLED
 from tests.browser.firefox import Firefox, firefox, firefox_command
@@ -189,15 +189,15 @@ async def test_a_microphone_is_heard(
     # It is there once what listens has come.
     await browser.until('return document.querySelector("#talk").checkVisibility()')
     await browser.script(talk)
-    await soon(lambda: session.voice.on_sound is not None, 10)
-    ear = session.voice.on_sound
+    await soon(lambda: VoiceLine.of(session.lines).on_sound is not None, 10)
+    ear = VoiceLine.of(session.lines).on_sound
     assert ear is not None
 
     def listen(sound: Sound) -> None:
         heard.append(sound)
         ear(sound)
 
-    session.voice.on_sound = listen
+    VoiceLine.of(session.lines).on_sound = listen
     await soon(lambda: sum(sound.seconds for sound in heard) > 2, 15)
     samples = np.concatenate([sound.samples for sound in heard])
     # The browser removes noise, but the tone is there.
@@ -208,7 +208,7 @@ async def test_a_microphone_is_heard(
     # all others shows how late those were.
     assert max(after.captured - one.end for one, after in itertools.pairwise(heard)) < 0.03
     await browser.script(talk)
-    await soon(lambda: not session.voice.microphone, 10)
+    await soon(lambda: not VoiceLine.of(session.lines).microphone, 10)
     await browser.go("about:blank")
     await soon(lambda: not session.camera.offered, 10)
 
@@ -226,14 +226,20 @@ async def test_an_answer_is_heard(browser: Firefox) -> None:
         await live(browser, server, PEERS)
         (session,) = server.program.sessions.all()
         await browser.script('document.querySelector("#speak").click()')
-        await soon(lambda: session.part("voice_out").wanted and session.voice.connected, 10)
+        await soon(
+            lambda: session.part("voice_out").wanted and VoiceLine.of(session.lines).connected, 10
+        )
         assert await browser.script(RECORD) == "recording"
         await browser.script(ASK, "What is this?")
         await browser.until(
             'return document.querySelector("article.turn")?.dataset.state === "done"'
         )
         await soon(
-            lambda: session.voice.player.played > 1.9 and not session.part("voice_out").talking, 15
+            lambda: (
+                VoiceLine.of(session.lines).player.played > 1.9
+                and not session.part("voice_out").talking
+            ),
+            15,
         )
         # The rest of it is on its way; a busy browser is late.
         await asyncio.sleep(1.5)

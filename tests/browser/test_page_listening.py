@@ -18,6 +18,7 @@ from playwright.async_api import Browser, Page, expect
 from benchmarks.browser import chromium, find_shell, page_with_camera
 from scripts.bench.voice_sounds import write_sound
 from server.features.voice_in.recogniser import WordTime
+from server.shared.sound.line import VoiceLine
 from tests.browser.conftest import SMALL_CAMERA
 from tests.browser.test_page_sound import until
 from tests.browser.test_page_speaking import _RECORD, _VOICE, ANSWER, recorded
@@ -149,7 +150,7 @@ async def test_a_spoken_question_is_answered(
         await expect(visitor.find("#talking")).to_be_hidden()
         await visitor.got('m.type === "listening" && m.state === "off"', since=since)
         *_, session = server.program.sessions.all()
-        await soon(lambda: session.voice.on_sound is None)
+        await soon(lambda: VoiceLine.of(session.lines).on_sound is None)
 
 
 async def test_speech_over_an_answer_stops_it(
@@ -174,10 +175,12 @@ async def test_speech_over_an_answer_stops_it(
             await visitor.start()
             await visitor.press(say("chat.read_aloud"))
             *_, session = server.program.sessions.all()
-            await until(lambda: session.part("voice_out").wanted and session.voice.connected)
+            await until(
+                lambda: session.part("voice_out").wanted and VoiceLine.of(session.lines).connected
+            )
             await visitor.evaluate(_RECORD)
             sent = await visitor.send("What do you see?")
-            await until(lambda: session.voice.player.played > 0.5)
+            await until(lambda: VoiceLine.of(session.lines).player.played > 0.5)
             spoken_over = model.last
             await visitor.button(say("voice.talk")).click()
             assert (await visitor.end(sent["id"]))["finish_reason"] == "cancelled"

@@ -16,8 +16,8 @@ from playwright.async_api import Page
 from benchmarks.browser import put_link_between
 from benchmarks.link import Link, LinkRelay
 from server.core.sound import SOUND_RATE, Sound
-from server.media.sound.line import RATE
 from server.session.session import Session
+from server.shared.sound.line import RATE, VoiceLine
 from tests.browser.visitor import Visit, Visitor, started
 from tests.support.running import Running
 
@@ -78,7 +78,10 @@ async def test_both_ways_of_sound_need_no_other_offer(visit: Visit, builtin: Run
     visitor, session = await live(visit, builtin)
     heard: list[Sound] = []
     switched: list[bool] = []
-    session.voice.on_sound, session.voice.on_microphone = heard.append, switched.append
+    VoiceLine.of(session.lines).on_sound, VoiceLine.of(session.lines).on_microphone = (
+        heard.append,
+        switched.append,
+    )
     await visitor.evaluate(_MICROPHONE, 440)
     await until(lambda: sum(piece.seconds for piece in heard) > 1.5)
     assert switched == [True]
@@ -94,7 +97,7 @@ async def test_both_ways_of_sound_need_no_other_offer(visit: Visit, builtin: Run
     await visitor.evaluate(_RECORD)
     times = np.arange(RATE * 3 // 2) / RATE
     tone = (12_000 * np.sin(2 * np.pi * 660 * times)).astype(np.int16)
-    player = session.voice.player
+    player = VoiceLine.of(session.lines).player
     # A browser on a busy machine makes holes of its own.
     for last in (False, False, True):
         await visitor.evaluate("() => (window.__heard.length = 0)")
@@ -125,17 +128,20 @@ async def test_two_people_hear_nothing_of_each_other(visit: Visit, builtin: Runn
     assert first is not second
     heard: list[Sound] = []
     elsewhere: list[Sound] = []
-    first.voice.on_sound, second.voice.on_sound = heard.append, elsewhere.append
+    VoiceLine.of(first.lines).on_sound, VoiceLine.of(second.lines).on_sound = (
+        heard.append,
+        elsewhere.append,
+    )
     other.expect("ScriptProcessorNode is deprecated")
     await other.evaluate(_RECORD)
     await one.evaluate(_MICROPHONE, 440)
-    player = first.voice.player
+    player = VoiceLine.of(first.lines).player
     player.begin()
     player.play(np.full(RATE, 9000, np.int16), RATE)
     player.finish()
     await until(lambda: sum(piece.seconds for piece in heard) > 1 and not player.talking)
     assert not elsewhere
-    assert not second.voice.microphone
+    assert not VoiceLine.of(second.lines).microphone
     loudness = await other.evaluate("() => Math.max(...window.__heard.flat().map(Math.abs))")
     assert loudness < 0.001
 
@@ -154,7 +160,7 @@ async def test_sound_and_picture_are_back_together_after_a_cut(
         visitor, session = await live(visit, builtin, prepare)
         visitor.expect("ScriptProcessorNode is deprecated")
         heard: list[Sound] = []
-        session.voice.on_sound = heard.append
+        VoiceLine.of(session.lines).on_sound = heard.append
         await visitor.evaluate(_RECORD)
         await visitor.evaluate(_MICROPHONE, 440)
         await until(lambda: sum(piece.seconds for piece in heard) > 1)
@@ -181,7 +187,7 @@ async def test_sound_and_picture_are_back_together_after_a_cut(
         # Its times are those of the camera again.
         assert abs(heard[-1].end - time.monotonic()) < 0.5
         await visitor.evaluate("() => (window.__heard.length = 0)")
-        player = session.voice.player
+        player = VoiceLine.of(session.lines).player
         player.begin()
         times = np.arange(RATE) / RATE
         player.play((12_000 * np.sin(2 * np.pi * 660 * times)).astype(np.int16), RATE)
@@ -209,8 +215,8 @@ async def test_lost_packets_leave_no_hole_in_a_microphone(visit: Visit, builtin:
         visitor, session = await live(visit, builtin, prepare)
         heard: list[Sound] = []
         lost: list[str] = []
-        session.voice.on_sound = heard.append
-        session.voice.on_dropped = lambda reason, count: lost.extend([reason] * count)
+        VoiceLine.of(session.lines).on_sound = heard.append
+        VoiceLine.of(session.lines).on_dropped = lambda reason, count: lost.extend([reason] * count)
         await visitor.evaluate(_MICROPHONE, 440)
         await until(lambda: sum(piece.seconds for piece in heard) > 6, 20)
         sound = np.concatenate([piece.samples for piece in heard])

@@ -12,7 +12,8 @@ import pytest_asyncio
 from numpy.typing import NDArray
 from playwright.async_api import expect
 
-from server.media.sound.pcm import wav
+from server.core.sound import wav
+from server.shared.sound.line import VoiceLine
 from tests.browser.test_page_sound import session_of, until
 from tests.browser.visitor import Visit, Visitor, started
 from tests.support.clients import metric
@@ -116,7 +117,7 @@ async def listening(visit: Visit, server: Running) -> Visitor:
     visitor = await started(visit, server.base_url, scripts=[_SOUNDS])
     await visitor.press(say("chat.read_aloud"))
     session = session_of(server)
-    await until(lambda: session.part("voice_out").wanted and session.voice.connected)
+    await until(lambda: session.part("voice_out").wanted and VoiceLine.of(session.lines).connected)
     return visitor
 
 
@@ -150,7 +151,7 @@ async def test_an_answer_is_heard_while_it_is_written(talking: Running, visit: V
     await visitor.evaluate(_RECORD)
     session = session_of(talking)
     sent = await visitor.send("What do you see?")
-    await until(lambda: session.voice.player.played > 0.5)
+    await until(lambda: VoiceLine.of(session.lines).player.played > 0.5)
     assert session.part("voice_out").talking
     await visitor.comes(_MARKED, "There is a red cup on the wooden table,")
     played = await visitor.evaluate(_PLAYED)
@@ -243,7 +244,7 @@ async def test_a_tap_stops_it_at_once(
     await visitor.evaluate(_RECORD)
     session = session_of(talking)
     sent = await visitor.send("What do you see?")
-    await until(lambda: session.voice.player.played > 1.0)
+    await until(lambda: VoiceLine.of(session.lines).player.played > 1.0)
     await visitor.button(say("chat.stop")).click()
     assert (await visitor.end(sent["id"]))["finish_reason"] == "cancelled"
     await until(lambda: not session.part("voice_out").talking)

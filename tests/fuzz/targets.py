@@ -40,18 +40,18 @@ from server.media.patches import datagrams, receiver
 from server.media.sdp import (
     MAX_CANDIDATES,
     check_offer,
-    find_voice,
     is_other_component,
     is_unreachable,
     parse_fragment,
 )
-from server.media.sound.microphone import MOST_BURST, MOST_SPEED, MicrophoneStream, SoundBudget
 from server.media.video import payload
 from server.media.video.assemble import MAX_PACKETS, Assembler
 from server.media.video.capture_clock import CaptureClock
 from server.media.video.decode import FRAMES, MAX_SIDE, H264Frames, open_decoder
 from server.media.video.payload import Packet
 from server.models.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong
+from server.shared.sound.line import find_voice
+from server.shared.sound.microphone import MOST_BURST, MOST_SPEED, MicrophoneStream, SoundBudget
 from server.shared.watch_answers import read_answers
 from server.web.middleware import plain_path
 from server.web.protocols import (

@@ -26,7 +26,6 @@ ORDER = (
     "media",
     "media.video",
     "media.patches",
-    "media.sound",
     "auth",
     "models",
     "models.openai",
@@ -46,6 +45,7 @@ ORDER = (
     "shared.processes",
     "shared.attention",
     "shared.speech",
+    "shared.sound",
 )
 # The modules with an entry of their own: folders beside them use them.
 MODULES = {"media.camera", "session.part", "session.questions", "shared.speech"}
@@ -57,7 +57,7 @@ HEADS = {
     "session_manager": "session",
     "auth": "web",
 }
-AIORTC = {"webrtc_server", "media.patches", "media.sound.section"}
+AIORTC = {"webrtc_server", "media.patches", "shared.sound.line"}
 AIOICE = {"media.patches", "media.turn_check"}
 # Folders without event loop, web framework and network, and who in them needs one.
 PURE: dict[str, set[str]] = {
@@ -65,11 +65,11 @@ PURE: dict[str, set[str]] = {
     "media.picture": set(),
     "media": {"turn_check"},
     "media.video": {"decode", "video_stream"},
-    "media.sound": {"section"},
     "media.camera": {"camera"},
     "models": {"selector"},
     "models.scheduler": {"job"},
     "shared": {"network"},
+    "shared.sound": {"line"},
     "shared.attention": set(),
 }
 # Pure modules of other folders
@@ -325,6 +325,7 @@ MEASURED = {
         *("media.picture.prepare", "models.base", "models.openai.chat_client"),
         *("models.openai.engine", "models.prompts", "models.routing"),
     },
+    "voice_line.py": {"shared.sound.line"},
     "watch_scenes.py": {"shared.watch_answers"},
 }
 # Pure modules with which scripts read a file or a setting as the server does

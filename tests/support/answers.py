@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
-from server.media.sound.pcm import VoiceChunk
+from server.core.sound import VoiceChunk
 from server.models.base import Chunk, Delta, Engine, EngineRequest, Finished
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from server.core.errors import EngineError, QwenCameraError
 from server.core.frames import Kind, Picture, Role
-from server.media.sound.pcm import VoiceChunk
+from server.core.sound import VoiceChunk
 from server.models.base import (
     Capabilities,
     Chunk,

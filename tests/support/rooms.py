@@ -46,7 +46,6 @@ from server.media.picture.grounding import Box
 from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import PrivacyFilter
-from server.media.sound.line import VoiceLine
 from server.session.part import AlertSource, MakePart, SessionContext, SessionFeatures, Speaker
 from server.session.request.outbox import Outbox, Reader
 from server.session.request.parts import History, SessionLimits, SessionServices
@@ -301,7 +300,7 @@ def bare_context(outbox: Outbox) -> SessionContext:
         limits=LIMITS,
         services=none,
         camera=none,
-        line=VoiceLine(),
+        lines=[],
         outbox=outbox,
         requests=none,
         history=History(),

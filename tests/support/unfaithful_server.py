@@ -19,8 +19,8 @@ from server.features.voice_in.spoken_questions import SoundRing
 from server.features.watches.alerts import KeptAlerts
 from server.main import main
 from server.media.picture import encode
-from server.media.sound.line import Player
 from server.models import prompts as hearing
+from server.shared.sound.line import Player
 
 Taken = Callable[..., bytes]
 

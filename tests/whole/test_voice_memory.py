@@ -23,10 +23,10 @@ from server.core.sound import SOUND_RATE, MicrophoneMode, Sound
 from server.features.voice_in.detector import SpeechModel
 from server.features.voice_in.listening import ListeningTools
 from server.features.voice_in.recogniser import Words
-from server.media.sound.line import FRAME, RATE
-from server.media.sound.microphone import MicrophoneStream, OpusEncoder, SoundBudget
 from server.session.part import SessionFeatures
 from server.session.session import Session
+from server.shared.sound.line import FRAME, RATE, VoiceLine
+from server.shared.sound.microphone import MicrophoneStream, OpusEncoder, SoundBudget
 from tests.features.voice_out.test_speaking import StandInVoice
 from tests.support.fakes import FakeEngine, FakeEngines, until
 from tests.support.rooms import LIMITS, Room, make_frame, make_services, session_features, settings
@@ -76,7 +76,7 @@ class Speaker:
 
     def __init__(self, one: Room, words: CountingWords) -> None:
         self.one, self.words = one, words
-        self.line = one.session.voice
+        self.line = VoiceLine.of(one.session.lines)
         self.connection = object()
         self.line.connect(self.connection)
         self.line.sends(self.connection, True)

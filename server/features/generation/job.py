@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from server.core.aio import TaskSet, Timer, in_pool
 from server.core.errors import Busy, EngineFailed, Internal, NotFound, QwenCameraError
 from server.core.metrics import Metrics
+from server.core.sound import SAMPLE_BYTES, wav
 from server.features.generation.bounds import (
     MAX_FRAMES,
     MAX_PIXELS,
@@ -33,7 +34,6 @@ from server.features.generation.bounds import (
 )
 from server.features.generation.generator import Generator
 from server.features.generation.videos_api import VideosApi
-from server.media.sound.pcm import SAMPLE_BYTES, wav
 from server.shared.processes.wire import Message
 
 log = logging.getLogger(__name__)

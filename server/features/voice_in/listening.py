@@ -41,6 +41,7 @@ from server.features.voice_in.turns import (
     TurnState,
 )
 from server.session.part import SessionContext, SessionPart, Speaker
+from server.shared.sound.line import VoiceLine
 
 log = logging.getLogger(__name__)
 # Kept of a microphone: the longest turn
@@ -62,6 +63,8 @@ class ListeningTools:
     pool: ThreadPoolExecutor | None = None
     # Hears whether a turn is complete; None: silence alone ends it
     turn_judge: TurnJudge | None = None
+    # Counts packets that could not be used, with the reason
+    dropped: Callable[[str, int], None] | None = None
 
 
 class Listening(SessionPart):
@@ -69,7 +72,8 @@ class Listening(SessionPart):
 
     def __init__(self, context: SessionContext, tools: ListeningTools, speaker: Speaker) -> None:
         """`speaker`: the speech of answers, which somebody may speak over."""
-        self._line = context.line
+        self._line = VoiceLine.of(context.lines)
+        self._line.on_dropped = tools.dropped
         self._camera = context.camera
         self._sounded = context.sounded
         self._outbox = context.outbox

@@ -16,8 +16,7 @@ import numpy as np
 from websockets.exceptions import ConnectionClosed
 
 from server.core.errors import Draining
-from server.core.sound import SOUND_RATE, Sound
-from server.media.sound.pcm import wav
+from server.core.sound import SOUND_RATE, Sound, wav
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.discovery import address_of
 from server.shared.speech import (

@@ -62,11 +62,18 @@ class ListeningService:
 
     def tools(self, pools: Pools, metrics: Metrics) -> ListeningTools:
         """Make what sessions use."""
+        # reason: broken, empty, late, lost, flood
+        dropped = metrics.counter(
+            "sound_packets_dropped_total",
+            "Packets of microphones that were lost or not used",
+            "reason",
+        )
         return ListeningTools(
             recogniser=self.asr,
             speech_model=SpeechModel() if self._settings.microphone else None,
             pool=pools.hear,
             turn_judge=self._judge(pools, metrics),
+            dropped=lambda reason, count: dropped.labels(reason).inc(count),
         )
 
     def _judge(self, pools: Pools, metrics: Metrics) -> TurnJudge | None:

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from server.core.aio import in_pool
 from server.core.metrics import Metrics
+from server.core.sound import VoiceChunk
 from server.features.voice_out.messages import Say, SpeakingState, SpeakSettings, SpeechProgress
 from server.features.voice_out.sentences import Piece, Sentences, heard
-from server.media.sound.line import RATE
-from server.media.sound.pcm import VoiceChunk
 from server.session.part import SessionContext, SessionPart, Speaker
+from server.shared.sound.line import RATE, VoiceLine
 from server.shared.speech import SpeechError
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Speaking(SessionPart, Speaker):
         self, context: SessionContext, metrics: SpeechMetrics, voice: Voice | None
     ) -> None:
         super().__init__()
-        self._line = context.line
+        self._line = VoiceLine.of(context.lines)
         self._voice = voice
         self._outbox = context.outbox
         self._metrics = metrics

@@ -17,9 +17,9 @@ import httpx2
 import numpy as np
 from websockets.exceptions import ConnectionClosed
 
+from server.core.sound import NotPcm, PcmReader, VoiceChunk, rate_of
 from server.features.voice_out.settings import VoiceOutSettings
 from server.features.voice_out.worker.streaming import language_name
-from server.media.sound.pcm import NotPcm, PcmReader, VoiceChunk, rate_of
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.discovery import address_of
 from server.shared.processes.wire import Message

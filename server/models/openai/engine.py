@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack, aclosing
 import httpx2
 
 from server.core.errors import EngineError, EngineFailed, EngineTimeout
-from server.media.sound.pcm import NotPcm, PcmReader, VoiceChunk
+from server.core.sound import NotPcm, PcmReader, VoiceChunk
 from server.models.base import (
     Capabilities,
     Chunk,

@@ -17,7 +17,7 @@ from server.core.errors import (
 from server.core.frames import Kind, Role
 from server.core.messages.to_client import SecondLook
 from server.core.metrics import Metrics
-from server.media.sound.pcm import VoiceChunk
+from server.core.sound import VoiceChunk
 from server.models.base import (
     Chunk,
     Delta,

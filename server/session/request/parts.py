@@ -10,11 +10,10 @@ from typing import Any, Protocol
 
 from server.core.frames import Detail, Frame, Part, Picture, Region, Role, Scene, Verbosity
 from server.core.metrics import Metrics
-from server.core.sound import Sound, SoundUse
+from server.core.sound import Sound, SoundUse, VoiceChunk
 from server.inference import Inference
 from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
-from server.media.sound.pcm import VoiceChunk
 from server.models.base import Capabilities, Conversation, EarlierPicture, Engine, Told, Turn
 from server.models.prompts import estimate_tokens
 

@@ -29,6 +29,7 @@ from server.features.voice_in.turn_model import TurnJudge, TurnModel
 from server.models.base import Capabilities
 from server.session.part import Speaker
 from server.session.session import Session
+from server.shared.sound.line import VoiceLine
 from server.shared.speech import SpeechFailed
 from tests.support import onnx_model
 from tests.support.fakes import FakeEngine, FakeEngines, until
@@ -97,7 +98,7 @@ class Ear:
     def __init__(self, one: Room, words: FakeWords, talker: FakeTalker) -> None:
         self.one, self.words, self.talker = one, words, talker
         self.session = one.session
-        self.line = one.session.voice
+        self.line = VoiceLine.of(one.session.lines)
         self._numbers = itertools.count(1)
         self._connection = object()
         self.line.connect(self._connection)

@@ -12,11 +12,11 @@ import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
 
+from server.core.sound import VoiceChunk
 from server.features.voice_out.voices import (
     SOUND_BYTES,
     ServerVoice,
 )
-from server.media.sound.pcm import VoiceChunk
 from server.shared.speech import (
     PROBE_SECONDS,
     NotOffered,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.metrics import Metrics
-from server.core.sound import Sound
+from server.core.sound import Sound, VoiceChunk
 from server.features.voice_out import speaking as spoken_answers
 from server.features.voice_out.messages import SpeakSettings, SpeechProgress
 from server.features.voice_out.speaking import (
@@ -32,14 +32,13 @@ from server.features.voice_out.speaking import (
     SpeechMetrics,
     Utterance,
 )
-from server.media.sound.line import FRAME, RATE, VoiceLine
-from server.media.sound.pcm import VoiceChunk
 from server.models.base import Capabilities
 from server.models.prompts import SPOKEN_TURN
 from server.session.request.answers import Spoken
 from server.session.request.builder import Consent
 from server.session.request.outbox import Outbox
 from server.session.request.parts import Preferences
+from server.shared.sound.line import FRAME, RATE, VoiceLine
 from server.shared.speech import SpeechFailed
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine
@@ -111,7 +110,7 @@ class Rig:
         services: Any = SimpleNamespace(prepare_pool=None, language_of=found_language)
         context = replace(
             bare_context(self.outbox),
-            line=self.line,
+            lines=[self.line],
             tasks=self.tasks,
             requests=requests,
             services=services,
@@ -429,7 +428,7 @@ def wishing(one: Room, speak: bool = True) -> None:
 
 def playing(one: Room) -> None:
     """One that wants them, with a connection for their sound."""
-    one.session.voice.connect(one)
+    VoiceLine.of(one.session.lines).connect(one)
     wishing(one)
 
 
@@ -452,7 +451,7 @@ async def test_a_question_is_answered_in_the_models_own_voice() -> None:
         response = await one.next("response")
         assert engine.requests[-1].speak
         assert (response["text"], response["speech"]) == ("The cup is red.", "model")
-        assert one.session.voice.player.waiting == 1.0
+        assert VoiceLine.of(one.session.lines).player.waiting == 1.0
 
 
 async def test_speech_over_a_model_that_speaks_stops_it() -> None:
@@ -462,10 +461,10 @@ async def test_speech_over_a_model_that_speaks_stops_it() -> None:
     async with room(engine) as one:
         playing(one)
         ask(one)
-        await soon(lambda: one.session.voice.player.waiting == 1.0)
+        await soon(lambda: VoiceLine.of(one.session.lines).player.waiting == 1.0)
         speech(one).interrupt("voice")
         assert (await one.next("response"))["finish_reason"] == "cancelled"
-        assert one.session.voice.player.waiting == 0
+        assert VoiceLine.of(one.session.lines).player.waiting == 0
         await soon(lambda: engine.aborted == 1)
 
 
@@ -486,7 +485,7 @@ async def test_who_is_not_asked_to_speak(
     engine = FakeEngine(capabilities=capabilities)
     async with room(engine) as one:
         if connected:
-            one.session.voice.connect(one)
+            VoiceLine.of(one.session.lines).connect(one)
         wishing(one, speak)
         ask(one, text)
         response = await one.next("response")
@@ -640,7 +639,7 @@ async def test_another_machine_gets_no_words_before_speak_is_pressed_again() -> 
             speaking.write(id, text)
             speaking.finish(id)
 
-        one.voice.connect(Listener())
+        VoiceLine.of(one.lines).connect(Listener())
         say("a1", "It is red.")
         await soon(lambda: voice.texts == ["It is red."])
         voice.elsewhere = "two.example.org"

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from server.core.sound import Sound
-from server.media.sound.pcm import VoiceChunk, wav
+from server.core.sound import Sound, VoiceChunk, wav
 from server.models.base import EngineRequest
 from server.models.openai.engine import OpenAIEngine, SpokenAnswer
 from tests.models.asking import Build

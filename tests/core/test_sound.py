@@ -8,7 +8,7 @@ import wave
 import numpy as np
 import pytest
 
-from server.media.sound.pcm import NotPcm, PcmReader, checked_rate, rate_of, wav
+from server.core.sound import NotPcm, PcmReader, checked_rate, rate_of, wav
 
 SOUND = np.arange(-500, 500, dtype=np.int16)
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from server.core.sound import Sound
-from server.media.sound.line import FRAME, MOST_SECONDS, RATE, Player, VoiceLine
+from server.shared.sound.line import FRAME, MOST_SECONDS, RATE, Player, VoiceLine
 
 
 def piece() -> Sound:

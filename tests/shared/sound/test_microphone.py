@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from server.core.sound import SOUND_RATE, Sound
-from server.media.sound.line import FRAME, RATE
-from server.media.sound.microphone import (
+from server.shared.sound.line import FRAME, RATE
+from server.shared.sound.microphone import (
     MOST_BURST,
     MOST_SAMPLES,
     MOST_SPEED,

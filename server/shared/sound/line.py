@@ -1,0 +1,621 @@
+"""Both directions of one person's sound, and the audio section of the connection that carries it.
+
+The section uses the camera's DTLS transport beside aiortc, which knows nothing of it. aiortc's own
+receiver delays sound by up to 290 ms after one lost packet, and its sender runs always; both cost
+more. The line outlives connections, as the camera does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import av
+import numpy as np
+from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc.rtcrtpparameters import (
+    RTCRtpCodecParameters,
+    RTCRtpHeaderExtensionParameters,
+    RTCRtpReceiveParameters,
+    RTCRtpSendParameters,
+)
+from aiortc.rtp import AnyRtcpPacket, RtpPacket
+from numpy.typing import NDArray
+
+from server.core.aio import Pulse, TaskSet, Timer
+from server.core.sound import Sound
+from server.media.sdp import Offer, Section
+from server.shared.sound.microphone import (
+    OFF_SECONDS,
+    RTP_HZ,
+    MicrophoneStream,
+    OpusEncoder,
+    SoundBudget,
+)
+from server.webrtc_server import Line
+
+
+class VoiceLine:
+    """One session's microphone and loudspeaker. All methods are called on the event loop.
+
+    One connection at a time is on the line; sound of an older one is ignored.
+    """
+
+    def __init__(self) -> None:
+        self.player = Player()
+        # Gets what the microphone hears, in order, in pieces of 20 to 120 ms; silence stands where
+        # nothing came. None: nobody listens, and nothing is decoded.
+        self.on_sound: Callable[[Sound], None] | None = None
+        # Called when the microphone begins or stops to send
+        self.on_microphone: Callable[[bool], None] | None = None
+        # Called when packets could not be used, with the reason
+        self.on_dropped: Callable[[str, int], None] | None = None
+        self._microphone = False
+        self._connection: object | None = None
+        # It plays what the player has.
+        self._plays = False
+
+    @classmethod
+    def of(cls, lines: list[Line]) -> VoiceLine:
+        """Return the one among a session's lines, which the first who asks puts there."""
+        for line in lines:
+            if isinstance(line, VoiceLine):
+                return line
+        lines.append(made := cls())
+        return made
+
+    def section(self, offer: Offer, transport: RTCDtlsTransport) -> SoundSection | None:
+        """Use the first audio section that both sides can use; None without one."""
+        found = find_voice(offer)
+        return SoundSection(found, transport, self) if found is not None else None
+
+    @property
+    def microphone(self) -> bool:
+        """True while a microphone sends."""
+        return self._microphone
+
+    @property
+    def connected(self) -> bool:
+        """True while a connection is on the line, over which the player's speech is sent."""
+        return self._connection is not None and self._plays
+
+    def connect(self, connection: object, *, plays: bool = True) -> None:
+        """Put a connection on the line, in place of the one before.
+
+        `plays`: its client plays speech; one that only sends a microphone does not.
+        """
+        self._set_microphone(False)
+        self._connection = connection
+        self._plays = plays
+        self.player.unplug()
+
+    def disconnect(self, connection: object) -> None:
+        """Take a connection off the line, if it is still on it."""
+        if self._connection is connection:
+            self._set_microphone(False)
+            self._connection = None
+            self.player.unplug()
+
+    def wants_sound(self, connection: object) -> bool:
+        """Find whether anybody listens to this connection's microphone."""
+        return self._connection is connection and self.on_sound is not None
+
+    def sound(self, connection: object, sound: Sound) -> None:
+        if self._connection is connection and self.on_sound is not None:
+            self.on_sound(sound)
+
+    def sends(self, connection: object, sending: bool) -> None:
+        """Note that a connection's microphone sends, or that it has stopped."""
+        if self._connection is connection:
+            self._set_microphone(sending)
+
+    def dropped(self, reason: str, count: int = 1) -> None:
+        if self.on_dropped is not None:
+            self.on_dropped(reason, count)
+
+    def close(self) -> None:
+        """Drop everything; the session ends."""
+        self.on_sound = self.on_microphone = self.on_dropped = None
+        self._connection = None
+        self._microphone = False
+        self.player.unplug()
+        self.player.flush()
+
+    def _set_microphone(self, sending: bool) -> None:
+        if self._microphone != sending:
+            self._microphone = sending
+            if self.on_microphone is not None:
+                self.on_microphone(sending)
+
+
+# The speech that waits to be sent to one listener.
+
+# Samples a second of what is sent, and samples of one packet (20 ms)
+RATE = 24_000
+FRAME = 480
+# Speech that may wait, seconds
+MOST_SECONDS = 60.0
+# Samples over which a new gain takes effect, so that nothing clicks (10 ms)
+_RAMP = 240
+
+
+class Player:
+    """One listener's queue of speech: mono, 16 bits, 24 kHz. Bounded; speech that does not fit is dropped.
+
+    It gives out whole frames of 20 ms only, so that a chunk that comes late leaves no hole in a
+    frame; the rest of the last one is filled with silence after `finish`.
+
+    Bounds of speech that waits to be sent: 60 s, 2.9 MB; what does not fit is dropped and
+    counted.
+    """
+
+    def __init__(self) -> None:
+        self.unplug()
+        # Samples that did not fit, over its whole life
+        self.dropped = 0
+        self._chunks: deque[NDArray[np.int16]] = deque()
+        self._waiting = 0
+        self._sent = 0
+        self._finished = True
+        self._paused = False
+        self._gain = self._gain_now = 1.0
+        self._resampler: tuple[int, av.AudioResampler] | None = None
+
+    def unplug(self) -> None:
+        """Tell nobody of what there is to send."""
+        # Called when there is something to send again
+        self.on_ready: Callable[[], None] = lambda: None
+        # Called when there is nothing to send any more although more could have come
+        self.on_hush: Callable[[], None] = lambda: None
+
+    @property
+    def waiting(self) -> float:
+        """Seconds of speech that wait."""
+        return self._waiting / RATE
+
+    @property
+    def played(self) -> float:
+        """Seconds sent since `begin`."""
+        return self._sent / RATE
+
+    @property
+    def talking(self) -> bool:
+        """True from `begin` until all of it was sent."""
+        return not self._finished or self._waiting > 0
+
+    @property
+    def ready(self) -> bool:
+        """True when a frame can be taken."""
+        return not self._paused and (
+            self._waiting >= FRAME or (self._finished and self._waiting > 0)
+        )
+
+    @property
+    def resting(self) -> bool:
+        """True when nothing more comes until somebody plays, resumes or begins again."""
+        return self._paused or (self._finished and self._waiting == 0)
+
+    def begin(self) -> None:
+        """Begin an utterance, in place of what still waits."""
+        self._clear()
+        self._sent = 0
+        self._finished = self._paused = False
+        self._gain = self._gain_now = 1.0
+
+    def play(self, samples: NDArray[np.int16], rate: int) -> None:
+        """Append speech to the utterance. `samples`: mono, shape (samples,); `rate`: a second.
+
+        Raises ValueError for samples of another shape or type, and for a rate outside 8 to 96 kHz.
+        """
+        if samples.dtype != np.int16 or samples.ndim != 1:
+            raise ValueError(f"samples are {samples.dtype}, {samples.ndim}-dimensional")
+        if not 8000 <= rate <= 96_000:
+            raise ValueError(f"{rate} samples a second; 8,000 to 96,000 are possible")
+        if self._finished or not len(samples):
+            return
+        self._append(self._resampled(samples, rate))
+
+    def finish(self) -> None:
+        """Note that the utterance is complete."""
+        if self._finished:
+            return
+        if self._resampler is not None:
+            for frame in self._resampler[1].resample(None):
+                self._append(frame.to_ndarray()[0])
+            self._resampler = None
+        self._finished = True
+        if self.ready:
+            self.on_ready()
+
+    def lower(self, gain: float) -> None:
+        """Play at this loudness, 0 to 1, from the next frame on."""
+        self._gain = gain
+
+    def pause(self, paused: bool) -> None:
+        """Send nothing, or go on where it was."""
+        hushed = paused and self.talking and not self._paused
+        self._paused = paused
+        if hushed:
+            self.on_hush()
+        if self.ready:
+            self.on_ready()
+
+    def flush(self) -> float:
+        """End the utterance at once, and return the seconds that nobody will hear."""
+        lost, hushed = self.waiting, self.talking and not self._paused
+        self._clear()
+        self._finished, self._paused = True, False
+        if hushed:
+            self.on_hush()
+        return lost
+
+    def take(self) -> NDArray[np.int16] | None:
+        """Return the next frame, shape (480,); None when there is none to send now."""
+        if not self.ready:
+            return None
+        parts, missing = [], min(FRAME, self._waiting)
+        while missing:
+            chunk = self._chunks.popleft()
+            if len(chunk) > missing:
+                self._chunks.appendleft(chunk[missing:])
+                chunk = chunk[:missing]
+            parts.append(chunk)
+            missing -= len(chunk)
+        frame = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        self._waiting -= len(frame)
+        self._sent += len(frame)
+        if len(frame) < FRAME:
+            frame = np.concatenate([frame, np.zeros(FRAME - len(frame), np.int16)])
+        return self._scaled(frame)
+
+    def _scaled(self, frame: NDArray[np.int16]) -> NDArray[np.int16]:
+        before, now = self._gain_now, self._gain
+        if before == now == 1.0:
+            return frame
+        gains = np.full(FRAME, now, np.float32)
+        gains[:_RAMP] = np.linspace(before, now, _RAMP, dtype=np.float32)
+        self._gain_now = now
+        scaled: NDArray[np.int16] = np.rint(frame * gains).astype(np.int16)
+        return scaled
+
+    def _append(self, samples: NDArray[np.int16]) -> None:
+        was_ready = self.ready
+        fits = int(MOST_SECONDS * RATE) - self._waiting
+        if len(samples) > fits:
+            self.dropped += len(samples) - fits
+            samples = samples[:fits]
+        if len(samples):
+            if self._chunks and len(self._chunks[-1]) < FRAME:
+                # A server may send sample by sample: an array for each would take 60 times the room.
+                self._chunks[-1] = np.concatenate([self._chunks[-1], samples])
+            else:
+                self._chunks.append(samples.copy())
+            self._waiting += len(samples)
+        if self.ready and not was_ready:
+            self.on_ready()
+
+    def _resampled(self, samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
+        if rate == RATE:
+            return samples
+        if self._resampler is None or self._resampler[0] != rate:
+            self._resampler = rate, av.AudioResampler(format="s16", layout="mono", rate=RATE)
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples[np.newaxis]), format="s16", layout="mono"
+        )
+        frame.sample_rate = rate
+        made = [one.to_ndarray()[0] for one in self._resampler[1].resample(frame)]
+        return np.concatenate(made) if made else np.zeros(0, np.int16)
+
+    def _clear(self) -> None:
+        self._chunks.clear()
+        self._waiting = 0
+        self._resampler = None
+
+
+# The audio section of an offer, and its part of the answer.  Only a section in the camera's BUNDLE
+# group can be used: it shares the camera's transport. Sources: RFC 9429 (JSEP), RFC 7587 (Opus in
+# SDP), RFC 6464 (audio levels).
+
+LEVEL_URI = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+# Our wishes for what we receive: pauses instead of packets with silence, nothing above 8 kHz, one channel.
+_RECEIVE = "minptime=10;maxplaybackrate=16000;stereo=0;usedtx=1"
+_EXTENSION = re.compile(r"^a=extmap:(\d{1,3})(?:/\w+)? (\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceSection:
+    """An offered audio section over which both sides can send."""
+
+    # Its index among the offer's sections, and its name
+    number: int
+    mid: str
+    # Payload type of Opus
+    payload_type: int
+    # Id of the header extension for audio levels; 0 without one
+    level_id: int
+    # The client may send a microphone, and wants to play what we send.
+    receives: bool
+    sends: bool
+
+    def lines(self, section: Section, port: str, transport: list[str], ssrc: int) -> list[str]:
+        """Return this section of the answer. `transport`: the lines of the camera's transport, its
+        connection line first; `ssrc`: that of our stream."""
+        lines = [
+            f"m=audio {port} {section.protocol} {self.payload_type}",
+            transport[0],
+            f"a={self._direction()}",
+            "a=rtcp:9 IN IP4 0.0.0.0",
+            "a=rtcp-mux",
+            f"a=rtpmap:{self.payload_type} opus/48000/2",
+            f"a=fmtp:{self.payload_type} {_RECEIVE}",
+            f"a=mid:{self.mid}",
+        ]
+        if self.level_id and self.receives:
+            lines.append(f"a=extmap:{self.level_id} {LEVEL_URI}")
+        if self.sends:
+            lines += ["a=msid:voice voice", f"a=ssrc:{ssrc} cname:voice"]
+        return lines + transport[1:]
+
+    def _direction(self) -> str:
+        if self.receives and self.sends:
+            return "sendrecv"
+        return "recvonly" if self.receives else "sendonly"
+
+
+def find_voice(offer: Offer) -> VoiceSection | None:
+    """Return the first audio section that both sides can use; None for none."""
+    if not offer.grouped:
+        return None
+    videos = (one for number in offer.bundle if (one := offer.sections[number]).kind == "video")
+    taken = {payload_type for section in videos for payload_type in section.formats}
+    for number in offer.bundle:
+        section = offer.sections[number]
+        if section.kind != "audio" or section.direction == "inactive" or not section.mid:
+            continue
+        described = {line.lower() for line in section.lines if line.startswith("a=rtpmap:")}
+        for payload_type, codec in section.codecs.items():
+            stereo = f"a=rtpmap:{payload_type} opus/48000/2" in described
+            possible = int(payload_type) < 128 and payload_type not in taken
+            if codec == "OPUS" and stereo and possible:
+                return VoiceSection(
+                    number,
+                    section.mid,
+                    int(payload_type),
+                    _level_id(section),
+                    receives=section.direction in ("sendrecv", "sendonly"),
+                    sends=section.direction in ("sendrecv", "recvonly"),
+                )
+    return None
+
+
+def _level_id(section: Section) -> int:
+    for line in section.lines:
+        match = _EXTENSION.match(line)
+        if match and match.group(2) == LEVEL_URI:
+            return int(match.group(1))
+    return 0
+
+
+# The section in use.
+
+FRAME_SECONDS = FRAME / RATE
+# Silent packets behind speech: without them the listener's decoder stretches its last sound.
+SILENT_PACKETS = 10
+# Speech that is this late is sent from now on, not faster.
+LATE_SECONDS = 0.2
+# A chunk that comes within this time goes on where the one before ended: the listener's decoder
+# bridges the gap. After a longer one the stream's time has gone on.
+BRIDGED_SECONDS = 0.2
+# Least time between two changes of the microphone's stream (SSRC)
+STREAM_CHANGE_SECONDS = 3.0
+_SILENCE = np.zeros(FRAME, np.int16)
+
+
+class SoundSection:
+    """Joins a connection's audio section with a `VoiceLine`. aiortc's router calls it."""
+
+    def __init__(self, section: VoiceSection, transport: RTCDtlsTransport, line: VoiceLine) -> None:
+        self._section = section
+        self._transport = transport
+        self._line = line
+        # Of the stream that is sent; aiortc's router reads it.
+        self._ssrc = random.getrandbits(32)
+        self._tasks = TaskSet("sound")
+        self._closed = False
+        self._stream: MicrophoneStream | None = None
+        self._stream_ssrc: int | None = None
+        self._stream_since = 0.0
+        self._budget = SoundBudget(time.monotonic())
+        self._heard_at = 0.0
+        self._sending = False
+        self._timer = Timer()
+        self._talking = False
+        self._sequence = random.getrandbits(15)
+        self._timestamp = random.getrandbits(32)
+        # Time for which `_timestamp` is; None before the first packet
+        self._sent_at: float | None = None
+        self._encoder: OpusEncoder | None = None
+        # Ends the pause before the next frame: the packet that ends the sound need not wait for its
+        # turn. The end of the last frame is in it, since the codec overlaps them.
+        self._hush = Pulse()
+
+    @property
+    def number(self) -> int:
+        """Its index among the offer's sections."""
+        return self._section.number
+
+    def lines(self, section: Section, port: str, transport: list[str]) -> list[str]:
+        """Return this section of the answer, with our stream."""
+        return self._section.lines(section, port, transport, self._ssrc)
+
+    def open(self) -> None:
+        """Take the section's packets from now on, and put the connection on the line."""
+        codec = RTCRtpCodecParameters(
+            mimeType="audio/opus",
+            clockRate=RTP_HZ,
+            channels=2,
+            payloadType=self._section.payload_type,
+        )
+        if self._section.receives:
+            parameters = RTCRtpReceiveParameters(codecs=[codec], muxId=self._section.mid)
+            if self._section.level_id:
+                parameters.headerExtensions.append(
+                    RTCRtpHeaderExtensionParameters(id=self._section.level_id, uri=LEVEL_URI)
+                )
+            self._transport._register_rtp_receiver(self, parameters)
+        if self._section.sends:
+            self._transport._register_rtp_sender(
+                self, RTCRtpSendParameters(codecs=[codec], muxId=self._section.mid)
+            )
+        self._line.connect(self, plays=self._section.sends)
+        if self._section.sends:
+            self._line.player.on_ready = self._talk_soon
+            self._line.player.on_hush = self._hush.wake
+            self._talk_soon()
+
+    async def close(self) -> None:
+        """Take the connection off the line. Safe to call more than once."""
+        self._end()
+        await self._tasks.close()
+
+    # Called by aiortc
+
+    def _handle_disconnect(self) -> None:
+        self._end()
+
+    async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
+        """Ignore reports: the clock is this machine's, and nothing is sent again."""
+
+    async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
+        if self._closed or packet.payload_type != self._section.payload_type:
+            return
+        now = time.monotonic()
+        self._heard_at = now
+        self._set_sending(True)
+        if not self._timer:
+            self._timer.set(OFF_SECONDS, self._poll)
+        if not self._line.wants_sound(self):
+            self._stream = None
+            return
+        stream = self._stream_of(packet.ssrc, now)
+        if stream is None:
+            return
+        level = packet.extensions.audio_level
+        stream.packet(
+            packet.sequence_number,
+            packet.timestamp,
+            packet.payload,
+            level[1] if level is not None else None,
+            now,
+        )
+
+    # Microphone
+
+    def _stream_of(self, ssrc: int, now: float) -> MicrophoneStream | None:
+        if self._stream is None or self._stream_ssrc != ssrc:
+            if self._stream is not None and now - self._stream_since < STREAM_CHANGE_SECONDS:
+                return None
+            self._stream = MicrophoneStream(
+                partial(self._line.sound, self), self._line.dropped, self._budget
+            )
+            self._stream_ssrc, self._stream_since = ssrc, now
+            self._poll_at(now)
+        return self._stream
+
+    def _poll(self) -> None:
+        if self._closed:
+            return
+        now = time.monotonic()
+        due = self._heard_at + OFF_SECONDS
+        if now >= due:
+            self._set_sending(False)
+        if self._stream is not None:
+            silence = self._stream.poll(now)
+            if silence is None:
+                self._stream = None
+            else:
+                due = silence
+        if self._sending:
+            self._poll_at(due)
+
+    def _poll_at(self, due: float) -> None:
+        self._timer.set(max(0.001, due - time.monotonic()), self._poll)
+
+    def _set_sending(self, sending: bool) -> None:
+        if self._sending != sending:
+            self._sending = sending
+            self._line.sends(self, sending)
+
+    # Speech
+
+    def _talk_soon(self) -> None:
+        if not self._talking and not self._closed and self._line.player.ready:
+            self._talking = True
+            self._tasks.spawn(self._talk(), name="talk")
+
+    async def _talk(self) -> None:
+        """Send frames, one each 20 ms, until there are none."""
+        try:
+            await self._send_all()
+        except ConnectionError:
+            # The connection's end has its own way.
+            return
+        finally:
+            self._talking = False
+        self._talk_soon()
+
+    async def _send_all(self) -> None:
+        player, loop = self._line.player, asyncio.get_running_loop()
+        at = loop.time()
+        if self._sent_at is not None:
+            pause = at - self._sent_at
+            if pause > BRIDGED_SECONDS:
+                self._timestamp = (self._timestamp + round(pause * RTP_HZ)) & 0xFFFFFFFF
+        first, silent = True, 0
+        while silent < SILENT_PACKETS and not self._closed:
+            frame = player.take()
+            if frame is None and not player.resting:
+                # The rest is late: nothing is sent until a whole frame is there, which goes on
+                # where the last one ended.
+                return
+            silent = 0 if frame is not None else silent + 1
+            await self._send(_SILENCE if frame is None else frame, first)
+            first = False
+            at += FRAME_SECONDS
+            self._sent_at = at
+            behind = loop.time() - at
+            if behind > LATE_SECONDS:
+                at += behind
+            await self._hush.wait(at)
+
+    async def _send(self, frame: NDArray[np.int16], first: bool) -> None:
+        if self._encoder is None:
+            self._encoder = OpusEncoder(RATE)
+        for payload in self._encoder.encode(frame):
+            packet = RtpPacket(
+                payload_type=self._section.payload_type,
+                marker=int(first),
+                sequence_number=self._sequence,
+                timestamp=self._timestamp,
+                ssrc=self._ssrc,
+                payload=payload,
+            )
+            self._sequence = (self._sequence + 1) & 0xFFFF
+            await self._transport._send_rtp(packet.serialize())
+        self._timestamp = (self._timestamp + FRAME * RTP_HZ // RATE) & 0xFFFFFFFF
+
+    def _end(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._timer.cancel()
+        self._stream = None
+        self._transport._unregister_rtp_receiver(self)
+        self._transport._unregister_rtp_sender(self)
+        self._line.disconnect(self)
