@@ -170,7 +170,7 @@ class Simulation:
         async def make(engine: object) -> EngineRequest:
             return request
 
-        return Job(session, kind, make, sink, "j"), sink, ended
+        return Job(session, kind, make, sink), sink, ended
 
     async def _person(self, session: str) -> None:
         loop = asyncio.get_running_loop()

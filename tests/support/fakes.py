@@ -264,7 +264,7 @@ def make_job(
     async def request(engine: Engine) -> EngineRequest:
         return make_request(asked, session_id=session_id, kind=kind)
 
-    return (Job(session_id=session_id, kind=kind, make_request=request, sink=sink, id=asked), sink)
+    return Job(session_id=session_id, kind=kind, make_request=request, sink=sink), sink
 
 
 def engine_error(kind: type[EngineError]) -> EngineError:

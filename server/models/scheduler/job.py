@@ -9,23 +9,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal, Protocol
 
-from server.core.errors import (
-    EngineFailed,
-    Internal,
-    QwenCameraError,
-)
+from server.core.errors import EngineFailed, Internal, QwenCameraError
 from server.core.frames import Kind, Role
 from server.core.messages.to_client import SecondLook
 from server.core.metrics import Metrics
 from server.core.sound import VoiceChunk
-from server.models.base import (
-    Chunk,
-    Delta,
-    Engine,
-    EngineRequest,
-    Finished,
-    Thought,
-)
+from server.models.base import Chunk, Delta, Engine, EngineRequest, Finished, Thought
 
 log = logging.getLogger(__name__)
 # Labels of `cancellations_total`; any other reason counts as "other".
@@ -117,9 +106,8 @@ class Job:
     # over. Raises CameraError when there is no picture; may be cancelled.
     make_request: Callable[[Engine], Awaitable[EngineRequest]]
     sink: JobObserver
-    id: str
-    # Plays the answer's sound, from an engine that speaks itself
-    on_speech: Callable[[VoiceChunk], None] = lambda _: None
+    # Plays the answer's sound, from an engine that speaks itself; None: nobody hears it
+    on_speech: Callable[[VoiceChunk], None] | None = None
     # Whose engine is asked
     role: Role = Role.ANSWERS
 
@@ -211,7 +199,8 @@ class Job:
                 elif isinstance(chunk, VoiceChunk):
                     self._begin_words()
                     self.spoken = True
-                    self.on_speech(chunk)
+                    if self.on_speech is not None:
+                        self.on_speech(chunk)
                 else:
                     self._finish(chunk)
         finally:
@@ -352,11 +341,8 @@ class Job:
             # An error in a sink must not affect other jobs.
             log.error("sink failed at the end of a job", extra={"error": type(exc).__name__})
         finally:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        """Drop its request and its sink, which both hold a camera's frame."""
-        self.make_request, self.sink, self.on_speech = _ended, _Silent(), _unheard
+            # They hold a camera's frame.
+            self.make_request, self.sink, self.on_speech = _ended, _Silent(), None
 
 
 async def _next(stream: AsyncGenerator[Chunk, None], engine: Engine) -> Chunk:
@@ -392,6 +378,3 @@ class _Silent(JobObserver):
 
 async def _ended(engine: Engine) -> EngineRequest:
     raise Internal("This question has ended on the server.")
-
-
-def _unheard(chunk: VoiceChunk) -> None: ...

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from server.core.aio import in_pool
 from server.core.errors import BadRequest, FrameWithheld, NotConfirmed, TooLong, TooManyCameras
@@ -46,13 +46,6 @@ from server.session.request.parts import (
 
 # Least tokens of an answer, however long the question is
 _LEAST_ANSWER_TOKENS = 16
-
-
-class RequestObserver(JobObserver, Protocol):
-    """A sink that has the id of its messages."""
-
-    @property
-    def id(self) -> str: ...
 
 
 class RequestBuilder:
@@ -115,7 +108,7 @@ class RequestBuilder:
         question: str,
         kind: Kind,
         view: View,
-        sink: RequestObserver,
+        sink: JobObserver,
         prepared: Prepared | None = None,
         options: RequestOptions = NO_OPTIONS,
     ) -> Job:
@@ -157,11 +150,9 @@ class RequestBuilder:
             kind=Kind.PROGRAM if options.program else kind,
             make_request=make_request,
             sink=sink,
-            id=sink.id,
+            on_speech=options.on_speech,
             role=options.role,
         )
-        if options.on_speech is not None:
-            job.on_speech = options.on_speech
         self._services.inference.submit(job)
         return job
 

@@ -422,7 +422,7 @@ async def test_cancelling_while_the_picture_is_prepared(build: Build) -> None:
         raise AssertionError
 
     sink = RecordingSink()
-    job = Job(session_id="a", kind=DESCRIBE, make_request=prepare, sink=sink, id="d1")
+    job = Job(session_id="a", kind=DESCRIBE, make_request=prepare, sink=sink)
     inference.submit(job)
     await preparing.wait()
     inference.cancel(job, "camera_ended")
@@ -602,7 +602,7 @@ async def test_no_picture_no_answer(build: Build, raised: Exception, told: type[
         raise raised
 
     sink = RecordingSink()
-    inference.submit(Job(session_id="a", kind=CHAT, make_request=prepare, sink=sink, id="q1"))
+    inference.submit(Job(session_id="a", kind=CHAT, make_request=prepare, sink=sink))
     await until(lambda: sink.ended)
     assert sink.calls == ["failed"]
     assert type(sink.error) is told
@@ -653,7 +653,7 @@ async def test_making_a_request_may_end_its_own_job(build: Build) -> None:
         return make_request()
 
     sink = RecordingSink()
-    job = Job(session_id="a", kind=DESCRIBE, make_request=prepare, sink=sink, id="d1")
+    job = Job(session_id="a", kind=DESCRIBE, make_request=prepare, sink=sink)
     inference.submit(job)
     await until(lambda: inference.running == 0)
     assert sink.calls == ["finished"]
