@@ -101,8 +101,6 @@ class Lane:
         self.queue: FairQueue[Job] = FairQueue(max_queue)
         # Runs with a slot, oldest first: running, or ended and closing their stream.
         self.running: dict[Job, asyncio.Task[None]] = {}
-        # (session, background?) of the running jobs.
-        self._active: set[tuple[str, bool]] = set()
         self.share = BackgroundShare()
         self.engine_share = EngineShare(most)
         self.pictures = PictureCache()
@@ -127,7 +125,7 @@ class Lane:
     @property
     def idle(self) -> bool:
         """True while nothing waits, runs or is closed."""
-        return not (self.running or len(self.queue) or self._active)
+        return not (self.running or len(self.queue))
 
     def fill(self) -> None:
         """Start waiting jobs; then, while questions lack a slot, stop background jobs."""
@@ -150,10 +148,6 @@ class Lane:
 
     def take_over(self, job: Job, former: Lane) -> None:
         """Take a running job, with its slot, from the lane of an engine that failed."""
-        key = job.session_id, job.background
-        former._active.discard(key)
-        if not job.ended:
-            self._active.add(key)
         self.running[job] = former.running.pop(job)
 
     def begun(self, job: Job) -> None:
@@ -168,7 +162,6 @@ class Lane:
         if job.slot_at is None:
             self.queue.remove(job)
             return
-        self._active.discard((job.session_id, job.background))
         now = self._clock()
         if job.background:
             self.share.ended(now - job.slot_at, now)
@@ -208,7 +201,12 @@ class Lane:
             self._rest = None
 
     def _held_back(self, session_id: str, kind: Kind) -> bool:
-        return (session_id, kind in BACKGROUND) in self._active
+        """Find whether the session runs a question here, or a background job, if `kind` is one."""
+        background = kind in BACKGROUND
+        return any(
+            job.session_id == session_id and job.background == background and not job.ended
+            for job in self.running
+        )
 
     def _next_background(self, slots: int) -> Job | None:
         """Take the next background job, when the engine has room for it.
@@ -266,7 +264,6 @@ class Lane:
         )
 
     def _start(self, job: Job) -> None:
-        self._active.add((job.session_id, job.background))
         job.begin()
         job.before = sum(one.begun_at is None and not one.ended for one in self.running)
         self.running[job] = self._start_run(job)

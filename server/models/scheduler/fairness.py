@@ -47,7 +47,7 @@ class Pushed(Generic[T]):
 class FairQueue(Generic[T]):
     """Items are dictionary keys: use ones that compare by identity.
 
-    Every operation takes constant time, except for sessions that `skip` passes over.
+    Adding, taking and removing an item take constant time, except for sessions that `skip` passes over.
 
     Bounds of waiting work: MAX_QUEUE; questions refused with `busy`, background work dropped and
     counted.
@@ -60,17 +60,13 @@ class FairQueue(Generic[T]):
             kind: OrderedDict() for kind in Kind
         }
         self._where: dict[T, tuple[Kind, str]] = {}
-        self._depth: dict[Kind, int] = dict.fromkeys(Kind, 0)
 
     def __len__(self) -> int:
         return len(self._where)
 
-    def __contains__(self, item: T) -> bool:
-        return item in self._where
-
     def depth(self) -> dict[Kind, int]:
         """Number of waiting items of each class."""
-        return dict(self._depth)
+        return {kind: sum(map(len, waiting.values())) for kind, waiting in self._classes.items()}
 
     def push(self, session_id: str, kind: Kind, item: T) -> Pushed[T]:
         """Add an item behind those of its class.
@@ -142,13 +138,11 @@ class FairQueue(Generic[T]):
         del items[item]
         if not items:
             del self._classes[kind][session_id]
-        self._depth[kind] -= 1
         return True
 
     def _add(self, session_id: str, kind: Kind, item: T) -> None:
         self._classes[kind].setdefault(session_id, OrderedDict())[item] = None
         self._where[item] = (kind, session_id)
-        self._depth[kind] += 1
 
     def _make_space(self) -> T:
         for kind in reversed(BACKGROUND):
@@ -216,14 +210,11 @@ class BackgroundShare:
 
         `kind`: those that should take about as long. `session`: its asker; None for one who is not known.
         """
+        same = session is not None and session == self._halved_by
         if self._usual.ratio(kind, seconds) <= SLOW:
             self._aimd.grow(_GAIN, now)
-        elif self._aimd.halve(now, pause=self._least_wait(session)):
+        elif self._aimd.halve(now, pause=_SAME_SECONDS if same else _DECREASE_SECONDS):
             self._halved_by = session
-
-    def _least_wait(self, session: Hashable) -> float:
-        same = session is not None and session == self._halved_by
-        return _SAME_SECONDS if same else _DECREASE_SECONDS
 
     def wait(self, running: int, slots: int, now: float) -> float:
         """Return the seconds until another background job may begin, beside those that run; 0 for

@@ -231,7 +231,6 @@ class Line(RuleBasedStateMachine):
     @invariant()
     def bounds_and_counts_hold(self) -> None:
         assert len(self.queue) == len(self.waiting) <= MAX
-        assert all(item in self.queue for item in self.waiting)
         for kind, depth in self.queue.depth().items():
             assert depth == sum(item.kind is kind for item in self.waiting)
         background = [item.session for item in self.waiting if item.kind is not CHAT]
