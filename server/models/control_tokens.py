@@ -76,10 +76,6 @@ class ControlTokens:
             at = found.end()
         return rest.text + text[at:]
 
-    def ends_numbered(self, before: str, last: str) -> bool:
-        """Find whether a numbered token may end with these two characters."""
-        return ("0" if before.isdecimal() else before) + last in self._numbered_ends
-
 
 class Remainder:
     """A text that grows by characters, and removes a control token as soon as its last character is
@@ -115,7 +111,9 @@ class Remainder:
         if begin is None:
             return ""
         token = "".join(chars[begin:])
-        self._cut(begin)
+        del chars[begin:]
+        for positions in self._marks.values():
+            del positions[bisect_left(positions, begin) :]
         return token
 
     def take(self, count: int) -> str:
@@ -132,15 +130,13 @@ class Remainder:
     def pending(self) -> int:
         """Return where a control token may begin first; the length for nowhere."""
         found = end = len(self._chars)
-        for at in sorted((*self._marks["<"], *self._marks["["], *self._others()), reverse=True):
+        # The rare opening mark has no positions of its own.
+        rare = [n for n, char in enumerate(self._chars) if char == "◁"]
+        for at in sorted((*self._marks["<"], *self._marks["["], *rare), reverse=True):
             if len(self._chars) - at > LONGEST or not self._may_grow("".join(self._chars[at:end])):
                 break
             found = end = at
         return found
-
-    def _others(self) -> list[int]:
-        """Return the positions of the rare opening mark ◁."""
-        return [n for n, char in enumerate(self._chars) if char == "◁"]
 
     def _may_grow(self, text: str) -> bool:
         if text.startswith("<|"):
@@ -162,14 +158,11 @@ class Remainder:
             return None
         if char == ">" and (chars[begin + 1] == "|" or chars[-2] == "|"):
             return begin if _PIPED.fullmatch("".join(chars[begin:])) else None
-        if len(chars) - begin > LONGEST or not tokens.ends_numbered(chars[-2], char):
+        # A numbered token may end with these two characters.
+        end = ("0" if chars[-2].isdecimal() else chars[-2]) + char
+        if len(chars) - begin > LONGEST or end not in tokens._numbered_ends:
             return None
         return begin if _NUMBER.sub("0", "".join(chars[begin:])) in tokens.numbered else None
-
-    def _cut(self, begin: int) -> None:
-        del self._chars[begin:]
-        for positions in self._marks.values():
-            del positions[bisect_left(positions, begin) :]
 
 
 def _is_markup(token: str) -> bool:
@@ -184,18 +177,14 @@ def _is_markup(token: str) -> bool:
 @cache
 def known() -> ControlTokens:
     """Return the control tokens of all known families."""
-    return _of(tuple(_families()))
-
-
-@cache
-def of_servers() -> ControlTokens:
-    """Return the placeholders of pictures that model servers use for any model."""
-    return _of(("servers",))
+    return _of(_families())
 
 
 def of_model(special: Iterable[str]) -> ControlTokens:
-    """Return the control tokens of a model (`special`: from its tokenizer) and of model servers."""
-    return ControlTokens(special) | of_servers()
+    """Return the control tokens of a model (`special`: from its tokenizer), and the placeholders of pictures that model
+    servers use for any model.
+    """
+    return ControlTokens(special) | _of(["servers"])
 
 
 def of_folder(folder: Path) -> ControlTokens | None:
@@ -214,9 +203,7 @@ def of_folder(folder: Path) -> ControlTokens | None:
             token = one.get("content") if isinstance(one, dict) else one
             if isinstance(token, str):
                 found.add(token)
-    found.update(
-        set(json_or_nothing(folder / "added_tokens.json", _MOST_FILE_BYTES)) & known().tokens
-    )
+    found |= json_or_nothing(folder / "added_tokens.json", _MOST_FILE_BYTES).keys() & known().tokens
     return of_model(sorted(found)[:_MOST_TOKENS]) if found else None
 
 

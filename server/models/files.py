@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -50,6 +51,12 @@ def json_or_nothing(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
         return read_json(path, most)
     except ModelFolderError:
         return {}
+
+
+def object_in(data: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return the object under a key; an empty one where there is none."""
+    found = data.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def opened(path: Path) -> BinaryIO:

@@ -131,7 +131,7 @@ def messages(
     before the question.
     """
     if request.conversation is not None:
-        captions = [*(clean(one.caption, tokens) for one in request.earlier), ""]
+        captions = [*(one.caption for one in request.earlier), ""]
         return conversation_messages(
             request.conversation, [*earlier_urls, image_url], captions, tokens
         )
@@ -213,8 +213,7 @@ def _part(
     at = len(urls) - 1 - part.back if part.back is not None else -1
     if at < 0:
         return [_text(_GONE)]
-    caption = captions[at].strip()
-    return [_text(caption), _image(urls[at])] if caption else [_image(urls[at])]
+    return [*_captioned(captions[at], family), _image(urls[at])]
 
 
 def _text(text: str) -> dict[str, Any]:
@@ -377,7 +376,8 @@ def captions(seconds: Sequence[tuple[float, float]]) -> list[str]:
 
 def video_caption(captions: Sequence[str]) -> str:
     """Return the words before a video of pictures with such captions, which `captions` returned."""
-    return _VIDEO.format(frames="; ".join(_times(captions)))
+    frames = (caption.rpartition("\n")[2].removesuffix(":") for caption in captions)
+    return _VIDEO.format(frames="; ".join(frames))
 
 
 def cited(answer: str, count: int) -> frozenset[int]:
@@ -387,10 +387,6 @@ def cited(answer: str, count: int) -> frozenset[int]:
         for first, last in _PART.findall(match[1]):
             found.update(range(int(first), int(last or first) + 1))
     return frozenset(number for number in found if 1 <= number <= count)
-
-
-def _times(captions: Sequence[str]) -> list[str]:
-    return [caption.rpartition("\n")[2].removesuffix(":") for caption in captions]
 
 
 def _words(seconds: float) -> str:

@@ -318,9 +318,7 @@ def _ways() -> dict[str, Route]:
 
 def is_stop(question: str) -> bool:
     """Find whether somebody says nothing but that it is enough."""
-    if len(question) > _MOST_STOP:
-        return False
-    return bare(question) in _STOP
+    return len(question) <= _MOST_STOP and bare(question) in _STOP
 
 
 # Orders that somebody says in place of a question. An order is all that they say, with courtesies; in a longer sentence the

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from server.core.frames import BoxUnit, Geometry, Tiles
-from server.models.files import json_or_nothing
+from server.models.files import json_or_nothing, object_in
 
 # Kinds of models, and ways to run them. Standard library only: a dry run needs no package.
 
@@ -120,17 +120,10 @@ def read(text: str) -> dict[str, Family]:
         abilities |= {Ability.GROUNDING}
     types = data.pop("types")
     sizes = _geometry(**data.pop("geometry")) if "geometry" in data else None
-    names = {name: tuple(data.pop(name, ())) for name in ("names", "not_with", "silent_with")}
-    family = Family(
-        kind,
-        abilities,
-        boxes,
-        geometry=sizes,
-        names=names["names"],
-        not_with=frozenset(names["not_with"]),
-        silent_with=frozenset(names["silent_with"]),
-        **data,
-    )
+    data["names"] = tuple(data.get("names", ()))
+    for name in ("not_with", "silent_with"):
+        data[name] = frozenset(data.get(name, ()))
+    family = Family(kind, abilities, boxes, geometry=sizes, **data)
     return {"": family} | {name: replace(family, needs=needs) for name, needs in types.items()}
 
 
@@ -276,16 +269,14 @@ def folder_geometry(folder: Path, *, filled: bool = False) -> Geometry | None:
     transformers 5. `filled`: the caller limits the scaling to the squares that a picture fills (see
     `Tiles`).
     """
-    processor, whole = (
-        json_or_nothing(folder / "preprocessor_config.json"),
-        json_or_nothing(folder / "processor_config.json"),
-    )
-    processor = processor or _part(whole, "image_processor")
+    whole = json_or_nothing(folder / "processor_config.json")
+    processor = json_or_nothing(folder / "preprocessor_config.json")
+    processor = processor or object_in(whole, "image_processor")
     config = json_or_nothing(folder / "config.json")
     if (tiles := _tiles(processor, whole, config, filled)) is not None:
         return replace(DEFAULT_GEOMETRY, tiles=tiles)
     base = of_type(config.get("model_type")).geometry
-    vision = _part(config, "vision_config")
+    vision = object_in(config, "vision_config")
     patch = _whole(processor.get("patch_size")) or _whole(vision.get("patch_size"))
     merge = _whole(processor.get("merge_size")) or _whole(vision.get("spatial_merge_size"))
     factor = patch * merge if patch and merge else None
@@ -294,7 +285,7 @@ def folder_geometry(folder: Path, *, filled: bool = False) -> Geometry | None:
     base = base if base is not None and base.factor == factor else factor_geometry(factor)
     # Newer files name the pixel limits size.shortest_edge and size.longest_edge. One without the
     # other is a side's length of another kind of processor.
-    size = _part(processor, "size")
+    size = object_in(processor, "size")
     size = size if {"shortest_edge", "longest_edge"} <= size.keys() else {}
     least = _whole(processor.get("min_pixels")) or _whole(size.get("shortest_edge"))
     most = _whole(processor.get("max_pixels")) or _whole(size.get("longest_edge"))
@@ -309,8 +300,8 @@ def _tiles(
     """Return the tiling of a processor that splits pictures; None for others."""
     if not processor.get("do_image_splitting"):
         return None
-    side = _whole(_part(processor, "max_image_size").get("longest_edge"))
-    longest = _whole(_part(processor, "size").get("longest_edge"))
+    side = _whole(object_in(processor, "max_image_size").get("longest_edge"))
+    longest = _whole(object_in(processor, "size").get("longest_edge"))
     tokens = _whole(whole.get("image_seq_len")) or _square_tokens(config)
     return Tiles(side, tokens, longest, filled) if side and longest and tokens else None
 
@@ -320,15 +311,10 @@ def _square_tokens(config: Mapping[str, Any]) -> int:
 
     0 when the config does not say.
     """
-    vision = _part(config, "vision_config")
+    vision = object_in(config, "vision_config")
     side, patch = _whole(vision.get("image_size")), _whole(vision.get("patch_size"))
     scale = _whole(config.get("scale_factor"))
     return (side // patch // scale) ** 2 if side and patch and scale else 0
-
-
-def _part(whole: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = whole.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def _whole(value: object) -> int | None:

@@ -12,6 +12,7 @@ import httpx2
 
 from server.core.addresses import parse_address
 from server.models import families
+from server.models.files import object_in
 
 _LONGEST_NAME = 1024
 _PICTURES = frozenset(("image", "images", "vision", "multimodal"))
@@ -76,18 +77,13 @@ def objects_in(data: object, key: str) -> list[dict[str, Any]]:
     return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
 
 
-def _object(data: Mapping[str, Any], key: str) -> dict[str, Any]:
-    found = data.get(key)
-    return found if isinstance(found, dict) else {}
-
-
 def _count(value: object, most: int = 10**9) -> int | None:
     return value if type(value) is int and 0 < value <= most else None
 
 
 def of_props(props: Mapping[str, Any]) -> Told:
     """Read llama.cpp's answer to /props."""
-    modalities = _object(props, "modalities")
+    modalities = object_in(props, "modalities")
     sees, template = modalities.get("vision"), props.get("chat_template")
     return Told(
         "/props",
@@ -95,7 +91,7 @@ def of_props(props: Mapping[str, Any]) -> Told:
         hears=modalities.get("audio") is True,
         thinks="enable_thinking" in str(template),
         kind=str(props.get("model_path") or ""),
-        context=_count(_object(props, "default_generation_settings").get("n_ctx")),
+        context=_count(object_in(props, "default_generation_settings").get("n_ctx")),
         slots=_count(props.get("total_slots"), 1_000),
         calls="tools" in str(template) if template else None,
     )
@@ -112,7 +108,7 @@ def of_show(shown: Mapping[str, Any]) -> Told:
         _takes_pictures(shown),
         hears="audio" in named,
         thinks="thinking" in named,
-        kind=str(_object(shown, "model_info").get("general.architecture") or ""),
+        kind=str(object_in(shown, "model_info").get("general.architecture") or ""),
         context=_count(int(context[0][:10])) if context and context[0].isdecimal() else None,
         calls="tools" in named if named else None,
     )
@@ -168,7 +164,7 @@ def names_sound(lists: Iterable[Iterable[object]]) -> bool:
 
 def modalities(card: Mapping[str, Any], way: str) -> list[list[object]]:
     """Return the lists of a card that name what a model takes (`way`: input) or gives (output)."""
-    inner = [_object(card, part) for part in ("architecture", "modalities")]
+    inner = [object_in(card, part) for part in ("architecture", "modalities")]
     found = [part.get(key) for part in inner for key in (f"{way}_modalities", way)]
     found.append(card.get(f"{way}_modalities"))
     return [one for one in found if isinstance(one, list)]
@@ -305,7 +301,7 @@ class SpeechOut:
 
 def context_length(card: Mapping[str, Any]) -> int | None:
     found = [card.get(name) for name in ("max_model_len", "context_length", "context_window")]
-    found.append(_object(card, "meta").get("n_ctx"))
+    found.append(object_in(card, "meta").get("n_ctx"))
     return next((one for one in map(_count, found) if one), None)
 
 
