@@ -162,15 +162,10 @@ class ChatClient:
             said = said.get("error", said)
         raise Refused(answer.status_code, said, retry_after(answer))
 
-    async def models(self) -> bytes:
-        """Return the body of its list of models. Raises AskFailed."""
-        return await self.get("/models")
-
     async def get(self, url: str, body: dict[str, Any] | None = None) -> bytes:
-        """Return the body of another address; a `body` is posted there. Raises AskFailed."""
-        if body is not None:
-            return (await self._ask("POST", url, json=body)).content
-        return (await self._ask("GET", url)).content
+        """Return the body of an address, or of a path below the server's; a `body` is posted there. Raises AskFailed."""
+        asked = self._ask("GET", url) if body is None else self._ask("POST", url, json=body)
+        return (await asked).content
 
     async def takes_picture(self, model: str, url: str, seconds: float) -> bool | None:
         """Try whether a model takes a picture with a question for one token; None when that fails."""

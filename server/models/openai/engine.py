@@ -79,9 +79,6 @@ class OpenAIEngine:
         # Answers in work
         self._answering = 0
 
-    def __repr__(self) -> str:
-        return f"OpenAIEngine(name={self.name!r}, address={self.address!r}, state={self.status.state.value!r})"
-
     @property
     def address(self) -> str:
         """The server's address, without credentials."""
@@ -146,16 +143,16 @@ class OpenAIEngine:
             stack.callback(self._answered)
             try:
                 opened = await self._sender.open(request, media, names, stack, due, last)
-                stream, event = opened.stream, opened.event
+                stream, event, speaks = opened.stream, opened.event, opened.sent.speak
                 while event is not None and not coming.reply.enough:
                     piece = self._read(event, coming)
                     for part in piece.slices():
-                        for chunk in coming.take(part, opened.speaks):
+                        for chunk in coming.take(part, speaks):
                             yield chunk
                         if part is not piece:
                             # A whole answer in one event holds nobody else.
                             await asyncio.sleep(0)
-                    if coming.finished and not opened.speaks:
+                    if coming.finished and not speaks:
                         due = min(deadline, now() + TAIL_SECONDS)
                     elif coming.reply.began:
                         due = min(deadline, now() + self.limits.between_tokens)
@@ -183,9 +180,11 @@ class OpenAIEngine:
     def _end(self, coming: _Coming, opened: Opened) -> list[Chunk]:
         """Return the rest and the end of an answer. Raises as `_Coming.end` does."""
         chunks = coming.end()
-        if opened.speaks and not coming.spoken.begun:
-            opened = self._silent(opened, coming.spoken)
-        return [opened.end(one) if isinstance(one, Finished) else one for one in chunks]
+        if silent := opened.sent.speak and not coming.spoken.begun:
+            self._note_silence(coming.spoken)
+        return [
+            opened.end(one, silent=silent) if isinstance(one, Finished) else one for one in chunks
+        ]
 
     async def close(self) -> None:
         """Close all connections; answers that still run fail."""
@@ -201,7 +200,7 @@ class OpenAIEngine:
             names[REQUEST_HEADER] = f"{request.id}-{repeat}" if repeat else request.id
         return names
 
-    def _silent(self, opened: Opened, spoken: SpokenAnswer) -> Opened:
+    def _note_silence(self, spoken: SpokenAnswer) -> None:
         """Note that an answer came without the sound that was asked for."""
         if spoken.fault:
             self._server.speech_out.mute = True
@@ -212,7 +211,6 @@ class OpenAIEngine:
         log.warning(
             "the model did not speak its answer", extra={"engine": self.name, "reason": reason}
         )
-        return opened.silent()
 
     # Errors in sentences
 
@@ -225,19 +223,12 @@ class OpenAIEngine:
             failed = EngineFailed(f"{exc}{'' if exc.connection else check}")
             return coming.broken(failed, connection=exc.connection)
         if total:
-            return EngineTimeout(
-                f"The answer was not complete after {self.limits.total:g} s. Ask for something shorter.",
-                public=True,
-            )
-        if coming.reply.began:
-            return EngineTimeout(
-                f"The model server fell silent in mid-answer for {self.limits.between_tokens:g} s. Ask again.",
-                public=True,
-            )
-        return EngineTimeout(
-            f"The model server did not begin to answer within {self.limits.first_token:g} s. It may be overloaded; ask again.",
-            public=True,
-        )
+            why = f"The answer was not complete after {self.limits.total:g} s. Ask for something shorter."
+        elif coming.reply.began:
+            why = f"The model server fell silent in mid-answer for {self.limits.between_tokens:g} s. Ask again."
+        else:
+            why = f"The model server did not begin to answer within {self.limits.first_token:g} s. It may be overloaded; ask again."
+        return EngineTimeout(why, public=True)
 
 
 class _Coming:
@@ -461,9 +452,6 @@ class EngineGroup:
         # The last state of each, for the log
         self._seen = {address: one.status for address, one in self._members.items()}
 
-    def __repr__(self) -> str:
-        return f"EngineGroup(name={self.name!r}, address={self.address!r}, state={self.status.state.value!r})"
-
     @property
     def address(self) -> str:
         """The servers' addresses, without credentials."""
@@ -472,9 +460,7 @@ class EngineGroup:
     @property
     def status(self) -> EngineStatus:
         found = [one.status for one in self._members.values()]
-        if len(found) != len(self._made_of) or any(
-            one is not before for one, before in zip(found, self._made_of, strict=True)
-        ):
+        if found != self._made_of:
             self._status = _joined(self._status.model, dict(zip(self._members, found, strict=True)))
             self._made_of = found
         return self._status
@@ -599,8 +585,6 @@ def _detail(first: EngineStatus, model: str, found: dict[str, EngineStatus]) -> 
 def _common(found: Sequence[Capabilities]) -> Capabilities:
     """Return what all can."""
     first = found[0]
-    if all(one == first for one in found):
-        return first
     boxes = first.boxes if all(one.boxes == first.boxes for one in found) else None
     return dataclasses.replace(
         first,

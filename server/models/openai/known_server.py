@@ -26,15 +26,9 @@ from server.models.base import Capabilities, EngineState, EngineStatus, Trouble
 from server.models.control_tokens import ControlTokens
 from server.models.files import ModelFolderError
 from server.models.files import read_json as read_file
-from server.models.openai import discovery, upstream
+from server.models.openai import discovery
 from server.models.openai.bounded_http import read_json
-from server.models.openai.chat_client import (
-    ChatClient,
-    Endpoint,
-    NotChat,
-    Slow,
-    Unreachable,
-)
+from server.models.openai.chat_client import ChatClient, Endpoint, NotChat, Slow, Unreachable
 from server.models.openai.discovery import (
     NOTHING_TOLD,
     Listed,
@@ -392,13 +386,13 @@ class KnownServer:
         except Unreachable:
             # Another may take its address.
             self._sight = Sight(self._client, self._root)
-            self.status = self._unreachable()
+            self.unreachable()
         except Refused as refusal:
             self.status = self._from_refusal(refusal)
         except NotChat as exc:
-            self.status = self._no_chat(exc.why)
+            self.status = self.not_chat(exc.why)
         except (httpx2.InvalidURL, ValueError, RecursionError):
-            self.status = self._no_chat()
+            self.status = self.not_chat()
         return self.status
 
     async def _headless(self) -> bool:
@@ -533,7 +527,7 @@ class KnownServer:
             await self._client.get(health)
             return {}, []
         try:
-            data = read_json(await self._client.models())
+            data = read_json(await self._client.get("/models"))
         except Refused as refusal:
             # Questions name the model that the settings name.
             unlisted = wanted and refusal.status in _LISTING_FAILS
@@ -559,11 +553,6 @@ class KnownServer:
         return [path for path in paths if isinstance(path, str)] if isinstance(paths, dict) else []
 
     # What refusals and answers show
-
-    def learn_context(self, refusal: Refused) -> None:
-        stated = upstream.stated_context(refusal.body)
-        if stated is not None:
-            self.learn(context_length=stated)
 
     def learn(self, **shown: Any) -> None:
         """Learn capabilities from a refusal, until there is another model.
@@ -628,13 +617,10 @@ class KnownServer:
                 EngineState.UNREACHABLE,
                 f"The model server at {self.address} fails (HTTP {status}). Its own log says why.{hint}",
             )
-        return self._no_chat()
+        return self.not_chat()
 
-    def not_chat(self, why: str) -> str:
-        """Say why a reply is no answer. `why`: the part of the request that was refused; may be empty."""
-        return self._no_chat(why).detail
-
-    def _no_chat(self, why: str = "") -> EngineStatus:
+    def not_chat(self, why: str = "") -> EngineStatus:
+        """Return the status of what is no model server. `why`: the end of a sentence on it; may be empty."""
         detail = (
             f"The program at {self.address} {why}. Check that {self.names.url} names a model server."
             if why
@@ -650,15 +636,13 @@ class KnownServer:
         return refusal.error(context_length=context, key=self.names.key, model=self.names.model)
 
     def unreachable(self) -> EngineUnavailable:
-        self.status = self._unreachable()
-        return EngineUnavailable(self.status.detail)
-
-    def _unreachable(self) -> EngineStatus:
-        return self._bad(
+        """Note that nothing answers, and return the error."""
+        self.status = self._bad(
             EngineState.UNREACHABLE,
             f"Nothing answers at {self.address}: the model server is down, or still loading its model. "
             f"Start it, or set {self.names.url} to where it is.",
         )
+        return EngineUnavailable(self.status.detail)
 
     def _bad(
         self,

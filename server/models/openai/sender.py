@@ -9,7 +9,6 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -22,13 +21,7 @@ from server.media.picture.encode import data_url
 from server.models import prompts
 from server.models.base import EngineRequest, EngineStatus, Finished
 from server.models.control_tokens import ControlTokens
-from server.models.openai.chat_client import (
-    ChatClient,
-    Dropped,
-    Endpoint,
-    NotChat,
-    Unreachable,
-)
+from server.models.openai.chat_client import ChatClient, Dropped, Endpoint, NotChat, Unreachable
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.known_server import KnownServer
 from server.models.openai.upstream import (
@@ -41,6 +34,7 @@ from server.models.openai.upstream import (
     Fault,
     Reason,
     Refused,
+    stated_context,
 )
 from server.models.prompts import checked, without_sound
 from server.models.thinking import Thinking
@@ -192,32 +186,21 @@ class Opened:
     stream: ChatStream
     # The first, None where there is none
     event: bytes | None
-    # The answer's sound was asked for, and is to come.
-    speaks: bool
-    # The fields of `Finished` on what of the request was left out
-    missing: Mapping[str, Any]
+    # The request as it was taken, and as it was asked for
+    sent: EngineRequest
+    wanted: EngineRequest
 
-    @classmethod
-    def of(
-        cls, stream: ChatStream, event: bytes | None, *, sent: EngineRequest, wanted: EngineRequest
-    ) -> Opened:
-        """Compare the request as it was taken with the one that was asked for."""
-        missing = {
-            "left_out": len(wanted.turns) - len(sent.turns),
-            "pictures_left_out": len(wanted.earlier) - len(sent.earlier),
-            "video_refused": wanted.video and not sent.video,
-            "sound_refused": wanted.sound is not None and sent.sound is None,
-            "speech_refused": wanted.speak and not sent.speak,
-        }
-        return cls(stream, event, sent.speak, missing)
-
-    def silent(self) -> Opened:
-        """Return it as one that came without the sound that was asked for."""
-        return dataclasses.replace(self, missing={**self.missing, "speech_refused": True})
-
-    def end(self, finished: Finished) -> Finished:
-        """Return the end of its answer with the fields that were left out."""
-        return dataclasses.replace(finished, **self.missing)
+    def end(self, finished: Finished, *, silent: bool) -> Finished:
+        """Return the end of its answer with what of the request was left out. `silent`: no sound came."""
+        sent, wanted = self.sent, self.wanted
+        return dataclasses.replace(
+            finished,
+            left_out=len(wanted.turns) - len(sent.turns),
+            pictures_left_out=len(wanted.earlier) - len(sent.earlier),
+            video_refused=wanted.video and not sent.video,
+            sound_refused=wanted.sound is not None and sent.sound is None,
+            speech_refused=wanted.speak and (silent or not sent.speak),
+        )
 
 
 class Sender:
@@ -272,12 +255,12 @@ class Sender:
             body = await asyncio.to_thread(build) if beside else build()
             try:
                 begun = await self._client.send(body, stack, due, names, spoken=request.speak)
-                return Opened.of(*begun, sent=request, wanted=wanted)
+                return Opened(*begun, sent=request, wanted=wanted)
             except Unreachable as exc:
                 reason = Reason.BROKEN if isinstance(exc, Dropped) else Reason.REFUSED
                 raise Fault(reason, self._server.unreachable) from None
             except NotChat as exc:
-                raise EngineFailed(self._server.not_chat(exc.why)) from None
+                raise EngineFailed(self._server.not_chat(exc.why).detail) from None
             except Refused as refusal:
                 if refusal.passing and not last and not request.speak:
                     # Before a failure without a word about it is taken for one of the media; without
@@ -344,7 +327,8 @@ class Sender:
     def _shortened(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
         if not refusal.of_context:
             return None
-        self._server.learn_context(refusal)
+        if (stated := stated_context(refusal.body)) is not None:
+            self._server.learn(context_length=stated)
         if request.turns:
             return fewer_turns(request)
         if request.earlier:

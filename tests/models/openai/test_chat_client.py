@@ -16,13 +16,7 @@ import pytest
 import pytest_asyncio
 
 from server.models.openai import bounded_http
-from server.models.openai.chat_client import (
-    ChatClient,
-    Endpoint,
-    NotChat,
-    TimeLimits,
-    Unreachable,
-)
+from server.models.openai.chat_client import ChatClient, Endpoint, NotChat, TimeLimits, Unreachable
 from server.models.openai.upstream import Refused
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
@@ -136,7 +130,7 @@ async def test_every_answer_is_asked_for_as_it_is(fake: FakeOpenAI) -> None:
 
     client = ChatClient(Endpoint("http://h/v1"), TimeLimits(), httpx2.MockTransport(answer))
     try:
-        await client.models()
+        await client.get("/models")
         await client.get("http://h/api/ps")
         await client.get("http://h/api/show", {"model": "m"})
         await client.health("http://h/health")
