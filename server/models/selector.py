@@ -341,11 +341,8 @@ def _alive(status: EngineStatus) -> bool:
     return status.state in (EngineState.READY, EngineState.BUSY) and status.capabilities.images
 
 
-# The engine that stands for one that the setting ENGINE names and no feature brings.
-
-
 class MissingEngine:
-    """See `Engine`. It says what is missing, and never answers."""
+    """Stands for an engine that the setting ENGINE names and no feature brings: it says so, and never answers."""
 
     def __init__(self, name: str) -> None:
         self.name = name

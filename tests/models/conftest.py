@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
@@ -15,14 +14,14 @@ from tests.models.asking import PATIENT, QUICK, Build
 from tests.support.fakes_openai import FakeOpenAI
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def fake(request: pytest.FixtureRequest) -> AsyncIterator[FakeOpenAI]:
     """A model server as the file's SERVER has it."""
     async with FakeOpenAI(**getattr(request.module, "SERVER", {})) as server:
         yield server
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def build(fake: FakeOpenAI) -> AsyncIterator[Build]:
     async with AsyncExitStack() as stack:
 
@@ -41,6 +40,6 @@ async def build(fake: FakeOpenAI) -> AsyncIterator[Build]:
 _OF_ENGINES = {"session_key", "on_retry", "transport"}
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def engine(build: Build) -> OpenAIEngine:
     return build(limits=PATIENT)

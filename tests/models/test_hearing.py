@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import pytest_asyncio
 
 from server.core.errors import EngineRefused
 from server.core.sound import SOUND_RATE, Sound, SoundUse
@@ -32,7 +31,7 @@ def asked(question: str = "What barks?", **changes: Any) -> EngineRequest:
     return plain_request(question, **given)
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def engine(build: Build) -> OpenAIEngine:
     one = build(limits=None)
     await one.probe()

@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
 from server.core.frames import Kind, Picture
@@ -51,19 +50,19 @@ class Counting(FakeOpenAI):
         """Set by the base class alone."""
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def fake() -> AsyncIterator[Counting]:
     server = Counting()
     async with server:
         yield server
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def retried() -> list[Reason]:
     return []
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def engine(build: Build, retried: list[Reason]) -> OpenAIEngine:
     one = build(limits=LIMITS, session_key=str, on_retry=retried.append)
     await one.probe()

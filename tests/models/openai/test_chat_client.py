@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack
 
 import httpx2
 import pytest
-import pytest_asyncio
 
 from server.models.openai import bounded_http
 from server.models.openai.chat_client import ChatClient, Endpoint, NotChat, TimeLimits, Unreachable
@@ -23,7 +22,7 @@ from tests.support.fakes_openai import Behaviour, FakeOpenAI
 BODY = b'{"model":"fake-vl","messages":[],"stream":true}'
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def client(fake: FakeOpenAI) -> AsyncIterator[ChatClient]:
     one = ChatClient(Endpoint(fake.base_url), TimeLimits(), None)
     yield one

@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx2
 import pytest
-import pytest_asyncio
 from pydantic import SecretStr
 
 from server.core.errors import (
@@ -679,7 +678,7 @@ async def grouped(*fakes: FakeOpenAI, model: str = "") -> AsyncIterator[Group]:
         yield one
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def group() -> AsyncIterator[Group]:
     async with grouped(*(FakeOpenAI() for _ in range(3))) as one:
         yield one

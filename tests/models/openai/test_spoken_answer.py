@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import pytest_asyncio
 
 from server.core.sound import Sound, VoiceChunk, wav
 from server.models.base import EngineRequest
@@ -56,14 +55,14 @@ def openai() -> list[dict[str, Any]]:
     ]
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def fake() -> AsyncIterator[FakeOpenAI]:
     async with FakeOpenAI(model=OMNI) as server:
         server.others = dict(VLLM_OMNI)
         yield server
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def engine(build: Build) -> OpenAIEngine:
     one = build(limits=None)
     await one.probe()

@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from server.models import prompts
 from server.models.base import Delta, EngineRequest, Finished
@@ -23,7 +22,7 @@ TOOLS = (
 BOILS = {"condition": "the kettle boils"}
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def engine(fake: FakeOpenAI, build: Build) -> OpenAIEngine:
     fake.model, fake.models = "Qwen3-VL-8B-Instruct", ["Qwen3-VL-8B-Instruct"]
     # A failure in words that say nothing is tried again before the tools are blamed.
