@@ -85,7 +85,7 @@ class Program:
         )
         # The names of the engines that roles have for themselves
         roles = {role: own.name for role, own in settings.own_roles().items()}
-        self.engines = EngineSelector([self._first_engine()], roles=roles)
+        self.engines = EngineSelector(self._first_engine(), roles=roles)
         self.inference = Inference(
             self.engines,
             max_concurrent=settings.max_concurrent_inferences,

@@ -54,7 +54,7 @@ class _Choice:
 
 
 class EngineSelector:
-    """`engines`, best first; `add` takes in those of features.
+    """`first` and the engines of features, which `add` takes in.
 
     One engine alone is a fixed choice: it is never replaced, only its status changes.
 
@@ -68,7 +68,7 @@ class EngineSelector:
 
     def __init__(
         self,
-        engines: Sequence[Engine],
+        first: Engine,
         *,
         roles: Mapping[Role, str] | None = None,
         interval: float = 10.0,
@@ -76,20 +76,18 @@ class EngineSelector:
         first_probe: float = 1.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        if not engines:
-            raise ValueError("There is no engine to choose from; at least one is needed.")
         self._roles = dict(roles or {})
         self._interval = interval
         self._seeking = seeking
         self._first_probe = first_probe
         self._jitter = jitter
         # The last state of each engine whose troubles are logged here
-        self._seen = {one: one.status for one in engines}
+        self._seen = {first: first.status}
         # Those of roles, and those that are worse
         self._reserve: set[Engine] = set()
         self._last: set[Engine] = set()
         self._preferred: Engine | None = None
-        self._take(engines)
+        self._take([first])
         self._listeners: list[OnChange] = []
         self._tasks = TaskSet("engines")
         self._wake = asyncio.Event()

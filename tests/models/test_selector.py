@@ -34,7 +34,9 @@ FAST, CALM = 0.02, 0.05
 class Probed:
     """An engine whose state is set by the test and seen by the next probe."""
 
-    def __init__(self, name: str, state: EngineState, *, images: bool = True) -> None:
+    def __init__(
+        self, name: str, state: EngineState = EngineState.READY, *, images: bool = True
+    ) -> None:
         self.name = name
         self.state = state
         self.capabilities = Capabilities(images=images)
@@ -65,9 +67,21 @@ class Probed:
 
 @asynccontextmanager
 async def running(
-    *engines: Engine, interval: float = CALM, seeking: float = FAST
+    *engines: Engine,
+    interval: float = CALM,
+    seeking: float = FAST,
+    roles: dict[Role, str] | None = None,
+    reserve: Engine | None = None,
 ) -> AsyncIterator[EngineSelector]:
-    selector = EngineSelector(engines, interval=interval, seeking=seeking, jitter=lambda: 0.5)
+    """The last of `engines` is worse than any; `reserve` has a role."""
+    first, *rest = engines
+    selector = EngineSelector(
+        first, roles=roles, interval=interval, seeking=seeking, jitter=lambda: 0.5
+    )
+    for one in rest:
+        selector.add(one, last=one is rest[-1])
+    if reserve is not None:
+        selector.add(reserve, reserve=True)
     await selector.start()
     try:
         yield selector
@@ -77,14 +91,14 @@ async def running(
 
 async def test_the_best_ready_engine_answers_from_the_start() -> None:
     """After start() the first round of looks has been made."""
-    vllm, builtin = Probed("vllm", EngineState.READY), Probed("builtin", EngineState.READY)
+    vllm, builtin = Probed("vllm"), Probed("builtin")
     async with running(vllm, builtin) as selector:
         assert selector.current is vllm
 
 
 async def test_it_moves_up_when_a_better_engine_appears_and_says_so() -> None:
     """Listeners hear of the change once."""
-    vllm, builtin = Probed("vllm", EngineState.UNREACHABLE), Probed("builtin", EngineState.READY)
+    vllm, builtin = Probed("vllm", EngineState.UNREACHABLE), Probed("builtin")
     async with running(vllm, builtin) as selector:
         assert selector.current is builtin
         heard: list[str] = []
@@ -101,7 +115,7 @@ async def test_it_moves_up_when_a_better_engine_appears_and_says_so() -> None:
 
 async def test_one_failed_look_is_not_enough_to_leave() -> None:
     """An engine is left at the second failed look in a row."""
-    vllm, builtin = Probed("vllm", EngineState.READY), Probed("builtin", EngineState.READY)
+    vllm, builtin = Probed("vllm"), Probed("builtin")
     async with running(vllm, builtin, interval=0.3, seeking=0.3) as selector:
         left: list[int] = []
 
@@ -119,7 +133,7 @@ async def test_one_failed_look_is_not_enough_to_leave() -> None:
 
 async def test_a_reported_failure_is_looked_into_at_once() -> None:
     """With the report, one failed look is enough, and settle() waits for just that."""
-    vllm, builtin = Probed("vllm", EngineState.READY), Probed("builtin", EngineState.READY)
+    vllm, builtin = Probed("vllm"), Probed("builtin")
     async with running(vllm, builtin, interval=60, seeking=60) as selector:
         vllm.state = EngineState.UNREACHABLE
         selector.report_failure(vllm)
@@ -130,7 +144,7 @@ async def test_a_reported_failure_is_looked_into_at_once() -> None:
 
 async def test_a_reported_failure_of_a_healthy_engine_changes_nothing() -> None:
     """A successful probe keeps the engine, and clears the reported failure."""
-    vllm, builtin = Probed("vllm", EngineState.READY), Probed("builtin", EngineState.READY)
+    vllm, builtin = Probed("vllm"), Probed("builtin")
     async with running(vllm, builtin, interval=60, seeking=60) as selector:
         for _ in range(3):
             selector.report_failure(vllm)
@@ -141,7 +155,7 @@ async def test_a_reported_failure_of_a_healthy_engine_changes_nothing() -> None:
 
 async def test_many_reports_do_not_become_many_probes() -> None:
     """A burst of failures is one look or two, not one each; they have a least time between them."""
-    vllm = Probed("vllm", EngineState.READY)
+    vllm = Probed("vllm")
     async with running(vllm, interval=60, seeking=60) as selector:
         before, began = vllm.probes, time.monotonic()
         for _ in range(50):
@@ -153,7 +167,7 @@ async def test_many_reports_do_not_become_many_probes() -> None:
 
 async def test_a_fixed_engine_is_never_replaced() -> None:
     """Alone it stays, and the change of its state is reported."""
-    vllm = Probed("vllm", EngineState.READY)
+    vllm = Probed("vllm")
     async with running(vllm) as selector:
         states: list[EngineState] = []
         selector.on_change(lambda engine: states.append(engine.status.state))
@@ -166,7 +180,7 @@ async def test_a_fixed_engine_is_never_replaced() -> None:
 
 async def test_busy_is_not_gone() -> None:
     """A busy engine is still the better one."""
-    vllm, builtin = Probed("vllm", EngineState.READY), Probed("builtin", EngineState.READY)
+    vllm, builtin = Probed("vllm"), Probed("builtin")
     async with running(vllm, builtin) as selector:
         vllm.state = EngineState.BUSY
         before = vllm.probes
@@ -181,7 +195,7 @@ async def test_busy_is_not_gone() -> None:
 async def test_an_engine_that_cannot_answer_is_not_chosen(state: EngineState, images: bool) -> None:
     """Loading, wrongly configured or, however ready, without pictures."""
     unable = Probed("vllm", state, images=images)
-    async with running(unable, Probed("builtin", EngineState.READY)) as selector:
+    async with running(unable, Probed("builtin")) as selector:
         assert selector.current.name == "builtin"
 
 
@@ -195,7 +209,7 @@ async def test_with_none_ready_the_best_one_stays_and_says_why() -> None:
 
 async def test_it_looks_often_only_while_something_better_is_missing() -> None:
     """Seeking is quick, calm is slow."""
-    vllm, builtin = Probed("vllm", EngineState.UNREACHABLE), Probed("builtin", EngineState.READY)
+    vllm, builtin = Probed("vllm", EngineState.UNREACHABLE), Probed("builtin")
     async with running(vllm, builtin, interval=60, seeking=FAST) as selector:
         await until(lambda: vllm.probes > 4)
         vllm.state = EngineState.READY
@@ -208,15 +222,16 @@ async def test_it_looks_often_only_while_something_better_is_missing() -> None:
 
 async def test_a_probe_that_raises_or_hangs_does_not_stop_the_others() -> None:
     """The looking goes on, start() returns in time, and the engine that is ready answers."""
-    bad, builtin = Probed("vllm", EngineState.READY), Probed("builtin", EngineState.READY)
+    bad, builtin = Probed("vllm"), Probed("builtin")
     bad.raises = True
     async with running(bad, builtin) as selector:
         assert selector.current is builtin
         bad.raises = False
         await until(lambda: selector.current is bad)
-    slow = Probed("vllm", EngineState.READY)
+    slow = Probed("vllm")
     slow.slow = 60
-    selector = EngineSelector([slow, builtin], first_probe=0.05)
+    selector = EngineSelector(slow, first_probe=0.05)
+    selector.add(builtin)
     async with at_once():
         await selector.start()
     assert selector.current is builtin
@@ -225,7 +240,7 @@ async def test_a_probe_that_raises_or_hangs_does_not_stop_the_others() -> None:
 
 async def test_a_listener_that_fails_does_not_keep_others_from_hearing() -> None:
     """Each listener stands alone."""
-    vllm, builtin = Probed("vllm", EngineState.UNREACHABLE), Probed("builtin", EngineState.READY)
+    vllm, builtin = Probed("vllm", EngineState.UNREACHABLE), Probed("builtin")
     async with running(vllm, builtin) as selector:
         heard: list[str] = []
 
@@ -239,7 +254,7 @@ async def test_a_listener_that_fails_does_not_keep_others_from_hearing() -> None
 
 
 async def test_close_closes_every_engine_and_ends_the_probing() -> None:
-    engines = [Probed("vllm", EngineState.READY), Probed("builtin", EngineState.READY)]
+    engines = [Probed("vllm"), Probed("builtin")]
     async with running(*engines):
         pass
     probes = [engine.probes for engine in engines]
@@ -255,7 +270,7 @@ async def test_a_real_server_that_comes_goes_and_comes_back() -> None:
     await fake.close()
     limits = dataclasses.replace(TimeLimits(), probe=0.5)
     vllm = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=limits)
-    builtin = Probed("builtin", EngineState.READY)
+    builtin = Probed("builtin")
     async with running(vllm, builtin) as selector:
         assert selector.current is builtin
         for _ in range(2):
@@ -265,15 +280,10 @@ async def test_a_real_server_that_comes_goes_and_comes_back() -> None:
             await until(lambda: selector.current is builtin)
 
 
-def test_no_engine_at_all_is_a_mistake() -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        EngineSelector([])
-
-
 async def test_a_preferred_engine_goes_first_while_it_is_able() -> None:
     """An operator's choice answers before a better one; unable or given up, the usual order holds."""
-    vllm, local = Probed("vllm", EngineState.READY), Probed("local", EngineState.READY)
-    builtin = Probed("builtin", EngineState.READY)
+    vllm, local = Probed("vllm"), Probed("local")
+    builtin = Probed("builtin")
     async with running(vllm, local, builtin) as selector:
         selector.prefer(local)
         assert selector.current is local
@@ -290,8 +300,8 @@ async def test_a_preferred_engine_goes_first_while_it_is_able() -> None:
 
 async def test_a_preferred_engine_that_takes_no_pictures_answers_nothing() -> None:
     """One that makes videos leaves the questions to the others."""
-    builtin = Probed("builtin", EngineState.READY)
-    video = Probed("local", EngineState.READY, images=False)
+    builtin = Probed("builtin")
+    video = Probed("local", images=False)
     async with running(builtin, video) as selector:
         selector.prefer(video)
         await asyncio.sleep(CALM * 2)
@@ -300,7 +310,7 @@ async def test_a_preferred_engine_that_takes_no_pictures_answers_nothing() -> No
 
 async def test_it_can_be_told_to_look() -> None:
     """A ready engine is used at once, not at the next probe."""
-    vllm, builtin = Probed("vllm", EngineState.UNREACHABLE), Probed("builtin", EngineState.READY)
+    vllm, builtin = Probed("vllm", EngineState.UNREACHABLE), Probed("builtin")
     async with running(vllm, builtin, interval=60, seeking=60) as selector:
         vllm.state = EngineState.READY
         selector.probe_soon()
@@ -309,29 +319,11 @@ async def test_it_can_be_told_to_look() -> None:
 
 async def test_one_that_is_gone_for_certain_is_left_at_once() -> None:
     """Nobody waits for a look when whoever took it away says so."""
-    local, builtin = Probed("local", EngineState.READY), Probed("builtin", EngineState.READY)
+    local, builtin = Probed("local"), Probed("builtin")
     async with running(local, builtin, interval=60, seeking=60) as selector:
         local._status = EngineStatus(EngineState.UNREACHABLE)
         selector.lost(local)
         assert selector.current is builtin
-
-
-@asynccontextmanager
-async def with_roles(
-    *engines: Probed, roles: dict[Role, str], reserve: Probed | None = None
-) -> AsyncIterator[EngineSelector]:
-    """The last of `engines` is worse than any; `reserve` has a role."""
-    first, *rest = engines
-    selector = EngineSelector([first], roles=roles, interval=CALM, seeking=FAST, jitter=lambda: 0.5)
-    for one in rest:
-        selector.add(one, last=one is rest[-1])
-    if reserve is not None:
-        selector.add(reserve, reserve=True)
-    await selector.start()
-    try:
-        yield selector
-    finally:
-        await selector.close()
 
 
 def does(selector: EngineSelector) -> dict[str, str]:
@@ -340,11 +332,9 @@ def does(selector: EngineSelector) -> dict[str, str]:
 
 async def test_each_role_has_its_engine_and_the_others_stand_in() -> None:
     """Gone, each is stood in for; visitors get one sentence; back again, each does its own work."""
-    large, small, builtin = (
-        Probed(name, EngineState.READY) for name in ("vllm", "watches", "builtin")
-    )
+    large, small, builtin = (Probed(name) for name in ("vllm", "watches", "builtin"))
     names = {Role.WATCHES: "watches"}
-    async with with_roles(large, builtin, roles=names, reserve=small) as selector:
+    async with running(large, builtin, roles=names, reserve=small) as selector:
         own = {"answers": "vllm", "watches": "watches", "reads": "vllm"}
         assert does(selector) == own
         assert selector.stands_in() == ""
@@ -365,10 +355,10 @@ async def test_each_role_has_its_engine_and_the_others_stand_in() -> None:
 
 
 async def test_a_change_of_one_role_is_told() -> None:
-    large, small = Probed("vllm", EngineState.READY), Probed("watches", EngineState.READY)
-    builtin = Probed("builtin", EngineState.READY)
+    large, small = Probed("vllm"), Probed("watches")
+    builtin = Probed("builtin")
     names = {Role.WATCHES: "watches"}
-    async with with_roles(large, builtin, roles=names, reserve=small) as selector:
+    async with running(large, builtin, roles=names, reserve=small) as selector:
         heard: list[str] = []
         selector.on_change(lambda engine: heard.append(selector.of(Role.WATCHES).name))
         small.state = EngineState.UNREACHABLE
@@ -377,17 +367,15 @@ async def test_a_change_of_one_role_is_told() -> None:
 
 async def test_an_engine_of_this_server_may_have_a_role() -> None:
     """An operator's model that watches does not answer before the better one; no name, no role."""
-    vllm, local, builtin = (
-        Probed(name, EngineState.READY) for name in ("vllm", "local", "builtin")
-    )
+    vllm, local, builtin = (Probed(name) for name in ("vllm", "local", "builtin"))
     names = {Role.WATCHES: "local", Role.READS: "absent"}
-    async with with_roles(vllm, local, builtin, roles=names) as selector:
+    async with running(vllm, local, builtin, roles=names) as selector:
         selector.prefer(local)
         assert does(selector) == {"answers": "vllm", "watches": "local", "reads": "vllm"}
         vllm.state = EngineState.UNREACHABLE
         await until(lambda: selector.current is local)
         assert selector.gone(Role.ANSWERS)
-    async with with_roles(vllm, local, builtin, roles={Role.READS: "builtin"}) as selector:
+    async with running(vllm, local, builtin, roles={Role.READS: "builtin"}) as selector:
         selector.prefer(local)
         assert does(selector) == {"answers": "local", "watches": "local", "reads": "builtin"}
         assert selector.stands_in() == ""
@@ -399,8 +387,8 @@ async def test_an_engine_of_this_server_may_have_a_role() -> None:
 
 async def test_what_the_settings_fix_goes_before_the_engine_of_a_role() -> None:
     """ENGINE=builtin with a model that watches: that one answers nobody meanwhile."""
-    builtin, small = Probed("builtin", EngineState.READY), Probed("watches", EngineState.READY)
-    selector = EngineSelector([MissingEngine("builtin")], roles={Role.WATCHES: "watches"})
+    builtin, small = Probed("builtin"), Probed("watches")
+    selector = EngineSelector(MissingEngine("builtin"), roles={Role.WATCHES: "watches"})
     selector.add(builtin, last=True)
     selector.add(small, reserve=True)
     await selector.start()
@@ -422,7 +410,7 @@ async def test_it_says_what_is_missing() -> None:
 
 def test_the_engine_of_its_name_takes_its_place() -> None:
     """Others come behind it."""
-    engines = EngineSelector([MissingEngine("local")])
+    engines = EngineSelector(MissingEngine("local"))
     other, local = FakeEngine("builtin"), FakeEngine("local")
     engines.add(other)
     assert [one.name for one in engines.engines] == ["local", "builtin"]

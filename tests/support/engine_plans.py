@@ -161,7 +161,8 @@ async def managed(
 ) -> AsyncIterator[Managed]:
     planning, measuring = ThreadPoolExecutor(2, "manage"), ThreadPoolExecutor(1, "measure")
     place, spare = ActiveEngine(), FakeEngine("builtin")
-    engines = EngineSelector([place, spare], interval=0.5, seeking=0.1)
+    engines = EngineSelector(place, interval=0.5, seeking=0.1)
+    engines.add(spare)
     tools = Tools(
         place,
         engines,

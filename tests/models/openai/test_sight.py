@@ -169,7 +169,8 @@ async def test_a_server_without_a_model_that_sees_is_not_ready(
     """The reason lists the models there; the next engine answers."""
     fake.models, fake.blind = ["one", "nomic-embed-text"], {"one"}
     spare = FakeEngine("builtin")
-    selector = EngineSelector([engine, spare], interval=60, seeking=60)
+    selector = EngineSelector(engine, interval=60, seeking=60)
+    selector.add(spare)
     try:
         await selector.start()
         await soon(lambda: engine.status.state is EngineState.MISCONFIGURED)
@@ -243,34 +244,21 @@ def sees(name: str, **card: Any) -> bool | None:
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("names", "takes"),
     [
-        *("qwen2.5vl:7b", "Qwen/Qwen3-VL-8B-Instruct", "llava:13b", "llama3.2-vision:11b"),
-        *("gemma3:4b", "google/gemma-3-27b-it", "pixtral-12b", "OpenGVLab/InternVL3-8B"),
-        *("moondream2", "minicpm-v:8b", "gpt-4o-mini", "HuggingFaceTB/SmolVLM2-2.2B-Instruct"),
-        *("mistral-small3.2:24b", "zai-org/GLM-4.1V-9B-Thinking", "Qwen2.5-Omni-7B", "fake-vl"),
+        # Of families that see, however servers write them
+        ("qwen2.5vl:7b Qwen/Qwen3-VL-8B-Instruct llava:13b llama3.2-vision:11b", True),
+        ("gemma3:4b google/gemma-3-27b-it pixtral-12b OpenGVLab/InternVL3-8B", True),
+        ("moondream2 minicpm-v:8b gpt-4o-mini HuggingFaceTB/SmolVLM2-2.2B-Instruct", True),
+        ("mistral-small3.2:24b zai-org/GLM-4.1V-9B-Thinking Qwen2.5-Omni-7B fake-vl", True),
+        # Embeddings, speech and guards, also those of families that see
+        ("nomic-embed-text bge-m3 whisper-large-v3 Qwen3-VL-Embedding-2B llama-guard-3", False),
+        # They may see or not.
+        ("llama3.1:8b gemma3:1b mistral novel-writer /models/x", None),
     ],
 )
-def test_names_of_families_that_see(name: str) -> None:
-    """However servers write them."""
-    assert sees(name) is True
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["nomic-embed-text", "bge-m3", "whisper-large-v3", "Qwen3-VL-Embedding-2B", "llama-guard-3"],
-)
-def test_names_that_answer_no_questions(name: str) -> None:
-    """Embeddings, speech and guards, also those of families that see."""
-    assert sees(name) is False
-
-
-@pytest.mark.parametrize(
-    "name", ["llama3.1:8b", "gemma3:1b", "mistral", "novel-writer", "/models/x"]
-)
-def test_other_names_say_nothing(name: str) -> None:
-    """They may see or not."""
-    assert sees(name) is None
+def test_what_names_say(names: str, takes: bool | None) -> None:
+    assert {name: sees(name) for name in names.split()} == dict.fromkeys(names.split(), takes)
 
 
 def test_what_is_told_goes_before_the_name() -> None:
