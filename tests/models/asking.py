@@ -8,7 +8,7 @@ from typing import Any
 
 from server.core.errors import EngineError
 from server.core.frames import Kind, Picture
-from server.models.base import Delta, EngineRequest, Finished
+from server.models.base import Delta, Engine, EngineRequest, Finished
 from server.models.openai.chat_client import TimeLimits
 from server.models.openai.engine import OpenAIEngine
 from tests.support import answers
@@ -16,6 +16,8 @@ from tests.support import answers
 QUICK = TimeLimits(connect=1, first_token=0.6, between_tokens=0.4, total=3.0, probe=0.6)
 # No limit ends anything here, on a busy machine, too.
 PATIENT = TimeLimits(connect=10, first_token=10, between_tokens=10, total=30, probe=10)
+# Of an engine whose failures are tried again
+REPEATING = TimeLimits(connect=1, first_token=5.0, between_tokens=2.0, total=8.0, probe=1.0)
 JPEG = b"\xff\xd8 not really a picture \xff\xd9"
 # Makes an engine of the model server, which is closed at the end of the test; `limits` and options of its endpoint
 Build = Callable[..., OpenAIEngine]
@@ -30,9 +32,7 @@ def request(question: str = "What is this?", **changes: Any) -> EngineRequest:
     return dataclasses.replace(whole, **changes)
 
 
-async def collect(
-    engine: OpenAIEngine, one: EngineRequest | None = None
-) -> tuple[list[str], Finished]:
+async def collect(engine: Engine, one: EngineRequest | None = None) -> tuple[list[str], Finished]:
     return await answers.collect(engine, one or request())
 
 

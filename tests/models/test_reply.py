@@ -5,6 +5,7 @@ empty one.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,13 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.errors import EngineError, EngineRefused
-from server.models.base import Delta, Finished, Thought
+from server.models.base import Chunk, Delta, Finished, Thought
 from server.models.control_tokens import LONGEST
 from server.models.openai.engine import OpenAIEngine
 from server.models.reply import AnswerText
 from server.models.thinking import ThinkingLimits
 from tests.models.asking import Build, request
+from tests.support.answers import chunks_of
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
+
+
+def joined(parts: Sequence[Chunk]) -> tuple[str, str]:
+    """The answer and the thoughts."""
+    text = "".join(part.text for part in parts if isinstance(part, Delta))
+    return text, "".join(part.text for part in parts if isinstance(part, Thought))
 
 
 def read(pieces: list[str], *, inside: bool = False) -> tuple[str, str, AnswerText]:
@@ -27,8 +35,7 @@ def read(pieces: list[str], *, inside: bool = False) -> tuple[str, str, AnswerTe
     one = AnswerText(inside=inside)
     parts = [part for piece in pieces for part in one.feed(piece)] + one.end()
     assert all(part.text for part in parts)
-    text = "".join(part.text for part in parts if isinstance(part, Delta))
-    return text, "".join(part.text for part in parts if isinstance(part, Thought)), one
+    return *joined(parts), one
 
 
 @pytest.mark.parametrize(
@@ -103,15 +110,8 @@ def test_thoughts_that_the_template_opened() -> None:
 
 async def asked(engine: OpenAIEngine, **changes: Any) -> tuple[str, str, Finished]:
     """The answer, the thoughts, and its end."""
-    text = thoughts = ""
-    async for chunk in engine.answer(request(**changes)):
-        if isinstance(chunk, Delta):
-            text += chunk.text
-        elif isinstance(chunk, Thought):
-            thoughts += chunk.text
-        elif isinstance(chunk, Finished):
-            return text, thoughts, chunk
-    raise AssertionError("no end")
+    chunks, end = await chunks_of(engine, request(**changes))
+    return *joined(chunks), end
 
 
 async def test_a_model_that_thinks_is_told_not_to(fake: FakeOpenAI, engine: OpenAIEngine) -> None:

@@ -9,19 +9,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
-from server.core.frames import Kind, Picture
-from server.models.base import Delta, EngineRequest
+from server.models.base import Delta
 from server.models.openai import upstream
-from server.models.openai.chat_client import TimeLimits
 from server.models.openai.engine import OpenAIEngine
 from server.models.openai.upstream import LONGEST_WAIT, Reason
 from server.models.reply import SLICE_CHARS
-from tests.models.asking import Build
+from tests.models.asking import REPEATING, Build, collect, request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
-LIMITS = TimeLimits(connect=1, first_token=5.0, between_tokens=2.0, total=8.0, probe=1.0)
-PICTURE = Picture("f1", 1.0, None, 1280, 720, 840, 448, 480, b"\xff\xd8\xff\xd9", None, None, 0.003)
-QUESTION = EngineRequest("session", Kind.CHAT, "What is this?", PICTURE, id="4711")
+QUESTION = request(id="4711")
 
 
 @pytest.fixture(autouse=True)
@@ -64,14 +60,14 @@ async def retried() -> list[Reason]:
 
 @pytest.fixture
 async def engine(build: Build, retried: list[Reason]) -> OpenAIEngine:
-    one = build(limits=LIMITS, session_key=str, on_retry=retried.append)
+    one = build(limits=REPEATING, session_key=str, on_retry=retried.append)
     await one.probe()
     return one
 
 
-async def answer(engine: OpenAIEngine, request: EngineRequest = QUESTION) -> str:
+async def answer(engine: OpenAIEngine) -> str:
     async with asyncio.timeout(20):
-        return "".join([one.text async for one in engine.answer(request) if isinstance(one, Delta)])
+        return "".join((await collect(engine, QUESTION))[0])
 
 
 @pytest.mark.parametrize(
@@ -121,7 +117,7 @@ async def test_nothing_is_sent_again_after_the_first_token(
     fake: Counting, engine: OpenAIEngine, retried: list[Reason], behaviour: Behaviour
 ) -> None:
     fake.misbehave(behaviour, 1)
-    engine.limits = dataclasses.replace(LIMITS, between_tokens=0.3)
+    engine.limits = dataclasses.replace(REPEATING, between_tokens=0.3)
     with pytest.raises(EngineError):
         await answer(engine)
     assert (fake.count, retried) == (1, [])
@@ -181,7 +177,7 @@ async def test_a_cancelled_question_is_not_sent_again(
 
 async def test_a_repeat_has_the_rest_of_the_questions_time(fake: Counting, build: Build) -> None:
     """The time for the first token does not begin anew."""
-    limits = dataclasses.replace(LIMITS, first_token=0.8)
+    limits = dataclasses.replace(REPEATING, first_token=0.8)
     engine = build(limits=limits)
     fake.misbehave(Behaviour.INTERNAL, 1)
     fake.first_token = 60.0

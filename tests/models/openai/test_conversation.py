@@ -44,11 +44,6 @@ async def test_fields_and_pictures_go_on(fake: FakeOpenAI, engine: OpenAIEngine)
     assert fake.last.texts[0][1].endswith("Be brief.")
 
 
-async def test_a_person_sends_none_of_it(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    await collect(engine)
-    assert not {"tools", "tool_choice", "response_format"} & set(fake.last.body)
-
-
 def pieces(*calls: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"tool_calls": [call]} for call in calls]
 

@@ -27,8 +27,8 @@ from server.core.errors import (
     EngineTimeout,
     EngineUnavailable,
 )
-from server.core.frames import BoxUnit, Geometry, Kind, Picture
-from server.models.base import Delta, EngineRequest, EngineState, Finished, Turn, Usage
+from server.core.frames import BoxUnit, Geometry
+from server.models.base import Delta, EngineState, Finished, Turn, Usage
 from server.models.openai import upstream
 from server.models.openai.chat_client import Endpoint, SettingNames, TimeLimits
 from server.models.openai.engine import (
@@ -39,7 +39,7 @@ from server.models.openai.engine import (
     by_preference,
 )
 from server.models.openai.upstream import Reason
-from tests.models.asking import JPEG, PATIENT, QUICK, Build, collect, partial, request
+from tests.models.asking import JPEG, PATIENT, QUICK, REPEATING, Build, collect, partial, request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.timing import AT_ONCE_SECONDS, NEVER_SECONDS, at_once
 
@@ -618,15 +618,13 @@ def test_it_shows_nothing_of_the_id_nor_of_the_secret() -> None:
     assert not signed.startswith(name)
 
 
-LIMITS = TimeLimits(connect=1, first_token=5.0, between_tokens=2.0, total=8.0, probe=1.0)
-PICTURE = Picture("f1", 1.0, None, 1280, 720, 840, 448, 480, b"\xff\xd8\xff\xd9", None, None, 0.003)
 KEYS = SessionKeys("s" * 32)
 
 
 class Group:
     """A group with three servers, and what it reported."""
 
-    def __init__(self, fakes: list[FakeOpenAI], model: str = "") -> None:
+    def __init__(self, fakes: list[FakeOpenAI], model: str, limits: TimeLimits) -> None:
         self.fakes = fakes
         self.retried: list[Reason] = []
         self.busy = 0
@@ -634,7 +632,7 @@ class Group:
             "vllm",
             [
                 OpenAIEngine(
-                    "vllm", Endpoint(fake.base_url, model=model), limits=LIMITS, session_key=KEYS.of
+                    "vllm", Endpoint(fake.base_url, model=model), limits=limits, session_key=KEYS.of
                 )
                 for fake in fakes
             ],
@@ -647,10 +645,8 @@ class Group:
         self.busy += 1
 
     async def answer(self, session: str) -> str:
-        request = EngineRequest(session, Kind.CHAT, "What is this?", PICTURE)
         async with asyncio.timeout(20):
-            stream = self.engine.answer(request)
-            return "".join([one.text async for one in stream if isinstance(one, Delta)])
+            return "".join((await collect(self.engine, request(session_id=session)))[0])
 
     def seen(self, session: str) -> list[tuple[FakeOpenAI, Seen]]:
         """The requests of a session, with the server that got them."""
@@ -669,10 +665,12 @@ class Group:
 
 
 @asynccontextmanager
-async def grouped(*fakes: FakeOpenAI, model: str = "") -> AsyncIterator[Group]:
+async def grouped(
+    *fakes: FakeOpenAI, model: str = "", limits: TimeLimits = REPEATING
+) -> AsyncIterator[Group]:
     """A group of these servers, which run meanwhile."""
     async with AsyncExitStack() as stack:
-        one = Group([await stack.enter_async_context(fake) for fake in fakes], model)
+        one = Group([await stack.enter_async_context(fake) for fake in fakes], model, limits)
         stack.push_async_callback(one.engine.close)
         await one.engine.probe()
         yield one
@@ -739,9 +737,8 @@ async def test_a_failing_server_is_asked_last_for_a_while(group: Group) -> None:
 
 async def test_a_silent_server_is_asked_last_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that hangs and still lists its models fails one question, and not each of its sessions'."""
-    monkeypatch.setattr(f"{__name__}.LIMITS", dataclasses.replace(LIMITS, first_token=0.5))
-    hung = FakeOpenAI()
-    async with grouped(hung, FakeOpenAI()) as group:
+    hung, limits = FakeOpenAI(), dataclasses.replace(REPEATING, first_token=0.5)
+    async with grouped(hung, FakeOpenAI(), limits=limits) as group:
         for session in SESSIONS:
             await group.answer(session)
         mine = [session for session in SESSIONS if group.server_of(session) is hung]
@@ -786,7 +783,7 @@ async def test_nothing_is_asked_elsewhere_after_the_first_token(group: Group) ->
 async def test_a_closed_answer_is_closed_at_its_server(group: Group) -> None:
     for fake in group.fakes:
         fake.between_tokens = NEVER_SECONDS
-    stream = group.engine.answer(EngineRequest("s", Kind.CHAT, "What?", PICTURE))
+    stream = group.engine.answer(request(session_id="s"))
     await anext(stream)
     await stream.aclose()
     _, seen = group.seen("s")[0]

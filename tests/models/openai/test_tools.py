@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from server.models import prompts
-from server.models.base import Delta, EngineRequest, Finished
+from server.models.base import EngineRequest
 from server.models.openai.engine import OpenAIEngine
 from server.models.reply import MOST_ARGUMENT_CHARS, MOST_TOOL_CALLS
 from tests.models.asking import QUICK, Build, collect, request
@@ -86,7 +86,8 @@ async def test_calls_with_one_index_are_two(fake: FakeOpenAI, engine: OpenAIEngi
     both = [function("watch", json.dumps(BOILS), index=0, id="call_1")]
     both += [function("hold", "{}", index=0, id="call_2")]
     fake.deltas = [{"tool_calls": [one]} for one in both]
-    _, end = await collect(engine, with_tools())
+    texts, end = await collect(engine, with_tools())
+    assert texts == []
     assert [(one.id, one.name) for one in end.calls] == [("call_1", "watch"), ("call_2", "hold")]
 
 
@@ -124,7 +125,7 @@ async def test_they_stand_in_the_request_alone(fake: FakeOpenAI, engine: OpenAIE
     plain = fake.last.body
     await collect(engine, with_tools())
     asked = fake.last.body
-    assert "tools" not in plain
+    assert not {"tools", "tool_choice", "response_format"} & plain.keys()
     assert asked.pop("tools") == list(TOOLS)
     system = asked["messages"][0]["content"]
     assert system.startswith(prompts.system_text())
@@ -183,11 +184,3 @@ async def test_families_that_call(fake: FakeOpenAI, model: str, calls: bool, bui
     fake.model, fake.models = model, [model]
     engine = build()
     assert (await engine.probe()).capabilities.calls_tools is calls
-
-
-async def test_chunks_end_as_promised(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    fake.finish_reason = "tool_calls"
-    fake.deltas = [{"tool_calls": ollama()}]
-    chunks = [chunk async for chunk in engine.answer(with_tools())]
-    assert not any(isinstance(chunk, Delta) for chunk in chunks)
-    assert isinstance(chunks[-1], Finished)
