@@ -396,13 +396,13 @@ def test_a_way_is_ordered_to_a_thing(language: str, said: str, words: str, thing
     assert sought(words, language).names == (thing,)
 
 
-def test_each_language_orders_the_way_to_a_thing() -> None:
-    assert {language for language, *_ in PLACES_TO_GO} == LANGUAGES
-    assert min([one[0] for one in PLACES_TO_GO].count(language) for language in LANGUAGES) >= 2
-
-
 @pytest.mark.parametrize(
-    "said", [*SPOKEN["none"], "", "Guide me to " + "the door " * 30, "again " * 1000]
+    "said",
+    [
+        *(*SPOKEN["none"], "", "Guide me to " + "the door " * 30, "again " * 1000),
+        # Where a thing is now
+        *("Where is the cup?", "Where was this made?!" * 12, "Wo ist die Tasse?", "杯子在哪里？"),
+    ],
 )
 def test_a_question_is_no_order(said: str) -> None:
     """The words of an order within a longer sentence are a part of it."""
@@ -419,21 +419,8 @@ def test_a_thing_once_seen_is_asked_for(language: str, said: str, words: str, th
     assert things_in(words, language)[:1] == ((thing,) if thing else ())
 
 
-def test_each_language_asks_for_a_thing_that_was_seen() -> None:
-    languages = [language for language, *_ in PLACES]
+@pytest.mark.parametrize("places", [PLACES, PLACES_TO_GO])
+def test_each_language_has_orders_about_things(places: list[list[str]]) -> None:
+    languages = [language for language, *_ in places]
     assert {*languages} == LANGUAGES
     assert min(map(languages.count, LANGUAGES)) >= 2
-
-
-@pytest.mark.parametrize(
-    "said", ["Where is the cup?", "Where was this made?!" * 12, "Wo ist die Tasse?", "杯子在哪里？"]
-)
-def test_where_a_thing_is_now_is_a_question(said: str) -> None:
-    assert order_in(said) is None
-
-
-@pytest.mark.parametrize(
-    "said", ["What is around me?", "Please look around!", "Was ist um mich herum?", "环顾四周"]
-)
-def test_what_is_around_is_an_order(said: str) -> None:
-    assert order_in(said) == (Order.SCAN, "")
