@@ -13,7 +13,6 @@ import tomllib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -112,13 +111,8 @@ def _words_of(kind: str) -> re.Pattern[str]:
     return word_pattern(",".join(table["words"].values()), ",".join(table["parts"].values()))
 
 
-class _Sign(StrEnum):
-    """The route that a phrase speaks for."""
-
-    PAST = "past"
-    WHERE = "where"
-    SEARCH = "search"
-    NEITHER = "neither"
+# What a phrase speaks for: a route, or none of these
+_SIGNS = ("past", "where", "search", "neither")
 
 
 def wants_detail(question: str) -> bool:
@@ -130,9 +124,9 @@ def route_of(question: str) -> Route:
     """Choose where a question looks; NOW where no word speaks for another route."""
     text = plain(ends(question))
     signs = _signs(text)
-    if _Sign.PAST in signs or span_of(text) is not None:
+    if "past" in signs or span_of(text) is not None:
         return Route.PAST
-    if _Sign.WHERE in signs:
+    if "where" in signs:
         return Route.WHERE
     if wants_reading(text):
         return Route.READ
@@ -140,7 +134,7 @@ def route_of(question: str) -> Route:
         return Route.TWICE
     if _words_of("detail").search(text) is not None:
         return Route.DETAIL
-    return Route.WHERE if _Sign.SEARCH in signs else Route.NOW
+    return Route.WHERE if "search" in signs else Route.NOW
 
 
 def choose(question: str, detail: Detail, route: Route | None) -> tuple[Route, Detail]:
@@ -165,14 +159,14 @@ def choose(question: str, detail: Detail, route: Route | None) -> tuple[Route, D
     return route, detail
 
 
-def _signs(text: str) -> set[_Sign]:
+def _signs(text: str) -> set[str]:
     """Find the signs of a `plain` text.
 
     Of two phrases that share a letter the longer one counts.
     """
     spans = [
         (match.end() - match.start(), match.start(), sign)
-        for sign in _Sign
+        for sign in _SIGNS
         for match in _words_of(sign).finditer(text)
     ]
     covered = bytearray(len(text))

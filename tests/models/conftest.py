@@ -41,5 +41,9 @@ _OF_ENGINES = {"session_key", "on_retry", "transport"}
 
 
 @pytest.fixture
-async def engine(build: Build) -> OpenAIEngine:
-    return build(limits=PATIENT)
+async def engine(request: pytest.FixtureRequest, build: Build) -> OpenAIEngine:
+    """One that was probed, where the file's PROBED says so."""
+    one = build(limits=PATIENT)
+    if getattr(request.module, "PROBED", False):
+        await one.probe()
+    return one

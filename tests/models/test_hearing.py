@@ -16,26 +16,19 @@ from server.models import prompts
 from server.models.base import EarlierPicture, EngineRequest, Turn
 from server.models.openai.engine import OpenAIEngine
 from server.models.prompts import MOST_SECONDS, audio_tokens, fault, without_sound
-from tests.models.asking import Build, collect, picture
+from tests.models.asking import collect, picture
 from tests.models.asking import request as plain_request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 SOUND = Sound(np.arange(-8000, 8000).astype(np.int16), 5.0)
 OMNI = "Qwen/Qwen2.5-Omni-7B"
-SERVER = {"model": OMNI}
+SERVER, PROBED = {"model": OMNI}, True
 EARLIER = tuple(EarlierPicture(picture(), f"[{n}] {n} s before now:", n) for n in range(1, 5))
 
 
 def asked(question: str = "What barks?", **changes: Any) -> EngineRequest:
     given = {"sound": SOUND, "sound_is_question": True, "sound_use": SoundUse.HEARD, **changes}
     return plain_request(question, **given)
-
-
-@pytest.fixture
-async def engine(build: Build) -> OpenAIEngine:
-    one = build(limits=None)
-    await one.probe()
-    return one
 
 
 def kinds(body: dict[str, Any]) -> list[str]:

@@ -332,8 +332,3 @@ def address_of(base_url: str) -> str:
 def is_name(id: object) -> bool:
     """Find whether this may be a model's name; a path may be long."""
     return isinstance(id, str) and 0 < len(id) <= _LONGEST_NAME and id.isprintable()
-
-
-def shown_name(name: str) -> str:
-    """Shorten a model's name for a sentence."""
-    return "".join(char for char in name if char.isprintable())[:80]

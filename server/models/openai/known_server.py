@@ -24,7 +24,7 @@ from server.media.picture.encode import data_url, jpeg
 from server.models import control_tokens, families
 from server.models.base import Capabilities, EngineState, EngineStatus, Trouble
 from server.models.control_tokens import ControlTokens
-from server.models.files import ModelFolderError
+from server.models.files import ModelFolderError, clean
 from server.models.files import read_json as read_file
 from server.models.openai import discovery
 from server.models.openai.bounded_http import read_json
@@ -38,7 +38,6 @@ from server.models.openai.discovery import (
     context_length,
     is_name,
     other_machine,
-    shown_name,
     takes_sound,
 )
 from server.models.openai.upstream import BUSY, NO_SERVERS, AskFailed, Refused
@@ -459,10 +458,10 @@ class KnownServer:
         if names and wanted and wanted not in names:
             return self._bad(
                 EngineState.MISCONFIGURED,
-                f"The model server at {self.address} does not serve {shown_name(wanted)}; it serves {_listed(names)}. "
+                f"The model server at {self.address} does not serve {clean(wanted)}; it serves {_listed(names)}. "
                 f"Set {self.names.model} to one of these, or leave it empty.",
                 Trouble.MODEL,
-                served=tuple(shown_name(name) for name in names[:3]),
+                served=tuple(clean(name) for name in names[:3]),
             )
         model = wanted or (chosen if chosen in names else names[0])
         card = next((card for card in cards if card["id"] == model), {})
@@ -665,7 +664,7 @@ def _able(before: EngineStatus, **capabilities: Any) -> EngineStatus:
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(shown_name(name) for name in names[:3])
+    return ", ".join(clean(name) for name in names[:3])
 
 
 def _first(found: Iterable[_T | None]) -> _T | None:

@@ -20,6 +20,7 @@ from tests.support.answers import answered
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 OMNI = "Qwen/Qwen3-Omni-30B-A3B-Instruct"
+PROBED = True
 SOUND = np.arange(-6000, 6000).astype(np.int16)
 VLLM_OMNI: dict[str, Any] = {"/openapi.json": {"paths": {"/v1/models": {}, "/v1/audio/speech": {}}}}
 PLAIN_VLLM: dict[str, Any] = {
@@ -60,13 +61,6 @@ async def fake() -> AsyncIterator[FakeOpenAI]:
     async with FakeOpenAI(model=OMNI) as server:
         server.others = dict(VLLM_OMNI)
         yield server
-
-
-@pytest.fixture
-async def engine(build: Build) -> OpenAIEngine:
-    one = build(limits=None)
-    await one.probe()
-    return one
 
 
 # Form

@@ -114,20 +114,15 @@ def fault(reason: Reason, wait: float | None = None) -> Fault:
     return Fault(reason, lambda: EngineFailed("failed"), wait)
 
 
-@pytest.mark.parametrize("reason", [Reason.REFUSED, Reason.FAILED, Reason.BUSY])
+@pytest.mark.parametrize("reason", [Reason.REFUSED, Reason.FAILED, Reason.BUSY, Reason.BROKEN])
 def test_a_question_is_sent_again_twice(reason: Reason) -> None:
-    """With growing pauses at the same server, and with none at another one."""
+    """With growing pauses at the same server, but for a broken connection; and with none at another one."""
+    first = 0.0 if reason is Reason.BROKEN else 0.1
     for others in (False, True):
         retries = Retries(Kind.CHAT, 100.0)
         pauses = [retries.pause(fault(reason), others=others, now=0.0) for _ in range(3)]
-        assert pauses == ([0.0, 0.0, None] if others else [0.1, 1.2, None])
+        assert pauses == ([0.0, 0.0, None] if others else [first, 1.2, None])
         assert retries.last
-
-
-def test_a_broken_connection_is_replaced_at_once() -> None:
-    retries = Retries(Kind.CHAT, 100.0)
-    assert retries.pause(fault(Reason.BROKEN), others=False, now=0.0) == 0.0
-    assert retries.pause(fault(Reason.BROKEN), others=False, now=0.0) == 1.2
 
 
 def test_no_repeat_begins_after_the_questions_deadline() -> None:
