@@ -122,11 +122,6 @@ class Lane:
         """True while background work that waits goes on by itself later."""
         return self._rest is not None
 
-    @property
-    def idle(self) -> bool:
-        """True while nothing waits, runs or is closed."""
-        return not (self.running or len(self.queue))
-
     def fill(self) -> None:
         """Start waiting jobs; then, while questions lack a slot, stop background jobs."""
         slots = self.slots
@@ -323,7 +318,7 @@ class Inference:
     @property
     def idle(self) -> bool:
         """True while no engine has anything to do."""
-        return not self._lane_of and all(lane.idle for lane in self._lanes.values())
+        return not self._lane_of
 
     def free(self, role: Role) -> bool:
         """Find whether nothing waits for the engine of a role, and nothing runs there."""

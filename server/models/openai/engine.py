@@ -74,15 +74,12 @@ class OpenAIEngine:
             busy=lambda: self._answering > 0,
             thinking=self._thinking,
         )
+        # Without credentials
+        self.address = self._server.address
         fields = RequestFields(name, endpoint)
         self._sender = Sender(self._client, self._server, fields, self._thinking)
         # Answers in work
         self._answering = 0
-
-    @property
-    def address(self) -> str:
-        """The server's address, without credentials."""
-        return self._server.address
 
     @property
     def status(self) -> EngineStatus:
@@ -441,6 +438,7 @@ class EngineGroup:
             raise ValueError("A group needs servers, each with another address.")
         self.name = name
         self._members = {one.address: one for one in members}
+        self.address = ", ".join(self._members)
         self._session_key = session_key
         self._limits = members[0].limits
         self._on_retry, self._on_busy = on_retry, on_busy
@@ -451,11 +449,6 @@ class EngineGroup:
         self._status = EngineStatus(EngineState.UNREACHABLE)
         # The last state of each, for the log
         self._seen = {address: one.status for address, one in self._members.items()}
-
-    @property
-    def address(self) -> str:
-        """The servers' addresses, without credentials."""
-        return ", ".join(self._members)
 
     @property
     def status(self) -> EngineStatus:
