@@ -11,21 +11,9 @@ from typing import Any
 import httpx2
 from pydantic import SecretStr
 
-from server.models.openai import upstream
-from server.models.openai.bounded_http import (
-    STREAM_BYTES,
-    AnswerRefused,
-    Bounds,
-    client,
-    read_json,
-    retry_after,
-)
-from server.models.openai.chat_stream import (
-    MAX_EVENT_BYTES,
-    MAX_SOUND_EVENT_BYTES,
-    ChatStream,
-    read_event,
-)
+from server.models.openai import bounded_http, chat_stream, upstream
+from server.models.openai.bounded_http import Bounds
+from server.models.openai.chat_stream import ChatStream
 from server.models.openai.upstream import AskFailed, Refused
 from server.models.thinking import ThinkingLimits
 
@@ -122,7 +110,7 @@ class ChatClient:
         self._limits = limits
         key = endpoint.api_key
         secret = key.get_secret_value() if isinstance(key, SecretStr) else key
-        self._http = client(
+        self._http = bounded_http.client(
             self._bounds,
             limits=_POOL,
             connect=limits.connect,
@@ -142,7 +130,7 @@ class ChatClient:
         request = self._http.build_request(method, url, **given)
         try:
             answer = await self._http.send(request, stream=stream)
-        except AnswerRefused as exc:
+        except bounded_http.AnswerRefused as exc:
             raise NotChat(str(exc)) from None
         except _DROPPED:
             raise Dropped from None
@@ -157,10 +145,10 @@ class ChatClient:
         except httpx2.HTTPError:
             raise NotChat from None
         with suppress(ValueError, RecursionError):
-            said = read_json(answer.content)
+            said = bounded_http.read_json(answer.content)
         if isinstance(said, dict):
             said = said.get("error", said)
-        raise Refused(answer.status_code, said, retry_after(answer))
+        raise Refused(answer.status_code, said, bounded_http.retry_after(answer))
 
     async def get(self, url: str, body: dict[str, Any] | None = None) -> bytes:
         """Return the body of an address, or of a path below the server's; a `body` is posted there. Raises AskFailed."""
@@ -224,10 +212,10 @@ class ChatClient:
             stream = ChatStream(
                 opened.aiter_bytes(),
                 whole=kind.startswith("application/json"),
-                most=MAX_SOUND_EVENT_BYTES if spoken else MAX_EVENT_BYTES,
+                most=chat_stream.MAX_SOUND_EVENT_BYTES if spoken else chat_stream.MAX_EVENT_BYTES,
             )
             event = await stream.next(due)
-            if event is not None and (piece := read_event(event)).error is not None:
+            if event is not None and (piece := chat_stream.read_event(event)).error is not None:
                 raise Refused(upstream.event_status(piece.error), piece.error)
             stack.push_async_exit(attempt.pop_all())
             return stream, event
@@ -235,7 +223,7 @@ class ChatClient:
     def _bounds(self, request: httpx2.Request) -> Bounds:
         """Return the bounds of a request's answer; read anew, since tests change the limits."""
         if request.url.path.endswith(_CHAT):
-            return Bounds(STREAM_BYTES, self._limits.total + TAIL_SECONDS)
+            return Bounds(bounded_http.STREAM_BYTES, self._limits.total + TAIL_SECONDS)
         return Bounds(seconds=self._limits.probe)
 
     async def close(self) -> None:

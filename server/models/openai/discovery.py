@@ -68,9 +68,6 @@ class Told:
         return f"{said} (by {self.by})" if said else ""
 
 
-NOTHING_TOLD = Told()
-
-
 def objects_in(data: object, key: str) -> list[dict[str, Any]]:
     """Return the objects of a list that an answer has under a key; none where there is no such list."""
     listed = data.get(key) if isinstance(data, Mapping) else None

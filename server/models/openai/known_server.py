@@ -29,17 +29,7 @@ from server.models.files import read_json as read_file
 from server.models.openai import discovery
 from server.models.openai.bounded_http import read_json
 from server.models.openai.chat_client import ChatClient, Endpoint, NotChat, Slow, Unreachable
-from server.models.openai.discovery import (
-    NOTHING_TOLD,
-    Listed,
-    SpeechOut,
-    Told,
-    address_of,
-    context_length,
-    is_name,
-    other_machine,
-    takes_sound,
-)
+from server.models.openai.discovery import Listed, SpeechOut, Told
 from server.models.openai.upstream import BUSY, NO_SERVERS, AskFailed, Refused
 from server.models.thinking import OFF_FIELDS, Thinking
 
@@ -85,7 +75,7 @@ class Whereabouts:
     ) -> None:
         # The other machine as people know it, "" for none; before `find` it is read from the address
         # alone.
-        self.other = self._host = other_machine(base_url)
+        self.other = self._host = discovery.other_machine(base_url)
         self._addresses, self._names = addresses, names
         self._not_before = 0.0
 
@@ -230,9 +220,9 @@ class Sight:
         One that has several loads those that it is asked about, or not: llama.cpp is asked for its only one.
         """
         if all(card["id"] != name for card in cards):
-            return NOTHING_TOLD
+            return Told()
         if name not in self._told:
-            told, owners = NOTHING_TOLD, {card.get("owned_by") for card in cards}
+            told, owners = Told(), {card.get("owned_by") for card in cards}
             if "llamacpp" in owners and len(cards) == 1:
                 told = discovery.of_props(await self._get("/props"))
             elif _is_ollama(cards):
@@ -308,7 +298,7 @@ class KnownServer:
         thinking: Thinking,
     ) -> None:
         # Without credentials
-        self.address = address_of(endpoint.base_url)
+        self.address = discovery.address_of(endpoint.base_url)
         self._root = self.address.removesuffix("/v1")
         # The settings that name this server
         self.names = endpoint.names
@@ -473,7 +463,7 @@ class KnownServer:
         capabilities = Capabilities(
             # It takes the frames as JPEGs.
             video=known.paired_frames and vllm,
-            audio_in=hears or told.hears or takes_sound(card),
+            audio_in=hears or told.hears or discovery.takes_sound(card),
             speech_out=self.speech_out.of_card(card),
             grounding=known.boxes is not None,
             boxes=known.boxes,
@@ -485,7 +475,7 @@ class KnownServer:
             # On by default there.
             prefix_cache=vllm,
             geometry=sizes,
-            context_length=context_length(card) or told.context,
+            context_length=discovery.context_length(card) or told.context,
             max_concurrency=told.slots,
         )
         status = EngineStatus(EngineState.READY, "", model, capabilities, self.status.elsewhere)
@@ -536,7 +526,9 @@ class KnownServer:
         listed = data.get("data") if isinstance(data, dict) else None
         if not isinstance(listed, list):
             raise ValueError("no list of models")
-        return data, [one for one in listed if isinstance(one, dict) and is_name(one.get("id"))]
+        return data, [
+            one for one in listed if isinstance(one, dict) and discovery.is_name(one.get("id"))
+        ]
 
     async def _paths(self) -> list[str] | None:
         """Return the paths of the server's interface, as FastAPI describes it; none where it does

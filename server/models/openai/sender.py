@@ -21,22 +21,11 @@ from server.media.picture.encode import data_url
 from server.models import prompts
 from server.models.base import EngineRequest, EngineStatus, Finished
 from server.models.control_tokens import ControlTokens
+from server.models.openai import upstream
 from server.models.openai.chat_client import ChatClient, Dropped, Endpoint, NotChat, Unreachable
 from server.models.openai.chat_stream import ChatStream
 from server.models.openai.known_server import KnownServer
-from server.models.openai.upstream import (
-    NO_FORM,
-    NO_PICTURE,
-    NO_SOUND,
-    NO_SPEECH,
-    NO_TOOLS,
-    NOT_TAKEN,
-    Fault,
-    Reason,
-    Refused,
-    stated_context,
-)
-from server.models.prompts import checked, without_sound
+from server.models.openai.upstream import Fault, Reason, Refused
 from server.models.thinking import Thinking
 
 log = logging.getLogger(__name__)
@@ -158,7 +147,7 @@ class RequestFields:
     def drop_schema(self, request: EngineRequest, refusal: Refused) -> bool:
         """Send no schema from now on when a refusal names it; True when that changes the request."""
         sent = self._schema_taken and request.schema is not None
-        if not sent or not refusal.says(NO_FORM):
+        if not sent or not refusal.says(upstream.NO_FORM):
             return False
         self._schema_taken = False
         log.info(
@@ -233,7 +222,7 @@ class Sender:
         wanted = request
         # A refusal may have shown since the request was built that nobody hears or speaks here.
         able = self._server.status.capabilities
-        request = checked(request, able.audio_in)
+        request = prompts.checked(request, able.audio_in)
         request = dataclasses.replace(request, speak=request.speak and able.speech_out)
         fields, thinking = self._fields, self._thinking
         if request.conversation is not None:
@@ -291,7 +280,7 @@ class Sender:
             if (mended := mend(request, refusal)) is not None:
                 return mended
         model = self._server.status.model
-        if blind := refusal.about(NO_PICTURE):
+        if blind := refusal.about(upstream.NO_PICTURE):
             self._server.no_pictures(self._server.model)
         if blind or other:
             if (await self._server.probe()).ready and self._server.status.model != model:
@@ -313,7 +302,7 @@ class Sender:
     def _without_named_tools(
         self, request: EngineRequest, refusal: Refused
     ) -> EngineRequest | None:
-        return self._without_tools(request, refusal) if refusal.about(NO_TOOLS) else None
+        return self._without_tools(request, refusal) if refusal.about(upstream.NO_TOOLS) else None
 
     def _with_fewer_pictures(
         self, request: EngineRequest, refusal: Refused
@@ -327,7 +316,7 @@ class Sender:
     def _shortened(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
         if not refusal.of_context:
             return None
-        if (stated := stated_context(refusal.body)) is not None:
+        if (stated := upstream.stated_context(refusal.body)) is not None:
             self._server.learn(context_length=stated)
         if request.turns:
             return fewer_turns(request)
@@ -337,11 +326,11 @@ class Sender:
 
     def _unspoken(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
         """Ask for another form of the answer's sound, for the text alone, or say nothing of either."""
-        if request.speak and _may_be(NO_SPEECH, refusal, request):
+        if request.speak and _may_be(upstream.NO_SPEECH, refusal, request):
             if self._fields.other_sound_form(refusal):
                 return request
             # The text alone is the surer form.
-            if refusal.about(NO_SPEECH):
+            if refusal.about(upstream.NO_SPEECH):
                 self._server.speech_out.mute = True
                 self._server.learned_speech()
             return dataclasses.replace(request, speak=False)
@@ -352,15 +341,15 @@ class Sender:
         return None
 
     def _unheard(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
-        if request.sound is None or not _may_be(NO_SOUND, refusal, request):
+        if request.sound is None or not _may_be(upstream.NO_SOUND, refusal, request):
             return None
-        if refusal.about(NO_SOUND):
+        if refusal.about(upstream.NO_SOUND):
             self._server.learn(audio_in=False)
-        return without_sound(request, SoundUse.REFUSED)
+        return prompts.without_sound(request, SoundUse.REFUSED)
 
     def _without_video(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
         """Whatever a refusal says of a video: pictures are the surer form."""
-        if not request.video or refusal.status not in NOT_TAKEN:
+        if not request.video or refusal.status not in upstream.NOT_TAKEN:
             return None
         self._server.learn(video=False)
         # The newest half of its frames cost as much as they did.
@@ -375,8 +364,8 @@ class Sender:
         """Whatever a refusal says of a request with tools, unless it is about the picture or the model: a template
         without them fails in words of its own.
         """
-        other = refusal.about(NO_PICTURE) or refusal.of_another_model
-        if not request.tools or refusal.status not in NOT_TAKEN or other:
+        other = refusal.about(upstream.NO_PICTURE) or refusal.of_another_model
+        if not request.tools or refusal.status not in upstream.NOT_TAKEN or other:
             return None
         self._server.learn(calls_tools=False)
         return dataclasses.replace(request, tools=())
@@ -428,9 +417,9 @@ def _may_be(what: re.Pattern[str], refusal: Refused, request: EngineRequest) -> 
     """Find whether a refusal is about the sound or the speech (`what`) of a request, or may be as far as it says."""
     if refusal.about(what):
         return True
-    if what is NO_SOUND:
+    if what is upstream.NO_SOUND:
         other = request.video
     else:
-        other = request.sound is not None and refusal.about(NO_SOUND)
-    other = other or refusal.about(NO_PICTURE) or refusal.of_another_model
-    return refusal.status in NOT_TAKEN and not other
+        other = request.sound is not None and refusal.about(upstream.NO_SOUND)
+    other = other or refusal.about(upstream.NO_PICTURE) or refusal.of_another_model
+    return refusal.status in upstream.NOT_TAKEN and not other
