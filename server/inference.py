@@ -62,15 +62,12 @@ class Engines(Protocol):
 
     def of(self, role: Role) -> Engine:
         """Return the engine that does a role's work now."""
-        ...
 
     def report_failure(self, engine: Engine) -> None:
         """Note that this engine did not answer, so that it is probed again."""
-        ...
 
     async def settle(self) -> None:
         """Wait until a reported failure has been probed and `of` is up to date."""
-        ...
 
 
 class Lane:
@@ -140,10 +137,6 @@ class Lane:
         # ended, and closes the stream without being cancelled.
         if task is not None and task is not asyncio.current_task():
             task.cancel()
-
-    def take_over(self, job: Job, former: Lane) -> None:
-        """Take a running job, with its slot, from the lane of an engine that failed."""
-        self.running[job] = former.running.pop(job)
 
     def begun(self, job: Job) -> None:
         """Note that a background prompt was read; another one may begin."""
@@ -372,13 +365,13 @@ class Inference:
             lane.stop(job, reason)
             lane.fill()
 
-    def cancel_session(self, session_id: str, reason: str) -> None:
-        """Stop all of a session's jobs."""
-        self._cancel_where(lambda job: job.session_id == session_id, reason)
-
-    def cancel_background(self, session_id: str, reason: str) -> None:
-        """Stop a session's watches and descriptions."""
-        self._cancel_where(lambda job: job.session_id == session_id and job.background, reason)
+    def cancel_session(self, session_id: str, reason: str, *, questions: bool = True) -> None:
+        """Stop all of a session's jobs; without its `questions`, its watches and descriptions."""
+        # Slots are filled only after all are stopped.
+        for job in self._unended():
+            if job.session_id == session_id and (questions or job.background):
+                self._lane_of[job].stop(job, reason)
+        self._fill()
 
     @property
     def background_share(self) -> float:
@@ -538,10 +531,10 @@ class Inference:
         return other if other is not failed and other.status.ready else None
 
     def _moved(self, job: Job, engine: Engine) -> None:
-        """Have another engine's lane go on with a job."""
+        """Have another engine's lane go on with a running job, in its slot."""
         former, lane = self._lane_of[job], self.lane(engine)
         if lane is not former:
-            lane.take_over(job, former)
+            lane.running[job] = former.running.pop(job)
             self._lane_of[job] = lane
 
     def _freed(self, job: Job) -> None:
@@ -560,12 +553,6 @@ class Inference:
             self._answer_seconds += _MEAN_WEIGHT * (seconds - self._answer_seconds)
         lane = self._lane_of[job] if job.slot_at is not None else self._lane_of.pop(job)
         lane.ended(job)
-
-    def _cancel_where(self, chosen: Callable[[Job], bool], reason: str) -> None:
-        # Slots are filled only after all are stopped.
-        for job in filter(chosen, self._unended()):
-            self._lane_of[job].stop(job, reason)
-        self._fill()
 
     def _let_go(self, job: Job) -> None:
         if job.slot_at is None:

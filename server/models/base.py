@@ -382,11 +382,9 @@ class Engine(Protocol):
     @property
     def status(self) -> EngineStatus:
         """Return the result of the last probe, without a request."""
-        ...
 
     async def probe(self) -> EngineStatus:
         """Look again, cheaply; never raises."""
-        ...
 
     def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """Stream the answer: any number of `Thought`s, at least one `Delta` unless the model calls tools,
@@ -398,6 +396,5 @@ class Engine(Protocol):
         once. Raises EngineError subclasses; one raised before the first `Delta` may be retried,
         later ones not.
         """
-        ...
 
     async def close(self) -> None: ...

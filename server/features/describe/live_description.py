@@ -191,7 +191,7 @@ class LiveDescription(BackgroundPart):
         self._camera.wake()
 
     def _cancel(self) -> None:
-        self._context.services.inference.cancel_background(self._context.id, "user")
+        self._context.services.inference.cancel_session(self._context.id, "user", questions=False)
 
     def set_connected(self, connected: bool) -> None:
         """Start again with the next socket, whose client may know nothing of the last description."""

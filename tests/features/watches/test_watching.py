@@ -589,7 +589,7 @@ async def test_a_question_that_takes_the_slot_loses_no_alarm(watched: Guard) -> 
     watched.engine.hold()
     watched.stage.show(1, mark=True)
     await until(lambda: watched.engine.open == 1)
-    watched.one.services.inference.cancel_background("s", "preempted")
+    watched.one.services.inference.cancel_session("s", "preempted", questions=False)
     watched.engine.release()
     await watched.show(mark=True)
     assert len(watched.alerts()) == 1

@@ -453,7 +453,7 @@ async def test_cancelling_background_leaves_the_question(build: Build) -> None:
     inference = build(engine, slots=2)
     _, asked = sent(inference, "a")
     _, described = sent(inference, "a", DESCRIBE)
-    inference.cancel_background("a", "user")
+    inference.cancel_session("a", "user", questions=False)
     assert described.ended
     assert not asked.ended
 
