@@ -337,8 +337,7 @@ def conversation_tokens(conversation: Conversation, captions: Sequence[str]) -> 
     return marks + estimate_tokens("\n".join([*words, *captions]))
 
 
-# The words around pictures of the recent past, and the numbers of those that an answer names.
-# Pure.
+# The words around pictures of the recent past, and the numbers of those that an answer names
 
 _HEAD = (
     "The pictures with a number are earlier ones of the same camera, oldest first. The very last picture has no number and "
@@ -397,8 +396,7 @@ def _words(seconds: float) -> str:
     return f"{minutes} min {rest} s" if rest else f"{minutes} min"
 
 
-# Sound in a request: the check that an engine takes it, its form for model servers, its cost.
-# Pure.
+# Sound in a request: the check that an engine takes it, its form for model servers, its cost
 
 # Seconds of sound in one request; shorter than the least is no word and no noise.
 MOST_SECONDS = 60.0

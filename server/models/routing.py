@@ -178,8 +178,7 @@ def _signs(text: str) -> set[str]:
     return found
 
 
-# Find the time that a question about the past names: "two minutes ago", "in the last minute",
-# "since I started". Pure.
+# The time that a question about the past names: "two minutes ago", "in the last minute", "since I started"
 _SECOND, _MINUTE, _HOUR = 1.0, 60.0, 3600.0
 # Of several seconds, minutes or hours without a number: about so many
 _SOME = 4.0
@@ -271,7 +270,7 @@ class _Times:
 
 _times = cache(_Times)
 
-# Words that ask for a text to be read on over several pictures, and words that end it or look again. Pure.
+# Words that ask for a text to be read on over several pictures, and words that end it or look again
 
 _STOP = {plain(word.strip()) for words in STOP_WORDS.values() for word in words.split(",")}
 # No command is longer.

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import dataclasses
 import hashlib
 import hmac
@@ -316,7 +315,7 @@ class SpokenAnswer:
             if chunk is not None and chunk.rate != (self._rate or chunk.rate):
                 # Each change would cost a resampler of its own.
                 raise NotPcm("changes its sampling rate in the middle")
-        except (binascii.Error, ValueError) as exc:
+        except ValueError as exc:
             self.fault = str(exc) if isinstance(exc, NotPcm) else "sends sound that is no base64"
             return None
         if chunk is not None:
@@ -331,7 +330,7 @@ def _calls(request: EngineRequest) -> Calls | None:
     return Calls(lenient=True) if request.tools else None
 
 
-# The name of a session for model servers and their router: a keyed hash of its id. Pure.
+# The name of a session for model servers and their router: a keyed hash of its id
 
 # vLLM's router keeps requests with the same value at one server.
 SESSION_HEADER = "X-Session-ID"
@@ -601,7 +600,7 @@ def _sum(found: Iterable[int | None]) -> int | None:
     return None if None in counts else sum(one or 0 for one in counts)
 
 
-# Keep a session at one of several servers: rendezvous hashing. Pure.  Each pair of session and
+# Keep a session at one of several servers: rendezvous hashing. Each pair of session and
 # server has a score, and the best server wins (Thaler and Ravishankar, 1998). When a server goes,
 # its sessions spread over the others; no other session moves. Nothing is stored, so all processes
 # with the same servers choose the same one.

@@ -574,41 +574,27 @@ class KnownServer:
 
     def _from_refusal(self, refusal: Refused) -> EngineStatus:
         """Return the status of a server that answers with this error."""
-        status = refusal.status
+        status, server, trouble = refusal.status, f"The model server at {self.address}", None
         if status in (401, 403):
-            return self._bad(
-                EngineState.MISCONFIGURED,
-                f"The model server at {self.address} did not accept our key (HTTP {status}). "
-                f"Set {self.names.key} to the key it was started with.",
-                Trouble.KEY,
-            )
-        if status == 429 or (status == 503 and refusal.says(BUSY)):
-            return self._bad(
-                EngineState.BUSY,
-                f"The model server at {self.address} takes no more requests for now (HTTP {status}).",
-            )
-        if status == 503 and refusal.says(NO_SERVERS):
-            return self._bad(
-                EngineState.UNREACHABLE,
-                f"The router at {self.address} has no model server that answers (HTTP 503). Start one of those in"
-                " ROUTER_WORKERS.",
-            )
-        if status == 503:
-            return self._bad(
-                EngineState.LOADING,
-                f"The model server at {self.address} is loading its model (HTTP 503). It will be used when it is ready.",
-            )
-        if status >= 500:
-            hint = (
-                f" With {self.names.model} set, its list of models is not needed."
-                if status in _LISTING_FAILS and not self._endpoint.model
-                else ""
-            )
-            return self._bad(
-                EngineState.UNREACHABLE,
-                f"The model server at {self.address} fails (HTTP {status}). Its own log says why.{hint}",
-            )
-        return self.not_chat()
+            state, trouble = EngineState.MISCONFIGURED, Trouble.KEY
+            detail = f"{server} did not accept our key (HTTP {status}). Set {self.names.key} to the key it was started with."
+        elif status == 429 or (status == 503 and refusal.says(BUSY)):
+            state = EngineState.BUSY
+            detail = f"{server} takes no more requests for now (HTTP {status})."
+        elif status == 503 and refusal.says(NO_SERVERS):
+            state = EngineState.UNREACHABLE
+            detail = f"The router at {self.address} has no model server that answers (HTTP 503). Start one of those in ROUTER_WORKERS."
+        elif status == 503:
+            state = EngineState.LOADING
+            detail = f"{server} is loading its model (HTTP 503). It will be used when it is ready."
+        elif status >= 500:
+            state = EngineState.UNREACHABLE
+            detail = f"{server} fails (HTTP {status}). Its own log says why."
+            if status in _LISTING_FAILS and not self._endpoint.model:
+                detail += f" With {self.names.model} set, its list of models is not needed."
+        else:
+            return self.not_chat()
+        return self._bad(state, detail, trouble)
 
     def not_chat(self, why: str = "") -> EngineStatus:
         """Return the status of what is no model server. `why`: the end of a sentence on it; may be empty."""

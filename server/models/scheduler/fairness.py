@@ -155,9 +155,8 @@ class FairQueue(Generic[T]):
         raise Full(f"all {self._max_size} places are taken by questions")
 
 
-# The share of an engine that background work may have: it halves when questions slow down, and
-# grows back. Pure.  The server that is shared tells nobody how busy it is, but the time to a
-# question's first token does, also when others cause it.
+# The share of an engine that background work may have. The server that is shared tells nobody how busy it is, but the
+# time to a question's first token does, also when others cause it.
 
 # A first token that takes so many times as long as usual is slow.
 SLOW = 1.3
