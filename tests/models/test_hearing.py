@@ -104,38 +104,6 @@ async def test_media_are_resolved_once_a_request(
     assert made == [SOUND]
 
 
-# Models that hear
-
-
-@pytest.mark.parametrize(
-    ("model", "card", "hears"),
-    [
-        (OMNI, {}, True),
-        ("Qwen/Qwen3-Omni-30B-A3B-Instruct", {}, True),
-        ("Qwen/Qwen2.5-VL-7B-Instruct", {}, False),
-        ("some-model", {}, False),
-        ("some-model", {"model_type": "qwen2_5_omni"}, True),
-        # Files say more than names.
-        ("other/Qwen2.5-Omni-7B", {"model_type": "qwen2_5_vl"}, False),
-        ("some-model", {"architecture": {"input_modalities": ["text", "image", "audio"]}}, True),
-        ("some-model", {"architecture": {"output_modalities": ["audio"]}}, False),
-        ("some-model", {"input_modalities": ["image", "Audio"]}, True),
-        ("some-model", {"capabilities": ["vision", "audio"]}, True),
-        ("some-model", {"capabilities": {"vision": True, "audio": True}}, True),
-        ("some-model", {"capabilities": {"vision": True, "audio": "maybe"}}, False),
-        ("some-model", {"capabilities": {"vision": True, "audio": None}}, False),
-        ("some-model", {"modalities": {"input": ["audio", 5]}}, True),
-    ],
-)
-async def test_who_hears(
-    fake: FakeOpenAI, engine: OpenAIEngine, model: str, card: dict[str, Any], hears: bool
-) -> None:
-    """By what the server says and by the family; what is not known does not hear."""
-    fake.models, fake.card = [model], card
-    await engine.probe()
-    assert engine.status.capabilities.audio_in is hears
-
-
 async def test_an_engine_that_cannot_hear_never_gets_sound(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:

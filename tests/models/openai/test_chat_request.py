@@ -156,24 +156,6 @@ FILM = tuple(
 QWEN = {"owned_by": "vllm", "root": "Qwen/Qwen2.5-VL-7B-Instruct"}
 
 
-@pytest.mark.parametrize(
-    ("card", "takes"),
-    [
-        (QWEN, True),
-        ({"owned_by": "vllm", "model_type": "qwen3_vl"}, True),
-        ({"owned_by": "vllm", "model_type": "idefics3", "id": "qwen2-vl"}, False),
-        ({"owned_by": "vllm"}, False),
-        ({"root": "Qwen/Qwen2.5-VL-7B-Instruct"}, False),
-    ],
-)
-async def test_qwen_on_vllm_takes_videos(
-    fake: FakeOpenAI, engine: OpenAIEngine, card: dict[str, str], takes: bool
-) -> None:
-    """Of other servers and models it is not known."""
-    fake.card = card
-    assert (await engine.probe()).capabilities.video is takes
-
-
 async def test_a_video_goes_in_one_piece(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """Before the frame, all frames in vLLM's form, each once."""
     fake.card = QWEN

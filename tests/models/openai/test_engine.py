@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -27,7 +26,7 @@ from server.core.errors import (
     EngineTimeout,
     EngineUnavailable,
 )
-from server.core.frames import BoxUnit, Geometry
+from server.core.frames import Geometry
 from server.models.base import Delta, EngineState, Finished, Turn, Usage
 from server.models.openai import upstream
 from server.models.openai.chat_client import Endpoint, SettingNames, TimeLimits
@@ -320,60 +319,6 @@ async def test_probe_learns_model_context_and_geometry(
     assert status.capabilities.context_length == 8192
     assert status.capabilities.geometry == Geometry(32, 65536, 1_000_000)
     assert status.capabilities.json_schema
-
-
-@pytest.mark.parametrize(
-    ("card", "unit"),
-    [
-        ({}, None),
-        ({"model_type": "qwen3_vl"}, BoxUnit.THOUSANDTHS),
-        ({"root": "Qwen/Qwen2.5-VL-7B-Instruct"}, BoxUnit.PIXELS),
-        ({"root": "Qwen/Qwen3-VL-30B-A3B-Instruct-FP8"}, BoxUnit.THOUSANDTHS),
-        ({"id": "qwen2.5vl:7b"}, BoxUnit.PIXELS),
-        ({"id": "qwen2-vl-2b-instruct"}, BoxUnit.THOUSANDTHS),
-        ({"id": "gemma4:e4b"}, BoxUnit.THOUSANDTHS_Y_FIRST),
-        ({"id": "google/gemma-3-4b-it"}, None),
-        ({"id": "Qwen2.5-Omni-7B"}, None),
-        ({"id": "Qwen3-VL-8B", "model_type": "smolvlm"}, None),
-    ],
-)
-async def test_boxes_have_the_unit_of_the_models_family(
-    fake: FakeOpenAI, engine: OpenAIEngine, card: dict[str, Any], unit: BoxUnit | None
-) -> None:
-    """By its type, else by its names; the engine finds places if it has one."""
-    fake.card = card
-    capabilities = (await engine.probe()).capabilities
-    assert (capabilities.boxes, capabilities.grounding) == (unit, unit is not None)
-
-
-async def test_boxes_have_the_unit_of_the_models_folder(
-    fake: FakeOpenAI, engine: OpenAIEngine, tmp_path: Path
-) -> None:
-    """Its files beat its name."""
-    (tmp_path / "config.json").write_text('{"model_type": "qwen3_vl"}')
-    fake.card = {"root": str(tmp_path), "id": "qwen2.5-vl"}
-    assert (await engine.probe()).capabilities.boxes is BoxUnit.THOUSANDTHS
-
-
-@pytest.mark.parametrize(
-    ("card", "factor", "expected"),
-    [
-        ({}, None, 28),
-        ({"id": "Qwen3-VL-8B"}, None, 32),
-        ({"id": "Qwen3-VL-8B", "model_type": "qwen2_5_vl"}, None, 28),
-        ({"model_type": "qwen3_vl"}, None, 32),
-        ({"model_type": "qwen2_5_vl"}, None, 28),
-        ({"root": "/nowhere/at/all"}, None, 28),
-        ({"model_type": "qwen2_5_vl"}, 32, 32),
-    ],
-)
-async def test_geometry_is_chosen_by_type_else_name_or_by_setting(
-    fake: FakeOpenAI, card: dict[str, Any], factor: int | None, expected: int, build: Build
-) -> None:
-    """Its type beats its name; an override beats everything."""
-    fake.card = card
-    engine = build(factor=factor)
-    assert (await engine.probe()).capabilities.geometry.factor == expected
 
 
 @pytest.mark.parametrize(

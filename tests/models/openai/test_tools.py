@@ -168,19 +168,3 @@ async def test_another_refusal_is_not_about_them(fake: FakeOpenAI, engine: OpenA
     await collect(engine, with_tools())
     assert "tools" in fake.last.body
     assert engine.status.capabilities.calls_tools
-
-
-@pytest.mark.parametrize(
-    ("model", "calls"),
-    [
-        ("Qwen3.5-4B", True),
-        ("gemma-4-E4B-it", True),
-        ("Mistral-Small-3.2-24B-Instruct-2506", True),
-        ("Qwen2.5-VL-7B-Instruct", False),
-        ("fake-vl", False),
-    ],
-)
-async def test_families_that_call(fake: FakeOpenAI, model: str, calls: bool, build: Build) -> None:
-    fake.model, fake.models = model, [model]
-    engine = build()
-    assert (await engine.probe()).capabilities.calls_tools is calls
