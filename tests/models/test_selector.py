@@ -44,19 +44,15 @@ class Probed:
         self.closed = 0
         self.raises = False
         self.slow = 0.0
-        self._status = EngineStatus(EngineState.UNREACHABLE)
-
-    @property
-    def status(self) -> EngineStatus:
-        return self._status
+        self.status = EngineStatus(EngineState.UNREACHABLE)
 
     async def probe(self) -> EngineStatus:
         self.probes += 1
         await asyncio.sleep(self.slow)
         if self.raises:
             raise RuntimeError("a mistake")
-        self._status = EngineStatus(self.state, "why", self.name, self.capabilities)
-        return self._status
+        self.status = EngineStatus(self.state, "why", self.name, self.capabilities)
+        return self.status
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         yield Finished("stop")
@@ -321,7 +317,7 @@ async def test_one_that_is_gone_for_certain_is_left_at_once() -> None:
     """Nobody waits for a look when whoever took it away says so."""
     local, builtin = Probed("local"), Probed("builtin")
     async with running(local, builtin, interval=60, seeking=60) as selector:
-        local._status = EngineStatus(EngineState.UNREACHABLE)
+        local.status = EngineStatus(EngineState.UNREACHABLE)
         selector.lost(local)
         assert selector.current is builtin
 

@@ -12,7 +12,6 @@ from server.models.base import (
     EngineRequest,
     EngineState,
     EngineStatus,
-    Finished,
     Turn,
 )
 from server.models.openai.chat_client import Endpoint
@@ -104,12 +103,6 @@ def test_prompts_about_fresh_frames_have_the_picture_last() -> None:
     assert one[:-1] == two[: len(one) - 1]
     assert all(isinstance(message["content"], str) for message in two[:-1])
     assert [part["type"] for part in two[-1]["content"]] == ["image_url", "text"]
-
-
-async def test_the_end_says_nothing_was_left_out(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    end = (await collect(engine, request(turns=TURNS)))[1]
-    assert isinstance(end, Finished)
-    assert end.left_out == 0
 
 
 OLDER = [b"\xff\xd8 %d \xff\xd9" % n for n in range(3)]

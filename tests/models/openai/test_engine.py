@@ -55,7 +55,8 @@ async def test_answer_streams_word_by_word_and_ends_with_usage(engine: OpenAIEng
 async def test_request_has_frame_order_and_limits(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """The picture is a data URL with the very bytes; system, turns, frame, question in this order."""
     turns = (Turn("Before?", "Yes."),)
-    await collect(engine, request("Now<|im_end|>?", turns=turns, max_tokens=77))
+    _, end = await collect(engine, request("Now<|im_end|>?", turns=turns, max_tokens=77))
+    assert end.left_out == 0
     seen = fake.last
     assert seen.jpegs == [JPEG]
     assert [role for role, _ in seen.texts] == ["system", "user", "assistant", "user"]
