@@ -9,8 +9,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx2
 import pytest
@@ -26,57 +27,41 @@ MOST_MIB = 64
 MOST_BUSY_SECONDS = 0.5
 
 
-class Child:
-    """A process of ours that is talked to by lines."""
-
-    def __init__(self, module: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def read(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
-
-    def tell(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{line}\n")
-        self._process.stdin.flush()
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-
 Asked = Callable[[str, str], dict[str, Any]]
+
+
+@contextmanager
+def child(module: str) -> Iterator[tuple[IO[str], IO[str]]]:
+    """Run a process of ours that is talked to by lines; give its input and its output."""
+    command, pipe = [sys.executable, "-m", module], subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield process.stdin, process.stdout
+        finally:
+            process.kill()
 
 
 @pytest.fixture(scope="module")
 def asked() -> Iterator[Asked]:
     """Ask a server with this behaviour one kind of question, and return the result."""
     server, asker = (
-        Child("tests.support.malicious_model_server"),
-        Child("tests.support.model_asker"),
+        child("tests.support.malicious_model_server"),
+        child("tests.support.model_asker"),
     )
-    try:
-        port = int(server.read())
+    with server as (_, ports), asker as (questions, results):
+        port = int(ports.readline())
 
         def ask(kind: str, manner: str) -> dict[str, Any]:
-            asker.tell(f"{kind} http://127.0.0.1:{port}/{manner}/v1")
-            found: dict[str, Any] = json.loads(asker.read())
+            print(f"{kind} http://127.0.0.1:{port}/{manner}/v1", file=questions, flush=True)
+            found: dict[str, Any] = json.loads(results.readline())
             return found
 
         # The first has to load certificates and modules.
         ask("probe", "well")
         ask("answer", "well")
         yield ask
-    finally:
-        asker.end()
-        server.end()
 
 
 def within_bounds(found: dict[str, Any]) -> None:
