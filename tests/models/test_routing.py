@@ -16,22 +16,7 @@ from hypothesis import strategies as st
 from server.core.frames import Detail, Order, Route
 from server.features.builtin.seeking import sought, things_in
 from server.models import routing
-from server.models.routing import (
-    ORDERS,
-    STOP_WORDS,
-    WORDS,
-    Span,
-    bare,
-    choose,
-    is_stop,
-    order_in,
-    plain,
-    route_of,
-    span_in,
-    wants_detail,
-    wants_reading,
-    way_in,
-)
+from server.models.routing import Span, bare, choose, is_stop, order_in, plain, route_of, span_in
 from tests.support.words import CLIENT, say
 from tests.support.words import CODES as LANGUAGES
 
@@ -84,14 +69,15 @@ def test_every_language_has_words_and_questions() -> None:
     assert all(routes.keys() == own for routes in ASKED["routes"].values())
     assert all(ASKED[table].keys() == LANGUAGES for table in ASKED if table != "orders")
     for name in (*TABLES, "units", "start"):
-        assert WORDS[name]["words"].keys() | WORDS[name]["parts"].keys() == LANGUAGES
-    assert STOP_WORDS.keys() == LANGUAGES
+        table = routing.WORDS[name]
+        assert table["words"].keys() | table["parts"].keys() == LANGUAGES
+    assert routing.STOP_WORDS.keys() == LANGUAGES
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_each_phrase_alone_has_its_route(name: str) -> None:
     """No phrase of a language has another meaning in the table of another one."""
-    words, parts = WORDS[name]["words"], WORDS[name]["parts"]
+    words, parts = routing.WORDS[name]["words"], routing.WORDS[name]["parts"]
     assert words.keys() | parts.keys() == LANGUAGES
     for language, entries in (*words.items(), *parts.items()):
         for entry in entries.split(","):
@@ -132,9 +118,11 @@ def test_a_long_text_is_read_at_both_ends(text: str, case: tuple[str, Route], fi
 
 def test_detail_is_wanted_on_other_routes_too() -> None:
     """A question about small print in the past or at a spot still takes the large picture."""
-    assert all(wants_detail(question) for question, route in SINGLE if route is Route.DETAIL)
-    assert wants_detail("Where does it say the price?")
-    assert not wants_detail("Where is the cat?")
+    assert all(
+        routing.wants_detail(question) for question, route in SINGLE if route is Route.DETAIL
+    )
+    assert routing.wants_detail("Where does it say the price?")
+    assert not routing.wants_detail("Where is the cat?")
 
 
 @pytest.mark.parametrize(
@@ -251,7 +239,7 @@ def test_no_time(question: str) -> None:
 )
 def test_a_request_to_be_read_to_is_read_on(question: str) -> None:
     """In each language of the built-in engine."""
-    assert wants_reading(plain(question))
+    assert routing.wants_reading(plain(question))
     assert choose(question, Detail.AUTO, None) == (Route.READ, Detail.HIGH)
 
 
@@ -267,7 +255,7 @@ def test_a_question_about_one_picture_stays_one(question: str) -> None:
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
 def test_each_word_alone_ends_it(language: str) -> None:
     """Also in upper case and with a mark behind it."""
-    for word in STOP_WORDS[language].split(","):
+    for word in routing.STOP_WORDS[language].split(","):
         assert is_stop(word.strip()), word
         assert is_stop(f" {word.strip().upper()}!")
 
@@ -294,7 +282,7 @@ def test_only_a_whole_command_ends_it(text: str, ends: bool) -> None:
 def test_what_a_button_says_may_be_typed(language: str) -> None:
     """The names of the ways to look, on the buttons of an answer."""
     for way in ("detail", "twice", "past", "where"):
-        assert way_in(say(f"page.way_{way}", language=language)) is Route(way)
+        assert routing.way_in(say(f"page.way_{way}", language=language)) is Route(way)
     assert route_of(say("page.way_read", language=language)) is Route.READ
 
 
@@ -305,7 +293,7 @@ def test_each_phrase_for_a_way_to_look_has_one(language: str) -> None:
     for way, words in WAYS.items():
         assert words.keys() == LANGUAGES
         for phrase in words[language].split(","):
-            assert way_in(f"{phrase.strip().upper()}?") is Route(way), phrase
+            assert routing.way_in(f"{phrase.strip().upper()}?") is Route(way), phrase
             assert seen.setdefault(plain(phrase.strip()), way) == way
             assert not is_stop(phrase)
             assert order_in(phrase) is None, phrase
@@ -316,7 +304,7 @@ def test_each_phrase_for_a_way_to_look_has_one(language: str) -> None:
     ["", "please", "Where is the cup?", "Look closer at the label", "Is it twice?", "where " * 30],
 )
 def test_a_question_of_its_own_is_no_way_to_look(question: str) -> None:
-    assert way_in(question) is None
+    assert routing.way_in(question) is None
 
 
 def test_an_order_to_show_a_thing_asks_where_it_is() -> None:
@@ -333,13 +321,13 @@ SPOKEN = ASKED["orders"]
 def test_every_language_has_words_for_each() -> None:
     """The same languages as in the other tables."""
     without = {Order.WATCH, Order.GUIDE_TO, Order.WHERE_WAS, Order.STOP}
-    assert ORDERS.keys() == {*Order} - without
-    assert all(words.keys() == LANGUAGES for words in ORDERS.values())
+    assert routing.ORDERS.keys() == {*Order} - without
+    assert all(words.keys() == LANGUAGES for words in routing.ORDERS.values())
 
 
 def test_no_words_stand_twice() -> None:
     """Of a language, after courtesies, accents and capitals are gone: a second one would never be looked at."""
-    for order, words in ORDERS.items():
+    for order, words in routing.ORDERS.items():
         for language, phrases in words.items():
             found = [bare(phrase) for phrase in phrases.split(",")]
             assert sorted(found) == sorted(set(found)), (order, language)
@@ -348,10 +336,10 @@ def test_no_words_stand_twice() -> None:
 def test_no_words_are_those_of_two_orders() -> None:
     """In any language: nobody says in which one he speaks."""
     found: dict[str, Order] = {}
-    for order, words in ORDERS.items():
+    for order, words in routing.ORDERS.items():
         for phrase in ",".join(words.values()).split(","):
             assert found.setdefault(bare(phrase), order) is order, phrase
-            assert not wants_reading(plain(phrase)), phrase
+            assert not routing.wants_reading(plain(phrase)), phrase
 
 
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
@@ -366,10 +354,10 @@ def test_no_order_is_what_the_page_says_of_one(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
-@pytest.mark.parametrize("order", sorted(ORDERS))
+@pytest.mark.parametrize("order", sorted(routing.ORDERS))
 def test_each_phrase_alone_is_its_order(order: Order, language: str) -> None:
     """And nothing else; also with a mark at its end."""
-    for phrase in ORDERS[order][language].split(","):
+    for phrase in routing.ORDERS[order][language].split(","):
         assert order_in(phrase) == (order, ""), phrase
         assert order_in(f"{phrase.strip().capitalize()}!") == (order, ""), phrase
         assert not is_stop(phrase)

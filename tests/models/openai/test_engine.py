@@ -605,9 +605,8 @@ class Group:
         ]
 
     def server_of(self, session: str) -> FakeOpenAI:
-        servers = {id(fake): fake for fake, _ in self.seen(session)}
-        assert len(servers) == 1
-        return next(iter(servers.values()))
+        (server,) = {id(fake): fake for fake, _ in self.seen(session)}.values()
+        return server
 
 
 @asynccontextmanager

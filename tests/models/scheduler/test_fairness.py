@@ -568,13 +568,21 @@ def test_more_than_the_engine_works_on_waits_here() -> None:
     assert alone.answered > 0.8 * 600 * 3 / (PROMPT + ANSWER)
 
 
+def answered(
+    share: EngineShare, seconds: float, asked_at: float, session: str | None = None
+) -> None:
+    """Note a question with nothing before it."""
+    now = asked_at + seconds
+    share.answered("low", seconds, before=0, asked_at=asked_at, now=now, session=session)
+
+
 def test_it_never_falls_below_one_nor_rises_above_the_setting() -> None:
     share = EngineShare(4)
     for second in range(50):
         share.refused(float(second))
     assert share.slots(50.0) == 1
     for second in range(500):
-        share.answered("low", 0.1, before=0, asked_at=50.0 + second, now=50.1 + second)
+        answered(share, 0.1, 50.0 + second)
     assert share.slots(550.0) == 4
 
 
@@ -589,14 +597,13 @@ def test_one_slow_question_in_between_changes_nothing() -> None:
     """A long prompt of somebody, say: only when most are slow the engine is full."""
     share = EngineShare(8)
     for moment in range(100):
-        seconds = 2.0 if moment % 4 == 0 else 0.1
-        share.answered("low", seconds, before=0, asked_at=float(moment), now=moment + seconds)
+        answered(share, 2.0 if moment % 4 == 0 else 0.1, float(moment))
     assert share.slots(100.0) == 8
 
 
 def test_what_was_asked_before_a_decrease_does_not_count_again() -> None:
     share = EngineShare(8)
-    share.answered("low", 0.1, before=0, asked_at=0.0, now=0.1)
+    answered(share, 0.1, 0.0)
     for moment in range(8):
         share.answered("low", 3.0, before=0, asked_at=1.0, now=4.0 + moment / 100)
     assert share.slots(5.0) == 4
@@ -605,15 +612,12 @@ def test_what_was_asked_before_a_decrease_does_not_count_again() -> None:
 def test_one_sessions_slow_questions_take_no_slots_from_all() -> None:
     """Whatever makes them slow, such as much sound: the engine is full when others wait, too."""
     share = EngineShare(8)
-    share.answered("low", 0.1, before=0, asked_at=0.0, now=0.1, session="a")
+    answered(share, 0.1, 0.0, "a")
     for second in range(1, 100):
-        asked_at, now = float(second), second + 0.9
-        share.answered("low", 0.9, before=0, asked_at=asked_at, now=now, session="a")
+        answered(share, 0.9, float(second), "a")
     assert share.slots(100.0) == 8
     for second in range(100, 103):
-        share.answered(
-            "low", 0.9, before=0, asked_at=float(second), now=second + 0.9, session=str(second)
-        )
+        answered(share, 0.9, float(second), str(second))
     assert share.slots(103.0) == 4
 
 
