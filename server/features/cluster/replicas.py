@@ -20,13 +20,7 @@ from typing import Any
 
 from server.auth import new_session_id
 from server.core.aio import TaskSet
-from server.features.cluster.shared_limits import (
-    END_SECONDS,
-    SharedEnds,
-    SharedSlots,
-    Store,
-    text_of,
-)
+from server.features.cluster.shared_limits import SharedEnds, SharedSlots, Store, text_of
 from server.session_manager import Replicas, SessionManager
 
 log = logging.getLogger(__name__)
@@ -145,17 +139,10 @@ class ReplicaList:
     gone after 15 s; without an answer what was read last holds for 60 s.
     """
 
-    def __init__(
-        self,
-        own: Callable[[], Replica],
-        store: Store,
-        *,
-        draw: Callable[[int], int] = secrets.randbelow,
-    ) -> None:
-        """`own` returns this process's report; `draw(n)` a random whole number below n."""
+    def __init__(self, own: Callable[[], Replica], store: Store) -> None:
+        """`own` returns this process's report."""
         self.own = own
         self._store = store
-        self._draw = draw
         # The others by name, and when each was in the list last
         self._others: dict[str, tuple[Replica, float]] = {}
         # When Redis came back, perhaps without its list
@@ -239,7 +226,7 @@ class ReplicaList:
         if not others:
             return own.name
         self.sent_on += 1
-        drawn = self._draw(sum(one.free for one in others))
+        drawn = secrets.randbelow(sum(one.free for one in others))
         for one in others:
             drawn -= one.free
             if drawn < 0:
@@ -269,7 +256,7 @@ class Cluster(Replicas):
         self._sessions = sessions
         self.replicas = ReplicaList(self._report, store)
         self._slots = SharedSlots(store, most, lambda: sessions.holders)
-        self._ends = SharedEnds(store, END_SECONDS)
+        self._ends = SharedEnds(store)
         # What ends something here that has ended at another process, by the kind before its name
         self._enders: dict[str, Callable[[str], Awaitable[None]]] = {}
 

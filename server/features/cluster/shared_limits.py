@@ -217,10 +217,8 @@ class Ends(NamedTuple):
 class SharedEnds:
     """Shares the sessions that an operator ends with all processes, which read them every few seconds."""
 
-    def __init__(self, store: Store, life: int) -> None:
-        """`life`: the most seconds from authentication until a token expires."""
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._life = life
         self._looked = 0
         # Results of the last reading: times are whole seconds, so some are read again.
         self._applied: frozenset[str] = frozenset()
@@ -236,11 +234,11 @@ class SharedEnds:
         Returns False without Redis.
         """
         keys = [self._store.name("ended")]
-        return bool(await self._store.run(END_ONE, keys, name, MAX_REVOKED, self._life))
+        return bool(await self._store.run(END_ONE, keys, name, MAX_REVOKED, END_SECONDS))
 
     async def announce_end_of_all(self, before: int) -> bool:
         keys = [self._store.name("ended-before")]
-        return bool(await self._store.run(END_ALL, keys, before, self._life))
+        return bool(await self._store.run(END_ALL, keys, before, END_SECONDS))
 
     async def read(self) -> Ends | None:
         """Return the ends since the last reading; None without an answer.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import re
 import secrets
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from server.auth import digest
 from server.core.aio import Bucket, take_all
 from server.core.errors import BadRequest, Conflict, Forbidden, RateLimited, Unauthorized
 
@@ -269,7 +269,3 @@ def read_token(token: str) -> tuple[str, bytes] | None:
         return None
     found = _TOKEN.fullmatch(token)
     return (found["session"], digest(found["secret"])) if found is not None else None
-
-
-def digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()

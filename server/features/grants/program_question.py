@@ -100,7 +100,7 @@ class ProgramQuestion:
 class Collected(AnswerListener):
     """Takes the messages about one answer in place of a client's outbox."""
 
-    def __init__(self, on_text: Callable[[str], None], chat: ChatForm | None = None) -> None:
+    def __init__(self, on_text: Callable[[str], None], chat: ChatForm | None) -> None:
         self._tell = on_text
         self._chat = chat
         # A piece of text has come.

@@ -203,21 +203,21 @@ def one_line(text: str, most: int = MOST_WHOLE) -> str:
     return " ".join("".join(shown).split())[:most]
 
 
-def shorten(text: str, most: int = MOST_STATE) -> str:
+def shorten(text: str) -> str:
     """Return the first whole sentences that fit, else the first words and an ellipsis.
 
     Sentences have to fill a third of the room, or words fill it.
     """
     line = one_line(text)
-    if len(line) <= most:
+    if len(line) <= MOST_STATE:
         return line
-    head = line[:most]
-    for at in range(most - 1, most // 3, -1):
+    head = line[:MOST_STATE]
+    for at in range(MOST_STATE - 1, MOST_STATE // 3, -1):
         after = line[at + 1 : at + 2]
         if head[at] in _ENDS and (after == " " or head[at] in "。！？"):
             return head[: at + 1]
-    head = line[: most - 1]
+    head = line[: MOST_STATE - 1]
     words, space, _ = head.rpartition(" ")
-    if space and len(words) > most // 2:
+    if space and len(words) > MOST_STATE // 2:
         head = words
     return head.rstrip(" ,;:-") + "…"

@@ -270,7 +270,7 @@ QUIET = 4
 LEAST_QUIET = 2
 
 
-def qr_lines(text: str, quiet: int = QUIET) -> list[str]:
+def qr_lines(text: str, quiet: int) -> list[str]:
     """Draw a QR code with half blocks, two rows per line, without colours: a URL of up to 78 characters takes 41
     columns and 21 lines.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -33,10 +34,10 @@ class Answers(Store):
         return self.reply
 
 
-async def knowing(own: Replica, *others: Replica, draw: int = 0) -> ReplicaList:
+async def knowing(own: Replica, *others: Replica) -> ReplicaList:
     """A gateway that has read the reports of others at 0."""
     reply = [word for one in others for word in (one.name, one.encode())]
-    made = ReplicaList(lambda: own, Answers(reply), draw=lambda most: min(draw, most - 1))
+    made = ReplicaList(lambda: own, Answers(reply))
     await made.report(0)
     return made
 
@@ -73,17 +74,11 @@ async def test_without_room_anywhere_it_stays() -> None:
     assert not made.can_take(1)
 
 
-async def test_newcomers_spread_by_room() -> None:
-    found = [
-        (
-            await knowing(
-                Replica("a", 9, 9), Replica("b", 0, 3), Replica("full", 1, 1), Replica("c", 1, 2),
-                draw=place,
-            )
-        ).choose(1)
-        for place in range(4)
-    ]  # fmt: skip
-    assert found == ["b", "b", "b", "c"]
+async def test_newcomers_spread_by_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = Replica("b", 0, 3), Replica("full", 1, 1), Replica("c", 1, 2)
+    made, places = await knowing(Replica("a", 9, 9), *free), iter(range(4))
+    monkeypatch.setattr(secrets, "randbelow", lambda most: next(places))
+    assert [made.choose(1) for _ in range(4)] == ["b", "b", "b", "c"]
 
 
 async def test_what_was_read_last_counts_for_a_while() -> None:

@@ -394,7 +394,7 @@ async def socket(server: ServerProcess, grant: dict[str, str]) -> ClientConnecti
 
 async def test_what_is_ended_at_one_process_is_ended_at_all(tmp_path: Path) -> None:
     async with redis_server(tmp_path) as server, stores(server, 3) as three:
-        one, other, later = [SharedEnds(store, 600) for store in three]
+        one, other, later = [SharedEnds(store) for store in three]
         assert one.heard
         first = await other.read()
         assert first == Ends([], 0)
@@ -418,14 +418,14 @@ async def test_what_is_ended_at_one_process_is_ended_at_all(tmp_path: Path) -> N
 async def test_a_time_that_no_server_writes_ends_nothing(tmp_path: Path, written: str) -> None:
     """Neither sessions nor devices end by it, and it hides no order of an operator's."""
     async with redis_server(tmp_path) as server, stores(server) as (store, other):
-        ends, writer = SharedEnds(store, 600), Redis.from_url(server.url)
+        ends, writer = SharedEnds(store), Redis.from_url(server.url)
         try:
             await writer.set(store.name("ended-before"), written)
             later = f"{DEVICE}{10**10}"
             await writer.zadd(store.name("ended"), {later: 10**10, "0123456789ab": 10**10})
             assert await ends.read() == Ends(["0123456789ab"], 0)
             now = int(time.time())
-            assert await SharedEnds(other, 600).announce_end_of_all(now)
+            assert await SharedEnds(other).announce_end_of_all(now)
             assert await ends.read() == Ends([], now)
         finally:
             await writer.aclose()
