@@ -25,7 +25,7 @@ from server.features.rtsp.reader import (
 from server.features.rtsp.settings import MOST_CAMERAS, FixedCamera, RtspSettings, read_list
 from server.features.rtsp.worker.rtsp import Trouble
 from tests.features.rtsp.scripted import CAMERAS, OPERATOR, house
-from tests.support.clients import bearer, http, take_token
+from tests.support.clients import bearer, http
 from tests.support.fakes_app import assert_error
 from tests.support.running import running
 
@@ -44,18 +44,6 @@ DOOR = {"door": 'url = "rtsp://127.0.0.1:9/x"'}
 BOTH = DOOR | {"yard": 'url = "rtsp://127.0.0.1:9/y"'}
 NO_RATE = {"rate_limit_per_minute": 0}
 GRANT: dict[str, Any] = {"name": "Kitchen script", "scopes": ["look"], "seconds": 600}
-
-
-async def test_only_an_operator(tmp_path: Path) -> None:
-    """Neither nobody nor a visitor sees, asks or opens a camera of the house."""
-    async with house(tmp_path, NO_RATE, **DOOR) as (run, _), http(run) as client:
-        visitor = (await take_token(run))["token"]
-        for method, path in ROUTES:
-            for headers in ({}, bearer(visitor)):
-                reply = await client.request(
-                    method, CAMERAS + path, headers=headers, json={"content": "x"}
-                )
-                assert reply.status_code == 401, path
 
 
 async def test_what_is_refused(tmp_path: Path) -> None:

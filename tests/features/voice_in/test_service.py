@@ -23,7 +23,7 @@ from server.features.voice_in.settings import VoiceInSettings
 from server.shared.speech import SpeechUnavailable
 from tests.project.test_config import read, refused
 from tests.support import onnx_model
-from tests.support.clients import Page, http, page_of, soon, take_token
+from tests.support.clients import Page, http, page_of, soon
 from tests.support.running import Running, running
 from tests.support.sounds import HALVES, hiss, needs_espeak, silence, spoken, stream
 from tests.support.transcription_server import TranscriptionServer
@@ -286,25 +286,6 @@ async def listens(page: Page, recogniser: bool) -> None:
     """Wait for a `ready` that says whether there is a recogniser."""
     while (await page.next("ready"))["features"]["voice_in"]["recogniser"] is not recogniser:
         pass
-
-
-async def test_only_an_operator(tmp_path: Path) -> None:
-    """Neither nobody nor a visitor, for any of them; and nothing is loaded."""
-    (tmp_path / "config.json").write_text("{}")
-    async with (
-        running(operator_token=OPERATOR, rate_limit_per_minute=0) as run,
-        http(run) as client,
-    ):
-        visitor = (await take_token(run))["token"]
-        for headers in ({}, {"Authorization": f"Bearer {visitor}"}):
-            for method, path, body in (
-                ("GET", PATH, None),
-                ("POST", f"{PATH}/recogniser", {"folder": str(tmp_path)}),
-                ("DELETE", f"{PATH}/recogniser", None),
-            ):
-                answer = await client.request(method, path, json=body, headers=headers)
-                assert answer.status_code == 401
-        assert of(run).asr.chosen is None
 
 
 @pytest.mark.parametrize("only", [{}, {"features": "voice_in"}, {"features": "voice_out"}])
