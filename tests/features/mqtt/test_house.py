@@ -13,8 +13,7 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.features.mqtt import mqtt, traffic
 from server.features.mqtt.discovery import Topics, watch_key
 from server.features.mqtt.traffic import Trouble
-from tests.features.rtsp.scripted import begun, flat_jpeg, house, jpeg_camera, red_jpeg
-from tests.features.webhooks.test_house import is_red
+from tests.features.rtsp.scripted import begun, flat_jpeg, house, is_red, jpeg_camera, red_jpeg
 from tests.support.clients import metric, page_of, soon, visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.mosquitto import PASSWORD, USER, broker, listening, no_mosquitto

@@ -21,13 +21,18 @@ OPERATOR = "operator-token-of-this-test"
 CAMERAS = "/api/operator/cameras"
 
 
+def listed(folder: Path, text: str, mode: int = 0o600) -> Path:
+    """Write an operator's list."""
+    path = folder / "cameras.toml"
+    path.write_text(text, encoding="utf-8")
+    path.chmod(mode)
+    return path
+
+
 def written(folder: Path, **cameras: str) -> Path:
     """A list with a camera for each name, of these lines."""
-    path = folder / "cameras.toml"
     text = "".join(f'[[camera]]\nname = "{name}"\n{lines}\n' for name, lines in cameras.items())
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o600)
-    return path
+    return listed(folder, text)
 
 
 @asynccontextmanager
@@ -35,8 +40,8 @@ async def house(
     folder: Path, settings: dict[str, Any] | None = None, /, **cameras: str
 ) -> AsyncIterator[tuple[Running, httpx.AsyncClient]]:
     """A server with such a list, and its operator's client."""
-    listed = {"standing_cameras": str(written(folder, **cameras)), "operator_token": OPERATOR}
-    async with running(**listed | (settings or {})) as run, http(run, OPERATOR) as client:
+    usual = {"standing_cameras": str(written(folder, **cameras)), "operator_token": OPERATOR}
+    async with running(**usual | (settings or {})) as run, http(run, OPERATOR) as client:
         client.timeout = httpx.Timeout(60)
         yield run, client
 
@@ -86,6 +91,13 @@ def flat_jpeg(blue: int, green: int, red: int) -> bytes:
 
 def red_jpeg() -> bytes:
     return flat_jpeg(0, 0, 255)
+
+
+def is_red(jpeg: bytes) -> bool:
+    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    blue, green, red = picture.mean((0, 1))
+    return bool(red > 150 > 80 > max(blue, green))
 
 
 def begun(run: Running, name: str = "door") -> bool:

@@ -24,7 +24,7 @@ from server.features.rtsp.reader import (
 )
 from server.features.rtsp.settings import MOST_CAMERAS, FixedCamera, RtspSettings, read_list
 from server.features.rtsp.worker.rtsp import Trouble
-from tests.features.rtsp.scripted import CAMERAS, OPERATOR, house
+from tests.features.rtsp.scripted import CAMERAS, OPERATOR, house, listed
 from tests.support.clients import bearer, http
 from tests.support.fakes_app import assert_error
 from tests.support.running import running
@@ -161,16 +161,9 @@ engines = ["GPU.example.org"]
 """
 
 
-def written(folder: Path, text: str, mode: int = 0o600) -> Path:
-    path = folder / "cameras.toml"
-    path.write_text(text, encoding="utf-8")
-    path.chmod(mode)
-    return path
-
-
 def test_a_list(tmp_path: Path) -> None:
     """Credentials stand beside the URL; what is shown of an address has no path and no query."""
-    path = written(tmp_path, LISTED + '[[camera]]\nname = "yard"\nurl = "/dev/video0"\n')
+    path = listed(tmp_path, LISTED + '[[camera]]\nname = "yard"\nurl = "/dev/video0"\n')
     door, yard = read_list(path)
     assert (door.name, door.user, door.password) == ("front-door", "viewer", SECRET)
     assert (door.watches, door.engines) == (("a parcel lies at the door",), ("gpu.example.org",))
@@ -178,7 +171,7 @@ def test_a_list(tmp_path: Path) -> None:
     assert (yard.where, yard.describe, yard.clear_password) == ("/dev/video0", False, False)
     assert SECRET not in repr(door)
     assert "stream1" not in repr(door)
-    assert read_list(written(tmp_path, "")) == ()
+    assert read_list(listed(tmp_path, "")) == ()
 
 
 @pytest.mark.parametrize(
@@ -212,7 +205,7 @@ def test_a_list(tmp_path: Path) -> None:
 def test_a_list_that_is_refused(text: str, words: str, tmp_path: Path) -> None:
     """Each with a sentence that says what is allowed."""
     with pytest.raises(ValueError, match=words):
-        read_list(written(tmp_path, text))
+        read_list(listed(tmp_path, text))
 
 
 def test_no_secret_is_in_an_error(tmp_path: Path) -> None:
@@ -223,21 +216,21 @@ def test_no_secret_is_in_an_error(tmp_path: Path) -> None:
         f'[[camera]]\nname = "a"\n{SECRET} = 1\n'.replace("hunter2", "x@hunter2"),
     ):
         with pytest.raises(ValueError) as refused:
-            read_list(written(tmp_path, text))
+            read_list(listed(tmp_path, text))
         assert SECRET not in str(refused.value)
 
 
 def test_passwords_are_for_the_owner_alone(tmp_path: Path) -> None:
     """A list with passwords that others can read stops the start; one without needs no care."""
-    path = written(tmp_path, LISTED, 0o644)
+    path = listed(tmp_path, LISTED, 0o644)
     with pytest.raises(ConfigError) as refused:
         load(env_file=None, standing_cameras=str(path))
     assert "chmod 600" in refused.value.message
     assert SECRET not in refused.value.message
     assert RtspSettings.of(
-        load(env_file=None, standing_cameras=str(written(tmp_path, LISTED)))
+        load(env_file=None, standing_cameras=str(listed(tmp_path, LISTED)))
     ).standing_cameras
-    plain = written(tmp_path, '[[camera]]\nname = "a"\nurl = "rtsp://host/x"\n', 0o644)
+    plain = listed(tmp_path, '[[camera]]\nname = "a"\nurl = "rtsp://host/x"\n', 0o644)
     assert read_list(plain) == (FixedCamera("a", "rtsp://host/x"),)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from server.features.rtsp.settings import MOST_CAMERAS, read_list
-from tests.features.rtsp.scripted import CAMERAS, OPERATOR, jpeg_camera, red_jpeg
+from tests.features.rtsp.scripted import CAMERAS, OPERATOR, jpeg_camera, listed, red_jpeg
 from tests.features.rtsp.test_standing import RED, rtsp, until
 from tests.peers.processes import no_rtsp
 from tests.support.clients import bearer, http
@@ -42,18 +42,13 @@ async def house(folder: Path) -> AsyncIterator[Running]:
     ):
         text = LIST.replace("192.168.1.20:554/stream1", f"127.0.0.1:{door}/view")
         text = text.replace("192.168.1.21", f"127.0.0.1:{yard}")
-        path = folder / "cameras.toml"
-        path.write_text(text, encoding="utf-8")
-        path.chmod(0o600)
-        async with running(standing_cameras=str(path), operator_token=OPERATOR) as run:
+        path = str(listed(folder, text))
+        async with running(standing_cameras=path, operator_token=OPERATOR) as run:
             yield run
 
 
 async def test_its_list_is_one(tmp_path: Path) -> None:
-    path = tmp_path / "cameras.toml"
-    path.write_text(LIST, encoding="utf-8")
-    path.chmod(0o600)
-    door, yard = read_list(path)
+    door, yard = read_list(listed(tmp_path, LIST))
     assert (door.name, door.user, door.watches) == (
         "front-door",
         "viewer",
@@ -79,7 +74,7 @@ async def test_its_settings_are_written(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(bool(no_rtsp()), reason=no_rtsp())
 async def test_its_commands_work(tmp_path: Path) -> None:
-    listed, picture, question, give, end = COMMANDS
+    cameras, picture, question, give, end = COMMANDS
     async with house(tmp_path) as run, http(run, OPERATOR) as client:
         (tmp_path / ".env").write_text(f"PORT=8000\nOPERATOR_TOKEN={OPERATOR}\n")
 
@@ -89,8 +84,8 @@ async def test_its_commands_work(tmp_path: Path) -> None:
 
         for name in ("front-door", "yard"):
             await until(client, name=name, state="live")
-        cameras = json.loads(await does(listed))["cameras"]
-        assert [(one["name"], one["state"]) for one in cameras] == [
+        seen = json.loads(await does(cameras))["cameras"]
+        assert [(one["name"], one["state"]) for one in seen] == [
             ("front-door", "live"),
             ("yard", "live"),
         ]
@@ -104,7 +99,7 @@ async def test_its_commands_work(tmp_path: Path) -> None:
         own = bearer(made["token"])
         reply = await client.get(f"{made['openai']}/models", headers=own)
         assert reply.status_code == 200
-        (program,) = (one["programs"] for one in json.loads(await does(listed))["cameras"][1:])
+        (program,) = (one["programs"] for one in json.loads(await does(cameras))["cameras"][1:])
         assert program[0]["last_used"] is not None
         assert json.loads(await does(end.replace("/ID", f"/{made['id']}"))) == {"ended": 1}
         assert (await client.get(f"{made['openai']}/models", headers=own)).status_code == 401

@@ -10,9 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
 import httpx
-import numpy as np
 import pytest
 
 from server.features.webhooks.sender import Sender
@@ -20,7 +18,7 @@ from server.features.webhooks.settings import Webhook, read_webhooks
 from server.features.webhooks.waiting import Trouble
 from server.features.webhooks.webhooks import body, headers
 from server.session.part import Alert, AlertSource
-from tests.features.rtsp.scripted import begun, flat_jpeg, house, jpeg_camera, red_jpeg
+from tests.features.rtsp.scripted import begun, flat_jpeg, house, is_red, jpeg_camera, red_jpeg
 from tests.features.webhooks.receiver import SECRET, Receiver, hall, receiving, written
 from tests.support.clients import metric, soon
 from tests.support.running import running
@@ -34,13 +32,6 @@ DOCUMENT = GUIDE.read_text(encoding="utf-8")
 def listed(folder: Path, receiver: Receiver, evidence: str, address: str) -> str:
     lines = ('cameras = ["door"]', f'evidence = "{evidence}"')
     return str(written(folder, f'address = "{address}"\n{hall(receiver.url, *lines)}'))
-
-
-def is_red(jpeg: bytes) -> bool:
-    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    assert picture is not None
-    blue, green, red = picture.mean((0, 1))
-    return bool(red > 150 > 80 > max(blue, green))
 
 
 @pytest.mark.parametrize("evidence", ["inline", "link"])

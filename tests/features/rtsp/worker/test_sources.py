@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import math
 import re
 import time
 from collections.abc import Callable
@@ -16,7 +17,14 @@ from hypothesis import strategies as st
 
 from server.features.rtsp.worker import sources
 from server.features.rtsp.worker.rtsp import SourceFailed, Trouble, Unit, read_head
-from server.features.rtsp.worker.sources import Address, Chunks, Credentials, Parts, read_boundary
+from server.features.rtsp.worker.sources import (
+    Address,
+    Chunks,
+    Connection,
+    Credentials,
+    Parts,
+    read_boundary,
+)
 from tests.features.rtsp.scripted import answer
 
 
@@ -168,8 +176,8 @@ SILENT_SECONDS = 0.2
 DESCRIPTION = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:*\r\n"
 
 
-class Playing:
-    """A connection that answers each request well, and then has `more` without end."""
+class Playing(Connection):
+    """One that answers each request well, and then has `more` without end."""
 
     def __init__(self, more: Callable[[int], bytes]) -> None:
         self._more = more
@@ -182,25 +190,10 @@ class Playing:
         headers = {"Session": "1", "Transport": "RTP/AVP/TCP;unicast;interleaved=0-1"}
         self._held += answer(text, "200 OK", body, **headers)
 
-    def _fill(self) -> None:
+    def _fill(self, end: float = math.inf) -> None:
         time.sleep(0.001)
         self._count += 1
         self._held += self._more(self._count)
-
-    def peek(self) -> int:
-        while not self._held:
-            self._fill()
-        return self._held[0]
-
-    def exactly(self, count: int) -> bytes:
-        while len(self._held) < count:
-            self._fill()
-        data = bytes(self._held[:count])
-        del self._held[:count]
-        return data
-
-    def head(self) -> bytes:
-        return self.exactly(self._held.index(b"\r\n\r\n") + 4)[:-4]
 
     def close(self) -> None:
         pass
