@@ -24,6 +24,7 @@ class FakeWords:
         self.early = True
         self.texts = list(texts)
         self.times: tuple[WordTime, ...] = ()
+        self.languages: list[str | None] = []
         self.error: Exception | None = None
         # Turns that it began to hear, the sound of each, and turns whose words were given up
         self.begun = 0
@@ -35,6 +36,7 @@ class FakeWords:
         self, sound: AsyncIterator[Sound], *, language: str | None
     ) -> AsyncGenerator[Words, None]:
         self.begun += 1
+        self.languages.append(language)
         parts = []
         text = self.texts[len(self.heard) % len(self.texts)]
         try:

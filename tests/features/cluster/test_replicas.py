@@ -117,6 +117,13 @@ async def test_a_full_list_is_no_forgotten_one() -> None:
         assert len(made.others(now)) == MOST_REPLICAS
 
 
+async def knows_none(name: str, reply: list[Any]) -> None:
+    made = ReplicaList(lambda: Replica(name, 9, 9), Answers(reply))
+    await made.report(0)
+    assert made.others(0) == ()
+    assert made.choose(0) == name
+
+
 @pytest.mark.parametrize(
     "reply",
     [
@@ -136,17 +143,11 @@ async def test_a_full_list_is_no_forgotten_one() -> None:
     ],
 )
 async def test_a_report_that_no_gateway_writes(reply: list[Any]) -> None:
-    made = ReplicaList(lambda: Replica("a", 9, 9), Answers(reply))
-    await made.report(0)
-    assert made.others(0) == ()
-    assert made.choose(0) == "a"
+    await knows_none("a", reply)
 
 
 async def test_one_without_a_name_is_in_no_list() -> None:
-    made = ReplicaList(lambda: Replica("", 9, 9), Answers(["b", "0 9 0"]))
-    await made.report(0)
-    assert made.others(0) == ()
-    assert made.choose(0) == ""
+    await knows_none("", ["b", "0 9 0"])
 
 
 async def test_a_full_list_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +15,7 @@ from server.core.messages import Confirm, Settings
 from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in import spoken_questions as spoken_turn
 from server.features.voice_in.listening import Listening, ListeningTools
-from server.features.voice_in.recogniser import Words, WordTime
+from server.features.voice_in.recogniser import WordTime
 from server.features.voice_in.spoken_questions import (
     Pointing,
     SoundRing,
@@ -25,6 +24,7 @@ from server.features.voice_in.spoken_questions import (
 )
 from server.shared.speech import SpeechUnavailable
 from tests.support.fakes import FakeEngine
+from tests.support.fakes_words import FakeWords
 from tests.support.rooms import Room, make_frame, room
 from tests.support.sounds import stream
 
@@ -210,25 +210,6 @@ def test_a_slice_is_a_copy() -> None:
 SOUND = Sound(np.ones(320, np.int16), 0.0)
 
 
-class FakeRecogniser:
-    """Says the same words, and keeps the languages that it was given."""
-
-    ready = True
-
-    def __init__(self, elsewhere: str = "") -> None:
-        self.elsewhere = elsewhere
-        self.languages: list[str | None] = []
-
-    async def recognise(
-        self, sound: AsyncIterator[Sound], *, language: str | None
-    ) -> AsyncGenerator[Words, None]:
-        self.languages.append(language)
-        yield Words("what", False)
-        yield Words("what is this", True)
-
-    async def close(self) -> None: ...
-
-
 async def words_of(one: Room) -> list[str]:
     listening: Listening = one.session.part("voice_in")
     return [words.text async for words in listening.spoken.words(stream(SOUND))]
@@ -236,11 +217,11 @@ async def words_of(one: Room) -> list[str]:
 
 async def test_words_in_the_clients_language() -> None:
     """Empty: the recogniser decides."""
-    recogniser = FakeRecogniser()
+    recogniser = FakeWords("What is this?")
     async with room(hearing=ListeningTools(recogniser)) as one:
-        assert await words_of(one) == ["what", "what is this"]
+        assert await words_of(one) == ["What is this?"]
         one.session.handle(Settings(type="settings", language="de"))
-        assert await words_of(one) == ["what", "what is this"]
+        assert await words_of(one) == ["What is this?"]
         assert recogniser.languages == [None, "de"]
 
 
@@ -257,7 +238,8 @@ async def test_without_a_recogniser() -> None:
 
 async def test_no_sound_to_a_machine_without_consent() -> None:
     """The machine of the session's beginning has it; another one after `confirm` alone."""
-    recogniser = FakeRecogniser("speech.example.org")
+    recogniser = FakeWords("What is this?")
+    recogniser.elsewhere = "speech.example.org"
     tools = ListeningTools(recogniser)
     async with room(FakeEngine(elsewhere="gpu.example.org"), hearing=tools) as one:
         session = one.session

@@ -298,15 +298,18 @@ def sound(value: int) -> Sound:
     return Sound(np.full(1600, value, np.int16), 100.0)
 
 
-@pytest.mark.parametrize("complete", [True, False])
-async def test_an_answer_comes_back(ear: Ear, complete: bool) -> None:
-    """On the event loop, with its number; nothing waits afterwards."""
-    ear.model.answer = complete
+@pytest.mark.parametrize(
+    ("complete", "of_use", "counted"),
+    [(True, True, "complete"), (False, True, "incomplete"), (True, False, "unused")],
+)
+async def test_an_answer_comes_back(ear: Ear, complete: bool, of_use: bool, counted: str) -> None:
+    """On the event loop, with its number; nothing waits afterwards. It is of no use where the turn has ended by itself."""
+    ear.model.answer, ear.of_use = complete, of_use
     ear.model.go.set()
     ear.checks.ask(1, sound(5))
     await until(lambda: ear.answers == [(1, complete)])
     assert not ear.checks.busy
-    assert ear.counted == {"complete" if complete else "incomplete": 1}
+    assert ear.counted == {counted: 1}
 
 
 async def test_a_slow_check_has_no_answer(ear: Ear, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,13 +387,4 @@ async def test_a_microphone_that_goes_off_hears_no_answer(ear: Ear) -> None:
     await until(lambda: not ear.checks.busy)
     await asyncio.sleep(0)
     assert ear.answers == []
-    assert ear.counted == {"unused": 1}
-
-
-async def test_an_answer_of_no_use_is_counted_as_such(ear: Ear) -> None:
-    """The turn has ended by itself."""
-    ear.of_use = False
-    ear.model.go.set()
-    ear.checks.ask(1, sound(5))
-    await until(lambda: ear.answers == [(1, True)])
     assert ear.counted == {"unused": 1}

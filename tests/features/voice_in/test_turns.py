@@ -346,9 +346,6 @@ def test_noise_begins_no_turn(seed: int) -> None:
 # A model's word about a pause: when it is asked, and when the turn ends by it
 
 
-CHUNK = CHUNK_SECONDS
-
-
 class Person:
     """Speaks in chunks; a model answers each check after so many chunks, or never."""
 
@@ -366,7 +363,7 @@ class Person:
 
     def hear(self, pattern: str) -> Person:
         for one in pattern:
-            chunk = Chunk(self.number * CHUNK, float(one == "#"), -20)
+            chunk = Chunk(self.number * CHUNK_SECONDS, float(one == "#"), -20)
             self.number += 1
             if one == "#":
                 self.spoke = chunk.end
@@ -378,7 +375,7 @@ class Person:
 
     def _take(self, events: list[TurnEvent]) -> None:
         for event in events:
-            self.found.append((event, self.number * CHUNK - self.spoke))
+            self.found.append((event, self.number * CHUNK_SECONDS - self.spoke))
             if isinstance(event, Asked):
                 answer = next(self.answers, None)
                 self._due.append((self.number + self.after, event.number, answer))
@@ -391,7 +388,7 @@ class Person:
 
 
 def near(*times: float) -> object:
-    return pytest.approx(list(times), abs=CHUNK / 2 + 1e-9)
+    return pytest.approx(list(times), abs=CHUNK_SECONDS / 2 + 1e-9)
 
 
 @pytest.mark.parametrize(
@@ -400,15 +397,19 @@ def near(*times: float) -> object:
         # Complete: after the person's own silence, as without a model
         *(([True], silence, 1, silence) for silence in (0.3, 0.5, 1.0, 1.9)),
         # 200 ms are over before the model has answered: its answer ends the turn, not the next chunk.
-        ([True], 0.2, 1, 0.2 + 3 * CHUNK),
+        ([True], 0.2, 1, 0.2 + 3 * CHUNK_SECONDS),
         # Unfinished: two seconds of silence end it anyway.
         ([False] * 4, 0.2, 3, MOST_WAIT_SECONDS),
         # Complete after all: not before the person's silence
         *(([False, True], 0.5, 2, 0.5), ([False, False, True], 0.5, 3, 0.9)),
         # Each check fails: with the person's silence, or with the failure after it
-        *(([None] * 3, 0.2, 1, 0.2 + 3 * CHUNK), ([None] * 3, 0.5, 2, 0.5), ([None] * 3, 1, 3, 1)),
+        *(
+            ([None] * 3, 0.2, 1, 0.2 + 3 * CHUNK_SECONDS),
+            ([None] * 3, 0.5, 2, 0.5),
+            ([None] * 3, 1, 3, 1),
+        ),
         # Unfinished at 200 ms, and no answer at 400: silence alone decides from then on.
-        ([False, None], 0.2, 2, 0.4 + 3 * CHUNK),
+        ([False, None], 0.2, 2, 0.4 + 3 * CHUNK_SECONDS),
         # The person waits for two seconds in any case: no answer would change that.
         ([True], 2.0, 0, 2.0),
     ],
@@ -423,7 +424,7 @@ def test_a_models_word_and_silence_end_a_turn(
     assert person.times(Asked) == near(*CHECKS[:checks])
     assert person.times(Ended) == near(end)
     (ended,) = [event for event, _ in person.found if isinstance(event, Ended)]
-    assert ended.said == pytest.approx(10 * CHUNK)
+    assert ended.said == pytest.approx(10 * CHUNK_SECONDS)
 
 
 def test_who_goes_on_within_a_sentence_has_one_turn() -> None:
@@ -434,13 +435,7 @@ def test_who_goes_on_within_a_sentence_has_one_turn() -> None:
         *(Began, Paused, Asked, Asked, Asked),
         *(Resumed, Paused, Asked, Ended),
     ]
-    plain = Turns()
-    events = [
-        type(event)
-        for number, one in enumerate(pattern)
-        for event in plain.hear(Chunk(number * CHUNK, 0.0, -20), Voice(2 * (one == "#")))
-    ]
-    assert events == [Began, Paused, Ended, Began, Paused, Ended]
+    assert kinds(run(Turns(), pattern)) == [Began, Paused, Ended, Began, Paused, Ended]
 
 
 def test_an_answer_that_comes_too_late_is_of_no_use() -> None:
@@ -469,7 +464,7 @@ def test_a_held_button_asks_nothing() -> None:
     person.turns.press(0.0)
     person.hear("#" * 10 + "." * 40)
     assert person.kinds() == [Paused]
-    person.turns.release(50 * CHUNK)
+    person.turns.release(50 * CHUNK_SECONDS)
     assert person.hear("." * 10).kinds() == [Paused, Ended]
 
 
@@ -478,7 +473,7 @@ def test_a_turn_has_its_longest_length_all_the_same() -> None:
     person = Person(*[False] * 400, silence=0.2)
     person.hear(("#" * 6 + "." * 7) * 90)
     ended = [event for event, _ in person.found if isinstance(event, Ended)]
-    assert ended[0].until - ended[0].since <= MOST_TURN_SECONDS + CHUNK
+    assert ended[0].until - ended[0].since <= MOST_TURN_SECONDS + CHUNK_SECONDS
     for (event, at), (after, later) in itertools.pairwise(person.found):
         assert not (isinstance(event, Asked) and isinstance(after, Ended) and at == later)
 
@@ -505,6 +500,9 @@ def test_whatever_it_says_the_bounds_hold(
         assert checks <= len(CHECKS)
         if isinstance(event, Paused):
             assert [at] == near(0.2)
-        if isinstance(event, Ended) and event.until - event.since < MOST_TURN_SECONDS - CHUNK:
+        if (
+            isinstance(event, Ended)
+            and event.until - event.since < MOST_TURN_SECONDS - CHUNK_SECONDS
+        ):
             assert reached(at, silence)
-            assert at <= MOST_WAIT_SECONDS + CHUNK
+            assert at <= MOST_WAIT_SECONDS + CHUNK_SECONDS

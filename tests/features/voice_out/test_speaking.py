@@ -78,12 +78,6 @@ class StandInVoice:
     async def close(self) -> None: ...
 
 
-class Listener:
-    """A connection for sound."""
-
-    async def close(self) -> None: ...
-
-
 def found_language(text: str) -> str | None:
     return "de" if "Tasse" in text else "en"
 
@@ -639,7 +633,7 @@ async def test_another_machine_gets_no_words_before_speak_is_pressed_again() -> 
             speaking.write(id, text)
             speaking.finish(id)
 
-        VoiceLine.of(one.lines).connect(Listener())
+        VoiceLine.of(one.lines).connect(made)
         say("a1", "It is red.")
         await soon(lambda: voice.texts == ["It is red."])
         voice.elsewhere = "two.example.org"
@@ -741,9 +735,6 @@ def test_an_answer_without_words_is_read_at_once() -> None:
 
 # Borders between the chunks of a voice: no step where there was one, and no change where there
 # was none
-
-
-RATE = 24_000
 
 
 def tone(frequency: float, count: int, phase: float = 0.0, loud: float = 9000) -> NDArray[np.int16]:

@@ -209,7 +209,7 @@ async def test_with_another_engine_it_knows_anew_what_to_look_for(eye: Eye, guar
     assert len(eye.looks) == 5
 
 
-async def test_a_model_that_fails_is_asked_again_later() -> None:
+async def test_a_model_that_fails_is_asked_again_later(guard: Guard) -> None:
     """Not at each look: what failed counts like a no for a while."""
     failing = True
 
@@ -218,17 +218,16 @@ async def test_a_model_that_fails_is_asked_again_later() -> None:
             raise EngineFailed("gone")
         return reply(True, where=THING)(request)
 
-    async with guarded(watches=Eye().part) as guard:
-        guard.watch(condition=COMES)
-        await guard.show(times=3)
-        guard.engine.chunks = chunks
-        await guard.show(mark=True, times=12)
-        # One that may pass is made three times.
-        assert guard.asked == 3
-        assert guard.counted("watch_confirmations", "failed") == 1
-        failing = False
-        await guard.show(mark=True, times=16)
-        assert len(guard.alerts()) == 1
+    guard.watch(condition=COMES)
+    await guard.show(times=3)
+    guard.engine.chunks = chunks
+    await guard.show(mark=True, times=12)
+    # One that may pass is made three times.
+    assert guard.asked == 3
+    assert guard.counted("watch_confirmations", "failed") == 1
+    failing = False
+    await guard.show(mark=True, times=16)
+    assert len(guard.alerts()) == 1
 
 
 class Withhold(ClosedFilter):
@@ -249,14 +248,12 @@ async def test_it_sees_only_what_the_filters_let_through(hide: type[ClosedFilter
         assert guard.asked == 0
 
 
-async def test_nothing_is_looked_at_without_consent() -> None:
-    eye = Eye()
-    async with guarded(watches=eye.part) as guard:
-        guard.one.engines.current = FakeEngine(capabilities=ABLE, elsewhere="gpu.example")
-        guard.watch(condition=COMES)
-        await guard.show(times=3)
-        await guard.show(mark=True, times=6)
-        assert (eye.looks, guard.alerts()) == ([], [])
+async def test_nothing_is_looked_at_without_consent(eye: Eye, guard: Guard) -> None:
+    guard.one.engines.current = FakeEngine(capabilities=ABLE, elsewhere="gpu.example")
+    guard.watch(condition=COMES)
+    await guard.show(times=3)
+    await guard.show(mark=True, times=6)
+    assert (eye.looks, guard.alerts()) == ([], [])
 
 
 async def test_in_the_dark_it_sees_nothing_leave(guard: Guard) -> None:

@@ -115,23 +115,16 @@ async def test_the_small_one_confirms_where_the_large_one_cannot() -> None:
     for large in (
         FakeEngine("vllm", capabilities=ABLE, ready=False),
         FakeEngine("builtin", capabilities=Capabilities(cannot_watch=lambda _: "")),
+        None,
     ):
         async with pair(confirm=True, large=large) as guard:
+            if large is None:
+                guard.move()
             guard.watch()
             await guard.calm()
             await guard.alarm()
             assert guard.large.requests == []
             assert [alert["model"] for alert in guard.alerts()] == ["small"]
-
-
-async def test_no_confirmation_by_a_machine_without_consent() -> None:
-    async with pair(confirm=True) as guard:
-        guard.move()
-        guard.watch()
-        await guard.calm()
-        await guard.alarm()
-        assert guard.large.requests == []
-        assert [alert["model"] for alert in guard.alerts()] == ["small"]
 
 
 async def test_a_watch_sends_nothing_to_a_machine_without_consent() -> None:

@@ -458,30 +458,29 @@ async def test_a_watch_that_rang_makes_room_for_a_ninth(guard: Guard) -> None:
     assert [one["id"] for one in guard.listed()] == [f"k{n}" for n in range(1, 8)] + ["ninth"]
 
 
-async def test_a_wrong_alert_raises_the_bar() -> None:
-    async with guarded() as guard:
-        guard.watch(cooldown=0)
-        await guard.calm()
-        await guard.alarm(confidence=0.6)
-        (alert,) = guard.alerts()
-        before = guard.listed()[0]["threshold"]
-        guard.say(type="false_alarm", id=alert["id"])
-        await guard.quiet()
-        assert guard.listed()[0]["threshold"] > max(before, 0.6)
-        assert guard.listed()[0]["state"] == "looking"
-        guard.engine.chunks = reply(False)
-        await guard.show(times=4)
-        await guard.alarm(confidence=0.6)
-        assert len(guard.alerts()) == 1
-        raised = guard.listed()[0]["threshold"]
+async def test_a_wrong_alert_raises_the_bar(guard: Guard) -> None:
+    guard.watch(cooldown=0)
+    await guard.calm()
+    await guard.alarm(confidence=0.6)
+    (alert,) = guard.alerts()
+    before = guard.listed()[0]["threshold"]
+    guard.say(type="false_alarm", id=alert["id"])
+    await guard.quiet()
+    assert guard.listed()[0]["threshold"] > max(before, 0.6)
+    assert guard.listed()[0]["state"] == "looking"
+    guard.engine.chunks = reply(False)
+    await guard.show(times=4)
+    await guard.alarm(confidence=0.6)
+    assert len(guard.alerts()) == 1
+    raised = guard.listed()[0]["threshold"]
     # The page brings it to its next session.
-    async with guarded() as guard:
-        guard.watch(threshold=raised)
-        await guard.quiet()
-        assert guard.listed()[0]["threshold"] == raised
-        guard.say(type="false_alarm", id=alert["id"])
-        await guard.quiet()
-        assert guard.errors() == [(alert["id"], "not_found")]
+    async with guarded() as other:
+        other.watch(threshold=raised)
+        await other.quiet()
+        assert other.listed()[0]["threshold"] == raised
+        other.say(type="false_alarm", id=alert["id"])
+        await other.quiet()
+        assert other.errors() == [(alert["id"], "not_found")]
 
 
 async def test_an_alert_of_before_a_change_still_counts_as_wrong(watched: Guard) -> None:
@@ -658,23 +657,20 @@ async def test_too_dark_is_said_and_hardly_anything_is_asked(watched: Guard) -> 
     assert watched.listed()[0]["reason"] == "It is too dark to see anything."
 
 
-async def test_what_an_engine_cannot_watch_is_said_when_it_is_added() -> None:
+async def test_what_an_engine_cannot_watch_is_said_when_it_is_added(guard: Guard) -> None:
     """Nothing is added then; a watch that was there keeps its place, and says so."""
     reason = "Only colours."
     narrow = Capabilities(cannot_watch=lambda text: "" if text == "red" else reason)
-    async with guarded() as guard:
-        guard.watch("cat", "a cat")
-        guard.one.engines.current = FakeEngine(capabilities=narrow)
-        guard.one.session.engine_changed()
-        guard.watch("dog", "a dog")
-        guard.watch("red", "red")
-        await guard.quiet()
-        assert guard.errors() == [("dog", "bad_request")]
-        assert [(one["id"], one["reason"]) for one in guard.listed()] == [
-            ("cat", reason),
-            ("red", guard.listed()[1]["reason"]),
-        ]
-        assert guard.listed()[1]["reason"] != reason
+    guard.watch("cat", "a cat")
+    guard.one.engines.current = FakeEngine(capabilities=narrow)
+    guard.one.session.engine_changed()
+    guard.watch("dog", "a dog")
+    guard.watch("red", "red")
+    await guard.quiet()
+    assert guard.errors() == [("dog", "bad_request")]
+    cat, red = guard.listed()
+    assert (cat["id"], cat["reason"], red["id"]) == ("cat", reason, "red")
+    assert red["reason"] != reason
 
 
 class Blacken(ClosedFilter):

@@ -47,21 +47,24 @@ async def test_a_post_arrives_whole() -> None:
         assert heard.headers["webhook-id"] == "msg_1"
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0"])
-async def test_this_machine_gets_nothing_unless_it_is_said(host: str) -> None:
+@pytest.mark.parametrize(
+    ("host", "resolve"),
+    [
+        *(
+            (host, network.resolve)
+            for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0")
+        ),
+        # One private address among public ones
+        ("rebinding.test", lambda host, port: ["203.0.114.1", "127.0.0.1"]),
+    ],
+)
+async def test_this_machine_gets_nothing_unless_it_is_said(
+    host: str, resolve: network.Resolve
+) -> None:
     """By whatever name; no connection is made."""
     async with receiving() as receiver:
         url = f"http://{host}:{receiver.port}/hook"
-        outcome = await Sender().post(hook(url, private=False), HEADERS, b"{}")
-        assert outcome.trouble is Trouble.ADDRESS
-        assert receiver.connections == 0
-
-
-async def test_one_private_address_among_public_ones_refuses_the_name() -> None:
-    sender = Sender(resolve=lambda host, port: ["203.0.114.1", "127.0.0.1"])
-    async with receiving() as receiver:
-        url = f"http://rebinding.test:{receiver.port}/hook"
-        outcome = await sender.post(hook(url, private=False), HEADERS, b"{}")
+        outcome = await Sender(resolve).post(hook(url, private=False), HEADERS, b"{}")
         assert outcome.trouble is Trouble.ADDRESS
         assert receiver.connections == 0
 
