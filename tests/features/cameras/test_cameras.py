@@ -26,6 +26,7 @@ from tests.support.fakes_app import assert_error
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import Peer, camera_peer, live_encoder
 from tests.support.running import Running, running
+from tests.support.whip_client import WhipCamera, offer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -69,27 +70,18 @@ async def guest(run: Running, encoder: LiveEncoder, model: FakeOpenAI) -> AsyncI
         yield one
 
 
-class Further:
+class Further(WhipCamera):
     """A further camera: its invitation, and the peer that publishes with it."""
 
     def __init__(self, run: Running, client: httpx.AsyncClient, peer: Peer, invited: Any) -> None:
-        self.run = run
-        self.client = client
-        self.peer = peer
+        super().__init__(run, client, peer, {"session_id": "", **invited})
         self.id: str = invited["camera"]
-        self.invited = invited
-        self.token: str = invited["token"]
-        self.location = ""
+        self.code: str = invited["code"]
 
-    async def offer(self, sdp: str = CHROMIUM) -> httpx.Response:
-        address = self.invited["address"]
-        return await self.client.post(address, content=sdp, headers=bearer(self.token) | SDP)
-
-    async def publish(self) -> None:
-        reply = await self.offer(await self.peer.offer())
-        assert reply.status_code == 201, reply.text
-        self.location = reply.headers["location"]
-        await self.peer.accept(reply.text)
+    async def refused(self, status: int = 401, code: str = "unauthorized") -> None:
+        """An offer with its token is."""
+        reply = await offer(self.client, self.token, CHROMIUM)
+        assert_error(reply, status, code, retryable=False)
 
 
 def as_page(guest: Visitor) -> dict[str, str]:
@@ -178,7 +170,7 @@ async def test_a_lost_camera_is_said_and_may_come_back(
     """A question about it names it; nothing is answered without its picture."""
     async with further(guest, other_encoder, "Back door") as camera:
         await guest.page.send(type="settings", cameras=["1", "2"])
-        reply = await camera.client.delete(camera.location, headers=bearer(camera.token))
+        reply = await camera.client.delete(camera.location, headers=camera.bearer)
         assert reply.status_code == 200
         await listed(guest.page, "2", "ended")
         before = model.count
@@ -233,12 +225,12 @@ async def test_whoever_uses_the_code_closes_the_tokens_way(
 
     monkeypatch.setattr(PeerConnection, "answer", slow)
     async with further(guest, other_encoder, live=False) as camera:
-        offer = asyncio.create_task(camera.offer())
+        late = asyncio.create_task(camera.refused(404, "not_found"))
         await begun.wait()
-        code = {"code": camera.invited["code"]}
+        code = {"code": camera.code}
         assert (await camera.client.post("/api/cameras/join", json=code)).status_code == 200
         go.set()
-        assert_error(await offer, 404, "not_found", retryable=False)
+        await late
 
 
 async def test_its_token_opens_nothing_else(guest: Visitor) -> None:
@@ -276,7 +268,7 @@ async def test_an_ended_camera_is_gone_and_its_token_with_it(
         reply = await camera.client.delete("/api/cameras/2", headers=as_page(guest))
         assert reply.json() == {"ended": True}
         await soon(lambda: len(guest.run.program.webrtc) == connections - 1)
-        assert_error(await camera.offer(), 401, "unauthorized", retryable=False)
+        await camera.refused()
         answer = await guest.page.ask("What is this?", timeout=20)
         assert answer["frame"]["source_width"] == 640
         again = await camera.client.delete("/api/cameras/2", headers=as_page(guest))
@@ -287,7 +279,7 @@ async def test_cameras_end_with_the_session(guest: Visitor, other_encoder: LiveE
     async with further(guest, other_encoder) as camera:
         await guest.run.program.sessions.end(guest.session_id, "test over")
         await soon(lambda: len(guest.run.program.webrtc) == 0)
-        assert_error(await camera.offer(), 401, "unauthorized", retryable=False)
+        await camera.refused()
 
 
 async def test_a_place_that_nobody_takes_ends_by_itself(
@@ -383,9 +375,7 @@ async def test_each_camera_counts_among_the_sessions(encoder: LiveEncoder) -> No
         assert (await invite(guest, client))["camera"] == "2"
         reply = await client.post("/api/cameras", json={}, headers=as_page(guest))
         assert_error(reply, 503, "busy", retryable=True)
-        issued = await take_token(run)
-        headers = bearer(issued["token"]) | SDP
-        reply = await client.post("/api/whip", content=CHROMIUM, headers=headers)
+        reply = await offer(client, (await take_token(run))["token"], CHROMIUM)
         assert_error(reply, 503, "busy", retryable=True)
 
 
@@ -449,7 +439,7 @@ async def test_a_phone_is_the_own_camera(
         assert (reply.status_code, joined["camera"], joined["name"]) == (200, "1", "Camera 1")
         phone = Further(guest.run, client, peer, invited)
         # The token that was shown beside the code
-        assert_error(await phone.offer(), 401, "unauthorized", retryable=False)
+        await phone.refused()
         phone.token = joined["token"]
         await phone.publish()
         live = sessions.find(guest.session_id).camera
@@ -459,7 +449,7 @@ async def test_a_phone_is_the_own_camera(
         assert (answer["frame"]["source_width"], answer["frame"].get("camera")) == (480, None)
         await guest.camera.connect()
         await soon(lambda: live.newest is not None and live.newest.width == 640)
-        assert_error(await phone.offer(), 401, "unauthorized", retryable=False)
+        await phone.refused()
         # The wish to end the phone comes late: what sends now is not meant.
         reply = await client.delete("/api/cameras/1", headers=as_page(guest))
         assert reply.json() == {"ended": True}
@@ -476,13 +466,13 @@ async def test_the_own_cameras_invitation_ends(
     async with http(guest.run) as client, camera_peer(other_encoder) as peer:
         first = Further(guest.run, client, peer, await invite(guest, client, own=True))
         phone = Further(guest.run, client, peer, await invite(guest, client, own=True))
-        assert_error(await first.offer(), 401, "unauthorized", retryable=False)
+        await first.refused()
         await phone.publish()
         await soon(lambda: live.newest is not None and live.newest.width == 480)
         reply = await client.delete("/api/cameras/1", headers=as_page(guest))
         assert reply.json() == {"ended": True}
         await soon(lambda: not live.offered)
-        assert_error(await phone.offer(), 401, "unauthorized", retryable=False)
+        await phone.refused()
         phone = Further(guest.run, client, peer, await invite(guest, client, own=True))
         monkeypatch.setattr(cameras, "UNWATCHED_SECONDS", 0.2)
         await guest.page.close()
