@@ -292,7 +292,6 @@ class Cameras(SessionPart):
     # End
 
     async def close(self) -> None:
-        """End all of them."""
         self._left.cancel()
         # The last one ends the other timer.
         for one in self._further:
@@ -567,7 +566,6 @@ STILL_SECONDS = 1.0
 
 
 def counter(metrics: Metrics) -> Any:
-    """Return the counter of stills by result."""
     # result: sent, late, withheld, unusable
     return metrics.counter("stills_total", "Stills for pages of another device's camera", "result")
 

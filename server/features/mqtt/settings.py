@@ -39,7 +39,6 @@ class MqttAddress:
 
     @property
     def place(self) -> str:
-        """Its host and port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 

@@ -72,7 +72,6 @@ def _reason(end: ChatEnd) -> str:
 
 
 def _model(end: ChatEnd) -> str:
-    """Name the model that answered."""
     return end.response.model or end.response.engine or MODEL
 
 

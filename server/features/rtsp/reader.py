@@ -282,7 +282,6 @@ class Reconnect:
         self._began = now
 
     def begin(self, now: float) -> None:
-        """Note that an attempt begins."""
         self.state = FixedCameraState.CONNECTING
         self._began = now
 

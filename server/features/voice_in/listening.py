@@ -174,7 +174,6 @@ class Listening(SessionPart):
         self._report()
 
     async def close(self) -> None:
-        """Stop and forget everything."""
         self._stop()
         await self.spoken.tasks.close()
 
@@ -379,7 +378,6 @@ class SpeechDetection:
 
     @property
     def busy(self) -> bool:
-        """True while the detector works."""
         return self._detecting is not None
 
     @property
@@ -455,7 +453,6 @@ class TurnChecks:
 
     @property
     def busy(self) -> bool:
-        """True while a check runs."""
         return self._running is not None
 
     def ask(self, number: int, sound: Sound) -> None:

@@ -406,7 +406,6 @@ class SoundRing:
 
     @property
     def seconds(self) -> float:
-        """The length of what is there."""
         return self._count / SOUND_RATE
 
     @property

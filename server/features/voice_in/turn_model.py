@@ -143,7 +143,6 @@ ANSWER_SECONDS = 0.3
 
 
 def turn_checks(metrics: Metrics) -> Counter:
-    """Return the counter of checks by result."""
     # result: complete, incomplete, unused, busy, slow, failed
     return metrics.counter(
         "turn_checks_total",

@@ -125,7 +125,6 @@ class Turns:
         return 1
 
     def set_silence(self, seconds: float) -> None:
-        """End turns after this silence."""
         self._silence = min(MOST_SILENCE_SECONDS, max(LEAST_SILENCE_SECONDS, seconds))
 
     def hear(self, chunk: Chunk, voice: Voice) -> list[TurnEvent]:

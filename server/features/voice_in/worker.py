@@ -26,8 +26,6 @@ class Stopped(Exception):
 
 
 class Model:
-    """One speech model."""
-
     def __init__(self, folder: Path) -> None:
         import torch
         import transformers

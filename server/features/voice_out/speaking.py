@@ -442,7 +442,6 @@ class Utterance:
         self._take(self._sentences.add(text))
 
     def finish(self) -> None:
-        """Note that the answer is complete."""
         if not self.whole:
             self.whole = True
             self._take(self._sentences.end())

@@ -171,7 +171,6 @@ class WatchTriggers:
 
     @property
     def _dark(self) -> bool:
-        """True if the last look was dark."""
         return self._dark_since is not None
 
     def _begin(self, ask: Ask | None, frame: Frame, change: Change) -> Ask | None:

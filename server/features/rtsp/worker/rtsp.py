@@ -158,7 +158,6 @@ class _Media:
     control: str = ""
 
     def take(self, attribute: str) -> None:
-        """Read an attribute of it."""
         name, colon, value = attribute.partition(":")
         number, _, text = value.partition(" ")
         match name + colon:

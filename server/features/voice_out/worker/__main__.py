@@ -29,7 +29,6 @@ from server.shared.processes.wire import Channel, Jobs, claim_output, leave, ori
 
 
 def work(speaker: Speaker, channel: Channel, jobs: Jobs) -> NoReturn:
-    """Speak for ever."""
     while True:
         message, stop = jobs.next()
         id = message.header["id"]
