@@ -99,10 +99,6 @@ class Cameras(SessionPart):
         # The list that the client has; None before the first
         self._reported: CameraList | None = None
 
-    def __len__(self) -> int:
-        """The further cameras, invitations among them."""
-        return len(self._further)
-
     @property
     def _further(self) -> list[SessionCamera]:
         return list(self._all.values())[1:]

@@ -116,9 +116,6 @@ class FixedCameras:
             },
         )
 
-    def __len__(self) -> int:
-        return len(self._ones)
-
     def start(self) -> None:
         for camera in self._cameras:
             self._ones[camera.name] = one = self._make(camera)

@@ -372,7 +372,7 @@ class SpeechDetection:
         self._patience = patience
         self._detector = Detector(model)
         # Sound that waits, and its samples beyond the last whole chunk
-        self._waiting: deque[Sound] = deque()
+        self.waiting: deque[Sound] = deque()
         self._samples = 0
         self._detecting: asyncio.Future[list[Chunk]] | None = None
 
@@ -380,25 +380,20 @@ class SpeechDetection:
     def busy(self) -> bool:
         return self._detecting is not None
 
-    @property
-    def waiting(self) -> int:
-        """The number of pieces that wait."""
-        return len(self._waiting)
-
     def add(self, sound: Sound) -> None:
-        self._waiting.append(sound)
+        self.waiting.append(sound)
         self._samples += len(sound.samples)
         if self._samples > _MOST_WAITING_SECONDS * SOUND_RATE:
             # The machine is too slow; newer sound matters more.
-            self._on_dropped(len(self._waiting))
-            self._waiting.clear()
+            self._on_dropped(len(self.waiting))
+            self.waiting.clear()
             self._samples = 0
         self._detect()
 
     def renew(self) -> None:
         """Forget all sound: other sound follows, or none. The detector of before may be at work."""
         self._detector = Detector(self._model)
-        self._waiting.clear()
+        self.waiting.clear()
         self._samples = 0
         self._detecting = None
 
@@ -406,9 +401,9 @@ class SpeechDetection:
         """Begin with the sound that waits, if it is enough and nothing is under way."""
         if self._detecting is not None or self._samples < CHUNK * self._patience():
             return
-        first = self._waiting[0].captured
-        samples = np.concatenate([piece.samples for piece in self._waiting])
-        self._waiting.clear()
+        first = self.waiting[0].captured
+        samples = np.concatenate([piece.samples for piece in self.waiting])
+        self.waiting.clear()
         self._samples %= CHUNK
         sound = Sound(samples, first)
         loop = asyncio.get_running_loop()

@@ -281,11 +281,7 @@ class SpokenTurn:
         # No more sound follows.
         self.over = asyncio.Event()
         self._begun = False
-        self._frames: deque[Frame] = deque()
-
-    @property
-    def frames(self) -> int:
-        return len(self._frames)
+        self.frames: deque[Frame] = deque()
 
     def add(self, sound: Sound) -> None:
         """Give the recogniser the next piece; one that does not fit is dropped and counted."""
@@ -314,20 +310,20 @@ class SpokenTurn:
         """Note the newest frame of the camera; it is kept when the last one is old enough."""
         if frame is None:
             return
-        if self._frames and frame.captured < self._frames[-1].captured + _EVERY_SECONDS:
+        if self.frames and frame.captured < self.frames[-1].captured + _EVERY_SECONDS:
             return
-        self._frames.append(frame)
+        self.frames.append(frame)
         size = frame.width * frame.height * 3 // 2
         most = max(2, min(_MOST_FRAMES, _MOST_FRAME_BYTES // max(1, size)))
-        if len(self._frames) > most:
+        if len(self.frames) > most:
             # The oldest neighbours that are closest to each other lose one: thinner with age
-            times = [one.captured for one in self._frames]
+            times = [one.captured for one in self.frames]
             gaps = [later - earlier for earlier, later in zip(times, times[2:], strict=False)]
-            del self._frames[1 + gaps.index(min(gaps))]
+            del self.frames[1 + gaps.index(min(gaps))]
 
     def nearest(self, at: float) -> Frame | None:
         """Return the frame captured nearest to a time, monotonic seconds."""
-        return min(self._frames, key=lambda one: abs(one.captured - at), default=None)
+        return min(self.frames, key=lambda one: abs(one.captured - at), default=None)
 
     def close(self) -> None:
         """Forget sound and frames, and stop what works on them."""
@@ -336,7 +332,7 @@ class SpokenTurn:
         if self.task is not None:
             self.task.cancel()
         self.whole = None
-        self._frames.clear()
+        self.frames.clear()
 
     def forget_pause(self) -> None:
         """The person goes on: the frame after the last word is another one."""

@@ -289,7 +289,7 @@ async def test_a_place_that_nobody_takes_ends_by_itself(
     session = guest.run.program.sessions.find(guest.session_id)
     async with http(guest.run) as client:
         invited = await invite(guest, client)
-        await soon(lambda: len(cameras_of(session)) == 0)
+        await soon(lambda: len(cameras_of(session).cameras) == 0)
         reply = await client.post("/api/cameras/join", json={"code": invited["code"]})
         assert_error(reply, 401, "unauthorized", retryable=False)
 
@@ -301,10 +301,10 @@ async def test_cameras_end_when_no_page_is_there(
     session = guest.run.program.sessions.find(guest.session_id)
     async with further(guest, other_encoder):
         await guest.reconnect()
-        assert len(cameras_of(session)) == 1
+        assert len(cameras_of(session).cameras) == 1
         monkeypatch.setattr(cameras, "UNWATCHED_SECONDS", 0.2)
         await guest.page.close()
-        await soon(lambda: len(cameras_of(session)) == 0)
+        await soon(lambda: len(cameras_of(session).cameras) == 0)
 
 
 async def test_four_cameras_at_most(guest: Visitor) -> None:

@@ -70,7 +70,7 @@ def test_frames_are_few_and_near() -> None:
     turn = SpokenTurn(0.0)
     for number in range(450):
         turn.show(make_frame(number, captured=number / 15))
-    assert turn.frames == 8
+    assert len(turn.frames) == 8
     for at in (0.0, 9.0, 17.5, 29.9):
         nearest = turn.nearest(at)
         assert nearest is not None
@@ -87,7 +87,7 @@ def test_large_frames_are_fewer() -> None:
         frame = make_frame(1, captured=0.0)
         for number in range(20):
             turn.show(replace(frame, width=width, height=height, captured=number * 0.5))
-        assert turn.frames == most
+        assert len(turn.frames) == most
     assert spoken_turn._MOST_FRAME_BYTES == 24 * 1024 * 1024
 
 
@@ -97,7 +97,7 @@ def test_the_same_frame_is_kept_once() -> None:
     for _ in range(10):
         turn.show(frame)
         turn.show(None)
-    assert turn.frames == 1
+    assert len(turn.frames) == 1
 
 
 async def test_closing_frees_all() -> None:
@@ -110,7 +110,7 @@ async def test_closing_frees_all() -> None:
     await asyncio.wait([turn.task])
     assert turn.task.cancelled()
     assert turn.after is None
-    assert turn.frames == 0
+    assert len(turn.frames) == 0
     assert turn.whole is None
 
 
