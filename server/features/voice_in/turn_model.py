@@ -116,7 +116,8 @@ def _window() -> Floats:
 @functools.cache
 def _filters() -> list[tuple[int, Floats]]:
     """Return for each band its first frequency and the weights from there; all have the same area."""
-    edges = _hertz(np.linspace(0, _mel(SOUND_RATE / 2), MELS + 2))
+    most = _BREAK_MEL + np.log(SOUND_RATE / 2 / _BREAK_HZ) / _STEP
+    edges = _hertz(np.linspace(0, most, MELS + 2))
     bins = np.linspace(0, SOUND_RATE / 2, _FFT // 2 + 1)
     low, middle, high = (edges[begin : begin + MELS, None] for begin in range(3))
     rising, falling = (bins - low) / (middle - low), (high - bins) / (high - middle)
@@ -125,10 +126,6 @@ def _filters() -> list[tuple[int, Floats]]:
         used = np.flatnonzero(weights)
         found.append((int(used[0]), weights[used[0] : used[-1] + 1].astype(np.float32)))
     return found
-
-
-def _mel(hertz: float) -> float:
-    return float(_BREAK_MEL + np.log(hertz / _BREAK_HZ) / _STEP)
 
 
 def _hertz(mels: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -210,10 +210,12 @@ class Credentials:
     def _digest(self, given: dict[str, str], method: str, address: str) -> str:
         hashed = _HASHES[given["algorithm"]]
         realm, nonce = given.get("realm", ""), given["nonce"]
-        first = hashed(f"{self._user}:{_plain(realm)}:{self._password}".encode())
+        plain = re.sub(r"\\(.)", r"\1", realm)
+        first = hashed(f"{self._user}:{plain}:{self._password}".encode())
         second = hashed(f"{method}:{address}".encode())
+        escaped = re.sub(r'(["\\])', r"\\\1", self._user)
         fields = [
-            f'username="{_escaped(self._user)}"',
+            f'username="{escaped}"',
             f'realm="{realm}"',
             f'nonce="{nonce}"',
             f'uri="{address}"',
@@ -238,14 +240,6 @@ def _parts(header: str) -> dict[str, str]:
         name.lower(): quoted or bare
         for name, quoted, bare in _PART.findall(header.partition(" ")[2])
     }
-
-
-def _plain(quoted: str) -> str:
-    return re.sub(r"\\(.)", r"\1", quoted)
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r'(["\\])', r"\\\1", text)
 
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
