@@ -47,8 +47,8 @@ def worker_of(run: Running) -> int:
     """The process that answers, below the one that keeps it."""
     loaded = run.program.feature("hosting").manager.loaded
     assert isinstance(loaded, LocalEngine)
-    assert loaded.pid is not None
-    (worker,) = descendants(loaded.pid)
+    assert loaded._worker.pid is not None
+    (worker,) = descendants(loaded._worker.pid)
     return worker
 
 

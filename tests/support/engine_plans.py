@@ -123,7 +123,7 @@ class Managed:
         """Of the process that all others of the model are below."""
         loaded = self.loaded()
         assert isinstance(loaded, LocalEngine | ServerRuntime)
-        pid = loaded.pid if isinstance(loaded, LocalEngine) else loaded._process.pid
+        pid = loaded._worker.pid if isinstance(loaded, LocalEngine) else loaded._process.pid
         assert pid is not None
         return pid
 

@@ -95,10 +95,6 @@ class Generator:
     def busy(self) -> bool:
         return self._job is not None
 
-    @property
-    def pid(self) -> int | None:
-        return self._worker.pid
-
     def memory_bytes(self) -> int | None:
         return self._worker.memory_bytes()
 

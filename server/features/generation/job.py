@@ -163,12 +163,10 @@ class JobState(StrEnum):
     IDLE = "idle"
     WORKING = "working"
     CANCELLING = "cancelling"
-    # The result waits to be taken.
     READY = "ready"
     TAKEN = "taken"
     CANCELLED = "cancelled"
     FAILED = "failed"
-    # Nobody took the result in time.
     EXPIRED = "expired"
 
 

@@ -54,7 +54,8 @@ class GpuReader:
     def __init__(self) -> None:
         self.source = ""
         self.why_none = ""
-        self._read: Callable[[], list[Gpu]] = list
+        # Reads every GPU, in order; an empty list without GPUs. Blocks. Raises GpuError.
+        self.read: Callable[[], list[Gpu]] = list
         reasons = []
         for name, find in (
             ("NVIDIA", _find_nvidia),
@@ -62,20 +63,16 @@ class GpuReader:
             ("rocm-smi", _find_rocm_smi),
         ):
             try:
-                self._read = find()
-                if not self._read():
+                self.read = find()
+                if not self.read():
                     raise GpuError("it lists no GPU")
             except GpuError as error:
-                self._read = list
+                self.read = list
                 reasons.append(f"{name}: {error}")
                 continue
             self.source = name
             return
         self.why_none = f"No GPU was found ({'; '.join(reasons)})."
-
-    def read(self) -> list[Gpu]:
-        """Read every GPU, in order; an empty list without GPUs. Blocks. Raises GpuError."""
-        return self._read()
 
 
 # --- NVIDIA
@@ -91,22 +88,18 @@ def _find_nvidia() -> Callable[[], list[Gpu]]:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
         raise GpuError(str(error)) from None
-    return _read_nvidia
+    return lambda: _read_nvidia(pynvml)
 
 
-def _read_nvidia() -> list[Gpu]:
-    import pynvml
-
+def _read_nvidia(pynvml: Any) -> list[Gpu]:
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        return [_nvidia(i, handle) for i, handle in enumerate(handles)]
+        return [_nvidia(pynvml, i, handle) for i, handle in enumerate(handles)]
     except pynvml.NVMLError as error:
         raise GpuError(f"NVIDIA's driver does not answer: {error}") from None
 
 
-def _nvidia(index: int, handle: Any) -> Gpu:
-    import pynvml
-
+def _nvidia(pynvml: Any, index: int, handle: Any) -> Gpu:
     def value(query: Callable[[], Any]) -> Any:
         """Return the queried value; None when this GPU or this user cannot have it."""
         try:

@@ -51,7 +51,6 @@ log = logging.getLogger(__name__)
 _STOP_SECONDS = 2.0
 _STUCK_SECONDS = 60.0
 _RETRY_SECONDS = 5.0
-_STATE_SECONDS = 1.0
 
 
 class _SoundRefused(Exception):
@@ -103,7 +102,7 @@ class LocalEngine:
         if own_code:
             self._modules = tempfile.TemporaryDirectory(prefix="qwen-camera-")
             extra["HF_MODULES_CACHE"] = self._modules.name
-        self._status = EngineStatus(
+        self.status = EngineStatus(
             EngineState.UNREACHABLE, "The local model was not started yet.", folder.name
         )
         self._worker = ModelWorker(
@@ -115,22 +114,10 @@ class LocalEngine:
         self._turn = asyncio.Lock()
         self._control_tokens = control_tokens.known()
         self._thinking = Thinking(thinking, switch=False)
-        # Runs of the model itself over all answers, by the worker's own count
-        self._steps = 0
-        self._state_arrived = asyncio.Event()
         # The loop time since when it owes a sign of life; None before the first
         self._asked_at: float | None = None
         self._closed = False
         self.engine: Engine = self
-
-    @property
-    def status(self) -> EngineStatus:
-        return self._status
-
-    @property
-    def pid(self) -> int | None:
-        """The process id of the worker; None while there is none."""
-        return self._worker.pid
 
     def memory_bytes(self) -> int | None:
         return self._worker.memory_bytes()
@@ -157,7 +144,7 @@ class LocalEngine:
             why = f"The model was not loaded within {self._limits.load:g} s. Choose a smaller one."
         except WorkerEnded:
             if self._closed:
-                raise StartFailed(self._status.detail) from None
+                raise StartFailed(self.status.detail) from None
             state, why = EngineState.UNREACHABLE, self._unexpected_end(" while it loaded")
         await self._worker.stop()
         self._say(state, why)
@@ -165,7 +152,7 @@ class LocalEngine:
 
     async def probe(self) -> EngineStatus:
         """Ask for a sign of life without waiting; a worker silent for long is ended."""
-        if self._status.ready:
+        if self.status.ready:
             now = asyncio.get_running_loop().time()
             if self._asked_at is None or self._worker.heard_at >= self._asked_at:
                 self._asked_at = now
@@ -173,17 +160,7 @@ class LocalEngine:
             elif now - self._asked_at > self._limits.silent:
                 log.error("the local model's process gives no sign of life and is ended")
                 self._worker.kill()
-        return self._status
-
-    async def steps(self) -> int:
-        """Return how often the model itself has run; what is known when no answer comes within a second."""
-        if self.pid is not None:
-            self._state_arrived.clear()
-            self._worker.send({"type": "state"})
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_STATE_SECONDS):
-                    await self._state_arrived.wait()
-        return self._steps
+        return self.status
 
     async def close(self) -> None:
         """End the worker and its memory; answers that still run fail. Safe to call twice."""
@@ -208,7 +185,7 @@ class LocalEngine:
         async with self._turn:
             deadline = asyncio.get_running_loop().time() + self._limits.total
             sound = request.sound
-            request = checked(request, self._status.capabilities.audio_in)
+            request = checked(request, self.status.capabilities.audio_in)
             while True:
                 refused = request.sound is not sound
                 asking = attempts(
@@ -233,7 +210,7 @@ class LocalEngine:
             raise EngineFailed("The frame was not encoded for this engine. Ask again.")
         self._check_ready()
         now = asyncio.get_running_loop().time
-        asked, context = self._thinking.mode, self._status.capabilities.context_length
+        asked, context = self._thinking.mode, self.status.capabilities.context_length
         reply = Reply(
             self._control_tokens,
             inside=self._thinking.implied,
@@ -315,10 +292,10 @@ class LocalEngine:
             self._worker.kill()
 
     def _check_ready(self) -> None:
-        if self._status.state is EngineState.LOADING:
-            raise EngineLoading(self._status.detail, retry_after=_RETRY_SECONDS)
-        if not self._status.ready:
-            raise EngineUnavailable(self._status.detail)
+        if self.status.state is EngineState.LOADING:
+            raise EngineLoading(self.status.detail, retry_after=_RETRY_SECONDS)
+        if not self.status.ready:
+            raise EngineUnavailable(self.status.detail)
 
     def _died(self, began: bool) -> EngineError:
         if self._closed:
@@ -332,14 +309,10 @@ class LocalEngine:
     # Messages of the worker
 
     def _receive(self, message: Message) -> None:
-        match message.type:
-            case "progress":
-                self._progress(message.header)
-            case "state":
-                self._steps = message.header["steps"]
-                self._state_arrived.set()
-
-    def _progress(self, header: dict[str, Any]) -> None:
+        # Beside it `state`, the sign of life
+        if message.type != "progress":
+            return
+        header = message.header
         shown = _PHASES.get(header["phase"], header["phase"])
         percent = header["percent"]
         progress = LoadProgress(shown, percent, header["done"], header["total"])
@@ -351,13 +324,13 @@ class LocalEngine:
     def _became_ready(self, header: dict[str, Any]) -> None:
         self._control_tokens = control_tokens.of_model(map(str, header["special_tokens"]))
         self._thinking.known(switch=header["thinking_switch"], opened=header["thinking_opened"])
-        self._status = EngineStatus(
+        self.status = EngineStatus(
             EngineState.READY, "", self.folder.name, capabilities_of(header, self.folder)
         )
         log.info("the local model is loaded", extra={"engine": self.name})
 
     def _exited(self) -> None:
-        if self._status.ready and not self._closed:
+        if self.status.ready and not self._closed:
             self._say(EngineState.UNREACHABLE, self._unexpected_end())
 
     def _unexpected_end(self, during: str = "") -> str:
@@ -368,8 +341,8 @@ class LocalEngine:
     def _say(self, state: EngineState, detail: str) -> None:
         # Everybody may see the progress of loading.
         public = detail if state is EngineState.LOADING else ""
-        self._status = dataclasses.replace(
-            self._status, state=state, detail=detail, for_visitors=public
+        self.status = dataclasses.replace(
+            self.status, state=state, detail=detail, for_visitors=public
         )
 
 

@@ -247,7 +247,7 @@ async def test_cancelling_stops_the_model(
 ) -> None:
     """By its own count of steps, and while it decodes; the next one is made at once."""
     model = workers["words"]
-    pid = model.pid
+    pid = model._worker.pid
     assert pid is not None
     (worker,) = reaper.descendants(pid)
     large = video(model, width=256, height=256, seconds=2, steps=steps)
@@ -263,7 +263,7 @@ async def test_cancelling_stops_the_model(
     await asyncio.sleep(0.3)
     # Decoding takes 4 s of it, a step 0.1; what is left is a collection of garbage.
     assert cpu_seconds(worker) - began < 0.8, "it goes on"
-    assert model.pid == pid
+    assert model._worker.pid == pid
     assert (await all_of(model, video(model)))[-1].type == "end"
 
 
@@ -465,4 +465,4 @@ async def test_nothing_loaded_and_stopped(workers: dict[str, Generator], run: Ru
         reply = await client.post("/api/engine/video", json={"prompt": "x"})
         assert reply.json()["error"]["code"] == "wrong_model"
         assert "No model is loaded. This needs a model that can make videos" in reply.text
-        assert workers["words"].pid is None
+        assert workers["words"]._worker.pid is None

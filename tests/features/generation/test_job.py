@@ -176,7 +176,7 @@ async def test_one_at_a_time(make: Make) -> None:
         progress = await making.cancel()
         assert progress.state is JobState.CANCELLED
         assert not model.busy
-        assert model.pid is not None
+        assert model._worker.pid is not None
         assert counted(making, "video", "cancelled") == 1
         # Cancelled before it has begun
         making.start(model, VIDEO)
@@ -195,7 +195,7 @@ async def test_work_that_does_not_hear_is_ended_with_its_process(
     monkeypatch.setattr("server.features.generation.generator.CANCEL_SECONDS", 0.1)
     making = make()
     async with loaded("deaf") as model:
-        before = model.pid
+        before = model._worker.pid
         assert before is not None
         for _ in range(2):
             making.start(model, VIDEO)
@@ -212,7 +212,7 @@ async def test_cancelling_twice_waits_for_the_model_twice(
     monkeypatch.setattr("server.features.generation.generator.CANCEL_SECONDS", 0.2)
     making = make()
     async with loaded("deaf") as model:
-        pid = model.pid
+        pid = model._worker.pid
         assert pid is not None
         making.start(model, VIDEO)
         await soon(lambda: making.progress.step > 0)

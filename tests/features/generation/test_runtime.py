@@ -65,7 +65,7 @@ async def test_it_is_loaded_measured_and_stopped() -> None:
         released = one.manager.status().released
         assert released is not None
         assert (released.left_bytes, one.manager.loaded) == (0, None)
-        assert loaded.pid is None
+        assert loaded._worker.pid is None
 
 
 async def test_questions_go_to_another_engine() -> None:
@@ -101,18 +101,18 @@ async def test_one_that_was_ended_to_cancel_its_work_is_no_crash() -> None:
     """It stays loaded, in a new process; what is asked meanwhile is done there."""
     async with started("unstoppable") as one:
         loaded = generating(one)
-        rules, seen = loaded.rules, {loaded.pid}
+        rules, seen = loaded.rules, {loaded._worker.pid}
         for _ in range(2):
             messages = loaded.make({"prompt": "x"})
             await anext(messages)
             await messages.aclose()
-            await soon(lambda: loaded.pid not in (None, *seen))
-            seen.add(loaded.pid)
+            await soon(lambda: loaded._worker.pid not in (None, *seen))
+            seen.add(loaded._worker.pid)
         assert one.manager.loaded is loaded
         assert not any(seen.error for seen in one.seen)
         assert loaded.rules == rules
         await one.manager.stop()
-        assert loaded.pid is None
+        assert loaded._worker.pid is None
         assert loaded.ended.is_set()
 
 

@@ -249,8 +249,8 @@ def test_every_model_has_every_way_with_a_reason_for_each_no() -> None:
 def test_troubles_are_few() -> None:
     catalogue = Catalogue.load()
     assert troubles(catalogue) == []
-    assert troubles(catalogue.with_troubles("One.")) == ["One."]
-    many = troubles(catalogue.with_troubles(*(f"{n}." for n in range(50))))
+    assert troubles(catalogue.with_local([], ["One."])) == ["One."]
+    many = troubles(catalogue.with_local([], [f"{n}." for n in range(50)]))
     assert many[:6] == ["0.", "1.", "2.", "3.", "4.", "5."]
     assert many[6:] == ["And 44 more folders that hold no model for this."]
 

@@ -146,7 +146,7 @@ async def others(random_models: Path) -> AsyncIterator[dict[str, LocalEngine]]:
     async with started(*engines.values()):
         assert all(one.memory_bytes() for one in engines.values())
         yield engines
-    assert {(one.pid, one.memory_bytes()) for one in engines.values()} == {(None, 0)}
+    assert {(one._worker.pid, one.memory_bytes()) for one in engines.values()} == {(None, 0)}
 
 
 def request(
@@ -158,11 +158,21 @@ def request(
     return EngineRequest("s", Kind.CHAT, question, picture, turns=turns, max_tokens=max_tokens)
 
 
+async def steps(engine: LocalEngine) -> int:
+    """How often the model itself has run, by the worker's own count."""
+    worker, told = engine._worker, asyncio.Queue[int]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "_on_other", lambda said: told.put_nowait(said.header["steps"]))
+        worker.send({"type": "state"})
+        async with asyncio.timeout(10):
+            return await told.get()
+
+
 async def rests(engine: LocalEngine, seconds: float = 0.1) -> bool:
     """By the model's own count of steps, which goes no further."""
-    stopped = await engine.steps()
+    stopped = await steps(engine)
     await asyncio.sleep(seconds)
-    return await engine.steps() == stopped
+    return await steps(engine) == stopped
 
 
 async def begun(engine: LocalEngine) -> AsyncGenerator[Chunk, None]:
@@ -233,10 +243,10 @@ async def test_the_limit_ends_an_answer(engine: LocalEngine) -> None:
 
 async def test_closing_stops_the_generation(engine: LocalEngine) -> None:
     """By the model's own count of steps: it has run about as often as words came, and runs no more."""
-    before = await engine.steps()
+    before = await steps(engine)
     song = await begun(engine)
     await song.aclose()
-    assert 20 <= await engine.steps() - before < SONG / 4
+    assert 20 <= await steps(engine) - before < SONG / 4
     assert await rests(engine, 0.2)
     assert "".join((await collect(engine, request(ASK_COLOR)))[0]) == "It is red."
 
@@ -332,7 +342,7 @@ async def test_one_that_hangs_is_killed(random_models: Path) -> None:
         await random_words(engine)
         engine._limits = TimeLimits(silent=1.0, between_tokens=60.0)
         assert (await engine.probe()).ready
-        await engine.steps()
+        await steps(engine)
         await asyncio.sleep(1.2)
         # It has answered in time.
         assert (await engine.probe()).ready
@@ -340,13 +350,13 @@ async def test_one_that_hangs_is_killed(random_models: Path) -> None:
         begin = [await anext(song) for _ in range(20)]
         said = "".join(one.text for one in begin if isinstance(one, Delta))
         assert said.strip()
-        assert engine.pid is not None
+        assert engine._worker.pid is not None
         assert engine.memory_bytes()
-        (worker,) = reaper.descendants(engine.pid)
+        (worker,) = reaper.descendants(engine._worker.pid)
         os.kill(worker, signal.SIGSTOP)
 
         async def look() -> None:
-            while engine.pid is not None:
+            while engine._worker.pid is not None:
                 await engine.probe()
                 await asyncio.sleep(0.05)
 
@@ -473,11 +483,11 @@ async def random_words(engine: Engine) -> int:
 
 async def thought(engine: LocalEngine, max_tokens: int = 8) -> tuple[str, str, Finished, int]:
     """The answer, the thoughts, its end, and how many tokens the model made."""
-    before = await engine.steps()
+    before = await steps(engine)
     text = thoughts = ""
     async for chunk in engine.answer(request(ASK_COLOR, max_tokens=max_tokens)):
         if isinstance(chunk, Finished):
-            return text, thoughts.strip(), chunk, await engine.steps() - before
+            return text, thoughts.strip(), chunk, await steps(engine) - before
         if isinstance(chunk, Delta):
             text += chunk.text
         elif isinstance(chunk, Thought):
@@ -578,7 +588,7 @@ async def failing(engine: LocalEngine) -> str:
         with pytest.raises(StartFailed) as raised:
             await engine.start()
         assert raised.value.message == engine.status.detail
-        assert engine.pid is None
+        assert engine._worker.pid is None
         return raised.value.message
     finally:
         await engine.close()
@@ -662,8 +672,8 @@ async def test_closing_leaves_no_process_and_no_file(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     engine = local(tiny_model)
     starting = asyncio.create_task(engine.start())
-    await soon(lambda: engine.pid is not None, 10)
-    pid = engine.pid
+    await soon(lambda: engine._worker.pid is not None, 10)
+    pid = engine._worker.pid
     assert pid is not None
     assert list(tmp_path.iterdir())
     with pytest.raises(EngineLoading):
@@ -673,7 +683,7 @@ async def test_closing_leaves_no_process_and_no_file(
     with pytest.raises(StartFailed):
         await starting
     assert not alive(pid)
-    assert engine.pid is None
+    assert engine._worker.pid is None
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(EngineUnavailable):
         await collect(engine, request(ASK_COLOR))

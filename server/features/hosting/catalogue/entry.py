@@ -210,9 +210,6 @@ class Catalogue:
             )
         return model
 
-    def with_troubles(self, *troubles: str) -> Catalogue:
-        return Catalogue(self._models, (*self.troubles, *troubles))
-
     def with_local(self, local: Sequence[Model], troubles: Sequence[str] = ()) -> Catalogue:
         """Return a catalogue with the models found in local folders: known ones get their folder,
         others are appended.
@@ -241,9 +238,6 @@ class Catalogue:
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models)
-
-    def __len__(self) -> int:
-        return len(self._models)
 
 
 def _merged(known: Model, found: Model | None) -> Model:

@@ -248,7 +248,7 @@ class CatalogueSource:
             return found
 
     def _ours(self) -> Catalogue:
-        return Catalogue.load().with_troubles(self._trouble)
+        return Catalogue.load().with_local((), (self._trouble,))
 
     def _note(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:

@@ -420,12 +420,11 @@ def for_template(
     messages: Messages, pictures: Sequence[Image.Image], sounds: Sequence[Samples] = ()
 ) -> Messages:
     """Put pictures and sounds into the messages, in the form that every template knows."""
-    found: Messages = []
     left, heard = iter(pictures), iter(sounds)
-    for message in messages:
-        shown = [_shown(part, left, heard) for part in _parts(message)]
-        found.append({"role": message["role"], "content": shown})
-    return found
+    return [
+        {"role": one["role"], "content": [_shown(part, left, heard) for part in _parts(one)]}
+        for one in messages
+    ]
 
 
 def _shown(
@@ -468,10 +467,6 @@ def without_system(messages: Messages) -> Messages:
     """Put the system text before the person's first words, for templates that take none."""
     texts = [m["content"] for m in messages if m["role"] == "system"]
     rest = copy.deepcopy([m for m in messages if m["role"] != "system"])
-    first = rest[0]["content"]
     begin = {"type": "text", "text": "\n".join(texts) + "\n"}
-    rest[0]["content"] = [
-        begin,
-        *([{"type": "text", "text": first}] if isinstance(first, str) else first),
-    ]
+    rest[0]["content"] = [begin, *_parts(rest[0])]
     return rest

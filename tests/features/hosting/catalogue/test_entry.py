@@ -147,9 +147,9 @@ def test_a_pinned_commit_holds_for_what_lies_here() -> None:
 def test_troubles_stay_with_it() -> None:
     catalogue = Catalogue.read(ENTRY, "here")
     assert catalogue.troubles == ()
-    both = catalogue.with_troubles("One.").with_local([], ["Two."])
+    both = catalogue.with_local([], ["One."]).with_local([], ["Two."])
     assert both.troubles == ("One.", "Two.")
-    assert len(both) == 1
+    assert list(both) == list(catalogue)
 
 
 @pytest.mark.parametrize(
