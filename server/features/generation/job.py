@@ -251,6 +251,7 @@ class GenerationJob:
         self.check_free(model)
         self._drop()
         seed = secrets.randbelow(MAX_SEED + 1) if asked.seed is None else asked.seed
+        asked = replace(asked, seed=seed)
         self._began = time.monotonic()
         self._progress = JobProgress(JobState.WORKING, model.rules.output, "steps", seed=seed)
         if isinstance(asked, VideoRequest):
@@ -260,7 +261,7 @@ class GenerationJob:
                 height=asked.height,
                 seconds=round(asked.seconds, 3),
             )
-        self._task = self._tasks.spawn(self._run(model, asked, seed, picture), name="making")
+        self._task = self._tasks.spawn(self._run(model, asked, picture), name="making")
         return self.progress
 
     def check_free(self, model: MediaModel) -> None:
@@ -325,14 +326,14 @@ class GenerationJob:
     # The work
 
     async def _run(
-        self, model: MediaModel, asked: VideoRequest | SoundRequest, seed: int, picture: bytes
+        self, model: MediaModel, asked: VideoRequest | SoundRequest, picture: bytes
     ) -> None:
         kind, result = self._progress.kind, "error"
         try:
             if isinstance(asked, VideoRequest):
-                made = await self._video(model, asked, seed, picture)
+                made = await self._video(model, asked, picture)
             else:
-                made = await self._sound(model, asked, seed)
+                made = await self._sound(model, asked)
             result = "ok"
             self._keep(made)
         except asyncio.CancelledError:
@@ -351,16 +352,12 @@ class GenerationJob:
 
     # One file in memory, an MP4 or a WAV, of the frames or pieces that a model sends
 
-    async def _video(
-        self, model: MediaModel, asked: VideoRequest, seed: int, picture: bytes
-    ) -> Made:
+    async def _video(self, model: MediaModel, asked: VideoRequest, picture: bytes) -> Made:
         """Raises EngineError; when cancelled, the model's work has ended."""
-        fields = asdict(asked) | {"seed": seed}
-        del fields["camera"]
         writer: Mp4Writer | None = None
         whole, made = b"", 0
         try:
-            async with aclosing(model.make(fields, picture)) as messages:
+            async with aclosing(model.make(asdict(asked), picture)) as messages:
                 async for message in messages:
                     if message.type == "step":
                         self._step(message)
@@ -408,15 +405,11 @@ class GenerationJob:
         self._update(width=width, height=height)
         return Mp4Writer(width, height, fps, MAX_RESULT_BYTES)
 
-    async def _sound(self, model: MediaModel, asked: SoundRequest, seed: int) -> Made:
+    async def _sound(self, model: MediaModel, asked: SoundRequest) -> Made:
         """Raises EngineError; when cancelled, the model's work has ended."""
-        fields = asdict(asked) | {"seed": seed}
-        del fields["format"]
-        if asked.seconds is None:
-            del fields["seconds"]
         pcm = bytearray()
         rate, channels = model.rules.sample_rate, 1
-        async with aclosing(model.make(fields)) as messages:
+        async with aclosing(model.make(asdict(asked))) as messages:
             async for message in messages:
                 if message.type == "step":
                     self._step(message)

@@ -2,7 +2,7 @@
 
     python -m server.features.generation.worker --model FOLDER --flow-shift 5.0
 
-Frames of `server.shared.processes.wire`. In: `generate` (`id` and the fields of a `Task`; the payload is
+Frames of `server.shared.processes.wire`. In: `generate` (`id`, the fields of a `Task` and others; the payload is
 the first frame's RGB, its size the video's), `cancel` (`id`), `took` (`id`: a frame was
 worked off). Out: `loading` (`phase`), then `ready` (`backend`, `rules`, `stoppable`, `seconds`) or
 `failed` (`code`, `message`) and an end. For each `generate`: `step` (`step`, `steps`), `frame`
