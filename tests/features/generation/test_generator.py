@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -32,6 +30,7 @@ from server.features.hosting.runtime import StartFailed
 from server.shared.processes import reaper
 from server.shared.processes.wire import Message
 from server.shared.processes.worker_process import Job, environment
+from tests.features.generation.test_job import BLUE, RED, decoded, plain
 from tests.real_model.server import PYTHON, ROOT, run_module
 from tests.support.clients import http, soon
 from tests.support.engine_plans import WAN
@@ -116,8 +115,7 @@ async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generat
         ),
     }
     try:
-        async with asyncio.timeout(_LONG), http(run) as client:
-            client.headers["Authorization"] = f"Bearer {TOKEN}"
+        async with asyncio.timeout(_LONG), http(run, TOKEN) as client:
             choice = {"model": str(models / "words"), "mode": "in_process", "vae_tiling": True}
             choice |= {"vae_slicing": True}
             reply = await client.post("/api/engine/start", json=choice, timeout=_LONG)
@@ -130,12 +128,6 @@ async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generat
         yield started | {"words": words}
     finally:
         await asyncio.gather(*(one.stop() for one in started.values()))
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as one:
-        yield one
 
 
 def video(model: Generator, **changed: Any) -> VideoRequest:
@@ -168,11 +160,6 @@ async def made(
         await making.close()
 
 
-def frames(data: bytes) -> list[np.ndarray[Any, Any]]:
-    with av.open(io.BytesIO(data), "r") as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-
-
 def fields(request: VideoRequest) -> dict[str, Any]:
     """As `GenerationJob` sends it."""
     taken = ("prompt", "negative_prompt", "guidance", "steps", "seed", "width", "height", "frames", "fps")  # fmt: skip
@@ -181,6 +168,11 @@ def fields(request: VideoRequest) -> dict[str, Any]:
 
 async def all_of(model: Generator, request: VideoRequest, picture: bytes = b"") -> list[Message]:
     return [message async for message in model.make(fields(request), picture)]
+
+
+async def payloads(model: Generator, request: VideoRequest, picture: bytes = b"") -> list[bytes]:
+    """The frames as the worker sent them."""
+    return [m.payload for m in await all_of(model, request, picture) if m.type == "frame"]
 
 
 async def test_a_video_from_words(workers: dict[str, Generator], pool: ThreadPoolExecutor) -> None:
@@ -192,30 +184,23 @@ async def test_a_video_from_words(workers: dict[str, Generator], pool: ThreadPoo
     )
     assert rules.first_frame == "may"
     assert set(rules.takes) == {"negative", "guidance", "steps"}
-    pictures = frames((await made(pool, model, video(model))).data)
+    pictures = decoded((await made(pool, model, video(model))).data)
     assert [one.shape for one in pictures] == [(64, 96, 3)] * 5
-    same, other = [
-        [m.payload for m in await all_of(model, video(model, seed=seed)) if m.type == "frame"]
-        for seed in (7, 8)
-    ]
-    again = [m.payload for m in await all_of(model, video(model)) if m.type == "frame"]
-    assert again == same
-    assert other != same
+    same = await payloads(model, video(model))
+    assert await payloads(model, video(model)) == same
+    assert await payloads(model, video(model, seed=8)) != same
     # The negative prompt counts, too.
-    without = await all_of(model, video(model, negative_prompt=""))
-    assert [m.payload for m in without if m.type == "frame"] != same
+    assert await payloads(model, video(model, negative_prompt="")) != same
 
 
 async def test_a_model_that_does_both(workers: dict[str, Generator]) -> None:
     """One that takes words alone takes a picture, too, with the same weights."""
     model = workers["words"]
-    payloads = []
-    for color in ([220, 0, 0], [0, 0, 220], None):
-        picture = np.tile(np.asarray(color, np.uint8), (64, 96, 1)).tobytes() if color else b""
-        request = video(model, steps=1, **({"camera": "given"} if color else {}))
-        payloads.append([m.payload for m in await all_of(model, request, picture) if m.payload])
-    assert [len(one) for one in payloads] == [5, 5, 5]
-    assert payloads[0] != payloads[1] != payloads[2] != payloads[0]
+    with_picture = video(model, steps=1, camera="given")
+    red, blue = [await payloads(model, with_picture, plain(color)) for color in (RED, BLUE)]
+    none = await payloads(model, video(model, steps=1))
+    assert [len(one) for one in (red, blue, none)] == [5, 5, 5]
+    assert red != blue != none != red
 
 
 async def test_each_step_is_told(workers: dict[str, Generator]) -> None:
@@ -283,16 +268,10 @@ async def test_a_video_from_the_cameras_picture(
     assert "vLLM-Omni does not load it (RuntimeError in omni.py:10): diffusers does" in (
         model._worker.ring.lines
     )
-    red, blue = (
-        np.tile(np.asarray(c, np.uint8), (64, 96, 1)).tobytes() for c in ([220, 0, 0], [0, 0, 220])
-    )
     request = video(model, camera="given", steps=1)
-    assert len(frames((await made(pool, model, request, red)).data)) == 5
-    payloads = [
-        [m.payload for m in await all_of(model, request, picture) if m.type == "frame"]
-        for picture in (red, blue)
-    ]
-    assert payloads[0] != payloads[1]
+    assert len(decoded((await made(pool, model, request, plain(RED))).data)) == 5
+    red, blue = [await payloads(model, request, plain(color)) for color in (RED, BLUE)]
+    assert red != blue
 
 
 async def test_speech(workers: dict[str, Generator], pool: ThreadPoolExecutor) -> None:
@@ -355,11 +334,10 @@ async def test_vllm_omni_where_it_is_installed(
     """
     model = workers["omni"]
     assert (model.backend, model.rules.first_frame) == ("vllm-omni", "must")
-    picture = np.tile(np.asarray([200, 100, 50], np.uint8), (64, 96, 1)).tobytes()
     request = video(model, camera="given", steps=4, guidance=3.0)
-    data = (await made(pool, model, request, picture)).data
+    data = (await made(pool, model, request, plain((200, 100, 50)))).data
     # The stand-in paints what it was given: the picture, then how it was loaded and what was asked.
-    pictures = frames(data)
+    pictures = decoded(data)
     assert np.abs(pictures[0].reshape(-1, 3).mean(0) - [200, 100, 50]).max() < 6
     told = json.loads((models / "omni.json").read_text())
     assert told["loaded"] == {
@@ -386,8 +364,7 @@ async def test_vllm_omni_where_it_is_installed(
 async def test_the_whole_way_of_an_operator(workers: dict[str, Generator], run: Running) -> None:
     """The program loads the model by its folder and makes a video; sound does not fit."""
     wishes = {"prompt": "a red ball", "width": 96, "height": 64, "seconds": 0.3, "steps": 2}
-    async with http(run) as client:
-        client.headers["Authorization"] = f"Bearer {TOKEN}"
+    async with http(run, TOKEN) as client:
         shown = (await client.get("/api/engine", timeout=60)).json()["engine"]
         assert (shown["state"], shown["model_type"], shown["answers"]) == ("ready", "video", False)
         assert "-m server.features.generation.worker" in shown["command"]
@@ -403,7 +380,7 @@ async def test_the_whole_way_of_an_operator(workers: dict[str, Generator], run: 
         await soon(lambda: making.progress.state is not JobState.WORKING, 60)
         assert making.progress.error is None
         reply = await client.get("/api/engine/video/result")
-        assert len(frames(reply.content)) == 5
+        assert len(decoded(reply.content)) == 5
         await soon(
             lambda: (
                 (run.program.feature("hosting").manager.status().memory_bytes or 0) > 100_000_000
@@ -455,8 +432,7 @@ async def test_what_can_not_be_loaded_has_a_sentence(models: Path, tmp_path: Pat
 
 async def test_nothing_loaded_and_stopped(workers: dict[str, Generator], run: Running) -> None:
     """Stopping gives the memory back, and what is asked for then says what to start."""
-    async with http(run) as client:
-        client.headers["Authorization"] = f"Bearer {TOKEN}"
+    async with http(run, TOKEN) as client:
         reply = await client.post("/api/engine/stop", json={}, timeout=60)
         assert reply.json()["engine"]["state"] == "idle"
         released = run.program.feature("hosting").manager.status().released

@@ -16,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from server.core.errors import Busy, NotFound
 from server.core.metrics import Metrics
@@ -65,12 +66,6 @@ async def loaded(manner: str, **more: Any) -> AsyncIterator[Generator]:
         await one.stop()
 
 
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as one:
-        yield one
-
-
 Make = Callable[..., GenerationJob]
 
 
@@ -98,6 +93,12 @@ async def done(making: GenerationJob, model: Generator, request: Any = VIDEO) ->
     return await ended(making)
 
 
+def decoded(data: bytes, form: str = "rgb24") -> list[NDArray[Any]]:
+    """The frames of an MP4."""
+    with av.open(io.BytesIO(data), "r") as container:
+        return [frame.to_ndarray(format=form) for frame in container.decode(video=0)]
+
+
 def why(progress: JobProgress) -> str:
     """The sentence of what ended badly."""
     assert progress.error is not None
@@ -123,8 +124,7 @@ async def test_a_video_is_made_and_handed_over_once(make: Make) -> None:
     )
     made = making.take()
     assert (made.media_type, len(made.data)) == ("video/mp4", progress.bytes)
-    with av.open(io.BytesIO(made.data), "r") as container:
-        shades = [float(f.to_ndarray(format="gray").mean()) for f in container.decode(video=0)]
+    shades = [float(frame.mean()) for frame in decoded(made.data, "gray")]
     assert len(shades) == 9
     assert shades == sorted(shades, reverse=True)
     assert making.progress.state is JobState.TAKEN
@@ -141,8 +141,7 @@ async def test_the_first_frame_is_the_one_that_was_given(make: Make) -> None:
         assert model.rules.first_frame == "must"
         making.start(model, asked(camera=True), rgb.tobytes())
         assert (await ended(making)).state is JobState.READY
-    with av.open(io.BytesIO(making.take().data), "r") as container:
-        first = next(iter(container.decode(video=0))).to_ndarray(format="rgb24")
+    first = decoded(making.take().data)[0]
     assert np.abs(first.reshape(-1, 3).mean(0) - [200, 40, 40]).max() < 6
 
 

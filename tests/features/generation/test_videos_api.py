@@ -9,7 +9,7 @@ import re
 import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from server.core.metrics import Metrics
@@ -61,6 +61,16 @@ def transport_stream(mp4: bytes) -> bytes:
     return file.getvalue()
 
 
+# By the manner: what it says in place of a job
+REFUSALS = {
+    "fails": (json.dumps({"error": {"message": NUMPY}}), 500),
+    "breaks": ("secret words of a prompt", 500),
+    "absent": ("Not Found", 404),
+    "locked": ("", 401),
+    "rubbish": ("[1]", 200),
+}
+
+
 @dataclass
 class Server:
     """`manner`: "works", "endless", or what goes wrong."""
@@ -74,17 +84,9 @@ class Server:
         assert request.headers["authorization"] == "Bearer key"
         assert request.headers["content-type"].startswith("multipart/form-data")
         self.forms.append((await request.body()).decode())
-        if self.manner == "fails":
-            return JSONResponse({"error": {"message": NUMPY}}, 500)
-        if self.manner == "breaks":
-            return PlainTextResponse("secret words of a prompt", 500)
-        if self.manner == "absent":
-            return PlainTextResponse("Not Found", 404)
-        if self.manner == "locked":
-            return PlainTextResponse("", 401)
-        if self.manner == "rubbish":
-            return PlainTextResponse("[1]")
         job = "../other" if self.manner == "climbs" else "video-1"
+        if self.manner in REFUSALS:
+            return Response(*REFUSALS[self.manner])
         return JSONResponse({"id": job, "status": "queued"})
 
     async def look(self, request: Request) -> Response:
@@ -127,12 +129,6 @@ class Server:
                 Route("/v1/videos/{job}/content", self.content, methods=["GET"]),
             ]
         )
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as one:
-        yield one
 
 
 @asynccontextmanager
