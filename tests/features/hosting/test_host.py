@@ -13,6 +13,7 @@ import pytest
 
 from server.features.hosting import control_groups, host
 from server.features.hosting.catalogue.entry import Catalogue, Library
+from server.features.hosting.catalogue.llama_cpp import LlamaServer
 from server.features.hosting.catalogue.machine import Host, Vendor
 from server.features.hosting.host import ROOT, HostProbe, Programs, find_vllm, sandboxed
 from tests.real_model.server import PYTHON, missing
@@ -69,6 +70,12 @@ def about(found: Host) -> tuple[str, str]:
     """The program of its vLLM and its version."""
     assert found.vllm is not None
     return found.vllm.path, found.vllm.version
+
+
+def llama(probe: HostProbe) -> LlamaServer:
+    found = probe.probe().llama
+    assert found is not None
+    return found
 
 
 @pytest.fixture
@@ -162,6 +169,14 @@ def test_who_is_asked_learns_no_secret(
     assert "JWT_SECRET_KEY" not in seen.read_text()
 
 
+def grouped(lists: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of all control groups, of which this process has the listed ones."""
+    (folder / "own").write_text(lists)
+    monkeypatch.setattr(control_groups, "OWN_GROUPS", folder / "own")
+    monkeypatch.setattr(control_groups, "CGROUPS", folder / "groups")
+    return folder / "groups"
+
+
 @pytest.mark.parametrize(
     ("lists", "root", "limit", "used", "files"),
     [
@@ -185,14 +200,9 @@ def test_memory_within_control_groups(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The smallest limit of all groups above holds; what files take of it makes room."""
-    own = tmp_path / "own"
-    own.write_text(lists)
-    groups = tmp_path / "groups"
-    monkeypatch.setattr(control_groups, "OWN_GROUPS", own)
-    monkeypatch.setattr(control_groups, "CGROUPS", groups)
-    mib = 2**20
-    group = groups / root / "a"
+    group = grouped(lists, tmp_path, monkeypatch) / root / "a"
     (group / "b").mkdir(parents=True)
+    mib = 2**20
     free = HostProbe().probe().ram_free_bytes
     (group / f"memory.{limit}").write_text(f"{200 * mib}\n")
     (group / f"memory.{used}").write_text(f"{150 * mib}\n")
@@ -206,11 +216,8 @@ def test_memory_within_control_groups(
 
 def test_cores_within_control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tightest group holds; a machine without a limit tells none."""
-    own, box = tmp_path / "own", tmp_path / "groups" / "pod" / "box"
-    own.write_text("0::/pod/box\n")
+    box = grouped("0::/pod/box\n", tmp_path, monkeypatch) / "pod" / "box"
     box.mkdir(parents=True)
-    monkeypatch.setattr(control_groups, "OWN_GROUPS", own)
-    monkeypatch.setattr(control_groups, "CGROUPS", tmp_path / "groups")
     there = len(os.sched_getaffinity(0))
     (box / "cpu.max").write_text("max 100000\n")
     assert control_groups.cores() == there
@@ -237,6 +244,7 @@ def test_vllm_is_asked_only_when_it_counts(machine: Machine) -> None:
 )
 def test_a_vllm_that_does_not_run_is_told_apart(machine: Machine, script: str, says: str) -> None:
     assert not HostProbe().probe().vllm_trouble
+    assert "There is no /none here" in find_vllm("/none")[1]
     machine.tool("vllm", script)
     found = HostProbe().probe()
     assert found.vllm is None
@@ -384,21 +392,16 @@ def test_llama_cpps_server_is_found_and_asked_once(machine: Machine) -> None:
     path = machine.tool("llama-server", LLAMA)
     probe = HostProbe()
     for _ in range(2):
-        found = probe.probe().llama
-        assert found is not None
+        found = llama(probe)
         assert (found.path, found.version) == (str(path), "9412")
         assert "--mmproj" in found.flags
     assert machine.calls.read_text().split().count("llama-server") == 2
     machine.tool("llama-server", LLAMA.replace("9412", "9500"))
     os.utime(path, ns=(1, 1))
-    found = probe.probe().llama
-    assert found is not None
-    assert found.version == "9500"
+    assert llama(probe).version == "9500"
     other = path.rename(machine.bin / "other")
     assert HostProbe().probe().llama is None
-    found = HostProbe(llama_server=str(other)).probe().llama
-    assert found is not None
-    assert found.path == str(other)
+    assert llama(HostProbe(llama_server=str(other))).path == str(other)
 
 
 @pytest.mark.parametrize(
@@ -469,28 +472,6 @@ def test_nobody_waits_for_one_that_takes_its_time(
     before = slow.asked
     assert about(probe.probe(patience=0.0))[1] == "0.32"
     assert slow.asked == before
-
-
-def test_it_is_asked_anew_when_it_is_another(tmp_path: Path) -> None:
-    programs, program = Programs(), str(install(tmp_path, "0.9.2"))
-    first, _ = programs.ask(program, 1, find_vllm)
-    install(tmp_path, "0.32")
-    again, then = (programs.ask(program, changed, find_vllm)[0] for changed in (1, 2))
-    assert first is not None
-    assert then is not None
-    assert (first.version, then.version) == ("0.9.2", "0.32")
-    assert again is first
-
-
-def test_what_failed_is_asked_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    programs, program = Programs(), tmp_path / "vllm"
-    found, trouble = programs.ask(str(program), 1, find_vllm)
-    assert found is None
-    assert "There is no" in trouble
-    install(tmp_path, "0.32")
-    assert programs.ask(str(program), 1, find_vllm) == (None, trouble)
-    monkeypatch.setattr(host, "_AGAIN_SECONDS", 0.0)
-    assert programs.ask(str(program), 1, find_vllm)[0] is not None
 
 
 def test_a_fault_of_ours_is_told() -> None:
