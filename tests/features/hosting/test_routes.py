@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from server.features.hosting.hosting import LOG_SECONDS
 from server.features.hosting.planner import Seen
 from tests.features.hosting.catalogue.test_source import TINY
 from tests.features.hosting.test_planner import PYTHON
-from tests.support.clients import http, metric, open_page, page_of, soon, take_token
+from tests.support.clients import Page, http, metric, open_page, page_of, soon, take_token
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.hub_stand_in import Model as OnHub
 from tests.support.hub_stand_in import running_hub
@@ -51,6 +51,24 @@ async def model() -> AsyncIterator[FakeOpenAI]:
 
 def remote(model: FakeOpenAI) -> dict[str, Any]:
     return {"mode": "remote", "url": model.base_url}
+
+
+async def standing(run: Running) -> dict[str, Any]:
+    """What an operator is told of the engines."""
+    async with http(run, TOKEN) as client:
+        reply = await client.get("/api/engine")
+        assert reply.status_code == 200
+        told: dict[str, Any] = reply.json()
+        return told
+
+
+@asynccontextmanager
+async def operator(run: Running, token: str = "", session_id: str = "") -> AsyncIterator[Page]:
+    """The socket of one who has sent the token and heard how it stands."""
+    async with page_of(run, token, session_id) as page:
+        await page.send(type="operator", token=TOKEN)
+        assert (await page.next("engine"))["state"] == "idle"
+        yield page
 
 
 def message(reply: httpx.Response, status: int) -> str:
@@ -113,8 +131,7 @@ async def test_guesses_are_limited_like_access_codes() -> None:
 
 
 async def test_what_there_is(run: Running) -> None:
-    async with http(run) as client:
-        told = (await client.get("/api/engine", headers=RIGHT)).json()
+    told = await standing(run)
     builtin = {"engine": "builtin", "model": "builtin", "server": "", "where": ""}
     assert told["engine"] == {
         "type": "engine",
@@ -155,32 +172,24 @@ async def test_a_bad_choice_is_a_sentence(run: Running) -> None:
         ({"mode": "remote", "url": "http://x/v1", "trust_remote_code": True}, "no field"),
         ({"mode": "container", "model": "small", "image": "x; rm -rf /"}, "image is"),
     ]
-    async with http(run) as client:
+    async with http(run, TOKEN) as client:
         for path in ("/api/engine/preview", "/api/engine/start"):
             for body, sentence in cases:
-                reply = await client.post(path, headers=RIGHT, json=body)
+                reply = await client.post(path, json=body)
                 assert sentence in message(reply, 400)
                 assert "secret" not in reply.text
-            reply = await client.post(path, headers=RIGHT, content=b"[1]")
+            reply = await client.post(path, content=b"[1]")
             assert reply.status_code in (400, 415, 422)
-        told = (await client.get("/api/engine", headers=RIGHT)).json()
-    assert told["engine"]["state"] == "idle"
+    assert (await standing(run))["engine"]["state"] == "idle"
 
 
 async def test_a_model_is_chosen_watched_and_stopped(run: Running, model: FakeOpenAI) -> None:
     """The operator's socket hears each step; all visitors hear which engine answers."""
-    operator, visitor = await take_token(run), await take_token(run)
-    async with (
-        http(run) as client,
-        page_of(run, operator["token"], operator["session_id"]) as page,
-        page_of(run, visitor["token"], visitor["session_id"]) as other,
-    ):
-        await page.send(type="operator", token=TOKEN)
-        assert (await page.next("engine"))["state"] == "idle"
-        shown = (await client.post("/api/engine/preview", headers=RIGHT, json=remote(model))).json()
+    async with http(run, TOKEN) as client, operator(run) as page, page_of(run) as other:
+        shown = (await client.post("/api/engine/preview", json=remote(model))).json()
         assert model.base_url in shown["command"]
         assert shown["elsewhere"] == ""
-        reply = await client.post("/api/engine/start", headers=RIGHT, json=remote(model))
+        reply = await client.post("/api/engine/start", json=remote(model))
         assert (reply.status_code, reply.json()["engine"]["state"]) == (202, "loading")
         assert (await page.next("ready", engine="local", engine_state="ready"))["model"]
         # Not even that there is an operator.
@@ -188,7 +197,7 @@ async def test_a_model_is_chosen_watched_and_stopped(run: Running, model: FakeOp
         told = await page.next("engine", answers=True)
         assert (told["mode"], told["state"]) == ("remote", "ready")
         assert told["command"] == shown["command"]
-        reply = await client.post("/api/engine/stop", headers=RIGHT)
+        reply = await client.post("/api/engine/stop")
         assert reply.json()["engine"]["state"] == "idle"
         assert (await other.next("ready", engine="builtin"))["engine_state"] == "ready"
         assert not {m["type"] for m in other.seen} & {"engine", "log"}
@@ -198,18 +207,15 @@ async def test_what_can_not_be_loaded_says_why_and_what_to_do(
     run: Running, model: FakeOpenAI
 ) -> None:
     body = {**remote(model), "model": "nobody/knows"}
-    issued = await take_token(run)
-    async with http(run) as client, page_of(run, issued["token"], issued["session_id"]) as page:
-        await page.send(type="operator", token=TOKEN)
-        await page.next("engine")
-        assert (await client.post("/api/engine/start", headers=RIGHT, json=body)).is_success
+    async with http(run, TOKEN) as client, operator(run) as page:
+        assert (await client.post("/api/engine/start", json=body)).is_success
         failed = await page.next("engine", state="failed")
         assert (
             f"The server at {model.base_url} does not have nobody/knows; it has" in failed["error"]
         )
         assert "Choose one that it has" in failed["error"]
         assert run.program.engines.current.name == "builtin"
-        assert (await client.post("/api/engine/stop", headers=RIGHT)).is_success
+        assert (await client.post("/api/engine/stop")).is_success
         assert (await page.next("engine", state="idle")).get("error") is None
 
 
@@ -218,14 +224,14 @@ async def test_an_operators_socket_is_one_no_longer_when_it_closes(
 ) -> None:
     """The next socket of the same session has to bring the token again."""
     issued = await take_token(run)
-    async with page_of(run, issued["token"], issued["session_id"]) as page:
-        await page.send(type="operator", token=TOKEN)
-        await page.next("engine")
+    own = issued["token"], issued["session_id"]
+    async with operator(run, *own):
+        pass
     await soon(lambda: len(run.program.sockets.operators) == 0)
-    async with http(run) as client, page_of(run, issued["token"], issued["session_id"]) as page:
-        await client.post("/api/engine/start", headers=RIGHT, json=remote(model))
+    async with http(run, TOKEN) as client, page_of(run, *own) as page:
+        await client.post("/api/engine/start", json=remote(model))
         await page.next("ready", engine="local")
-        await client.post("/api/engine/stop", headers=RIGHT)
+        await client.post("/api/engine/stop")
         await page.next("ready", engine="builtin")
         assert not {m["type"] for m in page.seen} & {"engine", "log"}
 
@@ -235,10 +241,9 @@ async def test_a_newer_socket_hears_nothing_of_an_older_ones_operator(
 ) -> None:
     """It takes over the session's messages; the operator's were for the one before."""
     issued = await take_token(run)
+    own = issued["token"], issued["session_id"]
     channel = run.program.feature("hosting").channel
-    async with page_of(run, issued["token"], issued["session_id"]) as page:
-        await page.send(type="operator", token=TOKEN)
-        await page.next("engine")
+    async with operator(run, *own) as page:
         attach = run.program.sessions.attach
 
         def say() -> None:
@@ -252,7 +257,7 @@ async def test_a_newer_socket_hears_nothing_of_an_older_ones_operator(
             say()
 
         monkeypatch.setattr(run.program.sessions, "attach", told_meanwhile)
-        async with page_of(run, issued["token"], issued["session_id"]) as newer:
+        async with page_of(run, *own) as newer:
             assert (await page.closed())[0] == 4409
             say()
             await asyncio.sleep(LOG_SECONDS * 1.5)
@@ -305,10 +310,9 @@ async def test_another_model_is_offered_the_room_that_the_loaded_one_takes(
         return Seen(Catalogue([model]), full, emptied)
 
     monkeypatch.setattr(room.planner, "probe", probe)
-    async with http(run) as client:
-        before = (await client.get("/api/engine", headers=RIGHT)).json()
-        monkeypatch.setattr(room.manager, "gives_back", holds)
-        after = (await client.get("/api/engine", headers=RIGHT)).json()
+    before = await standing(run)
+    monkeypatch.setattr(room.manager, "gives_back", holds)
+    after = await standing(run)
     here = [told["models"][0]["modes"][0] for told in (before, after)]
     assert [way["ok"] for way in here] == [False, True], here
     assert before["machine"] == after["machine"]
@@ -320,17 +324,16 @@ async def test_another_model_is_offered_the_room_that_the_loaded_one_takes(
 async def test_the_catalogue_is_the_one_that_the_settings_name(tmp_path: Path) -> None:
     mine = tmp_path / "models.toml"
     mine.write_bytes(TINY)
-    async with running(operator_token=TOKEN, catalogue=str(mine)) as one, http(one) as client:
-        told = (await client.get("/api/engine", headers=RIGHT)).json()
-        assert "someone/tiny-vl" in json.dumps(told)
-        assert "SmolVLM2" not in json.dumps(told)
+    async with running(operator_token=TOKEN, catalogue=str(mine)) as one:
+        told = await standing(one)
+        assert "someone/tiny-vl" in str(told)
+        assert "SmolVLM2" not in str(told)
     away = "https://127.0.0.1:1/models.toml"
-    async with running(operator_token=TOKEN, catalogue=away) as one, http(one) as client:
-        reply = await client.get("/api/engine", headers=RIGHT)
-        assert reply.status_code == 200
-        assert "SmolVLM2" in reply.text
-        assert "a loopback address" in reply.json()["troubles"][0]
-        assert "Until it can be had ours is used" in reply.json()["troubles"][0]
+    async with running(operator_token=TOKEN, catalogue=away) as one:
+        told = await standing(one)
+        assert "SmolVLM2" in str(told)
+        assert "a loopback address" in told["troubles"][0]
+        assert "Until it can be had ours is used" in told["troubles"][0]
 
 
 async def test_who_watches_is_told_where_it_is_another_one(model: FakeOpenAI) -> None:
@@ -343,9 +346,8 @@ async def test_who_watches_is_told_where_it_is_another_one(model: FakeOpenAI) ->
             watches_base_url=small.base_url,
             rate_limit_per_minute=0,
         ) as run,
-        http(run) as client,
     ):
-        told = (await client.get("/api/engine", headers=RIGHT)).json()["engine"]
+        told = (await standing(run))["engine"]
         assert {role: one["model"] for role, one in told["roles"].items()} == {
             "watches": "small-vl"
         }
@@ -353,23 +355,16 @@ async def test_who_watches_is_told_where_it_is_another_one(model: FakeOpenAI) ->
         await small.close()
         run.program.engines.report_failure(run.program.engines.of(Role.WATCHES))
         await soon(lambda: run.program.engines.of(Role.WATCHES).name == "vllm", 10)
-        told = (await client.get("/api/engine", headers=RIGHT)).json()["engine"]
+        told = (await standing(run))["engine"]
         assert "roles" not in told
         assert "another one does its work" in told["why"]
 
 
 @pytest.mark.slow
 async def test_what_answers_is_told_with_its_host_and_why_nothing_better(model: FakeOpenAI) -> None:
-    async with (
-        running(
-            operator_token=TOKEN,
-            engine="auto",
-            vllm_base_url=model.base_url,
-            rate_limit_per_minute=0,
-        ) as run,
-        http(run) as client,
-    ):
-        told = (await client.get("/api/engine", headers=RIGHT)).json()["engine"]
+    settings: dict[str, Any] = {"vllm_base_url": model.base_url, "rate_limit_per_minute": 0}
+    async with running(operator_token=TOKEN, engine="auto", **settings) as run:
+        told = (await standing(run))["engine"]
         assert told["state"] == "idle"
         assert told["answering"] == {
             "engine": "vllm",
@@ -381,24 +376,24 @@ async def test_what_answers_is_told_with_its_host_and_why_nothing_better(model: 
         await model.close()
         run.program.engines.probe_soon()
         await soon(lambda: run.program.engines.current.name == "builtin", 10)
-        told = (await client.get("/api/engine", headers=RIGHT)).json()["engine"]
+        told = (await standing(run))["engine"]
         assert told["answering"]["engine"] == "builtin"
         assert told["why"].startswith(f"Nothing answers at {model.base_url}")
 
 
 async def test_fetching_is_left_to_the_command_line_by_default(run: Running) -> None:
-    async with http(run) as client:
-        listed = (await client.get("/api/engine", headers=RIGHT)).json()
+    listed = await standing(run)
+    async with http(run, TOKEN) as client:
         command = next(one["fetch"] for one in listed["models"] if not one["here"])
         assert command.startswith("bash scripts/download_model.sh ")
-        refused = await client.post("/api/engine/fetch", headers=RIGHT, json={"model": "a/b"})
+        refused = await client.post("/api/engine/fetch", json={"model": "a/b"})
         assert "ALLOW_MODEL_DOWNLOADS" in message(refused, 409)
-        told = (await client.get("/api/engine/fetch", headers=RIGHT)).json()
+        told = (await client.get("/api/engine/fetch")).json()
         assert {**told, "free_bytes": 0} == {**listed["fetch"], "free_bytes": 0}
         assert told["free_bytes"] > 0
         assert told["state"] == "idle"
         assert "ALLOW_MODEL_DOWNLOADS" in told["refused"]
-        paused = await client.delete("/api/engine/fetch", headers=RIGHT)
+        paused = await client.delete("/api/engine/fetch")
         assert paused.json()["state"] == "idle"
 
 
@@ -419,21 +414,18 @@ async def test_a_model_of_the_catalogue_is_fetched_over_the_routes(
             for method in ("GET", "POST", "DELETE"):
                 nobody = await client.request(method, "/api/engine/fetch", json={"model": name})
                 assert "operator" in message(nobody, 401).lower()
+            client.headers.update(RIGHT)
             fetch = one.program.feature("hosting").fetch
             fetch._kept = tmp_path / "models"
-            other = await client.post(
-                "/api/engine/fetch", headers=RIGHT, json={"model": "someone/else"}
-            )
+            other = await client.post("/api/engine/fetch", json={"model": "someone/else"})
             assert "no model of the catalogue" in message(other, 400)
-            begun = await client.post("/api/engine/fetch", headers=RIGHT, json={"model": name})
+            begun = await client.post("/api/engine/fetch", json={"model": name})
             assert begun.status_code == 202, begun.text
-            assert begun.json()["model"] == name
+            told = begun.json()
+            assert told["model"] == name
             async with asyncio.timeout(60):
-                while (await client.get("/api/engine/fetch", headers=RIGHT)).json()["state"] in (
-                    "fetching",
-                    "checking",
-                ):
+                while told["state"] in ("fetching", "checking"):
                     await asyncio.sleep(0.05)
-            told = (await client.get("/api/engine/fetch", headers=RIGHT)).json()
+                    told = (await client.get("/api/engine/fetch")).json()
             assert (told["state"], told["error"]) == ("done", "")
         assert not [one for one in hub.asked if "someone/else" in str(one)]
