@@ -17,6 +17,7 @@ from server.features.hosting.catalogue.entry import Ability, Library, Model, Mod
 from server.features.hosting.catalogue.launch import Launch, typed
 from server.features.hosting.host import HostProbe
 from server.features.hosting.manager import EngineManager, GpuFree, Loader, MakePlan, Tools
+from server.features.hosting.messages import ReleasedMemory
 from server.features.hosting.planner import Planner, usable_port
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import ServerRuntime
@@ -102,6 +103,24 @@ class Managed:
         """Start a model, by a stand-in's behaviour or as chosen; return the status at the end of that."""
         await self.manager.start(choice(chosen) if isinstance(chosen, str) else chosen)
         return await self.manager.settled()
+
+    async def ready(self, chosen: Choice | str) -> ManagerStatus:
+        """As `load`, of one that can be loaded."""
+        status = await self.load(chosen)
+        assert status.state is ManagerState.READY, status.error
+        return status
+
+    async def fails(self, chosen: Choice | str) -> str:
+        """As `load`, of one that cannot; the reason."""
+        status = await self.load(chosen)
+        assert status.state is ManagerState.FAILED
+        return status.error
+
+    def released(self) -> ReleasedMemory:
+        """The memory that the model before gave back."""
+        found = self.manager.status().released
+        assert found is not None
+        return found
 
     def loaded(self) -> Runtime | None:
         """The loaded model, ready or not."""

@@ -62,9 +62,7 @@ async def test_it_is_loaded_measured_and_stopped() -> None:
         loaded = generating(one)
         await soon(lambda: (one.manager.status().memory_bytes or 0) > 1_000_000)
         await one.manager.stop()
-        released = one.manager.status().released
-        assert released is not None
-        assert (released.left_bytes, one.manager.loaded) == (0, None)
+        assert (one.released().left_bytes, one.manager.loaded) == (0, None)
         assert loaded._worker.pid is None
 
 

@@ -94,13 +94,7 @@ async def managing(program: str, folder: Path) -> AsyncIterator[Managed]:
 async def load(one: Managed, **fields: object) -> int:
     """Its port."""
     async with asyncio.timeout(SECONDS):
-        await one.manager.start(choice(**{"port": free_port(), **fields}))
-        status = await one.manager.settled()
-    assert status.state is ManagerState.READY, (status.error, one.lines)
-    return port(one)
-
-
-def port(one: Managed) -> int:
+        await one.ready(choice(**{"port": free_port(), **fields}))
     found = one.plan().launch.port
     assert found is not None
     return found
@@ -108,10 +102,7 @@ def port(one: Managed) -> int:
 
 async def failure(one: Managed, **fields: object) -> str:
     async with asyncio.timeout(SECONDS):
-        await one.manager.start(choice(**{"port": free_port(), **fields}))
-        status = await one.manager.settled()
-    assert status.state is ManagerState.FAILED
-    return status.error
+        return await one.fails(choice(**{"port": free_port(), **fields}))
 
 
 async def first_words(one: Managed, count: int = 3) -> AsyncGenerator[Chunk, None]:
@@ -156,10 +147,8 @@ async def test_a_model_in_a_container(program: str, tmp_path: Path) -> None:
         began = time.monotonic()
         await one.manager.stop()
         assert time.monotonic() - began < 8
-        released = one.manager.status().released
-        assert released is not None
-        assert (released.memory_bytes or 0) > 64e6
-        assert released.left_bytes == 0
+        assert (one.released().memory_bytes or 0) > 64e6
+        assert one.released().left_bytes == 0
         assert not listening(at)
         assert own_name() not in containers.names(program)
     assert KEY not in "\n".join(one.lines)

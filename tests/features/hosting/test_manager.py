@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
@@ -28,17 +28,12 @@ from server.features.hosting.server_runtime import RemoteRuntime
 from server.features.hosting.status import ManagerState
 from server.models.base import Chunk, Delta, Engine
 from server.models.thinking import ThinkingLimits
+from tests.support.clients import soon
 from tests.support.engine_plans import Managed, choice, managed, plan, stand_in
 from tests.support.fakes import FakeEngine, make_request
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.gpu_stand_in import GB, GpuStandIn
 from tests.support.timing import AT_ONCE_SECONDS, NEVER_SECONDS, at_once
-
-
-async def soon(check: Callable[[], object], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not check():
-            await asyncio.sleep(0.01)
 
 
 async def ask(one: Managed, into: list[Chunk]) -> None:
@@ -99,9 +94,8 @@ async def test_a_model_is_loaded_answers_and_is_stopped() -> None:
         pid, key = one.pid(), key_of(one)
         idle = await one.manager.stop()
         assert idle.state is ManagerState.IDLE
-        assert idle.released is not None
-        assert (idle.released.memory_bytes or 0) > 2**20
-        assert idle.released.left_bytes == 0
+        assert (one.released().memory_bytes or 0) > 2**20
+        assert one.released().left_bytes == 0
         assert not Path(f"/proc/{pid}").exists()
         assert one.engines.current is one.spare
         assert one.states() == ["loading", "ready", "stopping", "idle"]
@@ -128,10 +122,9 @@ async def test_another_model_takes_its_place() -> None:
 async def test_starting_gives_up_what_is_being_loaded() -> None:
     async with managed() as one:
         await one.manager.start(choice("slow"))
-        await soon(lambda: one.loaded() is not None and one.lines)
+        await soon(lambda: one.loaded() is not None and bool(one.lines))
         slow = one.pid()
-        ready = await one.load("serve")
-        assert (ready.state, ready.model) == (ManagerState.READY, "tests/serve")
+        assert (await one.ready("serve")).model == "tests/serve"
         assert not Path(f"/proc/{slow}").exists()
         await one.manager.start(choice("slow"))
         await one.manager.start(choice("slow"))
@@ -159,17 +152,16 @@ async def test_what_can_not_be_changes_nothing() -> None:
 )
 async def test_a_failure_says_what_to_do_and_who_answers(behaviour: str, what: str) -> None:
     async with managed() as one:
-        failed = await one.load(choice(behaviour))
-        assert failed.state is ManagerState.FAILED
-        assert failed.error.startswith(f"{behaviour} could not be started. ")
-        assert what in failed.error
-        assert failed.error.endswith("Meanwhile the builtin engine answers.")
+        error = await one.fails(choice(behaviour))
+        assert error.startswith(f"{behaviour} could not be started. ")
+        assert what in error
+        assert error.endswith("Meanwhile the builtin engine answers.")
         got: list[Chunk] = []
         await ask(one, got)
         assert got
         assert one.engines.current is one.spare
         # And from there on.
-        assert (await one.load("serve")).state is ManagerState.READY
+        await one.ready("serve")
         assert not one.manager.status().error
 
 
@@ -257,10 +249,9 @@ async def test_a_mistake_of_ours_is_no_end() -> None:
         return stand_in(chosen, on_line, on_progress)
 
     async with managed(loader=broken) as one:
-        failed = await one.load("slow")
-        assert failed.state is ManagerState.FAILED
-        assert failed.error.startswith("Something went wrong inside this program")
-        assert (await one.load("serve")).state is ManagerState.READY
+        error = await one.fails("slow")
+        assert error.startswith("Something went wrong inside this program")
+        await one.ready("serve")
 
 
 async def test_what_a_container_leaves_is_removed(tmp_path: Path) -> None:
@@ -278,7 +269,7 @@ async def test_what_a_container_leaves_is_removed(tmp_path: Path) -> None:
         return dataclasses.replace(found, launch=launch)
 
     async with managed(planner=contained) as one:
-        assert (await one.load("serve")).state is ManagerState.READY
+        await one.ready("serve")
         assert left.exists()
         await one.manager.stop()
         assert not left.exists()
@@ -298,8 +289,7 @@ async def test_a_taken_port_is_avoided() -> None:
 
         planned: list[int] = []
         async with managed(planner=late) as one:
-            ready = await one.load("serve")
-            assert ready.state is ManagerState.READY, ready.error
+            await one.ready("serve")
             assert len(planned) == 2
             assert one.plan().launch.port not in (None, port)
 
@@ -309,9 +299,8 @@ async def test_a_taken_port_is_avoided() -> None:
 
         planned = []
         async with managed(planner=always) as one:
-            failed = await one.load("serve")
-            assert failed.state is ManagerState.FAILED
-            assert "Another program has the port" in failed.error
+            error = await one.fails("serve")
+            assert "Another program has the port" in error
             assert len(planned) == 3
 
 
@@ -331,7 +320,7 @@ async def with_gpus(
         one.manager.tools = dataclasses.replace(one.manager.tools, return_seconds=return_seconds)
         await one.manager.start(choice("serve"))
         # Before there is anything, whose memory that would be
-        await soon(lambda: gpus.reads)
+        await soon(lambda: bool(gpus.reads))
         there.append(one)
         await one.manager.settled()
         yield one, gpus
@@ -341,11 +330,9 @@ async def test_gpu_memory_is_waited_for() -> None:
     """The next model begins when every GPU's is back; what was freed is reported."""
     async with with_gpus(late=0.6) as (one, _):
         began = time.monotonic()
-        assert (await one.load("dies-not")).state is ManagerState.READY
+        await one.ready("dies-not")
         assert time.monotonic() - began > 0.6
-        released = one.manager.status().released
-        assert released is not None
-        assert released.gpu_bytes == 80 * GB
+        assert one.released().gpu_bytes == 80 * GB
         assert "serve freed 80000 MB of GPU memory." in one.lines
 
 
@@ -363,10 +350,9 @@ async def test_gpu_memory_that_does_not_come_back_is_told() -> None:
     """Somebody else has it: it is waited for so long, and told as it is."""
     async with with_gpus(late=60, return_seconds=0.4) as (one, _):
         began = time.monotonic()
-        idle = await one.manager.stop()
+        await one.manager.stop()
         assert 0.4 < time.monotonic() - began < AT_ONCE_SECONDS
-        assert idle.released is not None
-        assert idle.released.gpu_bytes == 0
+        assert one.released().gpu_bytes == 0
         assert "serve freed 0 MB of GPU memory." in one.lines
 
 
@@ -411,8 +397,8 @@ async def test_a_stranger_at_the_port_is_sent_nothing() -> None:
         async with managed(planner=late, loader=patient) as one:
             # Nobody waits until it is sure to be a stranger.
             async with at_once():
-                ready = await one.load("slow")
-            assert (ready.state, ready.model) == (ManagerState.READY, "tests/serve"), ready.error
+                ready = await one.ready("slow")
+            assert ready.model == "tests/serve"
             assert one.plan().launch.port not in (None, stranger.port)
             # The shown command is the one that runs.
             assert ready.shown.endswith(str(one.plan().launch.port))
@@ -427,9 +413,8 @@ async def test_one_that_does_not_take_its_own_key() -> None:
 
     started: list[int | None] = []
     async with managed(loader=impatient) as one:
-        failed = await one.load("locked")
-        assert failed.state is ManagerState.FAILED
-        assert "locked could not be started. It runs and answers, but not as an" in failed.error
+        error = await one.fails("locked")
+        assert "locked could not be started. It runs and answers, but not as an" in error
         assert len(started) == 1
 
 
@@ -445,10 +430,9 @@ async def test_what_can_not_be_planned_elsewhere_is_told() -> None:
             return plan(chosen.model_copy(update={"port": taken.getsockname()[1]}))
 
         async with managed(planner=once) as one:
-            failed = await one.load("serve")
-            assert failed.state is ManagerState.FAILED
-            assert failed.error.startswith("serve could not be started. It ended with status 1.")
-            assert "Another program has the port" in failed.error
+            error = await one.fails("serve")
+            assert error.startswith("serve could not be started. It ended with status 1.")
+            assert "Another program has the port" in error
 
 
 async def test_what_is_stopped_before_it_begins_does_not_begin() -> None:
@@ -471,7 +455,7 @@ async def test_what_is_stopped_before_it_begins_does_not_begin() -> None:
         assert one.manager.status().state is ManagerState.IDLE
         assert one.loaded() is None
         # And after it, as ever
-        assert (await one.load("serve")).state is ManagerState.READY
+        await one.ready("serve")
 
 
 async def test_two_operators_at_once() -> None:
@@ -515,7 +499,7 @@ async def test_stopping_in_the_moment_of_getting_ready() -> None:
     held = Held()
     async with managed(loader=lambda *_: held) as one:
         await one.manager.start(choice("serve"))
-        await soon(one.loaded)
+        await soon(lambda: one.loaded() is not None)
         await asyncio.sleep(0.05)
         stopping = asyncio.create_task(one.manager.stop())
         await asyncio.sleep(0)
@@ -532,11 +516,11 @@ async def test_a_mistake_while_it_is_stopped_is_no_end_either() -> None:
         return models.pop(0) if models else stand_in(chosen, on_line, on_progress)
 
     async with managed(loader=loader) as one:
-        failed = await one.load("serve")
-        assert failed.error.startswith("Something went wrong inside this program")
+        error = await one.fails("serve")
+        assert error.startswith("Something went wrong inside this program")
         await one.manager.start(choice("serve"))
         await asyncio.sleep(0.05)
-        assert (await one.load("serve")).state is ManagerState.READY
+        await one.ready("serve")
 
 
 async def test_a_mistake_of_ours_does_not_end_the_loop_that_carries_out_jobs(
@@ -557,17 +541,11 @@ async def test_a_mistake_of_ours_does_not_end_the_loop_that_carries_out_jobs(
 
             broken.setattr(one.engines, "probe_soon", fail)
             await one.manager.start(choice("serve"))
-            async with asyncio.timeout(10):
-                failed = await one.manager.settled()
-                while failed.state is not ManagerState.FAILED:
-                    await asyncio.sleep(0.01)
-                    failed = await one.manager.settled()
-        assert failed.error.startswith("Something went wrong inside this program")
+            await soon(lambda: one.manager.status().state is ManagerState.FAILED)
+        assert one.manager.status().error.startswith("Something went wrong inside this program")
         assert failures["models"] == 1
         assert "secret words" not in caplog.text
-        await one.manager.start(choice("serve"))
-        async with asyncio.timeout(10):
-            assert (await one.manager.settled()).state is ManagerState.READY
+        await one.ready("serve")
 
 
 async def test_memory_that_cannot_be_read_once_is_read_again(
@@ -655,7 +633,7 @@ async def test_an_operation_that_the_model_can_not_do() -> None:
 async def test_closing_in_the_middle_leaves_nothing(behaviour: str) -> None:
     async with managed() as one:
         await one.manager.start(choice(behaviour))
-        await soon(lambda: one.lines)
+        await soon(lambda: bool(one.lines))
         pid = one.pid()
         await one.manager.close()
         await one.manager.close()
@@ -672,7 +650,7 @@ async def test_a_listener_that_fails_stops_nobody() -> None:
 
         one.manager.on_change(bad)
         one.manager.on_line(bad)
-        assert (await one.load("serve")).state is ManagerState.READY
+        await one.ready("serve")
         assert one.lines
 
 
@@ -683,9 +661,7 @@ async def test_switches_leave_nothing_behind() -> None:
         await asyncio.sleep(0.05)
         before = len(os.listdir("/proc/self/fd")), threading.active_count()
         for number in range(4):
-            assert (
-                await one.load(choice("serve" if number % 2 else "dies-not"))
-            ).state is ManagerState.READY
+            await one.ready("serve" if number % 2 else "dies-not")
         await asyncio.sleep(0.05)
         after = len(os.listdir("/proc/self/fd")), threading.active_count()
         assert after[0] <= before[0] + 1

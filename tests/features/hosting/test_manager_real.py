@@ -22,6 +22,7 @@ from server.features.hosting.status import ManagerState
 from server.models.base import Chunk, Delta
 from server.shared.processes.reaper import descendants
 from tests.real_model.server import ASK_COLOR, ASK_SONG
+from tests.support.clients import soon
 from tests.support.engine_plans import Managed, managed_for_real
 from tests.support.timing import AT_ONCE_SECONDS
 from tests.whole.test_real_model import request
@@ -41,15 +42,9 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-def choice(folder: Path, mode: RunMode) -> Choice:
-    return Choice(model=str(folder), mode=mode, port=usable_port(None))
-
-
 async def load(one: Managed, folder: Path, mode: RunMode) -> None:
-    await one.manager.start(choice(folder, mode))
     async with asyncio.timeout(LOADS):
-        status = await one.manager.settled()
-    assert status.state is ManagerState.READY, status.error
+        await one.ready(Choice(model=str(folder), mode=mode, port=usable_port(None)))
 
 
 async def words(answer: AsyncGenerator[Chunk, None]) -> str:
@@ -58,12 +53,6 @@ async def words(answer: AsyncGenerator[Chunk, None]) -> str:
 
 async def colour(one: Managed, color: str) -> str:
     return await words(one.manager.active.answer(request(ASK_COLOR, color)))
-
-
-async def until_ready(one: Managed) -> None:
-    async with asyncio.timeout(LOADS):
-        while one.manager.status().state is not ManagerState.READY:
-            await asyncio.sleep(0.02)
 
 
 async def test_a_server_that_the_program_started(tiny_model: Path) -> None:
@@ -95,7 +84,7 @@ async def test_a_server_that_the_program_started(tiny_model: Path) -> None:
                 pass
         assert time.monotonic() - began < AT_ONCE_SECONDS
         assert "SIGKILL" in one.manager.status().error
-        await until_ready(one)
+        await soon(lambda: one.manager.status().state is ManagerState.READY, LOADS)
         assert await colour(one, "blue") == "It is blue."
 
 

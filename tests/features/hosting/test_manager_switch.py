@@ -26,7 +26,8 @@ from server.features.hosting.server_runtime import RemoteRuntime
 from server.features.hosting.status import ManagerState, ManagerStatus
 from server.models.base import Chunk, Delta, Finished
 from server.models.thinking import ThinkingLimits
-from tests.features.hosting.test_manager import ask, asking, soon
+from tests.features.hosting.test_manager import ask, asking
+from tests.support.clients import soon
 from tests.support.engine_plans import Managed, choice, managed, plan, stand_in
 from tests.support.fakes import make_request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
@@ -65,8 +66,7 @@ def closed_port() -> str:
 
 
 async def ready_with(one: Managed, chosen: Choice) -> ManagerStatus:
-    status = await one.load(chosen)
-    assert status.state is ManagerState.READY, status.error
+    status = await one.ready(chosen)
     await soon(lambda: one.engines.current is one.manager.active)
     return status
 
@@ -147,8 +147,8 @@ async def test_a_server_elsewhere_answers_until_the_model_here_does() -> None:
         got: list[Chunk] = []
         await ask(one, got)
         assert server.count == 1
-        back = await one.load("oom")
-        assert (back.state, back.model) == (ManagerState.READY, "fake-vl")
+        back = await one.ready("oom")
+        assert back.model == "fake-vl"
         assert "The GPU's memory is full." in back.error
         assert back.error.endswith("The remote model answers on.")
         await ask(one, got)
@@ -165,8 +165,8 @@ async def test_a_model_that_cannot_be_loaded_gives_the_place_back() -> None:
     async with switching() as one:
         await ready_with(one, choice("serve"))
         pid = one.pid()
-        back = await one.load("oom")
-        assert (back.state, back.model) == (ManagerState.READY, "tests/serve")
+        back = await one.ready("oom")
+        assert back.model == "tests/serve"
         assert back.error.startswith(
             "oom could not be started. It ended with status 1. The GPU's m"
         )
@@ -177,14 +177,13 @@ async def test_a_model_that_cannot_be_loaded_gives_the_place_back() -> None:
         # Again, and by way of one that was given up.
         await one.manager.start(choice("slow"))
         await soon(lambda: one.manager.status().model == "tests/slow")
-        back = await one.load("raises")
-        assert (back.state, back.model) == (ManagerState.READY, "tests/serve")
+        back = await one.ready("raises")
+        assert back.model == "tests/serve"
         assert "raises could not be started" in back.error
         # Stopped, there is nothing to go back to.
         await one.manager.stop()
-        failed = await one.load("oom")
-        assert failed.state is ManagerState.FAILED
-        assert "which worked before" not in failed.error
+        error = await one.fails("oom")
+        assert "which worked before" not in error
 
 
 async def test_where_the_one_before_does_not_come_back_either() -> None:
@@ -198,11 +197,10 @@ async def test_where_the_one_before_does_not_come_back_either() -> None:
 
     async with managed(planner=planned, loader=loader) as one:
         await ready_with(one, choice("serve"))
-        failed = await one.load("oom")
-        assert failed.state is ManagerState.FAILED
+        error = await one.fails("oom")
         assert tries == ["serve", "oom", "serve"]
-        assert "The GPU's memory is full." in failed.error
-        assert "what nobody has seen before" in failed.error
+        assert "The GPU's memory is full." in error
+        assert "what nobody has seen before" in error
         assert one.engines.current is one.spare
 
 
@@ -227,12 +225,9 @@ async def test_three_things_that_may_be_wrong_are_three_sentences() -> None:
             remote(server, api_key="wrong"),
             remote(server, api_key=KEY, model="other/model"),
         ):
-            failed = await one.load(chosen)
-            assert failed.state is ManagerState.FAILED
-            found.append(failed.error)
+            found.append(await one.fails(chosen))
         server.behaviour = Behaviour.HTML
-        await one.manager.start(remote(server, api_key=KEY))
-        found.append((await one.manager.settled()).error)
+        found.append(await one.fails(remote(server, api_key=KEY)))
     wanted = (
         "asks for a key. Give it beside the address.",
         "refuses the key that was given.",
