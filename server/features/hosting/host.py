@@ -293,10 +293,7 @@ def _containers() -> tuple[str | None, str | None, bool, str]:
 def _nvidia_containers(docker: str | None) -> bool:
     if docker is None:
         return any(path.is_file() for path in _CDI)
-    return (
-        shutil.which("nvidia-ctk") is not None
-        or shutil.which("nvidia-container-runtime") is not None
-    )
+    return any(map(shutil.which, ("nvidia-ctk", "nvidia-container-runtime")))
 
 
 def _changed(path: str) -> int:

@@ -196,7 +196,7 @@ class Hosting:
 
     def _fetched(self) -> FetchStatus:
         """Return the fetch of a model that will answer questions."""
-        status = self.fetch.status()
+        status = self.fetch.status
         other = any(one.id == status.model and not one.answers for one in self.planner.known)
         return FetchStatus() if other else status
 
@@ -450,7 +450,7 @@ _LISTED = {
 async def fetch_state(fetch: ModelFetch) -> dict[str, Any]:
     """Return what is being fetched, the room on the disk, and why nothing can be."""
     free = await fetch.free()
-    status = fetch.status()
+    status = fetch.status
     return {**asdict(status), "free_bytes": free, "refused": fetch.refused}
 
 

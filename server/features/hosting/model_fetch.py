@@ -88,7 +88,7 @@ class ModelFetch:
         own = {name: value for name, value in os.environ.items() if _PASSED.match(name)}
         self._environment = child_environment(os.environ, own)
         self._tasks = TaskSet("fetch")
-        self._status = FetchStatus()
+        self.status = FetchStatus()
         self._process: ChildProcess | None = None
         # From the first look at the catalogue until the process has ended
         self._busy = False
@@ -107,9 +107,6 @@ class ModelFetch:
                 "This installation has no scripts/models, which fetches models: fetch it elsewhere."
             )
         return ""
-
-    def status(self) -> FetchStatus:
-        return self._status
 
     async def free(self) -> int | None:
         """Return the free bytes where models are kept; None when the disk does not tell, or not in time."""
@@ -148,7 +145,7 @@ class ModelFetch:
             raise Draining("The server is about to stop and fetches nothing any more.")
         if self._busy:
             raise Conflict(
-                f"{self._status.model or 'A model'} is being fetched. Pause it, or wait until it is here."
+                f"{self.status.model or 'A model'} is being fetched. Pause it, or wait until it is here."
             )
         self._busy, self._pausing = True, False
         try:
@@ -160,9 +157,9 @@ class ModelFetch:
             self._busy = False
             raise
         self._process = process
-        same = self._status.model == model.id
-        before = self._status if same else FetchStatus()
-        self._status = FetchStatus(
+        same = self.status.model == model.id
+        before = self.status if same else FetchStatus()
+        self.status = FetchStatus(
             FetchState.FETCHING,
             model.id,
             before.done_bytes,
@@ -222,7 +219,7 @@ class ModelFetch:
     def _heard(self, line: str) -> None:
         progress = _progress(line)
         if progress is not None and self._busy:
-            self._status = replace(self._status, **progress)
+            self.status = replace(self.status, **progress)
 
     async def _watch(self, process: ChildProcess, folder: Path) -> None:
         """Wait for the end; end it before the disk is full."""
@@ -239,12 +236,12 @@ class ModelFetch:
                         " room, and go on: what came is kept."
                     )
                     await process.stop()
-        self._status = self._ended(process, full)
+        self.status = self._ended(process, full)
         self._process, self._busy = None, False
-        log.info("the fetch of a model ended", extra={"kind": str(self._status.state)})
+        log.info("the fetch of a model ended", extra={"kind": str(self.status.state)})
 
     def _ended(self, process: ChildProcess, full: str) -> FetchStatus:
-        status = replace(self._status, error="")
+        status = replace(self.status, error="")
         if process.status == 0:
             return replace(status, state=FetchState.DONE, done_bytes=status.total_bytes)
         if full:

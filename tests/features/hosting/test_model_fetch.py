@@ -74,16 +74,16 @@ async def fetching(
 
 async def until(fetch: ModelFetch, *states: FetchState) -> FetchStatus:
     async with asyncio.timeout(60):
-        while fetch.status().state not in states:
+        while fetch.status.state not in states:
             await asyncio.sleep(0.02)
-    return fetch.status()
+    return fetch.status
 
 
 async def test_a_model_is_fetched_and_checked(hub: Hub, tmp_path: Path) -> None:
     async with fetching(hub, tmp_path) as fetch:
-        assert fetch.status() == FetchStatus()
+        assert fetch.status == FetchStatus()
         await fetch.start(NAME)
-        begun = fetch.status()
+        begun = fetch.status
         assert (begun.state, begun.model) == (FetchState.FETCHING, NAME)
         done = await until(fetch, FetchState.DONE, FetchState.FAILED)
         assert done.error == ""
@@ -169,7 +169,7 @@ async def test_only_models_of_the_catalogue(hub: Hub, tmp_path: Path) -> None:
             with pytest.raises(BadRequest, match="no model of the catalogue") as refused:
                 await fetch.start(name)
             assert len(refused.value.message) < 300
-        assert fetch.status() == FetchStatus()
+        assert fetch.status == FetchStatus()
     assert not hub.asked
 
 

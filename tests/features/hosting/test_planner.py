@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,12 +107,12 @@ def test_the_context_is_the_settings_or_the_models_own(
 
 def test_what_the_loaded_model_gives_back_counts(folder: Path) -> None:
     choice = Choice(model="mine", mode=RunMode.IN_PROCESS)
-    full = planner(folder, dataclasses.replace(PYTHON, ram_free_bytes=GB // 2))
+    full = planner(folder, replace(PYTHON, ram_free_bytes=GB // 2))
     with pytest.raises(CommandError, match="memory"):
         full.plan(choice)
     assert full.plan(choice, ram_back=8 * GB)
     card = HostGpu(Vendor.NVIDIA, "card", 80 * GB, GB // 100)
-    gpu = planner(folder, dataclasses.replace(PYTHON, gpus=(card,), torch_device="cuda"))
+    gpu = planner(folder, replace(PYTHON, gpus=(card,), torch_device="cuda"))
     assert "cpu" in gpu.plan(choice).launch.argv
     assert "cuda" in gpu.plan(choice, gpu_back=[70 * GB]).launch.argv
 
@@ -120,7 +120,7 @@ def test_what_the_loaded_model_gives_back_counts(folder: Path) -> None:
 def test_each_start_has_a_key_of_its_own(folder: Path) -> None:
     """vLLM is given a random one by the environment, which is never shown."""
     flags = frozenset({"--host", "--port", "--max-model-len", "--no-enable-log-requests"})
-    host = dataclasses.replace(
+    host = replace(
         PYTHON,
         gpus=(HostGpu(Vendor.NVIDIA, "card", 80 * GB, 80 * GB),),
         vllm=Vllm("0.32.0", flags, words=("/opt/vllm", "serve")),

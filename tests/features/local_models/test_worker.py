@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import resource
 import shutil
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from server.features.local_models.worker.weights import (
     token_bytes,
 )
 from server.models.files import ModelFolderError
+from tests.features.hosting.catalogue.test_folder import safetensors
 
 ROOT = Path(__file__).parents[3]
 
@@ -121,14 +121,6 @@ def test_marks_without_a_text_cost_little() -> None:
 # A folder's files
 
 
-def shard(path: Path, dtype: str = "BF16", numbers: int = 8) -> None:
-    """A safetensors file with one tensor."""
-    count = numbers * {"BF16": 2, "F32": 4, "I32": 4, "F8_E4M3": 1}[dtype]
-    tensor = {"dtype": dtype, "shape": [numbers], "data_offsets": [0, count]}
-    header = json.dumps({"__metadata__": {"format": "pt"}, path.stem: tensor}).encode()
-    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(count))
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A model in two shards; nothing but their sizes is true of them."""
@@ -136,23 +128,23 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "config.json").write_text(json.dumps(config))
     placed = {"a": "one.safetensors", "b": "two.safetensors", "c": "two.safetensors"}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": placed}))
-    shard(tmp_path / "one.safetensors")
-    shard(tmp_path / "two.safetensors", numbers=100)
+    safetensors(tmp_path / "one.safetensors", (8,))
+    safetensors(tmp_path / "two.safetensors", (100,))
     return tmp_path
 
 
 def test_a_whole_folder_tells_its_size(folder: Path) -> None:
     assert read(folder) == Weights(216, "bfloat16", 2, "some_vl", 4096)
-    shard(folder / "two.safetensors", "F8_E4M3", 1000)
+    safetensors(folder / "two.safetensors", (1000,), "F8_E4M3")
     assert read(folder) == Weights(1016, "", 1, "some_vl", 4096)
     # Packed: how many numbers are in one nobody can tell, and what they take is what they take.
-    shard(folder / "two.safetensors", "I32", 1000)
+    safetensors(folder / "two.safetensors", (1000,), "I32")
     assert read(folder) == Weights(4016, "", 2, "some_vl", 4096)
 
 
 def test_a_single_file_does(folder: Path) -> None:
     (folder / "model.safetensors.index.json").unlink()
-    shard(folder / "model.safetensors", "F32", 3)
+    safetensors(folder / "model.safetensors", (3,), "F32")
     (folder / "config.json").write_text('{"model_type": "some_vl"}')
     assert read(folder) == Weights(12, "float32", 4, "some_vl", None)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ QWEN = MODEL.model_copy(
         "context_length": 128_000,
     }
 )
-VLLM = dataclasses.replace(BARE, flags=frozenset(recorded("0.32")))
-HOST = dataclasses.replace(ALL, vllm=VLLM)
+VLLM = replace(BARE, flags=frozenset(recorded("0.32")))
+HOST = replace(ALL, vllm=VLLM)
 
 
 def built(mode: str, host: Any = HOST, model: Any = QWEN, **fields: object) -> Launch:
@@ -49,7 +49,7 @@ def value(words: tuple[str, ...], flag: str) -> str:
 
 def test_vllm_as_a_subprocess() -> None:
     """The program with what it lists, on loopback, the key in its environment alone."""
-    host = dataclasses.replace(HOST, gpus=HOST.gpus * 2)
+    host = replace(HOST, gpus=HOST.gpus * 2)
     options = {"images": 3, "visual_tokens": 512, "gpu_memory_utilization": 0.5}
     launch = built("subprocess", host, gpus=2, **options)
     words = launch.argv
@@ -77,7 +77,7 @@ def test_vllm_as_a_subprocess() -> None:
 )
 def test_as_few_gpus_as_it_fits_in(gigabytes: int, there: int, used: int) -> None:
     model = QWEN.model_copy(update={"memory_bytes": gigabytes * 10**9})
-    host = dataclasses.replace(HOST, gpus=HOST.gpus * there)
+    host = replace(HOST, gpus=HOST.gpus * there)
     for mode in ("subprocess", "container"):
         words = built(mode, host, model).argv
         found = value(words, "--tensor-parallel-size") if used > 1 else "1"
@@ -95,8 +95,8 @@ def test_as_few_gpus_as_it_fits_in(gigabytes: int, there: int, used: int) -> Non
 def test_answers_at_a_time_fit_the_gpu(
     mode: str, gigabytes: int, concurrent: int, given: int
 ) -> None:
-    card = dataclasses.replace(HOST.gpus[0], total_bytes=gigabytes * GB, free_bytes=gigabytes * GB)
-    host = dataclasses.replace(HOST, gpus=(card,))
+    card = replace(HOST.gpus[0], total_bytes=gigabytes * GB, free_bytes=gigabytes * GB)
+    host = replace(HOST, gpus=(card,))
     choice = Choice.read({"model": "some/model", "mode": mode})
     launch = command(choice, QWEN, host, concurrent=concurrent)
     assert value(launch.argv, "--max-num-seqs") == str(given)
@@ -115,26 +115,24 @@ def test_a_context_that_holds_no_picture_is_doubted() -> None:
 
 def test_flags_that_this_vllm_lacks_are_left_out_with_a_warning() -> None:
     flags = frozenset(recorded("0.9.2")) - {"--max-num-seqs"}
-    old = dataclasses.replace(VLLM, version="0.9.2", flags=flags)
-    launch = built("subprocess", dataclasses.replace(HOST, vllm=old))
+    old = replace(VLLM, version="0.9.2", flags=flags)
+    launch = built("subprocess", replace(HOST, vllm=old))
     assert {word for word in launch.argv if word.startswith("--")} <= flags
     assert "This vLLM (0.9.2) has no --max-num-seqs: left out." in launch.warnings
     assert any("below 0.30" in warning for warning in launch.warnings)
-    loud = dataclasses.replace(old, flags=flags - {"--disable-log-requests"})
+    loud = replace(old, flags=flags - {"--disable-log-requests"})
     with pytest.raises(CommandError, match="keeps questions out of its log"):
-        built("subprocess", dataclasses.replace(HOST, vllm=loud))
+        built("subprocess", replace(HOST, vllm=loud))
 
 
 def test_vllm_on_the_cpu() -> None:
-    laptop = dataclasses.replace(
-        HOST, gpus=(), torch_device="", vllm=dataclasses.replace(VLLM, for_cpu=True)
-    )
+    laptop = replace(HOST, gpus=(), torch_device="", vllm=replace(VLLM, for_cpu=True))
     launch = built("subprocess", laptop)
     assert launch.for_cpu
     assert launch.argv[:3] == ("/usr/bin/vllm", "serve", "/models/some")
     assert {word for word in launch.argv if word.startswith("--")} <= set(recorded("0.32"))
     assert value(launch.argv, "--kv-cache-memory-bytes") == str(2 << 30)
-    less = dataclasses.replace(laptop, ram_free_bytes=QWEN.memory_bytes + 2 * 10**9)
+    less = replace(laptop, ram_free_bytes=QWEN.memory_bytes + 2 * 10**9)
     assert value(built("subprocess", less).argv, "--kv-cache-memory-bytes") == "1000000000"
     assert not built("subprocess").for_cpu
     assert "--kv-cache-memory-bytes" not in built("subprocess").argv
@@ -142,7 +140,7 @@ def test_vllm_on_the_cpu() -> None:
 
 def test_transformers_serve_where_there_is_no_vllm() -> None:
     """It knows the model by its path, so that is its name."""
-    host = dataclasses.replace(LAPTOP, libraries={**LAPTOP.libraries, "torchvision": "0.28.0"})
+    host = replace(LAPTOP, libraries={**LAPTOP.libraries, "torchvision": "0.28.0"})
     launch = built("subprocess", host, dtype="float32", port=9000)
     assert launch.argv == (
         *("/env/bin/python", "-m", "transformers.cli.transformers", "serve", "/models/some"),
@@ -162,14 +160,10 @@ def test_transformers_serve_where_there_is_no_vllm() -> None:
     ],
 )
 def test_a_container(vendor: str, program: str, gpu: list[str]) -> None:
-    gpus = tuple(dataclasses.replace(card, vendor=Vendor(vendor)) for card in HOST.gpus)
-    host = dataclasses.replace(HOST, gpus=gpus, docker=None, podman=None, ram_total_bytes=2**36)
+    gpus = tuple(replace(card, vendor=Vendor(vendor)) for card in HOST.gpus)
+    host = replace(HOST, gpus=gpus, docker=None, podman=None, ram_total_bytes=2**36)
     path = f"/usr/bin/{program}"
-    host = (
-        dataclasses.replace(host, podman=path)
-        if program == "podman"
-        else dataclasses.replace(host, docker=path)
-    )
+    host = replace(host, podman=path) if program == "podman" else replace(host, docker=path)
     launch = built("container", host, image="example.org/vllm:1")
     words = launch.argv
     assert words[:3] == (f"/usr/bin/{program}", "run", "--rm")
@@ -217,7 +211,7 @@ def test_a_video_takes_no_more_memory_than_a_picture(
     version: str, architecture: str, takes: bool
 ) -> None:
     """One is allowed where its size can be bounded, and the model's frames count in pairs."""
-    host = dataclasses.replace(HOST, vllm=dataclasses.replace(VLLM, version=version))
+    host = replace(HOST, vllm=replace(VLLM, version=version))
     model = QWEN.model_copy(update={"architecture": architecture})
     launch = built("subprocess", host, model)
     video = json.loads(value(launch.argv, "--limit-mm-per-prompt"))["video"]
@@ -239,12 +233,12 @@ def test_pixel_limits_are_given_to_processors_that_have_them() -> None:
 
 def test_a_format_that_does_not_fit_is_refused() -> None:
     """Twice the bytes of what is stored; the sentence names the format that was chosen."""
-    card = dataclasses.replace(HOST.gpus[0], total_bytes=30 * 10**9, free_bytes=29 * 10**9)
-    host = dataclasses.replace(HOST, gpus=(card,))
+    card = replace(HOST.gpus[0], total_bytes=30 * 10**9, free_bytes=29 * 10**9)
+    host = replace(HOST, gpus=(card,))
     assert built("container", host).argv
     with pytest.raises(CommandError, match="takes about 37 GB in float32, and of the GPU's 30 GB"):
         built("container", host, dtype="float32")
-    two = dataclasses.replace(HOST, gpus=(card, card))
+    two = replace(HOST, gpus=(card, card))
     assert value(built("subprocess", two, dtype="float32").argv, "--tensor-parallel-size") == "2"
 
 
@@ -294,16 +288,16 @@ def test_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert launch.shown.startswith("cd '/opt/qwen camera' && HF_HUB_OFFLINE=1 ")
     assert "CUDA_VISIBLE_DEVICES" not in launch.env
-    small = dataclasses.replace(HOST.gpus[0], free_bytes=1)
-    launch = built("in_process", dataclasses.replace(HOST, gpus=(small,)))
+    small = replace(HOST.gpus[0], free_bytes=1)
+    launch = built("in_process", replace(HOST, gpus=(small,)))
     assert value(launch.argv, "--device") == "cpu"
     assert launch.env["CUDA_VISIBLE_DEVICES"] == launch.env["HIP_VISIBLE_DEVICES"] == ""
     for vendor, name in (
         (Vendor.NVIDIA, "CUDA_VISIBLE_DEVICES"),
         (Vendor.AMD, "HIP_VISIBLE_DEVICES"),
     ):
-        free = [dataclasses.replace(small, vendor=vendor, free_bytes=n * 10**10) for n in (1, 9, 2)]
-        assert built("in_process", dataclasses.replace(HOST, gpus=tuple(free))).env[name] == "1"
+        free = [replace(small, vendor=vendor, free_bytes=n * 10**10) for n in (1, 9, 2)]
+        assert built("in_process", replace(HOST, gpus=tuple(free))).env[name] == "1"
 
 
 def test_what_makes_videos_has_a_worker_of_its_own() -> None:
@@ -314,10 +308,10 @@ def test_what_makes_videos_has_a_worker_of_its_own() -> None:
     )
     assert built("in_process", model=MAKER).argv == launch.argv[:9]
     assert built("in_process", model=MAKER, flow_shift=None).argv == launch.argv[:7]
-    card = dataclasses.replace(HOST.gpus[0], free_bytes=12 * 10**9)
-    small = dataclasses.replace(HOST, gpus=(card,))
+    card = replace(HOST.gpus[0], free_bytes=12 * 10**9)
+    small = replace(HOST, gpus=(card,))
     assert built("in_process", small, MAKER).argv[9:] == ("--cpu-offload",)
-    tiny = dataclasses.replace(HOST, gpus=(dataclasses.replace(card, free_bytes=1),))
+    tiny = replace(HOST, gpus=(replace(card, free_bytes=1),))
     assert built("in_process", tiny, MAKER).env["CUDA_VISIBLE_DEVICES"] == ""
     assert built("in_process", small, MAKER, cpu_offload=True).argv[9:] == ("--cpu-offload",)
 
@@ -358,7 +352,7 @@ def test_foreign_code_is_never_a_field() -> None:
     model = QWEN.model_copy(update={"remote_code": True})
     with pytest.raises(CommandError, match="TRUST_REMOTE_CODE=true"):
         built("subprocess", model=model)
-    trusting = dataclasses.replace(HOST, trust_remote_code=True)
+    trusting = replace(HOST, trust_remote_code=True)
     for mode in ("subprocess", "container", "in_process"):
         assert "--trust-remote-code" in built(mode, trusting, model).argv
         assert "--trust-remote-code" not in built(mode, trusting).argv
@@ -366,7 +360,7 @@ def test_foreign_code_is_never_a_field() -> None:
 
 def test_an_impossible_mode_has_no_command() -> None:
     with pytest.raises(CommandError, match="Neither docker nor podman"):
-        built("container", dataclasses.replace(HOST, docker=None))
+        built("container", replace(HOST, docker=None))
     with pytest.raises(CommandError, match="No model some/model is known"):
         built("subprocess", model=None)
     with pytest.raises(CommandError, match="context is 200000; model takes at most 128000"):
@@ -470,9 +464,9 @@ def test_a_child_gets_none_of_our_secrets() -> None:
 
 
 def test_a_broken_vllm_is_named_where_another_is_started_in_its_place() -> None:
-    host = dataclasses.replace(LAPTOP, libraries={**LAPTOP.libraries, "torchvision": "0.28.0"})
+    host = replace(LAPTOP, libraries={**LAPTOP.libraries, "torchvision": "0.28.0"})
     assert built("subprocess", host, dtype="float32").warnings == ()
-    broken = dataclasses.replace(host, vllm_trouble="`/env/bin/vllm` failed: no torch.")
+    broken = replace(host, vllm_trouble="`/env/bin/vllm` failed: no torch.")
     (told,) = built("subprocess", broken, dtype="float32").warnings
     assert "in place of vLLM" in told
     assert "`/env/bin/vllm` failed: no torch." in told

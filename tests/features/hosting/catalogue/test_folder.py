@@ -49,13 +49,17 @@ WAN: dict[str, Any] = {
 }
 
 
-def safetensors(path: Path, shape: tuple[int, ...] = (4, 5), dtype: str = "BF16") -> int:
-    """A file with one tensor; its size."""
-    count = math.prod(shape) * {"F32": 4, "BF16": 2, "I32": 4}[dtype]
+def tensors(path: Path, told: dict[str, Any], size: int) -> None:
+    """Write `size` bytes of numbers, and before them what is told of them."""
+    header = json.dumps(told).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
+
+
+def safetensors(path: Path, shape: tuple[int, ...] = (4, 5), dtype: str = "BF16") -> None:
+    """Write a file with one tensor."""
+    count = math.prod(shape) * {"F32": 4, "BF16": 2, "I32": 4, "F8_E4M3": 1}[dtype]
     tensor = {"dtype": dtype, "shape": shape, "data_offsets": [0, count]}
-    header = json.dumps({"__metadata__": {"format": "pt"}, "w": tensor}).encode()
-    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(count))
-    return path.stat().st_size
+    tensors(path, {"__metadata__": {"format": "pt"}, "w": tensor}, count)
 
 
 def write(path: Path, content: object) -> None:
@@ -143,9 +147,7 @@ def test_what_a_config_leaves_out_is_read_from_the_weights(folder: Path) -> None
         f"{name}.weight": {"dtype": "BF16", "shape": [8, 4], "data_offsets": [64 * n, 64 * n + 64]}
         for n, name in enumerate(names)
     }
-    content = json.dumps(told).encode()
-    length = struct.pack("<Q", len(content))
-    (folder / "model.safetensors").write_bytes(length + content + bytes(256))
+    tensors(folder / "model.safetensors", told, 256)
     model = read_model(folder)
     # 16 numbers a token, two bytes each, 8,192 tokens
     assert model.memory_bytes - model.weights_bytes - OVERHEAD_BYTES == 16 * 2 * 8192
@@ -313,9 +315,8 @@ def cut(path: Path) -> None:
 
 def header(path: Path, **tensor: object) -> None:
     """A file with one tensor of 40 bytes, something of it other than it should be."""
-    told = {"dtype": "BF16", "shape": [4, 5], "data_offsets": [0, 40], **tensor}
-    content = json.dumps({"w": told}).encode()
-    path.write_bytes(struct.pack("<Q", len(content)) + content + bytes(40))
+    usual = {"dtype": "BF16", "shape": [4, 5], "data_offsets": [0, 40]}
+    tensors(path, {"w": {**usual, **tensor}}, 40)
 
 
 def configured(**changes: Any) -> Callable[[Path], None]:

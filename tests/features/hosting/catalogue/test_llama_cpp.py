@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,10 @@ GGUF = MODEL.model_copy(
 def installed(**changes: Any) -> LlamaServer:
     found = read_help("/usr/bin/llama-server", HELP, OURS)
     assert found is not None
-    return dataclasses.replace(found, **changes)
+    return replace(found, **changes)
 
 
-HERE = dataclasses.replace(LAPTOP, llama=installed())
+HERE = replace(LAPTOP, llama=installed())
 
 
 def built(host: Host = HERE, model: Any = GGUF, concurrent: int = 8, **fields: object) -> Launch:
@@ -113,21 +113,21 @@ def test_the_command_on_a_laptop() -> None:
 
 def test_it_takes_what_the_machine_has() -> None:
     """Cores that it may use, room for few contexts, little memory for old prompts; more with a GPU."""
-    small = dataclasses.replace(HERE, ram_free_bytes=int(5.2 * GB), cores=2)
+    small = replace(HERE, ram_free_bytes=int(5.2 * GB), cores=2)
     words = built(small, context=8192).argv
     assert value(words, "--threads") == "2"
     assert int(value(words, "--cache-ram")) < 250
-    gpu = dataclasses.replace(HERE, gpus=ALL.gpus)
+    gpu = replace(HERE, gpus=ALL.gpus)
     assert value(built(gpu).argv, "--parallel") == "4"
     assert value(built(gpu, concurrent=1).argv, "--parallel") == "1"
     tight = GGUF.model_copy(update={"memory_bytes": 8 * GB})
-    full = dataclasses.replace(HERE, ram_free_bytes=int(9.1 * GB))
+    full = replace(HERE, ram_free_bytes=int(9.1 * GB))
     assert value(built(full, tight).argv, "--parallel") == "1"
 
 
 def test_an_older_one_gets_the_flags_that_it_lists() -> None:
     flags = {"--model", "--mmproj", "--host", "--port", "--parallel", "--ctx-size", "--no-ui"}
-    old = dataclasses.replace(HERE, llama=installed(flags=frozenset(flags)))
+    old = replace(HERE, llama=installed(flags=frozenset(flags)))
     assert {word for word in built(old).argv if word.startswith("--")} == flags
 
 
@@ -147,17 +147,17 @@ def test_a_context_that_holds_no_picture_is_doubted() -> None:
     ("host", "model", "says"),
     [
         (
-            dataclasses.replace(LAPTOP, llama_trouble="It was not found. Install it."),
+            replace(LAPTOP, llama_trouble="It was not found. Install it."),
             GGUF,
             "It was not found. Install it.",
         ),
         (
-            dataclasses.replace(HERE, llama=installed(version="9000")),
+            replace(HERE, llama=installed(version="9000")),
             GGUF,
             "It needs llama.cpp b9049 or newer, and 9000 is installed (/usr/bin/llama-server): upgrade it",
         ),
         (
-            dataclasses.replace(HERE, ram_free_bytes=4 * GB),
+            replace(HERE, ram_free_bytes=4 * GB),
             GGUF,
             "It takes about 4.0 GB of memory and 4.0 GB are free here. Choose a smaller model or one with fewer bits",
         ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +29,6 @@ from server.features.hosting.catalogue.machine import (
     gigabytes,
 )
 from server.features.hosting.catalogue.modes import (
-    ROOM_LEFT,
     Server,
     device,
     minutes,
@@ -63,7 +61,7 @@ MAKER = MODEL.model_copy(
 )
 CARD = HostGpu(Vendor.NVIDIA, "H200", 140 * GB, 139 * GB)
 VLLM = Vllm("0.32.0", frozenset(), words=("/usr/bin/vllm", "serve"), path="/usr/bin/vllm")
-FOR_CPU = dataclasses.replace(VLLM, for_cpu=True)
+FOR_CPU = replace(VLLM, for_cpu=True)
 # A machine on which everything works.
 ALL = Host(
     gpus=(CARD,),
@@ -83,11 +81,11 @@ ALL = Host(
     container_socket_ok=True,
     nvidia_containers=True,
 )
-LAPTOP = dataclasses.replace(ALL, gpus=(), torch_device="", vllm=None, docker=None)
+LAPTOP = replace(ALL, gpus=(), torch_device="", vllm=None, docker=None)
 
 
 def without(**changes: object) -> Host:
-    return dataclasses.replace(ALL, **changes)  # type: ignore[arg-type]
+    return replace(ALL, **changes)  # type: ignore[arg-type]
 
 
 def libraries(**versions: str | None) -> dict[str, str]:
@@ -97,7 +95,7 @@ def libraries(**versions: str | None) -> dict[str, str]:
 
 def test_everything_works_where_everything_is() -> None:
     found = modes(MODEL, ALL)
-    assert list(found) == list(RunMode)[::-1] or set(found) == set(RunMode)
+    assert set(found) == set(RunMode)
     assert all(one.ok for one in found.values())
     assert found[RunMode.SUBPROCESS].reason == "vLLM 0.32.0."
     assert found[RunMode.IN_PROCESS].reason == "On the GPU."
@@ -146,12 +144,12 @@ def test_everything_works_where_everything_is() -> None:
         ),
         (
             RunMode.SUBPROCESS,
-            without(vllm=dataclasses.replace(VLLM, version="0.6.1"), engine_python=None),
+            without(vllm=replace(VLLM, version="0.6.1"), engine_python=None),
             "needs vLLM 0.7.2 or newer, and 0.6.1 is installed",
         ),
         (
             RunMode.SUBPROCESS,
-            without(gpus=(dataclasses.replace(CARD, total_bytes=16 * GB),)),
+            without(gpus=(replace(CARD, total_bytes=16 * GB),)),
             "It takes about 19 GB, and of the GPU's 16 GB it can have 15 GB. Choose a smaller",
         ),
         (RunMode.CONTAINER, without(sandboxed=True), "may not start containers"),
@@ -202,26 +200,26 @@ def test_a_model_that_is_not_here_is_fetched_first() -> None:
 def test_what_would_not_fit_is_not_fetched_first() -> None:
     """Of two reasons the one that fetching does not mend; what runs it comes with fetching, too."""
     away = MODEL.model_copy(update={"folder": None})
-    for host in (LAPTOP, dataclasses.replace(LAPTOP, engine_python=None)):
+    for host in (LAPTOP, replace(LAPTOP, engine_python=None)):
         assert "not on this machine" in modes(away, host)[RunMode.IN_PROCESS].reason
-        less = dataclasses.replace(host, ram_free_bytes=8 * GB)
+        less = replace(host, ram_free_bytes=8 * GB)
         for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
             assert "8.0 GB are free" in modes(away, less)[mode].reason
     assert "Neither docker" in modes(away, LAPTOP)[RunMode.CONTAINER].reason
-    small = without(gpus=(dataclasses.replace(CARD, total_bytes=16 * GB),))
+    small = without(gpus=(replace(CARD, total_bytes=16 * GB),))
     for mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
         assert "of the GPU's 16 GB" in modes(away, small)[mode].reason
 
 
 def test_a_type_that_this_transformers_lacks_is_said() -> None:
     """Before anything is fetched; code of its own, and an omni model's part, are taken."""
-    old = dataclasses.replace(LAPTOP, model_types=frozenset({"smolvlm", "some_omni_thinker"}))
+    old = replace(LAPTOP, model_types=frozenset({"smolvlm", "some_omni_thinker"}))
     new = MODEL.model_copy(update={"needs": {"transformers": "", "vllm": ""}})
     for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
         assert "transformers 5.23.0 has no model for this of the type qwen2_5_vl. A newer one" in (
             modes(new, old)[mode].reason
         )
-    trusting = dataclasses.replace(old, trust_remote_code=True)
+    trusting = replace(old, trust_remote_code=True)
     changes: list[dict[str, object]] = [
         {"remote_code": True},
         {"architecture": "smolvlm"},
@@ -244,7 +242,7 @@ def test_quantised_weights_need_their_libraries() -> None:
             " gptqmodel." in found[mode].reason
         )
     assert modes(model, ALL)[RunMode.SUBPROCESS].ok
-    there = dataclasses.replace(LAPTOP, libraries=libraries(optimum="2", gptqmodel="3"))
+    there = replace(LAPTOP, libraries=libraries(optimum="2", gptqmodel="3"))
     assert modes(model, there)[RunMode.IN_PROCESS].ok
     new = MODEL.model_copy(update={"quantization": "next-year"})
     assert modes(new, LAPTOP)[RunMode.IN_PROCESS].ok
@@ -252,13 +250,13 @@ def test_quantised_weights_need_their_libraries() -> None:
 
 def test_what_fits_depends_on_the_format() -> None:
     """A format that somebody chose is named where it is too large; a GPU computes 32 bits in 16."""
-    room = dataclasses.replace(LAPTOP, ram_free_bytes=24 * GB)
+    room = replace(LAPTOP, ram_free_bytes=24 * GB)
     assert modes(MODEL, room)[RunMode.IN_PROCESS].ok
     for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
         no = modes(MODEL, room, "float32")[mode]
         assert (no.ok, "takes about 37 GB of memory in float32" in no.reason) == (False, True)
-    card = dataclasses.replace(CARD, total_bytes=14 * GB, free_bytes=13 * GB)
-    small = dataclasses.replace(ALL, gpus=(card,))
+    card = replace(CARD, total_bytes=14 * GB, free_bytes=13 * GB)
+    small = replace(ALL, gpus=(card,))
     wide = MODEL.model_copy(update={"dtype": "float32"})
     assert device(wide, small) == "cuda"
     assert all(one.ok for one in modes(wide, small).values())
@@ -300,13 +298,13 @@ def test_what_makes_something_runs_in_process() -> None:
 
 def test_videos_are_made_with_parts_in_turn_where_not_all_fits() -> None:
     """On a GPU that holds the largest part; else on the CPU, and how long that takes."""
-    half = dataclasses.replace(ALL, gpus=(dataclasses.replace(CARD, free_bytes=12 * GB),))
+    half = replace(ALL, gpus=(replace(CARD, free_bytes=12 * GB),))
     assert offloads(MAKER, half)
     assert "(CPU offload)" in modes(MAKER, half)[RunMode.IN_PROCESS].reason
     assert not offloads(MAKER, ALL)
     assert not offloads(MODEL, half)
-    assert not offloads(MAKER, dataclasses.replace(half, ram_free_bytes=5 * GB))
-    less = dataclasses.replace(ALL, gpus=(dataclasses.replace(CARD, free_bytes=11 * GB),))
+    assert not offloads(MAKER, replace(half, ram_free_bytes=5 * GB))
+    less = replace(ALL, gpus=(replace(CARD, free_bytes=11 * GB),))
     for host in (less, LAPTOP):
         assert not offloads(MAKER, host)
         assert (
@@ -329,12 +327,12 @@ def test_a_laptop_runs_it_by_itself() -> None:
 
 def test_vllm_on_a_laptop_is_the_build_for_its_cpu() -> None:
     """That one goes before `transformers serve`; one for a GPU has nothing to run on."""
-    there = dataclasses.replace(LAPTOP, vllm=FOR_CPU)
+    there = replace(LAPTOP, vllm=FOR_CPU)
     assert modes(MODEL, there)[RunMode.SUBPROCESS].reason == (
         "vLLM 0.32.0 on the CPU, about 0.6 s a word."
     )
     assert subprocess_server(MODEL, there) is Server.VLLM
-    other = dataclasses.replace(there, vllm=VLLM)
+    other = replace(there, vllm=VLLM)
     assert subprocess_server(MODEL, other) is Server.TRANSFORMERS
     assert "Not vLLM: No GPU was found." in modes(MODEL, other)[RunMode.SUBPROCESS].reason
     # A GPU's own vLLM is worth more than the CPU's, and so is transformers on it.
@@ -349,10 +347,10 @@ def test_transformers_serve_wants_torchvision_for_videos() -> None:
     assert found[RunMode.IN_PROCESS].ok
     assert subprocess_server(sees, LAPTOP) is None
     for model, host in (
-        (sees, dataclasses.replace(LAPTOP, libraries=libraries(torchvision="0.28.0"))),
+        (sees, replace(LAPTOP, libraries=libraries(torchvision="0.28.0"))),
         (
             sees.model_copy(update={"remote_code": True}),
-            dataclasses.replace(LAPTOP, trust_remote_code=True),
+            replace(LAPTOP, trust_remote_code=True),
         ),
     ):
         assert modes(model, host)[RunMode.SUBPROCESS].ok
@@ -575,7 +573,6 @@ def test_a_default_is_free_to_use_and_named(model: Model) -> None:
     assert model.answers
     assert model.aliases
     assert not model.remote_code
-    assert ROOM_LEFT > 0
 
 
 def test_every_class_of_machines_has_a_default() -> None:
