@@ -7,7 +7,7 @@ import io
 import subprocess
 import sys
 import wave
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -66,22 +66,6 @@ async def loaded(manner: str, **more: Any) -> AsyncIterator[Generator]:
         await one.stop()
 
 
-Make = Callable[..., GenerationJob]
-
-
-@pytest.fixture
-async def make(pool: ThreadPoolExecutor) -> AsyncIterator[Make]:
-    every: list[GenerationJob] = []
-
-    def new() -> GenerationJob:
-        every.append(GenerationJob(metrics=Metrics("0"), pool=pool))
-        return every[-1]
-
-    yield new
-    for one in every:
-        await one.close()
-
-
 async def ended(making: GenerationJob) -> JobProgress:
     await soon(lambda: making.progress.state not in (JobState.WORKING, JobState.CANCELLING))
     return making.progress
@@ -109,9 +93,8 @@ def counted(making: GenerationJob, kind: str, result: str) -> float:
     return float(making._ended_works.labels(kind, result)._value.get())
 
 
-async def test_a_video_is_made_and_handed_over_once(make: Make) -> None:
+async def test_a_video_is_made_and_handed_over_once(making: GenerationJob) -> None:
     """Every frame is in the MP4, in order; taken once, it is gone."""
-    making = make()
     async with loaded("video") as model:
         began = making.start(model, VIDEO)
         assert (began.state, began.kind, began.steps, began.frames) == (
@@ -133,9 +116,8 @@ async def test_a_video_is_made_and_handed_over_once(make: Make) -> None:
     assert counted(making, "video", "ok") == 1
 
 
-async def test_the_first_frame_is_the_one_that_was_given(make: Make) -> None:
+async def test_the_first_frame_is_the_one_that_was_given(making: GenerationJob) -> None:
     """The picture reaches the worker as it was sent."""
-    making = make()
     rgb = np.tile(np.asarray([200, 40, 40], np.uint8), (32, 64, 1))
     async with loaded("first") as model:
         assert model.rules.first_frame == "must"
@@ -145,9 +127,8 @@ async def test_the_first_frame_is_the_one_that_was_given(make: Make) -> None:
     assert np.abs(first.reshape(-1, 3).mean(0) - [200, 40, 40]).max() < 6
 
 
-async def test_sound_as_wav_and_as_bare_samples(make: Make) -> None:
+async def test_sound_as_wav_and_as_bare_samples(making: GenerationJob) -> None:
     """The model's own rate, and as long as was asked for."""
-    making = make()
     async with loaded("sound") as model:
         progress = await done(making, model, SOUND)
         assert (progress.state, progress.seconds) == (JobState.READY, 0.5)
@@ -162,16 +143,15 @@ async def test_sound_as_wav_and_as_bare_samples(make: Make) -> None:
     assert (made.media_type, made.data) == ("audio/pcm;rate=16000;channels=1", bytes(16_000))
 
 
-async def test_one_at_a_time(make: Make) -> None:
+async def test_one_at_a_time(making: GenerationJob, pool: ThreadPoolExecutor) -> None:
     """A second one is refused with what goes on; cancelling ends that, the next begins."""
-    making = make()
     async with loaded("endless") as model:
         making.start(model, VIDEO)
         await soon(lambda: making.progress.step > 3)
         with pytest.raises(Busy, match=r"A video is being made.*one at a time.*cancel it"):
             making.start(model, VIDEO)
         with pytest.raises(Busy):
-            make().start(model, VIDEO)
+            GenerationJob(metrics=Metrics("0"), pool=pool).start(model, VIDEO)
         progress = await making.cancel()
         assert progress.state is JobState.CANCELLED
         assert not model.busy
@@ -188,11 +168,10 @@ async def test_one_at_a_time(make: Make) -> None:
 
 
 async def test_work_that_does_not_hear_is_ended_with_its_process(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+    making: GenerationJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job that goes on after its time is killed, and the next is done by a new process."""
     monkeypatch.setattr("server.features.generation.generator.CANCEL_SECONDS", 0.1)
-    making = make()
     async with loaded("deaf") as model:
         before = model._worker.pid
         assert before is not None
@@ -205,11 +184,10 @@ async def test_work_that_does_not_hear_is_ended_with_its_process(
 
 
 async def test_cancelling_twice_waits_for_the_model_twice(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+    making: GenerationJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second cancel does not end the wait of the first: both return once the worker is gone."""
     monkeypatch.setattr("server.features.generation.generator.CANCEL_SECONDS", 0.2)
-    making = make()
     async with loaded("deaf") as model:
         pid = model._worker.pid
         assert pid is not None
@@ -223,9 +201,8 @@ async def test_cancelling_twice_waits_for_the_model_twice(
         assert counted(making, "video", "cancelled") == 1
 
 
-async def test_a_worker_may_tell_more_steps_than_can_wait(make: Make) -> None:
+async def test_a_worker_may_tell_more_steps_than_can_wait(making: GenerationJob) -> None:
     """Thousands that come at once: some are left out, and the video is made."""
-    making = make()
     async with loaded("talks") as model:
         progress = await done(making, model)
         assert (progress.state, progress.step, progress.made) == (JobState.READY, 3, 9)
@@ -241,10 +218,9 @@ async def test_a_worker_may_tell_more_steps_than_can_wait(make: Make) -> None:
     ],
 )
 async def test_what_ends_badly_has_a_sentence(
-    make: Make, manner: str, code: str, words: str
+    making: GenerationJob, manner: str, code: str, words: str
 ) -> None:
     """A failure, a death, frames that fit no video: said, counted, nothing kept."""
-    making = make()
     async with loaded(manner) as model:
         progress = await done(making, model)
         assert (progress.state, making._made) == (JobState.FAILED, None)
@@ -255,9 +231,8 @@ async def test_what_ends_badly_has_a_sentence(
         assert not model.busy
 
 
-async def test_a_model_that_is_unloaded_ends_its_work(make: Make) -> None:
+async def test_a_model_that_is_unloaded_ends_its_work(making: GenerationJob) -> None:
     """As when another model is started."""
-    making = make()
     async with loaded("endless") as model:
         making.start(model, VIDEO)
         await soon(lambda: making.progress.step > 0)
@@ -266,10 +241,9 @@ async def test_a_model_that_is_unloaded_ends_its_work(make: Make) -> None:
     assert "was unloaded" in why(progress)
 
 
-async def test_a_result_is_bounded(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_result_is_bounded(making: GenerationJob, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file over the bound is given up while it grows, and so is sound."""
     monkeypatch.setattr(job, "MAX_RESULT_BYTES", 2000)
-    making = make()
     async with loaded("video") as model:
         progress = await done(making, model)
         assert "is larger than" in why(progress)
@@ -278,10 +252,11 @@ async def test_a_result_is_bounded(make: Make, monkeypatch: pytest.MonkeyPatch) 
     assert "sound is larger than" in why(progress)
 
 
-async def test_a_result_that_nobody_takes_goes(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_result_that_nobody_takes_goes(
+    making: GenerationJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By itself after a time, for the next one, or when it is cancelled; counted each time."""
     monkeypatch.setattr(job, "KEEP_SECONDS", 0.05)
-    making = make()
     dropped = making._dropped_works._value
     async with loaded("video") as model:
         await done(making, model)
@@ -300,7 +275,7 @@ async def test_a_result_that_nobody_takes_goes(make: Make, monkeypatch: pytest.M
 
 
 async def test_a_result_goes_after_ten_minutes_and_with_the_server(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+    making: GenerationJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A result waits for 600 s by default, and a server that stops drops it."""
     loop, delays = asyncio.get_running_loop(), list[float]()
@@ -310,7 +285,6 @@ async def test_a_result_goes_after_ten_minutes_and_with_the_server(
         delays.append(delay)
         return later(delay, *rest, **more)
 
-    making = make()
     async with loaded("video") as model:
         making.start(model, VIDEO)
         monkeypatch.setattr(loop, "call_later", call_later)
@@ -323,11 +297,10 @@ async def test_a_result_goes_after_ten_minutes_and_with_the_server(
 
 
 async def test_a_result_that_did_not_arrive_waits_again(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+    making: GenerationJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless it was given up or something newer was begun; what has arrived is gone."""
     monkeypatch.setattr(job, "KEEP_SECONDS", 0.1)
-    making = make()
     async with loaded("video") as model:
         await done(making, model)
         made = making.take()
@@ -354,17 +327,15 @@ async def test_a_result_that_did_not_arrive_waits_again(
         await soon(lambda: making.progress.state is JobState.EXPIRED)
 
 
-async def test_no_sound_is_no_result(make: Make) -> None:
+async def test_no_sound_is_no_result(making: GenerationJob) -> None:
     """A file of nothing would say that all went well."""
-    making = make()
     async with loaded("silent") as model:
         progress = await done(making, model, SOUND)
     assert "no sound" in why(progress)
 
 
-async def test_a_seed_is_drawn_and_told(make: Make) -> None:
+async def test_a_seed_is_drawn_and_told(making: GenerationJob) -> None:
     """So that what came out well can be made again."""
-    making = make()
     async with loaded("video") as model:
         seeds = set()
         for _ in range(3):

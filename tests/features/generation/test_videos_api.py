@@ -26,7 +26,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from server.core.metrics import Metrics
 from server.features.generation import videos_api
 from server.features.generation.bounds import MAX_FRAMES, video_request
 from server.features.generation.job import GenerationJob, JobState, Mp4Writer
@@ -196,10 +195,11 @@ async def test_looks_that_are_not_answered_end_no_job(pool: ThreadPoolExecutor) 
     assert server.looks == 6
 
 
-async def test_its_video_goes_to_the_page_as_it_is(pool: ThreadPoolExecutor) -> None:
+async def test_its_video_goes_to_the_page_as_it_is(
+    pool: ThreadPoolExecutor, making: GenerationJob
+) -> None:
     """The steps come from its own percent; the file is not encoded again."""
     server = Server()
-    making = GenerationJob(metrics=Metrics("0"), pool=pool)
     async with api(server, pool) as one:
         given = {"prompt": "a red ball", "negative_prompt": "blue", "steps": 10, "seed": 4}
         making.start(one, video_request(given, one.rules))
@@ -211,13 +211,11 @@ async def test_its_video_goes_to_the_page_as_it_is(pool: ThreadPoolExecutor) -> 
     assert making.take().data == (await server.content(Request({"type": "http"}))).body
     for name, value in (("prompt", "a red ball"), ("negative_prompt", "blue"), ("seed", "4")):
         assert f'name="{name}"\r\n\r\n{value}\r\n' in server.forms[0]
-    await making.close()
 
 
-async def test_cancelling_deletes_the_job(pool: ThreadPoolExecutor) -> None:
+async def test_cancelling_deletes_the_job(pool: ThreadPoolExecutor, making: GenerationJob) -> None:
     """The server hears of it, and the next one may begin."""
     server = Server("endless")
-    making = GenerationJob(metrics=Metrics("0"), pool=pool)
     async with api(server, pool) as one:
         making.start(one, video_request({"prompt": "x"}, one.rules))
         await soon(lambda: server.looks > 2)
@@ -226,7 +224,6 @@ async def test_cancelling_deletes_the_job(pool: ThreadPoolExecutor) -> None:
         seen = server.looks
         await asyncio.sleep(0.05)
         assert server.looks == seen
-    await making.close()
 
 
 # Another server's MP4 taken apart: where its frames are, and that nothing it says costs more than
