@@ -36,6 +36,12 @@ from tests.support.gpu_stand_in import GB, GpuStandIn
 from tests.support.timing import AT_ONCE_SECONDS, NEVER_SECONDS, at_once
 
 
+@pytest.fixture
+async def one() -> AsyncIterator[Managed]:
+    async with managed() as one:
+        yield one
+
+
 async def ask(one: Managed, into: list[Chunk]) -> None:
     async for chunk in one.engines.current.answer(make_request()):
         into.append(chunk)
@@ -63,81 +69,77 @@ async def sent(one: Managed) -> int:
         return int(answer.json()["sent"])
 
 
-async def test_a_model_is_loaded_answers_and_is_stopped() -> None:
+async def test_a_model_is_loaded_answers_and_is_stopped(one: Managed) -> None:
     """The whole life: progress from the log, the answer, what its memory is, nothing left of it."""
-    async with managed() as one:
-        assert one.manager.status().state is ManagerState.IDLE
-        began = await one.manager.start(choice("serve"))
-        assert began.state is ManagerState.LOADING
-        assert began.shown.startswith("VLLM_API_KEY=********")
-        ready = await one.manager.settled()
-        assert (ready.state, ready.model, ready.mode) == (
-            ManagerState.READY,
-            "tests/serve",
-            RunMode.SUBPROCESS,
-        )
-        assert {status.progress.percent for status in one.seen if status.progress} >= {100.0}
-        await soon(lambda: one.engines.current is one.manager.active)
-        got, task = await asking(one, 2)
-        assert isinstance(got[0], Delta)
-        assert got[0].text.startswith("0")
-        task.cancel()
-        await asyncio.wait([task])
-        # Cancelled here, it stops there.
-        before = -1
-        async with asyncio.timeout(30):
-            while (now := await sent(one)) != before:
-                before = now
-                await asyncio.sleep(0.3)
-        assert before < 100
-        await soon(lambda: bool(one.manager.status().memory_bytes))
-        pid, key = one.pid(), key_of(one)
-        idle = await one.manager.stop()
-        assert idle.state is ManagerState.IDLE
-        assert (one.released().memory_bytes or 0) > 2**20
-        assert one.released().left_bytes == 0
-        assert not Path(f"/proc/{pid}").exists()
-        assert one.engines.current is one.spare
-        assert one.states() == ["loading", "ready", "stopping", "idle"]
-        assert not any(key in line for line in one.lines)
-        assert any("freed" in line for line in one.lines)
+    assert one.manager.status().state is ManagerState.IDLE
+    began = await one.manager.start(choice("serve"))
+    assert began.state is ManagerState.LOADING
+    assert began.shown.startswith("VLLM_API_KEY=********")
+    ready = await one.manager.settled()
+    assert (ready.state, ready.model, ready.mode) == (
+        ManagerState.READY,
+        "tests/serve",
+        RunMode.SUBPROCESS,
+    )
+    assert {status.progress.percent for status in one.seen if status.progress} >= {100.0}
+    await soon(lambda: one.engines.current is one.manager.active)
+    got, task = await asking(one, 2)
+    assert isinstance(got[0], Delta)
+    assert got[0].text.startswith("0")
+    task.cancel()
+    await asyncio.wait([task])
+    # Cancelled here, it stops there.
+    before = -1
+    async with asyncio.timeout(30):
+        while (now := await sent(one)) != before:
+            before = now
+            await asyncio.sleep(0.3)
+    assert before < 100
+    await soon(lambda: bool(one.manager.status().memory_bytes))
+    pid, key = one.pid(), key_of(one)
+    idle = await one.manager.stop()
+    assert idle.state is ManagerState.IDLE
+    assert (one.released().memory_bytes or 0) > 2**20
+    assert one.released().left_bytes == 0
+    assert not Path(f"/proc/{pid}").exists()
+    assert one.engines.current is one.spare
+    assert one.states() == ["loading", "ready", "stopping", "idle"]
+    assert not any(key in line for line in one.lines)
+    assert any("freed" in line for line in one.lines)
 
 
-async def test_another_model_takes_its_place() -> None:
+async def test_another_model_takes_its_place(one: Managed) -> None:
     """The first has ended before the second begins; an answer that runs gets the reason of its end."""
-    async with managed() as one:
-        await one.load("serve")
-        await soon(lambda: one.engines.current is one.manager.active)
-        first = one.pid()
-        _, task = await asking(one)
-        await one.manager.start(choice("dies-not"))
-        with pytest.raises(EngineFailed, match="was stopped by an operator in mid-answer"):
-            await task
-        ready = await one.manager.settled()
-        assert (ready.state, ready.model) == (ManagerState.READY, "tests/dies-not")
-        assert not Path(f"/proc/{first}").exists()
-        assert one.states() == ["loading", "ready", "stopping", "loading", "ready"]
+    await one.load("serve")
+    await soon(lambda: one.engines.current is one.manager.active)
+    first = one.pid()
+    _, task = await asking(one)
+    await one.manager.start(choice("dies-not"))
+    with pytest.raises(EngineFailed, match="was stopped by an operator in mid-answer"):
+        await task
+    ready = await one.manager.settled()
+    assert (ready.state, ready.model) == (ManagerState.READY, "tests/dies-not")
+    assert not Path(f"/proc/{first}").exists()
+    assert one.states() == ["loading", "ready", "stopping", "loading", "ready"]
 
 
-async def test_starting_gives_up_what_is_being_loaded() -> None:
-    async with managed() as one:
-        await one.manager.start(choice("slow"))
-        await soon(lambda: one.loaded() is not None and bool(one.lines))
-        slow = one.pid()
-        assert (await one.ready("serve")).model == "tests/serve"
-        assert not Path(f"/proc/{slow}").exists()
-        await one.manager.start(choice("slow"))
-        await one.manager.start(choice("slow"))
-        assert (await one.manager.stop()).state is ManagerState.IDLE
+async def test_starting_gives_up_what_is_being_loaded(one: Managed) -> None:
+    await one.manager.start(choice("slow"))
+    await soon(lambda: one.loaded() is not None and bool(one.lines))
+    slow = one.pid()
+    assert (await one.ready("serve")).model == "tests/serve"
+    assert not Path(f"/proc/{slow}").exists()
+    await one.manager.start(choice("slow"))
+    await one.manager.start(choice("slow"))
+    assert (await one.manager.stop()).state is ManagerState.IDLE
 
 
-async def test_what_can_not_be_changes_nothing() -> None:
-    async with managed() as one:
-        await one.load("serve")
-        with pytest.raises(BadRequest, match=r"/nowhere cannot be read\. Give another"):
-            await one.manager.start(choice("nothing"))
-        assert one.manager.status().state is ManagerState.READY
-        assert one.manager.status().model == "tests/serve"
+async def test_what_can_not_be_changes_nothing(one: Managed) -> None:
+    await one.load("serve")
+    with pytest.raises(BadRequest, match=r"/nowhere cannot be read\. Give another"):
+        await one.manager.start(choice("nothing"))
+    assert one.manager.status().state is ManagerState.READY
+    assert one.manager.status().model == "tests/serve"
 
 
 @pytest.mark.parametrize(
@@ -150,52 +152,49 @@ async def test_what_can_not_be_changes_nothing() -> None:
         ("absent", "no-such-program is not there or may not be run. Install it"),
     ],
 )
-async def test_a_failure_says_what_to_do_and_who_answers(behaviour: str, what: str) -> None:
-    async with managed() as one:
-        error = await one.fails(choice(behaviour))
-        assert error.startswith(f"{behaviour} could not be started. ")
-        assert what in error
-        assert error.endswith("Meanwhile the builtin engine answers.")
-        got: list[Chunk] = []
-        await ask(one, got)
-        assert got
-        assert one.engines.current is one.spare
-        # And from there on.
-        await one.ready("serve")
-        assert not one.manager.status().error
+async def test_a_failure_says_what_to_do_and_who_answers(
+    one: Managed, behaviour: str, what: str
+) -> None:
+    error = await one.fails(choice(behaviour))
+    assert error.startswith(f"{behaviour} could not be started. ")
+    assert what in error
+    assert error.endswith("Meanwhile the builtin engine answers.")
+    got: list[Chunk] = []
+    await ask(one, got)
+    assert got
+    assert one.engines.current is one.spare
+    # And from there on.
+    await one.ready("serve")
+    assert not one.manager.status().error
 
 
 @pytest.mark.slow
-async def test_vllm_s_worker_dies_in_mid_answer() -> None:
+async def test_vllm_s_worker_dies_in_mid_answer(one: Managed) -> None:
     """0.32.0 tells an error in the answer and ends with status 0: an end all the same."""
-    async with managed() as one:
-        await one.load("loses_worker")
-        with pytest.raises(EngineFailed, match=r"ended unexpectedly in mid-answer\. It is st"):
-            await ask(one, [])
-        assert "vLLM's own worker ended" in one.manager.status().error
-        assert (await one.manager.settled()).state is ManagerState.READY
+    await one.load("loses_worker")
+    with pytest.raises(EngineFailed, match=r"ended unexpectedly in mid-answer\. It is st"):
+        await ask(one, [])
+    assert "vLLM's own worker ended" in one.manager.status().error
+    assert (await one.manager.settled()).state is ManagerState.READY
 
 
-async def test_kill_9_in_mid_answer() -> None:
+async def test_kill_9_in_mid_answer(one: Managed) -> None:
     """A clear error at once; the model comes back by itself, the next question works."""
-    async with managed() as one:
-        await one.load("serve")
-        await soon(lambda: one.engines.current is one.manager.active)
-        _, task = await asking(one, 2)
-        os.kill(one.pid(), signal.SIGKILL)
-        with pytest.raises(
-            EngineFailed, match=r"serve ended unexpectedly in mid-answer\. It is st"
-        ):
-            async with at_once():
-                await task
-        status = one.manager.status()
-        assert status.state is ManagerState.LOADING
-        assert "was ended by SIGKILL" in status.error
-        assert (await one.manager.settled()).state is ManagerState.READY
-        await soon(lambda: one.engines.current is one.manager.active)
-        _, again = await asking(one, 2)
-        again.cancel()
-        await asyncio.wait([again])
+    await one.load("serve")
+    await soon(lambda: one.engines.current is one.manager.active)
+    _, task = await asking(one, 2)
+    os.kill(one.pid(), signal.SIGKILL)
+    with pytest.raises(EngineFailed, match=r"serve ended unexpectedly in mid-answer\. It is st"):
+        async with at_once():
+            await task
+    status = one.manager.status()
+    assert status.state is ManagerState.LOADING
+    assert "was ended by SIGKILL" in status.error
+    assert (await one.manager.settled()).state is ManagerState.READY
+    await soon(lambda: one.engines.current is one.manager.active)
+    _, again = await asking(one, 2)
+    again.cancel()
+    await asyncio.wait([again])
 
 
 @pytest.mark.slow
@@ -458,15 +457,14 @@ async def test_what_is_stopped_before_it_begins_does_not_begin() -> None:
         await one.ready("serve")
 
 
-async def test_two_operators_at_once() -> None:
-    async with managed() as one:
-        await asyncio.gather(
-            *(one.manager.start(choice(name)) for name in ("slow", "serve", "slow", "dies-not"))
-        )
-        ready = await one.manager.settled()
-        assert (ready.state, ready.model) == (ManagerState.READY, "tests/dies-not")
-        idle = await asyncio.gather(one.manager.stop(), one.manager.stop())
-        assert {status.state for status in idle} == {ManagerState.IDLE}
+async def test_two_operators_at_once(one: Managed) -> None:
+    await asyncio.gather(
+        *(one.manager.start(choice(name)) for name in ("slow", "serve", "slow", "dies-not"))
+    )
+    ready = await one.manager.settled()
+    assert (ready.state, ready.model) == (ManagerState.READY, "tests/dies-not")
+    idle = await asyncio.gather(one.manager.stop(), one.manager.stop())
+    assert {status.state for status in idle} == {ManagerState.IDLE}
 
 
 class Held:
@@ -604,74 +602,69 @@ async def test_one_that_runs_elsewhere_is_not_started_again() -> None:
             assert one.states() == ["loading", "ready"]
 
 
-async def test_an_operation_that_the_model_can_not_do() -> None:
-    async with managed() as one:
-        with pytest.raises(
-            WrongModel, match=r"No model is loaded\. This needs a model that can make vid"
-        ):
-            one.manager.require(Ability.TEXT_TO_VIDEO)
-        await one.load("serve")
-        assert one.manager.require(Ability.IMAGES).id == "tests/serve"
-        with pytest.raises(WrongModel) as caught:
-            one.manager.require(Ability.TEXT_TO_VIDEO)
-        assert caught.value.message == (
-            "serve is loaded, a vision model: it can answer questions about pictures. This needs a model that can make"
-            " videos from a text (video). Start one in the engine panel: it takes the place of the one that is loaded."
-        )
-        await one.load("video")
-        assert one.manager.require(Ability.TEXT_TO_VIDEO).id == "tests/video"
-        assert one.manager.require(Ability.IMAGES, Ability.TEXT_TO_VIDEO).id == "tests/video"
-        with pytest.raises(WrongModel, match="a video model"):
-            one.manager.require(Ability.IMAGES)
-        with pytest.raises(WrongModel, match="can read texts aloud or make sounds"):
-            one.manager.require(Ability.TEXT_TO_SPEECH, Ability.TEXT_TO_AUDIO)
-        # It answers no questions: another engine does.
-        await soon(lambda: one.engines.current is one.spare)
+async def test_an_operation_that_the_model_can_not_do(one: Managed) -> None:
+    with pytest.raises(
+        WrongModel, match=r"No model is loaded\. This needs a model that can make vid"
+    ):
+        one.manager.require(Ability.TEXT_TO_VIDEO)
+    await one.load("serve")
+    assert one.manager.require(Ability.IMAGES).id == "tests/serve"
+    with pytest.raises(WrongModel) as caught:
+        one.manager.require(Ability.TEXT_TO_VIDEO)
+    assert caught.value.message == (
+        "serve is loaded, a vision model: it can answer questions about pictures. This needs a model that can make"
+        " videos from a text (video). Start one in the engine panel: it takes the place of the one that is loaded."
+    )
+    await one.load("video")
+    assert one.manager.require(Ability.TEXT_TO_VIDEO).id == "tests/video"
+    assert one.manager.require(Ability.IMAGES, Ability.TEXT_TO_VIDEO).id == "tests/video"
+    with pytest.raises(WrongModel, match="a video model"):
+        one.manager.require(Ability.IMAGES)
+    with pytest.raises(WrongModel, match="can read texts aloud or make sounds"):
+        one.manager.require(Ability.TEXT_TO_SPEECH, Ability.TEXT_TO_AUDIO)
+    # It answers no questions: another engine does.
+    await soon(lambda: one.engines.current is one.spare)
 
 
 @pytest.mark.parametrize("behaviour", ["slow", "stubborn"])
-async def test_closing_in_the_middle_leaves_nothing(behaviour: str) -> None:
-    async with managed() as one:
-        await one.manager.start(choice(behaviour))
-        await soon(lambda: bool(one.lines))
-        pid = one.pid()
-        await one.manager.close()
-        await one.manager.close()
-        assert not Path(f"/proc/{pid}").exists()
-        with pytest.raises(Draining):
-            await one.manager.start(choice("serve"))
+async def test_closing_in_the_middle_leaves_nothing(one: Managed, behaviour: str) -> None:
+    await one.manager.start(choice(behaviour))
+    await soon(lambda: bool(one.lines))
+    pid = one.pid()
+    await one.manager.close()
+    await one.manager.close()
+    assert not Path(f"/proc/{pid}").exists()
+    with pytest.raises(Draining):
+        await one.manager.start(choice("serve"))
 
 
-async def test_a_listener_that_fails_stops_nobody() -> None:
-    async with managed() as one:
+async def test_a_listener_that_fails_stops_nobody(one: Managed) -> None:
 
-        def bad(_: object) -> None:
-            raise ZeroDivisionError
+    def bad(_: object) -> None:
+        raise ZeroDivisionError
 
-        one.manager.on_change(bad)
-        one.manager.on_line(bad)
-        await one.ready("serve")
-        assert one.lines
+    one.manager.on_change(bad)
+    one.manager.on_line(bad)
+    await one.ready("serve")
+    assert one.lines
 
 
 @pytest.mark.slow
-async def test_switches_leave_nothing_behind() -> None:
-    async with managed() as one:
-        await one.load("serve")
-        await asyncio.sleep(0.05)
-        before = len(os.listdir("/proc/self/fd")), threading.active_count()
-        for number in range(4):
-            await one.ready("serve" if number % 2 else "dies-not")
-        await asyncio.sleep(0.05)
-        after = len(os.listdir("/proc/self/fd")), threading.active_count()
-        assert after[0] <= before[0] + 1
-        assert after[1] <= before[1] + 1
+async def test_switches_leave_nothing_behind(one: Managed) -> None:
+    await one.load("serve")
+    await asyncio.sleep(0.05)
+    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    for number in range(4):
+        await one.ready("serve" if number % 2 else "dies-not")
+    await asyncio.sleep(0.05)
+    after = len(os.listdir("/proc/self/fd")), threading.active_count()
+    assert after[0] <= before[0] + 1
+    assert after[1] <= before[1] + 1
 
 
-async def test_a_question_while_it_loads() -> None:
+async def test_a_question_while_it_loads(one: Managed) -> None:
     """Asked directly it says that it is being loaded."""
-    async with managed() as one:
-        await one.manager.start(choice("slow"))
-        with pytest.raises(EngineError, match="slow is being loaded"):
-            async for _ in one.manager.active.answer(make_request()):
-                pass
+    await one.manager.start(choice("slow"))
+    with pytest.raises(EngineError, match="slow is being loaded"):
+        async for _ in one.manager.active.answer(make_request()):
+            pass
