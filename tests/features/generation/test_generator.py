@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -160,14 +161,8 @@ async def made(
         await making.close()
 
 
-def fields(request: VideoRequest) -> dict[str, Any]:
-    """As `GenerationJob` sends it."""
-    taken = ("prompt", "negative_prompt", "guidance", "steps", "seed", "width", "height", "frames", "fps")  # fmt: skip
-    return {name: getattr(request, name) for name in taken}
-
-
 async def all_of(model: Generator, request: VideoRequest, picture: bytes = b"") -> list[Message]:
-    return [message async for message in model.make(fields(request), picture)]
+    return [message async for message in model.make(asdict(request), picture)]
 
 
 async def payloads(model: Generator, request: VideoRequest, picture: bytes = b"") -> list[bytes]:
@@ -236,7 +231,7 @@ async def test_cancelling_stops_the_model(
     assert pid is not None
     (worker,) = reaper.descendants(pid)
     large = video(model, width=256, height=256, seconds=2, steps=steps)
-    messages = model.make(fields(large))
+    messages = model.make(asdict(large))
     assert [(await anext(messages)).header["step"] for _ in range(2)] == [0, 1]
     # Into the middle of what comes next
     await asyncio.sleep(0.05)

@@ -43,14 +43,6 @@ VIDEO = VideoRequest(
 SOUND = SoundRequest("rain", "", 5.0, 1, 7, seconds=0.5, format="wav")
 
 
-def asked(**changed: Any) -> VideoRequest:
-    return replace(VIDEO, **changed)
-
-
-def asked_sound(**changed: Any) -> SoundRequest:
-    return replace(SOUND, **changed)
-
-
 def generator(manner: str, **more: Any) -> Generator:
     argv = (sys.executable, "-m", "tests.generating.stand_in", manner)
     return Generator(WAN, argv, {}, **more)
@@ -121,7 +113,7 @@ async def test_the_first_frame_is_the_one_that_was_given(making: GenerationJob) 
     rgb = np.tile(np.asarray([200, 40, 40], np.uint8), (32, 64, 1))
     async with loaded("first") as model:
         assert model.rules.first_frame == "must"
-        making.start(model, asked(camera=True), rgb.tobytes())
+        making.start(model, replace(VIDEO, camera=True), rgb.tobytes())
         assert (await ended(making)).state is JobState.READY
     first = decoded(making.take().data)[0]
     assert np.abs(first.reshape(-1, 3).mean(0) - [200, 40, 40]).max() < 6
@@ -138,7 +130,7 @@ async def test_sound_as_wav_and_as_bare_samples(making: GenerationJob) -> None:
             assert (read.getframerate(), read.getnchannels(), read.getnframes()) == (
                 *(16_000, 1, 8000),
             )
-        await done(making, model, asked_sound(format="pcm"))
+        await done(making, model, replace(SOUND, format="pcm"))
         made = making.take()
     assert (made.media_type, made.data) == ("audio/pcm;rate=16000;channels=1", bytes(16_000))
 
@@ -339,7 +331,7 @@ async def test_a_seed_is_drawn_and_told(making: GenerationJob) -> None:
     async with loaded("video") as model:
         seeds = set()
         for _ in range(3):
-            seeds.add((await done(making, model, asked(seed=None, frames=1))).seed)
+            seeds.add((await done(making, model, replace(VIDEO, seed=None, frames=1))).seed)
     assert len(seeds) == 3
 
 

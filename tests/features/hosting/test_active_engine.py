@@ -26,10 +26,6 @@ async def collect(place: ActiveEngine, into: list[Chunk]) -> None:
         into.append(chunk)
 
 
-def words(chunks: list[Chunk]) -> str:
-    return "".join(chunk.text for chunk in chunks if isinstance(chunk, Delta))
-
-
 async def test_empty_it_says_how_to_load_one() -> None:
     place = ActiveEngine()
     assert (await place.probe()).state is EngineState.UNREACHABLE
@@ -49,7 +45,7 @@ async def test_loaded_it_is_that_engine() -> None:
     assert place.status.capabilities.context_length == 77
     got: list[Chunk] = []
     await collect(place, got)
-    assert words(got) == "A red cup."
+    assert "".join(chunk.text for chunk in got if isinstance(chunk, Delta)) == "A red cup."
     await place.close()
     assert not engine.closed
 

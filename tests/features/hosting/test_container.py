@@ -11,8 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -26,7 +26,7 @@ from server.features.hosting.catalogue.launch import typed
 from server.features.hosting.runtime import Plan
 from server.features.hosting.server_runtime import Container, left_over, own_name
 from server.features.hosting.status import ManagerState
-from server.models.base import Chunk, EngineRequest
+from server.models.base import Chunk
 from tests.features.hosting.catalogue.test_command import HOST, QWEN
 from tests.real_model.server import free_port
 from tests.support import containers
@@ -85,10 +85,8 @@ def choice(**fields: object) -> Choice:
     return Choice.model_validate({"model": "some/model", "mode": "container", **fields})
 
 
-@asynccontextmanager
-async def managing(program: str, folder: Path) -> AsyncIterator[Managed]:
-    async with managed(planner=functools.partial(plan, program, folder)) as one:
-        yield one
+def managing(program: str, folder: Path) -> AbstractAsyncContextManager[Managed]:
+    return managed(planner=functools.partial(plan, program, folder))
 
 
 async def load(one: Managed, **fields: object) -> int:
@@ -105,16 +103,12 @@ async def failure(one: Managed, **fields: object) -> str:
         return await one.fails(choice(**{"port": free_port(), **fields}))
 
 
-async def first_words(one: Managed, count: int = 3) -> AsyncGenerator[Chunk, None]:
+async def first_words(one: Managed) -> AsyncGenerator[Chunk, None]:
     """An answer that has begun."""
-    answer = one.manager.active.answer(question())
-    for _ in range(count):
+    answer = one.manager.active.answer(request("What is it?"))
+    for _ in range(3):
         await anext(answer)
     return answer
-
-
-def question() -> EngineRequest:
-    return request("What is it?")
 
 
 def listening(at: int) -> set[str]:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -378,11 +379,6 @@ async def test_what_each_gpu_gives_back_is_planned_with() -> None:
         assert told[1] == ()
 
 
-def patient(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
-    """Wait long for what answers at the port to become the model that was started."""
-    return stand_in(chosen, on_line, on_progress, wrong_seconds=NEVER_SECONDS)
-
-
 async def test_a_stranger_at_the_port_is_sent_nothing() -> None:
     async with FakeOpenAI() as stranger:
 
@@ -393,6 +389,8 @@ async def test_a_stranger_at_the_port_is_sent_nothing() -> None:
             return plan(choice(behaviour, stolen))
 
         planned: list[int] = []
+        # It waits long for what answers at the port to become the model that was started.
+        patient = partial(stand_in, wrong_seconds=NEVER_SECONDS)
         async with managed(planner=late, loader=patient) as one:
             # Nobody waits until it is sure to be a stranger.
             async with at_once():

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import socket
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.catalogue.machine import Host
 from server.features.hosting.hosting import Hosting, report
+from server.features.hosting.planner import usable_port
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime
 from server.features.hosting.status import ManagerState, ManagerStatus
@@ -54,15 +54,8 @@ def loaded(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
     return stand_in(chosen, on_line, on_progress)
 
 
-@asynccontextmanager
-async def switching() -> AsyncIterator[Managed]:
-    async with managed(planner=planned, loader=loaded) as one:
-        yield one
-
-
-def closed_port() -> str:
-    with closing(socket.create_server(("127.0.0.1", 0))) as there:
-        return f"http://127.0.0.1:{there.getsockname()[1]}/v1"
+def switching() -> AbstractAsyncContextManager[Managed]:
+    return managed(planner=planned, loader=loaded)
 
 
 async def ready_with(one: Managed, chosen: Choice) -> ManagerStatus:
@@ -81,7 +74,7 @@ async def test_a_refused_port_loses_nothing() -> None:
         pid = one.pid()
         got, task = await asking(one)
         began = time.monotonic()
-        url = closed_port()
+        url = f"http://127.0.0.1:{usable_port(None)}/v1"
         back = await one.load(remote(url))
         assert time.monotonic() - began < AT_ONCE_SECONDS
         assert (back.state, back.model) == (ManagerState.READY, "tests/brief")

@@ -11,6 +11,7 @@ then `delta` (id, text) and `end` (id, reason, counts) or `error` (id, code) of 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import threading
@@ -76,12 +77,13 @@ class Worker:
         if stop.is_set():
             self.jobs.ended(id, "end", reason="cancelled", prompt_tokens=0, completion_tokens=0)
             return
+        payload, sound = io.BytesIO(message.payload), header["sound"]
         try:
             outcome = generator.answer(
                 Prompt(
                     header["messages"],
-                    [decode(one) for one in _pictures(message)],
-                    [decode_sound(one) for one in _sounds(message)],
+                    [decode(payload.read(count)) for count in header["pictures"]],
+                    [decode_sound(payload.read(sound))] if sound else [],
                     header["think"],
                 ),
                 header["max_tokens"],
@@ -107,21 +109,6 @@ class Worker:
                 prompt_tokens=outcome.prompt_tokens,
                 completion_tokens=outcome.completion_tokens,
             )
-
-
-def _pictures(message: Message) -> list[bytes]:
-    found: list[bytes] = []
-    at = 0
-    for count in message.header["pictures"]:
-        found.append(message.payload[at : at + count])
-        at += count
-    return found
-
-
-def _sounds(message: Message) -> list[bytes]:
-    """Return the sound, which comes after the pictures; none where the header says so."""
-    count = message.header["sound"]
-    return [message.payload[-count:]] if count else []
 
 
 def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
