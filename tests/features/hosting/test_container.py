@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -61,11 +62,8 @@ def program(request: pytest.FixtureRequest) -> Iterator[str]:
 def plan(program: str, folder: Path, chosen: Choice, *_: object) -> Plan:
     """The program's own command, but for the GPU. `folder` holds the stand-in's orders."""
     name = Path(program).name
-    host = dataclasses.replace(
-        HOST,
-        docker=program if name == "docker" else None,
-        podman=program if name == "podman" else None,
-    )
+    programs: dict[str, Any] = {"docker": None, "podman": None, name: program}
+    host = dataclasses.replace(HOST, **programs)
     chosen = chosen.model_copy(update={"image": chosen.image or containers.IMAGE})
     launch = command(chosen, QWEN.at(folder), host, api_key=KEY, container=own_name())
     words, gpu = list(launch.argv), GPU[name]

@@ -161,9 +161,8 @@ def test_transformers_serve_where_there_is_no_vllm() -> None:
 )
 def test_a_container(vendor: str, program: str, gpu: list[str]) -> None:
     gpus = tuple(replace(card, vendor=Vendor(vendor)) for card in HOST.gpus)
-    host = replace(HOST, gpus=gpus, docker=None, podman=None, ram_total_bytes=2**36)
-    path = f"/usr/bin/{program}"
-    host = replace(host, podman=path) if program == "podman" else replace(host, docker=path)
+    programs: dict[str, Any] = {"docker": None, "podman": None, program: f"/usr/bin/{program}"}
+    host = replace(HOST, gpus=gpus, ram_total_bytes=2**36, **programs)
     launch = built("container", host, image="example.org/vllm:1")
     words = launch.argv
     assert words[:3] == (f"/usr/bin/{program}", "run", "--rm")

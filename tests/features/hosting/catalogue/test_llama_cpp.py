@@ -17,6 +17,7 @@ from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.llama_cpp import KEY, LlamaServer, how_to_get, read_help
 from server.features.hosting.catalogue.machine import GB, Host
 from server.features.hosting.catalogue.modes import Server, modes, subprocess_server
+from tests.features.hosting.catalogue.test_command import value
 from tests.features.hosting.catalogue.test_modes import ALL, LAPTOP, MODEL
 
 HELP = (Path(__file__).parents[3] / "data" / "llama_help.txt").read_text("utf-8")
@@ -50,10 +51,6 @@ HERE = replace(LAPTOP, llama=installed())
 def built(host: Host = HERE, model: Any = GGUF, concurrent: int = 8, **fields: object) -> Launch:
     choice = Choice.read({"model": "some/model", "mode": "subprocess", **fields})
     return command(choice, model, host, api_key=SECRET, concurrent=concurrent)
-
-
-def value(words: tuple[str, ...], flag: str) -> str:
-    return words[words.index(flag) + 1]
 
 
 def test_flags_are_those_that_the_help_lists() -> None:
