@@ -443,7 +443,6 @@ class GenerationJob:
         return round(time.monotonic() - self._began, 1)
 
     def _update(self, **changed: Any) -> None:
-        """Change fields of `progress`."""
         self._progress = replace(self._progress, **changed)
 
     def _fail(self, error: QwenCameraError) -> None:

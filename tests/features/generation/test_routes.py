@@ -237,7 +237,6 @@ async def test_bad_wishes_are_400_and_busy_is_503() -> None:
 
 
 async def test_sound_goes_to_the_page_too() -> None:
-    """As WAV."""
     async with desk("sound") as one:
         status, _ = await one.ask("POST", "/api/engine/sound", prompt="rain", seconds=0.5)
         assert status == 202

@@ -119,8 +119,6 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """The options of loading."""
-
     # The autoencoder works on one video of a batch, or on one tile of a picture, at a time: less
     # memory, slower.
     vae_slicing: bool = False

@@ -30,8 +30,6 @@ _PHASE_CHARS = 60
 
 @dataclass(frozen=True, slots=True)
 class LoadProgress:
-    """The progress of loading."""
-
     # A few words: "loading weights"
     phase: str
     # Of this phase, 0 to 100; None when unknown.

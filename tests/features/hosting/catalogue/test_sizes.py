@@ -33,26 +33,26 @@ from tests.support.documents import ROOT
 
 # As their hub has them: what the folders' configurations say, without what is their class's own.
 # The catalogue's ids.
-_QWEN25_VISION = {
-    "model_type": "qwen2_5_vl_vision",
-    "depth": 32,
-    "hidden_size": 1280,
-    "num_heads": 16,
-}
-
-
-def _qwen25(hidden: int, layers: int, heads: int, pairs: int, wide: int, **more: Any) -> Any:
-    eyes = _QWEN25_VISION | {"out_hidden_size": hidden, "intermediate_size": more.pop("eyes", 3420)}
-    text = {
-        "hidden_size": hidden,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": pairs,
-        "intermediate_size": wide,
-        "vocab_size": more.pop("vocab", 152_064),
+_QWEN25_VL_32B: dict[str, Any] = {
+    "model_type": "qwen2_5_vl",
+    "text_config": {
+        "hidden_size": 5120,
+        "num_hidden_layers": 64,
+        "num_attention_heads": 40,
+        "num_key_value_heads": 8,
+        "intermediate_size": 27_648,
+        "vocab_size": 152_064,
         "max_position_embeddings": 128_000,
-    }
-    return {"model_type": "qwen2_5_vl", "text_config": text, "vision_config": eyes, **more}
+    },
+    "vision_config": {
+        "model_type": "qwen2_5_vl_vision",
+        "depth": 32,
+        "hidden_size": 1280,
+        "num_heads": 16,
+        "out_hidden_size": 5120,
+        "intermediate_size": 3456,
+    },
+}
 
 
 def _qwen3(hidden: int, layers: int, heads: int, wide: int, eyes: int, **more: Any) -> Any:
@@ -112,7 +112,7 @@ def _smol(hidden: int, layers: int, heads: int, pairs: int, wide: int) -> Any:
 
 _EXPERTS = {"num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768}
 PUBLISHED: dict[str, Any] = {
-    "Qwen/Qwen2.5-VL-32B-Instruct": _qwen25(5120, 64, 40, 8, 27_648, eyes=3456),
+    "Qwen/Qwen2.5-VL-32B-Instruct": _QWEN25_VL_32B,
     "Qwen/Qwen3-VL-2B-Instruct": _qwen3(2048, 28, 16, 6144, 1024, tie_word_embeddings=True),
     "Qwen/Qwen3-VL-4B-Instruct": _qwen3(2560, 36, 32, 9728, 1024, tie_word_embeddings=True),
     "Qwen/Qwen3-VL-8B-Instruct": _qwen3(4096, 36, 32, 12_288, 1152),
@@ -333,12 +333,6 @@ def test_what_a_model_keeps_and_what_it_takes_before_make_what_it_needs() -> Non
 
 
 # Of config.json's text models
-QWEN25_VL_32B = {
-    "num_hidden_layers": 64,
-    "num_attention_heads": 40,
-    "num_key_value_heads": 8,
-    "hidden_size": 5120,
-}
 QWEN38_27B = {
     "num_hidden_layers": 64,
     "layer_types": [*["linear_attention"] * 3, "full_attention"] * 16,
@@ -355,7 +349,8 @@ QWEN38_27B = {
 
 
 @pytest.mark.parametrize(
-    ("sizes", "gibibytes", "held"), [(QWEN25_VL_32B, 9, 4.50), (QWEN38_27B, 12, 14.71)]
+    ("sizes", "gibibytes", "held"),
+    [(_QWEN25_VL_32B["text_config"], 9, 4.50), (QWEN38_27B, 12, 14.71)],
 )
 def test_as_many_answers_fit_as_vllm_counts(
     sizes: dict[str, object], gibibytes: int, held: float
