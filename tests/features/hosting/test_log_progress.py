@@ -211,10 +211,6 @@ def test_a_vllm_for_the_cpu_is_not_blamed_for_it() -> None:
             'invalid mount config for type "bind": bind source path does not exist: /x',
             "another way",
         ),
-        (
-            'docker: Error response from daemon: could not select device driver "cdi" with',
-            "toolkit",
-        ),
         ("Error: setting up CDI devices: unresolvable CDI devices nvidia.com/gpu=all", "toolkit"),
         ('while adding custom device "/dev/kfd": error gathering device information', "driver"),
         ("failed to register layer: write /x: no space left on device", "system df"),
