@@ -16,12 +16,11 @@ from server.core.errors import (
     Draining,
     Internal,
     NotFound,
-    PictureBlack,
     QwenCameraError,
 )
 from server.core.frames import Detail, Frame, Kind, Order, Part, Picture, Region, Route
 from server.media.camera import FRAME_NOTICE_SECONDS, Asked
-from server.media.picture.planes import WORDS, Hindrance, is_black
+from server.media.picture.planes import refuse_black
 from server.models import prompts
 from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
 from server.models.prompts import camera_captions
@@ -357,8 +356,8 @@ class QuestionService:
             needs = self._services.current_engine().status.capabilities
             prepared = await self._reuse.prepare(view, needs)
             lit = needs.wants_pixels or self._camera.screen
-            if not lit and is_black(prepared.picture.scene, frame):
-                raise PictureBlack(f"{WORDS[Hindrance.BLACK]} Then ask again. No model was asked.")
+            if not lit:
+                refuse_black(prepared.picture.scene, frame)
         pending.sink = self._sink(pending, waited)
         if route is not None:
             await route.run(pending, view, prepared, options)

@@ -15,7 +15,6 @@ from server.core.frames import Detail, Frame, Kind, Order, Role, Scene
 from server.core.metrics import Metrics
 from server.features.describe.messages import About, DescribeSettings, Length, Unchanged
 from server.features.describe.words import begins_unchanged, describing, is_unchanged, noticing
-from server.media.picture.planes import Hindrance, hindrance
 from server.models.base import Told
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
@@ -223,7 +222,7 @@ class LiveDescription(BackgroundPart):
         )
         # Its own scene: the camera's last one may be of a second ago.
         scene = self._camera.scene_of(frame, self._attention.small) if due else None
-        asks = due and hindrance(scene) is not Hindrance.BLACK
+        asks = due and not (scene is not None and scene.black)
         self._metrics.looks.labels(change.why).inc()
         if self._changes:
             self._outbox.put(scene_change(change, "description", asks=asks))

@@ -15,7 +15,6 @@ from server.core.errors import (
     Busy,
     Conflict,
     NotFound,
-    PictureBlack,
     QwenCameraError,
     TooLong,
 )
@@ -23,7 +22,7 @@ from server.core.frames import Detail, Frame, Kind, Route
 from server.core.messages import MAX_QUESTION_CHARS
 from server.features.grants.grants import Grant, ended
 from server.media.camera import Asked
-from server.media.picture.planes import WORDS, Hindrance, is_black
+from server.media.picture.planes import refuse_black
 from server.models.base import Conversation, Engine, EngineRequest
 from server.models.routing import choose
 from server.models.scheduler.job import Result
@@ -176,8 +175,8 @@ class ProgramQuestions:
         view = View(frame, detail, self._camera.scene, held=question.held)
         needs = self._services.current_engine().status.capabilities
         picture = await self._requests.prepare(view, needs, shown=True)
-        if not needs.wants_pixels and is_black(picture.scene, frame):
-            raise PictureBlack(f"{WORDS[Hindrance.BLACK]} Then ask again. No model was asked.")
+        if not needs.wants_pixels:
+            refuse_black(picture.scene, frame)
         prepared = Prepared(picture, needs)
         beginning = Beginning(at=began, waited=waited, route=route)
         for left in reversed(range(TRIES)):

@@ -29,7 +29,6 @@ from server.media.picture.grounding import (
     placed,
     read_boxes,
 )
-from server.media.picture.planes import Hindrance, hindrance
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext
@@ -336,7 +335,8 @@ class Leading:
         """Ask a model about a frame, when a request is due."""
         wish, goal = self._wish, self._goal
         pause = _STEADY_SECONDS if goal.steady else ASK_SECONDS
-        black = hindrance(self._context.camera.scene) is Hindrance.BLACK
+        scene = self._context.camera.scene
+        black = scene is not None and scene.black
         if wish is None or black or not self._model.due(frame.captured, pause):
             return
 

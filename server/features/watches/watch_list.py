@@ -18,7 +18,6 @@ from server.core.frames import BoxUnit, CameraState, Detail, Frame, Region, Role
 from server.features.watches import messages
 from server.features.watches.rule import MAX_WATCHES, Watch, Watches, WatchState
 from server.media.picture.grounding import Box, to_frame
-from server.media.picture.planes import Hindrance, hindrance
 from server.models.base import Capabilities, EngineRequest
 from server.models.routing import wants_detail
 from server.session.part import SessionContext
@@ -138,8 +137,8 @@ class WatchList:
         """Return why hardly anything can be watched now, darkness included; "" when it can."""
         if reason := self.blocked():
             return reason
-        dark = hindrance(self._camera.scene) in (Hindrance.BLACK, Hindrance.DARK)
-        if dark and not self._camera.screen:
+        scene = self._camera.scene
+        if scene is not None and (scene.dark or scene.black) and not self._camera.screen:
             return "It is too dark to see anything."
         if self._requests.allowance.wait(self.now()) > _LONG_WAIT:
             return (

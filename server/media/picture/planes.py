@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from server.core.errors import PictureBlack
 from server.core.frames import READABLE, Frame, Scene
 
 if TYPE_CHECKING:
@@ -237,45 +237,18 @@ def _levels(patches: Luma, *shares: float) -> list[NDArray[np.intp]]:
     return [(below >= np.float32(share * size)).argmax(1) for share in shares]
 
 
-# Find what keeps anybody from seeing something in a picture, and what helps. Pure.
-
-
-class Hindrance(StrEnum):
-    """A reason why a picture shows little, the worst first. With the first one no model is asked: it could only invent."""
-
-    # No light and no edge at all: covered, or in the dark
-    BLACK = "black"
-    DARK = "dark"
-    BLURRED = "blurred"
-
-
-# For people: what it is, and what to do
-WORDS = {
-    Hindrance.BLACK: "The picture is black: the camera is covered, or there is no light. Uncover it or switch on a light.",
-    Hindrance.DARK: "The picture is dark. Switch on a light, or the torch.",
-    Hindrance.BLURRED: "The picture is blurred. Hold still, or move back a little.",
-}
-
-
-def hindrance(scene: Scene | None) -> Hindrance | None:
-    """Return the worst hindrance of a scene; None without one, and for an unknown scene."""
-    if scene is None:
-        return None
-    if scene.black:
-        return Hindrance.BLACK
-    if scene.dark:
-        return Hindrance.DARK
-    return Hindrance.BLURRED if scene.blurred else None
-
-
-def is_black(scene: Scene | None, frame: Frame) -> bool:
-    """Find whether nothing can be seen in a frame.
+def refuse_black(scene: Scene | None, frame: Frame) -> None:
+    """Raise PictureBlack when nothing can be seen in a frame: a model could only invent.
 
     `scene`: of a picture up to a second older; only a black one has the frame itself read.
     """
-    if hindrance(scene) is not Hindrance.BLACK:
-        return False
-    return hindrance(SceneReader().read(frame.image, frame.captured)) is Hindrance.BLACK
+    if scene is None or not scene.black:
+        return
+    if SceneReader().read(frame.image, frame.captured).black:
+        raise PictureBlack(
+            "The picture is black: the camera is covered, or there is no light. Uncover it or switch on a light. "
+            "Then ask again. No model was asked."
+        )
 
 
 class Planes:

@@ -11,13 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.core.frames import Scene
 from server.media.picture.planes import (
-    WORDS,
-    Hindrance,
     SceneReader,
     edge_sharpness,
-    hindrance,
     luma_plane,
     small_luma,
 )
@@ -247,27 +243,3 @@ def test_black_is_where_nothing_can_be_seen(name: str, luma: Luma, black: bool) 
     scene = SceneReader().read(frame_of(luma), 1.0)
     assert scene.black is black
     assert scene.dark or not black
-
-
-# Hindrances of sight, and the words for them
-
-
-@pytest.mark.parametrize(
-    ("dark", "blurred", "black", "found"),
-    [
-        (False, False, False, None),
-        (True, False, True, Hindrance.BLACK),
-        (True, True, False, Hindrance.DARK),
-        (False, True, False, Hindrance.BLURRED),
-    ],
-)
-def test_the_worst_counts(dark: bool, blurred: bool, black: bool, found: Hindrance | None) -> None:
-    """Black before dark before blurred, each with words that say what to do."""
-    assert hindrance(Scene(0.5, 0.5, None, dark, blurred, black)) is found
-    assert found is None or "." in WORDS[found]
-
-
-def test_an_unknown_scene_hinders_nothing() -> None:
-    """Without a measurement the model decides."""
-    assert hindrance(None) is None
-    assert WORDS.keys() == set(Hindrance)
