@@ -41,6 +41,8 @@ KEY_FRAME_WAKE_MS = 1000
 # An idle camera's first key frame takes more than one second's bits. With H.264 Chromium then skips one to three
 # pictures, a gap of 0.9 to 1.8 s (measured; not with VP8). At the awake bit rate there is no gap.
 START_WAKE_MS = 1500
+# bit/s and frames/s until the first frames have measured the path.
+UNMEASURED = (300_000, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +100,18 @@ class Camera:
         self._metrics = metrics
         self._clock = clock
         # The connection that sends; None while there is none.
-        self._feed: CameraConnection | None = None
+        self.feed: CameraConnection | None = None
         # State of that connection, or of the last one.
         self._watch = CameraWatch()
-        self._newest: Frame | None = None
+        self.newest: Frame | None = None
         # Monotonic time since which there is no picture: creation, or the end of the last one that showed something.
         self._dark_since = clock() if dark_since is None else dark_since
         self._arrivals = Pulse()
         self._sampler = Sampler(sample_rate)
-        self._sending = Sending(sample_rate)
+        # Sampled frames a second; True where background work needs them, and those between, too.
+        self._wanted = (sample_rate, False, False)
+        # The last measurement of the path.
+        self._path = UNMEASURED
         self._scene = SceneWatch()
         # It is a screen or a window: a black one is not dark.
         self.screen = False
@@ -136,24 +141,20 @@ class Camera:
 
     def open_connection(self, feed: CameraConnection | None = None) -> CameraConnection:
         """Make `feed`, or a new one, the current feed. Later calls of the replaced feed have no effect."""
-        self._feed = feed or self.new_connection()
-        self._watch = self._feed.watch
+        self.feed = feed or self.new_connection()
+        self._watch = self.feed.watch
         self._scene.forget()
         # A new connection may use another path.
-        self._sending.measured(*UNMEASURED)
+        self._path = UNMEASURED
         self._arm()
         self.on_stream()
         self._state_changed()
-        return self._feed
+        return self.feed
 
     @property
     def clock_doubted(self) -> bool:
         """True when the sender's capture times contradicted this machine's clock at the last comparison."""
-        return self._feed is not None and self._feed.clock_doubted
-
-    @property
-    def newest(self) -> Frame | None:
-        return self._newest
+        return self.feed is not None and self.feed.clock_doubted
 
     @property
     def scene(self) -> Scene | None:
@@ -161,24 +162,19 @@ class Camera:
         return self._scene.scene
 
     @property
-    def feed(self) -> CameraConnection | None:
-        """The connection that sends; None while there is none."""
-        return self._feed
-
-    @property
     def offered(self) -> bool:
         """True while a camera is connected or connecting."""
-        return self._feed is not None
+        return self.feed is not None
 
     @property
     def last_picture(self) -> float:
         """Monotonic arrival time of the newest picture; without one, the time since which there is none."""
-        return self._newest.arrived if self._newest is not None else self._dark_since
+        return self.newest.arrived if self.newest is not None else self._dark_since
 
     @property
     def sender_controlled(self) -> bool:
         """True when the sender follows our limits (the page does, a WHIP device does not), or nothing sends."""
-        return self._feed is None or self._feed.sender_controlled
+        return self.feed is None or self.feed.sender_controlled
 
     def state(self) -> CameraState | None:
         """Return the camera's state now; None before the first camera was offered."""
@@ -188,23 +184,27 @@ class Camera:
         return self._watch.fps(self._clock())
 
     def close(self) -> None:
-        self._feed = None
-        self._newest = None
-        self._scene.forget()
+        self._let_go()
         self.on_sample = self.on_between = None
-        self.request_key_frame = None
         self._timer.cancel()
+
+    def _let_go(self) -> None:
+        """Forget the connection with its frame and scene."""
+        self.feed = None
+        self.newest = None
+        self._scene.forget()
+        self.request_key_frame = None
         self._arrivals.wake()
 
     # Called by the current feed
 
     def take(self, frame: Frame) -> None:
         """Store a frame as the newest, wake the waiting questions, and sample it when due."""
-        first = self._newest is None or (frame.width, frame.height) != (
-            self._newest.width,
-            self._newest.height,
+        first = self.newest is None or (frame.width, frame.height) != (
+            self.newest.width,
+            self.newest.height,
         )
-        self._newest = frame
+        self.newest = frame
         if frame.clock_doubted:
             self._doubt_clock(True)
         self._watch.frame(self._clock(), frame.captured)
@@ -223,30 +223,22 @@ class Camera:
     def connected(self) -> None:
         """Start to expect the first frame: the connection is established."""
         self._watch.connected(self._clock())
-        if self._feed is not None and self._feed.codec == "H264":
+        if self.feed is not None and self.feed.codec == "H264":
             self.on_sender(START_WAKE_MS)
         self._arm()
 
     def end(self) -> None:
         """Forget the ended connection's frame and scene, and report the new state."""
         self._watch.end()
-        if self._newest is not None:
+        if self.newest is not None:
             self._dark_since = self._clock()
-        self._feed = None
-        self._newest = None
-        self._scene.forget()
-        self.request_key_frame = None
-        self._arrivals.wake()
+        self._let_go()
         self._state_changed()
 
     def rate_changed(self, cap: int, frame_rate: int) -> None:
         """Take a new path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""
-        self._sending.measured(cap, frame_rate)
+        self._path = cap, frame_rate
         self.on_sender(None)
-
-    def key_frame_asked(self) -> None:
-        """Wake the camera after a key frame request: an idle one captures its next frame only after 0.5 s."""
-        self.on_sender(KEY_FRAME_WAKE_MS)
 
     # Frames
 
@@ -280,7 +272,7 @@ class Camera:
         nudge = asked.at + NUDGE_SECONDS
         seen: Frame | None = None
         while True:
-            frame = self._newest
+            frame = self.newest
             if (
                 frame is not None
                 and frame is not seen
@@ -309,8 +301,8 @@ class Camera:
             self._require()
 
     def _doubt_clock(self, doubted: bool) -> None:
-        if self._feed is not None and self._feed.clock_doubted is not doubted:
-            self._feed.clock_doubted = doubted
+        if self.feed is not None and self.feed.clock_doubted is not doubted:
+            self.feed.clock_doubted = doubted
             self._report_status()
 
     async def sharpest(self) -> Frame:
@@ -325,7 +317,7 @@ class Camera:
         best: tuple[float, Frame] | None = None
         seen: Frame | None = None
         while True:
-            frame = self._newest
+            frame = self.newest
             fresh = frame is not None and frame is not seen and start - frame.captured < 1.0
             if frame is not None and fresh and self.state() is CameraState.LIVE:
                 seen = frame
@@ -355,11 +347,11 @@ class Camera:
     def nudge(self) -> None:
         """Wake the sender; without any picture yet, also request a key frame in case packets were lost."""
         self.wake()
-        if self.request_key_frame is not None and self._newest is None:
+        if self.request_key_frame is not None and self.newest is None:
             self.request_key_frame()
 
     def _require(self) -> None:
-        if self._feed is None:
+        if self.feed is None:
             raise NoCamera(
                 "No camera is connected to this session. Press Start Camera (or send an offer to "
                 "/api/webrtc/offer), then ask again."
@@ -378,7 +370,7 @@ class Camera:
         return CameraStalled(_NO_FRAME[self._refused()])
 
     def _refused(self) -> str:
-        return self._feed.refusal if self._feed is not None else ""
+        return self.feed.refusal if self.feed is not None else ""
 
     # State
 
@@ -397,7 +389,7 @@ class Camera:
         self._timer.cancel()
         now = self._clock()
         deadline = self._watch.deadline(now)
-        if self._feed is not None:
+        if self.feed is not None:
             # At least 50 ms ahead: the deadline moves with every frame.
             delay = 1.0 if deadline == math.inf else max(0.05, deadline - now)
             self._timer.set(delay, self._timer_fired)
@@ -413,13 +405,17 @@ class Camera:
 
         `alert`: it needs those between, too, so idle sends them soon after each other.
         """
-        if self._sending.want(rate, working=working, alert=alert):
+        if self._wanted != (rate, working, alert):
+            self._wanted = rate, working, alert
             self._sampler.set_rate(rate)
             self.on_sender(None)
 
     def sender(self, wake_ms: int | None = None) -> Sender:
         """Build the message with the sender's current limits."""
-        return self._sending.message(wake_ms)
+        rate, working, alert = self._wanted
+        # Twice as many while work runs, so that samples are fresh.
+        idle = math.ceil(rate * (2 if working else 1))
+        return sender_plan(*self._path, idle, alert=alert, wake_ms=wake_ms)
 
 
 # Why no frame came, by the reason for which pictures are refused (see `CameraConnection.refused`); "" without one
@@ -481,48 +477,6 @@ class SceneWatch:
 
 def _hints(scene: Scene) -> tuple[bool, bool, bool]:
     return scene.dark, scene.blurred, scene.black
-
-
-# Sending limits of one camera: enough frames for sampling, within its path's bit rate. Pure.
-
-# bit/s and frames/s until the first frames have measured the path.
-UNMEASURED = (300_000, 8)
-# Upper bound of the idle frame rate, whatever the sampling needs.
-IDLE_TOP_FPS = 30
-
-
-class Sending:
-    """The wanted sampling rate of one camera, and the last measurement of its path."""
-
-    def __init__(self, sample_rate: float) -> None:
-        self._sample_rate = sample_rate
-        # True while background work samples frames, so that the idle frame rate has to be doubled.
-        self._working = False
-        # True while it needs the frames between the sampled ones as well.
-        self._alert = False
-        self._cap, self._frame_rate = UNMEASURED
-
-    def want(self, sample_rate: float, *, working: bool, alert: bool = False) -> bool:
-        """Set the wanted sampling rate. Returns True when it changed."""
-        before = self._sample_rate, self._working, self._alert
-        self._sample_rate, self._working, self._alert = sample_rate, working, alert
-        return before != (sample_rate, working, alert)
-
-    def measured(self, cap: int, frame_rate: int) -> None:
-        """Store a path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""
-        self._cap, self._frame_rate = cap, frame_rate
-
-    @property
-    def idle_frame_rate(self) -> int:
-        """Frames per second while idle: the sampling rate, doubled while work runs so that samples are fresh."""
-        wanted = math.ceil(self._sample_rate * (2 if self._working else 1))
-        return min(IDLE_TOP_FPS, max(1, wanted))
-
-    def message(self, wake_ms: int | None = None) -> Sender:
-        """Build the message with the current limits; `wake_ms`: time to stay awake, or None."""
-        return sender_plan(
-            self._cap, self._frame_rate, self.idle_frame_rate, alert=self._alert, wake_ms=wake_ms
-        )
 
 
 # Select frames at a steady rate by their capture time. Pure.
@@ -630,8 +584,9 @@ class CameraConnection:
         self.refusal = reason
 
     def key_frame_asked(self) -> None:
+        """Wake the camera after a key frame request: an idle one captures its next frame only after 0.5 s."""
         if self.current:
-            self._camera.key_frame_asked()
+            self._camera.on_sender(KEY_FRAME_WAKE_MS)
 
     def ended(self) -> None:
         if self.current:

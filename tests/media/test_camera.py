@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import uuid
 from collections.abc import Coroutine
 from itertools import pairwise
 from typing import Any
@@ -31,11 +30,11 @@ from server.media.camera import (
     CameraConnection,
     Sampler,
     SceneWatch,
-    Sending,
 )
-from server.media.path_rate import ALERT_FPS
+from server.media.path_rate import ALERT_FPS, TOP
 from tests.support.clients import sample
 from tests.support.fakes_clock import on_clock
+from tests.support.rooms import make_frame
 
 # Offset of the sender's clock to this machine's monotonic clock, seconds.
 SENDER = 1_700_000_000.0
@@ -673,7 +672,7 @@ async def test_asking_for_a_key_frame_wakes_the_sender() -> None:
 async def test_a_dark_or_blurred_scene_is_told_when_it_begins_and_ends() -> None:
     """The hints come from a frame a second and are sent once each way."""
     bench = Bench(sample_rate=10.0)
-    black = av.VideoFrame.from_ndarray(np.full((360, 320), 16, np.uint8), format="yuv420p")
+    black = even(16, 16)
     hints = []
     for image in (SHARP,) * 5 + (black,) * 5 + (SOFTER,) * 5 + (SHARP,) * 5:
         bench.frame(image=image)
@@ -692,7 +691,9 @@ async def test_a_dark_or_blurred_scene_is_told_when_it_begins_and_ends() -> None
 async def test_the_sender_is_told_the_rates_that_are_needed() -> None:
     """Idle is what sampling needs, and twice that while work runs on it; the awake limits are the path's."""
     bench = Bench(sample_rate=2.0)
-    assert bench.camera.sender().idle.max_framerate == 2
+    unmeasured = bench.camera.sender()
+    assert (unmeasured.idle.max_framerate, unmeasured.wake_ms) == (2, None)
+    assert unmeasured.awake.max_bitrate == UNMEASURED[0]
     bench.camera.set_sample_rate(2.0, working=True)
     assert bench.camera.sender().idle.max_framerate == 4
     bench.camera.set_sample_rate(2.0, working=True)
@@ -715,26 +716,11 @@ async def test_the_sender_is_told_the_rates_that_are_needed() -> None:
 # Looking at a frame now and then
 
 
-def frame(at: float, level: int) -> Frame:
-    """An even picture, captured `at`."""
-    image = av.VideoFrame.from_ndarray(np.full((1080, 1280), level, np.uint8), format="yuv420p")
-    return Frame(
-        id=uuid.uuid4().hex,
-        image=image,
-        width=1280,
-        height=720,
-        captured=at,
-        captured_sender=None,
-        arrived=at,
-        rtp_time=0,
-    )
-
-
 def test_looks_are_rare() -> None:
     """At most one a second of capture time, and again when that goes back."""
     watch = SceneWatch()
     assert watch.due(5.0)
-    watch.analyse(frame(5.0, 128))
+    watch.analyse(make_frame(captured=5.0))
     assert not watch.due(5.0 + ANALYSIS_SECONDS * 0.9)
     assert watch.due(5.0 + ANALYSIS_SECONDS)
     assert watch.due(1.0)
@@ -743,7 +729,8 @@ def test_looks_are_rare() -> None:
 def test_hints_are_told_when_they_change() -> None:
     """The first look is news, one like it is none, the dark is; forgetting begins anew."""
     watch = SceneWatch()
-    hinted = [watch.analyse(frame(*one))[1] for one in ((1.0, 128), (2.0, 128), (3.0, 2))]
+    looks = [make_frame(captured=at, dark=at == 3.0) for at in (1.0, 2.0, 3.0)]
+    hinted = [watch.analyse(look)[1] for look in looks]
     assert hinted == [True, False, True]
     assert watch.scene is not None
     assert watch.scene.dark
@@ -752,47 +739,43 @@ def test_hints_are_told_when_they_change() -> None:
     assert watch.due(3.0)
 
 
-# The plan for one camera; tests/media/test_camera.py holds that the page hears of it
+# The plan for one camera
 
 
 @pytest.mark.parametrize(
     ("rate", "working", "idle"),
     [(0.1, False, 1), (2.0, False, 2), (2.0, True, 4), (2.1, False, 3), (30.0, True, 30)],
 )
-def test_idle_follows_the_sampling(rate: float, working: bool, idle: int) -> None:
+@on_clock
+async def test_idle_follows_the_sampling(rate: float, working: bool, idle: int) -> None:
     """A whole number, never below the sampling's; twice as many while work runs on it, so that it is fresh."""
-    sending = Sending(1.0)
-    assert sending.want(rate, working=working)
-    assert not sending.want(rate, working=working)
-    assert sending.idle_frame_rate == idle
+    bench = Bench(sample_rate=1.0)
+    bench.feed.rate(TOP, 30)
+    bench.wakes.clear()
+    for _ in range(2):
+        bench.camera.set_sample_rate(rate, working=working)
+    assert bench.wakes == [None]
+    assert bench.camera.sender().idle.max_framerate == idle
 
 
-def test_the_limits_are_the_measured_ones() -> None:
-    """Before a measurement they are low."""
-    sending = Sending(2.0)
-    before = sending.message()
-    assert before.awake.max_bitrate == UNMEASURED[0]
-    assert before.wake_ms is None
-    sending.measured(1_000_000, 20)
-    assert sending.message(500).awake.max_bitrate == 1_000_000
-    assert sending.message(500).wake_ms == 500
-
-
-def test_an_alert_camera_sends_smaller_frames_more_often() -> None:
+@on_clock
+async def test_an_alert_camera_sends_smaller_frames_more_often() -> None:
     """So many that a change is soon in one, with the bits that it has anyway; fewer on a narrow path."""
-    sending = Sending(2.0)
-    sending.measured(2_500_000, 30)
-    sending.want(2.0, working=True)
-    before = sending.message()
-    assert sending.want(2.0, working=True, alert=True)
-    assert not sending.want(2.0, working=True, alert=True)
-    alert = sending.message()
+    bench = Bench()
+    bench.feed.rate(TOP, 30)
+    bench.camera.set_sample_rate(2.0, working=True)
+    before = bench.camera.sender()
+    bench.wakes.clear()
+    for _ in range(2):
+        bench.camera.set_sample_rate(2.0, working=True, alert=True)
+    assert bench.wakes == [None]
+    alert = bench.camera.sender()
     assert (before.idle.max_framerate, alert.idle.max_framerate) == (4, ALERT_FPS)
     assert alert.idle.max_bitrate == before.idle.max_bitrate
     assert alert.awake == before.awake
     assert alert.settle[-1].max_bitrate == alert.idle.max_bitrate
-    sending.measured(120_000, 5)
-    narrow = sending.message()
+    bench.feed.rate(120_000, 5)
+    narrow = bench.camera.sender()
     assert narrow.idle.max_framerate == 4
     assert narrow.idle.max_bitrate <= 120_000
 

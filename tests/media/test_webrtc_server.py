@@ -90,7 +90,7 @@ async def test_frames_arrive_at_full_size(codec: str, profile: str) -> None:
         levels = {"Baseline": "42", "Main": "4d", "High": "64"}
         assert codec == "vp8" or f"profile-level-id={levels[profile]}" in answer
         frames = await side.frames_of(count=10)
-        feed = side.camera()._feed
+        feed = side.camera().feed
         assert feed is not None
         assert feed.codec == codec.upper()
         assert {(f.width, f.height) for f in frames} == {(1280, 720)}
