@@ -81,7 +81,6 @@ class ChildProcess:
         self._reported = 0
         # Continues reading the log where it was too much; not set while it is read.
         self._pause = Timer()
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def pid(self) -> int | None:
@@ -108,7 +107,7 @@ class ChildProcess:
             raise ProcessFailed(
                 f"{plain(program)} is not there or may not be run. Install it, or give its full path."
             )
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         theirs: list[int] = []
         try:
             held, self._lifeline = os.pipe()
@@ -137,9 +136,9 @@ class ChildProcess:
             for descriptor in theirs:
                 os.close(descriptor)
         self._group = ProcessGroup(process)
-        self._loop.add_reader(self._log, self._readable)
+        loop.add_reader(self._log, self._readable)
         threading.Thread(
-            target=self._watch, args=(self._group, self._loop), name="child-exit", daemon=True
+            target=self._watch, args=(self._group, loop), name="child-exit", daemon=True
         ).start()
 
     def how_it_ended(self) -> str:
@@ -181,18 +180,17 @@ class ChildProcess:
     # The event loop's side
 
     def _readable(self) -> None:
-        if self._loop is None:
-            return
-        if self._budget.turn(self._loop.time()):
+        loop = asyncio.get_running_loop()
+        if self._budget.turn(loop.time()):
             self._report_left_out()
         resumes = self._budget.read(self._read_piece())
         if resumes is not None and self._log is not None:
-            self._loop.remove_reader(self._log)
-            self._pause.set(resumes - self._loop.time(), self._resume)
+            loop.remove_reader(self._log)
+            self._pause.set(resumes - loop.time(), self._resume)
 
     def _resume(self) -> None:
-        if self._loop is not None and self._log is not None:
-            self._loop.add_reader(self._log, self._readable)
+        if self._log is not None:
+            asyncio.get_running_loop().add_reader(self._log, self._readable)
 
     def _read_piece(self) -> int:
         """Return how many bytes there were; 0: no more now."""
@@ -240,8 +238,7 @@ class ChildProcess:
     def _close_log(self) -> None:
         self._pause.cancel()
         if self._log is not None:
-            if self._loop is not None:
-                self._loop.remove_reader(self._log)
+            asyncio.get_running_loop().remove_reader(self._log)
             os.close(self._log)
             self._log = None
             self._report_left_out()
