@@ -123,12 +123,9 @@ class Event:
 
     at: float
     until: float
-    what: str
-    # Share of the picture, grey levels
-    area: float = 0.0
-    contrast: float = 0.0
 
 
+# Gets a canvas of its own
 Draw = Callable[[float, np.random.Generator, Canvas], Canvas]
 See = Callable[[float, np.random.Generator], View]
 
@@ -172,7 +169,7 @@ def _packets(clip: Clip) -> list[tuple[float, av.Packet[av.VideoStream]]]:
     every = round(clip.key_frames * clip.fps)
     for number in range(round(clip.seconds * clip.fps)):
         at = number / clip.fps
-        planes = _seen(clip.draw(at, rng, base), clip.see(at, rng), clip.light)
+        planes = _seen(clip.draw(at, rng, base.copy()), clip.see(at, rng), clip.light)
         noisy = [_noised(plane, bank, rng) for plane, bank in zip(planes, banks, strict=True)]
         flat = np.concatenate([plane.ravel() for plane in noisy])
         image = av.VideoFrame.from_ndarray(flat.reshape(-1, WIDTH), format="yuv420p")

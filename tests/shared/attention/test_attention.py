@@ -307,7 +307,7 @@ def test_an_early_look_finds_what_is_clear_and_teaches_the_gate_nothing() -> Non
 @pytest.mark.slow
 def test_still_clips_do_not_wake_by_early_looks() -> None:
     """Noise of a sensor and of the codec, at ten frames a second."""
-    clip = next(clip for clip in still_clips(12.0, (1,), 10) if clip.name == "noise 5")
+    clip = next(clip for clip in still_clips(12.0, 1, 10) if clip.name == "noise 5")
     assert watch(clip, glances=True).wakes == []
 
 

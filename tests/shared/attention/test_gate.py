@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from server.media.picture.planes import BufferPool
 from server.shared.attention.attention import LOOK_SECONDS, WHOLE, Change, ChangeGate, Why
 from tests.shared.attention.clip_classes import (
-    busy_clips,
     color_clip,
     display_clip,
     lamp_clip,
@@ -22,6 +21,7 @@ from tests.shared.attention.clip_classes import (
     object_clip,
     person_clip,
     scene_clip,
+    shadow_clip,
     slow_clip,
     still_clips,
 )
@@ -49,7 +49,7 @@ AT_NIGHT = ("noise 2", "noise 10", "shake 1 px", "light drift")
                 *[pytest.mark.night] * (clip.name in AT_NIGHT),
             ],
         )
-        for clip in still_clips(STILL_SECONDS, (1,))
+        for clip in still_clips(STILL_SECONDS, 1)
     ],
 )
 def test_still_scenes_do_not_wake(clip: Clip) -> None:
@@ -264,7 +264,7 @@ def test_sensitivity() -> None:
 @pytest.mark.slow
 def test_pauses_answer_a_moving_shadow() -> None:
     """It is a change, look for look; while answers stay the same, pauses grow."""
-    (shadow,) = (clip for clip in busy_clips(46, (1,)) if clip.name == "shadow")
+    shadow = shadow_clip(46)
     every, paced = watch(shadow), watch(shadow, paced=True)
     assert every.a_minute > 20
     assert paced.a_minute <= min(20, every.a_minute / 2)
