@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from fractions import Fraction
+from operator import ge
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +47,10 @@ from server.media.video.decode import (
 from server.media.video.payload import EncodedFrame
 from tests.media.video.test_h264 import first_frame
 from tests.support import vp8_streams
+from tests.support.clients import soon
 from tests.support.decoder_memory import SCENARIOS
-from tests.support.fakes import until
 from tests.support.fakes_media import vp8_frames
 from tests.support.h264_streams import Sps, Stream, Vui
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(1, "decode-test")
-    yield pool
-    pool.shutdown(wait=True)
 
 
 @pytest.fixture
@@ -101,7 +95,6 @@ class Seen:
         self.dropped: Counter[str] = Counter()
         self.refusals = 0
         self.reasons: set[str] = set()
-        self._changed = asyncio.Event()
 
     @property
     def drops(self) -> int:
@@ -111,26 +104,20 @@ class Seen:
         level = np.frombuffer(bytes(image.planes[0]), np.uint8)[0]
         self.images.append((encoded.timestamp, int(level)))
         self.sizes.append((image.width, image.height))
-        self._changed.set()
 
     def error(self, timestamp: int | None) -> None:
         self.errors += 1
-        self._changed.set()
 
     def drop(self, reason: str, count: int) -> None:
         self.dropped[reason] += count
-        self._changed.set()
 
     def refuse(self, reason: str) -> None:
         self.refusals += 1
         self.reasons.add(reason)
-        self._changed.set()
 
     async def until(self, *, images: int = 0, errors: int = 0, refusals: int = 0) -> None:
-        async with asyncio.timeout(10):
-            while len(self.images) < images or self.errors < errors or self.refusals < refusals:
-                self._changed.clear()
-                await self._changed.wait()
+        wanted = images, errors, refusals
+        await soon(lambda: all(map(ge, (len(self.images), self.errors, self.refusals), wanted)), 10)
 
 
 Lane = Callable[..., tuple[Seen, DecodeLane]]
@@ -199,7 +186,7 @@ async def test_damage_of_every_kind_is_survived(lane: Lane, pool: ThreadPoolExec
     await asyncio.get_running_loop().run_in_executor(pool, lambda: None)
     before = len(seen.images)
     decoder.put(EncodedFrame(key.data, 999, True, 0.0))
-    await until(lambda: any(timestamp == 999 for timestamp, _ in seen.images[before:]), 10)
+    await soon(lambda: any(timestamp == 999 for timestamp, _ in seen.images[before:]), 10)
 
 
 async def test_too_many_frames_drop_to_the_next_key_frame(
@@ -299,7 +286,7 @@ async def test_4096_pixels_a_side(lane: Lane, codec: str, side: int, shown: bool
     """A picture of exactly the limit is shown; one macroblock more on either side is not."""
     seen, decoder = lane(codec)
     decoder.put(clip(codec, 1, side, 64)[0])
-    await until(lambda: bool(seen.images or seen.errors or seen.drops), 10)
+    await soon(lambda: bool(seen.images or seen.errors or seen.drops), 10)
     assert bool(seen.images) is shown
 
 

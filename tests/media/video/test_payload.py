@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 from aiortc.codecs import depayload
 from aiortc.codecs.h264 import H264Encoder
@@ -13,10 +10,7 @@ from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.media.video.decode import DecodePool
 from server.media.video.payload import FULL, LIMITED, ColorSpace, Payload, parse, parse_color_space
-from server.media.video.video_stream import VideoStream
-from tests.support.fakes_media import RecordingCamera, vp8_frames, vp8_parts
 
 CODECS = {
     name: RTCRtpCodecParameters(mimeType=f"video/{name}", clockRate=90_000, payloadType=97)
@@ -145,7 +139,7 @@ def test_an_unknown_codec_is_a_programming_error() -> None:
         parse("VP9", b"\x00")
 
 
-# The color space header extension: what is taken from it, and which frames it is put on.
+# The color space header extension
 
 
 # As Chromium sends them: primaries, transfer, matrix, range and chroma siting.
@@ -176,50 +170,3 @@ BT601_LIMITED = bytes([6, 6, 6, 0x15])
 def test_the_extension_says_matrix_and_range(value: bytes, found: ColorSpace | None) -> None:
     """Anything that is not both, or that the scaler does not know, says nothing."""
     assert parse_color_space(value) == found
-
-
-async def test_frames_are_tagged_from_the_one_on_that_said_so() -> None:
-    """Not those before it that are still being decoded."""
-    camera = RecordingCamera()
-    with ThreadPoolExecutor(1, "decode-test") as pool:
-        stream = VideoStream(1, "VP8", sink=camera, feedback=Silent(), pool=DecodePool(pool))
-        sequence = 65533
-        frames = vp8_frames(5)
-
-        def send(index: int, colors: bytes = b"") -> None:
-            nonlocal sequence
-            for part in vp8_parts(frames[index], 4294965000 + 9000 * index):
-                stream.packet(
-                    sequence & 0xFFFF,
-                    part.timestamp & 0xFFFFFFFF,
-                    part.marker,
-                    part.data,
-                    1.0,
-                    retransmission=False,
-                    # On the last packet of a frame, as libwebrtc does it.
-                    colors=colors if part.marker else b"",
-                )
-                sequence += 1
-
-        async with asyncio.timeout(5):
-            send(0)
-            send(1, BT709_FULL)
-            send(2)
-            await camera.until(lambda c: len(c.frames) == 3)
-            send(3, BT601_LIMITED)
-            send(4, b"nonsense")
-            await camera.until(lambda c: len(c.frames) == 5)
-        stream.close()
-    tags = [(f.image.colorspace, f.image.color_range) for f in camera.frames]
-    # Untold, VP8 is BT.601 (RFC 6386, section 9.2).
-    assert tags == [(5, LIMITED), (1, FULL), (1, FULL), (6, LIMITED), (6, LIMITED)]
-
-
-class Silent:
-    """Nothing may be asked for."""
-
-    def send_nack(self, ssrc: int, lost: list[int]) -> None:
-        raise AssertionError(lost)
-
-    def send_pli(self, ssrc: int) -> None:
-        raise AssertionError(ssrc)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
 import av
@@ -12,9 +12,11 @@ import pytest
 
 from server.media.video import camera_state as silence
 from server.media.video.decode import DecodePool, PictureMemory
-from server.media.video.payload import EncodedFrame
+from server.media.video.payload import FULL, LIMITED, EncodedFrame
 from server.media.video.video_stream import NTP_TO_UNIX, VideoStream
 from tests.media.video.test_h264 import fu_a, stap_a, units_of
+from tests.media.video.test_payload import BT601_LIMITED, BT709_FULL
+from tests.support.clients import soon
 from tests.support.fakes_media import RecordingCamera, RtpPart, vp8_frames, vp8_parts
 from tests.support.h264_streams import Sps, Stream
 
@@ -22,28 +24,22 @@ SSRC = 0x1234
 
 
 class Feedback:
-    """Records the requests with their times (seconds since the first)."""
+    """Records the requests with their times, monotonic seconds."""
 
     def __init__(self) -> None:
         self.nacks: list[tuple[float, list[int]]] = []
         self.plis: list[float] = []
-        self.changed = asyncio.Event()
 
     def send_nack(self, ssrc: int, lost: list[int]) -> None:
         assert ssrc == SSRC
         self.nacks.append((time.monotonic(), lost))
-        self.changed.set()
 
     def send_pli(self, ssrc: int) -> None:
         assert ssrc == SSRC
         self.plis.append(time.monotonic())
-        self.changed.set()
 
     async def until_pli(self, count: int) -> None:
-        async with asyncio.timeout(5):
-            while len(self.plis) < count:
-                self.changed.clear()
-                await self.changed.wait()
+        await soon(lambda: len(self.plis) >= count, 5)
 
 
 class Line:
@@ -63,30 +59,27 @@ class Line:
         self.sequence = (self.sequence + len(parts)) & 0xFFFF
         return numbered
 
-    def send(self, numbered: list[tuple[int, RtpPart]], *, again: bool = False) -> None:
+    def send(
+        self, numbered: list[tuple[int, RtpPart]], *, again: bool = False, colors: bytes = b""
+    ) -> None:
+        """`colors`: on the last packet of a frame, as libwebrtc does it."""
         for sequence, part in numbered:
             self.stream.packet(
                 sequence,
-                part.timestamp,
+                part.timestamp & 0xFFFFFFFF,
                 part.marker,
                 part.data,
                 time.monotonic(),
                 retransmission=again,
+                colors=colors if part.marker else b"",
             )
 
-    def parts(self, index: int) -> list[tuple[int, RtpPart]]:
-        """The packets of one of four frames, of which the first is a key frame."""
-        return self.number(vp8_parts(vp8_frames(4)[index], 9000 * index))
+    def parts(self, index: int, begin: int = 0) -> list[tuple[int, RtpPart]]:
+        """The packets of one of five frames, of which the first is a key frame."""
+        return self.number(vp8_parts(vp8_frames(5)[index], begin + 9000 * index))
 
     def send_frame(self, index: int) -> None:
         self.send(self.parts(index))
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(1, "decode-test")
-    yield pool
-    pool.shutdown(wait=True)
 
 
 @pytest.fixture
@@ -303,3 +296,18 @@ async def test_a_closed_stream_has_no_timer(line: Line) -> None:
     line.send([parts[0], *parts[2:]])
     assert line.feedback.nacks == []
     assert not line.stream._timer
+
+
+async def test_frames_are_tagged_from_the_one_on_that_said_so(line: Line) -> None:
+    """Not those before it that are still being decoded; also where the timestamps wrap."""
+    begin = 4294965000
+    for index, colors in enumerate([b"", BT709_FULL, b""]):
+        line.send(line.parts(index, begin), colors=colors)
+    await line.camera.until(lambda c: len(c.frames) == 3)
+    for index, colors in enumerate([BT601_LIMITED, b"nonsense"], 3):
+        line.send(line.parts(index, begin), colors=colors)
+    await line.camera.until(lambda c: len(c.frames) == 5)
+    tags = [(f.image.colorspace, f.image.color_range) for f in line.camera.frames]
+    # Untold, VP8 is BT.601 (RFC 6386, section 9.2).
+    assert tags == [(5, LIMITED), (1, FULL), (1, FULL), (6, LIMITED), (6, LIMITED)]
+    assert (line.feedback.nacks, line.feedback.plis) == ([], [])

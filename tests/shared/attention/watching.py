@@ -36,14 +36,12 @@ class Watched:
         return [event for event in self.clip.events if not self.seen(event)]
 
 
-def watch(
-    clip: Clip, *, sensitivity: float = 1.0, paced: bool = False, glances: bool = False
-) -> Watched:
+def watch(clip: Clip, *, paced: bool = False, glances: bool = False) -> Watched:
     """Look at a clip as background work does. `paced`: each answer says the same, so pauses grow.
 
     `glances`: as watches do, which look early at a frame between two looks that differs.
     """
-    gate = ChangeGate(BufferPool(), sensitivity=sensitivity)
+    gate = ChangeGate(BufferPool())
     pace = Pace()
     watched = Watched(clip)
     glance = EarlyCheck()
