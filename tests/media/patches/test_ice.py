@@ -17,6 +17,7 @@ import pytest
 from server.core.errors import Conflict, PortsExhausted
 from server.media.patches import ice as module
 from server.media.patches.ice import Gathering, IceRestart, own_addresses
+from server.webrtc_server import PeerConnection
 from tests.media.test_webrtc_server import CHROMIUM, show
 from tests.support.clients import http, metric
 from tests.support.fakes_app import assert_error
@@ -293,6 +294,13 @@ async def test_a_camera_connects_by_ports_of_the_range() -> None:
 PASSWORD = "0123456789012345678901"
 
 
+async def shown(side: Side, peer: Peer) -> tuple[PeerConnection, Any]:
+    """A connection with a picture, and its ICE transport."""
+    await show(side, peer)
+    connection = side.server.get("a")
+    return connection, connection._receiver.transport.transport
+
+
 def connections(side: Side, monkeypatch: pytest.MonkeyPatch) -> list[aioice.Connection]:
     """Note the ICE connections of a camera's restarts, as they are made."""
     gathering = side.server.get("a")._gathering
@@ -311,9 +319,7 @@ async def test_a_restart_that_finds_nobody_leaves_the_connection_as_it_was(
     side: Side, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client never comes with its new credentials: the old ICE session counts again."""
-    await show(side, peer)
-    connection = side.server.get("a")
-    transport = connection._receiver.transport.transport
+    connection, transport = await shown(side, peer)
     connection._connect_seconds = 0.2
     old = transport._connection
     made = connections(side, monkeypatch)
@@ -336,9 +342,7 @@ async def test_a_restart_that_finds_nobody_leaves_the_connection_as_it_was(
 
 async def test_a_newer_restart_takes_the_place_of_one_that_goes_on(side: Side, peer: Peer) -> None:
     """Its connection is closed, and one is open beside the old one, however often it is asked for."""
-    await show(side, peer)
-    connection = side.server.get("a")
-    transport = connection._receiver.transport.transport
+    connection, transport = await shown(side, peer)
     tried = []
     tags = {connection.ice_tag}
     for number in range(4):
@@ -354,9 +358,7 @@ async def test_a_newer_restart_takes_the_place_of_one_that_goes_on(side: Side, p
 
 async def test_candidates_of_earlier_ice_sessions_are_not_kept(side: Side, peer: Peer) -> None:
     """Each restart may bring as many as an offer: once the description grew by 4 MiB with each."""
-    await show(side, peer)
-    connection = side.server.get("a")
-    transport = connection._receiver.transport.transport
+    connection, transport = await shown(side, peer)
     before = connection._pc.remoteDescription.sdp
     for number in range(3):
         await connection.restart_ice(f"abc{number}", PASSWORD)
@@ -386,9 +388,7 @@ async def test_restarts_at_the_same_moment_leave_no_socket(
 
 async def test_an_end_in_mid_restart_leaves_nothing(side: Side, peer: Peer) -> None:
     """Both connections are closed and no task is left, whichever way the end comes."""
-    await show(side, peer)
-    connection = side.server.get("a")
-    transport = connection._receiver.transport.transport
+    connection, transport = await shown(side, peer)
     old = transport._connection
     await connection.restart_ice("abcd", PASSWORD)
     new = transport._connection

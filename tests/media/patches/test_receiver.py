@@ -13,10 +13,10 @@ from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpRecei
 from aiortc.rtcrtpreceiver import RTCRtpReceiver, StreamStatistics
 from aiortc.rtp import HeaderExtensions, HeaderExtensionsMap, RtpPacket
 
-from server.media.patches import receiver as header_extensions
 from server.media.patches import receiver as ours
-from server.media.patches.receiver import CameraReceiver
+from server.media.patches.receiver import CameraReceiver, add_color_space, color_space_of
 from server.media.video.payload import COLOR_SPACE_URI
+from tests.media.video.test_payload import BT601_LIMITED, BT709_FULL
 from tests.support.fakes_rtc import camera_peer, live_encoder, webrtc_side
 
 
@@ -27,8 +27,8 @@ def test_install_replaces_one_name_and_one_method() -> None:
     ours.install()
     assert aioice.ice.StunProtocol.datagram_received is once
     replaced = vars(aiortc.rtcpeerconnection)["RTCRtpReceiver"]
-    assert replaced is ours.CameraReceiver
-    assert issubclass(ours.CameraReceiver, RTCRtpReceiver)
+    assert replaced is CameraReceiver
+    assert issubclass(CameraReceiver, RTCRtpReceiver)
 
 
 async def test_a_packet_that_fails_ends_nothing(
@@ -70,9 +70,6 @@ async def test_a_report_that_fails_is_not_the_last() -> None:
 
 # Reading the color space beside what aiortc reads of a packet's header extensions
 
-BT709_FULL = bytes([1, 13, 1, 0x20])
-BT601_LIMITED = bytes([6, 6, 6, 0x15])
-
 
 def parameters(*extensions: tuple[int, str]) -> RTCRtpReceiveParameters:
     return RTCRtpReceiveParameters(
@@ -93,11 +90,11 @@ def test_it_is_read_beside_what_aiortc_knows() -> None:
     known = HeaderExtensionsMap()
     known.configure(parameters((3, "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time")))
     transport: Any = type("Transport", (), {"_rtp_header_extensions_map": known})()
-    header_extensions.add_color_space(transport)
-    header_extensions.add_color_space(transport)
+    add_color_space(transport)
+    add_color_space(transport)
     colored = transport._rtp_header_extensions_map
     packet = RtpPacket.parse(on_the_wire((3, b"\0\0\1"), (7, BT709_FULL)), colored)
-    assert header_extensions.color_space_of(packet) == b""
+    assert color_space_of(packet) == b""
     colored.configure(parameters((7, COLOR_SPACE_URI)))
     for data, value in [
         (on_the_wire((3, b"\0\0\1"), (7, BT709_FULL)), BT709_FULL),
@@ -106,8 +103,8 @@ def test_it_is_read_beside_what_aiortc_knows() -> None:
         (on_the_wire((3, b"\0\0\1"), (8, BT709_FULL)), b""),
     ]:
         packet = RtpPacket.parse(data, colored)
-        assert header_extensions.color_space_of(packet) == value
+        assert color_space_of(packet) == value
         assert packet.extensions.abs_send_time == 1
         assert packet.payload == b"payload"
-    assert header_extensions.color_space_of(RtpPacket()) == b""
+    assert color_space_of(RtpPacket()) == b""
     assert isinstance(packet.extensions, HeaderExtensions)

@@ -7,11 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from server.media.video.capture_clock import (
-    RTP_HZ,
-    Capture,
-    CaptureClock,
-)
+from server.media.video.capture_clock import RTP_HZ, Capture, CaptureClock
 
 
 class Sender:
@@ -38,6 +34,13 @@ def run(
         out.append((at, clock.frame(sender.rtp(at), at + 0.02 + delay.random() * 0.03)))
         at += 1 / fps
     return out
+
+
+def begun(seconds: float) -> tuple[CaptureClock, Sender]:
+    """A clock that has seen a sender's frames for so long, ten a second."""
+    clock, sender = CaptureClock(), Sender()
+    run(clock, sender, 0, seconds, 10, random.Random(5))
+    return clock, sender
 
 
 def test_local_capture_is_the_arrival_less_what_the_path_added() -> None:
@@ -92,8 +95,7 @@ def test_rtp_time_grows_over_wraps() -> None:
 
 def test_a_late_frame_disturbs_nothing() -> None:
     """One frame behind its successor gets its own place in time; the next one goes on as before."""
-    clock, sender = CaptureClock(), Sender()
-    run(clock, sender, 0, 3, 10, random.Random(5))
+    clock, sender = begun(3)
     newest = clock.frame(sender.rtp(3.2), 3.22)
     late = clock.frame(sender.rtp(3.1), 3.25)
     after = clock.frame(sender.rtp(3.3), 3.33)
@@ -124,8 +126,7 @@ def test_a_jump_of_the_timestamps_starts_the_filter_anew(leap: float) -> None:
 
 def test_a_small_step_back_that_stays_is_a_jump() -> None:
     """Half a second back might be a late frame, three in a row are not."""
-    clock, sender = CaptureClock(), Sender()
-    run(clock, sender, 0, 5, 10, random.Random(8))
+    clock, sender = begun(5)
     back = Sender(rtp=sender.rtp(-0.5))
     captures = [clock.frame(back.rtp(5 + n / 10), 5.02 + n / 10) for n in range(6)]
     assert clock.jumps == 1
@@ -134,8 +135,7 @@ def test_a_small_step_back_that_stays_is_a_jump() -> None:
 
 def test_a_new_report_that_came_before_the_jump_is_kept() -> None:
     """The report of a switched camera may overtake its first frame."""
-    clock, sender = CaptureClock(), Sender()
-    run(clock, sender, 0, 5, 10, random.Random(9))
+    clock, sender = begun(5)
     switched = Sender(rtp=sender.rtp(500))
     clock.report(switched.wall + 5, switched.rtp(5), 5.02)
     capture = clock.frame(switched.rtp(5.03), 5.06)
@@ -145,8 +145,7 @@ def test_a_new_report_that_came_before_the_jump_is_kept() -> None:
 
 def test_an_outage_is_no_jump() -> None:
     """Forty seconds without a frame pass on both clocks."""
-    clock, sender = CaptureClock(), Sender()
-    run(clock, sender, 0, 5, 10, random.Random(10))
+    clock, sender = begun(5)
     capture = clock.frame(sender.rtp(45), 45.03)
     assert clock.jumps == 0
     assert capture.local == pytest.approx(45.03)
@@ -154,8 +153,7 @@ def test_an_outage_is_no_jump() -> None:
 
 def test_a_queue_on_the_path_is_no_jump() -> None:
     """Frames that waited three seconds are distinguished from fresh ones."""
-    clock, sender = CaptureClock(), Sender()
-    run(clock, sender, 0, 5, 10, random.Random(11))
+    clock, sender = begun(5)
     for n in range(20):
         at = 5 + n / 10
         capture = clock.frame(sender.rtp(at), 8 + n * 0.01)

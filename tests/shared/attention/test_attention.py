@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from itertools import pairwise
 
 import av
@@ -270,7 +269,7 @@ def test_early_looks_are_few_where_everything_moves() -> None:
     ]
     assert len([at for at in found if at <= 1]) == 3
     assert len(found) == 3 + 4
-    assert all(later - before >= 0.15 for before, later in itertools.pairwise(found))
+    assert all(later - before >= 0.15 for before, later in pairwise(found))
 
 
 def test_what_always_moves_is_learned() -> None:
@@ -285,21 +284,15 @@ def test_an_early_look_finds_what_is_clear_and_teaches_the_gate_nothing() -> Non
     """The next look comes when it would have come without it, and compares with the same frame."""
     attention = Attention(BufferPool())
     assert attention.glance(make_frame(scene=2, captured=0.1)) is None, "nothing to compare with"
-    first = attention.look(make_frame(scene=1, captured=0.2))
-    assert first is not None
-    attention.asked(first, 0.2)
+    attention.asked(look(attention, 1, 0.2), 0.2)
     attention.answered(0.2, same=False)
     assert attention.glance(make_frame(scene=1, captured=0.3)) is None
-    same = attention.look(make_frame(scene=1, captured=0.7))
-    assert same is not None
-    assert same.why is Why.SAME
+    assert look(attention, 1, 0.7).why is Why.SAME
     early = attention.glance(make_frame(scene=1, mark=True, captured=0.8))
     assert early is not None
     assert early.why in (Why.OBJECT, Why.SCENE)
     assert attention.look(make_frame(scene=1, captured=0.9)) is None
-    again = attention.look(make_frame(scene=1, captured=1.1))
-    assert again is not None
-    assert again.why is Why.SAME
+    assert look(attention, 1, 1.1).why is Why.SAME
     attention.forget()
     assert attention.glance(make_frame(scene=1, mark=True, captured=1.2)) is None
 
