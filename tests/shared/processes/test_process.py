@@ -62,6 +62,14 @@ async def running(
         await process.stop()
 
 
+async def up(*argv: str) -> ChildProcess:
+    """A program that has said something."""
+    process = ChildProcess(argv, ENV, grace=0.2)
+    process.start()
+    await soon(lambda: bool(process.lines))
+    return process
+
+
 async def ended(process: ChildProcess) -> None:
     async with asyncio.timeout(10):
         await process.ended.wait()
@@ -69,12 +77,8 @@ async def ended(process: ChildProcess) -> None:
 
 async def until_said(process: ChildProcess, word: str) -> str:
     """The line that begins with the word."""
-    async with asyncio.timeout(10):
-        while True:
-            for line in process.lines:
-                if line.startswith(word):
-                    return line
-            await asyncio.sleep(0.01)
+    await soon(lambda: any(line.startswith(word) for line in process.lines), 10)
+    return next(line for line in process.lines if line.startswith(word))
 
 
 async def test_its_log_is_heard_without_secrets_and_control_characters() -> None:
@@ -219,9 +223,7 @@ DASHES = "import os\nwhile True: os.write(2, b'-' * 7900 + b'\\n')"
 @pytest.mark.slow
 async def test_lines_made_to_be_slow_leave_the_loop_its_time() -> None:
     """A program that writes nothing else, as fast as it can, costs a fraction of the loop's time."""
-    process = ChildProcess([sys.executable, "-S", "-c", DASHES], ENV, grace=0.2)
-    process.start()
-    await soon(lambda: bool(process.lines))
+    process = await up(sys.executable, "-S", "-c", DASHES)
     began, used = time.monotonic(), time.thread_time()
     await asyncio.sleep(2.0)
     share = (time.thread_time() - used) / (time.monotonic() - began)
@@ -366,9 +368,7 @@ def late(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("ending", ["exit 3", "kill -9 $$", "sleep 60"])
 async def test_an_engine_that_ends(late: list[int], ending: str) -> None:
     """By itself, by a signal, or on request."""
-    process = ChildProcess(["sh", "-c", f"echo up; {ending}"], ENV, grace=0.2)
-    process.start()
-    await soon(lambda: bool(process.lines))
+    process = await up("sh", "-c", f"echo up; {ending}")
     if ending == "sleep 60":
         await process.stop()
     await soon(process.ended.is_set)
@@ -379,9 +379,7 @@ async def test_an_engine_that_ends(late: list[int], ending: str) -> None:
 
 async def test_an_engine_whose_keeper_is_killed(late: list[int]) -> None:
     """Its engine is ended all the same, while the group number still belongs to it."""
-    process = ChildProcess(["sh", "-c", "echo $$; sleep 60"], ENV, grace=0.2)
-    process.start()
-    await soon(lambda: bool(process.lines))
+    process = await up("sh", "-c", "echo $$; sleep 60")
     assert process.pid is not None
     engine = int(process.lines[0])
     os.kill(process.pid, signal.SIGKILL)
