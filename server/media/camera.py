@@ -34,6 +34,8 @@ SENT_AT_BOUND_S = 2.0
 LOCAL_MARGIN_S = 0.010
 # A change of the frame rate by more than this is reported.
 FPS_STEP = 0.5
+# Least time between two frames whose scene is measured, seconds of capture time; one takes 0.4 ms.
+ANALYSIS_SECONDS = 1.0
 # `sharpest` compares frames for this long, then returns the best of them.
 HOLD_SECONDS = 0.4
 WAKE_MS = 1500
@@ -83,7 +85,8 @@ class Asked:
 class Camera:
     """Owner of the newest frame. All methods belong to the event loop.
 
-    Bounds of the newest frame: one; a newer one replaces it.
+    Bounds of the newest frame: one; a newer one replaces it. Of small luma pictures, from which motion is measured: 8 of
+    160×90; the oldest is dropped, and all with the connection.
     """
 
     def __init__(
@@ -112,7 +115,7 @@ class Camera:
         self._wanted = (sample_rate, False, False)
         # The last measurement of the path.
         self._path = UNMEASURED
-        self._scene = SceneWatch()
+        self._forget_scene()
         # It is a screen or a window: a black one is not dark.
         self.screen = False
         # False while no client shows the hints (dark, blurred); scenes are then not analysed.
@@ -143,7 +146,7 @@ class Camera:
         """Make `feed`, or a new one, the current feed. Later calls of the replaced feed have no effect."""
         self.feed = feed or self.new_connection()
         self._watch = self.feed.watch
-        self._scene.forget()
+        self._forget_scene()
         # A new connection may use another path.
         self._path = UNMEASURED
         self._arm()
@@ -155,11 +158,6 @@ class Camera:
     def clock_doubted(self) -> bool:
         """True when the sender's capture times contradicted this machine's clock at the last comparison."""
         return self.feed is not None and self.feed.clock_doubted
-
-    @property
-    def scene(self) -> Scene | None:
-        """The scene measured on a frame of about the last second; None before the first."""
-        return self._scene.scene
 
     @property
     def offered(self) -> bool:
@@ -192,9 +190,17 @@ class Camera:
         """Forget the connection with its frame and scene."""
         self.feed = None
         self.newest = None
-        self._scene.forget()
+        self._forget_scene()
         self.request_key_frame = None
         self._arrivals.wake()
+
+    def _forget_scene(self) -> None:
+        """Measure scenes anew, because frames of another stream are not comparable."""
+        # The scene measured on a frame of about the last second; None before the first.
+        self.scene: Scene | None = None
+        # The capture time of that frame.
+        self._measured = -math.inf
+        self._reader = SceneReader()
 
     # Called by the current feed
 
@@ -244,19 +250,20 @@ class Camera:
 
     def measure(self, frame: Frame, small: Luma | None = None) -> None:
         """Measure the scene on a frame, if that is due. `small`: its small luma picture, if there is one already."""
-        if self.watched and self._scene.due(frame.captured):
+        if self.watched and abs(frame.captured - self._measured) >= ANALYSIS_SECONDS:
             self._analyse(frame, small)
 
     def scene_of(self, frame: Frame, small: Luma | None = None) -> Scene:
         """Return the newest frame's own scene: measure it unless it is the frame measured last."""
-        known = self.scene
-        if known is not None and self._scene.measured(frame.captured):
-            return known
+        if self.scene is not None and frame.captured == self._measured:
+            return self.scene
         return self._analyse(frame, small)
 
     def _analyse(self, frame: Frame, small: Luma | None) -> Scene:
-        scene, hints = self._scene.analyse(frame, small)
-        if hints or abs(self.fps() - self._reported_fps) > FPS_STEP:
+        before, self._measured = self.scene, frame.captured
+        self.scene = scene = self._reader.read(frame.image, frame.captured, small)
+        told = before is not None and _hints(before) == _hints(scene)
+        if not told or abs(self.fps() - self._reported_fps) > FPS_STEP:
             self._report_status()
         return scene
 
@@ -430,49 +437,6 @@ _NO_FRAME = {
     "": f"No new picture came from the camera within {FRAME_WAIT_SECONDS:g} s, so this was not answered from an old "
     "one. Check the connection and ask again.",
 }
-
-
-# Scene measurements (dark, blurred, motion) on about one sampled frame per second. Pure.
-
-# Least time between two analysed frames, seconds of capture time; one analysis takes 0.4 ms.
-ANALYSIS_SECONDS = 1.0
-
-
-class SceneWatch:
-    """Keeps the small luma pictures from which motion is measured, and the last scene.
-
-    Bounds of small luma pictures: 8 of 160×90; the oldest is dropped, and all with the
-    connection.
-    """
-
-    def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        """Start anew, because frames of another stream are not comparable."""
-        self._luma = SceneReader()
-        # Capture time of the last analysed frame.
-        self._analysed = -math.inf
-        # None before the first analysis.
-        self.scene: Scene | None = None
-
-    def due(self, captured: float) -> bool:
-        """Return True when a frame captured at this time should be analysed."""
-        return abs(captured - self._analysed) >= ANALYSIS_SECONDS
-
-    def measured(self, captured: float) -> bool:
-        """Return True when the last scene is of the frame captured at this time."""
-        return self.scene is not None and captured == self._analysed
-
-    def analyse(self, frame: Frame, small: Luma | None = None) -> tuple[Scene, bool]:
-        """Measure a frame's scene. Returns True with it when a hint (dark, blurred, black) appeared or disappeared.
-
-        `small`: the frame's small luma picture, if there is one already.
-        """
-        before = self.scene
-        self._analysed = frame.captured
-        self.scene = scene = self._luma.read(frame.image, frame.captured, small)
-        return scene, before is None or _hints(before) != _hints(scene)
 
 
 def _hints(scene: Scene) -> tuple[bool, bool, bool]:

@@ -19,7 +19,6 @@ from server.core.errors import CameraFrozen, CameraStalled, NoCamera
 from server.core.frames import CameraState, Frame
 from server.core.metrics import Metrics
 from server.media.camera import (
-    ANALYSIS_SECONDS,
     HOLD_SECONDS,
     NUDGE_SECONDS,
     START_WAKE_MS,
@@ -29,7 +28,6 @@ from server.media.camera import (
     Camera,
     CameraConnection,
     Sampler,
-    SceneWatch,
 )
 from server.media.path_rate import ALERT_FPS, TOP
 from tests.support.clients import sample
@@ -716,27 +714,30 @@ async def test_the_sender_is_told_the_rates_that_are_needed() -> None:
 # Looking at a frame now and then
 
 
-def test_looks_are_rare() -> None:
+@on_clock
+async def test_looks_are_rare() -> None:
     """At most one a second of capture time, and again when that goes back."""
-    watch = SceneWatch()
-    assert watch.due(5.0)
-    watch.analyse(make_frame(captured=5.0))
-    assert not watch.due(5.0 + ANALYSIS_SECONDS * 0.9)
-    assert watch.due(5.0 + ANALYSIS_SECONDS)
-    assert watch.due(1.0)
+    camera = Bench().camera
+    for captured, dark, seen in ((5.0, 0, 0), (5.9, 1, 0), (6.0, 1, 1), (1.0, 0, 0)):
+        camera.measure(make_frame(captured=captured, dark=bool(dark)))
+        assert camera.scene is not None
+        assert camera.scene.dark == seen, captured
 
 
-def test_hints_are_told_when_they_change() -> None:
-    """The first look is news, one like it is none, the dark is; forgetting begins anew."""
-    watch = SceneWatch()
-    looks = [make_frame(captured=at, dark=at == 3.0) for at in (1.0, 2.0, 3.0)]
-    hinted = [watch.analyse(look)[1] for look in looks]
-    assert hinted == [True, False, True]
-    assert watch.scene is not None
-    assert watch.scene.dark
-    watch.forget()
-    assert watch.scene is None
-    assert watch.due(3.0)
+@on_clock
+async def test_hints_are_told_when_they_change() -> None:
+    """The first look is news, one like it is none, the dark is; another connection begins anew."""
+    bench = Bench()
+    told = []
+    for at in (1.0, 2.0, 3.0):
+        bench.statuses.clear()
+        bench.camera.measure(make_frame(captured=at, dark=at == 3.0))
+        told.append(len(bench.statuses))
+    assert told == [1, 0, 1]
+    bench.open()
+    assert bench.camera.scene is None
+    bench.camera.measure(make_frame(captured=3.0))
+    assert bench.camera.scene is not None
 
 
 # The plan for one camera
@@ -828,24 +829,17 @@ def test_waking_camera_gives_no_extra_frames() -> None:
     assert len(taken(Sampler(2.0), times)) == pytest.approx(60, abs=1)
 
 
-def test_pause_is_not_caught_up() -> None:
-    """After a pause one frame is taken and the grid starts there."""
-    sampler = Sampler(2.0)
-    assert sampler.take(0.0)
-    assert sampler.take(60.0)
-    assert not sampler.take(60.03)
-    assert not sampler.take(60.3)
-    assert sampler.take(60.5)
-
-
-def test_new_clock_starts_anew() -> None:
-    """Capture times that jump back, as a new stream's do, are taken at once."""
-    sampler = Sampler(2.0)
-    assert sampler.take(100.0)
-    assert not sampler.take(99.9)
-    assert sampler.take(3.0)
-    assert not sampler.take(3.1)
-    assert sampler.take(3.5)
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        # After a pause one frame is taken, and the grid starts there: nothing is caught up.
+        ([0.0, 60.0, 60.03, 60.3, 60.5], [0.0, 60.0, 60.5]),
+        # Times that jump back, as a new stream's do, are taken at once.
+        ([100.0, 99.9, 3.0, 3.1, 3.5], [100.0, 3.0, 3.5]),
+    ],
+)
+def test_a_pause_and_a_new_clock(times: list[float], expected: list[float]) -> None:
+    assert taken(Sampler(2.0), times) == expected
 
 
 def test_rate_changes_at_once() -> None:

@@ -209,7 +209,7 @@ async def test_a_request_has_the_scene_of_its_frame() -> None:
     async with kept_busy() as (one, stage):
         stage.show(1)
         stage.show(1, mark=True)
-        watched = one.session.camera._scene
+        watched = one.session.camera
         assert watched.scene is not None
         its_own = watched.scene.motion
         # Of the second frame, half a second after the first one was measured
