@@ -46,7 +46,9 @@ class Assembler:
         # False once a frame continued after its marker (some H.264 senders mark every slice): such
         # a sender's frames are complete only at the next timestamp.
         self._markers = True
-        self._key_requests = KeyFrameRequests()
+        # A key frame has to be requested, and the time of the last request.
+        self._wants_key = False
+        self._key_asked = -PLI_S
         # Arrival of the newest packet; None before the first.
         self._heard: float | None = None
         # Timestamp of the last returned key frame.
@@ -81,7 +83,7 @@ class Assembler:
         self._missing = MissingPackets()
         # Deltas cannot be used: no key frame yet, or the chain of references was broken.
         self._need_key = True
-        self._key_requests.wanted = False
+        self._wants_key = False
         # Timestamp of the frame whose rest is being discarded, so that it counts once.
         self._tail_timestamp: int | None = None
         # All packets until the first frame begins, whose start may arrive late. None from then on.
@@ -107,7 +109,7 @@ class Assembler:
             self._add_out_of_order(packet, now, retransmission, frames)
             if self._missing and heard is not None and now - heard >= SILENCE_S:
                 # A request sent during the silence was lost as well.
-                self._key_requests.anew()
+                self._wants_key, self._key_asked = True, -PLI_S
         return frames
 
     def poll(self, now: float) -> list[EncodedFrame]:
@@ -124,7 +126,7 @@ class Assembler:
         It lies in the past when work is due already. Those methods compare `now` with exactly this
         number.
         """
-        due = self._key_requests.due()
+        due = self._key_due()
         if self._missing:
             return min(due, self._missing.due, self._hole_due())
         if self._parts and self._markers:
@@ -143,7 +145,10 @@ class Assembler:
 
     def key_frame_wanted(self, now: float) -> bool:
         """Return True when a key frame should be requested now, and count it as requested."""
-        return self._key_requests.take(now)
+        if now < self._key_due():
+            return False
+        self._key_asked = now
+        return True
 
     def decode_failed(self, timestamp: int | None = None) -> None:
         """Drop deltas until a key frame, because the decoder refused a frame.
@@ -218,11 +223,11 @@ class Assembler:
         timestamp = self._before
         assert timestamp is not None  # A frame being collected has one.
         if self._frame_key:
-            self._need_key = self._key_requests.wanted = False
+            self._need_key = self._wants_key = False
             self._key_timestamp = timestamp
         elif self._need_key:
             self.dropped["no_key"] += 1
-            self._key_requests.wanted = True
+            self._wants_key = True
             return
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         frames.append(EncodedFrame(data, timestamp, self._frame_key, self._frame_first))
@@ -265,7 +270,7 @@ class Assembler:
             self._bytes = 0
 
     def _lose_reference(self) -> None:
-        self._need_key = self._key_requests.wanted = True
+        self._need_key = self._wants_key = True
 
     # out of order
 
@@ -316,6 +321,10 @@ class Assembler:
         while packet := ahead.take(self._next):
             self._consume(packet, frames)
         ahead.taken(self._next, self._markers)
+
+    def _key_due(self) -> float:
+        """Return the time of the next request for a key frame; infinite for never, in the past for now."""
+        return self._key_asked + PLI_S if self._wants_key else math.inf
 
     def _tail_due(self) -> float:
         """Return the time of the next request for the frame's last packets; infinite for never."""
@@ -392,7 +401,7 @@ class Assembler:
             return
         self._drop_parts()
         self._begin()
-        self._key_requests.wanted = True
+        self._wants_key = True
         for packet in run:
             frames += self.add(packet, packet.arrived)
 
@@ -579,31 +588,3 @@ PLI_S = 0.5
 # ignores the request.
 TAIL_AT = (0.08, 0.2)
 TAIL_PACKETS = 2
-
-
-class KeyFrameRequests:
-    """Asks for a key frame, at most once in `PLI_S`."""
-
-    __slots__ = ("_asked", "wanted")
-
-    def __init__(self) -> None:
-        # A key frame has to be requested.
-        self.wanted = False
-        # Time of the last request.
-        self._asked = -PLI_S
-
-    def due(self) -> float:
-        """Return the time of the next request; infinite for never, in the past for now."""
-        return self._asked + PLI_S if self.wanted else math.inf
-
-    def take(self, now: float) -> bool:
-        """Return True when one is due, and count it as sent."""
-        if now < self.due():
-            return False
-        self._asked = now
-        return True
-
-    def anew(self) -> None:
-        """Want one at once: the last request was lost."""
-        self.wanted = True
-        self._asked = -PLI_S
