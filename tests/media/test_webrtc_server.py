@@ -275,27 +275,25 @@ async def test_a_camera_that_connects_and_shows_nothing_is_told(
     await side.until(lambda: side.camera().state() is CameraState.LIVE)
 
 
-async def test_the_answer() -> None:
+async def test_the_answer(side: Side) -> None:
     """Passive, receives one video with RTX, NACK and PLI kept; sends nothing."""
-    async with webrtc_side() as side:
-        answer = await side.connect(CHROMIUM)
-        assert lines(answer, "a=setup:") == ["a=setup:passive"]
-        assert "a=recvonly" in answer.split("\r\n")
-        mapped = {line.split()[1] for line in lines(answer, "a=rtpmap:")}
-        assert mapped == {"VP8/90000", "H264/90000", "rtx/90000"}
-        assert "a=fmtp:97 apt=96" in answer.split("\r\n")
-        assert {"a=rtcp-fb:96 nack", "a=rtcp-fb:96 nack pli"} <= set(answer.split("\r\n"))
-        assert any("abs-send-time" in line for line in lines(answer, "a=extmap:"))
-        assert not lines(answer, "m=application")
-        assert lines(answer, "a=candidate:")
+    answer = await side.connect(CHROMIUM)
+    assert lines(answer, "a=setup:") == ["a=setup:passive"]
+    assert "a=recvonly" in answer.split("\r\n")
+    mapped = {line.split()[1] for line in lines(answer, "a=rtpmap:")}
+    assert mapped == {"VP8/90000", "H264/90000", "rtx/90000"}
+    assert "a=fmtp:97 apt=96" in answer.split("\r\n")
+    assert {"a=rtcp-fb:96 nack", "a=rtcp-fb:96 nack pli"} <= set(answer.split("\r\n"))
+    assert any("abs-send-time" in line for line in lines(answer, "a=extmap:"))
+    assert not lines(answer, "m=application")
+    assert lines(answer, "a=candidate:")
 
 
-async def test_whoever_asks_for_a_picture_gets_none() -> None:
+async def test_whoever_asks_for_a_picture_gets_none(side: Side) -> None:
     """An offer to send and to receive is answered as one to send."""
-    async with webrtc_side() as side:
-        answer = await side.connect(CHROMIUM.replace("a=sendonly", "a=sendrecv"))
-        directions = {"a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive"}
-        assert directions.intersection(answer.split("\r\n")) == {"a=recvonly"}
+    answer = await side.connect(CHROMIUM.replace("a=sendonly", "a=sendrecv"))
+    directions = {"a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive"}
+    assert directions.intersection(answer.split("\r\n")) == {"a=recvonly"}
 
 
 @pytest.mark.parametrize(
@@ -305,7 +303,7 @@ async def test_whoever_asks_for_a_picture_gets_none() -> None:
         *("42e01f;packetization-mode=0", "64001f;packetization-mode=0"),
     ],
 )
-async def test_h264_that_can_be_decoded_is_answered(parameters: str) -> None:
+async def test_h264_that_can_be_decoded_is_answered(side: Side, parameters: str) -> None:
     """Baseline, main and high, of any level, in either packetization mode: all that one decoder reads anyway."""
     profile, _, mode = parameters.partition(";")
     fmtp = f"a=fmtp:103 profile-level-id={profile};{mode or 'packetization-mode=1'}"
@@ -313,8 +311,7 @@ async def test_h264_that_can_be_decoded_is_answered(parameters: str) -> None:
         fmtp if line.startswith("a=fmtp:103") else line
         for line in CHROMIUM.replace("VP8/", "VP9/").split("\r\n")
     )
-    async with webrtc_side() as side:
-        answer = await side.connect(offer)
+    answer = await side.connect(offer)
     mapped = {line.split()[1] for line in lines(answer, "a=rtpmap:")}
     assert mapped == {"H264/90000", "rtx/90000"}
     (answered,) = [line for line in lines(answer, "a=fmtp:103") if "profile" in line]
@@ -554,13 +551,12 @@ async def test_the_estimate_is_told() -> None:
         (lambda s: s.replace("=42e01f", "=7a001f").replace("VP8", "VP9"), "No offered codec"),
     ],
 )
-async def test_unusable_offers(change: Callable[[str], str], word: str) -> None:
+async def test_unusable_offers(side: Side, change: Callable[[str], str], word: str) -> None:
     """Whatever does not fit together is 422, with what to do."""
-    async with webrtc_side() as side:
-        with pytest.raises(UnusableOffer, match=word) as caught:
-            await side.connect(change(CHROMIUM))
-        assert caught.value.status == 422
-        assert len(side.server) == 0
+    with pytest.raises(UnusableOffer, match=word) as caught:
+        await side.connect(change(CHROMIUM))
+    assert caught.value.status == 422
+    assert len(side.server) == 0
 
 
 class Leftovers:

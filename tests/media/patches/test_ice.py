@@ -399,12 +399,11 @@ async def test_an_end_in_mid_restart_leaves_nothing(side: Side, peer: Peer) -> N
     assert not any("ice-restart" in name for name in names)
 
 
-async def test_before_a_connection_there_is_nothing_to_restart() -> None:
+async def test_before_a_connection_there_is_nothing_to_restart(side: Side) -> None:
     """Refused in words, and the connection may still come."""
-    async with webrtc_side() as side:
-        await side.connect(CHROMIUM)
-        with pytest.raises(Conflict):
-            await side.server.get("a").restart_ice("abcd", PASSWORD)
+    await side.connect(CHROMIUM)
+    with pytest.raises(Conflict):
+        await side.server.get("a").restart_ice("abcd", PASSWORD)
 
 
 async def test_closing_without_a_restart() -> None:
