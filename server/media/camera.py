@@ -443,8 +443,6 @@ def _hints(scene: Scene) -> tuple[bool, bool, bool]:
     return scene.dark, scene.blurred, scene.black
 
 
-# Select frames at a steady rate by their capture time. Pure.
-
 # Shares of the period: a frame may be early by the first (jitter must not lose a frame), and must be behind the last one
 # by the second (catching up must not be a burst).
 _EARLY = 0.25
@@ -488,11 +486,8 @@ class Sampler:
         return True
 
 
-# The writing end of a camera: one connection's receiver reports frames, packets and drops to it.
-
-
 class CameraConnection:
-    """One connection's state and its way to the camera. A replaced feed no longer reaches the camera."""
+    """One connection's state and its receiver's way to the camera. A replaced feed no longer reaches the camera."""
 
     def __init__(self, camera: Camera, metrics: Metrics, *, sender_controlled: bool = True) -> None:
         """`sender_controlled`: the page sends and follows our limits; False for a device with its own rate and clock."""

@@ -344,8 +344,6 @@ class PathRate:
         self.cap = int(min(TOP, max(CAP_LOW, cap * gain)))
 
 
-# The packets of one frame: their spread in time when sent and on arrival. Pure.
-
 # IP, UDP and SRTP on top of each RTP packet's payload, bytes.
 OVERHEAD = 40
 # Most correction for lost packets: a frame that lost more than half of them proves less.
@@ -439,11 +437,10 @@ def signed(difference: int, bits: int = 32) -> int:
     return ((difference + half) & (2 * half - 1)) - half
 
 
-# Minimum of the values of the last seconds, which is the delay of an empty path. Pure.
-
-
 class WindowMinimum:
-    """Keeps one minimum per second, so that a window of n seconds holds n numbers at any rate.
+    """The minimum of the values of the last seconds, of delays that of an empty path.
+
+    It keeps one minimum per second, so that a window of n seconds holds n numbers at any rate.
 
     `value` is the minimum over the window; infinite before the first value.
     """
@@ -478,8 +475,6 @@ class WindowMinimum:
         self._minima.clear()
         self.value = math.inf
 
-
-# Compute the page's encoder limits for a path of a given rate. Pure.
 
 # The highest bit/s of the encoder and of REMB, and the highest frame rate.
 TOP = 2_500_000

@@ -232,9 +232,6 @@ def rectangle(value: object) -> Box | None:
     return Box(x1, y1, x2, y2)
 
 
-# Read JSON in a model's words, which may be wrapped, wrong or cut off. Bounded; never raises.
-# Pure.
-
 # A longer text is not read.
 MAX_TEXT_CHARS = 100_000
 _MAX_OBJECTS = 1_000
@@ -246,7 +243,7 @@ _MOST = 1e9
 
 
 def objects(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the complete JSON objects in a text, outer ones whole; those inside a broken one, too."""
+    """Yield the complete JSON objects in a model's words, outer ones whole; those inside a broken one, too. Never raises."""
     if len(text) > MAX_TEXT_CHARS:
         return
     decoder = json.JSONDecoder(strict=False)

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     import av
 
 
-# The reference of a comparison, and its alignment with a look, in motion and light at once.
-
 # Most steps; the search ends early at a smaller step (blocks; radians and shares of size).
 _STEPS = 7
 _SMALL_SHIFT = 0.03

@@ -330,8 +330,6 @@ def chroma_planes(image: av.VideoFrame) -> tuple[U8, U8]:
     return _pixels(image.planes[1]), _pixels(image.planes[2])
 
 
-# Working memory of a look at a frame, shared by all cameras.
-
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 # Blocks of a picture: 8×8 px each at 1280×720, so many that noise and coding hardly move the mean.
@@ -344,7 +342,7 @@ _QUARTERED = 480 * 270
 
 
 class BufferPool:
-    """Arrays (2 MB) that each look overwrites before reading; nothing in them outlives it.
+    """Arrays (2 MB) of all cameras that each look overwrites before reading; nothing in them outlives it.
 
     A look holds `lock`, so looks of several threads take turns. A new temporary of 57 kB costs
     32 µs, one of these 1.5.

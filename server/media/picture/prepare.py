@@ -203,12 +203,9 @@ class PicturePreparer:
         return np.asarray(bgr.to_ndarray(), np.uint8)
 
 
-# Prepare a stored picture for a model: filtered before it was stored, so only its size changes.
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
-    """A filtered picture as JPEG, and its frame's facts: see `Frame`."""
+    """A picture as JPEG, filtered before it was stored, and its frame's facts: see `Frame`."""
 
     id: str
     captured: float

@@ -406,8 +406,6 @@ class Assembler:
             frames += self.add(packet, packet.arrived)
 
 
-# Tell a sender's restart within one SSRC from old duplicates. Pure: without a clock.
-
 # A sequence number this far away means that the sender restarted, once a run of such packets
 # arrives: a short run when their timestamps are the newest, a longer one when they may be old
 # duplicates.
@@ -415,9 +413,6 @@ FAR = 3000
 RESTART_RUN = 3
 RESTART_RUN_OLD = 16
 
-
-# Track missing packets, the times to request them, and the packets that wait behind.  Pure: the
-# caller gives the time.
 
 # When a packet is requested, in seconds after it was found missing; aiortc itself requests once.
 NACK_AT = (0.0, 0.08, 0.16, 0.32)
@@ -578,8 +573,6 @@ class PacketsAhead(dict[int, Packet]):
                 break
         return True
 
-
-# Times of two requests to the sender: for a key frame, and for the rest of a frame.
 
 # Least time between two key frame requests.
 PLI_S = 0.5

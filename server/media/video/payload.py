@@ -112,9 +112,6 @@ def _starts(kind: int) -> bool:
 _PARSERS = {"VP8": _vp8, "H264": _h264}
 
 
-# The assembler's input (RTP packets) and output (encoded frames). Pure.
-
-
 @dataclass(slots=True, eq=False)
 class Packet:
     """One RTP packet, depacketised. It belongs to the assembler once added."""

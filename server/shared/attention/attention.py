@@ -450,9 +450,6 @@ def _cells(image: av.VideoFrame) -> F32:
     return np.asarray(small, np.float32)
 
 
-# The pace of background requests: at a change, less often while answers stay the same.  If much
-# of the picture always moves, a request also goes out now and then without a change.
-
 # Seconds between requests: doubled after each answer that is the same, none after a new one.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
@@ -469,7 +466,10 @@ _ELSEWHERE = 0.5
 
 
 class Pace:
-    """The pace of one piece of background work. `now` is in seconds of any steady clock."""
+    """The pace of one piece of background work: at a change, less often while answers stay the same.
+
+    `now` is in seconds of any steady clock.
+    """
 
     def __init__(self) -> None:
         self._asked = -math.inf

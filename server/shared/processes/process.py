@@ -259,9 +259,6 @@ class ChildProcess:
             group.reap()
 
 
-# A child's log: the last lines as they may be shown, and a limit on how much of it is passed on.
-# Pure.
-
 # Lines that are kept; characters of one (no line that explains anything is longer); and of a
 # secret: a shorter one would match ordinary words.
 KEPT_LINES = 400
