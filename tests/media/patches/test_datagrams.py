@@ -35,68 +35,12 @@ from server.media.patches.datagrams import (
 from server.media.patches.receiver import MAX_SSRCS
 from server.media.video.assemble import MAX_PACKETS
 from tests.support import hostile
+from tests.support.children import memory_mib
 from tests.support.fakes_rtc import camera_peer, live_encoder, webrtc_side
 from tests.support.timing import NEVER_SECONDS, at_once
 
 State = aioice.ice.CandidatePair.State
 
-
-def passed(data: bytes, addr: tuple[Any, ...], state: Any, *, controlling: bool = False) -> bool:
-    """Return True when a datagram goes on. `state`: of the check of 192.0.2.1:5000, or "nominated"."""
-    got: list[bytes] = []
-    protocol = SimpleNamespace()
-    pair = SimpleNamespace(
-        protocol=protocol,
-        remote_addr=("192.0.2.1", 5000),
-        state=State.IN_PROGRESS if state == "nominated" else state,
-        remote_nominated=state == "nominated",
-    )
-    protocol.receiver = SimpleNamespace(
-        _check_list=[pair], ice_controlling=controlling, _queue=asyncio.Queue()
-    )
-    checked(lambda self, data, addr: got.append(data))(protocol, data, addr)
-    assert got in ([], [data])
-    return bool(got)
-
-
-@pytest.mark.parametrize(
-    ("data", "addr", "state", "passes"),
-    [
-        (b"\x16dtls", ("192.0.2.1", 5000), "nominated", True),
-        (b"\x16dtls", ("192.0.2.1", 5000), State.SUCCEEDED, True),
-        (b"\x80rtp", ("192.0.2.1", 5000, 0, 0), State.SUCCEEDED, True),
-        (b"\x16dtls", ("192.0.2.1", 5001), State.SUCCEEDED, False),
-        (b"\x16dtls", ("192.0.2.9", 5000), State.SUCCEEDED, False),
-        (b"\x15alert", ("192.0.2.1", 5000), State.IN_PROGRESS, False),
-        (b"\x80" + bytes(1499), ("192.0.2.1", 5000), State.SUCCEEDED, True),
-        (b"\x80" + bytes(1500), ("192.0.2.1", 5000), State.SUCCEEDED, False),
-        (b"", ("192.0.2.1", 5000), State.SUCCEEDED, False),
-    ],
-)
-def test_only_checked_addresses_may_send_anything_but_stun(
-    data: bytes, addr: tuple[Any, ...], state: Any, passes: bool
-) -> None:
-    """A datagram that is not STUN goes on only from an address whose connectivity check succeeded."""
-    assert passed(data, addr, state) is passes
-
-
-@pytest.mark.parametrize(("port", "passes"), [(5000, True), (5001, False)])
-def test_the_side_that_nominates_takes_any_candidate_that_was_told(port: int, passes: bool) -> None:
-    """It has stopped checking, and the other may send on an unfinished pair; no stranger may."""
-    addr = ("192.0.2.1", port)
-    assert passed(b"\x16dtls", addr, State.IN_PROGRESS, controlling=True) is passes
-
-
-async def test_a_closed_connection_asks_for_nothing_more() -> None:
-    """Consent begins when the checks succeed, which may be after the connection was closed."""
-    install()
-    connection = aioice.ice.Connection(ice_controlling=True)
-    await connection.close()
-    async with at_once():
-        await connection.query_consent()
-
-
-# STUN
 
 CLIENT = ("192.0.2.1", 5000)
 
@@ -111,13 +55,20 @@ class Ice:
         self.protocol = SimpleNamespace(receiver=self.connection, transactions={})
         self._handler = checked(lambda protocol, data, addr: self.passed.append(data))
 
+    def checks(self, state: Any, *, nominated: bool = False) -> None:
+        """Have one pair of addresses, to the client, in this state."""
+        pair = SimpleNamespace(
+            protocol=self.protocol, remote_addr=CLIENT, state=state, remote_nominated=nominated
+        )
+        self.connection._check_list = [pair]  # type: ignore[list-item]
+
     def knows(self, addr: tuple[str, int], kind: str) -> None:
         """Add a candidate of the peer."""
         candidate = Candidate("1", 1, "udp", 1, *addr, kind)
         candidate._network_host = addr[0]
         self.connection._remote_candidates.append(candidate)
 
-    def gets(self, data: bytes, addr: tuple[str, int] = CLIENT) -> bool:
+    def gets(self, data: bytes, addr: tuple[Any, ...] = CLIENT) -> bool:
         """Return True when a datagram passes."""
         before = len(self.passed)
         self._handler(self.protocol, data, addr)
@@ -147,6 +98,52 @@ class Ice:
 @pytest.fixture
 async def ice() -> Ice:
     return Ice()
+
+
+@pytest.mark.parametrize(
+    ("data", "addr", "state", "passes"),
+    [
+        (b"\x16dtls", ("192.0.2.1", 5000), "nominated", True),
+        (b"\x16dtls", ("192.0.2.1", 5000), State.SUCCEEDED, True),
+        (b"\x80rtp", ("192.0.2.1", 5000, 0, 0), State.SUCCEEDED, True),
+        (b"\x16dtls", ("192.0.2.1", 5001), State.SUCCEEDED, False),
+        (b"\x16dtls", ("192.0.2.9", 5000), State.SUCCEEDED, False),
+        (b"\x15alert", ("192.0.2.1", 5000), State.IN_PROGRESS, False),
+        (b"\x80" + bytes(1499), ("192.0.2.1", 5000), State.SUCCEEDED, True),
+        (b"\x80" + bytes(1500), ("192.0.2.1", 5000), State.SUCCEEDED, False),
+        (b"", ("192.0.2.1", 5000), State.SUCCEEDED, False),
+    ],
+)
+async def test_only_checked_addresses_may_send_anything_but_stun(
+    ice: Ice, data: bytes, addr: tuple[Any, ...], state: Any, passes: bool
+) -> None:
+    """A datagram that is not STUN goes on only from an address whose connectivity check succeeded, or that nominates."""
+    nominated = state == "nominated"
+    ice.checks(State.IN_PROGRESS if nominated else state, nominated=nominated)
+    assert ice.gets(data, addr) is passes
+    assert ice.passed == [data] * passes
+
+
+@pytest.mark.parametrize(("port", "passes"), [(5000, True), (5001, False)])
+async def test_the_side_that_nominates_takes_any_candidate_that_was_told(
+    ice: Ice, port: int, passes: bool
+) -> None:
+    """It has stopped checking, and the other may send on an unfinished pair; no stranger may."""
+    ice.checks(State.IN_PROGRESS)
+    ice.connection.ice_controlling = True
+    assert ice.gets(b"\x16dtls", ("192.0.2.1", port)) is passes
+
+
+async def test_a_closed_connection_asks_for_nothing_more() -> None:
+    """Consent begins when the checks succeed, which may be after the connection was closed."""
+    install()
+    connection = aioice.ice.Connection(ice_controlling=True)
+    await connection.close()
+    async with at_once():
+        await connection.query_consent()
+
+
+# STUN
 
 
 def with_attribute(message: bytes, kind: int, value: bytes) -> bytes:
@@ -264,11 +261,7 @@ async def test_role_conflicts_end(ice: Ice) -> None:
 
 async def test_what_waits_to_be_read_is_bounded(ice: Ice) -> None:
     """A checked address may send faster than DTLS reads; what does not fit is dropped and counted."""
-    ice.connection._check_list = [
-        SimpleNamespace(
-            protocol=ice.protocol, remote_addr=CLIENT, state=State.SUCCEEDED, remote_nominated=True
-        )  # type: ignore[list-item]
-    ]
+    ice.checks(State.SUCCEEDED, nominated=True)
     for _ in range(MAX_WAITING - 1):
         ice.connection._queue.put_nowait((b"", 1))
     assert ice.gets(b"\x80rtp")
@@ -383,8 +376,7 @@ def test_every_record_of_a_datagram_is_read_and_forgotten() -> None:
 def rss() -> float:
     """MiB of this process, after the collector."""
     gc.collect()
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * 4 / 1024
+    return memory_mib()
 
 
 @pytest.mark.slow

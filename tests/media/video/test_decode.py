@@ -47,6 +47,7 @@ from server.media.video.decode import (
 from server.media.video.payload import EncodedFrame
 from tests.media.video.test_h264 import first_frame
 from tests.support import vp8_streams
+from tests.support.children import memory_mib
 from tests.support.clients import soon
 from tests.support.decoder_memory import SCENARIOS
 from tests.support.fakes_media import vp8_frames
@@ -302,16 +303,10 @@ async def test_sizes_that_change_with_every_frame(lane: Lane, codec: str) -> Non
             decoder.put(key)
         await seen.until(images=len(sizes) * (around + 1))
         if around == 10:
-            before = rss()
+            before = memory_mib()
     assert seen.sizes == sizes * 40
-    assert rss() - before < 16
+    assert memory_mib() - before < 16
     assert (seen.errors, seen.drops) == (0, 0)
-
-
-def rss() -> float:
-    """MiB of this process."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * 4 / 1024
 
 
 async def test_a_picture_past_the_bound_is_refused(lane: Lane) -> None:
