@@ -24,7 +24,7 @@ from server.features.watches.detecting import (
 )
 from server.features.watches.messages import Watch
 from server.features.watches.rule import Belief, Watches
-from server.features.watches.watch_list import crop_region, place_of
+from server.features.watches.watch_list import crop_region
 from server.media.picture.grounding import Box
 from server.media.picture.prepare import PicturePreparer
 from server.models.base import Capabilities
@@ -62,7 +62,7 @@ class Virtual:
             frame = Frame(f"f{at}", image, WIDTH, HEIGHT, now, None, now, int(now * 9e4))
             began = time.thread_time()
             if early.differs(image, now):
-                stirred, near = now, place_of(early.where, frame)
+                stirred, near = now, early.where.scaled(frame.width, frame.height)
             early.looked(image, now)
             shown = self._preparer.make(frame, _PIXELS, Detail.LOW)
             found = self._beside.look(shown, conditions, int(score.looks), near) or {}

@@ -8,6 +8,7 @@ import pytest
 
 from server.core.errors import Conflict
 from server.core.messages import Chat, ClientMessage, Hold, Pong
+from server.media.picture.grounding import Box
 from server.session.part import (
     Alert,
     AlertSource,
@@ -18,7 +19,7 @@ from server.session.part import (
     SessionPart,
 )
 from server.session.request.outbox import Outbox
-from server.shared.attention.attention import Change, Region, Why, scene_change
+from server.shared.attention.attention import Change, Why, scene_change
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import bare_context, room
 
@@ -204,7 +205,7 @@ async def test_a_failure_skips_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_change_as_the_client_gets_it() -> None:
     """Rounded, with the sides of what changed; without a place where nothing changed."""
-    region = Region(0.12345, 0.25, 0.5, 1.0)
+    region = Box(0.12345, 0.25, 0.5, 1.0)
     found = scene_change(Change(Why.OBJECT, 1.2345, region, 0.01234), "watches", asks=True)
     assert found.model_dump(exclude_none=True) == {
         "type": "change",

@@ -14,7 +14,7 @@ from prometheus_client import Counter
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Frame, Geometry, Picture, Role
 from server.core.metrics import Metrics
-from server.features.watches.watch_list import WatchList, place_of
+from server.features.watches.watch_list import WatchList
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities
 from server.session.part import SessionContext
@@ -165,7 +165,7 @@ class Detecting:
         """Find whether a frame between two samples is to be looked at: it is time, or it differs from the last."""
         if self._early.differs(frame.image, frame.captured):
             self._stirred = frame.captured
-            self._near = place_of(self._early.where, frame)
+            self._near = self._early.where.scaled(frame.width, frame.height)
             self._next_after(SOON_SECONDS)
         return frame.captured >= self._due
 

@@ -22,7 +22,6 @@ from server.models.base import Capabilities, EngineRequest
 from server.models.routing import wants_detail
 from server.session.part import SessionContext
 from server.shared.attention.attention import WHOLE, Change
-from server.shared.attention.attention import Region as Part
 from server.shared.watch_answers import MAX_CONDITION_CHARS, Answer, read_answers
 
 # The state of a watch that could look, but for something around it
@@ -298,13 +297,9 @@ def detail_for(conditions: Mapping[str, str]) -> Detail:
 def changed_box(change: Change, frame: Frame) -> Box | None:
     """Return the changed region in the frame's pixels; None for the whole picture."""
     region = change.region
-    return None if region is None or region == WHOLE else place_of(region, frame)
-
-
-def place_of(part: Part, frame: Frame) -> Box:
-    """Return a part of a frame, which has shares of its sides, in its pixels."""
-    wide, high = frame.width, frame.height
-    return Box(part.left * wide, part.top * high, part.right * wide, part.bottom * high)
+    if region is None or region == WHOLE:
+        return None
+    return region.scaled(frame.width, frame.height)
 
 
 def in_shares(box: Box | None, frame: Frame) -> Box | None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from server.core import messages as wire
 from server.core.frames import Frame
+from server.media.picture.grounding import Box
 from server.media.picture.likeness import Pose, Reference
 from server.media.picture.planes import F32, HEIGHT, U8, WIDTH, BufferPool, Planes, luma_plane
 from server.shared.attention.changes import (
@@ -58,17 +59,7 @@ class Why(StrEnum):
     PRINT = "print"
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A bounding box as shares of the picture's width and height."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-
-WHOLE = Region(0.0, 0.0, 1.0, 1.0)
+WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +69,8 @@ class Change:
     why: Why
     # The strongest evidence relative to its rule: 1 fulfils it; weak evidence needs 1 in two looks.
     value: float
-    # The part of the frame that changed; None without a change.
-    region: Region | None
+    # The part of the frame that changed, in shares of its sides; None without a change.
+    region: Box | None
     # Share of the picture that always moves, in which only a stronger change counts
     busy: float
 
@@ -203,8 +194,8 @@ class ChangeGate:
             pose.warp(plane, target)
         return scratch.warped, scratch.chroma_warped
 
-    def _region(self, patch: Patch, pose: Pose) -> Region:
-        """Return the part of the frame in which a patch of the reference lies."""
+    def _region(self, patch: Patch, pose: Pose) -> Box:
+        """Return the part of the frame in which a patch of the reference lies, in shares of its sides."""
         left, top, right, bottom = patch.box
         corners = np.array(
             [[left, top, 1], [right, top, 1], [left, bottom, 1], [right, bottom, 1]]
@@ -213,9 +204,7 @@ class ChangeGate:
         across, down = np.clip(places.T, 0.0, 1.0)
         if self.seen.turned:
             across, down = down, across
-        return Region(
-            float(across.min()), float(down.min()), float(across.max()), float(down.max())
-        )
+        return Box(float(across.min()), float(down.min()), float(across.max()), float(down.max()))
 
 
 def _whole(pose: Pose, share: float, busy: float) -> Change | None:
@@ -236,11 +225,7 @@ def scene_change(
         about=about,
         value=round(change.value, 2),
         why=change.why,
-        region=(
-            [round(side, 3) for side in (region.left, region.top, region.right, region.bottom)]
-            if region is not None
-            else None
-        ),
+        region=[round(side, 3) for side in region.edges] if region is not None else None,
         busy=round(change.busy, 3),
         asks=asks,
     )
@@ -407,7 +392,7 @@ class EarlyCheck:
         self._seen: F32 | None = None
         self._looked = self._early = -math.inf
         self._left, self._left_at = _MOST, -math.inf
-        # Where the last frame differed that did
+        # Where the last frame differed that did, in shares of its sides
         self.where = WHOLE
 
     def looked(self, image: av.VideoFrame, now: float) -> None:
@@ -433,7 +418,7 @@ class EarlyCheck:
         if np.count_nonzero(over) < _CELLS:
             return False
         rows, columns = np.flatnonzero(over.any(1)), np.flatnonzero(over.any(0))
-        self.where = Region(
+        self.where = Box(
             columns[0] / _COLUMNS,
             rows[0] / _ROWS,
             (columns[-1] + 1) / _COLUMNS,
@@ -478,7 +463,7 @@ class Pace:
         # The change for the request that runs; None for one without a change
         self._change: Change | None = None
         # Of the changes that led to the same answer: their regions, and the strongest of each kind
-        self._fruitless: Region | None = None
+        self._fruitless: Box | None = None
         self._strongest: dict[Why, float] = {}
         # The first of the looks that have found no change since; None after one that did
         self._calm: float | None = None
@@ -538,27 +523,23 @@ class Pace:
         known = self._strongest.get(change.why, 0.0)
         return change.value > _STRONGER * known or self._elsewhere(change.region)
 
-    def _elsewhere(self, region: Region | None) -> bool:
+    def _elsewhere(self, region: Box | None) -> bool:
         known = self._fruitless
         if region is None or known is None:
             return False
-        width = min(region.right, known.right) - max(region.left, known.left)
-        height = min(region.bottom, known.bottom) - max(region.top, known.top)
-        shared = max(0.0, width) * max(0.0, height)
-        size = (region.right - region.left) * (region.bottom - region.top)
-        return shared < _ELSEWHERE * size
+        return region.shared(known) < _ELSEWHERE * region.area
 
 
 def _longer(pause: float) -> float:
     return min(LONGEST_PAUSE, pause * 2) or FIRST_PAUSE
 
 
-def _union(one: Region | None, other: Region | None) -> Region | None:
+def _union(one: Box | None, other: Box | None) -> Box | None:
     if one is None or other is None:
         return one or other
-    return Region(
-        min(one.left, other.left),
-        min(one.top, other.top),
-        max(one.right, other.right),
-        max(one.bottom, other.bottom),
+    return Box(
+        min(one.x1, other.x1),
+        min(one.y1, other.y1),
+        max(one.x2, other.x2),
+        max(one.y2, other.y2),
     )

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from server.media.picture.grounding import Box
 from server.media.picture.planes import BufferPool
 from server.shared.attention.attention import (
     HEARTBEAT_SECONDS,
@@ -18,7 +19,6 @@ from server.shared.attention.attention import (
     Change,
     EarlyCheck,
     Pace,
-    Region,
     Why,
 )
 from tests.shared.attention.clip_classes import object_clip, still_clips
@@ -117,11 +117,11 @@ def test_a_change_that_stays_differs_from_before() -> None:
     assert not attention.differs_from_before(thing)
 
 
-LEFT = Region(0.0, 0.2, 0.3, 0.6)
-RIGHT = Region(0.7, 0.2, 0.9, 0.6)
+LEFT = Box(0.0, 0.2, 0.3, 0.6)
+RIGHT = Box(0.7, 0.2, 0.9, 0.6)
 
 
-def change(region: Region | None = LEFT, *, busy: float = 0.0) -> Change:
+def change(region: Box | None = LEFT, *, busy: float = 0.0) -> Change:
     return Change(Why.OBJECT if region else Why.SAME, 1.0, region, busy)
 
 
