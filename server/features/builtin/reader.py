@@ -175,10 +175,8 @@ class Reader:
             finder = self._load_faces()
         if finder is None:
             return None
-        return [
-            Box(face.left, face.top, face.right, face.bottom, "", face.score)
-            for face in finder.find(bgr, _LEAST_FACE)
-        ]
+        found: list[Box] = finder.find(bgr, _LEAST_FACE)
+        return found
 
     def _load_text(self) -> Any:
         if self._ocr is None and not self._ocr_failed:

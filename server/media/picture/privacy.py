@@ -12,7 +12,6 @@ import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +21,7 @@ import numpy as np
 
 from server.core.errors import FrameWithheld, OperatorError
 from server.media.picture.encode import Bgr
+from server.media.picture.grounding import Box
 
 log = logging.getLogger(__name__)
 # Pixels of CenterFace's input, to which the picture is shrunk. More pixels find smaller faces and cost more time. Measured
@@ -113,17 +113,6 @@ class ClosedFilter(ABC):
         """Filter the picture; any exception withholds it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Face:
-    """A face's region in pixels of the picture, clipped at its borders."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-    score: float
-
-
 class FaceDetector:
     """Finds faces with CenterFace on OpenCV. Thread-safe (one picture at a time). About 25 MB.
 
@@ -143,8 +132,11 @@ class FaceDetector:
                 _how_to_install("face blur", "face-blur", "its model does not run")
             ) from exc
 
-    def find(self, bgr: Bgr, threshold: float = FACE_THRESHOLD) -> list[Face]:
-        """Find the faces in a BGR picture (height, width, 3), most confident first. Raises cv2.error, ValueError."""
+    def find(self, bgr: Bgr, threshold: float = FACE_THRESHOLD) -> list[Box]:
+        """Find the faces in a BGR picture (height, width, 3), most confident first. Raises cv2.error, ValueError.
+
+        Their sides are whole pixels, clipped at the picture's borders.
+        """
         height, width = bgr.shape[:2]
         shrink = min(1.0, math.sqrt(FACE_PIXELS / (height * width)))
         # The network's strides multiply to 32.
@@ -169,18 +161,18 @@ class FaceDetector:
         kept = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), threshold, 0.3)
         across, down = width / wide, height / high
         faces = []
-        for index in np.asarray(kept, int).ravel():
+        for index in sorted(np.asarray(kept, int).ravel(), key=lambda one: -scores[one]):
             x, y, w, h = boxes[index]
             faces.append(
-                Face(
+                Box(
                     max(0, math.floor(x * across)),
                     max(0, math.floor(y * down)),
                     min(width, math.ceil((x + w) * across)),
                     min(height, math.ceil((y + h) * down)),
-                    float(scores[index]),
+                    confidence=float(scores[index]),
                 )
             )
-        return sorted(faces, key=lambda face: -face.score)
+        return faces
 
 
 class FaceBlur(ClosedFilter):
@@ -188,7 +180,7 @@ class FaceBlur(ClosedFilter):
 
     name = "face blur"
 
-    def __init__(self, find: Callable[[Bgr], list[Face]]) -> None:
+    def __init__(self, find: Callable[[Bgr], list[Box]]) -> None:
         self._find = find
 
     def _apply(self, bgr: Bgr) -> Bgr:
@@ -197,13 +189,13 @@ class FaceBlur(ClosedFilter):
         return bgr
 
 
-def blur_region(bgr: Bgr, face: Face) -> None:
+def blur_region(bgr: Bgr, face: Box) -> None:
     """Blur the region and a margin around it in place."""
     height, width = bgr.shape[:2]
-    beside = math.ceil((face.right - face.left) * _FACE_MARGIN)
-    above = math.ceil((face.bottom - face.top) * _FACE_MARGIN)
-    top, bottom = max(0, face.top - above), min(height, face.bottom + above)
-    left, right = max(0, face.left - beside), min(width, face.right + beside)
+    left, top, right, bottom = (int(edge) for edge in face.edges)
+    beside, above = (math.ceil(side * _FACE_MARGIN) for side in (right - left, bottom - top))
+    top, bottom = max(0, top - above), min(height, bottom + above)
+    left, right = max(0, left - beside), min(width, right + beside)
     if bottom <= top or right <= left:
         return
     region = bgr[top:bottom, left:right]

@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from server.core.errors import FrameWithheld
+from server.media.picture.grounding import Box
 from server.media.picture.privacy import (
     EXPLICIT,
     NSFW_THRESHOLD,
     ClosedFilter,
-    Face,
     FaceBlur,
     FaceDetector,
     FilterUnavailable,
@@ -108,7 +108,7 @@ def test_blurred_region_holds_no_detail() -> None:
     """Inside and a margin around it nothing finer than a quarter is left; outside nothing changes."""
     picture = noise()
     before = picture.copy()
-    blurred = FaceBlur(lambda bgr: [Face(50, 40, 90, 80, 0.9)]).apply(picture)
+    blurred = FaceBlur(lambda bgr: [Box(50, 40, 90, 80)]).apply(picture)
     inside = blurred[32:88, 42:98]
     assert inside.std() < 20
     assert cv2.Laplacian(inside, cv2.CV_16S).std() < 3
@@ -118,11 +118,11 @@ def test_blurred_region_holds_no_detail() -> None:
 
 
 def test_every_face_is_blurred() -> None:
-    """Also where another one is surer, and where two lie over each other."""
-    faces = [Face(20, 20, 60, 60, 0.9), Face(50, 30, 90, 70, 0.4), Face(120, 80, 150, 110, 0.21)]
-    blurred = FaceBlur(lambda bgr: faces).apply(noise())
-    for face in faces:
-        inside = blurred[face.top : face.bottom, face.left : face.right]
+    """Also where two lie over each other."""
+    faces = [(20, 20, 60, 60), (50, 30, 90, 70), (120, 80, 150, 110)]
+    blurred = FaceBlur(lambda bgr: [Box(*face) for face in faces]).apply(noise())
+    for left, top, right, bottom in faces:
+        inside = blurred[top:bottom, left:right]
         assert cv2.Laplacian(inside, cv2.CV_16S).std() < 10
 
 
@@ -131,7 +131,7 @@ def test_every_face_is_blurred() -> None:
     [(0, 0, 160, 120), (150, 110, 160, 120), (10, 10, 10, 10), (3, 3, 4, 4)],
 )
 def test_regions_at_the_borders_and_tiny_ones_are_blurred(face: tuple[int, int, int, int]) -> None:
-    blur_region(noise(), Face(*face, 1.0))
+    blur_region(noise(), Box(*face))
 
 
 def test_nothing_is_loaded_when_nothing_is_enabled() -> None:
@@ -174,8 +174,8 @@ def test_drawn_faces_are_found(height: int) -> None:
     faces = FaceDetector().find(scene)
     assert len(faces) == 1
     middle = 500 + drawn_face(height).shape[1] / 2
-    assert faces[0].left < middle < faces[0].right
-    assert 0.5 * height < faces[0].bottom - faces[0].top < 1.6 * height
+    assert faces[0].x1 < middle < faces[0].x2
+    assert 0.5 * height < faces[0].height < 1.6 * height
 
 
 @needs_faces
