@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -27,14 +28,12 @@ _THUMBNAIL_QUALITIES = (75, 55, 35, 20)
 
 def jpeg(bgr: Bgr, quality: int = QUALITY) -> bytes:
     """Encode a (height, width, 3) BGR picture as baseline JPEG (4:2:0). Raises ValueError when that fails."""
-    try:
+    with suppress(cv2.error):
         # OpenCV accepts padded rows (a view of a decoder's plane).
         done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    except cv2.error as exc:
-        raise ValueError(f"no JPEG can be made of an array of shape {bgr.shape}") from exc
-    if not done:
-        raise ValueError(f"no JPEG can be made of an array of shape {bgr.shape}")
-    return data.tobytes()
+        if done:
+            return data.tobytes()
+    raise ValueError(f"no JPEG can be made of an array of shape {bgr.shape}")
 
 
 def decoded(data: bytes) -> Bgr | None:

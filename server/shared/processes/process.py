@@ -8,7 +8,6 @@ framed pipes. Each runs below a `reaper`, which ends it when this program is gon
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import re
@@ -148,7 +147,7 @@ class ChildProcess:
         if self.status is None:
             return "runs"
         if self.status < 0:
-            with contextlib.suppress(ValueError):
+            with suppress(ValueError):
                 return f"was ended by {signal.Signals(-self.status).name}"
             return f"was ended by signal {-self.status}"
         return f"ended with status {self.status}"
@@ -441,9 +440,10 @@ class ProcessGroup:
         """Wait until the leader has ended, without reaping it. Blocking."""
         if not _HAS_WAITID:
             self._leader.wait()
-            return
-        while not self._ended():
-            pass
+        elif self._leader.returncode is None:
+            # It may be reaped in another thread meanwhile.
+            with suppress(ChildProcessError):
+                os.waitid(os.P_PID, self._leader.pid, os.WEXITED | os.WNOWAIT)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to all of the group; do nothing once the leader is reaped."""
@@ -463,13 +463,3 @@ class ProcessGroup:
         if self._leader.returncode is None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._leader.pid, number)
-
-    def _ended(self) -> bool:
-        if self._leader.returncode is not None:
-            return True
-        try:
-            found = os.waitid(os.P_PID, self._leader.pid, os.WEXITED | os.WNOWAIT)
-        except ChildProcessError:
-            # Reaped in another thread meanwhile
-            return True
-        return found is not None
