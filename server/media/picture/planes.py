@@ -282,11 +282,6 @@ class Planes:
         """Return the luma as the picture stands: (90, 160), or (160, 90) of an upright one."""
         return np.ascontiguousarray(self.luma.T) if self.turned else self.luma
 
-    def copy(self) -> Planes:
-        other = Planes()
-        other.take(self)
-        return other
-
     def take(self, other: Planes) -> None:
         """Copy the values of other planes."""
         np.copyto(self.fine, other.fine)

@@ -52,7 +52,8 @@ def test_copies_stay() -> None:
     """The next look does not overwrite a copy of the planes."""
     planes = Planes()
     planes.read(ramp(1280, 720), BufferPool())
-    kept = planes.copy()
+    kept = Planes()
+    kept.take(planes)
     assert kept.alike(planes)
     planes.read(ramp(720, 1280), BufferPool())
     assert not kept.alike(planes)

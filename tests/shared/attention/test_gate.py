@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from copy import deepcopy
 
 import av
 import cv2
@@ -113,7 +114,7 @@ def answered(image: av.VideoFrame, *, sensitivity: float = 1.0) -> ChangeGate:
     """A gate whose last answer was about this frame, at 0 s."""
     gate = ChangeGate(BufferPool(), sensitivity=sensitivity)
     assert gate.look(image, 0.0).why is Why.FIRST
-    gate.answered(gate.seen.copy())
+    gate.answered(deepcopy(gate.seen))
     return gate
 
 
@@ -127,7 +128,7 @@ def test_first_look_is_a_change() -> None:
     image = drawn(textured())
     gate = ChangeGate(BufferPool())
     assert gate.look(image, 0.0) == Change(Why.FIRST, 1.0, WHOLE, 0.0)
-    gate.answered(gate.seen.copy())
+    gate.answered(deepcopy(gate.seen))
     assert not gate.look(image, 0.5).changed
     gate.forget()
     assert gate.look(image, 1.0).why is Why.FIRST
@@ -192,7 +193,7 @@ def test_weak_changes_need_two_looks() -> None:
     first, second = looks(gate, weak, 5, 2)
     assert not first.changed
     assert second.why is Why.SLIGHT
-    gate.answered(gate.seen.copy())
+    gate.answered(deepcopy(gate.seen))
     assert not any(change.changed for change in looks(gate, weak, 7, 4))
 
 
@@ -281,7 +282,7 @@ def test_what_always_moves_is_said_and_wakes_less() -> None:
         restless[200:360, 400:720] = cv2.resize(blocks, (320, 160))
         changes.append(gate.look(drawn(restless), 0.5 + number / 2))
         if number % 5 == 0:
-            gate.answered(gate.seen.copy())
+            gate.answered(deepcopy(gate.seen))
     assert changes[0].busy == 0
     assert changes[-1].busy == pytest.approx(0.055, abs=0.03)
     # A person elsewhere is still seen at once.
@@ -300,7 +301,7 @@ def test_cameras_share_the_scratch() -> None:
         for number in range(30):
             changes.append(gate.look(images[number // 10 % 2], number / 2))
             if changes[-1].changed:
-                gate.answered(gate.seen.copy())
+                gate.answered(deepcopy(gate.seen))
         return changes
 
     expected = alone(pictures, BufferPool()), alone(others, BufferPool())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 from server.media.picture.planes import BufferPool
@@ -62,7 +63,7 @@ def watch(clip: Clip, *, paced: bool = False, glances: bool = False) -> Watched:
         if not wants or at - rest < ANSWER_SECONDS:
             continue
         rest = at
-        gate.answered(gate.seen.copy())
+        gate.answered(deepcopy(gate.seen))
         if paced:
             pace.asked(change, at)
             pace.answered(at, same=change.why is not Why.FIRST)
