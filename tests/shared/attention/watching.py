@@ -22,19 +22,13 @@ class Watched:
     wakes: list[tuple[float, Change]] = field(default_factory=list)
 
     @property
-    def minutes(self) -> float:
-        return (self.clip.seconds - WARM_UP) / 60
-
-    @property
     def a_minute(self) -> float:
-        return len(self.wakes) / self.minutes
-
-    def seen(self, event: Event) -> bool:
-        return any(event.at <= at <= event.until for at, _ in self.wakes)
+        return 60 * len(self.wakes) / (self.clip.seconds - WARM_UP)
 
     @property
     def missed(self) -> list[Event]:
-        return [event for event in self.clip.events if not self.seen(event)]
+        times = [at for at, _ in self.wakes]
+        return [e for e in self.clip.events if not any(e.at <= at <= e.until for at in times)]
 
 
 def watch(clip: Clip, *, paced: bool = False, glances: bool = False) -> Watched:
