@@ -19,8 +19,6 @@ MOST_SENSITIVITY = 4.0
 READABLE = frozenset({"yuv420p", "yuvj420p"})
 # Frames of a video go into a Qwen vision model in pairs: its patches are two frames deep.
 FRAME_FACTOR = 2
-# A video has at least so many (qwen-vl-utils 0.0.14, `vision_process.py`); fewer go in as pictures.
-MIN_FRAMES = 4
 
 
 class Kind(StrEnum):

@@ -14,11 +14,12 @@ from pydantic import Field
 
 from server.core.aio import TaskSet, Timer, in_pool
 from server.core.errors import BadRequest, Conflict, FrameWithheld, NotFound
-from server.core.frames import FRAME_FACTOR, MIN_FRAMES, Detail, Frame, Kind, Picture, Route
+from server.core.frames import FRAME_FACTOR, Detail, Frame, Kind, Picture, Route
 from server.core.metrics import Metrics
 from server.features.recall import memory as recall
 from server.features.recall.memory import Dropped, Kept, Recall, grid_of
 from server.features.recall.messages import Recalled, RecallSettings
+from server.media.picture.encode import MIN_FRAMES, smart_nframes
 from server.media.picture.prepare import CONTEXT_SHARE, stored_picture
 from server.models.base import Capabilities, EarlierPicture
 from server.models.prompts import captions
@@ -280,7 +281,7 @@ class Recalling(BackgroundPart):
         choose = partial(self._choose, captured, span, since)
         chosen = await choose(MOST_PICTURES if needs.video else most)
         film = needs.video and len(chosen) >= MIN_FRAMES
-        count = len(chosen) // FRAME_FACTOR * FRAME_FACTOR if film else most
+        count = smart_nframes(len(chosen), 1.0, fps=1.0) if film else most
         if count < len(chosen):
             chosen = await choose(count)
         if not chosen:

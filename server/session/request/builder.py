@@ -12,8 +12,9 @@ from typing import Any
 
 from server.core.aio import in_pool
 from server.core.errors import BadRequest, FrameWithheld, NotConfirmed, TooLong, TooManyCameras
-from server.core.frames import FRAME_FACTOR, MIN_FRAMES, Kind, Picture, Role, Verbosity
+from server.core.frames import FRAME_FACTOR, Kind, Picture, Role, Verbosity
 from server.core.sound import Sound, SoundUse
+from server.media.picture.encode import MIN_FRAMES
 from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
 from server.models.prompts import (
     LEAST_SCENE_SECONDS,
