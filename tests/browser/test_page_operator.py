@@ -271,6 +271,7 @@ async def test_a_model_that_takes_its_time_is_watched_and_stopped(
         await page.leave()
 
 
+@pytest.mark.night
 async def test_the_operator_switches_between_true_engines(
     visit: Visit, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,7 @@ async def test_several_cameras_fit(
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
+@pytest.mark.night
 async def test_other_programs_switches_fit(
     visit: Visit, run: Running, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:

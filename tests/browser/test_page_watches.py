@@ -16,7 +16,6 @@ from tests.browser.test_page_camera import put_out_of_sight
 from tests.browser.visitor import GREY, ORANGE, RED, Visit, Visitor, bounds, hurry, shown, started
 from tests.real_model.server import PYTHON, build, missing, watch_lessons
 from tests.support.clients import metric, soon
-from tests.support.parts import at_night
 from tests.support.running import Running, running
 from tests.support.words import say
 
@@ -160,7 +159,8 @@ async def test_an_order_ends_all_watches(visit: Visit, builtin: Running) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("between", [ORANGE, *at_night(None)], ids=["after orange", "after grey"])
+@pytest.mark.parametrize("between", [ORANGE, None], ids=["after orange", "after grey"])
+@pytest.mark.night
 async def test_a_trained_model_watches_for_red(
     visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: str | None
 ) -> None:

@@ -79,8 +79,8 @@ async def metric(server: ServerProcess, name: str) -> float:
 @pytest.mark.parametrize(
     ("frames", "live"),
     [
-        (lambda: shown_late(DEEP), False),
-        (lambda: shown_late(LARGE), True),
+        pytest.param(lambda: shown_late(DEEP), False, marks=pytest.mark.night),
+        pytest.param(lambda: shown_late(LARGE), True, marks=pytest.mark.night),
         (lambda: shown_backwards(replace(LARGE, vui=None)), True),
     ],
     ids=["4:4:4 with 14 bits", "held to be reordered", "no order stated"],
@@ -175,7 +175,9 @@ class HostileMicrophone(Microphone):
         return packet
 
 
-@pytest.mark.parametrize("payloads", [long_packets, garbage], ids=["120 ms each", "garbage"])
+@pytest.mark.parametrize(
+    "payloads", [long_packets, *at_night(garbage)], ids=["120 ms each", "garbage"]
+)
 async def test_four_microphones_that_send_bombs(payloads: Callable[[], Iterator[bytes]]) -> None:
     """Some hundred packets a second of each, hands-free: what is too much is dropped, others are served."""
     cameras = [LiveEncoder(rate=2.0) for _ in range(4)]

@@ -81,6 +81,7 @@ def request(question: str, color: str = "red", max_tokens: int = 64) -> EngineRe
 # The engine alone
 
 
+@pytest.mark.night
 async def test_probe_of_a_server_that_lists_nothing(
     engine: OpenAIEngine, server: ModelServer
 ) -> None:
@@ -296,6 +297,7 @@ async def test_two_visitors_get_their_own_answers(
         assert "".join(pieces_of(red.page, "r")) == "It is red."
 
 
+@pytest.mark.night
 async def test_a_server_that_dies_and_comes_back(
     server: ModelServer, cameras: dict[str, LiveEncoder]
 ) -> None:

@@ -29,6 +29,7 @@ from tests.peers.processes import (
 from tests.support.clients import Page, bearer, http, more_frames, open_page, soon, take_token
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
+from tests.support.parts import at_night
 from tests.support.running import Running, running, with_model
 from tests.support.turn_server import make_certificate
 
@@ -116,7 +117,7 @@ async def test_gstreamer(source: str, how: str, answered: str) -> None:
 
 
 @gstreamer
-@pytest.mark.parametrize("how", ["whole", "trickle"])
+@pytest.mark.parametrize("how", [*at_night("whole"), "trickle"])
 async def test_gstreamer_with_audio(how: str) -> None:
     """In each bundle policy, audio first and last: a picture comes, and no time limit cuts it."""
     audio = f"{OPUS} ! {RTP.replace('video', 'audio').replace('96', '97')}=OPUS"

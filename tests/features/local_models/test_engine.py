@@ -374,6 +374,7 @@ async def test_one_that_hangs_is_killed(random_models: Path) -> None:
     assert not any(ASK_SONG in line or said[:10] in line for line in heard.lines)
 
 
+@pytest.mark.night
 async def test_other_makes(others: dict[str, LocalEngine]) -> None:
     """Of each: pieces, counts and limits hold."""
     able = others["qwen3_vl"].status.capabilities
@@ -495,6 +496,7 @@ async def thought(engine: LocalEngine, max_tokens: int = 8) -> tuple[str, str, F
     raise AssertionError("no end")
 
 
+@pytest.mark.night
 async def test_models_that_think(random_models: Path) -> None:
     """Thinking is switched off where the template can; else it has tokens of its own above those of
     the answer.

@@ -35,6 +35,7 @@ def compared(folder: Path) -> dict[str, Any]:
     return local_voice.compare(folder)
 
 
+@pytest.mark.night
 def test_the_decoder_looks_back_as_far_as_its_layers_do(compared: dict[str, Any]) -> None:
     """Two layers of 8 frames reach 14 back, and convolutions 11 more; all else here follows from that."""
     assert compared["field"] == 25
@@ -92,6 +93,7 @@ async def test_a_copying_model_asks_for_its_recording(
             await model.wait()
 
 
+@pytest.mark.night
 async def test_a_recording_is_copied_by_the_process(folder: Path, compared: dict[str, Any]) -> None:
     one = LocalVoice(
         folder / "base",
