@@ -369,7 +369,7 @@ class Inference:
         """Stop all of a session's jobs; without its `questions`, its watches and descriptions."""
         # Slots are filled only after all are stopped.
         for job in self._unended():
-            if job.session_id == session_id and (questions or job.background):
+            if job.session_id == session_id and (questions or job.background) and not job.ended:
                 self._lane_of[job].stop(job, reason)
         self._fill()
 

@@ -447,6 +447,16 @@ async def test_cancelling_a_session_stops_all_of_it_and_only_it(build: Build) ->
     assert engine.questions().count("2") == 0
 
 
+async def test_the_end_of_one_job_may_end_another_one_of_its_session(build: Build) -> None:
+    """By what is told of it; the session's others end all the same."""
+    inference = build(holding(), slots=1)
+    first, waiting, last = made = [make_job("a", question=str(n)) for n in range(3)]
+    submitted(inference, made)
+    first[1].on_finished = lambda _result: inference.cancel(waiting[0], "user")
+    inference.cancel_session("a", "session_ended")
+    assert [sink.ended for _, sink in (first, waiting, last)] == [True] * 3
+
+
 async def test_cancelling_background_leaves_the_question(build: Build) -> None:
     """Turning a description off does not stop an answer."""
     engine = holding()
