@@ -300,9 +300,9 @@ class Attention:
         """
         seen = self._looked().seen
         if ahead:
-            self._before, self._asked = self._asked, None
-        if self._asked is None:
-            self._asked = Planes()
+            self._before = self._asked
+        # The gate may still compare with those of the request before.
+        self._asked = Planes()
         self._asked.take(seen)
         self._pace.asked(change, now)
         self._ahead = ahead

@@ -44,6 +44,21 @@ def test_it_compares_with_the_frame_that_was_asked_about() -> None:
     assert look(attention, 1, 1.5).why is Why.SAME
 
 
+def test_a_camera_that_turns_before_the_answer_shows_another_view() -> None:
+    """What is compared with is as it was asked about, whatever is asked meanwhile."""
+    attention = Attention(BufferPool())
+    attention.asked(look(attention, 1, 0.0), 0.0)
+    attention.answered(0.1, same=False)
+    turned = make_frame(scene=1, captured=0.5, width=240, height=320)
+    change = attention.look(turned)
+    assert change is not None
+    assert change.why is Why.VIEW
+    attention.asked(change, 0.5)
+    assert look(attention, 1, 1.0).why is Why.SAME
+    attention.answered(1.1, same=False)
+    assert look(attention, 1, 1.5).why is Why.VIEW
+
+
 def test_a_frame_soon_after_a_look_is_not_looked_at() -> None:
     attention = Attention(BufferPool())
     look(attention, 1, 0.0)
