@@ -23,7 +23,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,7 +30,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.arguments import call
+from scripts.arguments import ROOT, call
 from scripts.bench.report import percentile
 from server.core import core_dumps
 from server.core.frames import Frame, Picture
@@ -48,7 +47,6 @@ from server.session.request.parts import Preferences
 
 Bgr = NDArray[np.uint8]
 Luma = NDArray[np.uint8]
-ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT / "tests" / "features" / "builtin" / "photos"
 
 WIDTH, HEIGHT, FIELD = 1280, 720, 60.0

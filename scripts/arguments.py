@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 def command_line(
     description: str | None, prog: str | None = None, **more: Any
@@ -100,9 +102,6 @@ def number(low: float, high: float) -> Callable[[str], float]:
         return value
 
     return read
-
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def go_on_inside(

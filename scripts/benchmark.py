@@ -44,15 +44,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import (  # noqa: E402
-    command_line,
-    go_on_inside,
-    number,
-)
-from server.core import core_dumps  # noqa: E402
+from scripts.arguments import command_line, go_on_inside, number
+from server.core import core_dumps
 
 try:
     from rich.console import Console

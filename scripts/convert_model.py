@@ -18,14 +18,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import command_line, go_on_inside  # noqa: E402
-from scripts.models import checkpoint  # noqa: E402
-from scripts.models.checkpoint import FORMS  # noqa: E402
-from scripts.models.disk import ended, in_words, partial, say  # noqa: E402
-from server.core import core_dumps  # noqa: E402
+from scripts.arguments import command_line, go_on_inside
+from scripts.models import checkpoint
+from scripts.models.checkpoint import FORMS
+from scripts.models.disk import ended, in_words, partial, say
+from server.core import core_dumps
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -26,15 +26,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import (  # noqa: E402
-    command_line,
-    go_on_inside,
-    settings_file,
-)
-from server.core import core_dumps  # noqa: E402
+from scripts.arguments import ROOT, command_line, go_on_inside, settings_file
+from server.core import core_dumps
 
 try:
     from config import Settings

@@ -39,11 +39,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-ROOT = Path(__file__).resolve().parents[1]
 # For a start by path.
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from server.core import core_dumps  # noqa: E402
+from server.core import core_dumps
 
 # The names and addresses under which devices in the local network reach this machine
 

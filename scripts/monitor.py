@@ -27,17 +27,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import (  # noqa: E402
-    address,
-    command_line,
-    go_on_inside,
-    number,
-    settings_file,
-)
-from server.core import core_dumps  # noqa: E402
+from scripts.arguments import ROOT, address, command_line, go_on_inside, number, settings_file
+from server.core import core_dumps
 
 try:
     from rich.console import Console

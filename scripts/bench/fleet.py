@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from scripts.arguments import ROOT
 from scripts.bench.http_json import json_request, request
-from scripts.bench.processes import ROOT, MeasurementError, ServerProcess, StandInProcess, free_port
+from scripts.bench.processes import MeasurementError, ServerProcess, StandInProcess, free_port
 
 READY_SECONDS = 60.0
 

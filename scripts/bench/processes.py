@@ -15,19 +15,16 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Self
 
 import psutil
 
+from scripts.arguments import ROOT
 from scripts.bench.http_json import json_request, request
 
 
 class MeasurementError(Exception):
     """The measured program does not run; the text is for the user."""
-
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def free_port() -> int:

@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from scripts.arguments import address, number, whole
+from scripts.arguments import ROOT, address, number, whole
 from scripts.bench.http_json import HttpError
-from scripts.bench.processes import ROOT, MeasurementError
+from scripts.bench.processes import MeasurementError
 from scripts.bench.report import Report, draw
 
 

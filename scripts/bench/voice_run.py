@@ -32,12 +32,12 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from config import ConfigError, load
-from scripts.arguments import command_line, number, whole
+from scripts.arguments import ROOT, command_line, number, whole
 from scripts.bench import program
 from scripts.bench.chat_client import ChatClient
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.load_run import check_health
-from scripts.bench.processes import ROOT, MeasurementError, ServerProcess, StandInProcess
+from scripts.bench.processes import MeasurementError, ServerProcess, StandInProcess
 from scripts.bench.program import say
 from scripts.bench.report import STAND_IN, Report, Row, Spread
 from scripts.bench.voice_figures import VoiceFigures

@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 
 from config import ConfigError, Settings, load
+from scripts.arguments import ROOT
 from scripts.models import disk, record
 from scripts.models.disk import ModelError, ended, say
 from server.core import core_dumps
@@ -52,7 +53,6 @@ from server.features.hosting.host import HostProbe, ask_llama, find_llama
 from server.features.hosting.settings import HostingSettings
 from server.shared.network import FetchError
 
-ROOT = Path(__file__).resolve().parents[2]
 # Folder of fetched models, each in a folder of its own.
 KEPT = Path("~/models")
 # Said where a model cannot be had.

@@ -18,19 +18,18 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 # Its own bars would be drawn over the one here.
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
-from config import ConfigError, load  # noqa: E402
-from scripts.arguments import settings_file  # noqa: E402
-from scripts.models import checkpoint, disk, hub, record  # noqa: E402
-from scripts.models.disk import ModelError, in_words, say  # noqa: E402
-from scripts.models.hub import HubFile, Repository  # noqa: E402
-from server.core import core_dumps  # noqa: E402
-from server.features.hosting.catalogue.source import inside  # noqa: E402
-from server.shared.network import FetchError  # noqa: E402
+from config import ConfigError, load
+from scripts.arguments import ROOT, settings_file
+from scripts.models import checkpoint, disk, hub, record
+from scripts.models.disk import ModelError, in_words, say
+from scripts.models.hub import HubFile, Repository
+from server.core import core_dumps
+from server.features.hosting.catalogue.source import inside
+from server.shared.network import FetchError
 
 # Less than so much in so long is no download: 3.5 KB/s.
 LEAST_BYTES = 1024 * 1024

@@ -18,21 +18,20 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from scripts.arguments import settings_file  # noqa: E402
-from scripts.models import bare_settings, checkpoint, vllm_command  # noqa: E402
-from scripts.models.disk import ModelError, ended, in_words, say  # noqa: E402
-from server.core import core_dumps  # noqa: E402
-from server.features.hosting.catalogue import engine_log  # noqa: E402
-from server.features.hosting.catalogue.launch import Launch  # noqa: E402
-from server.features.hosting.catalogue.sizes import OVERHEAD_BYTES  # noqa: E402
-from server.features.hosting.catalogue.vllm import IMAGE_FLAGS, ROCM_ENVIRONMENT, Vllm, VllmError  # noqa: E402
-from server.features.hosting.control_groups import main_memory  # noqa: E402
-from server.features.hosting.gpu import Gpu, GpuError, GpuReader  # noqa: E402
-from server.features.hosting.host import ask_vllm  # noqa: E402
-from server.shared.processes.environment import child_environment  # noqa: E402
+from scripts.arguments import ROOT, settings_file
+from scripts.models import bare_settings, checkpoint, vllm_command
+from scripts.models.disk import ModelError, ended, in_words, say
+from server.core import core_dumps
+from server.features.hosting.catalogue import engine_log
+from server.features.hosting.catalogue.launch import Launch
+from server.features.hosting.catalogue.sizes import OVERHEAD_BYTES
+from server.features.hosting.catalogue.vllm import IMAGE_FLAGS, ROCM_ENVIRONMENT, Vllm, VllmError
+from server.features.hosting.control_groups import main_memory
+from server.features.hosting.gpu import Gpu, GpuError, GpuReader
+from server.features.hosting.host import ask_vllm
+from server.shared.processes.environment import child_environment
 
 if TYPE_CHECKING:
     from config import Settings
