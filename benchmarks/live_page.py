@@ -284,7 +284,7 @@ async def run_browser(args: argparse.Namespace) -> Report:
                     await ask_and_measure(page, run.model, 4, rng)
                     results = await ask_and_measure(page, run.model, args.num_requests, rng)
                     report.rows = results.rows() + report.rows + results.whole_rows()
-            report.add(
+            report.rows.append(
                 Row("first frame, from the offer, local", "s", value=first, target=0.5, number="10")
             )
         if "reading" in args.only:

@@ -339,5 +339,5 @@ async def run_network(args: argparse.Namespace) -> Report:
                 report.rows += await loss_rows(run, loss, seeds, codec)
         for seconds in CUTS if "cut" in args.only else ():
             say(f"cutting the link for {seconds:g} s")
-            report.add(await cut_row(run, seconds, seeds))
+            report.rows.append(await cut_row(run, seconds, seeds))
     return report

@@ -318,13 +318,13 @@ async def run_rows(args: argparse.Namespace) -> Report:
             await measured.questions(report)
         if "first" in args.only:
             say("timing first frames")
-            report.add(await measured.first_frames(10))
+            report.rows.append(await measured.first_frames(10))
         if pid is not None:
             await _with_cameras(measured, report, args)
         if starts and "start" in args.only:
             took, note = statistics.median(starts), f"starts {[round(x, 2) for x in starts]}"
             what = "start to first page, installed"
-            report.add(Row(what, "s", value=took, target=2, note=note, number="11"))
+            report.rows.append(Row(what, "s", value=took, target=2, note=note, number="11"))
     return report
 
 
@@ -333,13 +333,13 @@ async def _with_cameras(measured: Measured, report: Report, args: argparse.Names
     rates = args.sample_rate or [2.0, 5.0]
     for rate in rates if "idle" in args.only else []:
         say(f"watching {args.idle_cameras} idle cameras at {rate:g} frames/s")
-        report.add(await measured.idle_cpu(rate))
+        report.rows.append(await measured.idle_cpu(rate))
     if "memory" in args.only:
         say("letting cameras come and go")
         report.rows += await measured.memory(seconds=8)
     for rate in rates if "capacity" in args.only and args.cameras else []:
         say(f"adding cameras at {rate:g} frames/s")
-        report.add(await measured.capacity(rate, seconds=6))
+        report.rows.append(await measured.capacity(rate, seconds=6))
 
 
 # Questions

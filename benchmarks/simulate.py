@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 
 from benchmarks.watch_scenes import STEP, TOKEN
-from scripts.arguments import command_line, whole
+from scripts.arguments import command_line, valued, whole
 from scripts.bench import program
 from scripts.bench.report import Report, Row, Spread, percentile
 from server.core.frames import Kind
@@ -258,19 +258,18 @@ def simulate(sessions: int, args: argparse.Namespace) -> list[Row]:
 def run(args: argparse.Namespace) -> int:
     report = Report.of("Questions beside background work, simulated", args)
     for sessions in args.sessions:
-        for row in simulate(sessions, args):
-            report.add(row)
+        report.rows += simulate(sessions, args)
     return program.publish(report, "simulate", args)
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = command_line(__doc__, prog="benchmark.py --simulate")
-    add = parser.add_argument
+    add, value = parser.add_argument, valued(parser)
     many = whole(1, 10_000)
     add("--sessions", type=many, nargs="+", default=[1, 8, 32, 128], help="(1 8 32 128)")
-    add("--slots", type=whole(1, 1000), default=8, help="MAX_CONCURRENT_INFERENCES (8)")
-    add("--minutes", type=whole(1, 10_000), default=10, help="of simulated time (10)")
-    add("--seed", type=int, default=1, help="of when what is asked (1)")
+    value("--slots", whole(1, 1000), 8, "MAX_CONCURRENT_INFERENCES")
+    value("--minutes", whole(1, 10_000), 10, "of simulated time")
+    value("--seed", int, 1, "of when what is asked")
     program.add_output(parser)
     args = parser.parse_args(arguments)
     return program.run(lambda: run(args), args.output)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -31,7 +30,7 @@ import cv2
 import numpy as np
 
 from benchmarks.watch_scenes import CLASSES, CONDITIONS, Model, Score, served, staged
-from scripts.arguments import command_line, number, whole
+from scripts.arguments import command_line, number, valued, whole
 from scripts.bench import program
 from scripts.bench.processes import MeasurementError, ServerProcess
 from scripts.bench.report import Report
@@ -237,14 +236,12 @@ def run(args: argparse.Namespace) -> int:
     scores = [Score("ours"), *map(Score, () if args.trained else BASELINES)]
     cut = not asyncio.run(program.uninterrupted(measure(args, scores)))
     if not scores[0].seconds:
-        print("Interrupted before anything was measured: nothing is written.", file=sys.stderr)
-        return 130
+        raise KeyboardInterrupt
     target = None if args.trained else TARGET + 2 * args.first_token
     for score in scores:
         if score.seconds:
             print(score.line())
-            for row in score.rows(target if score.name.startswith("ours") else None):
-                report.add(row)
+            report.rows += score.rows(target if score.name.startswith("ours") else None)
     report.more["scores"] = [asdict(score) for score in scores]
     delays = {
         score.name: score.delays
@@ -257,22 +254,22 @@ def run(args: argparse.Namespace) -> int:
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command_line(__doc__, prog="benchmark.py --watch")
-    add = parser.add_argument
+    add, value = parser.add_argument, valued(parser)
     share = number(0, 1)
-    add("--minutes", type=number(0.5, 1e5), default=2.0, help="of each class of scenes (2)")
+    value("--minutes", number(0.5, 1e5), 2.0, "of each class of scenes")
     add("--only", nargs="*", choices=CLASSES, help="classes (all)")
-    add("--conditions", type=whole(1, 8), default=1, help="watched for at a time (1)")
+    value("--conditions", whole(1, 8), 1, "watched for at a time")
     add("--browser", action="store_true", help="through the page in headless Chromium")
     add(
         "--trained",
         action="store_true",
         help="through the page, with a tiny model that is trained first (needs .venv-models)",
     )
-    add("--false-yes", type=share, default=0.02, help="error rate of the stand-in (0.02)")
-    add("--false-no", type=share, default=0.1, help="error rate of the stand-in (0.1)")
-    add("--linked", type=share, default=0.5, help="probability that an error is repeated (0.5)")
-    add("--first-token", type=number(0.001, 60), default=0.1, help="seconds of the stand-in (0.1)")
-    add("--seed", type=int, default=1, help="of scenes and errors (1)")
+    value("--false-yes", share, 0.02, "error rate of the stand-in")
+    value("--false-no", share, 0.1, "error rate of the stand-in")
+    value("--linked", share, 0.5, "probability that an error is repeated")
+    value("--first-token", number(0.001, 60), 0.1, "seconds of the stand-in")
+    value("--seed", int, 1, "of scenes and errors")
     program.add_output(parser, plots=True)
     return parser.parse_args(arguments)
 

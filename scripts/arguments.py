@@ -24,6 +24,16 @@ def command_line(
     return argparse.ArgumentParser(prog, description=description, formatter_class=raw, **more)
 
 
+def valued(to: argparse._ActionsContainer) -> Callable[..., None]:
+    """Return what adds an option of a kind with a default, which ends its help."""
+
+    def add(option: str, kind: Callable[[str], Any], default: Any, words: str) -> None:
+        shown = f"{default:g}" if isinstance(default, float) else default
+        to.add_argument(option, type=kind, default=default, help=f"{words} ({shown})")
+
+    return add
+
+
 def call(
     function: Callable[..., Any],
     description: str | None,

@@ -46,7 +46,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import command_line, go_on_inside, number
+from scripts.arguments import command_line, go_on_inside, number, valued
 from server.core import core_dumps
 
 try:
@@ -73,7 +73,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = command_line(__doc__)
     program.add_options(parser, questions=100, sessions=4, rate=1.0, warm_up=2)
     positive = number(0.001, 1e6)
-    add = parser.add_argument
+    add, value = parser.add_argument, valued(parser)
     add(
         "--compare", nargs=2, type=Path, metavar=("A", "B"), help="print B's figures divided by A's"
     )
@@ -85,13 +85,8 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--plan", action="store_true", help="machines for so many people (the same)")
     add("--fleet", action="store_true", help="several gateways under faults (the same)")
     add("--monitor-gpu", action="store_true", help="read the GPUs of this machine each second")
-    add("--slo", type=positive, default=3.0, help="seconds within which an answer is good (3)")
-    add(
-        "--timeout",
-        type=positive,
-        default=120.0,
-        help="seconds after which a question is given up (120)",
-    )
+    value("--slo", positive, 3.0, "seconds within which an answer is good")
+    value("--timeout", positive, 120.0, "seconds after which a question is given up")
     add("--size", type=_size, default=(1280, 720), help="of the cameras' pictures (1280x720)")
     add(
         "--steady",
@@ -99,9 +94,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="FPS",
         help="cameras send so many frames a second, from shared encoders: for many sessions (wake with the question)",
     )
-    add(
-        "--between-ms", type=number(0, 1e6), default=10.0, help="between the stand-in's tokens (10)"
-    )
+    value("--between-ms", number(0, 1e6), 10.0, "between the stand-in's tokens")
     add("--no-plots", action="store_true", help="draw nothing")
     chosen = parser.parse_args(arguments)
     own = [option for option in OWN if getattr(chosen, option[2:])]

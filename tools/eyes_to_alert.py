@@ -30,7 +30,7 @@ from pathlib import Path
 # go_on_inside and scripts/benchmark.py start this file by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import command_line, go_on_inside, number, whole
+from scripts.arguments import command_line, go_on_inside, number, valued, whole
 from server.core import core_dumps
 
 try:
@@ -245,20 +245,18 @@ def run(args: argparse.Namespace, clips: Sequence[Clip]) -> int:
     except KeyboardInterrupt:
         cut = True
     if not scores:
-        print("Interrupted before anything was measured: nothing is written.", file=sys.stderr)
-        return 130
+        raise KeyboardInterrupt
     detector = args.engine == "builtin" and not args.no_detector
     print(HEAD)
     for score in scores.values():
         print(score.row())
-        for row in score.rows(*((P50, P95) if detector else (None, None))):
-            report.add(row)
+        report.rows += score.rows(*((P50, P95) if detector else (None, None)))
     return program.publish(report, "eyes", args) or (130 if cut else 0)
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = command_line(__doc__, prog="python -m tools.eyes_to_alert")
-    add = parser.add_argument
+    add, value = parser.add_argument, valued(parser)
     share = number(0, 1)
     add("--clips", required=True, help="made, or a folder of clips")
     add("--streamingbench", type=Path, metavar="FILE", help="its questions about the clips")
@@ -273,14 +271,12 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="in virtual time, the built-in engine alone, no network",
     )
     add("--only", nargs="+", default=[], help="clips with one of these in their names (all)")
-    add("--visits", type=whole(0, 1000), default=12, help="of each thing, in made clips (12)")
-    add(
-        "--minutes", type=number(0, 1e5), default=1.0, help="of each still class, in made clips (1)"
-    )
-    add("--delay", type=number(0.001, 60), default=0.3, help="seconds of the stand-in (0.3)")
-    add("--false-yes", type=share, default=0.02, help="error rate of the stand-in (0.02)")
-    add("--false-no", type=share, default=0.1, help="error rate of the stand-in (0.1)")
-    add("--seed", type=int, default=1, help="of made clips and errors (1)")
+    value("--visits", whole(0, 1000), 12, "of each thing, in made clips")
+    value("--minutes", number(0, 1e5), 1.0, "of each still class, in made clips")
+    value("--delay", number(0.001, 60), 0.3, "seconds of the stand-in")
+    value("--false-yes", share, 0.02, "error rate of the stand-in")
+    value("--false-no", share, 0.1, "error rate of the stand-in")
+    value("--seed", int, 1, "of made clips and errors")
     program.add_output(parser)
     return parser.parse_args(arguments)
 

@@ -13,7 +13,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import av
 from aiortc import (
@@ -147,14 +147,6 @@ class SenderRate:
         self._encoder.rate = min(float(TICKS), max_framerate)
 
 
-class Relay(Protocol):
-    """A link that a camera's packets take: it puts its own address into the offer and the answer."""
-
-    def rewrite_offer(self, sdp: str) -> str: ...
-
-    async def rewrite_answer(self, sdp: str) -> str: ...
-
-
 class CameraPeer(ChatClient):
     """One camera with its session.
 
@@ -171,7 +163,6 @@ class CameraPeer(ChatClient):
         *,
         wake: bool = False,
         access_code: str | None = None,
-        relay: Relay | None = None,
         ice_urls: Sequence[str] = (),
     ) -> None:
         super().__init__(base_url, access_code=access_code)
@@ -183,8 +174,6 @@ class CameraPeer(ChatClient):
         self.answer: Message = {}
         self.offered_at = 0.0
         self.track: EncodedTrack | None = None
-        # A link of its own between this camera and the server; None is the bare network.
-        self._relay = relay
         self.rate = SenderRate(encoder, follow=wake)
         self._feed: Feed | None = None
         self._pc: RTCPeerConnection | None = None
@@ -234,25 +223,21 @@ class CameraPeer(ChatClient):
         self.track.drive(transceiver.sender)
         self.add_media(pc)
         await pc.setLocalDescription(await pc.createOffer())
-        sdp = pc.localDescription.sdp
-        if self._relay is not None:
-            sdp = self._relay.rewrite_offer(sdp)
         self.offered_at = time.time()
-        self.answer = await json_request(
-            "POST",
-            f"{self.base_url}/api/webrtc/offer?session={self.session_id}",
-            {"sdp": sdp, "type": "offer"},
-            token=self.token,
-        )
-        answer = self.answer["sdp"]
-        if self._relay is not None:
-            answer = await self._relay.rewrite_answer(answer)
+        answer = await self.offer(pc.localDescription.sdp)
         await pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
         self.rate.obey(self.answer.get("sender") or {})
         async with asyncio.timeout(timeout):
             await connected.wait()
         if pc.connectionState != "connected":
             raise ConnectionError(f"the camera's connection is {pc.connectionState}")
+
+    async def offer(self, sdp: str) -> str:
+        """Send an offer; the answer to it."""
+        url = f"{self.base_url}/api/webrtc/offer?session={self.session_id}"
+        body = {"sdp": sdp, "type": "offer"}
+        self.answer = await json_request("POST", url, body, token=self.token)
+        return str(self.answer["sdp"])
 
     def add_media(self, pc: RTCPeerConnection) -> None:
         """Add more than the camera to the next offer."""

@@ -113,31 +113,11 @@ class Service(ABC):
         self._open.close()
 
 
-class Hosts:
-    """All on this machine, beside each other. Use as a context manager."""
+class Namespaces:
+    """A network namespace for each host. The first one is that of this process, from the start on.
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = tuple(names)
-
-    def __getitem__(self, name: str) -> Host:
-        return Host(name)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        return
-
-    async def cut(self, name: str) -> None:
-        """Take a host from the network. Raises MeasurementError where hosts are one machine."""
-        raise MeasurementError("a partition needs --namespaces")
-
-    async def mend(self, name: str) -> None:
-        """Give it back."""
-
-
-class Namespaces(Hosts):
-    """A network namespace for each host. The first one is that of this process, from the start on."""
+    Use as a context manager.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         """Raises MeasurementError without root, or without the programs."""
@@ -145,7 +125,7 @@ class Namespaces(Hosts):
             raise MeasurementError("--namespaces needs root: it makes network namespaces")
         for program in ("ip", "nsenter"):
             require(program, "--namespaces needs it")
-        super().__init__(names)
+        self._names = tuple(names)
         self._prefix = f"fleet{os.getpid()}"
         self._stack = AsyncExitStack()
 
@@ -158,12 +138,12 @@ class Namespaces(Hosts):
         return Host(name, f"{_NETWORK}.{number}", before)
 
     async def __aenter__(self) -> Self:
-        try:
-            hub = await self._made("hub")
+        async with AsyncExitStack() as stack:
+            hub = await self._made("hub", stack)
             await _ip("-n", hub, "link", "add", "middle", "type", "bridge")
             await _ip("-n", hub, "link", "set", "middle", "up")
             for name in self._names:
-                space = await self._made(name)
+                space = await self._made(name, stack)
                 way = _way(name)
                 peer = ("type", "veth", "peer", "name", "eth0", "netns", space)
                 await _ip("-n", hub, "link", "add", way, *peer)
@@ -174,24 +154,24 @@ class Namespaces(Hosts):
                     await _ip("-n", space, "link", "set", link, "up")
             # Threads begin where the one that starts them is.
             _enter(self._space(self._names[0]))
-        except BaseException:
-            await self._stack.aclose()
-            raise
+            self._stack = stack.pop_all()
         return self
 
-    async def _made(self, name: str) -> str:
+    async def _made(self, name: str, stack: AsyncExitStack) -> str:
         space = self._space(name)
         await _ip("netns", "add", space)
-        self._stack.push_async_callback(_ip, "netns", "delete", space)
+        stack.push_async_callback(_ip, "netns", "delete", space)
         return space
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
     async def cut(self, name: str) -> None:
+        """Take a host from the network."""
         await _ip("-n", self._space("hub"), "link", "set", _way(name), "down")
 
     async def mend(self, name: str) -> None:
+        """Give it back."""
         await _ip("-n", self._space("hub"), "link", "set", _way(name), "up")
 
 
@@ -401,15 +381,6 @@ class Router(Service):
             raise MeasurementError(f"vLLM's router does not run:\n{why}") from None
 
 
-def _hosts(args: argparse.Namespace) -> Hosts:
-    """Return the hosts, those of this process first. Raises MeasurementError."""
-    if not args.namespaces:
-        return Hosts(())
-    gateways = (f"h{number + 1}" for number in range(-(-args.gateways // 2)))
-    engines = (f"e{number + 1}" for number in range(args.engines))
-    return Namespaces(("people", "lb1", "lb2", "redis", "router", *gateways, *engines))
-
-
 def _gateway_names(args: argparse.Namespace) -> list[tuple[str, str]]:
     """Return host and name of each gateway: two on a host where hosts are apart."""
     if not args.namespaces:
@@ -426,15 +397,20 @@ class Fleet:
     def __init__(self, args: argparse.Namespace) -> None:
         """Raises MeasurementError."""
         self._args = args
-        self.hosts = _hosts(args)
         # Host and name of each gateway
         self.names = _gateway_names(args)
+        engines = [f"e{number + 1}" for number in range(args.engines)]
+        # None where all are on this machine, beside each other
+        self.hosts: Namespaces | None = None
+        if args.namespaces:
+            gateways = dict.fromkeys(host for host, _ in self.names)
+            names = ("people", "lb1", "lb2", "redis", "router", *gateways, *engines)
+            self.hosts = Namespaces(names)
         self._fronts = ("lb1", "lb2") if args.namespaces else ("lb1",)
         self._secret, self._token = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
-        self.redis = Redis(self.hosts["redis"])
+        self.redis = Redis(self._host("redis"))
         self.engines = [
-            Engine(self.hosts[f"e{number + 1}"], args.first_token_ms, args.between_ms)
-            for number in range(args.engines)
+            Engine(self._host(name), args.first_token_ms, args.between_ms) for name in engines
         ]
         self.router: Router | None = None
         self.gateways: list[Gateway] = []
@@ -442,10 +418,13 @@ class Fleet:
         self.urls: list[str] = []
         self._stack = AsyncExitStack()
 
+    def _host(self, name: str) -> Host:
+        return Host(name) if self.hosts is None else self.hosts[name]
+
     def _gateway(self, host: str, name: str, port: int) -> Gateway:
         engines = [f"{one.url}/v1" for one in self.engines]
         return Gateway(
-            self.hosts[host],
+            self._host(host),
             name,
             port,
             ENGINE="vllm",
@@ -454,7 +433,7 @@ class Fleet:
             REDIS_URL=self.redis.url,
             JWT_SECRET_KEY=self._secret,
             METRICS_TOKEN=self._token,
-            TRUSTED_PROXIES=",".join(self.hosts[one].address for one in self._fronts),
+            TRUSTED_PROXIES=",".join(self._host(one).address for one in self._fronts),
             DRAIN_SECONDS="10",
             # Twice all people at once, so that sessions that begin before others end have room.
             MAX_SESSIONS=str(4 * self._args.cameras + 10),
@@ -462,27 +441,26 @@ class Fleet:
         )
 
     async def __aenter__(self) -> Self:
-        enter = self._stack.enter_async_context
-        try:
-            await enter(self.hosts)
+        async with AsyncExitStack() as stack:
+            enter = stack.enter_async_context
+            if self.hosts is not None:
+                await enter(self.hosts)
             await enter(self.redis)
             for engine in self.engines:
                 await enter(engine)
             if self._args.router:
-                router = Router(self.hosts["router"], [one.url for one in self.engines])
+                router = Router(self._host("router"), [one.url for one in self.engines])
                 self.router = await enter(router)
             self.gateways = [self._gateway(host, name, free_port()) for host, name in self.names]
             for gateway in self.gateways:
                 await enter(gateway)
             addresses = {gateway.name: gateway.address for gateway in self.gateways}
             for front in self._fronts:
-                self.urls.append((await enter(Nginx(self.hosts[front], addresses))).url)
+                self.urls.append((await enter(Nginx(self._host(front), addresses))).url)
             for gateway in self.gateways:
                 await gateway.wait_for_engine(READY_SECONDS)
             await self.known()
-        except BaseException:
-            await self._stack.aclose()
-            raise
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -524,15 +502,13 @@ Step = Callable[[], Awaitable[object]]
 
 def script(fleet: Fleet) -> dict[str, tuple[Step, Step]]:
     """Return by fault what breaks a part, and what mends it."""
-    # The host that a partition cuts off, with its gateways
-    far = fleet.names[-1][0]
     first, last = fleet.engines[0], fleet.engines[-1]
 
     async def drained() -> None:
         await fleet.gateways[0].ended(DRAINED_SECONDS)
         await fleet.restart(0)
 
-    return {
+    steps: dict[str, tuple[Step, Step]] = {
         "drain": (lambda: fleet.gateways[0].signal(signal.SIGTERM), drained),
         "kill": (lambda: fleet.gateways[1].signal(signal.SIGKILL), lambda: fleet.restart(1)),
         "engine": (first.kill, first.__aenter__),
@@ -542,5 +518,9 @@ def script(fleet: Fleet) -> dict[str, tuple[Step, Step]]:
             lambda: fleet.redis.signal(signal.SIGCONT),
         ),
         "redis-kill": (fleet.redis.kill, fleet.redis.start),
-        "partition": (lambda: fleet.hosts.cut(far), lambda: fleet.hosts.mend(far)),
     }
+    if (hosts := fleet.hosts) is not None:
+        # The host that a partition cuts off, with its gateways
+        far = fleet.names[-1][0]
+        steps["partition"] = (lambda: hosts.cut(far), lambda: hosts.mend(far))
+    return steps

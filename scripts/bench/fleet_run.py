@@ -44,7 +44,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from scripts.arguments import command_line, number, whole
+from scripts.arguments import command_line, number, valued, whole
 from scripts.bench import program
 from scripts.bench.fleet import DRAINED_SECONDS, FAULTS, LEAST, NOT_APART, Fleet, Step, script
 from scripts.bench.fleet_peer import Asked, Away, FleetVisitor
@@ -69,13 +69,13 @@ END_SECONDS = 30.0
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command_line(__doc__, prog="benchmark.py --fleet")
-    add = parser.add_argument
-    add("--gateways", type=whole(2, 50), default=3, help="web processes (3)")
-    add("--engines", type=whole(1, 16), default=3, help="stand-ins for model servers (3)")
-    add("--cameras", type=whole(1, 500), default=12, help="people with the page open (12)")
-    add("--rate", type=number(0.01, 100), default=2.0, help="questions a second of all (2)")
-    add("--phase", type=number(2, 600), default=10.0, help="seconds of each phase, at least (10)")
-    add("--repeat", type=whole(1, 20), default=1, help="runs of each fault (1)")
+    add, value = parser.add_argument, valued(parser)
+    value("--gateways", whole(2, 50), 3, "web processes")
+    value("--engines", whole(1, 16), 3, "stand-ins for model servers")
+    value("--cameras", whole(1, 500), 12, "people with the page open")
+    value("--rate", number(0.01, 100), 2.0, "questions a second of all")
+    value("--phase", number(2, 600), 10.0, "seconds of each phase, at least")
+    value("--repeat", whole(1, 20), 1, "runs of each fault")
     add(
         "--namespaces",
         action="store_true",
@@ -83,16 +83,16 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add("--router", action="store_true", help="vLLM's router before the engines")
     add("--size", choices=SIZES, default="640x360", help="of the cameras' pictures (640x360)")
-    add(
+    value(
         "--turnover",
-        type=number(0, 3600),
-        default=5.0,
-        help="seconds between two people who leave, each followed by another one; 0: nobody (5)",
+        number(0, 3600),
+        5.0,
+        "seconds between two people who leave, each followed by another one; 0: nobody",
     )
     add("--faults", nargs="+", choices=FAULTS, help="in this order (all that are possible)")
-    add("--first-token-ms", type=number(0.001, 1e6), default=50, help="of an engine alone (50)")
-    add("--between-ms", type=number(0, 1e6), default=20.0, help="between its tokens (20)")
-    add("--seed", type=int, default=1, help="of who asks what when (1)")
+    value("--first-token-ms", number(0.001, 1e6), 50, "of an engine alone")
+    value("--between-ms", number(0, 1e6), 20.0, "between its tokens")
+    value("--seed", int, 1, "of who asks what when")
     program.add_output(parser)
     args = parser.parse_args(arguments)
     args.router = args.router or args.namespaces

@@ -13,7 +13,7 @@ import contextlib
 import math
 import os
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -176,17 +176,12 @@ _PARTS: dict[str, tuple[Callable[[Sample], float], str]] = {
 }
 
 
-class _Named(dict[str, Any]):
-    def __missing__(self, key: str) -> str:
-        return "unknown"
-
-
 def advice(figures: LoadFigures, limits: dict[str, Any]) -> list[str]:
     """Name the settings to lower when answers take longer than the objective. `limits`: those of `ready`.
 
     Each part that makes up a sixth or more of the slow answers is named, the largest first.
     """
-    slow = figures.slow()
+    slow, known = figures.slow(), defaultdict(lambda: "unknown", limits)
     refused = sum(figures.errors.get(code, 0) for code in ("busy", "engine_timeout", "timeout"))
     if not slow and not refused:
         return []
@@ -203,9 +198,9 @@ def advice(figures: LoadFigures, limits: dict[str, Any]) -> list[str]:
     for name in sorted(parts, key=lambda name: -parts[name]):
         if whole and parts[name] >= whole / 6:
             share = f"{parts[name] / whole:.0%} of that time ({parts[name] / 1000:.1f} s)"
-            lines.append(f"- {share}: {_PARTS[name][1].format_map(_Named(limits))}")
+            lines.append(f"- {share}: {_PARTS[name][1].format_map(known)}")
     if refused and not whole:
-        lines.append(f"- {_PARTS['queue'][1].format_map(_Named(limits))}")
+        lines.append(f"- {_PARTS['queue'][1].format_map(known)}")
     return lines
 
 
@@ -320,15 +315,7 @@ async def run_load(args: argparse.Namespace, console: Console) -> LoadRun:
             await server.wait_for_engine()
             url, run.stand_in = server.url, True
         report.conditions["health"] = await check_health(url)
-        loop = OpenLoop(
-            url,
-            sessions=args.sessions,
-            size=args.size,
-            steady=args.steady,
-            access_code=args.access_code,
-            detail=args.detail,
-            timeout=args.timeout,
-        )
+        loop = OpenLoop(url, args)
         stack.push_async_callback(loop.close)
         run.samples = loop.samples
         console.print(f"... connecting {args.sessions} cameras")
@@ -398,7 +385,7 @@ def finish(run: LoadRun) -> None:
     figures, report = run.figures, run.report
     report.rows += figures.rows()
     dropped = float(run.frames_dropped)
-    report.add(Row("frames that the cameras here were too slow for", "", value=dropped))
+    report.rows.append(Row("frames that the cameras here were too slow for", "", value=dropped))
     if run.gpus is not None:
         report.rows += run.gpus.rows()
         report.more["gpu"] = run.gpus.as_json()

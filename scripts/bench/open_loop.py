@@ -8,6 +8,7 @@ omission" is what leaving it out is called).
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import functools
@@ -140,21 +141,18 @@ class _Visitor:
 
     def __init__(self, make: Callable[[], CameraPeer]) -> None:
         self._make = make
-        self._connected = False
         self.peer = make()
 
     async def connect(self) -> None:
         await self.peer.connect(timeout=CONNECT_SECONDS)
         await self.peer.open_socket(timeout=CONNECT_SECONDS)
-        self._connected = True
 
     async def usable(self) -> None:
         """Make sure that the socket is open; after a restart of the server that takes a new
         session. Raises LOST.
         """
-        if self._connected and self.peer.close_code is None:
+        if self.peer.ready and self.peer.close_code is None:
             return
-        self._connected = False
         await self.peer.close()
         self.peer = self._make()
         await self.connect()
@@ -170,28 +168,16 @@ class OpenLoop:
     page does.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        sessions: int,
-        size: tuple[int, int] = (1280, 720),
-        steady: float | None = None,
-        access_code: str | None = None,
-        detail: str = "auto",
-        timeout: float = 120.0,
-    ) -> None:
+    def __init__(self, url: str, args: argparse.Namespace) -> None:
+        """`args`: the options of a load run."""
         self.samples: list[Sample] = []
         # Epoch seconds; 0 before `ask`
         self.began = 0.0
-        self._url = url
-        self._access_code = access_code
-        self._detail = detail
-        self._timeout = timeout
-        self._wake = steady is None
+        self._url, self._args = url, args
+        sessions, steady = args.sessions, args.steady
         phases = sessions if steady is None else min(sessions, max(1, round(TICKS / steady)))
         self._encoders = [
-            LiveEncoder(Scene(*size, seed=i), rate=steady or 2.0, phase=TICKS * i // phases)
+            LiveEncoder(Scene(*args.size, seed=i), rate=steady or 2.0, phase=TICKS * i // phases)
             for i in range(phases)
         ]
         self._visitors = [_Visitor(functools.partial(self._peer, i)) for i in range(sessions)]
@@ -203,7 +189,8 @@ class OpenLoop:
 
     def _peer(self, number: int) -> CameraPeer:
         encoder = self._encoders[number % len(self._encoders)]
-        return CameraPeer(self._url, encoder, wake=self._wake, access_code=self._access_code)
+        wake = self._args.steady is None
+        return CameraPeer(self._url, encoder, wake=wake, access_code=self._args.access_code)
 
     @property
     def ready(self) -> dict[str, Any]:
@@ -258,10 +245,11 @@ class OpenLoop:
         Raises MeasurementError when none of them was answered.
         """
         answers: list[Answer] = []
+        timeout = self._args.timeout
 
         async def one(visitor: _Visitor) -> None:
             for _ in range(each):
-                answers.append(await visitor.peer.ask("What do you see?", timeout=self._timeout))
+                answers.append(await visitor.peer.ask("What do you see?", timeout=timeout))
 
         # The first frames are on their way.
         await asyncio.sleep(1)
@@ -321,22 +309,19 @@ class OpenLoop:
         peer = visitor.peer
         answer: Answer | None = None
         try:
-            answer = await peer.start(planned.text, detail=self._detail)
+            answer = await peer.start(planned.text, detail=self._args.detail)
             sample.sent = answer.asked - self.began
-            await peer.finish(answer, timeout=self._timeout)
+            await peer.finish(answer, timeout=self._args.timeout)
         except TimeoutError:
             sample.error = "timeout"
-            await self._cancel(peer)
+            # The next question of this session shall not have to replace it.
+            with contextlib.suppress(*LOST):
+                await peer.send({"type": "cancel"})
         except LOST:
             sample.error = "connection_lost"
         sample.ended = self._now()
         if answer is not None:
             sample.fill(answer, self.began)
-
-    async def _cancel(self, peer: CameraPeer) -> None:
-        """The next question of this session shall not have to replace it."""
-        with contextlib.suppress(*LOST):
-            await peer.send({"type": "cancel"})
 
     def _now(self) -> float:
         return time.time() - self.began

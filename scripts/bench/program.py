@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from scripts.arguments import ROOT, address, number, whole
+from scripts.arguments import ROOT, address, number, valued, whole
 from scripts.bench.http_json import HttpError
 from scripts.bench.processes import MeasurementError
 from scripts.bench.report import Report, draw
@@ -57,35 +57,15 @@ def add_options(
 ) -> None:
     """Add the options that every measurement takes; the numbers are the defaults."""
     add_server(parser)
-    add = parser.add_argument
-    add(
-        "--num-requests",
-        type=whole(1, 100_000),
-        default=questions,
-        help=f"questions after the warm-up ({questions})",
-    )
-    add(
-        "--sessions",
-        type=whole(1, 1000),
-        default=sessions,
-        help=f"pages that ask, each with a camera ({sessions})",
-    )
-    add(
-        "--rate",
-        type=number(0.001, 1000),
-        default=rate,
-        help=f"questions a second, of all together ({rate:g})",
-    )
-    add(
-        "--warm-up",
-        type=whole(0, 1000),
-        default=warm_up,
-        help=f"questions a session before any is counted ({warm_up})",
-    )
+    add, value = parser.add_argument, valued(parser)
+    value("--num-requests", whole(1, 100_000), questions, "questions after the warm-up")
+    value("--sessions", whole(1, 1000), sessions, "pages that ask, each with a camera")
+    value("--rate", number(0.001, 1000), rate, "questions a second, of all together")
+    value("--warm-up", whole(0, 1000), warm_up, "questions a session before any is counted")
     add("--detail", choices=("auto", "low", "high"), default="auto")
-    add("--seed", type=int, default=1, help="of when what is asked (1)")
+    value("--seed", int, 1, "of when what is asked")
     add_output(parser)
-    add("--first-token-ms", type=number(0.001, 1e6), default=50, help="of the stand-in model (50)")
+    value("--first-token-ms", number(0.001, 1e6), 50, "of the stand-in model")
     add("--server-log", default="", help="log level of the started server (warning)")
 
 

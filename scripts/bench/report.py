@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import io
 import json
 import math
 import os
 import platform
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -132,9 +134,6 @@ class Report:
         given = {k: str(v) for k, v in vars(args).items() if k != "access_code"}
         return cls(title, {"machine": machine(), "arguments": given})
 
-    def add(self, row: Row) -> None:
-        self.rows.append(row)
-
     def close(self) -> None:
         """The measuring is over: note how busy the machine was.
 
@@ -185,7 +184,9 @@ class Report:
                 [row.number, row.what, row.unit, s.n if s else "", row.value, *figures, row.reached]
             )
         write_whole(as_json, (json.dumps(_finite(body), indent=1) + "\n").encode())
-        write_csv(as_csv, lines)
+        text = io.StringIO()
+        csv.writer(text).writerows(lines)
+        write_whole(as_csv, text.getvalue().encode())
         return as_json, as_csv
 
 
@@ -204,13 +205,6 @@ def write_whole(path: Path, data: bytes) -> Path:
         return part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def write_csv(path: Path, lines: Iterable[Sequence[Any]]) -> Path:
-    """Like `write_whole`."""
-    text = io.StringIO()
-    csv.writer(text).writerows(lines)
-    return write_whole(path, text.getvalue().encode())
 
 
 def draw(stem: Path, panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Path:
@@ -237,14 +231,10 @@ def draw(stem: Path, panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Pat
 
 def machine() -> dict[str, Any]:
     """Return the conditions of the figures besides the code."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in _read("/proc/cpuinfo").splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
+    model = platform.processor()
+    with contextlib.suppress(OSError):
+        if named := re.search(r"^model name.*:(.*)", Path("/proc/cpuinfo").read_text(), re.M):
+            model = named[1].strip()
     packages = {name: version(name) for name in ("aiortc", "av", "fastapi", "uvicorn")}
     return {
         "cpu": model,
@@ -253,13 +243,6 @@ def machine() -> dict[str, Any]:
         "system": platform.system(),
         "packages": packages,
     }
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""
 
 
 def _short(value: float) -> str:

@@ -32,7 +32,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from config import ConfigError, load
-from scripts.arguments import ROOT, command_line, number, whole
+from scripts.arguments import ROOT, command_line, number, valued, whole
 from scripts.bench import program
 from scripts.bench.chat_client import ChatClient
 from scripts.bench.live_encoder import LiveEncoder, Scene
@@ -65,7 +65,7 @@ WAYS = {
 def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command_line(__doc__, prog="scripts/benchmark.py --voice", allow_abbrev=False)
     program.add_server(parser)
-    add = parser.add_argument
+    add, value = parser.add_argument, valued(parser)
     add("--server-pid", type=whole(1, 2**31), help="process behind --server-url, when it runs here")
     add(
         "--configured-speech",
@@ -74,24 +74,19 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     add("--only", default="", help=f"parts to measure ({','.join(PARTS)})")
     add("--wav", type=Path, help="a recorded sentence to speak, any file of sound up to 25 s")
-    add("--turns", type=whole(1, 10_000), default=20, help="spoken questions (20)")
+    value("--turns", whole(1, 10_000), 20, "spoken questions")
     add(
         "--silence-ms",
         type=whole(200, 2000),
         default=200,
         help="silence that ends a turn (200, as the targets have it; the page's own is 500)",
     )
-    add(
-        "--pause-sentences",
-        type=whole(1, 1000),
-        default=5,
-        help="sentences for each pause inside (5)",
-    )
-    add("--interruptions", type=whole(1, 1000), default=10, help="answers spoken over (10)")
-    add("--noise-minutes", type=number(0.1, 600), default=0.5, help="of noise over answers (0.5)")
-    add("--cpu-seconds", type=number(1, 3600), default=10, help="for each figure of the CPU (10)")
-    add("--texts", type=whole(1, 1000), default=8, help="for a local voice alone (8)")
-    add("--seed", type=int, default=1, help="of the camera's scene (1)")
+    value("--pause-sentences", whole(1, 1000), 5, "sentences for each pause inside")
+    value("--interruptions", whole(1, 1000), 10, "answers spoken over")
+    value("--noise-minutes", number(0.1, 600), 0.5, "of noise over answers")
+    value("--cpu-seconds", number(1, 3600), 10, "for each figure of the CPU")
+    value("--texts", whole(1, 1000), 8, "for a local voice alone")
+    value("--seed", int, 1, "of the camera's scene")
     program.add_output(parser, plots=True)
     add("--server-log", default="", help="log level of the started server (warning)")
     add("--browser", action="store_true", help="through the page (--voice --browser --help)")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts.arguments import ROOT
-from scripts.bench.fleet import FAULTS, Hosts, Namespaces, configuration
+from scripts.bench.fleet import FAULTS, Namespaces, configuration
 from scripts.bench.fleet_peer import Asked, Away
 from scripts.bench.fleet_run import Span, figures, median_row, options, table
 from scripts.bench.processes import MeasurementError, longest_pause
@@ -179,11 +179,6 @@ def test_without_root_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(MeasurementError, match="needs root"):
         Namespaces(("people",))
-
-
-async def test_one_machine_has_no_partition() -> None:
-    with pytest.raises(MeasurementError, match="--namespaces"):
-        await Hosts(()).cut("h1")
 
 
 @pytest.mark.slow

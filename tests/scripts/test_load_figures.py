@@ -124,7 +124,7 @@ def result(folder: Path, name: str, p50: float, answered: float, **arguments: st
     report = Report(name, {"arguments": arguments, "engine": {"model": "m"}})
     spread = Spread(10, p50, 2 * p50, 3 * p50, 4 * p50)
     report.rows = [Row("e2el", "ms", spread), Row("answered", "/s", value=answered, at_least=True)]
-    report.add(Row(f"only in {name}", "ms", value=1.0))
+    report.rows.append(Row(f"only in {name}", "ms", value=1.0))
     return report.write(folder / name, name)[0]
 
 
@@ -204,8 +204,8 @@ def test_a_row_is_reached_when_each_of_its_targets_is() -> None:
 def test_results_are_written_as_json_and_csv(tmp_path: Path) -> None:
     """Both files hold every row; what has no value is null."""
     report = Report("t", {"seed": 1})
-    report.add(Row("typed", "ms", Spread.of([1, 2]), target_p50=35, number="2"))
-    report.add(Row("none", "cameras", Spread.of([]), number="9"))
+    report.rows.append(Row("typed", "ms", Spread.of([1, 2]), target_p50=35, number="2"))
+    report.rows.append(Row("none", "cameras", Spread.of([]), number="9"))
     as_json, as_csv = report.write(tmp_path, "run")
     body = json.loads(as_json.read_text())
     assert [row["reached"] for row in body["rows"]] == [True, None]
@@ -221,7 +221,7 @@ def test_results_are_written_as_json_and_csv(tmp_path: Path) -> None:
 def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path: Path) -> None:
     """A file that cannot be written to its end is an error, and not there, not even in part."""
     report = Report("t", {"seed": 1})
-    report.add(Row("typed", "ms", Spread.of([1, 2]), target_p50=35, number="2"))
+    report.rows.append(Row("typed", "ms", Spread.of([1, 2]), target_p50=35, number="2"))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
     try:

@@ -28,6 +28,18 @@ class Untimed(LinkRelay):
         return LinkRelay.rewrite_offer("\r\n".join(lines))
 
 
+class Linked(CameraPeer):
+    """A camera with this relay before the server."""
+
+    def __init__(self, base_url: str, encoder: LiveEncoder, relay: LinkRelay) -> None:
+        super().__init__(base_url, encoder, wake=True)
+        self._relay = relay
+
+    async def offer(self, sdp: str) -> str:
+        answer = await super().offer(self._relay.rewrite_offer(sdp))
+        return await self._relay.rewrite_answer(answer)
+
+
 async def test_the_path_is_found_and_not_filled() -> None:
     """Asleep and awake on 500 kbit/s: the page's orders fit, frames that are asked for are
     young, and the queue drops nothing; back at sleep it is still known.
@@ -36,7 +48,7 @@ async def test_the_path_is_found_and_not_filled() -> None:
     encoder = LiveEncoder(Scene(640, 360), rate=2, bits_per_frame=40_000)
     async with running(rate_limit_per_minute=0) as run:
         relay = Untimed(up=up, down=Link(delay=0.02))
-        peer = CameraPeer(run.base_url, encoder, wake=True, relay=relay)
+        peer = Linked(run.base_url, encoder, relay)
         async with relay, peer:
             assert "abs-send-time" not in peer.answer["sdp"]
             camera = run.program.sessions.find(peer.session_id).camera
