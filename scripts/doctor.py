@@ -113,7 +113,9 @@ class Examination:
         yield server
         trusted = True
         if self.url.startswith("https:"):
-            certificate, trusted = await web.check_certificate(self.url, self._authorities())
+            own = settings.ca_cert_path if settings is not None else None
+            authorities = [one for one in (self._chosen.authority, own) if one is not None]
+            certificate, trusted = await web.check_certificate(self.url, authorities)
             yield certificate
         yield web.check_clock(reply, middle)
         health = await web.health(self.url, self._health_token(trusted))
@@ -246,10 +248,6 @@ class Examination:
                 # The settings of a feature are there while it is on.
                 if (secret := getattr(self._settings, name, None)) is not None:
                     self.secrets.add(secret.get_secret_value())
-
-    def _authorities(self) -> list[Path]:
-        own = self._settings.ca_cert_path if self._settings is not None else None
-        return [path for path in (self._chosen.authority, own) if path is not None]
 
 
 async def examine(chosen: argparse.Namespace) -> bool:

@@ -363,7 +363,8 @@ class Keeper:
             write(shown, pem(None, authority.certificate))
             # Mark it as used now.
             os.utime(authority.folder)
-            self._forget_oldest()
+            for folder in self._kept()[MAX_AUTHORITIES:]:
+                shutil.rmtree(folder)
         return Issued(server, shown, new)
 
     def device_key(self, *, renew: bool = False) -> Path:
@@ -429,10 +430,6 @@ class Keeper:
             and certificate.not_valid_before_utc <= now
             and certificate.not_valid_after_utc - timedelta(days=RENEW_BEFORE_DAYS) > now
         )
-
-    def _forget_oldest(self) -> None:
-        for folder in self._kept()[MAX_AUTHORITIES:]:
-            shutil.rmtree(folder)
 
 
 def _is_secret(path: Path) -> bool:

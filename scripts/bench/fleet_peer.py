@@ -111,7 +111,7 @@ class FleetPeer(CameraPeer):
         self.turns_taken = 0
         self._visitor, self._waits = visitor, waits
         # The chat that it gets, until it has taken or refused it
-        self._brings = Said(said.handover, said.token) if said.handover else None
+        self.brings = Said(said.handover, said.token) if said.handover else None
         # Infinite while the camera is not connected
         self.connected_at = math.inf
 
@@ -128,11 +128,6 @@ class FleetPeer(CameraPeer):
         """The time since which something is lost; now, when nothing is."""
         times = (self.silent_since, self.shut_at, self.dark_at)
         return min((at for at in times if at is not None), default=time.monotonic())
-
-    @property
-    def took_over(self) -> bool:
-        """True when it has the chat that it gets."""
-        return self._brings is None
 
     @property
     def answerable(self) -> bool:
@@ -213,12 +208,12 @@ class FleetPeer(CameraPeer):
         if restarted:
             # A restarted server takes the old token for a new session. It has no camera yet, unless that
             # was offered again before the socket was open.
-            self._brings = Said(self.said.handover, self.said.token) if self.said.handover else None
+            self.brings = Said(self.said.handover, self.said.token) if self.said.handover else None
             self.status = {}
             if self.connected_at < lost_at:
                 self.dark.set()
-        if self._brings is not None:
-            brought = {"handover": self._brings.handover, "token": self._brings.token}
+        if self.brings is not None:
+            brought = {"handover": self.brings.handover, "token": self.brings.token}
             await self.send({"type": "resume", **brought})
         await self.send({"type": "settings", "handover": True})
 
@@ -314,12 +309,12 @@ class FleetPeer(CameraPeer):
         match message["type"]:
             case "handover":
                 # One of a session that has not taken the older chat yet would lose it.
-                if self._brings is None:
+                if self.brings is None:
                     self.said.handover, self.said.token = str(message["handover"]), self.token
             case "resumed":
-                self.turns_taken, self._brings = int(message.get("turns", 0)), None
+                self.turns_taken, self.brings = int(message.get("turns", 0)), None
             case "error" if message.get("code") == "handover_refused":
-                self._brings, self.said.handover = None, ""
+                self.brings, self.said.handover = None, ""
             case "status":
                 # The server has closed its end, which this side would notice only seconds later.
                 if message.get("camera") in (None, "", "ended") and self._patient:
@@ -412,7 +407,10 @@ class FleetVisitor:
             self.peer = peer
             keeping = asyncio.create_task(peer.keep(pulse=self.pulse), name="fleet-keep")
             try:
-                if await self._seen(peer, keeping):
+                # Wait for its first picture, with the chat that it gets, or for its end.
+                while not (peer.live and peer.brings is None) and not keeping.done():
+                    await asyncio.sleep(LOOK_SECONDS)
+                if not keeping.done():
                     if away is not None:
                         away.live, away.after = time.monotonic(), peer.turns_taken
                     away = None
@@ -426,19 +424,10 @@ class FleetVisitor:
                 why = "moved" if peer.moved.is_set() else "lost"
                 away = Away(lost_since, why, before=self.said.turns)
                 self.aways.append(away)
-            self._drop(peer)
-
-    async def _seen(self, peer: FleetPeer, keeping: asyncio.Task[None]) -> bool:
-        """Wait for a session's first picture; False when it ends before."""
-        while not (peer.live and peer.took_over) and not keeping.done():
-            await asyncio.sleep(LOOK_SECONDS)
-        return not keeping.done()
-
-    def _drop(self, peer: FleetPeer) -> None:
-        """Close a session that is left, beside everything else and within its time."""
-        task = asyncio.create_task(end(peer), name="fleet-end")
-        self.ends.add(task)
-        task.add_done_callback(self.ends.discard)
+            # It is closed beside everything else.
+            task = asyncio.create_task(end(peer), name="fleet-end")
+            self.ends.add(task)
+            task.add_done_callback(self.ends.discard)
 
     async def ask(self, text: str) -> None:
         """Ask, and once more when the session or its socket goes before the whole answer."""

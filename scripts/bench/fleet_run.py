@@ -433,7 +433,8 @@ async def _broken(
     during, wall = time.monotonic(), time.time()
     await breaks()
     await asyncio.sleep(max(phase, LEAST.get(fault, 0.0)))
-    requests = await _requests(fleet, wall)
+    # Of an engine that was killed, those that it has left
+    requests = [sum(at >= wall for at in await one.arrivals()) for one in fleet.engines]
     await mends()
     after = time.monotonic()
     await asyncio.sleep(phase)
@@ -450,11 +451,6 @@ async def _settled(crowd: Crowd) -> tuple[int, int]:
         looks.append(crowd.people)
         await asyncio.sleep(0.1)
     return max(looks, key=lambda people: people[1] - people[0])
-
-
-async def _requests(fleet: Fleet, since: float) -> list[int]:
-    """Requests of each engine since a time; of one that was killed, those that it has left."""
-    return [sum(at >= since for at in await engine.arrivals()) for engine in fleet.engines]
 
 
 def main(arguments: Sequence[str]) -> int:

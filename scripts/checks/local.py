@@ -255,7 +255,9 @@ def _listed(reply: Reply) -> list[str] | None:
     """Return the names of an OpenAI-compatible server's models; None where it lists none."""
     try:
         if reply.status == 200:
-            return [_shown(str(model["id"])) for model in reply.json()["data"]]
+            names = [str(model["id"])[:_MOST_NAME] for model in reply.json()["data"]]
+            # As a terminal may show them: another program chose them.
+            return ["".join(filter(str.isprintable, name)) for name in names]
     except (ValueError, KeyError, TypeError):
         pass
     return None
@@ -266,11 +268,6 @@ def has(names: list[str]) -> str:
     if not names:
         return "Its list of models is empty."
     return f"It has {', '.join(names[:3])}."
-
-
-def _shown(name: str) -> str:
-    """Return a model's name as a terminal may show it: another program chose it."""
-    return "".join(char for char in name[:_MOST_NAME] if char.isprintable())
 
 
 # Speech

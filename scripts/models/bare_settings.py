@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -43,14 +42,6 @@ _ESCAPE = re.compile(r"\\[\\'\"abfnrtv]")
 _VARIABLE = re.compile(r"\$\{(?P<name>[^}:]*)(?::-(?P<default>[^}]*))?\}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Secret:
-    _value: str
-
-    def get_secret_value(self) -> str:
-        return self._value
-
-
 def read(env_file: Path) -> SimpleNamespace:
     """Return the settings by their names: the environment before the file. Raises ModelError."""
     given = file_values(env_file) | {name.lower(): value for name, value in os.environ.items()}
@@ -68,7 +59,8 @@ def read(env_file: Path) -> SimpleNamespace:
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"VLLM_BASE_URL or MODEL_PATH cannot be used: {error}.") from None
     found |= {"model_dtype": dtype, "model_path": path, "vllm_base_url": " ".join(urls)}
-    found["vllm_api_key"] = _Secret(str(found["vllm_api_key"]))
+    key = str(found["vllm_api_key"])
+    found["vllm_api_key"] = SimpleNamespace(get_secret_value=lambda: key)
     return SimpleNamespace(**found, vllm_base_urls=tuple(urls))
 
 
@@ -90,7 +82,9 @@ def file_values(env_file: Path) -> dict[str, str]:
             elif found["single"] is not None:
                 value = re.sub(r"\\([\\'])", r"\1", found["single"])
             else:
-                value = _ESCAPE.sub(_unescaped, found["double"])
+                value = _ESCAPE.sub(
+                    lambda one: one[0].encode("ascii").decode("unicode_escape"), found["double"]
+                )
             key = found["quoted_key"] or found["key"]
             values[key] = _filled(value, os.environ | values)
             end = max(end, found.end())
@@ -100,10 +94,6 @@ def file_values(env_file: Path) -> dict[str, str]:
 
 def _filled(value: str, known: Mapping[str, str]) -> str:
     return _VARIABLE.sub(lambda found: known.get(found["name"], found["default"] or ""), value)
-
-
-def _unescaped(found: re.Match[str]) -> str:
-    return found[0].encode("ascii").decode("unicode_escape")
 
 
 def _number(name: str, kept: Mapping[str, str]) -> float:

@@ -168,7 +168,11 @@ def look(choice: Choice, settings: Settings) -> None:
     if not gpu:
         _require_memory(choice)
     if choice.model.library is Library.LLAMA_CPP:
-        _require_llama_server(choice.model, settings)
+        # One that does not run, or is too old for the model, before gigabytes are fetched for it
+        server, trouble = ask_llama(_llama_server(settings))
+        host = Host(llama=server, llama_trouble=trouble)
+        if trouble := no_llama_server(choice.model, host):
+            raise ModelError(f"{trouble}\n{OTHERWISE}")
     elif settings.engine_python is not None:
         _require_libraries(settings.engine_python)
     elif gpu:
@@ -222,7 +226,7 @@ def _require_memory(choice: Choice) -> None:
     smaller = (
         "Without --model the built-in engine answers: bash scripts/run.sh. Or fetch it"
         if best is None
-        else f"Take a smaller one ({best.aliases[0] if best.aliases else best.id}), or fetch it"
+        else f"Take a smaller one ({name_of(best)}), or fetch it"
     )
     raise ModelError(
         f"{model.name} takes about {disk.in_words(model.memory_bytes)} of memory, and this machine has"
@@ -237,13 +241,6 @@ def _llama_server(settings: Settings) -> str:
     if path is None:
         raise ModelError(f"{trouble}\n{OTHERWISE}")
     return path
-
-
-def _require_llama_server(model: Model, settings: Settings) -> None:
-    """Refuse one that does not run, or is too old for the model, before gigabytes are fetched for it."""
-    server, trouble = ask_llama(_llama_server(settings))
-    if trouble := no_llama_server(model, Host(llama=server, llama_trouble=trouble)):
-        raise ModelError(f"{trouble}\n{OTHERWISE}")
 
 
 def _require_libraries(python: Path) -> None:

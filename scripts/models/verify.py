@@ -170,7 +170,9 @@ def _layout(
     known = model.config.get("model_type") in FAMILIES
     kinds: dict[str, list[tuple[str, _Tensor]]] = defaultdict(list)
     for name, tensor in seen.items():
-        if not (known and _is_text_weight(name)):
+        layer, _, ending = name.rpartition(".")
+        weight = ending in ("weight", "weight_packed") and TEXT_LAYER.fullmatch(layer)
+        if not (known and weight):
             kinds[_LAYER.sub(r"\1.N.", name)].append((name, tensor))
     if known:
         try:
@@ -230,11 +232,6 @@ def _text_layers(
 def _fits(scale: tuple[int, ...], rows: int, columns: int) -> bool:
     """Return True when the scales are per row, or per group of columns in each row."""
     return len(scale) == 2 and scale[0] == rows and scale[1] > 0 and columns % scale[1] == 0
-
-
-def _is_text_weight(name: str) -> bool:
-    layer, _, ending = name.rpartition(".")
-    return ending in ("weight", "weight_packed") and TEXT_LAYER.fullmatch(layer) is not None
 
 
 def _problems(report: ShardReport) -> str:
