@@ -42,9 +42,7 @@ def find_chromium() -> str | None:
 
 
 def find_shell() -> str | None:
-    """Path of the system's Chromium without a window: the same engine for a fifth less of the processor; None where
-    there is none.
-    """
+    """The system's Chromium without a window, if any: a fifth less of the processor."""
     return shutil.which("chromium-headless-shell")
 
 
@@ -61,10 +59,7 @@ def camera_script(**options: Any) -> str:
 async def chromium(
     *, args: Sequence[str] = (), executable: str | None = None
 ) -> AsyncIterator[Browser]:
-    """A headless browser.
-
-    Raises playwright's Error, which says how to install one, when there is none.
-    """
+    """A headless browser. Raises playwright's Error, which says how to install one."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=executable or find_chromium(), headless=True, args=[*ARGS, *args]
@@ -141,9 +136,7 @@ async def outbound_video(page: Page) -> dict[str, Any] | None:
 
 
 async def socket_log(page: Page, since: float = 0) -> list[dict[str, Any]]:
-    """Return the messages of the page's sockets from `since` (epoch ms) on: {at, way: "sent" or
-    "got", message}.
-    """
+    """Messages of the page's sockets since a time (epoch ms): {at, way: "sent"|"got", message}."""
     entries: list[dict[str, Any]] = await page.evaluate(
         "since => window.__log.filter(entry => entry.at >= since)", since
     )
@@ -179,11 +172,7 @@ _THROUGH_RELAY = r"""() => {
 
 
 async def put_link_between(page: Page, relay: LinkRelay) -> None:
-    """Send the page's camera through `relay`: its offers and answers are rewritten, trickled
-    candidates are kept back.
-
-    Before the page is opened.
-    """
+    """Before the page is opened: rewrite its offers and answers for `relay`; nothing trickles."""
     await page.expose_function("__relayAnswer", relay.rewrite_answer)
     await page.add_init_script(f"({_THROUGH_RELAY})()")
 

@@ -51,9 +51,7 @@ class Link:
     newest: float = field(default=0.0, repr=False)
 
     def due(self, now: float, size: int, rng: random.Random) -> float | None:
-        """Return the delivery time of a packet of `size` bytes of payload that arrives `now`; None
-        when it is dropped.
-        """
+        """When `size` bytes of payload that arrive `now` are delivered; None: they are dropped."""
         if self.flow is not None:
             self.flow.run(now, self.enqueue)
         if self.cut:
@@ -75,9 +73,7 @@ class Link:
         return at
 
     def enqueue(self, now: float, size: int) -> float | None:
-        """Return the time at which the line has sent `size` bytes that arrive `now`; None when the
-        queue is full.
-        """
+        """When the line has sent `size` bytes that arrive `now`; None: the queue is full."""
         start = max(now, self.free_at)
         if self.rate is None:
             return start
@@ -163,9 +159,7 @@ class LinkRelay:
 
     @staticmethod
     def rewrite_offer(sdp: str) -> str:
-        """The offer without candidates: the server learns the relay's address from the first
-        packet.
-        """
+        """The offer without candidates: the first packet tells the relay's address."""
         drop = ("a=candidate:", "a=end-of-candidates")
         return "\r\n".join(line for line in sdp.splitlines() if not line.startswith(drop)) + "\r\n"
 

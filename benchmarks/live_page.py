@@ -44,10 +44,7 @@ def question_box(page: Page) -> Locator:
 
 
 async def start_camera(page: Page, url: str) -> float:
-    """Open the page, press Start Camera, wait for the server's word that the camera is live.
-
-    Gives the seconds from the page's offer to that word.
-    """
+    """Open the page, start the camera, wait until it is live; seconds from the offer to that."""
     await page.goto(url)
     await start_button(page).click()
     live = await wait_for_message(
@@ -69,9 +66,7 @@ async def ask(
     tap: str = "What is this?",
     timeout: float = 30,
 ) -> Answer:
-    """Ask as a person does, by typing or by one tap, of a camera that has fallen asleep; times are
-    the page's own.
-    """
+    """Ask by typing or by one tap, of a camera that has fallen asleep; times are the page's own."""
     await asyncio.sleep(ASLEEP + rng.uniform(0, 0.5))
     since = time.time() * 1000
     if typed:
@@ -220,9 +215,7 @@ def likeness(wanted: str, got: str) -> float:
 
 
 async def reading_rows(browser: Browser, pixels: Sequence[int], rng: random.Random) -> list[Row]:
-    """Row 1, second half: print held in front of the camera, read by the built-in engine, asked
-    asleep and awake.
-    """
+    """Row 1, second half: print before the camera, read by the built-in engine, asleep or awake."""
     rows: list[Row] = []
     async with ServerProcess(ENGINE="builtin") as server, page_with_camera(browser) as page:
         await start_camera(page, server.url)

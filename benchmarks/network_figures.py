@@ -120,10 +120,7 @@ async def linked_page(
     codec: str = "",
     whole: bool = False,
 ) -> AsyncIterator[LinkedPage]:
-    """Not opened yet.
-
-    `codec`: offered alone, "VP8" or "H264"; `whole`: HTTP and WebSocket can be cut, too.
-    """
+    """Not opened yet. `codec`: the only one offered, VP8 or H264; `whole`: all of it can be cut."""
     async with AsyncExitStack() as stack:
         rest = None
         if whole:

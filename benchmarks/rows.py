@@ -30,10 +30,7 @@ CAPACITY_TARGETS = {2.0: 100, 5.0: 55}
 
 
 class CameraBank:
-    """Cameras at one steady rate, which nothing wakes.
-
-    Their frames are spread over the period, as real ones are.
-    """
+    """Cameras at one steady rate, which nothing wakes, their frames spread over the period."""
 
     def __init__(self, base_url: str, *, rate: float, microphone: bool = False) -> None:
         self.base_url = base_url

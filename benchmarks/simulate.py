@@ -56,9 +56,7 @@ class _Sequence:
 
 
 class SimulatedGpu:
-    """An engine with continuous batching: each step has one token of each answer, and a part of the
-    waiting prompts.
-    """
+    """Continuous batching: a step has one token of each answer, and a part of waiting prompts."""
 
     name = "vllm"
 

@@ -58,10 +58,7 @@ def call(
 
 
 def address(text: str) -> str:
-    """Parse scheme, host and port of an http or https address.
-
-    Raises argparse.ArgumentTypeError.
-    """
+    """Parse an http(s) address: scheme, host and port. Raises argparse.ArgumentTypeError."""
     try:
         parts = urlsplit(text)
         known = parts.scheme in ("http", "https") and parts.hostname and not parts.username

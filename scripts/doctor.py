@@ -192,9 +192,7 @@ class Examination:
             await encoder.close()
 
     async def _find_server(self) -> tuple[Finding, Reply | None, float]:
-        """Find the server at the address in .env, else with the other scheme, which run.sh --https
-        sets for one run.
-        """
+        """Find it at .env's address, else with the other scheme: run.sh --https sets that."""
         if self._chosen.server_url is not None:
             return await web.check_server(self.url)
         self.url = own_address(self._settings) if self._settings else "http://127.0.0.1:8000"

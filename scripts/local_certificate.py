@@ -173,10 +173,7 @@ def subtree(name: x509.GeneralName) -> x509.GeneralName:
 def make_authority(
     names: list[x509.GeneralName], label: str, now: datetime
 ) -> tuple[Key, x509.Certificate]:
-    """Create a certificate authority constrained to these names.
-
-    `label` identifies it in a phone's list.
-    """
+    """Create an authority constrained to these names; `label` identifies it in a phone's list."""
     key = ec.generate_private_key(_CURVE)
     common = x509.NameAttribute(NameOID.COMMON_NAME, f"qwen-camera {label}"[:64])
     subject = x509.Name([_ORGANIZATION, common])
@@ -245,9 +242,7 @@ def _key_usage(*, certificates: bool) -> x509.KeyUsage:
 
 
 def pem(key: Key | None, certificate: x509.Certificate) -> bytes:
-    """Write key and certificate as one text, so that one rename replaces both; without a key only
-    the certificate.
-    """
+    """Write both as one text, so that one rename replaces them; the key may be left out."""
     text = certificate.public_bytes(serialization.Encoding.PEM)
     if key is None:
         return text
@@ -327,9 +322,7 @@ def read_pair(path: Path) -> tuple[Key, x509.Certificate]:
 
 
 class Keeper:
-    """Owns the folder of authorities: one folder each, with `authority.pem` (with its key),
-    `ca.crt` and `server.pem`.
-    """
+    """Owns the authorities: a folder each with `authority.pem` (+ key), `ca.crt`, `server.pem`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -346,10 +339,7 @@ class Keeper:
             yield
 
     def provide(self, identity: Identity, label: str, now: datetime) -> Issued:
-        """Return a server's certificate for `identity`, an existing or a new one.
-
-        Raises OSError.
-        """
+        """Return a server's certificate for `identity`, made when there is none. Raises OSError."""
         names = general_names(identity)
         with self.locked():
             authority = next((a for a in self._authorities(now) if a.covers(names)), None)

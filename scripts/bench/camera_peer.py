@@ -267,10 +267,7 @@ class CameraPeer(ChatClient):
             await asyncio.shield(pc.close())
 
     async def close(self) -> None:
-        """End everything; the server's side of the camera by DELETE.
-
-        Safe to call twice, and when half open.
-        """
+        """End everything, the camera by DELETE. Safe to call twice, and when half open."""
         self.rate.close()
         if self._pc is not None and self.token:
             # The server may be gone, which is what some of those who close are testing.

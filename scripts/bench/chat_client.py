@@ -92,10 +92,7 @@ class ChatClient:
         self.ice_servers = reply["ice_servers"]
 
     async def open_socket(self, *, timeout: float = 10.0) -> None:
-        """Open the WebSocket and wait for `ready`.
-
-        Raises ConnectionClosed when the server closes instead.
-        """
+        """Open it and wait for `ready`. Raises ConnectionClosed when the server closes instead."""
         if not self.token:
             await self.get_token()
         url = f"{self.base_url.replace('http', 'ws', 1)}/ws/{self.session_id}"
@@ -188,10 +185,7 @@ class ChatClient:
         return self._count
 
     async def start(self, text: str, *, sent_at: bool | float = True, **more: Any) -> Answer:
-        """Ask without waiting.
-
-        `sent_at` is true for now, false for none, or milliseconds since the epoch.
-        """
+        """Ask without waiting. `sent_at`: true for now, false for none, or ms since the epoch."""
         answer = Answer(f"q{len(self._answers)}-{self._count}", time.time())
         self._answers[answer.id] = answer
         message: Message = {"type": "chat", "content": text, "id": answer.id, **more}

@@ -41,10 +41,7 @@ def draw(frame: Pixels, ms: int) -> None:
 
 
 def read(frame: Pixels) -> int | None:
-    """The low 32 bits that `frame` shows, or None when bits and complement disagree.
-
-    BGR, RGB or luma.
-    """
+    """The low 32 bits that BGR, RGB or luma shows; None where bits and complement disagree."""
     if frame.ndim not in (2, 3) or frame.shape[0] < 18 or frame.shape[1] < 2 * BITS:
         return None
     top = frame[: round(frame.shape[0] * HEIGHT)]
@@ -66,9 +63,7 @@ def read(frame: Pixels) -> int | None:
 
 
 def age_ms(shown: int, now_ms: float) -> float:
-    """Return the ms before `now_ms` (epoch) at which the clock showed `shown`; negative in the
-    future. Valid within 24 days.
-    """
+    """The ms before `now_ms` (epoch) of what a clock showed; below 0: ahead. Valid for 24 days."""
     difference = (int(now_ms) - shown) & 0xFFFFFFFF
     if difference >= 0x80000000:
         difference -= 0x100000000

@@ -45,10 +45,7 @@ class Host:
     async def start(
         self, program: Sequence[str], port: int, seconds: float = 10.0, **options: Any
     ) -> asyncio.subprocess.Process:
-        """Start a program here, and wait until it takes connections at a port.
-
-        Raises MeasurementError when it does not, or ends before.
-        """
+        """Start a program, and wait until it listens at a port. Raises MeasurementError."""
         silent = dict.fromkeys(("stdout", "stderr"), asyncio.subprocess.DEVNULL)
         process = await asyncio.create_subprocess_exec(
             *(*self.command, *program),
@@ -114,10 +111,7 @@ class Service(ABC):
 
 
 class Namespaces:
-    """A network namespace for each host. The first one is that of this process, from the start on.
-
-    Use as a context manager.
-    """
+    """A network namespace for each host, the first for this process. A context manager."""
 
     def __init__(self, names: Sequence[str]) -> None:
         """Raises MeasurementError without root, or without the programs."""

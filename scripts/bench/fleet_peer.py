@@ -148,10 +148,7 @@ class FleetPeer(CameraPeer):
         return time.monotonic() - self.connected_at > PATIENCE
 
     async def keep(self, *, pulse: bool) -> None:
-        """Open socket and camera, and again after each loss, until the session has ended.
-
-        `pulse`: look whether the server is still there.
-        """
+        """Keep socket and camera open until the session ends. `pulse`: look for a silent server."""
         tasks = [
             asyncio.create_task(self._keep_socket(), name="fleet-socket"),
             asyncio.create_task(self._keep_camera(), name="fleet-camera"),

@@ -110,10 +110,7 @@ _PICTURE_BYTES = 150_000
 
 
 async def cost(router: str, engine: str) -> dict[str, Any]:
-    """Ask an engine for one token directly and through the router, in turn; the times in ms.
-
-    `router` and `engine` are base URLs.
-    """
+    """Ask for one token directly and through the router (base URLs), in turn; the times in ms."""
     picture = base64.b64encode(os.urandom(_PICTURE_BYTES * 3 // 4)).decode()
     url = {"url": f"data:image/jpeg;base64,{picture}"}
     content = [{"type": "image_url", "image_url": url}, {"type": "text", "text": "What is it?"}]
@@ -376,10 +373,7 @@ class Crowd:
 
 
 async def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Run all faults, one after the other, as often as asked. Raises MeasurementError.
-
-    Returns `runs`, a row for each, and `router`, what it costs.
-    """
+    """Run all faults, `runs` a row each; `router`: what it costs. Raises MeasurementError."""
     rows = []
     say(f"starting {args.gateways} gateways and {args.engines} engines")
     async with Fleet(args) as fleet:

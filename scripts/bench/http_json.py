@@ -79,10 +79,7 @@ async def request(
 async def json_request(
     method: str, url: str, body: Any = None, *, token: str | None = None, timeout: float = 20.0
 ) -> Any:
-    """Like `request`, for the JSON of a 2xx answer (None when it is empty).
-
-    Raises HttpError for other answers.
-    """
+    """Like `request`; the JSON of a 2xx answer (None: empty). Raises HttpError for others."""
     reply = await request(method, url, body, token=token, timeout=timeout)
     if not 200 <= reply.status < 300:
         raise HttpError(method, urlsplit(url).path, reply)

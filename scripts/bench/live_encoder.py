@@ -45,10 +45,7 @@ class EncodedFrame:
 
 
 class Scene:
-    """The camera's picture: a textured ground, moving blocks, a clock.
-
-    The fields may be changed at any time.
-    """
+    """The camera's picture: textured ground, moving blocks, a clock. Fields may change any time."""
 
     def __init__(self, width: int = 1280, height: int = 720, *, seed: int = 0) -> None:
         self.width = width
@@ -172,10 +169,7 @@ class LiveEncoder:
             self._changed.set()
 
     def subscribe(self) -> Feed:
-        """Start a feed; the first subscriber starts the encoder.
-
-        The feed begins with a key frame.
-        """
+        """Start a feed, from a key frame on; the first subscriber starts the encoder."""
         feed = Feed(self)
         self._feeds.add(feed)
         self.request_key()

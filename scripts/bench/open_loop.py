@@ -47,9 +47,7 @@ class Planned:
 
 
 def poisson(count: int, rate: float, seed: int) -> list[Planned]:
-    """`count` arrivals of a Poisson process of `rate` a second (exponential gaps); the same seed
-    gives the same ones.
-    """
+    """`count` arrivals of a Poisson process of `rate` a second, the same for the same seed."""
     rng = random.Random(seed)
     at = 0.0
     plan = []
@@ -148,9 +146,7 @@ class _Visitor:
         await self.peer.open_socket(timeout=CONNECT_SECONDS)
 
     async def usable(self) -> None:
-        """Make sure that the socket is open; after a restart of the server that takes a new
-        session. Raises LOST.
-        """
+        """Open the socket if it is not; a restarted server takes a new session. Raises LOST."""
         if self.peer.ready and self.peer.close_code is None:
             return
         await self.peer.close()
@@ -199,16 +195,11 @@ class OpenLoop:
 
     @property
     def frames_dropped(self) -> int:
-        """Frames that the cameras here were too slow for while questions were asked: more than 0
-        spoils the measurement.
-        """
+        """Frames that the cameras here were too slow for while asking: more than 0 spoils it."""
         return max(0, sum(v.peer.dropped for v in self._visitors) - self._dropped_before)
 
     async def open(self, tell: Callable[[str], None]) -> None:
-        """Connect all cameras and sockets.
-
-        Waits where the server asks to. Raises HttpError, OSError, TimeoutError.
-        """
+        """Connect all, waiting as the server asks to. Raises HttpError, OSError, TimeoutError."""
         limit = asyncio.Semaphore(AT_ONCE)
         end = time.monotonic() + PATIENCE
 
@@ -240,10 +231,7 @@ class OpenLoop:
             await encoder.close()
 
     async def warm_up(self, each: int) -> None:
-        """Ask `each` questions in each session, one after the other, without counting them.
-
-        Raises MeasurementError when none of them was answered.
-        """
+        """Ask `each` uncounted questions a session. Raises MeasurementError if none is answered."""
         answers: list[Answer] = []
         timeout = self._args.timeout
 

@@ -135,10 +135,7 @@ class Report:
         return cls(title, {"machine": machine(), "arguments": given})
 
     def close(self) -> None:
-        """The measuring is over: note how busy the machine was.
-
-        The figures include what else ran on it.
-        """
+        """The measuring is over: note how busy the machine was, all that ran on it included."""
         idle, total = (b - a for a, b in zip(self._seconds, idle_and_all(), strict=True))
         if total:
             self.conditions["machine_idle_share"] = round(idle / total, 3)
@@ -160,10 +157,7 @@ class Report:
         return folder / f"{name}-{stamp}"
 
     def write(self, folder: Path, name: str) -> tuple[Path, Path]:
-        """Write `<name>-<time>.json` and `.csv`, whole or not at all; their paths.
-
-        Raises OSError.
-        """
+        """Write <name>-<time>.json and .csv, whole or not at all; their paths. Raises OSError."""
         stem = self.stem(folder, name)
         as_json, as_csv = (stem.with_name(f"{stem.name}.{ending}") for ending in ("json", "csv"))
         body = {

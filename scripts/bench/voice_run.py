@@ -280,10 +280,7 @@ def _settings(args: argparse.Namespace, base_url: str) -> dict[str, str]:
 
 
 async def _speech_ready(url: str, args: argparse.Namespace) -> None:
-    """Wait until a server can be asked by voice, and has the voice that is configured for it.
-
-    Raises MeasurementError when it cannot.
-    """
+    """Wait until the server hears, and has the configured voice. Raises MeasurementError."""
     seconds, voice = 0.0, False
     if args.configured_speech:
         settings: Any = await asyncio.to_thread(load)

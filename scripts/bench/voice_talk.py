@@ -33,10 +33,7 @@ _LONGEST_SILENCE_MS = 2000
 
 
 class Talk:
-    """One visitor's conversation; fills `figures`.
-
-    `stand_in`: what plays model, recogniser and voice; None with others.
-    """
+    """One visitor's talk; fills `figures`. `stand_in`: model, recogniser and voice, or None."""
 
     def __init__(
         self,

@@ -82,10 +82,7 @@ def check_udp_ports(settings: Settings) -> Finding:
 
 
 async def check_local_model(settings: Settings, health: Any) -> Finding | None:
-    """Check that LOCAL_MODEL can be loaded; None when it is not set.
-
-    `health`: the body of /health, None without a server.
-    """
+    """Check that LOCAL_MODEL, where set, can be loaded. `health`: the body of /health, or None."""
     if not isinstance(settings, HostingSettings) or settings.local_model is None:
         return None
     finding = partial(Finding, "local_model", "Local model")
@@ -276,10 +273,7 @@ _NO_MODEL = "The file is no model for the end of turns."
 
 
 async def check_recogniser(settings: Any, health: Any) -> Finding | None:
-    """Check the recogniser that the settings name; None without one, or its feature.
-
-    `health`: the body of /health, None without a server.
-    """
+    """Check the recogniser of the settings, if any. `health`: the body of /health, or None."""
     finding = partial(Finding, "recogniser", "Recogniser")
     if not hasattr(settings, "transcription_base_url"):
         return None

@@ -88,10 +88,7 @@ async def check_socket(peer: CameraPeer) -> Finding:
 
 
 async def check_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Finding:
-    """Send a small synthetic camera without relays until the server has a frame.
-
-    `watched`: the socket is open.
-    """
+    """Send a camera without relays until the server has a frame. `watched`: the socket is open."""
     finding = partial(Finding, "direct", "Picture (UDP)")
     since = peer.seen
     try:
@@ -154,9 +151,7 @@ async def check_stun(url: str, announced: Sequence[str]) -> Finding:
 
 
 async def _reflexive(host: str, port: int) -> str | None:
-    """Send a binding request (RFC 8489), repeated every 0.5 s, and return the mapped address; None
-    without an answer.
-    """
+    """Send a binding request (RFC 8489) each 0.5 s; the mapped address, None without an answer."""
     ask = aioice.stun.Message(
         message_method=aioice.stun.Method.BINDING, message_class=aioice.stun.Class.REQUEST
     )

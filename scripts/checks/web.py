@@ -30,10 +30,7 @@ _OTHER_NAME = (62, 64)
 
 
 async def check_server(url: str) -> tuple[Finding, Reply | None, float]:
-    """Request GET / like a health check.
-
-    Returns also the response and the middle of the request (s since the epoch).
-    """
+    """GET / as a health check; also the response and the middle of the request (epoch seconds)."""
     finding = partial(Finding, "server", "Server")
     sent = time.time()
 

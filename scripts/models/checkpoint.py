@@ -101,10 +101,7 @@ def require_known(model: Checkpoint) -> None:
 
 
 def text_shapes(model: Checkpoint) -> dict[str, tuple[int, int]]:
-    """Rows and columns of each linear layer's weight by its part of a layer, from config.json.
-
-    Raises ModelError.
-    """
+    """Rows and columns of each linear weight of a layer, by config.json. Raises ModelError."""
     hidden, heads = text_size(model, "hidden_size"), text_size(model, "num_attention_heads")
     inner = text_size(model, "intermediate_size")
     text = model.text

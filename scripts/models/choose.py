@@ -127,10 +127,7 @@ def _found(name: str, catalogue: Catalogue) -> Choice:
 
 
 def kept_at(model: Model) -> Path:
-    """Return the folder that a model of the catalogue is fetched to.
-
-    Raises RuntimeError without a home directory.
-    """
+    """The folder that a catalogue's model is fetched to. Raises RuntimeError without a home."""
     return KEPT.expanduser() / relative(model.id.rpartition("/")[2])
 
 
@@ -186,9 +183,7 @@ def look(choice: Choice, settings: Settings) -> None:
 
 
 def _look_at_hub(choice: Choice) -> None:
-    """Check that the hub is reachable and has the model, and that there is space, before a gigabyte
-    is installed.
-    """
+    """Check that hub, model and room are there before a gigabyte is installed."""
     # Before its library is loaded, which takes half a second
     there = sum(_size(path) or 0 for path in choice.folder.rglob("*") if path.is_file())
     disk.require_space(choice.folder, choice.model.weights_bytes - there, choice.model.name)
@@ -205,10 +200,7 @@ def _look_at_hub(choice: Choice) -> None:
 
 
 def _require_memory(choice: Choice) -> None:
-    """Refuse a model that does not fit before gigabytes are fetched for nothing.
-
-    Compares with all memory, because free memory changes.
-    """
+    """Refuse a model that all memory does not hold, free or not, before it is fetched."""
     model = choice.model
     there = main_memory()[0] or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if model.memory_bytes <= there:

@@ -109,10 +109,7 @@ class ModelError(Exception):
 
 
 class Stopped(BaseException):
-    """SIGINT or SIGTERM came.
-
-    No Exception, so that nothing on the way takes it for a failure of its own.
-    """
+    """SIGINT or SIGTERM came. No Exception, so that nothing takes it for a failure of its own."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

@@ -95,9 +95,7 @@ class Stall:
         self._restarts = 0
 
     def look(self, done: int, now: float) -> None:
-        """Raises ModelError when hardly anything came for long, or again and again what came is
-        thrown away.
-        """
+        """Raises ModelError when little came for long, or what came is thrown away too often."""
         if done < self._done:
             self._restarts += self._done - done >= LEAST_BYTES
             self._done = done
@@ -155,9 +153,7 @@ def begun(files: Sequence[HubFile], folder: Path) -> int:
 
 
 def strangers(repository: Repository, folder: Path) -> list[Path]:
-    """An earlier revision's files, which would be read as this one's; ModelError where another
-    model's files are.
-    """
+    """Files of an earlier revision, to be removed. Raises ModelError for those of another model."""
     if folder.exists() and not folder.is_dir():
         raise ModelError(f"{folder} is a file. Choose a folder with --to or MODEL_PATH.")
     known = record.read(folder) if folder.is_dir() else None
@@ -195,10 +191,7 @@ def _recorded(folder: Path, names: set[str]) -> set[Path]:
 
 
 def require_space(repository: Repository, folder: Path) -> tuple[list[HubFile], int]:
-    """Return the missing files of `folder` and their bytes.
-
-    Raises ModelError when they cannot be written there.
-    """
+    """Return the missing files and their bytes. Raises ModelError when these cannot be written."""
     strangers(repository, folder)
     files = missing(repository, folder)
     needed = sum(file.size for file in files) - begun(files, folder)
@@ -341,10 +334,7 @@ def download(
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
-    """The repository's files, or `only` these, are in `folder` afterwards, all of them and right.
-
-    Raises ModelError, OSError.
-    """
+    """Fetch a repository's files, or `only` these, and check them. Raises ModelError, OSError."""
     repository = hub.look_up(name, revision, only)
     files, needed = require_space(repository, folder)
     say(

@@ -165,10 +165,7 @@ class Guarded(httpx2.BaseTransport):
 
 
 class _Transport(httpx2.HTTPTransport):
-    """Connections to addresses that are not `refused`, through `proxy` unless it is empty.
-
-    `seconds` is all that they may take; None: no end.
-    """
+    """Connections to all but `refused`, through `proxy` unless "", for `seconds` unless None."""
 
     def __init__(
         self, refused: Callable[[str], str | None], seconds: float | None, proxy: str
@@ -226,10 +223,7 @@ def _of_refusal(headers: httpx2.Headers) -> list[tuple[str, str]]:
 
 
 def _proxy(url: httpx2.URL) -> str:
-    """The proxy that the environment has for this one, or nothing.
-
-    Raises FetchError for one that is of no use.
-    """
+    """The environment's proxy for an address, or "". Raises FetchError for one of no use."""
     proxies = urllib.request.getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all") or ""
     port = url.port or (443 if url.scheme == "https" else 80)
@@ -313,10 +307,7 @@ class _Reply(BaseModel):
 
 
 def look_up(name: str, revision: str | None, only: Collection[str] = ()) -> Repository:
-    """List the files to fetch: `only` these, in any form, else what a model of safetensors has.
-
-    Raises ModelError.
-    """
+    """List the files to fetch: `only` these, else a safetensors model's. Raises ModelError."""
     if (token := get_token()) and not (token.isascii() and token.isprintable()):
         raise ModelError("HF_TOKEN has characters that no token has. Copy it again, or unset it.")
     try:
@@ -453,9 +444,7 @@ class _Bounded:
 
 
 def right(file: HubFile, path: Path, seen: Callable[[int], None] | None = None) -> bool:
-    """Return True when the content of `path` matches the hub's checksum; `seen` gets each piece's
-    bytes. Raises OSError.
-    """
+    """Compare with the hub's checksum; `seen` gets each piece's bytes. Raises OSError."""
     if not path.is_file() or path.stat().st_size != file.size:
         return False
     if file.sha256 is not None:

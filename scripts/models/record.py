@@ -30,10 +30,7 @@ def sha256(path: Path) -> str:
 
 
 def checksum(path: Path, digest: _Hash, seen: Callable[[int], None] | None = None) -> str:
-    """Continue `digest` over the file, in hexadecimal; `seen` gets the size of each piece.
-
-    Raises OSError.
-    """
+    """Continue `digest` over the file, in hex; `seen` gets each piece's size. Raises OSError."""
     with path.open("rb") as file:
         while piece := file.read(_CHUNK):
             digest.update(piece)
@@ -56,10 +53,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def write(folder: Path, source: Mapping[str, Any], files: Mapping[str, Mapping[str, Any]]) -> None:
-    """`source` says where the files come from, `files` has size and sha256 of each.
-
-    Raises OSError.
-    """
+    """`source`: where the files come from; `files`: size and sha256 of each. Raises OSError."""
     content = {"source": dict(source), "files": {name: dict(files[name]) for name in sorted(files)}}
     write_whole(folder / NAME, json.dumps(content, indent=2) + "\n")
 

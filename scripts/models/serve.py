@@ -200,9 +200,7 @@ def _free(card: Gpu) -> int | None:
 
 
 def gpus_of_a_copy(arguments: Sequence[str]) -> int:
-    """Count the GPUs that vLLM spreads the weights over: one, unless the operator's own flags give
-    another number.
-    """
+    """Count the GPUs that share the weights: one, unless the operator's flags say more."""
     count = 1
     for names in (("--tensor-parallel-size", "-tp"), ("--pipeline-parallel-size", "-pp")):
         for word, after in zip(arguments, [*arguments, ""][1:], strict=True):
@@ -339,10 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def gpus() -> tuple[list[Gpu], bool]:
-    """Return this machine's GPUs, at least one, and True where they are AMD's.
-
-    Raises ModelError with the reason for none.
-    """
+    """The GPUs, one at least, and whether they are AMD's. Raises ModelError with the reason."""
     reader = GpuReader()
     reason = reader.why_none
     if not reason:

@@ -66,10 +66,7 @@ class _Tensor:
 
 
 def verify(model: Checkpoint, progress: Callable[[str], None] = lambda _: None) -> Report:
-    """`progress` gets a line for each shard before it is read.
-
-    Raises ModelError on a damaged record.
-    """
+    """`progress` gets a line before each shard. Raises ModelError on a damaged record."""
     known = record.read(model.folder)
     checksums = {} if known is None else known["files"]
     seen: dict[str, _Tensor] = {}
@@ -163,9 +160,7 @@ def _unnamed(model: Checkpoint) -> list[str]:
 def _layout(
     model: Checkpoint, form: Form | None, seen: dict[str, _Tensor], reports: dict[str, ShardReport]
 ) -> list[str]:
-    """Names, shapes and dtypes against config.json; what a tensor of a shard lacks is added to that
-    shard's report.
-    """
+    """Names, shapes and dtypes against config.json; a shard's report gets what its tensors lack."""
     problems: list[str] = []
     known = model.config.get("model_type") in FAMILIES
     kinds: dict[str, list[tuple[str, _Tensor]]] = defaultdict(list)

@@ -137,11 +137,7 @@ def build(
 
 
 def pixels(settings: Settings, model: Checkpoint) -> dict[str, int]:
-    """Return the least and most pixels of a picture, so that vLLM resizes none of the server's
-    pictures.
-
-    Raises ModelError.
-    """
+    """Least and most pixels of a picture, for vLLM to resize none of ours. Raises ModelError."""
     vision = model.config.get("vision_config") or {}
     known = isinstance(vision, dict)
     sizes = [vision.get("patch_size") or 14, vision.get("spatial_merge_size") or 2] if known else []
@@ -163,9 +159,7 @@ def _video(settings: Settings, model: Checkpoint, most: int) -> dict[str, int] |
 
 
 def kept_a_token(settings: Settings, model: Checkpoint) -> int:
-    """Return the bytes that one token's keys and values take, and its share of an answer's states; 0
-    where config.json lacks the sizes.
-    """
+    """Bytes of a token's keys, values and states; 0 where config.json lacks the sizes."""
     context = settings.model_max_tokens
     each = cache_bytes(model.text, 0, context) // context
     return each * 2 if settings.model_dtype == "float32" else each
