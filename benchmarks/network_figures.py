@@ -8,7 +8,7 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -36,7 +36,7 @@ from benchmarks.live_page import (
 )
 from benchmarks.rows import Asked, Results
 from scripts.bench.http_json import request
-from scripts.bench.processes import ServerProcess
+from scripts.bench.processes import ServerProcess, longest_pause
 from scripts.bench.program import say
 from scripts.bench.report import Report, Row, Spread
 
@@ -85,11 +85,6 @@ class FrameTimes:
                 return found - since
             await asyncio.sleep(POLL_S)
         return None
-
-    def longest_gap(self, start: float, end: float) -> float:
-        """Between frames, and from `start` to the first and from the last to `end`."""
-        inside = [at for at in self.at if start <= at <= end]
-        return max(b - a for a, b in zip([start, *inside], [*inside, end], strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,58 +171,59 @@ def asked_rows(
     ]
 
 
-async def narrow_rows(run: BrowserRun, url: str, kbps: float, count: int) -> list[Row]:
-    """Row 12: an uplink of `kbps` with a queue of 300 ms and a round trip of 40 ms."""
-    seed = run.args.seed
-    rng = random.Random(seed)
-    up, down = Link(rate=kbps * 1000, delay=NARROW_DELAY), Link(delay=NARROW_DELAY)
-    async with linked_page(run.browser, url, up=up, down=down, seed=seed) as linked:
+@asynccontextmanager
+async def narrow_page(
+    run: BrowserRun, url: str, rate: float, rng: random.Random
+) -> AsyncIterator[tuple[Page, Link, Callable[[], Awaitable[str]]]]:
+    """A page behind a link of row 12, which was asked twice; its uplink; a note of what went there."""
+    up, down = Link(rate=rate, delay=NARROW_DELAY), Link(delay=NARROW_DELAY)
+    async with linked_page(run.browser, url, up=up, down=down, seed=run.args.seed) as linked:
         await start_camera(linked.page, linked.url)
         await ask_and_measure(linked.page, run.model, 2, rng)
         dropped = up.dropped_full
-        results = await ask_and_measure(linked.page, run.model, count, rng)
-        sent = await outbound_video(linked.page) or {}
-    note = (
-        f"the queue dropped {up.dropped_full - dropped} packets; "
-        f"sent {sent.get('frameWidth')}×{sent.get('frameHeight')}"
-    )
+
+        async def note() -> str:
+            sent = await outbound_video(linked.page) or {}
+            size = f"{sent.get('frameWidth')}×{sent.get('frameHeight')}"
+            return f"the queue dropped {up.dropped_full - dropped} packets; sent {size}"
+
+        yield linked.page, up, note
+
+
+async def narrow_rows(run: BrowserRun, url: str, kbps: float, count: int) -> list[Row]:
+    """Row 12: an uplink of `kbps` with a queue of 300 ms and a round trip of 40 ms."""
+    rng = random.Random(run.args.seed)
+    async with narrow_page(run, url, kbps * 1000, rng) as (page, _, note):
+        results = await ask_and_measure(page, run.model, count, rng)
+        said = await note()
     bound = NARROW.get(round(kbps))
     what = f"uplink {kbps:g} kbit/s"
     return [
         row
         for typed, kind in ((True, ", typed"), (False, ", tapped"))
-        for row in asked_rows(what, results.of(typed), bound, note, kind=kind)
+        for row in asked_rows(what, results.of(typed), bound, said, kind=kind)
     ]
 
 
 async def step_rows(run: BrowserRun, url: str, count: int) -> list[Row]:
     """Row 12, last part: 1 Mbit/s falls to 400 kbit/s while a question is typed."""
-    seed = run.args.seed
-    rng = random.Random(seed)
-    up, down = Link(rate=1e6, delay=NARROW_DELAY), Link(delay=NARROW_DELAY)
+    rng = random.Random(run.args.seed)
     results = Results()
-    async with linked_page(run.browser, url, up=up, down=down, seed=seed) as linked:
-        await start_camera(linked.page, linked.url)
-        await ask_and_measure(linked.page, run.model, 2, rng)
-        dropped = up.dropped_full
+    async with narrow_page(run, url, 1e6, rng) as (page, up, note):
         for number in range(count):
             # Some frames at the wide rate first; typing takes about 1.4 s.
             await asyncio.sleep(3)
             fall = asyncio.get_running_loop().call_later(
                 2.2 + 0.7 + rng.uniform(0, 1.0), setattr, up, "rate", 4e5
             )
-            answer = await ask(linked.page, random.Random(0), typed=True)
+            answer = await ask(page, random.Random(0), typed=True)
             fall.cancel()
             results.asked.append(Asked(number, True, answer))
             await asyncio.sleep(1)
             up.rate = 1e6
         await find_records(results, run.model)
-        sent = await outbound_video(linked.page) or {}
-    note = (
-        f"the queue dropped {up.dropped_full - dropped} packets; "
-        f"sent {sent.get('frameWidth')}×{sent.get('frameHeight')}"
-    )
-    return asked_rows("1 Mbit/s falling to 400 kbit/s", results.asked, STEP_MS, note)
+        said = await note()
+    return asked_rows("1 Mbit/s falling to 400 kbit/s", results.asked, STEP_MS, said)
 
 
 async def loss_rows(run: BrowserRun, loss: float, seeds: range, codec: str) -> list[Row]:
@@ -254,7 +250,7 @@ async def loss_rows(run: BrowserRun, loss: float, seeds: range, codec: str) -> l
                     if state == "awake":
                         await question_box(linked.page).press_sequentially("a", delay=0)
                     await asyncio.sleep(0.5)
-                gaps[state].append(frames.longest_gap(start, time.monotonic()))
+                gaps[state].append(longest_pause(frames.at, start, time.monotonic()))
     what = f"{loss:.0%} loss, {codec}"
     rows = [
         Row(

@@ -186,18 +186,14 @@ class Simulation:
             if self._random.random() < CANCELLED:
                 await asyncio.sleep(0.3)
                 if not ended.is_set() and sink.calls:
-                    await self._cancel(job)
+                    began = loop.time()
+                    self._inference.cancel(job, "user")
+                    while job in self._inference._lane_of:
+                        await asyncio.sleep(0.001)
+                    self.found.freed.append(loop.time() - began)
             await ended.wait()
             if asked >= self._from and sink.result is not None and not sink.result.cancel_reason:
                 self.found.answers += 1
-
-    async def _cancel(self, job: Job) -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        self._inference.cancel(job, "user")
-        while job in self._inference._lane_of:
-            await asyncio.sleep(0.001)
-        self.found.freed.append(loop.time() - began)
 
     async def _works(self, session: str, kind: Kind) -> None:
         """Always has another request for background work, as with a scene that never rests."""

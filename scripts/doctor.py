@@ -72,7 +72,8 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 async def _models(settings: Settings, health: object) -> AsyncGenerator[Finding, None]:
-    """Check what is set beside the model server."""
+    """Check the model server, and what is set beside it."""
+    yield await local.check_model_server(settings)
     for found in await local.check_role_servers(settings):
         yield found
     for check in (
@@ -106,7 +107,6 @@ class Examination:
             yield self._explained(server)
             if settings is not None:
                 yield local.check_udp_ports(settings)
-                yield await local.check_model_server(settings)
                 async for found in _models(settings, None):
                     yield found
             return
@@ -122,7 +122,6 @@ class Examination:
         engine = web.check_engine(health)
         yield engine
         if settings is not None:
-            yield await local.check_model_server(settings)
             async for found in _models(settings, health):
                 yield found
             yield local.check_udp_ports(settings)

@@ -167,8 +167,7 @@ class CameraPeer(ChatClient):
     ) -> None:
         super().__init__(base_url, access_code=access_code)
         self.encoder = encoder
-        # Of `ice_servers`, the connection uses those of these URLs (aiortc one STUN, one TURN
-        # server)
+        # The connection uses these of `ice_servers` (aiortc one STUN, one TURN server)
         self.ice_urls = ice_urls
         # The offer's answer, whole
         self.answer: Message = {}

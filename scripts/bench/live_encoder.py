@@ -22,13 +22,11 @@ from numpy.typing import NDArray
 
 from scripts.bench import clock_code
 
-# A canvas camera gives 30 pictures a second; lower rates leave pictures out, as a browser's
-# maxFramerate does.
+# Pictures a second of a canvas camera; lower rates leave some out, as maxFramerate does.
 TICKS = 30
 # Seconds between two key frames that are asked for: a burst of requests gets one answer.
 KEY_PAUSE = 0.25
-# Frames that may wait for one sender. More than that and the sender is out of breath: it starts
-# anew at a key frame.
+# Frames that may wait for one sender; out of breath with more, it starts anew at a key frame.
 BACKLOG = 8
 # Times of frames that are kept, for those who look for pauses
 TIMES_KEPT = 64

@@ -69,7 +69,8 @@ class Line:
 
     @property
     def result(self) -> str:
-        return f"{_short(self.value)} {self.unit}".strip()
+        exact = self.value >= 10 or self.value == int(self.value)
+        return f"{self.value:,.{0 if exact else 1}f} {self.unit}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +258,6 @@ def written(plans: Sequence[Plan]) -> str:
         " from the model's size and the memory's speed: measure yours (scripts/benchmark.py --server-url)."
     )
     return "\n\n".join(parts)
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.1f}"
 
 
 # Of each assumption the bounds, and words

@@ -77,8 +77,7 @@ class Row:
     # Either a spread or one value
     spread: Spread | None = None
     value: float | None = None
-    # Upper bounds (lower ones with `at_least`) of p50 and p95, or of the value; None without a
-    # target
+    # Upper bounds (with `at_least` lower ones) of p50, p95 or the value; None without a target
     target_p50: float | None = None
     target_p95: float | None = None
     target: float | None = None

@@ -102,8 +102,7 @@ class StandInModel:
         self.host, self.port = "127.0.0.1", 0
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        # Decoding happens while the first token is waited for, off the loop: arrivals are stamped
-        # on time.
+        # Decodes off the loop, while the first token is due: arrivals are stamped on time.
         self._pool = ThreadPoolExecutor(1, "look")
 
     @property

@@ -200,8 +200,7 @@ async def try_relay(
         reflexive=local and not announced,
     )
     took = f"{(time.monotonic() - begin) * 1000:.0f} ms"
-    # From another machine an allocation is enough; the server itself checks that the relay reaches
-    # it.
+    # From another machine an allocation is enough; the server checks that the relay reaches it.
     taken_in = result.ok or (
         not local and result.problem in (RelayProblem.DENIED_PEER, RelayProblem.NO_WAY_BACK)
     )

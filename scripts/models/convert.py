@@ -280,8 +280,7 @@ def quantized(weight: torch.Tensor, chosen: QuantizationScheme, form: Form) -> d
 def configuration(form: Form) -> dict[str, Any]:
     """`quantization_config` of the new config.json."""
     chosen = scheme(form)
-    # Also read by the library's release in vLLM 0.9.2 (0.10.2), which knows the format only at the
-    # top.
+    # Also read by vLLM 0.9.2's release of the library (0.10.2): the format at the top is for it.
     whole = QuantizationConfig(
         config_groups={"group_0": chosen},
         ignore=IGNORED,

@@ -34,8 +34,7 @@ from server.shared.network import FetchError
 # Less than so much in so long is no download: 3.5 KB/s.
 LEAST_BYTES = 1024 * 1024
 STALL_SECONDS = 300.0
-# More than so little may be thrown away so often, where a hub does not go on in the middle of a
-# file.
+# More than that may be thrown away so often, where a hub does not go on in mid-file.
 MOST_RESTARTS = 20
 
 
@@ -144,8 +143,7 @@ def begun(files: Sequence[HubFile], folder: Path) -> int:
                 size = (folder / name).stat().st_size
             except OSError:
                 continue
-            # Another size under its own name is of another revision, and makes way only when this
-            # one is whole.
+            # Another size under its own name: another revision's, there until this one is whole
             if size == file.size or (name != file.name and size < file.size):
                 sizes += size
                 break

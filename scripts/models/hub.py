@@ -50,8 +50,7 @@ from server.features.hosting.catalogue.source import inside, relative, shown
 from server.shared import network
 from server.shared.network import FetchError, Network
 
-# Largest response about a repository: names, sizes and checksums of its files. The files have the
-# announced sizes.
+# Largest response about a repository: names, sizes and checksums of its files
 MAX_REPLY_BYTES = 32 * 1024 * 1024
 REPLY_SECONDS = 60.0
 # Longest pause before a retry that a hub may request; a longer one is ignored.
@@ -409,8 +408,7 @@ def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
         part.unlink(missing_ok=True)
         raise ModelError(_wrong_size(file)) from None
     except OSError as error:
-        # Of the disk it has a number; without one it is http_get's own, of a size that is not the
-        # named one.
+        # The disk's has a number; without one it is http_get's own, of another size than named.
         if error.errno is not None:
             raise
         part.unlink(missing_ok=True)

@@ -122,7 +122,8 @@ def test_losses_of_the_measuring_machine() -> None:
 def test_a_pause_is_the_longest_time_without_anything() -> None:
     """From the beginning of the time to its end; what came before does not count."""
     assert longest_pause([], 10, 13) == 3
-    assert longest_pause([2, 10.5, 11, 12.5], 10, 13) == 1.5
+    assert longest_pause([2, 10.5, 11, 12.5, 20], 10, 13) == 1.5
+    assert longest_pause([9, 10.5, 11, 13.5, 20], 10, 19) == 5.5
     assert longest_pause([10.2, 10.4], 10, 13) == pytest.approx(2.6)
 
 
