@@ -67,7 +67,7 @@ class EncodedTrack(MediaStreamTrack):
     def drive(self, sender: RTCRtpSender) -> None:
         """Two things that aiortc's sender does not do for frames that it did not encode itself."""
         # A key frame that is asked for is the encoder's business.
-        sender._send_keyframe = self._feed.request_key  # type: ignore[method-assign]
+        sender._send_keyframe = self._feed.encoder.request_key  # type: ignore[method-assign]
         send_rtcp = sender._send_rtcp
 
         async def send_with_capture_time(packets: list[Any]) -> None:

@@ -83,7 +83,8 @@ class ChatClient:
         self._reader: asyncio.Task[None] | None = None
         self._answers: dict[str, Answer] = {}
         self._news = asyncio.Condition()
-        self._count = 0
+        # Messages that came so far
+        self.seen = 0
 
     async def get_token(self) -> None:
         body = {} if self._access_code is None else {"access_code": self._access_code}
@@ -107,7 +108,7 @@ class ChatClient:
             proxy=None,
         )
         self._reader = asyncio.create_task(self._read(self._socket), name="camera-peer-socket")
-        since = self._count
+        since = self.seen
         await self.wait_for(lambda m: m["type"] == "ready", timeout=timeout, since=since)
 
     async def close_socket(self) -> None:
@@ -147,7 +148,7 @@ class ChatClient:
         """Keep a message of the socket."""
         message = arrived.message
         self.messages.append(arrived)
-        self._count += 1
+        self.seen += 1
         if len(self.messages) > MESSAGES_KEPT:
             del self.messages[0]
         match message["type"]:
@@ -167,26 +168,21 @@ class ChatClient:
 
         Raises TimeoutError, and ConnectionError when the socket closes first.
         """
-        position = self._count if since is None else since
+        position = self.seen if since is None else since
         async with asyncio.timeout(timeout), self._news:
             while True:
-                first_kept = self._count - len(self.messages)
+                first_kept = self.seen - len(self.messages)
                 for arrived in self.messages[max(0, position - first_kept) :]:
                     if wanted(arrived.message):
                         return arrived
-                position = self._count
+                position = self.seen
                 if self._reader is None or self._reader.done() or self.close_code is not None:
                     raise ConnectionError(f"the socket was closed with {self.close_code}")
                 await self._news.wait()
 
-    @property
-    def seen(self) -> int:
-        """Messages that came so far."""
-        return self._count
-
     async def start(self, text: str, *, sent_at: bool | float = True, **more: Any) -> Answer:
         """Ask without waiting. `sent_at`: true for now, false for none, or ms since the epoch."""
-        answer = Answer(f"q{len(self._answers)}-{self._count}", time.time())
+        answer = Answer(f"q{len(self._answers)}-{self.seen}", time.time())
         self._answers[answer.id] = answer
         message: Message = {"type": "chat", "content": text, "id": answer.id, **more}
         if sent_at is True:

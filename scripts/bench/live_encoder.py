@@ -109,10 +109,6 @@ class Feed:
     # Frames that were thrown away because the sender did not keep up.
     dropped: int = 0
 
-    def request_key(self) -> None:
-        """The receiver asked for a key frame."""
-        self.encoder.request_key()
-
 
 class LiveEncoder:
     """Encodes a scene at `rate` frames a second (1/30 s is the finest step) for all who subscribed.

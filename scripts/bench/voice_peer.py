@@ -53,7 +53,8 @@ class Microphone(MediaStreamTrack):
         # Repeated without end; None for digital silence
         self.room: Samples | None = None
         self._room_at = 0
-        self._on = asyncio.Event()
+        # Muted, it sends nothing at all.
+        self.unmuted = asyncio.Event()
         # Speech to send from the next packet on, and the future of its time
         self._speech: tuple[Samples, asyncio.Future[Said]] | None = None
         self._speech_at = 0
@@ -63,16 +64,9 @@ class Microphone(MediaStreamTrack):
         self._paused = 0
         self._encoder = _encoder()
 
-    def switch(self, on: bool) -> None:
-        """Send, or send nothing at all, as a muted microphone does."""
-        if on:
-            self._on.set()
-        else:
-            self._on.clear()
-
     async def say(self, samples: Samples) -> Said:
         """Speak, and return when it was sent. One thing at a time; the microphone must be on."""
-        if self._speech is not None or not self._on.is_set():
+        if self._speech is not None or not self.unmuted.is_set():
             raise RuntimeError("the microphone is off, or somebody speaks already")
         future: asyncio.Future[Said] = asyncio.get_running_loop().create_future()
         self._speech, self._speech_at = (samples, future), 0
@@ -81,7 +75,7 @@ class Microphone(MediaStreamTrack):
     async def recv(self) -> av.Packet[Any]:
         """Return the next packet when its last sample is due."""
         while True:
-            await self._on.wait()
+            await self.unmuted.wait()
             if self.readyState != "live":
                 raise MediaStreamError
             now = time.monotonic()
@@ -187,7 +181,7 @@ class VoicePeer(CameraPeer):
 
     async def listen(self, *, silence_ms: int, speak: bool) -> None:
         """Switch the microphone on, hands-free."""
-        self.microphone.switch(True)
+        self.microphone.unmuted.set()
         about = {"microphone": "hands_free", "silence_ms": silence_ms, "speak": speak}
         since = self.seen
         await self.send({"type": "settings", **about})
@@ -197,7 +191,7 @@ class VoicePeer(CameraPeer):
 
     async def mute(self) -> None:
         """Switch the microphone off."""
-        self.microphone.switch(False)
+        self.microphone.unmuted.clear()
         await self.send({"type": "settings", "microphone": "off"})
 
 

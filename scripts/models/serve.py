@@ -183,14 +183,12 @@ def asked(program: str) -> Vllm:
 
 
 def described(cards: Sequence[Gpu]) -> str:
-    return "; ".join(_described(card) for card in cards) or "no GPU"
-
-
-def _described(card: Gpu) -> str:
-    free = _free(card)
-    if free is None or card.memory_total is None:
-        return card.name
-    return f"{card.name}, {in_words(free)} of {in_words(card.memory_total)} free"
+    found = []
+    for card in cards:
+        free, total = _free(card), card.memory_total or 0
+        known = "" if free is None else f", {in_words(free)} of {in_words(total)} free"
+        found.append(card.name + known)
+    return "; ".join(found) or "no GPU"
 
 
 def _free(card: Gpu) -> int | None:

@@ -515,7 +515,7 @@ async def test_a_new_ssrc_goes_on(side: Side, peer: Peer) -> None:
     await asyncio.sleep(0.55)
     old = peer.sender._ssrc
     peer.sender._ssrc = 0x12345678
-    peer.feed.request_key()
+    peer.feed.encoder.request_key()
     receiver = side.server._connections["a"]._receiver
     await side.until(lambda: receiver._stream is not None and receiver._stream.ssrc == 0x12345678)
     await side.frames_of(count=3)

@@ -53,7 +53,7 @@ class Peer:
 
     def _key_frame(self) -> None:
         self.plis += 1
-        self.feed.request_key()
+        self.feed.encoder.request_key()
 
     async def offer(self) -> str:
         """Its offer, with its candidates."""
