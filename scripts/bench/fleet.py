@@ -20,7 +20,13 @@ from typing import Any, Self
 
 from scripts.arguments import ROOT
 from scripts.bench.http_json import json_request, request
-from scripts.bench.processes import MeasurementError, ServerProcess, StandInProcess, free_port
+from scripts.bench.processes import (
+    MeasurementError,
+    Program,
+    ServerProcess,
+    StandInProcess,
+    free_port,
+)
 
 READY_SECONDS = 60.0
 
@@ -61,18 +67,13 @@ class Host:
                 return process
             await asyncio.sleep(0.02)
         ended = process.returncode is not None
-        await killed(process)
+        if not ended:
+            process.kill()
+            await process.wait()
         raise MeasurementError(
             f"{program[0]} "
             + ("ended at once" if ended else f"does not listen after {seconds:g} s")
         )
-
-
-async def killed(process: asyncio.subprocess.Process | None) -> None:
-    """End a process without a word (SIGKILL)."""
-    if process is not None and process.returncode is None:
-        process.kill()
-        await process.wait()
 
 
 def require(program: str, wanted_by: str) -> None:
@@ -81,21 +82,17 @@ def require(program: str, wanted_by: str) -> None:
         raise MeasurementError(f"{program} is not installed: {wanted_by}")
 
 
-class Service(ABC):
+class Service(Program, ABC):
     """A program on a free port of a host. Use as a context manager."""
 
     def __init__(self, host: Host) -> None:
         self.host, self.port = host, free_port()
         self.address = f"{host.address}:{self.port}"
         self._open = contextlib.ExitStack()
-        self._process: asyncio.subprocess.Process | None = None
 
     @abstractmethod
     async def start(self) -> None:
         """Start it. Raises MeasurementError."""
-
-    async def kill(self) -> None:
-        await killed(self._process)
 
     async def __aenter__(self) -> Self:
         try:
@@ -206,9 +203,6 @@ class Engine(StandInProcess):
         self.url = f"http://{host.address}:{port}"
         self._arguments += ["--shared", "--host", host.address, "--port", str(port)]
 
-    async def kill(self) -> None:
-        await killed(self._process)
-
     async def slow(self, factor: float) -> None:
         """Make it so many times slower; 1: as it was."""
         await json_request("POST", f"{self.url}/factor", factor)
@@ -237,10 +231,6 @@ class Gateway(ServerProcess):
         self.address = f"{host.address}:{port}"
         self.url = f"http://{self.address}"
 
-    async def signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(number)
-
     async def ended(self, seconds: float) -> None:
         """Wait until it has ended. Raises TimeoutError."""
         if self._process is not None:
@@ -253,10 +243,6 @@ class Redis(Service):
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self.url = f"redis://{self.address}/0"
-
-    async def signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
 
     async def start(self) -> None:
         require("redis-server", "--fleet needs it (apt install redis-server)")

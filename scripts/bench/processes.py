@@ -33,31 +33,46 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class StandInProcess:
-    """The stand-in model in a process of its own."""
+class Program:
+    """A program in a process of its own. `command`: words before its own, for another host."""
+
+    command: tuple[str, ...] = ()
+    _process: asyncio.subprocess.Process | None = None
+
+    async def _begin(self, *words: str, **options: Any) -> asyncio.subprocess.Process:
+        """Start a module of the project."""
+        self._process = await asyncio.create_subprocess_exec(
+            *(*self.command, sys.executable, "-m", *words),
+            cwd=ROOT,
+            # Ctrl+C is for who measures: it ends this one itself.
+            start_new_session=True,
+            **options,
+        )
+        return self._process
+
+    async def signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+
+    async def kill(self) -> None:
+        """End it without a word (SIGKILL)."""
+        await self.signal(signal.SIGKILL)
+        if self._process is not None:
+            await self._process.wait()
+
+
+class StandInProcess(Program):
+    """The stand-in model."""
 
     def __init__(self, *, first_token_ms: float = 50, between_ms: float = 10) -> None:
         self.base_url = ""
-        # Words before the program's own, for another host
-        self.command: tuple[str, ...] = ()
         self._arguments = ["--first-token-ms", str(first_token_ms), "--between-ms", str(between_ms)]
-        self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
-        self._process = await asyncio.create_subprocess_exec(
-            *self.command,
-            sys.executable,
-            "-m",
-            "scripts.bench.stand_in_model",
-            *self._arguments,
-            cwd=ROOT,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            # Ctrl+C is for who measures: it ends this one itself.
-            start_new_session=True,
-        )
-        assert self._process.stdout is not None
-        line = await asyncio.wait_for(self._process.stdout.readline(), 30)
+        pipes = dict.fromkeys(("stdin", "stdout"), asyncio.subprocess.PIPE)
+        process = await self._begin("scripts.bench.stand_in_model", *self._arguments, **pipes)
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), 30)
         self.base_url = json.loads(line)["base_url"]
         return self
 
@@ -72,14 +87,12 @@ class StandInProcess:
         return [one for one in await json_request("GET", f"{url}/records") if one["kind"] == kind]
 
 
-class ServerProcess:
+class ServerProcess(Program):
     """`python -m server.main` on a free port, with these settings; quiet, ended by SIGTERM."""
 
     def __init__(self, **environment: str) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        # Words before the program's own, for another host
-        self.command: tuple[str, ...] = ()
         # From the start of the process to its first page; 0 before.
         self.seconds_to_first_page = 0.0
         self._environment = {
@@ -93,7 +106,6 @@ class ServerProcess:
         }
         self._open = contextlib.ExitStack()
         self._said = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-        self._process: asyncio.subprocess.Process | None = None
 
     @classmethod
     def before(cls, model: StandInProcess, *, level: str = "", **environment: str) -> Self:
@@ -108,23 +120,14 @@ class ServerProcess:
 
     async def __aenter__(self) -> Self:
         begin = time.monotonic()
-        self._process = await asyncio.create_subprocess_exec(
-            *self.command,
-            sys.executable,
-            "-m",
-            "server.main",
-            cwd=ROOT,
-            env=self._environment,
-            # Shown when it fails only.
-            stdout=self._said,
-            stderr=self._said,
-            start_new_session=True,
-        )
+        # What it says is shown when it fails only.
+        said = dict.fromkeys(("stdout", "stderr"), self._said)
+        process = await self._begin("server.main", env=self._environment, **said)
         try:
             while True:
-                if self._process.returncode is not None:
+                if process.returncode is not None:
                     raise MeasurementError(
-                        f"the server ended with {self._process.returncode}:\n{self.output()}"
+                        f"the server ended with {process.returncode}:\n{self.output()}"
                     )
                 with contextlib.suppress(OSError, EOFError):
                     reply = await request("GET", self.url, headers={"Accept": "text/html"})
@@ -140,13 +143,11 @@ class ServerProcess:
 
     async def __aexit__(self, *_: object) -> None:
         try:
-            if self._process is not None and self._process.returncode is None:
-                self._process.send_signal(signal.SIGTERM)
+            await self.signal(signal.SIGTERM)
+            if self._process is not None:
                 await asyncio.wait_for(self._process.wait(), 20)
         except TimeoutError:
-            assert self._process is not None
-            self._process.kill()
-            await self._process.wait()
+            await self.kill()
             raise MeasurementError("the server did not end within 20 s of SIGTERM") from None
         finally:
             self._open.close()
