@@ -156,16 +156,17 @@ def running_server(url: str, access_code: str | None) -> Asker:
     """A running server. Each question has a session of its own, so that none remembers another."""
 
     async def once(question: Question) -> str:
-        encoder = LiveEncoder(Still(shown(question.picture)), rate=15, bits_per_frame=200_000)
+        scene = Still(shown(question.picture))
         try:
-            async with CameraPeer(url, encoder, access_code=access_code) as peer:
+            async with (
+                LiveEncoder(scene, rate=15, bits_per_frame=200_000) as encoder,
+                CameraPeer(url, encoder, access_code=access_code) as peer,
+            ):
                 while encoder.frames < SETTLED_FRAMES:
                     await asyncio.sleep(0.05)
                 return (await peer.ask(question.text, timeout=ANSWER_SECONDS)).text
         except ConnectionClosed:
             return ""
-        finally:
-            await encoder.close()
 
     async def ask(number: int, question: Question) -> str:
         while True:

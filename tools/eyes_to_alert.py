@@ -87,18 +87,14 @@ class Watcher(CameraPeer):
 @asynccontextmanager
 async def watching(url: str, scene: Scene, conditions: Sequence[str]) -> AsyncIterator[Watcher]:
     """A camera that shows a scene, with a watch for each condition, which knows how things are."""
-    encoder = LiveEncoder(scene, rate=2.0)
-    try:
-        async with Watcher(url, encoder) as one:
-            for index, condition in enumerate(conditions):
-                order = {"id": f"w{index}", "condition": condition, "repeat": True, "cooldown": 0}
-                await one.send({"type": "watch", **order})
-            settled = time.monotonic() + SETTLES
-            while not one.armed and time.monotonic() < settled:
-                await asyncio.sleep(0.1)
-            yield one
-    finally:
-        await encoder.close()
+    async with LiveEncoder(scene, rate=2.0) as encoder, Watcher(url, encoder) as one:
+        for index, condition in enumerate(conditions):
+            order = {"id": f"w{index}", "condition": condition, "repeat": True, "cooldown": 0}
+            await one.send({"type": "watch", **order})
+        settled = time.monotonic() + SETTLES
+        while not one.armed and time.monotonic() < settled:
+            await asyncio.sleep(0.1)
+        yield one
 
 
 class StatedModel(StandInModel):

@@ -13,7 +13,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 import av
 import cv2
@@ -114,7 +114,7 @@ class LiveEncoder:
     """Encodes a scene at `rate` frames a second (1/30 s is the finest step) for all who subscribed.
 
     `phase` (0 to 29) shifts the ticks, so that several encoders do not fire at once. The codec is
-    "vp8" or "h264", this of a `profile` by libx264's name.
+    "vp8" or "h264", this of a `profile` by libx264's name. A context manager.
     """
 
     def __init__(
@@ -151,6 +151,12 @@ class LiveEncoder:
         self._key_at = 0.0
         self._origin = time.time()
         self._last = 0.0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     @property
     def rate(self) -> float:

@@ -156,18 +156,16 @@ class VoiceRun:
             parts = self._parts() if wake else self._cpu(pid)
             if not parts:
                 continue
-            encoder = LiveEncoder(Scene(seed=args.seed))
-            try:
-                peer = VoicePeer(url, encoder, wake=wake, access_code=args.access_code)
-                async with peer:
-                    await peer.wait_live()
-                    peer.microphone.room = hiss(10, ROOM_DB)
-                    talk = Talk(peer, speech, self.figures, stand_in=stand_in)
-                    self._note(peer.ready)
-                    for part in parts:
-                        await part(talk)
-            finally:
-                await encoder.close()
+            async with (
+                LiveEncoder(Scene(seed=args.seed)) as encoder,
+                VoicePeer(url, encoder, wake=wake, access_code=args.access_code) as peer,
+            ):
+                await peer.wait_live()
+                peer.microphone.room = hiss(10, ROOM_DB)
+                talk = Talk(peer, speech, self.figures, stand_in=stand_in)
+                self._note(peer.ready)
+                for part in parts:
+                    await part(talk)
 
     def _parts(self) -> list[Part]:
         args = self._args

@@ -44,13 +44,12 @@ from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder, Scene
 
 async def main():
-    encoder = LiveEncoder(Scene(320, 240), rate=5.0)
-    try:
-        async with CameraPeer("http://127.0.0.1:8000", encoder, access_code=os.environ["ACCESS_CODE"]) as peer:
-            answer = await peer.ask({QUESTION!r}, timeout=30)
-            print(answer.response["finish_reason"])
-    finally:
-        await encoder.close()
+    async with (
+        LiveEncoder(Scene(320, 240), rate=5.0) as encoder,
+        CameraPeer("http://127.0.0.1:8000", encoder, access_code=os.environ["ACCESS_CODE"]) as peer,
+    ):
+        answer = await peer.ask({QUESTION!r}, timeout=30)
+        print(answer.response["finish_reason"])
 
 asyncio.run(main())
 """

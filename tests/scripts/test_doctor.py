@@ -406,9 +406,8 @@ async def test_a_proxy_without_websockets_and_a_way_without_udp(
         await writer.drain()
         writer.close()
 
-    encoder = LiveEncoder()
     proxy = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    async with proxy, running() as run:
+    async with LiveEncoder() as encoder, proxy, running() as run:
         peer = CameraPeer(f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}", encoder)
         peer.token = peer.session_id = "x"
         found = await media.check_socket(peer)
@@ -420,7 +419,6 @@ async def test_a_proxy_without_websockets_and_a_way_without_udp(
             found = await media.check_picture(peer, watched=False, relays=relays)
             await peer.close()
             assert (found.state, "UDP" in found.cause) == (state, True)
-    await encoder.close()
 
 
 def test_clocks() -> None:

@@ -90,8 +90,8 @@ async def test_what_happened_between_two_looks() -> None:
     """A question that was asked in between is in the rates and latencies of the interval; all is
     well, and all is shown.
     """
-    encoder = LiveEncoder(Scene(320, 240), rate=15)
     async with (
+        LiveEncoder(Scene(320, 240), rate=15) as encoder,
         FakeOpenAI() as fake,
         answering(NEW) as engine_url,
         running(engine="vllm", vllm_base_url=fake.base_url, rate_limit_per_minute=0) as run,
@@ -101,7 +101,6 @@ async def test_what_happened_between_two_looks() -> None:
             earlier = await take_reading(target)
             await one.page.ask("what?")
             state = put_together(target.url, earlier, await take_reading(target))
-    await encoder.close()
     # A machine that is full of other tests may be late.
     assert not [p for p in state.problems if "event loop" not in p.text], state.problems
     body = json.loads(printed(state))

@@ -149,12 +149,7 @@ async def camera_peer(encoder: LiveEncoder, **options: Any) -> AsyncIterator[Pee
         await peer.close()
 
 
-@asynccontextmanager
-async def live_encoder(
+def live_encoder(
     width: int = 640, height: int = 360, *, rate: float = 15.0, **options: Any
-) -> AsyncIterator[LiveEncoder]:
-    encoder = LiveEncoder(Scene(width, height), rate=rate, **options)
-    try:
-        yield encoder
-    finally:
-        await encoder.close()
+) -> LiveEncoder:
+    return LiveEncoder(Scene(width, height), rate=rate, **options)
