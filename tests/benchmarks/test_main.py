@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import options
-from scripts.arguments import ROOT
+from tests.support.documents import ROOT
 from tests.support.options import refusal
 from tests.support.programs import ran
 

@@ -29,10 +29,10 @@ from server.features.hosting.catalogue.vllm import IMAGE_FLAGS, Vllm
 from server.media.picture.prepare import HIGH_TOKENS
 from server.web.serving import STOP_SECONDS
 from tests.app.test_main import started
+from tests.support.documents import ROOT
 from tests.support.programs import ran
 from tests.support.vllm_stand_in import recorded
 
-ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 COMPOSE = DEPLOY / "docker-compose.yml"
 

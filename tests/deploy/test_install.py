@@ -21,10 +21,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.children import alive
+from tests.support.documents import ROOT
 from tests.support.programs import ran
 from tests.support.wheels import locked, write_empty_locks
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ("server", "client", "scripts", "deploy", "docs", "config.py", "env.example", "LICENSE")
 DOCUMENTS = ("README.md", "DEPLOY.md", "SECURITY.md", "ARCHITECTURE.md", "CHANGELOG.md")
 UNITS = ("qwen-webrtc.service", "qwen-webrtc@.service", "qwen-vllm.service", "qwen-router.service")

@@ -33,6 +33,7 @@ from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import Reply, json_request, request
 from scripts.bench.http_json import request as http
 from tests.support import real_router
+from tests.support.documents import ROOT
 from tests.support.fakes_rtc import live_encoder
 from tests.support.fakes_server import free_ports
 from tests.support.kubernetes import KUBERNETES, TEMPLATE, Manifest, identity, pods, rendered
@@ -78,10 +79,7 @@ async def test_the_pods_work_together(tmp_path: Path) -> None:
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is missing; bash scripts/test.sh installs it where it may.")
     web, redis_port, router_port, metrics, *engines = free_ports(8)
-    program = tmp_path / "vllm"
-    root = str(Path(__file__).parents[2])
-    program.write_text(ENGINE.format(python=sys.executable, root=root))
-    program.chmod(0o755)
+    stand_in(tmp_path)
     here = {f"vllm-{n}.vllm:8001": f"127.0.0.1:{port}" for n, port in enumerate(engines)}
     own = settings() | {"PORT": str(web), "HOST": "127.0.0.1", "DRAIN_SECONDS": "1"}
     redis = Workload(
@@ -128,13 +126,7 @@ async def test_the_pods_work_together(tmp_path: Path) -> None:
         async with asyncio.timeout(60):
             while not await answered(url):
                 await asyncio.sleep(0.1)
-        encoder = await stack.enter_async_context(live_encoder())
-        async with CameraPeer(url, encoder, access_code=CODE) as peer:
-            # The id leads nginx to the fourth pod.
-            assert peer.session_id.startswith("g3-")
-            answer = await peer.ask("What is this?", timeout=40)
-            assert answer.response is not None, answer.error
-            assert answer.response["text"].split()[:3] == ["0", "1", "2"]
+        await is_answered(url)
         assert engine.process is not None
         engine.process.kill()
         await engine.process.wait()
@@ -164,10 +156,7 @@ async def test_podman_plays_the_pods(tmp_path: Path, request: pytest.FixtureRequ
     web, redis_port, router_port, metrics, *engines = free_ports(8)
     programs = tmp_path / "programs"
     programs.mkdir()
-    (programs / "vllm").write_text(
-        ENGINE.format(python=sys.executable, root=str(Path(__file__).parents[2]))
-    )
-    (programs / "vllm").chmod(0o755)
+    stand_in(programs)
     python = sys.executable
     places = {
         "redis": {"6379": str(redis_port), "0.0.0.0": "127.0.0.1"},
@@ -218,11 +207,23 @@ async def test_podman_plays_the_pods(tmp_path: Path, request: pytest.FixtureRequ
             await asyncio.sleep(0.5)
         else:
             pytest.fail("\n".join(podman.log(name, one) for name, one in names.items()))
-        async with live_encoder() as encoder, CameraPeer(url, encoder, access_code=CODE) as peer:
-            assert peer.session_id.startswith("g3-")
-            answer = await peer.ask("What is this?", timeout=40)
-            assert answer.response is not None, answer.error
-            assert answer.response["text"].split()[:3] == ["0", "1", "2"]
+        await is_answered(url)
+
+
+def stand_in(folder: Path) -> None:
+    """Put a stand-in for vLLM into a folder of programs."""
+    program = folder / "vllm"
+    program.write_text(ENGINE.format(python=sys.executable, root=str(ROOT)))
+    program.chmod(0o755)
+
+
+async def is_answered(url: str) -> None:
+    """A question with a camera is answered; the session's id leads nginx to the fourth pod."""
+    async with live_encoder() as encoder, CameraPeer(url, encoder, access_code=CODE) as peer:
+        assert peer.session_id.startswith("g3-")
+        answer = await peer.ask("What is this?", timeout=40)
+        assert answer.response is not None, answer.error
+        assert answer.response["text"].split()[:3] == ["0", "1", "2"]
 
 
 async def answered(url: str) -> bool:
@@ -365,7 +366,6 @@ async def test_nginx_finds_gateways_by_name(tmp_path: Path) -> None:
 # Pods of podman
 
 
-ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "localhost/qwen-camera-empty:1"
 # crun takes no cgroups of both versions side by side, and podman asks for more open files than a
 # machine without that right may give.
@@ -508,7 +508,6 @@ def _last(done: subprocess.CompletedProcess[bytes]) -> str:
 # Workloads
 
 
-ROOT = Path(__file__).resolve().parents[2]
 # The most that a probe waits in a test (seconds): a busy machine is slow to start things.
 PATIENCE = 60.0
 

@@ -20,9 +20,9 @@ from pydantic import SecretStr
 from config import known_keys, load
 from deploy.service_settings import SECRETS, empty_secrets, quoted, service_settings
 from server.web.serving import STOP_SECONDS
+from tests.support.documents import ROOT
 from tests.support.programs import ran
 
-ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 WEB, EACH, MODEL = "qwen-webrtc.service", "qwen-webrtc@.service", "qwen-vllm.service"
 ROUTER = "qwen-router.service"

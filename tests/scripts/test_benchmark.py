@@ -8,7 +8,7 @@ import cv2
 import pytest
 
 from scripts import benchmark
-from scripts.arguments import ROOT
+from tests.support.documents import ROOT
 from tests.support.options import refusal
 from tests.support.programs import ran
 

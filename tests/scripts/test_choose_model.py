@@ -29,6 +29,7 @@ from scripts.models.choose import GPU_SIGNS, Choice, whole
 from server.features.hosting.catalogue.entry import Catalogue
 from tests.real_model.server import ASK_COLOR, free_port
 from tests.support.clients import open_page
+from tests.support.documents import ROOT
 from tests.support.gguf_writer import write_projector, write_weights
 from tests.support.hub_stand_in import Hub, Model, running_hub
 from tests.support.programs import ran
@@ -38,7 +39,6 @@ from tests.whole.test_real_model import ColoredScene
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "3" * 40
 CATALOGUE = """
 [[model]]

@@ -16,12 +16,12 @@ import pytest
 from scripts import convert_model
 from server.models import prompts
 from tests.real_model.server import ASK_COLOR, COLORS, environment, missing, run_module
+from tests.support.documents import ROOT
 from tests.support.options import refusal
 from tests.support.programs import ran
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "convert_model.py"
 Found = dict[str, Any]
 

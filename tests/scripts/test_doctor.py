@@ -28,6 +28,7 @@ from scripts.local_certificate import Identity, Issued, Keeper, make_leaf, pem, 
 from server.core.frames import Role
 from tests.support import onnx_model
 from tests.support.clients import soon
+from tests.support.documents import ROOT
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import free_port
 from tests.support.running import running
@@ -35,7 +36,6 @@ from tests.support.speech_server import SpeechServer
 from tests.support.transcription_server import TranscriptionServer
 from tests.support.turn_server import turn_on_loopback
 
-ROOT = Path(__file__).resolve().parents[2]
 CODE, SECRET, KEY = "canary-code-5xk2p", "canary-of-the-relay-7f3a9b52", "k3Jw9fQ2" * 5
 PRIVATE = {"access_code": CODE, "jwt_secret_key": KEY, "rate_limit_per_minute": 0}
 

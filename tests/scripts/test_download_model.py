@@ -24,11 +24,11 @@ from scripts.models import disk, download, record
 from scripts.models.disk import ModelError, say
 from scripts.models.download import LEAST_BYTES, MOST_RESTARTS, Progress, Stall
 from scripts.models.hub import Repository
+from tests.support.documents import ROOT
 from tests.support.hub_stand_in import Hub, Model, pointed_at, running_hub
 from tests.support.options import refusal
 from tests.support.programs import ran
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "scripts" / "models" / "download.py"
 NAME = "someone/tiny-vl"
 OLD, NEW = "1" * 40, "2" * 40

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.arguments import ROOT
 from scripts.bench.fleet import FAULTS, Namespaces, configuration
 from scripts.bench.fleet_peer import Asked, Away
 from scripts.bench.fleet_run import Span, figures, median_row, options, table
 from scripts.bench.processes import MeasurementError, longest_pause
+from tests.support.documents import ROOT
 from tests.support.programs import ran
 
 SPAN = Span(0, 10, 20, 30)

@@ -28,14 +28,13 @@ from scripts.bench.report import Report
 from scripts.bench.stand_in_model import StandInModel
 from scripts.benchmark import main, options
 from tests.support.clients import metric, soon
+from tests.support.documents import ROOT
 from tests.support.fakes_rtc import live_encoder
 from tests.support.fakes_server import ServerProcess, free_port
 from tests.support.options import refusal
 from tests.support.running import Running, running
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[2]
 
 
 @asynccontextmanager

@@ -35,9 +35,9 @@ from scripts.local_certificate import (
     stable_ipv6,
 )
 from server.core.setting_text import read_secret
+from tests.support.documents import ROOT
 from tests.support.programs import ran
 
-ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 

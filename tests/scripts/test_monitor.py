@@ -32,12 +32,12 @@ from scripts.monitoring.state import Level, State, put_together
 from scripts.monitoring.view import plain, render
 from server.features.hosting.gpu import Gpu, GpuReader
 from tests.support.clients import visitor
+from tests.support.documents import ROOT
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import free_port
 from tests.support.options import refusal
 from tests.support.running import running
 
-ROOT = Path(__file__).parents[2]
 TOKEN = "canary-of-the-metrics-4c81"
 
 # The page of vLLM 0.32, and the same with the names that 0.9.2 had.

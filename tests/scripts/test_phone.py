@@ -20,13 +20,12 @@ import pytest
 from cryptography import x509
 
 from server.features.pairing.pairing import COOKIE
+from tests.support.documents import ROOT
 from tests.support.fakes_server import free_port
 from tests.support.fakes_terminal import Terminal, on_screen, read_qr
 from tests.support.wheels import write_empty_locks
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def project(folder: Path) -> Path:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.documents import ROOT
 from tests.support.programs import ran
 from tests.support.wheels import locked, wheel, write_empty_locks
 
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), *sorted((ROOT / ".ci").iterdir())]
 # Programs that the scripts use beside bash and Python.
 TOOLS = ("bash", "basename", "cat", "dirname", "grep", "id", "ls", "rm", "sleep", "tail", "uname")
@@ -75,6 +75,8 @@ def path_with(folder: Path, *names: str, **scripts: str) -> dict[str, str]:
         assert found is not None
         (folder / tool).symlink_to(found)
     for name, text in {**dict.fromkeys(names, "exit 0"), **scripts}.items():
+        # Not through the link to the system's.
+        (folder / name).unlink(missing_ok=True)
         (folder / name).write_text(f"#!{folder}/bash\n{text}\n")
         (folder / name).chmod(0o755)
     return {"PATH": str(folder)}
@@ -213,16 +215,7 @@ def test_without_a_usable_python_it_says_how_to_get_one(
 ) -> None:
     """The sentence fits the system and what was found."""
     scratch = project(tmp_path / "p")
-    tools = tmp_path / "bin"
-    if "uname" in scripts:
-        scripts = dict(scripts)
-        darwin = scripts.pop("uname")
-        env = path_with(tools, *names, **scripts)
-        (tools / "uname").unlink()
-        (tools / "uname").write_text(f"#!{tools}/bash\n{darwin}\n")
-        (tools / "uname").chmod(0o755)
-    else:
-        env = path_with(tools, *names, **scripts)
+    env = path_with(tmp_path / "bin", *names, **scripts)
     done = bash(scratch / "scripts" / "run.sh", env=env)
     assert done.returncode == 1
     for words in (*says, "Then run this again."):
@@ -255,14 +248,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_second_start_installs_nothing(installed: Path) -> None:
     """It starts the server from the project's root, from any folder, with the options as settings."""
-    done = bash(
-        installed / "scripts" / "run.sh",
-        "--port",
-        "8123",
-        "--host=::1",
-        env=offline(),
-        cwd=Path("/"),
-    )
+    words = ("--port", "8123", "--host=::1")
+    done = bash(installed / "scripts" / "run.sh", *words, env=offline(), cwd=Path("/"))
     # Not a word of installing
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"started {installed} ")
@@ -426,17 +413,13 @@ def test_it_says_what_it_installs_before_it_does(tmp_path: Path) -> None:
     scratch = project(tmp_path / "p")
     for name in ("requirements-dev", "requirements-models", "requirements-router"):
         (scratch / "locks" / f"{name}.txt").write_text("# nothing\n")
-    tools = tmp_path / "bin"
     words = {
         "apt-get": "exit 1",
         "sudo": r'echo "as root: $*" >&2; case "$*" in *recommends\ *\ *) exit 100 ;; esac',
         "touch": 'exec /usr/bin/touch "$@"',
+        "id": "echo 1000",
     }
-    env = {**offline(), **path_with(tools, **words)}
-    # Not through the link to the system's.
-    (tools / "id").unlink()
-    (tools / "id").write_text(f"#!{tools}/bash\necho 1000\n")
-    (tools / "id").chmod(0o755)
+    env = {**offline(), **path_with(tmp_path / "bin", **words)}
     done = bash(scratch / "scripts" / "test.sh", env=env)
     assert done.returncode == 1
     lines = done.stderr.splitlines()

@@ -34,12 +34,12 @@ from server.features.hosting.host import ask_vllm
 from server.media.picture import prepare as resize
 from server.models import families
 from server.shared.processes.environment import child_environment
+from tests.support.documents import ROOT
 from tests.support.fakes_server import free_port
 from tests.support.options import refusal
 from tests.support.programs import ran
 from tests.support.vllm_stand_in import FAILURES, install, install_for_cpu, recorded
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "scripts" / "models" / "serve.py"
 KEY = "keyOfTheTestThatNobodyMaySee"
 VERSIONS = ("0.9.2", "0.32")
