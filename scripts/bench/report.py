@@ -226,7 +226,7 @@ def machine() -> dict[str, Any]:
     """Return the conditions of the figures besides the code."""
     model = platform.processor()
     with contextlib.suppress(OSError):
-        if named := re.search(r"^model name.*:(.*)", Path("/proc/cpuinfo").read_text(), re.M):
+        if named := re.search(r"^model name[^:]*:(.*)", Path("/proc/cpuinfo").read_text(), re.M):
             model = named[1].strip()
     packages = {name: version(name) for name in ("aiortc", "av", "fastapi", "uvicorn")}
     return {

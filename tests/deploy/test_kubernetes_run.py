@@ -21,8 +21,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -33,6 +33,7 @@ from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import Reply, json_request, request
 from scripts.bench.http_json import request as http
 from tests.support import real_router
+from tests.support.answering import answering
 from tests.support.documents import ROOT
 from tests.support.fakes_rtc import live_encoder
 from tests.support.fakes_server import free_ports
@@ -260,27 +261,6 @@ class Names(asyncio.DatagramProtocol):
         self._transport.sendto(head + question + found * count, addr)
 
 
-@asynccontextmanager
-async def answers(address: str, port: int) -> AsyncIterator[list[str]]:
-    """Something that says its own address, and the lines that it was asked with."""
-    lines: list[str] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        lines.append(head.splitlines()[0])
-        body = address.encode()
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
-            % (len(body), body)
-        )
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, address, port)
-    async with server:
-        yield lines
-
-
 async def test_nginx_finds_gateways_by_name(tmp_path: Path) -> None:
     """A session goes to the gateway that its id names, as long as that is there, else to any that is
     ready; a name that is no gateway's leads nowhere else; without any gateway the answer is 503.
@@ -330,8 +310,8 @@ async def test_nginx_finds_gateways_by_name(tmp_path: Path) -> None:
 
     try:
         async with (
-            answers("127.0.0.2", gateways) as first,
-            answers("127.0.0.3", gateways) as second,
+            answering("127.0.0.2", host="127.0.0.2", port=gateways) as first,
+            answering("127.0.0.3", host="127.0.0.3", port=gateways) as second,
         ):
             async with asyncio.timeout(20):
                 while True:
@@ -349,8 +329,8 @@ async def test_nginx_finds_gateways_by_name(tmp_path: Path) -> None:
             # No way to any other name of the cluster
             for name in ("redis", "g99999", "1"):
                 assert await reached(f"?session={name}-{session}") == "127.0.0.2"
-            assert len(second) == 1
-            assert len(first) >= 7
+            assert len(second.heads) == 1
+            assert len(first.heads) >= 7
             socket_path = f"https://127.0.0.1:{front}/ws/g1-{session}"
             assert (await http("GET", socket_path, tls=tls)).body == b"127.0.0.3"
         for query in ("", f"?session=g1-{session}"):

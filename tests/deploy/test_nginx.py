@@ -7,7 +7,6 @@ import contextlib
 import re
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -20,6 +19,7 @@ from websockets.typing import Subprotocol
 from server.auth import new_session_id
 from server.features.cluster.replicas import session_of
 from server.web.middleware import HSTS, MAX_BODY_BYTES
+from tests.support.answering import answering
 from tests.support.clients import soon
 from tests.support.fakes_server import free_port, free_ports
 from tests.support.nginx import (
@@ -72,25 +72,6 @@ async def socket(front: Nginx, session_id: str, token: str) -> ClientConnection:
         compression=None,
         proxy=None,
     )
-
-
-@asynccontextmanager
-async def listener(port: int = 0) -> AsyncIterator[tuple[int, list[str]]]:
-    """A port that answers anything with an empty 200, and the heads of requests that came.
-
-    `port`: 0 for any.
-    """
-    heads: list[str] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heads.append((await reader.readuntil(b"\r\n\r\n")).decode("latin-1"))
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", port)
-    async with server:
-        yield server.sockets[0].getsockname()[1], heads
 
 
 # The file
@@ -201,7 +182,7 @@ async def test_a_forged_name_reaches_no_other_address(tmp_path: Path) -> None:
         *(f"default-{tail}", f"upstream-{tail}", f"{'9' * 17}-{tail}", f"$uri-{tail}"),
     ]
     async with (
-        listener(stranger) as (_, heads),
+        answering(port=stranger) as other,
         nginx(tmp_path, ports) as front,
         client(front) as http,
     ):
@@ -210,7 +191,7 @@ async def test_a_forged_name_reaches_no_other_address(tmp_path: Path) -> None:
                 assert (await http.get(path)).status_code == 503, path
         await front.line(3 * len(forged) - 1)
         tried = [set(line["process"].split(", ")) for line in front.requests]
-    assert heads == []
+    assert other.heads == []
     assert all(processes == there for processes in tried)
 
 
@@ -219,7 +200,7 @@ async def test_a_gateway_of_several_hosts(tmp_path: Path) -> None:
     query; half of it does not.
     """
     dead = free_port()
-    async with listener() as (port, heads):
+    async with answering() as (_, port, heads):
         named = (f"    {dead} qwen_camera_{dead};\n", f"    h1_{dead} qwen_camera_{dead};\n")
         async with nginx(tmp_path, [port, dead], changes=[named]) as front, client(front) as http:
             one = session_of(f"h1_{dead}")
@@ -238,8 +219,8 @@ async def test_a_gateway_by_hash(tmp_path: Path) -> None:
     """
     ids = [new_session_id() for _ in range(30)]
     async with (
-        listener() as (one, _),
-        listener() as (two, _),
+        answering() as (_, one, _),
+        answering() as (_, two, _),
         nginx(tmp_path, [one, two], by_hash=True) as front,
         client(front) as http,
     ):
@@ -257,7 +238,7 @@ async def test_a_gateway_by_hash(tmp_path: Path) -> None:
         assert set(met) == {f"127.0.0.1:{one}", f"127.0.0.1:{two}"}
     (folder := tmp_path / "gone").mkdir()
     async with (
-        listener() as (left, heads),
+        answering() as (_, left, heads),
         nginx(folder, [left, free_port()], by_hash=True) as front,
         client(front) as http,
     ):
@@ -275,7 +256,7 @@ async def test_what_is_forwarded(tmp_path: Path) -> None:
         "Upgrade": "h2c",
     }
     async with (
-        listener() as (port, heads),
+        answering() as (_, port, heads),
         nginx(tmp_path, [port]) as front,
         client(front, "127.0.0.3") as http,
     ):
@@ -305,7 +286,7 @@ async def test_443_is_shared_with_turn_by_name(tmp_path: Path) -> None:
     relay_port = relay.sockets[0].getsockname()[1]
     async with (
         relay,
-        listener() as (port, heads),
+        answering() as (_, port, heads),
         nginx(tmp_path, [port], turn=relay_port) as front,
     ):
         async with client(front, "127.0.0.3") as http:
@@ -562,7 +543,7 @@ async def test_ready_while_any_process_is(tmp_path: Path) -> None:
     """One that is not there is passed over by /health/ready, /api/token and the rest."""
     asked = (("GET", "/health/ready"), ("POST", "/api/token"), ("PATCH", OFFER))
     async with (
-        listener() as (port, _),
+        answering() as (_, port, _),
         nginx(tmp_path, [free_port(), port]) as front,
         client(front) as http,
     ):
@@ -584,7 +565,7 @@ async def test_a_process_that_stops_is_passed_over_for_tokens_alone(tmp_path: Pa
         writer.close()
 
     leaving = await asyncio.start_server(draining, "127.0.0.1", 0)
-    async with leaving, listener() as (port, heads):
+    async with leaving, answering() as (_, port, heads):
         ports = [leaving.sockets[0].getsockname()[1], port]
         async with nginx(tmp_path, ports) as front, client(front) as http:
             there = session_of(str(ports[0]))

@@ -17,6 +17,7 @@ import yaml
 
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import json_request, request
+from tests.support.answering import answering
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
 from tests.support.fakes_server import ServerProcess, free_port
@@ -146,28 +147,6 @@ async def until(check: Callable[[], Awaitable[bool]], seconds: float = 30) -> No
             await asyncio.sleep(0.1)
 
 
-@asynccontextmanager
-async def model_servers_metrics() -> AsyncIterator[str]:
-    """The address of an HTTP server that answers everything with what vLLM serves as metrics."""
-    body = VLLM_METRICS.read_bytes()
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n"
-            b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
-        )
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        await server.wait_closed()
-
-
 async def test_a_real_prometheus_watches_a_real_server(tmp_path: Path) -> None:
     """Both targets are up, each query of rules and dashboard is understood and finds what there is
     to find, nothing critical fires while all is well, and a server that goes sets off its alert;
@@ -176,7 +155,7 @@ async def test_a_real_prometheus_watches_a_real_server(tmp_path: Path) -> None:
     async with (
         FakeOpenAI() as fake,
         live_encoder() as encoder,
-        model_servers_metrics() as vllm,
+        answering(VLLM_METRICS.read_text(), kind="text/plain; version=0.0.4") as vllm,
         ServerProcess(
             {
                 "METRICS_TOKEN": TOKEN,
@@ -185,7 +164,9 @@ async def test_a_real_prometheus_watches_a_real_server(tmp_path: Path) -> None:
                 "DRAIN_SECONDS": "1",
             }
         ) as server,
-        prometheus(hurried(tmp_path, f"127.0.0.1:{server.port}", vllm)) as watch,
+        prometheus(
+            hurried(tmp_path, f"127.0.0.1:{server.port}", f"127.0.0.1:{vllm.port}")
+        ) as watch,
         CameraPeer(server.url, encoder) as peer,
     ):
         answer = await peer.ask(QUESTION, timeout=20)

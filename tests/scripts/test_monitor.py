@@ -11,8 +11,7 @@ import os
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from scripts.monitoring.reading import Reading, Samples, Target, take_reading
 from scripts.monitoring.state import Level, State, put_together
 from scripts.monitoring.view import plain, render
 from server.features.hosting.gpu import Gpu, GpuReader
+from tests.support.answering import answering
 from tests.support.clients import visitor
 from tests.support.documents import ROOT
 from tests.support.fakes_openai import FakeOpenAI
@@ -47,33 +47,6 @@ OLD = (
     .replace("vllm:prefix_cache_", "vllm:gpu_prefix_cache_")
     .replace("vllm:inter_token_latency_", "vllm:time_per_output_token_")
 )
-
-
-@asynccontextmanager
-async def answering(
-    text: str,
-    status: int = 200,
-    *,
-    host: str = "127.0.0.1",
-    tls: ssl.SSLContext | None = None,
-    heard: list[str] | None = None,
-) -> AsyncIterator[str]:
-    """The address of a web server that tells all the same text and notes in `heard` what came."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked = await reader.readuntil(b"\r\n\r\n")
-        if heard is not None:
-            heard.append(asked.decode())
-        body = text.encode()
-        writer.write(f"HTTP/1.1 {status} .\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, host, 0, ssl=tls)
-    try:
-        yield f"http{'s' if tls else ''}://{host}:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
 
 
 def shown(state: State) -> str:
@@ -93,10 +66,10 @@ async def test_what_happened_between_two_looks() -> None:
     async with (
         LiveEncoder(Scene(320, 240), rate=15) as encoder,
         FakeOpenAI() as fake,
-        answering(NEW) as engine_url,
+        answering(NEW) as engine,
         running(engine="vllm", vllm_base_url=fake.base_url, rate_limit_per_minute=0) as run,
     ):
-        target = Target(run.base_url, engine_url=engine_url)
+        target = Target(run.base_url, engine_url=engine.url)
         async with visitor(run, encoder) as one:
             earlier = await take_reading(target)
             await one.page.ask("what?")
@@ -200,8 +173,8 @@ async def test_an_output_that_takes_nothing() -> None:
 )
 async def test_somebody_else_answers(text: str, status: int, words: str) -> None:
     """Another program, or a proxy whose server is gone."""
-    async with answering(text, status) as url:
-        state = await once(Target(url), 0)
+    async with answering(text, status) as one:
+        state = await once(Target(one.url), 0)
     assert state.level is Level.DOWN
     assert words in texts(state)
 
@@ -248,13 +221,12 @@ async def test_the_token_goes_to_no_server_that_is_not_trusted(tmp_path: Path) -
     (tmp_path / "server.pem").write_bytes(pem(*make_leaf(key, authority, [name], now)))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(tmp_path / "server.pem")
-    heard: list[str] = []
-    async with answering("{}", host="127.0.0.2", tls=tls, heard=heard) as url:
-        state = await once(Target(url, TOKEN), 0)
+    async with answering("{}", host="127.0.0.2", tls=tls) as one:
+        state = await once(Target(one.url, TOKEN), 0)
         assert "is not trusted" in texts(state)
-        assert heard == []
-        await once(Target(url, TOKEN, authorities=(tmp_path / "authority.pem",)), 0)
-    assert any(f"Authorization: Bearer {TOKEN}" in asked for asked in heard)
+        assert one.heads == []
+        await once(Target(one.url, TOKEN, authorities=(tmp_path / "authority.pem",)), 0)
+    assert any(f"Authorization: Bearer {TOKEN}" in asked for asked in one.heads)
 
 
 def test_what_somebody_should_look_at() -> None:
@@ -415,10 +387,10 @@ async def test_a_model_server_without_figures_is_no_failure(status: int) -> None
     """
     async with (
         FakeOpenAI() as fake,
-        answering("hello\n" if status == 200 else "", status) as engine_url,
+        answering("hello\n" if status == 200 else "", status) as engine,
         running(engine="vllm", vllm_base_url=fake.base_url, rate_limit_per_minute=0) as run,
     ):
-        state = await once(Target(run.base_url, engine_url=engine_url), 0)
+        state = await once(Target(run.base_url, engine_url=engine.url), 0)
     assert (state.level, texts(state)) == (0, "")
     assert state.body["missing"]["engine"]["text"].startswith("Its /metrics cannot be used")
 
