@@ -27,6 +27,7 @@ from scripts.doctor import examine, options
 from scripts.local_certificate import Identity, Issued, Keeper, make_leaf, pem, read_pair
 from server.core.frames import Role
 from tests.support import onnx_model
+from tests.support.answering import answering
 from tests.support.clients import soon
 from tests.support.documents import ROOT
 from tests.support.fakes_openai import FakeOpenAI
@@ -399,16 +400,8 @@ async def test_a_proxy_without_websockets_and_a_way_without_udp(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Both are reported with their cause; a relay makes the second one a warning."""
-
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        await writer.drain()
-        writer.close()
-
-    proxy = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    async with LiveEncoder() as encoder, proxy, running() as run:
-        peer = CameraPeer(f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}", encoder)
+    async with LiveEncoder() as encoder, answering(status=400) as proxy, running() as run:
+        peer = CameraPeer(proxy.url, encoder)
         peer.token = peer.session_id = "x"
         found = await media.check_socket(peer)
         assert (found.state, "status 400" in found.text) == (State.FAILED, True)
