@@ -21,6 +21,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache, partial
 from types import SimpleNamespace
@@ -501,8 +502,7 @@ def report(runs: list[Run]) -> dict[str, Any]:
 
 async def measure(runs: int = 60, seed: int = 1) -> None:
     finder = Finder(Reader(), Beside(ThingFinder()))
-    page = Page()
-    try:
+    with closing(Page()) as page:
         found = []
         for number in range(seed, seed + runs):
             run = await lead(finder, page, number)
@@ -511,8 +511,6 @@ async def measure(runs: int = 60, seed: int = 1) -> None:
             print(number, run.thing, way, *seconds, run.found, run.wrong)
             found.append(run)
         print(json.dumps(report(found), indent=1))
-    finally:
-        page.close()
 
 
 if __name__ == "__main__":

@@ -185,8 +185,10 @@ async def played(clip: Clip, server: ServerProcess, stated: StatedModel) -> Scor
     return score
 
 
-def told(number: int, clips: Sequence[Clip], score: Score) -> None:
-    name = clips[number - 1].name
+def count(number: int, clips: Sequence[Clip], score: Score, scores: dict[str, Score]) -> None:
+    """Tell the score of a clip, and add it to those of its kind."""
+    name, kind = clips[number - 1].name, clips[number - 1].kind
+    scores.setdefault(kind, Score(kind)).merge(score)
     found = (
         f"{len(score.delays)} of {score.events}, {score.premature} premature, {score.false} false"
     )
@@ -201,9 +203,7 @@ async def measure(
     )
     async with served(args, stated) as server:
         for index, clip in enumerate(clips, 1):
-            score = await played(clip, server, stated)
-            told(index, clips, score)
-            scores.setdefault(clip.kind, Score(clip.kind)).merge(score)
+            count(index, clips, await played(clip, server, stated), scores)
 
 
 def measure_virtually(clips: Sequence[Clip], scores: dict[str, Score]) -> None:
@@ -212,9 +212,7 @@ def measure_virtually(clips: Sequence[Clip], scores: dict[str, Score]) -> None:
 
     virtual = Virtual()
     for index, clip in enumerate(clips, 1):
-        score = virtual.play(clip)
-        told(index, clips, score)
-        scores.setdefault(clip.kind, Score(clip.kind)).merge(score)
+        count(index, clips, virtual.play(clip), scores)
 
 
 def run(args: argparse.Namespace, clips: Sequence[Clip]) -> int:

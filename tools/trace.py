@@ -15,19 +15,18 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
 from config import load
+from scripts.arguments import ROOT
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.chat_client import ChatClient
 from scripts.bench.live_encoder import LiveEncoder
 from server.app.app import create_app
 from server.web.serving import uvicorn_config
 
-ROOT = Path(__file__).parents[1]
 SERVER = str(ROOT / "server") + "/"
 SECONDS = 2.0
 

@@ -317,6 +317,11 @@ def ask(machine: Machine, port: int, path: str = "/health/live") -> str:
     return machine.run("python3", "-c", code).strip()
 
 
+def install(machine: Machine, *options: str, check: bool = True) -> str:
+    script = "/checkout/deploy/install.sh"
+    return machine.run("bash", script, *options, check=check, PYTHON=system_python())
+
+
 def until(machine: Machine, unit: str, name: str, value: str, *, same: bool = True) -> None:
     """Until a property of the unit has that value, or another one when not `same`."""
     deadline = time.monotonic() + 30
@@ -412,12 +417,11 @@ def test_the_model_server(machine: Machine) -> None:
     machine.write("/srv/models/small/config.json", '{"model_type": "qwen2_5_vl"}')
     machine.write("/srv/models/small/model.safetensors", "0" * 1000)
     # Read by its group alone, which the installer sees, and then by nobody.
-    install = ("bash", "/checkout/deploy/install.sh", "--dry-run")
     machine.run("chgrp", "-R", "video", "/srv/models")
     machine.run("chmod", "-R", "u=rwX,g=rX,o=", "/srv/models")
-    assert "nothing was changed" in machine.run(*install, PYTHON=system_python())
+    assert "nothing was changed" in install(machine, "--dry-run")
     machine.run("chgrp", "-R", "root", "/srv/models")
-    said = machine.run(*install, PYTHON=system_python(), check=False)
+    said = install(machine, "--dry-run", check=False)
     assert "cannot be read by the user qwen-vllm, which serves it: /srv/models is shut" in said
     machine.run("chgrp", "-R", "video", "/srv/models")
     unit = "qwen-vllm.service"
@@ -449,17 +453,12 @@ def test_nginx_looks_at_its_file_first(machine: Machine) -> None:
     if shutil.which("nginx") is None:
         pytest.skip("nginx is missing; scripts/test.sh installs it.")
     target = "/etc/nginx/conf.d/qwen-camera.conf"
-
-    def install(*options: str) -> str:
-        script = "/checkout/deploy/install.sh"
-        return machine.run("bash", script, *options, PYTHON=system_python())
-
-    said = install("--nginx")
+    said = install(machine, "--nginx")
     assert f"so it is put by as {target}.to-change" in said
     assert "fullchain.pem" in said
     assert machine.run("ls", "/etc/nginx/conf.d").split() == ["qwen-camera.conf.to-change"]
     machine.run("nginx", "-t")
-    assert "nothing was changed" in install("--nginx")
+    assert "nothing was changed" in install(machine, "--nginx")
     name = x509.DNSName("camera.example.org")
     key, authority = make_authority([name], "test", datetime.now(UTC))
     leaf, certificate = make_leaf(key, authority, [name], datetime.now(UTC))
@@ -467,9 +466,9 @@ def test_nginx_looks_at_its_file_first(machine: Machine) -> None:
     machine.write(f"{folder}/fullchain.pem", pem(None, certificate).decode())
     machine.write(f"{folder}/privkey.pem", pem(leaf, certificate).decode())
     machine.run("rm", f"{target}.to-change")
-    assert "nginx takes its new configuration" in install("--nginx")
+    assert "nginx takes its new configuration" in install(machine, "--nginx")
     assert machine.run("ls", "/etc/nginx/conf.d").split() == ["qwen-camera.conf"]
-    assert "nothing was changed" in install()
+    assert "nothing was changed" in install(machine)
 
 
 def test_several_and_an_upgrade_of_them(machine: Machine) -> None:
@@ -482,18 +481,17 @@ def test_several_and_an_upgrade_of_them(machine: Machine) -> None:
     assert [ask(machine, port) for port in (8010, 8011)] == ["200", "200"]
     before = [machine.property(unit, "MainPID") for unit in units]
     machine.write("/checkout/server/new_room.py", "NEW = True\n")
-    said = machine.run("bash", "/checkout/deploy/install.sh", PYTHON=system_python())
+    said = install(machine)
     assert all(f"Restarting {unit}" in said for unit in units)
     assert all(machine.property(unit, "MainPID") not in before for unit in units)
     assert [ask(machine, port) for port in (8010, 8011)] == ["200", "200"]
-    said = machine.run("bash", "/checkout/deploy/install.sh", PYTHON=system_python())
-    assert "nothing was changed" in said
+    assert "nothing was changed" in install(machine)
     journal = machine.run("journalctl", "--no-pager")
     log = machine.run("cat", "/var/log/qwen-camera/server.log")
     assert '"message": "draining"' in log
     for secret in (SECRET, "eyJ", "walrus"):
         assert secret not in journal + log
-    said = machine.run("bash", "/checkout/deploy/install.sh", "--uninstall", "--nginx")
+    said = install(machine, "--uninstall", "--nginx")
     assert "Kept: the logs in /var/log/qwen-camera" in said
     for user in ("qwen-camera", "qwen-vllm"):
         assert machine.run("getent", "passwd", user, check=False) == ""

@@ -557,16 +557,8 @@ async def test_a_process_that_stops_is_passed_over_for_tokens_alone(tmp_path: Pa
     """503 of a draining one: POST /api/token asks the next, an offer brings it to the client, since
     it may have begun.
     """
-
-    async def draining(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        await writer.drain()
-        writer.close()
-
-    leaving = await asyncio.start_server(draining, "127.0.0.1", 0)
-    async with leaving, answering() as (_, port, heads):
-        ports = [leaving.sockets[0].getsockname()[1], port]
+    async with answering(status=503) as leaving, answering() as (_, port, heads):
+        ports = [leaving.port, port]
         async with nginx(tmp_path, ports) as front, client(front) as http:
             there = session_of(str(ports[0]))
             for path, status in (("/api/token", 200), (OFFER, 503), ("/api/whip", 503)):

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from server.core.errors import QwenCameraError
 from tests.core.test_metrics import CONTRACT
 from tools.references import errors, fields, metrics
-from tools.references.__main__ import FOLDER, ROOT, pages, stale
+from tools.references.__main__ import FOLDER, pages, stale
+from tools.references.source import ROOT
 
 
 def test_references_are_current() -> None:

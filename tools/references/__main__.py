@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from tools.references import errors, messages, metrics, models, routes, settings, types
+from tools.references.source import ROOT
 
-ROOT = Path(__file__).parents[2]
 FOLDER = "docs/reference"
 HEAD = "Generated from the code by `python -m tools.references`. Do not edit."
 HEADS = {".md": f"<!-- {HEAD} -->", ".ts": f"// {HEAD}"}
