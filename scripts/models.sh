@@ -88,16 +88,14 @@ install_torch() {
 if install_torch && install_locked requirements-models --no-compile --no-deps; then
     printf '%s\n' "$print" >"$stamp"
     install_speech
-elif [ -n "$needed" ]; then
-    rm -f "$stamp"
-    tail -n 2 "$INSTALL_LOG" >&2
-    explain_refused_file || true
+    exit 0
+fi
+rm -f "$stamp"
+tail -n 2 "$INSTALL_LOG" >&2
+explain_refused_file || true
+if [ -n "$needed" ]; then
     say "The packages that run a model could not be installed; the whole output is in $INSTALL_LOG. Without a network: connect and run"
     say 'this again. Or name a Python that has torch and transformers: ENGINE_PYTHON=/path/to/bin/python. Without --model'
     fail 'the built-in engine answers: bash scripts/run.sh'
-else
-    rm -f "$stamp"
-    tail -n 2 "$INSTALL_LOG" >&2
-    explain_refused_file || true
-    say "No real model server could be installed ($INSTALL_LOG has it all): the tests that need one are skipped, and no model is converted."
 fi
+say "No real model server could be installed ($INSTALL_LOG has it all): the tests that need one are skipped, and no model is converted."

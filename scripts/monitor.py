@@ -184,13 +184,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asyncio.run(uninterrupted(watching))
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader of the pipe is gone, such as `head`; discard the rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        print(f"The figures cannot be written: {error.strerror}.", file=sys.stderr)
+        # Discard the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 2
+        # Else the reader of the pipe is gone, such as `head`.
+        if not isinstance(error, BrokenPipeError):
+            print(f"The figures cannot be written: {error.strerror}.", file=sys.stderr)
+            return 2
     return 0
 
 

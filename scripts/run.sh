@@ -55,22 +55,16 @@ while [ $# -gt 0 ]; do
         *) shift ;;
     esac
     case $option in
+        --install | --https | --forget-devices) [ -z "$value" ] || usage_error "$option takes no value." ;;
+    esac
+    case $option in
         --help | -h)
             usage
             exit 0
             ;;
-        --install)
-            [ -z "$value" ] || usage_error '--install takes no value.'
-            install_only=yes
-            ;;
-        --https)
-            [ -z "$value" ] || usage_error '--https takes no value.'
-            https=yes
-            ;;
-        --forget-devices)
-            [ -z "$value" ] || usage_error '--forget-devices takes no value.'
-            forget=(--forget-devices)
-            ;;
+        --install) install_only=yes ;;
+        --https) https=yes ;;
+        --forget-devices) forget=(--forget-devices) ;;
         --with)
             for extra in $(printf '%s' "$value" | tr ',' ' '); do
                 case $extra in
