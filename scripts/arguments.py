@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
+ENV_FILE = ROOT / ".env"
 
 
 def command_line(
@@ -72,13 +73,17 @@ def address(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def settings_file(text: str) -> Path:
-    """Check that a named file of settings can be read. Raises argparse.ArgumentTypeError."""
-    try:
-        Path(text).open("rb").close()
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"{text} cannot be read: {error.strerror}") from None
-    return Path(text)
+def add_env_file(parser: argparse.ArgumentParser, words: str) -> None:
+    """Add the option of a file of settings, which has to be readable where it is named."""
+
+    def read(text: str) -> Path:
+        try:
+            Path(text).open("rb").close()
+        except OSError as error:
+            raise argparse.ArgumentTypeError(f"{text} cannot be read: {error.strerror}") from None
+        return Path(text)
+
+    parser.add_argument("--env-file", type=read, default=ENV_FILE, help=f"{words} (.env)")
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

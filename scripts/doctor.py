@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import ROOT, command_line, go_on_inside, settings_file
+from scripts.arguments import add_env_file, command_line, go_on_inside
 from server.core import core_dumps
 
 try:
@@ -50,12 +50,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--server-url", help="the same")
     add("--access-code", help="its access code (ACCESS_CODE of the environment or .env)")
     add("--authority", type=Path, help="PEM file of an authority to trust beside the system's")
-    add(
-        "--env-file",
-        type=settings_file,
-        default=ROOT / ".env",
-        help="this machine's settings (.env)",
-    )
+    add_env_file(parser, "this machine's settings")
     add("--json", action="store_true", help="print JSON")
     chosen = parser.parse_args(arguments)
     if chosen.address is not None and chosen.server_url is not None:

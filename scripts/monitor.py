@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import ROOT, address, command_line, go_on_inside, number, settings_file
+from scripts.arguments import ENV_FILE, add_env_file, address, command_line, go_on_inside, number
 from server.core import core_dumps
 
 try:
@@ -62,12 +62,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         type=_certificates,
         help="PEM file of an authority to trust beside the system's",
     )
-    add(
-        "--env-file",
-        type=settings_file,
-        default=ROOT / ".env",
-        help="this machine's settings (.env)",
-    )
+    add_env_file(parser, "this machine's settings")
     add(
         "--interval", type=number(0, MAX_INTERVAL), default=2.0, help="seconds between readings (2)"
     )
@@ -120,7 +115,7 @@ def target_of(chosen: argparse.Namespace) -> Target:
     # This machine's token goes to another machine only from an explicitly given settings file.
     here = urlsplit(url).hostname in (*LOOPBACK, settings.host)
     operator = ""
-    if here or chosen.env_file != ROOT / ".env":
+    if here or chosen.env_file != ENV_FILE:
         token = settings.metrics_token.get_secret_value()
         operator = settings.operator_token.get_secret_value()
     else:

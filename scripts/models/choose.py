@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 
 from config import ConfigError, Settings, load
-from scripts.arguments import ROOT
+from scripts.arguments import ENV_FILE
 from scripts.models import disk, record
 from scripts.models.disk import ModelError, ended, say
 from server.core import core_dumps
@@ -370,7 +370,7 @@ def asked(question: str) -> bool | None:
 def propose_one() -> int:
     """Propose a model for this machine; the exit status. Raises ModelError."""
     with explained():
-        settings = load(ROOT / ".env")
+        settings = load(ENV_FILE)
         hosted = hosting(settings)
         models = at_hand(load_catalogue(hosted.catalogue))
     host = this_machine(hosted)
@@ -424,7 +424,7 @@ def choose(name: str, only_look: bool) -> int:
     """Raises ModelError."""
     try:
         with explained():
-            settings = load(ROOT / ".env")
+            settings = load(ENV_FILE)
         choice = find(name, settings)
         if only_look:
             look(choice, settings)

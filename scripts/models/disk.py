@@ -111,28 +111,6 @@ class ModelError(Exception):
 class Stopped(BaseException):
     """SIGINT or SIGTERM came. No Exception, so that nothing takes it for a failure of its own."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        # The usual exit status of a program that a signal ended.
-        self.status = 128 + number
-
-
-@contextlib.contextmanager
-def stopping_on_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM raise Stopped in the main thread, once; at the end more are ignored."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        for one in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(one, signal.SIG_IGN)
-        raise Stopped(number)
-
-    before = {one: signal.signal(one, stop) for one in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
@@ -140,12 +118,26 @@ def say(text: str) -> None:
 
 def ended(run: Callable[[], int], when_stopped: Callable[[], str]) -> int:
     """The exit status of `run`: 1 and a sentence on ModelError, 130 or 143 on a signal."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        # Once; more are ignored.
+        for one in before:
+            signal.signal(one, signal.SIG_IGN)
+        raise Stopped(number)
+
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with stopping_on_signals():
+        try:
+            for one in before:
+                signal.signal(one, stop)
             return run()
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
     except ModelError as error:
         say(error.message)
         return 1
     except Stopped as stopped:
         say(when_stopped())
-        return stopped.status
+        # The usual exit status of a program that a signal ended
+        return 128 + int(stopped.args[0])

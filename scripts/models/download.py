@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 from config import ConfigError, load
-from scripts.arguments import ROOT, settings_file
+from scripts.arguments import ROOT, add_env_file
 from scripts.models import checkpoint, disk, hub, record
 from scripts.models.disk import ModelError, in_words, say
 from scripts.models.hub import HubFile, Repository
@@ -263,7 +263,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--dry-run", action="store_true", help="fetch nothing")
     add("--json", action="store_true", help="progress as lines of JSON on standard output")
-    add("--env-file", type=settings_file, default=ROOT / ".env", help="the settings (.env)")
+    add_env_file(parser, "the settings")
     return parser.parse_args(arguments)
 
 

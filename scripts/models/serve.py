@@ -20,7 +20,7 @@ from urllib.request import ProxyHandler, build_opener
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from scripts.arguments import ROOT, settings_file
+from scripts.arguments import ROOT, add_env_file
 from scripts.models import bare_settings, checkpoint, vllm_command
 from scripts.models.disk import ModelError, ended, in_words, say
 from server.core import core_dumps
@@ -53,7 +53,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--pid", type=int, help="with --wait: give up when this process, which is vLLM, has ended")
     add("--timeout", type=float, default=1800, help="with --wait: seconds at most, 0: any (1800)")
     add("--explain", metavar="FILE", help="start nothing: say why vLLM failed, by this log (-)")
-    add("--env-file", type=settings_file, default=ROOT / ".env", help="the settings (.env)")
+    add_env_file(parser, "the settings")
     given = list(sys.argv[1:] if arguments is None else arguments)
     extra: list[str] = []
     if "--" in given:

@@ -21,7 +21,7 @@ from cryptography import x509
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from rich.console import Console
 
-from scripts import monitor
+from scripts import arguments, monitor
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.program import uninterrupted
 from scripts.local_certificate import make_authority, make_leaf, pem
@@ -347,7 +347,8 @@ def test_settings_that_can_not_be_read(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_this_machines_token_stays_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another server gets the one of the environment, or of a file that was named."""
-    monkeypatch.setattr(monitor, "ROOT", tmp_path)
+    for module in (arguments, monitor):
+        monkeypatch.setattr(module, "ENV_FILE", tmp_path / ".env")
     monkeypatch.delenv("METRICS_TOKEN", raising=False)
     (tmp_path / ".env").write_text(f"METRICS_TOKEN={TOKEN}\n")
     there = ["--no-gpu", "--server-url", "https://cam.example.org"]
