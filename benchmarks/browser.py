@@ -41,11 +41,6 @@ def find_chromium() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
-def find_shell() -> str | None:
-    """The system's Chromium without a window, if any: a fifth less of the processor."""
-    return shutil.which("chromium-headless-shell")
-
-
 def camera_script(**options: Any) -> str:
     """The script that puts a canvas in the camera's place.
 

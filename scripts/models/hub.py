@@ -57,22 +57,6 @@ REPLY_SECONDS = 60.0
 MAX_PAUSE_SECONDS = 30
 
 
-def hold_to_public_addresses() -> None:
-    """Restrict all requests of huggingface_hub in this process to public addresses."""
-    # Keep its own request hook (offline mode).
-    hooks = get_session().event_hooks
-    close_session()
-    set_client_factory(
-        lambda: httpx2.Client(
-            transport=Guarded(constants.ENDPOINT),
-            event_hooks=hooks,
-            follow_redirects=True,
-            max_redirects=5,
-            timeout=30.0,
-        )
-    )
-
-
 def _url(text: str) -> httpx2.URL:
     """Return an empty one for what is no URL."""
     try:
@@ -253,7 +237,19 @@ def _check_literal(url: httpx2.URL, own: bool) -> None:
         )
 
 
-hold_to_public_addresses()
+# All requests of huggingface_hub in this process go to public addresses; its own request hook
+# (offline mode) is kept.
+_hooks = get_session().event_hooks
+close_session()
+set_client_factory(
+    lambda: httpx2.Client(
+        transport=Guarded(constants.ENDPOINT),
+        event_hooks=_hooks,
+        follow_redirects=True,
+        max_redirects=5,
+        timeout=30.0,
+    )
+)
 # So much at a time is written to a file, and lost when the connection breaks. With the library's
 # own 10 MiB a slow link shows nothing for minutes, and one that breaks often gets nowhere.
 constants.DOWNLOAD_CHUNK_SIZE = 256 * 1024

@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from benchmarks.browser import chromium, find_shell, page_with_camera
-from tests.browser.visitor import SLOWER, Visit, Visitor, called, slow_down
+from benchmarks.browser import chromium, page_with_camera
+from tests.browser.visitor import SHELL, SLOWER, Visit, Visitor, called, slow_down
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running, running
 
@@ -30,7 +30,7 @@ expect.set_options(timeout=15_000 if SLOWER == 1 else 40_000)
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     args = ["--no-proxy-server", f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"]
-    async with chromium(args=args, executable=find_shell()) as browser:
+    async with chromium(args=args, executable=SHELL) as browser:
         yield browser
 
 

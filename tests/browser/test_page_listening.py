@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from benchmarks.browser import chromium, find_shell, page_with_camera
+from benchmarks.browser import chromium, page_with_camera
 from scripts.bench.voice_sounds import write_sound
 from server.features.voice_in.recogniser import WordTime
 from server.shared.sound.line import VoiceLine
@@ -23,7 +23,7 @@ from tests.browser.conftest import SMALL_CAMERA
 from tests.browser.test_page_sound import until
 from tests.browser.test_page_speaking import _RECORD, _VOICE, ANSWER, recorded
 from tests.browser.test_page_states import _NOTES
-from tests.browser.visitor import Visitor, hurry, slow_down
+from tests.browser.visitor import SHELL, Visitor, hurry, slow_down
 from tests.support.clients import metric, soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_words import FakeWords
@@ -53,7 +53,7 @@ async def talking_browser(speech: Path) -> AsyncIterator[Browser]:
         "--use-fake-ui-for-media-stream",
         f"--use-file-for-fake-audio-capture={speech}%noloop",
     ]
-    async with chromium(args=args, executable=find_shell()) as browser:
+    async with chromium(args=args, executable=SHELL) as browser:
         yield browser
 
 
