@@ -40,7 +40,7 @@ def start_button(page: Page) -> Locator:
 
 
 def question_box(page: Page) -> Locator:
-    return page.get_by_label(re.compile("^Ask"))
+    return page.get_by_role("textbox", name=re.compile("^Ask"))
 
 
 async def start_camera(page: Page, url: str) -> float:
