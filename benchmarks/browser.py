@@ -42,11 +42,7 @@ def find_chromium() -> str | None:
 
 
 def camera_script(**options: Any) -> str:
-    """The script that puts a canvas in the camera's place.
-
-    Options: mode, textPx, clock, refuse, width, height, fps, apart (canvas_camera.js says what they
-    mean).
-    """
+    """The script that puts a canvas in the camera's place; options as in canvas_camera.js."""
     return _CAMERA.read_text().replace("/*OPTIONS*/ {}", json.dumps(options))
 
 

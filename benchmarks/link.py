@@ -173,11 +173,7 @@ class LinkRelay:
         self.up.cut = self.down.cut = value
 
     async def move(self) -> None:
-        """The camera has another address from now on, as after a change from Wi-Fi to mobile or of
-        a NAT's binding.
-
-        Packets to the old one are lost.
-        """
+        """The camera's address changes, as from Wi-Fi to mobile; packets to the old one are lost."""
         old = self._server
         assert old.transport is not None
         new = self._server = _Side(self, self.down)
@@ -188,11 +184,9 @@ class LinkRelay:
         await asyncio.get_running_loop().create_datagram_endpoint(lambda: new, local_addr=(host, 0))
 
     async def rewrite_answer(self, sdp: str) -> str:
-        """The answer with the relay's address as its only candidate.
+        """The answer with the relay, which starts anew, as its only candidate.
 
-        Starts (or starts anew) the relay.
-
-        Raises ValueError when the answer has no IPv4 candidate over UDP.
+        Raises ValueError when it has no IPv4 candidate over UDP.
         """
         candidates = [line.split() for line in sdp.splitlines() if line.startswith("a=candidate:")]
         server = next((c for c in candidates if c[2].lower() == "udp" and "." in c[4]), None)

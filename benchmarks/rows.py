@@ -88,11 +88,7 @@ MAX_AGE_P95_MS = 300
 
 
 class Measured:
-    """The server that is measured.
-
-    `pid`: its process, None for one elsewhere; `model`: its stand-in, None with another model; `args`: the
-    benchmark's.
-    """
+    """`pid`: None for a server elsewhere; `model`: its stand-in or None; `args`: the benchmark's."""
 
     def __init__(
         self, url: str, pid: int | None, model: StandInProcess | None, args: argparse.Namespace

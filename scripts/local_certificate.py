@@ -358,11 +358,9 @@ class Keeper:
         return Issued(server, shown, new)
 
     def device_key(self, *, renew: bool = False) -> Path:
-        """Return the file with the key that signs paired devices' tokens.
+        """Return the file of the key that signs paired devices' tokens.
 
-        `renew` replaces it, which removes all devices.
-
-        Raises OSError.
+        `renew` replaces it, which removes all devices. Raises OSError.
         """
         path = self._folder / "device.key"
         with self.locked():

@@ -89,10 +89,7 @@ def _certificates(text: str) -> Path:
 
 
 def target_of(chosen: argparse.Namespace) -> Target:
-    """Choose the target from the options, then from this machine's settings.
-
-    Raises ConfigError when the settings cannot be read and no server is given.
-    """
+    """By the options, then this machine's settings. Raises ConfigError where these are needed."""
     gpus = None if chosen.no_gpu else GpuReader()
     trusted = [chosen.authority] if chosen.authority is not None else []
     try:

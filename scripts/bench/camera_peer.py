@@ -192,10 +192,7 @@ class CameraPeer(ChatClient):
     # --- the connection
 
     async def connect(self, *, timeout: float = 15.0) -> None:
-        """Take a token when there is none yet, offer the camera, wait until packets may flow.
-
-        Calling it again offers a new connection in place of the old one.
-        """
+        """Offer the camera, in place of an earlier offer, and wait until packets may flow."""
         if not self.token:
             await self.get_token()
         await self.drop_camera()

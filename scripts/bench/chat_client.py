@@ -163,8 +163,7 @@ class ChatClient:
     async def wait_for(
         self, wanted: Callable[[Message], bool], *, timeout: float = 10.0, since: int | None = None
     ) -> Arrived:
-        """The first message that is wanted, from now on (or from the `since`th on; `seen` counts
-        them).
+        """The first wanted message, from now on or from the `since`th on (`seen` counts them).
 
         Raises TimeoutError, and ConnectionError when the socket closes first.
         """

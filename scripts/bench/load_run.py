@@ -291,12 +291,9 @@ class LoadRun:
 
 
 async def run_load(args: argparse.Namespace, console: Console) -> LoadRun:
-    """Measure.
+    """Measure; what was measured before SIGINT, SIGTERM or the server's end counts, too.
 
-    The result has the figures from before SIGINT or SIGTERM, or before the server went, too.
-
-    Raises MeasurementError, HttpError, OSError and asyncio.CancelledError when nothing could be
-    measured.
+    Raises MeasurementError, HttpError, OSError and asyncio.CancelledError when that is nothing.
     """
     width, height = args.size
     report = Report.of(

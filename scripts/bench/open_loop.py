@@ -155,9 +155,7 @@ class _Visitor:
 
 
 class OpenLoop:
-    """Opens sessions, warms them up, asks what is planned.
-
-    `samples` grows as answers end, in that order.
+    """Opens sessions, warms them up, asks what is planned; `samples` grows as answers end.
 
     With `steady` cameras send so many frames a second all the time, from few shared encoders: cheap
     for many sessions. Without, each has an encoder of its own and wakes with its question, as the

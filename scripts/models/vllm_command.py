@@ -67,9 +67,7 @@ def build(
     amd: bool = False,
     assumed: bool = False,
 ) -> tuple[Launch, str]:
-    """Build the command.
-
-    Return it with the reason for the number of answers that it works on at a time.
+    """Build the command; return it with the reason for the number of its answers at a time.
 
     `free_bytes`: bytes that the weights leave of main memory, for a build for the CPU; `gpu_free_bytes`: of the
     GPUs' memory; `gpus`: as many as `extra` spreads a copy over; `amd`: they are AMD's. `assumed`: nobody knows the
@@ -166,10 +164,7 @@ def kept_a_token(settings: Settings, model: Checkpoint) -> int:
 
 
 def weights_bytes(model: Checkpoint) -> int:
-    """Return the bytes that the weights take of the GPU's memory.
-
-    Raises ModelError when some are missing.
-    """
+    """The bytes of the weights in a GPU's memory. Raises ModelError when some are missing."""
     lost = [name for name in model.shards if not (model.folder / name).is_file()]
     if lost:
         raise ModelError(

@@ -41,10 +41,7 @@ class Histogram:
         return self if any(n < 0 for n in counts) else Histogram(self.bounds, counts)
 
     def quantile(self, q: float) -> float:
-        """Compute a quantile like PromQL's histogram_quantile, linear within a bucket.
-
-        NaN without values, infinite beyond the last finite bound.
-        """
+        """PromQL's histogram_quantile: NaN without values, infinite past the last finite bound."""
         if not self.count:
             return math.nan
         rank = q * self.count
