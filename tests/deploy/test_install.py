@@ -337,7 +337,8 @@ def test_interrupted(checkout: Path, tmp_path: Path, number: int, status: int, t
     root, started = tmp_path / "root", tmp_path / "started"
     python = tmp_path / "python"
     # The program that makes the environment starts another one, which goes on.
-    work = f'({trap}while :; do echo $BASHPID >{started}; sleep 0.1; done) & "{sys.executable}" "$@"; wait'
+    pid = f"echo $BASHPID >{started}.new; mv {started}.new {started}"
+    work = f'({trap}{pid}; while :; do sleep 0.1; done) & "{sys.executable}" "$@"; wait'
     python.write_text(
         f'#!/bin/bash\n[ "$1 $2" != "-m venv" ] || {{ {work}; exit; }}\nexec "{sys.executable}" "$@"\n'
     )
