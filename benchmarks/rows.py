@@ -88,7 +88,7 @@ MAX_AGE_P95_MS = 300
 
 
 class Measured:
-    """`pid`: None for a server elsewhere; `model`: its stand-in or None; `args`: the benchmark's."""
+    """The measured server. `pid`: None for one elsewhere; `model`: its stand-in or None; `args`: the benchmark's."""
 
     def __init__(
         self, url: str, pid: int | None, model: StandInProcess | None, args: argparse.Namespace
