@@ -266,7 +266,16 @@ class Job:
         self.metrics.visual_tokens_saved.inc(saved)
         result = self._result(end, None)
         self.metrics.inference.labels(self.kind).observe(result.inference_seconds)
-        self._log("answered", engine=result.engine, seconds=round(result.inference_seconds, 3))
+        log.info(
+            "answered",
+            extra={
+                "session": self.session_id,
+                "request": self.request_id,
+                "kind": str(self.kind),
+                "engine": result.engine,
+                "seconds": round(result.inference_seconds, 3),
+            },
+        )
         self._report(result)
 
     def stop(self, reason: str) -> None:
@@ -286,12 +295,16 @@ class Job:
     def fail(self, error: QwenCameraError, *, dropped: bool = False) -> None:
         """End it with an error. `dropped`: the queue evicted it before its turn."""
         if self._end("dropped" if dropped else "error"):
-            self._log("not answered", code=error.code)
+            log.info(
+                "not answered",
+                extra={
+                    "session": self.session_id,
+                    "request": self.request_id,
+                    "kind": str(self.kind),
+                    "code": error.code,
+                },
+            )
             self._report(error)
-
-    def _log(self, message: str, **more: object) -> None:
-        about = {"session": self.session_id, "request": self.request_id, "kind": str(self.kind)}
-        log.info(message, extra=about | more)
 
     def _end(self, result: str) -> bool:
         if self.ended:
