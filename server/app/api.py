@@ -17,33 +17,19 @@ from starlette.routing import BaseRoute
 from server.core.aio import Deadline, Pools
 from server.core.errors import QwenCameraError
 from server.core.messages import ClientMessage, Parser
+from server.core.metrics import Metrics
 from server.media.picture.prepare import PicturePreparer
 from server.models.selector import EngineSelector
 from server.session.part import Alert, Operators, SessionFeatures
+from server.session_manager import SessionManager
 from server.web.middleware import ErrorForm, add_error_form
-from server.web.request_guard import Services, WayIn, for_operators
+from server.web.request_guard import Access, Services, WayIn, for_operators
 
 if TYPE_CHECKING:
     from config import Settings
     from server.session.part import MakePart, OperatorPart
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Parts of a program that features may use."""
-
-    settings: Settings
-    # What routes share
-    services: Services
-    # Threads, by what they are for
-    pools: Pools
-    # Makes pictures of frames for an engine or a page
-    preparer: PicturePreparer
-    # The engines that may answer; `engines.add` takes in another one
-    engines: EngineSelector
-    operators: Operators
 
 
 class Additions:
@@ -71,25 +57,38 @@ class Additions:
         self.alert_takers: list[Callable[[Alert], None]] = []
 
 
+@dataclass(frozen=True)
 class Api:
     """One for each feature; they register in the order of `server.app.features.FEATURES`.
 
     What is added stays until the program ends.
     """
 
-    def __init__(self, name: str, parts: Parts, added: Additions) -> None:
-        self._name = name
-        self._added = added
-        self._operators = parts.operators
-        self.settings = parts.settings
-        self.services = parts.services
-        self.metrics = parts.services.metrics
-        self.sessions = parts.services.sessions
-        # Keys, tokens and limits
-        self.access = parts.services.access
-        self.pools = parts.pools
-        self.preparer = parts.preparer
-        self.engines = parts.engines
+    name: str
+    added: Additions
+    settings: Settings
+    # What routes share
+    services: Services
+    # Threads, by what they are for
+    pools: Pools
+    # Makes pictures of frames for an engine or a page
+    preparer: PicturePreparer
+    # The engines that may answer; `engines.add` takes in another one
+    engines: EngineSelector
+    operator_sockets: Operators
+
+    @property
+    def metrics(self) -> Metrics:
+        return self.services.metrics
+
+    @property
+    def sessions(self) -> SessionManager:
+        return self.services.sessions
+
+    @property
+    def access(self) -> Access:
+        """Keys, tokens and limits."""
+        return self.services.access
 
     def new_session_id(self) -> str:
         """Make an id that leads a balancer to this process."""
@@ -99,7 +98,7 @@ class Api:
 
     def routes(self, *routes: BaseRoute) -> None:
         """Add routes of the application."""
-        self._added.routes.extend(routes)
+        self.added.routes.extend(routes)
 
     def router(self) -> APIRouter:
         """Add routes: those of the returned router."""
@@ -111,12 +110,12 @@ class Api:
         return self._router(APIRouter(prefix=prefix, dependencies=guards))
 
     def _router(self, router: APIRouter) -> APIRouter:
-        self._added.routers.append(router)
+        self.added.routers.append(router)
         return router
 
     def way_in(self, way: WayIn) -> None:
         """Let people in beside the access code."""
-        self._added.way_in = way
+        self.added.way_in = way
 
     def error_form(
         self,
@@ -141,75 +140,74 @@ class Api:
         them. `close` may come without `start`.
         """
         if start is not None:
-            self._added.starts.append(start)
-        closes = self._added.last_closes if last else self._added.closes
+            self.added.starts.append(start)
+        closes = self.added.last_closes if last else self.added.closes
         closes.append((name, close))
 
     def serve(self, run: Callable[[], AbstractAsyncContextManager[None]]) -> None:
         """Have `run()` entered while the application serves, and left before anything else ends."""
-        self._added.serving.append(run)
+        self.added.serving.append(run)
 
     def on_drain(self, drain: Callable[[Deadline], Coroutine[Any, Any, object]]) -> None:
         """Have `drain(deadline)` run beside the last answers when the server is about to stop."""
-        self._added.drains.append(drain)
+        self.added.drains.append(drain)
 
     def health(self, facts: Callable[[], Mapping[str, Any]]) -> None:
         """Add fields to what operators see of /health."""
-        self._added.health_facts.append(facts)
+        self.added.health_facts.append(facts)
 
     def on_listening(self, tell: Callable[[int], None]) -> None:
         """Have `tell(port)` called once the server listens, after its greeting on the terminal."""
-        self._added.listening.append(tell)
+        self.added.listening.append(tell)
 
     def on_session_ended(self, tell: Callable[[str], None]) -> None:
         """Have `tell` called with the id of each session that has ended."""
-        self._added.session_ended.append(tell)
+        self.added.session_ended.append(tell)
 
     def on_engine_changed(self, tell: Callable[[], None]) -> None:
         """Have `tell` called when another engine answers, or the one that does has changed."""
-        self._added.engine_changed.append(tell)
+        self.added.engine_changed.append(tell)
 
     # Sessions
 
     def operators(self, part: OperatorPart) -> None:
         """Have `part` send messages to the sockets of operators."""
-        self._operators.parts.append(part)
+        self.operator_sockets.parts.append(part)
 
     def session_part(self, make: MakePart, *messages: type[ClientMessage]) -> None:
         """Have each new session get a part, which acts on these messages of its client."""
-        self._added.messages.add(*messages)
-        self._added.session_features.makers[self._name] = make
+        self.added.messages.add(*messages)
+        self.added.session_features.makers[self.name] = make
 
     def on_alert(self, take: Callable[[Alert], None]) -> None:
         """Have `take` called with each alert of a fixed camera."""
-        self._added.alert_takers.append(take)
+        self.added.alert_takers.append(take)
 
     def alert(self, alert: Alert) -> None:
         """Tell the features of an alert of a fixed camera."""
-        for take in self._added.alert_takers:
+        for take in self.added.alert_takers:
             take(alert)
 
     def tell_languages(self, language_of: Callable[[str], str | None]) -> None:
         """Have the language of an answer, in which it is spoken, told by this function, in a thread."""
-        self._added.language_of = language_of
+        self.added.language_of = language_of
 
     # Other features
 
     def offer(self, face: object) -> None:
         """Let features that start later use this object: the face of this feature."""
-        self._added.faces[self._name] = face
+        self.added.faces[self.name] = face
 
     def find(self, feature: str) -> Any:
         """Return the face of another feature; None where that feature is off."""
-        return self._added.faces.get(feature)
+        return self.added.faces.get(feature)
 
 
-def register(names: Sequence[str], parts: Parts, added: Additions) -> None:
-    """Have each feature add itself to a program; `added.session_features.on` gets the names of those that did.
+def register(names: Sequence[str], api: Callable[[str], Api], on: list[str]) -> None:
+    """Have each feature add itself to a program; `on` gets the names of those that did.
 
-    One that needs a feature that is off, or a package that is not installed, is left out.
+    One that needs a feature that is off, or a package that is not installed, is left out. `api(name)` is made for each.
     """
-    on = added.session_features.on
     for name in names:
         missing = ""
         try:
@@ -217,7 +215,7 @@ def register(names: Sequence[str], parts: Parts, added: Additions) -> None:
             needs: Sequence[str] = getattr(module, "NEEDS", ())
             missing = next((one for one in needs if one not in on), "")
             if not missing:
-                module.register(Api(name, parts, added))
+                module.register(api(name))
                 on.append(name)
         except ModuleNotFoundError as error:
             missing = error.name or "server"

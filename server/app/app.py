@@ -17,7 +17,7 @@ from fastapi import FastAPI
 
 from config import RoleSettings, Settings
 from server import __version__
-from server.app.api import Additions, Parts, register
+from server.app.api import Additions, Api, register
 from server.app.features import wanted
 from server.core.aio import Deadline, OpenParts, Pools, TaskSet, async_call, in_pool, watch_lag
 from server.core.errors import Close
@@ -152,7 +152,7 @@ class Program:
             metrics=self.metrics,
         )
         self.sockets = SocketServer(self.services, self.added.messages)
-        register(wanted(settings.features), self.parts(), self.added)
+        register(wanted(settings.features), self.api, self.added.session_features.on)
         for own in settings.own_roles().values():
             if own.urls:
                 self.engines.add(self._model_servers(own), reserve=True)
@@ -234,14 +234,17 @@ class Program:
         """Return what a feature offers; None where it is off, or offers nothing."""
         return self.added.faces.get(name)
 
-    def parts(self) -> Parts:
-        return Parts(
+    def api(self, feature: str) -> Api:
+        """Return all that a feature gets."""
+        return Api(
+            name=feature,
+            added=self.added,
             settings=self.settings,
             services=self.services,
             pools=self.pools,
             preparer=self.preparer,
             engines=self.engines,
-            operators=self.sockets.operators,
+            operator_sockets=self.sockets.operators,
         )
 
     def _opened(self) -> OpenParts:

@@ -15,7 +15,6 @@ import pytest
 from fastapi import FastAPI
 
 from config import load
-from server.app.api import Api
 from server.app.app import Program
 from server.core.errors import FrameWithheld, WrongModel
 from server.features.generation.generator import Generator
@@ -90,14 +89,12 @@ async def desk(manner: str | None, *filters: PrivacyFilter) -> AsyncIterator[Des
     """The program with these routes; `manner` is the worker's, None loads nothing."""
     settings = load(env_file=None, engine="builtin", operator_token=TOKEN, rate_limit_per_minute=0)
     program = Program(settings)
-    parts = replace(
-        program.parts(), preparer=PicturePreparer(filters, settings.visual_token_budget)
-    )
+    preparer = PicturePreparer(filters, settings.visual_token_budget)
     app = FastAPI()
     install_error_handlers(app, program.metrics)
     model: Generator | None = None if manner is None else generator(manner)
     making = GenerationJob(metrics=program.metrics, pool=program.pools.heavy)
-    api = Api("generation", parts, program.added)
+    api = replace(program.api("generation"), preparer=preparer)
     router = api.operator_router(PREFIX)
     add_routes(router, api, making, cast("EngineManager", Manager(model)))
     app.include_router(router)
