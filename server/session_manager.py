@@ -7,14 +7,13 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from server.auth import DEFAULT_MAX_AGE, Claims, new_session_id
 from server.core.aio import TaskSet, log_failure, supervise
 from server.core.errors import Busy, Close, Conflict, Draining, NotFound
 from server.core.redact import session_hash
-from server.session.session import Session, SessionState
+from server.session.session import Session, SessionState, Socket
 
 # The answer to a client whose session's process does not run
 GONE = "This session ended with the part of the server that it was on. Get a new token from /api/token and start again."
@@ -139,57 +138,35 @@ DARK_SECONDS = 180.0
 _DARK = 1e9
 
 
-class Socket(Protocol):
-    """The one socket that listens to a session."""
+def _order(session: Session, now: float) -> float | None:
+    """Find the place of a visitor's session in the order in which sessions make room for others, the
+    least first; None for one that does not.
 
-    def close_soon(self, code: int, reason: str) -> None: ...
+    First come those with neither socket nor camera, by the time since they were left (minus
+    seconds), then those without a picture for long.
+    """
+    unused = session.socket is None and not session.camera.offered
+    if unused and session.last_activity < now - LEFT_SECONDS:
+        return session.last_activity - now
+    if session.last_picture < now - DARK_SECONDS:
+        return _DARK + session.last_picture - now
+    return None
 
 
-@dataclass(slots=True)
-class Entry:
-    """A session, and what its owner knows beside it."""
-
-    session: Session
-    # The time when the code was brought, seconds since the epoch
-    since: int
-    # The paired device that brought it; empty for none
-    device: str
-    # None while no socket is open
-    socket: Socket | None = None
-    # Offers that are being answered
-    trying: int = 0
-    # It has a camera of the house and needs no page: it ends with the server alone.
-    standing: bool = False
-
-    def order(self, now: float) -> float | None:
-        """Find the place of a visitor's session in the order in which sessions make room for others, the
-        least first; None for one that does not.
-
-        First come those with neither socket nor camera, by the time since they were left (minus
-        seconds), then those without a picture for long.
-        """
-        session = self.session
-        unused = self.socket is None and not session.camera.offered
-        if unused and session.last_activity < now - LEFT_SECONDS:
-            return session.last_activity - now
-        if session.last_picture < now - DARK_SECONDS:
-            return _DARK + session.last_picture - now
-        return None
-
-    def seen(self) -> dict[str, Any]:
-        """Return it as operators see it; docs/reference/http.md has the fields."""
-        session, allowance = self.session, self.session.requests.allowance
-        return {
-            "name": session_hash(session.id),
-            "age_seconds": max(0, round(time.time() - session.began_at)),
-            "idle_seconds": max(0, round(time.monotonic() - session.last_activity)),
-            "camera": str(session.camera.state() or ""),
-            "socket": self.socket is not None,
-            "device": self.device,
-            "questions": allowance.questions,
-            "background": allowance.background,
-            "visual_tokens": allowance.visual_tokens,
-        }
+def _seen(session: Session) -> dict[str, Any]:
+    """Return a session as operators see it; docs/reference/http.md has the fields."""
+    allowance = session.requests.allowance
+    return {
+        "name": session_hash(session.id),
+        "age_seconds": max(0, round(time.time() - session.began_at)),
+        "idle_seconds": max(0, round(time.monotonic() - session.last_activity)),
+        "camera": str(session.camera.state() or ""),
+        "socket": session.socket is not None,
+        "device": session.device,
+        "questions": allowance.questions,
+        "background": allowance.background,
+        "visual_tokens": allowance.visual_tokens,
+    }
 
 
 log = logging.getLogger(__name__)
@@ -224,7 +201,7 @@ class SessionManager:
         self._max_sessions = max_sessions
         self._timeout = timeout
         self._on_end = on_end
-        self._entries: dict[str, Entry] = {}
+        self._sessions: dict[str, Session] = {}
         # By the hash of their ids
         self.revoked = Revoked(max_age)
         self._tasks = TaskSet("sessions")
@@ -235,7 +212,7 @@ class SessionManager:
 
     def __len__(self) -> int:
         """The visitors' sessions."""
-        return len(self._visiting())
+        return len(self.visitors())
 
     @property
     def occupied(self) -> int:
@@ -244,12 +221,12 @@ class SessionManager:
 
     @property
     def holders(self) -> dict[str, float | None]:
-        """The slots of all visitors' sessions, each with its `Entry.order`."""
+        """The slots of all visitors' sessions, each with its `_order`."""
         now = time.monotonic()
-        return {name: one.order(now) for one in self._visiting() for name in one.session.slots}
+        return {name: _order(one, now) for one in self.visitors() for name in one.slots}
 
     def __contains__(self, session_id: str) -> bool:
-        return session_id in self._entries
+        return session_id in self._sessions
 
     @property
     def closed(self) -> str:
@@ -260,22 +237,19 @@ class SessionManager:
 
     @property
     def sockets(self) -> int:
-        return sum(entry.socket is not None for entry in self._entries.values())
+        return sum(session.socket is not None for session in self._sessions.values())
 
     def all(self) -> list[Session]:
-        return [entry.session for entry in self._entries.values()]
+        return list(self._sessions.values())
 
     def visitors(self) -> list[Session]:
         """The sessions that began with a visitor's offer or socket."""
-        return [entry.session for entry in self._visiting()]
-
-    def _visiting(self) -> list[Entry]:
-        return [entry for entry in self._entries.values() if not entry.standing]
+        return [session for session in self._sessions.values() if not session.standing]
 
     def _longest_left(self) -> Session | None:
         """Find the session that is the first to make room."""
         now = time.monotonic()
-        orders = [(one.order(now), one.session) for one in self._visiting()]
+        orders = [(_order(session, now), session) for session in self.visitors()]
         left = [(order, session) for order, session in orders if order is not None]
         return min(left, key=lambda one: one[0])[1] if left else None
 
@@ -283,8 +257,8 @@ class SessionManager:
         """Begin the session of a camera of the house: it takes no visitor's place, and neither
         expires nor is ended for others.
         """
-        session = self._make(session_id)
-        self._entries[session_id] = Entry(session, int(time.time()), "", standing=True)
+        session = self._sessions[session_id] = self._make(session_id)
+        session.standing = True
         session.use()
         return session
 
@@ -293,7 +267,7 @@ class SessionManager:
 
     def ended(self, claims: Claims) -> bool:
         """Find whether this access was taken back, or its session has ended."""
-        if claims.session_id in self._entries:
+        if claims.session_id in self._sessions:
             return False
         return self.revoked.refuses(session_hash(claims.session_id), claims.auth_time)
 
@@ -303,14 +277,14 @@ class SessionManager:
         `since`: the time when its code was brought, seconds since the epoch; None for now.
         `device`: the paired one that brought it.
 
-        When MAX_SESSIONS are there, the first one of `Entry.order` makes room.
+        When MAX_SESSIONS are there, the first one of `_order` makes room.
 
         Raises NotFound for one that has ended, Busy when no session makes room, Draining.
         """
-        entry = self._entries.get(session_id)
-        if entry is not None:
-            entry.session.touch()
-            return entry.session
+        session = self.get(session_id)
+        if session is not None:
+            session.touch()
+            return session
         since = self.revoked.begin(time.time()) if since is None else since
         if self.revoked.refuses(session_hash(session_id), since):
             raise NotFound(
@@ -322,15 +296,15 @@ class SessionManager:
                 raise self.full()
             end = self._leave(left, "room for others", Close.NO_SESSION)
             self._tasks.spawn(end, name="make room")
-        session = self._make(session_id)
-        self._entries[session_id] = Entry(session, since, device)
+        session = self._sessions[session_id] = self._make(session_id)
+        session.since, session.device = since, device
         log.info("session began", extra={"session": session_id, "count": len(self)})
         return session
 
     async def admit(self, session_id: str, since: int | None = None, device: str = "") -> Session:
         """`open`, with one of the slots that all processes share. Raises what `open` raises."""
         replicas = self.replicas
-        known = session_id in self._entries or (
+        known = session_id in self._sessions or (
             self.revoked.refuses(session_hash(session_id), self.revoked.begin(time.time()))
         )
         if known or self.closed:
@@ -373,7 +347,7 @@ class SessionManager:
             raise self.full()
 
     def _check_visitor(self, session_id: str) -> None:
-        if session_id in self._entries and self._entries[session_id].standing:
+        if session_id in self._sessions and self._sessions[session_id].standing:
             raise Conflict("This session has a camera of the house. No other one takes its place.")
 
     def full(self) -> Busy:
@@ -385,19 +359,18 @@ class SessionManager:
     async def make_room(self, names: Iterable[str]) -> None:
         """End the sessions whose slots went to others, by the names in `holders`."""
         now, chosen = time.monotonic(), set(names)
-        some = [one for one in self._visiting() if chosen.intersection(one.session.slots)]
-        for session in [one.session for one in some if one.order(now) is not None]:
-            if session.id in self._entries:
+        some = [one for one in self.visitors() if chosen.intersection(one.slots)]
+        for session in [one for one in some if _order(one, now) is not None]:
+            if session.id in self._sessions:
                 await self._leave(session, "room for others", Close.NO_SESSION)
 
     def get(self, session_id: str) -> Session | None:
-        entry = self._entries.get(session_id)
-        return entry.session if entry is not None else None
+        return self._sessions.get(session_id)
 
     def listens(self, session_id: str) -> bool:
         """Find whether a socket of this session is open."""
-        entry = self._entries.get(session_id)
-        return entry is not None and entry.socket is not None
+        session = self.get(session_id)
+        return session is not None and session.socket is not None
 
     def find(self, session_id: str) -> Session:
         """Raises NotFound."""
@@ -412,23 +385,20 @@ class SessionManager:
         Raises RuntimeError for an ended session.
         """
         session.socket_opened()
-        entry = self._entries[session.id]
-        old, entry.socket = entry.socket, socket
+        old, session.socket = session.socket, socket
         if old is not None:
             old.close_soon(Close.REPLACED, "replaced by a newer socket")
 
     def detach(self, session: Session, socket: Socket) -> None:
         """The socket has gone. One that was replaced takes nothing with it."""
-        entry = self._entries.get(session.id)
-        if entry is not None and entry.socket is socket:
-            entry.socket = None
+        if self.get(session.id) is session and session.socket is socket:
+            session.socket = None
             session.touch()
             session.socket_closed()
 
     def seen(self) -> list[dict[str, Any]]:
         """List the sessions of this process, the newest first."""
-        newest = sorted(self._visiting(), key=lambda one: -one.session.began_at)
-        return [entry.seen() for entry in newest]
+        return [_seen(one) for one in sorted(self.visitors(), key=lambda one: -one.began_at)]
 
     async def take_back(self, name: str) -> bool:
         """End the session with this hash for good, at another process, too.
@@ -436,10 +406,10 @@ class SessionManager:
         Returns False for one that is not here.
         """
         now = time.time()
-        for session_id, entry in self._entries.items():
-            if session_hash(session_id) == name and not entry.standing:
-                self.revoked.add(name, entry.since, now)
-                await self.end(session_id, "ended by the operator", Close.TAKEN_BACK)
+        for session in self.visitors():
+            if session_hash(session.id) == name:
+                self.revoked.add(name, session.since, now)
+                await self.end(session.id, "ended by the operator", Close.TAKEN_BACK)
                 return True
         self.revoked.add(name, int(now), now)
         return False
@@ -449,7 +419,7 @@ class SessionManager:
         epoch). Returns their number here.
         """
         self.revoked.add_all(before, time.time())
-        ended = [one.session.id for one in self._visiting() if one.since <= before]
+        ended = [one.id for one in self.visitors() if one.since <= before]
         await self._end_all(ended, "ended by the operator", Close.TAKEN_BACK)
         return len(ended)
 
@@ -457,26 +427,24 @@ class SessionManager:
         """End the sessions of devices by `which(name, since)`; `since`: when it began, in seconds
         since the epoch.
         """
-        ended = [
-            id for id, one in self._entries.items() if one.device and which(one.device, one.since)
-        ]
+        ended = [one.id for one in self.all() if one.device and which(one.device, one.since)]
         await self._end_all(ended, "its device was forgotten", Close.TAKEN_BACK)
 
     async def end(self, session_id: str, reason: str, code: int = Close.NO_SESSION) -> None:
         """End a session and free all it holds. Does nothing for one that is not there."""
-        entry = self._entries.get(session_id)
-        if entry is not None:
-            await self._leave(entry.session, reason, code)
+        session = self.get(session_id)
+        if session is not None:
+            await self._leave(session, reason, code)
 
     def _leave(self, session: Session, reason: str, code: int) -> Coroutine[Any, Any, None]:
         """End a session at once and for good; the coroutine frees what it holds."""
-        entry = self._remove(session)
-        self.revoked.add(session_hash(session.id), entry.since, time.time())
-        return self._close(entry, reason, code)
+        self._remove(session)
+        self.revoked.add(session_hash(session.id), session.since, time.time())
+        return self._close(session, reason, code)
 
-    def _remove(self, session: Session) -> Entry:
+    def _remove(self, session: Session) -> None:
         session.end()
-        return self._entries.pop(session.id)
+        del self._sessions[session.id]
 
     @asynccontextmanager
     async def trying(
@@ -491,29 +459,28 @@ class SessionManager:
         """
         self._check_visitor(session_id)
         session = await self.admit(session_id, since, device)
-        entry = self._entries[session_id]
-        entry.trying += 1
+        session.trying += 1
         try:
             yield session
             if session.state is not SessionState.ENDED:
                 session.use()
         finally:
-            entry.trying -= 1
-            if not entry.trying and session.state is SessionState.NEW:
-                await self._close(self._remove(session), "", Close.NORMAL)
+            session.trying -= 1
+            if not session.trying and session.state is SessionState.NEW:
+                self._remove(session)
+                await self._close(session, "", Close.NORMAL)
 
-    async def _close(self, entry: Entry, reason: str, code: int) -> None:
+    async def _close(self, session: Session, reason: str, code: int) -> None:
         """Free what a removed session holds; a failure skips nothing."""
-        session_id = entry.session.id
-        log.info("session ended", extra={"session": session_id, "reason": reason})
+        log.info("session ended", extra={"session": session.id, "reason": reason})
         async with AsyncExitStack() as stack:
             # The last one goes first.
-            for name in entry.session.slots:
+            for name in session.slots:
                 stack.push_async_callback(self.replicas.leave, name)
-            stack.callback(self._on_end, session_id)
-            stack.push_async_callback(entry.session.close, "session_ended")
-            if entry.socket is not None:
-                entry.socket.close_soon(code, reason)
+            stack.callback(self._on_end, session.id)
+            stack.push_async_callback(session.close, "session_ended")
+            if session.socket is not None:
+                session.socket.close_soon(code, reason)
 
     async def _expire(self) -> float:
         """End the sessions that have expired. Returns the seconds until the next look."""
@@ -521,7 +488,7 @@ class SessionManager:
         left = [session.id for session in self.visitors() if session.last_activity < limit]
         await self._end_all(left, "no activity for too long", Close.IDLE)
         old = time.time() - self._max_age
-        aged = [one.session.id for one in self._visiting() if one.since <= old]
+        aged = [one.id for one in self.visitors() if one.since <= old]
         await self._end_all(aged, "its code was entered too long ago", Close.NO_SESSION)
         return min(max(self._timeout / 10, EXPIRY_LOOK[0]), EXPIRY_LOOK[1])
 
@@ -534,11 +501,11 @@ class SessionManager:
                 log_failure("session", exc)
 
     def close_sockets(self, code: int, reason: str) -> None:
-        for entry in list(self._entries.values()):
-            if entry.socket is not None:
-                entry.socket.close_soon(code, reason)
+        for session in self.all():
+            if session.socket is not None:
+                session.socket.close_soon(code, reason)
 
     async def close(self) -> None:
         """End every session."""
         await self._tasks.close()
-        await self._end_all(list(self._entries), "the server stops", Close.DRAINING)
+        await self._end_all(list(self._sessions), "the server stops", Close.DRAINING)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from typing import Protocol
 
 from server.core import messages as wire
 from server.core.aio import TaskSet
@@ -129,6 +130,12 @@ class SocketGate:
 _PREFERENCES = {field.name for field in fields(Preferences)}
 
 
+class Socket(Protocol):
+    """The one socket that listens to a session."""
+
+    def close_soon(self, code: int, reason: str) -> None: ...
+
+
 class SessionState(StrEnum):
     """The life of a session. `new`: it has had neither a socket nor an answered offer."""
 
@@ -152,6 +159,16 @@ class Session:
         # Seconds since the epoch
         self.began_at = time.time()
         self.state = SessionState.NEW
+        # Kept by `SessionManager`. The time when the code was brought, seconds since the epoch
+        self.since = int(time.time())
+        # The paired device that brought it; empty for none
+        self.device = ""
+        # None while no socket is open
+        self.socket: Socket | None = None
+        # Offers that are being answered
+        self.trying = 0
+        # It has a camera of the house and needs no page: it ends with the server alone.
+        self.standing = False
         self._limits, self._services = limits, services
         self.camera = Camera(sample_rate=limits.sample_rate, metrics=services.metrics)
         self.outbox = Outbox(on_drop=services.metrics.messages_dropped.inc)
