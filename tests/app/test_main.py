@@ -24,7 +24,6 @@ from pydantic import SecretStr
 
 from config import load
 from scripts.bench.camera_peer import CameraPeer
-from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.app.app import Program, create_app
 from server.core.aio import Deadline
 from server.features.builtin.engine import BuiltinEngine
@@ -34,6 +33,7 @@ from server.models.base import EngineState
 from tests.support.clients import Page, open_page
 from tests.support.fakes import FakeEngine
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.fakes_rtc import live_encoder
 from tests.support.running import Running, running
 from tests.support.timing import at_once
 
@@ -54,6 +54,11 @@ class Process:
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def run(self) -> Running:
+        """It as `open_page` needs it."""
+        return cast("Running", SimpleNamespace(ws_url=self.base_url.replace("http", "ws")))
 
     async def read_greeting(self) -> None:
         stream = self._process.stderr
@@ -240,18 +245,16 @@ async def test_a_weak_key_with_auth_stops_the_start(tmp_path: Path) -> None:
 @asynccontextmanager
 async def asking(process: Process) -> AsyncIterator[tuple[CameraPeer, Page]]:
     """Somebody with a camera and a socket."""
-    encoder = LiveEncoder(Scene(320, 240), rate=15)
-    peer = CameraPeer(process.base_url, encoder)
-    try:
-        await peer.connect()
-        run = cast("Running", SimpleNamespace(ws_url=process.base_url.replace("http", "ws")))
-        page = await open_page(run, peer.token, peer.session_id)
-        await page.next("status", camera="live")
-        yield peer, page
-        await page.close()
-    finally:
-        await peer.close()
-        await encoder.close()
+    async with live_encoder(320, 240) as encoder:
+        peer = CameraPeer(process.base_url, encoder)
+        try:
+            await peer.connect()
+            page = await open_page(process.run, peer.token, peer.session_id)
+            await page.next("status", camera="live")
+            yield peer, page
+            await page.close()
+        finally:
+            await peer.close()
 
 
 async def test_sigterm_under_load(tmp_path: Path) -> None:
@@ -263,7 +266,6 @@ async def test_sigterm_under_load(tmp_path: Path) -> None:
     ):
         await process.read_greeting()
         async with asking(process) as (peer, page):
-            run = cast("Running", SimpleNamespace(ws_url=process.base_url.replace("http", "ws")))
             fake.hold()
             await page.send(type="chat", content="What?", id="running")
             await page.next("delta", id="running")
@@ -275,7 +277,7 @@ async def test_sigterm_under_load(tmp_path: Path) -> None:
                         break
             assert "draining" in ready.json()["reason"]
             assert (await client.get(f"{process.base_url}/health/live")).status_code == 200
-            late = await open_page(run, peer.token, peer.session_id)
+            late = await open_page(process.run, peer.token, peer.session_id)
             assert (await late.closed())[0] == 1013
             fake.let_go()
             response = await page.next("response", id="running")
@@ -327,20 +329,12 @@ async def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
             assert "Traceback" not in err
 
 
-async def test_a_stop_does_not_wait_for_what_is_still_loading(tmp_path: Path) -> None:
-    """The built-in engine's libraries load in a thread after the start; under load for seconds."""
-    program = (
-        "import sys, time; from server.features.builtin.reader import Reader; from server import main;"
-        " Reader.warm = lambda self: time.sleep(30); sys.exit(main.main())"
-    )
-    async with started(tmp_path, program=program, engine="builtin") as process:
-        await process.read_greeting()
-        process.signal()
-        status, out, _ = await process.end(timeout=20)
-    assert status == 0
-    assert "left before a thread had ended its work" in out.splitlines()[-1]
-
-
+# The built-in engine's libraries load in a thread after the start; under load for seconds.
+LOADING = (
+    "import sys, time; from server.features.builtin.reader import Reader; from server import main;"
+    " Reader.warm = lambda self: time.sleep(30); sys.exit(main.main())"
+)
+# A look-up that gets no answer sits in a thread that nothing can stop.
 SILENT_NAMES = """
 import asyncio, socket, sys, time
 real = socket.getaddrinfo
@@ -353,21 +347,7 @@ socket.getaddrinfo = silent
 from server import main
 sys.exit(main.main())
 """
-
-
-async def test_a_stop_does_not_wait_for_a_name_server(tmp_path: Path) -> None:
-    """A look-up that gets no answer sits in a thread that nothing can stop."""
-    async with started(
-        tmp_path, program=SILENT_NAMES, engine="vllm", vllm_base_url="http://model.test:8001/v1"
-    ) as process:
-        await process.read_greeting()
-        process.signal()
-        status, _, err = await process.end(timeout=30)
-    assert status == 0
-    assert "asked" in process.greeting + err
-    assert "Traceback" not in err
-
-
+# A task that swallows its cancellation holds neither the other parts nor the process.
 STUBBORN = """
 import asyncio, sys
 from server import main
@@ -389,14 +369,24 @@ sys.exit(main.main())
 """
 
 
-async def test_a_task_that_will_not_end_is_left(tmp_path: Path) -> None:
-    """One that swallows its cancellation holds neither the other parts nor the process."""
-    async with started(tmp_path, program=STUBBORN, engine="builtin") as process:
+@pytest.mark.parametrize(
+    ("program", "model", "said"),
+    [
+        (LOADING, "", "left before a thread had ended its work"),
+        (SILENT_NAMES, "http://model.test:8001/v1", "asked"),
+        (STUBBORN, "", "closing took too long"),
+    ],
+    ids=["loading", "name server", "stubborn task"],
+)
+async def test_a_stop_waits_for_nobody(tmp_path: Path, program: str, model: str, said: str) -> None:
+    settings = {"engine": "vllm", "vllm_base_url": model} if model else {"engine": "builtin"}
+    async with started(tmp_path, program=program, **settings) as process:
         await process.read_greeting()
         process.signal()
-        status, out, _ = await process.end(timeout=30)
+        status, out, err = await process.end(timeout=30)
     assert status == 0
-    assert "closing took too long" in out
+    assert said in process.greeting + out + err
+    assert "Traceback" not in err
 
 
 # Nobody listens at port 9.

@@ -68,14 +68,25 @@ def crash(process: subprocess.Popen[bytes], number: signal.Signals, pid: int = 0
     return ended.si_code
 
 
-def needs_dumps(folder: Path) -> None:
-    """Skip where a process without protection leaves no core dump either."""
-    folder.mkdir()
-    with started(SLEEP, folder) as process:
+def crashed_by_itself(words: Sequence[str], folder: Path) -> bool:
+    """Find whether a program that crashes at its start leaves no core dump."""
+    with started(words, folder) as process:
+        ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert ended is not None
+        return (ended.si_status, ended.si_code) == (signal.SIGSEGV, os.CLD_KILLED)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder for core dumps. Skips where a process without protection leaves none either."""
+    for name in ("control", "model_to_crash"):
+        (tmp_path / name).mkdir()
+    with started(SLEEP, tmp_path / "control") as process:
         assert process.stdout is not None
         process.stdout.readline()
         if crash(process, signal.SIGABRT) != os.CLD_DUMPED:
             pytest.skip("this machine keeps no core dumps")
+    return tmp_path / "model_to_crash"
 
 
 def shut(pid: int) -> bool:
@@ -89,11 +100,8 @@ def shut(pid: int) -> bool:
 
 
 @pytest.mark.slow
-def test_a_server_that_crashes_leaves_no_core_dump(tmp_path: Path) -> None:
+def test_a_server_that_crashes_leaves_no_core_dump(folder: Path) -> None:
     """While it serves, with the system's limit lifted."""
-    needs_dumps(tmp_path / "control")
-    folder = tmp_path / "server"
-    folder.mkdir()
     with started([sys.executable, "-m", "server.main"], folder) as process:
         assert process.stdout is not None
         while b"http://" not in process.stdout.readline():
@@ -102,26 +110,16 @@ def test_a_server_that_crashes_leaves_no_core_dump(tmp_path: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_a_server_that_crashes_while_it_starts_leaves_no_core_dump(tmp_path: Path) -> None:
+def test_a_server_that_crashes_while_it_starts_leaves_no_core_dump(folder: Path) -> None:
     """A library that this processor cannot run crashes while loaded: secrets are there by then."""
-    needs_dumps(tmp_path / "control")
-    folder = tmp_path / "server"
-    folder.mkdir()
     # The first of the libraries that the server asks for
     (folder / "fastapi.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)\n")
-    words = [sys.executable, "-m", "server.main"]
-    with started(words, folder) as process:
-        ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert ended is not None
-        assert (ended.si_status, ended.si_code) == (signal.SIGSEGV, os.CLD_KILLED)
+    assert crashed_by_itself([sys.executable, "-m", "server.main"], folder)
     assert {path.name for path in folder.iterdir()} <= {"fastapi.py", "__pycache__"}
 
 
-def test_none_is_left_where_the_limit_does_not_count(tmp_path: Path) -> None:
+def test_none_is_left_where_the_limit_does_not_count(folder: Path) -> None:
     """The kernel ignores the limit where dumps go to a program (core_pattern)."""
-    needs_dumps(tmp_path / "control")
-    folder = tmp_path / "crashing"
-    folder.mkdir()
     script = (
         "import resource; resource.setrlimit = lambda *_: None; from server.core import core_dumps;"
         "core_dumps.forbid(); print('up', flush=True); input()"
@@ -185,18 +183,12 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 @pytest.mark.parametrize(
     "module", ["server.features.local_models.worker", "server.features.generation.worker"]
 )
-def test_workers_leave_none(tmp_path: Path, module: str) -> None:
+def test_workers_leave_none(folder: Path, module: str) -> None:
     """Nor do the processes that a model runs in: pictures and chats are in them."""
-    needs_dumps(tmp_path / "control")
-    folder = tmp_path / "model_to_crash"
-    folder.mkdir()
     for name in ("config.json", "model_index.json"):
         (folder / name).write_text("{}")
     words = [sys.executable, "-c", CRASHING, module, "--model", str(folder)]
-    with started(words, folder) as process:
-        ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert ended is not None
-        assert (ended.si_status, ended.si_code) == (signal.SIGSEGV, os.CLD_KILLED)
+    assert crashed_by_itself(words, folder)
     assert {path.name for path in folder.iterdir()} == {"config.json", "model_index.json"}
 
 

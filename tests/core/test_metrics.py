@@ -9,10 +9,10 @@ import pytest
 import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
-from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.metrics import Metrics
 from tests.support.clients import http, take_token, visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.fakes_rtc import live_encoder
 from tests.support.running import Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -182,8 +182,8 @@ async def scrape(run: Running) -> dict[str, tuple[str, list[Sample]]]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def used() -> AsyncIterator[Running]:
     """A server on which something of everything has happened; its visitor is still there."""
-    encoder = LiveEncoder(Scene(320, 240), rate=15)
     async with (
+        live_encoder(320, 240) as encoder,
         FakeOpenAI() as fake,
         running(
             engine="auto", vllm_base_url=fake.base_url, rate_limit_per_minute=0, drain_seconds=1
@@ -214,7 +214,6 @@ async def used() -> AsyncIterator[Running]:
             fake.between_tokens = 0.0
             await page.ask("secret?")
             yield run
-    await encoder.close()
 
 
 async def test_every_name_of_the_contract(used: Running) -> None:

@@ -29,7 +29,7 @@ from server.features.grants.programs import Programs, programs_of
 from server.models.base import Capabilities, Chunk, Delta, EngineRequest
 from server.session.request.answers import Spoken
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import Room, make_frame, room
+from tests.support.rooms import Room, live_room, make_frame
 
 pytestmark = pytest.mark.asyncio
 
@@ -41,8 +41,7 @@ NUMBERS = itertools.count(1000)
 @asynccontextmanager
 async def opened(engine: FakeEngine | None = None) -> AsyncIterator[Room]:
     """A room with a live camera and an open socket, in which programs may ask."""
-    async with room(engine, grants=lambda context: Programs(context, 600)) as one:
-        one.camera()
+    async with live_room(engine, grants=lambda context: Programs(context, 600)) as one:
         one.frame()
         one.session.socket_opened()
         yield one

@@ -19,7 +19,7 @@ from server.models.base import Capabilities, Chunk, EngineRequest, Finished
 from server.session.part import SessionContext, SessionPart
 from server.session.request.answers import Spoken
 from tests.support.fakes import FakeEngine
-from tests.support.rooms import Room, room, settings
+from tests.support.rooms import Room, live_room, room, settings
 
 pytestmark = pytest.mark.asyncio
 
@@ -180,8 +180,7 @@ async def test_a_withheld_frame_has_no_part() -> None:
 
 
 async def test_a_held_pictures_part() -> None:
-    async with room(seeing()) as one:
-        one.camera()
+    async with live_room(seeing()) as one:
         first = one.frame(**SIZES)
         one.session.handle(Hold(type="hold"))
         held = one.frame(**SIZES)
@@ -226,8 +225,7 @@ async def test_where_something_is_in_a_part() -> None:
 
 async def test_a_part_is_never_an_earlier_picture() -> None:
     """Where an engine keeps what it has computed, an unchanged picture goes again, but not for a part, nor a part for it."""
-    async with room(seeing(prefix_cache=True)) as one:
-        one.camera()
+    async with live_room(seeing(prefix_cache=True)) as one:
         for number, part in enumerate((None, PART, None)):
             message = {"type": "chat", "content": "What is this?", "id": f"q{number}", "part": part}
             # As detailed as the part is
@@ -247,8 +245,7 @@ class Ear(SessionPart):
 
 async def test_what_is_said_is_about_the_part_that_is_pointed_at() -> None:
     """Until nothing is; words that are corrected are about the part of their question."""
-    async with room(seeing(), ear=Ear) as one:
-        one.camera()
+    async with live_room(seeing(), ear=Ear) as one:
         parts = []
         for number, part in enumerate((PART, None)):
             one.session.handle(PointAt(type="point_at", part=part))

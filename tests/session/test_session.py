@@ -30,11 +30,11 @@ from server.media import camera
 from server.media.picture.encode import Bgr, decoded
 from server.models.base import Capabilities, EngineRequest
 from server.session.request.answers import Spoken
-from tests.support.clients import Message, Visitor, metric, page_of, soon, take_token, visitor
+from tests.support.clients import Message, Visitor, metric, page_of, soon, visitor
 from tests.support.fakes import FakeEngine, until
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
-from tests.support.rooms import Filter, Room, room, settings
+from tests.support.rooms import Filter, Room, live_room, room, settings
 from tests.support.running import Running, running
 from tests.support.timing import AT_ONCE_SECONDS
 
@@ -168,8 +168,7 @@ async def test_cancel_closes_the_stream(
 
 async def test_a_question_that_waits_for_its_frame_can_be_stopped() -> None:
     """Cancelled or replaced before there is a frame: a response with no text, and no model is asked."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         one.session.handle(Chat(type="chat", content="a?", id="a"))
         one.session.handle(Chat(type="chat", content="b?", id="b"))
         first = await one.next("response")
@@ -188,8 +187,7 @@ async def test_a_question_that_waits_for_its_frame_can_be_stopped() -> None:
 async def test_no_frame_in_time_is_camera_stalled() -> None:
     """Without a new frame the client hears that it waits, then the question is refused: it is never answered from an
     old picture. After how long: media/test_camera.py, in virtual time."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         one.frame(captured=time.monotonic())
         one.session.handle(Chat(type="chat", content="a?", id="a"))
         assert await one.next("waiting", "error") == {"type": "waiting", "id": "a", "what": "frame"}
@@ -201,8 +199,7 @@ async def test_no_frame_in_time_is_camera_stalled() -> None:
 @pytest.mark.frame_wait
 async def test_a_late_frame_answers_the_question_that_waits() -> None:
     """A picture that comes back after the client heard of waiting answers it, under the same id; no older one does."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         before = time.monotonic()
         one.frame(captured=before)
         one.session.handle(Chat(type="chat", content="a?", id="a"))
@@ -219,8 +216,7 @@ async def test_a_late_frame_answers_the_question_that_waits() -> None:
 @pytest.mark.frame_wait
 async def test_a_question_that_waits_longer_than_usual_can_be_stopped() -> None:
     """Cancelling it ends it at once, and the frame that comes later is for the next question."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         one.frame(captured=time.monotonic())
         one.session.handle(Chat(type="chat", content="a?", id="a"))
         await one.next("waiting")
@@ -235,8 +231,7 @@ async def test_a_question_that_waits_longer_than_usual_can_be_stopped() -> None:
 @pytest.mark.frame_wait
 async def test_a_question_behind_a_hold_that_finds_no_frame_says_that_it_waits() -> None:
     """The frame to hold is retried, too; the question behind it hears that it waits."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         one.session.handle(Hold(type="hold"))
         one.session.handle(Chat(type="chat", content="a?", id="a"))
         assert (await one.next("waiting", "error"))["id"] == "a"
@@ -277,8 +272,7 @@ async def test_a_closed_socket_stops_a_description(guest: Visitor, fake: FakeOpe
 
 async def test_a_closed_socket_stops_a_question_without_a_frame() -> None:
     """One that still waits for its frame is not asked later, when the frame comes."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         one.session.handle(Chat(type="chat", content="a?", id="a"))
         await asyncio.sleep(0)
         one.session.socket_closed()
@@ -387,25 +381,21 @@ async def test_typing_wakes_the_camera(guest: Visitor) -> None:
 @pytest.mark.frame_wait
 async def test_stalled_and_frozen_cameras_are_reported(run: Running, fake: FakeOpenAI) -> None:
     """No answer from a stale picture: an error with the right code, and the status says the same."""
-    own = LiveEncoder(Scene(320, 240), rate=15)
-    try:
-        async with visitor(run, own) as one:
-            assert (await one.page.ask("Fine?"))["type"] == "response"
-            count = fake.count
-            own.paused = True
-            error = await one.page.ask("Paused?")
-            # Its reports go on: it is there, and its picture stands still, which is known after a while.
-            assert error["code"] in ("camera_stalled", "camera_frozen")
-            assert error["retryable"] is True
-            await one.page.camera("frozen")
-            error = await one.page.ask("Frozen?")
-            assert (error["code"], error["retryable"]) == ("camera_frozen", True)
-            assert fake.count == count
-            own.paused = False
-            await one.page.camera("live")
-            assert (await one.page.ask("Fine again?"))["type"] == "response"
-    finally:
-        await own.close()
+    async with live_encoder(320, 240) as own, visitor(run, own) as one:
+        assert (await one.page.ask("Fine?"))["type"] == "response"
+        count = fake.count
+        own.paused = True
+        error = await one.page.ask("Paused?")
+        # Its reports go on: it is there, and its picture stands still, which is known after a while.
+        assert error["code"] in ("camera_stalled", "camera_frozen")
+        assert error["retryable"] is True
+        await one.page.camera("frozen")
+        error = await one.page.ask("Frozen?")
+        assert (error["code"], error["retryable"]) == ("camera_frozen", True)
+        assert fake.count == count
+        own.paused = False
+        await one.page.camera("live")
+        assert (await one.page.ask("Fine again?"))["type"] == "response"
 
 
 # The same again
@@ -414,8 +404,7 @@ async def test_stalled_and_frozen_cameras_are_reported(run: Running, fake: FakeO
 async def test_the_same_question_again_is_answered_once() -> None:
     """A client that does not know whether it was heard sends it again: the message that it may have missed comes again, and the
     model is not asked twice; another time of sending is another question."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         question = Chat(type="chat", content="a?", id="a", sent_at=time.time() * 1000)
         one.session.handle(question)
         one.session.handle(question)
@@ -450,8 +439,7 @@ async def test_a_question_that_runs_is_told_again_from_its_beginning(
 
 async def test_a_question_that_nobody_listened_to_any_more_is_asked_anew() -> None:
     """The socket was lost, so it was stopped: sent again it gets its answer. A question that the person stopped stays stopped."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         question = Chat(type="chat", content="a?", id="a", sent_at=time.time() * 1000)
         one.session.handle(question)
         one.session.socket_closed()
@@ -526,8 +514,7 @@ async def test_detail_decides_the_pixels(guest: Visitor) -> None:
 @pytest.mark.parametrize("filters", [(), (Filter(lambda bgr: bgr),)], ids=["", "filtered"])
 async def test_no_model_is_asked_about_a_black_picture(filters: tuple[Filter, ...]) -> None:
     """The person hears what to do; with filters the frame counts, not a scene of a second ago."""
-    async with room(None, *filters) as one:
-        one.camera()
+    async with live_room(None, *filters) as one:
         one.session.camera.watched = True
         one.frame(dark=True)
         one.session.handle(Chat(type="chat", content="What is this?"))
@@ -542,8 +529,7 @@ async def test_no_model_is_asked_about_a_black_picture(filters: tuple[Filter, ..
 
 async def test_an_engine_that_measures_is_asked_about_black() -> None:
     """It invents nothing, and "What colour is this?" has an answer."""
-    async with room(FakeEngine(capabilities=Capabilities(wants_pixels=True))) as one:
-        one.camera()
+    async with live_room(FakeEngine(capabilities=Capabilities(wants_pixels=True))) as one:
         one.session.handle(Chat(type="chat", content="What colour is this?"))
         one.frame(dark=True)
         await one.next("response")
@@ -552,8 +538,7 @@ async def test_an_engine_that_measures_is_asked_about_black() -> None:
 
 async def test_detail_at_full_size() -> None:
     """...and a 720p picture is cut to the budget for low, and kept for high."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         one.session.handle(Hold(type="hold"))
         one.frame(width=1280, height=720)
         await until(lambda: one.session.questions.held_frame is not None)
@@ -565,8 +550,7 @@ async def test_detail_at_full_size() -> None:
 
 async def test_a_question_has_a_route_which_the_client_may_choose() -> None:
     """By its words, or as named; the answer says which, and "now" without any picture of the past."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         for question, wish, route in (
             ("What is it?", None, "now"),
             ("Read the label", None, "detail"),
@@ -585,8 +569,7 @@ async def test_a_question_has_a_route_which_the_client_may_choose() -> None:
 
 async def test_words_for_a_way_to_look_ask_the_last_question_again() -> None:
     """Typed or spoken; without one before they are the question. What was deleted is not asked again."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         for content, route, asked in (
             ("Look closer", "detail", "Look closer"),
             ("Is there a cat?", "now", "Is there a cat?"),
@@ -607,8 +590,7 @@ async def test_words_for_a_way_to_look_ask_the_last_question_again() -> None:
 
 async def test_the_sound_of_words_for_a_way_to_look_is_no_question() -> None:
     """An engine that hears gets what was asked before."""
-    async with room(FakeEngine(capabilities=Capabilities(audio_in=True))) as one:
-        one.camera()
+    async with live_room(FakeEngine(capabilities=Capabilities(audio_in=True))) as one:
         await one.answered("What is it?")
         say(one, "Look closer", SOUND)
         await one.next("response")
@@ -647,7 +629,6 @@ async def test_two_sessions_share_nothing(
     run: Running, encoder: LiveEncoder, fake: FakeOpenAI
 ) -> None:
     """Frames, answers, history and cancels of one never reach the other."""
-    other = LiveEncoder(Scene(320, 240, seed=5), rate=15)
 
     def answer(body: dict[str, Any], jpeg: bytes | None) -> list[str]:
         assert jpeg is not None
@@ -655,36 +636,37 @@ async def test_two_sessions_share_nothing(
         return [f"{'wide' if width / height > 1.6 else 'narrow'} ", "picture"]
 
     fake.answer_for = answer
-    try:
-        async with visitor(run, encoder) as a, visitor(run, other) as b:
-            for n in range(3):
-                answers = await asyncio.gather(
-                    a.page.ask(f"alpha {n}?", id="same"), b.page.ask(f"beta {n}?", id="same")
-                )
-                assert [r["text"] for r in answers] == ["wide picture", "narrow picture"]
-                assert [r["frame"]["source_width"] for r in answers] == [640, 320]
-            for seen in fake.requests:
-                words = " ".join(text for _, text in seen.texts[1:])
-                assert ("alpha" in words) != ("beta" in words)
-                assert ("wide" in words and "narrow" in words) is False
-            fake.hold()
-            await a.page.send(type="chat", content="alpha long?", id="long")
-            await a.page.next("delta", id="long")
-            await b.page.send(type="cancel", id="long")
-            await b.page.send(type="cancel")
-            assert not of(await b.page.ponged(), "response")
-            fake.let_go()
-            assert (await a.page.end("long"))["finish_reason"] == "stop"
-            await b.page.send(type="hold")
-            await b.page.next("status", held=True)
-            assert not any(m.get("held") for m in await a.page.ponged())
-            ours = {m["frame"]["id"] for m in a.page.seen if "frame" in m}
-            theirs = {m["frame"]["id"] for m in b.page.seen if "frame" in m}
-            assert ours
-            assert theirs
-            assert not ours & theirs
-    finally:
-        await other.close()
+    async with (
+        live_encoder(320, 240) as other,
+        visitor(run, encoder) as a,
+        visitor(run, other) as b,
+    ):
+        for n in range(3):
+            answers = await asyncio.gather(
+                a.page.ask(f"alpha {n}?", id="same"), b.page.ask(f"beta {n}?", id="same")
+            )
+            assert [r["text"] for r in answers] == ["wide picture", "narrow picture"]
+            assert [r["frame"]["source_width"] for r in answers] == [640, 320]
+        for seen in fake.requests:
+            words = " ".join(text for _, text in seen.texts[1:])
+            assert ("alpha" in words) != ("beta" in words)
+            assert ("wide" in words and "narrow" in words) is False
+        fake.hold()
+        await a.page.send(type="chat", content="alpha long?", id="long")
+        await a.page.next("delta", id="long")
+        await b.page.send(type="cancel", id="long")
+        await b.page.send(type="cancel")
+        assert not of(await b.page.ponged(), "response")
+        fake.let_go()
+        assert (await a.page.end("long"))["finish_reason"] == "stop"
+        await b.page.send(type="hold")
+        await b.page.next("status", held=True)
+        assert not any(m.get("held") for m in await a.page.ponged())
+        ours = {m["frame"]["id"] for m in a.page.seen if "frame" in m}
+        theirs = {m["frame"]["id"] for m in b.page.seen if "frame" in m}
+        assert ours
+        assert theirs
+        assert not ours & theirs
 
 
 @pytest.mark.parametrize("codec", ["vp8", "h264"])
@@ -741,8 +723,7 @@ async def test_hold_without_a_camera(run: Running) -> None:
 
 async def test_release_comes_after_hold() -> None:
     """A release while the sharp frame is still looked for wins."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         one.session.handle(Hold(type="hold"))
         await asyncio.sleep(0)
         one.session.handle(Release(type="release"))
@@ -794,9 +775,8 @@ async def test_settings_are_checked(
     run: Running, field: str, good: list[Any], bad: list[Any]
 ) -> None:
     """Each value one step within and one beyond; a refused one changes nothing."""
-    issued = await take_token(run)
-    async with page_of(run, issued["token"], issued["session_id"]) as page:
-        session = run.program.sessions.find(issued["session_id"])
+    async with page_of(run) as page:
+        session = run.program.sessions.find(page.session_id)
         for value in good:
             await page.send(type="settings", **{field: value})
             assert not of(await page.ponged(), "error")
@@ -883,8 +863,7 @@ def assert_filtered(response: Message, request: EngineRequest) -> None:
 async def test_thumbnail_and_model_get_the_filtered_picture() -> None:
     """Nothing unfiltered leaves; a filter that strikes withholds the frame, for questions and descriptions."""
     bar = Bar()
-    async with room(FakeEngine(), bar) as one:
-        one.camera()
+    async with live_room(FakeEngine(), bar) as one:
         one.session.handle(Settings(type="settings", thumbnails=True))
         assert_filtered(await one.answered("a?"), one.engine.requests[-1])
         bar.broken = True
@@ -901,8 +880,7 @@ async def test_thumbnail_and_model_get_the_filtered_picture() -> None:
 async def test_a_held_frame_is_filtered_as_any_other() -> None:
     """The picture that the model gets, its thumbnail, and the refusal when a filter fails."""
     bar = Bar()
-    async with room(FakeEngine(), bar) as one:
-        one.camera()
+    async with live_room(FakeEngine(), bar) as one:
         one.session.handle(Settings(type="settings", thumbnails=True))
         one.session.handle(Hold(type="hold"))
         one.frame()
@@ -926,8 +904,7 @@ async def test_a_fault_of_ours_still_ends_the_question() -> None:
     def broken(bgr: Bgr) -> Bgr:
         raise ZeroDivisionError("secret")
 
-    async with room(FakeEngine(), Filter(broken)) as one:
-        one.camera()
+    async with live_room(FakeEngine(), Filter(broken)) as one:
         one.session.handle(Chat(type="chat", content="a?", id="a"))
         one.frame()
         error = await one.next("error", "response")
@@ -937,8 +914,7 @@ async def test_a_fault_of_ours_still_ends_the_question() -> None:
 
 async def test_what_keeps_a_session_alive() -> None:
     """Settings and answers count as activity; frames by themselves and pings do not."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         one.session.last_activity = 0.0
         one.frame()
         one.session.handle(Ping(type="ping"))
@@ -953,8 +929,7 @@ async def test_what_keeps_a_session_alive() -> None:
 
 async def test_a_client_may_not_raise_the_longest_answer() -> None:
     """RESPONSE_MAX_TOKENS is the operator's; less is the client's to ask for."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         for wish, most in ((4096, 128), (7, 7)):
             one.session.handle(Settings(type="settings", max_tokens=wish))
             await one.answered("What is it?")
@@ -972,8 +947,7 @@ async def test_the_settings_context_holds_when_it_is_smaller() -> None:
 
 async def test_other_engine_gets_a_picture_of_its_own_size() -> None:
     """The request is made for the engine that will get it."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         one.session.handle(Chat(type="chat", content="a?"))
         one.frame(width=640, height=480)
         await one.next("response")
@@ -987,8 +961,7 @@ def _correct(text: str, id: str = "q") -> CorrectTranscript:
 
 async def test_corrected_words_are_asked_about_the_same_frame() -> None:
     """The wrong words and their answer leave the history; the right ones come in their place."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         said = say(one, "What cow is it?")
         first = await one.next("response")
         one.frame()
@@ -1008,8 +981,7 @@ async def test_corrected_words_are_asked_about_the_same_frame() -> None:
 
 async def test_words_are_corrected_while_their_answer_runs() -> None:
     """The running answer is replaced, as by a new question."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         one.engine.hold(1)
         said = say(one, "cow?")
         await one.next("delta")
@@ -1023,8 +995,7 @@ async def test_words_are_corrected_while_their_answer_runs() -> None:
 
 async def test_only_the_last_spoken_question_can_be_corrected() -> None:
     """A typed question, an older one and an unknown one cannot: the error has its id."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         say(one, "cow?")
         await one.next("response")
         one.session.handle(_correct("x", id="other"))
@@ -1040,8 +1011,7 @@ async def test_only_the_last_spoken_question_can_be_corrected() -> None:
 
 async def test_a_held_frame_goes_before_the_one_of_the_words() -> None:
     """The question is about the held frame, spoken or typed, also when its words are corrected."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         one.session.handle(Hold(type="hold"))
         held = one.frame()
         await until(lambda: one.session.questions.held_frame is not None)
@@ -1057,8 +1027,7 @@ async def test_a_held_frame_goes_before_the_one_of_the_words() -> None:
 async def test_a_spoken_question_tells_the_fate_of_its_sound() -> None:
     """`heard`, or why its words went alone; a typed one has none."""
     for able, use in ((True, "heard"), (False, "deaf")):
-        async with room(FakeEngine(capabilities=Capabilities(audio_in=able))) as one:
-            one.camera()
+        async with live_room(FakeEngine(capabilities=Capabilities(audio_in=able))) as one:
             say(one, "What?", SOUND)
             assert (await one.next("response"))["sound"] == use
             one.session.handle(_correct("What is it?"))
@@ -1069,8 +1038,7 @@ async def test_a_spoken_question_tells_the_fate_of_its_sound() -> None:
 
 async def test_a_question_without_words_in_the_history() -> None:
     """An engine that hears needs no words; the turn says that it was spoken."""
-    async with room(FakeEngine(capabilities=Capabilities(audio_in=True))) as one:
-        one.camera()
+    async with live_room(FakeEngine(capabilities=Capabilities(audio_in=True))) as one:
         say(one, "", SOUND)
         await one.next("response")
         (turn,) = one.session.history.turns(1000)

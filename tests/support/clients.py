@@ -95,10 +95,12 @@ def cut_socket(peer: CameraPeer) -> None:
 
 
 class Page:
-    """One socket, read in order. Messages that `next` steps over stay in `seen`."""
+    """One socket of a session, read in order. Messages that `next` steps over stay in `seen`."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: ClientConnection, token: str, session_id: str) -> None:
         self.socket = socket
+        self.token = token
+        self.session_id = session_id
         # Every message read so far, the one returned last included.
         self.seen: list[Message] = []
 
@@ -193,7 +195,7 @@ async def open_page(
         # Behind many messages that a test left unread, the server's answer does not come.
         close_timeout=1,
     )
-    page = Page(socket)
+    page = Page(socket, token, session_id)
     if how == "message":
         await page.send(type="auth", token=token)
     return page

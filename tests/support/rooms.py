@@ -292,6 +292,14 @@ async def room(
         pools.close()
 
 
+@asynccontextmanager
+async def live_room(*about: Any, **more: Any) -> AsyncIterator[Room]:
+    """A `room` whose camera is connected."""
+    async with room(*about, **more) as one:
+        one.camera()
+        yield one
+
+
 def bare_context(outbox: Outbox) -> SessionContext:
     """A context for a part that needs no more of its session than its id and its outbox."""
     none: Any = None

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -76,13 +77,19 @@ def signed(issued: Issued) -> dict[str, Any]:
 HS256 = {"alg": "HS256", "typ": "JWT"}
 
 
+def refused(call: Callable[..., object], *about: Any, **more: Any) -> TokenRefused:
+    """Return the error with which a call refuses a token."""
+    with pytest.raises(TokenRefused) as caught:
+        call(*about, **more)
+    return caught.value
+
+
 def reason(token: str, session_id: str | None = None) -> str:
     """Return the reason for which a token is refused."""
-    with pytest.raises(TokenRefused) as caught:
-        ISSUER.verify(token, session_id=session_id)
-    assert len(token) < 20 or token not in caught.value.message
-    assert (caught.value.code, caught.value.status) == ("unauthorized", 401)
-    return caught.value.reason
+    error = refused(ISSUER.verify, token, session_id=session_id)
+    assert len(token) < 20 or token not in error.message
+    assert (error.code, error.status) == ("unauthorized", 401)
+    return error.reason
 
 
 def test_a_token_comes_back() -> None:
@@ -275,13 +282,10 @@ def test_a_token_is_renewed_until_its_code_is_too_old() -> None:
     assert 190 <= late.expires_in <= 200
     issuer.verify(late.token)
     assert signed(late)["exp"] == now + 200
-    with pytest.raises(TokenRefused) as caught:
-        issuer.issue("abc", auth_time=now - 7200)
-    assert (caught.value.reason, "too long ago" in caught.value.message) == ("too_old", True)
+    error = refused(issuer.issue, "abc", auth_time=now - 7200)
+    assert (error.reason, "too long ago" in error.message) == ("too_old", True)
     # The setting was more when this one was signed.
-    with pytest.raises(TokenRefused) as caught:
-        TokenIssuer(SECRET, 3600, 6000).verify(late.token)
-    assert caught.value.reason == "too_old"
+    assert refused(TokenIssuer(SECRET, 3600, 6000).verify, late.token).reason == "too_old"
 
 
 def test_a_token_from_the_future_is_refused() -> None:
@@ -294,9 +298,7 @@ def test_a_token_from_the_future_is_refused() -> None:
         return TokenIssuer(SECRET, 3600).verify(signer.sign(given))
 
     assert verify(CLOCK_SKEW - 30).auth_time == now + CLOCK_SKEW - 30
-    with pytest.raises(TokenRefused) as caught:
-        verify(2_000_000_000)
-    assert caught.value.reason == "malformed"
+    assert refused(verify, 2_000_000_000).reason == "malformed"
 
 
 def test_keys_differ_by_secret_purpose_and_code() -> None:
@@ -335,9 +337,7 @@ def test_issuing_bounds() -> None:
 )
 def test_bearer(header: str | None, expected: str) -> None:
     """No header and a wrong one are distinguished."""
-    with pytest.raises(TokenRefused) as caught:
-        bearer(header)
-    assert caught.value.reason == expected
+    assert refused(bearer, header).reason == expected
 
 
 def test_a_bearer_token_is_found() -> None:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from server.auth import FLOOR
 from server.web import routes as health_guard
-from tests.support.clients import http, open_page, take_token
+from tests.support.clients import http, open_page
 from tests.support.running import Running, running
 from tests.support.timing import allowances_held
 
@@ -97,8 +97,7 @@ async def test_no_address_reaches_a_visitor() -> None:
             ready = await client.get(f"{run.base_url}/health/ready")
         assert ready.status_code == 503
         assert tells_nothing(ready.text)
-        issued = await take_token(run)
-        page = await open_page(run, issued["token"], issued["session_id"])
+        page = await open_page(run)
         told = [await page.next("ready"), await page.next("status")]
         assert all(one["engine_detail"].startswith("The model is not available") for one in told)
         assert tells_nothing(json.dumps(told))
@@ -109,7 +108,7 @@ async def test_no_address_reaches_a_visitor() -> None:
         assert "127.0.0.1:9" in (await page.next("status"))["engine_detail"]
         await page.close()
         # Another socket of the session has not brought the token.
-        page = await open_page(run, issued["token"], issued["session_id"])
+        page = await open_page(run, page.token, page.session_id)
         assert tells_nothing(json.dumps([await page.next("ready"), await page.next("status")]))
         await page.close()
 

@@ -20,6 +20,11 @@ from tests.support.fakes_app import (
 )
 
 
+def piece(body: bytes = b"x", *, more: bool = True) -> Message:
+    """A part of a request's body."""
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
 async def test_a_bug_leaves_a_line_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
     """The log has the exception's type and place, not what it says; nothing is raised on."""
     async with client_of(make_app()) as client:
@@ -63,7 +68,7 @@ async def test_the_body_limit_by_length() -> None:
 async def test_an_announced_length_is_refused_unread() -> None:
     """Nothing is received of a body that says it is too long, or that says no number."""
     for length in (str(MAX_BODY_BYTES + 1), "9" * 19, "-1", "1e3", "many"):
-        messages: list[Message] = [{"type": "http.request", "body": b"x", "more_body": True}]
+        messages = [piece()]
         sent = await raw_call(make_app(), scope_of("POST", "/raw", content_length=length), messages)
         assert sent[0]["status"] == 413
         assert len(messages) == 1
@@ -71,27 +76,19 @@ async def test_an_announced_length_is_refused_unread() -> None:
 
 async def test_the_body_limit_by_counting() -> None:
     """A streamed body is read to the limit and refused at the first byte over it, lying or not."""
-    half = MAX_BODY_BYTES // 2
+    half = b"x" * (MAX_BODY_BYTES // 2)
     for headers in ({}, {"content_length": "10"}):
-        messages: list[Message] = [
-            {"type": "http.request", "body": b"x" * half, "more_body": True} for _ in range(6)
-        ]
+        messages = [piece(half) for _ in range(6)]
         sent = await raw_call(make_app(), scope_of("POST", "/raw", **headers), messages)
         assert [sent[0]["status"], len(messages)] == [413, 3]
-    messages = [
-        {"type": "http.request", "body": b"x" * half, "more_body": True},
-        {"type": "http.request", "body": b"x" * half, "more_body": False},
-    ]
+    messages = [piece(half), piece(half, more=False)]
     sent = await raw_call(make_app(), scope_of("POST", "/raw"), messages)
     assert sent[0]["status"] == 200
 
 
 async def test_a_client_that_leaves_is_let_go() -> None:
     """After a disconnect in mid-body the application is not called and nothing is answered."""
-    messages: list[Message] = [
-        {"type": "http.request", "body": b"x", "more_body": True},
-        {"type": "http.disconnect"},
-    ]
+    messages = [piece(), {"type": "http.disconnect"}]
     assert await raw_call(make_app(), scope_of("POST", "/raw"), messages) == []
 
 
@@ -128,7 +125,7 @@ UPLOADS = [
 async def test_uploads_are_refused(path: str) -> None:
     """However the address is written, the answer says that only live camera streams are accepted."""
     app = make_app()
-    messages: list[Message] = [{"type": "http.request", "body": b"x", "more_body": True}]
+    messages = [piece()]
     sent = await raw_call(app, scope_of("POST", path), messages)
     assert sent[0]["status"] == 403
     assert b"only live camera streams are accepted" in sent[1]["body"]

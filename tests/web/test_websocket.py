@@ -51,11 +51,10 @@ async def test_only_our_subprotocol_is_echoed(run: Running) -> None:
 
 async def test_ready_comes_first_and_tells_what_the_page_needs(run: Running) -> None:
     """Session, engine, model, capabilities and limits; `sender` and the states follow."""
-    issued = await take_token(run)
-    page = await open_page(run, issued["token"], issued["session_id"])
+    page = await open_page(run)
     ready = await page.next()
     assert ready["type"] == "ready"
-    assert ready["session_id"] == issued["session_id"]
+    assert ready["session_id"] == page.session_id
     assert (ready["engine"], ready["model"], ready["engine_state"]) == ("vllm", "fake-vl", "ready")
     assert ready["capabilities"]["images"] is True
     assert ready["limits"] == {
@@ -152,16 +151,14 @@ async def test_an_empty_bearer_is_4401(run: Running) -> None:
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1:1"])
 async def test_a_foreign_origin_is_4403(run: Running, origin: str) -> None:
     """Another site's page is refused even with a good token."""
-    issued = await take_token(run)
-    page = await open_page(run, issued["token"], issued["session_id"], origin=origin)
+    page = await open_page(run, origin=origin)
     assert (await page.closed())[0] == 4403
     assert not page.seen
 
 
 async def test_the_own_origin_gets_in(run: Running) -> None:
     """The page that the server itself served may open the socket."""
-    issued = await take_token(run)
-    page = await open_page(run, issued["token"], issued["session_id"], origin=run.base_url)
+    page = await open_page(run, origin=run.base_url)
     await page.next("ready")
     await page.close()
 
@@ -169,15 +166,9 @@ async def test_the_own_origin_gets_in(run: Running) -> None:
 async def test_tls_that_a_proxy_ends_counts() -> None:
     """Behind a trusted proxy that says https, a plain page of the same host is another origin."""
     async with running(trusted_proxies="127.0.0.1") as run:
-        issued = await take_token(run)
         for proto, code in (("http", None), ("https", 4403)):
-            page = await open_page(
-                run,
-                issued["token"],
-                issued["session_id"],
-                origin=run.base_url,
-                headers={"X-Forwarded-Proto": proto},
-            )
+            headers = {"X-Forwarded-Proto": proto}
+            page = await open_page(run, origin=run.base_url, headers=headers)
             if code is None:
                 await page.next("ready")
                 await page.close()
@@ -190,38 +181,34 @@ async def test_tls_that_a_proxy_ends_counts() -> None:
 
 async def test_an_ended_session_is_4404(run: Running) -> None:
     """The open socket is closed with 4404 when its session ends, and so is a later one."""
-    issued = await take_token(run)
-    page = await open_page(run, issued["token"], issued["session_id"])
+    page = await open_page(run)
     await page.next("ready")
-    await run.program.sessions.end(issued["session_id"], "over")
+    await run.program.sessions.end(page.session_id, "over")
     assert (await page.closed())[0] == 4404
     for _ in range(2 * SOCKETS_PER_MINUTE):
-        page = await open_page(run, issued["token"], issued["session_id"])
+        page = await open_page(run, page.token, page.session_id)
         assert (await page.closed())[0] == 4404
 
 
 async def test_a_newer_socket_replaces_with_4409(run: Running) -> None:
     """The older socket is closed with 4409; the newer one works and stays."""
-    issued = await take_token(run)
-    old = await open_page(run, issued["token"], issued["session_id"])
+    old = await open_page(run)
     await old.next("ready")
-    async with page_of(run, issued["token"], issued["session_id"]) as new:
+    async with page_of(run, old.token, old.session_id) as new:
         assert (await old.closed())[0] == 4409
         await new.ponged()
-        assert run.program.sessions.find(issued["session_id"]).outbox._reader is not None
+        assert run.program.sessions.find(old.session_id).outbox._reader is not None
 
 
 async def test_a_socket_that_comes_late_is_4409(run: Running) -> None:
     """One that its page gave up takes no place of a newer one, nor of those a minute."""
-    issued = await take_token(run)
-    token, session_id = issued["token"], issued["session_id"]
-    new = await open_page(run, token, session_id, attempt="12")
+    new = await open_page(run, attempt="12")
     await new.next("ready")
     for number in range(1, 11):
-        late = await open_page(run, token, session_id, attempt=str(number))
+        late = await open_page(run, new.token, new.session_id, attempt=str(number))
         assert (await late.closed())[0] == 4409
     await new.ponged()
-    async with page_of(run, token, session_id):
+    async with page_of(run, new.token, new.session_id):
         assert (await new.closed())[0] == 4409
 
 
@@ -323,18 +310,12 @@ async def test_binary_messages_are_1003(run: Running) -> None:
 
 
 async def test_an_error_each_and_the_socket_stays(run: Running) -> None:
-    """Unknown types and wrong fields have an error each."""
+    """Unknown types and wrong fields have an error each. What else is refused: core/test_messages.py."""
     async with page_of(run) as page:
         for raw, code in (
             ("{", "bad_request"),
-            ("[]", "bad_request"),
-            ("{}", "bad_request"),
-            ('{"type":1}', "bad_request"),
             ('{"type":"upload"}', "unknown_type"),
-            ('{"type":"chat"}', "bad_request"),
             ('{"type":"chat","content":"  "}', "bad_request"),
-            ('{"type":"chat","content":"x","detail":"most"}', "bad_request"),
-            ('{"type":"chat","content":"x","sent_at":NaN}', "bad_request"),
             ('{"type":"settings","sample_rate":31}', "bad_request"),
             ('{"type":"settings","describe":"perhaps"}', "bad_request"),
             ("[" * 10_000, "bad_request"),
@@ -398,21 +379,19 @@ async def test_nothing_malformed_ends_the_socket(run: Running, raws: list[str]) 
 
 async def test_a_client_that_leaves_is_noticed(run: Running) -> None:
     """Closed or broken off, the socket is gone from the count, and the session stays."""
-    issued = await take_token(run)
     before = run.program.sessions.sockets
-    page = await open_page(run, issued["token"], issued["session_id"])
+    page = await open_page(run)
     await page.next("ready")
     assert run.program.sessions.sockets == before + 1
     page.socket.transport.abort()
     await soon(lambda: run.program.sessions.sockets == before)
-    run.program.sessions.find(issued["session_id"])
+    run.program.sessions.find(page.session_id)
 
 
 async def test_a_client_that_reads_too_slowly(run: Running) -> None:
     """The messages that wait for a client are bounded; past that its socket is closed with 4429."""
-    issued = await take_token(run)
-    async with page_of(run, issued["token"], issued["session_id"]) as page:
-        session = run.program.sessions.find(issued["session_id"])
+    async with page_of(run) as page:
+        session = run.program.sessions.find(page.session_id)
         error = RateLimited("x" * 60_000)
         for _ in range(6):
             session.send_error(error)
@@ -421,13 +400,11 @@ async def test_a_client_that_reads_too_slowly(run: Running) -> None:
 
 async def test_messages_without_a_socket_wait_for_the_next(run: Running) -> None:
     """The next socket gets a message that was sent while none was open."""
-    issued = await take_token(run)
-    async with page_of(run, issued["token"], issued["session_id"]):
-        pass
-    await soon(lambda: run.program.sessions.find(issued["session_id"]).outbox._reader is None)
-    session = run.program.sessions.find(issued["session_id"])
+    async with page_of(run) as page:
+        session = run.program.sessions.find(page.session_id)
+    await soon(lambda: session.outbox._reader is None)
     session.send_error(RateLimited("told later"))
-    page = await open_page(run, issued["token"], issued["session_id"])
+    page = await open_page(run, page.token, page.session_id)
     assert (await page.next())["type"] == "ready"
     assert (await page.next("error"))["message"] == "told later"
     await page.close()

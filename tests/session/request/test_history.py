@@ -19,6 +19,11 @@ def filled(count: int, *, max_tokens: int = 4096, max_turns: int = 32) -> Histor
     return history
 
 
+def questions(history: History, budget: int) -> list[str]:
+    """Those of the turns within a budget."""
+    return [turn.question for turn in history.turns(budget)]
+
+
 def test_turns_come_back_oldest_first() -> None:
     """Added turns are returned in order, with unchanged texts."""
     assert filled(3).turns(1000) == tuple(
@@ -39,7 +44,7 @@ def test_the_number_of_turns_is_bounded() -> None:
     """At the bound all are kept; one more cuts to half, newest kept."""
     assert len(filled(8, max_turns=8)) == 8
     history = filled(9, max_turns=8)
-    assert [turn.question for turn in history.turns(1000)] == [f"question {n}" for n in range(5, 9)]
+    assert questions(history, 1000) == [f"question {n}" for n in range(5, 9)]
 
 
 def test_tokens_are_bounded() -> None:
@@ -57,17 +62,14 @@ def test_what_is_told_survives_a_cut_of_what_is_kept() -> None:
     budget = history.tokens // 10 * 8
     assert len(history.turns(budget)) == 4
     history.add("question 10", "answer 10")
-    assert [turn.question for turn in history.turns(budget)] == [
-        f"question {number}" for number in range(6, 11)
-    ]
+    assert questions(history, budget) == [f"question {number}" for number in range(6, 11)]
 
 
 def test_a_smaller_budget_tells_fewer_turns() -> None:
     """The newest within half the budget, so that there is room to grow; nothing for a budget of nothing."""
     history = filled(10)
     cost = history.tokens // 10
-    told = history.turns(cost * 8)
-    assert [turn.question for turn in told] == [f"question {number}" for number in range(6, 10)]
+    assert questions(history, cost * 8) == [f"question {number}" for number in range(6, 10)]
     assert history.turns(0) == ()
     assert history.turns(-5) == ()
 
@@ -76,7 +78,7 @@ def test_the_newest_turn_is_told_when_it_fits_at_all() -> None:
     """A budget of one turn tells one turn."""
     history = filled(3)
     cost = history.tokens // 3
-    assert [turn.question for turn in history.turns(cost)] == ["question 2"]
+    assert questions(history, cost) == ["question 2"]
     assert history.turns(cost - 1) == ()
 
 
@@ -147,12 +149,10 @@ def test_bounds_hold_whatever_is_said(
 
 def test_turns_that_an_engine_left_out_stay_out() -> None:
     """They are not told again with the next question, and come back where there is far more room."""
-    history = History()
-    for n in range(6):
-        history.add(f"question {n}", f"answer {n}")
+    history = filled(6)
     assert len(history.turns(1000)) == 6
     history.leave_out(4)
-    assert [turn.question for turn in history.turns(1000)] == ["question 4", "question 5"]
+    assert questions(history, 1000) == ["question 4", "question 5"]
     history.add("question 6", "answer 6")
     assert len(history.turns(1000)) == 3
     assert len(history.turns(5000)) == 7
@@ -168,6 +168,6 @@ def test_the_newest_turn_can_be_removed() -> None:
     assert len(history) == 3
     history.remove(number)
     history.remove(number)
-    assert [turn.question for turn in history.turns(1000)] == ["question 0", "question 1"]
+    assert questions(history, 1000) == ["question 0", "question 1"]
     assert (history.tokens, history.added) == (cost, 2)
     assert history.add(" ", "answer") is None

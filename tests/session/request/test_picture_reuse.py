@@ -30,7 +30,7 @@ from server.session.request.parts import Prepared, View
 from server.session.request.picture_reuse import SentPictures
 from tests.support.clients import sample
 from tests.support.fakes import FakeEngine, make_job, make_picture, until
-from tests.support.rooms import Room, make_frame, room
+from tests.support.rooms import Room, live_room, make_frame, room
 
 CACHES = Capabilities(prefix_cache=True)
 
@@ -446,8 +446,7 @@ async def test_what_an_engine_got_is_kept_until_somebody_drops_it(how: str) -> N
     the session. A dropped answer leaves the history, and no other does.
     """
     engine = FakeEngine()
-    async with room(engine) as one:
-        one.camera()
+    async with live_room(engine) as one:
         session = one.session
         first, second = await asked(one, "q1"), await asked(one, "q2")
         for name, request in zip((first, second), engine.requests, strict=True):
