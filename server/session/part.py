@@ -389,17 +389,34 @@ class SessionFeatures:
 
 
 class FeatureParts:
-    """All parts that features have made for one session. Without parts until `make`."""
+    """All parts that features have made for one session. Without parts until `make`.
 
-    def __init__(self, id: str, features: SessionFeatures) -> None:
+    The camera's sampled frames go to those that want them while a client listens, and its rate is set for them.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        features: SessionFeatures,
+        camera: Camera,
+        requests: RequestBuilder,
+        sample_rate: float,
+    ) -> None:
+        """`sample_rate`: frames per second, when the client has chosen none."""
         self.source = AlertSource(id)
         self._features = features
+        self._camera = camera
+        self._requests = requests
+        self._sample_rate = sample_rate
         self._parts: dict[str, SessionPart] = {}
-        # Those that get frames
-        self.background: list[BackgroundPart] = []
         self.routes: dict[Route, QuestionRoute] = {}
         # Of a fixed camera, whose operator decides; else None
         self._on_alert: Callable[[Alert], None] | None = None
+        self._connected = True
+        # Those that get frames now, and those of them that get the frames between
+        self._active: list[BackgroundPart] = []
+        self._alert: list[BackgroundPart] = []
+        camera.on_stream = self._new_stream
 
     def __iter__(self) -> Iterator[SessionPart]:
         return iter(self._parts.values())
@@ -409,13 +426,10 @@ class FeatureParts:
         for name, make in self._features.makers.items():
             self._parts[name] = part = make(context)
             self.routes.update(part.routes)
-            if isinstance(part, BackgroundPart):
-                self.background.append(part)
 
     def stand(self, on_alert: Callable[[Alert], None], camera: str) -> None:
         """Belong to a fixed camera: no person chooses here. `on_alert` gets its alerts."""
         self._parts = {name: part for name, part in self._parts.items() if part.fixed()}
-        self.background[:] = [part for part in self.background if part in self._parts.values()]
         self._on_alert = on_alert
         self.source = AlertSource(self.source.id, camera)
 
@@ -467,7 +481,9 @@ class FeatureParts:
             part.alerted(alert)
 
     def stop(self) -> None:
-        """Stop all parts; a failure skips nothing."""
+        """Stop all parts, which get no more frames; a failure skips nothing."""
+        self._connected = False
+        self._camera.on_sample = self._camera.on_between = None
         with ExitStack() as stack:
             for part in self:
                 stack.callback(part.stop)
@@ -478,34 +494,18 @@ class FeatureParts:
             for part in self:
                 stack.push_async_callback(part.close)
 
+    # Frames of the camera
 
-class Background:
-    """Passes the camera's sampled frames to the parts that want them while a client listens, and sets its
-    rate for them.
-    """
+    @property
+    def _background(self) -> list[BackgroundPart]:
+        return [part for part in self if isinstance(part, BackgroundPart)]
 
-    def __init__(
-        self,
-        camera: Camera,
-        requests: RequestBuilder,
-        sample_rate: float,
-        parts: Sequence[BackgroundPart],
-    ) -> None:
-        """`sample_rate`: frames per second, when the client has chosen none."""
-        self._camera = camera
-        self._requests = requests
-        self._sample_rate = sample_rate
-        self._parts = parts
-        self._connected = True
-        # Those that get frames now, and those of them that get the frames between
-        self._active: list[BackgroundPart] = []
-        self._alert: list[BackgroundPart] = []
-        camera.on_stream = self._new_stream
-
-    def changed(self) -> None:
+    def wants_changed(self) -> None:
         """Apply the wishes of all parts. To be called when one of them or a setting has changed."""
         self._active = [
-            part for part in self._parts if part.wanted and (self._connected or part.unattended)
+            part
+            for part in self._background
+            if part.wanted and (self._connected or part.unattended)
         ]
         self._alert = [part for part in self._active if part.alert]
         chosen = self._requests.preferences.sample_rate
@@ -521,20 +521,18 @@ class Background:
     @property
     def unattended(self) -> bool:
         """True while a part works on without a socket."""
-        return any(part.wanted and part.unattended for part in self._parts)
+        return any(part.wanted and part.unattended for part in self._background)
 
     def set_connected(self, connected: bool) -> None:
         """Note whether a socket is open: without one only unattended parts get frames."""
+        for part in self:
+            part.set_connected(connected)
         self._connected = connected
-        self.changed()
+        self.wants_changed()
 
     def retry(self) -> None:
-        for part in self._parts:
+        for part in self._background:
             part.retry()
-
-    def close(self) -> None:
-        self._connected = False
-        self._camera.on_sample = self._camera.on_between = None
 
     def _frame(self, frame: Frame) -> None:
         for part in list(self._active):
@@ -546,5 +544,5 @@ class Background:
             part.between(frame)
 
     def _new_stream(self) -> None:
-        for part in self._parts:
+        for part in self._background:
             part.new_stream()

@@ -235,7 +235,7 @@ class QuestionService:
         self.cancel(None, "user")
         if ordered and id is not None:
             # Its words are no question.
-            self._outbox.put(wire.Transcript(id=id, text="", final=True, order=Order.STOP))
+            self._ordered(id, Order.STOP, "")
         elif id is not None:
             asked = Asked(at=time.monotonic(), wall=time.time(), sent=None)
             stop = PendingQuestion(id=id, question="", asked=asked)

@@ -22,7 +22,7 @@ from server.core.aio import TaskSet
 from server.core.errors import BadRequest, Conflict, QwenCameraError
 from server.core.frames import Detail, Role
 from server.media.camera import Camera
-from server.session.part import Alert, Background, FeatureParts, SessionContext, SessionFeatures
+from server.session.part import Alert, FeatureParts, SessionContext, SessionFeatures
 from server.session.questions import QuestionService
 from server.session.request.answers import Toolbox
 from server.session.request.builder import RequestBuilder
@@ -152,7 +152,7 @@ class Session:
         id: str,
         limits: SessionLimits,
         services: SessionServices,
-        features: SessionFeatures | None = None,
+        features: SessionFeatures,
     ) -> None:
         self.id = id
         self.last_activity = time.monotonic()
@@ -177,12 +177,9 @@ class Session:
         self.history = History()
         self.requests = RequestBuilder(id, limits, services, self.history)
         self.tasks = TaskSet("session")
-        self.features = FeatureParts(id, features or SessionFeatures())
+        self.features = FeatureParts(id, features, self.camera, self.requests, limits.sample_rate)
         # Finds a feature's part by its name; None where it has none
         self.part = self.features.find
-        self.background = Background(
-            self.camera, self.requests, limits.sample_rate, self.features.background
-        )
         self.reuse = PictureReuse(
             camera=self.camera, requests=self.requests, history=self.history, services=services
         )
@@ -206,7 +203,7 @@ class Session:
             ask=lambda message, spoken: self.questions.ask(message, spoken),
             reuse=self.reuse,
             part=self.part,
-            wants_changed=self.background.changed,
+            wants_changed=self.features.wants_changed,
             source=lambda: self.features.source,
             alerted=self.features.alerted,
             sounded=self._sounded,
@@ -331,13 +328,13 @@ class Session:
             # A part may refuse its settings.
             self.features.configure(message)
         finally:
-            self.background.changed()
+            self.features.wants_changed()
 
     # Messages out
 
     def engine_changed(self) -> None:
         """Greet the client again with another engine, and try again what the one before may have failed at."""
-        self.background.retry()
+        self.features.retry()
         self.greet()
 
     def greet(self) -> None:
@@ -434,21 +431,16 @@ class Session:
         self.use()
         self.touch()
         self.camera.watched = True
-        self._set_connected(True)
+        self.features.set_connected(True)
 
     def socket_closed(self) -> None:
         """Stop the work that needs a listener; history and settings stay."""
         self.questions.speaker.drop()
         self.questions.cancel(None, "socket_closed")
         self._services.inference.cancel_session(self.id, "socket_closed")
-        self._set_connected(False)
+        self.features.set_connected(False)
         # What goes on has to know when it is too dark.
-        self.camera.watched = self.background.unattended
-
-    def _set_connected(self, connected: bool) -> None:
-        for part in self.features:
-            part.set_connected(connected)
-        self.background.set_connected(connected)
+        self.camera.watched = self.features.unattended
 
     async def close(self, reason: str) -> None:
         """Stop and forget everything; a failure skips nothing. Safe to call more than once."""
@@ -468,7 +460,6 @@ class Session:
             stack.callback(self.questions.cancel, None, reason)
             stack.push_async_callback(self.features.close)
             stack.callback(self.features.stop)
-            stack.callback(self.background.close)
 
     def _forget(self) -> None:
         self.questions.forget()

@@ -6,8 +6,8 @@ import time
 from dataclasses import replace
 
 from server.core.frames import Frame
-from server.session.part import Background, BackgroundPart
-from tests.support.rooms import Room, room
+from server.session.part import BackgroundPart, FeatureParts, SessionFeatures
+from tests.support.rooms import Room, bare_context, room
 
 
 class Part(BackgroundPart):
@@ -50,10 +50,12 @@ class Part(BackgroundPart):
         self.calls.append("retry")
 
 
-def joined(one: Room, *parts: Part) -> Background:
-    session = one.session
-    background = Background(session.camera, session.requests, 2, parts)
-    background.changed()
+def joined(one: Room, *parts: Part) -> FeatureParts:
+    session, left = one.session, iter(parts)
+    features = SessionFeatures(makers={f"p{n}": lambda _: next(left) for n in range(len(parts))})
+    background = FeatureParts("s", features, session.camera, session.requests, 2)
+    background.make(bare_context(session.outbox))
+    background.wants_changed()
     return background
 
 
@@ -74,7 +76,7 @@ async def test_only_parts_that_want_frames_get_them() -> None:
         last = one.frame(captured=now + 2)
         assert wants.frames == [first.id, last.id]
         wants.wants = False
-        background.changed()
+        background.wants_changed()
         assert one.session.camera.on_sample is None
 
 
@@ -84,7 +86,7 @@ async def test_the_camera_idles_less_while_a_part_works() -> None:
         background = joined(one, part)
         resting = one.session.camera.sender().idle.max_framerate
         part.works = True
-        background.changed()
+        background.wants_changed()
         assert one.session.camera.sender().idle.max_framerate > resting
 
 
@@ -94,8 +96,7 @@ async def test_an_alert_part_gets_the_frames_between() -> None:
         alert, other = Part(), Part()
         session = one.session
         alert.hurries = True
-        background = Background(session.camera, session.requests, 2, (alert, other))
-        background.changed()
+        background = joined(one, alert, other)
         resting = session.camera.sender().idle.max_framerate
         one.camera()
         now = time.monotonic()
@@ -103,14 +104,14 @@ async def test_an_alert_part_gets_the_frames_between() -> None:
         assert alert.frames == [names[0], f"{names[1]} between", names[2]]
         assert other.frames == [names[0], names[2]]
         session.requests.preferences = replace(session.requests.preferences, sample_rate=2)
-        background.changed()
+        background.wants_changed()
         assert session.camera.sender().idle.max_framerate < resting
         alert.wants = False
-        background.changed()
+        background.wants_changed()
         assert session.camera.on_between is None
         alert.wants = True
-        background.changed()
-        background.close()
+        background.wants_changed()
+        background.stop()
         assert session.camera.on_between is None
 
 
@@ -120,7 +121,7 @@ async def test_parts_hear_of_streams_and_of_the_end() -> None:
         background = joined(one, part)
         one.camera()
         background.retry()
-        background.close()
+        background.stop()
         assert part.calls == ["new stream", "retry"]
         assert one.session.camera.on_sample is None
 

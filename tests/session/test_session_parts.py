@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import pytest
 
@@ -21,7 +22,7 @@ from server.session.part import (
 from server.session.request.outbox import Outbox
 from server.shared.attention.attention import Change, Why, scene_change
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import bare_context, room
+from tests.support.rooms import bare_context, live_room
 
 
 class Wish(ClientMessage):
@@ -50,7 +51,9 @@ def parts() -> tuple[FeatureParts, Noting]:
         return made[0]
 
     makers = {"plain": lambda _: SessionPart(), "noting": make}
-    found = FeatureParts("session", SessionFeatures(list(makers), makers))
+    nothing: Any = SimpleNamespace()
+    features = SessionFeatures(list(makers), makers)
+    found = FeatureParts("session", features, nothing, nothing, 1.0)
     found.make(bare_context(Outbox()))
     return found, made[0]
 
@@ -159,8 +162,7 @@ def test_when_another_socket_reads_nobody_is_an_operator() -> None:
 async def test_close_forgets_everything() -> None:
     """History, held frame, camera and work are gone, and closing twice does no harm."""
     engine = FakeEngine()
-    async with room(engine) as one:
-        one.camera()
+    async with live_room(engine) as one:
         one.session.handle(Hold(type="hold"))
         one.frame()
         await until(lambda: one.session.questions.held_frame is not None)
@@ -186,8 +188,7 @@ async def test_close_forgets_everything() -> None:
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_failure_skips_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The parts that close after the one that failed are closed, too."""
-    async with room() as one:
-        one.camera()
+    async with live_room() as one:
         parts = one.session
         parts.history.add("a?", "b.")
         with monkeypatch.context() as broken:

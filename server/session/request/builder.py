@@ -138,7 +138,9 @@ class RequestBuilder:
                 sent_at_turn = None
             if needs.audio_in and not resolved:
                 resolved.append(self._sound(options, picture, earlier))
-            sound, use = resolved[0] if needs.audio_in else _deaf(options)
+            # An engine that cannot hear gets none, and a spoken question says so.
+            deaf = SoundUse.DEAF if options.spoken else None
+            sound, use = resolved[0] if needs.audio_in else (None, deaf)
             material = Material(picture, view.detail, earlier, sent_at_turn, sound, use)
             return self.request(question, kind, engine, material, options)
 
@@ -287,11 +289,6 @@ def too_many_pictures(most: int) -> TooManyCameras:
         " Choose fewer cameras, and ask again.",
         public=True,
     )
-
-
-def _deaf(options: RequestOptions) -> tuple[Sound | None, SoundUse | None]:
-    """Return no sound for an engine that cannot hear, and say so of a spoken question."""
-    return None, SoundUse.DEAF if options.spoken else None
 
 
 def _key(engine: Engine) -> str:
