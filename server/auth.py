@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 from jose import jwt
 from jose.exceptions import ExpiredSignatureError, JOSEError, JWTClaimsError
 
-from server.core.addresses import AddressLimiter, Limiter, limiter_key
+from server.core.addresses import Limiter, limiter_key
 from server.core.errors import NotFound, RateLimited, Unauthorized
 from server.core.metrics import Metrics
 
@@ -324,7 +324,8 @@ class RequestLimiter:
     """
 
     def __init__(self, per_minute: int) -> None:
-        self._addresses = AddressLimiter(per_minute)
+        # By `limiter_key`
+        self._addresses = Limiter(per_minute)
         self._sessions = Limiter(-(-per_minute // SESSION_PART))
         # Set by a feature
         self.shared: SharedCounts | None = None
@@ -338,7 +339,7 @@ class RequestLimiter:
         wait = await self.shared.anybody(address) if self.shared is not None else None
         if wait:
             return wait
-        own = self._addresses.take(address, now)
+        own = self._addresses.take(limiter_key(address), now)
         return own if wait is None else None
 
     async def wrong_code(self, address: str, now: float) -> None:
@@ -350,7 +351,7 @@ class RequestLimiter:
         await self._charge(address, now, -1)
 
     async def _charge(self, address: str, now: float, more: int) -> None:
-        self._addresses.charge(address, now, more)
+        self._addresses.charge(limiter_key(address), now, more)
         if self.shared is not None:
             await self.shared.charge(address, more)
 
@@ -372,7 +373,7 @@ class RequestLimiter:
         first = session_id not in self._sessions
         own = self._sessions.take(session_id, now)
         if own is None and not begun and not first:
-            own = self._addresses.take(address, now)
+            own = self._addresses.take(limiter_key(address), now)
         return own if wait is None else None
 
 
@@ -392,7 +393,7 @@ class Guesses:
         # Of the second limit; set by a feature
         self.shared: SharedCounts | None = None
         self._size = budget, WINDOW
-        self._addresses = AddressLimiter(FLOOR, window=WINDOW)
+        self._addresses = Limiter(FLOOR, window=WINDOW)
         self._all = Limiter(budget, window=WINDOW)
         self._known: OrderedDict[str, None] = OrderedDict()
 
@@ -403,15 +404,15 @@ class Guesses:
         A wrong one counts, unless it has to wait, because then the result is not revealed. A right
         one costs nothing.
         """
-        wait = self._addresses.take(address, now, count=not right)
+        key = limiter_key(address)
+        wait = self._addresses.take(key, now, count=not right)
         if wait is not None:
             return wait
-        key = limiter_key(address)
         if key not in self._known:
             wait = await self._budget(not right, now)
             if wait is not None:
                 if not right:
-                    self._addresses.charge(address, now, -1)
+                    self._addresses.charge(key, now, -1)
                 return wait
         if right:
             self._known[key] = None

@@ -118,19 +118,15 @@ class Limiter:
         return len(self._full_at)
 
     def __contains__(self, key: str) -> bool:
-        return self._key(key) in self._full_at
+        return key in self._full_at
 
-    def _key(self, name: str) -> str:
-        return name
-
-    def take(self, name: str, now: float, *, count: bool = True) -> float | None:
+    def take(self, key: str, now: float, *, count: bool = True) -> float | None:
         """Count one request.
 
         Returns None when it may pass, else the seconds to wait. `count=False` only checks.
         """
         if not self._interval:
             return None
-        key = self._key(name)
         full_at = max(self._full_at.get(key, now), now)
         # A refusal takes nothing, so that retries do not lock a client out for longer.
         wait = full_at - now - self._slack
@@ -143,13 +139,12 @@ class Limiter:
             self._put(key, full_at + self._interval, now)
         return None
 
-    def charge(self, name: str, now: float, count: int) -> None:
+    def charge(self, key: str, now: float, count: int) -> None:
         """Count further requests that have passed; a negative `count` gives back.
 
         A bucket is at most empty.
         """
         if self._interval:
-            key = self._key(name)
             full_at = max(self._full_at.get(key, now), now) + count * self._interval
             self._put(key, min(full_at, now + self._window), now)
 
@@ -159,13 +154,6 @@ class Limiter:
         if len(self._full_at) > self._max_keys:
             _, oldest = self._full_at.popitem(last=False)
             self.forgotten += oldest > now
-
-
-class AddressLimiter(Limiter):
-    """A limiter whose keys are addresses, grouped by `limiter_key`."""
-
-    def _key(self, name: str) -> str:
-        return limiter_key(name)
 
 
 # The Host and Origin headers of requests (RFC 6454).

@@ -309,10 +309,10 @@ class Pools:
     `measure`: memory of models.
     """
 
-    def __init__(self, *, decode: int = 2, prepare: int = 2, heavy: int = 1) -> None:
-        self.decode = ThreadPoolExecutor(decode, "decode")
-        self.prepare = ThreadPoolExecutor(prepare, "prepare")
-        self.heavy = ThreadPoolExecutor(heavy, "heavy")
+    def __init__(self) -> None:
+        self.decode = ThreadPoolExecutor(2, "decode")
+        self.prepare = ThreadPoolExecutor(2, "prepare")
+        self.heavy = ThreadPoolExecutor(1, "heavy")
         self.hear = ThreadPoolExecutor(1, "hear")
         self.judge = ThreadPoolExecutor(1, "judge")
         self.read = ThreadPoolExecutor(1, "read")

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -36,23 +36,12 @@ UNPROVEN_PART, UNPROVEN_ADDRESS_PART = 8, 4
 PROVEN = "qwen_camera.proven"
 
 
-class HttpConnection(Protocol):
-    """An HTTP connection, as `Connections` uses it."""
-
-    # Monotonic time since which the client may send a request
-    waiting_since: float
-
-    @property
-    def evictable(self) -> bool:
-        """True while it waits for a request, or for the client to read a response."""
-
-
 @dataclass(slots=True)
 class _Open:
     # Limiter key of the client's address; None for a proxy
     key: str | None
     # None once it is a WebSocket
-    protocol: HttpConnection | None
+    protocol: HttpProtocol | None
 
 
 class Connections:
@@ -88,7 +77,7 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
-    def opened(self, transport: Any, protocol: HttpConnection) -> bool:
+    def opened(self, transport: Any, protocol: HttpProtocol) -> bool:
         """Accept a new connection; False when it has to be refused."""
         peer = transport.get_extra_info("peername")
         host = peer[0] if isinstance(peer, tuple) else None
@@ -226,7 +215,7 @@ class HttpProtocol(H11Protocol):
 
     @property
     def evictable(self) -> bool:
-        """See `HttpConnection`."""
+        """True while it waits for a request, or for the client to read a response."""
         return self.waiting or self.transport.get_write_buffer_size() > 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -32,8 +32,6 @@ TLS_SECONDS = 10.0
 # The most that stopping takes beside the answers that may finish: frames that questions wait for,
 # sockets, connections, and closing all parts.
 STOP_SECONDS = 20.0
-# Connections when no number is given.
-MAX_CONNECTIONS = 500
 
 
 def uvicorn_config(
@@ -41,13 +39,11 @@ def uvicorn_config(
     *,
     host: str,
     port: int,
+    connections: Connections,
     tls: tuple[Path | None, Path | None] | None = None,
-    connections: Connections | None = None,
 ) -> uvicorn.Config:
     """`tls`: paths of certificate and key; None for plain HTTP."""
     asyncio.constants.SSL_HANDSHAKE_TIMEOUT = TLS_SECONDS  # type: ignore[attr-defined]
-    if connections is None:
-        connections = Connections(MAX_CONNECTIONS)
     http, ws = protocol_classes(connections)
     return uvicorn.Config(
         app,
@@ -379,7 +375,6 @@ class Notifier:
     def __init__(self, address: str | None = None, watchdog: float | None = None) -> None:
         self._address = address
         self.watchdog = watchdog
-        self.sent = 0
         # Messages that could not be sent
         self.lost = 0
         # Repeated until sent, because the service manager would otherwise kill the server.
@@ -449,4 +444,3 @@ class Notifier:
                 self._unsent = text
             return
         self._unsent = ""
-        self.sent += 1

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from server.core.addresses import (
     UNKNOWN,
-    AddressLimiter,
     HostPolicy,
+    Limiter,
     OriginPolicy,
     client_address,
     is_secure,
@@ -109,7 +109,7 @@ def test_trust_and_tls() -> None:
 
 def test_the_limit_holds_to_the_one() -> None:
     """Sixty requests at once pass, the next has to wait a second, and passes after it."""
-    limiter = AddressLimiter(60)
+    limiter = Limiter(60)
     assert [limiter.take("192.0.2.1", 100.0) for _ in range(60)] == [None] * 60
     assert limiter.take("192.0.2.1", 100.0) == pytest.approx(1.0)
     assert limiter.take("192.0.2.1", 100.5) == pytest.approx(0.5)
@@ -120,7 +120,7 @@ def test_the_limit_holds_to_the_one() -> None:
 
 def test_a_full_minute_gives_it_all_back() -> None:
     """After a minute of silence the whole burst is there again, and no more."""
-    limiter = AddressLimiter(7)
+    limiter = Limiter(7)
     for start in (0.0, 60.0, 10_000.0):
         assert [limiter.take("192.0.2.1", start) for _ in range(7)] == [None] * 7
         assert limiter.take("192.0.2.1", start) is not None
@@ -129,7 +129,7 @@ def test_a_full_minute_gives_it_all_back() -> None:
 @given(st.integers(1, 40), st.lists(st.floats(0, 5), max_size=120))
 def test_never_more_than_burst_and_refill(limit: int, gaps: list[float]) -> None:
     """In any stretch of time no more pass than the burst and what was refilled."""
-    limiter = AddressLimiter(limit)
+    limiter = Limiter(limit)
     now, passed = 0.0, 0
     for gap in gaps:
         now += gap
@@ -139,14 +139,14 @@ def test_never_more_than_burst_and_refill(limit: int, gaps: list[float]) -> None
 
 def test_zero_is_no_limit() -> None:
     """With 0 nothing is refused and nothing is kept."""
-    limiter = AddressLimiter(0)
+    limiter = Limiter(0)
     assert all(limiter.take("192.0.2.1", 0.0) is None for _ in range(1000))
     assert len(limiter) == 0
 
 
 def test_memory_is_bounded() -> None:
     """The address unheard of for longest is forgotten, and counted if that gave it anything."""
-    limiter = AddressLimiter(2, max_keys=3)
+    limiter = Limiter(2, max_keys=3)
     for number in range(10):
         limiter.take(f"192.0.2.{number}", float(number))
     assert len(limiter) == 3

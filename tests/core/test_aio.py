@@ -120,7 +120,7 @@ async def test_in_pool() -> None:
     """Results and exceptions come back from a thread of the named pool."""
     # Other tests' servers may be there.
     before = set(threading.enumerate())
-    pools = Pools(decode=1, prepare=1, heavy=1)
+    pools = Pools()
     name = await in_pool(pools.prepare, lambda: threading.current_thread().name)
     assert name.startswith("prepare")
     with pytest.raises(ZeroDivisionError):
@@ -134,7 +134,7 @@ async def test_in_pool() -> None:
 
 async def test_cancelled_work_that_has_not_begun_is_dropped() -> None:
     """Nobody waits for it, so no thread does it."""
-    pools = Pools(heavy=1)
+    pools = Pools()
     begun, gate = threading.Event(), threading.Event()
     ran: list[int] = []
 
@@ -157,7 +157,7 @@ async def test_cancelled_work_that_has_not_begun_is_dropped() -> None:
 
 def test_closing_waits_for_threads_as_long_as_it_is_told() -> None:
     """The result says if all have ended; waiting work is dropped either way."""
-    pools = Pools(heavy=1)
+    pools = Pools()
     go_on = threading.Event()
     running = pools.heavy.submit(go_on.wait, 10)
     waiting = pools.heavy.submit(int)

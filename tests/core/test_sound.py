@@ -113,11 +113,9 @@ def test_a_rate_that_changes_in_the_middle_is_refused() -> None:
 
 
 def test_what_goes_in_comes_out() -> None:
-    """Rate, channels and every sample, of mono and of stereo."""
+    """Rate, one channel and every sample."""
     pcm = bytes(range(256)) * 4
-    for rate, channels in ((24_000, 1), (44_100, 2)):
-        with wave.open(io.BytesIO(wav(pcm, rate, channels))) as read:
-            assert (read.getframerate(), read.getnchannels(), read.getsampwidth()) == (
-                *(rate, channels, 2),
-            )
+    for rate in (24_000, 44_100):
+        with wave.open(io.BytesIO(wav(pcm, rate))) as read:
+            assert (read.getframerate(), read.getnchannels(), read.getsampwidth()) == (rate, 1, 2)
             assert read.readframes(read.getnframes()) == pcm

@@ -19,6 +19,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from server.web.protocols import Connections
 from server.web.serving import uvicorn_config
 from tests.support.children import memory_mib
 
@@ -94,7 +95,7 @@ def child() -> Iterator[Child]:
 
 
 async def main() -> None:
-    config = uvicorn_config(listening, host="127.0.0.1", port=0)
+    config = uvicorn_config(listening, host="127.0.0.1", port=0, connections=Connections(10))
     config.lifespan = "off"
     server = uvicorn.Server(config)
     task = asyncio.create_task(server._serve())

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from scripts.bench.http_json import request
 from server.web import protocols
 from server.web import serving as serving_module
-from server.web.protocols import Connections
+from server.web.protocols import Connections, HttpProtocol
 from server.web.serving import uvicorn_config
 from tests.support.clients import Page, http, metric, open_page, take_token
 from tests.support.running import Running, running, running_https, served
@@ -425,11 +425,15 @@ class Transport:
         self.aborted = True
 
 
+def opened(connections: Connections, one: Transport) -> bool:
+    return connections.opened(one, cast("HttpProtocol", one))
+
+
 def knocking(connections: Connections, *hosts: str) -> list[Transport]:
     """Connections of these hosts, one after the other, that have proven nothing."""
     made = [Transport(host) for host in hosts]
     for one in made:
-        assert connections.opened(one, one)
+        assert opened(connections, one)
         connections.unproven(one)
     return made
 
@@ -466,7 +470,7 @@ def test_a_proven_one_is_left_alone() -> None:
     """A whole request and a token that is good take a connection out of that share."""
     connections = Connections(16)
     first = Transport("192.0.2.1")
-    connections.opened(first, first)
+    opened(connections, first)
     connections.upgraded(first)
     connections.proven(first)
     connections.proven(first)
@@ -482,10 +486,10 @@ def test_unproven_ones_make_room_before_idle_ones() -> None:
     old = Transport("192.0.2.3", evictable=True, since=7.0)
     pending = Transport("192.0.2.4")
     for one in (works, young, old, pending):
-        assert connections.opened(one, one)
+        assert opened(connections, one)
     connections.unproven(pending)
     late = [Transport(f"192.0.2.{n}") for n in range(5, 9)]
-    assert [connections.opened(one, one) for one in late] == [True, True, True, False]
+    assert [opened(connections, one) for one in late] == [True, True, True, False]
     assert [one.aborted for one in (works, young, old, pending)] == [False, True, True, True]
     assert connections.refused == 1
 
