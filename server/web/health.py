@@ -380,9 +380,7 @@ class RelayWatch:
     async def _round(self) -> float:
         """Check all relays; return the seconds until the next check."""
         await self.check()
-        if self.working() < len(self._urls):
-            return min(CHECK_SECONDS, RETRY_SECONDS)
-        return CHECK_SECONDS
+        return CHECK_SECONDS if self.working() == len(self._urls) else RETRY_SECONDS
 
     async def check(self) -> None:
         """Check all of them once, each with credentials of its own."""

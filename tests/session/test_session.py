@@ -32,7 +32,7 @@ from server.models.base import Capabilities, EngineRequest
 from server.session.request.answers import Spoken
 from tests.support.clients import Message, Visitor, metric, page_of, soon, visitor
 from tests.support.fakes import FakeEngine, until
-from tests.support.fakes_openai import FakeOpenAI
+from tests.support.fakes_openai import FakeOpenAI, Seen
 from tests.support.fakes_rtc import live_encoder
 from tests.support.rooms import Filter, Room, live_room, room, settings
 from tests.support.running import Running, running
@@ -46,6 +46,12 @@ def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """A busy machine may hold the camera up; only a test that is about the limit needs the limit."""
     if request.node.get_closest_marker("frame_wait") is None:
         monkeypatch.setattr(camera, "FRAME_WAIT_SECONDS", 5.0)
+
+
+async def closed_early(request: Seen) -> None:
+    """Wait until the model server has its stream closed before the end of its answer."""
+    await asyncio.wait_for(request.done.wait(), AT_ONCE_SECONDS)
+    assert request.closed_early
 
 
 def of(messages: list[Message], type: str) -> list[Message]:
@@ -136,8 +142,7 @@ async def test_a_new_question_replaces_the_running_one(guest: Visitor, fake: Fak
     second = await page.next("response", id="two")
     assert (second["finish_reason"], second["text"]) == ("stop", "I see a cup.")
     seen = fake.requests[0]
-    await asyncio.wait_for(seen.done.wait(), AT_ONCE_SECONDS)
-    assert seen.closed_early
+    await closed_early(seen)
     assert seen.sent < 4
     # A question that was not answered to its end is not part of the chat.
     assert [text for _, text in fake.last.texts[1:]] == ["Second?"]
@@ -159,8 +164,7 @@ async def test_cancel_closes_the_stream(
     response = await page.next("response", id="c1")
     assert response["finish_reason"] == "cancelled"
     assert response["text"] == "I "
-    await asyncio.wait_for(fake.last.done.wait(), AT_ONCE_SECONDS)
-    assert fake.last.closed_early
+    await closed_early(fake.last)
     assert metric(run, "cancellations_total", reason="user") == before + 1
     await page.send(type="cancel")
     assert not of(await page.ponged(), "response")
@@ -246,8 +250,7 @@ async def test_a_closed_socket_stops_the_answer(guest: Visitor, fake: FakeOpenAI
     await guest.page.send(type="chat", content="Long?", id="left")
     await guest.page.next("delta", id="left")
     page = await guest.reconnect()
-    await asyncio.wait_for(fake.last.done.wait(), AT_ONCE_SECONDS)
-    assert fake.last.closed_early
+    await closed_early(fake.last)
     response = await page.next("response")
     assert (response["id"], response["finish_reason"]) == ("left", "cancelled")
 
@@ -266,8 +269,7 @@ async def test_a_closed_socket_stops_a_description(guest: Visitor, fake: FakeOpe
     await guest.page.send(type="settings", describe=True)
     await guest.page.next("delta")
     await guest.page.close()
-    await asyncio.wait_for(fake.last.done.wait(), AT_ONCE_SECONDS)
-    assert fake.last.closed_early
+    await closed_early(fake.last)
 
 
 async def test_a_closed_socket_stops_a_question_without_a_frame() -> None:
@@ -304,8 +306,7 @@ async def test_an_ended_session_stops_the_answer(
         await one.page.send(type="chat", content="Long?")
         await one.page.next("delta")
         await run.program.sessions.end(one.session_id, "over")
-        await asyncio.wait_for(fake.last.done.wait(), AT_ONCE_SECONDS)
-        assert fake.last.closed_early
+        await closed_early(fake.last)
         assert (await one.page.closed())[0] == 4404
         await soon(lambda: len(run.program.webrtc) == 0)
         assert one.session_id not in run.program.sessions

@@ -81,6 +81,11 @@ class Table:
         return sample(self.one.services.metrics, name)
 
 
+def about_then(answer: dict[str, Any]) -> Any:
+    """The time of an answer's frame, as another one may tell it."""
+    return pytest.approx(answer["frame"]["captured_at"], abs=100)
+
+
 def prompts(request: EngineRequest) -> list[str]:
     """The prompt as a list of its parts, pictures as their bytes' hash."""
     parts = []
@@ -101,12 +106,8 @@ async def test_an_unchanged_scene_sends_the_same_bytes() -> None:
         second = await table.ask(1, "Which colour?")
         third = await table.ask(1, "And how big?")
         assert "unchanged_since" not in first["frame"]
-        assert second["frame"]["unchanged_since"] == pytest.approx(
-            first["frame"]["captured_at"], abs=100
-        )
-        assert third["frame"]["unchanged_since"] == pytest.approx(
-            first["frame"]["captured_at"], abs=100
-        )
+        assert second["frame"]["unchanged_since"] == about_then(first)
+        assert third["frame"]["unchanged_since"] == about_then(first)
         assert second["frame"]["captured_at"] > first["frame"]["captured_at"]
         for earlier, later in ((0, 1), (1, 2)):
             before, after = (prompts(table.requests[n]) for n in (earlier, later))
@@ -127,9 +128,7 @@ async def test_a_picture_that_was_not_sent_is_not_named() -> None:
         one.session.handle(Confirm(type="confirm", host="far.example"))
         first = await table.ask(1)
         assert "unchanged_since" not in first["frame"]
-        assert (await table.ask(1))["frame"]["unchanged_since"] == pytest.approx(
-            first["frame"]["captured_at"], abs=100
-        )
+        assert (await table.ask(1))["frame"]["unchanged_since"] == about_then(first)
 
 
 async def test_a_refused_question_leaves_the_last_sent_picture() -> None:
@@ -142,9 +141,7 @@ async def test_a_refused_question_leaves_the_last_sent_picture() -> None:
         assert (await table.ask(2))["type"] == "error"
         one.engines.current = near
         again = await table.ask(1)
-        assert again["frame"]["unchanged_since"] == pytest.approx(
-            first["frame"]["captured_at"], abs=100
-        )
+        assert again["frame"]["unchanged_since"] == about_then(first)
 
 
 async def test_a_picture_of_a_failed_answer_is_not_named() -> None:
