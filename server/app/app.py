@@ -115,7 +115,7 @@ class Program:
             background_tokens_per_minute=settings.background_tokens_per_minute,
         )
         self.preparer = PicturePreparer(filters, settings.visual_token_budget)
-        self.access = Access(settings, self.metrics)
+        self.access = Access(settings)
         for_sessions = SessionServices(
             inference=self.inference,
             current_engine=self.engines.of,
@@ -347,7 +347,7 @@ class Program:
             port=port,
             engine=engine,
             better=settings.vllm_base_url if settings.engine == "auto" else None,
-            operator=self.access.guard.on,
+            operator=bool(self.access.operator_token),
             roles={role: self.engines.of(role) for role in self.settings.own_roles()},
         )
 

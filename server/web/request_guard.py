@@ -21,7 +21,6 @@ from server.auth import (
     Guesses,
     GuessLimits,
     Issued,
-    OperatorGuard,
     RequestLimiter,
     SharedCounts,
     TokenIssuer,
@@ -78,10 +77,14 @@ class AccessSettings(Protocol):
 class Access:
     """Everything that decides who gets in, built from the settings."""
 
-    def __init__(self, settings: AccessSettings, metrics: Metrics) -> None:
+    def __init__(self, settings: AccessSettings) -> None:
         self.settings = settings
         # "" where none is needed
         self.code = settings.access_code.get_secret_value()
+        # "" where the operator functions are off
+        self.operator_token = settings.operator_token.get_secret_value()
+        # True once the log has the reason why they are off
+        self.told_off = False
         self.metrics_token = settings.metrics_token.get_secret_value()
         self.tokens = TokenIssuer(
             signing_key(settings.jwt_secret_key.get_secret_value(), "session tokens", self.code),
@@ -93,12 +96,6 @@ class Access:
         self.authority = authority_der(path) if path is not None else None
         self.limiter = RequestLimiter(settings.rate_limit_per_minute)
         self.guesses = GuessLimits()
-        self.guard = OperatorGuard(
-            settings.operator_token.get_secret_value(),
-            self.limiter,
-            self.guesses.operator,
-            metrics,
-        )
         names = {*settings.allowed_hosts, settings.host}
         if settings.https_enabled and settings.ssl_cert_path is not None:
             names |= certificate_names(settings.ssl_cert_path)
@@ -314,6 +311,48 @@ class RequestGuard:
                 "Metrics need the metrics token, sent as Authorization: Bearer <token>."
             )
 
+    async def operator(
+        self, connection: HTTPConnection, given: str | None, *, also: str = ""
+    ) -> None:
+        """Accept the operator token, and the token `also` if given; guesses at both share their
+        limits.
+
+        It counts against the rate limit of the address like an access code: a wrong one costs more,
+        the right one nothing while requests are left.
+
+        Raises NotFound when no token is set, RateLimited before comparing, Unauthorized.
+        """
+        access, address, now = self._access, self.address(connection), time.monotonic()
+        if not access.operator_token and not also:
+            if not access.told_off:
+                access.told_off = True
+                log.warning(
+                    "the operator functions are off: OPERATOR_TOKEN is empty. Set it and start the server again"
+                )
+            raise NotFound(
+                "The operator functions are off: OPERATOR_TOKEN is empty. Set it and start the server again.",
+                visitors="This server has no operator functions. Its log says how to turn them on.",
+            )
+        # Compare both, so that the time does not reveal which one matched.
+        right = same_secret(given, access.operator_token) | same_secret(given, also)
+        # Charged before and given back after, so that a guess has its cost, and an operator none.
+        wait = await access.limiter.anybody(address, now)
+        if wait is None and given is not None:
+            wait = await access.guesses.operator.judge(right, address, now)
+        self._wait(wait, "Too many requests or wrong operator tokens.")
+        if right:
+            await access.limiter.give_back(address, now)
+            return
+        self._metrics.auth_failures.labels("operator").inc()
+        if given is None:
+            raise Unauthorized(
+                "This is for the operator: it needs the operator token, sent as Authorization: Bearer <token>."
+            )
+        await access.limiter.wrong_code(address, now)
+        raise Unauthorized(
+            "This operator token is wrong. The right one is in the server's settings."
+        )
+
     async def guess(self, guesses: Guesses, right: bool, request: Request) -> None:
         """Raise RateLimited when a check's result may not be revealed to this address now."""
         wait = await guesses.judge(right, self.address(request), time.monotonic())
@@ -343,7 +382,7 @@ def for_operators(services: Services) -> list[Any]:
     guard = RequestGuard(services)
 
     async def operator(request: Request) -> None:
-        await services.access.guard.check(given_token(request), guard.address(request))
+        await guard.operator(request, given_token(request))
         request.state.operator = True
 
     return [Depends(guard.origin), Depends(operator)]

@@ -429,13 +429,12 @@ _FROM_PROXIES = (
 
 async def sees_all(access: Access, guard: RequestGuard, request: Request) -> bool:
     """Decide whether a request gets all of /health. Raises Unauthorized, RateLimited."""
-    if not (access.metrics_token or access.guard.on):
+    if not (access.metrics_token or access.operator_token):
         return _from_this_machine(request)
     if "authorization" not in request.headers:
         return False
     try:
-        address = guard.address(request)
-        await access.guard.check(given_token(request), address, also=access.metrics_token)
+        await guard.operator(request, given_token(request), also=access.metrics_token)
     except Unauthorized:
         raise Unauthorized(
             "All of /health needs the metrics token or the operator token, sent as Authorization: Bearer <token>."

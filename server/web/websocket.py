@@ -219,7 +219,6 @@ class SocketServer:
 
     def __init__(self, services: Services, messages: wire.Parser) -> None:
         self._messages = messages
-        self._guard = services.access.guard
         self.operators = Operators()
         self._sessions = services.sessions
         self._connections = RequestGuard(services)
@@ -288,7 +287,7 @@ class SocketServer:
     ) -> None:
         session.touch()
         try:
-            await self._guard.check(token, self._connections.address(websocket))
+            await self._connections.operator(websocket, token)
         except RequestError as error:
             session.send_error(error, OPERATOR)
             return

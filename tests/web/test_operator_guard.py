@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
+from starlette.requests import HTTPConnection
 
-from server.auth import FLOOR, Guesses, OperatorGuard, RequestLimiter
+from config import load
+from server.auth import FLOOR
 from server.core.errors import NotFound, RateLimited, Unauthorized
 from server.core.metrics import Metrics
+from server.web.request_guard import Access, RequestGuard, Services
 from tests.support.clients import sample
 
 pytestmark = pytest.mark.asyncio
@@ -21,11 +25,14 @@ class Door:
 
     def __init__(self, token: str = TOKEN, per_minute: int = 60) -> None:
         self._metrics = Metrics("test")
-        self.limiter = RequestLimiter(per_minute)
-        self.guard = OperatorGuard(token, self.limiter, Guesses("operator"), self._metrics)
+        settings = load(None, operator_token=token, rate_limit_per_minute=per_minute)
+        self.access = Access(settings)
+        none: Any = None
+        self._guard = RequestGuard(Services(self.access, none, none, none, self._metrics))
 
     async def try_(self, given: str | None, address: str = "192.0.2.1") -> None:
-        await self.guard.check(given, address)
+        scope = {"type": "http", "headers": [], "client": (address, 5000)}
+        await self._guard.operator(HTTPConnection(scope), given)
 
     def counted(self, reason: str) -> float:
         return sample(self._metrics, "auth_failures_total", reason=reason)
@@ -47,7 +54,7 @@ async def test_the_token_opens_and_nothing_else_does() -> None:
 async def test_without_a_token_there_is_nothing_to_open(caplog: pytest.LogCaptureFixture) -> None:
     """Not with an empty one; said once in the log, without a setting to visitors, at no cost."""
     door = Door(token="", per_minute=3)
-    assert not door.guard.on
+    assert not door.access.operator_token
     for given in ("", None, TOKEN) * 3:
         with pytest.raises(NotFound, match="OPERATOR_TOKEN is empty") as refused:
             await door.try_(given)
@@ -92,6 +99,6 @@ async def test_an_operator_uses_up_nothing() -> None:
     for _ in range(20):
         await door.try_(TOKEN)
     for _ in range(3):
-        assert await door.limiter.anybody("192.0.2.1", time.monotonic()) is None
-    assert await door.limiter.anybody("192.0.2.1", time.monotonic()) is not None
+        assert await door.access.limiter.anybody("192.0.2.1", time.monotonic()) is None
+    assert await door.access.limiter.anybody("192.0.2.1", time.monotonic()) is not None
     assert door.counted("rate") == 0
