@@ -288,6 +288,10 @@ FLOOR, BUDGET, WINDOW = 20, 120, 1200.0
 MAX_KNOWN = 10_000
 
 
+# The secrets that strangers can guess, each with limits of its own
+Guessed = Literal["codes", "pairing", "operator", "metrics"]
+
+
 class SharedCounts(Protocol):
     """Counts that several processes share. `RequestLimiter` says what the first three are.
 
@@ -425,17 +429,3 @@ class Guesses:
             return own
         wait = await self.shared.guess(self._kind, *self._size, count=count)
         return own if wait is None else wait or None
-
-
-@dataclass(frozen=True, slots=True)
-class GuessLimits:
-    """The limits for each secret that strangers can guess."""
-
-    codes: Guesses = field(default_factory=lambda: Guesses("codes"))
-    pairing: Guesses = field(default_factory=lambda: Guesses("pairing"))
-    operator: Guesses = field(default_factory=lambda: Guesses("operator"))
-    metrics: Guesses = field(default_factory=lambda: Guesses("metrics"))
-
-    @property
-    def all(self) -> tuple[Guesses, ...]:
-        return self.codes, self.pairing, self.operator, self.metrics

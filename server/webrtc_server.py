@@ -155,9 +155,6 @@ class PeerConnection:
             # the client if possible.
             receiver.transport._set_role("client" if self._offer.passive else "server")
 
-    def request_key_frame(self) -> None:
-        self._receiver.request_key_frame()
-
     async def add_candidates(self, candidates: list[dict[str, Any]]) -> int:
         """Add trickled candidates, and return the number of used ones.
 
@@ -316,7 +313,7 @@ class WebRTCServer:
             raise
         camera.open_connection(feed)
         connection.open()
-        camera.request_key_frame = connection.request_key_frame
+        camera.request_key_frame = connection._receiver.request_key_frame
         old = self._connections.pop(key, None)
         self._connections[key] = connection
         if old is not None:

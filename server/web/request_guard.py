@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 from urllib.parse import quote, urlencode
 
 from fastapi import Depends, Request, Response
@@ -18,8 +18,8 @@ from starlette.requests import HTTPConnection
 
 from server.auth import (
     Claims,
+    Guessed,
     Guesses,
-    GuessLimits,
     Issued,
     RequestLimiter,
     SharedCounts,
@@ -95,7 +95,7 @@ class Access:
         # The certificate authority of the server's own certificate, as DER; None without one
         self.authority = authority_der(path) if path is not None else None
         self.limiter = RequestLimiter(settings.rate_limit_per_minute)
-        self.guesses = GuessLimits()
+        self.guesses: dict[Guessed, Guesses] = {kind: Guesses(kind) for kind in get_args(Guessed)}
         names = {*settings.allowed_hosts, settings.host}
         if settings.https_enabled and settings.ssl_cert_path is not None:
             names |= certificate_names(settings.ssl_cert_path)
@@ -105,7 +105,7 @@ class Access:
     def share(self, counts: SharedCounts) -> None:
         """Count requests and guesses with other processes."""
         self.limiter.shared = counts
-        for guesses in self.guesses.all:
+        for guesses in self.guesses.values():
             guesses.shared = counts
 
     def ice_servers(self, session_id: str) -> list[dict[str, Any]]:
@@ -287,7 +287,7 @@ class RequestGuard:
         await self.limit(request)
         right = check_access_code(given, self._access.code)
         if given is not None:
-            await self.guess(self._access.guesses.codes, right, request)
+            await self.guess("codes", right, request)
         if right:
             return
         self._metrics.auth_failures.labels("bad_code").inc()
@@ -304,7 +304,7 @@ class RequestGuard:
         given = given_token(request)
         right = same_secret(given, token)
         if given is not None:
-            await self.guess(self._access.guesses.metrics, right, request)
+            await self.guess("metrics", right, request)
         if not right:
             self._metrics.auth_failures.labels("metrics").inc()
             raise Unauthorized(
@@ -338,7 +338,7 @@ class RequestGuard:
         # Charged before and given back after, so that a guess has its cost, and an operator none.
         wait = await access.limiter.anybody(address, now)
         if wait is None and given is not None:
-            wait = await access.guesses.operator.judge(right, address, now)
+            wait = await access.guesses["operator"].judge(right, address, now)
         self._wait(wait, "Too many requests or wrong operator tokens.")
         if right:
             await access.limiter.give_back(address, now)
@@ -353,8 +353,9 @@ class RequestGuard:
             "This operator token is wrong. The right one is in the server's settings."
         )
 
-    async def guess(self, guesses: Guesses, right: bool, request: Request) -> None:
+    async def guess(self, kind: Guessed, right: bool, request: Request) -> None:
         """Raise RateLimited when a check's result may not be revealed to this address now."""
+        guesses = self._access.guesses[kind]
         wait = await guesses.judge(right, self.address(request), time.monotonic())
         self._wait(wait, "Too many wrong codes were tried, here or elsewhere.")
 

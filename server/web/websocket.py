@@ -221,7 +221,7 @@ class SocketServer:
         self._messages = messages
         self.operators = Operators()
         self._sessions = services.sessions
-        self._connections = RequestGuard(services)
+        self._guard = RequestGuard(services)
         self._metrics = services.metrics
         # Deadlines of the sockets that have not sent a token yet, oldest first
         self._knocking: dict[asyncio.Timeout, None] = {}
@@ -251,7 +251,7 @@ class SocketServer:
     async def _serve(
         self, websocket: WebSocket, socket: SessionSocket, session_id: str, offered: list[str]
     ) -> Closing | None:
-        self._connections.origin(websocket)
+        self._guard.origin(websocket)
         attempt = Attempt.read(websocket.query_params)
         claims = await self._authenticate(websocket, socket, session_id, offered)
         if self._sessions.draining:
@@ -287,7 +287,7 @@ class SocketServer:
     ) -> None:
         session.touch()
         try:
-            await self._connections.operator(websocket, token)
+            await self._guard.operator(websocket, token)
         except RequestError as error:
             session.send_error(error, OPERATOR)
             return
@@ -325,7 +325,7 @@ class SocketServer:
                 raise Closing(
                     Close.UNAUTHORIZED, f"no token within {AUTH_SECONDS:.0f} seconds"
                 ) from None
-        claims = self._connections.verify(token, session_id=session_id)
+        claims = self._guard.verify(token, session_id=session_id)
         extensions = websocket.scope.get("extensions") or {}
         if PROVEN in extensions:
             extensions[PROVEN]["tell"]()

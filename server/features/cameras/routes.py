@@ -118,7 +118,7 @@ class CameraGuard(RequestGuard):
 
     async def wrong_code(self, request: Request) -> None:
         """Count a wrong one-time code. Raises RateLimited."""
-        await self.guess(self._services.access.guesses.pairing, False, request)
+        await self.guess("pairing", False, request)
         self._metrics.auth_failures.labels("bad_code").inc()
 
 

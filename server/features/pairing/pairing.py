@@ -154,7 +154,7 @@ class Pairing(WayIn):
         if redeemed is Redeemed.OK:
             return
         await self._guard.limit(request)
-        await self._guard.guess(self._services.access.guesses.pairing, False, request)
+        await self._guard.guess("pairing", False, request)
         self._failures.labels("bad_code").inc()
         raise Unauthorized(f"{PAIRING_REFUSED[redeemed]} {SCAN_AGAIN}")
 
