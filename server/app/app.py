@@ -137,7 +137,6 @@ class Program:
         )
         self.connections = Connections(settings.max_connections, settings.trusted_proxies)
         self.health = Health(
-            version=__version__,
             engines=self.engines,
             queue=self.inference.depth,
             draining=lambda: self.sessions.closed,

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from server import __version__
 from server.auth import turn_credentials
 from server.core import aio
 from server.core.aio import supervise
@@ -38,14 +39,12 @@ class Health:
     def __init__(
         self,
         *,
-        version: str,
         engines: EngineSelector,
         queue: Callable[[], Mapping[Kind, int]],
         draining: Callable[[], str],
         facts: Sequence[Callable[[], Mapping[str, Any]]] = (),
     ) -> None:
         """`draining`: why nobody new is taken, "" otherwise. `facts`: more for `detail`."""
-        self._version = version
         self._engines = engines
         self._queue = queue
         self._draining = draining
@@ -56,7 +55,7 @@ class Health:
         return {
             "status": "ok",
             "service": "qwen-camera",
-            "version": self._version,
+            "version": __version__,
             "health": "/health",
         }
 
@@ -113,7 +112,7 @@ class Health:
         body = {
             "status": "ok" if why_not is None else "unavailable",
             "ready": why_not is None,
-            "version": self._version,
+            "version": __version__,
             "uptime_seconds": round(time.monotonic() - self._started, 1),
             "engine": {
                 "name": engine.name,

@@ -8,10 +8,11 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 import pytest
+import pytest_asyncio
 
 from server.core import aio
 from server.core.aio import (
@@ -306,13 +307,23 @@ async def test_nobody_waits_for_a_thread_that_looks_a_name_up() -> None:
     assert lookups.end(5.0)
 
 
+@pytest_asyncio.fixture
+async def over() -> AsyncIterator[threading.Event]:
+    """Ends what hangs. Names are looked up in the threads of `Lookups`, which end afterwards."""
+    over, lookups = threading.Event(), Lookups()
+    asyncio.get_running_loop().set_default_executor(lookups)
+    yield over
+    over.set()
+    assert lookups.end(5)
+
+
 async def test_a_name_not_found_leaves_threads_to_others(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, over: threading.Event
 ) -> None:
     """Asked for again and again by people who give up, it holds two threads; whoever still waits
     gets the name when it is found, and other work goes on meanwhile.
     """
-    over, asked = threading.Event(), []
+    asked = []
 
     def look(host: str, *rest: object) -> list[object]:
         asked.append(host)
@@ -322,31 +333,27 @@ async def test_a_name_not_found_leaves_threads_to_others(
 
     monkeypatch.setattr(socket, "getaddrinfo", look)
     loop = asyncio.get_running_loop()
-    lookups = Lookups()
-    loop.set_default_executor(lookups)
-    try:
-        for _ in range(20):
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.01):
-                    await loop.getaddrinfo("hangs.example", 1)
-        async with asyncio.timeout(AT_ONCE_SECONDS):
-            assert await asyncio.to_thread(int, "7") == 7
-            assert str((await loop.getaddrinfo("other.example", 1))[0][0]) == "other.example"
-        assert asked.count("hangs.example") == Lookups.ALIKE
-        waits = asyncio.create_task(loop.getaddrinfo("hangs.example", 1))
-        await asyncio.sleep(0)
-        over.set()
-        async with asyncio.timeout(AT_ONCE_SECONDS):
-            assert str((await waits)[0][0]) == "hangs.example"
-            assert str((await loop.getaddrinfo("hangs.example", 1))[0][0]) == "hangs.example"
-    finally:
-        over.set()
-        assert lookups.end(5)
+    for _ in range(20):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await loop.getaddrinfo("hangs.example", 1)
+    async with asyncio.timeout(AT_ONCE_SECONDS):
+        assert await asyncio.to_thread(int, "7") == 7
+        assert str((await loop.getaddrinfo("other.example", 1))[0][0]) == "other.example"
+    assert asked.count("hangs.example") == Lookups.ALIKE
+    waits = asyncio.create_task(loop.getaddrinfo("hangs.example", 1))
+    await asyncio.sleep(0)
+    over.set()
+    async with asyncio.timeout(AT_ONCE_SECONDS):
+        assert str((await waits)[0][0]) == "hangs.example"
+        assert str((await loop.getaddrinfo("hangs.example", 1))[0][0]) == "hangs.example"
 
 
-async def test_an_error_of_a_name_is_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_error_of_a_name_is_everybodys(
+    monkeypatch: pytest.MonkeyPatch, over: threading.Event
+) -> None:
     """All who wait for a name hear that it is not there, and the next one asks anew."""
-    over, asked = threading.Event(), []
+    asked = []
 
     def look(host: str, *_: object) -> list[object]:
         asked.append(host)
@@ -355,22 +362,16 @@ async def test_an_error_of_a_name_is_everybodys(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(socket, "getaddrinfo", look)
     loop = asyncio.get_running_loop()
-    lookups = Lookups()
-    loop.set_default_executor(lookups)
-    try:
-        waiting = [asyncio.create_task(loop.getaddrinfo("gone.example", 1)) for _ in range(5)]
-        await asyncio.sleep(0)
-        over.set()
-        ends = await asyncio.gather(*waiting, return_exceptions=True)
-        assert all(isinstance(end, socket.gaierror) for end in ends)
-        before = len(asked)
-        assert before <= 5
-        with pytest.raises(socket.gaierror):
-            await loop.getaddrinfo("gone.example", 1)
-        assert len(asked) == before + 1
-    finally:
-        over.set()
-        assert lookups.end(5)
+    waiting = [asyncio.create_task(loop.getaddrinfo("gone.example", 1)) for _ in range(5)]
+    await asyncio.sleep(0)
+    over.set()
+    ends = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(end, socket.gaierror) for end in ends)
+    before = len(asked)
+    assert before <= 5
+    with pytest.raises(socket.gaierror):
+        await loop.getaddrinfo("gone.example", 1)
+    assert len(asked) == before + 1
 
 
 # The token bucket.

@@ -6,6 +6,7 @@ from typing import cast
 
 import pytest
 
+from server import __version__
 from server.core.frames import Kind, Role
 from server.models.base import Capabilities, EngineState, EngineStatus
 from server.models.selector import EngineSelector
@@ -40,7 +41,6 @@ class OneEngine:
 
 def health(engine: Engine, *, draining: str = "") -> Health:
     return Health(
-        version="1.2",
         engines=cast(EngineSelector, OneEngine(engine)),
         queue=lambda: {Kind.CHAT: 1, Kind.WATCH: 0, Kind.DESCRIBE: 4},
         draining=lambda: draining,
@@ -58,7 +58,7 @@ def test_ready() -> None:
     assert body == {
         "status": "ok",
         "ready": True,
-        "version": "1.2",
+        "version": __version__,
         "engine": {
             "name": "vllm",
             "model": "m",
@@ -108,7 +108,7 @@ def test_everybody_reads_less() -> None:
     assert body == {
         "status": "ok",
         "ready": True,
-        "version": "1.2",
+        "version": __version__,
         "engine": {"name": "vllm", "state": "ready", "reachable": True, "detail": ""},
         "queue_depth": {"chat": 1, "watch": 0, "describe": 4},
         "draining": False,
