@@ -13,6 +13,8 @@ Address = IPv4Address | IPv6Address
 
 # Hops of X-Forwarded-For that are read, from the right.
 MAX_HOPS = 16
+# Keys of a limiter
+MAX_KEYS = 10_000
 # Common key of all requests without a usable peer address.
 UNKNOWN = "unknown"
 
@@ -100,15 +102,14 @@ class Limiter:
     0: no limit.
 
     It stores one number per key (the virtual scheduling form of the generic cell rate algorithm,
-    ITU-T I.371 annex A) and at most `max_keys` keys. Beyond that it drops the least recently used
+    ITU-T I.371 annex A) and at most MAX_KEYS keys. Beyond that it drops the least recently used
     one, and counts it in `forgotten` when its bucket was not full yet.
     """
 
-    def __init__(self, per_minute: int, *, max_keys: int = 10_000, window: float = 60.0) -> None:
+    def __init__(self, per_minute: int, *, window: float = 60.0) -> None:
         self._window = window
         self._interval = window / per_minute if per_minute else 0.0
         self._slack = window - self._interval
-        self._max_keys = max_keys
         # Key to the time at which its bucket is full again, monotonic seconds; least recently used
         # first.
         self._full_at: OrderedDict[str, float] = OrderedDict()
@@ -151,7 +152,7 @@ class Limiter:
     def _put(self, key: str, full_at: float, now: float) -> None:
         self._full_at[key] = full_at
         self._full_at.move_to_end(key)
-        if len(self._full_at) > self._max_keys:
+        if len(self._full_at) > MAX_KEYS:
             _, oldest = self._full_at.popitem(last=False)
             self.forgotten += oldest > now
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -337,14 +336,12 @@ class RelayWatch:
         gathering: Gathering,
         *,
         addresses: Callable[[], list[str]] = own_addresses,
-        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._urls = tuple(urls)
         self._secret = secret
         self._ttl = ttl
         self._gathering = gathering
         self._addresses = addresses
-        self._tls = tls
         # None before its first check has ended
         self._results: dict[str, RelayResult | None] = dict.fromkeys(self._urls)
 
@@ -402,7 +399,6 @@ class RelayWatch:
             addresses=self._gathering.announced(self._addresses()),
             reflexive=self._gathering.asks_stun,
             bind=self._gathering.bind,
-            tls=self._tls,
         )
 
     def _learn(self, result: RelayResult) -> None:

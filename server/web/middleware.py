@@ -351,35 +351,23 @@ class HeadAsGet(_Wrapper):
 
 
 class BodyLimit(_Refusing):
-    """Refuses a body over `limit` bytes, announced or counted; the application gets the whole body.
+    """Refuses a body over MAX_BODY_BYTES, announced or counted; the application gets the whole body.
 
-    A request holds at most `limit` bytes and one received piece, and has `seconds` for its body. A
+    A request holds at most so many bytes and one received piece, and has BODY_SECONDS for its body. A
     client that leaves before its body is complete gets no answer.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        metrics: Metrics,
-        limit: int = MAX_BODY_BYTES,
-        seconds: float = BODY_SECONDS,
-    ) -> None:
-        super().__init__(app, metrics=metrics)
-        self._limit = limit
-        self._seconds = seconds
-
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         announced = Headers(scope=scope).get("content-length", "0")
-        if not re.fullmatch(r"[0-9]{1,18}", announced, re.ASCII) or int(announced) > self._limit:
+        if not re.fullmatch(r"[0-9]{1,18}", announced, re.ASCII) or int(announced) > MAX_BODY_BYTES:
             await self._refuse(self._error(), scope, receive, send)
             return
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(BODY_SECONDS):
                 body = await self._read(receive)
         except TimeoutError:
             late = BadRequest(
-                f"The body of this request was not there after {self._seconds:g} seconds. Send it at once."
+                f"The body of this request was not there after {BODY_SECONDS:g} seconds. Send it at once."
             )
             await self._refuse(late, scope, receive, send)
             return
@@ -408,14 +396,14 @@ class BodyLimit(_Refusing):
             if message["type"] != "http.request":
                 return None
             body += message.get("body", b"")
-            if len(body) > self._limit:
+            if len(body) > MAX_BODY_BYTES:
                 raise self._error()
             if not message.get("more_body", False):
                 return bytes(body)
 
     def _error(self) -> TooLarge:
         return TooLarge(
-            f"The body of this request is larger than {self._limit} bytes, which is the most that is read."
+            f"The body of this request is larger than {MAX_BODY_BYTES} bytes, which is the most that is read."
             " Send less."
         )
 

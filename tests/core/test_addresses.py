@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.core import addresses
 from server.core.addresses import (
     UNKNOWN,
     HostPolicy,
@@ -144,9 +145,10 @@ def test_zero_is_no_limit() -> None:
     assert len(limiter) == 0
 
 
-def test_memory_is_bounded() -> None:
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The address unheard of for longest is forgotten, and counted if that gave it anything."""
-    limiter = Limiter(2, max_keys=3)
+    monkeypatch.setattr(addresses, "MAX_KEYS", 3)
+    limiter = Limiter(2)
     for number in range(10):
         limiter.take(f"192.0.2.{number}", float(number))
     assert len(limiter) == 3

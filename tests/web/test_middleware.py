@@ -8,6 +8,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from server.core.metrics import Metrics
+from server.web import middleware
 from server.web.middleware import _UPLOAD, MAX_BODY_BYTES, BodyLimit, plain_path
 from tests.support.fakes_app import (
     CANARY,
@@ -92,7 +93,7 @@ async def test_a_client_that_leaves_is_let_go() -> None:
     assert await raw_call(make_app(), scope_of("POST", "/raw"), messages) == []
 
 
-async def test_a_body_that_does_not_come_is_given_up() -> None:
+async def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that announces a body and stays silent is answered when its time is up."""
     sent: list[Message] = []
 
@@ -106,7 +107,8 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    guard = BodyLimit(app, metrics=Metrics("test"), seconds=0.01)
+    monkeypatch.setattr(middleware, "BODY_SECONDS", 0.01)
+    guard = BodyLimit(app, metrics=Metrics("test"))
     async with asyncio.timeout(5):
         await guard(scope_of("POST", "/raw", content_length="5"), receive, send)
     assert sent[0]["status"] == 400

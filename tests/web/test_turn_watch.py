@@ -9,7 +9,6 @@ import asyncio
 import logging
 import socket
 from contextlib import suppress
-from typing import Any
 
 import pytest
 
@@ -28,8 +27,8 @@ def closed_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def watch(*urls: str, **options: Any) -> RelayWatch:
-    return RelayWatch(urls, SECRET, 600, Gathering(), addresses=lambda: ["127.0.0.1"], **options)
+def watch(*urls: str) -> RelayWatch:
+    return RelayWatch(urls, SECRET, 600, Gathering(), addresses=lambda: ["127.0.0.1"])
 
 
 async def test_each_relay_gets_one_line_and_one_entry(caplog: pytest.LogCaptureFixture) -> None:

@@ -260,16 +260,8 @@ class SentPictures:
     and an answer's when it is deleted.
     """
 
-    def __init__(
-        self,
-        count: Callable[[str, int], None],
-        *,
-        most: int = MOST_PICTURES,
-        most_bytes: int = MOST_BYTES,
-    ) -> None:
+    def __init__(self, count: Callable[[str, int], None]) -> None:
         self._count = count
-        self._most = most
-        self._most_bytes = most_bytes
         # Oldest first
         self._pictures: OrderedDict[str, SentPicture] = OrderedDict()
         self.size = 0
@@ -283,7 +275,7 @@ class SentPictures:
         An id comes only once, also in another session or after a restart.
         """
         sent = SentPicture(answer, picture.jpeg, picture.bgr)
-        if sent.size > self._most_bytes:
+        if sent.size > MOST_BYTES:
             self._count("large", 1)
             return None
         self._count("kept", 1)
@@ -291,7 +283,7 @@ class SentPictures:
         self._pictures[id] = sent
         self.size += sent.size
         full = 0
-        while len(self._pictures) > self._most or self.size > self._most_bytes:
+        while len(self._pictures) > MOST_PICTURES or self.size > MOST_BYTES:
             self.size -= self._pictures.popitem(last=False)[1].size
             full += 1
         if full:

@@ -414,10 +414,12 @@ def picture(size: int, *, pixels: bool = False) -> Picture:
     return make_picture(jpeg=bytes(size))
 
 
-def test_number_and_bytes_are_bounded() -> None:
+def test_number_and_bytes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Newer pictures take the room of older ones; pixels count as in memory; all of it counts."""
     counts: Counter[str] = Counter()
-    sent = SentPictures(lambda what, number: counts.update({what: number}), most=3, most_bytes=100)
+    monkeypatch.setattr(picture_reuse, "MOST_PICTURES", 3)
+    monkeypatch.setattr(picture_reuse, "MOST_BYTES", 100)
+    sent = SentPictures(lambda what, number: counts.update({what: number}))
     ids = [sent.keep("q", picture(30)) or "" for _ in range(4)]
     assert len({*ids}) == 4
     assert [sent.get(id) is None for id in ids] == [True, False, False, False]
