@@ -126,7 +126,7 @@ class Revoked:
         return since
 
 
-# Access that was taken back, and the other processes.
+# Which sessions make room for others.
 
 # A session without socket and camera may make room for a new one after this long (seconds): a page
 # that reconnects is back by then.
@@ -481,6 +481,7 @@ class SessionManager:
             stack.push_async_callback(session.close, "session_ended")
             if session.socket is not None:
                 session.socket.close_soon(code, reason)
+                session.socket = None
 
     async def _expire(self) -> float:
         """End the sessions that have expired. Returns the seconds until the next look."""

@@ -38,8 +38,7 @@ def _restored() -> Iterator[None]:
     """Leave the process's logging as it was."""
     root = logging.getLogger()
     handlers = root.handlers[:]
-    names = (*LEVELS, "httpx2")
-    levels = {name: logging.getLogger(name).level for name in names}
+    levels = {name: logging.getLogger(name).level for name in LEVELS}
     access = logging.getLogger("uvicorn.access")
     before = (access.handlers[:], access.propagate, access.disabled)
     yield

@@ -22,11 +22,11 @@ from tests.support.clients import (
 )
 from tests.support.fakes_app import assert_error
 from tests.support.running import Running, running
+from tests.web.conftest import SECRET
 from tests.web.test_routes import make_offer
 
 pytestmark = pytest.mark.asyncio
 
-SECRET = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"
 CODE = "open-sesame-77"
 OPERATOR = "operator-token-of-this-test"
 OFFER, SESSIONS = "/api/webrtc/offer", "/api/operator/sessions"
