@@ -392,6 +392,10 @@ class Engine(Protocol):
 
         Between them come the answer's `VoiceChunk`s, if `request.speak` asks for them.
 
+        Requests that nobody typed want texts of a form of their own: `reading` the lines, or
+        `NOTHING_TO_READ`; `told` what is new, or `UNCHANGED` (`models/prompts.py`); `Kind.WATCH` JSON, as
+        `shared/watch_answers.py` reads it; `Kind.DESCRIBE` a sentence.
+
         Closing the generator (`aclose`) or cancelling its consumer stops the work, upstream too, at
         once. Raises EngineError subclasses; one raised before the first `Delta` may be retried,
         later ones not.
