@@ -175,6 +175,14 @@ async def test_what_is_on_shows_in_the_bar(page: Visitor, model: FakeOpenAI) -> 
         await expect(page.find("#more-open") if key == "Enter" else page.box).to_be_focused()
 
 
+async def test_a_mode_that_is_on_at_once_is_announced(visit: Visit, builtin: Running) -> None:
+    """Its button is pressed before its own press is over; so is the end by the same button."""
+    page = await started(visit, builtin.base_url)
+    for words in ("page.mode_on", "page.mode_off"):
+        await page.press("#guide")
+        await expect(page.find("#announcer")).to_have_text(say(words, mode=say("guide.name")))
+
+
 async def test_a_mode_has_its_word_and_the_mark_is_of_what_began_last(
     visit: Visit, builtin: Running
 ) -> None:

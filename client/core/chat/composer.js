@@ -320,12 +320,13 @@ class ModeMark {
       if (hold.getAttribute("aria-pressed") === "true") hold.click();
       else end();
     });
+    const pressed = (/** @type {Event} */ event) => /** @type {Element} */ (event.target).closest("button");
+    // Before the button acts: what it sets at once is observed before the event comes up again.
+    this.#more.addEventListener("click", (event) => { if (event.isTrusted) this.#pressed = pressed(event); }, true);
     this.#more.addEventListener("click", (event) => {
-      const button = /** @type {Element} */ (event.target).closest("button");
-      if (event.isTrusted) this.#pressed = button;
       // Where a key goes on with a question, and presses no button, after a press by a mouse.
       const mouse = event.detail > 0 && matchMedia("(pointer: fine)").matches;
-      if (button && mouse && document.activeElement?.id === "more-open") box.focus();
+      if (pressed(event) && mouse && document.activeElement?.id === "more-open") box.focus();
     });
     const look = { subtree: true, attributes: true, attributeFilter: ["aria-pressed", "hidden"] };
     new MutationObserver((changes) => {
