@@ -68,7 +68,7 @@ class Unauthorized(RequestError):
 
 
 class Forbidden(RequestError):
-    """The origin or the host is not allowed."""
+    """The origin or the host is not allowed, or the operator allows none of it."""
 
     code = "forbidden"
     status = 403

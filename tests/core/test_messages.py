@@ -86,6 +86,11 @@ def test_what_is_refused(raw: str, kind: type[RequestError]) -> None:
     assert len(refused.value.message.split()) > 3
 
 
+def test_a_bad_id_is_told_what_an_id_may_have() -> None:
+    with pytest.raises(BadRequest, match=r'^"id" of a chat message: Only letters, digits and _'):
+        wire.Parser().parse('{"type":"chat","content":"x","id":"a b"}')
+
+
 @pytest.mark.parametrize(
     ("given", "taken"),
     [

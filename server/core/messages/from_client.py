@@ -281,6 +281,8 @@ class Parser:
             problem = exc.errors(include_input=False, include_url=False, include_context=False)[0]
             where = ".".join(str(part) for part in problem["loc"]) or "message"
             words = problem["msg"].removeprefix("Value error, ")
+            if ID_PATTERN in words:
+                words = "Only letters, digits and _ . : - may stand there"
             raise BadRequest(f'"{where}" of a {data["type"]} message: {words}.') from None
         if isinstance(message, Chat):
             _check_question("content", message.type, message.content)
