@@ -185,11 +185,11 @@ class PcmReader:
 SAMPLE_BYTES = 2
 
 
-def wav(pcm: bytes, rate: int) -> bytes:
-    """Return the file. `pcm` is mono, signed 16 bit, little endian; `rate` in Hz."""
+def wav(pcm: bytes, rate: int, channels: int = 1) -> bytes:
+    """Return the file. `pcm` is signed 16 bit, little endian, channels in turn; `rate` in Hz."""
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
-        out.setnchannels(1)
+        out.setnchannels(channels)
         out.setsampwidth(SAMPLE_BYTES)
         out.setframerate(rate)
         out.writeframes(pcm)
