@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from server.core.logs import place
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 # Failed steps of each supervised loop by its name since the process began; for /metrics.
 loop_failures: Counter[str] = Counter()
@@ -336,7 +337,7 @@ class Pools:
         return not waiting.is_alive()
 
 
-async def in_pool(pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
+async def in_pool(pool: ThreadPoolExecutor, work: Callable[[*Ts], T], *args: *Ts) -> T:
     """Run `work(*args)` in a thread.
 
     On cancellation waiting work is dropped, and a running result is ignored. Raises RuntimeError in place of a

@@ -14,8 +14,6 @@ NEEDS = ("builtin",)
 
 def register(api: Api) -> None:
     """Give hints, and lead to things, in sessions that want it, where something finds them."""
-    from functools import partial
-
     from server.core.aio import in_pool
     from server.features.guidance.guidance import Guidance, Looker, counter
     from server.features.guidance.leading import Seeker, look_counter
@@ -26,10 +24,11 @@ def register(api: Api) -> None:
     finder: Finder = api.find("builtin")
     heavy = api.pools.heavy
     looker = Looker(lambda frame, thorough: in_pool(heavy, finder.find, frame.image, thorough))
-    seeker = Seeker(partial(in_pool, heavy, timed(finder.seek)), things=finder.things is not None)
+    seek, around = timed(finder.seek), timed(finder.around)
+    seeker = Seeker(lambda *of: in_pool(heavy, seek, *of), things=finder.things is not None)
     recall = api.find("recall")
     kept = recall.seconds if recall is not None else KEPT_SECONDS
-    scanner = Scanner(partial(in_pool, heavy, timed(finder.around)), kept=kept)
+    scanner = Scanner(lambda *of: in_pool(heavy, around, *of), kept=kept)
     counter(api.metrics)
     look_counter(api.metrics)
     scan_counter(api.metrics)
