@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from contextlib import aclosing
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from server.core.errors import EngineError, EngineFailed, EngineRefused
@@ -303,21 +302,16 @@ class Calls:
         )
 
 
-async def attempts(
-    thinking: Thinking, attempt: Callable[[], AsyncGenerator[Chunk, None]]
-) -> AsyncGenerator[Chunk, None]:
-    """Pass on an attempt's chunks; make another one when the model thinks and nobody expected it.
+class UnexpectedThought(Exception):
+    """A model thinks though nobody expected it: it is asked again, with tokens for that. Outside the tree of errors."""
 
-    Thoughts come before any text, so that no text comes twice.
+
+def expected(chunk: Chunk, thinking: Thinking, asked: Mode) -> Chunk:
+    """Return a chunk of an answer that was asked for so.
+
+    Raises UnexpectedThought where another request would differ; thoughts come before any text, so that
+    no text comes twice.
     """
-    while True:
-        asked = thinking.mode
-        again = False
-        async with aclosing(attempt()) as chunks:
-            async for chunk in chunks:
-                if isinstance(chunk, Thought) and thinking.seen(asked):
-                    again = True
-                    break
-                yield chunk
-        if not again:
-            return
+    if isinstance(chunk, Thought) and thinking.seen(asked):
+        raise UnexpectedThought
+    return chunk

@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ from server.models.base import (
     Usage,
 )
 from server.models.prompts import checked, without_sound
-from server.models.reply import Piece, Reply, attempts
+from server.models.reply import Piece, Reply, UnexpectedThought, expected
 from server.models.thinking import Mode, Thinking, ThinkingLimits
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message
@@ -188,14 +187,14 @@ class LocalEngine:
             request = checked(request, self.status.capabilities.audio_in)
             while True:
                 refused = request.sound is not sound
-                asking = attempts(
-                    self._thinking, partial(self._attempt, request, deadline, refused)
-                )
+                asking = self._attempt(request, deadline, refused)
                 try:
                     async with aclosing(asking) as chunks:
                         async for chunk in chunks:
                             yield chunk
                     return
+                except UnexpectedThought:
+                    continue
                 except _SoundRefused:
                     request = without_sound(request, SoundUse.REFUSED)
 
@@ -256,7 +255,7 @@ class LocalEngine:
                 for chunk in reply.take(Piece(str(message.header["text"]), began=True)):
                     # Another request in mid-answer would begin a second answer.
                     if isinstance(chunk, Delta) or asked is Mode.BUDGET or not answered:
-                        yield chunk
+                        yield expected(chunk, self._thinking, asked)
         except TimeoutError:
             raise too_slow(self._limits, began, now() >= deadline) from None
         finally:
@@ -268,7 +267,7 @@ class LocalEngine:
         for chunk in chunks:
             if isinstance(chunk, Finished):
                 chunk = dataclasses.replace(chunk, sound_refused=sound_refused)
-            yield chunk
+            yield expected(chunk, self._thinking, asked)
 
     async def _stop_answer(self, answer: Job) -> None:
         """Stop an answer that has not ended: wait a little for the worker, else end that."""

@@ -33,7 +33,7 @@ from server.models.openai.chat_stream import BrokenStream, read_event
 from server.models.openai.known_server import KnownServer
 from server.models.openai.sender import Media, Opened, RequestFields, Sender
 from server.models.openai.upstream import ATTEMPTS, Fault, Reason, Refused, Retries
-from server.models.reply import Calls, Piece, Reply, attempts
+from server.models.reply import Calls, Piece, Reply, UnexpectedThought, expected
 from server.models.thinking import Mode, Thinking
 
 log = logging.getLogger(__name__)
@@ -114,9 +114,7 @@ class OpenAIEngine:
         """
         media = Media(request)
         names = self._names(request, repeat)
-        return attempts(
-            self._thinking, lambda: self._attempt(request, media, names, deadline, due, last)
-        )
+        return self._attempt(request, media, names, deadline, due, last)
 
     async def _attempt(
         self,
@@ -160,7 +158,7 @@ class OpenAIEngine:
                 if not coming.finished:
                     raise self._broken(exc, coming, now() >= deadline) from None
         for chunk in self._end(coming, opened):
-            yield chunk
+            yield coming.expected(chunk)
 
     def _answered(self) -> None:
         self._answering -= 1
@@ -266,7 +264,11 @@ class _Coming:
         for chunk in self.reply.take(piece):
             # Another request in mid-answer would begin a second answer.
             if isinstance(chunk, Delta) or self._asked is Mode.BUDGET or not answered:
-                yield chunk
+                yield self.expected(chunk)
+
+    def expected(self, chunk: Chunk) -> Chunk:
+        """Return the chunk. Raises UnexpectedThought."""
+        return expected(chunk, self._thinking, self._asked)
 
     def end(self) -> list[Chunk]:
         """Return the rest. Raises EngineFailed, or Fault for an answer without a token: the model's
@@ -383,6 +385,8 @@ async def asked(
                     begun = True
                     yield chunk
             return
+        except UnexpectedThought:
+            continue
         except EngineTimeout:
             # A repeat has only what is left of the time.
             if not begun and turn == 0:
