@@ -1,4 +1,4 @@
-"""What makes videos and sound, and the thread that encodes."""
+"""A generation job, and the pool of threads that encodes for it."""
 
 from __future__ import annotations
 

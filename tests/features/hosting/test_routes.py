@@ -54,7 +54,7 @@ def remote(model: FakeOpenAI) -> dict[str, Any]:
 
 
 async def standing(run: Running) -> dict[str, Any]:
-    """What an operator is told of the engines."""
+    """The engine messages that an operator gets."""
     async with http(run, TOKEN) as client:
         reply = await client.get("/api/engine")
         assert reply.status_code == 200

@@ -159,7 +159,7 @@ def request(
 
 
 async def steps(engine: LocalEngine) -> int:
-    """How often the model itself has run, by the worker's own count."""
+    """The worker's own count of the model's steps."""
     worker, told = engine._worker, asyncio.Queue[int]()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker, "_on_other", lambda said: told.put_nowait(said.header["steps"]))

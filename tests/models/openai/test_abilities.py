@@ -1,4 +1,4 @@
-"""What is known of a model's abilities: by its server's card, by its type and names, and by its files."""
+"""A model's abilities, as found by its server's card, by its type and names, and by its files."""
 
 from __future__ import annotations
 

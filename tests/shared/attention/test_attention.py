@@ -45,7 +45,7 @@ def test_it_compares_with_the_frame_that_was_asked_about() -> None:
 
 
 def test_a_camera_that_turns_before_the_answer_shows_another_view() -> None:
-    """What is compared with is as it was asked about, whatever is asked meanwhile."""
+    """The gate compares with the picture that was asked about, whatever is asked meanwhile."""
     attention = Attention(BufferPool())
     attention.asked(look(attention, 1, 0.0), 0.0)
     attention.answered(0.1, same=False)
