@@ -13,7 +13,7 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from tests.support.clients import soon
 from tests.support.running import running
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 RATE = 500e3
 

@@ -267,8 +267,9 @@ _LOOKS, _OFTEN = 2, 0.2
 # of one side of a whole turn and the other, where its length is known and where it is not
 _WIDTHS, _APART, _DRIFT = 0.6, 3.0, 0.04
 _KNOWN_TURN, _UNKNOWN_TURN = 0.02, 0.06
-# Things of two names at one place are one: so much of both is the same.
-_SAME = 0.6
+# Things of two names at one place are one: so much of both is the same. So are two of one name of which one lies within
+# the other with so much of its area.
+_SAME, _WITHIN = 0.6, 0.9
 # Words that are read from two looks are the same with so much in common.
 _ALIKE = 0.7
 # A box this near to the picture's edge is cut off there, as a share of its width.
@@ -466,10 +467,10 @@ class Turn:
             _merge(tracks[m], tracks.pop(n), turn)
 
     def _without_doubles(self, tracks: list[_Track]) -> list[_Track]:
-        """Drop what is at the place of something of another name that more looks have seen."""
+        """Drop what is at the place of something that more looks have seen."""
         kept: list[_Track] = []
         for one in sorted(tracks, key=lambda track: -len(track.looks)):
-            if all(one.looks & other.looks or _shared(one, other) < _SAME for other in kept):
+            if not any(_doubled(one, other) for other in kept):
                 kept.append(one)
         return kept
 
@@ -557,13 +558,18 @@ def _merge(one: _Track, other: _Track, turn: float) -> None:
     one.looks |= other.looks
 
 
-def _shared(one: _Track, other: _Track) -> float:
-    """Return the share of two things' area that is in both, 0 to 1."""
+def _doubled(one: _Track, other: _Track) -> bool:
+    """Find whether two things are one: a cup and its saucer are both called a cup, even by one look."""
     wide = min(one.right + one.wide / 2, other.right + other.wide / 2) - max(
         one.right - one.wide / 2, other.right - other.wide / 2
     )
     high = min(one.up + one.high / 2, other.up + other.high / 2) - max(
         one.up - one.high / 2, other.up - other.high / 2
     )
-    both = max(0.0, wide) * max(0.0, high)
-    return both / (one.wide * one.high + other.wide * other.high - both + 1e-9)
+    if wide <= 0 or high <= 0:
+        return False
+    both = wide * high
+    sizes = one.wide * one.high, other.wide * other.high
+    if _same_name(one, other) and both >= _WITHIN * min(sizes):
+        return True
+    return not one.looks & other.looks and both >= _SAME * (sum(sizes) - both)

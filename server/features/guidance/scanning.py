@@ -263,7 +263,9 @@ class Scanning:
         if turn is not None:
             self._told = (round(self._turned), turn.count, now)
             things = [self._told_of(one) for one in turn.finish(self._heading)]
-            self._context.outbox.put(Scanned(turned=self._told[0], count=turn.count, things=things))
+            self._context.outbox.put(
+                Scanned(turned=self._told[0], count=len(things), things=things)
+            )
 
 
 def _sight(one: Around, part: Part) -> Sight:

@@ -123,6 +123,18 @@ def test_things_of_two_names_at_one_place_are_one() -> None:
     assert sorted(one.name for one in turn.finish(Heading())) == ["bowl", "cup"]
 
 
+def test_a_thing_within_another_of_its_name_is_one() -> None:
+    """One look sees a cup, and a cup in which it lies: one is told, that which more looks have seen. Beside it is another."""
+    turn, look = Turn(), gaze(0)
+    for large in (False, True, True):
+        turn.look([at(look, 5)] + [at(look, 6, wide=24)] * large, look)
+    assert [(one.name, round(one.wide)) for one in turn.finish(Heading())] == [("cup", 8)]
+    turn = Turn()
+    for _ in range(2):
+        turn.look([at(look, 5), at(look, 13)], look)
+    assert len(turn.finish(Heading())) == 2
+
+
 def test_what_the_edge_cuts_off_takes_the_place_of_all_of_it() -> None:
     turn = Turn()
     look = gaze(0)
