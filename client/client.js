@@ -6,11 +6,11 @@ import { Page } from "./core/page.js";
 import { byId, show } from "./core/page/dom.js";
 import { FeatureParts, onceLater } from "./core/page/part.js";
 import { Language } from "./core/page/language.js";
-import { cameAsOperator, takePairingCode, wasLive, wish } from "./core/page/resume.js";
+import { cameAsOperator, takePairingCode, wasLive } from "./core/page/resume.js";
 import { SettingsEntry } from "./core/settings.js";
 import { startStage } from "./core/stage.js";
 import { language, onLanguage } from "./core/words/text.js";
-import { FEATURES, OPERATOR_PARTS, filesOf, isOn } from "./features.js";
+import { EARLY, FEATURES, OPERATOR_PARTS, filesOf, isOn } from "./features.js";
 
 const DOCTOR_AHEAD = 2000;
 
@@ -103,22 +103,24 @@ function showFeatures() {
   if (ready) page.showFeatures((name) => isOn(ready, name));
 }
 
-// What is typed before the first session may be an order: the server is likely to take it.
-chat.composer.reads = async () => {
+/**
+ * Load what may be wanted now: before the first session the server is likely to have it.
+ * @param {keyof typeof EARLY} moment
+ */
+async function early(moment) {
   const { ready } = visit.facts;
-  if (!ready || isOn(ready, "watches")) await features.ahead("watches", page);
-};
+  const wanted = EARLY[moment]().filter((name) => !ready || isOn(ready, name));
+  await Promise.all(wanted.map((name) => features.ahead(name, page)));
+}
+chat.composer.reads = () => early("typing");
 chat.composer.box.addEventListener("focus", () => void chat.composer.reads());
-
 for (const one of [stage.other, byId("cameras-open", HTMLButtonElement)]) {
   one.addEventListener("click", () => {
-    if (!visit.facts.ready) void features.ahead("cameras", page);
+    void early("choosing");
     void page.dialogs.showCameras(one);
   });
 }
-
-// Programs had access before this page was loaded again: it says that they have it no more.
-if (history.state?.programs?.length) void features.ahead("grants", page);
+void early("loaded");
 
 /** Redeem a one-time code in the address; open the panel at the operator's address. */
 function arrive() {
@@ -140,7 +142,6 @@ onLanguage(() => {
   page.sheet.grow(stage.app.classList.contains("tall"));
 });
 if (words.wish) visit.description.prefer({ language: words.wish });
-visit.description.prefer({ recall: wish("recall") !== false });
 arrive();
 // Pressed before this module was loaded: see boot.js.
 if (document.documentElement.dataset.pressed) stage.start.click();

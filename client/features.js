@@ -31,6 +31,18 @@ export const OPERATOR_PARTS = {
   webhooks: () => import("./features/webhooks/operator.js"),
 };
 
+/**
+ * Those that may be wanted before the server has said what it has, by the moment.
+ * @type {Record<"loaded"|"typing"|"choosing", () => (keyof typeof FEATURES)[]>}
+ */
+export const EARLY = {
+  // Programs had access before this page was loaded again: it says that they have it no more.
+  loaded: () => (history.state?.programs?.length ? ["grants"] : []),
+  // What is typed may be an order.
+  typing: () => ["watches"],
+  choosing: () => ["cameras"],
+};
+
 /** @type {import("./core/page/part.js").IsOn} */
 export function isOn(ready, name) {
   return ready?.features[name] !== undefined;

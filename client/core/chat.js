@@ -52,6 +52,12 @@ export class Chat {
    */
   part = () => null;
 
+  /**
+   * Ask a spoken question with the right words. Set by the feature that listens.
+   * @type {(turn: Turn, words: string) => void}
+   */
+  correct = () => {};
+
   speech = new Speech((key) => this.view.renderSpeaking(key));
   marks = new SpokenMark();
 
@@ -80,7 +86,7 @@ export class Chat {
     this.view = new ChatView({
       ...this.#answers.actions,
       again: (turn) => this.ask(turn.question, turn.detail, turn.wish),
-      correct: (turn, words) => page.find("voice_in")?.correct(turn, words),
+      correct: (turn, words) => this.correct(turn, words),
       ways: () => page.ways,
       coming: () => visit.facts.coming,
       lookAgain: (turn, route) => this.ask(turn.question, "auto", route),

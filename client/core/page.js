@@ -55,6 +55,8 @@ export class Page {
    * @type {{asides: import("./chat/conversation.js").Aside[]}|null}
    */
   others = null;
+  /** What a model may call, by its name. @type {Map<string, import("./chat/tools.js").Tool>} */
+  tools = new Map();
   /** True for what wants the camera on while the page is hidden. @type {(() => boolean)[]} */
   keepers = [];
 

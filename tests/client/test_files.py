@@ -91,6 +91,7 @@ AFTER = ["core/app/updates.js"]
 JOIN = "features/cameras/join/join.js"
 # The workers that they start
 WORKERS = ["features/pointing/worker.js"]
+FEATURES = {one.name for one in (CLIENT / "features").iterdir()}
 # Keeps the page's files; the browser fetches it by itself.
 SERVICE_WORKER = "service_worker.js"
 # Neither carry nor show: they know words and numbers alone.
@@ -429,6 +430,14 @@ def test_the_core_knows_no_feature() -> None:
             assert own != "core" or part != "", f"{named(path)} knows {other}"
             if own == part == "core":
                 assert folder == below or floors[below] < floors[folder], named(path)
+        if own in ("", "core") and path.name != "features.js":
+            # A kind of answer has a feature's name, and what an engine does beside answers.
+            same = {
+                "describe",
+                *(["watches"] if path.name in ("enginewords.js", "later.js") else []),
+            }
+            names = {*re.findall(r'"(\w+)"', code(path))} & FEATURES - same
+            assert names == set(), f"{named(path)} names {names}"
 
 
 def test_the_picture_plays_on_an_iphone() -> None:

@@ -126,18 +126,17 @@ async def test_corrected_words_cancel_nothing(page: Page) -> None:
         }
         const sent = [];
         const conversation = { correct: (turn, text) => sent.push(text), byId: () => null };
-        const faces = {};
         const page = {
           chat: { conversation, speech, view: {}, renderRunning() {} },
           part: () => ({ here: speaking, open: async () => {}, ahead: async () => {} }),
-          send: (message) => sent.push(message), offer: (name, face) => (faces[name] = face), take() {}, when() {},
+          send: (message) => sent.push(message), offer() {}, take() {}, when() {},
         };
         speak.register(page);
         talk.register(page);
         await page.voice.want(true);
         speaking.receive({ type: "say", id: "a", text: "One.", start: 0, end: 4 });
         log.length = 0;
-        faces.voice_in.correct({ id: "a" }, "right words");
+        page.chat.correct({ id: "a" }, "right words");
         return [sent, log, speaking.id];
         """,
     )

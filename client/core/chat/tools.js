@@ -7,24 +7,26 @@ import { text } from "../words/text.js";
 /** Takes a call back; false: it had ended already. @typedef {() => boolean} Undo */
 
 /**
+ * What a model may call.
+ * @typedef {Object} Tool
+ * @property {string} words id of what is shown of it
+ * @property {(about: string) => Undo|null|Promise<Undo|null>} [act] null: it cannot be done; without `act` the answer
+ *   comes of it, and there is nothing to be undone
+ * @property {boolean} [silent] it says itself that it is done
+ */
+
+/**
  * The page, as far as this module knows it.
  * @typedef {Object} ToolPage
- * @property {(feature: string) => any} find
+ * @property {Map<string, Tool>} tools
  * @property {(words: string) => void} tell
  */
 
-/** What is shown of each tool. @type {Map<string, string>} */
-const WORDS = new Map([
-  ["watch", "chat.tool_watch"],
-  ["unwatch", "chat.tool_unwatch"],
-  ["hold", "page.picture_held"],
-  ["guide_to", "chat.tool_guide_to"],
-  ["look_closer", "chat.tool_look_closer"],
-  ["recall", "chat.tool_recall"],
-  ["read", "chat.tool_read"],
-]);
-// The answer comes of these: there is nothing to be done, or to be undone.
-const LOOKS = ["look_closer", "recall", "read"];
+/** The core's own. @type {[string, Tool][]} */
+const OURS = [
+  ["hold", { words: "page.picture_held", act: () => (press("hold", true) ? () => press("hold", false) : null) }],
+  ["look_closer", { words: "chat.tool_look_closer" }],
+];
 
 /**
  * What the model does for the person: asks for consent once, carries calls out as the person could, and takes them
@@ -37,6 +39,7 @@ export class Tools {
   /** @param {ToolPage} page */
   constructor(page) {
     this.#page = page;
+    for (const [name, tool] of OURS) page.tools.set(name, tool);
   }
 
   /**
@@ -65,27 +68,16 @@ export class Tools {
   /** @param {Turn} turn @param {CalledTool[]} calls in their order */
   async #carryOut(turn, calls) {
     for (const { name, about = "", refused } of calls) {
-      const words = WORDS.get(name);
+      const tool = this.#page.tools.get(name);
       // A newer server may have more of them.
-      if (!words) continue;
-      const looks = LOOKS.includes(name);
-      const undo = refused || looks ? null : await this.#act(name, about);
-      const done = !refused && (looks || undo);
-      const said = done ? text(words, { about }) : text("chat.tool_refused");
+      if (!tool) continue;
+      const undo = refused ? null : await tool.act?.(about);
+      const done = !refused && (undo || !tool.act);
+      const said = done ? text(tool.words, { about }) : text("chat.tool_refused");
       const line = lineBelow(turn, said);
       if (undo) line.append(" · ", once(text("chat.tool_undo"), (pressed) => this.#undo(pressed, undo)));
-      // A watch says so itself, once the server has it.
-      if (name !== "watch") this.#page.tell(said);
+      if (!tool.silent) this.#page.tell(said);
     }
-  }
-
-  /** @param {string} name @param {string} about @returns {Promise<Undo|null>} null: it cannot be done */
-  async #act(name, about) {
-    const watches = this.#page.find("watches");
-    if (name === "hold") return press("hold", true) ? () => press("hold", false) : null;
-    if (name === "guide_to") return (await this.#page.find("guidance")?.guide(about)) ?? null;
-    if (name === "watch") return (await watches?.begin(about)) ?? null;
-    return watches?.end(about) ?? null;
   }
 
   /** @param {HTMLButtonElement} pressed @param {Undo} undo */

@@ -17,17 +17,14 @@ export function remember(live) {
   history.replaceState({ ...history.state, live }, "");
 }
 
-/**
- * Store in the same entry whether the user wants a feature.
- * @param {"guide"|"recall"|"speak"} feature @param {boolean} wanted
- */
-export function keepWish(feature, wanted) {
-  history.replaceState({ ...history.state, [feature]: wanted }, "");
+/** Store in the same entry whether the user wants something. @param {string} name @param {boolean} wanted */
+export function keepWish(name, wanted) {
+  history.replaceState({ ...history.state, [name]: wanted }, "");
 }
 
-/** @param {"guide"|"recall"|"speak"} feature @returns {boolean|undefined} the stored wish; undefined before any */
-export function wish(feature) {
-  return history.state?.[feature];
+/** @param {string} name @returns {boolean|undefined} the stored wish; undefined before any */
+export function wish(name) {
+  return history.state?.[name];
 }
 
 /**

@@ -23,6 +23,7 @@ export function register(page) {
     entry.connected(on && socket === "open" && !held, ready);
   });
   page.when("stop", () => entry.stop(true));
+  page.tools.set("guide_to", { words: "chat.tool_guide_to", act: (thing) => entry.guide(thing) });
   page.offer("guidance", entry);
 }
 

@@ -38,6 +38,7 @@ export function register(page) {
   page.when("running", () => {
     page.stage.renderRead(Boolean(page.voice?.wanted || page.find("guidance")?.wanted));
   });
+  page.tools.set("read", { words: "chat.tool_read" });
   page.route("read", () => page.chat.composer.suggestions.text);
   page.offer("reading", reading);
 }

@@ -8,7 +8,10 @@ import { Memory } from "./memory.js";
 export function register(page) {
   const { stage, visit } = page;
   const draw = () => stage.detailed && view.here?.render(memory);
-  const memory = new Memory(wish("recall") !== false, {
+  const wanted = wish("recall") !== false;
+  // Without a word the server remembers nothing.
+  visit.description.prefer({ recall: wanted });
+  const memory = new Memory(wanted, {
     send: (message) => page.send(message),
     onWish: (wanted) => {
       visit.description.prefer({ recall: wanted });
@@ -23,5 +26,6 @@ export function register(page) {
   page.when("facts", ({ socket, ready }) => memory.connected(socket === "open", ready));
   page.when("details", () => void view.ahead().then(draw));
   page.when("stop", () => memory.forget());
+  page.tools.set("recall", { words: "chat.tool_recall" });
   page.route("past", () => memory.bounds !== null && memory.wanted);
 }

@@ -14,7 +14,7 @@ export function register(page) {
   const entry = new TalkEntry(page);
   page.take(["transcript", "listening"], (message) => entry.receive(message));
   page.when("facts", (facts) => entry.connected(facts));
-  page.offer("voice_in", entry);
+  page.chat.correct = (turn, words) => entry.correct(turn, words);
 }
 
 /** The button of the microphone, and the way to the part that listens, which loads with the first tap. */

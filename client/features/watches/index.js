@@ -37,9 +37,11 @@ export function register(page) {
   page.keepers.push(() => entry.on);
   page.offer("watches", {
     add: (/** @type {string} */ condition) => void entry.add(condition),
-    begin: (/** @type {string} */ condition) => entry.add(condition, BY_MODEL),
-    end: (/** @type {string} */ condition) => entry.end(condition),
   });
+  const begin = (/** @type {string} */ condition) => entry.add(condition, BY_MODEL);
+  // It says that it watches once the server has it.
+  page.tools.set("watch", { words: "chat.tool_watch", act: begin, silent: true });
+  page.tools.set("unwatch", { words: "chat.tool_unwatch", act: (condition) => entry.end(condition) });
 }
 
 /** The way to the watches. Their part loads with the first one, and gets what came before. */
