@@ -33,9 +33,12 @@ page.dialogs = new DialogsEntry(
 );
 const chat = new Chat(page);
 startStage(page);
-const noSettings = (/** @type {() => void} */ again) =>
-  page.missing.open("page.missing_settings", again);
-const settings = new SettingsEntry(visit, noSettings, words, showFeatures);
+const settings = new SettingsEntry(
+  visit,
+  (again) => page.missing.open("page.missing_settings", again),
+  words,
+  showFeatures,
+);
 page.when("facts", (facts) => settings.render(facts));
 
 // What comes when somebody opens it
@@ -113,7 +116,6 @@ async function early(moment) {
   await Promise.all(wanted.map((name) => features.ahead(name, page)));
 }
 chat.composer.reads = () => early("typing");
-chat.composer.box.addEventListener("focus", () => void chat.composer.reads());
 for (const one of [stage.other, byId("cameras-open", HTMLButtonElement)]) {
   one.addEventListener("click", () => {
     void early("choosing");

@@ -97,7 +97,7 @@ async def _client_response(request: Request, path: Path) -> Response:
     A browser asks each time, since an upgrade may have changed the file.
     """
     if path.suffix in _KEPT | _WORDS:
-        content = served(await asyncio.to_thread(path.read_bytes), path.suffix)
+        content = await asyncio.to_thread(read_file, path)
         # By its content: how it is served may change, and not the file.
         tag = hashlib.sha256(content).hexdigest()[:32]
         return await _text(request, content, path.suffix, tag)
@@ -151,6 +151,26 @@ def served(content: bytes, suffix: str) -> bytes:
         else:
             lines.append(b"" if suffix == ".js" and text.startswith(b"//") else code)
     return b"\n".join(lines)
+
+
+def read_file(path: Path) -> bytes:
+    """Return a text of the page as it is sent: of a language's words all, the core's and the features'.
+
+    Raises OSError, ValueError.
+    """
+    if path.suffix not in _WORDS:
+        return served(path.read_bytes(), path.suffix)
+    words = json.loads(path.read_bytes())
+    for one in sorted(path.parents[1].glob("features/*/words.json")):
+        words |= _words(one.read_bytes()).get(path.stem, {})
+    return json.dumps(words, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+# Each is read once for all languages.
+@functools.lru_cache(maxsize=64)
+def _words(content: bytes) -> dict[str, dict[str, Any]]:
+    words: dict[str, dict[str, Any]] = json.loads(content)
+    return words
 
 
 def _unless_known(request: Request, response: Response) -> Response:
@@ -496,8 +516,9 @@ async def connect_camera(
 # service worker (client/service_worker.js) keeps them. It gets their list with the hash of each
 # from here, and the page gets the hash of them all, which is its version.
 
-# At most one folder deep, and only letters: no path leads out of the client's folder.
-CLIENT_NAME = re.compile(r"(?:[a-z_]+/){0,3}[a-z]+\.[a-z]+")
+# At most three folders deep, and only letters: no path leads out of the client's folder. A feature's words come with
+# those of the core.
+CLIENT_NAME = re.compile(r"(?!features/\w+/words\.json)(?:[a-z_]+/){0,3}[a-z]+\.[a-z]+")
 
 
 # The service worker itself is no file that it keeps: the browser asks for it by its own rules.
@@ -510,8 +531,8 @@ PAGE = "index.html"
 _KEPT = {".js", ".css", ".html", ".svg", ".webmanifest"}
 
 
-# Each person needs one language.
-_WORDS = {".json"}
+# Each person needs one language, and English for what is missing there.
+_WORDS, _ENGLISH = {".json"}, "en"
 
 _VERSION_PLACE = b'name="shell" content=""'
 
@@ -570,7 +591,7 @@ class Shell:
         page = (self._folder / PAGE).read_bytes()
         worker = (self._folder / WORKER).read_bytes()
         kept = {
-            f"/client/{name}": served(path.read_bytes(), path.suffix)
+            f"/client/{name}": read_file(path)
             for path in paths
             if path.suffix in _KEPT | _WORDS
             and CLIENT_NAME.fullmatch(name := path.relative_to(self._folder).as_posix())
@@ -582,7 +603,11 @@ class Shell:
         version = whole.hexdigest()
         page = page.replace(_VERSION_PLACE, _VERSION_PLACE[:-1] + version.encode() + b'"', 1)
         files = {name: integrity(text) for name, text in {"/": page, **kept}.items()}
-        words = {name: files.pop(name) for name in kept if Path(name).suffix in _WORDS}
+        words = {
+            name: files.pop(name)
+            for name in kept
+            if Path(name).suffix in _WORDS and Path(name).stem != _ENGLISH
+        }
         shell = {"version": version, "files": files, "words": words}
         listed = json.dumps(shell, separators=(",", ":"))
         return Contents(version, page, f"const SHELL = {listed};\n".encode() + worker)

@@ -45,7 +45,6 @@ JOINS = [
 ]
 # Fetched when somebody opens them, each with all that it imports and the page has not
 PARTS = {
-    "core/words/text.js": {"core/words/later.js"},
     "core/chat.js": {"core/answer/panel.js", "core/chat/tools.js"},
     "core/dialogs.js": {"core/dialogs/dialogs.js"},
     "core/settings.js": {"core/settings/panel.js"},
@@ -91,7 +90,7 @@ AFTER = ["core/app/updates.js"]
 JOIN = "features/cameras/join/join.js"
 # The workers that they start
 WORKERS = ["features/pointing/worker.js"]
-FEATURES = {one.name for one in (CLIENT / "features").iterdir()}
+FEATURES = {one.parent.name for one in CLIENT.glob("features/*/index.js")}
 # Keeps the page's files; the browser fetches it by itself.
 SERVICE_WORKER = "service_worker.js"
 # Neither carry nor show: they know words and numbers alone.
@@ -267,8 +266,9 @@ def test_no_troublesome_habits() -> None:
 
 def test_no_line_is_long() -> None:
     """Beside tables of words and of patterns."""
-    tables = ("languages/en.js", "core/words/later.js")
-    files = [path for path in MODULES if named(path) not in tables] + list(CLIENT.rglob("*.css"))
+    files = [path for path in MODULES if named(path) != "languages/en.js"] + list(
+        CLIENT.rglob("*.css")
+    )
     pattern = re.compile(r"\s*(?:const [A-Z]+ = )?/.+/[a-z]*[,;]")
     long = [
         f"{named(path)}:{at}"
@@ -434,7 +434,7 @@ def test_the_core_knows_no_feature() -> None:
             # A kind of answer has a feature's name, and what an engine does beside answers.
             same = {
                 "describe",
-                *(["watches"] if path.name in ("enginewords.js", "later.js") else []),
+                *(["watches"] if path.name == "enginewords.js" else []),
             }
             names = {*re.findall(r'"(\w+)"', code(path))} & FEATURES - same
             assert names == set(), f"{named(path)} names {names}"

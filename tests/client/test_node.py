@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from server.web.routes import read_file
+
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path("tests/client")
 NAMES = sorted(
@@ -19,13 +21,18 @@ LONG = ("core/answer/markdown.test.mjs", "features/pointing/sequences.test.mjs")
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The modules and their tests where Node takes every .js for a module, as the browser does."""
+    """The modules and their tests where Node takes every .js for a module, as the browser does.
+
+    With the words of the languages as the server sends them.
+    """
     if shutil.which("node") is None:
         pytest.skip("Node is not installed")
     folder = tmp_path_factory.mktemp("node")
     (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
     for part in (Path("client"), HERE):
         shutil.copytree(ROOT / part, folder / part)
+    for path in (ROOT / "client/languages").glob("*.json"):
+        (folder / "client/languages" / path.name).write_bytes(read_file(path))
     return folder
 
 

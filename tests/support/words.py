@@ -7,6 +7,8 @@ import json
 import re
 from pathlib import Path
 
+from server.web.routes import read_file
+
 CLIENT = Path(__file__).resolve().parents[2] / "client"
 LANGUAGES = CLIENT / "languages"
 # The languages of the page, which every table of words has
@@ -18,19 +20,13 @@ Forms = str | dict[str, str]
 @functools.cache
 def table(language: str = "en") -> dict[str, Forms]:
     """All words of a language by their ids; those with a count by the categories of Intl.PluralRules."""
-    if language != "en":
-        words: dict[str, Forms] = json.loads((LANGUAGES / f"{language}.json").read_text("utf-8"))
-        return words
-    return dict(sorted({**first(), **_words(CLIENT / "core" / "words" / "later.js")}.items()))
+    words: dict[str, Forms] = json.loads(read_file(LANGUAGES / f"{language}.json"))
+    return dict(sorted({**(first() if language == "en" else {}), **words}.items()))
 
 
 def first() -> dict[str, Forms]:
     """The English words that come with the page."""
-    return _words(LANGUAGES / "en.js")
-
-
-def _words(path: Path) -> dict[str, Forms]:
-    module = path.read_text("utf-8")
+    module = (LANGUAGES / "en.js").read_text("utf-8")
     words: dict[str, Forms] = json.loads(module[module.index("= {") + 2 : module.rindex("}") + 1])
     return words
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.web.routes import CLIENT_FILES, WORKER, Contents, Shell, integrity
+from server.web.routes import CLIENT_FILES, WORKER, Contents, Shell, integrity, read_file
 from tests.support.running import running
 
 
@@ -52,6 +52,26 @@ async def test_the_list_has_the_pages_own_files_alone(folder: Path) -> None:
         "/client/core/live/visit.js": integrity(b"two"),
     }
     assert contents.page == f'<meta name="shell" content="{contents.version}" />'.encode()
+
+
+async def test_a_feature_brings_its_words(folder: Path) -> None:
+    """In its own file, by languages; they are sent with those of the core. Everybody gets English."""
+    languages, feature = folder / "languages", folder / "features" / "watches"
+    feature.mkdir(parents=True)
+    (languages / "de.json").write_text('{"core.end": "Ende"}')
+    (languages / "en.json").write_text('{"core.end": "End"}')
+    words = feature / "words.json"
+    words.write_text('{"de": {"watch.all": "Alle"}, "en": {"watch.all": "All"}}')
+    first = await Shell(folder).contents()
+    shell = json.loads(first.worker.partition(b"\n")[0].removeprefix(b"const SHELL = ")[:-1])
+    german = b'{"core.end":"Ende","watch.all":"Alle"}'
+    assert shell["words"] == {"/client/languages/de.json": integrity(german)}
+    assert "/client/languages/en.json" in shell["files"]
+    assert not [name for name in listed(first) if "features" in name]
+    words.write_text(words.read_text().replace("Alle", "Jede"))
+    assert (await Shell(folder).contents()).version != first.version
+    words.unlink()
+    assert read_file(languages / "de.json") == b'{"core.end":"Ende"}'
 
 
 @pytest.mark.parametrize("name", ["index.html", WORKER, "client.js", "core/live/visit.js"])

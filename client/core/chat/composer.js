@@ -81,7 +81,10 @@ export class Composer {
     this.#onAsk = onAsk;
     this.box.value = draft.load();
     byId("skip", HTMLButtonElement).addEventListener("click", () => this.box.focus());
-    this.box.addEventListener("focus", onTyping);
+    this.box.addEventListener("focus", () => {
+      onTyping();
+      void this.reads();
+    });
     this.box.addEventListener("input", () => {
       onTyping();
       draft.save(this.box.value);

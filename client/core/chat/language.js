@@ -2,15 +2,15 @@
 
 /** Scripts of one or a few languages. @type {[RegExp, string][]} the first match counts */
 const SCRIPTS = [
-  [/[\p{Script=Hiragana}\p{Script=Katakana}]/gu, "ja"],
-  [/\p{Script=Hangul}/gu, "ko"],
-  [/\p{Script=Han}/gu, "zh"],
-  [/\p{Script=Cyrillic}/gu, "ru"],
-  [/\p{Script=Arabic}/gu, "ar"],
-  [/\p{Script=Hebrew}/gu, "he"],
-  [/\p{Script=Greek}/gu, "el"],
-  [/\p{Script=Thai}/gu, "th"],
-  [/\p{Script=Devanagari}/gu, "hi"],
+  [/[\p{sc=Hiragana}\p{sc=Katakana}]/gu, "ja"],
+  [/\p{sc=Hangul}/gu, "ko"],
+  [/\p{sc=Han}/gu, "zh"],
+  [/\p{sc=Cyrillic}/gu, "ru"],
+  [/\p{sc=Arabic}/gu, "ar"],
+  [/\p{sc=Hebrew}/gu, "he"],
+  [/\p{sc=Greek}/gu, "el"],
+  [/\p{sc=Thai}/gu, "th"],
+  [/\p{sc=Devanagari}/gu, "hi"],
 ];
 
 /** Letters that distinguish languages with the same script. @type {Record<string, [RegExp, string]>} */
@@ -41,8 +41,8 @@ export function languageOf(text) {
   if (letters === 0) return "";
   for (const [script, language] of SCRIPTS) {
     if ((text.match(script)?.length ?? 0) < SHARE * letters) continue;
-    const [special, other] = LETTERS[language] ?? [];
-    return special?.test(text) ? /** @type {string} */ (other) : language;
+    const special = LETTERS[language];
+    return special?.[0].test(text) ? special[1] : language;
   }
   const words = text.toLowerCase().match(/\p{L}+/gu) ?? [];
   const found = Object.entries(WORDS)

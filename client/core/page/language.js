@@ -1,6 +1,8 @@
 import { ENGLISH } from "../../languages/en.js";
-import { LANGUAGES, direction, language, laterWords, onLanguage, text, use } from "../words/text.js";
+import { LANGUAGES, direction, language, learn, onLanguage, text, use } from "../words/text.js";
 import { change, onSettings, settings } from "./settings.js";
+
+/** @typedef {import("../words/text.js").Table} Table */
 
 // Milliseconds until the words count as missing, and after which they are fetched again at the start
 const PATIENCE = 20_000;
@@ -150,16 +152,35 @@ function region(code) {
   return navigator.languages.find((tag) => tag.toLowerCase().split("-")[0] === code) ?? code;
 }
 
-/** @param {string} code @returns {Promise<import("../words/text.js").Table|null>} null when they did not arrive */
+/** @type {Promise<void>|null} */
+let later = null;
+
+/**
+ * Load the English words that the page does not begin with: those of its parts, of the features and of the server.
+ * @throws when they do not come
+ */
+export async function laterWords() {
+  later ??= wordsOf("en").then(learn);
+  await later.catch((error) => {
+    later = null;
+    throw error;
+  });
+}
+
+/** @param {string} code @returns {Promise<Table>} the core's words and the features' @throws when they do not come */
+async function wordsOf(code) {
+  // boot.js has begun to load the first one.
+  const reply = await fetch(`/client/languages/${code}.json`, { signal: AbortSignal.timeout(PATIENCE) });
+  if (!reply.ok) throw new Error(`HTTP ${reply.status}`);
+  return reply.json();
+}
+
+/** @param {string} code @returns {Promise<Table|null>} null when they did not arrive */
 async function load(code) {
   if (code === "en") return {};
   try {
-    // boot.js has begun to load the first one.
-    const [reply] = await Promise.all([
-      fetch(`/client/languages/${code}.json`, { signal: AbortSignal.timeout(PATIENCE) }),
-      laterWords(),
-    ]);
-    return reply.ok ? await reply.json() : null;
+    const [words] = await Promise.all([wordsOf(code), laterWords()]);
+    return words;
   } catch {
     return null;
   }

@@ -1,6 +1,6 @@
-import { laterWords, text } from "../words/text.js";
+import { text } from "../words/text.js";
 import { byId, say, stays } from "./dom.js";
-import { translate } from "./language.js";
+import { laterWords, translate } from "./language.js";
 
 /** Milliseconds after which a loading part counts as missing. */
 const PATIENCE = 20_000;
@@ -80,7 +80,7 @@ export class Part {
     let timer;
     /** @type {Promise<never>} */
     const late = new Promise((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`It did not come in ${PATIENCE / 1000} s.`)), PATIENCE);
+      timer = setTimeout(() => reject(new Error("It did not come in time.")), PATIENCE);
     });
     this.#coming ??= this.#begin();
     try {

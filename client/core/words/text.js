@@ -163,14 +163,10 @@ function filled(sentence, values) {
  */
 const IDS = new Map();
 
-/**
- * Load the English words that the page does not begin with: those of its parts, and of the server.
- * @throws when they do not come
- */
-export async function laterWords() {
-  const { LATER } = await import("./later.js");
-  Object.assign(ENGLISH, LATER);
-  for (const [id, words] of Object.entries(LATER)) if (id.startsWith("server.")) IDS.set(words, id);
+/** Take the English words that the page does not begin with. @param {Table} words */
+export function learn(words) {
+  Object.assign(ENGLISH, words);
+  for (const [id, said] of Object.entries(words)) if (id.startsWith("server.")) IDS.set(said, id);
 }
 
 /**

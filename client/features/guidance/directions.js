@@ -5,13 +5,16 @@ import { list, text } from "../../core/words/text.js";
 /** @typedef {import("../../core/live/messages.d.ts").ScannedThing} ScannedThing */
 
 // By eighths of a turn, to the right
-const SIDES = ["front", "front_right", "right", "back_right", "back", "back_left", "left", "front_left"];
+const SIDES = [
+  ...["scan.front", "scan.front_right", "scan.right", "scan.back_right"],
+  ...["scan.back", "scan.back_left", "scan.left", "scan.front_left"],
+];
 // Of a whole turn less is told: it was not all.
 const WHOLE = 300;
 
 /** The words of a direction. @param {number} degrees left negative */
 function side(degrees) {
-  return text(`scan.${SIDES[(Math.round(degrees / 45) + 8) % 8]}`);
+  return text(SIDES[(Math.round(degrees / 45) + 8) % 8]);
 }
 
 /** @param {ScannedThing} thing */

@@ -3,9 +3,9 @@
 import { ApiError } from "../../../core/live/api.js";
 import { Camera, CameraProblem } from "../../../core/live/camera.js";
 import { byId, say, show } from "../../../core/page/dom.js";
-import { Language } from "../../../core/page/language.js";
+import { Language, laterWords } from "../../../core/page/language.js";
 import { settings } from "../../../core/page/settings.js";
-import { ended, laterWords, onLanguage, text } from "../../../core/words/text.js";
+import { ended, onLanguage, text } from "../../../core/words/text.js";
 import { Sending } from "./sending.js";
 
 /** @typedef {import("./sending.js").Place} Place */

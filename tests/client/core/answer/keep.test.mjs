@@ -4,9 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { fileName, fileOf } from "../../../../client/core/answer/keep.js";
-import { laterWords, use } from "../../../../client/core/words/text.js";
-
-await laterWords();
+import { use } from "../../../../client/core/words/text.js";
+import "../../english.mjs";
 
 // Times are those of the device.
 process.env.TZ = "Asia/Kolkata";

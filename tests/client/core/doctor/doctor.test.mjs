@@ -7,10 +7,9 @@ import { examine, verdict } from "../../../../client/core/doctor/doctor.js";
 import { checkRelay } from "../../../../client/core/doctor/mediachecks.js";
 import { report } from "../../../../client/core/doctor/report.js";
 import { checkClock } from "../../../../client/core/doctor/webchecks.js";
-import { laterWords, plural, text, use } from "../../../../client/core/words/text.js";
+import { plural, text, use } from "../../../../client/core/words/text.js";
 import { still } from "../../time.mjs";
-
-await laterWords();
+import "../../english.mjs";
 
 globalThis.location = /** @type {any} */ (new URL("http://localhost:9/"));
 globalThis.window = /** @type {any} */ ({ isSecureContext: true });

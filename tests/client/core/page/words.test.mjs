@@ -5,9 +5,9 @@ import { test } from "node:test";
 
 import { details } from "../../../../client/core/facts/words.js";
 import { Stand, card, notice, remarks, summary } from "../../../../client/core/page/words.js";
-import { laterWords, text } from "../../../../client/core/words/text.js";
+import { text } from "../../../../client/core/words/text.js";
+import "../../english.mjs";
 
-await laterWords();
 Object.defineProperty(globalThis, "navigator", { value: { onLine: true }, configurable: true });
 
 const BASE = {

@@ -4,10 +4,9 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fromServer, problem } from "../../../../client/core/words/text.js";
 import { ENGLISH } from "../../../../client/languages/en.js";
-import { laterWords } from "../../../../client/core/words/text.js";
 import { clock, direction, ended, joined, list, number, percent, plural, text, use } from "../../../../client/core/words/text.js";
+import "../../english.mjs";
 
-await laterWords();
 const words = (code) => JSON.parse(readFileSync(new URL(`../../../../client/languages/${code}.json`, import.meta.url), "utf8"));
 const pictures = (count) => plural("facts.pictures", count);
 const bare = (said) => said.replaceAll(/[\u2066-\u2069]/gu, "");

@@ -3,9 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { CLIENTS, state } from "../../../../client/features/grants/words.js";
-import { laterWords } from "../../../../client/core/words/text.js";
-
-await laterWords();
+import "../../english.mjs";
 
 const MADE = { name: "Kitchen", mcp: "https://camera.example.org/at/s-1/mcp", openai: "https://camera.example.org/at/s-1/v1", token: "qcam_s-1.AbC_dEf-0" };
 const AUTHORIZATION = { Authorization: `Bearer ${MADE.token}` };

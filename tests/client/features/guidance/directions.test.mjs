@@ -3,10 +3,9 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import test from "node:test";
 
-import { laterWords, LANGUAGES, use } from "../../../../client/core/words/text.js";
+import { LANGUAGES, use } from "../../../../client/core/words/text.js";
 import { aroundLines, bearingWords } from "../../../../client/features/guidance/directions.js";
-
-await laterWords();
+import "../../english.mjs";
 
 /** @param {number} degrees @param {string} label @param {"thing"|"text"|"code"} [kind] */
 const at = (degrees, label, kind = "thing") => ({ kind, label, degrees, width: 10 });
