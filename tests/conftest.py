@@ -42,6 +42,12 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> None:
+    """Give tests with a page its fixtures, wherever they are."""
+    if file_path.name.startswith("test_page_"):
+        parent.config.pluginmanager.import_plugin("tests.browser.fixtures")
+
+
 def _needed() -> None:
     if lacking := missing():
         assert "REAL_MODEL_REQUIRED" not in os.environ, lacking

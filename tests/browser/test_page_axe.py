@@ -14,11 +14,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.browser import test_page_programs
-from tests.browser.conftest import PHONE
+from tests.browser.fixtures import PHONE
 from tests.browser.test_page_languages import live
 from tests.browser.test_page_look import _WIDE, LONG
 from tests.browser.visitor import TOKEN, Visit, Visitor, started
+from tests.features.grants import test_page_programs
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running, with_model
 from tests.support.words import say

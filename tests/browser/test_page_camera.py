@@ -13,7 +13,7 @@ from playwright.async_api import expect
 
 from benchmarks.browser import outbound_video
 from server.core.frames import CameraState
-from tests.browser.conftest import ELSEWHERE
+from tests.browser.fixtures import ELSEWHERE
 from tests.browser.visitor import CALM, SHARP, Visit, Visitor, started
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI

@@ -18,10 +18,10 @@ from playwright.async_api import Route, expect
 
 from scripts.bench.http_json import request
 from scripts.local_certificate import Identity, Keeper
-from tests.browser.conftest import ELSEWHERE
+from tests.browser.fixtures import ELSEWHERE
 from tests.browser.test_page_look import _CONTRAST, _FOCUS, _SETTLED, _TARGETS, _WIDE
-from tests.browser.test_page_phone import NOT_OPENED, REFUSING, https
 from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
+from tests.features.pairing.test_page_phone import NOT_OPENED, REFUSING, https
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running, with_model
 from tests.support.turn_server import turn_on_loopback

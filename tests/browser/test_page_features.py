@@ -24,7 +24,7 @@ from tests.support.parts import at_night
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 # Where a feature has a folder of its name
-FOLDERS = ("server/features", "client/features")
+FOLDERS = ("server/features", "client/features", "tests/features", "tests/client/features")
 
 
 def model(fake: FakeOpenAI) -> dict[str, str]:
@@ -105,10 +105,11 @@ async def test_the_operators_panel_asks_features_that_are_on_alone(visit: Visit)
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the program, compiled: each start would do that anew."""
     copy = tmp_path_factory.mktemp("tree")
-    for name in ("server", "client"):
-        shutil.copytree(ROOT / name, copy / name)
+    for name in ("server", "client", "tests"):
+        ignored = shutil.ignore_patterns("node_modules")
+        shutil.copytree(ROOT / name, copy / name, ignore=ignored)
     shutil.copy(ROOT / "config.py", copy)
-    assert compileall.compile_dir(copy, quiet=1)
+    assert compileall.compile_dir(copy / "server", quiet=1)
     return copy
 
 

@@ -9,9 +9,9 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.test_page_operator import let_in
-from tests.browser.test_page_programs import _LOOKS, given
-from tests.browser.test_page_several import invite
 from tests.browser.visitor import TOKEN, Visit, started
+from tests.features.cameras.test_page_several import invite
+from tests.features.grants.test_page_programs import _LOOKS, given
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import with_model
 

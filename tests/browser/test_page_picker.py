@@ -6,8 +6,8 @@ import pytest
 from playwright.async_api import Route, expect
 
 from tests.browser.test_page_camera import put_out_of_sight, quicken
-from tests.browser.test_page_several import LINK, join
 from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor, started
+from tests.features.cameras.test_page_several import LINK, join
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running

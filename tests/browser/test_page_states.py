@@ -12,9 +12,9 @@ from playwright.async_api import Page, Route, expect
 from benchmarks.browser import set_camera
 from server.shared.watch_answers import conditions_in
 from tests.browser.test_page_links import GIVEN_UP, through, whole_way
-from tests.browser.test_page_reading import _LIVE
-from tests.browser.test_page_speaking import _VOICE
 from tests.browser.visitor import BLUE, GREY, NOT_REACHED, Visit, Visitor, hurry, started
+from tests.features.reading.test_page_reading import _LIVE
+from tests.features.voice_out.test_page_speaking import _VOICE
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.running import Running
 from tests.support.words import say

@@ -24,11 +24,11 @@ def test_the_longest_goes_first() -> None:
 
 def test_pages_are_spread_among_the_others() -> None:
     """No two at once while there is something else; the last is begun before the end."""
-    pages = [(f"browser/test_{name}.py", 7.0) for name in "abc"]
+    pages = [(f"features/{name}/test_page_{name}.py", 7.0) for name in "abc"]
     others = [(f"{name}.py", 4.0) for name in "abcdef"]
     order = in_order([*pages, *others])
     assert sorted(order) == sorted(name for name, _ in [*pages, *others])
-    assert [name.startswith("browser/") for name in order] == [*[True, False, False] * 3]
+    assert ["test_page_" in name for name in order] == [*[True, False, False] * 3]
 
 
 def test_long_files_are_there() -> None:

@@ -21,9 +21,9 @@ LONG: dict[str, float] = {
     "features/local_models/test_engine.py": 210.0,
     "features/cameras/test_whip_clients.py": 70.0,
     "browser/test_page_operator.py": 150.0,
-    "browser/test_page_watches.py": 130.0,
+    "features/watches/test_page_watches.py": 130.0,
     "whole/test_nothing_kept.py": 130.0,
-    "browser/test_page_listening.py": 120.0,
+    "features/voice_in/test_page_listening.py": 120.0,
     "features/builtin/test_score.py": 110.0,
     "whole/test_attacks.py": 105.0,
     "whole/test_attacks_media.py": 105.0,
@@ -31,7 +31,7 @@ LONG: dict[str, float] = {
     "deploy/test_machine.py": 95.0,
     "features/builtin/test_things.py": 85.0,
     "project/test_shut_in.py": 85.0,
-    "browser/test_page_several_fit.py": 80.0,
+    "features/cameras/test_page_several_fit.py": 80.0,
     "client/test_node.py": 80.0,
     "browser/test_page_overlaps.py": 70.0,
     "features/voice_in/test_service.py": 65.0,
@@ -54,8 +54,8 @@ def in_order(tests: Iterable[tuple[str, float]]) -> list[str]:
         seconds[name] = seconds.get(name, 0.0) + took
     seconds |= {name: LONG[name] for name in seconds.keys() & LONG.keys()}
     longest = sorted(seconds, key=lambda name: -seconds[name])
-    pages = [name for name in longest if name.startswith("browser/")]
-    others = [name for name in longest if not name.startswith("browser/")]
+    pages = [name for name in longest if "test_page_" in name]
+    others = [name for name in longest if "test_page_" not in name]
 
     def until(files: list[str]) -> Iterator[tuple[float, str]]:
         """Each file with the share of its kind that has begun before it."""

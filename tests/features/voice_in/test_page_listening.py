@@ -19,11 +19,11 @@ from benchmarks.browser import chromium, page_with_camera
 from scripts.bench.voice_sounds import write_sound
 from server.features.voice_in.recogniser import WordTime
 from server.shared.sound.line import VoiceLine
-from tests.browser.conftest import SMALL_CAMERA
+from tests.browser.fixtures import SMALL_CAMERA
 from tests.browser.test_page_sound import until
-from tests.browser.test_page_speaking import _RECORD, _VOICE, ANSWER, recorded
 from tests.browser.test_page_states import _NOTES
 from tests.browser.visitor import SHELL, Visitor, hurry, slow_down
+from tests.features.voice_out.test_page_speaking import _RECORD, _VOICE, ANSWER, recorded
 from tests.support.clients import metric, soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_words import FakeWords

@@ -15,8 +15,8 @@ from server.features.webhooks import waiting as retry
 from tests.browser.test_page_axe import AXE, Checked
 from tests.browser.test_page_languages import live, spoken
 from tests.browser.test_page_overlaps import _HIT, _OUT, LANGUAGES, SIZES, TRIES, crowded
-from tests.browser.test_page_several import LINK
 from tests.browser.visitor import TOKEN, Visit, Visitor
+from tests.features.cameras.test_page_several import LINK
 from tests.features.webhooks.receiver import SECRET
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, with_model

@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.browser.test_page_elsewhere import given
 from tests.browser.visitor import SHARP, Visit, Visitor, shown, started
 from tests.features.builtin.test_detector import PHOTOS
+from tests.features.cameras.test_page_elsewhere import given
 from tests.support.clients import http, soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import camera_peer, live_encoder

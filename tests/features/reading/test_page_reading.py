@@ -9,8 +9,8 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from server.features.reading import text as read_pace
-from tests.browser.test_page_speaking import _VOICE
 from tests.browser.visitor import Visit, Visitor, started
+from tests.features.voice_out.test_page_speaking import _VOICE
 from tests.support.running import Running
 from tests.support.words import say
 
