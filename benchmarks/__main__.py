@@ -89,7 +89,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def measure(args: argparse.Namespace) -> int:
-    report = asyncio.run(_measured(args))
+    report = asyncio.run(program.until_sigterm(_measured(args)))
     name = "benchmark" if args.way == "rows" else args.way
     words = EXPECTATION if args.server_url else f"{EXPECTATION} {STAND_IN}"
     return program.publish(report, name, args, words)

@@ -171,7 +171,7 @@ async def measure(bursts: int, seconds: float) -> Report:
 
 
 def run(args: argparse.Namespace) -> int:
-    report = asyncio.run(measure(args.bursts, args.seconds))
+    report = asyncio.run(program.until_sigterm(measure(args.bursts, args.seconds)))
     return program.publish(report, "voice-page", args)
 
 

@@ -113,7 +113,8 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def measure(args: argparse.Namespace) -> int:
-    run: LoadRun = asyncio.run(run_load(args, Console(stderr=True, highlight=False)))
+    console = Console(stderr=True, highlight=False)
+    run: LoadRun = asyncio.run(program.until_sigterm(run_load(args, console)))
     if not run.samples:
         print(
             f"Nothing is written: {run.cut_short} before any question had ended.", file=sys.stderr

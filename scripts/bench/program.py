@@ -9,13 +9,16 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from scripts.arguments import ROOT, address, number, valued, whole
 from scripts.bench.http_json import HttpError
 from scripts.bench.processes import MeasurementError
 from scripts.bench.report import Report, draw
+
+T = TypeVar("T")
 
 
 def add_server(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +98,17 @@ def run(measure: Callable[[], int], output: Path) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("Interrupted before anything was measured: nothing is written.", file=sys.stderr)
         return 130
+
+
+async def until_sigterm(work: Coroutine[Any, Any, T]) -> T:
+    """Do the work of `asyncio.run`; SIGTERM cancels it, as SIGINT does where a shell does not ignore that.
+
+    An exception of the handler's would end whatever runs in that moment, of aiortc, too.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
 
 
 async def uninterrupted(work: Awaitable[None]) -> bool:
