@@ -64,7 +64,9 @@ def pytest_runtest_teardown(
     finally:
         forget_servers()
         if nextitem is None or nextitem.path != item.path:
-            # Closed servers are cycles of references, which only the collector frees.
+            # Closed servers are cycles of references, which only the collector frees. What stays lasts, and each
+            # collection would look through it again.
             gc.collect()
+            gc.freeze()
             if _malloc_trim is not None:
                 _malloc_trim(0)
