@@ -22,7 +22,7 @@ ELSEWHERE = "camera.test"
 # The window of most tests, as `page_with_camera` has it
 PHONE = (390, 844)
 # Of what most tests see; `visitor.SHARP` is the other.
-SMALL_CAMERA: dict[str, Any] = {"width": 640, "height": 360, "fps": 15}
+SMALL_CAMERA: dict[str, Any] = {"width": 640, "height": 360, "fps": 8}
 
 expect.set_options(timeout=15_000 if SLOWER == 1 else 40_000)
 
