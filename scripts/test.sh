@@ -21,7 +21,7 @@ that is allowed, Chromium, Firefox, GStreamer, strace, certutil, coturn, nginx, 
 logrotate, systemd, espeak-ng, two fonts and what makes networks, with npm what is in tests/peers; for those marked
 slow also .venv-models and .venv-router.
 
-  --fast   for everyday work, four minutes on two cores: runs five at a time. Leaves out the tests marked browser and
+  --fast   for everyday work, three minutes on two cores: runs four at a time. Leaves out the tests marked browser and
            slow, and says how many these are.
   --night  also runs the tests marked night, which take minutes or repeat others with more values.
 TEXT
@@ -36,7 +36,7 @@ esac
 install_once test requirements-dev.txt
 if [ -n "$fast" ]; then
     cd "$ROOT"
-    exec "$VENV_PYTHON" -m pytest --fast -q --numprocesses=5 --dist=loadfile --durations=5 --durations-min=2 "$@"
+    exec "$VENV_PYTHON" -m pytest --fast -q --numprocesses=4 --dist=loadfile --durations=5 --durations-min=2 "$@"
 fi
 
 # Prints what --fast would leave out of the tests in the named files, in its words.

@@ -40,6 +40,7 @@ def test_it_measures_a_server_that_it_starts_itself(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.csv"))) == 1
 
 
+@pytest.mark.slow
 async def test_one_that_is_asked_to_end_leaves_nothing_running(tmp_path: Path) -> None:
     """SIGTERM in the middle of the rows: a sentence, status 130, and the server and the stand-in
     end with it.

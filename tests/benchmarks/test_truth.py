@@ -145,6 +145,7 @@ def standing_in(body: dict[str, Any], _: bytes | None) -> list[str]:
     return [f"The {word} ", "is red."] if number % 3 == 0 else [f"There is no {word}."]
 
 
+@pytest.mark.slow
 async def test_a_model_server_gets_the_programs_prompt_and_each_picture(tmp_path: Path) -> None:
     """And what its stand-in invents and denies is counted."""
     async with FakeOpenAI(answer_for=standing_in) as server:

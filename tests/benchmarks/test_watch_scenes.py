@@ -47,6 +47,7 @@ def test_the_same_seed_gives_the_same_scene() -> None:
     assert staged("empty", 60, 3).events == []
 
 
+@pytest.mark.slow
 def test_errors_come_at_the_stated_rates_and_repeat_themselves() -> None:
     """Each condition errs by itself; a model that does not see a thing says when."""
     stage = Stage("still", [Happens("thing", 0, 9, 0.4, 0.4)], 1)

@@ -105,6 +105,7 @@ def test_every_text_has_a_route(question: str) -> None:
     assert route_of(question) in Route
 
 
+@pytest.mark.slow
 @given(
     st.text(alphabet="ijkq \n", min_size=1000, max_size=3500),
     st.sampled_from(SINGLE),

@@ -129,6 +129,7 @@ def growth(run: Callable[[str], object], unit: str) -> float:
 
 
 # Ten seconds of processor time
+@pytest.mark.slow
 @pytest.mark.timeout(480)
 def test_a_pattern_takes_time_in_proportion(all_patterns: dict[str, re.Pattern[Any]]) -> None:
     """Whatever it looks through."""

@@ -224,6 +224,7 @@ def test_gated_models_need_a_token(hub: Hub, tmp_path: Path) -> None:
     assert not any(b"hf_secret" in content for content in written)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said(hub: Hub, tmp_path: Path) -> None:
     """Before the download from the sizes, and in the middle of it from the disk itself."""
     hub.models[NAME].told_sizes[SHARDS[0]] = 10**15
@@ -379,6 +380,7 @@ def test_a_folder_within_that_leads_out_is_refused(hub: Hub, tmp_path: Path) -> 
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
+@pytest.mark.slow
 def test_a_change_of_revision_is_not_by_halves(hub: Hub, tmp_path: Path) -> None:
     """--dry-run touches nothing; once it begins the record is gone until all is there, and room is for whole files."""
     model, folder = hub.models[NAME], tmp_path / "model"

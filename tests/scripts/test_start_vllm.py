@@ -331,6 +331,7 @@ def test_failures_are_explained(behaviour: str, says: list[str]) -> None:
 # The script
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_it_becomes_vllm(machine: Machine, version: str) -> None:
     """Checked, printed, then vLLM has its process, its environment and its signals; `--wait`
@@ -359,6 +360,7 @@ def test_it_becomes_vllm(machine: Machine, version: str) -> None:
         socket.create_connection(("127.0.0.1", machine.port), 1)
 
 
+@pytest.mark.slow
 def test_waiting_ends_with_vllm(machine: Machine) -> None:
     """One that ended does not come; another program at its port is not it."""
     with subprocess.Popen(["sleep", "60"]) as other:
@@ -374,6 +376,7 @@ def test_waiting_ends_with_vllm(machine: Machine) -> None:
     assert "--explain FILE" in done.stderr
 
 
+@pytest.mark.slow
 def test_dry_run_starts_nothing(machine: Machine) -> None:
     """It prints the command alone, through the shell script, from anywhere."""
     install(machine.bin, "0.32")
@@ -389,6 +392,7 @@ def test_dry_run_starts_nothing(machine: Machine) -> None:
     assert not (machine.bin / "started.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("behaviour", "says"),
     [
@@ -601,6 +605,7 @@ def test_answers_at_a_time_fit_the_gpu_that_is_there(machine: Machine) -> None:
     assert "--max-num-seqs 3" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_dry_run_needs_neither_gpu_nor_a_vllm_that_answers(machine: Machine) -> None:
     """The command is printed, for newer versions' flags; without --dry-run it is refused."""
     machine.tool("vllm", "echo 'RuntimeError: no GPU' >&2; exit 1")
@@ -621,6 +626,7 @@ def test_a_second_gpu_that_is_not_used_is_said() -> None:
     assert serve.memory_doubts(cards, 10 << 30, load(None), 4) == []
 
 
+@pytest.mark.slow
 def test_a_dry_run_needs_no_model_either(tmp_path: Path) -> None:
     """Before anything is downloaded or installed; nobody knows which flags vLLM will have, so none is refused."""
     machine = Machine(tmp_path)
@@ -635,6 +641,7 @@ def test_a_dry_run_needs_no_model_either(tmp_path: Path) -> None:
     assert "--api-key is not passed on" in machine.run("--dry-run", "--", "--api-key", "x").stderr
 
 
+@pytest.mark.slow
 def test_gpus_of_amd_get_what_their_guide_sets(machine: Machine) -> None:
     """In the command; a value of the environment wins."""
     install(machine.bin, "0.32")

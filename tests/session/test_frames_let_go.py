@@ -189,6 +189,7 @@ async def gone(one: Room, ids: set[str]) -> None:
     )
 
 
+@pytest.mark.slow
 async def test_a_question_about_cameras_keeps_none_of_their_frames() -> None:
     """Not even the last one: only the frames of a spoken question may be asked about again."""
     async with opened() as one:

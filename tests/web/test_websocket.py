@@ -163,6 +163,7 @@ async def test_the_own_origin_gets_in(run: Running) -> None:
     await page.close()
 
 
+@pytest.mark.slow
 async def test_tls_that_a_proxy_ends_counts() -> None:
     """Behind a trusted proxy that says https, a plain page of the same host is another origin."""
     async with running(trusted_proxies="127.0.0.1") as run:

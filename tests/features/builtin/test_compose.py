@@ -317,6 +317,7 @@ def test_prices_of_several_sizes() -> None:
         assert compose(understand(question), facts, TUESDAY).split("\n")[0] == answer
 
 
+@pytest.mark.slow
 def test_a_receipt_of_three_hundred_lines() -> None:
     """All lines count, and are read in little time."""
     rows = tuple(f"Thing number {n} 1.{n % 100:02}" for n in range(300))

@@ -121,6 +121,7 @@ async def live(
         yield one
 
 
+@pytest.mark.slow
 async def test_each_scene_is_told_once(live: Stage) -> None:
     """And nothing is looked at while it stays the same, whatever its noise."""
     cat = photo("chelsea")

@@ -303,6 +303,7 @@ async def test_somebody_who_comes_is_told_once(engine: BuiltinEngine, clock: Clo
         assert await one.stay(wall(), 20) == []
 
 
+@pytest.mark.slow
 async def test_a_thing_that_comes_nearer_is_told(engine: BuiltinEngine, clock: Clock) -> None:
     """Not while it is far, and once when it is close."""
     async with walk(engine, clock) as one:
@@ -347,6 +348,7 @@ async def test_what_is_there_at_first_is_told_with_what_cannot_be_noticed(
         assert said == f"{words.say('close', things='eine Tasse')} {words.say('notices')}"
 
 
+@pytest.mark.slow
 async def test_at_most_one_in_five_seconds_however_much_changes(
     engine: BuiltinEngine, clock: Clock
 ) -> None:

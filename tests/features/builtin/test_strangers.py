@@ -300,6 +300,7 @@ async def test_what_is_not_seen_is_named() -> None:
     assert (await ask(f"Where is the {named.name}?", named))[0].endswith(": in the middle.")
 
 
+@pytest.mark.slow
 async def test_where_alone_is_about_all_that_is_seen() -> None:
     assert await ask("Where?", CUP) == ("A cup: on the right.", 1)
     assert (await ask("Where?"))[0]

@@ -447,6 +447,7 @@ print(len(made(list(noise(30)))))
 """
 
 
+@pytest.mark.slow
 def test_nothing_of_it_reaches_a_file() -> None:
     """It is made where no file may have a single byte."""
     done = subprocess.run(

@@ -553,6 +553,7 @@ async def test_an_answer_without_a_sure_box_finds_nothing(said: str) -> None:
         assert [message["state"] for message in await targets(one)] == ["looking"]
 
 
+@pytest.mark.slow
 async def test_one_request_in_two_seconds_and_fewer_while_it_is_followed() -> None:
     """One at a time, however many frames come."""
     model = Model()

@@ -115,6 +115,7 @@ def listening(at: int) -> set[str]:
     return {line.split()[3].rpartition(":")[0] for line in said.splitlines()}
 
 
+@pytest.mark.slow
 async def test_a_model_in_a_container(program: str, tmp_path: Path) -> None:
     """Its whole life; in it there are no rights, and outside of it is only its port."""
     async with managing(program, model(tmp_path / "model", "serve")) as one:

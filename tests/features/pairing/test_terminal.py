@@ -223,6 +223,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_a_program_in_the_background_leaves_the_keyboard_alone(tmp_path: Path) -> None:
     """A line typed there is the shell's, reading it would stop the server; in front, Enter counts."""
     program = tmp_path / "program.py"

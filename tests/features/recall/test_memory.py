@@ -212,6 +212,7 @@ def test_bounds_and_counts_hold_always(
         assert all(now - one.captured <= seconds for one in recall.pictures())
 
 
+@pytest.mark.slow
 def test_memory_is_flat() -> None:
     """Measured: after hundreds of changes the ring takes no more than its bound and some bytes a picture."""
     # Five pictures: each change of one compares it with all, which takes long under tracemalloc.

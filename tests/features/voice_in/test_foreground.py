@@ -92,6 +92,7 @@ def test_who_stops_an_answer(model: SpeechModel, level: float, stops: bool, know
     assert (Loudness.STOPPED in found) is (stops or known)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [-52, -40])
 def test_a_person_is_heard_over_a_television(model: SpeechModel, level: float) -> None:
     """Somebody who speaks louder than it: each question is a turn of its own."""

@@ -44,6 +44,7 @@ async def health(run: Running, part: str = "recogniser") -> Any:
         return (await client.get("/health")).json()[part]
 
 
+@pytest.mark.slow
 async def test_a_recogniser_that_answers() -> None:
     """Clients hear of it, and again when it is gone; /health says why."""
     async with (

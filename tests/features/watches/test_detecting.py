@@ -120,6 +120,7 @@ async def test_it_costs_far_fewer_requests_than_a_model_alone() -> None:
     assert asked[1] > 10
 
 
+@pytest.mark.slow
 async def test_what_a_model_denies_stays_silent_for_longer_each_time(guard: Guard) -> None:
     """Asked again after 10, 20 and 40 s while the detector sees it all along; then a yes alerts."""
     guard.watch(condition=COMES)

@@ -222,6 +222,7 @@ async def test_a_noisy_room_asks_within_bounds() -> None:
             assert (guard.asked > asked) is hears
 
 
+@pytest.mark.slow
 async def test_a_television_uses_up_no_watch() -> None:
     """Ten minutes of sounds cost some requests of the 150 of a day; after a while of quiet, or an alert,
     the next sound is asked about soon again.

@@ -85,6 +85,7 @@ def test_a_picture_that_became_sharp_is_new() -> None:
     assert [at for at, alike in found_alike(late) if alike and at >= 8.5] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("clip", "swaying"),
     [
@@ -120,6 +121,7 @@ def test_no_change_is_missed(clip: Clip, swaying: bool) -> None:
         assert not any(kept.alike(one, scratch) for one in after)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "clip",
     [display_clip(1), object_clip(0.005, 25, 1), color_clip(2), scene_clip(1), person_clip(1)],
@@ -135,6 +137,7 @@ def test_changes_are_seen(clip: Clip) -> None:
         assert all(alike == (number % 2 == 0) for alike in within), (number, within)
 
 
+@pytest.mark.slow
 def test_a_lamp_is_seen() -> None:
     """One of 0.1 % goes on, another one, and both are off again."""
     found = found_alike(clip := lamp_clip(2))

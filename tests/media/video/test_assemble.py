@@ -278,6 +278,7 @@ packet_strategy = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     st.lists(

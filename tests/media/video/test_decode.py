@@ -226,6 +226,7 @@ async def test_a_closed_lane_says_nothing_more(
     assert len(decoder._waiting) == 0
 
 
+@pytest.mark.slow
 async def test_a_camera_has_a_share_of_a_thread_and_no_more(
     lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -515,6 +516,7 @@ def test_what_libav_does_not_read_is_refused(name: str) -> None:
     assert found["peak"] - found["before"] < 110
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "most"), [("reorder", 150), ("silent", 220), ("second", 150)])
 def test_nothing_is_held_to_be_put_in_order(name: str, most: int) -> None:
     """The set states the number, or nothing, or a second set does: four cameras once held 830 MiB."""
