@@ -154,7 +154,7 @@ def served(content: bytes, suffix: str) -> bytes:
 
 
 def read_file(path: Path) -> bytes:
-    """Return a text of the page as it is sent: of a language's words all, the core's and the features'.
+    """Return a text of the page as it is sent; the features' words come with the core's of their language.
 
     Raises OSError, ValueError.
     """
