@@ -17,5 +17,7 @@ class Waves(ServerMessage):
     """The number of times that this session has waved."""
 
     type: Literal["waves"] = "waves"
+    # Of those that wait to be sent, the last one alone is.
     newest_only: ClassVar[bool] = True
+    # So far
     count: int

@@ -26,4 +26,5 @@ class Waving(SessionPart):
         self.greet()
 
     def greet(self) -> None:
+        """Tell a new socket, and again when the engine changes."""
         self._outbox.put(Waves(count=self._count))
