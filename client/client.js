@@ -10,7 +10,7 @@ import { cameAsOperator, takePairingCode, wasLive } from "./core/page/resume.js"
 import { SettingsEntry } from "./core/settings.js";
 import { startStage } from "./core/stage.js";
 import { language, onLanguage } from "./core/words/text.js";
-import { EARLY, FEATURES, OPERATOR_PARTS, filesOf, isOn } from "./features.js";
+import { EARLY, FEATURES, HERE, OPERATOR_PARTS, filesOf, isOn } from "./features.js";
 
 const DOCTOR_AHEAD = 2000;
 
@@ -37,7 +37,6 @@ const settings = new SettingsEntry(
   visit,
   (again) => page.missing.open("page.missing_settings", again),
   words,
-  showFeatures,
 );
 page.when("facts", (facts) => settings.render(facts));
 
@@ -96,23 +95,12 @@ page.when("facts", ({ socket }) => {
 
 // What the server has: those that are on, and nothing of the others
 const features = new FeatureParts(FEATURES, (name) => filesOf(name, "index"), isOn);
-page.when("facts", ({ ready }) => {
-  showFeatures();
-  features.load(ready, page);
-});
+page.when("facts", ({ ready }) => features.load(ready, page));
 
-function showFeatures() {
-  const { ready } = visit.facts;
-  if (ready) page.showFeatures((name) => isOn(ready, name));
-}
-
-/**
- * Load what may be wanted now: before the first session the server is likely to have it.
- * @param {keyof typeof EARLY} moment
- */
+/** Load what may be wanted now. @param {keyof typeof EARLY} moment */
 async function early(moment) {
   const { ready } = visit.facts;
-  const wanted = EARLY[moment]().filter((name) => !ready || isOn(ready, name));
+  const wanted = EARLY[moment]().filter((name) => (ready ? isOn(ready, name) : HERE.has(name)));
   await Promise.all(wanted.map((name) => features.ahead(name, page)));
 }
 chat.composer.reads = () => early("typing");

@@ -43,9 +43,12 @@ export const EARLY = {
   choosing: () => ["cameras"],
 };
 
+/** Those that were on when the server sent the page: it has the elements of these, and of no other. */
+export const HERE = new Set(document.querySelector('meta[name="features"]')?.getAttribute("content")?.split(" "));
+
 /** @type {import("./core/page/part.js").IsOn} */
 export function isOn(ready, name) {
-  return ready?.features[name] !== undefined;
+  return HERE.has(name) && ready?.features[name] !== undefined;
 }
 
 /**

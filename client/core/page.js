@@ -1,5 +1,5 @@
 import { Visit } from "./live/visit.js";
-import { byId, show } from "./page/dom.js";
+import { byId } from "./page/dom.js";
 import { MissingDialog, Part } from "./page/part.js";
 import { waysToLook } from "./page/routes.js";
 import { Sheet } from "./page/surroundings.js";
@@ -205,13 +205,5 @@ export class Page {
   /** Speak it, or have a screen reader do so. @param {string} text */
   tell(text) {
     if (!this.say(text, true)) this.announce(text);
-  }
-
-  /** Hide what belongs to features that are off. @param {(feature: string) => boolean} isOn */
-  showFeatures(isOn) {
-    for (const element of document.querySelectorAll("[data-feature]")) {
-      if (!isOn(/** @type {HTMLElement} */ (element).dataset.feature ?? ""))
-        show(/** @type {HTMLElement} */ (element), false);
-    }
   }
 }

@@ -5,8 +5,8 @@ import { Part } from "./page/part.js";
 import { change, onSettings, settings } from "./page/settings.js";
 
 export class SettingsEntry {
-  // The settings that the session has, as far as they were compared
-  #told = described(settings());
+  // What the session has, as far as it was compared
+  #told = settings().sensitivity;
   #visit;
   #begun = false;
 
@@ -14,16 +14,14 @@ export class SettingsEntry {
    * @param {import("./live/visit.js").Visit} visit
    * @param {(again: () => void) => void} onMissing the dialog did not load
    * @param {import("./page/language.js").Language} words
-   * @param {() => void} onHere its elements are there
    */
-  constructor(visit, onMissing, words, onHere) {
+  constructor(visit, onMissing, words) {
     this.#visit = visit;
     const button = byId("settings-open", HTMLButtonElement);
     const part = new Part({
       address: new URL("./settings/panel.js", import.meta.url),
       load: async () => {
         const { SettingsPanel } = await import("./settings/panel.js");
-        onHere();
         return new SettingsPanel((select) => words.offer(select));
       },
       sheets: [new URL("./settings/settings.css", import.meta.url)],
@@ -43,12 +41,8 @@ export class SettingsEntry {
       const { ready, preferred } = visit.facts;
       if (now.sensitivity !== before.sensitivity && now.sensitivity !== preferred.sensitivity) {
         // 0: the server's own, which it says when a session begins
-        this.#told.sensitivity = now.sensitivity || (ready?.sensitivity ?? 1);
-        visit.description.prefer({ sensitivity: this.#told.sensitivity });
-      }
-      if (now.length !== before.length && now.length !== preferred.length) {
-        this.#told.length = now.length || (ready?.features.describe?.length ?? "short");
-        visit.description.prefer({ length: this.#told.length });
+        this.#told = now.sensitivity || (ready?.sensitivity ?? 1);
+        visit.description.prefer({ sensitivity: this.#told });
       }
     });
   }
@@ -57,32 +51,15 @@ export class SettingsEntry {
    * Keep what was chosen at the answers; at first prefer what was kept.
    * @param {import("./live/facts.js").Facts} facts
    */
-  render({ preferred: { sensitivity, length } }) {
-    const told = this.#told;
+  render({ preferred: { sensitivity } }) {
     if (!this.#begun) {
       this.#begun = true;
-      if (told.sensitivity || told.length) {
-        this.#visit.description.prefer({
-          ...(told.sensitivity && { sensitivity: told.sensitivity }),
-          ...(told.length && { length: told.length }),
-        });
-      }
-      return;
-    }
-    if (sensitivity && sensitivity !== told.sensitivity) {
-      told.sensitivity = sensitivity;
+      if (this.#told) this.#visit.description.prefer({ sensitivity: this.#told });
+    } else if (sensitivity && sensitivity !== this.#told) {
+      this.#told = sensitivity;
       change({ sensitivity });
     }
-    if (length && length !== told.length) {
-      told.length = length;
-      change({ length });
-    }
   }
-}
-
-/** Those about descriptions. @param {import("./page/settings.js").Settings} settings */
-function described({ sensitivity, length }) {
-  return { sensitivity, length };
 }
 
 /** Of answers from now on. @param {boolean} open */

@@ -373,11 +373,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.program = program
     install_error_handlers(app, program.metrics)
-    app.include_router(create_router(program.services, program.sockets, program.added.way_in))
+    added = program.added
+    app.include_router(
+        create_router(program.services, program.sockets, added.way_in, added.session_features.on)
+    )
     app.include_router(create_session_router(program.services))
-    for router in program.added.routers:
+    for router in added.routers:
         app.include_router(router)
-    app.router.routes.extend(program.added.routes)
+    app.router.routes.extend(added.routes)
     # HSTS is for good certificates: with one of our own it would lock people out of every http page
     # on localhost.
     hsts = settings.https_enabled and settings.ca_cert_path is None

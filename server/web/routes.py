@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -91,13 +91,13 @@ class CandidatesBody(BaseModel):
     candidates: list[CandidateBody] = Field(max_length=64)
 
 
-async def _client_response(request: Request, path: Path) -> Response:
+async def _client_response(request: Request, shell: Shell, path: Path) -> Response:
     """Return a file of the page, or 304 to a browser that has it.
 
     A browser asks each time, since an upgrade may have changed the file.
     """
     if path.suffix in _KEPT | _WORDS:
-        content = await asyncio.to_thread(read_file, path)
+        content = await asyncio.to_thread(shell.read, path)
         # By its content: how it is served may change, and not the file.
         tag = hashlib.sha256(content).hexdigest()[:32]
         return await _text(request, content, path.suffix, tag)
@@ -153,24 +153,17 @@ def served(content: bytes, suffix: str) -> bytes:
     return b"\n".join(lines)
 
 
-def read_file(path: Path) -> bytes:
-    """Return a text of the page as it is sent; the features' words come with the core's of their language.
-
-    Raises OSError, ValueError.
-    """
-    if path.suffix not in _WORDS:
-        return served(path.read_bytes(), path.suffix)
-    words = json.loads(path.read_bytes())
-    for one in sorted(path.parents[1].glob("features/*/words.json")):
-        words |= _words(one.read_bytes()).get(path.stem, {})
-    return json.dumps(words, ensure_ascii=False, separators=(",", ":")).encode()
-
-
 # Each is read once for all languages.
 @functools.lru_cache(maxsize=64)
 def _words(content: bytes) -> dict[str, dict[str, Any]]:
     words: dict[str, dict[str, Any]] = json.loads(content)
     return words
+
+
+@functools.lru_cache(maxsize=64)
+def _pieces(content: bytes) -> dict[bytes, bytes]:
+    """Read a feature's elements by the places where they stand."""
+    return dict(_PIECE.findall(content))
 
 
 def _unless_known(request: Request, response: Response) -> Response:
@@ -181,11 +174,13 @@ def _unless_known(request: Request, response: Response) -> Response:
     return response
 
 
-def create_router(services: Services, sockets: SocketServer, way_in: WayIn) -> APIRouter:
-    """Return the routes of the core, in the order of docs/reference/http.md."""
+def create_router(
+    services: Services, sockets: SocketServer, way_in: WayIn, features: Sequence[str]
+) -> APIRouter:
+    """Return the routes of the core, in the order of docs/reference/http.md. `features`: see `Shell`."""
     router = APIRouter()
     guard = RequestGuard(services)
-    _add_page(router, services)
+    _add_page(router, services, Shell(CLIENT_FILES, features))
     _add_health(router, services, guard)
     _add_token(router, services, guard, way_in)
     _add_camera(router, services, guard)
@@ -214,9 +209,8 @@ def _with_token(access: Access, issued: Issued) -> dict[str, Any]:
     }
 
 
-def _add_page(router: APIRouter, services: Services) -> None:
+def _add_page(router: APIRouter, services: Services, shell: Shell) -> None:
     access = services.access
-    shell = Shell(CLIENT_FILES)
 
     @router.get("/")
     async def page(request: Request) -> Response:
@@ -242,7 +236,7 @@ def _add_page(router: APIRouter, services: Services) -> None:
         served_here = CLIENT_NAME.fullmatch(name) and path.suffix in _MEDIA_TYPES
         if not (served_here and path.is_file()):
             raise NotFound("There is no such file.")
-        return await _client_response(request, path)
+        return await _client_response(request, shell, path)
 
     @router.get("/ca.crt")
     async def authority() -> Response:
@@ -516,9 +510,11 @@ async def connect_camera(
 # service worker (client/service_worker.js) keeps them. It gets their list with the hash of each
 # from here, and the page gets the hash of them all, which is its version.
 
-# At most three folders deep, and only letters: no path leads out of the client's folder. A feature's words come with
-# those of the core.
-CLIENT_NAME = re.compile(r"(?!features/\w+/words\.json)(?:[a-z_]+/){0,3}[a-z]+\.[a-z]+")
+# At most three folders deep, and only letters: no path leads out of the client's folder. A feature's words and its
+# elements of the page come with those of the core.
+CLIENT_NAME = re.compile(
+    r"(?!features/\w+/(?:words\.json|page\.html))(?:[a-z_]+/){0,3}[a-z]+\.[a-z]+"
+)
 
 
 # The service worker itself is no file that it keeps: the browser asks for it by its own rules.
@@ -535,6 +531,10 @@ _KEPT = {".js", ".css", ".html", ".svg", ".webmanifest"}
 _WORDS, _ENGLISH = {".json"}, "en"
 
 _VERSION_PLACE = b'name="shell" content=""'
+_FEATURES_PLACE = b'name="features" content=""'
+# Where features' elements stand in a file of the core, and what a feature has for a place
+_PLACE = re.compile(rb'<template data-place="([a-z-]+)"></template>')
+_PIECE = re.compile(rb'<template data-place="([a-z-]+)">(.*?)</template>', re.S)
 
 
 # Seconds between two looks at the files, which an upgrade may have changed
@@ -557,15 +557,45 @@ class Contents:
 class Shell:
     """Reads the page's files, and reads them again when they have changed.
 
-    It looks at most once a second, in a thread. `folder`: the client's; `clock`: seconds.
+    It looks at most once a second, in a thread. `folder`: the client's; `features`: those that are on, in their
+    order; `clock`: seconds.
     """
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, folder: Path, features: Sequence[str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._folder = folder
+        self._features = features
         self._clock = clock
         self._looked = 0.0
         self._seen: list[tuple[str, int, int]] = []
         self._contents: Contents | None = None
+
+    def read(self, path: Path) -> bytes:
+        """Return a text of the page as it is sent, with what the features have for it: their words of its language,
+        their elements for its places.
+
+        Raises OSError, ValueError.
+        """
+        content = path.read_bytes()
+        if path.suffix in _WORDS:
+            words = json.loads(content)
+            for own in self._of_features("words.json"):
+                words |= _words(own).get(path.stem, {})
+            return json.dumps(words, ensure_ascii=False, separators=(",", ":")).encode()
+        if path.suffix == ".html":
+            pieces = [_pieces(one) for one in self._of_features("page.html")]
+            content = _PLACE.sub(
+                lambda place: b"".join(one.get(place[1], b"") for one in pieces), content
+            )
+            names = b" ".join(name.encode() for name in self._features)
+            return content.replace(_FEATURES_PLACE, _FEATURES_PLACE[:-1] + names + b'"', 1)
+        return served(content, path.suffix)
+
+    def _of_features(self, name: str) -> Iterator[bytes]:
+        for feature in self._features:
+            if (path := self._folder / "features" / feature / name).is_file():
+                yield path.read_bytes()
 
     async def contents(self) -> Contents:
         """Return the shell of now. Raises OSError when its files cannot be read."""
@@ -588,10 +618,10 @@ class Shell:
         return found, self._read(paths)
 
     def _read(self, paths: list[Path]) -> Contents:
-        page = (self._folder / PAGE).read_bytes()
+        page = self.read(self._folder / PAGE)
         worker = (self._folder / WORKER).read_bytes()
         kept = {
-            f"/client/{name}": read_file(path)
+            f"/client/{name}": self.read(path)
             for path in paths
             if path.suffix in _KEPT | _WORDS
             and CLIENT_NAME.fullmatch(name := path.relative_to(self._folder).as_posix())

@@ -95,7 +95,7 @@ async def test_a_plain_camera_has_words_for_all_it_can_do(visit: Visit, builtin:
     for missing in ("#torch", "#switch-camera", "#zoom-box"):
         await expect(page.find(missing)).to_be_hidden()
     await page.find("#menu-open").click()
-    words = ("chat.camera_off", "cameras.title", "watch.list", "facts.keep", "programs.title")
+    words = ("chat.camera_off", "cameras.title", "watch.list", "programs.title", "facts.keep")
     more = ("settings.menu", "page.check_connection")
     await expect(page.find("#menu button:visible")).to_have_text([say(one) for one in words + more])
     await page.find("#menu-open").click()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from server.web.routes import served
-from tests.support.words import first, table
+from tests.support.words import SHELL, first, table
 
 CLIENT = Path(__file__).resolve().parents[2] / "client"
 MODULES = sorted(CLIENT.rglob("*.js"))
@@ -334,8 +334,9 @@ def test_sheets_and_elements_belong_to_a_part() -> None:
     """Each style sheet and each file of elements, besides the page's own, is named by a module."""
     found = {named(p) for p in FILES if p.suffix in (".css", ".html")} - {"index.html", *SHEETS}
     found -= {"features/cameras/join/camera.html", "features/cameras/join/join.css"}
-    # Found beside its module
+    # Found beside its module, or sent with the core's files
     found -= {named(path) for path in CLIENT.glob("features/*/operator.html")}
+    found -= {named(path) for path in CLIENT.glob("features/*/page.html")}
     wanted = {
         named((path.parent / where).resolve())
         for path in MODULES
@@ -350,7 +351,7 @@ def test_a_first_load_is_small() -> None:
     sources = {a["src"] for tag, a in TAGS if tag == "script"}
     own = {path for path in links | sources if "/join/" not in path}
     files = [CLIENT / path.removeprefix("/client/") for path in own]
-    contents = [served(path.read_bytes(), path.suffix) for path in [CLIENT / "index.html", *files]]
+    contents = [SHELL.read(path) for path in [CLIENT / "index.html", *files]]
     assert len(contents) <= MOST_FILES
     assert sum(map(len, contents)) <= MOST_BYTES
     assert sum(len(gzip.compress(one)) for one in contents) <= MOST_SENT
@@ -438,6 +439,33 @@ def test_the_core_knows_no_feature() -> None:
             }
             names = {*re.findall(r'"(\w+)"', code(path))} & FEATURES - same
             assert names == set(), f"{named(path)} names {names}"
+
+
+def test_the_core_knows_no_element_of_a_feature() -> None:
+    """No script, style sheet or label of the core names one; each stands in a place that is there, in its own file."""
+    html = {path: path.read_text("utf-8") for path in CLIENT.rglob("*.html")}
+    places = re.findall(
+        r'<template data-place="([a-z-]+)"></template>',
+        "".join(text for path, text in html.items() if owner(named(path))[0] in ("", "core")),
+    )
+    assert len(places) == len({*places})
+    ids: dict[str, str] = {}
+    for path in CLIENT.glob("features/*/page.html"):
+        pieces = re.split(r'\s*<template data-place="([a-z-]+)">.*?</template>\s*', html[path], flags=re.S)
+        assert not "".join(pieces[::2]), f"{named(path)} has more than pieces for places"
+        assert {*pieces[1::2]} <= {*places}, named(path)
+        ids |= {a["id"]: path.parent.name for _, a in Tags(html[path]).tags if "id" in a}
+    assert len(ids) > 20
+    for path in (path for path in FILES if path.suffix in (".js", ".css", ".html")):
+        part = owner(named(path))[0]
+        text = code(path)
+        named_here = set(re.findall(r'byId\("([^"]+)"', text))
+        if path.suffix == ".css":
+            named_here = set(re.findall(r"#([a-z][\w-]*)", text))
+        if path.suffix == ".html":
+            named_here = {a.get(key, "") for _, a in Tags(text).tags for key in ("for", "aria-controls")}
+        for id in named_here & ids.keys():
+            assert part == f"features/{ids[id]}", f"{named(path)} names {id} of {ids[id]}"
 
 
 def test_the_picture_plays_on_an_iphone() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from server.web.routes import read_file
+from tests.support.words import SHELL
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path("tests/client")
@@ -32,7 +32,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for part in (Path("client"), HERE):
         shutil.copytree(ROOT / part, folder / part)
     for path in (ROOT / "client/languages").glob("*.json"):
-        (folder / "client/languages" / path.name).write_bytes(read_file(path))
+        (folder / "client/languages" / path.name).write_bytes(SHELL.read(path))
     return folder
 
 

@@ -7,10 +7,12 @@ import json
 import re
 from pathlib import Path
 
-from server.web.routes import read_file
+from server.app.features import FEATURES
+from server.web.routes import Shell
 
 CLIENT = Path(__file__).resolve().parents[2] / "client"
 LANGUAGES = CLIENT / "languages"
+SHELL = Shell(CLIENT, tuple(FEATURES))
 # The languages of the page, which every table of words has
 CODES = {path.stem for path in LANGUAGES.iterdir()}
 
@@ -20,7 +22,7 @@ Forms = str | dict[str, str]
 @functools.cache
 def table(language: str = "en") -> dict[str, Forms]:
     """All words of a language by their ids; those with a count by the categories of Intl.PluralRules."""
-    words: dict[str, Forms] = json.loads(read_file(LANGUAGES / f"{language}.json"))
+    words: dict[str, Forms] = json.loads(SHELL.read(LANGUAGES / f"{language}.json"))
     return dict(sorted({**(first() if language == "en" else {}), **words}.items()))
 
 

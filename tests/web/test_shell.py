@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.web.routes import CLIENT_FILES, WORKER, Contents, Shell, integrity, read_file
+from server.web.routes import CLIENT_FILES, WORKER, Contents, Shell, integrity
 from tests.support.running import running
 
 
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 async def test_the_list_has_the_pages_own_files_alone(folder: Path) -> None:
     """Each with its hash; no picture, nothing hidden, not the worker itself, no route."""
-    contents = await Shell(folder).contents()
+    contents = await Shell(folder, ()).contents()
     assert listed(contents) == {
         "/": integrity(contents.page),
         "/client/client.js": integrity(b"one"),
@@ -62,23 +62,44 @@ async def test_a_feature_brings_its_words(folder: Path) -> None:
     (languages / "en.json").write_text('{"core.end": "End"}')
     words = feature / "words.json"
     words.write_text('{"de": {"watch.all": "Alle"}, "en": {"watch.all": "All"}}')
-    first = await Shell(folder).contents()
+    first = await Shell(folder, ("watches", "none")).contents()
     shell = json.loads(first.worker.partition(b"\n")[0].removeprefix(b"const SHELL = ")[:-1])
     german = b'{"core.end":"Ende","watch.all":"Alle"}'
     assert shell["words"] == {"/client/languages/de.json": integrity(german)}
     assert "/client/languages/en.json" in shell["files"]
     assert not [name for name in listed(first) if "features" in name]
     words.write_text(words.read_text().replace("Alle", "Jede"))
-    assert (await Shell(folder).contents()).version != first.version
-    words.unlink()
-    assert read_file(languages / "de.json") == b'{"core.end":"Ende"}'
+    assert (await Shell(folder, ("watches",)).contents()).version != first.version
+    assert Shell(folder, ()).read(languages / "de.json") == b'{"core.end":"Ende"}'
+
+
+async def test_a_feature_brings_its_elements(folder: Path) -> None:
+    """Into the places of the core's files, in the order of the features; only of those that are on, whose names the
+    page gets.
+    """
+    menu, more = (f'<template data-place="{name}"></template>' for name in ("menu", "more"))
+    page, panel = folder / "index.html", folder / "core/live/panel.html"
+    page.write_text(f'<meta name="features" content="" /><nav>{menu}</nav>')
+    panel.write_text(more)
+    for name in ("one", "two"):
+        (folder / "features" / name).mkdir(parents=True)
+        pieces = f'<template data-place="menu">{name}</template>\n'
+        pieces += f'<template data-place="more"><b>{name}\n</b></template>'
+        (folder / "features" / name / "page.html").write_text(pieces)
+    both, none = Shell(folder, ("two", "bare", "one")), Shell(folder, ())
+    contents = await both.contents()
+    assert contents.page == b'<meta name="features" content="two bare one" /><nav>twoone</nav>'
+    assert both.read(panel) == b"<b>two\n</b><b>one\n</b>"
+    assert none.read(page) == b'<meta name="features" content="" /><nav></nav>'
+    assert not [name for name in listed(contents) if "features" in name]
+    assert (await none.contents()).version != contents.version
 
 
 @pytest.mark.parametrize("name", ["index.html", WORKER, "client.js", "core/live/visit.js"])
 async def test_each_change_makes_another_version(folder: Path, name: str) -> None:
     """Of the page, the worker or a module; seen a second later, and not before."""
     now = 100.0
-    shell = Shell(folder, lambda: now)
+    shell = Shell(folder, (), lambda: now)
     first = await shell.contents()
     with (folder / name).open("a") as file:
         file.write(" ")
@@ -92,10 +113,10 @@ async def test_each_change_makes_another_version(folder: Path, name: str) -> Non
 
 async def test_two_machines_have_one_version(folder: Path) -> None:
     """The same contents, whatever the times of the files: an upgrade of several servers is one."""
-    first = await Shell(folder).contents()
+    first = await Shell(folder, ()).contents()
     for path in folder.rglob("*.js"):
         path.touch()
-    assert (await Shell(folder).contents()).version == first.version
+    assert (await Shell(folder, ()).contents()).version == first.version
 
 
 async def test_the_routes() -> None:

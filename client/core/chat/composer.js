@@ -32,18 +32,20 @@ const draft = {
 };
 
 /**
- * What makes watches of texts.
+ * What takes texts of the box as orders.
  * @typedef {Object} Orders
- * @property {(text: string) => string} conditionIn the condition of a watch in a text, "" for none
- * @property {(condition: string) => void} onWatch
+ * @property {(text: string) => string} conditionIn the condition of an order in a text, "" for none
+ * @property {(condition: string) => void} onOrder
+ * @property {(waiting: boolean) => void} onWaiting the next text will be an order, or no more
  * @property {() => Promise<void>} ahead loads what it needs
+ * @property {string} invites id of the words in the box that waits for one
+ * @property {string} gives id of the words of Send for one
  */
 
 /** The box in which a question is typed. Knows no connection. */
 export class Composer {
   box = byId("question", HTMLTextAreaElement);
   cancel = byId("cancel", HTMLButtonElement);
-  watch = byId("watch", HTMLButtonElement);
   suggestions = new Suggestions();
   /** Loads what makes orders of texts. */
   reads = async () => {};
@@ -67,8 +69,8 @@ export class Composer {
   #reading = false;
   // Send was pressed: the focus goes to what takes its place.
   #follows = false;
-  // The text becomes a watch, whatever its words.
-  #watching = false;
+  // The text becomes an order, whatever its words.
+  #waiting = false;
   // It is about a part of the picture.
   #points = false;
   // The last order as it was typed, and its condition
@@ -105,15 +107,10 @@ export class Composer {
       // The second half of a double press on Send, in whose place it stands now
       if (performance.now() - this.#pressedAt < DOUBLE) event.stopImmediatePropagation();
     });
-    this.watch.addEventListener("click", () => {
-      if (this.box.value.trim() && !this.#watching) return this.#order();
-      this.#watch(!this.#watching);
-      this.box.focus();
-    });
     this.#mark = new ModeMark(this.box, announce, () => this.#invite());
     this.#offer.addEventListener("click", () => this.#ask());
     onLanguage(() => {
-      this.#watch(this.#watching);
+      this.#wait(this.#waiting);
       this.#settle();
     });
     this.#settle();
@@ -145,10 +142,10 @@ export class Composer {
     this.#settle();
   }
 
-  /** Make watches of texts, or no more. @param {Orders|null} taker */
+  /** Make orders of texts. @param {Orders} taker */
   takeOrders(taker) {
     this.#taker = taker;
-    void taker?.ahead().then(() => this.#settle());
+    void taker.ahead().then(() => this.#settle());
     this.#settle();
   }
 
@@ -157,26 +154,38 @@ export class Composer {
     const { typed } = this.#ordered.condition === condition ? this.#ordered : { typed: condition };
     this.box.value = [typed, this.box.value].filter(Boolean).join(" ");
     draft.save(this.box.value);
-    this.#watch(true);
+    this.#wait(true);
     this.#settle();
   }
 
-  /** @param {boolean} watching */
-  #watch(watching) {
-    this.#watching = watching;
-    this.watch.setAttribute("aria-pressed", String(watching));
+  /** Make an order of what is typed; where nothing is, wait for the next text, or no more. */
+  toggleOrder() {
+    if (this.box.value.trim() && !this.#waiting) return this.#giveTyped();
+    this.#wait(!this.#waiting);
+    this.box.focus();
+  }
+
+  /** Give an order. @param {string} condition */
+  give(condition) {
+    this.#ordered = { typed: condition, condition };
+    this.#wait(false);
+    this.#taker?.onOrder(condition);
+  }
+
+  /** @param {boolean} waiting */
+  #wait(waiting) {
+    this.#waiting = waiting && this.#taker !== null;
     this.#invite();
-    if (watching) this.box.setAttribute("aria-label", text("watch.tell_me"));
+    if (this.#waiting) this.box.setAttribute("aria-label", text(this.#taker?.invites ?? ""));
     else this.box.removeAttribute("aria-label");
-    const examples = ["watch.person_comes", "watch.something_moves", "watch.person_leaves"].map((id) => text(id));
-    const chips = examples.map((words) => ({ words, does: () => this.#watchFor(words) }));
-    this.suggestions.offer("watch", watching ? chips : []);
+    this.#taker?.onWaiting(this.#waiting);
   }
 
   /** Say in the empty box what it is for; in few words beside those of a mode. */
   #invite() {
     const usual = this.#points ? "chat.ask_part" : "chat.ask";
-    this.box.placeholder = text(this.#watching ? "watch.tell_me" : this.#mark?.words ? "chat.ask_short" : usual);
+    const own = this.#waiting && this.#taker?.invites;
+    this.box.placeholder = text(own || (this.#mark?.words ? "chat.ask_short" : usual));
   }
 
   /** @param {boolean} points questions are about a part of the picture */
@@ -185,17 +194,10 @@ export class Composer {
     this.#invite();
   }
 
-  /** @param {string} condition */
-  #watchFor(condition) {
-    this.#ordered = { typed: condition, condition };
-    this.#watch(false);
-    this.#taker?.onWatch(condition);
-  }
-
-  /** True when Enter makes a watch of the text. */
+  /** True when Enter makes an order of the text. */
   get #orders() {
     const typed = this.box.value.trim();
-    return typed !== "" && (this.#watching || this.#conditionIn(typed) !== "");
+    return typed !== "" && (this.#waiting || this.#conditionIn(typed) !== "");
   }
 
   /** @param {string} typed */
@@ -215,17 +217,16 @@ export class Composer {
     this.#reading = false;
     // Somebody typed on meanwhile.
     if (this.box.value !== value) return;
-    if (this.#orders) this.#order();
+    if (this.#orders) this.#giveTyped();
     else this.#ask();
   }
 
-  /** Make a watch of the text. */
-  #order() {
+  #giveTyped() {
     const typed = this.box.value.trim();
     if (!typed || typed.length > this.#limit) return;
     const condition = this.#conditionIn(typed) || typed;
     this.#clear();
-    this.#watchFor(condition);
+    this.give(condition);
     this.#ordered.typed = typed;
   }
 
@@ -233,7 +234,7 @@ export class Composer {
     const text = this.box.value.trim();
     if (!text || this.box.value.length > this.#limit) return;
     this.#follows = document.activeElement === this.#send;
-    this.#watch(false);
+    this.#wait(false);
     this.#onAsk(text);
     this.#clear();
   }
@@ -251,7 +252,7 @@ export class Composer {
     const over = length > this.#limit;
     const orders = this.#orders;
     show(this.#offer, orders);
-    this.#send.title = orders ? text("chat.watch_this") : text("chat.send");
+    this.#send.title = text((orders && this.#taker?.gives) || "chat.send");
     this.#send.setAttribute("aria-label", this.#send.title);
     this.#send.classList.toggle("orders", orders);
     const empty = this.box.value.trim() === "";
@@ -285,12 +286,13 @@ export class Composer {
 const LONG = 12;
 /** @param {HTMLButtonElement|null} button of "more", without its line of help */
 const nameOf = (button) => button?.querySelector("b")?.textContent ?? "";
-// What says itself that it begins and ends
-const TELLS = "#watch, #scan";
 
 /**
  * The mark in the bar for what is on of "more", with a cross that ends it: what began last, and then what began before
  * it. Escape in the question does so too, after it has let a held picture go.
+ *
+ * A button's `data-mode` has `tells` where it says itself that it begins and ends, `invites` where the box says what it
+ * is for, `beside` where it goes with all others, and `none` where it is no mode.
  */
 class ModeMark {
   /** Of the mode, beside its mark; "" for those that the box has itself. */
@@ -343,18 +345,16 @@ class ModeMark {
   #tell() {
     const button = this.#pressed;
     this.#pressed = null;
-    if (!button?.hasAttribute("aria-pressed") || button.matches(TELLS)) return;
+    if (!button?.hasAttribute("aria-pressed") || button.matches("[data-mode~=tells]")) return;
     const on = button.getAttribute("aria-pressed") === "true";
     this.#announce(text(on ? "page.mode_on" : "page.mode_off", { mode: nameOf(button) }));
   }
 
   #render() {
-    // To see the whole picture is no mode.
     /** @type {HTMLButtonElement[]} */
-    const on = Array.from(this.#more.querySelectorAll("button[aria-pressed=true]:not([hidden], #whole)"));
+    const on = Array.from(this.#more.querySelectorAll("button[aria-pressed=true]:not([hidden], [data-mode~=none])"));
     this.#modes = [...new Set([...this.#modes, ...on])].filter((one) => on.includes(one));
-    // Speech and light go beside all else.
-    this.#on = this.#modes.findLast((one) => !one.matches("#speak, #torch")) ?? this.#modes.at(-1) ?? null;
+    this.#on = this.#modes.findLast((one) => !one.matches("[data-mode~=beside]")) ?? this.#modes.at(-1) ?? null;
     // Or a keyboard user would fall out of the page.
     if (!this.#on && document.activeElement === this.#mark) byId("more-open", HTMLButtonElement).focus();
     show(this.#mark, this.#on !== null);
@@ -363,7 +363,7 @@ class ModeMark {
     const mode = nameOf(this.#on);
     this.#mark.title = text("page.end_mode", { mode });
     this.#mark.setAttribute("aria-label", this.#mark.title);
-    this.words = this.#on?.id === "watch" ? "" : mode;
+    this.words = this.#on?.matches("[data-mode~=invites]") ? "" : mode;
     this.#word.textContent = this.words;
     this.#mark.classList.toggle("long", this.words.length > LONG);
     this.#onWords();

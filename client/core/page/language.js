@@ -49,6 +49,8 @@ export class Language {
       void this.#choose(language);
     });
     onLanguage(() => this.#show());
+    // What features have in the page is in English there, and nowhere else yet.
+    for (const { id, node } of wordsIn(document)) ENGLISH[id] ??= plain(node.nodeValue);
     void this.#begin(wanted(settings().language));
   }
 

@@ -1,7 +1,11 @@
 /** The user's settings. They stay on this device and hold for all pages of the server. */
 
 /**
- * @typedef {Object} Settings
+ * Those of the core, and each of a feature by its name: see `oneOf` and `within`.
+ * @typedef {Core & {[own: string]: any}} Settings
+ */
+/**
+ * @typedef {Object} Core
  * @property {string} language of the page; "" for the browser's
  * @property {"normal"|"short"|"full"} verbosity length of answers and hints
  * @property {boolean} tones short tones for what cannot be seen
@@ -13,12 +17,8 @@
  * @property {string} camera its device id; "" for the browser's choice
  * @property {"720"|"480"|"1080"} resolution height of the camera's picture, in pixels
  * @property {number} sensitivity 0.25 to 4, 0 for the server's: how small a change counts for descriptions and watches
- * @property {""|"short"|"medium"|"long"} length of descriptions; "" for the server's
- * @property {"hands_free"|"push"} talk how the microphone is heard
- * @property {number} silence 200 to 2000: milliseconds that end a spoken question
  * @property {string} voice of the browser, by its URI; "" for the browser's choice
  * @property {"1"|"0.75"|"1.25"|"1.5"|"2"} speed of that voice
- * @property {"spoken"|"tones"|"shown"|"none"} help with aiming the camera: each has what those after it have
  */
 
 // boot.js reads it, too.
@@ -30,15 +30,13 @@ const CHOICES = {
   size: ["100", "125", "150", "200"],
   theme: ["system", "light", "dark"],
   resolution: ["720", "480", "1080"],
-  help: ["spoken", "tones", "shown", "none"],
-  length: ["", "short", "medium", "long"],
-  talk: ["hands_free", "push"],
   speed: ["1", "0.75", "1.25", "1.5", "2"],
 };
 /** @type {Record<string, boolean>} */
 const SWITCHES = { tones: true, details: false, tools: false, toolsAsked: false };
-const MOST_ID_CHARS = 256;
-const USUAL_SILENCE = 500;
+const MOST_CHARS = 256;
+// Those of features, which may not be here yet, are kept, too.
+const MOST = 64;
 
 /** @type {Set<(settings: Settings, before: Settings) => void>} */
 const listeners = new Set();
@@ -49,11 +47,24 @@ export function settings() {
   return current;
 }
 
+/**
+ * A setting of a feature. @template {string} T @param {any} value @param {readonly T[]} allowed the default first
+ * @returns {T}
+ */
+export function oneOf(value, allowed) {
+  return allowed.includes(value) ? value : allowed[0];
+}
+
+/** Another. @param {any} value @param {number} least @param {number} most @param {number} usual @returns {number} */
+export function within(value, least, most, usual) {
+  return value >= least && value <= most ? Number(value) : usual;
+}
+
 /** Change some of them, and keep all. @param {Partial<Settings>} change */
 export function change(change) {
   use(tolerant({ ...current, ...change }));
   try {
-    localStorage.setItem(KEY, JSON.stringify({ version: VERSION, ...current }));
+    localStorage.setItem(KEY, JSON.stringify({ ...current, version: VERSION }));
   } catch {
     // A browser that keeps nothing: they hold for this page.
   }
@@ -98,16 +109,18 @@ function stored() {
 function tolerant(found) {
   /** @type {any} */
   const result = {};
-  for (const [name, allowed] of Object.entries(CHOICES))
-    result[name] = allowed.includes(found?.[name]) ? found[name] : allowed[0];
+  for (const [name, value] of Object.entries(found ?? {}).slice(0, MOST)) {
+    const fits = typeof value === "string" ? value.length <= MOST_CHARS : typeof value !== "object";
+    if (fits && /^[a-z]{1,32}$/i.test(name)) result[name] = value;
+  }
+  for (const [name, allowed] of Object.entries(CHOICES)) result[name] = oneOf(found?.[name], allowed);
   for (const [name, usual] of Object.entries(SWITCHES))
     result[name] = typeof found?.[name] === "boolean" ? found[name] : usual;
-  const { language, camera, sensitivity, silence, voice } = found ?? {};
+  const { language, camera, sensitivity, voice } = found ?? {};
   result.language = typeof language === "string" && /^[a-z]{2,3}$/.test(language) ? language : "";
-  result.camera = typeof camera === "string" && camera.length <= MOST_ID_CHARS ? camera : "";
-  result.voice = typeof voice === "string" && voice.length <= MOST_ID_CHARS ? voice : "";
-  result.silence = silence >= 200 && silence <= 2000 ? Number(silence) : USUAL_SILENCE;
-  result.sensitivity = sensitivity >= 0.25 && sensitivity <= 4 ? Number(sensitivity) : 0;
+  result.camera = typeof camera === "string" && camera.length <= MOST_CHARS ? camera : "";
+  result.voice = typeof voice === "string" && voice.length <= MOST_CHARS ? voice : "";
+  result.sensitivity = within(sensitivity, 0.25, 4, 0);
   return result;
 }
 

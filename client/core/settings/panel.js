@@ -19,8 +19,7 @@ export class SettingsPanel {
       this.#said.textContent = text("settings.forgotten");
     });
     for (const control of this.#controls) control.addEventListener("change", () => this.#take(control));
-    for (const name of ["sensitivity", "silence"])
-      byId(`settings-${name}`, HTMLInputElement).addEventListener("input", () => this.#showRanges());
+    for (const range of this.#ranges) range.addEventListener("input", () => showRange(range));
     window.speechSynthesis?.addEventListener?.("voiceschanged", () => this.#offerVoices());
     onSettings(() => this.#render());
     onLanguage(() => this.#translate());
@@ -52,11 +51,15 @@ export class SettingsPanel {
     for (const control of this.#controls) {
       if (control.type === "checkbox") /** @type {HTMLInputElement} */ (control).checked = now[control.name];
       else if (control.name === "sensitivity") control.value = String(Math.log2(now.sensitivity || 1));
-      else control.value = String(now[control.name]);
+      else control.value = String(now[control.name] ?? usual(control));
+      // A voice that is not here now, or another version's word
+      if (control instanceof HTMLSelectElement && control.selectedIndex < 0) control.value = usual(control);
     }
-    // One that is not here now: the browser chooses.
-    if (this.#voice.selectedIndex < 0) this.#voice.value = "";
-    this.#showRanges();
+    for (const range of this.#ranges) showRange(range);
+  }
+
+  get #ranges() {
+    return this.#controls.filter((one) => one instanceof HTMLInputElement && one.type === "range");
   }
 
   /** The browser's voices, those of the page's language first. Some browsers find them late. */
@@ -81,16 +84,21 @@ export class SettingsPanel {
     this.#offerVoices();
   }
 
-  #showRanges() {
-    const tell = (/** @type {string} */ name, /** @type {(value: number) => string} */ words) => {
-      const range = byId(`settings-${name}`, HTMLInputElement);
-      const said = words(Number(range.value));
-      byId(`settings-${name}-value`, HTMLOutputElement).textContent = said;
-      range.setAttribute("aria-valuetext", said);
-    };
-    tell("sensitivity", (value) => percent(2 ** value));
-    tell("silence", (value) => text("page.seconds_long", { number: number(value / 1000, 1) }));
-  }
+}
+
+/** What it shows where nothing was chosen. @param {HTMLInputElement|HTMLSelectElement} control */
+function usual(control) {
+  if (control instanceof HTMLInputElement) return control.defaultValue;
+  return ([...control.options].find((one) => one.defaultSelected) ?? control.options[0])?.value ?? "";
+}
+
+/** Say its value beside it: milliseconds as seconds, else percent. @param {HTMLInputElement|HTMLSelectElement} range */
+function showRange(range) {
+  const value = Number(range.value);
+  const seconds = range.dataset.unit === "ms";
+  const said = seconds ? text("page.seconds_long", { number: number(value / 1000, 1) }) : percent(2 ** value);
+  byId(`${range.id}-value`, HTMLOutputElement).textContent = said;
+  range.setAttribute("aria-valuetext", said);
 }
 
 /** @param {HTMLInputElement|HTMLSelectElement} control @returns {string|number|boolean} */

@@ -1,4 +1,8 @@
-import { byId, show } from "../../core/page/dom.js";
+import { byId } from "../../core/page/dom.js";
+import { change, oneOf, onSettings, settings } from "../../core/page/settings.js";
+
+/** Of descriptions; "" for the server's choice. @type {["", "short", "medium", "long"]} */
+const LENGTHS = ["", "short", "medium", "long"];
 
 /**
  * The running description, of the scene or of what matters: its buttons, and what counts as a change.
@@ -28,9 +32,18 @@ export function register(page) {
     visit.describe(true);
   }
   for (const [one, button] of buttons) {
-    show(button, true);
     button.addEventListener("click", () => (now() === one ? visit.describe(false) : begin(one)));
   }
+  // What the session has, as far as it was compared
+  let told = oneOf(settings().length, LENGTHS);
+  if (told) visit.description.prefer({ length: told });
+  onSettings((now, before) => {
+    const length = oneOf(now.length, LENGTHS);
+    if (length === oneOf(before.length, LENGTHS) || length === visit.facts.preferred.length) return;
+    // Without a choice the server's own, which it says when a session begins
+    told = length || (visit.facts.ready?.features.describe?.length ?? "short");
+    visit.description.prefer({ length: told });
+  });
   page.take(["change"], (message) => {
     if (message.about === "watches") return false;
     changes.here?.render(message);
@@ -46,6 +59,8 @@ export function register(page) {
       button.disabled = socket !== "open" || !["on", "resting", "elsewhere"].includes(camera);
       button.setAttribute("aria-pressed", String(now() === one));
     }
+    // What was chosen at an answer is kept.
+    if (preferred.length && preferred.length !== told) change({ length: (told = preferred.length) });
     chat.conversation.notable = about() === "notable";
     if (now()) void changes.ahead();
     if (ready) changes.here?.settings({ ...ready, ...ready.features.describe, ...preferred });

@@ -1,10 +1,10 @@
 import { byId } from "../../core/page/dom.js";
 import { openSound } from "../../core/page/notes.js";
-import { settings } from "../../core/page/settings.js";
 import { goodTone } from "../../core/page/tones.js";
 import { showHint } from "../../core/stage/hintline.js";
 import { text } from "../../core/words/text.js";
 import { aroundLines, bearingWords } from "./directions.js";
+import { help, tones } from "./help.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").Scanned} Scanned */
 /** @typedef {import("../../core/live/messages.d.ts").Bearing} Bearing */
@@ -87,8 +87,7 @@ export class Around {
     if (!this.turning) return;
     const { turned, count, end } = scanned;
     if (end) return this.#close(scanned);
-    const { help } = settings();
-    if (count > this.#found.count && (help === "tones" || help === "spoken")) goodTone();
+    if (count > this.#found.count && tones()) goodTone();
     this.#found = scanned;
     const degrees = Math.abs(turned);
     const told = degrees < WHOLE && Math.floor(degrees / TELL_EVERY) > this.#quarter;
@@ -99,7 +98,7 @@ export class Around {
   /** @param {number} degrees @param {number} count @param {boolean} told */
   #show(degrees, count, told) {
     const words = text("scan.turning", { degrees, number: count });
-    const spoken = told && settings().help === "spoken" && this.#page.say(words, true);
+    const spoken = told && help() === "spoken" && this.#page.say(words, true);
     showHint(words, !told || spoken, "scan");
   }
 

@@ -1,7 +1,7 @@
 import { openSound } from "../../core/page/notes.js";
-import { settings } from "../../core/page/settings.js";
 import { goodTone, notYetTone } from "../../core/page/tones.js";
 import { text } from "../../core/words/text.js";
+import { help, tones } from "./help.js";
 import { wordsOf } from "./words.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").AimHint} AimHint */
@@ -39,11 +39,9 @@ export class Guide {
   take({ hint, about }) {
     this.rest();
     const words = wordsOf(hint, about);
-    const { help } = settings();
-    const tones = help === "tones" || help === "spoken";
-    if (tones && hint === "good") goodTone();
-    else if (tones) notYetTone();
-    const spoken = help === "spoken" && this.#say(words);
+    if (tones() && hint === "good") goodTone();
+    else if (tones()) notYetTone();
+    const spoken = help() === "spoken" && this.#say(words);
     if (spoken && this.#verbosity() !== "short" && !SAID_ONCE.has(hint))
       this.#again = setInterval(() => this.#say(words), AGAIN);
     // Where there is nothing to aim at, a thing may be what somebody looks for.

@@ -3,6 +3,7 @@ import { keepWish, wish } from "../../core/page/resume.js";
 import { onSettings, settings } from "../../core/page/settings.js";
 import { showHint } from "../../core/stage/hintline.js";
 import { text } from "../../core/words/text.js";
+import { help } from "./help.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").AimHint} AimHint */
 
@@ -38,7 +39,7 @@ class GuideEntry {
   #around;
   /** What the person is led to; "" for nothing. */
   #thing = "";
-  #wanted = wish("guide") === true && settings().help !== "none";
+  #wanted = wish("guide") === true && help() !== "none";
   // The camera is live, its picture is not held, and the server guides.
   #able = false;
   #guides = false;
@@ -84,14 +85,19 @@ class GuideEntry {
       }
     });
     this.#press();
-    onSettings(({ help }) => {
+    onSettings(() => {
       this.#offer();
-      if (help === "none" && this.#wanted) void this.want(false);
+      if (help() === "none" && this.#wanted) void this.want(false);
     });
   }
 
   get wanted() {
     return this.#wanted;
+  }
+
+  /** True while hints are wanted, or it leads to something. */
+  get on() {
+    return this.#wanted || this.#thing !== "";
   }
 
   /** @param {boolean} wanted */
@@ -198,7 +204,7 @@ class GuideEntry {
   }
 
   #press() {
-    this.button.setAttribute("aria-pressed", String(this.#wanted || this.#thing !== ""));
+    this.button.setAttribute("aria-pressed", String(this.on));
     this.#page.chat.renderRunning();
   }
 
@@ -257,7 +263,7 @@ class GuideEntry {
   }
 
   #offer() {
-    show(this.button, this.#guides && (settings().help !== "none" || this.#thing !== ""));
+    show(this.button, this.#guides && (help() !== "none" || this.#thing !== ""));
     show(this.#scan, this.#guides);
   }
 

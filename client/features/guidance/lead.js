@@ -5,6 +5,7 @@ import { settings } from "../../core/page/settings.js";
 import { goodTone } from "../../core/page/tones.js";
 import { Beacon } from "./beacon.js";
 import { Course, Teller } from "./course.js";
+import { help, tones } from "./help.js";
 import { finderWords, leadWords } from "./words.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").Target} Target */
@@ -151,22 +152,21 @@ export class Lead {
 
   #tick() {
     if (!this.#ticks) return;
-    const { help, verbosity } = settings();
-    const tones = help === "tones" || help === "spoken";
+    const { verbosity } = settings();
     const cue = (this.#cue = this.#course.cue(pageTime()));
-    if (tones) this.#beacon.set(cue);
+    if (tones()) this.#beacon.set(cue);
     else this.#beacon.stop();
     if (cue.state !== this.#state) {
       if (cue.state === "middle" || cue.state === "lost" || cue.state === "there") shake(SHAKES[cue.state]);
-      if (cue.state === "there" && tones) goodTone();
+      if (cue.state === "there" && tones()) goodTone();
       this.#state = cue.state;
     }
     // The least of all is tones alone.
-    const level = help === "tones" && verbosity === "short" ? 0 : LEVELS[verbosity];
+    const level = help() === "tones" && verbosity === "short" ? 0 : LEVELS[verbosity];
     const sentence = this.#kind ? this.#teller.next(cue, performance.now(), level) : null;
     if (sentence) {
       const words = leadWords(sentence, this.#label, this.#kind === "text");
-      this.#show(words, help === "spoken" && this.#say(words), true);
+      this.#show(words, help() === "spoken" && this.#say(words), true);
     } else if (level === 0) this.#show(this.#label, false, false);
     if (this.#reached && (sentence || level === 0)) this.end();
   }

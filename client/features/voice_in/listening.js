@@ -1,4 +1,4 @@
-import { change, onSettings, settings } from "../../core/page/settings.js";
+import { change, onSettings, oneOf, settings, within } from "../../core/page/settings.js";
 import { Microphone, MicrophoneProblem } from "./microphone.js";
 import { ListeningView } from "./view.js";
 import { Earcons } from "../../core/page/earcons.js";
@@ -12,6 +12,8 @@ import { text } from "../../core/words/text.js";
 // Words that take longer (ms) are said to be on their way; and how long it is said that there were none
 const SLOW = 2000;
 const UNCLEAR = 5000;
+/** @type {["hands_free", "push"]} */
+const MODES = ["hands_free", "push"];
 
 /** The microphone of the page: opens it, sends it, and shows what is heard. Loaded when needed, not with the page. */
 export class Listening {
@@ -61,8 +63,9 @@ export class Listening {
       onWish: ({ mode = this.#wish.mode, silence = this.#wish.silence }) => change({ talk: mode, silence }),
       onHold: (down) => this.#push(down),
     });
-    onSettings(({ talk, silence }) => {
-      if (talk !== this.#wish.mode || silence !== this.#wish.silence) this.#changed();
+    onSettings(() => {
+      const { mode, silence } = talkWish();
+      if (mode !== this.#wish.mode || silence !== this.#wish.silence) this.#changed();
     });
     this.#render();
   }
@@ -182,5 +185,5 @@ export class Listening {
 /** @returns {TalkWish} as the settings have it; not that the microphone is on: it is switched on by a tap alone */
 function talkWish() {
   const { talk, silence } = settings();
-  return { mode: talk, silence };
+  return { mode: oneOf(talk, MODES), silence: within(silence, 200, 2000, 500) };
 }

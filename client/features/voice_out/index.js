@@ -57,6 +57,7 @@ export class SpeakEntry {
       mark: (/** @type {string} */ id, /** @type {number} */ start, /** @type {number} */ end) =>
         marks.mark(conversation.byId(id)?.key ?? "", start, end),
       verbosity: () => settings().verbosity,
+      guided: () => Boolean(this.#page.find("guidance")?.on),
       tones: () => settings().tones,
       say: (/** @type {string} */ words) => this.say(words, true),
     };

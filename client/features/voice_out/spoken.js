@@ -14,7 +14,7 @@ export class Spoken {
 
   /**
    * @param {ConstructorParameters<typeof Speaking>[0] & {
-   *   say: (text: string) => boolean, tones: () => boolean,
+   *   say: (text: string) => boolean, tones: () => boolean, guided: () => boolean,
    *   verbosity: () => import("../../core/page/settings.js").Settings["verbosity"]}} hooks see `Speaking`
    */
   constructor(hooks) {
@@ -40,8 +40,8 @@ export class Spoken {
 
   /** @param {import("../../core/live/facts.js").Facts} facts */
   render(facts) {
-    const { say, verbosity, speech } = this.#hooks;
-    if (speech.supported) this.#states ??= new SpokenStates({ say, verbosity, earcons: this.#earcons });
+    const { say, verbosity, guided, speech } = this.#hooks;
+    if (speech.supported) this.#states ??= new SpokenStates({ say, verbosity, guided, earcons: this.#earcons });
     this.#states?.render(facts);
     this.#speaking.connected(facts.socket === "open");
   }

@@ -18,6 +18,7 @@ const SAY_AFTER = 4500;
 export class SpokenStates {
   #say;
   #verbosity;
+  #guided;
   #earcons;
   // Screen readers announce these, unless they are spoken.
   #live = [byId("notice", HTMLElement), byId("card", HTMLElement)];
@@ -35,11 +36,13 @@ export class SpokenStates {
    * @param {Object} hooks
    * @param {(text: string) => boolean} hooks.say
    * @param {() => Verbosity} hooks.verbosity
+   * @param {() => boolean} hooks.guided hints how to move the camera are on
    * @param {import("../../core/page/earcons.js").Earcons} hooks.earcons
    */
-  constructor({ say, verbosity, earcons }) {
+  constructor({ say, verbosity, guided, earcons }) {
     this.#say = say;
     this.#verbosity = verbosity;
+    this.#guided = guided;
     this.#earcons = earcons;
     for (const region of this.#live) region.setAttribute("aria-live", "off");
   }
@@ -53,7 +56,7 @@ export class SpokenStates {
 
   /** @param {Facts} facts */
   render(facts) {
-    const found = problemOf(facts);
+    const found = problemOf(facts, this.#guided());
     if (found?.title === this.#now?.title) return;
     this.#now = found;
     clearTimeout(this.#settling);
@@ -86,8 +89,8 @@ export class SpokenStates {
   }
 }
 
-/** @param {Facts} facts @returns {Problem|null} what is wrong now, if anything is */
-function problemOf(facts) {
+/** @param {Facts} facts @param {boolean} guided @returns {Problem|null} what is wrong now, if anything is */
+function problemOf(facts, guided) {
   const instead = card(facts);
   if (instead && instead.tone !== "off" && instead.tone !== "busy") return { ...instead, kind: "camera" };
   const shown = notice(facts);
@@ -98,9 +101,7 @@ function problemOf(facts) {
   const { status } = facts;
   if (connected && (status?.dark || status?.blurred || status?.black) && status?.camera === "live") {
     // The guide says that, too.
-    return byId("guide", HTMLButtonElement).getAttribute("aria-pressed") === "true"
-      ? null
-      : { ...shown, kind: "light" };
+    return guided ? null : { ...shown, kind: "light" };
   }
   if (connected && (facts.muted || status?.camera !== "live")) return { ...shown, kind: "camera" };
   return { ...shown, kind: connected ? "engine" : "connection" };

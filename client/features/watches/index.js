@@ -1,4 +1,5 @@
 import { byId, show } from "../../core/page/dom.js";
+import { text } from "../../core/words/text.js";
 
 /** @typedef {{type: string, [field: string]: any}} ServerMessage */
 
@@ -18,6 +19,7 @@ import { byId, show } from "../../core/page/dom.js";
 const MOST_WAITING = 40;
 // The ids of watches that a model begins, whose alerts the server sends to nobody else, begin so.
 const BY_MODEL = "tool:";
+const EXAMPLES = ["watch.person_comes", "watch.something_moves", "watch.person_leaves"];
 // Messages that the watches show
 const OURS = ["watches", "alert", "webhooks", "home_assistant"];
 
@@ -28,11 +30,7 @@ export function register(page) {
   page.take(["transcript"], ({ order }) => {
     if (order === "watch_off") void entry.endAll().then((words) => page.tell(words));
   });
-  page.when("facts", ({ ready, socket }) => {
-    // Somebody typed before the server said that it has none.
-    if (ready && !ready.features.watches) page.chat.composer.takeOrders(null);
-    entry.connected(socket === "open");
-  });
+  page.when("facts", ({ socket }) => entry.connected(socket === "open"));
   page.when("session", () => entry.forget());
   page.keepers.push(() => entry.on);
   page.offer("watches", {
@@ -49,6 +47,7 @@ class WatchEntry {
   /** Something is watched for. */
   on = false;
 
+  #button = byId("watch", HTMLButtonElement);
   #composer;
   #menu = byId("watches-open", HTMLButtonElement);
   /** @type {import("../../core/page/part.js").Part<Watches>} */
@@ -68,18 +67,27 @@ class WatchEntry {
     // The list, or the beginning of the first one
     this.#menu.addEventListener("click", () => {
       const list = byId("watches", HTMLDetailsElement);
-      if (list.hidden) return this.#composer.watch.click();
+      if (list.hidden) return this.#button.click();
       list.open = true;
       byId("watches-summary", HTMLElement).focus();
     });
     const words = page.part(import.meta.url, "./condition.js", { load: () => import("./condition.js") });
+    this.#button.addEventListener("click", () => this.#composer.toggleOrder());
     this.#composer.takeOrders({
       conditionIn: (text) => words.here?.conditionIn(text) ?? "",
-      onWatch: (condition) => {
+      onOrder: (condition) => {
         if (!page.visit.facts.active) void page.visit.start();
         void this.add(condition);
       },
+      onWaiting: (waiting) => {
+        this.#button.setAttribute("aria-pressed", String(waiting));
+        const examples = waiting ? EXAMPLES.map((id) => text(id)) : [];
+        const chips = examples.map((words) => ({ words, does: () => this.#composer.give(words) }));
+        this.#composer.suggestions.offer("watches", chips);
+      },
       ahead: () => words.ahead(),
+      invites: "watch.tell_me",
+      gives: "chat.watch_this",
     });
   }
 
@@ -87,7 +95,7 @@ class WatchEntry {
   receive(message) {
     if (message.type === "watches") {
       this.on = message.watches.some((one) => !one.ended);
-      show(this.#composer.watch, true);
+      show(this.#button, true);
       show(this.#menu, true);
     }
     if (this.#part.here) return this.#part.here.receive(message);
@@ -109,7 +117,7 @@ class WatchEntry {
    * @returns {Promise<(() => boolean)|null>} see `WatchPanel.add`
    */
   async add(condition, prefix) {
-    await this.#part.open(this.#composer.watch);
+    await this.#part.open(this.#button);
     if (!this.#part.here) {
       if (!prefix) this.#composer.restore(condition);
       return null;

@@ -15,7 +15,7 @@ export class Receivers {
   /** In the list of watches */
   element = made("details", { id: "receivers" });
   /** Above it, while alerts go somewhere */
-  light = made("div", { id: "receivers-light" });
+  light = made("div", { id: "receivers-light", className: "band" });
 
   #send;
   /** @type {WebhookOffer[]} */
