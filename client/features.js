@@ -12,6 +12,7 @@ export const FEATURES = {
   pointing: () => import("./features/pointing/index.js"),
   reading: () => import("./features/reading/index.js"),
   recall: () => import("./features/recall/index.js"),
+  sample: () => import("./features/sample/index.js"),
   voice_in: () => import("./features/voice_in/index.js"),
   voice_out: () => import("./features/voice_out/index.js"),
   watches: () => import("./features/watches/index.js"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -14,22 +13,18 @@ from server.features.grants.grants import MAX_GRANTS
 from server.features.pairing.pairing import ASK_PAIRED, NOT_PAIRED, PAIRING_REFUSED, SCAN_AGAIN
 from server.media.turn_check import RelayProblem
 from server.web.request_guard import ASK
-from tests.support.words import CLIENT, LANGUAGES, Forms, first, say, table
+from tests.support.words import CLIENT, LANGUAGES, Elements, Forms, first, say, table, translated
 from tools.references import errors
 
 SERVER = CLIENT.parent / "server"
 # As client/core/words/text.js has them
 CODES = re.findall(r'^  (\w+): "', (CLIENT / "core/words/text.js").read_text("utf-8"), re.M)
-# Attributes with words for people and screen readers
-_ATTRIBUTES = ("aria-label", "title", "placeholder", "alt")
 # Ids whose area is no folder: the page finds them by the error's code, and by the server's sentence.
 _BY_SERVER = {"problem", "server"}
-# The operator's panel is in English alone.
 SOURCES = {
     path.relative_to(CLIENT): path.read_text("utf-8")
-    for path in sorted(CLIENT.rglob("*"))
-    if path.suffix in {".js", ".html"} and path.parent not in (LANGUAGES, CLIENT / "core/operator")
-    if path.stem != "operator" and path.name not in ("making.js", "makingview.js")
+    for path in sorted(CLIENT.rglob("*.*"))
+    if path.suffix in {".js", ".html"} and path.parent != LANGUAGES and translated(path)
 }
 # Categories of Intl.PluralRules for whole numbers (CLDR), besides "other"
 _FORMS: dict[str, set[str]] = {
@@ -40,59 +35,12 @@ _FORMS: dict[str, set[str]] = {
 }
 
 
-class _Elements(HTMLParser):
-    """The words of a file's elements by their ids, with "" for words without an id."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, str]] = []
-        # Each open element: its tag, the id of its text, and whether its words are shown in other languages
-        self._open: list[tuple[str, str, bool]] = []
-        self._html = html
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        # A page has its language, and a part's title is nobody's words.
-        own = (
-            tag == "title" or given.get("translate") == "no" or (tag != "html" and "lang" in given)
-        )
-        shown = not own and all(shown for *_, shown in self._open)
-        ids = {}
-        for entry in given.get("data-text", "").split():
-            attribute, _, id = entry.rpartition(":")
-            ids[attribute] = id
-        if shown:
-            for name in {*ids} - {""} | {*_ATTRIBUTES} & {*given}:
-                if name in ids or re.search(r"[^\W\d_]", given[name]):
-                    self.found.append((ids.get(name, ""), given.get(name, "")))
-        if f"</{tag}>" in self._html:
-            self._open.append((tag, ids.get("", ""), shown))
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if self._open and self._open[-1][0] == tag:
-            self._open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        while self._open and self._open.pop()[0] != tag:
-            pass
-
-    def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1][2] and re.search(r"[^\W\d_]", data):
-            self.found.append((self._open[-1][1], " ".join(data.split())))
-
-
 def _names(words: str) -> list[str]:
     return sorted(re.findall(r"\{\w+\}", words))
 
 
 def _forms(words: Forms) -> list[str]:
     return [words] if isinstance(words, str) else [*words.values()]
-
-
-def _body(html: str) -> str:
-    return html[html.index("<body") :] if "<body" in html else html
 
 
 def test_each_language_has_its_file() -> None:
@@ -124,13 +72,15 @@ def test_nothing_lacks_its_translation(code: str) -> None:
 
 
 def test_each_id_is_used_and_each_used_one_is_known() -> None:
-    """An id is a string of a script, or stands in an element's `data-text`.
+    """An id is a string of a script, or stands in an element's `data-text`; its English is beside the script, else in
+    the element alone.
 
     It is a feature's where nobody else uses it, else the core's; each file has its ids in their order.
     """
     known = {*table()}
     areas = {id.partition(".")[0] for id in known}
     users: dict[str, set[str]] = {id: set() for id in first()}
+    by_scripts = {*first()}
     for path, source in SOURCES.items():
         code = re.sub(r"/\*.*?\*/", "", source, flags=re.S)
         used = {
@@ -138,30 +88,33 @@ def test_each_id_is_used_and_each_used_one_is_known() -> None:
             for area, name in re.findall(r'"([a-z]+)\.(\w+)"', code)
             if area in areas
         }
-        used |= {id for id, _ in _Elements(source).found if id} if path.suffix == ".html" else set()
+        used |= {id for id, _ in Elements(source).found if id} if path.suffix == ".html" else set()
         used |= set(re.findall(r'\b(?:text|plural)\(\s*"([^"]*)"', code))
+        by_scripts |= used if path.suffix == ".js" else set()
         for id in used:
             users.setdefault(id, set()).add(path.parts[1] if path.parts[0] == "features" else "")
     assert users.keys() - known == set()
     assert {id for id in known - users.keys() if id.partition(".")[0] not in _BY_SERVER} == set()
-    owners = dict.fromkeys(first(), "")
-    for path in [LANGUAGES / "en.json", *CLIENT.glob("features/*/words.json")]:
-        words = json.loads(path.read_text("utf-8"))
-        feature = "" if path.parent == LANGUAGES else path.parent.name
-        ids = [*(words["en"] if feature else words)]
-        assert ids == sorted(ids)
-        assert not owners.keys() & {*ids}
-        owners |= dict.fromkeys(ids, feature)
-    for id, used_by in users.items():
-        own = used_by.pop() if len(used_by) == 1 else ""
-        assert owners[id] == own or id.partition(".")[0] in _BY_SERVER, id
+    for code in CODES:
+        owners = dict.fromkeys(first() if code == "en" else {}, "")
+        for path in [LANGUAGES / f"{code}.json", *CLIENT.glob("features/*/words.json")]:
+            words = json.loads(path.read_text("utf-8"))
+            feature = "" if path.parent == LANGUAGES else path.parent.name
+            ids = [*(words.get(code, {}) if feature else words)]
+            assert ids == sorted(ids)
+            assert not owners.keys() & {*ids}
+            owners |= dict.fromkeys(ids, feature)
+        for id, owner in owners.items():
+            if id.partition(".")[0] not in _BY_SERVER:
+                assert owner == (min(users[id]) if len(users[id]) == 1 else ""), (id, code)
+                assert code != "en" or id in by_scripts, id
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if path.suffix == ".html"], ids=str)
 def test_elements_have_the_english_words(path: Path) -> None:
-    """They show them before the scripts run: all that is read or heard has an id, and its words."""
+    """They show them before the scripts run: all that is read or heard has an id, and the same words everywhere."""
     english = table()
-    found = _Elements(_body(SOURCES[path])).found
+    found = Elements(SOURCES[path]).found
     assert found
     assert [(id, words) for id, words in found if english.get(id) != words] == []
 

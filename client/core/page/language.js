@@ -19,7 +19,7 @@ const last = new Map();
 
 /** Show the words of elements that are added to the page. @param {DocumentFragment} added in English */
 export function translate(added) {
-  for (const { id, node } of wordsIn(added)) {
+  for (const { id, node } of read(added)) {
     put(node, text(id));
     last.set(id, text(id));
   }
@@ -49,8 +49,7 @@ export class Language {
       void this.#choose(language);
     });
     onLanguage(() => this.#show());
-    // What features have in the page is in English there, and nowhere else yet.
-    for (const { id, node } of wordsIn(document)) ENGLISH[id] ??= plain(node.nodeValue);
+    read(document);
     void this.#begin(wanted(settings().language));
   }
 
@@ -114,6 +113,13 @@ export class Language {
     }
     for (const { id } of shown) last.set(id, text(id));
   }
+}
+
+/** Learn English words that elements alone have: no script names them. @param {Document|DocumentFragment} root */
+function read(root) {
+  const found = [...wordsIn(root)];
+  for (const { id, node } of found) ENGLISH[id] ??= plain(node.nodeValue);
+  return found;
 }
 
 /** @param {Document|DocumentFragment} root with its templates @returns {Generator<Word>} */

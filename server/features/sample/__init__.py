@@ -1,6 +1,6 @@
 """The feature that a new one is copied from: it counts how often people wave at a server that has it on.
 
-It has a message, a setting, a metric and a route. Try it with FEATURES=sample.
+It has messages, a setting, a metric, a route, and a button on the page. Try it with FEATURES=all,sample.
 """
 
 from __future__ import annotations
