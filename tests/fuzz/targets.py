@@ -61,7 +61,7 @@ from server.web.protocols import (
     FRAME_RATE,
     BoundedFrames,
 )
-from tests.support.rooms import parser
+from tests.features.rooms import parser
 from tests.support.text_readers import READERS
 
 Target = Callable[[bytes], None]

@@ -6,6 +6,7 @@ import ast
 import functools
 import importlib
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -216,6 +217,16 @@ def test_features_stand_alone() -> None:
         )
     ]
     assert strays == []
+
+
+def test_the_cores_tests_know_no_feature() -> None:
+    """A test of the core, and what a session or a client is in tests, import none; the whole program is app's."""
+    folders = [ROOT / "tests" / name for name in ("core", "media", "models", "session", "web")]
+    files = [path for folder in folders for path in folder.rglob("*.py")]
+    files += [ROOT / "tests/support" / f"{name}.py" for name in ("clients", "fakes", "rooms")]
+    assert len(files) > 100
+    knows = re.compile(r"^\s*(?:from|import) (?:server|tests)\.features\b", re.MULTILINE)
+    assert [str(path) for path in files if knows.search(path.read_text("utf-8"))] == []
 
 
 def test_what_is_off_is_not_imported() -> None:

@@ -10,9 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from server.core.errors import FrameWithheld
-from server.core.frames import BoxUnit, Geometry, Region
+from server.core.frames import Geometry, Region
 from server.core.messages import Chat, CorrectTranscript, Hold, PointAt
-from server.features.recall.recalling import RecallLimits
 from server.media.picture.encode import decoded
 from server.models import prompts
 from server.models.base import Capabilities, Chunk, EngineRequest, Finished
@@ -191,36 +190,6 @@ async def test_a_held_pictures_part() -> None:
         assert response["frame"]["held"]
         assert response["closer"]["id"] in (first.id, held.id)
         assert response["closer"]["id"] == response["frame"]["id"]
-
-
-@pytest.mark.parametrize(
-    ("asked", "route"),
-    [({"route": "past"}, "now"), ({"route": "read"}, "detail"), ({"route": "detail"}, "detail")],
-)
-async def test_a_part_is_one_of_one_picture_of_now(asked: dict[str, Any], route: str) -> None:
-    """Neither the past nor a text over several pictures has it."""
-    recall = RecallLimits(60.0, 10**6)
-    async with room(seeing(), recall=recall) as one:
-        one.session.handle(settings(recall=True))
-        response = await ask(one, **asked)
-        assert (response["route"], response["frame"]["part"]) == (route, list(PART))
-        assert len(one.engine.requests) == 1
-
-
-async def test_where_something_is_in_a_part() -> None:
-    """The engine looks at the part alone, once; its boxes are in pixels of the camera's picture."""
-    answer = 'There.\n[{"bbox_2d": [0, 0, 100, 100], "label": "key", "sure": 0.3}]'
-    engine = FakeEngine(
-        chunks=[answer],
-        capabilities=Capabilities(grounding=True, boxes=BoxUnit.THOUSANDTHS, geometry=EXACT),
-    )
-    async with room(engine) as one:
-        response = await ask(one, content="Where is the key?")
-        (request,) = engine.requests
-        assert (request.earlier, request.picture.region) == ((), REGION)
-        (found,) = response["boxes"]
-        left, top = REGION.left, REGION.top
-        assert found["box"] == pytest.approx([left, top, left + 19.2, top + 21.6], abs=0.1)
 
 
 async def test_a_part_is_never_an_earlier_picture() -> None:

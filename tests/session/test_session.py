@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.core.errors import BadRequest, FrameWithheld
-from server.core.frames import Detail, Frame, Route
+from server.core.errors import FrameWithheld
+from server.core.frames import Detail, Frame
 from server.core.messages import (
     Cancel,
     Chat,
     CorrectTranscript,
-    DeleteAnswer,
     Hold,
     Ping,
     Release,
@@ -549,46 +548,6 @@ async def test_detail_at_full_size() -> None:
             assert at_least <= one.engine.requests[-1].picture.visual_tokens <= at_most
 
 
-async def test_a_question_has_a_route_which_the_client_may_choose() -> None:
-    """By its words, or as named; the answer says which, and "now" without any picture of the past."""
-    async with live_room() as one:
-        for question, wish, route in (
-            ("What is it?", None, "now"),
-            ("Read the label", None, "detail"),
-            ("Where is the cat?", None, "where"),
-            ("Read the label", "now", "now"),
-            ("What is it?", "detail", "detail"),
-            ("What just happened?", None, "now"),
-        ):
-            one.session.handle(
-                Chat(type="chat", content=question, route=Route(wish) if wish else None)
-            )
-            one.frame()
-            assert (await one.next("started"))["route"] == route
-            assert (await one.next("response"))["route"] == route
-
-
-async def test_words_for_a_way_to_look_ask_the_last_question_again() -> None:
-    """Typed or spoken; without one before they are the question. What was deleted is not asked again."""
-    async with live_room() as one:
-        for content, route, asked in (
-            ("Look closer", "detail", "Look closer"),
-            ("Is there a cat?", "now", "Is there a cat?"),
-            ("Where?", "where", "Is there a cat?"),
-            ("Look closer, please", "detail", "Is there a cat?"),
-            ("Where is the dog?", "where", "Where is the dog?"),
-            ("And now?", "now", "Where is the dog?"),
-        ):
-            assert (await one.answered(content, id="q"))["route"] == route
-            assert one.engine.requests[-1].question == asked
-        # The client's wish is one for the words as they are.
-        await one.answered("Where?", id="r", route="now")
-        assert one.engine.requests[-1].question == "Where?"
-        one.session.handle(DeleteAnswer(type="delete_answer", id="r"))
-        await one.answered("Look closer")
-        assert one.engine.requests[-1].question == "Look closer"
-
-
 async def test_the_sound_of_words_for_a_way_to_look_is_no_question() -> None:
     """An engine that hears gets what was asked before."""
     async with live_room(FakeEngine(capabilities=Capabilities(audio_in=True))) as one:
@@ -791,30 +750,6 @@ async def test_settings_are_checked(
             assert session.requests.preferences == kept
 
 
-@pytest.mark.parametrize(
-    ("field", "good", "bad"),
-    [
-        ("prompt", ["", "x" * 4000], ["x" * 4001, 5]),
-        ("length", ["short", "medium", "long"], ["endless", 7]),
-        ("changes", [True, False], ["maybe", 7]),
-        ("watch_changes", [True, False], ["maybe", 7]),
-        ("describe", [False], ["maybe", 7, []]),
-        ("recall", [True, False], ["maybe", 7]),
-        ("guidance", [True, False], ["maybe", 7]),
-    ],
-)
-async def test_settings_of_features_are_checked(
-    field: str, good: list[Any], bad: list[Any]
-) -> None:
-    """Beside those of the core, in one message."""
-    for value in good:
-        taken = settings(**{field: value}, thumbnails=True)
-        assert (getattr(taken, field), taken.thumbnails) == (value, True)
-    for value in bad:
-        with pytest.raises(BadRequest, match=field):
-            settings(**{field: value})
-
-
 # Thumbnails and filters
 
 
@@ -862,7 +797,7 @@ def assert_filtered(response: Message, request: EngineRequest) -> None:
 
 
 async def test_thumbnail_and_model_get_the_filtered_picture() -> None:
-    """Nothing unfiltered leaves; a filter that strikes withholds the frame, for questions and descriptions."""
+    """Nothing unfiltered leaves; a filter that strikes withholds the frame."""
     bar = Bar()
     async with live_room(FakeEngine(), bar) as one:
         one.session.handle(Settings(type="settings", thumbnails=True))
@@ -872,9 +807,6 @@ async def test_thumbnail_and_model_get_the_filtered_picture() -> None:
         one.frame()
         error = await one.next("error", "response")
         assert (error["code"], error["id"]) == ("frame_withheld", "b")
-        one.session.handle(settings(describe=True))
-        one.frame()
-        assert (await one.next("error", "response"))["code"] == "frame_withheld"
         assert len(one.engine.requests) == 1
 
 
@@ -920,8 +852,9 @@ async def test_what_keeps_a_session_alive() -> None:
         one.frame()
         one.session.handle(Ping(type="ping"))
         assert one.session.last_activity == 0.0
-        one.session.handle(settings(describe=True))
+        one.session.handle(settings(thumbnails=True))
         assert one.session.last_activity > 0.0
+        one.session.handle(Chat(type="chat", content="What is it?"))
         one.session.last_activity = 0.0
         one.frame()
         await one.next("response")

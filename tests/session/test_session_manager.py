@@ -16,13 +16,14 @@ from server import session_manager
 from server.auth import Claims
 from server.core.aio import Pools
 from server.core.errors import BadRequest, Busy, Conflict, NotFound
+from server.core.frames import Frame
 from server.core.redact import session_hash
-from server.features.cameras.cameras import cameras_of
+from server.session.part import BackgroundPart, SessionContext, SessionFeatures
 from server.session.session import MAX_NUMBER, MAX_PAGES, Attempt, Attempts, Session
 from server.session_manager import Revoked, SessionManager
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine
-from tests.support.rooms import LIMITS, make_frame, make_services, settings, with_features
+from tests.support.rooms import LIMITS, make_frame, make_services
 
 
 class Socket:
@@ -40,13 +41,16 @@ class Socket:
 
 
 @asynccontextmanager
-async def manager(**more: Any) -> AsyncIterator[tuple[SessionManager, list[str]]]:
+async def manager(
+    features: SessionFeatures | None = None, **more: Any
+) -> AsyncIterator[tuple[SessionManager, list[str]]]:
     """A manager of real sessions, and the ids that it told to have ended."""
     pools = Pools()
     services = make_services(FakeEngine(), pools)
     ended: list[str] = []
     given = {"max_sessions": 3, "timeout": 60.0, "on_end": ended.append, **more}
-    sessions = SessionManager(lambda id: Session(id, LIMITS, services, with_features()), **given)
+    parts = features or SessionFeatures()
+    sessions = SessionManager(lambda id: Session(id, LIMITS, services, parts), **given)
     try:
         yield sessions, ended
     finally:
@@ -110,31 +114,6 @@ async def test_places_are_not_held_by_those_who_show_nothing() -> None:
         await soon(lambda: ended == ["silent", "talks"])
         assert sockets["silent"].code == sockets["talks"].code == 4404
         assert sockets["shows"].code is None
-
-
-async def test_what_shows_nothing_holds_no_place() -> None:
-    """Neither an invitation of a further camera nor a connection without a picture makes a session look used."""
-    async with manager(max_sessions=3) as (sessions, ended):
-        silent = sessions.open("silent")
-        sessions.attach(silent, Socket())
-        silent.camera._dark_since -= 181
-        cameras_of(silent).invite("")
-        silent.camera.open_connection().ended()
-        sessions.open("other")
-        sessions.open("new")
-        assert "silent" not in sessions
-        await soon(lambda: ended == ["silent"])
-
-
-async def test_room_is_what_visitors_leave() -> None:
-    """Cameras of the house take no place of theirs, and further cameras do."""
-    async with manager(max_sessions=2) as (sessions, _):
-        sessions.stand("house")
-        visitor = sessions.open("visitor")
-        assert sessions.occupied == 1
-        cameras_of(visitor).invite("")
-        with pytest.raises(Busy):
-            sessions.open("another")
 
 
 async def test_an_ended_session_never_comes_back() -> None:
@@ -310,11 +289,20 @@ async def test_expiry_goes_on_after_a_failure(
     assert "secret words" not in caplog.text
 
 
+class Looking(BackgroundPart):
+    """Wants frames while somebody listens."""
+
+    wanted = True
+
+    def __init__(self, context: SessionContext) -> None: ...
+
+    def frame(self, frame: Frame) -> None: ...
+
+
 async def test_the_newer_socket_wins() -> None:
     """The older is closed with 4409, and its leaving takes nothing from the newer."""
-    async with manager() as (sessions, _):
+    async with manager(SessionFeatures(["looking"], {"looking": Looking})) as (sessions, _):
         session = sessions.open("a")
-        session.handle(settings(describe=True))
         old, new = Socket(), Socket()
         sessions.attach(session, old)
         sessions.attach(session, new)

@@ -9,14 +9,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from server.core.frames import Detail, Frame, Kind
-from server.core.messages import Chat, Typing
+from server.core.frames import Kind
+from server.core.messages import Typing
 from server.media import camera
 from server.models.base import Capabilities
-from server.session.part import SessionContext, SessionPart
-from server.session.request.parts import RequestOptions, View
 from tests.support.clients import Message, Visitor, metric
-from tests.support.fakes import FakeEngine, RecordingSink, until
+from tests.support.fakes import FakeEngine, until
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.rooms import room, settings
 from tests.support.running import Running
@@ -282,49 +280,6 @@ async def test_at_most_three_and_one_round(guest: Visitor, fake: FakeOpenAI, run
 # Whose questions
 
 
-class ProgramSink(RecordingSink):
-    id = "p1"
-
-
-class Program(SessionPart):
-    """Asks as a program with a grant does, and wants tools, which no program does."""
-
-    def __init__(self, context: SessionContext) -> None:
-        self._requests = context.requests
-        self.sink = ProgramSink()
-
-    def ask(self, frame: Frame) -> None:
-        options = RequestOptions(program="grant", tools=True)
-        view = View(frame, Detail.LOW, None)
-        self._requests.submit("And the program?", Kind.CHAT, view, self.sink, None, options)
-
-
-async def test_nobody_else_gets_tools() -> None:
-    """A description, a watch and a program's question have none, though the person has agreed."""
-    able = Capabilities(calls_tools=True)
-    async with room(FakeEngine(capabilities=able), program=Program) as one:
-        one.session.socket_opened()
-        one.camera()
-        frame = one.frame()
-        one.session.handle(settings(tools=True, describe=True))
-        one.session.part("watches").watch_for("w1", "the kettle boils", repeat=False)
-        kinds = {Kind.DESCRIBE, Kind.WATCH, Kind.CHAT}
-        one.session.handle(Chat(type="chat", content="What is it?", id="q1"))
-        one.session.part("program").ask(frame)
-
-        def asked() -> set[Kind]:
-            if one.services.inference.idle:
-                one.frame()
-            return {request.kind for request in one.engine.requests}
-
-        await until(lambda: asked() >= kinds and one.session.part("program").sink.ended)
-    requests = one.engine.requests
-    assert "And the program?" in one.engine.questions()
-    assert [bool(made.tools) for made in requests] == [
-        made.question == "What is it?" for made in requests
-    ]
-
-
 async def test_a_picture_ahead_begins_as_its_question() -> None:
     """With the same tools, or nothing that a model server has computed for it would count."""
     able = Capabilities(calls_tools=True, prefix_cache=True)
@@ -339,15 +294,3 @@ async def test_a_picture_ahead_begins_as_its_question() -> None:
     ahead, question = one.engine.requests
     assert (ahead.kind, question.kind) == (Kind.PREFILL, Kind.CHAT)
     assert ahead.tools == question.tools != ()
-
-
-async def test_a_fixed_camera_has_none(run: Running) -> None:
-    """Nobody who could agree asks there."""
-    async with room(FakeEngine(capabilities=Capabilities(calls_tools=True))) as one:
-        assert one.session.part("watches").tools
-        one.session.stand([], lambda _: None, "door")
-        one.session.handle(settings(tools=True))
-        one.camera()
-        await one.answered("What is it?", id="q1")
-        names = [tool["function"]["name"] for tool in one.engine.requests[0].tools]
-    assert "watch" not in names

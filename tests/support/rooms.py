@@ -17,36 +17,13 @@ from server.core.aio import Pools, TaskSet
 from server.core.errors import FrameWithheld
 from server.core.frames import Frame, Role
 from server.core.metrics import Metrics
-from server.features.builtin.seeking import Sought, Spotted
-from server.features.builtin.surroundings import Around
-from server.features.cameras.cameras import Cameras
-from server.features.cameras.messages import CameraSettings
-from server.features.describe.live_description import LiveDescription
-from server.features.describe.messages import DescribeSettings
-from server.features.guidance.guidance import Guidance, Looker
-from server.features.guidance.leading import Seeker
-from server.features.guidance.messages import Goal, GuidanceSettings, Scan, WhereWas
-from server.features.guidance.scanning import Scanner
-from server.features.pointing.messages import Point
-from server.features.pointing.pointing import Pointing
-from server.features.reading.reading import ReadingOn
-from server.features.recall.messages import RecallSettings
-from server.features.recall.recalling import Recalling, RecallLimits
-from server.features.voice_in.listening import Listening, ListeningTools
-from server.features.voice_in.messages import MicrophoneSettings, PushToTalk
-from server.features.voice_in.recogniser import ChosenRecogniser, LocalRecogniser
-from server.features.voice_out.messages import SpeakSettings, SpeechProgress
-from server.features.voice_out.speaking import Speaking, SpeechMetrics, Voice
-from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, WatchSettings
-from server.features.watches.watching import Watching
 from server.inference import Inference
 from server.media.camera import CameraConnection
 from server.media.picture.encode import Bgr
-from server.media.picture.grounding import Box
 from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import PrivacyFilter
-from server.session.part import AlertSource, MakePart, SessionContext, SessionFeatures, Speaker
+from server.session.part import AlertSource, MakePart, SessionContext, SessionFeatures
 from server.session.request.outbox import Outbox, Reader
 from server.session.request.parts import History, SessionLimits, SessionServices
 from server.session.session import Session
@@ -201,74 +178,9 @@ def make_services(
     )
 
 
-def parser() -> wire.Parser:
-    """Return a parser of the core's messages and those of `session_features`."""
-    found = wire.Parser()
-    found.add(Watch, Unwatch, Ack, FalseAlarm)
-    found.add(CameraSettings, WatchSettings, DescribeSettings, RecallSettings, GuidanceSettings)
-    found.add(SpeakSettings, SpeechProgress, MicrophoneSettings, PushToTalk, Point, Goal)
-    found.add(Scan, WhereWas)
-    return found
-
-
 def settings(**fields: Any) -> wire.Settings:
-    """Build a settings message with the fields of all features."""
-    message = parser().parse(json.dumps({"type": "settings", **fields}))
-    assert isinstance(message, wire.Settings)
-    return message
-
-
-async def _nothing(bgr: Bgr, wish: Sought, known: Box | None) -> tuple[list[Spotted], float]:
-    return [], 0.0
-
-
-async def _nothing_around(*_: Any) -> tuple[list[Around], float]:
-    return [], 0.0
-
-
-def session_features(
-    *,
-    recall: RecallLimits | None = None,
-    looker: Looker | None = None,
-    seeker: Seeker | None = None,
-    scanner: Scanner | None = None,
-    voice: Voice | None = None,
-    hearing: ListeningTools | None = None,
-    **more: MakePart,
-) -> dict[str, MakePart]:
-    """Return what makes the parts that sessions have from features, in their order, and `more` by their names.
-
-    `recall`: None: nothing is kept; `looker`: None: no guidance; `seeker`, `scanner`: None: nobody is led to
-    anything, and nothing is around anybody; `voice`: None: pages read answers;
-    `hearing`: None: no microphone.
-    """
-    nobody = ChosenRecogniser(None, lambda folder: LocalRecogniser(folder, ""), lambda: None)
-    tools = hearing or ListeningTools(nobody)
-    limits = recall or RecallLimits(0.0, 0)
-    parts: dict[str, MakePart] = {
-        "cameras": lambda context: Cameras(context, lambda session_id, camera: None),
-        "watches": Watching,
-        "describe": LiveDescription,
-        "recall": lambda context: Recalling(context, limits),
-        "pointing": Pointing,
-        "reading": lambda context: ReadingOn(context, looker),
-        "voice_out": lambda context: Speaking(
-            context, SpeechMetrics(context.services.metrics), voice
-        ),
-        "voice_in": lambda context: Listening(
-            context, tools, context.part("voice_out") or Speaker()
-        ),
-    }
-    if looker is not None:
-        seeks, scans = seeker or Seeker(_nothing), scanner or Scanner(_nothing_around)
-        parts["guidance"] = lambda context: Guidance(context, looker, seeks, scans)
-    return parts | more
-
-
-def with_features(**options: Any) -> SessionFeatures:
-    """Return those of `session_features`."""
-    parts = session_features(**options)
-    return SessionFeatures(list(parts), parts)
+    """Build a settings message of the core."""
+    return wire.Settings.model_validate({"type": "settings", **fields})
 
 
 @asynccontextmanager
@@ -276,14 +188,14 @@ async def room(
     engine: FakeEngine | None = None,
     *filters: PrivacyFilter,
     limits: SessionLimits = LIMITS,
-    **features: Any,
+    **parts: MakePart,
 ) -> AsyncIterator[Room]:
-    """A session of its own with `features` as of `session_features`. Everything it started has ended afterwards."""
+    """A session of its own with these parts, by the names of features. Everything it started has ended afterwards."""
     engine = engine or FakeEngine()
     pools = Pools()
     engines = FakeEngines(engine)
     services = make_services(engines, pools, *filters)
-    session = Session("s", limits, services, with_features(**features))
+    session = Session("s", limits, services, SessionFeatures([*parts], parts))
     try:
         yield Room(engine, session, services, engines)
     finally:

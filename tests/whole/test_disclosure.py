@@ -18,11 +18,12 @@ from server.models.openai.chat_client import Endpoint
 from server.models.openai.discovery import other_machine
 from server.models.openai.engine import OpenAIEngine
 from server.session.request.parts import Material, View
+from tests.features.rooms import parser, room
 from tests.support.clients import soon, visitor
 from tests.support.fakes import FakeEngine, engine_error
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.names import named
-from tests.support.rooms import Room, parser, room
+from tests.support.rooms import Room
 from tests.support.running import running
 
 pytestmark = pytest.mark.asyncio

@@ -27,9 +27,10 @@ from server.session.part import SessionFeatures
 from server.session.session import Session
 from server.shared.sound.line import FRAME, RATE, VoiceLine
 from server.shared.sound.microphone import MicrophoneStream, OpusEncoder, SoundBudget
+from tests.features.rooms import session_features, settings
 from tests.features.voice_out.test_speaking import StandInVoice
 from tests.support.fakes import FakeEngine, FakeEngines, until
-from tests.support.rooms import LIMITS, Room, make_frame, make_services, session_features, settings
+from tests.support.rooms import LIMITS, Room, make_frame, make_services
 from tests.support.sounds import (
     PIECE,
     SENTENCES,

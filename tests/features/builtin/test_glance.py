@@ -30,9 +30,10 @@ from server.session.part import SessionFeatures
 from server.session.session import Session
 from tests.features.builtin import scenes
 from tests.features.builtin.test_detector import photo
+from tests.features.rooms import room, settings
 from tests.support.clients import metric, sample, soon, visitor
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import LIMITS, Room, room, settings
+from tests.support.rooms import LIMITS, Room
 from tests.support.running import running
 
 NOTHING = {"type": "glance", "text": False, "code": False, "people": 0, "things": []}

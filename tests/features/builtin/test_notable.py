@@ -39,8 +39,9 @@ from server.models.prompts import UNCHANGED
 from tests.features.builtin import scenes
 from tests.features.builtin.test_detector import photo
 from tests.features.describe.test_live_description import Clock
+from tests.features.rooms import room, settings
 from tests.support.fakes import FakeEngine
-from tests.support.rooms import Room, room, settings
+from tests.support.rooms import Room
 
 NOTICES = language("en").say("notices")
 

@@ -12,8 +12,10 @@ import server.features.builtin.language as module
 from server.features.builtin.conditions import Subject, read_condition
 from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES
+from server.features.builtin.seeking import sought, things_in
 from server.features.builtin.wants import Want
 from server.models.routing import plain
+from tests.models.test_routing import PLACES, PLACES_TO_GO
 from tests.support.words import say
 
 FOLDER = Path(module.__file__).with_name("things")
@@ -115,3 +117,14 @@ def test_what_the_page_suggests_is_understood(code: str) -> None:
         found = read_condition(say(words, language=code))
         assert found is not None, words
         assert (found.subject, found.gone) == wanted
+
+
+@pytest.mark.parametrize(("language", "words", "thing"), [(a, b, c) for a, _, b, c in PLACES_TO_GO])
+def test_what_is_sought_is_the_thing(language: str, words: str, thing: str) -> None:
+    """Of the words of an order to a way."""
+    assert sought(words, language).names == (thing,)
+
+
+@pytest.mark.parametrize(("language", "words", "thing"), [(a, b, c) for a, _, b, c in PLACES])
+def test_a_thing_once_seen_is_found_in_its_words(language: str, words: str, thing: str) -> None:
+    assert things_in(words, language)[:1] == ((thing,) if thing else ())

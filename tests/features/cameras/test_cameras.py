@@ -15,12 +15,15 @@ import pytest_asyncio
 from websockets.exceptions import ConnectionClosed
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
+from server.core.errors import Busy
 from server.features.cameras import cameras
 from server.features.cameras.cameras import cameras_of, read_token
 from server.features.cameras.routes import qr_rows
 from server.media import camera as camera_module
 from server.webrtc_server import PeerConnection
+from tests.features.rooms import with_features
 from tests.media.test_webrtc_server import CHROMIUM
+from tests.session.test_session_manager import Socket, manager
 from tests.support.clients import Page, Visitor, bearer, http, open_page, soon, take_token, visitor
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_openai import FakeOpenAI
@@ -480,3 +483,28 @@ async def test_the_own_cameras_invitation_ends(
         kept = read_token(phone.token)
         assert kept is not None
         await soon(lambda: cameras_of(session).admit(kept) is None)
+
+
+async def test_what_shows_nothing_holds_no_place() -> None:
+    """Neither an invitation of a further camera nor a connection without a picture makes a session look used."""
+    async with manager(with_features(), max_sessions=3) as (sessions, ended):
+        silent = sessions.open("silent")
+        sessions.attach(silent, Socket())
+        silent.camera._dark_since -= 181
+        cameras_of(silent).invite("")
+        silent.camera.open_connection().ended()
+        sessions.open("other")
+        sessions.open("new")
+        assert "silent" not in sessions
+        await soon(lambda: ended == ["silent"])
+
+
+async def test_room_is_what_visitors_leave() -> None:
+    """Cameras of the house take no place of theirs, and further cameras do."""
+    async with manager(with_features(), max_sessions=2) as (sessions, _):
+        sessions.stand("house")
+        visitor = sessions.open("visitor")
+        assert sessions.occupied == 1
+        cameras_of(visitor).invite("")
+        with pytest.raises(Busy):
+            sessions.open("another")

@@ -32,8 +32,9 @@ from server.features.cameras.messages import CameraSettings, Still
 from server.media.picture.encode import STILL_BYTES, STILL_SIDE, Bgr, data_url
 from server.media.picture.prepare import PicturePreparer
 from server.session.request.outbox import Outbox
+from tests.features.rooms import room
 from tests.support.clients import sample, soon
-from tests.support.rooms import Filter, Room, make_frame, room, withhold
+from tests.support.rooms import Filter, Room, make_frame, withhold
 
 
 def red(bgr: Bgr) -> Bgr:

@@ -35,12 +35,13 @@ from server.features.cluster.shared_limits import (
 from server.session.session import Session
 from server.session_manager import Replicas, SessionManager
 from tests.features.cluster.gateways import SECRET
+from tests.features.rooms import with_features
 from tests.support.clients import bearer
 from tests.support.fakes import FakeEngine
 from tests.support.fakes_server import ServerProcess
 from tests.support.patient_server import ANSWER_SECONDS
 from tests.support.redis_server import RedisServer, redis_server
-from tests.support.rooms import LIMITS, make_services, with_features
+from tests.support.rooms import LIMITS, make_services
 from tests.support.timing import AT_ONCE_SECONDS
 from tests.web.test_limits import looked_at
 

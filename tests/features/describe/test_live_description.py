@@ -24,11 +24,12 @@ from server.features.voice_out.messages import SpeechProgress
 from server.models.base import EngineRequest, Told
 from server.models.prompts import UNCHANGED
 from server.session.request.parts import SessionLimits
+from tests.features.rooms import room, settings
 from tests.features.voice_in.test_listening import Ear, ear
 from tests.support.clients import sample
 from tests.support.fakes import FakeEngine, make_job, until
 from tests.support.fakes_words import FakeWords
-from tests.support.rooms import LIMITS, Room, make_frame, room, settings
+from tests.support.rooms import LIMITS, Filter, Room, make_frame, withhold
 from tests.support.sounds import hiss, mixed, needs_espeak, silence, spoken
 
 # Seconds between two frames, by their capture time: each gets a look
@@ -645,3 +646,13 @@ async def test_a_typed_order_is_one_where_the_client_carries_it_out() -> None:
         one.session.handle(Chat(**asked | {"id": "f", "content": "Stop."}, orders=True))
         one.frame()
         assert (await one.next("response", "transcript"))["type"] == "response"
+
+
+async def test_a_withheld_picture_is_not_described() -> None:
+    """A filter that strikes is told as an error."""
+    async with room(FakeEngine(), Filter(withhold)) as one:
+        one.session.handle(settings(describe=True))
+        one.camera()
+        one.frame()
+        assert (await one.next("error", "response"))["code"] == "frame_withheld"
+        assert one.engine.requests == []

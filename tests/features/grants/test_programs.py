@@ -32,8 +32,9 @@ from server.features.grants.programs import PageClosed, Programs, programs_of
 from server.features.recall.recalling import RecallLimits, counter
 from server.features.watches.messages import Watch
 from server.models.base import Capabilities
+from tests.features.rooms import room, settings
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import LIMITS, Filter, Room, room, settings, withhold
+from tests.support.rooms import LIMITS, Filter, Room, withhold
 
 LOOK = ProgramQuestion("Is the kettle on?")
 

@@ -18,8 +18,9 @@ from server.features.guidance.scanning import Scanner
 from server.session.part import SessionContext, SessionFeatures
 from server.session.session import Session
 from server.shared.aim import Found, Thing
+from tests.features.rooms import room, settings
 from tests.support.fakes import until
-from tests.support.rooms import LIMITS, Room, room, settings
+from tests.support.rooms import LIMITS, Room
 
 
 async def nothing(*_: Any) -> tuple[list[Any], float]:

@@ -25,8 +25,9 @@ from server.media.picture.privacy import PrivacyFilter
 from server.models.base import Capabilities, EngineRequest
 from server.models.routing import STOP_WORDS
 from tests.features.guidance.test_guidance import Finds, Looks, beside, counting
+from tests.features.rooms import room, settings
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import LIMITS, Filter, Room, room, settings, withhold
+from tests.support.rooms import LIMITS, Filter, Room, withhold
 
 SIZE: dict[str, Any] = {"width": 640, "height": 360}
 SIDE = Box(64, 144, 128, 216)

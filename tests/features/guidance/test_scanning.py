@@ -22,8 +22,9 @@ from server.models.base import Capabilities
 from tests.features.guidance.panorama import HEIGHT, WIDTH, Panorama
 from tests.features.guidance.test_guidance import Finds, Looks, beside, counting, nothing
 from tests.features.guidance.test_leading import PAINT, WITHHOLD, takes_frames
+from tests.features.rooms import room, settings
 from tests.support.fakes import until
-from tests.support.rooms import Room, room, settings
+from tests.support.rooms import Room
 
 ROOM = Panorama(11)
 

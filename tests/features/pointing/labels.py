@@ -22,7 +22,7 @@ from server.features.pointing import twice
 from server.features.pointing.pointing import Pointing
 from server.features.pointing.twice import ReadLines
 from server.media.picture.grounding import Box
-from tests.support.rooms import room
+from tests.features.rooms import room
 
 Bgr = NDArray[np.uint8]
 SIZE = (1280, 720)

@@ -15,9 +15,9 @@ from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EngineRequest
 from server.session.part import SessionContext
 from tests.features.pointing.test_twice import SIZES, ask, at_request
+from tests.features.rooms import room
 from tests.support.clients import sample
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import room
 
 ASKED = "Where is the cup?"
 

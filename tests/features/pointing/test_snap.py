@@ -17,8 +17,9 @@ from server.features.pointing.pointing import Pointing
 from server.features.pointing.snap import FindAt
 from server.media.picture.grounding import Box
 from server.session.part import MakePart
+from tests.features.rooms import parser, room, settings
 from tests.support.fakes import until
-from tests.support.rooms import Filter, parser, room, settings, withhold
+from tests.support.rooms import Filter, withhold
 
 SIZES: dict[str, Any] = {"width": 640, "height": 360}
 CUP = Spot("thing", Box(160, 90, 320, 180, "a cup", 0.912))

@@ -19,9 +19,10 @@ from server.media.picture.encode import decoded
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EngineRequest
 from server.session.part import MakePart
+from tests.features.rooms import room, settings
 from tests.support.clients import sample
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import Room, room, settings
+from tests.support.rooms import Room
 
 ASKED = "What is the dose?"
 SIZES = {"width": 640, "height": 360}

@@ -22,9 +22,10 @@ from server.features.voice_out.messages import SpeakSettings, SpeechProgress
 from server.models.base import EngineRequest
 from server.session.request.answers import Spoken
 from server.shared.aim import Found, Thing
+from tests.features.rooms import room
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import Room, room
+from tests.support.rooms import Room
 
 PAGE = ("TOMATO SOUP", "With basil and cream", "Shake well before opening", "Keep it in the fridge")
 # Lines by the number of the scene

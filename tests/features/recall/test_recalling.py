@@ -20,8 +20,9 @@ from server.media.picture.encode import Bgr, decoded
 from server.media.picture.privacy import PrivacyFilter
 from server.models.base import Capabilities
 from server.session.request.parts import SessionLimits
+from tests.features.rooms import room, settings
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import LIMITS, Filter, Room, room, settings, withhold
+from tests.support.rooms import LIMITS, Filter, Room, withhold
 
 RECALLS = RecallLimits(300.0, 2_000_000)
 

@@ -31,18 +31,11 @@ from server.session.part import Speaker
 from server.session.session import Session
 from server.shared.sound.line import VoiceLine
 from server.shared.speech import SpeechFailed
+from tests.features.rooms import parser, settings, with_features
 from tests.support import onnx_model
 from tests.support.fakes import FakeEngine, FakeEngines, until
 from tests.support.fakes_words import FakeWords
-from tests.support.rooms import (
-    LIMITS,
-    Room,
-    make_frame,
-    make_services,
-    parser,
-    settings,
-    with_features,
-)
+from tests.support.rooms import LIMITS, Room, make_frame, make_services
 from tests.support.sounds import (
     HALVES,
     SENTENCES,

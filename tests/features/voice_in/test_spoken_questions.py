@@ -23,9 +23,10 @@ from server.features.voice_in.spoken_questions import (
     find_pointing,
 )
 from server.shared.speech import SpeechUnavailable
+from tests.features.rooms import room
 from tests.support.fakes import FakeEngine
 from tests.support.fakes_words import FakeWords
-from tests.support.rooms import Room, make_frame, room
+from tests.support.rooms import Room, make_frame
 from tests.support.sounds import stream
 
 

@@ -21,7 +21,7 @@ from server.core.aio import TaskSet
 from server.core.metrics import Metrics
 from server.core.sound import Sound, VoiceChunk
 from server.features.voice_out import speaking as spoken_answers
-from server.features.voice_out.messages import SpeakSettings, SpeechProgress
+from server.features.voice_out.messages import Say, SpeakingState, SpeakSettings, SpeechProgress
 from server.features.voice_out.speaking import (
     AHEAD_SECONDS,
     FADE,
@@ -40,9 +40,10 @@ from server.session.request.outbox import Outbox
 from server.session.request.parts import Preferences
 from server.shared.sound.line import FRAME, RATE, VoiceLine
 from server.shared.speech import SpeechFailed
+from tests.features.rooms import room
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine
-from tests.support.rooms import Room, bare_context, room
+from tests.support.rooms import Room, bare_context
 
 
 class StandInVoice:
@@ -804,3 +805,19 @@ def test_loud_borders_do_not_wrap_around() -> None:
     """Bent samples stay within 16 bits."""
     result = joined([np.full(500, 32_767, np.int16), np.full(500, -32_768, np.int16)])
     assert np.all(np.abs(np.diff(result.astype(np.int32))) < 3000)
+
+
+async def test_nothing_of_a_stopped_answer_is_read() -> None:
+    """Its end takes the place of an older state, before pieces that wait; other answers keep theirs."""
+    outbox = Outbox()
+    for message in (
+        SpeakingState(id="a", state="paused"),
+        Say(id="a", text="It is full.", start=0, end=11),
+        Say(id="b", text="No.", start=0, end=3),
+        SpeakingState(id="a", state="stopped"),
+    ):
+        outbox.put(message)
+    reader = outbox.attach()
+    found = [json.loads(await reader.get()) for _ in range(2)]
+    assert [(one["type"], one["id"]) for one in found] == [("speaking", "a"), ("say", "b")]
+    assert outbox.size == 0

@@ -14,10 +14,10 @@ from server.core.frames import BoxUnit, Kind, Role
 from server.features.watches.watching import Watching
 from server.models.base import Capabilities
 from server.shared.watch_answers import conditions_in
+from tests.features.rooms import room, settings
 from tests.features.watches.test_detecting import COMES, Eye
 from tests.features.watches.test_watching import ABLE, SHARES, THING, Guard, reply
 from tests.support.fakes import FakeEngine, engine_error, until
-from tests.support.rooms import room, settings
 
 FAR = "large.example"
 

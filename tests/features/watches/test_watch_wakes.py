@@ -19,9 +19,10 @@ from server.media.picture.planes import BufferPool
 from server.models.base import EngineRequest
 from server.shared.attention.attention import WHOLE, Attention, Change, Why
 from server.shared.watch_answers import Answer
+from tests.features.rooms import room
 from tests.features.watches.test_watching import ABLE, Guard, decoded, guarded, picture, reply
 from tests.support.fakes import FakeEngine
-from tests.support.rooms import LIMITS, Room, room
+from tests.support.rooms import LIMITS, Room
 
 
 class Lamp(Guard):

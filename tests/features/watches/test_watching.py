@@ -25,10 +25,11 @@ from server.models.base import Capabilities, EngineRequest
 from server.shared.attention.attention import Change, Why
 from server.shared.watch_answers import conditions_in
 from tests.features.describe.test_live_description import STEP, Stage
+from tests.features.rooms import parser, room
 from tests.session.request.test_builder import FakeEar
 from tests.support.clients import sample
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import LIMITS, Room, make_frame, parser, room
+from tests.support.rooms import LIMITS, Room, make_frame
 from tests.support.words import say
 
 # The marked thing of a test's frames, 320x240, in thousandths of the picture and in shares

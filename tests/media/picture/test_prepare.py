@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from server.core.errors import BadRequest, FrameWithheld
 from server.core.frames import Detail, Frame, Geometry, Picture, Region, Scene
-from server.features.recall.memory import SIZE, Kept
 from server.media.picture import encode
 from server.media.picture.encode import THUMBNAIL_BYTES
 from server.media.picture.planes import SceneReader
 from server.media.picture.prepare import (
     MAX_RATIO,
     PicturePreparer,
+    Stored,
     budget_pixels,
     smart_resize,
     stored_picture,
@@ -267,12 +267,11 @@ def test_same_frame_gives_the_same_bytes_from_several_threads() -> None:
 # A stored picture in a model's size
 
 
-def of(jpeg: bytes, captured_sender: float | None = None) -> Kept:
-    grid = np.zeros(SIZE, np.uint8)
-    return Kept("f7", 12.5, captured_sender, 1280, 720, jpeg, 10.0, grid)
+def of(jpeg: bytes, captured_sender: float | None = None) -> Stored:
+    return Stored("f7", 12.5, captured_sender, 1280, 720, jpeg)
 
 
-def kept(width: int = 640, height: int = 360) -> Kept:
+def kept(width: int = 640, height: int = 360) -> Stored:
     bgr = np.zeros((height, width, 3), np.uint8)
     bgr[:, : width // 2] = (0, 0, 255)
     return of(encode.still(bgr), 1000.5)

@@ -19,7 +19,7 @@ from server.models.scheduler.job import Job, Result
 from server.session.request.builder import Allowance, Consent, Purpose, estimate
 from server.session.request.parts import NO_OPTIONS, Material, RequestOptions, View
 from tests.support.fakes import FakeEngine, make_picture, until
-from tests.support.rooms import Room, live_room, make_frame, room
+from tests.support.rooms import Room, make_frame, room
 
 
 class Listening:
@@ -257,16 +257,6 @@ async def test_the_scenes_sound_goes_with_pictures() -> None:
         # A question that is about neither the past nor a watch goes as before.
         request = await sounded(one, NO_OPTIONS, heard=SCENE)
         assert (request.sound, request.sound_use) == (None, None)
-
-
-async def test_a_question_about_the_past_hears() -> None:
-    """ "What just happened?": what the microphone heard goes with it, and the response says so."""
-    async with live_room(FakeEngine(capabilities=HEARS)) as one:
-        one.session.requests.audio_in = FakeEar(SCENE)
-        response = await one.answered("What just happened?", id="q")
-        assert (response["route"], response["sound"]) == ("now", "heard")
-        assert one.engine.requests[-1].past
-        assert one.engine.requests[-1].sound is SCENE
 
 
 async def test_the_scenes_sound_counts_as_background_work() -> None:

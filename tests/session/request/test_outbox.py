@@ -23,7 +23,6 @@ from server.core.messages import (
     Transcript,
     UsageInfo,
 )
-from server.features.voice_out.messages import Say, SpeakingState
 from server.session.request.outbox import Outbox, OutboxClosed, OutboxOverflowed, Reader
 
 
@@ -335,19 +334,3 @@ async def test_newer_words_of_a_spoken_question_replace_waiting_ones() -> None:
         ("b", "and this", False),
     ]
     assert (outbox.size, outbox.dropped) == (0, 0)
-
-
-async def test_nothing_of_a_stopped_answer_is_read() -> None:
-    """Its end takes the place of an older state, before pieces that wait; other answers keep theirs."""
-    outbox = Outbox()
-    put(
-        outbox,
-        SpeakingState(id="a", state="paused"),
-        Say(id="a", text="It is full.", start=0, end=11),
-        Say(id="b", text="No.", start=0, end=3),
-        SpeakingState(id="a", state="stopped"),
-    )
-    reader = outbox.attach()
-    found = [json.loads(await reader.get()) for _ in range(2)]
-    assert [(one["type"], one["id"]) for one in found] == [("speaking", "a"), ("say", "b")]
-    assert outbox.size == 0

@@ -28,8 +28,9 @@ from server.features.grants.program_question import ProgramQuestion
 from server.features.grants.programs import Programs, programs_of
 from server.models.base import Capabilities, Chunk, Delta, EngineRequest
 from server.session.request.answers import Spoken
+from tests.features.rooms import live_room
 from tests.support.fakes import FakeEngine, until
-from tests.support.rooms import Room, live_room, make_frame
+from tests.support.rooms import Room, make_frame
 
 pytestmark = pytest.mark.asyncio
 
