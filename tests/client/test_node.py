@@ -15,8 +15,12 @@ HERE = Path("tests/client")
 NAMES = sorted(
     path.relative_to(ROOT / HERE).as_posix() for path in (ROOT / HERE).rglob("*.test.mjs")
 )
-# Markdown of any length, and whole sequences of pictures
-LONG = ("core/answer/markdown.test.mjs", "features/pointing/sequences.test.mjs")
+# Markdown of any length, all that can be wrong, and whole sequences of pictures
+LONG = (
+    "core/answer/markdown.test.mjs",
+    "core/doctor/doctor.test.mjs",
+    "features/pointing/sequences.test.mjs",
+)
 
 
 @pytest.fixture(scope="module")

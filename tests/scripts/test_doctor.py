@@ -338,6 +338,7 @@ async def test_a_key_that_the_model_server_refuses(
     assert "another key" not in str(found)
 
 
+@pytest.mark.slow
 async def test_the_server_of_each_role_is_checked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -103,9 +103,10 @@ async def healthy_again(guest: Visitor, fake: FakeOpenAI) -> None:
         (Behaviour.FULL_EVENT, "engine_unavailable", True),
         (Behaviour.LOADING, "engine_loading", True),
         (Behaviour.UNAUTHORIZED, "engine_unavailable", True),
-        (Behaviour.SILENT, "engine_timeout", True),
-        (Behaviour.KEEP_ALIVE_ONLY, "engine_timeout", True),
-        (Behaviour.STALLS, "engine_timeout", True),
+        *(
+            pytest.param(quiet, "engine_timeout", True, marks=pytest.mark.slow)
+            for quiet in (Behaviour.SILENT, Behaviour.KEEP_ALIVE_ONLY, Behaviour.STALLS)
+        ),
     ],
 )
 async def test_each_way_of_failing(
@@ -160,6 +161,7 @@ async def test_a_refused_field_is_left_out(
     await healthy_again(guest, fake)
 
 
+@pytest.mark.slow
 async def test_a_failing_description_is_told_once_and_goes_on(
     guest: Visitor, fake: FakeOpenAI
 ) -> None:

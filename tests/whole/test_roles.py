@@ -76,6 +76,7 @@ async def alerted(one: Visitor, encoder: LiveEncoder, id: str) -> dict[str, Any]
     return alert
 
 
+@pytest.mark.slow
 async def test_a_question_and_a_watch_at_once_each_at_its_own(encoder: LiveEncoder) -> None:
     """The question's answer is held while the watch rings; keys, health, metrics and `ready` are by role."""
     async with two() as (large, small, run), visitor(run, encoder) as one:
@@ -193,6 +194,7 @@ async def test_no_picture_to_a_role_on_a_machine_without_consent(encoder: LiveEn
                     await small.wait_for(1, timeout=15)
 
 
+@pytest.mark.slow
 async def test_a_key_goes_to_no_other_server(encoder: LiveEncoder) -> None:
     """VLLM_API_KEY is the large one's; with WATCHES_MODEL alone it is one server, and one key."""
     async with two(watches_api_key="") as (_, small, run):
@@ -218,6 +220,7 @@ async def test_a_key_goes_to_no_other_server(encoder: LiveEncoder) -> None:
         assert {seen.body["model"] for seen in both.requests} == {"small-vl"}
 
 
+@pytest.mark.slow
 async def test_an_engine_of_this_server_watches(encoder: LiveEncoder) -> None:
     """WATCHES_BASE_URL=builtin, with ENGINE=vllm: no picture of a watch goes to the model server."""
     async with (
@@ -237,6 +240,7 @@ async def test_an_engine_of_this_server_watches(encoder: LiveEncoder) -> None:
         assert (await roles(run))["watches"][1] is False
 
 
+@pytest.mark.slow
 async def test_what_the_built_in_engine_cannot_watch_goes_to_the_model(
     encoder: LiveEncoder,
 ) -> None:

@@ -121,6 +121,7 @@ def remaining() -> Counter[str]:
 
 
 @pytest.mark.parametrize("planted", [False, True])
+@pytest.mark.slow
 async def test_nothing_of_watches_or_the_past_outlives_the_session(
     monkeypatch: pytest.MonkeyPatch, planted: bool
 ) -> None:

@@ -136,6 +136,7 @@ def test_the_time_left_is_measured_or_absent() -> None:
     assert [stalled.left("a", 10.0, float(at)) for at in range(20)] == [None] * 20
 
 
+@pytest.mark.slow
 async def test_clients_hear_of_it_and_of_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(features="builtin,hosting", engine="auto") as run, page_of(run) as page:
         store = run.program.feature("hosting").manager

@@ -275,6 +275,7 @@ async def test_a_request_is_read_beside_the_event_loop(
     assert threads == [False]
 
 
+@pytest.mark.slow
 async def test_requests_that_take_long_hold_nobody_else(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

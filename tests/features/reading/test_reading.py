@@ -283,6 +283,7 @@ async def test_dark_pictures_are_not_read() -> None:
         assert one.engine.requests == []
 
 
+@pytest.mark.slow
 async def test_it_waits_for_the_voice(monkeypatch: pytest.MonkeyPatch) -> None:
     """While the page still reads what the last picture showed, nobody moves on, and it does not end."""
     async with before() as (one, page):

@@ -65,6 +65,7 @@ async def test_a_recogniser_that_answers() -> None:
         assert "TRANSCRIPTION_API_KEY" in found["detail"]
 
 
+@pytest.mark.slow
 async def test_a_local_recogniser_that_cannot_be_loaded(tmp_path: Path) -> None:
     """The server runs without it, and /health says why; a server's address goes before it."""
     async with running(transcription_local_model=tmp_path, engine_python="/nowhere") as run:

@@ -339,7 +339,7 @@ async def test_what_is_asked_for_early_waits_until_it_is_loaded() -> None:
     [
         ('channel.send("failed", message="No such model.")', 60.0, NotLoaded, "No such model."),
         ("sys.exit(3)", 60.0, WorkerEnded, None),
-        ("time.sleep(60)", 0.5, TimeoutError, None),
+        pytest.param("time.sleep(60)", 0.5, TimeoutError, None, marks=pytest.mark.slow),
     ],
 )
 async def test_one_that_is_not_loaded(
