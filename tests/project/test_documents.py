@@ -221,12 +221,17 @@ def test_files_are_there(document: str) -> None:
         assert inside or written or (elsewhere and name in everything()), name
 
 
+@functools.cache
+def settings() -> frozenset[str]:
+    return frozenset(config.known_keys())
+
+
 @pytest.mark.parametrize("document", READ)
 def test_settings_exist(document: str) -> None:
     """Each name in capitals is a setting, or a variable of scripts or tests that occurs there."""
     for quote in quotes(document):
         found = {*_SETTING.findall(quote.text), *_ASSIGNED.findall(quote.text)}
-        for name in found - set(config.known_keys()):
+        for name in found - settings():
             assert name in VARIABLES, quote.text
             assert name in all_words(), quote.text
 

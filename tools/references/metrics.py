@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -58,14 +59,15 @@ def page() -> str:
     )
 
 
-def metrics() -> list[Metric]:
+@functools.cache
+def metrics() -> tuple[Metric, ...]:
     """All metrics of the core and of the installed features, by name."""
     found = []
     for path, call, line in calls(ROOT / "server"):
         feature = _feature(path)
         if feature is not None and (metric := _metric(call, above(path, line), feature)):
             found.append(metric)
-    return sorted(found, key=lambda one: one.name)
+    return tuple(sorted(found, key=lambda one: one.name))
 
 
 def _table(found: list[Metric]) -> str:
