@@ -49,7 +49,8 @@ export class SettingsPanel {
   #render() {
     const now = /** @type {any} */ (settings());
     for (const control of this.#controls) {
-      if (control.type === "checkbox") /** @type {HTMLInputElement} */ (control).checked = now[control.name];
+      if (control instanceof HTMLInputElement && control.type === "checkbox")
+        control.checked = now[control.name] ?? control.defaultChecked;
       else if (control.name === "sensitivity") control.value = String(Math.log2(now.sensitivity || 1));
       else control.value = String(now[control.name] ?? usual(control));
       // A voice that is not here now, or another version's word
