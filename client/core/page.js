@@ -182,7 +182,7 @@ export class Page {
     });
   }
 
-  /** Show a line among the answers. @param {string} text */
+  /** Show a line among the answers, which screen readers hear. @param {string} text */
   note(text) {
     this.chat.note(text);
   }
@@ -202,7 +202,7 @@ export class Page {
     return this.voice?.say(text, matters, between) ?? false;
   }
 
-  /** Speak it, or have a screen reader do so. @param {string} text */
+  /** Speak it where answers are read aloud, else have a screen reader do so. @param {string} text */
   tell(text) {
     if (!this.say(text, true)) this.announce(text);
   }

@@ -111,7 +111,7 @@ function tolerant(found) {
   const result = {};
   for (const [name, value] of Object.entries(found ?? {}).slice(0, MOST)) {
     const fits = typeof value === "string" ? value.length <= MOST_CHARS : typeof value !== "object";
-    if (fits && /^[a-z]{1,32}$/i.test(name)) result[name] = value;
+    if (fits && /^[a-z]\w{0,31}$/i.test(name)) result[name] = value;
   }
   for (const [name, allowed] of Object.entries(CHOICES)) result[name] = oneOf(found?.[name], allowed);
   for (const [name, usual] of Object.entries(SWITCHES))
