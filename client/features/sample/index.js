@@ -4,8 +4,8 @@ import { plural } from "../../core/words/text.js";
 /**
  * The feature that a new one is copied from: a button that waves at the server, and a line of what it says.
  *
- * Elements stand in page.html, by the places (`data-place`) of index.html and of core/settings/panel.html. The name of a
- * control in the settings is that of a setting: `oneOf(settings().name, [...])`, a checkbox `settings().name === true`.
+ * Elements stand in page.html, by the places (`data-place`) of index.html and of core/settings/panel.html. A control of
+ * the settings has the name of its setting: `oneOf(settings().name, [...])`, a checkbox `settings().name === true`.
  * @param {import("../../core/page.js").Page} page
  */
 export function register(page) {
