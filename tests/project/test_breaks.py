@@ -29,6 +29,7 @@ def test_names_are_different() -> None:
         assert len(set(names)) == len(names)
 
 
+@pytest.mark.slow
 def test_a_break_fits_the_tree() -> None:
     """Its old piece stands once in its place, and Python is still Python afterwards."""
     misfits, texts = [], {}

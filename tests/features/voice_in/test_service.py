@@ -164,6 +164,7 @@ async def metric(run: Running, name: str) -> dict[str, float]:
     }
 
 
+@pytest.mark.slow
 async def test_no_models_by_default(tmp_path: Path) -> None:
     """Nothing is asked, clients hear that there is no recogniser, and silence ends turns; without a microphone
     a model for that is not even loaded.
