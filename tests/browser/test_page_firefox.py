@@ -225,6 +225,7 @@ async def test_an_answer_is_heard(browser: Firefox) -> None:
     async with omni, with_model(omni) as server:
         await live(browser, server, PEERS)
         (session,) = server.program.sessions.all()
+        await browser.until('return !document.querySelector("#speak").disabled')
         await browser.script('document.querySelector("#speak").click()')
         await soon(
             lambda: session.part("voice_out").wanted and VoiceLine.of(session.lines).connected, 10

@@ -38,6 +38,8 @@ export class SpeakEntry {
       missed: "page.missing_voice",
     });
     this.button.addEventListener("click", () => void this.want(!this.#wanted));
+    // Before, nobody would hear of a press.
+    this.button.disabled = false;
     this.#render();
     if (this.#wanted) void this.#part.ahead().then(() => this.#begin());
   }
