@@ -62,6 +62,8 @@ function end(why) {
   tell(why);
 }
 
+// Before, nobody would hear of a press.
+start.disabled = false;
 start.addEventListener("click", async () => {
   start.disabled = true;
   try {
