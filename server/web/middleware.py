@@ -197,9 +197,11 @@ PERMISSIONS_POLICY = ", ".join(
 # Half a year, without sub-domains
 HSTS = "max-age=15552000"
 
-# Response headers that a page of another origin may read; all but the first are for WHIP (RFC
-# 9725).
-EXPOSED_HEADERS = "Retry-After, Location, ETag, Link, Accept-Patch, Accept-Post"
+# Response headers that a page of another origin may read; the second line is for WHIP (RFC 9725).
+EXPOSED_HEADERS = (
+    "Retry-After, WWW-Authenticate, X-Request-Id, X-Should-Retry,"
+    " Location, ETag, Link, Accept-Patch, Accept-Post"
+)
 
 _UPLOAD = re.compile(r"/uploads?(?:/|$)|/api/upload", re.ASCII)
 
@@ -319,7 +321,8 @@ class AllowOrigins(_Wrapper):
             preflight = {
                 "Access-Control-Allow-Origin": origin,
                 "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
-                "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match",
+                # Clients send headers of their own; none of them can do more than its route allows.
+                "Access-Control-Allow-Headers": headers.get("access-control-request-headers", ""),
                 "Access-Control-Max-Age": "600",
                 "Vary": "Origin",
             }

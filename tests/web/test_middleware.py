@@ -198,16 +198,21 @@ async def test_cross_origin_answers_for_the_list_only() -> None:
             assert good.headers["access-control-allow-origin"] == "https://page.example"
             assert "Origin" in good.headers["vary"]
             assert "access-control-allow-credentials" not in good.headers
-        asked = {"access-control-request-method": "POST"}
+        wanted = "authorization,mcp-protocol-version,x-stainless-os,last-event-id"
+        asked = {
+            "access-control-request-method": "POST",
+            "access-control-request-headers": wanted,
+        }
         preflight = await client.options(
-            "/api/json", headers={"origin": "https://page.example", **asked}
+            "/at/some-session/mcp", headers={"origin": "https://page.example", **asked}
         )
         assert preflight.status_code == 204
-        assert "Authorization" in preflight.headers["access-control-allow-headers"]
+        assert preflight.headers["access-control-allow-headers"] == wanted
+        assert "WWW-Authenticate" in good.headers["access-control-expose-headers"]
         for origin in ("https://evil.example", "null", ""):
             bad = await client.options("/api/json", headers={"origin": origin, **asked})
             assert_error(bad, 405, "method_not_allowed", retryable=False)
-            assert "access-control-allow-origin" not in bad.headers
+            assert not [name for name in bad.headers if name.startswith("access-control")]
 
 
 async def test_without_a_list_nothing_is_shared() -> None:
