@@ -226,10 +226,14 @@ class SocketServer:
         # Deadlines of the sockets that have not sent a token yet, oldest first
         self._knocking: dict[asyncio.Timeout, None] = {}
 
-    def turn_away(self) -> None:
-        """Stop waiting for tokens, because the server drains."""
-        for deadline in self._knocking:
-            deadline.reschedule(asyncio.get_running_loop().time())
+    def turn_away(self, most: int = 0) -> None:
+        """Stop waiting for the tokens of the oldest sockets beyond `most`: of all when the server drains."""
+        while len(self._knocking) > most:
+            deadline = next(iter(self._knocking))
+            del self._knocking[deadline]
+            # `reschedule` raises for one that is expiring, whose task has not run yet.
+            if not deadline.expired():
+                deadline.reschedule(asyncio.get_running_loop().time())
 
     async def serve(self, websocket: WebSocket, session_id: str) -> None:
         offered = websocket.scope.get("subprotocols") or []
@@ -307,11 +311,7 @@ class SocketServer:
             token = given_token(websocket) or ""
         if token is None:
             try:
-                if len(self._knocking) >= MAX_KNOCKING:
-                    # End the wait of the oldest one.
-                    oldest = next(iter(self._knocking))
-                    oldest.reschedule(asyncio.get_running_loop().time())
-                    del self._knocking[oldest]
+                self.turn_away(MAX_KNOCKING - 1)
                 async with asyncio.timeout(AUTH_SECONDS) as deadline:
                     self._knocking[deadline] = None
                     try:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from itertools import product
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.types import Message
+from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
 
 from server.auth import TokenIssuer, new_session_id, signing_key
+from server.core.aio import async_call
 from server.core.errors import RateLimited
 from server.session.session import SOCKETS_PER_MINUTE, SocketGate
 from server.web import websocket
@@ -134,6 +138,42 @@ async def test_sockets_without_a_token_are_so_many(
     await waiting[0].next("ready")
     for page in waiting:
         await page.close()
+
+
+async def test_a_wait_that_is_just_ending_is_not_ended_again(
+    run: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newcomer is served, and a drain goes on, in the moment when the oldest wait for a token ends."""
+    monkeypatch.setattr(websocket, "MAX_KNOCKING", 1)
+    monkeypatch.setattr(websocket, "AUTH_SECONDS", 0.3)
+    sent: list[Message] = []
+    messages = iter([{"type": "websocket.connect"}, {"type": "websocket.disconnect"}])
+
+    async def receive() -> Message:
+        return next(messages)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "websocket",
+        "headers": [(b"host", b"localhost")],
+        "query_string": b"",
+        "path": "/ws/one",
+    }
+    newcomer = WebSocket(scope, receive, send)
+    for act in (
+        lambda: run.program.sockets.serve(newcomer, "one"),
+        async_call(run.program.sockets.turn_away),
+    ):
+        page = await open_page(run, session_id=new_session_id(), how="none")
+        # The loop then runs its timer and this task, before the task whose time is over.
+        time.sleep(websocket.AUTH_SECONDS)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await act()
+        assert (await page.closed())[0] == 4401
+    assert [message["type"] for message in sent] == ["websocket.accept"]
 
 
 async def test_an_empty_bearer_is_4401(run: Running) -> None:
