@@ -53,6 +53,7 @@ from server.core.settings import (
     number,
     path,
     ports,
+    readable_by_others,
     secret,
     secret_weakness,
     sentences_of,
@@ -419,6 +420,7 @@ def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
             warnings = [
                 *unused_lines(Path(env_file), *keys),
                 *unused_variables(os.environ, *keys),
+                *readable_by_others(Path(env_file), _secrets(kind)),
             ]
         settings = kind(**{"_env_file": env_file, **overrides})
     except OSError as exc:

@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 from websockets.exceptions import ConnectionClosed
 
-from scripts.arguments import address, command_line
+from scripts.arguments import add_access_code, address, command_line
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import HttpError
 from scripts.bench.live_encoder import LiveEncoder, Scene
@@ -490,11 +490,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     where.add_argument("--engine-url", type=_engine_url, help="an OpenAI-compatible model server")
     where.add_argument("--server-url", type=address, help="a running server of this program")
     add("--model", default="", help="the model server's model (its first; VLLM_API_KEY: its key)")
-    add(
-        "--access-code",
-        default=os.environ.get("ACCESS_CODE") or None,
-        help="of the running server (ACCESS_CODE of the environment)",
-    )
+    add_access_code(parser, os.environ.get("ACCESS_CODE") or None)
     names = wordings()
     add(
         "--wording",

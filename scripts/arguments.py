@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import getpass
 import inspect
 import math
 import os
@@ -84,6 +85,19 @@ def add_env_file(parser: argparse.ArgumentParser, words: str) -> None:
         return Path(text)
 
     parser.add_argument("--env-file", type=read, default=ENV_FILE, help=f"{words} (.env)")
+
+
+class _AskForCode(argparse.Action):
+    """Read an access code from the terminal. Never from an argument: other accounts can list those."""
+
+    def __call__(self, parser: object, args: object, *_: object) -> None:
+        setattr(args, self.dest, getpass.getpass("Access code: "))
+
+
+def add_access_code(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Add the option that asks for a server's access code."""
+    words = "ask for the server's access code, in place of ACCESS_CODE of the environment"
+    parser.add_argument("--access-code", action=_AskForCode, nargs=0, default=default, help=words)
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.arguments import add_env_file, command_line, go_on_inside
+from scripts.arguments import add_access_code, add_env_file, command_line, go_on_inside
 from server.core import core_dumps
 
 try:
@@ -48,7 +48,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("address", nargs="?", help="the server, like https://cam.example.org (this machine's)")
     add("--server-url", help="the same")
-    add("--access-code", help="its access code (ACCESS_CODE of the environment or .env)")
+    add_access_code(parser, None)
     add("--authority", type=Path, help="PEM file of an authority to trust beside the system's")
     add_env_file(parser, "this machine's settings")
     add("--json", action="store_true", help="print JSON")

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from scripts.arguments import ROOT, address, number, valued, whole
+from scripts.arguments import ROOT, add_access_code, address, number, valued, whole
 from scripts.bench.http_json import HttpError
 from scripts.bench.processes import MeasurementError
 from scripts.bench.report import Report, draw
@@ -23,13 +23,9 @@ T = TypeVar("T")
 
 def add_server(parser: argparse.ArgumentParser) -> None:
     """Add the options that name a server which runs already."""
-    add = parser.add_argument
-    add("--server-url", type=address, help="measure this server instead of starting one")
-    add(
-        "--access-code",
-        default=os.environ.get("ACCESS_CODE") or None,
-        help="its access code (ACCESS_CODE of the environment)",
-    )
+    words = "measure this server instead of starting one"
+    parser.add_argument("--server-url", type=address, help=words)
+    add_access_code(parser, os.environ.get("ACCESS_CODE") or None)
 
 
 def add_output(parser: argparse.ArgumentParser, *, plots: bool = False) -> None:

@@ -47,7 +47,7 @@ async def check_access(peer: CameraPeer) -> Finding:
         except (ValueError, KeyError, TypeError):
             said = "Something between here and the server answered."
         todo = {
-            401: "Give the right one with --access-code, or ACCESS_CODE in the environment.",
+            401: "Set ACCESS_CODE in the environment, or type it: --access-code asks for it.",
             403: "See ALLOWED_ORIGINS.",
             429: "Wait a minute; see RATE_LIMIT_PER_MINUTE.",
         }.get(status, "See the server's log.")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Protocol, Self
 
+from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -173,6 +174,18 @@ def unused_lines(path: Path, keys: Sequence[str], used: Sequence[str]) -> list[s
             meant = f"; did you mean {near[0]}?" if near else "."
             warnings.append(f"{key[:60]} in {path.name} is not a setting and is ignored{meant}")
     return warnings
+
+
+def readable_by_others(path: Path, secrets: Collection[str]) -> list[str]:
+    """Warn of a file with secrets that other accounts can read. `secrets`: their names in lower case."""
+    if not path.is_file() or not path.stat().st_mode & 0o077:
+        return []
+    values = dotenv_values(path, interpolate=False)
+    if not any(value for name, value in values.items() if name.lower() in secrets):
+        return []
+    return [
+        f"{path.name} has secrets and can be read by others than its owner; chmod 600 changes that."
+    ]
 
 
 def unused_variables(

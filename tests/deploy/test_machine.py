@@ -354,8 +354,9 @@ def test_it_serves_shut_in(machine: Machine) -> None:
     assert len(code) == 12
     said = machine.run(
         *(f"{HOME}/.venv/bin/python", f"{HOME}/scripts/doctor.py"),
-        *("--server-url", "http://127.0.0.1:8000", "--access-code", code),
+        *("--server-url", "http://127.0.0.1:8000"),
         check=False,
+        ACCESS_CODE=code,
         PYTHONDONTWRITEBYTECODE="1",
     )
     assert "ok      Picture (UDP)" in said, said

@@ -391,6 +391,20 @@ def test_unknown_names_are_named(tmp_path: Path) -> None:
     )
 
 
+def test_a_file_with_secrets_is_its_owners(tmp_path: Path) -> None:
+    """A file that others can read is warned of if a secret is in it."""
+    file = tmp_path / ".env"
+    file.write_text("max_queue=9\nACCESS_CODE=\n")
+    file.chmod(0o644)
+    assert not load(file).warnings
+    file.write_text("metrics_token=some-long-token-4711\n")
+    (warning,) = load(file).warnings
+    assert ".env" in warning
+    assert "chmod 600" in warning
+    file.chmod(0o600)
+    assert not load(file).warnings
+
+
 def test_a_file_that_is_no_text_is_said(tmp_path: Path) -> None:
     """A file in another encoding stops the start with a sentence."""
     file = tmp_path / ".env"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import hashlib
 import ipaddress
@@ -21,6 +22,7 @@ from cryptography import x509
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import Reply
 from scripts.bench.live_encoder import LiveEncoder
+from scripts.bench.program import add_server
 from scripts.checks import media, web
 from scripts.checks.finding import Finding, State
 from scripts.doctor import examine, options
@@ -51,6 +53,7 @@ async def look(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str,
 
 def env_file(folder: Path, **settings: object) -> str:
     path = folder / "settings.env"
+    path.touch(0o600)
     path.write_text("".join(f"{key.upper()}={value}\n" for key, value in settings.items()))
     return str(path)
 
@@ -136,21 +139,36 @@ async def test_a_server_that_is_down_and_a_port_that_is_taken(
 
 @pytest.mark.slow
 async def test_a_wrong_code_and_wrong_settings(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The code is refused and not shown; settings with which no server starts are named by key,
     without their values.
     """
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "canary-wrong")
     where = env_file(tmp_path, jwt_secret_key="canary-too-short", require_auth="true")
     async with running(**PRIVATE) as run:
         arguments = ["--server-url", run.base_url, "--env-file", where]
-        found = await look(capsys, *arguments, "--access-code", "canary-wrong")
+        found = await look(capsys, *arguments, "--access-code")
     assert found["access"]["state"] == "failed"
     assert "--access-code" in found["access"]["todo"]
     assert "socket" not in found
     assert found["settings"]["state"] == "failed"
     assert "JWT_SECRET_KEY" in found["settings"]["cause"]
     assert "canary" not in str(found)
+
+
+@pytest.mark.parametrize("given", [["--access-code", CODE], [f"--access-code={CODE}"]])
+def test_an_access_code_is_no_argument(
+    given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Doctor and benchmarks refuse a code on the command line, which every account can read."""
+    monkeypatch.setattr("getpass.getpass", lambda prompt: "typed")
+    benchmark = argparse.ArgumentParser()
+    add_server(benchmark)
+    for parse in (options, benchmark.parse_args):
+        with pytest.raises(SystemExit):
+            parse(given)
+    assert benchmark.parse_args(["--access-code"]).access_code == "typed"
 
 
 @pytest.fixture(scope="module")
@@ -198,9 +216,10 @@ async def test_the_code_goes_to_nobody_who_is_not_trusted(
 ) -> None:
     """Elsewhere, with a certificate that is not trusted here: no access is tried with a code."""
     monkeypatch.setattr("scripts.doctor.LOOPBACK", ())
+    monkeypatch.setenv("ACCESS_CODE", CODE)
     https: dict[str, Any] = {"https_enabled": True, "ssl_cert_path": issued.server}
     async with running(**https, ssl_key_path=issued.server, **PRIVATE) as run:
-        found = await look(capsys, "--server-url", run.base_url, "--access-code", CODE)
+        found = await look(capsys, "--server-url", run.base_url)
     assert found["certificate"]["state"] == "failed"
     assert found["access"]["state"] == "skipped"
     assert "settings" not in found

@@ -15,8 +15,8 @@ from tools.references.source import ROOT, join, table
 _GROUP = re.compile(r"# -+ (.+?) -+")
 _INTRO = """# Settings
 
-In the order of [env.example](../../env.example), whose comments are the words here: copy it to `.env` and
-change what you need. The environment overrides `.env`. Commas separate the items of a list."""
+In the order of [env.example](../../env.example), whose comments are the words here: copy it
+(`install -m 600 env.example .env`) and change what you need. The environment overrides `.env`. Commas separate the items of a list."""
 
 
 @dataclass
