@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
@@ -141,8 +142,8 @@ PATH = "/realtime"
 _SOCKET = SocketBounds(64 * 1024, 4096, 4 * 1024 * 1024)
 
 # Sound to words over HTTP: `POST /v1/audio/transcriptions` of an OpenAI-compatible server.  The
-# answer comes as a stream of events or as a whole. Two forms of events are in use:
-# `transcript.text.delta` (OpenAI) and `transcription.chunk` (vLLM); both are read.
+# answer comes as a stream of events or as a whole. Three forms of events are in use:
+# `transcript.text.delta` (OpenAI), `transcription.chunk` (vLLM), and segments without a type (Speaches).
 
 TRANSCRIPTIONS_PATH = "/audio/transcriptions"
 # The words of a minute are some kilobytes; in a stream each has an event around it.
@@ -267,8 +268,9 @@ class ServerRecogniser(SpeechServer):
                 kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if kind not in ("text/event-stream", "application/json"):
                     raise self.refusals.garbage()
-                stream = ChatStream(answer.aiter_bytes(), whole=kind == "application/json")
-                reading = _Reading(self.refusals)
+                whole = kind == "application/json"
+                stream = ChatStream(answer.aiter_bytes(), whole=whole)
+                reading = _Reading(self.refusals, whole)
                 while (event := await stream.next(due)) is not None:
                     words = reading.take(event)
                     if words is not None:
@@ -335,13 +337,20 @@ class _Recognition:
         return event
 
 
+# Beginning of a segment that needs no space before it: it brings one, or is Thai, Lao, Burmese, Khmer,
+# Japanese or Chinese. A first segment that brings one shows that the server sends its own spaces.
+_SPACES = re.compile(r"[\s\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff]")
+
+
 class _Reading:
     """The words of one answer so far."""
 
-    def __init__(self, refusals: Refusals) -> None:
+    def __init__(self, refusals: Refusals, whole: bool) -> None:
+        """`whole`: the body is one JSON object and no stream."""
         self._refusals = refusals
+        self._whole = whole
         self._text = ""
-        # The server reported that these are all.
+        # The end of the body is the end of the words.
         self.ended = False
 
     def take(self, event: bytes) -> Words | None:
@@ -350,9 +359,12 @@ class _Reading:
         kind = data.get("type")
         if kind == "transcript.text.delta":
             return self._more(data.get("delta"))
-        if isinstance(data.get("text"), str) and kind in (None, "transcript.text.done"):
-            self._text = data["text"]
-            return self.end(_times(data.get("words")))
+        if isinstance(text := data.get("text"), str) and kind in (None, "transcript.text.done"):
+            if kind or self._whole:
+                self._text = text
+                return self.end(_times(data.get("words")))
+            self.ended = True
+            return self._segment(text)
         if isinstance(choices := data.get("choices"), list):
             choice = choices[0] if choices and isinstance(choices[0], dict) else {}
             self.ended = self.ended or isinstance(choice.get("finish_reason"), str)
@@ -365,6 +377,14 @@ class _Reading:
 
     def end(self, times: tuple[WordTime, ...] = ()) -> Words:
         return Words(self._text.strip()[:MOST_WORDS_CHARS], True, times)
+
+    def _segment(self, text: str) -> Words | None:
+        """Add a segment; a text that begins with all so far replaces it."""
+        if text.strip().startswith(self._text.strip()):
+            self._text = ""
+        elif text and not (_SPACES.match(self._text) or _SPACES.match(text)):
+            text = f" {text}"
+        return self._more(text)
 
     def _more(self, piece: object) -> Words | None:
         if not isinstance(piece, str) or not piece:

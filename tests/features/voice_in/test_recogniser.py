@@ -434,6 +434,43 @@ async def test_both_forms_of_a_stream(
     assert [one.final for one in words] == [False, False, True]
 
 
+MILK = "Is this the milk that expires tomorrow?"
+
+
+@pytest.mark.parametrize("end", [[], ["[DONE]"]])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [" Is this the milk", " that expires tomorrow?"],
+        # As servers send them that strip each segment
+        ["Is this the milk", "that expires tomorrow?"],
+        ["", f" {MILK}"],
+        [" Is this the milk", f" {MILK}"],
+    ],
+)
+async def test_segments_without_a_type_are_one_sentence(
+    server: TranscriptionServer, texts: list[str], end: list[str]
+) -> None:
+    """They are joined, a text that repeats all so far replaces it, and only the end of the body is final."""
+    server.kind = "text/event-stream"
+    segments = events(*({"text": text, "language": "en"} for text in texts), *end)
+    server.answers = [part for segment in segments for part in (segment, 0.05)]
+    words = await transcribed(server)
+    assert [one.final for one in words[:-1]] == [False] * (len(words) - 1)
+    assert words[-1] == Words(MILK, True)
+
+
+async def test_segments_without_spaces(server: TranscriptionServer) -> None:
+    """Chinese gets no spaces between its segments; pieces of words that bring their own stay as they are."""
+    server.kind = "text/event-stream"
+    for texts, whole in (
+        (["这是什么？", "牛奶吗？"], "这是什么？牛奶吗？"),
+        ([" It exp", "ires."], "It expires."),
+    ):
+        server.answers = events(*({"text": text} for text in texts))
+        assert (await transcribed(server))[-1] == Words(whole, True)
+
+
 async def test_a_field_that_is_refused_is_left_out(
     server: TranscriptionServer, connect: Connect
 ) -> None:
