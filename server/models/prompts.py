@@ -171,7 +171,10 @@ def conversation_messages(
     if instructions := family.clean(conversation.instructions).strip():
         system = f"{PROGRAM_SYSTEM}\n{_INSTRUCTIONS}\n{instructions}"
     found: list[dict[str, Any]] = [{"role": "system", "content": system}]
+    # Names of the called tools, which some servers want beside the results
+    names: dict[str, str] = {}
     for message in conversation.messages:
+        names |= {call.id: call.name for call in message.calls}
         parts = [
             part
             for one in message.parts
@@ -192,6 +195,8 @@ def conversation_messages(
             ]
         if message.answers:
             entry["tool_call_id"] = message.answers
+            if name := names.get(message.answers):
+                entry["name"] = name
         found.append(entry)
     return found
 

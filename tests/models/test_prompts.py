@@ -279,7 +279,12 @@ def test_the_programs_words_come_after_ours_and_without_marks() -> None:
     assert user["content"] == "(A picture stood here, which is not shown any more.)\nhi"
     assert call["content"] is None
     assert call["tool_calls"][0]["function"] == {"name": "lamp", "arguments": '{"a":""}'}
-    assert tool == {"role": "tool", "content": "(nothing)", "tool_call_id": "c"}
+    assert tool == {
+        "role": "tool",
+        "content": "(nothing)",
+        "tool_call_id": "c",
+        "name": "lamp",
+    }
 
 
 def test_its_text_is_counted_whole() -> None:

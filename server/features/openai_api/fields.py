@@ -1,5 +1,5 @@
-"""The fields of a chat request, with their bounds. A field that would change the answer and cannot be followed here is
-refused by name."""
+"""The fields of a chat request, with their bounds. Unknown keys and nulls are ignored at every level; a known field that
+would change the answer and cannot be followed here is refused by name."""
 
 from __future__ import annotations
 
@@ -12,25 +12,37 @@ MAX_PARTS = 32
 MAX_TOOLS = 32
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 _Id = Annotated[str, Field(min_length=1, max_length=128)]
-# Names that cost nothing to take, and change nothing here
-_Note = Annotated[str, Field(max_length=512)]
+# A field that is not followed here: only a value that asks for nothing is accepted
+_Empty = Annotated[None, BeforeValidator(lambda given: given or None)]
+_DETAILS = ("auto", "low", "high")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+class _Fields(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        """Drop nulls: some clients write all fields that they know, and mean none."""
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if value is not None}
 
 
-class Text(_Strict):
+class Text(_Fields):
     type: Literal["text"]
     text: str
 
 
-class Address(_Strict):
+class Address(_Fields):
     url: str
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: Annotated[
+        Literal["auto", "low", "high"],
+        BeforeValidator(lambda given: given if given in _DETAILS else "auto"),
+    ] = "auto"
 
 
-class Picture(_Strict):
+class Picture(_Fields):
     type: Literal["image_url"]
     image_url: Address
 
@@ -48,91 +60,85 @@ Parts = Annotated[
 ]
 
 
-class Instructions(_Strict):
+class Instructions(_Fields):
     role: Literal["system", "developer"]
     content: Texts
-    name: _Note | None = None
 
 
-class Asked(_Strict):
+class Asked(_Fields):
     role: Literal["user"]
     content: Parts
-    name: _Note | None = None
 
 
-class CalledFunction(_Strict):
+class CalledFunction(_Fields):
     name: _Name
-    arguments: str
+    arguments: str = "{}"
 
 
-class Called(_Strict):
+class Called(_Fields):
     id: _Id
-    type: Literal["function"]
     function: CalledFunction
 
 
-class Answered(_Strict):
+class Answered(_Fields):
     """An earlier answer, which programs send back with all that came with it."""
 
-    model_config = ConfigDict(extra="ignore")
     role: Literal["assistant"]
     content: Texts | None = None
     tool_calls: Annotated[list[Called], Field(max_length=MAX_TOOLS)] | None = None
 
 
-class ToolResult(_Strict):
+class ToolResult(_Fields):
     role: Literal["tool"]
-    content: Texts
+    content: Texts = []
     tool_call_id: _Id
 
 
 Message = Annotated[Instructions | Asked | Answered | ToolResult, Field(discriminator="role")]
 
 
-class Function(_Strict):
+class Function(_Fields):
     name: _Name
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
 
-class Tool(_Strict):
+class Tool(_Fields):
     type: Literal["function"]
     function: Function
 
 
-class NamedFunction(_Strict):
+class NamedFunction(_Fields):
     name: _Name
 
 
-class NamedTool(_Strict):
+class NamedTool(_Fields):
     type: Literal["function"]
     function: NamedFunction
 
 
-class Schema(_Strict):
+class Schema(_Fields):
     name: _Name
     description: str | None = None
     schema_: Annotated[dict[str, Any], Field(alias="schema")]
     strict: bool | None = None
 
 
-class PlainForm(_Strict):
+class PlainForm(_Fields):
     type: Literal["text", "json_object"]
 
 
-class SchemaForm(_Strict):
+class SchemaForm(_Fields):
     type: Literal["json_schema"]
     json_schema: Schema
 
 
-class StreamOptions(_Strict):
+class StreamOptions(_Fields):
     include_usage: bool | None = None
-    # Padding against listeners who know the lengths of pieces: answers have none
-    include_obfuscation: bool | None = None
 
 
-class Body(_Strict):
+class Body(_Fields):
     """A request as a whole."""
 
     model: Annotated[str, Field(min_length=1, max_length=200)]
@@ -141,7 +147,7 @@ class Body(_Strict):
     stream_options: StreamOptions | None = None
     max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    tools: Annotated[list[Tool], Field(min_length=1, max_length=MAX_TOOLS)] | None = None
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     response_format: Annotated[PlainForm | SchemaForm, Field(discriminator="type")] | None = None
@@ -163,17 +169,17 @@ class Body(_Strict):
     logprobs: Literal[False] | None = None
     store: Literal[False] | None = None
     modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
-    # Taken, and without effect
-    user: _Note | None = None
-    safety_identifier: _Note | None = None
-    prompt_cache_key: _Note | None = None
-    service_tier: _Note | None = None
-    metadata: Annotated[dict[_Note, _Note], Field(max_length=16)] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _with_a_value(cls, given: Any) -> Any:
-        """Leave out what is null: some clients write all fields that they know, and mean none."""
-        if not isinstance(given, dict):
-            return given
-        return {name: value for name, value in given.items() if value is not None}
+    # Not followed: of OpenAI, of other servers' sampling, of their forms of answer
+    logit_bias: _Empty = None
+    top_logprobs: _Empty = None
+    functions: _Empty = None
+    web_search_options: None = None
+    top_k: _Empty = None
+    min_p: _Empty = None
+    repetition_penalty: _Empty = None
+    structured_outputs: _Empty = None
+    guided_json: _Empty = None
+    guided_regex: _Empty = None
+    guided_choice: _Empty = None
+    guided_grammar: _Empty = None
+    grammar: _Empty = None

@@ -30,7 +30,7 @@ from server.models.base import (
 # Types of pydantic's whose text says what is expected and nothing of what was given
 _TELLING = frozenset(
     [
-        *("missing", "extra_forbidden", "literal_error", "string_type", "int_type", "float_type"),
+        *("missing", "literal_error", "string_type", "int_type", "float_type"),
         *("bool_type", "list_type", "dict_type", "model_type", "string_too_long", "too_long"),
         *("string_too_short", "too_short", "greater_than", "greater_than_equal", "less_than"),
         *("less_than_equal", "finite_number", "string_pattern_mismatch"),
@@ -197,7 +197,7 @@ def _pictures(message: fields.Message) -> bool:
 def _look(part: fields.Picture, where: str) -> PictureChoice:
     address = part.image_url
     try:
-        return read_url(address.url, address.detail or "auto")
+        return read_url(address.url, address.detail)
     except UploadRefused as error:
         raise PictureRefused(error.message, where) from None
     except BadRequest as error:
@@ -226,7 +226,7 @@ def _question(said: Sequence[_Said]) -> str:
 
 
 def _tools(body: fields.Body) -> dict[str, Any]:
-    if body.tools is None or body.tool_choice == "none":
+    if not body.tools or body.tool_choice == "none":
         return {}
     found: dict[str, Any] = {"tools": [one.model_dump(exclude_unset=True) for one in body.tools]}
     choice = body.tool_choice
@@ -251,10 +251,10 @@ def _sampling(body: fields.Body) -> dict[str, Any]:
 
 def _check_tools(body: fields.Body) -> None:
     """Raise Refused for tools and schemas that a template or a grammar cannot take safely."""
-    if body.tools is None and body.tool_choice not in (None, "none", "auto"):
+    if not body.tools and body.tool_choice not in (None, "none", "auto"):
         raise Refused('"tool_choice" names a tool, and "tools" has none. Send both.', "tool_choice")
     given: dict[str, Any] = {}
-    if body.tools is not None:
+    if body.tools:
         given["tools"] = [one.model_dump() for one in body.tools]
     form = body.response_format
     if isinstance(form, fields.SchemaForm):
@@ -296,12 +296,11 @@ def _problem(error: ValidationError) -> Refused:
     kind = problem["type"]
     if kind == "json_invalid":
         return Refused("The body is not JSON, or nested too deep. Send one JSON object.")
-    param, known = _param(problem["loc"])
-    if kind == "extra_forbidden":
-        named = f'"{param}"' if known else "A field"
+    param = _param(problem["loc"])
+    if kind == "none_required":
         return Refused(
-            f"{named} is not known here, or cannot be done. Leave it out; server/features/openai_api/README.md lists all fields.",
-            param if known else None,
+            f'"{param}" cannot be followed here. Leave it out; server/features/openai_api/README.md lists all fields.',
+            param,
             "unknown_parameter",
         )
     if kind == "union_tag_invalid":
@@ -312,13 +311,12 @@ def _problem(error: ValidationError) -> Refused:
             )
         return Refused(f'"{param}" has a role or a type that is not known.', param)
     said = problem["msg"] if kind in _TELLING else "It does not have the form that is expected"
-    return Refused(f'"{param}" is not right. {said}.', param if known else None)
+    return Refused(f'"{param}" is not right. {said}.', param)
 
 
-def _param(loc: Sequence[int | str]) -> tuple[str, bool]:
-    """Return the name of a field as OpenAI writes it, and whether all of it is a name."""
-    found, tagged, known = "", False, True
-    last = ""
+def _param(loc: Sequence[int | str]) -> str:
+    """Return the name of a field as OpenAI writes it, without the kinds of a union's members."""
+    found, tagged, last = "", False, ""
     for part in loc:
         if isinstance(part, int):
             found += f"[{part}]"
@@ -328,10 +326,7 @@ def _param(loc: Sequence[int | str]) -> tuple[str, bool]:
         elif _FIELD.fullmatch(part):
             found += f".{part}" if found else part
             last = part
-        else:
-            # The kind of a union's member, or a name of the program's own
-            known = known and part.startswith(("list[", "constrained-"))
-    return found or "body", known
+    return found or "body"
 
 
 # Addresses of pictures of the live camera, as programs write them: camera://now, camera://held,
