@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -233,6 +234,13 @@ class SpeechFailed(SpeechError):
 PROBE_SECONDS, _RETRY_SECONDS = 10.0, 5.0
 # The socket is not tried again for so long after it was not offered or failed.
 _PAUSE_SECONDS = 60.0
+# Words in the task or the name of a model, by its use: a server may have models for both.
+_USES = {
+    "recogniser": re.compile(
+        r"whisper|parakeet|canary|transcri|\b(asr|stt)\b|speech-(to-text|recognition)", re.I
+    ),
+    "voice": re.compile(r"kokoro|piper|tts|text-to-(speech|audio)", re.I),
+}
 _POOL = httpx2.Limits(max_connections=64, keepalive_expiry=4.0)
 
 
@@ -337,14 +345,14 @@ class Refusals:
 class SpeechServer:
     """A server that recognises or speaks, as far as both are the same, and the owner of its state.
 
-    It is asked at the path of `refusals`. `model` "" takes the first one that it lists. `socket`: its socket is
-    wanted. `on_change` is called whenever a probe finds that it answers again, or no more.
+    It is asked at the path of `refusals`. `model` "" takes the first one for its use that it lists. `socket`: its
+    socket is wanted. `on_change` is called whenever a probe finds that it answers again, or no more.
     """
 
     name = "server"
     # A server is asked, not loaded.
     loading = False
-    # Of its tasks
+    # Its use, one of `_USES`
     what: ClassVar[str]
     # Bytes of one answer
     most_bytes: ClassVar[int]
@@ -441,7 +449,10 @@ class SpeechServer:
         )
 
     async def models(self) -> tuple[int, list[str]]:
-        """List its models. Returns the HTTP status with the names, 0 when nothing answers."""
+        """List its models, those for this use first.
+
+        Returns the HTTP status with the names, 0 when nothing answers.
+        """
         try:
             answer = await self._client.get(f"{self.refusals.address}/models")
             data = read_json(answer.content) if answer.status_code == 200 else {}
@@ -449,8 +460,16 @@ class SpeechServer:
             return 0, []
         except (ValueError, RecursionError):
             return 200, []
-        cards = objects_in(data, "data")
-        return answer.status_code, [one["id"] for one in cards if is_name(one.get("id"))]
+        cards = [one for one in objects_in(data, "data") if is_name(one.get("id"))]
+        return answer.status_code, [one["id"] for one in sorted(cards, key=self._unfit)]
+
+    def _unfit(self, card: Mapping[str, Any]) -> int:
+        """Rank a listed model by its task, else by its name: 0 of this use, 2 of another one."""
+        for text in (str(card.get("task")), card["id"]):
+            uses = [use for use, words in _USES.items() if words.search(text)]
+            if uses:
+                return 0 if self.what in uses else 2
+        return 1
 
     async def send(
         self, fields: Mapping[str, Any], stack: AsyncExitStack, *, file: bytes | None = None

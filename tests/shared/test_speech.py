@@ -10,6 +10,8 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from server.features.voice_in.recogniser import ServerRecogniser
+from server.features.voice_out.voices import ServerVoice
 from server.shared.speech import (
     BoundedSocket,
     Refusals,
@@ -22,6 +24,7 @@ from server.shared.speech import (
 )
 from tests.core.test_error_texts import for_visitors
 from tests.support.clients import soon
+from tests.support.transcription_server import TranscriptionServer
 
 REFUSALS = Refusals("speech server", "SPEECH", "http://10.1.2.3/v1", "/audio/speech")
 
@@ -58,6 +61,35 @@ def test_the_other_ways_to_fail() -> None:
     assert isinstance(REFUSALS.broken(), SpeechFailed)
     assert isinstance(REFUSALS.garbage(), SpeechFailed)
     assert "sends too much" in REFUSALS.garbage("sends too much").message
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize(
+    ("ear", "mouth"),
+    [
+        ({"id": "Systran/faster-whisper-small"}, {"id": "speaches-ai/Kokoro-82M-v1.0-ONNX"}),
+        ({"id": "Qwen/Qwen3-ASR-0.6B"}, {"id": "Qwen/Qwen3-TTS-12Hz-0.6B"}),
+        # One that is known leaves the other one to the other use.
+        ({"id": "parakeet"}, {"id": "mine"}),
+        ({"id": "mine"}, {"id": "mine too", "task": "text-to-speech"}),
+        # The task decides, not the name.
+        (
+            {"id": "kokoro", "task": "automatic-speech-recognition"},
+            {"id": "whisper", "task": "text-to-speech"},
+        ),
+    ],
+)
+async def test_each_use_takes_a_model_of_its_kind(
+    ear: dict[str, str], mouth: dict[str, str], backwards: bool
+) -> None:
+    """Whichever a server lists first."""
+    async with TranscriptionServer() as server:
+        server.models = [mouth, ear] if backwards else [ear, mouth]
+        for use, wanted in ((ServerRecogniser, ear), (ServerVoice, mouth)):
+            one = use(base_url=server.base_url)
+            await one.probe()
+            await one.close()
+            assert one.model == wanted["id"]
 
 
 READY_AT_ITS_END = """

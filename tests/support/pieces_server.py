@@ -42,7 +42,8 @@ class PiecesServer(HttpStandIn, Generic[R]):
 
     def __init__(self, model: str, kind: str) -> None:
         super().__init__()
-        self.models: list[str] | None = [model]
+        # Names, or whole entries of the list; None: there is no list
+        self.models: list[str | dict[str, str]] | None = [model]
         self.key = ""
         self.status = 200
         # Seconds before it answers at all
@@ -87,7 +88,7 @@ class PiecesServer(HttpStandIn, Generic[R]):
         if (method, path) == ("GET", "/v1/models"):
             if self.models is None:
                 return await self._json(writer, 404)
-            data = [{"id": name} for name in self.models]
+            data = [{"id": one} if isinstance(one, str) else one for one in self.models]
             return await self._json(writer, 200, json.dumps({"data": data}).encode())
         if (method, path) != ("POST", f"/v1{self.path}"):
             return await self._json(writer, 404)

@@ -153,7 +153,7 @@ LIMITS = SpeechLimits()
 
 
 class ServerRecogniser(SpeechServer):
-    """One server; see `Recogniser`. `model` "" takes the first one that it lists.
+    """One server; see `Recogniser`. `model` "" takes the first recogniser that it lists.
 
     `realtime`: the socket is tried first. When it fails before any words, the sound so far goes over
     HTTP.

@@ -69,7 +69,7 @@ _FIRST_FRAMES = 2
 
 
 class ServerVoice(SpeechServer):
-    """One server; see `Voice`. `model` "" takes the first one that it lists, `voice` "" its own.
+    """One server; see `Voice`. `model` "" takes the first voice that it lists, `voice` "" its own.
 
     `socket`: vLLM-Omni's socket is tried first.
 
