@@ -40,6 +40,7 @@ from server.core.setting_text import (
     shown,
     stun_url,
     turn_url,
+    unquoted,
     unreadable,
 )
 from server.core.settings import (
@@ -47,6 +48,7 @@ from server.core.settings import (
     MIN_OPERATOR_CHARS,
     FeatureSettings,
     Problems,
+    env_lines,
     flag,
     list_of,
     names,
@@ -96,8 +98,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         frozen=True,
         extra="ignore",
-        env_file=".env",
-        env_file_encoding="utf-8",
         validate_default=True,
         allow_inf_nan=False,
         hide_input_in_errors=True,
@@ -236,7 +236,7 @@ class Settings(BaseSettings):
             name for name, one in cls.model_fields.items() if isinstance(one.default, tuple)
         } | {"features"}
         tidy = {
-            key: value.strip() if isinstance(value, str) else value for key, value in data.items()
+            key: unquoted(value) if isinstance(value, str) else value for key, value in data.items()
         }
         return {key: value for key, value in tidy.items() if value != "" or key in lists}
 
@@ -390,20 +390,6 @@ def known_keys(features: tuple[str, ...] | None = None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.upper() for kind in kinds for name in kind.model_fields))
 
 
-def _features(env_file: str | Path | None, given: object) -> tuple[str, ...]:
-    """Read which features are wanted. Raises OSError, UnicodeDecodeError, ConfigError."""
-
-    class First(BaseSettings):
-        model_config = SettingsConfigDict(env_file=env_file, extra="ignore")
-        features: str = "all"
-
-    setting = given if isinstance(given, str) else First().features
-    try:
-        return wanted(setting)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-
-
 def _secrets(kind: type[Settings]) -> frozenset[str]:
     fields = kind.model_fields.items()
     return frozenset(name for name, field in fields if isinstance(field.default, SecretStr))
@@ -412,17 +398,26 @@ def _secrets(kind: type[Settings]) -> frozenset[str]:
 def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
     """Read the settings: `overrides` before the environment before `env_file` (None: no file). Raises ConfigError."""
     try:
-        names = _features(env_file, overrides.get("features"))
+        lines = env_lines(Path(env_file)) if env_file else []
+        environment = {name.lower(): value for name, value in os.environ.items()}
+        file = {
+            line.key.lower(): line.value for line in lines if line.key and line.value is not None
+        }
+        given = {**file, **environment, **overrides}
+        try:
+            names = wanted(unquoted(given.get("features", "all")))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         kind = composed(names)
         warnings = []
         if env_file:
             keys = known_keys(), known_keys(names)
             warnings = [
-                *unused_lines(Path(env_file), *keys),
+                *unused_lines(Path(env_file), lines, *keys),
                 *unused_variables(os.environ, *keys),
-                *readable_by_others(Path(env_file), _secrets(kind)),
+                *readable_by_others(Path(env_file), any(map(file.get, _secrets(kind)))),
             ]
-        settings = kind(**{"_env_file": env_file, **overrides})
+        settings = kind(**{name: given[name] for name in kind.model_fields if name in given})
     except OSError as exc:
         raise ConfigError(
             f"{env_file} cannot be read ({exc.strerror}). Make it readable for this user, or remove it."

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from scripts.models.disk import ModelError
-from server.core.setting_text import base_urls
+from server.core.setting_text import base_urls, unquoted
 
 # Default, least and most
 NUMBERS: Mapping[str, tuple[float, float, float]] = {
@@ -39,13 +39,12 @@ _LINE = re.compile(
 )
 _COMMENT = re.compile(r"\s+#.*")
 _ESCAPE = re.compile(r"\\[\\'\"abfnrtv]")
-_VARIABLE = re.compile(r"\$\{(?P<name>[^}:]*)(?::-(?P<default>[^}]*))?\}")
 
 
 def read(env_file: Path) -> SimpleNamespace:
     """Return the settings by their names: the environment before the file. Raises ModelError."""
     given = file_values(env_file) | {name.lower(): value for name, value in os.environ.items()}
-    kept = {name: value.strip() for name, value in given.items() if value.strip()}
+    kept = {name: value for name, text in given.items() if (value := unquoted(text))}
     found: dict[str, object] = {
         **{name: kept.get(name, default) for name, default in TEXTS.items()},
         **{name: _number(name, kept) for name in NUMBERS},
@@ -86,14 +85,10 @@ def file_values(env_file: Path) -> dict[str, str]:
                     lambda one: one[0].encode("ascii").decode("unicode_escape"), found["double"]
                 )
             key = found["quoted_key"] or found["key"]
-            values[key] = _filled(value, os.environ | values)
+            values[key] = value
             end = max(end, found.end())
         at = end + 1
     return {key.lower(): value for key, value in values.items()}
-
-
-def _filled(value: str, known: Mapping[str, str]) -> str:
-    return _VARIABLE.sub(lambda found: known.get(found["name"], found["default"] or ""), value)
 
 
 def _number(name: str, kept: Mapping[str, str]) -> float:

@@ -30,6 +30,14 @@ _MOST_SERVERS = 16
 _BASE_URL = re.compile(rf"https?://{HOST}(:\d{{1,5}})?(/[^\s?#@]*)?", re.ASCII)
 
 
+def unquoted(text: str) -> str:
+    """Strip space, and a pair of quotation marks, which containers do not take off."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1].strip()
+    return text
+
+
 def network(text: str) -> Network:
     found = ipaddress.ip_network(text, strict=False)
     mapped = getattr(found.network_address, "ipv4_mapped", None)

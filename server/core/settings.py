@@ -13,8 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Protocol, Self
 
-from dotenv import dotenv_values
-from dotenv.parser import parse_stream
+from dotenv.parser import Binding, parse_stream
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -150,38 +149,42 @@ def checksum() -> Any:
 # The file of settings: find lines in it that have no effect.
 
 
-def unused_lines(path: Path, keys: Sequence[str], used: Sequence[str]) -> list[str]:
+def env_lines(path: Path) -> list[Binding]:
+    """Parse a `.env`, without filling in variables; empty where there is none. Raises OSError, UnicodeDecodeError."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as stream:
+        return list(parse_stream(stream))
+
+
+def unused_lines(
+    path: Path, lines: Iterable[Binding], keys: Sequence[str], used: Sequence[str]
+) -> list[str]:
     """Warn of lines and names that have no effect.
 
     `keys`: all settings; `used`: without those of features that are off.
     """
-    if not path.is_file():
-        return []
     warnings = []
-    with path.open(encoding="utf-8") as stream:
-        for binding in parse_stream(stream):
-            if binding.error:
-                warnings.append(
-                    f"Line {binding.original.line} of {path.name} is not understood and is ignored."
-                )
-            key = (binding.key or "").upper()
-            if not key or key in used:
-                continue
-            if key in keys:
-                warnings.append(f"{key} in {path.name} is of a feature that FEATURES leaves out.")
-                continue
-            near = difflib.get_close_matches(key[:60], keys, n=1, cutoff=0.7)
-            meant = f"; did you mean {near[0]}?" if near else "."
-            warnings.append(f"{key[:60]} in {path.name} is not a setting and is ignored{meant}")
+    for binding in lines:
+        if binding.error:
+            warnings.append(
+                f"Line {binding.original.line} of {path.name} is not understood and is ignored."
+            )
+        key = (binding.key or "").upper()
+        if not key or key in used:
+            continue
+        if key in keys:
+            warnings.append(f"{key} in {path.name} is of a feature that FEATURES leaves out.")
+            continue
+        near = difflib.get_close_matches(key[:60], keys, n=1, cutoff=0.7)
+        meant = f"; did you mean {near[0]}?" if near else "."
+        warnings.append(f"{key[:60]} in {path.name} is not a setting and is ignored{meant}")
     return warnings
 
 
-def readable_by_others(path: Path, secrets: Collection[str]) -> list[str]:
-    """Warn of a file with secrets that other accounts can read. `secrets`: their names in lower case."""
-    if not path.is_file() or not path.stat().st_mode & 0o077:
-        return []
-    values = dotenv_values(path, interpolate=False)
-    if not any(value for name, value in values.items() if name.lower() in secrets):
+def readable_by_others(path: Path, has_secret: bool) -> list[str]:
+    """Warn of a `.env` with a secret that other accounts can read."""
+    if not has_secret or not path.stat().st_mode & 0o077:
         return []
     return [
         f"{path.name} has secrets and can be read by others than its owner; chmod 600 changes that."

@@ -375,6 +375,34 @@ def test_the_environment_goes_before_the_file(
     assert load().max_queue == 7
 
 
+def test_quotation_marks_round_a_value_are_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers get them with the value; others than a pair stay."""
+    settings = read(
+        monkeypatch,
+        ACCESS_CODE='"correct-horse"',
+        JWT_SECRET_KEY=f"'{GOOD_SECRET}'",
+        MODEL_NAME=" 'm' ",
+        PORT='"9001"',
+        METRICS_TOKEN="'some-long-token",
+    )
+    assert settings.access_code.get_secret_value() == "correct-horse"
+    assert settings.jwt_secret_key.get_secret_value() == GOOD_SECRET
+    assert settings.metrics_token.get_secret_value() == "'some-long-token"
+    assert (settings.model_name, settings.port) == ("m", 9001)
+
+
+def test_a_dollar_in_the_file_is_a_character(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The environment fills in nothing."""
+    monkeypatch.setenv("X", "canary")
+    secret = f"{GOOD_SECRET}${{X}}$X$$"
+    file = tmp_path / ".env"
+    file.write_text(f"JWT_SECRET_KEY={secret}\n")
+    settings = load(file, require_auth=True)
+    assert settings.jwt_secret_key.get_secret_value() == secret
+
+
 def test_unknown_names_are_named(tmp_path: Path) -> None:
     """And a line that cannot be read; one close to a setting says which may be meant."""
     file = tmp_path / ".env"
