@@ -66,8 +66,8 @@ class Engines(Protocol):
     def report_failure(self, engine: Engine) -> None:
         """Note that this engine did not answer, so that it is probed again."""
 
-    async def settle(self) -> None:
-        """Wait until a reported failure has been probed and `of` is up to date."""
+    async def settle(self, engine: Engine) -> None:
+        """Wait until this engine's reported failure has been probed and `of` is up to date."""
 
 
 class Lane:
@@ -526,7 +526,7 @@ class Inference:
         """Wait for the engine that takes over from a failed one; None when none does in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settle_seconds):
-                await self._engines.settle()
+                await self._engines.settle(failed)
         other = self._engines.of(role)
         return other if other is not failed and other.status.ready else None
 

@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from server.core.aio import TaskSet, log_failure, supervise
 from server.core.errors import EngineUnavailable
@@ -61,9 +62,9 @@ class EngineSelector:
     A role of `roles` has the engine of that name, while it is able; else the one that answers does its
     work.
 
-    Every `interval` seconds all are probed, every `seeking` seconds while a better one than the
-    current is not ready or the current one is in doubt; both are varied by a tenth, so that
-    processes do not probe in step.
+    Each is probed by a task of its own every `interval` seconds, every `seeking` seconds while a better
+    one than the current is not ready or the current one is in doubt; both are varied by a tenth, so
+    that processes do not probe in step.
     """
 
     def __init__(
@@ -90,16 +91,15 @@ class EngineSelector:
         self._take([first])
         self._listeners: list[OnChange] = []
         self._tasks = TaskSet("engines")
-        self._wake = asyncio.Event()
-        # Set while no reported failure waits to be looked into.
-        self._settled = asyncio.Event()
-        self._settled.set()
-        self._probed = asyncio.Event()
 
     def _take(self, engines: Sequence[Engine]) -> None:
         self._usual = tuple(engines)
         # Failed probes in a row
         self._failures: dict[Engine, int] = dict.fromkeys(engines, 0)
+        # Set to probe an engine now
+        self._wake = {engine: asyncio.Event() for engine in engines}
+        # Set once an engine was probed, while none of its reported failures waits for a probe
+        self._probed = {engine: asyncio.Event() for engine in engines}
         answers = _Choice(self._order(Role.ANSWERS))
         # A role without an engine of its own has the choice of the one that answers.
         self._choices = {
@@ -201,19 +201,22 @@ class EngineSelector:
         return stop
 
     async def start(self) -> None:
-        """Begin to probe; returns after the first round, at most after `first_probe` seconds."""
-        probing = supervise(self._round, name="probe", after_failure=1.0)
-        self._tasks.spawn(probing, name="probe")
+        """Begin to probe; returns after the first probe of each, at most after `first_probe` seconds."""
+        for engine in self.engines:
+            step = partial(self._probe_and_wait, engine)
+            self._tasks.spawn(supervise(step, name="probe", after_failure=1.0), name="probe")
         try:
             async with asyncio.timeout(self._first_probe):
-                await self._probed.wait()
+                for probed in self._probed.values():
+                    await probed.wait()
         except TimeoutError:
             log.info("an engine is slow to answer its first probe")
 
     async def close(self) -> None:
         """Stop probing and close all engines. Safe to call twice."""
         await self._tasks.close()
-        self._settled.set()
+        for probed in self._probed.values():
+            probed.set()
         ends = await asyncio.gather(
             *(engine.close() for engine in self.engines), return_exceptions=True
         )
@@ -226,13 +229,13 @@ class EngineSelector:
         if engine not in self.engines:
             return
         self._failures[engine] = max(1, self._failures[engine])
-        self._settled.clear()
-        self._wake.set()
+        self._probed[engine].clear()
+        self._wake_all()
 
     def probe_soon(self) -> None:
         """An engine's status has changed: choose again at once, and probe now."""
         self._choose()
-        self._wake.set()
+        self._wake_all()
 
     def lost(self, engine: Engine) -> None:
         """Report that an engine is gone for certain: it is left at once, without a probe."""
@@ -252,28 +255,40 @@ class EngineSelector:
             if role is Role.ANSWERS or self._own(role) is not None:
                 self._choices[role].order = tuple(self._order(role))
         self._choose()
-        self._wake.set()
+        self._wake_all()
 
-    async def settle(self) -> None:
-        """Wait until reported failures have been looked into and `current` is right again."""
-        await self._settled.wait()
+    async def settle(self, engine: Engine) -> None:
+        """Wait until this engine's reported failure has been probed and `of` is up to date."""
+        if engine in self._probed:
+            await self._probed[engine].wait()
 
     # Probing
 
-    async def _round(self) -> float:
-        """Probe all engines, then wait until the next probe is due."""
-        self._wake.clear()
-        await asyncio.gather(*(self._probe(engine) for engine in self.engines))
-        self._choose()
-        self._probed.set()
-        # A failure that was reported during this round is looked into by the next one.
-        if not self._wake.is_set():
-            self._settled.set()
-        delay = self._delay()
+    def _is_calm(self) -> bool:
+        return all(choice.calm(self._failures) for choice in self._choices.values())
+
+    def _wake_all(self, but: Engine | None = None) -> None:
+        for engine, wake in self._wake.items():
+            if engine is not but:
+                wake.set()
+
+    async def _probe_and_wait(self, engine: Engine) -> float:
+        """Probe an engine, then wait until its next probe is due."""
+        wake, was_calm = self._wake[engine], self._is_calm()
+        wake.clear()
+        await self._probe(engine)
+        # A failure that was reported during this probe needs the next one.
+        if not wake.is_set():
+            self._probed[engine].set()
+        calm = self._is_calm()
+        if was_calm and not calm:
+            # One that can take over may have come up since its last probe.
+            self._wake_all(engine)
+        delay = (self._interval if calm else self._seeking) * (0.9 + 0.2 * self._jitter())
         with suppress(TimeoutError):
             await asyncio.sleep(min(_LEAST_GAP, delay))
             async with asyncio.timeout(max(0.0, delay - _LEAST_GAP)):
-                await self._wake.wait()
+                await wake.wait()
         return 0.0
 
     async def _probe(self, engine: Engine) -> None:
@@ -285,7 +300,6 @@ class EngineSelector:
             self._failures[engine] += 1
         else:
             self._failures[engine] = 0 if _alive(status) else self._failures[engine] + 1
-        # Without waiting for the slower ones: the first to be ready may answer.
         self._choose()
 
     def _log_trouble(self) -> None:
@@ -323,10 +337,6 @@ class EngineSelector:
             except Exception as exc:  # noqa: BLE001
                 # A listener's mistake must not keep others from hearing.
                 log.error("engine listener failed", extra={"error": type(exc).__name__})
-
-    def _delay(self) -> float:
-        calm = all(choice.calm(self._failures) for choice in self._choices.values())
-        return (self._interval if calm else self._seeking) * (0.9 + 0.2 * self._jitter())
 
 
 def _able(status: EngineStatus) -> bool:

@@ -134,8 +134,32 @@ async def test_a_reported_failure_is_looked_into_at_once() -> None:
         vllm.state = EngineState.UNREACHABLE
         selector.report_failure(vllm)
         async with at_once():
-            await selector.settle()
+            await selector.settle(vllm)
         assert selector.current is builtin
+
+
+async def test_a_slow_probe_of_one_engine_delays_no_failover_of_another() -> None:
+    """A reported failure is probed, and left behind, while the probe of a third engine takes a minute."""
+    vllm, slow, builtin = Probed("vllm"), Probed("slow"), Probed("builtin")
+    async with running(vllm, builtin, slow, interval=60, seeking=60) as selector:
+        slow.slow = 60
+        selector.probe_soon()
+        await until(lambda: slow.probes == 2)
+        vllm.state = EngineState.UNREACHABLE
+        selector.report_failure(vllm)
+        async with at_once():
+            await selector.settle(vllm)
+        assert selector.current is builtin
+
+
+async def test_others_are_probed_soon_when_the_engine_in_use_is_in_doubt() -> None:
+    """The engine that can take over may have come up since its own last probe."""
+    vllm, builtin = Probed("vllm"), Probed("builtin", EngineState.UNREACHABLE)
+    async with running(vllm, builtin, interval=60, seeking=60) as selector:
+        builtin.state, vllm.state = EngineState.READY, EngineState.UNREACHABLE
+        selector.report_failure(vllm)
+        async with at_once():
+            await until(lambda: selector.current is builtin)
 
 
 async def test_a_reported_failure_of_a_healthy_engine_changes_nothing() -> None:
@@ -145,7 +169,7 @@ async def test_a_reported_failure_of_a_healthy_engine_changes_nothing() -> None:
         for _ in range(3):
             selector.report_failure(vllm)
             async with at_once():
-                await selector.settle()
+                await selector.settle(vllm)
             assert selector.current is vllm
 
 
@@ -157,7 +181,7 @@ async def test_many_reports_do_not_become_many_probes() -> None:
         for _ in range(50):
             selector.report_failure(vllm)
             await asyncio.sleep(0.002)
-        await selector.settle()
+        await selector.settle(vllm)
         assert vllm.probes - before <= 2 + (time.monotonic() - began) / 0.2
 
 
@@ -285,7 +309,7 @@ async def test_a_preferred_engine_goes_first_while_it_is_able() -> None:
         assert selector.current is local
         local.state = EngineState.UNREACHABLE
         selector.report_failure(local)
-        await selector.settle()
+        await selector.settle(local)
         assert selector.current is vllm
         local.state = EngineState.READY
         await until(lambda: selector.current is local)

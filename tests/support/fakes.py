@@ -182,7 +182,7 @@ class FakeEngines:
     def report_failure(self, engine: Engine) -> None:
         self.reported.append(engine)
 
-    async def settle(self) -> None:
+    async def settle(self, engine: Engine) -> None:
         if self.stuck:
             await asyncio.Event().wait()
         await asyncio.sleep(0)

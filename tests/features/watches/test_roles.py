@@ -12,7 +12,7 @@ import pytest
 from server.core.errors import EngineUnavailable
 from server.core.frames import BoxUnit, Kind, Role
 from server.features.watches.watching import Watching
-from server.models.base import Capabilities
+from server.models.base import Capabilities, Engine
 from server.shared.watch_answers import conditions_in
 from tests.features.rooms import room, settings
 from tests.features.watches.test_detecting import COMES, Eye
@@ -154,7 +154,7 @@ async def test_another_engine_that_takes_the_watches_over_needs_consent_too() ->
         guard.move()
         guard.engine.fail_at, guard.engine.fail_with = 0, engine_error(EngineUnavailable)
 
-        async def settle() -> None:
+        async def settle(engine: Engine) -> None:
             guard.one.engines.roles.pop(Role.WATCHES, None)
 
         guard.one.engines.settle = settle  # type: ignore[method-assign]

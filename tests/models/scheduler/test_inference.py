@@ -1059,7 +1059,7 @@ async def test_a_failed_answers_slot_goes_with_it(build: Build) -> None:
     first, moved = watch("a")
     inference.submit(first)
 
-    async def settle() -> None:
+    async def settle(engine: Engine) -> None:
         engines.roles.pop(Role.WATCHES, None)
 
     engines.settle = settle  # type: ignore[method-assign]
