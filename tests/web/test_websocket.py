@@ -17,7 +17,8 @@ from websockets.asyncio.client import connect
 from server.auth import TokenIssuer, new_session_id, signing_key
 from server.core.aio import async_call
 from server.core.errors import RateLimited
-from server.session.session import SOCKETS_PER_MINUTE, SocketGate
+from server.core.messages import ClientMessage
+from server.session.session import SOCKETS_PER_MINUTE, Session, SocketGate
 from server.web import websocket
 from tests.support.clients import How, http, metric, open_page, page_of, soon, take_token
 from tests.support.running import Running, running
@@ -299,6 +300,28 @@ async def test_too_many_messages(run: Running) -> None:
         assert errors[0]["retryable"] is True
         assert errors[0]["retry_after"] == 1
         assert 0 < len(errors) <= websocket.MAX_REFUSED
+
+
+async def test_expensive_messages_slow_their_sender_alone(
+    run: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fifty that arrive together and hold the loop for 20 ms each: another visitor's pings are answered between."""
+    handle, handled = Session.handle, 0
+    async with page_of(run) as sender, page_of(run) as other:
+
+        def expensive(session: Session, message: ClientMessage) -> None:
+            nonlocal handled
+            if session.id == sender.session_id:
+                handled += 1
+                time.sleep(0.02)
+            handle(session, message)
+
+        monkeypatch.setattr(Session, "handle", expensive)
+        await asyncio.gather(*(sender.send(type="ping") for _ in range(50)))
+        await soon(lambda: handled > 0)
+        for _ in range(10):
+            await other.ponged()
+        assert handled <= 10
 
 
 # Sizes

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from server.core.errors import BadRequest, Conflict, NotFound, TooLong
@@ -51,7 +52,11 @@ def day_minute(wall: float, zone: ZoneInfo | None, offset: int) -> int:
 
 
 class WatchList:
-    """Owns the watches and the person's time, and sends the list when it has changed."""
+    """Owns the watches and the person's time, and sends the list when it has changed.
+
+    Bounds of what is kept of the reading of conditions: of each watch and one more, for two engines; the least
+    recently used is dropped.
+    """
 
     def __init__(self, context: SessionContext) -> None:
         self.rule = Watches(place=self.place)
@@ -68,6 +73,10 @@ class WatchList:
         self._zone: ZoneInfo | None = None
         # The error of the last request, "" after a success
         self.failed = ""
+        # Why an engine cannot watch for a condition: reading one takes milliseconds of the event loop.
+        self._reading = lru_cache(2 * (MAX_WATCHES + 1))(
+            lambda cannot_watch, condition: str(cannot_watch(condition))
+        )
 
     # Orders
 
@@ -162,18 +171,17 @@ class WatchList:
             return "No new pictures come from the camera."
         return ""
 
-    def _unable(self, condition: str) -> str:
-        """Return why the engine that watches cannot watch for a condition; "" when it can."""
-        cannot = self._services.current_engine(Role.WATCHES).status.capabilities.cannot_watch
-        return cannot(condition) if cannot is not None else ""
+    def _unable(self, condition: str, role: Role = Role.WATCHES) -> str:
+        """Return why the engine of a role cannot watch for a condition; "" when it can."""
+        cannot = self._services.current_engine(role).status.capabilities.cannot_watch
+        return self._reading(cannot, condition) if cannot is not None else ""
 
     def beyond(self, condition: str) -> bool:
         """Find whether the engine that answers is asked about a condition: it can watch for it, and the one
         that watches cannot.
         """
-        status = self._services.current_engine(Role.ANSWERS).status
-        cannot = status.capabilities.cannot_watch
-        able = status.ready and (cannot is None or not cannot(condition))
+        ready = self._services.current_engine(Role.ANSWERS).status.ready
+        able = ready and not self._unable(condition, Role.ANSWERS)
         return able and bool(self._unable(condition))
 
     def place(self, condition: str) -> int | None:
@@ -235,6 +243,7 @@ class WatchList:
         for one in list(self.rule):
             self.rule.remove(one.name)
         self._sent = None
+        self._reading.cache_clear()
 
 
 # Tokens of an answer: of each condition, and of what is around them

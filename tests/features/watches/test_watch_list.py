@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
@@ -18,6 +19,7 @@ from server.core.errors import (
     RateLimited,
 )
 from server.core.frames import BoxUnit, Region
+from server.features.watches.rule import MAX_WATCHES
 from server.features.watches.watch_list import (
     answer_tokens,
     crop_region,
@@ -31,7 +33,7 @@ from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EngineRequest, EngineState
 from server.shared.watch_answers import Answer
 from tests.features.watches.test_watching import THING, Guard, reply
-from tests.support.fakes import make_picture, make_request
+from tests.support.fakes import FakeEngine, make_picture, make_request
 from tests.support.rooms import make_frame
 from tests.support.words import say
 
@@ -234,3 +236,21 @@ def test_an_answer_is_known_before_its_reason() -> None:
 
 def test_an_answer_has_tokens_for_each_condition() -> None:
     assert answer_tokens(8) - answer_tokens(1) >= 7 * 60
+
+
+async def test_a_condition_is_read_once(guard: Guard) -> None:
+    """However often its watch is set again and the list is sent: reading takes milliseconds of the event loop."""
+    read = Counter[str]()
+
+    def cannot(condition: str) -> str:
+        read[condition] += 1
+        return ""
+
+    guard.one.engines.current = FakeEngine(capabilities=Capabilities(cannot_watch=cannot))
+    guard.one.session.engine_changed()
+    for _ in range(3):
+        for number in range(MAX_WATCHES):
+            guard.watch(str(number), f"thing {number}")
+    await guard.show(times=2)
+    assert len(guard.listed()) == len(read) == MAX_WATCHES
+    assert set(read.values()) == {1}
