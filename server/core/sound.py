@@ -76,6 +76,10 @@ USUAL_RATE = 24_000
 RATES = range(8_000, 96_001)
 # The header of a WAV file is this long at most, with what writers put before the sound
 _MOST_HEADER = 4096
+# The first 12 bytes of a WAV file, and fewer of them at the end of a piece
+_FILE = re.compile(rb"RIFF.{4}WAVE", re.S)
+_FILE_BEGINS = re.compile(rb"(R|RI|RIF|RIFF.{0,4}|RIFF.{4}(W|WA|WAV))\Z", re.S)
+_COMPRESSED = (b"RIFF", b"ID3", b"OggS", b"fLaC", b"\xff\xfb", b"\xff\xf3")
 _RATE = re.compile(r"\brate\s*=\s*\"?(\d{4,6})\b", re.IGNORECASE)
 _PCM_KINDS = re.compile(r"(audio/(x-)?(pcm|l16|raw|wav|wave)|application/octet-stream)\b", re.I)
 # RFC 6838, section 4.2, and no longer than any in use
@@ -122,7 +126,7 @@ class PcmReader:
         self.rate = rate
         self._rest = b""
         self._channels = 1
-        # True until it is known whether a WAV file begins here
+        # True before any sample and any WAV file
         self._beginning = True
 
     def set_rate(self, rate: object) -> None:
@@ -136,29 +140,40 @@ class PcmReader:
         self.rate = rate
 
     def take(self, data: bytes) -> VoiceChunk | None:
-        """Return the samples that are whole now; None without any. Raises NotPcm."""
-        data = self._rest + data
-        if self._beginning:
-            if len(data) < 4 and b"RIFF".startswith(data):
-                self._rest = data
-                return None
-            if data.startswith(b"RIFF"):
-                if (found := self._header(data)) is None:
-                    self._rest = data
-                    return None
-                data = data[found:]
-            elif data.startswith((b"ID3", b"OggS", b"fLaC", b"\xff\xfb", b"\xff\xf3")):
-                raise NotPcm("sends compressed sound, and not the PCM that it was asked for")
+        """Return the samples that are whole now; None without any. Raises NotPcm.
+
+        WAV files may follow each other.
+        """
+        data, at = self._rest + data, 0
+        parts: list[NDArray[np.int16]] = []
+        while (file := _FILE.search(data, at)) is not None:
+            parts.append(self._mono(data[at : file.start()]))
+            at = file.start()
+            if (found := self._header(data[at : at + _MOST_HEADER + 1])) is None:
+                self._rest = data[at:]
+                break
             self._beginning = False
-        size = 2 * self._channels
-        whole = len(data) - len(data) % size
-        self._rest = data[whole:]
-        if not whole:
-            return None
+            at += found
+        else:
+            data = data[at:]
+            header = _FILE_BEGINS.search(data[-12:])
+            end = len(data) - len(header[0]) if header else len(data)
+            if self._beginning and data[:end].startswith(_COMPRESSED):
+                raise NotPcm("sends compressed sound, and not the PCM that it was asked for")
+            end -= end % (2 * self._channels)
+            parts.append(self._mono(data[:end]))
+            self._rest = data[end:]
+        samples = np.concatenate(parts)
+        return VoiceChunk(samples, self.rate) if len(samples) else None
+
+    def _mono(self, data: bytes) -> NDArray[np.int16]:
+        """Return the whole samples of one channel, of which the first ends the beginning."""
+        whole = len(data) - len(data) % (2 * self._channels)
+        self._beginning = self._beginning and not whole
         samples: NDArray[np.int16] = np.frombuffer(data[:whole], "<i2").astype(np.int16)
         if self._channels > 1:
             samples = samples.reshape(-1, self._channels).mean(axis=1).astype(np.int16)
-        return VoiceChunk(samples, self.rate)
+        return samples
 
     def _header(self, data: bytes) -> int | None:
         """Read a WAV file's header. Return where its sound begins; None while it is not whole."""
@@ -171,7 +186,8 @@ class PcmReader:
                 form, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", data, at + 8)
                 if form not in (1, 0xFFFE) or bits != 16 or channels not in (1, 2):
                     raise NotPcm("sends a WAV file that is not of 16 bits")
-                self.rate, self._channels = checked_rate(rate), channels
+                self.set_rate(rate)
+                self._channels = channels
             at += 8 + size + size % 2
             if at > _MOST_HEADER:
                 break

@@ -44,6 +44,31 @@ def test_a_wav_file_gives_its_rate(size: int) -> None:
     assert read(wav_file(channels=2, rate=48_000), size) == (SOUND.tolist(), 48_000)
 
 
+@pytest.mark.parametrize("size", [1, 4801, 200_000])
+@pytest.mark.parametrize("written", [True, False])
+def test_wav_files_one_after_another_are_one_sound(size: int, written: bool) -> None:
+    """No header is played, whether the sizes in it are right or those of a stream; channels may change."""
+    files = bytearray(wav_file() + wav_file(channels=2) + wav_file())
+    if not written:
+        for at in range(len(files)):
+            if files[at : at + 4] == b"data":
+                files[at + 4 : at + 8] = b"\xff\xff\xff\xff"
+    assert read(bytes(files), size) == (SOUND.tolist() * 3, 16_000)
+    # Half a sample at the end of a file is no sound.
+    assert read(wav_file() + b"\1" + wav_file(), size) == (SOUND.tolist() * 2, 16_000)
+
+
+def test_a_wav_file_of_another_rate_is_refused() -> None:
+    """It is not played at the rate of the one before."""
+    with pytest.raises(NotPcm, match="changes its sampling rate"):
+        read(wav_file() + wav_file(rate=48_000), 700)
+
+
+def test_sound_that_only_looks_like_a_file_is_kept() -> None:
+    for data in (b"\0\0RIFF", b"\0\0RIFF\0\0WAVE" + bytes(12)):
+        assert read(data + bytes(12), 1)[0] == np.frombuffer(data + bytes(12), "<i2").tolist()
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -51,6 +76,7 @@ def test_a_wav_file_gives_its_rate(size: int) -> None:
         wav_file(rate=4000),
         b"RIFF\0\0\0\0WAVE" + b"junk\xff\xff\xff\x7f" + bytes(100),
         b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * 1000,
+        b"RIFF\0\0\0\0AVI " + bytes(100),
         b"ID3\4" + bytes(100),
         b"OggS" + bytes(100),
     ],

@@ -297,8 +297,6 @@ class SpokenAnswer:
 
     def __init__(self) -> None:
         self._reader = PcmReader()
-        # That of the sound so far; 0 before any
-        self._rate = 0
         # Some sound has come.
         self.begun = False
         # The reason why none of it is played, the end of a sentence on the server; "" so far
@@ -309,19 +307,11 @@ class SpokenAnswer:
         if self.fault:
             return None
         try:
-            sound = base64.b64decode(data, validate=True)
-            if sound.startswith(b"RIFF"):
-                # Each piece may be a file of its own.
-                self._reader = PcmReader(self._reader.rate)
-            chunk = self._reader.take(sound)
-            if chunk is not None and chunk.rate != (self._rate or chunk.rate):
-                # Each change would cost a resampler of its own.
-                raise NotPcm("changes its sampling rate in the middle")
+            chunk = self._reader.take(base64.b64decode(data, validate=True))
         except ValueError as exc:
             self.fault = str(exc) if isinstance(exc, NotPcm) else "sends sound that is no base64"
             return None
-        if chunk is not None:
-            self.begun, self._rate = True, chunk.rate
+        self.begun = self.begun or chunk is not None
         return chunk
 
 
