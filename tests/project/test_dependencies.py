@@ -60,6 +60,7 @@ GUARDED: dict[str, dict[str, str]] = {
         "aiomqtt.client:Client.__init__": "14860cbfeb71",
         "aiomqtt.client:Client.__aenter__": "4ce04cfce6db",
         "aiomqtt.client:Client.__aexit__": "55f5a92b7618",
+        "aiomqtt.client:Client._on_connect": "7864d8930bfb",
         "aiomqtt.client:Client._on_disconnect": "06c47e2b6a3c",
         "aiomqtt.client:Client._on_socket_open": "10263ff51d82",
     },

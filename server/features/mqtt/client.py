@@ -10,10 +10,12 @@ from typing import Any
 
 from aiomqtt import Client, MqttError, ProtocolVersion, Will
 from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt import client as mqtt
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from server.features.mqtt.settings import MqttAddress
@@ -38,6 +40,8 @@ _PUBLISH, _PUBACK = 3, 4
 _KINDS = frozenset({2, _PUBLISH, _PUBACK, 9, 13, 14})
 # The quality that was subscribed to
 _AT_MOST_ONCE = 0
+# Bytes of a message's packet beside topic and payload, at most: kind and length, topic's length, number, no properties
+_BESIDE_MESSAGE = 5 + 2 + 2 + 1
 # Packets of ours that wait while a message counts as taken: the question whether the connection lives
 _MOST_UNSENT = 1
 # The library would log each message of a flood. Messages are counted here instead.
@@ -94,6 +98,8 @@ class BrokerClient(Client):
         )
         self._hear = hear
         self._flood = Flood(time.monotonic())
+        # Bytes of a packet that the broker takes; None: it names no limit
+        self._limit: int | None = None
         # Why this side has ended it; None: it has not
         self.trouble: Trouble | None = None
         self._client.connect_timeout = STEP_SECONDS / 2
@@ -137,6 +143,22 @@ class BrokerClient(Client):
             topic = ""
         self._hear(topic, bytes(message.payload), bool(message.retain))
 
+    def _on_connect(
+        self,
+        client: mqtt.Client,
+        userdata: object,
+        flags: mqtt.ConnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        self._limit = getattr(properties, "MaximumPacketSize", None)
+        super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    def fits(self, message: Message) -> bool:
+        """Return False if the broker refuses a packet of this size."""
+        size = len(message.topic.encode()) + len(message.payload) + _BESIDE_MESSAGE
+        return self._limit is None or size <= self._limit
+
     async def send(self, message: Message) -> None:
         """Send a message, and wait until the broker has it. Raises MqttError."""
         await self.publish(message.topic, message.payload, qos=1, retain=message.retain)
@@ -145,11 +167,11 @@ class BrokerClient(Client):
             self.trouble = Trouble.MALFORMED
             raise MqttError("a message was acknowledged before it was sent")
 
-    async def hear_of(self, topics: list[str]) -> None:
-        """Subscribe, to messages of others alone. Raises MqttError; also for a refused topic."""
+    async def hear_of(self, topics: list[str], optional: list[str]) -> None:
+        """Subscribe, to messages of others alone. Raises MqttError; also for a refused topic that is not optional."""
         options = SubscribeOptions(qos=0, noLocal=True)
-        codes = await self.subscribe([(topic, options) for topic in topics])
-        if any(getattr(code, "value", code) >= 128 for code in codes):
+        codes = await self.subscribe([(topic, options) for topic in topics + optional])
+        if any(getattr(code, "value", code) >= 128 for code in codes[: len(topics)]):
             self.trouble = Trouble.CREDENTIALS
             raise MqttError("a topic was refused")
 

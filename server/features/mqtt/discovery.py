@@ -123,6 +123,8 @@ class Seen:
 ONLINE, OFFLINE = b"online", b"offline"
 ON, OFF, UNKNOWN = b"ON", b"OFF", b"None"
 PRESS = b"PRESS"
+# Where Home Assistant reads entities and says that it has begun, unless somebody sets another one
+USUAL_DISCOVERY = "homeassistant"
 
 
 def watch_key(condition: str) -> str:
@@ -177,14 +179,16 @@ class Topics:
         return f"{self.discovery}/{component}/{self.prefix}/{entity}/config"
 
     @property
-    def birth(self) -> str:
-        """Home Assistant says here that it has begun."""
-        return f"{self.discovery}/status"
+    def births(self) -> tuple[str, ...]:
+        """Home Assistant says here that it has begun; its own topic does not follow its discovery prefix."""
+        return tuple(dict.fromkeys(f"{one}/status" for one in (self.discovery, USUAL_DISCOVERY)))
 
     @property
     def leftovers(self) -> tuple[str, ...]:
-        """Filters for what an earlier run may have left retained."""
-        return (f"{self.discovery}/+/{self.prefix}/+/config", f"{self.prefix}/+/status")
+        """Filters for what an earlier run may have left retained, also under the usual discovery prefix."""
+        prefixes = dict.fromkeys((self.discovery, USUAL_DISCOVERY))
+        configs = (f"{one}/+/{self.prefix}/+/config" for one in prefixes)
+        return (f"{self.prefix}/+/status", *configs)
 
 
 # A model's words as a state of Home Assistant: one line, at most 255 characters. Pure.

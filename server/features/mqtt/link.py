@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from server.core.aio import TaskSet, cancel_and_wait, supervise
@@ -35,7 +36,7 @@ class MqttMetrics:
             "mqtt_failures_total", "Connections to the MQTT broker that failed or ended", "reason"
         )
         self.sent = metrics.counter("mqtt_sent_total", "Messages that the MQTT broker has taken")
-        # reason: replaced, stale, overflow, closed of those to the broker; unknown, malformed, retained, rate, busy of
+        # reason: replaced, stale, overflow, too_large, closed of those to the broker; unknown, malformed, retained, rate, busy of
         # those from there; devices: of visitors' cameras that were refused
         self.dropped = metrics.counter(
             "mqtt_dropped_total", "Messages to and from the MQTT broker that were dropped", "reason"
@@ -66,7 +67,10 @@ class Link:
         self._ca = ca
         self._topics = topics
         self._metrics = metrics
-        self._hears = hears
+        ours = (f"{topics.prefix}/", f"{topics.discovery}/")
+        self._hears = [topic for topic in hears if topic.startswith(ours)]
+        # A broker may reserve other prefixes for others.
+        self._optional = [topic for topic in hears if not topic.startswith(ours)]
         self._on_up = on_up
         self._hear = hear
         self._name = f"{topics.prefix}-{secrets.token_hex(4)}"
@@ -136,6 +140,8 @@ class Link:
             self.up = False
             if client is not None:
                 client.drop()
+            # It may not have arrived: once more is better than never.
+            self._drop(self._outgoing.again(ended=trouble in (None, Trouble.ENDED)))
             self._over.set()
         if self._closing.is_set():
             await asyncio.Event().wait()
@@ -171,7 +177,7 @@ class Link:
         from server.features.mqtt.client import trouble_of
 
         async with client:
-            await client.hear_of(list(self._hears))
+            await client.hear_of(self._hears, self._optional)
             self._over.clear()
             self.up, self.trouble = True, None
             log.info("connected to the MQTT broker")
@@ -210,12 +216,12 @@ class Link:
                 self._idle.set()
                 await self._changed.wait()
                 continue
-            try:
-                await client.send(message)
-            except BaseException:
-                # Nobody knows whether it arrived: once more is better than never.
-                self._drop(self._outgoing.again())
-                raise
+            if not client.fits(message) or len(message.payload) > self._outgoing.limit:
+                self._drop(["too_large"])
+                # The one before does not belong to this alert.
+                message = replace(message, payload=b"")
+            await client.send(message)
+            self._outgoing.sent()
             self.sent += 1
             self._metrics.sent.inc()
 

@@ -93,7 +93,7 @@ class Mqtt:
             str(settings.mqtt_ca or ""),
             topics,
             counters,
-            (*map(topics.look, looks), topics.birth, *topics.leftovers),
+            (*map(topics.look, looks), *topics.births, *topics.leftovers),
             on_up=self._up,
             hear=self._hear,
         )

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from server.core.setting_text import authority_der, unreadable
 from server.core.settings import FeatureSettings, checked_secret, flag, path, secret, word
+from server.features.mqtt.discovery import USUAL_DISCOVERY
 
 # The address of an MQTT broker (MQTT_URL), and whether it is near. Pure.
 
@@ -88,7 +89,7 @@ class MqttSettings(FeatureSettings):
     )
     mqtt_ca: Path | None = path("a readable PEM file with a certificate")
     mqtt_prefix: str = word("qwen-camera")
-    mqtt_discovery_prefix: str = word("homeassistant")
+    mqtt_discovery_prefix: str = word(USUAL_DISCOVERY)
     mqtt_visitors: bool = flag()
 
     @property

@@ -17,6 +17,8 @@ MOST_MESSAGES = 1536
 MOST_BYTES = 8 * 1024 * 1024
 # A picture or an answer that has waited so long is no news any more.
 STALE_SECONDS = 60.0
+# Bytes of a payload that every broker takes: two connections that end at a larger one say that it is too large.
+LEAST_LIMIT = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class Outgoing:
     """A queue. A newer message of a topic replaces the one that waits; of too many, the oldest goes.
 
     Bounds of messages that wait for the MQTT broker: the newest of each topic, 1,536 and 8 MiB;
-    the oldest is dropped, and news after a minute. One on its way, 10 s at most.
+    the oldest is dropped, and news after a minute. One on its way, 10 s at most. A message above
+    the broker's limit is sent empty.
     """
 
     def __init__(self) -> None:
@@ -42,6 +45,10 @@ class Outgoing:
         self.bytes = 0
         # On its way to the broker
         self._taken: tuple[Message, float] | None = None
+        # Bytes of a payload that the broker takes, as far as the ends of connections have shown
+        self.limit = MOST_BYTES
+        # The topic of the large message at which the last connection ended
+        self._ended_at = ""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -67,12 +74,23 @@ class Outgoing:
         self._taken = next(iter(self._waiting.values()))
         return self._take(self._taken[0].topic)
 
-    def again(self) -> list[str]:
-        """Put back the last one that was taken out, unless a newer one waits; return the reason of a drop."""
+    def sent(self) -> None:
+        """Note that the broker has the last one that was taken out."""
+        self._taken, self._ended_at = None, ""
+
+    def again(self, *, ended: bool = False) -> list[str]:
+        """Put back the one that was on its way, unless a newer one waits; return the reason of a drop.
+
+        `ended`: the broker closed the connection. The second such end at a large message lowers `limit`.
+        """
         taken, self._taken = self._taken, None
         if taken is None:
             return []
-        topic = taken[0].topic
+        topic, size = taken[0].topic, len(taken[0].payload)
+        if ended and size > LEAST_LIMIT:
+            if topic == self._ended_at:
+                self.limit = size - 1
+            self._ended_at = topic
         if topic in self._waiting:
             return ["replaced"]
         self._waiting = {topic: taken, **self._waiting}
@@ -245,7 +263,7 @@ class Incoming:
         """Say what a message means."""
         if topic in self._looks:
             return self._press(self._looks[topic], payload, retained, now)
-        if topic == self._topics.birth:
+        if topic in self._topics.births:
             if retained or payload != ONLINE:
                 return NOTHING
             return Heard(Kind.BIRTH) if self._births.take(now) else Heard(Kind.DROPPED, "rate")

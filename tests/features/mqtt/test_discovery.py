@@ -129,7 +129,7 @@ def test_without_a_description_there_is_none() -> None:
 
 def test_topics_are_different() -> None:
     topics = Topics("p", "homeassistant")
-    found = [topics.status, topics.birth]
+    found = [topics.status, *topics.births]
     for camera in ("status", "look", "a", "a-b"):
         for key in (watch_key("x"), watch_key("y")):
             found += [

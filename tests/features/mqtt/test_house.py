@@ -12,7 +12,7 @@ import pytest
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.features.mqtt import mqtt, traffic
 from server.features.mqtt.discovery import Topics, watch_key
-from server.features.mqtt.traffic import Trouble
+from server.features.mqtt.traffic import Message, Trouble
 from tests.features.rtsp.scripted import begun, flat_jpeg, house, is_red, jpeg_camera, red_jpeg
 from tests.support.clients import metric, page_of, soon, visitor
 from tests.support.fakes_openai import FakeOpenAI
@@ -132,8 +132,54 @@ async def test_the_broker_goes_and_comes_back(
                 await soon(lambda: one.last(TOPICS.camera("door")) == b"online", 60)
                 assert len(await one.retained()) == 2 + 4
                 one.heard.clear()
-                await other.publish(TOPICS.birth, b"online", qos=1)
+                await other.publish(TOPICS.births[0], b"online", qos=1)
                 await soon(lambda: one.last(WATCH) == b"ON", 60)
+
+
+@pytest.mark.parametrize(
+    ("limit", "failures"), [("max_packet_size 20000\n", 0), ("message_size_limit 20000\n", 2)]
+)
+async def test_a_picture_above_the_brokers_limit_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, failures: int
+) -> None:
+    """An empty one goes in its place, then what is behind it; a broker that names no limit ends two connections."""
+    monkeypatch.setattr(traffic, "FIRST_PAUSE", 0.05)
+    async with (
+        broker(tmp_path, limit) as one,
+        listening(one, "qwen-camera/#"),
+        running(mqtt_url=one.url) as run,
+    ):
+        link = run.program.feature("mqtt").link
+        for word in (b"ON", b"OFF"):
+            link.put(Message(PICTURE, bytes(30_000), news=True))
+            link.put(Message(WATCH, word, news=True))
+            await soon(lambda word=word: one.last(WATCH) == word, 30)  # type: ignore[misc]
+        assert one.all(PICTURE) == [b"", b""]
+        assert metric(run, "mqtt_dropped_total", reason="too_large") == 2
+        link.put(Message(PICTURE, bytes(19_000), news=True))
+        await soon(lambda: one.last(PICTURE) == bytes(19_000), 30)
+        assert metric(run, "mqtt_failures_total", reason="ended") == failures
+
+
+async def test_another_discovery_prefix(tmp_path: Path) -> None:
+    """Home Assistant's own birth topic is heard as well, and entities of the usual prefix go."""
+    ours = Topics("qwen-camera", "ha")
+    old = TOPICS.config("sensor", "door_answer")
+    async with jpeg_camera(red_jpeg) as port, broker(tmp_path) as one:
+        settings = {"mqtt_url": one.url, "mqtt_discovery_prefix": "ha"}
+        async with one.client() as client:
+            await client.publish(old, b"{}", qos=1, retain=True)
+        async with (
+            listening(one, "#") as other,
+            house(tmp_path, settings, door=at(port, "mqtt = true")),
+        ):
+            await soon(lambda: one.last(TOPICS.camera("door")) == b"online", 60)
+            await soon(lambda: one.last(old) == b"", 60)
+            assert ours.config("sensor", "door_answer") in await one.retained()
+            for birth in ("ha/status", "homeassistant/status"):
+                one.heard.clear()
+                await other.publish(birth, b"online", qos=1)
+                await soon(lambda: one.last(TOPICS.camera("door")) == b"online", 60)
 
 
 async def test_only_a_camera_that_agreed_is_told_of(tmp_path: Path) -> None:

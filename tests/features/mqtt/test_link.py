@@ -46,17 +46,19 @@ def taken(body: bytes) -> bytes:
     return bytes((0x40, 2)) + body[2 + length : 4 + length]
 
 
-async def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Accept the connection and all its topics."""
+async def welcome(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, refused: bytes = b"-"
+) -> None:
+    """Accept the connection and all its topics but those that begin with `refused`."""
     await packet(reader)
     writer.write(CONNECTED)
     _, body = await packet(reader)
     # One code for each topic; three bytes and its name stand for one.
-    count, at = 0, 3 + body[2]
+    codes, at = b"", 3 + body[2]
     while at < len(body):
+        codes += b"\x87" if body[at + 2 :].startswith(refused) else b"\0"
         at += 3 + int.from_bytes(body[at : at + 2], "big")
-        count += 1
-    writer.write(bytes((0x90, 3 + count)) + body[:2] + b"\0" * (1 + count))
+    writer.write(bytes((0x90, 3 + len(codes))) + body[:2] + b"\0" + codes)
     await writer.drain()
 
 
@@ -82,10 +84,11 @@ class Ears:
         self.heard.append((topic, payload, retained))
 
 
-def link_to(port: int) -> tuple[Link, Ears, Metrics]:
+def link_to(port: int, topics: Topics = TOPICS) -> tuple[Link, Ears, Metrics]:
     ears, metrics = Ears(), Metrics("0")
     address = MqttAddress("127.0.0.1", port, tls=False)
-    link = Link(address, "", TOPICS, MqttMetrics(metrics), (LOOK,), on_up=ears.up, hear=ears.hear)
+    hears = (LOOK, *topics.births)
+    link = Link(address, "", topics, MqttMetrics(metrics), hears, on_up=ears.up, hear=ears.hear)
     return link, ears, metrics
 
 
@@ -259,6 +262,22 @@ async def test_a_refusal_is_named(code: int, trouble: Trouble) -> None:
     async with linked(script) as (link, _, __):
         await soon(lambda: link.trouble is trouble, 20)
         assert link.seen()["detail"] == traffic.SENTENCES[trouble]
+
+
+@pytest.mark.parametrize(("discovery", "up"), [("homeassistant", False), ("ha", True)])
+async def test_a_broker_may_refuse_topics_of_other_prefixes(discovery: str, up: bool) -> None:
+    """A refused topic below our own prefixes ends the connection."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await welcome(reader, writer, b"homeassistant")
+        await reader.read()
+
+    async with listening_on_loopback(script) as port:
+        link, _, __ = link_to(port, Topics("qwen-camera", discovery))
+        link.start()
+        await soon(lambda: link.up or link.trouble is not None, 20)
+        assert (link.up, link.trouble) == (up, None if up else Trouble.CREDENTIALS)
+        await link.close()
 
 
 async def test_the_newest_of_each_topic_waits_for_the_broker() -> None:

@@ -52,9 +52,9 @@ def pressed(incoming: Incoming, now: float = 0, *names: str, times: int = 9) -> 
         (TOPICS.look("door"), b"", False, Kind.DROPPED, "malformed"),
         (TOPICS.look("yard"), b"PRESS", False, Kind.DROPPED, "unknown"),
         ("", b"PRESS", False, Kind.DROPPED, "unknown"),
-        (TOPICS.birth, b"online", False, Kind.BIRTH, ""),
-        (TOPICS.birth, b"online", True, Kind.NOTHING, ""),
-        (TOPICS.birth, b"offline", False, Kind.NOTHING, ""),
+        (TOPICS.births[0], b"online", False, Kind.BIRTH, ""),
+        (TOPICS.births[0], b"online", True, Kind.NOTHING, ""),
+        (TOPICS.births[0], b"offline", False, Kind.NOTHING, ""),
         (OLD, b"{}", True, Kind.LEFTOVER, OLD),
         (OLD, b"{}", False, Kind.NOTHING, ""),
         (OLD, b"", True, Kind.NOTHING, ""),
@@ -101,7 +101,7 @@ def test_leaving_and_joining_gives_no_more_looks() -> None:
 def test_births_have_a_rate() -> None:
     """Each has all states sent again."""
     incoming = judged("door")
-    kinds = [incoming.judge(TOPICS.birth, b"online", False, 0).kind for _ in range(100)]
+    kinds = [incoming.judge(TOPICS.births[0], b"online", False, 0).kind for _ in range(100)]
     assert kinds.count(Kind.BIRTH) == BIRTHS_AT_ONCE
 
 
@@ -170,6 +170,31 @@ def test_what_did_not_arrive_goes_again() -> None:
     queue.next()
     queue.again()
     assert queue.stale(STALE_SECONDS + 1) == ["stale"]
+
+
+def test_a_limit_is_learned_from_the_second_end_at_a_large_message() -> None:
+    """In a row, and closed by the broker."""
+    queue = Outgoing()
+    for size, ended, limit in (
+        (9000, True, MOST_BYTES),
+        (9000, False, MOST_BYTES),
+        (None, False, MOST_BYTES),
+        (9000, True, MOST_BYTES),
+        (9000, True, 8999),
+    ):
+        queue.put(Message("a", bytes(size or 9000), news=True), 0)
+        queue.next()
+        if size is None:
+            queue.sent()
+        else:
+            queue.again(ended=ended)
+        assert queue.limit == limit
+    small = Outgoing()
+    for _ in range(3):
+        small.put(Message("a", b"ON"), 0)
+        small.next()
+        small.again(ended=True)
+    assert small.limit == MOST_BYTES
 
 
 def test_pauses_grow_to_a_bound() -> None:
