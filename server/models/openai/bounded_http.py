@@ -14,6 +14,8 @@ from typing import Any
 import httpx2
 from httpcore2 import AsyncHTTP11Connection
 
+log = logging.getLogger(__name__)
+
 # A list of some hundred models is below 1 MiB; a whole answer that comes unstreamed is far below.
 ANSWER_BYTES = 2 * 1024 * 1024
 # A stream of 8,192 tokens, an event each, with room for keep-alive comments
@@ -63,11 +65,11 @@ def read_json(raw: bytes | str) -> Any:
 
 
 def network(limits: httpx2.Limits = _LIMITS) -> httpx2.AsyncHTTPTransport:
-    """The transport below the bounds: the system's certificates, nothing of the environment."""
+    """Return the transport below the bounds. It uses no proxy."""
     # The library has no other place for these.
     AsyncHTTP11Connection.READ_NUM_BYTES = _READ_BYTES
     AsyncHTTP11Connection.MAX_INCOMPLETE_EVENT_SIZE = _HEAD_BYTES
-    return httpx2.AsyncHTTPTransport(verify=_trust(), trust_env=False, limits=limits)
+    return httpx2.AsyncHTTPTransport(verify=trust(), trust_env=False, limits=limits)
 
 
 def client(
@@ -106,9 +108,13 @@ def retry_after(answer: httpx2.Response) -> float | None:
 
 
 @cache
-def _trust() -> ssl.SSLContext:
-    """Read the system's certificates, once for all servers: that takes some 20 ms."""
-    return httpx2.create_ssl_context(trust_env=False)
+def trust() -> ssl.SSLContext:
+    """Read the authorities of SSL_CERT_FILE, else the system's, once for all servers: that takes some 20 ms."""
+    try:
+        return httpx2.create_ssl_context()
+    except OSError as error:
+        log.warning("SSL_CERT_FILE or SSL_CERT_DIR cannot be read (%s) and is ignored", error)
+        return httpx2.create_ssl_context(trust_env=False)
 
 
 class BoundedTransport(httpx2.AsyncBaseTransport):

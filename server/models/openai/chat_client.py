@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
@@ -79,7 +80,7 @@ class Endpoint:
 
 
 class Unreachable(AskFailed):
-    """Nothing answers."""
+    """Nothing answers. Its text is the end of a sentence on why, empty where nothing is known."""
 
 
 class Dropped(Unreachable):
@@ -99,6 +100,14 @@ class NotChat(AskFailed):
     def __init__(self, why: str = "") -> None:
         super().__init__(why)
         self.why = why
+
+
+def _reason(error: httpx2.RequestError, host: str) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "its certificate is not trusted; set SSL_CERT_FILE to the file of its authority"
+    if any(isinstance(one, socket.gaierror) for one in getattr(error.__cause__, "args", ())):
+        return f"the host {host} was not found, and no proxies are used"
+    return ""
 
 
 class ChatClient:
@@ -136,8 +145,8 @@ class ChatClient:
             raise Dropped from None
         except httpx2.TimeoutException:
             raise Slow from None
-        except httpx2.RequestError:
-            raise Unreachable from None
+        except httpx2.RequestError as exc:
+            raise Unreachable(_reason(exc, self._http.base_url.host)) from None
         if answer.is_success:
             return answer
         try:

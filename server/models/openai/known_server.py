@@ -372,10 +372,10 @@ class KnownServer:
                 EngineState.UNREACHABLE,
                 f"The model server at {self.address} does not answer. It may be down, overloaded or behind a firewall.",
             )
-        except Unreachable:
+        except Unreachable as exc:
             # Another may take its address.
             self._sight = Sight(self._client, self._root)
-            self.unreachable()
+            self.unreachable(str(exc))
         except Refused as refusal:
             self.status = self._from_refusal(refusal)
         except NotChat as exc:
@@ -612,13 +612,15 @@ class KnownServer:
         context = self.status.capabilities.context_length
         return refusal.error(context_length=context, key=self.names.key, model=self.names.model)
 
-    def unreachable(self) -> EngineUnavailable:
-        """Note that nothing answers, and return the error."""
-        self.status = self._bad(
-            EngineState.UNREACHABLE,
-            f"Nothing answers at {self.address}: the model server is down, or still loading its model. "
-            f"Start it, or set {self.names.url} to where it is.",
+    def unreachable(self, why: str = "") -> EngineUnavailable:
+        """Note that nothing answers, and return the error. `why`: the end of a sentence on it; may be empty."""
+        detail = (
+            f"The model server at {self.address} is not reached: {why}. Check {self.names.url}."
+            if why
+            else f"Nothing answers at {self.address}: the model server is down, or still loading its model. "
+            f"Start it, or set {self.names.url} to where it is."
         )
+        self.status = self._bad(EngineState.UNREACHABLE, detail)
         return EngineUnavailable(self.status.detail)
 
     def _bad(

@@ -247,7 +247,7 @@ class Sender:
                 return Opened(*begun, sent=request, wanted=wanted)
             except Unreachable as exc:
                 reason = Reason.BROKEN if isinstance(exc, Dropped) else Reason.REFUSED
-                raise Fault(reason, self._server.unreachable) from None
+                raise Fault(reason, partial(self._server.unreachable, str(exc))) from None
             except NotChat as exc:
                 raise EngineFailed(self._server.not_chat(exc.why).detail) from None
             except Refused as refusal:

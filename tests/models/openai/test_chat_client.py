@@ -29,17 +29,17 @@ async def client(fake: FakeOpenAI) -> AsyncIterator[ChatClient]:
 async def test_certificates_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """For the first server; the others share them."""
     read = httpx2.create_ssl_context
-    reads: list[bool] = []
+    reads: list[ssl.SSLContext] = []
 
-    def reading(*, trust_env: bool) -> ssl.SSLContext:
-        reads.append(trust_env)
-        return read(trust_env=trust_env)
+    def reading() -> ssl.SSLContext:
+        reads.append(read())
+        return reads[-1]
 
     monkeypatch.setattr(httpx2, "create_ssl_context", reading)
-    bounded_http._trust.cache_clear()
+    bounded_http.trust.cache_clear()
     for _ in range(3):
         await ChatClient(Endpoint("https://model.invalid/v1"), TimeLimits(), None).close()
-    assert reads == [False]
+    assert len(reads) == 1
 
 
 async def sent(client: ChatClient) -> bytes | None:

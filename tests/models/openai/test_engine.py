@@ -9,15 +9,18 @@ import hmac
 import json
 import logging
 import re
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx2
 import pytest
 from pydantic import SecretStr
 
+from scripts.local_certificate import Identity, Keeper
 from server.core.errors import (
     EngineError,
     EngineFailed,
@@ -28,7 +31,7 @@ from server.core.errors import (
 )
 from server.core.frames import Geometry
 from server.models.base import Delta, EngineState, Finished, Turn, Usage
-from server.models.openai import upstream
+from server.models.openai import bounded_http, upstream
 from server.models.openai.chat_client import Endpoint, SettingNames, TimeLimits
 from server.models.openai.engine import (
     SESSION_HEADER,
@@ -378,6 +381,51 @@ async def test_probe_of_a_closed_port_says_down_or_loading(fake: FakeOpenAI, bui
     assert isinstance(raised, EngineUnavailable)
     await fake.start()
     assert len((await collect(engine))[0]) == 4
+
+
+async def test_probe_names_a_host_that_is_not_found(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy would know it, and none is used."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    status = await build(url="https://model.invalid/v1", limits=PATIENT).probe()
+    assert status.state is EngineState.UNREACHABLE
+    assert "model.invalid was not found" in status.detail
+    assert "no proxies" in status.detail
+
+
+async def test_a_private_authority_is_trusted_by_its_file(
+    build: Build, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """SSL_CERT_FILE names it; without it, or with one that is not there, the certificate is the trouble."""
+    issued = Keeper(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(issued.server)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b'{"data":[{"id":"m"}]}'
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls)
+    url = f"https://localhost:{server.sockets[0].getsockname()[1]}/v1"
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    async with server:
+        for file in ("", str(tmp_path / "none.pem")):
+            monkeypatch.setenv("SSL_CERT_FILE", file)
+            bounded_http.trust.cache_clear()
+            status = await build(url=url, limits=PATIENT).probe()
+            assert status.state is EngineState.UNREACHABLE
+            assert "certificate" in status.detail
+            assert "SSL_CERT_FILE" in status.detail
+        monkeypatch.setenv("SSL_CERT_FILE", str(issued.authority))
+        bounded_http.trust.cache_clear()
+        status = await build(url=url, limits=PATIENT).probe()
+        assert status.state is EngineState.READY, status.detail
+    bounded_http.trust.cache_clear()
 
 
 async def test_no_list_of_models_is_fine_with_a_name(fake: FakeOpenAI, build: Build) -> None:
