@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from fastapi import APIRouter
 from starlette.routing import BaseRoute
 
 from server.core.aio import Deadline, Pools
-from server.core.errors import QwenCameraError
 from server.core.messages import ClientMessage, Parser
 from server.core.metrics import Metrics
 from server.media.picture.prepare import PicturePreparer
@@ -117,14 +115,9 @@ class Api:
         """Let people in beside the access code."""
         self.added.way_in = way
 
-    def error_form(
-        self,
-        paths: re.Pattern[str],
-        body: Callable[[QwenCameraError], Mapping[str, Any]],
-        headers: Callable[[QwenCameraError], Mapping[str, str]],
-    ) -> None:
-        """Give errors at these addresses another form than ours."""
-        add_error_form(ErrorForm(paths, body, headers))
+    def error_form(self, form: ErrorForm) -> None:
+        """Give errors at some addresses another form than ours."""
+        add_error_form(form)
 
     # Work
 

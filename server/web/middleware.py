@@ -47,7 +47,7 @@ class ErrorForm:
 
     paths: re.Pattern[str]
     body: Callable[[QwenCameraError], Mapping[str, Any]]
-    headers: Callable[[QwenCameraError], Mapping[str, str]]
+    headers: Callable[[QwenCameraError], Mapping[str, str]] = lambda _: {}
 
 
 # By the pattern of their addresses; features add theirs.
@@ -84,7 +84,7 @@ def error_response(
     if isinstance(error, Elsewhere):
         extra["Location"] = error.location
     if error.status == 401:
-        extra["WWW-Authenticate"] = "Bearer"
+        extra.setdefault("WWW-Authenticate", "Bearer")
     extra["Cache-Control"] = "no-store"
     said = form.body(error) if form is not None else error_body(error, operator=operator)
     body = json.dumps(said, ensure_ascii=False).encode()
@@ -110,6 +110,8 @@ _TELLING = frozenset(
     ]
 )
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}|[0-9]{1,4}", re.ASCII)
+# Characters that no `error_description` may have (RFC 6750, section 3)
+_NO_DESCRIPTION = re.compile(r"[^ !#-\[\]-~]")
 
 
 def of_validation(error: RequestValidationError) -> BadRequest:
@@ -154,6 +156,12 @@ def install_error_handlers(app: FastAPI, metrics: Metrics) -> None:
         else:
             assert isinstance(cause, QwenCameraError)
             error = cause
+        if error.status == 401 and "authorization" in conn.headers:
+            # RFC 6750, section 3: some programs show their user nothing else.
+            text = _NO_DESCRIPTION.sub("'", error.visitor_message)
+            headers = {
+                "WWW-Authenticate": f'Bearer error="invalid_token", error_description="{text}"'
+            }
         metrics.errors.labels(error.code).inc()
         # Set where the operator's token was found right.
         operator = getattr(conn.state, "operator", False)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def register(api: Api) -> None:
     """Let people give programs access, and programs in over MCP."""
-    from server.features.grants.guard import McpEndpoint, ProgramGuard
+    from server.features.grants.guard import MCP_ERRORS, SIGN_IN_ERRORS, McpEndpoint, ProgramGuard
     from server.features.grants.programs import Programs
     from server.features.grants.routes import add_camera_routes, add_operator_routes, add_routes
     from server.features.grants.settings import GrantSettings
@@ -26,6 +26,8 @@ def register(api: Api) -> None:
     add_operator_routes(api.operator_router("/api/operator/programs"), api.sessions)
     if (cameras := api.find("rtsp")) is not None:
         add_camera_routes(api.operator_router("/api/operator/cameras"), cameras)
+    api.error_form(MCP_ERRORS)
+    api.error_form(SIGN_IN_ERRORS)
     mcp = McpEndpoint(guard)
     api.serve(mcp.run)
     api.routes(*mcp.routes())

@@ -26,7 +26,6 @@ CALL_RATE, CALL_BURST = 2.0, 20
 MESSAGE_RATE, MESSAGE_BURST = 10.0, 60
 # What all programs of a session may do together, relative to one
 ALL_SHARE = 2
-_WANTED = "Ask the person whose camera it is for a new one."
 
 
 class Scope(StrEnum):
@@ -244,7 +243,7 @@ class Grants:
 
 
 def ended() -> Unauthorized:
-    return Unauthorized(f"This access token is not valid, or its access has ended. {_WANTED}")
+    return Unauthorized("This access has ended. Ask the person for a new one.")
 
 
 # The token of a grant: the session that it is for, and a secret of 256 random bits. Pure.

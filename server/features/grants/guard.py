@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -17,12 +18,22 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from server.auth import TokenRefused, bearer
+from server.core.addresses import Limiter, limiter_key
 from server.core.aio import cancel_and_wait
-from server.core.errors import Elsewhere, NotFound, QwenCameraError, RateLimited, Unauthorized
+from server.core.errors import (
+    Elsewhere,
+    NotFound,
+    QwenCameraError,
+    RateLimited,
+    RequestError,
+    Unauthorized,
+)
+from server.core.messages import error_body
 from server.features.grants.grants import Grant, ended, read_token
 from server.features.grants.programs import Programs, programs_of
 from server.session.session import Session
 from server.session_manager import GONE
+from server.web.middleware import ErrorForm
 from server.web.request_guard import RequestGuard, Services
 
 if TYPE_CHECKING:
@@ -47,11 +58,17 @@ class Pass:
 
 
 class ProgramGuard:
-    """Checks origin, token and process of a program's request. A grant opens one session, and none of its other routes."""
+    """Checks origin, token and process of a program's request. A grant opens one session, and none of its other routes.
+
+    Bounds of refused tokens of programs: RATE_LIMIT_PER_MINUTE of an address, beside those of its people; 10,000 addresses,
+    the least recently used is dropped.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._guard = RequestGuard(services)
+        # An assistant whose access has ended goes on asking; the people at its address must still get in.
+        self._refusals = Limiter(services.access.settings.rate_limit_per_minute)
 
     async def enter(self, request: Request, session_id: str | None = None) -> Pass:
         """Return the session and the grant of a request's token. `session_id`: the one that the address names.
@@ -63,7 +80,7 @@ class ProgramGuard:
         try:
             return self._entered(request, session_id)
         except Unauthorized as error:
-            raise await self._refused(request, error) from None
+            raise self._refused(request, error) from None
 
     def _entered(self, request: Request, session_id: str | None) -> Pass:
         try:
@@ -71,7 +88,7 @@ class ProgramGuard:
         except TokenRefused:
             raise Unauthorized(_MISSING) from None
         if read is None:
-            raise ended()
+            raise Unauthorized(_MISSING)
         named, digest = read
         if session_id is not None and session_id != named:
             raise ended()
@@ -89,11 +106,11 @@ class ProgramGuard:
             raise NotFound(GONE)
         raise Elsewhere(f"{request.url.path}?session={quote(session_id)}")
 
-    async def _refused(self, request: Request, error: QwenCameraError) -> QwenCameraError:
+    def _refused(self, request: Request, error: QwenCameraError) -> QwenCameraError:
         """Count a refusal against its address; return its error, or RateLimited for one of too many."""
-        services, address = self._services, self._guard.address(request)
-        services.metrics.auth_failures.labels("program").inc()
-        wait = await services.access.limiter.anybody(address, time.monotonic())
+        self._services.metrics.auth_failures.labels("program").inc()
+        address = limiter_key(self._guard.address(request))
+        wait = self._refusals.take(address, time.monotonic())
         if wait is None:
             return error
         return RateLimited(
@@ -118,6 +135,28 @@ async def until_left(receive: Receive, answer: Coroutine[Any, Any, None]) -> Non
         await cancel_and_wait((answering, leaving))
     if done:
         answering.result()
+
+
+def _rpc_error(error: QwenCameraError) -> dict[str, Any]:
+    """Return the body of an error of JSON-RPC, without the id of a request that may not have been read."""
+    code = -32600 if isinstance(error, RequestError) else -32603
+    data = error_body(error)["error"]
+    return {
+        "jsonrpc": "2.0",
+        "id": None,
+        "error": {"code": code, "message": data["message"], "data": data},
+    }
+
+
+MCP_ERRORS = ErrorForm(re.compile(r"(?:/at/[^/]*)?/mcp/?$"), _rpc_error)
+# The addresses at which clients look for OAuth after a 401 (RFC 7591, 8414 and 9728)
+SIGN_IN_ERRORS = ErrorForm(
+    re.compile(r"/register$|.*/\.well-known/(?:oauth-|openid-configuration)"),
+    lambda _: {
+        "error": "invalid_request",
+        "error_description": "This server has no sign-in. Ask the person whose camera it is for an access token.",
+    },
+)
 
 
 class McpEndpoint:

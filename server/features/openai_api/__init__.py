@@ -20,7 +20,8 @@ def register(api: Api) -> None:
     from server.features.openai_api.program_chat import ProgramChats
     from server.features.openai_api.request import BoundedPool
     from server.features.openai_api.routes import add_routes
+    from server.web.middleware import ErrorForm
 
     api.session_part(ProgramChats)
-    api.error_form(errors.PATHS, errors.error_body, errors.error_headers)
+    api.error_form(ErrorForm(errors.PATHS, errors.error_body, errors.error_headers))
     add_routes(api.router(), api.find("grants"), BoundedPool(api.pools.read))

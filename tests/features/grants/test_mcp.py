@@ -29,13 +29,13 @@ from server.features.watches.alerts import KeptAlert
 from server.features.watches.rule import Firing
 from tests.features.grants.test_routes import ALL, give, serving_programs
 from tests.support.clients import Visitor, bearer, http, metric, soon, visitor
-from tests.support.fakes_app import assert_error
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 BRIDGE = Path(__file__).parents[3] / "scripts" / "mcp_bridge.py"
+ENDED = r"This access has ended\. Ask the person for a new one\."
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 NAMES = {
     *("look", "snapshot", "find", "recall"),
@@ -117,6 +117,14 @@ async def access(run: Running, person: Visitor) -> AsyncIterator[Access]:
 
 def text_of(result: CallToolResult) -> str:
     return " ".join(one.text for one in result.content if isinstance(one, TextContent))
+
+
+def assert_refused(reply: httpx.Response, status: int, code: str) -> None:
+    """The status, and an error of JSON-RPC, which the package's client shows."""
+    body = reply.json()
+    assert (reply.status_code, body["jsonrpc"], body["id"]) == (status, "2.0", None)
+    assert body["error"]["data"]["code"] == code
+    assert " " in body["error"]["message"]
 
 
 def facts_of(result: CallToolResult) -> dict[str, Any]:
@@ -335,7 +343,7 @@ async def test_a_flood_of_lists_is_refused(run: Running, alone: Visitor) -> None
         limited = [one for one in replies if one.status_code == 429]
         assert replies[0].status_code == 200
         assert 200 - len(limited) <= most
-        assert_error(limited[-1], 429, "rate_limited", retryable=True)
+        assert_refused(limited[-1], 429, "rate_limited")
         assert limited[-1].headers["retry-after"] == "1"
         assert (await client.get("/mcp", headers=own)).status_code in (405, 429)
         theirs = typed | bearer(other.token)
@@ -349,19 +357,19 @@ async def test_who_gets_in(access: Access, run: Running, person: Visitor) -> Non
         for headers in ({}, bearer(person.token)):
             for path in ("/mcp", httpx.URL(access.address).path):
                 reply = await client.post(path, json=body, headers=ACCEPT | headers)
-                assert_error(reply, 401, "unauthorized", retryable=False)
+                assert_refused(reply, 401, "unauthorized")
         reply = await client.post("/at/someone/mcp", json=body, headers=ACCEPT | own)
-        assert_error(reply, 401, "unauthorized", retryable=False)
+        assert_refused(reply, 401, "unauthorized")
         foreign = {"Origin": "https://elsewhere.example"}
         reply = await client.post("/mcp", json=body, headers=ACCEPT | own | foreign)
-        assert_error(reply, 403, "forbidden", retryable=False)
+        assert_refused(reply, 403, "forbidden")
         reply = await client.post("/mcp", json=body, headers=ACCEPT | own)
         assert reply.status_code == 200
         for method in ("GET", "DELETE"):
             reply = await client.request(method, "/mcp", headers=ACCEPT | own)
             assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
         reply = await client.post("/mcp", content=b"x" * 200_000, headers=ACCEPT | own)
-        assert_error(reply, 413, "too_large", retryable=False)
+        assert_refused(reply, 413, "too_large")
         for content in (b"", b"{", b"[]", b"null", b'{"jsonrpc":"2.0","id":1,"method":"no"}'):
             reply = await client.post(
                 "/mcp", content=content, headers=ACCEPT | own | {"Content-Type": "application/json"}
@@ -373,7 +381,7 @@ async def test_the_end_of_access_ends_all(run: Running, person: Visitor) -> None
     async with given(run, person) as access, access.client() as client:
         assert not (await client.call_tool("look", {"question": "What?"})).is_error
         await access.end()
-        with pytest.raises(MCPError):
+        with pytest.raises(MCPError, match=ENDED):
             await client.call_tool("look", {"question": "What?"})
 
 
@@ -404,4 +412,7 @@ async def test_over_stdio(access: Access, run: Running, person: Visitor) -> None
         assert text_of(result) == "I see a cup."
         assert client.instructions is not None
         assert (await client.call_tool("look", {})).is_error
+        await access.end()
+        with pytest.raises(MCPError, match=ENDED):
+            await client.call_tool("look", {"question": "Still there?"})
     assert metric(run, "programs_total", what="looked") >= 1

@@ -199,6 +199,10 @@ async def test_the_end_of_the_session_is_the_end_of_access(
         await run.program.sessions.end(issued["session_id"], "ended by this test")
         reply = await client.get("/api/program", headers=bearer(made["token"]))
         assert_error(reply, 401, "unauthorized", retryable=False)
+        assert reply.headers["www-authenticate"] == (
+            'Bearer error="invalid_token",'
+            ' error_description="This access has ended. Ask the person for a new one."'
+        )
 
 
 async def test_wrong_tokens_are_limited() -> None:
@@ -215,6 +219,30 @@ async def test_wrong_tokens_are_limited() -> None:
         assert codes[-1] == 429
         reply = await client.get("/api/program", headers=bearer(made["token"]))
         assert reply.status_code == 200
+        # The people behind the same address have a budget of their own.
+        assert (await client.post("/api/token", json={})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/register"),
+        ("GET", "/.well-known/oauth-protected-resource"),
+        ("GET", "/.well-known/oauth-protected-resource/at/x/mcp"),
+        ("GET", "/.well-known/oauth-authorization-server"),
+        ("GET", "/at/x/mcp/.well-known/openid-configuration"),
+    ],
+)
+async def test_sign_in_for_programs_is_refused_in_its_form(
+    method: str, path: str, client: httpx.AsyncClient
+) -> None:
+    """Clients that look for OAuth after a 401 show this sentence."""
+    reply = await client.request(method, path, json={} if method == "POST" else None)
+    assert reply.status_code == 404
+    assert reply.json() == {
+        "error": "invalid_request",
+        "error_description": "This server has no sign-in. Ask the person whose camera it is for an access token.",
+    }
 
 
 async def test_where_the_operator_allows_none() -> None:
