@@ -168,8 +168,11 @@ class FakeOpenAI(HttpStandIn):
         self.context: int | None = None
         # Says how large its context is when it refuses.
         self.tells_context = True
-        # Status of /health.
+        # Status of /health, which is answered while the event is set.
         self.health = 200
+        self.health_answers = asyncio.Event()
+        self.health_answers.set()
+        self.health_checks = 0
         # Pictures that a request may have, in vLLM's words when it has more; None: any number
         self.most_pictures: int | None = None
         # Status and words of the refusal of any video; None: it takes videos.
@@ -248,6 +251,8 @@ class FakeOpenAI(HttpStandIn):
                 await reader.read(1)
             return self.behaviour is not Behaviour.NO_LISTING
         if method == "GET" and path == "/health":
+            self.health_checks += 1
+            await self.health_answers.wait()
             return await self._json(writer, self.health, {})
         if path in self.others:
             self.other_requests.append(path)

@@ -339,7 +339,7 @@ class KnownServer:
         Never raises an error.
         """
         elsewhere = await self._whereabouts.find()
-        self.status = dataclasses.replace(self.status, elsewhere=elsewhere)
+        before = self.status = dataclasses.replace(self.status, elsewhere=elsewhere)
         try:
             async with asyncio.timeout(self._seconds):
                 data, cards = await self._listing()
@@ -354,10 +354,9 @@ class KnownServer:
                 status = self._seeing(cards, models, chosen, told)
                 if status.model != self.status.model:
                     self._recognised(status, told)
-                if status.ready and self.speech_out.asks:
-                    if (paths := await self._paths()) is not None:
-                        self.speech_out.offered(paths)
-                    status = _able(status, speech_out=self.speech_out.speaks)
+                asks = status.ready and self.speech_out.asks
+                if asks and (paths := await self._paths()) is not None:
+                    self.speech_out.offered(paths)
                 # vLLM, which alone is known to have json_schema, lists its models for seconds after
                 # the process that runs them has died (0.32.0: up to 5).
                 if status.capabilities.json_schema and await self._headless():
@@ -366,7 +365,10 @@ class KnownServer:
                         f"The model server at {self.address} has lost the process that runs its model (its health: HTTP 503)."
                         " It ends soon by itself, or has to be started again; its own log says why.",
                     )
-            self.status = status
+            # What a question or another probe has shown meanwhile is newer than the list.
+            if (self.status.state, self.status.model) == (before.state, before.model):
+                status = _able(status, speech_out=self.speech_out.speaks)
+                self.status = self._with_learned(status)
         except (TimeoutError, Slow):
             self.status = self._bad(
                 EngineState.UNREACHABLE,

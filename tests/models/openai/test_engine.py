@@ -12,7 +12,7 @@ import re
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from server.core.errors import (
     EngineUnavailable,
 )
 from server.core.frames import Geometry
-from server.models.base import Delta, EngineState, Finished, Turn, Usage
+from server.models.base import Delta, EarlierPicture, EngineState, Finished, Turn, Usage
 from server.models.openai import bounded_http, upstream
 from server.models.openai.chat_client import Endpoint, SettingNames, TimeLimits
 from server.models.openai.engine import (
@@ -41,7 +41,18 @@ from server.models.openai.engine import (
     by_preference,
 )
 from server.models.openai.upstream import Reason
-from tests.models.asking import JPEG, PATIENT, QUICK, REPEATING, Build, collect, partial, request
+from tests.models.asking import (
+    JPEG,
+    PATIENT,
+    QUICK,
+    REPEATING,
+    Build,
+    collect,
+    partial,
+    picture,
+    request,
+)
+from tests.support.fakes import until
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.timing import AT_ONCE_SECONDS, NEVER_SECONDS, at_once
 
@@ -463,6 +474,30 @@ async def test_vllm_without_its_engine_is_not_used(fake: FakeOpenAI, engine: Ope
     for fine in (404, 200):
         fake.health = fine
         assert (await engine.probe()).ready
+
+
+async def test_a_probe_keeps_what_answers_show_while_it_runs(
+    fake: FakeOpenAI, build: Build
+) -> None:
+    """A refusal's limit and a wrong key stay, though the probe has read the list of models before them."""
+    fake.card, fake.most_pictures = {"owned_by": "vllm"}, 2
+    engine = build(limits=PATIENT)
+    await engine.probe()
+    pictures = request(earlier=(EarlierPicture(picture(), ""),) * 2)
+    for behaviour, state in (
+        (Behaviour.NORMAL, EngineState.READY),
+        (Behaviour.UNAUTHORIZED, EngineState.MISCONFIGURED),
+    ):
+        fake.health_answers.clear()
+        fake.health_checks = 0
+        probe = asyncio.create_task(engine.probe())
+        await until(lambda: fake.health_checks == 1)
+        fake.behaviour = behaviour
+        with suppress(EngineError):
+            await collect(engine, pictures)
+        fake.health_answers.set()
+        status = await probe
+        assert (status.state, status.capabilities.max_pictures) == (state, 2)
 
 
 async def test_a_list_of_models_that_fails_is_fine_with_a_name_and_good_health(
