@@ -25,7 +25,7 @@ from server.features.voice_out.messages import Say, SpeakingState, SpeakSettings
 from server.features.voice_out.sentences import Piece, Sentences, heard
 from server.session.part import SessionContext, SessionPart, Speaker
 from server.shared.sound.line import RATE, VoiceLine
-from server.shared.speech import SpeechError
+from server.shared.speech import SpeechError, SpeechTimeout
 
 log = logging.getLogger(__name__)
 # Loudness of a lowered answer
@@ -38,6 +38,8 @@ AHEAD_SECONDS = 8.0
 STALL_SECONDS = 3.0
 # An answer is given up when no connection has taken it for so long.
 GONE_SECONDS = 30.0
+# After so many texts that came too slowly the page reads all answers: no two voices speak in turn.
+_MOST_TIMEOUTS = 2
 # Seconds between two looks at how far the player is
 _LOOK_SECONDS = 0.05
 
@@ -102,6 +104,8 @@ class Speaking(SessionPart, Speaker):
         self._consent = context.requests.consent.purpose("Answers", self._elsewhere)
         # Answers are spoken.
         self.wanted = False
+        # Texts that came too slowly so far
+        self._timeouts = 0
         # The answer that is spoken now; None without one
         self._now: Utterance | None = None
         # One that was begun while nobody wanted it spoken, until its first word; "" without one
@@ -254,7 +258,7 @@ class Speaking(SessionPart, Speaker):
     def _ready(self) -> bool:
         if self._voice is None or not self._voice.ready or not self._line.connected:
             return False
-        return self._consent.given
+        return self._timeouts < _MOST_TIMEOUTS and self._consent.given
 
     async def _speak(self, now: Utterance) -> None:
         """Speak an answer while it is written. Runs as a task of the session."""
@@ -319,6 +323,7 @@ class Speaking(SessionPart, Speaker):
                     stalled = stalled or await self._stalled()
         except SpeechError as error:
             self._metrics.failures.labels(error.code).inc()
+            self._timeouts += isinstance(error, SpeechTimeout)
             log.warning("an answer was not spoken", extra={"reason": error.message})
             if not begun:
                 # It does not read over what still sounds.

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from server.app.api import Api
 
 log = logging.getLogger(__name__)
-# Those of a voice; `total` is for all of a text's sound. Whoever listens waits for it: after these the
-# browser's own voice reads on.
-LIMITS = SpeechLimits(first=2.0, between=2.0, total=120.0)
+# Those of a voice, after which the browser's own voice reads on. `first` is for the first text alone, until the
+# server begins to answer; sound takes a CPU up to `between`. `total` is for all of a text's sound.
+LIMITS = SpeechLimits(first=2.0, between=10.0, total=120.0)
 
 
 # Words to sound over vLLM-Omni's WebSocket `/v1/audio/speech/stream`.  The client sends
@@ -92,6 +92,8 @@ class ServerVoice(SpeechServer):
         limits: SpeechLimits = LIMITS,
     ) -> None:
         self._voice = voice
+        # Seconds until a server begins to answer: fewer before it is known to speak, or to be slow
+        self._first = limits.first
         by_socket, by_http = (
             Refusals("speech server", "SPEECH", address_of(base_url), path)
             for path in (PATH, SPEECH_PATH)
@@ -100,7 +102,7 @@ class ServerVoice(SpeechServer):
         super().__init__(by_http, api_key, limits, model=model, socket=socket)
 
     async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
-        """See `Voice.speak`. A server that does not answer is not ready until it is found to answer again."""
+        """See `Voice.speak`. A server that cannot be reached is not ready until it is found to answer again."""
         ways = (self.by_socket, self.by_http) if self.tries_socket else (self.by_http,)
         try:
             for way in ways:
@@ -111,9 +113,11 @@ class ServerVoice(SpeechServer):
                     return
                 except NotOffered as exc:
                     self.socket_failed(exc)
-        except (SpeechUnavailable, SpeechTimeout) as error:
+        except SpeechUnavailable as error:
             self.failed(error.message)
             raise
+        finally:
+            self._first = self.limits.between
 
     def _named(self, language: str | None) -> dict[str, str]:
         """Return the fields that say who speaks; what has no name is left to the server."""
@@ -131,7 +135,7 @@ class ServerVoice(SpeechServer):
         }
         now = asyncio.get_running_loop().time
         deadline = now() + self.limits.total
-        due = min(deadline, now() + self.limits.first)
+        due = min(deadline, now() + self._first)
         reader = PcmReader()
         async with self._socket.opened() as exchange:
             try:
@@ -139,6 +143,7 @@ class ServerVoice(SpeechServer):
                     await exchange.put(config)
                     await exchange.put({"type": "input.text", "text": text})
                     await exchange.put({"type": "input.done"})
+                due = min(deadline, now() + self.limits.between)
                 while True:
                     async with asyncio.timeout_at(due):
                         found = await exchange.next()
@@ -161,7 +166,7 @@ class ServerVoice(SpeechServer):
         """See `Voice.speak`. Fields that the server refuses are left out from then on."""
         now = asyncio.get_running_loop().time
         deadline = now() + self.limits.total
-        due = min(deadline, now() + self.limits.first)
+        due = min(deadline, now() + self._first)
         fields = {
             "input": text,
             "response_format": "pcm",
@@ -174,6 +179,7 @@ class ServerVoice(SpeechServer):
             with self.errors():
                 async with asyncio.timeout_at(due):
                     answer = await self.send(fields, stack)
+                due = min(deadline, now() + self.limits.between)
                 chunks = _Chunks(answer, self.refusals)
                 any_sound = False
                 while (chunk := await chunks.next(due)) is not None:

@@ -107,6 +107,28 @@ async def test_a_server_that_goes_is_not_ready_until_it_is_back(
     assert voice.ready
 
 
+async def test_a_slow_beginning_is_waited_for(short: SpeechServer, connect: Connect) -> None:
+    """While the headers are there; without them the first text may come too late, and later ones have more time."""
+    limits = SpeechLimits(first=0.2, between=5.0, total=20.0)
+    short.answers = [0.5, bytes(2000)]
+    voice = connect(short, limits=limits)
+    await voice.probe()
+    assert await say(voice) == 1000
+    short.answers, short.wait = [bytes(2000)], 0.5
+    voice = connect(short, limits=limits)
+    await voice.probe()
+    with pytest.raises(SpeechTimeout):
+        await say(voice)
+    assert voice.ready
+    assert await say(voice) == 1000
+
+
+async def test_a_slow_socket_is_waited_for(socket: SpeechSocketServer, connect: Connect) -> None:
+    socket.answers = [0.5, bytes(2000), '{"type": "audio.done"}']
+    voice = connect(socket, socket=True, limits=SpeechLimits(first=0.2, between=5.0, total=20.0))
+    assert await say(voice) == 1000
+
+
 async def test_a_wrong_key_is_not_ready(short: SpeechServer, connect: Connect) -> None:
     """And the key stands in no text."""
     short.key = "right"
@@ -315,7 +337,7 @@ async def test_a_server_that_never_ends(server: SpeechServer, endless: bytes) ->
 @pytest.mark.parametrize(
     ("answers", "limits"),
     [
-        ([30.0], SpeechLimits(first=0.1, between=10, total=10)),
+        ([30.0], SpeechLimits(first=10, between=0.1, total=10)),
         ([b"\0\0", 30.0], SpeechLimits(first=10, between=0.1, total=10)),
         ([b"\0\0", *([0.02, b"\0\0"] * 200)], SpeechLimits(first=10, between=10, total=0.3)),
     ],
@@ -431,7 +453,7 @@ async def test_a_socket_that_never_ends(
 @pytest.mark.parametrize(
     ("answers", "limits"),
     [
-        ([1.0], SpeechLimits(first=0.2, between=10, total=10)),
+        ([1.0], SpeechLimits(first=10, between=0.2, total=10)),
         ([bytes(10), 1.0], SpeechLimits(first=10, between=0.1, total=10)),
     ],
 )

@@ -39,7 +39,7 @@ from server.session.request.builder import Consent
 from server.session.request.outbox import Outbox
 from server.session.request.parts import Preferences
 from server.shared.sound.line import FRAME, RATE, VoiceLine
-from server.shared.speech import SpeechFailed
+from server.shared.speech import SpeechError, SpeechFailed, SpeechTimeout
 from tests.features.rooms import room
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine
@@ -59,6 +59,7 @@ class StandInVoice:
         self.stopped = 0
         # Its act on a text in place of speaking it
         self.fails_at = ""
+        self.error: SpeechError = SpeechFailed("The speech server fails.")
         self.waits_at = ""
 
     async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
@@ -66,7 +67,7 @@ class StandInVoice:
         self.languages.append(language)
         try:
             if text == self.fails_at:
-                raise SpeechFailed("The speech server fails.")
+                raise self.error
             samples = np.full(len(text) * RATE // 20, 5000, np.int16)
             for part in np.array_split(samples, 4):
                 yield VoiceChunk(part, RATE)
@@ -325,6 +326,20 @@ async def test_a_voice_that_fails_leaves_the_rest_to_the_page(rig: Rig) -> None:
     assert b'speech_failures_total{code="speech_failed"} 1.0' in rig.metrics.render()
     rig.read(1000)
     assert not rig.speaking.talking
+
+
+async def test_a_voice_that_is_slow_twice_leaves_the_conversation_to_the_page(rig: Rig) -> None:
+    """It gets a second chance; after that the two voices do not speak in turn."""
+    rig.voice.error = SpeechTimeout("The speech server took too long.")
+    rig.voice.fails_at = "It is full."
+    for number, text in enumerate(["It is full.", "It is hot.", "It is full.", "It is hot."]):
+        rig.answer(text, f"a{number}")
+        await soon(lambda: rig.line.player.waiting > 0 or not rig.outbox.empty)
+        by_page = any(one["type"] == "say" for one in await rig.sent())
+        assert by_page == (number != 1)
+        rig.speaking.drop()
+        await rig.sent()
+    assert rig.voice.texts == ["It is full.", "It is hot.", "It is full."]
 
 
 async def test_an_answer_without_words_ends(rig: Rig) -> None:
