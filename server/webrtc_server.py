@@ -129,8 +129,9 @@ class PeerConnection:
             ) from None
         self._deadline.set(self._connect_seconds, self._too_late)
         transport = self._receiver.transport
-        found = [line.section(self._offer, transport) for line in self._lines]
-        self._used = [section for section in found if section is not None]
+        for line in self._lines:
+            if (section := line.section(self._offer, transport)) is not None:
+                self._used.append(section)
         return whole_answer(self._offer, pc.localDescription.sdp, self._used)
 
     def open(self) -> None:
@@ -308,8 +309,9 @@ class WebRTCServer:
             answer = await connection.answer(self._decode_pool)
             check()
         except BaseException:
+            # `closed` is for a connection that was in use.
             connection._over = True
-            await connection._pc.close()
+            await connection.close()
             raise
         camera.open_connection(feed)
         connection.open()

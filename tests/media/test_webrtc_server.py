@@ -23,9 +23,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scripts.bench.live_encoder import Scene
-from server.core.errors import NotFound, QwenCameraError, TooLarge, UnusableOffer
+from server.core.errors import Conflict, NotFound, QwenCameraError, TooLarge, UnusableOffer
 from server.core.frames import CameraState
 from server.media.patches.datagrams import DrainedTls
+from server.media.sdp import Offer, Section
 from server.media.video import camera_state
 from tests.support.fakes_rtc import Peer, Side, camera_peer, live_encoder, webrtc_side
 from tests.support.timing import NEVER_SECONDS
@@ -183,6 +184,53 @@ async def test_a_refused_offer_leaves_the_connection_alone(side: Side, peer: Pee
         await side.connect(without(CHROMIUM, "a=ice-"))
     await side.frames_of(count=2)
     assert len(side.server) == 1
+
+
+class OtherSection:
+    """A section of no offer, which counts how often it was opened and closed."""
+
+    def __init__(self) -> None:
+        self.number = 99
+        self.opened = self.closed = 0
+
+    def lines(self, section: Section, port: str, transport: list[str]) -> list[str]:
+        raise AssertionError
+
+    def open(self) -> None:
+        self.opened += 1
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+class OtherLine:
+    """Uses `other`, or fails where it is None."""
+
+    def __init__(self, other: OtherSection | None) -> None:
+        self.other = other
+
+    def section(self, offer: Offer, transport: Any) -> OtherSection:
+        if self.other is None:
+            raise ValueError
+        return self.other
+
+    def close(self) -> None:
+        """It has nothing to free."""
+
+
+async def test_an_offer_that_is_refused_at_last_closes_its_sections(side: Side) -> None:
+    """A newer offer refuses one whose other sections were taken already, or another section fails."""
+
+    def refuse() -> None:
+        raise Conflict("A newer offer was made.")
+
+    for others, error in (((), Conflict), ((OtherLine(None),), ValueError)):
+        used = OtherSection()
+        lines = (OtherLine(used), *others)
+        with pytest.raises(error):
+            await side.server.connect("a", CHROMIUM, side.camera(), lines=lines, check=refuse)
+        assert (used.opened, used.closed) == (0, 1)
+    assert side.camera().feed is None
 
 
 async def test_two_cameras_see_nothing_of_each_other() -> None:
