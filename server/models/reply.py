@@ -7,6 +7,7 @@ become one is held back, `control_tokens.LONGEST` characters at most.
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 from collections.abc import Iterable, Iterator
@@ -156,7 +157,8 @@ class Reply:
     """The state of one answer.
 
     `most`: pieces of text after which it is long enough; None where the server counts. `calls`: puts
-    tool calls together, which are an answer where the request has tools.
+    tool calls together, which are an answer where the request has tools. `form`: JSON was asked for, which is the answer
+    also where the server takes it for thoughts.
     """
 
     def __init__(
@@ -166,8 +168,11 @@ class Reply:
         inside: bool = False,
         most: int | None = None,
         calls: Calls | None = None,
+        form: bool = False,
     ) -> None:
         self._text = AnswerText(tokens, inside=inside)
+        # The thoughts so far; None where they are no answer
+        self._thoughts = "" if form else None
         self._most = most
         self._pieces = 0
         # "" until the server gives it
@@ -200,7 +205,10 @@ class Reply:
         found: list[Chunk] = [Thought(piece.thought)] if piece.thought else []
         found += self._text.feed(piece.text)
         self._pieces += any(isinstance(one, Delta) for one in found)
-        self.thought = self.thought or any(isinstance(one, Thought) for one in found)
+        thoughts = "".join(one.text for one in found if isinstance(one, Thought))
+        self.thought = self.thought or bool(thoughts)
+        if self._thoughts is not None:
+            self._thoughts = (self._thoughts + thoughts)[:_MOST_KEPT]
         return found
 
     def end(self, *, whole: bool) -> list[Chunk]:
@@ -217,7 +225,9 @@ class Reply:
         found: list[Chunk] = [*self._text.end()]
         calls = self._calls.whole() if self._calls is not None else ()
         if not self.answered and not calls:
-            raise self._empty()
+            if not _is_json(text := (self._thoughts or "").strip()):
+                raise self._empty()
+            found.append(Delta(text))
         reason = "length" if self.enough and not self.finish else self.finish
         reason = reason if reason in ("length", "content_filter") else "stop"
         if reason == "stop" and calls:
@@ -246,10 +256,18 @@ class Reply:
                 "a model came to no answer within THINKING_MAX_TOKENS; raise it or choose another"
             )
         elif self.thought:
-            why = "The model thought and came to no answer. Ask in another way."
+            why = "The model came to no answer: all that it wrote was thinking. Ask in another way."
         else:
             why = "The model ended without a word. Ask in another way."
         return EngineRefused(why, public=True)
+
+
+def _is_json(text: str) -> bool:
+    """Return True for an object or a list."""
+    try:
+        return text.startswith(("{", "[")) and json.loads(text) is not None
+    except (ValueError, RecursionError):
+        return False
 
 
 class Calls:

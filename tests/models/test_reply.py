@@ -14,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.errors import EngineError, EngineRefused
-from server.models.base import Chunk, Delta, Finished, Thought
+from server.models.base import (
+    Chunk,
+    Conversation,
+    Delta,
+    Finished,
+    Message,
+    Shown,
+    Speaker,
+    Thought,
+)
 from server.models.control_tokens import LONGEST
 from server.models.openai.engine import OpenAIEngine
 from server.models.reply import AnswerText
@@ -171,11 +180,32 @@ async def test_a_server_that_takes_no_such_field_is_asked_without(
     assert fake.count == count + 1
 
 
+_FORM = {"type": "json_schema", "json_schema": {"name": "seen", "schema": {"type": "object"}}}
+_CHAT = Conversation((Message(Speaker.USER, (Shown(0),)),), form=_FORM)
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+@pytest.mark.parametrize("wish", [{"conversation": _CHAT}, {"schema": {"type": "object"}}])
+async def test_json_among_the_thoughts_is_the_wanted_form(
+    fake: FakeOpenAI, engine: OpenAIEngine, field: str, wish: dict[str, Any]
+) -> None:
+    """Parsers of some servers take an answer without marks for thinking."""
+    fake.deltas = [{"content": "", field: '{"cups"'}, {field: ": 2}\n"}]
+    text, _, end = await asked(engine, **wish)
+    assert (text, end.finish_reason) == ('{"cups": 2}', "stop")
+    for thoughts in ("Two cups.", '{"cups": ', "2", "[" * 5000):
+        fake.deltas = [{field: thoughts}]
+        with pytest.raises(EngineRefused, match="thinking"):
+            await asked(engine, **wish)
+
+
 @pytest.mark.parametrize(
     ("deltas", "finish", "words"),
     [
         ([{"reasoning_content": "hm"}], "length", "as long as it may"),
-        ([{"reasoning": "hm"}], "stop", "came to no answer"),
+        ([{"reasoning": "hm"}], "stop", "thinking"),
+        # Nobody asked for JSON.
+        ([{"reasoning": '{"cups": 2}'}], "stop", "thinking"),
         ([{"content": "<think>hm"}], "length", "as long as it may"),
         ([{"tool_calls": [{"function": {"name": "look"}}]}], "tool_calls", "tool"),
         ([{"refusal": "I will not."}], "stop", "declined"),

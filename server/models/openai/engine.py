@@ -237,6 +237,7 @@ class _Coming:
             # Beyond what the server counts are the tokens for thoughts, not the answer's to take.
             most=request.max_tokens if thinking.mode is Mode.BUDGET else None,
             calls=_calls(request),
+            form=_wants_form(request),
         )
         self.spoken = SpokenAnswer()
         # The server showed in some way that the answer is complete.
@@ -320,6 +321,11 @@ def _calls(request: EngineRequest) -> Calls | None:
     if request.conversation is not None:
         return Calls(lenient=False) if request.conversation.tools else None
     return Calls(lenient=True) if request.tools else None
+
+
+def _wants_form(request: EngineRequest) -> bool:
+    chat = request.conversation
+    return request.schema is not None or (chat is not None and chat.form is not None)
 
 
 # The name of a session for model servers and their router: a keyed hash of its id

@@ -459,6 +459,19 @@ async def test_a_form_of_answer(desk: Desk) -> None:
     assert desk.fake.last.body["temperature"] == 0
 
 
+async def test_a_form_of_answer_among_the_thoughts(encoder: LiveEncoder) -> None:
+    """With and without a stream."""
+    async with desk_with(encoder) as desk:
+        desk.fake.deltas = [{"content": "", "reasoning_content": '{"cups": 2}'}]
+        answer = await desk.ask("How many cups?", response_format=SCHEMA)
+        assert answer.choices[0].message.content == '{"cups": 2}'
+        stream = await desk.client.chat.completions.create(
+            model="camera", messages=said("Cups?"), response_format=SCHEMA, stream=True
+        )
+        texts = [c.choices[0].delta.content or "" async for c in stream if c.choices]
+        assert "".join(texts) == '{"cups": 2}'
+
+
 async def test_a_model_that_refuses_tools(desk: Desk) -> None:
     desk.fake.blind = {"fake-vl"}
     desk.fake.blind_words = '"auto" tool choice requires --enable-auto-tool-choice'
