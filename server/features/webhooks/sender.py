@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 import httpcore2
 from httpcore2 import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream
 
+from server.core import retry_after
 from server.features.webhooks import waiting as retry
 from server.features.webhooks.settings import Webhook
 from server.features.webhooks.waiting import Trouble
@@ -152,6 +154,8 @@ class Sender:
             ("Accept-Encoding", "identity"),
             ("Connection", "close"),
         ]
+        if webhook.token:
+            fixed.append(("Authorization", f"Bearer {webhook.token}"))
         backend = _CheckedNetwork(webhook.private, self.resolve)
         async with (
             httpcore2.AsyncConnectionPool(
@@ -163,8 +167,8 @@ class Sender:
         ):
             status = answer.status
             asked = next((v for n, v in answer.headers if n.lower() == b"retry-after"), b"")
-        pause = retry.asked_pause(asked.decode("latin-1").strip())
-        return Outcome(retry.trouble(status), status, pause)
+        pause = retry_after.seconds_of(asked.decode("latin-1"), time.time())
+        return Outcome(retry.trouble(status), status, pause or 0.0)
 
     async def _trust(self, webhook: Webhook) -> ssl.SSLContext:
         """Return the authorities that its certificate is checked with. Raises OSError, FetchError."""

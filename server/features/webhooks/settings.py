@@ -63,7 +63,7 @@ MOST_WEBHOOKS = 8
 # Bytes of a secret, as Standard Webhooks has them
 SECRET_BYTES = (24, 64)
 _URL = re.compile(rf"https?://{HOST_AND_PORT}(?:/[\x21\x22\x24-\x7e]{{0,1024}})?", re.ASCII)
-_TEXTS = ("name", "url", "secret", "evidence", "ca")
+_TEXTS = ("name", "url", "secret", "token", "evidence", "ca")
 _FLAGS = ("people", "private")
 _LISTS = ("cameras",)
 
@@ -81,6 +81,8 @@ class Webhook:
     url: str = field(repr=False)
     # whsec_ and base64
     secret: str = field(repr=False)
+    # Sent as `Authorization: Bearer`; "" for none
+    token: str = field(default="", repr=False)
     evidence: Evidence = Evidence.INLINE
     # A PEM file with the authority of its certificate; "" for the system's
     ca: str = ""
@@ -165,6 +167,8 @@ def _check(which: str, entry: dict[str, Any]) -> None:
             f"{which} has no secret of whsec_ and the base64 of {SECRET_BYTES[0]} to {SECRET_BYTES[1]} random bytes; make one"
             ' with: echo "whsec_$(openssl rand -base64 32)"'
         )
+    if re.fullmatch(r"[\x21-\x7e]*", entry.get("token", "")) is None:
+        raise ValueError(f"{which} has a token that is not ASCII characters without spaces")
     if entry.get("evidence", "inline") not in list(Evidence):
         raise ValueError(f"{which} has evidence that is not one of {', '.join(Evidence)}")
     cameras = entry.get("cameras", [])

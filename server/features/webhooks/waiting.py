@@ -137,6 +137,10 @@ class DeadLetters:
 
 # Seconds before the second attempt, the third, and so on: seven attempts within half an hour
 PAUSES = (2.0, 10.0, 60.0, 180.0, 600.0, 900.0)
+# Pauses of an alert that the receiver refuses, which a person has to mend: the next attempt finds the same
+REFUSED_PAUSES = 2
+# Statuses of a client's error that pass: timeout, conflict, too early, too many requests
+PASSING = frozenset({408, 409, 425, 429})
 # Of a pause, this share and more: alerts of one moment do not come back all at once.
 LEAST_SHARE = 0.75
 # A receiver may ask for a longer pause, up to this.
@@ -164,17 +168,14 @@ def trouble(status: int) -> Trouble | None:
     return Trouble.REDIRECT if 300 <= status < 400 else Trouble.STATUS
 
 
-def pause(attempts: int, chance: float, asked: float = 0.0) -> float | None:
+def pause(attempts: int, chance: float, asked: float = 0.0, status: int = 0) -> float | None:
     """Return the seconds until the next attempt; None after the last one.
 
-    `attempts`: those that have failed; `chance`: 0 to 1, random; `asked`: by the receiver.
+    `attempts`: those that have failed; `chance`: 0 to 1, random; `asked`: by the receiver; `status`: of its last
+    answer.
     """
-    if attempts > len(PAUSES):
+    refused = 300 <= status < 500 and status not in PASSING
+    if attempts > (REFUSED_PAUSES if refused else len(PAUSES)):
         return None
     own = PAUSES[attempts - 1] * (LEAST_SHARE + (1 - LEAST_SHARE) * chance)
     return max(own, min(asked, MOST_ASKED))
-
-
-def asked_pause(header: str) -> float:
-    """Read `Retry-After` in seconds; 0 for a date or anything else."""
-    return float(header) if header.isascii() and header.isdigit() and len(header) <= 6 else 0.0

@@ -40,9 +40,23 @@ SENTENCES = {
     Trouble.CERTIFICATE: "Its certificate is not trusted. Set ca to a PEM file with its authority.",
     Trouble.TIMEOUT: "It has not answered in time. A receiver answers first, and works afterwards.",
     Trouble.REDIRECT: "It names another address, which is not followed. Write that address into its url if it is right.",
-    Trouble.STATUS: "It answers with a status that is no success. Look into its own log.",
+    Trouble.STATUS: "It answers with a status that is no success. Its own log says why.",
     Trouble.GONE: "It has said that it wants nothing more (410). A test, or a letter that is sent again, switches it on again.",
     Trouble.MALFORMED: "Its answer is no HTTP. Check the scheme and port of its url.",
+}
+# Of an answer's status, where it says more
+STATUS_SENTENCES = {
+    **dict.fromkeys(
+        (400, 415, 422),
+        "It refuses the form of the message. The guide to webhooks says what services with a form of their own need.",
+    ),
+    **dict.fromkeys(
+        (401, 403),
+        "It refuses this sender. Check the secret at both ends, both clocks, and the token that it wants, if any.",
+    ),
+    **dict.fromkeys((404, 405), "It takes no messages at this path. Check the path of its url."),
+    413: 'It refuses so large a message. Set evidence = "link" or evidence = "none" for it.',
+    429: "It wants fewer messages. The next attempt comes after the pause that it asks for.",
 }
 
 
@@ -62,6 +76,12 @@ class _Hook:
     # The attempt that runs
     sending: Delivery | None = None
     task: asyncio.Task[Outcome] | None = None
+
+
+def _detail(hook: _Hook) -> str:
+    if hook.trouble is None:
+        return ""
+    return STATUS_SENTENCES.get(hook.status) or SENTENCES[hook.trouble]
 
 
 class Webhooks:
@@ -231,7 +251,7 @@ class Webhooks:
             for one in (delivery, *hook.waiting.clear()):
                 self._give_up(one)
             return
-        pause = retry.pause(delivery.attempts, random.random(), outcome.pause)
+        pause = retry.pause(delivery.attempts, random.random(), outcome.pause, outcome.status)
         if pause is None:
             self._give_up(delivery)
             return
@@ -309,7 +329,7 @@ class Webhooks:
             "host": webhook.host,
             "state": state if hook.delivered or hook.failed else "unused",
             "trouble": str(hook.trouble or ""),
-            "detail": SENTENCES[hook.trouble] if hook.trouble is not None else "",
+            "detail": _detail(hook),
             "status": hook.status,
             "cameras": list(webhook.cameras),
             "people": webhook.people,

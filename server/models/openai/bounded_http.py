@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +14,8 @@ from typing import Any
 
 import httpx2
 from httpcore2 import AsyncHTTP11Connection
+
+from server.core.retry_after import seconds_of
 
 log = logging.getLogger(__name__)
 
@@ -99,12 +102,9 @@ def client(
 
 
 def retry_after(answer: httpx2.Response) -> float | None:
-    """Return Retry-After in seconds, at most ten minutes; None when it is absent or a date."""
-    try:
-        value = float(answer.headers.get("retry-after", "nan"))
-    except ValueError:
-        return None
-    return min(value, 600.0) if value >= 0 else None
+    """Return Retry-After in seconds, at most ten minutes; None when it is absent or malformed."""
+    found = seconds_of(answer.headers.get("retry-after", ""), time.time())
+    return min(found, 600.0) if found is not None else None
 
 
 @cache

@@ -10,7 +10,8 @@ import ssl
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,19 @@ def test_no_end_waits_for_a_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
     server.join()
     assert stopped
     assert outcomes[0].trouble is Trouble.TIMEOUT
+
+
+async def test_a_pause_until_a_date_and_a_token() -> None:
+    """The receiver asks for a pause by an HTTP date; it gets the token of the list."""
+    until = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    reply = f"HTTP/1.1 429 Slow\r\nRetry-After: {until}\r\n\r\n".encode()
+    async with receiving(lambda heard: reply) as receiver:
+        given = replace(hook(receiver.url), token="tk_1")
+        outcome = await Sender().post(given, HEADERS, b"{}")
+        assert 40 < outcome.pause <= 60
+        assert receiver.heard[0].headers["authorization"] == "Bearer tk_1"
+        await Sender().post(hook(receiver.url), HEADERS, b"{}")
+        assert "authorization" not in receiver.heard[1].headers
 
 
 async def test_nobody_there() -> None:

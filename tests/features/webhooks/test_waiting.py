@@ -19,7 +19,6 @@ from server.features.webhooks.waiting import (
     Delivery,
     Trouble,
     Waiting,
-    asked_pause,
     pause,
     trouble,
 )
@@ -138,12 +137,21 @@ def test_pauses_grow_and_end() -> None:
 
 
 def test_a_receiver_may_ask_for_a_pause() -> None:
-    """A longer one, within bounds, in seconds."""
-    assert pause(1, 1.0, asked_pause("120")) == 120
-    assert pause(1, 1.0, asked_pause("999999")) == MOST_ASKED
-    assert pause(3, 1.0, asked_pause("1")) == PAUSES[2]
-    for header in ("", "-1", "1.5", "9999999", "Wed, 21 Oct 2026 07:28:00 GMT", "²"):
-        assert asked_pause(header) == 0
+    """A longer one, within bounds."""
+    assert pause(1, 1.0, 120) == 120
+    assert pause(1, 1.0, 999_999) == MOST_ASKED
+    assert pause(3, 1.0, 1) == PAUSES[2]
+
+
+@pytest.mark.parametrize(
+    ("status", "attempts"),
+    [*((400, 3), (401, 3), (404, 3), (301, 3)), *((408, 7), (429, 7), (500, 7), (0, 7))],
+)
+def test_attempts_end_earlier_where_a_person_has_to_mend_it(status: int, attempts: int) -> None:
+    failed = 1
+    while pause(failed, 1.0, status=status) is not None:
+        failed += 1
+    assert failed == attempts
 
 
 # Links to pictures: a minute, nobody guesses them, and they end with their camera's consent

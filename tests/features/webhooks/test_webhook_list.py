@@ -57,6 +57,7 @@ def test_a_list(tmp_path: Path) -> None:
         (ONE.replace("https", "http"), "private = true"),
         (ONE.replace("whsec_", ""), "no secret of whsec_"),
         (ONE.replace(SECRET, "whsec_c2hvcnQ="), "24 to 64"),
+        (ONE + 'token = "a b"\n', "token"),
         (ONE.replace(SECRET, "whsec_!!"), "no secret"),
         (ONE.replace('["*"]', '"*"'), "neither a list of camera names"),
         (ONE.replace('["*"]', '["Front Door"]'), "neither a list of camera names"),

@@ -162,6 +162,16 @@ async def test_what_fails_is_kept_for_operators_and_sent_again() -> None:
             webhooks.again(letter["id"])
 
 
+@pytest.mark.parametrize(
+    ("status", "said"), [(400, "form"), (401, "secret"), (404, "path"), (413, "evidence")]
+)
+async def test_the_state_says_what_a_status_means(status: int, said: str) -> None:
+    async with sending_to(lambda heard: b"HTTP/1.1 %d No\r\n\r\n" % status) as (_, webhooks):
+        webhooks.alerted(alert())
+        await soon(lambda: seen(webhooks)["failed"] == 1)
+        assert said in seen(webhooks)["detail"]
+
+
 async def test_dead_letters_are_dropped_and_sent_together() -> None:
     broken = True
     async with sending_to(lambda heard: REFUSED if broken else OK) as (_receiver, webhooks):

@@ -1,0 +1,27 @@
+"""The header `Retry-After` of other servers. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+_SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
+# Characters of a date, and some more
+_MOST = 64
+
+
+def seconds_of(header: str, now: float) -> float | None:
+    """Return the seconds that a header asks for, as a number or as an HTTP date; None if it is neither.
+
+    `now`: seconds since the epoch.
+    """
+    text = header[:_MOST].strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    try:
+        date = parsedate_to_datetime(text)
+        # A date without a zone is GMT.
+        return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
