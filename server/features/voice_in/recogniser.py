@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from server.core.errors import Draining
 from server.core.sound import SOUND_RATE, Sound, wav
 from server.models.openai.chat_stream import ChatStream
-from server.models.openai.discovery import address_of
+from server.models.openai.discovery import address_of, objects_in
 from server.shared.speech import (
     BoundedSocket,
     Exchange,
@@ -352,11 +352,15 @@ class _Reading:
         self._text = ""
         # The end of the body is the end of the words.
         self.ended = False
+        # True: the server found speech in none of its segments; None: it says nothing of segments
+        self._silent: bool | None = None
 
     def take(self, event: bytes) -> Words | None:
         """Read an event, or a whole answer; None for nothing new. Raises SpeechError."""
         data = self._refusals.event(event)
         kind = data.get("type")
+        for segment in objects_in(data, "segments"):
+            self._silent = self._silent is not False and _is_silence(segment)
         if kind == "transcript.text.delta":
             return self._more(data.get("delta"))
         if isinstance(text := data.get("text"), str) and kind in (None, "transcript.text.done"):
@@ -376,7 +380,8 @@ class _Reading:
         raise self._refusals.garbage()
 
     def end(self, times: tuple[WordTime, ...] = ()) -> Words:
-        return Words(self._text.strip()[:MOST_WORDS_CHARS], True, times)
+        text = "" if self._silent else self._text.strip()
+        return Words(text[:MOST_WORDS_CHARS], True, times)
 
     def _segment(self, text: str) -> Words | None:
         """Add a segment; a text that begins with all so far replaces it."""
@@ -394,6 +399,14 @@ class _Reading:
             return self.end()
         text = self._text.strip()
         return Words(text, False) if text else None
+
+
+def _is_silence(segment: Mapping[str, Any]) -> bool:
+    """Return True if Whisper's own rule takes a segment for one without speech."""
+    silence, certainty = segment.get("no_speech_prob"), segment.get("avg_logprob")
+    if not isinstance(silence, int | float) or not isinstance(certainty, int | float):
+        return False
+    return silence > 0.6 and certainty < -1
 
 
 def _times(words: object) -> tuple[WordTime, ...]:

@@ -133,6 +133,7 @@ class SpokenQuestions:
             return
         self.turn = None
         turn.doubtful = ended.unsure and turn.over_answer
+        turn.little = ended.little
         turn.whole = self._ring.slice(ended.since, ended.until)
         if turn.after is None:
             turn.after = self.tasks.spawn(self._frame_after(ended.said), name="frame")
@@ -218,8 +219,9 @@ class SpokenQuestions:
     async def _ask(self, turn: SpokenTurn, text: str, pointing: Pointing | None) -> None:
         # A recogniser may have its words before the person has ended; the frame is not known then.
         await turn.over.wait()
-        if turn.doubtful and not (is_stop(text) or order_in(text)):
-            self._no_words(turn)
+        invented = turn.little and is_invented(text)
+        if invented or (turn.doubtful and not (is_stop(text) or order_in(text))):
+            self._no_words(turn, "unclear" if invented else None)
             self._reuse.cancel_ahead()
             return
         frame = turn.nearest(turn.captured + pointing.at) if pointing is not None else None
@@ -266,6 +268,8 @@ class SpokenTurn:
         self.over_answer = over_answer
         # It may be somebody else's in the room: only words that are meant for us count.
         self.doubtful = False
+        # With so little speech some recognisers invent words.
+        self.little = False
         # The beginning of the sound that was really there
         self.captured = since
         # The frame after the last word, while one is waited for or there; None before a pause
@@ -376,6 +380,44 @@ def find_pointing(words: Sequence[WordTime]) -> Pointing | None:
         if any(part in _ALL for part in parts):
             return Pointing(bare, (one.begin + one.end) / 2)
     return None
+
+
+# Whole texts that Whisper and its like write after noise, as in the subtitles that they learnt from. Pure.
+
+# By language, without punctuation
+_INVENTED = {
+    "ar": "شكرا / اشتركوا في القناة / ترجمة نانسي قنقر",
+    "de": "vielen dank / vielen dank fürs zuschauen / untertitel der amara org community"
+    " / untertitel im auftrag des zdf für funk 2017",
+    "en": "you / thank you / thank you very much / thanks for watching / thank you for watching"
+    " / please subscribe / subtitles by the amara org community",
+    "es": "gracias / gracias por ver el video / subtítulos realizados por la comunidad de amara org",
+    "fr": "merci / merci d'avoir regardé cette vidéo / sous-titres réalisés par la communauté d'amara org"
+    " / sous-titrage société radio-canada / sous-titrage st' 501",
+    "it": "grazie / sottotitoli creati dalla comunità amara org / sottotitoli e revisione a cura di qtss",
+    "ja": "ありがとうございました / ご視聴ありがとうございました",
+    "ko": "감사합니다 / 시청해주셔서 감사합니다",
+    "nl": "bedankt voor het kijken / ondertitels ingediend door de amara org gemeenschap",
+    "pl": "dziękuję / dziękuję za oglądanie / napisy stworzone przez społeczność amara org",
+    "pt": "obrigado / obrigado por assistir / legendas pela comunidade amara org",
+    "ru": "спасибо / спасибо за просмотр / продолжение следует / субтитры сделал dimatorzok",
+    "tr": "teşekkürler / izlediğiniz için teşekkür ederim / altyazı m k",
+    "uk": "дякую / дякую за перегляд",
+    "zh": "谢谢 / 谢谢观看 / 谢谢大家 / 字幕由 amara org 社区提供",
+}
+_SENTENCE_END = re.compile(r"[.!?…。！？]+(?:\s+|$)")
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+_ALL_INVENTED = frozenset(_plain(one) for line in _INVENTED.values() for one in line.split("/"))
+
+
+def is_invented(text: str) -> bool:
+    """Return True if a text is nothing but what recognisers write after noise, once or several times."""
+    return all(_plain(one) in _ALL_INVENTED for one in _SENTENCE_END.split(text) if one.strip())
 
 
 # A piece that begins this much earlier or later than the end of the one before belongs to another

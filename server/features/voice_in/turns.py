@@ -21,6 +21,8 @@ MOST_TURN_SECONDS = 30.0
 _ONSET = 2
 # With fewer chunks of speech a turn was no word: a cough, a door
 _LEAST_SPEECH = 5
+# With fewer chunks (1 s) it was a word or two: noise for some recognisers
+_LITTLE_SPEECH = 31
 # Silence that ends the turn of somebody who may be talk in the room, which goes on: nobody waits for an answer there
 _UNSURE_SECONDS = 1.1
 # With this share of a turn's chunks it is surely the person's.
@@ -68,12 +70,16 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The turn is over: the end of speech and of its sound; `unsure`: perhaps somebody else's."""
+    """The turn is over: the end of speech and of its sound.
+
+    `unsure`: perhaps somebody else's; `little`: with less than a second of speech.
+    """
 
     since: float
     said: float
     until: float
     unsure: bool = False
+    little: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +233,8 @@ class Turns:
     def _end(self, until: float) -> Ended | Dropped:
         if self._speech < _LEAST_SPEECH:
             return self._drop()
-        ended = Ended(self._since, self._said, until, self.unsure)
+        little = self._speech < _LITTLE_SPEECH
+        ended = Ended(self._since, self._said, until, self.unsure, little)
         self._drop()
         return ended
 

@@ -415,6 +415,40 @@ async def test_nothing_understood_asks_nothing() -> None:
         assert one.one.engine.requests == []
 
 
+def short() -> Samples:
+    """Return a third of a second of speech: just a turn."""
+    return np.concatenate([silence(1), spoken("Oh"), silence(1)])
+
+
+@pytest.mark.parametrize(
+    "words", ["Thanks for watching!", " thank you. Thank you.", "ご視聴ありがとうございました。"]
+)
+async def test_what_recognisers_invent_after_little_speech_is_no_question(words: str) -> None:
+    """Its words are taken back, and the client learns that nothing was understood."""
+    async with ear(FakeWords(words)) as one:
+        await one.hear(short())
+        one.show()
+        heard = await one.one.until(lambda m: m["type"] == "transcript" and "lost" in m)
+        assert (heard["text"], heard["lost"]) == ("", "unclear")
+        assert one.one.engine.requests == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sound"),
+    [
+        ("What is on the table? Thank you.", short),
+        ("Now?", short),
+        # Whoever spoke for so long has said something.
+        ("Thanks for watching!", said),
+    ],
+)
+async def test_other_words_are_asked(words: str, sound: Callable[[], Samples]) -> None:
+    async with ear(FakeWords(words)) as one:
+        await one.hear(sound())
+        await one.answered()
+        assert one.one.engine.questions() == [words]
+
+
 async def test_a_hasty_recogniser_loses_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has its words at the pause, and the person goes on: they are asked at the end, once."""
     paused = asyncio.Event()

@@ -471,6 +471,29 @@ async def test_segments_without_spaces(server: TranscriptionServer) -> None:
         assert (await transcribed(server))[-1] == Words(whole, True)
 
 
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+@pytest.mark.parametrize(
+    ("segments", "text"),
+    [
+        ([{"no_speech_prob": 0.97, "avg_logprob": -1.4}], ""),
+        ([{"no_speech_prob": 0.97, "avg_logprob": -1.4}] * 2, ""),
+        ([{"no_speech_prob": 0.97, "avg_logprob": -1.4}, {"no_speech_prob": 0.1}], "Thanks!"),
+        ([{"no_speech_prob": 0.97, "avg_logprob": -0.3}], "Thanks!"),
+        ([{"no_speech_prob": 0.5, "avg_logprob": -1.4}], "Thanks!"),
+        ([{"no_speech_prob": "0.97", "avg_logprob": None}, 5], "Thanks!"),
+        ([], "Thanks!"),
+    ],
+)
+async def test_words_of_segments_without_speech_are_none(
+    server: TranscriptionServer, kind: str, segments: list[object], text: str
+) -> None:
+    """By Whisper's own rule, where the server tells; one segment with speech keeps all words."""
+    answer = {"text": " Thanks!", "segments": segments}
+    server.kind = kind
+    server.answers = [json.dumps(answer)] if kind == "application/json" else events(answer)
+    assert (await transcribed(server))[-1] == Words(text, True)
+
+
 async def test_a_field_that_is_refused_is_left_out(
     server: TranscriptionServer, connect: Connect
 ) -> None:
