@@ -50,8 +50,10 @@ from server.media.video.payload import COLOR_SPACE_URI
 from server.media.video.video_stream import FrameSink, VideoStream
 
 log = logging.getLogger(__name__)
-# Least time between two changes of the stream (SSRC).
-STREAM_CHANGE_SECONDS = 0.5
+# Silence of a stream (SSRC) after which another one replaces it: layers of simulcast come at once.
+STREAM_CHANGE_SECONDS = 2.0
+# Least time between two changes of a stream's codec
+CODEC_CHANGE_SECONDS = 0.5
 # SSRCs with receiver reports; the oldest is dropped.
 MAX_SSRCS = 8
 
@@ -73,6 +75,8 @@ class CameraReceiver(RTCRtpReceiver):
         self._rtx: dict[int, int] = {}
         self._stream: VideoStream | None = None
         self._stream_since = 0.0
+        # Arrival of the stream's newest packet
+        self._stream_heard = 0.0
         self._statistics: dict[int, StreamStatistics] = {}
         self._path = PathRate()
         self._report_timer = Timer()
@@ -234,13 +238,16 @@ class CameraReceiver(RTCRtpReceiver):
         stream = self._stream
         if stream is not None:
             if stream.ssrc == ssrc and stream.codec == codec:
+                self._stream_heard = now
                 return stream
-            if now - self._stream_since < STREAM_CHANGE_SECONDS:
+            if stream.ssrc != ssrc and now - self._stream_heard < STREAM_CHANGE_SECONDS:
+                return None
+            if now - self._stream_since < CODEC_CHANGE_SECONDS:
                 return None
             stream.close()
         assert self._pool is not None
         assert self._sink is not None
-        self._stream_since = now
+        self._stream_since = self._stream_heard = now
         self._stream = VideoStream(ssrc, codec, sink=self._sink, feedback=self, pool=self._pool)
         return self._stream
 
