@@ -443,10 +443,11 @@ class QuestionService:
             word=pending.spoken.word if pending.spoken is not None else None,
             shots=shots,
         )
+        if pending.sink is not None:
+            pending.sink.ask_again(beginning)
+            return pending.sink
         listener = _Progress(self, pending)
-        sink = AnswerPublisher(pending.id, Kind.CHAT, self._outbox, beginning, listener)
-        sink.calls = pending.calls or ()
-        return sink
+        return AnswerPublisher(pending.id, Kind.CHAT, self._outbox, beginning, listener)
 
     def _options(self, pending: PendingQuestion) -> RequestOptions:
         options = NO_OPTIONS
@@ -476,6 +477,9 @@ class QuestionService:
     def _not_asked(self, pending: PendingQuestion, error: QwenCameraError) -> None:
         if self._pending is pending:
             self._pending = None
+        if pending.sink is not None and pending.sink.between:
+            pending.sink.failed(error)
+            return
         pending.drop_sound()
         self._failed(pending, error)
 
@@ -513,8 +517,11 @@ class QuestionService:
         # It still waits for its frame, so no engine has it.
         if pending.task is not None:
             pending.task.cancel()
-        pending.drop_sound()
         self._services.metrics.cancellations.labels(reason).inc()
+        if pending.sink is not None and pending.sink.between:
+            pending.sink.stopped(reason)
+            return
+        pending.drop_sound()
         response = pending.cancelled(self._services.current_engine(), reason)
         self._outbox.put(response)
         self._remember_end(pending, response)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -228,6 +230,37 @@ async def test_stopped_during_the_second_look(guest: Visitor, fake: FakeOpenAI) 
         fake.let_go()
     assert response["finish_reason"] == "cancelled"
     assert not [one for one in await page.ponged() if one["type"] == "response"]
+    assert (await ask(guest, "And now?"))["finish_reason"] == "stop"
+
+
+async def test_stopped_between_two_looks(guest: Visitor, fake: FakeOpenAI, run: Running) -> None:
+    """The answer keeps the words that were sent before the second request, also where the message is repeated."""
+    look = ("look_closer", {"left": 0, "top": 0, "right": 500, "bottom": 500})
+    fake.deltas_for = calls(look, said="Let me look.")
+    page, gate = guest.page, threading.Event()
+    answered = metric(run, "inferences_total", kind="chat", result="ok")
+    fake.hold()
+    try:
+        question = {
+            "type": "chat",
+            "id": "b1",
+            "content": "How is it?",
+            "sent_at": time.time() * 1000,
+        }
+        await page.send(**question)
+        await fake.wait_for(1)
+        # The part's picture has to wait.
+        for _ in range(2):
+            run.program.pools.prepare.submit(gate.wait)
+        fake.let_go()
+        await until(lambda: metric(run, "inferences_total", kind="chat", result="ok") > answered)
+        await page.send(type="cancel", id="b1")
+        response = await page.next("response", id="b1")
+        assert (response["text"], response["finish_reason"]) == ("Let me look.", "cancelled")
+        await page.send(**question)
+        assert (await page.next("response", id="b1"))["text"] == "Let me look."
+    finally:
+        gate.set()
     assert (await ask(guest, "And now?"))["finish_reason"] == "stop"
 
 

@@ -243,7 +243,7 @@ class _Look(JobObserver):
         self._answer = answer
 
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
-        if self._answer.frame is None:
+        if self._answer.frame is None or self._answer.between:
             self._answer.started(engine, request, queue_seconds)
         else:
             self._answer.looked_again(request)

@@ -231,6 +231,8 @@ class AnswerPublisher:
         self.calls: Sequence[wire.CalledTool] = ()
         # Takes what a request that offers tools brought; True: it is asked once more, so this is not the end
         self.called: Callable[[Result], bool] | None = None
+        # The end of the first request while the second one has not begun; else None
+        self._first: Result | None = None
         self._text: list[str] = []
         # The response without the picture; None before the end.
         self.response: wire.Response | None = None
@@ -239,6 +241,16 @@ class AnswerPublisher:
     def waited(self) -> float:
         """Seconds of waiting for its frame."""
         return self._beginning.waited
+
+    @property
+    def between(self) -> bool:
+        """True while it is asked once more and that request has not begun."""
+        return self._first is not None
+
+    def ask_again(self, beginning: Beginning) -> None:
+        """Prepare for a second request, with which the answer begins anew."""
+        self._beginning, self.called = beginning, None
+        self._shots = {shot.frame.id: shot for shot in beginning.shots}
 
     def again(self) -> None:
         """Send the messages so far to the client again, because they may have been lost."""
@@ -250,7 +262,7 @@ class AnswerPublisher:
 
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         picture = request.picture
-        self._asked = (engine, request)
+        self._asked, self._first = (engine, request), None
         self._listener.on_sent(request)
         # Of a question that points at a part: all of the frame, and then that part; or the part alone
         whole = [one.picture for one in request.earlier[-1:]] if request.part is not None else []
@@ -315,12 +327,18 @@ class AnswerPublisher:
     def finished(self, result: Result) -> None:
         whole = result.cancel_reason is None
         offered = self._asked is not None and bool(self._asked[1].tools)
-        if self.called is not None and offered and whole and self.called(result):
-            return
-        if offered and result.finish_reason == "tool_calls":
-            result = replace(result, finish_reason="stop")
         if self._asked is not None and whole:
             self._listener.on_counted(*self._asked, result)
+        if self.called is not None and offered and whole and self.called(result):
+            self._first = result
+            return
+        if self._first is not None:
+            # Stopped before the second request began: the client has the words of the first one.
+            finish, reason = result.finish_reason, result.cancel_reason
+            result = replace(self._first, finish_reason=finish, cancel_reason=reason)
+            self._first = None
+        if offered and result.finish_reason == "tool_calls":
+            result = replace(result, finish_reason="stop")
         # A description that was replaced or stopped before it began is not reported.
         if self.frame is not None or self._kind is Kind.CHAT:
             response = self._response(result)
@@ -336,7 +354,14 @@ class AnswerPublisher:
             )
         self._end(result.text, result.finish_reason in ("stop", "length"))
 
+    def stopped(self, reason: str) -> None:
+        """Stop it `between` two requests."""
+        assert self._first is not None
+        finish = "replaced" if reason == "replaced" else "cancelled"
+        self.finished(replace(self._first, finish_reason=finish, cancel_reason=reason))
+
     def failed(self, error: QwenCameraError) -> None:
+        self._first = None
         try:
             self._listener.on_error(error)
         finally:

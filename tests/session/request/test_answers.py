@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from server.core.errors import EngineFailed, QwenCameraError
 from server.core.frames import Kind, Scene
 from server.media.camera import Asked
 from server.media.picture.encode import data_url
-from server.models.base import Usage
+from server.models.base import Engine, EngineRequest, Usage
 from server.models.scheduler.job import Result
 from server.session.request.answers import (
     AnswerListener,
@@ -47,17 +48,22 @@ class Told(AnswerListener):
         self.reader = self.outbox.attach()
         self.ends: list[tuple[str, bool]] = []
         self.errors: list[QwenCameraError] = []
+        self.counted: list[str] = []
         beginning = Beginning(at=time.monotonic() - 0.5, waited=0.03)
         self.sink = AnswerPublisher("q1", kind, self.outbox, beginning, self)
 
     def on_end(self, text: str, whole: bool) -> None:
         self.ends.append((text, whole))
 
+    def on_counted(self, engine: Engine, request: EngineRequest, result: Result) -> None:
+        self.counted.append(result.text)
+
     def on_error(self, error: QwenCameraError) -> None:
         self.errors.append(error)
 
-    def start(self, **picture: Any) -> None:
-        request = replace(make_request(), picture=replace(make_picture(), **picture))
+    def start(self, tools: tuple[Mapping[str, Any], ...] = (), **picture: Any) -> None:
+        shown = replace(make_picture(), **picture)
+        request = replace(make_request(), picture=shown, tools=tools)
         self.sink.started(FakeEngine(), request, 0.02)
 
     async def messages(self) -> list[dict[str, Any]]:
@@ -104,6 +110,34 @@ async def test_only_whole_answers_count_as_such(reason: str, whole: bool) -> Non
     assert response["finish_reason"] == reason
     assert "first_token_ms" not in response["timings"]
     assert told.ends == [("A cup.", whole)]
+
+
+@pytest.mark.parametrize("end", ["stopped", "failed", "answered"])
+async def test_an_answer_of_two_looks_ends_once(end: str) -> None:
+    """Stopped while the second request waits, it has the words of the first; each request is counted."""
+    told = Told()
+    told.start(tools=({},))
+    told.sink.called = lambda result: True
+    told.sink.delta("A cup.")
+    told.sink.finished(RESULT)
+    assert (told.counted, told.ends) == (["A cup."], [])
+    if end == "failed":
+        told.sink.failed(EngineFailed("It broke."))
+        assert told.ends == [("", False)]
+        return
+    text, whole = "A cup.", end == "answered"
+    if whole:
+        told.start()
+        text = "A red cup."
+        told.sink.finished(replace(RESULT, text=text))
+    else:
+        nothing = replace(RESULT, text="", finish_reason="cancelled", cancel_reason="user")
+        told.sink.finished(nothing)
+    response = (await told.messages())[-1]
+    assert response["text"] == text
+    assert response["finish_reason"] == ("stop" if whole else "cancelled")
+    assert told.ends == [(text, whole)]
+    assert len(told.counted) == 1 + whole
 
 
 async def test_a_description_that_never_began_is_not_told() -> None:
