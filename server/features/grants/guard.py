@@ -151,7 +151,7 @@ def _rpc_error(error: QwenCameraError) -> dict[str, Any]:
 MCP_ERRORS = ErrorForm(re.compile(r"(?:/at/[^/]*)?/mcp/?$"), _rpc_error)
 # The addresses at which clients look for OAuth after a 401 (RFC 7591, 8414 and 9728)
 SIGN_IN_ERRORS = ErrorForm(
-    re.compile(r"/register$|.*/\.well-known/(?:oauth-|openid-configuration)"),
+    re.compile(r"/register$|(?:/at/[^/]*)?(?:/mcp)?/\.well-known/(?:oauth-|openid-configuration)"),
     lambda _: {
         "error": "invalid_request",
         "error_description": "This server has no sign-in. Ask the person whose camera it is for an access token.",
