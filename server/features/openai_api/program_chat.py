@@ -48,6 +48,22 @@ class ChatEnd:
         return "\n".join([*([self.response.text] if self.response.text else []), *calls])
 
 
+# The answer to a task about the chat, for which no model is asked: JSON, which such tasks want
+_TASK_END = ChatEnd(
+    wire.Response(
+        text='{"note": "This is a task about the chat: nothing was looked at. Name camera://now to ask about the picture."}',
+        inference_time=0,
+        id="",
+        kind="chat",
+        engine="",
+        model="",
+        timings=wire.Timings(wait_frame_ms=0, prepare_ms=0, queue_ms=0, total_ms=0),
+        usage=wire.UsageInfo(),
+        finish_reason="stop",
+    )
+)
+
+
 class ProgramChats(SessionPart):
     """Answers the chats of all programs of one session, each by a question of its own."""
 
@@ -68,6 +84,8 @@ class ProgramChats(SessionPart):
 
         Raises as `Programs.ask` does, and for what the model cannot do.
         """
+        if request.task:
+            return _TASK_END
         programs.admit(grant)
 
         async def work(look: ProgramLook) -> Seen[ChatEnd]:

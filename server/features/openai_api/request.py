@@ -60,6 +60,8 @@ class ChatRequest:
     looks: tuple[PictureChoice, ...]
     # The last words of its user, for the person who watches; may be ""
     question: str
+    # It is a task about the chat, and none about the camera.
+    task: bool
     stream: bool
     include_usage: bool
     # Tokens of the answer; None for the server's own limit
@@ -113,6 +115,9 @@ def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
         raise Refused(
             "No message has a role of user, assistant or tool. Ask something.", "messages"
         )
+    question = _question(said)
+    # Open WebUI has a title, tags and further questions made so; its questions about documents have a context.
+    task = not looks and question.startswith("### Task:") and "<context>" not in question
     if not looks:
         said = _with_look(said, looks)
     if (frames := sum(look.frames for look in looks)) > MOST_FRAMES:
@@ -130,7 +135,8 @@ def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
     return ChatRequest(
         model=body.model,
         looks=tuple(looks),
-        question=_question(said),
+        question=question,
+        task=task,
         stream=bool(body.stream),
         include_usage=options is not None and bool(options.include_usage),
         max_tokens=body.max_completion_tokens or body.max_tokens,

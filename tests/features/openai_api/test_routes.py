@@ -591,6 +591,23 @@ async def test_looks_have_their_own_rate(encoder: LiveEncoder) -> None:
         await desk.person.page.ask("And I?", id="own")
 
 
+async def test_tasks_about_the_chat_are_no_looks(encoder: LiveEncoder) -> None:
+    """Open WebUI sends several beside each question; a question with its documents begins like one."""
+    task = "### Task:\nGenerate a title.\n### Chat History:\n<chat_history>...</chat_history>"
+    async with desk_with(encoder, program_looks_per_minute=8) as desk:
+        await desk.ask("What is this?")
+        asked = desk.fake.count
+        for _ in range(4):
+            answer = await desk.ask(task)
+            assert answer.choices[0].finish_reason == "stop"
+            assert "camera://now" in json.loads(answer.choices[0].message.content or "")["note"]
+        assert desk.fake.count == asked
+        await desk.ask("### Task:\nAnswer.\n<context>A page.</context>\nAnd now?")
+        assert desk.fake.count == asked + 1
+        with pytest.raises(openai.RateLimitError):
+            await desk.ask(task, NOW)
+
+
 async def test_nobody_looks_unseen(encoder: LiveEncoder) -> None:
     """Without an open page no model is asked."""
     async with desk_with(encoder) as desk:
