@@ -14,6 +14,7 @@ import asyncio
 import os
 import ssl
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -92,18 +93,28 @@ async def bridge(address: str, token: str, ca: Path | None) -> None:
             await server.run(read, write, server.create_initialization_options())
 
 
+def leaves(group: BaseExceptionGroup[Exception]) -> Iterator[BaseException]:
+    for one in group.exceptions:
+        if isinstance(one, BaseExceptionGroup):
+            yield from leaves(one)
+        else:
+            yield one
+
+
 def main() -> int:
     given = arguments()
     failed: set[str] = set()
     try:
         asyncio.run(bridge(given.address, os.environ[TOKEN].strip(), given.ca))
     except* (MCPError, httpx2.HTTPError, OSError) as group:
-        failed = {type(one).__name__ for one in group.exceptions}
+        failed = {
+            str(one) if isinstance(one, MCPError) else type(one).__name__ for one in leaves(group)
+        }
     if failed:
         # Its own output is the assistant's; people read this.
         print(
-            f"The camera's server at {urlsplit(given.address).hostname} did not answer as one ({', '.join(sorted(failed))})."
-            " Check the address; the access may have ended: have a new one made.",
+            f"The camera's server at {urlsplit(given.address).hostname} did not answer as one: {' '.join(sorted(failed))}"
+            "\nCheck the address; the access may have ended: have a new one made.",
             file=sys.stderr,
         )
     return int(bool(failed))

@@ -399,8 +399,9 @@ def _read(name: str, arguments: Mapping[str, Any] | None) -> tuple[_Tool, _Argum
     tool = TOOLS.get(name)
     if tool is None:
         raise BadRequest(f"There is no such tool. There are: {', '.join(TOOLS)}.")
+    given = {name: value for name, value in (arguments or {}).items() if value is not None}
     try:
-        return tool, tool.arguments.model_validate(arguments or {})
+        return tool, tool.arguments.model_validate(given)
     except ValidationError as exc:
         problem = exc.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(part)[:40] for part in problem["loc"]) or "arguments"
