@@ -31,6 +31,8 @@ from server.models.openai.bounded_http import (
     client,
     read_json,
     retry_after,
+    trust,
+    why_unreachable,
 )
 from server.models.openai.chat_stream import BrokenStream
 from server.models.openai.discovery import is_name, objects_in
@@ -307,7 +309,11 @@ class Refusals:
             )
         return SpeechRefused(f"{server} refused a request (HTTP {status}). Its own log says why.")
 
-    def unreachable(self) -> SpeechError:
+    def unreachable(self, error: BaseException | None = None) -> SpeechError:
+        """Return the error of a server that cannot be reached. `error`: what was raised, if anything."""
+        host = httpx2.URL(self.address).host
+        if error is not None and (why := why_unreachable(error, host)):
+            return SpeechUnavailable(f"{self._server} cannot be reached: {why}.")
         return SpeechUnavailable(
             f"{self._server} does not answer. Start it, or set {self._settings}_BASE_URL to where it is."
         )
@@ -410,8 +416,9 @@ class SpeechServer:
         try:
             async with asyncio.timeout(self.limits.probe):
                 status, names = await self.models()
-        except TimeoutError:
-            status, names = 0, []
+            error = self.refusals.of_status(status)
+        except (TimeoutError, httpx2.HTTPError) as exc:
+            status, names, error = 0, [], self.refusals.unreachable(exc)
         # Some list no models, and work all the same.
         ready = 0 < status < 500 and status not in (401, 403)
         if not self._wanted:
@@ -426,7 +433,6 @@ class SpeechServer:
                 },
             )
         self.ready = ready
-        error = self.refusals.of_status(status) if status else self.refusals.unreachable()
         self.trouble = "" if ready else error.message
         if (ready, self.elsewhere) != before:
             self.on_change()
@@ -449,15 +455,10 @@ class SpeechServer:
         )
 
     async def models(self) -> tuple[int, list[str]]:
-        """List its models, those for this use first.
-
-        Returns the HTTP status with the names, 0 when nothing answers.
-        """
+        """List its models, those for this use first. Returns the HTTP status with the names; raises httpx2's errors."""
         try:
             answer = await self._client.get(f"{self.refusals.address}/models")
             data = read_json(answer.content) if answer.status_code == 200 else {}
-        except httpx2.HTTPError:
-            return 0, []
         except (ValueError, RecursionError):
             return 200, []
         cards = [one for one in objects_in(data, "data") if is_name(one.get("id"))]
@@ -517,8 +518,8 @@ class SpeechServer:
             raise self.refusals.garbage(str(exc)) from None
         except (BrokenStream, httpx2.ReadError, httpx2.RemoteProtocolError):
             raise self.refusals.broken() from None
-        except httpx2.HTTPError:
-            raise self.refusals.unreachable() from None
+        except httpx2.HTTPError as exc:
+            raise self.refusals.unreachable(exc) from None
 
     async def close(self) -> None:
         await self._tasks.close()
@@ -598,6 +599,7 @@ class BoundedSocket:
                     user_agent_header=None,
                     compression=None,
                     proxy=None,
+                    ssl=trust() if self._url.startswith("wss:") else None,
                     max_size=self._bounds.message_bytes,
                     max_queue=16,
                     open_timeout=None,
@@ -612,8 +614,8 @@ class BoundedSocket:
             raise NotOffered from None
         except TimeoutError:
             raise self.refusals.too_slow() from None
-        except (OSError, WebSocketException):
-            raise self.refusals.unreachable() from None
+        except (OSError, WebSocketException) as exc:
+            raise self.refusals.unreachable(exc) from None
         try:
             yield Exchange(socket, self.refusals, self._bounds)
         finally:

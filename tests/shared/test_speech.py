@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import suppress
+from pathlib import Path
 
+import numpy as np
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from server.core.sound import Sound
 from server.features.voice_in.recogniser import ServerRecogniser
 from server.features.voice_out.voices import ServerVoice
+from server.models.openai import bounded_http
 from server.shared.speech import (
     BoundedSocket,
     Refusals,
@@ -24,8 +28,11 @@ from server.shared.speech import (
 )
 from tests.core.test_error_texts import for_visitors
 from tests.support.clients import soon
+from tests.support.http_stand_in import private_tls
+from tests.support.sounds import stream
 from tests.support.transcription_server import TranscriptionServer
 
+SOUND = Sound(np.ones(320, np.int16), 0.0)
 REFUSALS = Refusals("speech server", "SPEECH", "http://10.1.2.3/v1", "/audio/speech")
 
 
@@ -90,6 +97,33 @@ async def test_each_use_takes_a_model_of_its_kind(
             await one.probe()
             await one.close()
             assert one.model == wanted["id"]
+
+
+async def test_a_certificate_that_is_not_trusted_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the probe, over HTTP and on the socket; SSL_CERT_FILE with its authority mends all three."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    server = TranscriptionServer()
+    server.tls, authority = private_tls(tmp_path)
+    server.upgrade = [{"type": "session.created"}, {"type": "transcription.done", "text": "By"}]
+    async with server:
+        for trusted in (False, True):
+            if trusted:
+                monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+            bounded_http.trust.cache_clear()
+            ear = ServerRecogniser(base_url=server.base_url)
+            await ear.probe()
+            assert (ear.ready, "SSL_CERT_FILE" in ear.trouble) == (trusted, not trusted)
+            for way in (ear.by_socket(stream()), ear.by_http(SOUND, None)):
+                if trusted:
+                    assert (await anext(way)).text
+                    await way.aclose()
+                else:
+                    with pytest.raises(SpeechUnavailable, match="certificate is not trusted"):
+                        await anext(way)
+            await ear.close()
+    bounded_http.trust.cache_clear()
 
 
 READY_AT_ITS_END = """

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from abc import abstractmethod
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple, Self
+
+from scripts.local_certificate import Identity, Keeper
 
 MAX_BODY = 64 * 1024 * 1024
 
@@ -19,18 +24,28 @@ class HttpRequest(NamedTuple):
     body: bytes
 
 
+def private_tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """Return the TLS of a server on loopback with an authority of its own, and the authority's file."""
+    issued = Keeper(folder).provide(Identity((), ()), "on test", datetime.now(UTC))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(issued.server)
+    return tls, issued.authority
+
+
 class HttpStandIn:
     """The server. Use as a context manager, or `start` and `close`."""
 
     def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
         self.port = port
         self._host = host
+        # Set before it starts: it speaks https.
+        self.tls: ssl.SSLContext | None = None
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/v1"
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -42,7 +57,7 @@ class HttpStandIn:
     async def start(self) -> None:
         """Listen; after `close()` again on the same port."""
         self._server = await asyncio.start_server(
-            self._serve, self._host, self.port, limit=MAX_BODY
+            self._serve, self._host, self.port, limit=MAX_BODY, ssl=self.tls
         )
         self.port = self._server.sockets[0].getsockname()[1]
 

@@ -28,7 +28,13 @@ from server.features.hosting.catalogue.entry import Model
 from server.features.hosting.runtime import StartFailed
 from server.media.video.decode import H264Frames, open_decoder
 from server.models.base import Engine
-from server.models.openai.bounded_http import AnswerRefused, BoundedTransport, Bounds, network
+from server.models.openai.bounded_http import (
+    AnswerRefused,
+    BoundedTransport,
+    Bounds,
+    network,
+    why_unreachable,
+)
 from server.shared.processes.wire import Message
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -190,7 +196,9 @@ class VideosApi:
                 status = reply.status_code
         except AnswerRefused as why:
             raise EngineFailed(f"The server {why}. Ask for less. {_INSTEAD}") from None
-        except (httpx2.HTTPError, TimeoutError):
+        except (httpx2.HTTPError, TimeoutError) as exc:
+            if reason := why_unreachable(exc, httpx2.URL(self._url).host):
+                raise EngineUnavailable(f"The server cannot be reached: {reason}.") from None
             raise EngineUnavailable(
                 f"The server does not answer. Start it, or give its right address. {_INSTEAD}"
             ) from None

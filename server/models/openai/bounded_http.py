@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -115,6 +116,16 @@ def trust() -> ssl.SSLContext:
     except OSError as error:
         log.warning("SSL_CERT_FILE or SSL_CERT_DIR cannot be read (%s) and is ignored", error)
         return httpx2.create_ssl_context(trust_env=False)
+
+
+def why_unreachable(error: BaseException, host: str) -> str:
+    """Return the end of a sentence on why a server cannot be reached; "" where nothing more is known."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "its certificate is not trusted; set SSL_CERT_FILE to the file of its authority"
+    causes = (error, *getattr(error.__cause__, "args", ()))
+    if any(isinstance(one, socket.gaierror) for one in causes):
+        return f"the host {host} was not found, and no proxies are used"
+    return ""
 
 
 class BoundedTransport(httpx2.AsyncBaseTransport):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
@@ -102,14 +101,6 @@ class NotChat(AskFailed):
         self.why = why
 
 
-def _reason(error: httpx2.RequestError, host: str) -> str:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return "its certificate is not trusted; set SSL_CERT_FILE to the file of its authority"
-    if any(isinstance(one, socket.gaierror) for one in getattr(error.__cause__, "args", ())):
-        return f"the host {host} was not found, and no proxies are used"
-    return ""
-
-
 class ChatClient:
     """One server. `transport` replaces the network, in tests."""
 
@@ -146,7 +137,8 @@ class ChatClient:
         except httpx2.TimeoutException:
             raise Slow from None
         except httpx2.RequestError as exc:
-            raise Unreachable(_reason(exc, self._http.base_url.host)) from None
+            reason = bounded_http.why_unreachable(exc, self._http.base_url.host)
+            raise Unreachable(reason) from None
         if answer.is_success:
             return answer
         try:

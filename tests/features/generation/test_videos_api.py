@@ -32,10 +32,13 @@ from server.features.generation.job import GenerationJob, JobState, Mp4Writer
 from server.features.generation.videos_api import MAX_BOXES, VideosApi, _facts, read_video
 from server.features.hosting.runtime import StartFailed
 from server.media.video.decode import H264Frames, open_decoder
+from server.models.openai import bounded_http
 from tests.support.clients import soon
 from tests.support.engine_plans import WAN
 from tests.support.h264_streams import Sps, Stream, Vui
+from tests.support.http_stand_in import private_tls
 from tests.support.mp4_boxes import DEEP, HARM, LARGE, File, box, late, sample, units_of
+from tests.support.transcription_server import TranscriptionServer
 
 # The error that vLLM-Omni 0.16 answered (its issue 1653).
 NUMPY = "'numpy.ndarray' object has no attribute 'save'"
@@ -185,6 +188,24 @@ async def test_a_server_that_is_not_there_is_not_used(pool: ThreadPoolExecutor) 
     with pytest.raises(StartFailed, match="does not answer"):
         await nowhere.start()
     await nowhere.stop()
+
+
+async def test_a_certificate_that_is_not_trusted_is_named(
+    pool: ThreadPoolExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SSL_CERT_FILE with its authority mends it."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    server = TranscriptionServer()
+    server.tls, authority = private_tls(tmp_path)
+    async with server:
+        for words in ("SSL_CERT_FILE", "has no /v1/videos"):
+            bounded_http.trust.cache_clear()
+            one = VideosApi(WAN, server.base_url, "", pool=pool)
+            with pytest.raises(StartFailed, match=words):
+                await one.start()
+            await one.stop()
+            monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    bounded_http.trust.cache_clear()
 
 
 async def test_looks_that_are_not_answered_end_no_job(pool: ThreadPoolExecutor) -> None:
