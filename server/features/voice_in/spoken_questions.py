@@ -405,7 +405,7 @@ _INVENTED = {
     "uk": "дякую / дякую за перегляд",
     "zh": "谢谢 / 谢谢观看 / 谢谢大家 / 字幕由 amara org 社区提供",
 }
-_SENTENCE_END = re.compile(r"[.!?…。！？]+(?:\s+|$)")
+_SENTENCE_END = re.compile(r"[.!?…](?:\s|$)|[。！？]")
 
 
 def _plain(text: str) -> str:
