@@ -127,16 +127,16 @@ class Camera:
         self._reported: CameraState | None = None
         # Requests a key frame from the sender; None while nothing is connected.
         self.request_key_frame: Callable[[], None] | None = None
-        # Called with each sampled frame, on the event loop; None while nobody wants them.
+        # Called with each sampled frame, on the event loop; None while nobody wants them. The session's alone.
         self.on_sample: Callable[[Frame], None] | None = None
         # The same for the frames between them.
         self.on_between: Callable[[Frame], None] | None = None
-        # Called when another connection begins to send.
-        self.on_stream: Callable[[], None] = lambda: None
-        # Called when a field of the `status` message has changed.
-        self.on_status: Callable[[], None] = lambda: None
-        # Called when the sender's limits change; the argument is the time to stay awake in ms, or None.
-        self.on_sender: Callable[[int | None], None] = lambda wake_ms: None
+        # Listeners, called in their order: when another connection begins to send,
+        self.on_stream: list[Callable[[], None]] = []
+        # when a field of the `status` message has changed,
+        self.on_status: list[Callable[[], None]] = []
+        # and when the sender's limits change; the argument is the time to stay awake in ms, or None.
+        self.on_sender: list[Callable[[int | None], None]] = []
 
     def new_connection(self, *, sender_controlled: bool = True) -> CameraConnection:
         """Create the feed of a connection that is being set up; `open_connection` makes it the current one."""
@@ -150,7 +150,8 @@ class Camera:
         # A new connection may use another path.
         self._path = UNMEASURED
         self._arm()
-        self.on_stream()
+        for listener in self.on_stream:
+            listener()
         self._state_changed()
         return self.feed
 
@@ -230,7 +231,7 @@ class Camera:
         """Start to expect the first frame: the connection is established."""
         self._watch.connected(self._clock())
         if self.feed is not None and self.feed.codec == "H264":
-            self.on_sender(START_WAKE_MS)
+            self.sender_changed(START_WAKE_MS)
         self._arm()
 
     def end(self) -> None:
@@ -241,10 +242,15 @@ class Camera:
         self._let_go()
         self._state_changed()
 
+    def sender_changed(self, wake_ms: int | None = None) -> None:
+        """Tell the listeners that the sender's limits have changed, or that it has to stay awake for `wake_ms`."""
+        for listener in self.on_sender:
+            listener(wake_ms)
+
     def rate_changed(self, cap: int, frame_rate: int) -> None:
         """Take a new path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""
         self._path = cap, frame_rate
-        self.on_sender(None)
+        self.sender_changed()
 
     # Frames
 
@@ -349,7 +355,7 @@ class Camera:
 
     def wake(self) -> None:
         """Have the sender leave idle for `WAKE_MS`, because a question is about to come."""
-        self.on_sender(WAKE_MS)
+        self.sender_changed(WAKE_MS)
 
     def nudge(self) -> None:
         """Wake the sender; without any picture yet, also request a key frame in case packets were lost."""
@@ -389,7 +395,8 @@ class Camera:
 
     def _report_status(self) -> None:
         self._reported_fps = self.fps()
-        self.on_status()
+        for listener in self.on_status:
+            listener()
 
     def _arm(self) -> None:
         """Set the one timer that checks the state when it may change without a frame; frames do not reset it."""
@@ -415,7 +422,7 @@ class Camera:
         if self._wanted != (rate, working, alert):
             self._wanted = rate, working, alert
             self._sampler.set_rate(rate)
-            self.on_sender(None)
+            self.sender_changed()
 
     def sender(self, wake_ms: int | None = None) -> Sender:
         """Build the message with the sender's current limits."""
@@ -545,7 +552,7 @@ class CameraConnection:
     def key_frame_asked(self) -> None:
         """Wake the camera after a key frame request: an idle one captures its next frame only after 0.5 s."""
         if self.current:
-            self._camera.on_sender(KEY_FRAME_WAKE_MS)
+            self._camera.sender_changed(KEY_FRAME_WAKE_MS)
 
     def ended(self) -> None:
         if self.current:

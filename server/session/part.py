@@ -416,7 +416,7 @@ class FeatureParts:
         # Those that get frames now, and those of them that get the frames between
         self._active: list[BackgroundPart] = []
         self._alert: list[BackgroundPart] = []
-        camera.on_stream = self._new_stream
+        camera.on_stream.append(self._new_stream)
 
     def __iter__(self) -> Iterator[SessionPart]:
         return iter(self._parts.values())

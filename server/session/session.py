@@ -222,8 +222,8 @@ class Session:
         # The newest attempts of each page for offers and sockets.
         self.offers, self.sockets = Attempts(), Attempts()
         self.gate = SocketGate()
-        self.camera.on_status = self._status_changed
-        self.camera.on_sender = self._send_sender
+        self.camera.on_status.append(self._status_changed)
+        self.camera.on_sender.append(self._send_sender)
 
     def touch(self) -> None:
         self.last_activity = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Coroutine
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -65,8 +66,8 @@ class Bench:
         self.wakes: list[int | None] = []
         self.key_frames = 0
         self.count = 0
-        self.camera.on_status = lambda: self.statuses.append(self.camera.state())
-        self.camera.on_sender = self.wakes.append
+        self.camera.on_status.append(lambda: self.statuses.append(self.camera.state()))
+        self.camera.on_sender.append(self.wakes.append)
         self.feed = self.open()
 
     def open(self) -> CameraConnection:
@@ -134,12 +135,28 @@ async def test_a_question_gets_the_first_frame_captured_after_it_by_the_senders_
 
 
 @on_clock
+async def test_each_listener_of_a_camera_is_told() -> None:
+    """A session, and features that add themselves later, in any order."""
+    bench = Bench()
+    told: list[object] = []
+    for n in range(2):
+        bench.camera.on_stream.append(partial(told.append, f"stream {n}"))
+        bench.camera.on_status.append(partial(told.append, f"status {n}"))
+        bench.camera.on_sender.append(told.append)
+    bench.camera.wake()
+    bench.open()
+    bench.camera.end()
+    assert told == [1500, 1500, "stream 0", "stream 1", "status 0", "status 1"]
+    assert (bench.statuses[-1], bench.wakes[-1]) == (CameraState.ENDED, 1500)
+
+
+@on_clock
 async def test_a_clock_that_is_not_believed_is_told() -> None:
     """By the frames themselves, or by a question's stamp; each change once, and not of another device's camera."""
     bench = Bench()
     told: list[bool] = []
     bench.frame()
-    bench.camera.on_status = lambda: told.append(bench.camera.clock_doubted)
+    bench.camera.on_status.append(lambda: told.append(bench.camera.clock_doubted))
     for _ in range(3):
         bench.frame(doubted=True)
     assert told == [True]
@@ -656,7 +673,7 @@ async def test_asking_for_a_key_frame_wakes_the_sender() -> None:
     """For a second; a replaced feed wakes nobody."""
     bench = Bench()
     woken: list[int | None] = []
-    bench.camera.on_sender = woken.append
+    bench.camera.on_sender.append(woken.append)
     old = bench.camera.open_connection()
     woken.clear()
     old.key_frame_asked()

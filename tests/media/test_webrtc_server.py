@@ -405,8 +405,10 @@ async def test_a_turned_camera_is_followed(codec: str) -> None:
         camera = side.camera()
         for width, height in ((720, 1280), (1280, 720)):
             told: list[tuple[int, int] | None] = []
-            camera.on_status = lambda told=told: told.append(  # type: ignore[misc]
-                (camera.newest.width, camera.newest.height) if camera.newest else None
+            camera.on_status.append(
+                lambda told=told: told.append(  # type: ignore[misc]
+                    (camera.newest.width, camera.newest.height) if camera.newest else None
+                )
             )
             encoder.turn(Scene(width, height))
             await side.until(lambda size=(width, height), told=told: size in told)  # type: ignore[misc]
@@ -604,7 +606,7 @@ async def test_the_estimate_is_told() -> None:
     ):
         told: list[int] = []
         camera = side.camera()
-        camera.on_sender = lambda wake_ms: told.append(camera.sender().awake.max_bitrate)
+        camera.on_sender.append(lambda wake_ms: told.append(camera.sender().awake.max_bitrate))
         await join(side, peer)
         await side.until(lambda: bool(told), 5)
         assert all(bitrate >= 120_000 for bitrate in told)

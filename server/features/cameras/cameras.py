@@ -144,7 +144,7 @@ class Cameras(SessionPart):
         stills = Stills(camera=camera, outbox=self._outbox, services=self._services, id=id)
         admission = Admission(self._session_id, id, time.monotonic())
         further = SessionCamera(id, name, camera, stills, admission)
-        camera.on_status = lambda: self._changed(further, admission)
+        camera.on_status.append(lambda: self._changed(further, admission))
         stills.listen(self._listening)
         stills.want(True)
         self._all[id] = further

@@ -126,15 +126,13 @@ class FixedCameras:
         session.stand(camera.engines, self._on_alert, camera.name)
         reader = Reader(camera, session.camera, self._failures, lambda: self._wanted(one))
         one = _One(camera, session, reader)
-        send = session.camera.on_sender
 
         def on_sender(wake_ms: int | None) -> None:
             if wake_ms is not None:
                 one.awake = max(one.awake, time.monotonic() + wake_ms / 1000)
             reader.asked()
-            send(wake_ms)
 
-        session.camera.on_sender = on_sender
+        session.camera.on_sender.append(on_sender)
         session.camera.watched = bool(camera.watches)
         one.unwatched = dict.fromkeys(range(len(camera.watches)), "")
         self._watch(one)
