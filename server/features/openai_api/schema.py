@@ -152,13 +152,18 @@ def _loops(root: Schema) -> bool:
 
 def _same(root: Schema, schema: Schema) -> Iterator[Schema]:
     """Yield the schemas that describe the same value as this one."""
-    for name in _REFERENCES:
-        if name in schema and (found := _resolve(root, schema[name])) is not None:
-            yield found
+    yield from _referred(root, schema)
     for name in _SAME:
         value = schema.get(name)
         inner = value if isinstance(value, list) else [value]
         yield from (one for one in inner if isinstance(one, Mapping))
+
+
+def _referred(root: Schema, schema: Schema) -> Iterator[Schema]:
+    """Yield the schemas that this one refers to."""
+    for name in _REFERENCES:
+        if name in schema and (found := _resolve(root, schema[name])) is not None:
+            yield found
 
 
 def _bounded(pattern: str) -> bool:
@@ -175,14 +180,25 @@ def _bounded(pattern: str) -> bool:
 
 
 def _countable(root: Schema) -> bool:
-    """Find whether all repetitions are few, nested ones together."""
-    waiting = [(root, 1)]
+    """Return True if all repetitions are few, nested ones together, also through references.
+
+    A schema within itself counts once: a grammar refers to it.
+    """
+    # The largest product of each schema and what is within it; 1 until all of that is known
+    products: dict[int, float] = {}
+    waiting = [(root, False)]
     while waiting:
-        schema, product = waiting.pop()
-        counts = [schema[name] for name in _COUNTS if isinstance(schema.get(name), int)]
-        count = max([1, *counts])
-        product *= count
-        if count > MAX_COUNT or product > MAX_PRODUCT:
-            return False
-        waiting += [(one, product) for one in _parts(schema)]
+        schema, left = waiting.pop()
+        inner = [*_parts(schema), *_referred(root, schema)]
+        if left:
+            counts = [schema[name] for name in _COUNTS if isinstance(schema.get(name), int | float)]
+            count = max([1, *counts])
+            product = count * max([1, *(products[id(one)] for one in inner)])
+            if count > MAX_COUNT or product > MAX_PRODUCT:
+                return False
+            products[id(schema)] = product
+        elif id(schema) not in products:
+            products[id(schema)] = 1
+            waiting.append((schema, True))
+            waiting += [(one, False) for one in inner]
     return True

@@ -85,7 +85,19 @@ def test_endless_references(schema: dict[str, Any]) -> None:
         ({"pattern": "a\x00b"}, "pattern"),
         ({"patternProperties": {"a{999999999}": {}}}, "pattern"),
         ({"minItems": 10**9}, "repetitions"),
+        ({"minItems": 1e9}, "repetitions"),
         ({"maxItems": 999, "items": {"maxItems": 999, "items": {"maxLength": 999}}}, "repetitions"),
+        (
+            {
+                "$defs": {
+                    f"{n}": {"maxItems": 100, "items": {"$ref": f"#/$defs/{n + 1}"}}
+                    for n in range(8)
+                }
+                | {"8": {"anyOf": [{"$ref": "#/$defs/0"}, {"type": "null"}]}},
+                "$ref": "#/$defs/0",
+            },
+            "repetitions",
+        ),
     ],
 )
 def test_grammars_without_end(schema: dict[str, Any], said: str) -> None:
