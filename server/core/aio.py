@@ -337,20 +337,37 @@ class Pools:
         return not waiting.is_alive()
 
 
+# In a thread of `in_pool`: `cancelled`, the event of the work that runs there
+_work = threading.local()
+
+
+def is_cancelled() -> bool:
+    """Return True in work of `in_pool` whose caller was cancelled. Long work checks it between its steps."""
+    cancelled: threading.Event | None = getattr(_work, "cancelled", None)
+    return cancelled is not None and cancelled.is_set()
+
+
 async def in_pool(pool: ThreadPoolExecutor, work: Callable[[*Ts], T], *args: *Ts) -> T:
     """Run `work(*args)` in a thread.
 
-    On cancellation waiting work is dropped, and a running result is ignored. Raises RuntimeError in place of a
-    StopIteration, which no future can hold: who waits for it would wait for ever.
+    On cancellation waiting work is dropped, `is_cancelled` is true in running work, and its result is ignored.
+    Raises RuntimeError in place of a StopIteration, which no future can hold: who waits for it would wait for
+    ever.
     """
+    cancelled = threading.Event()
 
     def run() -> T:
+        _work.cancelled = cancelled
         try:
             return work(*args)
         except StopIteration as error:
             raise RuntimeError("work in a thread ended with StopIteration") from error
 
-    return await asyncio.get_running_loop().run_in_executor(pool, run)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(pool, run)
+    except asyncio.CancelledError:
+        cancelled.set()
+        raise
 
 
 class Bucket:

@@ -88,6 +88,7 @@ _SYMBOLS = frozenset("µμΩπαβγδλσφθ")
 class Piece:
     """One run of text as the reader found it."""
 
+    # Empty for print that was not read
     text: str
     # 0 to 1
     score: float
@@ -157,6 +158,9 @@ def legible(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
     kept = []
     unread = False
     for piece in pieces:
+        if not piece.text:
+            unread = True
+            continue
         if _is_pattern(piece):
             continue
         if piece.score < _least(piece):

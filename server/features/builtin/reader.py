@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from statistics import median
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from server.core.aio import is_cancelled
 from server.features.builtin.codes import Code, told
 from server.features.builtin.lines import Piece
 from server.features.builtin.shapes import looked_at
@@ -26,6 +29,13 @@ log = logging.getLogger(__name__)
 _DETECT_SIDE = 736
 # Mean score below which the picture may be upside down: upright print has 0.9 and more, else 0.6.
 _POOR = 0.8
+# The longest lines, of which so many heights are read upside down to see whether that is better
+_SAMPLE, _SAMPLE_WIDE = 4, 24
+# Bounds of reading one picture: lines, heights of a line (48 pixels each in the reader), and seconds of its
+# thread, after which a line that has begun is still read. A page of 40 lines of a letter takes 5 s.
+MOST_LINES, MOST_WIDE, MOST_SECONDS = 150, 100, 6.0
+# Print that is so many times higher than most is read first.
+_HEADING = 1.5
 _LEAST_FACE = 0.5
 # Longest side in the search for codes: more pixels take time and read nothing more.
 _CODE_SIDE = 1920
@@ -48,6 +58,9 @@ class Reader:
     """Text by PP-OCR (rapidocr, with its models), codes by ZXing, faces by CenterFace if installed.
 
     Text is read by one thread at a time.
+
+    Bounds of reading a picture: 150 lines, each 100 times as wide as high, and 6 s; further ones count as not
+    read. It ends between two lines once nobody waits for it.
     """
 
     def __init__(self) -> None:
@@ -71,10 +84,10 @@ class Reader:
         self.face_boxes(blank)
 
     def text(self, bgr: Bgr) -> list[Piece]:
-        """Return the pieces of text with their scores, guesses included.
+        """Return the pieces of text with their scores, guesses included; those that were not read are empty.
 
-        Empty without text, and when the reader did not load (`text_broken`). A picture with poor
-        scores is read once more upside down, and the better reading is returned.
+        None without text, and when the reader did not load (`text_broken`). A picture with poor
+        scores is read upside down where that is better.
         """
         return self._read(bgr)[0]
 
@@ -97,9 +110,7 @@ class Reader:
             reader = self._load_text()
             if reader is None:
                 return None
-            # The reader keeps what a call says, so each call says all of it.
-            found = reader(np.ascontiguousarray(bgr), use_det=True, use_cls=False, use_rec=False)
-        return [] if found.boxes is None else [np.asarray(box, np.float32) for box in found.boxes]
+            return _quads(reader, bgr)
 
     def any_text(self, bgr: Bgr, codes: Sequence[Box] = ()) -> bool:
         """Find whether there is print beside the `codes`, in a small picture; False without a reader."""
@@ -153,13 +164,15 @@ class Reader:
             reader = self._load_text()
             if reader is None:
                 return [], False
-            pieces = looked_at(bgr, _pieces(_recognise(reader, bgr)))
-            if pieces and _certainty(pieces) < _POOR:
-                turned = np.asarray(cv2.rotate(bgr, cv2.ROTATE_180), np.uint8)
-                other = looked_at(turned, _pieces(_recognise(reader, turned)))
-                if _certainty(other) > _certainty(pieces) + 0.1:
-                    return other, True
-        return pieces, False
+            end = time.thread_time() + MOST_SECONDS
+            found = _Print(reader, bgr, end)
+            found.read(sample := found.longest())
+            turned = 0 < _certainty(found.pieces.values()) < _POOR and found.is_turned(sample)
+            if turned:
+                bgr = np.asarray(cv2.rotate(bgr, cv2.ROTATE_180), np.uint8)
+                found = _Print(reader, bgr, end)
+            found.read(found.order())
+            return found.all(), turned
 
     def codes(self, bgr: Bgr) -> list[Code]:
         """Return the contents of QR codes, barcodes and the like."""
@@ -236,28 +249,80 @@ def _box_of(code: Any, scale: float) -> Box:
     return Box(min(xs), min(ys), max(xs), max(ys))
 
 
-def _recognise(reader: Any, bgr: Bgr) -> Any:
-    return reader(np.ascontiguousarray(bgr), use_det=True, use_cls=False, use_rec=True)
+class _Print:
+    """The lines of print of a picture; `pieces` has those that were read, by their numbers."""
+
+    def __init__(self, reader: Any, bgr: Bgr, end: float) -> None:
+        """`end`: of the time for it, on the thread's clock."""
+        self._reader, self._bgr, self._end = reader, np.ascontiguousarray(bgr), end
+        self._lines = [
+            Piece("", 0.0, tuple((float(x), float(y)) for x, y in quad))
+            for quad in _quads(reader, self._bgr)
+        ]
+        self._lines = [line for line in self._lines if min(line.width, line.height) >= 1]
+        self.pieces: dict[int, Piece] = {}
+
+    def longest(self) -> list[int]:
+        """Return the longest lines."""
+        return sorted(range(len(self._lines)), key=lambda n: -_length(self._lines[n]))[:_SAMPLE]
+
+    def order(self) -> list[int]:
+        """Return the lines in the order in which they are read: what is much higher than most first."""
+        heights = [min(line.width, line.height) for line in self._lines]
+        high = _HEADING * median(heights or [0])
+        return sorted(range(len(heights)), key=lambda n: heights[n] < high)[:MOST_LINES]
+
+    def read(self, numbers: Iterable[int]) -> None:
+        """Read these lines, as far as there is time, one at a time: several at once take more of it, and memory."""
+        for number in numbers:
+            line = self._lines[number]
+            wide = _length(line) > MOST_WIDE * min(line.width, line.height)
+            if not (wide or number in self.pieces or self._is_over()):
+                self.pieces[number] = self._piece(line, self._crop(line))
+
+    def is_turned(self, numbers: Iterable[int]) -> bool:
+        """Return True where a part of these lines, which were read poorly, is read better upside down."""
+        other = []
+        for number in numbers:
+            if number in self.pieces and not self._is_over():
+                line = self._lines[number]
+                part = self._crop(line)[::-1, ::-1]
+                other.append(self._piece(line, part[:, : _SAMPLE_WIDE * part.shape[0]]))
+        return _certainty(other) > _certainty(self.pieces.values()) + 0.1
+
+    def all(self) -> list[Piece]:
+        """Return the pieces in the order of the picture, and then the lines that were not read."""
+        read = [self.pieces[number] for number in sorted(self.pieces)]
+        unread = [line for number, line in enumerate(self._lines) if number not in self.pieces]
+        return [*looked_at(self._bgr, [piece for piece in read if piece.text]), *unread]
+
+    def _is_over(self) -> bool:
+        return time.thread_time() >= self._end or is_cancelled()
+
+    def _crop(self, line: Piece) -> Bgr:
+        quad = np.array([line.corners], np.float32)
+        return np.asarray(self._reader.crop_text_regions(self._bgr, quad)[0], np.uint8)
+
+    def _piece(self, line: Piece, crop: Bgr) -> Piece:
+        found = self._reader.recognize_txt([np.ascontiguousarray(crop)])
+        text = found.txts[0].translate(_SIGNS).strip()
+        return replace(line, text=text, score=float(found.scores[0]))
 
 
-def _pieces(found: Any) -> list[Piece]:
-    if found.txts is None or found.boxes is None:
-        return []
-    return [
-        Piece(
-            text.translate(_SIGNS).strip(),
-            float(score),
-            tuple((float(x), float(y)) for x, y in box),
-        )
-        for text, score, box in zip(found.txts, found.scores, found.boxes, strict=True)
-        if text.strip()
-    ]
+def _quads(reader: Any, bgr: Bgr) -> list[NDArray[np.float32]]:
+    # The reader keeps what a call says, so each call says all of it.
+    found = reader(np.ascontiguousarray(bgr), use_det=True, use_cls=False, use_rec=False)
+    return [] if found.boxes is None else [np.asarray(box, np.float32) for box in found.boxes]
 
 
-def _certainty(pieces: list[Piece]) -> float:
-    """Return the mean score, weighted by length: upside down, much of a line is read as nothing."""
-    lengths = [max(piece.width, piece.height) for piece in pieces]
-    return sum(p.score * n for p, n in zip(pieces, lengths, strict=True)) / max(1.0, sum(lengths))
+def _length(piece: Piece) -> float:
+    return max(piece.width, piece.height)
+
+
+def _certainty(pieces: Collection[Piece]) -> float:
+    """Return the mean score, weighted by length; lines that are read as nothing do not count."""
+    read = [piece for piece in pieces if piece.text]
+    return sum(p.score * _length(p) for p in read) / max(1.0, sum(map(_length, read)))
 
 
 def _shown(text: str) -> str:

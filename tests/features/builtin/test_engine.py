@@ -19,13 +19,16 @@ import pytest
 import zxingcpp
 from numpy.typing import NDArray
 
+from server.core.aio import in_pool
 from server.core.errors import EngineFailed
 from server.core.frames import CodeUse, Kind, Picture, Scene
 from server.core.messages import FoundCode
 from server.features.builtin import colours, locate
+from server.features.builtin import reader as reader_module
 from server.features.builtin.codes import Code
 from server.features.builtin.detector import Thing
 from server.features.builtin.engine import BuiltinEngine, believed
+from server.features.builtin.engine import rows_of as rows_read
 from server.features.builtin.impressions import Memory, impression
 from server.features.builtin.intents import understand
 from server.features.builtin.language import language
@@ -651,6 +654,93 @@ async def test_the_loop_stays_free_while_it_looks(
         worst, last = max(worst, now - last), now
     await task
     assert worst < 0.15
+
+
+# A page of small print
+
+
+def small_print(lines: int, height: int = 9) -> Bgr:
+    """A page of lines that are as wide as the picture."""
+    text = (
+        "No part of this contract may be changed without a notice in writing to both of the parties"
+    )
+    return write(scene(), [f"{text} {n}" for n in range(lines)], height=height, at=(20, 30))
+
+
+@pytest.fixture
+def lines_read(monkeypatch: pytest.MonkeyPatch) -> list[list[float]]:
+    """The widths of the lines that the network reads at a time, in their heights."""
+    from rapidocr import RapidOCR
+
+    recognise, read = RapidOCR.recognize_txt, list[list[float]]()
+
+    def counted(ocr: RapidOCR, crops: list[Bgr]) -> Any:
+        read.append([crop.shape[1] / crop.shape[0] for crop in crops])
+        return recognise(ocr, crops)
+
+    monkeypatch.setattr(RapidOCR, "recognize_txt", counted)
+    return read
+
+
+@pytest.mark.slow
+def test_a_page_of_small_print_is_read_as_long_as_there_is_time(
+    lines_read: list[list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line after the other, and a heading first; the answer says that there is more."""
+    monkeypatch.setattr(reader_module, "MOST_SECONDS", 2.5)
+    page = write(small_print(24), ["CONTRACT"], height=40, at=(400, 690))
+    reader = Reader()
+    reader.text(scene())
+    began = time.thread_time()
+    pieces = reader.text(page)
+    assert time.thread_time() - began < 5
+    assert max(map(sum, lines_read)) <= reader_module.MOST_WIDE
+    assert sum(map(len, lines_read)) < 20 < len(pieces)
+    rows, unread = rows_read(pieces)
+    assert "CONTRACT" in [row.text for row in rows]
+    assert len(rows) > 1
+    assert unread
+
+
+@pytest.mark.slow
+def test_a_few_lines_tell_whether_a_page_is_upside_down(lines_read: list[list[float]]) -> None:
+    """Of print that is poor either way, and of print that is not."""
+    page, reader = small_print(7, height=12)[:, :560], Reader()
+    assert len(reader.text(np.ascontiguousarray(page[:, ::-1]))) == 7
+    assert sum(map(len, lines_read)) <= 7 + 4
+    lines_read.clear()
+    rows, _ = rows_read(reader.text(np.ascontiguousarray(page[::-1, ::-1])))
+    assert len(rows) == 7
+    assert rows[0].text.startswith("No part of this contract")
+    assert sum(map(len, lines_read)) <= 7 + 4 + 4
+
+
+@pytest.mark.slow
+async def test_reading_ends_when_nobody_waits_for_it(
+    heavy: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the line that was begun; others get the thread."""
+    from rapidocr import RapidOCR
+
+    recognise, begun, gate, read = RapidOCR.recognize_txt, asyncio.Event(), threading.Event(), 0
+    loop = asyncio.get_running_loop()
+
+    def held(ocr: RapidOCR, crops: list[Bgr]) -> Any:
+        nonlocal read
+        read += len(crops)
+        loop.call_soon_threadsafe(begun.set)
+        gate.wait(5)
+        return recognise(ocr, crops)
+
+    monkeypatch.setattr(RapidOCR, "recognize_txt", held)
+    task = asyncio.create_task(ask(BuiltinEngine(heavy=heavy), small_print(12), "Read this"))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    gate.set()
+    await in_pool(heavy, int)
+    assert read == 1
 
 
 # Where something is
