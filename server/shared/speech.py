@@ -385,6 +385,8 @@ class SpeechServer:
         # The reason why it is not ready and the remedy, for operators; "" while it is
         self.trouble = f"Not yet asked: the {refusals.what} at {refusals.address}."
         self._left_out: set[str] = set()
+        # Requests that it works on now
+        self._asked = 0
         self._tasks = TaskSet(self.what)
         self._whereabouts = Whereabouts(refusals.address)
         self._socket_wanted = socket
@@ -418,6 +420,9 @@ class SpeechServer:
                 status, names = await self.models()
             error = self.refusals.of_status(status)
         except (TimeoutError, httpx2.HTTPError) as exc:
+            if self._asked:
+                # It may answer one request at a time, and works on ours.
+                return PROBE_SECONDS
             status, names, error = 0, [], self.refusals.unreachable(exc)
         # Some list no models, and work all the same.
         ready = 0 < status < 500 and status not in (401, 403)
@@ -510,6 +515,7 @@ class SpeechServer:
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Turn the errors of sending and of reading an answer into SpeechErrors."""
+        self._asked += 1
         try:
             yield
         except (TimeoutError, httpx2.ReadTimeout, httpx2.WriteTimeout):
@@ -520,6 +526,8 @@ class SpeechServer:
             raise self.refusals.broken() from None
         except httpx2.HTTPError as exc:
             raise self.refusals.unreachable(exc) from None
+        finally:
+            self._asked -= 1
 
     async def close(self) -> None:
         await self._tasks.close()

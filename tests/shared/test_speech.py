@@ -21,6 +21,7 @@ from server.shared.speech import (
     Refusals,
     SocketBounds,
     SpeechFailed,
+    SpeechLimits,
     SpeechRefused,
     SpeechTimeout,
     SpeechUnavailable,
@@ -28,7 +29,7 @@ from server.shared.speech import (
 )
 from tests.core.test_error_texts import for_visitors
 from tests.support.clients import soon
-from tests.support.http_stand_in import private_tls
+from tests.support.http_stand_in import HttpRequest, private_tls
 from tests.support.sounds import stream
 from tests.support.transcription_server import TranscriptionServer
 
@@ -97,6 +98,41 @@ async def test_each_use_takes_a_model_of_its_kind(
             await one.probe()
             await one.close()
             assert one.model == wanted["id"]
+
+
+class OneAtATime(TranscriptionServer):
+    """Answers nothing else while it works, as small servers on a CPU do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turn = asyncio.Lock()
+
+    async def _answer(
+        self, request: HttpRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        async with self._turn:
+            return await super()._answer(request, reader, writer)
+
+
+async def said(ear: ServerRecogniser) -> str:
+    return [words.text async for words in ear.by_http(SOUND, None)][-1]
+
+
+async def test_a_server_that_works_for_us_stays_ready() -> None:
+    """It answers no probe meanwhile, and nobody else loses their turn; without such work it is not ready."""
+    async with OneAtATime() as server:
+        ear = ServerRecogniser(base_url=server.base_url, limits=SpeechLimits(probe=0.2))
+        await ear.probe()
+        server.wait = 1.0
+        words = asyncio.create_task(said(ear))
+        await soon(lambda: server.requests != [])
+        await ear.probe()
+        assert (ear.ready, words.done()) == (True, False)
+        assert await words == "What is this?"
+        await server.close()
+        await ear.probe()
+        assert not ear.ready
+        await ear.close()
 
 
 async def test_a_certificate_that_is_not_trusted_is_named(
