@@ -258,6 +258,8 @@ class EngineRequest:
     own_language: str | None = None
     # The language of the person's page, for an engine that cannot tell the question's; "" where nobody knows
     page_language: str = ""
+    # IANA name of the person's time zone; "" or an unknown one: the server's
+    time_zone: str = ""
     detail: Detail = Detail.AUTO
     # Oldest first
     earlier: tuple[EarlierPicture, ...] = ()

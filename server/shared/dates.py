@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 from server.models.routing import plain, word_pattern
 
@@ -103,3 +104,12 @@ def dates(row: str) -> list[Date]:
             text = shown[match.start() : match.end()].strip(" .,-")
             found.append((match.start(), match.end(), Date(text, year, month, day)))
     return [date for _, _, date in sorted(found, key=lambda one: one[0])]
+
+
+def zone_of(name: str) -> ZoneInfo | None:
+    """Return the time zone with this IANA name; None for an unknown one, or without a database of zones."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        # A folder of zones is an OSError.
+        return None

@@ -9,6 +9,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.visitor import Visit, Visitor, started
+from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 from tests.support.words import say
@@ -184,3 +185,12 @@ async def test_the_zooms_value_is_shown(visit: Visit, builtin: Running) -> None:
     await expect(value).to_have_text("2.5×")
     await expect(slider).to_have_attribute("aria-valuetext", "2.5×")
     await page.page.wait_for_function("() => window.__zoomed.at(-1) === 2.5")
+
+
+@pytest.mark.slow
+async def test_answers_go_by_the_time_zone_of_the_page(visit: Visit, builtin: Running) -> None:
+    zone = {"timezone_id": "Asia/Tokyo"}
+    page = await started(visit, builtin.base_url, context_options=zone)
+    ready = await page.got('m.type === "ready"')
+    session = builtin.program.sessions.find(ready["session_id"])
+    await soon(lambda: session.requests.preferences.time_zone == "Asia/Tokyo")

@@ -728,6 +728,7 @@ async def test_settings_outlive_the_socket(guest: Visitor, fake: FakeOpenAI) -> 
         ("max_tokens", [1, 4096], [0, 4097, 1.5]),
         ("language", ["", "de", "pt-BR", "zh-Hant-TW"], ["de_DE", "x" * 36, "english please"]),
         ("thumbnails", [True, False], ["maybe", 7]),
+        ("time_zone", ["Asia/Tokyo", "Mars/Base", "+05:30", ""], ["x" * 65, 9]),
         ("sensitivity", [0.25, 4], [0.24, 4.01, "high"]),
     ],
 )

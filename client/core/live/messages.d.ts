@@ -70,6 +70,8 @@ export interface Settings {
   language?: string;
   /** Language of the client's words: that of a description without a `prompt` of its own where `language` is empty. Empty: English */
   page_language?: string;
+  /** IANA time zone of the person, such as Europe/Berlin. Unknown or empty: the server's */
+  time_zone?: string;
   /** `response` has a small picture of its frame. */
   thumbnails?: boolean;
   /** The session's own camera is a shared screen or window, of which black is no darkness. */

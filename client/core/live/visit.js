@@ -402,6 +402,7 @@ export class Visit {
         thumbnails: true,
         stills,
         screen: this.facts.screen,
+        time_zone: Intl.DateTimeFormat().resolvedOptions().timeZone,
         ...this.description.settings(),
       });
       this.peer.hurry();

@@ -145,6 +145,8 @@ class Settings(ClientMessage):
     # Language of the client's words: that of a description without a `prompt` of its own where
     # `language` is empty. Empty: English
     page_language: LanguageTag | None = None
+    # IANA time zone of the person, such as Europe/Berlin. Unknown or empty: the server's
+    time_zone: str | None = Field(default=None, max_length=64)
     # `response` has a small picture of its frame.
     thumbnails: bool | None = None
     # The session's own camera is a shared screen or window, of which black is no darkness.

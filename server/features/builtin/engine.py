@@ -62,6 +62,7 @@ from server.models.base import (
 )
 from server.models.prompts import NOTHING_TO_READ, UNCHANGED, clean
 from server.models.routing import plain, route_of
+from server.shared.dates import zone_of
 from server.shared.watch_answers import conditions_in
 
 log = logging.getLogger(__name__)
@@ -129,14 +130,13 @@ class BuiltinEngine:
         self,
         *,
         heavy: ThreadPoolExecutor,
-        today: Callable[[], dt.date] = dt.date.today,
-        clock: Callable[[], dt.time] = lambda: dt.datetime.now().time(),
+        now: Callable[[dt.tzinfo | None], dt.datetime] = dt.datetime.now,
         reader: Reader | None = None,
         finder: ThingFinder | None = None,
     ) -> None:
-        """`finder` names things; None: nothing is named."""
+        """`finder` names things; None: nothing is named. `now` returns the time in a zone, None for the server's."""
         self._heavy = heavy
-        self._today, self._clock = today, clock
+        self._now = now
         self._reader = reader or Reader()
         self._finder = finder
         self._memory = Memory()
@@ -305,19 +305,24 @@ class BuiltinEngine:
             found = await self._find(request.picture, intent, question)
         return found or await self._compose(request, intent, running)
 
+    async def _time_of(self, request: EngineRequest) -> dt.datetime:
+        """Return the time where the person is. In the pool, because a zone is read from a file."""
+        return self._now(await self._run(zone_of, request.time_zone))
+
     async def _compose(self, request: EngineRequest, intent: Intent, running: bool) -> _Found:
         facts = await self._look(request, intent, request.picture, request.camera)
         self._advise(intent.want, running)
         brief = request.verbosity is Verbosity.SHORT
+        now = await self._time_of(request)
         saying = partial(
             compose,
             intent,
             facts,
-            self._today(),
+            now.date(),
             running=running,
             brief=brief,
             past=request.past,
-            clock=self._clock(),
+            clock=now.time(),
         )
         return _Found(await self._run(saying), codes=facts.codes or ())
 
@@ -329,7 +334,8 @@ class BuiltinEngine:
             for camera, picture in [*views, (request.camera, request.picture)]
         ]
         self._advise(intent.want, False)
-        text = await self._run(compose_several, intent, looks, self._today(), self._clock())
+        now = await self._time_of(request)
+        text = await self._run(compose_several, intent, looks, now.date(), now.time())
         return _Found(text, codes=tuple(code for _, facts in looks for code in facts.codes or ()))
 
     def _advise(self, want: Want, running: bool) -> None:

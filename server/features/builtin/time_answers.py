@@ -565,7 +565,10 @@ def _of_rows(s: Speaker) -> Answer:
 
 
 def _below_day(s: Speaker) -> str | None:
-    """Return the next, first or last time in the column of the day that is asked about: "" where all are gone, None without one."""
+    """Return the next, first or last time in the column of the day that is asked about, or of a list of nothing but times.
+
+    "" where all are gone; None without one.
+    """
     asked = [word for word in s.words if not _is_when(s, word)]
     if asked or ORDER.isdisjoint(s.words) or s.clock is None:
         return None
@@ -579,10 +582,21 @@ def _below_day(s: Speaker) -> str | None:
             continue
         cells = (tables.overlapping(row, mine[0]) for row in s.rows[at + 1 :])
         clocks = _with_rhythm([cell.text for cell in cells if cell])
-        left = [one for one in clocks if days or not _is_gone(s, one)]
         if clocks:
-            return left[-1 if LAST.intersection(s.words) else 0] if left else ""
-    return None
+            return _chosen(s, clocks, every=bool(days))
+    texts = [row.text for row in _clocked(s)]
+    clocks = fields.times(texts)
+    minutes = [fields.minutes(one) for one in clocks]
+    alone = all(_CLOCK.fullmatch(word) for text in texts for word in text.split())
+    if not alone or days or len(clocks) < 2 or minutes != sorted(minutes):
+        return None
+    return _chosen(s, clocks, every=False)
+
+
+def _chosen(s: Speaker, clocks: Sequence[str], *, every: bool) -> str:
+    """Return the next, first or last of these times; "" where all are gone. `every`: also of those that are."""
+    left = [one for one in clocks if every or not _is_gone(s, one)]
+    return left[-1 if LAST.intersection(s.words) else 0] if left else ""
 
 
 # "then every 30 min until", and the minutes of an hour

@@ -23,6 +23,7 @@ from server.models.base import Capabilities, EngineRequest
 from server.models.routing import wants_detail
 from server.session.part import SessionContext
 from server.shared.attention.attention import WHOLE, Change
+from server.shared.dates import zone_of
 from server.shared.watch_answers import MAX_CONDITION_CHARS, Answer, read_answers
 
 # The state of a watch that could look, but for something around it
@@ -30,15 +31,6 @@ _CANNOT = "cannot"
 _DISCLOSURE = "Pictures may not go to the machine of the model that watches now. Agree on the page, and it goes on."
 # The client hears of a wait for the session's next request from so many seconds on
 _LONG_WAIT = 5.0
-
-
-def zone_of(name: str) -> ZoneInfo | None:
-    """Return the time zone with this IANA name; None for an unknown one, or without a database of zones."""
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        # A folder of zones is an OSError.
-        return None
 
 
 def day_minute(wall: float, zone: ZoneInfo | None, offset: int) -> int:

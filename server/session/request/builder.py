@@ -192,6 +192,7 @@ class RequestBuilder:
             language=wishes.language or None,
             own_language=options.own_language,
             page_language=wishes.page_language,
+            time_zone=wishes.time_zone,
             verbosity=Verbosity.NORMAL if kind is Kind.WATCH else wishes.verbosity,
             detail=material.detail,
             earlier=tuple(earlier),

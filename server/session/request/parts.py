@@ -147,6 +147,8 @@ class Preferences:
     language: str = ""
     # Of the words on the client's page; "" for English
     page_language: str = ""
+    # IANA name of the person's time zone; "" for the server's
+    time_zone: str = ""
     thumbnails: bool = False
     # Of the change gates; None: the server's setting
     sensitivity: float | None = None

@@ -189,10 +189,14 @@ async def answers(asked: Iterable[Case]) -> list[Judged]:
     with ThreadPoolExecutor(1, "score") as heavy:
         reader, finder = Once(), ThingFinder()
         pictures: dict[str, Picture] = {}
+
+        def now(zone: dt.tzinfo | None) -> dt.datetime:
+            return dt.datetime.combine(TODAY, dt.datetime.now().time(), zone)
+
         for number, case in enumerate(asked):
             if case.picture not in pictures:
                 pictures = {case.picture: seen(case.picture)}
-            engine = BuiltinEngine(heavy=heavy, today=lambda: TODAY, reader=reader, finder=finder)
+            engine = BuiltinEngine(heavy=heavy, now=now, reader=reader, finder=finder)
             request = EngineRequest(
                 f"session {number}",
                 Kind.CHAT,

@@ -41,6 +41,12 @@ from tests.features.builtin.test_fields import rows_of
 
 Bgr = NDArray[np.uint8]
 TODAY = dt.date(2026, 11, 20)
+
+
+def at_noon(zone: dt.tzinfo | None) -> dt.datetime:
+    return dt.datetime.combine(TODAY, dt.time(12), zone)
+
+
 LABEL = [
     "Strawberry jam 450 g",
     "Best before 12.03.2027 LOT 4471-B",
@@ -105,7 +111,7 @@ def reader() -> ReadsOnce:
 
 @pytest.fixture
 def engine(heavy: ThreadPoolExecutor, reader: Reader) -> BuiltinEngine:
-    return BuiltinEngine(heavy=heavy, reader=reader, today=lambda: TODAY)
+    return BuiltinEngine(heavy=heavy, reader=reader, now=at_noon)
 
 
 def picture(bgr: Bgr | None, **changes: Any) -> Picture:
@@ -466,6 +472,27 @@ async def test_a_door_has_no_opening_hours(engine: BuiltinEngine, question: str)
     assert first == said.say("cannot_here")
     first = (await ask(engine, scene(), question)).split("\n")[0]
     assert first == said.say("cannot_plain")
+
+
+@pytest.mark.parametrize(
+    ("zone", "answer"),
+    [
+        ("Asia/Tokyo", "No, not now (it is 16:37)."),
+        ("", "Yes, until 8:36 (it is 07:37 now)."),
+        ("Mars/Base", "Yes, until 8:36 (it is 07:37 now)."),
+    ],
+)
+async def test_now_is_the_persons(
+    heavy: ThreadPoolExecutor, reader: Reader, zone: str, answer: str
+) -> None:
+    """The server's time holds where the zone is not known."""
+    server = dt.datetime(2026, 11, 20, 7, 37, tzinfo=dt.UTC)
+    engine = BuiltinEngine(
+        heavy=heavy, reader=reader, now=lambda zone: server.astimezone(zone or dt.UTC)
+    )
+    bgr = write(scene(), ["OPEN 6:36 - 8:36"], height=40)
+    told = await ask(engine, bgr, "Is it open now?", time_zone=zone)
+    assert told.split("\n")[0] == answer
 
 
 @pytest.mark.parametrize("question", ["Is that a dog?", "What breed is it?", "Ist das ein Hund?"])
@@ -866,7 +893,7 @@ async def test_faces_are_pointed_at_where_the_model_is(
 ) -> None:
     """Without it, it says so."""
     reader = Reader()
-    engine = BuiltinEngine(heavy=heavy, reader=reader, today=lambda: TODAY)
+    engine = BuiltinEngine(heavy=heavy, reader=reader, now=at_noon)
     found: list[Box] | None = [Box(900, 300, 1000, 420, "", 0.9)]
     monkeypatch.setattr(reader, "face_boxes", lambda _bgr: found)
     text, (face,) = await find(engine, scene(), "Where is the person?")

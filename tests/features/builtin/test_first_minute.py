@@ -237,6 +237,28 @@ def test_the_next_bus_is_the_next_from_now() -> None:
     assert said == "It leaves at 7:32.\nThe row reads: Montag-Freitag 7:02 7:17 7:32 7:47"
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ("BUS 12", "07:51", "08:21", "17:41", "18:11"),
+        ("07:51 08:21", "17:41 18:11"),
+    ],
+)
+def test_a_list_of_times_alone_is_a_timetable(rows: tuple[str, ...]) -> None:
+    """The next time is the first after now, and there is none after the last."""
+    facts = Facts(BRIGHT, rows=tuple(rows_of(*rows)), codes=())
+    for question, hour, answer in (
+        ("When does the next bus leave?", 17, "It leaves at 17:41."),
+        ("Wann fährt der nächste Bus?", 7, "Abfahrt ist um 07:51."),
+        ("When is the first bus?", 17, "It leaves at 07:51."),
+        ("When is the last bus?", 7, "It leaves at 18:11."),
+    ):
+        said = compose(understand(question), facts, TUESDAY, clock=dt.time(hour, 26))
+        assert answer in said, question
+    late = compose(understand("When is the next bus?"), facts, TUESDAY, clock=dt.time(19))
+    assert "leaves" not in late
+
+
 def test_a_blurred_picture_says_why_it_tells_nothing() -> None:
     facts = Facts(replace(BRIGHT, blurred=True), rows=(), codes=(), things=())
     assert "blurred" in compose(understand("Why can't you see it?"), facts, TUESDAY)

@@ -27,8 +27,8 @@ def engine() -> Iterator[BuiltinEngine]:
     with ThreadPoolExecutor(1, "heavy") as heavy:
         # Its thread is the module's, not the first test's.
         heavy.submit(int).result()
-        clock = dt.time(9, 30)
-        yield BuiltinEngine(heavy=heavy, reader=Once(), today=lambda: TODAY, clock=lambda: clock)
+        now = dt.datetime.combine(TODAY, dt.time(9, 30))
+        yield BuiltinEngine(heavy=heavy, reader=Once(), now=lambda _: now)
 
 
 def ask(engine: BuiltinEngine, picture: Picture, question: str) -> str:

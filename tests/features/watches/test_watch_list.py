@@ -27,10 +27,10 @@ from server.features.watches.watch_list import (
     early_answer,
     in_frame,
     unit_of,
-    zone_of,
 )
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EngineRequest, EngineState
+from server.shared.dates import zone_of
 from server.shared.watch_answers import Answer
 from tests.features.watches.test_watching import THING, Guard, reply
 from tests.support.fakes import FakeEngine, make_picture, make_request

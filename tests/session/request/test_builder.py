@@ -19,7 +19,7 @@ from server.models.scheduler.job import Job, Result
 from server.session.request.builder import Allowance, Consent, Purpose, estimate
 from server.session.request.parts import NO_OPTIONS, Material, RequestOptions, View
 from tests.support.fakes import FakeEngine, make_picture, until
-from tests.support.rooms import Room, make_frame, room
+from tests.support.rooms import Room, make_frame, room, settings
 
 
 class Listening:
@@ -129,6 +129,16 @@ async def test_the_tokens_of_the_words_for_a_language_count() -> None:
             RequestOptions(own_language="ar"),
         )
         assert estimate(made) > estimate(replace(made, own_language=None))
+
+
+async def test_the_persons_time_zone_is_for_their_own_questions() -> None:
+    """A program's have none, and so the server's."""
+    async with room(FakeEngine()) as one:
+        one.session.handle(settings(time_zone="Asia/Tokyo"))
+        given = "Which?", Kind.CHAT, one.engine, Material(make_picture(), Detail.LOW)
+        for program, zone in (("", "Asia/Tokyo"), ("p", "")):
+            options = RequestOptions(program=program)
+            assert one.session.requests.request(*given, options).time_zone == zone
 
 
 PAST = RequestOptions(past=True)
