@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def register(api: Api) -> None:
     """Answer where no model does, find print, faces and things, and tell the language of texts."""
-    from server.core.aio import TaskSet
+    from server.core.aio import TaskSet, in_pool
     from server.core.frames import Role
     from server.features.builtin.beside import Beside
     from server.features.builtin.engine import BuiltinEngine
@@ -24,18 +24,25 @@ def register(api: Api) -> None:
     from server.features.builtin.glance import Glancer, Glancing, counter
     from server.features.builtin.language import language_of
     from server.features.builtin.reader import Reader
+    from server.features.builtin.seeking import warm as read_words
 
     # One for all: its models take 100 MB.
     reader, things = Reader(), _finder(api)
     api.offer(Finder(reader, Beside(things) if things is not None else None))
     api.tell_languages(language_of)
+    tasks = TaskSet("builtin")
+
+    def start() -> None:
+        """Read the words in a thread: the first goal or watch would do it on the event loop."""
+        tasks.spawn(in_pool(api.pools.heavy, read_words), name="words")
+
+    api.run("builtin words", start=start, close=tasks.close)
     if not api.settings.has_engine("builtin"):
         return
     engine = BuiltinEngine(heavy=api.pools.heavy, reader=reader, finder=things)
     glancer = Glancer(engine, api.pools.heavy, reader, things)
     counter(api.metrics)
     api.session_part(lambda context: Glancing(context, glancer))
-    tasks = TaskSet("builtin")
 
     def warm() -> None:
         """Load its models once it has work, not before."""

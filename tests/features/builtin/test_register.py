@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -16,10 +17,13 @@ from server.app.app import Program
 from server.features.builtin.detector import CLASSIFIER, DETECTOR, FOLDER
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.finder import Finder
+from server.features.builtin.language import LANGUAGES
+from server.features.builtin.thing_words import ThingWords, thing_words
 from tests.features.builtin.test_beside import as_sent
+from tests.support.clients import page_of, soon
 from tests.support.fakes import until
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import running
+from tests.support.running import running, with_model
 
 GERMAN = "Auf dem Tisch steht eine rote Tasse, und daneben liegt ein Buch."
 
@@ -39,6 +43,27 @@ def test_the_language_of_an_answer_is_told(features: str, code: str | None) -> N
         assert one.added.language_of(GERMAN) == code
         assert isinstance(one.feature("builtin"), Finder) == bool(features)
         assert [engine.name for engine in one.engines.engines] == ["vllm"]
+
+
+async def test_words_are_read_in_a_thread_before_a_message_needs_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of all languages, with a model server, too: the first goal reads none on the event loop."""
+    readers: list[str] = []
+    read = ThingWords.__init__
+
+    def noted(words: ThingWords, code: str) -> None:
+        readers.append(threading.current_thread().name)
+        read(words, code)
+
+    monkeypatch.setattr(ThingWords, "__init__", noted)
+    thing_words.cache_clear()
+    async with FakeOpenAI() as fake, with_model(fake) as run, page_of(run) as page:
+        await soon(lambda: len(readers) == len(LANGUAGES))
+        await page.send(type="goal", thing="something red")
+        await page.next("target")
+    assert len(readers) == len(LANGUAGES)
+    assert all(name.startswith("heavy") for name in readers)
 
 
 async def test_its_models_load_once_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
