@@ -20,7 +20,7 @@ from server.media.picture.prepare import PicturePreparer
 from server.models.selector import EngineSelector
 from server.session.part import Alert, Operators, SessionFeatures
 from server.session_manager import SessionManager
-from server.web.middleware import ErrorForm, add_error_form
+from server.web.middleware import ErrorForm
 from server.web.request_guard import Access, Services, WayIn, for_operators
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Additions:
         self.session_features = SessionFeatures()
         self.routers: list[APIRouter] = []
         self.routes: list[BaseRoute] = []
+        self.error_forms: list[ErrorForm] = []
         self.starts: list[Callable[[], None]] = []
         self.closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
         self.last_closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
@@ -117,7 +118,7 @@ class Api:
 
     def error_form(self, form: ErrorForm) -> None:
         """Give errors at some addresses another form than ours."""
-        add_error_form(form)
+        self.added.error_forms.append(form)
 
     # Work
 

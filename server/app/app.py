@@ -372,8 +372,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.program = program
-    install_error_handlers(app, program.metrics)
     added = program.added
+    install_error_handlers(app, program.metrics, added.error_forms)
     app.include_router(
         create_router(program.services, program.sockets, added.way_in, added.session_features.on)
     )

@@ -12,7 +12,7 @@ import logging
 import math
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -50,14 +50,6 @@ class ErrorForm:
     headers: Callable[[QwenCameraError], Mapping[str, str]] = lambda _: {}
 
 
-# By the pattern of their addresses; features add theirs.
-_FORMS: dict[str, ErrorForm] = {}
-
-
-def add_error_form(form: ErrorForm) -> None:
-    _FORMS[form.paths.pattern] = form
-
-
 class MethodNotAllowed(RequestError):
     """Another method is needed: `Allow` lists them."""
 
@@ -70,13 +62,9 @@ def error_response(
     headers: Mapping[str, str] | None = None,
     *,
     operator: bool = False,
-    path: str = "",
+    form: ErrorForm | None = None,
 ) -> Response:
-    """Make the response of an HTTP error, with the headers that belong to its status.
-
-    `path`: the address that was asked, which may have a form of its own.
-    """
-    form = next((one for one in _FORMS.values() if one.paths.match(path)), None)
+    """Make the response of an HTTP error, with the headers that belong to its status. `form`: None for ours."""
     extra = dict(headers or {}) | dict(form.headers(error) if form is not None else {})
     if error.status in (429, 503) and error.retry_after is not None:
         # Whole seconds (RFC 9110 section 10.2.3), never too early.
@@ -89,6 +77,12 @@ def error_response(
     said = form.body(error) if form is not None else error_body(error, operator=operator)
     body = json.dumps(said, ensure_ascii=False).encode()
     return Response(body, error.status, extra, media_type="application/json")
+
+
+def form_for(scope: Scope) -> ErrorForm | None:
+    """Return the form that errors have at a request's address; None for ours."""
+    forms: Sequence[ErrorForm] = scope["app"].state.error_forms
+    return next((one for one in forms if one.paths.match(scope["path"])), None)
 
 
 # Our errors for refusals by the framework, whose text may quote the client.
@@ -135,9 +129,12 @@ def of_validation(error: RequestValidationError) -> BadRequest:
     )
 
 
-def install_error_handlers(app: FastAPI, metrics: Metrics) -> None:
-    """Give every error, the framework's own included, the one body, and count it by its code."""
-    app.state.metrics = metrics
+def install_error_handlers(app: FastAPI, metrics: Metrics, forms: Sequence[ErrorForm] = ()) -> None:
+    """Give every error, the framework's own included, the one body, and count it by its code.
+
+    `forms`: other forms, at the addresses that they name.
+    """
+    app.state.metrics, app.state.error_forms = metrics, forms
 
     async def respond(conn: Request, cause: Exception) -> Response:
         if not isinstance(conn, Request):
@@ -165,7 +162,7 @@ def install_error_handlers(app: FastAPI, metrics: Metrics) -> None:
         metrics.errors.labels(error.code).inc()
         # Set where the operator's token was found right.
         operator = getattr(conn.state, "operator", False)
-        return error_response(error, headers, operator=operator, path=conn.url.path)
+        return error_response(error, headers, operator=operator, form=form_for(conn.scope))
 
     for kind in (QwenCameraError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, respond)
@@ -270,7 +267,7 @@ class _Refusing(_Wrapper):
         self, error: QwenCameraError, scope: Scope, receive: Receive, send: Send
     ) -> None:
         self._metrics.errors.labels(error.code).inc()
-        await error_response(error, path=scope["path"])(scope, receive, send)
+        await error_response(error, form=form_for(scope))(scope, receive, send)
 
 
 class RefuseUploads(_Refusing):

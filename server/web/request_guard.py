@@ -83,8 +83,10 @@ class Access:
         self.code = settings.access_code.get_secret_value()
         # "" where the operator functions are off
         self.operator_token = settings.operator_token.get_secret_value()
-        # True once the log has the reason why they are off
-        self.told_off = False
+        # True once the log has the reason why they are off, and a line about an untrusted proxy
+        self.told_off = self.proxy_logged = False
+        # Monotonic seconds before which no refused host or origin is logged
+        self.silent_until = 0.0
         self.metrics_token = settings.metrics_token.get_secret_value()
         self.tokens = TokenIssuer(
             signing_key(settings.jwt_secret_key.get_secret_value(), "session tokens", self.code),
@@ -150,17 +152,13 @@ class RequestGuard:
         self._access = services.access
         self._metrics = services.metrics
         self._trusted_proxies = services.access.settings.trusted_proxies
-        # True once the log has a line about an untrusted proxy
-        self._proxy_logged = False
-        # Monotonic seconds before which no refusal is logged
-        self._silent_until = 0.0
 
     def address(self, connection: HTTPConnection) -> str:
         """Find the client's address, also behind trusted proxies."""
         peer = _peer(connection)
         forwarded = ",".join(connection.headers.getlist("x-forwarded-for")) or None
-        if forwarded and not self._proxy_logged:
-            self._proxy_logged = True
+        if forwarded and not self._access.proxy_logged:
+            self._access.proxy_logged = True
             if not is_trusted(peer, self._trusted_proxies):
                 log.warning(
                     "X-Forwarded-For came from an address that TRUSTED_PROXIES does not name, and did not count: if it is"
@@ -180,8 +178,8 @@ class RequestGuard:
             return
         self._metrics.auth_failures.labels("origin").inc()
         known, now = self._access.origins.knows(host), time.monotonic()
-        if now >= self._silent_until:
-            self._silent_until = now + _LOG_SECONDS
+        if now >= self._access.silent_until:
+            self._access.silent_until = now + _LOG_SECONDS
             setting = "ALLOWED_ORIGINS" if known else "ALLOWED_HOSTS"
             log.warning(
                 "a request was refused for its host or its origin; where that is yours, add it to this setting",

@@ -32,6 +32,7 @@ from server.features.hosting.active_engine import ActiveEngine
 from server.models.base import EngineState
 from tests.support.clients import Page, open_page
 from tests.support.fakes import FakeEngine
+from tests.support.fakes_app import assert_error, client_of
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
 from tests.support.running import Running, running
@@ -462,6 +463,25 @@ async def test_a_start_that_fails_closes_what_it_began(
     assert left_behind(threads) == set()
     assert open_files() == files
     assert not program.unfinished
+
+
+async def test_two_apps_of_one_process_have_forms_of_errors_of_their_own() -> None:
+    """A feature of one app changes no error of another app, where that feature is off."""
+    on, off = [create_app(load(None, features=names)) for names in ("grants,openai_api", "")]
+    async with client_of(on) as client:
+        assert "detail" not in (await client.get("/v1/no-such-address")).json()
+    async with client_of(off) as client:
+        assert_error(await client.get("/v1/no-such-address"), 404, "not_found", retryable=False)
+
+
+async def test_refused_hosts_are_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """All routes share the minute: those of the page, of cameras, and of operators."""
+    async with client_of(create_app(load(None, features="cameras,webhooks"))) as client:
+        for path in ("/api/token", "/api/whip", "/api/operator/webhooks/dead"):
+            answer = await client.post(path, headers={"Host": "foreign.example"})
+            assert answer.status_code == 403
+    logged = [one for one in caplog.records if "refused for its host" in one.getMessage()]
+    assert len(logged) == 1
 
 
 async def test_a_program_that_cannot_be_built_opens_nothing(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message
 
-from server.core.metrics import Metrics
 from server.web import middleware
-from server.web.middleware import _UPLOAD, MAX_BODY_BYTES, BodyLimit, plain_path
+from server.web.middleware import _UPLOAD, MAX_BODY_BYTES, plain_path
 from tests.support.fakes_app import (
     CANARY,
     assert_error,
@@ -97,9 +96,6 @@ async def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyP
     """A client that announces a body and stays silent is answered when its time is up."""
     sent: list[Message] = []
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        raise AssertionError("there is nothing to serve yet")
-
     async def receive() -> Message:
         await asyncio.Event().wait()
         raise AssertionError("never")
@@ -108,9 +104,8 @@ async def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyP
         sent.append(message)
 
     monkeypatch.setattr(middleware, "BODY_SECONDS", 0.01)
-    guard = BodyLimit(app, metrics=Metrics("test"))
     async with asyncio.timeout(5):
-        await guard(scope_of("POST", "/raw", content_length="5"), receive, send)
+        await make_app()(scope_of("POST", "/raw", content_length="5"), receive, send)
     assert sent[0]["status"] == 400
     assert b"not there after 0.01 seconds" in sent[1]["body"]
 
