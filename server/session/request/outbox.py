@@ -84,8 +84,6 @@ class Outbox:
         self._max_bytes = max_bytes
         self._on_drop = on_drop
         self._waiting: deque[_Waiting] = deque()
-        # The waiting message of each of these kinds
-        self._snapshots: dict[type[ServerMessage], _Waiting] = {}
         self._size = 0
         self._reader: Reader | None = None
         self._closed = False
@@ -135,12 +133,12 @@ class Outbox:
         return self._reader
 
     def waits(self, kind: type[ServerMessage]) -> bool:
-        """Return True when a message of this kind, which newer ones replace, is still waiting."""
-        return kind in self._snapshots
+        """Return True when a message of this kind is still waiting."""
+        return self._find(kind) is not None
 
     def discard(self, kind: type[ServerMessage]) -> None:
         """Remove the waiting message of a kind that newer ones replace."""
-        entry = self._snapshots.pop(kind, None)
+        entry = self._find(kind)
         if entry is not None:
             self._waiting.remove(entry)
             self._size -= entry.size
@@ -150,6 +148,9 @@ class Outbox:
         self._closed = True
         if self._reader is not None:
             self._reader._wake()
+
+    def _find(self, kind: type[ServerMessage]) -> _Waiting | None:
+        return next((one for one in self._waiting if type(one.message) is kind), None)
 
     def _append(self, entry: _Waiting) -> None:
         self._waiting.append(entry)
@@ -181,7 +182,7 @@ class Outbox:
 
     def _put_snapshot(self, message: ServerMessage) -> None:
         kind = type(message)
-        older = self._snapshots.get(kind)
+        older = self._find(kind)
         if isinstance(message, Sender) and older is not None and message.wake_ms is None:
             # A wake-up must not get lost with the replaced message.
             assert isinstance(older.message, Sender)
@@ -196,7 +197,6 @@ class Outbox:
             self._size += entry.size - older.size
         else:
             self._append(entry)
-        self._snapshots[kind] = entry
 
     def _drop(self, kinds: tuple[type[ServerMessage], ...], id: str) -> None:
         """Drop the waiting messages of these kinds about one question."""
@@ -220,8 +220,6 @@ class Outbox:
     def _take(self) -> _Waiting:
         entry = self._waiting.popleft()
         self._size -= entry.size
-        if self._snapshots.get(type(entry.message)) is entry:
-            del self._snapshots[type(entry.message)]
         return entry
 
 

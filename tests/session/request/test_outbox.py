@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -293,6 +294,27 @@ async def test_giving_back_keeps_the_bound() -> None:
     outbox.put(response("b"))
     reader.detach()
     assert (outbox.dropped, outbox.size) == (1, wire_size(response("b")))
+
+
+class Stopped(ServerMessage):
+    """Makes waiting states needless."""
+
+    type: str = "stopped"
+
+    def outdates(self) -> Callable[[ServerMessage], bool]:
+        return lambda one: isinstance(one, Status)
+
+
+async def test_a_state_may_be_outdated_by_another_message() -> None:
+    """It waits no more, and the next one of its kind comes in its turn."""
+    outbox = Outbox()
+    put(outbox, status(1), Stopped())
+    assert not outbox.waits(Status)
+    outbox.discard(Status)
+    put(outbox, status(1), Stopped(), status(2))
+    left = await taken(outbox.attach())
+    assert [one.get("queue_depth") for one in left] == [None, None, 2]
+    assert outbox.size == 0
 
 
 async def test_closing_lets_the_rest_be_read() -> None:
