@@ -37,6 +37,16 @@ export class DialogsEntry {
     return this.#part.here?.code.ask(wrong, why) ?? null;
   }
 
+  /**
+   * Let the person agree to what would go to another machine.
+   * @param {HTMLElement} opener @param {string} words what goes where
+   * @returns {Promise<boolean>}
+   */
+  async agree(opener, words) {
+    await this.#part.open(opener);
+    return (await this.#part.here?.disclosure.ask(words)) ?? false;
+  }
+
   /** Load them in advance. */
   ahead() {
     return this.#part.ahead();

@@ -1,6 +1,7 @@
 import { Visit } from "./live/visit.js";
 import { byId } from "./page/dom.js";
 import { MissingDialog, Part } from "./page/part.js";
+import { keepWish, wish } from "./page/resume.js";
 import { waysToLook } from "./page/routes.js";
 import { Sheet } from "./page/surroundings.js";
 import { StageView } from "./stage/stageview.js";
@@ -92,6 +93,8 @@ export class Page {
       if (over) this.emit("stop", undefined);
       this.note(text("cameras.screen_over"));
     },
+    agreed: wish("agreed"),
+    onAgreed: (agreed) => keepWish("agreed", agreed),
     keeps: () => this.keepers.some((keeps) => keeps()),
   });
 
@@ -102,6 +105,19 @@ export class Page {
    */
   send(message) {
     return this.visit.socket.send(message);
+  }
+
+  /**
+   * Let the person agree to the other machine that gets what a feature sends.
+   * @param {string} feature @param {HTMLElement} opener @param {(host: string) => string} words what goes where
+   * @returns {Promise<boolean>} true when it may be sent
+   */
+  async agree(feature, opener, words) {
+    const host = this.visit.unagreed(feature);
+    if (!host) return true;
+    const agreed = await this.dialogs.agree(opener, words(host));
+    if (agreed) this.visit.agree(host, feature);
+    return agreed;
   }
 
   /**

@@ -93,7 +93,7 @@ export const ENGLISH = {
 "page.dark_text": "Switch on a light, or the torch.",
 "page.device_forgotten": "This device is forgotten. To come back, scan a new code or type the access code.",
 "page.did_not_work": "It did not work",
-"page.disclosure_text": "The engine was changed to one on {host}. Nothing is asked until you agree.",
+"page.disclosure_text": "The engine runs on {host}. Nothing is asked until you agree.",
 "page.end_mode": "End: {mode}",
 "page.engine_loading": "The model is loading",
 "page.engine_loading_text": "Answers begin as soon as it is ready.",

@@ -247,7 +247,7 @@ class Session:
         `engines`: other machines that may get its pictures, as the operator's list says.
         `on_alert`: called with each alert of its watches, as those of `camera`.
         """
-        self.requests.consent.allow(engines)
+        self.requests.consent.give(engines)
         self.features.stand(on_alert, camera)
 
     @property
@@ -295,7 +295,9 @@ class Session:
                 case wire.Ping():
                     self.outbox.put(wire.Pong(at=time.time() * 1000))
                 case wire.Confirm():
-                    self._confirm(message.host)
+                    # Several machines have commas between, as in `ready`.
+                    if self.requests.consent.give(message.host.split(", "), message.feature):
+                        self.engine_changed()
                 case wire.Auth() | wire.Operator():
                     pass  # The socket handles them.
                 case _:
@@ -303,12 +305,6 @@ class Session:
                         self.features.handle(message)
         except QwenCameraError as error:
             self.send_error(error, getattr(message, "id", None) if message.named else None)
-
-    def _confirm(self, host: str) -> None:
-        complete = self.requests.consent.complete
-        self.requests.consent.give(host)
-        if not complete:
-            self.engine_changed()
 
     def _sounded(self, at: float) -> None:
         for part in self.features:

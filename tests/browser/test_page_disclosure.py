@@ -101,16 +101,24 @@ async def test_a_server_that_comes_back_with_another_engine_gets_no_description_
         await page.leave()
 
 
-async def test_a_page_that_begins_there_is_not_asked(
+async def test_a_page_that_begins_there_asks_once(
     far: tuple[Running, FakeOpenAI], visit: Visit
 ) -> None:
-    """That is how this server works; the details say where pictures go."""
+    """A reloaded page remembers what its person agreed to."""
     run, model = far
     await model.start()
     await soon(lambda: run.program.engines.current.name == "vllm")
-    page = await started(visit, run.base_url)
+    page = await visit(run.base_url)
+    await page.start("page.no_answers")
+    dialog = page.find("#disclosure-dialog")
+    await expect(dialog).to_be_visible()
+    assert len(model.requests) == 0
+    await page.button(say("dialogs.disclosure_agree")).click()
     assert (await page.ask("What is this?"))["engine"] == "vllm"
-    await expect(page.find("#disclosure-dialog")).to_be_hidden()
+    await page.page.reload()
+    await page.start()
+    assert (await page.ask("What is this?"))["engine"] == "vllm"
+    await expect(dialog).to_be_hidden()
 
 
 async def test_a_model_that_watches_on_another_machine_is_agreed_to_by_itself(
@@ -126,8 +134,10 @@ async def test_a_model_that_watches_on_another_machine_is_agreed_to_by_itself(
             async with running(
                 engine="vllm", vllm_base_url=urls[0], watches_base_url=urls[1]
             ) as run:
-                page = await started(visit, run.base_url)
+                page = await visit(run.base_url)
+                await page.start("page.no_answers")
                 dialog = page.find("#disclosure-dialog")
+                await page.button(say("dialogs.disclosure_agree")).click()
                 note = page.find(".note", has_text=say("server.stands_in"))
                 await expect(note).to_be_visible()
                 await expect(dialog).to_be_hidden()

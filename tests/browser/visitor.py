@@ -309,13 +309,13 @@ class Visitor:
         """Wait until the page has no camera any more."""
         await self.comes("document.querySelector('#video').srcObject === null", True)
 
-    async def start(self) -> None:
-        """Press Start Camera and wait until the page says that it is live."""
+    async def start(self, state: str = "page.live") -> None:
+        """Press Start Camera and wait until the page says that it is live. `state`: the id of its words."""
         since = await self.now()
         await self.start_button.click()
         # The message first: it is looked for far more often than `expect` looks.
         await self.got('m.type === "status" && m.camera === "live"', since=since)
-        await expect(self.state).to_have_text(say("page.live"))
+        await expect(self.state).to_have_text(say(state))
 
     async def show(self, **values: Any) -> None:
         """Put something else in front of the camera; returns when it was drawn."""

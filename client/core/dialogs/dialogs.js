@@ -45,21 +45,28 @@ class CodeDialog {
   }
 }
 
-/** Asks for consent before the first picture goes to another machine. */
+/** Asks for consent before pictures, or what a feature sends, go to another machine. */
 class DisclosureDialog {
   #dialog = byId("disclosure-dialog", HTMLDialogElement);
+  #title = byId("disclosure-title", HTMLElement);
+  #text = byId("disclosure-text", HTMLElement);
   #host = byId("disclosure-host", HTMLElement);
-  // The last host shown; the dialog does not open for it again by itself.
+  #onAgree;
+  // The last host shown for pictures; the dialog does not open for it again by itself.
   #shown = "";
+  #pictures = false;
+  /** @type {(agreed: boolean) => void} */
+  #answer = () => {};
 
-  /** @param {{onAgree: (host: string) => void}} hooks */
+  /** @param {{onAgree: (host: string) => void}} hooks onAgree: to the machine that gets pictures */
   constructor({ onAgree }) {
+    this.#onAgree = onAgree;
     byId("disclosure-later", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
     byId("disclosure-agree", HTMLButtonElement).addEventListener("click", () => {
-      const host = this.#shown;
+      this.#settle(true);
       this.#dialog.close();
-      onAgree(host);
     });
+    this.#dialog.addEventListener("close", () => this.#settle(false));
   }
 
   /** @param {string} host "" for none */
@@ -67,12 +74,40 @@ class DisclosureDialog {
     if (host === this.#shown) return;
     this.#shown = host;
     if (host) this.open();
-    else this.#dialog.close();
+    else if (this.#pictures) this.#dialog.close();
   }
 
+  /** Ask about pictures. */
   open() {
-    say(this.#host, this.#shown);
+    const host = this.#shown;
+    say(this.#host, host);
+    this.#open(text("page.other_machine"), true, (agreed) => agreed && this.#onAgree(host));
+  }
+
+  /**
+   * Ask about what a feature sends.
+   * @param {string} words what goes where
+   * @returns {Promise<boolean>}
+   */
+  ask(words) {
+    return new Promise((resolve) => this.#open(words, false, resolve));
+  }
+
+  /** @param {string} title @param {boolean} pictures @param {(agreed: boolean) => void} answer */
+  #open(title, pictures, answer) {
+    this.#settle(false);
+    this.#answer = answer;
+    this.#pictures = pictures;
+    say(this.#title, title);
+    show(this.#text, pictures);
     if (!this.#dialog.open) this.#dialog.showModal();
+  }
+
+  /** @param {boolean} agreed */
+  #settle(agreed) {
+    const answer = this.#answer;
+    this.#answer = () => {};
+    answer(agreed);
   }
 }
 

@@ -62,6 +62,8 @@
  * @property {(facts: Facts) => void} onChange
  * @property {(stream: MediaStream|null) => void} onStream
  * @property {(message: import("./messages.d.ts").ServerMessage) => void} onMessage
+ * @property {Record<string, string[]>|undefined} agreed the machines that were agreed to before a reload, by feature
+ * @property {(agreed: Record<string, string[]>) => void} onAgreed a machine was agreed to
  * @property {(engine: string, model: string) => void} onEngine this engine answers from now on
  * @property {(id: string) => void} onSent a waiting question was sent
  * @property {(id: string) => void} onUnsent a waiting question will not be sent
@@ -99,27 +101,39 @@ export const NOTHING_YET = {
 
 /** @typedef {import("./messages.d.ts").Ready} Ready */
 
-/** The other machines to which this page's pictures may go. Kept in the page's memory only. */
-export class Disclosure {
-  #agreed = new Set([""]);
-  #seen = false;
+/** The other machines that a page's person has agreed to: for pictures (`""`), and for what features send beside them. */
+export class Agreed {
+  /** @type {Record<string, string[]>} */
+  #hosts;
+
+  /** @param {Record<string, string[]>} [hosts] by feature, agreed to before the page was reloaded */
+  constructor(hosts = {}) {
+    this.#hosts = hosts;
+  }
 
   /**
-   * @param {Ready} ready
-   * @returns {{ask: string, confirm: string}} ask: machines to agree to before any question; confirm: those agreed to,
-   *   to be
-   *   confirmed to the server
+   * @param {string} hosts with commas between
+   * @param {string} [feature]
+   * @returns {string} those of them that the person has not agreed to yet
    */
-  look({ elsewhere, confirmed }) {
-    // The page's first engines, which the server confirmed
-    if (!this.#seen && confirmed) this.agree(elsewhere);
-    this.#seen = true;
-    const ask = elsewhere.split(", ").filter((one) => !this.#agreed.has(one)).join(", ");
-    return { ask, confirm: ask || confirmed ? "" : elsewhere };
+  missing(hosts, feature = "") {
+    const agreed = ["", ...(this.#hosts[""] ?? []), ...(this.#hosts[feature] ?? [])];
+    return hosts.split(", ").filter((host) => !agreed.includes(host)).join(", ");
   }
 
-  /** @param {string} hosts */
-  agree(hosts) {
-    for (const one of hosts.split(", ")) this.#agreed.add(one);
+  /** @param {string} hosts with commas between @param {string} [feature] */
+  add(hosts, feature = "") {
+    this.#hosts = { ...this.#hosts, [feature]: [...new Set([...(this.#hosts[feature] ?? []), ...hosts.split(", ")])] };
+    return this.#hosts;
   }
+
+  /** What a server hears when a socket opens. @returns {import("./messages.d.ts").Confirm[]} */
+  get messages() {
+    return Object.entries(this.#hosts).map(([feature, hosts]) => confirmation(hosts.join(", "), feature));
+  }
+}
+
+/** @param {string} host @param {string} feature @returns {import("./messages.d.ts").Confirm} */
+export function confirmation(host, feature) {
+  return { type: "confirm", host, ...(feature && { feature }) };
 }

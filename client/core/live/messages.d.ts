@@ -106,11 +106,13 @@ export interface Ping {
   type: "ping";
 }
 
-/** The person agrees that pictures go to another machine, or to several. */
+/** The person agrees that pictures, or what a feature sends beside them, go to other machines. A client sends it when a socket opens, with the machines that its person has agreed to, and after each agreement. */
 export interface Confirm {
   type: "confirm";
-  /** The `elsewhere` of the last `ready`, or some of it */
+  /** Machines as an `elsewhere` of `ready` names them, with a comma and a space between */
   host: string;
+  /** The feature that sends something else, such as `voice_in` (sound) or `voice_out` (answers to be spoken); empty: pictures, and all else */
+  feature?: string;
 }
 
 /** Ask for `engine` and `log` messages, and the operator's texts in others, until this socket closes. */
@@ -337,9 +339,9 @@ export interface Ready {
   held: boolean;
   /** Host of the other machine to which pictures go, with commas between several; empty: they stay on the server's. */
   elsewhere: string;
-  /** The person has agreed to all of them; nothing is sent to another one. */
+  /** The person has agreed to all of them. Until then they get nothing: see `confirm`. */
   confirmed: boolean;
-  /** The features that are on: an object for each, with what a client needs to know of it from the start. `things` of `builtin`: it names them. `allowed` of `grants`: the person may let other programs look. `describe`: whether it is `on`, and its `length`. `pointing`: whether the server's own detector `finds` boxes for an engine that gives none. `recall`: the most `seconds` and `bytes` that are kept; 0: nothing is. `voice_out`: whether the server has a `voice` for answers (without one, or while it fails, clients read with their own), `elsewhere`: host of the other machine to which that sends their texts (empty: they stay on the server's), and `speak` as in `settings`. `voice_in`: whether the server takes a `microphone`, whether its `recogniser` makes words of speech, and `elsewhere`: host of the other machine to which sound goes for that (empty: it stays on the server's). */
+  /** The features that are on: an object for each, with what a client needs to know of it from the start. `things` of `builtin`: it names them. `allowed` of `grants`: the person may let other programs look. `describe`: whether it is `on`, and its `length`. `pointing`: whether the server's own detector `finds` boxes for an engine that gives none. `recall`: the most `seconds` and `bytes` that are kept; 0: nothing is. `voice_out`: whether the server has a `voice` for answers (without one, or while it fails, clients read with their own), `elsewhere`: host of the other machine to which that sends their texts (empty: they stay on the server's), `confirmed`: the person has agreed to it, and `speak` as in `settings`. `voice_in`: whether the server takes a `microphone`, whether its `recogniser` makes words of speech, and `elsewhere` and `confirmed` as before, for sound. */
   features: Record<string, Record<string, any>>;
 }
 

@@ -1,7 +1,7 @@
 import { ApiError, hasOwnAuthority, pageTime } from "./api.js";
 import { Asking, Describing, PATIENCE, answerable } from "./asking.js";
 import { Camera, CameraProblem } from "./camera.js";
-import { Disclosure, NOTHING_YET } from "./facts.js";
+import { Agreed, NOTHING_YET, confirmation } from "./facts.js";
 import { Handover } from "./handover.js";
 import { Closing, Outage } from "./outage.js";
 import { Peer } from "./peer.js";
@@ -30,7 +30,7 @@ export class Visit {
   #hooks;
   #asking;
   #closing = new Closing();
-  #disclosure = new Disclosure();
+  #agreed;
   #typedAt = -Infinity;
   #toggledAt = -Infinity;
   #pageHidden = false;
@@ -42,6 +42,7 @@ export class Visit {
   /** @param {import("./facts.js").Hooks} hooks */
   constructor(hooks) {
     this.#hooks = hooks;
+    this.#agreed = new Agreed(hooks.agreed);
     this.#asking = new Asking({
       ready: () => !this.socket.doubted && !this.handover.leaving && answerable(this.facts, this.outage.connectedFor),
       send: (message) => {
@@ -241,11 +242,22 @@ export class Visit {
     return true;
   }
 
-  /** Note the user's consent to the machine that gets pictures. @param {string} host */
-  agree(host) {
-    this.#disclosure.agree(host);
-    if (this.facts.disclose !== host) return; // the engine has changed again
-    this.socket.send({ type: "confirm", host });
+  /**
+   * The other machine that would get what a feature sends, and that the user has not agreed to; "" for none.
+   * @param {string} feature of the server, such as "voice_in"
+   */
+  unagreed(feature) {
+    return this.#agreed.missing(this.facts.ready?.features[feature]?.elsewhere ?? "", feature);
+  }
+
+  /**
+   * Note the user's consent to the machine that gets pictures, or what a feature sends.
+   * @param {string} host @param {string} [feature]
+   */
+  agree(host, feature = "") {
+    this.#hooks.onAgreed(this.#agreed.add(host, feature));
+    this.socket.send(confirmation(host, feature));
+    if (feature || this.facts.disclose !== host) return; // the engine has changed again
     this.#set({ disclose: "" });
     this.description.repeat();
   }
@@ -395,6 +407,7 @@ export class Visit {
       this.#set({ untrusted: false, coming: null });
       this.outage.trusted();
       this.handover.opened();
+      for (const message of this.#agreed.messages) this.socket.send(message);
       // All settings each time: a new session, or one that missed a change, lacks them.
       const stills = this.facts.camera === "elsewhere" && !this.#pageHidden;
       this.socket.send({
@@ -424,8 +437,7 @@ export class Visit {
     switch (message.type) {
       case "ready": {
         const before = this.facts.ready;
-        const { ask, confirm } = this.#disclosure.look(message);
-        if (confirm) this.socket.send({ type: "confirm", host: confirm });
+        const ask = this.#agreed.missing(message.elsewhere);
         this.#set({ ready: message, held: message.held, disclose: ask });
         if (message.engine_state === "ready" || message.engine === "builtin")
           this.#hooks.onEngine(message.engine, message.model);

@@ -17,12 +17,12 @@ export function remember(live) {
   history.replaceState({ ...history.state, live }, "");
 }
 
-/** Store in the same entry whether the user wants something. @param {string} name @param {boolean} wanted */
+/** Store in the same entry what the user wants, or has agreed to. @param {string} name @param {any} wanted */
 export function keepWish(name, wanted) {
   history.replaceState({ ...history.state, [name]: wanted }, "");
 }
 
-/** @param {string} name @returns {boolean|undefined} the stored wish; undefined before any */
+/** @param {string} name @returns {any} the stored wish; undefined before any */
 export function wish(name) {
   return history.state?.[name];
 }

@@ -53,6 +53,8 @@ class TalkEntry {
       if (document.hidden) this.#hiding = setTimeout(() => this.#part.here?.off(), HIDDEN_FOR);
     });
     this.button.addEventListener("click", async () => {
+      const words = (/** @type {string} */ host) => text("voice.talk_hint_to", { host });
+      if (!(await this.#page.agree("voice_in", this.button, words))) return;
       await this.#part.open(this.button);
       this.#part.here?.toggle();
     });
@@ -90,6 +92,8 @@ class TalkEntry {
     this.button.title = host ? text("voice.talk_hint_to", { host }) : text("voice.talk_hint");
     // A page that nobody looks at hears nothing.
     if (!active || camera === "resting" || !able) this.#part.here?.off();
+    // The recogniser has moved to a machine that the user has not agreed to.
+    if (this.#page.visit.unagreed("voice_in") && this.#part.here?.off()) this.#page.note(this.button.title);
     this.#part.here?.connected(socket === "open");
   }
 

@@ -77,15 +77,16 @@ export class Listening {
     this.#announce(text("voice.off"));
   }
 
-  /** Close the microphone at once. */
+  /** Close the microphone at once. @returns {boolean} true when it was on */
   off() {
     this.#microphone.close();
-    if (!this.#on) return;
+    if (!this.#on) return false;
     this.#on = this.#held = false;
     this.#state = "off";
     void this.#visit.peer.setMicrophone(null);
     this.#send();
     this.#render();
+    return true;
   }
 
   /** @param {boolean} open the socket is */

@@ -90,6 +90,8 @@ export class SpeakEntry {
 
   /** @param {boolean} wanted */
   async want(wanted) {
+    const words = (/** @type {string} */ host) => text("chat.speak_to", { host });
+    if (wanted && !(await this.#page.agree("voice_out", this.button, words))) return;
     this.#wanted = wanted;
     keepWish("speak", wanted);
     this.#render();

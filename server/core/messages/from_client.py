@@ -188,11 +188,17 @@ class Ping(ClientMessage):
 
 
 class Confirm(ClientMessage):
-    """The person agrees that pictures go to another machine, or to several."""
+    """The person agrees that pictures, or what a feature sends beside them, go to other machines.
+
+    A client sends it when a socket opens, with the machines that its person has agreed to, and after each agreement.
+    """
 
     type: Literal["confirm"]
-    # The `elsewhere` of the last `ready`, or some of it
+    # Machines as an `elsewhere` of `ready` names them, with a comma and a space between
     host: str = Field(max_length=4096)
+    # The feature that sends something else, such as `voice_in` (sound) or `voice_out` (answers to be spoken); empty:
+    # pictures, and all else
+    feature: str = Field("", max_length=64)
 
 
 class Operator(ClientMessage):

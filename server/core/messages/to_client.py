@@ -118,7 +118,7 @@ class Ready(ServerMessage):
     # Host of the other machine to which pictures go, with commas between several; empty: they stay on
     # the server's.
     elsewhere: str = ""
-    # The person has agreed to all of them; nothing is sent to another one.
+    # The person has agreed to all of them. Until then they get nothing: see `confirm`.
     confirmed: bool = True
     # The features that are on: an object for each, with what a client needs to know of it from the
     # start. `things` of `builtin`: it names them. `allowed` of `grants`: the person may let other programs look. `describe`: whether it is
@@ -126,9 +126,9 @@ class Ready(ServerMessage):
     # gives none. `recall`: the most `seconds` and `bytes` that are kept; 0: nothing is.
     # `voice_out`: whether the server has a `voice` for answers (without one, or while it fails, clients
     # read with their own), `elsewhere`: host of the other machine to which that sends their texts (empty:
-    # they stay on the server's), and `speak` as in `settings`. `voice_in`: whether the server takes a
-    # `microphone`, whether its `recogniser` makes words of speech, and `elsewhere`: host of the other
-    # machine to which sound goes for that (empty: it stays on the server's).
+    # they stay on the server's), `confirmed`: the person has agreed to it, and `speak` as in `settings`.
+    # `voice_in`: whether the server takes a `microphone`, whether its `recogniser` makes words of speech, and
+    # `elsewhere` and `confirmed` as before, for sound.
     features: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def for_operators(self) -> Self:

@@ -103,6 +103,7 @@ class Listening(SessionPart):
             "microphone": self._tools.speech_model is not None,
             "recogniser": self._tools.recogniser.ready,
             "elsewhere": self._tools.recogniser.elsewhere,
+            "confirmed": self.spoken.consent.given,
         }
 
     @property

@@ -54,8 +54,8 @@ class SpokenQuestions:
         self._reuse = context.reuse
         self._on_change = on_change
         self._recogniser = recogniser
-        self._consent = context.requests.consent.purpose(
-            "Sound", lambda: recogniser.elsewhere, confirmed=True
+        self.consent = context.requests.consent.purpose(
+            "voice_in", "Sound", lambda: recogniser.elsewhere
         )
         self.tasks = TaskSet("spoken-questions")
         # The turn that is spoken now; None between turns
@@ -160,7 +160,7 @@ class SpokenQuestions:
 
         Raises NotConfirmed before any sound is sent to a machine without consent, and SpeechError.
         """
-        self._consent.check()
+        self.consent.check()
         language = self._context.requests.preferences.language or None
         return self._recogniser.recognise(sound, language=language)
 

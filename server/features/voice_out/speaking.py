@@ -101,7 +101,7 @@ class Speaking(SessionPart, Speaker):
         self._tasks = context.tasks
         self._context = context
         # The voice's machine may have the answers; else the page reads them.
-        self._consent = context.requests.consent.purpose("Answers", self._elsewhere)
+        self._consent = context.requests.consent.purpose("voice_out", "Answers", self._elsewhere)
         # Answers are spoken.
         self.wanted = False
         # Texts that came too slowly so far
@@ -123,6 +123,7 @@ class Speaking(SessionPart, Speaker):
         return {
             "voice": self._voice is not None and self._voice.ready,
             "elsewhere": self._elsewhere(),
+            "confirmed": self._consent.given,
             "speak": self.wanted,
         }
 
@@ -136,8 +137,6 @@ class Speaking(SessionPart, Speaker):
         if not message.speak:
             self.drop()
             return
-        # The person has switched speech on, where the page names the voice's machine.
-        self._consent.give()
         if self._unspoken:
             # Pressed while the model thinks, or at once before the question, on a slow link
             self.begin(self._unspoken)

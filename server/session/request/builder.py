@@ -298,30 +298,30 @@ def _key(engine: Engine) -> str:
 
 # The machines that may get one session's pictures, and what else leaves the server.
 
-# Confirmed machines that a session remembers
+# Machines of one use that a session remembers
 _MOST_HOSTS = 16
 
 
 class Consent:
     """The machines that may get one session's pictures, and what else leaves the server.
 
-    Always this one; also those of the engines of all roles and that of each purpose at its beginning,
-    and those that the person confirmed since. A machine with consent for pictures may have the rest,
-    too; no other consent counts for pictures. Of each the newest 16 are remembered.
+    A session begins with this one alone; the client names those that its person has agreed to. A machine
+    with consent for pictures may have the rest, too; no other consent counts for pictures.
 
-    Bounds of machines to which pictures may go: 16; the one confirmed longest ago is dropped.
+    Bounds of machines of each use: 16; the one named longest ago is dropped.
     """
 
     def __init__(self, engines: Callable[[], Iterable[Engine]]) -> None:
         """`engines()`: those that do the work of the roles now."""
         self._engines = engines
         # For pictures and all else
-        self._hosts = dict.fromkeys(["", *self._machines()])
-        self._purposes: list[Purpose] = []
+        self._hosts: dict[str, None] = {}
+        # By name of the feature
+        self._purposes: dict[str, Purpose] = {}
 
     def _machines(self) -> list[str]:
         """Return the other machines that pictures go to now, each once."""
-        found = (host for engine in self._engines() for host in _machines(engine))
+        found = (host for engine in self._engines() for host in _split(engine.status.elsewhere))
         return list(dict.fromkeys(found))
 
     @property
@@ -329,64 +329,42 @@ class Consent:
         """The other machines that pictures go to, with commas between; "" while they stay here."""
         return ", ".join(self._machines())
 
-    def purpose(
-        self, what: str, elsewhere: Callable[[], str], *, confirmed: bool = False
-    ) -> Purpose:
-        """Add what else goes to a machine, which may be another one. `elsewhere()`: "" for this one.
-
-        `confirmed`: a `confirm` message may agree to its machine.
-        """
-        one = Purpose(what, elsewhere, self._hosts, confirmed=confirmed)
-        self._purposes.append(one)
+    def purpose(self, feature: str, what: str, elsewhere: Callable[[], str]) -> Purpose:
+        """Add what a feature sends to a machine beside pictures. `elsewhere()`: its name; "" for this one."""
+        one = self._purposes[feature] = Purpose(feature, what, elsewhere, self._hosts)
         return one
 
     def given(self, engine: Engine) -> bool:
-        return all(host in self._hosts for host in _machines(engine))
+        return all(host in self._hosts for host in _split(engine.status.elsewhere))
 
     @property
     def for_pictures(self) -> bool:
         """True when the engines of all roles may get pictures."""
         return all(map(self.given, self._engines()))
 
-    @property
-    def complete(self) -> bool:
-        """True when a `confirm` message has nothing to agree to."""
-        return self.for_pictures and all(one.given for one in self._purposes if one.confirmed)
-
     def check(self, engine: Engine) -> None:
         """Raise NotConfirmed for an engine on a machine without consent."""
         if not self.given(engine):
-            raise _not_confirmed(
-                "Another engine answers now, and pictures", engine.status.elsewhere
-            )
+            raise _not_confirmed("Pictures", engine.status.elsewhere)
 
-    def allow(self, hosts: Iterable[str]) -> None:
-        """Consent to machines that the operator has named for a camera of the house."""
-        for host in hosts:
-            _keep(self._hosts, host)
+    def give(self, hosts: Iterable[str], feature: str = "") -> bool:
+        """Consent to machines for pictures, or for what a feature sends beside them.
 
-    def give(self, host: str) -> None:
-        """Consent to machines that pictures go to, with commas between, or to that of a purpose.
-
-        Raises BadRequest for another one.
+        Returns True when something may go now that could not before. Raises BadRequest for an unknown feature.
         """
-        wanted, machines = _split(host), self._machines()
-        if wanted and set(wanted) <= set(machines):
-            for machine in wanted:
-                _keep(self._hosts, machine)
-            return
-        named = [one for one in self._purposes if one.confirmed and one.elsewhere == host]
-        if not named:
-            where = self.elsewhere or "no other machine"
+        if feature and feature not in self._purposes:
+            known = ", ".join(self._purposes) or "none"
             raise BadRequest(
-                f'"host" of a confirm message is not where pictures go; they go to {where} now.'
+                f'"feature" of a confirm message is one of these: {known}; or it is left out.'
             )
-        for one in named:
-            one.give()
+        before = self._all_given()
+        kept = self._purposes[feature].hosts if feature else self._hosts
+        for host in hosts:
+            _keep(kept, host)
+        return self._all_given() != before
 
-
-def _machines(engine: Engine) -> list[str]:
-    return _split(engine.status.elsewhere)
+    def _all_given(self) -> list[bool]:
+        return [self.for_pictures, *(one.given for one in self._purposes.values())]
 
 
 def _split(hosts: str) -> list[str]:
@@ -398,43 +376,36 @@ class Purpose:
     """A use of a machine beside pictures, such as for sound: see `Consent.purpose`."""
 
     def __init__(
-        self, what: str, elsewhere: Callable[[], str], all: Iterable[str], *, confirmed: bool
+        self, feature: str, what: str, elsewhere: Callable[[], str], all: Iterable[str]
     ) -> None:
         """`all`: the machines with consent for pictures, also later ones."""
-        self.confirmed = confirmed
+        self._feature = feature
         self._what = what
         self._elsewhere = elsewhere
         self._all = all
-        self._hosts = dict.fromkeys((elsewhere(),))
-
-    @property
-    def elsewhere(self) -> str:
-        """The other machine that gets it; "" for none."""
-        return self._elsewhere()
+        self.hosts: dict[str, None] = {}
 
     @property
     def given(self) -> bool:
         """True when the present machine may get it."""
-        return self.elsewhere in ("", *self._all, *self._hosts)
-
-    def give(self) -> None:
-        """Consent to the present machine."""
-        _keep(self._hosts, self.elsewhere)
+        return self._elsewhere() in ("", *self._all, *self.hosts)
 
     def check(self) -> None:
         """Raise NotConfirmed for a machine without consent."""
         if not self.given:
-            raise _not_confirmed(self._what, self.elsewhere)
+            raise _not_confirmed(self._what, self._elsewhere(), self._feature)
 
 
 def _keep(hosts: dict[str, None], host: str) -> None:
+    hosts.pop(host, None)
     hosts[host] = None
     while len(hosts) > _MOST_HOSTS:
         del hosts[next(iter(hosts))]
 
 
-def _not_confirmed(what: str, host: str) -> NotConfirmed:
-    word = json.dumps({"type": "confirm", "host": host}, separators=(",", ":"))
+def _not_confirmed(what: str, host: str, feature: str = "") -> NotConfirmed:
+    message = {"type": "confirm", "host": host} | ({"feature": feature} if feature else {})
+    word = json.dumps(message, separators=(",", ":"))
     return NotConfirmed(
         f"{what} would go to {host}. Nothing was sent there. Agree on the page; a"
         f" client without one shows this to its person, sends {word} on this socket, and asks again."

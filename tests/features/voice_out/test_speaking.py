@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from server.core import messages as wire
 from server.core.aio import TaskSet
+from server.core.messages import Confirm
 from server.core.metrics import Metrics
 from server.core.sound import Sound, VoiceChunk
 from server.features.voice_out import speaking as spoken_answers
@@ -635,11 +636,10 @@ async def test_a_bug_leaves_no_answer_without_an_end(
     await soon(lambda: not rig.speaking.talking)
 
 
-async def test_another_machine_gets_no_words_before_speak_is_pressed_again() -> None:
-    """The one of the session's beginning is named by the page; after a change the page reads."""
+async def test_another_machine_gets_no_words_without_consent() -> None:
+    """A page sends `speak` with each socket: that is no consent, and the page reads meanwhile."""
     voice = StandInVoice()
-    voice.elsewhere = "one.example.org"
-    speak, quiet = (SpeakSettings(type="settings", speak=wish) for wish in (True, False))
+    speak = SpeakSettings(type="settings", speak=True)
     async with room(voice=voice) as made:
         one, speaking = made.session, speech(made)
 
@@ -650,16 +650,15 @@ async def test_another_machine_gets_no_words_before_speak_is_pressed_again() -> 
             speaking.finish(id)
 
         VoiceLine.of(one.lines).connect(made)
-        say("a1", "It is red.")
-        await soon(lambda: voice.texts == ["It is red."])
-        voice.elsewhere = "two.example.org"
-        # The page sends its settings again with each socket.
-        say("a2", "It is green.")
-        await soon(lambda: one.outbox.size > 0)
-        assert voice.texts == ["It is red."]
-        one.handle(quiet)
-        say("a3", "It is blue.")
-        await soon(lambda: voice.texts == ["It is red.", "It is blue."])
+        for host in ("one.example.org", "two.example.org"):
+            voice.elsewhere = host
+            voice.texts.clear()
+            say(f"before {host}", "It is red.")
+            assert (await made.next("say"))["text"] == "It is red."
+            assert voice.texts == []
+            one.handle(Confirm(type="confirm", host=host, feature="voice_out"))
+            say(f"after {host}", "It is green.")
+            await soon(lambda: voice.texts == ["It is green."])
 
 
 @pytest.mark.parametrize("by_page", [False, True])

@@ -414,11 +414,9 @@ def test_questions_are_counted_and_not_bounded() -> None:
 class Elsewhere:
     """A machine that gets sound or words, on a machine that a test chooses."""
 
-    def __init__(self, consent: Consent, elsewhere: str = "", *, confirmed: bool = False) -> None:
+    def __init__(self, consent: Consent, feature: str, elsewhere: str = "") -> None:
         self.elsewhere = elsewhere
-        self.purpose: Purpose = consent.purpose(
-            "Sound", lambda: self.elsewhere, confirmed=confirmed
-        )
+        self.purpose: Purpose = consent.purpose(feature, "Sound", lambda: self.elsewhere)
 
 
 def consent(*engines: FakeEngine) -> tuple[Consent, list[FakeEngine]]:
@@ -427,77 +425,79 @@ def consent(*engines: FakeEngine) -> tuple[Consent, list[FakeEngine]]:
     return Consent(lambda: now), now
 
 
-@pytest.mark.parametrize("confirmed", [True, False], ids=["sound", "answers"])
-def test_no_picture_goes_where_only_words_or_sound_may(confirmed: bool) -> None:
+def test_a_session_begins_with_this_machine_alone() -> None:
+    """Whatever is set up when it begins."""
+    far = FakeEngine(elsewhere="there.example")
+    one, _ = consent(FakeEngine(), far)
+    sound, answers = Elsewhere(one, "in", "there.example"), Elsewhere(one, "out")
+    assert one.given(FakeEngine())
+    assert not one.given(far)
+    assert not sound.purpose.given
+    assert answers.purpose.given
+
+
+def test_no_picture_goes_where_only_words_or_sound_may() -> None:
     """The machine of the questions or of speech may run another engine later."""
     one, engines = consent(FakeEngine())
-    there = Elsewhere(one, "there.example", confirmed=confirmed)
+    there = Elsewhere(one, "in", "there.example")
+    assert one.give(["there.example"], "in")
     assert there.purpose.given
-    there.purpose.give()
     moved = FakeEngine(elsewhere="there.example")
     assert not one.given(moved)
     with pytest.raises(NotConfirmed):
         one.check(moved)
     engines[:] = [moved]
-    one.give("there.example")
+    assert one.give(["there.example"])
     assert one.given(moved)
 
 
 def test_consent_for_sound_is_for_sound() -> None:
     one, _ = consent(FakeEngine())
-    sound, answers = Elsewhere(one, confirmed=True), Elsewhere(one)
-    assert one.complete
-    sound.elsewhere = answers.elsewhere = "there.example"
-    with pytest.raises(NotConfirmed, match=r"Sound would go to there\.example"):
+    sound, answers = (Elsewhere(one, name, "there.example") for name in ("in", "out"))
+    with pytest.raises(NotConfirmed, match=r'Sound would go to there\.example.*"feature":"in"'):
         sound.purpose.check()
-    assert not one.complete
-    one.give("there.example")
+    one.give(["there.example"], "in")
     sound.purpose.check()
-    assert one.complete
     assert not answers.purpose.given
     assert not one.given(FakeEngine(elsewhere="there.example"))
-    with pytest.raises(BadRequest):
-        one.give("another.example")
-
-
-def test_a_confirm_message_agrees_to_what_asks_for_it_alone() -> None:
-    """Answers have a button of their own."""
-    one, _ = consent(FakeEngine())
-    answers = Elsewhere(one)
-    answers.elsewhere = "there.example"
-    assert one.complete
-    with pytest.raises(BadRequest):
-        one.give("there.example")
-    assert not answers.purpose.given
+    with pytest.raises(BadRequest, match="in, out"):
+        one.give(["there.example"], "another")
 
 
 def test_consent_for_pictures_is_for_all() -> None:
     one, _ = consent(FakeEngine(elsewhere="there.example"))
-    sound, answers = Elsewhere(one, confirmed=True), Elsewhere(one)
-    sound.elsewhere = answers.elsewhere = "there.example"
-    assert sound.purpose.given
-    assert answers.purpose.given
+    there = [Elsewhere(one, name, "there.example") for name in ("in", "out")]
+    one.give(["there.example"])
+    assert all(each.purpose.given for each in there)
+
+
+def test_what_changes_nothing_is_told() -> None:
+    """The client is greeted again where something may go that could not before."""
+    one, _ = consent(FakeEngine(elsewhere="there.example"))
+    assert not one.give(["another.example"])
+    assert one.give(["there.example"])
+    assert not one.give(["there.example"])
 
 
 def test_the_machine_of_each_role_needs_consent() -> None:
-    """Those of the session's beginning have it; of those that come later each is agreed to, alone or together."""
+    """Each is agreed to, alone or together with others."""
     large, small = FakeEngine(elsewhere="large.example"), FakeEngine(elsewhere="small.example")
     one, engines = consent(large)
+    one.give(["large.example"])
     assert one.for_pictures
     engines.append(small)
     assert (one.elsewhere, one.for_pictures) == ("large.example, small.example", False)
     assert one.given(large)
     with pytest.raises(NotConfirmed, match=r"would go to small\.example"):
         one.check(small)
-    for wrong in ("large.example, other.example", "small.exampl", ", "):
-        with pytest.raises(BadRequest):
-            one.give(wrong)
-    one.give("small.example")
+    one.give(["small.exampl", ""])
+    assert not one.given(small)
+    one.give(["small.example"])
     assert one.for_pictures
     one.check(small)
     engines[:] = [small, FakeEngine(elsewhere="a.example"), FakeEngine(elsewhere="b.example")]
     assert not one.for_pictures
-    one.give(one.elsewhere)
+    one.give(one.elsewhere.split(", "))
     assert one.for_pictures
 
 
@@ -505,5 +505,6 @@ def test_a_machine_of_several_is_agreed_to_once() -> None:
     """Servers of one model that come and go are no reason to ask again; a further one is."""
     group = FakeEngine(elsewhere="a.example, b.example")
     one, _ = consent(group)
+    one.give(["a.example", "b.example"])
     assert one.given(FakeEngine(elsewhere="b.example"))
     assert not one.given(FakeEngine(elsewhere="b.example, c.example"))

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Asking, PATIENCE, answerable } from "../../../../client/core/live/asking.js";
-import { Disclosure } from "../../../../client/core/live/facts.js";
+import { Agreed } from "../../../../client/core/live/facts.js";
 import { still } from "../../time.mjs";
 
 test("a question whose socket is lost goes out once more as it was", async (t) => {
@@ -70,18 +70,22 @@ test("a question goes where the server can answer it, or refuse it better than t
     assert.equal(answerable(/** @type {any} */ ({ ...facts, ...change }), connectedFor), wanted, JSON.stringify(change));
 });
 
-test("where pictures go is asked once for each machine, and not for where the page began", () => {
-  const look = (one, elsewhere, confirmed = true) => Object.values(one.look({ elsewhere, confirmed }));
-  const began = new Disclosure();
-  assert.deepEqual(look(began, "a"), ["", ""]);
-  assert.deepEqual(look(began, ""), ["", ""]);
-  assert.deepEqual(look(began, "b", false), ["b", ""]);
-  assert.deepEqual(look(began, "b", true), ["b", ""]);
-  began.agree("b");
-  // A new session hears what was agreed to in the one before.
-  assert.deepEqual(look(began, "b", false), ["", "b"]);
-  assert.deepEqual(look(began, "b", true), ["", ""]);
-  assert.deepEqual(look(began, "a", false), ["", "a"]);
-  // It changed between the offer and the socket.
-  assert.deepEqual(look(new Disclosure(), "c", false), ["c", ""]);
+test("a machine is agreed to once, and one of a feature gets nothing else", () => {
+  const agreed = new Agreed();
+  assert.deepEqual(agreed.messages, []);
+  assert.equal(agreed.missing(""), "");
+  assert.equal(agreed.missing("a, b"), "a, b");
+  agreed.add("a");
+  assert.equal(agreed.missing("a, b"), "b");
+  // One for pictures may have the rest, too.
+  assert.equal(agreed.missing("a", "voice_out"), "");
+  const kept = agreed.add("c", "voice_out");
+  assert.equal(agreed.missing("c", "voice_out"), "");
+  assert.equal(agreed.missing("c", "voice_in"), "c");
+  assert.equal(agreed.missing("c"), "c");
+  // A reloaded page, and a new session, know of them.
+  assert.deepEqual(new Agreed(kept).messages, [
+    { type: "confirm", host: "a" },
+    { type: "confirm", host: "c", feature: "voice_out" },
+  ]);
 });
