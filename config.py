@@ -6,7 +6,7 @@ import functools
 import math
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,6 +33,7 @@ from server.core.setting_text import (
     allowed_host,
     authority_der,
     base_urls,
+    engine_machine,
     network,
     origin,
     pair_problems,
@@ -130,6 +131,9 @@ class Settings(BaseSettings):
         "http://127.0.0.1:8001/v1",
         "an http or https URL like http://127.0.0.1:8001/v1, without a user, query or fragment, or up to 16"
         " different ones with a comma or a space between",
+    )
+    engine_machines: Annotated[tuple[tuple[str, str], ...], NoDecode, list_of(engine_machine)] = (
+        names("HOST:PORT=MACHINE, such as 127.0.0.1:8001=gpu.example.org or vllm:8001=here")
     )
     vllm_api_key: SecretStr = secret()
     model_name: str = text()
@@ -244,6 +248,14 @@ class Settings(BaseSettings):
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+    @property
+    def machines(self) -> Mapping[str, str]:
+        """The machines behind addresses of servers, by host and port; "" is this one."""
+        found: dict[str, list[str]] = {}
+        for address, machine in self.engine_machines:
+            found.setdefault(address, []).append(machine)
+        return {address: ", ".join(filter(None, each)) for address, each in found.items()}
 
     @property
     def vllm_base_urls(self) -> tuple[str, ...]:

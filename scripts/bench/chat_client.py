@@ -78,6 +78,8 @@ class ChatClient:
         self.messages: list[Arrived] = []
         # The close code, once the server has closed the socket
         self.close_code: int | None = None
+        # It agrees to other machines without a person.
+        self.agrees = True
         self._access_code = access_code
         self._socket: ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -93,7 +95,10 @@ class ChatClient:
         self.ice_servers = reply["ice_servers"]
 
     async def open_socket(self, *, timeout: float = 10.0) -> None:
-        """Open it and wait for `ready`. Raises ConnectionClosed when the server closes instead."""
+        """Open it, wait for `ready`, and agree to the machines that get pictures, which are drawn.
+
+        Raises ConnectionClosed when the server closes instead.
+        """
         if not self.token:
             await self.get_token()
         url = f"{self.base_url.replace('http', 'ws', 1)}/ws/{self.session_id}"
@@ -110,6 +115,8 @@ class ChatClient:
         self._reader = asyncio.create_task(self._read(self._socket), name="camera-peer-socket")
         since = self.seen
         await self.wait_for(lambda m: m["type"] == "ready", timeout=timeout, since=since)
+        if self.agrees and not self.ready["confirmed"]:
+            await self.send({"type": "confirm", "host": self.ready["elsewhere"]})
 
     async def close_socket(self) -> None:
         if self._socket is not None:

@@ -206,6 +206,7 @@ class Program:
                     own.model,
                     voice=voice,
                     thinking=ThinkingLimits(settings.thinking, settings.thinking_max_tokens),
+                    machines=settings.machines,
                     names=SettingNames() if own.name == "vllm" else SettingNames.of(own.name),
                 ),
                 session_key=session_key,

@@ -66,6 +66,17 @@ def host_name(text: str) -> str:
     return str(IPv6Address(text))
 
 
+def engine_machine(text: str) -> tuple[str, str]:
+    """Parse `HOST:PORT=MACHINE`; the machine is "" for `here`."""
+    address, equals, machine = text.partition("=")
+    host, _, port = address.rpartition(":")
+    if not (equals and host and port.isdecimal() and 1 <= int(port) <= 65535):
+        raise ValueError(f"{shown(text[:80])} is not of that form")
+    return f"{host_name(host.strip('[]'))}:{int(port)}", "" if machine == "here" else host_name(
+        machine
+    )
+
+
 def allowed_host(text: str) -> str:
     """Parse a host like `host_name`, optionally with `*.` before it."""
     star = "*." if text.startswith("*.") else ""

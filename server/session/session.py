@@ -248,6 +248,7 @@ class Session:
         `on_alert`: called with each alert of its watches, as those of `camera`.
         """
         self.requests.consent.give(engines)
+        self.requests.consent.remedy = f'Add it to "engines" of {camera} in the list of cameras.'
         self.features.stand(on_alert, camera)
 
     @property

@@ -352,7 +352,7 @@ class SpeechServer:
     """A server that recognises or speaks, as far as both are the same, and the owner of its state.
 
     It is asked at the path of `refusals`. `model` "" takes the first one for its use that it lists. `socket`: its
-    socket is wanted. `on_change` is called whenever a probe finds that it answers again, or no more.
+    socket is wanted. `machines`: see `Whereabouts`. `on_change` is called whenever a probe finds that it answers again, or no more.
     """
 
     name = "server"
@@ -375,6 +375,7 @@ class SpeechServer:
         *,
         model: str,
         socket: bool,
+        machines: Mapping[str, str],
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.refusals = refusals
@@ -388,7 +389,7 @@ class SpeechServer:
         # Requests that it works on now
         self._asked = 0
         self._tasks = TaskSet(self.what)
-        self._whereabouts = Whereabouts(refusals.address)
+        self._whereabouts = Whereabouts(refusals.address, machines)
         self._socket_wanted = socket
         # Loop time before which the socket is not tried
         self._not_before = 0.0

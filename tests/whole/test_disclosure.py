@@ -233,19 +233,18 @@ async def test_a_client_that_knows_only_questions_and_answers(camera: LiveEncode
         async with FakeOpenAI() as server:
             await server.close()
             url = f"http://{HOST}:{server.port}/v1"
-            async with running(engine="auto", vllm_base_url=url) as run:
-                async with visitor(run, camera) as one:
-                    assert (await one.page.ask("What is it?"))["engine"] == "builtin"
-                    await server.start()
-                    await soon(lambda: run.program.engines.current.name == "vllm", 15)
-                    refused = await one.page.ask("What is it?", id="a")
-                    assert (refused["code"], refused["id"]) == ("not_confirmed", "a")
-                    assert len(server.requests) == 0
-                    said = re.search(r"\{.*\}", refused["message"])
-                    assert said is not None
-                    await one.page.socket.send(said[0])
-                    answer = await one.page.ask("What is it?", id="b")
-                    assert (answer["type"], answer["engine"]) == ("response", "vllm")
-                async with visitor(run, camera) as later:
-                    refused = await later.page.ask("What is it?")
-                    assert refused["code"] == "not_confirmed"
+            async with (
+                running(engine="auto", vllm_base_url=url) as run,
+                visitor(run, camera) as one,
+            ):
+                assert (await one.page.ask("What is it?"))["engine"] == "builtin"
+                await server.start()
+                await soon(lambda: run.program.engines.current.name == "vllm", 15)
+                refused = await one.page.ask("What is it?", id="a")
+                assert (refused["code"], refused["id"]) == ("not_confirmed", "a")
+                assert len(server.requests) == 0
+                said = re.search(r"\{.*\}", refused["message"])
+                assert said is not None
+                await one.page.socket.send(said[0])
+                answer = await one.page.ask("What is it?", id="b")
+                assert (answer["type"], answer["engine"]) == ("response", "vllm")

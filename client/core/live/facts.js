@@ -101,7 +101,7 @@ export const NOTHING_YET = {
 
 /** @typedef {import("./messages.d.ts").Ready} Ready */
 
-/** The other machines that a page's person has agreed to: for pictures (`""`), and for what features send beside them. */
+/** The other machines that a page's person has agreed to: for pictures (`""`), and for what features send. */
 export class Agreed {
   /** @type {Record<string, string[]>} */
   #hosts;

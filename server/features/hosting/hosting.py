@@ -191,7 +191,8 @@ class Hosting:
         Raises BadRequest.
         """
         launch = await self.manager.preview(choice)
-        elsewhere = await Whereabouts(launch.base_url).find() if launch.base_url else ""
+        machines = self._settings.machines
+        elsewhere = await Whereabouts(launch.base_url, machines).find() if launch.base_url else ""
         return {"command": launch.shown, "elsewhere": elsewhere, "warnings": list(launch.warnings)}
 
     def _fetched(self) -> FetchStatus:
@@ -234,7 +235,9 @@ class Hosting:
         if feature := _feature_for(plan):
             return self.runtimes[feature](plan, key, on_line, on_progress)
         if remote:
-            return RemoteRuntime(plan, api_key=key, thinking=self._thinking)
+            return RemoteRuntime(
+                plan, api_key=key, thinking=self._thinking, machines=self._settings.machines
+            )
         return ServerRuntime(
             plan, thinking=self._thinking, on_line=on_line, on_progress=on_progress
         )

@@ -285,7 +285,9 @@ class ServerRuntime:
 class RemoteRuntime:
     """A server that runs elsewhere: nothing is started and nothing stopped."""
 
-    def __init__(self, plan: Plan, *, api_key: str, thinking: ThinkingLimits) -> None:
+    def __init__(
+        self, plan: Plan, *, api_key: str, thinking: ThinkingLimits, machines: Mapping[str, str]
+    ) -> None:
         launch, model = plan.launch, plan.model
         self.ended = asyncio.Event()
         geometry = model.geometry if model is not None else None
@@ -297,6 +299,7 @@ class RemoteRuntime:
                 launch.served_name,
                 factor=geometry.factor if geometry is not None else None,
                 thinking=thinking,
+                machines=machines,
             ),
         )
         self._url, self._name, self._has_key = plan.choice.url, launch.served_name, bool(api_key)

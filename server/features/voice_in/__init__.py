@@ -26,7 +26,7 @@ def register(api: Api) -> None:
             session.greet()
 
     settings = VoiceInSettings.of(api.settings)
-    service = ListeningService(settings, api.settings.engine_python, changed)
+    service = ListeningService(settings, api.settings.engine_python, api.settings.machines, changed)
     api.run("recogniser", start=service.asr.start, close=service.asr.close, last=True)
     api.health(service.report)
     add_routes(api, service)

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -170,6 +171,7 @@ class ServerRecogniser(SpeechServer):
         api_key: str = "",
         model: str = "",
         realtime: bool = False,
+        machines: Mapping[str, str] = MappingProxyType({}),
         limits: SpeechLimits = LIMITS,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
@@ -180,7 +182,13 @@ class ServerRecogniser(SpeechServer):
         )
         self._socket = BoundedSocket(by_socket, api_key, limits.connect, _SOCKET)
         super().__init__(
-            by_http, api_key, limits, model=model, socket=realtime, on_change=on_change
+            by_http,
+            api_key,
+            limits,
+            model=model,
+            socket=realtime,
+            machines=machines,
+            on_change=on_change,
         )
 
     async def recognise(

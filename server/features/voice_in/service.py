@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +33,10 @@ class ListeningService:
         self,
         settings: VoiceInSettings,
         python: Path | None,
+        machines: Mapping[str, str],
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_change`: called when the recogniser answers again, or no more."""
+        """`machines`: see `Whereabouts`. `on_change`: called when the recogniser answers again, or no more."""
         self._settings = settings
         # The model for the end of turns as operators see it; None without one, and before `tools`
         self._turn_model: dict[str, str] | None = None
@@ -53,6 +54,7 @@ class ListeningService:
                 api_key=settings.transcription_api_key.get_secret_value(),
                 model=settings.transcription_model,
                 realtime=settings.transcription_realtime,
+                machines=machines,
                 on_change=on_change,
             )
         elif settings.transcription_local_model is not None:

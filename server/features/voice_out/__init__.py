@@ -19,7 +19,9 @@ def register(api: Api) -> None:
     from server.features.voice_out.speaking import Speaking, SpeechMetrics
     from server.features.voice_out.voices import VoiceService, add_routes
 
-    service = VoiceService(VoiceOutSettings.of(api.settings), api.settings.engine_python)
+    service = VoiceService(
+        VoiceOutSettings.of(api.settings), api.settings.engine_python, api.settings.machines
+    )
     api.run("voice", start=service.start, close=service.close, last=True)
     api.health(service.seen)
     add_routes(api, service)

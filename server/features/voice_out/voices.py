@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -89,6 +90,7 @@ class ServerVoice(SpeechServer):
         model: str = "",
         voice: str = "",
         socket: bool = False,
+        machines: Mapping[str, str] = MappingProxyType({}),
         limits: SpeechLimits = LIMITS,
     ) -> None:
         self._voice = voice
@@ -99,7 +101,7 @@ class ServerVoice(SpeechServer):
             for path in (PATH, SPEECH_PATH)
         )
         self._socket = BoundedSocket(by_socket, api_key, limits.connect, _SOCKET)
-        super().__init__(by_http, api_key, limits, model=model, socket=socket)
+        super().__init__(by_http, api_key, limits, model=model, socket=socket, machines=machines)
 
     async def speak(self, text: str, *, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
         """See `Voice.speak`. A server that cannot be reached is not ready until it is found to answer again."""
@@ -304,7 +306,10 @@ class LocalVoice(SpeechWorker):
 class VoiceService:
     """Owner of the voice of all sessions. `python`: that of the models' environment."""
 
-    def __init__(self, settings: VoiceOutSettings, python: Path | None) -> None:
+    def __init__(
+        self, settings: VoiceOutSettings, python: Path | None, machines: Mapping[str, str]
+    ) -> None:
+        """`machines`: see `Whereabouts`."""
         # Speaks answers; without one pages do
         self.voice: ServerVoice | LocalVoice | None = None
         if settings.speech_local_model is not None:
@@ -321,6 +326,7 @@ class VoiceService:
                 model=settings.speech_model,
                 voice=settings.speech_voice,
                 socket=settings.speech_socket,
+                machines=machines,
             )
 
     def seen(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Endpoint:
     `model` "" takes the first one that the server lists. `factor` overrides the model's geometry
     factor. `listed` False: it is known that `model` is served, so its health is asked for and not
     its list of models. `voice`: of answers that the model speaks itself; "" leaves the choice to it.
-    `fields` go with each request while the server takes them.
+    `fields` go with each request while the server takes them. `machines`: see `Whereabouts`.
     """
 
     base_url: str
@@ -76,6 +76,7 @@ class Endpoint:
     thinking: ThinkingLimits = field(default_factory=ThinkingLimits)
     fields: Mapping[str, Any] = field(default_factory=lambda: {"temperature": 0.2})
     names: SettingNames = field(default_factory=SettingNames)
+    machines: Mapping[str, str] = field(default_factory=dict)
 
 
 class Unreachable(AskFailed):

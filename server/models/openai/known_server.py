@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import httpx2
@@ -69,19 +70,26 @@ class Whereabouts:
     def __init__(
         self,
         base_url: str,
+        machines: Mapping[str, str] = MappingProxyType({}),
         *,
         addresses: Callable[[], frozenset[Address]] = own_addresses,
         names: Callable[[], frozenset[str]] = own_names,
     ) -> None:
+        """`machines`: those that the operator names, by host and port; "" is this one."""
         # The other machine as people know it, "" for none; before `find` it is read from the address
         # alone.
         self.other = self._host = discovery.other_machine(base_url)
+        url = httpx2.URL(base_url)
+        port = url.port or {"http": 80, "https": 443}[url.scheme]
+        self._named = machines.get(f"{url.host}:{port}")
+        if self._named is not None:
+            self.other = self._named
         self._addresses, self._names = addresses, names
         self._not_before = 0.0
 
     async def find(self) -> str:
         """Look the machine up, without blocking the event loop; "" while it is this one."""
-        if self._host:
+        if self._host and self._named is None:
             self.other = "" if await self._leads_here() else self._host
         return self.other
 
@@ -308,7 +316,7 @@ class KnownServer:
         self._seconds = seconds
         self._busy = busy
         self._thinking = thinking
-        self._whereabouts = Whereabouts(endpoint.base_url)
+        self._whereabouts = Whereabouts(endpoint.base_url, endpoint.machines)
         self._sight = Sight(client, self._root)
         # The model's card that the geometry was read from, so that files are read once.
         self._card: tuple[str, str] | None = None

@@ -318,6 +318,8 @@ class Consent:
         self._hosts: dict[str, None] = {}
         # By name of the feature
         self._purposes: dict[str, Purpose] = {}
+        # Who agrees, and how; empty: the person on the page
+        self.remedy = ""
 
     def _machines(self) -> list[str]:
         """Return the other machines that pictures go to now, each once."""
@@ -345,7 +347,7 @@ class Consent:
     def check(self, engine: Engine) -> None:
         """Raise NotConfirmed for an engine on a machine without consent."""
         if not self.given(engine):
-            raise _not_confirmed("Pictures", engine.status.elsewhere)
+            raise _not_confirmed("Pictures", engine.status.elsewhere, remedy=self.remedy)
 
     def give(self, hosts: Iterable[str], feature: str = "") -> bool:
         """Consent to machines for pictures, or for what a feature sends beside them.
@@ -403,13 +405,13 @@ def _keep(hosts: dict[str, None], host: str) -> None:
         del hosts[next(iter(hosts))]
 
 
-def _not_confirmed(what: str, host: str, feature: str = "") -> NotConfirmed:
+def _not_confirmed(what: str, host: str, feature: str = "", remedy: str = "") -> NotConfirmed:
     message = {"type": "confirm", "host": host} | ({"feature": feature} if feature else {})
     word = json.dumps(message, separators=(",", ":"))
-    return NotConfirmed(
-        f"{what} would go to {host}. Nothing was sent there. Agree on the page; a"
-        f" client without one shows this to its person, sends {word} on this socket, and asks again."
+    remedy = remedy or (
+        f"Agree on the page; a client without one shows this to its person, sends {word} on this socket, and asks again."
     )
+    return NotConfirmed(f"{what} would go to {host}. Nothing was sent there. {remedy}")
 
 
 # The tokens of a request's prompt, and its earlier pictures.

@@ -571,7 +571,7 @@ async def test_one_that_runs_elsewhere_is_not_started_again() -> None:
     """It is called as its server says; while away it is waited for, and then used again."""
 
     def remote(chosen: Plan, _line: OnLine, _progress: OnProgress) -> Runtime:
-        return RemoteRuntime(chosen, api_key="", thinking=ThinkingLimits())
+        return RemoteRuntime(chosen, api_key="", thinking=ThinkingLimits(), machines={})
 
     async with FakeOpenAI(model="their/model") as server:
         chosen = Choice(mode=RunMode.REMOTE, url=server.base_url)

@@ -50,7 +50,7 @@ def planned(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
 def loaded(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
     if chosen.choice.mode is RunMode.REMOTE:
         key = chosen.choice.api_key.get_secret_value()
-        return RemoteRuntime(chosen, api_key=key, thinking=ThinkingLimits())
+        return RemoteRuntime(chosen, api_key=key, thinking=ThinkingLimits(), machines={})
     return stand_in(chosen, on_line, on_progress)
 
 

@@ -36,7 +36,7 @@ def of(run: Running) -> ListeningService:
 
 def service(**given: Any) -> ListeningService:
     settings = load(None, **given)
-    return ListeningService(VoiceInSettings.of(settings), settings.engine_python)
+    return ListeningService(VoiceInSettings.of(settings), settings.engine_python, {})
 
 
 async def health(run: Running, part: str = "recogniser") -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from config import load
 from server.core.addresses import parse_address
 from server.core.errors import EngineUnavailable
 from server.models.base import EngineState
@@ -354,6 +355,26 @@ async def test_own_addresses_and_names(
     assert await look(f"http://{host}:8001/v1") == other
     assert {name for name, _ in names.asked} <= {"desk", "desk.local"}
     assert threading.get_ident() not in {thread for _, thread in names.asked}
+
+
+@pytest.mark.parametrize(
+    ("url", "other"),
+    [
+        ("http://127.0.0.1:8001/v1", "gpu-1.example.org, gpu-2.example.org"),
+        ("http://127.0.0.1:8002/v1", ""),
+        ("http://vllm:8001/v1", ""),
+        ("https://models.example.org/v1", "gpu.example.org"),
+    ],
+)
+async def test_the_operator_names_the_machines_behind_an_address(url: str, other: str) -> None:
+    """A router or a tunnel on this machine leads elsewhere; a container's name may not."""
+    text = (
+        "127.0.0.1:8001=gpu-1.example.org, 127.0.0.1:8001=gpu-2.example.org, vllm:8001=here,"
+        " models.example.org:443=gpu.example.org"
+    )
+    machines = load(env_file=None, engine_machines=text).machines
+    one = Whereabouts(url, machines)
+    assert (one.other, await one.find()) == (other, other)
 
 
 async def test_what_nobody_knows_is_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
