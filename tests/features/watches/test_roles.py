@@ -139,6 +139,9 @@ async def test_a_watch_sends_nothing_to_a_machine_without_consent() -> None:
             "cannot",
             True,
         )
+        guard.one.session.greet()
+        ready = await guard.one.next("ready")
+        assert (ready["elsewhere"], ready["confirmed"]) == ("small.example", False)
         guard.say(type="chat", content="What is it?", id="q")
         guard.one.frame()
         await until(lambda: len(guard.large.requests) == 1)
