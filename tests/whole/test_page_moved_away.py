@@ -43,7 +43,7 @@ pytestmark = [
 
 GPU, VOICE, WORDS = "gpu.example.org", "voice.example.org", "words.example.org"
 # What clients without a page may send, with all that carries a picture, sound or words
-MESSAGES = (
+MESSAGES: tuple[dict[str, Any], ...] = (
     {"type": "settings", "describe": True, "recall": True, "speak": True, "sample_rate": 10},
     {"type": "settings", "microphone": "hands_free", "tools": True},
     {"type": "watch", "id": "w", "condition": "a person waves"},
