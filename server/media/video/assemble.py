@@ -65,6 +65,8 @@ class Assembler:
         self._parts: list[bytes] = []
         self._bytes = 0
         self._frame_key = False
+        # True once the frame has a part of a picture. Parameter sets alone wait for one.
+        self._frame_picture = False
         self._frame_first = 0.0
         self._frame_last = 0.0
         # Requests of `TAIL_AT` made since the frame's newest packet.
@@ -178,19 +180,21 @@ class Assembler:
             self._bytes += len(data)
             if packet.key:
                 self._frame_key = True
+            if packet.picture:
+                self._frame_picture = True
             arrived = packet.arrived
             if arrived > self._frame_last:
                 self._frame_last = arrived
                 self._tail_asked = 0
             elif arrived < self._frame_first:
                 self._frame_first = arrived
-            if len(self._parts) > MAX_PACKETS or self._bytes > MAX_BYTES:
-                self._drop_parts()
-                self._lose_reference()
-                return
         elif not self._begin_frame(packet, frames):
             return
-        if packet.marker and self._markers:
+        if len(self._parts) > MAX_PACKETS or self._bytes > MAX_BYTES:
+            self._drop_parts()
+            self._lose_reference()
+            return
+        if packet.marker and self._markers and self._frame_picture:
             parts = self._parts
             self._complete(frames)
             self._marker_before = True
@@ -199,19 +203,24 @@ class Assembler:
     def _begin_frame(self, packet: Packet, frames: list[EncodedFrame]) -> bool:
         """Begin a frame with its first packet; False for a packet of a frame whose beginning is lost."""
         same = packet.timestamp == self._before
-        if self._parts:
+        sets_wait = bool(self._parts) and not self._frame_picture
+        behind = same and self._marker_before
+        if self._parts and not sets_wait:
             self._complete(frames)
-        elif not packet.start and (same or self._before is None):
-            if not (same and self._marker_before and self._go_on_after_marker(packet)):
+        elif not (sets_wait or packet.start or (behind and not packet.picture)) and (
+            same or self._before is None
+        ):
+            if not (behind and self._go_on_after_marker(packet)):
                 self._throw_tail(packet)
             return False
         self._opening = None
         self._closed_key = None
         self._parts.append(packet.data)
-        self._bytes = len(packet.data)
+        self._bytes = self._bytes * sets_wait + len(packet.data)
         self._before = packet.timestamp
         self._marker_before = False
-        self._frame_key = packet.key
+        self._frame_key = packet.key or (sets_wait and self._frame_key)
+        self._frame_picture = packet.picture
         self._frame_first = self._frame_last = packet.arrived
         self._tail_asked = 0
         return True
@@ -222,6 +231,7 @@ class Assembler:
         self._bytes = 0
         timestamp = self._before
         assert timestamp is not None  # A frame being collected has one.
+        after_hole = self._need_key
         if self._frame_key:
             self._need_key = self._wants_key = False
             self._key_timestamp = timestamp
@@ -230,7 +240,7 @@ class Assembler:
             self._wants_key = True
             return
         data = parts[0] if len(parts) == 1 else b"".join(parts)
-        frames.append(EncodedFrame(data, timestamp, self._frame_key, self._frame_first))
+        frames.append(EncodedFrame(data, timestamp, self._frame_key, self._frame_first, after_hole))
 
     def _go_on_after_marker(self, packet: Packet) -> bool:
         """Stop trusting markers: the last returned frame continues after its marker.

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import av
@@ -95,11 +95,14 @@ class H264Frames:
         self._most = 0
         # Macroblocks of the largest picture so far
         self.picture = 0
+        # Sequence parameter sets so far
+        self._sets = 0
 
-    def checked(self, data: bytes) -> tuple[bytes, int]:
+    def checked(self, data: bytes, *, after_hole: bool = False) -> tuple[bytes, int]:
         """Return the frame to decode, and the most bytes that all frames so far may have the decoder
         keep, beside DECODER_BYTES (0: unchanged).
 
+        `after_hole`: frames before it are missing, and with them perhaps its parameter sets.
         Raises FormatRefused, TooLarge, and ValueError for a frame that is malformed or out of
         bounds.
         """
@@ -136,6 +139,9 @@ class H264Frames:
             parts += (data[done : begin + 1], read.written)
             # Bytes between this unit and the next start code are left out.
             done = at if at >= 0 else len(data)
+        if after_hole and not sets and self._sets > 1:
+            raise ValueError("A key frame lacks the parameter sets that its stream repeats.")
+        self._sets += sets
         parts.append(data[done:])
         kept = self._most * MACROBLOCK_BYTES + len(self._pictures) * PICTURE_SET_BYTES
         return (b"".join(parts) if sets else data), kept if changed else 0
@@ -329,7 +335,7 @@ SHARED_BYTES = 512 << 20
 class Vp8Frames:
     """Checks one decoder's frames; each stands for itself."""
 
-    def checked(self, data: bytes) -> tuple[bytes, int]:
+    def checked(self, data: bytes, *, after_hole: bool = False) -> tuple[bytes, int]:
         """Return the frame unchanged, and the most bytes that the decoder may keep; 0 for anything
         but a key frame.
 
@@ -494,6 +500,8 @@ class DecodeLane:
         if self._need_key is not None and not frame.key:
             self._on_drop(self._need_key, 1)
             return
+        if self._need_key is not None:
+            frame = replace(frame, after_hole=True)
         self._need_key = None
         self._waiting.append(frame)
         if _too_many(self._waiting):
@@ -511,21 +519,29 @@ class DecodeLane:
             keep.clear()
         if _too_many(keep):
             keep.clear()
-        if not keep:
+        if keep:
+            keep[0] = replace(keep[0], after_hole=True)
+        else:
             self._need_key = "backlog"
             self._on_error(None)
         self._on_drop("backlog", len(self._waiting) - len(keep))
         self._waiting = keep
 
-    def _refused(self, reason: str) -> None:
-        """Drop frames until the next key frame, and request one later: it may fit then."""
-        count = 1
+    def _lose_reference(self, reason: str) -> int:
+        """Drop frames until the next key frame, and return their number."""
+        count = 0
         while self._waiting and not self._waiting[0].key:
             self._waiting.popleft()
             count += 1
-        if not self._waiting:
+        if self._waiting:
+            self._waiting[0] = replace(self._waiting[0], after_hole=True)
+        else:
             self._need_key = reason
-        self._on_drop(reason, count)
+        return count
+
+    def _refused(self, reason: str) -> None:
+        """Drop frames until the next key frame, and request one later: it may fit then."""
+        self._on_drop(reason, 1 + self._lose_reference(reason))
         self._on_refused(reason)
         if not self._again:
             log.warning(_REFUSALS[reason])
@@ -559,10 +575,14 @@ class DecodeLane:
         began = time.thread_time()
         try:
             if decoder is not None:
-                data, kept = self._frames.checked(frame.data)
+                if frame.after_hole:
+                    decoder.flush_buffers()
+                data, kept = self._frames.checked(frame.data, after_hole=frame.after_hole)
                 if self._pool.pictures.take(self, kept and kept + DECODER_BYTES):
                     images = decoder.decode(av.Packet(data))
                     image = images[-1] if images else None
+                    if any(one.is_corrupt for one in images):
+                        problem = "damaged"
                 else:
                     problem = "memory"
         except FormatRefused:
@@ -588,6 +608,8 @@ class DecodeLane:
             return
         if problem == "damaged":
             self._on_error(frame.timestamp)
+            if lost := self._lose_reference("no_key"):
+                self._on_drop("no_key", lost)
         elif problem:
             self._refused(problem)
         elif image is None:

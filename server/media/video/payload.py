@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 _START_CODE = b"\0\0\0\1"
 # H.264 NAL unit types: ITU-T H.264 table 7-1, and RFC 6184 table 1 for the last two.
+_SLICES = range(1, 6)
 _IDR = 5
 _SPS = 7
 _ACCESS_UNIT_DELIMITER = 9
@@ -23,6 +24,8 @@ class Payload(NamedTuple):
     start: bool
     # True: the frame is certainly a key frame. False: unknown.
     key: bool
+    # False: parameter sets and other units that belong to the picture behind them.
+    picture: bool = True
 
 
 _EMPTY = Payload(b"", False, False)
@@ -72,13 +75,14 @@ def _h264(payload: bytes) -> Payload:
     header = payload[0]
     kind = header & 0x1F
     if 1 <= kind < _STAP_A:
-        return Payload(_START_CODE + payload, _starts(kind), kind in (_IDR, _SPS))
+        data = _START_CODE + payload
+        return Payload(data, _starts(kind), kind in (_IDR, _SPS), kind in _SLICES)
     if kind == _FU_A:
-        if not payload[1] & 0x80:
-            return Payload(payload[2:], False, False)
         kind = payload[1] & 0x1F
+        if not payload[1] & 0x80:
+            return Payload(payload[2:], False, False, kind in _SLICES)
         data = b"%b%c%b" % (_START_CODE, header & 0xE0 | kind, payload[2:])
-        return Payload(data, _starts(kind), kind in (_IDR, _SPS))
+        return Payload(data, _starts(kind), kind in (_IDR, _SPS), kind in _SLICES)
     if kind == _STAP_A:
         return _stap_a(payload)
     raise ValueError(f"H.264 payloads of type {kind} are not supported; 1 to 24 and 28 are.")
@@ -86,7 +90,7 @@ def _h264(payload: bytes) -> Payload:
 
 def _stap_a(payload: bytes) -> Payload:
     parts: list[bytes] = []
-    start = key = False
+    start = key = picture = False
     position, end = 1, len(payload)
     while position < end:
         unit = position + 2
@@ -101,7 +105,8 @@ def _stap_a(payload: bytes) -> Payload:
             kind = payload[unit] & 0x1F
             start = start or _starts(kind)
             key = key or kind in (_IDR, _SPS)
-    return Payload(b"".join(parts), start, key)
+            picture = picture or kind in _SLICES
+    return Payload(b"".join(parts), start, key, picture)
 
 
 def _starts(kind: int) -> bool:
@@ -126,6 +131,7 @@ class Packet:
     key: bool
     # Monotonic seconds, set by the assembler.
     arrived: float = 0.0
+    picture: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +144,8 @@ class EncodedFrame:
     key: bool
     # Arrival of its earliest packet, monotonic seconds.
     first_arrival: float
+    # Frames before it are missing: it is decoded without them.
+    after_hole: bool = False
 
 
 # WebRTC's colour space header extension: the matrix and range of a sender's pictures.

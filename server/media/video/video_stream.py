@@ -104,7 +104,9 @@ class VideoStream:
         self._silence.heard(now)
         if colors:
             self._learn_colors(colors, timestamp)
-        packet = Packet(sequence, timestamp, marker, part.data, part.start, part.key)
+        packet = Packet(
+            sequence, timestamp, marker, part.data, part.start, part.key, picture=part.picture
+        )
         for frame in self._assembler.add(packet, now, retransmission):
             self._lane.put(frame)
         # A timer that fires early does no harm, so most packets need no new one.

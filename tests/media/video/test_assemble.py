@@ -448,6 +448,31 @@ def test_a_marker_on_every_slice_is_found_out() -> None:
     assert not assembler.key_frame_wanted(0.0)
 
 
+@pytest.mark.parametrize("marker", [False, True])
+@pytest.mark.parametrize("own_time", [False, True])
+def test_parameter_sets_stay_with_the_picture_that_follows(marker: bool, own_time: bool) -> None:
+    """Also with the time of the picture before, and a marker."""
+    frames = simple(3, h264=True)
+    last, key = frames[0][-1], [replace(s, start=False) for s in frames[1]]
+    sets = [
+        Packet(
+            last.sequence + 1 + at,
+            key[0].timestamp if own_time else last.timestamp,
+            marker,
+            data,
+            start=at == 0,
+            key=at == 0,
+            picture=False,
+        )
+        for at, data in enumerate((b"sps", b"pps"))
+    ]
+    later = [replace(s, sequence=s.sequence + 2) for s in (*key, *frames[2])]
+    out = feed(Assembler(), [*frames[0], *sets, *later])
+    assert [frame.data for frame in out[:2]] == [whole(frames[0]), b"spspps" + whole(frames[1])]
+    assert out[1].key
+    assert [frame.after_hole for frame in out] == [True, False, False][: len(out)]
+
+
 def test_slices_marked_within_a_delta_break_the_chain() -> None:
     """The returned frame was incomplete, so a key frame is needed; then frames continue."""
     frames = simple(h264=True, key_every=5)

@@ -172,6 +172,30 @@ async def test_a_damaged_frame_is_an_error_and_the_next_key_frame_works(lane: La
     await seen.until(images=2)
 
 
+async def test_a_picture_completed_from_others_is_an_error(lane: Lane) -> None:
+    """A key frame behind wrong parameter sets is no picture; nor is what refers to it."""
+    seen, decoder = lane("H264")
+    large, small = clip("H264", 1, 640, 480), clip("H264", 2)
+    key = small[0].data
+    decoder.put(large[0])
+    decoder.put(replace(small[0], data=key[key.index(b"\0\0\1\x65") :]))
+    decoder.put(small[1])
+    await seen.until(images=1, errors=1)
+    decoder.put(small[0])
+    await seen.until(images=2)
+    assert seen.sizes == [(640, 480), (320, 240)]
+    assert seen.dropped == {"no_key": 1}
+
+
+async def test_a_key_frame_behind_a_hole_needs_the_sets_that_its_stream_repeats(lane: Lane) -> None:
+    seen, decoder = lane("H264")
+    (whole,) = clip("H264", 1)
+    bare = replace(whole, data=whole.data[whole.data.index(b"\0\0\1\x65") :])
+    for frame in (whole, whole, bare, replace(bare, after_hole=True)):
+        decoder.put(frame)
+    await seen.until(images=3, errors=1)
+
+
 async def test_damage_of_every_kind_is_survived(lane: Lane, pool: ThreadPoolExecutor) -> None:
     """libav's vp8 decoder survives bit flips and cuts; a clean key frame decodes afterwards."""
     seen, decoder = lane()

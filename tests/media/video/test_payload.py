@@ -113,8 +113,9 @@ def test_padding_is_empty() -> None:
 def test_h264_units_tell_starts_and_keys(
     payload: bytes, data: bytes, start: bool, key: bool
 ) -> None:
-    """SPS and delimiter start a frame; SPS and IDR prove a key frame."""
-    assert parse("H264", payload) == Payload(data, start, key)
+    """SPS and delimiter start a frame; SPS and IDR prove a key frame; only slices are a picture."""
+    alone = payload[0] & 0x1F in (7, 8, 9)
+    assert parse("H264", payload) == Payload(data, start, key, picture=not alone)
 
 
 def test_a_frame_packetised_by_aiortc_comes_back_whole() -> None:

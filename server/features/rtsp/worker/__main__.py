@@ -47,8 +47,8 @@ class Worker:
         self._arrivals: deque[float] = deque(maxlen=256)
         self._reported = 0.0
 
-    def begin(self, codec: str, sets: tuple[bytes, ...]) -> None:
-        self._pictures = pictures = Pictures(codec, self._send, sets)
+    def begin(self, codec: str) -> None:
+        self._pictures = pictures = Pictures(codec, self._send)
         pictures.want(self._rate)
         threading.Thread(target=pictures.run, name="decode", daemon=True).start()
         self._channel.send("playing", codec=codec)
@@ -57,6 +57,8 @@ class Worker:
         pictures = self._pictures
         assert pictures is not None
         pictures.put(unit)
+        if not unit.data:
+            return
         self._arrivals.append(unit.at)
         if unit.at >= self._reported + ALIVE_SECONDS:
             self._reported = unit.at

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -27,8 +27,9 @@ LATE_SECONDS = 1.0
 # Seconds for one frame; a progressive JPEG within its bytes can take minutes.
 DECODE_SECONDS = 5.0
 _DECODERS = {"H264": "h264", "H265": "hevc", "JPEG": "mjpeg"}
-# Failed frames in a row that end the connection
-MAX_FAILURES = 100
+# Failed frames in a row that end the connection; behind a failed one only key frames are decoded.
+MAX_FAILURES = 20
+MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +53,15 @@ class Pictures:
     wait, so that a question gets a picture at once.
     """
 
-    def __init__(
-        self, codec: str, send: Callable[[DecodedPicture], None], sets: tuple[bytes, ...] = ()
-    ) -> None:
+    def __init__(self, codec: str, send: Callable[[DecodedPicture], None]) -> None:
         self._send = send
         # Each frame stands for itself.
         self._alone = codec == "JPEG"
         # Checks frames of H.264
         self._checks = H264Frames() if codec == "H264" else None
         self._codec = codec
-        self._sets = b"".join(b"\0\0\0\1" + one for one in sets)
-        self._decoder = self._open()
+        # None behind a hole: what comes next must not refer to pictures before it.
+        self._decoder: VideoCodecContext | None = None
         self._format = VideoReformatter()
         self._change = threading.Condition()
         # All below under the condition's lock
@@ -93,6 +92,8 @@ class Pictures:
                 raise self._failed
             if self._busy is not None and time.monotonic() > self._busy + DECODE_SECONDS:
                 raise SourceFailed(Trouble.MALFORMED)
+            if not unit.data:
+                self._need_key = True
             if not unit.key and self._need_key:
                 self.dropped += 1
                 return
@@ -100,16 +101,16 @@ class Pictures:
             if unit.key and (self._alone or not self._rate or late):
                 # Nothing before it is needed any more.
                 self._drop_all()
+            self._units.append(replace(unit, after_hole=self._need_key or self._alone))
             self._need_key = False
-            self._units.append(unit)
             self._bytes += len(unit.data)
             if len(self._units) > KEPT_UNITS or self._bytes > KEPT_BYTES:
                 self._drop_all()
-                self._need_key = True
             self._change.notify()
 
     def _drop_all(self) -> None:
         self.dropped += len(self._units)
+        self._need_key = self._need_key or bool(self._units)
         self._units.clear()
         self._bytes = 0
 
@@ -134,14 +135,13 @@ class Pictures:
     def run(self) -> None:
         """Decode until `close`. A failure is raised by the next `put`."""
         try:
-            newest: tuple[av.VideoFrame, float] | None = None
+            newest: av.VideoFrame | None = None
             while True:
                 unit, send = self._next(newest is not None)
                 if unit is not None:
-                    decoded = self._decode(unit)
-                    newest = (decoded, unit.at) if decoded is not None else newest
+                    newest = self._decode(unit) or newest
                 elif send and newest is not None:
-                    shot = self._shot(*newest)
+                    shot = self._shot(newest)
                     newest = None
                     self._send(shot)
                 else:
@@ -175,14 +175,21 @@ class Pictures:
             return None, False
 
     def _decode(self, unit: Unit) -> av.VideoFrame | None:
-        """Return the newest picture of a frame; None when it shows none."""
+        """Return the newest picture, with the time of its frame; None when there is no sound one."""
+        if self._decoder is None or unit.after_hole:
+            self._decoder = self._open()
         try:
-            data = self._sets + unit.data if unit.key else unit.data
+            data = unit.data
             if self._codec == "H265":
                 check_h265(data)
             elif self._checks is not None:
                 data = self._checks.checked(data)[0]
-            found = self._decoder.decode(av.Packet(data))
+            packet = av.Packet(data)
+            # A decoder may return pictures in another order than their frames.
+            packet.pts = round(unit.at * MICROSECONDS)
+            found = self._decoder.decode(packet)
+            if any(one.is_corrupt for one in found):
+                raise ValueError("a picture was completed from others")
         except FormatRefused:
             raise SourceFailed(Trouble.FORMAT) from None
         except TooLarge:
@@ -191,15 +198,27 @@ class Pictures:
             if isinstance(error, MemoryError):
                 raise
             self._failures += 1
-            self.dropped += 1
             if self._failures >= MAX_FAILURES:
                 raise SourceFailed(Trouble.MALFORMED) from None
+            self._lose()
             return None
         self._failures = 0
         self.decoded += 1
         return found[-1] if found else None
 
-    def _shot(self, image: av.VideoFrame, at: float) -> DecodedPicture:
+    def _lose(self) -> None:
+        """Drop a frame that was not decoded, and those that need it."""
+        self._decoder = None
+        with self._change:
+            self.dropped += 1
+            while self._units and not self._units[0].key:
+                self._bytes -= len(self._units.popleft().data)
+                self.dropped += 1
+            self._need_key = self._need_key or not self._units
+
+    def _shot(self, image: av.VideoFrame) -> DecodedPicture:
+        assert image.pts is not None
+        at = image.pts / MICROSECONDS
         width, height = image.width // 2 * 2, image.height // 2 * 2
         if not (2 <= width <= MAX_SIDE and 2 <= height <= MAX_SIDE):
             raise SourceFailed(Trouble.SIZE)

@@ -7,9 +7,12 @@ from __future__ import annotations
 import base64
 import re
 from binascii import Error as NotBase64
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import urljoin, urlsplit
+
+from server.media.video.decode import Bits
 
 
 class Trouble(StrEnum):
@@ -274,35 +277,68 @@ def read_channel(transport: str) -> int:
 
 
 # RTP packets of a camera to whole frames: H.264 (RFC 6184) and H.265 (RFC 7798).
-# They come over TCP: in order, and none is missing.
+# They come over TCP, in order; a camera may leave some out when the connection is slow.
 
 # Largest frame; a larger one is dropped whole. A key frame of 4096×4096 at high quality has 4 MB.
 MAX_FRAME_BYTES = 8 << 20
+# Parameter sets that are kept, and bytes of one
+MAX_SETS, MAX_SET_BYTES = 32, 1024
+# Numbers that have to follow each other before a gap counts: some cameras do not number at all.
+SURE_NUMBERS = 8
 START = b"\0\0\0\1"
 # NAL unit types (H.264 table 7-1, H.265 table 7-1)
-_H264_IDR, _H264_SPS = 5, 7
+_H264_SLICES, _H265_SLICES = range(1, 6), range(32)
+_H264_IDR, _H264_SPS, _H264_SETS = 5, 7, range(7, 9)
+_SPS, _PPS = {7, 33}, {8, 34}
 _H264_SINGLE_TIME, _H264_FRAGMENT = 24, 28
-_H265_IRAP = range(16, 24)
+_H265_IRAP, _H265_SETS = range(16, 24), range(32, 35)
 _H265_AGGREGATE, _H265_FRAGMENT, _H265_PACI = 48, 49, 50
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One encoded picture. `at`: monotonic seconds at the arrival of its first packet."""
+    """One encoded picture. `at`: monotonic seconds at the arrival of its first slice or byte.
+
+    Without data it stands for a picture that was lost: those behind it need a key frame.
+    """
 
     data: bytes
     key: bool
     at: float
+    # Earlier pictures are missing: it is decoded without any.
+    after_hole: bool = False
 
 
 class Depacketizer:
-    """Takes the packets of one stream; a frame that is not whole is dropped."""
+    """Takes the packets of one stream. A key frame has the newest parameter sets in front.
 
-    def __init__(self, codec: str, payload_type: int) -> None:
+    A frame that is not whole is lost, as is a key frame without parameter sets.
+
+    Bounds of parameter sets: 32 of 1 KiB; more are dropped.
+    """
+
+    def __init__(self, codec: str, payload_type: int, sets: Iterable[bytes] = ()) -> None:
+        """`sets`: the parameter sets of the stream's description."""
         self._h265 = codec == "H265"
         self._payload_type = payload_type
+        # Parameter sets by type and id
+        self._sets: dict[tuple[int, int], bytes] = {}
+        for unit in sets:
+            self._keep_set(unit)
+        # True behind the first whole frame, and once sets have come there
+        self._begun = self._repeats_sets = False
+        # Types of the sets since the last frame
+        self._new_sets: set[int] = set()
+        # False once a frame went on after its marker: such frames end at the next timestamp.
+        self._markers = True
+        # Parts, key and time of the frame of this timestamp that its marker ended
+        self._closed: tuple[list[bytes], bool, float] | None = None
+        # The last sequence number, and how many followed the one before
+        self._sequence = self._followed = 0
         self._parts: list[bytes] = []
         self._size = 0
+        # The frame has a slice; before, its parts belong to whichever picture follows.
+        self._picture = False
         self._key = False
         self._at = 0.0
         self._timestamp: int | None = None
@@ -312,6 +348,10 @@ class Depacketizer:
 
     def packet(self, data: bytes, now: float) -> list[Unit]:
         """Take a packet; return the frames that it completes, two at most."""
+        if len(data) < 12 or data[0] >> 6 != 2:
+            return []
+        if self._skipped(int.from_bytes(data[2:4], "big")):
+            self.lose()
         payload = self._payload(data)
         if payload is None:
             return []
@@ -320,20 +360,33 @@ class Depacketizer:
         if timestamp != self._timestamp:
             # The marker of the one before was missing.
             done += self._end()
-            self._timestamp = timestamp
-        if not self._parts and self._fragment is None:
+            self._timestamp, self._closed = timestamp, None
+        if not self._picture and self._fragment is None:
             self._at = now
         try:
             self._take(payload)
         except (IndexError, ValueError):
             self._broken = True
-        if data[1] & 0x80:
+        if data[1] & 0x80 and self._markers:
             done += self._end()
         return done
 
+    def lose(self) -> None:
+        """Note that packets are missing before the next one."""
+        self._broken = True
+        if self._repeats_sets:
+            # Newer sets may be among them.
+            self._sets.clear()
+
+    def _skipped(self, sequence: int) -> bool:
+        step, self._sequence = (sequence - self._sequence) & 0xFFFF, sequence
+        sure = self._followed >= SURE_NUMBERS
+        self._followed += step == 1
+        return sure and 1 < step < 0x8000
+
     def _payload(self, data: bytes) -> bytes | None:
         """Return the payload of a packet of this stream (RFC 3550, 5.1); None for any other one."""
-        if len(data) < 13 or data[0] >> 6 != 2 or data[1] & 0x7F != self._payload_type:
+        if data[1] & 0x7F != self._payload_type:
             return None
         begin = 12 + 4 * (data[0] & 15)
         if data[0] & 0x10:
@@ -387,14 +440,46 @@ class Depacketizer:
             self._add(whole)
 
     def _add(self, unit: bytes) -> None:
-        self._grow(len(unit) + len(START))
         kind = unit[0] >> 1 & 0x3F if self._h265 else unit[0] & 0x1F
-        if self._h265:
-            self._key = self._key or kind in _H265_IRAP
-        else:
-            # Some cameras begin a group with a plain I picture behind a parameter set.
-            self._key = self._key or kind in (_H264_IDR, _H264_SPS)
+        if kind in (_H265_SETS if self._h265 else _H264_SETS):
+            self._repeats_sets = self._repeats_sets or self._begun
+            self._new_sets.add(kind)
+            self._keep_set(unit)
+            return
+        if kind in (_H265_SLICES if self._h265 else _H264_SLICES):
+            # The first bit behind the head: it is the first slice of its picture.
+            if not unit[2 if self._h265 else 1] & 0x80 and not self._picture:
+                self._resume()
+            self._picture = True
+            self._key = self._key or kind in (_H265_IRAP if self._h265 else (_H264_IDR,))
+        self._grow(len(unit) + len(START))
         self._parts += (START, unit)
+
+    def _keep_set(self, unit: bytes) -> None:
+        """Keep a parameter set in place of the one with its id; drop a malformed one."""
+        kind = unit[0] >> 1 & 0x3F if self._h265 else unit[0] & 0x1F
+        try:
+            if not self._h265:
+                number = Bits(unit[4 if kind in _SPS else 1 :]).ue(255)
+            else:
+                # The id of a VPS or SPS lies deeper; cameras have one of each.
+                number = Bits(unit[2:]).ue(63) if kind in _PPS else 0
+        except ValueError:
+            return
+        known = (kind, number) in self._sets
+        if len(unit) <= MAX_SET_BYTES and (known or len(self._sets) < MAX_SETS):
+            self._sets[kind, number] = unit
+
+    def _resume(self) -> None:
+        """Go on with the frame that its marker ended. Raises ValueError where that is none."""
+        if self._closed is None:
+            raise ValueError("a picture without its beginning")
+        self._markers = False
+        parts, self._key, self._at = self._closed
+        if not self._key:
+            raise ValueError("a picture whose beginning has gone on")
+        self._parts = parts + self._parts
+        self._size += sum(map(len, parts))
 
     def _grow(self, size: int) -> None:
         self._size += size
@@ -404,8 +489,21 @@ class Depacketizer:
             raise ValueError("a frame is too large")
 
     def _end(self) -> list[Unit]:
-        whole = bool(self._parts) and not self._broken and self._fragment is None
-        done = [Unit(b"".join(self._parts), self._key, self._at)] if whole else []
+        """Return the frame, or that it was lost; none for what belongs to the next picture."""
+        if not (self._picture or self._broken or self._fragment):
+            return []
+        parts, at = self._parts, self._at
+        # Some cameras begin a group with a plain I picture behind a parameter set.
+        key = self._key or _H264_SPS in self._new_sets
+        whole = self._picture and not self._broken and self._fragment is None
+        sets: list[bytes] = []
+        if key or self._new_sets:
+            kinds = {kind for kind, _ in self._sets}
+            whole = whole and not kinds.isdisjoint(_SPS) and not kinds.isdisjoint(_PPS)
+            sets = [piece for _, unit in sorted(self._sets.items()) for piece in (START, unit)]
+        self._closed = (parts, key and whole, at)
+        self._begun = self._begun or whole
         self._parts, self._fragment, self._size = [], None, 0
-        self._key = self._broken = False
-        return done
+        self._key = self._broken = self._picture = False
+        self._new_sets.clear()
+        return [Unit(b"".join(sets + parts), key, at) if whole else Unit(b"", False, at)]

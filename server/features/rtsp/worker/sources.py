@@ -278,8 +278,8 @@ class Address:
         return Credentials(self.user, self.password, clear=clear)
 
 
-# Called with the codec and its parameter sets
-Begin = Callable[[str, tuple[bytes, ...]], None]
+# Called with the codec
+Begin = Callable[[str], None]
 Take = Callable[[Unit], None]
 
 
@@ -335,8 +335,9 @@ class _Rtsp:
         self._every = seconds / 2
         whole = base.strip() if base.startswith("rtsp") else self._url
         self.ask("PLAY", rtsp.resolve(whole, "*"), Range="npt=0.000-")
-        begin(track.codec, track.sets)
-        self._read(channel, whole, Depacketizer(track.codec, track.payload_type), take)
+        begin(track.codec)
+        frames = Depacketizer(track.codec, track.payload_type, track.sets)
+        self._read(channel, whole, frames, take)
 
     def _read(self, channel: int, address: str, frames: Depacketizer, take: Take) -> None:
         due = time.monotonic() + self._every
@@ -364,7 +365,8 @@ class _Rtsp:
             rubbish = True
             now = time.monotonic()
             for unit in frames.packet(packet, now):
-                heard, rubbish = now, False
+                if unit.data:
+                    heard, rubbish = now, False
                 take(unit)
 
 
@@ -398,14 +400,14 @@ def read_http(address: Address, begin: Begin, take: Take) -> None:
 def _read_parts(connection: Connection, head: rtsp.Head, begin: Begin, take: Take) -> None:
     parts = Parts(read_boundary(head))
     chunks = Chunks() if "chunked" in head.get("transfer-encoding").lower() else None
-    begin("JPEG", ())
+    begin("JPEG")
     heard = time.monotonic()
     while True:
         data = connection.some()
         now = time.monotonic()
-        for picture in parts.feed(chunks.feed(data) if chunks is not None else data):
+        for picture, at in parts.feed(chunks.feed(data) if chunks is not None else data, now):
             heard = now
-            take(Unit(picture, True, now))
+            take(Unit(picture, True, at))
         if now - heard > SILENT_SECONDS:
             raise SourceFailed(Trouble.SILENT)
 
@@ -425,7 +427,7 @@ def read_device(path: str, begin: Begin, take: Take) -> None:
         stream = container.streams.video[0]
         if stream.codec_context.name != "mjpeg":
             raise SourceFailed(Trouble.CODEC, stream.codec_context.name[:16].upper())
-        begin("JPEG", ())
+        begin("JPEG")
         try:
             for packet in container.demux(stream):
                 if packet.size:
@@ -484,24 +486,31 @@ class Parts:
         # Bytes of the present part that are still to come; None: before its head, or unknown
         self._left: int | None = None
         self._inside = False
+        # Arrival of the present part's first byte, monotonic seconds; infinite before
+        self._at = math.inf
         # Bytes of `_held` in which the present search has found nothing: each byte is looked at once.
         self._looked = 0
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the JPEGs that are complete; other parts are dropped. Raises SourceFailed when there is no end of one."""
+    def feed(self, data: bytes, now: float) -> list[tuple[bytes, float]]:
+        """Return the JPEGs that are complete, each with the arrival of its first byte.
+
+        Other parts are dropped. Raises SourceFailed when there is no end of one.
+        """
         self._held += data
-        found: list[bytes] = []
-        while (part := self._next()) is not None:
+        found: list[tuple[bytes, float]] = []
+        while (part := self._next(now)) is not None:
             if part.startswith(_BEGIN) and part.rstrip(b"\0\r\n").endswith(_END):
-                found.append(part)
+                found.append((part, self._at))
         if len(self._held) > MAX_FRAME_BYTES + MAX_HEAD_BYTES:
             raise SourceFailed(Trouble.SIZE)
         return found
 
-    def _next(self) -> bytes | None:
+    def _next(self, now: float) -> bytes | None:
         """Return the next part; None when it is not there yet."""
         if not self._inside and not self._open():
             return None
+        if self._held:
+            self._at = min(self._at, now)
         if self._left is not None:
             if len(self._held) < self._left:
                 return None
@@ -537,7 +546,7 @@ class Parts:
             self._left = int(found[1])
             if self._left > MAX_FRAME_BYTES:
                 raise SourceFailed(Trouble.SIZE)
-        self._inside = True
+        self._inside, self._at = True, math.inf
         return True
 
 

@@ -234,6 +234,86 @@ def test_other_formats_end_the_connection(codec: str, format: str, trouble: Trou
         assert failed.value.trouble is trouble
 
 
+def test_a_picture_completed_from_others_is_none() -> None:
+    """A key frame behind wrong parameter sets, and what refers to it: the next good one is shown."""
+    frames, other = encoded("H264", 2), encoded("H264", 1, 96, 64)[0]
+    bad = other[: other.index(b"\0\0\1\x65")] + frames[0][frames[0].index(b"\0\0\1\x65") :]
+    with run("H264") as one:
+        one.pictures.want(1000)
+        one.put((bad, frames[1]))
+        end = time.monotonic() + 20
+        while one.pictures.dropped < 2:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        one.put(frames)
+        settled(one, 2)
+        assert {(shot.width, shot.height) for shot in one.shots} <= {(64, 48)}
+        assert one.pictures.dropped == 2
+
+
+def test_nothing_is_decoded_from_what_is_behind_a_hole() -> None:
+    """A lost picture takes along those that need it; a plain picture behind sets is no key frame."""
+    frames = encoded("H264", 8)
+    sets = frames[0][: frames[0].index(b"\0\0\1\x65")]
+    with run("H264") as one:
+        one.pictures.want(1000)
+        one.put(frames, 0, 2)
+        settled(one, 2)
+        one.shot()
+        one.pictures.put(Unit(b"", False, time.monotonic()))
+        one.put(frames, 3, 6)
+        one.pictures.put(Unit(sets + frames[6], True, time.monotonic()))
+        one.pictures.put(Unit(frames[7], False, time.monotonic()))
+        time.sleep(0.1)
+        assert all(abs(luma(shot) - 16) <= 3 for shot in one.shots)
+        assert one.pictures.dropped >= 4
+
+
+def test_a_picture_has_the_time_of_its_own_frame() -> None:
+    """Also where a decoder gives pictures in another order than their frames."""
+    taken: dict[int, float] = {}
+    context = av.CodecContext.create("libx265", "w")
+    assert isinstance(context, av.VideoCodecContext)
+    context.width, context.height, context.pix_fmt = 64, 48, "yuv420p"
+    context.time_base = Fraction(1, 25)
+    context.options = {"preset": "ultrafast", "x265-params": "bframes=2:b-adapt=0:log-level=none"}
+    packets = []
+    for number in range(12):
+        planes = np.full((72, 64), 40 + 10 * number, np.uint8)
+        image = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        image.pts = number
+        packets += context.encode(image)
+    packets += context.encode(None)
+    with run("H265") as one:
+        one.pictures.want(1000)
+        for order, packet in enumerate(packets):
+            assert packet.pts is not None
+            taken[packet.pts] = float(order)
+            one.pictures.put(Unit(bytes(packet), order == 0, float(order)))
+            settled(one, order + 1)
+            one.pictures.taken()
+            time.sleep(0.01)
+    assert len(one.shots) > 4
+    for shot in one.shots:
+        assert shot.at == taken[round((luma(shot) - 40) / 10)]
+
+
+def test_a_cut_jpeg_shows_nothing_older() -> None:
+    """What is missing of it is not filled from the memory of earlier ones."""
+    frames = [
+        cv2.imencode(".jpg", np.full((256, 256, 3), level, np.uint8))[1].tobytes()
+        for level in (90, 150, 210)
+    ]
+    frames[2] = frames[2][: len(frames[2]) * 2 // 3] + b"\xff\xd9"
+    with run("JPEG") as one:
+        one.pictures.want(1000)
+        for data in (*frames[:2], *frames[:2], frames[2]):
+            one.put((data,))
+            shot = one.shot()
+    rows = np.frombuffer(shot.data, np.uint8)[: 256 * 256].reshape(256, 256)[:, 128].astype(int)
+    assert all(min(abs(rows - level)) > 20 for level in (90, 150))
+
+
 def test_a_picture_that_takes_too_long_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """A progressive JPEG repeats its scans: 8 MiB of them take minutes."""
     monkeypatch.setattr(module, "DECODE_SECONDS", 0.1)

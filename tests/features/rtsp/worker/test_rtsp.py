@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from server.features.rtsp.worker import rtsp
 from server.features.rtsp.worker.rtsp import START, Depacketizer, SourceFailed, Trouble, Unit
 
-SPS, PPS = b"\x67\x42\x00\x1e", b"\x68\xce"
+SPS, PPS = b"\x67\x42\x00\x1e\x80", b"\x68\xce"
 SETS = f"{base64.b64encode(SPS).decode()},{base64.b64encode(PPS).decode()}"
 
 
@@ -144,11 +144,15 @@ def test_no_bytes_do_harm(data: bytes) -> None:
 
 # Packets to whole frames, of both codecs, and hostile ones.
 
-IDR, SLICE = b"\x65" + b"i" * 300, b"\x41slice"
+# The first bit behind the head: the first slice of a picture, and not the first one
+IDR, SLICE, REST = b"\x65\x88" + b"i" * 300, b"\x41\x9aslice", b"\x41\x10rest"
+LOST = b""
 
 
-def packet(payload: bytes, time: int, *, marker: bool = False, kind: int = 96) -> bytes:
-    return struct.pack("!BBHII", 0x80, kind | marker << 7, 1, time, 7) + payload
+def packet(
+    payload: bytes, time: int, *, marker: bool = False, kind: int = 96, number: int = 1
+) -> bytes:
+    return struct.pack("!BBHII", 0x80, kind | marker << 7, number, time, 7) + payload
 
 
 def fragments(unit: bytes, size: int) -> list[bytes]:
@@ -175,7 +179,7 @@ def test_h264() -> None:
     for one in whole[:-1]:
         assert frames.packet(packet(one, 1), 6.0) == []
     done = frames.packet(packet(whole[-1], 1, marker=True), 6.0)
-    assert done == [Unit(START + SPS + START + PPS + START + IDR, True, 5.0)]
+    assert done == [Unit(START + SPS + START + PPS + START + IDR, True, 6.0)]
     assert frames.packet(packet(SLICE, 2, marker=True), 7.0) == [Unit(START + SLICE, False, 7.0)]
 
 
@@ -187,17 +191,18 @@ def test_a_missing_marker() -> None:
 
 
 def test_packets_of_h265() -> None:
-    vps, idr = b"\x40\x01v", b"\x26\x01" + b"k" * 50
+    sets = b"\x40\x01v", b"\x42\x01s", b"\x44\x01\x80p"
+    idr = b"\x26\x01\x80" + b"k" * 50
     frames = Depacketizer("H265", 98)
-    both = b"\x60\x01" + struct.pack("!H", len(vps)) + vps
+    both = b"\x60\x01" + b"".join(struct.pack("!H", len(one)) + one for one in sets)
     frames.packet(packet(both, 1, kind=98), 1.0)
     first = b"\x62\x01" + bytes((0x80 | 19,)) + idr[2:20]
     last = b"\x62\x01" + bytes((0x40 | 19,)) + idr[20:]
     frames.packet(packet(first, 1, kind=98), 1.0)
     done = frames.packet(packet(last, 1, kind=98, marker=True), 1.0)
-    assert done == [Unit(START + vps + START + idr, True, 1.0)]
-    done = frames.packet(packet(b"\x02\x01t", 2, kind=98, marker=True), 2.0)
-    assert done == [Unit(START + b"\x02\x01t", False, 2.0)]
+    assert done == [Unit(b"".join(START + one for one in (*sets, idr)), True, 1.0)]
+    done = frames.packet(packet(b"\x02\x01\x80t", 2, kind=98, marker=True), 2.0)
+    assert done == [Unit(START + b"\x02\x01\x80t", False, 2.0)]
 
 
 def test_other_streams_are_ignored() -> None:
@@ -213,12 +218,67 @@ def test_extensions_and_padding_are_left_out() -> None:
     assert frames.packet(extended, 1.0) == [Unit(START + SLICE, False, 1.0)]
 
 
-def test_what_is_broken_is_dropped() -> None:
+def test_what_is_broken_is_lost() -> None:
     """A fragment without its beginning, an aggregate that ends early; the next frame is whole."""
     frames = Depacketizer("H264", 96)
-    assert frames.packet(packet(fragments(IDR, 100)[1], 1, marker=True), 1.0) == []
-    assert frames.packet(packet(b"\x18\x00\xff" + SPS, 2, marker=True), 2.0) == []
-    assert len(frames.packet(packet(SLICE, 3, marker=True), 3.0)) == 1
+    bad = (
+        packet(fragments(IDR, 100)[1], 1, marker=True),
+        packet(b"\x18\x00\xff" + SPS, 2, marker=True),
+    )
+    for one in bad:
+        assert frames.packet(one, 1.0) == [Unit(LOST, False, 1.0)]
+    assert frames.packet(packet(SLICE, 3, marker=True), 3.0) == [Unit(START + SLICE, False, 3.0)]
+
+
+NEW_SPS = b"\x67\x42\x00\x28\x80"
+
+
+@pytest.mark.parametrize("marker", [False, True])
+@pytest.mark.parametrize("time", [1, 2])
+def test_parameter_sets_stay_with_the_key_frame_that_follows(marker: bool, time: int) -> None:
+    """They come with the time of the picture before or of their own, each marked or not."""
+    frames = Depacketizer("H264", 96, (SPS, PPS))
+    assert len(frames.packet(packet(SLICE, 1, marker=True), 1.0)) == 1
+    for one in (NEW_SPS, PPS):
+        assert frames.packet(packet(one, time, marker=marker), 2.0) == []
+    done = frames.packet(packet(IDR, 2, marker=True), 3.0)
+    assert done == [Unit(START + NEW_SPS + START + PPS + START + IDR, True, 3.0)]
+    # A key frame without sets of its own has the newest ones.
+    assert frames.packet(packet(IDR, 4, marker=True), 4.0)[0].data == done[0].data
+
+
+def test_a_key_frame_without_parameter_sets_is_lost() -> None:
+    frames = Depacketizer("H264", 96, (SPS,))
+    assert frames.packet(packet(IDR, 1, marker=True), 1.0) == [Unit(LOST, False, 1.0)]
+
+
+def test_a_slice_with_a_marker_is_no_picture() -> None:
+    """The key frame comes once more as a whole; from then on the next timestamp ends a frame."""
+    frames = Depacketizer("H264", 96, (SPS, PPS))
+    assert len(frames.packet(packet(IDR, 1, marker=True), 1.0)) == 1
+    assert frames.packet(packet(REST, 1, marker=True), 1.5) == []
+    assert frames.packet(packet(SLICE, 2, marker=True), 2.0) == [
+        Unit(START + SPS + START + PPS + START + IDR + START + REST, True, 1.0)
+    ]
+    assert frames.packet(packet(REST, 2, marker=True), 2.5) == []
+    (both,) = frames.packet(packet(SLICE, 3, marker=True), 3.0)
+    assert both == Unit(START + SLICE + START + REST, False, 2.0)
+
+
+def test_a_gap_in_the_numbers_loses_a_frame() -> None:
+    """Also where it lies between frames. Numbers that never follow each other mean nothing."""
+    frames = Depacketizer("H264", 96)
+    numbers = [*range(65530, 65536), *range(6), 7, 8]
+    done = [
+        [unit.data for unit in frames.packet(packet(SLICE, at, marker=True, number=number), 1.0)]
+        for at, number in enumerate(numbers)
+    ]
+    whole = [START + SLICE]
+    assert done == [*[whole] * 12, [LOST, *whole], whole]
+    frames = Depacketizer("H264", 96)
+    for at in range(100):
+        (unit,) = frames.packet(packet(SLICE, at, marker=True, number=3 * at), 1.0)
+        assert unit.data
 
 
 def test_a_frame_without_an_end_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +294,7 @@ def test_a_frame_without_an_end_is_dropped(monkeypatch: pytest.MonkeyPatch) -> N
     for _ in range(100):
         frames.packet(packet(SLICE * 100, 1), 1.0)
         assert sum(map(len, frames._parts)) <= 10_000
-    assert frames.packet(packet(SLICE, 1, marker=True), 1.0) == []
+    assert frames.packet(packet(SLICE, 1, marker=True), 1.0) == [Unit(LOST, False, 1.0)]
 
 
 @given(st.lists(st.binary(max_size=60), max_size=30), st.sampled_from(["H264", "H265"]))

@@ -30,7 +30,7 @@ from tests.features.rtsp.scripted import answer
 
 def failure(path: str) -> SourceFailed:
     with pytest.raises(SourceFailed) as failed:
-        sources.read(Address(path, "", "", "", False), lambda codec, sets: None, lambda unit: None)
+        sources.read(Address(path, "", "", "", False), lambda codec: None, lambda unit: None)
     return failed.value
 
 
@@ -88,13 +88,15 @@ def test_parts(length: bool, step: int) -> None:
     parts = Parts(b"--xx")
     found = []
     for at in range(0, len(body), step):
-        found += parts.feed(body[at : at + step])
-    assert found == [ONE, TWO]
+        found += parts.feed(body[at : at + step], float(at))
+    assert [one for one, _ in found] == [ONE, TWO]
+    # Each has the time of its first byte.
+    assert [at for _, at in found] == [body.index(one) // step * step for one in (ONE, TWO)]
 
 
 def test_what_is_no_jpeg_is_dropped() -> None:
     parts = Parts(b"--xx")
-    assert parts.feed(part(b"<html>", length=True) + part(ONE, length=True)) == [ONE]
+    assert parts.feed(part(b"<html>", length=True) + part(ONE, length=True), 1.0) == [(ONE, 1.0)]
 
 
 def test_boundaries() -> None:
@@ -112,7 +114,7 @@ def test_boundaries() -> None:
 
 def feed_for_ever(parts: Parts) -> None:
     for _ in range(10_000):
-        parts.feed(b"z" * 1000)
+        parts.feed(b"z" * 1000, 0.0)
         assert len(parts._held) < 40_000
 
 
@@ -120,14 +122,14 @@ def test_a_picture_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more is held than a picture may have."""
     monkeypatch.setattr(sources, "MAX_FRAME_BYTES", 10_000)
     parts = Parts(b"--xx")
-    parts.feed(b"--xx\r\n\r\n\xff\xd8")
+    parts.feed(b"--xx\r\n\r\n\xff\xd8", 0.0)
     with pytest.raises(SourceFailed) as failed:
         feed_for_ever(parts)
     assert failed.value.trouble is Trouble.SIZE
     with pytest.raises(SourceFailed):
-        Parts(b"--xx").feed(b"--xx\r\nContent-Length: 99999999\r\n\r\n")
+        Parts(b"--xx").feed(b"--xx\r\nContent-Length: 99999999\r\n\r\n", 0.0)
     with pytest.raises(SourceFailed):
-        Parts(b"--xx").feed(b"--xx\r\n" + b"X: y\r\n" * 10_000)
+        Parts(b"--xx").feed(b"--xx\r\n" + b"X: y\r\n" * 10_000, 0.0)
 
 
 def test_a_part_byte_by_byte_is_searched_once() -> None:
@@ -135,15 +137,15 @@ def test_a_part_byte_by_byte_is_searched_once() -> None:
     seconds = []
     for held in (4 << 10, 4 << 20):
         parts = Parts(b"--xx")
-        parts.feed(b"--xx\r\n\r\n" + b"-x" * (held // 2))
+        parts.feed(b"--xx\r\n\r\n" + b"-x" * (held // 2), 0.0)
         began = time.process_time()
         for _ in range(3_000):
-            parts.feed(b"-")
+            parts.feed(b"-", 0.0)
         seconds.append(time.process_time() - began)
     assert seconds[1] < 10 * seconds[0]
     parts = Parts(b"--xx")
     drip = b"--xx\r\n\r\n\xff\xd8-x--\xff\xd9--xx"
-    found = [one for at in range(len(drip)) for one in parts.feed(drip[at : at + 1])]
+    found = [one for at in range(len(drip)) for one, _ in parts.feed(drip[at : at + 1], 0.0)]
     assert found == [b"\xff\xd8-x--\xff\xd9"]
 
 
@@ -166,7 +168,7 @@ def test_no_bytes_of_a_body_do_harm(pieces: list[bytes]) -> None:
     parts, chunks = Parts(b"--xx"), Chunks()
     try:
         for piece in pieces:
-            parts.feed(piece)
+            parts.feed(piece, 0.0)
             chunks.feed(piece)
     except SourceFailed:
         pass
@@ -216,7 +218,7 @@ def played(
     monkeypatch.setattr(sources, "SILENT_SECONDS", SILENT_SECONDS)
     monkeypatch.setattr(Address, "connect", lambda self: Playing(more))
     address = Address("rtsp://camera.example/x", "", "", "", False)
-    sources.read(address, lambda codec, sets: None, take)
+    sources.read(address, lambda codec: None, take)
 
 
 @pytest.mark.parametrize(
@@ -245,16 +247,20 @@ def test_what_makes_no_frame_keeps_no_connection(
     assert time.monotonic() - began >= SILENT_SECONDS
 
 
+SPS, PPS = b"\x67\x42\x00\x1e\x80", b"\x68\xce"
+
+
 def test_frames_keep_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     until = time.monotonic() + 4 * SILENT_SECONDS
 
     def take(unit: Unit) -> None:
-        assert unit.data == b"\0\0\0\1\x65picture"
+        whole = b"".join(b"\0\0\0\1" + one for one in (SPS, PPS, b"\x65\x88picture"))
+        assert unit.data == whole
         if time.monotonic() > until:
             raise _Enough
 
     with pytest.raises(_Enough):
-        played(lambda n: packet(n, b"\x65picture"), monkeypatch, take)
+        played(lambda n: packet(n, (b"\x65\x88picture", SPS, PPS)[n % 3]), monkeypatch, take)
 
 
 # Digest and Basic, and what a camera does not get.
