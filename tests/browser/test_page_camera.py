@@ -262,6 +262,26 @@ async def test_stop_lets_the_camera_go_on_both_sides(visit: Visit, server: Runni
     await page.start()
 
 
+async def test_an_answer_outlasts_its_camera(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """A camera that is lost in mid-answer is over alone; the connection ends after the answer."""
+    page = await started(visit, server.base_url)
+    model.between_tokens = 0.5
+    await page.send("What is this?")
+    await expect(page.turns.last.locator(".text")).to_contain_text("I")
+    await page.evaluate(
+        "document.querySelector('#video').srcObject.getTracks()[0].dispatchEvent(new Event('ended'))"
+    )
+    await expect(page.state).to_have_text(say("page.camera_off"))
+    await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    await soon(lambda: server.program.sessions.sockets == 0)
+    model.between_tokens = 0
+    await page.start()
+    await page.ask("And now?")
+
+
 async def test_a_hidden_page_lets_the_camera_go_and_takes_it_back(
     visit: Visit, server: Running
 ) -> None:

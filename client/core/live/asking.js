@@ -31,6 +31,8 @@ export class Asking {
   #waiting = null;
   /** @type {Question|null} sent, and not answered yet */
   #sent = null;
+  /** @type {Set<string>} ids of the answers under way */
+  #running = new Set();
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #unheard;
   #ready;
@@ -72,15 +74,22 @@ export class Asking {
     return true;
   }
 
-  /** @returns {Question|null} the waiting question, which is removed */
-  dropAny() {
+  get answering() {
+    return this.#running.size > 0 || this.#sent !== null;
+  }
+
+  /** @param {boolean} [keep] the sent question @returns {Question|null} the waiting question, which is removed */
+  dropAny(keep = false) {
     const waiting = this.#waiting;
-    this.#waiting = this.#sent = null;
+    this.#waiting = null;
+    if (!keep) this.#sent = null;
     return waiting;
   }
 
   /** Note that the server has acknowledged a question. @param {string} id @param {string} type of the message */
   heard(id, type) {
+    if (type === "started") this.#running.add(id);
+    if (type === "response" || type === "error") this.#running.delete(id);
     if (this.#sent?.id !== id) return;
     clearTimeout(this.#unheard);
     if (type === "response" || type === "error" || type === "transcript") this.#sent = null;
@@ -93,6 +102,7 @@ export class Asking {
   again() {
     const question = this.#sent;
     this.#sent = null;
+    this.#running.clear();
     if (!question || question.again || this.#waiting) return "";
     this.#waiting = { ...question, again: true };
     return question.id;

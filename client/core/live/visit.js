@@ -34,6 +34,8 @@ export class Visit {
   #typedAt = -Infinity;
   #toggledAt = -Infinity;
   #pageHidden = false;
+  // The camera is over, and the socket stays until the answers are.
+  #finishing = false;
   // A camera of this device was on before the shared screen.
   #cameraBefore = false;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
@@ -137,6 +139,7 @@ export class Visit {
 
   /** Begin, if it has not. */
   #begin() {
+    this.#finishing = false;
     if (this.facts.camera === "elsewhere") this.#watch(false);
     if (this.facts.active) return;
     this.#set({ active: true, closeCode: 0, socketError: null, linkError: null, pairingError: null });
@@ -179,12 +182,12 @@ export class Visit {
     }
   }
 
-  stop() {
+  stop(finish = false) {
     clearTimeout(this.#hiding);
     if (this.facts.describing) this.describe(false); // no background work without a viewer
     if (this.facts.held) this.hold(false);
     if (this.facts.camera === "elsewhere") this.#watch(false);
-    this.#end("off", { held: false, describing: false });
+    this.#end("off", { held: false, describing: false }, finish);
   }
 
   /** Send at the awake rate for a moment, because a question is about to come. */
@@ -312,7 +315,7 @@ export class Visit {
     if (!this.facts.screen) return this.#end("lost");
     this.#hooks.onUnshared(!this.#cameraBefore);
     if (this.#cameraBefore) await this.useDevice();
-    else this.stop();
+    else this.stop(true);
   }
 
   hidden() {
@@ -365,11 +368,15 @@ export class Visit {
     this.#end(camera);
   }
 
-  /** End the visit until the user starts it again. @param {Facts["camera"]} camera @param {Partial<Facts>} [change] */
-  #end(camera, change = {}) {
-    const unsent = this.#asking.dropAny();
+  /**
+   * End the visit until the user starts it again.
+   * @param {Facts["camera"]} camera @param {Partial<Facts>} [change] @param {boolean} [finish] let answers end first
+   */
+  #end(camera, change = {}, finish = camera !== "off") {
+    this.#finishing = finish && this.facts.socket === "open" && this.#asking.answering;
+    const unsent = this.#asking.dropAny(this.#finishing);
     this.#release(camera);
-    if (this.facts.socket !== "ended") this.socket.close();
+    if (!this.#finishing && this.facts.socket !== "ended") this.socket.close();
     this.outage.end();
     this.#set({ active: false, status: null, coming: null, untrusted: false, ...change });
     if (unsent) this.#hooks.onUnsent(unsent.id);
@@ -396,6 +403,7 @@ export class Visit {
 
   /** @param {import("./socket.js").SocketState} socket @param {number} closeCode @param {ApiError|null} socketError */
   #socketChanged(socket, closeCode, socketError) {
+    if (this.#finishing && socket === "waiting") return this.#finish();
     const wasOpen = this.facts.socket === "open";
     this.#set(this.#closing.changed(this.facts, socket, closeCode, socketError));
     const again = wasOpen && socket !== "ended" ? this.#asking.again() : "";
@@ -424,6 +432,12 @@ export class Visit {
     }
   }
 
+  #finish() {
+    this.#finishing = false;
+    this.#asking.dropAny();
+    this.socket.close();
+  }
+
   /** Find the reason when tokens are granted but no socket opens. */
   async #findOutWhy() {
     const untrusted = await hasOwnAuthority();
@@ -434,6 +448,7 @@ export class Visit {
   #received(message) {
     if (this.handover.receive(message)) return;
     if ("id" in message && message.id) this.#asking.heard(message.id, message.type);
+    if (this.#finishing && message.type === "status") return;
     switch (message.type) {
       case "ready": {
         const before = this.facts.ready;
@@ -475,6 +490,7 @@ export class Visit {
       default:
         this.#hooks.onMessage(message);
     }
+    if (this.#finishing && !this.#asking.answering) this.#finish();
   }
 
   /** @param {Partial<Facts>} change */
