@@ -100,6 +100,8 @@ class DisclosureDialog {
     this.#pictures = pictures;
     say(this.#title, title);
     show(this.#text, pictures);
+    // A hidden text would still describe the dialog to screen readers.
+    this.#dialog.setAttribute("aria-describedby", pictures ? this.#text.id : "");
     if (!this.#dialog.open) this.#dialog.showModal();
   }
 
