@@ -145,7 +145,7 @@ class NoCamera(CameraError):
 
 
 class CameraStalled(CameraError):
-    """No new picture came within 3 s."""
+    """No new picture came in time: 3 s, longer of a source that sends few."""
 
     code = "camera_stalled"
 

@@ -214,7 +214,10 @@ class Camera:
         self.newest = frame
         if frame.clock_doubted:
             self._doubt_clock(True)
+        slow = self._watch.is_slow
         self._watch.frame(self._clock(), frame.captured)
+        if self._watch.is_slow is not slow:
+            self.sender_changed()
         self._arrivals.wake()
         if self._sampler.take(frame.captured):
             self._metrics.frames_sampled.inc()
@@ -244,6 +247,7 @@ class Camera:
 
     def sender_changed(self, wake_ms: int | None = None) -> None:
         """Tell the listeners that the sender's limits have changed, or that it has to stay awake for `wake_ms`."""
+        self._watch.woken(self._clock() + (wake_ms or 0) / 1000)
         for listener in self.on_sender:
             listener(wake_ms)
 
@@ -277,10 +281,11 @@ class Camera:
         """Wait for the first frame that a live camera captured after the question. Safe to cancel.
 
         Calls `on_wait` once when that takes longer than 0.6 s. Raises NoCamera, CameraFrozen or CameraStalled: after
-        0.6 s when more waiting cannot help, otherwise when no such frame comes within 3 s.
+        0.6 s when more waiting cannot help, otherwise when no such frame comes within 3 s, or within one and a half
+        periods of a slow source.
         """
         self._require()
-        deadline = asked.at + FRAME_WAIT_SECONDS
+        deadline = asked.at + max(FRAME_WAIT_SECONDS, self._watch.quiet / 2)
         notice = asked.at + FRAME_NOTICE_SECONDS
         nudge = asked.at + NUDGE_SECONDS
         seen: Frame | None = None
@@ -290,6 +295,7 @@ class Camera:
                 frame is not None
                 and frame is not seen
                 and self.state() is CameraState.LIVE
+                and not self._watch.may_repeat(frame.arrived)
                 and asked.precedes(frame)
             ):
                 disagree = asked.stamps_disagree(frame)
@@ -355,7 +361,8 @@ class Camera:
 
     def wake(self) -> None:
         """Have the sender leave idle for `WAKE_MS`, because a question is about to come."""
-        self.sender_changed(WAKE_MS)
+        if not self._watch.is_slow:
+            self.sender_changed(WAKE_MS)
 
     def nudge(self) -> None:
         """Wake the sender; without any picture yet, also request a key frame in case packets were lost."""
@@ -376,8 +383,9 @@ class Camera:
 
     def _no_frame_error(self) -> CameraStalled | CameraFrozen:
         if self._watch.state(self._clock()) is CameraState.FROZEN:
+            age = self._watch.still_for(self._clock())
             return CameraFrozen(
-                "The camera is connected but its picture stands still: it delivers no new frames. Check that "
+                f"The camera is connected but its picture stands still: no new one has come for {age:.0f} s. Check that "
                 "no other program uses it and that it is not covered or paused, or stop and start it."
             )
         return CameraStalled(_NO_FRAME[self._refused()])
@@ -429,7 +437,11 @@ class Camera:
         rate, working, alert = self._wanted
         # Twice as many while work runs, so that samples are fresh.
         idle = math.ceil(rate * (2 if working else 1))
-        return sender_plan(*self._path, idle, alert=alert, wake_ms=wake_ms)
+        plan = sender_plan(*self._path, idle, alert=alert, wake_ms=wake_ms)
+        if self._watch.is_slow:
+            # Waking would bring a repeat of the last picture, as if it were new.
+            return plan.model_copy(update={"awake": plan.idle, "ramp": [], "settle": []})
+        return plan
 
 
 # Why no frame came, by the reason for which pictures are refused (see `CameraConnection.refused`); "" without one
@@ -441,8 +453,8 @@ _NO_FRAME = {
     "size no more than two reference pictures. Send smaller ones, and ask again.",
     "memory": "The camera's pictures are too large for the memory that is free now; up to 1920×1080 there always is room. "
     "Send smaller ones, or ask again when other cameras have left.",
-    "": f"No new picture came from the camera within {FRAME_WAIT_SECONDS:g} s, so this was not answered from an old "
-    "one. Check the connection and ask again.",
+    "": "No new picture came from the camera in time, so this was not answered from an old one. Check the connection "
+    "and ask again.",
 }
 
 

@@ -195,6 +195,45 @@ async def test_a_frozen_camera_is_reported_and_not_answered_from(
     await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
 
 
+# A canvas that sends a picture each three seconds, drawn anew by its number
+_SELDOM = """() => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 360 });
+  const context = canvas.getContext("2d");
+  const stream = canvas.captureStream(0);
+  window.__shown = [];
+  const draw = () => {
+    context.fillStyle = `hsl(${window.__shown.length * 70} 60% 50%)`;
+    context.fillRect(0, 0, 640, 360);
+    stream.getVideoTracks()[0].requestFrame();
+    window.__shown.push(performance.timeOrigin + performance.now());
+  };
+  setInterval(draw, 3000);
+  setTimeout(draw, 200);
+  navigator.mediaDevices.getUserMedia = async () => stream;
+}"""
+
+
+@pytest.mark.slow
+async def test_a_source_that_sends_a_picture_each_three_seconds_is_answered_from_the_next(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """The picture of an answer is drawn after its question."""
+    page = await visit(server.base_url, **CALM)
+    await page.evaluate(_SELDOM)
+    await page.start()
+    await expect(page.state).to_have_text(say("page.live"), timeout=20_000)
+    await page.page.wait_for_function("() => window.__shown.length > 5", timeout=30_000)
+    for pause in (500, 2000):
+        await page.page.wait_for_timeout(pause)
+        sent = await page.send("What is this?")
+        at = await page.evaluate("performance.timeOrigin + performance.now()")
+        frame = (await page.response(sent["id"]))["frame"]
+        shown = await page.evaluate(
+            "window.__shown.filter((one) => one > at)".replace("at", str(at))
+        )
+        assert abs(frame["captured_at"] - shown[0]) < 500
+
+
 async def test_a_dark_picture_is_answered_with_a_hint(page: Visitor) -> None:
     """A lamp in the dark: the page says that it is dark and what helps, and a question is
     answered.

@@ -25,8 +25,13 @@ FIRST_FRAME_S = 6.0
 # again.
 REVIVED_BY = 4
 REVIVED_GAP_S = 1.2
+# Such repeats come up to so long after the end of a change of the rate. Pictures that come without one are new: the
+# second of them proves a slow source, such as a canvas, or the first where no quicker one was seen before.
+REPEATS_S = 1.2
 # The frame period is the median of the last intervals: one pause does not change it.
 INTERVALS = 5
+# With fewer of them, a long one may be a stall.
+SURE_INTERVALS = 3
 # The frame rate is counted over this time, and over at most so many frames.
 FPS_WINDOW_S = 3.0
 FPS_FRAMES = 256
@@ -58,15 +63,32 @@ class CameraWatch:
         # New pictures in a row while frozen.
         self._revived = 0
         # Seconds of quiet that end LIVE, from `QUIET_S` and the frame period.
-        self._quiet = QUIET_S
+        self.quiet = QUIET_S
+        # Time until which a frozen camera may repeat its picture.
+        self._repeats_until = -math.inf
+        # Arrival of the last picture that nothing asked for while frozen; None before one.
+        self._unasked: float | None = None
 
     def connected(self, now: float) -> None:
         """Note that the connection is established: from now on the first frame is expected."""
         self._connected = now
 
+    @property
+    def is_slow(self) -> bool:
+        """True for a source whose pictures come seldom: waking its sender brings only repeats."""
+        return len(self._intervals) >= SURE_INTERVALS and self.quiet > QUIET_PERIODS * REVIVED_GAP_S
+
+    def woken(self, until: float) -> None:
+        """Note that the sender's rate changes, now and at `until`."""
+        self._repeats_until = max(self._repeats_until, until + REPEATS_S)
+
+    def may_repeat(self, now: float) -> bool:
+        """Return True when a picture that arrives now may be a repeat of the last one."""
+        return self.is_slow and now < self._repeats_until
+
     def heard(self, now: float) -> None:
         """Note a media packet, padding and retransmissions included, or a sender report."""
-        if now >= self._heard + self._quiet:
+        if now >= self._heard + self.quiet:
             self._heard_since = now
         self._heard = now
 
@@ -80,19 +102,38 @@ class CameraWatch:
         near = bool(arrivals) and now - arrivals[-1] <= REVIVED_GAP_S
         if arrivals:
             # Frames of a frozen camera are repeats: they say nothing about its frame period.
-            if not frozen:
-                self._intervals.append(max(0.0, now - arrivals[-1]))
-                period = median_high(self._intervals)
-                self._quiet = min(QUIET_MAX_S, max(QUIET_S, QUIET_PERIODS * period))
+            if not frozen and not self.may_repeat(now):
+                self._learn_interval(now - arrivals[-1])
             while arrivals and arrivals[0] <= now - FPS_WINDOW_S:
                 arrivals.popleft()
         arrivals.append(now)
         if captured > self._newest:
             self._newest = captured
             self._revived = (self._revived if near else 0) + 1 if frozen else 0
-            if not frozen or self._revived >= REVIVED_BY:
+            if not frozen or self._revived >= REVIVED_BY or self._is_slow_source(now):
                 self._advanced = now
                 self._revived = 0
+                self._unasked = None
+
+    def _is_slow_source(self, now: float) -> bool:
+        """Return True when a new picture of a frozen camera proves a slow source, and learn its period."""
+        if now < self._repeats_until:
+            self._unasked = None
+            return False
+        before, self._unasked = self._unasked, now
+        if before is None and not self._intervals:
+            before = self._advanced
+        if before is None or now - before <= REVIVED_GAP_S:
+            return False
+        self._intervals.clear()
+        for _ in range(SURE_INTERVALS):
+            self._learn_interval(now - before)
+        return True
+
+    def _learn_interval(self, seconds: float) -> None:
+        self._intervals.append(max(0.0, seconds))
+        period = median_high(self._intervals)
+        self.quiet = min(QUIET_MAX_S, max(QUIET_S, QUIET_PERIODS * period))
 
     def end(self) -> None:
         """End the camera: it was stopped or replaced, or its connection closed."""
@@ -104,11 +145,15 @@ class CameraWatch:
         if self._advanced is None:
             due = self._connected + FIRST_FRAME_S
             return CameraState.STARTING if now < due else CameraState.STALLED
-        if now >= self._heard + self._quiet:
+        if now >= self._heard + self.quiet:
             return CameraState.STALLED
-        if now >= self._advanced + self._quiet:
+        if now >= self._advanced + self.quiet:
             return CameraState.FROZEN
         return CameraState.LIVE
+
+    def still_for(self, now: float) -> float:
+        """Return the seconds since the last new picture; 0 before the first."""
+        return 0.0 if self._advanced is None else now - self._advanced
 
     def stands_still(self, now: float) -> bool:
         """Return True when the camera is frozen although packets have arrived long enough for a new
@@ -117,7 +162,7 @@ class CameraWatch:
         After a silence the first packets arrive before the first whole picture.
         """
         heard_for = now - self._heard_since
-        return self.state(now) is CameraState.FROZEN and heard_for >= self._quiet
+        return self.state(now) is CameraState.FROZEN and heard_for >= self.quiet
 
     def deadline(self, now: float) -> float:
         """Return the time at which the state changes if nothing more arrives; infinite for never.
@@ -129,7 +174,7 @@ class CameraWatch:
         if self._advanced is None:
             changes = [self._connected + FIRST_FRAME_S]
         else:
-            changes = [self._advanced + self._quiet, self._heard + self._quiet]
+            changes = [self._advanced + self.quiet, self._heard + self.quiet]
         return min((at for at in changes if at > now), default=math.inf)
 
     def fps(self, now: float) -> float:

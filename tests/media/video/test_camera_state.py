@@ -124,11 +124,35 @@ def test_a_picture_that_a_browser_repeats_is_no_sign_of_life() -> None:
         # Falls back; then it is woken again before long, which may give two.
         for pause in (1.5, 0.6, 0.02):
             at += pause
+            if pause == 0.6:
+                watch.woken(at + 1.5)
             watch.heard(at - 0.01)
             watch.frame(at, at)
             assert watch.state(at) is FROZEN
     watch.heard(at + 1)
     assert watch.state(at + 1) is FROZEN
+
+
+def test_a_source_that_sends_a_picture_now_and_then_is_live() -> None:
+    """From the second picture on that nothing has asked for; a repeat of the only one is not enough."""
+    watch = CameraWatch()
+    watch.frame(0, 0)
+    for at in (1, 2, 3):
+        watch.heard(at)
+    assert watch.state(2.9) is FROZEN
+    watch.frame(3, 3)
+    for at in range(4, 12):
+        watch.heard(at)
+    assert watch.state(11.9) is LIVE
+    assert watch.is_slow
+    assert watch.state(12) is FROZEN
+    # A quick camera that froze is believed after two.
+    quick = live()
+    quick.woken(16)
+    for at in (14, 17, 20, 23, 26):
+        quick.heard(at - 1)
+        quick.frame(at, at)
+        assert (quick.state(at) is LIVE) == (at >= 23)
 
 
 def test_a_slow_camera_is_given_three_periods() -> None:
