@@ -249,7 +249,7 @@ class HttpProtocol(H11Protocol):
         self.transport.write(head.encode() + body)
         self.transport.close()
         # Read nothing more, and do not wait for the client.
-        self.loop.call_later(CHECK_SECONDS, self.transport.abort)
+        self._timer.set(CHECK_SECONDS, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -286,7 +286,7 @@ class HttpProtocol(H11Protocol):
         super().shutdown()
         if idle:
             # TLS waits for the client's close_notify, which a sleeping client never sends.
-            self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
+            self._timer.set(GOODBYE_SECONDS, self.transport.abort)
 
     def on_response_complete(self) -> None:
         self.waiting_since = time.monotonic()

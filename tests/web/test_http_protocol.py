@@ -261,6 +261,29 @@ async def test_requests_that_come_behind_are_answered_in_turn() -> None:
         writer.close()
 
 
+async def test_a_refused_connection_leaves_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Malformed requests come in any number: nothing of one is kept once its client has gone."""
+    loop, timers = asyncio.get_running_loop(), list[asyncio.TimerHandle]()
+    call_later = loop.call_later
+
+    def noted(delay: float, *call: Any, **more: Any) -> asyncio.TimerHandle:
+        timer = call_later(delay, *call, **more)
+        if delay == protocols.CHECK_SECONDS:
+            timers.append(timer)
+        return timer
+
+    monkeypatch.setattr(loop, "call_later", noted)
+    async with serving(Connections(10)) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"nonsense\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+        writer.close()
+        async with at_once():
+            while not all(timer.cancelled() for timer in timers):
+                await asyncio.sleep(0.01)
+    assert timers
+
+
 async def test_a_flood_behind_a_request_ends_the_connection() -> None:
     """No more of it is kept than of a request's headers and one read."""
     app = Waiting()
