@@ -425,6 +425,9 @@ class SpeechServer:
                 # It may answer one request at a time, and works on ours.
                 return PROBE_SECONDS
             status, names, error = 0, [], self.refusals.unreachable(exc)
+        if before[0] and not self.ready:
+            # A request has failed since then.
+            return _RETRY_SECONDS
         # Some list no models, and work all the same.
         ready = 0 < status < 500 and status not in (401, 403)
         if not self._wanted:

@@ -107,6 +107,29 @@ async def test_a_server_that_goes_is_not_ready_until_it_is_back(
     assert voice.ready
 
 
+async def test_a_probe_keeps_what_a_text_shows_while_it_runs(
+    short: SpeechServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that goes after it has listed its models is not ready before the next probe."""
+    voice = connect(short)
+    await voice.probe()
+    models = voice.models
+
+    async def listed() -> tuple[int, list[str]]:
+        found = await models()
+        short.status = 503
+        with pytest.raises(SpeechUnavailable):
+            await say(voice)
+        return found
+
+    monkeypatch.setattr(voice, "models", listed)
+    await voice.probe()
+    assert not voice.ready
+    monkeypatch.undo()
+    await voice.probe()
+    assert voice.ready
+
+
 async def test_a_slow_beginning_is_waited_for(short: SpeechServer, connect: Connect) -> None:
     """While the headers are there; without them the first text may come too late, and later ones have more time."""
     limits = SpeechLimits(first=0.2, between=5.0, total=20.0)
