@@ -18,7 +18,7 @@ def register(api: Api) -> None:
     """Answer where no model does, find print, faces and things, and tell the language of texts."""
     from server.core.aio import TaskSet, in_pool
     from server.core.frames import Role
-    from server.features.builtin.beside import Beside
+    from server.features.builtin.beside import Beside, known
     from server.features.builtin.engine import BuiltinEngine
     from server.features.builtin.finder import Finder
     from server.features.builtin.glance import Glancer, Glancing, counter
@@ -30,6 +30,8 @@ def register(api: Api) -> None:
     reader, things = Reader(), _finder(api)
     api.offer(Finder(reader, Beside(things) if things is not None else None))
     api.tell_languages(language_of)
+    # It has conditions of watches, which are people's words.
+    api.on_session_ended(lambda _: known.cache_clear())
     tasks = TaskSet("builtin")
 
     def start() -> None:

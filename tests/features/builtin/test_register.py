@@ -14,6 +14,7 @@ import pytest
 
 from config import ConfigError, load
 from server.app.app import Program
+from server.features.builtin.beside import known
 from server.features.builtin.detector import CLASSIFIER, DETECTOR, FOLDER
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.finder import Finder
@@ -64,6 +65,15 @@ async def test_words_are_read_in_a_thread_before_a_message_needs_them(
         await page.next("target")
     assert len(readers) == len(LANGUAGES)
     assert all(name.startswith("heavy") for name in readers)
+
+
+async def test_no_condition_is_kept_when_a_session_has_ended() -> None:
+    """What was read of it goes with the session; a watch of another one is read again."""
+    async with FakeOpenAI() as fake, with_model(fake) as run, page_of(run) as page:
+        assert known("my cat Mimi appears") is None
+        assert known.cache_info().currsize
+        await run.program.sessions.end(page.session_id, "session_ended")
+        assert not known.cache_info().currsize
 
 
 async def test_its_models_load_once_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
