@@ -243,7 +243,7 @@ def pictures_of(
 
 
 def rtsp_packets(codec: str, seed: int, seen: Seen, step: Iterator[None]) -> Iterator[bytes]:
-    """Send interleaved packets, of which some are lost."""
+    """Send interleaved packets, of which some are lost, cut short or followed by other bytes."""
     chance = random.Random(seed)
     way = ("", "slices", "sets", "sets marked", "none")[seed % 5]
     sequence = chance.randrange(65536)
@@ -256,8 +256,11 @@ def rtsp_packets(codec: str, seed: int, seen: Seen, step: Iterator[None]) -> Ite
                 continue
             head = struct.pack("!BBHII", 0x80, 96 | part.marker << 7, sequence, part.timestamp, 7)
             rtp = head + part.data
-            yield b"$\0" + len(rtp).to_bytes(2, "big") + rtp
+            short = 4 * (order > 0 and 0.02 < fate < 0.03)
+            yield b"$\0" + (len(rtp) - short).to_bytes(2, "big") + rtp
             seen.begun[picture.number] = time.monotonic()
+            if order and 0.03 < fate < 0.04:
+                yield chance.choice((b"#" * 37, b"#####$" + b"#" * 30, bytes(12)))
 
 
 def broken_jpegs(seed: int) -> Iterator[Encoded]:
@@ -380,4 +383,4 @@ def test_no_picture_is_older_than_it_says(
     """The time burned into each picture that comes out is not before its capture time."""
     seen = Seen()
     way(codec, seed, seen, monkeypatch)
-    seen.sound(10)
+    seen.sound(5)

@@ -252,6 +252,7 @@ NEEDS_PERSON = frozenset(
     {
         *(Trouble.CREDENTIALS, Trouble.CLEAR_PASSWORD, Trouble.CERTIFICATE, Trouble.REDIRECT),
         *(Trouble.NOT_FOUND, Trouble.CODEC, Trouble.FORMAT, Trouble.SIZE, Trouble.MEMORY),
+        *(Trouble.UDP_ONLY, Trouble.WEB_PAGE),
     }
 )
 

@@ -248,10 +248,11 @@ def test_pauses_grow_to_a_bound() -> None:
     assert pauses == [1, 2, 4, 8, 16, 32, LAST_PAUSE, LAST_PAUSE, LAST_PAUSE, LAST_PAUSE]
 
 
-def test_a_wrong_password_is_tried_seldom() -> None:
+@pytest.mark.parametrize("trouble", [Trouble.CREDENTIALS, Trouble.UDP_ONLY, Trouble.WEB_PAGE])
+def test_a_wrong_password_is_tried_seldom(trouble: Trouble) -> None:
     """Cameras lock users out; whoever has to mend it needs minutes anyway."""
     life = Reconnect(0.0)
-    pauses = [life.fail(0.0, Trouble.CREDENTIALS, 0.0) for _ in range(8)]
+    pauses = [life.fail(0.0, trouble, 0.0) for _ in range(8)]
     assert pauses[0] == MENDED_PAUSE * LEAST_SHARE
     assert pauses[-1] == LAST_MENDED_PAUSE * LEAST_SHARE
 

@@ -29,10 +29,14 @@ class Trouble(StrEnum):
     REDIRECT = "redirect"
     # The path of its URL is wrong.
     NOT_FOUND = "not_found"
-    # Its answer is no 200 for another reason: it is busy, or does not take our way.
+    # Its answer is no 200 for another reason, for example because it is busy.
     REFUSED = "refused"
+    # It sends RTP by UDP, not over the connection.
+    UDP_ONLY = "udp_only"
     # It sends neither H.264 nor H.265 nor JPEGs.
     CODEC = "codec"
+    # It answers with a page for people.
+    WEB_PAGE = "web_page"
     # Pictures of a known codec that are not decoded here.
     FORMAT = "format"
     SIZE = "size"
@@ -143,6 +147,8 @@ def check_status(head: Head) -> None:
         raise SourceFailed(Trouble.NOT_FOUND)
     if head.status in (401, 403):
         raise SourceFailed(Trouble.CREDENTIALS)
+    if head.status == 461:
+        raise SourceFailed(Trouble.UDP_ONLY)
     if not 200 <= head.status < 300:
         raise SourceFailed(Trouble.REFUSED)
 
@@ -265,15 +271,45 @@ def read_session(value: str) -> tuple[str, int]:
     return name.strip(), max(5, int(found[1])) if found else SESSION_SECONDS
 
 
+# The first bytes of an answer, and of the requests that a camera may send
+_MESSAGES = b"RTSP/", b"OPTIO", b"GET_P", b"SET_P", b"ANNOU", b"REDIR", b"TEARD", b"PLAY_"
+
+
+def begins_packet(data: bytes) -> bool:
+    """Whether an interleaved packet (RFC 2326, 10.12) may begin with these bytes, five at most."""
+    if data[:1] != b"$" or len(data) < 5:
+        return data[:1] == b"$"
+    # RTP and RTCP have version 2; an empty packet has neither.
+    return data[4] >> 6 == 2 or data[2:4] == b"\0\0"
+
+
+def begins_message(data: bytes) -> bool:
+    """Whether a message may begin with these bytes, five at most; the first may end a line."""
+    rest = data.lstrip(b"\r\n")
+    return bool(rest) and any(one.startswith(rest) for one in _MESSAGES)
+
+
+def next_packet(channel: int, payload_type: int) -> re.Pattern[bytes]:
+    """Match the beginning of the next packet of our stream, or of an answer, among other bytes."""
+    kinds = re.escape(bytes((payload_type, payload_type | 0x80)))
+    head = re.escape(bytes((ord("$"), channel)))
+    return re.compile(rb"%b..[\x80-\xbf][%b]|RTSP/1" % (head, kinds), re.DOTALL)
+
+
+# Of the pictures' packets; those of RTCP have the next one.
+ASKED_CHANNEL = 0
+
+
 def read_channel(transport: str) -> int:
-    """Return the channel of the pictures' packets on our connection.
+    """Return the channel of the pictures' packets on our connection; without one that we asked for.
 
     Raises SourceFailed when the camera did not agree to send them there.
     """
     found = re.search(r"interleaved\s*=\s*(\d{1,3})", transport)
-    if found is None or int(found[1]) > 254:
-        raise SourceFailed(Trouble.REFUSED)
-    return int(found[1])
+    channel = int(found[1]) if found is not None else ASKED_CHANNEL
+    if (found is None and transport and "/TCP" not in transport.upper()) or channel > 254:
+        raise SourceFailed(Trouble.UDP_ONLY)
+    return channel
 
 
 # RTP packets of a camera to whole frames: H.264 (RFC 6184) and H.265 (RFC 7798).
@@ -346,8 +382,11 @@ class Depacketizer:
         # A unit of several packets; None while there is none
         self._fragment: list[bytes] | None = None
 
-    def packet(self, data: bytes, now: float) -> list[Unit]:
-        """Take a packet; return the frames that it completes, two at most."""
+    def packet(self, data: bytes, now: float, *, whole: bool = True) -> list[Unit]:
+        """Take a packet; return the frames that it completes, two at most.
+
+        `whole`: its end is not known to be missing.
+        """
         if len(data) < 12 or data[0] >> 6 != 2:
             return []
         if self._skipped(int.from_bytes(data[2:4], "big")):
@@ -367,6 +406,8 @@ class Depacketizer:
             self._take(payload)
         except (IndexError, ValueError):
             self._broken = True
+        if not whole:
+            self.lose()
         if data[1] & 0x80 and self._markers:
             done += self._end()
         return done

@@ -36,6 +36,8 @@ from server.features.rtsp.worker.rtsp import (
 CONNECT_SECONDS = 10.0
 # Seconds without a byte after which a camera counts as gone
 SILENT_SECONDS = 10.0
+# Seconds between two requests for a picture that comes alone
+ASK_SECONDS = 1.0
 # Addresses of a name that are tried
 MAX_ADDRESSES = 4
 _READ_BYTES = 64 * 1024
@@ -88,11 +90,24 @@ class Connection:
         del self._held[:count]
         return data
 
-    def peek(self) -> int:
-        """Return the next byte, which stays there."""
-        while not self._held:
+    def peek(self, count: int = 1, *, wait: bool = True) -> bytes:
+        """Return the next `count` bytes, which stay there; fewer where not to `wait`."""
+        while wait and len(self._held) < count:
             self._fill()
-        return self._held[0]
+        return bytes(self._held[:count])
+
+    def skip_to(self, pattern: re.Pattern[bytes]) -> None:
+        """Drop bytes up to a match of up to 16 bytes. Raises SourceFailed where none comes within 16 KiB."""
+        skipped = 0
+        while (found := pattern.search(self._held, 1)) is None:
+            useless = len(self._held) - 16
+            if useless > 0:
+                skipped += useless
+                del self._held[:useless]
+            if skipped > MAX_HEAD_BYTES:
+                raise SourceFailed(Trouble.MALFORMED)
+            self._fill()
+        del self._held[: found.start()]
 
     def some(self) -> bytes:
         """Return what is there, a byte at least."""
@@ -243,7 +258,6 @@ def _parts(header: str) -> dict[str, str]:
 
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
-_INTERLEAVED = ord("$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +313,7 @@ class _Rtsp:
         while True:
             self._send(method, address, **headers)
             while True:
-                if self._connection.peek() == _INTERLEAVED:
+                if self._connection.peek() == b"$":
                     self._packet()
                     continue
                 head, body = self._message()
@@ -329,7 +343,9 @@ class _Rtsp:
         head, body = self.ask("DESCRIBE", self._url, Accept="application/sdp")
         base = head.get("content-base") or head.get("content-location")
         track = rtsp.read_description(body, base if base.startswith("rtsp") else self._url)
-        head, _ = self.ask("SETUP", track.address, Transport="RTP/AVP/TCP;unicast;interleaved=0-1")
+        channels = f"{rtsp.ASKED_CHANNEL}-{rtsp.ASKED_CHANNEL + 1}"
+        asked = f"RTP/AVP/TCP;unicast;interleaved={channels}"
+        head, _ = self.ask("SETUP", track.address, Transport=asked)
         channel = rtsp.read_channel(head.get("transport"))
         self._session, seconds = rtsp.read_session(head.get("session"))
         self._every = seconds / 2
@@ -337,12 +353,21 @@ class _Rtsp:
         self.ask("PLAY", rtsp.resolve(whole, "*"), Range="npt=0.000-")
         begin(track.codec)
         frames = Depacketizer(track.codec, track.payload_type, track.sets)
-        self._read(channel, whole, frames, take)
+        self._read(channel, whole, frames, rtsp.next_packet(channel, track.payload_type), take)
 
-    def _read(self, channel: int, address: str, frames: Depacketizer, take: Take) -> None:
+    def _read(
+        self,
+        channel: int,
+        address: str,
+        frames: Depacketizer,
+        following: re.Pattern[bytes],
+        take: Take,
+    ) -> None:
         due = time.monotonic() + self._every
         # The last frame, and True when packets have come since that made none
         heard, rubbish = time.monotonic(), False
+        # Other bytes follow the last packet, whose end may be among them.
+        odd = False
         while True:
             now = time.monotonic()
             if now >= due:
@@ -351,7 +376,8 @@ class _Rtsp:
                 due = now + self._every
             if now - heard > SILENT_SECONDS:
                 raise SourceFailed(Trouble.MALFORMED if rubbish else Trouble.SILENT)
-            if self._connection.peek() != _INTERLEAVED:
+            begin = self._connection.peek(5)
+            if rtsp.begins_message(begin):
                 head, _ = self._message()
                 if head.status == 401:
                     # A new nonce
@@ -359,12 +385,21 @@ class _Rtsp:
                 elif head.status == 454:
                     raise SourceFailed(Trouble.ENDED)
                 continue
+            if not rtsp.begins_packet(begin):
+                # Some cameras write other bytes between packets, or a wrong length.
+                if not odd:
+                    frames.lose()
+                rubbish, odd = True, False
+                self._connection.skip_to(following)
+                continue
             number, packet = self._packet()
             if number != channel:
                 continue
             rubbish = True
             now = time.monotonic()
-            for unit in frames.packet(packet, now):
+            begin = self._connection.peek(5, wait=False)
+            odd = bool(begin) and not (rtsp.begins_packet(begin) or rtsp.begins_message(begin))
+            for unit in frames.packet(packet, now, whole=not odd):
                 if unit.data:
                     heard, rubbish = now, False
                 take(unit)
@@ -376,15 +411,18 @@ def read_rtsp(address: Address, begin: Begin, take: Take) -> None:
 
 
 def read_http(address: Address, begin: Begin, take: Take) -> None:
+    """Read JPEGs that come one after another. Ask again each second where one comes alone."""
     credentials = address.credentials()
     parts = urlsplit(address.url)
     path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+    begun = False
     while True:
+        asked = time.monotonic()
         with closing(address.connect()) as connection:
             fields = {
                 "Host": parts.netloc,
                 "User-Agent": "qwen-camera",
-                "Accept": "multipart/x-mixed-replace",
+                "Accept": "multipart/x-mixed-replace, image/jpeg",
                 "Authorization": credentials.header("GET", path),
             }
             lines = [f"{name}: {value}" for name, value in fields.items() if value]
@@ -394,7 +432,47 @@ def read_http(address: Address, begin: Begin, take: Take) -> None:
                 credentials.challenged(head.all("www-authenticate"))
                 continue
             rtsp.check_status(head)
-            _read_parts(connection, head, begin, take)
+            kind = head.get("content-type").partition(";")[0].strip().lower()
+            if kind in ("text/html", "application/xhtml+xml"):
+                raise SourceFailed(Trouble.WEB_PAGE)
+            if kind not in ("image/jpeg", "image/jpg"):
+                _read_parts(connection, head, begin, take)
+            picture = _read_picture(connection, head)
+        if not begun:
+            begin("JPEG")
+        begun = True
+        # It was captured after it was asked for, unless the camera keeps one.
+        take(Unit(picture, True, asked))
+        credentials = address.credentials()
+        time.sleep(max(0.0, asked + ASK_SECONDS - time.monotonic()))
+
+
+def _read_picture(connection: Connection, head: rtsp.Head) -> bytes:
+    """Read a body that is one JPEG."""
+    end = time.monotonic() + SILENT_SECONDS
+    text = head.get("content-length")
+    size = int(text) if text.isascii() and text.isdigit() and len(text) < 9 else None
+    chunks = Chunks() if "chunked" in head.get("transfer-encoding").lower() else None
+    body = bytearray()
+    while size is None or len(body) < size:
+        try:
+            data = connection.some()
+            body += chunks.feed(data) if chunks is not None else data
+            if chunks is not None:
+                # It raises at the end.
+                chunks.feed(b"")
+        except SourceFailed as error:
+            if error.trouble is Trouble.ENDED and size is None:
+                break
+            raise
+        if len(body) > MAX_FRAME_BYTES:
+            raise SourceFailed(Trouble.SIZE)
+        if time.monotonic() > end:
+            raise SourceFailed(Trouble.SILENT)
+    picture = bytes(body[:size])
+    if not _is_jpeg(picture):
+        raise SourceFailed(Trouble.MALFORMED)
+    return picture
 
 
 def _read_parts(connection: Connection, head: rtsp.Head, begin: Begin, take: Take) -> None:
@@ -460,6 +538,11 @@ def read(address: Address, begin: Begin, take: Take) -> None:
 
 _BEGIN, _END = b"\xff\xd8", b"\xff\xd9"
 
+
+def _is_jpeg(data: bytes) -> bool:
+    return data.startswith(_BEGIN) and data.rstrip(b"\0\r\n").endswith(_END)
+
+
 _BOUNDARY = re.compile(
     r"multipart/x-mixed-replace\s*;.{0,200}?boundary\s*=\s*\"?([^\s\";]{1,100})", re.I
 )
@@ -499,7 +582,7 @@ class Parts:
         self._held += data
         found: list[tuple[bytes, float]] = []
         while (part := self._next(now)) is not None:
-            if part.startswith(_BEGIN) and part.rstrip(b"\0\r\n").endswith(_END):
+            if _is_jpeg(part):
                 found.append((part, self._at))
         if len(self._held) > MAX_FRAME_BYTES + MAX_HEAD_BYTES:
             raise SourceFailed(Trouble.SIZE)
@@ -580,7 +663,10 @@ class Chunks:
             if re.fullmatch(rb"[0-9A-Fa-f]{1,8}", text) is None:
                 raise SourceFailed(Trouble.MALFORMED)
             self._left = int(text, 16)
-            del self._held[: len(line) + 2]
             if not self._left:
+                if out:
+                    # The next call says that it has ended.
+                    break
                 raise SourceFailed(Trouble.ENDED)
+            del self._held[: len(line) + 2]
         return bytes(out)

@@ -101,7 +101,7 @@ def test_statuses() -> None:
         (302, Trouble.REDIRECT),
         (404, Trouble.NOT_FOUND),
         (403, Trouble.CREDENTIALS),
-        (461, Trouble.REFUSED),
+        (461, Trouble.UDP_ONLY),
         (503, Trouble.REFUSED),
     ):
         head = rtsp.read_head(f"RTSP/1.0 {status} Words\r\nLocation: rtsp://other/".encode())
@@ -123,7 +123,10 @@ def test_sessions_and_channels() -> None:
     assert rtsp.read_session("12ab;timeout=0")[1] == 5
     assert trouble(lambda: rtsp.read_session("a b")) is Trouble.MALFORMED
     assert rtsp.read_channel("RTP/AVP/TCP;unicast;interleaved=4-5;ssrc=1") == 4
-    assert trouble(lambda: rtsp.read_channel("RTP/AVP;unicast;client_port=1-2")) is Trouble.REFUSED
+    # Without channels they are those that were asked for.
+    assert rtsp.read_channel("RTP/AVP/TCP;unicast") == rtsp.read_channel("") == 0
+    for text in ("RTP/AVP;unicast;client_port=1-2", "RTP/AVP/UDP;unicast"):
+        assert trouble(lambda text=text: rtsp.read_channel(text)) is Trouble.UDP_ONLY
 
 
 def test_a_request() -> None:

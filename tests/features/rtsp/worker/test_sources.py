@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import math
 import re
@@ -26,6 +27,10 @@ from server.features.rtsp.worker.sources import (
     read_boundary,
 )
 from tests.features.rtsp.scripted import answer
+
+
+class _Enough(Exception):
+    """The test has seen enough."""
 
 
 def failure(path: str) -> SourceFailed:
@@ -106,10 +111,84 @@ def test_boundaries() -> None:
     ):
         head = read_head(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}".encode())
         assert read_boundary(head) == b"--xx"
-    head = read_head(b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8")
+    head = read_head(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4; codecs=x")
     with pytest.raises(SourceFailed) as failed:
         read_boundary(head)
-    assert (failed.value.trouble, failed.value.detail) == (Trouble.CODEC, "TEXTHTML")
+    assert (failed.value.trouble, failed.value.detail) == (Trouble.CODEC, "VIDEOMP4")
+
+
+class Answering(Connection):
+    """One that answers a request with these pieces, and then closes."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+        self._held = bytearray()
+
+    def send(self, data: bytes) -> None:
+        pass
+
+    def _fill(self, end: float = math.inf) -> None:
+        if not self._pieces:
+            raise SourceFailed(Trouble.ENDED)
+        self._held += self._pieces.pop(0)
+
+    def close(self) -> None:
+        pass
+
+
+def answered(
+    kind: str, headers: str, body: bytes, monkeypatch: pytest.MonkeyPatch, more: int = 0
+) -> list[Unit]:
+    """Read a camera that answers each request so, for `more` pictures more than one."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n{headers}\r\n".encode()
+    units: list[Unit] = []
+
+    def take(unit: Unit) -> None:
+        units.append(unit)
+        if len(units) > more:
+            raise _Enough
+
+    monkeypatch.setattr(sources, "ASK_SECONDS", 0.05)
+    monkeypatch.setattr(Address, "connect", lambda self: Answering([head + body[:5], body[5:]]))
+    with contextlib.suppress(_Enough):
+        sources.read(Address("http://camera.example/", "", "", "", False), lambda codec: None, take)
+    return units
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (f"Content-Length: {len(ONE)}\r\n", ONE),
+        ("", ONE),
+        ("Transfer-Encoding: chunked\r\n", b"5\r\n%b\r\n2\r\n%b\r\n0\r\n\r\n" % (ONE[:5], ONE[5:])),
+    ],
+)
+def test_a_picture_that_comes_alone_is_asked_for_again(
+    headers: str, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time is that of the request: a camera may take a while to send it."""
+    begun = time.monotonic()
+    first, second = answered("image/jpeg", headers, body, monkeypatch, 1)
+    assert first.data == second.data == ONE
+    assert begun <= first.at < begun + 0.05 <= second.at
+
+
+def test_a_picture_that_comes_alone_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a length it ends with the connection, or at the size of a frame."""
+    monkeypatch.setattr(sources, "MAX_FRAME_BYTES", 1000)
+    with pytest.raises(SourceFailed) as failed:
+        answered("image/jpeg", "", b"\xff\xd8" + bytes(2000) + b"\xff\xd9", monkeypatch)
+    assert failed.value.trouble is Trouble.SIZE
+
+
+@pytest.mark.parametrize(
+    ("kind", "trouble"),
+    [("text/html; charset=utf-8", Trouble.WEB_PAGE), ("image/jpeg", Trouble.MALFORMED)],
+)
+def test_a_web_page_is_named(kind: str, trouble: Trouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SourceFailed) as failed:
+        answered(kind, "Content-Length: 15\r\n", b"<!doctype html>", monkeypatch)
+    assert failed.value.trouble is trouble
 
 
 def feed_for_ever(parts: Parts) -> None:
@@ -208,10 +287,6 @@ def packet(number: int, payload: bytes, kind: int = 96, channel: int = 0) -> byt
     return b"$" + bytes((channel,)) + len(rtp).to_bytes(2, "big") + rtp
 
 
-class _Enough(Exception):
-    """The test has seen enough."""
-
-
 def played(
     more: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch, take: Callable[[Unit], Any]
 ) -> None:
@@ -261,6 +336,51 @@ def test_frames_keep_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(_Enough):
         played(lambda n: packet(n, (b"\x65\x88picture", SPS, PPS)[n % 3]), monkeypatch, take)
+
+
+@pytest.mark.parametrize(
+    "odd", [b"#" * 37, b"A" * 37, b"#####$" + b"#" * 30, bytes(12), b"$\0\0\x20" + b"#" * 7]
+)
+def test_other_bytes_between_packets_cost_a_frame(
+    odd: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frame before them is lost and counted; the key frame behind them is read."""
+    units: list[Unit] = []
+
+    def more(n: int) -> bytes:
+        if n > 9:
+            raise _Enough
+        return packet(n, (b"\x65\x88picture", SPS, PPS)[n % 3]) + odd * (n == 6)
+
+    with pytest.raises(_Enough):
+        played(more, monkeypatch, units.append)
+    assert [bool(unit.data) for unit in units] == [True, False, True]
+
+
+def test_a_length_that_is_too_small_costs_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of the packet is no packet, and its frame is not whole."""
+    units: list[Unit] = []
+
+    def more(n: int) -> bytes:
+        if n > 9:
+            raise _Enough
+        whole = packet(n, (b"\x65\x88picture", SPS, PPS)[n % 3])
+        return whole[:3] + bytes((whole[3] - 4,)) + whole[4:] if n == 6 else whole
+
+    with pytest.raises(_Enough):
+        played(more, monkeypatch, units.append)
+    assert [bool(unit.data) for unit in units] == [True, False, True]
+
+
+def test_other_bytes_without_end_keep_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def more(n: int) -> bytes:
+        if n > 50:
+            raise _Enough
+        return packet(n, SPS) if n < 3 else b"#" * 1000
+
+    with pytest.raises(SourceFailed) as failed:
+        played(more, monkeypatch, lambda unit: None)
+    assert failed.value.trouble is Trouble.MALFORMED
 
 
 # Digest and Basic, and what a camera does not get.
