@@ -203,6 +203,55 @@ _FILES = """async (words) => {
 }"""
 
 
+@pytest.mark.parametrize(
+    ("words", "direction"),
+    [("x" * 200, "ltr"), ("هل الباب مفتوح؟", "rtl")],
+)
+async def test_a_saved_file_fits_its_window_and_the_direction_of_its_words(
+    visit: Visit, server: Running, tmp_path: Path, words: str, direction: str
+) -> None:
+    page = await visit(server.base_url)
+    html, *_ = await page.evaluate(_FILES, words)
+    file = tmp_path / "chat.html"
+    file.write_text(html, encoding="utf-8")
+    other = await page.page.context.new_page()
+    await other.set_viewport_size({"width": 794, "height": 600})
+    await other.goto(file.as_uri())
+    assert await other.evaluate("document.documentElement.scrollWidth") == 794
+    for name in ("h2", ".text p"):
+        element = other.locator(name).first
+        found = await element.evaluate("one => getComputedStyle(one).direction")
+        assert found == direction
+    await other.close()
+
+
+# What is cut off in print, and what has no place there
+_PRINTED = """() => {
+  const cut = [...document.querySelectorAll(".turn")].filter((turn) => {
+    for (let one = turn; one; one = one.parentElement) {
+      const { overflowY, position } = getComputedStyle(one);
+      if (overflowY !== "visible" || position === "fixed") return true;
+    }
+    return turn.getBoundingClientRect().bottom > document.documentElement.scrollHeight;
+  });
+  const odd = [...document.querySelectorAll("button, textarea, video")].filter((one) => one.checkVisibility());
+  return [cut.length, odd.map((one) => one.id)];
+}"""
+
+
+@pytest.mark.parametrize("viewport", [(390, 844), (1280, 800)])
+async def test_all_answers_are_printed_and_nothing_else(
+    visit: Visit, server: Running, model: FakeOpenAI, viewport: tuple[int, int]
+) -> None:
+    model.answer_for = lambda _body, _jpeg: ["A cup of tea on a table. " * 8]
+    page = await started(visit, server.base_url, viewport=viewport)
+    for number in range(6):
+        await page.ask(f"What is this, {number}?")
+    await page.page.emulate_media(media="print")
+    assert await page.evaluate(_PRINTED) == [0, []]
+    await page.page.emulate_media(media="screen")
+
+
 async def test_a_saved_file_of_hostile_words_loads_and_does_nothing(
     visit: Visit, server: Running, tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ export const FORMATS = {
 const POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 const STYLE =
   "body{max-width:44rem;margin:2rem auto;padding:0 1rem;font:1rem/1.5 system-ui,sans-serif;" +
-  "color:#1b2220;background:#fff}" +
+  "color:#1b2220;background:#fff;overflow-wrap:anywhere}" +
   "h2{margin:2.5rem 0 .5rem;font-size:1.1rem}img{display:block;max-width:100%;margin:.5rem 0;border-radius:8px}" +
   "pre{overflow:auto;padding:.5rem;background:#f2f2f0}table{border-collapse:collapse}" +
   "td,th{padding:.2rem .6rem;border:1px solid #ccc}" +
@@ -171,8 +171,9 @@ function html(kept, now) {
           ? blocks(turn.text)
           : `<p>${safe(turn.text)}</p>`;
     const problem = turn.problem ? `<p class="about">${safe(turn.problem)}</p>` : "";
-    const said = `<div class="text">${words}</div>${problem}<p class="about">${safe(about(turn, program))}</p>`;
-    return `<section><h2>${safe(turn.question)}</h2>${image}${said}</section>`;
+    const said = `<div class="text" dir="auto">${words}</div>${problem}`;
+    const below = `<p class="about">${safe(about(turn, program))}</p>`;
+    return `<section><h2 dir="auto">${safe(turn.question)}</h2>${image}${said}${below}</section>`;
   });
   const title = titleOf(now);
   return (

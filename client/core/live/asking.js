@@ -75,24 +75,24 @@ export class Asking {
   }
 
   get answering() {
-    return this.#running.size > 0 || this.#sent !== null;
+    return this.#running.size > 0;
   }
 
-  /** @param {boolean} [keep] the sent question @returns {Question|null} the waiting question, which is removed */
-  dropAny(keep = false) {
+  /** @returns {Question|null} the waiting question, which is removed */
+  dropAny() {
     const waiting = this.#waiting;
-    this.#waiting = null;
-    if (!keep) this.#sent = null;
+    this.#waiting = this.#sent = null;
     return waiting;
   }
 
   /** Note that the server has acknowledged a question. @param {string} id @param {string} type of the message */
   heard(id, type) {
-    if (type === "started") this.#running.add(id);
-    if (type === "response" || type === "error") this.#running.delete(id);
+    const ended = type === "response" || type === "error" || type === "transcript";
+    if (ended) this.#running.delete(id);
+    else if (type === "started") this.#running.add(id);
     if (this.#sent?.id !== id) return;
     clearTimeout(this.#unheard);
-    if (type === "response" || type === "error" || type === "transcript") this.#sent = null;
+    if (ended) this.#sent = null;
   }
 
   /**
@@ -130,6 +130,7 @@ export class Asking {
       return;
     this.#waiting = null;
     this.#sent = sent;
+    this.#running.add(id);
     clearTimeout(this.#unheard);
     this.#unheard = setTimeout(() => this.#sent === sent && this.#onUnheard(), HEARD_WITHIN);
     this.#onSent(sent.id);

@@ -182,12 +182,12 @@ export class Visit {
     }
   }
 
-  stop(finish = false) {
+  stop() {
     clearTimeout(this.#hiding);
     if (this.facts.describing) this.describe(false); // no background work without a viewer
     if (this.facts.held) this.hold(false);
     if (this.facts.camera === "elsewhere") this.#watch(false);
-    this.#end("off", { held: false, describing: false }, finish);
+    this.#end("off", { held: false, describing: false });
   }
 
   /** Send at the awake rate for a moment, because a question is about to come. */
@@ -312,10 +312,11 @@ export class Visit {
 
   /** The camera was disconnected; or a screen is shared no more. */
   async #lost() {
+    this.#finishing = this.#asking.answering;
     if (!this.facts.screen) return this.#end("lost");
     this.#hooks.onUnshared(!this.#cameraBefore);
     if (this.#cameraBefore) await this.useDevice();
-    else this.stop(true);
+    else this.stop();
   }
 
   hidden() {
@@ -364,17 +365,14 @@ export class Visit {
 
   /** @param {unknown} error */
   #cameraFailed(error) {
+    this.#finishing = this.#asking.answering;
     const camera = error instanceof CameraProblem ? error.kind : "failed";
     this.#end(camera);
   }
 
-  /**
-   * End the visit until the user starts it again.
-   * @param {Facts["camera"]} camera @param {Partial<Facts>} [change] @param {boolean} [finish] let answers end first
-   */
-  #end(camera, change = {}, finish = camera !== "off") {
-    this.#finishing = finish && this.facts.socket === "open" && this.#asking.answering;
-    const unsent = this.#asking.dropAny(this.#finishing);
+  /** End the visit until the user starts it again. @param {Facts["camera"]} camera @param {Partial<Facts>} [change] */
+  #end(camera, change = {}) {
+    const unsent = this.#asking.dropAny();
     this.#release(camera);
     if (!this.#finishing && this.facts.socket !== "ended") this.socket.close();
     this.outage.end();
@@ -434,7 +432,6 @@ export class Visit {
 
   #finish() {
     this.#finishing = false;
-    this.#asking.dropAny();
     this.socket.close();
   }
 
@@ -448,7 +445,6 @@ export class Visit {
   #received(message) {
     if (this.handover.receive(message)) return;
     if ("id" in message && message.id) this.#asking.heard(message.id, message.type);
-    if (this.#finishing && message.type === "status") return;
     switch (message.type) {
       case "ready": {
         const before = this.facts.ready;
