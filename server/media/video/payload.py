@@ -9,8 +9,11 @@ _START_CODE = b"\0\0\0\1"
 # H.264 NAL unit types: ITU-T H.264 table 7-1, and RFC 6184 table 1 for the last two.
 _SLICES = range(1, 6)
 _IDR = 5
+_SEI = 6
 _SPS = 7
 _ACCESS_UNIT_DELIMITER = 9
+# A message of supplemental information (section D.1)
+_RECOVERY_POINT = 6
 _STAP_A = 24
 _FU_A = 28
 
@@ -22,7 +25,7 @@ class Payload(NamedTuple):
     data: bytes
     # True: certainly the first packet of a frame. False: unknown.
     start: bool
-    # True: the frame is certainly a key frame. False: unknown.
+    # True: the frame is certainly a key frame, or decoding can begin at it. False: unknown.
     key: bool
     # False: parameter sets and other units that belong to the picture behind them.
     picture: bool = True
@@ -76,7 +79,7 @@ def _h264(payload: bytes) -> Payload:
     kind = header & 0x1F
     if 1 <= kind < _STAP_A:
         data = _START_CODE + payload
-        return Payload(data, _starts(kind), kind in (_IDR, _SPS), kind in _SLICES)
+        return Payload(data, _starts(kind), _is_key(payload), kind in _SLICES)
     if kind == _FU_A:
         kind = payload[1] & 0x1F
         if not payload[1] & 0x80:
@@ -104,9 +107,31 @@ def _stap_a(payload: bytes) -> Payload:
             parts.append(payload[unit:position])
             kind = payload[unit] & 0x1F
             start = start or _starts(kind)
-            key = key or kind in (_IDR, _SPS)
+            key = key or _is_key(payload[unit:position])
             picture = picture or kind in _SLICES
     return Payload(b"".join(parts), start, key, picture)
+
+
+def _is_key(unit: bytes) -> bool:
+    """Return True when decoding can begin at the frame of this unit."""
+    kind = unit[0] & 0x1F
+    return kind in (_IDR, _SPS) or (kind == _SEI and _has_recovery_point(unit))
+
+
+def _has_recovery_point(unit: bytes) -> bool:
+    """Find the message of a recovery point (ITU-T H.264 section D.1.8): encoders that refresh a picture by and by send
+    no IDR picture, and the decoder shows nothing before the picture is whole.
+    """
+    at = 1
+    while at + 1 < len(unit):
+        kind, size = unit[at : at + 2]
+        if kind == _RECOVERY_POINT:
+            return True
+        if 255 in (kind, size):
+            # A longer message, which comes behind
+            return False
+        at += 2 + size
+    return False
 
 
 def _starts(kind: int) -> bool:

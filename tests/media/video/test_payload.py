@@ -96,6 +96,8 @@ def test_padding_is_empty() -> None:
         (b"\x67\x01\x02", START + b"\x67\x01\x02", True, True),  # SPS
         (b"\x68\x01", START + b"\x68\x01", False, False),  # PPS
         (b"\x09\x10", START + b"\x09\x10", True, False),  # delimiter
+        (b"\x06\x01\x01\x00\x06\x01\xc4\x80", None, False, True),  # time, recovery point
+        *((sei, None, False, False) for sei in (b"\x06\x05\x06\xff", b"\x06\xff\x06", b"\x06\x06")),
         (b"\x65\x88\x01", START + b"\x65\x88\x01", False, True),  # IDR slice
         (b"\x41\x9a", START + b"\x41\x9a", False, False),  # other slice
         (b"\x7c\x85\x11\x22", START + b"\x65\x11\x22", False, True),  # FU-A, first of an IDR slice
@@ -111,11 +113,12 @@ def test_padding_is_empty() -> None:
     ],
 )
 def test_h264_units_tell_starts_and_keys(
-    payload: bytes, data: bytes, start: bool, key: bool
+    payload: bytes, data: bytes | None, start: bool, key: bool
 ) -> None:
-    """SPS and delimiter start a frame; SPS and IDR prove a key frame; only slices are a picture."""
-    alone = payload[0] & 0x1F in (7, 8, 9)
-    assert parse("H264", payload) == Payload(data, start, key, picture=not alone)
+    """SPS and delimiter start a frame; at SPS, IDR and recovery point decoding can begin; only slices are a picture."""
+    alone = payload[0] & 0x1F in (6, 7, 8, 9)
+    whole = START + payload if data is None else data
+    assert parse("H264", payload) == Payload(whole, start, key, picture=not alone)
 
 
 def test_a_frame_packetised_by_aiortc_comes_back_whole() -> None:

@@ -6,8 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 from server.media.video import camera_state as silence
@@ -21,6 +24,33 @@ from tests.support.fakes_media import RecordingCamera, RtpPart, vp8_frames, vp8_
 from tests.support.h264_streams import Sps, Stream
 
 SSRC = 0x1234
+
+
+def refreshed(count: int) -> tuple[list[np.ndarray[Any, Any]], list[list[bytes]]]:
+    """Pictures (luma) that move, and their H.264 units: one IDR picture, then a column of intra blocks that goes over
+    the picture in each 15 frames (intra refresh).
+    """
+    encoder = av.CodecContext.create("libx264", "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.width, encoder.height, encoder.pix_fmt = 160, 128, "yuv420p"
+    encoder.time_base = Fraction(1, 30)
+    encoder.options = {
+        "preset": "ultrafast",
+        "tune": "zerolatency",
+        "x264-params": "intra-refresh=1:keyint=15:min-keyint=15:scenecut=0:threads=1:bitrate=2000",
+    }
+    noise = np.random.default_rng(1).integers(16, 235, (16, 60), np.uint8)
+    wide = np.repeat(np.repeat(noise, 8, 0), 8, 1)
+    shown, frames = [], []
+    for number in range(count):
+        luma = wide[:, 3 * number : 3 * number + 160]
+        planes = np.full((192, 160), 128, np.uint8)
+        planes[:128] = luma
+        image = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        image.pts = number
+        shown.append(luma.astype(int))
+        frames += [units_of(bytes(packet)) for packet in encoder.encode(image)]
+    return shown, frames
 
 
 class Feedback:
@@ -109,6 +139,33 @@ async def test_packets_become_frames_with_capture_times(line: Line) -> None:
     assert line.stream.last_report is not None
     assert line.feedback.nacks == []
     assert line.feedback.plis == []
+
+
+@pytest.mark.parametrize("sets", [True, False], ids=["with sets", "without"])
+async def test_intra_refresh_goes_on_after_a_loss(pool: ThreadPoolExecutor, sets: bool) -> None:
+    """No IDR picture comes: decoding begins at the next recovery point, and shows nothing before its end."""
+    shown, frames = refreshed(70)
+    line = Line(pool, "H264")
+    for number, units in enumerate(frames):
+        if number and not sets:
+            units = [unit for unit in units if unit[0] & 31 not in (7, 8)]
+        parts = [
+            RtpPart(unit, at == len(units) - 1, 3000 * number) for at, unit in enumerate(units)
+        ]
+        numbered = line.number(parts)
+        line.send(numbered[:-1] if number == 20 else numbered)
+        await asyncio.sleep(0.01)
+        if number == 35:
+            await line.feedback.until_pli(1)
+    await line.camera.until(lambda c: c.frames[-1].rtp_time == 3000 * 69)
+    line.stream.close()
+    came = [int(one.rtp_time // 3000) for one in line.camera.frames]
+    assert came[:20] == list(range(20))
+    assert 30 < came[20] <= 45
+    assert came[20:] == list(range(came[20], 70))
+    for number, one in zip(came, line.camera.frames, strict=True):
+        luma = one.image.to_ndarray()[:128].astype(int)
+        assert abs(luma - shown[number]).mean() < 10, number
 
 
 async def test_a_repaired_hole_costs_nothing(line: Line) -> None:
