@@ -449,7 +449,7 @@ _NO_FRAME = {
     "format": "The camera sends H.264 that this server does not decode: only 4:2:0 with 8 bits, without slice groups, "
     "slices out of order and data partitions. Choose constrained baseline, main or high, or VP8, in the program "
     "that sends, and ask again.",
-    "size": "The camera's pictures are larger than this server decodes: at most 4096 pixels a side, and of H.264 at that "
+    "size": "The camera's pictures are larger than this server decodes: at most 4096×4096 pixels, and of H.264 at that "
     "size no more than two reference pictures. Send smaller ones, and ask again.",
     "memory": "The camera's pictures are too large for the memory that is free now; up to 1920×1080 there always is room. "
     "Send smaller ones, or ask again when other cameras have left.",

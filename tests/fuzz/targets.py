@@ -47,7 +47,7 @@ from server.media.sdp import (
 from server.media.video import payload
 from server.media.video.assemble import MAX_PACKETS, Assembler
 from server.media.video.capture_clock import CaptureClock
-from server.media.video.decode import FRAMES, MAX_SIDE, H264Frames, open_decoder
+from server.media.video.decode import FRAMES, H264Frames, fits, open_decoder
 from server.media.video.payload import Packet
 from server.models.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong
 from server.shared.sound.line import find_voice
@@ -304,7 +304,7 @@ def _decode(codec: str, data: bytes) -> None:
             checked, kept = frames.checked(frame)
             assert kept <= MAX_KEPT
             for image in decoder.decode(av.Packet(checked)):
-                assert image.width * image.height <= MAX_SIDE * MAX_SIDE
+                assert fits(image.width, image.height)
                 assert image.format.name in READABLE
         assert not decoder.has_b_frames
 

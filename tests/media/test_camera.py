@@ -223,7 +223,7 @@ async def test_no_frame_within_3_s_is_told_as_a_stalled_camera() -> None:
     ("reason", "words"),
     [
         ("memory", "1920×1080"),
-        ("size", "at most 4096 pixels a side"),
+        ("size", "at most 4096×4096 pixels"),
         ("format", "4:2:0 with 8 bits"),
     ],
 )

@@ -197,7 +197,7 @@ PROMISED = [
     ("8 media sections", offer.MAX_MEDIA_SECTIONS, 8),
     ("256 codecs and 32 fingerprints an offer", offer.MAX_CODECS, 256),
     ("32 fingerprints an offer", offer.MAX_FINGERPRINTS, 32),
-    ("pictures 4096×4096", decode.MAX_SIDE, 4096),
+    ("pictures 4096×4096", decode.MAX_PIXELS, 4096 * 4096),
     ("messages 64 KiB", messages.MAX_MESSAGE_BYTES, 64 << 10),
     ("20 a second", websocket.MESSAGE_RATE, 20),
     ("256 sockets that wait for their token", websocket.MAX_KNOCKING, 256),

@@ -48,7 +48,7 @@ SENTENCES = {
     Trouble.CODEC: "It sends a codec that is not read here. Have it send H.264 or H.265, or JPEGs over HTTP.",
     Trouble.WEB_PAGE: "Its url is a web page. Name the address of its stream or its picture; the camera's manual has it.",
     Trouble.FORMAT: "Its pictures are not 4:2:0 with 8 bits. Choose another profile in the camera.",
-    Trouble.SIZE: "Its pictures are too large: a side may have 4096 pixels. Choose a smaller resolution in the camera.",
+    Trouble.SIZE: "Its pictures are too large: at most 4096×4096 pixels in all, 8192 a side. Use the camera's second stream.",
     Trouble.MEMORY: "Its stream needs more memory than a camera may have. Choose a smaller resolution in the camera.",
     Trouble.SILENT: "It is connected and sends nothing.",
     Trouble.ENDED: "It has closed the connection.",
@@ -285,7 +285,7 @@ def add_routes(api: Api, cameras: FixedCameras) -> None:
         """The fixed cameras.
 
         `cameras`: a list of `name`, `where`, `state` (`connecting`, `live`, `waiting`), `trouble`
-        (a word; empty for none), `detail` (a sentence), `sends` (a codec that is not read),
+        (a word; empty for none), `detail` (a sentence), `sends` (a codec or a size that is not read),
         `since_seconds`, `retry_seconds` (or `null`), `codec`, `fps`, `width`, `height`, `failures`,
         `watches` (the number of those that run), `unwatched` (a list of `condition` and `reason`:
         what the engine cannot watch for now), `described` (the last running description),

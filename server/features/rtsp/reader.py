@@ -21,6 +21,7 @@ from server.core.frames import Frame
 from server.features.rtsp.settings import FixedCamera
 from server.features.rtsp.worker.rtsp import Trouble
 from server.media.camera import Camera, CameraConnection
+from server.media.video.decode import fits
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message
 from server.shared.processes.worker_process import WorkerProcess, environment
@@ -31,8 +32,6 @@ _ROOT = Path(__file__).resolve().parents[3]
 LOOK_SECONDS = 0.25
 # Pictures a second while somebody has just asked, and until the first one has come
 AWAKE_FPS = 8.0
-# Largest side of a picture in pixels, as for visitors' cameras
-MAX_SIDE = 4096
 _CODECS = frozenset({"H264", "H265", "JPEG"})
 # Of a camera of the list, what its process needs to know
 _GIVEN = ("url", "user", "password", "ca", "clear_password")
@@ -215,8 +214,12 @@ def _codec_name(text: str) -> str:
 def _frame(message: Message, now: float) -> Frame:
     """Make a frame of a picture. Raises ValueError when its size is none or its bytes do not fit."""
     width, height = int(message.header["width"]), int(message.header["height"])
-    bounded = 2 <= width <= MAX_SIDE and 2 <= height <= MAX_SIDE
-    if not bounded or width % 2 or height % 2 or len(message.payload) != width * height * 3 // 2:
+    if (
+        not fits(width, height)
+        or width % 2
+        or height % 2
+        or len(message.payload) != width * height * 3 // 2
+    ):
         raise ValueError("a picture's size is not as it has to be")
     planes = np.frombuffer(message.payload, np.uint8).reshape(height * 3 // 2, width)
     image = av.VideoFrame.from_ndarray(planes, format="yuv420p")

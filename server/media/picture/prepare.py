@@ -22,8 +22,8 @@ from server.media.picture.privacy import PrivacyFilter
 if TYPE_CHECKING:
     import av
 
-# Largest side of a camera picture in pixels; larger ones are refused.
-MAX_SIDE = 4_096
+# Largest camera picture in pixels; larger ones are refused.
+MAX_PIXELS = 4_096 * 4_096
 # Largest share of the model's context for the picture; the rest is for the system text, earlier turns, the question and
 # the answer.
 CONTEXT_SHARE = 0.5
@@ -170,9 +170,9 @@ class PicturePreparer:
         )
 
     def _check(self, frame: Frame) -> None:
-        if max(frame.width, frame.height) > MAX_SIDE:
+        if frame.width * frame.height > MAX_PIXELS:
             raise BadRequest(
-                f"The camera sends {frame.width}x{frame.height} pixels; at most {MAX_SIDE}x{MAX_SIDE} "
+                f"The camera sends {frame.width}x{frame.height} pixels; at most 4096x4096 "
                 "are taken. Choose a smaller resolution."
             )
 

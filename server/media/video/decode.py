@@ -30,7 +30,8 @@ from server.media.video.payload import EncodedFrame
 
 # Macroblocks of a picture of 4096×4096
 MAX_PICTURE_MACROBLOCKS = 65_536
-MAX_SIDE_MACROBLOCKS = 256
+# A side may be longer than the other, as panoramic cameras have it.
+MAX_SIDE_MACROBLOCKS = 512
 # Pictures beside the references: the present one, the one before (from which libav conceals damage)
 # and the newest returned one.
 BESIDE_REFERENCES = 3
@@ -68,7 +69,7 @@ class FormatRefused(ValueError):
 
 
 class TooLarge(ValueError):
-    """The pictures need more memory than any camera may have.
+    """The pictures are larger, or need more memory, than any camera may have.
 
     Outside the tree of errors as `FormatRefused` is.
     """
@@ -238,7 +239,7 @@ def read_set(unit: bytes) -> SequenceSet:
     kept = picture * (max(1, references) + BESIDE_REFERENCES)
     if kept > MAX_KEPT_MACROBLOCKS:
         raise TooLarge(
-            f"A stream wants {kept} macroblocks kept; at most {MAX_KEPT_MACROBLOCKS} are allowed."
+            f"{16 * width}x{16 * height} with {kept} macroblocks kept of at most {MAX_KEPT_MACROBLOCKS}"
         )
     text = bits.so_far() + "1" + _vui(_colors(bits), references) + "1"
     text += "0" * (-len(text) % 8)
@@ -246,10 +247,8 @@ def read_set(unit: bytes) -> SequenceSet:
 
 
 def _bounded(width: int, height: int) -> int:
-    if width > MAX_SIDE_MACROBLOCKS or height > MAX_SIDE_MACROBLOCKS:
-        raise TooLarge(
-            f"A picture has {16 * width}×{16 * height} pixels; a side may have {16 * MAX_SIDE_MACROBLOCKS}."
-        )
+    if max(width, height) > MAX_SIDE_MACROBLOCKS or width * height > MAX_PICTURE_MACROBLOCKS:
+        raise TooLarge(f"{16 * width}x{16 * height}")
     return width * height
 
 
@@ -405,8 +404,9 @@ class PictureMemory:
 log = logging.getLogger(__name__)
 # libav's own decoders: they need half the memory of libvpx and start no threads.
 _DECODERS = {"VP8": "vp8", "H264": "h264"}
-# Largest side of a picture in pixels. libav refuses larger ones before it allocates for them.
-MAX_SIDE = 4096
+# Largest picture and largest side, in pixels. libav refuses larger pictures before it allocates for them.
+MAX_PIXELS = 4096 * 4096
+MAX_SIDE = 16 * MAX_SIDE_MACROBLOCKS
 # Bounds of one camera's waiting frames: their number and bytes. Beyond either, all up to the newest
 # key frame are dropped.
 BACKLOG = 30
@@ -420,6 +420,11 @@ AHEAD_S = 1.0
 REFUSED_S = 5.0
 
 
+def fits(width: int, height: int) -> bool:
+    """Whether pictures of this size are taken."""
+    return 0 < max(width, height) <= MAX_SIDE and 0 < width * height <= MAX_PIXELS
+
+
 def open_decoder(codec: str) -> VideoCodecContext:
     """Create a decoder that starts no threads and returns each picture at once.
 
@@ -428,7 +433,7 @@ def open_decoder(codec: str) -> VideoCodecContext:
     decoder = av.CodecContext.create(_DECODERS[codec], "r")
     assert isinstance(decoder, VideoCodecContext)
     decoder.thread_count = 1
-    decoder.options = {"max_pixels": str(MAX_SIDE * MAX_SIDE), "flags": "low_delay"}
+    decoder.options = {"max_pixels": str(MAX_PIXELS), "flags": "low_delay"}
     return decoder
 
 
@@ -615,7 +620,7 @@ class DecodeLane:
         elif image is None:
             # A hidden frame, or one before a picture that was shown already, such as a B picture.
             self._on_drop("not_shown", 1)
-        elif image.width > MAX_SIDE or image.height > MAX_SIDE:
+        elif not fits(image.width, image.height):
             self._refused("size")
         else:
             self._on_image(frame, image)

@@ -306,9 +306,9 @@ def _decoding_seconds(frame: EncodedFrame) -> float:
     return min(took)
 
 
-@pytest.mark.parametrize(("side", "shown"), [(4096, True), (4112, False)])
+@pytest.mark.parametrize(("side", "shown"), [(4608, True), (8192, True), (8208, False)])
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
-async def test_4096_pixels_a_side(lane: Lane, codec: str, side: int, shown: bool) -> None:
+async def test_8192_pixels_a_side(lane: Lane, codec: str, side: int, shown: bool) -> None:
     """A picture of exactly the limit is shown; one macroblock more on either side is not."""
     seen, decoder = lane(codec)
     decoder.put(clip(codec, 1, side, 64)[0])

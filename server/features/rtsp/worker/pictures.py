@@ -16,7 +16,14 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from server.features.rtsp.worker.rtsp import SourceFailed, Trouble, Unit
-from server.media.video.decode import Bits, FormatRefused, H264Frames, TooLarge
+from server.media.video.decode import (
+    MAX_PIXELS,
+    Bits,
+    FormatRefused,
+    H264Frames,
+    TooLarge,
+    fits,
+)
 
 # Frames since the last key frame that are kept undecoded while nobody needs pictures, and their
 # bytes: 20 s at 30 frames/s. Beyond, they are dropped, and the next key frame is waited for.
@@ -82,7 +89,7 @@ class Pictures:
         decoder = av.CodecContext.create(_DECODERS[self._codec], "r")
         assert isinstance(decoder, VideoCodecContext)
         decoder.thread_count = 1
-        decoder.options = {"max_pixels": str(MAX_SIDE * MAX_SIDE), "flags": "low_delay"}
+        decoder.options = {"max_pixels": str(MAX_PIXELS), "flags": "low_delay"}
         return decoder
 
     def put(self, unit: Unit) -> None:
@@ -192,8 +199,8 @@ class Pictures:
                 raise ValueError("a picture was completed from others")
         except FormatRefused:
             raise SourceFailed(Trouble.FORMAT) from None
-        except TooLarge:
-            raise SourceFailed(Trouble.SIZE) from None
+        except TooLarge as error:
+            raise SourceFailed(Trouble.SIZE, str(error).partition(" ")[0]) from None
         except (av.FFmpegError, ValueError) as error:
             if isinstance(error, MemoryError):
                 raise
@@ -220,8 +227,8 @@ class Pictures:
         assert image.pts is not None
         at = image.pts / MICROSECONDS
         width, height = image.width // 2 * 2, image.height // 2 * 2
-        if not (2 <= width <= MAX_SIDE and 2 <= height <= MAX_SIDE):
-            raise SourceFailed(Trouble.SIZE)
+        if not fits(width, height):
+            raise SourceFailed(Trouble.SIZE, f"{image.width}x{image.height}")
         known = image.format.name in ("yuv420p", "yuvj420p")
         if not known or (width, height) != (image.width, image.height):
             # JPEGs often are 4:2:2, and have the full range.
@@ -239,8 +246,6 @@ class Pictures:
 # Check H.265 frames (Annex B) before libav decodes them. Pure.  The pictures that its decoder
 # keeps are bounded by the memory of the process; see `limits`.
 
-# Largest side of a picture in pixels, as for visitors' cameras
-MAX_SIDE = 4096
 # Units of a frame; a camera has one for each slice and a few beside them.
 MAX_UNITS = 1024
 _START = b"\0\0\1"
@@ -286,8 +291,8 @@ def check_set(unit: bytes) -> tuple[int, int]:
             bits.ue()
     if bits.ue() or bits.ue():
         raise FormatRefused("Pictures have more than 8 bits.")
-    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-        raise TooLarge(f"A picture has {width}×{height} pixels; a side may have {MAX_SIDE}.")
+    if not fits(width, height):
+        raise TooLarge(f"{width}x{height}")
     return width, height
 
 

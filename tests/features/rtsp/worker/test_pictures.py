@@ -194,6 +194,19 @@ def test_jpegs_stand_alone() -> None:
         assert one.pictures.dropped == 4
 
 
+def test_wide_pictures_are_taken() -> None:
+    """A side may be longer than 4096; one that is too large is named with its size."""
+    with run("JPEG") as one:
+        one.pictures.want(10)
+        one.put(encoded("JPEG", 1, 5120, 1440))
+        shot = one.shot()
+        assert (shot.width, shot.height) == (5120, 1440)
+        data = encoded("JPEG", 1, 8208, 16)[0]
+        with pytest.raises(SourceFailed) as failed:
+            put_for_ever(one, data)
+        assert (failed.value.trouble, failed.value.detail) == (Trouble.SIZE, "8208x16")
+
+
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A group without an end is dropped, and the next key frame is waited for."""
     monkeypatch.setattr(module, "KEPT_UNITS", 50)
@@ -405,7 +418,8 @@ def a_set(width: int, height: int, *, layers: int = 0) -> bytes:
 def test_sizes() -> None:
     assert check_set(a_set(3840, 2160)) == (3840, 2160)
     assert check_set(a_set(4096, 4096, layers=3)) == (4096, 4096)
-    for width, height in ((4104, 16), (16, 1 << 20), (0, 16)):
+    assert check_set(a_set(4608, 1728)) == (4608, 1728)
+    for width, height in ((8200, 16), (16, 1 << 20), (0, 16), (8192, 2056)):
         with pytest.raises(TooLarge):
             check_set(a_set(width, height))
     with pytest.raises(ValueError):
