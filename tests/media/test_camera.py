@@ -395,6 +395,12 @@ async def test_a_source_with_a_picture_each_three_seconds_answers_from_the_next(
         question, count = asked(), len(shown)
         assert (await bench.camera.frame_after(question)) is shown[count]
     assert len(bench.wakes) == woken
+    # Another measurement of the path: the sender repeats its picture with a new capture time.
+    question, count = asked(), len(shown)
+    bench.feed.rate(500_000, 8)
+    await asyncio.sleep(0.3)
+    bench.frame()
+    assert await bench.camera.frame_after(question) is shown[count]
     task.cancel()
 
 
