@@ -67,7 +67,7 @@ const WICKED = [
 ];
 
 test("exported HTML is inert, whatever people, scenes and models wrote", () => {
-  const own = /<\/?(?:head|body|section|h1|h2|h3|p|div|ul|li|pre|code|table|tr|td|th|strong|em|s|hr|blockquote|title)(?: class="(?:text|about)"| style="margin-left:[\d.]+em;list-style:(?:disc|none)")?>|<\/html>|<!doctype html>|<html lang="en" dir="ltr">|<meta [^<>]+>|<style>[^<]*<\/style>|<img src="data:image\/jpeg;base64,[A-Za-z0-9+/=]+" alt="[^"<]*">/g;
+  const own = /<\/?(?:head|body|section|h1|h2|h3|p|div|ul|li|pre|code|table|tr|td|th|strong|em|s|hr|blockquote|title)(?: class="(?:text|about)")?(?: dir="auto"| style="margin-left:[\d.]+em;list-style:(?:disc|none)")?>|<\/html>|<!doctype html>|<html lang="en" dir="ltr">|<meta [^<>]+>|<style>[^<]*<\/style>|<img src="data:image\/jpeg;base64,[A-Za-z0-9+/=]+" alt="[^"<]*">/g;
   for (const text of WICKED) {
     for (const marked of [true, false]) {
       const turns = [
