@@ -102,6 +102,11 @@ class Camera:
         """
         self._metrics = metrics
         self._clock = clock
+        # What to say while no connection sends.
+        self.absence = (
+            "No camera is connected to this session. Press Start Camera (or send an offer to "
+            "/api/webrtc/offer), then ask again."
+        )
         # The connection that sends; None while there is none.
         self.feed: CameraConnection | None = None
         # State of that connection, or of the last one.
@@ -372,10 +377,7 @@ class Camera:
 
     def _require(self) -> None:
         if self.feed is None:
-            raise NoCamera(
-                "No camera is connected to this session. Press Start Camera (or send an offer to "
-                "/api/webrtc/offer), then ask again."
-            )
+            raise NoCamera(self.absence)
 
     def _hopeless(self) -> bool:
         """Return True when a longer wait cannot bring a frame: pictures are refused, or the camera is frozen."""

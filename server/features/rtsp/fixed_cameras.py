@@ -18,9 +18,8 @@ from server.core.aio import in_pool, log_failure
 from server.core.errors import BadRequest, Busy, Conflict, EngineTimeout, NotFound, QwenCameraError
 from server.core.messages import MAX_QUESTION_CHARS
 from server.core.metrics import Metrics
-from server.features.rtsp.reader import AWAKE_FPS, FixedCameraState, Reader
+from server.features.rtsp.reader import AWAKE_FPS, SENTENCES, FixedCameraState, Reader
 from server.features.rtsp.settings import FixedCamera
-from server.features.rtsp.worker.rtsp import Trouble
 from server.media.camera import Asked
 from server.session.part import Alert
 from server.session.request.outbox import OutboxClosed, OutboxOverflowed
@@ -35,30 +34,6 @@ if TYPE_CHECKING:
 WATCHED_FPS = 2.0
 # Seconds for which a question or an operator's look keeps the camera awake beyond what it names
 LOOK_SECONDS = 5.0
-# Said to operators, who can mend it
-SENTENCES = {
-    Trouble.UNREACHABLE: "Nothing answers at its address. Check that the camera is on, and the host and port of its url.",
-    Trouble.CERTIFICATE: "Its certificate is not trusted. Set ca to a PEM file with its authority.",
-    Trouble.CREDENTIALS: "It refuses the user and password. Correct them in the list of cameras, and start the server again.",
-    Trouble.CLEAR_PASSWORD: "It asks for the password in clear text. Use rtsps or https, have it ask by Digest, or set clear_password = true.",
-    Trouble.REDIRECT: "It names another address, which is not followed. Write that address into its url if it is right.",
-    Trouble.NOT_FOUND: "It has no stream at this path. Correct the path of its url.",
-    Trouble.REFUSED: "It refuses to play. It may be busy with other viewers.",
-    Trouble.UDP_ONLY: "It sends by UDP only, which is not read here. Turn on RTP over TCP (interleaved) in the camera.",
-    Trouble.CODEC: "It sends a codec that is not read here. Have it send H.264 or H.265, or JPEGs over HTTP.",
-    Trouble.WEB_PAGE: "Its url is a web page. Name the address of its stream or its picture; the camera's manual has it.",
-    Trouble.FORMAT: "Its pictures are not 4:2:0 with 8 bits. Choose another profile in the camera.",
-    Trouble.SIZE: "Its pictures are too large: at most 4096×4096 pixels in all, 8192 a side. Use the camera's second stream.",
-    Trouble.MEMORY: "Its stream needs more memory than a camera may have. Choose a smaller resolution in the camera.",
-    Trouble.SILENT: "It is connected and sends nothing.",
-    Trouble.ENDED: "It has closed the connection.",
-    Trouble.MALFORMED: "It sends something that cannot be read.",
-    Trouble.DEVICE_MISSING: "There is no such device. Check that the camera is plugged in; ls /dev/video* shows those that there are.",
-    Trouble.DEVICE_FORBIDDEN: "The server's user may not open this device. Add the user to the group video, and start the server again.",
-    Trouble.DEVICE_OTHER: "This device is no camera that can be read. A camera often has two; name the other one.",
-    Trouble.DEVICE_BUSY: "Another program uses this device. End that program.",
-    Trouble.CRASHED: "The process that reads it has ended.",
-}
 
 
 @dataclass(slots=True)

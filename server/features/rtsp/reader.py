@@ -33,6 +33,30 @@ LOOK_SECONDS = 0.25
 # Pictures a second while somebody has just asked, and until the first one has come
 AWAKE_FPS = 8.0
 _CODECS = frozenset({"H264", "H265", "JPEG"})
+# Said to operators, who can mend it
+SENTENCES = {
+    Trouble.UNREACHABLE: "Nothing answers at its address. Check that the camera is on, and the host and port of its url.",
+    Trouble.CERTIFICATE: "Its certificate is not trusted. Set ca to a PEM file with its authority.",
+    Trouble.CREDENTIALS: "It refuses the user and password. Correct them in the list of cameras, and start the server again.",
+    Trouble.CLEAR_PASSWORD: "It asks for the password in clear text. Use rtsps or https, have it ask by Digest, or set clear_password = true.",
+    Trouble.REDIRECT: "It names another address, which is not followed. Write that address into its url if it is right.",
+    Trouble.NOT_FOUND: "It has no stream at this path. Correct the path of its url.",
+    Trouble.REFUSED: "It refuses to play. It may be busy with other viewers.",
+    Trouble.UDP_ONLY: "It sends by UDP only, which is not read here. Turn on RTP over TCP (interleaved) in the camera.",
+    Trouble.CODEC: "It sends a codec that is not read here. Have it send H.264 or H.265, or JPEGs over HTTP.",
+    Trouble.WEB_PAGE: "Its url is a web page. Name the address of its stream or its picture; the camera's manual has it.",
+    Trouble.FORMAT: "Its pictures are not 4:2:0 with 8 bits. Choose another profile in the camera.",
+    Trouble.SIZE: "Its pictures are too large: at most 4096×4096 pixels in all, 8192 a side. Use the camera's second stream.",
+    Trouble.MEMORY: "Its stream needs more memory than a camera may have. Choose a smaller resolution in the camera.",
+    Trouble.SILENT: "It is connected and sends nothing.",
+    Trouble.ENDED: "It has closed the connection.",
+    Trouble.MALFORMED: "It sends something that cannot be read.",
+    Trouble.DEVICE_MISSING: "There is no such device. Check that the camera is plugged in; ls /dev/video* shows those that there are.",
+    Trouble.DEVICE_FORBIDDEN: "The server's user may not open this device. Add the user to the group video, and start the server again.",
+    Trouble.DEVICE_OTHER: "This device is no camera that can be read. A camera often has two; name the other one.",
+    Trouble.DEVICE_BUSY: "Another program uses this device. End that program.",
+    Trouble.CRASHED: "The process that reads it has ended.",
+}
 # Of a camera of the list, what its process needs to know
 _GIVEN = ("url", "user", "password", "ca", "clear_password")
 
@@ -69,6 +93,7 @@ class Reader:
     ) -> None:
         self._camera = camera
         self._into = into
+        into.absence = "This camera is not connected yet. Ask again in some seconds."
         self._failures = failures
         self._wanted = wanted
         self.life = Reconnect(time.monotonic())
@@ -194,6 +219,7 @@ class Reader:
         self._failures.labels(trouble.value).inc()
         if self.life.trouble is not trouble:
             log.warning("a standing camera has no picture", extra={"reason": trouble.value})
+        self._into.absence = f"This camera sends no picture. {SENTENCES[trouble]}"
         self.life.fail(time.monotonic(), trouble, random.random(), detail)
 
     async def close(self) -> None:

@@ -137,6 +137,7 @@ async def test_cuts_are_mended(tmp_path: Path) -> None:
             assert 0 <= facts["retry_seconds"] <= 60
             reply = await ask(client, "What color is it?")
             assert (reply["type"], reply["code"]) == ("error", "no_camera")
+            assert "Nothing answers at its address" in reply["message"]
             async with rtsp(picture=BLUE, port=port):
                 await client.post(f"{CAMERAS}/door/retry")
                 await until(client, state="live")
@@ -347,6 +348,11 @@ async def test_jpegs_over_http(tmp_path: Path) -> None:
         # One that is not there does not disturb it.
         facts = await until(client, state="waiting", trouble="device_missing")
         assert facts["detail"].startswith("There is no such device")
+        # Whoever asks hears the same.
+        reply = await ask(client, "What is this?")
+        picture = (await client.get(f"{CAMERAS}/door/picture")).json()["error"]
+        for told in (reply["message"], picture["message"]):
+            assert told == f"This camera sends no picture. {facts['detail']}"
 
 
 async def test_it_is_no_visitor(tmp_path: Path) -> None:
