@@ -167,6 +167,8 @@ class Frame:
     rtp_time: int
     # True when the sender's reports contradict each other or the frames' arrival, and are ignored.
     clock_doubted: bool = False
+    # Parts in which no change matters.
+    ignored: tuple[Part, ...] = ()
 
 
 # Left, top, right and bottom of a part of a picture, as shares of its width and height, 0 to 1

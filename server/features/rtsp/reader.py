@@ -17,7 +17,7 @@ import numpy as np
 from prometheus_client import Counter
 
 from server.core.aio import TaskSet, supervise
-from server.core.frames import Frame
+from server.core.frames import Frame, Part
 from server.features.rtsp.settings import FixedCamera
 from server.features.rtsp.worker.rtsp import Trouble
 from server.media.camera import Camera, CameraConnection
@@ -180,7 +180,7 @@ class Reader:
                 self.facts.decoded = int(header["decoded"])
                 self._dropped(int(header["dropped"]))
             case "frame":
-                frame = _frame(message, time.monotonic())
+                frame = _frame(message, time.monotonic(), self._camera.ignore)
                 if self.life.state is not FixedCameraState.LIVE:
                     self.life.live(time.monotonic())
                     log.info("a standing camera is live", extra={"kind": self.facts.codec})
@@ -237,7 +237,7 @@ def _codec_name(text: str) -> str:
     return "".join(one for one in text[:16] if one.isascii() and (one.isalnum() or one == "-"))
 
 
-def _frame(message: Message, now: float) -> Frame:
+def _frame(message: Message, now: float, ignored: tuple[Part, ...]) -> Frame:
     """Make a frame of a picture. Raises ValueError when its size is none or its bytes do not fit."""
     width, height = int(message.header["width"]), int(message.header["height"])
     if (
@@ -262,6 +262,7 @@ def _frame(message: Message, now: float) -> Frame:
         captured_sender=None,
         arrived=now,
         rtp_time=int(at * 90_000),
+        ignored=ignored,
     )
 
 

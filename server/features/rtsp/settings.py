@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from server.core.frames import Part
 from server.core.setting_text import unreadable
 from server.core.settings import FeatureSettings, path
 from server.shared.operator_list import HOST_AND_PORT, check_table, has_port, read_tables
@@ -47,6 +48,8 @@ _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}", re.ASCII)
 _TEXTS = ("name", "url", "user", "password", "ca")
 _FLAGS = ("describe", "clear_password", "mqtt")
 _LISTS = ("watches", "engines")
+# Parts of a picture that are ignored
+MOST_PARTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ class FixedCamera:
     watches: tuple[str, ...] = ()
     # Other machines whose engines may get its pictures
     engines: tuple[str, ...] = ()
+    # Parts of the picture in which no change matters, such as a clock
+    ignore: tuple[Part, ...] = ()
 
     @property
     def where(self) -> str:
@@ -90,7 +95,7 @@ def read_list(path: Path) -> tuple[FixedCamera, ...]:
 
 
 def _camera(which: str, entry: Any) -> FixedCamera:
-    check_table(which, entry, texts=_TEXTS, flags=_FLAGS, lists=_LISTS, most=1100)
+    check_table(which, entry, texts=_TEXTS, flags=_FLAGS, lists=(*_LISTS, "ignore"), most=1100)
     for name in _LISTS:
         items = entry.get(name, [])
         if not isinstance(items, list) or not all(
@@ -104,7 +109,30 @@ def _camera(which: str, entry: Any) -> FixedCamera:
         **{name: entry[name] for name in (*_TEXTS, *_FLAGS) if name in entry},
         watches=tuple(one.strip() for one in entry.get("watches", [])),
         engines=tuple(one.strip().lower() for one in entry.get("engines", [])),
+        ignore=_parts(which, entry.get("ignore", [])),
     )
+
+
+def _parts(which: str, entry: Any) -> tuple[Part, ...]:
+    if not isinstance(entry, list) or len(entry) > MOST_PARTS or not all(map(_is_part, entry)):
+        raise ValueError(
+            f"{which} has ignore that is not a list of up to {MOST_PARTS} lists of left, top, right and bottom,"
+            " shares of the picture from 0 to 1"
+        )
+    return tuple(
+        (float(left), float(top), float(right), float(bottom)) for left, top, right, bottom in entry
+    )
+
+
+def _is_part(entry: Any) -> bool:
+    if (
+        not isinstance(entry, list)
+        or len(entry) != 4
+        or not all(type(one) in (int, float) for one in entry)
+    ):
+        return False
+    left, top, right, bottom = entry
+    return bool(0 <= left < right <= 1 and 0 <= top < bottom <= 1)
 
 
 def _check(which: str, entry: dict[str, Any]) -> None:

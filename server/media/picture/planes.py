@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 import cv2
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.core.errors import PictureBlack
-from server.core.frames import READABLE, Frame, Scene
+from server.core.frames import READABLE, Frame, Part, Scene
 
 if TYPE_CHECKING:
     import av
@@ -277,6 +278,18 @@ class Planes:
         _resize(self.fine, self.luma)
         for plane, target in zip(chroma_planes(image), self.chroma, strict=True):
             self._shrink(plane, target, scratch)
+
+    def blank(self, parts: Iterable[Part]) -> None:
+        """Make these parts of the upright picture grey, so that nothing changes there."""
+        for left, top, right, bottom in parts:
+            if self.turned:
+                left, top, right, bottom = top, left, bottom, right
+            for plane in (self.fine, self.luma, *self.chroma):
+                rows, columns = plane.shape
+                plane[
+                    int(top * rows) : math.ceil(bottom * rows),
+                    int(left * columns) : math.ceil(right * columns),
+                ] = 128
 
     def upright(self) -> U8:
         """Return the luma as the picture stands: (90, 160), or (160, 90) of an upright one."""

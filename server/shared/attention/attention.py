@@ -4,6 +4,7 @@ pace, and the frame of its last answer."""
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 
 from server.core import messages as wire
-from server.core.frames import Frame
+from server.core.frames import Frame, Part
 from server.media.picture.grounding import Box
 from server.media.picture.likeness import Pose, Reference
 from server.media.picture.planes import F32, HEIGHT, U8, WIDTH, BufferPool, Planes, luma_plane
@@ -116,13 +117,14 @@ class ChangeGate:
             one.restart()
         self._looks = 0
 
-    def look(self, image: av.VideoFrame, now: float) -> Change:
-        """Compare a frame captured at `now` with the reference.
+    def look(self, image: av.VideoFrame, now: float, ignored: Iterable[Part] = ()) -> Change:
+        """Compare a frame captured at `now` with the reference, except for its `ignored` parts.
 
         Raises ValueError for a pixel format without a luma plane of bytes.
         """
         with self._scratch.lock:
             self.seen.read(image, self._scratch)
+            self.seen.blank(ignored)
             passed = min(_STEP, max(0.02, now - self._looked))
             self._looked = now
             reference = self._reference
@@ -132,7 +134,7 @@ class ChangeGate:
                 return Change(Why.VIEW, 1.0, WHOLE, 0.0)
             return self._compare(reference, passed)
 
-    def look_early(self, image: av.VideoFrame) -> Change | None:
+    def look_early(self, image: av.VideoFrame, ignored: Iterable[Part] = ()) -> Change | None:
         """Compare a frame between two looks: only what is clear in one look counts; else None.
 
         Nothing is learned from it, and the next look is due as without it. Raises ValueError as `look`.
@@ -142,6 +144,7 @@ class ChangeGate:
             if reference is None:
                 return None
             self.seen.read(image, self._scratch)
+            self.seen.blank(ignored)
             if not reference.alike(self.seen):
                 return None
             pose, luma, _ = self._aligned(reference)
@@ -277,7 +280,7 @@ class Attention:
             return None
         if self._glance is not None:
             self._glance.looked(frame.image, frame.captured)
-        return self._gate.look(frame.image, frame.captured)
+        return self._gate.look(frame.image, frame.captured, frame.ignored)
 
     def glance(self, frame: Frame) -> Change | None:
         """Look early at a frame between two looks, if it clearly differs from the last; else None."""
@@ -287,7 +290,7 @@ class Attention:
             self._glance = EarlyCheck()
         if not self._glance.differs(frame.image, frame.captured):
             return None
-        return self._gate.look_early(frame.image)
+        return self._gate.look_early(frame.image, frame.ignored)
 
     def due(self, change: Change, now: float) -> bool:
         """Return True when the frame of the last look should be asked about."""
@@ -320,7 +323,7 @@ class Attention:
         gate.answered(self._before)
         # Weak evidence needs two looks.
         return any(
-            gate.look(frame.image, frame.captured + seconds).changed
+            gate.look(frame.image, frame.captured + seconds, frame.ignored).changed
             for seconds in (0.0, LOOK_SECONDS)
         )
 

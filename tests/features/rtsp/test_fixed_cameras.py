@@ -158,6 +158,7 @@ user = "viewer"
 password = "{SECRET}"
 watches = ["a parcel lies at the door"]
 engines = ["GPU.example.org"]
+ignore = [[0.7, 0.9, 1, 1]]
 """
 
 
@@ -167,6 +168,7 @@ def test_a_list(tmp_path: Path) -> None:
     door, yard = read_list(path)
     assert (door.name, door.user, door.password) == ("front-door", "viewer", SECRET)
     assert (door.watches, door.engines) == (("a parcel lies at the door",), ("gpu.example.org",))
+    assert (door.ignore, yard.ignore) == (((0.7, 0.9, 1.0, 1.0),), ())
     assert door.where == "rtsp://192.168.1.20:554"
     assert (yard.where, yard.describe, yard.clear_password) == ("/dev/video0", False, False)
     assert SECRET not in repr(door)
@@ -187,6 +189,8 @@ def test_a_list(tmp_path: Path) -> None:
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\npassword = "p"\n', "no user"),
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\nuser = "a:b"\n', "colon"),
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\nfps = 3\n', "allowed are"),
+        ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\nignore = [0, 0, 1, 1]\n', "has ignore"),
+        ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\nignore = [[0, 0, 0, 1]]\n', "has ignore"),
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\nwatches = "x"\n', "list of texts"),
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\ndescribe = 1\n', "neither true"),
         ('[[camera]]\nname = "a"\nurl = "rtsp://host/x"\n' * 2, "two cameras"),

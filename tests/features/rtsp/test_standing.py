@@ -340,11 +340,15 @@ async def test_jpegs_over_http(tmp_path: Path) -> None:
     async with (
         jpeg_camera(red_jpeg) as port,
         house(
-            tmp_path, yard=f'url = "http://127.0.0.1:{port}/video"', door='url = "/dev/video250"'
-        ) as (_, client),
+            tmp_path,
+            yard=f'url = "http://127.0.0.1:{port}/video"\nignore = [[0, 0, 1, 0.1]]',
+            door='url = "/dev/video250"',
+        ) as (run, client),
     ):
         assert (await until(client, name="yard", state="live"))["codec"] == "JPEG"
         assert (await client.get(f"{CAMERAS}/yard/picture")).status_code == 200
+        frame = run.program.feature("rtsp").session("yard").camera.newest
+        assert frame.ignored == ((0.0, 0.0, 1.0, 0.1),)
         # One that is not there does not disturb it.
         facts = await until(client, state="waiting", trouble="device_missing")
         assert facts["detail"].startswith("There is no such device")

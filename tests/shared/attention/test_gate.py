@@ -249,6 +249,21 @@ def test_a_clear_color_is_found_in_one_look(levels: int, at_once: bool) -> None:
     assert changes[1].why is Why.COLOR
 
 
+@pytest.mark.parametrize("size", [(1280, 720), (720, 1280)])
+def test_parts_that_are_ignored_wake_nothing(size: tuple[int, int]) -> None:
+    """What changes there is the same picture; what changes elsewhere is found."""
+    luma, ignored = textured(*size), [(0.6, 0.5, 1.0, 1.0)]
+    gate = ChangeGate(BufferPool())
+    width, height = size
+    inside = drawn(with_box(luma, (int(width * 0.7), int(height * 0.6), width - 60, height - 60)))
+    outside = drawn(with_box(luma, (60, 60, width // 2, height // 3)))
+    gate.look(drawn(luma), 0.0, ignored)
+    gate.answered(deepcopy(gate.seen))
+    assert not any(gate.look(inside, at / 2, ignored).changed for at in range(1, 6))
+    assert gate.look_early(inside, ignored) is None
+    assert gate.look(outside, 3.0, ignored).why is Why.OBJECT
+
+
 def test_sensitivity() -> None:
     """A higher one sees what the usual one does not."""
     luma = textured()
