@@ -50,7 +50,8 @@ class WhipCamera:
         """POST an offer; the peer does not know the answer yet."""
         reply = await offer(self.client, self.token, sdp)
         assert reply.status_code == 201, reply.text
-        self.location, self.etag = reply.headers["location"], reply.headers["etag"]
+        self.location = str(reply.url.join(reply.headers["location"]))
+        self.etag = reply.headers["etag"]
         return reply
 
     async def publish(self, sdp: str | None = None) -> httpx.Response:

@@ -90,7 +90,7 @@ export class Sending {
       if (attempt !== this.#attempt) return;
       if (reply.status === 401 || reply.status === 404) return this.#over();
       if (!reply.ok) throw new ApiError(String(reply.status));
-      this.#resource = reply.headers.get("Location") ?? "";
+      this.#resource = new URL(reply.headers.get("Location") ?? "", reply.url).href;
       await pc.setRemoteDescription({ type: "answer", sdp: await reply.text() });
     } catch {
       if (attempt === this.#attempt) this.#again(place, track);
