@@ -181,6 +181,9 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, list_of(allowed_host)] = names(
         "host names like cam.example.org or *.example.org, without a scheme and a port"
     )
+    frame_ancestors: Annotated[tuple[str, ...], NoDecode, list_of(origin)] = names(
+        "origins like https://home.example.org:8123, each spelled out, without a path"
+    )
     session_timeout: int = whole(3600, 1, 604_800, " (seconds)")
     token_max_age: int = whole(86_400, 60, 2_592_000, " (seconds)")
     max_sessions: int = whole(100, 1, 1_000_000)

@@ -385,5 +385,10 @@ def create_app(settings: Settings) -> FastAPI:
     # HSTS is for good certificates: with one of our own it would lock people out of every http page
     # on localhost.
     hsts = settings.https_enabled and settings.ca_cert_path is None
-    guard_app(app, https=hsts, allowed_origins=settings.allowed_origins)
+    guard_app(
+        app,
+        https=hsts,
+        allowed_origins=settings.allowed_origins,
+        frame_ancestors=settings.frame_ancestors,
+    )
     return app

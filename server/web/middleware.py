@@ -228,10 +228,13 @@ class _Wrapper:
 class SecurityHeaders(_Wrapper):
     """Adds the headers that protect a browser's page to every response; HSTS with `https` only."""
 
-    def __init__(self, app: ASGIApp, *, https: bool) -> None:
+    def __init__(self, app: ASGIApp, *, https: bool, frame_ancestors: Sequence[str]) -> None:
         super().__init__(app)
+        frames = " ".join(frame_ancestors) or "'none'"
         self._headers = {
-            "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+            "Content-Security-Policy": CONTENT_SECURITY_POLICY.replace(
+                "frame-ancestors 'none'", f"frame-ancestors {frames}"
+            ),
             "Permissions-Policy": PERMISSIONS_POLICY,
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
@@ -451,8 +454,17 @@ class LastResort(_Refusing):
                 self._metrics.errors.labels(error.code).inc()
 
 
-def guard_app(app: FastAPI, *, https: bool, allowed_origins: Iterable[str] = ()) -> None:
-    """Put all wrappers around an application; `install_error_handlers` comes before."""
+def guard_app(
+    app: FastAPI,
+    *,
+    https: bool,
+    allowed_origins: Iterable[str] = (),
+    frame_ancestors: Sequence[str] = (),
+) -> None:
+    """Put all wrappers around an application; `install_error_handlers` comes before.
+
+    `frame_ancestors`: origins whose pages may frame ours.
+    """
     metrics: Metrics = app.state.metrics
     # The one added last is the outermost.
     app.add_middleware(HeadAsGet)
@@ -461,4 +473,4 @@ def guard_app(app: FastAPI, *, https: bool, allowed_origins: Iterable[str] = ())
     if origins := tuple(allowed_origins):
         app.add_middleware(AllowOrigins, origins=origins)
     app.add_middleware(RefuseUploads, metrics=metrics)
-    app.add_middleware(SecurityHeaders, https=https)
+    app.add_middleware(SecurityHeaders, https=https, frame_ancestors=frame_ancestors)

@@ -88,6 +88,7 @@ def test_bounds(
         ("ALLOWED_ORIGINS", "*", "origins like"),
         ("ALLOWED_ORIGINS", "https://a.example/path", "origins like"),
         ("ALLOWED_ORIGINS", "null", "origins like"),
+        ("FRAME_ANCESTORS", "https://a.example; script-src *", "origins like"),
         ("STUN_URLS", "stun://stun.example.org", "without //"),
         ("STUN_URLS", "turn:stun.example.org", "URLs like stun:"),
         ("TURN_URLS", "turn:turn.example.org?transport=quic", "URLs like turn:"),

@@ -159,6 +159,10 @@ async def test_a_second_content_type_does_not_hide_multipart() -> None:
 
 async def test_security_headers() -> None:
     """Every answer has them; HSTS goes out with https only; answers under /api/ are not stored."""
+    framed = make_app(frame_ancestors=("https://ha.example", "https://b.example:8443"))
+    async with client_of(framed) as client:
+        policy = (await client.get("/fine")).headers["content-security-policy"]
+    assert policy.endswith("; frame-ancestors https://ha.example https://b.example:8443")
     async with client_of(make_app()) as client:
         headers = (await client.get("/fine")).headers
         api = (await client.post("/api/json", json={"sdp": "x"})).headers
