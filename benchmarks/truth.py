@@ -187,9 +187,7 @@ async def asker_of(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
     if args.engine_url:
         return await _model_server(args, stack)
     heavy = stack.enter_context(ThreadPoolExecutor(1, "truth"))
-    engine = BuiltinEngine(
-        heavy=heavy, today=lambda: score.TODAY, reader=score.Once(), finder=ThingFinder()
-    )
+    engine = BuiltinEngine(heavy=heavy, now=score.now, reader=score.Once(), finder=ThingFinder())
     return own_engine(engine, score.seen)
 
 

@@ -198,7 +198,7 @@ class Confirm(ClientMessage):
     host: str = Field(max_length=4096)
     # The feature that sends something else, such as `voice_in` (sound) or `voice_out` (answers to be spoken); empty:
     # pictures, and all else
-    feature: str = Field("", max_length=64)
+    feature: str = Field(default="", max_length=64)
 
 
 class Operator(ClientMessage):

@@ -183,16 +183,17 @@ class Once(Reader):
         return self._once(bgr)[3]
 
 
+def now(zone: dt.tzinfo | None) -> dt.datetime:
+    """Return the time of day on the day of the pictures."""
+    return dt.datetime.combine(TODAY, dt.datetime.now().time(), zone)
+
+
 async def answers(asked: Iterable[Case]) -> list[Judged]:
     """Ask the engine, with the models that come with it, and judge what it says."""
     found = []
     with ThreadPoolExecutor(1, "score") as heavy:
         reader, finder = Once(), ThingFinder()
         pictures: dict[str, Picture] = {}
-
-        def now(zone: dt.tzinfo | None) -> dt.datetime:
-            return dt.datetime.combine(TODAY, dt.datetime.now().time(), zone)
-
         for number, case in enumerate(asked):
             if case.picture not in pictures:
                 pictures = {case.picture: seen(case.picture)}
