@@ -49,6 +49,7 @@ VARIABLES = {
         "VLLM_CUDA_IMAGE",
         "HF_TOKEN",
         "HF_ENDPOINT",
+        "SSL_CERT_FILE",
         "TURN_PEER",
         "VLLM_MEMORY",
         "VLLM_SHM",
