@@ -24,6 +24,7 @@ from server.shared.attention.changes import (
     LumaChange,
     Patch,
     PrintChange,
+    RunningDigits,
 )
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Change:
 
 
 class ChangeGate:
-    """One camera's gate (0.74 MB beside the shared scratch). Frames in order; one caller at a time.
+    """One camera's gate (0.83 MB beside the shared scratch). Frames in order; one caller at a time.
 
     The reference is the frame of the last answer and does not adapt to later frames, so a slow
     change adds up until it is found. The gate learns how much each block usually moves between
@@ -102,6 +103,7 @@ class ChangeGate:
         self._luma = LumaChange()
         self._chroma = ChromaChange()
         self._print = PrintChange()
+        self._digits = RunningDigits()
         # The time of the last look; looks since the reference
         self._looked = -math.inf
         self._looks = 0
@@ -127,6 +129,7 @@ class ChangeGate:
             self.seen.blank(ignored)
             passed = min(_STEP, max(0.02, now - self._looked))
             self._looked = now
+            self._digits.learn(self.seen.luma, passed)
             reference = self._reference
             if reference is None:
                 return Change(Why.FIRST, 1.0, WHOLE, 0.0)
@@ -148,7 +151,8 @@ class ChangeGate:
             if not reference.alike(self.seen):
                 return None
             pose, luma, _ = self._aligned(reference)
-            look = Look(reference, pose, self.sensitivity, self._scratch, 0.0)
+            lines = self._digits.lines
+            look = Look(reference, pose, self.sensitivity, self._scratch, 0.0, lines)
             patch = self._luma.glance(look, luma)
             share, busy = self._luma.share, self._luma.busy(self._scratch)
             if whole := _whole(pose, share, busy):
@@ -167,7 +171,8 @@ class ChangeGate:
 
     def _compare(self, reference: Reference, passed: float) -> Change:
         pose, luma, chroma = self._aligned(reference)
-        look = Look(reference, pose, self.sensitivity, self._scratch, passed)
+        lines = self._digits.lines
+        look = Look(reference, pose, self.sensitivity, self._scratch, passed, lines)
         now, twice = self._luma.compare(look, luma)
         color = self._chroma.compare(look, chroma)
         share, busy = self._luma.share, self._luma.busy(self._scratch)
@@ -237,10 +242,10 @@ def scene_change(
 class Attention:
     """Decides when one piece of background work asks. One caller at a time.
 
-    It takes 0.9 MB beside the scratch from its first look on, until `forget`. Frames come in the order of their capture. `now` is in seconds of any steady clock. One request
+    It takes 1 MB beside the scratch from its first look on, until `forget`. Frames come in the order of their capture. `now` is in seconds of any steady clock. One request
     runs at a time: `asked`, then `answered`, `failed`, or nothing where it was stopped.
 
-    Bounds of a change gate's reference frame and learned activity: 0.9 MB; the next answer's
+    Bounds of a change gate's reference frame and learned activity: 1 MB; the next answer's
     frame replaces it.
     """
 

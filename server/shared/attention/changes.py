@@ -24,6 +24,8 @@ class Look:
     scratch: BufferPool
     # Seconds since the last look
     passed: float
+    # Lines of running digits (90, 160)
+    digits: U8
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,55 @@ class Activity:
         self._there = True
 
 
+# Digits that run, such as the clock that a camera writes into its picture.
+
+# Grey levels by which a block changes between two looks, and the share of looks in which it does,
+# over so many seconds
+_TICK = 10
+_TICK_RATE = 0.08
+_TICK_SECONDS = 10.0
+# Blocks of all of them, as a share of the picture, and of a line's height; more is no text.
+_TICKS = 0.015
+_LINE = 14
+# The rest of the line lies within so many times its height on both sides: digits that run slower.
+_REACH = 3
+
+
+class RunningDigits:
+    """The lines in which small things change all the time. A weak change there counts for nothing.
+
+    Holds 90 kB.
+    """
+
+    def __init__(self) -> None:
+        # 1 for each block of such a line
+        self.lines: U8 = np.zeros((HEIGHT, WIDTH), np.uint8)
+        self._rate: F32 = np.zeros((HEIGHT, WIDTH), np.float32)
+        self._last: U8 | None = None
+
+    def learn(self, luma: U8, passed: float) -> None:
+        """Learn from a look (90, 160). `passed`: seconds since the last one."""
+        last, self._last = self._last, luma.copy()
+        if last is None:
+            return
+        share = 1 - math.exp(-passed / _TICK_SECONDS)
+        cv2.accumulateWeighted(
+            np.asarray(cv2.absdiff(luma, last) > _TICK, np.float32), self._rate, share
+        )
+        self.lines[:] = 0
+        marks = (self._rate > _TICK_RATE).view(np.uint8)
+        if not 0 < cv2.countNonZero(marks) <= _TICKS * SIZE:
+            return
+        # Strokes of one digit belong together.
+        joined = cv2.dilate(marks, np.ones((3, 3), np.uint8))
+        _, _, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+        for left, top, width, height, _ in stats[1:]:
+            if height <= _LINE:
+                reach = _REACH * height
+                rows = slice(max(0, top - 2), top + height + 2)
+                self.lines[rows, max(0, left - reach) : left + width + reach] = 1
+
+
 # Change of brightness: objects, people, lamps.
 
 # Grey levels are of means of 3×3 blocks. The figures are tuned on clips like those of
@@ -222,6 +273,8 @@ class LumaChange:
         marks += hot
         marks *= hot
         both = self._two_looks.agree(marks)
+        if both is not None:
+            both *= 1 - look.digits
         if both is None or cv2.countNonZero(both) < _SPOT.area / sensitivity * SIZE:
             return now, NO_PATCH
         rules = _WEAK.scaled(sensitivity), _SPOT.scaled(sensitivity)
@@ -428,6 +481,7 @@ class PrintChange:
         limit *= 1 + look.pose.shift
         limit += _BEYOND / look.sensitivity
         over = (deviation > limit).view(np.uint8)
+        over *= 1 - look.digits[::2, ::2]
         count = cv2.countNonZero(over)
         wide = count > _TOO_WIDE * over.size
         patch = NO_PATCH

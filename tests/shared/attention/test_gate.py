@@ -249,6 +249,33 @@ def test_a_clear_color_is_found_in_one_look(levels: int, at_once: bool) -> None:
     assert changes[1].why is Why.COLOR
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("place", [(910, 700), (20, 80)])
+def test_a_clock_in_the_picture_wakes_nothing(place: tuple[int, int]) -> None:
+    """After ten seconds its digits are the same picture; a thing beside them is found."""
+    luma, chance = textured(), np.random.default_rng(1)
+
+    def shown(second: int, scene: U8) -> av.VideoFrame:
+        text, picture = f"12:34:{second % 60:02}", scene.copy()
+        # Digits of 57 px, white with a black edge
+        for level, width in ((0, 10), (255, 6)):
+            cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 2.65, level, width)
+        noise = chance.normal(0, 1.5, picture.shape)
+        return drawn(np.clip(picture + noise, 0, 255).astype(np.uint8))
+
+    gate = answered(shown(0, luma))
+    whys = []
+    for at in range(1, 140):
+        change = gate.look(shown(at // 2, luma), at / 2)
+        whys.append(change.why)
+        if change.changed:
+            gate.answered(deepcopy(gate.seen))
+    assert Why.SLIGHT in whys[:20]
+    assert set(whys[20:]) == {Why.SAME}
+    thing = with_box(luma, (500, 300, 800, 600))
+    assert gate.look(shown(70, thing), 70.0).why is Why.OBJECT
+
+
 @pytest.mark.parametrize("size", [(1280, 720), (720, 1280)])
 def test_parts_that_are_ignored_wake_nothing(size: tuple[int, int]) -> None:
     """What changes there is the same picture; what changes elsewhere is found."""
