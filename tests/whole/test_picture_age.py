@@ -165,7 +165,7 @@ def parts_of(codec: str, picture: Encoded, timestamp: int, way: str) -> list[Par
 
 @dataclass
 class Seen:
-    """What was sent when, and what came out."""
+    """The pictures that were sent and came out, with their times."""
 
     # The time until which each picture may have been captured, monotonic seconds
     begun: dict[int, float] = field(default_factory=dict)

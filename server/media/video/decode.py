@@ -421,7 +421,7 @@ REFUSED_S = 5.0
 
 
 def fits(width: int, height: int) -> bool:
-    """Whether pictures of this size are taken."""
+    """Return True if pictures of this size are taken."""
     return 0 < max(width, height) <= MAX_SIDE and 0 < width * height <= MAX_PIXELS
 
 

@@ -68,7 +68,7 @@ async def test_words_are_read_in_a_thread_before_a_message_needs_them(
 
 
 async def test_no_condition_is_kept_when_a_session_has_ended() -> None:
-    """What was read of it goes with the session; a watch of another one is read again."""
+    """The reading goes with the session; a watch of another session is read again."""
     async with FakeOpenAI() as fake, with_model(fake) as run, page_of(run) as page:
         assert known("my cat Mimi appears") is None
         assert known.cache_info().currsize

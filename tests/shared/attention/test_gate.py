@@ -278,7 +278,7 @@ def test_a_clock_in_the_picture_wakes_nothing(place: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", [(1280, 720), (720, 1280)])
 def test_parts_that_are_ignored_wake_nothing(size: tuple[int, int]) -> None:
-    """What changes there is the same picture; what changes elsewhere is found."""
+    """A change there is no change of the picture; one elsewhere is found."""
     luma, ignored = textured(*size), [(0.6, 0.5, 1.0, 1.0)]
     gate = ChangeGate(BufferPool())
     width, height = size

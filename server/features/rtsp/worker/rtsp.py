@@ -276,7 +276,7 @@ _MESSAGES = b"RTSP/", b"OPTIO", b"GET_P", b"SET_P", b"ANNOU", b"REDIR", b"TEARD"
 
 
 def begins_packet(data: bytes) -> bool:
-    """Whether an interleaved packet (RFC 2326, 10.12) may begin with these bytes, five at most."""
+    """Return True if an interleaved packet (RFC 2326, 10.12) may begin with these bytes, five at most."""
     if data[:1] != b"$" or len(data) < 5:
         return data[:1] == b"$"
     # RTP and RTCP have version 2; an empty packet has neither.
@@ -284,7 +284,7 @@ def begins_packet(data: bytes) -> bool:
 
 
 def begins_message(data: bytes) -> bool:
-    """Whether a message may begin with these bytes, five at most; the first may end a line."""
+    """Return True if a message may begin with these bytes, five at most; the first may end a line."""
     rest = data.lstrip(b"\r\n")
     return bool(rest) and any(one.startswith(rest) for one in _MESSAGES)
 

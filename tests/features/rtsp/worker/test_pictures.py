@@ -312,7 +312,7 @@ def test_a_picture_has_the_time_of_its_own_frame() -> None:
 
 
 def test_a_cut_jpeg_shows_nothing_older() -> None:
-    """What is missing of it is not filled from the memory of earlier ones."""
+    """The missing part is not filled from the memory of earlier pictures."""
     frames = [
         cv2.imencode(".jpg", np.full((256, 256, 3), level, np.uint8))[1].tobytes()
         for level in (90, 150, 210)

@@ -358,7 +358,7 @@ def test_other_bytes_between_packets_cost_a_frame(
 
 
 def test_a_length_that_is_too_small_costs_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is left of the packet is no packet, and its frame is not whole."""
+    """The rest of the packet is skipped, and its frame is not whole."""
     units: list[Unit] = []
 
     def more(n: int) -> bytes:
