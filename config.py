@@ -38,6 +38,7 @@ from server.core.setting_text import (
     origin,
     pair_problems,
     public_address,
+    server_address,
     shown,
     stun_url,
     turn_url,
@@ -373,6 +374,15 @@ class Settings(BaseSettings):
                 f"RESPONSE_MAX_TOKENS is {self.response_max_tokens}, at least half of MODEL_MAX_TOKENS"
                 f" ({self.model_max_tokens}): answers will be cut to leave room for the question."
             )
+        servers = {
+            server_address(url)
+            for name in type(self).model_fields
+            if name.endswith("_base_url")
+            for url in str(getattr(self, name)).split()
+        }
+        for address, machine in self.machines.items():
+            if machine and address not in servers:
+                yield f"ENGINE_MACHINES names {address}, which is the address of no server in these settings."
         for kind in _brought(self):
             yield from kind.doubts(self)
         if self.turn_secret.get_secret_value() and not self.turn_urls:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from server.core.addresses import Address, Network, normalise_origin
+from server.core.addresses import Address, Network, normalise_origin, parse_address
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -66,15 +66,23 @@ def host_name(text: str) -> str:
     return str(IPv6Address(text))
 
 
+def server_address(url: str) -> str:
+    """Return the host and port of an http URL; the host is localhost for all spellings of loopback."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    address = parse_address(host)
+    if (address and (address.is_loopback or address.is_unspecified)) or host.endswith(".localhost"):
+        host = "localhost"
+    return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
 def engine_machine(text: str) -> tuple[str, str]:
     """Parse `HOST:PORT=MACHINE`; the machine is "" for `here`."""
     address, equals, machine = text.partition("=")
-    host, _, port = address.rpartition(":")
-    if not (equals and host and port.isdecimal() and 1 <= int(port) <= 65535):
+    url = f"http://{address}"
+    if not equals or _BASE_URL.fullmatch(url) is None or not address.rpartition(":")[2].isdecimal():
         raise ValueError(f"{shown(text[:80])} is not of that form")
-    return f"{host_name(host.strip('[]'))}:{int(port)}", "" if machine == "here" else host_name(
-        machine
-    )
+    return server_address(url), "" if machine == "here" else host_name(machine)
 
 
 def allowed_host(text: str) -> str:

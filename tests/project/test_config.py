@@ -392,6 +392,19 @@ def test_quotation_marks_round_a_value_are_no_part_of_it(monkeypatch: pytest.Mon
     assert (settings.model_name, settings.port) == ("m", 9001)
 
 
+def test_a_machine_behind_an_address_of_no_server_is_named() -> None:
+    """Pictures would go through a tunnel unasked."""
+    machines = "127.0.0.1:8001=gpu.example.org,127.0.0.1:8009=gpu.example.org,speech:8000=here"
+    settings = load(
+        env_file=None, vllm_base_url="http://localhost:8001/v1", engine_machines=machines
+    )
+    named = [one for one in settings.warnings if "ENGINE_MACHINES" in one]
+    assert [one.split()[2] for one in named] == ["localhost:8009,"]
+    for wrong in ("gpu.example.org", "127.0.0.1=gpu.example.org", "127.0.0.1:8001", "a:99999=b"):
+        with pytest.raises(ConfigError):
+            load(env_file=None, engine_machines=wrong)
+
+
 def test_a_dollar_in_the_file_is_a_character(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

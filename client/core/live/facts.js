@@ -127,7 +127,7 @@ export class Agreed {
     return this.#hosts;
   }
 
-  /** What a server hears when a socket opens. @returns {import("./messages.d.ts").Confirm[]} */
+  /** The messages to send when a socket opens. @returns {import("./messages.d.ts").Confirm[]} */
   get messages() {
     return Object.entries(this.#hosts).map(([feature, hosts]) => confirmation(hosts.join(", "), feature));
   }

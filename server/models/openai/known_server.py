@@ -21,6 +21,7 @@ import numpy as np
 from server.core.addresses import Address, parse_address
 from server.core.errors import EngineError, EngineUnavailable
 from server.core.frames import Geometry
+from server.core.setting_text import server_address
 from server.media.picture.encode import data_url, jpeg
 from server.models import control_tokens, families
 from server.models.base import Capabilities, EngineState, EngineStatus, Trouble
@@ -79,9 +80,7 @@ class Whereabouts:
         # The other machine as people know it, "" for none; before `find` it is read from the address
         # alone.
         self.other = self._host = discovery.other_machine(base_url)
-        url = httpx2.URL(base_url)
-        port = url.port or {"http": 80, "https": 443}[url.scheme]
-        self._named = machines.get(f"{url.host}:{port}")
+        self._named = machines.get(server_address(base_url))
         if self._named is not None:
             self.other = self._named
         self._addresses, self._names = addresses, names
@@ -373,7 +372,7 @@ class KnownServer:
                         f"The model server at {self.address} has lost the process that runs its model (its health: HTTP 503)."
                         " It ends soon by itself, or has to be started again; its own log says why.",
                     )
-            # What a question or another probe has shown meanwhile is newer than the list.
+            # A question or another probe may have changed the status meanwhile: keep that newer one.
             if (self.status.state, self.status.model) == (before.state, before.model):
                 status = _able(status, speech_out=self.speech_out.speaks)
                 self.status = self._with_learned(status)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from server.core.aio import in_pool
-from server.core.errors import BadRequest, FrameWithheld, NotConfirmed, TooLong, TooManyCameras
+from server.core.errors import FrameWithheld, NotConfirmed, TooLong, TooManyCameras
 from server.core.frames import FRAME_FACTOR, Kind, Picture, Role, Verbosity
 from server.core.sound import Sound, SoundUse
 from server.media.picture.encode import MIN_FRAMES
@@ -318,7 +318,7 @@ class Consent:
         self._hosts: dict[str, None] = {}
         # By name of the feature
         self._purposes: dict[str, Purpose] = {}
-        # Who agrees, and how; empty: the person on the page
+        # Instruction in NotConfirmed; empty: agree on the page
         self.remedy = ""
 
     def _machines(self) -> list[str]:
@@ -352,13 +352,10 @@ class Consent:
     def give(self, hosts: Iterable[str], feature: str = "") -> bool:
         """Consent to machines for pictures, or for what a feature sends beside them.
 
-        Returns True when something may go now that could not before. Raises BadRequest for an unknown feature.
+        Returns True when something may go now that could not before. Does nothing for an unknown feature.
         """
         if feature and feature not in self._purposes:
-            known = ", ".join(self._purposes) or "none"
-            raise BadRequest(
-                f'"feature" of a confirm message is one of these: {known}; or it is left out.'
-            )
+            return False
         before = self._all_given()
         kept = self._purposes[feature].hosts if feature else self._hosts
         for host in hosts:
@@ -390,7 +387,7 @@ class Purpose:
     @property
     def given(self) -> bool:
         """True when the present machine may get it."""
-        return self._elsewhere() in ("", *self._all, *self.hosts)
+        return {*_split(self._elsewhere())} <= {*self._all, *self.hosts}
 
     def check(self) -> None:
         """Raise NotConfirmed for a machine without consent."""

@@ -361,6 +361,8 @@ async def test_own_addresses_and_names(
     ("url", "other"),
     [
         ("http://127.0.0.1:8001/v1", "gpu-1.example.org, gpu-2.example.org"),
+        ("http://localhost:8001/v1", "gpu-1.example.org, gpu-2.example.org"),
+        ("http://[::1]:8001/v1", "gpu-1.example.org, gpu-2.example.org"),
         ("http://127.0.0.1:8002/v1", ""),
         ("http://vllm:8001/v1", ""),
         ("https://models.example.org/v1", "gpu.example.org"),

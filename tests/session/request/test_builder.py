@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.core.errors import BadRequest, EngineRefused, EngineUnavailable, NotConfirmed
+from server.core.errors import EngineRefused, EngineUnavailable, NotConfirmed
 from server.core.frames import Detail, Kind
 from server.core.metrics import Metrics
 from server.core.sound import SOUND_RATE, Sound, SoundUse
@@ -460,8 +460,18 @@ def test_consent_for_sound_is_for_sound() -> None:
     sound.purpose.check()
     assert not answers.purpose.given
     assert not one.given(FakeEngine(elsewhere="there.example"))
-    with pytest.raises(BadRequest, match="in, out"):
-        one.give(["there.example"], "another")
+    # Of a feature that is off
+    assert not one.give(["there.example"], "another")
+    assert not answers.purpose.given
+
+
+def test_each_machine_behind_an_address_needs_consent() -> None:
+    one, _ = consent(FakeEngine())
+    there = Elsewhere(one, "in", "a.example, b.example")
+    one.give(["a.example"], "in")
+    assert not there.purpose.given
+    one.give(["b.example"], "in")
+    assert there.purpose.given
 
 
 def test_consent_for_pictures_is_for_all() -> None:
