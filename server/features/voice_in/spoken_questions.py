@@ -417,7 +417,8 @@ _ALL_INVENTED = frozenset(_plain(one) for line in _INVENTED.values() for one in 
 
 def is_invented(text: str) -> bool:
     """Return True if a text is nothing but what recognisers write after noise, once or several times."""
-    return all(_plain(one) in _ALL_INVENTED for one in _SENTENCE_END.split(text) if one.strip())
+    pieces = (one for one in _SENTENCE_END.split(text) if one.strip())
+    return bool(text) and all(_plain(one) in _ALL_INVENTED for one in pieces)
 
 
 # A piece that begins this much earlier or later than the end of the one before belongs to another

@@ -493,12 +493,13 @@ async def test_without_a_recogniser_it_says_so(one: Ear) -> None:
     assert (await one.one.next("error"))["code"] == "speech_unavailable"
 
 
-async def test_an_engine_that_hears_gets_the_sound() -> None:
-    """Without a recogniser: the page shows that somebody spoke, and the engine hears it."""
+@pytest.mark.parametrize("text", [SENTENCES[0], "Oh"])
+async def test_an_engine_that_hears_gets_the_sound(text: str) -> None:
+    """Without a recogniser, however short: the page shows that somebody spoke, and the engine hears it."""
     engine = FakeEngine(chunks=["A cup."], capabilities=Capabilities(audio_in=True))
     async with ear(engine=engine) as one:
         one.words.ready = False
-        await one.hear(said())
+        await one.hear(said(text, after=1.0))
         one.show()
         heard = await one.one.next("transcript")
         assert (heard["text"], heard["final"]) == ("(spoken question)", True)
@@ -506,7 +507,7 @@ async def test_an_engine_that_hears_gets_the_sound() -> None:
         assert (response["id"], response["text"]) == (heard["id"], "A cup.")
         sound = engine.requests[-1].sound
         assert sound is not None
-        assert sound.seconds >= len(spoken(SENTENCES[0])) / 16_000
+        assert sound.seconds >= len(spoken(text)) / 16_000
 
 
 async def test_a_held_button_is_a_question() -> None:
