@@ -292,14 +292,15 @@ class EngineSelector:
         return 0.0
 
     async def _probe(self, engine: Engine) -> None:
+        before, failed = self._failures[engine], True
         try:
             status = await engine.probe()
+            failed = not _alive(status)
         except Exception as exc:  # noqa: BLE001
             # One engine's mistake must not end the probing of all.
             log.error("probe failed", extra={"engine": engine.name, "error": type(exc).__name__})
-            self._failures[engine] += 1
-        else:
-            self._failures[engine] = 0 if _alive(status) else self._failures[engine] + 1
+        # It may have failed only by what was reported meanwhile: both count once.
+        self._failures[engine] = max(before + 1, self._failures[engine]) if failed else 0
         self._choose()
 
     def _log_trouble(self) -> None:

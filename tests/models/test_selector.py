@@ -173,6 +173,24 @@ async def test_a_reported_failure_of_a_healthy_engine_changes_nothing() -> None:
             assert selector.current is vllm
 
 
+async def test_a_failure_that_is_reported_during_a_probe_counts_once() -> None:
+    """The probe ends with what the question has shown, and the next one decides."""
+    vllm, builtin = Probed("vllm"), Probed("builtin")
+    async with running(vllm, builtin, interval=60, seeking=60) as selector:
+        chosen: list[Engine] = []
+        selector.on_change(chosen.append)
+        vllm.slow, before = 0.1, vllm.probes
+        selector.probe_soon()
+        await until(lambda: vllm.probes > before)
+        selector.report_failure(vllm)
+        vllm.state = EngineState.UNREACHABLE
+        await until(lambda: not vllm.status.ready)
+        vllm.state = EngineState.READY
+        await selector.settle(vllm)
+        assert vllm.status.ready
+        assert set(chosen) == {vllm}
+
+
 async def test_many_reports_do_not_become_many_probes() -> None:
     """A burst of failures is one look or two, not one each; they have a least time between them."""
     vllm = Probed("vllm")
