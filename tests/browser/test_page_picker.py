@@ -162,7 +162,7 @@ async def test_a_screen_takes_the_cameras_place_and_gives_it_back(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """It is said and asked; it goes on while the page is hidden, as who shares another window leaves
-    this one; the browser's own bar brings the camera back.
+    this one; the browser's own bar brings the camera back, and the socket stays after an answer under way.
     """
     page = await started(visit, server.base_url)
     video = page.find("#video")
@@ -186,13 +186,21 @@ async def test_a_screen_takes_the_cameras_place_and_gives_it_back(
     await opened(page)
     await expect(page.find("#camera-screen")).to_have_attribute("aria-pressed", "true")
     await page.page.keyboard.press("Escape")
+    since = await page.now()
+    model.between_tokens = 0.5
+    sent = await page.send("And now?")
+    await expect(page.turns.last.locator(".text")).to_contain_text("I")
     await page.evaluate(f"({_BAR})()")
     await expect(page.find("#log")).to_contain_text(say("cameras.screen_over"))
+    await page.response(sent["id"])
+    model.between_tokens = 0
     await expect(page.state).to_have_text(say("page.live"))
     await expect(video).to_have_attribute("aria-label", say("page.live_picture"))
     await soon(lambda: not any(one.camera.screen for one in sessions.all()))
     answer = await page.ask("And this?")
     assert answer["frame"]["source_height"] <= 360
+    log = [entry["message"]["type"] for entry in await page.log() if entry["at"] > since]
+    assert "ready" not in log
 
 
 async def test_a_screen_alone(visit: Visit, server: Running, model: FakeOpenAI) -> None:

@@ -78,18 +78,20 @@ export class Asking {
     return this.#running.size > 0;
   }
 
-  /** @returns {Question|null} the waiting question, which is removed */
-  dropAny() {
+  /** @param {boolean} [finish] answers go on @returns {Question|null} the waiting question, which is removed */
+  dropAny(finish = false) {
+    if (!finish) this.#running.clear();
     const waiting = this.#waiting;
     this.#waiting = this.#sent = null;
     return waiting;
   }
 
-  /** Note that the server has acknowledged a question. @param {string} id @param {string} type of the message */
-  heard(id, type) {
+  /** Note that the server has acknowledged a question. @param {{id?: string, type: string, kind?: string}} message */
+  heard({ id = "", type, kind }) {
     const ended = type === "response" || type === "error" || type === "transcript";
     if (ended) this.#running.delete(id);
-    else if (type === "started") this.#running.add(id);
+    // A spoken one's; a description is no answer, and may end without a word.
+    else if (type === "started" && kind === "chat") this.#running.add(id);
     if (this.#sent?.id !== id) return;
     clearTimeout(this.#unheard);
     if (ended) this.#sent = null;

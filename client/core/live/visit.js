@@ -149,6 +149,7 @@ export class Visit {
   /** Let another device be the camera: the page closes its own and shows stills. */
   elsewhere() {
     if (this.facts.camera === "elsewhere") return;
+    this.#finishing = false;
     // Without a message to the server, whose connection may already be the other device's.
     this.peer.stop({ taken: true });
     this.camera.close();
@@ -182,12 +183,13 @@ export class Visit {
     }
   }
 
-  stop() {
+  /** @param {boolean} [finish] see `#end` */
+  stop(finish) {
     clearTimeout(this.#hiding);
     if (this.facts.describing) this.describe(false); // no background work without a viewer
     if (this.facts.held) this.hold(false);
     if (this.facts.camera === "elsewhere") this.#watch(false);
-    this.#end("off", { held: false, describing: false });
+    this.#end("off", { held: false, describing: false }, finish);
   }
 
   /** Send at the awake rate for a moment, because a question is about to come. */
@@ -312,11 +314,10 @@ export class Visit {
 
   /** The camera was disconnected; or a screen is shared no more. */
   async #lost() {
-    this.#finishing = this.#asking.answering;
-    if (!this.facts.screen) return this.#end("lost");
+    if (!this.facts.screen) return this.#end("lost", {}, true);
     this.#hooks.onUnshared(!this.#cameraBefore);
     if (this.#cameraBefore) await this.useDevice();
-    else this.stop();
+    else this.stop(true);
   }
 
   hidden() {
@@ -365,14 +366,17 @@ export class Visit {
 
   /** @param {unknown} error */
   #cameraFailed(error) {
-    this.#finishing = this.#asking.answering;
     const camera = error instanceof CameraProblem ? error.kind : "failed";
-    this.#end(camera);
+    this.#end(camera, {}, true);
   }
 
-  /** End the visit until the user starts it again. @param {Facts["camera"]} camera @param {Partial<Facts>} [change] */
-  #end(camera, change = {}) {
-    const unsent = this.#asking.dropAny();
+  /**
+   * End the visit until the user starts it again.
+   * @param {Facts["camera"]} camera @param {Partial<Facts>} [change] @param {boolean} [finish] answers under way go on
+   */
+  #end(camera, change = {}, finish = false) {
+    this.#finishing = finish && this.#asking.answering;
+    const unsent = this.#asking.dropAny(this.#finishing);
     this.#release(camera);
     if (!this.#finishing && this.facts.socket !== "ended") this.socket.close();
     this.outage.end();
@@ -444,7 +448,7 @@ export class Visit {
   /** @param {ServerMessage} message */
   #received(message) {
     if (this.handover.receive(message)) return;
-    if ("id" in message && message.id) this.#asking.heard(message.id, message.type);
+    if ("id" in message && message.id) this.#asking.heard(message);
     switch (message.type) {
       case "ready": {
         const before = this.facts.ready;

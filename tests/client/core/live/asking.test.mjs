@@ -22,18 +22,35 @@ test("a question whose socket is lost goes out once more as it was", async (t) =
   assert.deepEqual([again(), again(), sent.length], ["q1", "", 2]);
   assert.equal(sent[0], sent[1]);
   asking.ask("Two?", "auto", 2);
-  asking.heard("q2", "response");
+  asking.heard({ id: "q2", type: "response" });
   assert.equal(again(), "");
   asking.ask("Three?", "auto", 3);
   asking.drop("q3");
   assert.equal(again(), "");
   asking.ask("Four?", "auto", 4);
-  asking.heard("q4", "started");
+  asking.heard({ id: "q4", type: "started" });
   await pass(1700);
   assert.equal(unheard, 0);
   asking.ask("Five?", "auto", 5);
   await pass(1700);
   assert.equal(unheard, 1);
+});
+
+test("an answer is under way until its end, its socket's or its visit's, and a description is none", () => {
+  const asking = new Asking({ ready: () => true, onSent: () => {}, send: () => true });
+  const heard = (id, type, kind = "chat") => {
+    asking.heard(/** @type {any} */ ({ id, type, kind }));
+    return asking.answering;
+  };
+  assert.equal(heard("d1", "started", "describe"), false);
+  assert.deepEqual([heard("v1", "started"), heard("v1", "response")], [true, false]);
+  asking.ask("One?", "auto", 1);
+  assert.deepEqual([asking.answering, heard("q1", "error")], [true, false]);
+  asking.ask("Two?", "auto", 2);
+  asking.dropAny(true);
+  assert.equal(asking.answering, true);
+  asking.dropAny();
+  assert.equal(asking.answering, false);
 });
 
 test("only the newest question waits, and goes out as asked then once there is a way", () => {
