@@ -61,6 +61,9 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
             parser.error("what was given is no address like https://cam.example.org:8000")
         chosen.server_url = f"{parts.scheme}://{parts.netloc}"
+        # It is that server's, not one of the settings of this machine.
+        code = os.environ.pop("ACCESS_CODE", None)
+        chosen.access_code = code if chosen.access_code is None else chosen.access_code
     if chosen.authority is not None and not chosen.authority.is_file():
         parser.error("--authority names no file")
     return chosen

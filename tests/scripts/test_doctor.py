@@ -208,6 +208,17 @@ async def test_certificates(
         assert cause in finding.cause
 
 
+async def test_the_code_of_a_named_server_is_no_setting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An installed server has its own settings, which the user who asks may not read."""
+    monkeypatch.setenv("ACCESS_CODE", CODE)
+    async with running(**PRIVATE) as run:
+        where = env_file(tmp_path, engine="builtin")
+        found = await look(capsys, "--server-url", run.base_url, "--env-file", where)
+    assert (found["settings"]["state"], found["access"]["state"]) == ("ok", "ok")
+
+
 async def test_the_code_goes_to_nobody_who_is_not_trusted(
     issued: Issued,
     tmp_path: Path,
