@@ -11,11 +11,11 @@ import json
 import logging
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import httpx2
 from websockets.asyncio.client import ClientConnection, connect
@@ -40,6 +40,8 @@ from server.models.openai.known_server import Whereabouts
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message
 from server.shared.processes.worker_process import ROOT, Job, ModelWorker, NotLoaded, WorkerEnded
+
+T = TypeVar("T")
 
 
 class SpeechWorker:
@@ -388,6 +390,8 @@ class SpeechServer:
         self._left_out: set[str] = set()
         # Requests that it works on now
         self._asked = 0
+        # One of them came too late since the last probe.
+        self._late = False
         self._tasks = TaskSet(self.what)
         self._whereabouts = Whereabouts(refusals.address, machines)
         self._socket_wanted = socket
@@ -415,13 +419,14 @@ class SpeechServer:
     async def probe(self) -> float:
         """Find whether it answers, and its model. Returns the seconds until the next time; never raises an error."""
         before = self.ready, self.elsewhere
+        late, self._late = self._late, False
         await self._whereabouts.find()
         try:
             async with asyncio.timeout(self.limits.probe):
                 status, names = await self.models()
             error = self.refusals.of_status(status)
         except (TimeoutError, httpx2.HTTPError) as exc:
-            if self._asked:
+            if self._asked and not late:
                 # It may answer one request at a time, and works on ours.
                 return PROBE_SECONDS
             status, names, error = 0, [], self.refusals.unreachable(exc)
@@ -516,10 +521,24 @@ class SpeechServer:
                     extra={"reason": self.refusals.what, "field": name},
                 )
 
+    @asynccontextmanager
+    async def asked(
+        self, answer: AsyncGenerator[T, None]
+    ) -> AsyncIterator[AsyncGenerator[T, None]]:
+        """Note that it works on an answer until that is closed, and whether it came too late."""
+        self._asked += 1
+        try:
+            async with aclosing(answer):
+                yield answer
+        except SpeechTimeout:
+            self._late = True
+            raise
+        finally:
+            self._asked -= 1
+
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Turn the errors of sending and of reading an answer into SpeechErrors."""
-        self._asked += 1
         try:
             yield
         except (TimeoutError, httpx2.ReadTimeout, httpx2.WriteTimeout):
@@ -530,8 +549,6 @@ class SpeechServer:
             raise self.refusals.broken() from None
         except httpx2.HTTPError as exc:
             raise self.refusals.unreachable(exc) from None
-        finally:
-            self._asked -= 1
 
     async def close(self) -> None:
         await self._tasks.close()

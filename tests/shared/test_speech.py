@@ -115,7 +115,7 @@ class OneAtATime(TranscriptionServer):
 
 
 async def said(ear: ServerRecogniser) -> str:
-    return [words.text async for words in ear.by_http(SOUND, None)][-1]
+    return [words.text async for words in ear.recognise(stream(SOUND), language=None)][-1]
 
 
 async def test_a_server_that_works_for_us_stays_ready() -> None:

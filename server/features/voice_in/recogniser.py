@@ -8,7 +8,7 @@ import asyncio
 import base64
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -199,7 +199,7 @@ class ServerRecogniser(SpeechServer):
         if self.tries_socket:
             said = False
             try:
-                async with aclosing(self.by_socket(pieces)) as found:
+                async with self.asked(self.by_socket(pieces)) as found:
                     async for words in found:
                         said = True
                         yield words
@@ -212,7 +212,7 @@ class ServerRecogniser(SpeechServer):
         if whole is None:
             yield Words("", True)
             return
-        async with aclosing(self.by_http(whole, language)) as found:
+        async with self.asked(self.by_http(whole, language)) as found:
             async for words in found:
                 yield words
 

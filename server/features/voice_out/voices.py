@@ -9,7 +9,7 @@ import base64
 import binascii
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -109,7 +109,7 @@ class ServerVoice(SpeechServer):
         try:
             for way in ways:
                 try:
-                    async with aclosing(way(text, language)) as chunks:
+                    async with self.asked(way(text, language)) as chunks:
                         async for chunk in chunks:
                             yield chunk
                     return

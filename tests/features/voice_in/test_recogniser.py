@@ -149,6 +149,22 @@ async def test_http_takes_over_with_the_whole_sound(
         assert (len(server.requests), server.upgrades) == (count, 1)
 
 
+async def test_a_socket_that_works_for_us_keeps_it_ready(
+    server: TranscriptionServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that answers no probe meanwhile; without such work it is not ready."""
+    server.upgrade = [CREATED, {"type": "transcription.delta", "delta": "What"}]
+    recogniser = connect(realtime=True, limits=SpeechLimits(probe=0.2))
+    await recogniser.probe()
+    monkeypatch.setattr(recogniser, "models", asyncio.Event().wait)
+    async with aclosing(recogniser.recognise(stream(WHOLE), language=None)) as words:
+        assert await anext(words) == Words("What", False)
+        await recogniser.probe()
+        assert recogniser.ready
+    await recogniser.probe()
+    assert not recogniser.ready
+
+
 async def test_words_are_not_said_twice(server: TranscriptionServer, connect: Connect) -> None:
     """A socket that fails after its first words is the end."""
     delta = {"type": "transcription.delta", "delta": "What"}

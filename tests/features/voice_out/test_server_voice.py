@@ -27,6 +27,7 @@ from server.shared.speech import (
     SpeechTimeout,
     SpeechUnavailable,
 )
+from tests.support.clients import soon
 from tests.support.pieces_server import Piece
 from tests.support.speech_server import RATE, SpeechServer, SpeechSocketServer, espeak
 
@@ -144,6 +145,45 @@ async def test_a_slow_beginning_is_waited_for(short: SpeechServer, connect: Conn
         await say(voice)
     assert voice.ready
     assert await say(voice) == 1000
+
+
+async def test_a_voice_that_hangs_is_not_ready_however_many_texts_it_is_given(
+    short: SpeechServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text has come too late since the last probe; until then it may work on one."""
+    voice = connect(short, limits=SpeechLimits(first=0.1, between=0.6, probe=0.1))
+    await voice.probe()
+    short.wait = 1.0
+    with pytest.raises(SpeechTimeout):
+        await say(voice)
+    # One that answers a probe is slow, and does not hang.
+    await voice.probe()
+    for known in (False, True):
+        short.requests.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(voice, "models", asyncio.Event().wait)
+            text = asyncio.create_task(say(voice))
+            await soon(lambda: short.requests != [])
+            await voice.probe()
+            assert voice.ready is not known
+            with pytest.raises(SpeechTimeout):
+                await text
+
+
+async def test_a_socket_that_works_for_us_keeps_it_ready(
+    socket: SpeechSocketServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that answers no probe meanwhile; without such work it is not ready."""
+    socket.answers = [bytes(2000), 0.5]
+    voice = connect(socket, socket=True, limits=SpeechLimits(probe=0.2))
+    await voice.probe()
+    monkeypatch.setattr(voice, "models", asyncio.Event().wait)
+    async with aclosing(voice.speak("Hello.", language=None)) as chunks:
+        await anext(chunks)
+        await voice.probe()
+        assert voice.ready
+    await voice.probe()
+    assert not voice.ready
 
 
 async def test_a_slow_socket_is_waited_for(socket: SpeechSocketServer, connect: Connect) -> None:
