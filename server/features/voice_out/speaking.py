@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
@@ -38,8 +39,8 @@ AHEAD_SECONDS = 8.0
 STALL_SECONDS = 3.0
 # An answer is given up when no connection has taken it for so long.
 GONE_SECONDS = 30.0
-# After so many texts that came too slowly the page reads all answers: no two voices speak in turn.
-_MOST_TIMEOUTS = 2
+# After so many texts that came too slowly within so long the page reads the answers: no two voices speak in turn.
+_MOST_LATE, LATE_SECONDS = 2, 600.0
 # Seconds between two looks at how far the player is
 _LOOK_SECONDS = 0.05
 
@@ -104,8 +105,8 @@ class Speaking(SessionPart, Speaker):
         self._consent = context.requests.consent.purpose("voice_out", "Answers", self._elsewhere)
         # Answers are spoken.
         self.wanted = False
-        # Texts that came too slowly so far
-        self._timeouts = 0
+        # The times of the last texts that came too slowly, monotonic seconds
+        self._late: deque[float] = deque(maxlen=_MOST_LATE)
         # The answer that is spoken now; None without one
         self._now: Utterance | None = None
         # One that was begun while nobody wanted it spoken, until its first word; "" without one
@@ -257,7 +258,8 @@ class Speaking(SessionPart, Speaker):
     def _ready(self) -> bool:
         if self._voice is None or not self._voice.ready or not self._line.connected:
             return False
-        return self._timeouts < _MOST_TIMEOUTS and self._consent.given
+        late = len(self._late) == _MOST_LATE and time.monotonic() - self._late[0] < LATE_SECONDS
+        return not late and self._consent.given
 
     async def _speak(self, now: Utterance) -> None:
         """Speak an answer while it is written. Runs as a task of the session."""
@@ -322,7 +324,8 @@ class Speaking(SessionPart, Speaker):
                     stalled = stalled or await self._stalled()
         except SpeechError as error:
             self._metrics.failures.labels(error.code).inc()
-            self._timeouts += isinstance(error, SpeechTimeout)
+            if isinstance(error, SpeechTimeout):
+                self._late.append(time.monotonic())
             log.warning("an answer was not spoken", extra={"reason": error.message})
             if not begun:
                 # It does not read over what still sounds.

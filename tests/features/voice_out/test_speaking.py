@@ -329,8 +329,10 @@ async def test_a_voice_that_fails_leaves_the_rest_to_the_page(rig: Rig) -> None:
     assert not rig.speaking.talking
 
 
-async def test_a_voice_that_is_slow_twice_leaves_the_conversation_to_the_page(rig: Rig) -> None:
-    """It gets a second chance; after that the two voices do not speak in turn."""
+async def test_a_voice_that_is_slow_twice_leaves_the_conversation_to_the_page(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gets a second chance; after that the two voices do not speak in turn, until it is long ago."""
     rig.voice.error = SpeechTimeout("The speech server took too long.")
     rig.voice.fails_at = "It is full."
     for number, text in enumerate(["It is full.", "It is hot.", "It is full.", "It is hot."]):
@@ -341,6 +343,9 @@ async def test_a_voice_that_is_slow_twice_leaves_the_conversation_to_the_page(ri
         rig.speaking.drop()
         await rig.sent()
     assert rig.voice.texts == ["It is full.", "It is hot.", "It is full."]
+    monkeypatch.setattr(spoken_answers, "LATE_SECONDS", 0.0)
+    rig.answer("It is hot.", "a4")
+    await soon(lambda: rig.voice.texts[3:] == ["It is hot."])
 
 
 async def test_an_answer_without_words_ends(rig: Rig) -> None:
