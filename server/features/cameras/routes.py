@@ -151,9 +151,8 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
             )
         connection = services.webrtc.get(sender.key)
         response = Response(answer, 201, media_type=SDP)
-        # Relative, so that it holds below a proxy's path. The session's id is no credential; a balancer hashes it.
-        last = ENDPOINT.rpartition("/")[2]
-        response.headers["Location"] = f"{last}/{connection.name}?session={session_id}"
+        # OBS puts it in place of its address's path. The session's id is no credential; a balancer hashes it.
+        response.headers["Location"] = f"{ENDPOINT}/{connection.name}?session={session_id}"
         response.headers["ETag"] = f'"{connection.ice_tag}"'
         response.headers["Accept-Patch"] = MEDIA_TYPE
         for link in ice_links(services.access.ice_servers(session_id)):
