@@ -34,8 +34,9 @@ LATE_SECONDS = 1.0
 # Seconds for one frame; a progressive JPEG within its bytes can take minutes.
 DECODE_SECONDS = 5.0
 _DECODERS = {"H264": "h264", "H265": "hevc", "JPEG": "mjpeg"}
-# Failed frames in a row that end the connection; behind a failed one only key frames are decoded.
-MAX_FAILURES = 20
+# Seconds without a sound frame since one failed that end the connection at the next failure.
+# Behind a failed frame only key frames are decoded: their number in these seconds says little.
+FAILING_SECONDS = 10.0
 MICROSECONDS = 1_000_000
 
 
@@ -82,7 +83,8 @@ class Pictures:
         self._busy: float | None = None
         self._closed = False
         self._failed: SourceFailed | None = None
-        self._failures = 0
+        # When the first of the failed frames in a row came, monotonic seconds; None while there is none
+        self._failing: float | None = None
         self.decoded = self.dropped = 0
 
     def _open(self) -> VideoCodecContext:
@@ -204,12 +206,13 @@ class Pictures:
         except (av.FFmpegError, ValueError) as error:
             if isinstance(error, MemoryError):
                 raise
-            self._failures += 1
-            if self._failures >= MAX_FAILURES:
+            if self._failing is None:
+                self._failing = unit.at
+            if unit.at > self._failing + FAILING_SECONDS:
                 raise SourceFailed(Trouble.MALFORMED) from None
             self._lose()
             return None
-        self._failures = 0
+        self._failing = None
         self.decoded += 1
         return found[-1] if found else None
 

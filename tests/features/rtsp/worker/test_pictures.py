@@ -120,12 +120,12 @@ def settled(one: Run, decoded: int) -> None:
         time.sleep(0.005)
 
 
-def put_for_ever(one: Run, data: bytes) -> None:
+def put_for_ever(one: Run, data: bytes, pause: float = 0.002) -> None:
     """Until it is refused."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
         one.pictures.put(Unit(data, True, time.monotonic()))
-        time.sleep(0.002)
+        time.sleep(pause)
 
 
 def luma(shot: DecodedPicture) -> int:
@@ -342,16 +342,23 @@ def test_a_picture_that_takes_too_long_ends_the_connection(monkeypatch: pytest.M
         assert failed.value.trouble is Trouble.MALFORMED
 
 
-def test_rubbish_ends_the_connection() -> None:
-    """Not at the first bad frame."""
+@pytest.mark.parametrize(("pause", "most"), [(0.002, 1000), (0.1, 15)])
+def test_rubbish_ends_the_connection(
+    pause: float, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a time without a sound frame, however often key frames come."""
+    monkeypatch.setattr(module, "FAILING_SECONDS", 0.3)
     good = encoded("H264", 1)[0]
     with run("H264") as one:
         one.pictures.want(1000)
         one.pictures.put(Unit(good, True, time.monotonic()))
+        began = time.monotonic()
         with pytest.raises(SourceFailed) as failed:
-            put_for_ever(one, b"\0\0\1\x65" + b"\xff" * 40)
+            put_for_ever(one, b"\0\0\1\x65" + b"\xff" * 40, pause)
         assert failed.value.trouble is Trouble.MALFORMED
+        assert time.monotonic() - began > 0.3
         assert one.pictures.decoded >= 1
+        assert one.pictures.dropped < most
 
 
 # H.265 is decoded as 4:2:0 of 8 bits within a size; all else is refused before libav sees it.
