@@ -345,6 +345,17 @@ class Unit:
     after_hole: bool = False
 
 
+def _payload(data: bytes) -> bytes | None:
+    """Return a packet's payload (RFC 3550, 5.1); None where there is none."""
+    begin = 12 + 4 * (data[0] & 15)
+    if data[0] & 0x10:
+        if len(data) < begin + 4:
+            return None
+        begin += 4 + 4 * int.from_bytes(data[begin + 2 : begin + 4], "big")
+    end = len(data) - (data[-1] if data[0] & 0x20 else 0)
+    return data[begin:end] if begin < end else None
+
+
 class Depacketizer:
     """Takes the packets of one stream. A key frame has the newest parameter sets in front.
 
@@ -387,11 +398,11 @@ class Depacketizer:
 
         `whole`: its end is not known to be missing.
         """
-        if len(data) < 12 or data[0] >> 6 != 2:
+        if len(data) < 12 or data[0] >> 6 != 2 or data[1] & 0x7F != self._payload_type:
             return []
         if self._skipped(int.from_bytes(data[2:4], "big")):
             self.lose()
-        payload = self._payload(data)
+        payload = _payload(data)
         if payload is None:
             return []
         done: list[Unit] = []
@@ -424,18 +435,6 @@ class Depacketizer:
         sure = self._followed >= SURE_NUMBERS
         self._followed += step == 1
         return sure and 1 < step < 0x8000
-
-    def _payload(self, data: bytes) -> bytes | None:
-        """Return the payload of a packet of this stream (RFC 3550, 5.1); None for any other one."""
-        if data[1] & 0x7F != self._payload_type:
-            return None
-        begin = 12 + 4 * (data[0] & 15)
-        if data[0] & 0x10:
-            if len(data) < begin + 4:
-                return None
-            begin += 4 + 4 * int.from_bytes(data[begin + 2 : begin + 4], "big")
-        end = len(data) - (data[-1] if data[0] & 0x20 else 0)
-        return data[begin:end] if begin < end else None
 
     def _take(self, payload: bytes) -> None:
         kind = payload[0] >> 1 & 0x3F if self._h265 else payload[0] & 0x1F

@@ -284,6 +284,16 @@ def test_a_gap_in_the_numbers_loses_a_frame() -> None:
         assert unit.data
 
 
+def test_numbers_of_other_streams_make_no_gap() -> None:
+    """Packets of another kind come among ours, such as RTCP, whose bytes there are a length."""
+    frames = Depacketizer("H264", 96)
+    for at in range(30):
+        if at % 10 == 9:
+            assert frames.packet(packet(SLICE, at, kind=72, number=3000), 1.0) == []
+        (unit,) = frames.packet(packet(SLICE, at, marker=True, number=at), 1.0)
+        assert unit.data
+
+
 def test_a_frame_without_an_end_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more is held than a frame may have."""
     monkeypatch.setattr(rtsp, "MAX_FRAME_BYTES", 10_000)
