@@ -15,13 +15,14 @@ from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.names import named
 from tests.support.running import Running, running
+from tests.support.transcription_server import TranscriptionServer
 from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
 # Of this machine, and not its own
-OTHER, SMALL = "gpu.example.org", "small.example.org"
+OTHER, SMALL, WORDS = "gpu.example.org", "small.example.org", "words.example.org"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -157,4 +158,43 @@ async def test_a_model_that_watches_on_another_machine_is_agreed_to_by_itself(
                 await expect(dialog).to_be_hidden()
                 await page.state.click()
                 await expect(page.find("#fact-engine")).to_contain_text(SMALL)
+                await page.leave()
+
+
+async def test_one_question_never_takes_the_place_of_another(
+    far: tuple[Running, FakeOpenAI], visit: Visit
+) -> None:
+    """Pictures wait while a person is asked about their words, and are asked about next; words wait for a new click."""
+    _, model = far
+    with named(OTHER, WORDS):
+        async with TranscriptionServer() as hears:
+            urls = (f"http://{OTHER}:{model.port}/v1", f"http://{WORDS}:{hears.port}/v1")
+            async with running(
+                engine="auto", vllm_base_url=urls[0], transcription_base_url=urls[1]
+            ) as run:
+                page = await started(visit, run.base_url)
+                talk = page.button(say("voice.talk"))
+                await talk.click()
+                title, host = page.find("#disclosure-title"), page.find("#disclosure-host")
+                await expect(title).to_contain_text(WORDS)
+                await model.start()
+                await page.got(f'm.type === "ready" && m.elsewhere === "{OTHER}"', timeout=20)
+                await page.got('m.type === "status" && m.engine === "vllm"')
+                await expect(title).to_contain_text(WORDS)
+                await page.button(say("page.not_now")).click()
+                await expect(host).to_be_visible()
+                await expect(host).to_have_text(OTHER)
+                await page.find("#talk").evaluate("one => one.click()")
+                await page.settle(1)
+                await expect(host).to_be_visible()
+                # Closed and opened again before the browser tells of the first
+                await page.evaluate(
+                    "['disclosure-later', 'notice-action'].forEach((id) => document.getElementById(id).click())"
+                )
+                await page.settle(1)
+                await page.button(say("dialogs.disclosure_agree")).click()
+                assert (await page.ask("What is this?"))["engine"] == "vllm"
+                await talk.click()
+                await expect(title).to_contain_text(WORDS)
+                await page.button(say("page.not_now")).click()
                 await page.leave()

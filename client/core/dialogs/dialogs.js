@@ -66,12 +66,15 @@ class DisclosureDialog {
       this.#settle(true);
       this.#dialog.close();
     });
-    this.#dialog.addEventListener("close", () => this.#settle(false));
+    this.#dialog.addEventListener("close", () => {
+      // The event comes later: the next question may be open by then.
+      if (!this.#dialog.open) this.#settle(false);
+    });
   }
 
-  /** @param {string} host "" for none */
+  /** @param {string} host "" for none; it waits while a feature asks, until it is told again */
   render(host) {
-    if (host === this.#shown) return;
+    if (host === this.#shown || (this.#dialog.open && !this.#pictures)) return;
     this.#shown = host;
     if (host) this.open();
     else if (this.#pictures) this.#dialog.close();
@@ -87,7 +90,7 @@ class DisclosureDialog {
   /**
    * Ask about what a feature sends.
    * @param {string} words what goes where
-   * @returns {Promise<boolean>}
+   * @returns {Promise<boolean>} false at once while another question is open
    */
   ask(words) {
     return new Promise((resolve) => this.#open(words, false, resolve));
@@ -95,6 +98,8 @@ class DisclosureDialog {
 
   /** @param {string} title @param {boolean} pictures @param {(agreed: boolean) => void} answer */
   #open(title, pictures, answer) {
+    // Nobody may agree to what has just taken another question's place.
+    if (this.#dialog.open && !(pictures && this.#pictures)) return answer(false);
     this.#settle(false);
     this.#answer = answer;
     this.#pictures = pictures;
