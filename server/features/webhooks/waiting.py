@@ -139,8 +139,8 @@ class DeadLetters:
 PAUSES = (2.0, 10.0, 60.0, 180.0, 600.0, 900.0)
 # Pauses of an alert that the receiver refuses, which a person has to mend: the next attempt finds the same
 REFUSED_PAUSES = 2
-# Statuses of a client's error that pass: timeout, conflict, too early, too many requests
-PASSING = frozenset({408, 409, 425, 429})
+# Statuses of such an alert beside redirects; a proxy answers 401, 403 and 404 while its receiver starts again.
+REFUSED = frozenset({400, 405, 413, 415, 422})
 # Of a pause, this share and more: alerts of one moment do not come back all at once.
 LEAST_SHARE = 0.75
 # A receiver may ask for a longer pause, up to this.
@@ -174,7 +174,7 @@ def pause(attempts: int, chance: float, asked: float = 0.0, status: int = 0) -> 
     `attempts`: those that have failed; `chance`: 0 to 1, random; `asked`: by the receiver; `status`: of its last
     answer.
     """
-    refused = 300 <= status < 500 and status not in PASSING
+    refused = status in REFUSED or 300 <= status < 400
     if attempts > (REFUSED_PAUSES if refused else len(PAUSES)):
         return None
     own = PAUSES[attempts - 1] * (LEAST_SHARE + (1 - LEAST_SHARE) * chance)

@@ -145,9 +145,10 @@ def test_a_receiver_may_ask_for_a_pause() -> None:
 
 @pytest.mark.parametrize(
     ("status", "attempts"),
-    [*((400, 3), (401, 3), (404, 3), (301, 3)), *((408, 7), (429, 7), (500, 7), (0, 7))],
+    [*((400, 3), (413, 3), (301, 3)), *((401, 7), (404, 7), (429, 7), (500, 7), (0, 7))],
 )
 def test_attempts_end_earlier_where_a_person_has_to_mend_it(status: int, attempts: int) -> None:
+    """A proxy answers 401, 403 and 404, too, while its receiver starts again."""
     failed = 1
     while pause(failed, 1.0, status=status) is not None:
         failed += 1
