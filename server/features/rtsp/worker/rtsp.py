@@ -511,13 +511,13 @@ class Depacketizer:
             self._sets[kind, number] = unit
 
     def _resume(self) -> None:
-        """Go on with the frame that its marker ended. Raises ValueError where that is none."""
+        """Continue the frame that its marker closed. Raises ValueError if there is none."""
         if self._closed is None:
             raise ValueError("a picture without its beginning")
         self._markers = False
         parts, self._key, self._at = self._closed
         if not self._key:
-            raise ValueError("a picture whose beginning has gone on")
+            raise ValueError("a delta was returned before its last slice")
         self._parts = parts + self._parts
         self._size += sum(map(len, parts))
 
@@ -529,7 +529,7 @@ class Depacketizer:
             raise ValueError("a frame is too large")
 
     def _end(self) -> list[Unit]:
-        """Return the frame, or that it was lost; none for what belongs to the next picture."""
+        """Return the frame, or a Unit without data if it was lost; nothing for units that precede a picture."""
         if not (self._picture or self._broken or self._fragment):
             return []
         parts, at = self._parts, self._at

@@ -459,7 +459,7 @@ def _read_picture(connection: Connection, head: rtsp.Head) -> bytes:
             data = connection.some()
             body += chunks.feed(data) if chunks is not None else data
             if chunks is not None:
-                # It raises at the end.
+                # `feed` raises ENDED behind the last chunk.
                 chunks.feed(b"")
         except SourceFailed as error:
             if error.trouble is Trouble.ENDED and size is None:
