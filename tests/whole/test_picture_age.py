@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import random
+import socket
 import struct
 import threading
 import time
@@ -26,7 +28,7 @@ from server.features.rtsp.worker.rtsp import SourceFailed, Trouble
 from server.features.rtsp.worker.sources import Address
 from server.media.video.decode import DecodePool
 from server.media.video.video_stream import VideoStream
-from tests.features.rtsp.worker.test_sources import Playing
+from tests.features.rtsp.worker.test_sources import DESCRIPTION, Answering, Playing
 from tests.support.fakes_media import RecordingCamera
 
 pytestmark = pytest.mark.slow
@@ -124,6 +126,8 @@ class Part:
     data: bytes
     timestamp: int
     marker: bool
+    # It has a picture's slice, or a piece of one.
+    slice: bool = True
 
 
 def parts_of(codec: str, picture: Encoded, timestamp: int, way: str) -> list[Part]:
@@ -145,7 +149,7 @@ def parts_of(codec: str, picture: Encoded, timestamp: int, way: str) -> list[Par
         head = unit[:2] if wide else unit[:1]
         body = unit[len(head) :]
         cuts = [body[at : at + 300] for at in range(0, len(body), 300)]
-        slice_ends = way == "slices" and kind not in SETS[codec] and kind < (32 if wide else 6)
+        is_slice = kind < (32 if wide else 6)
         for at, cut in enumerate(cuts):
             ends = at == len(cuts) - 1
             if len(cuts) == 1:
@@ -157,8 +161,8 @@ def parts_of(codec: str, picture: Encoded, timestamp: int, way: str) -> list[Par
                     if wide
                     else bytes((unit[0] & 0xE0 | 28, flags | kind)) + cut
                 )
-            marker = ends and (slice_ends or (apart and way == "sets marked"))
-            parts.append(Part(payload, time_of, marker))
+            last_of = (way == "slices" and is_slice) or (apart and way == "sets marked")
+            parts.append(Part(payload, time_of, ends and last_of, is_slice))
     parts[-1].marker = way != "none"
     return parts
 
@@ -182,27 +186,6 @@ class Seen:
             (number,) = numbers
             assert captured <= self.begun[number] + 0.001, (number, captured - self.begun[number])
         assert len({min(numbers) for numbers, _ in self.shown}) >= least
-
-
-class Camera(Playing):
-    """A connection to one that sends these bytes, and then closes."""
-
-    def __init__(self, pieces: Iterator[bytes], codec: str = "", head: bytes = b"") -> None:
-        super().__init__(lambda _: b"")
-        self._pieces, self._codec, self._head = pieces, codec, head
-
-    def send(self, data: bytes) -> None:
-        if self._head:
-            self._held += self._head
-        else:
-            super().send(data)
-            self._held = bytearray(self._held.replace(b"H264", self._codec.encode()))
-
-    def _fill(self, end: float = 0.0) -> None:
-        try:
-            self._held += next(self._pieces)
-        except StopIteration:
-            raise SourceFailed(Trouble.ENDED) from None
 
 
 def pictures_of(
@@ -243,7 +226,10 @@ def pictures_of(
 
 
 def rtsp_packets(codec: str, seed: int, seen: Seen, step: Iterator[None]) -> Iterator[bytes]:
-    """Send interleaved packets, of which some are lost, cut short or followed by other bytes."""
+    """Send interleaved packets, of which some are lost, cut short or followed by other bytes.
+
+    A picture takes longer than its first slice.
+    """
     chance = random.Random(seed)
     way = ("", "slices", "sets", "sets marked", "none")[seed % 5]
     sequence = chance.randrange(65536)
@@ -258,7 +244,9 @@ def rtsp_packets(codec: str, seed: int, seen: Seen, step: Iterator[None]) -> Ite
             rtp = head + part.data
             short = 4 * (order > 0 and 0.02 < fate < 0.03)
             yield b"$\0" + (len(rtp) - short).to_bytes(2, "big") + rtp
-            seen.begun[picture.number] = time.monotonic()
+            if part.slice and picture.number not in seen.begun:
+                seen.begin(picture.number)
+                time.sleep(0.002)
             if order and 0.03 < fate < 0.04:
                 yield chance.choice((b"#" * 37, b"#####$" + b"#" * 30, bytes(12)))
 
@@ -287,10 +275,11 @@ def jpeg_parts(seed: int, seen: Seen, step: Iterator[None]) -> Iterator[bytes]:
 
 def of_rtsp(codec: str, seed: int, seen: Seen, patch: pytest.MonkeyPatch) -> None:
     def connect(seen: Seen, step: Iterator[None]) -> None:
-        camera = Camera(rtsp_packets(codec, seed, seen, step), codec)
-        patch.setattr(Address, "connect", lambda self: camera)
+        packets = rtsp_packets(codec, seed, seen, step)
+        camera = Playing(packets, DESCRIPTION.replace("H264", codec))
+        patch.setattr(socket, "socket", lambda *_: camera)
 
-    pictures_of(codec, seed, "rtsp://camera.example/x", connect, seen)
+    pictures_of(codec, seed, "rtsp://127.0.0.1/x", connect, seen)
 
 
 def of_http(_: str, seed: int, seen: Seen, patch: pytest.MonkeyPatch) -> None:
@@ -298,10 +287,10 @@ def of_http(_: str, seed: int, seen: Seen, patch: pytest.MonkeyPatch) -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n".encode()
 
     def connect(seen: Seen, step: Iterator[None]) -> None:
-        camera = Camera(jpeg_parts(seed, seen, step), head=head)
-        patch.setattr(Address, "connect", lambda self: camera)
+        camera = Answering(itertools.chain([head], jpeg_parts(seed, seen, step)))
+        patch.setattr(socket, "socket", lambda *_: camera)
 
-    pictures_of("JPEG", seed, "http://camera.example/", connect, seen)
+    pictures_of("JPEG", seed, "http://127.0.0.1/", connect, seen)
 
 
 def of_device(_: str, seed: int, seen: Seen, patch: pytest.MonkeyPatch) -> None:

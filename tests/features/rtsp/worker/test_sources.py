@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
-import math
+import itertools
 import re
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import av
@@ -21,7 +22,6 @@ from server.features.rtsp.worker.rtsp import SourceFailed, Trouble, Unit, read_h
 from server.features.rtsp.worker.sources import (
     Address,
     Chunks,
-    Connection,
     Credentials,
     Parts,
     read_boundary,
@@ -117,20 +117,26 @@ def test_boundaries() -> None:
     assert (failed.value.trouble, failed.value.detail) == (Trouble.CODEC, "VIDEOMP4")
 
 
-class Answering(Connection):
-    """One that answers a request with these pieces, and then closes."""
+class Answering:
+    """A socket whose other side sends these pieces, one after another, and then closes."""
 
-    def __init__(self, pieces: list[bytes]) -> None:
+    def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
-        self._held = bytearray()
 
-    def send(self, data: bytes) -> None:
+    def recv(self, _: int) -> bytes:
+        return next(self._pieces, b"")
+
+    def sendall(self, data: bytes) -> None:
+        """Take a request."""
+
+    def settimeout(self, _: float) -> None:
         pass
 
-    def _fill(self, end: float = math.inf) -> None:
-        if not self._pieces:
-            raise SourceFailed(Trouble.ENDED)
-        self._held += self._pieces.pop(0)
+    def setsockopt(self, *_: int) -> None:
+        pass
+
+    def connect(self, _: object) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -149,9 +155,10 @@ def answered(
             raise _Enough
 
     monkeypatch.setattr(sources, "ASK_SECONDS", 0.05)
-    monkeypatch.setattr(Address, "connect", lambda self: Answering([head + body[:5], body[5:]]))
+    pieces = head + body[:5], body[5:]
+    monkeypatch.setattr(socket, "socket", lambda *_: Answering(iter(pieces)))
     with contextlib.suppress(_Enough):
-        sources.read(Address("http://camera.example/", "", "", "", False), lambda codec: None, take)
+        sources.read(Address("http://127.0.0.1/", "", "", "", False), lambda codec: None, take)
     return units
 
 
@@ -257,27 +264,23 @@ SILENT_SECONDS = 0.2
 DESCRIPTION = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:*\r\n"
 
 
-class Playing(Connection):
-    """One that answers each request well, and then has `more` without end."""
+class Playing(Answering):
+    """One that answers each request well, and then sends these pieces."""
 
-    def __init__(self, more: Callable[[int], bytes]) -> None:
-        self._more = more
-        self._held = bytearray()
-        self._count = 0
+    def __init__(self, pieces: Iterator[bytes], description: str = DESCRIPTION) -> None:
+        super().__init__(pieces)
+        self._description = description
+        self._answers = b""
 
-    def send(self, data: bytes) -> None:
+    def sendall(self, data: bytes) -> None:
         text = data.decode()
-        body = DESCRIPTION if text.startswith("DESCRIBE") else ""
+        body = self._description if text.startswith("DESCRIBE") else ""
         headers = {"Session": "1", "Transport": "RTP/AVP/TCP;unicast;interleaved=0-1"}
-        self._held += answer(text, "200 OK", body, **headers)
+        self._answers += answer(text, "200 OK", body, **headers)
 
-    def _fill(self, end: float = math.inf) -> None:
-        time.sleep(0.001)
-        self._count += 1
-        self._held += self._more(self._count)
-
-    def close(self) -> None:
-        pass
+    def recv(self, count: int) -> bytes:
+        data, self._answers = self._answers, b""
+        return data or super().recv(count)
 
 
 def packet(number: int, payload: bytes, kind: int = 96, channel: int = 0) -> bytes:
@@ -290,9 +293,16 @@ def packet(number: int, payload: bytes, kind: int = 96, channel: int = 0) -> byt
 def played(
     more: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch, take: Callable[[Unit], Any]
 ) -> None:
+    """Read a camera that sends `more` for ever, once a millisecond."""
+
+    def pieces() -> Iterator[bytes]:
+        for number in itertools.count(1):
+            time.sleep(0.001)
+            yield more(number)
+
     monkeypatch.setattr(sources, "SILENT_SECONDS", SILENT_SECONDS)
-    monkeypatch.setattr(Address, "connect", lambda self: Playing(more))
-    address = Address("rtsp://camera.example/x", "", "", "", False)
+    monkeypatch.setattr(socket, "socket", lambda *_: Playing(pieces()))
+    address = Address("rtsp://127.0.0.1/x", "", "", "", False)
     sources.read(address, lambda codec: None, take)
 
 
