@@ -583,6 +583,7 @@ async def test_one_layer_of_simulcast_is_kept(side: Side, peer: Peer, lines: str
     assert side.counted('frames_skipped_total{reason="no_key"}') == skipped
 
 
+@pytest.mark.slow
 async def test_a_new_ssrc_goes_on(side: Side, peer: Peer) -> None:
     """A sender that begins a new stream in mid-connection is followed; the old one's goodbye does not end it."""
     await show(side, peer, 2)
