@@ -102,7 +102,7 @@ class Camera:
         """
         self._metrics = metrics
         self._clock = clock
-        # What to say while no connection sends.
+        # Error text while nothing is connected.
         self.absence = (
             "No camera is connected to this session. Press Start Camera (or send an offer to "
             "/api/webrtc/offer), then ask again."
@@ -180,6 +180,11 @@ class Camera:
         """True when the sender follows our limits (the page does, a WHIP device does not), or nothing sends."""
         return self.feed is None or self.feed.sender_controlled
 
+    @property
+    def _sends_repeats(self) -> bool:
+        """True when waking the sender brings only repeats of its last picture: a slow source that follows our limits."""
+        return self.sender_controlled and self._watch.is_slow
+
     def state(self) -> CameraState | None:
         """Return the camera's state now; None before the first camera was offered."""
         return self._watch.state(self._clock()) if self._reported is not None else None
@@ -219,9 +224,9 @@ class Camera:
         self.newest = frame
         if frame.clock_doubted:
             self._doubt_clock(True)
-        slow = self._watch.is_slow
+        slow = self._sends_repeats
         self._watch.frame(self._clock(), frame.captured)
-        if self._watch.is_slow is not slow:
+        if self._sends_repeats is not slow:
             self.sender_changed()
         self._arrivals.wake()
         if self._sampler.take(frame.captured):
@@ -252,7 +257,8 @@ class Camera:
 
     def sender_changed(self, wake_ms: int | None = None) -> None:
         """Tell the listeners that the sender's limits have changed, or that it has to stay awake for `wake_ms`."""
-        self._watch.woken(self._clock() + (wake_ms or 0) / 1000)
+        if self.sender_controlled:
+            self._watch.woken(self._clock() + (wake_ms or 0) / 1000)
         for listener in self.on_sender:
             listener(wake_ms)
 
@@ -366,7 +372,7 @@ class Camera:
 
     def wake(self) -> None:
         """Have the sender leave idle for `WAKE_MS`, because a question is about to come."""
-        if not self._watch.is_slow:
+        if not self._sends_repeats:
             self.sender_changed(WAKE_MS)
 
     def nudge(self) -> None:
@@ -440,7 +446,7 @@ class Camera:
         # Twice as many while work runs, so that samples are fresh.
         idle = math.ceil(rate * (2 if working else 1))
         plan = sender_plan(*self._path, idle, alert=alert, wake_ms=wake_ms)
-        if self._watch.is_slow:
+        if self._sends_repeats:
             # Waking would bring a repeat of the last picture, as if it were new.
             return plan.model_copy(update={"awake": plan.idle, "ramp": [], "settle": []})
         return plan

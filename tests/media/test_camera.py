@@ -405,6 +405,25 @@ async def test_a_source_with_a_picture_each_three_seconds_answers_from_the_next(
 
 
 @on_clock
+async def test_a_slow_camera_that_sends_at_its_own_rate_is_woken() -> None:
+    """A fixed camera decodes nothing before; what it decodes then answers."""
+    bench = Bench()
+    feed = bench.camera.open_connection(bench.camera.new_connection(sender_controlled=False))
+    for _ in range(4):
+        bench.frame(feed=feed)
+        await asyncio.sleep(3)
+
+    def decode(wake_ms: int | None) -> None:
+        if wake_ms is not None:
+            asyncio.get_running_loop().call_later(0.1, partial(bench.frame, feed=feed))
+
+    bench.camera.on_sender.append(decode)
+    start = now()
+    await bench.camera.frame_after(asked())
+    assert now() - start < 0.5
+
+
+@on_clock
 async def test_the_age_of_a_picture_that_stands_still_is_told() -> None:
     bench = Bench()
     bench.frame()
