@@ -17,7 +17,7 @@ from server.core.messages import Sender
 from server.core.metrics import Metrics
 from server.media.path_rate import sender_plan
 from server.media.picture.planes import Luma, SceneReader, unwritten
-from server.media.video.camera_state import CameraWatch
+from server.media.video.camera_state import QUIET_PERIODS, CameraWatch
 
 # A question waits this long for a frame captured after it; after the second time its asker gets a notice.
 FRAME_WAIT_SECONDS = 3.0
@@ -292,11 +292,12 @@ class Camera:
         """Wait for the first frame that a live camera captured after the question. Safe to cancel.
 
         Calls `on_wait` once when that takes longer than 0.6 s. Raises NoCamera, CameraFrozen or CameraStalled: after
-        0.6 s when more waiting cannot help, otherwise when no such frame comes within 3 s, or within one and a half
-        periods of a slow source.
+        0.6 s when more waiting cannot help, otherwise when no such frame comes within 3 s, or within two periods of
+        a slow source.
         """
         self._require()
-        deadline = asked.at + max(FRAME_WAIT_SECONDS, self._watch.quiet / 2)
+        # Two periods: the picture of a polled camera counts from its request, and one may be under way.
+        deadline = asked.at + max(FRAME_WAIT_SECONDS, 2 * self._watch.quiet / QUIET_PERIODS)
         notice = asked.at + FRAME_NOTICE_SECONDS
         nudge = asked.at + NUDGE_SECONDS
         seen: Frame | None = None

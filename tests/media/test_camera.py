@@ -424,6 +424,25 @@ async def test_a_slow_camera_that_sends_at_its_own_rate_is_woken() -> None:
 
 
 @on_clock
+async def test_a_question_waits_two_periods_of_a_camera_that_is_polled() -> None:
+    """A picture counts from its request, so an answer that was under way at the question is too old."""
+    bench = Bench()
+    feed = bench.camera.open_connection(bench.camera.new_connection(sender_controlled=False))
+
+    async def poll() -> None:
+        while True:
+            requested = now()
+            await asyncio.sleep(3)
+            bench.frame(requested, feed=feed)
+
+    task = asyncio.create_task(poll())
+    await asyncio.sleep(15.1)
+    start = now()
+    assert (await bench.camera.frame_after(asked())).captured >= start
+    task.cancel()
+
+
+@on_clock
 async def test_the_age_of_a_picture_that_stands_still_is_told() -> None:
     bench = Bench()
     bench.frame()
