@@ -225,7 +225,7 @@ class Camera:
         if frame.clock_doubted:
             self._doubt_clock(True)
         slow = self._sends_repeats
-        self._watch.frame(self._clock(), frame.captured)
+        self._watch.frame(self._clock(), frame.captured, frame.arrived)
         if self._sends_repeats is not slow:
             self.sender_changed()
         self._arrivals.wake()
@@ -258,7 +258,8 @@ class Camera:
     def sender_changed(self, wake_ms: int | None = None) -> None:
         """Tell the listeners that the sender's limits have changed, or that it has to stay awake for `wake_ms`."""
         if self.sender_controlled:
-            self._watch.woken(self._clock() + (wake_ms or 0) / 1000)
+            now = self._clock()
+            self._watch.note_rate_change(now, now + (wake_ms or 0) / 1000)
         for listener in self.on_sender:
             listener(wake_ms)
 

@@ -82,6 +82,7 @@ class Bench:
         self,
         captured: float | None = None,
         *,
+        arrived: float | None = None,
         sender: float | None = None,
         image: av.VideoFrame = SHARP,
         feed: CameraConnection | None = None,
@@ -97,7 +98,7 @@ class Bench:
             height=image.height,
             captured=at,
             captured_sender=sender,
-            arrived=now(),
+            arrived=now() if arrived is None else arrived,
             rtp_time=int(at * 90_000),
             clock_doubted=doubted,
         )
@@ -402,6 +403,29 @@ async def test_a_source_with_a_picture_each_three_seconds_answers_from_the_next(
     bench.frame()
     assert await bench.camera.frame_after(question) is shown[count]
     task.cancel()
+
+
+@on_clock
+async def test_a_new_picture_that_changes_the_rate_itself_is_no_repeat() -> None:
+    """Its packets measure the path before it is decoded. The picture that proves a slow source answers a question, too."""
+    bench = Bench()
+    waiting: asyncio.Task[Frame] | None = None
+    for number in range(6):
+        arrived = now()
+        bench.feed.rate(400_000 + number % 2 * 100_000, 8)
+        await asyncio.sleep(0.05)
+        shown = bench.frame(arrived, arrived=arrived)
+        assert bench.camera.state() is CameraState.LIVE
+        if waiting is not None:
+            assert await waiting is shown
+        for _ in range(2):
+            await asyncio.sleep(1)
+            bench.feed.heard(now())
+        await asyncio.sleep(0.85)
+        waiting = spawn(bench.camera.frame_after(asked()))
+        await asyncio.sleep(0.1)
+    assert waiting is not None
+    waiting.cancel()
 
 
 @on_clock

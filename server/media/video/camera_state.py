@@ -64,8 +64,8 @@ class CameraWatch:
         self._revived = 0
         # Seconds of quiet that end LIVE, from `QUIET_S` and the frame period.
         self.quiet = QUIET_S
-        # Time until which a frozen camera may repeat its picture.
-        self._repeats_until = -math.inf
+        # Times between which the sender may repeat its picture, because its rate changes.
+        self._repeats_from = self._repeats_until = -math.inf
         # Arrival of the last picture that nothing asked for while frozen; None before one.
         self._unasked: float | None = None
 
@@ -78,13 +78,19 @@ class CameraWatch:
         """True for a source whose pictures come seldom: waking its sender brings only repeats."""
         return len(self._intervals) >= SURE_INTERVALS and self.quiet > QUIET_PERIODS * REVIVED_GAP_S
 
-    def woken(self, until: float) -> None:
+    def note_rate_change(self, now: float, until: float) -> None:
         """Note that the sender's rate changes, now and at `until`."""
+        if now >= self._repeats_until:
+            self._repeats_from = now
         self._repeats_until = max(self._repeats_until, until + REPEATS_S)
 
-    def may_repeat(self, now: float) -> bool:
-        """Return True when a picture that arrives now may be a repeat of the last one."""
-        return self.is_slow and now < self._repeats_until
+    def may_repeat(self, arrived: float) -> bool:
+        """Return True when a picture whose first packet arrived then may be a repeat of the last one."""
+        return self.is_slow and self._follows_rate_change(arrived)
+
+    def _follows_rate_change(self, arrived: float) -> bool:
+        # A picture's own packets may have changed the rate; their picture is new.
+        return self._repeats_from < arrived < self._repeats_until
 
     def heard(self, now: float) -> None:
         """Note a media packet, padding and retransmissions included, or a sender report."""
@@ -92,17 +98,20 @@ class CameraWatch:
             self._heard_since = now
         self._heard = now
 
-    def frame(self, now: float, captured: float) -> None:
-        """Note a decoded frame. `captured`: seconds of any one clock; only an increase matters."""
+    def frame(self, now: float, captured: float, arrived: float | None = None) -> None:
+        """Note a decoded frame. `captured`: seconds of any one clock; only an increase matters. `arrived`: time of its
+        first packet; None for now.
+        """
         if self._ended:
             return
+        arrived = now if arrived is None else arrived
         frozen = self.state(now) is CameraState.FROZEN
         self.heard(now)
         arrivals = self._arrivals
         near = bool(arrivals) and now - arrivals[-1] <= REVIVED_GAP_S
         if arrivals:
             # Frames of a frozen camera are repeats: they say nothing about its frame period.
-            if not frozen and not self.may_repeat(now):
+            if not frozen and not self.may_repeat(arrived):
                 self._learn_interval(now - arrivals[-1])
             while arrivals and arrivals[0] <= now - FPS_WINDOW_S:
                 arrivals.popleft()
@@ -110,14 +119,14 @@ class CameraWatch:
         if captured > self._newest:
             self._newest = captured
             self._revived = (self._revived if near else 0) + 1 if frozen else 0
-            if not frozen or self._revived >= REVIVED_BY or self._is_slow_source(now):
+            if not frozen or self._revived >= REVIVED_BY or self._is_slow_source(now, arrived):
                 self._advanced = now
                 self._revived = 0
                 self._unasked = None
 
-    def _is_slow_source(self, now: float) -> bool:
+    def _is_slow_source(self, now: float, arrived: float) -> bool:
         """Return True when a new picture of a frozen camera proves a slow source, and learn its period."""
-        if now < self._repeats_until:
+        if self._follows_rate_change(arrived):
             self._unasked = None
             return False
         before, self._unasked = self._unasked, now

@@ -125,7 +125,7 @@ def test_a_picture_that_a_browser_repeats_is_no_sign_of_life() -> None:
         for pause in (1.5, 0.6, 0.02):
             at += pause
             if pause == 0.6:
-                watch.woken(at + 1.5)
+                watch.note_rate_change(at - 0.1, at + 1.5)
             watch.heard(at - 0.01)
             watch.frame(at, at)
             assert watch.state(at) is FROZEN
@@ -148,7 +148,7 @@ def test_a_source_that_sends_a_picture_now_and_then_is_live() -> None:
     assert watch.state(12) is FROZEN
     # A quick camera that froze is believed after two.
     quick = live()
-    quick.woken(16)
+    quick.note_rate_change(13, 16)
     for at in (14, 17, 20, 23, 26):
         quick.heard(at - 1)
         quick.frame(at, at)
