@@ -26,7 +26,8 @@ FIRST_FRAME_S = 6.0
 REVIVED_BY = 4
 REVIVED_GAP_S = 1.2
 # Such repeats come up to so long after the end of a change of the rate. Pictures that come without one are new: the
-# second of them proves a slow source, such as a canvas, or the first where no quicker one was seen before.
+# second of them within the longest frame period proves a slow source, such as a canvas, or the first where no quicker
+# one was seen before.
 REPEATS_S = 1.2
 # The frame period is the median of the last intervals: one pause does not change it.
 INTERVALS = 5
@@ -132,7 +133,7 @@ class CameraWatch:
         before, self._unasked = self._unasked, now
         if before is None and not self._intervals:
             before = self._advanced
-        if before is None or now - before <= REVIVED_GAP_S:
+        if before is None or not REVIVED_GAP_S < now - before <= QUIET_MAX_S / QUIET_PERIODS:
             return False
         self._intervals.clear()
         for _ in range(SURE_INTERVALS):

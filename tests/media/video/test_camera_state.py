@@ -153,6 +153,12 @@ def test_a_source_that_sends_a_picture_now_and_then_is_live() -> None:
         quick.heard(at - 1)
         quick.frame(at, at)
         assert (quick.state(at) is LIVE) == (at >= 23)
+    # Pictures further apart than a camera's longest period prove nothing.
+    stray = live()
+    for at in (100, 111, 200):
+        stray.heard(at - 1)
+        stray.frame(at, at)
+        assert stray.state(at) is FROZEN
 
 
 def test_a_slow_camera_is_given_three_periods() -> None:
