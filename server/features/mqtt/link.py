@@ -141,7 +141,8 @@ class Link:
             if client is not None:
                 client.drop()
             # It may not have arrived: once more is better than never.
-            self._drop(self._outgoing.again(ended=trouble in (None, Trouble.ENDED)))
+            ended = trouble in (None, Trouble.ENDED)
+            self._drop(self._outgoing.again(time.monotonic(), ended=ended))
             self._over.set()
         if self._closing.is_set():
             await asyncio.Event().wait()

@@ -19,6 +19,8 @@ MOST_BYTES = 8 * 1024 * 1024
 STALE_SECONDS = 60.0
 # Bytes of a payload that every broker takes: two connections that end at a larger one say that it is too large.
 LEAST_LIMIT = 4096
+# Such a limit is tried again after so long: the broker may have been restarted twice.
+LIMIT_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Outgoing:
         self._taken: tuple[Message, float] | None = None
         # Bytes of a payload that the broker takes, as far as the ends of connections have shown
         self.limit = MOST_BYTES
+        # It is forgotten then.
+        self._limited_until = 0.0
         # The topic of the large message at which the last connection ended
         self._ended_at = ""
 
@@ -64,7 +68,9 @@ class Outgoing:
         return dropped
 
     def stale(self, now: float) -> list[str]:
-        """Drop the news that is too old; return a reason for each."""
+        """Drop the news that is too old, and forget an old `limit`; return a reason for each drop."""
+        if now >= self._limited_until:
+            self.limit = MOST_BYTES
         return self._drop("stale", lambda one, at: one.news and now - at > STALE_SECONDS)
 
     def next(self) -> Message | None:
@@ -78,7 +84,7 @@ class Outgoing:
         """Note that the broker has the last one that was taken out."""
         self._taken, self._ended_at = None, ""
 
-    def again(self, *, ended: bool = False) -> list[str]:
+    def again(self, now: float, *, ended: bool = False) -> list[str]:
         """Put back the one that was on its way, unless a newer one waits; return the reason of a drop.
 
         `ended`: the broker closed the connection. The second such end at a large message lowers `limit`.
@@ -89,7 +95,7 @@ class Outgoing:
         topic, size = taken[0].topic, len(taken[0].payload)
         if ended and size > LEAST_LIMIT:
             if topic == self._ended_at:
-                self.limit = size - 1
+                self.limit, self._limited_until = size - 1, now + LIMIT_SECONDS
             self._ended_at = topic
         if topic in self._waiting:
             return ["replaced"]

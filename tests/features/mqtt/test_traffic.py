@@ -9,6 +9,7 @@ from server.features.mqtt.traffic import (
     ALL_AT_ONCE,
     BIRTHS_AT_ONCE,
     BYTES_AT_ONCE,
+    LIMIT_SECONDS,
     LOOKS_AT_ONCE,
     MOST_BYTES,
     MOST_MESSAGES,
@@ -159,21 +160,21 @@ def test_what_did_not_arrive_goes_again() -> None:
     queue.put(Message("a", b"1", news=True), 0)
     queue.put(Message("b", b"2"), 0)
     first = queue.next()
-    assert queue.again() == []
-    assert queue.again() == []
+    assert queue.again(0) == []
+    assert queue.again(0) == []
     assert queue.next() == first
     queue.put(Message("a", b"11"), 50)
-    assert queue.again() == ["replaced"]
+    assert queue.again(0) == ["replaced"]
     assert (len(queue), queue.bytes) == (2, 3)
     queue = Outgoing()
     queue.put(Message("a", b"1", news=True), 0)
     queue.next()
-    queue.again()
+    queue.again(0)
     assert queue.stale(STALE_SECONDS + 1) == ["stale"]
 
 
 def test_a_limit_is_learned_from_the_second_end_at_a_large_message() -> None:
-    """In a row, and closed by the broker."""
+    """In a row, and closed by the broker; after an hour it is forgotten: the broker may have been restarted."""
     queue = Outgoing()
     for size, ended, limit in (
         (9000, True, MOST_BYTES),
@@ -187,13 +188,17 @@ def test_a_limit_is_learned_from_the_second_end_at_a_large_message() -> None:
         if size is None:
             queue.sent()
         else:
-            queue.again(ended=ended)
+            queue.again(0, ended=ended)
         assert queue.limit == limit
+    queue.stale(LIMIT_SECONDS - 1)
+    assert queue.limit == 8999
+    queue.stale(LIMIT_SECONDS)
+    assert queue.limit == MOST_BYTES
     small = Outgoing()
     for _ in range(3):
         small.put(Message("a", b"ON"), 0)
         small.next()
-        small.again(ended=True)
+        small.again(0, ended=True)
     assert small.limit == MOST_BYTES
 
 
