@@ -109,7 +109,7 @@ class Bench:
         return sample(self.metrics, name)
 
 
-def asked(sent: float | None = None, wall: float = SENDER) -> Asked:
+def question_time(sent: float | None = None, wall: float = SENDER) -> Asked:
     return Asked(at=now(), wall=wall, sent=sent)
 
 
@@ -122,7 +122,7 @@ async def test_a_question_gets_the_first_frame_captured_after_it_by_the_senders_
     """A frame captured before the question is skipped, even if it arrives after it."""
     bench = Bench()
     bench.frame(sender=SENDER - 0.5)
-    waiting = spawn(bench.camera.frame_after(asked(sent=SENDER)))
+    waiting = spawn(bench.camera.frame_after(question_time(sent=SENDER)))
     await asyncio.sleep(0.05)
     bench.frame(sender=SENDER - 0.001)
     await asyncio.sleep(0.05)
@@ -132,7 +132,7 @@ async def test_a_question_gets_the_first_frame_captured_after_it_by_the_senders_
     # Both came within one turn of the loop: the newer one is no worse.
     assert (await waiting).captured_sender in (right.captured_sender, SENDER + 0.03)
     newest = bench.frame(sender=SENDER + 0.1)
-    assert await bench.camera.frame_after(asked(sent=SENDER + 0.1)) is newest
+    assert await bench.camera.frame_after(question_time(sent=SENDER + 0.1)) is newest
 
 
 @on_clock
@@ -169,7 +169,7 @@ async def test_a_clock_that_is_not_believed_is_told() -> None:
     # A frame's stamp that is a little behind is waited for, one far behind is not believed.
     for behind, doubted in ((0.4, False), (0.0, False), (0.6, True), (0.0, False)):
         await asyncio.sleep(0.1)
-        waiting = spawn(bench.camera.frame_after(asked(sent=stamp(), wall=stamp())))
+        waiting = spawn(bench.camera.frame_after(question_time(sent=stamp(), wall=stamp())))
         await asyncio.sleep(0.02)
         bench.frame(sender=stamp() - behind)
         await asyncio.sleep(0.02)
@@ -195,7 +195,7 @@ async def test_without_the_senders_clock_the_local_capture_time_decides(
 ) -> None:
     """No stamp, no sender report, or a stamp too far away: captured 10 ms after the question's arrival, or not at all."""
     bench = Bench()
-    question = asked(sent=sent)
+    question = question_time(sent=sent)
     waiting = spawn(bench.camera.frame_after(question))
     await asyncio.sleep(0.02)
     sender = SENDER + 100 if reported else None
@@ -214,7 +214,7 @@ async def test_no_frame_within_3_s_is_told_as_a_stalled_camera() -> None:
     start = now()
     told: list[float] = []
     with pytest.raises(CameraStalled, match="in time"):
-        await bench.camera.frame_after(asked(), lambda: told.append(now() - start))
+        await bench.camera.frame_after(question_time(), lambda: told.append(now() - start))
     assert now() - start == pytest.approx(3.0, abs=0.001)
     assert told == [pytest.approx(0.6, abs=0.001)]
     assert bench.key_frames == 0
@@ -234,15 +234,15 @@ async def test_pictures_that_were_refused_are_told(reason: str, words: str) -> N
     bench = Bench()
     bench.feed.refused(reason)
     with pytest.raises(CameraStalled, match=words):
-        await bench.camera.frame_after(asked())
+        await bench.camera.frame_after(question_time())
     bench.frame(now() - 0.2)
     with pytest.raises(CameraStalled, match="in time"):
-        await bench.camera.frame_after(asked())
+        await bench.camera.frame_after(question_time())
     bench.feed.refused(reason)
     old, bench.feed = bench.feed, bench.camera.open_connection()
     old.refused(reason)
     with pytest.raises(CameraStalled, match="in time"):
-        await bench.camera.frame_after(asked())
+        await bench.camera.frame_after(question_time())
 
 
 @pytest.mark.parametrize(("codec", "wakes"), [("H264", [START_WAKE_MS]), ("VP8", []), ("", [])])
@@ -263,7 +263,7 @@ async def test_an_h264_camera_begins_awake(codec: str, wakes: list[int]) -> None
 async def test_a_waiting_question_wakes_the_sender_once() -> None:
     """After 150 ms without a frame the sender is woken; a key frame is asked for when there never was a picture."""
     bench = Bench()
-    waiting = spawn(bench.camera.frame_after(asked()))
+    waiting = spawn(bench.camera.frame_after(question_time()))
     await asyncio.sleep(NUDGE_SECONDS - 0.01)
     assert (bench.wakes, bench.key_frames) == ([], 0)
     await asyncio.sleep(0.02)
@@ -280,7 +280,7 @@ async def test_a_frame_that_is_late_is_waited_for() -> None:
     """A stall of 2 s: the sender is woken once more, and the first frame from after the question is taken, no older one."""
     bench = Bench()
     bench.frame()
-    question = asked()
+    question = question_time()
     waiting = spawn(bench.camera.frame_after(question))
     await asyncio.sleep(2.0)
     assert bench.wakes == [WAKE_MS, WAKE_MS]
@@ -306,11 +306,11 @@ async def test_what_waiting_does_not_help_is_told_after_600_ms() -> None:
         told += 1
 
     with pytest.raises(CameraFrozen):
-        await bench.camera.frame_after(asked(), waits)
+        await bench.camera.frame_after(question_time(), waits)
     bench.feed = bench.camera.open_connection()
     bench.feed.refused("memory")
     with pytest.raises(CameraStalled, match="1920×1080"):
-        await bench.camera.frame_after(asked(), waits)
+        await bench.camera.frame_after(question_time(), waits)
     assert now() - start == pytest.approx(1.2, abs=0.001)
     assert told == 0
 
@@ -326,9 +326,9 @@ async def test_a_camera_whose_picture_stands_still_is_frozen_and_a_silent_one_st
         await asyncio.sleep(0.1)
     assert bench.camera.state() is CameraState.FROZEN
     with pytest.raises(CameraFrozen, match="stands still"):
-        await bench.camera.frame_after(asked())
+        await bench.camera.frame_after(question_time())
     # The browser repeats the old picture with a new time when the question wakes it.
-    question = asked()
+    question = question_time()
     bench.frame()
     with pytest.raises(CameraFrozen):
         await bench.camera.frame_after(question)
@@ -341,7 +341,7 @@ async def test_a_camera_whose_picture_stands_still_is_frozen_and_a_silent_one_st
     await asyncio.sleep(3)
     assert bench.camera.state() is CameraState.STALLED
     with pytest.raises(CameraStalled):
-        await bench.camera.frame_after(asked())
+        await bench.camera.frame_after(question_time())
 
 
 @on_clock
@@ -355,7 +355,7 @@ async def test_behind_a_silence_a_question_waits_for_the_first_pictures() -> Non
     await asyncio.sleep(13)
     bench.feed.heard(now())
     assert bench.camera.state() is CameraState.FROZEN
-    waiting = spawn(bench.camera.frame_after(asked()))
+    waiting = spawn(bench.camera.frame_after(question_time()))
     for _ in range(12):
         await asyncio.sleep(0.1)
         bench.feed.heard(now())
@@ -370,7 +370,7 @@ async def test_behind_a_silence_a_question_waits_for_the_first_pictures() -> Non
         bench.feed.heard(now())
     start = now()
     with pytest.raises(CameraFrozen):
-        await bench.camera.frame_after(asked())
+        await bench.camera.frame_after(question_time())
     assert now() - start == pytest.approx(0.6, abs=0.01)
 
 
@@ -393,11 +393,11 @@ async def test_a_source_with_a_picture_each_three_seconds_answers_from_the_next(
     woken = len(bench.wakes)
     for late in (0.0, 1.7, 2.9):
         await asyncio.sleep(late)
-        question, count = asked(), len(shown)
+        question, count = question_time(), len(shown)
         assert (await bench.camera.frame_after(question)) is shown[count]
     assert len(bench.wakes) == woken
     # Another measurement of the path: the sender repeats its picture with a new capture time.
-    question, count = asked(), len(shown)
+    question, count = question_time(), len(shown)
     bench.feed.rate(500_000, 8)
     await asyncio.sleep(0.3)
     bench.frame()
@@ -422,7 +422,7 @@ async def test_a_new_picture_that_changes_the_rate_itself_is_no_repeat() -> None
             await asyncio.sleep(1)
             bench.feed.heard(now())
         await asyncio.sleep(0.85)
-        waiting = spawn(bench.camera.frame_after(asked()))
+        waiting = spawn(bench.camera.frame_after(question_time()))
         await asyncio.sleep(0.1)
     assert waiting is not None
     waiting.cancel()
@@ -443,7 +443,7 @@ async def test_a_slow_camera_that_sends_at_its_own_rate_is_woken() -> None:
 
     bench.camera.on_sender.append(decode)
     start = now()
-    await bench.camera.frame_after(asked())
+    await bench.camera.frame_after(question_time())
     assert now() - start < 0.5
 
 
@@ -462,7 +462,7 @@ async def test_a_question_waits_two_periods_of_a_camera_that_is_polled() -> None
     task = asyncio.create_task(poll())
     await asyncio.sleep(15.1)
     start = now()
-    assert (await bench.camera.frame_after(asked())).captured >= start
+    assert (await bench.camera.frame_after(question_time())).captured >= start
     task.cancel()
 
 
@@ -474,7 +474,7 @@ async def test_the_age_of_a_picture_that_stands_still_is_told() -> None:
         await asyncio.sleep(1)
         bench.feed.heard(now())
     with pytest.raises(CameraFrozen, match="for 13 s"):
-        await bench.camera.frame_after(asked())
+        await bench.camera.frame_after(question_time())
 
 
 @on_clock
@@ -501,7 +501,7 @@ async def test_identical_pictures_that_are_captured_anew_are_an_unchanged_scene(
         bench.frame(image=SHARP)
         await asyncio.sleep(0.1)
     assert bench.camera.state() is CameraState.LIVE
-    waiting = spawn(bench.camera.frame_after(asked()))
+    waiting = spawn(bench.camera.frame_after(question_time()))
     await asyncio.sleep(0.05)
     frame = bench.frame(image=SHARP)
     assert await waiting is frame
@@ -513,14 +513,14 @@ async def test_without_a_camera_questions_are_refused_at_once() -> None:
     bare = Camera(sample_rate=2.0, metrics=Metrics("test"), clock=now)
     assert bare.state() is None
     assert not bare.offered
-    for wait in (bare.frame_after(asked()), bare.sharpest()):
+    for wait in (bare.frame_after(question_time()), bare.sharpest()):
         with pytest.raises(NoCamera, match="Start Camera"):
             await wait
     bench = Bench()
     start = now()
     waiting = [
-        spawn(bench.camera.frame_after(asked())),
-        spawn(bench.camera.frame_after(asked())),
+        spawn(bench.camera.frame_after(question_time())),
+        spawn(bench.camera.frame_after(question_time())),
         spawn(bench.camera.sharpest()),
     ]
     await asyncio.sleep(0.01)
@@ -532,7 +532,7 @@ async def test_without_a_camera_questions_are_refused_at_once() -> None:
     assert bench.camera.state() is CameraState.ENDED
     assert bench.camera.newest is None
     with pytest.raises(NoCamera):
-        await bench.camera.frame_after(asked())
+        await bench.camera.frame_after(question_time())
 
 
 @on_clock
@@ -540,7 +540,7 @@ async def test_closing_ends_every_waiter() -> None:
     """The session ends: nobody waits on, no timer is left, nothing is kept."""
     bench = Bench()
     bench.frame()
-    waiting = spawn(bench.camera.frame_after(asked()))
+    waiting = spawn(bench.camera.frame_after(question_time()))
     await asyncio.sleep(0.01)
     bench.camera.close()
     with pytest.raises(NoCamera):
@@ -557,7 +557,7 @@ async def test_closing_ends_every_waiter() -> None:
 async def test_several_wait_for_the_same_frame_and_one_may_leave() -> None:
     """A cancelled waiter takes nothing from the others."""
     bench = Bench()
-    waiting = [spawn(bench.camera.frame_after(asked())) for _ in range(4)]
+    waiting = [spawn(bench.camera.frame_after(question_time())) for _ in range(4)]
     await asyncio.sleep(0.05)
     waiting[0].cancel()
     waiting[2].cancel()
@@ -573,7 +573,7 @@ async def test_several_wait_for_the_same_frame_and_one_may_leave() -> None:
 async def test_the_question_waits_on_over_a_new_connection() -> None:
     """A camera that reconnects while somebody waits still answers."""
     bench = Bench()
-    waiting = spawn(bench.camera.frame_after(asked()))
+    waiting = spawn(bench.camera.frame_after(question_time()))
     await asyncio.sleep(0.1)
     old, bench.feed = bench.feed, bench.open()
     old.ended()
