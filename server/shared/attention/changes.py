@@ -157,28 +157,33 @@ class Activity:
 
 # Digits that run, such as the clock that a camera writes into its picture.
 
-# Grey levels by which a block changes between two looks, and the share of looks in which it does,
-# over so many seconds
+# Grey levels by which a block changes between two looks
 _TICK = 10
-_TICK_RATE = 0.08
-_TICK_SECONDS = 10.0
-# Blocks of all of them, as a share of the picture, and of a line's height; more is no text.
+# Ticks are kept for eight parts of so many seconds, and a digit's block ticks in so many of them. A thing
+# that passes does so in fewer.
+_PART_SECONDS = 1.5
+_PARTS = 5
+# Blocks of all digits, as a share of the picture, and of a line's height; more is no text.
 _TICKS = 0.015
 _LINE = 14
-# The rest of the line lies within so many times its height on both sides: digits that run slower.
+# The rest of the line, digits that run slower, lies within so many times its height on both sides. More
+# blocks that tick there in two parts in a row are another thing.
 _REACH = 3
+_OTHER = 4
 
 
 class RunningDigits:
     """The lines in which small things change all the time. A weak change there counts for nothing.
 
-    Holds 90 kB.
+    Holds 45 kB.
     """
 
     def __init__(self) -> None:
         # 1 for each block of such a line
         self.lines: U8 = np.zeros((HEIGHT, WIDTH), np.uint8)
-        self._rate: F32 = np.zeros((HEIGHT, WIDTH), np.float32)
+        # A bit for each part of the time in which a block ticked, the newest lowest
+        self._ticked: U8 = np.zeros((HEIGHT, WIDTH), np.uint8)
+        self._part = 0.0
         self._last: U8 | None = None
 
     def learn(self, luma: U8, passed: float) -> None:
@@ -186,22 +191,28 @@ class RunningDigits:
         last, self._last = self._last, luma.copy()
         if last is None:
             return
-        share = 1 - math.exp(-passed / _TICK_SECONDS)
-        cv2.accumulateWeighted(
-            np.asarray(cv2.absdiff(luma, last) > _TICK, np.float32), self._rate, share
-        )
+        ticked = self._ticked
+        self._part += passed
+        if self._part >= _PART_SECONDS:
+            self._part = 0.0
+            ticked <<= 1
+        ticked |= cv2.absdiff(luma, last) > _TICK
         self.lines[:] = 0
-        marks = (self._rate > _TICK_RATE).view(np.uint8)
+        marks = (np.bitwise_count(ticked) >= _PARTS).view(np.uint8)
         if not 0 < cv2.countNonZero(marks) <= _TICKS * SIZE:
             return
         # Strokes of one digit belong together.
         joined = cv2.dilate(marks, np.ones((3, 3), np.uint8))
         _, _, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+        other = ticked & (ticked >> 1) & 1 & ~cv2.dilate(joined, np.ones((5, 5), np.uint8))
         for left, top, width, height, _ in stats[1:]:
             if height <= _LINE:
-                reach = _REACH * height
                 rows = slice(max(0, top - 2), top + height + 2)
-                self.lines[rows, max(0, left - reach) : left + width + reach] = 1
+                reach = _REACH * height
+                around = slice(max(0, left - reach), left + width + reach)
+                if cv2.countNonZero(other[rows, around]) > _OTHER:
+                    around = slice(max(0, left - 2), left + width + 2)
+                self.lines[rows, around] = 1
 
 
 # Change of brightness: objects, people, lamps.

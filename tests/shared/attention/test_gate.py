@@ -276,6 +276,45 @@ def test_a_clock_in_the_picture_wakes_nothing(place: tuple[int, int]) -> None:
     assert gate.look(shown(70, thing), 70.0).why is Why.OBJECT
 
 
+def test_a_small_thing_that_moves_is_no_clock() -> None:
+    """People, a bird and a cat, far away, are found at once and again while they move."""
+    luma, hops = textured(), np.random.default_rng(7).integers(0, 200, (24, 2))
+    moving = {
+        "walker": [((200 + 12 * at, 350), (50, 90), 40) for at in range(24)],
+        "dark walker": [((900 - 10 * at, 300), (40, 80), -30) for at in range(24)],
+        "bird": [((600 + int(x), 200 + int(y)), (80, 60), 40) for x, y in hops],
+        "cat": [((300 + 6 * at, 560), (90, 70), 50) for at in range(24)],
+    }
+    found = {}
+    for name, places in moving.items():
+        gate = answered(drawn(luma))
+        changes = [
+            gate.look(drawn(with_box(luma, (x, y, x + wide, y + high), by)), (at + 1) / 2).changed
+            for at, ((x, y), (wide, high), by) in enumerate(places)
+        ]
+        found[name] = any(changes[:3]), sum(changes[12:])
+    assert all(soon and later >= 3 for soon, later in found.values()), found
+
+
+def test_a_walker_passes_beside_running_digits() -> None:
+    """Only the line itself is quiet while something else moves beside it."""
+    luma, chance = textured(), np.random.default_rng(4)
+
+    def shown(at: int) -> U8:
+        """Small digits that run at the left, and from 20 s on a walker who comes to them from the right."""
+        picture = luma.copy()
+        picture[300:360, 400:440] = cv2.resize(
+            chance.integers(0, 200, (6, 4)).astype(np.uint8), (40, 60)
+        )
+        left = 640 - 8 * (at - 40)
+        return with_box(picture, (left, 290, left + 50, 370), -30) if at >= 40 else picture
+
+    gate = answered(drawn(shown(0)))
+    whys = [gate.look(drawn(shown(at)), at / 2).why for at in range(1, 56)]
+    assert set(whys[20:39]) == {Why.SAME}
+    assert Why.SLIGHT in whys[39:]
+
+
 @pytest.mark.parametrize("size", [(1280, 720), (720, 1280)])
 def test_parts_that_are_ignored_wake_nothing(size: tuple[int, int]) -> None:
     """A change there is no change of the picture; one elsewhere is found."""
