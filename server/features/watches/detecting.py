@@ -163,7 +163,7 @@ class Detecting:
 
     def due(self, frame: Frame) -> bool:
         """Find whether a frame between two samples is to be looked at: it is time, or it differs from the last."""
-        if self._early.differs(frame.image, frame.captured):
+        if self._early.differs(frame.image, frame.captured, frame.ignored):
             self._stirred = frame.captured
             self._near = self._early.where.scaled(frame.width, frame.height)
             self._next_after(SOON_SECONDS)

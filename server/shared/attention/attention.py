@@ -293,7 +293,7 @@ class Attention:
             return None
         if self._glance is None:
             self._glance = EarlyCheck()
-        if not self._glance.differs(frame.image, frame.captured):
+        if not self._glance.differs(frame.image, frame.captured, frame.ignored):
             return None
         return self._gate.look_early(frame.image, frame.ignored)
 
@@ -410,8 +410,8 @@ class EarlyCheck:
         self._usual.learn(cells, passed, *self._work)
         self._looked = now
 
-    def differs(self, image: av.VideoFrame, now: float) -> bool:
-        """Return True when a frame deserves an early look, which counts as one."""
+    def differs(self, image: av.VideoFrame, now: float, ignored: Iterable[Part] = ()) -> bool:
+        """Return True when a frame deserves an early look, which counts as one; not for its `ignored` parts."""
         if self._seen is None or now - self._early < _APART:
             return False
         left = min(_MOST, self._left + (now - self._left_at) / _SECONDS)
@@ -423,6 +423,11 @@ class EarlyCheck:
         difference -= np.median(difference)
         threshold = np.maximum(_DEVIATIONS * self._usual.level, _LEAST)
         over = np.abs(difference) > threshold
+        for left, top, right, bottom in ignored:
+            over[
+                int(top * _ROWS) : math.ceil(bottom * _ROWS),
+                int(left * _COLUMNS) : math.ceil(right * _COLUMNS),
+            ] = False
         if np.count_nonzero(over) < _CELLS:
             return False
         rows, columns = np.flatnonzero(over.any(1)), np.flatnonzero(over.any(0))

@@ -274,6 +274,15 @@ def test_what_it_noticed_once_is_noticed_no_more() -> None:
     assert glance.differs(drawn(4), 0.7)
 
 
+def test_a_part_that_is_ignored_deserves_no_early_look() -> None:
+    """A tree that moves there takes none of those that a thing elsewhere needs."""
+    ignored = [(0.2, 0.25, 0.36, 0.5)]
+    glance = EarlyCheck()
+    glance.looked(drawn(), 0.0)
+    assert not glance.differs(drawn(2, mark=140), 0.1, ignored)
+    assert glance.differs(drawn(3, mark=300), 0.2, ignored)
+
+
 def test_early_looks_are_few_where_everything_moves() -> None:
     """Three at once, then one in two seconds: on average a look comes at most every 0.4 s."""
     glance = EarlyCheck()
