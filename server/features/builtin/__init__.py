@@ -30,7 +30,7 @@ def register(api: Api) -> None:
     reader, things = Reader(), _finder(api)
     api.offer(Finder(reader, Beside(things) if things is not None else None))
     api.tell_languages(language_of)
-    # It has conditions of watches, which are people's words.
+    # The cache holds the text of visitors' watches.
     api.on_session_ended(lambda _: known.cache_clear())
     tasks = TaskSet("builtin")
 

@@ -86,7 +86,7 @@ class Reader:
     def text(self, bgr: Bgr) -> list[Piece]:
         """Return the pieces of text with their scores, guesses included; those that were not read are empty.
 
-        None without text, and when the reader did not load (`text_broken`). A picture with poor
+        Empty without text, and when the reader did not load (`text_broken`). A picture with poor
         scores is read upside down where that is better.
         """
         return self._read(bgr)[0]
