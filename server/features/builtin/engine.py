@@ -21,7 +21,7 @@ from server.features.builtin import colours, fields, locate, wants
 from server.features.builtin.codes import Code, offered
 from server.features.builtin.compose import compose, compose_several, said_of, social
 from server.features.builtin.detector import PERSON, Thing, ThingFinder, asked_for
-from server.features.builtin.impressions import Impression, Memory, compare, impression
+from server.features.builtin.impressions import Impression, Kept, Memory, compare, impression
 from server.features.builtin.intents import Intent, asks_origin, understand
 from server.features.builtin.language import LATIN, WORD, code_of, language, warm
 from server.features.builtin.lines import (
@@ -140,6 +140,8 @@ class BuiltinEngine:
         self._reader = reader or Reader()
         self._finder = finder
         self._memory = Memory()
+        # The line from which each session's text is read on, and the last one that was read
+        self._left = Kept[tuple[int, str]]()
         self._watcher = Watcher(self._reader, finder)
         self._noticer = Noticer(finder)
         self._advised = False
@@ -199,8 +201,9 @@ class BuiltinEngine:
             yield Finished("stop")
             return
         if request.reading:
-            yield Delta(await self._guarded(self._read(request.picture)))
-            yield Finished("stop")
+            text, whole = await self._guarded(self._read(request))
+            yield Delta(text)
+            yield Finished("stop" if whole else "length")
             return
         if request.told is not None:
             yield Delta(await self._guarded(self._notice(request, request.told)))
@@ -246,6 +249,7 @@ class BuiltinEngine:
     def forget(self, session_id: str) -> None:
         """Drop what it remembers of a session, which has ended."""
         self._memory.forget(session_id)
+        self._left.forget(session_id)
         self._watcher.forget(session_id)
         self._noticer.forget(session_id)
 
@@ -285,12 +289,20 @@ class BuiltinEngine:
         code = code_of(request.language or request.own_language or "")
         return self._noticer.news(request.session_id, look, told, code) or UNCHANGED
 
-    async def _read(self, picture: Picture) -> str:
-        """Return the lines that are wholly in a picture, as an answer to the question of features/reading."""
-        bgr = await self._run(pixels_of, picture)
-        pieces = await self._run(self._reader.text, bgr)
+    async def _read(self, request: EngineRequest) -> tuple[str, bool]:
+        """Return the lines that are wholly in a picture, as an answer to the question of features/reading.
+
+        False where the time ended before the picture: the next look goes on with the lines that are left.
+        """
+        bgr = await self._run(pixels_of, request.picture)
+        left = self._left.take(request.session_id)
+        # A question that has not the last line is about another text.
+        first = left[0] if left is not None and left[1] in request.question else 0
+        pieces, following = await self._run(self._reader.text_from, bgr, first)
         rows, _ = await self._run(rows_of, whole_pieces(pieces, bgr.shape[0]))
-        return "\n".join(row.text for row in rows) or NOTHING_TO_READ
+        if following and rows:
+            self._left.put((following, rows[-1].text), request.session_id)
+        return "\n".join(row.text for row in rows) or NOTHING_TO_READ, not following
 
     async def _found(self, request: EngineRequest, intent: Intent, running: bool) -> _Found:
         """Look at the picture, or at several, and find the answer."""

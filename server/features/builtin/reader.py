@@ -91,11 +91,16 @@ class Reader:
         """
         return self._read(bgr)[0]
 
+    def text_from(self, bgr: Bgr, first: int) -> tuple[list[Piece], int]:
+        """Return the same pieces, read from line `first` on, and the line to go on from with a next look; 0 after all."""
+        pieces, _, left = self._read(bgr, first)
+        return pieces, left
+
     def placed_text(self, bgr: Bgr) -> list[Piece]:
         """Return the same pieces with their corners where they are in the picture, also in one that
         is upside down.
         """
-        pieces, turned = self._read(bgr)
+        pieces, turned, _ = self._read(bgr)
         if not turned:
             return pieces
         height, width = bgr.shape[:2]
@@ -158,12 +163,15 @@ class Reader:
         found, scale = _codes(bgr, thorough=False)
         return [_box_of(one, scale) for one in found]
 
-    def _read(self, bgr: Bgr) -> tuple[list[Piece], bool]:
-        """Return the pieces, and True for those of the picture upside down."""
+    def _read(self, bgr: Bgr, first: int | None = None) -> tuple[list[Piece], bool, int]:
+        """Return the pieces, True for those of the picture upside down, and the first line that is left; 0 for none.
+
+        `first`: the line to begin with; None for headings.
+        """
         with self._lock:
             reader = self._load_text()
             if reader is None:
-                return [], False
+                return [], False, 0
             end = time.thread_time() + MOST_SECONDS
             found = _Print(reader, bgr, end)
             found.read(sample := found.longest())
@@ -171,8 +179,8 @@ class Reader:
             if turned:
                 bgr = np.asarray(cv2.rotate(bgr, cv2.ROTATE_180), np.uint8)
                 found = _Print(reader, bgr, end)
-            found.read(found.order())
-            return found.all(), turned
+            left = found.read(found.order(first))
+            return found.all(), turned, left
 
     def codes(self, bgr: Bgr) -> list[Code]:
         """Return the contents of QR codes, barcodes and the like."""
@@ -266,19 +274,28 @@ class _Print:
         """Return the longest lines."""
         return sorted(range(len(self._lines)), key=lambda n: -_length(self._lines[n]))[:_SAMPLE]
 
-    def order(self) -> list[int]:
-        """Return the lines in the order in which they are read: what is much higher than most first."""
+    def order(self, first: int | None = None) -> list[int]:
+        """Return the lines in the order in which they are read: from `first` on, or what is much higher than most first."""
+        if first is not None:
+            return sorted(range(len(self._lines)), key=lambda n: n < first)
         heights = [min(line.width, line.height) for line in self._lines]
         high = _HEADING * median(heights or [0])
-        return sorted(range(len(heights)), key=lambda n: heights[n] < high)[:MOST_LINES]
+        return sorted(range(len(heights)), key=lambda n: heights[n] < high)
 
-    def read(self, numbers: Iterable[int]) -> None:
-        """Read these lines, as far as there is time, one at a time: several at once take more of it, and memory."""
+    def read(self, numbers: Iterable[int]) -> int:
+        """Read these lines, as far as there is time, one at a time: several at once take more of it, and memory.
+
+        Returns the first that is left; 0 for none.
+        """
         for number in numbers:
             line = self._lines[number]
             wide = _length(line) > MOST_WIDE * min(line.width, line.height)
-            if not (wide or number in self.pieces or self._is_over()):
-                self.pieces[number] = self._piece(line, self._crop(line))
+            if wide or number in self.pieces:
+                continue
+            if len(self.pieces) >= MOST_LINES or self._is_over():
+                return number
+            self.pieces[number] = self._piece(line, self._crop(line))
+        return 0
 
     def is_turned(self, numbers: Iterable[int]) -> bool:
         """Return True where a part of these lines, which were read poorly, is read better upside down."""

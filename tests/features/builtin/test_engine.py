@@ -94,14 +94,16 @@ class ReadsOnce(Reader):
 
     def __init__(self) -> None:
         super().__init__()
-        self.known: dict[object, tuple[list[Piece], bool]] = {}
+        self.known: dict[object, tuple[list[Piece], bool, int]] = {}
 
-    def _read(self, bgr: Bgr) -> tuple[list[Piece], bool]:
+    def _read(self, bgr: Bgr, first: int | None = None) -> tuple[list[Piece], bool, int]:
+        if first is not None:
+            return super()._read(bgr, first)
         key = bgr.shape, hashlib.sha256(bgr.tobytes()).digest()
         if key not in self.known:
             self.known[key] = super()._read(bgr)
-        pieces, turned = self.known[key]
-        return list(pieces), turned
+        pieces, turned, left = self.known[key]
+        return list(pieces), turned, left
 
 
 @pytest.fixture(scope="module")
@@ -936,6 +938,34 @@ async def test_a_text_is_read_line_by_line(engine: BuiltinEngine) -> None:
     text = await ask(engine, bgr, "Read this to me", reading=True)
     assert text.split("\n") == ["Shake well", "before opening"]
     assert await ask(engine, scene(), "Read this to me", reading=True) == "NONE"
+
+
+@pytest.mark.slow
+async def test_a_page_is_read_on_where_the_time_ended(
+    engine: BuiltinEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next look begins with the lines that are left, and a new text at its top."""
+    monkeypatch.setattr(reader_module, "MOST_LINES", 6)
+    page = write(scene(), [f"Paragraph number {n}" for n in range(12)], height=20, at=(100, 40))
+
+    async def look(question: str) -> tuple[set[int], str]:
+        chunks = [one async for one in engine.answer(request(page, question, reading=True))]
+        text = "".join(one.text for one in chunks if isinstance(one, Delta))
+        assert isinstance(chunks[-1], Finished)
+        tail.append(text)
+        numbers = {int(line.split()[-1]) for line in text.split("\n")}
+        return numbers, chunks[-1].finish_reason
+
+    tail: list[str] = []
+    seen, reason = await look("Read this to me")
+    assert (min(seen), reason) == (0, "length")
+    assert min((await look("Read this to me"))[0]) == 0
+    for _ in range(4):
+        more, _ = await look("Read on. You have read:\n" + tail[-1])
+        seen |= more
+    assert seen == set(range(12))
+    monkeypatch.setattr(reader_module, "MOST_LINES", 50)
+    assert (await look("Read this to me"))[1] == "stop"
 
 
 async def test_where_the_date_is(engine: BuiltinEngine) -> None:
