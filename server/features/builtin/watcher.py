@@ -79,12 +79,13 @@ class Watcher:
         self, session_id: str, picture: Picture, bgr: Bgr, conditions: Mapping[str, str]
     ) -> str:
         """Return the JSON that `watch_answers` reads, with an entry for each condition; one that
-        cannot be watched is neither seen nor not.
+        cannot be watched, or may be in print that was not read, is neither seen nor not.
 
         Reasons are in the language of the condition.
         """
         read = {name: spoken_condition(text) for name, text in conditions.items()}
         pieces: list[Piece] | None = None
+        whole = True
         watched = {found[0].subject for found in read.values() if found is not None}
         moved = self._moved(session_id, picture, bgr) if Subject.MOTION in watched else None
         entries: list[dict[str, object]] = []
@@ -95,8 +96,13 @@ class Watcher:
             condition, words = found[0], language(found[1])
             if condition.subject in (Subject.WORD, Subject.TEXT):
                 if pieces is None:
-                    pieces = legible(self._reader.text(bgr))[0]
+                    lines = self._reader.text(bgr)
+                    pieces, whole = legible(lines)[0], all(line.text for line in lines)
                 sight = _text(pieces, condition, words)
+                if sight.box is None and not whole:
+                    # It may be in a line that was not read.
+                    entries.append({"id": name, "seen": None})
+                    continue
             elif condition.subject is Subject.CODE:
                 sight = self._code(bgr, words)
             elif condition.subject in (Subject.THING, Subject.PERSON):

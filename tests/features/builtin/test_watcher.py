@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -14,6 +15,7 @@ from server.core.frames import Kind, Picture
 from server.features.builtin import watcher
 from server.features.builtin.conditions import ABLE
 from server.features.builtin.engine import BuiltinEngine
+from server.features.builtin.lines import Piece
 from server.features.builtin.reader import Reader
 from server.features.builtin.watcher import cannot_watch
 from server.media.picture.encode import Bgr
@@ -66,6 +68,20 @@ async def test_red_is_seen_where_it_is_and_orange_is_not_red(engine: BuiltinEngi
     for other in (plain(), plain(ORANGE), spot(ORANGE), spot(RED, side=12)):
         assert not (await one(engine, other, "you see red")).seen
     assert (await one(engine, plain(ORANGE), "you see orange")).seen
+
+
+async def test_a_word_may_be_in_print_that_was_not_read(
+    engine: BuiltinEngine, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is neither there nor not; what was read is there."""
+    line = Piece("OPEN", 0.95, ((20.0, 20.0), (120.0, 20.0), (120.0, 50.0), (20.0, 50.0)))
+    unread = replace(line, text="", score=0.0)
+    asked = question({"w1": "you see the word CLOSED", "w2": "you see the word OPEN"})
+    for print_of, known in (([line, unread], {"w2"}), ([line], {"w1", "w2"}), ([unread], set())):
+        monkeypatch.setattr(reader, "text", lambda bgr, print_of=print_of: print_of)
+        answers = await ask(engine, plain(), asked)
+        assert answers.keys() - {"w3"} == known
+        assert all(answers[name].seen is (name == "w2") for name in known)
 
 
 @pytest.mark.parametrize(
