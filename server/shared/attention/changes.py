@@ -204,7 +204,8 @@ class RunningDigits:
         # Strokes of one digit belong together.
         joined = cv2.dilate(marks, np.ones((3, 3), np.uint8))
         _, _, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
-        other = ticked & (ticked >> 1) & 1 & ~cv2.dilate(joined, np.ones((5, 5), np.uint8))
+        near = np.asarray(cv2.dilate(joined, np.ones((5, 5), np.uint8)), np.uint8)
+        other = ticked & (ticked >> 1) & (1 - near)
         for left, top, width, height, _ in stats[1:]:
             if height <= _LINE:
                 rows = slice(max(0, top - 2), top + height + 2)
