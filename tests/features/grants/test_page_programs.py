@@ -237,7 +237,7 @@ async def test_a_page_that_is_loaded_again_says_that_access_is_over(
             # The request of the page that goes may arrive after the page that comes.
             while (reply := await program.get("/api/program")).status_code != 401:
                 await asyncio.sleep(0.1)
-        assert "its access has ended" in reply.json()["error"]["message"]
+        assert "This access has ended" in reply.json()["error"]["message"]
         await page.start()
         await expect(page.find("#programs-light")).to_be_hidden()
         await expect(note).to_have_count(1)
