@@ -22,15 +22,16 @@ from tests.browser.fixtures import SMALL_CAMERA
 from tests.browser.visitor import NOT_REACHED, REFUSED_TOKEN, SHELL, Visitor, slow_down
 from tests.features.rtsp.scripted import is_red, jpeg_camera, red_jpeg, written
 from tests.features.webhooks import receiver as hooks
-from tests.support.clients import soon
+from tests.support.clients import bearer, http, soon
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.fakes_rtc import live_encoder
+from tests.support.fakes_rtc import camera_peer, live_encoder
 from tests.support.mosquitto import broker, listening, no_mosquitto
 from tests.support.names import named
 from tests.support.running import running
 from tests.support.sounds import SENTENCES, hiss, mixed, needs_espeak, silence, spoken
 from tests.support.speech_server import SpeechServer
 from tests.support.transcription_server import TranscriptionServer
+from tests.support.whip_client import WhipCamera
 from tests.support.words import say
 
 pytestmark = [
@@ -45,7 +46,7 @@ GPU, VOICE, WORDS = "gpu.example.org", "voice.example.org", "words.example.org"
 # What clients without a page may send, with all that carries a picture, sound or words
 MESSAGES: tuple[dict[str, Any], ...] = (
     {"type": "settings", "describe": True, "recall": True, "speak": True, "sample_rate": 10},
-    {"type": "settings", "microphone": "hands_free", "tools": True},
+    {"type": "settings", "microphone": "hands_free", "tools": True, "cameras": ["1", "2"]},
     {"type": "watch", "id": "w", "condition": "a person waves"},
     {"type": "typing"},
     {"type": "goal", "thing": "the cup"},
@@ -156,8 +157,15 @@ async def test_nothing_leaves_after_a_restart_before_somebody_agrees(
                 )
                 bare = CameraPeer(run.base_url, encoder)
                 bare.agrees = False
-                async with bare:
+                async with bare, http(run) as client, camera_peer(encoder) as peer:
                     await bare.wait_live()
+                    # A further camera, which is asked about together with its own
+                    invited = await client.post("/api/cameras", json={}, headers=bearer(bare.token))
+                    issued = {"session_id": bare.session_id, **invited.json()}
+                    await WhipCamera(run, client, peer, issued).publish()
+                    await bare.wait_for(
+                        lambda m: m["type"] == "cameras" and m["cameras"][-1].get("state") == "live"
+                    )
                     for message in MESSAGES:
                         await bare.send(message)
                     assert await program_asks(run.base_url, bare.token) == 409
