@@ -177,11 +177,13 @@ async def test_no_picture_to_a_role_on_a_machine_without_consent(encoder: LiveEn
                     running(engine="vllm", vllm_base_url=far, watches_base_url=url) as run,
                     visitor(run, encoder) as one,
                 ):
+                    await one.page.send(type="confirm", host=LARGE)
                     await one.page.send(type="watch", id="w", condition="the paper is white")
                     await large.wait_for(2, timeout=15)
                     await small.start()
-                    told = await one.page.next("ready", confirmed=False, timeout=15)
-                    assert told["elsewhere"] == f"{LARGE}, {SMALL}"
+                    both = f"{LARGE}, {SMALL}"
+                    told = await one.page.next("ready", elsewhere=both, timeout=15)
+                    assert told["confirmed"] is False
                     found = await listed(one.page, "cannot")
                     assert "the model that watches" in found["watches"][0]["reason"]
                     large.answer_for = lambda body, jpeg: ["A ", "cup."]
