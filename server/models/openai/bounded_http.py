@@ -114,7 +114,10 @@ def trust() -> ssl.SSLContext:
     try:
         return httpx2.create_ssl_context()
     except OSError as error:
-        log.warning("SSL_CERT_FILE or SSL_CERT_DIR cannot be read (%s) and is ignored", error)
+        log.warning(
+            "SSL_CERT_FILE or SSL_CERT_DIR cannot be read and is ignored",
+            extra={"reason": str(error)},
+        )
         return httpx2.create_ssl_context(trust_env=False)
 
 
