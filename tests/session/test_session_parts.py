@@ -51,9 +51,10 @@ def parts() -> tuple[FeatureParts, Noting]:
         return made[0]
 
     makers = {"plain": lambda _: SessionPart(), "noting": make}
-    nothing: Any = SimpleNamespace()
+    camera: Any = SimpleNamespace(on_stream=[])
+    requests: Any = SimpleNamespace()
     features = SessionFeatures(list(makers), makers)
-    found = FeatureParts("session", features, nothing, nothing, 1.0)
+    found = FeatureParts("session", features, camera, requests, 1.0)
     found.make(bare_context(Outbox()))
     return found, made[0]
 
