@@ -179,8 +179,9 @@ async def program_asks(
     assert answer.status == 200
     assert ANSWER.encode() in answer.body
     picture = {"type": "image_url", "image_url": {"url": f"https://{CLIENT}.example/x.jpg"}}
+    unknown = await ears.call("POST", address, good | {CLIENT: 1}, token=token)
+    assert unknown.status == 200
     for wrong in (
-        {CLIENT: 1},
         {"model": CLIENT},
         {"messages": [{"role": CLIENT, "content": QUESTION}]},
         {"messages": [{"role": "user", "content": [picture]}]},

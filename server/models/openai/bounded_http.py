@@ -116,7 +116,7 @@ def trust() -> ssl.SSLContext:
     except OSError as error:
         log.warning(
             "SSL_CERT_FILE or SSL_CERT_DIR cannot be read and is ignored",
-            extra={"reason": str(error)},
+            extra={"error": type(error).__name__},
         )
         return httpx2.create_ssl_context(trust_env=False)
 

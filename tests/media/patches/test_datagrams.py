@@ -425,5 +425,5 @@ async def test_a_peer_with_good_keys_disturbs_nobody_else(codec: str) -> None:
         assert rss() - before < GROWTH_MIB
     counted = datagrams.peers_refused - refused
     assert counted["malformed"] > 10
-    assert counted["streams"] > 500
+    assert counted["streams"] > 100
     assert trouble == []
