@@ -75,17 +75,15 @@ class ConfigError(OperatorError):
 
 # The engines of this server that may have a role
 _OWN_ENGINES = ("local", "builtin")
-_ROLE_URL = (
-    "a URL as for VLLM_BASE_URL, or several; local or builtin; or empty for the engine that answers"
-)
+_ROLE_URL = "a URL as for VLLM_BASE_URL, local or builtin, or empty for the engine that answers"
 
 
 @dataclass(frozen=True, slots=True)
 class RoleSettings:
-    """The engine of a role: one of this server's, by its name, or model servers."""
+    """The engine of a role: one of this server's, by its name, or a model server."""
 
     name: str
-    urls: tuple[str, ...] = ()
+    url: str = ""
     model: str = ""
     key: SecretStr = field(default_factory=lambda: SecretStr(""))
 
@@ -130,8 +128,7 @@ class Settings(BaseSettings):
     )
     vllm_base_url: str = text(
         "http://127.0.0.1:8001/v1",
-        "an http or https URL like http://127.0.0.1:8001/v1, without a user, query or fragment, or up to 16"
-        " different ones with a comma or a space between",
+        "an http or https URL like http://127.0.0.1:8001/v1, without a user, query or fragment",
     )
     engine_machines: Annotated[tuple[tuple[str, str], ...], NoDecode, list_of(engine_machine)] = (
         names("HOST:PORT=MACHINE, such as 127.0.0.1:8001=gpu.example.org or vllm:8001=here")
@@ -261,11 +258,6 @@ class Settings(BaseSettings):
             found.setdefault(address, []).append(machine)
         return {address: ", ".join(filter(None, each)) for address, each in found.items()}
 
-    @property
-    def vllm_base_urls(self) -> tuple[str, ...]:
-        """The model servers of VLLM_BASE_URL."""
-        return tuple(self.vllm_base_url.split())
-
     @field_validator("vllm_base_url")
     @classmethod
     def _base_urls(cls, value: str) -> str:
@@ -287,13 +279,13 @@ class Settings(BaseSettings):
         url, model = getattr(self, f"{role}_base_url"), getattr(self, f"{role}_model")
         if url in _OWN_ENGINES:
             return RoleSettings(name=url)
-        urls = tuple(url.split()) or (self.vllm_base_urls if model else ())
-        if not urls:
+        url = url or (self.vllm_base_url if model else "")
+        if not url:
             return None
         key: SecretStr = getattr(self, f"{role}_api_key")
-        if not key.get_secret_value() and set(urls) <= set(self.vllm_base_urls):
+        if not key.get_secret_value() and url == self.vllm_base_url:
             key = self.vllm_api_key
-        return RoleSettings(name=role, urls=urls, model=model, key=key)
+        return RoleSettings(name=role, url=url, model=model, key=key)
 
     def own_roles(self) -> dict[Role, RoleSettings]:
         """Return the engines that roles have for themselves."""
@@ -329,6 +321,16 @@ class Settings(BaseSettings):
                 )
             object.__setattr__(self, "jwt_secret_key", SecretStr(secrets.token_urlsafe(48)))
             self._made_secret = True
+        for name in ("vllm_base_url", "watches_base_url", "reads_base_url"):
+            urls = getattr(self, name).split()
+            if len(urls) > 1:
+                object.__setattr__(self, name, urls[0])
+                workers = " ".join(url.removesuffix("/v1") for url in urls)
+                warnings.append(
+                    f"{name.upper()} has {len(urls)} addresses; only {urls[0]} is used. To use all, start vLLM's"
+                    f' router with ROUTER_WORKERS="{workers}" bash scripts/start_router.sh, and set'
+                    f" {name.upper()} to its address, http://127.0.0.1:8009/v1."
+                )
         self._warnings = (*warnings, *self._doubts())
         return self
 
@@ -375,10 +377,9 @@ class Settings(BaseSettings):
                 f" ({self.model_max_tokens}): answers will be cut to leave room for the question."
             )
         servers = {
-            server_address(url)
+            server_address(str(getattr(self, name)))
             for name in type(self).model_fields
             if name.endswith("_base_url")
-            for url in str(getattr(self, name)).split()
         }
         for address, machine in self.machines.items():
             if machine and address not in servers:

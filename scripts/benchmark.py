@@ -16,7 +16,7 @@
     python3 scripts/benchmark.py --plan 100 10000                    machines for so many people, with the formulas, and what
                                                                      breaks first (--ask-every, --answers-per-gpu)
     python3 scripts/benchmark.py --fleet                             several gateways under faults: what people lose
-                                                                     (--gateways, --cameras, --rate, --phase, --faults, --repeat, --router;
+                                                                     (--gateways, --cameras, --rate, --phase, --faults, --repeat;
                                                                      --namespaces for hosts of their own, as root)
     python3 scripts/benchmark.py --simulate --sessions 1 8 32 128    questions beside background work, on a simulated GPU
     python3 scripts/benchmark.py --builtin                           what the built-in engine answers about pictures, by group

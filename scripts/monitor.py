@@ -104,8 +104,7 @@ def target_of(chosen: argparse.Namespace) -> Target:
     if engine is None:
         # The settings' model server belongs to this machine's server only.
         own = urlsplit(url).hostname in LOOPBACK and settings.engine in ("auto", "vllm")
-        # Of several the first; --engine-url names another one.
-        parts = urlsplit(settings.vllm_base_urls[0] if own else "")
+        parts = urlsplit(settings.vllm_base_url if own else "")
         engine = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
     if settings.ca_cert_path is not None:
         trusted.append(settings.ca_cert_path)

@@ -392,7 +392,7 @@ class Fleet:
         self.engines = [
             Engine(self._host(name), args.first_token_ms, args.between_ms) for name in engines
         ]
-        self.router: Router | None = None
+        self.router = Router(self._host("router"), [one.url for one in self.engines])
         self.gateways: list[Gateway] = []
         # Where people come in
         self.urls: list[str] = []
@@ -402,13 +402,12 @@ class Fleet:
         return Host(name) if self.hosts is None else self.hosts[name]
 
     def _gateway(self, host: str, name: str, port: int) -> Gateway:
-        engines = [f"{one.url}/v1" for one in self.engines]
         return Gateway(
             self._host(host),
             name,
             port,
             ENGINE="vllm",
-            VLLM_BASE_URL=self.router.base_url if self.router is not None else ",".join(engines),
+            VLLM_BASE_URL=self.router.base_url,
             MODEL_NAME="stand-in",
             REDIS_URL=self.redis.url,
             JWT_SECRET_KEY=self._secret,
@@ -428,9 +427,7 @@ class Fleet:
             await enter(self.redis)
             for engine in self.engines:
                 await enter(engine)
-            if self._args.router:
-                router = Router(self._host("router"), [one.url for one in self.engines])
-                self.router = await enter(router)
+            await enter(self.router)
             self.gateways = [self._gateway(host, name, free_port()) for host, name in self.names]
             for gateway in self.gateways:
                 await enter(gateway)

@@ -7,11 +7,11 @@ Redis that hangs or comes back empty, a host that is cut off.
 
 Everything runs on this machine and is started here: Redis, nginx, gateways, and stand-ins for the
 model whose answers take longer the more they have. Cameras share their encoders. Each fault has
-three phases: before, while it lasts, and after. It needs nginx and redis-server.
+three phases: before, while it lasts, and after. It needs nginx, redis-server and vLLM's router (bash
+scripts/router.sh installs it).
 
 With --namespaces (root alone) each part has a network namespace of its own, with a bridge between
-them: two gateways a host, two nginx, vLLM's router before the engines (bash scripts/router.sh
-installs it), and the fault `partition`, which cuts the last host off.
+them: two gateways a host, two nginx, and the fault `partition`, which cuts the last host off.
 
 The people do what the page does: they open a lost socket again, offer the camera again when its
 connection is lost, begin another session when theirs has ended, and ask a question once more whose
@@ -79,9 +79,8 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     add(
         "--namespaces",
         action="store_true",
-        help="a network namespace for each part, two nginx and the router; needs root",
+        help="a network namespace for each part, two nginx; needs root",
     )
-    add("--router", action="store_true", help="vLLM's router before the engines")
     add("--size", choices=SIZES, default="640x360", help="of the cameras' pictures (640x360)")
     value(
         "--turnover",
@@ -95,7 +94,6 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     value("--seed", int, 1, "of who asks what when")
     program.add_output(parser)
     args = parser.parse_args(arguments)
-    args.router = args.router or args.namespaces
     args.faults = args.faults or list(FAULTS if args.namespaces else NOT_APART)
     if "partition" in args.faults and not args.namespaces:
         parser.error("the fault partition needs --namespaces: hosts that are one cannot be cut off")
@@ -377,10 +375,8 @@ async def measure(args: argparse.Namespace) -> dict[str, Any]:
     rows = []
     say(f"starting {args.gateways} gateways and {args.engines} engines")
     async with Fleet(args) as fleet:
-        router = None
-        if fleet.router is not None:
-            say("asking directly and through the router")
-            router = await cost(fleet.router.base_url, f"{fleet.engines[0].url}/v1")
+        say("asking directly and through the router")
+        router = await cost(fleet.router.base_url, f"{fleet.engines[0].url}/v1")
         crowd = Crowd(fleet.urls, args)
         machine = Machine()
         faults = script(fleet)
@@ -487,13 +483,12 @@ def _run(args: argparse.Namespace) -> int:
     if args.repeat > 1:
         rows = [median_row([row for row in rows if row["fault"] == one]) for one in args.faults]
     print(table(rows), flush=True)
-    if (router := found["router"]) is not None:
-        ways = {"direct": "direct", "router": "through the router"}
-        times = (
-            f"{said} {router[f'{way}_p50_ms']:g}/{router[f'{way}_p95_ms']:g}"
-            for way, said in ways.items()
-        )
-        print(f"\nOne token, p50/p95 in ms: {', '.join(times)}")
+    router, ways = found["router"], {"direct": "direct", "router": "through the router"}
+    times = (
+        f"{said} {router[f'{way}_p50_ms']:g}/{router[f'{way}_p95_ms']:g}"
+        for way, said in ways.items()
+    )
+    print(f"\nOne token, p50/p95 in ms: {', '.join(times)}")
     chosen = {name: value for name, value in vars(args).items() if name != "output"}
     path = args.output / f"fleet-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(begin))}.json"
     path.write_text(json.dumps({"options": chosen, "faults": rows, **found}, indent=1) + "\n")

@@ -206,7 +206,7 @@ def _limits(given: Assumptions, core: float, uplink: float) -> tuple[Limit, ...]
     cores = given.cores_per_machine
     machine, network = (cores - 1) * PROCESS_PEOPLE, MACHINE_MBITS / uplink
     cells = "cells: whole installations beside each other, and people spread over them by DNS"
-    routers = "a router for each cell, or several in VLLM_BASE_URL"
+    routers = "a router for each cell"
     known = MOST_GATEWAYS * PROCESS_PEOPLE
     found = (
         Limit("one GPU", gpu, "estimated", "more GPUs behind a router"),

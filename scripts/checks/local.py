@@ -9,15 +9,14 @@ import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
-from config import ConfigError, RoleSettings, Settings, load
+from config import ConfigError, Settings, load
 from scripts.bench.http_json import Reply, request
 from scripts.checks.finding import Finding, State
 from server.features.hosting.catalogue.choice import CommandError, own_choice
@@ -122,60 +121,38 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
 
 
 async def check_model_server(settings: Settings) -> Finding:
-    """Check that each server of VLLM_BASE_URL answers and has the model."""
-    title, urls = "Model server", settings.vllm_base_urls
+    """Check that the server of VLLM_BASE_URL answers and has the model."""
+    finding = partial(Finding, "model_server", "Model server")
     if settings.engine == "builtin":
-        return Finding("model_server", title, State.SKIPPED, "ENGINE=builtin asks no model server.")
+        return finding(State.SKIPPED, "ENGINE=builtin asks no model server.")
     # With ENGINE=auto the built-in engine answers instead.
     bad = State.WARN if settings.engine == "auto" else State.FAILED
-    main = RoleSettings("vllm", urls, settings.model_name, settings.vllm_api_key)
-    found = await _each_server("model_server", title, main, ("VLLM", "MODEL_NAME"), bad)
+    names, key = ("VLLM", "MODEL_NAME"), settings.vllm_api_key
+    found = await _server(finding, names, settings.vllm_base_url, key, settings.model_name, bad)
     if (
         settings.engine == "auto"
         and "vllm_base_url" not in settings.model_fields_set
-        and all(one.state is not State.OK for one in found)
+        and found.state is not State.OK
     ):
         # Nobody set one: the built-in engine answers, and nothing is wrong.
         text = "None is set (VLLM_BASE_URL): the built-in engine answers."
-        return Finding("model_server", title, State.SKIPPED, text)
-    return _together(urls, found, "VLLM_BASE_URL")
+        return finding(State.SKIPPED, text)
+    return found
 
 
 async def check_role_servers(settings: Settings) -> list[Finding]:
     """Check each model server that a role has for itself as that of VLLM_BASE_URL."""
     findings = []
     for role, own in settings.own_roles().items():
-        if not own.urls:
+        if not own.url:
             continue
         # With the model's name alone it is another model of the same server.
         prefix = role.upper() if getattr(settings, f"{role}_base_url") else "VLLM"
         names = (prefix, f"{role.upper()}_MODEL")
+        finding = partial(Finding, f"{role}_server", f"Server of {role}")
         # The engine that answers does its work meanwhile.
-        found = await _each_server(f"{role}_server", f"Server of {role}", own, names, State.WARN)
-        findings.append(_together(own.urls, found, f"{prefix}_BASE_URL"))
+        findings.append(await _server(finding, names, own.url, own.key, own.model, State.WARN))
     return findings
-
-
-def _together(urls: Sequence[str], found: Sequence[Finding], setting: str) -> Finding:
-    """Return one result for all servers of a setting."""
-    bad = [(url, one) for url, one in zip(urls, found, strict=True) if one.state is not State.OK]
-    if len(found) == 1 or not bad:
-        return found[0]
-    url, first = bad[0]
-    count = len(found) - len(bad)
-    # The others answer for it.
-    state = State.WARN if count else first.state
-    text = f"{count} of {len(found)} servers of {setting} answer. {url}: {first.text}"
-    return replace(first, state=state, text=text)
-
-
-async def _each_server(
-    id: str, title: str, own: RoleSettings, names: tuple[str, str], bad: State
-) -> list[Finding]:
-    """Check each server. `names`: the prefix of its settings, and the one of its model."""
-    finding = partial(Finding, id, title)
-    checks = (_server(finding, names, url, own.key, own.model, bad) for url in own.urls)
-    return await asyncio.gather(*checks)
 
 
 async def _server(

@@ -53,14 +53,14 @@ def read(env_file: Path) -> SimpleNamespace:
     if dtype not in DTYPES:
         raise ModelError(f"MODEL_DTYPE is none of {', '.join(DTYPES)}. Correct it in .env.")
     try:
-        urls = base_urls(str(found["vllm_base_url"]))
+        url = base_urls(str(found["vllm_base_url"]))[0]
         path = Path(str(found["model_path"])).expanduser()
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"VLLM_BASE_URL or MODEL_PATH cannot be used: {error}.") from None
-    found |= {"model_dtype": dtype, "model_path": path, "vllm_base_url": " ".join(urls)}
+    found |= {"model_dtype": dtype, "model_path": path, "vllm_base_url": url}
     key = str(found["vllm_api_key"])
     found["vllm_api_key"] = SimpleNamespace(get_secret_value=lambda: key)
-    return SimpleNamespace(**found, vllm_base_urls=tuple(urls))
+    return SimpleNamespace(**found)
 
 
 def file_values(env_file: Path) -> dict[str, str]:

@@ -174,11 +174,6 @@ def weights_bytes(model: Checkpoint) -> int:
 
 
 def _address(settings: Settings) -> tuple[str, int]:
-    if len(settings.vllm_base_urls) > 1:
-        raise ModelError(
-            "VLLM_BASE_URL names several servers, and this starts one. Name it before the command, as in:"
-            f" VLLM_BASE_URL={settings.vllm_base_urls[0]} bash scripts/start_vllm_server.sh"
-        )
     parts = urlsplit(settings.vllm_base_url)
     if parts.scheme != "http":
         raise ModelError(

@@ -31,7 +31,7 @@ from server.media.picture.privacy import build_filters
 from server.models import routing
 from server.models.base import Engine
 from server.models.openai.chat_client import Endpoint, SettingNames
-from server.models.openai.engine import EngineGroup, OpenAIEngine, SessionKeys
+from server.models.openai.engine import OpenAIEngine, SessionKeys
 from server.models.openai.upstream import Reason
 from server.models.selector import EngineSelector, MissingEngine
 from server.models.thinking import ThinkingLimits
@@ -153,8 +153,8 @@ class Program:
         self.sockets = SocketServer(self.services, self.added.messages)
         register(wanted(settings.features), self.api, self.added.session_features.on)
         for own in settings.own_roles().values():
-            if own.urls:
-                self.engines.add(self._model_servers(own), reserve=True)
+            if own.url:
+                self.engines.add(self._model_server(own), reserve=True)
         for role, name in roles.items():
             if all(one.name != name for one in self.engines.engines):
                 # Its feature is off.
@@ -182,14 +182,13 @@ class Program:
         if settings.engine not in ("auto", "vllm"):
             return MissingEngine(settings.engine)
         own = RoleSettings(
-            "vllm", settings.vllm_base_urls, settings.model_name, settings.vllm_api_key
+            "vllm", settings.vllm_base_url, settings.model_name, settings.vllm_api_key
         )
-        return self._model_servers(own, voice=settings.model_voice)
+        return self._model_server(own, voice=settings.model_voice)
 
-    def _model_servers(self, own: RoleSettings, *, voice: str = "") -> Engine:
-        """Make the engine of model servers, which alone get the sessions' names."""
+    def _model_server(self, own: RoleSettings, *, voice: str = "") -> Engine:
+        """Make the engine of a model server, which alone gets the sessions' names."""
         settings = self.settings
-        session_key = SessionKeys(settings.jwt_secret_key.get_secret_value()).of
 
         def on_retry(reason: Reason) -> None:
             self.metrics.engine_retries.labels(reason).inc()
@@ -197,29 +196,21 @@ class Program:
         def on_busy() -> None:
             self.inference.engine_busy(engine)
 
-        members = [
-            OpenAIEngine(
-                own.name,
-                Endpoint(
-                    url,
-                    own.key,
-                    own.model,
-                    voice=voice,
-                    thinking=ThinkingLimits(settings.thinking, settings.thinking_max_tokens),
-                    machines=settings.machines,
-                    names=SettingNames() if own.name == "vllm" else SettingNames.of(own.name),
-                ),
-                session_key=session_key,
-                on_retry=on_retry,
-                on_busy=on_busy,
-            )
-            for url in own.urls
-        ]
-        engine: Engine = members[0]
-        if len(members) > 1:
-            engine = EngineGroup(
-                own.name, members, session_key=session_key, on_retry=on_retry, on_busy=on_busy
-            )
+        engine = OpenAIEngine(
+            own.name,
+            Endpoint(
+                own.url,
+                own.key,
+                own.model,
+                voice=voice,
+                thinking=ThinkingLimits(settings.thinking, settings.thinking_max_tokens),
+                machines=settings.machines,
+                names=SettingNames() if own.name == "vllm" else SettingNames.of(own.name),
+            ),
+            session_key=SessionKeys(settings.jwt_secret_key.get_secret_value()).of,
+            on_retry=on_retry,
+            on_busy=on_busy,
+        )
         return engine
 
     def _session_ended(self, session_id: str) -> None:

@@ -26,7 +26,6 @@ _STUN_URL = re.compile(rf"stuns?:{HOST}(?::(?P<port>\d{{1,5}}))?", re.ASCII)
 _TURN_URL = re.compile(
     rf"turns?:{HOST}(?::(?P<port>\d{{1,5}}))?(?:\?transport=(?:udp|tcp))?", re.ASCII
 )
-_MOST_SERVERS = 16
 _BASE_URL = re.compile(rf"https?://{HOST}(:\d{{1,5}})?(/[^\s?#@]*)?", re.ASCII)
 
 
@@ -131,20 +130,9 @@ def base_url(text: str) -> str:
 
 def base_urls(text: str) -> list[str]:
     """Check one or several URLs as `base_url` does, with commas or spaces between."""
-    parts = text.replace(",", " ").split()
-    found: list[str] = []
-    for part in parts:
-        try:
-            one = base_url(part)
-        except ValueError as error:
-            raise ValueError(
-                str(error) if len(parts) == 1 else f"of {shown(part)}, {error}"
-            ) from None
-        if one in found:
-            raise ValueError(f"{shown(one)} is listed twice")
-        found.append(one)
-    if not 1 <= len(found) <= _MOST_SERVERS:
-        raise ValueError(f"it has {len(found)} addresses")
+    found = [base_url(part) for part in text.replace(",", " ").split()]
+    if not found:
+        raise ValueError("it has no address")
     return found
 
 

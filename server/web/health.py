@@ -20,8 +20,7 @@ from server.core.frames import Kind, Role
 from server.media.patches import datagrams
 from server.media.patches.ice import Gathering, own_addresses
 from server.media.turn_check import RelayProblem, RelayResult, check_relay
-from server.models.base import Engine, EngineState
-from server.models.openai.engine import EngineGroup
+from server.models.base import Engine
 
 if TYPE_CHECKING:
     from server.auth import RequestLimiter
@@ -216,17 +215,6 @@ def add_gauges(
         "1 while nobody new is taken here, because the process stops or an operator ordered it",
         ("by",),
         lambda: {("stop",): float(sessions.draining), ("operator",): float(sessions.emptying)},
-    )
-    metrics.gauge(
-        "model_servers",
-        "Model servers by state, where VLLM_BASE_URL or that of a role names several",
-        ("state",),
-        lambda: {
-            (str(state),): float(sum(group.states()[state] for group in groups))
-            for groups in ([one for one in engines.engines if isinstance(one, EngineGroup)],)
-            if groups
-            for state in EngineState
-        },
     )
     metrics.gauge(
         "role_engine",

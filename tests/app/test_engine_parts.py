@@ -6,7 +6,6 @@ import asyncio
 import gc
 import json
 import logging
-import re
 import sys
 import weakref
 from collections.abc import AsyncIterator
@@ -108,28 +107,19 @@ async def test_an_engine_of_a_role_that_no_feature_brings_is_told(
         assert json.loads(said)["field"] == "reads_base_url"
 
 
-async def test_several_model_servers_are_one_engine() -> None:
-    """A killed one is noticed by nobody who asks, and by /metrics."""
-    async with FakeOpenAI() as one, FakeOpenAI() as two, FakeOpenAI() as three:
-        fakes = [one, two, three]
-        urls = ",".join(fake.base_url for fake in fakes)
-        async with running(engine="vllm", vllm_base_url=urls) as run:
-            engine = run.program.engines.current
-            await until(lambda: engine.status.ready)
-            await one.close()
-            # The server of a session depends on ports and secrets.
-            for number in range(60):
-                request = make_request(session_id=f"s{number}")
-                chunks = [chunk async for chunk in engine.answer(request)]
-                assert isinstance(chunks[-1], Finished)
-            await engine.probe()
-            text = run.program.metrics.render().decode()
-    assert re.search(r'qwen_camera_engine_retries_total{reason="(refused|broken)"} [1-9]', text), (
-        text
-    )
-    assert 'qwen_camera_model_servers{state="ready"} 2.0' in text
-    assert 'qwen_camera_model_servers{state="unreachable"} 1.0' in text
-    assert 'qwen_camera_engine_up{engine="vllm"} 1.0' in text
+async def test_of_several_model_servers_only_the_first_is_asked() -> None:
+    async with FakeOpenAI() as one, FakeOpenAI() as two:
+        urls = f"{one.base_url},{two.base_url}"
+        async with running(engine="vllm", vllm_base_url=urls, reads_base_url=urls) as run:
+            engines = run.program.engines
+            await until(lambda: engines.of(Role.READS).name == "reads")
+            await until(lambda: engines.current.status.ready)
+            for role in Role:
+                for number in range(8):
+                    request = make_request(session_id=f"s{number}")
+                    chunks = [chunk async for chunk in engines.of(role).answer(request)]
+                    assert isinstance(chunks[-1], Finished)
+    assert (one.count, two.count) == (8 * len(Role), 0)
 
 
 async def test_an_engine_that_no_feature_brings() -> None:

@@ -62,7 +62,6 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "loop_failures": ("counter", ("loop",)),
     "limits_shared": ("gauge", ()),
     "shared_limits_failures": ("counter", ()),
-    "model_servers": ("gauge", ("state",)),
     "gateways": ("gauge", ("state",)),
     "sessions_sent_on": ("counter", ()),
     "draining": ("gauge", ("by",)),

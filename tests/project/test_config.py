@@ -81,9 +81,8 @@ def test_bounds(
         ("HOST", "http://here", "an IP address or a host name"),
         ("VLLM_BASE_URL", "127.0.0.1:8001", "an http or https URL"),
         ("VLLM_BASE_URL", "http://a/v1?x=1", "an http or https URL"),
-        ("VLLM_BASE_URL", "http://a/v1, b:8001", "up to 16 different ones"),
-        ("VLLM_BASE_URL", "http://a/v1 http://a/v1/", "up to 16 different ones"),
-        ("VLLM_BASE_URL", ",", "up to 16 different ones"),
+        ("VLLM_BASE_URL", "http://a/v1, b:8001", "an http or https URL"),
+        ("VLLM_BASE_URL", ",", "an http or https URL"),
         ("TRUSTED_PROXIES", "10.0.0.0/8,proxy", "IP addresses and networks"),
         ("ALLOWED_ORIGINS", "*", "origins like"),
         ("ALLOWED_ORIGINS", "https://a.example/path", "origins like"),
@@ -195,39 +194,34 @@ def test_words_and_paths_are_tidied(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.vllm_base_url == "http://h:1/v1"
 
 
-def test_several_model_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With commas or spaces between; the sentence on a bad one names it."""
+def test_of_several_model_servers_the_first_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning says so, and how to use all; a bad one among them is refused."""
     settings = read(monkeypatch, VLLM_BASE_URL="http://a:1/v1/, http://b:1/v1 https://c/v1")
-    assert settings.vllm_base_urls == ("http://a:1/v1", "http://b:1/v1", "https://c/v1")
-    assert "of 'b:8001', it is not of that form" in refused(
-        monkeypatch, VLLM_BASE_URL="http://a:1/v1,b:8001"
-    )
-    assert "'http://a:1/v1' is listed twice" in refused(
-        monkeypatch, VLLM_BASE_URL="http://a:1/v1,http://a:1/v1/"
-    )
-    many = " ".join(f"http://a:{port}/v1" for port in range(1, 18))
-    assert "it has 17 addresses" in refused(monkeypatch, VLLM_BASE_URL=many)
+    assert settings.vllm_base_url == "http://a:1/v1"
+    (said,) = settings.warnings
+    assert "VLLM_BASE_URL has 3 addresses; only http://a:1/v1 is used." in said
+    assert 'ROUTER_WORKERS="http://a:1 http://b:1 https://c" bash scripts/start_router.sh' in said
+    monkeypatch.delenv("VLLM_BASE_URL")
+    settings = read(monkeypatch, WATCHES_BASE_URL="http://a:1/v1,http://b:1/v1")
+    own = settings.of_role(Role.WATCHES)
+    assert own is not None
+    assert own.url == "http://a:1/v1"
+    assert "WATCHES_BASE_URL has 2 addresses" in settings.warnings[0]
     message = refused(monkeypatch, VLLM_BASE_URL="http://a:1/v1,http://me:canary@host/v1")
     assert "canary" not in message
-    monkeypatch.delenv("VLLM_BASE_URL")
-    assert read(monkeypatch).vllm_base_urls == ("http://127.0.0.1:8001/v1",)
 
 
 def test_the_engine_of_a_role(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of its own server, of this server, or another model of the same; a key goes where it belongs."""
-    monkeypatch.setenv("VLLM_BASE_URL", "http://a:1/v1, http://b:1/v1")
+    monkeypatch.setenv("VLLM_BASE_URL", "http://b:1/v1")
     monkeypatch.setenv("VLLM_API_KEY", "of-the-large")
     assert [read(monkeypatch).of_role(role) for role in Role] == [None] * 3
     settings = read(monkeypatch, WATCHES_BASE_URL="http://s:1/v1/", READS_BASE_URL="builtin")
     watches, reads = settings.of_role(Role.WATCHES), settings.of_role(Role.READS)
     assert watches is not None
-    assert (watches.name, watches.urls, watches.key) == (
-        "watches",
-        ("http://s:1/v1",),
-        SecretStr(""),
-    )
+    assert (watches.name, watches.url, watches.key) == ("watches", "http://s:1/v1", SecretStr(""))
     assert reads is not None
-    assert (reads.name, reads.urls) == ("builtin", ())
+    assert (reads.name, reads.url) == ("builtin", "")
     monkeypatch.setenv("READS_BASE_URL", "")
     for given in ({"WATCHES_BASE_URL": "http://b:1/v1"}, {"WATCHES_MODEL": "small"}):
         monkeypatch.setenv("WATCHES_BASE_URL", "")

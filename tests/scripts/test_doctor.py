@@ -334,25 +334,6 @@ async def test_the_end_of_turn_model(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert (seen["state"], seen["text"]) == ("warn", "turn.onnx is not ready.")
 
 
-async def test_each_of_several_model_servers_is_checked(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """One of three that is down is named, and no failure: the others answer."""
-    async with FakeOpenAI() as one, FakeOpenAI() as two, FakeOpenAI() as three:
-        urls = f"{one.base_url}, {two.base_url} {three.base_url}"
-        settings: dict[str, Any] = {"engine": "vllm", "vllm_base_url": urls}
-        where = env_file(tmp_path, **settings)
-        async with running(**settings) as run:
-            found = await look(capsys, "--server-url", run.base_url, "--env-file", where)
-            assert found["model_server"]["state"] == "ok"
-            await two.close()
-            found = await look(capsys, "--server-url", run.base_url, "--env-file", where)
-    assert (found["engine"]["state"], found["model_server"]["state"]) == ("ok", "warn")
-    assert "2 of 3 servers of VLLM_BASE_URL answer" in found["model_server"]["text"]
-    assert str(two.port) in found["model_server"]["text"]
-    assert "Start it" in found["model_server"]["todo"]
-
-
 async def test_a_key_that_the_model_server_refuses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

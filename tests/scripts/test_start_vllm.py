@@ -240,7 +240,6 @@ def test_the_key_and_other_secrets() -> None:
         ({}, ["--wings"], "has no --wings"),
         ({"vllm_base_url": "https://127.0.0.1:8001/v1"}, [], "without TLS"),
         ({"vllm_base_url": "http://127.0.0.1:8001/api"}, [], "under /v1"),
-        ({"vllm_base_url": "http://127.0.0.1:8001/v1 http://b:1/v1"}, [], "names several servers"),
     ],
 )
 def test_what_is_not_started(settings: dict[str, str], extra: list[str], says: str) -> None:
@@ -740,7 +739,6 @@ def test_defaults_and_bounds_are_those_of_the_server(
         if name != "vllm_api_key":
             assert getattr(bare, name) == getattr(whole, name)
     assert bare.vllm_api_key.get_secret_value() == whole.vllm_api_key.get_secret_value()
-    assert bare.vllm_base_urls == whole.vllm_base_urls
     for name, (_, least, most) in bare_settings.NUMBERS.items():
         low, high = Settings.model_fields[name].metadata
         assert (low.ge, high.le) == (least, most)

@@ -40,7 +40,7 @@ from server.features.hosting.server_runtime import RemoteRuntime, ServerRuntime
 from server.features.hosting.settings import HostingSettings
 from server.features.hosting.status import ManagerStatus, Pace, Visitors, coming
 from server.models.base import Engine, EngineState
-from server.models.openai.engine import EngineGroup, OpenAIEngine
+from server.models.openai.engine import OpenAIEngine
 from server.models.openai.known_server import Whereabouts
 from server.models.thinking import ThinkingLimits
 from server.session.request.outbox import Outbox
@@ -163,8 +163,8 @@ class Hosting:
         server = where = ""
         inner = self.active.inner if engine is self.active else engine
         here = engine is self.active and self.manager.status().mode is not RunMode.REMOTE
-        if isinstance(inner, OpenAIEngine | EngineGroup) and not here:
-            where = ", ".join(urlsplit(one).netloc for one in inner.address.split(", "))
+        if isinstance(inner, OpenAIEngine) and not here:
+            where = urlsplit(inner.address).netloc
             # Only vLLM is known to support JSON schemas.
             server = "vLLM" if status.capabilities.json_schema else "a model server"
         return Answering(engine=engine.name, model=status.model_name, server=server, where=where)
@@ -225,7 +225,7 @@ class Hosting:
                 del self._keys[next(iter(self._keys))]
         elif choice.url in self._keys:
             given = self._keys[choice.url]
-        elif choice.url in self._settings.vllm_base_urls:
+        elif choice.url == self._settings.vllm_base_url:
             given = self._settings.vllm_api_key
         return given.get_secret_value()
 

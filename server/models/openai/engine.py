@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import dataclasses
 import hashlib
 import hmac
 import logging
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing
 
 import httpx2
@@ -19,11 +17,9 @@ import httpx2
 from server.core.errors import EngineError, EngineFailed, EngineTimeout
 from server.core.sound import NotPcm, PcmReader, VoiceChunk
 from server.models.base import (
-    Capabilities,
     Chunk,
     Delta,
     EngineRequest,
-    EngineState,
     EngineStatus,
     Finished,
 )
@@ -32,7 +28,7 @@ from server.models.openai.chat_client import TAIL_SECONDS, ChatClient, Endpoint,
 from server.models.openai.chat_stream import BrokenStream, read_event
 from server.models.openai.known_server import KnownServer
 from server.models.openai.sender import Media, Opened, RequestFields, Sender
-from server.models.openai.upstream import ATTEMPTS, Fault, Reason, Refused, Retries
+from server.models.openai.upstream import Fault, Reason, Refused, Retries
 from server.models.reply import Calls, Piece, Reply, UnexpectedThought, expected
 from server.models.thinking import Mode, Thinking
 
@@ -93,9 +89,9 @@ class OpenAIEngine:
 
         Before the first token a request that failed is sent again (`Retries` says when).
         """
-        return asked([self], request, self.limits, on_fault=self._failed, on_retry=self._on_retry)
+        return asked(self, request, on_fault=self._failed, on_retry=self._on_retry)
 
-    def _failed(self, _: OpenAIEngine, fault: Fault) -> None:
+    def _failed(self, fault: Fault) -> None:
         if fault.reason is Reason.BUSY:
             self._on_busy()
 
@@ -349,268 +345,41 @@ class SessionKeys:
         return hmac.new(self._key, said, hashlib.sha256).hexdigest()[:32]
 
 
-# Ask a model server, and another one or the same again while there is no token yet.
+# Ask a model server, and again while there is no token yet.
 
 
 async def asked(
-    servers: Sequence[OpenAIEngine],
+    server: OpenAIEngine,
     request: EngineRequest,
-    limits: TimeLimits,
     *,
-    on_fault: Callable[[OpenAIEngine, Fault], None],
+    on_fault: Callable[[Fault], None],
     on_retry: Callable[[Reason], None],
-    on_silence: Callable[[OpenAIEngine], None] = lambda _: None,
 ) -> AsyncGenerator[Chunk, None]:
-    """Stream the answer of the first of `servers` that gives one; see `Engine.answer`.
+    """Stream an answer; see `Engine.answer`.
 
-    `on_fault` gets each failure before a token, `on_retry` the reason of each repeat;
-    `on_silence` is called when no token came in time, which ends it.
+    `on_fault` gets each failure before a token, `on_retry` the reason of each repeat.
     """
     now = asyncio.get_running_loop().time
-    deadline, until = now() + limits.total, now() + limits.first_token
+    deadline, until = now() + server.limits.total, now() + server.limits.first_token
     retries = Retries(request.kind, until)
     due: float | None = None
     turn = 0
-    begun = False
     while True:
-        server = servers[turn % len(servers)]
         try:
             asking = server.ask(request, deadline=deadline, due=due, repeat=turn, last=retries.last)
             async with aclosing(asking) as chunks:
                 async for chunk in chunks:
-                    begun = True
                     yield chunk
             return
         except UnexpectedThought:
             continue
-        except EngineTimeout:
-            # A repeat has only what is left of the time.
-            if not begun and turn == 0:
-                on_silence(server)
-            raise
         except Fault as fault:
-            on_fault(server, fault)
-            pause = retries.pause(fault, others=len(servers) > 1, now=now())
+            on_fault(fault)
+            pause = retries.pause(fault, now=now())
             if pause is None:
                 raise fault.error() from None
             on_retry(fault.reason)
         if pause:
             await asyncio.sleep(pause)
+        # A repeat has only what is left of the time.
         turn, due = turn + 1, until
-
-
-# A server that failed though it seems well is asked last for so long.
-_REST_SECONDS = 5.0
-# The same of one that gave no token in time: each question there costs a person all that time.
-_SILENT_SECONDS = 60.0
-_RESTS_AFTER = (Reason.BROKEN, Reason.FAILED, Reason.LOADING)
-# The order in which troubles are named when no server answers
-_BEST_FIRST = (
-    EngineState.BUSY,
-    EngineState.LOADING,
-    EngineState.MISCONFIGURED,
-    EngineState.UNREACHABLE,
-)
-
-
-class EngineGroup:
-    """Servers of one model, at different addresses.
-
-    Those that answer with the model that most of them have are used, each session at the one that
-    `by_preference` gives for its name, which `session_key` makes. Owner of the rest of those that
-    failed.
-
-    Bounds of servers of VLLM_BASE_URL that failed, of several: asked last for 5 s; VLLM_BASE_URL
-    has 16 at most.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        members: Sequence[OpenAIEngine],
-        *,
-        session_key: Callable[[str], str],
-        on_retry: Callable[[Reason], None] = lambda _: None,
-        on_busy: Callable[[], None] = lambda: None,
-    ) -> None:
-        if len({one.address for one in members}) < max(1, len(members)):
-            raise ValueError("A group needs servers, each with another address.")
-        self.name = name
-        self._members = {one.address: one for one in members}
-        self.address = ", ".join(self._members)
-        self._session_key = session_key
-        self._limits = members[0].limits
-        self._on_retry, self._on_busy = on_retry, on_busy
-        # By address: the end of a server's rest, in loop time
-        self._rests: dict[str, float] = {}
-        # The members' statuses that `_status` was made of
-        self._made_of: list[EngineStatus] = []
-        self._status = EngineStatus(EngineState.UNREACHABLE)
-        # The last state of each, for the log
-        self._seen = {address: one.status for address, one in self._members.items()}
-
-    @property
-    def status(self) -> EngineStatus:
-        found = [one.status for one in self._members.values()]
-        if found != self._made_of:
-            self._status = _joined(self._status.model, dict(zip(self._members, found, strict=True)))
-            self._made_of = found
-        return self._status
-
-    def states(self) -> Counter[EngineState]:
-        """Count the servers in each state."""
-        return Counter(one.status.state for one in self._members.values())
-
-    async def probe(self) -> EngineStatus:
-        """Probe all. Never raises an error."""
-        await asyncio.gather(*(one.probe() for one in self._members.values()))
-        self._log_changes()
-        return self.status
-
-    def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
-        """See `Engine.answer`.
-
-        Before the first token a request that failed goes to the session's next server.
-        """
-        servers = self._order(request.session_id)
-        full: set[str] = set()
-
-        def failed(server: OpenAIEngine, fault: Fault) -> None:
-            self._failed(server, fault)
-            if fault.reason is Reason.BUSY:
-                full.add(server.address)
-                # While another one has room, there is enough for all.
-                if len(full) == min(len(servers), ATTEMPTS):
-                    self._on_busy()
-
-        return asked(
-            servers,
-            request,
-            self._limits,
-            on_fault=failed,
-            on_retry=self._on_retry,
-            on_silence=lambda server: self._rest(server, _SILENT_SECONDS),
-        )
-
-    async def close(self) -> None:
-        """Close all connections; answers that still run fail."""
-        await asyncio.gather(*(one.close() for one in self._members.values()))
-
-    def _order(self, session_id: str) -> list[OpenAIEngine]:
-        """Return the servers that can answer a session, best first; all where none seems able."""
-        model, now = self.status.model, asyncio.get_running_loop().time()
-        able = [
-            address
-            for address, one in self._members.items()
-            if one.status.model == model
-            and one.status.state in (EngineState.READY, EngineState.BUSY)
-        ]
-        first = by_preference(self._session_key(session_id), able or list(self._members))
-        # Stable: those that rest keep their order, behind the others.
-        first.sort(key=lambda address: self._rests.get(address, 0.0) > now)
-        return [self._members[address] for address in first]
-
-    def _failed(self, server: OpenAIEngine, fault: Fault) -> None:
-        if fault.reason is Reason.REFUSED:
-            # Its status has it from now on, so that no session goes there until a probe finds it.
-            fault.error()
-        elif fault.reason in _RESTS_AFTER:
-            self._rest(server, _REST_SECONDS)
-
-    def _rest(self, server: OpenAIEngine, seconds: float) -> None:
-        until = asyncio.get_running_loop().time() + seconds
-        self._rests[server.address] = max(until, self._rests.get(server.address, 0.0))
-
-    def _log_changes(self) -> None:
-        for address, before in self._seen.items():
-            status = self._seen[address] = self._members[address].status
-            if status.state is before.state or (status.ready and not before.detail):
-                continue
-            log.log(
-                logging.INFO if status.ready else logging.WARNING,
-                "a model server's state changed",
-                extra={
-                    "engine": self.name,
-                    "state": str(status.state),
-                    "reason": status.detail or f"{address} answers.",
-                },
-            )
-
-
-def _joined(model: str, found: dict[str, EngineStatus]) -> EngineStatus:
-    """Join the statuses of all servers, by address. `model`: the one so far."""
-    elsewhere = ", ".join(dict.fromkeys(one.elsewhere for one in found.values() if one.elsewhere))
-    ready = [one for one in found.values() if one.ready]
-    if not ready:
-        worst = sorted(found.values(), key=lambda one: _BEST_FIRST.index(one.state))
-        details = " ".join(dict.fromkeys(one.detail for one in worst))
-        return dataclasses.replace(worst[0], detail=details, elsewhere=elsewhere)
-    counts = Counter(one.model for one in ready)
-    # Stable: the first server's model among equals.
-    chosen = max(counts, key=lambda name: (counts[name], name == model))
-    same = [one for one in ready if one.model == chosen]
-    return dataclasses.replace(
-        same[0],
-        detail=_detail(same[0], chosen, found),
-        capabilities=dataclasses.replace(
-            _common([one.capabilities for one in same]),
-            max_concurrency=_sum(one.capabilities.max_concurrency for one in same),
-        ),
-        elsewhere=elsewhere,
-    )
-
-
-def _detail(first: EngineStatus, model: str, found: dict[str, EngineStatus]) -> str:
-    """Name the servers that are not asked, with the reason; else the first one's own words."""
-    others = [
-        f"{address} has {one.model_name} and is not asked" if one.ready else one.detail.rstrip(".")
-        for address, one in found.items()
-        if not (one.ready and one.model == model)
-    ]
-    if not others:
-        return first.detail
-    count = len(found) - len(others)
-    named = ". ".join(others)
-    return f"{count} of {len(found)} model servers answer, with {first.model_name}. {named}."
-
-
-def _common(found: Sequence[Capabilities]) -> Capabilities:
-    """Return what all can."""
-    first = found[0]
-    boxes = first.boxes if all(one.boxes == first.boxes for one in found) else None
-    return dataclasses.replace(
-        first,
-        video=all(one.video for one in found),
-        audio_in=all(one.audio_in for one in found),
-        speech_out=all(one.speech_out for one in found),
-        grounding=boxes is not None,
-        boxes=boxes,
-        json_schema=all(one.json_schema for one in found),
-        calls_tools=all(one.calls_tools for one in found),
-        prefix_cache=all(one.prefix_cache for one in found),
-        context_length=min(
-            (one.context_length for one in found if one.context_length), default=None
-        ),
-        max_pictures=min((one.max_pictures for one in found if one.max_pictures), default=None),
-    )
-
-
-def _sum(found: Iterable[int | None]) -> int | None:
-    counts = list(found)
-    return None if None in counts else sum(one or 0 for one in counts)
-
-
-# Keep a session at one of several servers: rendezvous hashing. Each pair of session and
-# server has a score, and the best server wins (Thaler and Ravishankar, 1998). When a server goes,
-# its sessions spread over the others; no other session moves. Nothing is stored, so all processes
-# with the same servers choose the same one.
-
-
-def by_preference(session: str, servers: Sequence[str]) -> list[str]:
-    """Return the servers as a session prefers them."""
-
-    def score(server: str) -> tuple[bytes, str]:
-        said = f"{session}\n{server}".encode()
-        return hashlib.blake2b(said, digest_size=8).digest(), server
-
-    return sorted(servers, key=score, reverse=True)

@@ -23,7 +23,6 @@ from server.core.frames import Kind
 # Repeats of a question, and of background work, which comes again by itself
 _MOST = 2
 _MOST_BACKGROUND = 1
-ATTEMPTS = 1 + _MOST
 # Seconds before the first and the second repeat at the same server. The second one comes after a
 # router's next health check (scripts/start_router.sh: each second): a lone question whose stream broke
 # at a server that died is sent there again until then.
@@ -82,23 +81,18 @@ class Retries:
         """True when a refused request is not sent again."""
         return self._left == 0 or not self._question
 
-    def pause(self, fault: Fault, *, others: bool, now: float) -> float | None:
-        """Return the seconds until the next attempt; None when there is none.
-
-        `others`: another server takes it.
-        """
-        pause = self._pause(fault, others)
+    def pause(self, fault: Fault, *, now: float) -> float | None:
+        """Return the seconds until the next attempt; None when there is none."""
+        pause = self._pause(fault)
         if pause is None or self._left == 0 or now + pause >= self._until:
             return None
         self._left -= 1
         self._made += 1
         return pause
 
-    def _pause(self, fault: Fault, others: bool) -> float | None:
+    def _pause(self, fault: Fault) -> float | None:
         if not self._question and fault.reason not in (Reason.REFUSED, Reason.BROKEN):
             return None
-        if others:
-            return 0.0
         match fault.reason:
             case Reason.LOADING:
                 # It takes minutes.
