@@ -35,8 +35,7 @@ from server.models.openai.bounded_http import (
     why_unreachable,
 )
 from server.models.openai.chat_stream import BrokenStream
-from server.models.openai.discovery import is_name, objects_in
-from server.models.openai.known_server import Whereabouts
+from server.models.openai.discovery import is_name, objects_in, other_machine
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message
 from server.shared.processes.worker_process import ROOT, Job, ModelWorker, NotLoaded, WorkerEnded
@@ -354,7 +353,7 @@ class SpeechServer:
     """A server that recognises or speaks, as far as both are the same, and the owner of its state.
 
     It is asked at the path of `refusals`. `model` "" takes the first one for its use that it lists. `socket`: its
-    socket is wanted. `machines`: see `Whereabouts`. `on_change` is called whenever a probe finds that it answers again, or no more.
+    socket is wanted. `machines`: see `other_machine`. `on_change` is called whenever a probe finds that it answers again, or no more.
     """
 
     name = "server"
@@ -393,7 +392,8 @@ class SpeechServer:
         # One of them came too late since the last probe.
         self._late = False
         self._tasks = TaskSet(self.what)
-        self._whereabouts = Whereabouts(refusals.address, machines)
+        # The other machine that it is; "" for this one
+        self.elsewhere = other_machine(refusals.address, machines)
         self._socket_wanted = socket
         # Loop time before which the socket is not tried
         self._not_before = 0.0
@@ -407,20 +407,14 @@ class SpeechServer:
     def __repr__(self) -> str:
         return f"{type(self).__name__}(address={self.refusals.address!r}, ready={self.ready})"
 
-    @property
-    def elsewhere(self) -> str:
-        """The other machine that it is; "" for this one."""
-        return self._whereabouts.other
-
     def start(self) -> None:
         """Probe it from now on."""
         self._tasks.spawn(supervise(self.probe, name=self.what), name="probe")
 
     async def probe(self) -> float:
         """Find whether it answers, and its model. Returns the seconds until the next time; never raises an error."""
-        before = self.ready, self.elsewhere
+        before = self.ready
         late, self._late = self._late, False
-        await self._whereabouts.find()
         try:
             async with asyncio.timeout(self.limits.probe):
                 status, names = await self.models()
@@ -430,7 +424,7 @@ class SpeechServer:
                 # It may answer one request at a time, and works on ours.
                 return PROBE_SECONDS
             status, names, error = 0, [], self.refusals.unreachable(exc)
-        if before[0] and not self.ready:
+        if before and not self.ready:
             # A request has failed since then.
             return _RETRY_SECONDS
         # Some list no models, and work all the same.
@@ -448,7 +442,7 @@ class SpeechServer:
             )
         self.ready = ready
         self.trouble = "" if ready else error.message
-        if (ready, self.elsewhere) != before:
+        if ready != before:
             self.on_change()
         return PROBE_SECONDS if ready else _RETRY_SECONDS
 

@@ -31,7 +31,7 @@ from scripts.bench.chat_client import Answer
 from scripts.bench.http_json import HttpError, request
 from scripts.bench.live_encoder import LiveEncoder
 from server.core.frames import CameraState
-from server.models.openai.known_server import own_addresses
+from server.media.patches.ice import own_addresses
 from server.shared.watch_answers import conditions_in
 from tests.support import hostile
 from tests.support.clients import cut_socket, http, visitor

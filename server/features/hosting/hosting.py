@@ -40,8 +40,8 @@ from server.features.hosting.server_runtime import RemoteRuntime, ServerRuntime
 from server.features.hosting.settings import HostingSettings
 from server.features.hosting.status import ManagerStatus, Pace, Visitors, coming
 from server.models.base import Engine, EngineState
+from server.models.openai.discovery import other_machine
 from server.models.openai.engine import OpenAIEngine
-from server.models.openai.known_server import Whereabouts
 from server.models.thinking import ThinkingLimits
 from server.session.request.outbox import Outbox
 
@@ -191,8 +191,8 @@ class Hosting:
         Raises BadRequest.
         """
         launch = await self.manager.preview(choice)
-        machines = self._settings.machines
-        elsewhere = await Whereabouts(launch.base_url, machines).find() if launch.base_url else ""
+        url, machines = launch.base_url, self._settings.machines
+        elsewhere = other_machine(url, machines) if url else ""
         return {"command": launch.shown, "elsewhere": elsewhere, "warnings": list(launch.warnings)}
 
     def _fetched(self) -> FetchStatus:

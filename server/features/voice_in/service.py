@@ -36,7 +36,7 @@ class ListeningService:
         machines: Mapping[str, str],
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`machines`: see `Whereabouts`. `on_change`: called when the recogniser answers again, or no more."""
+        """`machines`: see `other_machine`. `on_change`: called when the recogniser answers again, or no more."""
         self._settings = settings
         # The model for the end of turns as operators see it; None without one, and before `tools`
         self._turn_model: dict[str, str] | None = None

@@ -309,7 +309,7 @@ class VoiceService:
     def __init__(
         self, settings: VoiceOutSettings, python: Path | None, machines: Mapping[str, str]
     ) -> None:
-        """`machines`: see `Whereabouts`."""
+        """`machines`: see `other_machine`."""
         # Speaks answers; without one pages do
         self.voice: ServerVoice | LocalVoice | None = None
         if settings.speech_local_model is not None:

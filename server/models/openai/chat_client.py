@@ -64,7 +64,7 @@ class Endpoint:
     `model` "" takes the first one that the server lists. `factor` overrides the model's geometry
     factor. `listed` False: it is known that `model` is served, so its health is asked for and not
     its list of models. `voice`: of answers that the model speaks itself; "" leaves the choice to it.
-    `fields` go with each request while the server takes them. `machines`: see `Whereabouts`.
+    `fields` go with each request while the server takes them. `machines`: see `other_machine`.
     """
 
     base_url: str

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import httpx2
 
 from server.core.addresses import parse_address
+from server.core.setting_text import server_address
 from server.models import families
 from server.models.files import object_in
 
@@ -302,8 +304,14 @@ def context_length(card: Mapping[str, Any]) -> int | None:
     return next((one for one in map(_count, found) if one), None)
 
 
-def other_machine(base_url: str) -> str:
-    """Return an address's host; "" for this machine's loopback (RFC 6761 section 6.3, RFC 6890)."""
+def other_machine(base_url: str, machines: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return the other machine at an address, as people know it; "" for this one.
+
+    `machines`: those that the operator names, by host and port. Else this one is loopback alone (RFC 6761 section 6.3,
+    RFC 6890): where a name leads, others may change.
+    """
+    if (named := machines.get(server_address(base_url))) is not None:
+        return named
     host = httpx2.URL(base_url).host.lower().rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return ""

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import ipaddress
 import logging
-import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import httpx2
-import ifaddr
 import numpy as np
 
-from server.core.addresses import Address, parse_address
 from server.core.errors import EngineError, EngineUnavailable
 from server.core.frames import Geometry
-from server.core.setting_text import server_address
 from server.media.picture.encode import data_url, jpeg
 from server.models import control_tokens, families
 from server.models.base import Capabilities, EngineState, EngineStatus, Trouble
@@ -36,88 +30,6 @@ from server.models.openai.upstream import BUSY, NO_SERVERS, AskFailed, Refused
 from server.models.thinking import OFF_FIELDS, Thinking
 
 log = logging.getLogger(__name__)
-
-# Find whether an address leads to this machine. Of names only its own counts, and only while that resolves to own
-# addresses alone: others decide where any other name leads tomorrow.
-_RESOLVE_SECONDS = 2.0
-# A name server that does not answer holds a thread: it is not asked again for so long.
-_PAUSE_SECONDS = 60.0
-
-
-def own_addresses() -> frozenset[Address]:
-    """Return the addresses of all interfaces now. Blocking for about a millisecond."""
-    found = set()
-    for adapter in ifaddr.get_adapters():
-        for ip in adapter.ips:
-            text = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
-            found.add(ipaddress.ip_address(text.partition("%")[0]))
-    return frozenset(found)
-
-
-def own_names() -> frozenset[str]:
-    """Return the machine's own names, for DNS and for multicast DNS (RFC 6762); nothing is sent."""
-    name = socket.gethostname().strip().rstrip(".").lower()
-    first = name.partition(".")[0]
-    return frozenset({name, first, f"{first}.local"} - {"", "localhost", ".local"})
-
-
-def is_own(address: Address, own: Iterable[Address]) -> bool:
-    return address.is_loopback or address.is_unspecified or address in own
-
-
-class Whereabouts:
-    """The machine behind one engine's address; looked up each time, because networks change."""
-
-    def __init__(
-        self,
-        base_url: str,
-        machines: Mapping[str, str] = MappingProxyType({}),
-        *,
-        addresses: Callable[[], frozenset[Address]] = own_addresses,
-        names: Callable[[], frozenset[str]] = own_names,
-    ) -> None:
-        """`machines`: those that the operator names, by host and port; "" is this one."""
-        # The other machine as people know it, "" for none; before `find` it is read from the address
-        # alone.
-        self.other = self._host = discovery.other_machine(base_url)
-        self._named = machines.get(server_address(base_url))
-        if self._named is not None:
-            self.other = self._named
-        self._addresses, self._names = addresses, names
-        self._not_before = 0.0
-
-    async def find(self) -> str:
-        """Look the machine up, without blocking the event loop; "" while it is this one."""
-        if self._host and self._named is None:
-            self.other = "" if await self._leads_here() else self._host
-        return self.other
-
-    async def _leads_here(self) -> bool:
-        loop = asyncio.get_running_loop()
-        literal = parse_address(f"[{self._host}]" if ":" in self._host else self._host)
-        if literal is not None:
-            return is_own(literal, await self._own())
-        if self._host not in self._names() or loop.time() < self._not_before:
-            return False
-        try:
-            async with asyncio.timeout(_RESOLVE_SECONDS):
-                found = await loop.getaddrinfo(self._host, None, type=socket.SOCK_STREAM)
-        except TimeoutError:
-            self._not_before = loop.time() + _PAUSE_SECONDS
-            return False
-        except (OSError, UnicodeError):
-            return False
-        meant = {parse_address(str(one[4][0])) for one in found}
-        own = await self._own()
-        return bool(meant) and all(one is not None and is_own(one, own) for one in meant)
-
-    async def _own(self) -> frozenset[Address]:
-        try:
-            return await asyncio.to_thread(self._addresses)
-        except OSError:
-            # The system gives none: then no address is known to be ours.
-            return frozenset()
-
 
 # Find a server's models that take pictures: by its words, by their files, else by showing them one.
 
@@ -315,7 +227,6 @@ class KnownServer:
         self._seconds = seconds
         self._busy = busy
         self._thinking = thinking
-        self._whereabouts = Whereabouts(endpoint.base_url, endpoint.machines)
         self._sight = Sight(client, self._root)
         # The model's card that the geometry was read from, so that files are read once.
         self._card: tuple[str, str] | None = None
@@ -331,7 +242,7 @@ class KnownServer:
         self.status = EngineStatus(
             EngineState.UNREACHABLE,
             f"Not yet asked: the model server at {self.address}.",
-            elsewhere=self._whereabouts.other,
+            elsewhere=discovery.other_machine(endpoint.base_url, endpoint.machines),
         )
 
     @property
@@ -345,8 +256,7 @@ class KnownServer:
 
         Never raises an error.
         """
-        elsewhere = await self._whereabouts.find()
-        before = self.status = dataclasses.replace(self.status, elsewhere=elsewhere)
+        before = self.status
         try:
             async with asyncio.timeout(self._seconds):
                 data, cards = await self._listing()
