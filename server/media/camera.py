@@ -392,13 +392,14 @@ class Camera:
         return bool(self._refused()) or self._watch.stands_still(self._clock())
 
     def _no_frame_error(self) -> CameraStalled | CameraFrozen:
-        if self._watch.state(self._clock()) is CameraState.FROZEN:
+        refused = self._refused()
+        if not refused and self._watch.state(self._clock()) is CameraState.FROZEN:
             age = self._watch.still_for(self._clock())
             return CameraFrozen(
                 f"The camera is connected but its picture stands still: no new one has come for {age:.0f} s. Check that "
                 "no other program uses it and that it is not covered or paused, or stop and start it."
             )
-        return CameraStalled(_NO_FRAME[self._refused()])
+        return CameraStalled(_NO_FRAME[refused])
 
     def _refused(self) -> str:
         return self.feed.refusal if self.feed is not None else ""

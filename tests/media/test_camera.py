@@ -694,6 +694,20 @@ async def test_hold_of_a_silent_camera_is_refused() -> None:
     assert bench.wakes == [WAKE_MS]
 
 
+@on_clock
+async def test_a_camera_whose_new_pictures_are_refused_is_not_frozen() -> None:
+    """The picture before them is not what it shows."""
+    bench = Bench()
+    bench.frame()
+    bench.feed.refused("size")
+    for _ in range(5):
+        await asyncio.sleep(1)
+        bench.feed.heard(now())
+    for wait in (bench.camera.frame_after(question_time()), bench.camera.sharpest()):
+        with pytest.raises(CameraStalled, match="4096×4096"):
+            await wait
+
+
 @pytest.mark.parametrize("late", [0.5, 2.5])
 @on_clock
 async def test_hold_waits_for_a_late_first_frame(late: float) -> None:
