@@ -85,8 +85,8 @@ class Asked:
 class Camera:
     """Owner of the newest frame. All methods belong to the event loop.
 
-    Bounds of the newest frame: one; a newer one replaces it. Of small luma pictures, from which motion is measured: 8 of
-    160×90; the oldest is dropped, and all with the connection.
+    Bounds of the newest frame, and of the last new one: one; a newer one replaces it. Of small luma pictures, from
+    which motion is measured: 8 of 160×90; the oldest is dropped, and all with the connection.
     """
 
     def __init__(
@@ -112,6 +112,8 @@ class Camera:
         # State of that connection, or of the last one.
         self._watch = CameraWatch()
         self.newest: Frame | None = None
+        # The newest one that is no repeat, which would have a later capture time: of a frozen camera its picture.
+        self.last_new: Frame | None = None
         # Monotonic time since which there is no picture: creation, or the end of the last one that showed something.
         self._dark_since = clock() if dark_since is None else dark_since
         self._arrivals = Pulse()
@@ -200,7 +202,7 @@ class Camera:
     def _let_go(self) -> None:
         """Forget the connection with its frame and scene."""
         self.feed = None
-        self.newest = None
+        self.newest = self.last_new = None
         self._forget_scene()
         self.request_key_frame = None
         self._arrivals.wake()
@@ -225,7 +227,8 @@ class Camera:
         if frame.clock_doubted:
             self._doubt_clock(True)
         slow = self._sends_repeats
-        self._watch.frame(self._clock(), frame.captured, frame.arrived)
+        if self._watch.frame(self._clock(), frame.captured, frame.arrived):
+            self.last_new = frame
         if self._sends_repeats is not slow:
             self.sender_changed()
         self._arrivals.wake()

@@ -13,6 +13,7 @@ from functools import partial
 from server.core import messages as wire
 from server.core.errors import (
     CameraError,
+    CameraFrozen,
     Draining,
     Internal,
     NotFound,
@@ -597,7 +598,7 @@ class _Progress(AnswerListener):
         return self._service._pictures.keep(id, picture)
 
 
-# The held frame of a session: the sharpest one since somebody held the picture.
+# The held frame of a session: the sharpest one since somebody held the picture, or of a frozen camera the last new one.
 
 
 class Hold:
@@ -655,6 +656,8 @@ class Hold:
         try:
             self._camera.wake()
             self.frame = await self._camera.sharpest()
+        except CameraFrozen:
+            self.frame = self._camera.last_new
         except CameraError as error:
             self._send_error(error, None)
         self._report()

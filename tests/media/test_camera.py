@@ -695,6 +695,28 @@ async def test_hold_of_a_silent_camera_is_refused() -> None:
 
 
 @on_clock
+async def test_the_picture_of_a_frozen_camera_is_the_one_before_its_repeats() -> None:
+    """A repeat has a later capture time; so its age would be wrong."""
+    bench = Bench()
+    first = bench.frame()
+    for _ in range(3):
+        await asyncio.sleep(1)
+        bench.feed.heard(now())
+    bench.camera.wake()
+    await asyncio.sleep(0.1)
+    bench.frame()
+    with pytest.raises(CameraFrozen):
+        await bench.camera.sharpest()
+    assert bench.camera.last_new is first
+    for _ in range(4):
+        await asyncio.sleep(0.1)
+        last = bench.frame()
+    assert bench.camera.last_new is last
+    bench.feed.ended()
+    assert bench.camera.last_new is None
+
+
+@on_clock
 async def test_a_camera_whose_new_pictures_are_refused_is_not_frozen() -> None:
     """The picture before them is not what it shows."""
     bench = Bench()

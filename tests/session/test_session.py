@@ -395,6 +395,12 @@ async def test_stalled_and_frozen_cameras_are_reported(run: Running, fake: FakeO
         error = await one.page.ask("Frozen?")
         assert (error["code"], error["retryable"]) == ("camera_frozen", True)
         assert fake.count == count
+        # Held, its picture answers, with its age.
+        await one.page.send(type="hold")
+        frame = (await one.page.ask("Held?"))["frame"]
+        assert frame["held"] is True
+        assert frame["age_ms"] > 2000
+        await one.page.send(type="release")
         own.paused = False
         await one.page.camera("live")
         assert (await one.page.ask("Fine again?"))["type"] == "response"

@@ -99,12 +99,13 @@ class CameraWatch:
             self._heard_since = now
         self._heard = now
 
-    def frame(self, now: float, captured: float, arrived: float | None = None) -> None:
-        """Note a decoded frame. `captured`: seconds of any one clock; only an increase matters. `arrived`: time of its
-        first packet; None for now.
+    def frame(self, now: float, captured: float, arrived: float | None = None) -> bool:
+        """Note a decoded frame. Return True when it is a new picture, False when it is, or may be, a repeat.
+
+        `captured`: seconds of any one clock; only an increase matters. `arrived`: time of its first packet; None for now.
         """
         if self._ended:
-            return
+            return False
         arrived = now if arrived is None else arrived
         frozen = self.state(now) is CameraState.FROZEN
         self.heard(now)
@@ -124,6 +125,8 @@ class CameraWatch:
                 self._advanced = now
                 self._revived = 0
                 self._unasked = None
+                return not self.may_repeat(arrived)
+        return False
 
     def _is_slow_source(self, now: float, arrived: float) -> bool:
         """Return True when a new picture of a frozen camera proves a slow source, and learn its period."""
