@@ -85,7 +85,10 @@ export class Chat {
     );
     this.view = new ChatView({
       ...this.#answers.actions,
-      again: (turn) => this.ask(turn.question, turn.detail, turn.wish),
+      again: (turn, held) => {
+        if (held && visit.hold(true)) page.stage.takeStill();
+        this.ask(turn.question, turn.detail, turn.wish);
+      },
       correct: (turn, words) => this.correct(turn, words),
       ways: () => page.ways,
       coming: () => visit.facts.coming,

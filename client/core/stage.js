@@ -84,8 +84,7 @@ export function startStage(page) {
     show(unpair, visit.session.paired);
   });
   const keep = () => {
-    if (!visit.hold(!visit.facts.held)) return;
-    if (visit.facts.held) stage.takeStill();
+    if (visit.hold(!visit.facts.held) && visit.facts.held) stage.takeStill();
   };
   hold.addEventListener("click", keep);
   onLongPress(byId("stage", HTMLElement), () => !hold.disabled && keep());

@@ -14,7 +14,7 @@ from playwright.async_api import expect
 from benchmarks.browser import outbound_video
 from server.core.frames import CameraState
 from tests.browser.fixtures import ELSEWHERE
-from tests.browser.visitor import CALM, SHARP, Visit, Visitor, started
+from tests.browser.visitor import CALM, SHARP, Picture, Visit, Visitor, started
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
@@ -232,6 +232,53 @@ async def test_a_source_that_sends_a_picture_each_three_seconds_is_answered_from
             "window.__shown.filter((one) => one > at)".replace("at", str(at))
         )
         assert abs(frame["captured_at"] - shown[0]) < 500
+
+
+# A canvas that sends one picture and no more
+_ONCE = """() => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 360 });
+  const context = canvas.getContext("2d");
+  const stream = canvas.captureStream(0);
+  context.fillStyle = "rgb(200 60 60)";
+  context.fillRect(0, 0, 640, 360);
+  stream.getVideoTracks()[0].requestFrame();
+  navigator.mediaDevices.getUserMedia = async () => stream;
+}"""
+
+
+@pytest.mark.slow
+async def test_the_only_picture_of_a_source_is_offered_and_answered_with_its_age(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """No question is answered from it unasked. The repeats that Chromium sends on waking do not make it newer."""
+    page = await visit(server.base_url, **CALM)
+    await page.evaluate(_ONCE)
+    count = model.count
+    await page.start_button.click()
+    await page.page.wait_for_function(
+        "() => window.__peers.some((one) => one.connectionState === 'connected')"
+    )
+    # Waking sends the picture.
+    await page.box.fill("What is this?")
+    await expect(page.state).to_have_text(say("page.picture_frozen"), timeout=20_000)
+    asked = await page.now()
+    await page.box.press("Enter")
+    error = await page.end((await page.sent("chat", since=asked))["id"])
+    assert (error["type"], error["code"]) == ("error", "camera_frozen")
+    assert model.count == count
+
+    since = await page.now()
+    await page.turns.last.get_by_role("button", name=say("chat.use_picture")).click()
+    sent = await page.sent("chat", since=since)
+    assert sent["content"] == "What is this?"
+    frame = (await page.response(sent["id"]))["frame"]
+    assert frame["held"] is True
+    # A frozen camera has had no new picture for two seconds.
+    assert frame["captured_at"] < asked - 1900
+    assert Picture.of(model.last).brightness == pytest.approx(107, abs=8)
+    await expect(page.state).to_have_text(say("page.picture_held"))
+    age = re.compile(say("answer.held_age", age=r"\d+\ss"))
+    await expect(page.turns.last.locator(".evidence .line")).to_contain_text(age)
 
 
 async def test_a_dark_picture_is_answered_with_a_hint(page: Visitor) -> None:

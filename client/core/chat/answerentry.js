@@ -70,7 +70,7 @@ export class AnswerEntry {
   #delete(turns, id) {
     this.#conversation.forget(turns);
     const told = this.#drop(id);
-    const gone = id === undefined ? text("chat.all_deleted") : text("chat.deleted");
+    const gone = text(id === undefined ? "chat.all_deleted" : "chat.deleted");
     this.#chat?.announce(told ? gone : `${gone} ${text("chat.deleted_later")}`);
   }
 

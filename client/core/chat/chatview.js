@@ -14,7 +14,7 @@ import { clock, text } from "../words/text.js";
  * @property {((turn: Turn) => void)|null} share null where the browser cannot; then `save` is offered in its place
  * @property {(turn: Turn) => void} save this answer with its picture
  * @property {((turn: Turn) => void)|null} speak
- * @property {(turn: Turn) => void} again
+ * @property {(turn: Turn, held?: boolean) => void} again held: about the picture that there is
  * @property {(turn: Turn, text: string) => void} correct its words were heard wrongly
  * @property {() => [Route, string][]} ways where a question can look now
  * @property {(turn: Turn, route: Route) => void} lookAgain
@@ -203,7 +203,7 @@ export class ChatView {
       const button = part(article, ".speak", HTMLButtonElement);
       const speaking = turn === key;
       button.setAttribute("aria-pressed", String(speaking));
-      button.title = speaking ? text("chat.stop_reading") : text("chat.read_aloud");
+      button.title = text(speaking ? "chat.stop_reading" : "chat.read_aloud");
     }
   }
 
@@ -220,7 +220,7 @@ export class ChatView {
     const article = part(fragment, ".turn", HTMLElement);
     article.id = turn.key;
     article.dataset.kind = turn.kind;
-    const { copy, share, save, speak, again } = this.#actions;
+    const { copy, share, save, speak, again, remove } = this.#actions;
     const press = (/** @type {string} */ name, /** @type {((turn: Turn) => void)|null} */ does) => {
       if (does) part(article, name, HTMLButtonElement).addEventListener("click", () => does(turn));
     };
@@ -229,7 +229,8 @@ export class ChatView {
     press(".save", save);
     press(".speak", speak);
     press(".again", again);
-    press(".delete", (gone) => this.#actions.remove(gone));
+    press(".hold", (failed) => again(failed, true));
+    press(".delete", remove);
     const asked = part(article, ".asked", HTMLElement);
     const open = () => {
       if (asked.tabIndex < 0 || asked.matches(".whole")) return;
@@ -298,8 +299,7 @@ export class ChatView {
       else delete shot.dataset.word;
       thumb.alt = word ? text("chat.there_when_said", { word }) : text("chat.frame");
     }
-    const where = part(article, ".places", HTMLElement);
-    tell(where, whereOf(turn));
+    tell(part(article, ".places", HTMLElement), whereOf(turn));
 
     const remark = part(article, ".remark", HTMLElement);
     const said =
@@ -315,7 +315,9 @@ export class ChatView {
     const { copy, share, speak } = this.#actions;
     for (const [name, offered] of Object.entries({ copy, share, save: !share, speak }))
       show(part(article, `.${name}`, HTMLElement), whole && Boolean(offered));
-    show(part(article, ".again", HTMLElement), turn.state === "failed" && turn.retryable);
+    const failed = turn.state === "failed" && turn.retryable;
+    show(part(article, ".again", HTMLElement), failed);
+    show(part(article, ".hold", HTMLElement), failed && turn.cause?.code === "camera_frozen");
   }
 
   /** Show the model's reasoning as one line that can be opened. @param {HTMLElement} article @param {Turn} turn */
@@ -323,10 +325,7 @@ export class ChatView {
     const thoughts = part(article, ".thoughts", HTMLDetailsElement);
     show(thoughts, turn.thoughts !== "");
     if (turn.thoughts === "") return;
-    say(
-      part(thoughts, "summary", HTMLElement),
-      turn.state === "thinking" ? text("chat.thinking") : text("chat.thoughts"),
-    );
+    say(part(thoughts, "summary", HTMLElement), text(turn.state === "thinking" ? "chat.thinking" : "chat.thoughts"));
     say(part(thoughts, "p", HTMLElement), turn.thoughts);
   }
 
@@ -444,7 +443,7 @@ function waitingWords(turn) {
   if (turn.state === "sent") return text("page.looking");
   if (turn.state === "delayed") return text(FRESH);
   if (turn.state === "thinking" && turn.thoughts) return ""; // its own line says so
-  if (turn.state === "thinking") return turn.kind === "describe" ? text("page.looking") : text("chat.thinking");
+  if (turn.state === "thinking") return text(turn.kind === "describe" ? "page.looking" : "chat.thinking");
   return "";
 }
 

@@ -225,7 +225,7 @@ export class StageView {
 
   /** @param {boolean} on the button reads a text on over several pictures, for somebody who sees little */
   renderRead(on) {
-    say(this.#read, on ? text("stage.read_to_me") : text("stage.read_this"));
+    say(this.#read, text(on ? "stage.read_to_me" : "stage.read_this"));
     this.#read.dataset.question = on ? "stage.read_this_to_me" : "stage.read_this";
   }
 
