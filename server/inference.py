@@ -3,15 +3,13 @@
 One per process, with a lane for each engine: what one engine has to do keeps no other waiting. In a
 lane questions go before watches, and watches before descriptions. Sessions take turns.
 A session runs at most one question and one background job there. A question that finds all slots in
-use stops the newest background job. Background work gets fewer slots while questions wait longer than
-usual for their first token. All methods are called on the event loop.
+use stops the newest background job. All methods are called on the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -33,18 +31,12 @@ from server.core.errors import (
 from server.core.frames import Kind, Role
 from server.core.metrics import Metrics
 from server.models.base import Engine
-from server.models.scheduler.fairness import (
-    BACKGROUND,
-    MOST_AT_ONCE,
-    BackgroundShare,
-    EngineShare,
-    FairQueue,
-    Full,
-    PictureCache,
-)
+from server.models.scheduler.fairness import BACKGROUND, FairQueue, Full
 from server.models.scheduler.job import CLOSE_SECONDS, Job
 
 log = logging.getLogger(__name__)
+# Answers at a time where neither the setting nor the engine limits them: as many as one large GPU computes together
+MOST_AT_ONCE = 64
 # Watches in a row while descriptions wait
 _MOST_WATCHES = 2
 # Weight of the newest answer in the running mean for `retry_after`, and the mean's initial value.
@@ -73,10 +65,9 @@ class Engines(Protocol):
 class Lane:
     """One engine's work: what waits for it, and what it works on.
 
-    The number of slots is the smaller of `most` and the engine's own limit, read each time; with an
-    engine that states none, this process's share of it (`EngineShare`). A slot is freed only when the
-    engine has closed the stream, so that a model server never gets more requests. (Jobs that fall back
-    together bring their slots, so an engine with a lower limit may briefly get more.)
+    The number of slots is the smaller of `most` and the engine's own limit, read each time. A slot is
+    freed only when the engine has closed the stream, so that a model server never gets more requests.
+    (Jobs that fall back together bring their slots, so an engine with a lower limit may briefly get more.)
     """
 
     def __init__(
@@ -85,39 +76,25 @@ class Lane:
         *,
         most: int,
         max_queue: int,
-        clock: Callable[[], float],
         start: Callable[[Job], asyncio.Task[None]],
         asked: Callable[[], bool],
     ) -> None:
         """`start` runs a job; `asked()`: the engine gets people's questions."""
         self.engine = engine
         self._most = most
-        self._clock = clock
         self._start_run = start
         self._of_questions = asked
         self.queue: FairQueue[Job] = FairQueue(max_queue)
         # Runs with a slot, oldest first: running, or ended and closing their stream.
         self.running: dict[Job, asyncio.Task[None]] = {}
-        self.share = BackgroundShare()
-        self.engine_share = EngineShare(most)
-        self.pictures = PictureCache()
         # Watches since the last job of a less urgent kind
         self._watches_before = 0
-        # Fills the slots when background work may go on; None while nothing waits for that
-        self._rest: asyncio.TimerHandle | None = None
 
     @property
     def slots(self) -> int:
         """Number of answers that may run at once now."""
         stated = self.engine.status.capabilities.max_concurrency
-        if stated is None:
-            return self.engine_share.slots(self._clock())
-        return max(1, min(self._most, stated))
-
-    @property
-    def rests(self) -> bool:
-        """True while background work that waits goes on by itself later."""
-        return self._rest is not None
+        return self._most if stated is None else max(1, min(self._most, stated))
 
     def fill(self) -> None:
         """Start waiting jobs; then, while questions lack a slot, stop background jobs."""
@@ -138,56 +115,6 @@ class Lane:
         if task is not None and task is not asyncio.current_task():
             task.cancel()
 
-    def begun(self, job: Job) -> None:
-        """Note that a background prompt was read; another one may begin."""
-        ahead = job.kind is Kind.PREFILL
-        if not ahead and job.asked_at is not None and job.begun_at is not None:
-            self.share.begun(job.begun_at - job.asked_at, job.begun_at)
-        self.fill()
-
-    def ended(self, job: Job) -> None:
-        """Update the books after a job's end; its task frees the slot later."""
-        if job.slot_at is None:
-            self.queue.remove(job)
-            return
-        now = self._clock()
-        if job.background:
-            self.share.ended(now - job.slot_at, now)
-        if job.result not in ("ok", "length") or job.asked_at is None or job.begun_at is None:
-            return
-        self._note_reuse(job)
-        seconds = job.begun_at - job.asked_at
-        question = job.kind is Kind.CHAT
-        if question:
-            self.share.answered(job.cost_class, seconds, now, job.session_id)
-        stated = self.engine.status.capabilities.max_concurrency
-        # Of an engine that nobody asks, background work shows how busy it is.
-        if job.engine is self.engine and stated is None and (question or not self._of_questions()):
-            self.engine_share.answered(
-                job.cost_class,
-                seconds,
-                before=job.before,
-                asked_at=job.asked_at,
-                now=now,
-                session=job.session_id,
-            )
-
-    def _note_reuse(self, job: Job) -> None:
-        """Learn from a question whose picture the engine had got before."""
-        cached, known = job.cached_tokens, job.known_tokens
-        if job.engine is not self.engine or cached is None or not known:
-            return
-        if self.pictures.note(self.engine.status.model, known, cached):
-            log.info(
-                "the model server computes each picture anew, so none is sent ahead of its question",
-                extra={"engine": self.engine.name},
-            )
-
-    def close(self) -> None:
-        if self._rest is not None:
-            self._rest.cancel()
-            self._rest = None
-
     def _held_back(self, session_id: str, kind: Kind) -> bool:
         """Find whether the session runs a question here, or a background job, if `kind` is one."""
         background = kind in BACKGROUND
@@ -200,46 +127,23 @@ class Lane:
         """Take the next background job, when the engine has room for it.
 
         One prompt at a time, and one slot stays free, where people's questions go to this engine: a new
-        one waits for at most one prompt, and seldom for that while people ask. Each third job is of a
-        less urgent kind than watches, if there is one, so that none starves.
+        one waits for at most one prompt. Each third job is of a less urgent kind than watches, if there
+        is one, so that none starves.
         """
-        background = [job for job in self.running if job.background]
         if self._of_questions():
             if slots > 1 and len(self.running) == slots - 1:
                 return None
-            if any(job.begun_at is None and not job.ended for job in background):
+            if any(
+                job.background and job.begun_at is None and not job.ended for job in self.running
+            ):
                 return None
-        now = self._clock()
-        wait = self.share.wait(len(background), slots, now)
-        if wait == 0:
-            wait = self.share.prompt_wait(now)
-            job = self._pop_background(ahead_only=wait > 0)
-            if job is not None:
-                return job
-        if (
-            0 < wait < math.inf
-            and self._rest is None
-            and any(map(self.queue.depth().get, BACKGROUND))
-        ):
-            self._rest = asyncio.get_running_loop().call_later(wait, self._rested)
-        return None
-
-    def _pop_background(self, *, ahead_only: bool) -> Job | None:
-        """`ahead_only`: a picture sent ahead of a question is a part of that question's own prompt."""
-        if ahead_only:
-            return self.queue.pop((Kind.PREFILL,), self._held_back)
         job = None
         if self._watches_before >= _MOST_WATCHES:
             job = self.queue.pop(BACKGROUND[1:], self._held_back)
         job = job or self.queue.pop(BACKGROUND, self._held_back)
         if job is not None:
-            watch = job.kind is Kind.WATCH
-            self._watches_before = self._watches_before + 1 if watch else 0
+            self._watches_before = self._watches_before + 1 if job.kind is Kind.WATCH else 0
         return job
-
-    def _rested(self) -> None:
-        self._rest = None
-        self.fill()
 
     def _short_of(self, slots: int) -> bool:
         """Return True when more questions wait than slots are about to be freed."""
@@ -253,7 +157,6 @@ class Lane:
 
     def _start(self, job: Job) -> None:
         job.begin()
-        job.before = sum(one.begun_at is None and not one.ended for one in self.running)
         self.running[job] = self._start_run(job)
 
 
@@ -318,11 +221,6 @@ class Inference:
         lane = self._lane(role)
         return not lane.running and not len(lane.queue)
 
-    def reuses_pictures(self, role: Role) -> bool:
-        """Find whether the engine of a role may be spared a picture that it got before."""
-        lane = self._lane(role)
-        return not lane.pictures.useless(lane.engine.status.model)
-
     def depth(self) -> dict[Kind, int]:
         """Number of waiting jobs of each kind."""
         found = dict.fromkeys(Kind, 0)
@@ -373,15 +271,6 @@ class Inference:
                 self._lane_of[job].stop(job, reason)
         self._fill()
 
-    @property
-    def background_share(self) -> float:
-        """The share of the slots that background work may have where questions go, 1/32 to 1."""
-        return self._lane(Role.ANSWERS).share.share(self._clock())
-
-    def engine_busy(self, engine: Engine) -> None:
-        """Note that this engine's model server refused a request since it has enough to do."""
-        self.lane(engine).engine_share.refused(self._clock())
-
     def engine_changed(self) -> None:
         """Have waiting jobs follow their roles, and fill the slots that a new engine may have added."""
         moved: list[Callable[[], None]] = []
@@ -418,8 +307,6 @@ class Inference:
         Safe to call twice.
         """
         self.draining = True
-        for lane in self._lanes.values():
-            lane.close()
         for job in self._unended():
             self._let_go(job)
         if tasks := list(self._running()):
@@ -449,7 +336,6 @@ class Inference:
                 engine,
                 most=self._max_concurrent,
                 max_queue=self._max_queue,
-                clock=self._clock,
                 start=self._start,
                 asked=lambda: engine in map(self._engines.of, _ASKED),
             )
@@ -545,14 +431,15 @@ class Inference:
 
     def _begun(self, job: Job) -> None:
         if job.background:
-            self._lane_of[job].begun(job)
+            # Another background prompt may begin.
+            self._lane_of[job].fill()
 
     def _ended(self, job: Job) -> None:
         if job.slot_at is not None and job.result in ("ok", "length"):
             seconds = self._clock() - job.slot_at
             self._answer_seconds += _MEAN_WEIGHT * (seconds - self._answer_seconds)
-        lane = self._lane_of[job] if job.slot_at is not None else self._lane_of.pop(job)
-        lane.ended(job)
+        if job.slot_at is None:
+            self._lane_of.pop(job).queue.remove(job)
 
     def _let_go(self, job: Job) -> None:
         if job.slot_at is None:

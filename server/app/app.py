@@ -193,10 +193,7 @@ class Program:
         def on_retry(reason: Reason) -> None:
             self.metrics.engine_retries.labels(reason).inc()
 
-        def on_busy() -> None:
-            self.inference.engine_busy(engine)
-
-        engine = OpenAIEngine(
+        return OpenAIEngine(
             own.name,
             Endpoint(
                 own.url,
@@ -209,9 +206,7 @@ class Program:
             ),
             session_key=SessionKeys(settings.jwt_secret_key.get_secret_value()).of,
             on_retry=on_retry,
-            on_busy=on_busy,
         )
-        return engine
 
     def _session_ended(self, session_id: str) -> None:
         with ExitStack() as stack:

@@ -184,12 +184,6 @@ def add_gauges(
         "inferences_running", "Answers that are worked on", (), lambda: {(): inference.running}
     )
     metrics.gauge(
-        "background_share",
-        "Share of the slots that watches and descriptions may have: less while questions are slow",
-        (),
-        lambda: {(): inference.background_share},
-    )
-    metrics.gauge(
         "limit",
         "The most that there may be of some of these, as configured (inferences: and as the engine allows)",
         ("of",),

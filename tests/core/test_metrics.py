@@ -101,7 +101,6 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "ready": ("gauge", ()),
     "limit": ("gauge", ("of",)),
     "inferences_running": ("gauge", ()),
-    "background_share": ("gauge", ()),
     "loop_lag_seconds": ("histogram", ()),
     "speech_by_page": ("counter", ()),
     "speech_dropped_seconds": ("counter", ()),

@@ -40,8 +40,7 @@ class OpenAIEngine:
 
     `session_key` makes the session's name, which goes with
     each question beside the request's own; None: neither does. `on_retry` gets the reason of each
-    request that is sent again, and `on_busy` is called when the server refuses one since it has
-    enough to do. `transport` replaces the network, in tests.
+    request that is sent again. `transport` replaces the network, in tests.
     """
 
     def __init__(
@@ -52,14 +51,13 @@ class OpenAIEngine:
         limits: TimeLimits | None = None,
         session_key: Callable[[str], str] | None = None,
         on_retry: Callable[[Reason], None] = lambda _: None,
-        on_busy: Callable[[], None] = lambda: None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.name = name
         self.limits = limits = limits or TimeLimits()
         self._thinking = Thinking(endpoint.thinking)
         self._session_key = session_key
-        self._on_retry, self._on_busy = on_retry, on_busy
+        self._on_retry = on_retry
         self._client = ChatClient(endpoint, limits, transport)
         self._server = KnownServer(
             name,
@@ -89,11 +87,7 @@ class OpenAIEngine:
 
         Before the first token a request that failed is sent again (`Retries` says when).
         """
-        return asked(self, request, on_fault=self._failed, on_retry=self._on_retry)
-
-    def _failed(self, fault: Fault) -> None:
-        if fault.reason is Reason.BUSY:
-            self._on_busy()
+        return asked(self, request, self._on_retry)
 
     def ask(
         self, request: EngineRequest, *, deadline: float, due: float | None, repeat: int, last: bool
@@ -349,16 +343,9 @@ class SessionKeys:
 
 
 async def asked(
-    server: OpenAIEngine,
-    request: EngineRequest,
-    *,
-    on_fault: Callable[[Fault], None],
-    on_retry: Callable[[Reason], None],
+    server: OpenAIEngine, request: EngineRequest, on_retry: Callable[[Reason], None]
 ) -> AsyncGenerator[Chunk, None]:
-    """Stream an answer; see `Engine.answer`.
-
-    `on_fault` gets each failure before a token, `on_retry` the reason of each repeat.
-    """
+    """Stream an answer; see `Engine.answer`. `on_retry` gets the reason of each repeat."""
     now = asyncio.get_running_loop().time
     deadline, until = now() + server.limits.total, now() + server.limits.first_token
     retries = Retries(request.kind, until)
@@ -374,7 +361,6 @@ async def asked(
         except UnexpectedThought:
             continue
         except Fault as fault:
-            on_fault(fault)
             pause = retries.pause(fault, now=now())
             if pause is None:
                 raise fault.error() from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal, Protocol
 
@@ -131,12 +131,6 @@ class Job:
     engine: Engine | None = None
     # Visual tokens that the engine got before, with an earlier question
     known_tokens: int = 0
-    # Prompt tokens that the engine did not compute, by its own figures; None without any
-    cached_tokens: int | None = None
-    # Jobs without words yet when it got its slot
-    before: int = 0
-    # Requests with equal values take about as long to their first token; None before the request
-    cost_class: Hashable = None
     pieces: list[str] = field(default_factory=list)
     thoughts: str = ""
     # Some sound of the answer has come.
@@ -220,9 +214,6 @@ class Job:
         self.metrics.visual_tokens.inc(request.visual_tokens)
         reused = picture.unchanged_since is not None
         self.known_tokens = picture.visual_tokens if reused else 0
-        words = len(request.question) + sum(len(t.question) + len(t.answer) for t in request.turns)
-        size = request.visual_tokens // 256, words // 1000
-        self.cost_class = (engine.name, engine.status.model, *size, reused)
         self.sink.started(engine, request, self.queue_seconds)
 
     def _begin_words(self) -> None:
@@ -252,7 +243,6 @@ class Job:
 
     def _finish(self, end: Finished) -> None:
         usage = end.usage
-        self.cached_tokens = usage.cached_tokens
         if not self._end("length" if end.finish_reason == "length" else "ok"):
             return
         for direction, count in (

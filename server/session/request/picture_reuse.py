@@ -169,7 +169,6 @@ class PictureReuse:
             and self._requests.consent.given(engine)
             and self._requests.allowance.left(time.monotonic())
             and inference.free(Role.ANSWERS)
-            and inference.reuses_pictures(Role.ANSWERS)
             and not inference.draining
         )
 

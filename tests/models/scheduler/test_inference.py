@@ -6,8 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +27,7 @@ from server.core.errors import (
 from server.core.frames import Kind, Role
 from server.core.metrics import Metrics
 from server.inference import Inference
-from server.models.base import Capabilities, Chunk, Engine, EngineRequest, Thought, Usage
+from server.models.base import Capabilities, Engine, EngineRequest, Usage
 from server.models.scheduler.job import Job, Result
 from tests.support.clients import sample
 from tests.support.fakes import (
@@ -781,46 +780,6 @@ async def test_a_job_is_submitted_once(build: Build) -> None:
         inference.submit(job)
 
 
-async def test_background_work_slows_down_with_the_questions_first_tokens(build: Build) -> None:
-    """With half of the share two of four slots; questions keep all."""
-    engine = FakeEngine()
-    inference = build(engine, slots=4, queue=32)
-    inference.lane(engine).share._aimd.halve(inference._clock(), pause=0.0)
-    engine.hold(at=1)
-    jobs = submitted(inference, [make_job(f"d{number}", DESCRIBE) for number in range(4)])
-    await until(lambda: engine.open == 2)
-    await turns()
-    assert inference.depth()[DESCRIBE] == 2
-    questions = submitted(inference, [make_job(f"q{number}") for number in range(2)])
-    await until(lambda: engine.open == 4)
-    engine.release()
-    await ends(jobs + questions)
-
-
-async def test_rested_work_goes_on_by_itself(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next background job begins without another event once the rest after the last one is over."""
-    engine = FakeEngine()
-    inference = build(engine, slots=1)
-    waits, share = iter([0.05]), inference.lane(engine).share
-    monkeypatch.setattr(share, "wait", lambda running, slots, now: next(waits, 0.0))
-    _, sink = sent(inference, "a", DESCRIBE)
-    await turns()
-    assert not sink.ended
-    await until(lambda: sink.ended)
-
-
-async def test_first_tokens_of_questions_are_learned(build: Build) -> None:
-    """Twice as slow as usual: the share halves; descriptions and stopped questions teach nothing."""
-    engine = FakeEngine(first_token=0.005)
-    inference = build(engine)
-    await served(inference)
-    engine.first_token = 0.2
-    await served(inference, kind=DESCRIBE)
-    assert inference.background_share == 1.0
-    await served(inference)
-    assert inference.background_share < 0.6
-
-
 async def test_a_request_is_logged_under_the_id_that_the_engine_gets(
     build: Build, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -838,67 +797,6 @@ async def test_a_request_is_logged_under_the_id_that_the_engine_gets(
     assert logged == {"answered": ids[0], "engine failed": ids[1], "not answered": ids[1]}
 
 
-async def test_a_model_server_that_refuses_gets_fewer_answers_at_a_time(build: Build) -> None:
-    """One that others use, too; an engine that states its own number keeps it."""
-    engine = FakeEngine()
-    inference = build(engine, slots=8)
-    inference.engine_busy(engine)
-    assert inference.slots == 4
-    engine = FakeEngine(capabilities=Capabilities(max_concurrency=6))
-    stated = build(engine, slots=8)
-    stated.engine_busy(engine)
-    assert stated.slots == 6
-
-
-class OwnTime(FakeEngine):
-    """Its first token takes `seconds` on a clock of its own, which stands still otherwise."""
-
-    def __init__(self, seconds: float, name: str = "fake") -> None:
-        super().__init__(name)
-        self.seconds = seconds
-        self.now = 1000.0
-
-    def clock(self) -> float:
-        return self.now
-
-    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
-        self.now += self.seconds
-        async with aclosing(super().answer(request)) as chunks:
-            async for chunk in chunks:
-                yield chunk
-
-
-async def test_first_tokens_of_a_shared_engine_bound_the_answers_at_a_time(build: Build) -> None:
-    """Three slow ones in a row."""
-    engine = OwnTime(0.002)
-    inference = build(engine, slots=8, clock=engine.clock)
-    await served(inference, "a")
-    engine.seconds = 0.3
-    for session in "aba":
-        assert inference.slots == 8
-        await served(inference, session)
-    assert inference.slots == 4
-
-
-class ThinksAndFails(FakeEngine):
-    """It begins with a thought, and breaks."""
-
-    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
-        self.requests.append(request)
-        yield Thought("Hm.")
-        raise engine_error(EngineFailed)
-
-
-async def test_a_failed_engines_words_are_no_time_of_the_next_one(build: Build) -> None:
-    """Else the next one's usual time would be nothing, and all that it does slow."""
-    second = OwnTime(0.1, "second")
-    inference = build(FakeEngines(ThinksAndFails("first"), second), slots=8, clock=second.clock)
-    for session in "abcde":
-        await served(inference, session)
-    assert len(second.requests) == 5
-    assert inference.slots == 8
-
-
 async def test_one_prompt_of_background_work_at_a_time(build: Build) -> None:
     """The next one begins with the first word of the one before."""
     engine = holding()
@@ -909,19 +807,6 @@ async def test_one_prompt_of_background_work_at_a_time(build: Build) -> None:
     assert engine.open == 1
     engine.release()
     await ends(jobs)
-
-
-async def test_prompts_of_background_work_are_few_after_a_question(build: Build) -> None:
-    """Three at once, then seldom one; what is sent ahead of a question does not wait for that."""
-    engine = OwnTime(0.05)
-    inference = build(engine, slots=8, queue=32, clock=engine.clock)
-    await served(inference, "q")
-    jobs = submitted(inference, [make_job(f"d{number}", DESCRIBE) for number in range(6)])
-    await until(lambda: sum(sink.ended for _, sink in jobs) == 3)
-    await served(inference, "a", Kind.PREFILL)
-    await turns()
-    assert sum(sink.ended for _, sink in jobs) == 3
-    assert inference.lane(engine).rests
 
 
 async def test_background_work_leaves_a_slot_free(build: Build) -> None:

@@ -276,35 +276,6 @@ async def test_only_a_change_sends_another_one_ahead(monkeypatch: pytest.MonkeyP
         assert len(table.requests) == 2
 
 
-async def test_none_goes_ahead_to_a_server_that_computes_each_anew(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Its own figures say so, four questions in a row; one line in the log; figures that change bring it back."""
-    caplog.set_level("INFO", "server.inference")
-    monkeypatch.setattr(picture_reuse, "AHEAD_SECONDS", 0.0)
-    async with room(caching(usage=Usage(600, 3, 0))) as one:
-        table = Table(one)
-
-        async def ahead(scene: int) -> bool:
-            # The answer before has let go of the engine.
-            await until(lambda: one.services.inference.free(Role.ANSWERS))
-            before = len(table.requests)
-            await table.type(scene)
-            return len(table.requests) > before
-
-        for scene in range(1, 5):
-            assert await ahead(scene)
-            await table.ask(scene)
-        for scene in range(5, 8):
-            assert not await ahead(scene)
-            await table.ask(scene)
-        told = [one.message for one in caplog.records if "anew" in one.message]
-        assert len(told) == 1
-        one.engine.usage = Usage(600, 3, 590)
-        await table.ask(7)
-        assert await ahead(8)
-
-
 async def test_two_changes_at_once_send_one_ahead() -> None:
     async with room(caching()) as one:
         table = Table(one)
