@@ -40,6 +40,9 @@ NAMES = {
     "SmolVLM and SmolVLM2": "HuggingFaceTB/SmolVLM2-500M-Video-Instruct SmolVLM-Instruct smolvlm2-2.2b-instruct"
     " SmolVLM2-256M-Video-Instruct-Q8_0.gguf",
     "Idefics3": "HuggingFaceM4/Idefics3-8B-Llama3 idefics3:8b",
+    "GLM-4.1V to 4.6V": "zai-org/GLM-4.5V-FP8 zai-org/GLM-4.6V-Flash GLM-4.1V-9B-Thinking-Q4_K_M.gguf z-ai/glm-4.6v",
+    "Kimi K2.5 and K2.6": "moonshotai/Kimi-K2.5 kimi-k2.6 Kimi-K2.5-Q4_K_M.gguf",
+    "Kimi-VL": "moonshotai/Kimi-VL-A3B-Instruct Kimi-VL-A3B-Thinking-2506-Q4_K_M.gguf kimi-vl",
     "Moondream 2": "moondream moondream:1.8b vikhyatk/moondream2 moondream2-20250414",
     "Moondream 3": "moondream/moondream3-preview moondream3.1 moondream-3",
     "Pixtral": "pixtral-12b mistralai/Pixtral-12B-2409 pixtral-12b-Q4_K_M.gguf mistral-community/pixtral-12b",
@@ -66,6 +69,9 @@ TYPES = {
     "LFM2-VL and LFM2.5-VL": "lfm2_vl",
     "SmolVLM and SmolVLM2": "smolvlm",
     "Idefics3": "idefics3",
+    "GLM-4.1V to 4.6V": "glm4v glm4v_moe glm46v",
+    "Kimi K2.5 and K2.6": "kimi_k25",
+    "Kimi-VL": "kimi_vl",
     "Moondream 2": "moondream1",
     "Moondream 3": "moondream3",
     "Mistral Small 3.1 and 3.2": "mistral3",
@@ -148,12 +154,29 @@ def test_what_families_can() -> None:
     assert set(units.values()) == {BoxUnit.THOUSANDTHS}
     hybrid = {title for title, one in found.items() if one.thinking_off}
     assert hybrid == {
-        *("Qwen3.5 to 3.8", "Qwen3.8-Flash-Next", "Gemma 4", "MiniCPM-V", "MiniCPM-V 4.6 and 4.7")
+        *("Qwen3.5 to 3.8", "Qwen3.8-Flash-Next", "Gemma 4", "MiniCPM-V", "MiniCPM-V 4.6 and 4.7"),
+        *("GLM-4.1V to 4.6V", "Kimi K2.5 and K2.6"),
     }
     paired = {title for title, one in found.items() if one.paired_frames}
     assert paired == {title for title in NAMES if title.startswith("Qwen")}
     assert families.of_type("qwen3_5").paired_frames
     assert not families.of_type("gemma3").paired_frames
+
+
+def test_names_say_who_always_thinks() -> None:
+    """Of a family whose models that think are models of their own."""
+    for name, thinks in (
+        ("Qwen/Qwen3-VL-8B-Thinking", True),
+        ("Qwen/Qwen3-VL-8B-Instruct", False),
+        ("Qwen/Qwen3-Omni-30B-A3B-Thinking", True),
+        ("zai-org/GLM-4.1V-9B-Thinking", True),
+        ("zai-org/GLM-4.6V", False),
+        ("moonshotai/Kimi-VL-A3B-Thinking-2506", True),
+        ("openbmb/MiniCPM-V-4.6-Thinking", True),
+        ("Qwen/Qwen3.5-9B", False),
+    ):
+        assert known(None, name).always_thinks is thinks, name
+    assert known("qwen3_vl", "/models/Qwen3-VL-8B-Thinking").always_thinks
 
 
 def test_ones_that_only_think_do_not_speak() -> None:

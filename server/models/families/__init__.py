@@ -6,7 +6,8 @@ right before or after make another name), `not_with` (words that make it another
 with the least versions of the libraries that run it; "" where nobody knows), `abilities`, `boxes` (a `BoxUnit`: the
 form in which a request asks for boxes and the answer is read; without it none are asked for), `geometry` (`patch` times
 `merge` pixels are a token's side; `tokens` where any picture has as many), `paired_frames`,
-`thinking_off` (fields that switch thinking off), `silent_with` (words of those that do not speak), `tool_parser`
+`thinking_off` (fields that switch thinking off), `thinks_with` (words of those that always think), `opens_thoughts`
+(the prompt of one that thinks opens its thoughts), `silent_with` (words of those that do not speak), `tool_parser`
 (vLLM's parser of its tool calls; without one it is offered no tools), `licence`, `sources`.
 """
 
@@ -90,11 +91,15 @@ class Family:
     paired_frames: bool = False
     # Fields of a request that switch its thinking off; none where it has no switch
     thinking_off: Mapping[str, Any] = field(default_factory=dict)
+    opens_thoughts: bool = False
     # vLLM's name for the form of its tool calls; "": it calls none well, or nobody knows
     tool_parser: str = ""
     names: tuple[str, ...] = ()
     not_with: frozenset[str] = frozenset()
     silent_with: frozenset[str] = frozenset()
+    thinks_with: frozenset[str] = frozenset()
+    # By its name
+    always_thinks: bool = False
 
     @property
     def answers(self) -> bool:
@@ -121,7 +126,7 @@ def read(text: str) -> dict[str, Family]:
     types = data.pop("types")
     sizes = _geometry(**data.pop("geometry")) if "geometry" in data else None
     data["names"] = tuple(data.get("names", ()))
-    for name in ("not_with", "silent_with"):
+    for name in ("not_with", "silent_with", "thinks_with"):
         data[name] = frozenset(data.get(name, ()))
     family = Family(kind, abilities, boxes, geometry=sizes, **data)
     return {"": family} | {name: replace(family, needs=needs) for name, needs in types.items()}
@@ -176,7 +181,7 @@ _PICTURES, _NO_CHAT = _either(_WORDS["pictures"]), _either(_WORDS["no_chat"])
 def known(model_type: object, *names: str) -> Family | None:
     """Return the family of a model by its `model_type`, and without one by its names; None for no known one.
 
-    Of those that speak, models that only think or caption do not.
+    Words of the names tell whether it always thinks, and whether it speaks.
     """
     kind = model_type if isinstance(model_type, str) else None
     if kind is not None:
@@ -187,7 +192,8 @@ def known(model_type: object, *names: str) -> Family | None:
         return None
     words = {word for name in (kind or "", *names) for word in _words(name)}
     silent = {Ability.SPEECH_OUT} if words & found.silent_with else set()
-    return replace(found, abilities=found.abilities - silent)
+    always = bool(words & found.thinks_with)
+    return replace(found, abilities=found.abilities - silent, always_thinks=always)
 
 
 @lru_cache(maxsize=1024)
