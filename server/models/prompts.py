@@ -15,9 +15,8 @@ import numpy as np
 from server.core.errors import EngineRefused
 from server.core.frames import Verbosity
 from server.core.sound import SOUND_RATE, Sound, SoundUse, wav
-from server.models import control_tokens
 from server.models.base import Conversation, EngineRequest, Shown, Words
-from server.models.control_tokens import ControlTokens
+from server.models.control_tokens import clean
 
 # About what is not there: in the middle of the system text, which stays the same for every question. docs/benchmark.md says how
 # it was chosen.
@@ -90,11 +89,6 @@ _MESSAGE_TOKENS = 6
 _PICTURE_TOKENS = 2
 
 
-def clean(text: str, tokens: ControlTokens | None = None) -> str:
-    """Take control tokens out until none is left, nested ones too; those of all families where `tokens` is None."""
-    return (tokens or control_tokens.known()).clean(text)
-
-
 def system_text(language: str | None = None, verbosity: Verbosity = Verbosity.NORMAL) -> str:
     """The system text. The same for every question of a session while its settings stay, since it is the prefix that a
     server caches.
@@ -117,7 +111,6 @@ def messages(
     earlier_urls: Sequence[str] = (),
     *,
     audio: Mapping[str, Any] | None = None,
-    tokens: ControlTokens | None = None,
 ) -> list[dict[str, Any]]:
     """Chat messages: system, earlier turns as text, frame, question last.
 
@@ -132,23 +125,21 @@ def messages(
     """
     if request.conversation is not None:
         captions = [*(one.caption for one in request.earlier), ""]
-        return conversation_messages(
-            request.conversation, [*earlier_urls, image_url], captions, tokens
-        )
+        return conversation_messages(request.conversation, [*earlier_urls, image_url], captions)
     system = system_text(request.language, request.verbosity)
     if request.tools:
         system = f"{system} {_TOOLS}"
     found: list[dict[str, Any]] = [{"role": "system", "content": system}]
     for turn in request.turns:
-        found.append({"role": "user", "content": asked(turn.question, tokens)})
-        found.append({"role": "assistant", "content": clean(turn.answer, tokens)})
+        found.append({"role": "user", "content": asked(turn.question)})
+        found.append({"role": "assistant", "content": clean(turn.answer)})
     heard = _heard(request, audio)
-    text = _question(request, bool(heard), tokens)
+    text = _question(request, bool(heard))
     found.append({"role": "user", "content": text})
     at = 1 + 2 * max(0, len(request.turns) - request.turns_after)
     found[at]["content"] = [
-        *_earlier(request, earlier_urls, tokens),
-        *_captioned(caption_of(request), tokens),
+        *_earlier(request, earlier_urls),
+        *_captioned(caption_of(request)),
         _image(image_url),
         _text(found[at]["content"]),
     ]
@@ -163,12 +154,10 @@ def conversation_messages(
     conversation: Conversation,
     urls: Sequence[str],
     captions: Sequence[str],
-    tokens: ControlTokens | None = None,
 ) -> list[dict[str, Any]]:
     """Return a program's messages with the pictures at `urls`, oldest first, each behind its caption, "" for none."""
-    family = tokens or control_tokens.known()
     system = PROGRAM_SYSTEM
-    if instructions := family.clean(conversation.instructions).strip():
+    if instructions := clean(conversation.instructions).strip():
         system = f"{PROGRAM_SYSTEM}\n{_INSTRUCTIONS}\n{instructions}"
     found: list[dict[str, Any]] = [{"role": "system", "content": system}]
     # Names of the called tools, which some servers want beside the results
@@ -178,7 +167,7 @@ def conversation_messages(
         parts = [
             part
             for one in message.parts
-            for part in _part(one, urls, captions, family)
+            for part in _part(one, urls, captions)
             if part.get("text") != ""
         ]
         if not parts and not message.calls:
@@ -189,7 +178,7 @@ def conversation_messages(
                 {
                     "id": call.id,
                     "type": "function",
-                    "function": {"name": call.name, "arguments": family.clean(call.arguments)},
+                    "function": {"name": call.name, "arguments": clean(call.arguments)},
                 }
                 for call in message.calls
             ]
@@ -211,14 +200,14 @@ def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]] | None:
 
 
 def _part(
-    part: Words | Shown, urls: Sequence[str], captions: Sequence[str], family: ControlTokens
+    part: Words | Shown, urls: Sequence[str], captions: Sequence[str]
 ) -> list[dict[str, Any]]:
     if isinstance(part, Words):
-        return [_text(family.clean(part.text).strip())]
+        return [_text(clean(part.text).strip())]
     at = len(urls) - 1 - part.back if part.back is not None else -1
     if at < 0:
         return [_text(_GONE)]
-    return [*_captioned(captions[at], family), _image(urls[at])]
+    return [*_captioned(captions[at]), _image(urls[at])]
 
 
 def _text(text: str) -> dict[str, Any]:
@@ -229,8 +218,8 @@ def _image(url: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def _question(request: EngineRequest, heard: bool, tokens: ControlTokens | None) -> str:
-    question = clean(request.question, tokens).strip()
+def _question(request: EngineRequest, heard: bool) -> str:
+    question = clean(request.question).strip()
     text = question or (SPOKEN if heard and request.sound_is_question else DESCRIBE)
     return in_language(text, request.own_language)
 
@@ -252,18 +241,16 @@ def _heard(request: EngineRequest, audio: Mapping[str, Any] | None) -> list[dict
     return [_text(_SCENE_SOUND), dict(audio)]
 
 
-def _earlier(
-    request: EngineRequest, urls: Sequence[str], tokens: ControlTokens | None
-) -> list[dict[str, Any]]:
+def _earlier(request: EngineRequest, urls: Sequence[str]) -> list[dict[str, Any]]:
     if request.video:
-        text = clean(video_caption([one.caption for one in request.earlier]), tokens)
+        text = clean(video_caption([one.caption for one in request.earlier]))
         # The form that vLLM reads: the frames' base64, with commas between them
         frames = ",".join(url.partition(",")[2] for url in urls)
         video = {"url": f"data:video/jpeg;base64,{frames}"}
         return [_text(text), {"type": "video_url", "video_url": video}]
     parts: list[dict[str, Any]] = []
     for one, url in zip(request.earlier, urls, strict=True):
-        parts.extend(_captioned(one.caption, tokens))
+        parts.extend(_captioned(one.caption))
         parts.append(_image(url))
     return parts
 
@@ -275,14 +262,14 @@ def caption_of(request: EngineRequest) -> str:
     return PART_BESIDE if request.earlier else PART_ALONE
 
 
-def _captioned(caption: str, tokens: ControlTokens | None) -> list[dict[str, Any]]:
-    text = clean(caption, tokens).strip()
+def _captioned(caption: str) -> list[dict[str, Any]]:
+    text = clean(caption).strip()
     return [_text(text)] if text else []
 
 
-def asked(question: str, tokens: ControlTokens | None = None) -> str:
+def asked(question: str) -> str:
     """A question as a model gets it, now and among the turns: one of nothing but control tokens needs a text."""
-    return clean(question, tokens).strip() or DESCRIBE
+    return clean(question).strip() or DESCRIBE
 
 
 def tool_tokens(tools: Sequence[Mapping[str, Any]]) -> int:

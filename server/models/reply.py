@@ -1,31 +1,26 @@
 """One answer as it arrives: its text without markup, the thoughts apart, the reason of its end, and
 an error without text.
-
-Control tokens go as they go out of questions, also where they arrive in pieces. Text that may
-become one is held back, `control_tokens.LONGEST` characters at most.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import secrets
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from server.core.errors import EngineError, EngineFailed, EngineRefused
 from server.models import control_tokens
 from server.models.base import Chunk, Delta, Finished, Thought, ToolCall, Usage
-from server.models.control_tokens import ControlTokens, Remainder
 from server.models.thinking import CLOSE, OPEN, Mode, Thinking
 
 log = logging.getLogger(__name__)
-# Gemma 4 names its channel.
-_CHANNEL = "thought\n"
-# Characters of thoughts that become the answer if no mark ends them: more are not kept.
+_OPEN, _CLOSE = (re.compile("|".join(map(re.escape, marks))) for marks in (OPEN, CLOSE))
+_LONGEST = max(map(len, CLOSE))
+# Characters of thoughts that may become the answer: more are not kept.
 _MOST_KEPT = 64 * 1024
-# Characters of an event that are read at once: 3 ms
-SLICE_CHARS = 2048
 # Bounds of the tool calls of an answer to a program: their number, and characters of all together
 _MOST_CALLS = 16
 _MOST_CALL_CHARS = 64 * 1024
@@ -68,131 +63,99 @@ class Piece:
     # The calls, as far as they can be read
     calls: tuple[CallPiece, ...] = ()
 
-    def slices(self) -> Iterator[Piece]:
-        """Yield it in pieces of at most SLICE_CHARS of text; what else it has is in the last one."""
-        last = max(0, len(self.text) - 1) // SLICE_CHARS * SLICE_CHARS
-        for begin in range(0, last, SLICE_CHARS):
-            yield Piece(self.text[begin : begin + SLICE_CHARS])
-        yield replace(self, text=self.text[last:]) if last else self
-
 
 class AnswerText:
-    """Text and thoughts, separated: `feed` it pieces, then `end` it.
+    """Text and thoughts, separated: `feed` it pieces, the last one with `ended`.
 
-    `inside`: the model begins in its thoughts.
+    `opened`: the prompt opens the thoughts.
 
     Thoughts are marked only at the beginning: later such a mark is something that the model read
-    somewhere.
+    somewhere. Text that may become a mark is held back, at the beginning and within thoughts.
     """
 
-    def __init__(self, tokens: ControlTokens | None = None, *, inside: bool = False) -> None:
-        self._rest = Remainder(tokens or control_tokens.known())
-        self._inside = self._implied = inside
-        self._kept = ""
-        # Spaces before the first word, or text that may become the name of a channel
+    def __init__(self, *, opened: bool = False) -> None:
+        # The thoughts have not ended.
+        self.thinking = opened
+        self._beginning = True
         self._held = ""
-        # A control token went.
-        self._marked = False
-        # By thought: some of it has arrived.
-        self._begun = {False: False, True: False}
-        # Thoughts ended that had not begun: the template opens them.
-        self.closed_unopened = False
-        # It did not begin in its thoughts, though `inside`.
-        self.never_closed = False
+        self._begun: set[type[Delta | Thought]] = set()
 
     @property
     def began(self) -> bool:
-        """Find whether some of the answer has arrived."""
-        return self._begun[False]
+        """Whether some of the answer has arrived."""
+        return Delta in self._begun
 
-    def feed(self, text: str) -> list[Delta | Thought]:
-        found: list[Delta | Thought] = []
-        for char in text:
-            token = self._rest.add(char)
-            self._marked = self._marked or token != ""
-            if token in OPEN and not self._inside and not self.began:
-                if not self._rest.text.strip():
-                    self._rest.take(len(self._rest))
-                    self._inside, self._held = True, ""
-            elif token in CLOSE:
-                if self._inside:
-                    found += self._part(self._rest.take(len(self._rest)), ended=True)
-                    self._inside = self._implied = False
-                    self._kept = ""
-                elif not self._begun[True]:
-                    self.closed_unopened = True
-        found += self._part(self._rest.take(self._rest.pending()))
-        return found
-
-    def end(self) -> list[Delta | Thought]:
-        """Return the rest."""
-        found = self._part(self._rest.take(len(self._rest)), ended=True)
-        if self._inside and self._implied and self._kept:
-            self.never_closed, self._inside = True, False
-            found += self._part(self._kept)
-        return found
-
-    def _part(self, text: str, *, ended: bool = False) -> list[Delta | Thought]:
-        thought = self._inside
-        if not self._begun[thought]:
-            text = self._held + text
-            bare = text.lstrip()
-            self._held = ""
-            if (not bare or (thought and _CHANNEL.startswith(bare))) and not ended:
+    def feed(self, text: str, *, ended: bool = False) -> list[Delta | Thought]:
+        text, self._held = self._held + text, ""
+        if self._beginning:
+            text = text.lstrip()
+            if mark := _OPEN.match(text):
+                self.thinking, text = True, text[mark.end() :]
+            elif not ended and any(one.startswith(text) for one in OPEN):
                 self._held = text
                 return []
-            # Behind markup, a line end is the markup's.
-            text = bare.removeprefix(_CHANNEL) if thought else bare if self._marked else text
-            if not bare:
-                return []
+            self._beginning = False
+        if not self.thinking:
+            return self._part(Delta, text)
+        if mark := _CLOSE.search(text):
+            self.thinking = False
+            thought, text = text[: mark.start()], text[mark.end() :]
+            return self._part(Thought, thought) + self._part(Delta, text)
+        end = len(text) if ended else _whole(text)
+        self._held = text[end:]
+        return self._part(Thought, text[:end])
+
+    def _part(self, kind: type[Delta | Thought], text: str) -> list[Delta | Thought]:
+        text = control_tokens.remove(text)
+        if kind not in self._begun:
+            text = text.lstrip()
         if not text:
             return []
-        self._begun[thought] = True
-        if thought and self._implied:
-            self._kept = (self._kept + text)[:_MOST_KEPT]
-        return [Thought(text) if thought else Delta(text)]
+        self._begun.add(kind)
+        return [kind(text)]
+
+
+def _whole(text: str) -> int:
+    """Return where a mark may begin that is not complete; the length for nowhere."""
+    at = max(text.rfind(mark, -_LONGEST) for mark in "<[◁")
+    return at if at >= 0 else len(text)
 
 
 class Reply:
     """The state of one answer.
 
-    `most`: pieces of text after which it is long enough; None where the server counts. `calls`: puts
-    tool calls together, which are an answer where the request has tools. `form`: JSON was asked for, which is the answer
-    also where the server takes it for thoughts.
+    `most`: pieces of text after which it is long enough, where the server's limit has the tokens for
+    thoughts, too. `calls`: puts tool calls together, which are an answer where the request has tools.
+    `form`: JSON was asked for.
     """
 
     def __init__(
-        self,
-        tokens: ControlTokens | None,
-        *,
-        inside: bool = False,
-        most: int | None = None,
-        calls: Calls | None = None,
-        form: bool = False,
+        self, thinking: Thinking, most: int, *, calls: Calls | None = None, form: bool = False
     ) -> None:
-        self._text = AnswerText(tokens, inside=inside)
-        # The thoughts so far; None where they are no answer
-        self._thoughts = "" if form else None
+        self._text = AnswerText(opened=thinking.opened)
+        self._opened = thinking.opened
+        self._may_think = thinking.mode is Mode.BUDGET
         self._most = most
+        self._form = form
+        self._thoughts = ""
         self._pieces = 0
         # "" until the server gives it
         self.finish = ""
         self.usage = Usage()
         # The model has produced something, be it thoughts.
         self.began = False
-        self.thought = False
         self._refused = self._tools = False
         # None where there are no tools
         self._calls = calls
 
     @property
     def answered(self) -> bool:
-        """Find whether some of the answer itself has arrived."""
+        """Whether some of the answer itself has arrived."""
         return self._text.began
 
     @property
     def enough(self) -> bool:
-        return self._most is not None and self._pieces >= self._most
+        return self._may_think and self._pieces >= self._most
 
     def take(self, piece: Piece) -> list[Chunk]:
         self.usage = piece.usage or self.usage
@@ -202,14 +165,18 @@ class Reply:
         self._tools = self._tools or piece.tools
         if self._calls is not None:
             self._calls.take(piece.calls)
-        found: list[Chunk] = [Thought(piece.thought)] if piece.thought else []
-        found += self._text.feed(piece.text)
+        found: list[Delta | Thought] = []
+        if piece.thought:
+            # The server separates them itself.
+            self._text.thinking = self._opened = False
+            found.append(Thought(piece.thought))
+        return self._noted(found + self._text.feed(piece.text))
+
+    def _noted(self, found: list[Delta | Thought]) -> list[Chunk]:
         self._pieces += any(isinstance(one, Delta) for one in found)
         thoughts = "".join(one.text for one in found if isinstance(one, Thought))
-        self.thought = self.thought or bool(thoughts)
-        if self._thoughts is not None:
-            self._thoughts = (self._thoughts + thoughts)[:_MOST_KEPT]
-        return found
+        self._thoughts = (self._thoughts + thoughts)[:_MOST_KEPT]
+        return [*found]
 
     def end(self, *, whole: bool) -> list[Chunk]:
         """Return the rest and the end.
@@ -222,14 +189,15 @@ class Reply:
             raise EngineFailed(
                 "The model server ended the answer before it was complete. Ask again.", public=True
             )
-        found: list[Chunk] = [*self._text.end()]
+        found = self._noted(self._text.feed("", ended=True))
         calls = self._calls.whole() if self._calls is not None else ()
-        if not self.answered and not calls:
-            if not _is_json(text := (self._thoughts or "").strip()):
-                raise self._empty()
-            found.append(Delta(text))
         reason = "length" if self.enough and not self.finish else self.finish
         reason = reason if reason in ("length", "content_filter") else "stop"
+        if not self.answered and not calls:
+            text = control_tokens.remove(self._thoughts).strip()
+            if not text or reason != "stop" or not self._answers(text):
+                raise self._empty()
+            found.append(Delta(text))
         if reason == "stop" and calls:
             reason = "tool_calls"
         # Calls that were cut off are none.
@@ -237,10 +205,13 @@ class Reply:
         found.append(Finished(reason, self.usage, calls=calls))
         return found
 
-    def teach(self, thinking: Thinking, asked: Mode) -> None:
-        """Let it learn from the whole answer to a request that was asked in this mode."""
-        text = self._text
-        thinking.ended(asked, closed_unopened=text.closed_unopened, never_closed=text.never_closed)
+    def _answers(self, thoughts: str) -> bool:
+        """Whether the thoughts of a whole answer without text are the answer: a parser took it for them."""
+        if self._refused or self._tools:
+            return False
+        # Their end never came, whose beginning nobody saw.
+        unmarked = self._opened and self._text.thinking
+        return not self._may_think or unmarked or (self._form and _is_json(thoughts))
 
     def _empty(self) -> EngineError:
         """Return the reason why there is no text."""
@@ -250,12 +221,12 @@ class Reply:
             why = "The model declined to answer this. Ask in another way."
         elif self._tools:
             why = "The model wanted to use a tool in place of an answer, and there is none here. Ask in another way."
-        elif self.thought and self.finish == "length":
+        elif self._thoughts and self.finish == "length":
             why = "The model thought for as long as it may and came to no answer. Ask something simpler."
             log.warning(
                 "a model came to no answer within THINKING_MAX_TOKENS; raise it or choose another"
             )
-        elif self.thought:
+        elif self._thoughts:
             why = "The model came to no answer: all that it wrote was thinking. Ask in another way."
         else:
             why = "The model ended without a word. Ask in another way."
@@ -318,18 +289,3 @@ class Calls:
             for id, name, arguments in calls
             if name
         )
-
-
-class UnexpectedThought(Exception):
-    """A model thinks though nobody expected it: it is asked again, with tokens for that. Outside the tree of errors."""
-
-
-def expected(chunk: Chunk, thinking: Thinking, asked: Mode) -> Chunk:
-    """Return a chunk of an answer that was asked for so.
-
-    Raises UnexpectedThought where another request would differ; thoughts come before any text, so that
-    no text comes twice.
-    """
-    if isinstance(chunk, Thought) and thinking.seen(asked):
-        raise UnexpectedThought
-    return chunk

@@ -8,10 +8,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.async_api import expect
 
-from server.models.openai.engine import OpenAIEngine
 from tests.browser.visitor import Visitor, bounds
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import Running
 from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -20,14 +18,11 @@ THOUGHTS = ["The thing is round ", "and white, with a handle. ", "It may be a cu
 
 
 @pytest.fixture
-def thinker(server: Running, model: FakeOpenAI) -> Iterator[FakeOpenAI]:
-    """The model server, with a model that cannot but think."""
-    model.thoughts, model.thinking_can_be_switched_off = list(THOUGHTS), False
+def thinker(model: FakeOpenAI) -> Iterator[FakeOpenAI]:
+    """The model server, with a model that thinks."""
+    model.thoughts = list(THOUGHTS)
     yield model
-    model.thoughts, model.thinking_can_be_switched_off = [], True
-    engine = server.program.engines.engines[0]
-    assert isinstance(engine, OpenAIEngine)
-    engine._thinking.served({})
+    model.thoughts = []
 
 
 async def test_thoughts_are_folded_and_no_part_of_the_answer(

@@ -20,15 +20,9 @@ from server.models.base import (
     Turn,
     Words,
 )
-from server.models.control_tokens import ControlTokens
 from server.models.prompts import PROGRAM_SYSTEM as SYSTEM
 from server.session.request.builder import TokenScale
 from tests.models.asking import picture, request
-
-
-def test_an_engines_own_special_tokens_go_too() -> None:
-    """Extra tokens and control tokens may be nested in each other."""
-    assert prompts.clean("<im<|x|>age>a[IN[INST]ST]b", ControlTokens(["<image>", "[INST]"])) == "ab"
 
 
 def test_order_is_system_turns_frame_question() -> None:

@@ -4,14 +4,10 @@ empty one.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from server.core.errors import EngineError, EngineRefused
 from server.models.base import (
@@ -24,10 +20,9 @@ from server.models.base import (
     Speaker,
     Thought,
 )
-from server.models.control_tokens import LONGEST
 from server.models.openai.engine import OpenAIEngine
 from server.models.reply import AnswerText
-from server.models.thinking import ThinkingLimits
+from server.models.thinking import OFF_FIELDS, ThinkingLimits
 from tests.models.asking import Build, request
 from tests.support.answers import chunks_of
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
@@ -39,12 +34,12 @@ def joined(parts: Sequence[Chunk]) -> tuple[str, str]:
     return text, "".join(part.text for part in parts if isinstance(part, Thought))
 
 
-def read(pieces: list[str], *, inside: bool = False) -> tuple[str, str, AnswerText]:
-    """The answer, the thoughts, and who told them apart."""
-    one = AnswerText(inside=inside)
-    parts = [part for piece in pieces for part in one.feed(piece)] + one.end()
+def read(pieces: Sequence[str], *, opened: bool = False) -> tuple[str, str]:
+    """The answer and the thoughts."""
+    one = AnswerText(opened=opened)
+    parts = [part for piece in pieces for part in one.feed(piece)] + one.feed("", ended=True)
     assert all(part.text for part in parts)
-    return *joined(parts), one
+    return joined(parts)
 
 
 @pytest.mark.parametrize(
@@ -56,62 +51,57 @@ def read(pieces: list[str], *, inside: bool = False) -> tuple[str, str, AnswerTe
         ("[THINK]round[/THINK]A cup.", "A cup.", "round"),
         ("◁think▷round◁/think▷A cup.", "A cup.", "round"),
         ("<|channel>thought\nround<channel|>A cup.", "A cup.", "round"),
-        ("<|begin_of_box|>A cup<|end_of_box|>.<|im_end|>", "A cup.", ""),
-        ("<|im_start|>assistant", "assistant", ""),
-        ("<answer>A cup.</answer>", "A cup.", ""),
-        ("<think>Is it [INST] a<|im_end|> cup?</think>Yes.", "Yes.", "Is it  a cup?"),
-        ("<im<|x|>age>A cup.", "A cup.", ""),
-        # A mark in the middle of an answer was read somewhere.
-        ("It says <think> and </think> there.", "It says  and  there.", ""),
         ("a < b, <3, [1] and <b>bold</b>", "a < b, <3, [1] and <b>bold</b>", ""),
+        ("<think>a < b and [1]</think>[1]", "[1]", "a < b and [1]"),
         ("ends with <", "ends with <", ""),
-        ("ends with <|im_e", "ends with <|im_e", ""),
-        ("<think>never ends", "", "never ends"),
+        ("<thin", "<thin", ""),
+        ("<think>never ends</thi", "", "never ends</thi"),
     ],
 )
-def test_markup_goes_wherever_it_is_cut(whole: str, text: str, thoughts: str) -> None:
+def test_thoughts_go_wherever_they_are_cut(whole: str, text: str, thoughts: str) -> None:
     """In one piece, in characters, and in two pieces cut at every place."""
     cuts = [[whole], list(whole)]
     cuts += [[whole[:n], whole[n:]] for n in range(1, len(whole))]
     for pieces in cuts:
-        assert read(pieces)[:2] == (text, thoughts), pieces
+        assert read(pieces) == (text, thoughts), pieces
 
 
-@given(st.text(alphabet="<|>/[]thinkA 0", max_size=60), st.lists(st.integers(0, 60), max_size=8))
-def test_pieces_give_what_the_whole_gives(whole: str, cuts: list[int]) -> None:
-    """The text does not depend on where it was cut."""
-    edges = sorted({0, len(whole), *(min(cut, len(whole)) for cut in cuts)})
-    pieces = [whole[begin:end] for begin, end in pairwise(edges)]
-    assert read(pieces)[:2] == read([whole])[:2]
+@pytest.mark.parametrize(
+    ("piece", "text", "thoughts"),
+    [
+        ("<|begin_of_box|>A cup<|end_of_box|>.<|im_end|>", "A cup.", ""),
+        ("<answer>A cup.</answer>", "A cup.", ""),
+        ("<think>Is it [INST] a<|im_end|> cup?</think>Yes.", "Yes.", "Is it  a cup?"),
+        # Whose beginning nobody saw
+        ("</think>A cup.", "A cup.", ""),
+        # A mark in the middle of an answer was read somewhere.
+        ("It says <think> and </think> there.", "It says  and  there.", ""),
+    ],
+)
+def test_control_tokens_go_where_they_are_whole(piece: str, text: str, thoughts: str) -> None:
+    """As a server sends them that is set up wrongly."""
+    assert read([piece]) == (text, thoughts)
 
 
 def test_little_is_held_back() -> None:
-    """Text that cannot be a mark is passed on at once; a possible mark waits, bounded."""
+    """At the beginning and in thoughts, as much as a mark has."""
     one = AnswerText()
-    assert [part.text for part in one.feed("A cup, a <")] == ["A cup, a "]
-    assert [part.text for part in one.feed(" b and ")] == ["< b and "]
-    told = "".join(part.text for part in one.feed("<|" + "x" * 500))
-    assert len(told) >= 500 - LONGEST
+    assert one.feed(" <") == []
+    assert one.feed("b> is <") == [Delta("<b> is <")]
+    assert one.feed("|") == [Delta("|")]
+    two = AnswerText()
+    assert two.feed("<think>It is <") == [Thought("It is ")]
+    assert two.feed("b> round. </thi") == [Thought("<b> round. ")]
+    assert two.feed("nk>A cup") == [Delta("A cup")]
+    three = AnswerText()
+    assert three.feed("<think>" + "<" + "x" * 500) == [Thought("<" + "x" * 500)]
 
 
-def test_a_hostile_answer_is_cleaned_in_no_time() -> None:
-    """Marks that never close, nested ones, and thousands of them."""
-    begin = time.thread_time()
-    for hostile in ("<|" * 20_000, "[" * 20_000, "<" * 10_000 + ">" * 10_000, "◁" * 5_000):
-        read([hostile[n : n + 7] for n in range(0, len(hostile), 7)])
-    assert time.thread_time() - begin < 5
-
-
-def test_thoughts_that_the_template_opened() -> None:
-    """Their end alone is marked: the first time it is learned, and nothing is lost."""
-    text, thoughts, first = read(["Round, white.", "</think>\n", "A cup."])
-    assert first.closed_unopened
-    assert (text, thoughts) == ("Round, white.\nA cup.", "")
-    text, thoughts, _ = read(["Round, white.", "</think>\n", "A cup."], inside=True)
-    assert (text, thoughts) == ("A cup.", "Round, white.")
-    text, _, never = read(["A ", "cup."], inside=True)
-    assert never.never_closed
-    assert text == "A cup."
+def test_thoughts_that_the_prompt_opened() -> None:
+    """Their end alone is marked; some servers write the beginning."""
+    thoughts = ["Round, white.", "</think>\n", "A cup."]
+    assert read(thoughts, opened=True) == ("A cup.", "Round, white.")
+    assert read(["<th", "ink>", *thoughts], opened=True) == ("A cup.", "Round, white.")
 
 
 # Answers of a model server
@@ -123,61 +113,49 @@ async def asked(engine: OpenAIEngine, **changes: Any) -> tuple[str, str, Finishe
     return *joined(chunks), end
 
 
-async def test_a_model_that_thinks_is_told_not_to(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """Seen once, it is asked anew without thinking, from then on; others get no such field."""
-    await asked(engine)
-    assert "chat_template_kwargs" not in fake.last.body
-    fake.thoughts = ["Round, ", "white."]
-    assert (await asked(engine))[:2] == ("I see a cup.", "")
-    assert fake.count == 3
-    assert fake.last.body["chat_template_kwargs"]["enable_thinking"] is False
-    assert fake.last.body["max_tokens"] == 128
-    await asked(engine)
-    assert fake.count == 4
-
-
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
-async def test_one_that_thinks_all_the_same_gets_tokens_for_it(
+async def test_a_model_that_nobody_knows_gets_tokens_for_thoughts(
     fake: FakeOpenAI, engine: OpenAIEngine, field: str
 ) -> None:
     """Thoughts of more than the answer's tokens come to an answer, which keeps to its own limit."""
     fake.thoughts, fake.thoughts_field = ["hm "] * 200, field
-    fake.thinking_can_be_switched_off = False
     text, thoughts, end = await asked(engine)
     assert (text, thoughts) == ("I see a cup.", "hm " * 200)
     assert end.finish_reason == "stop"
     assert fake.last.body["max_tokens"] == 128 + 1024
-    assert "chat_template_kwargs" not in fake.last.body
-    count = fake.count
+    assert not OFF_FIELDS.keys() & fake.last.body.keys()
     text, _, end = await asked(engine, max_tokens=2)
-    assert fake.count == count + 1
     assert (text, end.finish_reason) == ("I see ", "length")
+    assert fake.count == 2
 
 
 async def test_thinking_that_is_wanted_is_not_switched_off(fake: FakeOpenAI, build: Build) -> None:
-    """THINKING=true: it gets its tokens as soon as it is seen to think."""
-    fake.thoughts = ["hm "]
-    limits = ThinkingLimits(wanted=True, max_tokens=300)
-    engine = build(thinking=limits)
+    """THINKING=true: it gets its tokens."""
+    fake.models, fake.thoughts = ["qwen3.5:4b"], ["hm "]
+    engine = build(thinking=ThinkingLimits(wanted=True, max_tokens=300))
     assert (await asked(engine))[:2] == ("I see a cup.", "hm ")
     assert fake.last.body["max_tokens"] == 428
     assert "reasoning_effort" not in fake.last.body
 
 
-@pytest.mark.parametrize("how", [Behaviour.REFUSES_FIELD, Behaviour.REFUSES_FIELD_422])
-@pytest.mark.parametrize("named", [True, False])
-async def test_a_server_that_takes_no_such_field_is_asked_without(
-    fake: FakeOpenAI, engine: OpenAIEngine, how: Behaviour, named: bool
+@pytest.mark.parametrize("model", ["Qwen/Qwen3.6-27B", "qwen2.5vl:7b"])
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+@pytest.mark.parametrize("whole", [False, True])
+async def test_an_answer_among_the_thoughts_of_one_that_does_not_think(
+    fake: FakeOpenAI, build: Build, model: str, field: str, whole: bool
 ) -> None:
-    """Refused by name or without one, the fields go, and the model gets tokens to think."""
-    fake.thoughts = ["hm "]
-    fake.behaviour, fake.names_refused = how, named
-    fake.refused_fields = {"chat_template_kwargs", "reasoning_effort"}
-    assert (await asked(engine))[:2] == ("I see a cup.", "hm ")
-    assert not fake.refused_fields & fake.last.body.keys()
-    count = fake.count
-    await asked(engine)
-    assert fake.count == count + 1
+    """The server's parser took it for thoughts; it is asked once, also for what watches want."""
+    fake.models, fake.unstreamed = [model], whole
+    engine = build()
+    for said, schema in (("A red cup on a table.", None), ('{"a": true}', {"type": "object"})):
+        fake.deltas = [{"content": None, field: said}]
+        text, _, end = await asked(engine, schema=schema)
+        assert (text, end.finish_reason) == (said, "stop")
+        assert fake.last.body["max_tokens"] == 128
+    assert fake.count == 2
+    fake.finish_reason = "length"
+    with pytest.raises(EngineRefused, match="thought for as long"):
+        await asked(engine)
 
 
 _FORM = {"type": "json_schema", "json_schema": {"name": "seen", "schema": {"type": "object"}}}
@@ -240,13 +218,13 @@ async def test_an_answer_without_text_is_an_error_with_its_reason(
             ],
             "A cup.",
         ),
-        ([{"content": "A cup"}, {"content": ".<|im_"}, {"content": "end|>"}], "A cup."),
+        ([{"content": "A cup"}, {"content": ".<|im_end|>"}], "A cup."),
     ],
 )
 async def test_content_in_parts_is_text(
     fake: FakeOpenAI, engine: OpenAIEngine, deltas: list[dict[str, Any]], text: str
 ) -> None:
-    """Lists, parts of thoughts among them, and marks over the edges of pieces."""
+    """Lists, parts of thoughts among them, and a server's stray mark."""
     fake.deltas = deltas
     assert (await asked(engine))[0] == text
 
@@ -282,19 +260,24 @@ async def test_a_filter_in_mid_answer_is_said(fake: FakeOpenAI, engine: OpenAIEn
 
 
 async def test_thoughts_between_marks_are_no_text(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """A server without a parser for them sends them as text; they count as thinking all the same."""
-    fake.thinking_can_be_switched_off = False
+    """A server without a parser for them sends them as text."""
     fake.deltas = [{"content": piece} for piece in ("<thi", "nk>round</th", "ink>\n\nA ", "cup.")]
-    text, thoughts, _ = await asked(engine)
-    assert (text, thoughts) == ("A cup.", "round")
-    assert fake.count == 3
-
-
-async def test_thoughts_without_beginning_are_learned(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
-    """The first such answer has them in its text, no later one."""
-    fake.deltas = [{"content": piece} for piece in ("round", "</think>", "A cup.")]
-    assert (await asked(engine))[0] == "roundA cup."
-    assert (await asked(engine))[0] == "roundA cup."
     assert (await asked(engine))[:2] == ("A cup.", "round")
+    assert fake.count == 1
+
+
+@pytest.mark.parametrize(
+    ("deltas", "text", "thoughts"),
+    [
+        ([{"content": "round"}, {"content": "</think>A cup."}], "A cup.", "round"),
+        ([{"reasoning": "round"}, {"content": "A cup."}], "A cup.", "round"),
+        # It did not think, after all.
+        ([{"content": "A "}, {"content": "cup."}], "A cup.", "A cup."),
+    ],
+)
+async def test_thoughts_without_a_beginning(
+    fake: FakeOpenAI, build: Build, deltas: list[dict[str, Any]], text: str, thoughts: str
+) -> None:
+    """The prompt of this family's models opens them."""
+    fake.models, fake.deltas = ["Qwen/Qwen3-VL-8B-Thinking"], deltas
+    assert (await asked(build()))[:2] == (text, thoughts)

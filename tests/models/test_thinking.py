@@ -2,64 +2,60 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
+from server.models import families
 from server.models.thinking import OFF_FIELDS, Mode, Thinking, ThinkingLimits
 
-
-def test_nothing_is_sent_before_it_is_seen_to_think() -> None:
-    """Then it is asked not to; when that does not help, it gets tokens."""
-    one = Thinking(ThinkingLimits())
-    assert (one.fields(), one.budget(8192)) == ({}, 0)
-    assert one.seen(Mode.PLAIN)
-    assert (one.fields(), one.budget(8192)) == (OFF_FIELDS, 0)
-    assert one.seen(Mode.OFF)
-    assert (one.fields(), one.budget(8192)) == ({}, 1024)
-    assert not one.seen(Mode.BUDGET)
+QWEN_OFF = {"chat_template_kwargs": {"enable_thinking": False}, "reasoning_effort": "none"}
 
 
-def test_answers_at_the_same_time_learn_it_once() -> None:
-    """The second of two that were asked plainly is asked anew as the first was, and no more."""
-    one = Thinking(ThinkingLimits())
-    assert one.seen(Mode.PLAIN)
-    assert one.seen(Mode.PLAIN)
-    assert one.mode is Mode.OFF
+def of(name: str, *, wanted: bool = False, thinks: bool = False) -> Thinking:
+    one = Thinking(ThinkingLimits(wanted=wanted, max_tokens=2000))
+    one.served(families.known(None, name), thinks=thinks)
+    return one
 
 
-def test_wanted_thinking_gets_its_tokens_at_once() -> None:
-    """A quarter of the context at most."""
-    one = Thinking(ThinkingLimits(wanted=True, max_tokens=2000))
-    assert one.seen(Mode.PLAIN)
-    assert one.mode is Mode.BUDGET
-    assert (one.budget(None), one.budget(4096)) == (2000, 1024)
+@pytest.mark.parametrize(
+    ("name", "thinks", "mode", "wanted", "fields"),
+    [
+        ("qwen2.5vl:7b", False, Mode.PLAIN, Mode.PLAIN, {}),
+        ("qwen3.5:4b", False, Mode.OFF, Mode.BUDGET, QWEN_OFF),
+        ("Qwen/Qwen3-VL-8B-Instruct", False, Mode.PLAIN, Mode.PLAIN, {}),
+        ("Qwen/Qwen3-VL-8B-Thinking", False, Mode.BUDGET, Mode.BUDGET, {}),
+        # Ollama's name of one that thinks
+        ("qwen3-vl:8b", True, Mode.BUDGET, Mode.BUDGET, {}),
+        ("qwen2.5vl:7b", True, Mode.OFF, Mode.BUDGET, OFF_FIELDS),
+        ("novel", True, Mode.OFF, Mode.BUDGET, OFF_FIELDS),
+        ("novel", False, Mode.BUDGET, Mode.BUDGET, {}),
+    ],
+)
+def test_a_model_is_known_by_its_family_and_its_server(
+    name: str, thinks: bool, mode: Mode, wanted: Mode, fields: dict[str, Any]
+) -> None:
+    """The setting decides where there is a switch; of a model that nobody knows nothing is sent."""
+    one, other = of(name, thinks=thinks), of(name, thinks=thinks, wanted=True)
+    assert (one.mode, one.fields()) == (mode, fields)
+    assert (other.mode, other.fields()) == (wanted, {})
 
 
-def test_fields_that_are_refused_are_not_sent_again() -> None:
-    """One by one, or all of them where none was named; another model begins anew."""
-    one = Thinking(ThinkingLimits())
-    one.seen(Mode.PLAIN)
-    one.drop("reasoning_effort")
-    assert list(one.fields()) == ["chat_template_kwargs"]
-    one.drop("chat_template_kwargs")
-    assert one.mode is Mode.BUDGET
-    assert not one.refused()
-    one.served({})
-    assert (one.fields(), one.budget(8192)) == ({}, 0)
-    one.seen(Mode.PLAIN)
-    assert one.refused()
-    assert (one.fields(), one.budget(8192)) == ({}, 1024)
+def test_a_prompt_opens_the_thoughts_of_one_that_thinks() -> None:
+    """Switched off, it begins with its answer."""
+    assert of("qwen3.5:4b", wanted=True).opened
+    assert not of("qwen3.5:4b").opened
+    assert not of("novel").opened
 
 
-def test_a_models_own_template_says_whether_it_can_be_switched_off() -> None:
-    """Switched off from the first question on; without a switch it gets tokens once seen to think."""
-    for wanted, switch, opened, mode in (
-        (False, True, False, Mode.OFF),
-        (True, True, False, Mode.BUDGET),
-        (False, False, True, Mode.BUDGET),
-        (False, True, True, Mode.BUDGET),
-        (True, False, False, Mode.PLAIN),
-    ):
-        one = Thinking(ThinkingLimits(wanted=wanted), switch=False)
-        one.known(switch=switch, opened=opened)
-        assert one.mode is mode
-    bare = Thinking(ThinkingLimits(), switch=False)
-    assert bare.seen(Mode.PLAIN)
-    assert bare.mode is Mode.BUDGET
+def test_another_model_begins_anew() -> None:
+    """Nothing of the one before stays."""
+    one = of("qwen3.5:4b")
+    one.served(families.known(None, "qwen2.5vl:7b"), thinks=False)
+    assert (one.mode, one.fields(), one.budget(None)) == (Mode.PLAIN, {}, 0)
+
+
+def test_thoughts_get_tokens() -> None:
+    """A quarter of the context at most, and none without thoughts."""
+    assert (of("novel").budget(None), of("novel").budget(4096)) == (2000, 1024)
+    assert of("qwen3.5:4b").budget(4096) == of("qwen2.5vl:7b").budget(4096) == 0

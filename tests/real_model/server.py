@@ -125,24 +125,20 @@ def thinking_lessons() -> str:
     return json.dumps(given | {"template": _TEMPLATE})
 
 
-def _variants(folder: Path) -> None:
-    """Make two further models that think of the one in `switch`, whose template can switch thinking off.
+def _opened(folder: Path) -> None:
+    """Make a further model that thinks of the one in `switch`, whose template can switch thinking off.
 
-    `always` cannot. The prompt of `opened` begins the thoughts, and the marks are special tokens there,
-    which a tokenizer leaves out of a text.
+    The prompt of `opened` begins the thoughts, and the marks are special tokens there, which a tokenizer
+    leaves out of a text.
     """
-    made = folder / "switch"
-    template = (made / "chat_template.jinja").read_text()
-    for name, new in (
-        ("always", template.replace(" and enable_thinking is false", " and false")),
-        ("opened", template.replace("opened is defined", "true")),
-    ):
-        (folder / name).mkdir()
-        for path in made.iterdir():
-            (folder / name / path.name).write_bytes(path.read_bytes())
-        text = new.replace("enable_thinking", "no_such_name")
-        (folder / name / "chat_template.jinja").write_text(text)
-    tokenizer = folder / "opened" / "tokenizer.json"
+    made, opened = folder / "switch", folder / "opened"
+    opened.mkdir()
+    for path in made.iterdir():
+        (opened / path.name).write_bytes(path.read_bytes())
+    template = (made / "chat_template.jinja").read_text().replace("opened is defined", "true")
+    template = template.replace("enable_thinking", "no_such_name")
+    (opened / "chat_template.jinja").write_text(template)
+    tokenizer = opened / "tokenizer.json"
     known = json.loads(tokenizer.read_text())
     for token in known["added_tokens"]:
         token["special"] = token["special"] or token["content"] in ("<think>", "</think>")
@@ -193,11 +189,11 @@ def build(folder: Path, given: str = "") -> Path:
 def build_random(folder: Path) -> Path:
     """A folder for each of `random_models.MAKES`, made within `folder`, which is returned.
 
-    And for three models that think first: `switch`, `always` and `opened`.
+    And for two models that think first: `switch` and `opened`.
     """
     module = "tests.real_model.random_models"
     _learned(run_module(module, folder, env=environment(folder), given=thinking_lessons()))
-    _variants(folder)
+    _opened(folder)
     return folder
 
 

@@ -28,6 +28,7 @@ from server.core.sound import SOUND_RATE, Sound
 from server.media import camera
 from server.media.picture.encode import Bgr, decoded
 from server.models.base import Capabilities, EngineRequest
+from server.models.thinking import ThinkingLimits
 from server.session.request.answers import Spoken
 from tests.support.clients import Message, Visitor, metric, page_of, soon, visitor
 from tests.support.fakes import FakeEngine, until
@@ -488,7 +489,7 @@ async def test_history_outlives_the_camera(guest: Visitor, fake: FakeOpenAI) -> 
     await soon(lambda: live.newest is not None)
     assert (await guest.page.ask("Second?"))["type"] == "response"
     assert ("user", "First?") in fake.last.texts
-    assert fake.last.body["max_tokens"] == 7
+    assert fake.last.body["max_tokens"] == 7 + ThinkingLimits().max_tokens
 
 
 async def test_control_tokens_are_taken_out(guest: Visitor, fake: FakeOpenAI) -> None:
@@ -721,7 +722,7 @@ async def test_settings_outlive_the_socket(guest: Visitor, fake: FakeOpenAI) -> 
     # One whose frame was prepared before may still wait for its message.
     await fake.wait_for(count + 1)
     assert fake.last.texts[-1][1] == "Count the cups."
-    assert fake.last.body["max_tokens"] == 9
+    assert fake.last.body["max_tokens"] == 9 + ThinkingLimits().max_tokens
     assert '"de"' in fake.last.texts[0][1] or " de" in fake.last.texts[0][1]
     while "thumbnail" not in (await page.next("response", kind="describe")).get("frame", {}):
         pass

@@ -15,7 +15,7 @@ from server.features.openai_api.request import read_url
 from server.features.pointing import boxes as pointing
 from server.features.voice_out.sentences import Sentences, spoken
 from server.models import control_tokens, prompts, routing
-from server.models.reply import SLICE_CHARS, AnswerText
+from server.models.reply import AnswerText
 from server.shared import watch_answers
 
 
@@ -29,7 +29,7 @@ def in_pieces(text: str) -> None:
 def answer(text: str) -> None:
     reply = AnswerText()
     reply.feed(text)
-    reply.end()
+    reply.feed("", ended=True)
 
 
 def shown(text: str) -> None:
@@ -56,8 +56,8 @@ READERS: dict[str, tuple[Callable[[str], object], int]] = {
     "a stop": (routing.is_stop, MAX_QUESTION_CHARS),
     "a short question's intent": (lambda text: is_short(text) and intents.understand(text), 40),
     "an answer's language": (language.language_of, 300),
-    "control tokens of a question": (control_tokens.known().clean, SLICE_CHARS),
-    "an event of an answer": (answer, SLICE_CHARS),
+    "control tokens of a question": (control_tokens.clean, MAX_QUESTION_CHARS),
+    "an event of an answer": (answer, 16_000),
     "a sentence before boxes": (shown, 1_000),
     "conditions in a question": (watch_answers.conditions_in, 4_000),
     "sentences of an answer": (in_pieces, 1_000),

@@ -60,7 +60,8 @@ from server.models.base import (
     Told,
     Usage,
 )
-from server.models.prompts import NOTHING_TO_READ, UNCHANGED, clean
+from server.models.control_tokens import clean
+from server.models.prompts import NOTHING_TO_READ, UNCHANGED
 from server.models.routing import plain, route_of
 from server.shared.dates import zone_of
 from server.shared.watch_answers import conditions_in

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from server.features.describe.messages import Length
-from server.models.prompts import DESCRIBE, UNCHANGED, clean
+from server.models.control_tokens import clean
+from server.models.prompts import DESCRIBE, UNCHANGED
 
 _DESCRIBE = {
     Length.SHORT: DESCRIBE,

@@ -25,11 +25,10 @@ from server.core.errors import (
 from server.core.sound import SoundUse
 from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime, StartFailed
-from server.models import control_tokens, families, prompts
+from server.models import families, prompts
 from server.models.base import (
     Capabilities,
     Chunk,
-    Delta,
     Engine,
     EngineRequest,
     EngineState,
@@ -38,7 +37,7 @@ from server.models.base import (
     Usage,
 )
 from server.models.prompts import checked, without_sound
-from server.models.reply import Piece, Reply, UnexpectedThought, expected
+from server.models.reply import Piece, Reply
 from server.models.thinking import Mode, Thinking, ThinkingLimits
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message
@@ -111,8 +110,7 @@ class LocalEngine:
         self.ended = self._worker.ended
         self._tasks = TaskSet("answers")
         self._turn = asyncio.Lock()
-        self._control_tokens = control_tokens.known()
-        self._thinking = Thinking(thinking, switch=False)
+        self._thinking = Thinking(thinking)
         # The loop time since when it owes a sign of life; None before the first
         self._asked_at: float | None = None
         self._closed = False
@@ -178,8 +176,7 @@ class LocalEngine:
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`.
 
-        A model that is seen to think though nobody expected it is asked again, with tokens for it;
-        one that cannot use a sound gets the words alone.
+        A model that cannot use a sound gets the words alone.
         """
         async with self._turn:
             deadline = asyncio.get_running_loop().time() + self._limits.total
@@ -193,8 +190,6 @@ class LocalEngine:
                         async for chunk in chunks:
                             yield chunk
                     return
-                except UnexpectedThought:
-                    continue
                 except _SoundRefused:
                     request = without_sound(request, SoundUse.REFUSED)
 
@@ -209,22 +204,15 @@ class LocalEngine:
             raise EngineFailed("The frame was not encoded for this engine. Ask again.")
         self._check_ready()
         now = asyncio.get_running_loop().time
-        asked, context = self._thinking.mode, self.status.capabilities.context_length
-        reply = Reply(
-            self._control_tokens,
-            inside=self._thinking.implied,
-            # The worker's limit has the tokens for thoughts, too, which the answer may not take.
-            most=request.max_tokens if asked is Mode.BUDGET else None,
-        )
+        context = self.status.capabilities.context_length
+        reply = Reply(self._thinking, request.max_tokens)
         began = False
         due = min(deadline, now() + self._limits.first_token)
         header = {
             "type": "answer",
             # The pictures are the payload, so the messages need no addresses.
             "messages": prompts.messages(
-                *(request, "", [""] * len(request.earlier)),
-                audio={"type": "input_audio"},
-                tokens=self._control_tokens,
+                *(request, "", [""] * len(request.earlier)), audio={"type": "input_audio"}
             ),
             "max_tokens": request.max_tokens,
             "pictures": [len(jpeg) for jpeg in jpegs],
@@ -232,7 +220,7 @@ class LocalEngine:
             # Tokens above `max_tokens`
             "thoughts": self._thinking.budget(context),
             # False switches thinking off where that can be.
-            "think": asked is not Mode.OFF,
+            "think": self._thinking.mode is not Mode.OFF,
         }
         answer = self._worker.begin(header, b"".join((*jpegs, sound)))
         try:
@@ -251,23 +239,16 @@ class LocalEngine:
                     break
                 began = True
                 due = min(deadline, now() + self._limits.between_tokens)
-                answered = reply.answered
                 for chunk in reply.take(Piece(str(message.header["text"]), began=True)):
-                    # Another request in mid-answer would begin a second answer.
-                    if isinstance(chunk, Delta) or asked is Mode.BUDGET or not answered:
-                        yield expected(chunk, self._thinking, asked)
+                    yield chunk
         except TimeoutError:
             raise too_slow(self._limits, began, now() >= deadline) from None
         finally:
             await self._stop_answer(answer)
-        try:
-            chunks = reply.end(whole=True)
-        finally:
-            reply.teach(self._thinking, asked)
-        for chunk in chunks:
+        for chunk in reply.end(whole=True):
             if isinstance(chunk, Finished):
                 chunk = dataclasses.replace(chunk, sound_refused=sound_refused)
-            yield expected(chunk, self._thinking, asked)
+            yield chunk
 
     async def _stop_answer(self, answer: Job) -> None:
         """Stop an answer that has not ended: wait a little for the worker, else end that."""
@@ -321,8 +302,16 @@ class LocalEngine:
         self._on_progress(progress)
 
     def _became_ready(self, header: dict[str, Any]) -> None:
-        self._control_tokens = control_tokens.of_model(map(str, header["special_tokens"]))
-        self._thinking.known(switch=header["thinking_switch"], opened=header["thinking_opened"])
+        family, switch = (
+            families.known(header["model_type"], self.folder.name),
+            header["thinking_switch"],
+        )
+        # Its own template says more than its family.
+        self._thinking.served(None if switch else family, thinks=switch)
+        if header["thinking_opened"]:
+            self._thinking.mode = Mode.BUDGET
+        # The worker writes the mark that the prompt ends with.
+        self._thinking.opened = False
         self.status = EngineStatus(
             EngineState.READY, "", self.folder.name, capabilities_of(header, self.folder)
         )

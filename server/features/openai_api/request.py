@@ -269,7 +269,7 @@ def _check_tools(body: fields.Body) -> None:
         if wrong := fault(value):
             raise Refused(f'"{name}" {wrong}. Use a smaller and flatter schema.', name)
         text = json.dumps(value, ensure_ascii=False)
-        if control_tokens.known().clean(text) != text:
+        if control_tokens.clean(text) != text:
             raise Refused(
                 f'"{name}" has a text that models take for a mark of their own. Write it in another way.',
                 name,

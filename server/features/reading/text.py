@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from server.models.prompts import NOTHING_TO_READ, clean
+from server.models.control_tokens import clean
+from server.models.prompts import NOTHING_TO_READ
 from server.shared.aim import Hint
 
 # With so many lines or characters a text takes no further picture.

@@ -18,7 +18,6 @@ from server.core.errors import EngineError, EngineFailed, EngineTimeout
 from server.core.sound import NotPcm, PcmReader, VoiceChunk
 from server.models.base import (
     Chunk,
-    Delta,
     EngineRequest,
     EngineStatus,
     Finished,
@@ -29,8 +28,8 @@ from server.models.openai.chat_stream import BrokenStream, read_event
 from server.models.openai.known_server import KnownServer
 from server.models.openai.sender import Media, Opened, RequestFields, Sender
 from server.models.openai.upstream import Fault, Reason, Refused, Retries
-from server.models.reply import Calls, Piece, Reply, UnexpectedThought, expected
-from server.models.thinking import Mode, Thinking
+from server.models.reply import Calls, Piece, Reply
+from server.models.thinking import Thinking
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +99,7 @@ class OpenAIEngine:
 
         Before the first piece, a field that the server refuses is left out from then on, a model
         that is gone is looked up anew, and turns that do not fit are left out; then the request is
-        sent again. So it is when a model is seen to think that was not expected to.
+        sent again.
         """
         media = Media(request)
         names = self._names(request, repeat)
@@ -115,12 +114,11 @@ class OpenAIEngine:
         due: float | None,
         last: bool,
     ) -> AsyncGenerator[Chunk, None]:
-        """Ask once.
-
-        Thoughts of a model that was not expected to think come before any text, or not at all.
-        """
+        """Ask once."""
         now = asyncio.get_running_loop().time
         due = min(deadline, due or now() + self.limits.first_token)
+        if not self._server.model:
+            await self._server.probe()
         coming = _Coming(request, self._server, self._thinking)
         self._answering += 1
         async with AsyncExitStack() as stack:
@@ -129,13 +127,8 @@ class OpenAIEngine:
                 opened = await self._sender.open(request, media, names, stack, due, last)
                 stream, event, speaks = opened.stream, opened.event, opened.sent.speak
                 while event is not None and not coming.reply.enough:
-                    piece = self._read(event, coming)
-                    for part in piece.slices():
-                        for chunk in coming.take(part, speaks):
-                            yield chunk
-                        if part is not piece:
-                            # A whole answer in one event holds nobody else.
-                            await asyncio.sleep(0)
+                    for chunk in coming.take(self._read(event, coming), speaks):
+                        yield chunk
                     if coming.finished and not speaks:
                         due = min(deadline, now() + TAIL_SECONDS)
                     elif coming.reply.began:
@@ -148,7 +141,7 @@ class OpenAIEngine:
                 if not coming.finished:
                     raise self._broken(exc, coming, now() >= deadline) from None
         for chunk in self._end(coming, opened):
-            yield coming.expected(chunk)
+            yield chunk
 
     def _answered(self) -> None:
         self._answering -= 1
@@ -220,14 +213,8 @@ class _Coming:
 
     def __init__(self, request: EngineRequest, server: KnownServer, thinking: Thinking) -> None:
         self._server = server
-        self._thinking, self._asked = thinking, thinking.mode
         self.reply = Reply(
-            server.control_tokens,
-            inside=thinking.implied,
-            # Beyond what the server counts are the tokens for thoughts, not the answer's to take.
-            most=request.max_tokens if thinking.mode is Mode.BUDGET else None,
-            calls=_calls(request),
-            form=_wants_form(request),
+            thinking, request.max_tokens, calls=_calls(request), form=_wants_form(request)
         )
         self.spoken = SpokenAnswer()
         # The server showed in some way that the answer is complete.
@@ -251,15 +238,7 @@ class _Coming:
         elif piece.sound:
             self._server.speech_out.heard = True
             self._server.learned_speech()
-        answered = self.reply.answered or self.spoken.begun
-        for chunk in self.reply.take(piece):
-            # Another request in mid-answer would begin a second answer.
-            if isinstance(chunk, Delta) or self._asked is Mode.BUDGET or not answered:
-                yield self.expected(chunk)
-
-    def expected(self, chunk: Chunk) -> Chunk:
-        """Return the chunk. Raises UnexpectedThought."""
-        return expected(chunk, self._thinking, self._asked)
+        yield from self.reply.take(piece)
 
     def end(self) -> list[Chunk]:
         """Return the rest. Raises EngineFailed, or Fault for an answer without a token: the model's
@@ -269,8 +248,6 @@ class _Coming:
             return self.reply.end(whole=self.whole)
         except EngineFailed as failure:
             raise self.broken(failure) from None
-        finally:
-            self.reply.teach(self._thinking, self._asked)
 
     def broken(self, failure: EngineFailed, *, connection: bool = True) -> EngineFailed | Fault:
         """Return a failure, or the fault that a repeat may mend: it broke off before a token."""
@@ -358,8 +335,6 @@ async def asked(
                 async for chunk in chunks:
                     yield chunk
             return
-        except UnexpectedThought:
-            continue
         except Fault as fault:
             pause = retries.pause(fault, now=now())
             if pause is None:

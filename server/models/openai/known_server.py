@@ -17,9 +17,8 @@ import numpy as np
 from server.core.errors import EngineError, EngineUnavailable
 from server.core.frames import Geometry
 from server.media.picture.encode import data_url, jpeg
-from server.models import control_tokens, families
+from server.models import families
 from server.models.base import Capabilities, EngineState, EngineStatus, Trouble
-from server.models.control_tokens import ControlTokens
 from server.models.files import ModelFolderError, clean
 from server.models.files import read_json as read_file
 from server.models.openai import discovery
@@ -27,7 +26,7 @@ from server.models.openai.bounded_http import read_json
 from server.models.openai.chat_client import ChatClient, Endpoint, NotChat, Slow, Unreachable
 from server.models.openai.discovery import Listed, SpeechOut, Told
 from server.models.openai.upstream import BUSY, NO_SERVERS, AskFailed, Refused
-from server.models.thinking import OFF_FIELDS, Thinking
+from server.models.thinking import Thinking
 
 log = logging.getLogger(__name__)
 
@@ -231,8 +230,6 @@ class KnownServer:
         # The model's card that the geometry was read from, so that files are read once.
         self._card: tuple[str, str] | None = None
         self._geometry = families.DEFAULT_GEOMETRY
-        # The tokens of the model's own folder; None where it is not on this machine
-        self.control_tokens: ControlTokens | None = None
         # The capabilities of that card's model that refusals have shown
         self._learned: dict[str, Any] = {}
         # None: of no known family
@@ -316,8 +313,7 @@ class KnownServer:
     def _recognised(self, status: EngineStatus, told: Told) -> None:
         """Take up another model, and log what is known of it."""
         family = self._family
-        off = family.thinking_off if family is not None else {}
-        self._thinking.served(off or (OFF_FIELDS if told.thinks else {}))
+        self._thinking.served(family, thinks=told.thinks)
         named = f"of the family {family.title}" if family is not None else "of no known family"
         said = "; ".join(one for one in (named, told.words) if one)
         log.info(
@@ -417,7 +413,6 @@ class KnownServer:
             )
             self._learned = {}
             self.speech_out.of_model(families.Ability.SPEECH_OUT in known.abilities)
-            self.control_tokens = _first(control_tokens.of_folder(folder) for folder in folders)
             self._card = key
         factor = self._endpoint.factor
         return self._geometry if factor is None else families.factor_geometry(factor)

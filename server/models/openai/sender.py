@@ -20,7 +20,6 @@ from server.core.sound import SoundUse
 from server.media.picture.encode import data_url
 from server.models import prompts
 from server.models.base import EngineRequest, EngineStatus, Finished
-from server.models.control_tokens import ControlTokens
 from server.models.openai import upstream
 from server.models.openai.chat_client import ChatClient, Dropped, Endpoint, NotChat, Unreachable
 from server.models.openai.chat_stream import ChatStream
@@ -78,7 +77,6 @@ class RequestFields:
         status: EngineStatus,
         *,
         speech_out: bool = False,
-        tokens: ControlTokens | None,
         thinking: Thinking,
     ) -> bytes:
         """Return the body as bytes.
@@ -96,9 +94,7 @@ class RequestFields:
         earlier = media.earlier[len(media.earlier) - len(request.earlier) :]
         body = {
             "model": status.model or self._model,
-            "messages": prompts.messages(
-                request, media.url, earlier, audio=media.audio, tokens=tokens
-            ),
+            "messages": prompts.messages(request, media.url, earlier, audio=media.audio),
             "stream": True,
             self._max_tokens_field: answer + thinking.budget(context),
             **self._optional,
@@ -127,15 +123,11 @@ class RequestFields:
         self._sound_form = "wav"
         return True
 
-    def drop(self, refusal: Refused, thinking: Thinking) -> bool:
+    def drop(self, refusal: Refused) -> bool:
         """Leave out the fields that a refusal names from now on; return True when that changes anything."""
-        extra = tuple(thinking.fields())
-        named = refusal.fields((*self._optional, *extra))
+        named = refusal.fields(tuple(self._optional))
         for name in named:
-            if name in extra:
-                thinking.drop(name)
-            else:
-                del self._optional[name]
+            del self._optional[name]
             log.info(
                 "the model server refuses a field", extra={"engine": self._engine, "field": name}
             )
@@ -217,17 +209,15 @@ class Sender:
 
         Raises EngineError, Fault, TimeoutError, BrokenStream.
         """
-        if not self._server.model:
-            await self._server.probe()
         wanted = request
         # A refusal may have shown since the request was built that nobody hears or speaks here.
         able = self._server.status.capabilities
         request = prompts.checked(request, able.audio_in)
         request = dataclasses.replace(request, speak=request.speak and able.speech_out)
-        fields, thinking = self._fields, self._thinking
+        fields = self._fields
         if request.conversation is not None:
             # A refusal may repeat what a program wrote: it counts for this request alone.
-            fields, thinking = copy.deepcopy((fields, thinking))
+            fields = copy.deepcopy(fields)
         looked_up = False
         while True:
             build = partial(
@@ -236,8 +226,7 @@ class Sender:
                 media,
                 self._server.status,
                 speech_out=self._server.speech_out.states,
-                tokens=self._server.control_tokens,
-                thinking=thinking,
+                thinking=self._thinking,
             )
             # A program's conversation may be long: others must not wait while it is cleaned.
             beside = request.conversation is not None
@@ -257,7 +246,7 @@ class Sender:
                     raise self.refusal(refusal) from None
                 other = not looked_up and refusal.of_another_model
                 if request.conversation is not None and not other:
-                    request = self._of_program(request, refusal, fields, thinking)
+                    request = self._of_program(request, refusal, fields)
                 else:
                     request = await self._again(request, refusal, other)
                     looked_up = other or looked_up
@@ -288,15 +277,13 @@ class Sender:
             if blind and not self._server.status.ready:
                 # The next engine may answer.
                 raise EngineUnavailable(self._server.status.detail) from None
-        elif refusal.status in (400, 422) and self._thinking.refused():
-            return request
         raise self.refusal(refusal) from None
 
     # What a refusal may be about, in the order in which it is tried. Each returns the request as it
     # is sent again, or None when the refusal is about something else.
 
     def _without_a_field(self, request: EngineRequest, refusal: Refused) -> EngineRequest | None:
-        dropped = refusal.status in (400, 422) and self._fields.drop(refusal, self._thinking)
+        dropped = refusal.status in (400, 422) and self._fields.drop(refusal)
         return request if dropped or self._fields.drop_schema(request, refusal) else None
 
     def _without_named_tools(
@@ -371,14 +358,13 @@ class Sender:
         return dataclasses.replace(request, tools=())
 
     def _of_program(
-        self, request: EngineRequest, refusal: Refused, fields: RequestFields, thinking: Thinking
+        self, request: EngineRequest, refusal: Refused, fields: RequestFields
     ) -> EngineRequest:
         """Return a refused request of a program as it is sent again. Raises its refusal, EngineError or Fault.
 
         Nothing is learned of the server: the refusal's words may be the program's own.
         """
-        refused = refusal.status in (400, 422)
-        if refused and fields.drop(refusal, thinking):
+        if refusal.status in (400, 422) and fields.drop(refusal):
             return request
         most = refusal.most_pictures
         if most is not None and most <= len(request.earlier):
@@ -395,8 +381,6 @@ class Sender:
                 " this server.",
                 public=True,
             ) from None
-        if refused and thinking.refused():
-            return request
         raise self.refusal(refusal) from None
 
     def refusal(self, refusal: Refused, *, begun: bool = False) -> EngineError | Fault:

@@ -9,11 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
-from server.models.base import Delta
 from server.models.openai import upstream
 from server.models.openai.engine import OpenAIEngine
 from server.models.openai.upstream import LONGEST_WAIT, Reason
-from server.models.reply import SLICE_CHARS
 from tests.models.asking import REPEATING, Build, collect, request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
@@ -187,29 +185,3 @@ async def test_a_repeat_has_the_rest_of_the_questions_time(fake: Counting, build
         await answer(engine)
     assert fake.count == 2
     assert loop.time() - began < 0.8 + 0.7
-
-
-async def test_a_whole_answer_in_one_event_holds_nobody(
-    engine: OpenAIEngine, fake: Counting
-) -> None:
-    """It is read in slices, and others have their turn between them."""
-    said = "word " * 8 * SLICE_CHARS
-    fake.deltas = [{"content": said}]
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    other = asyncio.create_task(others())
-    seen: list[tuple[int, str]] = []
-    async with asyncio.timeout(60):
-        async for one in engine.answer(QUESTION):
-            if isinstance(one, Delta):
-                seen.append((turns, one.text))
-    other.cancel()
-    assert "".join(text for _, text in seen) == said
-    assert max(len(text) for _, text in seen) <= 2 * SLICE_CHARS
-    assert len({at for at, _ in seen}) == len(seen) >= 40

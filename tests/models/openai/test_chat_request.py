@@ -21,7 +21,7 @@ from server.models.thinking import Thinking, ThinkingLimits
 from tests.models.asking import JPEG, collect, picture, request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
-SERVER = {"max_model_len": None}
+SERVER = {"max_model_len": None, "model": "qwen2.5vl:7b"}
 TURNS = tuple(
     Turn(f"Question {n} of many words here?", "An answer of some words.") for n in range(8)
 )
@@ -68,7 +68,7 @@ def sent(one: EngineRequest) -> bytes:
     fields = RequestFields("vllm", Endpoint("http://h/v1", model="m"))
     thinking = Thinking(ThinkingLimits())
     unasked = EngineStatus(EngineState.UNREACHABLE)
-    body = fields.body(one, Media(one), unasked, tokens=None, thinking=thinking)
+    body = fields.body(one, Media(one), unasked, thinking=thinking)
     return json.dumps(json.loads(body)["messages"]).encode()[:-1]
 
 

@@ -35,6 +35,7 @@ from server.models.openai.engine import (
     OpenAIEngine,
     SessionKeys,
 )
+from server.models.thinking import ThinkingLimits
 from tests.models.asking import (
     JPEG,
     PATIENT,
@@ -69,7 +70,7 @@ async def test_request_has_frame_order_and_limits(fake: FakeOpenAI, engine: Open
     assert [role for role, _ in seen.texts] == ["system", "user", "assistant", "user"]
     assert seen.texts[-1] == ("user", "Now?")
     assert [part["type"] for part in seen.body["messages"][-1]["content"]] == ["image_url", "text"]
-    assert seen.body["max_tokens"] == 77
+    assert seen.body["max_tokens"] == 77 + ThinkingLimits().max_tokens
     assert seen.body["stream_options"] == {"include_usage": True}
     assert "priority" not in seen.body
 
@@ -586,20 +587,14 @@ async def test_credentials_in_the_address_are_never_shown(fake: FakeOpenAI, buil
 
 
 async def test_no_control_token_of_any_family_reaches_the_server(
-    fake: FakeOpenAI, engine: OpenAIEngine, tmp_path: Path
+    fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
-    """Those of all families go; with the model's folder on this machine those that it names."""
+    """In the question and in the turns."""
     turns = (Turn("[INST]a</s>", "b<end_of_turn>"),)
     dirty = request("<start_of_turn>What<IMG_CONTEXT> is <image>this<mine>?[img-0]", turns=turns)
     await collect(engine, dirty)
     texts = [text for _, text in fake.last.texts]
     assert texts[1:] == ["a", "b", "What is this<mine>?"]
-    special = {"additional_special_tokens": ["<mine>"]}
-    (tmp_path / "special_tokens_map.json").write_text(json.dumps(special))
-    fake.card = {"root": str(tmp_path)}
-    await engine.probe()
-    await collect(engine, dirty)
-    assert fake.last.texts[-1][1] == "<start_of_turn>What<IMG_CONTEXT> is <image>this?"
 
 
 async def test_a_sessions_name_goes_only_where_it_is_meant_to(

@@ -520,16 +520,11 @@ async def test_rubbish_tells_nothing(
 async def test_a_family_that_thinks_is_asked_not_to_from_the_first_request(
     fake: FakeOpenAI, told_engine: OpenAIEngine
 ) -> None:
-    """By its name alone; a field that the server refuses is left out from then on."""
+    """By its name alone."""
     fake.models, fake.thoughts = ["qwen3.5:4b"], ["Hm."]
-    fake.behaviour, fake.refused_fields = Behaviour.REFUSES_FIELD, {"reasoning_effort"}
     assert (await collect(told_engine))[0] == ["I ", "see ", "a ", "cup."]
-    first, second = fake.requests
-    assert {name: first.body.get(name) for name in QWEN_OFF} == QWEN_OFF
-    assert "reasoning_effort" not in second.body
-    assert second.body["chat_template_kwargs"] == {"enable_thinking": False}
-    await collect(told_engine)
-    assert fake.count == 3
+    assert {name: fake.last.body.get(name) for name in QWEN_OFF} == QWEN_OFF
+    assert fake.count == 1
 
 
 async def test_a_family_without_a_switch(fake: FakeOpenAI, told_engine: OpenAIEngine) -> None:

@@ -175,7 +175,6 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
         context=loaded.context,
         device=loaded.device,
         dtype=loaded.dtype,
-        special_tokens=generator.special_tokens(),
         video=generator.takes_video(loading.grey()),
         hears=generator.hears(loading.grey()),
         thinking_switch=generator.switch,

@@ -27,19 +27,10 @@ Samples = NDArray[np.float32]
 _MOST_PIXELS = 64_000_000
 # Tokens that earlier turns leave to the answer at least
 _LEAST_ANSWER = 64
-# A special token has fewer characters; longer ones and more of them are left out.
-_TOKEN_CHARS = 64
-_TOKENS_TOLD = 1024
 # Tokens at the end of a prompt that may open the model's thoughts
 _OPENING_TOKENS = 8
 # The variable of templates (Qwen's, GLM's and others) that switches thinking on and off
 _SWITCH = "enable_thinking"
-# Attributes of processors and tokenizers that name their marks
-_MARKS = (
-    *("image_token", "video_token", "audio_token", "fake_image_token", "global_image_token"),
-    *("boi_token", "eoi_token", "image_break_token", "image_end_token", "start_image_token"),
-    *("end_image_token", "context_image_token"),
-)
 
 
 class AnswerError(Exception):
@@ -171,33 +162,11 @@ class Generator:
             print(f"this model takes no {kind} ({type(error).__name__})", file=sys.stderr)
             return None
 
-    def special_tokens(self) -> list[str]:
-        """List the texts that would become a special token; those like `<|…|>` are known."""
-        tokenizer = self._loaded.tokenizer
-        # Tokens with a meaning come first: some vocabularies have thousands that nobody uses yet.
-        found = [
-            str(getattr(part, name, None) or "")
-            for part in (self._loaded.processor, tokenizer)
-            for name in _MARKS
-        ]
-        found += map(str, getattr(tokenizer, "all_special_tokens", ()))
-        added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-        # Those that the template uses, before the others
-        special = (str(one.content) for one in added if one.special)
-        found += sorted(special, key=lambda text: (text not in self._template, text))
-        others = sorted(str(one.content) for one in added if not one.special)
-        found += [text for text in others if (text[:1], text[-1:]) in (("<", ">"), ("[", "]"))]
-        return [
-            text
-            for text in dict.fromkeys(found)
-            if 1 < len(text) <= _TOKEN_CHARS and not (text[:2] == "<|" and text[-2:] == "|>")
-        ][:_TOKENS_TOLD]
-
     def _opened(self, prompt: torch.Tensor) -> str:
         """Return the mark of thoughts that the prompt ends with; "" where it ends with none."""
         end = prompt[0, -_OPENING_TOKENS:].tolist()
         text = str(self._loaded.tokenizer.decode(end, skip_special_tokens=False)).rstrip()
-        return next((mark for mark in OPEN if text.endswith(mark)), "")
+        return next((mark for mark in OPEN if text.endswith(mark.rstrip())), "")
 
     def _fitting(self, prompt: Prompt, answer: int) -> Any:
         """The prompt, without the oldest turns where all of them leave no room for an answer of so
@@ -284,7 +253,8 @@ def _marks(tokenizer: Any) -> dict[int, str]:
     return {
         id: str(one.content)
         for id, one in added
-        if one.special and str(one.content) in OPEN | CLOSE
+        # A mark may have more than the token.
+        if one.special and any(mark.startswith(str(one.content)) for mark in (*OPEN, *CLOSE))
     }
 
 
