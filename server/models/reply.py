@@ -43,24 +43,22 @@ class CallPiece:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One event of an engine's stream."""
+    """One event of an engine's stream.
+
+    `thought`: thoughts that the server sends apart. `finish`: "" until the event that has it. `began`: the model has
+    produced something, be it hidden reasoning. `sound`: sound of the answer, base64. `error`: an error event's error.
+    `refused`, `tools`: it declines, or calls a tool. `calls`: the calls, as far as they can be read.
+    """
 
     text: str = ""
-    # Thoughts that the server sends apart
     thought: str = ""
-    # "" until the event that has it
     finish: str = ""
-    # The model has produced something, be it hidden reasoning.
     began: bool = False
     usage: Usage | None = None
-    # Sound of the answer, base64
     sound: str = ""
-    # An error event's error.
     error: object = None
-    # It declines, or calls a tool.
     refused: bool = False
     tools: bool = False
-    # The calls, as far as they can be read
     calls: tuple[CallPiece, ...] = ()
 
 
@@ -74,51 +72,48 @@ class AnswerText:
     """
 
     def __init__(self, *, opened: bool = False) -> None:
-        # The thoughts have not ended.
-        self.thinking = opened
-        self._beginning = True
+        # The thoughts that the prompt opened have not ended.
+        self.opened = opened
+        self._beginning, self._inside = True, False
         self._held = ""
-        self._begun: set[type[Delta | Thought]] = set()
+        # Some of the answer has arrived.
+        self.began = False
+        self.thoughts = ""
 
-    @property
-    def began(self) -> bool:
-        """Whether some of the answer has arrived."""
-        return Delta in self._begun
-
-    def feed(self, text: str, *, ended: bool = False) -> list[Delta | Thought]:
-        text, self._held = self._held + text, ""
+    def feed(self, text: str, thought: str = "", *, ended: bool = False) -> list[Delta | Thought]:
+        """`thought`: thoughts that the server separates."""
+        self.opened = self.opened and not thought
+        found, text, self._held = self._part(Thought, thought), self._held + text, ""
         if self._beginning:
             text = text.lstrip()
             if mark := _OPEN.match(text):
-                self.thinking, text = True, text[mark.end() :]
+                self._inside, self.opened, text = True, False, text[mark.end() :]
             elif not ended and any(one.startswith(text) for one in OPEN):
                 self._held = text
-                return []
+                return found
             self._beginning = False
-        if not self.thinking:
-            return self._part(Delta, text)
+        if not (self._inside or self.opened):
+            return found + self._part(Delta, text)
         if mark := _CLOSE.search(text):
-            self.thinking = False
-            thought, text = text[: mark.start()], text[mark.end() :]
-            return self._part(Thought, thought) + self._part(Delta, text)
-        end = len(text) if ended else _whole(text)
+            self._inside = self.opened = False
+            found += self._part(Thought, text[: mark.start()])
+            return found + self._part(Delta, text[mark.end() :])
+        # A mark may begin at its end.
+        end = max(text.rfind(one, -_LONGEST) for one in "<[◁")
+        end = len(text) if ended or end < 0 else end
         self._held = text[end:]
-        return self._part(Thought, text[:end])
+        return found + self._part(Thought, text[:end])
 
     def _part(self, kind: type[Delta | Thought], text: str) -> list[Delta | Thought]:
         text = control_tokens.remove(text)
-        if kind not in self._begun:
-            text = text.lstrip()
-        if not text:
+        begun = self.began if kind is Delta else self.thoughts
+        if not (text := text if begun else text.lstrip()):
             return []
-        self._begun.add(kind)
+        if kind is Delta:
+            self.began = True
+        else:
+            self.thoughts = (self.thoughts + text)[:_MOST_KEPT]
         return [kind(text)]
-
-
-def _whole(text: str) -> int:
-    """Return where a mark may begin that is not complete; the length for nowhere."""
-    at = max(text.rfind(mark, -_LONGEST) for mark in "<[◁")
-    return at if at >= 0 else len(text)
 
 
 class Reply:
@@ -133,25 +128,14 @@ class Reply:
         self, thinking: Thinking, most: int, *, calls: Calls | None = None, form: bool = False
     ) -> None:
         self._text = AnswerText(opened=thinking.opened)
-        self._opened = thinking.opened
         self._may_think = thinking.mode is Mode.BUDGET
-        self._most = most
-        self._form = form
-        self._thoughts = ""
+        self._most, self._calls, self._form = most, calls, form
         self._pieces = 0
+        self._refused = self._tools = False
         # "" until the server gives it
-        self.finish = ""
-        self.usage = Usage()
+        self.finish, self.usage = "", Usage()
         # The model has produced something, be it thoughts.
         self.began = False
-        self._refused = self._tools = False
-        # None where there are no tools
-        self._calls = calls
-
-    @property
-    def answered(self) -> bool:
-        """Whether some of the answer itself has arrived."""
-        return self._text.began
 
     @property
     def enough(self) -> bool:
@@ -165,17 +149,8 @@ class Reply:
         self._tools = self._tools or piece.tools
         if self._calls is not None:
             self._calls.take(piece.calls)
-        found: list[Delta | Thought] = []
-        if piece.thought:
-            # The server separates them itself.
-            self._text.thinking = self._opened = False
-            found.append(Thought(piece.thought))
-        return self._noted(found + self._text.feed(piece.text))
-
-    def _noted(self, found: list[Delta | Thought]) -> list[Chunk]:
+        found = self._text.feed(piece.text, piece.thought)
         self._pieces += any(isinstance(one, Delta) for one in found)
-        thoughts = "".join(one.text for one in found if isinstance(one, Thought))
-        self._thoughts = (self._thoughts + thoughts)[:_MOST_KEPT]
         return [*found]
 
     def end(self, *, whole: bool) -> list[Chunk]:
@@ -189,15 +164,15 @@ class Reply:
             raise EngineFailed(
                 "The model server ended the answer before it was complete. Ask again.", public=True
             )
-        found = self._noted(self._text.feed("", ended=True))
+        found: list[Chunk] = [*self._text.feed("", ended=True)]
         calls = self._calls.whole() if self._calls is not None else ()
-        reason = "length" if self.enough and not self.finish else self.finish
+        reason = self.finish or ("length" if self.enough else "stop")
         reason = reason if reason in ("length", "content_filter") else "stop"
-        if not self.answered and not calls:
-            text = control_tokens.remove(self._thoughts).strip()
-            if not text or reason != "stop" or not self._answers(text):
+        if not self._text.began and not calls:
+            thoughts = self._text.thoughts.strip()
+            if reason != "stop" or not self._is_answer(thoughts):
                 raise self._empty()
-            found.append(Delta(text))
+            found.append(Delta(thoughts))
         if reason == "stop" and calls:
             reason = "tool_calls"
         # Calls that were cut off are none.
@@ -205,13 +180,11 @@ class Reply:
         found.append(Finished(reason, self.usage, calls=calls))
         return found
 
-    def _answers(self, thoughts: str) -> bool:
-        """Whether the thoughts of a whole answer without text are the answer: a parser took it for them."""
-        if self._refused or self._tools:
+    def _is_answer(self, thoughts: str) -> bool:
+        """Whether the thoughts of a whole answer without text are the answer, which a parser took for them."""
+        if not thoughts or self._refused or self._tools:
             return False
-        # Their end never came, whose beginning nobody saw.
-        unmarked = self._opened and self._text.thinking
-        return not self._may_think or unmarked or (self._form and _is_json(thoughts))
+        return not self._may_think or self._text.opened or (self._form and _is_json(thoughts))
 
     def _empty(self) -> EngineError:
         """Return the reason why there is no text."""
@@ -221,12 +194,12 @@ class Reply:
             why = "The model declined to answer this. Ask in another way."
         elif self._tools:
             why = "The model wanted to use a tool in place of an answer, and there is none here. Ask in another way."
-        elif self._thoughts and self.finish == "length":
+        elif self._text.thoughts and self.finish == "length":
             why = "The model thought for as long as it may and came to no answer. Ask something simpler."
             log.warning(
                 "a model came to no answer within THINKING_MAX_TOKENS; raise it or choose another"
             )
-        elif self._thoughts:
+        elif self._text.thoughts:
             why = "The model came to no answer: all that it wrote was thinking. Ask in another way."
         else:
             why = "The model ended without a word. Ask in another way."
