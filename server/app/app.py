@@ -30,7 +30,7 @@ from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import build_filters
 from server.models import routing
 from server.models.base import Engine
-from server.models.openai.chat_client import Endpoint, SettingNames
+from server.models.openai.chat_client import Endpoint, SettingNames, TimeLimits
 from server.models.openai.engine import OpenAIEngine, SessionKeys
 from server.models.openai.upstream import Reason
 from server.models.selector import EngineSelector, MissingEngine
@@ -205,6 +205,7 @@ class Program:
                 names=SettingNames() if own.name == "vllm" else SettingNames.of(own.name),
             ),
             session_key=SessionKeys(settings.jwt_secret_key.get_secret_value()).of,
+            limits=TimeLimits(first_token=settings.model_start_seconds),
             on_retry=on_retry,
         )
 

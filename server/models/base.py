@@ -111,6 +111,8 @@ class EngineStatus:
     # Set for a misconfigured engine, else None. With MODEL: some of the models that it serves
     trouble: Trouble | None = None
     served: tuple[str, ...] = ()
+    # Parts of requests that its server refused some minutes ago, and that are left out for now
+    left_out: tuple[str, ...] = ()
     # Nobody has chosen a model for it: it is not down.
     unused: bool = False
     # A sentence for visitors in place of the usual one for this state

@@ -25,17 +25,16 @@ from server.core.aio import TaskSet, supervise
 from server.core.errors import QwenCameraError
 from server.core.sound import NotPcm
 from server.models.openai import upstream
-from server.models.openai.bounded_http import (
-    AnswerRefused,
-    Bounds,
-    client,
-    read_json,
+from server.models.openai.discovery import is_name, objects_in, other_machine
+from server.models.openai.events import BrokenStream
+from server.models.openai.http import (
+    ANSWER_BYTES,
+    TooLarge,
+    http_client,
     retry_after,
     trust,
     why_unreachable,
 )
-from server.models.openai.chat_stream import BrokenStream
-from server.models.openai.discovery import is_name, objects_in, other_machine
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message
 from server.shared.processes.worker_process import ROOT, Job, ModelWorker, NotLoaded, WorkerEnded
@@ -235,6 +234,9 @@ class SpeechFailed(SpeechError):
 
 # Between two probes of a server that answers, and of one that does not
 PROBE_SECONDS, _RETRY_SECONDS = 10.0, 5.0
+# Optional fields are left out for so long after a refusal with one of these statuses.
+_PLAIN_SECONDS = 600.0
+_REFUSED = (400, 415, 422, 500, 501)
 # The socket is not tried again for so long after it was not offered or failed.
 _PAUSE_SECONDS = 60.0
 # Words in the task or the name of a model, by its use: a server may have models for both.
@@ -245,14 +247,6 @@ _USES = {
     "voice": re.compile(r"kokoro|piper|tts|text-to-(speech|audio)", re.I),
 }
 _POOL = httpx2.Limits(max_connections=64, keepalive_expiry=4.0)
-
-
-async def _body(answer: httpx2.Response) -> object:
-    """Return the body of a refusal, for comparing only."""
-    try:
-        return read_json(await answer.aread())
-    except (ValueError, RecursionError):
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,13 +324,13 @@ class Refusals:
         return SpeechFailed(f"{self._server} failed. Its own log says why.")
 
     def event(self, raw: bytes | str) -> dict[str, Any]:
-        """Read an event. Raises the error of one that is none, or that reports an error."""
+        """Read an event; an empty one says nothing. Raises the error of one that is no JSON, or that reports an error."""
         try:
-            event = read_json(raw)
+            event = json.loads(raw)
         except (ValueError, RecursionError):
-            event = None
+            raise self.garbage() from None
         if not isinstance(event, dict):
-            raise self.garbage()
+            return {}
         if event.get("error") or event.get("type") in ("error", "speech.audio.error"):
             raise self.of_status(upstream.event_status(event.get("error")))
         return event
@@ -363,10 +357,8 @@ class SpeechServer:
     what: ClassVar[str]
     # Bytes of one answer
     most_bytes: ClassVar[int]
-    # Fields that it may refuse, which are left out from then on
+    # Fields that it may refuse: then they are left out for ten minutes
     optional: ClassVar[frozenset[str]]
-    # A refusal without names counts for all of them, once.
-    guess: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -386,7 +378,8 @@ class SpeechServer:
         self.ready = False
         # The reason why it is not ready and the remedy, for operators; "" while it is
         self.trouble = f"Not yet asked: the {refusals.what} at {refusals.address}."
-        self._left_out: set[str] = set()
+        # The loop time until which the optional fields are left out
+        self._plain_until = 0.0
         # Requests that it works on now
         self._asked = 0
         # One of them came too late since the last probe.
@@ -397,10 +390,11 @@ class SpeechServer:
         self._socket_wanted = socket
         # Loop time before which the socket is not tried
         self._not_before = 0.0
-        self._client = client(
-            self._bounds,
+        self._client = http_client(
             limits=_POOL,
             connect=limits.connect,
+            most=max(self.most_bytes, ANSWER_BYTES),
+            most_streamed=self.most_bytes,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
         )
 
@@ -466,7 +460,7 @@ class SpeechServer:
         """List its models, those for this use first. Returns the HTTP status with the names; raises httpx2's errors."""
         try:
             answer = await self._client.get(f"{self.refusals.address}/models")
-            data = read_json(answer.content) if answer.status_code == 200 else {}
+            data = answer.json() if answer.status_code == 200 else {}
         except (ValueError, RecursionError):
             return 200, []
         cards = [one for one in objects_in(data, "data") if is_name(one.get("id"))]
@@ -483,37 +477,38 @@ class SpeechServer:
     async def send(
         self, fields: Mapping[str, Any], stack: AsyncExitStack, *, file: bytes | None = None
     ) -> httpx2.Response:
-        """Send until it is taken: as JSON, or as a form with a WAV file. `stack` closes the answer.
+        """Send it as JSON, or as a form with a WAV file; a refused request once more without its optional fields, which
+        are left out for ten minutes when that works. `stack` closes the answer.
 
         Raises SpeechError, and what `errors` turns into one.
         """
-        guessed: set[str] = set()
+        now = asyncio.get_running_loop().time
+        refused = False
         while True:
-            sent = {name: fields[name] for name in fields if name not in self._left_out}
+            plain = refused or now() < self._plain_until
+            sent = {
+                name: value
+                for name, value in fields.items()
+                if not (plain and name in self.optional)
+            }
             answer = await self._client.send(self._request(sent, file), stream=True)
-            if answer.status_code < 300:
+            status = answer.status_code
+            if answer.is_success:
+                if refused:
+                    self._plain_until = now() + _PLAIN_SECONDS
+                    log.warning(
+                        "a speech server refused optional fields, which are left out for 10 minutes",
+                        extra={"engine": self.refusals.what, "reason": f"HTTP {status}"},
+                    )
                 stack.push_async_callback(answer.aclose)
                 return answer
-            try:
-                body = await _body(answer)
-            finally:
-                await answer.aclose()
-            droppable = set(self.optional & sent.keys())
-            named: set[str] = set()
-            if answer.status_code in (400, 422):
-                named = upstream.refused_fields(body, droppable)
-                if self.guess and not named and not guessed:
-                    # Some do not say what they refuse.
-                    named = guessed = droppable
-            if not named:
-                self._left_out -= guessed
-                raise self.refusals.of_status(answer.status_code, retry_after(answer))
-            self._left_out |= named
-            for name in named:
-                log.info(
-                    "a speech server refuses a field",
-                    extra={"reason": self.refusals.what, "field": name},
-                )
+            await answer.aclose()
+            if (
+                len(sent) == len(fields) - len(self.optional & fields.keys())
+                or status not in _REFUSED
+            ):
+                raise self.refusals.of_status(status, retry_after(answer))
+            refused = True
 
     @asynccontextmanager
     async def asked(
@@ -537,7 +532,7 @@ class SpeechServer:
             yield
         except (TimeoutError, httpx2.ReadTimeout, httpx2.WriteTimeout):
             raise self.refusals.too_slow() from None
-        except (NotPcm, AnswerRefused) as exc:
+        except (NotPcm, TooLarge) as exc:
             raise self.refusals.garbage(str(exc)) from None
         except (BrokenStream, httpx2.ReadError, httpx2.RemoteProtocolError):
             raise self.refusals.broken() from None
@@ -554,11 +549,6 @@ class SpeechServer:
             return self._client.build_request("POST", url, json=fields)
         files = {"file": ("speech.wav", file, "audio/wav")}
         return self._client.build_request("POST", url, data=fields, files=files)
-
-    def _bounds(self, request: httpx2.Request) -> Bounds:
-        if request.url.path.endswith(self.refusals.path):
-            return Bounds(self.most_bytes, self.limits.total)
-        return Bounds(seconds=self.limits.probe)
 
 
 def described(one: SpeechServer | SpeechWorker | None) -> dict[str, str] | None:

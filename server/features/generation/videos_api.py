@@ -28,13 +28,7 @@ from server.features.hosting.catalogue.entry import Model
 from server.features.hosting.runtime import StartFailed
 from server.media.video.decode import H264Frames, open_decoder
 from server.models.base import Engine
-from server.models.openai.bounded_http import (
-    AnswerRefused,
-    BoundedTransport,
-    Bounds,
-    network,
-    why_unreachable,
-)
+from server.models.openai.http import TooLarge, http_client, why_unreachable
 from server.shared.processes.wire import Message
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -50,7 +44,6 @@ _DELETE_SECONDS = 5.0
 _JOB_SECONDS = 3600.0
 # Failed requests in a row after which a job is given up
 _MISSES = 5
-_MAX_REPLY = 1024 * 1024
 _ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _WORKS = frozenset({"queued", "in_progress", "processing", "running"})
 # However its quotes were written down
@@ -91,13 +84,12 @@ class VideosApi:
         self.engine: Engine = Mute(model)
         self._url = f"{base_url.rstrip('/')}/videos"
         self._pool = pool
-        self._client = httpx2.AsyncClient(
-            transport=BoundedTransport(transport or network(), _bounds),
+        self._client = http_client(
+            limits=httpx2.Limits(),
+            connect=_REPLY_SECONDS,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=_REPLY_SECONDS,
-            # Proxies of the environment are for other addresses.
-            trust_env=False,
-            follow_redirects=False,
+            most=MAX_BYTES,
+            transport=transport,
         )
 
     async def start(self) -> None:
@@ -194,7 +186,7 @@ class VideosApi:
                 async for piece in reply.aiter_bytes():
                     data += piece
                 status = reply.status_code
-        except AnswerRefused as why:
+        except TooLarge as why:
             raise EngineFailed(f"The server {why}. Ask for less. {_INSTEAD}") from None
         except (httpx2.HTTPError, TimeoutError) as exc:
             if reason := why_unreachable(exc, httpx2.URL(self._url).host):
@@ -209,13 +201,6 @@ class VideosApi:
         if status in (401, 403):
             raise EngineRefused("The server refuses the key. Give the right one.")
         raise _failed(data[:4000].decode("utf-8", "replace"), status)
-
-
-def _bounds(request: httpx2.Request) -> Bounds:
-    """Return the bounds of a request's answer: a job's state is short, a video is large."""
-    if request.url.path.endswith("/content"):
-        return Bounds(MAX_BYTES, _CONTENT_SECONDS)
-    return Bounds(_MAX_REPLY, _ANSWER_SECONDS)
 
 
 def _form(asked: Mapping[str, Any]) -> dict[str, tuple[None, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import logging
 import os
 import re
@@ -21,7 +22,6 @@ from server.features.hosting.catalogue import engine_log, vllm
 from server.features.hosting.catalogue.entry import Library
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, StartFailed
 from server.models.base import Engine, EngineState, EngineStatus, Trouble
-from server.models.openai.bounded_http import read_json
 from server.models.openai.chat_client import ChatClient, Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
 from server.models.thinking import ThinkingLimits
@@ -215,7 +215,7 @@ class ServerRuntime:
             if self._slots is not None:
                 async with asyncio.timeout(_SLOTS_SECONDS):
                     url = f"{self._launch.base_url.removesuffix('/v1')}/slots"
-                    slots = read_json(await self._slots.get(url))
+                    slots = json.loads(await self._slots.get(url))
                 busy = sum(slot["is_processing"] is True for slot in slots)
         now = asyncio.get_running_loop().time()
         if busy <= answering:

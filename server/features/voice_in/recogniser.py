@@ -19,8 +19,8 @@ from websockets.exceptions import ConnectionClosed
 
 from server.core.errors import Draining
 from server.core.sound import SOUND_RATE, Sound, wav
-from server.models.openai.chat_stream import ChatStream
 from server.models.openai.discovery import address_of, objects_in
+from server.models.openai.events import EventStream
 from server.shared.speech import (
     BoundedSocket,
     Exchange,
@@ -273,14 +273,11 @@ class ServerRecogniser(SpeechServer):
             with self.errors():
                 async with asyncio.timeout_at(due):
                     answer = await self.send(fields, stack, file=file)
-                kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-                if kind not in ("text/event-stream", "application/json"):
-                    raise self.refusals.garbage()
-                whole = kind == "application/json"
-                stream = ChatStream(answer.aiter_bytes(), whole=whole)
-                reading = _Reading(self.refusals, whole)
+                stream = EventStream(answer)
+                stack.push_async_callback(stream.aclose)
+                reading = _Reading(self.refusals)
                 while (event := await stream.next(due)) is not None:
-                    words = reading.take(event)
+                    words = reading.take(event, whole=bool(stream.whole))
                     if words is not None:
                         yield words
                         if words.final:
@@ -353,18 +350,16 @@ _SPACES = re.compile(r"[\s\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u
 class _Reading:
     """The words of one answer so far."""
 
-    def __init__(self, refusals: Refusals, whole: bool) -> None:
-        """`whole`: the body is one JSON object and no stream."""
+    def __init__(self, refusals: Refusals) -> None:
         self._refusals = refusals
-        self._whole = whole
         self._text = ""
         # The end of the body is the end of the words.
         self.ended = False
         # True: the server found speech in none of its segments; None: it says nothing of segments
         self._silent: bool | None = None
 
-    def take(self, event: bytes) -> Words | None:
-        """Read an event, or a whole answer; None for nothing new. Raises SpeechError."""
+    def take(self, event: bytes, *, whole: bool) -> Words | None:
+        """Read an event, or a `whole` answer; None for nothing new. Raises SpeechError."""
         data = self._refusals.event(event)
         kind = data.get("type")
         for segment in objects_in(data, "segments"):
@@ -372,7 +367,7 @@ class _Reading:
         if kind == "transcript.text.delta":
             return self._more(data.get("delta"))
         if isinstance(text := data.get("text"), str) and kind in (None, "transcript.text.done"):
-            if kind or self._whole:
+            if kind or whole:
                 self._text = text
                 return self.end(_times(data.get("words")))
             self.ended = True
@@ -382,10 +377,7 @@ class _Reading:
             self.ended = self.ended or isinstance(choice.get("finish_reason"), str)
             delta = choice.get("delta")
             return self._more(delta.get("content") if isinstance(delta, dict) else delta)
-        if isinstance(kind, str):
-            # A kind of event that is not known yet
-            return None
-        raise self._refusals.garbage()
+        return None
 
     def end(self, times: tuple[WordTime, ...] = ()) -> Words:
         text = "" if self._silent else self._text.strip()

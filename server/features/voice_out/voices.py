@@ -21,8 +21,8 @@ from websockets.exceptions import ConnectionClosed
 from server.core.sound import NotPcm, PcmReader, VoiceChunk, rate_of
 from server.features.voice_out.settings import VoiceOutSettings
 from server.features.voice_out.worker.streaming import language_name
-from server.models.openai.chat_stream import ChatStream
 from server.models.openai.discovery import address_of
+from server.models.openai.events import EventStream
 from server.shared.processes.wire import Message
 from server.shared.speech import (
     BoundedSocket,
@@ -80,7 +80,6 @@ class ServerVoice(SpeechServer):
     what = "voice"
     most_bytes = SOUND_BYTES
     optional = frozenset(("stream", "stream_format", "language", "initial_codec_chunk_frames"))
-    guess = True
 
     def __init__(
         self,
@@ -183,6 +182,7 @@ class ServerVoice(SpeechServer):
                     answer = await self.send(fields, stack)
                 due = min(deadline, now() + self.limits.between)
                 chunks = _Chunks(answer, self.refusals)
+                stack.push_async_callback(chunks.aclose)
                 any_sound = False
                 while (chunk := await chunks.next(due)) is not None:
                     if len(chunk.samples):
@@ -198,10 +198,15 @@ class _Chunks:
 
     def __init__(self, answer: httpx2.Response, refusals: Refusals) -> None:
         kind = answer.headers.get("content-type", "")
+        streamed = kind.startswith("text/event-stream")
+        self._stream = EventStream(answer) if streamed else None
         self._bytes = answer.aiter_bytes()
-        self._stream = ChatStream(self._bytes) if kind.startswith("text/event-stream") else None
         self._reader = PcmReader() if self._stream is not None else PcmReader(rate_of(kind))
         self._refusals = refusals
+
+    async def aclose(self) -> None:
+        if self._stream is not None:
+            await self._stream.aclose()
 
     async def next(self, due: float) -> VoiceChunk | None:
         """Return the next chunk, None at the end. `due` is loop time.

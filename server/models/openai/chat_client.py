@@ -1,28 +1,31 @@
-"""The connections to one model server: requests, and the errors that keep an answer from arriving."""
+"""The connections to one model server: its requests, which the `openai` package carries, and their failures."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 from pydantic import SecretStr
 
-from server.models.openai import bounded_http, chat_stream, upstream
-from server.models.openai.bounded_http import Bounds
-from server.models.openai.chat_stream import ChatStream
+from server.models.openai.events import ChatStream
+from server.models.openai.http import TooLarge, http_client, retry_after, why_unreachable
 from server.models.openai.upstream import AskFailed, Refused
 from server.models.thinking import ThinkingLimits
 
-# After finish_reason the answer is whole; usage and [DONE] may take this long.
-TAIL_SECONDS = 1.0
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
 # An unused connection is kept for less than uvicorn's 5 s (vLLM's, too), so that it is not used
 # while it is closed.
 _POOL = httpx2.Limits(max_connections=256, max_keepalive_connections=32, keepalive_expiry=4.0)
 _CHAT = "/chat/completions"
+# Refusals that say nothing of a picture: the key, payment, the model, the time, too many requests
+_OTHERS = (401, 402, 403, 404, 408, 429)
 # The connection broke before anything came back: the server had closed a kept connection meanwhile.
 _DROPPED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
@@ -35,11 +38,15 @@ class TimeLimits:
     """
 
     connect: float = 3.0
-    # From sending the request to the first piece of the answer.
-    first_token: float = 30.0
-    between_tokens: float = 10.0
-    # The whole answer.
+    # From sending a question to the first piece of its answer: the server may load the model meanwhile.
+    first_token: float = 300.0
+    # The same of background work, which comes again by itself
+    background: float = 30.0
+    between_tokens: float = 60.0
+    # From the first piece to the end of the answer
     total: float = 120.0
+    # From the finish_reason to usage and [DONE]
+    tail: float = 1.0
     probe: float = 5.0
 
 
@@ -109,53 +116,86 @@ class ChatClient:
         self, endpoint: Endpoint, limits: TimeLimits, transport: httpx2.AsyncBaseTransport | None
     ) -> None:
         self._limits = limits
-        key = endpoint.api_key
-        secret = key.get_secret_value() if isinstance(key, SecretStr) else key
-        self._http = bounded_http.client(
-            self._bounds,
-            limits=_POOL,
-            connect=limits.connect,
-            headers={
-                # vLLM's own placeholder for "no key".
-                "Authorization": f"Bearer {secret or 'EMPTY'}",
-                "Accept": "application/json",
-            },
-            base_url=endpoint.base_url,
-            transport=transport,
+        self._endpoint = endpoint
+        self._http = http_client(
+            limits=_POOL, connect=limits.connect, headers={}, transport=transport
         )
+        self._sdk: AsyncOpenAI | None = None
+
+    def _make(self) -> AsyncOpenAI:
+        """Import `openai`, which takes 0.4 s, and make its client."""
+        from openai import AsyncOpenAI
+
+        key = self._endpoint.api_key
+        secret = key.get_secret_value() if isinstance(key, SecretStr) else key
+        sdk = AsyncOpenAI(
+            # vLLM's own placeholder for "no key"
+            api_key=secret or "EMPTY",
+            base_url=self._endpoint.base_url,
+            max_retries=0,
+            timeout=self._http.timeout,
+            http_client=self._http,
+        )
+        # Those of the environment are for OpenAI's own service.
+        sdk.organization = sdk.project = None
+        return sdk
 
     async def _ask(
-        self, method: str, url: str, *, stream: bool = False, **given: Any
+        self,
+        path: str,
+        body: bytes | Mapping[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        stream: bool = False,
     ) -> httpx2.Response:
-        """Return the answer to a request, unread where it is a stream. Raises AskFailed."""
-        request = self._http.build_request(method, url, **given)
-        try:
-            answer = await self._http.send(request, stream=stream)
-        except bounded_http.AnswerRefused as exc:
-            raise NotChat(str(exc)) from None
-        except _DROPPED:
-            raise Dropped from None
-        except httpx2.TimeoutException:
-            raise Slow from None
-        except httpx2.RequestError as exc:
-            reason = bounded_http.why_unreachable(exc, self._http.base_url.host)
-            raise Unreachable(reason) from None
-        if answer.is_success:
-            return answer
-        try:
-            said: object = (await answer.aread()).decode("utf-8", "replace")
-        except httpx2.HTTPError:
-            raise NotChat from None
-        with suppress(ValueError, RecursionError):
-            said = bounded_http.read_json(answer.content)
-        if isinstance(said, dict):
-            said = said.get("error", said)
-        raise Refused(answer.status_code, said, bounded_http.retry_after(answer))
+        """Return the answer to a request, unread where it is a stream; a `body` is posted. Raises AskFailed."""
+        if self._sdk is None:
+            sdk = await asyncio.to_thread(self._make)
+            self._sdk = self._sdk or sdk
+        from openai import APIConnectionError, APIStatusError
 
-    async def get(self, url: str, body: dict[str, Any] | None = None) -> bytes:
-        """Return the body of an address, or of a path below the server's; a `body` is posted there. Raises AskFailed."""
-        asked = self._ask("GET", url) if body is None else self._ask("POST", url, json=body)
-        return (await asked).content
+        try:
+            if body is None:
+                return await self._sdk.get(path, cast_to=httpx2.Response)
+            return await self._sdk.post(
+                path,
+                cast_to=httpx2.Response,
+                content=body if isinstance(body, bytes) else json.dumps(body).encode(),
+                options={"headers": {"Content-Type": "application/json", **(headers or {})}},
+                stream=stream,
+            )
+        except APIStatusError as error:
+            refused = error.response
+        except (APIConnectionError, httpx2.HTTPError) as error:
+            raise self._failed(error.__cause__ or error) from None
+        said: object = refused.text
+        with suppress(ValueError, RecursionError):
+            said = json.loads(refused.content)
+        if isinstance(said, dict):
+            said = said.get("error") or said
+        raise Refused(
+            refused.status_code, said, retry_after(refused), refused.headers.get("location", "")
+        )
+
+    def _failed(self, error: BaseException) -> AskFailed:
+        if isinstance(error, TooLarge):
+            return NotChat(str(error))
+        if isinstance(error, _DROPPED):
+            return Dropped()
+        if isinstance(error, httpx2.TimeoutException):
+            return Slow()
+        return Unreachable(why_unreachable(error, self._http.base_url.host))
+
+    async def get(self, url: str, body: Mapping[str, Any] | None = None) -> bytes:
+        """Return the body of an address, or of a path below the server's; a `body` is posted there.
+
+        Raises AskFailed.
+        """
+        try:
+            async with asyncio.timeout(self._limits.probe):
+                return (await self._ask(url, body)).content
+        except TimeoutError:
+            raise Slow from None
 
     async def takes_picture(self, model: str, url: str, seconds: float) -> bool | None:
         """Try whether a model takes a picture with a question for one token; None when that fails."""
@@ -167,9 +207,9 @@ class ChatClient:
         body = {"model": model, "messages": messages, "max_tokens": 1, "stream": False}
         try:
             async with asyncio.timeout(seconds):
-                await self._ask("POST", _CHAT, json=body)
+                await self._ask(_CHAT, body)
         except Refused as refusal:
-            return False if refusal.about(upstream.NO_PICTURE) else None
+            return False if 400 <= refusal.status < 500 and refusal.status not in _OTHERS else None
         except (TimeoutError, AskFailed):
             return None
         return True
@@ -179,7 +219,7 @@ class ChatClient:
         # Twice: uvicorn closes the connection on which an application failed, with no word before.
         for _ in range(2):
             try:
-                answer = await self._ask("GET", url)
+                answer = await self._ask(url)
             except Refused as refusal:
                 return refusal.status
             except AskFailed:
@@ -188,45 +228,17 @@ class ChatClient:
             return 0 if page else answer.status_code
         return 0
 
-    async def send(
-        self,
-        body: bytes,
-        stack: AsyncExitStack,
-        due: float,
-        headers: Mapping[str, str] | None = None,
-        *,
-        spoken: bool = False,
-    ) -> tuple[ChatStream, bytes | None]:
-        """Send a question; return the stream with its first event, since a 200 alone is no success
-        yet. `headers` are sent beside the usual ones. `spoken`: its events may have sound.
+    async def chat(self, body: bytes, headers: Mapping[str, str], due: float) -> ChatStream:
+        """Send a question, and return its answer. A 200 alone is no success yet.
 
-        Raises AskFailed, TimeoutError, BrokenStream.
+        `due` is loop time. Raises AskFailed, TimeoutError.
         """
-        async with AsyncExitStack() as attempt:
-            async with asyncio.timeout_at(due):
-                kinds = {"Content-Type": "application/json", **(headers or {})}
-                opened = await self._ask("POST", _CHAT, headers=kinds, content=body, stream=True)
-            attempt.push_async_callback(opened.aclose)
-            kind = opened.headers.get("content-type", "")
-            if "text/html" in kind:
-                raise NotChat
-            # Some never stream, whatever they are asked for.
-            stream = ChatStream(
-                opened.aiter_bytes(),
-                whole=kind.startswith("application/json"),
-                most=chat_stream.MAX_SOUND_EVENT_BYTES if spoken else chat_stream.MAX_EVENT_BYTES,
-            )
-            event = await stream.next(due)
-            if event is not None and (piece := chat_stream.read_event(event)).error is not None:
-                raise Refused(upstream.event_status(piece.error), piece.error)
-            stack.push_async_exit(attempt.pop_all())
-            return stream, event
-
-    def _bounds(self, request: httpx2.Request) -> Bounds:
-        """Return the bounds of a request's answer; read anew, since tests change the limits."""
-        if request.url.path.endswith(_CHAT):
-            return Bounds(bounded_http.STREAM_BYTES, self._limits.total + TAIL_SECONDS)
-        return Bounds(seconds=self._limits.probe)
+        async with asyncio.timeout_at(due):
+            response = await self._ask(_CHAT, body, headers=headers, stream=True)
+        if "text/html" in response.headers.get("content-type", ""):
+            await response.aclose()
+            raise NotChat
+        return ChatStream(response)
 
     async def close(self) -> None:
         await self._http.aclose()

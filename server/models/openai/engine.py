@@ -9,37 +9,57 @@ import base64
 import hashlib
 import hmac
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
 
 import httpx2
 
-from server.core.errors import EngineError, EngineFailed, EngineTimeout
+from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineTimeout
+from server.core.frames import Kind
 from server.core.sound import NotPcm, PcmReader, VoiceChunk
-from server.models.base import (
-    Chunk,
-    EngineRequest,
-    EngineStatus,
-    Finished,
+from server.models import prompts
+from server.models.base import Chunk, EngineRequest, EngineState, EngineStatus, Finished
+from server.models.openai.chat_client import (
+    ChatClient,
+    Dropped,
+    Endpoint,
+    NotChat,
+    TimeLimits,
+    Unreachable,
 )
-from server.models.openai import upstream
-from server.models.openai.chat_client import TAIL_SECONDS, ChatClient, Endpoint, TimeLimits
-from server.models.openai.chat_stream import BrokenStream, read_event
+from server.models.openai.events import BrokenStream, ChatStream
 from server.models.openai.known_server import KnownServer
-from server.models.openai.sender import Media, Opened, RequestFields, Sender
-from server.models.openai.upstream import Fault, Reason, Refused, Retries
+from server.models.openai.request import (
+    FIELDS,
+    Media,
+    PlainForm,
+    body,
+    extras,
+    optional,
+    restrict,
+    shorter,
+    without,
+)
+from server.models.openai.upstream import LONGEST_WAIT, Reason, Refused, loading
 from server.models.reply import Calls, Piece, Reply
-from server.models.thinking import Thinking
+from server.models.thinking import Mode, Thinking
 
 log = logging.getLogger(__name__)
+# Seconds before the first and the second repeat of a failed question. The second one comes after a router's next health
+# check (scripts/start_router.sh: each second): a lone question whose stream broke at a server that died is sent there
+# again until then.
+_PAUSES = (0.1, 1.2)
+# Those whose answer somebody waits for
+_WAITED_FOR = (Kind.CHAT, Kind.PROGRAM)
 
 
 class OpenAIEngine:
     """One model server. Safe to use for many answers at a time.
 
-    `session_key` makes the session's name, which goes with
-    each question beside the request's own; None: neither does. `on_retry` gets the reason of each
-    request that is sent again. `transport` replaces the network, in tests.
+    `session_key` makes the session's name, which goes with each question beside the request's own; None: neither does.
+    `on_retry` gets the reason of each request that is sent again. `transport` replaces the network, in tests.
     """
 
     def __init__(
@@ -54,6 +74,7 @@ class OpenAIEngine:
     ) -> None:
         self.name = name
         self.limits = limits = limits or TimeLimits()
+        self._endpoint = endpoint
         self._thinking = Thinking(endpoint.thinking)
         self._session_key = session_key
         self._on_retry = on_retry
@@ -66,106 +87,224 @@ class OpenAIEngine:
             busy=lambda: self._answering > 0,
             thinking=self._thinking,
         )
+        self._plain = PlainForm(name)
         # Without credentials
         self.address = self._server.address
-        fields = RequestFields(name, endpoint)
-        self._sender = Sender(self._client, self._server, fields, self._thinking)
         # Answers in work
         self._answering = 0
 
     @property
     def status(self) -> EngineStatus:
-        return self._server.status
+        return restrict(self._server.status, self._left_out())
+
+    def _left_out(self) -> frozenset[str]:
+        return self._plain.names(self._server.model, asyncio.get_running_loop().time())
 
     async def probe(self) -> EngineStatus:
         """See `KnownServer.probe`. Never raises an error."""
-        return await self._server.probe()
+        await self._server.probe()
+        return self.status
 
-    def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`.
 
-        Before the first token a request that failed is sent again (`Retries` says when).
+        Before the first token a request that failed is sent again, and a refused one in its plain form.
         """
-        return asked(self, request, self._on_retry)
-
-    def ask(
-        self, request: EngineRequest, *, deadline: float, due: float | None, repeat: int, last: bool
-    ) -> AsyncGenerator[Chunk, None]:
-        """Ask once, and stream the answer.
-
-        Times are the loop's: `deadline` of the whole answer, `due` of its first token, None for the
-        server's own limit. `repeat`: 0 for the first attempt. `last`: nobody tries again when it
-        refuses. Raises EngineError, and Fault before the first token.
-
-        Before the first piece, a field that the server refuses is left out from then on, a model
-        that is gone is looked up anew, and turns that do not fit are left out; then the request is
-        sent again.
-        """
-        media = Media(request)
-        names = self._names(request, repeat)
-        return self._attempt(request, media, names, deadline, due, last)
-
-    async def _attempt(
-        self,
-        request: EngineRequest,
-        media: Media,
-        names: dict[str, str],
-        deadline: float,
-        due: float | None,
-        last: bool,
-    ) -> AsyncGenerator[Chunk, None]:
-        """Ask once."""
         now = asyncio.get_running_loop().time
-        due = min(deadline, due or now() + self.limits.first_token)
-        if not self._server.model:
-            await self._server.probe()
-        coming = _Coming(request, self._server, self._thinking)
-        self._answering += 1
         async with AsyncExitStack() as stack:
+            self._answering += 1
             stack.callback(self._answered)
+            answer = await self._begin(request, stack)
+            coming, stream = answer.coming, answer.stream
+            deadline = now() + self.limits.total
             try:
-                opened = await self._sender.open(request, media, names, stack, due, last)
-                stream, event, speaks = opened.stream, opened.event, opened.sent.speak
-                while event is not None and not coming.reply.enough:
-                    for chunk in coming.take(self._read(event, coming), speaks):
+                piece = answer.first
+                while piece is not None and not coming.reply.enough:
+                    for chunk in coming.take(piece):
                         yield chunk
-                    if coming.finished and not speaks:
-                        due = min(deadline, now() + TAIL_SECONDS)
-                    elif coming.reply.began:
-                        due = min(deadline, now() + self.limits.between_tokens)
-                    event = await stream.next(due)
+                    pause = self.limits.tail if coming.finished else self.limits.between_tokens
+                    piece = await stream.piece(min(deadline, now() + pause))
+                    if piece is not None and piece.error is not None:
+                        raise self._server.refusal(Refused.of_event(piece.error))
                 coming.whole = stream.done
-                if coming.finished:
-                    await stream.drain()
-            except (TimeoutError, BrokenStream) as exc:
+            except (TimeoutError, BrokenStream) as error:
                 if not coming.finished:
-                    raise self._broken(exc, coming, now() >= deadline) from None
-        for chunk in self._end(coming, opened):
-            yield chunk
+                    raise self._broken(error, now() >= deadline) from None
+        for chunk in coming.end():
+            yield self._finished(chunk, answer) if isinstance(chunk, Finished) else chunk
 
     def _answered(self) -> None:
         self._answering -= 1
 
-    def _read(self, event: bytes, coming: _Coming) -> Piece:
-        """Read an event of the stream. Raises the refusal that it may hold, EngineError or Fault."""
-        piece = read_event(event)
-        if piece.error is None:
-            return piece
-        refusal = Refused(upstream.event_status(piece.error), piece.error)
-        raise self._sender.refusal(refusal, begun=coming.begun)
-
-    def _end(self, coming: _Coming, opened: Opened) -> list[Chunk]:
-        """Return the rest and the end of an answer. Raises as `_Coming.end` does."""
-        chunks = coming.end()
-        if silent := opened.sent.speak and not coming.spoken.begun:
-            self._note_silence(coming.spoken)
-        return [
-            opened.end(one, silent=silent) if isinstance(one, Finished) else one for one in chunks
-        ]
-
     async def close(self) -> None:
         """Close all connections; answers that still run fail."""
         await self._client.close()
+
+    # Before the first token
+
+    async def _begin(self, wanted: EngineRequest, stack: AsyncExitStack) -> _Answer:
+        """Send a request until its answer begins. `stack` closes the answer. Raises EngineError."""
+        loop = asyncio.get_running_loop()
+        if not self._server.model:
+            await self._server.probe()
+        waited_for = wanted.kind in _WAITED_FOR
+        seconds = self.limits.first_token if waited_for else self.limits.background
+        able, left_out = self.status.capabilities, self._left_out()
+        request = without(prompts.checked(wanted, able.audio_in), left_out)
+        asking = _Asking(
+            wanted,
+            replace(request, speak=request.speak and able.speech_out),
+            Media(wanted),
+            until=loop.time() + seconds,
+            left_out=left_out,
+            pauses=list(_PAUSES if waited_for else _PAUSES[:1]),
+        )
+        while True:
+            try:
+                return await self._send(asking, stack)
+            except TimeoutError:
+                raise EngineTimeout(
+                    f"The model server did not begin to answer within {seconds:g} s. It may be overloaded; ask again.",
+                    public=True,
+                ) from None
+            except Refused as refusal:
+                reason, pause = await self._refused(refusal, asking)
+            except (Unreachable, BrokenStream) as error:
+                reason, pause = self._lost(error, asking)
+            except NotChat as error:
+                raise EngineFailed(self._server.not_chat(error.why).detail) from None
+            if loop.time() + pause >= asking.until:
+                raise asking.failure()
+            asking.repeats += 1
+            self._on_retry(reason)
+            await asyncio.sleep(pause)
+
+    async def _send(self, asking: _Asking, stack: AsyncExitStack) -> _Answer:
+        """Send it once, and read until the answer begins.
+
+        Raises AskFailed, BrokenStream, TimeoutError.
+        """
+        request, server = asking.request, self._server
+        build = partial(
+            body,
+            request,
+            asking.media,
+            server,
+            self._endpoint,
+            self._thinking,
+            asking.left_out,
+            self._plain.newer_name,
+        )
+        # A program's conversation may be long: others must not wait while it is cleaned.
+        made = await asyncio.to_thread(build) if request.conversation is not None else build()
+        async with AsyncExitStack() as attempt:
+            stream = await self._client.chat(
+                made, self._names(request, asking.repeats), asking.until
+            )
+            attempt.push_async_callback(stream.aclose)
+            coming = _Coming(request, server, self._thinking)
+            while True:
+                first = await stream.piece(asking.until)
+                if first is None or first.began or first.finish:
+                    break
+                if first.error is not None:
+                    raise Refused.of_event(first.error)
+                coming.reply.usage = first.usage or coming.reply.usage
+            if first is None and not stream.done:
+                # The model's process died, or a router lost it.
+                raise BrokenStream(_BROKE_OFF, connection=True)
+            stack.push_async_exit(attempt.pop_all())
+        if asking.beyond and not asking.wanted.turns and request.conversation is None:
+            self._plain.keep(asking.beyond, asyncio.get_running_loop().time())
+        return _Answer(asking, coming, stream, first)
+
+    async def _refused(self, refusal: Refused, asking: _Asking) -> tuple[Reason, float]:
+        """Change a refused request for its repeat; return the reason of the repeat and the seconds before it.
+
+        Raises EngineError.
+        """
+        server, request = self._server, asking.request
+        asking.failure = partial(server.refusal, refusal)
+        if refusal.status in (429, 502, 503, 504):
+            return await self._busy(refusal, asking)
+        if refusal.of_another_model and not asking.looked_up:
+            asking.looked_up, model = True, server.model
+            if (await server.probe()).ready and server.model != model:
+                return Reason.FAILED, 0.0
+        if "max_tokens" in refusal.fields and not self._plain.newer_name:
+            self._plain.newer_name = True
+            return Reason.PLAIN, 0.0
+        if refusal.context is not None and (less := shorter(request)) is not None:
+            if request.conversation is None:
+                # A refusal may repeat what a program wrote.
+                server.learn(context_length=refusal.context)
+            asking.request = less
+            return Reason.PLAIN, 0.0
+        if refusal.status >= 500 and not refusal.of_server and asking.pauses:
+            return Reason.FAILED, asking.pause()
+        beyond = extras(request, self.status.capabilities) - asking.left_out
+        if refusal.of_request and beyond:
+            if (
+                FIELDS in beyond
+                and refusal.fields & optional(self._endpoint, self._thinking).keys()
+            ):
+                beyond = frozenset({FIELDS})
+            else:
+                request = replace(request, turns=())
+            asking.beyond, asking.left_out = asking.beyond | beyond, asking.left_out | beyond
+            asking.request = without(request, asking.left_out)
+            return Reason.PLAIN, 0.0
+        given = request.conversation.fields if request.conversation is not None else ()
+        if given and refusal.of_request and refusal.status < 500:
+            # Never without them: the program counts on the form of its answer.
+            raise EngineRefused(
+                f"The present model refused the request (HTTP {refusal.status}). It may not take {_listed(given)} as"
+                " given here. Leave it out, or tell whoever runs this server.",
+                public=True,
+            )
+        raise asking.failure()
+
+    async def _busy(self, refusal: Refused, asking: _Asking) -> tuple[Reason, float]:
+        """Return the reason and the pause after a server had no time for a request. Raises EngineError."""
+        wait = refusal.retry_after
+        if refusal.status == 503:
+            loads = (await self._server.probe()).state is EngineState.LOADING
+            if loads:
+                asking.failure = partial(loading, wait)
+            if loads and asking.waited_for:
+                return Reason.LOADING, _LOADING_PAUSE
+        # After a 429 without a time nobody but a person tries again here.
+        hopeless = wait > LONGEST_WAIT if wait is not None else refusal.status == 429
+        if hopeless or not asking.waited_for:
+            raise asking.failure()
+        pause = asking.pause()
+        return Reason.BUSY, pause if wait is None else wait
+
+    def _lost(self, error: Unreachable | BrokenStream, asking: _Asking) -> tuple[Reason, float]:
+        """Return the reason and the pause after a connection failed or broke. Raises EngineError."""
+        if isinstance(error, BrokenStream):
+            asking.failure = partial(self._broken, error)
+            if not error.connection:
+                raise asking.failure()
+        else:
+            asking.failure = partial(self._server.unreachable, str(error))
+        broke = isinstance(error, BrokenStream | Dropped)
+        first, pause = asking.repeats == 0, asking.pause()
+        # As a rule a kept connection that the server has closed meanwhile
+        return (Reason.BROKEN, 0.0 if first else pause) if broke else (Reason.REFUSED, pause)
+
+    def _broken(self, error: TimeoutError | BrokenStream, total: bool = False) -> EngineError:
+        """Return the error of an answer without an end. `total`: the time of a whole answer is over."""
+        if isinstance(error, BrokenStream):
+            check = f" Check that {self._server.names.url} names a model server."
+            return EngineFailed(
+                f"{error}{'' if error.connection else check}", public=error.connection
+            )
+        if total:
+            why = f"The answer was not complete after {self.limits.total:g} s. Ask for something shorter."
+        else:
+            why = f"The model server fell silent in mid-answer for {self.limits.between_tokens:g} s. Ask again."
+        return EngineTimeout(why, public=True)
 
     def _names(self, request: EngineRequest, repeat: int) -> dict[str, str]:
         """Return the headers by which a router and the server know the session and the request."""
@@ -177,91 +316,110 @@ class OpenAIEngine:
             names[REQUEST_HEADER] = f"{request.id}-{repeat}" if repeat else request.id
         return names
 
-    def _note_silence(self, spoken: SpokenAnswer) -> None:
-        """Note that an answer came without the sound that was asked for."""
-        if spoken.fault:
+    # After the answer
+
+    def _finished(self, finished: Finished, answer: _Answer) -> Finished:
+        """Return the end of an answer with what of the request was left out."""
+        sent, wanted, spoken = answer.asking.request, answer.asking.wanted, answer.coming.spoken
+        silent = sent.speak and not spoken.begun
+        if silent:
             self._server.speech_out.mute = True
-        else:
-            self._server.speech_out.silent()
-        self._server.learned_speech()
-        reason = f"The model server {spoken.fault or 'sent no sound'}."
-        log.warning(
-            "the model did not speak its answer", extra={"engine": self.name, "reason": reason}
+            self._server.learned_speech()
+            reason = f"The model server {spoken.fault or 'sent no sound'}."
+            log.warning(
+                "the model did not speak its answer", extra={"engine": self.name, "reason": reason}
+            )
+        return replace(
+            finished,
+            left_out=len(wanted.turns) - len(sent.turns),
+            pictures_left_out=len(wanted.earlier) - len(sent.earlier),
+            video_refused=wanted.video and not sent.video,
+            sound_refused=wanted.sound is not None and sent.sound is None,
+            speech_refused=wanted.speak and (silent or not sent.speak),
         )
 
-    # Errors in sentences
 
-    def _broken(
-        self, exc: TimeoutError | BrokenStream, coming: _Coming, total: bool
-    ) -> EngineError | Fault:
-        """Return the error of a stream without an end. `total`: the time of a whole answer is over."""
-        if isinstance(exc, BrokenStream):
-            check = f" Check that {self._server.names.url} names a model server."
-            failed = EngineFailed(f"{exc}{'' if exc.connection else check}")
-            return coming.broken(failed, connection=exc.connection)
-        if total:
-            why = f"The answer was not complete after {self.limits.total:g} s. Ask for something shorter."
-        elif coming.reply.began:
-            why = f"The model server fell silent in mid-answer for {self.limits.between_tokens:g} s. Ask again."
-        else:
-            why = f"The model server did not begin to answer within {self.limits.first_token:g} s. It may be overloaded; ask again."
-        return EngineTimeout(why, public=True)
+# Seconds between two tries while the server loads its model
+_LOADING_PAUSE = 1.0
+_BROKE_OFF = "The model server ended the answer before it began. Ask again."
+
+
+@dataclass(slots=True)
+class _Asking:
+    """A request on its way: `wanted` by the caller, `request` as it is sent now.
+
+    `left_out`: extras that are not sent; `beyond`: those of them that this request's refusal took away. `pauses`: those
+    before the repeats that are left. `until`: the loop time by which the answer must begin.
+    """
+
+    wanted: EngineRequest
+    request: EngineRequest
+    media: Media
+    until: float
+    left_out: frozenset[str]
+    pauses: list[float]
+    beyond: frozenset[str] = frozenset()
+    looked_up: bool = False
+    repeats: int = 0
+    # Makes the error to raise when there is no repeat any more
+    failure: Callable[[], EngineError] = lambda: EngineFailed(_BROKE_OFF)
+
+    @property
+    def waited_for(self) -> bool:
+        return self.wanted.kind in _WAITED_FOR
+
+    def pause(self) -> float:
+        """Return the seconds before the next repeat. Raises `failure` when none is left."""
+        if not self.pauses:
+            raise self.failure()
+        return self.pauses.pop(0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer that has begun."""
+
+    asking: _Asking
+    coming: _Coming
+    stream: ChatStream
+    # None where nothing came
+    first: Piece | None
 
 
 class _Coming:
     """One answer as it comes: its text and calls, and its sound."""
 
     def __init__(self, request: EngineRequest, server: KnownServer, thinking: Thinking) -> None:
-        self._server = server
+        self._speaks = request.speak
         self.reply = Reply(
-            thinking, request.max_tokens, calls=_calls(request), form=_wants_form(request)
+            server.control_tokens,
+            inside=thinking.implied,
+            # Beyond what the server counts are the tokens for thoughts, not the answer's to take.
+            most=request.max_tokens if thinking.mode is Mode.BUDGET else None,
+            calls=_calls(request),
+            form=_wants_form(request),
         )
         self.spoken = SpokenAnswer()
         # The server showed in some way that the answer is complete.
         self.whole = False
 
     @property
-    def begun(self) -> bool:
-        """True once a person may have seen or heard some of it."""
-        return self.reply.began or self.spoken.begun
-
-    @property
     def finished(self) -> bool:
         return bool(self.reply.finish)
 
-    def take(self, piece: Piece, speaks: bool) -> Iterator[Chunk]:
-        """Yield what a piece holds. `speaks`: its sound was asked for."""
-        if piece.sound and speaks:
-            if (sound := self.spoken.take(piece.sound)) is not None:
-                self._server.speech_out.spoke = True
-                yield sound
-        elif piece.sound:
-            self._server.speech_out.heard = True
-            self._server.learned_speech()
+    def take(self, piece: Piece) -> Iterator[Chunk]:
+        """Yield what a piece holds."""
+        if piece.sound and self._speaks and (sound := self.spoken.take(piece.sound)) is not None:
+            yield sound
         yield from self.reply.take(piece)
 
     def end(self) -> list[Chunk]:
-        """Return the rest. Raises EngineFailed, or Fault for an answer without a token: the model's
-        process died, or a router lost it.
-        """
-        try:
-            return self.reply.end(whole=self.whole)
-        except EngineFailed as failure:
-            raise self.broken(failure) from None
-
-    def broken(self, failure: EngineFailed, *, connection: bool = True) -> EngineFailed | Fault:
-        """Return a failure, or the fault that a repeat may mend: it broke off before a token."""
-        if self.begun or not connection:
-            return failure
-        return Fault(Reason.BROKEN, lambda: failure)
+        """Return the rest. Raises EngineError."""
+        return self.reply.end(whole=self.whole)
 
 
 class SpokenAnswer:
-    """Turns the sound of one answer into chunks, as it comes beside its text.
-
-    OpenAI's form is base64 PCM in `delta.audio.data`, vLLM-Omni's a base64 WAV file in `delta.content`
-    of an event with `modality` "audio"; `chat_stream` finds both.
-    """
+    """Turns the sound of one answer into chunks, as it comes beside its text."""
 
     def __init__(self) -> None:
         self._reader = PcmReader()
@@ -295,6 +453,10 @@ def _wants_form(request: EngineRequest) -> bool:
     return request.schema is not None or (chat is not None and chat.form is not None)
 
 
+def _listed(names: Iterable[str]) -> str:
+    return " and ".join(sorted(names))
+
+
 # The name of a session for model servers and their router: a keyed hash of its id
 
 # vLLM's router keeps requests with the same value at one server.
@@ -314,33 +476,3 @@ class SessionKeys:
         """Return 32 hexadecimal digits, from which nobody finds the id."""
         said = session_id.encode("utf-8", "surrogatepass")
         return hmac.new(self._key, said, hashlib.sha256).hexdigest()[:32]
-
-
-# Ask a model server, and again while there is no token yet.
-
-
-async def asked(
-    server: OpenAIEngine, request: EngineRequest, on_retry: Callable[[Reason], None]
-) -> AsyncGenerator[Chunk, None]:
-    """Stream an answer; see `Engine.answer`. `on_retry` gets the reason of each repeat."""
-    now = asyncio.get_running_loop().time
-    deadline, until = now() + server.limits.total, now() + server.limits.first_token
-    retries = Retries(request.kind, until)
-    due: float | None = None
-    turn = 0
-    while True:
-        try:
-            asking = server.ask(request, deadline=deadline, due=due, repeat=turn, last=retries.last)
-            async with aclosing(asking) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-            return
-        except Fault as fault:
-            pause = retries.pause(fault, now=now())
-            if pause is None:
-                raise fault.error() from None
-            on_retry(fault.reason)
-        if pause:
-            await asyncio.sleep(pause)
-        # A repeat has only what is left of the time.
-        turn, due = turn + 1, until

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -22,10 +23,9 @@ from server.models.base import Capabilities, EngineState, EngineStatus, Trouble
 from server.models.files import ModelFolderError, clean
 from server.models.files import read_json as read_file
 from server.models.openai import discovery
-from server.models.openai.bounded_http import read_json
 from server.models.openai.chat_client import ChatClient, Endpoint, NotChat, Slow, Unreachable
 from server.models.openai.discovery import Listed, SpeechOut, Told
-from server.models.openai.upstream import BUSY, NO_SERVERS, AskFailed, Refused
+from server.models.openai.upstream import AskFailed, Refused
 from server.models.thinking import Thinking
 
 log = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ class Sight:
         try:
             async with asyncio.timeout(_DETAIL_SECONDS):
                 raw = await self._client.get(self._root + path, body)
-            value = read_json(raw)
+            value = json.loads(raw)
         except (TimeoutError, AskFailed, ValueError, RecursionError):
             return {}
         return value if isinstance(value, dict) else {}
@@ -430,7 +430,7 @@ class KnownServer:
             await self._client.get(health)
             return {}, []
         try:
-            data = read_json(await self._client.get("/models"))
+            data = json.loads(await self._client.get("/models"))
         except Refused as refusal:
             # Questions name the model that the settings name.
             unlisted = wanted and refusal.status in _LISTING_FAILS
@@ -449,7 +449,7 @@ class KnownServer:
         not, and None when it does not answer.
         """
         try:
-            described = read_json(await self._client.get(f"{self._root}/openapi.json"))
+            described = json.loads(await self._client.get(f"{self._root}/openapi.json"))
         except (Refused, ValueError, RecursionError):
             return []
         except AskFailed:
@@ -492,10 +492,10 @@ class KnownServer:
         if status in (401, 403):
             state, trouble = EngineState.MISCONFIGURED, Trouble.KEY
             detail = f"{server} did not accept our key (HTTP {status}). Set {self.names.key} to the key it was started with."
-        elif status == 429 or (status == 503 and refusal.says(BUSY)):
+        elif status == 429:
             state = EngineState.BUSY
             detail = f"{server} takes no more requests for now (HTTP {status})."
-        elif status == 503 and refusal.says(NO_SERVERS):
+        elif False:
             state = EngineState.UNREACHABLE
             detail = f"The router at {self.address} has no model server that answers (HTTP 503). Start one of those in ROUTER_WORKERS."
         elif status == 503:

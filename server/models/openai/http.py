@@ -1,0 +1,122 @@
+"""The HTTP client of model and speech servers: no proxy, no redirect, a limit of bytes."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import httpx2
+
+from server.core.retry_after import seconds_of
+
+log = logging.getLogger(__name__)
+
+# A list of some hundred models is below 1 MiB; a whole answer that comes unstreamed is far below.
+ANSWER_BYTES = 2 * 1024 * 1024
+# A stream of 8,192 tokens, an event each, with room for keep-alive comments
+STREAM_BYTES = 32 * 1024 * 1024
+# FastAPI repeats what it refuses, which may be a picture.
+_REFUSAL_BYTES = 1024 * 1024
+
+
+class TooLarge(httpx2.TransportError):
+    """An answer beyond its limit of bytes. Its text is the end of a sentence on the server."""
+
+
+def http_client(
+    *,
+    limits: httpx2.Limits,
+    connect: float,
+    headers: Mapping[str, str],
+    base_url: str = "",
+    most: int = ANSWER_BYTES,
+    most_streamed: int = STREAM_BYTES,
+    transport: httpx2.AsyncBaseTransport | None = None,
+) -> httpx2.AsyncClient:
+    """Return a client for one server; a request goes there and nowhere else: no proxy, no redirect, no cookies.
+
+    `connect`: seconds; the caller limits the time of an answer. `most`: bytes of an answer, `most_streamed` those of
+    an event stream; reading a larger one raises TooLarge, an error's body is cut. `transport` replaces the network, in
+    tests.
+    """
+    # These libraries log addresses, headers and bodies at lower levels.
+    for name in ("openai", "httpx2", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+    async def limit(answer: httpx2.Response) -> None:
+        kind = answer.headers.get("content-type", "")
+        bound = most_streamed if kind.startswith("text/event-stream") else most
+        cut = not answer.is_success
+        assert isinstance(answer.stream, httpx2.AsyncByteStream)
+        answer.stream = _Limited(answer.stream, min(bound, _REFUSAL_BYTES) if cut else bound, cut)
+
+    return httpx2.AsyncClient(
+        base_url=base_url,
+        headers={"Accept-Encoding": "identity", **headers},
+        transport=transport,
+        verify=trust(),
+        limits=limits,
+        trust_env=False,
+        follow_redirects=False,
+        # One person's cookie would go with everybody's requests.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        timeout=httpx2.Timeout(None, connect=connect, write=10.0, pool=1.0),
+        event_hooks={"response": [limit]},
+    )
+
+
+@dataclass(slots=True)
+class _Limited(httpx2.AsyncByteStream):
+    """A body of at most `most` bytes. A longer one ends there if `cut`, and raises TooLarge otherwise."""
+
+    stream: httpx2.AsyncByteStream
+    most: int
+    cut: bool
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = self.most
+        async for piece in self.stream:
+            left -= len(piece)
+            if left < 0:
+                if self.cut:
+                    return
+                raise TooLarge(f"answers with more than {self.most:,} bytes, and no more is read")
+            yield piece
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()
+
+
+def retry_after(answer: httpx2.Response) -> float | None:
+    """Return Retry-After in seconds, at most ten minutes; None when it is absent or malformed."""
+    found = seconds_of(answer.headers.get("retry-after", ""), time.time())
+    return min(found, 600.0) if found is not None else None
+
+
+@cache
+def trust() -> ssl.SSLContext:
+    """Read the authorities of SSL_CERT_FILE, else the system's, once for all servers: that takes some 20 ms."""
+    try:
+        return httpx2.create_ssl_context()
+    except OSError as error:
+        log.warning(
+            "SSL_CERT_FILE or SSL_CERT_DIR cannot be read and is ignored",
+            extra={"error": type(error).__name__},
+        )
+        return httpx2.create_ssl_context(trust_env=False)
+
+
+def why_unreachable(error: BaseException, host: str) -> str:
+    """Return the end of a sentence on why a server cannot be reached; "" where nothing more is known."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "its certificate is not trusted; set SSL_CERT_FILE to the file of its authority"
+    causes = (error, *getattr(error.__cause__, "args", ()))
+    if any(isinstance(one, socket.gaierror) for one in causes):
+        return f"the host {host} was not found, and no proxies are used"
+    return ""

@@ -1,0 +1,192 @@
+"""The body of a request to a model server, whole and in its plain form."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from server.core.errors import EngineFailed
+from server.core.frames import Picture
+from server.core.sound import SoundUse
+from server.media.picture.encode import data_url
+from server.models import prompts
+from server.models.base import Capabilities, EngineRequest, EngineStatus
+from server.models.openai.chat_client import Endpoint
+from server.models.openai.known_server import KnownServer
+from server.models.thinking import Thinking
+
+log = logging.getLogger(__name__)
+# What a request may have beyond its plain form, which is the newest picture, the text, and the fields `model`,
+# `messages`, `max_tokens` and `stream`
+FIELDS, PICTURES, VIDEO, SOUND = "optional fields", "several pictures", "video", "sound"
+SPEECH, SCHEMA, TOOLS = "speech", "a schema", "tools"
+# Seconds for which a server gets the plain form that it took after a refusal
+KEEP_SECONDS = 600.0
+# The form of an answer's sound: OpenAI streams this one alone.
+_PCM = "pcm16"
+
+
+class Media:
+    """The pictures and the sound of a request in the form that goes out; made once, however often it is
+    sent.
+
+    Raises EngineFailed for a picture that was not encoded.
+    """
+
+    def __init__(self, request: EngineRequest) -> None:
+        self.url = _url(request.picture)
+        self.earlier = [_url(one.picture) for one in request.earlier]
+        sound = request.sound
+        heard = sound is not None and prompts.fault(sound) is None
+        self.audio = prompts.audio_part(sound) if sound is not None and heard else None
+
+
+def _url(picture: Picture) -> str:
+    if picture.jpeg is None:
+        raise EngineFailed("The frame was not encoded for this engine. Ask again.")
+    return data_url(picture.jpeg)
+
+
+def extras(request: EngineRequest, able: Capabilities) -> frozenset[str]:
+    """Return what a request has beyond its plain form. A program's own fields are none: it counts on them."""
+    has = {
+        FIELDS: True,
+        PICTURES: bool(request.earlier),
+        VIDEO: request.video,
+        SOUND: request.sound is not None,
+        SPEECH: request.speak,
+        SCHEMA: request.schema is not None and able.json_schema,
+        TOOLS: bool(request.tools),
+    }
+    return frozenset(name for name, there in has.items() if there)
+
+
+def without(request: EngineRequest, names: frozenset[str]) -> EngineRequest:
+    """Return a request without these extras."""
+    if names & {PICTURES, VIDEO}:
+        request = dataclasses.replace(request, video=False)
+    if PICTURES in names:
+        request = request.with_newest(0)
+    if SOUND in names and request.sound is not None:
+        request = prompts.without_sound(request, SoundUse.REFUSED)
+    return dataclasses.replace(
+        request,
+        speak=request.speak and SPEECH not in names,
+        schema=None if SCHEMA in names else request.schema,
+        tools=() if TOOLS in names else request.tools,
+    )
+
+
+class PlainForm:
+    """The extras that one server refused, each kept for ten minutes from its refusal."""
+
+    def __init__(self, engine: str) -> None:
+        self._engine = engine
+        self._model = ""
+        # The end of the time of each, loop time
+        self._until: dict[str, float] = {}
+        # It takes `max_completion_tokens` in place of `max_tokens`.
+        self.newer_name = False
+
+    def names(self, model: str, now: float) -> frozenset[str]:
+        """Return the extras to leave out."""
+        if model != self._model:
+            self._model, self.newer_name = model, False
+            self._until.clear()
+        return frozenset(name for name, until in self._until.items() if now < until)
+
+    def keep(self, names: frozenset[str], now: float) -> None:
+        """Keep what a refused request had and the accepted one had not."""
+        self._until |= dict.fromkeys(names, now + KEEP_SECONDS)
+        log.warning(
+            "the model server refused a request and took its plain form, which is used for 10 minutes",
+            extra={"engine": self._engine, "reason": ", ".join(sorted(names))},
+        )
+
+
+def restrict(status: EngineStatus, left_out: frozenset[str]) -> EngineStatus:
+    """Return a status whose abilities are those of requests without these extras."""
+    if not left_out:
+        return status
+    able = status.capabilities
+    able = dataclasses.replace(
+        able,
+        video=able.video and not left_out & {VIDEO, PICTURES},
+        audio_in=able.audio_in and SOUND not in left_out,
+        speech_out=able.speech_out and SPEECH not in left_out,
+        json_schema=able.json_schema and SCHEMA not in left_out,
+        calls_tools=able.calls_tools and TOOLS not in left_out,
+        max_pictures=1 if PICTURES in left_out else able.max_pictures,
+    )
+    return dataclasses.replace(status, capabilities=able, left_out=tuple(sorted(left_out)))
+
+
+def shorter(request: EngineRequest) -> EngineRequest | None:
+    """Return a request that takes less of the context; None where there is nothing to leave out.
+
+    The older half of the turns goes first, then of the earlier pictures; of a video that is none any more all but the
+    newest one, which alone costs less than they did.
+    """
+    if request.turns:
+        return dataclasses.replace(request, turns=request.turns[(len(request.turns) + 1) // 2 :])
+    if request.earlier:
+        return request.with_newest(len(request.earlier) // 2, most=2)
+    return None
+
+
+def body(
+    request: EngineRequest,
+    media: Media,
+    server: KnownServer,
+    endpoint: Endpoint,
+    thinking: Thinking,
+    left_out: frozenset[str],
+    newer_name: bool,
+) -> bytes:
+    """Return a request's body as JSON.
+
+    The answer has half of the context at most; tokens for thoughts are added.
+
+    `media` may hold more earlier pictures than the request still has. `left_out`: extras. `newer_name`: see `PlainForm`.
+    """
+    status = restrict(server.status, left_out)
+    context = status.capabilities.context_length
+    most = min(request.max_tokens, context // 2) if context else request.max_tokens
+    earlier = media.earlier[len(media.earlier) - len(request.earlier) :]
+    fields: dict[str, Any] = {
+        "model": status.model or endpoint.model,
+        "messages": prompts.messages(
+            request, media.url, earlier, audio=media.audio, tokens=server.control_tokens
+        ),
+        "max_completion_tokens" if newer_name else "max_tokens": most + thinking.budget(context),
+        "stream": True,
+    }
+    if FIELDS not in left_out:
+        fields |= optional(endpoint, thinking)
+        if server.speech_out.states:
+            fields |= _modalities(request.speak, endpoint.voice)
+    if request.schema is not None and status.capabilities.json_schema:
+        form = {"name": "answer", "schema": request.schema, "strict": True}
+        fields["response_format"] = {"type": "json_schema", "json_schema": form}
+    if request.tools:
+        fields["tools"] = request.tools
+    if request.conversation is not None:
+        fields |= request.conversation.fields
+    return json.dumps(fields, separators=(",", ":")).encode("ascii")
+
+
+def optional(endpoint: Endpoint, thinking: Thinking) -> dict[str, Any]:
+    """Return the fields of each request beyond the four plain ones."""
+    return {"stream_options": {"include_usage": True}, **endpoint.fields, **thinking.fields()}
+
+
+def _modalities(speak: bool, voice: str) -> Mapping[str, Any]:
+    if not speak:
+        return {"modalities": ["text"]}
+    audio = {"format": _PCM, **({"voice": voice} if voice else {})}
+    # vLLM-Omni has a field of its own for the voice.
+    named = {"speaker": voice} if voice else {}
+    return {"modalities": ["text", "audio"], "audio": audio, **named}
