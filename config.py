@@ -157,6 +157,7 @@ class Settings(BaseSettings):
     response_max_tokens: int = whole(128, 1, 4096)
     thinking: bool = flag()
     thinking_max_tokens: int = whole(1024, 1, 32_768)
+    model_start_seconds: int = whole(300, 5, 3600)
     max_concurrent_inferences: int = whole(0, 0, 256)
     max_queue: int = whole(64, 1, 10_000)
 

@@ -396,7 +396,9 @@ class Inference:
                         "reason": error.message,
                     },
                 )
-                if not isinstance(error, _ENGINE_FAULTS):
+                # Background work waits for a shorter time than a model takes to load.
+                late = job.background and isinstance(error, EngineTimeout)
+                if late or not isinstance(error, _ENGINE_FAULTS):
                     raise
                 self._engines.report_failure(engine)
                 # Never continue with another engine: once text was sent, the error ends the answer.
