@@ -184,7 +184,7 @@ class ChatClient:
             return Dropped()
         if isinstance(error, httpx2.TimeoutException):
             return Slow()
-        return Unreachable(why_unreachable(error, self._http.base_url.host))
+        return Unreachable(why_unreachable(error, httpx2.URL(self._endpoint.base_url).host))
 
     async def get(self, url: str, body: Mapping[str, Any] | None = None) -> bytes:
         """Return the body of an address, or of a path below the server's; a `body` is posted there.

@@ -214,8 +214,10 @@ class OpenAIEngine:
                 # The model's process died, or a router lost it.
                 raise BrokenStream(_BROKE_OFF, connection=True)
             stack.push_async_exit(attempt.pop_all())
-        if asking.beyond and not asking.wanted.turns and request.conversation is None:
-            self._plain.keep(asking.beyond, asyncio.get_running_loop().time())
+        if request.conversation is None:
+            self._plain.accepted(extras(request, server.status.capabilities) - asking.left_out)
+            if asking.beyond and not asking.wanted.turns:
+                self._plain.refused(asking.beyond, asyncio.get_running_loop().time())
         return _Answer(asking, coming, stream, first)
 
     async def _refused(self, refusal: Refused, asking: _Asking) -> tuple[Reason, float]:
@@ -254,12 +256,12 @@ class OpenAIEngine:
             asking.beyond, asking.left_out = asking.beyond | beyond, asking.left_out | beyond
             asking.request = without(request, asking.left_out)
             return Reason.PLAIN, 0.0
-        given = request.conversation.fields if request.conversation is not None else ()
+        given = set(request.conversation.fields if request.conversation is not None else ())
         if given and refusal.of_request and refusal.status < 500:
             # Never without them: the program counts on the form of its answer.
             raise EngineRefused(
-                f"The present model refused the request (HTTP {refusal.status}). It may not take {_listed(given)} as"
-                " given here. Leave it out, or tell whoever runs this server.",
+                f"The present model refused the request (HTTP {refusal.status}): it may not take"
+                f" {_listed(refusal.fields & given or given)} as given. Leave that out, or tell whoever runs this server.",
                 public=True,
             )
         raise asking.failure()
@@ -454,7 +456,7 @@ def _wants_form(request: EngineRequest) -> bool:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return " and ".join(sorted(names))
+    return " and ".join(f'"{name}"' for name in sorted(names))
 
 
 # The name of a session for model servers and their router: a keyed hash of its id

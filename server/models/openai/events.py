@@ -77,6 +77,8 @@ class EventStream:
         rest, data, count = bytearray(), bytearray(), 0
         async for chunk in self._response.aiter_bytes():
             rest += chunk
+            if self.whole is None:
+                rest = rest.removeprefix(b"\xef\xbb\xbf")
             if self.whole is None and (start := bytes(rest[:64]).lstrip()):
                 self.whole = start[:1] == b"{"
             if len(rest) + len(data) > MAX_EVENT_BYTES:
@@ -118,7 +120,7 @@ class ChatStream(EventStream):
     async def piece(self, due: float) -> Piece | None:
         """Return the next piece that says something, None at the end. Raises as `next` does."""
         while (event := await self.next(due)) is not None:
-            if (piece := read_event(event)) is not None:
+            if event.strip() and (piece := read_event(event)) is not None:
                 return piece
         return None
 
@@ -129,7 +131,7 @@ def read_event(event: bytes) -> Piece | None:
     Raises BrokenStream for what is no chat answer.
     """
     try:
-        data = json.loads(event)
+        data = json.loads(event.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
         raise BrokenStream(_GARBAGE) from None
     if not isinstance(data, dict):

@@ -524,7 +524,12 @@ class KnownServer:
         if refusal.status in (401, 403):
             self.status = self._from_refusal(refusal)
         context = self.status.capabilities.context_length
-        return refusal.error(context_length=context, key=self.names.key, model=self.names.model)
+        return refusal.error(
+            context_length=context,
+            url=self.names.url,
+            key=self.names.key,
+            model=self.names.model,
+        )
 
     def unreachable(self, why: str = "") -> EngineUnavailable:
         """Note that nothing answers, and return the error. `why`: the end of a sentence on it; may be empty."""

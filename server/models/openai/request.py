@@ -81,25 +81,36 @@ def without(request: EngineRequest, names: frozenset[str]) -> EngineRequest:
 
 
 class PlainForm:
-    """The extras that one server refused, each kept for ten minutes from its refusal."""
+    """The extras that one model's server refused, each kept for ten minutes from its refusal.
+
+    An extra that the server has taken before is not kept: something else was the reason, such as one person's sound.
+    """
 
     def __init__(self, engine: str) -> None:
         self._engine = engine
         self._model = ""
         # The end of the time of each, loop time
         self._until: dict[str, float] = {}
+        self._taken: frozenset[str] = frozenset()
         # It takes `max_completion_tokens` in place of `max_tokens`.
         self.newer_name = False
 
     def names(self, model: str, now: float) -> frozenset[str]:
         """Return the extras to leave out."""
         if model != self._model:
-            self._model, self.newer_name = model, False
+            self._model, self.newer_name, self._taken = model, False, frozenset()
             self._until.clear()
         return frozenset(name for name, until in self._until.items() if now < until)
 
-    def keep(self, names: frozenset[str], now: float) -> None:
+    def accepted(self, names: frozenset[str]) -> None:
+        """Note the extras of a request that was taken."""
+        self._taken |= names
+
+    def refused(self, names: frozenset[str], now: float) -> None:
         """Keep what a refused request had and the accepted one had not."""
+        names -= self._taken
+        if not names:
+            return
         self._until |= dict.fromkeys(names, now + KEEP_SECONDS)
         log.warning(
             "the model server refused a request and took its plain form, which is used for 10 minutes",

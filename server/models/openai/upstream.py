@@ -97,9 +97,9 @@ class Refused(AskFailed):
     @property
     def of_request(self) -> bool:
         """True if another request may be taken: neither the key, nor the model, nor the load is the reason."""
-        if self.status >= 500:
-            return self.status in (500, 501)
-        return self.status not in (401, 402, 403, 404, 408, 429)
+        if 400 <= self.status < 500:
+            return self.status not in (401, 402, 403, 404, 408, 429)
+        return self.status in (0, 500, 501)
 
     @property
     def of_server(self) -> bool:
@@ -117,8 +117,8 @@ class Refused(AskFailed):
             own = int(found.group(1)) if found else 0
         return own if self.status in (400, 413, 422, 500, 0) and own >= _LEAST_CONTEXT else None
 
-    def error(self, *, context_length: int | None, key: str, model: str) -> EngineError:
-        """Return its error. `key` and `model` are the settings of the server's key and of its model."""
+    def error(self, *, context_length: int | None, url: str, key: str, model: str) -> EngineError:
+        """Return its error. `url`, `key` and `model` are the settings of the server."""
         status, wait = self.status, self.retry_after
         if self.context:
             length = f" of {context_length:,} tokens" if context_length else ""
@@ -146,6 +146,10 @@ class Refused(AskFailed):
                 f"The model server is busy (HTTP {status}). Ask again in a moment.",
                 retry_after=wait if wait is not None else 1.0,
                 public=True,
+            )
+        if 300 <= status < 400:
+            return EngineUnavailable(
+                f"The model server sends requests to another address (HTTP {status}). Set {url} to that one."
             )
         if 400 <= status < 500:
             return EngineRefused(

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
-from server.models.openai import upstream
+from server.core.errors import EngineError, EngineLoading, EngineUnavailable
+from server.core.frames import Kind
+from server.models.base import EngineState
+from server.models.openai import engine as engine_module
 from server.models.openai.engine import OpenAIEngine
 from server.models.openai.upstream import LONGEST_WAIT, Reason
 from tests.models.asking import REPEATING, Build, collect, request
@@ -21,7 +23,7 @@ QUESTION = request(id="4711")
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their own length: test_upstream.py."""
-    monkeypatch.setattr(upstream, "_PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(engine_module, "_PAUSES", (0.01, 0.02))
 
 
 class Counting(FakeOpenAI):
@@ -71,7 +73,6 @@ async def answer(engine: OpenAIEngine) -> str:
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
-        (Behaviour.INTERNAL, Reason.FAILED),
         (Behaviour.BUSY, Reason.BUSY),
         (Behaviour.FULL_EVENT, Reason.BUSY),
         (Behaviour.DIES_FIRST, Reason.BROKEN),
@@ -102,10 +103,42 @@ async def test_a_failure_before_the_first_token_is_not_seen(
 async def test_the_third_failure_is_the_answer(
     fake: Counting, engine: OpenAIEngine, retried: list[Reason]
 ) -> None:
-    fake.misbehave(Behaviour.INTERNAL, 9)
-    with pytest.raises(EngineFailed, match="500"):
+    fake.misbehave(Behaviour.BUSY, 9)
+    with pytest.raises(EngineUnavailable, match="503"):
         await answer(engine)
     assert (fake.count, len(retried)) == (3, 2)
+
+
+@pytest.mark.parametrize("kind", [Kind.WATCH, Kind.DESCRIBE, Kind.PREFILL])
+async def test_background_work_only_gets_another_connection(
+    fake: Counting, engine: OpenAIEngine, retried: list[Reason], kind: Kind
+) -> None:
+    """It comes again by itself, and a busy server gets no more of it."""
+    question = dataclasses.replace(QUESTION, kind=kind)
+    fake.misbehave(Behaviour.HANGS_UP, 1)
+    await collect(engine, question)
+    assert retried == [Reason.BROKEN]
+    fake.misbehave(Behaviour.BUSY, 9)
+    with pytest.raises(EngineUnavailable):
+        await collect(engine, question)
+    assert retried == [Reason.BROKEN]
+
+
+async def test_a_server_that_loads_is_waited_for(
+    fake: Counting, engine: OpenAIEngine, retried: list[Reason], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as a model may take, where somebody waits for the answer."""
+    monkeypatch.setattr(engine_module, "_LOADING_PAUSE", 0.05)
+    fake.misbehave(Behaviour.LOADING, 99)
+    with pytest.raises(EngineLoading):
+        await collect(engine, dataclasses.replace(QUESTION, kind=Kind.WATCH))
+    asked = asyncio.create_task(answer(engine))
+    while len(retried) < 3:
+        await asyncio.sleep(0.01)
+    assert engine.status.state is EngineState.LOADING
+    fake.misbehave(Behaviour.NORMAL, 0)
+    assert await asked == "I see a cup."
+    assert set(retried) == {Reason.LOADING}
 
 
 @pytest.mark.parametrize(
@@ -121,25 +154,12 @@ async def test_nothing_is_sent_again_after_the_first_token(
     assert (fake.count, retried) == (1, [])
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "error"),
-    [
-        (Behaviour.BAD_REQUEST, EngineRefused),
-        (Behaviour.ERROR_EVENT, EngineRefused),
-        (Behaviour.CONTEXT_LENGTH, EngineRefused),
-        (Behaviour.RATE_LIMITED, EngineUnavailable),
-    ],
-)
-async def test_a_refusal_is_not_sent_again(
-    fake: Counting,
-    engine: OpenAIEngine,
-    retried: list[Reason],
-    behaviour: Behaviour,
-    error: type[EngineError],
+async def test_a_long_wait_is_not_waited_for(
+    fake: Counting, engine: OpenAIEngine, retried: list[Reason]
 ) -> None:
-    """A 4xx stays one, and so does a 429 that asks for a longer wait than a picture stays fresh."""
-    fake.misbehave(behaviour, 9)
-    with pytest.raises(error):
+    """A 429 may ask for a longer one than a picture stays fresh."""
+    fake.misbehave(Behaviour.RATE_LIMITED, 9)
+    with pytest.raises(EngineUnavailable):
         await answer(engine)
     assert retried == []
 
@@ -177,7 +197,7 @@ async def test_a_repeat_has_the_rest_of_the_questions_time(fake: Counting, build
     """The time for the first token does not begin anew."""
     limits = dataclasses.replace(REPEATING, first_token=0.8)
     engine = build(limits=limits)
-    fake.misbehave(Behaviour.INTERNAL, 1)
+    fake.misbehave(Behaviour.BUSY, 1)
     fake.first_token = 60.0
     loop = asyncio.get_running_loop()
     began = loop.time()

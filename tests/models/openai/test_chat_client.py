@@ -7,12 +7,11 @@ import gc
 import ssl
 import weakref
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 
 import httpx2
 import pytest
 
-from server.models.openai import bounded_http
+from server.models.openai import http
 from server.models.openai.chat_client import ChatClient, Endpoint, TimeLimits, Unreachable
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
@@ -36,20 +35,22 @@ async def test_certificates_are_read_once(monkeypatch: pytest.MonkeyPatch) -> No
         return reads[-1]
 
     monkeypatch.setattr(httpx2, "create_ssl_context", reading)
-    bounded_http.trust.cache_clear()
+    http.trust.cache_clear()
     for _ in range(3):
         await ChatClient(Endpoint("https://model.invalid/v1"), TimeLimits(), None).close()
     assert len(reads) == 1
 
 
 async def sent(client: ChatClient) -> bytes | None:
-    async with AsyncExitStack() as stack:
-        due = asyncio.get_running_loop().time() + 5
-        return (await client.send(BODY, stack, due))[1]
+    due = asyncio.get_running_loop().time() + 5
+    stream = await client.chat(BODY, {}, due)
+    try:
+        return await stream.next(due)
+    finally:
+        await stream.aclose()
 
 
-async def test_the_first_event_comes_with_the_stream(client: ChatClient) -> None:
-    """A 200 alone is no success yet."""
+async def test_an_answer_is_a_stream_of_events(client: ChatClient) -> None:
     assert b"role" in (await sent(client) or b"")
 
 
@@ -62,7 +63,7 @@ async def test_nobody_there(fake: FakeOpenAI, client: ChatClient) -> None:
 
 
 async def test_a_picture_is_taken_refused_or_neither(fake: FakeOpenAI, client: ChatClient) -> None:
-    """Only a refusal that speaks of pictures says that the model takes none."""
+    """A refusal says that the model takes none; a failure says nothing."""
     url = "data:image/jpeg;base64,/9j/"
     assert await client.takes_picture("fake-vl", url, 2) is True
     fake.blind = {"fake-vl"}
@@ -88,11 +89,11 @@ async def test_nothing_keeps_a_request_after_its_answer() -> None:
     gc.disable()
     try:
         for events in (1, 4):
-            async with AsyncExitStack() as stack:
-                due = asyncio.get_running_loop().time() + 5
-                stream, _ = await client.send(BODY, stack, due)
-                for _ in range(events - 1):
-                    await stream.next(due)
+            due = asyncio.get_running_loop().time() + 5
+            stream = await client.chat(BODY, {}, due)
+            for _ in range(events):
+                await stream.next(due)
+            await stream.aclose()
             del stream
         # The event loop closes the generators that are left in their middle, one in the other.
         for _ in range(20):

@@ -19,7 +19,7 @@ from server.models.base import (
 )
 from server.models.openai.engine import OpenAIEngine
 from tests.models.asking import collect, picture, request
-from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.fakes_openai import FakeOpenAI
 
 TOOLS = {"tools": [{"type": "function", "function": {"name": "lamp"}}], "tool_choice": "auto"}
 FORM = {"type": "json_schema", "json_schema": {"name": "seen", "schema": {"type": "object"}}}
@@ -122,15 +122,19 @@ async def test_rubbish_in_place_of_calls(fake: FakeOpenAI, engine: OpenAIEngine)
 async def test_a_refusal_names_the_field(
     fake: FakeOpenAI, engine: OpenAIEngine, fields: dict[str, Any], words: str, named: str
 ) -> None:
-    """It is not asked again without: the program counts on it. The server's words stay below."""
+    """It is never left out: the program counts on it. The server's words stay below."""
     fake.models, fake.blind = ["fake-vl"], {"fake-vl"}
     fake.blind_words = words
     with pytest.raises(EngineRefused) as refused:
         await collect(engine, chat(**fields))
     assert f'"{named}"' in refused.value.visitor_message
     assert words not in refused.value.message
-    assert fake.count == 1
-    assert fake.behaviour is Behaviour.NORMAL
+    assert all(
+        fields["sampling"].keys() <= seen.body.keys()
+        for seen in fake.requests
+        if "sampling" in fields
+    )
+    assert (fake.count, engine.status.left_out) == (2, ())
 
 
 @pytest.mark.parametrize(

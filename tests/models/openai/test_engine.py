@@ -28,8 +28,9 @@ from server.core.errors import (
     EngineUnavailable,
 )
 from server.core.frames import Geometry
-from server.models.base import Delta, EarlierPicture, EngineState, Finished, Turn, Usage
-from server.models.openai import bounded_http, upstream
+from server.models.base import Delta, EngineState, Finished, Turn, Usage
+from server.models.openai import engine as engine_module
+from server.models.openai import http
 from server.models.openai.chat_client import Endpoint, SettingNames
 from server.models.openai.engine import (
     OpenAIEngine,
@@ -43,7 +44,6 @@ from tests.models.asking import (
     Build,
     collect,
     partial,
-    picture,
     request,
 )
 from tests.support.fakes import until
@@ -235,32 +235,6 @@ async def test_a_tenth_cancelled_leaves_the_others_exact(fake: FakeOpenAI, build
     assert sum(seen.closed_early for seen in fake.requests) == 10
 
 
-@pytest.mark.parametrize("behaviour", [Behaviour.REFUSES_FIELD, Behaviour.REFUSES_FIELD_422])
-async def test_a_refused_field_is_dropped_for_good(
-    fake: FakeOpenAI, behaviour: Behaviour, build: Build
-) -> None:
-    """The request is sent again once without what was named, and later requests never have it."""
-    fake.behaviour = behaviour
-    fake.refused_fields = {"stream_options", "priority"}
-    engine = build(fields={"temperature": 0.2, "priority": 3})
-    assert len((await collect(engine))[0]) == 4
-    assert fake.count == 2
-    assert fake.requests[0].body["priority"] == 3
-    assert not fake.refused_fields & set(fake.last.body)
-    assert "temperature" in fake.last.body
-    await collect(engine)
-    assert fake.count == 3
-
-
-async def test_a_refused_field_that_it_needs_fails(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """A required field is not left out, and the request is not repeated."""
-    fake.behaviour = Behaviour.REFUSES_FIELD
-    fake.refused_fields = {"messages"}
-    _, raised = await partial(engine)
-    assert isinstance(raised, EngineRefused)
-    assert fake.count == 1
-
-
 async def test_a_model_that_went_is_looked_up_anew(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """After a restart with another model, the first model of the list is used at once."""
     await collect(engine)
@@ -303,7 +277,7 @@ async def test_a_kept_connection_that_was_closed_is_tried_again_twice(
     fake: FakeOpenAI, drops: int, monkeypatch: pytest.MonkeyPatch, build: Build
 ) -> None:
     """A server closes an unused connection, or every one after a failure, just when it is used."""
-    monkeypatch.setattr(upstream, "_PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(engine_module, "_PAUSES", (0.01, 0.02))
     engine = build(limits=None, transport=Dropping(drops))
     if drops < 3:
         assert len((await collect(engine))[0]) == 4
@@ -421,16 +395,16 @@ async def test_a_private_authority_is_trusted_by_its_file(
     async with server:
         for file in ("", str(tmp_path / "none.pem")):
             monkeypatch.setenv("SSL_CERT_FILE", file)
-            bounded_http.trust.cache_clear()
+            http.trust.cache_clear()
             status = await build(url=url, limits=PATIENT).probe()
             assert status.state is EngineState.UNREACHABLE
             assert "certificate" in status.detail
             assert "SSL_CERT_FILE" in status.detail
         monkeypatch.setenv("SSL_CERT_FILE", str(issued.authority))
-        bounded_http.trust.cache_clear()
+        http.trust.cache_clear()
         status = await build(url=url, limits=PATIENT).probe()
         assert status.state is EngineState.READY, status.detail
-    bounded_http.trust.cache_clear()
+    http.trust.cache_clear()
 
 
 async def test_no_list_of_models_is_fine_with_a_name(fake: FakeOpenAI, build: Build) -> None:
@@ -473,25 +447,19 @@ async def test_vllm_without_its_engine_is_not_used(fake: FakeOpenAI, engine: Ope
 async def test_a_probe_keeps_what_answers_show_while_it_runs(
     fake: FakeOpenAI, build: Build
 ) -> None:
-    """A refusal's limit and a wrong key stay, though the probe has read the list of models before them."""
-    fake.card, fake.most_pictures = {"owned_by": "vllm"}, 2
+    """A wrong key stays, though the probe has read the list of models before it."""
+    fake.card = {"owned_by": "vllm"}
     engine = build(limits=PATIENT)
     await engine.probe()
-    pictures = request(earlier=(EarlierPicture(picture(), ""),) * 2)
-    for behaviour, state in (
-        (Behaviour.NORMAL, EngineState.READY),
-        (Behaviour.UNAUTHORIZED, EngineState.MISCONFIGURED),
-    ):
-        fake.health_answers.clear()
-        fake.health_checks = 0
-        probe = asyncio.create_task(engine.probe())
-        await until(lambda: fake.health_checks == 1)
-        fake.behaviour = behaviour
-        with suppress(EngineError):
-            await collect(engine, pictures)
-        fake.health_answers.set()
-        status = await probe
-        assert (status.state, status.capabilities.max_pictures) == (state, 2)
+    fake.health_answers.clear()
+    fake.health_checks = 0
+    probe = asyncio.create_task(engine.probe())
+    await until(lambda: fake.health_checks == 1)
+    fake.behaviour = Behaviour.UNAUTHORIZED
+    with suppress(EngineError):
+        await collect(engine)
+    fake.health_answers.set()
+    assert (await probe).state is EngineState.MISCONFIGURED
 
 
 async def test_a_list_of_models_that_fails_is_fine_with_a_name_and_good_health(

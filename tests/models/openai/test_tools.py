@@ -13,7 +13,7 @@ from server.models.base import EngineRequest
 from server.models.openai.engine import OpenAIEngine
 from server.models.reply import MOST_ARGUMENT_CHARS, MOST_TOOL_CALLS
 from tests.models.asking import QUICK, Build, collect, request
-from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.fakes_openai import FakeOpenAI
 
 TOOLS = (
     {"type": "function", "function": {"name": "watch", "parameters": {"type": "object"}}},
@@ -161,10 +161,3 @@ async def test_a_refusal_is_learned(
     assert not engine.status.capabilities.calls_tools
     await engine.probe()
     assert not engine.status.capabilities.calls_tools
-
-
-async def test_another_refusal_is_not_about_them(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    fake.refused_fields, fake.behaviour = {"temperature"}, Behaviour.REFUSES_FIELD
-    await collect(engine, with_tools())
-    assert "tools" in fake.last.body
-    assert engine.status.capabilities.calls_tools

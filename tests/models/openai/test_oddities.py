@@ -1,0 +1,207 @@
+"""Ordinary oddities of model servers: each answers, whatever it sends beside the answer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from server.core.errors import EngineError, EngineFailed, EngineRefused
+from server.core.frames import Kind
+from server.models.base import EarlierPicture, EngineRequest, Turn
+from server.models.openai.chat_client import Endpoint, TimeLimits
+from server.models.openai.engine import OpenAIEngine
+from tests.models.asking import collect, picture, request
+from tests.support.scripted_server import (
+    ANSWER,
+    END,
+    PLAYS,
+    WORDS,
+    Play,
+    ScriptedServer,
+    chunk,
+    error,
+    pictures,
+    refuse_unknown,
+)
+
+LIMITS = TimeLimits(first_token=5.0, background=5.0, between_tokens=2.0, total=8.0)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedServer]:
+    async with ScriptedServer() as one:
+        yield one
+
+
+@pytest.fixture
+async def engine(server: ScriptedServer) -> AsyncIterator[OpenAIEngine]:
+    one = OpenAIEngine("vllm", Endpoint(server.base_url, model="odd-vl"), limits=LIMITS)
+    yield one
+    await one.close()
+
+
+async def answer(engine: OpenAIEngine, one: EngineRequest | None = None) -> str:
+    texts, _ = await collect(engine, one)
+    return "".join(texts).replace("\u2028", " ")
+
+
+def rich() -> EngineRequest:
+    """Return a request with all that a plain one has not."""
+    earlier = tuple(EarlierPicture(picture(), f"{n}") for n in range(8))
+    tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
+    return request(earlier=earlier, schema={"type": "object"}, tools=(tool,))
+
+
+@pytest.mark.parametrize("name", PLAYS)
+@pytest.mark.parametrize("kind", [Kind.CHAT, Kind.WATCH])
+async def test_it_is_answered(
+    server: ScriptedServer, engine: OpenAIEngine, name: str, kind: Kind
+) -> None:
+    server.play = PLAYS[name]
+    assert await answer(engine, request(kind=kind)) == ANSWER
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [WORDS[0], "no JSON", *END],
+        [WORDS[0], {"choices": "none today"}, *END],
+        [WORDS[0], error("overloaded", 502)],
+        [WORDS[0], {"object": "error", "message": "no", "code": 500}],
+        [WORDS[0], chunk(finish="error")],
+        [WORDS[0]],
+    ],
+)
+async def test_these_end_an_answer(
+    server: ScriptedServer, engine: OpenAIEngine, events: list[Any]
+) -> None:
+    server.play = Play(events)
+    with pytest.raises(EngineError):
+        await answer(engine)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("status", [400, 422, 500])
+async def test_what_was_refused_is_left_out_for_ten_minutes(
+    server: ScriptedServer, engine: OpenAIEngine, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And said in the status, until then; of this model alone."""
+    server.play = Play(refuse=refuse_unknown(status, error("Unexpected keys")))
+    assert await answer(engine) == ANSWER
+    assert await answer(engine) == ANSWER
+    assert len(server.asked) == 3
+    assert engine.status.left_out == ("optional fields",)
+    monkeypatch.setattr("server.models.openai.request.KEEP_SECONDS", 0.0)
+    other = OpenAIEngine("vllm", Endpoint(server.base_url, model="odd-vl"), limits=LIMITS)
+    await answer(other)
+    assert other.status.left_out == ()
+    await other.close()
+
+
+@pytest.mark.parametrize("status", [400, 422, 500])
+async def test_a_refused_request_is_asked_once_more_in_its_plain_form(
+    server: ScriptedServer, engine: OpenAIEngine, status: int
+) -> None:
+    """The newest picture alone, the text and four fields; the answer says what was left out."""
+    server.play = Play(
+        refuse=lambda body: (
+            (status, error("failed to process image")) if pictures(body) > 1 else None
+        )
+    )
+    await engine.probe()
+    texts, end = await collect(engine, rich())
+    assert "".join(texts) == ANSWER
+    assert [pictures(body) for body in server.asked] == [9, 1]
+    assert server.asked[-1].keys() == {"model", "messages", "max_tokens", "stream"}
+    assert end.pictures_left_out == 8
+    assert engine.status.capabilities.max_pictures == 1
+
+
+async def test_what_was_taken_before_is_not_left_out_later(
+    server: ScriptedServer, engine: OpenAIEngine
+) -> None:
+    """Another thing was the reason, which may be one person's doing, or a server behind a router that ended."""
+    await answer(engine)
+    server.play = Play(refuse=lambda body: (400, error("no")) if pictures(body) > 1 else None)
+    await answer(engine, rich())
+    assert engine.status.left_out == ("several pictures", "tools")
+    server.play = PLAYS["unknown fields, 400"]
+    await answer(engine)
+    assert engine.status.left_out == ("several pictures", "tools")
+
+
+async def test_a_field_that_is_named_is_left_out_alone(
+    server: ScriptedServer, engine: OpenAIEngine
+) -> None:
+    server.play = Play(
+        refuse=lambda body: (
+            (400, error("no", "unsupported_value", param="temperature"))
+            if "temperature" in body
+            else None
+        )
+    )
+    await collect(engine, rich())
+    assert pictures(server.asked[-1]) == 9
+    assert "tools" in server.asked[-1]
+
+
+async def test_a_refused_plain_form_is_the_answer(
+    server: ScriptedServer, engine: OpenAIEngine
+) -> None:
+    server.play = Play(refuse=lambda body: (400, error("no image")))
+    with pytest.raises(EngineRefused, match="takes pictures"):
+        await answer(engine)
+    assert len(server.asked) == 2
+    assert engine.status.left_out == ()
+
+
+async def test_a_conversation_that_does_not_fit_is_shortened(
+    server: ScriptedServer, engine: OpenAIEngine
+) -> None:
+    """By the number in the refusal, which bounds later prompts."""
+    refusal = error("the request exceeds the available context size", 400, n_ctx=4096)
+    server.play = Play(refuse=lambda body: (400, refusal) if len(body["messages"]) > 4 else None)
+    turns = tuple(Turn(f"q{n}", f"a{n}") for n in range(4))
+    texts, end = await collect(engine, dataclasses.replace(request(), turns=turns))
+    assert "".join(texts) == ANSWER
+    assert end.left_out == 3
+    assert engine.status.capabilities.context_length == 4096
+    assert engine.status.left_out == ()
+
+
+async def test_thoughts_alone_are_the_answer_at_the_first_request(
+    server: ScriptedServer, engine: OpenAIEngine
+) -> None:
+    server.play = Play([chunk(reasoning=ANSWER), *END])
+    assert await answer(engine) == ANSWER
+    assert len(server.asked) == 1
+
+
+async def test_a_model_may_take_its_time(server: ScriptedServer, engine: OpenAIEngine) -> None:
+    """Before its first word and within the answer, where the limits allow it."""
+    server.play = Play([1.5, WORDS[0], 1.5, *WORDS[1:], *END])
+    assert await answer(engine) == ANSWER
+    server.play = Play([WORDS[0], 3.0, *WORDS[1:], *END])
+    with pytest.raises(EngineError, match="silent"):
+        await answer(engine)
+
+
+async def test_an_answer_that_is_too_large_is_refused(
+    server: ScriptedServer, engine: OpenAIEngine
+) -> None:
+    server.play = Play([chunk("x" * 5_000_000), *END])
+    with pytest.raises(EngineFailed):
+        await answer(engine)
+
+
+async def test_another_question_may_follow_each(
+    server: ScriptedServer, engine: OpenAIEngine
+) -> None:
+    """No connection stays behind."""
+    for play in PLAYS.values():
+        server.play = play
+        await answer(engine)
+    assert server.open == 0

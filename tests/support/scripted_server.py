@@ -1,0 +1,242 @@
+"""A model server that plays one scripted oddity: the answers of servers as they were recorded, by name.
+
+`Play` says what it answers; `PLAYS` has those that many tests use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.support.http_stand_in import HttpRequest, HttpStandIn
+
+ANSWER = "A red cup on a table."
+Event = dict[str, Any] | str | float
+# A status, and its body: JSON, or text that begins with "<" for HTML
+Reply = tuple[int, Any]
+CARD = {"id": "odd-vl", "object": "model", "owned_by": "odd"}
+
+
+def chunk(text: str | None = None, finish: str | None = None, **delta: Any) -> dict[str, Any]:
+    """Return an event of OpenAI's stream."""
+    said = {"content": text} if text is not None else {}
+    choice = {"index": 0, "delta": {**said, **delta}, "finish_reason": finish}
+    return {"id": "x", "object": "chat.completion.chunk", "choices": [choice]}
+
+
+WORDS = [chunk("A red "), chunk("cup "), chunk("on a table.")]
+END = [chunk(finish="stop"), "[DONE]"]
+
+
+def between(odd: dict[str, Any]) -> list[Event]:
+    """Return a stream with an odd event first, in the middle, and before the end."""
+    return [odd, WORDS[0], odd, WORDS[1], WORDS[2], odd, *END]
+
+
+@dataclass
+class Play:
+    """What the server answers.
+
+    `events`: of a stream; numbers are pauses in seconds, texts go as they are. `whole`: one JSON object in place of a
+    stream. `refuse`: returns the refusal of a request, None to take it. `listing`: what /v1/models answers. `others`:
+    further paths. `lines`: how an event is written. `ends`: the connection ends behind the events as HTTP wants it.
+    """
+
+    events: Iterable[Event] = (*WORDS, *END)
+    whole: Any = None
+    refuse: Callable[[dict[str, Any]], Reply | None] = lambda body: None
+    listing: Reply | None = None
+    others: dict[str, Any] = field(default_factory=dict)
+    kind: str = "text/event-stream"
+    lines: str = "data: {}\n\n"
+    ends: bool = True
+    # Lines of the head of a refusal
+    head: tuple[str, ...] = ()
+
+
+class ScriptedServer(HttpStandIn):
+    """The server; `play` may be replaced while it runs."""
+
+    def __init__(self, play: Play | None = None) -> None:
+        super().__init__()
+        self.play = play or Play()
+        # The bodies of all questions, and the paths of all other requests
+        self.asked: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        self.open = 0
+
+    async def _answer(
+        self, request: HttpRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        play = self.play
+        if request.path != "/v1/chat/completions":
+            self.paths.append(request.path)
+            if request.path == "/v1/models":
+                listing = play.listing or (200, {"object": "list", "data": [CARD]})
+                return await self._say(writer, *listing)
+            found = play.others.get(request.path)
+            if found is None:
+                return await self._say(writer, 404, {"detail": "Not Found"})
+            return await self._say(writer, *(found if isinstance(found, tuple) else (200, found)))
+        body = json.loads(request.body)
+        self.asked.append(body)
+        if (refusal := play.refuse(body)) is not None:
+            return await self._say(writer, *refusal, *play.head)
+        if play.whole is not None:
+            return await self._say(writer, 200, play.whole)
+        self.open += 1
+        gone = asyncio.create_task(reader.read(1))
+        work = asyncio.create_task(self._stream(writer))
+        try:
+            await asyncio.wait({gone, work}, return_when=asyncio.FIRST_COMPLETED)
+            return work.done() and work.result()
+        finally:
+            self.open -= 1
+            for task in (gone, work):
+                task.cancel()
+            await asyncio.wait({gone, work})
+
+    async def _stream(self, writer: asyncio.StreamWriter) -> bool:
+        play = self.play
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: {play.kind}\r\ntransfer-encoding: chunked\r\n\r\n"
+        writer.write(head.encode())
+        for event in play.events:
+            if isinstance(event, int | float):
+                await asyncio.sleep(event)
+                continue
+            said = event if isinstance(event, str) else json.dumps(event)
+            raw = play.lines.format(said).encode()
+            writer.write(f"{len(raw):x}\r\n".encode() + raw + b"\r\n")
+            await writer.drain()
+        if play.ends:
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
+        return play.ends
+
+    async def _say(self, writer: asyncio.StreamWriter, status: int, body: Any, *extra: str) -> bool:
+        if isinstance(body, str):
+            kind = "text/html" if body.startswith("<") else "text/plain"
+            return await self._reply(writer, status, body.encode(), kind, *extra)
+        return await self._reply(
+            writer, status, json.dumps(body).encode(), "application/json", *extra
+        )
+
+
+def pictures(body: dict[str, Any]) -> int:
+    """Count the pictures of a request."""
+    contents = [message["content"] for message in body["messages"]]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return sum(part["type"] == "image_url" for part in parts)
+
+
+def refuse_unknown(status: int, body: Any) -> Callable[[dict[str, Any]], Reply | None]:
+    """Return what refuses each request with a field beyond the four plain ones."""
+    plain = {"model", "messages", "max_tokens", "stream"}
+    return lambda asked: (status, body) if asked.keys() - plain else None
+
+
+def error(message: str, code: object = None, **more: Any) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "invalid_request_error", "code": code, **more}}
+
+
+def _choice(choice: Any) -> dict[str, Any]:
+    return {"id": "x", "choices": [choice]}
+
+
+def _line(event: Event) -> str:
+    return f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n"
+
+
+_FILTER = {
+    "index": 0,
+    "finish_reason": None,
+    "content_filter_results": {},
+    "content_filter_offsets": {"check_offset": 0},
+}
+_THOUGHTS = [{"reasoning": ANSWER}, {"reasoning_content": ANSWER}]
+
+# Streams whose answer is ANSWER
+PLAYS: dict[str, Play] = {
+    "no delta": Play(between(_choice(_FILTER))),
+    "null delta": Play(between(_choice(_FILTER | {"delta": None}))),
+    "null choices": Play(between({"choices": None, "usage": {"prompt_tokens": 5}})),
+    "a null choice": Play(between({"choices": [None]})),
+    "no choices": Play(between({"id": "x", "object": "prompt.progress", "progress": 0.5})),
+    "a list": Play(between([])),  # type: ignore[arg-type]
+    "an end without delta": Play([*WORDS, _choice(_FILTER | {"finish_reason": "stop"}), "[DONE]"]),
+    "no [DONE]": Play([*WORDS, chunk(finish="stop")]),
+    "no finish_reason": Play([*WORDS, "[DONE]"]),
+    "usage in each": Play([one | {"usage": {"prompt_tokens": 5}} for one in WORDS] + END),
+    "a list of parts": Play(
+        [
+            chunk(content=[{"type": "text", "text": "A red cup "}]),
+            chunk(content=["on a table."]),
+            *END,
+        ]
+    ),
+    "one event": Play([_choice({"message": {"content": ANSWER}, "finish_reason": "stop"})]),
+    "unstreamed": Play(whole=_choice({"message": {"content": ANSWER}, "finish_reason": "stop"})),
+    "JSON in a stream's name": Play(
+        [_choice({"message": {"content": ANSWER}, "finish_reason": "stop"})], lines="{}"
+    ),
+    "a stream in JSON's name": Play(kind="application/json"),
+    "carriage returns": Play(lines="data: {}\r\n\r\n"),
+    "no space": Play(lines="data:{}\n\n"),
+    "event names and ids": Play(lines="event: message\nid: 7\nretry: 9\ndata: {}\n\n"),
+    "comments": Play(lines=": OPENROUTER PROCESSING\n\ndata: {}\n\n"),
+    "no blank line at the end": Play([*WORDS, *END[:1]], lines="\ndata: {}\n"),
+    "empty events": Play(lines="data:\n\ndata: {}\n\n"),
+    "a byte order mark": Play(
+        [f"\ufeffdata: {json.dumps(WORDS[0])}\n\n", *map(_line, WORDS[1:]), *map(_line, END)],
+        lines="{}",
+    ),
+    "roles repeated": Play([chunk("", role="assistant"), *WORDS, *END]),
+    "a line separator in the text": Play([chunk("A red cup\u2028"), chunk("on a table."), *END]),
+    **{f"thoughts alone: {next(iter(one))}": Play([chunk(**one), *END]) for one in _THOUGHTS},
+    "Azure": Play(
+        [
+            {"choices": [], "prompt_filter_results": [{"prompt_index": 0}], "id": "", "model": ""},
+            chunk("", role="assistant", refusal=None),
+            *WORDS,
+            *END,
+        ]
+    ),
+    "OpenRouter": Play(
+        [
+            *({**one, "provider": "Z", "usage": None} for one in WORDS),
+            chunk("", finish="stop", reasoning=None, reasoning_details=[]),
+            {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 3, "cost": 0.1}},
+            "[DONE]",
+        ]
+    ),
+    "Ollama": Play(
+        [
+            *({**one, "system_fingerprint": "fp_ollama"} for one in WORDS),
+            chunk("", finish="stop"),
+            {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 3}},
+            "[DONE]",
+        ]
+    ),
+    "LM Studio": Play(
+        [*({**one, "stats": {}} for one in WORDS), chunk(finish="stop"), "[DONE]"],
+        lines="data: {}\n\n",
+    ),
+    # Refusals, after which the plain form is taken
+    "unknown fields, 400": Play(refuse=refuse_unknown(400, error("Unexpected keys"))),
+    "unknown fields, 422": Play(
+        refuse=refuse_unknown(422, {"detail": [{"loc": ["body", "stream_options"], "input": 1}]})
+    ),
+    "unknown fields, 500": Play(refuse=refuse_unknown(500, error("unexpected", 500))),
+    "unknown fields, 500 of a proxy": Play(refuse=refuse_unknown(500, "Internal Server Error")),
+    "unknown fields, an event": Play(refuse=refuse_unknown(200, error("no", 400))),
+    "max_completion_tokens": Play(
+        refuse=lambda body: (
+            (400, error("Unsupported parameter", "unsupported_parameter", param="max_tokens"))
+            if "max_tokens" in body
+            else None
+        )
+    ),
+}
