@@ -49,7 +49,6 @@ from server.media.video.assemble import MAX_PACKETS, Assembler
 from server.media.video.capture_clock import CaptureClock
 from server.media.video.decode import FRAMES, H264Frames, fits, open_decoder
 from server.media.video.payload import Packet
-from server.models.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong
 from server.shared.sound.line import find_voice
 from server.shared.sound.microphone import MOST_BURST, MOST_SPEED, MicrophoneStream, SoundBudget
 from server.shared.watch_answers import read_answers
@@ -328,19 +327,6 @@ def mp4(data: bytes) -> None:
             H264Frames().checked(frame)
 
 
-def events(data: bytes) -> None:
-    """The stream of a model server, in pieces behind two bytes of length each: bounded, whatever it is."""
-    decoder = EventDecoder()
-    with suppress(EventTooLong):
-        position = 0
-        while position + 2 <= len(data):
-            (size,) = struct.unpack_from("!H", data, position)
-            position += 2
-            for event in decoder.feed(data[position : position + size]):
-                assert len(event) <= MAX_EVENT_BYTES
-            position += size
-
-
 def answers(data: bytes) -> None:
     """A model's words about watches and places: read, or not, and never outside of the picture."""
     said = text(data)
@@ -394,6 +380,6 @@ def words(data: bytes) -> None:
 
 _ALL: tuple[Target, ...] = (
     *(offer, candidate, fragment, message, token, address, stun, rtp, rtcp, microphone),
-    *(sps, vp8, h264, mp4, events, answers, log_line, frames, words),
+    *(sps, vp8, h264, mp4, answers, log_line, frames, words),
 )
 TARGETS = {one.__name__: one for one in _ALL}

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from server.core.sound import Sound
 from server.features.voice_in.recogniser import ServerRecogniser
 from server.features.voice_out.voices import ServerVoice
-from server.models.openai import bounded_http
+from server.models.openai import http
 from server.shared.speech import (
     BoundedSocket,
     Refusals,
@@ -147,7 +147,7 @@ async def test_a_certificate_that_is_not_trusted_is_named(
         for trusted in (False, True):
             if trusted:
                 monkeypatch.setenv("SSL_CERT_FILE", str(authority))
-            bounded_http.trust.cache_clear()
+            http.trust.cache_clear()
             ear = ServerRecogniser(base_url=server.base_url)
             await ear.probe()
             assert (ear.ready, "SSL_CERT_FILE" in ear.trouble) == (trusted, not trusted)
@@ -159,7 +159,7 @@ async def test_a_certificate_that_is_not_trusted_is_named(
                     with pytest.raises(SpeechUnavailable, match="certificate is not trusted"):
                         await anext(way)
             await ear.close()
-    bounded_http.trust.cache_clear()
+    http.trust.cache_clear()
 
 
 READY_AT_ITS_END = """

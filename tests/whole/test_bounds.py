@@ -28,7 +28,7 @@ from server.media.picture import encode
 from server.media.video import assemble, decode
 from server.media.video.decode import BACKLOG, DecodePool
 from server.media.video.video_stream import VideoStream
-from server.models.openai import chat_stream
+from server.models.openai import events
 from server.session.request.outbox import MAX_BYTES
 from server.session.session import SOCKETS_PER_MINUTE
 from server.web import (
@@ -245,7 +245,7 @@ PROMISED = [
     ("120 over all addresses", auth.BUDGET, 120),
     ("one more each minute", auth.WINDOW / auth.FLOOR, 60),
     ("at most 4,096 characters", auth.MAX_TOKEN_CHARS, 4096),
-    ("one event has at most 256 KiB", chat_stream.MAX_EVENT_BYTES, 256 << 10),
+    ("one event has at most 4 MiB", events.MAX_EVENT_BYTES, 4 << 20),
 ]
 
 

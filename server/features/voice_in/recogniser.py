@@ -377,6 +377,8 @@ class _Reading:
             self.ended = self.ended or isinstance(choice.get("finish_reason"), str)
             delta = choice.get("delta")
             return self._more(delta.get("content") if isinstance(delta, dict) else delta)
+        if whole:
+            raise self._refusals.garbage()
         return None
 
     def end(self, times: tuple[WordTime, ...] = ()) -> Words:

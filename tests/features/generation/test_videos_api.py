@@ -32,7 +32,7 @@ from server.features.generation.job import GenerationJob, JobState, Mp4Writer
 from server.features.generation.videos_api import MAX_BOXES, VideosApi, _facts, read_video
 from server.features.hosting.runtime import StartFailed
 from server.media.video.decode import H264Frames, open_decoder
-from server.models.openai import bounded_http
+from server.models.openai import http
 from tests.support.clients import soon
 from tests.support.engine_plans import WAN
 from tests.support.h264_streams import Sps, Stream, Vui
@@ -199,13 +199,13 @@ async def test_a_certificate_that_is_not_trusted_is_named(
     server.tls, authority = private_tls(tmp_path)
     async with server:
         for words in ("SSL_CERT_FILE", "has no /v1/videos"):
-            bounded_http.trust.cache_clear()
+            http.trust.cache_clear()
             one = VideosApi(WAN, server.base_url, "", pool=pool)
             with pytest.raises(StartFailed, match=words):
                 await one.start()
             await one.stop()
             monkeypatch.setenv("SSL_CERT_FILE", str(authority))
-    bounded_http.trust.cache_clear()
+    http.trust.cache_clear()
 
 
 async def test_looks_that_are_not_answered_end_no_job(pool: ThreadPoolExecutor) -> None:

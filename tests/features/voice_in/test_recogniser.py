@@ -513,7 +513,7 @@ async def test_words_of_segments_without_speech_are_none(
 async def test_a_field_that_is_refused_is_left_out(
     server: TranscriptionServer, connect: Connect
 ) -> None:
-    """From then on, and for good."""
+    """And so are the other optional ones, from then on."""
     server.refused = {"stream", "temperature"}
     recogniser = connect()
     for _ in range(2):
@@ -521,7 +521,6 @@ async def test_a_field_that_is_refused_is_left_out(
         assert [one async for one in words] == [Words("What is this?", True)]
     assert [sorted(one.fields) for one in server.requests] == [
         ["response_format", "stream", "temperature"],
-        ["response_format", "temperature"],
         ["response_format"],
         ["response_format"],
     ]
@@ -549,7 +548,8 @@ async def test_refusals(server: TranscriptionServer, status: int, kind: type[Spe
     assert str(server.port) not in error.visitor_message
     assert "TRANSCRIPTION" not in error.visitor_message
     assert error.retry_after == (7.0 if status == 429 else None)
-    assert len(server.requests) == 1
+    # Once more without the optional fields
+    assert len(server.requests) == (2 if status in (400, 500) else 1)
 
 
 @pytest.mark.parametrize(
@@ -560,7 +560,6 @@ async def test_refusals(server: TranscriptionServer, status: int, kind: type[Spe
         ("application/json", ['{"hello": 1}']),
         ("application/json", ['{"text": 5}']),
         ("application/json", ["{"]),
-        ("application/json", ['{"text": "' + "x" * 300_000 + '"}']),
         ("application/json", ['{"error": {"message": "secret words"}}']),
         ("application/json", [b"\xff\xfe"]),
         ("text/event-stream", ["data: {\n\n"]),
