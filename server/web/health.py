@@ -83,6 +83,7 @@ class Health:
                     "state": one.status.state,
                     "detail": one.status.detail,
                 }
+                | ({"left_out": one.status.left_out} if one.status.left_out else {})
                 for one in self._engines.engines
             ],
             # Who does what; `instead`: its own engine does not answer; `beyond`: who is asked about

@@ -27,8 +27,8 @@ def chunk(text: str | None = None, finish: str | None = None, **delta: Any) -> d
     return {"id": "x", "object": "chat.completion.chunk", "choices": [choice]}
 
 
-WORDS = [chunk("A red "), chunk("cup "), chunk("on a table.")]
-END = [chunk(finish="stop"), "[DONE]"]
+WORDS: list[dict[str, Any]] = [chunk("A red "), chunk("cup "), chunk("on a table.")]
+END: list[Event] = [chunk(finish="stop"), "[DONE]"]
 
 
 def between(odd: dict[str, Any]) -> list[Event]:
@@ -67,6 +67,8 @@ class ScriptedServer(HttpStandIn):
         self.asked: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.open = 0
+        # Plays by questions; none: `play` answers all
+        self.by_name: dict[str, Play] = {}
 
     async def _answer(
         self, request: HttpRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -83,6 +85,8 @@ class ScriptedServer(HttpStandIn):
             return await self._say(writer, *(found if isinstance(found, tuple) else (200, found)))
         body = json.loads(request.body)
         self.asked.append(body)
+        if self.by_name:
+            play = self.by_name[_question(body)]
         if (refusal := play.refuse(body)) is not None:
             return await self._say(writer, *refusal, *play.head)
         if play.whole is not None:
@@ -132,6 +136,11 @@ def pictures(body: dict[str, Any]) -> int:
     return sum(part["type"] == "image_url" for part in parts)
 
 
+def _question(body: dict[str, Any]) -> str:
+    content = body["messages"][-1]["content"]
+    return str(content if isinstance(content, str) else content[-1]["text"])
+
+
 def refuse_unknown(status: int, body: Any) -> Callable[[dict[str, Any]], Reply | None]:
     """Return what refuses each request with a field beyond the four plain ones."""
     plain = {"model", "messages", "max_tokens", "stream"}
@@ -165,7 +174,7 @@ PLAYS: dict[str, Play] = {
     "null choices": Play(between({"choices": None, "usage": {"prompt_tokens": 5}})),
     "a null choice": Play(between({"choices": [None]})),
     "no choices": Play(between({"id": "x", "object": "prompt.progress", "progress": 0.5})),
-    "a list": Play(between([])),  # type: ignore[arg-type]
+    "a list": Play(between([])),
     "an end without delta": Play([*WORDS, _choice(_FILTER | {"finish_reason": "stop"}), "[DONE]"]),
     "no [DONE]": Play([*WORDS, chunk(finish="stop")]),
     "no finish_reason": Play([*WORDS, "[DONE]"]),
@@ -239,4 +248,35 @@ PLAYS: dict[str, Play] = {
             else None
         )
     ),
+}
+
+
+# What servers answer when something is wrong
+FAILURES: dict[str, Play] = {
+    "Ollama: not pulled": Play(
+        refuse=lambda body: (404, error('model "odd-vl" not found, try pulling it first'))
+    ),
+    "LM Studio: none loaded": Play(
+        refuse=lambda body: (404, error("No models loaded. Please load a model", "model_not_found"))
+    ),
+    "Azure: filtered": Play(
+        refuse=lambda body: (
+            400,
+            error("The response was filtered", "content_filter", param="prompt", status=400),
+        )
+    ),
+    "Azure: slow down": Play(
+        refuse=lambda body: (429, error("Rate limit is exceeded", "429")), head=("retry-after: 20",)
+    ),
+    "OpenRouter: no credit": Play(refuse=lambda body: (402, error("Insufficient credits", 402))),
+    "OpenRouter: its provider failed": Play(
+        [WORDS[0], chunk("", finish="error") | {"error": {"code": 502, "message": "Z failed"}}]
+    ),
+    "llama.cpp: no picture": Play(
+        refuse=lambda body: (500, error("image input is not supported", 500))
+    ),
+    "vLLM: its engine died": Play(refuse=lambda body: (500, error("EngineCore died", 500))),
+    "vLLM: full": Play(refuse=lambda body: (503, error("The engine is currently busy", 503))),
+    "nginx: no upstream": Play(refuse=lambda body: (502, "<html>502 Bad Gateway</html>")),
+    "a wrong key": Play(refuse=lambda body: (401, error("Incorrect API key", "invalid_api_key"))),
 }

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import os
+import random
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,6 +22,7 @@ from tests.models.asking import collect, picture, request
 from tests.support.scripted_server import (
     ANSWER,
     END,
+    FAILURES,
     PLAYS,
     WORDS,
     Play,
@@ -205,3 +211,73 @@ async def test_another_question_may_follow_each(
         server.play = play
         await answer(engine)
     assert server.open == 0
+
+
+@pytest.mark.parametrize("name", FAILURES)
+async def test_a_failure_is_an_error_without_the_servers_words(
+    server: ScriptedServer, engine: OpenAIEngine, name: str
+) -> None:
+    """And the next answer works."""
+    server.play = FAILURES[name]
+    with pytest.raises(EngineError) as raised:
+        await answer(engine)
+    told = raised.value.message
+    assert told.endswith(".")
+    for words in ("pulling", "filtered", "credits", "died", "Bad Gateway", "Z failed", "input is"):
+        assert words not in told
+    server.play = Play()
+    assert await answer(engine) == ANSWER
+
+
+@pytest.mark.parametrize("name", ["Azure", "OpenRouter", "Ollama", "LM Studio"])
+async def test_a_cancelled_answer_is_free_at_once(
+    server: ScriptedServer, engine: OpenAIEngine, name: str
+) -> None:
+    """Within 300 ms, before the first word and after it."""
+    await answer(engine)
+    events = list(PLAYS[name].events)
+    for pause in (0, 2):
+        server.play = dataclasses.replace(PLAYS[name], events=[*events[:pause], 60.0])
+        task = asyncio.create_task(answer(engine))
+        while not server.open:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        task.cancel()
+        async with asyncio.timeout(0.3):
+            while server.open:
+                await asyncio.sleep(0.01)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+@pytest.mark.night
+async def test_a_mix_of_all_oddities(server: ScriptedServer, engine: OpenAIEngine) -> None:
+    """At random, eight at a time, some of them cancelled: no answer is lost, no task or connection is left."""
+    server.by_name = PLAYS | {f"fails: {name}": play for name, play in FAILURES.items()}
+    rng, tasks = random.Random(7), len(asyncio.all_tasks())
+    ends = time.monotonic() + float(os.environ.get("ODDITIES_SECONDS", "60"))
+    told: Counter[str] = Counter()
+
+    async def visitor() -> None:
+        while time.monotonic() < ends:
+            name = rng.choice(list(server.by_name))
+            asking = asyncio.create_task(answer(engine, request(name)))
+            if rng.random() < 0.1:
+                await asyncio.sleep(rng.random() * 0.02)
+                asking.cancel()
+            try:
+                told["answered"] += await asking == ANSWER
+                assert not name.startswith("fails")
+            except EngineError:
+                assert name.startswith("fails")
+                told["failed"] += 1
+            except asyncio.CancelledError:
+                told["cancelled"] += 1
+            await asyncio.sleep(rng.random() * 0.1)
+
+    await asyncio.gather(*(visitor() for _ in range(8)))
+    print(dict(told))
+    assert told["answered"] > told["failed"] > 0
+    async with asyncio.timeout(5):
+        while server.open or len(asyncio.all_tasks()) > tasks + 1:
+            await asyncio.sleep(0.1)
