@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.models.openai import upstream
+from server.models.openai import engine as engine_module
 from server.models.openai.chat_client import TimeLimits
 from server.models.openai.engine import OpenAIEngine
 from server.shared.attention import attention as pace
@@ -27,7 +27,7 @@ _LIMIT = {
     Behaviour.KEEP_ALIVE_ONLY: "within 0.6 s",
     Behaviour.STALLS: "for 0.4 s",
 }
-QUICK = TimeLimits(connect=0.5, first_token=0.6, between_tokens=0.4, total=3.0, probe=0.5)
+QUICK = TimeLimits(connect=0.5, first_token=0.6, between_tokens=0.4, total=3.0, probe=0.5, tail=0.2)
 # For trouble that no limit ends, on a busy machine, too
 PATIENT = TimeLimits(connect=10, first_token=10, between_tokens=10, total=30, probe=10)
 
@@ -41,10 +41,9 @@ def impatient(run: Running, limits: TimeLimits = QUICK) -> None:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between repeats, between descriptions that fail, and behind a whole answer."""
-    monkeypatch.setattr(upstream, "_PAUSES", (0.01, 0.02))
+    """Between repeats, and between descriptions that fail."""
+    monkeypatch.setattr(engine_module, "_PAUSES", (0.01, 0.02))
     monkeypatch.setattr(pace, "FIRST_PAUSE", 0.2)
-    monkeypatch.setattr("server.models.openai.engine.TAIL_SECONDS", 0.2)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -151,13 +150,12 @@ async def test_a_refused_field_is_left_out(
     """The visitor notices nothing: the request goes again without the field, and from then on."""
     fake.behaviour = how
     fake.refused_fields = {"temperature", "stream_options"}
-    count = fake.count
-    assert (await guest.page.ask("What?"))["type"] == "response"
-    assert not fake.refused_fields & fake.last.body.keys()
-    again = fake.count
-    assert again > count
-    assert (await guest.page.ask("What?"))["type"] == "response"
-    assert fake.count == again + 1
+    # It has taken them before: the second refusal counts.
+    for asked in (2, 2, 1):
+        count = fake.count
+        assert (await guest.page.ask("What?"))["type"] == "response"
+        assert not fake.refused_fields & fake.last.body.keys()
+        assert fake.count <= count + asked
     await healthy_again(guest, fake)
 
 

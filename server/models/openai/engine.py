@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -98,7 +99,7 @@ class OpenAIEngine:
         return restrict(self._server.status, self._left_out())
 
     def _left_out(self) -> frozenset[str]:
-        return self._plain.names(self._server.model, asyncio.get_running_loop().time())
+        return self._plain.names(self._server.model, time.monotonic())
 
     async def probe(self) -> EngineStatus:
         """See `KnownServer.probe`. Never raises an error."""
@@ -217,7 +218,7 @@ class OpenAIEngine:
         if request.conversation is None:
             self._plain.accepted(extras(request, server.status.capabilities) - asking.left_out)
             if asking.beyond and not asking.wanted.turns:
-                self._plain.refused(asking.beyond, asyncio.get_running_loop().time())
+                self._plain.refused(asking.beyond, time.monotonic())
         return _Answer(asking, coming, stream, first)
 
     async def _refused(self, refusal: Refused, asking: _Asking) -> tuple[Reason, float]:

@@ -83,13 +83,14 @@ def without(request: EngineRequest, names: frozenset[str]) -> EngineRequest:
 class PlainForm:
     """The extras that one model's server refused, each kept for ten minutes from its refusal.
 
-    An extra that the server has taken before is not kept: something else was the reason, such as one person's sound.
+    An extra that the last request had, too, is not kept before a second refusal: something else may be the reason,
+    such as one person's sound, or a server that ended behind a router.
     """
 
     def __init__(self, engine: str) -> None:
         self._engine = engine
         self._model = ""
-        # The end of the time of each, loop time
+        # The end of the time of each, monotonic seconds
         self._until: dict[str, float] = {}
         self._taken: frozenset[str] = frozenset()
         # It takes `max_completion_tokens` in place of `max_tokens`.
@@ -108,7 +109,7 @@ class PlainForm:
 
     def refused(self, names: frozenset[str], now: float) -> None:
         """Keep what a refused request had and the accepted one had not."""
-        names -= self._taken
+        names, self._taken = names - self._taken, self._taken - names
         if not names:
             return
         self._until |= dict.fromkeys(names, now + KEEP_SECONDS)

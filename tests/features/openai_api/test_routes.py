@@ -21,7 +21,7 @@ from openai.types.chat import ChatCompletion
 from scripts.bench.live_encoder import LiveEncoder
 from server.features.openai_api import routes as chat_routes
 from server.features.openai_api.request import ChatRequest, read
-from server.models.openai import upstream
+from server.models.openai import engine as engine_module
 from tests.features.grants.test_routes import give, serving_programs
 from tests.support.clients import Visitor, bearer, http, metric, soon, visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
@@ -475,7 +475,7 @@ async def test_a_form_of_answer_among_the_thoughts(encoder: LiveEncoder) -> None
 async def test_a_model_that_refuses_tools(desk: Desk) -> None:
     desk.fake.blind = {"fake-vl"}
     desk.fake.blind_words = '"auto" tool choice requires --enable-auto-tool-choice'
-    with pytest.raises(openai.InternalServerError, match='does not take "tools"') as refused:
+    with pytest.raises(openai.InternalServerError, match='may not take "tools"') as refused:
         await desk.ask("Is it dark?", tools=[TOOL])
     assert "enable-auto" not in str(refused.value)
 
@@ -496,7 +496,7 @@ async def test_a_model_server_in_trouble(
     desk: Desk, behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OpenAI's client gets a status that it tries again; nothing of the server's own words."""
-    monkeypatch.setattr(upstream, "_PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(engine_module, "_PAUSES", (0.01, 0.02))
     desk.fake.behaviour = behaviour
     with pytest.raises(openai.InternalServerError) as failed:
         await desk.ask("What is it?")

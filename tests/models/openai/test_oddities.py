@@ -129,7 +129,7 @@ async def test_a_refused_request_is_asked_once_more_in_its_plain_form(
 async def test_what_was_taken_before_is_not_left_out_later(
     server: ScriptedServer, engine: OpenAIEngine
 ) -> None:
-    """Another thing was the reason, which may be one person's doing, or a server behind a router that ended."""
+    """But at a second refusal: one person's sound may be the reason, or a server that ended behind a router."""
     await answer(engine)
     server.play = Play(refuse=lambda body: (400, error("no")) if pictures(body) > 1 else None)
     await answer(engine, rich())
@@ -137,6 +137,8 @@ async def test_what_was_taken_before_is_not_left_out_later(
     server.play = PLAYS["unknown fields, 400"]
     await answer(engine)
     assert engine.status.left_out == ("several pictures", "tools")
+    await answer(engine)
+    assert "optional fields" in engine.status.left_out
 
 
 async def test_a_field_that_is_named_is_left_out_alone(
