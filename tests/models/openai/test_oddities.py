@@ -134,6 +134,8 @@ async def test_what_was_taken_before_is_not_left_out_later(
     server.play = Play(refuse=lambda body: (400, error("no")) if pictures(body) > 1 else None)
     await answer(engine, rich())
     assert engine.status.left_out == ("several pictures", "tools")
+    server.play = Play()
+    await answer(engine)
     server.play = PLAYS["unknown fields, 400"]
     await answer(engine)
     assert engine.status.left_out == ("several pictures", "tools")
