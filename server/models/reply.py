@@ -129,6 +129,7 @@ class Reply:
     ) -> None:
         self._text = AnswerText(opened=thinking.opened)
         self._may_think = thinking.mode is Mode.BUDGET
+        self._thinks = self._may_think and (thinking.known or thinking.limits.wanted)
         self._most, self._calls, self._form = most, calls, form
         self._pieces = 0
         self._refused = self._tools = False
@@ -184,7 +185,7 @@ class Reply:
         """Whether the thoughts of a whole answer without text are the answer, which a parser took for them."""
         if not thoughts or self._refused or self._tools:
             return False
-        return not self._may_think or self._text.opened or (self._form and _is_json(thoughts))
+        return not self._thinks or self._text.opened or (self._form and _is_json(thoughts))
 
     def _empty(self) -> EngineError:
         """Return the reason why there is no text."""

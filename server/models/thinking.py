@@ -54,6 +54,8 @@ class Thinking:
 
     limits: ThinkingLimits
     mode: Mode = Mode.BUDGET
+    # It is known to think when it is not asked not to.
+    known: bool = False
     # The prompt opens the thoughts, so that only their end is marked.
     opened: bool = False
     _off: Mapping[str, Any] = field(default_factory=dict)
@@ -65,6 +67,7 @@ class Thinking:
         own = family is not None and bool(family.thinks_with)
         always = family is not None and (family.always_thinks or (thinks and own and not off))
         self._off = {} if always else off or (OFF_FIELDS if thinks else {})
+        self.known = bool(self._off or always)
         if self._off and not self.limits.wanted:
             self.mode = Mode.OFF
         elif self._off or always or family is None:

@@ -31,7 +31,7 @@ WORDS: list[dict[str, Any]] = [chunk("A red "), chunk("cup "), chunk("on a table
 END: list[Event] = [chunk(finish="stop"), "[DONE]"]
 
 
-def between(odd: dict[str, Any]) -> list[Event]:
+def between(odd: Event) -> list[Event]:
     """Return a stream with an odd event first, in the middle, and before the end."""
     return [odd, WORDS[0], odd, WORDS[1], WORDS[2], odd, *END]
 
@@ -174,7 +174,7 @@ PLAYS: dict[str, Play] = {
     "null choices": Play(between({"choices": None, "usage": {"prompt_tokens": 5}})),
     "a null choice": Play(between({"choices": [None]})),
     "no choices": Play(between({"id": "x", "object": "prompt.progress", "progress": 0.5})),
-    "a list": Play(between([])),
+    "a list": Play(between("[]")),
     "an end without delta": Play([*WORDS, _choice(_FILTER | {"finish_reason": "stop"}), "[DONE]"]),
     "no [DONE]": Play([*WORDS, chunk(finish="stop")]),
     "no finish_reason": Play([*WORDS, "[DONE]"]),

@@ -45,7 +45,7 @@ from server.models.openai.request import (
 )
 from server.models.openai.upstream import LONGEST_WAIT, Reason, Refused, loading
 from server.models.reply import Calls, Piece, Reply
-from server.models.thinking import Mode, Thinking
+from server.models.thinking import Thinking
 
 log = logging.getLogger(__name__)
 # Seconds before the first and the second repeat of a failed question. The second one comes after a router's next health
@@ -203,7 +203,7 @@ class OpenAIEngine:
                 made, self._names(request, asking.repeats), asking.until
             )
             attempt.push_async_callback(stream.aclose)
-            coming = _Coming(request, server, self._thinking)
+            coming = _Coming(request, self._thinking)
             while True:
                 first = await stream.piece(asking.until)
                 if first is None or first.began or first.finish:
@@ -392,15 +392,10 @@ class _Answer:
 class _Coming:
     """One answer as it comes: its text and calls, and its sound."""
 
-    def __init__(self, request: EngineRequest, server: KnownServer, thinking: Thinking) -> None:
+    def __init__(self, request: EngineRequest, thinking: Thinking) -> None:
         self._speaks = request.speak
         self.reply = Reply(
-            server.control_tokens,
-            inside=thinking.implied,
-            # Beyond what the server counts are the tokens for thoughts, not the answer's to take.
-            most=request.max_tokens if thinking.mode is Mode.BUDGET else None,
-            calls=_calls(request),
-            form=_wants_form(request),
+            thinking, request.max_tokens, calls=_calls(request), form=_wants_form(request)
         )
         self.spoken = SpokenAnswer()
         # The server showed in some way that the answer is complete.

@@ -170,9 +170,7 @@ def body(
     earlier = media.earlier[len(media.earlier) - len(request.earlier) :]
     fields: dict[str, Any] = {
         "model": status.model or endpoint.model,
-        "messages": prompts.messages(
-            request, media.url, earlier, audio=media.audio, tokens=server.control_tokens
-        ),
+        "messages": prompts.messages(request, media.url, earlier, audio=media.audio),
         "max_completion_tokens" if newer_name else "max_tokens": most + thinking.budget(context),
         "stream": True,
     }
