@@ -97,7 +97,7 @@ async def test_media_are_resolved_once_a_request(
         return make(sound)
 
     monkeypatch.setattr(prompts, "audio_part", part)
-    fake.behaviour, fake.refused_fields = Behaviour.REFUSES_FIELD, {"temperature"}
+    fake.behaviour, fake.refused_fields = Behaviour.REFUSES_FIELD_422, {"temperature"}
     await collect(engine, asked())
     assert fake.count == 2
     assert fake.requests[0].sounds == fake.requests[1].sounds
@@ -131,29 +131,17 @@ async def test_a_sound_of_no_use_does_not_go(fake: FakeOpenAI, engine: OpenAIEng
 # Falling back to text
 
 
-@pytest.mark.parametrize(
-    ("status", "words", "learns"),
-    [
-        (400, "At most 0 audio(s) may be provided in one prompt.", True),
-        (400, "This model does not support audio input.", True),
-        (500, "audio input is not supported - hint: you may need to provide the mmproj", True),
-        (422, "unknown variant `input_audio`, expected text or image_url", True),
-        (400, "Something raw happened", False),
-        (415, "Something raw happened", False),
-    ],
-)
+@pytest.mark.parametrize("status", [400, 415, 422, 500])
 async def test_a_refused_sound_falls_back_to_text(
-    fake: FakeOpenAI, engine: OpenAIEngine, status: int, words: str, learns: bool
+    fake: FakeOpenAI, engine: OpenAIEngine, status: int
 ) -> None:
-    """At once, and it is reported; a server that says why is not asked again."""
-    fake.refuses_sound = (status, words)
+    """At once, and it is reported; the next question has none."""
+    fake.refuses_sound = (status, "no")
     texts, end = await collect(engine, asked())
     assert texts
     assert end.sound_refused
     assert [len(one.sounds) for one in fake.requests] == [1, 0]
-    assert engine.status.capabilities.audio_in is not learns
-    await engine.probe()
-    assert engine.status.capabilities.audio_in is not learns
+    assert not engine.status.capabilities.audio_in
     # Another model may hear.
     fake.models = ["Qwen/Qwen3-Omni-30B-A3B-Instruct"]
     await engine.probe()

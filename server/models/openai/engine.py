@@ -91,6 +91,8 @@ class OpenAIEngine:
         self._plain = PlainForm(name)
         # Without credentials
         self.address = self._server.address
+        # The model that has spoken an answer
+        self._spoke = ""
         # Answers in work
         self._answering = 0
 
@@ -123,7 +125,9 @@ class OpenAIEngine:
                 while piece is not None and not coming.reply.enough:
                     for chunk in coming.take(piece):
                         yield chunk
-                    pause = self.limits.tail if coming.finished else self.limits.between_tokens
+                    # Its sound may come behind the text.
+                    ended = coming.finished and not answer.asking.request.speak
+                    pause = self.limits.tail if ended else self.limits.between_tokens
                     piece = await stream.piece(min(deadline, now() + pause))
                     if piece is not None and piece.error is not None:
                         raise self._server.refusal(Refused.of_event(piece.error))
@@ -325,7 +329,10 @@ class OpenAIEngine:
         """Return the end of an answer with what of the request was left out."""
         sent, wanted, spoken = answer.asking.request, answer.asking.wanted, answer.coming.spoken
         silent = sent.speak and not spoken.begun
-        if silent:
+        if spoken.begun:
+            self._spoke = self._server.model
+        elif silent and self._spoke != self._server.model:
+            # One that has spoken before has had nothing to say.
             self._server.speech_out.mute = True
             self._server.learned_speech()
             reason = f"The model server {spoken.fault or 'sent no sound'}."

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from server.core.errors import EngineUnavailable
 from server.models.base import EngineState
 from server.models.openai.discovery import Listed, choose, listed, to_ask, words
 from server.models.openai.engine import OpenAIEngine
@@ -172,41 +171,6 @@ async def test_a_server_without_a_model_that_sees_is_not_ready(
         assert selector.current is spare
     finally:
         await selector.close()
-
-
-async def test_model_name_wins_until_it_refuses_a_picture(fake: FakeOpenAI, build: Build) -> None:
-    """Nobody doubts a name that was set; a refusal in earnest makes the engine not ready."""
-    fake.models = ["seeing-vl", "text"]
-    engine = build(model="text", limits=PATIENT)
-    assert (await engine.probe()).model == "text"
-    assert engine.status.ready
-    assert fake.count == 0
-    fake.blind = {"text"}
-    with pytest.raises(EngineUnavailable, match="takes pictures"):
-        await collect(engine)
-    assert engine.status.state is EngineState.MISCONFIGURED
-    assert (await engine.probe()).state is EngineState.MISCONFIGURED
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        "fake is not a multimodal model",
-        "At most 0 image(s) may be provided in one prompt.",
-        "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj",
-        "Model does not support images. Please use a model that does.",
-        "Invalid content type. image_url is only supported by certain models",
-    ],
-)
-async def test_a_model_that_refuses_pictures_is_left_for_one_that_sees(
-    fake: FakeOpenAI, engine: OpenAIEngine, words: str
-) -> None:
-    """In the middle of a question: it goes to another model at once."""
-    fake.models = ["first-vl", "second-vl"]
-    fake.blind, fake.blind_words = {"first-vl"}, words
-    assert (await engine.probe()).model == "first-vl"
-    assert (await collect(engine))[0] == ["I ", "see ", "a ", "cup."]
-    assert fake.last.body["model"] == "second-vl"
 
 
 async def test_a_server_that_was_away_is_asked_anew(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
