@@ -26,7 +26,10 @@ _REFUSAL_BYTES = 1024 * 1024
 
 
 class TooLarge(httpx2.TransportError):
-    """An answer beyond its limit of bytes. Its text is the end of a sentence on the server."""
+    """An answer beyond its limit of bytes. Its text is the end of a sentence on the server.
+
+    Outside the tree of errors: HTTP clients have to take it for one of their own.
+    """
 
 
 def http_client(
