@@ -91,8 +91,8 @@ class OpenAIEngine:
         self._plain = PlainForm(name)
         # Without credentials
         self.address = self._server.address
-        # The model that has spoken an answer
-        self._spoke = ""
+        # The model that has spoken an answer, and the one whose context was full
+        self._spoke = self._full = ""
         # Answers in work
         self._answering = 0
 
@@ -117,25 +117,23 @@ class OpenAIEngine:
         async with AsyncExitStack() as stack:
             self._answering += 1
             stack.callback(self._answered)
-            answer = await self._begin(request, stack)
-            coming, stream = answer.coming, answer.stream
+            answer, piece = await self._begin(request, stack)
+            reply, stream = answer.reply, answer.stream
             deadline = now() + self.limits.total
             try:
-                piece = answer.first
-                while piece is not None and not coming.reply.enough:
-                    for chunk in coming.take(piece):
+                while piece is not None and not reply.enough:
+                    for chunk in answer.take(piece):
                         yield chunk
                     # Its sound may come behind the text.
-                    ended = coming.finished and not answer.asking.request.speak
+                    ended = reply.finish and not answer.asking.request.speak
                     pause = self.limits.tail if ended else self.limits.between_tokens
                     piece = await stream.piece(min(deadline, now() + pause))
                     if piece is not None and piece.error is not None:
                         raise self._server.refusal(Refused.of_event(piece.error))
-                coming.whole = stream.done
             except (TimeoutError, BrokenStream) as error:
-                if not coming.finished:
+                if not reply.finish:
                     raise self._broken(error, now() >= deadline) from None
-        for chunk in coming.end():
+        for chunk in reply.end(whole=stream.done):
             yield self._finished(chunk, answer) if isinstance(chunk, Finished) else chunk
 
     def _answered(self) -> None:
@@ -147,8 +145,13 @@ class OpenAIEngine:
 
     # Before the first token
 
-    async def _begin(self, wanted: EngineRequest, stack: AsyncExitStack) -> _Answer:
-        """Send a request until its answer begins. `stack` closes the answer. Raises EngineError."""
+    async def _begin(
+        self, wanted: EngineRequest, stack: AsyncExitStack
+    ) -> tuple[_Answer, Piece | None]:
+        """Send a request until its answer begins; return that with its first piece, None where nothing came.
+
+        `stack` closes the answer. Raises EngineError.
+        """
         loop = asyncio.get_running_loop()
         if not self._server.model:
             await self._server.probe()
@@ -184,7 +187,7 @@ class OpenAIEngine:
             self._on_retry(reason)
             await asyncio.sleep(pause)
 
-    async def _send(self, asking: _Asking, stack: AsyncExitStack) -> _Answer:
+    async def _send(self, asking: _Asking, stack: AsyncExitStack) -> tuple[_Answer, Piece | None]:
         """Send it once, and read until the answer begins.
 
         Raises AskFailed, BrokenStream, TimeoutError.
@@ -207,14 +210,14 @@ class OpenAIEngine:
                 made, self._names(request, asking.repeats), asking.until
             )
             attempt.push_async_callback(stream.aclose)
-            coming = _Coming(request, self._thinking)
+            answer = _Answer(asking, stream, self._thinking)
             while True:
                 first = await stream.piece(asking.until)
                 if first is None or first.began or first.finish:
                     break
                 if first.error is not None:
                     raise Refused.of_event(first.error)
-                coming.reply.usage = first.usage or coming.reply.usage
+                answer.reply.usage = first.usage or answer.reply.usage
             if first is None and not stream.done:
                 # The model's process died, or a router lost it.
                 raise BrokenStream(_BROKE_OFF, connection=True)
@@ -223,7 +226,7 @@ class OpenAIEngine:
             self._plain.accepted(extras(request, server.status.capabilities) - asking.left_out)
             if asking.beyond and not asking.wanted.turns:
                 self._plain.refused(asking.beyond, time.monotonic())
-        return _Answer(asking, coming, stream, first)
+        return answer, first
 
     async def _refused(self, refusal: Refused, asking: _Asking) -> tuple[Reason, float]:
         """Change a refused request for its repeat; return the reason of the repeat and the seconds before it.
@@ -327,7 +330,7 @@ class OpenAIEngine:
 
     def _finished(self, finished: Finished, answer: _Answer) -> Finished:
         """Return the end of an answer with what of the request was left out."""
-        sent, wanted, spoken = answer.asking.request, answer.asking.wanted, answer.coming.spoken
+        sent, wanted, spoken = answer.asking.request, answer.asking.wanted, answer.spoken
         silent = sent.speak and not spoken.begun
         if spoken.begun:
             self._spoke = self._server.model
@@ -338,6 +341,14 @@ class OpenAIEngine:
             reason = f"The model server {spoken.fault or 'sent no sound'}."
             log.warning(
                 "the model did not speak its answer", extra={"engine": self.name, "reason": reason}
+            )
+        made = finished.usage.completion_tokens
+        cut = finished.finish_reason == "length" and made is not None and made < sent.max_tokens
+        if cut and self._full != self._server.model:
+            self._full = self._server.model
+            log.warning(
+                "the model's context is full, which cut an answer; give its server a larger one (OLLAMA_CONTEXT_LENGTH)",
+                extra={"engine": self.name},
             )
         return replace(
             finished,
@@ -385,42 +396,23 @@ class _Asking:
         return self.pauses.pop(0)
 
 
-@dataclass(frozen=True, slots=True)
 class _Answer:
-    """An answer that has begun."""
-
-    asking: _Asking
-    coming: _Coming
-    stream: ChatStream
-    # None where nothing came
-    first: Piece | None
-
-
-class _Coming:
     """One answer as it comes: its text and calls, and its sound."""
 
-    def __init__(self, request: EngineRequest, thinking: Thinking) -> None:
-        self._speaks = request.speak
+    def __init__(self, asking: _Asking, stream: ChatStream, thinking: Thinking) -> None:
+        self.asking, self.stream = asking, stream
+        request = asking.request
         self.reply = Reply(
             thinking, request.max_tokens, calls=_calls(request), form=_wants_form(request)
         )
         self.spoken = SpokenAnswer()
-        # The server showed in some way that the answer is complete.
-        self.whole = False
-
-    @property
-    def finished(self) -> bool:
-        return bool(self.reply.finish)
 
     def take(self, piece: Piece) -> Iterator[Chunk]:
         """Yield what a piece holds."""
-        if piece.sound and self._speaks and (sound := self.spoken.take(piece.sound)) is not None:
+        sound = self.spoken.take(piece.sound) if self.asking.request.speak else None
+        if sound is not None:
             yield sound
         yield from self.reply.take(piece)
-
-    def end(self) -> list[Chunk]:
-        """Return the rest. Raises EngineError."""
-        return self.reply.end(whole=self.whole)
 
 
 class SpokenAnswer:
@@ -435,7 +427,7 @@ class SpokenAnswer:
 
     def take(self, data: str) -> VoiceChunk | None:
         """Return the samples of a piece; None without any, and once there is a fault."""
-        if self.fault:
+        if not data or self.fault:
             return None
         try:
             chunk = self._reader.take(base64.b64decode(data, validate=True))

@@ -99,7 +99,7 @@ class EventStream:
                         await asyncio.sleep(0)
         if rest.startswith(b"data:"):
             data += (b"\n" if data else b"") + rest[5:].strip()
-        self.done = bool(self.whole)
+        self.done = self.done or bool(self.whole)
         if last := bytes(rest if self.whole else data):
             yield last
 

@@ -182,6 +182,17 @@ async def test_a_conversation_that_does_not_fit_is_shortened(
     assert engine.status.left_out == ()
 
 
+async def test_a_full_context_is_logged_once(
+    server: ScriptedServer, engine: OpenAIEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the answer ended before its own limit."""
+    usage = {"prompt_tokens": 4095, "completion_tokens": 1}
+    server.play = Play([chunk("A"), chunk(finish="length") | {"usage": usage}, "[DONE]"])
+    for _ in range(2):
+        assert (await collect(engine))[1].finish_reason == "length"
+    assert caplog.text.count("OLLAMA_CONTEXT_LENGTH") == 1
+
+
 async def test_thoughts_alone_are_the_answer_at_the_first_request(
     server: ScriptedServer, engine: OpenAIEngine
 ) -> None:
