@@ -143,7 +143,7 @@ def _question(body: dict[str, Any]) -> str:
 
 def refuse_unknown(status: int, body: Any) -> Callable[[dict[str, Any]], Reply | None]:
     """Return what refuses each request with a field beyond the four plain ones."""
-    plain = {"model", "messages", "max_tokens", "stream"}
+    plain = {"model", "messages", "max_tokens", "max_completion_tokens", "stream"}
     return lambda asked: (status, body) if asked.keys() - plain else None
 
 
