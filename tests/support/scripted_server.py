@@ -93,7 +93,7 @@ class ScriptedServer(HttpStandIn):
             return await self._say(writer, 200, play.whole)
         self.open += 1
         gone = asyncio.create_task(reader.read(1))
-        work = asyncio.create_task(self._stream(writer))
+        work = asyncio.create_task(self._stream(play, writer))
         try:
             await asyncio.wait({gone, work}, return_when=asyncio.FIRST_COMPLETED)
             return work.done() and work.result()
@@ -103,8 +103,7 @@ class ScriptedServer(HttpStandIn):
                 task.cancel()
             await asyncio.wait({gone, work})
 
-    async def _stream(self, writer: asyncio.StreamWriter) -> bool:
-        play = self.play
+    async def _stream(self, play: Play, writer: asyncio.StreamWriter) -> bool:
         head = f"HTTP/1.1 200 OK\r\ncontent-type: {play.kind}\r\ntransfer-encoding: chunked\r\n\r\n"
         writer.write(head.encode())
         for event in play.events:
