@@ -283,8 +283,9 @@ async def test_a_mix_of_all_oddities(server: ScriptedServer, engine: OpenAIEngin
             try:
                 assert (await asking, name[:5] == "fails") == (ANSWER, False), name
                 told["answered"] += 1
-            except EngineError as error:
-                assert name.startswith("fails"), (name, error)
+            except EngineError:
+                if not name.startswith("fails"):
+                    raise
                 told["failed"] += 1
             except asyncio.CancelledError:
                 told["cancelled"] += 1
