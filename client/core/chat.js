@@ -70,7 +70,7 @@ export class Chat {
       page.part(import.meta.url, "./answer/panel.js", {
         load: async () => {
           const { Answers } = await import("./answer/panel.js");
-          return new Answers(visit, this.#answers.hooks);
+          return new Answers(visit, this.#answers.hooks, this.view);
         },
         sheets: ["./answer/answer.css"],
       }),

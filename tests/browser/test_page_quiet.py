@@ -241,10 +241,10 @@ async def test_a_mode_has_its_word_and_the_mark_is_of_what_began_last(
 
 
 async def test_a_long_wait_is_announced(page: Visitor, model: FakeOpenAI) -> None:
-    """A screen reader says after some seconds that it still thinks."""
-    model.behaviour = Behaviour.SILENT
+    """A screen reader says after some seconds that nothing has come yet."""
+    model.behaviour = Behaviour.KEEP_ALIVE_ONLY
     await page.send("What is this?")
-    await expect(page.find("#announcer")).to_have_text(say("chat.thinking"))
+    await expect(page.find("#announcer")).to_have_text(say("answer.model_busy"))
     await page.button(say("chat.stop")).click()
     await expect(page.turns.last).to_have_attribute("data-state", "done")
 

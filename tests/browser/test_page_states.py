@@ -129,6 +129,7 @@ async def test_long_thinking_is_heard(visit: Visit, server: Running, model: Fake
 
     async def prepare(page: Page) -> None:
         await hurry(page, "states.js", **quick)
+        await hurry(page, "slow.js", FIRST=tick)
 
     page = await listener(visit, server.base_url, prepare=prepare)
     asked = asyncio.Event()
@@ -146,12 +147,15 @@ async def test_long_thinking_is_heard(visit: Visit, server: Running, model: Fake
     await page.got('m.type === "started"')
     asked.set()
     await hears(page, say("chat.thinking"))
+    await expect(page.turns.last.locator(".slow")).to_be_visible()
     model.let_go()
     await hears(page, "I see a cup.")
     ticks = (await page.evaluate("window.__notes")).count(THINKING)
     assert 1 <= ticks <= 1 + (await page.now() - since) / tick
     await page.page.wait_for_timeout(tick * 1.5)
     assert (await page.evaluate("window.__notes")).count(THINKING) == ticks
+    heard = [*await said(page), *await page.evaluate("window.__announced")]
+    assert say("answer.model_busy") not in heard
 
 
 async def test_tones_can_be_switched_off_and_the_device_keeps_that(

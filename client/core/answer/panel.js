@@ -7,6 +7,7 @@ import { fillAge, fillLooked } from "./looked.js";
 import { plain } from "./markdown.js";
 import { Rich } from "./rich.js";
 import { SeenDialog } from "./seen.js";
+import { SlowModelLine } from "./slow.js";
 
 /** @typedef {import("../chat/conversation.js").Turn} Turn */
 /** @typedef {import("../chat/conversation.js").Aside} Aside */
@@ -22,15 +23,20 @@ export class Answers {
   #rich = new Rich((address) => this.#link.ask(address));
   #seen;
   #keeping;
+  #slow;
 
-  /** @param {import("../live/visit.js").Visit} visit @param {Hooks} hooks */
-  constructor(visit, { marked, deleteAll }) {
+  /**
+   * @param {import("../live/visit.js").Visit} visit @param {Hooks} hooks
+   * @param {import("../chat/chatview.js").ChatView} view
+   */
+  constructor(visit, { marked, deleteAll }, view) {
     const load = (/** @type {string} */ id) => {
       const { id: session, token } = visit.session;
       return request("GET", `/api/pictures/${id}?session=${encodeURIComponent(session ?? "")}`, { token, as: "blob" });
     };
     this.#seen = new SeenDialog(load);
     this.#keeping = new Keeping(load, marked, deleteAll);
+    this.#slow = new SlowModelLine(view, marked);
   }
 
   /**
@@ -47,6 +53,7 @@ export class Answers {
   looked(article, turn, ways, choose) {
     fillCodes(article, turn, (address) => this.#link.ask(address, MOST_OF_CODE));
     fillLooked(article, turn, ways, choose);
+    this.#slow.update(article, turn);
   }
 
   /** See `Rich.range`. @param {Element} element @param {number} start @param {number} end */

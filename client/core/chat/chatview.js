@@ -30,8 +30,6 @@ import { clock, text } from "../words/text.js";
 const FRESH = "chat.waiting_picture";
 // A description is announced at most this often (ms): a screen reader has other things to say.
 const SPEAK_DESCRIPTION_EVERY = 8000;
-// A screen reader hears after this time (ms) that an answer is still to come.
-const THINKS_LONG = 4000;
 // What matters is news for so long (ms).
 const MATTERS_FOR = 5000;
 
@@ -381,9 +379,7 @@ export class ChatView {
       this.#spoken = text;
       if (!this.spoken || !this.say(text, turn.notable && MATTERS_FOR)) this.announce(text);
     } else if (news && turn.state === "delayed") this.announce(text(FRESH));
-    else if (news && turn.state === "thinking") {
-      setTimeout(() => turn.state === "thinking" && !this.spoken && this.announce(text("chat.thinking")), THINKS_LONG);
-    } else if (turn.reads && turn.state === "answering" && !this.spoken) {
+    else if (turn.reads && turn.state === "answering" && !this.spoken) {
       // Piece by piece, as it is read
       const from = this.#readTo.get(turn.key) ?? 0;
       if (turn.text.length > from) this.announce(turn.text.slice(from).trim());
