@@ -206,7 +206,7 @@ async def _server(
             "It was started with another --api-key.",
             f"Set {prefix}_API_KEY to the same.",
         )
-    if without and reply.status in (404, 405, 501):
+    if (without or model) and reply.status in (404, 405, 500, 501):
         return finding(State.OK, "It answers, and lists no models, as some do.")
     known = _listed(reply)
     if known is None:
@@ -229,10 +229,12 @@ def _listed(reply: Reply) -> list[str] | None:
     """Return the names of an OpenAI-compatible server's models; None where it lists none."""
     try:
         if reply.status == 200:
-            names = [str(model["id"])[:_MOST_NAME] for model in reply.json()["data"]]
+            data = reply.json()
+            data = data if isinstance(data, list) else data.get("data", data.get("models"))
+            names = [str(model["id"])[:_MOST_NAME] for model in data]
             # As a terminal may show them: another program chose them.
             return ["".join(filter(str.isprintable, name)) for name in names]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         pass
     return None
 

@@ -9,9 +9,10 @@ import ipaddress
 import os
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv6Address
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -73,6 +74,17 @@ def server_address(url: str) -> str:
     if (address and (address.is_loopback or address.is_unspecified)) or host.endswith(".localhost"):
         host = "localhost"
     return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
+def other_machine(url: str, machines: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return the other machine at an address, as people know it; "" for this one.
+
+    `machines`: those that the operator names, by host and port. Else this one is loopback alone (RFC 6761 section 6.3,
+    RFC 6890): where a name leads, others may change.
+    """
+    at = server_address(url)
+    host = at.rpartition(":")[0]
+    return machines.get(at, "" if host == "localhost" else host)
 
 
 def engine_machine(text: str) -> tuple[str, str]:

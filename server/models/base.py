@@ -115,6 +115,8 @@ class EngineStatus:
     left_out: tuple[str, ...] = ()
     # Nobody has chosen a model for it: it is not down.
     unused: bool = False
+    # The model is in memory; None where its server does not say
+    loaded: bool | None = None
     # A sentence for visitors in place of the usual one for this state
     for_visitors: str = ""
 

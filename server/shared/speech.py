@@ -23,9 +23,10 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketExce
 
 from server.core.aio import TaskSet, supervise
 from server.core.errors import QwenCameraError
+from server.core.setting_text import other_machine
 from server.core.sound import NotPcm
 from server.models.openai import upstream
-from server.models.openai.discovery import is_name, objects_in, other_machine
+from server.models.openai.discovery import is_name, objects_in
 from server.models.openai.events import BrokenStream
 from server.models.openai.http import (
     ANSWER_BYTES,

@@ -82,6 +82,8 @@ class Health:
                     "model": one.status.model,
                     "state": one.status.state,
                     "detail": one.status.detail,
+                    "context_length": one.status.capabilities.context_length,
+                    "loaded": one.status.loaded,
                 }
                 | ({"left_out": one.status.left_out} if one.status.left_out else {})
                 for one in self._engines.engines

@@ -267,7 +267,8 @@ def _add_health(router: APIRouter, services: Services, guard: RequestGuard) -> N
         server's own machine under a loopback name and through no proxy, also:
 
         - `model` and `context_length` of `engine`, and a `reason` in more detail
-        - `engines`: a list of `name`, `model`, `state`, `detail`, best first
+        - `engines`: a list of `name`, `model`, `state`, `detail`, `context_length`, `loaded` (the
+          model is in memory; `null`: its server does not say), best first
         - `recogniser`, `voice`: `name`, `state` (`ready`, `unreachable`, a local one also
           `loading`), `detail`; `null` without one. `end_of_turn`, the model for the end of turns:
           the same with `ready` or `misconfigured`

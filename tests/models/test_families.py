@@ -107,6 +107,26 @@ def test_a_family_is_found_by_each_of_its_names(name: str, title: str) -> None:
     assert families.sees(name) is True
 
 
+@pytest.mark.parametrize(
+    ("names", "takes"),
+    [
+        # Of families that see, however servers write them
+        ("qwen2.5vl:7b Qwen/Qwen3-VL-8B-Instruct llava:13b llama3.2-vision:11b", True),
+        ("gemma3:4b google/gemma-3-27b-it pixtral-12b OpenGVLab/InternVL3-8B", True),
+        ("moondream2 minicpm-v:8b gpt-4o-mini HuggingFaceTB/SmolVLM2-2.2B-Instruct", True),
+        ("mistral-small3.2:24b zai-org/GLM-4.1V-9B-Thinking Qwen2.5-Omni-7B fake-vl", True),
+        # Embeddings, speech and guards, also those of families that see
+        ("nomic-embed-text bge-m3 whisper-large-v3 Qwen3-VL-Embedding-2B llama-guard-3", False),
+        # They may see or not.
+        ("llama3.1:8b gemma3:1b mistral novel-writer /models/x", None),
+    ],
+)
+def test_what_names_say(names: str, takes: bool | None) -> None:
+    assert {name: families.sees(name) for name in names.split()} == dict.fromkeys(
+        names.split(), takes
+    )
+
+
 def test_each_type_has_its_family() -> None:
     """Every type of every file; a type beats a name, known or not."""
     found = {kind: title for title, kinds in TYPES.items() for kind in kinds.split()}

@@ -55,6 +55,7 @@ VARIABLES = {
         "VLLM_SHM",
         "NO_COLOR",
         "ENGINE_URL",
+        "OLLAMA_CONTEXT_LENGTH",
         "ROUTER_WORKERS",
         "ROUTER_HOST",
     ),

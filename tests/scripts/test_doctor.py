@@ -253,6 +253,19 @@ async def test_engines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert "Nothing answers" in found["model_server"]["text"]
 
 
+@pytest.mark.parametrize(
+    "listing", [(404, ""), (500, "Error"), (200, [{"id": "m"}]), (200, {"models": [{"id": "m"}]})]
+)
+async def test_a_model_server_without_a_usual_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], listing: tuple[Any, ...]
+) -> None:
+    """MODEL_NAME does, as for the server itself."""
+    async with FakeOpenAI(model="m") as model:
+        model.listing = listing
+        where = env_file(tmp_path, engine="vllm", vllm_base_url=model.base_url, model_name="m")
+        assert (await look(capsys, "--env-file", where))["model_server"]["state"] == "ok"
+
+
 async def test_speech(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Servers that answer, refuse the key, lack the model, are gone; a folder without a model; nothing set."""
     plain = await look(capsys, "--env-file", env_file(tmp_path, engine="builtin"))

@@ -64,8 +64,6 @@ class Behaviour(StrEnum):
     REFUSES_FIELD_422 = "refuses_field_422"
     # An empty /v1/models; chat works.
     NO_MODELS = "no_models"
-    # /v1/models is an error, after which the connection is closed; chat works.
-    NO_LISTING = "no_listing"
     # /v1/models is there, but it is none of the OpenAI interface.
     NOT_OPENAI = "not_openai"
 
@@ -189,6 +187,8 @@ class FakeOpenAI(HttpStandIn):
         self.retry_after = 7.0
         # More fields of the model's card, such as {"root": "/models/x"}.
         self.card: dict[str, Any] = {}
+        # Status, body and headers of /v1/models in place of its list
+        self.listing: tuple[Any, ...] | None = None
         # The same by model; what other paths answer, one answer or one by the model that is asked
         # about.
         self.cards: dict[str, dict[str, Any]] = {}
@@ -196,6 +196,8 @@ class FakeOpenAI(HttpStandIn):
         self.other_requests: list[str] = []
         # Models that take no pictures, and what they say of it.
         self.blind: set[str] = set()
+        # The same by model, with the status and words of the refusal
+        self.refuses_pictures: dict[str, tuple[int, str]] = {}
         self.blind_words = "fake is not a multimodal model"
         # Requests, oldest first; the oldest ones go when there are too many.
         self.requests: deque[Seen] = deque(maxlen=keep)
@@ -245,11 +247,7 @@ class FakeOpenAI(HttpStandIn):
         if self.behaviour is Behaviour.LOADING:
             return await self._json(writer, 503, _error("Loading model", 503))
         if listing:
-            await self._models(writer)
-            if self.behaviour is Behaviour.NO_LISTING:
-                # Closed without an answer to what comes next on it.
-                await reader.read(1)
-            return self.behaviour is not Behaviour.NO_LISTING
+            return await self._models(writer)
         if method == "GET" and path == "/health":
             self.health_checks += 1
             await self.health_answers.wait()
@@ -299,10 +297,10 @@ class FakeOpenAI(HttpStandIn):
         return await self._reply(writer, status, raw, "application/json", *extra)
 
     async def _models(self, writer: asyncio.StreamWriter) -> bool:
+        if self.listing is not None:
+            return await self._json(writer, *self.listing)
         if self.behaviour is Behaviour.HTML:
             return await self._json(writer, 200, "<html><body>It works!</body></html>")
-        if self.behaviour is Behaviour.NO_LISTING:
-            return await self._json(writer, 500, "Internal Server Error")
         if self.behaviour is Behaviour.NOT_OPENAI:
             return await self._json(writer, 200, {"hello": "world"})
         if self.behaviour is Behaviour.SILENT:
@@ -435,6 +433,8 @@ class FakeOpenAI(HttpStandIn):
         named = sorted(self.refused_fields & set(body))
         if body.get("model") in self.blind and _pictures(body):
             return 400, _error(self.blind_words, 400)
+        if (refused := self.refuses_pictures.get(str(body.get("model")))) and _pictures(body):
+            return refused[0], _error(refused[1], refused[0])
         if self.most_pictures is not None and len(_pictures(body)) > self.most_pictures:
             text = f"At most {self.most_pictures} image(s) may be provided in one prompt."
             return 400, _error(f"{text} (parameter=image)", 400)

@@ -67,7 +67,16 @@ def test_ready() -> None:
             "detail": "",
             "context_length": 8192,
         },
-        "engines": [{"name": "vllm", "model": "m", "state": "ready", "detail": ""}],
+        "engines": [
+            {
+                "name": "vllm",
+                "model": "m",
+                "state": "ready",
+                "detail": "",
+                "context_length": 8192,
+                "loaded": None,
+            }
+        ],
         "roles": {
             role: {"engine": "vllm", "model": "m", "state": "ready", "instead": role == "watches"}
             for role in ("answers", "watches", "reads")

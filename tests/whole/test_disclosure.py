@@ -14,8 +14,8 @@ import pytest_asyncio
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import EngineUnavailable, NotConfirmed
 from server.core.frames import Detail, Kind
+from server.core.setting_text import other_machine
 from server.models.openai.chat_client import Endpoint
-from server.models.openai.discovery import other_machine
 from server.models.openai.engine import OpenAIEngine
 from server.session.request.parts import Material, View
 from tests.features.rooms import parser, room

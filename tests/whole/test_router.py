@@ -165,7 +165,7 @@ async def test_a_router_without_any_server_is_said(routed: Routed) -> None:
     for fake in routed.fakes:
         await fake.close()
     async with asyncio.timeout(30):
-        while "has no model server" not in (await routed.engine.probe()).detail:
+        while "ROUTER_WORKERS" not in (await routed.engine.probe()).detail:
             await asyncio.sleep(0.1)
         assert not routed.engine.status.ready
         await routed.fakes[1].start()

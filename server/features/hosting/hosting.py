@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from server.core.aio import TaskSet, Timer, in_pool
 from server.core.frames import Role
+from server.core.setting_text import other_machine
 from server.features.hosting.active_engine import ActiveEngine
 from server.features.hosting.catalogue.choice import Choice, CommandError, own_choice
 from server.features.hosting.catalogue.entry import Catalogue, Model, RunMode
@@ -40,7 +41,6 @@ from server.features.hosting.server_runtime import RemoteRuntime, ServerRuntime
 from server.features.hosting.settings import HostingSettings
 from server.features.hosting.status import ManagerStatus, Pace, Visitors, coming
 from server.models.base import Engine, EngineState
-from server.models.openai.discovery import other_machine
 from server.models.openai.engine import OpenAIEngine
 from server.models.thinking import ThinkingLimits
 from server.session.request.outbox import Outbox

@@ -1,15 +1,697 @@
-"""A model server's machine, its list of models and what it says of them, from every kind of server."""
+"""What is known of a model server before a question: its machine, its list, and what it says of its models."""
 
 from __future__ import annotations
 
+import json
+import logging
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import httpx2
 import pytest
 
 from config import load
+from server.core.errors import EngineUnavailable
+from server.core.setting_text import other_machine
 from server.media.patches.ice import own_addresses
+from server.models.base import EngineState, Trouble
 from server.models.openai.chat_client import Endpoint
-from server.models.openai.discovery import other_machine
+from server.models.openai.discovery import ModelInfo, choose
 from server.models.openai.engine import OpenAIEngine
-from tests.support.fakes_openai import FakeOpenAI
+from server.models.selector import EngineSelector
+from server.models.thinking import OFF_FIELDS
+from tests.models.asking import PATIENT, QUICK, Build, collect, request
+from tests.support.clients import soon
+from tests.support.fakes import FakeEngine
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
+
+NO_LIST = [
+    (404, {"error": {"message": "Not Found"}}),
+    (404, "<html><body>Not Found</body></html>"),
+    (404, ""),
+    (403, {"error": "You may not list models."}),
+    (400, {"detail": "no such route"}),
+    (405, {}),
+    (500, "Internal Server Error"),
+    (501, {}),
+    (200, "<html><body>It works!</body></html>"),
+    (200, ""),
+    (200, {"error": {"message": ""}}),
+    (200, {"data": {"id": "m"}}),
+    (200, {"data": None}),
+    (200, 5),
+    (200, {"data": []}),
+    (200, []),
+]
+
+
+# Its list
+
+
+@pytest.mark.parametrize("listing", NO_LIST)
+@pytest.mark.parametrize("health", [200, 404])
+async def test_a_name_does_for_a_server_without_a_list(
+    fake: FakeOpenAI, build: Build, listing: tuple[Any, ...], health: int
+) -> None:
+    """A question decides; without a name the operator reads which setting takes it."""
+    fake.listing, fake.health = listing, health
+    engine = build(model="fake-vl", limits=PATIENT)
+    status = await engine.probe()
+    assert (status.state, status.model) == (EngineState.READY, "fake-vl"), status.detail
+    assert (await collect(engine))[0] == ["I ", "see ", "a ", "cup."]
+    assert fake.other_requests == []
+    nameless = await build(limits=PATIENT).probe()
+    assert not nameless.ready
+    assert "MODEL_NAME" in nameless.detail
+
+
+@pytest.mark.parametrize("wanted", ["", "fake-vl"])
+@pytest.mark.parametrize(
+    "listing",
+    [
+        [{"id": "fake-vl"}],
+        {"models": [{"id": "fake-vl"}]},
+        {"data": [{"id": "fake-vl"}, {"id": 3}, {"name": "x"}, None, {"id": "bad\n"}]},
+        {"models": [{"name": "fake-vl"}], "data": [{"id": "fake-vl"}]},
+    ],
+)
+async def test_lists_of_other_forms(
+    fake: FakeOpenAI, build: Build, listing: Any, wanted: str
+) -> None:
+    fake.listing = (200, listing)
+    status = await build(model=wanted, limits=PATIENT).probe()
+    assert (status.state, status.model) == (EngineState.READY, "fake-vl")
+    assert status.detail == ""
+    other = await build(model="typo", limits=PATIENT).probe()
+    assert (other.state, other.trouble) == (EngineState.MISCONFIGURED, Trouble.MODEL)
+    assert other.served == ("fake-vl",)
+
+
+@pytest.mark.parametrize("wanted", ["", "fake-vl"])
+@pytest.mark.parametrize(
+    ("listing", "health", "state", "words"),
+    [
+        ((401, {}), 200, EngineState.MISCONFIGURED, "VLLM_API_KEY"),
+        ((429, {}), 200, EngineState.BUSY, "429"),
+        ((503, {}), 200, EngineState.LOADING, "loading its model"),
+        ((502, {}), 200, EngineState.UNREACHABLE, "502"),
+        ((500, {}), 503, EngineState.UNREACHABLE, "500"),
+        ((404, {}), 503, EngineState.MISCONFIGURED, "/v1"),
+    ],
+)
+async def test_a_server_in_trouble_is_not_used(
+    fake: FakeOpenAI,
+    build: Build,
+    wanted: str,
+    listing: tuple[Any, ...],
+    health: int,
+    state: EngineState,
+    words: str,
+) -> None:
+    """A name is no help against a wrong key, nor while its own health is bad."""
+    fake.listing, fake.health = listing, health
+    status = await build(model=wanted, limits=PATIENT).probe()
+    assert status.state is state
+    assert words in status.detail
+
+
+@pytest.mark.parametrize("wanted", ["", "fake-vl"])
+@pytest.mark.parametrize("code", [301, 302, 307, 308])
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("https://me:secret@new.example/v1/models", "to https://new.example/v1,"),
+        ("/{api}/v1/models", "/{api}/v1,"),
+        ("mailto:me@new.example", "elsewhere,"),
+        ("https://:80/", "elsewhere,"),
+        ("", "elsewhere,"),
+    ],
+)
+async def test_a_server_that_has_moved(
+    fake: FakeOpenAI, build: Build, wanted: str, code: int, location: str, shown: str
+) -> None:
+    """Its new address is named, and nothing goes there."""
+    fake.listing = (code, "", *([f"location: {location}"] if location else []))
+    status = await build(model=wanted, limits=PATIENT).probe()
+    assert (status.state, status.trouble) == (EngineState.MISCONFIGURED, Trouble.PROTOCOL)
+    assert shown in status.detail
+    assert "VLLM_BASE_URL" in status.detail
+    assert "secret" not in status.detail
+    assert fake.probes == 1
+
+
+# The choice among several models
+
+
+def modalities(*names: str) -> dict[str, Any]:
+    return {"architecture": {"input_modalities": list(names)}}
+
+
+@pytest.mark.parametrize(
+    ("cards", "others"),
+    [
+        ({"b": modalities("text", "image"), "a": modalities("text")}, {}),
+        ({"b": {"capabilities": {"vision": True}}}, {}),
+        ({"b": {"input_modalities": ["text", "image"]}}, {}),
+        (
+            {"a": {"owned_by": "organization_owner"}},
+            {
+                "/api/v0/models": {
+                    "data": [
+                        {"id": "a", "type": "llm", "state": "loaded"},
+                        {"id": "b", "type": "vlm", "state": "loaded"},
+                        {"id": "c", "type": "embeddings", "state": "loaded"},
+                    ]
+                }
+            },
+        ),
+        (
+            {"a": {"owned_by": "library"}},
+            {
+                "/api/show": {
+                    "a": {"capabilities": ["completion"]},
+                    "b": {"capabilities": ["completion", "vision"]},
+                    "c": {"capabilities": ["embedding"]},
+                },
+                "/api/ps": {"models": [{"name": "a"}, {"name": "b"}]},
+            },
+        ),
+    ],
+    ids=["openrouter", "mistral", "plain", "lm studio", "ollama"],
+)
+async def test_what_a_server_says_decides(
+    fake: FakeOpenAI,
+    engine: OpenAIEngine,
+    cards: dict[str, dict[str, Any]],
+    others: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Text models and embeddings are passed over, none is shown a picture, and the reason is told."""
+    fake.models, fake.cards, fake.others = ["a", "c", "b"], cards, others
+    caplog.set_level(logging.INFO)
+    for _ in range(2):
+        status = await engine.probe()
+        assert (status.state, status.model) == (EngineState.READY, "b")
+        assert "b: one of 3 listed; takes pictures (its server says so)" in status.detail
+    assert fake.count == 0
+    assert len(served(caplog)) == 1
+
+
+def served(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.__dict__["reason"] for one in caplog.records if one.message == "a model is served"]
+
+
+@pytest.mark.parametrize(
+    ("names", "cards", "chosen"),
+    [
+        (
+            ["nomic-embed-text", "llama-3.1-8b", "Qwen/Qwen2.5-VL-7B-Instruct", "gemma-3-4b-it"],
+            {},
+            "Qwen/Qwen2.5-VL-7B-Instruct",
+        ),
+        (["mistral", "mine"], {"mine": {"root": "Qwen/Qwen3-VL-8B-Instruct"}}, "mine"),
+        (["mistral", "mine"], {"mine": {"model_type": "qwen2_5_vl"}}, "mine"),
+        # The server's word counts for more.
+        (["some-vl", "x"], {"some-vl": {"capabilities": ["completion"]}, "x": {}}, "x"),
+    ],
+)
+async def test_families_decide_where_the_server_says_nothing(
+    fake: FakeOpenAI, build: Build, names: list[str], cards: dict[str, Any], chosen: str
+) -> None:
+    """By names and types; no known family is shown a picture."""
+    fake.models, fake.cards, fake.behaviour = names, cards, Behaviour.NORMAL
+    assert (await build(limits=PATIENT).probe()).model == chosen
+    assert fake.count == (chosen == "x")
+
+
+async def test_a_folder_tells_the_family(
+    fake: FakeOpenAI, engine: OpenAIEngine, tmp_path: Path
+) -> None:
+    """That of a model with any name, on this machine."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2_5_vl"}))
+    fake.models, fake.cards = ["text", "mine"], {"mine": {"root": str(tmp_path)}}
+    status = await engine.probe()
+    assert status.model == "mine"
+    assert "takes pictures (by its family)" in status.detail
+    assert fake.count == 0
+
+
+def test_order_of_choice() -> None:
+    """Sees before unknown, loaded before not, the one asked now, then the server's order."""
+    a, b = ModelInfo("a"), ModelInfo("b")
+    c, d = ModelInfo("c", True), ModelInfo("d", True, loaded=True)
+    blind = ModelInfo("e", False, loaded=True)
+    assert choose([blind, a, c, d], "") == d
+    assert choose([blind, a, c], "a") == c
+    assert choose([a, b], "b") == b
+    assert choose([a, b], "gone") == a
+    assert choose([blind], "e") is None
+    assert choose([], "") is None
+
+
+async def test_loaded_ones_go_first(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
+    """Among those that see, and the one that is asked already stays among equals."""
+    sees = {"capabilities": {"vision": True}}
+    fake.models = ["a", "b"]
+    fake.cards = {"a": {**sees, "state": "not-loaded"}, "b": {**sees, "state": "loaded"}}
+    status = await engine.probe()
+    assert (status.model, status.loaded) == ("b", True)
+    assert "is loaded" in status.detail
+    fake.cards = {"a": sees, "b": sees}
+    status = await engine.probe()
+    assert (status.model, status.loaded) == ("b", None)
+
+
+# The test picture
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(400, "not a multimodal model"), (400, "Something raw happened"), (422, "")],
+)
+async def test_one_unknown_model_is_shown_a_picture_once(
+    fake: FakeOpenAI, engine: OpenAIEngine, code: int, words: str
+) -> None:
+    """A small one, for one token. Any refusal counts, and nobody else is shown one: a question decides."""
+    fake.models, fake.refuses_pictures = ["one", "two", "three"], {"one": (code, words)}
+    for _ in range(3):
+        status = await engine.probe()
+        assert (status.state, status.model) == (EngineState.READY, "two")
+    assert [seen.body["model"] for seen in fake.requests] == ["one"]
+    assert fake.last.body["max_tokens"] == 1
+    assert len(fake.last.jpeg or b"") < 2000
+
+
+async def test_a_picture_that_is_taken(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
+    fake.models = ["one", "two"]
+    for _ in range(2):
+        status = await engine.probe()
+        assert status.model == "one"
+        assert "takes pictures (one was shown to it)" in status.detail
+    assert fake.count == 1
+
+
+@pytest.mark.parametrize(
+    "behaviour", [Behaviour.INTERNAL, Behaviour.HANGS_UP, Behaviour.RATE_LIMITED, Behaviour.BUSY]
+)
+async def test_a_model_that_does_not_answer_to_the_picture(
+    fake: FakeOpenAI, engine: OpenAIEngine, behaviour: Behaviour
+) -> None:
+    """Nothing is known: a question decides."""
+    fake.models, fake.behaviour = ["one"], behaviour
+    assert (await engine.probe()).ready
+    fake.behaviour = Behaviour.NORMAL
+    status = await engine.probe()
+    assert (status.state, status.model, fake.count) == (EngineState.READY, "one", 1)
+
+
+async def test_nobody_is_shown_one_during_answers(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
+    """A busy server is not given more to do."""
+    await engine.probe()
+    fake.hold()
+    async with aclosing(engine.answer(request())) as chunks:
+        await anext(chunks)
+        fake.models = ["one", "two"]
+        assert (await engine.probe()).model == "one"
+        assert fake.count == 1
+    await engine.probe()
+    assert fake.count == 2
+
+
+async def test_a_server_without_a_model_that_sees_is_not_ready(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """The reason lists the models there; the next engine answers."""
+    fake.models, fake.blind = ["one", "nomic-embed-text"], {"one"}
+    spare = FakeEngine("builtin")
+    selector = EngineSelector(engine, interval=60, seeking=60)
+    selector.add(spare)
+    try:
+        await selector.start()
+        await soon(lambda: engine.status.state is EngineState.MISCONFIGURED)
+        assert "takes pictures (one, nomic-embed-text)" in engine.status.detail
+        assert "MODEL_NAME" in engine.status.detail
+        assert selector.current is spare
+    finally:
+        await selector.close()
+
+
+async def test_nobody_doubts_a_name_that_was_set(fake: FakeOpenAI, build: Build) -> None:
+    fake.models, fake.cards = ["seeing-vl", "text"], {"text": modalities("text")}
+    status = await build(model="text", limits=PATIENT).probe()
+    assert (status.state, status.model, fake.count) == (EngineState.READY, "text", 0)
+
+
+async def test_a_server_that_was_away_is_asked_anew(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
+    """Another one may have come in its place."""
+    fake.models, fake.blind = ["one"], {"one"}
+    assert (await engine.probe()).state is EngineState.MISCONFIGURED
+    await fake.close()
+    await engine.probe()
+    fake.blind = set()
+    await fake.start()
+    assert (await engine.probe()).ready
+
+
+# What a server says of its models
+
+
+def props(**more: Any) -> dict[str, Any]:
+    """Of llama.cpp's server."""
+    return {
+        "default_generation_settings": {"params": {"n_predict": -1, "stream": True}, "n_ctx": 4096},
+        "total_slots": 2,
+        "model_alias": "mine",
+        "model_ftype": "Q4_K - Medium",
+        "model_path": "/models/Qwen3-VL-4B-Instruct-Q4_K_M.gguf",
+        "modalities": {"vision": True, "video": True, "audio": False},
+        "media_marker": "<__media_YoNhud46VdDqbuFmKYEO9PY7A4ARzRfg__>",
+        "endpoint_slots": True,
+        "chat_template": "{%- for message in messages %}{{ message.content }}{%- endfor %}",
+        "chat_template_caps": {},
+        "build_info": "b9100-00dc8057",
+        "is_sleeping": False,
+        **more,
+    }
+
+
+def show(*capabilities: str, **more: Any) -> dict[str, Any]:
+    """Of Ollama."""
+    return {
+        "modelfile": '# Modelfile generated by "ollama show"',
+        "parameters": 'temperature                    1\nstop                           "x"',
+        "template": "{{ .Prompt }}",
+        "details": {
+            "parent_model": "",
+            "format": "gguf",
+            "family": "qwen25vl",
+            "families": ["qwen25vl"],
+            "parameter_size": "8.3B",
+            "quantization_level": "Q4_K_M",
+        },
+        "model_info": {
+            "general.architecture": "qwen25vl",
+            "general.parameter_count": 8292166656,
+            "qwen25vl.context_length": 128000,
+            "tokenizer.ggml.tokens": [],
+        },
+        "capabilities": list(capabilities),
+        **more,
+    }
+
+
+def ollama(*loaded: dict[str, Any], **more: Any) -> dict[str, Any]:
+    shown = show("completion", "vision", "thinking", **more)
+    return {"/api/show": {"mine": shown}, "/api/ps": {"models": list(loaded)}}
+
+
+def lm_studio(**more: Any) -> dict[str, Any]:
+    card = {
+        "id": "mine",
+        "object": "model",
+        "type": "vlm",
+        "publisher": "mlx-community",
+        "arch": "qwen2_vl",
+        "compatibility_type": "mlx",
+        "quantization": "4bit",
+        "state": "not-loaded",
+        "max_context_length": 32768,
+    }
+    return {"/api/v0/models": {"data": [card | more]}}
+
+
+NUM_CTX = {"parameters": "num_ctx                        6144"}
+
+
+@pytest.mark.parametrize("wanted", ["", "mine"])
+@pytest.mark.parametrize(
+    ("owner", "others", "known"),
+    [
+        (
+            "llamacpp",
+            {"/props": props()},
+            {"context_length": 4096, "max_concurrency": 2, "factor": 32, "calls_tools": False},
+        ),
+        (
+            "llamacpp",
+            {"/props": props(chat_template="{%- if tools %}{{ tools }}{% endif %}")},
+            {"calls_tools": True, "audio_in": False},
+        ),
+        (
+            "llamacpp",
+            {"/props": props(modalities={"vision": True, "audio": True}, model_path="/novel.gguf")},
+            {"audio_in": True, "factor": 28},
+        ),
+        (
+            "library",
+            ollama({"name": "mine", "context_length": 4096}),
+            {"context_length": 4096, "loaded": True, "max_concurrency": None, "factor": 28},
+        ),
+        (
+            "library",
+            ollama({"name": "mine", "context_length": 4096}, **NUM_CTX),
+            {"context_length": 4096},
+        ),
+        ("library", ollama({"name": "mine"}, **NUM_CTX), {"context_length": 6144}),
+        ("library", ollama({"name": "mine"}), {"context_length": None, "loaded": True}),
+        (
+            "library",
+            ollama({"name": "other", "context_length": 4096}),
+            {"context_length": None, "loaded": False, "calls_tools": False, "audio_in": False},
+        ),
+        (
+            "library",
+            {**ollama(), "/api/show": {"mine": show("completion", "vision", "audio", "tools")}},
+            {"calls_tools": True, "audio_in": True},
+        ),
+        # An older one, without /api/ps
+        ("library", {"/api/show": {"mine": show("vision")}}, {"loaded": None}),
+        (
+            "organization_owner",
+            lm_studio(),
+            {"context_length": 32768, "loaded": False, "factor": 28, "calls_tools": False},
+        ),
+        (
+            "organization_owner",
+            lm_studio(state="loaded", loaded_context_length=4096, capabilities=["tool_use"]),
+            {"context_length": 4096, "loaded": True, "calls_tools": True},
+        ),
+        ("somebody", {"/props": props(), **lm_studio(), **ollama()}, {"context_length": None}),
+    ],
+)
+async def test_sources_of_facts(
+    fake: FakeOpenAI,
+    build: Build,
+    caplog: pytest.LogCaptureFixture,
+    owner: str,
+    others: dict[str, Any],
+    known: dict[str, Any],
+    wanted: str,
+) -> None:
+    """The same with a model that the settings name; what does not change is asked for once."""
+    caplog.set_level(logging.INFO)
+    fake.models, fake.max_model_len = ["mine"], None
+    fake.card, fake.others = {"owned_by": owner}, others
+    engine = build(model=wanted, limits=PATIENT)
+    for _ in range(3):
+        status = await engine.probe()
+    assert status.ready
+    found = {name: getattr(status.capabilities, name, None) for name in known} | {
+        "factor": status.capabilities.geometry.factor,
+        "loaded": status.loaded,
+    }
+    assert {name: found[name] for name in known} == known
+    assert fake.count == (owner == "somebody" and not wanted)
+    counts = {path: fake.other_requests.count(path) for path in others}
+    once = {"/props", "/api/show"}
+    asked = (
+        dict.fromkeys(others, 0)
+        if owner == "somebody"
+        else {p: 1 if p in once else 3 for p in others}
+    )
+    assert counts == asked
+    assert len(served(caplog)) == 1
+
+
+async def test_what_changes_with_loading_is_read_at_each_probe(
+    fake: FakeOpenAI, build: Build, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A context below the model's own is logged once; a model that was put away keeps the one it had."""
+    caplog.set_level(logging.INFO)
+    fake.models, fake.max_model_len, fake.card = ["mine"], None, {"owned_by": "library"}
+    engine = build(model="mine", limits=PATIENT)
+    seen = []
+    for context in (None, 4096, 4096, None, 128000):
+        loaded = [] if context is None else [{"name": "mine", "context_length": context}]
+        fake.others = ollama(*loaded)
+        status = await engine.probe()
+        seen.append((status.loaded, status.capabilities.context_length))
+    assert seen == [(False, None), (True, 4096), (True, 4096), (False, 4096), (True, 128000)]
+    hints = [
+        reason
+        for one in caplog.records
+        if "OLLAMA_CONTEXT_LENGTH" in (reason := str(one.__dict__.get("reason")))
+    ]
+    assert len(hints) == 1
+    assert "4,096 of 128,000 tokens" in hints[0]
+
+
+@pytest.mark.parametrize(
+    ("owner", "others", "server"),
+    [
+        ("organization_owner", lm_studio(), "LM Studio"),
+        ("library", ollama(), "Ollama"),
+    ],
+)
+async def test_a_model_that_is_not_loaded_is_told_before_the_first_question(
+    fake: FakeOpenAI, build: Build, owner: str, others: dict[str, Any], server: str
+) -> None:
+    """The engine stays ready: the server loads it for a question, as a rule."""
+    fake.models, fake.card, fake.others = ["mine"], {"owned_by": owner}, others
+    status = await build(limits=PATIENT).probe()
+    assert status.ready
+    assert f"mine is not loaded in {server}" in status.detail
+
+
+@pytest.mark.parametrize("code", [400, 404])
+async def test_a_refusal_while_nothing_is_loaded_says_so(
+    fake: FakeOpenAI, build: Build, code: int
+) -> None:
+    """LM Studio does not load for a question where that is switched off, and says so in any words."""
+    fake.models, fake.card = ["mine"], {"owned_by": "organization_owner"}
+    fake.others = lm_studio()
+    fake.refuses_pictures = {"mine": (code, "Something raw happened")}
+    engine = build(limits=PATIENT)
+    await engine.probe()
+    with pytest.raises(EngineUnavailable, match="Load a model there"):
+        await collect(engine)
+    fake.others = lm_studio(state="loaded")
+    fake.refuses_pictures = {}
+    assert (await engine.probe()).detail == ""
+    await collect(engine)
+
+
+async def test_a_slow_source_delays_no_probe(fake: FakeOpenAI, build: Build) -> None:
+    """Its facts come with a later probe, within the time of one."""
+    asked: list[str] = []
+
+    async def answer(one: httpx2.Request) -> httpx2.Response:
+        asked.append(one.url.path)
+        if one.url.path == "/v1/models":
+            cards = [{"id": name, "owned_by": "library"} for name in ("text", "mine")]
+            return httpx2.Response(200, json={"data": cards})
+        if one.url.path == "/api/show":
+            name = json.loads(one.content)["model"]
+            if asked.count("/api/show") == 2:
+                raise httpx2.ReadTimeout("too late")
+            return httpx2.Response(200, json=show("vision" if name == "mine" else "completion"))
+        return httpx2.Response(200, json={"models": []})
+
+    engine = build(limits=QUICK, transport=httpx2.MockTransport(answer), model="")
+    assert (await engine.probe()).ready
+    assert (await engine.probe()).model == "mine"
+    assert asked.count("/api/show") == 3
+
+
+async def test_a_blind_llama_cpp_is_shown_no_picture(fake: FakeOpenAI, build: Build) -> None:
+    """An older one, whose list does not say what the model takes."""
+    fake.models, fake.card = ["mine"], {"owned_by": "llamacpp", "meta": {"n_ctx_train": 131072}}
+    fake.others = {"/props": {"total_slots": 1, "modalities": {"vision": False}}}
+    assert (await build(limits=PATIENT).probe()).state is EngineState.MISCONFIGURED
+    assert fake.count == 0
+
+
+async def test_a_llama_cpp_with_several_models_is_not_asked(fake: FakeOpenAI, build: Build) -> None:
+    """It would load one for the question; its list says what each takes, and which is loaded."""
+    sees = {"owned_by": "llamacpp", **modalities("text", "image")}
+    fake.models, fake.card, fake.others = ["a", "b"], sees, {"/props": props()}
+    fake.cards = {"a": {"status": {"value": "unloaded"}}, "b": {"status": {"value": "loaded"}}}
+    status = await build(limits=PATIENT).probe()
+    assert (status.model, status.loaded) == ("b", True)
+    assert status.capabilities.max_concurrency is None
+    assert fake.other_requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "owner", "asked"),
+    [
+        ("openbmb/minicpm-v9:latest", "openbmb", True),
+        ("hf.co/somebody/novel-GGUF:Q4_K_M", "somebody", True),
+        ("somebody/novel", "somebody", False),
+        ("somebody/novel:free", "elsewhere", False),
+        ("somebody/novel:free", ["library"], False),
+    ],
+)
+async def test_ollama_is_known_by_models_of_others_alone(
+    fake: FakeOpenAI, build: Build, name: str, owner: Any, asked: bool
+) -> None:
+    """It names each model's owner by its namespace; another server's owners mean nothing."""
+    fake.models, fake.card = [name], {"owned_by": owner}
+    fake.others = {"/api/show": {name: show("completion", "vision")}, "/api/ps": {"models": []}}
+    await build(limits=PATIENT).probe()
+    assert ("/api/show" in fake.other_requests) is asked
+
+
+@pytest.mark.parametrize(
+    ("owner", "others"),
+    [
+        ("llamacpp", {"/props": []}),
+        ("llamacpp", {"/props": {"total_slots": 0, "modalities": "vision"}}),
+        ("llamacpp", {"/props": {"total_slots": "2", "default_generation_settings": []}}),
+        ("llamacpp", {"/props": {"default_generation_settings": {"n_ctx": -1}, "model_path": 3}}),
+        ("llamacpp", {"/props": {"total_slots": 10**9, "modalities": {"vision": 1}}}),
+        ("library", {"/api/show": {"mine": 3}, "/api/ps": [1]}),
+        ("library", {"/api/show": {"mine": {"capabilities": 3, "model_info": 3}}}),
+        ("library", {"/api/show": {"mine": {"parameters": "num_ctx x"}}, "/api/ps": {}}),
+        ("library", {"/api/show": {"mine": {}}, "/api/ps": {"models": [{"name": []}, 5]}}),
+        ("organization_owner", {"/api/v0/models": {"data": [{"id": []}, 5]}}),
+        ("organization_owner", {"/api/v0/models": {"data": [{"id": "mine", "type": []}]}}),
+    ],
+)
+async def test_rubbish_says_nothing(
+    fake: FakeOpenAI, build: Build, owner: str, others: dict[str, Any]
+) -> None:
+    """The model is shown a picture, as any unknown one."""
+    fake.models, fake.max_model_len = ["mine"], None
+    fake.card = {"owned_by": owner, "capabilities": 3, "architecture": [], "type": [], "root": 5}
+    fake.others = others
+    status = await build(limits=PATIENT).probe()
+    assert status.ready
+    capabilities = status.capabilities
+    assert (capabilities.max_concurrency, capabilities.context_length) == (None, None)
+    assert fake.count == 1
+
+
+# Thinking, from the first request
+
+
+THINKS = props(
+    model_path="/models/novel.gguf",
+    chat_template="{%- if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "owner", "others", "off"),
+    [
+        ("mine", "llamacpp", {"/props": THINKS}, True),
+        ("mine", "library", ollama(), True),
+        ("qwen3.5:4b", "", {}, True),
+        # Nothing is sent that it might refuse.
+        ("qwen2.5vl:7b", "", {}, False),
+    ],
+)
+async def test_a_model_that_thinks_is_asked_not_to_from_the_first_request(
+    fake: FakeOpenAI, build: Build, name: str, owner: str, others: dict[str, Any], off: bool
+) -> None:
+    """By its template, its server's word, or its family."""
+    fake.models, fake.card, fake.others = [name], {"owned_by": owner}, others
+    await collect(build(limits=PATIENT))
+    assert ("reasoning_effort" in fake.last.body) is off
+    assert bool(OFF_FIELDS.keys() & fake.last.body.keys()) is off
+    assert fake.count == 1
+
 
 # The machine
 

@@ -407,14 +407,6 @@ async def test_a_private_authority_is_trusted_by_its_file(
     http.trust.cache_clear()
 
 
-async def test_no_list_of_models_is_fine_with_a_name(fake: FakeOpenAI, build: Build) -> None:
-    """`transformers serve` lists nothing and still answers."""
-    fake.behaviour = Behaviour.NO_MODELS
-    engine = build(model="fake-vl")
-    assert (await engine.probe()).ready
-    assert len((await collect(engine))[0]) == 4
-
-
 async def test_a_server_whose_model_is_known_is_not_asked_for_its_list(
     fake: FakeOpenAI, build: Build
 ) -> None:
@@ -460,26 +452,6 @@ async def test_a_probe_keeps_what_answers_show_while_it_runs(
         await collect(engine)
     fake.health_answers.set()
     assert (await probe).state is EngineState.MISCONFIGURED
-
-
-async def test_a_list_of_models_that_fails_is_fine_with_a_name_and_good_health(
-    fake: FakeOpenAI, engine: OpenAIEngine, build: Build
-) -> None:
-    """`transformers serve` without a cache answers 500 to it; nameless or ill it is not used."""
-    fake.behaviour = Behaviour.NO_LISTING
-    nameless = await engine.probe()
-    assert nameless.state is EngineState.UNREACHABLE
-    assert "MODEL_NAME" in nameless.detail
-    named = build(model="fake-vl")
-    assert (await named.probe()).ready
-    assert len((await collect(named))[0]) == 4
-    for ill in (404, 503):
-        fake.health = ill
-        status = await named.probe()
-        assert status.state is EngineState.UNREACHABLE
-        assert "500" in status.detail
-    fake.health = 200
-    assert (await named.probe()).ready
 
 
 async def test_a_wrong_address_or_model_is_named(fake: FakeOpenAI, build: Build) -> None:
