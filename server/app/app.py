@@ -30,6 +30,7 @@ from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import build_filters
 from server.models import routing
 from server.models.base import Engine
+from server.models.openai import chat_client
 from server.models.openai.chat_client import Endpoint, SettingNames, TimeLimits
 from server.models.openai.engine import OpenAIEngine, SessionKeys
 from server.models.openai.upstream import Reason
@@ -274,6 +275,7 @@ class Program:
 
     async def _load(self) -> None:
         await asyncio.sleep(LOAD_SECONDS)
+        await in_pool(self.pools.heavy, chat_client.load)
         await in_pool(self.pools.heavy, routing.load)
 
     def _engine_changed(self, engine: Engine) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -109,6 +108,13 @@ class NotChat(AskFailed):
         self.why = why
 
 
+def load() -> type[AsyncOpenAI]:
+    """Import `openai`, which takes 0.4 s, in a thread."""
+    from openai import AsyncOpenAI
+
+    return AsyncOpenAI
+
+
 class ChatClient:
     """One server. `transport` replaces the network, in tests."""
 
@@ -116,66 +122,29 @@ class ChatClient:
         self, endpoint: Endpoint, limits: TimeLimits, transport: httpx2.AsyncBaseTransport | None
     ) -> None:
         self._limits = limits
-        self._endpoint = endpoint
+        self._url = endpoint.base_url
+        key = endpoint.api_key
+        # vLLM's own placeholder for "no key"
+        self._key = (key.get_secret_value() if isinstance(key, SecretStr) else key) or "EMPTY"
         self._http = http_client(
-            limits=_POOL, connect=limits.connect, headers={}, transport=transport
+            limits=_POOL,
+            connect=limits.connect,
+            headers={"Authorization": f"Bearer {self._key}"},
+            base_url=self._url,
+            transport=transport,
         )
         self._sdk: AsyncOpenAI | None = None
 
-    def _make(self) -> AsyncOpenAI:
-        """Import `openai`, which takes 0.4 s, and make its client."""
-        from openai import AsyncOpenAI
-
-        key = self._endpoint.api_key
-        secret = key.get_secret_value() if isinstance(key, SecretStr) else key
-        sdk = AsyncOpenAI(
-            # vLLM's own placeholder for "no key"
-            api_key=secret or "EMPTY",
-            base_url=self._endpoint.base_url,
-            max_retries=0,
-            timeout=self._http.timeout,
-            http_client=self._http,
-        )
-        # Those of the environment are for OpenAI's own service.
-        sdk.organization = sdk.project = None
-        return sdk
-
-    async def _ask(
-        self,
-        path: str,
-        body: bytes | Mapping[str, Any] | None = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-        stream: bool = False,
-    ) -> httpx2.Response:
-        """Return the answer to a request, unread where it is a stream; a `body` is posted. Raises AskFailed."""
-        if self._sdk is None:
-            sdk = await asyncio.to_thread(self._make)
-            self._sdk = self._sdk or sdk
-        from openai import APIConnectionError, APIStatusError
-
+    async def _ask(self, url: str, body: Mapping[str, Any] | None = None) -> httpx2.Response:
+        """Return the answer to a request beside the chat; a `body` is posted. Raises AskFailed."""
+        method = "GET" if body is None else "POST"
         try:
-            if body is None:
-                return await self._sdk.get(path, cast_to=httpx2.Response)
-            return await self._sdk.post(
-                path,
-                cast_to=httpx2.Response,
-                content=body if isinstance(body, bytes) else json.dumps(body).encode(),
-                options={"headers": {"Content-Type": "application/json", **(headers or {})}},
-                stream=stream,
-            )
-        except APIStatusError as error:
-            refused = error.response
-        except (APIConnectionError, httpx2.HTTPError) as error:
-            raise self._failed(error.__cause__ or error) from None
-        said: object = refused.text
-        with suppress(ValueError, RecursionError):
-            said = json.loads(refused.content)
-        if isinstance(said, dict):
-            said = said.get("error") or said
-        raise Refused(
-            refused.status_code, said, retry_after(refused), refused.headers.get("location", "")
-        )
+            answer = await self._http.request(method, url, json=body)
+        except httpx2.HTTPError as error:
+            raise self._failed(error) from None
+        if not answer.is_success:
+            raise _refused(answer)
+        return answer
 
     def _failed(self, error: BaseException) -> AskFailed:
         if isinstance(error, TooLarge):
@@ -184,7 +153,7 @@ class ChatClient:
             return Dropped()
         if isinstance(error, httpx2.TimeoutException):
             return Slow()
-        return Unreachable(why_unreachable(error, httpx2.URL(self._endpoint.base_url).host))
+        return Unreachable(why_unreachable(error, self._http.base_url.host))
 
     async def get(self, url: str, body: Mapping[str, Any] | None = None) -> bytes:
         """Return the body of an address, or of a path below the server's; a `body` is posted there.
@@ -234,11 +203,49 @@ class ChatClient:
         `due` is loop time. Raises AskFailed, TimeoutError.
         """
         async with asyncio.timeout_at(due):
-            response = await self._ask(_CHAT, body, headers=headers, stream=True)
+            response = await self._post(body, headers)
         if "text/html" in response.headers.get("content-type", ""):
             await response.aclose()
             raise NotChat
         return ChatStream(response)
 
+    async def _post(self, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:
+        """Return the answer to a question, unread. Raises AskFailed."""
+        if self._sdk is None:
+            make = await asyncio.to_thread(load)
+            self._sdk = make(
+                api_key=self._key,
+                base_url=self._url,
+                max_retries=0,
+                timeout=self._http.timeout,
+                http_client=self._http,
+            )
+            # Those of the environment are for OpenAI's own service.
+            self._sdk.organization = self._sdk.project = None
+        from openai import APIConnectionError, APIStatusError
+
+        try:
+            return await self._sdk.post(
+                _CHAT,
+                cast_to=httpx2.Response,
+                content=body,
+                options={"headers": {"Content-Type": "application/json", **headers}},
+                stream=bool(body),
+            )
+        except APIStatusError as error:
+            raise _refused(error.response) from None
+        except (APIConnectionError, httpx2.HTTPError) as error:
+            raise self._failed(error.__cause__ or error) from None
+
     async def close(self) -> None:
         await self._http.aclose()
+
+
+def _refused(answer: httpx2.Response) -> Refused:
+    said: object = answer.text
+    with suppress(ValueError, RecursionError):
+        said = answer.json()
+    if isinstance(said, dict):
+        said = said.get("error") or said
+    wait = retry_after(answer)
+    return Refused(answer.status_code, said, wait, answer.headers.get("location", ""))
