@@ -13,6 +13,7 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.models.openai import engine as engine_module
 from server.models.openai.chat_client import TimeLimits
 from server.models.openai.engine import OpenAIEngine
+from server.models.thinking import ThinkingLimits
 from server.shared.attention import attention as pace
 from tests.support.clients import Visitor, http, soon, visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
@@ -279,7 +280,7 @@ async def test_a_conversation_that_outgrows_the_context_goes_on(
 ) -> None:
     """Every question is answered, with fewer turns, and not each one has to be sent twice."""
     words = " ".join(["word"] * 60)
-    fake.context, fake.tells_context = 900, told
+    fake.context, fake.tells_context = 900 + ThinkingLimits().max_tokens, told
     before = fake.count
     try:
         for n in range(16):
