@@ -91,8 +91,8 @@ class OpenAIEngine:
         self._plain = PlainForm(name)
         # Without credentials
         self.address = self._server.address
-        # The model that has spoken an answer, and the one whose context was full
-        self._spoke = self._full = ""
+        # The model that has begun an answer, that has spoken one, and whose context was full
+        self._begun = self._spoke = self._full = ""
         # Answers in work
         self._answering = 0
 
@@ -156,7 +156,9 @@ class OpenAIEngine:
         if not self._server.model:
             await self._server.probe()
         waited_for = wanted.kind in _WAITED_FOR
-        seconds = self.limits.first_token if waited_for else self.limits.background
+        # A server may begin to load anew when nobody waits for it any more.
+        loads = self._server.status.loaded is False or self._begun != self._server.model
+        seconds = self.limits.first_token if waited_for or loads else self.limits.background
         able, left_out = self.status.capabilities, self._left_out()
         request = without(prompts.checked(wanted, able.audio_in), left_out)
         asking = _Asking(
@@ -222,6 +224,7 @@ class OpenAIEngine:
                 # The model's process died, or a router lost it.
                 raise BrokenStream(_BROKE_OFF, connection=True)
             stack.push_async_exit(attempt.pop_all())
+        self._begun = server.model
         if request.conversation is None:
             self._plain.accepted(extras(request, server.status.capabilities) - asking.left_out)
             if asking.beyond and not asking.wanted.turns:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from server.core.errors import EngineError, EngineFailed, EngineRefused
+from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineTimeout
 from server.core.frames import Kind
 from server.models.base import EarlierPicture, EngineRequest, Turn
 from server.models.openai.chat_client import Endpoint, TimeLimits
@@ -208,6 +208,18 @@ async def test_a_model_may_take_its_time(server: ScriptedServer, engine: OpenAIE
     server.play = Play([WORDS[0], 3.0, *WORDS[1:], *END])
     with pytest.raises(EngineError, match="silent"):
         await answer(engine)
+
+
+async def test_only_a_loaded_model_has_to_look_quickly(server: ScriptedServer) -> None:
+    """A watch's first look may load the model, which begins anew when nobody waits for it."""
+    limits = dataclasses.replace(LIMITS, background=0.5)
+    engine = OpenAIEngine("vllm", Endpoint(server.base_url, model="odd-vl"), limits=limits)
+    server.play = Play([1.0, *WORDS, *END])
+    assert await answer(engine, request(kind=Kind.WATCH)) == ANSWER
+    with pytest.raises(EngineTimeout, match=r"0\.5 s"):
+        await answer(engine, request(kind=Kind.WATCH))
+    assert await answer(engine) == ANSWER
+    await engine.close()
 
 
 async def test_an_answer_that_is_too_large_is_refused(
