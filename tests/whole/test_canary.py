@@ -179,7 +179,7 @@ async def program_asks(
     assert answer.status == 200
     assert ANSWER.encode() in answer.body
     picture = {"type": "image_url", "image_url": {"url": f"https://{CLIENT}.example/x.jpg"}}
-    unknown = await ears.call("POST", address, good | {CLIENT: 1}, token=token)
+    unknown = await request("POST", address, good | {CLIENT: 1}, token=token)
     assert unknown.status == 200
     for wrong in (
         {"model": CLIENT},

@@ -34,6 +34,7 @@ from server.models.openai.events import BrokenStream, ChatStream
 from server.models.openai.known_server import KnownServer
 from server.models.openai.request import (
     FIELDS,
+    THOUGHTS,
     Media,
     PlainForm,
     body,
@@ -166,7 +167,7 @@ class OpenAIEngine:
             replace(request, speak=request.speak and able.speech_out),
             Media(wanted),
             until=loop.time() + seconds,
-            left_out=left_out,
+            left_out=left_out | ({THOUGHTS} if wanted.kind is Kind.PREFILL else frozenset()),
             pauses=list(_PAUSES if waited_for else _PAUSES[:1]),
         )
         while True:
@@ -247,11 +248,7 @@ class OpenAIEngine:
         if "max_tokens" in refusal.fields and not self._plain.newer_name:
             self._plain.newer_name = True
             return Reason.PLAIN, 0.0
-        if refusal.context is not None and (less := shorter(request)) is not None:
-            if request.conversation is None:
-                # A refusal may repeat what a program wrote.
-                server.learn(context_length=refusal.context)
-            asking.request = less
+        if refusal.context is not None and self._shortened(asking, refusal.context):
             return Reason.PLAIN, 0.0
         if refusal.status >= 500 and not refusal.of_server and asking.pauses:
             return Reason.FAILED, asking.pause()
@@ -276,6 +273,19 @@ class OpenAIEngine:
                 public=True,
             )
         raise asking.failure()
+
+    def _shortened(self, asking: _Asking, context: int) -> bool:
+        """Leave out what does not fit into so many tokens; return whether there was something."""
+        if THOUGHTS not in asking.left_out and self._thinking.budget(context):
+            asking.left_out |= {THOUGHTS}
+            return True
+        if (less := shorter(asking.request)) is None:
+            return False
+        if asking.request.conversation is None:
+            # A refusal may repeat what a program wrote.
+            self._server.learn(context_length=context)
+        asking.request = less
+        return True
 
     async def _busy(self, refusal: Refused, asking: _Asking) -> tuple[Reason, float]:
         """Return the reason and the pause after a server had no time for a request. Raises EngineError."""

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 # `messages`, `max_tokens` and `stream`
 FIELDS, PICTURES, VIDEO, SOUND = "optional fields", "several pictures", "video", "sound"
 SPEECH, SCHEMA, TOOLS = "speech", "a schema", "tools"
+# Tokens above those of the answer, which may not fit into the context
+THOUGHTS = "tokens for thoughts"
 # Seconds for which a server gets the plain form that it took after a refusal
 KEEP_SECONDS = 600.0
 # The form of an answer's sound: OpenAI streams this one alone.
@@ -167,11 +169,12 @@ def body(
     status = restrict(server.status, left_out)
     context = status.capabilities.context_length
     most = min(request.max_tokens, context // 2) if context else request.max_tokens
+    budget = 0 if THOUGHTS in left_out else thinking.budget(context)
     earlier = media.earlier[len(media.earlier) - len(request.earlier) :]
     fields: dict[str, Any] = {
         "model": status.model or endpoint.model,
         "messages": prompts.messages(request, media.url, earlier, audio=media.audio),
-        "max_completion_tokens" if newer_name else "max_tokens": most + thinking.budget(context),
+        "max_completion_tokens" if newer_name else "max_tokens": most + budget,
         "stream": True,
     }
     if FIELDS not in left_out:
