@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -191,16 +191,13 @@ class KnownServer:
                 await self._ask_sources()
         models = [self._info(card) for card in cards]
         best = discovery.choose(models, self.status.model)
-        if best is None or best.sees is not None or self._endpoint.model:
-            return models
-        if self._shown[0] in self._facts or self._busy():
-            return models
-        taken = await self._client.takes_picture(best.name, _picture(), _SHOW_SECONDS)
-        self._shown = (best.name, taken)
-        words = {True: "it takes them", False: "it takes none", None: "the trial failed"}
-        reason = f"{best.name[:80]}: {words[taken]}"
-        log.info("a model was shown a picture", extra={"reason": reason})
-        return [self._info(card) for card in cards]
+        known = best is None or best.sees is not None or self._shown[0] in self._facts
+        if best is not None and not (known or self._endpoint.model or self._busy()):
+            picture = data_url(jpeg(np.full((_SIDE, _SIDE, 3), 128, np.uint8)))
+            taken = await self._client.takes_picture(best.name, picture, _SHOW_SECONDS)
+            self._shown = (best.name, taken)
+            models = [self._info(card) for card in cards]
+        return models
 
     async def _ask_sources(self) -> None:
         for source in discovery.SOURCES:
@@ -377,11 +374,6 @@ class KnownServer:
         return dataclasses.replace(
             self.status, state=state, detail=detail, trouble=trouble, served=served, loaded=None
         )
-
-
-@cache
-def _picture() -> str:
-    return data_url(jpeg(np.full((_SIDE, _SIDE, 3), 128, np.uint8)))
 
 
 def _known(info: ModelInfo) -> tuple[Family | None, Geometry | None]:
