@@ -234,7 +234,7 @@ _PRINTED = """() => {
     }
     return turn.getBoundingClientRect().bottom > document.documentElement.scrollHeight;
   });
-  const odd = [...document.querySelectorAll("button, textarea, video")].filter((one) => one.checkVisibility());
+  const odd = [...document.querySelectorAll("button, textarea, video, summary svg")].filter((one) => one.checkVisibility());
   return [cut.length, odd.map((one) => one.id)];
 }"""
 
