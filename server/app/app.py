@@ -275,8 +275,8 @@ class Program:
 
     async def _load(self) -> None:
         await asyncio.sleep(LOAD_SECONDS)
-        await in_pool(self.pools.heavy, chat_client.load)
         await in_pool(self.pools.heavy, routing.load)
+        await in_pool(self.pools.heavy, chat_client.load)
 
     def _engine_changed(self, engine: Engine) -> None:
         log.info("engine", extra={"engine": engine.name, "state": str(engine.status.state)})

@@ -68,6 +68,8 @@ class Capabilities:
     prefix_cache: bool = False
     # Tokens of prompt and answer together; None when unknown.
     context_length: int | None = None
+    # Those of them that are for thoughts, beside the prompt and the answer
+    reserved_tokens: int = 0
     # Answers it can work on at a time; None when the configured limit alone holds.
     max_concurrency: int | None = None
     # Pictures that it takes in one request; None when unknown.

@@ -72,6 +72,14 @@ class Process:
                 if match := re.search(r"https?://[^:]+:(\d+)$", line.strip()):
                     self.port = self.port or int(match[1])
 
+    async def read_until(self, words: str) -> None:
+        """Read standard error until it has these words."""
+        stream = self._process.stderr
+        assert stream is not None
+        async with asyncio.timeout(60):
+            while words not in self.greeting:
+                self.greeting += (await stream.readline()).decode()
+
     def signal(self) -> None:
         self._process.send_signal(signal.SIGTERM)
 
@@ -331,10 +339,13 @@ async def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
 
 
 # The built-in engine's libraries load in a thread after the start; under load for seconds.
-LOADING = (
-    "import sys, time; from server.features.builtin.reader import Reader; from server import main;"
-    " Reader.warm = lambda self: time.sleep(30); sys.exit(main.main())"
-)
+LOADING = """
+import sys, time
+from server.features.builtin.reader import Reader
+from server import main
+Reader.warm = lambda self: (print("loads", file=sys.stderr, flush=True), time.sleep(30))
+sys.exit(main.main())
+"""
 # A look-up that gets no answer sits in a thread that nothing can stop.
 SILENT_NAMES = """
 import asyncio, socket, sys, time
@@ -383,6 +394,8 @@ async def test_a_stop_waits_for_nobody(tmp_path: Path, program: str, model: str,
     settings = {"engine": "vllm", "vllm_base_url": model} if model else {"engine": "builtin"}
     async with started(tmp_path, program=program, **settings) as process:
         await process.read_greeting()
+        if program is LOADING:
+            await process.read_until("loads")
         process.signal()
         status, out, err = await process.end(timeout=30)
     assert status == 0

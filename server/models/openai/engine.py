@@ -99,7 +99,13 @@ class OpenAIEngine:
 
     @property
     def status(self) -> EngineStatus:
-        return restrict(self._server.status, self._left_out())
+        found, left_out = self._server.status, self._left_out()
+        able, context = found.capabilities, found.capabilities.context_length
+        reserved = self._thinking.budget(context) if context else 0
+        if not left_out and able.reserved_tokens == reserved:
+            return found
+        able = replace(restrict(able, left_out), reserved_tokens=reserved)
+        return replace(found, capabilities=able, left_out=tuple(sorted(left_out)))
 
     def _left_out(self) -> frozenset[str]:
         return self._plain.names(self._server.model, time.monotonic())
@@ -228,7 +234,7 @@ class OpenAIEngine:
         self._begun = server.model
         if request.conversation is None:
             self._plain.accepted(extras(request, server.status.capabilities) - asking.left_out)
-            if asking.beyond and not asking.wanted.turns:
+            if asking.beyond and len(request.turns) == len(asking.wanted.turns):
                 self._plain.refused(asking.beyond, time.monotonic())
         return answer, first
 
@@ -259,10 +265,12 @@ class OpenAIEngine:
                 and refusal.fields & optional(self._endpoint, self._thinking).keys()
             ):
                 beyond = frozenset({FIELDS})
-            else:
-                request = replace(request, turns=())
             asking.beyond, asking.left_out = asking.beyond | beyond, asking.left_out | beyond
             asking.request = without(request, asking.left_out)
+            return Reason.PLAIN, 0.0
+        if refusal.of_request and request.turns:
+            # It may be too long, whatever it says.
+            asking.request = replace(request, turns=())
             return Reason.PLAIN, 0.0
         given = set(request.conversation.fields if request.conversation is not None else ())
         if given and refusal.of_request and refusal.status < 500:
@@ -276,15 +284,15 @@ class OpenAIEngine:
 
     def _shortened(self, asking: _Asking, context: int) -> bool:
         """Leave out what does not fit into so many tokens; return whether there was something."""
-        if THOUGHTS not in asking.left_out and self._thinking.budget(context):
-            asking.left_out |= {THOUGHTS}
-            return True
-        if (less := shorter(asking.request)) is None:
-            return False
         if asking.request.conversation is None:
             # A refusal may repeat what a program wrote.
             self._server.learn(context_length=context)
-        asking.request = less
+        if THOUGHTS not in asking.left_out and self._thinking.budget(context):
+            asking.left_out |= {THOUGHTS}
+        elif (less := shorter(asking.request)) is not None:
+            asking.request = less
+        else:
+            return False
         return True
 
     async def _busy(self, refusal: Refused, asking: _Asking) -> tuple[Reason, float]:

@@ -13,7 +13,7 @@ from server.core.frames import Picture
 from server.core.sound import SoundUse
 from server.media.picture.encode import data_url
 from server.models import prompts
-from server.models.base import Capabilities, EngineRequest, EngineStatus
+from server.models.base import Capabilities, EngineRequest
 from server.models.openai.chat_client import Endpoint
 from server.models.openai.known_server import KnownServer
 from server.models.thinking import Thinking
@@ -121,12 +121,9 @@ class PlainForm:
         )
 
 
-def restrict(status: EngineStatus, left_out: frozenset[str]) -> EngineStatus:
-    """Return a status whose abilities are those of requests without these extras."""
-    if not left_out:
-        return status
-    able = status.capabilities
-    able = dataclasses.replace(
+def restrict(able: Capabilities, left_out: frozenset[str]) -> Capabilities:
+    """Return the abilities of requests without these extras."""
+    return dataclasses.replace(
         able,
         video=able.video and not left_out & {VIDEO, PICTURES},
         audio_in=able.audio_in and SOUND not in left_out,
@@ -135,7 +132,6 @@ def restrict(status: EngineStatus, left_out: frozenset[str]) -> EngineStatus:
         calls_tools=able.calls_tools and TOOLS not in left_out,
         max_pictures=1 if PICTURES in left_out else able.max_pictures,
     )
-    return dataclasses.replace(status, capabilities=able, left_out=tuple(sorted(left_out)))
 
 
 def shorter(request: EngineRequest) -> EngineRequest | None:
@@ -166,13 +162,13 @@ def body(
 
     `media` may hold more earlier pictures than the request still has. `left_out`: extras. `newer_name`: see `PlainForm`.
     """
-    status = restrict(server.status, left_out)
-    context = status.capabilities.context_length
+    able = server.status.capabilities
+    context = able.context_length
     most = min(request.max_tokens, context // 2) if context else request.max_tokens
     budget = 0 if THOUGHTS in left_out else thinking.budget(context)
     earlier = media.earlier[len(media.earlier) - len(request.earlier) :]
     fields: dict[str, Any] = {
-        "model": status.model or endpoint.model,
+        "model": server.model,
         "messages": prompts.messages(request, media.url, earlier, audio=media.audio),
         "max_completion_tokens" if newer_name else "max_tokens": most + budget,
         "stream": True,
@@ -181,7 +177,7 @@ def body(
         fields |= optional(endpoint, thinking)
         if server.speech_out.states:
             fields |= _modalities(request.speak, endpoint.voice)
-    if request.schema is not None and status.capabilities.json_schema:
+    if request.schema is not None and able.json_schema:
         form = {"name": "answer", "schema": request.schema, "strict": True}
         fields["response_format"] = {"type": "json_schema", "json_schema": form}
     if request.tools:

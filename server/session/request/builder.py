@@ -69,8 +69,8 @@ class RequestBuilder:
 
     def context(self, capabilities: Capabilities) -> int:
         """Return the bound on prompt and answer together, in tokens."""
-        stated = capabilities.context_length
-        return min(self._limits.context_length, stated or self._limits.context_length)
+        stated, most = capabilities.context_length, self._limits.context_length
+        return min(most, stated - capabilities.reserved_tokens) if stated else most
 
     def max_tokens(self, capabilities: Capabilities) -> int:
         """Return the most tokens of an answer: the least of wish, setting and half the context."""
