@@ -27,8 +27,8 @@ _MOST_CALL_CHARS = 64 * 1024
 # The same of an answer to a person, and characters of each; what is beyond is not read.
 MOST_TOOL_CALLS = 3
 MOST_ARGUMENT_CHARS = 2_000
-# Reasons of a server that gave up in mid-answer.
-_BROKEN_OFF = frozenset(("abort", "error"))
+# Characters that a token has at least, of an answer whose pieces are no tokens
+_TOKEN_CHARS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,9 @@ class Reply:
         self._may_think = thinking.mode is Mode.BUDGET
         self._thinks = self._may_think and (thinking.known or thinking.limits.wanted)
         self._most, self._calls, self._form = most, calls, form
-        self._pieces = 0
+        self._pieces = self._chars = 0
+        # The first half of a character beyond U+FFFF, whose second one may come with the next piece
+        self._half = ""
         self._refused = self._tools = False
         # "" until the server gives it
         self.finish, self.usage = "", Usage()
@@ -140,7 +142,8 @@ class Reply:
 
     @property
     def enough(self) -> bool:
-        return self._may_think and self._pieces >= self._most
+        long = self._chars >= self._most * _TOKEN_CHARS
+        return self._may_think and self._pieces >= self._most and long
 
     def take(self, piece: Piece) -> list[Chunk]:
         self.usage = piece.usage or self.usage
@@ -150,8 +153,12 @@ class Reply:
         self._tools = self._tools or piece.tools
         if self._calls is not None:
             self._calls.take(piece.calls)
-        found = self._text.feed(piece.text, piece.thought)
-        self._pieces += any(isinstance(one, Delta) for one in found)
+        text, self._half = self._half + piece.text, ""
+        if "\ud800" <= text[-1:] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        found = self._text.feed(valid(text), valid(piece.thought))
+        said = [len(one.text) for one in found if isinstance(one, Delta)]
+        self._pieces, self._chars = self._pieces + bool(said), self._chars + sum(said)
         return [*found]
 
     def end(self, *, whole: bool) -> list[Chunk]:
@@ -161,7 +168,7 @@ class Reply:
 
         Raises EngineError for an answer that is not complete, or has no text.
         """
-        if self.finish in _BROKEN_OFF or not (self.finish or whole or self.enough):
+        if self.finish == "error" or not (self.finish or whole or self.enough):
             raise EngineFailed(
                 "The model server ended the answer before it was complete. Ask again.", public=True
             )
@@ -185,7 +192,9 @@ class Reply:
         """Whether the thoughts of a whole answer without text are the answer, which a parser took for them."""
         if not thoughts or self._refused or self._tools:
             return False
-        return not self._thinks or self._text.opened or (self._form and _is_json(thoughts))
+        if self._form:
+            return _is_json(thoughts)
+        return not self._thinks or self._text.opened
 
     def _empty(self) -> EngineError:
         """Return the reason why there is no text."""
@@ -205,6 +214,13 @@ class Reply:
         else:
             why = "The model ended without a word. Ask in another way."
         return EngineRefused(why, public=True)
+
+
+def valid(text: str) -> str:
+    """Return a text whose surrogates are joined to characters; half a pair becomes U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _is_json(text: str) -> bool:
@@ -233,7 +249,7 @@ class Calls:
             call = self._of(piece)
             # Some repeat id and name with each piece.
             call[0], call[1] = call[0] or piece.id, call[1] or piece.name
-            call[2] += piece.arguments
+            call[2] += valid(piece.arguments)
             self._chars += len(piece.id) + len(piece.name) + len(piece.arguments)
             if self._lenient:
                 del self._calls[MOST_TOOL_CALLS:]
@@ -248,8 +264,11 @@ class Calls:
     def _of(self, piece: CallPiece) -> list[str]:
         """Return the call that a piece belongs to, which may be a new one."""
         known = [call for index, call in self._calls if index == piece.index]
-        # Some give all calls one index: another id beside a name begins another call.
-        another = piece.id and piece.name and known and known[-1][0] not in ("", piece.id)
+        # Some give all calls one index: another id beside a name begins another call, as does a name behind whole
+        # arguments without any id.
+        another = piece.name and known and piece.id and known[-1][0] not in ("", piece.id)
+        bare = piece.name and known and not (piece.id or known[-1][0])
+        another = another or (bare and _is_json(known[-1][2]))
         if known and not another:
             return known[-1]
         self._calls.append((piece.index, call := ["", "", ""]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,7 @@ class Thinking:
     known: bool = False
     # The prompt opens the thoughts, so that only their end is marked.
     opened: bool = False
+    _opens: bool = False
     _off: Mapping[str, Any] = field(default_factory=dict)
 
     def served(self, family: Family | None, *, thinks: bool) -> None:
@@ -74,8 +75,15 @@ class Thinking:
             self.mode = Mode.BUDGET
         else:
             self.mode = Mode.PLAIN
-        opens = family is not None and family.opens_thoughts
-        self.opened = opens and self.mode is Mode.BUDGET
+        # Of one that always thinks the mark may be missing, too.
+        self._opens = family is not None and (family.opens_thoughts or family.always_thinks)
+        self.opened = self._opens and self.mode is Mode.BUDGET
+
+    def unswitched(self) -> Thinking:
+        """Return it for requests without the fields that switch it off."""
+        if self.mode is not Mode.OFF:
+            return self
+        return replace(self, mode=Mode.BUDGET, opened=self._opens)
 
     def fields(self) -> dict[str, Any]:
         """Return more fields of a request."""

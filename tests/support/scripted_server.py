@@ -40,12 +40,12 @@ def between(odd: Event) -> list[Event]:
 class Play:
     """What the server answers.
 
-    `events`: of a stream; numbers are pauses in seconds, texts go as they are. `whole`: one JSON object in place of a
+    `events`: of a stream, or what makes them of a request; numbers are pauses in seconds, texts go as they are. `whole`: one JSON object in place of a
     stream. `refuse`: returns the refusal of a request, None to take it. `listing`: what /v1/models answers. `others`:
     further paths. `lines`: how an event is written. `ends`: the connection ends behind the events as HTTP wants it.
     """
 
-    events: Iterable[Event] = (*WORDS, *END)
+    events: Iterable[Event] | Callable[[dict[str, Any]], Iterable[Event]] = (*WORDS, *END)
     whole: Any = None
     refuse: Callable[[dict[str, Any]], Reply | None] = lambda body: None
     listing: Reply | None = None
@@ -93,7 +93,7 @@ class ScriptedServer(HttpStandIn):
             return await self._say(writer, 200, play.whole)
         self.open += 1
         gone = asyncio.create_task(reader.read(1))
-        work = asyncio.create_task(self._stream(play, writer))
+        work = asyncio.create_task(self._stream(play, body, writer))
         try:
             await asyncio.wait({gone, work}, return_when=asyncio.FIRST_COMPLETED)
             return work.done() and work.result()
@@ -103,10 +103,10 @@ class ScriptedServer(HttpStandIn):
                 task.cancel()
             await asyncio.wait({gone, work})
 
-    async def _stream(self, play: Play, writer: asyncio.StreamWriter) -> bool:
+    async def _stream(self, play: Play, body: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
         head = f"HTTP/1.1 200 OK\r\ncontent-type: {play.kind}\r\ntransfer-encoding: chunked\r\n\r\n"
         writer.write(head.encode())
-        for event in play.events:
+        for event in play.events(body) if callable(play.events) else play.events:
             if isinstance(event, int | float):
                 await asyncio.sleep(event)
                 continue
@@ -152,6 +152,11 @@ def error(message: str, code: object = None, **more: Any) -> dict[str, Any]:
 
 def _choice(choice: Any) -> dict[str, Any]:
     return {"id": "x", "choices": [choice]}
+
+
+def _said(event: dict[str, Any]) -> dict[str, Any]:
+    choice: dict[str, Any] = event["choices"][0]
+    return choice
 
 
 def _line(event: Event) -> str:
@@ -232,6 +237,31 @@ PLAYS: dict[str, Play] = {
         [*({**one, "stats": {}} for one in WORDS), chunk(finish="stop"), "[DONE]"],
         lines="data: {}\n\n",
     ),
+    "half characters": Play([chunk("A red cup "), chunk("\ud83d"), chunk("\ude97"), *END]),
+    "an end in each piece": Play(
+        [
+            chunk("A red ", "stop"),
+            1.2,
+            chunk("cup ", "stop"),
+            chunk("on a table.", "stop"),
+            "[DONE]",
+        ]
+    ),
+    "an end that is none": Play(
+        [*(one | _choice(_said(one) | {"finish_reason": "null"}) for one in WORDS), 1.2, *END]
+    ),
+    "an end beside thoughts": Play(
+        [chunk(finish="stop", reasoning_content="hm"), 1.2, *WORDS, *END]
+    ),
+    "all once more": Play(
+        [*WORDS, _choice({"message": {"content": ANSWER}, "finish_reason": "stop"}), "[DONE]"]
+    ),
+    "a second choice": Play(
+        [*WORDS, _choice({"index": 1, "delta": {"content": "No."}, "finish_reason": None}), *END]
+    ),
+    "pings": Play(lines="event: ping\ndata: ping\n\ndata: {}\n\n"),
+    "HTML's name": Play(kind="text/html"),
+    "an error behind the end": Play([*WORDS, chunk(finish="stop"), error("late", 500), "[DONE]"]),
     # Refusals, after which the plain form is taken
     "unknown fields, 400": Play(refuse=refuse_unknown(400, error("Unexpected keys"))),
     "unknown fields, 422": Play(
@@ -270,6 +300,14 @@ FAILURES: dict[str, Play] = {
     "OpenRouter: no credit": Play(refuse=lambda body: (402, error("Insufficient credits", 402))),
     "OpenRouter: its provider failed": Play(
         [WORDS[0], chunk("", finish="error") | {"error": {"code": 502, "message": "Z failed"}}]
+    ),
+    "a choice's error": Play([WORDS[0], _choice({"delta": {}, "error": {"code": 502}}), "[DONE]"]),
+    "an event's name": Play([WORDS[0], "event: error\ndata: {}\n\n"], lines="{}"),
+    "Gemini: a list": Play([WORDS[0], json.dumps([error("no")]), "[DONE]"]),
+    "an object of its own": Play([WORDS[0], {"message": "no", "code": 50501}, "[DONE]"]),
+    "GLM: broken off": Play([WORDS[0], chunk(finish="network_error"), "[DONE]"]),
+    "DeepSeek: broken off": Play(
+        [WORDS[0], chunk(finish="insufficient_system_resource"), "[DONE]"]
     ),
     "llama.cpp: no picture": Play(
         refuse=lambda body: (500, error("image input is not supported", 500))

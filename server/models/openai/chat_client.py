@@ -203,11 +203,7 @@ class ChatClient:
         `due` is loop time. Raises AskFailed, TimeoutError.
         """
         async with asyncio.timeout_at(due):
-            response = await self._post(body, headers)
-        if "text/html" in response.headers.get("content-type", ""):
-            await response.aclose()
-            raise NotChat
-        return ChatStream(response)
+            return ChatStream(await self._post(body, headers))
 
     async def _post(self, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:
         """Return the answer to a question, unread. Raises AskFailed."""

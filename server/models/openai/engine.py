@@ -21,7 +21,7 @@ from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineT
 from server.core.frames import Kind
 from server.core.sound import NotPcm, PcmReader, VoiceChunk
 from server.models import prompts
-from server.models.base import Chunk, EngineRequest, EngineState, EngineStatus, Finished
+from server.models.base import Chunk, Delta, EngineRequest, EngineState, EngineStatus, Finished
 from server.models.openai.chat_client import (
     ChatClient,
     Dropped,
@@ -34,6 +34,7 @@ from server.models.openai.events import BrokenStream, ChatStream
 from server.models.openai.known_server import KnownServer
 from server.models.openai.request import (
     FIELDS,
+    SWITCH,
     THOUGHTS,
     Media,
     PlainForm,
@@ -53,6 +54,8 @@ log = logging.getLogger(__name__)
 # check (scripts/start_router.sh: each second): a lone question whose stream broke at a server that died is sent there
 # again until then.
 _PAUSES = (0.1, 1.2)
+# Statuses of servers and proxies that have no time for a request
+_BUSY = (408, 429, 502, 503, 504, 529)
 # Those whose answer somebody waits for
 _WAITED_FOR = (Kind.CHAT, Kind.PROGRAM)
 
@@ -126,16 +129,22 @@ class OpenAIEngine:
             stack.callback(self._answered)
             answer, piece = await self._begin(request, stack)
             reply, stream = answer.reply, answer.stream
-            deadline = now() + self.limits.total
+            deadline = now() + self.limits.first_token
+            thinks, ended = True, False
             try:
                 while piece is not None and not reply.enough:
                     for chunk in answer.take(piece):
+                        if thinks and isinstance(chunk, Delta):
+                            thinks, deadline = False, now() + self.limits.total
                         yield chunk
-                    # Its sound may come behind the text.
-                    ended = reply.finish and not answer.asking.request.speak
-                    pause = self.limits.tail if ended else self.limits.between_tokens
+                    # Some name an end with each piece, and sound may come behind the text.
+                    ended = (ended or bool(piece.finish)) and not piece.began
+                    tail = ended and not answer.asking.request.speak
+                    pause = self.limits.tail if tail else self.limits.between_tokens
                     piece = await stream.piece(min(deadline, now() + pause))
                     if piece is not None and piece.error is not None:
+                        if reply.finish:
+                            break
                         raise self._server.refusal(Refused.of_event(piece.error))
             except (TimeoutError, BrokenStream) as error:
                 if not reply.finish:
@@ -219,7 +228,9 @@ class OpenAIEngine:
                 made, self._names(request, asking.repeats), asking.until
             )
             attempt.push_async_callback(stream.aclose)
-            answer = _Answer(asking, stream, self._thinking)
+            switched = SWITCH not in asking.left_out
+            thinking = self._thinking if switched else self._thinking.unswitched()
+            answer = _Answer(asking, stream, thinking)
             while True:
                 first = await stream.piece(asking.until)
                 if first is None or first.began or first.finish:
@@ -233,7 +244,7 @@ class OpenAIEngine:
             stack.push_async_exit(attempt.pop_all())
         self._begun = server.model
         if request.conversation is None:
-            self._plain.accepted(extras(request, server.status.capabilities) - asking.left_out)
+            self._plain.accepted(self._extras(request) - asking.left_out)
             if asking.beyond and len(request.turns) == len(asking.wanted.turns):
                 self._plain.refused(asking.beyond, time.monotonic())
         return answer, first
@@ -245,26 +256,30 @@ class OpenAIEngine:
         """
         server, request = self._server, asking.request
         asking.failure = partial(server.refusal, refusal)
-        if refusal.status in (429, 502, 503, 504):
+        if refusal.status in _BUSY:
             return await self._busy(refusal, asking)
         if refusal.of_another_model and not asking.looked_up:
             asking.looked_up, model = True, server.model
             if (await server.probe()).ready and server.model != model:
                 return Reason.FAILED, 0.0
-        if "max_tokens" in refusal.fields and not self._plain.newer_name:
-            self._plain.newer_name = True
+        if "max_tokens" in refusal.fields and self._other_limit(asking):
             return Reason.PLAIN, 0.0
         if refusal.context is not None and self._shortened(asking, refusal.context):
             return Reason.PLAIN, 0.0
         if refusal.status >= 500 and not refusal.of_server and asking.pauses:
             return Reason.FAILED, asking.pause()
-        beyond = extras(request, self.status.capabilities) - asking.left_out
-        if refusal.of_request and beyond:
-            if (
-                FIELDS in beyond
-                and refusal.fields & optional(self._endpoint, self._thinking).keys()
-            ):
-                beyond = frozenset({FIELDS})
+        of_request = refusal.of_request or refusal.status == 404
+        beyond = self._extras(request) - asking.left_out
+        if of_request and beyond:
+            named = {
+                extra
+                for extra, fields in (
+                    (FIELDS, optional(self._endpoint)),
+                    (SWITCH, self._thinking.fields()),
+                )
+                if refusal.fields & fields.keys()
+            }
+            beyond = beyond & named or beyond
             asking.beyond, asking.left_out = asking.beyond | beyond, asking.left_out | beyond
             asking.request = without(request, asking.left_out)
             return Reason.PLAIN, 0.0
@@ -281,6 +296,20 @@ class OpenAIEngine:
                 public=True,
             )
         raise asking.failure()
+
+    def _extras(self, request: EngineRequest) -> frozenset[str]:
+        return extras(request, self.status.capabilities, self._thinking)
+
+    def _other_limit(self, asking: _Asking) -> bool:
+        """Ask for the answer's tokens alone, then by the limit's newer name; return whether that changes anything."""
+        if THOUGHTS not in asking.left_out and self._thinking.budget(None):
+            asking.beyond, asking.left_out = (
+                asking.beyond | {THOUGHTS},
+                asking.left_out | {THOUGHTS},
+            )
+            return True
+        changes, self._plain.newer_name = not self._plain.newer_name, True
+        return changes
 
     def _shortened(self, asking: _Asking, context: int) -> bool:
         """Leave out what does not fit into so many tokens; return whether there was something."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any
@@ -25,6 +26,7 @@ _EVENTS_AT_A_TIME = 64
 # No count of tokens is larger.
 _MOST_TOKENS = 2**31
 _DRAIN_SECONDS = 0.05
+_PAGE = "The program there is not an OpenAI-compatible model server."
 _GARBAGE = "The model server sent something that is no chat answer."
 # Errors of reading a response beside httpx2's own: openai knows these to slip through.
 _NETWORK_ERRORS = (httpx2.HTTPError, httpx2.StreamError, anyio.EndOfStream, OSError)
@@ -47,7 +49,7 @@ class EventStream:
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response
         self._events = self._read()
-        # It is one JSON object; None before its first byte
+        # It is JSON and no stream; None before its first byte
         self.whole: bool | None = None
         # The server reported that the answer is complete.
         self.done = False
@@ -72,36 +74,56 @@ class EventStream:
             return None
         return event
 
-    async def _read(self) -> AsyncGenerator[bytes]:
-        """Yield the data of each event."""
-        rest, data, count = bytearray(), bytearray(), 0
+    async def _lines(self) -> AsyncGenerator[bytes]:
+        """Yield the lines of a stream; JSON as one line."""
+        rest = bytearray()
         async for chunk in self._response.aiter_bytes():
             rest += chunk
             if self.whole is None:
                 rest = rest.removeprefix(b"\xef\xbb\xbf")
-            if self.whole is None and (start := bytes(rest[:64]).lstrip()):
-                self.whole = start[:1] == b"{"
-            if len(rest) + len(data) > MAX_EVENT_BYTES:
+                start = bytes(rest[:64]).lstrip()[:1]
+                if start == b"<":
+                    raise BrokenStream(_PAGE)
+                self.whole = start in b"{[" if start else None
+            if len(rest) > MAX_EVENT_BYTES:
                 raise BrokenStream(_GARBAGE)
+            if not self.whole:
+                # A "\r" at the end may be the first half of a line end.
+                end = max(rest.rfind(b"\n"), rest.rfind(b"\r", 0, -1)) + 1
+                lines, rest = bytes(rest[:end]).splitlines(), rest[end:]
+                for line in lines:
+                    yield line
+        if rest:
+            yield bytes(rest)
+
+    async def _read(self) -> AsyncGenerator[bytes]:
+        """Yield the data of each event."""
+        data, name, count = b"", b"", 0
+        async for line in self._lines():
             if self.whole:
-                continue
-            # A "\r" at the end may be the first half of a line end.
-            end = max(rest.rfind(b"\n"), rest.rfind(b"\r", 0, -1)) + 1
-            lines, rest = bytes(rest[:end]).splitlines(), rest[end:]
-            for line in lines:
-                if line.startswith(b"data:"):
-                    data += (b"\n" if data else b"") + line[5:].removeprefix(b" ")
-                elif not line and data:
-                    yield bytes(data)
-                    data.clear()
-                    count += 1
-                    if count % _EVENTS_AT_A_TIME == 0:
-                        await asyncio.sleep(0)
-        if rest.startswith(b"data:"):
-            data += (b"\n" if data else b"") + rest[5:].strip()
-        self.done = self.done or bool(self.whole)
-        if last := bytes(rest if self.whole else data):
-            yield last
+                self.done = True
+                yield line
+                return
+            key, _, value = line.partition(b":")
+            value = value.removeprefix(b" ")
+            # llama.cpp before September 2025 has lines "error: {...}".
+            name = value if key == b"event" else b"error" if key == b"error" else name
+            if key in (b"data", b"error"):
+                data += (b"\n" if data else b"") + value
+                if len(data) > MAX_EVENT_BYTES:
+                    raise BrokenStream(_GARBAGE)
+            elif not line:
+                # Other names, such as ping, are of no answer, unless they come with its JSON.
+                if name == b"error":
+                    yield b'{"error":%b}' % (data or b"1")
+                elif data and (name in (b"", b"message") or data.startswith(b"{")):
+                    yield data
+                data = name = b""
+                count += 1
+                if count % _EVENTS_AT_A_TIME == 0:
+                    await asyncio.sleep(0)
+        if data:
+            yield data
 
     async def aclose(self) -> None:
         """Read what is there behind [DONE], so that the connection is used again, and close it."""
@@ -117,34 +139,42 @@ class EventStream:
 class ChatStream(EventStream):
     """The pieces of one answer."""
 
+    # Some of it has come: a message that follows is all of it once more.
+    _streamed = False
+
     async def piece(self, due: float) -> Piece | None:
         """Return the next piece that says something, None at the end. Raises as `next` does."""
         while (event := await self.next(due)) is not None:
-            if event.strip() and (piece := read_event(event)) is not None:
+            piece = read_event(event, streamed=self._streamed) if event.strip() else None
+            if piece is not None:
+                self._streamed = self._streamed or piece.began
                 return piece
         return None
 
 
-def read_event(event: bytes) -> Piece | None:
+def read_event(event: bytes, *, streamed: bool = False) -> Piece | None:
     """Read an event of a stream, or a whole answer; None for one that says nothing.
 
-    Raises BrokenStream for what is no chat answer.
+    `streamed`: some of the answer has come, so that a whole one is not read. Raises BrokenStream for what is no chat
+    answer.
     """
     try:
         data = json.loads(event.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
         raise BrokenStream(_GARBAGE) from None
-    if not isinstance(data, dict):
-        return None
-    if data.get("error") or data.get("object") == "error":
-        return Piece(error=data.get("error") or data)
+    # Gemini's errors
+    data = _object(data[0] if isinstance(data, list) and data else data)
     choices = data.get("choices")
     if not isinstance(choices, list | None):
         raise BrokenStream(_GARBAGE)
-    choice = _object(choices[0] if choices else None)
-    message = _object(choice.get("delta")) or _object(choice.get("message"))
+    choice = next((one for one in map(_object, choices or ()) if not one.get("index")), {})
+    if (error := _error(data, choice)) is not None:
+        return Piece(error=error)
+    message = _object(choice.get("delta")) or (
+        _object(choice.get("message")) if not streamed else {}
+    )
     usage = _usage(data.get("usage") or choice.get("usage"), data.get("timings"))
-    finish = _text(choice.get("finish_reason"))
+    finish = _finish(choice.get("finish_reason"))
     if not (message or usage or finish):
         return None
     sound, spoken = _sound(data, message)
@@ -161,6 +191,27 @@ def read_event(event: bytes) -> Piece | None:
         tools=bool(message.get("tool_calls") or message.get("function_call")),
         calls=_calls(message.get("tool_calls")),
     )
+
+
+def _error(data: dict[str, Any], choice: dict[str, Any]) -> object:
+    """Return the error that an event reports, in OpenAI's form or as an object of its own; None for none."""
+    if (error := data.get("error") or choice.get("error")) or data.get("object") == "error":
+        return error or data
+    bare = "choices" not in data and "usage" not in data
+    return data if bare and (data.get("message") or data.get("detail")) else None
+
+
+def _finish(reason: object) -> str:
+    """Return why an answer ended, in OpenAI's words, and "error" where it broke off; "" for no end."""
+    said = reason.lower() if isinstance(reason, str) else ""
+    if said in ("", "null", "none"):
+        return ""
+    if "length" in said or "max_tokens" in said:
+        return "length"
+    if re.search("error|abort|cancel|fail|timeout|insufficient", said):
+        return "error"
+    filtered = re.search("filter|safety|sensitive|recitation", said)
+    return "content_filter" if filtered else "stop"
 
 
 def _sound(data: dict[str, Any], message: dict[str, Any]) -> tuple[str, str | None]:

@@ -21,9 +21,10 @@ from server.models.thinking import Thinking
 log = logging.getLogger(__name__)
 # What a request may have beyond its plain form, which is the newest picture, the text, and the fields `model`,
 # `messages`, `max_tokens` and `stream`
-FIELDS, PICTURES, VIDEO, SOUND = "optional fields", "several pictures", "video", "sound"
-SPEECH, SCHEMA, TOOLS = "speech", "a schema", "tools"
-# Tokens above those of the answer, which may not fit into the context
+FIELDS, SWITCH = "optional fields", "the switch for thinking"
+PICTURES, VIDEO, SOUND, SPEECH = "several pictures", "video", "sound", "speech"
+SCHEMA, TOOLS = "a schema", "tools"
+# Tokens above those of the answer: they may not fit into the context, or above the server's own limit
 THOUGHTS = "tokens for thoughts"
 # Seconds for which a server gets the plain form that it took after a refusal
 KEEP_SECONDS = 600.0
@@ -52,10 +53,11 @@ def _url(picture: Picture) -> str:
     return data_url(picture.jpeg)
 
 
-def extras(request: EngineRequest, able: Capabilities) -> frozenset[str]:
+def extras(request: EngineRequest, able: Capabilities, thinking: Thinking) -> frozenset[str]:
     """Return what a request has beyond its plain form. A program's own fields are none: it counts on them."""
     has = {
         FIELDS: True,
+        SWITCH: bool(thinking.fields()),
         PICTURES: bool(request.earlier),
         VIDEO: request.video,
         SOUND: request.sound is not None,
@@ -164,6 +166,7 @@ def body(
     """
     able = server.status.capabilities
     context = able.context_length
+    thinking = thinking.unswitched() if SWITCH in left_out else thinking
     most = min(request.max_tokens, context // 2) if context else request.max_tokens
     budget = 0 if THOUGHTS in left_out else thinking.budget(context)
     earlier = media.earlier[len(media.earlier) - len(request.earlier) :]
@@ -174,9 +177,10 @@ def body(
         "stream": True,
     }
     if FIELDS not in left_out:
-        fields |= optional(endpoint, thinking)
+        fields |= optional(endpoint)
         if server.speech_out.states:
             fields |= _modalities(request.speak, endpoint.voice)
+    fields |= thinking.fields()
     if request.schema is not None and able.json_schema:
         form = {"name": "answer", "schema": request.schema, "strict": True}
         fields["response_format"] = {"type": "json_schema", "json_schema": form}
@@ -187,9 +191,9 @@ def body(
     return json.dumps(fields, separators=(",", ":")).encode("ascii")
 
 
-def optional(endpoint: Endpoint, thinking: Thinking) -> dict[str, Any]:
+def optional(endpoint: Endpoint) -> dict[str, Any]:
     """Return the fields of each request beyond the four plain ones."""
-    return {"stream_options": {"include_usage": True}, **endpoint.fields, **thinking.fields()}
+    return {"stream_options": {"include_usage": True}, **endpoint.fields}
 
 
 def _modalities(speak: bool, voice: str) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from server.models.openai.events import MAX_EVENT_BYTES, BrokenStream, EventStre
 STREAM = (
     b": keep-alive\n\n"
     b'data: {"a":1}\n\n'
-    b"event: x\r\nid: 7\r\ndata:two\r\ndata: lines\r\n\r\n"
+    b"event: message\r\nid: 7\r\ndata:two\r\ndata: lines\r\n\r\n"
     b"retry: 5\n\n"
     b"data: \xc3\xa9\r\r"
     b"data\n\ndata: [DONE]\n\n"

@@ -9,7 +9,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -25,6 +25,7 @@ from tests.support.scripted_server import (
     FAILURES,
     PLAYS,
     WORDS,
+    Event,
     Play,
     ScriptedServer,
     chunk,
@@ -51,7 +52,7 @@ async def engine(server: ScriptedServer) -> AsyncIterator[OpenAIEngine]:
 
 async def answer(engine: OpenAIEngine, one: EngineRequest | None = None) -> str:
     texts, _ = await collect(engine, one)
-    return "".join(texts).replace("\u2028", " ")
+    return "".join(texts).replace("\u2028", " ").replace("🚗", "on a table.")
 
 
 def rich() -> EngineRequest:
@@ -141,6 +142,57 @@ async def test_what_was_taken_before_is_not_left_out_later(
     assert engine.status.left_out == ("several pictures", "tools")
     await answer(engine)
     assert "optional fields" in engine.status.left_out
+
+
+@pytest.mark.parametrize("refused", ["stream_options", "chat_template_kwargs", "pictures"])
+async def test_a_model_that_thinks_has_tokens_for_it_in_the_plain_form(
+    server: ScriptedServer, refused: str
+) -> None:
+    """Nothing switches its thoughts off there."""
+    server.play = Play(listing=(200, {"data": [{"id": "Qwen3.5-9B"}]}))
+    engine = OpenAIEngine("vllm", Endpoint(server.base_url), limits=LIMITS)
+    await engine.probe()
+
+    def refuse(body: dict[str, Any]) -> tuple[int, Any] | None:
+        named = pictures(body) > 1 if refused == "pictures" else refused in body
+        return (400, error("no")) if named else None
+
+    def thinks(body: dict[str, Any]) -> list[Event]:
+        thoughts = [] if "chat_template_kwargs" in body else [chunk("hm</think>")]
+        return [*thoughts, *WORDS, *END]
+
+    server.play = Play(thinks, refuse=refuse)
+    for _ in range(2):
+        assert await answer(engine, rich()) == ANSWER
+    assert server.asked[-1]["max_tokens"] == 128 + 1024
+    await engine.close()
+
+
+@pytest.mark.parametrize("name", ["length", "MAX_TOKENS", "max_tokens", "model_length"])
+async def test_each_name_of_a_cut_answer(
+    server: ScriptedServer, engine: OpenAIEngine, name: str
+) -> None:
+    server.play = Play([*WORDS, chunk(finish=name), "[DONE]"])
+    assert (await collect(engine))[1].finish_reason == "length"
+
+
+async def test_characters_are_no_tokens(server: ScriptedServer, engine: OpenAIEngine) -> None:
+    """Some send each alone, of a model whose tokens have room for thoughts."""
+    server.play = Play([*(chunk(one) for one in ANSWER), *END])
+    assert await answer(engine, request(max_tokens=20)) == ANSWER
+
+
+async def test_a_limit_that_is_too_high_is_asked_without_thoughts(
+    server: ScriptedServer, engine: OpenAIEngine
+) -> None:
+    server.play = Play(
+        refuse=lambda body: (
+            (400, error("too many", param="max_tokens")) if body["max_tokens"] > 512 else None
+        )
+    )
+    for _ in range(2):
+        assert await answer(engine) == ANSWER
+    assert [body["max_tokens"] for body in server.asked] == [1152, 128, 128]
 
 
 async def test_a_field_that_is_named_is_left_out_alone(
@@ -262,7 +314,7 @@ async def test_a_cancelled_answer_is_free_at_once(
 ) -> None:
     """Within 300 ms, before the first word and after it."""
     await answer(engine)
-    events = list(PLAYS[name].events)
+    events = list(cast(list[Event], PLAYS[name].events))
     for pause in (0, 2):
         server.play = dataclasses.replace(PLAYS[name], events=[*events[:pause], 60.0])
         task = asyncio.create_task(answer(engine))
