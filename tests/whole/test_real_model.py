@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.core.errors import EngineError, EngineFailed, EngineUnavailable
+from server.core.errors import EngineFailed, EngineRefused
 from server.core.frames import Geometry, Kind, Picture, Role
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
@@ -116,10 +116,10 @@ async def test_pixels_become_words(engine: OpenAIEngine, color: str) -> None:
 
 
 async def test_the_limit_ends_an_answer(engine: OpenAIEngine) -> None:
-    """max_tokens holds to the token, and the answer says that it was cut."""
+    """max_tokens holds, and the answer says that it was cut."""
     pieces, end = await collect(engine, request(ASK_SONG, max_tokens=20))
-    assert "".join(pieces) == " la" * 20
-    assert (end.finish_reason, end.usage.completion_tokens) == ("length", 20)
+    assert "".join(pieces).split() == ["la"] * 20
+    assert end.finish_reason == "length"
 
 
 async def begun(engine: OpenAIEngine) -> tuple[AsyncGenerator[Chunk, None], float]:
@@ -177,11 +177,11 @@ async def test_a_refused_field_is_left_out_for_good(server: ModelServer) -> None
     assert server.log.read_text("utf-8").count('HTTP/1.1" 422') == 1
 
 
-async def test_another_model_is_an_error_that_says_so(server: ModelServer) -> None:
-    """The sentence leads to MODEL_NAME, whatever status this server has for it."""
+async def test_another_model_is_an_error(server: ModelServer) -> None:
+    """This server has a status of its own for it."""
     engine = OpenAIEngine("vllm", Endpoint(server.base_url, model="somebody/else"))
     try:
-        with pytest.raises(EngineUnavailable, match="MODEL_NAME"):
+        with pytest.raises(EngineRefused, match="refused the request"):
             await collect(engine, request(ASK_COLOR))
     finally:
         await engine.close()
@@ -197,19 +197,18 @@ async def test_a_broken_picture_is_an_error(engine: OpenAIEngine) -> None:
     assert "".join(pieces) == "It is blue."
 
 
-async def test_an_error_behind_the_role_is_an_error(server: ModelServer) -> None:
-    """It comes inside a stream that began with 200 and the role; this server fails at `stop`, which
-    we never send.
+async def test_an_error_behind_the_role_is_a_refusal(server: ModelServer) -> None:
+    """It comes inside a stream that began with 200 and the role; this server fails at `stop`, which the plain form has
+    not.
     """
     endpoint = Endpoint(server.base_url, model=str(server.model), fields={"stop": ["x"]})
     engine = OpenAIEngine("vllm", endpoint)
     try:
-        with pytest.raises(EngineError) as raised:
-            await collect(engine, request(ASK_COLOR))
+        pieces, _ = await collect(engine, request(ASK_COLOR))
+        assert engine.status.left_out == ("optional fields",)
     finally:
         await engine.close()
-    assert type(raised.value) is EngineFailed
-    assert "get_vocab" not in raised.value.message
+    assert "".join(pieces) == "It is red."
 
 
 # The whole program
@@ -267,7 +266,12 @@ async def test_two_visitors_get_their_own_answers(
     song, whole = await begun(engine)
     await song.aclose()
     async with (
-        running(engine="vllm", vllm_base_url=server.base_url, model_name=str(server.model)) as run,
+        running(
+            engine="vllm",
+            vllm_base_url=server.base_url,
+            model_name=str(server.model),
+            response_max_tokens=SONG,
+        ) as run,
         visitor(run, cameras["green"]) as green,
         visitor(run, cameras["red"]) as red,
     ):

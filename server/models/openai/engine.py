@@ -266,7 +266,7 @@ class OpenAIEngine:
             return Reason.PLAIN, 0.0
         if refusal.context is not None and self._shortened(asking, refusal.context):
             return Reason.PLAIN, 0.0
-        if refusal.status >= 500 and not refusal.of_server and asking.pauses:
+        if refusal.status >= 500 and not refusal.of_server and asking.repeats == 0:
             return Reason.FAILED, asking.pause()
         of_request = refusal.of_request or refusal.status == 404
         beyond = self._extras(request) - asking.left_out
@@ -346,7 +346,8 @@ class OpenAIEngine:
             asking.failure = partial(self._broken, error)
             if not error.connection:
                 raise asking.failure()
-        else:
+        elif asking.repeats == 0 or not isinstance(error, Dropped):
+            # Some close a connection on which they have refused something.
             asking.failure = partial(self._server.unreachable, str(error))
         broke = isinstance(error, BrokenStream | Dropped)
         first, pause = asking.repeats == 0, asking.pause()
@@ -357,9 +358,7 @@ class OpenAIEngine:
         """Return the error of an answer without an end. `total`: the time of a whole answer is over."""
         if isinstance(error, BrokenStream):
             check = f" Check that {self._server.names.url} names a model server."
-            return EngineFailed(
-                f"{error}{'' if error.connection else check}", public=error.connection
-            )
+            return EngineFailed(f"{error}{'' if error.connection else check}")
         if total:
             why = f"The answer was not complete after {self.limits.total:g} s. Ask for something shorter."
         else:

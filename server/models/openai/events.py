@@ -198,7 +198,8 @@ def _error(data: dict[str, Any], choice: dict[str, Any]) -> object:
     if (error := data.get("error") or choice.get("error")) or data.get("object") == "error":
         return error or data
     bare = "choices" not in data and "usage" not in data
-    return data if bare and (data.get("message") or data.get("detail")) else None
+    said = any(data.get(one) for one in ("message", "detail", "title", "errors", "error_msg"))
+    return data if bare and said else None
 
 
 def _finish(reason: object) -> str:

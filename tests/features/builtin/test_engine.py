@@ -716,7 +716,7 @@ def test_a_page_of_small_print_is_read_as_long_as_there_is_time(
     lines_read: list[list[float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One line after the other, and a heading first; the answer says that there is more."""
-    monkeypatch.setattr(reader_module, "MOST_SECONDS", 2.5)
+    monkeypatch.setattr(reader_module, "MOST_SECONDS", 1.5)
     page = write(small_print(24), ["CONTRACT"], height=40, at=(400, 690))
     reader = Reader()
     reader.text(scene())

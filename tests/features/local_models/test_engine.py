@@ -237,7 +237,7 @@ async def test_earlier_pictures_reach_the_model(engine: LocalEngine) -> None:
 
 async def test_the_limit_ends_an_answer(engine: LocalEngine) -> None:
     pieces, end = await collect(engine, request(ASK_SONG, max_tokens=20))
-    assert "".join(pieces) == " la" * 20
+    assert "".join(pieces).split() == ["la"] * 20
     assert (end.finish_reason, end.usage.completion_tokens) == ("length", 20)
 
 

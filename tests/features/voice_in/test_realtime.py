@@ -189,7 +189,6 @@ ANSWERS = {"type": "response.output_audio.delta", "audio": "AAAA", "sample_rate_
         sends({"type": "error", "error": {"code": 500, "message": "secret words"}}, final=True),
         sends("secret words"),
         sends(b"\xff\x00"),
-        sends("[1]"),
         sends({"type": "transcription.done", "text": "x" * 100_000}, final=True),
         sends(DELTA, ANSWERS, final=True),
         endless,
