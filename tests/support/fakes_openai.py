@@ -189,8 +189,10 @@ class FakeOpenAI(HttpStandIn):
         self.card: dict[str, Any] = {}
         # Status, body and headers of /v1/models in place of its list
         self.listing: tuple[Any, ...] | None = None
-        # The same by model; what other paths answer, one answer or one by the model that is asked
-        # about.
+        # The same in place of each answer
+        self.reply: tuple[Any, ...] | None = None
+        # More fields by model; what other paths answer: one answer, one by the model that is asked about, or a status
+        # and an answer
         self.cards: dict[str, dict[str, Any]] = {}
         self.others: dict[str, Any] = {}
         self.other_requests: list[str] = []
@@ -255,6 +257,8 @@ class FakeOpenAI(HttpStandIn):
         if path in self.others:
             self.other_requests.append(path)
             found = self.others[path]
+            if isinstance(found, tuple):
+                return await self._json(writer, *found)
             return await self._json(
                 writer, 200, found[json.loads(body)["model"]] if method == "POST" else found
             )
@@ -316,7 +320,7 @@ class FakeOpenAI(HttpStandIn):
     # One answer
 
     async def _chat(self, seen: Seen, writer: asyncio.StreamWriter) -> bool:
-        refusal = self._refusal(seen.body)
+        refusal = self.reply or self._refusal(seen.body)
         if refusal is not None:
             return await self._json(writer, *refusal)
         if self.behaviour is Behaviour.SILENT:

@@ -241,7 +241,10 @@ def _refused(answer: httpx2.Response) -> Refused:
     said: object = answer.text
     with suppress(ValueError, RecursionError):
         said = answer.json()
-    if isinstance(said, dict):
-        said = said.get("error") or said
+    if isinstance(said, list) and said:
+        # Gemini's
+        said = said[0]
+    if isinstance(said, dict) and isinstance(said.get("error"), dict):
+        said = said["error"]
     wait = retry_after(answer)
     return Refused(answer.status_code, said, wait, answer.headers.get("location", ""))

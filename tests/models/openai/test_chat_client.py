@@ -13,6 +13,7 @@ import pytest
 
 from server.models.openai import http
 from server.models.openai.chat_client import ChatClient, Endpoint, TimeLimits, Unreachable
+from server.models.openai.upstream import Refused
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 BODY = b'{"model":"fake-vl","messages":[],"stream":true}'
@@ -60,6 +61,29 @@ async def test_nobody_there(fake: FakeOpenAI, client: ChatClient) -> None:
     with pytest.raises(Unreachable):
         await sent(client)
     assert await client.health(f"http://127.0.0.1:{fake.port}/health") == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "of_server", "fields"),
+    [
+        ({"error": {"message": "no", "param": "seed"}}, True, {"seed"}),
+        ([{"error": {"message": "no", "param": "seed"}}], True, {"seed"}),
+        ({"error": "no", "param": "seed"}, True, {"seed"}),
+        ({"message": "no"}, True, set()),
+        (["no"], False, set()),
+        ([], False, set()),
+        ("<html>", False, set()),
+    ],
+)
+async def test_the_forms_of_a_refusal(
+    fake: FakeOpenAI, client: ChatClient, body: object, of_server: bool, fields: set[str]
+) -> None:
+    """A JSON object is the server's own answer, also in a list; a proxy sends a page."""
+    fake.reply = (400, body)
+    with pytest.raises(Refused) as raised:
+        await sent(client)
+    assert raised.value.of_server is of_server
+    assert raised.value.fields == fields
 
 
 async def test_a_picture_is_taken_refused_or_neither(fake: FakeOpenAI, client: ChatClient) -> None:
