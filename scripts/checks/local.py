@@ -170,8 +170,8 @@ async def _server(
     prefix, setting = names
     where = f"{prefix}_BASE_URL"
 
-    def trouble(text: str, cause: str, todo: str) -> Finding:
-        return finding(bad, text, f"{cause} {without}".rstrip(), todo)
+    def trouble(text: str, cause: str, todo: str, state: State = bad) -> Finding:
+        return finding(state, text, f"{cause} {without}".rstrip(), todo)
 
     try:
         reply = await request(
@@ -216,8 +216,8 @@ async def _server(
             f"{where} ends with /v1 as a rule.",
         )
     if model and known and model not in known:
-        todo = f"Set {setting} to one of these, or leave it empty."
-        return trouble(f"It does not have {setting}.", has(known), todo)
+        todo = f"If it is not answered, set {setting} to one of these, or leave it empty."
+        return trouble(f"It does not list {setting}.", has(known), todo, State.WARN)
     return finding(State.OK, has(known))
 
 

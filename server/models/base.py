@@ -35,7 +35,6 @@ class Trouble(StrEnum):
     """The setting of an operator that is wrong."""
 
     KEY = "key"
-    MODEL = "model"
     # It speaks no OpenAI-compatible API.
     PROTOCOL = "protocol"
 
@@ -110,9 +109,8 @@ class EngineStatus:
     capabilities: Capabilities = field(default_factory=Capabilities)
     # The other machine that pictures go to; "" while they stay on this one.
     elsewhere: str = ""
-    # Set for a misconfigured engine, else None. With MODEL: some of the models that it serves
+    # Set for a misconfigured engine, else None
     trouble: Trouble | None = None
-    served: tuple[str, ...] = ()
     # Parts of requests that its server refused some minutes ago, and that are left out for now
     left_out: tuple[str, ...] = ()
     # Nobody has chosen a model for it: it is not down.

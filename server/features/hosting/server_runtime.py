@@ -302,7 +302,7 @@ class RemoteRuntime:
                 machines=machines,
             ),
         )
-        self._url, self._name, self._has_key = plan.choice.url, launch.served_name, bool(api_key)
+        self._url, self._has_key = plan.choice.url, bool(api_key)
 
     async def start(self) -> None:
         status = await self.engine.probe()
@@ -329,12 +329,6 @@ class RemoteRuntime:
                 return f"The server at {self._url} refuses the key that was given. Give the one that it was started with."
             case Trouble.KEY:
                 return f"The server at {self._url} asks for a key. Give it beside the address."
-            case Trouble.MODEL:
-                served = ", ".join(status.served)
-                return (
-                    f"The server at {self._url} does not have {self._name}; it has {served}. Choose one that it has, or any that it"
-                    " lists."
-                )
             case Trouble.PROTOCOL:
                 return (
                     f"The server at {self._url} is not OpenAI-compatible. Check the address: that of such a server ends in /v1 as"

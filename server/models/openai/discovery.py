@@ -12,8 +12,8 @@ from urllib.parse import urljoin, urlsplit
 from server.models.files import clean, object_in
 
 _LONGEST_NAME = 1024
-# A hub lists some hundred; more are ignored.
-_MOST_LISTED = 1000
+# A hub lists some hundred; among more than these none is chosen.
+MOST_LISTED = 1000
 _PICTURES = frozenset(("image", "images", "vision", "multimodal"))
 
 
@@ -22,7 +22,7 @@ class ModelInfo:
     """A model as its server describes it; None and "" where nothing is said.
 
     `why`: `sees` and its source, for operators. `kind`: its architecture or its file; `root`: its folder, file or
-    repository. `most_context`: what the model allows. `slots`: answers at a time. `calls`: it calls tools.
+    repository. `most_context`: what the model allows. `slots`: answers at a time. `calls`: it calls tools. `loading`: it is being loaded, and not yet `loaded`.
     """
 
     name: str = ""
@@ -33,6 +33,7 @@ class ModelInfo:
     thinks: bool | None = None
     calls: bool | None = None
     loaded: bool | None = None
+    loading: bool | None = None
     kind: str = ""
     root: str = ""
     model_type: str = ""
@@ -66,28 +67,48 @@ def is_name(id: object) -> bool:
     return isinstance(id, str) and 0 < len(id) <= _LONGEST_NAME and id.isprintable()
 
 
+def same_name(one: object, other: str) -> bool:
+    """Return True if two names differ in what servers leave out: case, Gemini's folder, Ollama's usual tag."""
+    names = (str(name).casefold() for name in (one, other))
+    return len({name.removeprefix("models/").removesuffix(":latest") for name in names}) == 1
+
+
 def cards_in(data: object) -> list[dict[str, Any]]:
     """Return the valid entries of a list of models. Raises ValueError for no list."""
     data = data if isinstance(data, dict) else {"data": data}
+    if "data" in data and data["data"] is None:
+        return []
     key = "data" if isinstance(data.get("data"), list) else "models"
     if not isinstance(data.get(key), list):
         raise ValueError("no list of models")
     # llama.cpp has a second list beside it, by file names.
     beside = {str(one.get("name")): one for one in objects_in(data, "models")}
     cards = [one for one in objects_in(data, key) if is_name(one.get("id"))]
-    return [{**beside.get(one["id"], {}), **one} for one in cards[:_MOST_LISTED]]
+    return [{**beside.get(one["id"], {}), **one} for one in cards]
+
+
+# Fields for the context; the later ones are of LiteLLM, llama.cpp and others.
+_LENGTHS = (
+    "max_model_len",
+    "context_length",
+    "context_window",
+    "max_context_length",
+    "max_input_tokens",
+    "n_ctx",
+)
 
 
 def of_card(card: Mapping[str, Any]) -> ModelInfo:
     """Read an entry of the list. Nothing said of sound is not no."""
     root, model_type = (str(card.get(name) or "") for name in ("root", "model_type"))
-    lengths = [card.get(name) for name in ("max_model_len", "context_length", "context_window")]
+    lengths = [card.get(name) for name in _LENGTHS]
     return ModelInfo(
         str(card["id"]),
         _takes_pictures(card),
         hears="audio" in _takes(card) or None,
         speaks="audio" in _named(card, "output") or None,
         loaded=_loaded(card),
+        loading=_state(card) == "loading",
         root=root,
         model_type=model_type,
         vllm=card.get("owned_by") == "vllm",
@@ -96,7 +117,16 @@ def of_card(card: Mapping[str, Any]) -> ModelInfo:
 
 
 def _first_count(*values: object, most: int = 10**9) -> int | None:
-    return next((one for one in values if type(one) is int and 0 < one <= most), None)
+    return next((one for one in map(_whole, values) if 0 < one <= most), None)
+
+
+def _whole(value: object) -> int:
+    """Return a whole number, which some write as text or with a point; 0 for anything else."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def _named(card: Mapping[str, Any], way: str) -> set[str]:
@@ -126,15 +156,19 @@ def _takes_pictures(card: Mapping[str, Any]) -> bool | None:
     return not _PICTURES.isdisjoint(named) if named else _TYPES.get(str(card.get("type")))
 
 
-def _loaded(card: Mapping[str, Any]) -> bool | None:
+def _state(card: Mapping[str, Any]) -> object:
     # `status`: llama.cpp with several models
-    state = object_in(card, "status").get("value", card.get("state"))
+    return object_in(card, "status").get("value", card.get("state"))
+
+
+def _loaded(card: Mapping[str, Any]) -> bool | None:
+    state = _state(card)
     return state == "loaded" if isinstance(state, str) else None
 
 
 # What a server says beside its list
 
-LM_STUDIO = "LM Studio"
+LM_STUDIO, LLAMA_CPP = "LM Studio", "llama.cpp"
 
 
 def server_of(cards: Sequence[Mapping[str, Any]]) -> str:
@@ -144,7 +178,7 @@ def server_of(cards: Sequence[Mapping[str, Any]]) -> str:
         return LM_STUDIO
     # One with several models would load each that it is asked about.
     if "llamacpp" in owners and len(cards) == 1:
-        return "llama.cpp"
+        return LLAMA_CPP
     # Of others' models each has a tag, and its namespace for its owner.
     spaces = [card["id"].split("/")[-2:-1] if ":" in card["id"] else [] for card in cards]
     named = any(owner in space for owner, space in zip(owners, spaces, strict=True))
@@ -163,7 +197,9 @@ def of_props(props: Mapping[str, Any], _: str) -> ModelInfo:
         thinks="enable_thinking" in str(template),
         calls="tools" in str(template) if template else None,
         kind=str(props.get("model_path") or ""),
-        context=_first_count(object_in(props, "default_generation_settings").get("n_ctx")),
+        context=_first_count(
+            object_in(props, "default_generation_settings").get("n_ctx"), props.get("n_ctx")
+        ),
         slots=_first_count(props.get("total_slots"), most=1_000),
     )
 
@@ -171,7 +207,7 @@ def of_props(props: Mapping[str, Any], _: str) -> ModelInfo:
 def of_show(shown: Mapping[str, Any], _: str) -> ModelInfo:
     """Read Ollama's answer to /api/show. The context is the one of its parameters; else the server's settings decide."""
     named, model = _takes(shown), object_in(shown, "model_info")
-    context = re.search(r"^num_ctx\s+(\d{1,9})\b", str(shown.get("parameters")), re.MULTILINE)
+    context = re.search(r'^num_ctx\s+"?(\d{1,9})\b', str(shown.get("parameters")), re.MULTILINE)
     kind = str(model.get("general.architecture") or "")
     return ModelInfo(
         sees=_takes_pictures(shown),
@@ -188,7 +224,11 @@ def of_ps(data: Mapping[str, Any], name: str) -> ModelInfo:
     """Read Ollama's answer to /api/ps: what is loaded, and with which context."""
     if not isinstance(data.get("models"), list):
         return ModelInfo()
-    found = [one for one in objects_in(data, "models") if one.get("name") == name]
+    found = [
+        one
+        for one in objects_in(data, "models")
+        if same_name(one.get("name", one.get("model")), name)
+    ]
     return ModelInfo(
         loaded=bool(found), context=_first_count(*(one.get("context_length") for one in found))
     )
@@ -196,15 +236,19 @@ def of_ps(data: Mapping[str, Any], name: str) -> ModelInfo:
 
 def of_v0(data: Mapping[str, Any], name: str) -> ModelInfo:
     """Read a model of LM Studio's own list (/api/v0/models)."""
-    card = next((one for one in objects_in(data, "data") if one.get("id") == name), {})
-    abilities = card.get("capabilities")
+    card = next((one for one in objects_in(data, "data") if same_name(one.get("id"), name)), {})
+    abilities, lengths = card.get("capabilities"), [card.get("loaded_context_length")]
+    if _loaded(card) is not False:
+        # Another one may be chosen when it is loaded.
+        lengths.append(card.get("max_context_length"))
     return ModelInfo(
         sees=_takes_pictures(card),
         hears=False if card else None,
         calls="tool_use" in abilities if isinstance(abilities, list) else None,
         loaded=_loaded(card),
+        loading=_state(card) == "loading",
         kind=str(card.get("arch") or ""),
-        context=_first_count(card.get("loaded_context_length"), card.get("max_context_length")),
+        context=_first_count(*lengths),
     )
 
 
@@ -220,7 +264,7 @@ class Source(NamedTuple):
 
 # A later one counts for more.
 SOURCES = (
-    Source("llama.cpp", "/props", of_props),
+    Source(LLAMA_CPP, "/props", of_props),
     Source(LM_STUDIO, "/api/v0/models", of_v0, changes=True),
     Source("Ollama", "/api/show", of_show, posts=True),
     Source("Ollama", "/api/ps", of_ps, changes=True),
@@ -260,10 +304,9 @@ def address_of(base_url: str) -> str:
     return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path.rstrip('/')}"
 
 
-def moved_to(base_url: str, location: str) -> str:
-    """Return the place that a redirect names, for people."""
+def moved_to(address: str, path: str, location: str) -> str:
+    """Return the place that a redirect of a path below an address names, for people; "" for none."""
     with suppress(ValueError):
         if location:
-            place = address_of(urljoin(f"{base_url}/models", location))
-            return f"to {clean(place).removesuffix('/models')}"
-    return "elsewhere"
+            return clean(address_of(urljoin(address + path, location)))
+    return ""

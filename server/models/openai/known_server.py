@@ -36,6 +36,9 @@ _SHOW_SECONDS = 8.0
 # The least side that all take: some refuse one below two patches of 28 pixels, such as 8.
 _SIDE = 64
 _KEY = "did not accept our key. Set {key} to the key it was started with."
+_MODELS, _CHAT = "/models", "/chat/completions"
+# Statuses of a path that is not there
+_ABSENT = (404, 405, 501)
 # By the status of a refused list
 _TROUBLES = {
     401: (EngineState.MISCONFIGURED, Trouble.KEY, _KEY),
@@ -47,7 +50,7 @@ _FAILS = (EngineState.UNREACHABLE, None, "fails. Its own log says why.")
 
 
 class _Unfit(Exception):
-    """The server's list leads to no model: a sentence for operators, and the arguments of `_bad` behind it."""
+    """The server's list leads to no model. Its text is a sentence for operators."""
 
 
 class KnownServer:
@@ -70,6 +73,8 @@ class KnownServer:
         # Without credentials
         self.address = discovery.address_of(endpoint.base_url)
         self._root = self.address.removesuffix("/v1")
+        # Beside /v1, not below it: of vLLM, llama.cpp and `transformers serve`
+        self._health_url = f"{self._root}/health"
         # The settings that name this server
         self.names = endpoint.names
         remedy = f" If it lists no models, set {self.names.model} to the one it serves."
@@ -79,6 +84,9 @@ class KnownServer:
         # The program that it is, and by model and path what its own interface says
         self._server = ""
         self._facts: dict[str, dict[str, ModelInfo]] = {}
+        # The names that it lists, and the status of its refusal to list any
+        self._listed: list[str] = []
+        self._refused_list = 0
         # The model that was shown a picture, and whether it took it; None when it did not answer
         self._shown: tuple[str, bool | None] = ("", None)
         # What is known of the model that was taken up last
@@ -103,9 +111,16 @@ class KnownServer:
         try:
             async with asyncio.timeout(self._seconds):
                 cards = await self._candidates()
-            status = self._of_models(await self._models(cards))
-            async with asyncio.timeout(self._seconds):
-                status = await self._checked(status)
+                # Its list is there before its model.
+                loads = self._server == discovery.LLAMA_CPP and await self._health() == 503
+            if loads:
+                status = dataclasses.replace(
+                    self._from_refusal(Refused(503, None)), model=cards[0]["id"]
+                )
+            else:
+                status = self._of_models(await self._models(cards))
+                async with asyncio.timeout(self._seconds):
+                    status = await self._checked(status)
             # A question or another probe may have changed the status meanwhile: keep that newer one.
             if (self.status.state, self.status.model) == (before.state, before.model):
                 self.status = self._with_learned(status)
@@ -116,7 +131,7 @@ class KnownServer:
             self._facts, self._shown = {}, ("", None)
             self.unreachable(str(exc))
         except _Unfit as exc:
-            self.status = self._bad(EngineState.MISCONFIGURED, *exc.args)
+            self.status = self._bad(EngineState.MISCONFIGURED, str(exc))
         except Refused as refusal:
             self.status = self._from_refusal(refusal)
         except (NotChat, httpx2.InvalidURL, ValueError, RecursionError) as exc:
@@ -129,44 +144,50 @@ class KnownServer:
         Raises AskFailed, _Unfit, and ValueError for no list.
         """
         cards, wanted = await self._listing(), self._endpoint.model
-        server, setting = f"The model server at {self.address}", self.names.model
         self._server = discovery.server_of(cards)
-        found = [card for card in cards if wanted in ("", card["id"])]
-        if cards and not found:
-            names = [card["id"] for card in cards]
-            why = f"{server} does not serve {clean(wanted)}; it serves {_listed(names)}. Set {setting} to one of these,"
-            served = tuple(map(clean, names[:3]))
-            raise _Unfit(f"{why} or leave it empty.", Trouble.MODEL, served)
-        if not found and not wanted:
-            raise _Unfit(f"{server} lists no models. Set {setting} to the one it serves.")
-        return found or [{"id": wanted}]
+        self._listed = [card["id"] for card in cards]
+        if not wanted:
+            if not cards:
+                raise _Unfit(
+                    f"The model server at {self.address} lists no models. Set {self.names.model} to the one it serves."
+                )
+            return cards[: discovery.MOST_LISTED]
+        # The same one under another name describes it, too.
+        alike = [card for card in cards if discovery.same_name(card["id"], wanted)]
+        alike.sort(key=lambda card: card["id"] != wanted)
+        return [{**next(iter(alike), {}), "id": wanted}]
 
     async def _listing(self) -> list[dict[str, Any]]:
-        # Beside /v1, not below it: of vLLM, llama.cpp and `transformers serve`
-        health, wanted = f"{self._root}/health", self._endpoint.model
+        wanted, self._refused_list = self._endpoint.model, 0
         if wanted and not self._endpoint.listed:
-            await self._client.get(health)
+            await self._client.get(self._health_url)
             return []
         try:
-            return discovery.cards_in(json.loads(await self._client.get("/models")))
-        except (Refused, ValueError, RecursionError) as exc:
+            return discovery.cards_in(json.loads(await self._client.get(_MODELS)))
+        except (Refused, NotChat, ValueError, RecursionError) as exc:
             # A name does, unless the server says more of itself than that it has no list.
-            status = exc.status if isinstance(exc, Refused) else 200
-            told = 300 <= status < 400 or status in (401, 429, 502, 503, 504)
-            if not wanted or told or await self._client.health(health) >= 500:
+            status = self._refused_list = exc.status if isinstance(exc, Refused) else 200
+            told = status in (401, 429, 502, 503, 504)
+            if isinstance(exc, Refused) and 300 <= status < 400:
+                place = discovery.moved_to(self.address, _MODELS, exc.location)
+                told = place != self.address + _MODELS
+            if not wanted or told or await self._health() >= 500:
                 raise
             return []
+
+    async def _health(self) -> int:
+        return await self._client.health(self._health_url)
 
     async def _checked(self, status: EngineStatus) -> EngineStatus:
         """Return the status by what the server says of itself."""
         if status.ready and self.speech_out.states is None:
             with suppress(AskFailed):
-                self.speech_out.offered(await self._read("/openapi.json"))
+                if (described := await self._read("/openapi.json")) is not None:
+                    self.speech_out.offered(described)
         # vLLM, which alone is known to have json_schema, lists its models for seconds after the process that runs them
         # has died (0.32.0: up to 5). Its router says so while any server is down, and has a check of its own.
-        checks, vllm = self._client.health, status.capabilities.json_schema
-        lost = vllm and await checks(f"{self._root}/health") == 503
-        if not lost or await checks(f"{self._root}/readiness") == 200:
+        lost = status.capabilities.json_schema and await self._health() == 503
+        if not lost or await self._client.health(f"{self._root}/readiness") == 200:
             return status
         return self._bad(
             EngineState.UNREACHABLE,
@@ -174,11 +195,16 @@ class KnownServer:
             " It ends soon by itself, or has to be started again; its own log says why.",
         )
 
-    async def _read(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return an object of the server's own interface; empty where there is none. Raises AskFailed for no answer."""
+    async def _read(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        """Return an object of the server's own interface; empty where there is none, None where it fails.
+
+        Raises AskFailed for no answer.
+        """
         try:
             found = json.loads(await self._client.get(self._root + path, body))
-        except (Refused, ValueError, RecursionError):
+        except Refused as refusal:
+            return {} if refusal.status in _ABSENT else None
+        except (ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -201,17 +227,19 @@ class KnownServer:
 
     async def _ask_sources(self) -> None:
         for source in discovery.SOURCES:
+            if source.server != self._server:
+                continue
             answer: dict[str, Any] | None = None
-            for name, facts in self._facts.items():
-                if source.server != self._server or (source.path in facts and not source.changes):
-                    continue
-                if source.posts or answer is None:
-                    answer = await self._read(
-                        source.path, {"model": name} if source.posts else None
-                    )
-                # A model that is put away keeps the context that it had.
-                known = facts.get(source.path, ModelInfo())
-                facts[source.path] = known | source.read(answer, name)
+            changes, facts = source.changes, self._facts
+            names = [name for name in facts if changes or source.path not in facts[name]]
+            for name in names:
+                if source.posts or name == names[0]:
+                    body = {"model": name} if source.posts else None
+                    answer = await self._read(source.path, body)
+                # One that fails is asked again at the next probe. A model that is put away keeps the context it had.
+                if answer is not None:
+                    known = facts[name].get(source.path, ModelInfo())
+                    facts[name][source.path] = known | source.read(answer, name)
 
     def _info(self, card: Mapping[str, Any]) -> ModelInfo:
         info = discovery.of_card(card)
@@ -234,7 +262,9 @@ class KnownServer:
         best = models[0]
         if not self._endpoint.model:
             best = discovery.choose(models, self.status.model) or best
-        if (model := dataclasses.replace(best, why="", sees=None, loaded=None)) != self._model:
+        if (
+            model := dataclasses.replace(best, why="", sees=None, loaded=None, loading=None)
+        ) != self._model:
             self._model = model
             self._take_up(best)
         status = dataclasses.replace(
@@ -249,13 +279,35 @@ class KnownServer:
                 f" or name one in {self.names.model} to use it all the same."
             )
             return dataclasses.replace(status, state=EngineState.MISCONFIGURED, detail=detail)
-        name, details = status.model_name, []
+        name, details = status.model_name, self._doubts()
         if len(models) > 1:
             loaded = ", is loaded" if best.loaded else ""
             details.append(f"{name}: one of {len(models)} listed; {best.why}{loaded}.")
-        if best.loaded is False:
+        if best.loading:
+            details.append(f"{name} is being loaded in {self._server or 'its server'}.")
+        elif best.loaded is False:
             details.append(f"{self._unloaded(name)}; load it there, or a question loads it.")
         return dataclasses.replace(status, detail=" ".join(details))
+
+    def _doubts(self) -> list[str]:
+        """Return what speaks against the model or the address of the settings; a question decides."""
+        wanted, names = self._endpoint.model, self.names
+        if not wanted or wanted in self._listed:
+            return []
+        if self._listed:
+            listed = self._some_listed()
+            return [
+                f"The server's list does not have {clean(wanted)} ({names.model}), but {listed}."
+            ]
+        if self._refused_list in _ABSENT and not self._ends_in_v1:
+            return [f"There is no list of models, and {names.url} does not end in /v1."]
+        return []
+
+    def _some_listed(self) -> str:
+        """Return some of the other names that it lists, those first that are almost the present one."""
+        model = self.model
+        others = [one for one in self._listed if one != model]
+        return _listed(sorted(others, key=lambda one: not discovery.same_name(one, model)))
 
     def _abilities(self, info: ModelInfo) -> Capabilities:
         known, geometry = _known(info)
@@ -297,6 +349,10 @@ class KnownServer:
     def _unloaded(self, name: str) -> str:
         return f"{name} is not loaded in {self._server or 'its server'}"
 
+    @property
+    def _ends_in_v1(self) -> bool:
+        return self._root != self.address
+
     # What refusals and answers show
 
     def learn(self, *, context_length: int) -> None:
@@ -322,16 +378,29 @@ class KnownServer:
     def _from_refusal(self, refusal: Refused) -> EngineStatus:
         """Return the status of a server that answers with this error."""
         status, names = refusal.status, self.names
-        state, trouble, why = _TROUBLES.get(status, _FAILS)
-        why = why.format(key=names.key)
         if 300 <= status < 400:
-            where = discovery.moved_to(self.address, refusal.location)
-            state, trouble = EngineState.MISCONFIGURED, Trouble.PROTOCOL
-            why = f"sends us {where}, where nothing is sent. Set {names.url} to its address."
-        elif status < 500 and status not in _TROUBLES:
-            return self.not_chat()
-        why = f"The model server at {self.address} answers HTTP {status}: it {why}"
+            detail = self._moved(refusal, _MODELS)
+            return self._bad(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
+        if status not in _TROUBLES and status < 500:
+            refused = f"refuses to list its models (HTTP {status}); {names.key} may be wrong"
+            return self.not_chat("" if status in _ABSENT else refused)
+        state, trouble, why = _TROUBLES.get(status, _FAILS)
+        why = f"{self._answers(status)} it {why.format(key=names.key)}"
         return self._bad(state, why + (self._remedy if status in (403, 500, 501) else ""), trouble)
+
+    def _answers(self, status: int) -> str:
+        return f"The model server at {self.address} answers HTTP {status}:"
+
+    def _moved(self, refusal: Refused, path: str) -> str:
+        """Return the sentence on a redirect, which is never followed."""
+        url, place = self.names.url, discovery.moved_to(self.address, path, refusal.location)
+        if place == self.address + path:
+            why = f"it wants another path than {path}."
+        elif place.endswith(path):
+            why = f"it sends us to {place.removesuffix(path)}. Set {url} to that."
+        else:
+            why = f"it sends us {f'to {place}' if place else 'elsewhere'}. Set {url} to a model server's address."
+        return f"{self._answers(refusal.status)} {why}"
 
     def not_chat(self, why: str = "") -> EngineStatus:
         """Return the status of what is no model server. `why`: the end of a sentence on it; may be empty."""
@@ -341,19 +410,35 @@ class KnownServer:
         )
         return self._bad(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
 
-    def refusal(self, refusal: Refused) -> EngineError:
-        """Return the error for a refused question, and note what it shows of the server."""
+    def refusal(self, refusal: Refused, plain: bool = True) -> EngineError:
+        """Return the error for a refused question, and note what it shows of the server. `plain`: see `Refused.error`."""
         status, names = refusal.status, self.names
-        if status in (401, 403):
+        if status == 401 or status == self._refused_list == 403:
+            # A 403 alone may be about the question.
             self.status = self._from_refusal(refusal)
+            return EngineUnavailable(self.status.detail)
         if self._server == LM_STUDIO and self.status.loaded is False and status in (400, 404):
             # Loading for a question is switched off there.
             why = f"{self._unloaded(self.status.model_name)} (HTTP {status})."
             return EngineUnavailable(f"{why} Load a model there, then ask again.")
+        if 300 <= status < 400:
+            return EngineUnavailable(self._moved(refusal, _CHAT))
+        elsewhere, listed = refusal.of_another_address, self.model in self._listed
+        lacks = refusal.of_another_model and not (elsewhere and listed)
+        if lacks or elsewhere:
+            faults, todo = [], []
+            if lacks:
+                though = ", though it lists it" if listed else ""
+                faults.append(f"does not serve {clean(self.model) or 'this model'}{though}")
+                others = self._some_listed()
+                todo.append(f"{names.model} to one that it serves{f': {others}' if others else ''}")
+            if elsewhere or not (self._listed or self._ends_in_v1):
+                faults.append("takes no questions at this address")
+                todo.append(f"{names.url} to one that ends in /v1, as a rule")
+            why = f"{self._answers(status)} it {', or '.join(faults)}."
+            return EngineUnavailable(f"{why} Set {', or '.join(todo)}.")
         context = self.status.capabilities.context_length
-        return refusal.error(
-            context_length=context, url=names.url, key=names.key, model=names.model
-        )
+        return refusal.error(context_length=context, plain=plain)
 
     def unreachable(self, why: str = "") -> EngineUnavailable:
         """Note that nothing answers, and return the error. `why`: the end of a sentence on it; may be empty."""
@@ -364,15 +449,9 @@ class KnownServer:
         self.status = self._bad(EngineState.UNREACHABLE, detail)
         return EngineUnavailable(detail)
 
-    def _bad(
-        self,
-        state: EngineState,
-        detail: str,
-        trouble: Trouble | None = None,
-        served: tuple[str, ...] = (),
-    ) -> EngineStatus:
+    def _bad(self, state: EngineState, detail: str, trouble: Trouble | None = None) -> EngineStatus:
         return dataclasses.replace(
-            self.status, state=state, detail=detail, trouble=trouble, served=served, loaded=None
+            self.status, state=state, detail=detail, trouble=trouble, loaded=None
         )
 
 

@@ -46,6 +46,25 @@ _STATED_CONTEXT = re.compile(
 _LEAST_CONTEXT = 256
 # Words for a status in the events of sockets: vLLM-Omni has no room for another session.
 _STATUS_OF = {"resource_exhausted": 429}
+# By status: what a server without time does, and the seconds after which another try is worth it
+_LONG, _FULL = ("took too long", 1.0), ("is busy", 1.0)
+_BUSY = {
+    408: _LONG,
+    429: ("takes no more requests for now", 2.0),
+    502: _FULL,
+    503: _FULL,
+    504: _LONG,
+    529: _FULL,
+}
+# By status: what a server does with a question, and what helps
+_REFUSALS = {
+    403: ("does not allow this question", "Its own log, or its provider's rules, say why."),
+    413: (
+        "or a proxy before it refused the size of the request",
+        "Let it take more bytes, or ask with fewer pictures.",
+    ),
+    451: ("does not answer this for legal reasons", "Its provider's rules say why."),
+}
 # Characters of a refusal that are read
 _MOST_READ = 4096
 
@@ -82,7 +101,18 @@ class Refused(AskFailed):
     @property
     def of_another_model(self) -> bool:
         """True if the server does not serve this model."""
-        return self.status == 404 or self._field("code") == "model_not_found"
+        return self.status == 404 or self.names_model
+
+    @property
+    def names_model(self) -> bool:
+        """True if it says that the model is the reason, in OpenAI's form."""
+        return self._field("code") == "model_not_found"
+
+    @property
+    def of_another_address(self) -> bool:
+        """True if nothing there takes questions: such an error of a path is none of OpenAI's form."""
+        of_form = isinstance(self._field("message"), str) or self.names_model
+        return self.status == 405 or (self.status == 404 and not of_form)
 
     @property
     def fields(self) -> frozenset[str]:
@@ -98,12 +128,12 @@ class Refused(AskFailed):
     def of_request(self) -> bool:
         """True if another request may be taken: neither the key, nor the model, nor the load is the reason."""
         if 400 <= self.status < 500:
-            return self.status not in (401, 402, 403, 404, 408, 429)
+            return self.status not in (401, 402, 403, 404, 405, 408, 429)
         return self.status in (0, 500, 501)
 
     @property
     def of_server(self) -> bool:
-        """True if the model server itself answered, and not a proxy before it: it sent an error of OpenAI's form."""
+        """True if the model server itself answered, and not a proxy before it: it sent a JSON object."""
         return isinstance(self.body, Mapping)
 
     @property
@@ -112,14 +142,15 @@ class Refused(AskFailed):
         own = self._field("n_ctx")
         if type(own) is not int:
             # Only in its sentence: other fields have numbers of other kinds, such as its status.
-            said = self._field("message") or self._field("detail") or self.body
+            named = (self._field(name) for name in ("message", "detail", "error"))
+            said = next(filter(None, named), self.body)
             found = _STATED_CONTEXT.search(str(said)[:_MOST_READ])
             own = int(found.group(1)) if found else 0
         return own if self.status in (400, 413, 422, 500, 0) and own >= _LEAST_CONTEXT else None
 
-    def error(self, *, context_length: int | None, url: str, key: str, model: str) -> EngineError:
-        """Return its error. `url`, `key` and `model` are the settings of the server."""
-        status, wait = self.status, self.retry_after
+    def error(self, *, context_length: int | None, plain: bool = False) -> EngineError:
+        """Return the error for what no setting mends. `plain`: the request's plain form was refused."""
+        status = self.status
         if self.context:
             length = f" of {context_length:,} tokens" if context_length else ""
             return EngineRefused(
@@ -127,35 +158,23 @@ class Refused(AskFailed):
                 "Ask in fewer words or begin a new chat.",
                 public=True,
             )
-        if status in (401, 403):
+        if status == 402 or self._field("code") == "insufficient_quota":
             return EngineUnavailable(
-                f"The model server did not accept our key (HTTP {status}). Set {key} to the key it was started with."
+                f"The account at the model server has no credit or quota left (HTTP {status}). Raise it there."
             )
-        if self.of_another_model:
+        if status in _BUSY:
+            what, wait = _BUSY[status]
             return EngineUnavailable(
-                f"The model server does not serve this model (HTTP {status}). Set {model} to one that it serves, or leave it empty."
-            )
-        if status == 429:
-            return EngineUnavailable(
-                "The model server takes no more requests for now (HTTP 429). Ask again in a moment.",
-                retry_after=wait if wait is not None else 2.0,
+                f"The model server {what} (HTTP {status}). Ask again in a moment.",
+                retry_after=self.retry_after if self.retry_after is not None else wait,
                 public=True,
-            )
-        if status in (502, 503, 504):
-            return EngineUnavailable(
-                f"The model server is busy (HTTP {status}). Ask again in a moment.",
-                retry_after=wait if wait is not None else 1.0,
-                public=True,
-            )
-        if 300 <= status < 400:
-            return EngineUnavailable(
-                f"The model server sends requests to another address (HTTP {status}). Set {url} to that one."
             )
         if 400 <= status < 500:
-            return EngineRefused(
-                f"The model server refused the request (HTTP {status}), also with one picture and no optional fields. "
-                "Its own log says why; check that the model takes pictures."
-            )
+            what, remedy = _REFUSALS.get(status, ("refused the request", "Its own log says why."))
+            if plain and status in (400, 422):
+                what += ", also with one picture and no optional fields"
+                remedy = "Its own log says why; check that the model takes pictures."
+            return EngineRefused(f"The model server {what} (HTTP {status}). {remedy}")
         code = f" (code {status})" if status else ""
         return EngineFailed(
             f"The model server reported an error{code}. Its own log says what happened."

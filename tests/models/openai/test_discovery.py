@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from contextlib import aclosing
@@ -12,7 +13,7 @@ import httpx2
 import pytest
 
 from config import load
-from server.core.errors import EngineUnavailable
+from server.core.errors import EngineError, EngineUnavailable
 from server.core.setting_text import other_machine
 from server.media.patches.ice import own_addresses
 from server.models.base import EngineState, Trouble
@@ -83,9 +84,45 @@ async def test_lists_of_other_forms(
     status = await build(model=wanted, limits=PATIENT).probe()
     assert (status.state, status.model) == (EngineState.READY, "fake-vl")
     assert status.detail == ""
-    other = await build(model="typo", limits=PATIENT).probe()
-    assert (other.state, other.trouble) == (EngineState.MISCONFIGURED, Trouble.MODEL)
-    assert other.served == ("fake-vl",)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "listed", "context"),
+    [
+        ("llava", "llava:latest", 8192),
+        ("Qwen2.5VL:7b", "qwen2.5vl:7b", 8192),
+        ("gemini-2.5-flash", "models/gemini-2.5-flash", 8192),
+        ("qwen/qwen2.5-vl:free", "qwen/qwen2.5-vl", None),
+        ("gpt-4o", "gpt-4o-2024-08-06", None),
+        ("openai/gpt-4o", "openai/*", None),
+    ],
+)
+async def test_a_name_that_is_not_listed_counts(
+    fake: FakeOpenAI, build: Build, wanted: str, listed: str, context: int | None
+) -> None:
+    """A question decides. The list describes it, too, where servers leave the difference out."""
+    fake.models = ["a", "b", "c", listed]
+    engine = build(model=wanted, limits=PATIENT)
+    status = await engine.probe()
+    assert (status.state, status.model) == (EngineState.READY, wanted)
+    assert f"does not have {wanted} (MODEL_NAME)" in status.detail
+    assert (f"{listed}, a, b, …" if context else "a, b, c, …") in status.detail
+    assert status.capabilities.context_length == context
+    with pytest.raises(EngineUnavailable, match=r"Set MODEL_NAME to one that it serves: .*a, b"):
+        await collect(engine)
+    fake.models.append(wanted)
+    await collect(engine)
+    assert fake.last.body["model"] == wanted
+
+
+@pytest.mark.parametrize("number", [1, 1500])
+@pytest.mark.parametrize("pad", ["", "x" * 3000])
+async def test_a_name_counts_in_any_length_of_list(
+    fake: FakeOpenAI, build: Build, number: int, pad: str
+) -> None:
+    fake.models, fake.card = [f"m{one}" for one in range(2000)], {"description": pad}
+    status = await build(model=f"m{number}", limits=PATIENT).probe()
+    assert (status.state, status.detail) == (EngineState.READY, "")
 
 
 @pytest.mark.parametrize("wanted", ["", "fake-vl"])
@@ -98,6 +135,7 @@ async def test_lists_of_other_forms(
         ((502, {}), 200, EngineState.UNREACHABLE, "502"),
         ((500, {}), 503, EngineState.UNREACHABLE, "500"),
         ((404, {}), 503, EngineState.MISCONFIGURED, "/v1"),
+        ((400, [{"error": {"code": 400}}]), 503, EngineState.MISCONFIGURED, "VLLM_API_KEY may be"),
     ],
 )
 async def test_a_server_in_trouble_is_not_used(
@@ -121,11 +159,12 @@ async def test_a_server_in_trouble_is_not_used(
 @pytest.mark.parametrize(
     ("location", "shown"),
     [
-        ("https://me:secret@new.example/v1/models", "to https://new.example/v1,"),
-        ("/{api}/v1/models", "/{api}/v1,"),
-        ("mailto:me@new.example", "elsewhere,"),
-        ("https://:80/", "elsewhere,"),
-        ("", "elsewhere,"),
+        ("https://me:secret@new.example/v1/models", "to https://new.example/v1. Set"),
+        ("/{api}/v1/models", "/{api}/v1. Set VLLM_BASE_URL to that."),
+        ("/login?next=/v1/models", "/login. Set VLLM_BASE_URL to a model server's address."),
+        ("mailto:me@new.example", "elsewhere. Set"),
+        ("https://:80/", "elsewhere. Set"),
+        ("", "elsewhere. Set"),
     ],
 )
 async def test_a_server_that_has_moved(
@@ -139,6 +178,68 @@ async def test_a_server_that_has_moved(
     assert "VLLM_BASE_URL" in status.detail
     assert "secret" not in status.detail
     assert fake.probes == 1
+
+
+async def test_a_list_at_another_path(fake: FakeOpenAI, build: Build) -> None:
+    """Only a slash more: the address is right, and a name does."""
+    fake.listing = (307, "", "location: /v1/models/")
+    nameless = await build(limits=PATIENT).probe()
+    assert "wants another path than /models" in nameless.detail
+    assert "Set VLLM_BASE_URL" not in nameless.detail
+    engine = build(model="fake-vl", limits=PATIENT)
+    await collect(engine)
+    fake.reply = (308, "", "location: https://new.example/v1/chat/completions")
+    with pytest.raises(EngineUnavailable, match=r"to https://new.example/v1. Set VLLM_BASE_URL"):
+        await collect(engine)
+
+
+@pytest.mark.parametrize(
+    ("path", "reply", "words", "not_said"),
+    [
+        ("/v1", (404, {"detail": "Not Found"}), "VLLM_BASE_URL", "MODEL_NAME"),
+        ("/v1", (404, "<html>"), "VLLM_BASE_URL", "MODEL_NAME"),
+        ("/v1", (405, {"detail": "no"}), "VLLM_BASE_URL", "MODEL_NAME"),
+        ("/v1", (404, {"error": {"message": "no"}}), "though it lists it. Set MODEL", "VLLM_"),
+        (
+            "/v1",
+            (400, {"error": {"message": "no", "code": "model_not_found"}}),
+            "MODEL_NAME",
+            "VLLM_",
+        ),
+        ("", (404, {"error": {"message": "no"}}), "VLLM_BASE_URL", "key"),
+        ("/v1/chat/completions", (404, {"detail": "Not Found"}), "VLLM_BASE_URL", "key"),
+        ("/v1", (403, {"error": {"message": "flagged"}}), "question", "key"),
+        ("/v1", (402, {"error": {"message": "pay"}}), "credit", "pictures"),
+    ],
+)
+async def test_a_refused_question_names_the_settings_at_fault(
+    fake: FakeOpenAI, path: str, reply: tuple[Any, ...], words: str, not_said: str
+) -> None:
+    """The server has listed the model at /v1, and no list elsewhere; its state stays."""
+    fake.reply = reply
+    address = f"http://127.0.0.1:{fake.port}{path}"
+    engine = OpenAIEngine("vllm", Endpoint(address, model="fake-vl"), limits=PATIENT)
+    try:
+        status = await engine.probe()
+        assert (status.ready, "VLLM_BASE_URL" in status.detail) == (True, path != "/v1")
+        with pytest.raises(EngineError) as raised:
+            await collect(engine)
+        assert engine.status.ready
+    finally:
+        await engine.close()
+    assert words in raised.value.message
+    assert not_said not in raised.value.message
+
+
+async def test_a_403_is_about_the_key_where_the_list_was_refused_too(
+    fake: FakeOpenAI, build: Build
+) -> None:
+    fake.listing = fake.reply = (403, {})
+    engine = build(model="fake-vl", limits=PATIENT)
+    assert (await engine.probe()).ready
+    with pytest.raises(EngineUnavailable, match="VLLM_API_KEY"):
+        await collect(engine)
+    assert engine.status.trouble is Trouble.KEY
 
 
 # The choice among several models
@@ -450,6 +551,11 @@ NUM_CTX = {"parameters": "num_ctx                        6144"}
         ),
         (
             "library",
+            ollama({"model": "Mine:latest", "context_length": "4096"}),
+            {"context_length": 4096, "loaded": True},
+        ),
+        (
+            "library",
             ollama({"name": "mine", "context_length": 4096}, **NUM_CTX),
             {"context_length": 4096},
         ),
@@ -470,8 +576,9 @@ NUM_CTX = {"parameters": "num_ctx                        6144"}
         (
             "organization_owner",
             lm_studio(),
-            {"context_length": 32768, "loaded": False, "factor": 28, "calls_tools": False},
+            {"context_length": None, "loaded": False, "factor": 28, "calls_tools": False},
         ),
+        ("organization_owner", lm_studio(state=None), {"context_length": 32768}),
         (
             "organization_owner",
             lm_studio(state="loaded", loaded_context_length=4096, capabilities=["tool_use"]),
@@ -552,6 +659,81 @@ async def test_a_model_that_is_not_loaded_is_told_before_the_first_question(
     status = await build(limits=PATIENT).probe()
     assert status.ready
     assert f"mine is not loaded in {server}" in status.detail
+
+
+async def test_a_model_that_is_being_loaded_is_told(fake: FakeOpenAI, build: Build) -> None:
+    fake.models, fake.card = ["mine"], {"owned_by": "organization_owner"}
+    fake.others, fake.max_model_len = lm_studio(state="loading"), None
+    status = await build(limits=PATIENT).probe()
+    assert (status.ready, status.loaded) == (True, False)
+    assert status.detail == "mine is being loaded in LM Studio."
+    assert status.capabilities.context_length is None
+
+
+@pytest.mark.parametrize(
+    ("card", "context"),
+    [
+        ({"max_model_len": "4096"}, 4096),
+        ({"max_model_len": 4096.0}, 4096),
+        ({"max_context_length": 4096}, 4096),
+        ({"max_input_tokens": 4096}, 4096),
+        ({"meta": {"n_ctx": "4096"}}, 4096),
+        ({"max_model_len": "32k", "context_length": 4096.5, "n_ctx": True}, None),
+    ],
+)
+async def test_contexts_in_a_list(
+    fake: FakeOpenAI, build: Build, card: dict[str, Any], context: int | None
+) -> None:
+    fake.max_model_len, fake.card = None, card
+    status = await build(model="fake-vl", limits=PATIENT).probe()
+    assert status.capabilities.context_length == context
+
+
+@pytest.mark.parametrize("wanted", ["", "mine"])
+async def test_a_question_waits_while_llama_cpp_loads(
+    fake: FakeOpenAI, build: Build, wanted: str
+) -> None:
+    """Its list is there from the start; all else, its properties too, comes with the model."""
+    fake.models, fake.card, fake.max_model_len = ["mine"], {"owned_by": "llamacpp"}, None
+    fake.health, fake.reply, fake.others = 503, (503, {}), {"/props": (503, {})}
+    engine = build(model=wanted, limits=PATIENT)
+    status = await engine.probe()
+    assert (status.state, status.model, fake.count) == (EngineState.LOADING, "mine", 0)
+    asking = asyncio.create_task(collect(engine))
+    await fake.wait_for(2)
+    fake.health, fake.reply, fake.others = 200, None, {"/props": props()}
+    await asking
+    status = await engine.probe()
+    assert (status.state, status.capabilities.context_length) == (EngineState.READY, 4096)
+
+
+@pytest.mark.parametrize(
+    ("owner", "path", "others"),
+    [
+        ("llamacpp", "/props", {"/props": props()}),
+        ("library", "/api/show", ollama(**NUM_CTX)),
+    ],
+)
+@pytest.mark.parametrize(("code", "asked"), [(404, 1), (405, 1), (500, 2), (503, 2), (401, 2)])
+async def test_a_source_that_fails_is_asked_again(
+    fake: FakeOpenAI,
+    build: Build,
+    owner: str,
+    path: str,
+    others: dict[str, Any],
+    code: int,
+    asked: int,
+) -> None:
+    """At the next probe; one that is not there is not."""
+    fake.models, fake.max_model_len, fake.card = ["mine"], None, {"owned_by": owner}
+    engine = build(model="mine", limits=PATIENT)
+    fake.others = others | {path: (code, {})}
+    assert (await engine.probe()).ready
+    fake.others = others
+    for _ in range(2):
+        status = await engine.probe()
+    assert fake.other_requests.count(path) == asked
+    assert (status.capabilities.context_length is not None) is (asked == 2)
 
 
 @pytest.mark.parametrize("code", [400, 404])
@@ -638,7 +820,8 @@ async def test_ollama_is_known_by_models_of_others_alone(
     [
         ("llamacpp", {"/props": []}),
         ("llamacpp", {"/props": {"total_slots": 0, "modalities": "vision"}}),
-        ("llamacpp", {"/props": {"total_slots": "2", "default_generation_settings": []}}),
+        ("llamacpp", {"/props": {"total_slots": "9" * 5000, "default_generation_settings": []}}),
+        ("llamacpp", {"/props": {"total_slots": 2.5, "n_ctx": "32k"}}),
         ("llamacpp", {"/props": {"default_generation_settings": {"n_ctx": -1}, "model_path": 3}}),
         ("llamacpp", {"/props": {"total_slots": 10**9, "modalities": {"vision": 1}}}),
         ("library", {"/api/show": {"mine": 3}, "/api/ps": [1]}),

@@ -253,8 +253,9 @@ async def test_a_configured_model_that_went_is_an_error_that_says_so(
     await engine.probe()
     fake.models = ["other-vl"]
     _, raised = await partial(engine)
-    assert "MODEL_NAME" in raised.message
-    assert engine.status.state is EngineState.MISCONFIGURED
+    assert "does not serve fake-vl. Set MODEL_NAME" in raised.message
+    assert "other-vl" in raised.message
+    assert engine.status.state is EngineState.READY
     assert "other-vl" in engine.status.detail
 
 
@@ -454,14 +455,11 @@ async def test_a_probe_keeps_what_answers_show_while_it_runs(
     assert (await probe).state is EngineState.MISCONFIGURED
 
 
-async def test_a_wrong_address_or_model_is_named(fake: FakeOpenAI, build: Build) -> None:
-    """A base URL without /v1 answers 404; a model that is not served, with what is."""
-    wrong = {"/v1": build(url=fake.base_url[:-3]), "typo": build(model="typo")}
-    for word, engine in wrong.items():
-        status = await engine.probe()
-        assert status.state is EngineState.MISCONFIGURED
-        assert word in status.detail
-    assert "fake-vl" in status.detail
+async def test_a_wrong_address_is_named(fake: FakeOpenAI, build: Build) -> None:
+    """A base URL without /v1 answers 404."""
+    status = await build(url=fake.base_url[:-3]).probe()
+    assert status.state is EngineState.MISCONFIGURED
+    assert "/v1" in status.detail
 
 
 async def test_the_key_is_sent_and_appears_nowhere_else(

@@ -17,38 +17,67 @@ SECRET = "canary raw text"
 
 
 @pytest.mark.parametrize(
-    ("status", "message", "error"),
+    ("status", "message", "error", "words"),
     [
-        (400, "Input length (9662) exceeds model's maximum context length (8192).", EngineRefused),
-        (400, "max_tokens=100000 cannot be greater than max_model_len=8192.", EngineRefused),
-        (400, "Failed to load image: Truncated File Read", EngineRefused),
-        (401, "", EngineUnavailable),
-        (404, "The model `other` does not exist.", EngineUnavailable),
-        (307, "", EngineUnavailable),
-        (400, "The model does not take pictures.", EngineRefused),
-        (429, "", EngineUnavailable),
-        (500, "", EngineFailed),
-        (503, "The engine is currently busy and cannot accept new requests.", EngineUnavailable),
-        (0, "", EngineFailed),
+        (
+            400,
+            "Input length (9662) exceeds model's maximum context length (8192).",
+            EngineRefused,
+            "fewer words",
+        ),
+        (
+            400,
+            "max_tokens=100000 cannot be greater than max_model_len=8192.",
+            EngineRefused,
+            "fewer words",
+        ),
+        (400, "Failed to load image: Truncated File Read", EngineRefused, "refused the request"),
+        (402, "", EngineUnavailable, "no credit or quota left"),
+        (403, "", EngineRefused, "does not allow this question"),
+        (408, "", EngineUnavailable, "took too long"),
+        (412, "", EngineRefused, "refused the request"),
+        (413, "", EngineRefused, "the size of the request"),
+        (429, "", EngineUnavailable, "no more requests for now"),
+        (451, "", EngineRefused, "legal reasons"),
+        (500, "", EngineFailed, "reported an error"),
+        (
+            503,
+            "The engine is currently busy and cannot accept new requests.",
+            EngineUnavailable,
+            "is busy",
+        ),
+        (504, "", EngineUnavailable, "took too long"),
+        (529, "", EngineUnavailable, "is busy"),
+        (0, "", EngineFailed, "reported an error"),
     ],
 )
 def test_each_refusal_has_an_error_without_its_text(
-    status: int, message: str, error: type[EngineError]
+    status: int, message: str, error: type[EngineError], words: str
 ) -> None:
-    """The server's words decide, and are never repeated."""
+    """Its status decides, and its context; its words are never repeated."""
     body = {"message": f"{message} {SECRET}", "code": status}
-    made = Refused(status, body).error(context_length=8192, url="URL", key="KEY", model="MODEL")
+    made = Refused(status, body).error(context_length=8192)
     assert type(made) is error
     assert SECRET not in made.message
+    assert words in made.message
     assert made.message.endswith(".")
+    assert ("in a moment" in made.message) is (made.retry_after is not None)
 
 
-@pytest.mark.parametrize(("status", "setting"), [(401, "WATCHES_API_KEY"), (404, "WATCHES_MODEL")])
-def test_a_refusal_names_the_settings_of_its_server(status: int, setting: str) -> None:
-    made = Refused(status, {}).error(
-        context_length=None, url="WATCHES_BASE_URL", key="WATCHES_API_KEY", model="WATCHES_MODEL"
-    )
-    assert f"Set {setting} to" in made.message
+def test_a_quota_is_not_for_a_moment() -> None:
+    """Nobody is told to ask again."""
+    made = Refused(429, {"code": "insufficient_quota"}).error(context_length=None)
+    assert "quota" in made.message
+    assert made.retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("status", "plain", "said"),
+    [(400, True, True), (422, True, True), (400, False, False), (451, True, False)],
+)
+def test_a_plain_form_is_named_where_it_was_refused(status: int, plain: bool, said: bool) -> None:
+    made = Refused(status, {}).error(context_length=None, plain=plain)
+    assert ("takes pictures" in made.message) is said
 
 
 @pytest.mark.parametrize(
