@@ -347,7 +347,7 @@ _LLAMA_FAILURES = table(
         " model there.",
     ),
     (
-        r"not within the file bounds|failed to (?:seek for|read) tensor|failed to read (?:key-value pairs|tensor info)"
+        r"not within the file bounds|failed to (?:seek for|read) tensor|failed to read (?:key-value pairs|tensor info|magic)"
         r"|invalid magic characters|unable to find tensor|tensor '[^']*' not found|has wrong shape"
         r"|tensors expected but|failed to open GGUF file|wrong number of tensors",
         "The files in {path} are damaged or cut off. Remove them and fetch the model again.",
@@ -367,6 +367,10 @@ _LLAMA_FAILURES = table(
         " another in LLAMA_SERVER.",
     ),
     (
+        r"libgomp\.so",
+        "llama.cpp's server needs the library libgomp. Install it: apt install libgomp1 (Debian, Ubuntu) or dnf install libgomp.",
+    ),
+    (
         r"error while loading shared libraries|Library not loaded|cannot open shared object file",
         "llama.cpp's server is not installed whole: a library is missing. Install it again.",
     ),
@@ -375,13 +379,18 @@ _LLAMA_FAILURES = table(
         r"GGML_ASSERT\(|GGML_ABORT|ggml_abort|CUDA error|ggml_vulkan: .{0,80}(?:error|failed)",
         "llama.cpp met a fault of its own; its log names the place. Upgrade it, or choose another model.",
     ),
+    # Written after the cause, if that is known.
+    (
+        r"Failed to load CLIP model|CLIP cannot be used as main model",
+        "llama.cpp cannot load the mmproj file in {path}, which reads pictures. Put the mmproj of the same model there.",
+    ),
 )
 _LLAMA_PHASES = table(
     (r"load_model: loading model|main: loading model", "loading weights"),
     (r"loaded multimodal model", "preparing for pictures"),
     (r"initializing(?: slots)?, n_slots", "room for the context is set aside"),
     (
-        r"(?:main|llama_server): model loaded|(?:llama_server: listening|server is listening) on",
+        r"(?:main|llama_server|init): model loaded|(?:llama_server: |init: |server is )listening on",
         "opening the port",
     ),
 )

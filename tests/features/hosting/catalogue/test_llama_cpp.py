@@ -248,6 +248,10 @@ def test_its_steps_are_seen_while_it_loads() -> None:
             "The files in /models/some are damaged or cut off.",
         ),
         (
+            "E gguf_init_from_reader: failed to read magic",
+            "The files in /models/some are damaged or cut off.",
+        ),
+        (
             "E ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 2048131072",
             "Memory does not hold the model and its context. Lower the context (now 4096)",
         ),
@@ -259,6 +263,18 @@ def test_its_steps_are_seen_while_it_loads() -> None:
         (
             "E mtmd_init_from_file: error: mismatch between text model (n_embd = 64) and mmproj (n_embd = 128)",
             "is of another model than the weights. Put the mmproj of the same model there.",
+        ),
+        (
+            "E mtmd_init_from_file: error: Failed to load CLIP model from /models/some/tiny-F32.gguf",
+            "cannot load the mmproj file in /models/some, which reads pictures.",
+        ),
+        (
+            "E llama_model_load: error loading model: CLIP cannot be used as main model, use it with --mmproj instead",
+            "cannot load the mmproj file in /models/some, which reads pictures.",
+        ),
+        (
+            "ImportError: libgomp.so.1: cannot open shared object file: No such file or directory",
+            "Install it: apt install libgomp1",
         ),
         ("/src/ggml/src/ggml.c:1: GGML_ASSERT(a) failed", "met a fault of its own"),
         ("I srv  llama_server: model loaded", ""),
