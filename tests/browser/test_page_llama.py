@@ -1,4 +1,4 @@
-"""A true llama.cpp server through the whole product: `tests.support.real_llama` says how to have one."""
+"""A true llama.cpp server through the whole product."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.real_model.gguf_files import PROJECTOR, WEIGHTS, write
 from tests.real_model.server import ASK_COLOR, ASK_SONG
 from tests.support.hub_stand_in import Model as OnHub
 from tests.support.hub_stand_in import running_hub
-from tests.support.real_llama import LOADS, MISSING, PROGRAM, REASON, slots
+from tests.support.real_llama import LOADS, PROGRAM, slots
 from tests.support.running import Running, running
 from tests.support.words import say
 from tests.whole.test_real_llama import CATALOGUE, COMMIT, FREED, NAME
@@ -27,7 +27,6 @@ from tests.whole.test_real_llama import CATALOGUE, COMMIT, FREED, NAME
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.skipif(MISSING, reason=REASON),
 ]
 
 # Presses Stop as soon as the song begins.

@@ -271,7 +271,7 @@ def test_each_import_is_declared() -> None:
             path.stem == "worker"
             or any(part.endswith("worker") for part in parts[:-1])
             or parts[:2] == ("scripts", "models")
-            or path.name == "convert_model.py"
+            or path.name in ("convert_model.py", "llama_wheel.py")
         ):
             files.append("requirements-models.txt")
         if parts[2:5] == ("voice_out", "worker", path.name):

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +27,7 @@ ASK_COLOR = "What colour is this?"
 ASK_SONG = "Sing a long song."
 _FIND = (
     "from importlib.util import find_spec as f;"
-    "print(*map(f, ('torch', 'transformers', 'PIL', 'compressed_tensors')))"
+    "print(*map(f, ('torch', 'transformers', 'PIL', 'compressed_tensors', 'xllamacpp')))"
 )
 _REPEATS = 10
 _START_SECONDS = 120.0
@@ -224,22 +225,33 @@ class ModelServer:
     def log(self) -> Path:
         return self.model.with_suffix(".log")
 
-    async def start(self) -> None:
-        """Returns when it answers; fails when it does not in time."""
-        command = [str(PYTHON), "-m", "transformers.cli.transformers", "serve", str(self.model)]
-        options = ["--trust-remote-code", "--device", "cpu", "--host", "127.0.0.1"]
+    def command(self) -> Sequence[str | Path]:
+        """The program and its arguments, without the address."""
+        serve = (PYTHON, "-m", "transformers.cli.transformers", "serve", self.model)
+        return (*serve, "--trust-remote-code", "--device", "cpu")
+
+    def environment(self) -> dict[str, str]:
+        return environment(self.model.parent)
+
+    def begin(self) -> subprocess.Popen[bytes]:
+        """Start it, without waiting until it answers."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, *options, "--port", str(self.port)],
-                env=environment(self.model.parent),
+                [*self.command(), "--host", "127.0.0.1", "--port", str(self.port)],
+                env=self.environment(),
                 cwd=self.model.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        return self.process
+
+    async def start(self) -> None:
+        """Returns when it answers; fails when it does not in time."""
+        process = self.begin()
         async with asyncio.timeout(_START_SECONDS), httpx.AsyncClient(trust_env=False) as client:
             while True:
-                assert self.process.poll() is None, self.log.read_text("utf-8")[-2000:]
+                assert process.poll() is None, self.log.read_text("utf-8")[-2000:]
                 try:
                     if (await client.get(f"http://127.0.0.1:{self.port}/health")).is_success:
                         return

@@ -1,6 +1,4 @@
-"""The manager with a true llama.cpp server and the tiny model that names colours, as GGUF files:
-`tests.support.real_llama` says how to have one.
-"""
+"""The manager with a true llama.cpp server and the tiny model that names colours, as GGUF files."""
 
 from __future__ import annotations
 
@@ -11,7 +9,8 @@ import shutil
 import signal
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 
 from scripts.bench.live_encoder import LiveEncoder
-from server.core.errors import EngineFailed
+from server.core.errors import EngineFailed, EngineUnavailable
 from server.core.frames import Role
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
@@ -27,7 +26,9 @@ from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.planner import usable_port
 from server.features.hosting.status import ManagerState
 from server.media.picture import encode
-from server.models.base import Delta, EngineRequest, Finished
+from server.models.base import Delta, EngineRequest, EngineState, Finished, Trouble
+from server.models.openai.chat_client import Endpoint
+from server.models.openai.engine import OpenAIEngine
 from server.session.request.answers import Toolbox
 from server.shared.processes.reaper import descendants
 from tests.features.hosting.test_manager_real import words
@@ -38,15 +39,13 @@ from tests.support.engine_plans import Managed, managed_for_real, settled
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.hub_stand_in import Model as OnHub
 from tests.support.hub_stand_in import running_hub
-from tests.support.real_llama import LOADS, MISSING, PROGRAM, REASON, slots
+from tests.support.real_llama import LOADS, PROGRAM, LlamaServer, SlowFile, slots
 from tests.support.running import Running, running
 from tests.whole.test_real_model import ColoredScene, request
 
 SONG = 3000
 # A cancelled answer's slot is free again within so many seconds.
 FREED = 0.3
-
-pytestmark = pytest.mark.skipif(MISSING, reason=REASON)
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +167,15 @@ async def test_nobody_else_asks_it(colors: Path) -> None:
         await settled(one, ManagerState.READY)
         with pytest.raises(AssertionError, match="Invalid API Key"):
             await slots(launch(one).base_url, "another")
+        stranger = OpenAIEngine("vllm", Endpoint(launch(one).base_url, "another", "colors"))
+        try:
+            status = await stranger.probe()
+            assert (status.state, status.trouble) == (EngineState.MISCONFIGURED, Trouble.KEY)
+            assert "did not accept our key. Set VLLM_API_KEY to the key" in status.detail
+            with pytest.raises(EngineUnavailable, match="did not accept our key"):
+                await words(stranger.answer(request(ASK_COLOR, "red")))
+        finally:
+            await stranger.close()
         # What was asked is in no line of its log.
         await color(one, "red")
         assert not [line for line in one.lines if ASK_COLOR in line or "It is red" in line]
@@ -238,6 +246,72 @@ async def test_a_taken_port_is_avoided(colors: Path) -> None:
         await settled(one, ManagerState.READY)
         assert launch(one).port != taken
         assert await color(one, "red") == "It is red"
+
+
+@pytest.fixture
+async def red() -> AsyncIterator[LiveEncoder]:
+    """A camera before which all is red."""
+    encoder = LiveEncoder(ColoredScene("red"), rate=10)
+    yield encoder
+    await encoder.close()
+
+
+async def test_a_question_waits_until_the_model_is_loaded(
+    colors: Path, tmp_path: Path, red: LiveEncoder
+) -> None:
+    """503 from the server: the page shows `loading`, and the question is answered afterwards."""
+    slow = SlowFile(shutil.copytree(colors, tmp_path / "slow") / PROJECTOR)
+    server = LlamaServer(slow.path.parent, key="k")
+    server.begin()
+    try:
+        async with (
+            running(engine="vllm", vllm_base_url=server.base_url, vllm_api_key="k") as run,
+            visitor(run, red) as one,
+        ):
+            assert one.page.seen[0]["engine_state"] == "loading"
+            await one.page.send(type="chat", content=ASK_COLOR, id="a")
+            await soon(lambda: metric(run, "engine_retries_total", reason="loading") > 0, LOADS)
+            slow.arrive()
+            answer = await one.page.end("a", timeout=LOADS)
+            assert answer["type"] == "response", answer
+            pieces = [m["text"] for m in one.page.seen if m["type"] == "delta"]
+            assert "".join(pieces) == answer["text"] != ""
+    finally:
+        server.kill()
+
+
+async def test_killed_at_work_and_started_again_it_answers_every_visitor(
+    colors: Path, red: LiveEncoder
+) -> None:
+    """One is answered and two wait when it dies; all keep their session and socket."""
+    server = LlamaServer(colors)
+    await server.start()
+    try:
+        async with (
+            running(engine="vllm", vllm_base_url=server.base_url) as run,
+            AsyncExitStack() as stack,
+        ):
+            pages = [(await stack.enter_async_context(visitor(run, red))).page for _ in range(3)]
+            await pages[0].send(type="settings", max_tokens=SONG)
+            for page in pages:
+                await page.send(type="chat", content=ASK_SONG, id="song")
+                if page is pages[0]:
+                    await page.next("delta", id="song", timeout=LOADS)
+                    assert server.process is not None
+                    server.process.send_signal(signal.SIGSTOP)
+            server.kill()
+            ends = [await page.end("song", timeout=LOADS) for page in pages]
+            assert all(end["retryable"] for end in ends), ends
+            await server.start()
+            for page in pages:
+                await page.next("ready", engine="vllm", engine_state="ready", timeout=LOADS)
+                answer = await page.ask(ASK_COLOR, id="again", timeout=LOADS)
+                assert (answer["type"], answer["engine"]) == ("response", "vllm"), answer
+            assert {page.session_id for page in pages} == {
+                one.id for one in run.program.sessions.all()
+            }
+    finally:
+        server.kill()
 
 
 OPERATOR = "operator-token-of-this-test"
@@ -362,7 +436,8 @@ async def test_it_watches_while_another_server_answers(colors: Path) -> None:
     """WATCHES_BASE_URL=local with a GGUF: watches go to this machine's model and questions to the large one, which
     stands in once it is stopped.
     """
-    encoder = LiveEncoder(ColoredScene("red"), rate=10)
+    scene = ColoredScene("red")
+    encoder = LiveEncoder(scene, rate=10)
     try:
         async with (
             FakeOpenAI(model="large-vl") as large,
@@ -387,6 +462,7 @@ async def test_it_watches_while_another_server_answers(colors: Path) -> None:
             await run.program.feature("hosting").manager.stop()
             told = await one.page.next("ready", roles={}, timeout=LOADS)
             assert "another one does its work" in told["stands_in"]
+            scene.show(COLORS["blue"])
             await large.wait_for(2, timeout=LOADS)
     finally:
         await encoder.close()
@@ -409,6 +485,7 @@ def one_core() -> Iterator[None]:
     os.sched_setaffinity(0, before)
 
 
+@pytest.mark.night
 @pytest.mark.usefixtures("one_core")
 async def test_it_is_quicker_than_torch_with_the_same_weights(
     colors: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]

@@ -25,7 +25,7 @@ _CHECKPOINTS = 8
 # models see it whole or not at all.
 _STEP, _MOST_STEP = 512, 4096
 # An option's own line without its explanation, which may name other flags
-_OPTION = re.compile(r"^(-\S.*?)(?: {2,}+(?!-)|$)", re.MULTILINE)
+_OPTION = re.compile(r"^ {0,2}(-\S.*?)(?: {2,}+(?!-)|$)", re.MULTILINE)
 _FLAG = re.compile(r"(?<![\w-])--[a-z0-9][a-z0-9-]*")
 # "version: 9049 (0d3e9a1)", "version: 0.5.0 (build 9412, commit 0c1e570)"
 _VERSION = re.compile(r"^version: (?:\S+ \(build )?(\d+)\b", re.MULTILINE)
