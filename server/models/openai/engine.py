@@ -145,7 +145,7 @@ class OpenAIEngine:
                     if piece is not None and piece.error is not None:
                         if reply.finish:
                             break
-                        raise self._server.refusal(Refused.of_event(piece.error))
+                        raise self._server.refusal(Refused.of_event(piece.error), plain=False)
             except (TimeoutError, BrokenStream) as error:
                 if not reply.finish:
                     raise self._broken(error, now() >= deadline) from None
@@ -255,7 +255,7 @@ class OpenAIEngine:
         Raises EngineError.
         """
         server, request = self._server, asking.request
-        asking.failure = partial(server.refusal, refusal)
+        asking.failure = partial(server.refusal, refusal, plain=bool(asking.beyond))
         if refusal.status in _BUSY:
             return await self._busy(refusal, asking)
         if refusal.of_another_model and not asking.looked_up:
