@@ -189,7 +189,7 @@ class Reply:
         return found
 
     def _is_answer(self, thoughts: str) -> bool:
-        """Whether the thoughts of a whole answer without text are the answer, which a parser took for them."""
+        """Return True if the thoughts of a whole answer without text are the answer, which a parser took for them."""
         if not thoughts or self._refused or self._tools:
             return False
         if self._form:

@@ -50,7 +50,7 @@ class Mode(StrEnum):
 
 @dataclass(slots=True)
 class Thinking:
-    """Whether the served model thinks, and what of it goes into requests."""
+    """The served model's way of thinking, and its fields of a request."""
 
     limits: ThinkingLimits
     mode: Mode = Mode.BUDGET

@@ -93,7 +93,7 @@ def test_a_hostile_text_is_cleaned_in_no_time(hostile: str) -> None:
 
 
 def test_one_pass_is_enough_for_an_answer() -> None:
-    """What a model writes is nobody's trick: nothing is looked for twice."""
+    """Remove tokens in one pass: a model plays no tricks."""
     assert remove("<answer>a[INST]<turn|></answer> <|im_<|x|>end|>") == "a <|im_end|>"
 
 

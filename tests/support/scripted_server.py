@@ -38,7 +38,7 @@ def between(odd: Event) -> list[Event]:
 
 @dataclass
 class Play:
-    """What the server answers.
+    """A script of the server's answers.
 
     `events`: of a stream, or what makes them of a request; numbers are pauses in seconds, texts go as they are. `whole`: one JSON object in place of a
     stream. `refuse`: returns the refusal of a request, None to take it. `listing`: what /v1/models answers. `others`:

@@ -275,7 +275,7 @@ _SPEAKING_PATHS = frozenset(("/v1/audio/speech", "/v1/audio/voices"))
 
 @dataclass(slots=True)
 class SpeechOut:
-    """Whether a model speaks its answers itself.
+    """The speech of a model's own answers.
 
     `states`: by its server's list, or by its family on a server that offers speech; then each request states what is
     wanted, since it speaks unasked. None: its server was not asked. `mute`: it was asked to speak, and did not.

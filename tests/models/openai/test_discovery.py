@@ -1,4 +1,4 @@
-"""What is known of a model server before a question: its machine, its list, and what it says of its models."""
+"""A model server before a question: its machine, its list, and its description of its models."""
 
 from __future__ import annotations
 
@@ -329,7 +329,7 @@ async def test_families_decide_where_the_server_says_nothing(
 async def test_a_folder_tells_the_family(
     fake: FakeOpenAI, engine: OpenAIEngine, tmp_path: Path
 ) -> None:
-    """That of a model with any name, on this machine."""
+    """The URL of a model with any name, on this machine."""
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2_5_vl"}))
     fake.models, fake.cards = ["text", "mine"], {"mine": {"root": str(tmp_path)}}
     status = await engine.probe()
@@ -907,7 +907,7 @@ async def test_the_operator_names_the_machines_behind_an_address(url: str, other
 
 
 async def test_an_address_of_this_machine_is_another_until_it_is_named() -> None:
-    """Who has an address or a name changes with the network; the setting does not."""
+    """An address or a name may belong to another machine tomorrow; the setting stays."""
     mine = [address for address in own_addresses() if ":" not in address]
     if not mine:
         pytest.skip("This machine has no address beyond loopback.")

@@ -237,7 +237,7 @@ async def test_a_conversation_that_does_not_fit_is_shortened(
 async def test_a_full_context_is_logged_once(
     server: ScriptedServer, engine: OpenAIEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where the answer ended before its own limit."""
+    """If an answer ended before its own limit."""
     usage = {"prompt_tokens": 4095, "completion_tokens": 1}
     server.play = Play([chunk("A"), chunk(finish="length") | {"usage": usage}, "[DONE]"])
     for _ in range(2):
