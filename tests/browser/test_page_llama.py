@@ -14,13 +14,13 @@ from playwright.async_api import expect
 from server.shared.processes.reaper import descendants
 from tests.browser.test_page_local import looking_at
 from tests.browser.test_page_operator import choose, command_of, let_in
-from tests.browser.visitor import TOKEN, Visit
+from tests.browser.visitor import TOKEN, Visit, Visitor
 from tests.real_model.gguf_files import PROJECTOR, WEIGHTS, write
 from tests.real_model.server import ASK_COLOR, ASK_SONG
 from tests.support.hub_stand_in import Model as OnHub
 from tests.support.hub_stand_in import running_hub
 from tests.support.real_llama import LOADS, PROGRAM, slots
-from tests.support.running import Running, running
+from tests.support.running import running
 from tests.support.words import say
 from tests.whole.test_real_llama import CATALOGUE, COMMIT, FREED, NAME
 
@@ -85,7 +85,6 @@ async def test_fetched_and_started_on_the_page_it_answers_the_camera(
             await expect(state).to_have_text("Colors runs in its own process", timeout=LOADS * 1000)
             await expect(panel.locator("#engine-lines")).to_contain_text("model loaded")
             await page.button("Close").click()
-            await page.settle(10)
 
             manager = run.program.feature("hosting").manager
             launch = manager._run.plan.launch
@@ -104,7 +103,7 @@ async def test_fetched_and_started_on_the_page_it_answers_the_camera(
             back = 'm.type === "ready" && m.engine === "local" && m.engine_state === "ready"'
             await page.got(back, since=since, timeout=LOADS)
             # What so small a model says of a camera's picture is its own affair.
-            assert await answering(visit, run) == NAME
+            assert await answering(page) == NAME
 
             await page.press(say("page.engine"))
             await choose(page, "copy", "subprocess")
@@ -113,16 +112,15 @@ async def test_fetched_and_started_on_the_page_it_answers_the_camera(
             await expect(state).to_have_text("copy runs in its own process", timeout=LOADS * 1000)
             released = re.compile(r"^The previous model freed \d+\sMB of memory\.$")
             await expect(panel.locator("#engine-released")).to_contain_text(released)
-            assert await answering(visit, run) == "copy"
+            await page.button("Close").click()
+            assert await answering(page) == "copy"
             await page.leave()
 
 
-async def answering(visit: Visit, run: Running) -> str:
-    """Ask on a page of its own, with a camera; return the model that answers it."""
-    page = await looking_at(visit, run, "red")
+async def answering(page: Visitor) -> str:
+    """Ask on the page; return the model that answers it."""
     response = await page.ask(ASK_COLOR, timeout=LOADS)
     assert response["engine"] == "local"
     assert response["text"]
-    await page.leave()
     found: str = response["model"]
     return found
