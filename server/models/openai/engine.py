@@ -266,7 +266,7 @@ class OpenAIEngine:
             return Reason.PLAIN, 0.0
         if refusal.context is not None and self._shortened(asking, refusal.context):
             return Reason.PLAIN, 0.0
-        if refusal.status >= 500 and not refusal.of_server and asking.repeats == 0:
+        if refusal.status >= 500 and not refusal.of_server and asking.pauses:
             return Reason.FAILED, asking.pause()
         of_request = refusal.of_request or refusal.status == 404
         beyond = self._extras(request) - asking.left_out
