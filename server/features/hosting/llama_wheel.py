@@ -11,6 +11,8 @@ import importlib.metadata
 import os
 import threading
 
+from server.core import core_dumps
+
 
 def options() -> argparse.ArgumentParser:
     """Return the options, by the names that CommonParams has for them; absent ones keep llama.cpp's default."""
@@ -64,4 +66,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    core_dumps.forbid()
     main()
