@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 # while it is closed.
 _POOL = httpx2.Limits(max_connections=256, max_keepalive_connections=32, keepalive_expiry=4.0)
 _CHAT = "/chat/completions"
-# Refusals that say nothing of a picture: the key, payment, the model, the time, too many requests
-_OTHERS = (401, 402, 403, 404, 408, 429)
 # The connection broke before anything came back: the server had closed a kept connection meanwhile.
 _DROPPED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
@@ -178,7 +176,7 @@ class ChatClient:
             async with asyncio.timeout(seconds):
                 await self._ask(_CHAT, body)
         except Refused as refusal:
-            return False if 400 <= refusal.status < 500 and refusal.status not in _OTHERS else None
+            return False if refusal.of_request and refusal.status < 500 else None
         except (TimeoutError, AskFailed):
             return None
         return True

@@ -273,25 +273,9 @@ SOURCES = (
 _SPEAKING_PATHS = frozenset(("/v1/audio/speech", "/v1/audio/voices"))
 
 
-@dataclass(slots=True)
-class SpeechOut:
-    """The speech of a model's own answers.
-
-    `states`: by its server's list, or by its family on a server that offers speech; then each request states what is
-    wanted, since it speaks unasked. None: its server was not asked. `mute`: it was asked to speak, and did not.
-    """
-
-    states: bool | None = False
-    mute: bool = False
-
-    def offered(self, described: Mapping[str, Any]) -> None:
-        """Read the server's interface, as FastAPI describes it."""
-        self.states = not _SPEAKING_PATHS.isdisjoint(object_in(described, "paths"))
-
-    @property
-    def speaks(self) -> bool:
-        """True when the model speaks its answers if it is asked to."""
-        return self.states is True and not self.mute
+def speaks(described: Mapping[str, Any]) -> bool:
+    """Read a server's interface, as FastAPI describes it: whether models speak their answers there."""
+    return not _SPEAKING_PATHS.isdisjoint(object_in(described, "paths"))
 
 
 def address_of(base_url: str) -> str:

@@ -34,6 +34,7 @@ from server.models.openai.events import BrokenStream, ChatStream
 from server.models.openai.known_server import KnownServer
 from server.models.openai.request import (
     FIELDS,
+    SPEECH,
     SWITCH,
     THOUGHTS,
     Media,
@@ -385,12 +386,11 @@ class OpenAIEngine:
             self._spoke = self._server.model
         elif silent and self._spoke != self._server.model:
             # One that has spoken before has had nothing to say.
-            self._server.speech_out.mute = True
-            self._server.learned_speech()
             reason = f"The model server {spoken.fault or 'sent no sound'}."
             log.warning(
                 "the model did not speak its answer", extra={"engine": self.name, "reason": reason}
             )
+            self._plain.keep(frozenset((SPEECH,)), time.monotonic())
         made = finished.usage.completion_tokens
         cut = finished.finish_reason == "length" and made is not None and made < sent.max_tokens
         if cut and self._full != self._server.model:
@@ -450,9 +450,13 @@ class _Answer:
 
     def __init__(self, asking: _Asking, stream: ChatStream, thinking: Thinking) -> None:
         self.asking, self.stream = asking, stream
-        request = asking.request
+        request, chat = asking.request, asking.request.conversation
+        tools, form = (chat.tools, chat.form) if chat is not None else (request.tools, None)
         self.reply = Reply(
-            thinking, request.max_tokens, calls=_calls(request), form=_wants_form(request)
+            thinking,
+            request.max_tokens,
+            calls=Calls(lenient=chat is None) if tools else None,
+            form=form is not None or request.schema is not None,
         )
         self.spoken = SpokenAnswer()
 
@@ -485,18 +489,6 @@ class SpokenAnswer:
             return None
         self.begun = self.begun or chunk is not None
         return chunk
-
-
-def _calls(request: EngineRequest) -> Calls | None:
-    """Return what puts a request's tool calls together; None for one without tools."""
-    if request.conversation is not None:
-        return Calls(lenient=False) if request.conversation.tools else None
-    return Calls(lenient=True) if request.tools else None
-
-
-def _wants_form(request: EngineRequest) -> bool:
-    chat = request.conversation
-    return request.schema is not None or (chat is not None and chat.form is not None)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ from server.models.families import Ability, Family
 from server.models.files import clean
 from server.models.openai import discovery
 from server.models.openai.chat_client import ChatClient, Endpoint, NotChat, Slow, Unreachable
-from server.models.openai.discovery import LM_STUDIO, ModelInfo, SpeechOut
+from server.models.openai.discovery import LM_STUDIO, ModelInfo
 from server.models.openai.upstream import AskFailed, Refused
 from server.models.thinking import Thinking
 
@@ -47,10 +47,6 @@ _TROUBLES = {
     503: (EngineState.LOADING, None, "is loading its model, or its ROUTER_WORKERS are down."),
 }
 _FAILS = (EngineState.UNREACHABLE, None, "fails. Its own log says why.")
-
-
-class _Unfit(Exception):
-    """The server's list leads to no model. Its text is a sentence for operators."""
 
 
 class KnownServer:
@@ -91,7 +87,9 @@ class KnownServer:
         self._shown: tuple[str, bool | None] = ("", None)
         # What is known of the model that was taken up last
         self._model = ModelInfo()
-        self.speech_out = SpeechOut()
+        # The model speaks its answers, by its server's list, or by its family on a server that offers speech; then each
+        # request states what is wanted, since it speaks unasked. None: its server was not asked.
+        self.speech_out: bool | None = False
         # The context that a refusal has named; 0 for none
         self._learned = 0
         self.status = EngineStatus(
@@ -113,7 +111,10 @@ class KnownServer:
                 cards = await self._candidates()
                 # Its list is there before its model.
                 loads = self._server == discovery.LLAMA_CPP and await self._health() == 503
-            if loads:
+            if not cards:
+                detail = f"The model server at {self.address} lists no models. Set {self.names.model} to the one it serves."
+                status = self._bad(EngineState.MISCONFIGURED, detail)
+            elif loads:
                 status = dataclasses.replace(
                     self._from_refusal(Refused(503, None)), model=cards[0]["id"]
                 )
@@ -130,8 +131,6 @@ class KnownServer:
             # Another may take its address.
             self._facts, self._shown = {}, ("", None)
             self.unreachable(str(exc))
-        except _Unfit as exc:
-            self.status = self._bad(EngineState.MISCONFIGURED, str(exc))
         except Refused as refusal:
             self.status = self._from_refusal(refusal)
         except (NotChat, httpx2.InvalidURL, ValueError, RecursionError) as exc:
@@ -141,16 +140,12 @@ class KnownServer:
     async def _candidates(self) -> list[dict[str, Any]]:
         """Return the entries of /v1/models: of the model that the settings name, listed or not, else of all.
 
-        Raises AskFailed, _Unfit, and ValueError for no list.
+        Raises AskFailed, and ValueError for no list.
         """
         cards, wanted = await self._listing(), self._endpoint.model
         self._server = discovery.server_of(cards)
         self._listed = [card["id"] for card in cards]
         if not wanted:
-            if not cards:
-                raise _Unfit(
-                    f"The model server at {self.address} lists no models. Set {self.names.model} to the one it serves."
-                )
             return cards[: discovery.MOST_LISTED]
         # The same one under another name describes it, too.
         alike = [card for card in cards if discovery.same_name(card["id"], wanted)]
@@ -180,10 +175,10 @@ class KnownServer:
 
     async def _checked(self, status: EngineStatus) -> EngineStatus:
         """Return the status by what the server says of itself."""
-        if status.ready and self.speech_out.states is None:
+        if status.ready and self.speech_out is None:
             with suppress(AskFailed):
                 if (described := await self._read("/openapi.json")) is not None:
-                    self.speech_out.offered(described)
+                    self.speech_out = discovery.speaks(described)
         # vLLM, which alone is known to have json_schema, lists its models for seconds after the process that runs them
         # has died (0.32.0: up to 5). Its router says so while any server is down, and has a check of its own.
         lost = status.capabilities.json_schema and await self._health() == 503
@@ -337,7 +332,7 @@ class KnownServer:
         family, most = _known(info)[0], info.most_context
         speaks = family is not None and Ability.SPEECH_OUT in family.abilities
         # Of a family that speaks, its server decides.
-        self.speech_out = SpeechOut(info.speaks or (None if speaks else False))
+        self.speech_out = info.speaks or (None if speaks else False)
         self._learned = 0
         self._thinking.served(family, thinks=bool(info.thinks))
         reason = f"{info.name[:80]}: {info.why}"
@@ -358,9 +353,6 @@ class KnownServer:
     def learn(self, *, context_length: int) -> None:
         """Learn the context that a refusal names, until there is another model."""
         self._learned = context_length
-        self.learned_speech()
-
-    def learned_speech(self) -> None:
         self.status = self._with_learned(self.status)
 
     def _with_learned(self, status: EngineStatus) -> EngineStatus:
@@ -368,7 +360,7 @@ class KnownServer:
         lengths = [one for one in (status.capabilities.context_length, self._learned) if one]
         able = dataclasses.replace(
             status.capabilities,
-            speech_out=self.speech_out.speaks,
+            speech_out=self.speech_out is True,
             context_length=min(lengths, default=None),
         )
         return dataclasses.replace(status, capabilities=able)

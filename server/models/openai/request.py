@@ -114,13 +114,16 @@ class PlainForm:
     def refused(self, names: frozenset[str], now: float) -> None:
         """Keep what a refused request had and the accepted one had not."""
         names, self._taken = names - self._taken, self._taken - names
-        if not names:
-            return
+        if names:
+            self.keep(names, now)
+            log.warning(
+                "the model server refused a request and took its plain form, which is used for 10 minutes",
+                extra={"engine": self._engine, "reason": ", ".join(sorted(names))},
+            )
+
+    def keep(self, names: frozenset[str], now: float) -> None:
+        """Leave these out of requests for ten minutes."""
         self._until |= dict.fromkeys(names, now + KEEP_SECONDS)
-        log.warning(
-            "the model server refused a request and took its plain form, which is used for 10 minutes",
-            extra={"engine": self._engine, "reason": ", ".join(sorted(names))},
-        )
 
 
 def restrict(able: Capabilities, left_out: frozenset[str]) -> Capabilities:
@@ -178,7 +181,7 @@ def body(
     }
     if FIELDS not in left_out:
         fields |= optional(endpoint)
-        if server.speech_out.states:
+        if server.speech_out:
             fields |= _modalities(request.speak, endpoint.voice)
     fields |= thinking.fields()
     if request.schema is not None and able.json_schema:
