@@ -74,7 +74,7 @@ class ScriptedServer(HttpStandIn):
         self, request: HttpRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
         play = self.play
-        if request.path != "/v1/chat/completions":
+        if not request.path.startswith("/v1/chat/completions"):
             self.paths.append(request.path)
             if request.path == "/v1/models":
                 listing = play.listing or (200, {"object": "list", "data": [CARD]})
@@ -277,6 +277,20 @@ PLAYS: dict[str, Play] = {
             else None
         )
     ),
+    "max_completion_tokens, in words alone": Play(
+        refuse=lambda body: (
+            (400, error("'max_tokens' is not supported. Use 'max_completion_tokens' instead.", 400))
+            if "max_tokens" in body
+            else None
+        )
+    ),
+    "no system role": Play(
+        refuse=lambda body: (
+            (400, error("System role not supported"))
+            if body["messages"][0]["role"] == "system"
+            else None
+        )
+    ),
 }
 
 
@@ -315,5 +329,6 @@ FAILURES: dict[str, Play] = {
     "vLLM: its engine died": Play(refuse=lambda body: (500, error("EngineCore died", 500))),
     "vLLM: full": Play(refuse=lambda body: (503, error("The engine is currently busy", 503))),
     "nginx: no upstream": Play(refuse=lambda body: (502, "<html>502 Bad Gateway</html>")),
+    "Alibaba: filtered": Play([WORDS[0], error("filtered", "data_inspection_failed"), "[DONE]"]),
     "a wrong key": Play(refuse=lambda body: (401, error("Incorrect API key", "invalid_api_key"))),
 }

@@ -121,6 +121,8 @@ class ChatClient:
     ) -> None:
         self._limits = limits
         self._url = endpoint.base_url
+        # With a slash at its end where the server wants that
+        self._chat = _CHAT
         key = endpoint.api_key
         # vLLM's own placeholder for "no key"
         self._key = (key.get_secret_value() if isinstance(key, SecretStr) else key) or "EMPTY"
@@ -220,14 +222,18 @@ class ChatClient:
 
         try:
             return await self._sdk.post(
-                _CHAT,
+                self._chat,
                 cast_to=httpx2.Response,
                 content=body,
                 options={"headers": {"Content-Type": "application/json", **headers}},
                 stream=bool(body),
             )
         except APIStatusError as error:
-            raise _refused(error.response) from None
+            refusal, url = _refused(error.response), error.response.url
+            if refusal.location in (f"{url}/", f"{url.path}/") and self._chat == _CHAT:
+                self._chat += "/"
+                return await self._post(body, headers)
+            raise refusal from None
         except (APIConnectionError, httpx2.HTTPError) as error:
             raise self._failed(error.__cause__ or error) from None
 

@@ -94,6 +94,7 @@ _LENGTHS = (
     "context_window",
     "max_context_length",
     "max_input_tokens",
+    "max_context_window_tokens",
     "n_ctx",
 )
 
@@ -101,7 +102,7 @@ _LENGTHS = (
 def of_card(card: Mapping[str, Any]) -> ModelInfo:
     """Read an entry of the list. Nothing said of sound is not no."""
     root, model_type = (str(card.get(name) or "") for name in ("root", "model_type"))
-    lengths = [card.get(name) for name in _LENGTHS]
+    parts = [card, *(object_in(card, part) for part in ("top_provider", "limits", "meta"))]
     return ModelInfo(
         str(card["id"]),
         _takes_pictures(card),
@@ -112,7 +113,7 @@ def of_card(card: Mapping[str, Any]) -> ModelInfo:
         root=root,
         model_type=model_type,
         vllm=card.get("owned_by") == "vllm",
-        context=_first_count(*lengths, object_in(card, "meta").get("n_ctx")),
+        context=_first_count(*(part.get(name) for part in parts for name in _LENGTHS)),
     )
 
 
@@ -133,6 +134,9 @@ def _named(card: Mapping[str, Any], way: str) -> set[str]:
     """Return what a card names that a model takes (`way`: input) or gives (output)."""
     parts = (card, object_in(card, "architecture"), object_in(card, "modalities"))
     lists = [part.get(key) for part in parts for key in (f"{way}_modalities", way)]
+    # OpenRouter's older form: text+image->text
+    takes, _, gives = str(parts[1].get("modality")).partition("->")
+    lists += [(takes if way == "input" else gives).split("+")] if gives else []
     return {str(one).lower() for found in lists if isinstance(found, list) for one in found}
 
 
@@ -152,6 +156,9 @@ def _takes(card: Mapping[str, Any]) -> set[str]:
 
 
 def _takes_pictures(card: Mapping[str, Any]) -> bool | None:
+    # Some gateways say False of each model that they do not know.
+    if True in (card.get("supports_vision"), card.get("supports_image_in")):
+        return True
     named = _takes(card)
     return not _PICTURES.isdisjoint(named) if named else _TYPES.get(str(card.get("type")))
 

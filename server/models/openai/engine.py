@@ -263,7 +263,9 @@ class OpenAIEngine:
             asking.looked_up, model = True, server.model
             if (await server.probe()).ready and server.model != model:
                 return Reason.FAILED, 0.0
-        if "max_tokens" in refusal.fields and self._other_limit(asking):
+        # A refusal of the limit's older name may name it in words alone, or repeat what a program wrote.
+        named = request.conversation is None and "max_completion_tokens" in str(refusal.body)
+        if (named or "max_tokens" in refusal.fields) and self._other_limit(asking):
             return Reason.PLAIN, 0.0
         if refusal.context is not None and self._shortened(asking, refusal.context):
             return Reason.PLAIN, 0.0
@@ -272,7 +274,7 @@ class OpenAIEngine:
         of_request = refusal.of_request or refusal.status == 404
         beyond = self._extras(request) - asking.left_out
         if of_request and beyond:
-            named = {
+            blamed = {
                 extra
                 for extra, fields in (
                     (FIELDS, optional(self._endpoint)),
@@ -280,7 +282,7 @@ class OpenAIEngine:
                 )
                 if refusal.fields & fields.keys()
             }
-            beyond = beyond & named or beyond
+            beyond = beyond & blamed or beyond
             asking.beyond, asking.left_out = asking.beyond | beyond, asking.left_out | beyond
             asking.request = without(request, asking.left_out)
             return Reason.PLAIN, 0.0
@@ -329,7 +331,7 @@ class OpenAIEngine:
         """Return the reason and the pause after a server had no time for a request. Raises EngineError."""
         wait = refusal.retry_after
         if refusal.status == 503:
-            loads = (await self._server.probe()).state is EngineState.LOADING
+            loads = refusal.of_loading or (await self._server.probe()).state is EngineState.LOADING
             if loads:
                 asking.failure = partial(loading, wait)
             if loads and asking.waited_for:

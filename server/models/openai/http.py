@@ -97,8 +97,13 @@ class _Limited(httpx2.AsyncByteStream):
 
 
 def retry_after(answer: httpx2.Response) -> float | None:
-    """Return Retry-After in seconds, at most ten minutes; None when it is absent or malformed."""
+    """Return Retry-After in seconds, at most ten minutes; None when it is absent or malformed.
+
+    OpenAI's retry-after-ms, in milliseconds, counts for more.
+    """
     found = seconds_of(answer.headers.get("retry-after", ""), time.time())
+    exact = seconds_of(answer.headers.get("retry-after-ms", ""), time.time())
+    found = exact / 1000 if exact is not None else found
     return min(found, 600.0) if found is not None else None
 
 

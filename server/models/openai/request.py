@@ -179,7 +179,9 @@ def body(
         "max_completion_tokens" if newer_name else "max_tokens": most + budget,
         "stream": True,
     }
-    if FIELDS not in left_out:
+    if FIELDS in left_out:
+        _fold_system(fields["messages"])
+    else:
         fields |= optional(endpoint)
         if server.speech_out:
             fields |= _modalities(request.speak, endpoint.voice)
@@ -192,6 +194,14 @@ def body(
     if request.conversation is not None:
         fields |= request.conversation.fields
     return json.dumps(fields, separators=(",", ":")).encode("ascii")
+
+
+def _fold_system(messages: list[dict[str, Any]]) -> None:
+    """Put the system's text before the first user's: some models' templates have no such role."""
+    first, said = messages[1], messages[1]["content"]
+    if first["role"] == "user":
+        parts = said if isinstance(said, list) else [{"type": "text", "text": said}]
+        first["content"] = [{"type": "text", "text": messages.pop(0)["content"]}, *parts]
 
 
 def optional(endpoint: Endpoint) -> dict[str, Any]:

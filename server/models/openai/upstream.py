@@ -65,6 +65,8 @@ _REFUSALS = {
     ),
     451: ("does not answer this for legal reasons", "Its provider's rules say why."),
 }
+# Codes of a filter before the model: of OpenAI and Azure, and of Alibaba
+_FILTERED = ("content_filter", "content_policy_violation", "data_inspection_failed")
 # Characters of a refusal that are read
 _MOST_READ = 4096
 
@@ -132,6 +134,11 @@ class Refused(AskFailed):
         return self.status in (0, 500, 501)
 
     @property
+    def of_loading(self) -> bool:
+        """True if it says when the model is loaded, in Hugging Face's form."""
+        return self._field("estimated_time") is not None
+
+    @property
     def of_server(self) -> bool:
         """True if the model server itself answered, and not a proxy before it: it sent a JSON object."""
         return isinstance(self.body, Mapping)
@@ -151,11 +158,16 @@ class Refused(AskFailed):
     def error(self, *, context_length: int | None, plain: bool = False) -> EngineError:
         """Return the error for what no setting mends. `plain`: the request's plain form was refused."""
         status = self.status
-        if self.context:
+        if self.context or self._field("code") == "context_length_exceeded":
             length = f" of {context_length:,} tokens" if context_length else ""
             return EngineRefused(
                 f"The question and the conversation so far do not fit into the model's context{length}. "
                 "Ask in fewer words or begin a new chat.",
+                public=True,
+            )
+        if self._field("code") in _FILTERED:
+            return EngineRefused(
+                "The model server's filter allows no answer to this. Ask in another way, or show something else.",
                 public=True,
             )
         if status == 402 or self._field("code") == "insufficient_quota":

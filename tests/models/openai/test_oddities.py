@@ -17,6 +17,7 @@ from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineT
 from server.core.frames import Kind
 from server.models.base import EarlierPicture, EngineRequest, Turn
 from server.models.openai.chat_client import Endpoint, TimeLimits
+from server.models.openai.discovery import of_card
 from server.models.openai.engine import OpenAIEngine
 from tests.models.asking import collect, picture, request
 from tests.support.scripted_server import (
@@ -306,6 +307,75 @@ async def test_a_failure_is_an_error_without_the_servers_words(
         assert words not in told
     server.play = Play()
     assert await answer(engine) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("Azure: filtered", "filter"), ("Alibaba: filtered", "filter"), ("too long", "fewer words")],
+)
+async def test_the_code_of_a_refusal_makes_its_sentence(
+    server: ScriptedServer, engine: OpenAIEngine, name: str, said: str
+) -> None:
+    too_long = Play(refuse=lambda body: (400, error("Too long.", "context_length_exceeded")))
+    server.play = {**FAILURES, "too long": too_long}[name]
+    with pytest.raises(EngineRefused, match=said):
+        await answer(engine)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "head", "least"),
+    [
+        (429, error("slow down"), ("retry-after: 60", "retry-after-ms: 300"), 0.3),
+        (503, {"error": "Model X is loading", "estimated_time": 90.0}, (), 1.0),
+    ],
+)
+async def test_a_question_waits_for_as_long_as_the_server_says(
+    server: ScriptedServer,
+    engine: OpenAIEngine,
+    status: int,
+    body: Any,
+    head: tuple[str, ...],
+    least: float,
+) -> None:
+    """In OpenAI's milliseconds; while Hugging Face's loads a model."""
+    await engine.probe()
+    server.play = Play(
+        refuse=lambda _: (status, body) if len(server.asked) < 3 else None, head=head
+    )
+    began = time.monotonic()
+    assert await answer(engine) == ANSWER
+    assert time.monotonic() - began > 2 * least
+
+
+@pytest.mark.parametrize("status", [307, 308])
+@pytest.mark.parametrize("place", ["/v1/chat/completions/", "{}/chat/completions/"])
+async def test_a_slash_more_is_taken(
+    server: ScriptedServer, engine: OpenAIEngine, status: int, place: str
+) -> None:
+    """And kept for later questions."""
+    head = (f"location: {place.format(server.base_url)}",)
+    server.play = Play(refuse=lambda _: (status, "") if len(server.asked) == 1 else None, head=head)
+    assert [await answer(engine), await answer(engine)] == [ANSWER, ANSWER]
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("card", "sees", "context"),
+    [
+        ({"supports_vision": True}, True, None),
+        ({"supports_image_in": True}, True, None),
+        ({"supports_vision": False}, None, None),
+        ({"architecture": {"modality": "text+image->text"}}, True, None),
+        ({"architecture": {"modality": "text->image"}}, False, None),
+        ({"top_provider": {"context_length": 32768}}, None, 32768),
+        ({"limits": {"max_context_window_tokens": 32768}}, None, 32768),
+    ],
+)
+def test_what_a_list_says_of_a_model(
+    card: dict[str, Any], sees: bool | None, context: int | None
+) -> None:
+    info = of_card({"id": "zork", **card})
+    assert (info.sees, info.context) == (sees, context)
 
 
 @pytest.mark.parametrize("name", ["Azure", "OpenRouter", "Ollama", "LM Studio"])
