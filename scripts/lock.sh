@@ -45,7 +45,7 @@ compile() {
 
 # The development lock first: it has all packages of .venv, and the others follow it.
 compile requirements-dev.txt locks/requirements-dev.txt "$@"
-for name in requirements requirements-plots requirements-weights; do
+for name in requirements requirements-llama requirements-plots requirements-weights; do
     compile $name.txt locks/$name.txt -c locks/requirements-dev.txt "$@"
 done
 compile requirements-fuzz.txt locks/requirements-fuzz.txt "$@"
@@ -61,6 +61,7 @@ done
 # The default build of torch, with the packages that only it needs, has a lock of its own: the CPU build replaces it.
 grep -v '^torch==.*+cpu' requirements-models.txt | sed 's/^\(torch==[^;]*\);.*/\1/' >"$scratch/requirements-models.txt"
 cat locks/requirements-models.txt locks/torch.txt >"$scratch/lock.txt" 2>/dev/null || true
+cp requirements-llama.txt "$scratch"
 compile "$scratch/requirements-models.txt" "$scratch/lock.txt" "$@"
 for lock in requirements-models torch; do
     awk -v wanted=$lock '

@@ -118,8 +118,9 @@ fi
 
 # Requested filters stay installed, also when .venv is rebuilt.
 remembered=" $(cat "$VENV/extras" 2>/dev/null || true)$with "
-# The model is remembered, too, by its folder.
-kept=$(cat "$VENV/model" 2>/dev/null || true)
+# The model is remembered by its folder, outside of .venv, which may be made anew.
+remembered_model=$ROOT/.model
+kept=$(cat "$remembered_model" 2>/dev/null || cat "$VENV/model" 2>/dev/null || true)
 extras=''
 packages=()
 case $remembered in *' face-blur '*) extras="$extras face-blur" packages+=("$FACES") ;; esac
@@ -127,7 +128,6 @@ case $remembered in *' nsfw '*) extras="$extras nsfw" packages+=("$NSFW") ;; esa
 [ -z "$install_only" ] || REINSTALL=yes
 install_once run requirements.txt ${packages[@]+"${packages[@]}"}
 [ -z "$extras" ] || printf '%s\n' "$extras" >"$VENV/extras"
-[ -z "$kept" ] || printf '%s\n' "$kept" >"$VENV/model"
 cd "$ROOT"
 
 # Exports KEY=VALUE lines.
@@ -146,18 +146,14 @@ names_a_model() {
 
 # Finds the model, fetches it once, and exports the settings for it.
 take_model() {
-    local settings
+    local needs settings
     # Problems with the name, the settings or the disk are reported before anything is installed.
-    settings=$("$VENV_PYTHON" -m scripts.models.choose "$1" --look) || exit $?
-    case $settings in
-        # llama.cpp's server needs no Python.
-        *ENGINE_PYTHON=* | *LLAMA_SERVER=*) ;;
-        *) bash "$ROOT/scripts/models.sh" --needed || exit $? ;;
-    esac
+    needs=$("$VENV_PYTHON" -m scripts.models.choose "$1" --look) || exit $?
+    [ -z "$needs" ] || bash "$ROOT/scripts/models.sh" --needed || exit $?
     settings=$("$VENV_PYTHON" -m scripts.models.choose "$1") || exit $?
     export_all "$settings"
     # Some models can be fetched but do not answer the camera's questions.
-    case $settings in *LOCAL_MODEL=*) printf '%s\n' "$LOCAL_MODEL" >"$VENV/model" ;; esac
+    case $settings in *LOCAL_MODEL=*) printf '%s\n' "$LOCAL_MODEL" >"$remembered_model" ;; esac
 }
 
 if [ "$model" = auto ]; then
@@ -166,7 +162,7 @@ if [ "$model" = auto ]; then
     [ -n "$model" ] || exit 0
 fi
 if [ "$model" = none ]; then
-    rm -f "$VENV/model"
+    rm -f "$remembered_model" "$VENV/model"
     say "${kept:-No model} is forgotten; files stay where they are."
     ! names_a_model || say 'LOCAL_MODEL of the environment or .env still names one.'
 elif [ -n "$model" ]; then

@@ -4,7 +4,7 @@ settings for it. Without a name one is proposed for this machine, and asked for 
     python -m scripts.models.choose NAME [--look]
     python -m scripts.models.choose
 
-`--look` fetches nothing. The settings go to standard output as KEY=VALUE lines, the name of what is
+`--look` fetches nothing, and prints "torch" where the models' environment is needed. The settings go to standard output as KEY=VALUE lines, the name of what is
 proposed when somebody says yes, and everything else to standard error. Exit status without a name: 0
 for yes, 1 for no, without a terminal, and where no model fits.
 """
@@ -29,6 +29,7 @@ from scripts.arguments import ENV_FILE
 from scripts.models import disk, record
 from scripts.models.disk import ModelError, ended, say
 from server.core import core_dumps
+from server.features.hosting import llama_wheel
 from server.features.hosting.catalogue.entry import (
     Catalogue,
     CatalogueError,
@@ -38,6 +39,7 @@ from server.features.hosting.catalogue.entry import (
 )
 from server.features.hosting.catalogue.folder import ModelFolderError, read_model
 from server.features.hosting.catalogue.gguf import SUFFIX
+from server.features.hosting.catalogue.llama_cpp import LlamaServer
 from server.features.hosting.catalogue.machine import Host, described, gigabytes
 from server.features.hosting.catalogue.modes import (
     ASSUMED_SPEED,
@@ -49,7 +51,7 @@ from server.features.hosting.catalogue.modes import (
 from server.features.hosting.catalogue.sizes import needed
 from server.features.hosting.catalogue.source import load_catalogue, relative
 from server.features.hosting.control_groups import main_memory
-from server.features.hosting.host import HostProbe, ask_llama, find_llama
+from server.features.hosting.host import HostProbe
 from server.features.hosting.settings import HostingSettings
 from server.shared.network import FetchError
 
@@ -166,9 +168,8 @@ def look(choice: Choice, settings: Settings) -> None:
         _require_memory(choice)
     if choice.model.library is Library.LLAMA_CPP:
         # One that does not run, or is too old for the model, before gigabytes are fetched for it
-        server, trouble = ask_llama(_llama_server(settings))
-        host = Host(llama=server, llama_trouble=trouble)
-        if trouble := no_llama_server(choice.model, host):
+        server, trouble = _llama_cpp(settings)
+        if trouble := no_llama_server(choice.model, Host(llama=server, llama_trouble=trouble)):
             raise ModelError(f"{trouble}\n{OTHERWISE}")
     elif settings.engine_python is not None:
         _require_libraries(settings.engine_python)
@@ -227,12 +228,19 @@ def _require_memory(choice: Choice) -> None:
     )
 
 
-def _llama_server(settings: Settings) -> str:
-    """Return the path of llama.cpp's server. Raises ModelError with the way to get it."""
-    path, trouble = find_llama(HostingSettings.of(settings).llama_server)
-    if path is None:
-        raise ModelError(f"{trouble}\n{OTHERWISE}")
-    return path
+def _llama_cpp(settings: Settings) -> tuple[LlamaServer | None, str]:
+    return HostProbe(llama_server=HostingSettings.of(settings).llama_server).llama_cpp()
+
+
+def install_server(settings: Settings) -> None:
+    """Install llama.cpp's server where the one that runs is ours. Raises ModelError."""
+    server, _ = _llama_cpp(settings)
+    if server is None or server.path != llama_wheel.PACKAGE or llama_wheel.is_installed():
+        return
+    try:
+        llama_wheel.install(say)
+    except llama_wheel.LlamaError as error:
+        raise ModelError(f"{error.message}\n{OTHERWISE}") from None
 
 
 def _require_libraries(python: Path) -> None:
@@ -273,8 +281,6 @@ def fetch(model: Model, folder: Path) -> None:
 def settings_for(choice: Choice, settings: Settings) -> list[str]:
     """KEY=VALUE lines for run.sh."""
     lines = [] if settings.engine_python is None else [f"ENGINE_PYTHON={settings.engine_python}"]
-    if choice.model.library is Library.LLAMA_CPP:
-        lines = [f"LLAMA_SERVER={_llama_server(settings)}"]
     if choice.model.answers:
         return [*lines, f"LOCAL_MODEL={choice.folder}"]
     return lines
@@ -426,16 +432,21 @@ def choose(name: str, only_look: bool) -> int:
         with explained():
             settings = load(ENV_FILE)
         choice = find(name, settings)
+        llama = choice.model.library is Library.LLAMA_CPP
         if only_look:
             look(choice, settings)
-        elif not whole(choice):
+            if not llama and settings.engine_python is None:
+                print("torch")
+            return 0
+        if llama:
+            install_server(settings)
+        if not whole(choice):
             fetch(choice.model, choice.folder)
     except OSError as error:
         raise ModelError(
             f"{error.filename or KEPT} cannot be looked at ({error.strerror or error})."
         ) from None
-    if not only_look:
-        tell_what_for(choice)
+    tell_what_for(choice)
     print(*settings_for(choice, settings), sep="\n")
     return 0
 

@@ -314,7 +314,7 @@ ALONE = {
 MODELS = {"models.families", "models.files"}
 # Modules with the engines' knowledge of this machine and its programs.
 MACHINE = {
-    *("features.hosting.host", "features.hosting.settings"),
+    *("features.hosting.host", "features.hosting.llama_wheel", "features.hosting.settings"),
     *("shared.processes.environment", "shared.processes.usage"),
 }
 # Modules that a benchmark measures without a server around them.

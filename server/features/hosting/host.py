@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from server.features.hosting import llama_wheel
 from server.features.hosting.catalogue.engine_log import NO_GPU, ON_CPU
 from server.features.hosting.catalogue.llama_cpp import PROGRAM, LlamaServer, how_to_get, read_help
 from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor
@@ -178,7 +179,7 @@ class HostProbe:
     def _probe(self) -> Host:
         gpus, gpu_trouble = self._read_gpus()
         python, libraries, device, types = self._python()
-        llama, llama_trouble = self._llama_cpp()
+        llama, llama_trouble = self._llama_cpp(bool(gpus))
         docker, podman, containers, trouble = _containers()
         total, free = main_memory()
         return Host(
@@ -232,12 +233,27 @@ class HostProbe:
                 return path, libraries, device, types
         return None, {}, "", frozenset()
 
-    def _llama_cpp(self) -> Answer[LlamaServer]:
+    def llama_cpp(self) -> Answer[LlamaServer]:
         """Find llama.cpp's server, or what to do."""
-        path, trouble = find_llama(self.llama_server)
-        if path is None:
-            return None, trouble
-        return self._programs.ask(path, _written(Path(path)), ask_llama)
+        with self._lock:
+            return self._llama_cpp(bool(self._read_gpus()[0]))
+
+    def _llama_cpp(self, gpu: bool) -> Answer[LlamaServer]:
+        path = shutil.which(os.path.expanduser(self.llama_server) or PROGRAM)
+        if path is not None:
+            return self._programs.ask(path, _written(Path(path)), ask_llama)
+        if self.llama_server:
+            return None, (
+                f"LLAMA_SERVER is {self.llama_server}, and there is no program that can be run. Name llama.cpp's {PROGRAM}, or"
+                " leave it empty."
+            )
+        if gpu:
+            # Ours computes on the CPU alone.
+            return None, how_to_get(sys.platform)
+        try:
+            return llama_wheel.server(), ""
+        except llama_wheel.LlamaError as error:
+            return None, error.message
 
     def _vllm_program(self, python: str | None) -> str | None:
         """Find vLLM beside the models' Python, else on the PATH."""
@@ -424,20 +440,7 @@ def _run_vllm(*command: str) -> str:
     return done.stdout
 
 
-# llama.cpp's server: where it is, its version, and the flags in its help
-
-
-def find_llama(setting: str = "") -> Answer[str]:
-    """Return the program of LLAMA_SERVER, else of the PATH; or None and what to do."""
-    path = shutil.which(os.path.expanduser(setting) or PROGRAM)
-    if path is not None:
-        return path, ""
-    if not setting:
-        return None, how_to_get(sys.platform)
-    return None, (
-        f"LLAMA_SERVER is {setting}, and there is no program that can be run. Name llama.cpp's {PROGRAM}, or leave it empty for"
-        " that of the PATH."
-    )
+# llama.cpp's server: its version, and the flags in its help
 
 
 def ask_llama(path: str) -> Answer[LlamaServer]:

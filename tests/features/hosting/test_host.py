@@ -389,6 +389,7 @@ LLAMA = f'[ "$1" = --version ] && echo "version: 9412 (0c1e570)" || cat {LLAMA_H
 
 
 def test_llama_cpps_server_is_found_and_asked_once(machine: Machine) -> None:
+    """Without one ours is taken, but not beside a GPU, which it would leave idle."""
     path = machine.tool("llama-server", LLAMA)
     probe = HostProbe()
     for _ in range(2):
@@ -400,14 +401,17 @@ def test_llama_cpps_server_is_found_and_asked_once(machine: Machine) -> None:
     os.utime(path, ns=(1, 1))
     assert llama(probe).version == "9500"
     other = path.rename(machine.bin / "other")
-    assert HostProbe().probe().llama is None
     assert llama(HostProbe(llama_server=str(other))).path == str(other)
+    assert llama(HostProbe()).words[1:] == ("-m", "server.features.hosting.llama_wheel")
+    machine.tool("rocm-smi", f"echo '{ROCM}'")
+    beside = HostProbe().probe()
+    assert beside.llama is None
+    assert "(llama-server) was not found. Install it: " in beside.llama_trouble
 
 
 @pytest.mark.parametrize(
     ("setting", "script", "says"),
     [
-        ("", None, "llama.cpp's server (llama-server) was not found. Install it: "),
         ("/nowhere/llama-server", None, "LLAMA_SERVER is /nowhere/llama-server, and there is no"),
         ("", "echo usage", "llama-server --help does not list what llama.cpp's llama-server takes"),
         (

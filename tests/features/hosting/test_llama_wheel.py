@@ -1,8 +1,12 @@
-"""llama.cpp's server out of xllamacpp: the options that this project gives to `llama-server`, and its end."""
+"""llama.cpp's server out of xllamacpp: its installation, the options that this project gives to `llama-server`, its end."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -11,11 +15,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from server.features.hosting import llama_wheel
+from server.features.hosting.catalogue.engine_log import LoadingLog, llama_explanation
 from server.features.hosting.catalogue.llama_cpp import Serving, serve_arguments
 from server.features.hosting.host import ask_llama
+from server.features.hosting.llama_wheel import LlamaError, install, require_machine
 from tests.real_model.gguf_files import PROJECTOR, WEIGHTS, write
 from tests.support.clients import bearer, trusted
 from tests.support.real_llama import LOADS, LlamaServer, SlowFile
+from tests.support.wheels import locked, wheel
 
 PROGRAM = Path(__file__).parents[2] / "support" / "llama-server"
 
@@ -79,3 +87,142 @@ async def test_it_ends_while_it_loads(server: Planned) -> None:
         time.sleep(0.05)
     process.terminate()
     assert process.wait(LOADS) == -signal.SIGTERM
+
+
+# Its installation, from a folder of wheels
+
+VERSION = "2026.1.9999"
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a package that has nothing in it; the lock names it, and the home is empty."""
+    (tmp_path / "wheels").mkdir()
+    lock = tmp_path / "lock.txt"
+    lock.write_text(wheel(tmp_path / "wheels", "xllamacpp", VERSION))
+    monkeypatch.setattr(llama_wheel, "LOCK", lock)
+    for name, value in {
+        "HOME": tmp_path,
+        "PIP_NO_INDEX": 1,
+        "PIP_FIND_LINKS": tmp_path / "wheels",
+        "PIP_CONFIG_FILE": os.devnull,
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    return tmp_path
+
+
+def test_it_is_installed_once(index: Path) -> None:
+    """Beside the models, whole or not at all; what a killed run left is cleared away."""
+    kept = index / "models" / ".llama.cpp"
+    left = kept / f"{VERSION}.partial" / "xllamacpp"
+    left.mkdir(parents=True)
+    said: list[str] = []
+    assert not llama_wheel.is_installed()
+    assert install(said.append) == kept / VERSION
+    assert said == [f"Installing llama.cpp's server (xllamacpp {VERSION}, 34 MB)."]
+    assert LoadingLog().read(said[0])
+    assert [path.name for path in kept.iterdir()] == [VERSION]
+    assert [path.name for path in (kept / VERSION).iterdir()] == [f"xllamacpp-{VERSION}.dist-info"]
+    (index / "wheels" / f"xllamacpp-{VERSION}-py3-none-any.whl").unlink()
+    assert install(said.append) == kept / VERSION
+    assert len(said) == 1
+    assert llama_wheel.is_installed()
+
+
+def test_a_second_one_waits_for_the_first(index: Path) -> None:
+    kept = index / "models" / ".llama.cpp"
+    kept.mkdir(parents=True)
+    lock = os.open(kept, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    code = f"from server.features.hosting import llama_wheel as w; w.LOCK = w.Path({str(llama_wheel.LOCK)!r}); w.install(print)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(2)
+        (kept / VERSION).mkdir()
+        os.close(lock)
+        assert other.communicate(timeout=30) == (b"", None)
+    assert other.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("lock", "environment", "says"),
+    [
+        (locked("xllamacpp", VERSION), {}, "The file that came is not the one that locks/ names"),
+        (locked("xllamacpp", "3.1"), {}, "The package index has no xllamacpp 3.1 for this system"),
+        (
+            locked("xllamacpp", "3.1"),
+            {"PIP_NO_INDEX": "0", "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"},
+            "The package index cannot be reached",
+        ),
+        ("# nothing\n", {}, "This installation has no "),
+        ("", {"HOME": "/dev/null"}, "cannot be installed to /dev/null/models"),
+    ],
+)
+def test_why_it_cannot_be_installed(
+    index: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lock: str,
+    environment: dict[str, str],
+    says: str,
+) -> None:
+    """In a sentence with what to do; nothing counts as installed then."""
+    if lock:
+        llama_wheel.LOCK.write_text(lock)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(LlamaError, match=says):
+        install(print)
+    assert not list(index.glob(f"models/.llama.cpp/{VERSION}"))
+
+
+def test_without_pip_or_room_it_says_so(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = index / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(bare / "bin" / "python"))
+        with pytest.raises(LlamaError, match=r"has no pip: bash scripts/run.sh --install"):
+            install(print)
+    monkeypatch.setattr(llama_wheel, "ROOM_BYTES", 1 << 62)
+    with pytest.raises(LlamaError, match="MB are free at"):
+        install(print)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the wheels of other systems need none of it")
+def test_a_machine_on_which_it_cannot_run_is_known_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older or another C library, a processor without AVX2, no libgomp."""
+    for libc in (("glibc", "2.12"), ("musl", "1.2"), ("", "")):
+        with pytest.raises(LlamaError, match=r"needs glibc 2.17 or newer, and this system has"):
+            require_machine(libc=libc)
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\nflags\t\t: fpu sse4_2 avx f16c bmi2\n")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    with pytest.raises(LlamaError, match="This processor lacks AVX2, FMA, for which"):
+        require_machine(cpuinfo)
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    with pytest.raises(LlamaError, match="has no build for riscv64"):
+        require_machine()
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("ctypes.CDLL", gone)
+    with pytest.raises(LlamaError, match="apt install libgomp1"):
+        require_machine(cpuinfo)
+
+
+def gone(name: str) -> None:
+    raise OSError(f"{name}: cannot open shared object file")
+
+
+def test_its_failure_is_the_reason_that_is_shown(index: Path) -> None:
+    """Of a process that was to install it when a model starts."""
+    code = (
+        "import sys; from server.features.hosting import llama_wheel as w;"
+        f"w.LOCK = w.Path({str(llama_wheel.LOCK)!r}); w.main()"
+    )
+    (index / "wheels" / f"xllamacpp-{VERSION}-py3-none-any.whl").unlink()
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--model", "x"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    reason = llama_explanation((done.stdout + done.stderr).splitlines())
+    assert reason.startswith("llama.cpp's server cannot be installed. The package index has no")

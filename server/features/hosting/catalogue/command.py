@@ -182,9 +182,8 @@ def _llama_cpp(
         picture_tokens=_picture_tokens(choice, model),
     )
     argv = llama_cpp.serve_arguments(host.llama, serving)
-    return _served(
-        choice, argv, _key(llama_cpp.KEY, api_key), model.id, _small_context(context, choice)
-    )
+    env = {**host.llama.env, **_key(llama_cpp.KEY, api_key)}
+    return _served(choice, argv, env, model.id, _small_context(context, choice))
 
 
 def _picture_tokens(choice: Choice, model: Model) -> tuple[int, int] | None:

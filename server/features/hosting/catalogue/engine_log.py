@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from server.features.hosting.catalogue.llama_cpp import FAILED
+
 # Patterns with what they mean; the first that matches is used.
 Table = tuple[tuple[re.Pattern[str], str], ...]
 
@@ -130,7 +132,9 @@ def vllm_explanation(lines: Iterable[str], *, for_cpu: bool = False, **settings:
 
 def llama_explanation(lines: Iterable[str], **settings: object) -> str:
     """Return the same of llama.cpp's server; `settings` fill in the sentence."""
-    return meaning(_LLAMA_FAILURES, "\n".join(lines)).format(**settings)
+    kept = list(lines)
+    ours = next((line.removeprefix(FAILED) for line in kept if line.startswith(FAILED)), "")
+    return ours or meaning(_LLAMA_FAILURES, "\n".join(kept)).format(**settings)
 
 
 def first_error(lines: Iterable[str]) -> str:
@@ -386,6 +390,7 @@ _LLAMA_FAILURES = table(
     ),
 )
 _LLAMA_PHASES = table(
+    (r"^Installing llama\.cpp's server", "installing llama.cpp's server"),
     (r"load_model: loading model|main: loading model", "loading weights"),
     (r"loaded multimodal model", "preparing for pictures"),
     (r"initializing(?: slots)?, n_slots", "room for the context is set aside"),

@@ -6,11 +6,14 @@ Starts nothing. Pure.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 # The environment variable with the key that it asks of everybody
 KEY = "LLAMA_API_KEY"
 PROGRAM = "llama-server"
+# Before the sentence with which ours ends (llama_wheel.py)
+FAILED = "llama_wheel: "
 # Flags of every version that reads pictures; a program without them is no llama-server.
 _NEEDED = ("--model", "--mmproj", "--port", "--parallel")
 # Answers at a time on a CPU: a question, and beside it a watch or a description. Each makes the
@@ -35,11 +38,14 @@ _LEAST_BUILD = 1000
 
 @dataclass(frozen=True, slots=True)
 class LlamaServer:
-    """An installed llama-server. `version` is the number of its build; "" when it has none."""
+    """A llama-server. `version` is the number of its build; "" when it has none."""
 
     path: str
     version: str
     flags: frozenset[str]
+    # The command's words, the path alone where empty, and its environment
+    words: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,13 @@ def read_help(path: str, said: str, version: str) -> LlamaServer | None:
 
 def serve_arguments(server: LlamaServer, serving: Serving) -> tuple[str, ...]:
     """Return the command line: the flags of every version, and of the others those that this one has."""
-    arguments = [server.path, "--model", serving.weights, "--mmproj", serving.projector]
+    arguments = [
+        *(server.words or (server.path,)),
+        "--model",
+        serving.weights,
+        "--mmproj",
+        serving.projector,
+    ]
     arguments += ["--host", serving.host, "--port", str(serving.port)]
     # Each slot has its share of the context.
     arguments += ["--parallel", str(serving.slots)]
@@ -109,16 +121,13 @@ def serve_arguments(server: LlamaServer, serving: Serving) -> tuple[str, ...]:
 
 
 def how_to_get(platform: str) -> str:
-    """Return a sentence with the ways to get llama.cpp on a system, by its name in sys.platform."""
-    ways = {
-        "darwin": "brew install llama.cpp (Homebrew), or nix profile install nixpkgs#llama-cpp (Nix)",
-        "win32": "winget install llama.cpp",
-    }.get(
+    """Return a sentence with the ways to get llama.cpp for a GPU on a system, by its name in sys.platform."""
+    ways = {"win32": "winget install llama.cpp"}.get(
         platform,
         "brew install llama.cpp (Homebrew), nix profile install nixpkgs#llama-cpp (Nix), or a release of"
-        " github.com/ggml-org/llama.cpp that is unpacked to a folder",
+        " github.com/ggml-org/llama.cpp for this GPU",
     )
     return (
-        f"llama.cpp's server ({PROGRAM}) was not found. Install it: {ways}. Where it is not in the PATH, name it in"
-        " LLAMA_SERVER."
+        f"This machine has a GPU, and llama.cpp's server for it ({PROGRAM}) was not found. Install it: {ways}. Where it is not in"
+        " the PATH, name it in LLAMA_SERVER."
     )

@@ -194,7 +194,7 @@ def test_local_model_is_run_by_what_runs_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("platform", "way"),
-    [("darwin", "brew install llama.cpp"), ("win32", "winget install"), ("linux", "a release of")],
+    [("win32", "winget install"), ("linux", "a release of")],
 )
 def test_the_way_to_get_it_is_that_of_the_system(platform: str, way: str) -> None:
     said = how_to_get(platform)
