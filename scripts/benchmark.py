@@ -15,6 +15,8 @@
                                                                      --browser, through the page
     python3 scripts/benchmark.py --plan 100 10000                    machines for so many people, with the formulas, and what
                                                                      breaks first (--ask-every, --answers-per-gpu)
+    python3 scripts/benchmark.py --machine                           how fast this machine answers with a small model: a table
+                                                                     by visual tokens and threads, nothing fetched
     python3 scripts/benchmark.py --fleet                             several gateways under faults: what people lose
                                                                      (--gateways, --cameras, --rate, --phase, --faults, --repeat;
                                                                      --namespaces for hosts of their own, as root)
@@ -26,7 +28,7 @@
 
 Questions arrive as a Poisson process, in an open loop: their times are fixed before the first question (--seed), and the
 latency counts from the planned time, so that queueing shows. Results go to benchmark_results/ as JSON, CSV and, where
-matplotlib is installed, PNG. --voice, --watch, --simulate, --builtin, --truth and --plan have options of their own (--voice --help and so
+matplotlib is installed, PNG. --voice, --watch, --simulate, --builtin, --truth, --plan and --machine have options of their own (--voice --help and so
 on). --watch, --simulate, --builtin, --truth and --voice --browser come from benchmarks/, which a checkout has; --browser needs what
 `bash scripts/test.sh` installs.
 
@@ -52,7 +54,7 @@ from server.core import core_dumps
 try:
     from rich.console import Console
 
-    from scripts.bench import fleet_run, plan, program, voice_run
+    from scripts.bench import fleet_run, machine_run, plan, program, voice_run
     from scripts.bench.compare import compare, read
     from scripts.bench.load_run import LoadRun, publish, run_load
     from scripts.bench.processes import MeasurementError
@@ -66,7 +68,7 @@ APART = {
     "--builtin": "benchmarks.builtin_score",
     "--truth": "benchmarks.truth",
 }
-OWN = (*APART, "--voice", "--plan", "--fleet")
+OWN = (*APART, "--voice", "--plan", "--fleet", "--machine")
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -84,6 +86,11 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--voice", action="store_true", help="spoken questions and answers (the same)")
     add("--plan", action="store_true", help="machines for so many people (the same)")
     add("--fleet", action="store_true", help="several gateways under faults (the same)")
+    add(
+        "--machine",
+        action="store_true",
+        help="the speed of small models on this machine (the same)",
+    )
     add("--monitor-gpu", action="store_true", help="read the GPUs of this machine each second")
     value("--slo", positive, 3.0, "seconds within which an answer is good")
     value("--timeout", positive, 120.0, "seconds after which a question is given up")
@@ -142,6 +149,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rest = [argument for argument in given if argument != way]
         if way == "--plan":
             return plan.main(rest)
+        if way == "--machine":
+            return machine_run.main(rest)
         if way == "--watch" and any(one.startswith("--clips") for one in rest):
             return go_on_in("tools.eyes_to_alert", rest)
         if way in APART:
