@@ -3,66 +3,102 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from server.models.routing import plain, word_pattern
+from server.models.routing import WORD_MARKS, plain, word_pattern
 
+_NAMES = (
+    "jan january januar janvier janv enero ene gennaio janeiro januari stycznia ocak января январь січня січень يناير जनवरी|gen sty oca",
+    "feb february februar fevrier fevr fev febrero febbraio fevereiro februari lutego subat февраля февраль лютого лютий فبراير फरवरी फ़रवरी|lut sub",
+    "mar march marz mrz mars marzo marco maart mrt marca mart марта март березня березень مارس मार्च|",
+    "apr april avril avr abril abr aprile kwietnia nisan апреля апрель квітня квітень أبريل अप्रैल|kwi nis",
+    "may mai mayo maggio maio mei maja mayis мая май травня травень مايو मई|mag maj",
+    "jun june juni juin junio giugno junho czerwca haziran июня июнь червня червень يونيو जून|giu cze haz",
+    "jul july juli juillet juil julio luglio julho lipca temmuz июля июль липня липень يوليو जुलाई|lug lip tem",
+    "aug august aout agosto ago augustus sierpnia agustos августа август серпня серпень أغسطس अगस्त|sie agu",
+    "sep sept september septembre septiembre setiembre settembre setembro wrzesnia eylul сентября сентябрь вересня вересень سبتمبر सितंबर सितम्बर|set sett wrz eyl",
+    "oct october oktober okt octobre octubre ottobre outubro pazdziernika ekim октября октябрь жовтня жовтень أكتوبر अक्टूबर अक्तूबर|ott out paz eki",
+    "nov november novembre noviembre novembro listopada kasim ноября ноябрь листопада листопад نوفمبر नवंबर नवम्बर|lis kas",
+    "dec december dezember dez decembre diciembre dic dicembre dezembro grudnia aralik декабря декабрь грудня грудень ديسمبر दिसंबर दिसम्बर|gru ara",
+)
+# Those behind the bar are words, too: a year stands beside them.
 _MONTHS = {
     plain(name): number
-    for number, names in enumerate(
-        (
-            "jan january januar janvier janv enero ene gennaio janeiro januari stycznia ocak января январь січня січень يناير जनवरी",
-            "feb february februar fevrier fevr fev febrero febbraio fevereiro februari lutego subat февраля февраль лютого лютий فبراير फरवरी फ़रवरी",
-            "mar march marz mrz mars marzo marco maart mrt marca mart марта март березня березень مارس मार्च",
-            "apr april avril avr abril abr aprile kwietnia nisan апреля апрель квітня квітень أبريل अप्रैल",
-            "may mai mayo maggio maio mei maja mayis мая май травня травень مايو मई",
-            "jun june juni juin junio giugno junho czerwca haziran июня июнь червня червень يونيو जून",
-            "jul july juli juillet juil julio luglio julho lipca temmuz июля июль липня липень يوليو जुलाई",
-            "aug august aout agosto ago augustus sierpnia agustos августа август серпня серпень أغسطس अगस्त",
-            "sep sept september septembre septiembre settembre setembro wrzesnia eylul сентября сентябрь вересня вересень سبتمبر सितंबर सितम्बर",
-            "oct october oktober okt octobre octubre ottobre outubro pazdziernika ekim октября октябрь жовтня жовтень أكتوبر अक्टूबर अक्तूबर",
-            "nov november novembre noviembre novembro listopada kasim ноября ноябрь листопада листопад نوفمبر नवंबर नवम्बर",
-            "dec december dezember dez decembre diciembre dic dicembre dezembro grudnia aralik декабря декабрь грудня грудень ديسمبر दिसंबर दिसम्बर",
-        ),
-        1,
-    )
-    for name in names.split()
+    for number, names in enumerate(_NAMES, 1)
+    for name in names.replace("|", " ").split()
 }
-_MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
+_SHORT = {plain(name) for names in _NAMES for name in names.partition("|")[2].split()}
 # Without what is short for a day or another word, too
-_NAMED_MONTH = word_pattern(",".join(one for one in _MONTHS if len(one) > 3 and one != "sept"))
+_NAMED_MONTH = word_pattern(
+    ",".join(one for one in _MONTHS.keys() - _SHORT if len(one) > 3 and one != "sept")
+)
+# A word that may be a month's name
+_NAME = rf"(?P<n>[^\W\d_][\w{WORD_MARKS}]{{0,12}}?)(?![^\W\d_]|[{WORD_MARKS}])"
+# No figure before it, but "EXP.12/02/27"
+_BEGIN = r"(?<!\d)(?<!\d[.,])"
+# Of two digits it is no time of day.
+_YEAR = r"(?P<y>(?:19|20)\d\d|\d\d(?!\s?[:h]\d|\s20\d\d))(?!\d)"
+# What a package has before a day alone
+_UNTIL = r"\b(?:exp(?:iry|ires)?|(?:best|use|used|sell|enjoy) (?:by|before)|bb[de]?|mhd|cad|scad|val|ddm|dlc|tht)[\W_]{0,3}"
+# As written, a day before a month before a year
+_NUMERIC = re.compile(
+    rf"{_BEGIN}(?P<a>\d{{1,2}})\s?(?P<s>[./-])\s?(?P<b>\d{{1,2}})\s?(?P=s)\s?(?P<c>(?:19|20)?\d\d|\d)(?!\d|[.,]\d)"
+)
+_MOST_MONTHS, _MOST_DAYS = 12, 31
 _DATES = (
-    # 2027年3月12日, 2027년 3월
+    # 2027年3月12日, 2027년 3월, 27年3月12日
     re.compile(
-        r"(?P<y>(?:19|20)\d\d)\s?[年년]\s?(?P<m>\d{1,2})\s?[月월](?:\s?(?P<d>\d{1,2})\s?[日일])?"
+        r"(?<!\d)(?P<y>(?:19|20)?\d\d)\s?[年년]\s?(?P<m>\d{1,2})\s?[月월](?:\s?(?P<d>\d{1,2})\s?[日일])?"
     ),
     # 2027-03-12, 2027.03
     re.compile(
-        r"(?<![\d.,])(?P<y>(?:19|20)\d\d)[./-](?P<m>\d{1,2})(?:[./-](?P<d>\d{1,2}))?(?![\d,])"
+        rf"{_BEGIN}(?P<y>(?:19|20)\d\d)[./-](?P<m>\d{{1,2}})(?:[./-](?P<d>\d{{1,2}}))?(?![\d,])"
     ),
-    # 12.03.2027, 12/03/27; "7 - 10.30" is none.
+    # 12 March 2027, 12. MRZ 27
     re.compile(
-        r"(?<![\d.,])(?P<d>\d{1,2})\s?(?P<s>[./-])\s?(?P<m>\d{1,2})\s?(?P=s)\s?(?P<y>(?:19|20)?\d\d)(?!\d|[.,]\d)"
+        rf"{_BEGIN}(?P<d>\d{{1,2}})(?:st|nd|rd|th)?[.\s/-]{{0,2}}(?:de\s)?{_NAME}[.,\s/-]{{0,2}}(?:de\s)?{_YEAR}"
     ),
+    # March 12, 2027; MAR 12 27
+    re.compile(
+        rf"\b(?:exp)?{_NAME}[.\s/-]{{1,2}}(?P<d>\d{{1,2}})(?:st|nd|rd|th)?[.,\s/-]{{1,2}}(?=[2-4]|\d{{4}}){_YEAR}"
+    ),
+    # 2027 MAR 12
+    re.compile(rf"(?<!\d)(?P<y>(?:19|20)\d\d)[\s./-]?{_NAME}[\s./-]?(?P<d>\d{{1,2}})(?!\d|[.:]\d)"),
+    # 12MAR2027; MAR 2027; MAR1227
+    re.compile(rf"{_BEGIN}(?P<d>\d{{1,2}}){_NAME}(?P<y>(?:19|20)?\d\d)(?!\d)"),
+    re.compile(rf"\b(?:exp)?{_NAME}[.\s/-]{{0,2}}(?P<y>(?:19|20)\d\d)(?!\d)"),
+    re.compile(rf"\b(?:exp)?{_NAME}(?P<d>\d\d)(?P<y>(?:20)?[2-4]\d)(?!\w)"),
+    # 12 March; March 12, but "Feb 27" may be of a year.
+    re.compile(
+        rf"{_BEGIN}(?P<d>\d{{1,2}})(?:st|nd|rd|th)?[.\s/-]{{0,2}}(?:de\s)?{_NAME}(?!\w|[.,\s-]{{0,2}}\d{{3}})"
+    ),
+    re.compile(rf"\b{_NAME}\.?\s(?P<d>0?[1-9]|1\d|2[0-3])(?:st|nd|rd|th)?(?![\w%]|[.,:]\d)"),
+    # 12.03.2027, 12/03/27; "7 - 10.30" is none.
+    _NUMERIC,
     # 03/2027
-    re.compile(r"(?<![\d.,/])(?P<m>\d{1,2})\s?[./-]\s?(?P<y>(?:19|20)\d\d)(?!\d|[.,]\d)"),
+    re.compile(r"(?<![\d,/])(?<!\d\.)(?P<m>\d{1,2})\s?[./-]\s?(?P<y>(?:19|20)\d\d)(?!\d|[.,]\d)"),
+    # EXP 03/27, where 27 may be a day, too; EXP311227
+    re.compile(rf"{_UNTIL}(?P<m>0?[1-9]|1[0-2])[/.-](?:1[3-9]|[2-9]\d)(?![\d./-])"),
+    re.compile(rf"{_UNTIL}(?P<y>20[2-4]\d)(?P<m>0[1-9]|1[0-2])(?P<d>[0-3]\d)(?![\w.,])"),
+    re.compile(rf"{_UNTIL}(?P<a>\d\d)(?P<b>\d\d)(?P<c>(?:20)?[2-4]\d)(?![\w.,])"),
     # 18 08 2027, EXP 08 2027
     re.compile(
-        r"(?<![\d.,/] )(?<![\d.,/])(?P<d>0[1-9]|[12]\d|3[01])\s(?P<m>0[1-9]|1[0-2])\s(?P<y>20[2-4]\d)(?!\d|[.,]\d|\s\d)"
+        r"(?<![\d.,/] )(?<![\d.,/])(?P<a>0[1-9]|[12]\d|3[01])(?P<s>\s)(?P<b>0[1-9]|[12]\d|3[01])\s(?P<c>20[2-4]\d)(?!\d|[.,]\d|\s\d)"
     ),
     re.compile(r"(?<![\d.,/] )(?<![\d.,/])(?P<m>0[1-9]|1[0-2])\s(?P<y>20[2-4]\d)(?!\d|[.,]\d)"),
-    # 12 March 2027, 12. MRZ 27, 12MAR2027
-    re.compile(
-        rf"(?<![\d.,])(?P<d>\d{{1,2}})(?:st|nd|rd|th)?[.\s-]{{0,2}}(?:de\s)?(?P<n>{_MONTH})(?!\w)[.,\s-]{{0,2}}(?:de\s)?(?P<y>(?:19|20)?\d\d(?!\s?[:h]\d))?(?!\d)"
-    ),
-    re.compile(rf"(?<![\d.,])(?P<d>\d{{1,2}})(?P<n>{_MONTH})(?P<y>(?:19|20)?\d\d)(?!\d)"),
-    # March 12, 2027; MAR 2027
-    re.compile(
-        rf"\b(?P<n>{_MONTH})[.\s]{{1,2}}(?P<d>\d{{1,2}})(?:st|nd|rd|th)?,?\s(?P<y>(?:19|20)\d\d)(?!\d)"
-    ),
-    re.compile(rf"\b(?P<n>{_MONTH})[.\s/-]{{1,2}}(?P<y>(?:19|20)\d\d)(?!\d)"),
 )
+# What is on packages of countries that write the month, the day or the year first
+_COUNTRIES = {
+    "mdy": re.compile(
+        r"\busa\b|\bu\.s\.|\bunited states\b|\bfl\.? ?oz\b|\bnet wt\b.{0,20}\boz\b|\bif used by\b|\benjoy by\b|\bfreeze by\b|\bdist(?:ributed|\.) by\b|, [a-z]{2} \d{5}\b"
+    ),
+    "dmy": re.compile(
+        r"\b(?:mhd|haltbar\w*|verbrauchen|gmbh|consommer|peremption|dlc|ddm|consumir|caduc\w*|venc\w*|consumars\w*|consumare|scad\w*|preferibilmente|validade|houdbaar|tht|spozyc\w*|waznosci|kullanma|tuketim|skt|tett|годен|годност\w*|употребить|вжити|придатн\w*|ltd|england|ireland|australia|india)\b"
+    ),
+    "ymd": re.compile(r"[\u3040-\u30ff\uac00-\ud7af]|期"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +109,22 @@ class Date:
     year: int | None
     month: int
     day: int | None
+    # The day may be the month, and the month the day.
+    either: bool = False
+
+    @property
+    def clear(self) -> str:
+        """The date as written, with its meaning where only the rest of a package tells the order of its numbers."""
+        if self.either or not (self.year and self.day) or not _ALL_NUMBERS(self.text):
+            return self.text
+        first = int(self.text[:4] if self.text[:4].isdigit() else re.split(r"\D", self.text)[0])
+        sure = self.day > _MOST_MONTHS or self.day == self.month or "." in self.text
+        if first == self.year or (first == self.day and sure):
+            return self.text
+        return f"{self.text} ({self.year}-{self.month:02}-{self.day:02})"
+
+
+_ALL_NUMBERS = re.compile(r"[\d\s./-]+").fullmatch
 
 
 def names_month(text: str) -> bool:
@@ -80,30 +132,73 @@ def names_month(text: str) -> bool:
     return _NAMED_MONTH.search(text) is not None
 
 
-def dates(row: str) -> list[Date]:
-    """Return the dates in a row, left to right, without impossible ones."""
+def order_in(rows: Iterable[str]) -> str:
+    """Return the order of day, month and year that a package's print tells: "mdy", "dmy" or "ymd"; "" for none, or two."""
+    text = plain("\n".join(rows))
+    found = {order for order, words in _COUNTRIES.items() if words.search(text)}
+    for one in _NUMERIC.finditer(text):
+        first, second = int(one["a"]) > _MOST_MONTHS, int(one["b"]) > _MOST_MONTHS
+        found |= {"dmy"} if first > second else {"mdy"} if second > first else set()
+    return "ymd" if "ymd" in found else found.pop() if len(found) == 1 else ""
+
+
+def dates(row: str, order: str = "") -> list[Date]:
+    """Return the dates in a row, left to right, without impossible ones. `order`: what `order_in` found on the whole package."""
     # Folding keeps the length unless an accent is a mark of its own; then the folded text is shown.
     folded = plain(row)
     shown = row if len(folded) == len(row) else folded
     found: list[tuple[int, int, Date]] = []
-    for pattern in _DATES:
+    for pattern in _DATES if any(map(str.isdigit, folded)) else ():
         for match in pattern.finditer(folded):
-            if any(match.start() < end and start < match.end() for start, end, _ in found):
-                continue
             parts = match.groupdict()
-            day = int(parts["d"]) if parts.get("d") else None
-            year = int(parts["y"]) if parts.get("y") else None
-            month = _MONTHS[parts["n"]] if parts.get("n") else int(parts["m"])
-            # 03/14/2027 is in American order.
-            if month > 12 and day is not None and day <= 12:
-                day, month = month, day
-            if not 1 <= month <= 12 or (day is not None and not 1 <= day <= 31):
+            name = parts.get("n")
+            if name and (name not in _MONTHS or (name in _SHORT and not parts.get("y"))):
                 continue
-            if year is not None and year < 100:
-                year += 2000
-            text = shown[match.start() : match.end()].strip(" .,-")
-            found.append((match.start(), match.end(), Date(text, year, month, day)))
+            begin = min(match.start(key) for key, part in parts.items() if part)
+            if any(begin < end and start < match.end() for start, end, _ in found):
+                continue
+            if "a" in parts:
+                readings = _readings(parts, order or order_in([row]))
+            else:
+                month = _MONTHS[name] if name else int(parts["m"])
+                readings = [(_year(parts.get("y")), month, int(parts.get("d") or 0) or None)]
+            # Without a sign between its figures, only one reading is sure.
+            if not readings or ("a" in parts and "s" not in parts and len(readings) > 1):
+                continue
+            year, month, day = readings[0]
+            if not 1 <= month <= _MOST_MONTHS or (day is not None and day > _MOST_DAYS):
+                continue
+            text = shown[begin : match.end()].strip(" .,-")
+            one = Date(text, year, month, day, len(readings) > 1)
+            found.append((begin, match.end(), one))
     return [date for _, _, date in sorted(found, key=lambda one: one[0])]
+
+
+# Year, month and day
+_Parts = tuple[int | None, int, int | None]
+
+
+def _year(text: str | None) -> int | None:
+    return int(text) + 2000 * (len(text) == 2) if text else None
+
+
+def _readings(parts: Mapping[str, str], order: str) -> list[_Parts]:
+    """Return what three numbers may mean: in the order that is known; with points the day is first."""
+    found: list[_Parts] = []
+    for one in (order, "dmy", "mdy") if order else ("dmy", "mdy"):
+        part = dict(zip(one, (parts["a"], parts["b"], parts["c"]), strict=True))
+        year, month, day = _year(part["y"]), int(part["m"]), int(part["d"])
+        possible = len(part["y"]) > 1 and 1 <= month <= _MOST_MONTHS and 1 <= day <= _MOST_DAYS
+        late = one != "ymd" or (year or 0) >= _LEAST_YEAR
+        if possible and late and (year, month, day) not in found:
+            found.append((year, month, day))
+        if found and (one == order or parts.get("s") == "."):
+            break
+    return found
+
+
+# No year of a package is earlier where it may be a day, too.
+_LEAST_YEAR = 2020
 
 
 def zone_of(name: str) -> ZoneInfo | None:

@@ -43,7 +43,8 @@ _NUMBERS = printed("count")
 # A figure, or a word for one
 COUNT = re.compile(rf"\d|{_NUMBERS.pattern}", _NUMBERS.flags)
 _NUMBER = re.compile(r"(?<![\w.,])[A-Z]{0,3}-?\d[\d.,:/-]*\w*(?!\w)")
-EXPIRY_ROW = printed("expiry")
+# Also "EXP120227"
+EXPIRY_ROW = re.compile(rf"{printed('expiry').pattern}|\b(?:exp|bb[de]?|mhd)(?=[a-z]{{0,3}}\d)")
 _UNTIL_ROW = printed("until")
 
 
@@ -57,12 +58,12 @@ _HEADING = 1.3
 _MOST_DOSES = 2
 
 
-def expiry(rows: Sequence[str]) -> Date | None:
-    """Return the date beside or below the words for an expiry date; None without one."""
+def expiry(rows: Sequence[str], order: str = "") -> Date | None:
+    """Return the date beside or below the words for an expiry date; None without one. `order`: see `dates`."""
     for index, row in enumerate(rows):
         if named := EXPIRY_ROW.search(plain(row)):
             for near in rows[index : index + 2]:
-                if found := dates(near):
+                if found := dates(near, order):
                     # "Dispensed 20/11/2026  EXP 08/2028"
                     behind = [one for one in found if near.find(one.text) > named.start()]
                     return ((near is row and behind) or found)[0]
@@ -74,9 +75,9 @@ def tells_until(row: str) -> bool:
     return _UNTIL_ROW.search(plain(row)) is not None
 
 
-def until(rows: Sequence[str]) -> Date | None:
+def until(rows: Sequence[str], order: str = "") -> Date | None:
     """Return the only date that something lasts until or is due by; None without one, or with several."""
-    found = [date for row in rows if _UNTIL_ROW.search(plain(row)) for date in dates(row)]
+    found = [date for row in rows if tells_until(row) for date in dates(row, order)]
     return found[0] if len(found) == 1 else None
 
 

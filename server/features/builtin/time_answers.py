@@ -26,7 +26,7 @@ from server.features.builtin.text_answers import TRAVEL, none_found
 from server.features.builtin.wants import Want
 from server.features.builtin.wordings import FIRST, LAST, NEXT, ORDER, PAYS
 from server.models.routing import plain
-from server.shared.dates import Date, dates, names_month
+from server.shared.dates import Date, dates, names_month, order_in
 
 # What stands beside the time of a departure, or above it
 _LEAVES, _ARRIVES = ("departs",), ("arrives",)
@@ -61,7 +61,8 @@ def expiry(s: Speaker) -> Answer:
     if told := [row for row in naming(s, words) if id(row) in lasts]:
         # "How long does it keep once open?"
         return s.quote(told[0])
-    named = _below_until(s) or fields.expiry(texts)
+    order = order_in(texts)
+    named = _below_until(s) or fields.expiry(texts, order)
     ends = [row for row in s.rows if fields.EXPIRY_ROW.search(plain(row.text))]
     if len(ends) == 1 and (end := _ending(s, ends[0], named)) is not None:
         return end
@@ -74,16 +75,16 @@ def expiry(s: Speaker) -> Answer:
         of_it = [row for row in s.rows if named.text in row.text]
         return s.closest_of(of_it or [row_of(named.text)])
     if named is not None:
-        return s.sentence(s.say("expiry", value=named.text), _passed(s, named)), s.scripts()
+        return s.sentence(s.say("expiry", value=named.clear), _passed(s, named)), s.scripts()
     by = _BY_WHEN.search(s.intent.asked) is not None
-    if (s.words or by) and (last := fields.until(texts)) is not None:
+    if (s.words or by) and (last := fields.until(texts, order)) is not None:
         # "Until when do I have to pay?"
         told = [row for row in s.rows if fields.tells_until(row.text) and has_digit(row)]
         if len(told) > 1:
             # "Kitchen until 19.30" and "Open until 4 October"
             return s.closest_of(told[:SOME])
-        return s.sentence(s.say("date", value=last.text), _passed(s, last)), s.scripts()
-    found = {one.text: one for text in texts for one in dates(text)}
+        return s.sentence(s.say("date", value=last.clear), _passed(s, last)), s.scripts()
+    found = {one.text: one for text in texts for one in dates(text, order)}
     if found:
         # No row calls one of them an expiry date, so they are only listed below.
         if s.words or by:
@@ -92,8 +93,8 @@ def expiry(s: Speaker) -> Answer:
             return s.closest_of(of_it or dated[-SOME:])
         if len(found) > 1:
             return s.say("none_expiry"), s.say("values", items=s.items(found))
-        ((text, one),) = found.items()
-        return s.say("none_expiry"), s.sentence(s.say("date", value=text), _passed(s, one))
+        (one,) = found.values()
+        return s.say("none_expiry"), s.sentence(s.say("date", value=one.clear), _passed(s, one))
     return none_found(s, "none_expiry", s.intent.asked.split())
 
 
@@ -733,21 +734,12 @@ def _passed(s: Speaker, date: Date) -> str:
     return said
 
 
-# A date whose day and month people write in either order
-_EITHER = re.compile(r"\d{1,2}\s?[/-]\s?\d{1,2}\s?[/-]")
-
-
 def _last_days(date: Date) -> list[dt.date]:
     """Return the last day that a date can mean, for each possible order of day and month."""
     if date.year is None:
         return []
     orders = [(date.month, date.day)]
-    if (
-        date.day is not None
-        and date.day <= 12
-        and date.day != date.month
-        and _EITHER.match(date.text)
-    ):
+    if date.either and date.day is not None:
         orders.append((date.day, date.month))
     found = []
     for month, day in orders:

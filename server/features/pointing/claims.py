@@ -12,6 +12,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,12 @@ def differing(second: str, language: str) -> str:
 def numbers_in(text: str) -> frozenset[Hashable]:
     """Return the numbers and dates of a text, to find the print that an answer is about."""
     found = _numbers(_folded(text[:_MOST]))
-    return frozenset(value for values in found.values() for value in values)
+    return frozenset(
+        one
+        for values in found.values()
+        for value in values
+        for one in (product(*value) if isinstance(value, tuple) else [value])
+    )
 
 
 def _sentences(text: str) -> list[str]:
@@ -132,7 +138,9 @@ def _numbers(text: str) -> _Found:
     """Return the dates, times and numbers of a folded text, by kind."""
     found: _Found = {}
     for date in dates(text):
-        found.setdefault("date", set()).add((date.year, date.month, date.day))
+        either = {date.month, date.day} if date.either else None
+        parts = ({date.year}, either or {date.month}, either or {date.day})
+        found.setdefault("date", set()).add(tuple(map(frozenset, parts)))
         text = text.replace(date.text, " ", 1)
     for match in _TIME.finditer(text):
         found.setdefault("time", set()).add(match[0])
@@ -180,9 +188,9 @@ def _relation(told: Iterable[Hashable], seen: Iterable[Hashable]) -> Verdict:
 
 
 def _alike(one: Hashable, other: Hashable) -> bool:
-    """Compare two claims; of dates the parts that both have."""
+    """Compare two claims; of dates the parts that both have, each of which may be unclear."""
     if isinstance(one, tuple) and isinstance(other, tuple):
-        return all(None in pair or pair[0] == pair[1] for pair in zip(one, other, strict=True))
+        return all(None in a | b or a & b for a, b in zip(one, other, strict=True))
     return one == other
 
 

@@ -335,18 +335,54 @@ def test_a_receipt_of_three_hundred_lines() -> None:
         ("Use by 14.03.26", "It is good until 14.03.26. That day has passed."),
         ("EXP 2027-03-14", "It is good until 2027-03-14. That day is still to come."),
         # Only one order of day and month is possible.
-        ("EXP 03/14/27", "It is good until 03/14/27. That day is still to come."),
+        ("EXP 03/14/27", "It is good until 03/14/27 (2027-03-14). That day is still to come."),
         (
             "EXP 03/04/27",
             "It is good until 03/04/27. It may mean 2027-03-04 or 2027-04-03. That day is still to come.",
         ),
         ("Scadenza 14 maggio 2027", "It is good until 14 maggio 2027. That day is still to come."),
         ("Use by {today}", "It is good until {today}. That is today."),
+        ("Best if used by JAN 02 2027", "It is good until JAN 02 2027. That day is still to come."),
+        ("Enjoy by Oct 30, 2026", "It is good until Oct 30, 2026. That day has passed."),
+        (
+            "Freeze by DEC 12 26 FOR FRESHNESS",
+            "It is good until DEC 12 26. That day is still to come.",
+        ),
+        (
+            "Cons. pref. antes de 11/08/28",
+            "It is good until 11/08/28. It may mean 2028-08-11 or 2028-11-08. That day is still to come.",
+        ),
+        (
+            "À cons. de préf. avant le 04/2027",
+            "It is good until 04/2027. That day is still to come.",
+        ),
+        ("EXP.30/09/26 LOT 7", "It is good until 30/09/26. That day has passed."),
+        ("LOT C7 EXP311228", "It is good until 311228 (2028-12-31). That day is still to come."),
+        (
+            "賞味期限 27.1.9",
+            "It is good until 27.1.9 (2027-01-09). That day is still to come.",
+        ),
     ],
 )
 def test_dates_are_compared_with_the_day(row: str, answer: str) -> None:
     today = TUESDAY.strftime("%d.%m.%Y")
     assert first_line("Is it still good?", row.format(today=today)) == answer.format(today=today)
+
+
+@pytest.mark.parametrize(
+    ("rows", "until"),
+    [
+        (("Whole milk", "64 FL OZ", "SELL BY 01/02/27"), "01/02/27 (2027-01-02)"),
+        (("Cookies", "Made in Ireland", "Best before", "03-11-27"), "03-11-27 (2027-11-03)"),
+        (("Ham", "PKD 11/30/26", "USE BY 12/05/26"), "12/05/26 (2026-12-05)"),
+        (("味噌", "賞味期限", "28.3.30"), "28.3.30 (2028-03-30)"),
+    ],
+)
+def test_a_package_tells_which_number_of_its_date_is_the_month(
+    rows: tuple[str, ...], until: str
+) -> None:
+    answer = first_line("When does it expire?", *rows)
+    assert answer == f"It is good until {until}. That day is still to come."
 
 
 def test_a_date_that_nobody_calls_an_expiry_date_is_told_as_what_it_is() -> None:

@@ -126,6 +126,12 @@ def test_each_language_has_all_words() -> None:
         (DOSE, "5-10 mg", "5 to 10 mg", U),
         (DOSE, "5-10 mg", "5–10 mg", A),
         (DOSE, "5 mg. Keep below 25 °C.", "5 mg. Keep below 30 °C.", A),
+        # A date that may be read in two ways, and one with the month first
+        ("", "It expires on 02/05/27.", "February 5, 2027", A),
+        ("", "It expires on 02/05/27.", "May 2, 2027", A),
+        ("", "It expires on 02/05/27.", "July 2, 2027", D),
+        ("", "Best by FEB 05 2027.", "2027-02-05", A),
+        ("", "Enjoy by Nov 9, 2026.", "11 September 2026", D),
         # A part alone
         (DOSE, "5 mg in the morning, 50 mg at night", "50 mg at night", U),
         (DOSE, "5 mg in the morning, 50 mg at night", "5 mg and 500 mg", D),
@@ -202,6 +208,9 @@ def test_print_is_found_by_its_numbers() -> None:
     assert numbers_in("Take 5 mg daily") & numbers_in("DOSE: 5 MG")
     assert not numbers_in("Take 5 mg daily") & numbers_in("LOT 4471")
     assert numbers_in("until 12 May 2027") & numbers_in("EXP 12.05.2027")
+    assert (
+        numbers_in("May 12, 2027") & numbers_in("EXP 05/12/27") & numbers_in("5 Dec 2027 12/05/27")
+    )
 
 
 @given(st.text(max_size=300), st.text(max_size=300), st.text(max_size=60))
