@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from zoneinfo import ZoneInfo
 
 from server.models.routing import WORD_MARKS, plain, word_pattern
@@ -147,6 +148,7 @@ def dates(row: str, order: str = "") -> list[Date]:
     # Folding keeps the length unless an accent is a mark of its own; then the folded text is shown.
     folded = plain(row)
     shown = row if len(folded) == len(row) else folded
+    known = cache(lambda: order or order_in([row]))
     found: list[tuple[int, int, Date]] = []
     for pattern in _DATES if any(map(str.isdigit, folded)) else ():
         for match in pattern.finditer(folded):
@@ -158,7 +160,7 @@ def dates(row: str, order: str = "") -> list[Date]:
             if any(begin < end and start < match.end() for start, end, _ in found):
                 continue
             if "a" in parts:
-                readings = _readings(parts, order or order_in([row]))
+                readings = _readings(parts, known())
             else:
                 month = _MONTHS[name] if name else int(parts["m"])
                 readings = [(_year(parts.get("y")), month, int(parts.get("d") or 0) or None)]

@@ -12,8 +12,8 @@ from server.features.builtin.tables import count_named, names_any, overlapping, 
 from server.features.builtin.wants import Want
 from server.models.routing import plain
 
-# A figure: also with a space after the point, in groups of three digits, or as a range
-_FIGURE = r"\d{1,3}(?:[.,' ]\d{3})+(?![\d])|\d+(?:[.,]\s?\d+)?"
+# A figure: also with a space after the point, in groups of three digits, as a range, or with a fraction
+_FIGURE = r"(?:\d{1,3}[\s-]?)?(?:[¼½¾⅓⅔⅛⅜⅝⅞]|\b\d{1,2}[/⁄](?:[23458]|16)(?!\d))|\d{1,3}(?:[.,' ]\d{3})+(?![\d])|\d+(?:[.,]\s?\d+)?"
 _NUMBER = rf"(?:(?<![\w.,:°])[-−–+]\s?|(?<![\w.,:]))(?:(?:{_FIGURE})\s?[-–/]\s?)?(?:{_FIGURE})"
 # By what is asked for
 UNITS: dict[Want, str] = {
@@ -66,7 +66,9 @@ _PER_100 = re.compile(r"(?<!\w)(?:per|pro|pour|por|par|je|na|на)\s?1?00\s?(?:g
 _FOR_ONE = re.compile(r"\d ?(?:m?g|ml) (?:per|pro|por|par|je|voor een) [^\W\d]", re.I)
 _NET = printed("net")
 _DOSE = re.compile(r"(?:mg|µg|μg)$", re.I)
+# "1. 5 kg", and "103/4 oz" of 10¾
 _SPACED_POINT = re.compile(r"(\d[.,])\s(\d)")
+_STUCK = re.compile(r"(?<=\d)([1357]/[248]|[12]/3)(?=\s?(?:oz|fl|lbs?)\b)", re.I)
 
 
 def measures(rows: Sequence[Row], want: Want, words: Sequence[str] = ()) -> list[Figure]:
@@ -134,7 +136,7 @@ def bare(rows: Sequence[Row]) -> Figure | None:
 
 def _all(rows: Sequence[Row], pattern: re.Pattern[str]) -> list[Figure]:
     return [
-        Figure(_SPACED_POINT.sub(r"\1\2", text), row)
+        Figure(_STUCK.sub(r" \1", _SPACED_POINT.sub(r"\1\2", text)), row)
         for row in rows
         for text in matches((pattern,), row.text)
         if not _SERIAL.fullmatch(text)

@@ -28,6 +28,10 @@ _UNSPACED = ("zh", "ja", "ko")
 _WIDE = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3"
 # Numbers behind a Latin letter are parts of names: "B12", "E471".
 _NUMBER = re.compile(r"(?<![a-z\d])(?<!\d[.,])\d++(?:[.,]\d++)*+")
+# "10 1/2", "10¾" and "½"
+_FRACTION = re.compile(
+    r"(?<![\d/])(?:(\d+)\s?)?([¼½¾⅓⅔⅛⅜⅝⅞])|(?<![\d/])(\d+)\s([1-7])/([23458])(?![\d/])"
+)
 _TIME = re.compile(r"(?<!\d)\d{1,2}:\d\d(?![\d:])")
 _LISTED = re.compile(r"(?m)^[^\S\n]{0,8}\d{1,2}[.)]\s")
 _RANGE = re.compile(r"\s?[-–/]\s?")
@@ -131,7 +135,15 @@ def _claims(text: str) -> _Found:
 def _folded(text: str) -> str:
     """Return a text for comparing, with European digits, and with spaces between scripts."""
     text = "".join(str(unicodedata.digit(c)) if c.isdecimal() else c for c in text)
+    text = _FRACTION.sub(_decimal, text)
     return _JOINT.sub(r"\1 ", plain(text))
+
+
+def _decimal(fraction: re.Match[str]) -> str:
+    """Return a whole number and a fraction as a decimal one."""
+    whole, one, other, over, under = fraction.groups()
+    part = unicodedata.numeric(one) if one else int(over) / int(under)
+    return f"{int(whole or other or 0) + part:.3f}".rstrip("0")
 
 
 def _numbers(text: str) -> _Found:

@@ -156,6 +156,26 @@ def test_a_table_that_is_seen_from_the_side_is_read_by_row(slant: float) -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("row", "weight"),
+    [
+        ("NET WT 10 1/2 OZ (298 g)", "10 1/2 OZ"),
+        ("Net weight 5¾ lb", "5¾ lb"),
+        ("3-1/2 OZ", "3-1/2 OZ"),
+        ("1/2 lb of butter", "1/2 lb"),
+        ("⅔ oz", "⅔ oz"),
+        # As it is read of small print
+        ("NET WT 153/4 OZ", "15 3/4 OZ"),
+        ("NET WT 41/3 OZ", "4 1/3 OZ"),
+        # No fractions
+        ("100/250 g", "100/250 g"),
+        ("2 x 125 g", "2 x 125 g"),
+    ],
+)
+def test_a_weight_has_its_whole_figure(row: str, weight: str) -> None:
+    assert [one.text for one in measures.measures([row_of(row)], Want.WEIGHT)][:1] == [weight]
+
+
 CARD = ("LOST CAT", "Grey tabby tom, shy.", "Last seen on Sunday", "near the allotments.")
 NOTE = ("Piano lessons", "Beginners to grade 8", "First lesson is free", "Call us after 5 pm")
 DAYS = ("Monday", "Tuesday", "Thursday", "Friday")

@@ -127,6 +127,10 @@ def test_each_language_has_all_words() -> None:
         (DOSE, "5-10 mg", "5–10 mg", A),
         (DOSE, "5 mg. Keep below 25 °C.", "5 mg. Keep below 30 °C.", A),
         # A date that may be read in two ways, and one with the month first
+        # Fractions
+        ("How heavy is it?", "It says 10 1/2 OZ.", "10.5 oz", A),
+        ("How heavy is it?", "1¾ kg", "1750 g", A),
+        ("How heavy is it?", "½ kg", "250 g", D),
         ("", "It expires on 02/05/27.", "February 5, 2027", A),
         ("", "It expires on 02/05/27.", "May 2, 2027", A),
         ("", "It expires on 02/05/27.", "July 2, 2027", D),
