@@ -18,7 +18,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -502,7 +502,7 @@ def test_without_a_cpu_build_the_usual_torch_is_taken(scratch: BufferPool, tmp_p
     assert stamp.read_text() != before
 
 
-async def answers_at(base: str, process: subprocess.Popen[str]) -> None:
+async def answers_at(base: str, process: subprocess.Popen[Any]) -> None:
     """Until the engine that it has to answer with is one that is loaded here."""
     async with httpx.AsyncClient(base_url=base, trust_env=False) as client, asyncio.timeout(90):
         while True:

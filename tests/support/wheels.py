@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import zipfile
 from pathlib import Path
 
@@ -43,3 +44,19 @@ def write_empty_locks(folder: Path) -> Path:
         (locks / f"{name}.txt").write_text(locked(name, version))
     (locks / "requirements-llama.txt").write_text(locked("xllamacpp", "2026.1.9999"))
     return locks
+
+
+def repacked(packages: Path, name: str, folder: Path) -> str:
+    """Write the wheel of a package that is installed in `packages`; return the line that a lock file has for it."""
+    (info,) = packages.glob(f"{name}-*.dist-info")
+    left_out = {"INSTALLER", "REQUESTED", "direct_url.json"}
+    tag = re.findall(r"^Tag: (\S+)", (info / "WHEEL").read_text(), re.MULTILINE)[0]
+    path = folder / f"{info.name.removesuffix('.dist-info')}-{tag}.whl"
+    with zipfile.ZipFile(path, "w") as file:
+        for line in (info / "RECORD").read_text().splitlines():
+            record = Path(line.split(",")[0])
+            if record.name not in left_out and "__pycache__" not in record.parts:
+                file.write(packages / record, record)
+    with path.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    return locked(name, info.name.removesuffix(".dist-info").partition("-")[2], digest)

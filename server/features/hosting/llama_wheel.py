@@ -267,7 +267,11 @@ def main() -> None:
         setattr(params, name, value)
     # It answers from threads of its own, 503 while it loads. SIGTERM keeps its default, which ends the process even
     # then: while loading it holds the GIL, and no handler of Python would run.
-    _server = xllamacpp.Server(params)
+    try:
+        _server = xllamacpp.Server(params)
+    except RuntimeError:
+        # Its log has said why.
+        sys.exit(1)
     threading.Event().wait()
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,12 +35,16 @@ class Planned(LlamaServer):
     """Started as the manager starts it, with every option that it may be given."""
 
     key: str = "k"
+    context: int = 4096
+    # Of a shell, before it
+    limit: str = ""
 
     def command(self) -> Sequence[str | Path]:
         server, trouble = ask_llama(str(PROGRAM))
         assert server is not None, trouble
         assert server.version
-        return serve_arguments(
+        shell = ("sh", "-c", f'{self.limit}; exec "$@"', "sh") if self.limit else ()
+        arguments = serve_arguments(
             server,
             Serving(
                 weights=str(self.model / WEIGHTS),
@@ -46,13 +52,14 @@ class Planned(LlamaServer):
                 name="some/model",
                 host="127.0.0.1",
                 port=self.port,
-                context=4096,
+                context=self.context,
                 slots=2,
                 threads=1,
                 free_bytes=800_000_000,
                 picture_tokens=(16, 1024),
             ),
         )
+        return (*shell, *arguments)
 
 
 @pytest.fixture
@@ -87,6 +94,52 @@ async def test_it_ends_while_it_loads(server: Planned) -> None:
         time.sleep(0.05)
     process.terminate()
     assert process.wait(LOADS) == -signal.SIGTERM
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1000)
+
+
+def swap(folder: Path) -> None:
+    (folder / WEIGHTS).rename(folder / "other")
+    (folder / PROJECTOR).rename(folder / WEIGHTS)
+    (folder / "other").rename(folder / PROJECTOR)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda one: os.truncate(one.model / WEIGHTS, 0), "is missing, damaged or cut off. Remove"),
+        (lambda one: cut(one.model / WEIGHTS), "is missing, damaged or cut off. Remove it"),
+        (lambda one: cut(one.model / PROJECTOR), "is missing, damaged or cut off. Remove it"),
+        (lambda one: (one.model / PROJECTOR).unlink(), "is missing, damaged or cut off. Remove it"),
+        (lambda one: swap(one.model), "cannot load the mmproj file in"),
+        (
+            lambda one: shutil.copy(one.model / WEIGHTS, one.model / PROJECTOR),
+            "cannot load the mmproj file in",
+        ),
+        (
+            lambda one: setattr(one, "limit", "ulimit -v 700000") or setattr(one, "context", 10**6),
+            "Memory does not hold the model and its context. Lower",
+        ),
+    ],
+)
+async def test_why_it_does_not_start(
+    server: Planned, spoil: Callable[[Planned], object], says: str
+) -> None:
+    """In one sentence, from its true log, which ends without a traceback."""
+    spoil(server)
+    assert server.begin().wait(LOADS) == 1
+    log = server.log.read_text("utf-8", "replace")
+    assert says in llama_explanation(log.splitlines(), context="the context", path=server.model)
+    assert "Traceback" not in log
+
+
+async def test_a_port_that_another_program_has(server: Planned) -> None:
+    with socket.create_server(("127.0.0.1", server.port)):
+        assert server.begin().wait(LOADS) == 1
+    lines = server.log.read_text("utf-8").splitlines()
+    assert llama_explanation(lines).startswith("Another program has the port. Choose another one")
 
 
 # Its installation, from a folder of wheels

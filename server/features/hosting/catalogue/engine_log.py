@@ -353,8 +353,8 @@ _LLAMA_FAILURES = table(
     (
         r"not within the file bounds|failed to (?:seek for|read) tensor|failed to read (?:key-value pairs|tensor info|magic)"
         r"|invalid magic characters|unable to find tensor|tensor '[^']*' not found|has wrong shape"
-        r"|tensors expected but|failed to open GGUF file|wrong number of tensors",
-        "The files in {path} are damaged or cut off. Remove them and fetch the model again.",
+        r"|tensors expected but|failed to open GGUF file|wrong number of tensors|error loading model hyperparameters",
+        "A file of the model in {path} is missing, damaged or cut off. Remove it and fetch the model again.",
     ),
     (
         r"failed to allocate|insufficient memory|unable to allocate|out of memory|std::bad_alloc|ErrorOutOfDeviceMemory",

@@ -237,19 +237,19 @@ def test_its_steps_are_seen_while_it_loads() -> None:
         (
             "E llama_model_load: error loading model: tensor 'blk.1.ffn_gate.weight' data is not within the file bounds,"
             " model is corrupted or incomplete",
-            "The files in /models/some are damaged or cut off. Remove them and fetch",
+            "A file of the model in /models/some is missing, damaged or cut off. Remove it",
         ),
         (
             "E clip_init: failed to load model 'm.gguf': load_tensors: failed to seek for tensor v.blk.0.attn_k.weight",
-            "The files in /models/some are damaged or cut off.",
+            "A file of the model in /models/some is missing, damaged or cut off.",
         ),
         (
             "E gguf_init_from_file: failed to open GGUF file '/nowhere.gguf' (No such file or directory)",
-            "The files in /models/some are damaged or cut off.",
+            "A file of the model in /models/some is missing, damaged or cut off.",
         ),
         (
             "E gguf_init_from_reader: failed to read magic",
-            "The files in /models/some are damaged or cut off.",
+            "A file of the model in /models/some is missing, damaged or cut off.",
         ),
         (
             "E ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 2048131072",
