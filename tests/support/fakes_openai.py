@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Any
 
 from tests.support.http_stand_in import HttpRequest, HttpStandIn
+from tests.support.plays import Play
 
 AnswerFor = Callable[[dict[str, Any], bytes | None], list[str]]
 
@@ -142,6 +143,9 @@ class FakeOpenAI(HttpStandIn):
         self.steps: asyncio.Semaphore | None = None
         # Seconds between the role's event and the first piece.
         self.before_text = 0.0
+        # A script of each answer, in place of all that follows; scripts by questions
+        self.play: Play | None = None
+        self.plays: dict[str, Play] = {}
         # The pieces of the answer, from the request and its last picture.
         self.answer_for: AnswerFor = answer_for or (
             lambda _body, _jpeg: ["I ", "see ", "a ", "cup."]
@@ -238,7 +242,7 @@ class FakeOpenAI(HttpStandIn):
     ) -> bool:
         """Answer one request; false ends the connection."""
         method, path, headers, body = request
-        chat = method == "POST" and path == "/v1/chat/completions"
+        chat = method == "POST" and path.rstrip("/") == "/v1/chat/completions"
         listing = method == "GET" and path == "/v1/models"
         arrived, wall = time.monotonic(), time.time()
         self.probes += listing
@@ -265,7 +269,7 @@ class FakeOpenAI(HttpStandIn):
         if not chat:
             return await self._json(writer, 404, {"detail": "Not Found"})
         fields = json.loads(body)
-        seen = Seen(fields, headers, _pictures(fields), arrived, wall)
+        seen = Seen(fields, headers, pictures(fields), arrived, wall)
         self.requests.append(seen)
         self.count += 1
         self.running += 1
@@ -320,7 +324,9 @@ class FakeOpenAI(HttpStandIn):
     # One answer
 
     async def _chat(self, seen: Seen, writer: asyncio.StreamWriter) -> bool:
-        refusal = self.reply or self._refusal(seen.body)
+        play = self.plays[seen.texts[-1][1]] if self.plays else self.play
+        refuse = play.refuse if play is not None else self._refusal
+        refusal = self.reply or refuse(seen.body)
         if refusal is not None:
             return await self._json(writer, *refusal)
         if self.behaviour is Behaviour.SILENT:
@@ -329,6 +335,13 @@ class FakeOpenAI(HttpStandIn):
             return _abort(writer)
         if self.behaviour is Behaviour.HTML:
             return await self._json(writer, 200, "<html><body>It works!</body></html>")
+        if play is not None and play.whole is not None:
+            return await self._json(writer, 200, play.whole)
+        kind = play.kind if play is not None else "text/event-stream; charset=utf-8"
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n"
+        if play is not None:
+            writer.write(head.encode())
+            return await self._play(play, seen.body, writer)
         pieces = self.answer_for(seen.body, seen.jpeg)
         if self.unstreamed or not seen.body.get("stream"):
             message: dict[str, Any] = {"role": "assistant", "content": "".join(pieces)}
@@ -338,27 +351,28 @@ class FakeOpenAI(HttpStandIn):
                 await asyncio.sleep(self.first_token)
             choice = {"index": 0, "message": message, "finish_reason": self.finish_reason}
             return await self._json(writer, 200, {"choices": [choice], "usage": _usage(pieces)})
-        writer.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
-            b"transfer-encoding: chunked\r\n\r\n"
-        )
+        writer.write(head.encode())
         return await self._stream(seen, writer, pieces)
+
+    async def _play(self, play: Play, body: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
+        for event in play.events(body) if callable(play.events) else play.events:
+            if isinstance(event, int | float):
+                await asyncio.sleep(event)
+            else:
+                said = event if isinstance(event, str) else json.dumps(event)
+                await _send(writer, play.lines.format(said))
+        return await _end(writer)
 
     async def _stream(self, seen: Seen, writer: asyncio.StreamWriter, pieces: list[str]) -> bool:
         behaviour = self.behaviour
 
-        async def send(text: str) -> None:
-            raw = text.encode()
-            writer.write(f"{len(raw):x}\r\n".encode() + raw + b"\r\n")
-            await writer.drain()
-
         async def event(data: Any) -> None:
-            await send(f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n")
+            await _send(writer, f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n")
 
         async def hang(comment: bool) -> None:
             while True:
                 if comment:
-                    await send(": keep-alive\n\n")
+                    await _send(writer, ": keep-alive\n\n")
                 await asyncio.sleep(self.keep_alive)
 
         def delta(content: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
@@ -367,7 +381,7 @@ class FakeOpenAI(HttpStandIn):
             choice = {"index": 0, "delta": content, "finish_reason": finish}
             return {"id": "x", "object": "chat.completion.chunk", "choices": [choice], **modality}
 
-        await send(": hello\n\n")
+        await _send(writer, ": hello\n\n")
         if behaviour is Behaviour.KEEP_ALIVE_ONLY:
             await hang(True)
         await asyncio.sleep(self.first_token)
@@ -376,7 +390,7 @@ class FakeOpenAI(HttpStandIn):
             await event(_error("Something raw happened", code))
         if behaviour is Behaviour.ENDLESS:
             while True:
-                await send("data: " + "x" * 65536)
+                await _send(writer, "data: " + "x" * 65536)
         await event(delta({"role": "assistant", "content": ""}))
         await asyncio.sleep(self.before_text)
         broken = {
@@ -429,17 +443,15 @@ class FakeOpenAI(HttpStandIn):
             if behaviour is Behaviour.NEVER_DONE:
                 await hang(False)
             await event("[DONE]")
-        writer.write(b"0\r\n\r\n")
-        await writer.drain()
-        return True
+        return await _end(writer)
 
     def _refusal(self, body: dict[str, Any]) -> tuple[int, Any, str] | tuple[int, Any] | None:
         named = sorted(self.refused_fields & set(body))
-        if body.get("model") in self.blind and _pictures(body):
+        if body.get("model") in self.blind and pictures(body):
             return 400, _error(self.blind_words, 400)
-        if (refused := self.refuses_pictures.get(str(body.get("model")))) and _pictures(body):
+        if (refused := self.refuses_pictures.get(str(body.get("model")))) and pictures(body):
             return refused[0], _error(refused[1], refused[0])
-        if self.most_pictures is not None and len(_pictures(body)) > self.most_pictures:
+        if self.most_pictures is not None and len(pictures(body)) > self.most_pictures:
             text = f"At most {self.most_pictures} image(s) may be provided in one prompt."
             return 400, _error(f"{text} (parameter=image)", 400)
         for refused, asked in (
@@ -481,6 +493,18 @@ class FakeOpenAI(HttpStandIn):
         return None
 
 
+async def _send(writer: asyncio.StreamWriter, text: str) -> None:
+    raw = text.encode()
+    writer.write(f"{len(raw):x}\r\n".encode() + raw + b"\r\n")
+    await writer.drain()
+
+
+async def _end(writer: asyncio.StreamWriter) -> bool:
+    writer.write(b"0\r\n\r\n")
+    await writer.drain()
+    return True
+
+
 def _abort(writer: asyncio.StreamWriter) -> bool:
     transport = writer.transport
     assert isinstance(transport, asyncio.WriteTransport)
@@ -508,7 +532,7 @@ def _parts(body: dict[str, Any], kind: str) -> list[dict[str, Any]]:
     return [part[kind] for part in parts if part.get("type") == kind]
 
 
-def _pictures(body: dict[str, Any]) -> list[bytes]:
+def pictures(body: dict[str, Any]) -> list[bytes]:
     found = []
     for picture in _parts(body, "image_url"):
         kind, _, data = picture["url"].partition(";base64,")

@@ -20,7 +20,8 @@ from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.discovery import of_card
 from server.models.openai.engine import OpenAIEngine
 from tests.models.asking import collect, picture, request
-from tests.support.scripted_server import (
+from tests.support.fakes_openai import FakeOpenAI, pictures
+from tests.support.plays import (
     ANSWER,
     END,
     FAILURES,
@@ -28,10 +29,8 @@ from tests.support.scripted_server import (
     WORDS,
     Event,
     Play,
-    ScriptedServer,
     chunk,
     error,
-    pictures,
     refuse_unknown,
 )
 
@@ -39,13 +38,13 @@ LIMITS = TimeLimits(first_token=5.0, background=5.0, between_tokens=2.0, total=8
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[ScriptedServer]:
-    async with ScriptedServer() as one:
+async def server() -> AsyncIterator[FakeOpenAI]:
+    async with FakeOpenAI(model="odd-vl", max_model_len=None) as one:
         yield one
 
 
 @pytest.fixture
-async def engine(server: ScriptedServer) -> AsyncIterator[OpenAIEngine]:
+async def engine(server: FakeOpenAI) -> AsyncIterator[OpenAIEngine]:
     one = OpenAIEngine("vllm", Endpoint(server.base_url, model="odd-vl"), limits=LIMITS)
     yield one
     await one.close()
@@ -66,7 +65,7 @@ def rich() -> EngineRequest:
 @pytest.mark.parametrize("name", PLAYS)
 @pytest.mark.parametrize("kind", [Kind.CHAT, Kind.WATCH])
 async def test_it_is_answered(
-    server: ScriptedServer, engine: OpenAIEngine, name: str, kind: Kind
+    server: FakeOpenAI, engine: OpenAIEngine, name: str, kind: Kind
 ) -> None:
     server.play = PLAYS[name]
     assert await answer(engine, request(kind=kind)) == ANSWER
@@ -84,23 +83,23 @@ async def test_it_is_answered(
     ],
 )
 async def test_these_end_an_answer(
-    server: ScriptedServer, engine: OpenAIEngine, events: list[Any]
+    server: FakeOpenAI, engine: OpenAIEngine, events: list[Any]
 ) -> None:
     server.play = Play(events)
     with pytest.raises(EngineError):
         await answer(engine)
-    assert len(server.asked) == 1
+    assert server.count == 1
 
 
 @pytest.mark.parametrize("status", [400, 422, 500])
 async def test_what_was_refused_is_left_out_for_ten_minutes(
-    server: ScriptedServer, engine: OpenAIEngine, status: int, monkeypatch: pytest.MonkeyPatch
+    server: FakeOpenAI, engine: OpenAIEngine, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And said in the status, until then; of this model alone."""
     server.play = Play(refuse=refuse_unknown(status, error("Unexpected keys")))
     assert await answer(engine) == ANSWER
     assert await answer(engine) == ANSWER
-    assert len(server.asked) == 3
+    assert server.count == 3
     assert engine.status.left_out == ("optional fields",)
     monkeypatch.setattr("server.models.openai.request.KEEP_SECONDS", 0.0)
     other = OpenAIEngine("vllm", Endpoint(server.base_url, model="odd-vl"), limits=LIMITS)
@@ -111,29 +110,29 @@ async def test_what_was_refused_is_left_out_for_ten_minutes(
 
 @pytest.mark.parametrize("status", [400, 422, 500])
 async def test_a_refused_request_is_asked_once_more_in_its_plain_form(
-    server: ScriptedServer, engine: OpenAIEngine, status: int
+    server: FakeOpenAI, engine: OpenAIEngine, status: int
 ) -> None:
     """The newest picture alone, the text and four fields; the answer says what was left out."""
     server.play = Play(
         refuse=lambda body: (
-            (status, error("failed to process image")) if pictures(body) > 1 else None
+            (status, error("failed to process image")) if len(pictures(body)) > 1 else None
         )
     )
     await engine.probe()
     texts, end = await collect(engine, rich())
     assert "".join(texts) == ANSWER
-    assert [pictures(body) for body in server.asked] == [9, 1]
-    assert server.asked[-1].keys() == {"model", "messages", "max_tokens", "stream"}
+    assert [len(one.jpegs) for one in server.requests] == [9, 1]
+    assert server.last.body.keys() == {"model", "messages", "max_tokens", "stream"}
     assert end.pictures_left_out == 8
     assert engine.status.capabilities.max_pictures == 1
 
 
 async def test_what_was_taken_before_is_not_left_out_later(
-    server: ScriptedServer, engine: OpenAIEngine
+    server: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
     """But at a second refusal: one person's sound may be the reason, or a server that ended behind a router."""
     await answer(engine)
-    server.play = Play(refuse=lambda body: (400, error("no")) if pictures(body) > 1 else None)
+    server.play = Play(refuse=lambda body: (400, error("no")) if len(pictures(body)) > 1 else None)
     await answer(engine, rich())
     assert engine.status.left_out == ("several pictures", "tools")
     server.play = Play()
@@ -147,15 +146,15 @@ async def test_what_was_taken_before_is_not_left_out_later(
 
 @pytest.mark.parametrize("refused", ["stream_options", "chat_template_kwargs", "pictures"])
 async def test_a_model_that_thinks_has_tokens_for_it_in_the_plain_form(
-    server: ScriptedServer, refused: str
+    server: FakeOpenAI, refused: str
 ) -> None:
     """Nothing switches its thoughts off there."""
-    server.play = Play(listing=(200, {"data": [{"id": "Qwen3.5-9B"}]}))
+    server.models = ["Qwen3.5-9B"]
     engine = OpenAIEngine("vllm", Endpoint(server.base_url), limits=LIMITS)
     await engine.probe()
 
     def refuse(body: dict[str, Any]) -> tuple[int, Any] | None:
-        named = pictures(body) > 1 if refused == "pictures" else refused in body
+        named = len(pictures(body)) > 1 if refused == "pictures" else refused in body
         return (400, error("no")) if named else None
 
     def thinks(body: dict[str, Any]) -> list[Event]:
@@ -165,26 +164,26 @@ async def test_a_model_that_thinks_has_tokens_for_it_in_the_plain_form(
     server.play = Play(thinks, refuse=refuse)
     for _ in range(2):
         assert await answer(engine, rich()) == ANSWER
-    assert server.asked[-1]["max_tokens"] == 128 + 1024
+    assert server.last.body["max_tokens"] == 128 + 1024
     await engine.close()
 
 
 @pytest.mark.parametrize("name", ["length", "MAX_TOKENS", "max_tokens", "model_length"])
 async def test_each_name_of_a_cut_answer(
-    server: ScriptedServer, engine: OpenAIEngine, name: str
+    server: FakeOpenAI, engine: OpenAIEngine, name: str
 ) -> None:
     server.play = Play([*WORDS, chunk(finish=name), "[DONE]"])
     assert (await collect(engine))[1].finish_reason == "length"
 
 
-async def test_characters_are_no_tokens(server: ScriptedServer, engine: OpenAIEngine) -> None:
+async def test_characters_are_no_tokens(server: FakeOpenAI, engine: OpenAIEngine) -> None:
     """Some send each alone, of a model whose tokens have room for thoughts."""
     server.play = Play([*(chunk(one) for one in ANSWER), *END])
     assert await answer(engine, request(max_tokens=20)) == ANSWER
 
 
 async def test_a_limit_that_is_too_high_is_asked_without_thoughts(
-    server: ScriptedServer, engine: OpenAIEngine
+    server: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
     server.play = Play(
         refuse=lambda body: (
@@ -193,11 +192,11 @@ async def test_a_limit_that_is_too_high_is_asked_without_thoughts(
     )
     for _ in range(2):
         assert await answer(engine) == ANSWER
-    assert [body["max_tokens"] for body in server.asked] == [1152, 128, 128]
+    assert [one.body["max_tokens"] for one in server.requests] == [1152, 128, 128]
 
 
 async def test_a_field_that_is_named_is_left_out_alone(
-    server: ScriptedServer, engine: OpenAIEngine
+    server: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
     server.play = Play(
         refuse=lambda body: (
@@ -207,22 +206,20 @@ async def test_a_field_that_is_named_is_left_out_alone(
         )
     )
     await collect(engine, rich())
-    assert pictures(server.asked[-1]) == 9
-    assert "tools" in server.asked[-1]
+    assert len(server.last.jpegs) == 9
+    assert "tools" in server.last.body
 
 
-async def test_a_refused_plain_form_is_the_answer(
-    server: ScriptedServer, engine: OpenAIEngine
-) -> None:
+async def test_a_refused_plain_form_is_the_answer(server: FakeOpenAI, engine: OpenAIEngine) -> None:
     server.play = Play(refuse=lambda body: (400, error("no image")))
     with pytest.raises(EngineRefused, match="takes pictures"):
         await answer(engine)
-    assert len(server.asked) == 2
+    assert server.count == 2
     assert engine.status.left_out == ()
 
 
 async def test_a_conversation_that_does_not_fit_is_shortened(
-    server: ScriptedServer, engine: OpenAIEngine
+    server: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
     """By the number in the refusal, which bounds later prompts."""
     refusal = error("the request exceeds the available context size", 400, n_ctx=4096)
@@ -236,7 +233,7 @@ async def test_a_conversation_that_does_not_fit_is_shortened(
 
 
 async def test_a_full_context_is_logged_once(
-    server: ScriptedServer, engine: OpenAIEngine, caplog: pytest.LogCaptureFixture
+    server: FakeOpenAI, engine: OpenAIEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If an answer ended before its own limit."""
     usage = {"prompt_tokens": 4095, "completion_tokens": 1}
@@ -247,14 +244,14 @@ async def test_a_full_context_is_logged_once(
 
 
 async def test_thoughts_alone_are_the_answer_at_the_first_request(
-    server: ScriptedServer, engine: OpenAIEngine
+    server: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
     server.play = Play([chunk(reasoning=ANSWER), *END])
     assert await answer(engine) == ANSWER
-    assert len(server.asked) == 1
+    assert server.count == 1
 
 
-async def test_a_model_may_take_its_time(server: ScriptedServer, engine: OpenAIEngine) -> None:
+async def test_a_model_may_take_its_time(server: FakeOpenAI, engine: OpenAIEngine) -> None:
     """Before its first word and within the answer, where the limits allow it."""
     server.play = Play([1.5, WORDS[0], 1.5, *WORDS[1:], *END])
     assert await answer(engine) == ANSWER
@@ -263,7 +260,7 @@ async def test_a_model_may_take_its_time(server: ScriptedServer, engine: OpenAIE
         await answer(engine)
 
 
-async def test_only_a_loaded_model_has_to_look_quickly(server: ScriptedServer) -> None:
+async def test_only_a_loaded_model_has_to_look_quickly(server: FakeOpenAI) -> None:
     """A watch's first look may load the model, which begins anew when nobody waits for it."""
     limits = dataclasses.replace(LIMITS, background=0.5)
     engine = OpenAIEngine("vllm", Endpoint(server.base_url, model="odd-vl"), limits=limits)
@@ -276,26 +273,24 @@ async def test_only_a_loaded_model_has_to_look_quickly(server: ScriptedServer) -
 
 
 async def test_an_answer_that_is_too_large_is_refused(
-    server: ScriptedServer, engine: OpenAIEngine
+    server: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
     server.play = Play([chunk("x" * 5_000_000), *END])
     with pytest.raises(EngineFailed):
         await answer(engine)
 
 
-async def test_another_question_may_follow_each(
-    server: ScriptedServer, engine: OpenAIEngine
-) -> None:
+async def test_another_question_may_follow_each(server: FakeOpenAI, engine: OpenAIEngine) -> None:
     """No connection stays behind."""
     for play in PLAYS.values():
         server.play = play
         await answer(engine)
-    assert server.open == 0
+    assert server.running == 0
 
 
 @pytest.mark.parametrize("name", FAILURES)
 async def test_a_failure_is_an_error_without_the_servers_words(
-    server: ScriptedServer, engine: OpenAIEngine, name: str
+    server: FakeOpenAI, engine: OpenAIEngine, name: str
 ) -> None:
     """And the next answer works."""
     server.play = FAILURES[name]
@@ -314,7 +309,7 @@ async def test_a_failure_is_an_error_without_the_servers_words(
     [("Azure: filtered", "filter"), ("Alibaba: filtered", "filter"), ("too long", "fewer words")],
 )
 async def test_the_code_of_a_refusal_makes_its_sentence(
-    server: ScriptedServer, engine: OpenAIEngine, name: str, said: str
+    server: FakeOpenAI, engine: OpenAIEngine, name: str, said: str
 ) -> None:
     too_long = Play(refuse=lambda body: (400, error("Too long.", "context_length_exceeded")))
     server.play = {**FAILURES, "too long": too_long}[name]
@@ -323,25 +318,18 @@ async def test_the_code_of_a_refusal_makes_its_sentence(
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "head", "least"),
+    ("refusal", "least"),
     [
-        (429, error("slow down"), ("retry-after: 60", "retry-after-ms: 300"), 0.3),
-        (503, {"error": "Model X is loading", "estimated_time": 90.0}, (), 1.0),
+        ((429, error("slow down"), "retry-after: 60", "retry-after-ms: 300"), 0.3),
+        ((503, {"error": "Model X is loading", "estimated_time": 90.0}), 1.0),
     ],
 )
 async def test_a_question_waits_for_as_long_as_the_server_says(
-    server: ScriptedServer,
-    engine: OpenAIEngine,
-    status: int,
-    body: Any,
-    head: tuple[str, ...],
-    least: float,
+    server: FakeOpenAI, engine: OpenAIEngine, refusal: tuple[Any, ...], least: float
 ) -> None:
     """In OpenAI's milliseconds; while Hugging Face's loads a model."""
     await engine.probe()
-    server.play = Play(
-        refuse=lambda _: (status, body) if len(server.asked) < 3 else None, head=head
-    )
+    server.play = Play(refuse=lambda _: refusal if server.count < 3 else None)
     began = time.monotonic()
     assert await answer(engine) == ANSWER
     assert time.monotonic() - began > 2 * least
@@ -350,13 +338,13 @@ async def test_a_question_waits_for_as_long_as_the_server_says(
 @pytest.mark.parametrize("status", [307, 308])
 @pytest.mark.parametrize("place", ["/v1/chat/completions/", "{}/chat/completions/"])
 async def test_a_slash_more_is_taken(
-    server: ScriptedServer, engine: OpenAIEngine, status: int, place: str
+    server: FakeOpenAI, engine: OpenAIEngine, status: int, place: str
 ) -> None:
     """And kept for later questions."""
-    head = (f"location: {place.format(server.base_url)}",)
-    server.play = Play(refuse=lambda _: (status, "") if len(server.asked) == 1 else None, head=head)
+    refusal = (status, "", f"location: {place.format(server.base_url)}")
+    server.play = Play(refuse=lambda _: refusal if server.count == 1 else None)
     assert [await answer(engine), await answer(engine)] == [ANSWER, ANSWER]
-    assert len(server.asked) == 3
+    assert server.count == 3
 
 
 @pytest.mark.parametrize(
@@ -380,7 +368,7 @@ def test_what_a_list_says_of_a_model(
 
 @pytest.mark.parametrize("name", ["Azure", "OpenRouter", "Ollama", "LM Studio"])
 async def test_a_cancelled_answer_is_free_at_once(
-    server: ScriptedServer, engine: OpenAIEngine, name: str
+    server: FakeOpenAI, engine: OpenAIEngine, name: str
 ) -> None:
     """Within 300 ms, before the first word and after it."""
     await answer(engine)
@@ -388,30 +376,30 @@ async def test_a_cancelled_answer_is_free_at_once(
     for pause in (0, 2):
         server.play = dataclasses.replace(PLAYS[name], events=[*events[:pause], 60.0])
         task = asyncio.create_task(answer(engine))
-        while not server.open:
+        while not server.running:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
         task.cancel()
         async with asyncio.timeout(0.3):
-            while server.open:
+            while server.running:
                 await asyncio.sleep(0.01)
         with pytest.raises(asyncio.CancelledError):
             await task
 
 
 @pytest.mark.night
-async def test_a_mix_of_all_oddities(server: ScriptedServer, engine: OpenAIEngine) -> None:
+async def test_a_mix_of_all_oddities(server: FakeOpenAI, engine: OpenAIEngine) -> None:
     """At random, eight at a time, some of them cancelled: no answer is lost, no task or connection is left."""
     # A busy machine is no oddity.
     engine.limits = dataclasses.replace(LIMITS, first_token=60.0, between_tokens=60.0, total=120.0)
-    server.by_name = PLAYS | {f"fails: {name}": play for name, play in FAILURES.items()}
+    server.plays = PLAYS | {f"fails: {name}": play for name, play in FAILURES.items()}
     rng, tasks = random.Random(7), len(asyncio.all_tasks())
     ends = time.monotonic() + float(os.environ.get("ODDITIES_SECONDS", "60"))
     told: Counter[str] = Counter()
 
     async def visitor() -> None:
         while time.monotonic() < ends:
-            name = rng.choice(list(server.by_name))
+            name = rng.choice(list(server.plays))
             asking = asyncio.create_task(answer(engine, request(name)))
             if rng.random() < 0.1:
                 await asyncio.sleep(rng.random() * 0.02)
@@ -432,5 +420,5 @@ async def test_a_mix_of_all_oddities(server: ScriptedServer, engine: OpenAIEngin
     assert told["answered"] > told["failed"] > 0
     await engine.close()
     async with asyncio.timeout(5):
-        while server.open or len(asyncio.all_tasks()) > tasks + 1:
+        while server.running or len(asyncio.all_tasks()) > tasks + 1:
             await asyncio.sleep(0.1)

@@ -1,23 +1,16 @@
-"""A model server that plays one scripted oddity: the answers of servers as they were recorded, by name.
-
-`Play` says what it answers; `PLAYS` has those that many tests use.
-"""
+"""Scripts for the model server of `fakes_openai`: the answers of servers as they were recorded, by name."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-
-from tests.support.http_stand_in import HttpRequest, HttpStandIn
 
 ANSWER = "A red cup on a table."
 Event = dict[str, Any] | str | float
-# A status, and its body: JSON, or text that begins with "<" for HTML
-Reply = tuple[int, Any]
-CARD = {"id": "odd-vl", "object": "model", "owned_by": "odd"}
+# A status, its body (JSON or text), and more lines of its head
+Reply = tuple[Any, ...]
 
 
 def chunk(text: str | None = None, finish: str | None = None, **delta: Any) -> dict[str, Any]:
@@ -40,104 +33,16 @@ def between(odd: Event) -> list[Event]:
 class Play:
     """A script of the server's answers.
 
-    `events`: of a stream, or what makes them of a request; numbers are pauses in seconds, texts go as they are. `whole`: one JSON object in place of a
-    stream. `refuse`: returns the refusal of a request, None to take it. `listing`: what /v1/models answers. `others`:
-    further paths. `lines`: how an event is written. `ends`: the connection ends behind the events as HTTP wants it.
+    `events`: of a stream, or what makes them of a request; numbers are pauses in seconds, texts go as they are.
+    `whole`: one JSON object in place of a stream. `refuse`: returns the refusal of a request, None to take it.
+    `lines`: how an event is written.
     """
 
     events: Iterable[Event] | Callable[[dict[str, Any]], Iterable[Event]] = (*WORDS, *END)
     whole: Any = None
     refuse: Callable[[dict[str, Any]], Reply | None] = lambda body: None
-    listing: Reply | None = None
-    others: dict[str, Any] = field(default_factory=dict)
     kind: str = "text/event-stream"
     lines: str = "data: {}\n\n"
-    ends: bool = True
-    # Lines of the head of a refusal
-    head: tuple[str, ...] = ()
-
-
-class ScriptedServer(HttpStandIn):
-    """The server; `play` may be replaced while it runs."""
-
-    def __init__(self, play: Play | None = None) -> None:
-        super().__init__()
-        self.play = play or Play()
-        # The bodies of all questions, and the paths of all other requests
-        self.asked: list[dict[str, Any]] = []
-        self.paths: list[str] = []
-        self.open = 0
-        # Plays by questions; none: `play` answers all
-        self.by_name: dict[str, Play] = {}
-
-    async def _answer(
-        self, request: HttpRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> bool:
-        play = self.play
-        if not request.path.startswith("/v1/chat/completions"):
-            self.paths.append(request.path)
-            if request.path == "/v1/models":
-                listing = play.listing or (200, {"object": "list", "data": [CARD]})
-                return await self._say(writer, *listing)
-            found = play.others.get(request.path)
-            if found is None:
-                return await self._say(writer, 404, {"detail": "Not Found"})
-            return await self._say(writer, *(found if isinstance(found, tuple) else (200, found)))
-        body = json.loads(request.body)
-        self.asked.append(body)
-        if self.by_name:
-            play = self.by_name[_question(body)]
-        if (refusal := play.refuse(body)) is not None:
-            return await self._say(writer, *refusal, *play.head)
-        if play.whole is not None:
-            return await self._say(writer, 200, play.whole)
-        self.open += 1
-        gone = asyncio.create_task(reader.read(1))
-        work = asyncio.create_task(self._stream(play, body, writer))
-        try:
-            await asyncio.wait({gone, work}, return_when=asyncio.FIRST_COMPLETED)
-            return work.done() and work.result()
-        finally:
-            self.open -= 1
-            for task in (gone, work):
-                task.cancel()
-            await asyncio.wait({gone, work})
-
-    async def _stream(self, play: Play, body: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
-        head = f"HTTP/1.1 200 OK\r\ncontent-type: {play.kind}\r\ntransfer-encoding: chunked\r\n\r\n"
-        writer.write(head.encode())
-        for event in play.events(body) if callable(play.events) else play.events:
-            if isinstance(event, int | float):
-                await asyncio.sleep(event)
-                continue
-            said = event if isinstance(event, str) else json.dumps(event)
-            raw = play.lines.format(said).encode()
-            writer.write(f"{len(raw):x}\r\n".encode() + raw + b"\r\n")
-            await writer.drain()
-        if play.ends:
-            writer.write(b"0\r\n\r\n")
-            await writer.drain()
-        return play.ends
-
-    async def _say(self, writer: asyncio.StreamWriter, status: int, body: Any, *extra: str) -> bool:
-        if isinstance(body, str):
-            kind = "text/html" if body.startswith("<") else "text/plain"
-            return await self._reply(writer, status, body.encode(), kind, *extra)
-        return await self._reply(
-            writer, status, json.dumps(body).encode(), "application/json", *extra
-        )
-
-
-def pictures(body: dict[str, Any]) -> int:
-    """Count the pictures of a request."""
-    contents = [message["content"] for message in body["messages"]]
-    parts = [part for content in contents if isinstance(content, list) for part in content]
-    return sum(part["type"] == "image_url" for part in parts)
-
-
-def _question(body: dict[str, Any]) -> str:
-    content = body["messages"][-1]["content"]
-    return str(content if isinstance(content, str) else content[-1]["text"])
 
 
 def refuse_unknown(status: int, body: Any) -> Callable[[dict[str, Any]], Reply | None]:
@@ -309,7 +214,7 @@ FAILURES: dict[str, Play] = {
         )
     ),
     "Azure: slow down": Play(
-        refuse=lambda body: (429, error("Rate limit is exceeded", "429")), head=("retry-after: 20",)
+        refuse=lambda body: (429, error("Rate limit is exceeded", "429"), "retry-after: 20")
     ),
     "OpenRouter: no credit": Play(refuse=lambda body: (402, error("Insufficient credits", 402))),
     "OpenRouter: its provider failed": Play(
