@@ -20,6 +20,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.skipif(not PYTHON, reason=REASON),
+    pytest.mark.timeout(3 * LOADS),
 ]
 
 

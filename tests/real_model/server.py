@@ -30,7 +30,6 @@ _FIND = (
     "print(*map(f, ('torch', 'transformers', 'PIL', 'compressed_tensors', 'xllamacpp')))"
 )
 _REPEATS = 10
-_START_SECONDS = 120.0
 
 
 def missing() -> str:
@@ -216,6 +215,7 @@ class ModelServer:
     model: Path
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    start_seconds: float = 120.0
 
     @property
     def base_url(self) -> str:
@@ -249,7 +249,10 @@ class ModelServer:
     async def start(self) -> None:
         """Returns when it answers; fails when it does not in time."""
         process = self.begin()
-        async with asyncio.timeout(_START_SECONDS), httpx.AsyncClient(trust_env=False) as client:
+        async with (
+            asyncio.timeout(self.start_seconds),
+            httpx.AsyncClient(trust_env=False) as client,
+        ):
             while True:
                 assert process.poll() is None, self.log.read_text("utf-8")[-2000:]
                 try:

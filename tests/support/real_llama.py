@@ -35,7 +35,8 @@ class LlamaServer(ModelServer):
 
     def command(self) -> Sequence[str | Path]:
         files = ("--model", self.model / WEIGHTS, "--mmproj", self.model / PROJECTOR)
-        return (PROGRAM, *files, "--parallel", "2", "--ctx-size", "8192", "--threads", "1")
+        limits = ("--parallel", "2", "--ctx-size", "8192", "--threads", "1")
+        return (PROGRAM, *files, "--alias", self.model.name, *limits)
 
     def environment(self) -> dict[str, str]:
         return super().environment() | ({"LLAMA_API_KEY": self.key} if self.key else {})

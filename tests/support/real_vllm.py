@@ -9,7 +9,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+from server.shared.processes.reaper import descendants
+from tests.real_model.server import ModelServer
 
 PYTHON = os.environ.get("REAL_VLLM_PYTHON", "")
 REASON = (
@@ -17,6 +24,26 @@ REASON = (
 )
 # Seconds: importing vLLM, loading, and the first run of its kernels
 LOADS = 240.0
+
+
+@dataclass
+class VllmServer(ModelServer):
+    """vLLM with the model's folder, two answers at a time."""
+
+    start_seconds: float = LOADS
+
+    def command(self) -> Sequence[str | Path]:
+        serve = (PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", self.model)
+        named = ("--served-model-name", self.model.name, "--kv-cache-memory-bytes", f"{2**29}")
+        limits = ("--enforce-eager", "--max-model-len", "4096", "--max-num-seqs", "2")
+        return (*serve, *named, *limits, "--trust-remote-code")
+
+    def kill(self) -> None:
+        below = descendants(self.process.pid) if self.process is not None else []
+        super().kill()
+        for pid in below:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def prepared(model: Path, folder: Path) -> Path:

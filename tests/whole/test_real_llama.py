@@ -34,6 +34,7 @@ from server.shared.processes.reaper import descendants
 from tests.features.hosting.test_manager_real import words
 from tests.real_model.gguf_files import PROJECTOR, WEIGHTS, write
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS
+from tests.real_model.under_load import lose_and_replace
 from tests.support.clients import http, metric, soon, visitor
 from tests.support.engine_plans import Managed, managed_for_real, settled
 from tests.support.fakes_openai import FakeOpenAI
@@ -313,6 +314,13 @@ async def test_killed_at_work_and_started_again_it_answers_every_visitor(
             }
     finally:
         server.kill()
+
+
+async def test_killed_and_replaced_under_load_it_loses_no_question(
+    colors: Path, tmp_path: Path, red: LiveEncoder
+) -> None:
+    server = LlamaServer(shutil.copytree(colors, tmp_path / "colors"))
+    await lose_and_replace(server, red, LOADS)
 
 
 OPERATOR = "operator-token-of-this-test"
