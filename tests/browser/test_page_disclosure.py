@@ -15,7 +15,7 @@ from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.names import named
 from tests.support.running import Running, running
-from tests.support.transcription_server import TranscriptionServer
+from tests.support.speech_server import TranscriptionServer
 from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]

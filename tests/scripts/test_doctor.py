@@ -35,8 +35,7 @@ from tests.support.documents import ROOT
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import free_port
 from tests.support.running import running
-from tests.support.speech_server import SpeechServer
-from tests.support.transcription_server import TranscriptionServer
+from tests.support.speech_server import SpeechServer, TranscriptionServer
 from tests.support.turn_server import turn_on_loopback
 
 CODE, SECRET, KEY = "canary-code-5xk2p", "canary-of-the-relay-7f3a9b52", "k3Jw9fQ2" * 5

@@ -31,7 +31,7 @@ from tests.core.test_error_texts import for_visitors
 from tests.support.clients import soon
 from tests.support.http_stand_in import HttpRequest, private_tls
 from tests.support.sounds import stream
-from tests.support.transcription_server import TranscriptionServer
+from tests.support.speech_server import TranscriptionServer
 
 SOUND = Sound(np.ones(320, np.int16), 0.0)
 REFUSALS = Refusals("speech server", "SPEECH", "http://10.1.2.3/v1", "/audio/speech")

@@ -18,8 +18,7 @@ from scripts.bench.voice_sounds import spoken
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import READABLE, ServerProcess
 from tests.support.sounds import SENTENCES, needs_espeak
-from tests.support.speech_server import SpeechServer
-from tests.support.transcription_server import TranscriptionServer
+from tests.support.speech_server import SpeechServer, TranscriptionServer
 from tests.support.unfaithful_server import PROGRAM, SOUNDS, file_of
 from tests.whole.test_nothing_kept import CALLS, files_written, needs_strace, traced
 

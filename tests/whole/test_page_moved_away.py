@@ -29,8 +29,7 @@ from tests.support.mosquitto import broker, listening, no_mosquitto
 from tests.support.names import named
 from tests.support.running import running
 from tests.support.sounds import SENTENCES, hiss, mixed, needs_espeak, silence, spoken
-from tests.support.speech_server import SpeechServer
-from tests.support.transcription_server import TranscriptionServer
+from tests.support.speech_server import SpeechServer, TranscriptionServer
 from tests.support.whip_client import WhipCamera
 from tests.support.words import say
 

@@ -38,7 +38,7 @@ from tests.support.engine_plans import WAN
 from tests.support.h264_streams import Sps, Stream, Vui
 from tests.support.http_stand_in import private_tls
 from tests.support.mp4_boxes import DEEP, HARM, LARGE, File, box, late, sample, units_of
-from tests.support.transcription_server import TranscriptionServer
+from tests.support.speech_server import TranscriptionServer
 
 # The error that vLLM-Omni 0.16 answered (its issue 1653).
 NUMPY = "'numpy.ndarray' object has no attribute 'save'"

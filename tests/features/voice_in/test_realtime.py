@@ -27,7 +27,7 @@ from server.shared.speech import (
     SpeechUnavailable,
 )
 from tests.support.sounds import stream
-from tests.support.transcription_server import TranscriptionServer
+from tests.support.speech_server import TranscriptionServer
 
 LIMITS = SpeechLimits(connect=10.0, first=10.0, between=10.0, total=20.0)
 PIECES = [Sound(np.full(320, n, np.int16), n * 0.02) for n in range(4)]

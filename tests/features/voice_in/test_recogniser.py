@@ -37,7 +37,7 @@ from server.shared.speech import (
     SpeechUnavailable,
 )
 from tests.support.sounds import stream
-from tests.support.transcription_server import TranscriptionServer
+from tests.support.speech_server import TranscriptionServer
 
 NOBODY = "http://127.0.0.1:9/v1"
 # Long enough for a busy machine; only the tests of a limit use shorter ones.

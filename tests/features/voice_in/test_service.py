@@ -26,7 +26,7 @@ from tests.support import onnx_model
 from tests.support.clients import Page, http, page_of, soon
 from tests.support.running import Running, running
 from tests.support.sounds import HALVES, hiss, needs_espeak, silence, spoken, stream
-from tests.support.transcription_server import TranscriptionServer
+from tests.support.speech_server import TranscriptionServer
 
 
 def of(run: Running) -> ListeningService:

@@ -28,8 +28,14 @@ from server.shared.speech import (
     SpeechUnavailable,
 )
 from tests.support.clients import soon
-from tests.support.pieces_server import Piece
-from tests.support.speech_server import RATE, SpeechServer, SpeechSocketServer, espeak
+from tests.support.speech_server import (
+    EVENTS,
+    RATE,
+    Piece,
+    SpeechServer,
+    SpeechSocketServer,
+    espeak,
+)
 
 TEXT = "There is a red cup on the table."
 # Long enough for a busy machine; only the tests of a limit use shorter ones.
@@ -237,10 +243,10 @@ async def spoken(
         await one.close()
 
 
-@pytest.mark.parametrize("events", [False, True])
-async def test_speech_comes_whole(server: SpeechServer, events: bool) -> None:
+@pytest.mark.parametrize("kind", [f"audio/pcm;rate={RATE}", EVENTS])
+async def test_speech_comes_whole(server: SpeechServer, kind: str) -> None:
     """As raw PCM and in events, sample by sample, at the rate that the server gives."""
-    server.events = events
+    server.kind = kind
     samples, rates = await spoken(server)
     assert rates == {RATE}
     assert np.array_equal(samples, espeak(TEXT))
@@ -367,7 +373,7 @@ async def test_another_form_is_named(server: SpeechServer, kind: str) -> None:
     ],
 )
 async def test_events_that_are_none(server: SpeechServer, event: str) -> None:
-    server.events = True
+    server.kind = EVENTS
     server.answers = [f"data: {event}\n\n"]
     with pytest.raises(SpeechError) as raised:
         await spoken(server)
@@ -375,7 +381,7 @@ async def test_events_that_are_none(server: SpeechServer, event: str) -> None:
 
 
 async def test_a_stream_of_events_that_breaks_off(server: SpeechServer) -> None:
-    server.events = True
+    server.kind = EVENTS
     server.answers = ['data: {"audio": "AAAA"}\n\n']
     with pytest.raises(SpeechFailed):
         await spoken(server)
@@ -387,9 +393,8 @@ async def test_a_stream_of_events_that_breaks_off(server: SpeechServer) -> None:
 )
 async def test_a_server_that_never_ends(server: SpeechServer, endless: bytes) -> None:
     """No more than the limit is read of it."""
-    server.events = endless.startswith((b"data", b":"))
+    server.kind = EVENTS if endless.startswith((b"data", b":")) else "audio/pcm"
     server.answers, server.endless = [], endless
-    server.kind = "audio/pcm"
     with pytest.raises(SpeechError):
         await spoken(server, limits=SpeechLimits(first=15.0, between=15.0, total=15.0))
     assert SOUND_BYTES <= 8 * 1024 * 1024
