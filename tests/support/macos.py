@@ -139,7 +139,8 @@ def hide() -> None:
 
     def importing(name: str, *more: Any, **named: Any) -> Any:
         module = imported(name, *more, **named)
-        return _MAC[name] if name in _MAC and _ours(sys._getframe(1)) else module
+        ours = sys._getframe(1).f_code.co_filename.startswith(_OURS)
+        return _MAC.get(name, module) if ours else module
 
     def popen(self: Any, words: Any, *more: Any, **named: Any) -> None:
         begin(self, _command(words), *more, **named)
