@@ -371,6 +371,8 @@ class Finished:
     codes: tuple[FoundCode, ...] = ()
     # The tools that the model calls, of a request that has some
     calls: tuple[ToolCall, ...] = ()
+    # The engine could not answer; a model could.
+    needs_model: bool = False
 
 
 Chunk = Delta | Thought | VoiceChunk | Finished

@@ -544,6 +544,8 @@ export interface Response {
   calls?: Array<CalledTool>;
   /** Of the route `twice`; absent for others */
   second_look?: SecondLook;
+  /** `true`: the built-in engine could not answer, and a model could. Absent otherwise */
+  needs_model?: boolean;
 }
 
 /** The chat, signed, for `resume`: keep the newest. */

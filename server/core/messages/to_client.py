@@ -578,3 +578,5 @@ class Response(ServerMessage):
     calls: list[CalledTool] | None = None
     # Of the route `twice`; absent for others
     second_look: SecondLook | None = None
+    # `true`: the built-in engine could not answer, and a model could. Absent otherwise
+    needs_model: bool | None = None

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path
 
 from server.features.builtin.colours import NAMES
@@ -85,6 +86,22 @@ _PLURALS: dict[str, Callable[[int], str]] = {
 def plural(code: str, count: int) -> str:
     """Return CLDR's category of a whole number from 0 on: "one", "few", "other" and so on."""
     return _PLURALS.get(code, _one)(count)
+
+
+# Phrases of answers to questions that a model could answer
+_GIVES_UP = (
+    *(
+        "cannot",
+        "cannot_here",
+        "cannot_plain",
+        "foreign",
+        "no_past",
+        "not_found",
+        "not_found_plain",
+    ),
+    *("not_understood", "see_unknown", "summarise", "translate", "unknown_here", "unknown_thing"),
+    "unsure",
+)
 
 
 class Language:
@@ -183,6 +200,19 @@ class Language:
     def say_of_itself(self, phrase: str, things: bool) -> str:
         """Return a phrase about what the engine can do. `things`: it names them."""
         return self.say(phrase if things else f"{phrase}_plain")
+
+    def gives_up(self, answer: str) -> bool:
+        """Return True if an answer says that the engine does not understand, know or do what was asked."""
+        return any(part in answer for part in self._giving_up)
+
+    @cached_property
+    def _giving_up(self) -> list[str]:
+        """The longest part without values of each phrase."""
+        phrases = [self.phrases[name] for name in _GIVES_UP]
+        forms = [list(one.values()) if isinstance(one, dict) else [one] for one in phrases]
+        return [
+            max(re.split(r"{\w+}", form), key=len).strip() for form in chain.from_iterable(forms)
+        ]
 
     def isolate(self, text: str) -> str:
         return isolated(text, self.right_to_left)

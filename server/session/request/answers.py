@@ -438,6 +438,7 @@ class AnswerPublisher:
             codes=list(result.codes) or None,
             calls=list(self.calls) or None,
             second_look=result.second_look,
+            needs_model=result.needs_model or None,
         )
 
 

@@ -138,6 +138,28 @@ async def ask(engine: BuiltinEngine, bgr: Bgr, question: str, **changes: Any) ->
     return text
 
 
+@pytest.mark.parametrize(
+    ("question", "needs"),
+    [
+        *(("Why do people like it?", True), ("Translate this into French", True)),
+        *(("Warum mögen Leute das?", True), ("What breed is it?", True)),
+        *(
+            ("What does it cost?", False),
+            ("Read this", False),
+            ("Is it dark?", False),
+            ("Hello", False),
+        ),
+    ],
+)
+async def test_an_answer_says_that_only_a_model_could_give_it(
+    engine: BuiltinEngine, question: str, needs: bool
+) -> None:
+    asked = request(write(scene(), LABEL), question)
+    chunks = [chunk async for chunk in engine.answer(asked)]
+    assert isinstance(chunks[-1], Finished)
+    assert chunks[-1].needs_model is needs
+
+
 async def offered_codes(engine: BuiltinEngine, asked: EngineRequest) -> tuple[FoundCode, ...]:
     chunks = [chunk async for chunk in engine.answer(asked)]
     assert isinstance(chunks[-1], Finished)
