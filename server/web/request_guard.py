@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 from urllib.parse import quote, urlencode
@@ -38,6 +39,8 @@ from server.core.addresses import (
     client_address,
     is_secure,
     is_trusted,
+    normalise_origin,
+    parse_address,
 )
 from server.core.errors import Elsewhere, Forbidden, NotFound, RateLimited, Unauthorized
 from server.core.metrics import Metrics
@@ -142,6 +145,15 @@ log = logging.getLogger(__name__)
 
 # Refused origins and hosts are logged at most once in so many seconds: anybody can send them.
 _LOG_SECONDS = 60.0
+
+
+class Owner(Enum):
+    """Somebody who may change what the server runs."""
+
+    # With OPERATOR_TOKEN
+    OPERATOR = auto()
+    # At this machine, where OPERATOR_TOKEN is empty
+    MACHINE = auto()
 
 
 class RequestGuard:
@@ -351,6 +363,21 @@ class RequestGuard:
             "This operator token is wrong. The right one is in the server's settings."
         )
 
+    async def owner(self, request: Request) -> Owner | None:
+        """Return who the request is from; None for a session that owns nothing here.
+
+        Raises what `operator` raises, for a token that is no session's.
+        """
+        if self.session_of(request) is None:
+            await self.operator(request, given_token(request))
+            owner = Owner.OPERATOR
+        elif not self._access.operator_token and from_this_machine(request):
+            owner = Owner.MACHINE
+        else:
+            return None
+        request.state.operator = True
+        return owner
+
     async def guess(self, kind: Guessed, right: bool, request: Request) -> None:
         """Raise RateLimited when a check's result may not be revealed to this address now."""
         guesses = self._access.guesses[kind]
@@ -362,6 +389,32 @@ class RequestGuard:
         with self._counting():
             token = bearer(request.headers.get("authorization"))
         return self.verify(token)
+
+
+# Headers that proxies add: such a request may come from anywhere.
+_FROM_PROXIES = (
+    *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
+    *("cf-connecting-ip", "true-client-ip", "x-client-ip"),
+)
+
+
+def from_this_machine(connection: HTTPConnection) -> bool:
+    """Return True if peer, host name and origin are loopback, and no header names a proxy."""
+    peer = parse_address(_peer(connection))
+    if peer is None or not peer.is_loopback:
+        return False
+    if any(name in connection.headers for name in _FROM_PROXIES):
+        return False
+    # A tunnel, or a page whose name an attacker points here, uses another name.
+    names = [connection.url.hostname or ""]
+    if "origin" in connection.headers:
+        names.append((normalise_origin(connection.headers["origin"]) or "").partition("://")[2])
+    return all(map(_is_loopback, names))
+
+
+def _is_loopback(host: str) -> bool:
+    address = parse_address(host)
+    return host.partition(":")[0] == "localhost" or (address is not None and address.is_loopback)
 
 
 def given_token(connection: HTTPConnection) -> str | None:

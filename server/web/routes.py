@@ -23,7 +23,6 @@ from starlette.staticfiles import NotModifiedResponse
 from starlette.websockets import WebSocket
 
 from server.auth import Claims, Issued
-from server.core.addresses import parse_address
 from server.core.errors import BadRequest, NotFound, Unauthorized
 from server.media.picture import encode
 from server.media.sdp import MAX_CANDIDATE_CHARS
@@ -36,6 +35,7 @@ from server.web.request_guard import (
     TokenBody,
     WayIn,
     for_operators,
+    from_this_machine,
     given_token,
 )
 from server.web.websocket import SocketServer
@@ -435,17 +435,11 @@ def add_pictures(router: APIRouter, services: Services, guard: RequestGuard) -> 
 # Access to all of /health: with METRICS_TOKEN or OPERATOR_TOKEN, or when neither is set from this
 # machine.
 
-# Headers that proxies add: such a request may come from anywhere.
-_FROM_PROXIES = (
-    *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
-    *("cf-connecting-ip", "true-client-ip", "x-client-ip"),
-)
-
 
 async def sees_all(access: Access, guard: RequestGuard, request: Request) -> bool:
     """Decide whether a request gets all of /health. Raises Unauthorized, RateLimited."""
     if not (access.metrics_token or access.operator_token):
-        return _from_this_machine(request)
+        return from_this_machine(request)
     if "authorization" not in request.headers:
         return False
     try:
@@ -455,19 +449,6 @@ async def sees_all(access: Access, guard: RequestGuard, request: Request) -> boo
             "All of /health needs the metrics token or the operator token, sent as Authorization: Bearer <token>."
         ) from None
     return True
-
-
-def _from_this_machine(request: Request) -> bool:
-    """Find whether peer and host name are loopback, and no header names a proxy."""
-    peer = parse_address(request.client.host if request.client is not None else None)
-    if peer is None or not peer.is_loopback:
-        return False
-    if any(name in request.headers for name in _FROM_PROXIES):
-        return False
-    # A tunnel, or a page whose name an attacker points here, uses another name.
-    name = request.url.hostname or ""
-    address = parse_address(name)
-    return name == "localhost" or (address is not None and address.is_loopback)
 
 
 # A camera's offer, from the page or by WHIP, for the session of its token.

@@ -10,7 +10,7 @@ import pytest
 from starlette.requests import Request
 
 from server.auth import FLOOR
-from server.web import routes as health_guard
+from server.web.request_guard import from_this_machine
 from tests.support.clients import http, open_page
 from tests.support.running import Running, running
 from tests.support.timing import allowances_held
@@ -125,4 +125,4 @@ async def test_this_machine_is_its_loopback_alone(peer: str, here: bool) -> None
     """A neighbour of the same network sees no more than anybody, whatever name it asks for."""
     scope = {"type": "http", "scheme": "http", "path": "/health", "query_string": b""}
     asked = {"headers": [(b"host", b"localhost:8000")], "client": (peer, 5000)}
-    assert health_guard._from_this_machine(Request({**scope, **asked})) is here
+    assert from_this_machine(Request({**scope, **asked})) is here
