@@ -9,6 +9,7 @@ export const FEATURES = {
   describe: () => import("./features/describe/index.js"),
   grants: () => import("./features/grants/index.js"),
   guidance: () => import("./features/guidance/index.js"),
+  hosting: () => import("./features/hosting/index.js"),
   pointing: () => import("./features/pointing/index.js"),
   reading: () => import("./features/reading/index.js"),
   recall: () => import("./features/recall/index.js"),

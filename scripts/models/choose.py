@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import platform
 import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -48,7 +50,8 @@ from server.features.hosting.catalogue.modes import (
 )
 from server.features.hosting.catalogue.sizes import needed
 from server.features.hosting.catalogue.source import load_catalogue, relative
-from server.features.hosting.host import HostProbe, memory_here
+from server.features.hosting.control_groups import main_memory
+from server.features.hosting.host import HostProbe
 from server.features.hosting.settings import HostingSettings
 from server.shared.network import FetchError
 
@@ -200,7 +203,7 @@ def _look_at_hub(choice: Choice) -> None:
 def _require_memory(choice: Choice) -> None:
     """Refuse a model that all memory does not hold, free or not, before it is fetched."""
     model = choice.model
-    there = memory_here()[0]
+    there = main_memory()[0] or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if model.memory_bytes <= there:
         return
     fitting = [
@@ -299,6 +302,8 @@ def tell_what_for(choice: Choice) -> None:
 
 # Without a name
 
+# What Apple's Metal lets a GPU have of the memory, by its usual limit
+_METAL_SHARE = 2 / 3
 _BUILTIN = (
     "Without a model the built-in engine answers: it names common things, reads text and codes, names colours, counts faces\n"
     "and reports motion: bash scripts/run.sh"
@@ -310,7 +315,14 @@ def this_machine(settings: HostingSettings) -> Host:
     probe = HostProbe(
         llama_server=settings.llama_server, trust_remote_code=settings.trust_remote_code
     )
-    return probe.probe(vllm=False)
+    found = probe.probe(vllm=False)
+    if found.ram_total_bytes:
+        return found
+    # Not Linux
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    apple = (sys.platform, platform.machine()) == ("darwin", "arm64")
+    unified = int(total * _METAL_SHARE) if apple else 0
+    return replace(found, ram_total_bytes=total, ram_free_bytes=total, unified_bytes=unified)
 
 
 def at_hand(catalogue: Catalogue) -> list[Model]:

@@ -41,7 +41,8 @@ JOINS = [
     *("core/page", "core/page/language", "core/page/part"),
     *("core/answer/panel", "core/doctor/panel", "core/operator/panel"),
     *("features/*/operator", "features/cameras/join/join", "features/cameras/panel"),
-    *("features/grants/panel", "features/guidance/lead", "features/voice_in/listening"),
+    *("features/grants/panel", "features/guidance/lead", "features/hosting/panel"),
+    "features/voice_in/listening",
     *("features/pointing/marks", "features/pointing/pick", "features/pointing/stillmarks"),
 ]
 # Fetched when somebody opens them, each with all that it imports and the page has not
@@ -58,6 +59,7 @@ PARTS = {
         "features/guidance/guide.js",
         "features/guidance/lead.js",
     },
+    "features/hosting/index.js": {"features/hosting/panel.js"},
     "features/pointing/index.js": {
         "features/pointing/follow.js",
         "features/pointing/marks.js",
@@ -79,6 +81,7 @@ SHEETS = ["style.css", "core/stage/stage.css", "core/chat/chat.css"]
 # Fetched with any of several parts
 SHARED = {
     *("core/attention/changes.js", "core/stage/hintline.js"),
+    *("core/operator/asking.js", "core/operator/rounds.js"),
     *("core/page/earcons.js", "core/page/notes.js", "core/page/tones.js"),
 }
 # Only comments name it.
@@ -99,7 +102,8 @@ PURE = [
     *("languages/*", "core/words/*", "features/*/words", "features/*/condition"),
     *("core/answer/inline", "core/answer/keep", "core/answer/markdown"),
     *("core/chat/conversation", "core/chat/language", "core/facts/words"),
-    *("core/operator/enginewords", "core/operator/rounds", "core/operator/words"),
+    *("core/operator/asking", "core/operator/enginewords", "core/operator/rounds"),
+    "core/operator/words",
     *("core/page/picture", "core/page/routes", "core/page/words"),
     *("features/guidance/course", "features/guidance/directions"),
     *("features/pointing/labels", "features/pointing/ring"),

@@ -54,9 +54,10 @@ def test_it_says_what_was_not_measured_in_time(capsys: pytest.CaptureFixture[str
     assert last.endswith("were not measured within 0.01 minutes (--minutes).")
 
 
-def test_it_says_that_there_is_no_server(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("program", ["true", "false"])
+def test_it_says_what_to_install(
+    program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("LLAMA_SERVER", "/nowhere/llama-server")
+    monkeypatch.setenv("LLAMA_SERVER", program)
     assert benchmark.main(TINY) == 1
-    assert "LLAMA_SERVER is /nowhere/llama-server" in capsys.readouterr().err
+    assert "bash scripts/models.sh" in capsys.readouterr().err

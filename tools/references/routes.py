@@ -101,6 +101,7 @@ _OPERATOR = "`OPERATOR_TOKEN`"
 # A check that a route depends on, by its name, and what it asks for
 _CHECKS = {
     "for_operators.<locals>.operator": _OPERATOR,
+    "RequestGuard.owner": f"{_OPERATOR}, or session's token at this machine",
     "RequestGuard.claims": "session's token",
     "CameraGuard.sender": "session's or camera's token",
 }

@@ -1,3 +1,4 @@
+import { operator } from "./asking.js";
 import { EngineDesk } from "./engine.js";
 import { EngineDialog } from "./enginedialog.js";
 import { FetchDesk } from "./fetching.js";
@@ -41,6 +42,7 @@ export class OperatorPanel {
       session: () => visit.session.id ?? "",
       onChange: (facts) => {
         dialog.render(facts);
+        operator.ask = facts.known ? ask : null;
         onChange();
         this.#watch();
         for (const take of this.#takers) take(facts);

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def register(api: Api) -> None:
     """Let operators choose, load and stop models, and load LOCAL_MODEL."""
     from server.features.hosting.hosting import PREFIX, Hosting, add_routes
+    from server.features.hosting.offer import add_offer_routes
 
     hosting = Hosting(api)
     api.run("hosting", start=hosting.start, close=hosting.close, last=True)
@@ -23,4 +24,5 @@ def register(api: Api) -> None:
     api.operators(hosting.channel)
     api.session_part(hosting.visitors.part)
     add_routes(api.operator_router(PREFIX), hosting)
+    add_offer_routes(api.router(), api.services, hosting.offer)
     api.offer(hosting)

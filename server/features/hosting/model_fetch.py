@@ -90,6 +90,7 @@ class ModelFetch:
         self._tasks = TaskSet("fetch")
         self.status = FetchStatus()
         self._process: ChildProcess | None = None
+        self._watching: asyncio.Task[None] | None = None
         # From the first look at the catalogue until the process has ended
         self._busy = False
         self._closed = False
@@ -102,6 +103,11 @@ class ModelFetch:
         """The reason why nothing is fetched from here; "" where it is."""
         if not self._allowed:
             return "Fetching from here is off: set ALLOW_MODEL_DOWNLOADS=true, or fetch on the server's command line."
+        return self.unable
+
+    @property
+    def unable(self) -> str:
+        """The reason why this installation fetches nothing, whoever asks; "" where it does."""
         if not PROGRAM.is_file():
             return (
                 "This installation has no scripts/models, which fetches models: fetch it elsewhere."
@@ -133,14 +139,14 @@ class ModelFetch:
         asked = " ".join(_asked(model))
         return f"bash scripts/download_model.sh {asked} --to ~/models/{self.folder(model).name}"
 
-    async def start(self, name: object) -> None:
-        """Fetch the model, or go on with it; return when its process has begun.
+    async def start(self, name: object, *, allowed: bool = False) -> None:
+        """Fetch the model, or go on with it; return when its process has begun. `allowed`: whatever the settings say.
 
         Raises BadRequest for a name that the catalogue has not, and without room; Conflict while another
         one is fetched, or where the settings forbid it; Draining.
         """
-        if self.refused:
-            raise Conflict(self.refused)
+        if refused := self.unable if allowed else self.refused:
+            raise Conflict(refused)
         if self._closed:
             raise Draining("The server is about to stop and fetches nothing any more.")
         if self._busy:
@@ -165,8 +171,14 @@ class ModelFetch:
             before.done_bytes,
             before.total_bytes or model.weights_bytes,
         )
-        self._tasks.spawn(self._watch(process, folder), name="watch")
+        self._watching = self._tasks.spawn(self._watch(process, folder), name="watch")
         log.info("the operator fetches a model")
+
+    async def settled(self) -> FetchStatus:
+        """Wait until nothing is fetched."""
+        if self._watching is not None:
+            await asyncio.wait((self._watching,))
+        return self.status
 
     async def pause(self) -> None:
         """End the process; what came is kept. Nothing happens while nothing is fetched."""
@@ -183,6 +195,13 @@ class ModelFetch:
 
     # In a thread
 
+    def missing(self, model: Model) -> int:
+        """Return the bytes of it that are still to be fetched."""
+        if model.folder is not None:
+            return 0
+        files = [path for path in self.folder(model).rglob("*") if path.is_file()]
+        return max(0, model.weights_bytes - sum(path.stat().st_size for path in files))
+
     def _find(self, name: object) -> Model:
         if isinstance(name, str):
             for model in self._known():
@@ -195,8 +214,7 @@ class ModelFetch:
         )
 
     def _require_space(self, model: Model, folder: Path) -> None:
-        there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        needed = max(0, model.weights_bytes - there) + RESERVE_BYTES
+        needed = self.missing(model) + RESERVE_BYTES
         free = disk_free(folder)
         if free < needed:
             raise BadRequest(

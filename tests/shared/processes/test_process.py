@@ -28,7 +28,6 @@ from server.shared.processes.process import (
     ProcessFailed,
 )
 from server.shared.processes.worker_process import WorkerProcess, environment
-from tests.support import macos
 from tests.support.children import alive, wait_until_gone
 from tests.support.fakes import until as soon
 from tests.support.timing import NEVER_SECONDS, at_once
@@ -158,8 +157,7 @@ async def test_nothing_outlives_a_killed_keeper() -> None:
         assert process.status == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("system", [(), (macos.__file__,)], ids=["linux", "macos"])
-def test_it_ends_with_the_server_however_that_dies(system: tuple[str, ...], tmp_path: Path) -> None:
+def test_it_ends_with_the_server_however_that_dies(tmp_path: Path) -> None:
     """kill -9 of the process that started it: the program is asked to end, then killed, with what
     it started, after the command that ends what is no process of it.
     """
@@ -175,7 +173,7 @@ def test_it_ends_with_the_server_however_that_dies(system: tuple[str, ...], tmp_
         "asyncio.run(main())\n"
     )
     with subprocess.Popen(
-        [sys.executable, *system, "-u", "-c", code, str(tmp_path / "after"), *command("stubborn")],
+        [sys.executable, "-u", "-c", code, str(tmp_path / "after"), *command("stubborn")],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

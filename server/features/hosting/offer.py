@@ -1,0 +1,209 @@
+"""The model that basic mode offers on the page: proposed for this machine, fetched and started by one press."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Depends
+
+from server.core.aio import TaskSet, cancel_and_wait, in_pool
+from server.core.errors import Conflict, Forbidden, QwenCameraError
+from server.features.hosting import llama_wheel
+from server.features.hosting.catalogue.choice import Choice
+from server.features.hosting.catalogue.entry import CatalogueError, Library, Model, RunMode
+from server.features.hosting.catalogue.modes import modes, propose
+from server.features.hosting.llama_wheel import LlamaError
+from server.features.hosting.manager import EngineManager
+from server.features.hosting.model_fetch import ROOT, FetchState, ModelFetch
+from server.features.hosting.planner import Planner
+from server.features.hosting.status import ManagerState
+from server.web.request_guard import Owner, RequestGuard, Services
+
+log = logging.getLogger(__name__)
+# The model of later starts, as scripts/run.sh keeps it
+REMEMBERED = ROOT / ".model"
+
+
+class ModelOffer:
+    """The proposed model and its way here. Everything on the event loop; what blocks runs in `pool`.
+
+    `basic`: True while no model answers.
+
+    Bounds of a model that basic mode offers: one, fetched and started once at a time.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        fetch: ModelFetch,
+        manager: EngineManager,
+        basic: Callable[[], bool],
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._planner, self._fetch, self._manager = planner, fetch, manager
+        self._basic, self._pool = basic, pool
+        self._tasks = TaskSet("offer")
+        # From the press until the model answers
+        self._running: asyncio.Task[None] | None = None
+        self._model: Model | None = None
+        self._error = ""
+
+    async def close(self) -> None:
+        await self._tasks.close()
+
+    async def status(self, owner: Owner | None) -> dict[str, Any]:
+        """Return what the page shows to its visitor."""
+        if owner is None:
+            return {"state": "none"}
+        if self._busy and self._model is not None:
+            return self._progress(self._model)
+        found = await self._offered(owner)
+        if found is None:
+            return {"state": "none"}
+        model, missing = found
+        state = "failed" if self._error else "offered"
+        return {"state": state, "model": _name(model), "bytes": missing, "error": self._error}
+
+    def _progress(self, model: Model) -> dict[str, Any]:
+        fetched = self._fetch.status
+        state, done, total = "fetching", 0, model.weights_bytes
+        if fetched.model == model.id and fetched.state in (
+            FetchState.FETCHING,
+            FetchState.CHECKING,
+        ):
+            state, done, total = str(fetched.state), fetched.done_bytes, fetched.total_bytes
+        elif model.folder is not None or fetched.state is FetchState.DONE:
+            state, total = "loading", 0
+        return {"state": state, "model": _name(model), "done_bytes": done, "total_bytes": total}
+
+    async def start(self, owner: Owner) -> None:
+        """Fetch and start it; does nothing while that is under way. Raises Conflict where none is offered."""
+        found = await self._offered(owner)
+        # Two may have been pressed at once.
+        if self._busy:
+            return
+        if found is None:
+            raise Conflict("No model is offered at the moment. Reload the page to see what is.")
+        self._model, self._error = found[0], ""
+        self._running = self._tasks.spawn(self._run(found[0]), name="run")
+        log.info("the proposed model is fetched and started")
+
+    async def stop(self) -> None:
+        """Stop it; what was fetched is kept."""
+        if self._running is None or self._running.done():
+            return
+        await cancel_and_wait((self._running,))
+        await self._fetch.pause()
+        await self._fetch.settled()
+        if self._manager.status().state is ManagerState.LOADING:
+            await self._manager.stop()
+
+    @property
+    def _busy(self) -> bool:
+        return self._running is not None and not self._running.done()
+
+    async def _offered(self, owner: Owner) -> tuple[Model, int] | None:
+        """Return the model that an owner may start, and the bytes still to be fetched; None for none."""
+        if not self._basic():
+            return None
+        found = await in_pool(self._pool, self._proposed, await self._fetch.free())
+        refused = self._fetch.unable if owner is Owner.MACHINE else self._fetch.refused
+        return None if found is not None and found[0].folder is None and refused else found
+
+    def _proposed(self, free: int | None) -> tuple[Model, int] | None:
+        host = self._planner.host.probe(vllm=False)
+        try:
+            proposal = propose(self._planner.catalogue(), host, free)
+            with_server = llama_wheel.is_installed()
+        except (CatalogueError, LlamaError):
+            return None
+        model = proposal.model
+        if model is None or proposal.served:
+            return None
+        here = model.at(model.folder or self._fetch.folder(model))
+        if not modes(here, host)[_mode(model)].ok:
+            return None
+        missing = self._fetch.missing(model)
+        if model.library is Library.LLAMA_CPP and not with_server:
+            # A llama-server that is found wins.
+            found = host.llama.path if host.llama is not None else ""
+            missing += llama_wheel.WHEEL_BYTES if found == llama_wheel.PACKAGE else 0
+        return model, missing
+
+    async def _run(self, model: Model) -> None:
+        try:
+            await self._bring(model)
+        except QwenCameraError as error:
+            self._error = error.message
+
+    async def _bring(self, model: Model) -> None:
+        if model.folder is None:
+            await self._fetch.start(model.id, allowed=True)
+            fetched = await self._fetch.settled()
+            self._error = fetched.error
+            if fetched.state is not FetchState.DONE:
+                return
+        if not self._basic():
+            # An operator has chosen another one meanwhile.
+            return
+        await self._manager.start(Choice(model=model.id, mode=_mode(model)), preferred=False)
+        status = await self._manager.settled()
+        self._error = status.error
+        if status.state is ManagerState.READY:
+            await in_pool(self._pool, _remember, model.folder or self._fetch.folder(model))
+
+
+def _mode(model: Model) -> RunMode:
+    return RunMode.SUBPROCESS if model.library is Library.LLAMA_CPP else RunMode.IN_PROCESS
+
+
+def _name(model: Model) -> str:
+    """Return its name as in the message `model_coming`."""
+    return model.id.rpartition("/")[2]
+
+
+def _remember(folder: Path) -> None:
+    """Have later starts of scripts/run.sh take the model, as after `run.sh --model`."""
+    with suppress(OSError):
+        REMEMBERED.write_text(f"{folder}\n", "utf-8")
+
+
+def add_offer_routes(router: APIRouter, services: Services, offer: ModelOffer) -> None:
+    guard = RequestGuard(services)
+    from_page = [Depends(guard.origin)]
+
+    async def owning(owner: Owner | None = Depends(guard.owner)) -> Owner:
+        if owner is None:
+            raise Forbidden(
+                "Only the operator starts models here; without OPERATOR_TOKEN, whoever sits at the server's own machine.",
+                visitors="Only whoever runs this server starts models. Ask them for one.",
+            )
+        return owner
+
+    @router.get("/api/engine/offer", dependencies=from_page)
+    async def look(owner: Owner | None = Depends(guard.owner)) -> dict[str, Any]:
+        """The model that is offered where none answers.
+
+        `state`: `none` (also for those who may not start it), `offered`, `fetching`, `checking`, `loading` or `failed`;
+        the others have `model`. With `offered` and `failed`: `bytes` (still to be fetched) and `error`. While it is on
+        its way: `done_bytes`, `total_bytes` (0: unknown).
+        """
+        return await offer.status(owner)
+
+    @router.post("/api/engine/offer", status_code=202, dependencies=from_page)
+    async def start(owner: Owner = Depends(owning)) -> dict[str, Any]:
+        """Fetch and start that model: 202 and the same. 409 where none is offered."""
+        await offer.start(owner)
+        return await offer.status(owner)
+
+    @router.delete("/api/engine/offer", dependencies=from_page)
+    async def stop(owner: Owner = Depends(owning)) -> dict[str, Any]:
+        """Stop that; what was fetched is kept. The same."""
+        await offer.stop()
+        return await offer.status(owner)
