@@ -14,7 +14,7 @@ the values of weights. Each question has a new picture, and the system text of t
     MB         most memory of the server
 
 A load average above 1 is shown: other programs make the figures worse. It runs llama.cpp's server as this program does:
-LLAMA_SERVER, `llama-server` of the PATH, or the package xllamacpp of .venv-models (bash scripts/models.sh).
+LLAMA_SERVER, `llama-server` of the PATH, or the package xllamacpp, which is installed (34 MB).
 
 Exit status: 0 measured, 1 not, 2 wrong options, 130 interrupted.
 """
@@ -27,7 +27,6 @@ import itertools
 import json
 import os
 import platform
-import shutil
 import signal
 import statistics
 import subprocess
@@ -42,13 +41,14 @@ from typing import Any
 import numpy as np
 import psutil
 
-from scripts.arguments import ROOT, command_line, number, valued, whole
+from scripts.arguments import command_line, number, valued, whole
 from scripts.bench import random_gguf
 from scripts.bench.processes import MeasurementError, free_port
 from scripts.bench.program import say
-from server.features.hosting.catalogue.llama_cpp import Serving, read_help, serve_arguments
+from server.features.hosting.catalogue.llama_cpp import LlamaServer as LlamaProgram
+from server.features.hosting.catalogue.llama_cpp import Serving, serve_arguments
 from server.features.hosting.control_groups import cores
-from server.features.hosting.host import MODELS_PYTHON
+from server.features.hosting.host import HostProbe
 from server.media.picture import encode
 from server.models.prompts import system_text
 from server.shared.processes.environment import child_environment
@@ -96,7 +96,7 @@ class LlamaServer:
     """llama.cpp's server with a model, alone on a free port."""
 
     def __init__(self, folder: Path, threads: int, policy: str, most_tokens: int) -> None:
-        words, found = find_program()
+        program = find_program()
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         serving = Serving(
@@ -111,12 +111,10 @@ class LlamaServer:
             free_bytes=0,
             picture_tokens=(4, most_tokens),
         )
-        arguments = serve_arguments(found, serving)[1:]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
-            (*words, *arguments),
-            cwd=ROOT,
-            env=child_environment(os.environ, {"OMP_WAIT_POLICY": policy, "PYTHONPATH": str(ROOT)}),
+            serve_arguments(program, serving),
+            env=child_environment(os.environ, {**program.env, "OMP_WAIT_POLICY": policy}),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -178,25 +176,12 @@ def _open(url: str, body: object, timeout: float) -> Any:
     return opener.open(request, timeout=timeout)
 
 
-def find_program() -> tuple[tuple[str, ...], Any]:
-    """Return the command of llama.cpp's server and what it takes. Raises MeasurementError."""
-    program = shutil.which(os.environ.get("LLAMA_SERVER") or "llama-server")
-    words = (
-        (program,) if program else (str(MODELS_PYTHON), "-m", "server.features.hosting.llama_wheel")
-    )
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        said = [
-            subprocess.run(
-                (*words, option), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-            ).stdout
-            for option in ("--help", "--version")
-        ]
-        if found := read_help(words[0], *said):
-            return words, found
-    raise MeasurementError(
-        "llama.cpp's server was not found. Install the package xllamacpp (bash scripts/models.sh), or name a llama-server"
-        " in LLAMA_SERVER."
-    )
+def find_program() -> LlamaProgram:
+    """Find llama.cpp's server as this program does. Raises MeasurementError."""
+    found, trouble = HostProbe(llama_server=os.environ.get("LLAMA_SERVER", "")).llama_cpp()
+    if found is None:
+        raise MeasurementError(trouble)
+    return found
 
 
 def picture(tokens: int, seed: int) -> str:
@@ -248,7 +233,7 @@ def machine() -> str:
 
 
 def measure(args: argparse.Namespace, folder: Path) -> None:
-    build, busy = find_program()[1].version, os.getloadavg()[0]
+    build, busy = find_program().version, os.getloadavg()[0]
     print(f"{machine()}; llama.cpp b{build}" + (f"; load average {busy:.1f}" if busy > 1 else ""))
     print(_line(_HEAD), _line(["---"] * len(_HEAD)), sep="\n", flush=True)
     end, measured = time.monotonic() + args.minutes * 60, 0

@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
-import platform
 import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -50,8 +48,7 @@ from server.features.hosting.catalogue.modes import (
 )
 from server.features.hosting.catalogue.sizes import needed
 from server.features.hosting.catalogue.source import load_catalogue, relative
-from server.features.hosting.control_groups import main_memory
-from server.features.hosting.host import HostProbe
+from server.features.hosting.host import HostProbe, memory_here
 from server.features.hosting.settings import HostingSettings
 from server.shared.network import FetchError
 
@@ -203,7 +200,7 @@ def _look_at_hub(choice: Choice) -> None:
 def _require_memory(choice: Choice) -> None:
     """Refuse a model that all memory does not hold, free or not, before it is fetched."""
     model = choice.model
-    there = main_memory()[0] or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    there = memory_here()[0]
     if model.memory_bytes <= there:
         return
     fitting = [
@@ -302,8 +299,6 @@ def tell_what_for(choice: Choice) -> None:
 
 # Without a name
 
-# What Apple's Metal lets a GPU have of the memory, by its usual limit
-_METAL_SHARE = 2 / 3
 _BUILTIN = (
     "Without a model the built-in engine answers: it names common things, reads text and codes, names colours, counts faces\n"
     "and reports motion: bash scripts/run.sh"
@@ -315,14 +310,7 @@ def this_machine(settings: HostingSettings) -> Host:
     probe = HostProbe(
         llama_server=settings.llama_server, trust_remote_code=settings.trust_remote_code
     )
-    found = probe.probe(vllm=False)
-    if found.ram_total_bytes:
-        return found
-    # Not Linux
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    apple = (sys.platform, platform.machine()) == ("darwin", "arm64")
-    unified = int(total * _METAL_SHARE) if apple else 0
-    return replace(found, ram_total_bytes=total, ram_free_bytes=total, unified_bytes=unified)
+    return probe.probe(vllm=False)
 
 
 def at_hand(catalogue: Catalogue) -> list[Model]:

@@ -15,11 +15,11 @@ import pytest
 from scripts.models import choose, disk
 from scripts.models.choose import Choice, _look_at_hub
 from scripts.models.disk import ModelError
+from server.features.hosting import host
 from server.features.hosting.catalogue.entry import Catalogue, Model
 from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor, described
 from server.features.hosting.catalogue.modes import Proposal
 from server.features.hosting.host import HostProbe
-from server.features.hosting.settings import HostingSettings
 from tests.scripts.test_choose_model import CATALOGUE, COMMIT, FILES, BufferPool
 from tests.support.hub_stand_in import Hub, pointed_at, running_hub
 from tests.support.hub_stand_in import Model as Published
@@ -117,18 +117,19 @@ def test_without_a_terminal_the_command_is_printed(installed: BufferPool) -> Non
 
 @pytest.mark.parametrize(
     ("system", "processor", "share"),
-    [("darwin", "arm64", 2 / 3), ("darwin", "x86_64", 0), ("win32", "ARM64", 0)],
+    [("darwin", "arm64", 2 / 3), ("darwin", "x86_64", 0), ("linux", "arm64", 0)],
 )
 def test_apples_gpu_has_two_thirds_of_the_memory(
     monkeypatch: pytest.MonkeyPatch, system: str, processor: str, share: float
 ) -> None:
-    """On Macs with Apple's chip alone; a person reads so."""
-    monkeypatch.setattr(HostProbe, "probe", lambda self, vllm: Host())
+    """On Macs with Apple's chip alone; a person reads so, and how much is free."""
+    # No /proc/meminfo
+    monkeypatch.setattr(host, "main_memory", lambda: (0, 0))
     monkeypatch.setattr("sys.platform", system)
     monkeypatch.setattr("platform.machine", lambda: processor)
-    found = choose.this_machine(HostingSettings())
+    found = HostProbe(llama_server="/nowhere").probe(vllm=False)
     assert found.unified_bytes == int(found.ram_total_bytes * share)
-    assert found.ram_total_bytes > 0
+    assert found.ram_total_bytes > found.ram_free_bytes > 0
     assert ("Apple's GPU" in described(found)) is bool(share)
 
 
@@ -218,8 +219,8 @@ def test_a_smaller_one_that_fits_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         (2_500_000_000, r"Take a smaller one \(qwen3\.5-0\.8b\)"),
         (1_000_000_000, "Without --model the built-in engine answers"),
     ):
-        monkeypatch.setattr(choose, "main_memory", lambda there=there: (there, there))
+        monkeypatch.setattr(choose, "memory_here", lambda there=there: (there, there))
         with pytest.raises(ModelError, match=says):
             choose._require_memory(choice)
-    monkeypatch.setattr(choose, "main_memory", lambda: (4_000_000_000, 0))
+    monkeypatch.setattr(choose, "memory_here", lambda: (4_000_000_000, 0))
     choose._require_memory(choice)

