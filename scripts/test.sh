@@ -172,6 +172,7 @@ podman podman
 runc runc
 catatonit catatonit
 busybox busybox
+shellcheck shellcheck
 TEXT
     # Letters that the page's tests measure: Chinese, Japanese and Korean, and Hindi's.
     command -v fc-list >/dev/null 2>&1 && fc-list -q :lang=ja || packages+=(fonts-droid-fallback)
