@@ -22,6 +22,8 @@ to repair, or to see that nothing is left to do. Files that you changed are neve
   --uninstall   remove all of it again, but no model, no log, and no file that you changed
   --prefix DIR  install below DIR instead of /, as for an image: no user is made and no service touched
   --with LIST   also install optional filters: face-blur, nsfw, or both with a comma between
+  --model NAME  also fetch a GGUF model of the catalogue (docs/reference/models.md) and llama.cpp's server to
+                /srv/models, and let this model answer, on the CPU
   --nginx       put deploy/nginx.conf into /etc/nginx/conf.d without asking
   --no-nginx    leave nginx alone without asking
   --help        print this
@@ -49,6 +51,7 @@ dry_run=''
 uninstall=''
 nginx=ask
 with=''
+model=''
 
 read_options() {
     local option value
@@ -56,12 +59,12 @@ read_options() {
         option=$1
         value=''
         case $option in
-            --prefix=* | --with=*)
+            --prefix=* | --with=* | --model=*)
                 value=${option#*=}
                 option=${option%%=*}
                 shift
                 ;;
-            --prefix | --with)
+            --prefix | --with | --model)
                 [ $# -ge 2 ] || usage_error "$option needs a value."
                 value=$2
                 shift 2
@@ -90,9 +93,16 @@ read_options() {
                     *) usage_error "--with is '$value'; face-blur, nsfw or face-blur,nsfw is needed." ;;
                 esac
                 ;;
+            --model)
+                case $value in
+                    '' | -* | /* | .*) usage_error "--model is '$value'; a name of the catalogue like small is needed." ;;
+                esac
+                model=$value
+                ;;
             *) usage_error "The option $option is not known." ;;
         esac
     done
+    [ -z "$uninstall" ] || [ -z "$model" ] || usage_error '--model is for installing, not for --uninstall.'
     [ -z "$uninstall" ] || [ -z "$with" ] || usage_error '--with is for installing, not for --uninstall.'
     opt=$prefix/opt
     home=$opt/qwen-camera
@@ -235,6 +245,23 @@ plan_nginx() {
 
 # ---- Doing it ----
 
+# Fetches the model with llama.cpp's server to where the services read them, and names it in the settings.
+add_model() {
+    local found ours=''
+    [ -n "$model" ] || return 0
+    trap - INT TERM HUP
+    # Models are kept in the home's folder models.
+    choose() (cd "$home" && HOME=$prefix/srv exec .venv/bin/python -m scripts.models.choose "$model" "$@")
+    found=$(choose --look) || exit 1
+    [ -z "$found" ] || fail "$model needs torch, which install.sh does not install; GGUF models need none."
+    found=$(choose | sed -n "s|^LOCAL_MODEL=$prefix||p") || true
+    [ -n "$found" ] || fail "$model was not fetched. The rest is installed; run this again to go on."
+    ! untouched "$settings" || ours=yes
+    (umask 077 && { grep -v '^LOCAL_MODEL=' "$settings" && printf 'LOCAL_MODEL=%s\n' "$found"; } >"$settings.qwen-camera-new")
+    mv -T -- "$settings.qwen-camera-new" "$settings"
+    [ -z "$ours" ] || printf '%s  %s\n' "$(checksum "$settings")" "${settings#"$prefix"}" >>"$written"
+}
+
 activate() {
     local unit
     [ -z "$prefix" ] || return 0
@@ -252,7 +279,7 @@ activate() {
         fi
     fi
     # One after the other, each only when the previous one is ready, so that with several one always answers.
-    if [ -n "$program" ]; then
+    if [ -n "$program$model" ]; then
         for unit in $(systemctl list-units --plain --no-legend --state=active 'qwen-webrtc.service' 'qwen-webrtc@*.service' | awk '{ print $1 }'); do
             say "Restarting $unit: running answers finish first."
             systemctl restart "$unit"
@@ -306,6 +333,7 @@ install() {
     plan_settings
     plan_users
     plan_nginx
+    [ -z "$model" ] || plan+=("fetch the model $model to $prefix/srv/models, and name it in $settings")
     if [ ${#plan[@]} -eq 0 ]; then
         say 'Everything is as it should be: nothing was changed.'
         return 0
@@ -324,6 +352,7 @@ install() {
     trap '' INT TERM HUP
     commit
     trap - EXIT
+    add_model
     activate
     advise
 }

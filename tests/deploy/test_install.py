@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,10 +21,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.scripts.test_choose_model import CATALOGUE
 from tests.support.children import alive
 from tests.support.documents import ROOT
+from tests.support.gguf_writer import write_projector, write_weights
+from tests.support.hub_stand_in import Model, running_hub
 from tests.support.programs import ran
-from tests.support.wheels import locked, write_empty_locks
+from tests.support.wheels import locked, wheel, write_empty_locks
 
 PROGRAM = ("server", "client", "scripts", "deploy", "docs", "config.py", "env.example", "LICENSE")
 DOCUMENTS = ("README.md", "DEPLOY.md", "SECURITY.md", "ARCHITECTURE.md", "CHANGELOG.md")
@@ -127,7 +131,15 @@ def test_help_names_every_option(checkout: Path) -> None:
     """And what an exit status means."""
     done = install(checkout, None, "--help")
     assert done.returncode == 0
-    for word in ("--dry-run", "--uninstall", "--prefix", "--with", "--nginx", "--no-nginx"):
+    for word in (
+        "--dry-run",
+        "--uninstall",
+        "--prefix",
+        "--with",
+        "--model",
+        "--nginx",
+        "--no-nginx",
+    ):
         assert word in done.stdout
     assert "Exit status" in done.stdout
 
@@ -144,6 +156,9 @@ def test_help_names_every_option(checkout: Path) -> None:
         (["--with", "wings"], "face-blur, nsfw"),
         (["--with="], "face-blur, nsfw"),
         (["--uninstall", "--with", "nsfw"], "not for --uninstall"),
+        (["--uninstall", "--model", "small"], "not for --uninstall"),
+        (["--model="], "a name of the catalogue"),
+        (["--model", "/srv/models/own"], "a name of the catalogue"),
         (["--dry-run=yes"], "--dry-run=yes is not known"),
     ],
 )
@@ -462,6 +477,41 @@ def test_a_model_that_the_service_can_not_read(checkout: Path, tmp_path: Path) -
         assert (done.returncode, f"{model}, where there is nothing" in done.stderr) == (0, True)
     finally:
         shutil.rmtree(base)
+
+
+def test_a_model_with_its_server(installed: Path, checkout: Path, tmp_path: Path) -> None:
+    """Both lie where the service reads them, and the settings name the model; without the network the rest stays."""
+    write_weights(tmp_path / "tiny-Q4_K_M.gguf")
+    write_projector(tmp_path / "mmproj-F16.gguf")
+    files = {path.name: path.read_bytes() for path in tmp_path.glob("*.gguf")}
+    (tmp_path / "models.toml").write_text(CATALOGUE.format(revision=""))
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    checkout = shutil.copytree(checkout, tmp_path / "checkout")
+    lock = wheel(wheels, "xllamacpp", "2026.1.9999")
+    (checkout / "locks" / "requirements-llama.txt").write_text(lock)
+    (packages,) = installed.glob("opt/qwen-camera/.venv/lib/python*/site-packages")
+    (packages / "these.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    settings = installed / "etc/qwen-camera/qwen-camera.env"
+    own = {"CATALOGUE": str(tmp_path / "models.toml"), "PIP_FIND_LINKS": str(wheels)}
+    with running_hub() as hub:
+        own["HF_ENDPOINT"] = hub.url
+        done = install(checkout, installed, "--model", "gguf", **own)
+        assert done.returncode == 1
+        assert "someone/tiny-GGUF" in done.stderr
+        assert "\nLOCAL_MODEL=\n" in settings.read_text()
+        hub.models["someone/tiny-GGUF"] = Model({"3" * 40: files}, {"main": "3" * 40})
+        done = install(checkout, installed, "--model", "gguf", **own)
+    assert done.returncode == 0, done.stderr
+    assert "LOCAL_MODEL=/srv/models/tiny-GGUF\n" in settings.read_text()
+    assert settings.stat().st_mode & 0o777 == 0o600
+    there = installed / "srv" / "models"
+    assert {path.name for path in (there / "tiny-GGUF").glob("*.gguf")} == set(files)
+    assert (there / ".llama.cpp" / "2026.1.9999").is_dir()
+    assert "Everything is as it should be" in install(checkout, installed).stderr
+    assert install(checkout, installed, "--uninstall").returncode == 0
+    assert not settings.exists()
+    assert (there / "tiny-GGUF").is_dir()
 
 
 def test_settings_of_the_checkout_are_taken_over(

@@ -31,6 +31,8 @@ MODULE, PACKAGE = "server.features.hosting.llama_wheel", "xllamacpp"
 LOCK = ROOT / "locks" / "requirements-llama.txt"
 # Fetched models, each in a folder of its own
 KEPT = Path("~/models")
+# The folder beside them with its versions
+BESIDE = ".llama.cpp"
 # Its wheel, and room for both
 WHEEL_BYTES = 34_000_000
 ROOM_BYTES = 200_000_000
@@ -104,7 +106,7 @@ def version() -> str:
 def folder() -> Path:
     """Return the folder that it is installed to. Raises LlamaError."""
     try:
-        return KEPT.expanduser() / ".llama.cpp" / version()
+        return KEPT.expanduser() / BESIDE / version()
     except RuntimeError:
         raise LlamaError("There is no home directory for llama.cpp's server. Set HOME.") from None
 
@@ -152,7 +154,7 @@ def require_machine(
         ) from None
 
 
-_INSTEAD = "Build llama.cpp for this machine, and name its llama-server in LLAMA_SERVER."
+_INSTEAD = "Install llama.cpp (a release of github.com/ggml-org/llama.cpp, or built here), and name its llama-server in LLAMA_SERVER."
 
 
 def _flags(cpuinfo: Path) -> frozenset[str]:
@@ -164,12 +166,15 @@ def _flags(cpuinfo: Path) -> frozenset[str]:
     return frozenset(found[1].split()) if found is not None else _CPU_FLAGS
 
 
-def install(say: Callable[[str], None]) -> Path:
-    """Install it where it is not yet; return its folder. Blocking. Raises LlamaError.
+def install(say: Callable[[str], None], models: Path | None = None) -> Path:
+    """Install it where it is not yet; return its folder, also where it is in another folder of models. Blocking. Raises
+    LlamaError.
 
     Killed, it leaves a partial folder, which the next one begins anew; a second one waits for the first.
     """
     require_machine()
+    if models is not None and (beside := models / BESIDE / version()).is_dir():
+        return beside
     target = folder()
     if target.is_dir():
         return target
@@ -251,7 +256,8 @@ def main() -> None:
     given = vars(options().parse_args())
     try:
         if find_spec(PACKAGE) is None:
-            sys.path.insert(0, str(install(partial(print, flush=True))))
+            models = Path(given["model"]).absolute().parent.parent
+            sys.path.insert(0, str(install(partial(print, flush=True), models)))
     except LlamaError as error:
         sys.exit(f"{FAILED}{error.message}")
     # After the options, so that --help and --version answer where the library cannot be loaded.
