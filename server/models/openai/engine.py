@@ -212,6 +212,7 @@ class OpenAIEngine:
         Raises AskFailed, BrokenStream, TimeoutError.
         """
         request, server = asking.request, self._server
+        asking.newer_name = self._plain.newer_name
         build = partial(
             body,
             request,
@@ -220,7 +221,7 @@ class OpenAIEngine:
             self._endpoint,
             self._thinking,
             asking.left_out,
-            self._plain.newer_name,
+            asking.newer_name,
         )
         # A program's conversation may be long: others must not wait while it is cleaned.
         made = await asyncio.to_thread(build) if request.conversation is not None else build()
@@ -311,8 +312,8 @@ class OpenAIEngine:
                 asking.left_out | {THOUGHTS},
             )
             return True
-        changes, self._plain.newer_name = not self._plain.newer_name, True
-        return changes
+        self._plain.newer_name = True
+        return not asking.newer_name
 
     def _shortened(self, asking: _Asking, context: int) -> bool:
         """Leave out what does not fit into so many tokens; return whether there was something."""
@@ -421,7 +422,7 @@ class _Asking:
     """A request on its way: `wanted` by the caller, `request` as it is sent now.
 
     `left_out`: extras that are not sent; `beyond`: those of them that this request's refusal took away. `pauses`: those
-    before the repeats that are left. `until`: the loop time by which the answer must begin.
+    before the repeats that are left. `until`: the loop time by which the answer must begin. `newer_name`: see `PlainForm`.
     """
 
     wanted: EngineRequest
@@ -431,6 +432,7 @@ class _Asking:
     left_out: frozenset[str]
     pauses: list[float]
     beyond: frozenset[str] = frozenset()
+    newer_name: bool = False
     looked_up: bool = False
     repeats: int = 0
     # Makes the error to raise when there is no repeat any more

@@ -335,6 +335,21 @@ async def test_a_question_waits_for_as_long_as_the_server_says(
     assert time.monotonic() - began > 2 * least
 
 
+async def test_several_at_once_learn_the_limits_newer_name(
+    server: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """Where nothing else is left out any more."""
+    too_many = (400, error("too many", param="max_tokens"))
+    for play in (
+        PLAYS["unknown fields, 400"],
+        Play(refuse=lambda body: too_many if body["max_tokens"] > 512 else None),
+    ):
+        server.play = play
+        await answer(engine)
+    server.play = PLAYS["max_completion_tokens"]
+    assert await asyncio.gather(*(answer(engine) for _ in range(8))) == [ANSWER] * 8
+
+
 @pytest.mark.parametrize("status", [307, 308])
 @pytest.mark.parametrize("place", ["/v1/chat/completions/", "{}/chat/completions/"])
 async def test_a_slash_more_is_taken(
