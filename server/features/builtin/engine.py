@@ -233,7 +233,7 @@ class BuiltinEngine:
             pictures_left_out=len(request.earlier) if request.past and not found.remembered else 0,
             boxes=found.boxes,
             codes=offered(found.codes),
-            needs_model=said is None and language(intent.language).gives_up(found.text),
+            needs_model=not running and language(intent.language).gives_up(found.text),
         )
 
     async def _understand(self, request: EngineRequest, question: str) -> Intent:

@@ -54,6 +54,20 @@ def room(*things: tuple[str, int]) -> Bgr:
     return bgr
 
 
+@pytest.mark.parametrize(("kind", "needs"), [(Kind.CHAT, True), (Kind.DESCRIBE, False)])
+async def test_an_unknown_thing_needs_a_model_where_somebody_asks(
+    engine: BuiltinEngine, kind: Kind, needs: bool
+) -> None:
+    """Nobody asks for the texts of a running description."""
+    asked = request(room(), "What is this?", kind=kind)
+    chunks = [chunk async for chunk in engine.answer(asked)]
+    assert "I do not know this thing" in "".join(
+        one.text for one in chunks if isinstance(one, Delta)
+    )
+    assert isinstance(chunks[-1], Finished)
+    assert chunks[-1].needs_model is needs
+
+
 @pytest.mark.parametrize(
     ("name", "question", "answer"),
     [
