@@ -4,6 +4,7 @@ killed at each stage, and begun again. The wheel and the model come from this ma
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import psutil
 import pytest
@@ -68,8 +69,19 @@ class Computer(BufferPool):
     def begin(self, *args: str) -> Terminal:
         return Terminal(self.command(*args), self.environment(), Path("/"))
 
-    async def answer(self, process: subprocess.Popen[Any]) -> tuple[str, str]:
-        """Ask about a red picture; return the answer's first words and the engine that gave it."""
+    async def starts_and_answers(self) -> None:
+        """Begin the server without a word about models, and ask it about a red picture."""
+        process = self.start()
+        try:
+            async with asyncio.timeout(2 * ANSWERS):
+                assert await self._answer(process) == ("It is red", "local")
+        finally:
+            process.terminate()
+            said = process.communicate(timeout=30)[0]
+        assert process.returncode == 0, said
+
+    async def _answer(self, process: subprocess.Popen[str]) -> tuple[str, str]:
+        """Return the answer's first words and the engine that gave it."""
         base = f"http://127.0.0.1:{self.port}"
         await answers_at(base, process)
         where = cast(Running, SimpleNamespace(base_url=base, ws_url=base.replace("http", "ws")))
@@ -136,11 +148,7 @@ async def test_one_command_and_a_yes_until_the_answer(computer: Computer) -> Non
     shutil.rmtree(computer.wheels)
     shutil.rmtree(computer.root / ".venv")
     new_environment(computer.root / ".venv")
-    terminal = computer.begin()
-    try:
-        assert await computer.answer(terminal.process) == ("It is red", "local")
-    finally:
-        assert terminal.close() in (0, 130)
+    await computer.starts_and_answers()
     assert list(computer.server.iterdir()) == [server]
     assert computer.run("--install", "--model", "none").returncode == 0
     assert not (computer.root / ".model").exists()
@@ -153,14 +161,12 @@ def loads(computer: Computer) -> bool:
 
 
 async def test_without_a_terminal_a_name_suffices(computer: Computer) -> None:
-    process = computer.start("--model", "colors")
-    try:
-        assert await computer.answer(process) == ("It is red", "local")
-    finally:
-        process.terminate()
-        said = process.communicate(timeout=30)[0]
-    assert process.returncode == 0, said
-    assert {path.name for path in computer.home.glob("models/colors-GGUF/*.gguf")} == {
-        WEIGHTS,
-        PROJECTOR,
-    }
+    """And a start that finds no llama.cpp, as after an upgrade of it, installs it."""
+    done = computer.run("--install", "--model", "colors")
+    assert done.returncode == 0, done.stderr
+    assert "Installing llama.cpp's server" in done.stderr
+    shutil.rmtree(computer.server)
+    await computer.starts_and_answers()
+    assert len(list(computer.server.iterdir())) == 1
+    there = {path.name for path in computer.home.glob("models/colors-GGUF/*.gguf")}
+    assert there == {WEIGHTS, PROJECTOR}

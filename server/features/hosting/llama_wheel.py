@@ -205,7 +205,6 @@ def _install(target: Path, lock: int, say: Callable[[str], None]) -> None:
             f"llama.cpp's server needs {ROOM_BYTES // 10**6} MB, and {free // 10**6} MB are free at {target.parent}."
         )
     say(f"Installing llama.cpp's server ({PACKAGE} {target.name}, {WHEEL_BYTES // 10**6} MB).")
-    settings = {key: value for key, value in os.environ.items() if key.startswith("PIP_")}
     arguments = ("--require-hashes", "--no-deps", "--only-binary=:all:", "--no-cache-dir")
     quiet = ("--quiet", "--no-input", "--disable-pip-version-check")
     try:
@@ -214,7 +213,7 @@ def _install(target: Path, lock: int, say: Callable[[str], None]) -> None:
                 *(sys.executable, "-m", "pip", "install", *arguments, *quiet),
                 *("--target", unfinished, "-r", LOCK),
             ),
-            env=child_environment(os.environ, {**settings, "PIP_USER": "0"}, fetches_images=True),
+            env=child_environment(os.environ, {"PIP_USER": "0"}, fetches=True),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",

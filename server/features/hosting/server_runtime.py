@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from server.core.aio import cancel_and_wait
+from server.features.hosting import llama_wheel
 from server.features.hosting.catalogue import engine_log, vllm
 from server.features.hosting.catalogue.entry import Library
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, StartFailed
@@ -85,7 +86,9 @@ class ServerRuntime:
         self._log = engine_log.LoadingLog()
         self._on_cpu = False
         environment = child_environment(
-            os.environ, launch.env, fetches_images=bool(launch.container)
+            os.environ,
+            launch.env,
+            fetches=bool(launch.container) or llama_wheel.MODULE in launch.argv,
         )
         self._container: Container | None = None
         if launch.container:

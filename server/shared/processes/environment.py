@@ -14,9 +14,9 @@ _PASSED = re.compile(
     r"|VIRTUAL_ENV|(CUDA|HIP|HSA|ROCM|ROCR|GPU|NVIDIA|NCCL|RCCL|OMP|MKL|OPENBLAS|TORCH|TORCHINDUCTOR|PYTORCH|TRITON|MIOPEN)_\w+"
     r"|(AITER|AMDGCN|FLASH_ATTENTION)_\w+|SAFETENSORS_FAST_GPU|HF_HOME|HF_HUB_CACHE|DOCKER_(HOST|CONTEXT|CONFIG|CERT_PATH|TLS_VERIFY)|CONTAINER_HOST|VLLM_\w+)$"
 )
-# A container runtime fetches images itself where no service does it.
-_PASSED_TO_RUNTIMES = re.compile(
-    r"^((HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|REGISTRY_AUTH_FILE"
+# A container runtime fetches images itself where no service does it, and pip packages.
+_PASSED_TO_FETCH = re.compile(
+    r"^((HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|PIP_\w+|REGISTRY_AUTH_FILE"
     r"|CONTAINERS_(CONF|STORAGE_CONF|REGISTRIES_CONF)|DBUS_SESSION_BUS_ADDRESS)$"
 )
 # Exceptions to both: they would write questions or answers down, hold a secret, or are set by us.
@@ -35,12 +35,12 @@ def passed_on(inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 def child_environment(
-    inherited: Mapping[str, str], own: Mapping[str, str], *, fetches_images: bool = False
+    inherited: Mapping[str, str], own: Mapping[str, str], *, fetches: bool = False
 ) -> dict[str, str]:
     """Build a child's environment: what `passed_on` keeps, then `own`, which wins.
 
-    A program that fetches container images also gets proxies and the registry's settings.
+    A program that fetches container images or packages also gets proxies and the settings for those.
     """
-    fetching = inherited.items() if fetches_images else ()
-    fetch = {name: value for name, value in fetching if _PASSED_TO_RUNTIMES.match(name)}
+    fetching = inherited.items() if fetches else ()
+    fetch = {name: value for name, value in fetching if _PASSED_TO_FETCH.match(name)}
     return {**passed_on(inherited), **fetch, **own}

@@ -119,7 +119,7 @@ def swap(folder: Path) -> None:
             "cannot load the mmproj file in",
         ),
         (
-            lambda one: setattr(one, "limit", "ulimit -v 700000") or setattr(one, "context", 10**6),
+            lambda one: one.__dict__.update(limit="ulimit -v 700000", context=10**6),
             "Memory does not hold the model and its context. Lower",
         ),
     ],

@@ -366,9 +366,10 @@ async def test_a_program_that_is_not_there() -> None:
 
 
 def test_a_program_that_fetches_images_gets_the_proxies() -> None:
-    """podman fetches them itself; others get no proxy."""
-    ours = {"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "localhost", "HF_TOKEN": "x"}
-    assert child_environment(ours, {}, fetches_images=True).keys() == {"HTTPS_PROXY", "no_proxy"}
+    """podman fetches them itself, and pip has an index; others get neither."""
+    passed = {"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "localhost", "PIP_INDEX_URL": "x"}
+    ours = {**passed, "HF_TOKEN": "x"}
+    assert child_environment(ours, {}, fetches=True) == passed
     assert not child_environment(ours, {})
 
 
