@@ -63,6 +63,8 @@ class Capabilities:
     # It wants decoded pixels (`Picture.bgr`) rather than a JPEG, at the camera's own resolution.
     wants_pixels: bool = False
     geometry: Geometry = field(default_factory=lambda: Geometry(28, 3136, 12_845_056))
+    # Share of the configured visual tokens that it reads in time
+    picture_share: float = 1.0
     # It computes nothing twice that two prompts begin with, pictures included.
     prefix_cache: bool = False
     # Tokens of prompt and answer together; None when unknown.

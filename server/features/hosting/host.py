@@ -201,7 +201,8 @@ class HostProbe:
             llama=llama,
             llama_trouble=llama_trouble,
             # 0 where that is all of the machine
-            cores=found if (found := cores()) < (os.cpu_count() or 1) else 0,
+            # Two threads of a core compute no faster than one.
+            cores=min(cores(), psutil.cpu_count(logical=False) or 1024),
             docker=docker,
             podman=podman,
             container_socket_ok=containers,

@@ -116,6 +116,7 @@ class ServerRuntime:
             # was ever fetched.
             listed=self._is_vllm or self._is_llama,
             thinking=thinking,
+            picture_share=launch.picture_share,
         )
         self.engine: Engine = OpenAIEngine("local", endpoint)
         # Asks llama.cpp's server for its slots

@@ -43,6 +43,9 @@ class Needs(Protocol):
     @property
     def wants_pixels(self) -> bool: ...
 
+    @property
+    def picture_share(self) -> float: ...
+
 
 class PicturePreparer:
     """Creates pictures from frames. Thread-safe.
@@ -61,6 +64,7 @@ class PicturePreparer:
         if detail is Detail.AUTO:
             raise ValueError("the detail must be low or high here")
         tokens = self._low_tokens if detail is Detail.LOW else HIGH_TOKENS
+        tokens = max(1, round(tokens * needs.picture_share))
         if needs.context_length is not None:
             tokens = min(tokens, max(1, int(needs.context_length * CONTEXT_SHARE)))
         return tokens

@@ -68,7 +68,8 @@ class Endpoint:
     `model` "" takes the first one that the server lists. `factor` overrides the model's geometry
     factor. `listed` False: it is known that `model` is served, so its health is asked for and not
     its list of models. `voice`: of answers that the model speaks itself; "" leaves the choice to it.
-    `fields` go with each request while the server takes them. `machines`: see `other_machine`.
+    `fields` go with each request while the server takes them. `machines`: see `other_machine`. `picture_share`: see
+    `Capabilities`.
     """
 
     base_url: str
@@ -81,6 +82,7 @@ class Endpoint:
     fields: Mapping[str, Any] = field(default_factory=lambda: {"temperature": 0.2})
     names: SettingNames = field(default_factory=SettingNames)
     machines: Mapping[str, str] = field(default_factory=dict)
+    picture_share: float = 1.0
 
 
 class Unreachable(AskFailed):

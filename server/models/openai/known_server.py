@@ -320,6 +320,7 @@ class KnownServer:
             # A server that takes none says so when it is asked.
             tools=True,
             calls_tools=bool(family.tool_parser) if info.calls is None else info.calls,
+            picture_share=self._endpoint.picture_share,
             # On by default there.
             prefix_cache=vllm,
             geometry=geometry or family.geometry or families.DEFAULT_GEOMETRY,

@@ -186,6 +186,15 @@ def test_budget_is_half_of_the_context(context: int | None, detail: Detail, most
     assert preparer.make(frame_of(drawn()), capabilities, detail).visual_tokens <= most
 
 
+@pytest.mark.parametrize(("detail", "most"), [(Detail.LOW, 64), (Detail.HIGH, 160)])
+def test_a_slow_engine_gets_fewer_pixels(detail: Detail, most: int) -> None:
+    slow = Capabilities(geometry=QWEN3_VL, context_length=8_192, picture_share=0.125)
+    preparer = PicturePreparer((), 512)
+    assert preparer.budget(slow, detail) == most
+    picture = preparer.make(frame_of(drawn()), slow, detail)
+    assert 0.8 * most <= picture.visual_tokens <= most * 1.05
+
+
 def test_engine_that_wants_pixels_gets_the_cameras_own() -> None:
     """BGR at the camera's resolution, in one piece, and no JPEG."""
     source = drawn(1000, 600)

@@ -169,6 +169,8 @@ def _llama_cpp(
     each = kept_a_token(model, gpu=gpu) * context
     room = free // each if each and held else most
     slots = max(1, min(most, concurrent or most, room))
+    # One core is left to this program, which decodes the cameras' pictures meanwhile.
+    threads = max(1, host.cores - 1) if host.cores else None
     serving = llama_cpp.Serving(
         weights=str(folder / model.weights_file),
         projector=str(folder / model.projector_file),
@@ -177,13 +179,15 @@ def _llama_cpp(
         port=choice.port,
         context=context,
         slots=slots,
-        threads=host.cores or None,
+        threads=threads,
         free_bytes=min(host.ram_free_bytes, free - slots * each),
         picture_tokens=_picture_tokens(choice, model),
     )
     argv = llama_cpp.serve_arguments(host.llama, serving)
     env = {**host.llama.env, **_key(llama_cpp.KEY, api_key)}
-    return _served(choice, argv, env, model.id, _small_context(context, choice))
+    share = 1.0 if gpu else llama_cpp.picture_share(model.weights_bytes, threads or 1)
+    warnings = _small_context(context, choice)
+    return _served(choice, argv, env, model.id, warnings, picture_share=share)
 
 
 def _picture_tokens(choice: Choice, model: Model) -> tuple[int, int] | None:

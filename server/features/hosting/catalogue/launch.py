@@ -35,6 +35,8 @@ class Launch:
     # True: a build for the CPU. Any other that reports computing on the CPU has failed to use its
     # GPU.
     for_cpu: bool = False
+    # Share of the configured visual tokens that it reads in time
+    picture_share: float = 1.0
     # Name of the container that it starts; empty for none
     container: str = ""
     # Sentences about probable mistakes and about flags left out

@@ -20,6 +20,8 @@ _NEEDED = ("--model", "--mmproj", "--port", "--parallel")
 # other slower, and further ones wait.
 CPU_SLOTS = 2
 GPU_SLOTS = 4
+# Bytes of weights with which one thread reads all visual tokens in 3 s (docs/models.md, Speed without a GPU)
+_THREAD_BYTES = 92_000_000
 # Main memory for prompts that were computed (--cache-ram; its own default is 8 GiB)
 _CACHE_SHARE, _MOST_CACHE_BYTES = 0.125, 2_000_000_000
 # Copies of a recurrent model's state for each slot (its own default is 32)
@@ -62,7 +64,7 @@ class Serving:
     context: int
     # Answers at a time
     slots: int
-    # Cores that it may keep busy; None: its own choice, the machine's real cores
+    # None: its own choice, the machine's real cores
     threads: int | None
     # Main memory that is free beside the model
     free_bytes: int
@@ -78,6 +80,11 @@ def read_help(path: str, said: str, version: str) -> LlamaServer | None:
     found = _VERSION.search(version)
     number = found[1] if found is not None and int(found[1]) > _LEAST_BUILD else ""
     return LlamaServer(path, number, flags)
+
+
+def picture_share(weights_bytes: int, threads: int) -> float:
+    """Return the share of the configured visual tokens that a CPU reads within about 3 s."""
+    return min(1.0, threads * _THREAD_BYTES / max(1, weights_bytes))
 
 
 def serve_arguments(server: LlamaServer, serving: Serving) -> tuple[str, ...]:

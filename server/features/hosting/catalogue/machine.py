@@ -74,7 +74,7 @@ class Host:
     # llama.cpp's server; None: not found or not usable, with a sentence in the trouble
     llama: LlamaServer | None = None
     llama_trouble: str = ""
-    # Cores that a process may keep busy where that is fewer than the machine has; 0: all
+    # Cores that a process may keep busy; 0: unknown
     cores: int = 0
     docker: str | None = None
     podman: str | None = None
