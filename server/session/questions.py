@@ -355,7 +355,7 @@ class QuestionService:
         prepared = None
         if route is None or route.prepares:
             needs = self._services.current_engine().status.capabilities
-            prepared = await self._reuse.prepare(view, needs)
+            prepared = await self._reuse.prepare_question(view, needs)
             lit = needs.wants_pixels or self._camera.screen
             if not lit:
                 refuse_black(prepared.picture.scene, frame)

@@ -76,13 +76,21 @@ class PictureReuse:
         self._ahead_at = -AHEAD_SECONDS
         # The picture that is made to go ahead; None without one
         self._task: asyncio.Task[None] | None = None
-        # The newest one that went; None before, and once it is stopped
+        # The newest one that went, and its JPEG; None before, and once it is stopped
         self._job: Job | None = None
+        self._ahead: bytes | None = None
 
     @property
     def busy(self) -> bool:
         """True while a picture is made to go ahead."""
         return self._task is not None
+
+    async def prepare_question(self, view: View, needs: Capabilities) -> Prepared:
+        """Prepare as below; stop another picture that goes ahead, which would make the answer slower. Raises FrameWithheld."""
+        prepared = await self.prepare(view, needs)
+        if self._ahead is not prepared.picture.jpeg:
+            self.cancel_ahead()
+        return prepared
 
     async def prepare(self, view: View, needs: Capabilities) -> Prepared:
         """Return the picture of a view, or the last one when nothing has changed since; of a region always a new one.
@@ -136,7 +144,7 @@ class PictureReuse:
     def cancel_ahead(self) -> None:
         """Stop the picture that goes ahead: its question does not follow."""
         task, job = self._task, self._job
-        self._task = self._job = None
+        self._task = self._job = self._ahead = None
         if task is not None:
             task.cancel()
         if job is not None:
@@ -181,6 +189,7 @@ class PictureReuse:
             if sent_before or not self._idle():
                 return
             sink = _PrefillObserver(f"p{next(self._numbers)}", self._services, self)
+            self._ahead = prepared.picture.jpeg
             self._job = self._requests.submit("", Kind.PREFILL, view, sink, prepared, _ONE_TOKEN)
         except QwenCameraError:
             # The question itself reports what is wrong.

@@ -248,6 +248,28 @@ async def test_typing_sends_the_picture_ahead() -> None:
         assert table.metric("visual_tokens_saved_total") == ahead.picture.visual_tokens
 
 
+@pytest.mark.parametrize(("scene", "open_then"), [(1, 2), (2, 1)])
+async def test_a_question_about_another_scene_ends_what_runs_ahead(
+    scene: int, open_then: int
+) -> None:
+    """It would only make the question slower; that of the same scene has what the question needs."""
+    async with room(caching()) as one:
+        table = Table(one)
+        one.engine.hold()
+        table.show(1)
+        one.session.handle(Typing(type="typing"))
+        await until(lambda: one.engine.open == 1)
+        await asyncio.sleep(0.03)
+        one.session.handle(Chat(type="chat", content="What?"))
+        await asyncio.sleep(0)
+        table.show(scene)
+        await until(lambda: len(table.requests) == 2)
+        await until(lambda: one.engine.open == open_then)
+        assert [request.kind for request in table.requests] == [Kind.PREFILL, Kind.CHAT]
+        one.engine.release()
+        assert (await one.next("response", "error"))["type"] == "response"
+
+
 async def test_a_picture_goes_ahead_while_another_engine_watches() -> None:
     """The one that answers has nothing to do."""
     async with room(caching()) as one:
