@@ -30,7 +30,7 @@ from server.features.hosting.status import ManagerState
 from server.models.base import Chunk, Delta, Engine
 from server.models.thinking import ThinkingLimits
 from tests.support.clients import soon
-from tests.support.engine_plans import Managed, choice, managed, plan, stand_in
+from tests.support.engine_plans import Managed, choice, managed, plan, settled, stand_in
 from tests.support.fakes import FakeEngine, make_request
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.gpu_stand_in import GB, GpuStandIn
@@ -68,6 +68,21 @@ async def sent(one: Managed) -> int:
             f"http://127.0.0.1:{one.plan().launch.port}/sent", headers=headers
         )
         return int(answer.json()["sent"])
+
+
+async def test_a_slow_machine_gets_smaller_pictures() -> None:
+    """The share of visual tokens in the command is the loaded engine's."""
+
+    def slow(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
+        made = plan(chosen, ram, gpu)
+        return dataclasses.replace(
+            made, launch=dataclasses.replace(made.launch, picture_share=0.25)
+        )
+
+    async with managed(planner=slow) as one:
+        await one.manager.start(choice("serve"))
+        await settled(one, ManagerState.READY)
+        assert one.manager.active.status.capabilities.picture_share == 0.25
 
 
 async def test_a_model_is_loaded_answers_and_is_stopped(one: Managed) -> None:
