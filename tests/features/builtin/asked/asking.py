@@ -1,0 +1,75 @@
+"""What people ask a camera: the questions of `questions.jsonl`, and the present engine asked."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from server.core.frames import Kind, Picture, Route
+from server.features.builtin.detector import ThingFinder
+from server.features.builtin.engine import BuiltinEngine
+from server.models.base import Delta, EngineRequest
+from server.models.routing import route_of
+from tests.features.builtin.score import Once, pictured
+
+ASKED = Path(__file__).parent
+# The day on which the questions are asked: it decides what has expired.
+TODAY = dt.date(2026, 11, 30)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about a picture, and what is true in it."""
+
+    id: str
+    kind: str
+    language: str
+    # Relative to tests/features/builtin
+    picture: str
+    question: str
+    truth: str
+
+    @property
+    def file(self) -> Path:
+        return ASKED.parent / self.picture
+
+
+@cache
+def questions() -> tuple[Question, ...]:
+    lines = (ASKED / "questions.jsonl").read_text("utf-8").splitlines()
+    return tuple(Question(**json.loads(line)) for line in lines)
+
+
+async def ask(asked: Iterable[Question], heard: Callable[[Question, str], None]) -> None:
+    """Ask the present engine, with the models that come with it."""
+    with ThreadPoolExecutor(1, "asked") as heavy:
+        reader, finder = Once(), ThingFinder()
+        pictures: dict[Path, Picture] = {}
+        for number, one in enumerate(asked):
+            if one.file not in pictures:
+                bgr = np.asarray(cv2.imread(str(one.file)), np.uint8)
+                pictures = {one.file: pictured(bgr)}
+            engine = BuiltinEngine(heavy=heavy, now=_now, reader=reader, finder=finder)
+            request = EngineRequest(
+                f"session {number}",
+                Kind.CHAT,
+                one.question,
+                pictures[one.file],
+                max_tokens=400,
+                page_language=one.language,
+                where=route_of(one.question) is Route.WHERE,
+            )
+            said = [part.text async for part in engine.answer(request) if isinstance(part, Delta)]
+            heard(one, "".join(said))
+
+
+def _now(zone: dt.tzinfo | None) -> dt.datetime:
+    return dt.datetime.combine(TODAY, dt.time(12), zone)
