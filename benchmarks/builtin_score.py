@@ -1,7 +1,7 @@
 """The built-in engine's score: photographs and drawn scenes, questions, and what it answers.
 
-    python3 scripts/benchmark.py --builtin                     both halves
-    python3 scripts/benchmark.py --builtin --half tuning --tell   one, and each answer that is not right
+    python3 scripts/benchmark.py --builtin --rules             both halves
+    python3 scripts/benchmark.py --builtin --rules --half tuning --tell   one, and each answer that is not right
     python3 scripts/benchmark.py --builtin --labels            small print: 40 pictures of labels in four heights of letters,
                                                                turned, softened and noisy by a seed, whose second look is
                                                                at the part that the server chooses
@@ -47,7 +47,7 @@ async def second_looks() -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = command_line(__doc__, prog="benchmark.py --builtin")
+    parser = command_line(__doc__, prog="benchmark.py --builtin --rules")
     parser.add_argument("--half", choices=HALVES, help="this half alone")
     parser.add_argument("--tell", action="store_true", help="print the answers that are not right")
     parser.add_argument("--labels", action="store_true", help="drawn labels, each looked at twice")

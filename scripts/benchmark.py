@@ -21,7 +21,8 @@
                                                                      (--gateways, --cameras, --rate, --phase, --faults, --repeat;
                                                                      --namespaces for hosts of their own, as root)
     python3 scripts/benchmark.py --simulate --sessions 1 8 32 128    questions beside background work, on a simulated GPU
-    python3 scripts/benchmark.py --builtin                           what the built-in engine answers about pictures, by group
+    python3 scripts/benchmark.py --builtin                           400 questions to the built-in engine, its answers, and
+                                                                     readers' verdicts (--table); by rules: --rules
     python3 scripts/benchmark.py --truth                             questions about things that are not in the picture: what
                                                                      an engine invents (--engine-url with --wording,
                                                                      --server-url)
@@ -65,7 +66,7 @@ except ModuleNotFoundError as missing:
 APART = {
     "--watch": "benchmarks.watch_bench",
     "--simulate": "benchmarks.simulate",
-    "--builtin": "benchmarks.builtin_score",
+    "--builtin": "benchmarks.builtin_asked",
     "--truth": "benchmarks.truth",
 }
 OWN = (*APART, "--voice", "--plan", "--fleet", "--machine")
@@ -81,7 +82,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--watch", action="store_true", help="WatchBench (--watch --help has its options)")
     add("--simulate", action="store_true", help="many sessions on a simulated GPU (the same)")
-    add("--builtin", action="store_true", help="the built-in engine's score (the same)")
+    add("--builtin", action="store_true", help="what the built-in engine answers (the same)")
     add("--truth", action="store_true", help="what an engine invents (the same)")
     add("--voice", action="store_true", help="spoken questions and answers (the same)")
     add("--plan", action="store_true", help="machines for so many people (the same)")

@@ -1,0 +1,261 @@
+"""The built-in engine asked what people ask a camera: 400 questions, its answers, and what two readers say of them.
+
+    python3 scripts/benchmark.py --builtin --name after        ask the present engine; its answers go to answers-after.jsonl
+    python3 scripts/benchmark.py --builtin --only 5            the first five alone, printed, nothing is written
+    python3 scripts/benchmark.py --builtin --sheet anna --part 1
+                                                               the first 100 answers that the reader anna has to judge
+    python3 scripts/benchmark.py --builtin --verdicts anna < judged.txt
+                                                               keep a reader's verdicts, lines like "1a2b3c4d right"
+    python3 scripts/benchmark.py --builtin --table             figures by kind from all verdicts, with 95 % intervals, the
+                                                               readers' agreement, and engines compared in pairs
+    python3 scripts/benchmark.py --builtin --rules             photographs and drawn scenes judged by rules (--rules --help)
+    python3 scripts/benchmark.py --builtin --labels            small print (the same)
+
+tests/features/builtin/asked/ has the questions, pictures, answers and verdicts; VERDICTS there defines the six words. A
+sheet is shuffled, names no engine, and shows an answer that several engines gave once. Asking takes about six minutes.
+
+Exit status: 0 done, 1 verdicts are missing or unknown, 2 wrong options.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+from math import sqrt
+from pathlib import Path
+
+from benchmarks import builtin_score
+from scripts.arguments import command_line, whole
+from tests.features.builtin.asked.asking import ASKED, Question, ask, questions
+
+KINDS = ("identification", "description", "reading", "other")
+VERDICTS = ("right", "text", "no", "weak", "misleading", "useless")
+PART = 100
+
+
+Answers = Mapping[str, str]
+Verdicts = Mapping[str, str]
+
+
+def answers(folder: Path = ASKED) -> dict[str, Answers]:
+    """Every engine's answers by the question's id; the engine that others are compared with is the first."""
+    found = {
+        path.stem.removeprefix("answers-"): {row["id"]: row["answer"] for row in _rows(path)}
+        for path in folder.glob("answers-*.jsonl")
+    }
+    return dict(sorted(found.items(), key=lambda one: (one[0] != "before", one[0])))
+
+
+def verdicts(folder: Path = ASKED) -> dict[str, Verdicts]:
+    """Every reader's verdicts by the mark of an answer."""
+    return {
+        path.stem.removeprefix("verdicts-"): {row["mark"]: row["verdict"] for row in _rows(path)}
+        for path in sorted(folder.glob("verdicts-*.jsonl"))
+    }
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    for line in path.read_text("utf-8").splitlines():
+        yield json.loads(line)
+
+
+def _write(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text(text, "utf-8")
+
+
+def mark(question: str, answer: str) -> str:
+    """Return what stands for an answer to a question, whichever engine gave it."""
+    return hashlib.sha256(f"{question}\n{answer}".encode()).hexdigest()[:8]
+
+
+def to_judge(reader: str, folder: Path = ASKED) -> dict[str, tuple[Question, str]]:
+    """Return the answers that a reader has not judged, by their marks, shuffled."""
+    done = verdicts(folder).get(reader, {})
+    found = {
+        mark(one.id, given[one.id]): (one, given[one.id])
+        for given in answers(folder).values()
+        for one in questions()
+        if one.id in given
+    }
+    return {key: found[key] for key in sorted(found) if key not in done}
+
+
+def sheet(reader: str, part: int, folder: Path = ASKED) -> str:
+    """Return a part of the answers that a reader has to judge, below the words to judge with."""
+    waiting = list(to_judge(reader, folder).items())
+    shown = waiting[PART * (part - 1) : PART * part]
+    parts = [(folder / "VERDICTS").read_text("utf-8").rstrip()]
+    for key, (one, answer) in shown:
+        told = "\n".join(f"        {line}" for line in answer.split("\n")).strip()
+        parts.append(
+            f"{key}\npicture {one.file}\nasked   {one.question} ({one.language})\n"
+            f"true    {one.truth}\nanswer  {told}"
+        )
+    parts.append(f"{len(shown)} of {len(waiting)} answers without a verdict of {reader}")
+    return "\n\n".join(parts)
+
+
+def keep(reader: str, text: str, folder: Path = ASKED) -> list[str]:
+    """Add verdicts to a reader's; return the lines that are none."""
+    known = {
+        mark(question, answer)
+        for given in answers(folder).values()
+        for question, answer in given.items()
+    }
+    found = dict(verdicts(folder).get(reader, {}))
+    wrong = []
+    for line in filter(str.strip, text.splitlines()):
+        key, _, word = line.strip().partition(" ")
+        if key in known and word in VERDICTS:
+            found[key] = word
+        else:
+            wrong.append(line)
+    rows = ({"mark": key, "verdict": found[key]} for key in sorted(found))
+    _write(folder / f"verdicts-{reader}.jsonl", rows)
+    return wrong
+
+
+def wilson(count: int, of: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share by Wilson's score."""
+    if not of:
+        return 0.0, 1.0
+    z, share = 1.96, count / of
+    middle = (share + z * z / (2 * of)) / (1 + z * z / of)
+    half = z * sqrt(share * (1 - share) / of + z * z / (4 * of * of)) / (1 + z * z / of)
+    return middle - half, middle + half
+
+
+def kappa(pairs: Sequence[tuple[str, str]]) -> float:
+    """Return Cohen's kappa of two readers' verdicts on the same answers."""
+    agreed = sum(one == other for one, other in pairs) / len(pairs)
+    firsts, seconds = (Counter(side) for side in zip(*pairs, strict=True))
+    chance = sum(firsts[word] * seconds[word] for word in firsts) / len(pairs) ** 2
+    return 1.0 if chance == 1 else (agreed - chance) / (1 - chance)
+
+
+def paired(before: Sequence[bool], after: Sequence[bool]) -> tuple[float, float, float]:
+    """Return how much the share rose, and the 95 % interval of that, over the same questions."""
+    size = len(before)
+    won = sum(new and not old for old, new in zip(before, after, strict=True))
+    lost = sum(old and not new for old, new in zip(before, after, strict=True))
+    rise = (won - lost) / size
+    half = 1.96 * sqrt(max(won + lost - (won - lost) ** 2 / size, 0)) / size
+    return rise, rise - half, rise + half
+
+
+def table(folder: Path = ASKED) -> str:
+    """Figures of each engine by each reader, agreements, and engines compared in pairs."""
+    every, judged, parts = answers(folder), verdicts(folder), []
+    words: dict[tuple[str, str], dict[str, str]] = {
+        (engine, reader): {
+            question: given[key]
+            for question, answer in answers_.items()
+            if (key := mark(question, answer)) in given
+        }
+        for engine, answers_ in every.items()
+        for reader, given in judged.items()
+    }
+    for (engine, reader), given in words.items():
+        parts.append(f"{engine}, read by {reader}\n{_by_kind(given)}")
+    for one, other in combinations(judged, 2):
+        both = sorted(judged[one].keys() & judged[other].keys())
+        if both:
+            pairs = [(judged[one][key], judged[other][key]) for key in both]
+            parts.append(f"kappa of {one} and {other}: {kappa(pairs):.2f} ({len(both)} answers)")
+    for reader in judged:
+        for old, new in combinations(every, 2):
+            parts += _compared(reader, (old, words[old, reader]), (new, words[new, reader]))
+    return "\n\n".join(parts) or "No verdicts yet: --sheet READER prints what there is to judge."
+
+
+def _by_kind(given: Mapping[str, str]) -> str:
+    heads = (*VERDICTS[:2], "right or text", *VERDICTS[2:], "of")
+    rows = [
+        f"{'':16}{heads[0]:>6}{heads[1]:>6}  {heads[2]:<22}"
+        + "".join(f"{one:>12}" for one in heads[3:])
+    ]
+    for kind in (*KINDS, "all"):
+        of = [given[one.id] for one in questions() if one.id in given and kind in (one.kind, "all")]
+        counts = Counter(of)
+        good = counts["right"] + counts["text"]
+        rows.append(
+            f"{kind:16}{counts['right']:6}{counts['text']:6}  {_share(good, len(of)):22}"
+            + "".join(f"{counts[word]:12}" for word in VERDICTS[2:])
+            + f"{len(of):12}"
+        )
+        if kind == "all":
+            rows.append(f"misleading: {_share(counts['misleading'], len(of))}")
+    return "\n".join(rows)
+
+
+def _share(count: int, of: int) -> str:
+    low, high = wilson(count, of)
+    return f"{count / max(of, 1):.1%} ({low:.1%} to {high:.1%})"
+
+
+def _compared(reader: str, *engines: tuple[str, Mapping[str, str]]) -> Iterator[str]:
+    (old, before), (new, after) = engines
+    both = sorted(before.keys() & after.keys())
+    for title, good in (("right or text", ("right", "text")), ("misleading", ("misleading",))):
+        if both:
+            sides = ([given[one] in good for one in both] for given in (before, after))
+            rise, low, high = (100 * one for one in paired(*sides))
+            yield (
+                f"{title}, {old} to {new}, read by {reader}: {rise:+.1f} points "
+                f"({low:+.1f} to {high:+.1f}), {len(both)} questions"
+            )
+
+
+def main(arguments: Sequence[str]) -> int:
+    if {"--rules", "--labels"} & set(arguments):
+        return builtin_score.main([one for one in arguments if one != "--rules"])
+    parser = command_line(__doc__, prog="benchmark.py --builtin")
+    does = parser.add_mutually_exclusive_group()
+    does.add_argument("--name", default="now", help="of the present engine (now)")
+    does.add_argument(
+        "--only", type=whole(1, 400), metavar="N", help="ask the first N, print, and write nothing"
+    )
+    does.add_argument("--sheet", metavar="READER", help="print what a reader has to judge")
+    does.add_argument(
+        "--verdicts", metavar="READER", help="read a reader's verdicts from standard input"
+    )
+    does.add_argument("--table", action="store_true", help="print the figures")
+    parser.add_argument(
+        "--part", type=whole(1, 99), default=1, help=f"of the sheet, {PART} answers each (1)"
+    )
+    args = parser.parse_args(arguments)
+    for name in (args.name, args.sheet, args.verdicts):
+        if name is not None and not re.fullmatch(r"[a-z0-9-]{1,30}", name):
+            parser.error(f"{name!r} is no name of small letters, digits and -")
+    if args.sheet:
+        print(sheet(args.sheet, args.part))
+    elif args.verdicts:
+        wrong = keep(args.verdicts, sys.stdin.read())
+        for line in wrong:
+            print(f"No verdict, or on no answer: {line}", file=sys.stderr)
+        left = len(to_judge(args.verdicts))
+        print(f"{left} answers without a verdict of {args.verdicts}")
+        return 1 if wrong or left else 0
+    elif args.table:
+        print(table())
+    elif args.only:
+        asyncio.run(ask(questions()[: args.only], _print))
+    else:
+        given: list[dict[str, str]] = []
+        asyncio.run(
+            ask(questions(), lambda one, said: given.append({"id": one.id, "answer": said}))
+        )
+        _write(ASKED / f"answers-{args.name}.jsonl", given)
+        print(table())
+    return 0
+
+
+def _print(one: Question, answer: str) -> None:
+    print(f"{one.id}: {one.question}\n    {answer}", flush=True)
