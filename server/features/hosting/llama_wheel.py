@@ -99,7 +99,10 @@ def version() -> str:
     except OSError:
         found = None
     if found is None:
-        raise LlamaError(f"This installation has no {LOCK}, which names llama.cpp's server.")
+        raise LlamaError(
+            f"This installation has no {LOCK}, by which llama.cpp's server is installed. Name a llama-server in LLAMA_SERVER, or"
+            " let one run elsewhere and choose remote."
+        )
     return found[1]
 
 

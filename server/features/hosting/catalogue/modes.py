@@ -390,7 +390,7 @@ def _maybe(model: Model) -> str:
 ROOM_LEFT = 2 * 1024**3
 # Bytes a second that a download is assumed to have: 50 Mbit/s
 ASSUMED_SPEED = 50_000_000 / 8
-# On such machines a model for a processor alone would be a poor one.
+# vLLM serves on such machines.
 _LARGE = (MachineClass.GPU_24G, MachineClass.MI300X)
 _BY_VLLM = "Or serve it with vLLM: the profile gpu-24g of deploy/docker-compose.yml (DEPLOY.md)."
 
@@ -413,7 +413,8 @@ class Proposal:
 
 def propose(models: Iterable[Model], host: Host, free: int | None) -> Proposal:
     """Choose the default of the largest class of machines that fits; without one, for a catalogue
-    of one's own, the largest model that does. None for a large GPU that only lacks llama.cpp's server.
+    of one's own, the largest model that does. None for a GPU that only lacks llama.cpp's server, which a model for the
+    processor would leave idle.
 
     `free`: bytes on the disk for models; None: unknown.
     """
@@ -425,9 +426,10 @@ def propose(models: Iterable[Model], host: Host, free: int | None) -> Proposal:
             if not told:
                 passed.append(f"{model.name} would fit. {trouble}")
             told = True
-            if model.default_for in _LARGE:
+            if host.gpus or host.unified_bytes:
                 nvidia = any(gpu.vendor is Vendor.NVIDIA for gpu in host.gpus)
-                return Proposal(None, (*passed, _BY_VLLM) if nvidia else tuple(passed))
+                by_vllm = nvidia and model.default_for in _LARGE
+                return Proposal(None, (*passed, _BY_VLLM) if by_vllm else tuple(passed))
             continue
         if not (trouble := _no_room(model, free)):
             return Proposal(model, tuple(passed))
