@@ -332,6 +332,7 @@ MEASURED = {
         "inference",
         "models.scheduler.job",
     },
+    "machine_run.py": {"media.picture.encode", "models.prompts"},
     "truth.py": {
         *("core.errors", "core.frames", "features.builtin.detector", "features.builtin.engine"),
         *("media.picture.prepare", "models.base", "models.openai.chat_client"),

@@ -85,7 +85,10 @@ _PIP_FAILURES = (
 
 
 class LlamaError(Exception):
-    """llama.cpp's server cannot be installed or run; `message` is a sentence for people. Outside of the server's tree."""
+    """llama.cpp's server cannot be installed or run; `message` is a sentence for people.
+
+    Outside the tree of errors: scripts raise it, too.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
