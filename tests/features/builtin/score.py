@@ -231,10 +231,6 @@ def _verdict(case: Case, answer: str) -> Verdict:
     )
     if right:
         return Verdict.RIGHT
-    if "unknown" in case.accepted and honest:
-        # What is beyond it gets a no, and nothing else.
-        alone = "\n" not in answer or case.group != "beyond"
-        return Verdict.RIGHT if alone else Verdict.USELESS
     if honest:
         return Verdict.HONEST
     return Verdict.USELESS if key in _IDLE or _says_no(key) else Verdict.MISLEADING

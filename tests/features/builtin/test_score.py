@@ -82,13 +82,12 @@ def test_an_answer_is_judged(case: Case, answer: str, verdict: Verdict) -> None:
     assert judged(case, answer).verdict is verdict
 
 
-def test_a_no_to_what_is_beyond_it_has_one_line() -> None:
+def test_a_no_to_what_is_beyond_it_is_honest_and_no_more() -> None:
+    """Also with what it read below it; only in the question's language."""
     no = "I cannot tell that: I name common things, read text and codes and name colours, and no more."
-    assert judged(about("beyond", "unknown"), no).verdict is Verdict.RIGHT
-    assert (
-        judged(about("beyond", "unknown"), f"{no}\nThe picture is dim.").verdict is Verdict.USELESS
-    )
-    assert judged(about("beyond", "unknown", code="de"), no).verdict is not Verdict.RIGHT
+    for answer in (no, f"{no}\nThe picture is dim."):
+        assert judged(about("beyond", "unknown"), answer).verdict is Verdict.HONEST
+    assert judged(about("beyond", "unknown", code="de"), no).verdict is not Verdict.HONEST
 
 
 @pytest.mark.slow
@@ -113,4 +112,4 @@ async def test_the_engine_keeps_its_score() -> None:
     assert sum(bool(one.wrong) for one in found) <= 0.01 * len(found), told
     assert verdicts[Verdict.MISLEADING] <= 0.02 * len(found), told
     assert verdicts[Verdict.USELESS] <= 0.02 * len(found), told
-    assert verdicts[Verdict.RIGHT] >= 0.95 * len(found), told
+    assert verdicts[Verdict.RIGHT] + verdicts[Verdict.HONEST] >= 0.95 * len(found), told
