@@ -121,16 +121,22 @@ class Reply:
 
     `most`: pieces of text after which it is long enough, where the server's limit has the tokens for
     thoughts, too. `calls`: puts tool calls together, which are an answer where the request has tools.
-    `form`: JSON was asked for.
+    `form`: JSON was asked for. `unread`: nobody reads it, so that it needs no text.
     """
 
     def __init__(
-        self, thinking: Thinking, most: int, *, calls: Calls | None = None, form: bool = False
+        self,
+        thinking: Thinking,
+        most: int,
+        *,
+        calls: Calls | None = None,
+        form: bool = False,
+        unread: bool = False,
     ) -> None:
         self._text = AnswerText(opened=thinking.opened)
         self._may_think = thinking.mode is Mode.BUDGET
         self._thinks = self._may_think and (thinking.known or thinking.limits.wanted)
-        self._most, self._calls, self._form = most, calls, form
+        self._most, self._calls, self._form, self._unread = most, calls, form, unread
         self._pieces = self._chars = 0
         # The first half of a character beyond U+FFFF, whose second one may come with the next piece
         self._half = ""
@@ -176,7 +182,7 @@ class Reply:
         calls = self._calls.whole() if self._calls is not None else ()
         reason = self.finish or ("length" if self.enough else "stop")
         reason = reason if reason in ("length", "content_filter") else "stop"
-        if not self._text.began and not calls:
+        if not (self._text.began or calls or self._unread):
             thoughts = self._text.thoughts.strip()
             if reason != "stop" or not self._is_answer(thoughts):
                 raise self._empty()

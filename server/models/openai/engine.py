@@ -461,6 +461,7 @@ class _Answer:
             request.max_tokens,
             calls=Calls(lenient=chat is None) if tools else None,
             form=form is not None or request.schema is not None,
+            unread=request.kind is Kind.PREFILL,
         )
         self.spoken = SpokenAnswer()
 

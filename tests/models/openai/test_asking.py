@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from server.core.errors import EngineError, EngineLoading, EngineUnavailable
+from server.core.errors import EngineError, EngineLoading, EngineRefused, EngineUnavailable
 from server.core.frames import Kind
-from server.models.base import EngineState
+from server.models.base import EngineState, Finished
 from server.models.openai import engine as engine_module
 from server.models.openai.engine import OpenAIEngine
 from server.models.openai.upstream import LONGEST_WAIT, Reason
@@ -122,6 +122,19 @@ async def test_background_work_only_gets_another_connection(
     with pytest.raises(EngineUnavailable):
         await collect(engine, question)
     assert retried == [Reason.BROKEN]
+
+
+@pytest.mark.parametrize("token", ["", "\n", "<think>", "<|im_end|>"])
+async def test_a_picture_ahead_needs_no_word(
+    fake: Counting, engine: OpenAIEngine, token: str
+) -> None:
+    """Its prompt was computed, whatever the one token is; a question's answer without a word is an error."""
+    fake.answer_for = lambda _body, _jpeg: [token]
+    fake.finish_reason = "length"
+    _, end = await collect(engine, dataclasses.replace(QUESTION, kind=Kind.PREFILL, max_tokens=1))
+    assert isinstance(end, Finished)
+    with pytest.raises(EngineRefused):
+        await answer(engine)
 
 
 async def test_a_server_that_loads_is_waited_for(
