@@ -181,9 +181,7 @@ def test_the_first_word_is_told_with_what_it_was_measured_on() -> None:
     told = "\n".join(choose.describe(Proposal(models.require("qwen3-vl-4b")), host, GB, "x"))
     assert "First word after 0.77 s on: Apple M4" in told
     assert "Qwen3-VL 4B (Apache-2.0, 32 read in pictures)" in told
-    told = "\n".join(
-        choose.describe(Proposal(models.require("Qwen3-VL-2B-Instruct")), host, None, "x")
-    )
+    told = "\n".join(choose.describe(Proposal(models.require("qwen3-vl-2b")), host, None, "x"))
     assert "First word" not in told
     assert "free on the disk" not in told
 
