@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from zoneinfo import ZoneInfo
@@ -151,7 +151,7 @@ def dates(row: str, order: str = "") -> list[Date]:
     known = cache(lambda: order or order_in([row]))
     found: list[tuple[int, int, Date]] = []
     for pattern in _DATES if any(map(str.isdigit, folded)) else ():
-        for match in pattern.finditer(folded):
+        for match in _overlapping(pattern, folded):
             parts = match.groupdict()
             name = parts.get("n")
             if name and (name not in _MONTHS or (name in _SHORT and not parts.get("y"))):
@@ -174,6 +174,14 @@ def dates(row: str, order: str = "") -> list[Date]:
             one = Date(text, year, month, day, len(readings) > 1)
             found.append((begin, match.end(), one))
     return [date for _, _, date in sorted(found, key=lambda one: one[0])]
+
+
+def _overlapping(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """Yield matches, also those that begin in another one: "12 et 13 décembre"."""
+    match = pattern.search(text)
+    while match is not None:
+        yield match
+        match = pattern.search(text, match.start() + 1)
 
 
 # Year, month and day

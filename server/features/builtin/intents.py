@@ -152,7 +152,7 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     of_person = {*things} == {PERSON} and not _only_people(intent.words, one.code)
     if want is Want.COLOUR and (of_person or _names_part(intent, text, one.code)):
         # "What colour is the man's shirt?" and "What colour are the dogs eyes?"
-        want = Want.OTHER
+        return replace(intent, things=(), sought=" ".join(intent.words) or text)
     if want in (Want.READ, Want.SAYS) and len(things) > 1 and text.startswith("steht "):
         # "Steht neben der Tasse ein Glas?"
         want = Want.THING
@@ -192,7 +192,7 @@ def _without_others(
     near = wordings.NEAR.search(text) if intent.want is Want.COLOUR and things else None
     if near is not None:
         about = names_in(text[: near.start()], [intent.language])
-        return (intent, about) if about else (replace(intent, want=Want.OTHER), things)
+        return (intent, about) if about else (replace(intent, sought=text), ())
     about_one = intent.want is Want.FACES and intent.yes_no and not intent.place
     if not about_one or len(things) < 2 or wordings.THERE_ARE.search(text):
         return intent, things
@@ -376,7 +376,7 @@ def _of_light(intent: Intent, text: str) -> Intent:
     if intent.want is Want.COLOUR:
         # "What colour is the one in the top right corner?"
         in_corner = wordings.CORNER.search(text) is not None
-        return replace(intent, want=Want.OTHER, place="") if in_corner else intent
+        return replace(intent, place="whole") if in_corner else intent
     if wordings.USED_UP.search(text):
         # "¿Cuánta luz he gastado?"
         return replace(intent, want=Want.AMOUNT)
@@ -444,15 +444,7 @@ def _without_things(intent: Intent, question: str, text: str, spoken: Sequence[s
     if intent.want not in _UNCLEAR and intent.want is not Want.COLOUR:
         return intent
     if intent.want is Want.COLOUR and intent.place:
-        # What is there is what is asked about, and not the shirt of the guy in the middle.
-        one = language(spoken[0])
-        named = [
-            word
-            for word in intent.words
-            if word not in _places(one.code) and word not in _fillers(one.code)
-        ]
-        of_part = len(named) > 1 and not intent.colours
-        return replace(intent, want=Want.OTHER) if of_part else intent
+        return intent
     route, of_colour = route_of(question), intent.want is Want.COLOUR
     if wordings.WHERE_DOES.search(text):
         return intent

@@ -16,7 +16,6 @@ from server.features.builtin.speaker import (
     Answer,
     Speaker,
     has_digit,
-    unknown_thing,
 )
 from server.features.builtin.tables import names_any
 from server.features.builtin.telling import addresses, counts, has_count, hits_of, naming
@@ -46,11 +45,11 @@ def colour(s: Speaker) -> Answer:
         seen = _first_colours(s.facts.thing_colours)
         if not seen:
             # It is there, and nobody knows where, or what shows through it.
-            return s.cannot, ""
+            return _of_picture(s), ""
         # In little light colours look like others.
         dim = s.say("light", light=_light(s)) if s.facts.scene.brightness < _DIM else ""
         return s.say("thing_colour", thing=s.things_named(asked[:1]), colours=s.names(seen)), dim
-    return s.say("thing_missed", thing=s.thing_words.one(intent.things[0])), _of_what_fills(s)
+    return _of_picture(s), s.say("thing_missed", thing=s.thing_words.one(intent.things[0]))
 
 
 # Share up to which black or grey may be of windows, wheels and shadows, and from which another colour is a thing's own
@@ -77,44 +76,23 @@ def _of_place(s: Speaker) -> Answer:
     """Tell the colours of a place, or whether one of them is there."""
     facts, intent = s.facts, s.intent
     shares = facts.colours.get("whole", ())
-    whole = s.say(
-        "colour_shares",
-        colours=s.language.listed(
-            [f"{s.names([name])} {s.language.percent(share)}" for name, share in shares[:3]]
-        ),
-    )
+    named = [f"{s.names([name])} {s.language.percent(share)}" for name, share in shares[:3]]
+    whole = s.say("colour_shares", colours=s.language.listed(named)) if named else ""
     if intent.place == "whole":
         return _of_whole(s, whole)
     place = intent.place or "middle"
     if intent.colours and not intent.place and _asks_anywhere(s):
         return _anywhere(s, whole)
-    if intent.sought and intent.colours:
+    if intent.sought and intent.colours and not s.facts.spots:
         # "Is one of them brown?"
-        return (s.cannot if s.facts.spots else _anywhere(s, whole)[0]), whole
+        return _anywhere(s, whole)
     if intent.sought and _AROUND.search(plain(intent.sought)):
         return _of_whole(s, whole)
-    if intent.sought:
-        # A part of a thing fills no picture.
-        filled = "" if _PARTS.search(plain(intent.sought)) else _of_what_fills(s)
-        return unknown_thing(intent.language, intent.sought), filled
-    if intent.place and not intent.colours and len(s.words) > 1:
+    if intent.sought or (intent.place and not intent.colours and len(s.words) > 1):
         # "The fruit in the middle" may lie on what is there.
         return _of_picture(s), whole
     # Of a part that somebody points at, "the whole picture" would be that part.
     return _of(s, place, "" if facts.pointed else whole)
-
-
-def _of_what_fills(s: Speaker) -> str:
-    """Tell the colour of the middle beside a thing that is not found, if it may be the thing's.
-
-    Of several one is of what is around it, and white and black may be of anything. Green is mostly grass, or leaves, and
-    brown wood, unless the picture's edges have none of it.
-    """
-    found, ground = _seen_at(s, s.intent.place or "middle")
-    if len(found) != 1 or ground or found[0] in colours.NEUTRAL:
-        return ""
-    apart = s.intent.place or _stands_out(s) or found[0] not in {*colours.DULL, "green"}
-    return _of_picture(s) if apart else ""
 
 
 def _of_picture(s: Speaker) -> str:
@@ -122,15 +100,10 @@ def _of_picture(s: Speaker) -> str:
     place = s.intent.place or "middle"
     if place == "whole":
         return _of_place(s)[0]
-    found, ground = _seen_at(s, place)
-    seen = s.names([*found, *filter(None, [ground])])
-    return s.say("colour_picture", where=s.capital(s.say(f"at_{place}")), colours=seen)
+    where = s.capital(s.say(f"at_{place}"))
+    return s.say("colour_picture", where=where, colours=_seen(s, place))
 
 
-# Parts of people, animals and things, whose colours are not those of the middle
-_PARTS = re.compile(
-    r"\b(?:eyes?|handles?|wheels?|legs?|ears?|nose|tail|beak|buttons?|straps?|augen?|griffe?|yeux|ojos?|occhi|olhos|ogen|oczy|gozler\w*)\b|глаз|очі|眼|目|눈|आँख|عين"
-)
 # What is around things, whose colours are among those of the whole picture
 _AROUND = re.compile(
     r"\b(?:walls?|background|wand|waende|wande|hintergrund|murs?|fond|pared|paredes|fondo|pareti?|muro|sfondo|parede|fundo|muur|muren|achtergrond|tlo|sciana|duvar|arka plan)\b"
@@ -168,7 +141,7 @@ def _of(s: Speaker, place: str, whole: str) -> Answer:
         # What is asked about may stand beside the middle, on this white or green ground.
         if found[0] not in colours.NEUTRAL:
             # Leaves around a ladybird
-            return (whole if s.things else "") or s.cannot, ""
+            return _of_picture(s), whole
         dim = s.say("light", light=_light(s)) if facts.scene.brightness < _DIM else ""
         if len(facts.colours.get("whole", ())) > 1 and whole:
             # A black telephone on white
@@ -414,7 +387,7 @@ def summary(s: Speaker) -> Answer:
 
 def overview(s: Speaker, *, running: bool = False) -> Answer:
     """Answer with the things and faces, the code, the largest print or the colour; then with the rest."""
-    around = s.say("see_around", colours=_middle(s), light=_light(s))
+    around = s.say("see_around", colours=_seen(s), light=_light(s))
     if running and (news := s.came_and_went()):
         return news, s.see_things()
     is_page = len(s.rows) >= PAGE
@@ -438,7 +411,7 @@ def overview(s: Speaker, *, running: bool = False) -> Answer:
     # Then what it can do: a picture without print or codes is one that most questions are not for. Who points
     # at something, or could have a name for it, has asked the right one.
     looked = s.facts.things is not None
-    text = s.say("see_unknown" if looked else "see_colour", colours=_middle(s))
+    text = s.say("see_unknown" if looked else "see_colour", colours=_seen(s))
     if looked and _KIND.fullmatch(s.intent.asked):
         # Of "What instrument is that?" no colour tells anything.
         return s.say("unknown_here"), ""
@@ -496,8 +469,9 @@ def _stands_out(s: Speaker) -> bool:
     return not s.facts.rim.intersection(found)
 
 
-def _middle(s: Speaker) -> str:
-    found, ground = _seen_at(s, "middle")
+def _seen(s: Speaker, place: str = "middle") -> str:
+    """Return the colours of a place, and of what is behind it."""
+    found, ground = _seen_at(s, place)
     if not ground:
         return s.names(found)
     return s.say("thing_on", colours=s.names(found), ground=s.names([ground]))

@@ -597,7 +597,7 @@ def test_how_sure_it_is_shows_in_the_words() -> None:
     assert seen(CAT) == "This looks like a cat."
     assert seen().startswith("I do not know this thing: it is red.")
     sky = seen(rim=frozenset({"red", "blue"}))
-    assert sky.startswith("I do not know this thing. In the middle the picture is red.")
+    assert sky.startswith("I do not know this thing. In the middle: red.")
 
 
 @pytest.mark.parametrize(

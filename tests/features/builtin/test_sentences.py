@@ -423,38 +423,6 @@ def test_people_in_a_thing_are_not_the_thing() -> None:
     assert understand("What colour is the number plate?").things == ()
 
 
-@pytest.mark.parametrize(
-    ("colour", "rim", "thing", "told"),
-    [
-        ("brown", "brown", "saucer", False),
-        ("grey", "grey", "saucer", False),
-        ("brown", "white", "saucer", True),
-        ("green", "green", "saucer", False),
-        ("red", "red", "saucer", True),
-        # Eyes are a small part of what is there.
-        ("red", "red", "eyes", False),
-        ("red", "red", "handles", False),
-    ],
-)
-def test_the_colour_of_the_middle_is_told_beside_an_unknown_thing_if_it_stands_out(
-    colour: str, rim: str, thing: str, told: bool
-) -> None:
-    """And if it is one alone: of two that stand out one is what is around the thing."""
-    facts = Facts(
-        BRIGHT,
-        rows=(),
-        codes=(),
-        things=(),
-        colours={"middle": ((colour, 0.9),)},
-        rim=frozenset({rim}),
-    )
-    answer = compose(understand(f"What colour is the {thing}?"), facts, TUESDAY)
-    assert answer.startswith(f"I cannot recognise “{thing}”.")
-    assert (colour in answer) == told
-    two = replace(facts, colours={"middle": ((colour, 0.5), ("purple", 0.4))})
-    assert "purple" not in compose(understand(f"What colour is the {thing}?"), two, TUESDAY)
-
-
 def test_a_kind_that_is_not_known_gets_no_colour() -> None:
     facts = Facts(
         BRIGHT, rows=(), codes=(), faces=0, things=(), colours={"middle": (("blue", 0.9),)}
