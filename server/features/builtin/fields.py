@@ -50,7 +50,7 @@ _UNTIL_ROW = printed("until")
 
 DOSE_WORDS = printed("dose")
 # What a sentence about a dose names: a form of medicine or a rhythm
-_DOSES = printed("doses")
+_DOSES, _RHYTHM = printed("doses"), printed("rhythm")
 _SENTENCE = re.compile(r"[^.!?。！？\n]++(?:[.](?=\w)[^.!?。！？\n]*+)*+[.!?。！？]*")
 # How much larger than most print a heading is
 _HEADING = 1.3
@@ -153,13 +153,17 @@ def dose(rows: Sequence[Row]) -> str | None:
     """Return the sentences that say how much to take, whole, also where they go on in the next row."""
     most = median([row.height for row in rows] or [0])
     text = [row for row in rows if row.height <= _HEADING * most]
-    whole = "".join(f"\n{row.text}" if row.apart else f" {row.text}" for row in text)
+    # A row with a capital letter begins a sentence, and the size of the box is in none about a rhythm.
+    whole = "".join(
+        f"\n{row.text}" if row.apart or row.text[:1].isupper() else f" {row.text}" for row in text
+    )
     found = [
         text.strip()
         for text in _SENTENCE.findall(whole)
         if _DOSES.search(plain(text)) and (COUNT.search(plain(text)) is not None)
     ]
-    return " ".join(found[:_MOST_DOSES]) or None
+    rhythms = [text for text in found if _RHYTHM.search(plain(text))]
+    return " ".join((rhythms or found)[:_MOST_DOSES]) or None
 
 
 # Least likeness of a misread text to the one that is asked about

@@ -203,8 +203,8 @@ def _in_columns(
 
 
 def _below(label: str, below: Row | None) -> Beside | None:
-    """Return the row below as a label's value, unless it announces others."""
-    if below is None or below.text.rstrip().endswith(":"):
+    """Return the row below as a label's value, unless it announces others or begins a paragraph."""
+    if below is None or below.apart or below.text.rstrip().endswith(":"):
         return None
     return Beside(label, below.text, below)
 

@@ -120,19 +120,11 @@ def _begins_with(row: Row, begins: re.Pattern[str]) -> bool:
     return bool(names) and names[0][:1].isupper()
 
 
-_FROM, _TO = re.compile(r"(?:from|von|de|da|od|van) "), re.compile(r"(?:to|nach|a|para|do|naar) ")
-
-
 # "Bus 47", or its number alone
 _LINES = re.compile(
     r"(?:bus|tram|train|ferry|line|linie|ligne|linea|linha|lijn|linia) ?\w{1,4}|[a-z]?\d{1,3}[a-z]?"
 )
 _WAY = re.compile(r"\S (?:to|nach|à|a|naar|do|–|-|→|>|<>|↔) \S")
-
-
-def _is_way(above: Row, row: Row) -> bool:
-    """Find whether two rows tell from where and where to."""
-    return all((_FROM.match(plain(above.text)), _TO.match(plain(row.text))))
 
 
 _FAREWELL = tables.printed("farewell")
@@ -244,9 +236,7 @@ def _of_place_or_person(s: Speaker) -> list[Row] | None:
             for row in s.rows
             if row.cells and _LINES.fullmatch(plain(row.cells[0].text)) and _WAY.search(row.text)
         ]
-        # "Da Verona", and below it "A Bologna"
-        ends = [row for above, row in pairwise(s.rows) if _is_way(above, row)]
-        return found or values or ends
+        return found or values
     of_parcel = any(map(_PARCEL.fullmatch, words))
     ticked = [row for row in s.rows if row.text.startswith(TICKED)]
     ticked = [row for row in ticked if of_parcel or names_some(row, words)]

@@ -826,3 +826,33 @@ def test_price_tags_side_by_side_are_read_one_after_the_other() -> None:
 def test_an_hour_alone_is_a_time_where_it_is_written_as_one(row: str, found: list[str]) -> None:
     """It may be a duration."""
     assert fields.times([row]) == found
+
+
+@pytest.mark.parametrize(
+    ("box", "dose"),
+    [
+        (
+            ("Ibuprofen 200 mg", "24 tablets", "Take 1 tablet every 6 hours", "Keep out of reach"),
+            "Take 1 tablet every 6 hours",
+        ),
+        (
+            ("Hustensaft", "100 ml", "Dreimal täglich 5 ml einnehmen", "Apothekenpflichtig"),
+            "Dreimal täglich 5 ml einnehmen",
+        ),
+        (
+            ("Vitamin D", "60 capsules", "Adults: one capsule", "a day with food", "Batch 7"),
+            "Adults: one capsule a day with food",
+        ),
+    ],
+)
+def test_the_dose_is_its_sentence_and_not_the_whole_box(box: tuple[str, ...], dose: str) -> None:
+    assert fields.dose([row_of(one) for one in box]) == dose
+
+
+@pytest.mark.parametrize("label", ["Allergens", "Colour", "Room"])
+def test_what_begins_a_paragraph_is_no_value_of_the_label_above(label: str) -> None:
+    below = replace(row_of("Thank you for your visit"), apart=True)
+    assert tables.beside([row_of(label), below], [label.lower()]) is None
+    near = tables.beside([row_of(label), row_of("none")], [label.lower()])
+    assert near is not None
+    assert near.value == "none"
