@@ -85,8 +85,8 @@ def test_an_answer_is_judged(case: Case, answer: str, verdict: Verdict) -> None:
 def test_a_no_to_what_is_beyond_it_is_honest_and_no_more() -> None:
     """Also with what it read below it; only in the question's language."""
     no = "I cannot tell that: I name common things, read text and codes and name colours, and no more."
-    for answer in (no, f"{no}\nThe picture is dim."):
-        assert judged(about("beyond", "unknown"), answer).verdict is Verdict.HONEST
+    for answer in (no, f"{no}\nThe picture is dim.", "I see a cat. I can't tell more."):
+        assert judged(about("beyond", "unknown", "cat"), answer).verdict is Verdict.HONEST
     assert judged(about("beyond", "unknown", code="de"), no).verdict is not Verdict.HONEST
 
 
