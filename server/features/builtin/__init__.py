@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 
     from server.app.api import Api
     from server.features.builtin.detector import ThingFinder
+    from server.session.part import SessionContext
 
 
 def register(api: Api) -> None:
     """Answer where no model does, find print, faces and things, and tell the language of texts."""
+    from functools import partial
+
     from server.core.aio import TaskSet, in_pool
     from server.core.frames import Role
     from server.features.builtin.beside import Beside, known
@@ -44,7 +47,12 @@ def register(api: Api) -> None:
     engine = BuiltinEngine(heavy=api.pools.heavy, reader=reader, finder=things)
     glancer = Glancer(engine, api.pools.heavy, reader, things)
     counter(api.metrics)
-    api.session_part(lambda context: Glancing(context, glancer))
+
+    def part(context: SessionContext) -> Glancing:
+        engine.listen(context.id, partial(context.part, "voice_in"))
+        return Glancing(context, glancer)
+
+    api.session_part(part)
 
     def warm() -> None:
         """Load its models once it has work, not before."""

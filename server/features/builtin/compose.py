@@ -22,7 +22,7 @@ from server.features.builtin import (
 from server.features.builtin.intents import Intent
 from server.features.builtin.language import WORD, Language, language, without_controls
 from server.features.builtin.lines import BOXES, Row
-from server.features.builtin.speaker import PAGE, SOME, Answer, Facts, Speaker
+from server.features.builtin.speaker import PAGE, SOME, Answer, Facts, Speaker, unknown_thing
 from server.features.builtin.tables import names_all, names_any, names_it, printed
 from server.features.builtin.wants import SOCIAL, TEXT_ITSELF, Want
 from server.features.builtin.wordings import ARTICLE, FOOD, IS, MEASURED
@@ -107,22 +107,18 @@ def compose(
     """
     speaker = Speaker(intent, facts, today, clock)
     first, second = look_answers.overview(speaker, running=True) if running else _answer(speaker)
-    if first in _refusals(speaker):
-        if past:
-            first = speaker.say("no_past")
-            second = " ".join(look_answers.change(speaker)) if facts.change is not None else ""
-        else:
-            # One line, with what somebody wears. What else is seen was not asked for, and may be taken for an answer.
-            seen = speaker.below_face()
-            if not (seen or speaker.things) and (facts.scene.dark or facts.scene.blurred):
-                seen = speaker.say("is_dark" if facts.scene.dark else "blurred")
-            said = speaker.all_read() if not seen else ""
-            first, second = said or speaker.sentence(first, seen), ""
+    if past and first in _refusals(speaker):
+        first = speaker.say("no_past")
+        second = " ".join(look_answers.change(speaker)) if facts.change is not None else ""
+    elif first in _refusals(speaker):
+        first, second = speaker.instead(first)
     return _text(first, "" if brief and first else second)
 
 
-def _refusals(s: Speaker) -> tuple[str, str]:
-    return s.cannot, s.cannot_here
+def _refusals(s: Speaker) -> tuple[str, ...]:
+    sought = s.intent.sought if s.intent.understood else ""
+    unknown = (unknown_thing(s.intent.language, sought),) if sought else ()
+    return s.cannot, s.cannot_here, *unknown
 
 
 def _text(*parts: str) -> str:
@@ -131,13 +127,20 @@ def _text(*parts: str) -> str:
     return "\n".join("\t".join(" ".join(cell.split()) for cell in line) for line in lines)
 
 
-def social(intent: Intent, things: bool = True) -> str | None:
-    """Return the answer to small talk; None for a question about the picture. `things`: it names them."""
+def social(intent: Intent, things: bool = True, *, hears: bool = False) -> str | None:
+    """Return the answer to small talk; None for a question about the picture.
+
+    `things`: the engine names them. `hears`: the session's microphone is on.
+    """
     if intent.want not in SOCIAL:
         return None
     words = language(intent.language)
     if intent.want is Want.THANKS:
         return words.say("thanks")
+    if intent.want is Want.HEARS:
+        return words.say("hears" if hears else "hears_not")
+    if intent.want is Want.SELF:
+        return words.sentence(words.say("self"), words.say_of_itself("help", things))
     return words.say_of_itself(intent.want.value, things)
 
 
@@ -150,7 +153,7 @@ def compose_several(
     firsts = [_answer(speaker)[0] for speaker in speakers]
     names = [_camera(words, name) for name, _ in looks]
     if all(first in _refusals(speaker) for first, speaker in zip(firsts, speakers, strict=True)):
-        firsts = [speakers[0].cannot] * len(firsts)
+        firsts = [speaker.instead(speakers[0].cannot)[0] for speaker in speakers]
     of_all = firsts[:1] if len(set(firsts)) == 1 else []
     if of_all and intent.want in _ABOUT_ITSELF:
         # The engine says what it cannot do.
@@ -199,7 +202,7 @@ def said_of(
 def _answer(s: Speaker) -> Answer:
     want = s.intent.want
     if want is Want.FOREIGN:
-        return s.say("foreign"), s.seen()
+        return s.say("foreign"), s.see_things(sure=True) or s.seen()
     if want is Want.NETWORK and s.intent.yes_no and s.words:
         # "Is this network fast?"
         return look_answers.cannot(s)

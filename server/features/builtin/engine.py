@@ -145,6 +145,7 @@ class BuiltinEngine:
         self._left = Kept[tuple[int, str]]()
         self._watcher = Watcher(self._reader, finder)
         self._noticer = Noticer(finder)
+        self._microphones: dict[str, Callable[[], Any]] = {}
         self._advised = False
         self._warming: asyncio.Future[None] | None = None
         capabilities = Capabilities(
@@ -213,7 +214,8 @@ class BuiltinEngine:
         question = clean(request.question)
         intent = await self._understand(request, question)
         running = request.kind is Kind.DESCRIBE
-        said = None if running else social(intent, self._names_things)
+        hears = intent.want is Want.HEARS and self._hears(request.session_id)
+        said = None if running else social(intent, self._names_things, hears=hears)
         found = (
             _Found(said)
             if said is not None
@@ -248,8 +250,18 @@ class BuiltinEngine:
             return replace(intent, want=Want.OTHER)
         return intent
 
+    def listen(self, session_id: str, microphone: Callable[[], Any]) -> None:
+        """Ask this function for a session's microphone, which may be None, to say whether it is on."""
+        self._microphones[session_id] = microphone
+
+    def _hears(self, session_id: str) -> bool:
+        find = self._microphones.get(session_id)
+        microphone = find() if find is not None else None
+        return microphone is not None and microphone.detection is not None
+
     def forget(self, session_id: str) -> None:
         """Drop what it remembers of a session, which has ended."""
+        self._microphones.pop(session_id, None)
         self._memory.forget(session_id)
         self._left.forget(session_id)
         self._watcher.forget(session_id)

@@ -113,14 +113,14 @@ def measure(s: Speaker) -> Answer:
     shown = s.intent.want in _SHOWN and alone is not None
     several = {one.text: 0 for one in found if one.row.height > _SIMILAR * found[0].row.height}
     if s.intent.want is Want.TEMPERATURE and len(several) > 1:
-        return s.say("values", items=s.items(several)), s.scripts()
+        return s.say("values", items=s.items(several)), ""
     if words and found and sum(one.row is found[0].row for one in found) > 1:
         # "Calories per slice" of a table with figures per 100 g and per pack
         return s.closest_of([found[0].row])
     if found and not (shown and alone and alone.row.height > _DISPLAY * found[0].row.height):
         return _value(s, found[0])
     if alone is not None:
-        return s.say("bare", value=alone.text), s.scripts()
+        return s.say("bare", value=alone.text), ""
     return none_found(s, "none_measure")
 
 
@@ -162,7 +162,7 @@ def _usage(s: Speaker) -> list[Row]:
 def _amount(s: Speaker, words: list[str]) -> Answer:
     """Answer "how much?": with the dose, the price or the figure of what was named, else the only one."""
     if (dose := fields.dose(s.rows)) and (not words or _asks_dose(s)):
-        return s.say("reads", text=dose), s.scripts()
+        return s.say("reads", text=dose), ""
     if (spanned := spanning(s)) is not None:
         return s.quote(spanned)
     cross = tables.crossing(s.rows, words) if words else None
@@ -171,10 +171,10 @@ def _amount(s: Speaker, words: list[str]) -> Answer:
     if len(words) > 1 and any(map(_USED.fullmatch, words)) and len(used := _usage(s)) == 1:
         # "How much water did I use?" asks for no price.
         s.sources[used[0].text] = " ".join(words)
-        return s.say("reads", text=used[0].text), s.scripts()
+        return s.say("reads", text=used[0].text), ""
     paid = prices.item(s.rows, words)
     if paid is not None:
-        return s.say("beside", label=paid.label, value=paid.text), s.scripts()
+        return s.say("beside", label=paid.label, value=paid.text), ""
     listed = [row for row in s.rows if len(row.cells) == 2 and _BEGINS.match(row.cells[1].text)]
     if len(of_it := [row for row in listed if names_some(row_of(row.cells[0].text), words)]) == 1:
         # "of which sugars", and beside it "18.5 g": not the sugar among the ingredients
@@ -189,7 +189,7 @@ def _amount(s: Speaker, words: list[str]) -> Answer:
     if not found:
         return none_found(s, "none_measure")
     if len(found) > 1:
-        return s.say("values", items=s.items(one.text for one in found)), s.scripts()
+        return s.say("values", items=s.items(one.text for one in found)), ""
     return _value(s, found[0])
 
 
@@ -249,8 +249,8 @@ def number(s: Speaker) -> Answer:
     if not found:
         return none_found(s, "none_number")
     if len(found) == 1:
-        return s.say("number", value=found[0]), s.scripts()
-    return s.say("numbers", items=s.items(found)), s.scripts()
+        return s.say("number", value=found[0]), ""
+    return s.say("numbers", items=s.items(found)), ""
 
 
 def _captioned(s: Speaker) -> tables.Beside | None:
@@ -292,7 +292,7 @@ def total(s: Speaker) -> Answer:
         return s.say("total", value=found.text), s.row(found.row, found.text)
     added = None if prices.current(prices.bill(s.rows)) else prices.added(s.rows)
     if added is not None and not _TO_PAY.search(s.intent.asked):
-        return s.say("added", count=added.count, value=added.text), s.scripts()
+        return s.say("added", count=added.count, value=added.text), ""
     return s.say("no_total"), _prices_read(s)
 
 
@@ -302,7 +302,7 @@ _NUMBERED = re.compile(r"\d{1,2}\.?\s(?![x×*]\s)")
 def items(s: Speaker) -> Answer:
     """Count the things that are listed with a price, or those of them that the question names."""
     if (dose := fields.dose(s.rows)) and _asks_dose(s):
-        return s.say("reads", text=dose), s.scripts()
+        return s.say("reads", text=dose), ""
     listed = prices.listed(s.rows)
     named = [one for one in listed if tables.names_any(one.label, s.words)]
     if not named and (not s.intent.asked or not prices.is_list(s.rows)):
@@ -318,7 +318,7 @@ def items(s: Speaker) -> Answer:
         # "2 Flat white" are two, or the second dish.
         return s.closest_of(one.row for one in named)
     count = sum(map(prices.pieces, named)) if named else len(listed)
-    return s.say("items", count=count, items=s.items(one.label for one in shown)), s.scripts()
+    return s.say("items", count=count, items=s.items(one.label for one in shown)), ""
 
 
 def _told_count(s: Speaker) -> Row | None:
@@ -438,8 +438,8 @@ def _any_price(s: Speaker, tags: Sequence[Figure]) -> Answer:
     if target and len(s.words) <= 2:
         return s.say("no_item", target=target), s.prices_of("other_prices", tags)
     if (holds := prices.current(tags)) is not None:
-        return s.say("price", value=holds.text), s.scripts(s.prices_of("other_prices", tags))
-    return s.prices_of("prices", tags, count=len(tags)), s.scripts()
+        return s.say("price", value=holds.text), s.prices_of("other_prices", tags)
+    return s.prices_of("prices", tags, count=len(tags)), ""
 
 
 # What is listed, whatever it is
@@ -475,9 +475,9 @@ def extreme(s: Speaker) -> Answer:
         if ends and prices.amount(found[0].text) != (max if highest else min)(ends):
             # Not each price is understood.
             return s.cannot_here, _prices_read(s)
-        return s.say("price", value=found[0].text), s.scripts()
+        return s.say("price", value=found[0].text), ""
     said = [s.say("item", label=one.label, value=one.text) for one in found[:ITEMS]]
-    return s.sentence(*said), s.scripts()
+    return s.sentence(*said), ""
 
 
 def unit_price(s: Speaker) -> Answer:
@@ -493,4 +493,4 @@ def _prices_read(s: Speaker) -> str:
     tags = prices.tags(s.rows)
     if not tags:
         return s.seen()
-    return s.scripts(s.prices_of("other_prices", tags))
+    return s.prices_of("other_prices", tags)

@@ -16,6 +16,7 @@ from server.features.builtin.language import (
     HAN,
     LANGUAGES,
     LATIN,
+    UNSPACED,
     WORD,
     code_of,
     is_other_latin,
@@ -571,7 +572,7 @@ def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
     small = _stop(spoken) | _places(spoken) | {"flu"}
     others = tuple(other for other in candidates if other != spoken)
     how_many = language(spoken).common("how_many").search(text) is not None
-    if how_many:
+    if how_many or spoken == fixed:
         # "How many dice?" asks for no text, as the Spanish "dice" does.
         others = ()
     for order in ((spoken,), others):
@@ -582,6 +583,7 @@ def _subject(question: str, text: str, chosen: str | None, page: str) -> Intent:
                     continue
                 # "What time does the help desk shut?"
                 whole = want is not Want.HELP or match.group() in wordings.HELP
+                whole &= one not in UNSPACED or want not in (Want.SELF, Want.HEARS)
                 if want in SOCIAL and whole and not _only(match.re, text, one):
                     continue
                 if any(asked(one)[other] is not None for other in _GIVES_WAY.get(want, ())):
@@ -633,7 +635,8 @@ def _settle(matched: str, spoken: str, text: str) -> str:
 def _only(pattern: re.Pattern[str], text: str, code: str) -> bool:
     """Find whether a text has only the pattern and courtesies."""
     rest = language(code).common("fillers").sub(" ", pattern.sub(" ", text))
-    return not WORD.search(rest)
+    hello = language(code).asked(rest)[list(Want).index(Want.HELLO)]
+    return not WORD.search(hello.re.sub(" ", rest) if hello else rest)
 
 
 @cache

@@ -221,8 +221,8 @@ class Language:
         return ("" if self.code in UNSPACED else " ").join(part for part in parts if part)
 
     def closest(self, text: str, why: str = "") -> str:
-        """Return what comes closest to an answer, after why it is none: for being unsure, where nothing else is known."""
-        return self.sentence(why or self.say("unsure"), self.say("closest", text=text))
+        """Return what comes closest to an answer, after why it is none, where that is known."""
+        return self.sentence(why, self.say("closest", text=text))
 
     @staticmethod
     def capital(text: str) -> str:

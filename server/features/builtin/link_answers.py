@@ -21,7 +21,7 @@ def contact(s: Speaker) -> Answer:
         # "Can I call them today?" may be answered beside the number.
         return s.closest_of(row for row in s.rows if finder([row.text]))
     if found:
-        return s.say(want.value, value=s.items(found)), s.scripts()
+        return s.say(want.value, value=s.items(found)), ""
     if s.intent.yes_no or s.intent.how_many:
         # "Do I have to give my phone number?" and "How many phones are there?"
         named = naming(s, (*s.words, *s.intent.asked.split()))

@@ -100,8 +100,7 @@ def _of_picture(s: Speaker) -> str:
     place = s.intent.place or "middle"
     if place == "whole":
         return _of_place(s)[0]
-    where = s.capital(s.say(f"at_{place}"))
-    return s.say("colour_picture", where=where, colours=_seen(s, place))
+    return s.colour_of(place)
 
 
 # What is around things, whose colours are among those of the whole picture
@@ -291,7 +290,7 @@ def faces(s: Speaker) -> Answer:
         return cannot(s)
     if count == 0:
         dark = s.say("light", light=_light(s)) if s.facts.scene.dark else ""
-        return s.sentence(s.say("faces_none"), dark), s.say("faces_note")
+        return s.sentence(s.say("faces_none"), dark), s.see_things(sure=True) or s.say("faces_note")
     if s.intent.how_many and not alone:
         # Others may look away.
         return _count(s, PERSON, count), s.say("faces_note")
@@ -346,8 +345,6 @@ def _is_of_another(s: Speaker) -> bool:
         len(seen) == 1 and NEAR.search(f" {question.strip(' ?!.')} "),
         # "What instrument is that?", where a person alone is seen
         seen == {PERSON} and _KIND.fullmatch(asked),
-        # "I see a bird" is no answer to "What bird is this?".
-        seen and not s.rows and seen == {*s.intent.things},
     )
     return any(others)
 
@@ -365,6 +362,9 @@ def summary(s: Speaker) -> Answer:
         if not of_kind or any(one.sure for one in s.things) > any(one.sure for one in of_kind):
             return s.cannot, ""
         s.things = of_kind
+    if s.things and not s.rows and {one.name for one in s.things} == {*s.intent.things}:
+        # "What bird is this?"
+        return s.capital(s.say("kind", things=s.things_named(s.things))), ""
     if _is_of_another(s):
         return cannot(s)
     if _AROUND_US.intersection(s.intent.things):
@@ -387,7 +387,7 @@ def summary(s: Speaker) -> Answer:
 
 def overview(s: Speaker, *, running: bool = False) -> Answer:
     """Answer with the things and faces, the code, the largest print or the colour; then with the rest."""
-    around = s.say("see_around", colours=_seen(s), light=_light(s))
+    around = s.say("see_around", colours=s.seen_at("middle"), light=_light(s))
     if running and (news := s.came_and_went()):
         return news, s.see_things()
     is_page = len(s.rows) >= PAGE
@@ -411,10 +411,7 @@ def overview(s: Speaker, *, running: bool = False) -> Answer:
     # Then what it can do: a picture without print or codes is one that most questions are not for. Who points
     # at something, or could have a name for it, has asked the right one.
     looked = s.facts.things is not None
-    text = s.say("see_unknown" if looked else "see_colour", colours=_seen(s))
-    if looked and _KIND.fullmatch(s.intent.asked):
-        # Of "What instrument is that?" no colour tells anything.
-        return s.say("unknown_here"), ""
+    text = s.say("see_unknown" if looked else "see_colour", colours=s.seen_at("middle"))
     if looked and not (s.facts.pointed or _stands_out(s)):
         # The colours may be those of the sky behind it.
         text = s.sentence(s.say("unknown_here"), _of_picture(s))
@@ -438,9 +435,9 @@ def _of_print(s: Speaker, below: str, around: str) -> Answer:
     rest = [row for row in s.rows if row is not largest]
     text = s.say("see_text", text=largest.text)
     if not rest:
-        return text, s.scripts(around)
+        return text, around
     also = s.say("also", text=s.listing(rest, SOME))
-    return text, s.sentence(f"{also}.", below) if below else s.scripts(also)
+    return text, s.sentence(f"{also}.", below) if below else also
 
 
 def _letters(s: Speaker) -> int:
@@ -467,11 +464,3 @@ def _stands_out(s: Speaker) -> bool:
     """Find whether the colours of the middle are none of the picture's edges."""
     found, _ = _seen_at(s, "middle")
     return not s.facts.rim.intersection(found)
-
-
-def _seen(s: Speaker, place: str = "middle") -> str:
-    """Return the colours of a place, and of what is behind it."""
-    found, ground = _seen_at(s, place)
-    if not ground:
-        return s.names(found)
-    return s.say("thing_on", colours=s.names(found), ground=s.names([ground]))

@@ -10,6 +10,7 @@ from itertools import pairwise, takewhile
 from statistics import median
 
 from server.core.frames import Scene
+from server.features.builtin import colours
 from server.features.builtin.calendars import by_day
 from server.features.builtin.codes import Code, is_text, network
 from server.features.builtin.detector import Thing, classes
@@ -49,8 +50,8 @@ _ONE_SIZE, _MOST_TITLE = 0.85, 3
 _LARGE = 1.3
 # Rows beside one that are told as its sentence
 _MOST_LINES = 2
-# Characters of print that is told whole; fewer are of a shirt, or of a board in the background
-_LEAST_PRINT, _MOST_PRINT = 30, 200
+# Characters of print that is told whole; so few letters are mostly none
+_LEAST_PRINT, _MOST_PRINT = 3, 200
 # Share of the first colour of clothes that the second one has
 _OF_CLOTHES = 0.5
 # "Size L" is no heading.
@@ -102,6 +103,10 @@ def unknown_thing(code: str, sought: str) -> str:
         count=len(classes().names) // 10 * 10,
         things=words.together([names.many(name) for name in _EXAMPLES]),
     )
+
+
+def _ended(text: str) -> str:
+    return text if text[-1:] in ".!?…。" else f"{text}."
 
 
 def has_digit(row: Row) -> bool:
@@ -224,10 +229,9 @@ class Speaker:
         """
         sought, printed = self.intent.sought, len(self.rows)
         if not self.intent.understood and (not printed or " " in sought):
-            return self.say("not_understood", text=without_controls(sought)), ""
+            return self.say("not_understood", text=without_controls(sought)), self.seen()
         if self.intent.understood and sought and self.facts.names_things and printed < PRINTED:
-            unknown = unknown_thing(self.intent.language, sought)
-            return self.sentence(unknown, self.see_things(sure=True)), ""
+            return unknown_thing(self.intent.language, sought), ""
         return otherwise, self.seen()
 
     def listing(self, rows: Sequence[Row] | None = None, most: int = ROWS) -> str:
@@ -350,11 +354,8 @@ class Speaker:
 
         `printed`: without what any page of print looks like.
         """
-        certain = [
-            thing
-            for thing in self.things
-            if thing.sure and not (printed and thing.name in _OF_PRINT)
-        ]
+        of_print = _OF_PRINT if printed else ()
+        certain = [one for one in self.things if one.sure and one.name not in of_print]
         if certain:
             return self.say("see_things", things=self.things_named(certain))
         if self.things and not sure:
@@ -368,30 +369,41 @@ class Speaker:
         ]
         return self.say("below_face", colours=self.names(seen[:2])) if seen else ""
 
-    def scripts(self, otherwise: str = "") -> str:
-        """Return the sentence about readable scripts where the language needs it, else `otherwise`."""
-        if self.intent.language in TELL_SCRIPTS:
-            return self.say("scripts")
-        return otherwise
-
     def seen(self) -> str:
-        """Return some of the text that was read, to go below an answer that has no result."""
-        if not self.rows:
-            return self.scripts()
-        return self.scripts(self.say("read_so_far", text=self.listing(most=SOME)))
+        """Return what was read, to go below an answer that has no result: all of a print of a few words, some of another."""
+        most = ROWS if len(self.listing()) <= _MOST_PRINT else SOME
+        text = self.listing(most=most)
+        letters = sum(map(str.isalnum, text))
+        return self.say("read_so_far", text=text) if letters >= _LEAST_PRINT else ""
 
-    def all_read(self) -> str:
-        """Return the sentence that nothing is sure, with all of a print of a few words: a cover, a sign, a card; else ""."""
-        text = self.listing()
-        if 2 * sum(not any(map(str.isalpha, row.text)) for row in self.rows) > len(self.rows):
-            # The figures of a chart, without what each is of
-            return ""
-        if not _LEAST_PRINT <= len(text) <= _MOST_PRINT or not any(map(_is_words, self.rows)):
-            return ""
-        if all(" " not in row.text and row.text.isascii() for row in self.rows):
-            # Single words: those on a racing car
-            return ""
-        return self.sentence(self.say("unsure"), self.say("read_so_far", text=text))
+    def instead(self, no: str) -> Answer:
+        """Return what is seen and read in place of an answer, and that no more is known; without any, the sentence given."""
+        things = self.below_face() or self.see_things(sure=True)
+        text = self.seen()
+        more = self.say("cannot_here" if text.endswith("…") else "no_more")
+        if things and text:
+            return self.sentence(things, text), more
+        if things or text:
+            return self.sentence(things or _ended(text), more), ""
+        scene = self.facts.scene
+        key = "is_dark" if scene.dark else "blurred" if scene.blurred else ""
+        idle = self.intent.want is Want.BEYOND or not self.facts.names_things
+        if key or idle or not self.facts.colours.get("middle"):
+            return self.sentence(no, self.say(key) if key and not self.things else ""), ""
+        return self.sentence(self.colour_of("middle"), more), ""
+
+    def colour_of(self, place: str) -> str:
+        """Return the sentence about the colours of a place, and of what is behind it."""
+        where = self.capital(self.say(f"at_{place}"))
+        return self.say("colour_picture", where=where, colours=self.seen_at(place))
+
+    def seen_at(self, place: str) -> str:
+        found, ground = colours.thing(
+            self.facts.colours.get(place, ()), self.facts.ground, self.facts.rim
+        )
+        if not ground:
+            return self.names(found)
+        return self.say("thing_on", colours=self.names(found), ground=self.names([ground]))
 
     def row(self, row: Row, *said: str) -> str:
         """Return the row that an answer is from, unless the answer has nearly all of it."""
@@ -400,13 +412,13 @@ class Speaker:
         for part in said:
             rest = rest.replace(part, "")
         if sum(char.isalnum() for char in rest) < 2:
-            return self.scripts()
-        return self.scripts(self.say("row", text=row.text))
+            return ""
+        return self.say("row", text=row.text)
 
     def row_with(self, text: str) -> str:
         """Return the row that has a text, unless that is nearly all of it."""
         found = next((row for row in self.rows if text in row.text), None)
-        return self.row(found, text) if found is not None else self.scripts()
+        return self.row(found, text) if found is not None else ""
 
     def unnamed(self) -> list[str]:
         """Return the words of the question that the rows of its answer do not name."""
@@ -460,7 +472,11 @@ class Speaker:
             else:
                 shown.append(self._named_part(one))
         text = self.language.closest(self.items(shown), why)
-        return text, self.scripts(self._not_ticked())
+        rest = [row for row in self.rows if row.text not in self.sources]
+        short = rest and len(self.listing()) <= _MOST_PRINT
+        return text, self._not_ticked() or (
+            self.say("also", text=self.listing(rest)) if short else ""
+        )
 
     def _end_of(self, text: str) -> tuple[str, ...]:
         """Return the row that goes on with a row's sentence; none where that may end."""
@@ -485,7 +501,7 @@ class Speaker:
         rows = self.sentence_of(row)
         self.sources |= {one.text: "" for one in rows}
         text = self._named_part(row.text) if len(rows) == 1 else self.listing(rows)
-        return self.say("reads", text=text), self.scripts(self._not_ticked())
+        return self.say("reads", text=text), self._not_ticked()
 
     def _not_ticked(self) -> str:
         """Return the sentence that no box is ticked in front of the answer's rows, if all have one."""
@@ -690,8 +706,9 @@ class Speaker:
         else:
             reason = self.say("unread" if self.facts.unread else "no_text")
         if self.intent.want not in TEXT_ITSELF:
-            reason = self.sentence(self.say("only_read"), reason)
-        return reason, self.scripts(self.say("scripts") if self.facts.unread else "")
+            reason = self.sentence(self.see_things(sure=True) or self.say("only_read"), reason)
+        tells = self.facts.unread or self.intent.language in TELL_SCRIPTS
+        return reason, self.say("scripts") if tells else ""
 
 
 # The facts of a picture, from which answers are composed. Pure data.

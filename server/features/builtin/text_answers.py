@@ -91,12 +91,12 @@ def read(s: Speaker) -> Answer:
         return s.no_text() if s.intent.yes_no else s.closest_of(s.rows)
     second = s.code_sentence() if s.codes else ""
     unread = s.say("unread" if len(s.rows) < 2 else "some_unread") if s.facts.unread else ""
-    return s.reads("reads"), second or s.scripts(unread)
+    return s.reads("reads"), second or unread
 
 
 def read_instead(s: Speaker) -> Answer:
     """Answer with the text itself, when a translation or a summary was asked for."""
-    return s.reads(s.intent.want.value, s.rows or s.all_rows), s.scripts()
+    return s.reads(s.intent.want.value, s.rows or s.all_rows), ""
 
 
 def says(s: Speaker) -> Answer:
@@ -105,7 +105,7 @@ def says(s: Speaker) -> Answer:
         # "Does it contain silicones?": "No silicones"
         return s.closest_of([row_of(row)])
     if row is not None:
-        return s.say("yes_says", row=row), s.scripts()
+        return s.say("yes_says", row=row), ""
     if has := [row for row in s.rows if has_allergen(row, plain(s.intent.target))]:
         # "Does it contain milk?": "cream (4 %)"
         return s.closest_of(has[:SOME])
@@ -129,7 +129,7 @@ def in_section(s: Speaker) -> Answer | None:
 def _of_page(s: Speaker) -> Answer | None:
     """Answer from a receipt, a section or a table; None where the question names none of its parts."""
     if BOUGHT.search(plain(s.intent.question)) and (bought := prices.listed(s.rows)):
-        return s.prices_of("prices", bought, count=len(bought)), s.scripts()
+        return s.prices_of("prices", bought, count=len(bought)), ""
     if (section := in_section(s)) is not None:
         return section
     if (cross := tables.crossing(s.rows, s.words)) is not None:
@@ -215,7 +215,7 @@ def lookup(s: Speaker) -> Answer:
         return _yes_or_count(s)
     listed = [] if s.intent.who or s.intent.where else prices.listed(prices.section(s.rows, words))
     if len(listed) > 1:
-        return s.prices_of("prices", listed, count=len(listed)), s.scripts()
+        return s.prices_of("prices", listed, count=len(listed)), ""
     days = [word for word in words if fields.weekdays(word)]
     of_day = [row for row in s.rows if names_some(row, days)]
     if len(of_day) > 1 and max(hits_of(row, words) for row in of_day) == len(days):
@@ -347,7 +347,7 @@ def name(s: Speaker) -> Answer:
         return s.closest_of(named[:SOME] or (title if is_name else called[:1] or title))
     rest = [row for row in s.rows if row not in title]
     second = s.say("also", text=s.listing(rest, SOME)) if rest else ""
-    return s.say("name", value=" ".join(row.text for row in title)), s.scripts(second)
+    return s.say("name", value=" ".join(row.text for row in title)), second
 
 
 # Words of a question about departures that name no destination

@@ -75,7 +75,7 @@ def expiry(s: Speaker) -> Answer:
         of_it = [row for row in s.rows if named.text in row.text]
         return s.closest_of(of_it or [row_of(named.text)])
     if named is not None:
-        return s.sentence(s.say("expiry", value=named.clear), _passed(s, named)), s.scripts()
+        return s.sentence(s.say("expiry", value=named.clear), _passed(s, named)), ""
     by = _BY_WHEN.search(s.intent.asked) is not None
     if (s.words or by) and (last := fields.until(texts, order)) is not None:
         # "Until when do I have to pay?"
@@ -83,7 +83,7 @@ def expiry(s: Speaker) -> Answer:
         if len(told) > 1:
             # "Kitchen until 19.30" and "Open until 4 October"
             return s.closest_of(told[:SOME])
-        return s.sentence(s.say("date", value=last.clear), _passed(s, last)), s.scripts()
+        return s.sentence(s.say("date", value=last.clear), _passed(s, last)), ""
     found = {one.text: one for text in texts for one in dates(text, order)}
     if found:
         # No row calls one of them an expiry date, so they are only listed below.
@@ -264,7 +264,7 @@ def _dates_of(s: Speaker, timed: Sequence[Row], named: Sequence[Row]) -> Answer:
         # Which of them is meant is in their rows.
         return s.closest_of((named or timed)[:SOME])
     if found:
-        return s.say("values", items=s.items(found)), s.scripts()
+        return s.say("values", items=s.items(found)), ""
     if _asks_when(s) and (clocks := fields.times(s.texts)) and (not s.words or naming(s, s.words)):
         # "When should we be there?" of a chat, where each message has a time
         return time(s) if len(clocks) <= SOME or s.words else (s.cannot_here, s.seen())
@@ -338,7 +338,7 @@ def time(s: Speaker) -> Answer:
         return s.quote(next((one for one in named if one in timed), row))
     if s.words:
         return s.closest_of(timed[:SOME])
-    return s.say("values", items=s.items(found)), s.scripts()
+    return s.say("values", items=s.items(found)), ""
 
 
 def _have_days(rows: Sequence[Row]) -> bool:
@@ -397,12 +397,12 @@ def opening(s: Speaker) -> Answer:
     if day is not None:
         here = [one.text for one in found if day in one.days]
         if here:
-            return s.say("hours_day", items=s.items(here)), s.scripts()
+            return s.say("hours_day", items=s.items(here)), ""
         if any(one.days for one in found):
             return s.say("no_day"), s.say("hours", items=everything)
     # Many of no day are hours to choose from.
     choice = len(found) > _MOST_HOURS and not any(one.days for one in found)
-    return s.say("values" if choice else "hours", items=everything), s.scripts()
+    return s.say("values" if choice else "hours", items=everything), ""
 
 
 # Days on which other hours hold
@@ -432,8 +432,8 @@ def _hours_of(s: Speaker, named: Sequence[fields.Opening]) -> Answer:
         ):
             # "When does the park close in summer?", and not for mowing
             return s.closest_of(named)
-        return s.say("reads", text=s.items(texts)), s.scripts()
-    return s.say("hours_day", items=s.items(texts)), s.scripts()
+        return s.say("reads", text=s.items(texts)), ""
+    return s.say("hours_day", items=s.items(texts)), ""
 
 
 # Rows of one day's hours: two, where it closes at noon
@@ -503,7 +503,7 @@ def _of_stop(s: Speaker) -> Answer | None:
     if least and not hours.issuperset(range(least // 60, minutes // 60)):
         # An hour before it was not read.
         return s.closest()
-    return s.say("departure", value=clock), s.scripts(s.say("row", text=text))
+    return s.say("departure", value=clock), s.say("row", text=text)
 
 
 def _is_when(s: Speaker, word: str) -> bool:
@@ -536,7 +536,7 @@ def _of_rows(s: Speaker) -> Answer:
         return s.quote(clock)
     if (of_day := _below_day(s)) is not None:
         gone = s.cannot_here, s.seen()
-        return (s.say("departure", value=of_day), s.scripts()) if of_day else gone
+        return (s.say("departure", value=of_day), "") if of_day else gone
     cross = tables.crossing(s.rows, words) if len(words) > 1 else None
     if cross is not None:
         return s.crossed(cross)

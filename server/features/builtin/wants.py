@@ -10,6 +10,9 @@ class Want(StrEnum):
 
     HELLO = "hello"
     THANKS = "thanks"
+    # What the engine is, whether it hears, and what it can do
+    SELF = "self"
+    HEARS = "hears"
     HELP = "help"
     # What print may tell of a thing: what it is made of, what it is for, what is to be done
     MATERIAL = "material"
@@ -75,7 +78,7 @@ class Want(StrEnum):
 
 
 # Small talk, which needs no picture
-SOCIAL = frozenset({Want.HELLO, Want.THANKS, Want.HELP})
+SOCIAL = frozenset({Want.HELLO, Want.THANKS, Want.SELF, Want.HEARS, Want.HELP})
 # Subjects that need no text; colours, light and change cost almost nothing.
 NO_TEXT = SOCIAL | {
     *(Want.MOTION, Want.FACES, Want.THING, Want.COLOUR, Want.LIGHT, Want.SHARP, Want.CODE)

@@ -34,7 +34,8 @@ SHOP = ("Mon-Fri 9:00-18:00", "Sat 10:00-14:00")
 UNSURE = language("en").closest("")
 NO_ROW = language("en").say("cannot_here")
 # Before all of a print of a few words
-ALL_READ = "I cannot say for sure. What I read: "
+ALL_READ = "What I read: "
+MORE = language("en").say("no_more")
 
 
 def cells(*rows: tuple[str, ...]) -> tuple[Row, ...]:
@@ -295,7 +296,7 @@ TILL = ("Milch 1,5 % 1,19 A", "Brot 2,49 A", "2 x Käse 3,98 A", "Pfand 0,25", "
         (
             "How many windows are there?",
             COFFEE,
-            f"{ALL_READ}Coffee house · Espresso 2.20 · Latte 3.40 · Mocha 3.10",
+            f"{ALL_READ}Coffee house · Espresso 2.20 · Latte 3.40 · Mocha 3.10. {MORE}",
         ),
     ],
 )
@@ -492,11 +493,11 @@ def seen(*things: Thing, code: str = "en", **facts: Any) -> str:
             ("A game for 3 to 6 players",),
             "I find no figure for that.",
         ),
-        ("How much does grooming cost?", ("Grooming 01904 772 368",), "I cannot say for sure."),
+        ("How much does grooming cost?", ("Grooming 01904 772 368",), UNSURE),
         # A row that names a part of it is shown without: "Dogs welcome" of "Can I bring my dog?"
-        ("When is the exam?", ("Exam, class 9b", "Held 18 May 2026"), "I cannot say for sure."),
+        ("When is the exam?", ("Exam, class 9b", "Held 18 May 2026"), UNSURE),
         # What is asked for in other words than the question's own
-        ("Who is the parcel for?", ("To: Mr D. Okafor", "Flat 2"), "I cannot say for sure."),
+        ("Who is the parcel for?", ("To: Mr D. Okafor", "Flat 2"), UNSURE),
     ],
 )
 def test_the_row_that_comes_closest_is_shown_with_what_no_row_names(
@@ -538,9 +539,9 @@ OPEN = rows_of(
             rows_of("Maximum 3 dogs each", "No glass"),
             "What I read: Maximum",
         ),
-        ("Who is it for?", rows_of("CHECKED BAG", "TO", "LIS"), NO_ROW),
+        ("Who is it for?", rows_of("CHECKED BAG", "TO", "LIS"), "I can't tell more."),
         ("Who is it for?", rows_of("A PRESENT", "TO", "Eva Brandt"), "closest: Eva Brandt"),
-        ("When does it close in summer?", OPEN, "I cannot say for sure."),
+        ("When does it close in summer?", OPEN, UNSURE),
         (
             "C'est combien pour un enfant ?",
             rows_of("Coupe femme 38 €", "Coupe enfant 16 €"),
@@ -620,7 +621,7 @@ def test_how_sure_it_is_shows_in_the_words() -> None:
         ("When do I get tomatoes?", ("Tomato", "Sow by: 12/2028"), "closest: Sow by: 12/2028"),
         ("When is the concert?", ("Winter concert", "Fri 22 January 2027"), "is 22 January 2027."),
         ("What percentage is wool?", ("Cotton 80 %",), "closest: Cotton 80 %"),
-        ("How warm do I serve it?", ("Merlot", "2021", "Chile"), NO_ROW),
+        ("How warm do I serve it?", ("Merlot", "2021", "Chile"), "I can't tell more."),
         (
             "When is paper collected?",
             ("Calendar May 2026", "Paper 15.12."),
@@ -628,7 +629,7 @@ def test_how_sure_it_is_shows_in_the_words() -> None:
         ),
         ("When is the exam?", ("Exam, class 9b", "Held 18 May 2026"), "closest: Held 18 May 2026"),
         ("When is yoga?", ("Open 6:00 - 23:00", "Yoga 18:00"), "It reads: Yoga 18:00"),
-        ("When does it get dark?", ("Sunrise 07:41", "Sunset 16:27"), "I cannot tell that"),
+        ("When does it get dark?", ("Sunrise 07:41", "Sunset 16:27"), "I can't tell more."),
         ("Where does the bus go?", ("Riverside 06:10", "Hospital 06:31"), "What I read: Riverside"),
     ],
 )
@@ -732,11 +733,11 @@ CONCERT = ("Winter concert", "Date 12 Dec 2026", "Doors 18:45", "Start 19:30")
         ("When is breakfast?", ("Breakfast 7 - 10.30", "Hotel Marlow"), "It reads: Breakfast 7 - 10.30"),
         ("What are the hours?", ("7:00 - 7:30", "7:30 - 8:00", "8:00 - 8:30"), "I read 7:00 - 7:30; 7:30 - 8:00; 8:00 - 8:30."),
         ("What's number 31?", ("30 Mango rice 6.50", "31 Coconut ice cream 5.20"), "It reads: 31 Coconut ice cream 5.20"),
-        ("Which brand is the laptop?", ("2500 2,500", "4,567 2,315"), language("en").say("cannot")),
+        ("Which brand is the laptop?", ("2500 2,500", "4,567 2,315"), f"{ALL_READ}2500 2,500 · 4,567 2,315. {MORE}"),
         ("A che ora parte il treno?", ("Treno IC 586", "Partenza 08:47"), "Parte alle 08:47."),
         ("When do I arrive in Florence?", ("Naples Florence", "08:47 12:31"), f"{UNSURE}Naples Florence; 08:47 12:31"),
         ("Was kostet das?", ("Das ist kostenlos.", "Der zweite Termin 38,00 Euro"),
-         "Das kann ich nicht sicher sagen. Am nächsten kommt: Das ist kostenlos.; Der zweite Termin 38,00 Euro"),
+         "Am nächsten kommt: Das ist kostenlos.; Der zweite Termin 38,00 Euro"),
         ("How many flat whites did we have?", ("2 Flat white 7.00", "1 Mint tea 2.90"), f"{UNSURE}2 Flat white 7.00"),
         ("Do I need to go to the depot?", ("In your safe place", "back at our depot"), f"{UNSURE}In your safe place; back at our depot"),
         ("Is the depot open on Sunday?", ("Depot Mon - Fri 7.00 to 19.00",), f"{UNSURE}Depot Mon - Fri 7.00 to 19.00"),
@@ -744,7 +745,7 @@ CONCERT = ("Winter concert", "Date 12 Dec 2026", "Doors 18:45", "Start 19:30")
         ("Whats the wifi password", ("Wifi: lindgren", "Code: cinnamon7"), f"{UNSURE}Wifi: lindgren; Code: cinnamon7"),
         ("What's the name of the doctor?", ("NOTICE", "Library", "Mon closed"), f"{UNSURE}NOTICE"),
         ("What's the network called?", ("Red curry 12.90", "Rice 2.50"), "I find no network name."),
-        ("Is it cheaper online?", ("Extra rice 2.50", "Soup 6.00", "Tea 2.00"), NO_ROW),
+        ("Is it cheaper online?", ("Extra rice 2.50", "Soup 6.00", "Tea 2.00"), f"{ALL_READ}Extra rice 2.50 · Soup 6.00 · Tea 2.00. {MORE}"),
         ("What do I have to pay?", ("Extra rice 2.50", "Soup 6.00"), "I find no row that names a total."),
         ("What day is it today?", ("Concert 12 December",), f"{UNSURE}Concert 12 December"),
         ("What does it weigh?", ("Omeprazol 20 mg",), "I find no figure for that."),
@@ -756,7 +757,7 @@ CONCERT = ("Winter concert", "Date 12 Dec 2026", "Doors 18:45", "Start 19:30")
             "It is open: Mon - Fri 9:00 - 18:00.",
         ),
         ("What's on the back?", ("back at our depot",), "It reads: back at our depot"),
-        ("What floor is it on?", ("Swiss cheese plant", "Water it", "Low light"), f"{ALL_READ}Swiss cheese plant · Water it · Low light"),
+        ("What floor is it on?", ("Swiss cheese plant", "Water it", "Low light"), f"{ALL_READ}Swiss cheese plant · Water it · Low light. {MORE}"),
         ("My son is 3, how much can he have?", ("3 - 6 months 2.5 ml", "3 years 7.5 ml"),
          f"{UNSURE}3 - 6 months 2.5 ml; 3 years 7.5 ml"),
         ("What did I spend today?", ("Current account £1,284.07", "Kiosk £5.20"), "I find no row that names a total."),
@@ -777,7 +778,7 @@ CONCERT = ("Winter concert", "Date 12 Dec 2026", "Doors 18:45", "Start 19:30")
             f"{UNSURE}Doors 7.30 pm; Music 8.15 pm",
         ),
         ("How much is the late fee?", ("Late fee: 20p per book",), "“Late fee: per book” costs 20p."),
-        ("How much if I don't come?", ("Your visit", "Friday", "Missed ones: £25"), f"{ALL_READ}Your visit · Friday · Missed ones: £25"),
+        ("How much if I don't come?", ("Your visit", "Friday", "Missed ones: £25"), f"{ALL_READ}Your visit · Friday · Missed ones: £25. {MORE}"),
         ("Do I have to pay on Sunday?", ("1 hour £1.20", "2 hours £2.40", "Sundays free"), "It reads: Sundays free"),
         ("How long does it keep?", ("Lemon cake", "Keeps 3 to 4 days"), f"{UNSURE}Keeps 3 to 4 days"),
         ("Do I have to give my phone number?", ("Full name *", "Phone (optional)"), "It reads: Phone (optional)"),
@@ -789,7 +790,7 @@ CONCERT = ("Winter concert", "Date 12 Dec 2026", "Doors 18:45", "Start 19:30")
         ("What is the cheapest red?", ("Riesling 6.50", "Rioja 6.90", "One of them is red"), f"{UNSURE}Riesling 6.50"),
         ("¿Cuándo llega?", ("Entrega: viernes 9:00",), "Muestra 9:00."),
         ("When do they want breakfast?", ("7:00-7:30", "8:00-8:30"), f"{UNSURE}7:00-7:30; 8:00-8:30"),
-        ("How many dice are there?", ("Rioja 6.90",), "I cannot recognise “dice”. I know about 270 common things, such as people, cups and dogs."),
+        ("How many dice are there?", ("Rioja 6.90",), f"{ALL_READ}Rioja 6.90. {MORE}"),
         # Figures
         ("What temperature is wool?", ("Cotton 60 °C", "Eco 40 °C", "Wool cold"), "It reads: Wool cold"),
         ("How warm is it?", ("H: 9° L: 4°",), "I read 9°; 4°."),
@@ -802,7 +803,7 @@ CONCERT = ("Winter concert", "Date 12 Dec 2026", "Doors 18:45", "Start 19:30")
         ("How much is a glass of milk?", ("Milk 1.79", "Tea 2.49"), f"{UNSURE}Milk 1.79"),
         ("Wie viel Mehrwertsteuer ist drauf?", ("TVA 5,5 % 1,27 €",), "Neben „TVA 5,5 %“ steht 1,27 €."),
         ("What's the invoice number?", ("Rechnung Nr. 2026-0817", "Kunde 5"), "Next to “Rechnung” it says 2026-0817."),
-        ("Did I pay by card?", ("Bread 2.60", "Milk 1.20", "TOTAL 3.80"), NO_ROW),
+        ("Did I pay by card?", ("Bread 2.60", "Milk 1.20", "TOTAL 3.80"), f"{ALL_READ}Bread 2.60 · Milk 1.20 · TOTAL 3.80. {MORE}"),
         ("Which train leaves at 14:20?", ("14:05 ICE 592 Berlin", "14:20 S 4 Leipzig"), "It reads: 14:20 S 4 Leipzig"),
         ("When do I return the books?", ("Return books by Friday", "Book dentist 14 Dec"), "It reads: Return books by Friday"),
         ("Is it closed on holidays?", ("Lunes 9:00 - 14:00", "Domingos y festivos cerrado"), "For that day it says: Domingos y festivos cerrado."),
@@ -932,7 +933,7 @@ ENERGY = cells(("", "100 g", "portion"), ("Energy", "337 kcal", "192 kcal"))
         (
             "Is that a fair price?",
             cells(("Wheel", "46.50"), ("Oil", "8.90"), ("Lamp", "9.90")),
-            NO_ROW,
+            "I can't tell more.",
         ),
     ],
 )
@@ -971,7 +972,7 @@ GEL = ("Keep away from children.", "Directions", "Leave for 30 minutes.", "Then 
         ("When was it made?", rows_of("Sunrise 07:41", "Sunset 16:27", "Rome"), ALL_READ),
         ("When is the next one?", rows_of("Cream", "EXP 08 2027"), "closest: EXP 08 2027"),
         ("What year is it from?", rows_of("Merlot", "2021", "Drink soon"), "closest: 2021"),
-        ("What year is it from?", rows_of("Ball", "Friday 5 June", "Hall"), NO_ROW),
+        ("What year is it from?", rows_of("Ball", "Friday 5 June", "Hall"), "I can't tell more."),
         # What is left on a display is no time of day, and no thousands.
         ("What time is it?", TIMER, "I find no time"),
         ("How long does the spin take?", TIMER, "“Spin” it says 0:47"),
@@ -1043,7 +1044,7 @@ GEL = ("Keep away from children.", "Directions", "Leave for 30 minutes.", "Then 
             rows_of("Printer", "Paper jam", "Cyan low"),
             "closest: Paper jam; Cyan",
         ),
-        ("What's wrong with it?", rows_of("Printer", "Ready", "Tray 1"), NO_ROW),
+        ("What's wrong with it?", rows_of("Printer", "Ready", "Tray 1"), "I can't tell more."),
         (
             "What's wrong with the tyres?",
             rows_of("Oil low", "Tyres worn", "Ok"),

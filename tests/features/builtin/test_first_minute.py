@@ -149,8 +149,8 @@ STOP = stop(
         ("Who wrote it?", COVER, f"{ALL_READ}The Salt Ferry · A NOVEL · Imogen Harcastle"),
         ("How many pages does it have?", COVER, ALL_READ),
         ("What's inside?", OATS, "I find no answer to that"),
-        ("What make is it?", rows_of("FIRELLI", "GIRELLI"), "I cannot tell that"),
-        ("What product is it?", rows_of("5012345671239"), "I cannot tell that"),
+        ("What make is it?", rows_of("FIRELLI", "GIRELLI"), "I can't tell more."),
+        ("What product is it?", rows_of("5012345671239"), "I can't tell more."),
         # What it is made of, for, and what is to be done
         ("What is it made of?", OATS, f"{UNSURE}Ingredients: wholegrain oat flour (61 %), sugar, wheat flour, honey (6 %), maize starch, almonds (2 %), salt."),
         ("¿De qué está hecho?", LABEL, "Lo más cercano: 70 % algodón; 25 % lana; 5 % elastano"),
@@ -211,7 +211,7 @@ STOP = stop(
         ("Wann hat der Laden auf?", rows_of("Angebote gültig 30.11. - 5.12.2026", "Geöffnet Mo - Sa 7 - 21 Uhr"), "Geöffnet Mo - Sa 7 - 21 Uhr"),
         ("Hoe laat moet de bak aan de weg staan?", rows_of("GFT (groene bak) woensdag 2 en 16 december", "Zet de bak voor 7.30 uur aan de weg.", "Milieustraat: di t/m za 9–16 uur"), "Zet de bak voor 7.30 uur"),
         ("Hoe laat mag je de konijnen voeren?", rows_of("Open: 9.30 – 17.00 uur", "10.00 Konijnen voeren", "Geiten"), "10.00 Konijnen voeren"),
-        ("Ont-ils de la bière ?", rows_of("Café 2 €", "Thé 3 €", "Eau 1 €"), "je ne trouve pas"),
+        ("Ont-ils de la bière ?", rows_of("Café 2 €", "Thé 3 €", "Eau 1 €"), "Ce que je lis : Café 2 €"),
         ("What do I need to buy?", rows_of("To buy", "2 x milk", "eggs (12)", "6 lemons and cat food"), f"{ALL_READ}To buy · 2 x milk"),
         ("When will the lift be fixed?", rows_of("Lift out of order", "It will be repaired on Thursday 3", "December between 8 and 9.", "Sorry!"), "repaired on Thursday 3 December between 8 and 9."),
         ("Chi chiamo per un guasto?", rows_of("Energia Lago", "Guasti: numero verde 800 555 019", "Grazie"), "avvicina: Guasti: numero verde 800 555 019"),
@@ -407,8 +407,8 @@ MEDICINE = rows_of(
         ("Hoe vaak moet ik dit innemen?", PHARMACY, "komt: 3 keer per dag 1 capsule"),
         ("Welk medicijn is dit?", PHARMACY, "Er staat: Amoxicilline 500 mg capsules"),
         ("Pourquoi ?", CUT_OFF, "en raison de travaux."),
-        ("How deep is the pool?", POOL_CLASSES, "I cannot"),
-        ("What's the weather like on the moon tomorrow?", FORECAST, "I cannot"),
+        ("How deep is the pool?", POOL_CLASSES, "I can't tell more."),
+        ("What's the weather like on the moon tomorrow?", FORECAST, "I can't tell more."),
         ("How much water do I need?", NOODLES, "2. Add boiling water to the mark (280 ml)."),
         ("Can I eat this if I'm allergic to eggs?", NOODLES, "closest: May contain egg"),
         ("When is she back?", NOTE, "Gone to Grandma's, back about 7."),
@@ -418,7 +418,7 @@ MEDICINE = rows_of(
         ("Onde é a festa?", FEAST, "não encontro a resposta"),
         ("Quanto custa a entrada?", FEAST, "Entrada livre"),
         ("Wie viel muss ich bezahlen?", REPAIRS, "Die Summe ist 145,00 €."),
-        ("Wann kann ich das Rad abholen?", REPAIRS, "Das kann ich nicht"),
+        ("Wann kann ich das Rad abholen?", REPAIRS, "Mehr kann ich nicht sagen."),
         ("Can I give it to my 4 year old?", MEDICINE, "closest: Not for children under 6 years."),
         ("What size is it?", rows_of("Size L", "70 % wool", "Hand wash cold."), "it says L."),
     ],
@@ -446,10 +446,10 @@ def test_the_colour_of_clothes_is_that_below_the_face() -> None:
     [
         ("What colour is her sweater?", "Below the face it is yellow."),
         ("De quelle couleur est sa chemise ?", "Sous le visage, c'est jaune."),
-        ("What is she wearing?", "and no more. Below the face it is yellow."),
-        ("What is he wearing on his head?", "and no more."),
+        ("What is she wearing?", "Below the face it is yellow."),
+        ("What is he wearing on his head?", "I can't tell more."),
         ("What colour is his hat?", "I may miss it, but I do not see that: a hat."),
-        ("Is she wearing a watch?", "I cannot tell that"),
+        ("Is she wearing a watch?", "I can't tell more."),
     ],
 )
 def test_what_somebody_wears_is_told_by_its_colour(question: str, answer: str) -> None:
@@ -496,14 +496,14 @@ TEETH = rows_of("Tooth tablets", "24 tablets", "Adults and children over 12: one
     ("question", "rows", "answer"),
     [
         ("Which bin goes out on 10 December?", BIN_TABLE, "closest: 2 Thursday 10 December Black"),
-        ("Which bin goes out on 11 December?", BIN_TABLE, "I cannot"),
+        ("Which bin goes out on 11 December?", BIN_TABLE, "I can't tell more."),
         ("When is it due?", SUM_DUE, "30 November 2026"),
         ("How much do I have to pay?", SUM_DUE, "The total is £148.92."),
         ("How much is it?", SHELF, "It costs £3.49."),
         ("How much did the kettle cost?", DESCALE, "I find no price.\n"),
         ("How often should I do this?", DESCALE, "closest: Do this every six weeks."),
         ("Why does the light blink red?", DESCALE, "There is too little water."),
-        ("How many visitors were there on Monday?", CHART, "I find no answer"),
+        ("How many visitors were there on Monday?", CHART, "I can't tell more."),
         ("Where is it?", POSTER, "Canal Yard 3, second floor"),
         ("Can I phone them?", POSTER, "020 7946 0388"),
         ("Can I give it to a 5 year old?", TEETH, "closest: Adults and children over 12"),
@@ -527,7 +527,7 @@ def test_a_light_a_code_and_food_are_looked_at() -> None:
     bird = Thing("bird", 0.9, Box(0, 0, 300, 400), True)
     facts = Facts(BRIGHT, rows=(), codes=(), things=(bird,))
     said = compose(understand("What bird is this?"), facts, TUESDAY)
-    assert said == language("en").say("cannot")
+    assert said == "A bird; I can't tell which."
 
 
 def test_what_somebody_holds_is_no_face() -> None:
@@ -565,14 +565,14 @@ OPEN_MIC = rows_of("Open Mic", "Sign up at the bar from 7 pm.", "Over 18s only."
         ("Does it contain silicones?", SHAMPOO, "closest: No silicones."),
         ("Does it contain lactose?", SHAMPOO, "closest: Lactose-free"),
         ("Does it contain plastic?", SHAMPOO, "Yes, it reads"),
-        ("Where was it made?", SHAMPOO, "I cannot"),
+        ("Where was it made?", SHAMPOO, "I can't tell more."),
         ("Contiene frutta a guscio?", PESTO, "anacardi"),
         ("Quanto custa a entrada?", FAIR, "Entrada livre."),
         ("How much is a ticket to Reading?", TRAINS, "I find no price."),
         ("Where is my parcel?", AT_NUMBER_9, "Ring at number 9, we are home"),
         ("Can I bring my 15-year-old?", OPEN_MIC, "closest: Over 18s only."),
-        ("Which pet is the most popular?", rows_of("Favourite pets", "Dogs", "Cats", "Fish"), "I cannot"),
-        ("Is there a message from Mum?", rows_of("21:47 63%", "Messages", "Work group 14:02", "Leo: ok", "Bank: sent"), "I cannot"),
+        ("Which pet is the most popular?", rows_of("Favourite pets", "Dogs", "Cats", "Fish"), "I can't tell more."),
+        ("Is there a message from Mum?", rows_of("21:47 63%", "Messages", "Work group 14:02", "Leo: ok", "Bank: sent"), "I can't tell more."),
     ],
 )  # fmt: skip
 def test_what_denies_or_is_of_another_kind_is_told_as_such(
@@ -634,7 +634,7 @@ DRINKS = (
         ("How long does it keep once I've opened the jar?", JAM, "use within 5 days."),
         ("How long is it good?", JAM, "It is good until 14 MAR 2027."),
         ("Wie lange ist die Flasche nach dem Öffnen noch gut?", SAFT, "Nach Anbruch 3 Monate"),
-        ("How long does it keep after opening?", JAM[:2], "I cannot say for sure. What I read"),
+        ("How long does it keep after opening?", JAM[:2], "What I read"),
         ("Do I have to pay tomorrow?", PARKING, "closest: Wednesdays and bank holidays free."),
         ("Do I have to make an appointment for the flu jab?", SURGERY, "closest: Flu jabs"),
         ("What do I pay if I change to another list early?", SURGERY, "Leaving the list"),
@@ -643,10 +643,10 @@ DRINKS = (
         ("How much money did I get back?", TILL, "The change is 9.13."),
         ("Where is the workshop?", CARD, "closest: 3 Brewery Yard, Lewes BN7 2ZZ"),
         ("When do the gates close?", GATES, "9 pm, 5 pm from November to February"),
-        ("When can I visit somebody on the heart ward?", WARDS, "I cannot say for sure. What I read"),
+        ("When can I visit somebody on the heart ward?", WARDS, "What I read"),
         ("When does the café open?", WARDS, "7.30 – 19.00"),
         ("Which is the cheapest?", DRINKS, "£1.45"),
-        ("Vai chover nesse dia?", CAFE, "Não sei ao certo."),
+        ("Vai chover nesse dia?", CAFE, "Não sei dizer mais."),
         ("How many eggs do I need?", CAKE, "It reads: 4 eggs"),
         ("What time do I have to be at the gate?", BOARDING, "closest: Boarding 09:25"),
         ("What is wrong when it shows E18?", ERRORS, "closest: E18 pump blocked: clean filter"),
@@ -659,7 +659,7 @@ DRINKS = (
         ("Is there anything vegan?", DISHES, "closest: Dal (VG) 9.50; Soup (VG) 6.00"),
         ("Is the soup vegan?", DISHES, "closest: Soup (VG) 6.00"),
         ("What's the weather like tomorrow?", FORECAST, "closest: Wednesday 5° Sunny"),
-        ("What's the weather like tomorrow?", rows_of("Quiz Wednesday", "Bar food", "Darts"), "I cannot"),
+        ("What's the weather like tomorrow?", rows_of("Quiz Wednesday", "Bar food", "Darts"), "I can't tell more."),
         ("Who is it from?", rows_of("Hi Jo", "Thanks for the lovely present you sent last week", "Bye,", "Mia"), ALL_READ),
         ("How many tablets are in the pack?", PACK, "24 tablets"),
         ("When is the trip?", rows_of("The cost of the trip is to be paid by 27 November", "Bring lunch", "Class 4"), "It reads: The cost"),
@@ -672,7 +672,7 @@ DRINKS = (
         ("How old is she?", rows_of("Open from 8 am", "Emma, aged 7", "Call us"), "closest: Emma, aged 7"),
         ("How much should an 8 year old take?", rows_of("3 to 5 years 2.5 ml", "6 to 12 years 5 ml", "Adults 10 ml"), "closest: 6 to 12 years 5 ml"),
         ("What does it cost for an 8 year old?", rows_of("3 to 5 years £2", "6 to 15 years £4", "Adults £8"), "closest: 6 to 15 years £4"),
-        ("Is that a fair price?", rows_of("Bike £80"), "I cannot tell that"),
+        ("Is that a fair price?", rows_of("Bike £80"), "I can't tell more."),
         ("When is the quiz?", rows_of("Quiz night", "Thursday 8 pm", "Party 31 December"), "closest: Quiz night; Thursday 8 pm"),
         ("How much is the lunch?", rows_of("Lunch before 5,60 €, now 4,50 €", "Tea 2,00 €"), "costs 4,50 €"),
         ("Was kostet das?", rows_of("Butter", "2,49 €", "1 kg = 9,96 €"), "Es kostet 2,49 €."),
@@ -794,7 +794,7 @@ SAVINGS = rows_of(
         ("Il y a du poisson ?", rows_of("Plats", "Poulet rôti 12 €", "Lasagnes 11 €", "Desserts", "Tarte 5 €", "Glace 4 €", "Café 2 €", "Thé 3 €", *LONG), "je ne trouve pas la réponse"),
         ("What do I do if the bulb is burned out?", rows_of("Bulb", "burned out?", "Yes", "No Replace bulb"), "Replace bulb"),
         ("What's the cheapest?", rows_of("Porridge £5.20", "Pancakes £7.80", "Gluten-free bread £0.80 extra"), "Porridge"),
-        ("What kind of vehicle is this?", rows_of("ADUKTEN", "2", "WIADUKTEN", "strot", "Kolejowych", "0450"), NO_ROW),
+        ("What kind of vehicle is this?", rows_of("ADUKTEN", "2", "WIADUKTEN", "strot", "Kolejowych", "0450"), "I can't tell more."),
         ("Qu'est-ce qu'il y a en dessert ?", DESSERTS, "Desserts; Tarte aux pommes; Crème caramel"),
         ("How much sugar does it have?", (*rows_of("Ingredients: rolled OATS 54%, sugar, HAZELNUTS 9%"), *cells(("of which sugars", "18.5g"), ("Fat", "16.2g"))), "18.5g"),
         ("How much electricity did I use?", cells(("612 kWh at 24.8p", "£151.78"), ("Standing charge", "£48.85"), ("Total", "£210.66")), "612 kWh"),
@@ -824,7 +824,7 @@ SAVINGS = rows_of(
         ("How many calories per serving?", rows_of("GRANOLA", *LONG, "Oats, honey", "Best before May 2027", "500", "Made in Kent"), NO_ROW),
         ("What is in the parcel?", (*cells(("SwiftParcel", "Card no. 55 8102 7"), ("Date:", "26 November"), ("Driver:", "Kofi")), *rows_of(*LONG)), NO_ROW),
         ("My bulb is burned out, what should I do?", (*rows_of("Is the lamp not working?", "Bulb burned out?", "yes"), *cells(("no", "Replace bulb"))), "Replace bulb"),
-        ("How fast are they going?", rows_of("2", "WIADUKTEN", "strot"), NO_ROW),
+        ("How fast are they going?", rows_of("2", "WIADUKTEN", "strot"), "I can't tell more."),
         ("When is the next bus?", cells(("Monday to Friday", "Saturday"), ("06:12 06:42", "08:22 08:52"), ("then every 30 min until", "09:22 09:52"), ("17:12", "18:22")), "It leaves at 12:12."),
         ("When is the last bus today?", cells(("Monday to Friday", "Saturday"), ("06:12 06:42", "08:22 08:52"), ("then every 30 min until", "09:22 09:52"), ("17:12", "18:22")), "It leaves at 17:12."),
         ("What time does it arrive in Oslo?", cells(("DEPARTURES", "14:32"), ("14:55", "Lisbon"), ("15:10", "Oslo")), "closest: 15:10 Oslo"),
@@ -959,7 +959,7 @@ LOCKED = rows_of(
         ("What is in this packet?", rows_of("Oat Biscuits", "Net 300 g", "May contain nuts"), "I read “Oat Biscuits”."),
         ("What is this?", rows_of("Milk 1 l", "Store in a cool place", "Proteins 3.3 g"), "I read “Store in a cool place”."),
         ("What is the café called?", (*(Row(text, 60, (Cell(text, 0, 300),)) for text in ("Scan for our menu",)), *rows_of("Pinebrook Café", "Table 12")), "It reads: Pinebrook Café"),
-        ("What is the name of the driver?", (Row("2", 90, (Cell("2", 0, 60),)), *rows_of("ADUKTEN", "strot")), NO_ROW),
+        ("What is the name of the driver?", (Row("2", 90, (Cell("2", 0, 60),)), *rows_of("ADUKTEN", "strot")), "I can't tell more."),
         ("¿Qué pone aquí?", rows_of("Aviso", "Corte de agua", "mañana"), "Dice:"),
         # None of the sixteen languages
         ("När är tvättstugan öppen?", rows_of("Öppet alla dagar 07.00–21.00"), "not one of them."),
@@ -976,7 +976,10 @@ def test_what_is_asked_for_is_a_place_a_count_or_what_print_is_about(
 def test_the_next_time_is_in_the_column_of_today() -> None:
     """After the last one there is none, and not the first of the next row."""
     facts = Facts(BRIGHT, rows=DAYS, codes=())
-    for clock, answer in ((dt.time(12, 30), "leaves at 14:05"), (dt.time(23), NO_ROW)):
+    for clock, answer in (
+        (dt.time(12, 30), "leaves at 14:05"),
+        (dt.time(23), "I can't tell more."),
+    ):
         said = compose(understand("When is the next bus?"), facts, TUESDAY, clock=clock)
         assert answer in said
 
@@ -987,7 +990,7 @@ def test_an_animal_is_asked_for_and_a_racing_cars_number_is_no_name() -> None:
     )
     facts = Facts(BRIGHT, rows=(), codes=(), things=(cup,))
     said = compose(understand("What animal is that?"), facts, TUESDAY)
-    assert said == language("en").say("cannot")
+    assert said == "I see a cup. I can't tell more."
     facts = replace(facts, things=(person, dog))
     assert "sunglasses" not in compose(understand("Is he wearing glasses?"), facts, TUESDAY)
     assert compose(understand("What animals are there?"), facts, TUESDAY) == "I see a dog."
@@ -1002,7 +1005,8 @@ def test_an_animal_is_asked_for_and_a_racing_cars_number_is_no_name() -> None:
         ("Is somebody holding something?", ()),
     ):
         said = compose(understand(question), replace(facts, things=things, faces=0), TUESDAY)
-        assert said.startswith("I cannot tell that"), said
+        sure = any(one.sure for one in things)
+        assert said.endswith("I can't tell more." if sure else "and no more."), said
     said = compose(understand("Is there a dog?"), replace(facts, things=(bagel,)), TUESDAY)
     assert said == "I may miss it, but I do not see that: a dog."
     told = compose(understand("What food is this?"), replace(facts, things=(bagel,)), TUESDAY)

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.messages import MAX_QUESTION_CHARS
+from server.features.builtin.compose import social
 from server.features.builtin.intents import understand
-from server.features.builtin.language import LANGUAGES, language_of
+from server.features.builtin.language import LANGUAGES, language, language_of
 from server.features.builtin.wants import Want
 from tests.features.builtin.words import WORDS
 
@@ -37,6 +38,29 @@ def test_does_it_say(question: str, target: str) -> None:
     intent = understand(question)
     assert intent.want is Want.SAYS
     assert intent.target == target
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_it_answers_about_itself(code: str) -> None:
+    """With what it is and can do, and whether the microphone is on."""
+    words = language(code)
+    who, machine, hears = (understand(one, page=code) for one in WORDS["itself"][code])
+    for things, does in ((True, "help"), (False, "help_plain")):
+        said = {social(one, things) for one in (who, machine)}
+        assert said == {words.sentence(words.say("self"), words.say(does))}
+    assert social(hears, hears=True) == words.say("hears")
+    assert social(hears) == words.say("hears_not")
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        *("Who are you looking at?", "Can you hear the music?", "Who made this?", "What is it?"),
+        *("Are you open on Sunday?", "Wer ist das?", "Is the light on?", "¿Quién es?"),
+    ],
+)
+def test_what_is_asked_about_the_picture_is_not_about_itself(question: str) -> None:
+    assert social(understand(question)) is None
 
 
 def test_what_does_it_say_asks_for_everything() -> None:

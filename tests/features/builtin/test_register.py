@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,16 @@ from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.finder import Finder
 from server.features.builtin.language import LANGUAGES
 from server.features.builtin.thing_words import ThingWords, thing_words
+from server.models.base import Delta, Engine
 from tests.features.builtin.test_beside import as_sent
+from tests.features.builtin.test_engine import request as asked_of
+from tests.features.builtin.test_engine import scene
 from tests.support.clients import page_of, soon
 from tests.support.fakes import until
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import running, with_model
 
+OFF = "No, the microphone is off: I get what is typed."
 GERMAN = "Auf dem Tisch steht eine rote Tasse, und daneben liegt ein Buch."
 
 
@@ -92,6 +97,28 @@ async def test_its_models_load_once_it_answers(monkeypatch: pytest.MonkeyPatch) 
         await until(lambda: len(warmed) > before)
     async with running(engine="builtin"):
         await until(lambda: len(warmed) > before + 1)
+
+
+async def test_it_says_whether_the_microphone_of_a_session_is_on() -> None:
+    """Not that of another session, nor once this one has ended."""
+    async with running(engine="builtin") as run, page_of(run) as page, page_of(run) as other:
+        engine = run.program.engines.current
+        listening = run.program.sessions.find(page.session_id).part("voice_in")
+        asked = "Can you hear me?"
+        assert await said(engine, page.session_id, asked) == OFF
+        listening.detection = object()
+        assert await said(engine, page.session_id, asked) == "Yes, the microphone is on."
+        assert await said(engine, other.session_id, asked) == OFF
+        listening.detection = None
+        assert await said(engine, page.session_id, asked) == OFF
+        await run.program.sessions.end(other.session_id, "session_ended")
+        assert await said(engine, other.session_id, asked) == OFF
+
+
+async def said(engine: Engine, session_id: str, question: str) -> str:
+    request = replace(asked_of(scene(), question), session_id=session_id)
+    chunks = [chunk async for chunk in engine.answer(request)]
+    return "".join(chunk.text for chunk in chunks if isinstance(chunk, Delta))
 
 
 @pytest.mark.parametrize("named", [True, False])

@@ -107,7 +107,7 @@ def test_a_long_line_is_split_in_time_that_grows_with_it() -> None:
         ("Where is it?", rows_of("Yard sale", "118 Maple Street", "Toys"), "It reads: 118 Maple Street"),
         ("Où est-ce ?", rows_of("Fête", "12 rue des Lilas, no 3", "Vide-grenier"), "12 rue des Lilas"),
         ("Wo ist das?", rows_of("Flohmarkt", "Lindenstraße 4", "Samstag"), "Lindenstraße 4"),
-        ("When should we be there?", rows_of("14:02", "Hi", "14:05", "14:08", "14:10", "14:12"), "I find no"),
+        ("When should we be there?", rows_of("14:02", "Hi", "14:05", "14:08", "14:10", "14:12"), "What I read: 14:02 · Hi"),
         ("When do we land?", cells(("DATE", "4 DEC 2026"), ("ARRIVAL", "14:50")), "“ARRIVAL” it says 14:50"),
         ("Is it day or night?", (), "I cannot tell that"),
         ("¿Cuánto cuesta la entrada para niños?", rows_of("Entrada general 5,50 €", "Niños 2,75 €"), "«Niños» cuesta 2,75 €"),
@@ -269,7 +269,7 @@ def test_a_form_has_no_boxes_where_there_is_no_print() -> None:
 )
 def test_an_answer_tells_that_a_box_is_not_ticked(question: str, answer: str) -> None:
     rows = rows_of(f"☑ {FORM[0]}", f"☐ {FORM[1]}", f"☐ {FORM[2]}")
-    assert said_of(question, rows).endswith(answer)
+    assert answer in said_of(question, rows)
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
@@ -366,7 +366,7 @@ BOARD = cells(
         ("Who owns the dog?", rows_of("Species: Dog", "Born: 2022", "Owner: Mr Lee"), "Owner: Mr Lee"),
         ("How many seeds are in it?", rows_of("Lot 7 Thornbury Seeds", "Approx. 300 seeds", "P"), "It reads: Approx. 300 seeds"),
         ("What's the price per litre?", rows_of("LITRES", "33.82", "PENCE PER LITRE", "143.0"), "It costs 143.0 per LITRE."),
-        ("What's the cheapest day?", rows_of("Popcorn £4.20", "Adult £11.50", "Child £7.00"), "I find no answer"),
+        ("What's the cheapest day?", rows_of("Popcorn £4.20", "Adult £11.50", "Child £7.00"), "What I read: Popcorn £4.20"),
         ("When is story time?", rows_of("Closed until 5 January 2027", "Story time", "Wednesdays 10.30 am"), "“Story time” it says Wednesdays 10.30 am"),
         ("Is it OK for a six year old?", rows_of("2-5 players, age 10+", "Not for children under 3 years", "P"), "age 10+; Not for children"),
         ("What's the cheapest dish?", rows_of("Popcorn £4.20", "Adult £11.50", "Child £7.00"), "“Popcorn” costs £4.20."),
@@ -385,7 +385,7 @@ BOARD = cells(
         ("Whose report is this?", rows_of("Report 2025/26", "Pupil: Noah Berg", "P"), "closest: Pupil: Noah Berg"),
         ("Is she allergic to anything?", rows_of("Ward 7B", "ALLERGY: LATEX", "P"), "closest: ALLERGY: LATEX"),
         ("How old is she?", rows_of("Ward 7B", "Female Age 75", "P"), "closest: Female Age 75"),
-        ("How old is she?", rows_of("Ward 7B", "Bed 12", "P"), "I find no answer"),
+        ("How old is she?", rows_of("Ward 7B", "Bed 12", "P"), "What I read: Ward 7B"),
         ("When does my ticket run out?", rows_of("20 NOV 2026 10:42", "Expires: 12:22", "P"), "Expires: 12:22"),
         ("How long is left?", (*cells(("Eco", "Time left")), replace(cells(("Wool", "1:48"))[0], height=50)), "“Time left” it says 1:48"),
         ("Hat die Apotheke am Mittwochnachmittag offen?", (row_of("Löwen-Apotheke", 60), *rows_of("Mittwoch 8:30 - 13:00", "Brunnen-Apotheke 21", "P")), "kommt: Mittwoch 8:30"),
@@ -423,13 +423,13 @@ def test_people_in_a_thing_are_not_the_thing() -> None:
     assert understand("What colour is the number plate?").things == ()
 
 
-def test_a_kind_that_is_not_known_gets_no_colour() -> None:
+def test_what_is_not_known_gets_its_colour() -> None:
     facts = Facts(
         BRIGHT, rows=(), codes=(), faces=0, things=(), colours={"middle": (("blue", 0.9),)}
     )
     assert "blue" in compose(understand("What is this?"), facts, TUESDAY)
     answer = compose(understand("What instruments do you see?"), facts, TUESDAY)
-    assert answer == "I do not know this thing."
+    assert answer.startswith("I do not know this thing: it is blue.")
 
 
 @pytest.mark.parametrize("question", ["How many women are there?", "Wie viele Kinder siehst du?"])
