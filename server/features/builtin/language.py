@@ -100,7 +100,7 @@ _GIVES_UP = (
         "not_found_plain",
     ),
     *("not_understood", "see_unknown", "summarise", "translate", "unknown_here", "unknown_thing"),
-    "unsure",
+    *("closest", "kind", "no_more"),
 )
 
 
