@@ -19,8 +19,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import psutil
-
 from server.features.hosting import llama_wheel
 from server.features.hosting.catalogue.engine_log import NO_GPU, ON_CPU
 from server.features.hosting.catalogue.llama_cpp import PROGRAM, LlamaServer, how_to_get, read_help
@@ -200,9 +198,7 @@ class HostProbe:
             model_types=types,
             llama=llama,
             llama_trouble=llama_trouble,
-            # 0 where that is all of the machine
-            # Two threads of a core compute no faster than one.
-            cores=min(cores(), psutil.cpu_count(logical=False) or 1024),
+            cores=_physical_cores(),
             docker=docker,
             podman=podman,
             container_socket_ok=containers,
@@ -286,10 +282,20 @@ def sandboxed() -> bool:
 # Parts of the examination
 
 
+def _physical_cores() -> int:
+    """Return the cores that this process may use, since two threads of one compute no faster; 0 for all there are."""
+    import psutil
+
+    return min(cores(), psutil.cpu_count(logical=False) or cores())
+
+
 def memory_here() -> tuple[int, int]:
     """Return the bytes of main memory, all and available, on any system."""
     if (found := main_memory())[0]:
         return found
+    # Scripts find programs without packages.
+    import psutil
+
     memory = psutil.virtual_memory()
     return memory.total, memory.available
 

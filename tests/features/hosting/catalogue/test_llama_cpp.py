@@ -241,11 +241,11 @@ def test_its_steps_are_seen_while_it_loads() -> None:
     [
         (
             "E llama_model_load: error loading model: unknown model architecture: 'qwen9xl'",
-            "does not know the kind of this model, which is newer. Upgrade llama.cpp",
+            "does not know the kind of this model, which is newer. Upgrade it, or this program",
         ),
         (
             "E clip_init: failed to load model 'p.gguf': load_hparams: unknown projector type: qwen9",
-            "does not know the kind of this model, which is newer. Upgrade llama.cpp",
+            "does not know the kind of this model, which is newer. Upgrade it, or this program",
         ),
         (
             "E llama_model_load: error loading model: tensor 'blk.1.ffn_gate.weight' data is not within the file bounds,"
