@@ -1,4 +1,4 @@
-"""What people ask a camera: the set is whole, sheets tell no engine, and verdicts become figures."""
+"""The set of questions is whole, sheets hide the engine, and verdicts become figures."""
 
 from __future__ import annotations
 

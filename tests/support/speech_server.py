@@ -25,7 +25,7 @@ from tests.support.http_stand_in import HttpRequest, HttpStandIn
 
 EVENTS = "text/event-stream"
 Piece = str | bytes | float | None
-_PART = re.compile(rb'name="([^"]+)"(?:; filename="[^"]*")?(?:\r\n[^\r]+)*\r\n\r\n(.*)', re.S)
+_PART = re.compile(rb'name="([^"]+)".*?\r\n\r\n(.*)', re.S)
 # espeak-ng's own rate
 RATE = 22_050
 

@@ -169,7 +169,7 @@ def _name(model: Model) -> str:
 
 
 def _remember(folder: Path) -> None:
-    """Have later starts of scripts/run.sh take the model, as after `run.sh --model`."""
+    """Save the model for later starts of scripts/run.sh, as `run.sh --model` does."""
     with suppress(OSError):
         REMEMBERED.write_text(f"{folder}\n", "utf-8")
 

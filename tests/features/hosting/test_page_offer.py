@@ -1,4 +1,4 @@
-"""Where the built-in engine could not answer, the page offers a model, and shows its way here."""
+"""The page offers a model below answers that only a model could give, and shows the download."""
 
 from __future__ import annotations
 

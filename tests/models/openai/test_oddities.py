@@ -338,7 +338,7 @@ async def test_a_question_waits_for_as_long_as_the_server_says(
 async def test_several_at_once_learn_the_limits_newer_name(
     server: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
-    """Where nothing else is left out any more."""
+    """Also where nothing else can be left out any more."""
     too_many = (400, error("too many", param="max_tokens"))
     for play in (
         PLAYS["unknown fields, 400"],

@@ -1,4 +1,4 @@
-"""What people ask a camera: the questions of `questions.jsonl`, and the present engine asked."""
+"""Read the questions of `questions.jsonl`, and ask the present engine."""
 
 from __future__ import annotations
 

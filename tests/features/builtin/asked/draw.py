@@ -338,7 +338,7 @@ def _hills(rng: np.random.Generator, size: tuple[int, int], width: float) -> Flo
 
 
 def _slope(heights: Floats, down: int) -> Floats:
-    """How steep heights are from left to right, and down; at most 1."""
+    """Return the slopes of heights from left to right, and down; at most 1."""
     slope = np.asarray(cv2.Sobel(heights, cv2.CV_32F, 1, down, ksize=5), np.float32)
     return np.asarray(slope / np.abs(slope).max(), np.float32)
 
@@ -516,7 +516,7 @@ def _hand(canvas: Floats, rng: np.random.Generator, side: str) -> Floats:
 
 
 def _taken(canvas: Floats, seeded: Seeded) -> Pixels:
-    """What a camera makes of a scene: light from a side, glare, blur, noise."""
+    """Add what a camera adds to a scene: light from a side, glare, blur, noise."""
     table, rng = seeded.table, seeded.rng
     high, wide = canvas.shape[:2]
     y, x = np.mgrid[0:high, 0:wide].astype(np.float32)
