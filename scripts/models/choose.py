@@ -47,10 +47,8 @@ from server.features.hosting.catalogue.modes import (
     propose,
 )
 from server.features.hosting.catalogue.sizes import needed
-from server.features.hosting.catalogue.source import load_catalogue, relative
 from server.features.hosting.host import HostProbe, memory_here
 from server.features.hosting.settings import HostingSettings
-from server.shared.network import FetchError
 
 # Folder of fetched models, each in a folder of its own.
 KEPT = Path("~/models")
@@ -89,7 +87,7 @@ def explained() -> Iterator[None]:
     """Raise the errors of settings, catalogues, folders and home directories as ModelError."""
     try:
         yield
-    except (CatalogueError, ConfigError, FetchError, ModelFolderError) as error:
+    except (CatalogueError, ConfigError, ModelFolderError) as error:
         raise ModelError(error.message) from None
     except RuntimeError:
         raise ModelError("There is no home directory to keep models in. Set HOME.") from None
@@ -103,7 +101,7 @@ def find(name: str, settings: Settings) -> Choice:
         if name.startswith(("/", "~", ".")) and _folder(name).exists():
             choice = Choice(read_model(_folder(name)), _folder(name), Catalogue.load(), own=True)
         else:
-            choice = _found(name, load_catalogue(hosted.catalogue))
+            choice = _found(name, Catalogue.load(hosted.catalogue))
     if choice.model.remote_code and not hosted.trust_remote_code:
         raise ModelError(
             f"{choice.model.name} comes with code of its own, which would run with this server's rights. Read it, and set"
@@ -127,7 +125,7 @@ def _found(name: str, catalogue: Catalogue) -> Choice:
 
 def kept_at(model: Model) -> Path:
     """The folder that a catalogue's model is fetched to. Raises RuntimeError without a home."""
-    return KEPT.expanduser() / relative(model.id.rpartition("/")[2])
+    return KEPT.expanduser() / model.id.rpartition("/")[2]
 
 
 def _folder(name: str) -> Path:
@@ -366,7 +364,7 @@ def propose_one() -> int:
     with explained():
         settings = load(ENV_FILE)
         hosted = hosting(settings)
-        models = at_hand(load_catalogue(hosted.catalogue))
+        models = at_hand(Catalogue.load(hosted.catalogue))
     host = this_machine(hosted)
     free = disk.free_bytes(KEPT.expanduser())
     proposal = propose(models, host, free)

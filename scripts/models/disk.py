@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import FrameType
 
 
@@ -110,6 +110,36 @@ class ModelError(Exception):
 
 class Stopped(BaseException):
     """SIGINT or SIGTERM came. No Exception, so that nothing takes it for a failure of its own."""
+
+
+def relative(name: str) -> PurePosixPath:
+    """Check that `name` (with /) stays within a folder, whatever is there. Raises ModelError."""
+    parts = PurePosixPath(name)
+    plain = name.isprintable() and 0 < len(name) <= 500 and "\\" not in name
+    if not plain or parts.is_absolute() or ".." in parts.parts or not parts.parts:
+        raise ModelError(
+            f"{name[:80]!r} is no name within a folder: it is empty, too long, absolute, or leads out of it."
+        )
+    return parts
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Find `name` in `folder`, links followed. Raises ModelError for a path elsewhere.
+
+    The file need not exist yet; the folder itself may be a link.
+    """
+    parts = relative(name)
+    try:
+        root = folder.resolve()
+        path = (root / parts).resolve()
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or "links go round in a circle"
+        raise ModelError(f"{name[:80]!r} in {folder} cannot be followed ({reason}).") from None
+    if path == root or not path.is_relative_to(root):
+        raise ModelError(
+            f"{name[:80]!r} in {folder} is a link that leads out of it. Remove the link."
+        )
+    return path
 
 
 def say(text: str) -> None:

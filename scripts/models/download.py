@@ -28,8 +28,6 @@ from scripts.models import checkpoint, disk, hub, record
 from scripts.models.disk import ModelError, in_words, say
 from scripts.models.hub import HubFile, Repository
 from server.core import core_dumps
-from server.features.hosting.catalogue.source import inside
-from server.shared.network import FetchError
 
 # Less than so much in so long is no download: 3.5 KB/s.
 LEAST_BYTES = 1024 * 1024
@@ -180,8 +178,8 @@ def _recorded(folder: Path, names: set[str]) -> set[Path]:
     found = set()
     for name in names:
         try:
-            inside(folder, name)
-        except FetchError:
+            disk.inside(folder, name)
+        except ModelError:
             continue
         if (folder / name).is_file():
             found.add(folder / name)

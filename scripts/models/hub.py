@@ -45,8 +45,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 from pydantic import BaseModel, Field, ValidationError
 
 from scripts.models import record
-from scripts.models.disk import ModelError
-from server.features.hosting.catalogue.source import inside, relative, shown
+from scripts.models.disk import ModelError, inside, relative
 from server.shared import network
 from server.shared.network import FetchError, Network
 
@@ -63,6 +62,15 @@ def _url(text: str) -> httpx2.URL:
         return httpx2.URL(text)
     except (httpx2.InvalidURL, ValueError):
         return httpx2.URL("")
+
+
+def shown(url: httpx2.URL) -> str:
+    """Shorten a URL for a sentence, without user, query and fragment, which may hold secrets."""
+    port = f":{url.port}" if url.port is not None else ""
+    # Encoded as they go out: decoded, they may move a terminal's cursor or look like another host.
+    host, path = url.raw_host.decode("ascii"), url.raw_path.partition(b"?")[0].decode("ascii")
+    text = f"{url.scheme}://{f'[{host}]' if ':' in host else host}{port}{path}"
+    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def endpoint(text: str) -> httpx2.URL:
@@ -344,7 +352,7 @@ def _files(name: str, siblings: Iterable[_File], only: Collection[str]) -> list[
         try:
             # A name from the network becomes a path here.
             path = relative(one.rfilename)
-        except FetchError as error:
+        except ModelError as error:
             raise ModelError(f"{name} is not taken: {error.message}") from None
         other = path.suffix in _OTHER_WEIGHTS or path.parts[0] in _OTHER_FOLDERS
         if str(path) not in only if only else other:
@@ -367,12 +375,9 @@ def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
     Its content is not checked here, only that it has the size that the hub named.
     """
     path = folder / file.name
-    try:
-        if path.parent != folder:
-            # A link there may lead anywhere.
-            inside(folder, path.parent.relative_to(folder).as_posix())
-    except FetchError as error:
-        raise ModelError(error.message) from None
+    if path.parent != folder:
+        # A link there may lead anywhere.
+        inside(folder, path.parent.relative_to(folder).as_posix())
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     there = part.stat().st_size if part.exists() else 0

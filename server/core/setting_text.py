@@ -158,20 +158,6 @@ def _check_port(url: str) -> None:
         raise ValueError("its port is not between 1 and 65535")
 
 
-def file_source(text: str) -> str:
-    """Check a path, or an https URL without a user. The file is not opened."""
-    if (
-        "://" in text
-        and re.fullmatch(rf"https://{HOST}(:\d{{1,5}})?(/[^\s@]*)?", text, re.ASCII) is None
-    ):
-        raise ValueError("it is not of that form")
-    if "://" in text:
-        _check_port(text)
-    if not text.isprintable():
-        raise ValueError("it has characters that no path or URL has")
-    return text
-
-
 def port_range(text: str) -> tuple[int, int] | None:
     """Parse "first-last"; None for an empty text."""
     if not text:

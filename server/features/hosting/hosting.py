@@ -25,7 +25,6 @@ from server.features.hosting.catalogue.choice import Choice, CommandError, own_c
 from server.features.hosting.catalogue.entry import Catalogue, Model, RunMode
 from server.features.hosting.catalogue.machine import Host, described
 from server.features.hosting.catalogue.modes import modes, propose
-from server.features.hosting.catalogue.source import CatalogueSource
 from server.features.hosting.host import HostProbe
 from server.features.hosting.manager import EngineManager, Tools
 from server.features.hosting.messages import (
@@ -93,7 +92,7 @@ class Hosting:
         self.planner = Planner(
             probe,
             roots,
-            CatalogueSource(own.catalogue).load,
+            partial(Catalogue.load, own.catalogue),
             context=settings.model_max_tokens,
             concurrent=settings.max_concurrent_inferences,
         )

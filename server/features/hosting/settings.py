@@ -6,12 +6,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import field_validator
-
-from server.core.setting_text import file_source, shown
+from server.core.setting_text import shown
 from server.core.settings import FeatureSettings, flag, path, text
 
-_CATALOGUE = "a path, or an https URL, which may end in #sha256= and 64 hexadecimal digits"
+_CATALOGUE = "the path of a file, or empty"
 
 
 class HostingSettings(FeatureSettings):
@@ -21,15 +19,9 @@ class HostingSettings(FeatureSettings):
     allow_model_downloads: bool = flag()
     catalogue: str = text("", _CATALOGUE)
 
-    @field_validator("catalogue")
-    @classmethod
-    def _catalogue(cls, value: str) -> str:
-        return file_source(value)
-
     def problems(self) -> Iterable[str]:
         source = self.catalogue
-        # An address is not asked here: the server starts without a network, too.
-        if source and "://" not in source and not Path(os.path.expanduser(source)).is_file():
+        if source and not Path(os.path.expanduser(source)).is_file():
             yield (
                 f"CATALOGUE is {shown(source)}, but there is no such file. Allowed: {_CATALOGUE}. Leave it empty for our own."
             )

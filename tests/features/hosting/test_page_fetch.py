@@ -13,7 +13,7 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.browser.visitor import TOKEN, Visit, operator
-from tests.features.hosting.catalogue.test_source import TINY
+from tests.features.hosting.catalogue.test_entry import TINY
 from tests.support.hub_stand_in import Model as OnHub
 from tests.support.hub_stand_in import running_hub
 from tests.support.running import Running, running

@@ -17,7 +17,7 @@ from server.core.frames import Role
 from server.features.hosting.catalogue.entry import Catalogue
 from server.features.hosting.hosting import LOG_SECONDS
 from server.features.hosting.planner import Seen
-from tests.features.hosting.catalogue.test_source import TINY
+from tests.features.hosting.catalogue.test_entry import TINY
 from tests.features.hosting.test_planner import PYTHON
 from tests.support.clients import Page, http, metric, open_page, page_of, soon, take_token
 from tests.support.fakes_openai import FakeOpenAI
@@ -314,12 +314,11 @@ async def test_the_catalogue_is_the_one_that_the_settings_name(tmp_path: Path) -
         told = await standing(one)
         assert "someone/tiny-vl" in str(told)
         assert "SmolVLM2" not in str(told)
-    away = "https://127.0.0.1:1/models.toml"
-    async with running(operator_token=TOKEN, catalogue=away) as one:
-        told = await standing(one)
-        assert "SmolVLM2" in str(told)
-        assert "a loopback address" in told["troubles"][0]
-        assert "Until it can be had ours is used" in told["troubles"][0]
+        mine.write_text("a b c")
+        async with http(one, TOKEN) as client:
+            reply = await client.get("/api/engine")
+        assert reply.status_code == 400
+        assert "is not TOML" in reply.text
 
 
 async def test_who_watches_is_told_where_it_is_another_one(model: FakeOpenAI) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,6 @@ from server.models.families import RunMode as RunMode
 from server.models.files import clean
 
 OURS = Path(__file__).with_name("models.toml")
-MAX_FILE_BYTES = 1024 * 1024
 MAX_MODELS = 500
 _TERABYTE = 10**12
 # One or two parts like a hub's ids; never a path out of a folder, never a flag of a program.
@@ -174,9 +174,16 @@ class Catalogue:
                 self._by_name[name] = model
 
     @classmethod
-    def load(cls) -> Catalogue:
-        """Read ours."""
-        return cls.read(OURS.read_text("utf-8"), str(OURS))
+    def load(cls, source: str = "") -> Catalogue:
+        """Read ours, or the file that CATALOGUE names. Raises CatalogueError."""
+        path = Path(os.path.expanduser(source)) if source else OURS
+        try:
+            return cls.read(path.read_text("utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise CatalogueError(
+                f"CATALOGUE: {path} cannot be read ({reason}). Leave it empty for our own."
+            ) from None
 
     @classmethod
     def read(cls, text: str, source: str) -> Catalogue:

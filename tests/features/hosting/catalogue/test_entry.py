@@ -19,6 +19,17 @@ from server.features.hosting.catalogue.entry import (
 from server.models import families
 from server.models.families import FAMILIES
 
+TINY = b"""
+[[model]]
+id = "someone/tiny-vl"
+aliases = ["tiny"]
+model_type = "vision"
+architecture = "qwen2_5_vl"
+abilities = ["images"]
+weights_bytes = 1000
+memory_bytes = 1000
+needs = { transformers = "" }
+"""
 ENTRY = """
 [[model]]
 id = "some/model"
@@ -210,3 +221,19 @@ def test_a_model_never_changes() -> None:
     assert (model.name, model.boxes, model.answers) == ("model", None, True)
     grounded = model.model_dump() | {"abilities": [Ability.GROUNDING], "boxes": "thousandths"}
     assert Model.model_validate(grounded).boxes is BoxUnit.THOUSANDTHS
+
+
+def test_the_setting_names_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its path, ~ being the home directory; what cannot be read is a sentence."""
+    (tmp_path / "models.toml").write_bytes(TINY)
+    (tmp_path / "picture").write_bytes(b"\xff\xd8\xff")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for source in (str(tmp_path / "models.toml"), "~/models.toml"):
+        assert [model.id for model in Catalogue.load(source)] == ["someone/tiny-vl"]
+    for source, says in (
+        ("~/none.toml", "No such file"),
+        ("~", "Is a directory"),
+        ("~/picture", "not UTF-8 text"),
+    ):
+        with pytest.raises(CatalogueError, match=f"{says}.*Leave it empty for our own"):
+            Catalogue.load(source)
