@@ -348,7 +348,7 @@ def gpus() -> tuple[list[Gpu], bool]:
     raise ModelError(
         f"{reason} vLLM would run on the CPU, where an answer of a large model takes minutes, so it is not started. Install"
         " the GPU's driver, give this user access to it (AMD: the groups render and video; in a container also /dev/kfd"
-        " and /dev/dri), and look with rocm-smi or nvidia-smi. A small model can be served with --cpu by vLLM's build for"
+        " and /dev/dri), and look with amd-smi or nvidia-smi. A small model can be served with --cpu by vLLM's build for"
         " the CPU."
     )
 

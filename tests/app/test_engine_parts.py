@@ -139,7 +139,6 @@ LATE = {
     "aiomqtt",
     "paho",
     "openai",
-    "pynvml",
     "rapidocr",
     "onnxruntime",
     "zxingcpp",

@@ -410,7 +410,7 @@ def test_the_model_server(machine: Machine) -> None:
     programs = {
         "/opt/qwen-vllm/bin/vllm": "exec python3 -S -E /opt/stand-in/support/vllm_stand_in.py 0.32 serve"
         ' /var/cache/qwen-vllm "$@"',
-        "/opt/rocm/bin/rocm-smi": f"echo '{ROCM}'",
+        "/opt/rocm/bin/amd-smi": f"echo '{ROCM}'",
     }
     for path, text in programs.items():
         machine.write(path, f"#!/bin/sh\n{text}\n")

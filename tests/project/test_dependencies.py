@@ -26,7 +26,6 @@ DISTRIBUTIONS = {
     "dotenv": "python-dotenv",
     "jose": "python-jose",
     "paho": "paho-mqtt",
-    "pynvml": "nvidia-ml-py",
     "zxingcpp": "zxing-cpp",
 }
 # Found where an operator has it, in a Python of his own; it brings vLLM and a GPU's libraries.

@@ -65,7 +65,7 @@ VARIABLES = {
 # Programs of others, whose options and words are theirs.
 OTHERS = {
     *("apt", "certbot", "cp", "curl", "docker", "docker-compose", "echo", "install", "journalctl"),
-    *("nginx", "openssl", "pip", "promtool", "pytest", "ray", "redis-cli", "rocm-smi", "ss"),
+    *("nginx", "openssl", "pip", "promtool", "pytest", "ray", "redis-cli", "amd-smi", "ss"),
     *("nvidia-smi", "systemctl", "transformers", "ufw", "vllm", "df", "id", "rsync", "git"),
 }
 READ = (*DOCUMENTS, PROMISES)

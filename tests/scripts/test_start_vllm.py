@@ -44,13 +44,13 @@ PROGRAM = ROOT / "scripts" / "models" / "serve.py"
 KEY = "keyOfTheTestThatNobodyMaySee"
 VERSIONS = ("0.9.2", "0.32")
 ROCM = json.dumps(
-    {
-        "card0": {
-            "Card Series": "AMD Instinct MI300X",
-            "VRAM Total Memory (B)": str(192 * 2**30),
-            "VRAM Total Used Memory (B)": str(2**30),
+    [
+        {
+            "gpu": 0,
+            "asic": {"market_name": "AMD Instinct MI300X"},
+            "mem_usage": {"total_vram": {"value": 192 << 10}, "used_vram": {"value": 1 << 10}},
         }
-    }
+    ]
 )
 Result = subprocess.CompletedProcess[str]
 
@@ -83,7 +83,7 @@ class Machine:
         (model / "config.json").write_text(json.dumps(config))
         (model / "model.safetensors").write_bytes(bytes(1000))
         self.model = model
-        self.tool("rocm-smi", f"echo 'WARNING: something'; echo '{ROCM}'")
+        self.tool("amd-smi", f"echo 'WARNING: something'; echo '{ROCM}'")
 
     def tool(self, name: str, text: str) -> None:
         (self.bin / name).write_text(f"#!/bin/sh\n{text}\n")
@@ -435,32 +435,32 @@ def test_no_gpu_no_start(machine: Machine) -> None:
     A GPU that others fill is reported.
     """
     install(machine.bin, "0.32")
-    machine.tool("rocm-smi", "echo 'ERROR: no driver' >&2; exit 2")
+    machine.tool("amd-smi", "echo 'ERROR: no driver' >&2; exit 2")
     done = machine.run()
     assert done.returncode == 1
-    assert "rocm-smi: rocm-smi ended with 2: ERROR: no driver" in done.stderr
+    assert "amd-smi: amd-smi ended with 2: ERROR: no driver" in done.stderr
     assert "so it is not started" in done.stderr
     assert not (machine.bin / "started.json").exists()
     assert machine.run("--dry-run").returncode == 0
-    machine.tool("rocm-smi", f"echo '{ROCM.replace(str(2**30), str(100 * 2**30))}'")
+    machine.tool("amd-smi", f"echo '{ROCM.replace(' 1024', ' 102400')}'")
     assert "Of the first GPU's memory 92.0 GiB are free" in machine.run("--dry-run").stderr
 
 
 @pytest.mark.slow
 def test_on_the_cpu_by_request_alone(machine: Machine) -> None:
     """With --cpu and a build for it vLLM serves there without any GPU; a build for a GPU does not."""
-    machine.tool("rocm-smi", "exit 2")
+    machine.tool("amd-smi", "exit 2")
     install(machine.bin, "0.32")
     refused = machine.run("--cpu")
     assert refused.returncode == 1
     assert "`vllm` is no build for the CPU" in refused.stderr
     program = install_for_cpu(machine.folder / "environment", behaviour="on_cpu")
-    machine.tool("rocm-smi", f"echo '{ROCM}'")
+    machine.tool("amd-smi", f"echo '{ROCM}'")
     refused = machine.run("--vllm", str(program))
     assert refused.returncode == 1
     assert "is built for the CPU" in refused.stderr
     assert "give --cpu" in refused.stderr
-    machine.tool("rocm-smi", "exit 2")
+    machine.tool("amd-smi", "exit 2")
     with process(machine.command("--cpu", "--vllm", str(program)), machine.environment()) as one:
         waited = machine.run("--wait", "--pid", str(one.pid), "--timeout", "40")
         assert waited.returncode == 0, waited.stderr
@@ -592,7 +592,7 @@ def test_answers_at_a_time_fit_the_gpu_that_is_there(machine: Machine) -> None:
     (machine.model / "config.json").write_text(json.dumps({**config, **TEXT}))
     machine.tool("vllm", "exit 1")
     done = machine.run("--dry-run")
-    total = json.loads(ROCM)["card0"]["VRAM Total Memory (B)"]
+    total = json.loads(ROCM)[0]["mem_usage"]["total_vram"]["value"] << 20
     held = (int(int(total) * 0.9) - 1000 - 800_000_000) // (262_144 * 8192)
     assert f"--max-num-seqs {held}" in done.stdout, done.stderr
     assert f"hold {held} of 8192 tokens (262,144 bytes a token)" in done.stderr
@@ -608,7 +608,7 @@ def test_answers_at_a_time_fit_the_gpu_that_is_there(machine: Machine) -> None:
 def test_a_dry_run_needs_neither_gpu_nor_a_vllm_that_answers(machine: Machine) -> None:
     """The command is printed, for newer versions' flags; without --dry-run it is refused."""
     machine.tool("vllm", "echo 'RuntimeError: no GPU' >&2; exit 1")
-    machine.tool("rocm-smi", "exit 1")
+    machine.tool("amd-smi", "exit 1")
     done = machine.run("--dry-run")
     assert done.returncode == 0, done.stderr
     assert "--max-num-seqs 256" in done.stdout
@@ -629,7 +629,7 @@ def test_a_second_gpu_that_is_not_used_is_said() -> None:
 def test_a_dry_run_needs_no_model_either(tmp_path: Path) -> None:
     """Before anything is downloaded or installed; nobody knows which flags vLLM will have, so none is refused."""
     machine = Machine(tmp_path)
-    machine.tool("rocm-smi", "exit 1")
+    machine.tool("amd-smi", "exit 1")
     done = machine.run(
         "--dry-run", "--", "--kv-cache-dtype", "fp8", MODEL_PATH=str(tmp_path / "not there")
     )

@@ -20,14 +20,14 @@ from tests.real_model.server import PYTHON, missing
 from tests.support.vllm_stand_in import install, recorded
 
 ROCM = json.dumps(
-    {
-        "card0": {
-            "Card Series": "AMD Instinct MI300X",
-            "VRAM Total Memory (B)": "1000",
-            "VRAM Total Used Memory (B)": "400",
+    [
+        {
+            "gpu": 0,
+            "asic": {"market_name": "AMD Instinct MI300X"},
+            "mem_usage": {"total_vram": {"value": 1000}, "used_vram": {"value": 400}},
         },
-        "card1": {"Card Series": "AMD GPU"},
-    }
+        {"gpu": 1},
+    ]
 )
 
 
@@ -101,25 +101,29 @@ def test_torch_is_not_imported_to_know_what_it_was_built_for(
     machine: Machine, version: str, device: str
 ) -> None:
     """Its versions and its device are read from its files; without a GPU it computes on the CPU."""
-    machine.tool("rocm-smi", f"echo '{ROCM}'")
+    machine.tool("amd-smi", f"echo '{ROCM}'")
     python = machine.python(version)
     found = HostProbe(engine_python=str(python)).probe()
     assert found.engine_python == str(python)
     assert found.libraries["torch"] == found.libraries["transformers"] == "9.8"
     assert found.torch_device == device
-    (machine.bin / "rocm-smi").unlink()
+    (machine.bin / "amd-smi").unlink()
     assert not HostProbe(engine_python=str(python)).probe().torch_device
 
 
 def test_gpus_are_read_each_time(machine: Machine) -> None:
     """With what is free of their memory, None where they do not tell."""
-    machine.tool("rocm-smi", f"echo '{ROCM}'")
+    machine.tool("amd-smi", f"echo '{ROCM}'")
     probe = HostProbe()
     first, second = probe.probe().gpus
-    assert (first.vendor, first.total_bytes, first.free_bytes) == (Vendor.AMD, 1000, 600)
+    assert (first.vendor, first.total_bytes, first.free_bytes) == (
+        Vendor.AMD,
+        1000 << 20,
+        600 << 20,
+    )
     assert (second.total_bytes, second.free_bytes) == (None, None)
-    machine.tool("rocm-smi", f"echo '{ROCM}'".replace('"400"', '"900"'))
-    assert probe.probe().gpus[0].free_bytes == 100
+    machine.tool("amd-smi", f"echo '{ROCM}'".replace("400", "900"))
+    assert probe.probe().gpus[0].free_bytes == 100 << 20
 
 
 def test_slow_questions_are_asked_once(machine: Machine) -> None:
@@ -403,7 +407,7 @@ def test_llama_cpps_server_is_found_and_asked_once(machine: Machine) -> None:
     other = path.rename(machine.bin / "other")
     assert llama(HostProbe(llama_server=str(other))).path == str(other)
     assert llama(HostProbe()).words[1:] == ("-m", "server.features.hosting.llama_wheel")
-    machine.tool("rocm-smi", f"echo '{ROCM}'")
+    machine.tool("amd-smi", f"echo '{ROCM}'")
     beside = HostProbe().probe()
     assert beside.llama is None
     assert "(llama-server) was not found. Install it: " in beside.llama_trouble

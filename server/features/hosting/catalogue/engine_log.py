@@ -225,7 +225,7 @@ _FAILURES = table(
 
 
 _LOWER = (
-    "Lower {memory} when other programs need the GPU's memory, too (rocm-smi and nvidia-smi"
+    "Lower {memory} when other programs need the GPU's memory, too (amd-smi and nvidia-smi"
     " show them), and {context} when the model's own share is too small for the context."
 )
 # Also used for vLLM's help, which fails without a GPU in some builds.
