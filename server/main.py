@@ -82,7 +82,7 @@ def main() -> int:
         on_started=lambda port: _started(program, port),
         on_closed=lambda: None if lookups.end(PATIENCE) and not program.unfinished else _leave(0),
         lookups=lookups,
-        notifier=Notifier.from_environment(),
+        notifier=Notifier(),
         drain_seconds=settings.drain_seconds,
     )
     server.run()

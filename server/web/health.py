@@ -244,15 +244,9 @@ def add_network_gauges(
     )
     metrics.count(
         "connections_cut_off_total",
-        "Idle connections that were ended to make room",
+        "Connections without a whole request, a token or a client that reads, that were ended to make room",
         (),
         lambda: {(): connections.closed_idle},
-    )
-    metrics.count(
-        "connections_unproven_cut_off_total",
-        "Connections without a whole request, and sockets without a token, that were ended to make room",
-        (),
-        lambda: {(): connections.closed_unproven},
     )
     metrics.count(
         "sockets_flooded_total",

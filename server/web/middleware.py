@@ -267,10 +267,15 @@ class _Refusing(_Wrapper):
         self._metrics = metrics
 
     async def _refuse(
-        self, error: QwenCameraError, scope: Scope, receive: Receive, send: Send
+        self,
+        error: QwenCameraError,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self._metrics.errors.labels(error.code).inc()
-        await error_response(error, form=form_for(scope))(scope, receive, send)
+        await error_response(error, headers, form=form_for(scope))(scope, receive, send)
 
 
 class RefuseUploads(_Refusing):
@@ -369,7 +374,17 @@ class BodyLimit(_Refusing):
     """
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        announced = Headers(scope=scope).get("content-length", "0")
+        headers = Headers(scope=scope)
+        announced = headers.get("content-length", "0")
+        if "transfer-encoding" in headers and (
+            "content-length" in headers or scope["http_version"] == "1.0"
+        ):
+            # A proxy may have used the other one (RFC 9112, 6.1).
+            twice = BadRequest(
+                "This request gives its length twice (Content-Length and Transfer-Encoding). Send it again in one form."
+            )
+            await self._refuse(twice, scope, receive, send, {"Connection": "close"})
+            return
         if not re.fullmatch(r"[0-9]{1,18}", announced, re.ASCII) or int(announced) > MAX_BODY_BYTES:
             await self._refuse(self._error(), scope, receive, send)
             return

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import json
-import logging
 import os
 import re
 import socket
-import ssl
 import textwrap
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -19,10 +15,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from server import __version__
-from server.core.addresses import normalise_origin
 from server.core.aio import Deadline, Lookups
-from server.core.errors import BadRequest
-from server.core.messages import MAX_MESSAGE_BYTES, error_body
+from server.core.messages import MAX_MESSAGE_BYTES
 from server.models.base import Engine
 from server.web.protocols import Connections, protocol_classes
 
@@ -63,9 +57,8 @@ def uvicorn_config(
         # TRUSTED_PROXIES decides whose headers count, not uvicorn.
         proxy_headers=False,
         timeout_graceful_shutdown=5,
-        ssl_context_factory=(
-            (lambda config, default: HttpsContext(*tls)) if tls is not None else None
-        ),
+        ssl_certfile=tls[0] if tls is not None else None,
+        ssl_keyfile=tls[1] if tls is not None else None,
     )
 
 
@@ -116,7 +109,9 @@ class DrainingServer(uvicorn.Server):
     async def _drain_and_exit(self) -> None:
         seconds = self._drain_seconds + STOP_SECONDS
         deadline = Deadline(seconds)
-        self._notifier.stopping(seconds, "Running answers finish")
+        # Extends a shorter TimeoutStopSec of the unit.
+        extension = f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}"
+        self._notifier.send("STOPPING=1", "STATUS=Running answers finish", extension)
         try:
             await self._drain(deadline)
         finally:
@@ -133,7 +128,7 @@ class DrainingServer(uvicorn.Server):
         while not await self.on_tick(ticks):
             # On every tenth tick it makes the Date header anew.
             ticks += 10
-            self._notifier.alive()
+            self._notifier.send("WATCHDOG=1")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._leaving.wait(), seconds)
 
@@ -144,11 +139,10 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_started(self._port())
-            self._notifier.ready(f"Listening on port {self._port()}")
+            self._notifier.send("READY=1", f"STATUS=Listening on port {self._port()}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
-        self._notifier.close()
         self._on_closed()
 
     def _port(self) -> int:
@@ -232,215 +226,36 @@ def _row(name: str, text: str) -> str:
 def listening_problem(host: str, port: int) -> str | None:
     """Return a sentence of why the address cannot be used, and the remedy; None when it can."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in found:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
             with socket.socket(family, kind, protocol) as probe:
                 # As asyncio does it.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 probe.bind(address)
-    except socket.gaierror:
-        return f"HOST is {host!r}, which is no known name. Use an IP address of this machine, or 0.0.0.0 for all."
     except OSError as error:
-        match error.errno:
-            case errno.EADDRINUSE:
-                return (
-                    f"PORT {port} is in use, perhaps by another qwen-camera. Stop that program, or set PORT to "
-                    "another number."
-                )
-            case errno.EADDRNOTAVAIL:
-                return (
-                    f"HOST is {host!r}, which is no address of this machine. Use one of its own, or 0.0.0.0 "
-                    "for all."
-                )
-            case errno.EACCES:
-                return f"PORT {port} needs rights that this user does not have. Set PORT to 1024 or more."
-            case _:
-                return f"Nothing can listen on HOST {host!r}, PORT {port}: {error.strerror}."
+        return (
+            f"Nothing can listen on HOST {host!r}, PORT {port}: {error.strerror}. Use an address of this machine, or"
+            " 0.0.0.0 for all, and a free port from 1024 on."
+        )
     return None
 
 
-# Answer plain http at the https port with a redirect to https.
-
-# Beginning of a request; a TLS handshake begins with the byte 22.
-_METHOD = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|TRACE|CONNECT|PRI) ")
-
-_TARGET = re.compile(rb"(?:GET|HEAD) (/[!-~]{0,2000}) HTTP/1\.[01]\r\n")
-
-_HOST = re.compile(rb"\r\nhost:[ \t]*([!-~]{1,300})[ \t]*\r\n", re.IGNORECASE)
-
-_WHY = "Only https is spoken here. Put https:// in front of the address."
-
-
-def answer_to(first: bytes) -> bytes | None:
-    """Return the response to a connection's first bytes; None when they are no plain HTTP.
-
-    Pages are redirected to the same address by https, everything else gets 400.
-    """
-    if (method := _METHOD.match(first)) is None:
-        return None
-    target, host = _TARGET.match(first), _HOST.search(first)
-    origin = normalise_origin(f"https://{host[1].decode('ascii')}") if host else None
-    status, where = "400 Bad Request", ""
-    if target is not None and origin is not None:
-        status, where = (
-            "307 Temporary Redirect",
-            f"Location: {origin}{target[1].decode('ascii')}\r\n",
-        )
-    body = json.dumps(error_body(BadRequest(_WHY))).encode()
-    head = (
-        f"HTTP/1.1 {status}\r\n{where}Content-Type: application/json\r\nCache-Control: no-store\r\n"
-        f"X-Content-Type-Options: nosniff\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + (b"" if method[1] == b"HEAD" else body)
-
-
-class HttpsContext(ssl.SSLContext):
-    """A server's TLS context that answers plain HTTP in place of a handshake.
-
-    Raises OSError, ValueError, ssl.SSLError.
-
-    Such a connection ends by the handshake's time limit, or when the client closes it.
-    """
-
-    def __new__(cls, certificate: Path | None, key: Path | None) -> HttpsContext:
-        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
-
-    def __init__(self, certificate: Path | None, key: Path | None) -> None:
-        if certificate is None:
-            raise ValueError("There is no https without a certificate.")
-        self.load_cert_chain(certificate, key)
-        self.sslobject_class = _Handshake
-
-    def wrap_bio(
-        self,
-        incoming: ssl.MemoryBIO,
-        outgoing: ssl.MemoryBIO,
-        server_side: bool = False,
-        server_hostname: str | bytes | None = None,
-        session: ssl.SSLSession | None = None,
-    ) -> ssl.SSLObject:
-        made = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
-        assert isinstance(made, _Handshake)
-        made.incoming, made.outgoing = incoming, outgoing
-        return made
-
-
-class _Handshake(ssl.SSLObject):
-    """Checks the first bytes before OpenSSL reads them."""
-
-    incoming: ssl.MemoryBIO
-    outgoing: ssl.MemoryBIO
-    _looked = False
-    _answered = False
-
-    def do_handshake(self) -> None:
-        if not self._looked and self.incoming.pending:
-            self._looked = True
-            first = self.incoming.read()
-            answer = answer_to(first)
-            if answer is None:
-                self.incoming.write(first)
-            else:
-                self._answered = True
-                self.outgoing.write(answer)
-        if self._answered:
-            # Discard the rest.
-            self.incoming.read()
-            raise ssl.SSLWantReadError
-        super().do_handshake()
-
-
-# Notify the service manager: ready, alive, stopping. See sd_notify(3).  Each message is one
-# datagram to the socket in NOTIFY_SOCKET. Without it nothing is sent.
-
-log = logging.getLogger(__name__)
-
-
-# Below this a busy but healthy event loop could be taken for a blocked one; see
-# `Notifier.interval`.
-MIN_INTERVAL = 0.05
-
-
 class Notifier:
-    """Sends the notifications.
+    """Sends messages of sd_notify(3) to the service manager; without NOTIFY_SOCKET none."""
 
-    `address`: like NOTIFY_SOCKET, a path or "@" and an abstract name; None to send nothing.
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        # A path, or "@" and an abstract name, which begins with a null byte
+        self._address = re.sub("^@", "\0", environment.get("NOTIFY_SOCKET", ""))
+        # Seconds between two signs of life, half of what is allowed; None without a watchdog
+        self.interval = int(environment.get("WATCHDOG_USEC") or 0) / 2e6 or None
 
-    `watchdog`: seconds within which the service manager expects a sign of life; None for no
-    watchdog.
-    """
-
-    def __init__(self, address: str | None = None, watchdog: float | None = None) -> None:
-        self._address = address
-        self.watchdog = watchdog
-        # Messages that could not be sent
-        self.lost = 0
-        # Repeated until sent, because the service manager would otherwise kill the server.
-        self._unsent = ""
-        self._socket: socket.socket | None = None
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Notifier:
-        """Read the service manager's variables; malformed ones are logged and ignored."""
-        address = environment.get("NOTIFY_SOCKET") or None
-        if address is not None and (address[0] not in "/@" or len(address) < 2):
-            log.warning("NOTIFY_SOCKET is neither a path nor an abstract name, so it is not used")
-            address = None
-        watchdog = None
-        # WATCHDOG_PID is the watched process; children inherit the variables, too.
-        if address and environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
-            usec = environment.get("WATCHDOG_USEC", "")
-            if usec.isdecimal() and int(usec) > 0:
-                watchdog = int(usec) / 1e6
-        return cls(address, watchdog)
-
-    @property
-    def interval(self) -> float | None:
-        """Seconds between two signs of life, half of the limit; None without a watchdog."""
-        return max(self.watchdog / 2, MIN_INTERVAL) if self.watchdog is not None else None
-
-    def ready(self, status: str) -> None:
-        """Report that the server is ready. `status`: one line for `systemctl status`."""
-        self._send(f"READY=1\nSTATUS={status}")
-
-    def alive(self) -> None:
-        """Send a sign of life.
-
-        The event loop calls it at each `interval`; a blocked loop does not, and is restarted.
-        """
-        if self.watchdog is not None:
-            self._send("WATCHDOG=1")
-        elif self._unsent:
-            self._send("")
-
-    def stopping(self, seconds: float, status: str) -> None:
-        """Report a stop within `seconds`, which extends a shorter TimeoutStopSec of the unit."""
-        self._send(f"STOPPING=1\nSTATUS={status}\nEXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
-
-    def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-    def _send(self, message: str) -> None:
-        if self._address is None:
+    def send(self, *lines: str) -> None:
+        if not self._address:
             return
-        text = "\n".join(part for part in (self._unsent, message) if part)
-        # Abstract names begin with a null byte.
-        target = "\0" + self._address[1:] if self._address[0] == "@" else self._address
-        try:
-            if self._socket is None:
-                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                # A service manager that does not read must not block the event loop.
-                self._socket.setblocking(False)
-            self._socket.sendto(text.encode(), target)
-        except OSError as error:
-            self.lost += 1
-            if self.lost == 1:
-                log.warning("service manager not notified", extra={"error": type(error).__name__})
-            if message not in ("", "WATCHDOG=1"):
-                self._unsent = text
-            return
-        self._unsent = ""
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            # A service manager that does not read must not block the event loop.
+            notify.setblocking(False)
+            notify.sendto("\n".join(lines).encode(), self._address)

@@ -29,7 +29,6 @@ from server.core.errors import (
 from server.session.part import Operators
 from server.session.request.outbox import OutboxClosed, OutboxOverflowed, Reader
 from server.session.session import SOCKETS_PER_MINUTE, Attempt, Session
-from server.web.protocols import PROVEN
 from server.web.request_guard import RequestGuard, Services, given_token
 
 log = logging.getLogger(__name__)
@@ -334,9 +333,7 @@ class SocketServer:
                     Close.UNAUTHORIZED, f"no token within {AUTH_SECONDS:.0f} seconds"
                 ) from None
         claims = self._guard.verify(token, session_id=session_id)
-        extensions = websocket.scope.get("extensions") or {}
-        if PROVEN in extensions:
-            extensions[PROVEN]["tell"]()
+        websocket.state.proven = True
         return claims
 
     async def _first_message(self, socket: SessionSocket) -> str:

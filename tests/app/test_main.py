@@ -209,7 +209,7 @@ async def test_a_port_in_use(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         shown, status = await at_a_terminal(tmp_path, PORT=str(port), JWT_SECRET_KEY="short")
     assert status == 1
-    assert f"PORT {port} is in use" in shown
+    assert f"PORT {port}: Address already in use" in shown
     assert "Traceback" not in shown
     assert re.search(r"warning JWT_SECRET_KEY has only 5 characters", shown)
 

@@ -209,32 +209,6 @@ async def test_leaving_stops_the_model(desk: Desk, streamed: bool) -> None:
     await stopped(seen)
 
 
-@pytest.mark.parametrize("behind", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"x"])
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/mcp"])
-async def test_leaving_stops_the_model_whatever_came_behind(
-    desk: Desk, path: str, behind: bytes
-) -> None:
-    """Further bytes behind a request, and the client leaves before the first word."""
-    desk.fake.first_token = 30.0
-    count = desk.fake.count
-    asked: dict[str, Any] = {"model": "camera", "messages": said("What is it?")}
-    if path == "/mcp":
-        call = {"name": "look", "arguments": {"question": "What is it?"}}
-        asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
-    body = json.dumps(asked).encode()
-    _, writer = await asyncio.open_connection("127.0.0.1", desk.run.port)
-    writer.write(
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{desk.run.port}\r\nContent-Type: application/json\r\n"
-        "Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2025-06-18\r\n"
-        f"Authorization: Bearer {desk.token}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        + body
-    )
-    seen = await desk.fake.wait_for(count + 1, timeout=10)
-    writer.write(behind)
-    writer.close()
-    await stopped(seen)
-
-
 async def test_leaving_while_it_waits_its_turn(desk: Desk) -> None:
     """Looks that nobody waits for any more ask nothing, and leave the program's turn and the model free."""
     desk.fake.first_token = 30.0
