@@ -311,14 +311,13 @@ def explain(chosen: argparse.Namespace) -> int:
             lines.extend(line[:_LINE_CHARS].rstrip("\r\n") for line in log)
     except OSError as error:
         raise ModelError(f"{chosen.explain} cannot be read ({error.strerror}).") from None
-    reason = engine_log.vllm_explanation(
+    reason = engine_log.explanation(
         lines,
         memory=f"GPU_MEMORY_UTILIZATION (now {settings.gpu_memory_utilization:g})",
         context=f"MODEL_MAX_TOKENS (now {settings.model_max_tokens})",
         dtype=f"MODEL_DTYPE (now {settings.model_dtype})",
-        elsewhere="give VLLM_BASE_URL another port",
         for_cpu=chosen.cpu,
-        port=urlsplit(settings.vllm_base_url).port or 80,
+        port=f"{urlsplit(settings.vllm_base_url).port or 80} (VLLM_BASE_URL)",
         path=settings.model_path,
     )
     print(

@@ -26,7 +26,7 @@ from scripts.models.checkpoint import Checkpoint
 from scripts.models.disk import ModelError
 from server.core.frames import Geometry
 from server.features.hosting.catalogue import vllm as catalogue_vllm
-from server.features.hosting.catalogue.engine_log import vllm_explanation
+from server.features.hosting.catalogue.engine_log import explanation
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.vllm import Vllm, listed_flags
 from server.features.hosting.gpu import Gpu
@@ -314,17 +314,16 @@ def test_an_older_build_for_the_cpu_is_told_its_memory_by_the_environment() -> N
 )
 def test_failures_are_explained(behaviour: str, says: list[str]) -> None:
     """By the settings to change, with their values."""
-    told = vllm_explanation(
+    told = explanation(
         ["INFO", FAILURES[behaviour], "RuntimeError: Engine core initialization failed."],
         memory="GPU_MEMORY_UTILIZATION (now 0.9)",
         context="MODEL_MAX_TOKENS (now 8192)",
         dtype="MODEL_DTYPE (now float16)",
-        elsewhere="give VLLM_BASE_URL another port",
         port=8001,
         path="/m",
     )
     assert all(words in told for words in says), told
-    assert not vllm_explanation(["INFO all is well"], memory="", context="")
+    assert not explanation(["INFO all is well"])
 
 
 # The script

@@ -192,7 +192,12 @@ async def test_nobody_else_asks_it(colors: Path) -> None:
             b"qwen9.9vl_merger",
             "does not know the kind of this model, which is newer",
         ),
-        (WEIGHTS, b"blk.0.ffn_up", b"blk.0.ffn_xx", "is missing, damaged or cut off. Remove it"),
+        (
+            WEIGHTS,
+            b"blk.0.ffn_up",
+            b"blk.0.ffn_xx",
+            "is missing, damaged or of another model. Fetch",
+        ),
     ],
 )
 async def test_what_it_cannot_load_is_said_and_the_one_before_goes_on(

@@ -83,7 +83,7 @@ class ServerRuntime:
         self._choice, self._launch, self._model = plan.choice, launch, model
         self._wrong_seconds = wrong_seconds
         self._on_line, self._on_progress = on_line, on_progress
-        self._log = engine_log.LoadingLog()
+        self._phase = "starting"
         self._on_cpu = False
         environment = child_environment(
             os.environ,
@@ -142,7 +142,7 @@ class ServerRuntime:
                 await self._until_ready()
         except TimeoutError:
             raise StartFailed(
-                f"It did not answer within {LOAD_SECONDS / 60:.0f} min (last: {self._log.progress.phase}). Its log shows how"
+                f"It did not answer within {LOAD_SECONDS / 60:.0f} min (last: {self._phase}). Its log shows how"
                 " far it came; choose a smaller model, or faster disks."
             ) from None
 
@@ -157,9 +157,8 @@ class ServerRuntime:
             if self.ended.is_set():
                 # No question is in its log yet.
                 lines = self._process.lines
-                said = engine_log.first_error(lines) or "Its log says more."
                 raise StartFailed(
-                    f"It {self._how()}. {self._known_reason() or f'{said} {_TRY}'}",
+                    f"It {self._how()}. {self._known_reason() or f'{engine_log.last_words(lines)} {_TRY}'}",
                     port_taken=any(_PORT_TAKEN.search(line) for line in lines),
                 )
             first = state is EngineState.MISCONFIGURED and wrong_since is None
@@ -199,8 +198,9 @@ class ServerRuntime:
         return usage.listens(pid, port)
 
     def _line(self, line: str) -> None:
-        found = self._log.read(line)
+        found = engine_log.progress(line)
         if found is not None:
+            self._phase = found.phase
             self._on_progress(found)
         if self._is_vllm and not self._launch.for_cpu:
             self._on_cpu = self._on_cpu or engine_log.ON_CPU.search(line) is not None
@@ -245,8 +245,8 @@ class ServerRuntime:
         return self._memory.bytes(self._inside)
 
     def how_it_ended(self) -> str:
-        unknown = "The reason is not one that this server knows; its log says more."
-        return f"{self._how()}. {self._known_reason() or unknown}"
+        reason = self._known_reason() or engine_log.last_words(self._process.lines)
+        return f"{self._how()}. {reason}"
 
     def _how(self) -> str:
         status = self._process.status or 0
@@ -259,25 +259,17 @@ class ServerRuntime:
         """Return the reason, or "" where it is not a known one."""
         choice = self._choice
         # As the panel calls them.
-        context = "the context" + (f" (now {choice.context})" if choice.context else "")
-        path = self._model.folder
-        if self._is_llama:
-            reason = engine_log.llama_explanation(self._process.lines, context=context, path=path)
-            if not reason and self._process.status == -signal.SIGILL:
-                return (
-                    "This llama.cpp is built for another processor. Install the build for this one."
-                )
-        else:
-            reason = engine_log.explanation(
-                self._process.lines,
-                memory=f"the share of GPU memory (now {choice.gpu_memory_utilization:g})",
-                context=context,
-                dtype=f"the precision {choice.dtype}",
-                elsewhere="choose another port",
-                for_cpu=self._launch.for_cpu,
-                port=self._launch.port or "",
-                path=path,
-            )
+        reason = engine_log.explanation(
+            self._process.lines,
+            memory=f"the share of GPU memory (now {choice.gpu_memory_utilization:g})",
+            context="the context" + (f" (now {choice.context})" if choice.context else ""),
+            dtype=f"the precision {choice.dtype}",
+            for_cpu=self._launch.for_cpu or not self._is_vllm,
+            port=self._launch.port or "",
+            path=self._model.folder,
+        )
+        if not reason and self._process.status == -signal.SIGILL:
+            return "This program is built for another processor. Install the build for this one."
         killed = self._process.status == -signal.SIGKILL
         if self._container is not None:
             killed = self._process.status == _BY_SIGNAL + signal.SIGKILL

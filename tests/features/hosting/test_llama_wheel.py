@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from server.features.hosting import llama_wheel
-from server.features.hosting.catalogue.engine_log import LoadingLog, llama_explanation
+from server.features.hosting.catalogue.engine_log import explanation, progress
 from server.features.hosting.catalogue.llama_cpp import Serving, serve_arguments
 from server.features.hosting.host import ask_llama
 from server.features.hosting.llama_wheel import LlamaError, install, require_machine
@@ -109,18 +109,24 @@ def swap(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda one: os.truncate(one.model / WEIGHTS, 0), "is missing, damaged or cut off. Remove"),
-        (lambda one: cut(one.model / WEIGHTS), "is missing, damaged or cut off. Remove it"),
-        (lambda one: cut(one.model / PROJECTOR), "is missing, damaged or cut off. Remove it"),
-        (lambda one: (one.model / PROJECTOR).unlink(), "is missing, damaged or cut off. Remove it"),
-        (lambda one: swap(one.model), "cannot load the mmproj file in"),
+        (
+            lambda one: os.truncate(one.model / WEIGHTS, 0),
+            "is missing, damaged or of another model. Fetch",
+        ),
+        (lambda one: cut(one.model / WEIGHTS), "is missing, damaged or of another model. Fetch"),
+        (lambda one: cut(one.model / PROJECTOR), "What reads pictures (the mmproj file) in"),
+        (
+            lambda one: (one.model / PROJECTOR).unlink(),
+            "What reads pictures (the mmproj file) in",
+        ),
+        (lambda one: swap(one.model), "What reads pictures (the mmproj file) in"),
         (
             lambda one: shutil.copy(one.model / WEIGHTS, one.model / PROJECTOR),
-            "cannot load the mmproj file in",
+            "What reads pictures (the mmproj file) in",
         ),
         (
             lambda one: one.__dict__.update(limit="ulimit -v 700000", context=10**6),
-            "Memory does not hold the model and its context. Lower",
+            "memory does not hold the model and its context. Lower",
         ),
     ],
 )
@@ -131,7 +137,7 @@ async def test_why_it_does_not_start(
     spoil(server)
     assert server.begin().wait(LOADS) == 1
     log = server.log.read_text("utf-8", "replace")
-    assert says in llama_explanation(log.splitlines(), context="the context", path=server.model)
+    assert says in explanation(log.splitlines(), context="the context", path=server.model)
     assert "Traceback" not in log
 
 
@@ -139,7 +145,7 @@ async def test_a_port_that_another_program_has(server: Planned) -> None:
     with socket.create_server(("127.0.0.1", server.port)):
         assert server.begin().wait(LOADS) == 1
     lines = server.log.read_text("utf-8").splitlines()
-    assert llama_explanation(lines).startswith("Another program has the port. Choose another one")
+    assert explanation(lines).startswith("Another program has port")
 
 
 # Its installation, from a folder of wheels
@@ -173,7 +179,7 @@ def test_it_is_installed_once(index: Path) -> None:
     assert not llama_wheel.is_installed()
     assert install(said.append) == kept / VERSION
     assert said == [f"Installing llama.cpp's server (xllamacpp {VERSION}, 34 MB)."]
-    assert LoadingLog().read(said[0])
+    assert progress(said[0])
     assert [path.name for path in kept.iterdir()] == [VERSION]
     assert [path.name for path in (kept / VERSION).iterdir()] == [f"xllamacpp-{VERSION}.dist-info"]
     (index / "wheels" / f"xllamacpp-{VERSION}-py3-none-any.whl").unlink()
@@ -277,5 +283,5 @@ def test_its_failure_is_the_reason_that_is_shown(index: Path) -> None:
         [sys.executable, "-c", code, "--model", "x"], capture_output=True, text=True
     )
     assert done.returncode == 1
-    reason = llama_explanation((done.stdout + done.stderr).splitlines())
+    reason = explanation((done.stdout + done.stderr).splitlines())
     assert reason.startswith("llama.cpp's server cannot be installed. The package index has no")

@@ -163,7 +163,7 @@ async def test_what_can_not_be_changes_nothing(one: Managed) -> None:
     [
         ("oom", "The GPU's memory is full. Lower the share of GPU memory (now 0.9)"),
         ("cpu", "It was stopped. This vLLM finds no GPU"),
-        ("leaves", "It ended with status 7. Its log says more. Choose another way to run it"),
+        ("leaves", "It ended with status 7. Its log says: children"),
         ("raises", "Its log says: RuntimeError: what nobody has seen before. Choose another way"),
         ("absent", "no-such-program is not there or may not be run. Install it"),
     ],
@@ -315,7 +315,7 @@ async def test_a_taken_port_is_avoided() -> None:
         planned = []
         async with managed(planner=always) as one:
             error = await one.fails("serve")
-            assert "Another program has the port" in error
+            assert "Another program has port" in error
             assert len(planned) == 3
 
 
@@ -444,7 +444,7 @@ async def test_what_can_not_be_planned_elsewhere_is_told() -> None:
         async with managed(planner=once) as one:
             error = await one.fails("serve")
             assert error.startswith("serve could not be started. It ended with status 1.")
-            assert "Another program has the port" in error
+            assert "Another program has port" in error
 
 
 async def test_what_is_stopped_before_it_begins_does_not_begin() -> None:

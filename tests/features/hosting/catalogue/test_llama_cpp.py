@@ -1,4 +1,4 @@
-"""llama.cpp's server: its command by what it lists, where it may run, and its log in sentences."""
+"""llama.cpp's server: its command by what it lists, and where it may run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 from server.core.frames import Geometry
 from server.features.hosting.catalogue.choice import Choice, CommandError, own_choice
 from server.features.hosting.catalogue.command import command
-from server.features.hosting.catalogue.engine_log import LoadingLog, llama_explanation
 from server.features.hosting.catalogue.entry import Library, RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.llama_cpp import KEY, LlamaServer, how_to_get, read_help
@@ -213,91 +212,3 @@ def test_the_way_to_get_it_is_that_of_the_system(platform: str, way: str) -> Non
     said = how_to_get(platform)
     assert way in said
     assert said.endswith("Where it is not in the PATH, name it in LLAMA_SERVER.")
-
-
-def test_its_steps_are_seen_while_it_loads() -> None:
-    log = LoadingLog()
-    lines = (
-        "0.00.009.637 I cmn  common_param: common_params_print_info: verbosity = 3",
-        "0.00.011.994 I srv    load_model: loading model '/models/tiny-F32.gguf'",
-        "0.00.462.715 I srv    load_model: loaded multimodal model, '/models/mmproj-tiny-F32.gguf'",
-        "0.00.509.887 I srv    load_model: initializing, n_slots = 2, n_ctx_slot = 4096, kv_unified = 'false'",
-        "0.00.523.963 I srv  llama_server: model loaded",
-        "0.00.523.981 I srv  llama_server: listening on http://127.0.0.1:18099",
-        "0.03.567.954 I slot launch_slot_: id  1 | task 1 | processing task, is_child = 0",
-    )
-    found = [one.phase for line in lines if (one := log.read(line))]
-    assert found == [
-        "loading weights",
-        "preparing for pictures",
-        "room for the context is set aside",
-        "opening the port",
-        "opening the port",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        (
-            "E llama_model_load: error loading model: unknown model architecture: 'qwen9xl'",
-            "does not know the kind of this model, which is newer. Upgrade it, or this program",
-        ),
-        (
-            "E clip_init: failed to load model 'p.gguf': load_hparams: unknown projector type: qwen9",
-            "does not know the kind of this model, which is newer. Upgrade it, or this program",
-        ),
-        (
-            "E llama_model_load: error loading model: tensor 'blk.1.ffn_gate.weight' data is not within the file bounds,"
-            " model is corrupted or incomplete",
-            "A file of the model in /models/some is missing, damaged or cut off. Remove it",
-        ),
-        (
-            "E clip_init: failed to load model 'm.gguf': load_tensors: failed to seek for tensor v.blk.0.attn_k.weight",
-            "A file of the model in /models/some is missing, damaged or cut off.",
-        ),
-        (
-            "E gguf_init_from_file: failed to open GGUF file '/nowhere.gguf' (No such file or directory)",
-            "A file of the model in /models/some is missing, damaged or cut off.",
-        ),
-        (
-            "E gguf_init_from_reader: failed to read magic",
-            "A file of the model in /models/some is missing, damaged or cut off.",
-        ),
-        (
-            "E ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 2048131072",
-            "Memory does not hold the model and its context. Lower the context (now 4096)",
-        ),
-        (
-            "E srv         start: couldn't bind HTTP server socket, hostname: 127.0.0.1, port: 18097",
-            "Another program has the port.",
-        ),
-        ("error: invalid argument: --nonsense", "does not take an option that its help lists"),
-        (
-            "E mtmd_init_from_file: error: mismatch between text model (n_embd = 64) and mmproj (n_embd = 128)",
-            "is of another model than the weights. Put the mmproj of the same model there.",
-        ),
-        (
-            "E mtmd_init_from_file: error: Failed to load CLIP model from /models/some/tiny-F32.gguf",
-            "cannot load the mmproj file in /models/some, which reads pictures.",
-        ),
-        (
-            "E llama_model_load: error loading model: CLIP cannot be used as main model, use it with --mmproj instead",
-            "cannot load the mmproj file in /models/some, which reads pictures.",
-        ),
-        (
-            "ImportError: libgomp.so.1: cannot open shared object file: No such file or directory",
-            "Install it: apt install libgomp1",
-        ),
-        ("/src/ggml/src/ggml.c:1: GGML_ASSERT(a) failed", "met a fault of its own"),
-        ("I srv  llama_server: model loaded", ""),
-    ],
-)
-def test_the_cause_of_a_failure_is_a_sentence(line: str, says: str) -> None:
-    said = llama_explanation(
-        ["I srv  llama_server: initializing ...", line],
-        context="the context (now 4096)",
-        path="/models/some",
-    )
-    assert says in said
-    assert bool(says) is bool(said)
