@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,7 +53,8 @@ class Connections:
     Our proxies have no limit per address, because all clients come through them.
 
     Bounds of connections: MAX_CONNECTIONS, half of them per address; beyond, the oldest one without a whole
-    request, a token or a client that reads is closed for the new one, else the new one is refused.
+    request, a token or a client that reads is closed for the new one, of the address with the most, else the
+    new one is refused.
     """
 
     def __init__(self, most: int, trusted_proxies: Sequence[Network] = ()) -> None:
@@ -73,10 +75,15 @@ class Connections:
         peer = transport.get_extra_info("peername")
         host = peer[0] if isinstance(peer, tuple) else None
         key = None if is_trusted(host, self._trusted) else limiter_key(host or UNKNOWN)
-        same = [one for one, of in self._open.items() if of == key and key is not None]
-        full = same if len(same) >= self._most // ADDRESS_PART else []
-        if full or len(self._open) >= self._most:
-            oldest = next((one for one in full or self._open if _is_idle(one)), None)
+        counts = Counter(self._open.values())
+        crowded = key is not None and counts[key] >= max(1, self._most // ADDRESS_PART)
+        if crowded or len(self._open) >= self._most:
+            idle = [
+                one
+                for one, of in self._open.items()
+                if (of == key or not crowded) and _is_idle(one)
+            ]
+            oldest = max(idle, key=lambda one: counts[self._open[one]], default=None)
             if oldest is None:
                 self.refused += 1
                 return False

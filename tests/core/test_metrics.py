@@ -74,7 +74,6 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "connections": ("gauge", ()),
     "connections_refused": ("counter", ()),
     "connections_cut_off": ("counter", ()),
-    "connections_unproven_cut_off": ("counter", ()),
     "sockets_flooded": ("counter", ()),
     "alerts": ("counter", ()),
     "alerts_dropped": ("counter", ()),
