@@ -371,27 +371,35 @@ async def in_pool(pool: ThreadPoolExecutor, work: Callable[[*Ts], T], *args: *Ts
 
 
 class Bucket:
-    """Allows `rate` events per second and `burst` at once; `now` is monotonic seconds."""
+    """Allows `rate` a second over time, and `burst` at once; `now` is in seconds of any steady clock."""
 
-    def __init__(self, rate: float, burst: int, now: float) -> None:
+    def __init__(self, rate: float, burst: float, now: float) -> None:
         self._rate, self._burst = rate, burst
-        self._level = float(burst)
+        self._left = float(burst)
         self._at = now
         # Refused events
         self.refused = 0
+
+    def wait(self, now: float, least: float = 0.0) -> float:
+        """Return the seconds until so much is left."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        return max(0.0, least - self._left) / self._rate
+
+    def ready(self, now: float) -> bool:
+        """Return True if one event is allowed, and take none."""
+        return not self.wait(now, 1)
 
     def take(self, now: float) -> bool:
         if not self.ready(now):
             self.refused += 1
             return False
-        self._level -= 1
+        self.spend(1)
         return True
 
-    def ready(self, now: float) -> bool:
-        """Find whether one event would be allowed, and take none."""
-        self._level = min(self._burst, self._level + (now - self._at) * self._rate)
-        self._at = now
-        return self._level >= 1
+    def spend(self, amount: float) -> None:
+        """Take an amount that is known afterwards. The next ones wait until it has come back."""
+        self._left -= amount
 
 
 def take_all(buckets: Iterable[Bucket], now: float) -> bool:

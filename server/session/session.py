@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields, replace
@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from server.core import messages as wire
-from server.core.aio import TaskSet
+from server.core.aio import Bucket, TaskSet
 from server.core.errors import BadRequest, Conflict, QwenCameraError
 from server.core.frames import Detail, Role
 from server.media.camera import Camera
@@ -111,19 +111,6 @@ class Attempts:
         self._least.move_to_end(page)
         if len(self._least) > MAX_PAGES:
             self._least.popitem(last=False)
-
-
-class SocketGate:
-    """Limits the sockets that a session opens within a minute."""
-
-    def __init__(self) -> None:
-        self._opened: deque[float] = deque(maxlen=SOCKETS_PER_MINUTE)
-
-    def take(self, now: float) -> bool:
-        if len(self._opened) == SOCKETS_PER_MINUTE and now - self._opened[0] < 60:
-            return False
-        self._opened.append(now)
-        return True
 
 
 # The fields of a settings message that the core keeps
@@ -221,7 +208,8 @@ class Session:
         self._told: wire.Status | None = None
         # The newest attempts of each page for offers and sockets.
         self.offers, self.sockets = Attempts(), Attempts()
-        self.gate = SocketGate()
+        # Of its sockets
+        self.gate = Bucket(SOCKETS_PER_MINUTE / 60, SOCKETS_PER_MINUTE, time.monotonic())
         self.camera.on_status.append(self._status_changed)
         self.camera.on_sender.append(self._send_sender)
 

@@ -18,7 +18,7 @@ from server.auth import TokenIssuer, new_session_id, signing_key
 from server.core.aio import async_call
 from server.core.errors import RateLimited
 from server.core.messages import ClientMessage
-from server.session.session import SOCKETS_PER_MINUTE, Session, SocketGate
+from server.session.session import SOCKETS_PER_MINUTE, Session
 from server.web import websocket
 from tests.support.clients import How, http, metric, open_page, page_of, soon, take_token
 from tests.support.running import Running, running
@@ -273,15 +273,6 @@ async def test_eight_sockets_a_minute(run: Running) -> None:
     assert (await page.closed())[0] == 4429
     async with page_of(run):
         pass
-
-
-async def test_gate_lets_in_again_after_a_minute() -> None:
-    """Eight within any sixty seconds."""
-    gate = SocketGate()
-    assert all(gate.take(now) for now in (0, 1, 2, 3, 4, 5, 6, 7))
-    assert not gate.take(59.9)
-    assert gate.take(60.0)
-    assert not gate.take(60.5)
 
 
 async def test_too_many_messages(run: Running) -> None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import av
 from av.video.codeccontext import VideoCodecContext
 
-from server.core.aio import Timer
+from server.core.aio import Bucket, Timer
 from server.media.video.payload import EncodedFrame
 
 # Bound H.264 frames (Annex B) and rewrite their sequence parameter sets before libav decodes them.
@@ -491,9 +491,8 @@ class DecodeLane:
         # `on_drop` reason for which only a key frame is accepted; None when any frame is.
         self._need_key: str | None = None
         self._closed = False
-        # Processor seconds left, at this monotonic time.
-        self._credit = AHEAD_S
-        self._credit_at = time.monotonic()
+        # Processor seconds
+        self._credit = Bucket(SHARE, AHEAD_S, time.monotonic())
         # Resumes decoding; not set while there is credit.
         self._pause = Timer()
         # Requests a key frame after a refusal.
@@ -559,11 +558,8 @@ class DecodeLane:
     def _next(self) -> None:
         if self._busy or not self._waiting or self._closed or self._pause:
             return
-        now = time.monotonic()
-        self._credit = min(AHEAD_S, self._credit + (now - self._credit_at) * SHARE)
-        self._credit_at = now
-        if self._credit < 0:
-            self._pause.set(-self._credit / SHARE, self._next)
+        if wait := self._credit.wait(time.monotonic()):
+            self._pause.set(wait, self._next)
             return
         self._busy = True
         try:
@@ -607,7 +603,7 @@ class DecodeLane:
         self, frame: EncodedFrame, image: av.VideoFrame | None, problem: str, spent: float
     ) -> None:
         self._busy = False
-        self._credit -= spent
+        self._credit.spend(spent)
         if self._closed:
             self._forget()
             return

@@ -15,12 +15,13 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from server.core.aio import Timer
+from server.core.aio import Bucket, Timer
 from server.core.errors import OperatorError
 from server.core.redact import Redactor, plain
 from server.shared.processes import reaper
@@ -42,7 +43,7 @@ class ChildProcess:
     """One run of one program. `ended` is set when it has ended, with everything that it started.
 
     `env` is all of the child's environment. `ring` keeps the end of its log; `on_line` gets each
-    line of it as far as `LogBudget` has room, and how many were left out. `grace`: seconds between
+    line of it as far as there is room, and how many were left out. `grace`: seconds between
     SIGTERM and SIGKILL. `after`: a command that ends what it started outside of its own processes;
     it runs however the program ended, also when this program is gone.
 
@@ -75,7 +76,11 @@ class ChildProcess:
         self._group: ProcessGroup | None = None
         self._lifeline: int | None = None
         self._log: int | None = None
-        self._budget = LogBudget()
+        now = time.monotonic()
+        self._read = Bucket(READ_A_SECOND, READ_A_SECOND, now)
+        self._lines = Bucket(LINES_A_SECOND, LINES_A_SECOND, now)
+        self._bytes = Bucket(BYTES_A_SECOND, BYTES_A_SECOND, now)
+        self._reports = Bucket(1, 1, now)
         # Lines left out that `on_line` was informed of
         self._reported = 0
         # Continues reading the log where it was too much; not set while it is read.
@@ -180,12 +185,12 @@ class ChildProcess:
 
     def _readable(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._budget.turn(loop.time()):
+        if self._reports.take(loop.time()):
             self._report_left_out()
-        resumes = self._budget.read(self._read_piece())
-        if resumes is not None and self._log is not None:
+        self._read.spend(self._read_piece())
+        if (wait := self._read.wait(loop.time())) and self._log is not None:
             loop.remove_reader(self._log)
-            self._pause.set(resumes - loop.time(), self._resume)
+            self._pause.set(wait, self._resume)
 
     def _resume(self) -> None:
         if self._log is not None:
@@ -204,8 +209,15 @@ class ChildProcess:
         if not raw:
             self._close_log()
             return 0
-        self._pass_on(self.ring.feed(raw, self._budget.take))
+        self._pass_on(self.ring.feed(raw, self._has_room))
         return len(raw)
+
+    def _has_room(self, size: int) -> bool:
+        now = asyncio.get_running_loop().time()
+        if self._bytes.wait(now) or not self._lines.take(now):
+            return False
+        self._bytes.spend(size)
+        return True
 
     def _pass_on(self, lines: Sequence[str]) -> None:
         if self._on_line is not None:
@@ -273,35 +285,6 @@ READ_A_SECOND = 2 * 1024 * 1024
 LINES_A_SECOND = 200
 BYTES_A_SECOND = 64 * 1024
 BEYOND = f"more than {LINES_A_SECOND} or {BYTES_A_SECOND // 1024} KiB a second"
-
-
-class LogBudget:
-    """Limit how much of a log is read and passed on, second by second; unused room is lost."""
-
-    def __init__(self) -> None:
-        # Beginning of the current second, and the amounts in it
-        self._second = 0.0
-        self._read = self._lines = self._bytes = 0
-
-    def turn(self, now: float) -> bool:
-        """Begin another second where one is over; True when it did."""
-        if now - self._second < 1.0:
-            return False
-        self._second, self._read, self._lines, self._bytes = now, 0, 0, 0
-        return True
-
-    def read(self, size: int) -> float | None:
-        """Count what was read. Return when more may be read; None: at once."""
-        self._read += size
-        return self._second + 1.0 if self._read > READ_A_SECOND else None
-
-    def take(self, size: int) -> bool:
-        """Take room to pass on a line of so many bytes; False when there is none."""
-        if self._lines >= LINES_A_SECOND or self._bytes >= BYTES_A_SECOND:
-            return False
-        self._lines += 1
-        self._bytes += size
-        return True
 
 
 class LogRing:

@@ -143,19 +143,14 @@ class SoundBudget:
 
     def __init__(self, now: float) -> None:
         self._packets = Bucket(PACKETS_A_SECOND, PACKETS_A_SECOND, now)
-        # Seconds of sound that may come at once, and their time
-        self._room = MOST_BURST
-        self._at = now
+        # Seconds
+        self._sound = Bucket(MOST_SPEED, MOST_BURST, now)
+        # Count sound that was made
+        self.spend = self._sound.spend
 
     def take(self, now: float) -> bool:
         """Take a packet; False when it is too many, or too much sound."""
-        self._room = min(MOST_BURST, self._room + MOST_SPEED * (now - self._at))
-        self._at = now
-        return self._packets.take(now) and self._room >= 0
-
-    def spend(self, seconds: float) -> None:
-        """Count sound that was made."""
-        self._room -= seconds
+        return self._packets.take(now) and not self._sound.wait(now)
 
 
 class MicrophoneStream:

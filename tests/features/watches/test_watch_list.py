@@ -162,7 +162,7 @@ async def test_a_session_that_used_its_share_says_so(watched: Guard) -> None:
     (watch,) = watched.listed()
     assert watch["state"] == "cannot"
     assert watch["reason"] == say("server.watch_used_up")
-    allowance._left = allowance._most
+    allowance._left = 60 * allowance._rate
     await goes_on(watched)
 
 

@@ -271,7 +271,7 @@ async def test_a_camera_has_a_share_of_a_thread_and_no_more(
     # One more image than its credit allowed for, and from then on a tenth of the time.
     await greedy.until(images=BACKLOG)
     wall = time.monotonic() - began
-    spent = 0.02 + wall * 0.1 - greedy_lane._credit
+    spent = 0.02 + wall * 0.1 - greedy_lane._credit._left
     print(f"{BACKLOG} bombs took {wall:.2f} s, {spent:.2f} s of them decoding")
     assert wall > 3 * spent
     assert spent > BACKLOG * _decoding_seconds(bombs[0]) / 2

@@ -276,7 +276,7 @@ async def test_the_scenes_sound_counts_as_background_work() -> None:
         async with room(FakeEngine(capabilities=HEARS)) as one:
             one.session.requests.audio_in = FakeEar(sound)
             allowance = one.session.requests.allowance
-            allowance._rate = 0.0
+            allowance._rate = 1e-9
             before = allowance._left
             request = await asked(one, options=RequestOptions(scene_sound=True))
             assert (request.sound is None) == (sound is None)
@@ -378,7 +378,7 @@ def test_background_work_waits_for_the_next_tokens() -> None:
         allowance.spent(Kind.DESCRIBE, 250, 0.0)
     assert not allowance.left(0.0)
     assert not allowance.left(14.9)
-    assert allowance.left(15.1)
+    assert allowance.left(15.2)
 
 
 def test_the_wait_for_the_next_request_is_known() -> None:

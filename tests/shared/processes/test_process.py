@@ -17,13 +17,9 @@ import pytest
 
 from server.shared.processes import reaper
 from server.shared.processes.process import (
-    BYTES_A_SECOND,
     KEPT_LINES,
-    LINES_A_SECOND,
     LONGEST_LINE,
-    READ_A_SECOND,
     ChildProcess,
-    LogBudget,
     LogRing,
     ProcessFailed,
 )
@@ -110,7 +106,7 @@ async def test_a_flood_of_lines_is_bounded() -> None:
     assert len(heard) - len(told) + process.ring.unheard == 30_001
     assert sum(told) == process.ring.unheard > 20_000
     # 3 MB, of which two may be read in a second
-    assert clock() - began > 0.9
+    assert clock() - began > 0.4
     assert used < 0.6
     assert turns > 20
 
@@ -256,27 +252,6 @@ async def test_a_log_that_is_closed_and_one_in_another_encoding() -> None:
     assert process.running
     await process.stop()
     assert process.status == -signal.SIGTERM
-
-
-def test_a_second_has_room_for_so_many_lines_and_bytes() -> None:
-    """Whichever is used up first; the next second has as much again, and unused room is lost."""
-    budget = LogBudget()
-    for second in (10.0, 11.0, 90.0):
-        assert budget.turn(second)
-        assert not budget.turn(second + 0.9)
-        assert sum(budget.take(10) for _ in range(1000)) == LINES_A_SECOND
-    assert budget.turn(91.0)
-    assert sum(budget.take(8000) for _ in range(100)) == BYTES_A_SECOND // 8000 + 1
-
-
-def test_reading_waits_for_the_next_second() -> None:
-    """Once more was read than a second has room for."""
-    budget = LogBudget()
-    budget.turn(10.0)
-    assert budget.read(READ_A_SECOND) is None
-    assert budget.read(1) == 11.0
-    budget.turn(11.0)
-    assert budget.read(1) is None
 
 
 def test_the_ring_of_lines() -> None:
