@@ -25,7 +25,7 @@ if __name__ == "__main__":
 
 from config import ConfigError, load
 from server.core import logs
-from server.core.aio import Deadline, Lookups
+from server.core.aio import Deadline
 
 if TYPE_CHECKING:
     from server.app.app import Program
@@ -69,7 +69,6 @@ def main() -> int:
     program: Program = app.state.program
     program.patience = PATIENCE
     tls = settings.ssl_cert_path, settings.ssl_key_path
-    lookups = Lookups()
     server = DrainingServer(
         uvicorn_config(
             app,
@@ -80,16 +79,12 @@ def main() -> int:
         ),
         drain=lambda deadline: _drain(program, deadline),
         on_started=lambda port: _started(program, port),
-        on_closed=lambda: None if lookups.end(PATIENCE) and not program.unfinished else _leave(0),
-        lookups=lookups,
+        on_closed=lambda: _leave(program, 0),
         notifier=Notifier(),
         drain_seconds=settings.drain_seconds,
     )
     server.run()
-    status = 0 if server.started else 1
-    if program.unfinished:
-        _leave(status)
-    return status
+    return _leave(program, 0 if server.started else 1)
 
 
 def _started(program: Program, port: int) -> None:
@@ -100,15 +95,16 @@ def _started(program: Program, port: int) -> None:
 
 async def _drain(program: Program, deadline: Deadline) -> None:
     """Drain; when the deadline of the stop comes, leave whatever still holds the process."""
-    late = threading.Timer(deadline.left(), _leave, args=(0,))
+    late = threading.Timer(deadline.left(), _leave, args=(program, 0))
     late.daemon = True
     late.start()
     await program.drain(deadline)
 
 
-def _leave(status: int) -> NoReturn:
+def _leave(program: Program, status: int) -> NoReturn:
     """End the process at once. Python would wait for threads and tasks, though everything is closed."""
-    log.info("left before a thread had ended its work")
+    if program.unfinished:
+        log.info("left before a thread had ended its work")
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

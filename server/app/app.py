@@ -19,7 +19,7 @@ from config import RoleSettings, Settings
 from server import __version__
 from server.app.api import Additions, Api, register
 from server.app.features import wanted
-from server.core.aio import Deadline, OpenParts, Pools, TaskSet, async_call, in_pool, watch_lag
+from server.core.aio import Deadline, Pools, TaskSet, async_call, close_all, in_pool, watch_lag
 from server.core.errors import Close
 from server.core.metrics import Metrics
 from server.inference import Inference
@@ -162,7 +162,16 @@ class Program:
                 log.warning(
                     "no engine has this name", extra={"engine": name, "field": f"{role}_base_url"}
                 )
-        self._open = self._opened()
+        # The parts that have something to give back, the one that closes last first
+        self._open = [
+            ("engines", self.engines.close),
+            *self.added.last_closes,
+            ("tasks", self._tasks.close),
+            ("cameras", self.webrtc.close),
+            ("inference", self.inference.close),
+            ("sessions", self.sessions.close),
+            *self.added.closes,
+        ]
         add_gauges(
             self.metrics,
             {
@@ -235,20 +244,6 @@ class Program:
             operator_sockets=self.sockets.operators,
         )
 
-    def _opened(self) -> OpenParts:
-        """List the parts that have something to give back, the one that closes last first."""
-        parts = OpenParts()
-        parts.add("engines", self.engines.close)
-        for name, close in self.added.last_closes:
-            parts.add(name, close)
-        parts.add("tasks", self._tasks.close)
-        parts.add("cameras", self.webrtc.close)
-        parts.add("inference", self.inference.close)
-        parts.add("sessions", self.sessions.close)
-        for name, close in self.added.closes:
-            parts.add(name, close)
-        return parts
-
     async def __aenter__(self) -> Program:
         """Start; a start that fails half way gives back everything."""
         try:
@@ -264,7 +259,7 @@ class Program:
     async def start(self) -> None:
         """Start the parts that run by themselves. The caller closes after a failure, too: `async with` does."""
         # Closed before the engines: those that closing stops are no news.
-        self._open.add("listener", async_call(self.engines.on_change(self._engine_changed)))
+        self._open.append(("listener", async_call(self.engines.on_change(self._engine_changed))))
         await self.engines.start()
         self.sessions.start()
         for start in self.added.starts:
@@ -317,7 +312,7 @@ class Program:
     async def close(self) -> None:
         """Close all that is open within CLOSE_SECONDS, and within the deadline of the stop where it began with `drain`."""
         left = self._deadline.left if self._deadline is not None else Deadline(math.inf).left
-        well = await self._open.close(Deadline(left(CLOSE_SECONDS)))
+        well = await close_all(self._open, Deadline(left(CLOSE_SECONDS)))
         ended = self.pools.close(self.patience if self.patience is None else left(self.patience))
         self.unfinished = not (well and ended)
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar, TypeVarTuple
 
 from server.core.logs import place
@@ -106,46 +105,27 @@ class Deadline:
         return max(0.0, min(most, self._end - time.monotonic()))
 
 
-class OpenParts:
-    """The parts of something that was opened, closed in the opposite order.
+async def close_all(
+    parts: list[tuple[str, Callable[[], Awaitable[Any]]]], deadline: Deadline
+) -> bool:
+    """Take the parts out of the list and close them, the last one first; whether all ended well and in time.
 
     A close that raises is logged, and one that does not end in time is left behind: neither skips
-    another.
+    another. Each may take half of the time that is left, the last one all of it.
     """
-
-    def __init__(self) -> None:
-        self._stack = AsyncExitStack()
-        self._count = 0
-        self._deadline = Deadline(math.inf)
-        self._well = True
-
-    def add(self, name: str, close: Callable[[], Awaitable[object]]) -> None:
-        """Register how a part is closed: before it is opened, since opening may fail half way."""
-        self._count += 1
-        self._stack.push_async_callback(self._close_one, name, close)
-
-    async def close(self, deadline: Deadline) -> bool:
-        """Close everything; whether all of it ended well and in time.
-
-        Each part may take half of the time that is left, the last one all of it. Safe to call
-        twice.
-        """
-        self._deadline, self._well = deadline, True
-        await self._stack.aclose()
-        return self._well
-
-    async def _close_one(self, name: str, close: Callable[[], Awaitable[object]]) -> None:
-        self._count -= 1
-        task = asyncio.ensure_future(close())
-        part = self._deadline.left()
-        done, _ = await asyncio.wait([task], timeout=max(0.1, part / 2 if self._count else part))
+    well = True
+    while parts:
+        name, close = parts.pop()
+        task, left = asyncio.ensure_future(close()), deadline.left()
+        done, _ = await asyncio.wait([task], timeout=max(0.1, left / 2 if parts else left))
         if not done:
-            self._well = False
+            well = False
             task.cancel()
             log.error("closing took too long", extra={"task": name})
         elif not task.cancelled() and (exc := task.exception()) is not None:
-            self._well = False
+            well = False
             log_failure(name, exc, "closing failed")
+    return well
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -227,78 +207,6 @@ async def watch_lag(observe: Callable[[float], object], interval: float = 1.0) -
 
     await asyncio.sleep(interval)
     await supervise(step, name="loop_lag", after_failure=interval)
-
-
-class Lookups(ThreadPoolExecutor):
-    """Threads for asyncio's name lookups, in place of its default executor.
-
-    `shutdown` does not wait for them.
-
-    A name server that does not answer can hold a thread for minutes. A name holds ALIKE threads at
-    most, so that one which is asked for again and again leaves the others to other work; whoever
-    asks for it meanwhile gets the result of a running lookup.
-
-    Bounds of threads for name lookups and small work: 8; a name holds 2 of them, and who asks for
-    it meanwhile gets their result.
-    """
-
-    ALIKE = 2
-
-    def __init__(self) -> None:
-        super().__init__(8, "lookup")
-        # The lookups that have not ended, by their arguments
-        self._alike: dict[tuple[Any, ...], list[Future[Any]]] = {}
-        self._guard = threading.Lock()
-
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        if fn is not socket.getaddrinfo or kwargs:
-            return super().submit(fn, *args, **kwargs)
-        own: Future[T] = Future()
-        with self._guard:
-            alike = self._alike.setdefault(args, [])
-            begins = len(alike) < self.ALIKE
-            if begins:
-                alike.append(super().submit(fn, *args))
-            lookup = alike[-1]
-        if begins:
-            lookup.add_done_callback(lambda _: self._ended(args, lookup))
-        # One of its own for each who asks: giving up cancels nobody else's.
-        lookup.add_done_callback(lambda _: _pass_on(lookup, own))
-        return own
-
-    def _ended(self, args: tuple[Any, ...], lookup: Future[Any]) -> None:
-        with self._guard:
-            alike = self._alike[args]
-            alike.remove(lookup)
-            if not alike:
-                del self._alike[args]
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        super().shutdown(wait=False, cancel_futures=True)
-
-    def end(self, patience: float) -> bool:
-        """Shut down and wait at most `patience` seconds for running lookups.
-
-        Returns True when all ended.
-        """
-        self.shutdown()
-        deadline = Deadline(patience)
-        threads = [one for one in threading.enumerate() if one.name.startswith("lookup_")]
-        for thread in threads:
-            thread.join(deadline.left())
-        return not any(thread.is_alive() for thread in threads)
-
-
-def _pass_on(lookup: Future[Any], own: Future[Any]) -> None:
-    """Give the end of a lookup to one who asked for it."""
-    if lookup.cancelled():
-        own.cancel()
-    if not own.set_running_or_notify_cancel():
-        return
-    if (error := lookup.exception()) is not None:
-        own.set_exception(error)
-    else:
-        own.set_result(list(lookup.result()))
 
 
 class Pools:

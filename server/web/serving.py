@@ -8,6 +8,7 @@ import re
 import socket
 import textwrap
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from server import __version__
-from server.core.aio import Deadline, Lookups
+from server.core.aio import Deadline
 from server.core.messages import MAX_MESSAGE_BYTES
 from server.models.base import Engine
 from server.web.protocols import Connections, protocol_classes
@@ -80,7 +81,6 @@ class DrainingServer(uvicorn.Server):
         on_closed: Callable[[], object] = lambda: None,
         notifier: Notifier | None = None,
         drain_seconds: float = 0.0,
-        lookups: Lookups | None = None,
     ) -> None:
         super().__init__(config)
         self._drain = drain
@@ -88,7 +88,6 @@ class DrainingServer(uvicorn.Server):
         self._notifier = notifier if notifier is not None else Notifier()
         self._on_started = on_started
         self._on_closed = on_closed
-        self._lookups = lookups
         self._draining = False
         # Set when `should_exit` is.
         self._leaving = asyncio.Event()
@@ -134,8 +133,8 @@ class DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._running_loop = asyncio.get_running_loop()
-        if self._lookups is not None:
-            self._running_loop.set_default_executor(self._lookups)
+        # A name server that does not answer holds a thread for half a minute.
+        self._running_loop.set_default_executor(ThreadPoolExecutor(64, "small"))
         await super().startup(sockets)
         if self.started:
             self._on_started(self._port())

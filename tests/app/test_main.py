@@ -408,24 +408,25 @@ NOTHING_ANSWERS = load(env_file=None, engine="auto", vllm_base_url="http://127.0
 WITH_REDIS = NOTHING_ANSWERS.model_copy(
     update={"redis_url": SecretStr("redis://127.0.0.1:9/0"), "jwt_secret_key": SecretStr("k" * 40)}
 )
-CLOSED = ["sessions", "inference", "webrtc", "engines"]
+CLOSED = ["sessions", "inference", "cameras", "engines"]
 
 
-def note_closing(monkeypatch: pytest.MonkeyPatch, program: Program, broken: str = "") -> list[str]:
+def note_closing(program: Program, broken: str = "") -> list[str]:
     """The parts that were closed, in their order; `broken` is the one that raises at its end."""
     closed: list[str] = []
-    for name in CLOSED:
-        part = getattr(program, name)
 
-        async def close(name: str = name, close: Any = part.close) -> None:
+    def noted(name: str, close: Any) -> Any:
+        async def run() -> None:
             closed.append(name)
             await close()
             if name == broken:
                 raise RuntimeError("secret words")
 
-        monkeypatch.setattr(part, "close", close)
-    # Lists them again, as they are now
-    program._open = program._opened()
+        return run
+
+    for at, (name, close) in enumerate(program._open):
+        if name in CLOSED:
+            program._open[at] = name, noted(name, close)
     return closed
 
 
@@ -463,7 +464,7 @@ async def test_a_start_that_fails_closes_what_it_began(
     tasks, threads, files = asyncio.all_tasks(), set(threading.enumerate()), open_files()
     app = create_app(WITH_REDIS if redis else NOTHING_ANSWERS)
     program = app.state.program
-    closed = note_closing(monkeypatch, program)
+    closed = note_closing(program)
     if step == "a feature":
         program.added.starts.append(fail)
     else:
@@ -520,7 +521,7 @@ async def test_a_part_that_cannot_be_closed_keeps_no_other_one_open(
 ) -> None:
     """It raises when it is closed: all others are closed, and the program says it is unfinished."""
     program = create_app(NOTHING_ANSWERS).state.program
-    closed = note_closing(monkeypatch, program, broken)
+    closed = note_closing(program, broken)
     tasks = asyncio.all_tasks()
     async with program:
         pass
@@ -547,7 +548,7 @@ async def test_a_stop_has_one_deadline() -> None:
     async with program:
         program.inference.drain = drain
         await program.drain(Deadline(0.0))
-        program._open.add("slow", slow)
+        program._open.append(("slow", slow))
     assert given == [0.0, 12.0]
     assert program.unfinished
 

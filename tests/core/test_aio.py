@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
-import pytest_asyncio
 
 from server.core import aio
 from server.core.aio import (
     Bucket,
     Deadline,
-    Lookups,
-    OpenParts,
     Pools,
     Pulse,
     TaskSet,
     Timer,
     async_call,
     cancel_and_wait,
+    close_all,
     in_pool,
     supervise,
     take_all,
     watch_lag,
 )
-from tests.support.timing import AT_ONCE_SECONDS
 
 
 async def forever() -> None:
@@ -261,18 +257,15 @@ async def test_parts_are_closed_in_the_opposite_order_whatever_one_does(
             with suppress(asyncio.CancelledError):
                 await let_go.wait()
 
-    parts = OpenParts()
-    parts.add("first", well("first"))
-    parts.add("last", well("last"))
+    parts = [("first", well("first")), ("last", well("last"))]
     async with asyncio.timeout(5):
-        assert await parts.close(Deadline(1.0))
+        assert await close_all(parts, Deadline(1.0))
         assert closed == ["last", "first"]
         # Once is enough.
-        assert await parts.close(Deadline(1.0))
+        assert await close_all(parts, Deadline(1.0))
         closed.clear()
-        for name, close in (("a", well("a")), ("b", fails), ("c", hangs), ("d", well("d"))):
-            parts.add(name, close)
-        assert not await parts.close(Deadline(0.2))
+        parts += [("a", well("a")), ("b", fails), ("c", hangs), ("d", well("d"))]
+        assert not await close_all(parts, Deadline(0.2))
     assert closed == ["d", "a"]
     assert "secret words" not in caplog.text
     let_go.set()
@@ -282,9 +275,8 @@ async def test_parts_are_closed_in_the_opposite_order_whatever_one_does(
 async def test_a_part_is_closed_when_the_time_is_over() -> None:
     """It has a moment even then, so that what needs no time is done."""
     closed: list[str] = []
-    parts = OpenParts()
-    parts.add("late", async_call(lambda: closed.append("late")))
-    assert await parts.close(Deadline(0.0))
+    parts = [("late", async_call(lambda: closed.append("late")))]
+    assert await close_all(parts, Deadline(0.0))
     assert closed == ["late"]
 
 
@@ -294,87 +286,6 @@ def test_a_deadline_is_shared() -> None:
     assert 50 < deadline.left() <= 60
     assert deadline.left(2.0) == 2.0
     assert Deadline(-1.0).left() == 0.0
-
-
-async def test_nobody_waits_for_a_thread_that_looks_a_name_up() -> None:
-    """A name server that is silent holds a thread; ending says so and goes on."""
-    lookups, over = Lookups(), threading.Event()
-    waiting = asyncio.get_running_loop().run_in_executor(lookups, over.wait)
-    assert not lookups.end(0.05)
-    assert not waiting.done()
-    over.set()
-    await waiting
-    assert lookups.end(5.0)
-
-
-@pytest_asyncio.fixture
-async def over() -> AsyncIterator[threading.Event]:
-    """Ends what hangs. Names are looked up in the threads of `Lookups`, which end afterwards."""
-    over, lookups = threading.Event(), Lookups()
-    asyncio.get_running_loop().set_default_executor(lookups)
-    yield over
-    over.set()
-    assert lookups.end(5)
-
-
-async def test_a_name_not_found_leaves_threads_to_others(
-    monkeypatch: pytest.MonkeyPatch, over: threading.Event
-) -> None:
-    """Asked for again and again by people who give up, it holds two threads; whoever still waits
-    gets the name when it is found, and other work goes on meanwhile.
-    """
-    asked = []
-
-    def look(host: str, *rest: object) -> list[object]:
-        asked.append(host)
-        if host == "hangs.example":
-            over.wait()
-        return [(host, *rest)]
-
-    monkeypatch.setattr(socket, "getaddrinfo", look)
-    loop = asyncio.get_running_loop()
-    for _ in range(20):
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
-                await loop.getaddrinfo("hangs.example", 1)
-    async with asyncio.timeout(AT_ONCE_SECONDS):
-        assert await asyncio.to_thread(int, "7") == 7
-        assert str((await loop.getaddrinfo("other.example", 1))[0][0]) == "other.example"
-    assert asked.count("hangs.example") == Lookups.ALIKE
-    waits = asyncio.create_task(loop.getaddrinfo("hangs.example", 1))
-    await asyncio.sleep(0)
-    over.set()
-    async with asyncio.timeout(AT_ONCE_SECONDS):
-        assert str((await waits)[0][0]) == "hangs.example"
-        assert str((await loop.getaddrinfo("hangs.example", 1))[0][0]) == "hangs.example"
-
-
-async def test_an_error_of_a_name_is_everybodys(
-    monkeypatch: pytest.MonkeyPatch, over: threading.Event
-) -> None:
-    """All who wait for a name hear that it is not there, and the next one asks anew."""
-    asked = []
-
-    def look(host: str, *_: object) -> list[object]:
-        asked.append(host)
-        over.wait()
-        raise socket.gaierror(socket.EAI_NONAME, "no such name")
-
-    monkeypatch.setattr(socket, "getaddrinfo", look)
-    loop = asyncio.get_running_loop()
-    waiting = [asyncio.create_task(loop.getaddrinfo("gone.example", 1)) for _ in range(5)]
-    await asyncio.sleep(0)
-    over.set()
-    ends = await asyncio.gather(*waiting, return_exceptions=True)
-    assert all(isinstance(end, socket.gaierror) for end in ends)
-    before = len(asked)
-    assert before <= 5
-    with pytest.raises(socket.gaierror):
-        await loop.getaddrinfo("gone.example", 1)
-    assert len(asked) == before + 1
-
-
-# The token bucket.
 
 
 def test_bucket_refills_with_time() -> None:

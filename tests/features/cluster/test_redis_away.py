@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import threading
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from scripts.bench.camera_peer import CameraPeer
-from scripts.bench.http_json import json_request, request
-from server.core.aio import Lookups
-from server.features.cluster import redis_store
-from tests.features.cluster.gateways import SECRET, gateways, store_of
+from scripts.bench.http_json import json_request
+from tests.features.cluster.gateways import gateways, store_of
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
 from tests.support.redis_server import WAYS, redis_server
-from tests.support.running import Running, running
+from tests.support.running import Running
 from tests.support.timing import at_once
 
 pytestmark = pytest.mark.slow
@@ -78,53 +71,3 @@ async def test_a_live_session_goes_on(tmp_path: Path, way: str) -> None:
         await peer.open_socket()
         # The same session all along
         assert peer.ready["began_at"] == began
-
-
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_redis_whose_name_is_not_found_holds_nobody_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
-    """Redis goes, and the name server does not answer for its name any more: looks for it do not
-    take all threads, of which the page and names of engines need some.
-    """
-    over, asked, gone = threading.Event(), [], threading.Event()
-    look = socket.getaddrinfo
-
-    def looked(host: Any, *rest: Any, **more: Any) -> Any:
-        if host in ("redis.example", b"redis.example"):
-            asked.append(host)
-            if gone.is_set():
-                over.wait()
-            host = "127.0.0.1"
-        return look(host, *rest, **more)
-
-    monkeypatch.setattr(socket, "getaddrinfo", looked)
-    monkeypatch.setattr(redis_store, "TRY_SECONDS", 0.01)
-    lookups = Lookups()
-    asyncio.get_running_loop().set_default_executor(lookups)
-    async with AsyncExitStack() as stack:
-        stack.callback(lookups.end, 5)
-        stack.callback(over.set)
-        server = await stack.enter_async_context(redis_server(tmp_path))
-        failures: list[float] = []
-        run = await stack.enter_async_context(
-            running(
-                redis_url=server.url.replace("127.0.0.1", "redis.example"), jwt_secret_key=SECRET
-            )
-        )
-        await shared(run)
-        store = store_of(run)
-        monkeypatch.setattr(store, "_on_failure", lambda: failures.append(1))
-        assert asked
-        gone.set()
-        await server.take_away(way)
-        # More of them than there are threads
-        await soon(lambda: len(failures) > 2 * lookups._max_workers, 60)
-        assert (await request("GET", f"{run.base_url}/", timeout=10)).status == 200
-        async with at_once():
-            assert await asyncio.to_thread(int, "7") == 7
-            await asyncio.get_running_loop().getaddrinfo("localhost", run.port)
-        over.set()
-        gone.clear()
-        await server.give_back(way)
-        await shared(run)
