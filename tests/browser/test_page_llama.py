@@ -87,7 +87,7 @@ async def test_fetched_and_started_on_the_page_it_answers_the_camera(
             await page.button("Close").click()
 
             manager = run.program.feature("hosting").manager
-            launch = manager._run.plan.launch
+            launch = manager._plan.launch
             # A person would not be quick enough for so small a model.
             await page.evaluate(_STOPS)
             sent = await page.send(ASK_SONG)

@@ -75,7 +75,6 @@ PURE: dict[str, set[str]] = {
 }
 # Pure modules of other folders
 PURE_MODULES = {
-    "features.hosting.lifecycle",
     *("features.watches.rule", "features.recall.memory", "features.recall.grids"),
     *("features.pointing.boxes", "features.pointing.claims", "features.reading.text"),
     *("features.voice_in.detector", "features.voice_in.foreground", "features.voice_in.turns"),

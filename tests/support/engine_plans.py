@@ -13,7 +13,7 @@ from pathlib import Path
 
 from server.features.hosting.active_engine import ActiveEngine
 from server.features.hosting.catalogue.choice import Choice, CommandError
-from server.features.hosting.catalogue.entry import Ability, Library, Model, ModelType, RunMode
+from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.features.hosting.catalogue.launch import Launch, typed
 from server.features.hosting.host import HostProbe
 from server.features.hosting.manager import EngineManager, GpuFree, Loader, MakePlan, Tools
@@ -46,12 +46,6 @@ def model(name: str, model_type: ModelType = ModelType.VISION, *abilities: Abili
 WAN, VIDEO = (model(name, ModelType.VIDEO, Ability.TEXT_TO_VIDEO) for name in ("wan", "video"))
 
 
-def gguf(name: str) -> Model:
-    """A model of llama.cpp's, of whose server the slots are looked at."""
-    files = {"weights_file": "a.gguf", "projector_file": "b.gguf"}
-    return model(name).model_copy(update={"library": Library.LLAMA_CPP, **files})
-
-
 def choice(behaviour: str, port: int | None = None) -> Choice:
     """On a port that nobody else's tests would take, too."""
     free = port or usable_port(None)
@@ -68,8 +62,7 @@ def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
     env = {"VLLM_API_KEY": f"key-of-{behaviour}-{os.urandom(8).hex()}"}
     url = f"http://127.0.0.1:{chosen.port}/v1"
     launch = Launch(argv, env, typed(argv, env), port=chosen.port, base_url=url)
-    own = {"video": VIDEO, "stuck": gguf("stuck")}
-    return Plan(chosen, launch, own.get(behaviour) or model(behaviour))
+    return Plan(chosen, launch, VIDEO if behaviour == "video" else model(behaviour))
 
 
 def stand_in(
@@ -124,13 +117,12 @@ class Managed:
 
     def loaded(self) -> Runtime | None:
         """The loaded model, ready or not."""
-        run = self.manager._run
-        return run.loaded if run is not None else None
+        return self.manager._loaded
 
     def plan(self) -> Plan:
         """The plan that is carried out."""
-        assert self.manager._run is not None
-        return self.manager._run.plan
+        assert self.manager._plan is not None
+        return self.manager._plan
 
     def pid(self) -> int:
         """Of the program, not of what keeps it."""

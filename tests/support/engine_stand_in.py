@@ -45,8 +45,6 @@ class Handler(BaseHTTPRequestHandler):
     words = WORDS
     # Takes nobody's key
     locked = False
-    # Works on an answer that nobody waits for
-    stuck = False
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing is printed."""
@@ -73,9 +71,6 @@ class Handler(BaseHTTPRequestHandler):
         key = os.environ.get("VLLM_API_KEY")
         if self.locked or (key and self.headers.get("Authorization") != f"Bearer {key}"):
             self._json({"error": "no"}, 401)
-        elif self.path == "/slots":
-            # As llama.cpp's, of which one goes on for ever
-            self._json([{"id": 0, "is_processing": False}, {"id": 1, "is_processing": self.stuck}])
         elif self.path == "/sent":
             self._json({"sent": Handler.sent, "pid": os.getpid()})
         else:
@@ -167,8 +162,6 @@ def main() -> None:
         Handler.words = 20
     elif behaviour == "locked":
         Handler.locked = True
-    elif behaviour == "stuck":
-        Handler.stuck = True
     elif behaviour == "loses_worker":
         Handler.loses_worker = True
     elif behaviour == "echo":

@@ -414,7 +414,7 @@ async def test_fetched_from_a_mirror_it_answers_the_camera(
             assert answer["text"].startswith("It is red")
 
             manager = run.program.feature("hosting").manager
-            first = manager._run.plan.launch
+            first = manager._plan.launch
             await red.page.send(type="chat", content=ASK_SONG, id="song")
             await red.page.next("delta", id="song", timeout=LOADS)
             await red.page.send(type="cancel", id="song")

@@ -58,10 +58,8 @@ async def ready_again(one: Managed) -> None:
 
 async def counted(one: Managed, what: str) -> float:
     """The sum of these of vLLM's own counts."""
-    run = one.manager._run
-    assert run is not None
     async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
-        text = (await client.get(f"http://127.0.0.1:{run.plan.launch.port}/metrics")).text
+        text = (await client.get(f"http://127.0.0.1:{one.plan().launch.port}/metrics")).text
     found = re.findall(rf"^vllm:{what} (\S+)$", text, re.M)
     assert found
     return sum(map(float, found))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 
 from server.core.errors import (
@@ -37,7 +37,7 @@ Refine = Callable[[Capabilities], Capabilities]
 
 @dataclass(slots=True, eq=False)
 class _InUse:
-    """A loaded engine with its running answers."""
+    """A loaded engine with the running answers."""
 
     engine: Engine
     # Set to end its answers at once, with the sentence `cut`
@@ -46,9 +46,6 @@ class _InUse:
     # Timeouts of the answers that wait for a chunk; without a deadline until the answers have to
     # end
     waits: set[asyncio.Timeout] = field(default_factory=set)
-    # Number of running answers, and an event that is set without any
-    running: int = 0
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     def end(self, cut: str) -> None:
         self.cut = cut
@@ -58,27 +55,14 @@ class _InUse:
             if not wait.expired():
                 wait.reschedule(now)
 
-    @contextlib.asynccontextmanager
-    async def answering(self) -> AsyncIterator[None]:
-        self.running += 1
-        self.idle.clear()
-        try:
-            yield
-        finally:
-            self.running -= 1
-            if not self.running:
-                self.idle.set()
-
 
 class ActiveEngine:
-    """See `Engine`. Only the manager calls `use`, `leave` and `finish`; it owns the engines."""
+    """See `Engine`. Only the manager calls `use` and `leave`; it owns the engines."""
 
     name = "local"
 
     def __init__(self) -> None:
         self._use: _InUse | None = None
-        # Replaced engines with running answers
-        self._former: list[_InUse] = []
         self._model = self._silence = ""
         self._refine: Refine = lambda found: found
         self._absent = NOTHING
@@ -109,11 +93,6 @@ class ActiveEngine:
             inner, detail=detail, model=model, capabilities=self._refine(inner.capabilities)
         )
 
-    @property
-    def answering(self) -> int:
-        """The number of answers that it gives at the moment."""
-        return self._use.running if self._use is not None else 0
-
     def silent_seconds(self) -> float:
         """Return the seconds for which its probes have failed."""
         if self._silent_since is None:
@@ -129,13 +108,9 @@ class ActiveEngine:
     ) -> None:
         """Let `engine` answer from now on, under this model name ("": the engine's own).
 
-        Running answers of the previous engine continue; `finish` waits for them. `refine` completes
-        its capabilities, `silence` is the remedy when it does not answer.
+        `refine` completes its capabilities, `silence` is the remedy when it does not answer.
         """
-        if self._use is None or self._use.engine is not engine:
-            if self._use is not None and self._use.running:
-                self._former.append(self._use)
-            self._use = _InUse(engine)
+        self._use = _InUse(engine)
         self._model, self._refine, self._silence = model, refine, silence
         self._silent_since = None
 
@@ -145,22 +120,6 @@ class ActiveEngine:
         use, self._use = self._use, None
         if use is not None:
             use.end(cut or detail)
-
-    async def finish(self, engine: Engine, seconds: float, cut: str) -> None:
-        """Wait at most `seconds` for the answers of a replaced engine; then end them with `cut`."""
-        for use in [one for one in self._former if one.engine is engine]:
-            try:
-                async with asyncio.timeout(seconds):
-                    await use.idle.wait()
-            except TimeoutError:
-                use.end(cut)
-            finally:
-                self._former.remove(use)
-
-    def hurry(self, cut: str) -> None:
-        """End the answers of all replaced engines at once, with the sentence `cut`."""
-        for use in self._former:
-            use.end(cut)
 
     async def probe(self) -> EngineStatus:
         engine = self.inner
@@ -186,7 +145,7 @@ class ActiveEngine:
                 raise EngineLoading(self._absent.detail, retry_after=_RETRY_SECONDS)
             raise EngineUnavailable(self._absent.detail)
         began = False
-        async with use.answering(), contextlib.aclosing(use.engine.answer(request)) as chunks:
+        async with contextlib.aclosing(use.engine.answer(request)) as chunks:
             while True:
                 try:
                     chunk = await self._next(chunks, use)

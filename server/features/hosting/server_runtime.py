@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import json
 import logging
 import os
 import re
@@ -23,7 +22,7 @@ from server.features.hosting.catalogue import engine_log, vllm
 from server.features.hosting.catalogue.entry import Library
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, StartFailed
 from server.models.base import Engine, EngineState, EngineStatus, Trouble
-from server.models.openai.chat_client import ChatClient, Endpoint, TimeLimits
+from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
 from server.models.thinking import ThinkingLimits
 from server.shared.processes import usage
@@ -49,8 +48,6 @@ _NOT_AS_EXPECTED = (
     "It runs and answers, but not as an OpenAI-compatible server that has this model and takes our key. Its log may say"
     " why; choose another model, or another way to run it."
 )
-# For llama.cpp's answer about its slots
-_SLOTS_SECONDS = 2.0
 # No picture must go there.
 _PORT_OF_ANOTHER = (
     "The program at its port is not the model that was started: another program has the port. Choose another port, or end"
@@ -102,7 +99,6 @@ class ServerRuntime:
             after=self._container.removal if self._container is not None else (),
         )
         self.ended = self._process.ended
-        self._is_llama = model.library is Library.LLAMA_CPP
         # The engine reads the model's folder where the server names it; in a container that is
         # another path.
         geometry = model.geometry if launch.container else None
@@ -114,17 +110,11 @@ class ServerRuntime:
             factor=geometry.factor if geometry is not None else None,
             # vLLM and llama.cpp list their context; `transformers serve` would go through all that
             # was ever fetched.
-            listed=self._is_vllm or self._is_llama,
+            listed=self._is_vllm or model.library is Library.LLAMA_CPP,
             thinking=thinking,
             picture_share=launch.picture_share,
         )
         self.engine: Engine = OpenAIEngine("local", endpoint)
-        # Asks llama.cpp's server for its slots
-        self._slots: ChatClient | None = None
-        if self._is_llama:
-            self._slots = ChatClient(endpoint, TimeLimits(), transport=None)
-        # Since when more slots are at work than there are answers; None while not
-        self._stuck_since: float | None = None
         self._memory = TreeMemory()
         # The process inside of the container, of which the tree is; None until it is known.
         self._inside: int | None = None
@@ -211,28 +201,9 @@ class ServerRuntime:
             self._bar_at = now
         self._on_line(line)
 
-    async def stuck_seconds(self, answering: int) -> float:
-        """Return for how long it has been at work on an answer that nobody waits for any more. Raises nothing."""
-        busy = 0
-        # Any error means that nothing is known; probes find a server that is gone.
-        with contextlib.suppress(Exception):
-            if self._slots is not None:
-                async with asyncio.timeout(_SLOTS_SECONDS):
-                    url = f"{self._launch.base_url.removesuffix('/v1')}/slots"
-                    slots = json.loads(await self._slots.get(url))
-                busy = sum(slot["is_processing"] is True for slot in slots)
-        now = asyncio.get_running_loop().time()
-        if busy <= answering:
-            self._stuck_since = None
-        elif self._stuck_since is None:
-            self._stuck_since = now
-        return now - self._stuck_since if self._stuck_since is not None else 0.0
-
     async def stop(self) -> None:
         await self._process.stop()
         await self.engine.close()
-        if self._slots is not None:
-            await self._slots.close()
         if self._container is not None and self._process.pid is not None:
             # The cleanup command may have been killed, and the runtime takes a moment.
             await self._container.remove()

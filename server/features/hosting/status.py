@@ -23,8 +23,7 @@ from server.session.part import SessionContext, SessionPart
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-# Least time between two progress reports of one phase; the newest report within it is sent at its
-# end.
+# Least time between two progress reports of one phase
 _SHOW_SECONDS = 0.25
 
 
@@ -114,8 +113,6 @@ class StatusStore:
         self._listeners: list[Callable[[ManagerStatus], None]] = []
         self._hearers: list[Callable[[str], None]] = []
         self._shown_at = 0.0
-        # Shows progress that came too soon after the last report.
-        self._later = Timer()
 
     def on_change(self, callback: Callable[[ManagerStatus], None]) -> None:
         self._listeners.append(callback)
@@ -128,27 +125,18 @@ class StatusStore:
         if status == self.status:
             return
         self.status = status
-        if status.state is not ManagerState.LOADING:
-            # The next loading has its own progress.
-            self._later.cancel()
         for listener in self._listeners:
             _call(listener, status)
 
     def progress(self, progress: LoadProgress) -> None:
-        """Report the progress; ignored unless a model loads, and limited in rate."""
+        """Report the progress; ignored unless a model loads, and soon after the last within a phase."""
         if self.status.state is not ManagerState.LOADING:
             return
-        before = self.status.progress
-        same = before is not None and before.phase == progress.phase
-        wait = self._shown_at + _SHOW_SECONDS - asyncio.get_running_loop().time()
-        if same and progress.percent != 100 and wait > 0:
-            self._later.set(wait, self._show_progress, progress)
-        else:
-            self._show_progress(progress)
-
-    def _show_progress(self, progress: LoadProgress) -> None:
-        self._later.cancel()
-        self._shown_at = asyncio.get_running_loop().time()
+        before, now = self.status.progress, asyncio.get_running_loop().time()
+        same = before is not None and before.phase == progress.phase and before.percent is not None
+        if same and progress.percent != 100 and now < self._shown_at + _SHOW_SECONDS:
+            return
+        self._shown_at = now
         self.show(replace(self.status, progress=progress))
 
     def line(self, line: str) -> None:

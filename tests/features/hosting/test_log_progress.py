@@ -195,7 +195,12 @@ def test_a_vllm_for_the_cpu_is_not_blamed_for_it() -> None:
     ],
 )
 def test_failures_end_with_what_to_do(line: str, what_to_do: str) -> None:
-    named = {"memory": "the share (now 0.9)", "dtype": "the precision auto"}
-    said = explanation(["INFO before", line, "INFO after"], port=8, path="/m", **named)
+    said = explanation(
+        ["INFO before", line, "INFO after"],
+        memory="the share (now 0.9)",
+        dtype="the precision auto",
+        port=8,
+        path="/m",
+    )
     assert what_to_do in said
     assert not explanation(["INFO all is well"])

@@ -37,39 +37,22 @@ def board() -> tuple[StatusStore, list[tuple[str, float | None]]]:
     return one, heard
 
 
-async def test_within_a_phase_the_newest_is_told_when_it_is_time() -> None:
-    """The first at once; of what comes too soon the last, also when nothing follows."""
+async def test_within_a_phase_little_is_told() -> None:
+    """Not what comes too soon; the end of a phase and a new one at once."""
     one, heard = board()
-    for percent in (0.0, 25.0, 50.0):
+    for percent in (0.0, 25.0, 100.0):
         one.progress(LoadProgress("weights", percent))
-    assert heard == [("starting", None), ("weights", 0.0)]
-    await asyncio.sleep(_SHOW_SECONDS + 0.1)
-    assert heard[2:] == [("weights", 50.0)]
-    await asyncio.sleep(_SHOW_SECONDS + 0.1)
-    assert len(heard) == 3
-
-
-async def test_a_new_phase_and_the_end_of_one_are_told_at_once() -> None:
-    """Progress held back from the phase before is not sent after them."""
-    one, heard = board()
-    one.progress(LoadProgress("weights", 0.0))
-    one.progress(LoadProgress("weights", 50.0))
-    one.progress(LoadProgress("weights", 100.0))
     one.progress(LoadProgress("trying it"))
     told = [("starting", None), ("weights", 0.0), ("weights", 100.0), ("trying it", None)]
     assert heard == told
-    await asyncio.sleep(_SHOW_SECONDS + 0.1)
-    assert heard == told
-
-
-async def test_what_was_held_back_ends_with_its_loading() -> None:
-    one, heard = board()
-    one.progress(LoadProgress("weights", 0.0))
-    one.progress(LoadProgress("weights", 50.0))
+    for percent in (10.0, 20.0):
+        one.progress(LoadProgress("trying it", percent))
+    await asyncio.sleep(_SHOW_SECONDS)
+    one.progress(LoadProgress("trying it", 50.0))
+    assert heard[4:] == [("trying it", 10.0), ("trying it", 50.0)]
     one.show(ManagerStatus(ManagerState.READY, "m"))
-    one.show(ManagerStatus(ManagerState.LOADING, "n", progress=LoadProgress("starting")))
-    await asyncio.sleep(_SHOW_SECONDS + 0.1)
-    assert heard == [("starting", None), ("weights", 0.0), ("starting", None)]
+    one.progress(LoadProgress("late"))
+    assert len(heard) == 6
 
 
 # Everybody hears of the model on its way: how far it is, the time left where it is known, and
