@@ -6,11 +6,11 @@ Labels are bounded sets and never contain a client's input.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    Gauge,
     Histogram,
     ProcessCollector,
     generate_latest,
@@ -21,8 +21,8 @@ from prometheus_client.registry import Collector
 _MS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 
-# A metric read at scrape time: label values to number.
-Readings = Mapping[tuple[str, ...], float]
+# A metric read at scrape time: its number, or numbers by the values of its labels
+Readings = float | Mapping[Any, float]
 
 
 _Family = type[GaugeMetricFamily] | type[CounterMetricFamily]
@@ -38,8 +38,9 @@ class _Live(Collector):
         families: list[Metric] = []
         for kind, name, text, labels, read in self.sources:
             family = kind(f"qwen_camera_{name}", text, labels=labels)
-            for values, number in read().items():
-                family.add_metric(values, number)
+            found = read()
+            for values, number in (found if isinstance(found, Mapping) else {(): found}).items():
+                family.add_metric((values,) if isinstance(values, str) else values, number)
             families.append(family)
         return families
 
@@ -60,10 +61,7 @@ class Metrics:
 
         seconds = self.seconds
 
-        build = Gauge(
-            "qwen_camera_build_info", "The program's version", ("version",), registry=self._registry
-        )
-        build.labels(version).set(1)
+        self.gauge("build_info", "The program's version", lambda: {version: 1}, "version")
         self.frames_received = counter("frames_received_total", "Frames decoded from cameras")
         self.frames_sampled = counter("frames_sampled_total", "Frames taken by the sampler")
         # reason: decode_error, backlog, broken, no_key, format, withheld, unwritten, not_needed
@@ -165,17 +163,11 @@ class Metrics:
             )
         return self._histograms[name]
 
-    def gauge(
-        self, name: str, text: str, labels: tuple[str, ...], read: Callable[[], Readings]
-    ) -> None:
-        """Add a gauge that is read at scrape time; `read` maps label tuples (`()` without labels)
-        to numbers.
-        """
+    def gauge(self, name: str, text: str, read: Callable[[], Readings], *labels: str) -> None:
+        """Add a gauge that is read at scrape time."""
         self._live.sources.append((GaugeMetricFamily, name, text, labels, read))
 
-    def count(
-        self, name: str, text: str, labels: tuple[str, ...], read: Callable[[], Readings]
-    ) -> None:
+    def count(self, name: str, text: str, read: Callable[[], Readings], *labels: str) -> None:
         """Add a counter that is kept elsewhere and read at scrape time; `name` ends with `_total`."""
         self._live.sources.append((CounterMetricFamily, name, text, labels, read))
 

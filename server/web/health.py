@@ -155,79 +155,62 @@ def add_gauges(
     health: Health,
 ) -> None:
     """Show the work: sessions, cameras, the queue and the engines. `limits`: the most, as settings have it."""
-    metrics.gauge("sessions", "Sessions", (), lambda: {(): len(sessions)})
-    metrics.gauge("sockets", "Open sockets", (), lambda: {(): sessions.sockets})
-    metrics.gauge(
+    gauge = metrics.gauge
+    gauge("sessions", "Sessions", lambda: len(sessions))
+    gauge("sockets", "Open sockets", lambda: sessions.sockets)
+    gauge(
         "sent_picture_bytes",
         "Bytes of the pictures kept to show what an engine got",
-        (),
-        lambda: {(): sum(session.sent_pictures.size for session in sessions.all())},
+        lambda: sum(session.sent_pictures.size for session in sessions.all()),
     )
-    metrics.gauge(
+    gauge(
         "cameras",
         "Cameras by state",
-        ("state",),
-        lambda: {
-            (str(state),): count
-            for state, count in Counter(
-                camera.state()
-                for session in sessions.all()
-                for camera in session.cameras
-                if camera.offered
-            ).items()
-        },
+        lambda: Counter(
+            str(camera.state())
+            for session in sessions.all()
+            for camera in session.cameras
+            if camera.offered
+        ),
+        "state",
     )
-    metrics.gauge(
-        "queue_depth",
-        "Waiting work",
-        ("kind",),
-        lambda: {(str(kind),): depth for kind, depth in inference.depth().items()},
-    )
-    metrics.gauge(
-        "inferences_running", "Answers that are worked on", (), lambda: {(): inference.running}
-    )
-    metrics.gauge(
+    gauge("queue_depth", "Waiting work", inference.depth, "kind")
+    gauge("inferences_running", "Answers that are worked on", lambda: inference.running)
+    gauge(
         "limit",
         "The most that there may be of some of these, as configured (inferences: and as the engine allows)",
-        ("of",),
-        lambda: {
-            **{(of,): most for of, most in limits.items()},
-            ("inferences",): inference.slots,
-        },
+        lambda: {**limits, "inferences": inference.slots},
+        "of",
     )
-    metrics.gauge(
+    gauge(
         "ready",
         "1 while questions can be answered here, as in /health/ready",
-        (),
-        lambda: {(): float(health.why_not_ready() is None)},
+        lambda: health.why_not_ready() is None,
     )
     metrics.count(
         "loop_failures_total",
         "Times that a step of a background loop raised and was tried again",
-        ("loop",),
-        lambda: {(name,): count for name, count in aio.loop_failures.items()},
+        lambda: aio.loop_failures,
+        "loop",
     )
-    metrics.gauge(
+    gauge(
         "draining",
         "1 while nobody new is taken here, because the process stops or an operator ordered it",
-        ("by",),
-        lambda: {("stop",): float(sessions.draining), ("operator",): float(sessions.emptying)},
+        lambda: {"stop": sessions.draining, "operator": sessions.emptying},
+        "by",
     )
-    metrics.gauge(
+    gauge(
         "role_engine",
         "1 for the engine that does a role's work",
-        ("role", "engine"),
-        lambda: {(role, engines.of(role).name): 1.0 for role in Role},
+        lambda: {(role, engines.of(role).name): 1 for role in Role},
+        "role",
+        "engine",
     )
-    metrics.gauge(
+    gauge(
         "engine_up",
         "1 while the engine is ready",
-        ("engine",),
-        lambda: {
-            (engine.name,): float(engine.status.ready)
-            for engine in engines.engines
-            if not engine.status.unused
-        },
+        lambda: {one.name: one.status.ready for one in engines.engines if not one.status.unused},
+        "engine",
     )
 
 
@@ -235,45 +218,39 @@ def add_network_gauges(
     metrics: Metrics, connections: Connections, limiter: RequestLimiter, relays: RelayWatch
 ) -> None:
     """Show the connections, refused datagrams, the rate limit and the relays."""
-    metrics.gauge("connections", "Open connections", (), lambda: {(): len(connections)})
-    metrics.count(
+    count = metrics.count
+    metrics.gauge("connections", "Open connections", lambda: len(connections))
+    count(
         "connections_refused_total",
         "Connections that were refused for want of room",
-        (),
-        lambda: {(): connections.refused},
+        lambda: connections.refused,
     )
-    metrics.count(
+    count(
         "connections_cut_off_total",
         "Connections without a whole request, a token or a client that reads, that were ended to make room",
-        (),
-        lambda: {(): connections.closed_idle},
+        lambda: connections.closed_idle,
     )
-    metrics.count(
+    count(
         "sockets_flooded_total",
         "WebSockets that were ended for more frames than are taken",
-        (),
-        lambda: {(): connections.flooded},
+        lambda: connections.flooded,
     )
-    metrics.count(
+    count(
         "datagrams_refused_total",
         "Datagrams and packets of peers and strangers that went no further",
-        ("reason",),
-        lambda: {
-            (reason,): count
-            for reason, count in {**datagrams.refused, **datagrams.peers_refused}.items()
-        },
+        lambda: datagrams.refused | datagrams.peers_refused,
+        "reason",
     )
-    metrics.count(
+    count(
         "limiter_forgotten_total",
         "Addresses that the rate limit lost sight of for want of room",
-        (),
-        lambda: {(): limiter.forgotten},
+        lambda: limiter.forgotten,
     )
     metrics.gauge(
         "relays",
         "TURN relays by whether the last check of them went through",
-        ("state",),
-        lambda: {("working",): relays.working(), ("failing",): relays.failing()},
+        lambda: {"working": relays.working(), "failing": relays.failing()},
+        "state",
     )
 
 

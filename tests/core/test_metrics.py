@@ -292,7 +292,7 @@ async def test_each_object_has_its_own_registry(caplog: pytest.LogCaptureFixture
     one.errors.labels("busy").inc()
     assert b'errors_total{code="busy"} 1.0' in one.render()
     assert b'errors_total{code="busy"} 0.0' in two.render()
-    two.gauge("sessions", "Sessions", (), lambda: {(): 2.0})
+    two.gauge("sessions", "Sessions", lambda: 2.0)
     assert b"qwen_camera_sessions 2.0" in two.render()
     assert b"qwen_camera_sessions" not in one.render()
     assert not caplog.records

@@ -17,7 +17,6 @@ _KINDS = {
     "counter": "counter",
     "count": "counter",
     "gauge": "gauge",
-    "Gauge": "gauge",
     "seconds": "histogram",
 }
 _INTRO = """# Metrics
@@ -117,9 +116,7 @@ def _metric(call: ast.Call, comment: str, feature: str) -> Metric | None:
     texts = _strings(call.args[:2])
     if len(texts) < 2 or (_KINDS[name] == "counter" and not texts[0].endswith("_total")):
         return None
-    # Each an argument of its own, or all of them one tuple
-    tuples = (arg for arg in call.args[2:] if isinstance(arg, ast.Tuple))
-    labels = _strings([*call.args[2:], *(one for arg in tuples for one in arg.elts)])
+    labels = _strings(call.args[2:])
     return Metric(
         f"qwen_camera_{texts[0].removeprefix('qwen_camera_')}",
         _KINDS[name],

@@ -58,28 +58,22 @@ def register(api: Api) -> None:
     api.metrics.gauge(
         "limits_shared",
         "1 while limits hold for all processes together (REDIS_URL), 0 for this one alone",
-        (),
-        lambda: {(): float(store.answers)},
+        lambda: store.answers,
     )
     api.metrics.gauge(
         "gateways",
         "Other gateways that reported to Redis, by state",
-        ("state",),
-        lambda: {
-            (state,): float(count)
-            for state, count in cluster.replicas.states(time.monotonic()).items()
-        },
+        lambda: cluster.replicas.states(time.monotonic()),
+        "state",
     )
     api.metrics.count(
         "sessions_sent_on_total",
         "New sessions that were given to another gateway, because this one drains or has less room",
-        (),
-        lambda: {(): cluster.replicas.sent_on},
+        lambda: cluster.replicas.sent_on,
     )
     api.metrics.count(
         "sessions_moved_total",
         "Sessions that went on at another gateway, because this one drains",
-        (),
-        lambda: {(): drain.went},
+        lambda: drain.went,
     )
     api.offer(cluster)

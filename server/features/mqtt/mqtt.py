@@ -100,14 +100,12 @@ class Mqtt:
         metrics.gauge(
             "mqtt_connected",
             "1 while the MQTT broker is connected",
-            (),
-            lambda: {(): float(self.link.up)},
+            lambda: self.link.up,
         )
         metrics.gauge(
             "mqtt_visitors",
             "Visitors' cameras that are devices of Home Assistant",
-            (),
-            lambda: {(): float(len(self.visitors))},
+            lambda: len(self.visitors),
         )
 
     def start(self) -> None:

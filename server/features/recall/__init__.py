@@ -20,8 +20,7 @@ def register(api: Api) -> None:
     api.metrics.gauge(
         "recall_bytes",
         "Bytes of the pictures kept for questions about the past",
-        (),
-        lambda: {(): sum(session.part("recall").size for session in api.sessions.visitors())},
+        lambda: sum(session.part("recall").size for session in api.sessions.visitors()),
     )
     api.session_part(lambda context: Recalling(context, limits), Wish)
     # Others keep nothing for longer.

@@ -86,11 +86,11 @@ class FixedCameras:
         metrics.gauge(
             "standing_cameras",
             "Cameras of the house by state",
-            ("state",),
             lambda: {
-                (state.value,): sum(one.reader.life.state is state for one in self._ones.values())
+                state.value: sum(one.reader.life.state is state for one in self._ones.values())
                 for state in FixedCameraState
             },
+            "state",
         )
 
     def start(self) -> None:

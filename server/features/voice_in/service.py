@@ -83,8 +83,8 @@ class ListeningService:
         metrics.gauge(
             "turn_model",
             "The end-of-turn model by state",
-            ("state",),
-            lambda: {(found["state"],): 1.0} if (found := self._turn_model) else {},
+            lambda: {found["state"]: 1} if (found := self._turn_model) else {},
+            "state",
         )
         turn_checks(metrics)
         path = self._settings.end_of_turn_model

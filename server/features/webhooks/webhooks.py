@@ -124,14 +124,12 @@ class Webhooks:
         metrics.gauge(
             "webhook_waiting",
             "Alerts that wait for receivers of webhooks",
-            (),
-            lambda: {(): sum(len(hook.waiting) for hook in self._hooks.values())},
+            lambda: sum(len(hook.waiting) for hook in self._hooks.values()),
         )
         metrics.gauge(
             "webhook_dead_letters",
             "Alerts for webhooks that were given up, and are kept for operators",
-            (),
-            lambda: {(): len(self._dead)},
+            lambda: len(self._dead),
         )
 
     def start(self) -> None:
