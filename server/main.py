@@ -78,19 +78,13 @@ def main() -> int:
             connections=program.connections,
         ),
         drain=lambda deadline: _drain(program, deadline),
-        on_started=lambda port: _started(program, port),
+        on_started=program.started,
         on_closed=lambda: _leave(program, 0),
         notifier=Notifier(),
         drain_seconds=settings.drain_seconds,
     )
     server.run()
     return _leave(program, 0 if server.started else 1)
-
-
-def _started(program: Program, port: int) -> None:
-    """Write the greeting and the code for a phone, then the log's lines of the start."""
-    program.started(port)
-    logs.release()
 
 
 async def _drain(program: Program, deadline: Deadline) -> None:

@@ -12,13 +12,10 @@ import json
 import logging
 import os
 import re
-import shutil
 import sys
-import textwrap
 import traceback
-from collections.abc import Callable
 from datetime import UTC, datetime
-from logging.handlers import MemoryHandler, WatchedFileHandler
+from logging.handlers import WatchedFileHandler
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -57,10 +54,6 @@ OWN_LOGGERS = ("server", "config", "__main__")
 MAX_TEXT_CHARS = 500
 # For terminals: SGR numbers of the coloured levels, and texts that need no quotes
 _COLOURS = {"warning": "33", "error": "31", "critical": "31"}
-# Columns before a line's message
-_INDENT = 17
-# Lines that wait for the greeting
-_MOST_HELD = 200
 _PLAIN = re.compile(r"[\w.:/@+,<>-]+", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{12}", re.ASCII)
 
@@ -76,13 +69,12 @@ class JSONFormatter(logging.Formatter):
 class TerminalFormatter(logging.Formatter):
     """Formats a record as one line of text: local time, level, message, extras as name=value.
 
-    As safe as the JSON. With `columns` it goes on below, between words and indented.
+    As safe as the JSON.
     """
 
-    def __init__(self, *, colours: bool, columns: Callable[[], int] = lambda: 0) -> None:
+    def __init__(self, *, colours: bool) -> None:
         super().__init__()
         self._colours = colours
-        self._columns = columns
 
     def format(self, record: logging.LogRecord) -> str:
         fields = _fields(record)
@@ -91,17 +83,11 @@ class TerminalFormatter(logging.Formatter):
         if not _is_own(record.name):
             fields["logger"] = logger
         extras = (f"{name}={_shown(value)}" for name, value in fields.items())
-        told = " ".join([_escaped(message), *extras])
-        columns = self._columns()
-        if columns > 2 * _INDENT:
-            told = textwrap.fill(
-                told, width=columns - _INDENT, break_long_words=False, break_on_hyphens=False
-            ).replace("\n", "\n" + " " * _INDENT)
         word = f"{level:7}"
         if self._colours and level in _COLOURS:
             word = f"\x1b[{_COLOURS[level]}m{word}\x1b[0m"
         at = datetime.fromtimestamp(record.created).astimezone()
-        return f"{at:%H:%M:%S} {word} {told}"
+        return " ".join([f"{at:%H:%M:%S}", word, _escaped(message), *extras])
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
@@ -196,10 +182,6 @@ class _StreamHandler(_Quiet, logging.StreamHandler[TextIO]):
     pass
 
 
-class _HeldHandler(_Quiet, MemoryHandler):
-    """Keeps lines until `release`, until there are many, or until the program ends."""
-
-
 class _FileHandler(_Quiet, WatchedFileHandler):
     """Appends to the file, and reopens it when log rotation has moved it."""
 
@@ -210,7 +192,7 @@ def configure(level: str, log_file: str | Path | None) -> None:
     Replaces the handlers of an earlier call.
 
     Lines are text when standard output is a terminal, otherwise JSON. NO_COLOR turns colours off
-    (no-color.org). At a terminal they wait for `release`, so that the greeting comes first.
+    (no-color.org).
 
     `level` is one of debug, info, warning, error. Raises OSError when the file cannot be opened.
     """
@@ -221,15 +203,10 @@ def configure(level: str, log_file: str | Path | None) -> None:
         # isatty raises on a closed stream.
         if not sys.stdout.closed and sys.stdout.isatty():
             plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-            form = TerminalFormatter(
-                colours=not plain, columns=lambda: shutil.get_terminal_size().columns
-            )
+            form = TerminalFormatter(colours=not plain)
     else:
         handler = _FileHandler(log_file, mode="a", encoding="utf-8")
     handler.setFormatter(form)
-    if isinstance(form, TerminalFormatter):
-        # Nothing is so bad that it is shown at once: what stops a start is written to standard error.
-        handler = _HeldHandler(_MOST_HELD, logging.CRITICAL + 1, handler)
     handler.addFilter(_OwnOrWarning())
     root = logging.getLogger()
     for old in root.handlers[:]:
@@ -254,15 +231,3 @@ def configure(level: str, log_file: str | Path | None) -> None:
     access.handlers.clear()
     access.propagate = False
     access.disabled = True
-
-
-def release() -> None:
-    """Write the lines that waited, and each further one at once."""
-    root = logging.getLogger()
-    for held in [one for one in root.handlers if isinstance(one, _HeldHandler)]:
-        target = held.target
-        assert isinstance(target, logging.Handler)
-        target.addFilter(_OwnOrWarning())
-        # In one step, so that no line is lost or doubled
-        root.handlers[root.handlers.index(held)] = target
-        held.close()
