@@ -170,7 +170,7 @@ async def at_a_terminal(folder: Path, **settings: str) -> tuple[str, int | None]
     shown = b""
     try:
         async with asyncio.timeout(60):
-            while b"unreachable" not in shown or not shown.endswith(b"\n"):
+            while b"#pair=" not in shown or not shown.endswith(b"\n"):
                 try:
                     shown += os.read(ours, 65536)
                 except BlockingIOError:
