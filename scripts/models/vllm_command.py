@@ -159,7 +159,7 @@ def _video(settings: Settings, model: Checkpoint, most: int) -> dict[str, int] |
 def kept_a_token(settings: Settings, model: Checkpoint) -> int:
     """Bytes of a token's keys, values and states; 0 where config.json lacks the sizes."""
     context = settings.model_max_tokens
-    each = cache_bytes(model.text, 0, context) // context
+    each = cache_bytes(model.text, context) // context
     return each * 2 if settings.model_dtype == "float32" else each
 
 

@@ -23,7 +23,6 @@ from server.features.hosting import llama_wheel
 from server.features.hosting.catalogue.engine_log import NO_GPU, ON_CPU
 from server.features.hosting.catalogue.llama_cpp import PROGRAM, LlamaServer, how_to_get, read_help
 from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor
-from server.features.hosting.catalogue.sizes import QUANTISED
 from server.features.hosting.catalogue.vllm import Vllm, VllmError, listed_flags
 from server.features.hosting.control_groups import cores, main_memory
 from server.features.hosting.gpu import GpuError, GpuReader
@@ -45,18 +44,8 @@ _MODULE = "vllm.entrypoints.openai.api_server"
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 # Libraries to look for, with pip's names
 _NAMES = (
-    *(
-        "torch",
-        "torchvision",
-        "transformers",
-        "diffusers",
-        "accelerate",
-        "fastapi",
-        "uvicorn",
-        "vllm-omni",
-        "num2words",
-    ),
-    *sorted({name for names in QUANTISED.values() for name in names} - {"accelerate"}),
+    *("torch", "torchvision", "transformers", "diffusers", "accelerate"),
+    *("fastapi", "uvicorn", "vllm-omni", "num2words"),
 )
 # Of a Python's libraries: their versions, and what torch was built for, without the seconds that
 # importing it takes.

@@ -44,14 +44,9 @@ def own_code(folder: Path) -> None:
 # ones: test_folder.py.
 BAD: list[tuple[Callable[[Path], object], str, str]] = [
     (shutil.rmtree, "There is no folder", "download_model.sh"),
-    (lambda f: (f / "model.safetensors.index.json").unlink(), "its index is missing", "again"),
+    (lambda f: (f / "model.safetensors.index.json").unlink(), "nor an index of its parts", "again"),
     (configured(model_type="no_such_vl"), "no model for this of the type", "A newer"),
     (own_code, "code of its own", "TRUST_REMOTE_CODE=true"),
-    (
-        configured(quantization_config={"quant_method": "awq", "bits": 4}),
-        "Its weights are quantised",
-        "pip install",
-    ),
 ]
 
 

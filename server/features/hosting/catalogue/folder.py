@@ -14,7 +14,6 @@ from server.features.hosting.catalogue import gguf
 from server.features.hosting.catalogue.entry import (
     COMMIT,
     ID,
-    MAX_PARTS,
     Ability,
     Library,
     Model,
@@ -39,10 +38,8 @@ CONFIG = "config.json"
 PIPELINE = "model_index.json"
 # Written beside the files by scripts/download_model.sh.
 RECORD = "model-files.json"
-ADAPTER = "adapter_config.json"
 GGUF = gguf.SUFFIX
 MAX_FOLDERS = 200
-MAX_GGUF_FILES = 2 * MAX_PARTS
 # The name of a kind of models
 _KIND = r"[A-Za-z0-9_.-]{1,80}"
 # A model needs one file of each of these groups for texts and pictures.
@@ -96,8 +93,6 @@ def read_model(folder: Path) -> Model:
                 return _pipeline(folder)
             if gguf.is_gguf(folder):
                 return _gguf(folder)
-            if not (folder / CONFIG).exists() and (other := _another_kind(folder)):
-                raise ModelFolderError(other)
             return _transformers(folder)
     except OSError as error:
         # A file in it may be unreadable even if the folder is readable.
@@ -113,23 +108,6 @@ def read_model(folder: Path) -> Model:
     raise ModelFolderError(
         f"There is no folder {folder} with a model. bash scripts/download_model.sh fetches one."
     )
-
-
-def _another_kind(folder: Path) -> str:
-    """Return an error text that recognises a folder without a configuration; "" when unknown."""
-    names = sorted(path.name for path in folder.iterdir())
-    if ADAPTER in names:
-        base = read_json(folder / ADAPTER).get("base_model_name_or_path")
-        of = f" of {clean(base)}" if isinstance(base, str) and base else ""
-        return (
-            f"{folder} holds an adapter (LoRA){of}, which is no model by itself. Merge the two (peft: merge_and_unload, then"
-            " save_pretrained), or start a vLLM with --enable-lora yourself and choose remote."
-        )
-    if "snapshots" in names:
-        kept = sorted(path.name for path in (folder / "snapshots").iterdir() if path.is_dir())
-        inside = f": {folder / 'snapshots' / kept[-1]}" if kept else ""
-        return f"{folder} is a hub's cache. The model's folder is the one in its snapshots{inside}"
-    return ""
 
 
 def find_models(roots: Iterable[Path]) -> tuple[list[Model], list[str]]:
@@ -195,11 +173,6 @@ def _transformers(folder: Path) -> Model:
             f"{folder / CONFIG} says model_type {kind}: a model that sees no pictures, since there is no vision_config. Take one that"
             " answers about pictures, or one that makes video or sound."
         )
-    if task := other_task(config):
-        raise ModelFolderError(
-            f"{folder / CONFIG} says {clean(task)}: a model that sees pictures, but does not answer questions about them. Take"
-            " one for chats about pictures (…ForConditionalGeneration)."
-        )
     weights = read_weights(folder)
     _require_parts(folder, family)
     sizes = _text_sizes(config)
@@ -212,7 +185,7 @@ def _transformers(folder: Path) -> Model:
         parameters=weights.parameters,
         weights_bytes=weights.size,
         memory_bytes=weights.size
-        + cache_bytes(sizes, weights.kept, min(context or CONTEXT, CONTEXT))
+        + cache_bytes(sizes, min(context or CONTEXT, CONTEXT))
         + OVERHEAD_BYTES,
         estimates=frozenset({"memory_bytes"}),
         context_length=context,
@@ -240,11 +213,6 @@ def _pipeline(folder: Path) -> Model:
     for part, what in index.items():
         if not (isinstance(what, list) and len(what) == 2 and what[0]):
             continue
-        if not re.fullmatch(r"\w[\w.-]{0,79}", part):
-            raise ModelFolderError(
-                f"{folder / PIPELINE} names {clean(part)} as a part of the model, which is no folder in it. Do not use this"
-                " model."
-            )
         path = folder / part
         if not path.is_dir():
             raise ModelFolderError(f"{folder} lacks {part}, which {PIPELINE} names. {AGAIN}")
@@ -266,11 +234,6 @@ def _pipeline(folder: Path) -> Model:
 def _gguf(folder: Path, named: Path | None = None) -> Model:
     """Read a model of llama.cpp: its one file of weights (or `named`), and what reads pictures."""
     paths = sorted(path for path in folder.iterdir() if path.suffix == GGUF and path.is_file())
-    if len(paths) > MAX_GGUF_FILES:
-        raise ModelFolderError(
-            f"{folder} holds {len(paths)} GGUF files, and at most {MAX_GGUF_FILES} are looked through. Put the two of one"
-            " model into a folder of their own."
-        )
     files = {path: gguf.read(path) for path in paths}
     readers = [path for path in paths if files[path].reads_pictures]
     # Weights that are named to llama.cpp: whole, or the first of several parts
@@ -472,31 +435,8 @@ _VIDEO_VAES = ("Wan", "Video", "LTX", "CogVideo", "Mochi", "Temporal", "Cosmos",
 _AUDIO_VAES = ("Oobleck", "Audio", "Music", "SAME")
 # Names of parts that work on several frames
 _IN_TIME = re.compile(r"3D|Motion|Temporal")
-# Class names of models that return numbers or vectors, not text
-_OTHER_TASKS = re.compile(
-    r"For\w*(?:Classification|Detection|Segmentation|Retrieval|Embedding|Reward|MaskedLM|PreTraining|Estimation|Matting)\w*$"
-)
 # Parts of a pipeline without weights
 _WEIGHTLESS = re.compile(r"Scheduler|Tokenizer|Processor|FeatureExtractor|Guid")
-
-
-def other_task(config: Mapping[str, Any]) -> str:
-    """Return the class in a transformers config.json if it makes neither text nor sound, else "".
-
-    A class with code of its own may have any name.
-    """
-    family = families.FAMILIES.get(str(config.get("model_type")))
-    if family is not None and not family.answers:
-        return ""
-    found = config.get("architectures")
-    names = found if isinstance(found, list) and all(isinstance(n, str) for n in found) else []
-    if not names or any(_gives_text(name, "auto_map" in config) for name in names):
-        return ""
-    return str(names[0])
-
-
-def _gives_text(name: str, own_code: bool) -> bool:
-    return not _OTHER_TASKS.search(name) and (own_code or not re.search(r"Model$", name))
 
 
 def _of_pipeline(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> Family | None:

@@ -1,20 +1,20 @@
 """Read the header of a GGUF file: what llama.cpp's models say about themselves.
 
-Read here, and not by the package `gguf`: it decodes every word of the vocabulary, for seconds, and
-trusts the file. Bounds: a header has 96 MiB at most, 4,096 fields and 65,536 tensors; a text of a
-field that is kept has 4,096 bytes, and arrays keep 512 numbers. Weights are not read.
+Read here, and not by the package `gguf`, which decodes every word of the vocabulary, for seconds. Texts of a field that is
+kept have 4,096 bytes at most, and arrays 512 numbers. Weights are not read.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BufferedReader
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from server.models.files import ModelFolderError, clean, unreadable
 
@@ -24,14 +24,7 @@ SUFFIX = ".gguf"
 AGAIN = (
     "Remove it, and fetch the model again: bash scripts/run.sh --model NAME, or the engine panel."
 )
-# Of a folder, when its kind is looked for
-_MOST_FILES = 1000
-_MAGIC = b"GGUF"
-_VERSIONS = (2, 3)
-_MOST_BYTES = 96 * 1024**2
-_MOST_FIELDS, _MOST_TENSORS = 4096, 65_536
 _MOST_TEXT, _MOST_NUMBERS = 4096, 512
-_MOST_DIMENSIONS = 4
 _TEXT, _ARRAY = 8, 9
 
 
@@ -41,7 +34,7 @@ def _table(words: str) -> tuple[str, ...]:
 
 
 # Numbers by the format's number of their type: struct's letters
-_NUMBERS = _table("B b H h I i f ? - - Q q d")
+_LETTERS = _table("B b H h I i f ? - - Q q d")
 # By ggml's number of a type (ggml.h): how many numbers are in a block, and its bytes. Of types that are
 # not listed nothing is known, nor checked.
 _BLOCKS = _table(
@@ -109,8 +102,7 @@ def is_gguf(path: Path) -> bool:
     try:
         if not path.is_dir():
             return path.suffix == SUFFIX and path.is_file()
-        with os.scandir(path) as entries:
-            suffixes = {Path(entry.name).suffix for entry in islice(entries, _MOST_FILES)}
+        suffixes = {Path(name).suffix for name in os.listdir(path)}
     except OSError:
         return False
     return SUFFIX in suffixes and ".safetensors" not in suffixes
@@ -128,122 +120,74 @@ def read(path: Path) -> Gguf:
 @lru_cache(maxsize=64)
 def _read(path: Path, size: int, _changed: int) -> Gguf:
     with path.open("rb") as file:
-        return _Reader(file, path, size).header()
-
-
-class _Reader:
-    def __init__(self, file: BufferedReader, path: Path, size: int) -> None:
-        self._file, self._path, self._size = file, path, size
-        # Bytes of the header that were read
-        self._at = 0
-
-    def header(self) -> Gguf:
-        if self._take(4) != _MAGIC:
-            raise self._wrong("is no GGUF file, whatever its name says")
-        version = self._number("I")
-        if version not in _VERSIONS:
+        if file.read(4) != b"GGUF":
+            raise ModelFolderError(f"{path} is no GGUF file, whatever its name says. {AGAIN}")
+        try:
+            fields, parameters, needed = _header(file)
+        except (struct.error, IndexError, ValueError, OverflowError, MemoryError):
             raise ModelFolderError(
-                f"{self._path} is GGUF of version {version}; {_VERSIONS[0]} and {_VERSIONS[1]} are known. Take another file of"
-                " the model."
-            )
-        tensors, count = self._number("Q"), self._number("Q")
-        if tensors > _MOST_TENSORS or count > _MOST_FIELDS:
-            raise self._wrong(f"says that it has {count} fields and {tensors} tensors")
-        fields: dict[str, Value] = {}
-        for _ in range(count):
-            name = self._text()
-            value = self._value(self._number("I"))
-            if name is not None and value is not None:
-                fields[name] = value
-        parameters, end = 0, 0
-        for _ in range(tensors):
-            numbers, last = self._tensor()
-            parameters, end = parameters + numbers, max(end, last)
-        alignment = fields.get("general.alignment", 32)
-        step = alignment if type(alignment) is int and 0 < alignment <= 65_536 else 32
-        needed = -(-self._at // step) * step + end
-        if needed > self._size:
-            raise ModelFolderError(
-                f"{self._path} is cut off: it has {self._size:,} bytes of at least {needed:,}. {AGAIN}"
-            )
-        return Gguf(fields, parameters, self._size)
-
-    def _tensor(self) -> tuple[int, int]:
-        """Return a tensor's numbers, and where it ends behind the header."""
-        self._text()
-        dimensions = self._number("I")
-        if dimensions > _MOST_DIMENSIONS:
-            raise self._wrong(f"has a tensor of {dimensions} dimensions")
-        numbers = 1
-        for _ in range(dimensions):
-            numbers *= self._number("Q")
-        kind, offset = self._number("I"), self._number("Q")
-        block, _, size = (_BLOCKS[kind] if kind < len(_BLOCKS) else "").partition("/")
-        return numbers, offset + (-(-numbers // int(block)) * int(size) if size else 0)
-
-    def _value(self, kind: int) -> Value | None:
-        """Read a field's value; None for one that is not kept."""
-        if kind == _TEXT:
-            return self._text()
-        if kind != _ARRAY:
-            return self._number(self._letter(kind))
-        kind, count = self._number("I"), self._number("Q")
-        if kind == _TEXT:
-            # The words of a vocabulary: only their lengths are looked at.
-            if count * 8 > _MOST_BYTES:
-                raise self._wrong(f"has a list of {count} texts")
-            if count * 8 > self._size - self._at:
-                raise self._cut_off()
-            for _ in range(count):
-                self._skip(self._number("Q"))
-            return None
-        letter = self._letter(kind)
-        size = struct.calcsize(f"<{letter}")
-        if count > _MOST_NUMBERS or letter in "fd":
-            self._skip(count * size)
-            return None
-        raw = self._take(count * size)
-        return tuple(int(number) for (number,) in struct.iter_unpack(f"<{letter}", raw))
-
-    def _letter(self, kind: int) -> str:
-        if kind >= len(_NUMBERS) or not _NUMBERS[kind]:
-            raise self._wrong(f"has a field of the unknown kind {kind}")
-        return _NUMBERS[kind]
-
-    def _text(self) -> str | None:
-        """Read a text; None for one that is too long to keep."""
-        length = self._number("Q")
-        if length > _MOST_TEXT:
-            self._skip(length)
-            return None
-        return self._take(length).decode("utf-8", "replace")
-
-    def _number(self, letter: str) -> int:
-        raw = self._take(struct.calcsize(f"<{letter}"))
-        return struct.unpack(f"<{letter}", raw)[0]  # type: ignore[no-any-return]
-
-    def _take(self, count: int) -> bytes:
-        self._count(count)
-        raw = self._file.read(count)
-        if len(raw) < count:
-            raise self._cut_off()
-        return raw
-
-    def _skip(self, count: int) -> None:
-        self._count(count)
-        self._file.seek(count, 1)
-
-    def _count(self, count: int) -> None:
-        self._at += count
-        if self._at > self._size:
-            raise self._cut_off()
-        if self._at > _MOST_BYTES:
-            raise self._wrong(f"has a header of more than {_MOST_BYTES // 1024**2} MiB")
-
-    def _cut_off(self) -> ModelFolderError:
-        return ModelFolderError(
-            f"{self._path} is cut off: it ends after {self._size:,} bytes, within its header. {AGAIN}"
+                f"{path} is cut off or damaged: its header makes no sense. {AGAIN}"
+            ) from None
+    if needed > size:
+        raise ModelFolderError(
+            f"{path} is cut off: it has {size:,} bytes of at least {needed:,}. {AGAIN}"
         )
+    return Gguf(fields, parameters, size)
 
-    def _wrong(self, what: str) -> ModelFolderError:
-        return ModelFolderError(f"{self._path} {what}. {AGAIN}")
+
+def _header(file: BufferedReader) -> tuple[dict[str, Value], int, int]:
+    """Return the fields, the numbers of all tensors, and the bytes that the file has at least."""
+    version, tensors, count = _numbers(file, "IQQ")
+    if version not in (2, 3):
+        raise ValueError
+    fields: dict[str, Value] = {}
+    for _ in range(count):
+        name = _text(file)
+        value = _value(file, _numbers(file, "I")[0])
+        if name and value is not None:
+            fields[name] = value
+    parameters = end = 0
+    for _ in range(tensors):
+        _text(file)
+        shape = _numbers(file, f"{_numbers(file, 'I')[0]}Q")
+        kind, offset = _numbers(file, "IQ")
+        numbers = math.prod(shape)
+        block, _, size = (_BLOCKS[kind] if kind < len(_BLOCKS) else "").partition("/")
+        parameters += numbers
+        end = max(end, offset + (-(-numbers // int(block)) * int(size) if size else 0))
+    alignment = fields.get("general.alignment", 32)
+    step = alignment if type(alignment) is int and alignment > 0 else 32
+    return fields, parameters, -(-file.tell() // step) * step + end
+
+
+def _value(file: BufferedReader, kind: int) -> Value | None:
+    """Read a field's value; None for one that is not kept."""
+    if kind == _TEXT:
+        return _text(file)
+    if kind != _ARRAY:
+        value: Value = _numbers(file, _LETTERS[kind])[0]
+        return value
+    kind, count = _numbers(file, "IQ")
+    if kind == _TEXT:
+        # The words of a vocabulary: only their lengths are looked at.
+        for _ in range(count):
+            file.seek(_numbers(file, "Q")[0], os.SEEK_CUR)
+        return None
+    letter = _LETTERS[kind]
+    if count > _MOST_NUMBERS or letter in "fd":
+        file.seek(count * struct.calcsize(f"<{letter}"), os.SEEK_CUR)
+        return None
+    return tuple(int(number) for number in _numbers(file, f"{count}{letter}"))
+
+
+def _text(file: BufferedReader) -> str | None:
+    """Read a text; None for one that is too long to keep."""
+    (length,) = _numbers(file, "Q")
+    if length > _MOST_TEXT:
+        file.seek(length, os.SEEK_CUR)
+        return None
+    return file.read(length).decode("utf-8", "replace")
+
+
+def _numbers(file: BufferedReader, form: str) -> tuple[Any, ...]:
+    return struct.unpack(f"<{form}", file.read(struct.calcsize(f"<{form}")))

@@ -17,7 +17,7 @@ from server.features.hosting.catalogue.machine import (
     at_least,
     gigabytes,
 )
-from server.features.hosting.catalogue.sizes import QUANTISED, needed
+from server.features.hosting.catalogue.sizes import needed
 
 # Main memory reserved for the system and this server
 RAM_LEFT = 1 * GB
@@ -314,12 +314,6 @@ def _no_library(model: Model, host: Host, library: Library) -> str:
         return (
             f"transformers {host.libraries[library.value]} has no model for this of the type {model.architecture}. A newer one"
             f" may: {host.engine_python} -m pip install -U transformers."
-        )
-    lacking = [name for name in QUANTISED.get(model.quantization, ()) if name not in host.libraries]
-    if lacking:
-        return (
-            f"Its weights are quantised ({model.quantization}), for which {library.value} needs {' and '.join(lacking)}:"
-            f" {host.engine_python} -m pip install {' '.join(lacking)}."
         )
     wanted, installed = model.needs[library.value], host.libraries[library.value]
     if not at_least(installed, wanted):

@@ -1,4 +1,4 @@
-"""Memory that a model needs, the answers at a time that it leaves room for, and the libraries for quantised weights. Pure."""
+"""Memory that a model needs, and the answers at a time that it leaves room for. Pure."""
 
 from __future__ import annotations
 
@@ -16,28 +16,6 @@ OVERHEAD_BYTES = 800_000_000
 # Tokens of the one context that is counted, unless the model's is shorter
 CONTEXT = 8192
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
-# Packages that transformers needs for quantised weights: quant_method of config.json to names for
-# pip (transformers 5.23, quantizers/). Methods that are not listed are tried without.
-QUANTISED: Mapping[str, tuple[str, ...]] = {
-    "aqlm": ("aqlm", "accelerate"),
-    "auto-round": ("auto-round",),
-    "awq": ("gptqmodel", "accelerate"),
-    "bitnet": ("accelerate",),
-    "bitsandbytes": ("bitsandbytes", "accelerate"),
-    "compressed-tensors": ("compressed-tensors",),
-    "eetq": ("kernels", "accelerate"),
-    "fp8": ("accelerate",),
-    "gptq": ("optimum", "gptqmodel"),
-    "hqq": ("hqq",),
-    "mxfp4": ("accelerate",),
-    "nvfp4": ("kernels", "accelerate"),
-    "quanto": ("optimum-quanto", "accelerate"),
-    "torchao": ("torchao",),
-    "vptq": ("vptq", "accelerate"),
-}
-# Formats without arithmetic on a CPU: transformers widens their 8 or 4 bits to 16 when it loads
-# them.
-_WIDENED = {"fp8": 2, "mxfp8": 2, "mxfp4": 4}
 # Layers with a state of constant size
 _STATE = re.compile(r"linear|mamba|recurrent|conv")
 # States that vLLM holds for an answer: where it is, and where the part that others may share ends
@@ -46,28 +24,21 @@ _STATES = 2
 _MOST = 10**9
 
 
-def cache_bytes(sizes: Mapping[str, Any], kept: int, context: int) -> int:
+def cache_bytes(sizes: Mapping[str, Any], context: int) -> int:
     """Return the bytes of one context's keys and values, two per number, and of the states of linear
-    attention.
-
-    `sizes`: of config.json's text model. `kept`: numbers per token by the shapes of the weights, used when `sizes`
-    does not give them.
+    attention. `sizes`: of config.json's text model. 0 where it does not give them.
     """
     layers, heads = whole(sizes.get("num_hidden_layers")), whole(sizes.get("num_attention_heads"))
     hidden = whole(sizes.get("hidden_size"))
     head = whole(sizes.get("head_dim")) or (hidden // heads if hidden and heads else 0)
     pairs = whole(sizes.get("num_key_value_heads")) or heads
-    numbers = 2 * layers * pairs * head if layers and pairs and head else kept
-    # Layers with a sliding window, or with a state.
+    if not (layers and pairs):
+        return 0
     kinds = sizes.get("layer_types")
-    if not (isinstance(kinds, list) and kinds and all(isinstance(kind, str) for kind in kinds)):
-        return 2 * numbers * context
-    window = min(whole(sizes.get("sliding_window")) or context, context)
-    with_state = sum(1 for kind in kinds if _STATE.search(kind))
-    tokens = sum(
-        window if "sliding" in kind else 0 if _STATE.search(kind) else context for kind in kinds
-    )
-    return 2 * numbers * tokens // len(kinds) + _STATES * with_state * _state_bytes(sizes)
+    listed = kinds if isinstance(kinds, list) else []
+    with_state = sum(1 for kind in listed if _STATE.search(str(kind)))
+    kept = 4 * (layers - min(with_state, layers)) * pairs * head * context
+    return kept + _STATES * with_state * _state_bytes(sizes)
 
 
 def _state_bytes(sizes: Mapping[str, Any]) -> int:
@@ -90,40 +61,39 @@ def whole(value: object) -> int | None:
 
 
 def needed(model: Model, dtype: str = "auto", *, gpu: bool) -> int:
-    """Return the bytes for answering when computed in `dtype`; 0 when the model's sizes are
+    """Return the bytes of weights, one context, one picture and the library when computed in `dtype`; 0 when they are
     unknown.
 
-    "auto" is the stored format, on a GPU at most 16 bits. For generating models it is
-    `memory_bytes`, counted with 16 bits.
+    "auto" is the stored format, on a GPU at most 16 bits. For generating models it is `memory_bytes`, counted with 16 bits.
     """
     if not (model.memory_bytes and model.weights_bytes and model.answers):
         return model.memory_bytes
-    rest = max(0, model.memory_bytes - model.weights_bytes)
-    if model.quantization:
-        widened = 1 if gpu else _WIDENED.get(model.quantization, 1)
-        return model.weights_bytes * widened + rest
-    stored = _BYTES.get(model.dtype, 2)
-    each = _BYTES.get(dtype) or (min(stored, 2) if gpu else stored)
-    # The context was counted with two bytes per number.
-    context = max(0, rest - OVERHEAD_BYTES)
-    return model.weights_bytes * each // stored + context * each // 2 + rest - context
+    each, stored = _formats(model, dtype, gpu=gpu)
+    rest = max(0, model.memory_bytes - OVERHEAD_BYTES)
+    return model.memory_bytes - rest + rest * each // stored
 
 
 def kept_a_token(model: Model, dtype: str = "auto", *, gpu: bool) -> int:
     """Return the bytes of one token's keys and values; 0 when the model's sizes are unknown."""
     if not (model.memory_bytes and model.weights_bytes and model.answers):
         return 0
-    # The context was counted with two bytes per number.
+    each, stored = _formats(model, dtype, gpu=gpu)
     counted = max(0, model.memory_bytes - model.weights_bytes - OVERHEAD_BYTES)
-    stored = _BYTES.get(model.dtype, 2)
-    each = 2 if model.quantization else _BYTES.get(dtype) or (min(stored, 2) if gpu else stored)
-    return counted * each // 2 // _counted_tokens(model)
+    return counted * each // stored // _counted_tokens(model)
 
 
 def before_requests(model: Model, dtype: str = "auto", *, gpu: bool) -> int:
     """Return the bytes that the model takes before any request: `needed` without its one context."""
     kept = kept_a_token(model, dtype, gpu=gpu) * _counted_tokens(model)
     return max(0, needed(model, dtype, gpu=gpu) - kept)
+
+
+def _formats(model: Model, dtype: str, *, gpu: bool) -> tuple[int, int]:
+    """Return the bytes of a number as it is computed, and as it is stored."""
+    stored = _BYTES.get(model.dtype, 2)
+    if model.quantization:
+        return stored, stored
+    return _BYTES.get(dtype) or (min(stored, 2) if gpu else stored), stored
 
 
 def _counted_tokens(model: Model) -> int:

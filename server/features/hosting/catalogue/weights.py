@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,30 +19,11 @@ from server.models.files import AGAIN, ModelFolderError, clean, opened, read_jso
 MAX_HEADER_BYTES = 100_000_000
 _WEIGHTS = ("model.safetensors", "diffusion_pytorch_model.safetensors")
 _DTYPE_BYTES = {
-    "F64": 8,
-    "I64": 8,
-    "F32": 4,
-    "I32": 4,
-    "U32": 4,
-    "F16": 2,
-    "BF16": 2,
-    "I16": 2,
-    "U16": 2,
-    "I8": 1,
-    "U8": 1,
-    "F8_E4M3": 1,
-    "F8_E5M2": 1,
-    "BOOL": 1,
+    **dict.fromkeys(("F64", "I64"), 8),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
 }
-# Weights whose rows are the numbers that a layer keeps per token. Those of a vision part keep none.
-_KEPT = re.compile(r"(?:^|\.)(?:self_attn|self_attention|attention|attn)\.[kv]_proj\.weight$")
-_VISION = re.compile(r"(?:^|[._])(?:vis|image|audio|talker|token2wav)")
-# Beginning of git-lfs's pointer to a large file
-_POINTER = b"version "
-# Suffixes of pickled weights
-_PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
-LLAMA_CPP = "Let its server run it (LOCAL_MODEL, or subprocess in the engine panel), or take the model's release with safetensors."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +38,6 @@ class Weights:
     dtype: str
     # Bytes of one such number
     each: int
-    # Numbers that the text model keeps per token, by the shapes of its weights; 0: unknown
-    kept: int = 0
 
 
 def read_weights(folder: Path) -> Weights:
@@ -87,80 +65,49 @@ def read_weights(folder: Path) -> Weights:
 
 
 def _no_weights(folder: Path) -> str:
-    """Return the error text for a folder without weights: what it has instead, and what to do."""
-    names = sorted(path.name for path in folder.iterdir())
+    """Return the error text for a folder without weights."""
     begin = f"There are no weights in {folder}: neither {_WEIGHTS[0]} nor an index of its parts."
-    if any(name.endswith((".part", ".incomplete")) for name in names):
+    if any(path.suffix in (".part", ".incomplete") for path in folder.iterdir()):
         return (
             f"{begin} Their download is not complete: bash scripts/download_model.sh continues it."
         )
-    if parts := [name for name in names if name.endswith(".safetensors")]:
-        return (
-            f"{begin} {clean(parts[0])} is there, but its index is missing"
-            f" ({_WEIGHTS[0]}.index.json). {AGAIN}"
-        )
-    if other := [name for name in names if name.endswith(".gguf")]:
-        return f"{begin} {clean(other[0])} is there, a file for llama.cpp. {LLAMA_CPP}"
-    if pickled := [name for name in names if name.endswith(_PICKLED)]:
-        return (
-            f"{begin} {clean(pickled[0])} is there: only safetensors are read, since other formats run code when they are"
-            " loaded. Take a release of the model that has them."
-        )
-    return f"{begin} {AGAIN}"
+    return (
+        f"{begin} Only these are read, since other formats run code when they are loaded. {AGAIN}"
+    )
 
 
 def _shards(index: Path) -> list[str]:
     names = read_json(index).get("weight_map")
-    if (
-        not isinstance(names, dict)
-        or not names
-        or not all(isinstance(name, str) for name in names.values())
-    ):
+    if not (isinstance(names, dict) and names):
         raise ModelFolderError(f"{index} is damaged: it has no weight_map. {AGAIN}")
-    if any("/" in name or name.startswith(".") for name in names.values()):
+    found = sorted(set(map(str, names.values())))
+    if any("/" in name or name.startswith(".") for name in found):
         raise ModelFolderError(
             f"{index} names a file outside of the folder. Do not use this model."
         )
-    return sorted(set(names.values()))
+    return found
 
 
-def _header(path: Path) -> tuple[int, int, Counter[str], int]:
-    """Read a safetensors header (github.com/huggingface/safetensors): the bytes of the file and of its numbers, the
-    numbers by their format, and those kept per token. Raises ModelFolderError.
+def _header(path: Path) -> tuple[int, int, Counter[str]]:
+    """Read a safetensors header (github.com/huggingface/safetensors): the bytes of the file and of its numbers, and the
+    numbers by their format. Raises ModelFolderError.
     """
     elements: Counter[str] = Counter()
-    end = kept = 0
+    end = 0
     try:
         with opened(path) as file:
             size = os.fstat(file.fileno()).st_size
-            first = file.read(8)
-            if first == _POINTER:
-                raise ModelFolderError(
-                    f"{path} is only git-lfs's pointer to the weights: git lfs pull fetches them."
-                )
-            length = int.from_bytes(first, "little")
+            length = int.from_bytes(file.read(8), "little")
             if length > min(size - 8, MAX_HEADER_BYTES):
                 raise ValueError
             header = json.loads(file.read(length))
         for name, tensor in header.items():
-            if name == "__metadata__":
-                continue
-            kind, shape = str(tensor["dtype"]), tensor["shape"]
-            begin, stop = tensor["data_offsets"]
-            if not all(type(one) is int and one >= 0 for one in (*shape, begin, stop)):
-                raise ValueError
-            count = math.prod(shape)
-            # The size has to fit the format; unknown formats have at least half a byte per element.
-            known = _DTYPE_BYTES.get(kind)
-            if count * known != stop - begin if known else count > 2 * (stop - begin):
-                raise ValueError
-            elements[kind] += count
-            end = max(end, stop)
-            if len(shape) == 2 and _KEPT.search(name) and not _VISION.search(name):
-                kept += shape[0]
+            if name != "__metadata__":
+                elements[str(tensor["dtype"])] += math.prod(tensor["shape"])
+                end = max(end, tensor["data_offsets"][1])
     except OSError as error:
         raise unreadable(path, error) from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ModelFolderError(
             f"{path} is damaged: its beginning is no safetensors header. {AGAIN}"
         ) from None
@@ -168,15 +115,15 @@ def _header(path: Path) -> tuple[int, int, Counter[str], int]:
         raise ModelFolderError(
             f"{path} is cut short: it has {size} bytes of {8 + length + end}. {AGAIN}"
         )
-    return size, end, elements, kept
+    return size, end, elements
 
 
 def _summed(paths: Iterable[Path]) -> Weights:
-    size = held = kept = 0
+    size = held = 0
     elements: Counter[str] = Counter()
     for path in paths:
-        its_size, its_numbers, its_elements, its_kept = _header(path)
-        size, held, kept = size + its_size, held + its_numbers, kept + its_kept
+        its_size, its_numbers, its_elements = _header(path)
+        size, held = size + its_size, held + its_numbers
         elements += its_elements
     heaviest = max(
         elements, key=lambda kind: elements[kind] * _DTYPE_BYTES.get(kind, 1), default=""
@@ -185,4 +132,4 @@ def _summed(paths: Iterable[Path]) -> Weights:
     packed = not elements.keys() <= {"F32", "F16", "BF16", "F64", "F8_E4M3", "F8_E5M2"}
     parameters = None if packed or not elements else sum(elements.values()) or None
     each = _DTYPE_BYTES.get(heaviest, 1)
-    return Weights(size, held, parameters, _DTYPE_NAMES.get(heaviest, ""), each, kept)
+    return Weights(size, held, parameters, _DTYPE_NAMES.get(heaviest, ""), each)

@@ -118,39 +118,18 @@ def test_a_length_that_can_not_be_is_none(folder: Path, length: object) -> None:
     assert model.memory_bytes - model.weights_bytes == 2 * 1_048_576 + OVERHEAD_BYTES
 
 
-def test_layers_that_look_back_a_little_way_keep_little(folder: Path) -> None:
-    """And those with one state for all keep nothing more for a longer text."""
+def test_layers_with_one_state_for_all_keep_nothing_more_for_a_longer_text(folder: Path) -> None:
     # As in the first test, half of it for each of the two layers.
-    layer, rest = 1_048_576 // 2, OVERHEAD_BYTES
-    for kinds, window, kept in (
-        (["full_attention", "full_attention"], 1024, 2 * layer),
-        (["sliding_attention", "full_attention"], 1024, layer + layer // 4),
-        (["sliding_attention", "full_attention"], None, 2 * layer),
-        (["sliding_attention", "full_attention"], 10**8, 2 * layer),
-        (["linear_attention", "full_attention"], None, layer),
-        ("full", None, 2 * layer),
-        ([], None, 2 * layer),
-        ([1, 2], None, 2 * layer),
+    layer = 1_048_576 // 2
+    for kinds, kept in (
+        (["full_attention", "full_attention"], 2 * layer),
+        (["sliding_attention", "full_attention"], 2 * layer),
+        (["linear_attention", "full_attention"], layer),
+        ("full", 2 * layer),
     ):
-        text(layer_types=kinds, sliding_window=window)(folder)
+        text(layer_types=kinds)(folder)
         model = read_model(folder)
-        assert model.memory_bytes - model.weights_bytes - rest == kept, (kinds, window)
-
-
-def test_what_a_config_leaves_out_is_read_from_the_weights(folder: Path) -> None:
-    """The rows of the layers' keys and values tell, those of the eyes do not."""
-    only(folder, "tokenizer.json", "preprocessor_config.json")
-    write(folder / "config.json", {**QWEN, "text_config": {"model_type": "llama"}})
-    names = [f"model.layers.0.self_attn.{one}_proj" for one in "kvq"]
-    names.append("vision_tower.layers.0.self_attn.k_proj")
-    told = {
-        f"{name}.weight": {"dtype": "BF16", "shape": [8, 4], "data_offsets": [64 * n, 64 * n + 64]}
-        for n, name in enumerate(names)
-    }
-    tensors(folder / "model.safetensors", told, 256)
-    model = read_model(folder)
-    # 16 numbers a token, two bytes each, 8,192 tokens
-    assert model.memory_bytes - model.weights_bytes - OVERHEAD_BYTES == 16 * 2 * 8192
+        assert model.memory_bytes - model.weights_bytes - OVERHEAD_BYTES == kept, kinds
 
 
 def test_its_name_comes_from_its_download(folder: Path) -> None:
@@ -382,19 +361,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
         "makes neither video nor sound",
     ),
     (lambda f: write(f / "model_index.json", WAN), "lacks scheduler, which model_index.json"),
-    (
-        lambda f: write(f / "model_index.json", {"../x": ["a", "B"], **WAN}),
-        "names ../x as a part of the model, which is no folder in it",
-    ),
     # Numbers that no model has
-    (lambda f: header(f / "a.safetensors", shape=[-4, 5]), "is no safetensors header"),
-    (lambda f: header(f / "a.safetensors", shape=[-4, -5]), "is no safetensors header"),
-    (lambda f: header(f / "a.safetensors", shape=[4.0, 5]), "is no safetensors header"),
-    (lambda f: header(f / "a.safetensors", shape=[4.5, 5]), "is no safetensors header"),
-    (lambda f: header(f / "a.safetensors", shape=[float("inf")]), "is no safetensors header"),
-    (lambda f: header(f / "a.safetensors", shape=[10**9, 10**9]), "is no safetensors header"),
-    (lambda f: header(f / "a.safetensors", shape=[81], dtype="F4"), "is no safetensors header"),
-    (lambda f: header(f / "a.safetensors", data_offsets=[0, 10**40]), "is no safetensors header"),
     (lambda f: header(f / "a.safetensors", data_offsets=[0]), "is no safetensors header"),
     (
         text(num_hidden_layers=10**8, hidden_size=10**9),
@@ -411,26 +378,14 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: (f / "config.json").write_bytes(bytes(MAX_JSON_BYTES + 1)), "no such file is that"),
     # Another kind of folder
     (lambda f: only(f), "There is no config.json in"),
-    (lambda f: only(f, "model-Q4_K_M.gguf"), "model-Q4_K_M.gguf is cut off: it ends after 2 bytes"),
-    (
-        lambda f: only(f, adapter_config={"base_model_name_or_path": "a/b"}),
-        "holds an adapter (LoRA) of a/b, which is no model by itself. Merge",
-    ),
-    (
-        lambda f: only(f, "snapshots/c0ffee/config.json"),
-        "is a hub's cache. The model's folder is the one in its snapshots: ",
-    ),
+    (lambda f: only(f, "model-Q4_K_M.gguf"), "model-Q4_K_M.gguf is no GGUF file"),
     (
         lambda f: only(f, "pytorch_model.bin", config=QWEN),
-        "pytorch_model.bin is there: only safetensors are read … Take a release",
+        "Only these are read, since other formats run code",
     ),
     (
         lambda f: only(f, "model-Q4_K_M.gguf", config=QWEN),
-        "model-Q4_K_M.gguf is cut off: it ends after 2 bytes",
-    ),
-    (
-        lambda f: (f / "a.safetensors").write_text("version https://git-lfs.github.com/spec/v1"),
-        "a.safetensors is only git-lfs's pointer to the weights: git lfs pull",
+        "model-Q4_K_M.gguf is no GGUF file",
     ),
     (
         lambda f: only(f, "model.safetensors.part", config=QWEN),
@@ -438,16 +393,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     ),
     (
         lambda f: (f / "model.safetensors.index.json").unlink(),
-        "There are no weights in … a.safetensors is there, but its index is missing",
-    ),
-    # Another kind of model
-    (
-        configured(architectures=["CLIPModel"]),
-        "says CLIPModel: a model that sees pictures, but does",
-    ),
-    (
-        configured(architectures=["Qwen2VLForSequenceClassification"]),
-        "but does not answer questions about them",
+        "There are no weights in … nor an index of its parts",
     ),
     # Files beside the weights
     (lambda f: (f / "tokenizer.json").unlink(), "has no tokenizer (tokenizer.json), so no text"),
@@ -475,7 +421,7 @@ def test_a_broken_folder_is_named(
 def test_no_folder_and_no_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelFolderError, match="There is no folder"):
         read_model(tmp_path / "none")
-    for name, says in (("a.gguf", "a.gguf is cut off"), ("b", "is no folder. A model is")):
+    for name, says in (("a.gguf", "a.gguf is no GGUF file"), ("b", "is no folder. A model is")):
         (tmp_path / name).write_text("x")
         with pytest.raises(ModelFolderError, match=says):
             read_model(tmp_path / name)

@@ -231,23 +231,6 @@ def test_a_type_that_this_transformers_lacks_is_said() -> None:
     assert modes(new, LAPTOP)[RunMode.IN_PROCESS].ok
 
 
-def test_quantised_weights_need_their_libraries() -> None:
-    """In-process and under `transformers serve`; vLLM brings its own, the unknown is tried."""
-    model = MODEL.model_copy(update={"quantization": "gptq"})
-    found = modes(model, LAPTOP)
-    for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
-        assert not found[mode].ok
-        assert (
-            "quantised (gptq), for which transformers needs optimum and gptqmodel: /env/bin/python -m pip install optimum"
-            " gptqmodel." in found[mode].reason
-        )
-    assert modes(model, ALL)[RunMode.SUBPROCESS].ok
-    there = replace(LAPTOP, libraries=libraries(optimum="2", gptqmodel="3"))
-    assert modes(model, there)[RunMode.IN_PROCESS].ok
-    new = MODEL.model_copy(update={"quantization": "next-year"})
-    assert modes(new, LAPTOP)[RunMode.IN_PROCESS].ok
-
-
 def test_what_fits_depends_on_the_format() -> None:
     """A format that somebody chose is named where it is too large; a GPU computes 32 bits in 16."""
     room = replace(LAPTOP, ram_free_bytes=24 * GB)
