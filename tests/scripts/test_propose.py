@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from scripts.models import choose, disk
@@ -123,6 +124,8 @@ def test_apples_gpu_has_two_thirds_of_the_memory(
     monkeypatch: pytest.MonkeyPatch, system: str, processor: str, share: float
 ) -> None:
     """On Macs with Apple's chip alone; a person reads so, and how much is free."""
+    # Imported before this becomes another system
+    assert psutil.version_info
     # No /proc/meminfo
     monkeypatch.setattr(host, "main_memory", lambda: (0, 0))
     monkeypatch.setattr("sys.platform", system)

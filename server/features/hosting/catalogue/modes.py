@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from server.features.hosting.catalogue.entry import Ability, Library, Model, ModelType, RunMode
+from server.features.hosting.catalogue.entry import Ability, Library, Model, RunMode
 from server.features.hosting.catalogue.llama_cpp import how_to_get
 from server.features.hosting.catalogue.machine import (
     GB,
@@ -23,13 +23,9 @@ from server.features.hosting.catalogue.sizes import needed
 RAM_LEFT = 1 * GB
 # Usable share of a GPU's memory; the driver and others take the rest (vLLM's own default is 0.9)
 GPU_SHARE = 0.92
-# Memory bandwidth of a common laptop, bytes per second; every word reads all weights once.
-LAPTOP_BANDWIDTH = 25 * GB
 # Largest share of a pipeline on the GPU at a time with offloading, with its activations: 0.45 to
 # 0.6 for Wan's pipelines
 LARGEST_PART = 0.6
-# Video models above this size take hours on a CPU
-LARGE_BYTES = 1 * GB
 
 
 class Server(StrEnum):
@@ -71,21 +67,20 @@ def subprocess_server(model: Model, host: Host) -> Server | None:
 
 def device(model: Model, host: Host, dtype: str = "auto") -> str:
     """Return the device for in-process models: "cuda" if the model fits there, else "cpu"."""
-    frees = [gpu.free_bytes for gpu in host.gpus]
-    need = needed(model, dtype, gpu=True)
-    fits = any(free is None or free >= need for free in frees)
-    return "cuda" if host.torch_device == "cuda" and fits else "cpu"
+    return "cuda" if _fits_gpu(host, needed(model, dtype, gpu=True)) else "cpu"
 
 
 def offloads(model: Model, host: Host) -> bool:
     """Find whether a generating model fits on the GPU only part by part, beside main memory."""
-    if model.answers or host.torch_device != "cuda" or device(model, host) == "cuda":
+    if model.answers or device(model, host) == "cuda":
         return False
+    part = int(model.memory_bytes * LARGEST_PART)
+    return _fits_gpu(host, part) and not _too_large(model.memory_bytes, _main(host))
+
+
+def _fits_gpu(host: Host, need: int) -> bool:
     frees = [gpu.free_bytes for gpu in host.gpus]
-    part = model.memory_bytes * LARGEST_PART
-    return any(free is None or free >= part for free in frees) and not _too_large_here(
-        model, host, "auto"
-    )
+    return host.torch_device == "cuda" and any(free is None or free >= need for free in frees)
 
 
 # The modes
@@ -108,55 +103,125 @@ def _remote(model: Model) -> Possible:
     )
 
 
-def _llama_cpp(model: Model, host: Host) -> Possible:
-    """Check its server, which takes GPUs by itself, and puts what does not fit there into main memory."""
-    if no := no_llama_server(model, host) or _too_large_for_llama(model, host) or _not_here(model):
-        return Possible(False, no)
-    version = f" {host.llama.version}" if host.llama is not None and host.llama.version else ""
-    where = "" if host.gpus else f" on the CPU{_slow(model, host, 'auto')}"
-    return Possible(True, f"llama.cpp's server{version}{where}.")
-
-
 def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
     if model.library is Library.LLAMA_CPP:
         return _llama_cpp(model, host)
     if no := _no_server_for(model) or _code(model, host) or _no_subprocess_yet(host):
         return Possible(False, no)
     vllm, serve = _no_vllm(model, host), _no_transformers_server(model, host)
-    large = _too_large_for_gpus if host.gpus and not vllm else _too_large_here
     # Missing files last, because they are the easiest to fix.
+    large = _too_large_for_vllm if host.gpus and not vllm else _too_large_here
     if no := large(model, host, dtype) or _not_here(model):
         return Possible(False, no)
-    slow = _slow(model, host, dtype)
     if vllm and serve:
         return Possible(False, f"{vllm} {serve}")
     if vllm:
-        return Possible(True, f"`transformers serve`, one answer at a time{slow}. Not vLLM: {vllm}")
-    where = "" if host.gpus else f" on the CPU{slow}"
+        return Possible(True, f"`transformers serve`, one answer at a time. Not vLLM: {vllm}")
     version = host.vllm.version if host.vllm is not None else ""
-    return Possible(True, f"vLLM {version}".strip() + f"{where}.{_maybe(model)}")
+    return Possible(True, f"vLLM {version}".strip() + ("." if host.gpus else " on the CPU."))
+
+
+def _llama_cpp(model: Model, host: Host) -> Possible:
+    """Check its server, which takes GPUs by itself, and puts what does not fit there into main memory."""
+    frees = [gpu.free_bytes for gpu in host.gpus]
+    free = 0 if None in frees else _main(host) + sum(one or 0 for one in frees)
+    need = needed(model, gpu=bool(host.gpus))
+    if no := no_llama_server(model, host) or _too_large(need, free) or _not_here(model):
+        return Possible(False, no)
+    version = f" {host.llama.version}" if host.llama is not None and host.llama.version else ""
+    return Possible(True, f"llama.cpp's server{version}{'' if host.gpus else ' on the CPU'}.")
 
 
 def _container(model: Model, host: Host, dtype: str) -> Possible:
     no = _gguf(model) or _no_server_for(model) or _code(model, host) or _no_containers(model, host)
-    if no := no or _too_large_for_gpus(model, host, dtype) or _not_here(model):
+    if no := no or _too_large_for_vllm(model, host, dtype) or _not_here(model):
         return Possible(False, no)
-    return Possible(
-        True, f"vLLM's own image; the first start pulls it, about 10 GB.{_maybe(model)}"
-    )
+    return Possible(True, "vLLM's own image; the first start pulls it, about 10 GB.")
 
 
 def _in_process(model: Model, host: Host, dtype: str) -> Possible:
-    no = _gguf(model) or _code(model, host) or _too_large_here(model, host, dtype)
+    no = _gguf(model) or _code(model, host)
+    no = no or ("" if offloads(model, host) else _too_large_here(model, host, dtype))
     if no := no or _not_here(model) or _no_library(model, host, model.library):
         return Possible(False, no)
     if offloads(model, host):
         return Possible(True, "On the GPU, its parts in turn (CPU offload), since not all fits.")
-    where = "the GPU" if device(model, host, dtype) == "cuda" else "the CPU"
-    return Possible(True, f"On {where}{_slow(model, host, dtype)}.")
+    return Possible(True, f"On the {'GPU' if device(model, host, dtype) == 'cuda' else 'CPU'}.")
 
 
 # Reasons against a mode
+
+
+def _gguf(model: Model) -> str:
+    if model.library is not Library.LLAMA_CPP:
+        return ""
+    return f"{model.name} is a GGUF file, which llama.cpp's server runs: choose subprocess."
+
+
+def _no_server_for(model: Model) -> str:
+    if model.answers and model.library is Library.TRANSFORMERS:
+        return ""
+    return f"No server is started here for {model.name} ({model.model_type}): choose in-process."
+
+
+def _main(host: Host) -> int:
+    """Return the main memory that a model may have; 0: unknown."""
+    return max(1, host.ram_free_bytes - RAM_LEFT) if host.ram_free_bytes else 0
+
+
+def _too_large(need: int, free: int) -> str:
+    """Compare with the memory that can be had, 0 being unknown."""
+    if not free or need <= free:
+        return ""
+    return (
+        f"It takes about {gigabytes(need)} of memory, and {gigabytes(free)} can be had here. Choose a smaller or quantised"
+        " model, or end what takes the memory."
+    )
+
+
+def _too_large_for_vllm(model: Model, host: Host, dtype: str) -> str:
+    return _too_large(needed(model, dtype, gpu=True), int((host.gpu_total_bytes or 0) * GPU_SHARE))
+
+
+def _too_large_here(model: Model, host: Host, dtype: str) -> str:
+    if device(model, host, dtype) == "cuda":
+        return ""
+    said = _too_large(needed(model, dtype, gpu=False), _main(host))
+    if said and host.gpus and host.torch_device != "cuda":
+        said += " The GPU cannot be used: the torch that is installed is built for the CPU."
+    return said
+
+
+def _no_subprocess_yet(host: Host) -> str:
+    if host.sandboxed:
+        return (
+            "This server runs in systemd's sandbox, which has no access to GPUs. Start the model's server in its own unit"
+            " (systemctl start qwen-vllm) and choose remote."
+        )
+    if host.vllm_pending:
+        return f"The options of {host.vllm_pending} are being read, which takes up to a minute the first time. Wait a moment."
+    return ""
+
+
+def _no_containers(model: Model, host: Host) -> str:
+    program = host.container_program
+    if host.sandboxed:
+        return (
+            "This server runs in systemd's sandbox and may not start containers, because that would give it root's rights."
+            " Start one yourself (deploy/docker-compose.yml, profiles rocm and cuda) and choose remote."
+        )
+    if program is None:
+        return "Neither docker nor podman is installed. Install one, or choose another mode."
+    if not host.container_socket_ok:
+        why = host.container_trouble or "This user may not use it."
+        return f"{program} is installed and cannot be used: {why}"
+    if "vllm" not in model.needs:
+        return f"The image runs vLLM, which does not know {model.architecture}. Choose in-process."
+    if not host.gpus:
+        return f"The image needs an NVIDIA or AMD GPU. {host.gpu_trouble or 'No GPU was found.'}"
+    if host.gpus[0].vendor is Vendor.NVIDIA and not host.nvidia_containers:
+        return "Containers get no GPU here: install NVIDIA's container toolkit (nvidia-ctk), or choose subprocess."
+    return ""
 
 
 def _not_here(model: Model) -> str:
@@ -178,23 +243,6 @@ def _code(model: Model, host: Host) -> str:
     )
 
 
-def _no_subprocess_yet(host: Host) -> str:
-    if host.sandboxed:
-        return (
-            "This server runs in systemd's sandbox, which has no access to GPUs. Start the model's server in its own unit"
-            " (systemctl start qwen-vllm) and choose remote."
-        )
-    if host.vllm_pending:
-        return f"The options of {host.vllm_pending} are being read, which takes up to a minute the first time. Wait a moment."
-    return ""
-
-
-def _gguf(model: Model) -> str:
-    if model.library is not Library.LLAMA_CPP:
-        return ""
-    return f"{model.name} is a GGUF file, which llama.cpp's server runs: choose subprocess."
-
-
 def no_llama_server(model: Model, host: Host) -> str:
     """Return why llama.cpp's server cannot run it here, with a remedy; empty: it can."""
     if host.llama is None:
@@ -206,52 +254,6 @@ def no_llama_server(model: Model, host: Host) -> str:
         f"It needs llama.cpp {wanted} or newer, and {host.llama.version} is installed ({host.llama.path}): upgrade it the way it"
         " was installed, or name a newer one in LLAMA_SERVER."
     )
-
-
-def _too_large_for_llama(model: Model, host: Host) -> str:
-    """Compare with the memory of all GPUs and main memory together, where its layers are spread."""
-    need = needed(model, gpu=bool(host.gpus))
-    free = host.ram_free_bytes + sum(gpu.free_bytes or 0 for gpu in host.gpus)
-    unknown = not host.ram_free_bytes or any(gpu.free_bytes is None for gpu in host.gpus)
-    if unknown or need + RAM_LEFT <= free:
-        return ""
-    return (
-        f"It takes about {gigabytes(need)} of memory and {gigabytes(free)} are free here. Choose a smaller model or one with"
-        " fewer bits, or end what takes the memory."
-    )
-
-
-def _no_server_for(model: Model) -> str:
-    if model.answers and model.library is Library.TRANSFORMERS:
-        return ""
-    makes = {
-        ModelType.VIDEO: "makes videos",
-        ModelType.AUDIO: "makes sounds",
-        ModelType.SPEECH: "reads texts aloud",
-    }.get(model.model_type, "answers no questions about pictures")
-    return f"{model.name} {makes}, for which no server is started here: choose in-process."
-
-
-def _no_containers(model: Model, host: Host) -> str:
-    if host.sandboxed:
-        return (
-            "This server runs in systemd's sandbox and may not start containers, because that would give it root's rights."
-            " Start one yourself (deploy/docker-compose.yml, profiles rocm and cuda) and choose remote."
-        )
-    program = host.container_program
-    if program is None:
-        return "Neither docker nor podman is installed. Install one, or choose another mode."
-    if not host.container_socket_ok:
-        why = host.container_trouble or "This user may not use it."
-        return f"{program} is installed and cannot be used: {why}"
-    if "vllm" not in model.needs:
-        return f"The image runs vLLM, which does not know {model.architecture}. Choose in-process."
-    if not host.gpus:
-        why = host.gpu_trouble or "No GPU was found."
-        return f"The image needs an NVIDIA or AMD GPU. {why} Choose in-process for the CPU."
-    if host.gpus[0].vendor is Vendor.NVIDIA and not host.nvidia_containers:
-        return "Containers get no GPU here: install NVIDIA's container toolkit (nvidia-ctk), or choose subprocess."
-    return ""
 
 
 def _no_vllm(model: Model, host: Host) -> str:
@@ -322,60 +324,6 @@ def _no_library(model: Model, host: Host, library: Library) -> str:
             f" ({host.engine_python} -m pip install -U {library.value})."
         )
     return ""
-
-
-def _too_large_for_gpus(model: Model, host: Host, dtype: str) -> str:
-    total, need = host.gpu_total_bytes, needed(model, dtype, gpu=True)
-    if total is None or need <= total * GPU_SHARE:
-        return ""
-    return (
-        f"It takes about {gigabytes(need)}{_in(dtype)}, and of the GPU's {gigabytes(total)} it can have"
-        f" {gigabytes(int(total * GPU_SHARE))}. Choose a smaller or quantised"
-        " model, a machine with more (remote), or convert it to 8 bits: python3 scripts/convert_model.py --help"
-    )
-
-
-def _too_large_here(model: Model, host: Host, dtype: str) -> str:
-    need = needed(model, dtype, gpu=False)
-    if device(model, host, dtype) == "cuda" or not (need and host.ram_free_bytes):
-        return ""
-    if need + RAM_LEFT <= host.ram_free_bytes:
-        return ""
-    gpu = ""
-    if host.gpus and host.torch_device != "cuda":
-        gpu = " The GPU cannot be used: the torch that is installed is built for the CPU."
-    elif host.gpus:
-        gpu = " No single GPU has that much free."
-    return (
-        f"It takes about {gigabytes(need)} of memory{_in(dtype)} and {gigabytes(host.ram_free_bytes)} are free here.{gpu}"
-        " Choose a smaller model, or end what takes the memory."
-    )
-
-
-def _in(dtype: str) -> str:
-    """Name a chosen format, which may be the reason for the size; "" for auto."""
-    return "" if dtype == "auto" else f" in {dtype}"
-
-
-# Remarks on a mode
-
-
-def _slow(model: Model, host: Host, dtype: str) -> str:
-    if device(model, host, dtype) == "cuda" or not model.weights_bytes:
-        return ""
-    if not model.answers:
-        hours = model.model_type is ModelType.VIDEO and model.weights_bytes >= LARGE_BYTES
-        return ", where a video takes hours" if hours else ""
-    seconds = model.weights_bytes / LAPTOP_BANDWIDTH
-    return f", about {seconds:.1g} s a word" if seconds >= 0.15 else ""
-
-
-def _maybe(model: Model) -> str:
-    if model.needs.get("vllm"):
-        return ""
-    return (
-        f" The version of vLLM that takes {model.architecture} is not known; its log will show it."
-    )
 
 
 # The model of the catalogue that is proposed for a machine

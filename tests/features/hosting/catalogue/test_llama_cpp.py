@@ -168,7 +168,7 @@ def test_a_context_that_holds_no_picture_is_doubted() -> None:
         (
             replace(HERE, ram_free_bytes=4 * GB),
             GGUF,
-            "It takes about 4.0 GB of memory and 4.0 GB are free here. Choose a smaller model or one with fewer bits",
+            "It takes about 4.0 GB of memory, and 3.0 GB can be had here. Choose a smaller or quantised",
         ),
         (HERE, GGUF.model_copy(update={"folder": None}), "Its files (3.0 GB) are not on this"),
     ],
