@@ -64,15 +64,7 @@ if spec and spec.origin:
     text = version.read_text("utf-8") if version.is_file() else ""
     built = re.findall(r"^(?:cuda|hip)\\b[^=]*=\\s*(\\S+)", text, re.M)
     device = "cuda" if any(one != "None" for one in built) else ""
-types = []
-spec = u.find_spec("transformers")
-if spec and spec.origin:
-    names = pathlib.Path(spec.origin).with_name("models") / "auto" / "modeling_auto.py"
-    text = names.read_text("utf-8") if names.is_file() else ""
-    for name in ("IMAGE_TEXT_TO_TEXT", "TEXT_TO_WAVEFORM"):
-        lists = re.findall("^MODEL_FOR_" + name + "_MAPPING_NAMES = OrderedDict.(.*?)^[)]", text, re.M | re.S)
-        types += re.findall(r'[(]\\s*"(\\w+)",', "".join(lists))
-print(json.dumps([found, device, types]))
+print(json.dumps([found, device]))
 """.replace("%r", repr(_NAMES))
 # Paths of the files of NVIDIA's container toolkit for podman (CDI).
 _CDI = (Path("/etc/cdi/nvidia.yaml"), Path("/var/run/cdi/nvidia.yaml"))
@@ -82,8 +74,8 @@ _DOCKER_RIGHTS = (
 )
 # A failed examination (for example of a slow program) is repeated after this time.
 _AGAIN_SECONDS = 60.0
-# Libraries with their versions, torch's device beside the CPU, the types of models that it loads
-_AboutPython = tuple[dict[str, str], str, frozenset[str]]
+# Libraries with their versions, torch's device beside the CPU
+_AboutPython = tuple[dict[str, str], str]
 # What a program said; None, and why not
 Answer = tuple[T | None, str]
 
@@ -170,7 +162,7 @@ class HostProbe:
 
     def _probe(self) -> Host:
         gpus, gpu_trouble = self._read_gpus()
-        python, libraries, device, types = self._python()
+        python, libraries, device = self._python()
         llama, llama_trouble = self._llama_cpp(bool(gpus))
         docker, podman, containers, trouble = _containers()
         total, free = memory_here()
@@ -184,7 +176,6 @@ class HostProbe:
             engine_python=python,
             libraries=libraries,
             torch_device=device if gpus else "",
-            model_types=types,
             llama=llama,
             llama_trouble=llama_trouble,
             cores=_physical_cores(),
@@ -210,8 +201,8 @@ class HostProbe:
         gpus = [HostGpu(vendor, one.name, one.memory_total, one.memory_free) for one in found]
         return tuple(gpus), "" if found else "No GPU was found."
 
-    def _python(self) -> tuple[str | None, dict[str, str], str, frozenset[str]]:
-        """Find the models' Python, its libraries, torch's device beside the CPU, its models."""
+    def _python(self) -> tuple[str | None, dict[str, str], str]:
+        """Find the models' Python, its libraries, torch's device beside the CPU."""
         if self.engine_python:
             path = shutil.which(os.path.expanduser(self.engine_python))
             candidates = [path] if path is not None else []
@@ -221,10 +212,10 @@ class HostProbe:
             if not os.access(path, os.X_OK):
                 continue
             found, _ = self._programs.ask(path, _changed(path), _ask_python)
-            libraries, device, types = found or ({}, "", frozenset())
+            libraries, device = found or ({}, "")
             if "torch" in libraries or self.engine_python:
-                return path, libraries, device, types
-        return None, {}, "", frozenset()
+                return path, libraries, device
+        return None, {}, ""
 
     def llama_cpp(self) -> Answer[LlamaServer]:
         """Find llama.cpp's server, or what to do."""
@@ -292,10 +283,10 @@ def memory_here() -> tuple[int, int]:
 def _ask_python(path: str) -> Answer[_AboutPython]:
     said = _output([path, "-c", _LIBRARIES])
     try:
-        libraries, device, types = json.loads(said or "")
+        libraries, device = json.loads(said or "")
     except ValueError:
         return None, ""
-    return (libraries, device, frozenset(types)), ""
+    return (libraries, device), ""
 
 
 def _containers() -> tuple[str | None, str | None, bool, str]:

@@ -12,9 +12,10 @@ import logging
 import os
 import re
 import signal
-import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+import psutil
 
 from server.core.aio import cancel_and_wait
 from server.features.hosting import llama_wheel
@@ -116,8 +117,6 @@ class ServerRuntime:
         )
         self.engine: Engine = OpenAIEngine("local", endpoint)
         self._memory = TreeMemory()
-        # The process inside of the container, of which the tree is; None until it is known.
-        self._inside: int | None = None
         self._bar_at = -_BAR_SECONDS
 
     async def start(self) -> None:
@@ -209,11 +208,10 @@ class ServerRuntime:
             await self._container.remove()
 
     def memory_bytes(self) -> int | None:
-        if self._container is None:
-            return self._memory.bytes(self._process.pid if self._process.running else None)
-        if self._inside is None and self._process.running:
-            self._inside = self._container.first_process()
-        return self._memory.bytes(self._inside)
+        if self._container is not None:
+            # Its processes are the container runtime's.
+            return None
+        return self._memory.bytes(self._process.pid if self._process.running else None)
 
     def how_it_ended(self) -> str:
         reason = self._known_reason() or engine_log.last_words(self._process.lines)
@@ -324,24 +322,20 @@ _MOST_LEFT = 20
 _PREFIX = "qwen-camera-engine-"
 # With what it wrote
 _REMOVE = ("rm", "--force", "--volumes")
-# The machine and its numbering of processes, the program's process id, and when that process began
-_NAME = re.compile(rf"{_PREFIX}([0-9a-f]{{8}})-(\d+)-(\d+)")
+# The machine and its numbering of processes, and the program's process id
+_NAME = re.compile(rf"{_PREFIX}([0-9a-f]{{8}})-(\d+)")
 
 
 def own_name() -> str:
     """Return the name of this program's one container; it shows whose process has to run."""
-    pid = os.getpid()
-    return f"{_PREFIX}{_here()}-{pid}-{_started(pid)}"
+    return f"{_PREFIX}{_here()}-{os.getpid()}"
 
 
 def left_over(names: Iterable[str]) -> list[str]:
     """List the containers of this machine's programs that no longer run; others are not known."""
-    found = []
-    for name in names:
-        match = _NAME.fullmatch(name)
-        if match and match[1] == _here() and _started(int(match[2])) != int(match[3]):
-            found.append(name)
-    return found
+    matches = (_NAME.fullmatch(name) for name in names)
+    ours = (match for match in matches if match and match[1] == _here())
+    return [match[0] for match in ours if not psutil.pid_exists(int(match[2]))]
 
 
 class Container:
@@ -369,29 +363,6 @@ class Container:
             await self._run(*_REMOVE, self._name)
             await asyncio.sleep(_PAUSE_SECONDS)
         log.warning("a container cannot be removed")
-
-    def first_process(self) -> int | None:
-        """Return its first process by this machine's number. Blocking.
-
-        None where there is none yet, or where it runs in another machine (Docker Desktop's).
-        """
-        command = (self._program, "inspect", "--format", "{{.Id}} {{.State.Pid}}", self._name)
-        try:
-            done = subprocess.run(
-                command,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=_COMMAND_SECONDS,
-                check=True,
-            )
-            identity, pid = done.stdout.split()
-            # A number of another machine may be any process here.
-            groups = Path(f"/proc/{int(pid)}/cgroup").read_text("ascii", "replace")
-        except (OSError, ValueError, subprocess.SubprocessError):
-            return None
-        return int(pid) if identity in groups else None
 
     async def _names(self) -> tuple[str, ...]:
         """List our containers, running or not."""
@@ -423,16 +394,3 @@ def _here() -> str:
         found = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
         found += os.readlink("/proc/self/ns/pid")
     return hashlib.sha256(found.encode()).hexdigest()[:8]
-
-
-def _started(pid: int) -> int:
-    """Return when a process started, in ticks since boot (proc(5)); 0 when it is gone or that is
-    unknown.
-
-    Not by psutil, whose start time moves with the machine's clock; a name has to stay the same.
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-        return int(stat.rpartition(b")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return 0

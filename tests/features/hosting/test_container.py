@@ -25,7 +25,7 @@ from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.launch import typed
 from server.features.hosting.runtime import Plan
-from server.features.hosting.server_runtime import Container, left_over, own_name
+from server.features.hosting.server_runtime import left_over, own_name
 from server.features.hosting.status import ManagerState
 from server.models.base import Chunk
 from tests.features.hosting.catalogue.test_command import HOST, QWEN
@@ -41,7 +41,6 @@ KEY = "keyOfTheTestThatNobodyMaySee"
 GPU = {"docker": ("--gpus", "all"), "podman": ("--device", "nvidia.com/gpu=all")}
 SECONDS = 40.0
 # Ours has no container's number in its control group; any part of its name stands in for one.
-OWN_GROUP = Path("/proc/self/cgroup").read_text().split()[0][-20:]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -136,12 +135,9 @@ async def test_a_model_in_a_container(program: str, tmp_path: Path) -> None:
         assert report["arguments"][:2] == ["serve", "/model"]
         given = {vllm.KEY, *vllm.ENVIRONMENT, "PATH", "HOME", "HOSTNAME", "TERM", "container"}
         assert set(report["environment"]) <= given
-        await soon(lambda: (one.manager.status().memory_bytes or 0) > 64e6, 5.0)
         began = time.monotonic()
         await one.manager.stop()
         assert time.monotonic() - began < 8
-        assert (one.released().memory_bytes or 0) > 64e6
-        assert one.released().left_bytes == 0
         assert not listening(at)
         assert own_name() not in containers.names(program)
     assert KEY not in "\n".join(one.lines)
@@ -256,10 +252,10 @@ async def test_what_can_not_be_is_a_sentence(program: str, tmp_path: Path) -> No
     nowhere = f"localhost:{free_port()}/none:1"
     async with managing(program, model(tmp_path / "model", "serve")) as one:
         error = await failure(one, image=nowhere)
-        assert "The image could not be fetched: its registry does not answer" in error, one.lines
+        assert "The image could not be fetched." in error, one.lines
         (tmp_path / "model" / "behaviour").write_text("unreadable")
         error = await failure(one)
-        assert "chmod -R a+rX" in error, one.lines
+        assert "Permission denied: '/model" in error, one.lines
 
 
 async def test_the_command_as_it_is_shown(program: str, tmp_path: Path) -> None:
@@ -282,35 +278,10 @@ async def test_the_command_as_it_is_shown(program: str, tmp_path: Path) -> None:
             containers.run(program, "rm", "--force", "--volumes", launch.container)
 
 
-@pytest.mark.parametrize(
-    ("says", "found"),
-    [
-        pytest.param(f"echo {OWN_GROUP} {os.getpid()}", os.getpid(), id="this process"),
-        pytest.param(
-            f"echo {'0123456789abcdef' * 4} {os.getpid()}", None, id="another machine's number"
-        ),
-        # Made and not started
-        (f"echo {OWN_GROUP} 0", None),
-        ("echo nonsense", None),
-        ("echo 'Error: No such object' >&2; exit 1", None),
-    ],
-)
-def test_its_process_is_one_of_this_machine(says: str, found: int | None, tmp_path: Path) -> None:
-    """It is in the container's own control group here; a script says what docker says."""
-    docker = tmp_path / "docker"
-    docker.write_text(
-        f'#!/bin/sh\n[ "$1 $5" = \'inspect \' ] && [ "$4" = box ] || exit 9\n{says}\n'
-    )
-    docker.chmod(0o755)
-    environment = {"PATH": os.environ["PATH"]}
-    assert Container(str(docker), "box", environment).first_process() == found
-    assert Container(str(tmp_path / "none"), "box", environment).first_process() is None
-
-
 def test_names_tell_whose_they_are() -> None:
     """One of a process that runs is left alone, and all that other machines may have made."""
     own = own_name()
-    prefix, here, pid, began = own.rsplit("-", 3)
-    gone = f"{prefix}-{here}-{pid}-{int(began) + 1}"
-    names = [own, gone, f"{prefix}-00000000-{pid}-1", f"{prefix}-{here}-x-1", "web", f"{gone}-1"]
+    prefix, here, _pid = own.rsplit("-", 2)
+    gone = f"{prefix}-{here}-{2**22 + 1}"
+    names = [own, gone, f"{prefix}-00000000-{2**22 + 1}", f"{prefix}-{here}-x", "web", f"{gone}-1"]
     assert left_over(names) == [gone]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,8 +37,6 @@ IMAGES = {
     Vendor.AMD: "docker.io/vllm/vllm-openai-rocm:v0.31.0"
     "@sha256:749f6f3f944f12af49966ac523c1f8573e4b229594b541954bd5f879b4496b1f",
 }
-# Least tokens for question, history and answer
-ANSWER_TOKENS = 512
 
 
 def command(
@@ -97,16 +94,14 @@ def _remote(choice: Choice, model: Model | None) -> Launch:
             raise CommandError(possible.reason)
         name = model.id
     host = urlsplit(choice.url).hostname
+    shown = (
+        f"Nothing is started here. Each question is a POST {choice.url}/chat/completions for"
+        f" {f'the model {name}' if name else 'the first model that it lists'}. Pictures go to {host}."
+    )
     if model is not None and not model.answers:
         shown = (
             f"Nothing is started here. POST {choice.url}/videos requests a short video first; when that can be decoded, the server"
             f" is used. Your sentences go to {host}; pictures of the camera do not."
-        )
-    else:
-        what = f"the model {name}" if name else "the first model that it lists"
-        shown = (
-            f"Nothing is started here. GET {choice.url}/models lists its models; each question is a POST"
-            f" {choice.url}/chat/completions for {what}, with the camera's picture. Pictures go to {host}."
         )
     return Launch((), {}, shown, base_url=choice.url, served_name=name)
 
@@ -186,8 +181,7 @@ def _llama_cpp(
     argv = llama_cpp.serve_arguments(host.llama, serving)
     env = {**host.llama.env, **_key(llama_cpp.KEY, api_key)}
     share = 1.0 if gpu else llama_cpp.picture_share(model.weights_bytes, threads or 1)
-    warnings = _small_context(context, choice)
-    return _served(choice, argv, env, model.id, warnings, picture_share=share)
+    return _served(choice, argv, env, model.id, (), picture_share=share)
 
 
 def _picture_tokens(choice: Choice, model: Model) -> tuple[int, int] | None:
@@ -220,9 +214,9 @@ def _container(
 ) -> Launch:
     rocm = vllm.ROCM_ENVIRONMENT if _is_amd(host) else {}
     env = {**vllm.ENVIRONMENT, **rocm, **_key(vllm.KEY, api_key)}
-    words, inside = _container_words(choice, folder, host, name, env)
+    words = _container_words(choice, folder, host, name, env)
     serving = dataclasses.replace(
-        _serving(choice, model, host, inside), host="0.0.0.0", port=_INNER_PORT
+        _serving(choice, model, host, MOUNTED_AT), host="0.0.0.0", port=_INNER_PORT
     )
     serving, doubts = _batched(serving, choice, model, host, concurrent)
     version = ".".join(map(str, vllm.SAFE_VERSION))
@@ -347,18 +341,8 @@ def _batched(
         token_bytes=kept_a_token(model, choice.dtype, gpu=gpu),
         context=serving.context,
     )
-    tight = [many.reason] if many.tight else []
-    doubts = [*tight, *_small_context(serving.context, choice)]
+    doubts = [many.reason] if many.tight else []
     return dataclasses.replace(serving, sequences=many.sequences), doubts
-
-
-def _small_context(context: int, choice: Choice) -> list[str]:
-    if context >= choice.images * choice.visual_tokens + ANSWER_TOKENS:
-        return []
-    return [
-        f"The context of {context} tokens is too small for {choice.images} pictures of {choice.visual_tokens} tokens and an"
-        " answer: such questions will be refused."
-    ]
 
 
 def _key(variable: str, api_key: str) -> dict[str, str]:
@@ -370,15 +354,12 @@ def _key(variable: str, api_key: str) -> dict[str, str]:
 
 def _container_words(
     choice: Choice, folder: Path, host: Host, name: str, variables: Iterable[str]
-) -> tuple[tuple[str, ...], str]:
-    """Return the arguments up to `serve`, and the model's path in the container.
-
-    Raises CommandError. `variables`: names of the environment variables that are passed to the
-    container.
+) -> tuple[str, ...]:
+    """Return the arguments up to `serve`. Raises CommandError. `variables`: names of the environment variables that are
+    passed to the container.
     """
     program = host.container_program or ""
     podman, ram = program == host.podman, host.ram_total_bytes
-    mounted, inside = mount(folder)
     if _is_amd(host):
         groups = "keep-groups" if podman else "video"
         gpu: tuple[str, ...] = (
@@ -404,45 +385,25 @@ def _container_words(
         *(("--http-proxy=false",) if podman else ()),
         # Removal waits for this time; the server has already been asked to stop.
         *(("--stop-timeout", "1") if podman else ()),
-        *("--mount", f"type=bind,src={mounted},dst={MOUNTED_AT},readonly"),
+        *("--mount", f"type=bind,src={_mounted(folder)},dst={MOUNTED_AT},readonly"),
         *("--publish", f"{LOOPBACK}:{choice.port}:{_INNER_PORT}"),
         # Names only, so that the values do not appear in the process list.
         *(word for key in variables for word in ("--env", key)),
         *("--entrypoint", "vllm"),
         choice.image or IMAGES[host.gpus[0].vendor],
         "serve",
-    ), inside
+    )
 
 
-def mount(folder: Path) -> tuple[Path, str]:
-    """Return the folder to mount at `MOUNTED_AT`, and the model's path in the container.
-
-    Raises CommandError. The folder is the model's own, or for a hub's cache the one that also
-    contains the files its links lead to.
-    """
-    inside, seen = MOUNTED_AT, folder
-    if outside := _leads_out(folder, folder):
-        # The hub's cache: snapshots/COMMIT holds links to ../../blobs.
-        seen = folder.parents[1] if folder.parent.name == "snapshots" else folder
-        inside = f"{MOUNTED_AT}/{folder.relative_to(seen)}"
-        if outside := _leads_out(folder, seen):
-            raise CommandError(
-                f"{shown(outside)} in the model's folder is a link that leads out of it, and would lead nowhere in a container."
-                f" Make a copy without links (cp -rL {shlex.quote(str(folder))} COPY), or choose another way."
-            )
-    if any(char in str(seen) for char in ',"\n'):
-        raise CommandError(
-            f"The folder {shown(str(seen))} cannot be mounted: its path has a comma, a quote or a line's end. Rename it."
-        )
-    return seen, inside
-
-
-def _leads_out(folder: Path, seen: Path) -> str:
-    """Return the name of a file in `folder` whose link leads out of `seen`; "" without one."""
-    within = seen.resolve()
-    try:
-        links = [path for path in folder.rglob("*") if path.is_symlink()]
-        return next((one.name for one in links if not one.resolve().is_relative_to(within)), "")
-    except (OSError, RuntimeError):
-        # Missing, unreadable, or a link to itself: loading the model reports it.
-        return ""
+def _mounted(folder: Path) -> Path:
+    """Return the folder, which a container can see whole. Raises CommandError."""
+    root = folder.resolve()
+    links = (path for path in folder.rglob("*") if path.is_symlink())
+    if not any(char in str(folder) for char in ',"\n') and all(
+        link.resolve().is_relative_to(root) for link in links
+    ):
+        return folder
+    raise CommandError(
+        f"{shown(str(folder))} cannot be mounted: links in it lead out of it, as in a hub's cache, or its path has a comma or a"
+        " quote. Copy it (cp -rL FOLDER COPY), or choose another way."
+    )

@@ -63,9 +63,6 @@ class Host:
     libraries: Mapping[str, str] = field(default_factory=dict)
     # Device of its torch beside the CPU: "cuda" (also for ROCm) or ""
     torch_device: str = ""
-    # model_types that its transformers has for answers about pictures and for speech; empty:
-    # unknown
-    model_types: frozenset[str] = frozenset()
     # None: not installed or not usable, with the reason in the trouble
     vllm: Vllm | None = None
     vllm_trouble: str = ""

@@ -309,14 +309,6 @@ def _no_library(model: Model, host: Host, library: Library) -> str:
             )
     if library.value not in model.needs:
         return f"{library.value} does not know {model.architecture}."
-    # The answering part of an omni model has a type of its own.
-    own = {model.architecture, f"{model.architecture}_thinker"}
-    known = not host.model_types or own & host.model_types or model.remote_code
-    if library is Library.TRANSFORMERS and not known:
-        return (
-            f"transformers {host.libraries[library.value]} has no model for this of the type {model.architecture}. A newer one"
-            f" may: {host.engine_python} -m pip install -U transformers."
-        )
     wanted, installed = model.needs[library.value], host.libraries[library.value]
     if not at_least(installed, wanted):
         return (

@@ -109,10 +109,6 @@ def test_answers_at_a_time_fit_the_gpu(
         )
 
 
-def test_a_context_that_holds_no_picture_is_doubted() -> None:
-    assert any("will be refused" in one for one in built("subprocess", context=1024).warnings)
-
-
 def test_flags_that_this_vllm_lacks_are_left_out_with_a_warning() -> None:
     flags = frozenset(recorded("0.9.2")) - {"--max-num-seqs"}
     old = replace(VLLM, version="0.9.2", flags=flags)
@@ -231,11 +227,11 @@ def test_pixel_limits_are_given_to_processors_that_have_them() -> None:
 
 
 def test_a_format_that_does_not_fit_is_refused() -> None:
-    """Twice the bytes of what is stored; the sentence names the format that was chosen."""
+    """Twice the bytes of what is stored."""
     card = replace(HOST.gpus[0], total_bytes=30 * 10**9, free_bytes=29 * 10**9)
     host = replace(HOST, gpus=(card,))
     assert built("container", host).argv
-    with pytest.raises(CommandError, match="takes about 37 GB in float32, and of the GPU's 30 GB"):
+    with pytest.raises(CommandError, match="takes about 37 GB of memory, and 28 GB can be had"):
         built("container", host, dtype="float32")
     two = replace(HOST, gpus=(card, card))
     assert value(built("subprocess", two, dtype="float32").argv, "--tensor-parallel-size") == "2"
@@ -247,27 +243,17 @@ def test_a_folder_that_can_not_be_mounted_is_refused() -> None:
         built("container", model=QWEN.at(Path("/a,readonly=false")))
 
 
-def test_links_lead_somewhere_in_a_container(tmp_path: Path) -> None:
-    """The hub's cache keeps files beside the folder; other links out are refused."""
-    repository = tmp_path / "models--some--model"
-    folder, blobs = repository / "snapshots" / "c0ffee", repository / "blobs"
-    for new in (folder, blobs):
-        new.mkdir(parents=True)
-    (blobs / "1").write_text("{}")
-    (folder / "config.json").symlink_to("../../blobs/1")
-    words = built("container", model=QWEN.at(folder)).argv
-    assert value(words, "--mount") == f"type=bind,src={repository},dst=/model,readonly"
-    assert words[words.index("serve") + 1] == "/model/snapshots/c0ffee"
+def test_a_folder_with_links_out_of_it_is_not_mounted(tmp_path: Path) -> None:
+    """As the hub's cache has them; those within are there in a container, too."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
     (folder / "again.json").symlink_to("config.json")
-    assert built("container", model=QWEN.at(folder)).argv == words
+    words = built("container", model=QWEN.at(folder)).argv
+    assert value(words, "--mount") == f"type=bind,src={folder},dst=/model,readonly"
     (folder / "model.safetensors").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(CommandError, match=r"model\.safetensors in the model's folder is a link"):
+    with pytest.raises(CommandError, match=r"links in it lead out of it.*cp -rL FOLDER COPY"):
         built("container", model=QWEN.at(folder))
-    plain = tmp_path / "plain"
-    plain.mkdir()
-    (plain / "config.json").symlink_to(blobs / "1")
-    with pytest.raises(CommandError, match=f"cp -rL {plain} COPY"):
-        built("container", model=QWEN.at(plain))
 
 
 def test_in_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,11 +147,6 @@ def test_pictures_of_a_model_without_known_sizes_are_its_own_affair() -> None:
     assert "--ubatch-size" not in words
 
 
-def test_a_context_that_holds_no_picture_is_doubted() -> None:
-    (said,) = built(context=2048).warnings
-    assert "too small for 4 pictures of 1280 tokens" in said
-
-
 @pytest.mark.parametrize(
     ("host", "model", "says"),
     [

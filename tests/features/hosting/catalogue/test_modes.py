@@ -211,26 +211,6 @@ def test_what_would_not_fit_is_not_fetched_first() -> None:
         assert "15 GB can be had here" in modes(away, small)[mode].reason
 
 
-def test_a_type_that_this_transformers_lacks_is_said() -> None:
-    """Before anything is fetched; code of its own, and an omni model's part, are taken."""
-    old = replace(LAPTOP, model_types=frozenset({"smolvlm", "some_omni_thinker"}))
-    new = MODEL.model_copy(update={"needs": {"transformers": "", "vllm": ""}})
-    for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
-        assert "transformers 5.23.0 has no model for this of the type qwen2_5_vl. A newer one" in (
-            modes(new, old)[mode].reason
-        )
-    trusting = replace(old, trust_remote_code=True)
-    changes: list[dict[str, object]] = [
-        {"remote_code": True},
-        {"architecture": "smolvlm"},
-        {"architecture": "some_omni"},
-    ]
-    for change in changes:
-        known = new.model_copy(update=change)
-        assert modes(known, trusting)[RunMode.IN_PROCESS].ok
-    assert modes(new, LAPTOP)[RunMode.IN_PROCESS].ok
-
-
 def test_what_fits_depends_on_the_format() -> None:
     """A GPU computes 32 bits in 16 unless somebody says otherwise."""
     room = replace(LAPTOP, ram_free_bytes=24 * GB)
