@@ -10,17 +10,16 @@ import asyncio
 import json
 import logging
 import math
-import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -204,11 +203,11 @@ HSTS = "max-age=15552000"
 
 # Response headers that a page of another origin may read; the second line is for WHIP (RFC 9725).
 EXPOSED_HEADERS = (
-    "Retry-After, WWW-Authenticate, X-Request-Id, X-Should-Retry,"
-    " Location, ETag, Link, Accept-Patch, Accept-Post"
+    *("Retry-After", "WWW-Authenticate", "X-Request-Id", "X-Should-Retry"),
+    *("Location", "ETag", "Link", "Accept-Patch", "Accept-Post"),
 )
 
-_UPLOAD = re.compile(r"/uploads?(?:/|$)|/api/upload", re.ASCII)
+_UPLOAD = re.compile(r"/uploads?(?:/|$)|/api/upload", re.ASCII | re.IGNORECASE)
 
 
 class _Wrapper:
@@ -279,7 +278,7 @@ class _Refusing(_Wrapper):
 
 
 class RefuseUploads(_Refusing):
-    """Refuses upload addresses in any spelling, and multipart bodies, before reading anything."""
+    """Refuses upload addresses and multipart bodies before reading anything."""
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (error := self._error(scope)) is not None:
@@ -289,7 +288,7 @@ class RefuseUploads(_Refusing):
 
     @staticmethod
     def _error(scope: Scope) -> QwenCameraError | None:
-        if _UPLOAD.match(plain_path(scope["path"])):
+        if _UPLOAD.match(scope["path"]):
             return UploadRefused(
                 "Nothing can be uploaded here: only live camera streams are accepted."
                 " Open the page and press Start Camera."
@@ -301,57 +300,6 @@ class RefuseUploads(_Refusing):
                 " Send JSON with Content-Type: application/json."
             )
         return None
-
-
-def plain_path(path: str) -> str:
-    """Return a path in lower case, decoded up to four times, without `//`, `.` and `..`."""
-    for _ in range(4):
-        decoded = unquote(path)
-        if decoded == path:
-            break
-        path = decoded
-    path = re.sub(r";[^/]*", "", path.replace("\\", "/"))
-    return posixpath.normpath("/" + path.lstrip("/")).lower()
-
-
-class AllowOrigins(_Wrapper):
-    """Answers cross-origin requests (Fetch Standard, section 3.2) for the listed origins and for no
-    other.
-
-    Credentials stay off: sessions' tokens travel in a header, and a paired device's cookie is for
-    our own page alone.
-    """
-
-    def __init__(self, app: ASGIApp, *, origins: Iterable[str]) -> None:
-        super().__init__(app)
-        self._origins = frozenset(origins)
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        origin = headers.get("origin", "")
-        allowed = origin in self._origins
-        if allowed and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
-            preflight = {
-                "Access-Control-Allow-Origin": origin,
-                "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
-                # Clients send headers of their own; none of them can do more than its route allows.
-                "Access-Control-Allow-Headers": headers.get("access-control-request-headers", ""),
-                "Access-Control-Max-Age": "600",
-                "Vary": "Origin",
-            }
-            await Response(status_code=204, headers=preflight)(scope, receive, send)
-            return
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                answer = MutableHeaders(scope=message)
-                answer.add_vary_header("Origin")
-                if allowed:
-                    answer["Access-Control-Allow-Origin"] = origin
-                    answer["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
-            await send(message)
-
-        await self._app(scope, receive, with_headers)
 
 
 class HeadAsGet(_Wrapper):
@@ -486,6 +434,14 @@ def guard_app(
     app.add_middleware(LastResort, metrics=metrics)
     app.add_middleware(BodyLimit, metrics=metrics)
     if origins := tuple(allowed_origins):
-        app.add_middleware(AllowOrigins, origins=origins)
+        # Without credentials: sessions' tokens travel in a header, and a paired device's cookie is for our own page alone.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=("GET", "POST", "PATCH", "DELETE"),
+            # Clients send headers of their own; none of them can do more than its route allows.
+            allow_headers=("*",),
+            expose_headers=EXPOSED_HEADERS,
+        )
     app.add_middleware(RefuseUploads, metrics=metrics)
     app.add_middleware(SecurityHeaders, https=https, frame_ancestors=frame_ancestors)

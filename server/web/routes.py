@@ -11,13 +11,13 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.staticfiles import NotModifiedResponse
 from starlette.websockets import WebSocket
@@ -91,42 +91,39 @@ class CandidatesBody(BaseModel):
     candidates: list[CandidateBody] = Field(max_length=64)
 
 
-async def _client_response(request: Request, shell: Shell, path: Path) -> Response:
-    """Return a file of the page, or 304 to a browser that has it.
+async def _file(
+    request: Request, content: bytes, suffix: str, tag: str, vary: str = "Accept-Encoding"
+) -> Response:
+    """Return a file of the page, a text compressed for a browser that takes it so; or 304 to one that has it by this tag.
 
     A browser asks each time, since an upgrade may have changed the file.
     """
-    if path.suffix in _KEPT | _WORDS:
-        content = await asyncio.to_thread(shell.read, path)
-        # By its content: how it is served may change, and not the file.
-        tag = hashlib.sha256(content).hexdigest()[:32]
-        return await _text(request, content, path.suffix, tag)
-    stat = await asyncio.to_thread(path.stat)
-    headers = {"Cache-Control": "no-cache"}
-    media = _MEDIA_TYPES[path.suffix]
-    file = FileResponse(path, media_type=media, headers=headers, stat_result=stat)
-    return _unless_known(request, file)
+    headers = {"Cache-Control": "no-cache", "ETag": f'"{tag}"'}
+    if suffix in _KEPT | _WORDS:
+        headers["Vary"] = vary
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            content = await asyncio.to_thread(_gzip, content)
+            headers["Content-Encoding"] = "gzip"
+    response = Response(content, media_type=_MEDIA_TYPES[suffix], headers=headers)
+    known = request.headers.get("if-none-match", "").split(",")
+    # A compressing proxy makes the tag a weak one.
+    if headers["ETag"] in [one.strip().removeprefix("W/") for one in known]:
+        return NotModifiedResponse(response.headers)
+    return response
 
 
-async def _text(
-    request: Request, content: bytes, suffix: str, tag: str, vary: str = "Accept-Encoding"
-) -> Response:
-    """Return a text of the page, compressed for a browser that takes it so; or 304 to one that has it by this tag."""
-    headers = {"Cache-Control": "no-cache", "ETag": f'"{tag}"', "Vary": vary}
-    if "gzip" in request.headers.get("accept-encoding", ""):
-        content = await asyncio.to_thread(_gzip, content)
-        headers["Content-Encoding"] = "gzip"
-    text = Response(content, media_type=_MEDIA_TYPES[suffix], headers=headers)
-    return _unless_known(request, text)
-
-
-# Each of the page's few hundred files is compressed once, until it changes.
+# Each of the page's few hundred files is compressed once.
 @functools.lru_cache(maxsize=512)
 def _gzip(content: bytes) -> bytes:
     return gzip.compress(content, mtime=0)
 
 
-# Each is read once, until it changes.
+@functools.cache
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+# Each is read once.
 @functools.lru_cache(maxsize=512)
 def served(content: bytes, suffix: str) -> bytes:
     """Return a file of the page as it is sent: modules and style sheets without the comments that have lines of
@@ -164,14 +161,6 @@ def _words(content: bytes) -> dict[str, dict[str, Any]]:
 def _pieces(content: bytes) -> dict[bytes, bytes]:
     """Read a feature's elements by the places where they stand."""
     return dict(_PIECE.findall(content))
-
-
-def _unless_known(request: Request, response: Response) -> Response:
-    known = request.headers.get("if-none-match", "").split(",")
-    # A compressing proxy makes the tag a weak one.
-    if response.headers["etag"] in [tag.strip().removeprefix("W/") for tag in known]:
-        return NotModifiedResponse(response.headers)
-    return response
 
 
 def create_router(
@@ -218,25 +207,24 @@ def _add_page(router: APIRouter, services: Services, shell: Shell) -> None:
         if "text/html" in request.headers.get("accept", ""):
             now = await shell.contents()
             vary = "Accept, Accept-Encoding"
-            return await _text(request, now.page, ".html", now.version, vary)
+            return await _file(request, now.page, ".html", now.version, vary)
         return JSONResponse(services.health.brief(), headers={"Vary": "Accept"})
 
     @router.get(f"/{WORKER}")
     async def service_worker(request: Request) -> Response:
         """The page's service worker, with the list of the files that it keeps."""
         now = await shell.contents()
-        return await _text(request, now.worker, ".js", now.version)
+        return await _file(request, now.worker, ".js", now.version)
 
     @router.get("/client/{name}")
     @router.get("/client/{folder:path}/{name}")
     async def client_file(request: Request) -> Response:
         """A file of the page."""
         name = "/".join(request.path_params.values())
-        path = CLIENT_FILES / name
-        served_here = CLIENT_NAME.fullmatch(name) and path.suffix in _MEDIA_TYPES
-        if not (served_here and path.is_file()):
+        if (content := (await shell.contents()).files.get(name)) is None:
             raise NotFound("There is no such file.")
-        return await _client_response(request, shell, path)
+        # By its content: how it is served may change, and not the file.
+        return await _file(request, content, Path(name).suffix, _digest(content)[:32])
 
     @router.get("/ca.crt")
     async def authority() -> Response:
@@ -519,10 +507,6 @@ _PLACE = re.compile(rb'<template data-place="([a-z-]+)"></template>')
 _PIECE = re.compile(rb'<template data-place="([a-z-]+)">(.*?)</template>', re.S)
 
 
-# Seconds between two looks at the files, which an upgrade may have changed
-_LOOK_EVERY = 1.0
-
-
 @dataclass(frozen=True, slots=True)
 class Contents:
     """The shell at one time.
@@ -534,23 +518,17 @@ class Contents:
     version: str
     page: bytes
     worker: bytes
+    # As they are sent, by their names below `/client/`
+    files: Mapping[str, bytes]
 
 
 class Shell:
-    """Reads the page's files, and reads them again when they have changed.
+    """Reads the page's files once. `folder`: the client's; `features`: those that are on, in their order."""
 
-    It looks at most once a second, in a thread. `folder`: the client's; `features`: those that are on, in their
-    order; `clock`: seconds.
-    """
-
-    def __init__(
-        self, folder: Path, features: Sequence[str], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, folder: Path, features: Sequence[str]) -> None:
         self._folder = folder
         self._features = features
-        self._clock = clock
-        self._looked = 0.0
-        self._seen: list[tuple[str, int, int]] = []
+        # None before the first one wants it
         self._contents: Contents | None = None
 
     def read(self, path: Path) -> bytes:
@@ -580,35 +558,25 @@ class Shell:
                 yield path.read_bytes()
 
     async def contents(self) -> Contents:
-        """Return the shell of now. Raises OSError when its files cannot be read."""
-        now = self._clock()
-        contents = self._contents
-        if contents is None or now - self._looked >= _LOOK_EVERY:
-            self._looked = now
-            self._seen, read = await asyncio.to_thread(self._look, self._seen, contents)
-            self._contents = read
-            return read
-        return contents
+        """Return the shell. Raises OSError when its files cannot be read."""
+        if self._contents is None:
+            self._contents = await asyncio.to_thread(self._read)
+        return self._contents
 
-    def _look(
-        self, seen: list[tuple[str, int, int]], before: Contents | None
-    ) -> tuple[list[tuple[str, int, int]], Contents]:
-        paths = sorted(self._folder.rglob("*.*"))
-        found = [(str(path), (s := path.stat()).st_size, s.st_mtime_ns) for path in paths]
-        if before is not None and found == seen:
-            return seen, before
-        return found, self._read(paths)
-
-    def _read(self, paths: list[Path]) -> Contents:
-        page = self.read(self._folder / PAGE)
+    def _read(self) -> Contents:
+        sent = {
+            name: self.read(path)
+            for path in sorted(self._folder.rglob("*.*"))
+            if path.suffix in _MEDIA_TYPES
+            and CLIENT_NAME.fullmatch(name := path.relative_to(self._folder).as_posix())
+        }
         worker = (self._folder / WORKER).read_bytes()
         kept = {
-            f"/client/{name}": self.read(path)
-            for path in paths
-            if path.suffix in _KEPT | _WORDS
-            and CLIENT_NAME.fullmatch(name := path.relative_to(self._folder).as_posix())
-            and name != PAGE
+            f"/client/{name}": text
+            for name, text in sent.items()
+            if Path(name).suffix in _KEPT | _WORDS and name != PAGE
         }
+        page = sent[PAGE]
         whole = hashlib.sha256()
         for part in (page, worker, *(b for name in kept for b in (name.encode(), kept[name]))):
             whole.update(len(part).to_bytes(8, "big") + part)
@@ -622,7 +590,7 @@ class Shell:
         }
         shell = {"version": version, "files": files, "words": words}
         listed = json.dumps(shell, separators=(",", ":"))
-        return Contents(version, page, f"const SHELL = {listed};\n".encode() + worker)
+        return Contents(version, page, f"const SHELL = {listed};\n".encode() + worker, sent)
 
 
 def integrity(text: bytes) -> str:

@@ -5,7 +5,7 @@ a newer one waits until somebody takes it.
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from server.web import routes
+from server.web.routes import Contents, Shell
 from tests.browser.visitor import NOT_REACHED, Visit, Visitor, hurry
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, with_model
@@ -63,15 +64,27 @@ async def soon_kept(page: Page) -> None:
     await hurry(page, "boot.js", APP_AFTER=50)
 
 
+class StartedAnew(Shell):
+    """Reads the files as a server that has just been started."""
+
+    def __init__(self, folder: Path, features: Sequence[str]) -> None:
+        super().__init__(folder, features)
+        self.of = folder, features
+
+    async def contents(self) -> Contents:
+        return await Shell(*self.of).contents()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def upgraded(
     tmp_path_factory: pytest.TempPathFactory, model_server: FakeOpenAI
 ) -> AsyncIterator[tuple[Running, Path]]:
-    """A server whose client folder is a copy, to be changed as an upgrade does."""
+    """A server whose client folder is a copy, to be changed as an upgrade and a new start do."""
     folder = tmp_path_factory.mktemp("upgraded") / "client"
     shutil.copytree(routes.CLIENT_FILES, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(routes, "CLIENT_FILES", folder)
+        patch.setattr(routes, "Shell", StartedAnew)
         async with with_model(model_server, max_sessions=1000) as run:
             yield run, folder
 
@@ -181,8 +194,6 @@ async def test_a_newer_page_waits_until_it_is_taken(
     (folder / "index.html").write_text(text.replace("Point at something", "Point now at something"))
     line = page.find("#update")
     await expect(line).to_be_hidden()
-    # The files are looked at once a second.
-    await page.page.wait_for_timeout(1100)
     await page.evaluate("window.dispatchEvent(new Event('online'))")
     await expect(page.find("#update-text")).to_have_text(
         f"{say('app.new_version')} {say('app.empties_chat')}"
@@ -202,7 +213,6 @@ async def test_a_newer_page_waits_until_it_is_taken(
 
     module = folder / "core" / "page" / "dom.js"
     module.write_text(module.read_text() + "\nwindow.newer = true;\n")
-    await page.page.wait_for_timeout(1100)
     await page.page.reload()
     assert await page.evaluate("window.newer") is True
     await expect(page.find("#update")).to_be_hidden()
