@@ -67,6 +67,8 @@ class Capabilities:
     picture_share: float = 1.0
     # It computes nothing twice that two prompts begin with, pictures included.
     prefix_cache: bool = False
+    # It does so for whole messages alone: the picture has one of its own (see `EngineRequest.apart`).
+    caches_messages: bool = False
     # Tokens of prompt and answer together; None when unknown.
     context_length: int | None = None
     # Those of them that are for thoughts, beside the prompt and the answer
@@ -256,6 +258,8 @@ class EngineRequest:
     # The number of the newest turns that came after the picture was first sent. It stays before
     # them, so that the prompt begins as it did then.
     turns_after: int = 0
+    # The picture is a message of its own, before the question's.
+    apart: bool = False
     max_tokens: int = 128
     # BCP 47 tag of the language to answer in; None lets the question decide.
     language: str | None = None

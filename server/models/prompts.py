@@ -137,12 +137,15 @@ def messages(
     text = _question(request, bool(heard))
     found.append({"role": "user", "content": text})
     at = 1 + 2 * max(0, len(request.turns) - request.turns_after)
-    found[at]["content"] = [
+    shown = [
         *_earlier(request, earlier_urls),
         *_captioned(caption_of(request)),
         _image(image_url),
-        _text(found[at]["content"]),
     ]
+    if request.apart:
+        found.insert(at, {"role": "user", "content": shown})
+    else:
+        found[at]["content"] = [*shown, _text(found[at]["content"])]
     if heard:
         last = found[-1]["content"]
         parts = [_text(last)] if isinstance(last, str) else last

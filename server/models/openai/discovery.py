@@ -22,7 +22,7 @@ class ModelInfo:
     """A model as its server describes it; None and "" where nothing is said.
 
     `why`: `sees` and its source, for operators. `kind`: its architecture or its file; `root`: its folder, file or
-    repository. `most_context`: what the model allows. `slots`: answers at a time. `calls`: it calls tools. `loading`: it is being loaded, and not yet `loaded`.
+    repository. `most_context`: what the model allows. `slots`: answers at a time. `calls`: it calls tools. `caches`: it keeps what it computed for whole messages. `loading`: it is being loaded, and not yet `loaded`.
     """
 
     name: str = ""
@@ -32,6 +32,7 @@ class ModelInfo:
     speaks: bool | None = None
     thinks: bool | None = None
     calls: bool | None = None
+    caches: bool | None = None
     loaded: bool | None = None
     loading: bool | None = None
     kind: str = ""
@@ -203,6 +204,8 @@ def of_props(props: Mapping[str, Any], _: str) -> ModelInfo:
         hears=hears,
         thinks="enable_thinking" in str(template),
         calls="tools" in str(template) if template else None,
+        # A template that wants an answer between two messages takes no picture in one of its own.
+        caches="alternate" not in str(template),
         kind=str(props.get("model_path") or ""),
         context=_first_count(
             object_in(props, "default_generation_settings").get("n_ctx"), props.get("n_ctx")

@@ -33,6 +33,7 @@ from server.models.openai.chat_client import (
 from server.models.openai.events import BrokenStream, ChatStream
 from server.models.openai.known_server import KnownServer
 from server.models.openai.request import (
+    APART,
     FIELDS,
     SPEECH,
     SWITCH,
@@ -283,6 +284,9 @@ class OpenAIEngine:
                 )
                 if refusal.fields & fields.keys()
             }
+            if "alternate" in str(refusal.body):
+                # The message of a chat template that wants an answer between two of the user's
+                blamed.add(APART)
             beyond = beyond & blamed or beyond
             asking.beyond, asking.left_out = asking.beyond | beyond, asking.left_out | beyond
             asking.request = without(request, asking.left_out)

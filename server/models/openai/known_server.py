@@ -322,7 +322,8 @@ class KnownServer:
             calls_tools=bool(family.tool_parser) if info.calls is None else info.calls,
             picture_share=self._endpoint.picture_share,
             # On by default there.
-            prefix_cache=vllm,
+            prefix_cache=vllm or info.caches is True,
+            caches_messages=info.caches is True,
             geometry=geometry or family.geometry or families.DEFAULT_GEOMETRY,
             context_length=info.context,
             max_concurrency=info.slots,

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 # `messages`, `max_tokens` and `stream`
 FIELDS, SWITCH = "optional fields", "the switch for thinking"
 PICTURES, VIDEO, SOUND, SPEECH = "several pictures", "video", "sound", "speech"
-SCHEMA, TOOLS = "a schema", "tools"
+SCHEMA, TOOLS, APART = "a schema", "tools", "a message for the picture"
 # Tokens above those of the answer: they may not fit into the context, or above the server's own limit
 THOUGHTS = "tokens for thoughts"
 # Seconds for which a server gets the plain form that it took after a refusal
@@ -64,6 +64,7 @@ def extras(request: EngineRequest, able: Capabilities, thinking: Thinking) -> fr
         SPEECH: request.speak,
         SCHEMA: request.schema is not None and able.json_schema,
         TOOLS: bool(request.tools),
+        APART: request.apart,
     }
     return frozenset(name for name, there in has.items() if there)
 
@@ -81,6 +82,7 @@ def without(request: EngineRequest, names: frozenset[str]) -> EngineRequest:
         speak=request.speak and SPEECH not in names,
         schema=None if SCHEMA in names else request.schema,
         tools=() if TOOLS in names else request.tools,
+        apart=request.apart and APART not in names,
     )
 
 
@@ -136,6 +138,7 @@ def restrict(able: Capabilities, left_out: frozenset[str]) -> Capabilities:
         json_schema=able.json_schema and SCHEMA not in left_out,
         calls_tools=able.calls_tools and TOOLS not in left_out,
         max_pictures=1 if PICTURES in left_out else able.max_pictures,
+        prefix_cache=able.prefix_cache and APART not in left_out,
     )
 
 

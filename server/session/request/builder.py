@@ -219,6 +219,7 @@ class RequestBuilder:
                 else ()
             ),
             video=options.past and capabilities.video and filmable(earlier),
+            apart=capabilities.caches_messages and material.sent_at_turn is not None,
             turns_after=(
                 0 if material.sent_at_turn is None else self._history.added - material.sent_at_turn
             ),

@@ -534,6 +534,12 @@ NUM_CTX = {"parameters": "num_ctx                        6144"}
             {"/props": props()},
             {"context_length": 4096, "max_concurrency": 2, "factor": 32, "calls_tools": False},
         ),
+        ("llamacpp", {"/props": props()}, {"prefix_cache": True, "caches_messages": True}),
+        (
+            "llamacpp",
+            {"/props": props(chat_template="{{ raise_exception('Roles must alternate') }}")},
+            {"prefix_cache": False, "caches_messages": False},
+        ),
         (
             "llamacpp",
             {"/props": props(chat_template="{%- if tools %}{{ tools }}{% endif %}")},

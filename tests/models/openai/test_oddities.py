@@ -9,6 +9,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -125,6 +126,27 @@ async def test_a_refused_request_is_asked_once_more_in_its_plain_form(
     assert server.last.body.keys() == {"model", "messages", "max_tokens", "stream"}
     assert end.pictures_left_out == 8
     assert engine.status.capabilities.max_pictures == 1
+
+
+@pytest.mark.parametrize("status", [400, 500])
+@pytest.mark.parametrize(("why", "kept"), [("Roles must alternate", True), ("no", False)])
+async def test_a_template_that_takes_no_two_messages_gets_the_picture_with_the_question(
+    server: FakeOpenAI, engine: OpenAIEngine, status: int, why: str, kept: bool
+) -> None:
+    """Nothing is sent ahead from then on. Where it says why, all else goes on as before."""
+
+    def refuse(body: dict[str, Any]) -> tuple[int, Any] | None:
+        roles = [message["role"] for message in body["messages"]]
+        return (status, error(why)) if ["user"] * 2 in map(list, pairwise(roles)) else None
+
+    server.play = Play(refuse=refuse)
+    for _ in range(2):
+        assert await answer(engine, request(apart=True)) == ANSWER
+    asked = [one.body["messages"][-2:] for one in server.requests if not refuse(one.body)]
+    assert [part["type"] for part in asked[-1][-1]["content"]][-2:] == ["image_url", "text"]
+    assert "a message for the picture" in engine.status.left_out
+    assert ("optional fields" not in engine.status.left_out) is kept
+    assert not engine.status.capabilities.prefix_cache
 
 
 async def test_what_was_taken_before_is_not_left_out_later(
