@@ -16,6 +16,7 @@ FEATURES = {
     "hosting": "models that an operator chooses and runs on this machine, or elsewhere",
     "local_models": "models that this server loads itself, with torch",
     "builtin": "the engine that answers without a model: things, text, codes, colours, faces, changes",
+    "prefill": "pictures that the model has before their question, and again while nothing changes",
     "watches": "conditions to watch for, and alerts when they hold",
     "describe": "the running description of what changes",
     "recall": "the recent past: pictures of some minutes, and questions about them",

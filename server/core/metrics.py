@@ -99,9 +99,6 @@ class Metrics:
         self.visual_tokens_saved = counter(
             "visual_tokens_saved_total", "Visual tokens that the engine had computed before"
         )
-        self.pictures_ahead = counter(
-            "pictures_ahead_total", "Pictures that went to the engine before their question"
-        )
         # result: clamped, dropped
         self._boxes_beyond = counter(
             "boxes_beyond_total", "Boxes of models that reached beyond the picture", "result"

@@ -16,7 +16,7 @@ from server.core.messages import ClientMessage
 from server.core.messages.from_client import Chat
 from server.core.sound import VoiceChunk
 from server.media.camera import Camera
-from server.models.base import Capabilities
+from server.models.base import Capabilities, EngineRequest
 from server.session.request.answers import PendingQuestion, Shot, Spoken, Tool
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
@@ -28,7 +28,6 @@ from server.session.request.parts import (
     SessionServices,
     View,
 )
-from server.session.request.picture_reuse import PictureReuse
 from server.webrtc_server import Line
 
 # The ids of watches that programs begin, not the person, begin so.
@@ -164,8 +163,8 @@ class SessionContext:
     speak_with: Callable[[Speaker], None]
     # Asks a question, in place of the running one
     ask: Callable[[Chat, Spoken | None], None]
-    # Sends pictures ahead of questions
-    reuse: PictureReuse
+    # Tells all parts that a question is expected, about a frame that is already known or None
+    expect: Callable[[Frame | None], None]
     # Finds another feature's part that was made before by the feature's name; None without it
     part: Callable[[str], Any]
     # To be called when a `BackgroundPart` wants more or fewer frames
@@ -251,6 +250,22 @@ class SessionPart:
     def shooter(self) -> Shooter | None:
         """The part that gets the frames of the next question; None: they are of the session's own camera."""
         return None
+
+    async def picture_for(self, view: View, needs: Capabilities) -> Prepared | None:
+        """Return the picture of a question to an engine with these capabilities; None to have a new one made.
+
+        Raises FrameWithheld.
+        """
+        return None
+
+    def question_expected(self, frame: Frame | None) -> None:
+        """Note that somebody types or says a question; None: its frame is not known yet."""
+
+    def question_sent(self, request: EngineRequest) -> None:
+        """Note that an engine gets the request of a question."""
+
+    def prompt_lost(self) -> None:
+        """Note that the next prompt does not begin as the last one: its answer failed, or one was deleted."""
 
     def fixed(self) -> bool:
         """Belong to a fixed camera, whose operator decides, not a person. Returns False to be left out there."""
@@ -451,6 +466,17 @@ class FeatureParts:
         """Return what gets the frames of the next question; None for the session's own camera's."""
         found = (part.shooter for part in self)
         return next((one for one in found if one is not None), None)
+
+    async def picture_for(self, view: View, needs: Capabilities) -> Prepared:
+        """Return a part's picture of a question, else a new one. Raises FrameWithheld."""
+        for part in self:
+            if (found := await part.picture_for(view, needs)) is not None:
+                return found
+        return Prepared(await self._requests.prepare(view, needs), needs)
+
+    def expect(self, frame: Frame | None) -> None:
+        for part in self:
+            part.question_expected(frame)
 
     def ready(self) -> dict[str, dict[str, Any]]:
         """Return the names of the features that are on, each with what the page needs to know of it."""

@@ -45,7 +45,7 @@ from server.session.request.parts import (
     RequestOptions,
     View,
 )
-from server.session.request.picture_reuse import SentPictures
+from server.session.request.sent_pictures import SentPictures
 
 # What takes the place of the ways that features add: where they are off, for other cameras than the
 # session's own, and for a part of the picture in time
@@ -87,7 +87,6 @@ class QuestionService:
         self._outbox = context.outbox
         self._requests = context.requests
         self._history = context.history
-        self._reuse = context.reuse
         self._features = features
         self._toolbox = toolbox
         self._services = context.services
@@ -178,7 +177,7 @@ class QuestionService:
                     self.speaker.interrupt("typing")
                 # The frame of the question that somebody types.
                 self._camera.wake()
-                self._reuse.ahead(self._hold.frame)
+                self._features.expect(self._hold.frame)
             case _:
                 return False
         return True
@@ -355,7 +354,7 @@ class QuestionService:
         prepared = None
         if route is None or route.prepares:
             needs = self._services.current_engine().status.capabilities
-            prepared = await self._reuse.prepare_question(view, needs)
+            prepared = await self._features.picture_for(view, needs)
             lit = needs.wants_pixels or self._camera.screen
             if not lit:
                 refuse_black(prepared.picture.scene, frame)
@@ -536,8 +535,7 @@ class QuestionService:
         else:
             self._history.drop(id)
             self._pictures.drop(id)
-        # The part that was sent stands at another place of the prompt, or nowhere.
-        self._reuse.forget()
+        self._prompt_lost()
         self._ended = None
         if self._last is not None and id in (None, self._last[0]):
             self._last = None
@@ -545,6 +543,10 @@ class QuestionService:
             self._spoken = None
         if self._voiced is not None and id in (None, self._voiced.id):
             self._voiced = None
+
+    def _prompt_lost(self) -> None:
+        for part in self._features:
+            part.prompt_lost()
 
     def forget(self) -> None:
         self._hold.frame = self._ended = self._last = self._spoken = self._voiced = None
@@ -558,7 +560,8 @@ class _Progress(AnswerListener):
         self._pending = pending
 
     def on_sent(self, request: EngineRequest) -> None:
-        self._service._reuse.started(request)
+        for part in self._service._features:
+            part.question_sent(request)
         self._pending.by_engine = request.speak
 
     def on_started(self) -> None:
@@ -590,8 +593,7 @@ class _Progress(AnswerListener):
             service._pending = None
 
     def on_error(self, error: QwenCameraError) -> None:
-        # The engine may not have got its picture.
-        self._service._reuse.forget()
+        self._service._prompt_lost()
         self._service._failed(self._pending, error)
 
     def keep(self, id: str, picture: Picture) -> str | None:

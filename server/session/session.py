@@ -28,7 +28,7 @@ from server.session.request.answers import Toolbox
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.parts import History, Preferences, SessionLimits, SessionServices
-from server.session.request.picture_reuse import PictureReuse, SentPictures
+from server.session.request.sent_pictures import SentPictures
 from server.webrtc_server import Line
 
 # Pages of one session whose newest attempt is stored; the least recently seen is dropped.
@@ -167,9 +167,6 @@ class Session:
         self.features = FeatureParts(id, features, self.camera, self.requests, limits.sample_rate)
         # Finds a feature's part by its name; None where it has none
         self.part = self.features.find
-        self.reuse = PictureReuse(
-            camera=self.camera, requests=self.requests, history=self.history, services=services
-        )
         context = SessionContext(
             id=id,
             limits=limits,
@@ -188,7 +185,7 @@ class Session:
             behind=lambda: self.questions.speaker.behind,
             speak_with=lambda speaker: self.questions.speak_with(speaker),
             ask=lambda message, spoken: self.questions.ask(message, spoken),
-            reuse=self.reuse,
+            expect=self.features.expect,
             part=self.part,
             wants_changed=self.features.wants_changed,
             source=lambda: self.features.source,
@@ -436,7 +433,6 @@ class Session:
             stack.callback(self.outbox.close)
             stack.push_async_callback(asyncio.sleep, 0)
             stack.push_async_callback(self.tasks.close)
-            stack.push_async_callback(self.reuse.close)
             stack.callback(self._forget)
             for line in self.lines:
                 stack.callback(line.close)

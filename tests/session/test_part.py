@@ -192,19 +192,6 @@ async def test_a_held_pictures_part() -> None:
         assert response["closer"]["id"] == response["frame"]["id"]
 
 
-async def test_a_part_is_never_an_earlier_picture() -> None:
-    """Where an engine keeps what it has computed, an unchanged picture goes again, but not for a part, nor a part for it."""
-    async with live_room(seeing(prefix_cache=True)) as one:
-        for number, part in enumerate((None, PART, None)):
-            message = {"type": "chat", "content": "What is this?", "id": f"q{number}", "part": part}
-            # As detailed as the part is
-            one.session.handle(Chat.model_validate({**message, "detail": "high"}))
-            one.frame(**SIZES)
-            await one.next("response")
-        regions = [request.picture.region for request in one.engine.requests]
-        assert regions == [None, REGION, None]
-
-
 class Ear(SessionPart):
     """Asks as somebody speaks."""
 

@@ -11,14 +11,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from server.core.frames import Kind
-from server.core.messages import Typing
 from server.media import camera
-from server.models.base import Capabilities
 from tests.support.clients import Message, Visitor, metric
-from tests.support.fakes import FakeEngine, until
+from tests.support.fakes import until
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.rooms import room, settings
 from tests.support.running import Running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -308,22 +304,3 @@ async def test_at_most_three_and_one_round(guest: Visitor, fake: FakeOpenAI, run
     response = await ask(guest, "How is it?")
     assert (response["text"], response["calls"]) == ("Hm.", [{"name": "look_closer"}])
     assert len(fake.requests) == 2
-
-
-# Whose questions
-
-
-async def test_a_picture_ahead_begins_as_its_question() -> None:
-    """With the same tools, or nothing that a model server has computed for it would count."""
-    able = Capabilities(calls_tools=True, prefix_cache=True)
-    async with room(FakeEngine(capabilities=able)) as one:
-        one.session.socket_opened()
-        one.session.handle(settings(tools=True))
-        one.camera()
-        one.frame()
-        one.session.handle(Typing(type="typing"))
-        await until(lambda: len(one.engine.requests) == 1 and one.services.inference.idle)
-        await one.answered("What is it?", id="q1")
-    ahead, question = one.engine.requests
-    assert (ahead.kind, question.kind) == (Kind.PREFILL, Kind.CHAT)
-    assert ahead.tools == question.tools != ()

@@ -36,7 +36,7 @@ LONG: dict[str, float] = {
     "browser/test_page_overlaps.py": 70.0,
     "features/voice_in/test_service.py": 65.0,
     "features/hosting/test_manager_real.py": 60.0,
-    "media/picture/test_likeness.py": 60.0,
+    "features/prefill/test_likeness.py": 90.0,
     "whole/test_soak.py": 60.0,
     "benchmarks/test_eyes_to_alert.py": 55.0,
 }

@@ -233,7 +233,7 @@ def bare_context(outbox: Outbox) -> SessionContext:
         behind=lambda: False,
         speak_with=lambda speaker: None,
         ask=lambda message, spoken: None,
-        reuse=none,
+        expect=lambda frame: None,
         part=lambda name: None,
         wants_changed=lambda: None,
         source=lambda: AlertSource("session"),

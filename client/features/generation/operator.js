@@ -13,8 +13,7 @@ export function register(panel) {
     onCancel: () => void desk.cancel(),
     sessionToken: panel.sessionToken,
   });
-  panel.take((message) => {
-    if (message.type !== "engine") return;
-    desk.watch(message.state === "ready" && MAKES.includes(message.model_type ?? ""));
+  panel.onEngine(({ known, report }) => {
+    desk.watch(known && report?.state === "ready" && MAKES.includes(report.model_type ?? ""));
   });
 }

@@ -51,7 +51,6 @@ class SpokenQuestions:
         self._ring = ring
         self._camera = context.camera
         self._outbox = context.outbox
-        self._reuse = context.reuse
         self._on_change = on_change
         self._recogniser = recogniser
         self.consent = context.requests.consent.purpose(
@@ -78,6 +77,7 @@ class SpokenQuestions:
         """Begin a turn, and let the recogniser hear it. `over_answer`: while an answer is heard."""
         self._context.touch()
         self._camera.wake()
+        self._context.expect(None)
         turn = self.turn = SpokenTurn(began.since, over_answer=over_answer)
         if (before := self._ring.slice(began.since, self._ring.end)) is not None:
             turn.add(before)
@@ -86,32 +86,30 @@ class SpokenQuestions:
             turn.task = self.tasks.spawn(self._recognise(turn), name="recognise")
 
     def pause(self, at: float) -> None:
-        """Take the frame of the words, and send it ahead of them."""
+        """Take the frame of the words."""
         if self.turn is not None:
             self.turn.after = self.tasks.spawn(self._frame_after(at), name="frame")
 
     async def _frame_after(self, at: float) -> Frame | None:
-        """Return the first frame captured after a time, and send it ahead; None when none comes."""
+        """Return the first frame captured after a time; None when none comes."""
         asked = Asked(at=at, wall=time.time() - (time.monotonic() - at), sent=None)
         try:
             frame = await self._camera.frame_after(asked)
         except CameraError:
             # The question itself reports what is wrong.
             return None
-        self._reuse.said(frame, self._context.held())
+        self._context.expect(frame)
         return frame
 
     def resume(self) -> None:
         """The person goes on: the question is not asked yet."""
         if self.turn is not None:
             self.turn.forget_pause()
-            self._reuse.cancel_ahead()
 
     def drop(self) -> None:
         """Drop the turn of now: it was none."""
         if self.turn is not None:
             self._forget(self.turn)
-            self._reuse.cancel_ahead()
             self.turn = None
 
     def _forget(self, turn: SpokenTurn, *, replaced: bool = False) -> None:
@@ -222,7 +220,6 @@ class SpokenQuestions:
         invented = turn.little and is_invented(text)
         if invented or (turn.doubtful and not (is_stop(text) or order_in(text))):
             self._no_words(turn, "unclear" if invented else None)
-            self._reuse.cancel_ahead()
             return
         frame = turn.nearest(turn.captured + pointing.at) if pointing is not None else None
         if frame is None and turn.after is not None:
@@ -242,7 +239,6 @@ class SpokenQuestions:
         if self.turn is turn:
             # It failed while the person still speaks: the rest becomes another turn.
             self.turn = None
-        self._reuse.cancel_ahead()
 
 
 # Pieces of sound that wait for the recogniser: those of a turn of 30 s, and what comes before it

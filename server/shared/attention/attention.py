@@ -15,7 +15,6 @@ import numpy as np
 from server.core import messages as wire
 from server.core.frames import Frame, Part
 from server.media.picture.grounding import Box
-from server.media.picture.likeness import Pose, Reference
 from server.media.picture.planes import F32, HEIGHT, U8, WIDTH, BufferPool, Planes, luma_plane
 from server.shared.attention.changes import (
     Activity,
@@ -26,6 +25,7 @@ from server.shared.attention.changes import (
     PrintChange,
     RunningDigits,
 )
+from server.shared.attention.registration import Pose, Reference
 
 if TYPE_CHECKING:
     import av

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from server.media.picture.likeness import Pose, Reference, local_range, without_edge
 from server.media.picture.planes import F32, HEIGHT, SIZE, U8, WIDTH, BufferPool
+from server.shared.attention.registration import Pose, Reference, local_range, without_edge
 
 
 @dataclass(frozen=True, slots=True)

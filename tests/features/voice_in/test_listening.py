@@ -27,7 +27,7 @@ from server.features.voice_in.messages import PushToTalk
 from server.features.voice_in.recogniser import Words, WordTime
 from server.features.voice_in.turn_model import TurnJudge, TurnModel
 from server.models.base import Capabilities
-from server.session.part import Speaker
+from server.session.part import MakePart, SessionContext, SessionPart, Speaker
 from server.session.session import Session
 from server.shared.sound.line import VoiceLine
 from server.shared.speech import SpeechFailed
@@ -160,6 +160,7 @@ async def ear(
     talking: bool = False,
     model: bool = True,
     end: TurnModel | HeldTurnModel | None = None,
+    **parts: MakePart,
 ) -> AsyncIterator[Ear]:
     """With the microphone on in this mode. `talking`: an answer is spoken; `end`: the model for the end of turns."""
     engine = engine or FakeEngine(chunks=["A cup."])
@@ -169,7 +170,7 @@ async def ear(
     judge = TurnJudge(cast(TurnModel, end), pools.judge, services.metrics) if end else None
     words, talker = words or FakeWords("What is this?"), FakeTalker()
     shared = ListeningTools(words, SpeechModel() if model else None, pools.hear, judge)
-    features = with_features(voice_in=lambda context: Listening(context, shared, talker))
+    features = with_features(voice_in=lambda context: Listening(context, shared, talker), **parts)
     session = Session("s", LIMITS, services, features)
     try:
         one = Ear(Room(engine, session, services, engines), words, talker)
@@ -278,19 +279,27 @@ async def test_this_means_what_was_shown_when_it_was_said() -> None:
         assert response["frame"]["word"] == "this"
 
 
-async def test_the_picture_goes_ahead_at_the_pause() -> None:
-    """At 200 ms of silence, before the turn's end; the question comes with the same picture."""
-    engine = FakeEngine(chunks=["A cup."], capabilities=Capabilities(prefix_cache=True))
-    async with ear(engine=engine, silence_ms=800) as one:
+class Expecting(SessionPart):
+    """Notes the frames of expected questions."""
+
+    def __init__(self, context: SessionContext) -> None:
+        self.frames: list[str | None] = []
+
+    def question_expected(self, frame: Frame | None) -> None:
+        self.frames.append(frame.id if frame is not None else None)
+
+
+async def test_a_question_is_expected_from_its_first_word() -> None:
+    """With its frame at 200 ms of silence, before the turn's end."""
+    async with ear(silence_ms=800, expecting=Expecting) as one:
         await one.hear(said(after=0.3))
-        one.show()
-        await until(lambda: len(engine.requests) == 1)
-        assert engine.requests[0].kind is Kind.PREFILL
-        assert engine.requests[0].max_tokens == 1
+        frame = one.show()
+        found = one.one.session.part("expecting").frames
+        await until(lambda: len(found) == 2)
+        assert found == [None, frame.id]
+        assert not one.one.engine.requests
         await one.hear(hiss(0.7))
         await one.one.next("response")
-        assert engine.requests[1].kind is Kind.CHAT
-        assert engine.requests[1].picture.jpeg == engine.requests[0].picture.jpeg
 
 
 def hesitating(pause: float) -> Samples:
@@ -326,32 +335,6 @@ async def test_a_model_hears_that_a_sentence_is_not_complete(
             assert len(one.words.heard[0]) / 16_000 > first + 1.2 + second
         found = checks_of(one.one.services.metrics)
         assert found == {None: {}, 0.1: {"incomplete": 6}, 0.9: {"complete": 2}}[likelihood]
-
-
-@pytest.mark.parametrize("likelihood", [None, 0.1])
-async def test_who_goes_on_stops_the_picture_ahead(
-    tmp_path: Path, likelihood: float | None
-) -> None:
-    """The pause was none, by its length or by the model's word: the question is asked once, whole."""
-    engine = FakeEngine(chunks=["A cup."], capabilities=Capabilities(prefix_cache=True))
-    end = answering(tmp_path, likelihood) if likelihood is not None else None
-    async with ear(engine=engine, end=end, silence_ms=500 if end else 800) as one:
-        engine.hold(0)
-        sound = hesitating(1.2 if end else 0.5)
-        cut = round((1 + len(spoken(HALVES[0][0])) / 16_000 + 0.3) * 16_000)
-        await one.hear(sound[:cut])
-        one.show()
-        await until(lambda: engine.open == 1)
-        assert engine.requests[0].kind is Kind.PREFILL
-        engine.hold(0)
-        await one.hear(sound[cut:])
-        await until(lambda: engine.aborted == 1)
-        engine.release()
-        await one.hear(hiss(2.0))
-        one.show()
-        await one.one.next("response")
-        assert [asked.kind for asked in engine.requests].count(Kind.CHAT) == 1
-        assert len(one.words.heard) == 1
 
 
 @pytest.mark.parametrize("error", [ValueError("what was said"), None])

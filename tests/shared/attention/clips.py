@@ -24,8 +24,8 @@ ACROSS, DOWN = 64, 40
 CANVAS_WIDTH, CANVAS_HEIGHT = WIDTH + 2 * ACROSS, HEIGHT + 2 * DOWN
 # Seconds at a clip's beginning that do not count: cameras and gate settle.
 WARM_UP = 5.0
-# The bit rate that browsers give an idle camera, by frames a second.
-BIT_RATE = {2: 136_000, 10: 400_000}
+# The bit rate that browsers give an idle camera, and one that is awake, by frames a second.
+BIT_RATE = {2: 136_000, 10: 400_000, 30: 1_500_000}
 
 
 @dataclass(slots=True)

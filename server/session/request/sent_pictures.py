@@ -1,0 +1,93 @@
+"""The newest pictures that engines got with one session's questions, in memory only. Pure."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.core.frames import Picture
+
+# Bounds of one session: pictures, and their bytes. Pixels of engines that want no JPEG count, too.
+MOST_PICTURES = 12
+
+MOST_BYTES = 6 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SentPicture:
+    """A picture as an engine got it: a JPEG, or BGR pixels. Exactly one is set."""
+
+    answer: str
+    jpeg: bytes | None
+    bgr: NDArray[np.uint8] | None
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        if self.jpeg is not None:
+            return len(self.jpeg)
+        return self.bgr.nbytes if self.bgr is not None else 0
+
+
+class SentPictures:
+    """Keeps pictures by a random id until newer ones take their room, or somebody drops them.
+
+    `count(what, number)` counts them: "kept", "dropped" by a person, "full" (newer ones took their
+    room), "large" (larger than all may be).
+
+    Bounds of pictures that engines got with answers: 12 and 6 MiB; the oldest go for newer ones,
+    and an answer's when it is deleted.
+    """
+
+    def __init__(self, count: Callable[[str, int], None]) -> None:
+        self._count = count
+        # Oldest first
+        self._pictures: OrderedDict[str, SentPicture] = OrderedDict()
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def keep(self, answer: str, picture: Picture) -> str | None:
+        """Keep the picture of an answer; return its id, None for one that is larger than all may be.
+
+        An id comes only once, also in another session or after a restart.
+        """
+        sent = SentPicture(answer, picture.jpeg, picture.bgr)
+        if sent.size > MOST_BYTES:
+            self._count("large", 1)
+            return None
+        self._count("kept", 1)
+        id = secrets.token_hex(8)
+        self._pictures[id] = sent
+        self.size += sent.size
+        full = 0
+        while len(self._pictures) > MOST_PICTURES or self.size > MOST_BYTES:
+            self.size -= self._pictures.popitem(last=False)[1].size
+            full += 1
+        if full:
+            self._count("full", full)
+        return id
+
+    def get(self, id: str) -> SentPicture | None:
+        return self._pictures.get(id)
+
+    def drop(self, answer: str) -> None:
+        """Forget the pictures of one answer."""
+        own = [id for id, sent in self._pictures.items() if sent.answer == answer]
+        for id in own:
+            self.size -= self._pictures.pop(id).size
+        if own:
+            self._count("dropped", len(own))
+
+    def clear(self) -> None:
+        """Forget all."""
+        if self._pictures:
+            self._count("dropped", len(self._pictures))
+        self._pictures.clear()
+        self.size = 0
