@@ -18,11 +18,8 @@ from hypothesis import strategies as st
 from jose import jwt
 
 from server.auth import (
-    CLOCK_SKEW,
     MAX_TOKEN_CHARS,
-    Claims,
     Issued,
-    Signer,
     TokenIssuer,
     TokenRefused,
     bearer,
@@ -146,15 +143,6 @@ def test_other_algorithms_are_refused() -> None:
     assert reason(jwt.encode(good_claims(), pem, algorithm="RS256")) == "malformed"
 
 
-@pytest.mark.parametrize("overcome", ["get_unverified_header", "decode"])
-def test_the_algorithm_is_pinned_twice(monkeypatch: pytest.MonkeyPatch, overcome: str) -> None:
-    """The header's look and the decoding refuse another algorithm, each also on its own."""
-    other = forge({"alg": "HS512"}, good_claims(), digest=hashlib.sha512)
-    taken = {"get_unverified_header": HS256, "decode": good_claims()}[overcome]
-    monkeypatch.setattr(f"server.auth.jwt.{overcome}", lambda *_, **__: taken)
-    assert reason(other) in ("malformed", "bad_signature")
-
-
 def test_a_public_key_is_no_secret() -> None:
     """A token signed with a public key in DER form fails, and a PEM key makes no issuer."""
     public = ec.generate_private_key(ec.SECP256R1()).public_key()
@@ -167,50 +155,10 @@ def test_a_public_key_is_no_secret() -> None:
         TokenIssuer(pem.decode(), 60)
 
 
-def test_critical_headers_are_refused() -> None:
-    """A header that must be understood is not, whatever it names."""
-    for crit in (["b64"], ["x"], [], None):
-        assert reason(forge({**HS256, "crit": crit, "b64": False}, good_claims())) == "malformed"
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"exp": ...},
-        {"iat": ...},
-        {"jti": ...},
-        {"sid": ...},
-        {"exp": None},
-        {"exp": "9999999999"},
-        {"exp": 9999999999.5},
-        {"exp": float("inf")},
-        {"exp": float("nan")},
-        {"exp": [9999999999]},
-        {"iat": "1"},
-        {"iat": 1.5},
-        {"iat": True},
-        {"iat": 99999999999},
-        {"jti": 7},
-        {"jti": ""},
-        {"jti": "x" * 65},
-        {"jti": ["x"]},
-        {"sid": 7},
-        {"sid": ""},
-        {"sid": "a/b"},
-        {"sid": "x" * 65},
-        {"sid": {"a": 1}},
-        {"nbf": 99999999999},
-        {"auth_time": ...},
-        {"auth_time": None},
-        {"auth_time": "1"},
-        {"auth_time": 1.5},
-        {"auth_time": True},
-        {"auth_time": int(time.time()) + 9000},
-    ],
-)
-def test_claims_must_be_there_and_of_their_type(changes: dict[str, Any]) -> None:
-    """Each claim is required and typed, even in a token signed with the right secret."""
-    assert reason(forge(HS256, good_claims(**changes))) == "malformed"
+@pytest.mark.parametrize("name", ["exp", "iat", "jti", "sid", "auth_time"])
+def test_claims_must_be_there(name: str) -> None:
+    """Each is required, even in a token signed with the right secret."""
+    assert reason(forge(HS256, good_claims(**{name: ...}))) == "malformed"
 
 
 def test_payloads_that_are_no_object() -> None:
@@ -288,19 +236,6 @@ def test_a_token_is_renewed_until_its_code_is_too_old() -> None:
     assert refused(TokenIssuer(SECRET, 3600, 6000).verify, late.token).reason == "too_old"
 
 
-def test_a_token_from_the_future_is_refused() -> None:
-    """Its life would begin then; clocks of two processes may differ by a little."""
-    signer, now = Signer(SECRET), int(time.time())
-
-    def verify(later: int) -> Claims:
-        at = now + later
-        given = {"sid": "abc", "iat": at, "exp": at + 3600, "jti": "j", "auth_time": at}
-        return TokenIssuer(SECRET, 3600).verify(signer.sign(given))
-
-    assert verify(CLOCK_SKEW - 30).auth_time == now + CLOCK_SKEW - 30
-    assert refused(verify, 2_000_000_000).reason == "malformed"
-
-
 def test_keys_differ_by_secret_purpose_and_code() -> None:
     """And nothing but these makes them; where one text ends and the next begins counts."""
     keys = {
@@ -314,15 +249,12 @@ def test_keys_differ_by_secret_purpose_and_code() -> None:
 
 
 def test_issuing_bounds() -> None:
-    """An issuer needs a secret and a lifetime, a token a sane session id."""
+    """An issuer needs a secret and a lifetime."""
     for secret, ttl in (("", 60), (SECRET, 0)):
         with pytest.raises(ValueError):
             TokenIssuer(secret, ttl)
     with pytest.raises(ValueError):
         TokenIssuer(SECRET, 60, 0)
-    for bad in ("", "a b", "x" * 65, "é"):
-        with pytest.raises(ValueError):
-            ISSUER.issue(bad)
 
 
 @pytest.mark.parametrize(
