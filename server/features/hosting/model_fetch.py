@@ -15,6 +15,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -34,8 +35,6 @@ PROGRAM = ROOT / "scripts" / "models" / "download.py"
 RESERVE_BYTES = 2 * 1024**3
 # Seconds between two looks at the disk
 LOOK_SECONDS = 2.0
-# The panel waits so long for a disk that does not answer (seconds).
-FREE_SECONDS = 1.0
 # Of the hub's settings the process gets these; the token is for gated models.
 _PASSED = re.compile(
     r"^(HF_(ENDPOINT|TOKEN)|((HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy)|SSL_CERT_(FILE|DIR))$"
@@ -95,8 +94,6 @@ class ModelFetch:
         self._busy = False
         self._closed = False
         self._pausing = False
-        # The look at the disk for the panel, while it takes its time
-        self._looking: asyncio.Future[int | None] | None = None
 
     @property
     def refused(self) -> str:
@@ -115,21 +112,10 @@ class ModelFetch:
         return ""
 
     async def free(self) -> int | None:
-        """Return the free bytes where models are kept; None when the disk does not tell, or not in time."""
-
-        def free() -> int | None:
-            try:
-                return disk_free(self._kept)
-            except OSError:
-                return None
-
-        # One at a time: a disk that hangs holds one thread, however often the panel asks.
-        looking = self._looking
-        if looking is None or looking.done():
-            looking = asyncio.get_running_loop().run_in_executor(self._pool, free)
-            self._looking = looking
-        done, _ = await asyncio.wait((looking,), timeout=FREE_SECONDS)
-        return looking.result() if done and not looking.cancelled() else None
+        """Return the free bytes where models are kept; None when the disk does not tell."""
+        with suppress(OSError):
+            return await in_pool(self._pool, disk_free, self._kept)
+        return None
 
     def folder(self, model: Model) -> Path:
         return self._kept / model.id.rpartition("/")[2]
@@ -281,23 +267,14 @@ def _asked(model: Model) -> list[str]:
 
 def _progress(line: str) -> dict[str, Any] | None:
     """Read a line of the process's progress; None for any other."""
-    if not line.startswith("{"):
-        return None
     try:
         facts = json.loads(line)
-        state = FetchState(facts["phase"])
-        done, total = facts["done"], facts["total"]
+        state, done, total = FetchState(facts["phase"]), int(facts["done"]), int(facts["total"])
     except (ValueError, KeyError, TypeError):
         return None
     if state not in (FetchState.FETCHING, FetchState.CHECKING):
         return None
-    if not isinstance(done, int) or not isinstance(total, int):
-        return None
-    return {
-        "state": state,
-        "done_bytes": min(max(done, 0), max(total, 0)),
-        "total_bytes": max(total, 0),
-    }
+    return {"state": state, "done_bytes": min(done, total), "total_bytes": total}
 
 
 def disk_free(folder: Path) -> int:

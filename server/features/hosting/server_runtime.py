@@ -289,17 +289,14 @@ class RemoteRuntime:
             )
 
     def _misconfigured(self, status: EngineStatus) -> str:
-        match status.trouble:
-            case Trouble.KEY if self._has_key:
-                return f"The server at {self._url} refuses the key that was given. Give the one that it was started with."
-            case Trouble.KEY:
-                return f"The server at {self._url} asks for a key. Give it beside the address."
-            case Trouble.PROTOCOL:
-                return (
-                    f"The server at {self._url} is not OpenAI-compatible. Check the address: that of such a server ends in /v1 as"
-                    " a rule."
-                )
-        return f"The server at {self._url} cannot be used. {status.detail}"
+        reason = f"cannot be used. {status.detail}"
+        if status.trouble is Trouble.KEY and self._has_key:
+            reason = "refuses the key that was given. Give the one that it was started with."
+        elif status.trouble is Trouble.KEY:
+            reason = "asks for a key. Give it beside the address."
+        elif status.trouble is Trouble.PROTOCOL:
+            reason = "is not OpenAI-compatible. Check the address: that of such a server ends in /v1 as a rule."
+        return f"The server at {self._url} {reason}"
 
     async def stop(self) -> None:
         await self.engine.close()

@@ -179,40 +179,20 @@ def grouped(lists: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder / "groups"
 
 
-@pytest.mark.parametrize(
-    ("lists", "root", "limit", "used", "files"),
-    [
-        ("0::/a/b\n", "", "max", "current", "inactive_file {}\nactive_file {}\n"),
-        (
-            "9:name=systemd:/a/b\n4:cpu,memory:/a/b\n0::/\n",
-            "memory",
-            "limit_in_bytes",
-            "usage_in_bytes",
-            "inactive_file 1\ntotal_inactive_file {}\ntotal_active_file {}\n",
-        ),
-    ],
-)
-def test_memory_within_control_groups(
-    lists: str,
-    root: str,
-    limit: str,
-    used: str,
-    files: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_memory_within_control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The smallest limit of all groups above holds; what files take of it makes room."""
-    group = grouped(lists, tmp_path, monkeypatch) / root / "a"
+    group = grouped("0::/a/b\n", tmp_path, monkeypatch) / "a"
     (group / "b").mkdir(parents=True)
     mib = 2**20
     free = HostProbe().probe().ram_free_bytes
-    (group / f"memory.{limit}").write_text(f"{200 * mib}\n")
-    (group / f"memory.{used}").write_text(f"{150 * mib}\n")
-    (group / "memory.stat").write_text(f"anon {40 * mib}\n" + files.format(90 * mib, 10 * mib))
-    (group / "b" / f"memory.{limit}").write_text("max\n")
+    (group / "memory.max").write_text(f"{200 * mib}\n")
+    (group / "memory.current").write_text(f"{150 * mib}\n")
+    files = f"inactive_file {90 * mib}\nactive_file {10 * mib}\n"
+    (group / "memory.stat").write_text(f"anon {40 * mib}\n{files}")
+    (group / "b" / "memory.max").write_text("max\n")
     found = HostProbe().probe()
     assert (found.ram_total_bytes, found.ram_free_bytes) == (200 * mib, 150 * mib)
-    (group / f"memory.{limit}").write_text("9223372036854771712\n")
+    (group / "memory.max").write_text("max\n")
     assert HostProbe().probe().ram_free_bytes > free / 2
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -190,31 +189,6 @@ async def test_only_where_it_is_allowed(
     assert not hub.asked
 
 
-async def test_a_disk_that_hangs_holds_one_thread(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The panel hears all but its free bytes meanwhile, and these as soon as it answers."""
-    monkeypatch.setattr(model_fetch, "FREE_SECONDS", 0.02)
-    answers = threading.Event()
-    looks: list[Path] = []
-
-    def free(folder: Path) -> int:
-        looks.append(folder)
-        answers.wait(30)
-        return PLENTY
-
-    with ThreadPoolExecutor(3) as pool:
-        async with fetching(hub, tmp_path, free=free, pool=pool) as fetch:
-            try:
-                assert [await fetch.free() for _ in range(3)] == [None] * 3
-                assert len(looks) == 1
-            finally:
-                answers.set()
-            async with asyncio.timeout(30):
-                while await fetch.free() != PLENTY:
-                    pass
-
-
 async def test_the_disk_keeps_room(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,22 +227,3 @@ async def test_it_ends_with_the_server(hub: Hub, tmp_path: Path) -> None:
         process = fetch._process
         assert process is not None
     assert not process.running
-
-
-def test_lines_that_are_no_progress() -> None:
-    read = model_fetch._progress
-    assert read('{"phase": "fetching", "done": 5, "total": 3}') == {
-        "state": FetchState.FETCHING,
-        "done_bytes": 3,
-        "total_bytes": 3,
-    }
-    for line in (
-        "Fetching 5 %",
-        "{",
-        "{}",
-        '{"phase": "done", "done": 1, "total": 1}',
-        '{"phase": "fetching", "done": "1", "total": 1}',
-        '{"phase": [], "done": 1, "total": 1}',
-        '{"phase": "fetching", "done": 1e300, "total": 1}',
-    ):
-        assert read(line) is None, line

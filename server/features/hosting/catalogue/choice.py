@@ -115,12 +115,11 @@ class Choice(BaseModel):
             first = error.errors(include_url=False, include_input=False)[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         known = cls.model_fields.get(name)
-        if known is not None and first["type"] == "missing":
-            raise CommandError(f"{name} is missing; it is {known.description}.")
         if known is not None:
             given = data.get(name) if isinstance(data, Mapping) else None
             # A URL may hold a password, and a key is one.
             said = "unusable" if name in ("url", "api_key") else shown(given)
+            said = "missing" if first["type"] == "missing" else said
             raise CommandError(f"{name} is {said}; allowed is {known.description}.")
         if name:
             raise CommandError(
@@ -152,15 +151,9 @@ class Choice(BaseModel):
         if not value:
             return value
         parts = urlsplit(value)
-        bad = parts.username or parts.password or parts.query or parts.fragment
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or bad
-            or not value.isprintable()
-            or any(char in value for char in " \\'\"<>")
-            or (parts.port is not None and not parts.port > 0)
-        ):
+        bad = parts.username or parts.password or parts.query or parts.fragment or parts.port == 0
+        plain = value.isprintable() and not any(char in value for char in " \\'\"<>")
+        if parts.scheme not in ("http", "https") or not parts.hostname or bad or not plain:
             raise ValueError("no URL")
         return value.rstrip("/")
 

@@ -111,17 +111,9 @@ class Model(BaseModel):
     def _together(self) -> Model:
         if (self.boxes is None) != (Ability.GROUNDING not in self.abilities):
             raise ValueError("boxes and the ability grounding go together")
-        if self.geometry is not None and not (
-            self.geometry.factor > 0
-            and self.geometry.factor**2 <= self.geometry.min_pixels <= self.geometry.max_pixels
-        ):
-            raise ValueError("geometry needs factor² <= min_pixels <= max_pixels")
         files = bool(self.weights_file) + bool(self.projector_file)
         if files != 2 * (self.library is Library.LLAMA_CPP):
             raise ValueError("weights_file, projector_file and the library llama.cpp go together")
-        unknown = self.estimates - {"parameters", "weights_bytes", "memory_bytes", "context_length"}
-        if unknown:
-            raise ValueError(f"estimates names {', '.join(sorted(unknown))}, which is no figure")
         return self
 
     @property
@@ -221,9 +213,8 @@ class Catalogue:
         """Return a catalogue with the models found in local folders: known ones get their folder,
         others are appended.
 
-        Figures read from a folder replace the catalogue's. A folder named like a known model is
-        that model when kind and size agree; otherwise, or with another commit than the catalogue's,
-        it is added under another name. `troubles`: problems with other folders.
+        Figures read from a folder replace the catalogue's. A folder of another commit than the catalogue's is added under
+        another name. `troubles`: problems with other folders.
         """
         here: dict[str, Model] = {}
         others: list[Model] = []
@@ -261,27 +252,19 @@ def _merged(known: Model, found: Model | None) -> Model:
 
 
 def _is(known: Model, found: Model) -> bool:
-    """Return True when a folder holds the catalogue's model of that name."""
-    if COMMIT.fullmatch(known.revision) and found.revision not in ("", known.revision):
-        return False
-    # Else by the same kind and about the same size
-    same = known.architecture == found.architecture and known.quantization == found.quantization
-    same = same and abs(found.weights_bytes - known.weights_bytes) <= 0.05 * known.weights_bytes
-    return same or known.id.lower() == found.id.lower()
+    """Return True when a folder holds the catalogue's model of that name, by the record of its download."""
+    pinned = COMMIT.fullmatch(known.revision) is not None
+    other = pinned and found.revision not in ("", known.revision)
+    return known.id.lower() == found.id.lower() and not other
 
 
 def _entry(entry: Any, number: int, source: str) -> Model:
-    if isinstance(entry, dict) and "folder" in entry:
-        raise CatalogueError(
-            f"Model {number} of the catalogue {source} names a folder, but a catalogue is for every machine."
-        )
     try:
         return Model.model_validate(entry)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        name = entry.get("id") if isinstance(entry, dict) else None
-        named = f" ({name[:80]})" if isinstance(name, str) else ""
-        raise CatalogueError(
-            f"Model {number}{named} of the catalogue {source} is wrong: {where}: {first['msg']}."
-        ) from None
+    where = ".".join(str(part) for part in first["loc"]) or "the whole"
+    name = f" ({entry['id']})" if isinstance(entry, dict) and "id" in entry else ""
+    raise CatalogueError(
+        f"Model {number}{name} of the catalogue {source} is wrong: {where}: {first['msg']}."
+    )

@@ -355,7 +355,7 @@ def test_an_impossible_mode_has_no_command() -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        ({}, "mode is missing; it is remote, subprocess, container or in_process."),
+        ({}, "mode is missing; allowed is remote, subprocess, container or in_process."),
         ([], "The choice is unusable"),
         ({"mode": "wings"}, "mode is wings; allowed is remote,"),
         ({"mode": "in_process"}, "The mode in_process needs model"),

@@ -125,20 +125,6 @@ def test_models_found_here_are_joined() -> None:
     assert known.folder is None
 
 
-def test_a_folder_named_like_an_alias_is_that_model_only_when_it_is() -> None:
-    """By kind and size; another one is there under a name of its own."""
-    catalogue = Catalogue.read(ENTRY, "here")
-    known = catalogue.require("one")
-    copied = known.model_copy(update={"id": "one", "aliases": (), "folder": Path("/m")})
-    joined = catalogue.with_local([copied])
-    assert [model.id for model in joined] == ["some/model"]
-    assert joined.require("one").folder == Path("/m")
-    larger = copied.model_copy(update={"weights_bytes": 2000})
-    joined = catalogue.with_local([larger, larger])
-    assert [model.id for model in joined] == ["some/model", "one-here", "one-here-here"]
-    assert joined.require("one").folder is None
-
-
 def test_a_pinned_commit_holds_for_what_lies_here() -> None:
     """Another commit's files get a name of their own; without one, kind and size tell."""
     ours, theirs = "a1" * 20, "b2" * 20
@@ -170,17 +156,11 @@ def test_troubles_stay_with_it() -> None:
         ("model = [1]", "Model 1 of the catalogue here is wrong"),
         (ENTRY + ENTRY, "names some/model twice"),
         (ENTRY.replace('"vision"', '"wings"'), "Model 1 (some/model) of the catalogue here"),
-        (ENTRY + 'folder = "/etc"', "names a folder"),
         (ENTRY.replace("some/model", "../model"), "id: String should match"),
         (ENTRY.replace("some/model", "-x"), "id: String should match"),
         (ENTRY + "wings = 2", "wings: Extra inputs"),
         (ENTRY + 'boxes = "pixels"', "boxes and the ability grounding go together"),
-        (
-            ENTRY + "geometry = { factor = 28, min_pixels = 9, max_pixels = 3 }",
-            "geometry needs factor",
-        ),
         (ENTRY + 'revision = "--help"', "revision: String should match"),
-        (ENTRY + 'estimates = ["taste"]', "estimates names taste"),
     ],
 )
 def test_a_bad_catalogue_is_refused_with_the_place(text: str, says: str) -> None:
