@@ -572,7 +572,7 @@ class _Progress(AnswerListener):
         self._service.speaker.write(self._pending.id, text)
 
     def on_counted(self, engine: Engine, request: EngineRequest, result: Result) -> None:
-        self._service._requests.learn(engine, request, result)
+        self._service._requests.learn(result)
 
     def on_end(self, text: str, whole: bool) -> None:
         service, pending = self._service, self._pending

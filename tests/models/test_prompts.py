@@ -21,7 +21,6 @@ from server.models.base import (
     Words,
 )
 from server.models.prompts import PROGRAM_SYSTEM as SYSTEM
-from server.session.request.builder import TokenScale
 from tests.models.asking import picture, request
 
 
@@ -174,50 +173,6 @@ def test_named_numbers(answer: str, numbers: set[int]) -> None:
 @given(st.text(alphabet="[]0123456789,- ;und", max_size=500), st.integers(0, 8))
 def test_any_answer_names_only_what_there_is(answer: str, count: int) -> None:
     assert prompts.cited(answer, count) <= set(range(1, count + 1))
-
-
-# Our estimate of tokens beside what servers count
-
-
-def test_more_than_was_estimated_counts_at_once() -> None:
-    """A prompt that took twice the tokens makes the next estimate twice as large."""
-    scale = TokenScale()
-    assert scale.of("a") == 1.0
-    scale.learn("a", 500, 1000)
-    assert scale.of("a") == 2.0
-
-
-def test_less_counts_slowly_and_within_bounds() -> None:
-    """One short count is no reason to risk the next question; nonsense of any size is bounded."""
-    scale = TokenScale()
-    scale.learn("a", 1000, 500)
-    assert 0.9 <= scale.of("a") < 1.0
-    for _ in range(100):
-        scale.learn("a", 1000, 500)
-    assert 0.75 <= scale.of("a") < 0.76
-    scale.learn("a", 1, 2**31)
-    assert scale.of("a") == 4.0
-
-
-def test_a_server_that_counts_nothing_changes_nothing() -> None:
-    """No usage, or none that can be: some count only what they had not cached."""
-    scale = TokenScale()
-    for counted in (None, 0, 10, 199):
-        scale.learn("a", 500, counted)
-    scale.learn("a", 0, 500)
-    assert scale.of("a") == 1.0
-
-
-def test_each_model_has_its_own() -> None:
-    """The scale of one tokenizer is not used for another, nor lost while another one answers, too."""
-    scale = TokenScale()
-    scale.learn("a", 500, 1000)
-    assert scale.of("b") == 1.0
-    scale.learn("b", 500, 500)
-    assert (scale.of("a"), scale.of("b")) == (2.0, 1.0)
-    for number in range(8):
-        scale.learn(f"another {number}", 500, 500)
-    assert scale.of("a") == 1.0
 
 
 def test_one_camera_has_its_name_alone() -> None:

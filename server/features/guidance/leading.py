@@ -187,7 +187,6 @@ class _BoxObserver(JobObserver):
             self._looks.ended(self)
             return
         engine, request = self.asked
-        self._looks.context.requests.learn(engine, request, result)
         unit, picture = engine.status.capabilities.boxes, request.picture
         found: list[Box] = []
         for box in read_boxes(result.text[:MAX_TEXT_CHARS]) if unit is not None else ():

@@ -302,7 +302,6 @@ class Watching(BackgroundPart):
         if self._ended:
             return
         ask = sink.ask
-        self._requests.learn(sink.engine, sink.request, result)
         self._list.failed = ""
         if self._listening:
             self._context.touch()

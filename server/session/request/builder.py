@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -41,7 +40,6 @@ from server.session.request.parts import (
     SessionLimits,
     SessionServices,
     View,
-    turn_tokens,
 )
 
 # Least tokens of an answer, however long the question is
@@ -61,7 +59,6 @@ class RequestBuilder:
         self._limits = limits
         self._services = services
         self._history = history
-        self._scale = TokenScale()
         # Hears the scene; None without a microphone
         self.audio_in: AudioIn | None = None
         # Returns what models may call in this session, in the form of OpenAI's chat interface
@@ -181,7 +178,6 @@ class RequestBuilder:
         wanted = min(options.max_tokens or self.max_tokens(capabilities), context // 2)
         if options.program:
             wanted = min(wanted, self._limits.max_tokens)
-        scale = self._scale.of(_key(engine))
         # A program gets none of the person's.
         wishes = Preferences() if options.program else self.preferences
         bare = EngineRequest(
@@ -227,9 +223,7 @@ class RequestBuilder:
         most = capabilities.most_pictures(options.together)
         if most is not None and not bare.video:
             bare = bare.with_newest(most - 1)
-        while (
-            tokens_left := context - math.ceil(scale * estimate(bare))
-        ) < wanted and bare.earlier:
+        while (tokens_left := context - estimate(bare)) < wanted and bare.earlier:
             bare = bare.with_newest(len(bare.earlier) - 1, most)
         if options.together and len(bare.earlier) < len(earlier):
             raise too_many_pictures(len(bare.earlier) + 1)
@@ -241,7 +235,7 @@ class RequestBuilder:
                 " the present model. Send fewer messages, or ask for fewer pictures."
             )
         max_tokens = min(wanted, max(_LEAST_ANSWER_TOKENS, tokens_left))
-        budget = max(0, tokens_left - max_tokens) / scale
+        budget = max(0, tokens_left - max_tokens)
         self.allowance.spent(
             Kind.PROGRAM if options.program else kind,
             bare.visual_tokens,
@@ -249,7 +243,7 @@ class RequestBuilder:
             heard=audio_tokens(bare.sound),
         )
         continues = kind in (Kind.CHAT, Kind.PREFILL) and not options.program
-        turns = self._history.turns(int(budget)) if continues and not options.reading else ()
+        turns = self._history.turns(budget) if continues and not options.reading else ()
         return replace(bare, turns=turns, max_tokens=max_tokens)
 
     def _sound(
@@ -270,18 +264,10 @@ class RequestBuilder:
         wrong = fault(sound)
         return (None, wrong) if wrong is not None else (sound, SoundUse.HEARD)
 
-    def learn(self, engine: Engine, request: EngineRequest, result: Result) -> None:
-        """Learn the tokens of an answered question's prompt, and how many turns did not fit."""
+    def learn(self, result: Result) -> None:
+        """Forget the turns of an answered question that did not fit."""
         if result.left_out:
             self._history.leave_out(result.left_out)
-        sent = request.turns[result.left_out :]
-        if result.video_refused:
-            request = replace(request, video=False)
-        if result.sound_refused:
-            request = replace(request, sound=None)
-        request = request.with_newest(len(request.earlier) - result.pictures_left_out)
-        estimated = estimate(request) + sum(turn_tokens(turn) for turn in sent)
-        self._scale.learn(_key(engine), estimated, result.usage.prompt_tokens)
 
 
 def too_many_pictures(most: int) -> TooManyCameras:
@@ -293,14 +279,10 @@ def too_many_pictures(most: int) -> TooManyCameras:
     )
 
 
-def _key(engine: Engine) -> str:
-    return f"{engine.name} {engine.status.model}"
-
-
 # The machines that may get one session's pictures, and what else leaves the server.
 
-# Machines of one use that a session remembers
-_MOST_HOSTS = 16
+# Machines of all uses that a session remembers
+_MOST_HOSTS = 64
 
 
 class Consent:
@@ -309,18 +291,22 @@ class Consent:
     A session begins with this one alone; the client names those that its person has agreed to. A machine
     with consent for pictures may have the rest, too; no other consent counts for pictures.
 
-    Bounds of machines of each use: 16; the one named longest ago is dropped.
+    Bounds of machines: 64 of all uses; more get no consent.
     """
 
     def __init__(self, engines: Callable[[], Iterable[Engine]]) -> None:
         """`engines()`: those that do the work of the roles now."""
         self._engines = engines
-        # For pictures and all else
-        self._hosts: dict[str, None] = {}
+        # A feature, "" for pictures and all else, and a machine
+        self._given: set[tuple[str, str]] = set()
         # By name of the feature
         self._purposes: dict[str, Purpose] = {}
         # Instruction in NotConfirmed; empty: agree on the page
         self.remedy = ""
+
+    def allows(self, hosts: str, feature: str = "") -> bool:
+        """Return True if all machines of a list with commas between may get pictures, or what a feature sends."""
+        return all({("", host), (feature, host)} & self._given for host in _split(hosts))
 
     def _machines(self) -> list[str]:
         """Return the other machines that pictures go to now, each once."""
@@ -334,11 +320,11 @@ class Consent:
 
     def purpose(self, feature: str, what: str, elsewhere: Callable[[], str]) -> Purpose:
         """Add what a feature sends to a machine beside pictures. `elsewhere()`: its name; "" for this one."""
-        one = self._purposes[feature] = Purpose(feature, what, elsewhere, self._hosts)
+        one = self._purposes[feature] = Purpose(self, feature, what, elsewhere)
         return one
 
     def given(self, engine: Engine) -> bool:
-        return all(host in self._hosts for host in _split(engine.status.elsewhere))
+        return self.allows(engine.status.elsewhere)
 
     @property
     def for_pictures(self) -> bool:
@@ -358,9 +344,9 @@ class Consent:
         if feature and feature not in self._purposes:
             return False
         before = self._all_given()
-        kept = self._purposes[feature].hosts if feature else self._hosts
         for host in hosts:
-            _keep(kept, host)
+            if len(self._given) < _MOST_HOSTS:
+                self._given.add((feature, host))
         return self._all_given() != before
 
     def _all_given(self) -> list[bool]:
@@ -376,31 +362,22 @@ class Purpose:
     """A use of a machine beside pictures, such as for sound: see `Consent.purpose`."""
 
     def __init__(
-        self, feature: str, what: str, elsewhere: Callable[[], str], all: Iterable[str]
+        self, consent: Consent, feature: str, what: str, elsewhere: Callable[[], str]
     ) -> None:
-        """`all`: the machines with consent for pictures, also later ones."""
+        self._consent = consent
         self._feature = feature
         self._what = what
         self._elsewhere = elsewhere
-        self._all = all
-        self.hosts: dict[str, None] = {}
 
     @property
     def given(self) -> bool:
         """True when the present machine may get it."""
-        return {*_split(self._elsewhere())} <= {*self._all, *self.hosts}
+        return self._consent.allows(self._elsewhere(), self._feature)
 
     def check(self) -> None:
         """Raise NotConfirmed for a machine without consent."""
         if not self.given:
             raise _not_confirmed(self._what, self._elsewhere(), self._feature)
-
-
-def _keep(hosts: dict[str, None], host: str) -> None:
-    hosts.pop(host, None)
-    hosts[host] = None
-    while len(hosts) > _MOST_HOSTS:
-        del hosts[next(iter(hosts))]
 
 
 def _not_confirmed(what: str, host: str, feature: str = "", remedy: str = "") -> NotConfirmed:
@@ -463,47 +440,3 @@ class Allowance(Bucket):
             self.background += 1
             self.wait(now)
             self.spend(visual_tokens + heard)
-
-
-# The ratio of a model server's count of a prompt's tokens to our estimate. Pure.
-
-# The estimate errs on the high side on purpose, and no tokenizer is further off than this.
-_LEAST, _MOST = 0.75, 4.0
-
-
-# Below this something else was counted, such as what no cache had.
-_NONSENSE = 0.4
-
-
-# Weight of an answer that took less than expected; one that took more counts at once.
-_DOWN = 0.2
-
-
-# Engines of several roles, and those before them; the one used longest ago is dropped.
-_MOST_MODELS = 8
-
-
-class TokenScale:
-    """The factors for the newest models, each by its own answers.
-
-    Bounds of the factors of a session's models: 8; the one learned longest ago is dropped.
-    """
-
-    def __init__(self) -> None:
-        self._scales: dict[str, float] = {}
-
-    def of(self, model: str) -> float:
-        """The factor for an estimate."""
-        return self._scales.get(model, 1.0)
-
-    def learn(self, model: str, estimated: int, counted: int | None) -> None:
-        """`counted`: the server's own count of a prompt that was estimated so; None when unknown."""
-        if counted is None or estimated < 1 or counted < _NONSENSE * estimated:
-            return
-        scale = self._scales.pop(model, 1.0)
-        found = min(_MOST, max(_LEAST, counted / estimated))
-        if found < scale:
-            found = scale + _DOWN * (found - scale)
-        self._scales[model] = found
-        if len(self._scales) > _MOST_MODELS:
-            del self._scales[next(iter(self._scales))]

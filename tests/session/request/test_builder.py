@@ -76,7 +76,7 @@ async def asked(
     await until(lambda: sink.result is not None)
     assert sink.request is not None
     assert sink.result is not None
-    one.session.requests.learn(one.engine, sink.request, sink.result)
+    one.session.requests.learn(sink.result)
     return sink.request
 
 
