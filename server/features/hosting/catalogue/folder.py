@@ -22,7 +22,7 @@ from server.features.hosting.catalogue.entry import (
 )
 from server.features.hosting.catalogue.gguf import Gguf
 from server.features.hosting.catalogue.sizes import CONTEXT, OVERHEAD_BYTES, cache_bytes, whole
-from server.features.hosting.catalogue.weights import Weights, read_weights
+from server.features.hosting.catalogue.weights import read_weights
 from server.models import families
 from server.models.families import Family
 from server.models.files import (
@@ -42,12 +42,6 @@ GGUF = gguf.SUFFIX
 MAX_FOLDERS = 200
 # The name of a kind of models
 _KIND = r"[A-Za-z0-9_.-]{1,80}"
-# A model needs one file of each of these groups for texts and pictures.
-_TOKENIZERS = (
-    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt"),
-    *("spiece.model", "sentencepiece.bpe.model", "tekken.json"),
-)
-_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 # Types of config.json by llama.cpp's kinds of what reads pictures, else by its architectures of the
 # text, which models of several families have
 _GGUF_PROJECTORS = {
@@ -174,8 +168,10 @@ def _transformers(folder: Path) -> Model:
             " answers about pictures, or one that makes video or sound."
         )
     weights = read_weights(folder)
-    _require_parts(folder, family)
     sizes = _text_sizes(config)
+    quantised = config.get("quantization_config")
+    method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+    quantization = clean(str(method or "unknown"))[:40] if isinstance(quantised, dict) else ""
     context = whole(sizes.get("max_position_embeddings"))
     return _model(
         folder,
@@ -189,8 +185,8 @@ def _transformers(folder: Path) -> Model:
         + OVERHEAD_BYTES,
         estimates=frozenset({"memory_bytes"}),
         context_length=context,
-        dtype=_dtype(config, weights),
-        quantization=_quantization(config),
+        dtype=weights.dtype or "bfloat16",
+        quantization=quantization,
         remote_code=_remote_code(folder, kind),
     )
 
@@ -241,26 +237,21 @@ def _gguf(folder: Path, named: Path | None = None) -> Model:
     heads = [path for path in weights if parts_of(path.name)[0] == path.name]
     if named is not None:
         heads = [path for path in heads if path == named]
+    wrong = ""
     if not (heads and readers) and any(folder.glob("*.part")):
-        raise ModelFolderError(
-            f"{folder} is not complete: its download goes on with the command that began it, or in the engine panel."
+        wrong = "is not complete: its download goes on with the command that began it, or in the engine panel"
+    elif not heads:
+        wrong = "holds no model's weights, only what reads pictures for one (mmproj) or a further part: put the weights beside it"
+    elif len(heads) > 1:
+        names = ", ".join(clean(path.name) for path in heads[:3])
+        wrong = f"holds several models ({names}): name the file of one, such as {heads[0]}, or keep each in a folder of its own"
+    elif not readers:
+        wrong = (
+            f"holds {clean(heads[0].name)} without what reads pictures for it, so it would see none: put the file of the same"
+            " model whose name begins with mmproj beside it"
         )
-    if not heads:
-        raise ModelFolderError(
-            f"{named or folder} holds no model's weights, only what reads pictures for one (mmproj) or a further part. Put the"
-            " weights of the same model (a .gguf file, too) beside it."
-        )
-    if len(heads) > 1:
-        shown = ", ".join(clean(path.name) for path in heads[:3])
-        raise ModelFolderError(
-            f"{folder} holds several models ({shown}). Name the file of one, such as {heads[0]}, or keep each in a folder of"
-            " its own, with what reads pictures for it (mmproj)."
-        )
-    if not readers:
-        raise ModelFolderError(
-            f"{folder} holds {clean(heads[0].name)} without what reads pictures for it, so it would see none: the file of the"
-            " same model whose name begins with mmproj. Put it beside the weights; the repository that has these has it, too."
-        )
+    if wrong:
+        raise ModelFolderError(f"{named or folder} {wrong}.")
     head, reader = heads[0], min(readers, key=lambda path: files[path].size)
     return _of_files(folder, head, files[head], reader, files[reader], named is not None)
 
@@ -359,18 +350,6 @@ def _model(folder: Path, family: Family, **fields: Any) -> Model:
 # Their parts
 
 
-def _require_parts(folder: Path, family: Family) -> None:
-    """Check tokenizer and image processor. Raises ModelFolderError where one is missing."""
-    if not any((folder / name).is_file() for name in _TOKENIZERS):
-        raise ModelFolderError(
-            f"{folder} has no tokenizer ({_TOKENIZERS[0]}), so no text gets to the model. {AGAIN}"
-        )
-    if family.answers and not any((folder / name).is_file() for name in _PROCESSORS):
-        raise ModelFolderError(
-            f"{folder} has no image processor ({_PROCESSORS[0]}), so no picture gets to the model. {AGAIN}"
-        )
-
-
 def _text_sizes(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the sizes of the text model, from any of the places where configs keep them."""
     outer = config.get("thinker_config")
@@ -378,23 +357,6 @@ def _text_sizes(config: Mapping[str, Any]) -> Mapping[str, Any]:
     parts = (outer.get(name) for name in ("text_config", "llm_config", "language_config"))
     inner = next((part for part in parts if isinstance(part, dict)), {})
     return {**outer, **inner}
-
-
-def _dtype(config: Mapping[str, Any], weights: Weights) -> str:
-    text = config.get("text_config")
-    said = config.get("dtype") or config.get("torch_dtype")
-    if said is None and isinstance(text, dict):
-        said = text.get("dtype") or text.get("torch_dtype")
-    known = isinstance(said, str) and re.fullmatch(r"[a-z0-9]{2,12}", said)
-    return weights.dtype or (str(said) if known else "bfloat16")
-
-
-def _quantization(config: Mapping[str, Any]) -> str:
-    found = config.get("quantization_config")
-    if not isinstance(found, dict):
-        return ""
-    method = found.get("quant_method")
-    return clean(method)[:40] if isinstance(method, str) and method else "unknown"
 
 
 def _remote_code(folder: Path, kind: str) -> bool:
