@@ -127,18 +127,28 @@ export class Page {
    */
   take(types, take) {
     for (const type of types) this.#takers.set(type, [take, ...(this.#takers.get(type) ?? [])]);
+    // Once its feature is complete
+    queueMicrotask(() => this.release(types, (message) => this.#receive(message)));
+  }
+
+  /** Have a message wait. @param {any} message */
+  hold(message) {
+    this.#waiting.push(message);
+    if (this.#waiting.length > MOST_WAITING) this.#waiting.shift();
+  }
+
+  /** Give on what waits. @param {string[]} types @param {(message: any) => unknown} take */
+  release(types, take) {
     const mine = this.#waiting.filter(({ type }) => types.includes(type));
     this.#waiting = this.#waiting.filter((message) => !mine.includes(message));
-    // Once its feature is complete
-    if (mine.length > 0) queueMicrotask(() => mine.forEach((message) => this.#receive(message)));
+    mine.forEach(take);
   }
 
   /** @param {import("./live/messages.d.ts").ServerMessage} message */
   #receive(message) {
     const takers = this.#takers.get(message.type);
-    if (takers) return void takers.some((take) => take(message) === true);
-    this.#waiting.push(message);
-    if (this.#waiting.length > MOST_WAITING) this.#waiting.shift();
+    if (takers) takers.some((take) => take(message) === true);
+    else this.hold(message);
   }
 
   /**

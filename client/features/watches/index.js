@@ -15,8 +15,6 @@ import { text } from "../../core/words/text.js";
  * @property {() => void} forget
  */
 
-// Messages that wait while the part loads; the oldest is dropped.
-const MOST_WAITING = 40;
 // The ids of watches that a model begins, whose alerts the server sends to nobody else, begin so.
 const BY_MODEL = "tool:";
 const EXAMPLES = ["watch.person_comes", "watch.something_moves", "watch.person_leaves"];
@@ -52,11 +50,11 @@ class WatchEntry {
   #menu = byId("watches-open", HTMLButtonElement);
   /** @type {import("../../core/page/part.js").Part<Watches>} */
   #part;
-  /** @type {ServerMessage[]} */
-  #waiting = [];
+  #page;
 
   /** @param {import("../../core/page.js").Page} page */
   constructor(page) {
+    this.#page = page;
     this.#composer = page.chat.composer;
     this.#part = page.part(import.meta.url, "./panel.js", {
       load: async () => new (await import("./panel.js")).WatchPanel(page),
@@ -100,8 +98,7 @@ class WatchEntry {
     }
     if (this.#part.here) return this.#part.here.receive(message);
     if (!OURS.includes(message.type)) return false;
-    this.#waiting.push(message);
-    if (this.#waiting.length > MOST_WAITING) this.#waiting.shift();
+    this.#page.hold(message);
     let idle = false;
     if (message.type === "watches") idle = message.watches.length === 0 && !history.state?.watches?.length;
     else if (message.type === "webhooks") idle = !message.webhooks.some((one) => one.on);
@@ -144,12 +141,12 @@ class WatchEntry {
 
   /** Another session began. */
   forget() {
-    this.#waiting.length = 0;
     this.on = false;
     this.#part.here?.forget();
   }
 
   #deliver() {
-    if (this.#part.here) for (const message of this.#waiting.splice(0)) this.#part.here.receive(message);
+    const { here } = this.#part;
+    if (here) this.#page.release(OURS, (message) => here.receive(message));
   }
 }
