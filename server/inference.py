@@ -183,9 +183,9 @@ class Inference:
         self._engines = engines
         self._max_concurrent = max_concurrent or MOST_AT_ONCE
         self._max_queue = max_queue
-        self._metrics = metrics
+        self.metrics = metrics
         self._settle_seconds = settle_seconds
-        self._clock = clock
+        self.clock = clock
         # One for each engine that ever had a role
         self._lanes: dict[Engine, Lane] = {}
         # The lane of each job, until it has ended and its slot is free
@@ -241,12 +241,12 @@ class Inference:
             raise Draining("The server is shutting down and takes no new work. Try again shortly.")
         if job in self._lane_of:
             raise ValueError("this job was submitted already")
-        job.accept(self._metrics, self._clock, self._begun, self._ended)
+        job.scheduler, job.submitted = self, self.clock()
         lane = self._lane(job.role)
         try:
             after = self._push(job, lane)
         except Full:
-            self._metrics.inferences.labels(job.kind, "dropped").inc()
+            self.metrics.inferences.labels(job.kind, "dropped").inc()
             raise self._busy(lane) from None
         lane.fill()
         # Last, because a sink may submit or cancel in its callback.
@@ -296,8 +296,8 @@ class Inference:
         for job in self._unended():
             if job.background:
                 self._let_go(job)
-        deadline = self._clock() + seconds
-        while (tasks := list(self._running())) and (left := deadline - self._clock()) > 0:
+        deadline = self.clock() + seconds
+        while (tasks := list(self._running())) and (left := deadline - self.clock()) > 0:
             await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         await self.close()
 
@@ -431,14 +431,14 @@ class Inference:
         # Another lane's, where it was moved
         self._fill()
 
-    def _begun(self, job: Job) -> None:
+    def begun(self, job: Job) -> None:
         if job.background:
             # Another background prompt may begin.
             self._lane_of[job].fill()
 
-    def _ended(self, job: Job) -> None:
+    def ended(self, job: Job) -> None:
         if job.slot_at is not None and job.result in ("ok", "length"):
-            seconds = self._clock() - job.slot_at
+            seconds = self.clock() - job.slot_at
             self._answer_seconds += _MEAN_WEIGHT * (seconds - self._answer_seconds)
         if job.slot_at is None:
             self._lane_of.pop(job).queue.remove(job)

@@ -87,6 +87,19 @@ class JobObserver(Protocol):
         return
 
 
+class Scheduler(Protocol):
+    """Runs jobs."""
+
+    metrics: Metrics
+    clock: Callable[[], float]
+
+    def begun(self, job: Job) -> None:
+        """Note, once, that the engine has computed its prompt."""
+
+    def ended(self, job: Job) -> None:
+        """Note its end, once, before its sink does."""
+
+
 @dataclass(eq=False, slots=True)
 class Job:
     """One question about one picture, for one session. Compared by identity; submitted once.
@@ -111,13 +124,9 @@ class Job:
     # Whose engine is asked
     role: Role = Role.ANSWERS
 
-    # Its run; these are set by `accept`.
-    metrics: Metrics = field(init=False)
-    clock: Callable[[], float] = field(init=False)
-    # Called once when the engine has computed the prompt, and once at the end, before the sink
-    on_begun: Callable[[Job], None] = field(init=False)
-    on_end: Callable[[Job], None] = field(init=False)
-    submitted: float = field(init=False)
+    # Set when it is submitted, with the time; None before
+    scheduler: Scheduler | None = None
+    submitted: float = 0.0
     # Its id in our log and at model servers
     request_id: str = field(default_factory=lambda: secrets.token_hex(16))
     # Time at which it got its slot; None while it waits.
@@ -148,26 +157,21 @@ class Job:
     def ended(self) -> bool:
         return self.result is not None
 
-    def accept(
-        self,
-        metrics: Metrics,
-        clock: Callable[[], float],
-        on_begun: Callable[[Job], None],
-        on_end: Callable[[Job], None],
-    ) -> None:
-        """Note that it was submitted."""
-        self.metrics, self.clock, self.on_begun, self.on_end = metrics, clock, on_begun, on_end
-        self.submitted = clock()
+    @property
+    def run(self) -> Scheduler:
+        if self.scheduler is None:
+            raise RuntimeError("this job was not submitted")
+        return self.scheduler
 
     @property
     def queue_seconds(self) -> float:
-        until = self.slot_at if self.slot_at is not None else self.clock()
+        until = self.slot_at if self.slot_at is not None else self.run.clock()
         return max(0.0, until - self.submitted)
 
     def begin(self) -> None:
         """Note that it got its slot."""
-        self.slot_at = self.clock()
-        self.metrics.queue_wait.labels(self.kind).observe(self.queue_seconds)
+        self.slot_at = self.run.clock()
+        self.run.metrics.queue_wait.labels(self.kind).observe(self.queue_seconds)
 
     async def attempt(self, engine: Engine) -> None:
         """Ask one engine. Its text goes directly from this task to the sink.
@@ -202,7 +206,7 @@ class Job:
 
     def _asking(self, engine: Engine, request: EngineRequest) -> None:
         self.engine = engine
-        self.asked_at = now = self.clock()
+        self.asked_at = now = self.run.clock()
         # Another engine may have begun, and failed: its words are no time of this one.
         self.begun_at = None
         picture = request.picture
@@ -210,23 +214,25 @@ class Job:
         self.thoughts, self.spoken = "", False
         if not picture.held:
             # A held frame's age is only the user's typing time.
-            self.metrics.frame_age.observe(max(0.0, now - picture.captured))
-        self.metrics.visual_tokens.inc(request.visual_tokens)
+            self.run.metrics.frame_age.observe(max(0.0, now - picture.captured))
+        self.run.metrics.visual_tokens.inc(request.visual_tokens)
         reused = picture.unchanged_since is not None
         self.known_tokens = picture.visual_tokens if reused else 0
         self.sink.started(engine, request, self.queue_seconds)
 
     def _begin_words(self) -> None:
         if self.begun_at is None:
-            self.begun_at = self.clock()
-            self.on_begun(self)
+            self.begun_at = self.run.clock()
+            self.run.begun(self)
 
     def _delta(self, text: str) -> None:
         self._begin_words()
         if self.first_at is None and self.asked_at is not None:
-            self.first_at = self.clock()
+            self.first_at = self.run.clock()
             if self.kind is not Kind.PREFILL:
-                self.metrics.first_token.labels(self.role).observe(self.first_at - self.asked_at)
+                self.run.metrics.first_token.labels(self.role).observe(
+                    self.first_at - self.asked_at
+                )
         self.pieces.append(text)
         self.chars_left -= len(text)
         self.sink.delta(text)
@@ -250,12 +256,12 @@ class Job:
             ("completion", usage.completion_tokens),
         ):
             if count is not None:
-                self.metrics.tokens.labels(direction).inc(count)
+                self.run.metrics.tokens.labels(direction).inc(count)
         cached = usage.cached_tokens
         saved = self.known_tokens if cached is None else min(self.known_tokens, cached)
-        self.metrics.visual_tokens_saved.inc(saved)
+        self.run.metrics.visual_tokens_saved.inc(saved)
         result = self._result(end, None)
-        self.metrics.inference.labels(self.kind).observe(result.inference_seconds)
+        self.run.metrics.inference.labels(self.kind).observe(result.inference_seconds)
         log.info(
             "answered",
             extra={
@@ -273,13 +279,13 @@ class Job:
         finish_reason = "replaced" if reason == "replaced" else "cancelled"
         if self._end(finish_reason):
             label = reason if reason in CANCEL_REASONS else "other"
-            self.metrics.cancellations.labels(label).inc()
+            self.run.metrics.cancellations.labels(label).inc()
             self._report(self._result(Finished(finish_reason), reason))
 
     def replace(self) -> None:
         """End it, because a newer background job replaced it in the queue."""
         if self._end("replaced"):
-            self.metrics.frames_replaced.inc()
+            self.run.metrics.frames_replaced.inc()
             self._report(self._result(Finished("replaced"), "replaced"))
 
     def fail(self, error: QwenCameraError, *, dropped: bool = False) -> None:
@@ -300,8 +306,8 @@ class Job:
         if self.ended:
             return False
         self.result = result
-        self.metrics.inferences.labels(self.kind, result).inc()
-        self.on_end(self)
+        self.run.metrics.inferences.labels(self.kind, result).inc()
+        self.run.ended(self)
         return True
 
     def _result(self, end: Finished, cancel_reason: str | None) -> Result:
@@ -315,7 +321,7 @@ class Job:
             first_token_seconds=(
                 self.first_at - asked if self.first_at is not None and asked is not None else None
             ),
-            inference_seconds=self.clock() - asked if asked is not None else 0.0,
+            inference_seconds=self.run.clock() - asked if asked is not None else 0.0,
             cancel_reason=cancel_reason,
             thoughts=self.thoughts,
             spoken=self.spoken and cancel_reason is None,

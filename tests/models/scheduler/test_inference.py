@@ -410,6 +410,14 @@ async def test_unknown_reasons_are_counted_together(build: Build, metrics: Metri
     assert sample(metrics, "cancellations_total", reason="other") == 1
 
 
+def test_a_job_that_was_not_submitted_says_so() -> None:
+    """It has all its fields, and an error in words."""
+    job, _ = make_job()
+    assert (job.scheduler, job.submitted, job.ended) == (None, 0.0, False)
+    with pytest.raises(RuntimeError, match="was not submitted"):
+        job.stop("user")
+
+
 async def test_cancelling_while_the_picture_is_prepared(build: Build) -> None:
     engine = FakeEngine()
     inference = build(engine)
