@@ -34,7 +34,6 @@ from server.core.errors import QwenCameraError
 from server.core.frames import READABLE, BoxUnit
 from server.core.redact import LONGEST, plain, redact
 from server.core.sound import SOUND_RATE
-from server.features.generation.videos_api import read_video
 from server.features.pointing import boxes as pointing
 from server.media.patches import datagrams, receiver
 from server.media.sdp import (
@@ -314,15 +313,6 @@ def h264(data: bytes) -> None:
     _decode("H264", data)
 
 
-def mp4(data: bytes) -> None:
-    """A video from a model server."""
-    with suppress(ValueError):
-        video = read_video(data, 257)
-        assert 0 < len(video.samples) <= 257
-        for frame in video.frames():
-            H264Frames().checked(frame)
-
-
 def answers(data: bytes) -> None:
     """A model's words about watches and places: read, or not, and never outside of the picture."""
     said = text(data)
@@ -375,6 +365,6 @@ def words(data: bytes) -> None:
 
 _ALL: tuple[Target, ...] = (
     *(offer, candidate, fragment, message, token, address, stun, rtp, rtcp, microphone),
-    *(sps, vp8, h264, mp4, answers, log_line, frames, words),
+    *(sps, vp8, h264, answers, log_line, frames, words),
 )
 TARGETS = {one.__name__: one for one in _ALL}

@@ -28,8 +28,6 @@ DISTRIBUTIONS = {
     "paho": "paho-mqtt",
     "zxingcpp": "zxing-cpp",
 }
-# Found where an operator has it, in a Python of his own; it brings vLLM and a GPU's libraries.
-NOT_OURS = {"vllm_omni"}
 PYTHONS = ("3.11.9", "3.12.9", "3.13.9")
 MACHINES = (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"), ("win32", "AMD64"))
 
@@ -281,7 +279,7 @@ def test_each_import_is_declared() -> None:
         for name, line in imports(path):
             module = name.split(".")[0]
             package = canonicalize_name(DISTRIBUTIONS.get(module, module))
-            if package not in declared and module not in NOT_OURS:
+            if package not in declared:
                 undeclared.append(f"{path}:{line}: {package} is in none of {files}")
     assert undeclared == []
 

@@ -14,19 +14,15 @@ NEEDS = ("hosting",)
 
 
 def register(api: Api) -> None:
-    """Run models that make videos or sound, here or on another server, and let operators use them."""
+    """Run models that make videos or sound, and let operators use them."""
     from server.features.generation.generator import Generator
     from server.features.generation.job import GenerationJob
     from server.features.generation.routes import add_routes
-    from server.features.generation.videos_api import VideosApi
-    from server.features.hosting.catalogue.entry import RunMode
     from server.features.hosting.hosting import PREFIX
 
-    def make(plan: Plan, key: str, on_line: OnLine, on_progress: OnProgress) -> Runtime:
+    def make(plan: Plan, _key: str, on_line: OnLine, on_progress: OnProgress) -> Runtime:
         launch, model = plan.launch, plan.model
         assert model is not None
-        if plan.choice.mode is RunMode.REMOTE:
-            return VideosApi(model, launch.base_url, key, pool=api.pools.heavy)
         return Generator(model, launch.argv, launch.env, on_line=on_line, on_progress=on_progress)
 
     job = GenerationJob(metrics=api.metrics, pool=api.pools.heavy)

@@ -33,14 +33,10 @@ from server.features.generation.bounds import (
     VideoRequest,
 )
 from server.features.generation.generator import Generator
-from server.features.generation.videos_api import VideosApi
 from server.shared.processes.wire import Message
 
 log = logging.getLogger(__name__)
 
-# A loaded model that makes something. `make` gives `step`, then `frame`s, `sound` or a whole `file` with
-# what it is; closing it stops the work.
-MediaModel = Generator | VideosApi
 # An MP4 is H.264, 4:2:0, BT.709, with its index in front so that a page plays it at once. A WAV has 16-bit PCM.
 
 # Visually clean, about a tenth of a bit a pixel (x264's scale).
@@ -241,7 +237,7 @@ class GenerationJob:
         return self._progress
 
     def start(
-        self, model: MediaModel, asked: VideoRequest | SoundRequest, picture: bytes = b""
+        self, model: Generator, asked: VideoRequest | SoundRequest, picture: bytes = b""
     ) -> JobProgress:
         """Begin.
 
@@ -264,7 +260,7 @@ class GenerationJob:
         self._task = self._tasks.spawn(self._run(model, asked, picture), name="making")
         return self.progress
 
-    def check_free(self, model: MediaModel) -> None:
+    def check_free(self, model: Generator) -> None:
         """Raises Busy while something is made."""
         if self._task is None and not model.busy:
             return
@@ -326,7 +322,7 @@ class GenerationJob:
     # The work
 
     async def _run(
-        self, model: MediaModel, asked: VideoRequest | SoundRequest, picture: bytes
+        self, model: Generator, asked: VideoRequest | SoundRequest, picture: bytes
     ) -> None:
         kind, result = self._progress.kind, "error"
         try:
@@ -352,10 +348,10 @@ class GenerationJob:
 
     # One file in memory, an MP4 or a WAV, of the frames or pieces that a model sends
 
-    async def _video(self, model: MediaModel, asked: VideoRequest, picture: bytes) -> Made:
+    async def _video(self, model: Generator, asked: VideoRequest, picture: bytes) -> Made:
         """Raises EngineError; when cancelled, the model's work has ended."""
         writer: Mp4Writer | None = None
-        whole, made = b"", 0
+        made = 0
         try:
             async with aclosing(model.make(asdict(asked), picture)) as messages:
                 async for message in messages:
@@ -370,16 +366,6 @@ class GenerationJob:
                         writer = writer or self._writer(message, asked.fps)
                         self._update(made=made, phase="encoding")
                         await in_pool(self._pool, writer.add, message.payload)
-                    elif message.type == "file":
-                        whole, found = message.payload, message.header
-                        self._update(
-                            made=found["frames"],
-                            **{name: found[name] for name in ("width", "height", "seconds")},
-                        )
-            if whole:
-                if len(whole) > MAX_RESULT_BYTES:
-                    raise TooManyBytes
-                return Made(whole, "video/mp4")
             if writer is None:
                 raise EngineFailed("The model made no frames. Try other values.")
             data = await in_pool(self._pool, writer.finish)
@@ -405,7 +391,7 @@ class GenerationJob:
         self._update(width=width, height=height)
         return Mp4Writer(width, height, fps, MAX_RESULT_BYTES)
 
-    async def _sound(self, model: MediaModel, asked: SoundRequest) -> Made:
+    async def _sound(self, model: Generator, asked: SoundRequest) -> Made:
         """Raises EngineError; when cancelled, the model's work has ended."""
         pcm = bytearray()
         rate, channels = model.rules.sample_rate, 1

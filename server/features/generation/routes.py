@@ -15,7 +15,8 @@ from server.core.aio import in_pool
 from server.core.errors import BadRequest, EngineUnavailable
 from server.core.frames import Detail
 from server.features.generation.bounds import VideoRequest, limits, sound_request, video_request
-from server.features.generation.job import GenerationJob, Made, MediaModel, cover
+from server.features.generation.generator import Generator
+from server.features.generation.job import GenerationJob, Made, cover
 from server.features.generation.rules import Output
 from server.features.hosting.catalogue.entry import Ability
 from server.models.base import Capabilities
@@ -115,13 +116,13 @@ class _HandingOver(StreamingResponse):
             self._making.put_back(self._made)
 
 
-def _loaded(manager: EngineManager) -> MediaModel | None:
+def _loaded(manager: EngineManager) -> Generator | None:
     """Return the loaded model if it makes videos or sound."""
     model = manager.loaded
-    return model if isinstance(model, MediaModel) else None
+    return model if isinstance(model, Generator) else None
 
 
-def _loaded_for(manager: EngineManager, kind: Output, body: dict[str, Any]) -> MediaModel:
+def _loaded_for(manager: EngineManager, kind: Output, body: dict[str, Any]) -> Generator:
     """Return the loaded generating model for this kind. Raises WrongModel."""
     model = _loaded(manager)
     if model is not None and model.rules.output == kind:

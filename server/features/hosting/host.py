@@ -44,7 +44,7 @@ _MODULE = "vllm.entrypoints.openai.api_server"
 # Libraries to look for, with pip's names
 _NAMES = (
     *("torch", "torchvision", "transformers", "diffusers", "accelerate"),
-    *("fastapi", "uvicorn", "vllm-omni", "num2words"),
+    *("fastapi", "uvicorn", "num2words"),
 )
 # Of a Python's libraries: their versions, and what torch was built for, without the seconds that
 # importing it takes.

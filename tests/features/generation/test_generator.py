@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import subprocess
@@ -13,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import pytest_asyncio
 
@@ -98,22 +96,16 @@ async def run(models: Path) -> AsyncIterator[Running]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generator]]:
-    """One for each model, `words` by the program; and one with vLLM-Omni in its path."""
+    """One for each model, `words` by the program."""
     started = {
         "picture": worker(
             models / "picture",
             before=NO_FILES,
             # Python would leave modules behind that end after 512 bytes.
             PYTHONDONTWRITEBYTECODE="1",
-            PYTHONPATH=str(GENERATING / "omni_broken"),
         ),
         **{name: worker(models / name) for name in ("speech", "tune")},
-        "music": worker(models / "music", PYTHONPATH=str(GENERATING / "omni")),
-        "omni": worker(
-            models / "picture",
-            *("--flow-shift", "5", "--vae-tiling", "--compile"),
-            PYTHONPATH=str(GENERATING / "omni"),
-        ),
+        "music": worker(models / "music"),
     }
     try:
         async with asyncio.timeout(_LONG), http(run, TOKEN) as client:
@@ -259,10 +251,6 @@ async def test_a_video_from_the_cameras_picture(
     """Another picture makes another video; the worker can write no file of a frame's size."""
     model = workers["picture"]
     assert (model.backend, model.rules.first_frame) == ("diffusers", "must")
-    # vLLM-Omni was in its path, and could not load it.
-    assert "vLLM-Omni does not load it (RuntimeError in omni.py:10): diffusers does" in (
-        model._worker.ring.lines
-    )
     request = video(model, camera="given", steps=1)
     assert len(decoded((await made(pool, model, request, plain(RED))).data)) == 5
     red, blue = [await payloads(model, request, plain(color)) for color in (RED, BLUE)]
@@ -316,44 +304,6 @@ async def test_sound_of_a_pipeline(workers: dict[str, Generator], pool: ThreadPo
     sound = await made(pool, model, request)
     assert sound.media_type == "audio/pcm;rate=8000;channels=2"
     assert len(sound.data) == 0.5 * 8000 * 2 * 2
-
-
-async def test_vllm_omni_where_it_is_installed(
-    workers: dict[str, Generator], models: Path, pool: ThreadPoolExecutor
-) -> None:
-    """It goes before diffusers, gets the same wishes, and its bare arrays, which its own server
-    fails on, are a video.
-
-    The stand-in has the names and shapes of its documented interface; the true one
-    needs a GPU.
-    """
-    model = workers["omni"]
-    assert (model.backend, model.rules.first_frame) == ("vllm-omni", "must")
-    request = video(model, camera="given", steps=4, guidance=3.0)
-    data = (await made(pool, model, request, plain((200, 100, 50)))).data
-    # The stand-in paints what it was given: the picture, then how it was loaded and what was asked.
-    pictures = decoded(data)
-    assert np.abs(pictures[0].reshape(-1, 3).mean(0) - [200, 100, 50]).max() < 6
-    told = json.loads((models / "omni.json").read_text())
-    assert told["loaded"] == {
-        "model": str(models / "picture"),
-        "vae_use_slicing": False,
-        "vae_use_tiling": True,
-        "enable_cpu_offload": False,
-        "enforce_eager": False,
-        "flow_shift": 5.0,
-    }
-    assert told["asked"] == {
-        "prompt": "a red ball rolls",
-        "negative_prompt": "blue",
-        "modalities": ["video"],
-        "height": 64,
-        "width": 96,
-        "num_frames": 5,
-        "num_inference_steps": 4,
-        "guidance_scale": 3.0,
-        "seed": 7,
-    }
 
 
 async def test_the_whole_way_of_an_operator(workers: dict[str, Generator], run: Running) -> None:

@@ -16,7 +16,6 @@ from server.features.generation.worker.backend import (
     rgb_frames,
     sound_of,
 )
-from server.features.generation.worker.omni import _pictures
 
 # Three frames of 4x6 pixels: red, green, blue.
 VIDEO = np.zeros((3, 4, 6, 3), np.float32)
@@ -94,27 +93,6 @@ def test_samples_of_every_form() -> None:
     ):
         with pytest.raises(Refused, match=words):
             sound_of(bad, 8000)
-
-
-def test_what_vllm_omni_gives() -> None:
-    """In `images`, in an inner output, in a pair with sound, by a name."""
-
-    class Output:
-        def __init__(self, **fields: Any) -> None:
-            self.__dict__ |= fields
-
-    for made in (
-        [Output(images=[VIDEO])],
-        Output(images=list(VIDEO)),
-        [Output(images=[], request_output=[Output(images=[VIDEO])])],
-        [Output(images=[(VIDEO, "sound")])],
-        [Output(images=[{"video": VIDEO, "audio": None}])],
-        [VIDEO],
-    ):
-        assert len(list(rgb_frames(_pictures(made)))) == 3
-    for made in ([], [Output(images=[])]):
-        with pytest.raises(Refused, match="no frames"):
-            _pictures(made)
 
 
 def test_what_libraries_call_the_data_type() -> None:

@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from server.core import core_dumps
-from server.features.generation.rules import is_pipeline, makes_sound, own_code
-from server.features.generation.worker import omni, pipelines, speech
+from server.features.generation.rules import is_pipeline, own_code
+from server.features.generation.worker import pipelines, speech
 from server.features.generation.worker.backend import (
     Backend,
     Loading,
@@ -107,12 +107,6 @@ class Worker:
             raise Refused(
                 f"This model comes with code of its own ({file}), which is not run here. Choose a model without."
             )
-        if omni.installed() and not makes_sound(folder):
-            try:
-                return omni.load(folder, how, self._stop)
-            except Exception as error:  # noqa: BLE001 - it knows fewer models, and fails in any way
-                at = origin(error)
-                print(f"vLLM-Omni does not load it ({at}): diffusers does", file=sys.stderr)
         return pipelines.load(folder, how, self._stop)
 
     def _generate(self, backend: Backend, message: wire.Message, stop: threading.Event) -> None:

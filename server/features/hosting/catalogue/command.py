@@ -98,11 +98,6 @@ def _remote(choice: Choice, model: Model | None) -> Launch:
         f"Nothing is started here. Each question is a POST {choice.url}/chat/completions for"
         f" {f'the model {name}' if name else 'the first model that it lists'}. Pictures go to {host}."
     )
-    if model is not None and not model.answers:
-        shown = (
-            f"Nothing is started here. POST {choice.url}/videos requests a short video first; when that can be decoded, the server"
-            f" is used. Your sentences go to {host}; pictures of the camera do not."
-        )
     return Launch((), {}, shown, base_url=choice.url, served_name=name)
 
 

@@ -87,12 +87,6 @@ def _fits_gpu(host: Host, need: int) -> bool:
 
 
 def _remote(model: Model) -> Possible:
-    if Ability.TEXT_TO_VIDEO in model.abilities:
-        return Possible(
-            True,
-            "A server with /v1/videos, such as vLLM-Omni's. It is first asked for a short video, and used if that succeeds."
-            " No picture of the camera goes there.",
-        )
     if not model.answers:
         return Possible(
             False,

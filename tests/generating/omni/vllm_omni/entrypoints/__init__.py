@@ -1,1 +1,0 @@
-"""See `vllm_omni`."""
