@@ -39,12 +39,7 @@ def unquoted(text: str) -> str:
 
 
 def network(text: str) -> Network:
-    found = ipaddress.ip_network(text, strict=False)
-    mapped = getattr(found.network_address, "ipv4_mapped", None)
-    if mapped is not None and found.prefixlen >= 96:
-        # An IPv4 network written as IPv6 becomes IPv4, because addresses are compared as IPv4.
-        return ipaddress.ip_network((mapped, found.prefixlen - 96))
-    return found
+    return ipaddress.ip_network(text, strict=False)
 
 
 def public_address(text: str) -> Address:
@@ -136,7 +131,12 @@ def base_url(text: str) -> str:
     """Check an http or https URL without user, query and fragment; a final slash is removed."""
     if _BASE_URL.fullmatch(text) is None:
         raise ValueError("it is not of that form")
-    _check_port(text)
+    try:
+        port = urlsplit(text).port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError("its port is not between 1 and 65535")
     return text.rstrip("/")
 
 
@@ -146,16 +146,6 @@ def base_urls(text: str) -> list[str]:
     if not found:
         raise ValueError("it has no address")
     return found
-
-
-def _check_port(url: str) -> None:
-    """Raise ValueError unless the URL's port is 1 to 65535 or absent."""
-    try:
-        port = urlsplit(url).port
-    except ValueError:
-        port = 0
-    if port == 0:
-        raise ValueError("its port is not between 1 and 65535")
 
 
 def port_range(text: str) -> tuple[int, int] | None:

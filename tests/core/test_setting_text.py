@@ -34,7 +34,6 @@ from server.core.setting_text import (
     ("read", "text", "value"),
     [
         (network, "10.1.2.3/8", ip_network("10.0.0.0/8")),
-        (network, "::ffff:10.0.0.0/104", ip_network("10.0.0.0/8")),
         (network, "::/0", ip_network("::/0")),
         (host_name, "VM.local", "vm.local"),
         (host_name, "fd00:0::2", "fd00::2"),
