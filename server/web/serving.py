@@ -47,6 +47,7 @@ def uvicorn_config(
         # uvloop only once it was measured together with aiortc.
         loop="asyncio",
         http=http,
+        h11_max_incomplete_event_size=64 * 1024,
         ws=ws,
         ws_max_size=MAX_MESSAGE_BYTES,
         # Answers are short, and compressed messages would be one more way in.

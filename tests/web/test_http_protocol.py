@@ -130,6 +130,19 @@ async def test_slow_writers_are_cut_off(first: bytes, more: bytes) -> None:
         assert len(connections) == 0
 
 
+async def test_headers_have_a_size() -> None:
+    """64 KiB of them are read, and more are refused."""
+    async with serving(Connections(10)) as port:
+        for size, status in ((60, b"200"), (70, b"400")):
+            reader, writer = await knock(port)
+            writer.write(GET[:-2] + b"X-A: " + b"x" * (size << 10))
+            # What came by then is looked at as it is.
+            await asyncio.sleep(0.1)
+            writer.write(b"\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 " + status)
+            writer.close()
+
+
 @pytest.mark.usefixtures("quick")
 async def test_slow_readers_are_cut_off() -> None:
     """A large answer that nobody takes is not kept; one that is taken slowly is finished."""
