@@ -27,6 +27,7 @@ export const OPERATOR_PARTS = {
   cluster: () => import("./features/cluster/operator.js"),
   generation: () => import("./features/generation/operator.js"),
   grants: () => import("./features/grants/operator.js"),
+  hosting: () => import("./features/hosting/operator.js"),
   mqtt: () => import("./features/mqtt/operator.js"),
   rtsp: () => import("./features/rtsp/operator.js"),
   voice_in: () => import("./features/voice_in/operator.js"),

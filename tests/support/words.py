@@ -68,11 +68,8 @@ class Elements(HTMLParser):
 
 def translated(path: Path) -> bool:
     """Find whether a file of the page is in all languages: what operators see is in English alone."""
-    own = path.parent == CLIENT / "core/operator" or path.stem in (
-        "operator",
-        "making",
-        "makingview",
-    )
+    operators = (CLIENT / "core/operator", CLIENT / "features/hosting/engine")
+    own = path.parent in operators or path.stem in ("operator", "making", "makingview")
     return not own
 
 

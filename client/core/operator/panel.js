@@ -1,10 +1,14 @@
+import { OperatorAccess } from "./access.js";
 import { operator } from "./asking.js";
-import { EngineDesk } from "./engine.js";
-import { EngineDialog } from "./enginedialog.js";
-import { FetchDesk } from "./fetching.js";
-import { FetchView } from "./fetchview.js";
+import { OperatorDialog } from "./dialog.js";
 import { PeopleDesk } from "./people.js";
 import { PeopleView } from "./peopleview.js";
+
+/** @typedef {import("../live/messages.d.ts").ServerMessage} ServerMessage */
+
+/** @template T @typedef {(value: T) => void} Take */
+
+/** A desk that asks while the panel is open. @typedef {{watch: (on: boolean) => void}} Watching */
 
 /**
  * What a feature's part of the panel gets.
@@ -12,22 +16,29 @@ import { PeopleView } from "./peopleview.js";
  * @property {import("./desk.js").Ask} ask
  * @property {() => string|null} sessionToken of this page's session
  * @property {(feature: string) => boolean} has the feature is on
- * @property {(desk: import("./desk.js").WatchingDesk<any>) => void} add it asks while the panel is open
- * @property {(take: (facts: import("./engine.js").EngineFacts) => void) => void} onEngine
+ * @property {(desk: Watching) => void} add it asks while the panel is open
+ * @property {(take: Take<ServerMessage>) => void} take it receives the operator's messages, first the last ones
+ * @property {(take: Take<boolean>) => void} onJoin the socket is asked for them, or has closed
  */
+
+// Messages that are kept for parts which are not loaded yet
+const KEPT = 40;
 
 /** The operator's panel: connects its requests with its views. Loaded when needed, not with the page. */
 export class OperatorPanel {
   #visit;
-  #ask;
-  #engine;
+  #access;
   #dialog;
-  /** @type {import("./desk.js").WatchingDesk<any>[]} */
-  #watching;
-  #fetch;
   #parts;
-  /** @type {((facts: import("./engine.js").EngineFacts) => void)[]} */
+  /** @type {Watching[]} */
+  #watching;
+  /** @type {Take<ServerMessage>[]} */
   #takers = [];
+  /** @type {Take<boolean>[]} */
+  #joiners = [];
+  /** @type {ServerMessage[]} */
+  #kept = [];
+  #joined = false;
 
   /**
    * @param {import("../live/visit.js").Visit} visit
@@ -37,81 +48,74 @@ export class OperatorPanel {
   constructor(visit, onChange, parts) {
     this.#parts = parts;
     this.#visit = visit;
-    const engine = (this.#engine = new EngineDesk({
+    const access = (this.#access = new OperatorAccess({
       send: (message) => visit.socket.send(message),
       session: () => visit.session.id ?? "",
       onChange: (facts) => {
         dialog.render(facts);
-        operator.ask = facts.known ? ask : null;
+        operator.ask = facts.known ? access.ask : null;
         onChange();
         this.#watch();
-        for (const take of this.#takers) take(facts);
+      },
+      onJoin: (joined) => {
+        this.#joined = joined;
+        if (joined) this.#kept = [];
+        for (const take of this.#joiners) take(joined);
       },
     }));
-    /** @type {import("./desk.js").Ask} */
-    const ask = (method, path, body, as) => engine.ask(method, path, body, as);
     const people = new PeopleDesk({
-      ask,
+      ask: access.ask,
       onChange: (facts) => peopleView.render(facts),
       devices: () => parts.has(visit.facts.ready, "pairing"),
     });
     const peopleView = new PeopleView({ onEnd: (kind, name) => void people.end(kind, name) });
-    const fetch = new FetchDesk({
-      ask,
-      onChange: (facts) => fetchView.render(facts),
-      onHere: () => void engine.refresh(true),
-    });
-    const fetchView = new FetchView({ onFetch: (model) => void fetch.start(model), onPause: () => void fetch.pause() });
     this.#watching = [people];
-    this.#fetch = fetch;
-    const dialog = (this.#dialog = new EngineDialog({
-      onToken: (token) => void engine.enter(token).then(() => this.#hear()),
+    const dialog = (this.#dialog = new OperatorDialog({
+      onToken: (token) => void access.enter(token).then(() => this.#hear()),
       onOpen: () => {
         this.#hear();
         this.#watch();
-        void engine.refresh();
       },
       // Without a camera and the panel, nothing needs the socket.
       onClose: () => {
         this.#watch();
         if (!visit.facts.active && visit.facts.socket !== "ended") visit.socket.close();
       },
-      onModel: (model) => fetchView.choose(model),
-      onChoice: (choice) => engine.choose(choice),
-      onStart: (choice) => void engine.start(choice),
-      onStop: () => void engine.stop(),
     }));
-    this.#ask = ask;
     this.connected(visit.facts.socket === "open");
   }
 
   /** Load the parts of features that are on, as soon as the server has said which. */
-  async #load() {
+  #load() {
     const { ready } = this.#visit.facts;
     if (!this.known || !this.#dialog.isOpen) return;
-    await this.#parts.load(ready, {
-      ask: this.#ask,
+    this.#parts.load(ready, {
+      ask: this.#access.ask,
       sessionToken: () => this.#visit.session.token,
-      has: (feature) => this.#parts.has(ready, feature),
-      add: (desk) => {
+      has: (/** @type {string} */ feature) => this.#parts.has(ready, feature),
+      add: (/** @type {Watching} */ desk) => {
         this.#watching.push(desk);
         desk.watch(this.known && this.#dialog.isOpen);
       },
-      onEngine: (take) => {
+      take: (/** @type {Take<ServerMessage>} */ take) => {
         this.#takers.push(take);
-        take(this.#engine.facts);
+        for (const message of this.#kept) take(message);
+      },
+      onJoin: (/** @type {Take<boolean>} */ take) => {
+        this.#joiners.push(take);
+        take(this.#joined);
       },
     });
   }
 
   /** True when the server has accepted the token. */
   get known() {
-    return this.#engine.facts.known;
+    return this.#access.facts.known;
   }
 
   /** All secrets here, which no report may contain. @returns {string[]} */
   get secrets() {
-    return this.#engine.secrets;
+    return this.#access.secrets;
   }
 
   open() {
@@ -119,17 +123,20 @@ export class OperatorPanel {
   }
 
   /**
-   * @param {import("../live/messages.d.ts").ServerMessage} message
+   * @param {ServerMessage} message
    * @returns {boolean} true when it was for the operator
    */
   receive(message) {
-    return this.#engine.receive(message);
+    if (message.type === "error") return this.#access.receive(message);
+    this.#kept = [...this.#kept, message].slice(-KEPT);
+    for (const take of this.#takers) take(message);
+    return true;
   }
 
   /** @param {boolean} connected the socket is open */
   connected(connected) {
-    this.#engine.connected(connected);
-    void this.#load();
+    this.#access.connected(connected);
+    this.#load();
   }
 
   /** Open the socket for the operator's messages, also without a camera. */
@@ -141,7 +148,6 @@ export class OperatorPanel {
   #watch() {
     const on = this.known && this.#dialog.isOpen;
     for (const desk of this.#watching) desk.watch(on);
-    this.#fetch.watch(on && this.#engine.facts.hosts);
-    void this.#load();
+    this.#load();
   }
 }

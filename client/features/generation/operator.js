@@ -13,7 +13,8 @@ export function register(panel) {
     onCancel: () => void desk.cancel(),
     sessionToken: panel.sessionToken,
   });
-  panel.onEngine(({ known, report }) => {
-    desk.watch(known && report?.state === "ready" && MAKES.includes(report.model_type ?? ""));
+  panel.take((message) => {
+    if (message.type !== "engine") return;
+    desk.watch(message.state === "ready" && MAKES.includes(message.model_type ?? ""));
   });
 }

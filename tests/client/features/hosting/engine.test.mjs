@@ -1,104 +1,53 @@
-/** The operator's desk: the token, what is loaded, what is shown of it; with a server in place of fetch. */
+/** The operator's desk for models: what is loaded, what is shown of it; with a server in place of its requests. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { EngineDesk } from "../../../../client/core/operator/engine.js";
-import { bytes, givenBack, meanwhile, standing, startWords } from "../../../../client/core/operator/enginewords.js";
+import { EngineDesk } from "../../../../client/features/hosting/engine/desk.js";
+import { bytes, givenBack, meanwhile, standing, startWords } from "../../../../client/features/hosting/engine/words.js";
 import { still } from "../../time.mjs";
 
-/** A desk, its messages, what it shows, and the requests to a server that knows one token. */
-function desk(t, { token = "right", pending = 0, hosts = true, session = "" } = {}) {
+/** A desk that is watched, what it shows, and its requests. */
+async function desk(t, { pending = 0 } = {}) {
   const asked = [];
-  const answer = (path, body, given) => {
-    if (!hosts && path.startsWith("/api/engine")) return [404, { error: { code: "not_found", message: "Nothing is here.", retryable: false } }];
+  const pass = still(t);
+  const ask = async (method, path, body) => {
     asked.push([path, body]);
     const engine = { type: "engine", state: "loading", answers: false };
-    if (given !== `Bearer ${token}`) return [401, { error: { code: "unauthorized", message: "Not right.", retryable: false } }];
-    if (path.endsWith("/preview")) return [200, { command: `run ${body.model}`, elsewhere: "", warnings: [] }];
-    if (path.split("?")[0] === "/api/engine") return [200, { engine: { ...engine, state: "idle" }, models: [], machine: "A machine.", pending: pending-- > 0 }];
-    return [200, { engine }];
+    if (path.endsWith("/preview")) return { command: `run ${body.model}`, elsewhere: "", warnings: [] };
+    if (path === "/api/engine") return { engine: { ...engine, state: "idle" }, models: [], machine: "A machine.", pending: pending-- > 0 };
+    return { engine };
   };
-  const pass = still(t);
-  t.mock.method(globalThis, "fetch", async (path, { headers, body }) => {
-    const [status, data] = answer(path, body && JSON.parse(body), headers.Authorization);
-    return { ok: status === 200, status, headers: new Headers(), json: async () => data };
-  });
-  const sent = [];
   const shown = [];
-  const own = new EngineDesk({ send: (message) => sent.push(message) > 0, session: () => session, onChange: (facts) => shown.push(facts) });
+  const own = new EngineDesk({ ask: /** @type {any} */ (ask), onChange: (facts) => shown.push(facts) });
   const receive = (message) => own.receive(/** @type {any} */ (message));
   const tell = (state, more = {}) => receive({ type: "engine", state, answers: false, ...more });
-  return { own, sent, shown, asked, receive, tell, pass, paths: () => asked.map(([path]) => path) };
+  own.joined(true);
+  own.watch(true);
+  await pass(0);
+  return { own, shown, asked, receive, tell, pass, paths: () => asked.map(([path]) => path) };
 }
 const CHOICE = { model: "m", mode: /** @type {const} */ ("remote") };
 
-test("a wrong token is forgotten, with the server's words for it, and nothing goes to the socket", async (t) => {
-  const { own, sent, asked } = desk(t);
-  own.connected(true);
-  await own.enter("wrong");
-  await own.refresh();
-  assert.deepEqual([own.facts.known, own.facts.refused, sent, own.secrets, asked.length], [false, "Not right.", [], [], 1]);
-});
-
-for (const token of ["right", "wrong"])
-  test(`a server without models for operators says by another route whether a token is right: ${token}`, async (t) => {
-    const { own, sent, paths } = desk(t, { hosts: false });
-    const right = token === "right";
-    own.connected(true);
-    await own.enter(token);
-    assert.deepEqual([own.facts.known, own.facts.busy, sent.length], [right, false, right ? 1 : 0]);
-    assert.deepEqual([own.facts.hosts, own.facts.refused], right ? [false, ""] : [true, "Not right."]);
-    assert.deepEqual(paths(), ["/api/operator/sessions"]);
-  });
-
 test("what the server does not know yet is looked for again, and nobody is kept waiting meanwhile", async (t) => {
-  const { own, shown, paths, pass } = desk(t, { pending: 2 });
-  await own.enter("right");
-  assert.ok(own.facts.known);
+  const { shown, paths, pass } = await desk(t, { pending: 2 });
   await pass(6000);
   assert.equal(shown.at(-1).busy, false);
   assert.deepEqual(paths(), Array(3).fill("/api/engine"));
 });
 
-test("the token goes with each new connection once, and the lines of the one before are not shown twice", async (t) => {
-  const { own, sent, receive } = desk(t);
-  own.connected(true);
-  await own.enter(" right ");
+test("the lines of the connection before are not shown twice, and lines are bounded", async (t) => {
+  const { own, receive } = await desk(t);
   receive({ type: "log", lines: ["a"], dropped: 0 });
-  own.connected(true);
-  own.connected(false);
-  own.connected(true);
+  own.joined(true);
   assert.deepEqual(own.facts.lines, []);
-  receive({ type: "log", lines: ["a", "b"], dropped: 3 });
-  assert.deepEqual(sent, Array(2).fill({ type: "operator", token: "right" }));
-  assert.deepEqual([own.facts.lines, own.facts.dropped, own.facts.machine], [["a", "b"], 3, "A machine."]);
-  // No report that leaves the page holds it.
-  assert.deepEqual(own.secrets, ["right"]);
-});
-
-test("a token that is changed on the server is asked for again; whatever was to be done says so, too", async (t) => {
-  const { own } = desk(t);
-  await own.enter("right");
-  assert.ok(own.facts.known);
-  await own.enter("old");
-  await own.start(CHOICE);
-  assert.deepEqual([own.facts.known, own.facts.problem, own.facts.busy], [false, "Not right.", false]);
-});
-
-test("what no token has, as a space or a word processor's dash, is said at once", async (t) => {
-  const { own, asked } = desk(t);
-  for (const token of ["", "  ", "two words", "a\u2013b", "a\u0000b"]) {
-    await own.enter(token);
-    assert.match(own.facts.refused, token.trim() ? /copy it once more/ : /Give the token/);
-  }
-  assert.deepEqual([asked, own.secrets], [[], []]);
+  for (let n = 0; n < 10; n++) receive({ type: "log", lines: Array.from({ length: 100 }, (_, at) => `${n} ${at}`), dropped: 1 });
+  const { lines, dropped } = own.facts;
+  assert.deepEqual([lines.length, lines[0], lines.at(-1), dropped], [400, "6 0", "9 99", 610]);
 });
 
 test("what the socket told meanwhile is newer than an answer: a quick engine does not load for ever", async (t) => {
-  const { own, tell } = desk(t);
-  own.connected(true);
-  await own.enter("right");
+  const { own, tell } = await desk(t);
   const starting = own.start(CHOICE);
   tell("ready", { model: "m", answers: true });
   await starting;
@@ -109,8 +58,7 @@ test("what the socket told meanwhile is newer than an answer: a quick engine doe
 });
 
 test("the list is looked at anew when something was loaded or stopped, and not with every step", async (t) => {
-  const { own, shown, asked, tell, pass } = desk(t);
-  await own.enter("right");
+  const { shown, asked, tell, pass } = await desk(t);
   const before = asked.length;
   const counts = [];
   for (const state of ["loading", "loading", "ready", "ready", "stopping", "idle"]) {
@@ -122,25 +70,22 @@ test("the list is looked at anew when something was loaded or stopped, and not w
   assert.ok(!shown.some(({ busy, report }) => busy && report?.state === "ready"));
 });
 
-test("it says when nothing is told, until the next connection; one that is held up is tried again", async (t) => {
-  const { own, sent, receive, tell, pass } = desk(t);
-  own.connected(true);
-  await own.enter("right");
+test("it says when nothing is told, until the next connection", async (t) => {
+  const { own, tell, pass } = await desk(t);
+  await pass(5000);
   const stale = [own.facts.stale];
   tell("idle");
-  own.connected(false);
   stale.push(own.facts.stale);
-  own.connected(true);
+  own.joined(false);
+  stale.push(own.facts.stale);
+  own.joined(true);
   tell("idle");
   stale.push(own.facts.stale);
-  receive({ type: "error", id: "operator", code: "rate_limited", message: "Wait.", retryable: true, retry_after: 0.05 });
-  await pass(200);
-  assert.deepEqual([stale, sent.length], [[false, true, false], 3]);
+  assert.deepEqual(stale, [true, false, true, false]);
 });
 
 test("only the last choice is previewed: one request for many changes, and no answer to an older one", async (t) => {
-  const { own, asked, pass } = desk(t);
-  await own.enter("right");
+  const { own, asked, pass } = await desk(t);
   for (const model of ["a", "b", "c"]) own.choose({ ...CHOICE, model });
   assert.equal(own.facts.preview, null);
   await pass(700);
@@ -149,28 +94,6 @@ test("only the last choice is previewed: one request for many changes, and no an
   await pass(500);
   assert.equal(own.facts.preview, null);
   assert.deepEqual(asked.slice(1), [["/api/engine/preview", { ...CHOICE, model: "c" }]]);
-});
-
-test("the process of the page's own session is asked: a balancer finds it by ?session=", async (t) => {
-  const { own, paths } = desk(t, { session: "a b" });
-  await own.enter("right");
-  await own.stop();
-  assert.deepEqual(paths(), ["/api/engine?session=a%20b", "/api/engine/stop?session=a%20b"]);
-});
-
-test("lines are bounded: the oldest go, and are counted with those that never came", (t) => {
-  const { own, receive } = desk(t);
-  for (let n = 0; n < 10; n++) receive({ type: "log", lines: Array.from({ length: 100 }, (_, at) => `${n} ${at}`), dropped: 1 });
-  const { lines, dropped } = own.facts;
-  assert.deepEqual([lines.length, lines[0], lines.at(-1), dropped], [400, "6 0", "9 99", 610]);
-});
-
-test("errors of questions are not the operator's", (t) => {
-  const { own, receive } = desk(t);
-  assert.equal(receive({ type: "error", id: "q1", code: "busy", message: "", retryable: true }), false);
-  assert.equal(receive({ type: "error", id: "operator", code: "unauthorized", message: "No.", retryable: false }), true);
-  assert.equal(receive({ type: "still", withheld: true }), false);
-  assert.equal(own.facts.problem, "No.");
 });
 
 const plain = (words) => words.replaceAll("\u00a0", " ");

@@ -1,8 +1,8 @@
-import { number } from "./words.js";
+import { number } from "../../../core/operator/words.js";
 
-/** @typedef {import("./engine.js").EngineFacts} EngineFacts */
-/** @typedef {import("./engine.js").Model} Model */
-/** @typedef {import("./engine.js").Mode} Mode */
+/** @typedef {import("./desk.js").EngineFacts} EngineFacts */
+/** @typedef {import("./desk.js").Model} Model */
+/** @typedef {import("./desk.js").Mode} Mode */
 
 /** @type {Record<string, string>} heading of each type, in this order */
 export const TYPES = {
@@ -108,7 +108,8 @@ export function meanwhile({ report }) {
  * The engine's state in words.
  * @param {EngineFacts} facts
  * @returns
- *   {{tone: import("../page/words.js").Tone, title: string, detail: string, percent: number|null, stoppable: boolean}}
+ *   {{tone: import("../../../core/page/words.js").Tone, title: string, detail: string, percent: number|null,
+ *   stoppable: boolean}}
  *   percent: progress; null when unknown, NaN without any
  */
 export function standing({ report, models }) {

@@ -1,10 +1,10 @@
-import { byId, made, say, show, tell } from "../page/dom.js";
-import { MODES, TYPES, givenBack, meanwhile, size, standing, startWords } from "./enginewords.js";
+import { byId, made, say, show, tell } from "../../../core/page/dom.js";
+import { MODES, TYPES, givenBack, meanwhile, size, standing, startWords } from "./words.js";
 
-/** @typedef {import("./engine.js").EngineFacts} EngineFacts */
-/** @typedef {import("./engine.js").Model} Model */
-/** @typedef {import("./engine.js").Mode} Mode */
-/** @typedef {import("./engine.js").Choice} Choice */
+/** @typedef {import("./desk.js").EngineFacts} EngineFacts */
+/** @typedef {import("./desk.js").Model} Model */
+/** @typedef {import("./desk.js").Mode} Mode */
+/** @typedef {import("./desk.js").Choice} Choice */
 
 /** A remote server with any model. @type {Model} */
 const ANY = {
@@ -24,12 +24,9 @@ const ANY = {
   modes: [{ mode: "remote", ok: true, reason: "" }],
 };
 
-/** The operator's panel: the running model, the possible ones, and the exact command. Uses no connection. */
-export class EngineDialog {
+/** In the operator's panel: the running model, the possible ones, and the exact command. Uses no connection. */
+export class EngineView {
   #dialog = byId("engine-dialog", HTMLDialogElement);
-  #form = byId("engine-form", HTMLFormElement);
-  #token = byId("engine-token", HTMLInputElement);
-  #refused = byId("engine-refused", HTMLElement);
   #panel = byId("engine-panel", HTMLElement);
   #state = byId("engine-state", HTMLElement);
   #detail = byId("engine-detail", HTMLElement);
@@ -69,28 +66,16 @@ export class EngineDialog {
   #was = "";
   #onModel;
   #onChoice;
-  #onOpen;
 
   /**
-   * @param {{onToken: (token: string) => void, onOpen: () => void, onClose: () => void,
-   * onModel: (model: Model|null) => void, onChoice: (choice: Choice|null) => void, onStart: (choice: Choice) => void,
-   * onStop: () => void}} hooks
+   * @param {{onModel: (model: Model|null) => void, onChoice: (choice: Choice|null) => void,
+   * onStart: (choice: Choice) => void, onStop: () => void}} hooks
    */
-  constructor({ onToken, onOpen, onClose, onModel, onChoice, onStart, onStop }) {
+  constructor({ onModel, onChoice, onStart, onStop }) {
     this.#onModel = onModel;
     this.#onChoice = onChoice;
-    this.#onOpen = onOpen;
-    for (const id of ["engine-close", "engine-later"]) {
-      byId(id, HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
-    }
-    this.#dialog.addEventListener("close", () => {
-      this.#token.value = "";
-      onClose();
-    });
-    this.#form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      onToken(this.#token.value);
-    });
+    // The token's field has just disappeared.
+    if (document.activeElement === this.#panel) byId("engine-now", HTMLElement).focus();
     this.#list.addEventListener("change", (event) => {
       const { value } = /** @type {HTMLInputElement} */ (event.target);
       this.#choose([...this.#drawn, ANY].find(({ id }) => id === value) ?? null);
@@ -114,36 +99,14 @@ export class EngineDialog {
     this.#copy.addEventListener("click", () => void this.#copied());
   }
 
-  get isOpen() {
-    return this.#dialog.open;
-  }
-
-  open() {
-    if (this.#dialog.open) return;
-    this.#dialog.showModal();
-    if (!this.#form.hidden) this.#token.focus();
-    this.#onOpen();
-  }
-
   /** @param {EngineFacts} facts */
   render(facts) {
-    const knew = this.#facts?.known ?? false;
     this.#facts = facts;
-    show(this.#form, !facts.known);
-    show(this.#panel, facts.known);
-    say(this.#refused, facts.known ? "" : facts.refused);
-    show(this.#refused, !facts.known && facts.refused !== "");
-    if (!facts.known) return;
-    this.#token.value = "";
-    for (const id of ["engine-now", "engine-choose"]) show(byId(id, HTMLElement), facts.hosts);
-    if (!facts.hosts) return;
     this.#renderState(facts);
     this.#renderList(facts.models);
     // Drawing the list may have changed the choice.
     this.#renderChoice(this.#facts);
     this.#renderLog(facts);
-    // The focused field has disappeared: move the focus to the engine's state.
-    if (!knew) byId("engine-now", HTMLElement).focus();
   }
 
   /** @param {EngineFacts} facts */

@@ -1,7 +1,7 @@
-import { byId, say, show, tell } from "../page/dom.js";
-import { bytes, underWay } from "./enginewords.js";
+import { byId, say, show, tell } from "../../../core/page/dom.js";
+import { bytes, underWay } from "./words.js";
 
-/** @typedef {import("./engine.js").Model} Model */
+/** @typedef {import("./desk.js").Model} Model */
 /** @typedef {import("./fetching.js").FetchFacts} FetchFacts */
 
 /** The line of each state. @type {Record<string, (model: string, part: string) => string>} */

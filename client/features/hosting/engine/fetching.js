@@ -1,6 +1,6 @@
-import { ApiError } from "../live/api.js";
-import { WatchingDesk } from "./desk.js";
-import { underWay } from "./enginewords.js";
+import { ApiError } from "../../../core/live/api.js";
+import { WatchingDesk } from "../../../core/operator/desk.js";
+import { underWay } from "./words.js";
 
 /**
  * The model that the server fetches, as in GET /api/engine/fetch.
@@ -33,8 +33,8 @@ export class FetchDesk extends WatchingDesk {
   #onHere;
 
   /**
-   * @param {{ask: import("./desk.js").Ask, onChange: (facts: FetchFacts) => void, onHere: () => void}} hooks onHere: a
-   *   model has come
+   * @param {{ask: import("../../../core/operator/desk.js").Ask, onChange: (facts: FetchFacts) => void,
+   *   onHere: () => void}} hooks onHere: a model has come
    */
   constructor({ onHere, ...hooks }) {
     super({ fetching: null, busy: false, problem: "" }, hooks);
