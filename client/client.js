@@ -42,10 +42,11 @@ page.when("facts", (facts) => settings.render(facts));
 
 // What comes when somebody opens it
 const doctor = page.part(import.meta.url, "./core/doctor/panel.js", {
-  load: async () => {
-    const { createDoctor } = await import("./core/doctor/panel.js");
-    return createDoctor(visit, () => [...visit.session.secrets, ...(operator.here?.secrets ?? [])]);
-  },
+  load: async () =>
+    (await import("./core/doctor/panel.js")).createDoctor(visit, () => [
+      ...visit.session.secrets,
+      ...(operator.here?.secrets ?? []),
+    ]),
   missed: "page.missing_doctor",
   sheets: ["./core/doctor/doctor.css"],
   elements: "./core/doctor/panel.html",
@@ -56,10 +57,8 @@ const details = page.part(import.meta.url, "./core/facts/panel.js", {
 });
 const operatorParts = new FeatureParts(OPERATOR_PARTS, (name) => filesOf(name, "operator"), isOn);
 const operator = page.part(import.meta.url, "./core/operator/panel.js", {
-  load: async () => {
-    const { OperatorPanel } = await import("./core/operator/panel.js");
-    return new OperatorPanel(visit, showOperator, operatorParts);
-  },
+  load: async () =>
+    new (await import("./core/operator/panel.js")).OperatorPanel(visit, showOperator, operatorParts),
   missed: "page.missing_operator",
   sheets: ["./core/operator/operator.css"],
   elements: "./core/operator/panel.html",
