@@ -373,9 +373,7 @@ async def test_certificates_are_renewed_through_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS"])
 async def test_uploads_are_refused_at_the_edge(scene: Scene, method: str) -> None:
-    """The same answer as the process's own, and no process hears of it; spellings that get past are
-    refused there.
-    """
+    """The same answer as the process's own, and no process hears of it; spellings that get past lead nowhere."""
     direct = f"{scene.processes[0].url}/upload"
     async with client(scene.nginx) as http, httpx.AsyncClient(trust_env=False) as process:
         own = await process.request(method, direct)
@@ -397,7 +395,7 @@ async def test_uploads_are_refused_at_the_edge(scene: Scene, method: str) -> Non
             assert (line["process"], line["status"]) == ("", 403)
         count += 1
         twice = await http.request(method, "/%2575pload")
-        assert (twice.status_code, twice.json()) == (403, own.json())
+        assert twice.status_code == 404
         assert (await scene.nginx.line(count))["process"] != ""
 
 
