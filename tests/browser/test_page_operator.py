@@ -325,9 +325,6 @@ async def test_the_operator_switches_between_true_engines(
             "Uvicorn", timeout=LOADS * 1000
         )
         await expect(state).to_have_text("other runs in its own process", timeout=LOADS * 1000)
-        await expect(panel.locator("#engine-released")).to_contain_text(
-            re.compile(r"^The previous model freed \d{3}\sMB of memory\.$")
-        )
         server = run.program.feature("hosting").manager.loaded
         assert isinstance(server, ServerRuntime)
         assert weights[-1] == ("other", 100.0)
@@ -337,14 +334,6 @@ async def test_the_operator_switches_between_true_engines(
         await page.press(say("page.engine"))
         await page.button("Stop engine").click()
         await expect(state).to_have_text("The built-in engine answers")
-
-        def given_back() -> bool:
-            released = run.program.feature("hosting").manager.status().released
-            return released is not None and bool(released.memory_bytes) and released.left_bytes == 0
-
-        await soon(given_back)
-        await expect(panel.locator("#engine-released")).to_contain_text("freed")
-        await expect(panel.locator("#engine-lines")).to_contain_text("freed")
         await page.got('m.type === "ready" && m.engine === "builtin"', since=since)
         await page.leave()
 

@@ -65,7 +65,4 @@ async def test_the_operator_starts_vllm_and_the_camera_is_answered_with_it(
         await page.press(say("page.engine"))
         await page.button("Stop engine").click()
         await expect(state).to_have_text("The built-in engine answers")
-        released = run.program.feature("hosting").manager.status().released
-        assert released is not None
-        assert released.left_bytes == 0
         await page.leave()

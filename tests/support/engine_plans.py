@@ -17,7 +17,6 @@ from server.features.hosting.catalogue.entry import Ability, Model, ModelType, R
 from server.features.hosting.catalogue.launch import Launch, typed
 from server.features.hosting.host import HostProbe
 from server.features.hosting.manager import EngineManager, GpuFree, Loader, MakePlan, Tools
-from server.features.hosting.messages import ReleasedMemory
 from server.features.hosting.planner import Planner, usable_port
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import ServerRuntime
@@ -108,12 +107,6 @@ class Managed:
         status = await self.load(chosen)
         assert status.state is ManagerState.FAILED
         return status.error
-
-    def released(self) -> ReleasedMemory:
-        """The memory that the model before gave back."""
-        found = self.manager.status().released
-        assert found is not None
-        return found
 
     def loaded(self) -> Runtime | None:
         """The loaded model, ready or not."""

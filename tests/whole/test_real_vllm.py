@@ -142,10 +142,6 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
         everything = [one.pid(), *descendants(one.pid())]
         await one.manager.stop()
         assert not [pid for pid in everything if Path(f"/proc/{pid}").exists()]
-        released = one.manager.status().released
-        assert released is not None
-        assert (released.memory_bytes or 0) > 100e6
-        assert released.left_bytes == 0
 
 
 async def test_killed_and_replaced_under_load_it_loses_no_question(colors: Path) -> None:

@@ -606,8 +606,6 @@ export interface EngineReport {
   memory_bytes?: number;
   /** GPU memory that it uses; absent: unknown */
   gpu_bytes?: number;
-  /** Memory freed by the former model, if there was one */
-  released?: ReleasedMemory;
   /** The command that runs, quoted for a shell, secrets masked */
   command?: string;
   /** The failure, and the remedy */
@@ -1098,16 +1096,6 @@ export interface LoadingProgress {
   done_bytes?: number;
   /** All that is read */
   total_bytes?: number;
-}
-
-/** Memory in bytes that the former model gave back; what is unknown is absent. */
-export interface ReleasedMemory {
-  /** Main memory that was freed */
-  memory_bytes?: number;
-  /** Main memory that its processes still hold */
-  left_bytes?: number;
-  /** GPU memory that was freed */
-  gpu_bytes?: number;
 }
 
 /** The engine that answers visitors now. */

@@ -362,7 +362,6 @@ def report(
         progress=LoadingProgress(**asdict(progress)) if progress is not None else None,
         memory_bytes=status.memory_bytes,
         gpu_bytes=status.gpu_bytes,
-        released=status.released,
         command=status.shown or None,
         error=status.error or None,
         answers=answers,

@@ -21,7 +21,6 @@ from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.catalogue.entry import Ability, Model, RunMode
 from server.features.hosting.catalogue.launch import Launch
-from server.features.hosting.messages import ReleasedMemory
 from server.features.hosting.planner import usable_port
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime, StartFailed, refined
 from server.features.hosting.status import (
@@ -115,8 +114,6 @@ class EngineManager:
         self._orders = self._last_stop = 0
         # Free memory of the GPUs before the model was loaded
         self._gpu_empty: Sequence[int] | None = None
-        # Its main memory and the GPUs' free memory at the beginning of stopping
-        self._held: tuple[int | None, Sequence[int] | None] | None = None
 
     # Reading
 
@@ -246,8 +243,7 @@ class EngineManager:
         self._engines.lost(self.active)
 
     def _show_loading(self, plan: Plan, error: str = "", phase: str = "starting") -> None:
-        status = loading_status(plan, self._store.status.released)
-        self._store.show(replace(status, error=error, progress=LoadProgress(phase)))
+        self._store.show(replace(loading_status(plan), error=error, progress=LoadProgress(phase)))
 
     async def _carry_out(self, plan: Plan | None) -> None:
         # The task before it was cancelled, and may need a moment for its end.
@@ -256,7 +252,7 @@ class EngineManager:
             self._plan = plan
             if plan is None:
                 self.active.leave(EngineState.UNREACHABLE, NOTHING_LOADED)
-                self._store.show(ManagerStatus(released=self._store.status.released))
+                self._store.show(ManagerStatus())
                 self._settled.set()
                 return
             why = note = ""
@@ -344,7 +340,7 @@ class EngineManager:
         )
         now = self._store.status
         ready = replace(
-            loading_status(plan, now.released),
+            loading_status(plan),
             state=ManagerState.READY,
             model=plan.shown_id(loaded.engine.status.model),
             progress=None,
@@ -418,39 +414,23 @@ class EngineManager:
         )
         self.active.leave(EngineState.UNREACHABLE, why)
         self._engines.prefer(None)
-        failed = replace(loading_status(plan, self._store.status.released), progress=None)
+        failed = replace(loading_status(plan), progress=None)
         self._store.show(replace(failed, state=ManagerState.FAILED, error=why + meanwhile))
         self._settled.set()
 
     async def _unload(self) -> None:
-        """Stop what is there, wait for its memory, show how much came back. May be cancelled and called again."""
+        """Stop what is there, and wait for its memory. May be cancelled and called again."""
         loaded, store = self._loaded, self._store
         if loaded is None:
             return
-        name = self._plan.name if self._plan is not None else "It"
-        held = left = gpu_before = gpu_after = None
         try:
-            if self._held is None:
-                self._held = await self._main_memory(loaded), await self._gpu_free()
-            held, gpu_before = self._held
             await loaded.stop()
-            left, gpu_after = await self._main_memory(loaded), await self._gpu_returned()
+            await self._gpu_returned()
         except Exception as exc:  # noqa: BLE001
             # A model that could not be stopped must not keep others from being started.
             log.error("a model was not stopped", extra={"error": type(exc).__name__})
-        self._loaded = self._held = None
-        freed = None if held is None else max(0, held - (left or 0))
-        gpu = None
-        if gpu_before is not None and gpu_after is not None:
-            gpu = max(0, sum(gpu_after) - sum(gpu_before))
-        known = freed is not None or gpu is not None
-        released = ReleasedMemory(memory_bytes=freed, left_bytes=left, gpu_bytes=gpu)
-        status = replace(store.status, released=released if known else None)
-        store.show(replace(status, memory_bytes=None, gpu_bytes=None))
-        if held:
-            store.line(f"{name} freed {(freed or 0) / 1e6:.0f} MB of main memory.")
-        if gpu is not None:
-            store.line(f"{name} freed {gpu / 1e6:.0f} MB of GPU memory.")
+        self._loaded = None
+        store.show(replace(store.status, memory_bytes=None, gpu_bytes=None))
 
     # The model's memory
 
@@ -461,20 +441,17 @@ class EngineManager:
             return ()
         return tuple(max(0, before - now) for before, now in zip(empty, gpu_free, strict=True))
 
-    async def _gpu_returned(self) -> Sequence[int] | None:
-        """Return the free memory of each GPU once it is back, or after a while."""
+    async def _gpu_returned(self) -> None:
+        """Return once the memory of each GPU is free again, or after a while."""
         clock = asyncio.get_running_loop().time
         due = clock() + self.tools.return_seconds
-        while True:
-            free = await self._gpu_free()
-            if free is None or self._gpu_empty is None or self._closing:
-                return free
+        while (free := await self._gpu_free()) and self._gpu_empty and not self._closing:
             pairs = zip(free, self._gpu_empty, strict=False)
             if all(now >= before * _RETURNED_SHARE for now, before in pairs):
-                return free
+                return
             if clock() > due:
                 log.warning("GPU memory was not given back in time")
-                return free
+                return
             await asyncio.sleep(0.25)
 
     @asynccontextmanager

@@ -22,17 +22,6 @@ class LoadingProgress(BaseModel):
     total_bytes: int | None = None
 
 
-class ReleasedMemory(BaseModel, frozen=True):
-    """Memory in bytes that the former model gave back; what is unknown is absent."""
-
-    # Main memory that was freed
-    memory_bytes: int | None = None
-    # Main memory that its processes still hold
-    left_bytes: int | None = None
-    # GPU memory that was freed
-    gpu_bytes: int | None = None
-
-
 class Answering(BaseModel):
     """The engine that answers visitors now."""
 
@@ -65,8 +54,6 @@ class EngineReport(ServerMessage):
     memory_bytes: int | None = None
     # GPU memory that it uses; absent: unknown
     gpu_bytes: int | None = None
-    # Memory freed by the former model, if there was one
-    released: ReleasedMemory | None = None
     # The command that runs, quoted for a shell, secrets masked
     command: str | None = None
     # The failure, and the remedy

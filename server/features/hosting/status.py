@@ -16,7 +16,7 @@ from server.core.aio import Timer
 from server.core.errors import WrongModel
 from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
-from server.features.hosting.messages import ModelComing, ReleasedMemory
+from server.features.hosting.messages import ModelComing
 from server.features.hosting.model_fetch import FetchState, FetchStatus
 from server.features.hosting.runtime import Plan
 from server.session.part import SessionContext, SessionPart
@@ -51,8 +51,6 @@ class ManagerStatus:
     shown: str = ""
     # The last failure, and the remedy
     error: str = ""
-    # Memory freed by the previous model
-    released: ReleasedMemory | None = None
 
 
 _CAN = {
@@ -68,7 +66,7 @@ _CAN = {
 }
 
 
-def loading_status(plan: Plan, released: ReleasedMemory | None) -> ManagerStatus:
+def loading_status(plan: Plan) -> ManagerStatus:
     return ManagerStatus(
         ManagerState.LOADING,
         plan.shown_id(),
@@ -76,7 +74,6 @@ def loading_status(plan: Plan, released: ReleasedMemory | None) -> ManagerStatus
         plan.choice.mode,
         LoadProgress("starting"),
         shown=plan.launch.shown,
-        released=released,
     )
 
 

@@ -30,7 +30,7 @@ from server.features.hosting.hosting import (
     report,
     troubles,
 )
-from server.features.hosting.messages import Answering, EngineReport, ReleasedMemory
+from server.features.hosting.messages import Answering, EngineReport
 from server.features.hosting.runtime import Plan
 from server.features.hosting.status import ManagerState, ManagerStatus
 from server.session.request.outbox import MAX_BYTES, Outbox, Reader
@@ -211,17 +211,6 @@ def test_loading_is_told_with_phase_percent_and_bytes() -> None:
     assert (told["model"], told["model_type"], told["mode"]) == ("a/b", "vision", "container")
     assert (told["memory_bytes"], told["command"], told["error"]) == (7, "run", "why")
     assert told["answers"]
-
-
-def test_memory_taken_and_given_back_is_told() -> None:
-    back = ReleasedMemory(memory_bytes=90, left_bytes=10, gpu_bytes=4000)
-    told = report(ManagerStatus(gpu_bytes=9, released=back), False).model_dump(exclude_none=True)
-    assert told["gpu_bytes"] == 9
-    assert told["released"] == {"memory_bytes": 90, "left_bytes": 10, "gpu_bytes": 4000}
-    for known in ({"memory_bytes": 5, "left_bytes": 0}, {"gpu_bytes": 0}):
-        back = ReleasedMemory(**known)
-        told = report(ManagerStatus(released=back), False).model_dump(exclude_none=True)
-        assert told["released"] == known
 
 
 def test_every_model_has_every_way_with_a_reason_for_each_no() -> None:

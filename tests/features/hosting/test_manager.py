@@ -115,13 +115,10 @@ async def test_a_model_is_loaded_answers_and_is_stopped(one: Managed) -> None:
     pid, key = one.pid(), key_of(one)
     idle = await one.manager.stop()
     assert idle.state is ManagerState.IDLE
-    assert (one.released().memory_bytes or 0) > 2**20
-    assert one.released().left_bytes == 0
     assert not Path(f"/proc/{pid}").exists()
     assert one.engines.current is one.spare
     assert one.states() == ["loading", "ready", "stopping", "idle"]
     assert not any(key in line for line in one.lines)
-    assert any("freed" in line for line in one.lines)
 
 
 async def test_another_model_takes_its_place(one: Managed) -> None:
@@ -327,13 +324,11 @@ async def with_gpus(
 
 
 async def test_gpu_memory_is_waited_for() -> None:
-    """The next model begins when every GPU's is back; what was freed is reported."""
+    """The next model begins when every GPU's is back."""
     async with with_gpus(late=0.6) as (one, _):
         began = time.monotonic()
         await one.ready("dies-not")
         assert time.monotonic() - began > 0.6
-        assert one.released().gpu_bytes == 80 * GB
-        assert "serve freed 80000 MB of GPU memory." in one.lines
 
 
 async def test_gpu_memory_that_is_taken_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,14 +341,12 @@ async def test_gpu_memory_that_is_taken_is_told(monkeypatch: pytest.MonkeyPatch)
         assert await one.manager.gives_back() == (0, ())
 
 
-async def test_gpu_memory_that_does_not_come_back_is_told() -> None:
-    """Somebody else has it: it is waited for so long, and told as it is."""
+async def test_gpu_memory_that_does_not_come_back_is_not_waited_for_long() -> None:
+    """Somebody else has it."""
     async with with_gpus(late=60, return_seconds=0.4) as (one, _):
         began = time.monotonic()
         await one.manager.stop()
         assert 0.4 < time.monotonic() - began < AT_ONCE_SECONDS
-        assert one.released().gpu_bytes == 0
-        assert "serve freed 0 MB of GPU memory." in one.lines
 
 
 async def test_nobody_waits_for_gpu_memory_at_the_end() -> None:

@@ -542,13 +542,8 @@ async def test_an_operator_switches_models(tiny_model: Path, random_models: Path
         await manager.start(choice)
         status = await manager.settled()
         assert (status.state, status.error) == (ManagerState.READY, "")
-        released = status.released
-        assert released is not None
-        assert released.left_bytes == 0
-        assert (released.memory_bytes or 0) > 100e6
         assert first.memory_bytes() == 0
         assert "loading weights" in phases
-        assert any("freed" in line for line in heard)
         assert place.status.capabilities.max_concurrency == 1
         # The picture is cut into the 17 tiles that it fills, not the 57 of it made larger, which
         # take 723 tokens more.

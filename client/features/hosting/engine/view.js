@@ -1,5 +1,5 @@
 import { byId, made, say, show, tell } from "../../../core/page/dom.js";
-import { MODES, TYPES, givenBack, meanwhile, size, standing, startWords } from "./words.js";
+import { MODES, TYPES, meanwhile, size, standing, startWords } from "./words.js";
 
 /** @typedef {import("./desk.js").EngineFacts} EngineFacts */
 /** @typedef {import("./desk.js").Model} Model */
@@ -32,7 +32,6 @@ export class EngineView {
   #detail = byId("engine-detail", HTMLElement);
   #answers = byId("engine-answers", HTMLElement);
   #key = byId("engine-key", HTMLInputElement);
-  #released = byId("engine-released", HTMLElement);
   #stale = byId("engine-stale", HTMLElement);
   #error = byId("engine-error", HTMLElement);
   #bar = byId("engine-bar", HTMLProgressElement);
@@ -117,8 +116,6 @@ export class EngineView {
     this.#dialog.dataset.tone = tone;
     say(this.#state, title);
     tell(this.#detail, detail);
-    const back = givenBack(facts.report);
-    tell(this.#released, back);
     show(this.#stale, facts.stale);
     say(this.#error, facts.report?.error ?? "");
     show(this.#error, Boolean(facts.report?.error));

@@ -56,18 +56,6 @@ function held(memory, gpu, sentence) {
 }
 
 /**
- * A sentence about the memory freed by the previous model.
- * @param {EngineFacts["report"]} report
- * @returns {string} "" when unknown
- */
-export function givenBack(report) {
-  const back = report?.released;
-  if (!back) return "";
-  const left = back.left_bytes ? ` ${bytes(back.left_bytes)} are not free yet.` : "";
-  return held(back.memory_bytes, back.gpu_bytes, (given) => `The previous model freed ${given}.` + left);
-}
-
-/**
  * The engine that answers visitors now.
  * @param {EngineFacts["report"]} report
  * @returns {{title: string, detail: string}} both "" when unknown

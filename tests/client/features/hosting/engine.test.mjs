@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { EngineDesk } from "../../../../client/features/hosting/engine/desk.js";
-import { bytes, givenBack, meanwhile, standing, startWords } from "../../../../client/features/hosting/engine/words.js";
+import { bytes, meanwhile, standing, startWords } from "../../../../client/features/hosting/engine/words.js";
 import { still } from "../../time.mjs";
 
 /** A desk that is watched, what it shows, and its requests. */
@@ -140,7 +140,7 @@ test("what answers while nothing is loaded from here stands first", () => {
   assert.equal(first({ state: "failed", why: NOTHING }), `Nothing answers. ${NOTHING}`);
 });
 
-test("bytes, the button that starts, and what the model before gave back", () => {
+test("bytes, and the button that starts", () => {
   assert.deepEqual([999, 1000, 9949, 9950, 1.5e6, 16.58e9, 2e12].map(bytes).map(plain), ["999 B", "1.0 kB", "9.9 kB", "10 kB", "1.5 MB", "17 GB", "2.0 TB"]);
   const start = (facts, model = "x", mode = "in_process") => startWords(/** @type {any} */ (facts), model, /** @type {any} */ (mode));
   const runs = { report: { state: "ready", ...LOADED } };
@@ -148,9 +148,4 @@ test("bytes, the button that starts, and what the model before gave back", () =>
     [start({ report: null, busy: true }), start({ report: { state: "idle" } }), start(runs), start(runs, "a/b"), start(runs, "a/b", "subprocess")],
     ["A moment…", "Start", "Switch to this", "Start again", "Switch to this"],
   );
-  const back = (released) => plain(givenBack(/** @type {any} */ (released && { released })));
-  assert.equal(back({ memory_bytes: 1.2e9, left_bytes: 0, gpu_bytes: 15.9e9 }), "The previous model freed 1.2 GB of memory and 16 GB of GPU memory.");
-  assert.equal(back({ gpu_bytes: 2e9 }), "The previous model freed 2.0 GB of GPU memory.");
-  assert.equal(back({ memory_bytes: 1e9, left_bytes: 3e7 }), "The previous model freed 1.0 GB of memory. 30 MB are not free yet.");
-  assert.deepEqual([back({ memory_bytes: 0, left_bytes: 0 }), plain(givenBack(/** @type {any} */ ({}))), back(null)], ["", "", ""]);
 });
