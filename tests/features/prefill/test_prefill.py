@@ -493,5 +493,5 @@ async def test_the_looks_go_with_the_session(looked: Any) -> None:
         await one.ask_on(1)
         assert [ref for ref in looked if ref() is not None]
         await one.one.session.close("session_ended")
-        gc.collect()
-        assert [ref for ref in looked if ref() is not None] == []
+        # A thread may still compare some.
+        await until(lambda: bool(gc.collect() + 1) and all(ref() is None for ref in looked))

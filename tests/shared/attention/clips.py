@@ -193,7 +193,8 @@ def _encoder(fps: int) -> av.VideoCodecContext:
     encoder.thread_count = 1
     encoder.options = {
         "deadline": "realtime",
-        "cpu-used": "8",
+        # As browsers set it; above 0 it depends on how busy the machine is.
+        "cpu-used": "-6" if fps == 30 else "8",
         "noise-sensitivity": "1",
         "static-thresh": "1",
         "lag-in-frames": "0",
