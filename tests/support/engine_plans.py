@@ -150,7 +150,7 @@ async def managed_for_real(
         engine_python=str(python), llama_server=str(llama_server), trust_remote_code=True
     )
     planner = Planner(probe)
-    async with managed(planner=planner.plan, loader=real, gpu_free=planner.gpu_free) as one:
+    async with managed(planner=planner.plan, loader=real, gpu_free=probe.gpu_free) as one:
         yield one
 
 

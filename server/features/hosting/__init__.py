@@ -1,8 +1,8 @@
 """The model that an operator chooses: planned, fetched, loaded, switched, stopped; and what this
 machine and its vLLM are able to run.
 
-`hosting.py` has the parts together. `lifecycle` decides, as a pure state machine; `manager` carries
-out; `catalogue/` has known models, and the command that runs one.
+`hosting.py` has the parts together. `manager` runs one model at a time; `catalogue/` has known
+models, and the command that runs one.
 """
 
 from __future__ import annotations

@@ -196,6 +196,11 @@ class HostProbe:
         gpus = [HostGpu(vendor, one.name, one.memory_total, one.memory_free) for one in found]
         return tuple(gpus), "" if found else "No GPU was found."
 
+    def gpu_free(self) -> tuple[int, ...] | None:
+        """Return the free bytes of each GPU; None without a GPU, or if one does not report it."""
+        frees = [gpu.free_bytes for gpu in self._read_gpus()[0]]
+        return tuple(free or 0 for free in frees) if frees and None not in frees else None
+
     def _python(self) -> tuple[str | None, dict[str, str], str]:
         """Find the models' Python, its libraries, torch's device beside the CPU."""
         if self.engine_python:

@@ -103,7 +103,7 @@ class Hosting:
             measuring=api.pools.measure,
             planner=self._plan,
             loader=self._loaded,
-            gpu_free=self.planner.gpu_free,
+            gpu_free=probe.gpu_free,
         )
         self.manager = EngineManager(tools, known=lambda: self.planner.known)
         self.fetch = ModelFetch(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import socket
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from server.features.hosting.catalogue.command import DEFAULT_CONTEXT, command
 from server.features.hosting.catalogue.entry import Catalogue, Model, RunMode
 from server.features.hosting.catalogue.folder import find_models, read_model
 from server.features.hosting.catalogue.machine import Host
-from server.features.hosting.gpu import GpuError, GpuReader
 from server.features.hosting.host import HostProbe
 from server.features.hosting.runtime import Plan
 from server.features.hosting.server_runtime import own_name
@@ -49,8 +47,6 @@ class Planner:
     concurrent: int = 0
     # The models at the last reading
     known: tuple[Model, ...] = field(default=(), init=False)
-    _gpus: GpuReader | None = field(default=None, init=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def catalogue(self) -> Catalogue:
         """Return the known models and those in the roots, with troubles. Raises CatalogueError."""
@@ -93,20 +89,6 @@ class Planner:
         if choice.model.startswith("/"):
             return read_model(Path(choice.model))
         return self.catalogue().require(choice.model)
-
-    def gpu_free(self) -> tuple[int, ...] | None:
-        """Return the free bytes of each GPU; None without a GPU, or if one does not report it."""
-        with self._lock:
-            if self._gpus is None:
-                self._gpus = GpuReader()
-            if not self._gpus.source:
-                return None
-            try:
-                found = self._gpus.read()
-            except GpuError:
-                return None
-        free = tuple(gpu.memory_free for gpu in found)
-        return tuple(count or 0 for count in free) if free and None not in free else None
 
 
 def _with_more(host: Host, ram: int, gpus: Sequence[int]) -> Host:
