@@ -177,11 +177,7 @@ async def managed(
         gpu_free=gpu_free,
         silent_seconds=silent_seconds,
     )
-    manager = EngineManager(
-        tools,
-        known=lambda: [model("video", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)],
-        restart_delays=delays,
-    )
+    manager = EngineManager(tools, restart_delays=delays)
     one = Managed(manager, engines, spare)
     manager.on_change(one.seen.append)
     manager.on_line(one.lines.append)

@@ -105,7 +105,7 @@ class Hosting:
             loader=self._loaded,
             gpu_free=probe.gpu_free,
         )
-        self.manager = EngineManager(tools, known=lambda: self.planner.known)
+        self.manager = EngineManager(tools)
         self.fetch = ModelFetch(
             self.planner.catalogue, KEPT, allowed=own.allow_model_downloads, pool=api.pools.manage
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -81,7 +81,7 @@ class EngineManager:
     """Everything on the event loop; what blocks runs in `planning` and `measuring`.
 
     A start or a stop cancels the one task of the model before it, `_work`; its own task then unloads that model and waits
-    for its memory. `known`: models, for examples.
+    for its memory.
 
     Bounds of the model that an operator chose: one; another one replaces it when its memory is free, and gives the place back
     when it cannot be loaded.
@@ -91,10 +91,9 @@ class EngineManager:
         self,
         tools: Tools,
         *,
-        known: Callable[[], Iterable[Model]] = tuple,
         restart_delays: tuple[float, ...] = RESTART_DELAYS,
     ) -> None:
-        self.tools, self._known, self._delays = tools, known, restart_delays
+        self.tools, self._delays = tools, restart_delays
         self.active, self._engines, self._store = tools.active, tools.engines, tools.store
         self.on_change, self.on_line = tools.store.on_change, tools.store.on_line
         self._tasks = TaskSet("manager")
@@ -130,7 +129,7 @@ class EngineManager:
         model = self._plan.model if self._plan is not None else None
         if self.loaded is not None and model and not model.abilities.isdisjoint(abilities):
             return model
-        raise wrong_model(self._store.status, model, abilities, self._known())
+        raise wrong_model(self._store.status, model, abilities)
 
     async def gives_back(self) -> tuple[int, tuple[int, ...]]:
         """Return the bytes of main memory and of each GPU that unloading would free."""

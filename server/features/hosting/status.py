@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal, TypeVar
@@ -53,19 +53,6 @@ class ManagerStatus:
     error: str = ""
 
 
-_CAN = {
-    Ability.IMAGES: "answer questions about pictures",
-    Ability.VIDEO_IN: "look at videos",
-    Ability.AUDIO_IN: "hear",
-    Ability.SPEECH_OUT: "speak",
-    Ability.GROUNDING: "say where things are",
-    Ability.TEXT_TO_SPEECH: "read texts aloud",
-    Ability.TEXT_TO_AUDIO: "make sounds",
-    Ability.TEXT_TO_VIDEO: "make videos from a text",
-    Ability.IMAGE_TO_VIDEO: "make videos from a picture",
-}
-
-
 def loading_status(plan: Plan) -> ManagerStatus:
     return ManagerStatus(
         ManagerState.LOADING,
@@ -78,27 +65,21 @@ def loading_status(plan: Plan) -> ManagerStatus:
 
 
 def wrong_model(
-    status: ManagerStatus, model: Model | None, wanted: Sequence[Ability], known: Iterable[Model]
+    status: ManagerStatus, model: Model | None, wanted: Sequence[Ability]
 ) -> WrongModel:
-    """Build the error: what is loaded, one of `wanted` is needed, examples, how to switch."""
-    ready = status.state is ManagerState.READY
-    if ready and model is not None:
-        can = ", ".join(sorted(_CAN[one] for one in model.abilities))
-        loaded = f"{model.name} is loaded, a {model.model_type} model: it can {can}."
-    elif ready:
+    """Build the error: what is loaded, one of `wanted` is needed, how to switch."""
+    loaded = "No model is loaded."
+    if status.state is ManagerState.READY:
         loaded = (
-            "A remote model is loaded, of which no more is known than that it answers questions."
+            f"{model.name} is loaded, a {model.model_type} model."
+            if model
+            else "A remote model is loaded."
         )
     elif status.state is ManagerState.LOADING:
         loaded = f"{status.model} is being loaded."
-    else:
-        loaded = "No model is loaded."
-    able = [one.name for one in known if not one.abilities.isdisjoint(wanted)][:3]
-    needed = " or ".join(_CAN[one] for one in wanted)
-    examples = f" ({', '.join(able)})" if able else ""
+    needed = " or ".join(one.replace("_", " ") for one in wanted)
     return WrongModel(
-        f"{loaded} This needs a model that can {needed}{examples}. Start one in the engine panel: it takes the place"
-        " of the one that is loaded."
+        f"{loaded} This needs a model for {needed}. Start one in the engine panel: it takes the place of the one that is loaded."
     )
 
 

@@ -318,7 +318,7 @@ async def test_the_whole_way_of_an_operator(workers: dict[str, Generator], run: 
         reply = await client.post("/api/engine/sound", json={"prompt": "x"})
         assert (reply.status_code, reply.json()["error"]["code"]) == (409, "wrong_model")
         assert "a video model" in reply.json()["error"]["message"]
-        assert "read texts aloud" in reply.json()["error"]["message"]
+        assert "text to speech" in reply.json()["error"]["message"]
         reply = await client.post("/api/engine/video", json=wishes)
         assert (reply.status_code, reply.json()["takes"]["backend"]) == (202, "diffusers")
         making = run.program.feature("generation")
@@ -382,5 +382,5 @@ async def test_nothing_loaded_and_stopped(workers: dict[str, Generator], run: Ru
         assert reply.json()["engine"]["state"] == "idle"
         reply = await client.post("/api/engine/video", json={"prompt": "x"})
         assert reply.json()["error"]["code"] == "wrong_model"
-        assert "No model is loaded. This needs a model that can make videos" in reply.text
+        assert "No model is loaded. This needs a model for text to video" in reply.text
         assert workers["words"]._worker.pid is None

@@ -591,7 +591,7 @@ async def test_one_that_runs_elsewhere_is_not_started_again() -> None:
 
 async def test_an_operation_that_the_model_can_not_do(one: Managed) -> None:
     with pytest.raises(
-        WrongModel, match=r"No model is loaded\. This needs a model that can make vid"
+        WrongModel, match=r"No model is loaded\. This needs a model for text to video"
     ):
         one.manager.require(Ability.TEXT_TO_VIDEO)
     await one.load("serve")
@@ -599,15 +599,15 @@ async def test_an_operation_that_the_model_can_not_do(one: Managed) -> None:
     with pytest.raises(WrongModel) as caught:
         one.manager.require(Ability.TEXT_TO_VIDEO)
     assert caught.value.message == (
-        "serve is loaded, a vision model: it can answer questions about pictures. This needs a model that can make"
-        " videos from a text (video). Start one in the engine panel: it takes the place of the one that is loaded."
+        "serve is loaded, a vision model. This needs a model for text to video. Start one in the engine panel: it takes"
+        " the place of the one that is loaded."
     )
     await one.load("video")
     assert one.manager.require(Ability.TEXT_TO_VIDEO).id == "tests/video"
     assert one.manager.require(Ability.IMAGES, Ability.TEXT_TO_VIDEO).id == "tests/video"
     with pytest.raises(WrongModel, match="a video model"):
         one.manager.require(Ability.IMAGES)
-    with pytest.raises(WrongModel, match="can read texts aloud or make sounds"):
+    with pytest.raises(WrongModel, match="for text to speech or text to audio"):
         one.manager.require(Ability.TEXT_TO_SPEECH, Ability.TEXT_TO_AUDIO)
     # It answers no questions: another engine does.
     await soon(lambda: one.engines.current is one.spare)
