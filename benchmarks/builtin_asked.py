@@ -8,8 +8,6 @@
                                                                keep a reader's verdicts, lines like "1a2b3c4d right"
     python3 scripts/benchmark.py --builtin --table             figures by kind from all verdicts, with 95 % intervals, the
                                                                readers' agreement, and engines compared in pairs
-    python3 scripts/benchmark.py --builtin --rules             photographs and drawn scenes judged by rules (--rules --help)
-    python3 scripts/benchmark.py --builtin --labels            small print (the same)
 
 tests/features/builtin/asked/ has the questions, pictures, answers and verdicts; VERDICTS there defines the six words. A
 sheet is shuffled, names no engine, and shows an answer that several engines gave once. Asking takes about six minutes.
@@ -30,7 +28,6 @@ from itertools import combinations
 from math import sqrt
 from pathlib import Path
 
-from benchmarks import builtin_score
 from scripts.arguments import command_line, whole
 from tests.features.builtin.asked.asking import ASKED, Question, ask, questions
 
@@ -214,8 +211,6 @@ def _compared(reader: str, *engines: tuple[str, Mapping[str, str]]) -> Iterator[
 
 
 def main(arguments: Sequence[str]) -> int:
-    if {"--rules", "--labels"} & set(arguments):
-        return builtin_score.main([one for one in arguments if one != "--rules"])
     parser = command_line(__doc__, prog="benchmark.py --builtin")
     does = parser.add_mutually_exclusive_group()
     does.add_argument("--name", default="now", help="of the present engine (now)")

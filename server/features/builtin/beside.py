@@ -10,7 +10,7 @@ from functools import lru_cache
 import cv2
 
 from server.core.frames import Picture
-from server.features.builtin.compose import said_of
+from server.features.builtin.answers import said_of
 from server.features.builtin.conditions import Condition, Subject, spoken_condition
 from server.features.builtin.detector import PERSON, ThingFinder, classes
 from server.features.builtin.engine import pixels_of, placed

@@ -40,6 +40,8 @@ _HUES = (
 )
 # Hues of walls, sand and cream, which are beige from this value on and below this saturation
 _WARM, _LIGHT, _PALE = (8, 30), 170, 90
+# Tan and fur are no orange up to this saturation.
+_TAN = 126
 # Longest side to which a picture is shrunk; a colour's share needs no more pixels.
 _SIDE = 96
 # Colours with smaller shares are not named: of a ground, and of a coloured thing on it.
@@ -67,6 +69,7 @@ def name_pixels(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     named[(hue >= 26) & (hue < 34) & (value < 160) & (sat >= 60)] = _INDEX["green"]
     light = (value >= _LIGHT) & (sat < _PALE)
     named[light & (hue >= _WARM[0]) & (hue < _WARM[1])] = _INDEX["beige"]
+    named[(named == _INDEX["orange"]) & (hue >= _WARM[0]) & (sat < _TAN)] = _INDEX["beige"]
     # A little green is seen more than a little of any other hue.
     pale = sat < np.where((hue >= 45) & (hue < 80), 30, 38)
     named[pale] = _INDEX["grey"]

@@ -17,15 +17,14 @@ import cv2
 from server.core.aio import in_pool
 from server.core.errors import EngineFailed
 from server.core.frames import Geometry, Kind, Part, Picture, Route, Scene, Verbosity
-from server.features.builtin import colours, fields, locate, wants
+from server.features.builtin import colours, locate, wants
+from server.features.builtin.answers import compose, compose_several, said_of, social
 from server.features.builtin.codes import Code, offered
-from server.features.builtin.compose import compose, compose_several, said_of, social
 from server.features.builtin.detector import PERSON, Thing, ThingFinder, asked_for
 from server.features.builtin.impressions import Impression, Kept, Memory, compare, impression
-from server.features.builtin.intents import Intent, asks_origin, understand
-from server.features.builtin.language import LATIN, WORD, code_of, language, warm
+from server.features.builtin.intents import Intent, understand
+from server.features.builtin.language import LATIN, code_of, language, warm
 from server.features.builtin.lines import (
-    MOST_HEADING,
     Piece,
     Row,
     legible,
@@ -35,18 +34,10 @@ from server.features.builtin.lines import (
 )
 from server.features.builtin.notable import Look, Noticer, words_in
 from server.features.builtin.reader import Reader
-from server.features.builtin.speaker import (
-    BOOK,
-    PAGE,
-    PRINTED,
-    Facts,
-    Shares,
-    unknown_thing,
-)
+from server.features.builtin.speaker import Shares, View
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want
 from server.features.builtin.watcher import Watcher, cannot_watch
-from server.features.builtin.wordings import SAYS, WAS_WHERE
 from server.media.picture.encode import Bgr, decoded
 from server.media.picture.grounding import Box
 from server.models.base import (
@@ -91,8 +82,6 @@ _DARK = 0.10
 _BLURRED_BELOW = 25.0
 # What is known of the whole picture alone, not of a part that somebody points at
 _OF_ALL = frozenset({Want.CHANGE, Want.MOTION})
-# Subjects of which a question about one side of the picture asks for that side's print alone
-_OF_A_SIDE = frozenset({Want.READ, Want.SAYS, Want.SUMMARY})
 # Languages in which "on it" is a word for the top
 _ON_IS_TOP = frozenset({"zh", "ja", "ko", "it", "pt", "tr", "ar", "hi"})
 # Least share of the first of several colours beside one that is the ground's
@@ -116,6 +105,8 @@ class _Found:
     codes: tuple[Code, ...] = ()
     # It is from one of the earlier pictures.
     remembered: bool = False
+    # It answers what was asked.
+    known: bool = True
 
 
 class BuiltinEngine:
@@ -235,7 +226,7 @@ class BuiltinEngine:
             pictures_left_out=len(request.earlier) if request.past and not found.remembered else 0,
             boxes=found.boxes,
             codes=offered(found.codes),
-            needs_model=not running and language(intent.language).gives_up(found.text),
+            needs_model=not running and not found.known,
         )
 
     async def _understand(self, request: EngineRequest, question: str) -> Intent:
@@ -247,7 +238,7 @@ class BuiltinEngine:
         if request.kind is Kind.DESCRIBE:
             return Intent(Want.SUMMARY, intent.language)
         if request.part is not None and intent.want in _OF_ALL:
-            return replace(intent, want=Want.OTHER)
+            return replace(intent, want=Want.LOOKUP)
         return intent
 
     def listen(self, session_id: str, microphone: Callable[[], Any]) -> None:
@@ -331,26 +322,18 @@ class BuiltinEngine:
             found = await self._find(request.picture, intent, question)
         return found or await self._compose(request, intent, running)
 
-    async def _time_of(self, request: EngineRequest) -> dt.datetime:
-        """Return the time where the person is. In the pool, because a zone is read from a file."""
-        return self._now(await self._run(zone_of, request.time_zone))
+    async def _today(self, request: EngineRequest) -> dt.date:
+        """Return the day where the person is. In the pool, because a zone is read from a file."""
+        return self._now(await self._run(zone_of, request.time_zone)).date()
 
     async def _compose(self, request: EngineRequest, intent: Intent, running: bool) -> _Found:
-        facts = await self._look(request, intent, request.picture, request.camera)
+        view = await self._look(request, intent, request.picture, request.camera)
         self._advise(intent.want, running)
         brief = request.verbosity is Verbosity.SHORT
-        now = await self._time_of(request)
-        saying = partial(
-            compose,
-            intent,
-            facts,
-            now.date(),
-            running=running,
-            brief=brief,
-            past=request.past,
-            clock=now.time(),
-        )
-        return _Found(await self._run(saying), codes=facts.codes or ())
+        past, today = request.past, await self._today(request)
+        saying = partial(compose, intent, view, today, running=running, brief=brief, past=past)
+        text, known = await self._run(saying)
+        return _Found(text, codes=view.codes or (), known=known)
 
     async def _compose_several(self, request: EngineRequest, intent: Intent) -> _Found:
         """Look at each camera's picture by itself."""
@@ -360,56 +343,31 @@ class BuiltinEngine:
             for camera, picture in [*views, (request.camera, request.picture)]
         ]
         self._advise(intent.want, False)
-        now = await self._time_of(request)
-        text = await self._run(compose_several, intent, looks, now.date(), now.time())
-        return _Found(text, codes=tuple(code for _, facts in looks for code in facts.codes or ()))
+        text, known = await self._run(compose_several, intent, looks, await self._today(request))
+        codes = tuple(code for _, view in looks for code in view.codes or ())
+        return _Found(text, codes=codes, known=known)
 
     def _advise(self, want: Want, running: bool) -> None:
-        if (
-            want in {Want.OTHER, Want.SUMMARY, Want.LOOKUP, Want.THING}
-            and not running
-            and not self._advised
-        ):
+        if want in {Want.SUMMARY, Want.LOOKUP, Want.THING} and not running and not self._advised:
             # The answer says what the engine cannot do; the log, once, how to change that.
             self._advised = True
             log.info("a vision-language model would tell more", extra={"reason": _REMEDY})
 
     async def _find(self, picture: Picture, intent: Intent, question: str) -> _Found | None:
-        """Return the sentence and the boxes for a question about where something is; None for one that names nothing."""
+        """Return the sentence and the boxes for a question about where something is; None for one that print answers."""
         bgr = await self._run(pixels_of, picture)
-        reader = self._reader
+        reader, printed = self._reader, False
         words, names = language(intent.language), thing_words(intent.language)
         codes: Sequence[Code] = ()
-        mentions: list[str] = []
-        # "Where can I take my books back?"
-        acts = intent.acts and not WAS_WHERE.search(plain(question))
-        missing, key, printed = "" if acts else self._missing(intent), "found_at", False
-        if not acts and (seen := await self._seen(bgr, intent)):
+        boxes: list[Box] = []
+        key = "found_at"
+        seen = await self._seen(bgr, intent)
+        if seen:
             boxes = [replace(one.box, label=names.one(one.name)) for one in seen if one.box]
             if not boxes:
                 # It fills the picture.
                 what = words.capital(names.one(seen[0].name))
                 return _Found(words.say("found_at", what=what, where=words.say("at_middle")), ())
-            missing = ""
-        elif locate.wants_text(intent, question):
-            pieces = await self._run(reader.placed_text, bgr)
-            if reader.text_broken:
-                return _Found(words.say("broken"), ())
-            boxes = locate.text_boxes(pieces, intent, question)
-            mentions = locate.mentions(pieces, boxes) if boxes else locate.only_line(pieces, intent)
-            missing = "" if boxes or mentions else missing
-            # Other words of the print may tell where it is.
-            is_of_print = not intent.things or _asks_more(intent) or _are_prose(boxes, intent)
-            printed = len(pieces) >= PRINTED and is_of_print
-            # "The mop is in the cellar" tells more than the place of these words, and a number to call tells none.
-            told = printed and (
-                intent.acts
-                or _are_prose(boxes, intent)
-                or _only_asked(pieces, boxes, intent)
-                or bool(fields.phones([box.label for box in boxes]))
-            )
-            boxes = [] if told else boxes
-            key = "written_at"
         elif locate.wants_codes(intent):
             codes = await self._run(reader.codes, bgr)
             boxes = [replace(one.box, label=one.name) for one in codes if one.box is not None]
@@ -418,11 +376,24 @@ class BuiltinEngine:
             if faces is None:
                 return _Found(words.say("faces_missing"), ())
             boxes = [replace(face, label=words.say("face")) for face in faces]
-        else:
-            wanted = locate.wanted_colours(intent, question)
+        elif wanted := locate.wanted_colours(intent, question):
             spots = await self._run(locate.colour_boxes, bgr, wanted)
             boxes = [replace(spot, label=words.colour_name(spot.label)) for spot in spots]
-        if not boxes and (printed or not (missing or locate.names_something(intent, question))):
+        else:
+            pieces = await self._run(reader.placed_text, bgr)
+            if reader.text_broken:
+                return _Found(words.say("broken"), ())
+            boxes = locate.text_boxes(pieces, intent, question)
+            # "The mop is in the cellar" tells more than the place of these words.
+            printed = len(pieces) >= _PRINTED or any(one.text not in question for one in pieces)
+            lines = {one.text for one in pieces}
+            if printed and not all(box.label in lines for box in boxes):
+                return None
+            key = "written_at"
+        if not boxes and intent.things and self._names_things:
+            thing = names.one(intent.things[0])
+            return None if printed else _Found(words.say("thing_missed", thing=thing), ())
+        if not boxes and (printed or not locate.names_something(intent, question)):
             return None
         # In words the place is one of the camera's picture.
         region, (height, width) = picture.region, bgr.shape[:2]
@@ -431,23 +402,7 @@ class BuiltinEngine:
             height, width = picture.source_height, picture.source_width
             there = [box.moved(region.left, region.top) for box in boxes]
         text = said_of(there, words.code, width, height, self._names_things, key=key)
-        if mentions:
-            # Where it stands, or what stands there in place of it
-            one = words.sentence(text, words.say("row", text=mentions[0]))
-            text = one if len(boxes) == 1 else words.closest(words.items(mentions))
-        if missing:
-            text = words.sentence(missing, text if boxes else "")
-        return _Found(text, tuple(boxes), tuple(codes))
-
-    def _missing(self, intent: Intent) -> str:
-        """Return the sentence that the thing of a question is not seen, or not known; "" where it has none."""
-        if not self._names_things:
-            return ""
-        if intent.things:
-            thing = thing_words(intent.language).one(intent.things[0])
-            return language(intent.language).say("thing_missed", thing=thing)
-        sought = intent.sought if intent.understood else ""
-        return unknown_thing(intent.language, sought) if sought else ""
+        return _Found(text, tuple(boxes), tuple(codes), known=bool(boxes))
 
     async def _remember(
         self, request: EngineRequest, intent: Intent, finder: ThingFinder
@@ -484,7 +439,7 @@ class BuiltinEngine:
             # "Where is it?" is asked of what print tells of, not of its page.
             one
             for one in found
-            if one.sure and one.name != BOOK and not intent.things
+            if one.sure and one.name != _BOOK and not intent.things
         ]
 
     def _faces(self, bgr: Bgr, place: str) -> list[Box] | None:
@@ -497,7 +452,7 @@ class BuiltinEngine:
 
     async def _look(
         self, request: EngineRequest, intent: Intent, picture: Picture, camera: str
-    ) -> Facts:
+    ) -> View:
         """Find the facts of a picture in stages, so that a cancel takes effect between two."""
         want = intent.want
         bgr = await self._run(pixels_of, picture)
@@ -514,7 +469,7 @@ class BuiltinEngine:
             pieces = await self._run(reader.text, bgr)
             pieces = [one for one in pieces if inside(one.box)]
             across = intent.place in ("left", "right")
-            if want in _OF_A_SIDE and (across or intent.language not in _ON_IS_TOP):
+            if want is Want.READ and (across or intent.language not in _ON_IS_TOP):
                 # "What does it say at the top?"
                 pieces = [
                     one for one in pieces if locate.on_side(one.box, intent.place, width, height)
@@ -525,13 +480,14 @@ class BuiltinEngine:
             if codes is None and not rows:
                 # A code may hold what is asked for.
                 codes = tuple(await self._run(reader.codes, bgr))
-        counts = want in wants.FACES or PERSON in intent.things
+        counts = want in (Want.FACES, Want.SUMMARY) or PERSON in intent.things
         looks = counts or intent.wears
         faces = await self._run(self._faces, bgr, intent.place) if looks else None
         worn = await self._run(_worn, bgr, faces or ()) if intent.wears else ()
         things: tuple[Thing, ...] | None = None
         thing_colours: Shares = ()
-        if self._finder is not None and (want in wants.THINGS or intent.things):
+        needs = want in wants.THINGS or intent.things or not (rows or want in wants.NO_TEXT)
+        if self._finder is not None and needs:
             found = await self._run(self._finder.find, bgr, intent.things)
             if intent.how_many and want is Want.THING:
                 found += await self._run(self._finder.more_of, bgr, found, intent.things[0])
@@ -555,7 +511,7 @@ class BuiltinEngine:
         # A part is no picture to compare with the whole ones.
         of_all = picture.region is None
         before = self._memory.exchange(request.session_id, now, camera) if of_all else None
-        return Facts(
+        return View(
             scene=scene,
             pointed=request.part is not None,
             rows=rows,
@@ -582,43 +538,12 @@ def is_short(question: str) -> bool:
 
 def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
     """Find whether a question asks where something is; not every way of a question says so."""
-    of_line = intent.words == ("towards",)
-    if of_line or intent.want in (Want.LEADS, Want.DEPARTURE, Want.BEYOND) or asks_origin(question):
+    if intent.want in (Want.TIME, Want.BEYOND):
         return False
     if len(intent.things) > 1 and intent.place in ("left", "right"):
         # "Is the cup on the left of the plate?" is answered by the places of both.
         return True
     return request.where or (bool(intent.things) and route_of(question) is Route.WHERE)
-
-
-# Words in small letters from which a line is a sentence, or a part of one
-_PROSE = 4
-
-
-def _are_prose(boxes: Sequence[Box], intent: Intent) -> bool:
-    """Find whether a line that was found is a sentence, or goes on in the next: "Key is under the". A sign or label does not."""
-    small = language(intent.language).stop.split()
-    lines = (box.label.split() for box in boxes)
-    return any(
-        sum(word.islower() for word in words) >= _PROSE or (words[1:] and plain(words[-1]) in small)
-        for words in lines
-    )
-
-
-def _asks_more(intent: Intent) -> bool:
-    """Find whether a question about where a thing is has more to it: "the money for the man", "fill my bottle"."""
-    named, small = thing_words(intent.language), language(intent.language).stop.split()
-    others = [word for word in intent.words if not named.knows(word) and word not in small]
-    return intent.acts or len(others) > 1
-
-
-def _only_asked(pieces: Sequence[Piece], boxes: Sequence[Box], intent: Intent) -> bool:
-    """Find whether lines of a page have but words of a question and small ones: where "PARTY" is written tells not where the party is."""
-    asked = {*WORD.findall(plain(intent.question)), *language(intent.language).stop.split()}
-    told = {word for box in boxes for word in WORD.findall(plain(box.label))}
-    is_page = len(pieces) >= PAGE and any(len(one.text.split()) > MOST_HEADING for one in pieces)
-    asks_word = SAYS.search(plain(intent.question)) is not None
-    return is_page and not asks_word and bool(told) and asked.issuperset(told)
 
 
 def placed(finder: ThingFinder, bgr: Bgr, intent: Intent) -> list[Box]:
@@ -664,6 +589,9 @@ def rows_of(pieces: list[Piece]) -> tuple[tuple[Row, ...], bool]:
     return tuple(reading_order(upright(kept))), unread
 
 
+# Rows of print beside which a picture is mostly print
+_PRINTED = 3
+_BOOK = "book"
 # Share of the picture from which print that looks like a book is a page, or a label
 _OF_PAGE = 0.5
 
@@ -673,14 +601,14 @@ def believed(things: Sequence[Thing], rows: Sequence[Row] | None, area: float) -
 
     `area`: the picture's, in pixels.
     """
-    printed = len(rows or ()) >= PRINTED
+    printed = len(rows or ()) >= _PRINTED
     laptops = [one.box for one in things if one.name == "laptop" and one.box]
 
     def is_other(thing: Thing) -> bool:
         """Find whether it is a laptop's screen, or a page or a label that looks like a book."""
         if thing.box is None:
             return False
-        if thing.name == BOOK:
+        if thing.name == _BOOK:
             return printed and thing.box.area > _OF_PAGE * area
         return thing.name == "tv" and any(map(thing.box.overlap, laptops))
 

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.features.builtin.detector import Thing
-from server.features.builtin.fields import similar
-from server.features.builtin.speaker import Change
+from server.features.builtin.rank import similar
 from server.media.picture.encode import Bgr
 
 T = TypeVar("T")
@@ -61,6 +60,29 @@ class Kept(Generic[T]):
     def forget(self, session_id: str) -> None:
         for key in [one for one in self._kept if one[0] == session_id]:
             del self._kept[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The difference between a picture and the one before."""
+
+    # Seconds between the two
+    seconds: float
+    # Share of the cells that differ, 0 to 1, and the third with most: "left", "middle", "right".
+    share: float
+    where: str
+    # 1: clearly brighter, -1: clearly darker, 0: neither
+    light: int
+    new_rows: tuple[str, ...]
+    gone_rows: tuple[str, ...]
+    # Names of things
+    came: tuple[str, ...] = ()
+    went: tuple[str, ...] = ()
+
+    @property
+    def anything(self) -> bool:
+        told = self.new_rows or self.gone_rows or self.came or self.went
+        return self.share >= 0.02 or self.light != 0 or bool(told)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, cached_property
-from itertools import chain
 from pathlib import Path
 
 from server.features.builtin.colours import NAMES
@@ -18,13 +17,10 @@ from server.features.builtin.wants import Want
 from server.models.routing import WORD_MARKS, plain, word_pattern
 
 _FOLDER = Path(__file__).with_name("languages")
-# Where `Language.asked` has each subject
-_PLACES = {want: at for at, want in enumerate(Want)}
-_SAFE, _URL, _CODE = (_PLACES[want] for want in (Want.SAFE, Want.URL, Want.CODE))
 # Lists of words that every language has; see `Language.common`
 _COMMON = (
-    *("fillers", "hints", "today", "tomorrow", "other_time"),
-    *("how_many", "exists", "meant", "denies"),
+    *("fillers", "hints", "today", "tomorrow"),
+    *("how_many", "exists", "denies"),
 )
 # The order settles ties.
 LANGUAGES = (
@@ -88,22 +84,6 @@ def plural(code: str, count: int) -> str:
     return _PLURALS.get(code, _one)(count)
 
 
-# Phrases of answers to questions that a model could answer
-_GIVES_UP = (
-    *(
-        "cannot",
-        "cannot_here",
-        "cannot_plain",
-        "foreign",
-        "no_past",
-        "not_found",
-        "not_found_plain",
-    ),
-    *("not_understood", "see_unknown", "summarise", "translate", "unknown_here", "unknown_thing"),
-    *("closest", "kind", "no_more"),
-)
-
-
 class Language:
     """The content of a language's file, with its patterns, which are made when first used."""
 
@@ -124,46 +104,33 @@ class Language:
         self.stop: str = found["stop"]
         # Letters that few other languages have
         self.letters: str = found.get("letters", "")
-        # The beginning of a question that asks for more than yes or no, and the mark of one that does not
-        self.open: str = found["open"]
-        # "What is it doing?", which may begin like "What is it?"
-        self.doing = re.compile(found["doing"])
-        self.yes_no: str = found["yes_no"]
+        # The beginning, or a mark, of a question that yes or no answers
+        self.yes_no = re.compile(found["yes_no"])
         # The end of sentences, in a language whose small words stand in others; "" where `hints` are enough
         self.ends: str = found.get("ends", "")
-        # "Does it say ...", with the text to find in a group; words around that text
-        self.says = re.compile(found["says"])
-        self.says_before: str = found.get("says_before", "")
-        self.says_after: str = found.get("says_after", "")
         # Words of conditions; see `watch_words`
         self.watch: dict[str, str | dict[str, str]] = found["watch"]
         self._words: dict[str, str] = {name: found[name] for name in _COMMON}
-        # "Safe", which is about a link only beside a word for one; "" where `questions` has the phrases
-        self._risk: str = found.get("risk", "")
         self._patterns: dict[str, re.Pattern[str]] = {}
 
-    def asked(self, text: str) -> list[re.Match[str] | None]:
-        """Return where a `plain` text asks about each subject, in their order; None where it does not."""
-        found = [pattern.search(text) if pattern else None for pattern in self._questions]
-        if found[_SAFE] is None and self._risk and (found[_URL] or found[_CODE]):
-            found[_SAFE] = self._pattern("risk", self._risk).search(text)
-        return found
-
-    def asks(self, want: Want, text: str) -> bool:
-        """Find whether a `plain` text has words of questions about a subject."""
-        pattern = self._questions[_PLACES[want]]
-        return pattern is not None and pattern.search(text) is not None
+    def asked(self, text: str) -> Iterator[tuple[Want, re.Match[str]]]:
+        """Yield the subjects that a `plain` text asks about, in their order, and where."""
+        for want, pattern in self._questions.items():
+            if match := pattern.search(text):
+                yield want, match
 
     @cached_property
-    def _questions(self) -> list[re.Pattern[str] | None]:
-        """The pattern of questions about each subject; None for one without words."""
-        words = [(want.value, self.questions.get(want.value)) for want in Want]
-        return [self._pattern(f"want {name}", some) if some else None for name, some in words]
+    def _questions(self) -> dict[Want, re.Pattern[str]]:
+        """The patterns of questions about each subject that has words."""
+        return {
+            want: self._pattern(f"want {want}", self.questions[want])
+            for want in Want
+            if want in self.questions
+        }
 
     def common(self, name: str) -> re.Pattern[str]:
         """Return the pattern of "fillers" (courtesies), "hints" (the most common words), "today",
-        "tomorrow", "other_time" (of a day, or a kind of day), "how_many", "exists" ("is there"), "meant" ("for")
-        or "denies" (what an answer says of what is not there).
+        "tomorrow", "how_many", "exists" ("is there") or "denies" (what an answer says of what is not there).
         """
         return self._pattern(name, self._words[name])
 
@@ -201,28 +168,11 @@ class Language:
         """Return a phrase about what the engine can do. `things`: it names them."""
         return self.say(phrase if things else f"{phrase}_plain")
 
-    def gives_up(self, answer: str) -> bool:
-        """Return True if an answer says that the engine does not understand, know or do what was asked."""
-        return any(part in answer for part in self._giving_up)
-
-    @cached_property
-    def _giving_up(self) -> list[str]:
-        """The longest part without values of each phrase."""
-        phrases = [self.phrases[name] for name in _GIVES_UP]
-        forms = [list(one.values()) if isinstance(one, dict) else [one] for one in phrases]
-        return [
-            max(re.split(r"{\w+}", form), key=len).strip() for form in chain.from_iterable(forms)
-        ]
-
     def isolate(self, text: str) -> str:
         return isolated(text, self.right_to_left)
 
     def sentence(self, *parts: str) -> str:
         return ("" if self.code in UNSPACED else " ").join(part for part in parts if part)
-
-    def closest(self, text: str, why: str = "") -> str:
-        """Return what comes closest to an answer, after why it is none, where that is known."""
-        return self.sentence(why, self.say("closest", text=text))
 
     @staticmethod
     def capital(text: str) -> str:
@@ -304,22 +254,6 @@ _OTHER_ARABIC = re.compile(r"[پچژگکیۀےڑٹڈںھہ]")
 _OTHER_SCRIPT = re.compile(r"[\u0370-\u03ff\u0530-\u05ff\u0700-\u074f\u0780-\u08ff\u0980-\u10ff]")
 
 
-# Small words of languages in Latin letters that are none of `LANGUAGES`: of the north, Finnish, Czech, Slovak, Hungarian, Croatian, Romanian
-_OTHER_LATIN = re.compile(
-    r"\b(?:är|och|när|jag|hur|vad|inte|vilken|hvad|hvor|hvornår|hvordan|hvilken|hva|jeg|ikke|når|mikä|mitä|missä|kuinka|milloin|onko|paljonko"
-    r"|kde|kdy|kolik|jaký|jaká|jaké|kedy|koľko|aký|aká|aké|mikor|mennyi|mennyibe|milyen|gdje|kada|koliko|što|unde|când|cât|câte)\b"
-)
-
-
-# Letters that none of them has, in a word that is no name
-_OTHER_LETTER = re.compile(r"(?<!\w)\w?[^\W\dA-ZÅØ_]*[åøőűřěůșț]")
-
-
-def is_other_latin(question: str) -> bool:
-    """Find whether a question in Latin letters, as written, is in none of `LANGUAGES` by its letters and small words."""
-    return any((_OTHER_LATIN.search(question.casefold()), _OTHER_LETTER.search(question)))
-
-
 def languages_of(text: str) -> tuple[str, ...]:
     """Return the languages that a `plain` text may be in by its letters; none for other scripts."""
     han, kana = len(HAN.findall(text)), len(_KANA.findall(text))
@@ -340,8 +274,8 @@ def languages_of(text: str) -> tuple[str, ...]:
     return LATIN
 
 
-def language_of(text: str) -> str | None:
-    """Return the language that a text is in by its letters and small words; None where they do not say."""
+def language_of(text: str, likely: str = "") -> str | None:
+    """Return the language that a text is in by its letters and small words, of equals the likely one; None where they do not say."""
     small = plain(text)
     candidates = languages_of(small)
     if not WORD.search(small) or not candidates:
@@ -351,6 +285,7 @@ def language_of(text: str) -> str | None:
     scores = {
         code: len(language(code).common("hints").findall(small))
         + 2 * any(letter in text.casefold() for letter in language(code).letters)
+        + 0.5 * (code == likely)
         for code in candidates
     }
     first, second = sorted(scores.values())[-1:-3:-1]

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.features.builtin import colours, fields, prices
+from server.features.builtin import colours, facts, rank
 from server.features.builtin.intents import Intent, quoted
 from server.features.builtin.language import language
-from server.features.builtin.lines import LEAST_SCORE, Piece, reading_order, sentences
-from server.features.builtin.speaker import PRINTED
-from server.features.builtin.tables import count_named, names_any, names_it
-from server.features.builtin.thing_words import thing_words
+from server.features.builtin.lines import LEAST_SCORE, Piece
 from server.features.builtin.wants import Want
 from server.media.picture.encode import Bgr, shrunk
 from server.media.picture.grounding import Box
 from server.models.routing import plain
-from server.shared.dates import dates
 
 MOST = 8
 # Longest side to which a picture is shrunk in the search for a colour
@@ -39,17 +35,10 @@ _ENDINGS: dict[str, tuple[int, str]] = {
     "es": (1, "o a os as e es les"),
     "ru": (2, "ыи ии ая яя ое ее ые ие ую юю ого ой ои ым ых ом"),
 }
-# Subjects that text shows without their words: "Where is the date?"
-_SHOWN: dict[Want, Callable[[list[str]], Sequence[object]]] = {
-    Want.DATE: lambda rows: dates(rows[0]),
-    Want.EXPIRY: lambda rows: dates(rows[0]),
-    Want.TIME: fields.times,
-    Want.PRICE: prices.prices,
-    Want.TOTAL: prices.prices,
-    Want.PHONE: fields.phones,
-    Want.EMAIL: fields.emails,
-    Want.URL: fields.urls,
-}
+# Subjects that print shows without their words: "Where is the date?"
+_SHOWN = frozenset(
+    {Want.DATE, Want.EXPIRY, Want.TIME, Want.PRICE, Want.TOTAL, Want.PHONE, Want.EMAIL, Want.URL}
+)
 # Words of a question for what is printed, beside the print itself
 _KINDS = frozenset(
     plain(
@@ -57,8 +46,6 @@ _KINDS = frozenset(
         "parola pulsante placa palavra botao bord woord knop znak slowo przycisk знак слово кнопка надпись напис"
     ).split()
 )
-# Subjects of which any text may be the answer
-_ANY_TEXT = {Want.READ, Want.SAYS}
 
 
 def wants_codes(intent: Intent) -> bool:
@@ -70,8 +57,8 @@ def wants_faces(intent: Intent) -> bool:
 
 
 def is_print(intent: Intent) -> bool:
-    """Find whether a question is about something that its letters show: a date, a price, what it says."""
-    return intent.want in _SHOWN or intent.want is Want.SAYS
+    """Find whether a question is about something that its letters show: a date, a price."""
+    return intent.want in _SHOWN
 
 
 def wanted_colours(intent: Intent, question: str) -> tuple[str, ...]:
@@ -101,82 +88,35 @@ def wants_text(intent: Intent, question: str) -> bool:
 
 def names_something(intent: Intent, question: str) -> bool:
     """Return False for a question that says no more than "where"."""
-    named = quoted(question) or intent.words or intent.target or is_print(intent)
+    named = quoted(question) or intent.words or is_print(intent)
     return bool(named) or wants_codes(intent) or wants_faces(intent)
 
 
 def text_boxes(pieces: Sequence[Piece], intent: Intent, question: str) -> list[Box]:
     """Return the boxes of the words asked for, best first; of all text when a question names none."""
     legible = [piece for piece in pieces if piece.score >= LEAST_SCORE]
-    target = quoted(question) or intent.target
-    words = [word.strip(".,;:!?") for word in plain(target).split()]
-    words = words or list(intent.words)
-    words = [word for word in words if word]
-    shows = _SHOWN.get(intent.want)
-    if not words and shows is not None and not _asks_to_pay(intent):
-        return [piece.box for piece in legible if shows([piece.text])][:MOST]
+    words = [word.strip(".,;:!?") for word in plain(quoted(question)).split()]
+    words = [word for word in words or intent.words if word and word not in _KINDS]
+    if not words and intent.want in _SHOWN:
+        finds = facts.FINDERS[intent.want]
+        return [piece.box for piece in legible if finds(piece.text)][:MOST]
     if not words:
-        return [piece.box for piece in legible][:MOST] if intent.want in _ANY_TEXT else []
-    hits = [(count_named(piece.text, words), piece) for piece in legible]
-    most = max((count for count, _ in hits), default=0)
-    if any(
-        not any(names_it(piece.text, word) for piece in legible)
-        for word in words
-        if word not in _KINDS
-    ):
+        return [piece.box for piece in legible][:MOST] if intent.want is Want.READ else []
+    if not all(any(rank.names(piece.text, word) for piece in legible) for word in words):
         # "Where do I put the soap?" is not "Put".
         return []
+    hits = [(rank.count(piece.text, words), piece) for piece in legible]
+    most = max(count for count, _ in hits)
     # Half of the words, and as many as in any other line
-    if 2 * most < len(words) or most == 0:
+    if 2 * most < len(words):
         return []
     return [_part(piece, words) for count, piece in hits if count == most][:MOST]
-
-
-def mentions(pieces: Sequence[Piece], boxes: Sequence[Box]) -> list[str]:
-    """Return the lines that several found words are parts of: "parcel" on a card about one is not where it lies.
-
-    Of one text alone, its row, if a figure stands beside it: "3  Eye clinic" of a house's board.
-    """
-    if len(boxes) < 2:
-        return _row_beside(pieces, boxes[0].label) if boxes else []
-    lines = [piece.text for piece in pieces if any(box.label in piece.text for box in boxes)]
-    if all(box.label in lines for box in boxes):
-        return []
-    # "Your parcel is with:", and what stands beside it
-    rows = [row.text for row in reading_order(pieces)]
-    return [
-        next((row for row in rows if one in row), one) if one.endswith(":") else one
-        for one in lines
-    ]
-
-
-def only_line(pieces: Sequence[Piece], intent: Intent) -> list[str]:
-    """Return the only line of print that names the things of a question: "Where can I put my bike?", "Bikes: coach 7"."""
-    if len(pieces) < PRINTED:
-        return []
-    named_in = thing_words(intent.language).named_in
-    rows = sentences(reading_order([piece for piece in pieces if piece.score >= LEAST_SCORE]))
-    found = [row.text for row in rows if {*intent.things}.intersection(named_in(plain(row.text)))]
-    return found if len(found) == 1 else []
-
-
-def _row_beside(pieces: Sequence[Piece], text: str) -> list[str]:
-    for row in reading_order(pieces):
-        others = [cell.text for cell in row.cells if text not in cell.text]
-        if len(others) == len(row.cells) - 1 and any(any(map(str.isdigit, one)) for one in others):
-            return [row.text]
-    return []
-
-
-def _asks_to_pay(intent: Intent) -> bool:
-    """Tell "Where do I pay?" from "Where is the total?"."""
-    return intent.want is Want.TOTAL and not prices.names_total(intent.asked)
 
 
 def _part(piece: Piece, words: Sequence[str]) -> Box:
     """Return the box of the words in their line: by their letters, which are about equally wide."""
     spans = [
-        match.span() for match in _WORD.finditer(piece.text) if names_any(match.group(), words)
+        match.span() for match in _WORD.finditer(piece.text) if rank.count(match.group(), words)
     ]
     if not spans:
         return piece.box
@@ -193,12 +133,7 @@ def _part(piece: Piece, words: Sequence[str]) -> Box:
         between(bottom_left, bottom_right, end),
         between(bottom_left, bottom_right, begin),
     )
-    # "Breakfast: 1st floor" and "Toilets behind the mill" say more of where than the place on the sign.
-    rest = piece.text[last:]
-    goes_on = piece.text[:last].endswith(":") or rest.startswith(":")
-    goes_on = goes_on or (rest[:1] == " " and len(rest.split()) > 1)
-    label = piece.text[first : None if goes_on else last]
-    return replace(piece, text=label, corners=corners).box
+    return replace(piece, text=piece.text[first:last], corners=corners).box
 
 
 def colour_boxes(bgr: Bgr, names: Iterable[str]) -> list[Box]:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from server.features.builtin.detector import LARGE_ANIMALS, PERSON, ThingFinder
-from server.features.builtin.fields import letters, similar
 from server.features.builtin.impressions import Kept
 from server.features.builtin.language import language, without_controls
 from server.features.builtin.lines import Row
+from server.features.builtin.rank import letters, similar
 from server.features.builtin.thing_words import thing_words
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box

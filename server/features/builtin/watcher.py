@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.core.frames import Picture
-from server.features.builtin.compose import said_of
+from server.features.builtin.answers import said_of
 from server.features.builtin.conditions import (
     ABLE,
     Condition,

@@ -10,15 +10,21 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
 from server.core.frames import Kind, Picture, Route
+from server.features.builtin.codes import Code
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import BuiltinEngine
+from server.features.builtin.lines import Piece
+from server.features.builtin.reader import Reader
+from server.media.picture.encode import Bgr
+from server.media.picture.grounding import Box
+from server.media.picture.planes import SceneReader
 from server.models.base import Delta, EngineRequest
 from server.models.routing import route_of
-from tests.features.builtin.score import Once, pictured
 
 ASKED = Path(__file__).parent
 # The day on which the questions are asked: it decides what has expired.
@@ -73,3 +79,35 @@ async def ask(asked: Iterable[Question], heard: Callable[[Question, str], None])
 
 def _now(zone: dt.tzinfo | None) -> dt.datetime:
     return dt.datetime.combine(TODAY, dt.time(12), zone)
+
+
+def pictured(bgr: Bgr) -> Picture:
+    """Return a picture as a camera's frame comes to the engine: with its light and sharpness told."""
+    height, width = (side // 2 * 2 for side in bgr.shape[:2])
+    bgr = bgr[:height, :width]
+    frame = av.VideoFrame.from_ndarray(bgr, format="bgr24").reformat(format="yuv420p")
+    scene = SceneReader().read(frame, 1.0)
+    whole = (width, height)
+    return Picture("f", 1.0, None, *whole, *whole, 0, None, bgr, None, 0.002, scene=scene)
+
+
+class Once(Reader):
+    """Reads each picture once for all questions about it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: tuple[Bgr, list[Piece], list[Code], list[Box] | None] | None = None
+
+    def _once(self, bgr: Bgr) -> tuple[Bgr, list[Piece], list[Code], list[Box] | None]:
+        if self._kept is None or self._kept[0] is not bgr:
+            self._kept = bgr, super().text(bgr), super().codes(bgr), super().face_boxes(bgr)
+        return self._kept
+
+    def text(self, bgr: Bgr) -> list[Piece]:
+        return self._once(bgr)[1]
+
+    def codes(self, bgr: Bgr) -> list[Code]:
+        return self._once(bgr)[2]
+
+    def face_boxes(self, bgr: Bgr) -> list[Box] | None:
+        return self._once(bgr)[3]

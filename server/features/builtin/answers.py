@@ -1,0 +1,246 @@
+"""Answers a question from what was found in a picture: at most two lines, the useful one first. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+
+from server.features.builtin import facts, look_answers, rank
+from server.features.builtin.codes import host, network
+from server.features.builtin.intents import Intent
+from server.features.builtin.language import Language, language, without_controls
+from server.features.builtin.lines import Row, sentences
+from server.features.builtin.locate import directions
+from server.features.builtin.speaker import Answer, Speaker, View
+from server.features.builtin.wants import SOCIAL, Want
+from server.media.picture.grounding import Box
+from server.models.prompts import number_of
+from server.models.routing import plain
+
+# Rows that have a figure of the kind asked, at most, where none has the question's words
+_FEW = 3
+# Rows of a display, and characters of print that is read as it stands
+_DISPLAY, _SHORT = 2, 160
+# Things whose places are told; further ones are only shown.
+_PLACED = 4
+# Days from which a date without a year is one of the next year
+_PAST_DAYS = 300
+
+
+def compose(
+    intent: Intent,
+    view: View,
+    today: dt.date,
+    *,
+    running: bool = False,
+    brief: bool = False,
+    past: bool = False,
+) -> tuple[str, bool]:
+    """Return the answer of one or two lines, and whether it answers what was asked.
+
+    `running`: it is one of a series of descriptions, and short. `brief`: without details. `past`: the question is about
+    the recent past, of which a picture tells nothing but what has changed since the last look.
+    """
+    s = Speaker(intent, view, today)
+    found = look_answers.overview(s, running=True) if running else answer(s)
+    if past and not found.known:
+        change = look_answers.change(s) if view.change is not None else Answer("")
+        found = Answer(s.say("no_past"), s.sentence(change.text, change.more), known=False)
+    return _text(found.text, "" if brief and found.text else found.more), found.known
+
+
+def compose_several(
+    intent: Intent, looks: Sequence[tuple[str, View]], today: dt.date
+) -> tuple[str, bool]:
+    """Return the answer about cameras with these names, one after the other; what holds for all, once."""
+    words = language(intent.language)
+    found = [answer(Speaker(intent, view, today)) for _, view in looks]
+    names, texts = [_camera(words, name) for name, _ in looks], [one.text for one in found]
+    if len(set(texts)) == 1:
+        names, texts = [words.listed(names)], texts[:1]
+    lines = [
+        words.sentence(words.say("of_camera", name=name), text)
+        for name, text in zip(names, texts, strict=True)
+    ]
+    return _text(*lines), any(one.known for one in found)
+
+
+def social(intent: Intent, things: bool = True, *, hears: bool = False) -> str | None:
+    """Return the answer to small talk; None for a question about the picture.
+
+    `things`: the engine names them. `hears`: the session's microphone is on.
+    """
+    words, want = language(intent.language), intent.want
+    if want not in SOCIAL:
+        return None
+    if want is Want.HEARS:
+        return words.say("hears" if hears else "hears_not")
+    if want is Want.SELF:
+        return words.sentence(words.say("self"), words.say_of_itself("help", things))
+    return words.say("thanks") if want is Want.THANKS else words.say_of_itself(want.value, things)
+
+
+def said_of(
+    boxes: Sequence[Box],
+    code: str,
+    width: int,
+    height: int,
+    things: bool = True,
+    *,
+    key: str = "found_at",
+) -> str:
+    """Return the sentences about the places of things in a picture of this size.
+
+    `things`: the engine names them. `key`: "written_at" where they are words of print.
+    """
+    words = language(code)
+    if not boxes:
+        return words.say_of_itself("not_found", things)
+    told = []
+    for box in boxes[:_PLACED]:
+        where = [words.say(f"at_{one}") for one in directions(box, width, height)]
+        what = without_controls(words.capital(box.label))
+        told.append(words.say(key, what=what, where=words.listed(where)))
+    return words.sentence(*dict.fromkeys(told))
+
+
+def answer(s: Speaker) -> Answer:
+    """Answer a question from what was found."""
+    want = s.intent.want
+    if want in _LOOKS:
+        return _LOOKS[want](s)
+    if want in (Want.READ, Want.TRANSLATE):
+        return _read(s)
+    if want is Want.SAFE:
+        return _safe(s)
+    if want is Want.WIFI and network(s.codes):
+        return Answer(s.code_sentence())
+    if want is Want.SUMMARY:
+        return look_answers.summary(s)
+    if not s.rows and s.codes:
+        return Answer(s.code_sentence(), known=want in (Want.URL, Want.LOOKUP))
+    if not s.rows:
+        unknown = want in (Want.LOOKUP, Want.BEYOND, Want.AMOUNT) or s.intent.things
+        return look_answers.cannot(s) if unknown else s.no_text()
+    if want is Want.EXPIRY and (found := _expiry(s)):
+        return found
+    is_open = want is Want.LOOKUP and not s.intent.yes_no
+    if not (is_open and len(s.listing(s.rows)) <= _SHORT) and (rows := _rows_of(s)):
+        return Answer(s.say("reads", text=s.listing(rows)), s.also(rows))
+    if want is Want.BEYOND:
+        return Answer(s.sentence(s.say("cannot"), s.all_print()), known=False)
+    has = facts.FINDERS.get(want)
+    if is_open or (has and (len(s.rows) <= _DISPLAY or any(has(row.text) for row in s.rows))):
+        # "What flavor?", and a display whose unit was not read
+        return Answer(s.all_print(), s.code_sentence(), known=False)
+    return Answer(s.sentence(s.say("not_in_text"), s.all_print()), s.see_things(), known=False)
+
+
+def _rows_of(s: Speaker) -> list[Row]:
+    """Return the rows that answer a question: with its words and a figure of its kind, else the only ones with one."""
+    want, rows = s.intent.want, sentences(s.rows)
+    has: Callable[[str], object] | None = facts.FINDERS.get(want)
+    label = facts.LABELS.get(want)
+    if want is Want.HOURS:
+        return _of_day(s, [row for row in rows if facts.hours(row.text)])
+    if want is Want.TOTAL:
+        sums = [facts.is_sum(row.text) if facts.prices(row.text) else 0 for row in rows]
+        if most := max(sums, default=0):
+            return [row for row, one in zip(rows, sums, strict=True) if one == most][: rank.MOST]
+    if want is Want.PRICE:
+        has = facts.has_piece_price
+        rows = [row for row in rows if not facts.is_old_price(row.text)] or rows
+    least = 0.0 if s.intent.either else 0.5
+    found = rank.best(rows, s.intent.words, has, least=least)
+    if not found and label is not None:
+        found = rank.best(rows, (), has, label)
+    if not found and has is not None and want is not Want.AMOUNT:
+        found = [row for row in rows if has(row.text)]
+        found = found if len(found) <= _FEW else []
+    return found
+
+
+def _of_day(s: Speaker, rows: list[Row]) -> list[Row]:
+    """Return the rows of opening hours that name the day asked about; all where none names it."""
+    day, ahead = s.intent.weekday, s.intent.in_days
+    if day is None and (ahead is not None or s.intent.yes_no):
+        day = (s.today.weekday() + (ahead or 0)) % 7
+    named = [
+        row
+        for row in rows
+        for days in [facts.weekdays(plain(row.text))]
+        if day in days or (not days and facts.CLOSED.search(plain(row.text)))
+    ]
+    return named or rows[: rank.MOST]
+
+
+def _expiry(s: Speaker) -> Answer | None:
+    """Answer with the date as printed, and how many days that is from today."""
+    found = facts.expiry([row.text for row in s.rows])
+    if found is None:
+        return None
+    date, text = found.date, found.text
+    rest = s.rows[: found.first] + s.rows[found.last + 1 :]
+    more = s.say("also", text=s.listing(rest)) if rest else ""
+    if date.day is None or date.either:
+        return Answer(s.say("reads", text=text), more)
+    try:
+        day = dt.date(date.year or s.today.year, date.month, date.day)
+    except ValueError:
+        # February 30
+        return Answer(s.say("reads", text=text), more)
+    days = (day - s.today).days
+    if date.year is None and days < -_PAST_DAYS:
+        days += 365
+    when = "days_left" if days > 0 else "days_ago" if days else "today"
+    return Answer(s.say("expiry", text=text, when=s.say(when, count=abs(days))), more)
+
+
+def _read(s: Speaker) -> Answer:
+    """Answer with all of the print, its lines one below the other."""
+    if not s.rows:
+        return Answer(s.code_sentence()) if s.codes else s.no_text()
+    lines: list[str] = []
+    for row in s.rows:
+        lines += [""] if row.apart and lines else []
+        lines.append(s.language.isolate(row.text))
+    text = ("\n" if len(lines) > 1 else "") + "\n".join(lines)
+    only = s.intent.want is Want.TRANSLATE
+    return Answer(s.say("only_read" if only else "reads", text=text), s.code_sentence(), not only)
+
+
+def _safe(s: Speaker) -> Answer:
+    texts = [code.text for code in s.codes] + [row.text for row in s.rows]
+    links = [link for text in texts for link in facts.urls(text)]
+    if not links:
+        return Answer(s.say("safe_none"), s.all_print(), known=False)
+    return Answer(s.say("safe", host=host(links[0])), known=False)
+
+
+def _code(s: Speaker) -> Answer:
+    if s.codes:
+        return Answer(s.code_sentence())
+    return Answer(s.say("no_code"), s.quality())
+
+
+_LOOKS: dict[Want, Callable[[Speaker], Answer]] = {
+    Want.CHANGE: look_answers.change,
+    Want.MOTION: look_answers.motion,
+    Want.FACES: look_answers.faces,
+    Want.THING: look_answers.thing,
+    Want.COLOUR: look_answers.colour,
+    Want.LIGHT: look_answers.light,
+    Want.SHARP: look_answers.sharp,
+    Want.CODE: _code,
+}
+
+
+def _camera(words: Language, name: str) -> str:
+    number = number_of(name)
+    return without_controls(name) if number is None else words.say("camera", number=number)
+
+
+def _text(*parts: str) -> str:
+    """Join parts as lines with single spaces."""
+    lines = [line for part in parts if part for line in part.split("\n")]
+    return "\n".join(" ".join(line.split()) for line in lines)

@@ -1,0 +1,274 @@
+"""Finds dates, times, prices, measures and contacts in print. Pure."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+from server.features.builtin.language import language
+from server.features.builtin.wants import Want
+from server.models.routing import plain, word_pattern
+from server.shared.dates import Date, dates, order_in
+
+PRINT_WORDS = tomllib.loads(Path(__file__).with_name("print_words.toml").read_text("utf-8"))
+
+
+def printed(name: str) -> re.Pattern[str]:
+    """Return the pattern of words of print, to search `plain` text with."""
+    return word_pattern(*PRINT_WORDS["words"][name])
+
+
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]++\s?@\s?[\w-]++(?:\.[\w-]++)++")
+_URL = re.compile(
+    r"(?<![@\w.])(?:https?://[^\s<>\"]+|www\.[^\s<>\"]+"
+    r"|(?<!-)[a-z0-9-]++(?:\.[a-z0-9-]++)*\.(?:com|org|net|info|app|dev|io|eu|de|at|ch|fr|es|it|nl|be|pl|uk|us)\b(?:/[^\s<>\"]*)?)",
+    re.I,
+)
+_PHONE = re.compile(r"(?<![\d.,/\w])(?:\+|\(0|00|0|\d)(?:[\s()/.-]{0,3}\d){6,14}(?!\d|[.,]\d)")
+# "(8 - 17 h)" behind it
+_OPENS = re.compile(r"\([^()]*$")
+_PHONE_ROW = printed("phone")
+# Written like a number to call: with so many digits, and the first after a zero no other sign
+_MANY_DIGITS, _DIGITS = 9, range(7, 16)
+_WRITTEN = re.compile(r"\(?0\d[\d]*+[ /()-]|00\d|\(?\d{3}\)?[ .-]\d{3}[ .-]\d{4}$")
+_TIME = re.compile(
+    r"(?<![\d:.,])(?:[01]\d|2[0-3]|[1-9])\s?[:：h]\s?[0-5]\d(?::[0-5]\d)?(?:\s?[ap]\.?m\b\.?)?(?![\d:])"
+    r"|(?<![\d:.,])(?:1[0-2]|[1-9])(?:\.[0-5]\d)?\s?[ap]\.?m\b\.?"
+    r"|(?<![\d:.,])(?:[01]?\d|2[0-4])(?:(?:\.[0-5]\d)?\s?(?:uhr|uur)\b|\s?h(?=\s?[-–à]\s?\d))|[0-2]?\d[時时点點]",
+    re.I,
+)
+_CURRENCY = r"(?:€|\$|£|¥|₹|₽|元|円|eur|euro|euros|usd|gbp|chf|fr\.|sek|nok|dkk|pln|zł|kč|kr|rub|руб|rmb|cny|jpy|₺|tl|try|brl)"
+_MONEY = r"\d{1,3}(?:[.,' ]\d{3})*(?:[.,](?:\d{2}|-{1,2}))?|\d+(?:[.,]\d{2})?"
+_PRICES = (
+    # In "3 € 5 €" no mark stands in front.
+    re.compile(
+        rf"(?:(?<!\d)(?<!\d\s)(?:{_CURRENCY})\s?|(?:{_CURRENCY}))(?:{_MONEY})(?!\d|[.,]\d)", re.I
+    ),
+    re.compile(rf"(?<![\d.,])(?:{_MONEY})\s?(?:{_CURRENCY})(?!\w)", re.I),
+    re.compile(r"(?<![\w.,])\d{1,2}p(?!\w)"),
+)
+# A price without a currency, at the end of a row
+_BARE = re.compile(r"(?<![\d.,/:-])\d{1,5}[.,]\d{2}(?=\W{0,2}[A-Z*]?$)")
+# "$8.99/lb"
+_PER = re.compile(
+    r"^\s?(?:/|per|pro|je)\s?(?:1?0?0\s?)?(?:kg|g|l|ml|lb|oz|stk|st|each|ea|count|ct)\b", re.I
+)
+# A figure: also with a space after the point, in groups of three digits, as a range, or with a fraction
+_FIGURE = r"(?:\d{1,3}[\s-]?)?(?:[¼½¾⅓⅔⅛⅜⅝⅞]|\b\d{1,2}[/⁄](?:[23458]|16)(?!\d))|\d{1,3}(?:[.,' ]\d{3})+(?![\d])|\d+(?:[.,]\s?\d+)?"
+_NUMBER = rf"(?:(?<![\w.,:°])[-−–+]\s?|(?<![\w.,:]))(?:(?:{_FIGURE})\s?[-–/]\s?)?(?:{_FIGURE})"
+_ANY_NUMBER = re.compile(r"(?<![\w.,])[A-Z]{0,3}-?\d[\d.,:/-]*\w*(?!\w)|[¼½¾⅓⅔⅛]")
+_UNITS = {
+    Want.TEMPERATURE: r"[°º˚]{1,2}\s?[CF]?|℃|℉|[CF](?=\W*$)",
+    Want.ENERGY: r"kcal|kJ|cal(?:ories)?|大卡|千焦",
+    Want.WEIGHT: r"kg|mg|µg|μg|mcg|g|oz|lbs?|ml|cl|dl|l|fl\.?\s?oz|克|公斤|千克|升|毫升",
+    Want.PERCENT: r"%|‰|％",
+    Want.DURATION: r"sec|seconds?|sek|sekunden?|secondes?|segundos?|secondi|min|minutes?|minuten?|minut[iy]?|minutos?|(?-i:h)|hrs?|hours?|std"
+    r"|stunden?|heures?|horas?|or[ae]|uur|uren|godzin\w*|saat|days?|tage?n?|jours?|d[ií]as?|giorn[io]|dagen|dni|gün|weeks?"
+    r"|wochen?|semaines?|semanas?|settiman[ae]|weken|tygodni\w*|hafta|months?|monate?n?|mois|mes(?:es)?|mesi|maanden"
+    r"|miesi\w+|years?|jahre?n?|ans|años?|anni|anos?|jaar|lat|分钟?|分間|小时|時間|天|日間|周|週間|个月|か月|年",
+}
+_MEASURES = {
+    want: re.compile(rf"{_NUMBER}\s?(?:x\s?(?:{_FIGURE})\s?)?(?:{units})(?![\w])", re.I)
+    for want, units in _UNITS.items()
+}
+# What is left on a display: "0:47"
+_LEFT = re.compile(r"(?<![\d:])\d?\d:[0-5]\d(?![\d:])")
+# "10¾ oz" is read as "103/4 oz"
+_STUCK = re.compile(r"(?<=\d)([1357]/[248]|[12]/3)(?=\s?(?:oz|fl|lbs?)\b)", re.I)
+
+
+def emails(row: str) -> list[str]:
+    return [text.replace(" ", "") for text in _EMAIL.findall(row)]
+
+
+def urls(row: str) -> list[str]:
+    return [text.rstrip(".,;)") for text in _URL.findall(_EMAIL.sub(" ", row))]
+
+
+def phones(row: str) -> list[str]:
+    """Return phone numbers: 7 to 15 digits, written like one or in a row with a word for one."""
+    named = _PHONE_ROW.search(plain(row)) is not None
+    taken = [date.text for date in dates(row)]
+    found = []
+    for text in (_OPENS.sub("", one).strip() for one in _PHONE.findall(row)):
+        digits = sum(map(str.isdigit, text))
+        written = text.startswith("+") or (digits >= _MANY_DIGITS and bool(_WRITTEN.match(text)))
+        is_date = any(text in date or date in text for date in taken)
+        if digits in _DIGITS and not is_date and (named or written):
+            found.append(text)
+    return found
+
+
+def times(row: str) -> list[str]:
+    return [found.group().strip() for found in _TIME.finditer(row)]
+
+
+def prices(row: str) -> list[str]:
+    """Return prices as written, those by weight or volume last."""
+    found = sorted(
+        (match for pattern in _PRICES for match in pattern.finditer(row)), key=re.Match.start
+    )
+    if not found and not dates(row):
+        found = [*_BARE.finditer(row)]
+    each = [(bool(_PER.match(row[match.end() :])), match.group().strip()) for match in found]
+    return list(dict.fromkeys(text for _, text in sorted(each, key=lambda one: one[0])))
+
+
+def has_piece_price(row: str) -> bool:
+    """Find whether a row has a price that is not one by weight or volume."""
+    ends = [match.end() for pattern in _PRICES for match in pattern.finditer(row)]
+    return any(not _PER.match(row[end:]) for end in ends) or (not ends and bool(prices(row)))
+
+
+def measures(want: Want, row: str) -> list[str]:
+    """Return the figures with a unit of a kind, as written."""
+    row = _STUCK.sub(r" \1", row)
+    found = [match.group().strip() for match in _MEASURES[want].finditer(row)]
+    return found or (_LEFT.findall(row) if want is Want.DURATION else [])
+
+
+def numbers(row: str) -> list[str]:
+    return _ANY_NUMBER.findall(row)
+
+
+# By subject: what a row of its answer has
+FINDERS: dict[Want, Callable[[str], Sequence[object]]] = {
+    Want.EXPIRY: dates,
+    Want.DATE: lambda row: dates(row) or list(weekdays(plain(row))) or FINDERS[Want.TIME](row),
+    # "12 Nordpark 7 min"
+    Want.TIME: lambda row: times(row) or measures(Want.DURATION, row),
+    Want.HOURS: lambda row: hours(row),
+    Want.PRICE: prices,
+    Want.TOTAL: prices,
+    Want.PHONE: phones,
+    Want.EMAIL: emails,
+    Want.URL: urls,
+    Want.AMOUNT: numbers,
+    **{want: partial(measures, want) for want in _MEASURES},
+}
+# Words that print has beside what is asked
+LABELS = {
+    want: printed(name)
+    for want, name in {
+        Want.EXPIRY: "expiry",
+        Want.TOTAL: "total",
+        Want.PRICE: "price",
+        Want.WEIGHT: "net",
+        Want.AMOUNT: "doses",
+        Want.HOURS: "hours",
+        Want.ENERGY: "energy",
+        Want.WIFI: "wifi",
+    }.items()
+}
+_DUE, _NOT_TOTAL, _OLD = printed("due"), printed("not_total"), printed("old")
+
+
+def is_sum(row: str) -> int:
+    """Return 2 for a row that names the sum to pay, 1 for one that may, 0 for another."""
+    text = plain(row)
+    if _DUE.search(text):
+        return 2
+    return int(LABELS[Want.TOTAL].search(text) is not None and not _NOT_TOTAL.search(text))
+
+
+def is_old_price(row: str) -> bool:
+    return _OLD.search(plain(row)) is not None
+
+
+# Also "EXP120227"
+_EXPIRY = re.compile(rf"{LABELS[Want.EXPIRY].pattern}|\b(?:exp|bb[de]?|mhd)(?=[a-z]{{0,3}}\d)")
+# Rows below the words in which their date stands
+_BELOW = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """A date with the words before it, as written, and the first and the last of their rows."""
+
+    text: str
+    date: Date
+    first: int
+    last: int
+
+
+def expiry(rows: Sequence[str]) -> Expiry | None:
+    """Return the date beside or below the words for an expiry date; None without one."""
+    order = order_in(rows)
+    for at, row in enumerate(rows):
+        named = _EXPIRY.search(plain(row))
+        if named is None:
+            continue
+        # "USE OR FREEZE BY", and not "LOT 4471 EXP"
+        begin = named.start() if any(map(str.isdigit, row[: named.start()])) else 0
+        for last, near in enumerate(rows[at : at + 1 + _BELOW], start=at):
+            found = dates(near, order)
+            if not found:
+                continue
+            # "Dispensed 20/11/2026  EXP 08/2028"
+            behind = [one for one in found if last > at or near.find(one.text) >= named.start()]
+            date = (behind or found)[0]
+            words = row[begin:] if last > at else row[begin : row.find(date.text)]
+            return Expiry(f"{words.strip(' :')} {date.clear}".strip(), date, at, last)
+    return None
+
+
+# Languages whose names of days may stand on signs that can be read; the first one that has a name decides: "do" is Thursday
+# in German and Dutch.
+_SIGNS = ("en", "de", "fr", "es", "ru", "zh", "it", "pt", "nl", "pl", "tr", "ja")
+_DAILY, _WEEKDAYS, _WEEKEND = printed("daily"), printed("weekdays"), printed("weekend")
+CLOSED = printed("closed")
+# 9:00-18:00, 9-18, 9am - 5 pm, 9h-18h30
+_CLOCK = r"(?:2[0-4]|[01]?\d)(?:\s?[:.：h]\s?[0-5]\d|\s?h(?!\w))?(?:\s?[ap]\.?m\b\.?|\s?uhr)?"
+_SPAN = re.compile(
+    rf"(?<![\d.,:]){_CLOCK}\s?(?:-|–|—|~|～|to|bis|a|à|alle|às|as|tot|until|до|至)\s?{_CLOCK}(?![\d:])",
+    re.I,
+)
+# Letters of a day's name that may be another word ("do", "so"), and what follows it where it is a day
+_SHORT = 2
+_GOES_ON = re.compile(r"\s?(?:[:,;/&+–—-]|\d|(?:und|and|et|y|e|i)\b)")
+
+
+@cache
+def _days() -> tuple[dict[str, int], re.Pattern[str], re.Pattern[str]]:
+    """Return the numbers of days by their names on signs, and the patterns of one and of a range. Monday is 0."""
+    numbers: dict[str, int] = {}
+    for code in _SIGNS:
+        for number, names in enumerate(language(code).days):
+            for name in plain(names).split():
+                numbers.setdefault(name.rstrip("*"), number)
+    name = "|".join(sorted(map(re.escape, numbers), key=len, reverse=True))
+    one = re.compile(rf"(?<![^\W\d_])(?P<first>{name})s?(?![^\W\d_])\.?")
+    both = re.compile(
+        rf"(?<![^\W\d_])(?P<first>{name})\.?(?:\s?[-–—~至到]\s?|\s(?:to|bis|au|a|through|thru|по)\s)(?P<last>{name})(?![^\W\d_])\.?"
+    )
+    return numbers, one, both
+
+
+def weekdays(folded: str) -> frozenset[int]:
+    """Return the days that `plain` text names: five for "Mon-Fri". Monday is 0."""
+    if _DAILY.search(folded):
+        return frozenset(range(7))
+    found = set(range(5)) if _WEEKDAYS.search(folded) else set()
+    found |= {5, 6} if _WEEKEND.search(folded) else set()
+    numbers, one, both = _days()
+    for match in both.finditer(folded):
+        first, last = numbers[match["first"]], numbers[match["last"]]
+        found |= {(first + n) % 7 for n in range((last - first) % 7 + 1)}
+    alone = not any(map(str.isalpha, one.sub("", folded)))
+    for match in one.finditer(folded):
+        is_day = alone or len(match["first"]) > _SHORT
+        if is_day or _GOES_ON.match(folded, match.end()) or CLOSED.search(folded, match.end()):
+            found.add(numbers[match["first"]])
+    return frozenset(found)
+
+
+def hours(row: str) -> list[str]:
+    """Return the hours of a row, or the word that something is closed."""
+    folded = plain(row)
+    for pattern in _days()[1:][::-1]:
+        folded = pattern.sub(lambda match: " " * len(match.group()), folded)
+    return [*_SPAN.findall(folded), *(found.group() for found in CLOSED.finditer(folded))]

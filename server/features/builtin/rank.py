@@ -1,0 +1,116 @@
+"""Finds the rows of print that a question is about: those with most of its words and a figure of the kind asked. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+
+from rapidfuzz import fuzz
+
+from server.features.builtin.facts import PRINT_WORDS
+from server.features.builtin.lines import MOST_HEADING, Row
+from server.models.routing import plain
+
+# Names of one thing on signs, in several languages
+_SYNONYMS = tuple(frozenset(plain(line).split()) for line in PRINT_WORDS["synonyms"])
+_TOKEN = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+# Letters of a word that may be misread, be part of another one, or be its beginning; and the likeness of one misread
+_LONG, _STEM, _LIKE = 5, 4, 84
+# Most rows of an answer
+MOST = 4
+
+
+@cache
+def _kin(word: str) -> frozenset[str]:
+    return frozenset([word]).union(*(names for names in _SYNONYMS if word in names))
+
+
+def names(text: str, word: str) -> bool:
+    """Find whether a text has a `plain` word: also inflected, in a compound, misread, or as a synonym; a figure alone."""
+    folded = plain(text)
+    if word.isdecimal():
+        return re.search(rf"(?<![\d.,:]){word}(?!\d|[.,:]\d)", folded) is not None
+    tokens = _TOKEN.findall(folded)
+    for one in _kin(word):
+        if not one.isascii() and one[:1] > "\u2e80":
+            if one in folded:
+                return True
+        elif any(_same(token, one) for token in tokens):
+            return True
+    return len(word) >= _LONG and any(
+        len(token) >= _LONG and fuzz.ratio(token, word) >= _LIKE for token in tokens
+    )
+
+
+def _same(token: str, word: str) -> bool:
+    """Find whether a word is another one, its beginning, its plural, or a part of a compound."""
+    if token == word or token.rstrip("s") == word or word.rstrip("s") == token:
+        return True
+    short, long = sorted((token, word), key=len)
+    begins = len(short) >= _STEM and long.startswith(short)
+    return begins or (len(word) >= _LONG and word in token)
+
+
+def count(text: str, words: Iterable[str]) -> int:
+    """Count the words that a text has."""
+    return sum(names(text, word) for word in words)
+
+
+def best(
+    rows: Sequence[Row],
+    words: Sequence[str],
+    has: Callable[[str], object] | None = None,
+    label: re.Pattern[str] | None = None,
+    least: float = 0.5,
+) -> list[Row]:
+    """Return the rows that come closest to a question, from top to bottom; none where nothing comes close.
+
+    `words`: `plain` words of the question. `has`: finds what a row has to have, of which the row below a label is enough.
+    `label`: a word beside it that counts as a word of the question. `least`: without `has`, the share of the words that
+    the rows have together.
+    """
+    found: list[tuple[int, int, int]] = []
+    named = set[str]()
+    for at, row in enumerate(rows):
+        hits = [word for word in words if names(row.text, word)]
+        count = len(hits) + (label is not None and label.search(plain(row.text)) is not None)
+        below = rows[at + 1] if at + 1 < len(rows) and not rows[at + 1].apart else None
+        if not count:
+            continue
+        if has is None:
+            found.append((count, at, _end_of(rows, at)))
+        elif has(row.text):
+            found.append((count, at, at + 1))
+        elif below is not None and has(below.text):
+            # A label, and its value below it
+            found.append((count, at, at + 2))
+        named.update(hits)
+    if has is None and len(named) < least * len(words):
+        return []
+    most = max((count for count, _, _ in found), default=0)
+    told = {at for count, begin, end in found if count == most for at in range(begin, end)}
+    return [rows[at] for at in sorted(told)][:MOST]
+
+
+def _end_of(rows: Sequence[Row], at: int) -> int:
+    """Return the end of what a row announces: by a colon, or as a heading of a few words."""
+    text, end = rows[at].text, at + 1
+    heads = len(text.split()) <= MOST_HEADING and rows[at].apart and not any(map(str.isdigit, text))
+    if text.endswith(":") or heads:
+        while end < len(rows) and end - at < MOST and not rows[end].apart:
+            end += 1
+    return end
+
+
+# Likeness of two readings of the same text
+_SAME_TEXT = 80
+
+
+def similar(one: str, other: str) -> bool:
+    """Find whether two rows are probably two readings of the same text."""
+    return bool(fuzz.ratio(letters(one), letters(other)) >= _SAME_TEXT)
+
+
+def letters(text: str) -> str:
+    return "".join(char for char in plain(text) if char.isalnum())
