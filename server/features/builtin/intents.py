@@ -17,6 +17,7 @@ from server.features.builtin.language import (
     language,
     language_of,
     languages_of,
+    small_words,
 )
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import SOCIAL, Want
@@ -28,15 +29,13 @@ _MOST_WORDS = 16
 _QUOTED = re.compile(r"[「『](.{1,80}?)[」』]|[\"“”„«»‘'](.{1,80}?)[\"“”„«»’'](?=\W|$)")
 # Languages whose small words are none that name a row in questions of any language in Latin letters
 _MIXED = ("en", "de", "fr", "es")
+# "On" and "off" at the end of a question
+_SWITCHED = (" on", " off", " an", " aus", " aan", " uit")
 # What somebody wears, which is no place: "her top"
 _WORN = re.compile(r"\b(?:her|his|my|the|crop|tank) top\b")
 _WEARS = re.compile(
     r"\bwear(?:s|ing)?\b|\bhas on\b|\btragen?\b|\btragt\b|\banhat\b|\bporte(?:nt|s)?\b|\blleva(?:n)?\b|\bindossa(?:no)?\b|\bveste(?:m)?\b|\bdraagt\b"
     r"|\bnosi\b|\bma na sobie\b|\bgiyiyor\b|\bодет\w*|穿|着て|입고|يرتدي|تلبس"
-)
-
-_OR = re.compile(
-    r"\b(?:or|oder|ou|o|of|czy|albo|lub|yoksa|veya)\b|\b(?:или|або|чи)\b|还是|或|それとも|또는|아니면|(?<!\w)(?:أو|أم|या)(?!\w)"
 )
 
 
@@ -70,6 +69,8 @@ class Intent:
 
 # Subjects that a question has only where it says nothing else: "Is the light on?", and no "light bulb"
 _ALONE = frozenset({Want.FACES, Want.LIGHT, Want.SHARP, Want.MOTION, Want.CHANGE})
+# Words of something else, at least: not all small words of other languages are known.
+_MORE = {"en": 1}
 
 
 def understand(question: str, chosen: str | None = None, page: str = "") -> Intent:
@@ -82,43 +83,52 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     text = plain(question)
     tag = (chosen or "").partition("-")[0].lower()
     fixed = tag if tag in LANGUAGES else ""
-    own = spoken_in(text, question, fixed or code_of(page))
-    answer_in = fixed or own
+    likely = fixed or code_of(page)
+    candidates = languages_of(text)
+    known = language_of(question) if candidates else likely
+    own = known or (likely if likely in candidates else candidates[0])
     if not WORD.search(text) or way_in(question) is not None:
-        return Intent(Want.SUMMARY, answer_in, question)
-    for code in dict.fromkeys((own, "en")):
+        return Intent(Want.SUMMARY, fixed or own, question)
+    # A greeting may be all that there is of a language.
+    for code in dict.fromkeys((own, likely, "en", *(() if known else candidates))):
         want, asked = _subject(text, code)
         if want is not Want.LOOKUP:
             own = code
             break
+    answer_in = fixed or (known if known and own != likely else own)
     one = language(own)
     things, rest = thing_words(own).cut(text)
     colours = tuple(name for at, name in enumerate(NAMES) if one.colour(at).search(text))
     place = next((name for name in one.places if one.place(name).search(_WORN.sub("", text))), "")
     yes_no = one.yes_no.search(text) is not None
     how_many = one.common("how_many").search(text) is not None
+    rest = one.common("exists").sub(" ", one.common("how_many").sub(" ", _without(rest, asked)))
     # What it says beside the words of its subject, things, colours and a place
     more = [
         word
-        for word in _words(_without(rest, asked), own)
+        for word in _words(rest, own)
         if word not in _fillers(own) | _people(own)
         and not _is_colour(word, one)
         and not (place and one.place(place).search(word))
     ]
     asks = yes_no or how_many or one.common("exists").search(text) is not None
-    if want is Want.FACES and asked not in _faces(own):
+    if want is Want.FACES and not asked.startswith(tuple(_faces(own))):
         # "Is anybody there?"
         things = things or (PERSON,)
         asks = asks or " " in asked
     # "Is the TV on?", "Is it a boy or a girl?", "Is she wearing a tie?"
-    wears, either = _WEARS.search(text) is not None, _OR.search(text) is not None
-    about = _is_switched(text, one) or (either and len(things) < 2) or wears
+    wears = _WEARS.search(text) is not None
+    # Two words of Polish and Ukrainian begin a question, too.
+    either = one.common("or").search(question.casefold(), 1) is not None
+    about = text.rstrip(" ?").endswith(_SWITCHED) or (either and len(things) < 2) or wears
     if want is Want.LOOKUP and asks and colours and not more and _ends_with_colour(text, one):
         want = Want.COLOUR
     elif want in (Want.LOOKUP, Want.FACES, Want.AMOUNT) and things and not more and not about:
         # "What fish is this?"
         want = Want.THING if asks else Want.SUMMARY
-    elif want in _ALONE and (more or about or (things and not (asks and want is Want.FACES))):
+    elif want in _ALONE and (
+        len(more) >= _MORE.get(own, 2) or about or (things and not (asks and want is Want.FACES))
+    ):
         want = Want.LOOKUP
     if want is Want.LOOKUP and how_many:
         want = Want.AMOUNT
@@ -141,28 +151,24 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     )
 
 
-def spoken_in(text: str, question: str, likely: str) -> str:
-    """Return the language of a question, which is `plain` text and as written: by its letters and small words, else the likely one."""
-    candidates = languages_of(text)
-    if not candidates:
-        return likely
-    if len(candidates) == 1 or (candidates == ("zh", "ja") and likely not in candidates):
-        return candidates[0]
-    found = language_of(question, likely)
-    return found or (likely if likely in candidates else candidates[0])
-
-
 def _subject(text: str, code: str) -> tuple[Want, str]:
     """Return what a `plain` question is about in a language, and the words that say so."""
-    found = {
-        want: match.group()
-        for want, match in language(code).asked(text)
-        if want not in SOCIAL or _only(match.re, text, code)
-    }
-    if Want.READ in found and {*found} & {Want.EMAIL, Want.PHONE, Want.URL}:
+    one = language(code)
+    found = dict(one.asked(text))
+    for want in SOCIAL & found.keys():
+        said = found[want].group()
+        # "Was kannst du?", and not "Was kannst du sehen?"
+        whole = want is not Want.HELP or not (" " in said or one.unspaced)
+        whole &= not (one.unspaced and want in (Want.SELF, Want.HEARS))
+        if (whole and not _only(found[want].re, text, code)) or Want.SUMMARY in found:
+            del found[want]
+    if {Want.URL, Want.CODE} & found.keys() and one.common("risk").search(text):
+        return Want.SAFE, ""
+    if Want.READ in found and {Want.EMAIL, Want.PHONE, Want.URL} & found.keys():
         # "Read the email."
-        return Want.READ, found[Want.READ]
-    return next(iter(found.items()), (Want.LOOKUP, ""))
+        return Want.READ, found[Want.READ].group()
+    want = next(iter(found), Want.LOOKUP)
+    return want, found[want].group() if want in found else ""
 
 
 def _only(pattern: re.Pattern[str], text: str, code: str) -> bool:
@@ -178,7 +184,7 @@ def _only(pattern: re.Pattern[str], text: str, code: str) -> bool:
 @cache
 def _stop(code: str) -> frozenset[str]:
     """Return the `plain` words that do not help to find a subject."""
-    return frozenset(word for one in (code, *_MIXED) for word in plain(language(one).stop).split())
+    return frozenset().union(*map(small_words, (code, *_MIXED)))
 
 
 @cache
@@ -233,12 +239,6 @@ def _ends_with_colour(text: str, one: Language) -> bool:
     """Tell "Is the cup red?" and "Are there green ones?" from "Is there a red cup?"."""
     words = [word for word in WORD.findall(text) if word not in _stop(one.code)]
     return bool(words) and _is_colour(words[-1], one)
-
-
-def _is_switched(text: str, one: Language) -> bool:
-    """Find whether a question ends with "on" or "off"."""
-    last = WORD.findall(text)[-1:]
-    return last != [] and last[0] in plain(f"{one.watch['on']} {one.watch['off']}").split()
 
 
 def _day(text: str, one: Language) -> tuple[int | None, int | None]:

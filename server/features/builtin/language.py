@@ -20,7 +20,7 @@ _FOLDER = Path(__file__).with_name("languages")
 # Lists of words that every language has; see `Language.common`
 _COMMON = (
     *("fillers", "hints", "today", "tomorrow"),
-    *("how_many", "exists", "denies"),
+    *("how_many", "exists", "or", "risk", "denies"),
 )
 # The order settles ties.
 LANGUAGES = (
@@ -129,8 +129,8 @@ class Language:
         }
 
     def common(self, name: str) -> re.Pattern[str]:
-        """Return the pattern of "fillers" (courtesies), "hints" (the most common words), "today",
-        "tomorrow", "how_many", "exists" ("is there") or "denies" (what an answer says of what is not there).
+        """Return the pattern of "fillers" (courtesies), "hints" (the most common words), "today", "tomorrow", "how_many",
+        "exists" ("is there"), "or", "risk" (what may be asked of a link) or "denies" (what an answer says of what is not there).
         """
         return self._pattern(name, self._words[name])
 
@@ -274,18 +274,29 @@ def languages_of(text: str) -> tuple[str, ...]:
     return LATIN
 
 
-def language_of(text: str, likely: str = "") -> str | None:
-    """Return the language that a text is in by its letters and small words, of equals the likely one; None where they do not say."""
+# How much a small word tells of its language, next to one of its most common ones
+_OF_SMALL_WORDS = 0.4
+
+
+@cache
+def small_words(code: str) -> frozenset[str]:
+    """Return a language's `plain` words that name nothing."""
+    return frozenset(plain(language(code).stop).split())
+
+
+def language_of(text: str) -> str | None:
+    """Return the language that a text is in by its letters and small words; None where they do not say."""
     small = plain(text)
     candidates = languages_of(small)
     if not WORD.search(small) or not candidates:
         return None
     if len(candidates) == 1 or candidates == ("zh", "ja"):
         return candidates[0]
+    words = set(WORD.findall(small))
     scores = {
         code: len(language(code).common("hints").findall(small))
         + 2 * any(letter in text.casefold() for letter in language(code).letters)
-        + 0.5 * (code == likely)
+        + _OF_SMALL_WORDS * len(words & small_words(code))
         for code in candidates
     }
     first, second = sorted(scores.values())[-1:-3:-1]

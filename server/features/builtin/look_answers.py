@@ -211,14 +211,11 @@ def overview(s: Speaker, *, running: bool = False) -> Answer:
     """Answer with the things and faces, the print, the codes, or else the colours of the middle."""
     if running and (news := s.came_and_went()):
         return Answer(news, s.see_things())
-    seen, letters = s.see_things(unsure=True), sum(map(str.isalnum, s.listing(s.rows)))
+    seen = s.see_things(unsure=True)
     if s.view.faces and not asked_for(s.things, [PERSON]):
         seen = s.sentence(seen, faces(s).text)
-    told = s.all_print() if letters > 1 else ""
-    if seen or told or s.codes:
-        first, *rest = filter(None, (seen, told, s.code_sentence()))
-        # One or two letters on a thing are mostly none.
-        return Answer(first, s.sentence(*(one for one in rest if one is not told or letters > 2)))
+    if told := [one for one in (seen, s.all_print(), s.code_sentence()) if one]:
+        return Answer(told[0], s.sentence(*told[1:]))
     if s.view.unread and not s.quality():
         return Answer(s.say("unread"), s.colour_of("middle"), known=False)
     return Answer(s.sentence(s.say("unknown_here"), _instead(s)), known=False)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.messages import MAX_QUESTION_CHARS
-from server.features.builtin.compose import social
+from server.features.builtin.answers import social
 from server.features.builtin.intents import understand
 from server.features.builtin.language import LANGUAGES, language, language_of
 from server.features.builtin.wants import Want
@@ -20,24 +20,6 @@ from tests.features.builtin.words import WORDS
 def test_questions_are_understood(want: str, question: str) -> None:
     """In six languages; those in ten more are in test_language.py."""
     assert understand(question).want is Want(want)
-
-
-@pytest.mark.parametrize(
-    ("question", "target"),
-    [
-        ("Does it say gluten free?", "gluten free"),
-        ('Does it say "Exit"?', "Exit"),
-        ("Is the word MILK there?", "milk"),
-        ("Steht da Milch drauf?", "milch"),
-        ("Est-il écrit « sortie » ?", "sortie"),
-        ("¿Dice salida?", "salida"),
-    ],
-)
-def test_does_it_say(question: str, target: str) -> None:
-    """The sought thing is extracted from the question."""
-    intent = understand(question)
-    assert intent.want is Want.SAYS
-    assert intent.target == target
 
 
 @pytest.mark.parametrize("code", LANGUAGES)

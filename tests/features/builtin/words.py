@@ -1,4 +1,4 @@
-"""The tests' questions, answers and conditions in each language, from `words.toml` and `answers.toml`."""
+"""The tests' questions and conditions in each language."""
 
 import tomllib
 from pathlib import Path
@@ -9,4 +9,4 @@ def _read(name: str) -> dict[str, dict[str, Any]]:
     return tomllib.loads(Path(__file__).with_name(name).read_text("utf-8"))
 
 
-WORDS, ANSWERS = _read("words.toml"), _read("answers.toml")
+WORDS = _read("words.toml")
