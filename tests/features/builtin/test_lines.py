@@ -1,0 +1,353 @@
+"""Pieces of text put into reading order, and what of them is text."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from dataclasses import replace
+
+import pytest
+
+from server.features.builtin.lines import Piece, legible, reading_order, upright
+from server.shared.aim import MOST_LINES
+
+
+def piece(text: str, x: float, y: float, width: float = 100, height: float = 20) -> Piece:
+    corners = ((x, y), (x + width, y), (x + width, y + height), (x, y + height))
+    return Piece(text, 0.95, corners)
+
+
+def turned(one: Piece, degrees: float) -> Piece:
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return Piece(
+        one.text, one.score, tuple((x * cos - y * sin, x * sin + y * cos) for x, y in one.corners)
+    )
+
+
+RECEIPT = [
+    piece("12.40", 500, 101),
+    piece("Total", 100, 98),
+    piece("Bread", 102, 40),
+    piece("3.20", 505, 43),
+    piece("CORNER SHOP", 200, 2),
+]
+
+
+@pytest.mark.parametrize("degrees", [0, 8, -8, 20])
+def test_rows_read_from_top_to_bottom_and_left_to_right(degrees: float) -> None:
+    """In whatever order the pieces came, and also when the text leans."""
+    rows = reading_order([turned(one, degrees) for one in RECEIPT])
+    assert [row.text for row in rows] == ["CORNER SHOP", "Bread 3.20", "Total 12.40"]
+
+
+def test_pieces_of_different_height_share_a_row_only_when_level() -> None:
+    """A big digit beside two small lines does not swallow both."""
+    rows = reading_order(
+        [piece("BIG", 0, 0, 100, 60), piece("up", 120, 2, 50, 14), piece("down", 120, 44, 50, 14)]
+    )
+    assert len(rows) == 3
+
+
+def column(x: float, *lines: str, y: float = 100) -> list[Piece]:
+    return [piece(line, x, y + 30 * n, 12 * len(line)) for n, line in enumerate(lines)]
+
+
+def read(*pieces: Piece) -> list[str]:
+    """The lines in reading order, with an empty one before each paragraph."""
+    return [
+        line for row in reading_order(pieces) for line in ([""] if row.apart else []) + [row.text]
+    ]
+
+
+STORY = ("The library in the", "old hall opened its", "doors in May. It has", "many books.")
+REST = (
+    "a room for readers",
+    "and a small cafe. The",
+    "town paid for it with",
+    "some help of others.",
+)
+LIST = ("Espresso 2.20", "Latte 3.40", "Mocha 3.10", "Cocoa 3.80")
+FOOD = ("Bagel 4.50", "Soup of the day 6.80", "Toast 5.20", "Cake 4.90")
+
+
+@pytest.mark.parametrize("degrees", [0, 6])
+@pytest.mark.parametrize(
+    ("first", "second"), [(STORY, REST), (LIST, FOOD)], ids=["newspaper", "two lists"]
+)
+def test_columns_are_read_one_after_the_other(
+    first: tuple[str, ...], second: tuple[str, ...], degrees: float
+) -> None:
+    """A headline across them, and a line below them, stand where they are."""
+    whole = [
+        piece("Over all columns of it", 100, 50, 500, 36),
+        *column(100, *first),
+        *column(420, *second),
+        piece("Below both of them, and across", 100, 300, 500),
+    ]
+    lines = read(*(turned(one, degrees) for one in whole))
+    assert [line for line in lines if line] == [
+        "Over all columns of it",
+        *first,
+        *second,
+        "Below both of them, and across",
+    ]
+    assert lines[lines.index(second[0]) - 1] == ""
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (("Espresso", "Latte", "Mocha", "Cocoa"), ("2.20", "3.40", "3.10", "3.80")),
+        (
+            ("Name of customer", "Date of the order", "Payment method", "Kind of parcel"),
+            ("Marta Kowalska", "20 November 2026", "Credit card 4471", "letter box"),
+        ),
+        (LIST, ("large 3.20", "large 4.40", "large 4.10", "large 4.80")),
+    ],
+    ids=["menu", "form", "sizes"],
+)
+def test_the_columns_of_a_table_are_read_by_row(
+    left: tuple[str, ...], right: tuple[str, ...]
+) -> None:
+    pieces = [*column(100, *left), *column(420, *right)]
+    assert read(*pieces) == [f"{a} {b}" for a, b in zip(left, right, strict=True)]
+
+
+CONES = ("1 scoop", "2 scoops", "3 scoops", "99 with flake", "Waffle cone")
+FLAVOURS = ("Flavours today", "Vanilla", "Salted caramel", "Strawberry (vegan)", "Mint")
+
+
+@pytest.mark.parametrize("degrees", [0, 6])
+def test_what_does_not_stand_on_the_same_lines_is_no_table(degrees: float) -> None:
+    """Its own column is read after those beside it, between lines that go across."""
+    costs = [piece(f"{n}.60", 420, 100 + 30 * n) for n in range(len(CONES))]
+    flavours = [piece(one, 620, 105 + 25 * n, 200) for n, one in enumerate(FLAVOURS)]
+    whole = [
+        piece("Ice cream by the sea", 100, 50, 800, 36),
+        *column(100, *CONES),
+        *costs,
+        *flavours,
+        piece("Open daily from 11 to 6", 100, 300, 800),
+    ]
+    lines = read(*(turned(one, degrees) for one in whole))
+    assert [line for line in lines if line] == [
+        "Ice cream by the sea",
+        *(f"{one} {n}.60" for n, one in enumerate(CONES)),
+        *FLAVOURS,
+        "Open daily from 11 to 6",
+    ]
+
+
+@pytest.mark.parametrize("slant", [0, 3, -3])
+def test_a_table_that_is_seen_from_the_side_is_read_by_row(slant: float) -> None:
+    """Its lines may drift against each other by a part of their height."""
+    names = ("Guest", "Arrival", "Breakfast", "Reception", "Wi-Fi")
+    values = ("Ms Ingrid Falk", "25 November", "first floor", "dial nine", "Seeblick")
+    right = [piece(one, 420, 100 + (30 + slant / 4) * n, 160) for n, one in enumerate(values)]
+    assert read(*column(100, *names), *right) == [
+        f"{name} {value}" for name, value in zip(names, values, strict=True)
+    ]
+
+
+CARD = ("LOST CAT", "Grey tabby tom, shy.", "Last seen on Sunday", "near the allotments.")
+NOTE = ("Piano lessons", "Beginners to grade 8", "First lesson is free", "Call us after 5 pm")
+DAYS = ("Monday", "Tuesday", "Thursday", "Friday")
+
+
+def test_cards_and_timetables_side_by_side_are_read_one_after_the_other() -> None:
+    """Both stand on the same lines."""
+    assert read(*column(100, *CARD), *column(420, *NOTE)) == [*CARD, "", *NOTE]
+    tables = [
+        piece
+        for x, hour in ((100, 7), (500, 9))
+        for piece in (*column(x, *DAYS), *column(x + 200, *(f"{hour}-1{n}" for n in range(4))))
+    ]
+    assert read(*tables) == [
+        *(f"{day} 7-1{n}" for n, day in enumerate(DAYS)),
+        "",
+        *(f"{day} 9-1{n}" for n, day in enumerate(DAYS)),
+    ]
+
+
+def test_a_small_caption_stands_beside_the_value_below_it() -> None:
+    """Also where one of them has none."""
+    captions = [
+        piece(one, x, 100, 80, 18) for x, one in ((100, "From"), (300, "Date"), (500, "Bags"))
+    ]
+    values = [piece(one, x, 124, 120, 26) for x, one in ((100, "Oban"), (300, "28 Nov"))]
+    below = piece("Gates close early.", 100, 190, 500, 18)
+    assert read(*captions, *values, below)[:4] == ["Bags", "From Oban", "Date 28 Nov", ""]
+
+
+def test_the_heads_of_a_table_are_no_captions() -> None:
+    heads = [piece(one, x, 100, 80, 18) for x, one in ((100, "Guest"), (300, "Points"))]
+    rows = [
+        piece(one, x, 130 + 30 * n, 100, 22)
+        for n in range(3)
+        for x, one in ((100, f"Player {n}"), (300, f"{n}7"))
+    ]
+    assert read(*heads, *rows) == ["Guest Points", *(f"Player {n} {n}7" for n in range(3))]
+
+
+def test_a_paragraph_begins_where_more_room_is_above_it() -> None:
+    letter = [
+        *column(100, "Dear neighbours,", "the water is off", "from 8 to 11."),
+        *column(100, "Your house manager", y=240),
+    ]
+    assert read(*letter) == [*(one.text for one in letter[:3]), "", "Your house manager"]
+
+
+def test_dots_between_a_thing_and_its_price_are_no_text() -> None:
+    assert read(*column(100, "Soup.......4.50", "Wait ... 3 min", "and so on...")) == [
+        "Soup 4.50",
+        "Wait ... 3 min",
+        "and so on...",
+    ]
+
+
+def test_many_pieces_are_put_in_order_in_little_time() -> None:
+    """In whatever way they lie, three times as many as are read take no second."""
+    rng = random.Random(5)
+    for text in ("and so on with 3.40", "m", "soup of the day"):
+        spots = [(rng.uniform(0, 4000), rng.uniform(0, 3000)) for _ in range(3 * MOST_LINES)]
+        pieces = [piece(text, x, y, 12 * len(text)) for x, y in spots]
+        began = time.process_time()
+        assert len(reading_order(pieces)) > 10
+        assert time.process_time() - began < 1
+
+
+def test_nothing_gives_no_rows() -> None:
+    """An empty picture has no text."""
+    assert reading_order([]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "height", "kept"),
+    [
+        ("O", 330, 330, False),
+        ("0", 330, 330, False),
+        ("●", 330, 330, False),
+        ("0", 60, 110, True),
+        ("OO", 660, 330, False),
+        ("OK", 60, 40, True),
+        ("800", 100, 50, True),
+        ("—", 90, 10, False),
+    ],
+)
+def test_round_things_are_no_letters(text: str, width: int, height: int, kept: bool) -> None:
+    """A letter is narrower than it is high; a disc is not."""
+    pieces, unread = legible([piece(text, 100, 100, width, height)])
+    assert (pieces != []) is kept
+    assert not unread
+
+
+@pytest.mark.parametrize(
+    ("text", "score", "kept"),
+    [
+        ("Best before 12.03.2027", 0.85, True),
+        # Of what was drawn and blurred, nothing so unsure was right.
+        ("Strauberry jam 45e g", 0.78, False),
+        ("Salad ..... 5.20", 0.74, True),
+        ("wwwmwwwmm", 0.99, False),
+        ("++++ +++", 0.99, False),
+        ("***", 0.99, False),
+        ("mama", 0.99, True),
+        ("0000", 0.99, True),
+    ],
+)
+def test_print_that_is_read_with_doubt_is_left_out(text: str, score: float, kept: bool) -> None:
+    pieces, unread = legible([replace(piece(text, 0, 0, 12 * len(text)), score=score)])
+    assert (pieces != []) is kept
+    assert unread is (not kept and score < 0.8)
+
+
+@pytest.mark.parametrize("text", ["600600", "000日", "日0一日日0", "日000日0"])
+def test_a_row_of_coins_is_no_print(text: str) -> None:
+    row = replace(piece(text, 0, 0, 40 * len(text)), score=0.45)
+    assert legible([row]) == ([], False)
+
+
+def test_a_letter_is_not_many_times_wider_than_high() -> None:
+    assert legible([piece("w", 0, 0, 900, 40)]) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("read", "printed"),
+    [("Pie I5.95", "Pie 15.95"), ("+ 12 zt", "+ 12 zł"), ("I5 or l2.5", "I5 or l2.5")],
+)
+def test_signs_of_prices_are_mended(read: str, printed: str) -> None:
+    assert [one.text for one in legible([piece(read, 0, 0)])[0]] == [printed]
+
+
+@pytest.mark.parametrize("text", ["J", "88", "–1"])
+def test_noise_is_no_word(text: str) -> None:
+    """Of a sign or two alone the reader has to be sure; beside a figure they are its unit."""
+    doubtful = replace(piece(text, 400, 300, 12 * len(text)), score=0.9)
+    assert legible([doubtful])[0] == []
+    assert legible([replace(doubtful, score=0.95)])[0] != []
+    figure = piece("21.7", 300, 300)
+    beside = replace(piece(text, 300 + figure.width + 3, 300, 12 * len(text)), score=0.75)
+    assert len(legible([figure, beside])[0]) == 2
+
+
+@pytest.mark.parametrize("text", ["ΠpuBeT", "αλρα"])
+def test_words_in_letters_that_are_not_known_are_left_out(text: str) -> None:
+    """A mixture of Greek and Latin letters is Cyrillic, misread; and the answer says that."""
+    assert legible([piece(text, 0, 0)]) == ([], True)
+
+
+def test_a_small_unit_belongs_to_the_figure_beside_it() -> None:
+    """Though it stands higher than the figure's middle, and its decimals, too."""
+    rows = reading_order(
+        [
+            piece("21", 100, 100, 200, 160),
+            piece(".7", 310, 180, 60, 80),
+            piece("°C", 390, 100, 60, 60),
+            piece("Indoor", 100, 300, 100, 30),
+        ]
+    )
+    assert [row.text for row in rows] == ["21.7 °C", "Indoor"]
+
+
+@pytest.mark.parametrize("quarters", [0, 1])
+def test_print_that_runs_down_is_turned(quarters: int) -> None:
+    """A picture held sideways reads in the same order."""
+    pieces = [turned(one, 90 * quarters) for one in RECEIPT]
+    if quarters:
+        # The reader names corners by where they are, not by where the print begins.
+        pieces = [Piece(one.text, one.score, one.corners[3:] + one.corners[:3]) for one in pieces]
+    rows = [row.text for row in reading_order(upright(pieces))]
+    assert rows == ["CORNER SHOP", "Bread 3.20", "Total 12.40"]
+
+
+def test_price_tags_side_by_side_are_read_one_after_the_other() -> None:
+    """A table's heads with a row of figures below them stay rows."""
+    tags = [
+        piece(text, 100 + 400 * n, y, 200)
+        for y, texts in (
+            (100, ("Oat milk", "Soy milk", "Rice milk")),
+            (150, ("1.79 €", "2.49 €", "2.10 €")),
+            (200, ("1.79 €/l", "2.49 €/l", "1.40 €/l")),
+        )
+        for n, text in enumerate(texts)
+    ]
+    assert [row.text for row in reading_order(tags)] == [
+        *("Oat milk 1.79 €", "1.79 €/l", "Soy milk 2.49 €", "2.49 €/l", "Rice milk 2.10 €", "1.40 €/l"),
+    ]  # fmt: skip
+    table = [piece("Tea", 100, 100), piece("small", 500, 100), piece("Mocha", 100, 150)]
+    table.append(piece("3.10", 500, 150))
+    assert [row.text for row in reading_order(table)] == ["Tea small", "Mocha 3.10"]
+    # Offers: their prices are larger, and not right below; those of a menu in two columns are not.
+    for size, rows in (
+        (40, ["Gouda 2.49", "400 g", "1 kg = 6.23", "Bananas 1.19", "1 kg", "Ecuador"]),
+        (20, ["Gouda Bananas", "400 g 1 kg", "1 kg = 6.23 2.49 Ecuador 1.19"]),
+    ):
+        offers = [
+            *(piece("offer", 100, 60, 80, 14), piece("offer", 600, 60, 80, 14)),
+            *(piece("Gouda", 100, 100, 200), piece("Bananas", 600, 100, 200)),
+            *(piece("400 g", 100, 150), piece("1 kg", 600, 150)),
+            *(piece("1 kg = 6.23", 100, 200), piece("2.49", 350, 200, height=size)),
+            *(piece("Ecuador", 600, 200), piece("1.19", 850, 200, height=size)),
+        ]
+        assert [row.text for row in reading_order(offers)] == ["offer offer", *rows]
