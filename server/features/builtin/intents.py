@@ -121,7 +121,7 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     # Two words of Polish and Ukrainian begin a question, too.
     either = one.common("or").search(question.casefold(), 1) is not None
     about = text.rstrip(" ?").endswith(_SWITCHED) or (either and len(things) < 2) or wears
-    if want is Want.LOOKUP and asks and colours and not more and _ends_with_colour(text, one):
+    if want is Want.LOOKUP and asks and colours and len(more) < 2 and _ends_with_colour(text, one):
         want = Want.COLOUR
     elif want in (Want.LOOKUP, Want.FACES, Want.AMOUNT) and things and not more and not about:
         # "What fish is this?"

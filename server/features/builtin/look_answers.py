@@ -32,7 +32,7 @@ _AROUND = re.compile(
 
 def colour(s: Speaker) -> Answer:
     intent, view = s.intent, s.view
-    if intent.wears and (worn := below_face(s)):
+    if intent.wears and not intent.yes_no and (worn := below_face(s)):
         return Answer(worn)
     whole = "" if view.pointed else _whole(s)
     # Of "the knife beside the apple" the first is asked about.
@@ -53,10 +53,13 @@ def colour(s: Speaker) -> Answer:
         return Answer(s.say("colour_whole", colours=s.names(seen)), whole)
     if len(intent.colours) == 1 and not intent.things:
         return _is_there(s, whole)
+    missed = bool(intent.things) and view.things is not None and not asked
     there = s.colour_of(intent.place or "middle")
-    if intent.things and view.things is not None and not asked:
-        return Answer(_missed(s, intent.things[0]), there)
-    return Answer(there, whole)
+    if not intent.place and not view.pointed and (intent.things or s.fills_all()):
+        # What is asked about may stand beside the middle.
+        seen = [name for name, share in view.colours.get("whole", ()) if share >= colours.LEAST]
+        there, whole = s.say("colour_whole", colours=s.names(seen)), ""
+    return Answer(_missed(s, intent.things[0]), there) if missed else Answer(there, whole)
 
 
 def _is_there(s: Speaker, whole: str) -> Answer:
@@ -214,8 +217,10 @@ def overview(s: Speaker, *, running: bool = False) -> Answer:
     seen = s.see_things(unsure=True)
     if s.view.faces and not asked_for(s.things, [PERSON]):
         seen = s.sentence(seen, faces(s).text)
-    if told := [one for one in (seen, s.all_print(), s.code_sentence()) if one]:
-        return Answer(told[0], s.sentence(*told[1:]))
+    # A single sign is mostly the edge of something.
+    told = s.all_print() if sum(map(str.isalnum, s.listing(s.rows))) > 1 else ""
+    if found := [one for one in (seen, told, s.code_sentence()) if one]:
+        return Answer(found[0], s.sentence(*found[1:]))
     if s.view.unread and not s.quality():
         return Answer(s.say("unread"), s.colour_of("middle"), known=False)
     return Answer(s.sentence(s.say("unknown_here"), _instead(s)), known=False)
@@ -228,7 +233,7 @@ def _instead(s: Speaker) -> str:
 
 def cannot(s: Speaker) -> Answer:
     """Answer what would need a model that understands more: with what is seen."""
-    if s.intent.wears and (worn := below_face(s)):
+    if s.intent.wears and not s.intent.yes_no and (worn := below_face(s)):
         return Answer(worn, s.see_things(), known=False)
     seen = s.see_things(unsure=True) or _instead(s)
     return Answer(s.sentence(s.say("cannot"), seen), known=False)

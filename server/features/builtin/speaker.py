@@ -23,6 +23,10 @@ _ROWS, _CODES = 400, 5
 _MOST_PRINT = 320
 # Letters of print that mostly is none, and rows of print beside which only what is sure is told
 _FEW, _PRINTED = 2, 3
+# Brightness from which a picture without edges is glare
+_GLARE = 0.85
+# Least confidence in what may be a thing, and has no place
+_WITHOUT_PLACE = 0.7
 # What any page or label looks like
 _OF_PRINT = frozenset({"book", "tv"})
 
@@ -125,8 +129,9 @@ class Speaker:
         seen = [one for one in self.things if one.name not in of_print]
         if certain := [one for one in seen if one.sure]:
             return self.say("see_things", things=self.things_named(certain))
-        if seen and unsure and len(self.rows) < _PRINTED:
-            return self.say("see_like", thing=self.things_named(seen[:1]))
+        likely = [one for one in seen if one.box or one.confidence >= _WITHOUT_PLACE]
+        if likely and unsure and len(self.rows) < _PRINTED:
+            return self.say("see_like", thing=self.things_named(likely[:1]))
         return ""
 
     def names(self, names: Iterable[str]) -> str:
@@ -144,12 +149,20 @@ class Speaker:
         where = self.language.capital(self.say(f"at_{place}"))
         return self.say("colour_picture", where=where, colours=said) if found else ""
 
+    def fills_all(self) -> bool:
+        """Find whether the middle's colour is the one that most of the picture has, too."""
+        middle, whole = (self.view.colours.get(place, ()) for place in ("middle", "whole"))
+        found, ground = colours.thing(middle, self.view.ground, self.view.rim)
+        return not ground and [*found[:1]] == [name for name, _ in whole[:1]]
+
     def quality(self) -> str:
         """Return what hinders a look; "" for nothing."""
         scene = self.view.scene
-        return (
-            self.say("is_dark" if scene.dark else "blurred") if scene.dark or scene.blurred else ""
-        )
+        if scene.dark:
+            return self.say("is_dark")
+        if scene.blurred and scene.brightness >= _GLARE:
+            return self.say("light", light=self.say("light_bright"))
+        return self.say("blurred") if scene.blurred else ""
 
     def code_sentence(self) -> str:
         """Return all codes in one line."""
