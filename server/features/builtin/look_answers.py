@@ -55,7 +55,7 @@ def colour(s: Speaker) -> Answer:
         return _is_there(s, whole)
     missed = bool(intent.things) and view.things is not None and not asked
     there = s.colour_of(intent.place or "middle")
-    if not intent.place and not view.pointed and (intent.things or s.fills_all()):
+    if not intent.place and not view.pointed and (missed or s.fills_all()):
         # What is asked about may stand beside the middle.
         seen = [name for name, share in view.colours.get("whole", ()) if share >= colours.LEAST]
         there, whole = s.say("colour_whole", colours=s.names(seen)), ""
