@@ -61,11 +61,6 @@ _OVERLAP = 0.8
 MOST_HEADING = 3
 # Words of a label or a value, at most
 _VALUE = 3
-# A value is printed so many times as high as its caption, and so many of its heights below it at most; captions stand
-# side by side. The next row is farther away than so many times that.
-_LARGER, _NEAR, _PAIRS, _STEP = 1.15, 2.0, 2, 1.35
-# The same for figures no larger than the words above them
-_FAR = 4.0
 # Lines of a list, at least
 _LISTED = 3
 # Of two columns so many lines at most stand on the same line, within so much of a height, and the
@@ -74,6 +69,8 @@ _MOST_LEVEL = 0.5
 _SAME, _DRIFT = 0.1, 0.45
 # Share of the labels on the left that have a value beside them in a table
 _LABELLED = 0.85
+# Letters of a name
+_NAMED = 3
 # Lines that are farther apart are not side by side.
 _BESIDE_LINE = 0.75
 # What a line of a list ends in
@@ -131,18 +128,6 @@ class Row:
     cells: tuple[Cell, ...] = ()
     # True for the first one of a further paragraph or column
     apart: bool = False
-    # Of a row in a list, the whole number at its end, where a price is asked for
-    price: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A price, a measure or a time as written, and its row."""
-
-    text: str
-    row: Row
-    # What it is of, as written: a thing, a unit, the head of its column
-    label: str = ""
 
 
 def row_of(text: str, height: float = 20) -> Row:
@@ -302,88 +287,7 @@ def reading_order(pieces: Sequence[Piece]) -> list[Row]:
     for block in _blocks(placed):
         first, *rest = _rows(block)
         rows += [replace(first, apart=bool(rows)), *rest]
-    return _offers_apart(rows)
-
-
-# A cell that is a price, or says that there is none; and the letters of a thing's name above it
-_PRICE_ALONE = re.compile(
-    r"[^\d\w]{0,2}\d{1,5}[.,]\d\d\W{0,2}(?:[A-Za-z]{1,3})?|free|gratis|kostenlos|gratuit[oa]?", re.I
-)
-_NAMED = 3
-
-
-# How much larger than its name an offer's price is, and how many rows below it at most
-_LARGER_PRICE, _MOST_BELOW = 1.25, 4
-# How much taller than a row of names no row between them and their prices is
-_AS_TALL = 1.15
-
-
-def _offers_apart(rows: Sequence[Row]) -> list[Row]:
-    """Put offers and price tags that stand side by side after one another, each name with its price, then what else it has."""
-    found: list[Row] = []
-    at = 0
-    while at < len(rows):
-        names, end = rows[at], _end_of_offers(rows, at)
-        columns: list[list[Cell]] = [[] for _ in names.cells]
-        for row in rows[at:end]:
-            for cell in row.cells:
-                columns[_column_of(names, cell)].append(cell)
-        for name, *below in columns if end > at else ():
-            price = next(cell for cell in below if _PRICE_ALONE.fullmatch(cell.text))
-            text = f"{name.text} {price.text}"
-            found.append(Row(text, names.height, (name, price), apart=bool(found)))
-            rest = (cell for cell in below if cell is not price)
-            found += [Row(cell.text, names.height, (cell,)) for cell in rest]
-        if end == at:
-            found.append(names)
-        at = max(end, at + 1)
-    return found
-
-
-def _end_of_offers(rows: Sequence[Row], at: int) -> int:
-    """Return the end of offers whose names are in this row; `at` itself without a price for each."""
-    end = _prices_of(rows, at)
-    if end == at:
-        return at
-    end += 1
-    while end < len(rows) and is_level(rows[at], rows[end]) and _prices_of(rows, end) == end:
-        end += 1
-    return end
-
-
-def _prices_of(rows: Sequence[Row], at: int) -> int:
-    """Return the row with a price for each name in this row, right below or in larger print; `at` itself without one."""
-    names = rows[at]
-    # "16.5p per 100 ml" is no name.
-    lettered = all(
-        one.text[:1].isalpha() and sum(map(str.isalpha, one.text)) >= _NAMED for one in names.cells
-    )
-    for below in range(at + 1, min(at + 1 + _MOST_BELOW, len(rows))) if lettered else ():
-        row = rows[below]
-        tags = [one for one in row.cells if _PRICE_ALONE.fullmatch(one.text)]
-        if tags:
-            of_all = [_column_of(names, one) for one in tags] == [*range(len(names.cells))]
-            larger = row.height >= _LARGER_PRICE * names.height
-            right_below = below == at + 1 and tags == [*row.cells]
-            several = len(tags) > 1
-            return below if several and of_all and (larger or right_below) else at
-        if row.height > _AS_TALL * names.height:
-            # The small print of what is above; the names are below it.
-            return at
-    return at
-
-
-def _column_of(heads: Row, cell: Cell) -> int:
-    """Return the number of the head below which a cell begins."""
-    return sum(one.left <= cell.left + heads.height / 2 for one in heads.cells[1:])
-
-
-def is_level(first: Row, other: Row) -> bool:
-    """Find whether two rows have as many cells, several, each below the other's."""
-    return 1 < len(first.cells) == len(other.cells) and all(
-        one.left < two.right and two.left < one.right
-        for one, two in zip(first.cells, other.cells, strict=True)
-    )
+    return rows
 
 
 # Boxes of a form, as they are written: empty, and ticked
@@ -394,76 +298,39 @@ _BETWEEN = re.compile(
     r"(?:(?<=[^\W\d_A-Z]{4}[.!])|(?<=\d{3}[.!])|(?<=[.,]\d\d[.!])|(?<=[\d ](?:am|pm|kg|cm|mm|km|ml|mg)[.!]))\s+(?=[A-ZÀ-Þ¿¡])"
     r"|(?<=\S)\s?[·•]\s?(?=[^\W\d_]{2}|\d{1,4} [^\W\d_]{3}|[€£$]\s?\d)"
 )
-# Words that do not end a sentence, and how many words a line has that goes on in a figure or in brackets
+# Words and signs that do not end a sentence, and the end of a row that is looked at for them
 _OPEN = re.compile(
-    r" (?:no\.|nr\.|n[º°]|number|about|at|by|from|of|the|and|or|until|till|after|before|around|um|ab|bis|gegen|vers|dès|à|las|les|alle|dalle|às|om|vanaf|rond|ulicy|ul\.)$"
-    r"|\d [ap]m,$"
+    r"(?:–| (?:no\.|nr\.|n[º°]|number|about|at|by|from|of|the|and|or|until|till|after|before|around|um|ab|bis|gegen|vers|dès|à|las|les|alle|dalle|às|om|vanaf|rond|ulicy|ul\.)"
+    r"|\d [ap]m,)$"
 )
-_PHRASE, _END = 4, 40
-# Digits that go on a number from the line above
-_REST = re.compile(r"\d[\d ]{1,14}(?:[.,;)]|$| [^\W\d_])")
-_PHONE = re.compile(
-    r"\b(?:tel|phone|call|ring|text|mobil|handy|appel|llam|chiam|bel)[a-z]{0,8}[.:]? \+?\d[\d ]{2,14}$",
-    re.I,
-)
-# Words of a line of running text, and those of another line that can be the end of its sentence
-_RUNNING, _SHORT_END = 9, 6
-# Share of the widest line's right edge that another one has where it is full
-_FULL = 0.88
+_END = 40
 
 
 def sentences(rows: Sequence[Row]) -> list[Row]:
     """Return rows with each sentence of a line as one of its own: a line's last one with what goes on below."""
     found: list[Row] = []
-    open_end = full = False
-    edge = max((row.cells[-1].right for row in rows if row.cells), default=0.0)
     for row in rows:
         if len(row.cells) > 1 and any(cell.text[:1] in BOXES for cell in row.cells):
             # Each box of a form is of its own.
             found += [replace(row, text=cell.text, cells=(cell,)) for cell in row.cells]
-            open_end = full = False
             continue
-        if len(row.cells) == 2 and _is_numbered(row):
-            # "3", and beside it "Visitors are welcome in the lounge until"
-            row = replace(row, cells=row.cells[:1])
         first, *more = _BETWEEN.split(row.text) if len(row.cells) < 2 else [row.text]
-        span = found and found[-1].text.endswith("–") and first[:1].isdigit()
-        # "From Monday 30", and below it "November to 1 March. Please empty"
-        ends = full and more and first.endswith(".") and len(first.split()) < _SHORT_END
-        # "Ingredients: oats, honey", and below it "(6 %), almonds"
-        more_of_it = first[:1].islower() or first.startswith("(")
-        # "2. Add boiling water to the mark", and below it "(280 ml)."; "back about", and below it "7."
-        before = found[-1] if found and len(found[-1].cells) < 2 else None
-        if before is not None and before.text.count(" ") + 1 >= _PHRASE:
-            # Many lines may have been joined: its end alone is looked at.
-            end = before.text[-_END:]
-            opens = first.startswith("(") and before.text[-1:].isalnum()
-            # "Call 020 7946", and below it "0388"
-            phone = _REST.match(first) and _PHONE.search(end)
-            span = span or opens or phone or _OPEN.search(end) is not None
-        # "On Thursday 3", and below it "December"
-        span = span or bool(
-            found and found[-1].text[-1:].isdigit() and names_month(plain(first).partition(" ")[0])
-        )
-        goes_on = span or (open_end and more_of_it) or (ends and ":" not in first)
-        if goes_on and first[:1] not in BOXES and not row.apart and len(row.cells) < 2:
+        if found and len(row.cells) < 2 and not row.apart and _goes_on(found[-1], first):
             found[-1] = _line(found[-1], f"{found[-1].text} {first}")
         else:
             found.append(_line(row, first) if more else row)
         found += [replace(_line(row, text), apart=False) for text in more if text]
-        # "Open Tuesday to Friday from 9 to 18, Saturday from 8:30", and below it "to 16"
-        long = len(row.cells) < 2 and len(row.text.split()) >= _RUNNING
-        open_end = found[-1].text[-1:] not in ".!?:" and bool(
-            more or long or (open_end and more_of_it)
-        )
-        full = open_end and long and not more and row.cells[-1].right >= _FULL * edge
     return found
 
 
-def _is_numbered(row: Row) -> bool:
-    """Find whether a row of two cells is the number of a point and its text, and no row of a table."""
-    number, text = row.cells
-    return len(number.text) < 3 and number.text[:1].isdigit() and text.text.count(" ") + 1 > _PHRASE
+def _goes_on(row: Row, below: str) -> bool:
+    """Find whether the line below goes on with a row's sentence: it begins small, or the row ends open."""
+    end = row.text[-_END:]
+    if len(row.cells) > 1 or end[-1:] in ".!?:" or below[:1] in BOXES:
+        return False
+    # "On Thursday 3", and below it "December"
+    month = end[-1:].isdigit() and names_month(plain(below).partition(" ")[0])
+    return below[:1].islower() or below[:1] == "(" or month or _OPEN.search(end) is not None
 
 
 def _line(row: Row, text: str) -> Row:
@@ -501,7 +368,6 @@ def _columns(placed: list[_Spot]) -> list[list[_Spot]] | None:
             if min(len(left), len(right)) < _LINES:
                 continue
             alike = any(all(map(kind, (left, right))) for kind in _KINDS)
-            alike = (alike and not _are_answers(left, right)) or _are_text_and_table(left, right)
             level = 0.0 if alike or _begin_alike(left, right) else _level(left, right)
             if level <= (best[0] if best else _MOST_LEVEL):
                 best = level, [placed[:first], left, right, placed[last:]]
@@ -617,35 +483,6 @@ def _is_marked(column: Sequence[_Spot]) -> bool:
 _KINDS = (_is_prose, _is_list, _is_text, _is_marked)
 
 
-_FIGURE = re.compile(r"\d")
-# A figure of a table of nutrients
-_NUTRIENT = re.compile(r"\d\s?(?:m?g|µg|k[jJ]|kcal)\b")
-
-
-def _are_text_and_table(left: Sequence[_Spot], right: Sequence[_Spot]) -> bool:
-    """Find whether a package's text stands beside the table of its nutrients."""
-    lines = [_from_left(line) for line in _lines(right)]
-    named = [line for line in lines if not any(map(str.isdigit, line[0].piece.text))]
-    figures = sum(any(_NUTRIENT.search(spot.piece.text) for spot in line[1:]) for line in named)
-    return figures >= _LISTED and 2 * figures > len(lines) and _is_text(left)
-
-
-def _are_answers(left: Sequence[_Spot], right: Sequence[_Spot]) -> bool:
-    """Find whether each line on the right has the day of a thing on the left: "Paper", "Tue 8 December"."""
-    lines, others = _lines(left), _lines(right)
-    if len(lines) != len(others) or any(
-        not _same_line(_from_left(one)[-1], _from_left(other)[0])
-        for one, other in zip(lines, others, strict=True)
-    ):
-        return False
-    left_texts, texts = (
-        [" ".join(spot.piece.text for spot in line) for line in column]
-        for column in (lines, others)
-    )
-    days = sum(names_month(plain(text)) and _FIGURE.search(text) is not None for text in texts)
-    return days >= _LISTED and 2 * days >= len(texts) and not any(map(_FIGURE.search, left_texts))
-
-
 def _begin_alike(left: Sequence[_Spot], right: Sequence[_Spot]) -> bool:
     """Find whether the lines of two columns begin with the same words: two timetables side by side."""
     if len(_firsts(left) & _firsts(right)) < _LISTED:
@@ -682,64 +519,7 @@ def _rows(placed: Sequence[_Spot]) -> list[Row]:
         if figure is not None:
             next(row for row in rows if any(one is figure for one in row)).append(spot)
     lines = list(zip(map(_from_left, rows), apart, strict=True))
-    return [_row(line, far) for line, far in _with_captions(lines)]
-
-
-def _with_captions(rows: Sequence[tuple[list[_Spot], bool]]) -> Iterator[tuple[list[_Spot], bool]]:
-    """Put each small caption of a row with the larger value below it in a row of their own."""
-    at = 0
-    while at < len(rows):
-        (row, apart), *further = rows[at : at + 3]
-        pairs = _captions(row, *(one for one, _ in further))
-        if not pairs:
-            yield row, apart
-            at += 1
-            continue
-        paired = {id(spot) for pair in pairs for spot in pair}
-        rest = ([spot for spot in one if id(spot) not in paired] for one in (row, further[0][0]))
-        for line in (*filter(None, rest), *pairs):
-            yield line, apart
-            apart = False
-        at += 2
-
-
-def _captions(row: Sequence[_Spot], *further: Sequence[_Spot]) -> list[list[_Spot]]:
-    """Return the captions of a row, each with the value below it; none where most are no larger, or head a table."""
-    if not further:
-        return []
-    pairs = [
-        [one, value]
-        for one in row
-        for value in further[0]
-        if sum(map(str.isalpha, one.piece.text)) >= 2
-        and max(one.left, value.left) < min(one.right, value.right)
-        and value.y - one.y < _NEAR * value.height
-    ]
-    if len({id(spot) for pair in pairs for spot in pair}) < 2 * max(_PAIRS, len(pairs)):
-        return []
-    larger = 2 * sum(value.height >= _LARGER * one.height for one, value in pairs) > len(pairs)
-    figures = all(_has_digit(value) and not _has_digit(one) for one, value in pairs)
-    if not (larger or figures):
-        return []
-    step = _STEP if larger else _FAR
-    goes_on = sum(
-        any(_goes_on(one, value, other, step) for other in further[-1]) for one, value in pairs
-    )
-    return pairs if len(further) == 1 or 2 * goes_on < len(pairs) else []
-
-
-def _has_digit(spot: _Spot) -> bool:
-    return any(map(str.isdigit, spot.piece.text))
-
-
-def _goes_on(head: _Spot, value: _Spot, other: _Spot, step: float) -> bool:
-    """Find whether another value follows one below a head, as far away and as large as that: a table's column."""
-    overlap = value.left < other.right and other.left < value.right
-    return (
-        overlap
-        and other.height * _STEP > value.height
-        and other.y - value.y < step * (value.y - head.y)
-    )
+    return [_row(line, far) for line, far in lines]
 
 
 def _row(row: Sequence[_Spot], apart: bool) -> Row:
