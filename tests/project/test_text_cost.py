@@ -35,7 +35,6 @@ MOST_SECONDS = 0.005
 ANCHORED = {
     "server.features.cluster.replicas._NAMED",
     "server.features.cameras.cameras._PARTS",
-    "server.features.builtin.measures._SERIAL",
     "server.web.routes.CLIENT_NAME",
     *(f"server.models.routing._forms[watch_after][{at}]" for at in range(6)),
     *(f"server.models.routing._forms[lead_after][{at}]" for at in range(4)),

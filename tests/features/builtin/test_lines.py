@@ -170,26 +170,6 @@ def test_cards_and_timetables_side_by_side_are_read_one_after_the_other() -> Non
     ]
 
 
-def test_a_small_caption_stands_beside_the_value_below_it() -> None:
-    """Also where one of them has none."""
-    captions = [
-        piece(one, x, 100, 80, 18) for x, one in ((100, "From"), (300, "Date"), (500, "Bags"))
-    ]
-    values = [piece(one, x, 124, 120, 26) for x, one in ((100, "Oban"), (300, "28 Nov"))]
-    below = piece("Gates close early.", 100, 190, 500, 18)
-    assert read(*captions, *values, below)[:4] == ["Bags", "From Oban", "Date 28 Nov", ""]
-
-
-def test_the_heads_of_a_table_are_no_captions() -> None:
-    heads = [piece(one, x, 100, 80, 18) for x, one in ((100, "Guest"), (300, "Points"))]
-    rows = [
-        piece(one, x, 130 + 30 * n, 100, 22)
-        for n in range(3)
-        for x, one in ((100, f"Player {n}"), (300, f"{n}7"))
-    ]
-    assert read(*heads, *rows) == ["Guest Points", *(f"Player {n} {n}7" for n in range(3))]
-
-
 def test_a_paragraph_begins_where_more_room_is_above_it() -> None:
     letter = [
         *column(100, "Dear neighbours,", "the water is off", "from 8 to 11."),
@@ -319,35 +299,3 @@ def test_print_that_runs_down_is_turned(quarters: int) -> None:
         pieces = [Piece(one.text, one.score, one.corners[3:] + one.corners[:3]) for one in pieces]
     rows = [row.text for row in reading_order(upright(pieces))]
     assert rows == ["CORNER SHOP", "Bread 3.20", "Total 12.40"]
-
-
-def test_price_tags_side_by_side_are_read_one_after_the_other() -> None:
-    """A table's heads with a row of figures below them stay rows."""
-    tags = [
-        piece(text, 100 + 400 * n, y, 200)
-        for y, texts in (
-            (100, ("Oat milk", "Soy milk", "Rice milk")),
-            (150, ("1.79 €", "2.49 €", "2.10 €")),
-            (200, ("1.79 €/l", "2.49 €/l", "1.40 €/l")),
-        )
-        for n, text in enumerate(texts)
-    ]
-    assert [row.text for row in reading_order(tags)] == [
-        *("Oat milk 1.79 €", "1.79 €/l", "Soy milk 2.49 €", "2.49 €/l", "Rice milk 2.10 €", "1.40 €/l"),
-    ]  # fmt: skip
-    table = [piece("Tea", 100, 100), piece("small", 500, 100), piece("Mocha", 100, 150)]
-    table.append(piece("3.10", 500, 150))
-    assert [row.text for row in reading_order(table)] == ["Tea small", "Mocha 3.10"]
-    # Offers: their prices are larger, and not right below; those of a menu in two columns are not.
-    for size, rows in (
-        (40, ["Gouda 2.49", "400 g", "1 kg = 6.23", "Bananas 1.19", "1 kg", "Ecuador"]),
-        (20, ["Gouda Bananas", "400 g 1 kg", "1 kg = 6.23 2.49 Ecuador 1.19"]),
-    ):
-        offers = [
-            *(piece("offer", 100, 60, 80, 14), piece("offer", 600, 60, 80, 14)),
-            *(piece("Gouda", 100, 100, 200), piece("Bananas", 600, 100, 200)),
-            *(piece("400 g", 100, 150), piece("1 kg", 600, 150)),
-            *(piece("1 kg = 6.23", 100, 200), piece("2.49", 350, 200, height=size)),
-            *(piece("Ecuador", 600, 200), piece("1.19", 850, 200, height=size)),
-        ]
-        assert [row.text for row in reading_order(offers)] == ["offer offer", *rows]
