@@ -5,6 +5,7 @@
  * @type {import("./core/page/part.js").Loaders}
  */
 export const FEATURES = {
+  builtin: () => import("./features/builtin/index.js"),
   cameras: () => import("./features/cameras/index.js"),
   describe: () => import("./features/describe/index.js"),
   grants: () => import("./features/grants/index.js"),

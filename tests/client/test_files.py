@@ -437,9 +437,10 @@ def test_the_core_knows_no_feature() -> None:
             if own == part == "core":
                 assert folder == below or floors[below] < floors[folder], named(path)
         if own in ("", "core") and path.name != "features.js":
-            # A kind of answer has a feature's name, and what an engine does beside answers.
+            # A kind of answer and an engine have a feature's name, and what an engine does beside answers.
             same = {
                 "describe",
+                "builtin",
                 *(["watches"] if path.name == "enginewords.js" else []),
             }
             names = {*re.findall(r'"(\w+)"', code(path))} & FEATURES - same

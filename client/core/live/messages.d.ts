@@ -649,6 +649,12 @@ export interface Glance {
   text: boolean;
   /** A QR code or a barcode that was read */
   code: boolean;
+  /** One of them is an address to open */
+  link: boolean;
+  /** The print has an expiry date */
+  date: boolean;
+  /** The print has a price, and is no list of them */
+  price: boolean;
   /** Number of persons that were seen, 3 at most */
   people: number;
   /** Other things in the language of the client's words, such as "a cup"; 2 at most, the surest first */

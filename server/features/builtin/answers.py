@@ -23,8 +23,8 @@ _FEW = 3
 _DISPLAY, _SHORT = 2, 160
 # Things whose places are told; further ones are only shown.
 _PLACED = 4
-# Days from which a date without a year is one of the next year
-_PAST_DAYS = 300
+# Days from which a date without a year is one of the next year, and most that are counted
+_PAST_DAYS, _FAR = 300, 366
 
 
 def compose(
@@ -192,6 +192,8 @@ def _expiry(s: Speaker) -> Answer | None:
     days = (day - s.today).days
     if date.year is None and days < -_PAST_DAYS:
         days += 365
+    if days > _FAR:
+        return Answer(s.say("reads", text=text), more)
     when = "days_left" if days > 0 else "days_ago" if days else "today"
     return Answer(s.say("expiry", text=text, when=s.say(when, count=abs(days))), more)
 

@@ -10,14 +10,17 @@ from functools import partial
 from typing import Any, TypeVar
 
 from server.core.aio import TaskSet, in_pool
-from server.core.frames import Detail, Frame, Picture, Scene
+from server.core.frames import CodeUse, Detail, Frame, Picture, Scene
 from server.core.messages import Settings
 from server.core.metrics import Metrics
+from server.features.builtin.codes import offered
 from server.features.builtin.detector import PERSON, Thing, ThingFinder
-from server.features.builtin.engine import pixels_of
+from server.features.builtin.engine import pixels_of, rows_of
+from server.features.builtin.facts import expiry, has_piece_price
 from server.features.builtin.messages import Glance
 from server.features.builtin.reader import Reader
 from server.features.builtin.thing_words import words_of
+from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.base import Engine
 from server.session.part import BackgroundPart, SessionContext
@@ -29,6 +32,10 @@ T = TypeVar("T")
 _PAUSE = 2.0
 # A frame that is older than this once it was looked at may show another scene than the camera, in seconds
 _LATE = 3.0
+# Seconds after which a look that is no longer wanted ends
+_CHECK = 0.05
+# Prices of a tag at most: a menu's are none of one thing.
+_TAG = 3
 # Boxes of persons, and of other things, each of which takes 7 ms
 _PERSONS, _THINGS = 3, 2
 # Least confidence of a thing on which the two models do not agree: nobody has asked for a guess.
@@ -79,20 +86,42 @@ class Glancer:
         async def stage(work: Callable[..., T], *args: Any) -> T:
             if not wanted():
                 raise GivenUp
-            return await in_pool(self._heavy, work, *args)
+            running = asyncio.ensure_future(in_pool(self._heavy, work, *args))
+            try:
+                while not (await asyncio.wait({running}, timeout=_CHECK))[0]:
+                    if not wanted():
+                        # A reader stops after the line that it reads.
+                        raise GivenUp
+                return running.result()
+            finally:
+                running.cancel()
 
         reader, finder = self._reader, self._finder
         async with self._lock:
             bgr = await stage(lambda: pixels_of(picture()))
-            codes = await stage(reader.code_boxes, bgr)
-            text = await stage(reader.any_text, bgr, codes)
+            boxes = await stage(reader.code_boxes, bgr)
+            text = await stage(reader.any_text, bgr, boxes)
+            uses = offered(await stage(reader.codes, bgr)) if boxes else ()
+            rows = await stage(self._rows, bgr) if text else []
             people, things = 0, list[str]()
             if finder is not None:
-                boxes = _first(await stage(finder.boxes, bgr))
-                found = await stage(finder.named, bgr, boxes)
+                first = _first(await stage(finder.boxes, bgr))
+                found = await stage(finder.named, bgr, first)
                 people = sum(one.name == PERSON for one in found)
                 things = await stage(_names, found, language)
-            return Glance(text=text, code=bool(codes), people=people, things=things)
+            return Glance(
+                text=text,
+                code=bool(boxes),
+                link=any(one.use is CodeUse.OPEN for one in uses),
+                date=expiry(rows) is not None,
+                price=0 < sum(map(has_piece_price, rows)) <= _TAG,
+                people=people,
+                things=things,
+            )
+
+    def _rows(self, bgr: Bgr) -> list[str]:
+        """Read the print. In a thread."""
+        return [row.text for row in rows_of(self._reader.text(bgr))[0]]
 
 
 def _first(boxes: Sequence[Box]) -> list[Box]:

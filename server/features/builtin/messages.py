@@ -19,6 +19,12 @@ class Glance(ServerMessage):
     text: bool
     # A QR code or a barcode that was read
     code: bool
+    # One of them is an address to open
+    link: bool = False
+    # The print has an expiry date
+    date: bool = False
+    # The print has a price, and is no list of them
+    price: bool = False
     # Number of persons that were seen, 3 at most
     people: int
     # Other things in the language of the client's words, such as "a cup"; 2 at most, the surest first

@@ -98,11 +98,12 @@ def test_what_is_not_understood_gets_all_print(question: str, begin: str) -> Non
         ("EXP 12/01/26 USA", "EXP 12/01/26 (2026-12-01): 1 day left."),
         ("Use by 10/12/2026", "It says: Use by 10/12/2026"),
         ("VAL 08/2027", "It says: VAL 08/2027"),
+        ("EXP JAN 12 2029", "It says: EXP JAN 12 2029"),
         ("Best before 3 JAN", "Best before 3 JAN: 34 days left."),
     ],
 )
 def test_a_date_says_how_far_away_it_is(row: str, said: str) -> None:
-    """Not where day and month may be swapped, or there is no day."""
+    """Not where day and month may be swapped, there is no day, or it is years away."""
     assert ask("Is this still good?", view(row)) == said
 
 

@@ -36,10 +36,16 @@ from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import LIMITS, Room
 from tests.support.running import running
 
-NOTHING = {"type": "glance", "text": False, "code": False, "people": 0, "things": []}
+NOTHING = {
+    "type": "glance",
+    **dict.fromkeys(("text", "code", "link", "date", "price"), False),
+    **{"people": 0, "things": []},
+}
 CAT = NOTHING | {"things": ["a cat"]}
 LABEL = scenes.Scene([scenes.Sheet("##Thyme honey\n250 g")])
 CODE = scenes.Scene([scenes.Barcode("https://example.org/menu")])
+JAR = scenes.Scene([scenes.Sheet("##Thyme honey\nBEST BEFORE 12 MAR 2027\n4.50 €")])
+MENU = scenes.Scene([scenes.Sheet("\n".join(f"##Soup {n}|{n}.50 €" for n in range(2, 7)))])
 
 
 @pytest.fixture(scope="module")
@@ -132,10 +138,18 @@ async def test_each_scene_is_told_once(live: Stage) -> None:
         assert await live.show(np.clip(cat + noise, 0, 255).astype(np.uint8)) == []
     assert live.looks == 1
     assert await live.show(scenes.draw(LABEL)) == [NOTHING | {"text": True}]
-    assert await live.show(scenes.draw(CODE)) == [NOTHING | {"code": True}]
+    assert await live.show(scenes.draw(CODE)) == [NOTHING | {"code": True, "link": True}]
     assert await live.show(photo("astronaut")) == [NOTHING | {"people": 1}]
     assert await live.show(cat) == [CAT]
     assert live.counted("done") == live.looks == 5
+
+
+async def test_a_date_and_a_price_are_told(live: Stage) -> None:
+    """A menu has no price of one thing."""
+    assert await live.show(scenes.draw(JAR)) == [
+        NOTHING | {"text": True, "date": True, "price": True}
+    ]
+    assert await live.show(scenes.draw(MENU)) == [NOTHING | {"text": True}]
 
 
 async def test_another_scene_with_the_same_things_is_no_news(live: Stage) -> None:
