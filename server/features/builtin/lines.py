@@ -304,6 +304,8 @@ _OPEN = re.compile(
     r"|\d [ap]m,)$"
 )
 _END = 40
+# What a row of a table ends in: "of which sugars 18.5 g"
+_FIGURE_END = re.compile(r"\d\s?(?:[mµ]?g|k[jJ]|kcal|[%€$£])?\W?$")
 
 
 def sentences(rows: Sequence[Row]) -> list[Row]:
@@ -330,7 +332,8 @@ def _goes_on(row: Row, below: str) -> bool:
         return False
     # "On Thursday 3", and below it "December"
     month = end[-1:].isdigit() and names_month(plain(below).partition(" ")[0])
-    return below[:1].islower() or below[:1] == "(" or month or _OPEN.search(end) is not None
+    begins_small = below[:1].islower() and not _FIGURE_END.search(below)
+    return begins_small or below[:1] == "(" or month or _OPEN.search(end) is not None
 
 
 def _line(row: Row, text: str) -> Row:
