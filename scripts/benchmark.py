@@ -22,7 +22,7 @@
                                                                      --namespaces for hosts of their own, as root)
     python3 scripts/benchmark.py --simulate --sessions 1 8 32 128    questions beside background work, on a simulated GPU
     python3 scripts/benchmark.py --builtin                           400 questions to the built-in engine, its answers, and
-                                                                     readers' verdicts (--table); by rules: --rules
+                                                                     readers' verdicts (--table)
     python3 scripts/benchmark.py --truth                             questions about things that are not in the picture: what
                                                                      an engine invents (--engine-url with --wording,
                                                                      --server-url)
