@@ -288,7 +288,7 @@ async def test_three_questions_or_two_and_hold_stand_in_one_row(
     assert await asked.all_inner_texts() == told[:2]
     for words in told[:2]:
         answer = (await page.tap(words))["text"]
-        assert "I cannot tell" not in answer
+        assert "I can't tell" not in answer
         assert "try “" not in answer or words != say("stage.what_is_this")
 
 

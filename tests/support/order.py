@@ -24,7 +24,6 @@ LONG: dict[str, float] = {
     "features/watches/test_page_watches.py": 130.0,
     "whole/test_nothing_kept.py": 130.0,
     "features/voice_in/test_page_listening.py": 120.0,
-    "features/builtin/test_score.py": 110.0,
     "whole/test_attacks.py": 105.0,
     "whole/test_attacks_media.py": 105.0,
     "project/test_text_cost.py": 105.0,
