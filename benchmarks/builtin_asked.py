@@ -100,13 +100,13 @@ def sheet(reader: str, part: int, folder: Path = ASKED) -> str:
 
 
 def keep(reader: str, text: str, folder: Path = ASKED) -> list[str]:
-    """Add verdicts to a reader's; return the lines that are none."""
+    """Add verdicts to a reader's, without those on answers that are no longer kept; return the lines that are none."""
     known = {
         mark(question, answer)
         for given in answers(folder).values()
         for question, answer in given.items()
     }
-    found = dict(verdicts(folder).get(reader, {}))
+    found = {key: word for key, word in verdicts(folder).get(reader, {}).items() if key in known}
     wrong = []
     for line in filter(str.strip, text.splitlines()):
         key, _, word = line.strip().partition(" ")
