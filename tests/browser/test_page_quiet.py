@@ -311,7 +311,7 @@ async def test_the_questions_follow_what_is_in_front(visit: Visit) -> None:
             await page.show(mode=shown(PHOTO.read_bytes()))
             await expect(row).to_have_text(questions("what_is_this", "colour", "read_this"))
             assert "In the middle" in (await page.tap(say("stage.colour")))["text"]
-            await page.show(mode=coded("https://example.org/menu"))
+            await page.show(mode=coded("SHELF 12"))
             await expect(row).to_have_count(2)
             await expect(row.first).to_have_text(say("stage.scan"))
             await model.start()

@@ -1,4 +1,4 @@
-"""The drawn scenes that the built-in engine's score asks about; `photos/questions.toml` has the questions.
+"""Drawn scenes, for the questions of `benchmarks/truth.toml` and where nothing may be named.
 
 Labels, menus, codes, screens and walls, coloured things, photographs on a wall, and drawings where nothing
 may be named.

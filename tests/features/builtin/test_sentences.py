@@ -1,11 +1,6 @@
-"""Print in reading order: its columns, rows and sentences, the boxes of a form, and what is none."""
+"""Sentences of print, the boxes of a form, and the parts of a line."""
 
 from __future__ import annotations
-
-import math
-import random
-import time
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,152 +10,18 @@ from server.features.builtin.lines import (
     EMPTY,
     TICKED,
     Piece,
-    legible,
     reading_order,
     row_of,
     sentences,
-    upright,
 )
 from server.features.builtin.reader import Reader
 from server.features.builtin.shapes import looked_at
-from server.shared.aim import MOST_LINES
 from tests.features.builtin.scenes import Bgr
 from tests.features.builtin.test_answers import ask, view
 
 
 def piece(text: str, x: float, y: float, width: float = 100, height: float = 20) -> Piece:
     return Piece(text, 0.95, ((x, y), (x + width, y), (x + width, y + height), (x, y + height)))
-
-
-def turned(one: Piece, degrees: float) -> Piece:
-    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    corners = tuple((x * cos - y * sin, x * sin + y * cos) for x, y in one.corners)
-    return Piece(one.text, one.score, corners)
-
-
-def column(x: float, *lines: str, y: float = 100) -> list[Piece]:
-    return [piece(line, x, y + 30 * n, 12 * len(line)) for n, line in enumerate(lines)]
-
-
-def read(*pieces: Piece) -> list[str]:
-    """The lines in reading order, with an empty one before each paragraph."""
-    return [
-        line for row in reading_order(pieces) for line in ([""] if row.apart else []) + [row.text]
-    ]
-
-
-RECEIPT = [
-    *(piece("12.40", 500, 101), piece("Total", 100, 98), piece("Bread", 102, 40)),
-    *(piece("3.20", 505, 43), piece("CORNER SHOP", 200, 2)),
-]
-STORY = ("The library in the", "old hall opened its", "doors in May. It has", "many books.")
-REST = ("a room for readers", "and a small cafe. The", "town paid for it with", "some help of all.")
-LIST = ("Espresso 2.20", "Latte 3.40", "Mocha 3.10", "Cocoa 3.80")
-FOOD = ("Bagel 4.50", "Soup of the day 6.80", "Toast 5.20", "Cake 4.90")
-
-
-@pytest.mark.parametrize("degrees", [0, 8, -8, 20])
-def test_rows_read_from_top_to_bottom_and_left_to_right(degrees: float) -> None:
-    """In whatever order the pieces came, and also when the text leans."""
-    rows = [row.text for row in reading_order([turned(one, degrees) for one in RECEIPT])]
-    assert rows == ["CORNER SHOP", "Bread 3.20", "Total 12.40"]
-
-
-def test_print_that_runs_down_is_turned() -> None:
-    """The reader names corners by where they are, not by where the print begins."""
-    pieces = [turned(one, 90) for one in RECEIPT]
-    pieces = [replace(one, corners=one.corners[3:] + one.corners[:3]) for one in pieces]
-    rows = [row.text for row in reading_order(upright(pieces))]
-    assert rows == ["CORNER SHOP", "Bread 3.20", "Total 12.40"]
-
-
-@pytest.mark.parametrize("degrees", [0, 6])
-@pytest.mark.parametrize(
-    ("first", "second"), [(STORY, REST), (LIST, FOOD)], ids=["newspaper", "two lists"]
-)
-def test_columns_are_read_one_after_the_other(
-    first: tuple[str, ...], second: tuple[str, ...], degrees: float
-) -> None:
-    """A headline across them, and a line below them, stand where they are."""
-    head, foot = "Over all columns of it", "Below both of them, and across"
-    whole = [piece(head, 100, 50, 500, 36), *column(100, *first), *column(420, *second)]
-    lines = read(*(turned(one, degrees) for one in (*whole, piece(foot, 100, 300, 500))))
-    assert [line for line in lines if line] == [head, *first, *second, foot]
-    assert lines[lines.index(second[0]) - 1] == ""
-
-
-@pytest.mark.parametrize(
-    ("left", "right"),
-    [
-        (("Espresso", "Latte", "Mocha", "Cocoa"), ("2.20", "3.40", "3.10", "3.80")),
-        (
-            ("Name of customer", "Date of the order", "Payment method", "Kind of parcel"),
-            ("Marta Kowalska", "20 November 2026", "Credit card 4471", "letter box"),
-        ),
-        (LIST, ("large 3.20", "large 4.40", "large 4.10", "large 4.80")),
-    ],
-    ids=["menu", "form", "sizes"],
-)
-def test_the_columns_of_a_table_are_read_by_row(
-    left: tuple[str, ...], right: tuple[str, ...]
-) -> None:
-    pieces = [*column(100, *left), *column(420, *right)]
-    assert read(*pieces) == [f"{a} {b}" for a, b in zip(left, right, strict=True)]
-
-
-def test_a_paragraph_begins_where_more_room_is_above_it() -> None:
-    letter = column(100, "Dear neighbours,", "the water is off", "from 8 to 11.")
-    letter += column(100, "Your house manager", y=240)
-    assert read(*letter) == [*(one.text for one in letter[:3]), "", "Your house manager"]
-    dotted = column(100, "Soup.......4.50", "Wait ... 3 min", "and so on...")
-    assert read(*dotted) == ["Soup 4.50", "Wait ... 3 min", "and so on..."]
-    assert read() == []
-
-
-def test_a_small_unit_belongs_to_the_figure_beside_it() -> None:
-    """Though it stands higher than the figure's middle, and its decimals, too."""
-    display = [piece("21", 100, 100, 200, 160), piece(".7", 310, 180, 60, 80)]
-    display += [piece("°C", 390, 100, 60, 60), piece("Indoor", 100, 300, 100, 30)]
-    assert [row.text for row in reading_order(display)] == ["21.7 °C", "Indoor"]
-
-
-def test_many_pieces_are_put_in_order_in_little_time() -> None:
-    """In whatever way they lie, three times as many as are read take no second."""
-    rng = random.Random(5)
-    for text in ("and so on with 3.40", "m", "soup of the day"):
-        spots = [(rng.uniform(0, 4000), rng.uniform(0, 3000)) for _ in range(3 * MOST_LINES)]
-        pieces = [piece(text, x, y, 12 * len(text)) for x, y in spots]
-        began = time.process_time()
-        assert len(reading_order(pieces)) > 10
-        assert time.process_time() - began < 1
-
-
-@pytest.mark.parametrize(
-    ("text", "score", "width", "kept"),
-    [
-        ("Best before 12.03.2027", 0.85, 0, True),
-        # Of what was drawn and blurred, nothing so unsure was right.
-        *(("Strauberry jam 45e g", 0.78, 0, False), ("Salad ..... 5.20", 0.74, 0, True)),
-        # A fence, coins, a disc, and a figure
-        *(("wwwmwwwmm", 0.99, 0, False), ("++++ +++", 0.99, 0, False), ("mama", 0.99, 0, True)),
-        *(("日000日0", 0.45, 240, False), ("O", 0.95, 20, False), ("0", 0.95, 10, True)),
-        ("w", 0.95, 900, False),
-        # Of a sign or two alone the reader has to be sure.
-        *(("88", 0.9, 0, False), ("88", 0.95, 0, True)),
-    ],
-)
-def test_what_is_read_with_doubt_is_left_out(
-    text: str, score: float, width: float, kept: bool
-) -> None:
-    pieces, unread = legible([replace(piece(text, 0, 0, width or 12 * len(text)), score=score)])
-    assert (pieces != []) is kept
-    assert unread is (text[:4] == "Stra")
-
-
-def test_words_in_letters_that_are_not_known_are_left_out() -> None:
-    """A mixture of Greek and Latin letters is Cyrillic, misread; and the answer says that."""
-    assert legible([piece("ΠpuBeT", 0, 0)]) == legible([piece("αλρα", 0, 0)]) == ([], True)
-    assert [one.text for one in legible([piece("Pie I5.95", 0, 0)])[0]] == ["Pie 15.95"]
 
 
 @pytest.mark.parametrize(
@@ -254,3 +115,24 @@ def test_wide_gaps_part_a_line_that_was_read_as_one(reader: Reader) -> None:
     found = reader.text(paper)
     assert [one.text for one in found] == [*heads, line]
     assert all(abs(one.corners[0][0] - 60 - 140 * at) < 25 for at, one in enumerate(found[:4]))
+
+
+TYPED = (
+    "Work order no 3391",
+    "Change of oil and filter      79",
+    "Two hours of work on it      105",
+    "Ready on Monday from 5 pm on",
+)
+
+
+def test_equally_wide_letters_keep_their_words_together() -> None:
+    """As on a receipt: their words stand as far apart as columns do in other print."""
+    paper = np.full((400, 800, 3), 225, np.uint8)
+    pieces = []
+    for line, text in enumerate(TYPED):
+        top = 40 + 60 * line
+        for at, letter in enumerate(text):
+            cv2.putText(paper, letter, (40 + 20 * at, top + 26), FONT, 0.8, (30, 30, 30), 2)
+        pieces.append(piece(" ".join(text.split()), 40, top, 20 * len(text), 36))
+    found = [one.text for one in looked_at(paper, pieces)]
+    assert found == [part.strip() for text in TYPED for part in text.split("     ")]

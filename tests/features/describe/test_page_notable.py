@@ -50,7 +50,7 @@ async def test_what_matters_is_told_without_being_asked(visit: Visit, builtin: R
     at = [await page.now()]
     for name, high, x, said in (
         ("coffee", 500, 640, "Close ahead: a cup."),
-        ("astronaut", 430, 1060, "New in view: a person."),
+        ("astronaut", 430, 1060, "Just appeared: a person."),
     ):
         since = await page.now()
         await page.show(mode=view(name, high, x))
@@ -61,7 +61,7 @@ async def test_what_matters_is_told_without_being_asked(visit: Visit, builtin: R
     await expect(page.turns).to_have_count(1)
     await expect(entry.locator(".earlier li")).to_have_count(2)
     heard = await page.evaluate("window.spoken")
-    assert heard[-3:] == [NOTICES, "Close ahead: a cup.", "New in view: a person."]
+    assert heard[-3:] == [NOTICES, "Close ahead: a cup.", "Just appeared: a person."]
     # The cross in the bar ends it.
     since = await page.now()
     await mark.click()
