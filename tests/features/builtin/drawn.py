@@ -1,4 +1,4 @@
-"""Drawn scenes, for the questions of `benchmarks/truth.toml` and where nothing may be named.
+"""Drawn scenes, about which `benchmarks/truth.toml` asks.
 
 Labels, menus, codes, screens and walls, coloured things, photographs on a wall, and drawings where nothing
 may be named.
