@@ -52,7 +52,8 @@ from server.models.base import Delta, Engine, EngineRequest
 from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
 from server.models.routing import route_of
-from tests.features.builtin import drawn, score
+from tests.features.builtin import drawn
+from tests.features.builtin.asked.asking import Once, now, pictured
 from tests.features.builtin.scenes import draw, photo
 
 Bgr = NDArray[np.uint8]
@@ -180,6 +181,11 @@ def running_server(url: str, access_code: str | None) -> Asker:
     return ask
 
 
+def _seen(name: str) -> Picture:
+    """Return a photograph or a drawn scene, as a frame of the camera."""
+    return pictured(photo(name[:-4]) if name.endswith(".jpg") else draw(drawn.SCENES[name]))
+
+
 async def asker_of(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
     """Whoever is asked, until the stack is closed. Raises MeasurementError when the model server does not answer."""
     if args.server_url:
@@ -187,8 +193,8 @@ async def asker_of(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:
     if args.engine_url:
         return await _model_server(args, stack)
     heavy = stack.enter_context(ThreadPoolExecutor(1, "truth"))
-    engine = BuiltinEngine(heavy=heavy, now=score.now, reader=score.Once(), finder=ThingFinder())
-    return own_engine(engine, score.seen)
+    engine = BuiltinEngine(heavy=heavy, now=now, reader=Once(), finder=ThingFinder())
+    return own_engine(engine, _seen)
 
 
 async def _model_server(args: argparse.Namespace, stack: AsyncExitStack) -> Asker:

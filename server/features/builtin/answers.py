@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Sequence
 
 from server.features.builtin import facts, look_answers, rank
@@ -19,8 +20,9 @@ from server.models.routing import plain
 
 # Rows that have a figure of the kind asked, at most, where none has the question's words
 _FEW = 3
-# Rows of a display, and characters of print that is read as it stands
-_DISPLAY, _SHORT = 2, 160
+# Characters of print that is read as it stands, and a figure on a display
+_SHORT = 160
+_BARE = re.compile(r"\W*\d[\d.,:]*\W*")
 # Things whose places are told; further ones are only shown.
 _PLACED = 4
 # Days from which a date without a year is one of the next year, and most that are counted
@@ -129,11 +131,20 @@ def answer(s: Speaker) -> Answer:
         return Answer(s.say("reads", text=s.listing(rows)), s.also(rows))
     if want is Want.BEYOND:
         return Answer(s.sentence(s.say("cannot"), s.all_print()), known=False)
-    has = facts.FINDERS.get(want)
-    if is_open or (has and (len(s.rows) <= _DISPLAY or any(has(row.text) for row in s.rows))):
-        # "What flavor?", and a display whose unit was not read
+    if is_open or _may_have(s):
         return Answer(s.all_print(), s.code_sentence(), known=False)
     return Answer(s.sentence(s.say("not_in_text"), s.all_print()), s.see_things(), known=False)
+
+
+def _may_have(s: Speaker) -> bool:
+    """Find whether the print may have the figure asked for: of what is named in it, or on a display without a unit."""
+    has, words = facts.FINDERS.get(s.intent.want), s.intent.words
+    if has is None:
+        return False
+    if all(map(_BARE.fullmatch, (row.text for row in s.rows))):
+        return True
+    named = not words or any(rank.count(row.text, words) for row in s.rows)
+    return named and any(has(row.text) for row in s.rows)
 
 
 def _rows_of(s: Speaker) -> list[Row]:
@@ -200,6 +211,9 @@ def _expiry(s: Speaker) -> Answer | None:
 
 def _read(s: Speaker) -> Answer:
     """Answer with all of the print, its lines one below the other."""
+    if not s.rows and not s.codes and s.intent.things and s.intent.yes_no:
+        # "Steht neben der Tasse ein Glas?"
+        return look_answers.thing(s)
     if not s.rows:
         return Answer(s.code_sentence()) if s.codes else s.no_text()
     lines: list[str] = []

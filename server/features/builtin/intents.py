@@ -73,6 +73,14 @@ _ALONE = frozenset({Want.FACES, Want.LIGHT, Want.SHARP, Want.MOTION, Want.CHANGE
 _MORE = {"en": 1}
 
 
+# Subjects that give way to others: "What time does my phone say?", "When do I have to pay?"
+_GIVES_WAY = {
+    Want.PHONE: {Want.TIME, Want.READ},
+    Want.TOTAL: {Want.DATE, Want.TIME},
+    Want.PRICE: {Want.DATE, Want.TIME},
+}
+
+
 def understand(question: str, chosen: str | None = None, page: str = "") -> Intent:
     """Find a question's subject and the things that it names.
 
@@ -121,7 +129,8 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     # Two words of Polish and Ukrainian begin a question, too.
     either = one.common("or").search(question.casefold(), 1) is not None
     about = text.rstrip(" ?").endswith(_SWITCHED) or (either and len(things) < 2) or wears
-    if want is Want.LOOKUP and asks and colours and len(more) < 2 and _ends_with_colour(text, one):
+    of_colour = asks and not how_many and colours and len(more) < 2
+    if want is Want.LOOKUP and of_colour and _ends_with_colour(text, one):
         want = Want.COLOUR
     elif want in (Want.LOOKUP, Want.FACES, Want.AMOUNT) and things and not more and not about:
         # "What fish is this?"
@@ -164,10 +173,14 @@ def _subject(text: str, code: str) -> tuple[Want, str]:
             del found[want]
     if {Want.URL, Want.CODE} & found.keys() and one.common("risk").search(text):
         return Want.SAFE, ""
-    if Want.READ in found and {Want.EMAIL, Want.PHONE, Want.URL} & found.keys():
-        # "Read the email."
-        return Want.READ, found[Want.READ].group()
+    for want in _GIVES_WAY.keys() & found.keys():
+        if _GIVES_WAY[want] & found.keys():
+            del found[want]
     want = next(iter(found), Want.LOOKUP)
+    read = found.get(Want.READ)
+    if want in (Want.EMAIL, Want.URL) and read and read.start() < found[want].start():
+        # "Read the email."
+        want = Want.READ
     return want, found[want].group() if want in found else ""
 
 

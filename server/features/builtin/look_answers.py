@@ -23,6 +23,8 @@ _MOST_COLOURS = 6
 _SHADE, _OWN = 0.6, 0.2
 # Share of the first colour of clothes that the second one has
 _OF_CLOTHES = 0.5
+# Things that others stand on or beside
+_AROUND_US = frozenset({"chair", "couch", "bed", "dining table", "desk", "bench"})
 # What is around things, whose colours are among those of the whole picture
 _AROUND = re.compile(
     r"\b(?:walls?|background|wand|waende|wande|hintergrund|murs?|fond|pared|paredes|fondo|pareti?|muro|sfondo|parede|fundo|muur|muren|achtergrond|tlo|sciana|duvar|arka plan)\b"
@@ -206,7 +208,8 @@ def summary(s: Speaker) -> Answer:
     sure = [one for one in s.things if one.sure]
     if sure and not s.rows and {one.name for one in sure} == {*s.intent.things}:
         # "What bird is this?"
-        return Answer(s.language.capital(s.say("kind", things=s.things_named(sure))), known=False)
+        text = s.language.capital(s.say("kind", things=s.things_named(sure)))
+        return Answer(text, s.colour_of("middle"), known=False)
     return overview(s)
 
 
@@ -235,5 +238,10 @@ def cannot(s: Speaker) -> Answer:
     """Answer what would need a model that understands more: with what is seen."""
     if s.intent.wears and not s.intent.yes_no and (worn := below_face(s)):
         return Answer(worn, s.see_things(), known=False)
-    seen = s.see_things(unsure=True) or _instead(s)
-    return Answer(s.sentence(s.say("cannot"), seen), known=False)
+    seen, hindered = s.see_things(unsure=True), s.quality()
+    asked = set() if s.intent.either else {*s.intent.things} - _AROUND_US
+    if asked and s.view.things is not None and not hindered and not asked_for(s.things, asked):
+        return Answer(_missed(s, s.intent.things[0]), seen or s.colour_of("middle"), known=False)
+    about = asked and PERSON not in asked and not s.intent.yes_no
+    more = s.colour_of("middle") if seen and about else ""
+    return Answer(s.sentence(s.say("cannot"), seen or _instead(s)), more, known=False)

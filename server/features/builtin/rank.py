@@ -12,8 +12,12 @@ from server.features.builtin.facts import PRINT_WORDS
 from server.features.builtin.lines import MOST_HEADING, Row
 from server.models.routing import plain
 
-# Names of one thing on signs, in several languages
-_SYNONYMS = tuple(frozenset(plain(line).split()) for line in PRINT_WORDS["synonyms"])
+# Names of one thing on signs, in several languages; behind a colon, what has it, and is not the same
+_SYNONYMS = tuple(
+    (frozenset(plain(one).split()), frozenset(plain(has).split()))
+    for line in PRINT_WORDS["synonyms"]
+    for one, _, has in [line.partition(":")]
+)
 _TOKEN = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 # Letters of a word that may be misread, be part of another one, or be its beginning; and the likeness of one misread
 _LONG, _STEM, _LIKE = 5, 4, 84
@@ -23,7 +27,7 @@ MOST = 4
 
 @cache
 def _kin(word: str) -> frozenset[str]:
-    return frozenset([word]).union(*(names for names in _SYNONYMS if word in names))
+    return frozenset([word]).union(*(same | has for same, has in _SYNONYMS if word in same))
 
 
 def names(text: str, word: str) -> bool:

@@ -49,6 +49,9 @@ def ask(question: str, found: View, **options: Any) -> str:
         ("When do they open on Saturday?", HOURS, "It says: Saturday 9 - 5"),
         ("Are they open today?", HOURS, "It says: Mon - Thu 10 - 6"),
         ("How much do I owe?", BILL, "It says: AMOUNT DUE $104.38"),
+        ("When do I have to pay?", BILL, "It says: Dec 14, 2026"),
+        ("What do I weigh?", ("164.2",), "It says: 164.2"),
+        ("Is there lactose in it?", ("Sugar, whey", "Cocoa"), "It says: Sugar, whey"),
         ("What's the phone number?", ("Nadia", "020 7946 0817"), "It says: 020 7946 0817"),
         (
             "Wann kommt die 12?",
@@ -78,6 +81,8 @@ def test_print_is_quoted_by_the_questions_words_and_kind(
     [
         ("Is this mustard?", "I couldn't find that in the text. It says: Garden Gold"),
         ("How long do I cook it?", "I couldn't find that in the text. It says: Garden Gold"),
+        ("How much is the lasagne?", "I couldn't find that in the text. It says: Garden Gold"),
+        ("What is the humidity?", "I couldn't find that in the text. It says: Garden Gold"),
         ("Why is it red?", "I can't tell. It says: Garden Gold"),
         ("What flavor is it?", "It says: Garden Gold · TOMATO KETCHUP"),
         ("Translate this", "I can only read it:"),
@@ -111,7 +116,7 @@ def test_a_date_says_how_far_away_it_is(row: str, said: str) -> None:
     ("question", "things", "answer"),
     [
         ("What is this?", (DOG,), "I see a dog."),
-        ("What dog is this?", (DOG,), "A dog; I can't tell which."),
+        ("What dog is this?", (DOG,), "A dog; I can't tell which.\nIn the middle: blue, white."),
         ("Is there a dog?", (DOG,), "Yes, I see a dog."),
         ("How many dogs are there?", (DOG, DOG), "I count at least 2: dogs."),
         ("Is the dog asleep?", (DOG,), "I can't tell. I see a dog."),

@@ -39,7 +39,8 @@ from tests.support.running import running
 NOTHING = {
     "type": "glance",
     **dict.fromkeys(("text", "code", "link", "date", "price"), False),
-    **{"people": 0, "things": []},
+    "people": 0,
+    "things": [],
 }
 CAT = NOTHING | {"things": ["a cat"]}
 LABEL = scenes.Scene([scenes.Sheet("##Thyme honey\n250 g")])

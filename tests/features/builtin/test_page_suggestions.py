@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.test_page_answers import SHARP, coded
-from tests.browser.visitor import Visit, started
+from tests.browser.test_page_answers import coded
+from tests.browser.visitor import SHARP, Visit, started
 from tests.support.running import running
 from tests.support.words import say
 

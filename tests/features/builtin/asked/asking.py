@@ -63,7 +63,7 @@ async def ask(asked: Iterable[Question], heard: Callable[[Question, str], None])
             if one.file not in pictures:
                 bgr = np.asarray(cv2.imread(str(one.file)), np.uint8)
                 pictures = {one.file: pictured(bgr)}
-            engine = BuiltinEngine(heavy=heavy, now=_now, reader=reader, finder=finder)
+            engine = BuiltinEngine(heavy=heavy, now=now, reader=reader, finder=finder)
             request = EngineRequest(
                 f"session {number}",
                 Kind.CHAT,
@@ -77,7 +77,8 @@ async def ask(asked: Iterable[Question], heard: Callable[[Question, str], None])
             heard(one, "".join(said))
 
 
-def _now(zone: dt.tzinfo | None) -> dt.datetime:
+def now(zone: dt.tzinfo | None) -> dt.datetime:
+    """Return noon of the day of the pictures."""
     return dt.datetime.combine(TODAY, dt.time(12), zone)
 
 
