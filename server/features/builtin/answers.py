@@ -122,7 +122,8 @@ def answer(s: Speaker) -> Answer:
     if not s.rows and s.codes:
         return Answer(s.code_sentence(), known=want in (Want.URL, Want.LOOKUP))
     if not s.rows:
-        unknown = want in (Want.LOOKUP, Want.BEYOND, Want.AMOUNT) or s.intent.things
+        of_door = want is Want.HOURS and s.intent.yes_no
+        unknown = want in (Want.LOOKUP, Want.BEYOND, Want.AMOUNT) or s.intent.things or of_door
         return look_answers.cannot(s) if unknown else s.no_text()
     if want is Want.EXPIRY and (found := _expiry(s)):
         return found
@@ -158,6 +159,9 @@ def _rows_of(s: Speaker) -> list[Row]:
         sums = [facts.is_sum(row.text) if facts.prices(row.text) else 0 for row in rows]
         if most := max(sums, default=0):
             return [row for row, one in zip(rows, sums, strict=True) if one == most][: rank.MOST]
+    if want in (Want.DATE, Want.TIME) and has and not any(has(row.text) for row in rows):
+        # "12 Nordpark 7 min"
+        has = facts.FINDERS[Want.DURATION]
     if want is Want.PRICE:
         has = facts.has_piece_price
         rows = [row for row in rows if not facts.is_old_price(row.text)] or rows
@@ -236,7 +240,8 @@ def _safe(s: Speaker) -> Answer:
 def _code(s: Speaker) -> Answer:
     if s.codes:
         return Answer(s.code_sentence())
-    return Answer(s.say("no_code"), s.quality())
+    found = rank.best(s.rows, [*s.intent.words, *s.intent.asked.split()])
+    return Answer(s.say("reads", text=s.listing(found)) if found else s.say("no_code"), s.quality())
 
 
 _LOOKS: dict[Want, Callable[[Speaker], Answer]] = {

@@ -25,6 +25,7 @@ from server.features.builtin.impressions import Impression, Kept, Memory, compar
 from server.features.builtin.intents import Intent, understand
 from server.features.builtin.language import LATIN, code_of, language, warm
 from server.features.builtin.lines import (
+    LEAST_SCORE,
     Piece,
     Row,
     legible,
@@ -356,10 +357,11 @@ class BuiltinEngine:
     async def _find(self, picture: Picture, intent: Intent, question: str) -> _Found | None:
         """Return the sentence and the boxes for a question about where something is; None for one that print answers."""
         bgr = await self._run(pixels_of, picture)
-        reader, printed = self._reader, False
+        reader = self._reader
         words, names = language(intent.language), thing_words(intent.language)
         codes: Sequence[Code] = ()
         boxes: list[Box] = []
+        pieces: list[Piece] = []
         key = "found_at"
         seen = await self._seen(bgr, intent)
         if seen:
@@ -371,7 +373,7 @@ class BuiltinEngine:
         elif locate.wants_codes(intent):
             codes = await self._run(reader.codes, bgr)
             boxes = [replace(one.box, label=one.name) for one in codes if one.box is not None]
-        elif locate.wants_faces(intent):
+        elif locate.wants_faces(intent) or (PERSON in intent.things and len(intent.words) < 2):
             faces: list[Box] | None = await self._run(reader.face_boxes, bgr)
             if faces is None:
                 return _Found(words.say("faces_missing"), ())
@@ -384,17 +386,20 @@ class BuiltinEngine:
             if reader.text_broken:
                 return _Found(words.say("broken"), ())
             boxes = locate.text_boxes(pieces, intent, question)
+            pieces = [one for one in pieces if one.score >= LEAST_SCORE]
             # "The mop is in the cellar" tells more than the place of these words.
-            printed = len(pieces) >= _PRINTED or any(one.text not in question for one in pieces)
-            lines = {one.text for one in pieces}
-            if printed and not all(box.label in lines for box in boxes):
+            beside = max((_words_beside(one.text, boxes) for one in pieces), default=0)
+            least = 1 if len(pieces) >= _PRINTED else _PROSE
+            if intent.want is not Want.READ and beside >= least:
                 return None
             key = "written_at"
-        if not boxes and intent.things and self._names_things:
-            thing = names.one(intent.things[0])
-            return None if printed else _Found(words.say("thing_missed", thing=thing), ())
-        if not boxes and (printed or not locate.names_something(intent, question)):
+        if not boxes and (
+            pieces or not (intent.things or locate.names_something(intent, question))
+        ):
             return None
+        if not boxes and intent.things and self._names_things:
+            missed = words.say("thing_missed", thing=names.one(intent.things[0]))
+            return _Found(missed, (), known=False)
         # In words the place is one of the camera's picture.
         region, (height, width) = picture.region, bgr.shape[:2]
         there = boxes
@@ -402,6 +407,8 @@ class BuiltinEngine:
             height, width = picture.source_height, picture.source_width
             there = [box.moved(region.left, region.top) for box in boxes]
         text = said_of(there, words.code, width, height, self._names_things, key=key)
+        said = (words.say("code", format=one.name, text=one.text) for one in codes)
+        text = words.sentence(text, *said)
         return _Found(text, tuple(boxes), tuple(codes), known=bool(boxes))
 
     async def _remember(
@@ -544,6 +551,16 @@ def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
         # "Is the cup on the left of the plate?" is answered by the places of both.
         return True
     return request.where or (bool(intent.things) and route_of(question) is Route.WHERE)
+
+
+# Words beside those asked about from which a line tells more than their place
+_PROSE = 3
+
+
+def _words_beside(text: str, boxes: Sequence[Box]) -> int:
+    """Count the words of a line beside those of a box in it; 0 for a line without one."""
+    labels = [len(box.label.split()) for box in boxes if box.label in text]
+    return len(text.split()) - max(labels) if labels else 0
 
 
 def placed(finder: ThingFinder, bgr: Bgr, intent: Intent) -> list[Box]:

@@ -138,9 +138,8 @@ def numbers(row: str) -> list[str]:
 # By subject: what a row of its answer has
 FINDERS: dict[Want, Callable[[str], Sequence[object]]] = {
     Want.EXPIRY: dates,
-    Want.DATE: lambda row: dates(row) or list(weekdays(plain(row))) or FINDERS[Want.TIME](row),
-    # "12 Nordpark 7 min"
-    Want.TIME: lambda row: times(row) or measures(Want.DURATION, row),
+    Want.DATE: lambda row: dates(row) or list(weekdays(plain(row))) or times(row),
+    Want.TIME: times,
     Want.HOURS: lambda row: hours(row),
     Want.PRICE: prices,
     Want.TOTAL: prices,
@@ -210,9 +209,16 @@ def expiry(rows: Sequence[str]) -> Expiry | None:
                 continue
             # "Dispensed 20/11/2026  EXP 08/2028"
             behind = [one for one in found if last > at or near.find(one.text) >= named.start()]
-            date = (behind or found)[0]
-            words = row[begin:] if last > at else row[begin : row.find(date.text)]
-            return Expiry(f"{words.strip(' :')} {date.clear}".strip(), date, at, last)
+            # "Valid from", "Valid until", and below them both
+            second = last > at and 2 * named.start() >= len(row) and begin == 0
+            date = (behind or found)[-1 if second else 0]
+            words = (
+                [row[begin:], *rows[at + 1 : last]]
+                if last > at
+                else [row[begin : row.find(date.text)]]
+            )
+            said = " ".join([*(one.strip(" :") for one in words), date.clear])
+            return Expiry(said.strip(), date, at, last)
     return None
 
 

@@ -32,7 +32,7 @@ _MIXED = ("en", "de", "fr", "es")
 # "On" and "off" at the end of a question
 _SWITCHED = (" on", " off", " an", " aus", " aan", " uit")
 # What somebody wears, which is no place: "her top"
-_WORN = re.compile(r"\b(?:her|his|my|the|crop|tank) top\b")
+_WORN = re.compile(r"\b(?:her|his|my|crop|tank) top\b")
 _WEARS = re.compile(
     r"\bwear(?:s|ing)?\b|\bhas on\b|\btragen?\b|\btragt\b|\banhat\b|\bporte(?:nt|s)?\b|\blleva(?:n)?\b|\bindossa(?:no)?\b|\bveste(?:m)?\b|\bdraagt\b"
     r"|\bnosi\b|\bma na sobie\b|\bgiyiyor\b|\bодет\w*|穿|着て|입고|يرتدي|تلبس"
@@ -77,7 +77,7 @@ _MORE = {"en": 1}
 _GIVES_WAY = {
     Want.PHONE: {Want.TIME, Want.READ},
     Want.TOTAL: {Want.DATE, Want.TIME},
-    Want.PRICE: {Want.DATE, Want.TIME},
+    Want.PRICE: {Want.DATE},
 }
 
 
@@ -100,7 +100,9 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     # A greeting may be all that there is of a language.
     for code in dict.fromkeys((own, likely, "en", *(() if known else candidates))):
         want, asked = _subject(text, code)
-        if want is not Want.LOOKUP:
+        # The French "le" is a Portuguese order to read.
+        is_small = code not in (own, likely) and asked in _stop(likely)
+        if want is not Want.LOOKUP and not is_small:
             own = code
             break
     answer_in = fixed or (known if known and own != likely else own)
@@ -117,7 +119,7 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
         for word in _words(rest, own)
         if word not in _fillers(own) | _people(own)
         and not _is_colour(word, one)
-        and not (place and one.place(place).search(word))
+        and word not in _places(own)
     ]
     asks = yes_no or how_many or one.common("exists").search(text) is not None
     if want is Want.FACES and not asked.startswith(tuple(_faces(own))):
@@ -130,6 +132,9 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     either = one.common("or").search(question.casefold(), 1) is not None
     about = text.rstrip(" ?").endswith(_SWITCHED) or (either and len(things) < 2) or wears
     of_colour = asks and not how_many and colours and len(more) < 2
+    if want is Want.COLOUR and colours and not asks:
+        # "What does a red light mean?"
+        want = Want.LOOKUP
     if want is Want.LOOKUP and of_colour and _ends_with_colour(text, one):
         want = Want.COLOUR
     elif want in (Want.LOOKUP, Want.FACES, Want.AMOUNT) and things and not more and not about:
@@ -204,6 +209,12 @@ def _stop(code: str) -> frozenset[str]:
 def _fillers(code: str) -> frozenset[str]:
     """Return the `plain` words that name nothing: "thing", "something"."""
     return frozenset(plain(str(language(code).watch["fillers"])).split())
+
+
+@cache
+def _places(code: str) -> frozenset[str]:
+    """Return the `plain` words for places in the picture."""
+    return frozenset(re.split(r"[, *]+", plain(",".join(language(code).places.values()))))
 
 
 @cache

@@ -304,6 +304,8 @@ _OPEN = re.compile(
     r"|\d [ap]m,)$"
 )
 _END = 40
+# An address of e-mail or of the web
+_ADDRESS = re.compile(r"\S+@|www\.|https?:")
 # What a row of a table ends in: "of which sugars 18.5 g"
 _FIGURE_END = re.compile(r"\d\s?(?:[mµ]?g|k[jJ]|kcal|[%€$£])?\W?$")
 
@@ -332,7 +334,8 @@ def _goes_on(row: Row, below: str) -> bool:
         return False
     # "On Thursday 3", and below it "December"
     month = end[-1:].isdigit() and names_month(plain(below).partition(" ")[0])
-    begins_small = below[:1].islower() and not _FIGURE_END.search(below)
+    is_value = _FIGURE_END.search(below) or _ADDRESS.match(below)
+    begins_small = below[:1].islower() and not is_value
     return begins_small or below[:1] == "(" or month or _OPEN.search(end) is not None
 
 

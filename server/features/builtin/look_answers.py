@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from server.features.builtin import colours, facts, rank
 from server.features.builtin.detector import PERSON, asked_for
@@ -75,7 +76,8 @@ def _is_there(s: Speaker, whole: str) -> Answer:
     if not s.intent.place and view.spots:
         where = s.language.listed([s.say(f"at_{one}") for one in view.spots[0][1]])
         return Answer(s.say("colour_yes", where=where, colours=s.names([name])), whole)
-    if ground != name and found:
+    exists = s.language.common("exists").search(plain(s.intent.question)) is not None
+    if ground != name and found and (s.intent.place or not exists):
         where = s.say(f"at_{place}")
         return Answer(s.say("colour_no", where=where, colours=s.names(found)), whole)
     return Answer(s.say("colour_none", colours=s.names([name])), whole)
@@ -131,10 +133,12 @@ def thing(s: Speaker) -> Answer:
         return faces(s)
     missed = [name for name in names if not asked_for(s.things, [name])]
     if not found or (missed and len(names) > 1 and not s.intent.how_many and not s.intent.either):
-        if rows := rank.best(s.rows, s.intent.words, facts.numbers if s.intent.how_many else None):
+        words = s.intent.words or s.intent.asked.split()
+        if rows := rank.best(s.rows, words, facts.numbers if s.intent.how_many else None):
             # Print may name what is not seen.
             return Answer(s.say("reads", text=s.listing(rows)), s.also(rows))
-        return Answer(_missed(s, missed[0]), s.sentence(s.see_things(), s.all_print()))
+        no = s.sentence(_missed(s, missed[0]), s.quality())
+        return Answer(no, s.sentence(s.see_things(), s.all_print()))
     if s.intent.how_many:
         return Answer(_count(s, found[0].name))
     # "Is that a woman?" is asked of a person, too, and "Is it a cat or a dog?" has no yes.
@@ -208,9 +212,9 @@ def summary(s: Speaker) -> Answer:
     sure = [one for one in s.things if one.sure]
     if sure and not s.rows and {one.name for one in sure} == {*s.intent.things}:
         # "What bird is this?"
-        text = s.language.capital(s.say("kind", things=s.things_named(sure)))
-        return Answer(text, s.colour_of("middle"), known=False)
-    return overview(s)
+        return Answer(s.language.capital(s.say("kind", things=s.things_named(sure))), known=False)
+    found = overview(s)
+    return replace(found, known=found.known and not s.intent.things)
 
 
 def overview(s: Speaker, *, running: bool = False) -> Answer:
@@ -242,6 +246,4 @@ def cannot(s: Speaker) -> Answer:
     asked = set() if s.intent.either else {*s.intent.things} - _AROUND_US
     if asked and s.view.things is not None and not hindered and not asked_for(s.things, asked):
         return Answer(_missed(s, s.intent.things[0]), seen or s.colour_of("middle"), known=False)
-    about = asked and PERSON not in asked and not s.intent.yes_no
-    more = s.colour_of("middle") if seen and about else ""
-    return Answer(s.sentence(s.say("cannot"), seen or _instead(s)), more, known=False)
+    return Answer(s.sentence(s.say("cannot"), seen or _instead(s)), known=False)

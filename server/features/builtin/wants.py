@@ -57,7 +57,6 @@ SOCIAL = frozenset({Want.HELLO, Want.THANKS, Want.SELF, Want.HEARS, Want.HELP})
 # Subjects that need no text; colours, light and change cost almost nothing.
 NO_TEXT = frozenset(
     {
-        Want.CHANGE,
         Want.MOTION,
         Want.FACES,
         Want.THING,

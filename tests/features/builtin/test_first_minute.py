@@ -52,7 +52,6 @@ BUSES = ("9:10 Oslo", "12:40 Oslo", "14:55 Lisbon", "16:02 Oslo")
         ("Are there nuts in it?", OATS, "May contain traces of peanuts."),
         ("Is it gluten free?", OATS, "wheat flour"),
         ("How much does it weigh?", OATS, "Net weight 375 g"),
-        ("Does it contain milk?", ("Tomato Soup", "Tomatoes, cream (4 %), sugar"), "cream (4 %)"),
         ("Does it contain silicones?", ("Shampoo", "No silicones.", "300 ml"), "No silicones."),
         ("How many tablets are in it?", TABLETS, "30 tablets"),
         ("Zit er melk in?", ("Koekjes", "Bevat melk.", "200 g"), "Bevat melk."),
@@ -134,8 +133,6 @@ def test_how_long_something_is_good(question: str, rows: Sequence[str], told: st
 @pytest.mark.parametrize(
     ("question", "begin"),
     [
-        ("Quanto custa a entrada?", "Está escrito: "),
-        ("Ont-ils de la bière ?", "Il est écrit : "),
         ("Hoe heet deze straat?", "Er staat: "),
         ("Gdzie siedzę?", "Napisano: "),
     ],

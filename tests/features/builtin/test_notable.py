@@ -121,7 +121,7 @@ def test_the_most_urgent_comes_first_and_two_at_most() -> None:
     found = News(("chair", "cup"), ("person", "person"), ("EXIT",))
     assert sentences(found, "en", first=False, things=True) == [
         "Close ahead: a chair and a cup.",
-        "New in view: people.",
+        "Just appeared: people.",
     ]
     assert sentences(News(rows=("EXIT",)), "en", first=False, things=True) == ["I read “EXIT”."]
     assert sentences(News(came=("dog",)), "en", first=True, things=True) == [
@@ -150,12 +150,12 @@ def test_a_lost_answer_is_news_again() -> None:
     one = noticer()
     look = Look(2.0, (sight("dog", 0.2),))
     assert one.news("s", Look(1.0), told(None), "en") == ""
-    assert one.news("s", look, told(1.0), "en") == "New in view: a dog."
+    assert one.news("s", look, told(1.0), "en") == "Just appeared: a dog."
     again = Look(3.0, look.sights)
-    assert one.news("s", again, told(1.0), "en") == "New in view: a dog."
+    assert one.news("s", again, told(1.0), "en") == "Just appeared: a dog."
     assert one.news("s", Look(4.0, look.sights), told(3.0), "en") == ""
     # A stream that begins anew knows nothing.
-    assert one.news("s", Look(5.0, look.sights), told(None), "en") == "New in view: a dog."
+    assert one.news("s", Look(5.0, look.sights), told(None), "en") == "Just appeared: a dog."
 
 
 def test_a_thing_that_stays_close_is_told_once() -> None:
@@ -177,7 +177,7 @@ def test_print_without_room_is_news_next_time() -> None:
     one = noticer()
     look = Look(2.0, (sight("chair", 0.5), sight("dog", 0.2, x=0.9)), ("EXIT",))
     assert one.news("s", Look(1.0), told(None), "en") == ""
-    assert one.news("s", look, told(), "en") == "Close ahead: a chair. New in view: a dog."
+    assert one.news("s", look, told(), "en") == "Close ahead: a chair. Just appeared: a dog."
     later = Look(8.0, look.sights, look.rows)
     assert one.news("s", later, told(), "en") == "I read “EXIT”."
 
@@ -188,7 +188,7 @@ def test_looks_of_two_sessions_are_kept() -> None:
     for session in "abc":
         one.news(session, Look(1.0, (sight("dog", 0.2),)), told(None), "en")
     assert len(one) == 2
-    assert one.news("a", Look(2.0, (sight("dog", 0.2),)), told(), "en") == "New in view: a dog."
+    assert one.news("a", Look(2.0, (sight("dog", 0.2),)), told(), "en") == "Just appeared: a dog."
     one.forget("a")
     assert len(one) == 1
 
@@ -300,7 +300,7 @@ async def test_a_still_scene_is_silence(engine: BuiltinEngine, clock: Clock) -> 
 async def test_somebody_who_comes_is_told_once(engine: BuiltinEngine, clock: Clock) -> None:
     async with walk(engine, clock) as one:
         await one.stay(wall(), 8)
-        assert await one.stay(wall("astronaut", 430, 1060), 20) == ["New in view: a person."]
+        assert await one.stay(wall("astronaut", 430, 1060), 20) == ["Just appeared: a person."]
         assert await one.stay(wall(), 20) == []
 
 

@@ -137,14 +137,6 @@ async def test_where_a_bus_goes_is_not_where_it_is(code: str) -> None:
     assert (await ask(WORDS["way"][code], BUS))[1] is None
 
 
-async def test_where_something_can_be_done_is_told_by_print() -> None:
-    """And where the cup stands by the cup."""
-    lines = ("THE OLD KETTLE", "Open daily", "Return cups at the counter.", "No dogs.")
-    reads = [piece(text, 100 + 60 * at) for at, text in enumerate(lines)]
-    assert "at the counter" in (await ask("Where can I take my cup back?", CUP, reads=reads))[0]
-    assert (await ask("Where does the cup stand?", CUP, reads=reads))[1] == 1
-
-
 async def test_what_is_not_seen_is_named() -> None:
     """A thing that is known, one that is not, and one that fills the picture."""
     missing = "I don't see a cup, but I could be missing it."
