@@ -593,7 +593,10 @@ async def test_a_code_is_pointed_at(engine: BuiltinEngine) -> None:
     left, right = int(side[0]), int(side[-1]) + 1
     top, bottom = left - 840, right - 840
     text, (box,) = await find(engine, bgr, "Wo ist der QR-Code?")
-    assert (box.label, text) == ("QR code", "QR code: rechts, oben. Der QR code lautet: https://example.org")
+    assert (box.label, text) == (
+        "QR code",
+        "QR code: rechts, oben. Der QR code lautet: https://example.org",
+    )
     assert overlap(box, left, top, right, bottom) > 0.95
     large = np.asarray(cv2.resize(bgr, (2560, 1440)), np.uint8)
     _, (box,) = await find(engine, large, "Where is the QR code?")
