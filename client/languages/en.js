@@ -204,7 +204,7 @@ export const ENGLISH = {
 "page.way_twice": "Look twice",
 "page.way_where": "Where",
 "page.welcome": "Point, ask, and know.",
-"page.welcome_text": "Show something to the camera and ask about it. Only the live picture is looked at. The last minutes stay in memory until you stop; nothing is stored.",
+"page.welcome_text": "Show something to the camera and ask about it. Only the live picture is used. Recent minutes stay in memory until you stop. Nothing is saved.",
 "page.what_to_do": "What to do",
 "problem.camera_frozen": "The camera sends the same picture again and again. Stop it and start it again.",
 "problem.handover_refused": "A new session began. It does not remember the earlier chat.",
