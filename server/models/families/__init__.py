@@ -92,6 +92,8 @@ class Family:
     # Fields of a request that switch its thinking off; none where it has no switch
     thinking_off: Mapping[str, Any] = field(default_factory=dict)
     opens_thoughts: bool = False
+    # It has layers with a state, which llama.cpp keeps at the end of a message alone.
+    recurrent: bool = False
     # vLLM's name for the form of its tool calls; "": it calls none well, or nobody knows
     tool_parser: str = ""
     names: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ class ModelInfo:
     """A model as its server describes it; None and "" where nothing is said.
 
     `why`: `sees` and its source, for operators. `kind`: its architecture or its file; `root`: its folder, file or
-    repository. `most_context`: what the model allows. `slots`: answers at a time. `calls`: it calls tools. `caches`: it keeps what it computed for whole messages. `loading`: it is being loaded, and not yet `loaded`.
+    repository. `most_context`: what the model allows. `slots`: answers at a time. `calls`: it calls tools. `caches`: it keeps what it computed; True where its template takes two messages of one role, None where nobody knows. `loading`: it is being loaded, and not yet `loaded`.
     """
 
     name: str = ""

@@ -322,8 +322,10 @@ class KnownServer:
             calls_tools=bool(family.tool_parser) if info.calls is None else info.calls,
             picture_share=self._endpoint.picture_share,
             # On by default there.
-            prefix_cache=vllm or info.caches is True,
-            caches_messages=info.caches is True,
+            prefix_cache=vllm
+            or info.caches is True
+            or (info.caches is False and not family.recurrent),
+            caches_messages=info.caches is True and family.recurrent,
             geometry=geometry or family.geometry or families.DEFAULT_GEOMETRY,
             context_length=info.context,
             max_concurrency=info.slots,

@@ -522,6 +522,7 @@ def lm_studio(**more: Any) -> dict[str, Any]:
     return {"/api/v0/models": {"data": [card | more]}}
 
 
+ALTERNATING = "{{ raise_exception('Roles must alternate') }}"
 NUM_CTX = {"parameters": "num_ctx                        6144"}
 
 
@@ -534,10 +535,15 @@ NUM_CTX = {"parameters": "num_ctx                        6144"}
             {"/props": props()},
             {"context_length": 4096, "max_concurrency": 2, "factor": 32, "calls_tools": False},
         ),
-        ("llamacpp", {"/props": props()}, {"prefix_cache": True, "caches_messages": True}),
+        ("llamacpp", {"/props": props()}, {"prefix_cache": True, "caches_messages": False}),
         (
             "llamacpp",
-            {"/props": props(chat_template="{{ raise_exception('Roles must alternate') }}")},
+            {"/props": props(model_path="/models/Qwen3.5-0.8B-Q8_0.gguf")},
+            {"prefix_cache": True, "caches_messages": True},
+        ),
+        (
+            "llamacpp",
+            {"/props": props(model_path="/Qwen3.5-2B.gguf", chat_template=ALTERNATING)},
             {"prefix_cache": False, "caches_messages": False},
         ),
         (
