@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeVar
 
@@ -77,8 +78,8 @@ class Glancer:
 
     async def look(
         self, picture: Callable[[], Picture], language: str, wanted: Callable[[], bool]
-    ) -> Glance:
-        """Return what is in front. `language`: a BCP 47 tag, for the names of things.
+    ) -> AsyncGenerator[Glance, None]:
+        """Yield what is in front, and once more with what its print and codes have. `language`: a BCP 47 tag, for the names of things.
 
         Raises GivenUp where `wanted` turns False before a stage, and what `picture` and the libraries raise.
         """
@@ -101,23 +102,23 @@ class Glancer:
             bgr = await stage(lambda: pixels_of(picture()))
             boxes = await stage(reader.code_boxes, bgr)
             text = await stage(reader.any_text, bgr, boxes)
-            uses = offered(await stage(reader.codes, bgr)) if boxes else ()
-            rows = await stage(self._rows, bgr) if text else []
             people, things = 0, list[str]()
             if finder is not None:
                 first = _first(await stage(finder.boxes, bgr))
                 found = await stage(finder.named, bgr, first)
                 people = sum(one.name == PERSON for one in found)
                 things = await stage(_names, found, language)
-            return Glance(
-                text=text,
-                code=bool(boxes),
-                link=any(one.use is CodeUse.OPEN for one in uses),
-                date=expiry(rows) is not None,
-                price=0 < sum(map(has_piece_price, rows)) <= _TAG,
-                people=people,
-                things=things,
-            )
+            glance = Glance(text=text, code=bool(boxes), people=people, things=things)
+            yield glance
+            uses = offered(await stage(reader.codes, bgr)) if boxes else ()
+            rows = await stage(self._rows, bgr) if text else []
+            more = {
+                "link": any(one.use is CodeUse.OPEN for one in uses),
+                "date": expiry(rows) is not None,
+                "price": 0 < sum(map(has_piece_price, rows)) <= _TAG,
+            }
+            if any(more.values()):
+                yield glance.model_copy(update=more)
 
     def _rows(self, bgr: Bgr) -> list[str]:
         """Read the print. In a thread."""
@@ -179,29 +180,29 @@ class Glancing(BackgroundPart):
     async def _look(self, frame: Frame, attention: Attention) -> None:
         context = self._context
         picture = partial(self._picture, frame, context.camera.scene)
-        glance, result = None, "done"
+
+        def wanted() -> bool:
+            """Find whether another scene, socket or language, or a question has come meanwhile."""
+            late = time.monotonic() > frame.captured + _LATE
+            return attention is self._attention and self._free() and not late
+
+        language, result = context.requests.preferences.page_language, "done"
         try:
-            glance = await self._glancer.look(
-                picture,
-                context.requests.preferences.page_language,
-                # Another scene, socket or language may have come meanwhile.
-                lambda: attention is self._attention and self._free(),
-            )
+            async with aclosing(self._glancer.look(picture, language, wanted)) as looks:
+                async for glance in looks:
+                    if not wanted():
+                        raise GivenUp
+                    attention.answered(time.monotonic(), same=False)
+                    if glance != self._sent:
+                        self._sent = glance
+                        context.outbox.put(glance)
         except GivenUp:
             result = "dropped"
         except Exception:  # noqa: BLE001
             # The answer to a question about such a frame has the reason.
             result = "failed"
-        now = time.monotonic()
-        if attention is not self._attention or not self._free() or now > frame.captured + _LATE:
-            result = "dropped"
+            attention.answered(time.monotonic(), same=False)
         self._counter.labels(result).inc()
-        if result == "dropped":
-            return
-        attention.answered(now, same=False)
-        if glance is not None and glance != self._sent:
-            self._sent = glance
-            context.outbox.put(glance)
 
     def _picture(self, frame: Frame, scene: Scene | None) -> Picture:
         """Make the picture that the engine would get. In a thread."""

@@ -74,7 +74,10 @@ def compare(question: str, first: str, second: str) -> Verdict:
         told, seen = ({k: v for k, v in found.items() if k != "light"} for found in (told, seen))
     found = [_relation(told[kind], seen[kind]) for kind in sorted(told.keys() & seen.keys())]
     if Verdict.DIFFERS in found:
-        return Verdict.DIFFERS
+        # "I couldn't find that. It says: 4.50 EUR"
+        begins = [_table("unable").search(plain(text)) for text in _first(one) + _first(other)]
+        lost = len(begins) > 1 and begins[1] and not begins[0]
+        return Verdict.UNSEEN if lost else Verdict.DIFFERS
     if found:
         alike = Verdict.UNSURE not in found and _same_names(one, other)
         return Verdict.AGREES if alike else Verdict.UNSURE
@@ -110,6 +113,10 @@ def numbers_in(text: str) -> frozenset[Hashable]:
 def _sentences(text: str) -> list[str]:
     found = _SENTENCE.finditer(_LISTED.sub(" ", text))
     return [match[0] for match in found if match[0].strip()]
+
+
+def _first(text: str) -> list[str]:
+    return _sentences(text)[:1]
 
 
 _Found = dict[str, set[Hashable]]

@@ -105,6 +105,13 @@ ANSWERS: dict[str, tuple[tuple[str, str, str], ...]] = {
 }
 
 
+def test_a_second_look_that_finds_nothing_does_not_differ_by_what_it_quotes() -> None:
+    first = "BEST BEFORE 12 MAR 2027: 102 days left."
+    lost = "I couldn't find that in the text. It says: BEST BEFORE · 4.50 EUR"
+    assert compare("When does it expire?", first, lost) is N
+    assert compare("When does it expire?", first, "BEST BEFORE 12 MAR 2028: 468 days left.") is D
+
+
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
 def test_numbers_yes_and_no_and_dates_are_compared_in_each_language(language: str) -> None:
     for told, same, other in ANSWERS[language]:
