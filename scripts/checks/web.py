@@ -60,8 +60,8 @@ async def check_server(url: str) -> tuple[Finding, Reply | None, float]:
     except (OSError, EOFError, ValueError, IndexError) as error:
         return problem(
             f"The address cannot be reached ({type(error).__name__}).",
-            "Its name is not known here, no way leads there, or what listens there is no HTTP (perhaps https).",
-            "Check the address and the network.",
+            "Its name is not known here, no way leads there, or what listens there speaks https or no HTTP.",
+            "Check the address (https:// or http://) and the network.",
         )
     came = time.time()
     try:

@@ -97,7 +97,7 @@ async def test_the_operators_panel_asks_features_that_are_on_alone(visit: Visit)
         await soon(lambda: any("/api/operator/webhooks?" in url for url in asked))
         away = re.compile("/(cameras|mqtt|speech|programs|drain|devices|fetch|video)\\b")
         assert [url for url in asked if away.search(url)] == []
-        assert await asked_of(page) == {"webhooks"}
+        assert await asked_of(page) == {"builtin", "webhooks"}
         await page.leave()
 
 

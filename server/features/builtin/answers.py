@@ -22,7 +22,7 @@ from server.models.routing import plain
 _FEW = 3
 # Characters of print that is read as it stands, and a figure on a display
 _SHORT = 160
-_BARE = re.compile(r"\W*\d[\d.,:]*\W*")
+_BARE = re.compile(r"\W{0,3}\d[\d.,:]*+\W{0,3}")
 # Things whose places are told; further ones are only shown.
 _PLACED = 4
 # Days from which a date without a year is one of the next year, and most that are counted

@@ -305,7 +305,7 @@ _OPEN = re.compile(
 )
 _END = 40
 # An address of e-mail or of the web
-_ADDRESS = re.compile(r"\S+@|www\.|https?:")
+_ADDRESS = re.compile(r"(?<!\S)[^\s@]++@|www\.|https?:")
 # What a row of a table ends in: "of which sugars 18.5 g"
 _FIGURE_END = re.compile(r"\d\s?(?:[mµ]?g|k[jJ]|kcal|[%€$£])?\W?$")
 

@@ -35,7 +35,7 @@ def _table(*rows: tuple[str, str]) -> Table:
 
 
 # tqdm: "Loading weights:  45%|####5     | 26/57 [00:00<00:00, 99.1it/s]", "… shards:  25% Completed | 1/4 [...]"
-_BAR = re.compile(r"^(?P<what>[^|%]{0,200}?):?\s+(?P<share>\d{1,3})%(?: Completed|\|)")
+_BAR = re.compile(r"^(?P<what>[^|%]{0,200}?):?\s{1,20}(?P<share>\d{1,3})%(?: Completed|\|)")
 _PHASES = _table(
     (
         r"^Unable to find image|: Pulling from |^Trying to pull |^Getting image source|^Copying blob |^[0-9a-f]{12}: (?:Pull|Down)",
