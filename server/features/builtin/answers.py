@@ -234,7 +234,7 @@ def _safe(s: Speaker) -> Answer:
     links = [link for text in texts for link in facts.urls(text)]
     if not links:
         return Answer(s.say("safe_none"), s.all_print(), known=False)
-    return Answer(s.say("safe", host=host(links[0])), known=False)
+    return Answer(s.say("safe", host=host(links[0])))
 
 
 def _code(s: Speaker) -> Answer:

@@ -191,7 +191,9 @@ def test_codes_and_links() -> None:
     code = Code("https://example.org/menu", "QR Code")
     assert "example.org/menu" in ask("Scan the code", view(codes=(code,)))
     assert "example.org/menu" in ask("What is the website?", view(codes=(code,)))
-    assert ask("Is this link safe?", view(codes=(code,))).endswith("leads to example.org.")
+    text, known = compose(understand("Is this link safe?"), view(codes=(code,)), TODAY)
+    assert text.endswith("leads to example.org.")
+    assert known  # a model could tell no more
     wifi = Code("WIFI:S:Home;P:maple-82;;", "QR Code")
     assert "maple-82" in ask("What's the wifi password?", view(codes=(wifi,)))
     assert ask("Scan the code", view(codes=())).startswith("I don't see a QR code")
