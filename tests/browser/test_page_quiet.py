@@ -285,7 +285,8 @@ async def test_three_questions_or_two_and_hold_stand_in_one_row(
     told = await asked.all_inner_texts()
     await page.ask("What is this?")
     await fits(2)
-    assert await asked.all_inner_texts() == told[:2]
+    # A look at the clock's print may have put them in another order.
+    assert set(await asked.all_inner_texts()) == set(told[:2])
     for words in told[:2]:
         answer = (await page.tap(words))["text"]
         assert "I can't tell" not in answer

@@ -88,7 +88,9 @@ def test_a_phone_gets_in_by_the_code_on_the_screen(tmp_path: Path) -> None:
         told = re.compile(r"^\d\d:\d\d:\d\d \S*info", re.M)
         text = terminal.read_until(told.search, 5)
         assert '{"time"' not in text
-        text = text[: text.index("for a new code.\n") + len("for a new code.\n")]
+        end = "for a new code.\n"
+        text = terminal.read_until(lambda text: end in text, 5)
+        text = text[: text.index(end) + len(end)]
         # The code and all that belongs to it are on the screen, under everything else.
         url = read_qr(on_screen(text))
         assert [line.strip() for line in text.splitlines()[-2:]] == [
