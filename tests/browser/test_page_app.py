@@ -5,7 +5,7 @@ a newer one waits until somebody takes it.
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,29 +64,43 @@ async def soon_kept(page: Page) -> None:
     await hurry(page, "boot.js", APP_AFTER=50)
 
 
-class StartedAnew(Shell):
-    """Reads the files as a server that has just been started."""
+class Upgradable(Shell):
+    """The files as they were at the start of a server, and after an upgrade."""
 
     def __init__(self, folder: Path, features: Sequence[str]) -> None:
         super().__init__(folder, features)
-        self.of = folder, features
+        self._of = folder, features
+        self._started = Shell(folder, features)
 
     async def contents(self) -> Contents:
-        return await Shell(*self.of).contents()
+        return await self._started.contents()
+
+    def upgrade(self, name: str, change: Callable[[str], str]) -> None:
+        """Change a file, and read all as a server that has just been started."""
+        path = self._of[0] / name
+        path.write_text(change(path.read_text()))
+        self._started = Shell(*self._of)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def upgraded(
     tmp_path_factory: pytest.TempPathFactory, model_server: FakeOpenAI
-) -> AsyncIterator[tuple[Running, Path]]:
-    """A server whose client folder is a copy, to be changed as an upgrade and a new start do."""
+) -> AsyncIterator[tuple[Running, Upgradable]]:
+    """A server whose client folder is a copy."""
     folder = tmp_path_factory.mktemp("upgraded") / "client"
     shutil.copytree(routes.CLIENT_FILES, folder)
+    shells: list[Upgradable] = []
+
+    def opened(*of: Any) -> Shell:
+        shells.append(Upgradable(*of))
+        return shells[-1]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(routes, "CLIENT_FILES", folder)
-        patch.setattr(routes, "Shell", StartedAnew)
+        patch.setattr(routes, "Shell", opened)
         async with with_model(model_server, max_sessions=1000) as run:
-            yield run, folder
+            [shell] = shells
+            yield run, shell
 
 
 async def kept_page(visit: Visit, url: str) -> Visitor:
@@ -179,19 +193,18 @@ async def test_it_keeps_its_own_files_alone_and_opens_without_the_server(
 
 
 async def test_a_newer_page_waits_until_it_is_taken(
-    visit: Visit, upgraded: tuple[Running, Path], model: FakeOpenAI
+    visit: Visit, upgraded: tuple[Running, Upgradable], model: FakeOpenAI
 ) -> None:
     """One line announces it; the chat stays until the tap. Then the newer one is here, and the
     cache of the older one is gone. A next start has the newer page by itself: nobody starts with an
     old one while the server is there, and none of its modules is old.
     """
-    run, folder = upgraded
+    run, shell = upgraded
     page = await kept_page(visit, run.base_url)
     await page.start()
     await page.ask("What is this?")
     [old] = await page.evaluate("caches.keys()")
-    text = (folder / "index.html").read_text()
-    (folder / "index.html").write_text(text.replace("Point at something", "Point now at something"))
+    shell.upgrade("index.html", lambda text: text.replace("Point at", "Point now at"))
     line = page.find("#update")
     await expect(line).to_be_hidden()
     await page.evaluate("window.dispatchEvent(new Event('online'))")
@@ -211,8 +224,7 @@ async def test_a_newer_page_waits_until_it_is_taken(
     )
     await expect(line).to_be_hidden()
 
-    module = folder / "core" / "page" / "dom.js"
-    module.write_text(module.read_text() + "\nwindow.newer = true;\n")
+    shell.upgrade("core/page/dom.js", lambda text: f"{text}\nwindow.newer = true;\n")
     await page.page.reload()
     assert await page.evaluate("window.newer") is True
     await expect(page.find("#update")).to_be_hidden()
