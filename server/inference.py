@@ -134,7 +134,8 @@ class Lane:
             if slots > 1 and len(self.running) == slots - 1:
                 return None
             if any(
-                job.background and job.begun_at is None and not job.ended for job in self.running
+                job.background and job.run.begun_at is None and not job.ended
+                for job in self.running
             ):
                 return None
         job = None
@@ -390,7 +391,7 @@ class Inference:
                 log.warning(
                     "engine failed",
                     extra={
-                        "request": job.request_id,
+                        "request": job.run.request_id,
                         "engine": engine.name,
                         "code": error.code,
                         "reason": error.message,
@@ -402,7 +403,7 @@ class Inference:
                     raise
                 self._engines.report_failure(engine)
                 # Never continue with another engine: once text was sent, the error ends the answer.
-                if not spare or job.first_at is not None or job.ended:
+                if not spare or job.run.first_at is not None or job.ended:
                     raise
                 other = await self._other(engine, job.role)
                 if other is None:

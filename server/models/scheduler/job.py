@@ -100,6 +100,29 @@ class Scheduler(Protocol):
         """Note its end, once, before its sink does."""
 
 
+@dataclass(slots=True)
+class JobRun:
+    """The state of a job's answer, from its slot on. Times are the scheduler's clock; None before."""
+
+    # The job's id in our log and at model servers
+    request_id: str = field(default_factory=lambda: secrets.token_hex(16))
+    engine: Engine | None = None
+    # Time of the request
+    asked_at: float | None = None
+    # The time of the first words or thoughts: the engine has computed the prompt.
+    begun_at: float | None = None
+    # The time of the first words
+    first_at: float | None = None
+    # Visual tokens that the engine got before, with an earlier question
+    known_tokens: int = 0
+    pieces: list[str] = field(default_factory=list)
+    thoughts: str = ""
+    # Some sound of the answer has come.
+    spoken: bool = False
+    # Characters that the answer may still have
+    chars_left: int = 0
+
+
 @dataclass(eq=False, slots=True)
 class Job:
     """One question about one picture, for one session. Compared by identity; submitted once.
@@ -127,25 +150,9 @@ class Job:
     # Set when it is submitted, with the time; None before
     scheduler: Scheduler | None = None
     submitted: float = 0.0
-    # Its id in our log and at model servers
-    request_id: str = field(default_factory=lambda: secrets.token_hex(16))
     # Time at which it got its slot; None while it waits.
     slot_at: float | None = None
-    # Time of the request; None before.
-    asked_at: float | None = None
-    # The time of the first words or thoughts: the engine has computed the prompt. None before.
-    begun_at: float | None = None
-    # The time of the first words
-    first_at: float | None = None
-    engine: Engine | None = None
-    # Visual tokens that the engine got before, with an earlier question
-    known_tokens: int = 0
-    pieces: list[str] = field(default_factory=list)
-    thoughts: str = ""
-    # Some sound of the answer has come.
-    spoken: bool = False
-    # Characters that the answer may still have
-    chars_left: int = 0
+    run: JobRun = field(default_factory=JobRun)
     # Its end: ok, length, cancelled, replaced, error or dropped; None before.
     result: str | None = None
 
@@ -158,20 +165,21 @@ class Job:
         return self.result is not None
 
     @property
-    def run(self) -> Scheduler:
+    def accepted(self) -> Scheduler:
+        """The scheduler that has accepted it. Raises RuntimeError before."""
         if self.scheduler is None:
             raise RuntimeError("this job was not submitted")
         return self.scheduler
 
     @property
     def queue_seconds(self) -> float:
-        until = self.slot_at if self.slot_at is not None else self.run.clock()
+        until = self.slot_at if self.slot_at is not None else self.accepted.clock()
         return max(0.0, until - self.submitted)
 
     def begin(self) -> None:
         """Note that it got its slot."""
-        self.slot_at = self.run.clock()
-        self.run.metrics.queue_wait.labels(self.kind).observe(self.queue_seconds)
+        self.slot_at = self.accepted.clock()
+        self.accepted.metrics.queue_wait.labels(self.kind).observe(self.queue_seconds)
 
     async def attempt(self, engine: Engine) -> None:
         """Ask one engine. Its text goes directly from this task to the sink.
@@ -182,7 +190,7 @@ class Job:
         """
         if self.ended:
             return
-        request = replace(await self.make_request(engine), id=self.request_id)
+        request = replace(await self.make_request(engine), id=self.run.request_id)
         if self.ended:
             return
         self._asking(engine, request)
@@ -196,7 +204,7 @@ class Job:
                     self._thought(chunk.text)
                 elif isinstance(chunk, VoiceChunk):
                     self._begin_words()
-                    self.spoken = True
+                    self.run.spoken = True
                     if self.on_speech is not None:
                         self.on_speech(chunk)
                 else:
@@ -205,46 +213,46 @@ class Job:
             await _close(stream, engine)
 
     def _asking(self, engine: Engine, request: EngineRequest) -> None:
-        self.engine = engine
-        self.asked_at = now = self.run.clock()
+        self.run.engine = engine
+        self.run.asked_at = now = self.accepted.clock()
         # Another engine may have begun, and failed: its words are no time of this one.
-        self.begun_at = None
+        self.run.begun_at = None
         picture = request.picture
-        self.chars_left = CHARS_A_TOKEN * request.max_tokens
-        self.thoughts, self.spoken = "", False
+        self.run.chars_left = CHARS_A_TOKEN * request.max_tokens
+        self.run.thoughts, self.run.spoken = "", False
         if not picture.held:
             # A held frame's age is only the user's typing time.
-            self.run.metrics.frame_age.observe(max(0.0, now - picture.captured))
-        self.run.metrics.visual_tokens.inc(request.visual_tokens)
+            self.accepted.metrics.frame_age.observe(max(0.0, now - picture.captured))
+        self.accepted.metrics.visual_tokens.inc(request.visual_tokens)
         reused = picture.unchanged_since is not None
-        self.known_tokens = picture.visual_tokens if reused else 0
+        self.run.known_tokens = picture.visual_tokens if reused else 0
         self.sink.started(engine, request, self.queue_seconds)
 
     def _begin_words(self) -> None:
-        if self.begun_at is None:
-            self.begun_at = self.run.clock()
-            self.run.begun(self)
+        if self.run.begun_at is None:
+            self.run.begun_at = self.accepted.clock()
+            self.accepted.begun(self)
 
     def _delta(self, text: str) -> None:
         self._begin_words()
-        if self.first_at is None and self.asked_at is not None:
-            self.first_at = self.run.clock()
+        if self.run.first_at is None and self.run.asked_at is not None:
+            self.run.first_at = self.accepted.clock()
             if self.kind is not Kind.PREFILL:
-                self.run.metrics.first_token.labels(self.role).observe(
-                    self.first_at - self.asked_at
+                self.accepted.metrics.first_token.labels(self.role).observe(
+                    self.run.first_at - self.run.asked_at
                 )
-        self.pieces.append(text)
-        self.chars_left -= len(text)
+        self.run.pieces.append(text)
+        self.run.chars_left -= len(text)
         self.sink.delta(text)
-        if self.chars_left <= 0:
+        if self.run.chars_left <= 0:
             # The engine ignores max_tokens.
             self._finish(Finished("length"))
 
     def _thought(self, text: str) -> None:
         self._begin_words()
-        text = text[: THOUGHT_CHARS - len(self.thoughts)]
+        text = text[: THOUGHT_CHARS - len(self.run.thoughts)]
         if text:
-            self.thoughts += text
+            self.run.thoughts += text
             self.sink.thought(text)
 
     def _finish(self, end: Finished) -> None:
@@ -256,17 +264,17 @@ class Job:
             ("completion", usage.completion_tokens),
         ):
             if count is not None:
-                self.run.metrics.tokens.labels(direction).inc(count)
+                self.accepted.metrics.tokens.labels(direction).inc(count)
         cached = usage.cached_tokens
-        saved = self.known_tokens if cached is None else min(self.known_tokens, cached)
-        self.run.metrics.visual_tokens_saved.inc(saved)
+        saved = self.run.known_tokens if cached is None else min(self.run.known_tokens, cached)
+        self.accepted.metrics.visual_tokens_saved.inc(saved)
         result = self._result(end, None)
-        self.run.metrics.inference.labels(self.kind).observe(result.inference_seconds)
+        self.accepted.metrics.inference.labels(self.kind).observe(result.inference_seconds)
         log.info(
             "answered",
             extra={
                 "session": self.session_id,
-                "request": self.request_id,
+                "request": self.run.request_id,
                 "kind": str(self.kind),
                 "engine": result.engine,
                 "seconds": round(result.inference_seconds, 3),
@@ -279,13 +287,13 @@ class Job:
         finish_reason = "replaced" if reason == "replaced" else "cancelled"
         if self._end(finish_reason):
             label = reason if reason in CANCEL_REASONS else "other"
-            self.run.metrics.cancellations.labels(label).inc()
+            self.accepted.metrics.cancellations.labels(label).inc()
             self._report(self._result(Finished(finish_reason), reason))
 
     def replace(self) -> None:
         """End it, because a newer background job replaced it in the queue."""
         if self._end("replaced"):
-            self.run.metrics.frames_replaced.inc()
+            self.accepted.metrics.frames_replaced.inc()
             self._report(self._result(Finished("replaced"), "replaced"))
 
     def fail(self, error: QwenCameraError, *, dropped: bool = False) -> None:
@@ -295,7 +303,7 @@ class Job:
                 "not answered",
                 extra={
                     "session": self.session_id,
-                    "request": self.request_id,
+                    "request": self.run.request_id,
                     "kind": str(self.kind),
                     "code": error.code,
                 },
@@ -306,25 +314,27 @@ class Job:
         if self.ended:
             return False
         self.result = result
-        self.run.metrics.inferences.labels(self.kind, result).inc()
-        self.run.ended(self)
+        self.accepted.metrics.inferences.labels(self.kind, result).inc()
+        self.accepted.ended(self)
         return True
 
     def _result(self, end: Finished, cancel_reason: str | None) -> Result:
-        asked = self.asked_at
+        asked = self.run.asked_at
         return Result(
             **{one.name: getattr(end, one.name) for one in fields(Finished)},
-            text="".join(self.pieces),
-            engine=self.engine.name if self.engine is not None else "",
-            model=self.engine.status.model_name if self.engine is not None else "",
+            text="".join(self.run.pieces),
+            engine=self.run.engine.name if self.run.engine is not None else "",
+            model=self.run.engine.status.model_name if self.run.engine is not None else "",
             queue_seconds=self.queue_seconds,
             first_token_seconds=(
-                self.first_at - asked if self.first_at is not None and asked is not None else None
+                self.run.first_at - asked
+                if self.run.first_at is not None and asked is not None
+                else None
             ),
-            inference_seconds=self.run.clock() - asked if asked is not None else 0.0,
+            inference_seconds=self.accepted.clock() - asked if asked is not None else 0.0,
             cancel_reason=cancel_reason,
-            thoughts=self.thoughts,
-            spoken=self.spoken and cancel_reason is None,
+            thoughts=self.run.thoughts,
+            spoken=self.run.spoken and cancel_reason is None,
         )
 
     def _report(self, end: Result | QwenCameraError) -> None:
