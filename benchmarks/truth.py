@@ -43,14 +43,15 @@ from scripts.bench.http_json import HttpError
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.processes import MeasurementError
 from server.core.errors import EngineError
-from server.core.frames import Detail, Frame, Kind, Picture, Route
+from server.core.frames import Detail, Frame, Kind, Picture
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import BuiltinEngine
 from server.media.picture.prepare import PicturePreparer
 from server.models import prompts
-from server.models.base import Delta, Engine, EngineRequest
+from server.models.base import Delta, Engine, EngineRequest, ShownPicture
 from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
+from server.models.prompts import question_messages, system_text
 from server.models.routing import route_of
 from tests.features.builtin import drawn
 from tests.features.builtin.asked.asking import Once, now, pictured
@@ -119,13 +120,15 @@ def own_engine(engine: Engine, picture_of: Callable[[str], Picture]) -> Asker:
     """An engine in this process, with pictures prepared as a session's are."""
 
     async def ask(number: int, question: Question) -> str:
+        route = route_of(question.text)
         request = EngineRequest(
             f"session {number}",
             Kind.CHAT,
             question.text,
-            picture_of(question.picture),
+            (ShownPicture(picture_of(question.picture)),),
+            question_messages(question.text, system_text()),
             max_tokens=ANSWER_TOKENS,
-            where=route_of(question.text) is Route.WHERE,
+            extras=(route,),
         )
         try:
             async with asyncio.timeout(ANSWER_SECONDS), aclosing(engine.answer(request)) as said:

@@ -57,7 +57,12 @@ class Asked:
     wall: float
     # Seconds since the epoch by the page's clock, that of its sender reports, so the offset between
     # the machines does not matter; None when the client sent no time.
-    sent: float | None
+    sent: float | None = None
+
+    @classmethod
+    def now(cls) -> Asked:
+        """Return the present time, of a question without the page's clock."""
+        return cls(at=time.monotonic(), wall=time.time())
 
     def precedes(self, frame: Frame) -> bool:
         """Return True when a frame was captured after the question was sent.

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from server.core.frames import (
     FRAME_FACTOR,
     BoxUnit,
-    Detail,
     Geometry,
     Kind,
     Part,
     Picture,
+    Route,
     Verbosity,
 )
 from server.core.messages import FoundCode
-from server.core.sound import Sound, SoundUse, VoiceChunk
+from server.core.sound import Sound, VoiceChunk
 from server.media.picture.encode import MIN_FRAMES
 from server.media.picture.grounding import Box
+
+T = TypeVar("T")
 
 
 class EngineState(StrEnum):
@@ -44,7 +46,7 @@ class Capabilities:
     """The abilities of an engine. Everything is chosen by these fields, never by a model's name."""
 
     images: bool = True
-    # It takes several frames as one video, beside pictures (see `EngineRequest.video`).
+    # It takes several frames as one video, beside pictures (see `Pictures.video`).
     video: bool = False
     # It takes sound beside pictures (see `EngineRequest.sound`).
     audio_in: bool = False
@@ -55,7 +57,7 @@ class Capabilities:
     # The unit of the boxes in its text; None: it writes none there (see `Finished.boxes`).
     boxes: BoxUnit | None = None
     json_schema: bool = False
-    # It takes the fields of a program's conversation: tools, a form of answer (see `EngineRequest.conversation`).
+    # It takes the fields of a program's conversation: tools, a form of answer (see `ProgramFields`).
     tools: bool = False
     # It calls tools well, so that a session may offer it some (see `EngineRequest.tools`).
     calls_tools: bool = False
@@ -67,7 +69,7 @@ class Capabilities:
     picture_share: float = 1.0
     # It computes nothing twice that two prompts begin with, pictures included.
     prefix_cache: bool = False
-    # It does so for whole messages alone: the picture has one of its own (see `EngineRequest.apart`).
+    # It does so for whole messages alone: the picture has one of its own (see `with_history` in models/prompts.py).
     caches_messages: bool = False
     # Tokens of prompt and answer together; None when unknown.
     context_length: int | None = None
@@ -149,23 +151,29 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class EarlierPicture:
-    """A picture shown before the one that a question is about, with a caption in front of it."""
+class ShownPicture:
+    """A picture of a request, with the caption in front of it."""
 
     picture: Picture
-    caption: str
+    caption: str = ""
+    # The caption where the pictures before it are left out; "": the same
+    alone: str = ""
     # Its number in the caption; 0 without one
     number: int = 0
     # The name of its camera, in a question about several; else ""
     camera: str = ""
 
 
-class Speaker(StrEnum):
+class Author(StrEnum):
     """The author of a message, as chat interfaces name it."""
 
+    SYSTEM = "system"
     USER = "user"
     ASSISTANT = "assistant"
     TOOL = "tool"
+
+
+# The parts of a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +185,30 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture of the request, by its distance to the last one: 0 is `EngineRequest.picture`, 1 the newest of
-    `EngineRequest.earlier`; None for one that is not shown any more.
-    """
+    """One picture of the request, by its distance to the last one, which is 0; None for one that is not shown any more."""
 
     back: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """All pictures of the request.
+
+    `video`: those before the last one as one video, for an engine with `Capabilities.video`: they are of one size, and
+    two have the visual tokens of one.
+    """
+
+    video: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The request's sound, where it has one: a spoken question, or what was heard while the pictures were taken."""
+
+    question: bool
+
+
+MessagePart = Words | Shown | Pictures | Heard
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,34 +223,62 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message; its pictures stand in the order of the request's."""
+    """One message of a prompt."""
 
-    speaker: Speaker
-    parts: tuple[Words | Shown, ...]
+    author: Author
+    parts: tuple[MessagePart, ...]
     # The tools that an assistant's message called
     calls: tuple[ToolCall, ...] = ()
     # Id of the call that a tool's message answers
     answers: str = ""
+    # It belongs to an earlier turn, and is left out where it does not fit.
+    past: bool = False
+
+    @property
+    def text(self) -> str:
+        """All its words."""
+        return "\n".join(part.text for part in self.parts if isinstance(part, Words))
+
+
+# Typed values in `EngineRequest.extras`, for the engines that know them
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
-    """The messages of a program, and the form of answer that it wants."""
+class ProgramFields:
+    """Fields of OpenAI's chat interface that a program counts on: a model server gets them as they are, or refuses them.
 
-    messages: tuple[Message, ...]
-    # Its system and developer texts
-    instructions: str = ""
-    # Fields of OpenAI's chat interface that go to a model server as they are: tools and the choice among them, the form
-    # of the answer, the fields of sampling
+    `tools`: tools and the choice among them; `form`: of the answer; `sampling`: the fields of sampling.
+    """
+
     tools: Mapping[str, Any] = field(default_factory=dict)
     form: Mapping[str, Any] | None = None
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def fields(self) -> dict[str, Any]:
-        """All fields for a model server beside the messages."""
+    def all(self) -> dict[str, Any]:
         form = {"response_format": self.form} if self.form is not None else {}
         return {**self.tools, **form, **self.sampling}
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is known of the person, for an engine that is no language model.
+
+    `language`: BCP 47 tag of the language to answer in; "" lets the question decide. `page_language`: of the person's
+    page; `time_zone`: its IANA name; "" where nobody knows.
+    """
+
+    language: str = ""
+    page_language: str = ""
+    time_zone: str = ""
+    verbosity: Verbosity = Verbosity.NORMAL
+
+
+@dataclass(frozen=True, slots=True)
+class PointedAt:
+    """The part of the camera's picture that the person points at: the last picture shows it, with a little around it."""
+
+    part: Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,86 +306,112 @@ class EngineRequest:
 
     session_id: str
     kind: Kind
+    # The words that are asked now, which stand in the last message, too
     question: str
-    picture: Picture
-    # Oldest first; already cut to what the context holds.
-    turns: tuple[Turn, ...] = ()
-    # The number of the newest turns that came after the picture was first sent. It stays before
-    # them, so that the prompt begins as it did then.
-    turns_after: int = 0
-    # The picture is a message of its own, before the question's.
-    apart: bool = False
+    # Oldest first, at least one; the question is about the last one.
+    pictures: tuple[ShownPicture, ...]
+    # The whole prompt; already cut to what the context holds.
+    messages: tuple[Message, ...] = ()
     max_tokens: int = 128
-    # BCP 47 tag of the language to answer in; None lets the question decide.
-    language: str | None = None
-    # The same for an answer to no person's question, which decides nothing; asked for with the
-    # question, so that the prompt begins as it does for others.
-    own_language: str | None = None
-    # The language of the person's page, for an engine that cannot tell the question's; "" where nobody knows
-    page_language: str = ""
-    # IANA name of the person's time zone; "" or an unknown one: the server's
-    time_zone: str = ""
-    detail: Detail = Detail.AUTO
-    # Oldest first
-    earlier: tuple[EarlierPicture, ...] = ()
-    # The earlier pictures go as one video, for an engine with `Capabilities.video`: they are of one
-    # size, and two have the visual tokens of one.
-    video: bool = False
-    # For an engine with `Capabilities.audio_in` alone: the spoken question, or what was heard while
-    # the pictures were taken
+    # For an engine with `Capabilities.audio_in` alone
     sound: Sound | None = None
-    sound_is_question: bool = False
-    # `HEARD` with a sound, else the reason why it is missing; None where none belongs to the request
-    sound_use: SoundUse | None = None
     # The answer's sound is wanted beside its text, from an engine with `Capabilities.speech_out`.
     speak: bool = False
     # JSON schema of the answer, for an engine with `Capabilities.json_schema`; others ignore it.
     schema: Mapping[str, Any] | None = None
-    # The question asks where something is.
-    where: bool = False
-    # The question is about the recent past, whether or not there are pictures of it.
-    past: bool = False
-    # Random, to find it in the logs of model servers; "" for a request of nobody
-    id: str = ""
-    # Words of the answer
-    verbosity: Verbosity = Verbosity.NORMAL
-    # In front of the picture, as those of the earlier ones: the camera's name, in a session with several
-    caption: str = ""
-    # The name of the camera of `picture`, where `caption` says it
-    camera: str = ""
-    # All text of the picture is wanted, each line as a line (see features/reading).
-    reading: bool = False
-    # What matters is wanted (see features/describe): what the person knows of it; None for other requests
-    told: Told | None = None
-    # The part of the camera's picture that the person points at: `picture` shows it, with a little
-    # around it, and the earlier picture is all of that frame, unless it was left out.
-    part: Part | None = None
-    # A program asks: its messages are the prompt, with these pictures in them, and `question` is the last of its words.
-    # There are no turns then.
-    conversation: Conversation | None = None
     # What the model may call for the person, in the form of OpenAI's chat interface, for an engine with
     # `Capabilities.calls_tools`
     tools: tuple[Mapping[str, Any], ...] = ()
+    # Random, to find it in the logs of model servers; "" for a request of nobody
+    id: str = ""
+    # At most one value of a type
+    extras: tuple[object, ...] = ()
+
+    def extra(self, kind: type[T]) -> T | None:
+        """Return the extra of a type; None without one."""
+        return next((one for one in self.extras if isinstance(one, kind)), None)
+
+    def asks(self, route: Route) -> bool:
+        """Return True when who asks says that the question is of this route."""
+        return route in self.extras
+
+    @property
+    def picture(self) -> Picture:
+        """The picture that the question is about."""
+        return self.pictures[-1].picture
+
+    @property
+    def earlier(self) -> tuple[ShownPicture, ...]:
+        """The pictures before it, oldest first."""
+        return self.pictures[:-1]
+
+    @property
+    def video(self) -> bool:
+        """True while the earlier pictures go as one video."""
+        return any(part.video for part in self._parts if isinstance(part, Pictures))
+
+    @property
+    def asked_by_sound(self) -> bool:
+        """True for a spoken question, whose sound it is."""
+        return any(part.question for part in self._parts if isinstance(part, Heard))
+
+    @property
+    def _parts(self) -> Iterator[MessagePart]:
+        return (part for message in self.messages for part in message.parts)
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The earlier turns, oldest first."""
+        past = [message.text for message in self.messages if message.past]
+        return tuple(map(Turn, past[::2], past[1::2]))
 
     @property
     def visual_tokens(self) -> int:
         """The visual tokens of all pictures."""
-        costs = [one.picture.visual_tokens for one in self.earlier]
-        earlier = sum(costs[::FRAME_FACTOR]) if self.video else sum(costs)
-        return self.picture.visual_tokens + earlier
+        *earlier, own = (one.picture.visual_tokens for one in self.pictures)
+        return own + sum(earlier[::FRAME_FACTOR] if self.video else earlier)
 
     def with_newest(self, count: int, most: int | None = None) -> EngineRequest:
         """Keep so many of the earlier pictures, the newest. `most`: pictures that the engine takes.
 
         A video keeps an even number, and becomes pictures when few are left.
         """
-        video = self.video
-        if video:
+        request = self
+        if self.video:
             count -= count % FRAME_FACTOR
             if count < MIN_FRAMES:
-                video, count = False, count if most is None else min(count, most - 1)
+                request = self.without_video()
+                count = count if most is None else min(count, most - 1)
         gone = max(0, len(self.earlier) - max(0, count))
-        return replace(self, video=video, earlier=self.earlier[gone:])
+        return replace(request, pictures=self.pictures[gone:])
+
+    def without_video(self) -> EngineRequest:
+        """Have the earlier pictures go as pictures."""
+        messages = tuple(
+            replace(
+                one,
+                parts=tuple(
+                    Pictures() if isinstance(part, Pictures) else part for part in one.parts
+                ),
+            )
+            for one in self.messages
+        )
+        return replace(self, messages=messages)
+
+    def with_newest_turns(self, count: int) -> EngineRequest:
+        """Keep so many of the earlier turns, the newest. Pictures of a turn that goes move to the next question."""
+        gone = 2 * max(0, len(self.turns) - count)
+        kept: list[Message] = []
+        moved: tuple[MessagePart, ...] = ()
+        for message in self.messages:
+            if message.past and gone:
+                gone -= 1
+                moved += tuple(part for part in message.parts if isinstance(part, Pictures))
+                continue
+            if moved and message.author is Author.USER:
+                message, moved = replace(message, parts=(*moved, *message.parts)), ()
+            kept.append(message)
+        return replace(self, messages=tuple(kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,8 +487,8 @@ class Engine(Protocol):
 
         Between them come the answer's `VoiceChunk`s, if `request.speak` asks for them.
 
-        Requests that nobody typed want texts of a form of their own: `reading` the lines, or
-        `NOTHING_TO_READ`; `told` what is new, or `UNCHANGED` (`models/prompts.py`); `Kind.WATCH` JSON, as
+        Requests that nobody typed want texts of a form of their own: `Route.READ` the lines, or
+        `NOTHING_TO_READ`; `Told` what is new, or `UNCHANGED` (`models/prompts.py`); `Kind.WATCH` JSON, as
         `shared/watch_answers.py` reads it; `Kind.DESCRIBE` a sentence.
 
         Closing the generator (`aclose`) or cancelling its consumer stops the work, upstream too, at

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,17 @@ import numpy as np
 from server.core.errors import EngineRefused
 from server.core.frames import Verbosity
 from server.core.sound import SOUND_RATE, Sound, SoundUse, wav
-from server.models.base import Conversation, EngineRequest, Shown, Words
+from server.models.base import (
+    Author,
+    EngineRequest,
+    Heard,
+    Message,
+    MessagePart,
+    Pictures,
+    ProgramFields,
+    Turn,
+    Words,
+)
 from server.models.control_tokens import clean
 
 # About what is not there: in the middle of the system text, which stays the same for every question. docs/benchmark.md says how
@@ -105,77 +115,90 @@ def called(name: str, about: str) -> str:
     return f"[{name}: {about}]" if about else f"[{name}]"
 
 
-def messages(
-    request: EngineRequest,
-    image_url: str,
-    earlier_urls: Sequence[str] = (),
-    *,
-    audio: Mapping[str, Any] | None = None,
-) -> list[dict[str, Any]]:
-    """Chat messages: system, earlier turns as text, frame, question last.
+def question_messages(
+    question: str, system: str, *, video: bool = False, sound: bool = False, spoken: bool = False
+) -> tuple[Message, ...]:
+    """Compose the messages of a question about pictures, without earlier turns.
 
-    A model server reuses what it computed for a prompt as long as the prompt begins as before. So a fresh frame comes
-    last; one that was sent before stays where it was, and the turns grow behind it.
-
-    A program's conversation is taken as it is.
-
-    `earlier_urls`: those of the earlier pictures, which come before the frame, each behind its caption; or all as one
-    video behind one caption, when the request says so. `audio`: the part with the request's sound, which comes right
-    before the question.
+    `sound`: the request has some; `spoken`: it is the question.
     """
-    if request.conversation is not None:
-        captions = [*(one.caption for one in request.earlier), ""]
-        return conversation_messages(request.conversation, [*earlier_urls, image_url], captions)
-    system = system_text(request.language, request.verbosity)
-    if request.tools:
-        system = f"{system} {_TOOLS}"
-    found: list[dict[str, Any]] = [{"role": "system", "content": system}]
-    for turn in request.turns:
-        found.append({"role": "user", "content": asked(turn.question)})
-        found.append({"role": "assistant", "content": clean(turn.answer)})
-    heard = _heard(request, audio)
-    text = _question(request, bool(heard))
-    found.append({"role": "user", "content": text})
-    at = 1 + 2 * max(0, len(request.turns) - request.turns_after)
-    shown = [
-        *_earlier(request, earlier_urls),
-        *_captioned(caption_of(request)),
-        _image(image_url),
+    heard = (Heard(question=spoken),) if sound else ()
+    text = clean(question).strip() or (SPOKEN if sound and spoken else DESCRIBE)
+    return (
+        Message(Author.SYSTEM, (Words(system),)),
+        Message(Author.USER, (Pictures(video), *heard, Words(text))),
+    )
+
+
+def in_language(question: str, tag: str | None) -> str:
+    """Return a question that asks for an answer in a language; as it is without one.
+
+    The words are not in the system text, which stays the same for all questions of a session.
+    """
+    text = clean(question).strip() or DESCRIBE
+    return f"{text}\n{_OWN_LANGUAGE.format(tag=clean(tag))}" if tag else question
+
+
+def program_system(instructions: str) -> str:
+    """Return the system text of a program's messages, with its own instructions."""
+    if instructions := clean(instructions).strip():
+        return f"{PROGRAM_SYSTEM}\n{_INSTRUCTIONS}\n{instructions}"
+    return PROGRAM_SYSTEM
+
+
+def with_history(
+    messages: Sequence[Message], turns: Sequence[Turn], after: int = 0, *, apart: bool = False
+) -> tuple[Message, ...]:
+    """Put earlier turns before the last message, the question's.
+
+    `after`: the number of the newest turns that came after the picture was first sent. It stays before them, so that the
+    prompt begins as it did then; with `apart` as a message of its own, for an engine that keeps whole messages.
+    """
+    found = list(messages)
+    found[-1:-1] = [
+        message
+        for turn in turns
+        for message in (
+            Message(Author.USER, (Words(asked(turn.question)),), past=True),
+            Message(Author.ASSISTANT, (Words(turn.answer),), past=True),
+        )
     ]
-    if request.apart:
-        found.insert(at, {"role": "user", "content": shown})
-    else:
-        found[at]["content"] = [*shown, _text(found[at]["content"])]
-    if heard:
-        last = found[-1]["content"]
-        parts = [_text(last)] if isinstance(last, str) else last
-        found[-1]["content"] = [*parts[:-1], *heard, parts[-1]]
-    return found
+    at = len(found) - 1 - 2 * min(after, len(turns))
+    if apart or at < len(found) - 1:
+        *shown, words = found[-1].parts
+        pictures = [part for part in shown if isinstance(part, Pictures)]
+        rest = [part for part in shown if not isinstance(part, Pictures)]
+        found[-1] = dataclasses.replace(found[-1], parts=(*rest, words))
+        if apart:
+            found.insert(at, Message(Author.USER, tuple(pictures)))
+        else:
+            found[at] = dataclasses.replace(found[at], parts=(*pictures, *found[at].parts))
+    return tuple(found)
 
 
-def conversation_messages(
-    conversation: Conversation,
-    urls: Sequence[str],
-    captions: Sequence[str],
+def chat_messages(
+    request: EngineRequest, urls: Sequence[str], audio: Mapping[str, Any] | None = None
 ) -> list[dict[str, Any]]:
-    """Return a program's messages with the pictures at `urls`, oldest first, each behind its caption, "" for none."""
-    system = PROGRAM_SYSTEM
-    if instructions := clean(conversation.instructions).strip():
-        system = f"{PROGRAM_SYSTEM}\n{_INSTRUCTIONS}\n{instructions}"
-    found: list[dict[str, Any]] = [{"role": "system", "content": system}]
+    """Return a request's messages in the form of OpenAI's chat interface.
+
+    `urls`: of its pictures, oldest first. `audio`: the part with its sound.
+    """
+    found: list[dict[str, Any]] = []
     # Names of the called tools, which some servers want beside the results
     names: dict[str, str] = {}
-    for message in conversation.messages:
+    for message in request.messages:
         names |= {call.id: call.name for call in message.calls}
         parts = [
             part
             for one in message.parts
-            for part in _part(one, urls, captions)
+            for part in _rendered(one, request, urls, audio)
             if part.get("text") != ""
         ]
+        if message.author is Author.SYSTEM and request.tools:
+            parts = [_text(f"{_content(parts)} {_TOOLS}")]
         if not parts and not message.calls:
             parts = [_text(_NOTHING)]
-        entry: dict[str, Any] = {"role": message.speaker.value, "content": _content(parts)}
+        entry: dict[str, Any] = {"role": message.author.value, "content": _content(parts)}
         if message.calls:
             entry["tool_calls"] = [
                 {
@@ -202,15 +225,28 @@ def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]] | None:
     return parts
 
 
-def _part(
-    part: Words | Shown, urls: Sequence[str], captions: Sequence[str]
+def _rendered(
+    part: MessagePart, request: EngineRequest, urls: Sequence[str], audio: Mapping[str, Any] | None
 ) -> list[dict[str, Any]]:
-    if isinstance(part, Words):
-        return [_text(clean(part.text).strip())]
+    match part:
+        case Words():
+            return [_text(clean(part.text).strip())]
+        case Heard():
+            if request.sound is None or audio is None:
+                return []
+            return [*([] if part.question else [_text(_SCENE_SOUND)]), dict(audio)]
+        case Pictures(video=True):
+            # The form that vLLM reads: the frames' base64, with commas between them
+            frames = ",".join(url.partition(",")[2] for url in urls[:-1])
+            film = {"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{frames}"}}
+            return [*map(_text, captions_of(request)), film, _image(urls[-1])]
+        case Pictures():
+            shown = zip(captions_of(request), urls, strict=True)
+            return [one for caption, url in shown for one in (_text(caption), _image(url))]
     at = len(urls) - 1 - part.back if part.back is not None else -1
     if at < 0:
         return [_text(_GONE)]
-    return [*_captioned(captions[at]), _image(urls[at])]
+    return [_text(clean(request.pictures[at].caption).strip()), _image(urls[at])]
 
 
 def _text(text: str) -> dict[str, Any]:
@@ -221,63 +257,20 @@ def _image(url: str) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def _question(request: EngineRequest, heard: bool) -> str:
-    question = clean(request.question).strip()
-    text = question or (SPOKEN if heard and request.sound_is_question else DESCRIBE)
-    return in_language(text, request.own_language)
-
-
-def in_language(question: str, tag: str | None) -> str:
-    """Return a question that asks for an answer in a language; as it is without one.
-
-    The words are not in the system text, which stays the same for all questions of a session.
-    """
-    return f"{question}\n{_OWN_LANGUAGE.format(tag=clean(tag))}" if tag else question
-
-
-def _heard(request: EngineRequest, audio: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """Return the parts with a request's sound."""
-    if request.sound is None or audio is None:
-        return []
-    if request.sound_is_question:
-        return [dict(audio)]
-    return [_text(_SCENE_SOUND), dict(audio)]
-
-
-def _earlier(request: EngineRequest, urls: Sequence[str]) -> list[dict[str, Any]]:
+def captions_of(request: EngineRequest) -> list[str]:
+    """Return the captions in front of a request's pictures, "" for none; of a video one for all."""
+    own = request.pictures[-1]
+    found = [one.caption for one in request.pictures]
     if request.video:
-        text = clean(video_caption([one.caption for one in request.earlier]))
-        # The form that vLLM reads: the frames' base64, with commas between them
-        frames = ",".join(url.partition(",")[2] for url in urls)
-        video = {"url": f"data:video/jpeg;base64,{frames}"}
-        return [_text(text), {"type": "video_url", "video_url": video}]
-    parts: list[dict[str, Any]] = []
-    for one, url in zip(request.earlier, urls, strict=True):
-        parts.extend(_captioned(one.caption))
-        parts.append(_image(url))
-    return parts
-
-
-def caption_of(request: EngineRequest) -> str:
-    """Return the words in front of a request's own picture; "" without any."""
-    if request.part is None or request.caption:
-        return request.caption
-    return PART_BESIDE if request.earlier else PART_ALONE
-
-
-def _captioned(caption: str) -> list[dict[str, Any]]:
-    text = clean(caption).strip()
-    return [_text(text)] if text else []
+        found = [video_caption(found[:-1])]
+    elif not request.earlier:
+        found = [own.alone or own.caption]
+    return [clean(caption).strip() for caption in found]
 
 
 def asked(question: str) -> str:
     """A question as a model gets it, now and among the turns: one of nothing but control tokens needs a text."""
     return clean(question).strip() or DESCRIBE
-
-
-def tool_tokens(tools: Sequence[Mapping[str, Any]]) -> int:
-    """Estimate the tokens of a request's tools, as `estimate_tokens` does."""
-    return estimate_tokens(_TOOLS + json.dumps(tools)) if tools else 0
 
 
 def estimate_tokens(text: str) -> int:
@@ -299,37 +292,23 @@ def estimate_tokens(text: str) -> int:
     return math.ceil(letters / 3) + others + wide
 
 
-def prompt_tokens(
-    question: str,
-    language: str | None = None,
-    captions: Iterable[str] = (),
-    verbosity: Verbosity = Verbosity.NORMAL,
-) -> int:
-    """Estimate the tokens of a prompt without its turns and its pictures, as `estimate_tokens` does.
-
-    `captions`: those of the earlier pictures.
-    """
-    # A picture's start and end marks count with its caption, or with the question.
-    fixed = 3 * _MESSAGE_TOKENS + _PICTURE_TOKENS
-    shown = sum(_PICTURE_TOKENS + estimate_tokens(caption) for caption in captions)
-    return (
-        fixed
-        + shown
-        + estimate_tokens(system_text(language, verbosity))
-        + estimate_tokens(question)
-    )
-
-
-def conversation_tokens(conversation: Conversation, captions: Sequence[str]) -> int:
-    """Estimate the tokens of a program's conversation without its pictures, as `estimate_tokens` does."""
-    words, pictures = [PROGRAM_SYSTEM, conversation.instructions], 0
-    for message in conversation.messages:
-        words += [part.text for part in message.parts if isinstance(part, Words)]
-        words += [one.name + one.arguments for one in message.calls]
-        pictures += sum(isinstance(part, Shown) for part in message.parts)
-    words += [str(dict(one)) for one in (conversation.tools, conversation.form or {}) if one]
-    marks = _MESSAGE_TOKENS * (len(conversation.messages) + 2) + _PICTURE_TOKENS * pictures
-    return marks + estimate_tokens("\n".join([*words, *captions]))
+def prompt_tokens(request: EngineRequest) -> int:
+    """Estimate the tokens of a request's prompt without its earlier turns, as `estimate_tokens` does."""
+    messages = [one for one in request.messages if not one.past]
+    captions = captions_of(request)
+    words = [
+        *captions,
+        *(part.text for one in messages for part in one.parts if isinstance(part, Words)),
+        *(call.name + call.arguments for one in messages for call in one.calls),
+    ]
+    if (fields := request.extra(ProgramFields)) is not None:
+        words += [str(dict(one)) for one in (fields.tools, fields.form or {}) if one]
+    if request.tools:
+        words.append(_TOOLS + json.dumps(request.tools))
+    # A picture's start and end marks count with its caption.
+    marks = _MESSAGE_TOKENS * (len(messages) + 1) + _PICTURE_TOKENS * (len(captions) + 1)
+    shown = request.visual_tokens + audio_tokens(request.sound)
+    return shown + marks + sum(map(estimate_tokens, words))
 
 
 # The words around pictures of the recent past, and the numbers of those that an answer names
@@ -440,9 +419,9 @@ def checked(request: EngineRequest, audio_in: bool) -> EngineRequest:
 
 def without_sound(request: EngineRequest, why: SoundUse) -> EngineRequest:
     """Fall back to the request's text. Raises EngineRefused when the sound was all of the question."""
-    if request.sound_is_question and not request.question.strip():
+    if request.asked_by_sound and not request.question.strip():
         raise unheard(why)
-    return dataclasses.replace(request, sound=None, sound_use=why)
+    return dataclasses.replace(request, sound=None)
 
 
 def unheard(why: SoundUse) -> EngineRefused:

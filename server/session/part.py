@@ -17,17 +17,19 @@ from server.core.messages.from_client import Chat
 from server.core.sound import VoiceChunk
 from server.media.camera import Camera
 from server.models.base import Capabilities, EngineRequest
-from server.session.request.answers import PendingQuestion, Shot, Spoken, Tool
+from server.session.request.answers import Tool
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.parts import (
+    Draft,
     History,
     Prepared,
-    RequestOptions,
     SessionLimits,
     SessionServices,
+    Spoken,
     View,
 )
+from server.session.request.question import Asking, Question
 from server.webrtc_server import Line
 
 # The ids of watches that programs begin, not the person, begin so.
@@ -183,14 +185,8 @@ class QuestionRoute(Protocol):
     # A picture of the frame is made before; False: it makes its own.
     prepares: bool
 
-    async def run(
-        self,
-        pending: PendingQuestion,
-        view: View,
-        prepared: Prepared | None,
-        options: RequestOptions,
-    ) -> None:
-        """Queue the question, which has its sink, and set its job; or ask until it ends, and set what stops it.
+    async def run(self, asking: Asking, draft: Draft) -> None:
+        """Submit the draft for a question that has its publisher; or ask until it ends, and take its looks.
 
         Raises QwenCameraError.
         """
@@ -198,19 +194,15 @@ class QuestionRoute(Protocol):
 
 
 # Gets the session's own camera's frame of a question, and True for a held one.
-OwnFrame = Callable[[PendingQuestion], Awaitable[tuple[Frame, bool]]]
+OwnFrame = Callable[[], Awaitable[tuple[Frame, bool]]]
 
 
 class Shooter(Protocol):
     """Gets the frames of questions, in place of the one of the session's own camera."""
 
-    async def shots(
-        self,
-        pending: PendingQuestion,
-        needs: Capabilities,
-        own: OwnFrame,
-        waits: Callable[[], None],
-    ) -> tuple[Shot, ...]:
+    async def views(
+        self, question: Question, needs: Capabilities, own: OwnFrame, waits: Callable[[], None]
+    ) -> tuple[View, ...]:
         """Wait for the frames, of which the last one is the request's own. Raises QwenCameraError."""
         ...
 

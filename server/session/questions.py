@@ -23,28 +23,15 @@ from server.core.frames import Detail, Frame, Kind, Order, Part, Picture, Region
 from server.media.camera import FRAME_NOTICE_SECONDS, Asked
 from server.media.picture.planes import refuse_black
 from server.models import prompts
-from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
+from server.models.base import Capabilities, Engine, EngineRequest, PointedAt, ShownPicture
 from server.models.prompts import camera_captions
 from server.models.routing import OF_FEATURES, choose, is_stop, order_in, way_in
 from server.models.scheduler.job import Result
-from server.session.part import FeatureParts, SessionContext, Speaker
-from server.session.request.answers import (
-    AnswerListener,
-    AnswerPublisher,
-    Beginning,
-    PendingQuestion,
-    Shot,
-    Spoken,
-    Toolbox,
-)
+from server.session.part import FeatureParts, SessionContext, Shooter, Speaker
+from server.session.request.answers import AnswerListener, AnswerPublisher, Toolbox, cancelled
 from server.session.request.builder import RequestBuilder
-from server.session.request.parts import (
-    NO_OPTIONS,
-    MakeEarlier,
-    Prepared,
-    RequestOptions,
-    View,
-)
+from server.session.request.parts import Draft, MakeEarlier, Prepared, Spoken, View
+from server.session.request.question import Asking, Question, Stage
 from server.session.request.sent_pictures import SentPictures
 
 # What takes the place of the ways that features add: where they are off, for other cameras than the
@@ -98,14 +85,14 @@ class QuestionService:
         self.speaker = Speaker()
         self._pictures = sent
         # The question whose answer was spoken last; None before
-        self._voiced: PendingQuestion | None = None
+        self._voiced: Asking | None = None
         # The running question; None without one
-        self._pending: PendingQuestion | None = None
+        self._asking: Asking | None = None
         # The key and end of the last question, for a client that missed it; None before
         self._ended: tuple[tuple[str, float], wire.ServerMessage] | None = None
         # The last spoken question with its frame, whose words may be corrected; None before, and
         # after a typed one
-        self._spoken: PendingQuestion | None = None
+        self._spoken: Asking | None = None
         # The id and words of the last question; None before
         self._last: tuple[str, str] | None = None
         # The part of the picture that spoken questions are about; None: all of it
@@ -125,28 +112,29 @@ class QuestionService:
     @property
     def waits_for_frame(self) -> bool:
         """True while a question is not in the queue yet."""
-        pending = self._pending
-        return pending is not None and pending.job is None and pending.steps is None
+        asking = self._asking
+        return asking is not None and asking.stage in (Stage.FRAME, Stage.AGAIN)
 
     @property
     def running(self) -> bool:
         """True while a question waits or runs."""
-        return self._pending is not None
+        return self._asking is not None
 
     def _known(self, key: tuple[str, float]) -> bool:
-        """Find whether a question was taken before; if so, send its messages again."""
+        """Return True for a question that was taken before, and send its messages again."""
         if self._ended is not None and self._ended[0] == key:
             self._outbox.put(self._ended[1])
             return True
-        if self._pending is None or self._pending.key != key:
+        if self._asking is None or self._asking.question.key != key:
             return False
-        if self._pending.sink is not None:
-            self._pending.sink.again()
+        if self._asking.publisher is not None:
+            self._asking.publisher.again()
         return True
 
-    def _remember_end(self, pending: PendingQuestion, message: wire.ServerMessage | None) -> None:
-        if pending.key is not None and message is not None and not pending.abandoned:
-            self._ended = (pending.key, message)
+    def _remember_end(self, asking: Asking, message: wire.ServerMessage | None) -> None:
+        key = asking.question.key
+        if key is not None and message is not None and not asking.abandoned:
+            self._ended = (key, message)
 
     def handle(self, message: wire.ClientMessage) -> bool:
         """Act on a client's message; False for one that is about something else.
@@ -214,22 +202,14 @@ class QuestionService:
             question = self._last[1]
             spoken = replace(spoken, sound=None) if spoken is not None else None
         route, detail = choose(question, message.detail, wish)
-        pending = PendingQuestion(
-            id=id,
-            question=question,
-            asked=asked,
-            route=route,
-            key=key,
-            spoken=spoken,
-            part=message.part if spoken is None else self._part,
-        )
-        self._begin(pending, detail)
+        part = message.part if spoken is None else self._part
+        self._begin(Asking(Question(id, question, asked, route, detail, key, spoken, part=part)))
 
     def _stopped(self, message: wire.Chat, spoken: Spoken | None) -> bool:
         """End what is read, what a feature does, or what somebody said over an answer; False when it is a question."""
-        running, id = self._pending, message.id
+        running, id = self._asking, message.id
         ordered = spoken is not None or (message.orders and self._features.takes(Order.STOP, ""))
-        if not ordered and (running is None or running.steps is None):
+        if not ordered and (running is None or running.stage is not Stage.LOOKS):
             return False
         self.speaker.interrupt("user")
         self.cancel(None, "user")
@@ -237,9 +217,8 @@ class QuestionService:
             # Its words are no question.
             self._ordered(id, Order.STOP, "")
         elif id is not None:
-            asked = Asked(at=time.monotonic(), wall=time.time(), sent=None)
-            stop = PendingQuestion(id=id, question="", asked=asked)
-            self._outbox.put(stop.cancelled(self._services.current_engine(), "user"))
+            stop = Asking(Question(id, "", Asked.now()))
+            self._outbox.put(cancelled(stop, self._services.current_engine(), "user"))
         return True
 
     def _carried_out(
@@ -274,257 +253,259 @@ class QuestionService:
             if last.turn is not None:
                 self._history.remove(last.turn)
         route, detail = choose(message.text, Detail.AUTO, None)
-        pending = PendingQuestion(
-            id=last.id,
-            question=message.text,
-            asked=Asked(at=time.monotonic(), wall=time.time(), sent=None),
-            route=route,
-            spoken=replace(last.spoken, sound=None) if last.spoken is not None else Spoken(),
-            frame=last.frame,
-            held=last.held,
-            shots=last.shots,
-            part=last.part,
-            corrected=True,
-        )
-        self._begin(pending, detail)
+        spoken = replace(last.question.spoken or Spoken(), sound=None)
+        question = Question(last.id, message.text, Asked.now(), route, detail, spoken=spoken)
+        question = replace(question, part=last.question.part, corrected=True)
+        self._begin(Asking(question, views=last.views))
 
-    def _begin(self, pending: PendingQuestion, detail: Detail) -> None:
+    def _begin(self, asking: Asking) -> None:
+        question = asking.question
         if self._services.inference.draining:
             # Before the running answer is replaced, which may still finish
             self._send_error(
                 Draining("The server is about to stop and takes no new questions. Ask again soon."),
-                pending.id,
+                asking.id,
             )
             return
         self.speaker.interrupt("replaced")
         self.cancel(None, "replaced")
-        self._pending = pending
-        if pending.question.strip():
-            self._last = pending.id, pending.question
-        self._spoken = pending if pending.spoken is not None else None
-        pending.task = self._tasks.spawn(self._ask(pending, detail), name="question")
+        self._asking = asking
+        if question.text.strip():
+            self._last = asking.id, question.text
+        self._spoken = asking if question.spoken is not None else None
+        asking.task = self._tasks.spawn(self._ask(asking), name="question")
         if self._hold.empty:
             self._camera.wake()
 
-    async def _ask(self, pending: PendingQuestion, detail: Detail) -> None:
+    async def _ask(self, asking: Asking) -> None:
         """Queue a question; its answer goes on without this task."""
         try:
-            await self._submit(pending, detail)
+            await self._submit(asking)
         except QwenCameraError as error:
-            self._not_asked(pending, error)
+            self._not_asked(asking, error)
         except Exception as exc:  # noqa: BLE001
             # A bug must not leave a question without an end. The exception's text is not logged,
             # since it may hold what people said.
             log.error("question failed", extra={"error": type(exc).__name__})
             self._not_asked(
-                pending,
+                asking,
                 Internal("Something went wrong with this question on the server. Ask again."),
             )
 
-    async def _submit(self, pending: PendingQuestion, detail: Detail) -> None:
+    async def _submit(self, asking: Asking) -> None:
         """Wait for the question's frame, and queue it, or find the answer in the way of its route.
 
         Raises QwenCameraError: no frame, a black one, one that is withheld, or a full queue.
         """
-        pointed = pending.part is not None
-        if not pointed and (self._features.shooter() is not None or pending.shots is not None):
-            await self._submit_around(pending, detail)
+        question, shooter = asking.question, self._features.shooter()
+        # What was asked before is about the views that it had.
+        around = asking.views[-1].camera if asking.views else shooter is not None
+        if around and question.part is None:
+            await self._submit_around(asking, shooter)
             return
-        frame, held = await self._frame_for(pending)
-        if pointed and pending.route is Route.PAST:
-            # The part is one of the picture of now.
-            pending.route = Route.NOW
-        if pending.route is Route.READ and (held or pointed or pending.corrected):
-            # There is one picture of it.
-            pending.route = Route.DETAIL
-        route = self._features.routes.get(pending.route)
+        own = partial(self._own_frame, asking)
+        frame, held = await own()
+        asking.question = question = self._fitting(question, held)
+        route = self._features.routes.get(question.route)
         if route is None:
-            pending.route = PLAIN_ROUTES.get(pending.route, pending.route)
-        if pending.spoken is not None:
-            pending.frame, pending.held = frame, held
-        waited = self._waited(pending)
-        view, options = View(frame, detail, self._camera.scene, held), self._options(pending)
-        if pending.part is not None:
-            caption = prompts.PART_CLOSER if pending.closer else ""
-            options = replace(options, part=pending.part, caption=caption)
-            if pending.route is not Route.WHERE:
-                options = replace(options, earlier=_whole(view, self._requests))
-            region = Region.around(pending.part, frame.width, frame.height)
-            view = replace(view, detail=Detail.HIGH, region=region)
-        prepared = None
+            plain = PLAIN_ROUTES.get(question.route, question.route)
+            asking.question = question = replace(question, route=plain)
+        view = View(frame, question.detail, self._camera.scene, held)
+        asking.views = (view,)
+        draft = self._draft(asking)
+        if question.part is not None:
+            alone = prompts.PART_CLOSER if question.closer else prompts.PART_ALONE
+            beside = prompts.PART_CLOSER if question.closer else prompts.PART_BESIDE
+            region = Region.around(question.part, frame.width, frame.height)
+            draft = replace(
+                draft,
+                view=replace(view, detail=Detail.HIGH, region=region),
+                caption=beside,
+                alone=alone,
+                earlier=_whole(view, self._requests) if question.route is not Route.WHERE else None,
+                extras=(PointedAt(question.part),),
+            )
+        waited = self._waited(asking)
         if route is None or route.prepares:
             needs = self._services.current_engine().status.capabilities
-            prepared = await self._features.picture_for(view, needs)
-            lit = needs.wants_pixels or self._camera.screen
-            if not lit:
+            prepared = await self._features.picture_for(draft.view, needs)
+            if not (needs.wants_pixels or self._camera.screen):
                 refuse_black(prepared.picture.scene, frame)
-        pending.sink = self._sink(pending, waited)
+            draft = replace(draft, prepared=prepared)
+        self._publish(asking, waited)
         if route is not None:
-            await route.run(pending, view, prepared, options)
+            await route.run(asking, draft)
         else:
-            options = replace(options, tools=pending.calls is None)
-            pending.sink.called = lambda result: self._called(pending, view, result)
-            pending.job = self._requests.submit(
-                pending.question, Kind.CHAT, view, pending.sink, prepared, options
-            )
+            self._queue(asking, replace(draft, tools=asking.calls is None))
 
-    def _waited(self, pending: PendingQuestion) -> float:
+    @staticmethod
+    def _fitting(question: Question, held: bool) -> Question:
+        """Return a question on a way that its picture allows."""
+        pointed = question.part is not None
+        if pointed and question.route is Route.PAST:
+            # The part is one of the picture of now.
+            return replace(question, route=Route.NOW)
+        if question.route is Route.READ and (held or pointed or question.corrected):
+            # There is one picture of it.
+            return replace(question, route=Route.DETAIL)
+        return question
+
+    def _queue(self, asking: Asking, draft: Draft) -> None:
+        assert asking.publisher is not None
+        asking.submitted(self._requests.submit(draft, asking.publisher))
+
+    def _waited(self, asking: Asking) -> float:
         """Return the seconds that a question has waited for its frame."""
-        if pending.sink is not None:
+        if asking.publisher is not None:
             # It is asked once more, about the same one.
-            return pending.sink.waited
-        waited = time.monotonic() - pending.asked.at
+            return asking.publisher.waited
+        waited = time.monotonic() - asking.question.asked.at
         self._services.metrics.frame_wait.observe(waited)
         return waited
 
-    def _called(self, pending: PendingQuestion, view: View, result: Result) -> bool:
+    def called(self, asking: Asking, result: Result) -> bool:
         """Take the tools that an answer has called; True when the question is asked once more.
 
         That is so for what needs another look, and for an answer that neither says nor does anything.
         """
-        calls, route = [], None
+        calls, again = [], None
         for call in self._toolbox.read(result.calls):
-            if call.tool.again is not None and route is not None:
+            if call.tool.again is not None and again is not None:
                 # One more look, and no other
                 continue
             shown = call.shown
             if call.tool.again is not None and not shown.refused:
                 try:
-                    route = call.tool.again(pending, call.arguments)
+                    again = call.tool.again(asking.question, call.arguments)
                 except QwenCameraError:
                     shown = shown.model_copy(update={"refused": True})
             calls.append(replace(call, shown=shown))
-        pending.calls = [call.shown for call in calls]
-        pending.note = " ".join(note for call in calls if (note := call.note))
-        if pending.sink is not None:
-            pending.sink.calls = pending.calls
-        if route is None and (result.text.strip() or pending.note):
+        asking.calls = [call.shown for call in calls]
+        asking.note = " ".join(note for call in calls if (note := call.note))
+        if asking.publisher is not None:
+            asking.publisher.calls = asking.calls
+        if again is None and (result.text.strip() or asking.note):
             return False
-        pending.route, pending.job = route or pending.route, None
-        pending.frame, pending.held = view.frame, view.held
-        pending.task = self._tasks.spawn(self._ask(pending, view.detail), name="question")
+        asking.called(again or asking.question)
+        asking.task = self._tasks.spawn(self._ask(asking), name="question")
         return True
 
-    async def _submit_around(self, pending: PendingQuestion, detail: Detail) -> None:
+    async def _submit_around(self, asking: Asking, shooter: Shooter | None) -> None:
         """Ask about the chosen cameras. The routes of features are of the own camera alone."""
-        pending.route = PLAIN_ROUTES.get(pending.route, pending.route)
+        question = asking.question
+        plain = PLAIN_ROUTES.get(question.route, question.route)
+        asking.question = question = replace(question, route=plain)
         needs = self._services.current_engine().status.capabilities
-        # Where its words were corrected, they are about the frames that it had.
-        taken = pending.shots
-        if taken is None:
-            shooter = self._features.shooter()
-            assert shooter is not None
-            taken = await shooter.shots(
-                pending, needs, self._frame_for, partial(self._waits, pending)
-            )
-        if pending.spoken is not None:
-            # Its words may be corrected.
-            pending.shots = taken
-        waited = self._waited(pending)
-        view = _view_of(taken[-1], detail)
-        prepared = Prepared(await self._requests.prepare(view, needs), needs)
-        pending.sink = self._sink(pending, waited, taken)
-        options = _with_others(self._options(pending), taken, detail, self._requests)
-        pending.job = self._requests.submit(
-            pending.question, Kind.CHAT, view, pending.sink, prepared, options
+        if not asking.views and shooter is not None:
+            own, waits = partial(self._own_frame, asking), partial(self._waits, asking)
+            asking.views = await shooter.views(question, needs, own, waits)
+        asking.views = tuple(replace(view, detail=question.detail) for view in asking.views)
+        waited = self._waited(asking)
+        draft = _with_others(self._draft(asking), asking.views, self._requests)
+        picture = await self._requests.prepare(draft.view, needs)
+        self._publish(asking, waited)
+        self._queue(asking, replace(draft, prepared=Prepared(picture, needs)))
+
+    def _waits(self, asking: Asking) -> None:
+        self._outbox.put(wire.Waiting(id=asking.id))
+
+    def _publish(self, asking: Asking, waited: float) -> None:
+        """Make what takes the answer. `waited`: seconds for its frame."""
+        question = asking.question
+        if asking.publisher is not None:
+            asking.publisher.ask_again(question)
+            return
+        asking.publisher = AnswerPublisher(
+            asking.id,
+            Kind.CHAT,
+            self._outbox,
+            _Progress(self, asking),
+            at=question.asked.at,
+            question=question,
+            views=asking.views,
         )
+        asking.publisher.waited = waited
 
-    def _waits(self, pending: PendingQuestion) -> None:
-        self._outbox.put(wire.Waiting(id=pending.id))
-
-    def _sink(
-        self, pending: PendingQuestion, waited: float, shots: Sequence[Shot] = ()
-    ) -> AnswerPublisher:
-        """Make what takes the answer. `waited`: seconds for its frame; `shots`: those of several cameras."""
-        beginning = Beginning(
-            at=pending.asked.at,
-            waited=waited,
-            route=pending.route,
-            word=pending.spoken.word if pending.spoken is not None else None,
-            shots=shots,
-        )
-        if pending.sink is not None:
-            pending.sink.ask_again(beginning)
-            return pending.sink
-        listener = _Progress(self, pending)
-        return AnswerPublisher(pending.id, Kind.CHAT, self._outbox, beginning, listener)
-
-    def _options(self, pending: PendingQuestion) -> RequestOptions:
-        options = NO_OPTIONS
-        if (spoken := pending.spoken) is not None and not pending.corrected:
-            options = replace(options, spoken=True, sound=spoken.sound)
+    def _draft(self, asking: Asking) -> Draft:
+        question, on_speech = asking.question, None
         if self.speaker.can_play:
-            options = replace(options, on_speech=lambda chunk: self.speaker.play(pending.id, chunk))
-        return options
+            on_speech = partial(self.speaker.play, asking.id)
+        return Draft(
+            question=question.text,
+            view=asking.views[-1],
+            spoken=None if question.corrected else question.spoken,
+            on_speech=on_speech,
+        )
 
-    async def _frame_for(self, pending: PendingQuestion) -> tuple[Frame, bool]:
-        """Return the frame for a question, and True when it is a held one."""
-        asked = pending.asked
-        if pending.frame is not None:
-            # Its words were corrected: they are about the frame that it had.
-            return pending.frame, pending.held
+    async def _own_frame(self, asking: Asking) -> tuple[Frame, bool]:
+        """Return the own camera's frame for a question, and True when it is a held one."""
+        asked, spoken = asking.question.asked, asking.question.spoken
+        if asking.views:
+            # It is asked once more, about the frame that it had.
+            return asking.views[-1].frame, asking.views[-1].held
 
-        waits = partial(self._waits, pending)
+        waits = partial(self._waits, asking)
         if await self._hold.chosen(waits):
             # A hold came before the question.
             asked = replace(asked, at=time.monotonic())
         if self._hold.frame is not None:
             return self._hold.frame, True
-        if pending.spoken is not None and pending.spoken.frame is not None:
-            return pending.spoken.frame, False
+        if spoken is not None and spoken.frame is not None:
+            return spoken.frame, False
         return await self._camera.frame_after(asked, waits), False
 
-    def _not_asked(self, pending: PendingQuestion, error: QwenCameraError) -> None:
-        if self._pending is pending:
-            self._pending = None
-        if pending.sink is not None and pending.sink.between:
-            pending.sink.failed(error)
+    def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
+        if self._asking is asking:
+            self._asking = None
+        if asking.stage is Stage.AGAIN and asking.publisher is not None:
+            asking.publisher.failed(error)
             return
-        pending.drop_sound()
-        self._failed(pending, error)
+        asking.end()
+        self._failed(asking, error)
 
-    def _failed(self, pending: PendingQuestion, error: QwenCameraError) -> None:
-        self._send_error(error, pending.id)
-        self._remember_end(pending, wire.Error.of(error, pending.id))
+    def _failed(self, asking: Asking, error: QwenCameraError) -> None:
+        self._send_error(error, asking.id)
+        self._remember_end(asking, wire.Error.of(error, asking.id))
 
     def _interrupted(self, id: str, heard: str, reason: str) -> None:
         """Keep the heard part of an answer, forget the rest, and stop it if it is still written."""
-        pending = self._voiced
-        if pending is None or pending.id != id:
+        asking = self._voiced
+        if asking is None or asking.id != id:
             return
-        pending.heard = heard
-        if pending.turn is not None:
-            self._history.remove(pending.turn)
-            pending.turn = self._history.add(pending.words, heard, id) if heard else None
-        if self._pending is pending:
+        asking.heard = heard
+        if asking.turn is not None:
+            self._history.remove(asking.turn)
+            words = asking.question.words
+            asking.turn = self._history.add(words, heard, id) if heard else None
+        if self._asking is asking:
             self.cancel(id, "replaced" if reason == "replaced" else "user")
 
     def cancel(self, id: str | None, reason: str) -> None:
         """Stop the running question, if it has this id; None: in any case."""
-        pending = self._pending
-        if pending is None or (id is not None and id != pending.id):
+        asking = self._asking
+        if asking is None or (id is not None and id != asking.id):
             return
-        self._pending = None
-        pending.abandoned = reason == "socket_closed"
-        if pending.steps is not None:
-            if pending.task is not None:
-                pending.task.cancel()
-            pending.steps.stop(reason)
+        self._asking = None
+        asking.abandoned = reason == "socket_closed"
+        if asking.stage is Stage.ENGINE:
+            assert asking.job is not None
+            self._services.inference.cancel(asking.job, reason)
             return
-        if pending.job is not None:
-            self._services.inference.cancel(pending.job, reason)
+        if asking.task is not None:
+            asking.task.cancel()
+        if asking.stage is Stage.LOOKS:
+            assert asking.looks is not None
+            asking.looks.stop(reason)
             return
-        # It still waits for its frame, so no engine has it.
-        if pending.task is not None:
-            pending.task.cancel()
+        # No engine has it.
         self._services.metrics.cancellations.labels(reason).inc()
-        if pending.sink is not None and pending.sink.between:
-            pending.sink.stopped(reason)
+        if asking.stage is Stage.AGAIN and asking.publisher is not None:
+            asking.publisher.stopped(reason)
             return
-        pending.drop_sound()
-        response = pending.cancelled(self._services.current_engine(), reason)
+        asking.end()
+        response = cancelled(asking, self._services.current_engine(), reason)
         self._outbox.put(response)
-        self._remember_end(pending, response)
+        self._remember_end(asking, response)
 
     def drop(self, id: str | None) -> None:
         """Stop and forget a question, its answer and its pictures; None: all of them."""
@@ -555,46 +536,51 @@ class QuestionService:
 class _Progress(AnswerListener):
     """Tells the service how the answer to one of its questions goes on."""
 
-    def __init__(self, service: QuestionService, pending: PendingQuestion) -> None:
+    def __init__(self, service: QuestionService, asking: Asking) -> None:
         self._service = service
-        self._pending = pending
+        self._asking = asking
+        # An engine that speaks itself has it.
+        self._by_engine = False
 
     def on_sent(self, request: EngineRequest) -> None:
         for part in self._service._features:
             part.question_sent(request)
-        self._pending.by_engine = request.speak
+        self._by_engine = request.speak
 
     def on_started(self) -> None:
-        self._service._voiced = self._pending
-        self._service.speaker.begin(self._pending.id, by_engine=self._pending.by_engine)
+        self._service._voiced = self._asking
+        self._service.speaker.begin(self._asking.id, by_engine=self._by_engine)
 
     def on_text(self, text: str) -> None:
-        self._service.speaker.write(self._pending.id, text)
+        self._service.speaker.write(self._asking.id, text)
+
+    def on_called(self, result: Result) -> bool:
+        return self._service.called(self._asking, result)
 
     def on_counted(self, engine: Engine, request: EngineRequest, result: Result) -> None:
         self._service._requests.learn(result)
 
     def on_end(self, text: str, whole: bool) -> None:
-        service, pending = self._service, self._pending
+        service, asking = self._service, self._asking
         service._touch()
-        pending.drop_sound()
-        if pending.heard is not None:
-            text, whole = pending.heard, True
+        asking.end()
+        if asking.heard is not None:
+            text, whole = asking.heard, True
         elif whole or not text:
             # One that failed is spoken as far as it came.
-            service.speaker.finish(pending.id)
+            service.speaker.finish(asking.id)
         else:
             service.speaker.drop()
-        if whole and (said := f"{text} {pending.note}".strip()):
-            pending.turn = service._history.add(pending.words, said, pending.id)
-        if pending.sink is not None:
-            service._remember_end(pending, pending.sink.response)
-        if service._pending is pending:
-            service._pending = None
+        if whole and (said := f"{text} {asking.note}".strip()):
+            asking.turn = service._history.add(asking.question.words, said, asking.id)
+        if asking.publisher is not None:
+            service._remember_end(asking, asking.publisher.response)
+        if service._asking is asking:
+            service._asking = None
 
     def on_error(self, error: QwenCameraError) -> None:
         self._service._prompt_lost()
-        self._service._failed(self._pending, error)
+        self._service._failed(self._asking, error)
 
     def keep(self, id: str, picture: Picture) -> str | None:
         return self._service._pictures.keep(id, picture)
@@ -668,40 +654,26 @@ class Hold:
 def _whole(view: View, requests: RequestBuilder) -> MakeEarlier:
     """Return what makes the whole picture beside a part of it, for an engine that looks at both."""
 
-    async def make(needs: Capabilities) -> Sequence[EarlierPicture]:
+    async def make(needs: Capabilities) -> Sequence[ShownPicture]:
         if needs.wants_pixels:
             # Those look at one picture.
             return ()
-        return [EarlierPicture(await requests.prepare(replace(view, detail=Detail.LOW), needs), "")]
+        return [ShownPicture(await requests.prepare(replace(view, detail=Detail.LOW), needs))]
 
     return make
 
 
-def _view_of(shot: Shot, detail: Detail) -> View:
-    """Return the view of one camera."""
-    return View(shot.frame, detail, shot.scene, shot.held)
-
-
-def _with_others(
-    options: RequestOptions, taken: Sequence[Shot], detail: Detail, requests: RequestBuilder
-) -> RequestOptions:
+def _with_others(draft: Draft, views: Sequence[View], requests: RequestBuilder) -> Draft:
     """Add the pictures of all cameras but the last one, whose picture is the request's own."""
-    words = camera_captions([shot.name for shot in taken])
-    before = list(zip(taken[:-1], words, strict=False))
-    own = taken[-1].name
+    captions = camera_captions([view.name for view in views])
+    before = list(zip(views[:-1], captions, strict=False))
 
-    async def make(needs: Capabilities) -> Sequence[EarlierPicture]:
+    async def make(needs: Capabilities) -> Sequence[ShownPicture]:
         return [
-            EarlierPicture(
-                await requests.prepare(_view_of(shot, detail), needs), caption, camera=shot.name
-            )
-            for shot, caption in before
+            ShownPicture(await requests.prepare(view, needs), caption, camera=view.name)
+            for view, caption in before
         ]
 
     return replace(
-        options,
-        earlier=make if before else None,
-        together=bool(before),
-        caption=words[-1],
-        camera=own,
+        draft, earlier=make if before else None, together=bool(before), caption=captions[-1]
     )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 from server.core.errors import EngineError
-from server.core.frames import Kind, Picture
+from server.core.frames import Picture
 from server.models.base import Delta, Engine, EngineRequest, Finished
 from server.models.openai.chat_client import TimeLimits
 from server.models.openai.engine import OpenAIEngine
 from tests.support import answers
+from tests.support.fakes import make_request
 
 QUICK = TimeLimits(connect=1, first_token=0.6, between_tokens=0.4, total=3.0, probe=0.6)
 # No limit ends anything here, on a busy machine, too.
@@ -28,8 +28,8 @@ def picture(jpeg: bytes | None = JPEG) -> Picture:
 
 
 def request(question: str = "What is this?", **changes: Any) -> EngineRequest:
-    whole = EngineRequest("session", Kind.CHAT, question, picture())
-    return dataclasses.replace(whole, **changes)
+    given = {"session_id": "session", "picture": picture(), **changes}
+    return make_request(question, **given)
 
 
 async def collect(engine: Engine, one: EngineRequest | None = None) -> tuple[list[str], Finished]:

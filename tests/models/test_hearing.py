@@ -13,7 +13,7 @@ import pytest
 from server.core.errors import EngineRefused
 from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.models import prompts
-from server.models.base import EarlierPicture, EngineRequest, Turn
+from server.models.base import EngineRequest, ShownPicture, Turn
 from server.models.openai.engine import OpenAIEngine
 from server.models.prompts import MOST_SECONDS, audio_tokens, fault, without_sound
 from tests.models.asking import collect, picture
@@ -23,11 +23,11 @@ from tests.support.fakes_openai import Behaviour, FakeOpenAI
 SOUND = Sound(np.arange(-8000, 8000).astype(np.int16), 5.0)
 OMNI = "Qwen/Qwen2.5-Omni-7B"
 SERVER, PROBED = {"model": OMNI}, True
-EARLIER = tuple(EarlierPicture(picture(), f"[{n}] {n} s before now:", n) for n in range(1, 5))
+EARLIER = tuple(ShownPicture(picture(), f"[{n}] {n} s before now:", number=n) for n in range(1, 5))
 
 
 def asked(question: str = "What barks?", **changes: Any) -> EngineRequest:
-    given = {"sound": SOUND, "sound_is_question": True, "sound_use": SoundUse.HEARD, **changes}
+    given = {"sound": SOUND, "spoken": True, **changes}
     return plain_request(question, **given)
 
 
@@ -72,7 +72,7 @@ async def test_moving_pictures_hear(fake: FakeOpenAI, engine: OpenAIEngine, vide
     """As single frames with the sound beside them, and as one video with its sound; all in one request."""
     fake.card = {"owned_by": "vllm"}
     await engine.probe()
-    one = asked(sound_is_question=False, earlier=EARLIER, video=video, past=True)
+    one = asked(spoken=False, earlier=EARLIER, video=video, past=True)
     await collect(engine, one)
     found = kinds(fake.last.body)
     assert found.count("input_audio") == 1
@@ -192,8 +192,8 @@ def test_what_is_said_of_a_question_without_words(why: SoundUse) -> None:
         without_sound(asked(" "), why)
     assert raised.value.visitor_message == raised.value.message
     kept = without_sound(asked(), why)
-    assert (kept.sound, kept.sound_use, kept.question) == (None, why, "What barks?")
-    scene = without_sound(asked("", sound_is_question=False), why)
+    assert (kept.sound, kept.question) == (None, "What barks?")
+    scene = without_sound(asked("", spoken=False), why)
     assert scene.sound is None
 
 

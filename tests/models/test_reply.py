@@ -12,12 +12,9 @@ import pytest
 from server.core.errors import EngineError, EngineRefused
 from server.models.base import (
     Chunk,
-    Conversation,
     Delta,
     Finished,
-    Message,
-    Shown,
-    Speaker,
+    ProgramFields,
     Thought,
 )
 from server.models.openai.engine import OpenAIEngine
@@ -159,11 +156,11 @@ async def test_an_answer_among_the_thoughts_of_one_that_does_not_think(
 
 
 _FORM = {"type": "json_schema", "json_schema": {"name": "seen", "schema": {"type": "object"}}}
-_CHAT = Conversation((Message(Speaker.USER, (Shown(0),)),), form=_FORM)
+_CHAT = ProgramFields(form=_FORM)
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
-@pytest.mark.parametrize("wish", [{"conversation": _CHAT}, {"schema": {"type": "object"}}])
+@pytest.mark.parametrize("wish", [{"extras": (_CHAT,)}, {"schema": {"type": "object"}}])
 async def test_json_among_the_thoughts_is_the_wanted_form(
     fake: FakeOpenAI, engine: OpenAIEngine, field: str, wish: dict[str, Any]
 ) -> None:

@@ -14,9 +14,9 @@ from server.core.frames import Geometry, Region
 from server.core.messages import Chat, CorrectTranscript, Hold, PointAt
 from server.media.picture.encode import decoded
 from server.models import prompts
-from server.models.base import Capabilities, Chunk, EngineRequest, Finished
+from server.models.base import Capabilities, Chunk, EngineRequest, Finished, PointedAt
 from server.session.part import SessionContext, SessionPart
-from server.session.request.answers import Spoken
+from server.session.request.parts import Spoken
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import Room, live_room, room, settings
 
@@ -74,7 +74,7 @@ async def test_the_engine_gets_the_whole_picture_and_the_part_of_one_frame() -> 
         response = await ask(one)
         (request,) = one.engine.requests
         (whole,) = (earlier.picture for earlier in request.earlier)
-        assert request.part == PART
+        assert request.extra(PointedAt) == PointedAt(PART)
         assert request.question == "What is this?"
         assert (whole.frame_id, whole.region) == (request.picture.frame_id, None)
         assert request.picture.region == REGION
@@ -103,13 +103,13 @@ async def test_the_prompt_says_what_the_second_picture_is() -> None:
     async with room(seeing()) as one:
         await ask(one)
         (request,) = one.engine.requests
-        content = prompts.messages(request, "part", ["whole"])[-1]["content"]
+        content = prompts.chat_messages(request, ["whole", "part"])[-1]["content"]
         kinds = [one.get("text") or one["image_url"]["url"] for one in content]
         assert kinds == ["whole", prompts.PART_BESIDE, "part", "What is this?"]
     async with room(seeing(max_pictures=1)) as one:
         await ask(one)
         (request,) = one.engine.requests
-        content = prompts.messages(request, "part")[-1]["content"]
+        content = prompts.chat_messages(request, ["part"])[-1]["content"]
         assert content[0]["text"] == prompts.PART_ALONE
 
 

@@ -29,7 +29,7 @@ from server.media import camera
 from server.media.picture.encode import Bgr, decoded
 from server.models.base import Capabilities, EngineRequest
 from server.models.thinking import ThinkingLimits
-from server.session.request.answers import Spoken
+from server.session.request.parts import Spoken
 from tests.support.clients import Message, Visitor, metric, page_of, soon, visitor
 from tests.support.fakes import FakeEngine, until
 from tests.support.fakes_openai import FakeOpenAI, Seen

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from server.core.errors import EngineError, QwenCameraError
-from server.core.frames import Kind, Picture, Role
+from server.core.frames import Kind, Picture, Role, Route
 from server.core.sound import VoiceChunk
 from server.models.base import (
     Capabilities,
@@ -19,8 +20,12 @@ from server.models.base import (
     EngineState,
     EngineStatus,
     Finished,
+    PointedAt,
+    ShownPicture,
     Usage,
+    Wishes,
 )
+from server.models.prompts import in_language, question_messages, system_text, with_history
 from server.models.scheduler.job import Job, Result
 
 
@@ -51,12 +56,41 @@ def make_picture(
     )
 
 
+_ROUTES = {"where": Route.WHERE, "past": Route.PAST, "reading": Route.READ}
+
+
 def make_request(
-    question: str = "What is it?", *, session_id: str = "s", kind: Kind = Kind.CHAT
+    question: str = "What is it?", picture: Picture | None = None, **given: Any
 ) -> EngineRequest:
-    return EngineRequest(
-        session_id=session_id, kind=kind, question=question, picture=make_picture()
-    )
+    """Compose a request as a session does.
+
+    `given`: fields of EngineRequest and of Wishes, `where`, `past`, `reading`, `part` and `told` for extras, `caption`
+    and `camera` of the picture, and the `earlier` ones, `video`, `turns`, `turns_after`, `apart`, `own_language`, `spoken`.
+    """
+
+    def taken(*names: str) -> dict[str, Any]:
+        return {name: given.pop(name) for name in names if name in given}
+
+    own = given.pop("own_language", None)
+    wishes = Wishes(**taken("language", "page_language", "time_zone", "verbosity"))
+    extras: list[object] = [route for name, route in _ROUTES.items() if given.pop(name, False)]
+    if (part := given.pop("part", None)) is not None:
+        extras.append(PointedAt(part))
+    if (told := given.pop("told", None)) is not None:
+        extras.append(told)
+    shown = ShownPicture(picture or make_picture(), **taken("caption", "camera"))
+    system = system_text(wishes.language, wishes.verbosity)
+    form = taken("video", "spoken") | {"sound": given.get("sound") is not None}
+    messages = question_messages(in_language(question, own), system, **form)
+    turns, after = given.pop("turns", ()), given.pop("turns_after", 0)
+    usual: dict[str, Any] = {
+        "session_id": "s",
+        "kind": Kind.CHAT,
+        "pictures": (*given.pop("earlier", ()), shown),
+        "messages": with_history(messages, turns, after, apart=given.pop("apart", False)),
+        "extras": (*extras, replace(wishes, language=wishes.language or own or "")),
+    }
+    return EngineRequest(question=question, **usual | given)
 
 
 class FakeEngine:

@@ -13,11 +13,12 @@ import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import EngineUnavailable, NotConfirmed
-from server.core.frames import Detail, Kind
+from server.core.frames import Detail
 from server.core.setting_text import other_machine
+from server.models.base import Capabilities
 from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
-from server.session.request.parts import Material, View
+from server.session.request.parts import Draft, Prepared, View
 from tests.features.rooms import parser, room
 from tests.support.clients import soon, visitor
 from tests.support.fakes import FakeEngine, engine_error
@@ -178,8 +179,12 @@ async def test_each_picture_is_checked_as_it_goes() -> None:
         requests = one.session.requests
         view = View(one.frame(), Detail.LOW, None)
         picture = await requests.prepare(view, far.status.capabilities)
+        draft, ready = (
+            Draft(question="What is it?", view=view),
+            Prepared(picture, Capabilities()),
+        )
         with pytest.raises(NotConfirmed):
-            requests.request("What is it?", Kind.CHAT, far, Material(picture, view.detail))
+            requests.request(draft, far, ready)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from server.features.grants.guard import Pass
 from server.features.grants.program_question import ProgramQuestion
 from server.features.grants.programs import Programs, programs_of
 from server.models.base import Capabilities, Chunk, Delta, EngineRequest
-from server.session.request.answers import Spoken
+from server.session.request.parts import Spoken
 from tests.features.rooms import live_room
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import Room, make_frame

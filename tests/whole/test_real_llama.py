@@ -37,6 +37,7 @@ from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS
 from tests.real_model.under_load import lose_and_replace
 from tests.support.clients import http, metric, soon, visitor
 from tests.support.engine_plans import Managed, managed_for_real, settled
+from tests.support.fakes import make_request
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.hub_stand_in import Model as OnHub
 from tests.support.hub_stand_in import running_hub
@@ -484,10 +485,10 @@ async def test_it_watches_while_another_server_answers(colors: Path) -> None:
 
 def fresh(number: int) -> EngineRequest:
     """A question about a picture that was never sent before: one more shade of red."""
-    asked = request(ASK_SONG, max_tokens=200)
     shade = [max(0, part - number) for part in COLORS["red"]][::-1]
     jpeg = encode.jpeg(np.full((196, 252, 3), shade, np.uint8))
-    return dataclasses.replace(asked, picture=dataclasses.replace(asked.picture, jpeg=jpeg))
+    shown = dataclasses.replace(request(ASK_SONG).picture, jpeg=jpeg)
+    return make_request(ASK_SONG, shown, max_tokens=200)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import EngineFailed, EngineRefused
-from server.core.frames import Geometry, Kind, Picture, Role
+from server.core.frames import Geometry, Picture, Role
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
 from server.media.picture import encode
@@ -37,6 +37,7 @@ from tests.real_model.server import (
 )
 from tests.support.answers import collect
 from tests.support.clients import Message, Page, metric, soon, visitor
+from tests.support.fakes import make_request
 from tests.support.parts import at_night
 from tests.support.running import running
 
@@ -75,7 +76,7 @@ def request(question: str, color: str = "red", max_tokens: int = 64) -> EngineRe
     bgr = np.full((196, 252, 3), COLORS[color][::-1], np.uint8)
     jpeg = encode.jpeg(bgr)
     picture = Picture("f", 1.0, None, 1280, 720, 252, 196, 63, jpeg, None, None, 0.003)
-    return EngineRequest("session", Kind.CHAT, question, picture, max_tokens=max_tokens)
+    return make_request(question, picture, max_tokens=max_tokens)
 
 
 # The engine alone

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import os
 import re
@@ -19,13 +18,14 @@ from server.core.errors import EngineFailed
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.status import ManagerState
-from server.models.base import EarlierPicture, Finished
+from server.models.base import Finished, ShownPicture
 from server.models.prompts import captions
 from server.shared.processes.reaper import descendants
 from tests.features.hosting.test_manager_real import words
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS
 from tests.real_model.under_load import lose_and_replace
 from tests.support.engine_plans import Managed, managed_for_real, settled
+from tests.support.fakes import make_request
 from tests.support.real_vllm import LOADS, PYTHON, REASON, VllmServer, prepared
 from tests.whole.test_real_model import ColoredScene, request
 
@@ -87,12 +87,14 @@ async def test_it_takes_the_past_as_one_video(colors: Path) -> None:
         bare = request(ASK_COLOR, "green")
         ages = [(float(age), float(age)) for age in range(80, 0, -10)]
         earlier = tuple(
-            EarlierPicture(bare.picture, caption, number)
+            ShownPicture(bare.picture, caption, number=number)
             for number, caption in enumerate(captions(ages), 1)
         )
         taken: dict[int, int] = {}
         for frames in (4, 6, 8):
-            asked = dataclasses.replace(bare, earlier=earlier[-frames:], video=True, max_tokens=8)
+            asked = make_request(
+                ASK_COLOR, bare.picture, earlier=earlier[-frames:], video=True, max_tokens=8
+            )
             *_, end = [chunk async for chunk in slot.answer(asked)]
             assert isinstance(end, Finished)
             assert not end.video_refused

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from server.core.frames import Kind, Picture
-from server.models.base import Delta, EngineRequest
+from server.core.frames import Picture
+from server.models.base import Delta
 from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import SESSION_HEADER, OpenAIEngine, SessionKeys
 from server.models.openai.upstream import Reason
+from tests.support.fakes import make_request
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.programs import ran
 from tests.support.real_router import RealRouter, real_router
@@ -48,7 +49,7 @@ class Routed:
     retried: list[Reason] = field(default_factory=list)
 
     async def answer(self, session: str, number: int = 0, size: int = 60_000) -> str:
-        request = EngineRequest(session, Kind.CHAT, "What is this?", picture(number, size))
+        request = make_request("What is this?", picture(number, size), session_id=session)
         async with asyncio.timeout(40):
             stream = self.engine.answer(request)
             return "".join([one.text async for one in stream if isinstance(one, Delta)])
@@ -199,7 +200,7 @@ async def test_a_cancelled_question_is_closed_at_its_server(routed: Routed) -> N
         fake.answer_for = lambda _body, _jpeg: ["a "] * 400
     took = []
     for number in range(5):
-        stream = routed.engine.answer(EngineRequest("s", Kind.CHAT, f"{number}?", picture()))
+        stream = routed.engine.answer(make_request(f"{number}?", picture()))
         await anext(stream)
         began = time.monotonic()
         await stream.aclose()
@@ -222,7 +223,7 @@ async def test_the_router_changes_nothing_of_a_request(routed: Routed) -> None:
 
 async def test_a_request_has_one_id_through_router_and_server(routed: Routed) -> None:
     """The one of our log, without anything of the question."""
-    request = EngineRequest("s", Kind.CHAT, "What is this?", picture(), id="ab" * 16)
+    request = make_request("What is this?", picture(), id="ab" * 16)
     assert [chunk async for chunk in routed.engine.answer(request)]
     (seen,) = routed.requests()
     assert seen.headers["x-request-id"] == "ab" * 16

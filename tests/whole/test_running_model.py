@@ -22,13 +22,14 @@ import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.errors import EngineRefused, EngineUnavailable
-from server.core.frames import Kind, Picture
+from server.core.frames import Picture
 from server.media.picture.encode import jpeg
 from server.models.base import EngineRequest, EngineStatus
 from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
 from tests.support.answers import collect
 from tests.support.clients import Visitor, visitor
+from tests.support.fakes import make_request
 from tests.support.running import running
 
 URL = os.environ.get("MODEL_SERVER_URL", "")
@@ -72,7 +73,7 @@ def request(question: str = "What is this?", max_tokens: int = 16) -> EngineRequ
     bgr = np.asarray(Scene(336, 252).draw(1.0).to_ndarray(format="bgr24"), np.uint8)
     picture = jpeg(bgr)
     made = Picture("f", 1.0, None, 336, 252, 336, 252, 108, picture, None, None, 0.003)
-    return EngineRequest("session", Kind.CHAT, question, made, max_tokens=max_tokens)
+    return make_request(question, made, max_tokens=max_tokens)
 
 
 async def is_vllm(engine: OpenAIEngine) -> EngineStatus:
@@ -163,7 +164,7 @@ async def test_a_broken_picture_is_refused(engine: OpenAIEngine) -> None:
     one = request()
     broken = dataclasses.replace(one.picture, jpeg=(one.picture.jpeg or b"")[:400])
     with pytest.raises(EngineRefused):
-        await collect(engine, dataclasses.replace(one, picture=broken))
+        await collect(engine, make_request(picture=broken))
     await collect(engine, one)
 
 

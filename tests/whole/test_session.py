@@ -12,7 +12,7 @@ from server.core.messages import Chat, DeleteAnswer
 from server.features.recall.recalling import RecallLimits
 from server.models.base import Capabilities
 from server.session.part import SessionContext, SessionPart
-from server.session.request.parts import RequestOptions, View
+from server.session.request.parts import Draft, View
 from tests.features.rooms import live_room, room, settings
 from tests.session.request.test_builder import HEARS, SCENE, FakeEar
 from tests.session.test_part import EXACT, PART, REGION, ask, seeing
@@ -91,7 +91,7 @@ async def test_a_question_about_the_past_hears() -> None:
         one.session.requests.audio_in = FakeEar(SCENE)
         response = await one.answered("What just happened?", id="q")
         assert (response["route"], response["sound"]) == ("now", "heard")
-        assert one.engine.requests[-1].past
+        assert one.engine.requests[-1].asks(Route.PAST)
         assert one.engine.requests[-1].sound is SCENE
 
 
@@ -137,9 +137,9 @@ class Program(SessionPart):
         self.sink = ProgramSink()
 
     def ask(self, frame: Frame) -> None:
-        options = RequestOptions(program="grant", tools=True)
         view = View(frame, Detail.LOW, None)
-        self._requests.submit("And the program?", Kind.CHAT, view, self.sink, None, options)
+        draft = Draft(question="And the program?", view=view, program="grant", tools=True)
+        self._requests.submit(draft, self.sink)
 
 
 async def test_nobody_else_gets_tools() -> None:

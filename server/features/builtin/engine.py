@@ -49,8 +49,10 @@ from server.models.base import (
     EngineState,
     EngineStatus,
     Finished,
+    PointedAt,
     Told,
     Usage,
+    Wishes,
 )
 from server.models.control_tokens import clean
 from server.models.prompts import NOTHING_TO_READ, UNCHANGED
@@ -194,13 +196,13 @@ class BuiltinEngine:
             yield Delta(await self._guarded(self._watch(request)))
             yield Finished("stop")
             return
-        if request.reading:
+        if request.asks(Route.READ):
             text, whole = await self._guarded(self._read(request))
             yield Delta(text)
             yield Finished("stop" if whole else "length")
             return
-        if request.told is not None:
-            yield Delta(await self._guarded(self._notice(request, request.told)))
+        if (told := request.extra(Told)) is not None:
+            yield Delta(await self._guarded(self._notice(request, told)))
             yield Finished("stop")
             return
         question = clean(request.question)
@@ -224,21 +226,24 @@ class BuiltinEngine:
         yield Finished(
             "length" if given < len(words) else "stop",
             Usage(None, given, None),
-            pictures_left_out=len(request.earlier) if request.past and not found.remembered else 0,
+            pictures_left_out=(
+                len(request.earlier) if request.asks(Route.PAST) and not found.remembered else 0
+            ),
             boxes=found.boxes,
             codes=offered(found.codes),
             needs_model=not running and not found.known,
         )
 
     async def _understand(self, request: EngineRequest, question: str) -> Intent:
-        chosen = request.language or request.own_language
+        wishes = wishes_of(request)
+        of_person = wishes.language or None, wishes.page_language
         if is_short(question):
-            intent = understand(question, chosen, request.page_language)
+            intent = understand(question, *of_person)
         else:
-            intent = await self._run(understand, question, chosen, request.page_language)
+            intent = await self._run(understand, question, *of_person)
         if request.kind is Kind.DESCRIBE:
             return Intent(Want.SUMMARY, intent.language)
-        if request.part is not None and intent.want in _OF_ALL:
+        if request.extra(PointedAt) and intent.want in _OF_ALL:
             return replace(intent, want=Want.LOOKUP)
         return intent
 
@@ -292,7 +297,7 @@ class BuiltinEngine:
         pieces = await self._run(self._reader.large_text, bgr)
         rows, _ = await self._run(rows_of, pieces)
         look = Look(request.picture.captured, tuple(sights), words_in(rows))
-        code = code_of(request.language or request.own_language or "")
+        code = code_of(wishes_of(request).language)
         return self._noticer.news(request.session_id, look, told, code) or UNCHANGED
 
     async def _read(self, request: EngineRequest) -> tuple[str, bool]:
@@ -312,9 +317,9 @@ class BuiltinEngine:
 
     async def _found(self, request: EngineRequest, intent: Intent, running: bool) -> _Found:
         """Look at the picture, or at several, and find the answer."""
-        if request.camera and request.earlier:
+        if request.pictures[-1].camera and request.earlier:
             return await self._compose_several(request, intent)
-        if request.past and intent.things and self._finder is not None:
+        if request.asks(Route.PAST) and intent.things and self._finder is not None:
             text, boxes = await self._remember(request, intent, self._finder)
             return _Found(text, boxes, remembered=boxes is None)
         question = clean(request.question)
@@ -325,23 +330,22 @@ class BuiltinEngine:
 
     async def _today(self, request: EngineRequest) -> dt.date:
         """Return the day where the person is. In the pool, because a zone is read from a file."""
-        return self._now(await self._run(zone_of, request.time_zone)).date()
+        return self._now(await self._run(zone_of, wishes_of(request).time_zone)).date()
 
     async def _compose(self, request: EngineRequest, intent: Intent, running: bool) -> _Found:
-        view = await self._look(request, intent, request.picture, request.camera)
+        view = await self._look(request, intent, request.picture, request.pictures[-1].camera)
         self._advise(intent.want, running)
-        brief = request.verbosity is Verbosity.SHORT
-        past, today = request.past, await self._today(request)
+        brief = wishes_of(request).verbosity is Verbosity.SHORT
+        past, today = request.asks(Route.PAST), await self._today(request)
         saying = partial(compose, intent, view, today, running=running, brief=brief, past=past)
         text, known = await self._run(saying)
         return _Found(text, codes=view.codes or (), known=known)
 
     async def _compose_several(self, request: EngineRequest, intent: Intent) -> _Found:
         """Look at each camera's picture by itself."""
-        views = [(one.camera, one.picture) for one in request.earlier]
         looks = [
-            (camera, await self._look(request, intent, picture, camera))
-            for camera, picture in [*views, (request.camera, request.picture)]
+            (one.camera, await self._look(request, intent, one.picture, one.camera))
+            for one in request.pictures
         ]
         self._advise(intent.want, False)
         text, known = await self._run(compose_several, intent, looks, await self._today(request))
@@ -464,7 +468,8 @@ class BuiltinEngine:
         want = intent.want
         bgr = await self._run(pixels_of, picture)
         reader = self._reader
-        inside = partial(_inside, part_of(request.part, picture))
+        pointed = request.extra(PointedAt)
+        inside = partial(_inside, part_of(pointed.part if pointed else None, picture))
         codes: tuple[Code, ...] | None = None
         rows: tuple[Row, ...] | None = None
         unread = False
@@ -520,7 +525,7 @@ class BuiltinEngine:
         before = self._memory.exchange(request.session_id, now, camera) if of_all else None
         return View(
             scene=scene,
-            pointed=request.part is not None,
+            pointed=request.extra(PointedAt) is not None,
             rows=rows,
             unread=unread,
             text_broken=reader.text_broken,
@@ -543,6 +548,11 @@ def is_short(question: str) -> bool:
     return len(question) <= _SHORT and len(plain(question)) <= _SHORT
 
 
+def wishes_of(request: EngineRequest) -> Wishes:
+    """Return what is known of the person who asks."""
+    return request.extra(Wishes) or Wishes()
+
+
 def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
     """Find whether a question asks where something is; not every way of a question says so."""
     if intent.want in (Want.TIME, Want.BEYOND):
@@ -550,7 +560,7 @@ def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
     if len(intent.things) > 1 and intent.place in ("left", "right"):
         # "Is the cup on the left of the plate?" is answered by the places of both.
         return True
-    return request.where or (bool(intent.things) and route_of(question) is Route.WHERE)
+    return request.asks(Route.WHERE) or (bool(intent.things) and route_of(question) is Route.WHERE)
 
 
 # Words beside those asked about from which a line tells more than their place

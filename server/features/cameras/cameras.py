@@ -11,7 +11,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from server.auth import digest
@@ -28,15 +28,15 @@ from server.core.errors import (
 from server.core.frames import CameraState, Frame
 from server.core.metrics import Metrics
 from server.features.cameras.messages import CameraInfo, CameraList, CameraSettings, Still
-from server.media.camera import Asked, Camera, CameraConnection
+from server.media.camera import Camera, CameraConnection
 from server.media.picture.encode import data_url
 from server.models.base import Capabilities
 from server.models.prompts import unnamed
 from server.session.part import OwnFrame, SessionContext, SessionPart
-from server.session.request.answers import PendingQuestion, Shot
 from server.session.request.builder import too_many_pictures
 from server.session.request.outbox import Outbox
-from server.session.request.parts import SessionServices
+from server.session.request.parts import SessionServices, View
+from server.session.request.question import Question
 from server.session.session import Session
 from server.session_manager import SessionManager
 
@@ -214,13 +214,9 @@ class Cameras(SessionPart):
     def shooter(self) -> Cameras | None:
         return self if self._chosen != (OWN,) else None
 
-    async def shots(
-        self,
-        pending: PendingQuestion,
-        needs: Capabilities,
-        own: OwnFrame,
-        waits: Callable[[], None],
-    ) -> tuple[Shot, ...]:
+    async def views(
+        self, question: Question, needs: Capabilities, own: OwnFrame, waits: Callable[[], None]
+    ) -> tuple[View, ...]:
         """Wait for a frame of each chosen camera, all within the time that one has.
 
         Raises CameraError with the camera's name, EngineRefused when the engine takes fewer pictures.
@@ -235,15 +231,15 @@ class Cameras(SessionPart):
             try:
                 camera = self.camera(id)
                 if id == OWN:
-                    (frame, held), scene = await own(pending), camera.scene
+                    (frame, held), scene = await own(), camera.scene
                 else:
                     # Another device has a clock of its own: the time of the question here counts.
-                    asked = Asked(at=pending.asked.at, wall=pending.asked.wall, sent=None)
+                    asked = replace(question.asked, sent=None)
                     frame, held = await camera.frame_after(asked, waits), False
                     scene = camera.scene_of(frame)
             except (CameraError, NotFound) as error:
                 raise _named(error, name) from None
-            found.append(Shot(id, name, frame, held, scene))
+            found.append(View(frame, question.detail, scene, held, camera=id, name=name))
         return tuple(found)
 
     def camera(self, id: str) -> Camera:

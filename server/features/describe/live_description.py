@@ -18,9 +18,9 @@ from server.features.describe.words import begins_unchanged, describing, is_unch
 from server.models.base import Told
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
-from server.session.request.answers import AnswerListener, AnswerPublisher, Beginning
+from server.session.request.answers import AnswerListener, AnswerPublisher
 from server.session.request.outbox import Outbox
-from server.session.request.parts import RequestOptions, View
+from server.session.request.parts import Draft, View
 from server.shared.attention.attention import Attention, Change, Why, scene_change
 
 # Least seconds after something was said, and after a look that found nothing new: in these the scene is not asked about
@@ -245,19 +245,26 @@ class LiveDescription(BackgroundPart):
         view = View(frame, Detail.LOW, scene)
         self._sink, self._asked = sink, (frame.captured, self._notices)
         try:
-            self._requests.submit(question, Kind.DESCRIBE, view, sink, options=self._options(told))
+            self._requests.submit(self._draft(question, view, told), sink)
         except (Draining, NotConfirmed) as error:
             # It goes on by itself after the confirmation.
             self.failed(error, None)
             sink.error = True
             self.ended(sink, "", whole=False)
 
-    def _options(self, told: Told | None) -> RequestOptions:
+    def _draft(self, question: str, view: View, told: Told | None) -> Draft:
         """Have a description that nobody worded in the page's language."""
         wishes = self._requests.preferences
         worded = wishes.language or (told is None and self._prompt.strip())
         own = None if worded else wishes.page_language or None
-        return RequestOptions(own_language=own, told=told, role=Role.WATCHES)
+        return Draft(
+            question=question,
+            view=view,
+            kind=Kind.DESCRIBE,
+            role=Role.WATCHES,
+            own_language=own,
+            extras=(told,) if told is not None else (),
+        )
 
     def quiet(self) -> bool:
         """Find whether nobody talks, and no answer is made or spoken."""
@@ -317,7 +324,7 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
         *,
         discreet: bool,
     ) -> None:
-        super().__init__(id, Kind.DESCRIBE, outbox, Beginning(at=time.monotonic()), self)
+        super().__init__(id, Kind.DESCRIBE, outbox, self, at=time.monotonic())
         self._said = said or ("",)
         self._description = description
         self._discreet = discreet

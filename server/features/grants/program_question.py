@@ -23,17 +23,13 @@ from server.core.messages import MAX_QUESTION_CHARS
 from server.features.grants.grants import Grant, ended
 from server.media.camera import Asked
 from server.media.picture.planes import refuse_black
-from server.models.base import Conversation, Engine, EngineRequest
+from server.models.base import Engine, EngineRequest, Message, ProgramFields
 from server.models.routing import choose
 from server.models.scheduler.job import Result
 from server.session.part import PROGRAMS, QuestionRoute, SessionContext
-from server.session.request.answers import (
-    AnswerListener,
-    AnswerPublisher,
-    Beginning,
-    PendingQuestion,
-)
-from server.session.request.parts import MakeEarlier, Prepared, RequestOptions, View, Wording
+from server.session.request.answers import AnswerListener, AnswerPublisher
+from server.session.request.parts import Draft, MakeEarlier, Prepared, View, Wording
+from server.session.request.question import Asking, Question
 
 if TYPE_CHECKING:
     from server.features.pointing.pointing import Pointing
@@ -54,7 +50,8 @@ EarlierBeside = Callable[[View, Prepared], MakeEarlier]
 class ChatForm:
     """The parts of a question that is a whole conversation of the program's."""
 
-    conversation: Conversation
+    messages: tuple[Message, ...]
+    fields: ProgramFields
     # Makes the pictures before the last one; None: that is the only one
     earlier: EarlierBeside | None
     # Raises for an engine that cannot follow it
@@ -138,9 +135,7 @@ class ProgramQuestions:
     async def frame(self) -> Frame:
         """Wait for the camera's next frame. Raises CameraError."""
         self._camera.wake()
-        return await self._camera.frame_after(
-            Asked(at=time.monotonic(), wall=time.time(), sent=None)
-        )
+        return await self._camera.frame_after(Asked.now())
 
     async def answer(
         self,
@@ -155,7 +150,7 @@ class ProgramQuestions:
 
         Raises QwenCameraError: no frame, a black one, one that is withheld, no consent, a full queue.
         """
-        began = time.monotonic()
+        asked = Asked.now()
         route, detail = choose(question.words, question.detail, question.route)
         if route in (Route.READ, Route.TWICE):
             # One picture: a program reads on, and looks again, by itself.
@@ -171,16 +166,31 @@ class ProgramQuestions:
         # Before anything is made of the picture
         self._requests.consent.check(self._services.current_engine())
         frame = question.frame or await self.frame()
-        waited = time.monotonic() - began
+        waited = time.monotonic() - asked.at
         view = View(frame, detail, self._camera.scene, held=question.held)
         needs = self._services.current_engine().status.capabilities
         picture = await self._requests.prepare(view, needs, shown=True)
         if not needs.wants_pixels:
             refuse_black(picture.scene, frame)
         prepared = Prepared(picture, needs)
-        beginning = Beginning(at=began, waited=waited, route=route)
+        draft = Draft(
+            question=question.words,
+            view=view,
+            prepared=prepared,
+            program=program,
+            max_tokens=question.max_tokens,
+        )
+        if (chat := question.chat) is not None:
+            draft = replace(
+                draft,
+                messages=chat.messages,
+                extras=(chat.fields,),
+                earlier=chat.earlier(view, prepared) if chat.earlier is not None else None,
+                wording=chat.check,
+            )
+        asks = Question(id, question.words, asked, route, detail, since=question.since)
         for left in reversed(range(TRIES)):
-            response = await self._ask(id, program, question, beginning, view, prepared, on_text)
+            response = await self._ask(asks, draft, waited, Collected(on_text, chat))
             if response is not None:
                 return response
             if left:
@@ -188,56 +198,33 @@ class ProgramQuestions:
         raise Busy("The person's own questions come first. Ask again in a moment.", retry_after=5)
 
     async def _ask(
-        self,
-        id: str,
-        program: str,
-        question: ProgramQuestion,
-        beginning: Beginning,
-        view: View,
-        prepared: Prepared,
-        on_text: Callable[[str], None],
+        self, question: Question, draft: Draft, waited: float, into: Collected
     ) -> wire.Response | None:
         """Return the answer; None when a person's question took its place before it had a word."""
-        chat = question.chat
-        into = Collected(on_text, chat)
-        sink = AnswerPublisher(id, Kind.CHAT, into, beginning, into)
-        options = RequestOptions(program=program, max_tokens=question.max_tokens)
-        if chat is not None:
-            options = replace(
-                options,
-                conversation=chat.conversation,
-                earlier=chat.earlier(view, prepared) if chat.earlier is not None else None,
-                wording=chat.check,
-            )
-        pending = PendingQuestion(
-            id=id,
-            question=question.words,
-            asked=Asked(at=beginning.at, wall=time.time(), sent=None),
-            route=beginning.route or Route.NOW,
-            sink=sink,
-            since=question.since,
+        publisher = AnswerPublisher(
+            question.id, Kind.CHAT, into, into, at=question.asked.at, question=question
         )
+        publisher.waited = waited
+        asking = Asking(question, publisher=publisher)
         ways: dict[Route, QuestionRoute | None] = {
             Route.PAST: self._recalling,
             Route.WHERE: self._pointing,
         }
-        if (way := ways.get(pending.route)) is not None:
-            await way.run(pending, view, prepared, options)
+        if (way := ways.get(question.route)) is not None:
+            await way.run(asking, draft)
         else:
-            pending.job = self._requests.submit(
-                question.words, Kind.CHAT, view, sink, prepared, options
-            )
+            asking.submitted(self._requests.submit(draft, publisher))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 response = await into.ended
         except TimeoutError:
             raise Busy("The answer took too long. Ask again in a moment.", retry_after=5) from None
         finally:
-            if pending.job is not None:
-                self._services.inference.cancel(pending.job, "user")
+            if asking.job is not None:
+                self._services.inference.cancel(asking.job, "user")
             begun = into.begun
             # They keep the error that this call raises, which keeps the view.
-            del pending, sink, into
+            del asking, publisher, into, draft
         if response.finish_reason == "cancelled":
             if not begun:
                 return None

@@ -33,7 +33,7 @@ from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext
 from server.session.request.answers import frame_info
-from server.session.request.parts import RequestOptions, View
+from server.session.request.parts import Draft, View
 
 log = logging.getLogger(__name__)
 
@@ -131,13 +131,15 @@ class ModelLooks:
         self._observer = observer
         try:
             # An engine may refuse it before `submit` returns.
-            observer.job = self.context.requests.submit(
-                thing,
-                Kind.WATCH,
-                View(frame, Detail.LOW, self.context.camera.scene, region=region),
-                observer,
-                options=RequestOptions(max_tokens=_MOST_TOKENS, wording=wording, role=role),
+            draft = Draft(
+                question=thing,
+                view=View(frame, Detail.LOW, self.context.camera.scene, region=region),
+                kind=Kind.WATCH,
+                role=role,
+                wording=wording,
+                max_tokens=_MOST_TOKENS,
             )
+            observer.job = self.context.requests.submit(draft, observer)
         except QwenCameraError as error:
             observer.failed(error)
 

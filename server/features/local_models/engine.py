@@ -198,7 +198,7 @@ class LocalEngine:
     ) -> AsyncGenerator[Chunk, None]:
         """Ask once. Raises _SoundRefused before anything else of the answer."""
         sound = request.sound.samples.tobytes() if request.sound is not None else b""
-        pictures = [one.picture.jpeg for one in request.earlier] + [request.picture.jpeg]
+        pictures = [one.picture.jpeg for one in request.pictures]
         jpegs = [jpeg for jpeg in pictures if jpeg is not None]
         if len(jpegs) < len(pictures):
             raise EngineFailed("The frame was not encoded for this engine. Ask again.")
@@ -211,8 +211,8 @@ class LocalEngine:
         header = {
             "type": "answer",
             # The pictures are the payload, so the messages need no addresses.
-            "messages": prompts.messages(
-                *(request, "", [""] * len(request.earlier)), audio={"type": "input_audio"}
+            "messages": prompts.chat_messages(
+                request, [""] * len(pictures), {"type": "input_audio"}
             ),
             "max_tokens": request.max_tokens,
             "pictures": [len(jpeg) for jpeg in jpegs],

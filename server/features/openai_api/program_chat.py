@@ -22,7 +22,7 @@ from server.features.grants.program_question import (
 from server.features.grants.programs import Programs, Seen
 from server.features.openai_api.request import ChatRequest, PictureChoice
 from server.models import prompts
-from server.models.base import Capabilities, EarlierPicture, ToolCall
+from server.models.base import Capabilities, ShownPicture, ToolCall
 from server.models.routing import wants_detail
 from server.models.scheduler.job import Result
 from server.session.part import SessionContext, SessionPart
@@ -135,7 +135,8 @@ class ProgramChats(SessionPart):
             max_tokens=request.max_tokens,
             frame=last.frame,
             chat=ChatForm(
-                conversation=request.conversation([len(look) for look in taken]),
+                messages=request.messages([len(look) for look in taken]),
+                fields=request.wishes,
                 earlier=self._earlier(shots),
                 check=wording,
                 on_result=results.append,
@@ -202,7 +203,7 @@ class ProgramChats(SessionPart):
             return None
 
         def beside(view: View, last: Prepared) -> MakeEarlier:
-            async def make(needs: Capabilities) -> list[EarlierPicture]:
+            async def make(needs: Capabilities) -> list[ShownPicture]:
                 made: dict[_Key, Picture] = {}
                 if last.needs == needs:
                     made[_key(view)] = replace(last.picture, thumbnail=None)
@@ -214,18 +215,18 @@ class ProgramChats(SessionPart):
 
     async def _made(
         self, shot: ChosenPicture, needs: Capabilities, made: dict[_Key, Picture]
-    ) -> EarlierPicture:
+    ) -> ShownPicture:
         if shot.past is not None:
             assert self._recalling is not None
             picture = await self._recalling.small(shot.past, shot.at, needs)
             age = max(0, round(time.monotonic() - picture.captured))
-            return EarlierPicture(picture, f"The camera {age} s ago:")
+            return ShownPicture(picture, f"The camera {age} s ago:")
         assert shot.frame is not None
         view = View(shot.frame, shot.detail, None, shot.held)
         key = _key(view)
         if key not in made:
             made[key] = await self._context.requests.prepare(view, needs, unseen=True)
-        return EarlierPicture(made[key], "The held frame:" if shot.held else "The camera now:")
+        return ShownPicture(made[key], "The held frame:" if shot.held else "The camera now:")
 
 
 def _frames(

@@ -19,13 +19,14 @@ from server.features.openai_api.errors import PictureRefused, Refused
 from server.features.openai_api.schema import fault, schema_fault
 from server.models import control_tokens
 from server.models.base import (
-    Conversation,
+    Author,
     Message,
+    ProgramFields,
     Shown,
-    Speaker,
     ToolCall,
     Words,
 )
+from server.models.prompts import program_system
 
 # Types of pydantic's whose text says what is expected and nothing of what was given
 _TELLING = frozenset(
@@ -45,7 +46,7 @@ _TAGGED = ("messages", "content")
 class _Said:
     """A message whose pictures are indexes of the request's looks; None for one that is not shown any more."""
 
-    speaker: Speaker
+    author: Author
     parts: tuple[Words | int | None, ...]
     calls: tuple[ToolCall, ...] = ()
     answers: str = ""
@@ -67,14 +68,15 @@ class ChatRequest:
     # Tokens of the answer; None for the server's own limit
     max_tokens: int | None
     _said: tuple[_Said, ...]
-    _rest: Conversation
+    wishes: ProgramFields
+    _instructions: str
 
     def check_wishes(self, tools: bool) -> None:
         """Raise WrongModel for a field that the model cannot follow; `tools`: it takes all of them."""
-        _check_wishes(self._rest.tools, self._rest.form, tools)
+        _check_wishes(self.wishes.tools, self.wishes.form, tools)
 
-    def conversation(self, counts: Sequence[int]) -> Conversation:
-        """Return its messages for an engine. `counts`: the pictures that there are for each of its looks."""
+    def messages(self, counts: Sequence[int]) -> tuple[Message, ...]:
+        """Return its messages for an engine, behind ours. `counts`: the pictures that there are for each of its looks."""
         ends = [sum(counts[: at + 1]) for at in range(len(counts))]
         total = ends[-1]
 
@@ -88,12 +90,13 @@ class ChatRequest:
                     first = ends[part] - counts[part]
                     yield from (Shown(total - 1 - at) for at in range(first, ends[part]))
 
-        messages = tuple(
-            Message(said.speaker, tuple(parts(said)), said.calls, said.answers)
-            for said in self._said
+        return (
+            Message(Author.SYSTEM, (Words(program_system(self._instructions)),)),
+            *(
+                Message(said.author, tuple(parts(said)), said.calls, said.answers)
+                for said in self._said
+            ),
         )
-        rest = self._rest
-        return Conversation(messages, rest.instructions, rest.tools, rest.form, rest.sampling)
 
 
 def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
@@ -141,7 +144,8 @@ def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
         include_usage=options is not None and bool(options.include_usage),
         max_tokens=body.max_completion_tokens or body.max_tokens,
         _said=tuple(said),
-        _rest=Conversation((), instructions, tools, form, _sampling(body)),
+        wishes=ProgramFields(tools, form, _sampling(body)),
+        _instructions=instructions,
     )
 
 
@@ -180,17 +184,17 @@ def _said(messages: Sequence[fields.Message], looks: list[PictureChoice]) -> lis
                 if at == newest:
                     looks.append(look)
                 parts.append(len(looks) - 1 if at == newest else None)
-            found.append(_Said(Speaker.USER, tuple(parts)))
+            found.append(_Said(Author.USER, tuple(parts)))
         elif isinstance(one, fields.Answered):
             calls = tuple(
                 ToolCall(call.id, call.function.name, call.function.arguments)
                 for call in one.tool_calls or ()
             )
             texts = tuple(Words(part.text) for part in one.content or ())
-            found.append(_Said(Speaker.ASSISTANT, texts, calls))
+            found.append(_Said(Author.ASSISTANT, texts, calls))
         else:
             texts = tuple(Words(part.text) for part in one.content)
-            found.append(_Said(Speaker.TOOL, texts, answers=one.tool_call_id))
+            found.append(_Said(Author.TOOL, texts, answers=one.tool_call_id))
     return found
 
 
@@ -213,9 +217,9 @@ def _look(part: fields.Picture, where: str) -> PictureChoice:
 def _with_look(said: list[_Said], looks: list[PictureChoice]) -> list[_Said]:
     """Have the last words of the user be about the camera's picture of now: the program named none."""
     for at in reversed(range(len(said))):
-        if said[at].speaker is Speaker.USER:
+        if said[at].author is Author.USER:
             looks.append(PictureChoice("now"))
-            changed = _Said(Speaker.USER, (len(looks) - 1, *said[at].parts))
+            changed = _Said(Author.USER, (len(looks) - 1, *said[at].parts))
             return [*said[:at], changed, *said[at + 1 :]]
     raise Refused("No message is the user's. Ask something in one of role user.", "messages")
 
@@ -223,7 +227,7 @@ def _with_look(said: list[_Said], looks: list[PictureChoice]) -> list[_Said]:
 def _question(said: Sequence[_Said]) -> str:
     for one in reversed(said):
         words = [part.text for part in one.parts if isinstance(part, Words)]
-        if one.speaker is Speaker.USER and (text := "\n".join(words).strip()):
+        if one.author is Author.USER and (text := "\n".join(words).strip()):
             return text
     return ""
 

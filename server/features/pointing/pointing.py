@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from server.core.errors import EngineRefused, QwenCameraError
-from server.core.frames import BoxUnit, Detail, Kind, Picture, Route
+from server.core.frames import BoxUnit, Detail, Picture, Route
 from server.features.pointing import boxes
 from server.features.pointing.boxes import FindBoxes
 from server.features.pointing.messages import Point
@@ -19,8 +19,8 @@ from server.features.pointing.twice import Passing, ReadLines, Twice
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.scheduler.job import JobObserver, Result
 from server.session.part import SessionContext, SessionPart
-from server.session.request.answers import PendingQuestion
-from server.session.request.parts import Prepared, RequestOptions, View
+from server.session.request.parts import Draft
+from server.session.request.question import Asking
 
 log = logging.getLogger(__name__)
 
@@ -52,28 +52,18 @@ class Pointing(SessionPart):
         """Say whether boxes are found for an engine that gives none."""
         return {"finds": self.find is not None}
 
-    async def run(
-        self,
-        pending: PendingQuestion,
-        view: View,
-        prepared: Prepared | None,
-        options: RequestOptions,
-    ) -> None:
+    async def run(self, asking: Asking, draft: Draft) -> None:
         """Queue the question; its job is the second look's once that is queued."""
-        options = replace(
-            options,
+        draft = replace(
+            draft,
             # Nobody wants to hear the list of places, and the words say what is meant.
             on_speech=None,
-            spoken=False,
-            sound=None,
-            where=True,
+            spoken=None,
             wording=_wording,
             max_tokens=boxes.MAX_TOKENS,
+            extras=(*draft.extras, Route.WHERE),
         )
-        first = FirstLook(self, pending, view, options)
-        pending.job = self.context.requests.submit(
-            pending.question, Kind.CHAT, view, first, prepared, options
-        )
+        asking.submitted(self.context.requests.submit(draft, FirstLook(self, asking, draft)))
 
     def read(self, text: str, unit: BoxUnit, picture: Picture) -> boxes.Answer:
         """Read an answer about a picture, and count its boxes that reach beyond that."""
@@ -96,12 +86,10 @@ def _wording_again(question: str, needs: Capabilities) -> str:
 class FirstLook(Passing):
     """Sink of the question itself: passes words on, keeps the list of boxes back, and asks for a second look."""
 
-    def __init__(
-        self, pointing: Pointing, pending: PendingQuestion, view: View, options: RequestOptions
-    ) -> None:
-        super().__init__(pending)
+    def __init__(self, pointing: Pointing, asking: Asking, draft: Draft) -> None:
+        super().__init__(asking)
         self.pointing = pointing
-        self._view, self._options = view, options
+        self._draft = draft
         # The unit of the boxes in the text; None for an engine that writes none
         self._unit: BoxUnit | None = None
         self._grounding = False
@@ -127,7 +115,7 @@ class FirstLook(Passing):
             if find is None or result.finish_reason not in ("stop", "length"):
                 self.answer.finished(result)
             else:
-                self.pending.steps = BoxesBeside(self, picture, result, find)
+                self.asking.take_looks(BoxesBeside(self, picture, result, find))
         elif self._unit is None:
             found = boxes.in_frame(result.boxes or (), picture)
             self.answer.finished(replace(result, boxes=found))
@@ -144,13 +132,10 @@ class FirstLook(Passing):
             self.end(first, found)
             return
         try:
-            self.pending.job = self.pointing.context.requests.submit(
-                self.pending.question,
-                Kind.CHAT,
-                replace(self._view, region=region, detail=Detail.HIGH),
-                SecondLook(self, first, found, unit),
-                options=replace(self._options, wording=_wording_again),
-            )
+            view = replace(self._draft.view, region=region, detail=Detail.HIGH)
+            draft = replace(self._draft, view=view, prepared=None, wording=_wording_again)
+            second = SecondLook(self, first, found, unit)
+            self.asking.submitted(self.pointing.context.requests.submit(draft, second))
         except QwenCameraError as error:
             # The first look is an answer, too.
             log.info("no second look", extra={"code": error.code})
@@ -208,7 +193,7 @@ class BoxesBeside:
     """The end of an answer whose engine gives no boxes: it comes with those that the detector finds."""
 
     def __init__(self, first: FirstLook, picture: Picture, result: Result, find: FindBoxes) -> None:
-        self._pending, self._answer = first.pending, first.answer
+        self._asking, self._answer = first.asking, first.answer
         self._picture, self._result = picture, result
         self._ended = False
         tasks = first.pointing.context.tasks
@@ -218,7 +203,7 @@ class BoxesBeside:
         """Look for the boxes, and end the answer, also when it is cancelled."""
         result, picture = self._result, self._picture
         try:
-            found = await find(picture, self._pending.question, result.text)
+            found = await find(picture, self._asking.question.text, result.text)
             if inside := boxes.in_frame(found, picture):
                 result = replace(result, boxes=inside, boxes_by="detector")
         finally:
@@ -233,6 +218,4 @@ class BoxesBeside:
     def _end(self, result: Result) -> None:
         if not self._ended:
             self._ended = True
-            # It would keep the picture as long as the question.
-            self._pending.steps = None
             self._answer.finished(result)

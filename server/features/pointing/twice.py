@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from server.core.aio import in_pool
 from server.core.errors import QwenCameraError
-from server.core.frames import Detail, Kind, Picture, Region
+from server.core.frames import Detail, Picture, Region
 from server.core.messages.to_client import SecondLook
 from server.core.metrics import Metrics
 from server.features.pointing import boxes
@@ -26,8 +26,8 @@ from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.prompts import NOTHING_TO_READ
 from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext
-from server.session.request.answers import PendingQuestion
-from server.session.request.parts import Prepared, RequestOptions, View
+from server.session.request.parts import Draft
+from server.session.request.question import Asking
 
 log = logging.getLogger(__name__)
 
@@ -76,20 +76,11 @@ class Twice:
         self._counter = counter(context.services.metrics)
         self._agreed = self._compared = 0
 
-    async def run(
-        self,
-        pending: PendingQuestion,
-        view: View,
-        prepared: Prepared | None,
-        options: RequestOptions,
-    ) -> None:
+    async def run(self, asking: Asking, draft: Draft) -> None:
         """Queue the question; once it is answered, the second look runs as a task."""
         # The engine's own voice could not say what the second look finds.
-        options = replace(options, on_speech=None)
-        first = _First(self, pending, view, options)
-        pending.job = self.context.requests.submit(
-            pending.question, Kind.CHAT, view, first, prepared, replace(options, wording=_wording)
-        )
+        draft = replace(draft, on_speech=None, wording=_wording)
+        asking.submitted(self.context.requests.submit(draft, _First(self, asking, draft)))
 
     def judged(self, result: Verdict | str, text: str | None) -> SecondLook:
         """Count a second look, and return what the client gets of it."""
@@ -112,9 +103,9 @@ def _wording_again(question: str, needs: Capabilities) -> str:
 class Passing(JobObserver):
     """Sink of a question itself, which passes its progress on."""
 
-    def __init__(self, pending: PendingQuestion) -> None:
-        assert pending.sink is not None
-        self.id, self.pending, self.answer = pending.id, pending, pending.sink
+    def __init__(self, asking: Asking) -> None:
+        assert asking.publisher is not None
+        self.id, self.asking, self.answer = asking.id, asking, asking.publisher
 
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         self.answer.started(engine, request, queue_seconds)
@@ -132,11 +123,9 @@ class Passing(JobObserver):
 class _First(Passing):
     """Passes all on but the end of an answer that can be compared."""
 
-    def __init__(
-        self, twice: Twice, pending: PendingQuestion, view: View, options: RequestOptions
-    ) -> None:
-        super().__init__(pending)
-        self._twice, self._view, self._options = twice, view, options
+    def __init__(self, twice: Twice, asking: Asking, draft: Draft) -> None:
+        super().__init__(asking)
+        self._twice, self._draft = twice, draft
 
     def finished(self, result: Result) -> None:
         if result.finish_reason not in ("stop", "length") or not result.text.strip():
@@ -144,19 +133,17 @@ class _First(Passing):
             return
         # A voice speaks the last sentence at the end of its line, not after the second look.
         self.answer.delta("\n")
-        self.pending.steps = _Again(self._twice, self, self._view, self._options, result)
+        self.asking.take_looks(_Again(self._twice, self, self._draft, result))
 
 
 class _Again(JobObserver):
     """The second look at one answer, whose words nobody sees as they come, and the answer's end."""
 
-    def __init__(
-        self, twice: Twice, sink: _First, view: View, options: RequestOptions, first: Result
-    ) -> None:
+    def __init__(self, twice: Twice, sink: _First, draft: Draft, first: Result) -> None:
         self.id = sink.id
         self._twice, self._context = twice, twice.context
-        self._pending, self._answer = sink.pending, sink.answer
-        self._view, self._options, self._first = view, options, first
+        self._asking, self._answer = sink.asking, sink.answer
+        self._draft, self._view, self._first = draft, draft.view, first
         self._job: Job | None = None
         self._looked: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._ended = False
@@ -200,7 +187,7 @@ class _Again(JobObserver):
 
     def _compared(self, second: str) -> tuple[Verdict, str]:
         """Return the verdict, and the sentence for people where they differ. Blocking."""
-        verdict = compare(self._pending.question, self._first.text, second)
+        verdict = compare(self._asking.question.text, self._first.text, second)
         if verdict is not Verdict.DIFFERS:
             return verdict, ""
         wishes = self._context.requests.preferences
@@ -210,20 +197,18 @@ class _Again(JobObserver):
 
     async def _look(self, region: Region) -> Result:
         """Ask about a part of the frame. Raises QwenCameraError."""
-        self._job = self._context.requests.submit(
-            self._pending.question,
-            Kind.CHAT,
-            replace(self._view, region=region, detail=Detail.HIGH),
-            self,
-            options=replace(
-                self._options,
-                wording=_wording_again,
-                max_tokens=MAX_TOKENS,
-                earlier=None,
-                part=None,
-                caption="",
-            ),
+        draft = replace(
+            self._draft,
+            view=replace(self._view, region=region, detail=Detail.HIGH),
+            prepared=None,
+            wording=_wording_again,
+            max_tokens=MAX_TOKENS,
+            earlier=None,
+            caption="",
+            alone="",
+            extras=(),
         )
+        self._job = self._context.requests.submit(draft, self)
         return await self._looked
 
     async def _region(self) -> Region:
@@ -248,7 +233,7 @@ class _Again(JobObserver):
         lines = await self._lines(picture) if numbers else None
         region = closer([line for line in lines or () if numbers & numbers_in(line.label)])
         if region is None and find is not None:
-            region = closer(await find(picture, self._pending.question, self._first.text))
+            region = closer(await find(picture, self._asking.question.text, self._first.text))
         if region is None:
             region = closer(lines if lines is not None else await self._lines(picture))
         return region
@@ -268,8 +253,6 @@ class _Again(JobObserver):
         if self._ended:
             return
         self._ended = True
-        # It would keep the picture as long as the question.
-        self._pending.steps = None
         if self._job is not None:
             self._context.services.inference.cancel(self._job, reason)
         seconds, text = self._first.inference_seconds, self._first.text

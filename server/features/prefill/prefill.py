@@ -18,7 +18,7 @@ from server.media.picture.planes import BufferPool
 from server.models.base import Capabilities, EngineRequest
 from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext, SessionPart
-from server.session.request.parts import Prepared, RequestOptions, View
+from server.session.request.parts import Draft, Prepared, View
 
 # Seconds between looks: the noise of neighbouring frames is much the same.
 LOOK_SECONDS = 0.1
@@ -30,9 +30,6 @@ AWAKE_SECONDS = 0.8
 # Seconds between two tries to send a picture ahead, and those of a frame that is known
 AHEAD_SECONDS = 1.0
 KNOWN_SECONDS = 0.4
-# The engine computes the prompt and writes one token, which nobody gets: none cannot be asked for.
-# With the question's tools: a prompt begins with them.
-_ONE_TOKEN = RequestOptions(max_tokens=1, tools=True)
 
 
 def counter(metrics: Metrics) -> Any:
@@ -244,9 +241,17 @@ class Prefill(SessionPart):
             # Again, because preparing takes a moment.
             if self._idle():
                 ahead = _Ahead(f"p{next(self._numbers)}", self, sent)
-                ahead.job = self._context.requests.submit(
-                    "", Kind.PREFILL, view, ahead, sent.prepared, _ONE_TOKEN
+                draft = Draft(
+                    question="",
+                    view=view,
+                    kind=Kind.PREFILL,
+                    prepared=sent.prepared,
+                    # The engine computes the prompt and writes one token, which nobody gets: none cannot be asked for.
+                    max_tokens=1,
+                    # A prompt begins with the question's tools.
+                    tools=True,
                 )
+                ahead.job = self._context.requests.submit(draft, ahead)
                 if not ahead.ended.is_set():
                     self._sent, self._ahead = sent, ahead
         except QwenCameraError:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from server.core.aio import in_pool
 from server.core.errors import CameraError, QwenCameraError
-from server.core.frames import Detail, Frame, Kind, Role, Route, Scene
+from server.core.frames import Detail, Frame, Role, Route, Scene
 from server.features.reading.messages import ReadingState
 from server.features.reading.text import ReadPace, ReadText, joined, lines_of, reading_question
 from server.media.camera import Asked
 from server.models.base import Engine, EngineRequest, Usage
 from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext, SessionPart
-from server.session.request.answers import AnswerPublisher, PendingQuestion, Tool
-from server.session.request.parts import Prepared, RequestOptions, View
+from server.session.request.answers import AnswerPublisher, Tool
+from server.session.request.parts import Draft, View
+from server.session.request.question import Asking
 from server.shared.aim import Hint, advise_reading
 from server.shared.attention.attention import Attention
 
@@ -51,7 +53,7 @@ class ReadingOn(SessionPart):
         Tool(
             "read",
             "Read a long text out to its end while the person moves the camera over it.",
-            again=lambda pending, call: Route.READ,
+            again=lambda question, call: replace(question, route=Route.READ),
         ),
     )
 
@@ -60,16 +62,11 @@ class ReadingOn(SessionPart):
         self._looker = looker
         self.routes = {Route.READ: self}
 
-    async def run(
-        self,
-        pending: PendingQuestion,
-        view: View,
-        prepared: Prepared | None,
-        options: RequestOptions,
-    ) -> None:
-        assert pending.sink is not None
-        pending.steps = reading = Reading(pending.sink, self._context, self._looker)
-        await reading.run(view.frame)
+    async def run(self, asking: Asking, draft: Draft) -> None:
+        assert asking.publisher is not None
+        reading = Reading(asking.publisher, self._context, self._looker)
+        asking.take_looks(reading)
+        await reading.run(draft.view.frame)
 
 
 class Reading:
@@ -140,7 +137,7 @@ class Reading:
         if now - self._woke_at >= _WAKE_SECONDS:
             self._woke_at = now
             self._camera.wake()
-        return await self._camera.frame_after(Asked(at=now, wall=time.time(), sent=None))
+        return await self._camera.frame_after(Asked.now())
 
     async def _step(self, frame: Frame) -> None:
         """Compare a frame with the one read last; read it, or find what would help."""
@@ -177,11 +174,11 @@ class Reading:
         """
         look = _Look(self._answer)
         question = reading_question(self._text.tail(_TAIL_CHARS))
-        options = RequestOptions(reading=True, role=Role.READS)
+        draft = Draft(
+            question=question, view=view, role=Role.READS, history=False, extras=(Route.READ,)
+        )
         try:
-            self._job = self._context.requests.submit(
-                question, Kind.CHAT, view, look, None, options
-            )
+            self._job = self._context.requests.submit(draft, look)
             self._last = result = await look.result
         except QwenCameraError:
             self._failures += 1

@@ -14,19 +14,20 @@ from pydantic import Field
 
 from server.core.aio import TaskSet, Timer, in_pool
 from server.core.errors import BadRequest, Conflict, FrameWithheld, NotFound
-from server.core.frames import FRAME_FACTOR, Detail, Frame, Kind, Picture, Route
+from server.core.frames import FRAME_FACTOR, Detail, Frame, Picture, Route
 from server.core.metrics import Metrics
 from server.features.recall import memory as recall
 from server.features.recall.memory import Dropped, Kept, Recall, grid_of
 from server.features.recall.messages import Recalled, RecallSettings
 from server.media.picture.encode import MIN_FRAMES, smart_nframes
 from server.media.picture.prepare import CONTEXT_SHARE, stored_picture
-from server.models.base import Capabilities, EarlierPicture
+from server.models.base import Capabilities, ShownPicture
 from server.models.prompts import captions
 from server.models.routing import Span, span_ago, span_in
 from server.session.part import BackgroundPart, SessionContext
-from server.session.request.answers import Arguments, PendingQuestion, Tool
-from server.session.request.parts import MakeEarlier, Prepared, RequestOptions, View
+from server.session.request.answers import Arguments, Tool
+from server.session.request.parts import Draft, MakeEarlier, View
+from server.session.request.question import Asking, Question
 from server.shared.attention.attention import Attention, Change
 
 # Pause after the pictures were cleared, in seconds
@@ -118,12 +119,11 @@ class Recalling(BackgroundPart):
     def tools(self) -> Sequence[Tool]:
         return (self._tool,) if self.wanted else ()
 
-    def _recalled(self, pending: PendingQuestion, call: Ago) -> Route:
+    def _recalled(self, question: Question, call: Ago) -> Question:
         """Ask about a time that a model has chosen. Raises NotFound without pictures."""
         if self._recall is None or not len(self._recall):
             raise NotFound("No pictures of the past are kept.")
-        pending.span = span_ago(call.seconds_ago)
-        return Route.PAST
+        return replace(question, route=Route.PAST, span=span_ago(call.seconds_ago))
 
     @property
     def size(self) -> int:
@@ -233,24 +233,18 @@ class Recalling(BackgroundPart):
 
     # Questions
 
-    async def run(
-        self,
-        pending: PendingQuestion,
-        view: View,
-        prepared: Prepared | None,
-        options: RequestOptions,
-    ) -> None:
+    async def run(self, asking: Asking, draft: Draft) -> None:
         """Queue a question about the recent past."""
-        assert pending.sink is not None
-        options = replace(
-            options,
-            earlier=self.earlier(view, pending.question, pending.since, pending.span),
-            past=True,
-            scene_sound=not options.program,
+        assert asking.publisher is not None
+        question = asking.question
+        draft = replace(
+            draft,
+            earlier=self.earlier(draft.view, question.text, question.since, question.span),
+            video=True,
+            scene_sound=not draft.program,
+            extras=(*draft.extras, Route.PAST),
         )
-        pending.job = self._requests.submit(
-            pending.question, Kind.CHAT, view, pending.sink, prepared, options
-        )
+        asking.submitted(self._requests.submit(draft, asking.publisher))
 
     def earlier(
         self, view: View, question: str, since: float = 0.0, span: Span | None = None
@@ -262,7 +256,7 @@ class Recalling(BackgroundPart):
         """
         captured = time.monotonic() if view.held else view.frame.captured
 
-        async def make(needs: Capabilities) -> Sequence[EarlierPicture]:
+        async def make(needs: Capabilities) -> Sequence[ShownPicture]:
             about = span or span_in(question)
             return await self._earlier(captured, view.detail, needs, about, since)
 
@@ -270,7 +264,7 @@ class Recalling(BackgroundPart):
 
     async def _earlier(
         self, captured: float, detail: Detail, needs: Capabilities, span: Span | None, since: float
-    ) -> Sequence[EarlierPicture]:
+    ) -> Sequence[ShownPicture]:
         memory = self._recall
         if memory is None:
             return ()
@@ -306,7 +300,7 @@ class Recalling(BackgroundPart):
             return ()  # cleared meanwhile
         ages = [(captured - one.captured, captured - one.since) for one in chosen]
         return [
-            EarlierPicture(picture, caption, number)
+            ShownPicture(picture, caption, number=number)
             for number, (picture, caption) in enumerate(
                 zip(pictures, captions(ages), strict=True), 1
             )

@@ -25,7 +25,7 @@ from server.features.voice_in.turns import MOST_TURN_SECONDS, Began, Ended
 from server.media.camera import Asked
 from server.models.routing import is_stop, order_in
 from server.session.part import SessionContext
-from server.session.request.answers import Spoken
+from server.session.request.parts import Spoken
 from server.shared.speech import SpeechFailed, SpeechTimeout, SpeechUnavailable
 
 log = logging.getLogger(__name__)

@@ -30,11 +30,11 @@ from server.features.watches.watch_list import (
 )
 from server.features.watches.watch_triggers import WatchFrames, WatchTriggers
 from server.media.picture.grounding import Box, beyond
-from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
+from server.models.base import Capabilities, Engine, EngineRequest, ShownPicture
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import Arguments, Tool
-from server.session.request.parts import RequestOptions, View
+from server.session.request.parts import Draft, View
 from server.shared.attention.attention import Change, scene_change
 from server.shared.watch_answers import (
     BEFORE,
@@ -533,28 +533,26 @@ class WatchQueue:
                 name, conditions[name], unit_of(needs), with_before=before is not None
             )
 
-        async def earlier(needs: Capabilities) -> list[EarlierPicture]:
+        async def earlier(needs: Capabilities) -> list[ShownPicture]:
             picture = await self._frames.crop(before, frame, needs, region) if before else None
-            return [EarlierPicture(picture, BEFORE)] if picture is not None else []
+            return [ShownPicture(picture, BEFORE)] if picture is not None else []
 
         self._numbers += 1
         shown = region or Region(0, 0, frame.width, frame.height)
         sink = WatchObserver(self, ask, f"w{self._numbers}", shown)
         try:
-            self.context.requests.submit(
-                "\n".join(conditions.values()),
-                Kind.WATCH,
-                View(frame, detail, self.context.camera.scene, region=region),
-                sink,
-                options=RequestOptions(
-                    earlier if before is not None else None,
-                    SCHEMA,
-                    answer_tokens(len(conditions)),
-                    scene_sound=True,
-                    wording=worded,
-                    role=role,
-                ),
+            draft = Draft(
+                question="\n".join(conditions.values()),
+                view=View(frame, detail, self.context.camera.scene, region=region),
+                kind=Kind.WATCH,
+                role=role,
+                earlier=earlier if before is not None else None,
+                wording=worded,
+                schema=SCHEMA,
+                max_tokens=answer_tokens(len(conditions)),
+                scene_sound=True,
             )
+            self.context.requests.submit(draft, sink)
         except (Draining, NotConfirmed) as error:
             self.failed(ask, error)
 

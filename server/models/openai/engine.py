@@ -21,7 +21,15 @@ from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineT
 from server.core.frames import Kind
 from server.core.sound import NotPcm, PcmReader, VoiceChunk
 from server.models import prompts
-from server.models.base import Chunk, Delta, EngineRequest, EngineState, EngineStatus, Finished
+from server.models.base import (
+    Chunk,
+    Delta,
+    EngineRequest,
+    EngineState,
+    EngineStatus,
+    Finished,
+    ProgramFields,
+)
 from server.models.openai.chat_client import (
     ChatClient,
     Dropped,
@@ -225,7 +233,8 @@ class OpenAIEngine:
             asking.newer_name,
         )
         # A program's conversation may be long: others must not wait while it is cleaned.
-        made = await asyncio.to_thread(build) if request.conversation is not None else build()
+        of_program = request.extra(ProgramFields) is not None
+        made = await asyncio.to_thread(build) if of_program else build()
         async with AsyncExitStack() as attempt:
             stream = await self._client.chat(
                 made, self._names(request, asking.repeats), asking.until
@@ -246,7 +255,7 @@ class OpenAIEngine:
                 raise BrokenStream(_BROKE_OFF, connection=True)
             stack.push_async_exit(attempt.pop_all())
         self._begun = server.model
-        if request.conversation is None:
+        if not of_program:
             self._plain.accepted(self._extras(request) - asking.left_out)
             if asking.beyond and len(request.turns) == len(asking.wanted.turns):
                 self._plain.refused(asking.beyond, time.monotonic())
@@ -266,7 +275,7 @@ class OpenAIEngine:
             if (await server.probe()).ready and server.model != model:
                 return Reason.FAILED, 0.0
         # A refusal of the limit's older name may name it in words alone, or repeat what a program wrote.
-        named = request.conversation is None and "max_completion_tokens" in str(refusal.body)
+        named = asking.fields is None and "max_completion_tokens" in str(refusal.body)
         if (named or "max_tokens" in refusal.fields) and self._other_limit(asking):
             return Reason.PLAIN, 0.0
         if refusal.context is not None and self._shortened(asking, refusal.context):
@@ -293,9 +302,9 @@ class OpenAIEngine:
             return Reason.PLAIN, 0.0
         if refusal.of_request and request.turns:
             # It may be too long, whatever it says.
-            asking.request = replace(request, turns=())
+            asking.request = request.with_newest_turns(0)
             return Reason.PLAIN, 0.0
-        given = set(request.conversation.fields if request.conversation is not None else ())
+        given = set(asking.fields.all if asking.fields is not None else ())
         if given and refusal.of_request and refusal.status < 500:
             # Never without them: the program counts on the form of its answer.
             raise EngineRefused(
@@ -321,7 +330,7 @@ class OpenAIEngine:
 
     def _shortened(self, asking: _Asking, context: int) -> bool:
         """Leave out what does not fit into so many tokens; return whether there was something."""
-        if asking.request.conversation is None:
+        if asking.fields is None:
             # A refusal may repeat what a program wrote.
             self._server.learn(context_length=context)
         if THOUGHTS not in asking.left_out and self._thinking.budget(context):
@@ -446,6 +455,11 @@ class _Asking:
     def waited_for(self) -> bool:
         return self.wanted.kind in _WAITED_FOR
 
+    @property
+    def fields(self) -> ProgramFields | None:
+        """What a program counts on; None for a person's question."""
+        return self.wanted.extra(ProgramFields)
+
     def pause(self) -> float:
         """Return the seconds before the next repeat. Raises `failure` when none is left."""
         if not self.pauses:
@@ -458,7 +472,7 @@ class _Answer:
 
     def __init__(self, asking: _Asking, stream: ChatStream, thinking: Thinking) -> None:
         self.asking, self.stream = asking, stream
-        request, chat = asking.request, asking.request.conversation
+        request, chat = asking.request, asking.fields
         tools, form = (chat.tools, chat.form) if chat is not None else (request.tools, None)
         self.reply = Reply(
             thinking,

@@ -13,7 +13,7 @@ from server.core.frames import Picture
 from server.core.sound import SoundUse
 from server.media.picture.encode import data_url
 from server.models import prompts
-from server.models.base import Capabilities, EngineRequest
+from server.models.base import Capabilities, EngineRequest, Pictures, ProgramFields
 from server.models.openai.chat_client import Endpoint
 from server.models.openai.known_server import KnownServer
 from server.models.thinking import Thinking
@@ -40,8 +40,7 @@ class Media:
     """
 
     def __init__(self, request: EngineRequest) -> None:
-        self.url = _url(request.picture)
-        self.earlier = [_url(one.picture) for one in request.earlier]
+        self.urls = [_url(one.picture) for one in request.pictures]
         sound = request.sound
         heard = sound is not None and prompts.fault(sound) is None
         self.audio = prompts.audio_part(sound) if sound is not None and heard else None
@@ -64,25 +63,48 @@ def extras(request: EngineRequest, able: Capabilities, thinking: Thinking) -> fr
         SPEECH: request.speak,
         SCHEMA: request.schema is not None and able.json_schema,
         TOOLS: bool(request.tools),
-        APART: request.apart,
+        APART: _apart(request) is not None,
     }
     return frozenset(name for name, there in has.items() if there)
+
+
+def _apart(request: EngineRequest) -> int | None:
+    """Return the index of a message with pictures alone, before the question of a person; None without one."""
+    return next(
+        (
+            at
+            for at, one in enumerate(request.messages)
+            if all(isinstance(part, Pictures) for part in one.parts) and one.parts
+        ),
+        None,
+    )
+
+
+def _together(request: EngineRequest) -> EngineRequest:
+    """Put pictures that are a message of their own into the question behind them."""
+    if (at := _apart(request)) is None:
+        return request
+    shown, asked = request.messages[at : at + 2]
+    whole = dataclasses.replace(asked, parts=(*shown.parts, *asked.parts))
+    messages = (*request.messages[:at], whole, *request.messages[at + 2 :])
+    return dataclasses.replace(request, messages=messages)
 
 
 def without(request: EngineRequest, names: frozenset[str]) -> EngineRequest:
     """Return a request without these extras."""
     if names & {PICTURES, VIDEO}:
-        request = dataclasses.replace(request, video=False)
+        request = request.without_video()
     if PICTURES in names:
         request = request.with_newest(0)
     if SOUND in names and request.sound is not None:
         request = prompts.without_sound(request, SoundUse.REFUSED)
+    if APART in names:
+        request = _together(request)
     return dataclasses.replace(
         request,
         speak=request.speak and SPEECH not in names,
         schema=None if SCHEMA in names else request.schema,
         tools=() if TOOLS in names else request.tools,
-        apart=request.apart and APART not in names,
     )
 
 
@@ -149,7 +171,7 @@ def shorter(request: EngineRequest) -> EngineRequest | None:
     newest one, which alone costs less than they did.
     """
     if request.turns:
-        return dataclasses.replace(request, turns=request.turns[(len(request.turns) + 1) // 2 :])
+        return request.with_newest_turns(len(request.turns) // 2)
     if request.earlier:
         return request.with_newest(len(request.earlier) // 2, most=2)
     return None
@@ -175,10 +197,10 @@ def body(
     thinking = thinking.unswitched() if SWITCH in left_out else thinking
     most = min(request.max_tokens, context // 2) if context else request.max_tokens
     budget = 0 if THOUGHTS in left_out else thinking.budget(context)
-    earlier = media.earlier[len(media.earlier) - len(request.earlier) :]
+    urls = media.urls[len(media.urls) - len(request.pictures) :]
     fields: dict[str, Any] = {
         "model": server.model,
-        "messages": prompts.messages(request, media.url, earlier, audio=media.audio),
+        "messages": prompts.chat_messages(request, urls, media.audio),
         "max_completion_tokens" if newer_name else "max_tokens": most + budget,
         "stream": True,
     }
@@ -194,8 +216,8 @@ def body(
         fields["response_format"] = {"type": "json_schema", "json_schema": form}
     if request.tools:
         fields["tools"] = request.tools
-    if request.conversation is not None:
-        fields |= request.conversation.fields
+    if (given := request.extra(ProgramFields)) is not None:
+        fields |= given.all
     return json.dumps(fields, separators=(",", ":")).encode("ascii")
 
 

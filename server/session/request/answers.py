@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,144 +13,23 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from server.core import messages as wire
 from server.core.errors import BadRequest, QwenCameraError
-from server.core.frames import LEAST_PART, Frame, Kind, Part, Picture, Route, Scene
-from server.core.sound import Sound, SoundUse
-from server.media.camera import Asked
+from server.core.frames import LEAST_PART, Kind, Part, Picture, Route
+from server.core.sound import SoundUse
 from server.media.picture.encode import data_url
 from server.media.picture.grounding import Box
 from server.models import prompts
-from server.models.base import EarlierPicture, Engine, EngineRequest, ToolCall
+from server.models.base import Engine, EngineRequest, ShownPicture, ToolCall
 from server.models.prompts import cited
 from server.models.reply import MOST_ARGUMENT_CHARS
-from server.models.routing import Span
-from server.models.scheduler.job import Job, Result
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Spoken:
-    """The parts of a spoken question that its words lack."""
-
-    # The frame of the moment when it was spoken; None: the first one after the question
-    frame: Frame | None = None
-    # For an engine that hears; None: the words alone
-    sound: Sound | None = None
-    # The word to which the frame belongs; None: the end of speech
-    word: str | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Shot:
-    """A frame of one of several cameras, which a question is about."""
-
-    # The camera's id and name
-    camera: str
-    name: str
-    frame: Frame
-    held: bool = False
-    # Measured by its camera; None before the first
-    scene: Scene | None = None
+from server.models.scheduler.job import Result
+from server.session.request.parts import View
+from server.session.request.question import Asking, Question
 
 
 class Mailbox(Protocol):
     """Takes the messages about an answer: a client's outbox, or a program's."""
 
     def put(self, message: wire.ServerMessage) -> None: ...
-
-
-class Running(Protocol):
-    """An answer that is made of several looks."""
-
-    def stop(self, reason: str) -> None:
-        """End it with what there is so far."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class PendingQuestion:
-    """A question that has not ended."""
-
-    id: str
-    question: str
-    asked: Asked
-    # The way to find the answer
-    route: Route = Route.NOW
-    # The client's id and time of it: a message with the same ones is a repetition. None unless it has both.
-    key: tuple[str, float] | None = None
-    # Waits for the frame and prepares it
-    task: asyncio.Task[None] | None = None
-    # In the queue or running; None before
-    job: Job | None = None
-    # Its sink; None before there is a frame
-    sink: AnswerPublisher | None = None
-    # None for a typed question
-    spoken: Spoken | None = None
-    # Its words were corrected: its sound counts no more.
-    corrected: bool = False
-    # The frame of a spoken question, once there is one, and True when it is a held one
-    frame: Frame | None = None
-    held: bool = False
-    # An engine that speaks itself has it.
-    by_engine: bool = False
-    # Of a spoken question the pictures of the cameras that it is about, once there are any; None for the session's own alone
-    shots: tuple[Shot, ...] | None = None
-    # Its turn of the history; None without one
-    turn: int | None = None
-    # The part of its answer that was heard before an interruption; None without one.
-    heard: str | None = None
-    # What ends an answer that takes several looks; None for one that takes one
-    steps: Running | None = None
-    # The part of the picture that it is about; None: all of it
-    part: Part | None = None
-    # It sees nothing of the past from before this time, monotonic seconds.
-    since: float = 0.0
-    # The time of the past that it is about; None: its words decide
-    span: Span | None = None
-    # The tools that its answer has called; None before the model had its chance
-    calls: list[wire.CalledTool] | None = None
-    # The same in the history; "" for none
-    note: str = ""
-    # The model has chosen `part`, not the person.
-    closer: bool = False
-    # True: stopped because its client was gone, so its end is not the answer.
-    abandoned: bool = False
-
-    @property
-    def words(self) -> str:
-        """The question's words for the history; a spoken one may have none."""
-        if self.spoken is not None and not self.question.strip():
-            return prompts.SPOKEN_TURN
-        return self.question
-
-    def drop_sound(self) -> None:
-        """Forget the sound of a question that has ended: its frame is enough to correct its words, which a typed one
-        does not need.
-        """
-        if self.sink is not None:
-            # It holds the view.
-            self.sink.called = None
-        # One that was cancelled holds the frames of its code, with the sound.
-        self.task = None
-        if self.spoken is None:
-            self.frame = None
-        else:
-            self.spoken = replace(self.spoken, sound=None)
-
-    def cancelled(self, engine: Engine, reason: str) -> wire.Response:
-        """The response to a question that was stopped before it had a frame."""
-        waited = (time.monotonic() - self.asked.at) * 1000
-        return wire.Response(
-            text="",
-            inference_time=0.0,
-            id=self.id,
-            kind=Kind.CHAT,
-            engine=engine.name,
-            model=engine.status.model_name,
-            timings=wire.Timings(
-                wait_frame_ms=round(waited, 1), prepare_ms=0, queue_ms=0, total_ms=round(waited, 1)
-            ),
-            usage=wire.UsageInfo(),
-            finish_reason="replaced" if reason == "replaced" else "cancelled",
-        )
 
 
 class AnswerListener:
@@ -165,6 +43,10 @@ class AnswerListener:
 
     def on_text(self, text: str) -> None:
         """A piece of text came."""
+
+    def on_called(self, result: Result) -> bool:
+        """A request that offers tools ended. Return True to ask once more: this is not the end."""
+        return False
 
     def on_counted(self, engine: Engine, request: EngineRequest, result: Result) -> None:
         """A request ended that was not stopped."""
@@ -183,21 +65,6 @@ class AnswerListener:
 _NOBODY = AnswerListener()
 
 
-@dataclass(frozen=True, slots=True)
-class Beginning:
-    """The facts of an answer before an engine has its request."""
-
-    # Monotonic time of the question, or of the description's sampled frame
-    at: float
-    # Seconds of waiting for the frame since then
-    waited: float = 0.0
-    route: Route | None = None
-    # See `Spoken.word`
-    word: str | None = None
-    # The frames of several cameras: the last one is the request's picture, the others stand before it.
-    shots: Sequence[Shot] = ()
-
-
 class AnswerPublisher:
     """Turns one job's progress into messages, and tells its listener."""
 
@@ -206,13 +73,22 @@ class AnswerPublisher:
         id: str,
         kind: Kind,
         outbox: Mailbox,
-        beginning: Beginning,
         listener: AnswerListener = _NOBODY,
+        *,
+        at: float,
+        question: Question | None = None,
+        views: Sequence[View] = (),
     ) -> None:
+        """`at`: monotonic time of the question, or of the description's sampled frame. `views`: of several cameras, the
+        last one is the request's picture, the others stand before it.
+        """
         self.id = id
+        # Seconds of waiting for the frame since then
+        self.waited = 0.0
         self._kind = kind
         self._outbox = outbox
-        self._beginning = beginning
+        self._at = at
+        self._question = question
         self._listener = listener
         self._asked: tuple[Engine, EngineRequest] | None = None
         # The frame that an engine has; None before
@@ -221,7 +97,7 @@ class AnswerPublisher:
         self._frames: list[wire.EarlierFrame] = []
         # They go as one video.
         self._video = False
-        self._shots = {shot.frame.id: shot for shot in beginning.shots}
+        self._views = {view.frame.id: view for view in views if view.camera}
         # The pictures of other cameras that it has
         self._others: list[wire.FrameInfo] = []
         # The part of its picture that an engine has beside it, or has looked at again; None without
@@ -229,8 +105,6 @@ class AnswerPublisher:
         self._prepare_seconds = 0.0
         # The tools that the model called
         self.calls: Sequence[wire.CalledTool] = ()
-        # Takes what a request that offers tools brought; True: it is asked once more, so this is not the end
-        self.called: Callable[[Result], bool] | None = None
         # The end of the first request while the second one has not begun; else None
         self._first: Result | None = None
         self._text: list[str] = []
@@ -238,19 +112,17 @@ class AnswerPublisher:
         self.response: wire.Response | None = None
 
     @property
-    def waited(self) -> float:
-        """Seconds of waiting for its frame."""
-        return self._beginning.waited
-
-    @property
     def between(self) -> bool:
         """True while it is asked once more and that request has not begun."""
         return self._first is not None
 
-    def ask_again(self, beginning: Beginning) -> None:
+    @property
+    def _part(self) -> Part | None:
+        return self._question.part if self._question is not None else None
+
+    def ask_again(self, question: Question) -> None:
         """Prepare for a second request, with which the answer begins anew."""
-        self._beginning, self.called = beginning, None
-        self._shots = {shot.frame.id: shot for shot in beginning.shots}
+        self._question = question
 
     def again(self) -> None:
         """Send the messages so far to the client again, because they may have been lost."""
@@ -265,17 +137,19 @@ class AnswerPublisher:
         self._asked, self._first = (engine, request), None
         self._listener.on_sent(request)
         # Of a question that points at a part: all of the frame, and then that part; or the part alone
-        whole = [one.picture for one in request.earlier[-1:]] if request.part is not None else []
+        part = self._part
+        whole = [one.picture for one in request.earlier[-1:]] if part is not None else []
         self.frame, *closer = (self._describe(one) for one in (*whole, picture))
         self._closer = closer[0] if closer else None
-        if request.part is not None:
-            shares = tuple(round(edge, 4) for edge in request.part)
+        if part is not None:
+            shares = tuple(round(edge, 4) for edge in part)
             self.frame = self.frame.model_copy(update={"part": shares})
-        if (word := self._beginning.word) is not None:
+        spoken = self._question.spoken if self._question is not None else None
+        if (word := spoken.word if spoken is not None else None) is not None:
             self.frame = self.frame.model_copy(update={"word": word})
-        earlier = request.earlier if request.part is None else ()
-        beside = [one for one in earlier if one.picture.frame_id in self._shots]
-        past = [one for one in earlier if one.picture.frame_id not in self._shots]
+        earlier = request.earlier if part is None else ()
+        beside = [one for one in earlier if one.picture.frame_id in self._views]
+        past = [one for one in earlier if one.picture.frame_id not in self._views]
         self._others = [self._describe(one.picture) for one in beside]
         self._frames = earlier_frames(past, time.monotonic(), time.time())
         self._video = request.video
@@ -296,8 +170,8 @@ class AnswerPublisher:
         """Describe a picture that an engine has, and keep it for a person who wants to see it."""
         frame = frame_info(picture, time.monotonic(), time.time())
         kept: dict[str, str | None] = {"picture": self._listener.keep(self.id, picture)}
-        if shot := self._shots.get(picture.frame_id):
-            kept |= {"camera": shot.camera, "camera_name": shot.name}
+        if view := self._views.get(picture.frame_id):
+            kept |= {"camera": view.camera, "camera_name": view.name}
         return frame.model_copy(update=kept)
 
     def put_started(self, frame: wire.FrameInfo) -> None:
@@ -329,7 +203,7 @@ class AnswerPublisher:
         offered = self._asked is not None and bool(self._asked[1].tools)
         if self._asked is not None and whole:
             self._listener.on_counted(*self._asked, result)
-        if self.called is not None and offered and whole and self.called(result):
+        if offered and whole and self._listener.on_called(result):
             self._first = result
             return
         if self._first is not None:
@@ -355,7 +229,7 @@ class AnswerPublisher:
         self._end(result.text, result.finish_reason in ("stop", "length"))
 
     def stopped(self, reason: str) -> None:
-        """Stop it `between` two requests."""
+        """Stop it between two requests."""
         assert self._first is not None
         finish = "replaced" if reason == "replaced" else "cancelled"
         self.finished(replace(self._first, finish_reason=finish, cancel_reason=reason))
@@ -372,14 +246,13 @@ class AnswerPublisher:
         keep a frame of a megabyte and more until Python's collector runs.
         """
         listener, self._listener = self._listener, _NOBODY
-        self._beginning = replace(self._beginning, shots=())
-        self._asked, self._shots = None, {}
+        self._asked, self._views = None, {}
         listener.on_end(text, whole)
 
     @property
     def _looked(self) -> Route | None:
         """Return the route that is really taken: into the past only with earlier pictures."""
-        route = self._beginning.route
+        route = self._question.route if self._question is not None else None
         return Route.NOW if route is Route.PAST and not self._frames else route
 
     def _sent_as(self, result: Result) -> wire.FramesSent | None:
@@ -392,7 +265,7 @@ class AnswerPublisher:
     def _sound(self, result: Result) -> SoundUse | None:
         if self._asked is None:
             return None
-        return SoundUse.REFUSED if result.sound_refused else self._asked[1].sound_use
+        return SoundUse.REFUSED if result.sound_refused else self._asked[1].extra(SoundUse)
 
     @staticmethod
     def _speech(result: Result) -> wire.AnswerSpeech | None:
@@ -424,12 +297,12 @@ class AnswerPublisher:
             sound=self._sound(result),
             speech=self._speech(result),
             timings=wire.Timings(
-                wait_frame_ms=milliseconds(self._beginning.waited),
+                wait_frame_ms=milliseconds(self.waited),
                 prepare_ms=milliseconds(self._prepare_seconds),
                 queue_ms=milliseconds(result.queue_seconds),
                 first_token_ms=milliseconds(first) if first is not None else None,
                 # Not the sum of the others, because a failed and replaced engine took time, too.
-                total_ms=milliseconds(time.monotonic() - self._beginning.at),
+                total_ms=milliseconds(time.monotonic() - self._at),
             ),
             usage=wire.UsageInfo(**asdict(result.usage)),
             finish_reason=result.finish_reason,
@@ -443,6 +316,24 @@ class AnswerPublisher:
 
 
 # Pictures, boxes and times of an answer, as messages have them. Pure.
+
+
+def cancelled(asking: Asking, engine: Engine, reason: str) -> wire.Response:
+    """Return the response to a question that was stopped before it had a frame."""
+    waited = (time.monotonic() - asking.question.asked.at) * 1000
+    return wire.Response(
+        text="",
+        inference_time=0.0,
+        id=asking.id,
+        kind=Kind.CHAT,
+        engine=engine.name,
+        model=engine.status.model_name,
+        timings=wire.Timings(
+            wait_frame_ms=round(waited, 1), prepare_ms=0, queue_ms=0, total_ms=round(waited, 1)
+        ),
+        usage=wire.UsageInfo(),
+        finish_reason="replaced" if reason == "replaced" else "cancelled",
+    )
 
 
 def found_box(box: Box) -> wire.FoundBox:
@@ -491,7 +382,7 @@ def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
 
 
 def earlier_frames(
-    pictures: Sequence[EarlierPicture], now: float, wall: float
+    pictures: Sequence[ShownPicture], now: float, wall: float
 ) -> list[wire.EarlierFrame]:
     """Describe the pictures of the past. `now`, `wall`: as for `frame_info`."""
     return [
@@ -555,8 +446,8 @@ class Tool:
     arguments: type[Arguments] = Arguments
     # Returns what a call is about, in words for the person; raises QwenCameraError for one that cannot be
     about: Callable[[Any], str] = lambda _: ""
-    # Changes what the question asks for, and returns its route; raises QwenCameraError
-    again: Callable[[PendingQuestion, Any], Route] | None = None
+    # Returns the question that is asked once more in place of the given one; raises QwenCameraError
+    again: Callable[[Question, Any], Question] | None = None
 
     @property
     def form(self) -> Mapping[str, Any]:
@@ -643,15 +534,14 @@ class _Part(Arguments):
     bottom: float = Field(description="0 to 1000, from the top")
 
 
-def _closer(pending: PendingQuestion, part: _Part) -> Route:
+def _closer(question: Question, part: _Part) -> Question:
     edges = (part.left, part.top, part.right, part.bottom)
     # Some give shares.
     most = 1.0 if max(edges) <= 1.0 else 1000.0
     x1, y1, x2, y2 = (min(1.0, max(0.0, edge / most)) for edge in edges)
-    if pending.part is not None or not min(x2 - x1, y2 - y1) >= LEAST_PART:
+    if question.part is not None or not min(x2 - x1, y2 - y1) >= LEAST_PART:
         raise BadRequest("This part of the picture cannot be looked at closer.")
-    pending.part, pending.closer = (x1, y1, x2, y2), True
-    return Route.DETAIL
+    return replace(question, part=(x1, y1, x2, y2), closer=True, route=Route.DETAIL)
 
 
 _CORE = (

@@ -14,29 +14,26 @@ from server.core.errors import FrameWithheld, NotConfirmed, TooLong, TooManyCame
 from server.core.frames import FRAME_FACTOR, Kind, Picture, Role, Verbosity
 from server.core.sound import Sound, SoundUse
 from server.media.picture.encode import MIN_FRAMES
-from server.models.base import Capabilities, EarlierPicture, Engine, EngineRequest
+from server.models.base import Capabilities, Engine, EngineRequest, ShownPicture, Wishes
 from server.models.prompts import (
     LEAST_SCENE_SECONDS,
     SCENE_SECONDS,
     audio_tokens,
-    caption_of,
-    conversation_tokens,
     fault,
     in_language,
     prompt_tokens,
-    tool_tokens,
+    question_messages,
+    system_text,
     unheard,
-    video_caption,
+    with_history,
 )
 from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.request.parts import (
-    NO_OPTIONS,
     AudioIn,
+    Draft,
     History,
-    Material,
     Preferences,
     Prepared,
-    RequestOptions,
     SessionLimits,
     SessionServices,
     View,
@@ -100,68 +97,60 @@ class RequestBuilder:
         self._services.metrics.frame_prepare.observe(picture.prepare_seconds)
         return picture
 
-    def submit(
-        self,
-        question: str,
-        kind: Kind,
-        view: View,
-        sink: JobObserver,
-        prepared: Prepared | None = None,
-        options: RequestOptions = NO_OPTIONS,
-    ) -> Job:
-        """Queue a question about a view; its request is built when its turn comes.
+    def submit(self, draft: Draft, observer: JobObserver) -> Job:
+        """Queue a draft; its request is built when its turn comes.
 
-        `prepared` is used if the engine of that moment takes it. Raises NotConfirmed when the
-        present engine of its role may not get pictures, and what `Inference.submit` raises.
+        Raises NotConfirmed when the present engine of its role may not get pictures, and what `Inference.submit` raises.
         """
-        self.consent.check(self._services.current_engine(options.role))
+        self.consent.check(self._services.current_engine(draft.role))
         # The sound, once an engine that hears has asked for it: another engine gets the same.
-        resolved: list[tuple[Sound | None, SoundUse | None]] = []
+        heard: list[tuple[Sound | None, SoundUse | None]] = []
 
         async def make_request(engine: Engine) -> EngineRequest:
             needs = engine.status.capabilities
-            sent_at_turn = None
-            if prepared is not None and prepared.needs == needs:
-                picture, sent_at_turn = prepared.picture, prepared.sent_at_turn
-            else:
+            ready = draft.prepared if draft.prepared and draft.prepared.needs == needs else None
+            if ready is None:
                 picture = await self.prepare(
-                    view, needs, unseen=kind is Kind.WATCH, shown=bool(options.program)
+                    draft.view,
+                    needs,
+                    unseen=draft.kind is Kind.WATCH,
+                    shown=bool(draft.program),
                 )
-            earlier: Sequence[EarlierPicture] = ()
-            takes_more = needs.max_pictures != 1 or needs.video or options.together
-            if options.earlier is not None and takes_more:
-                earlier = await options.earlier(needs)
+                ready = Prepared(picture, needs)
+            earlier: Sequence[ShownPicture] = ()
+            if draft.earlier and (needs.max_pictures != 1 or needs.video or draft.together):
+                earlier = await draft.earlier(needs)
                 # They belong to this question, so the picture behind them does, too.
-                sent_at_turn = None
-            if needs.audio_in and not resolved:
-                resolved.append(self._sound(options, picture, earlier))
+                ready = replace(ready, sent_at_turn=None)
+            if needs.audio_in and not heard:
+                heard.append(self._sound(draft, ready.picture, earlier))
             # An engine that cannot hear gets none, and a spoken question says so.
-            deaf = SoundUse.DEAF if options.spoken else None
-            sound, use = resolved[0] if needs.audio_in else (None, deaf)
-            material = Material(picture, view.detail, earlier, sent_at_turn, sound, use)
-            return self.request(question, kind, engine, material, options)
+            deaf = SoundUse.DEAF if draft.spoken else None
+            sound, use = heard[0] if needs.audio_in else (None, deaf)
+            return self.request(draft, engine, ready, earlier, sound, use)
 
         # A program's question has its own place in the queue, so that the person's never waits for it.
         job = Job(
             session_id=(
-                f"{self._session_id}/{options.program}" if options.program else self._session_id
+                f"{self._session_id}/{draft.program}" if draft.program else self._session_id
             ),
-            kind=Kind.PROGRAM if options.program else kind,
+            kind=Kind.PROGRAM if draft.program else draft.kind,
             make_request=make_request,
-            sink=sink,
-            on_speech=options.on_speech,
-            role=options.role,
+            sink=observer,
+            on_speech=draft.on_speech,
+            role=draft.role,
         )
         self._services.inference.submit(job)
         return job
 
     def request(
         self,
-        question: str,
-        kind: Kind,
+        draft: Draft,
         engine: Engine,
-        material: Material,
-        options: RequestOptions = NO_OPTIONS,
+        prepared: Prepared,
+        earlier: Sequence[ShownPicture] = (),
+        sound: Sound | None = None,
+        use: SoundUse | None = None,
     ) -> EngineRequest:
         """Build a request, with earlier turns and an answer that fit into the context.
 
@@ -170,89 +159,84 @@ class RequestBuilder:
         that goes to an engine; TooLong for a program's messages that do not fit; and EngineRefused for a question that has neither words nor sound.
         """
         self.consent.check(engine)
-        capabilities = engine.status.capabilities
-        earlier, sound = material.earlier, material.sound
-        if options.spoken and sound is None and not question.strip():
-            raise unheard(material.sound_use or SoundUse.MISSING)
-        context = self.context(capabilities)
-        wanted = min(options.max_tokens or self.max_tokens(capabilities), context // 2)
-        if options.program:
+        able = engine.status.capabilities
+        if draft.spoken and sound is None and not draft.question.strip():
+            raise unheard(use or SoundUse.MISSING)
+        context = self.context(able)
+        wanted = min(draft.max_tokens or self.max_tokens(able), context // 2)
+        if draft.program:
             wanted = min(wanted, self._limits.max_tokens)
         # A program gets none of the person's.
-        wishes = Preferences() if options.program else self.preferences
+        wishes = Preferences() if draft.program else self.preferences
+        verbosity = Verbosity.NORMAL if draft.kind is Kind.WATCH else wishes.verbosity
+        asks = draft.kind in (Kind.CHAT, Kind.PREFILL)
+        question = draft.wording(draft.question, able) if draft.wording else draft.question
+        video = draft.video and able.video and filmable(earlier)
+        person = Wishes(
+            wishes.language or draft.own_language or "",
+            wishes.page_language,
+            wishes.time_zone,
+            verbosity,
+        )
+        own = ShownPicture(prepared.picture, draft.caption, draft.alone, camera=draft.view.name)
         bare = EngineRequest(
             session_id=self._session_id,
-            kind=kind,
-            question=options.wording(question, capabilities) if options.wording else question,
-            picture=material.picture,
-            language=wishes.language or None,
-            own_language=options.own_language,
-            page_language=wishes.page_language,
-            time_zone=wishes.time_zone,
-            verbosity=Verbosity.NORMAL if kind is Kind.WATCH else wishes.verbosity,
-            detail=material.detail,
-            earlier=tuple(earlier),
-            schema=options.schema,
-            where=options.where,
-            past=options.past,
-            reading=options.reading,
-            told=options.told,
-            part=options.part,
-            caption=options.caption,
-            camera=options.camera,
-            conversation=options.conversation,
+            kind=draft.kind,
+            question=question,
+            pictures=(*earlier, own),
+            messages=draft.messages
+            or question_messages(
+                in_language(question, draft.own_language),
+                system_text(wishes.language, verbosity),
+                video=video,
+                sound=sound is not None,
+                spoken=draft.spoken is not None,
+            ),
+            schema=draft.schema,
             sound=sound,
-            sound_is_question=options.spoken and sound is not None,
-            sound_use=material.sound_use,
-            speak=options.on_speech is not None and capabilities.speech_out,
+            speak=draft.on_speech is not None and able.speech_out,
             # Here alone: a program's question, a watch or a description never has any.
-            tools=(
-                self.tools()
-                if options.tools
-                and wishes.tools
-                and capabilities.calls_tools
-                and kind in (Kind.CHAT, Kind.PREFILL)
-                else ()
-            ),
-            video=options.past and capabilities.video and filmable(earlier),
-            apart=capabilities.caches_messages and material.sent_at_turn is not None,
-            turns_after=(
-                0 if material.sent_at_turn is None else self._history.added - material.sent_at_turn
-            ),
+            tools=self.tools()
+            if draft.tools and wishes.tools and able.calls_tools and asks
+            else (),
+            extras=(*draft.extras, person, *([use] if use is not None else [])),
         )
-        most = capabilities.most_pictures(options.together)
-        if most is not None and not bare.video:
+        most = able.most_pictures(draft.together)
+        if most is not None and not video:
             bare = bare.with_newest(most - 1)
-        while (tokens_left := context - estimate(bare)) < wanted and bare.earlier:
+        while (tokens_left := context - prompt_tokens(bare)) < wanted and bare.earlier:
             bare = bare.with_newest(len(bare.earlier) - 1, most)
-        if options.together and len(bare.earlier) < len(earlier):
-            raise too_many_pictures(len(bare.earlier) + 1)
-        if options.conversation is not None and (
-            len(bare.earlier) < len(earlier) or tokens_left < _LEAST_ANSWER_TOKENS
-        ):
+        cut = len(bare.earlier) < len(earlier)
+        if draft.together and cut:
+            raise too_many_pictures(len(bare.pictures))
+        if draft.messages and (cut or tokens_left < _LEAST_ANSWER_TOKENS):
             raise TooLong(
                 f"The messages and their {len(earlier) + 1} pictures leave no room for an answer within the {context} tokens of"
                 " the present model. Send fewer messages, or ask for fewer pictures."
             )
         max_tokens = min(wanted, max(_LEAST_ANSWER_TOKENS, tokens_left))
-        budget = max(0, tokens_left - max_tokens)
         self.allowance.spent(
-            Kind.PROGRAM if options.program else kind,
+            Kind.PROGRAM if draft.program else draft.kind,
             bare.visual_tokens,
             time.monotonic(),
             heard=audio_tokens(bare.sound),
         )
-        continues = kind in (Kind.CHAT, Kind.PREFILL) and not options.program
-        turns = self._history.turns(budget) if continues and not options.reading else ()
-        return replace(bare, turns=turns, max_tokens=max_tokens)
+        messages = bare.messages
+        if asks and draft.history and not draft.program:
+            turns = self._history.turns(max(0, tokens_left - max_tokens))
+            sent = prepared.sent_at_turn
+            after = 0 if sent is None else self._history.added - sent
+            apart = able.caches_messages and sent is not None
+            messages = with_history(messages, turns, after, apart=apart)
+        return replace(bare, messages=messages, max_tokens=max_tokens)
 
     def _sound(
-        self, options: RequestOptions, picture: Picture, earlier: Sequence[EarlierPicture]
+        self, draft: Draft, picture: Picture, earlier: Sequence[ShownPicture]
     ) -> tuple[Sound | None, SoundUse | None]:
         """Return the sound of a request, and its use; the spoken question before the scene's."""
-        sound = options.sound
-        if sound is None and not options.spoken:
-            if not options.scene_sound or self.audio_in is None or not self.audio_in.on:
+        sound = draft.spoken.sound if draft.spoken else None
+        if draft.spoken is None:
+            if not draft.scene_sound or self.audio_in is None or not self.audio_in.on:
                 return None, None
             # A held picture is older than what is heard now.
             until = time.monotonic() if picture.held else picture.captured
@@ -389,27 +373,11 @@ def _not_confirmed(what: str, host: str, feature: str = "", remedy: str = "") ->
     return NotConfirmed(f"{what} would go to {host}. Nothing was sent there. {remedy}")
 
 
-# The tokens of a request's prompt, and its earlier pictures.
-
-
-def filmable(earlier: Sequence[EarlierPicture]) -> bool:
-    """Find whether pictures can go as one video: an even number of them, of one size."""
+def filmable(earlier: Sequence[ShownPicture]) -> bool:
+    """Return True for pictures that can go as one video: an even number of them, of one size."""
     sizes = {(one.picture.width, one.picture.height) for one in earlier}
     even = len(earlier) % FRAME_FACTOR == 0
     return len(earlier) >= MIN_FRAMES and even and len(sizes) == 1
-
-
-def estimate(request: EngineRequest) -> int:
-    """Estimate the tokens of a request's prompt without its turns."""
-    captions = [one.caption for one in request.earlier]
-    if (said := request.conversation) is not None:
-        return request.visual_tokens + conversation_tokens(said, captions)
-    captions = [video_caption(captions)] if request.video else captions
-    captions += [caption] if (caption := caption_of(request)) else []
-    shown = request.visual_tokens + audio_tokens(request.sound)
-    question = in_language(request.question, request.own_language)
-    asked = prompt_tokens(question, request.language, captions, request.verbosity)
-    return shown + asked + tool_tokens(request.tools)
 
 
 # Counts what one session's requests have used, and bounds its background work. Pure.

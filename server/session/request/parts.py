@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from server.core.frames import Detail, Frame, Part, Picture, Region, Role, Scene, Verbosity
+from server.core.frames import Detail, Frame, Kind, Picture, Region, Role, Scene, Verbosity
 from server.core.metrics import Metrics
-from server.core.sound import Sound, SoundUse, VoiceChunk
+from server.core.sound import Sound, VoiceChunk
 from server.inference import Inference
 from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
-from server.models.base import Capabilities, Conversation, EarlierPicture, Engine, Told, Turn
+from server.models.base import Capabilities, Engine, Message, ShownPicture, Turn
 from server.models.prompts import estimate_tokens
 
 
@@ -29,6 +29,9 @@ class View:
     held: bool = False
     # The part of the frame that the picture shows; None for all of it
     region: Region | None = None
+    # The id and name of its camera, in a question about several; else ""
+    camera: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,74 +44,69 @@ class Prepared:
     sent_at_turn: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Material:
-    """A picture, with earlier ones and sound, that goes to an engine with a question."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Spoken:
+    """The parts of a spoken question that its words lack."""
 
-    picture: Picture
-    detail: Detail
-    # Oldest first
-    earlier: Sequence[EarlierPicture] = ()
-    # See `Prepared`
-    sent_at_turn: int | None = None
+    # The frame of the moment when it was spoken; None: the first one after the question
+    frame: Frame | None = None
+    # For an engine that hears; None: the words alone
     sound: Sound | None = None
-    sound_use: SoundUse | None = None
+    # The word to which the frame belongs; None: the end of speech
+    word: str | None = None
 
 
 # Puts a question into words for an engine with these capabilities; may raise QwenCameraError.
 Wording = Callable[[str, Capabilities], str]
 # Makes the earlier pictures of a request for an engine with these capabilities, oldest first.
-MakeEarlier = Callable[[Capabilities], Awaitable[Sequence[EarlierPicture]]]
+MakeEarlier = Callable[[Capabilities], Awaitable[Sequence[ShownPicture]]]
 
 
-@dataclass(frozen=True, slots=True)
-class RequestOptions:
-    """The parts of a request that only some have."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A request before its turn, when an engine is known: see `RequestBuilder`."""
 
+    question: str
+    view: View
+    kind: Kind = Kind.CHAT
+    # Whose engine is asked
+    role: Role = Role.ANSWERS
+    # Its picture, for the engine that it was made for
+    prepared: Prepared | None = None
+    # In front of the picture; `alone`: where no earlier one is sent
+    caption: str = ""
+    alone: str = ""
     # Made when the request's turn comes; not called for an engine that takes one picture
     earlier: MakeEarlier | None = None
+    # All earlier pictures belong to the question: it is refused where not all of them fit.
+    together: bool = False
+    # They go as a video where an engine takes one.
+    video: bool = False
+    # None: the question as it is
+    wording: Wording | None = None
+    # A program's own messages in place of a question's; all of them have to fit.
+    messages: tuple[Message, ...] = ()
+    # The session's earlier turns are sent, as far as they fit.
+    history: bool = True
+    # BCP 47 tag of the answer's language where no person's question decides it
+    own_language: str | None = None
     # JSON schema of the answer, for engines that take one
     schema: Mapping[str, Any] | None = None
     # Tokens of the answer in place of the client's wish and the setting
     max_tokens: int | None = None
-    # None: the question as it is
-    wording: Wording | None = None
-    # See `EngineRequest.own_language`.
-    own_language: str | None = None
-    # See `EngineRequest.where` and `EngineRequest.past`.
-    where: bool = False
-    past: bool = False
-    # See `EngineRequest.reading`. The request has no history.
-    reading: bool = False
-    # See `EngineRequest.told`.
-    told: Told | None = None
-    # The spoken question. It goes in place of the scene's sound.
-    sound: Sound | None = None
-    # It was spoken, whether or not its sound is there.
-    spoken: bool = False
-    # Plays the answer's sound, from an engine that speaks itself; None: its text alone is wanted.
-    on_speech: Callable[[VoiceChunk], None] | None = None
+    # The model may call the session's tools, where the person has agreed.
+    tools: bool = False
+    # None for a question that was not spoken
+    spoken: Spoken | None = None
     # The scene's sound belongs to the pictures, where the person's microphone hears.
     scene_sound: bool = False
-    # All earlier pictures belong to the question: it is refused where not all of them fit.
-    together: bool = False
-    # See `EngineRequest.caption` and `EngineRequest.camera`.
-    caption: str = ""
-    camera: str = ""
+    # Plays the answer's sound, from an engine that speaks itself; None: its text alone is wanted.
+    on_speech: Callable[[VoiceChunk], None] | None = None
     # The grant of the program that asks; "" for the person. A program gets neither the person's chat
     # nor settings.
     program: str = ""
-    # See `EngineRequest.part`.
-    part: Part | None = None
-    # The model may call the session's tools, where the person has agreed.
-    tools: bool = False
-    # A program's own messages, which are the prompt; all of them have to fit.
-    conversation: Conversation | None = None
-    # Whose engine is asked
-    role: Role = Role.ANSWERS
-
-
-NO_OPTIONS = RequestOptions()
+    # See `EngineRequest.extras`
+    extras: tuple[object, ...] = ()
 
 
 class Recent(Protocol):

@@ -35,7 +35,8 @@ from server.features.builtin.lines import Piece, row_of
 from server.features.builtin.reader import Reader
 from server.media.picture.grounding import Box
 from server.models import prompts
-from server.models.base import Delta, EarlierPicture, EngineRequest, Finished
+from server.models.base import Delta, EngineRequest, Finished, ShownPicture
+from tests.support.fakes import make_request
 
 pytestmark = pytest.mark.usefixtures("calculated_once")
 
@@ -96,8 +97,8 @@ def picture(bgr: Bgr | None, **changes: Any) -> Picture:
 
 
 def request(bgr: Bgr | None, question: str, **changes: Any) -> EngineRequest:
-    whole = EngineRequest("session", Kind.CHAT, question, picture(bgr), max_tokens=400)
-    return dataclasses.replace(whole, **changes)
+    given = {"session_id": "session", "picture": picture(bgr), "max_tokens": 400, **changes}
+    return make_request(question, **given)
 
 
 async def answered(engine: BuiltinEngine, asked: EngineRequest) -> tuple[str, Finished]:
@@ -250,7 +251,7 @@ async def test_change_since_the_last_picture(engine: BuiltinEngine) -> None:
 
 async def ask_two(engine: BuiltinEngine, kitchen: Bgr, door: Bgr, question: str) -> list[str]:
     """Ask two cameras together; the answer's lines."""
-    earlier = (EarlierPicture(picture(kitchen), "Camera Kitchen:", camera="Kitchen"),)
+    earlier = (ShownPicture(picture(kitchen), "Camera Kitchen:", camera="Kitchen"),)
     answer = await ask(
         engine, door, question, earlier=earlier, caption="Camera Door:", camera="Door"
     )
@@ -281,7 +282,7 @@ async def test_a_camera_without_a_name_has_one_in_the_answers_language(
     engine: BuiltinEngine,
 ) -> None:
     """A name that somebody gave stays."""
-    earlier = (EarlierPicture(picture(scene(RED)), "Camera Camera 1:", camera="Camera 1"),)
+    earlier = (ShownPicture(picture(scene(RED)), "Camera Camera 1:", camera="Camera 1"),)
     named = {"earlier": earlier, "caption": "Camera Door 2:", "camera": "Door 2"}
     first, second = (await ask(engine, scene(BLUE), "これは何色？", **named)).split("\n")
     assert first.lstrip("\u2068").startswith("カメラ 1")

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from server.core.frames import Kind, Route
+from server.core.frames import Route
 from server.features.builtin.answers import compose
 from server.features.builtin.detector import Thing, ThingFinder, classes
 from server.features.builtin.engine import BuiltinEngine
@@ -20,11 +20,12 @@ from server.features.builtin.reader import Reader
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want
 from server.media.picture.grounding import Box
-from server.models.base import Delta, EngineRequest, Finished
+from server.models.base import Delta, Finished
 from server.models.routing import route_of
 from tests.features.builtin.asked.asking import pictured
 from tests.features.builtin.test_answers import TODAY, view
 from tests.features.builtin.words import WORDS
+from tests.support.fakes import make_request
 
 CUP = Thing("cup", 0.9, Box(900, 300, 1000, 400), sure=True)
 LEFT = Thing("person", 0.9, Box(100, 200, 300, 700), sure=True)
@@ -75,7 +76,7 @@ async def ask(
         engine = BuiltinEngine(heavy=heavy, finder=Seen(*things), reader=reader)
         where = route_of(question) is Route.WHERE
         picture = pictured(grey)
-        request = EngineRequest("s", Kind.CHAT, question, picture, where=where, page_language=page)
+        request = make_request(question, picture, where=where, page_language=page)
         async for chunk in engine.answer(request):
             if isinstance(chunk, Delta):
                 text += chunk.text

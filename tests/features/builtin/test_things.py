@@ -25,7 +25,7 @@ from server.features.builtin.finder import Finder
 from server.features.builtin.language import LANGUAGES, language
 from server.features.builtin.reader import Reader
 from server.media.picture.grounding import Box
-from server.models.base import EarlierPicture, EngineRequest
+from server.models.base import EngineRequest, ShownPicture
 from server.shared import watch_answers
 from server.shared.onnx_file import session
 from tests.features.builtin.test_detector import photo
@@ -129,7 +129,7 @@ async def test_where_it_was_when_it_was_seen_last(engine: BuiltinEngine) -> None
     """The newest picture that has it; a box only in the present one."""
     views = (room(("coffee", 0)), room(("coffee", 560)), room())
     earlier = tuple(
-        EarlierPicture(picture(view, captured=at), "At a time:")
+        ShownPicture(picture(view, captured=at), "At a time:")
         for view, at in zip(views[:2], (10.0, 25.0), strict=True)
     )
     changes = {"past": True, "earlier": earlier}
@@ -216,18 +216,17 @@ async def test_without_the_models_nothing_is_named(
             assert ("names common things" in text) is named
 
 
-def pointed(view: Bgr, part: tuple[float, float, float, float], question: str) -> EngineRequest:
+def pointed(
+    view: Bgr, part: tuple[float, float, float, float], question: str, **changes: Any
+) -> EngineRequest:
     """A question about a part of a picture, which alone goes to the engine."""
     height, width = view.shape[:2]
     region = Region.around(part, width, height)
     shown = np.ascontiguousarray(
         view[region.top : region.bottom, region.left : region.right], np.uint8
     )
-    asked = request(shown, question)
     sizes = {"source_width": width, "source_height": height, "region": region}
-    return dataclasses.replace(
-        asked, picture=dataclasses.replace(asked.picture, **sizes), part=part
-    )
+    return request(shown, question, picture=picture(shown, **sizes), part=part, **changes)
 
 
 async def said(engine: BuiltinEngine, asked: EngineRequest) -> str:
@@ -244,7 +243,7 @@ async def test_what_a_part_shows_is_named_alone(engine: BuiltinEngine) -> None:
         assert (await said(engine, pointed(view, part, "What is this?"))).startswith(answer)
     absent = await said(engine, pointed(view, LEFT, "Is there a cup?"))
     assert absent.startswith("I don't see a cup, but I could be missing it.")
-    asked = dataclasses.replace(pointed(view, RIGHT, WHERE), where=True)
+    asked = pointed(view, RIGHT, WHERE, where=True)
     assert await said(engine, asked) == "A cup: on the right."
 
 

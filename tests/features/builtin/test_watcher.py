@@ -20,8 +20,9 @@ from server.features.builtin.reader import Reader
 from server.features.builtin.watcher import cannot_watch
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
-from server.models.base import Delta, EngineRequest
+from server.models.base import Delta
 from server.shared.watch_answers import Answer, question, read_answers, second_question
+from tests.support.fakes import make_request
 
 RED, ORANGE, GREY = (30, 30, 210), (20, 140, 240), (120, 120, 120)
 
@@ -44,7 +45,7 @@ def spot(color: tuple[int, int, int], at: tuple[int, int] = (200, 100), side: in
 async def ask(engine: BuiltinEngine, bgr: Bgr, text: str, frame_id: str = "f") -> dict[str, Answer]:
     high, wide = bgr.shape[:2]
     picture = Picture(frame_id, 1.0, None, wide, high, wide, high, 0, None, bgr, None, 0.0)
-    request = EngineRequest("s", Kind.WATCH, text, picture, max_tokens=4)
+    request = make_request(text, picture, kind=Kind.WATCH, max_tokens=4)
     chunks = [one async for one in engine.answer(request)]
     said = "".join(one.text for one in chunks if isinstance(one, Delta))
     return read_answers(said, {"w1", "w2", "w3"})

@@ -355,7 +355,7 @@ async def test_the_page_decides_the_language_of_a_description_alone(
     """Not where a person has chosen one, or asked in words."""
     async with describing(**wishes) as (one, stage):
         await stage.described(1)
-        assert one.engine.requests[0].own_language == expected
+        assert one.engine.requests[0].messages[-1].text.endswith(own_language(expected))
 
 
 class Clock:
@@ -384,9 +384,15 @@ async def noticing_room(engine: FakeEngine, **wishes: Any) -> AsyncIterator[Stag
         yield stage
 
 
+def own_language(tag: str | None) -> str:
+    """The end of a question that asks for an answer in a language."""
+    return f"in the language with the tag {tag}." if tag else ""
+
+
 def told(request: EngineRequest) -> Told:
-    assert request.told is not None
-    return request.told
+    told = request.extra(Told)
+    assert told is not None
+    return told
 
 
 def responses(messages: list[dict[str, Any]]) -> list[str]:
@@ -442,7 +448,7 @@ async def test_it_is_asked_for_alone() -> None:
     async with noticing_room(engine, **wishes) as stage:
         said = await stage.described(1)
         assert stage.asked == [noticing(())]
-        assert engine.requests[0].own_language == "de"
+        assert engine.requests[0].messages[-1].text.endswith(own_language("de"))
         assert told(engine.requests[0]).first
         assert [one["type"] for one in said] == ["started", "delta", "response"]
         assert responses(said) == ["A step ahead."]

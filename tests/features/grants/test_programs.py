@@ -31,7 +31,7 @@ from server.features.grants.program_question import MAX_WATCHES, ProgramQuestion
 from server.features.grants.programs import PageClosed, Programs, programs_of
 from server.features.recall.recalling import RecallLimits, counter
 from server.features.watches.messages import Watch
-from server.models.base import Capabilities
+from server.models.base import Capabilities, Wishes
 from tests.features.rooms import room, settings
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import LIMITS, Filter, Room, withhold
@@ -83,7 +83,7 @@ async def test_a_look_is_answered_and_shown() -> None:
         answer = await asks(one, grant, replace(LOOK, detail=Detail.HIGH), pieces.append)
         assert answer.text == "".join(pieces) == "A red cup."
         (request,) = one.engine.requests
-        assert (request.question, request.detail) == (LOOK.words, Detail.HIGH)
+        assert request.question == LOOK.words
         messages = await one.rest()
         first, last = (m for m in messages if m["type"] == "look")
         assert (first["state"], first["question"]) == ("looking", LOOK.words)
@@ -107,7 +107,9 @@ async def test_chats_are_apart() -> None:
         await asks(one, grant_in(one))
         request = one.engine.requests[-1]
         assert request.turns == ()
-        assert request.language is None
+        wishes = request.extra(Wishes)
+        assert wishes is not None
+        assert wishes.language == ""
         one.session.handle(Chat(type="chat", content="And now?", id="q2"))
         await frames_until(
             one, asyncio.create_task(one.until(lambda m: m.get("id") == "q2" and "text" in m))

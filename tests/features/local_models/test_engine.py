@@ -27,7 +27,7 @@ from server.core.errors import (
     EngineTimeout,
     EngineUnavailable,
 )
-from server.core.frames import BoxUnit, Geometry, Kind, Picture
+from server.core.frames import BoxUnit, Geometry, Picture
 from server.core.sound import SOUND_RATE, Sound
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.engine_log import LoadProgress
@@ -37,22 +37,21 @@ from server.features.hosting.status import ManagerState
 from server.features.local_models.engine import LocalEngine, TimeLimits
 from server.media.picture import encode
 from server.models.base import (
+    Author,
     Chunk,
-    Conversation,
     Delta,
-    EarlierPicture,
     Engine,
     EngineRequest,
     EngineState,
     Finished,
     Message,
     Shown,
-    Speaker,
+    ShownPicture,
     Thought,
     Turn,
     Words,
 )
-from server.models.prompts import system_text
+from server.models.prompts import program_system, system_text
 from server.models.thinking import ThinkingLimits
 from server.shared.processes import reaper
 from tests.real_model.server import (
@@ -66,6 +65,7 @@ from tests.real_model.server import (
 from tests.support.answers import collect
 from tests.support.children import alive
 from tests.support.clients import soon
+from tests.support.fakes import make_request
 from tests.support.running import running
 
 # Tokens of an answer that is far from its end whenever a test stops it.
@@ -149,13 +149,11 @@ async def others(random_models: Path) -> AsyncIterator[dict[str, LocalEngine]]:
     assert {(one._worker.pid, one.memory_bytes()) for one in engines.values()} == {(None, 0)}
 
 
-def request(
-    question: str, color: str = "red", max_tokens: int = 64, turns: tuple[Turn, ...] = ()
-) -> EngineRequest:
+def request(question: str, color: str = "red", max_tokens: int = 64, **more: Any) -> EngineRequest:
     """A question about a picture of one colour."""
     bgr = np.full((196, 252, 3), COLORS[color][::-1], np.uint8)
     picture = Picture("f", 1.0, None, 1280, 720, 252, 196, 63, encode.jpeg(bgr), None, None, 0.003)
-    return EngineRequest("s", Kind.CHAT, question, picture, turns=turns, max_tokens=max_tokens)
+    return make_request(question, picture, max_tokens=max_tokens, **more)
 
 
 async def steps(engine: LocalEngine) -> int:
@@ -226,9 +224,9 @@ async def test_pixels_become_words(engine: LocalEngine, color: str) -> None:
 async def test_earlier_pictures_reach_the_model(engine: LocalEngine) -> None:
     alone = request(ASK_COLOR, "red")
     earlier = tuple(
-        EarlierPicture(request(ASK_COLOR, color).picture, "It is red.") for color in COLORS
+        ShownPicture(request(ASK_COLOR, color).picture, "It is red.") for color in COLORS
     )
-    together = dataclasses.replace(alone, earlier=earlier)
+    together = request(ASK_COLOR, "red", earlier=earlier)
     prompts = [
         (await collect(engine, one))[1].usage.prompt_tokens or 0 for one in (alone, together)
     ]
@@ -290,16 +288,16 @@ async def test_a_programs_conversation(engine: LocalEngine) -> None:
 
     def chat(*said: str, words: str = "why? ") -> EngineRequest:
         messages = (
-            Message(Speaker.USER, (Words("Before"), Shown(1), Shown(0))),
+            Message(Author.SYSTEM, (Words(program_system("")),)),
+            Message(Author.USER, (Words("Before"), Shown(1), Shown(0))),
             *(
-                Message(Speaker.USER if one == "user" else Speaker.ASSISTANT, (Words(words),))
+                Message(Author.USER if one == "user" else Author.ASSISTANT, (Words(words),))
                 for one in said
             ),
-            Message(Speaker.USER, (Words(ASK_COLOR),)),
+            Message(Author.USER, (Words(ASK_COLOR),)),
         )
-        earlier = (EarlierPicture(request(ASK_COLOR, "red").picture, "Before:"),)
-        one = request(ASK_COLOR, "blue", max_tokens=16)
-        return dataclasses.replace(one, conversation=Conversation(messages), earlier=earlier)
+        earlier = (ShownPicture(request(ASK_COLOR, "red").picture, "Before:"),)
+        return request(ASK_COLOR, "blue", max_tokens=16, messages=messages, earlier=earlier)
 
     _, end = await collect(engine, chat("assistant"))
     assert (end.usage.prompt_tokens or 0) > 2 * 63
@@ -314,10 +312,9 @@ async def test_a_programs_conversation(engine: LocalEngine) -> None:
 
 def _too_long(one: EngineRequest) -> EngineRequest:
     """The same with a last message that no context holds."""
-    assert one.conversation is not None
-    *before, last = one.conversation.messages
+    *before, last = one.messages
     last = dataclasses.replace(last, parts=(Words("why? " * 3000),))
-    return dataclasses.replace(one, conversation=Conversation((*before, last)))
+    return dataclasses.replace(one, messages=(*before, last))
 
 
 async def test_silence_and_length_have_their_limits(engine: LocalEngine) -> None:
@@ -402,14 +399,14 @@ async def test_an_omni_model_hears(others: dict[str, LocalEngine]) -> None:
         _, end = await collect(engine, asked(**changes))
         return end.usage.prompt_tokens or 0, end.sound_refused
 
-    spoken = {"sound_is_question": True}
+    spoken = {"spoken": True}
     assert omni.status.capabilities.audio_in
     assert not qwen.status.capabilities.audio_in
     plain, _ = await tokens(omni)
     # 25 a second, and the marks around them
     assert await tokens(omni, sound=noise(1.0), **spoken) == (plain + 27, False)
     assert await tokens(omni, sound=noise(2.0), **spoken) == (plain + 52, False)
-    earlier = tuple(EarlierPicture(asked().picture, f"{n}:", n) for n in (1, 2))
+    earlier = tuple(ShownPicture(asked().picture, f"{n}:", number=n) for n in (1, 2))
     several, _ = await tokens(omni, earlier=earlier)
     scene, refused = await tokens(omni, earlier=earlier, sound=noise(2.0))
     # The words before the scene's sound, too
@@ -437,7 +434,7 @@ async def test_a_worker_that_cannot_use_a_sound_answers_the_words(
         send(header, payload)
 
     monkeypatch.setattr(omni._worker, "send", cut)
-    pieces, end = await collect(omni, asked(sound=noise(1.0), sound_is_question=True))
+    pieces, end = await collect(omni, asked(sound=noise(1.0), spoken=True))
     assert pieces == plain[0]
     assert end.sound_refused
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import subprocess
 from functools import cache
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from server.models.base import EarlierPicture, Finished
+from server.models.base import Finished, ShownPicture
 from server.models.prompts import captions
 from tests.features.local_models.test_engine import local, request
 from tests.real_model.server import ASK_COLOR, PYTHON
@@ -57,12 +56,12 @@ async def test_two_frames_of_the_past_cost_as_much_as_one_picture(
         bare = request(ASK_COLOR, "green", max_tokens=8)
         ages = [(float(age), float(age)) for age in range(80, 0, -10)]
         earlier = tuple(
-            EarlierPicture(bare.picture, caption, number)
+            ShownPicture(bare.picture, caption, number=number)
             for number, caption in enumerate(captions(ages), 1)
         )
         taken: dict[int, int] = {}
         for frames in (4, 6, 8):
-            asked = dataclasses.replace(bare, earlier=earlier[-frames:], video=True)
+            asked = request(ASK_COLOR, "green", max_tokens=8, earlier=earlier[-frames:], video=True)
             pieces, end = await collect(engine, asked)
             assert isinstance(end, Finished)
             assert pieces

@@ -23,7 +23,7 @@ from server.features.openai_api.request import (
     read,
     read_url,
 )
-from server.models.base import Shown, Speaker, ToolCall, Words
+from server.models.base import Author, Shown, ToolCall, Words
 
 TOOL: dict[str, Any] = {
     "type": "function",
@@ -65,7 +65,7 @@ def test_a_question_without_a_picture_is_about_now() -> None:
     request = asked({"role": "user", "content": "What is it?"})
     assert request.looks == (PictureChoice("now"),)
     assert request.question == "What is it?"
-    (message,) = request.conversation([1]).messages
+    _, message = request.messages([1])
     assert message.parts == (Shown(0), Words("What is it?"))
     assert not request.stream
     assert request.max_tokens is None
@@ -76,7 +76,7 @@ def test_pictures_stand_where_they_were_asked_for() -> None:
     request = asked(user("before", "camera://-30s..now?frames=7", "after", "camera://held"))
     assert [look.what for look in request.looks] == ["past", "held"]
     # There were only two pictures of the past, and the one of now.
-    (message,) = request.conversation([3, 1]).messages
+    _, message = request.messages([3, 1])
     assert message.parts == (
         Words("before"),
         *(Shown(3), Shown(2), Shown(1)),
@@ -93,9 +93,9 @@ def test_older_pictures_are_not_looked_at_again() -> None:
         user("camera://held", "Now?"),
     )
     assert request.looks == (PictureChoice("held"),)
-    first, answer, last = request.conversation([1]).messages
+    _, first, answer, last = request.messages([1])
     assert first.parts == (Shown(None), Words("And this?"))
-    assert (answer.speaker, answer.parts) == (Speaker.ASSISTANT, (Words("A cup."),))
+    assert (answer.author, answer.parts) == (Author.ASSISTANT, (Words("A cup."),))
     assert last.parts == (Shown(0), Words("Now?"))
 
 
@@ -117,17 +117,17 @@ def test_instructions_tools_and_results() -> None:
         stream_options={"include_usage": True},
         user="somebody",
     )
-    chat = request.conversation([1])
-    assert chat.instructions == "Be brief.\nAnd kind."
-    assert chat.fields == {
+    system, _, call_of, result = request.messages([1])
+    assert system.text.endswith("Be brief.\nAnd kind.")
+    assert request.wishes.all == {
         "tools": [TOOL],
         "tool_choice": "auto",
         "response_format": SCHEMA,
         "temperature": 0,
         "stop": ["x"],
     }
-    assert chat.messages[1].calls == (ToolCall("c1", "lamp", "{}"),)
-    assert chat.messages[2].answers == "c1"
+    assert call_of.calls == (ToolCall("c1", "lamp", "{}"),)
+    assert result.answers == "c1"
     request.check_wishes(True)
     with pytest.raises(WrongModel, match="call tools"):
         request.check_wishes(False)
@@ -144,7 +144,7 @@ def test_instructions_tools_and_results() -> None:
 )
 def test_unknown_and_empty_fields_have_no_effect(fields: dict[str, Any]) -> None:
     """Clients write fields of other servers, and all that they know with no value."""
-    assert asked(**fields).conversation([1]).fields == {}
+    assert asked(**fields).wishes.all == {}
     assert refused(model=None).param == "model"
 
 
@@ -173,11 +173,11 @@ def test_unknown_keys_of_messages_and_tools_have_no_effect() -> None:
         tools=[{**TOOL, "function": {**TOOL["function"], "strict": None, "x": 1}, **mark}],
         response_format={**SCHEMA, "x": 1},
     )
-    chat = request.conversation([1])
+    chat = request.messages([1])
     assert request.looks == (PictureChoice("now", "auto"),)
-    assert chat.fields == {"tools": [TOOL], "response_format": SCHEMA}
-    assert chat.messages[1].calls == (ToolCall("c1", "lamp", "{}"),)
-    assert [message.parts for message in chat.messages[2:]] == [(Words("on"),), ()]
+    assert request.wishes.all == {"tools": [TOOL], "response_format": SCHEMA}
+    assert chat[2].calls == (ToolCall("c1", "lamp", "{}"),)
+    assert [message.parts for message in chat[3:]] == [(Words("on"),), ()]
 
 
 def test_no_tools_where_none_may_be_called() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from server.core.errors import EngineFailed
-from server.core.frames import BoxUnit, Geometry, Picture
+from server.core.frames import BoxUnit, Geometry, Picture, Route
 from server.core.messages import Cancel, Chat, ClientMessage, DeleteAnswer
 from server.features.pointing.pointing import Pointing
 from server.media.picture.grounding import Box
@@ -50,7 +50,7 @@ async def test_boxes_come_in_pixels_of_the_frame() -> None:
         assert response["text"] == response["streamed"] == "It is on the left."
         assert (response["frame"]["source_width"], response["frame"]["source_height"]) == (640, 360)
         (request,) = one.engine.requests
-        assert request.where
+        assert request.asks(Route.WHERE)
         # The list has room, whatever the person set.
         assert request.max_tokens > 300
         assert request.question.endswith(f"Question: {ASKED}")

@@ -17,7 +17,7 @@ from server.features.pointing import twice
 from server.features.pointing.pointing import Pointing
 from server.media.picture.encode import decoded
 from server.media.picture.grounding import Box
-from server.models.base import Capabilities, EngineRequest
+from server.models.base import Capabilities, EngineRequest, PointedAt
 from server.session.part import MakePart
 from tests.features.rooms import room, settings
 from tests.support.clients import sample
@@ -286,9 +286,9 @@ async def test_a_part_that_somebody_points_at_is_looked_at_closer() -> None:
     async with room(model("The dose is 5 mg.", "5 mg")) as one:
         found = await ask(one, part=(0.5, 0.5, 0.9, 0.9))
         first, second = one.engine.requests
-        assert first.part is not None
+        assert first.extra(PointedAt)
         assert first.earlier
-        assert second.part is None
+        assert not second.extra(PointedAt)
         assert not second.earlier
         outer, inner = first.picture.region, second.picture.region
         assert outer is not None

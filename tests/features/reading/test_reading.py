@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from server.core.errors import EngineTimeout
-from server.core.frames import Frame, Role
+from server.core.frames import Frame, Role, Route
 from server.core.messages import Cancel, Chat, Hold
 from server.features.guidance.guidance import Looker
 from server.features.reading import reading
@@ -20,7 +20,7 @@ from server.features.reading import text as read_pace
 from server.features.reading.text import ReadText
 from server.features.voice_out.messages import SpeakSettings, SpeechProgress
 from server.models.base import EngineRequest
-from server.session.request.answers import Spoken
+from server.session.request.parts import Spoken
 from server.shared.aim import Found, Thing
 from tests.features.rooms import room
 from tests.support.clients import soon
@@ -130,11 +130,10 @@ async def test_a_model_gets_what_was_read_and_nothing_of_the_conversation() -> N
         page.scene = 2
         await delta(one)
         _, first, second = one.engine.requests[:3]
-        assert (first.reading, second.reading) == (True, True)
+        assert (first.asks(Route.READ), second.asks(Route.READ)) == (True, True)
         assert first.turns == second.turns == ()
         assert PAGE[0] not in first.question
         assert f"{PAGE[0]}\n{PAGE[1]}" in second.question
-        assert first.detail == "high"
 
 
 async def test_a_model_of_its_own_reads() -> None:
@@ -147,7 +146,7 @@ async def test_a_model_of_its_own_reads() -> None:
         ask(one, "stop", "q2")
         response = await one.next("response")
         assert (response["id"], response["engine"], response["model"]) == ("q1", "reads", "reader")
-        assert all(request.reading for request in reader.requests)
+        assert all(request.asks(Route.READ) for request in reader.requests)
         assert one.engine.requests == []
         # Then the other one answers.
         one.engine.chunks = ["A red cup."]
@@ -345,7 +344,7 @@ async def test_a_held_picture_is_read_once() -> None:
         ask(one)
         response = await one.next("response")
         assert response["route"] == "detail"
-        assert not one.engine.requests[0].reading
+        assert not one.engine.requests[0].asks(Route.READ)
 
 
 async def test_a_session_that_ends_ends_it() -> None:

@@ -35,10 +35,9 @@ from server.features.voice_out.speaking import (
 )
 from server.models.base import Capabilities
 from server.models.prompts import SPOKEN_TURN
-from server.session.request.answers import Spoken
 from server.session.request.builder import Consent
 from server.session.request.outbox import Outbox
-from server.session.request.parts import Preferences
+from server.session.request.parts import Preferences, Spoken
 from server.shared.sound.line import FRAME, RATE, VoiceLine
 from server.shared.speech import SpeechError, SpeechFailed, SpeechTimeout
 from tests.features.rooms import room

@@ -171,7 +171,7 @@ FRAME = make_frame(width=1280, height=720)
 
 def request(width: int, height: int) -> EngineRequest:
     picture = dataclasses.replace(make_picture(), width=width, height=height)
-    return dataclasses.replace(make_request(), picture=picture)
+    return make_request(picture=picture)
 
 
 @given(st.floats(0, 1279), st.floats(0, 719), st.floats(1, 1280), st.floats(1, 720))

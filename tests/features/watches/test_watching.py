@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from server.core.errors import BadRequest, EngineFailed
-from server.core.frames import BoxUnit, Detail, Frame, Kind
+from server.core.frames import BoxUnit, Frame, Kind
 from server.core.sound import SOUND_RATE, Sound
 from server.features.watches.alerts import MAX_ALERTS
 from server.features.watches.messages import Watch
@@ -296,11 +296,9 @@ async def test_the_second_look_has_the_crop_and_that_of_the_last_no(watched: Gua
     await watched.alarm()
     first, second = watched.engine.requests[-2:]
     assert "Which of these" in first.question
-    assert first.detail is Detail.LOW
     assert first.earlier == ()
     assert "did this begin between the two" in second.question
     assert second.schema is not None
-    assert second.detail is Detail.HIGH
     (before,) = second.earlier
     assert before.caption.startswith("Before")
     sizes = {(shown.width, shown.height) for shown in (before.picture, second.picture)}

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from server.core.errors import EngineRefused
-from server.models.base import EarlierPicture, EngineRequest, Turn
+from server.models.base import EngineRequest, ShownPicture, Turn
 from server.models.openai.engine import OpenAIEngine
 from server.models.openai.request import shorter
 from tests.models.asking import JPEG, collect, picture, request
@@ -115,7 +115,7 @@ async def test_prompts_about_fresh_frames_have_the_picture_last(
 
 
 OLDER = [b"\xff\xd8 %d \xff\xd9" % n for n in range(3)]
-EARLIER = tuple(EarlierPicture(picture(jpeg), f"At {n}:") for n, jpeg in enumerate(OLDER))
+EARLIER = tuple(ShownPicture(picture(jpeg), f"At {n}:") for n, jpeg in enumerate(OLDER))
 SCHEMA = {"type": "object", "properties": {"seen": {"type": "boolean"}}, "required": ["seen"]}
 
 
@@ -130,9 +130,7 @@ async def test_earlier_pictures_go_before_the_frame(fake: FakeOpenAI, engine: Op
 
 
 FRAMES = [b"\xff\xd8 %d \xff\xd9" % n for n in range(8)]
-FILM = tuple(
-    EarlierPicture(picture(jpeg), f"[{n}] {9 - n} s ago:") for n, jpeg in enumerate(FRAMES)
-)
+FILM = tuple(ShownPicture(picture(jpeg), f"[{n}] {9 - n} s ago:") for n, jpeg in enumerate(FRAMES))
 QWEN = {"owned_by": "vllm", "root": "Qwen/Qwen2.5-VL-7B-Instruct"}
 
 

@@ -8,16 +8,17 @@ import pytest
 
 from server.core.errors import EngineError, EngineFailed, EngineRefused
 from server.models.base import (
-    Conversation,
-    EarlierPicture,
+    Author,
     EngineRequest,
     Message,
+    ProgramFields,
     Shown,
-    Speaker,
+    ShownPicture,
     ToolCall,
     Words,
 )
 from server.models.openai.engine import OpenAIEngine
+from server.models.prompts import program_system
 from tests.models.asking import collect, picture, request
 from tests.support.fakes_openai import FakeOpenAI
 
@@ -26,10 +27,13 @@ FORM = {"type": "json_schema", "json_schema": {"name": "seen", "schema": {"type"
 
 
 def chat(**fields: Any) -> EngineRequest:
-    parts = (Words("Compare"), Shown(1), Shown(0))
-    said = Conversation((Message(Speaker.USER, parts),), "Be brief.", **fields)
-    earlier = (EarlierPicture(picture(b"\xff\xd8 before \xff\xd9"), "Before:"),)
-    return request("Compare", conversation=said, earlier=earlier)
+    messages = (
+        Message(Author.SYSTEM, (Words(program_system("Be brief.")),)),
+        Message(Author.USER, (Words("Compare"), Shown(1), Shown(0))),
+    )
+    earlier = (ShownPicture(picture(b"\xff\xd8 before \xff\xd9"), "Before:"),)
+    given = ProgramFields(**fields)
+    return request("Compare", messages=messages, earlier=earlier, extras=(given,))
 
 
 async def test_fields_and_pictures_go_on(fake: FakeOpenAI, engine: OpenAIEngine) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineTimeout
 from server.core.frames import Kind
-from server.models.base import EarlierPicture, EngineRequest, Turn
+from server.models.base import EngineRequest, ShownPicture, Turn
 from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.discovery import of_card
 from server.models.openai.engine import OpenAIEngine
@@ -58,7 +58,7 @@ async def answer(engine: OpenAIEngine, one: EngineRequest | None = None) -> str:
 
 def rich() -> EngineRequest:
     """Return a request with all that a plain one has not."""
-    earlier = tuple(EarlierPicture(picture(), f"{n}") for n in range(8))
+    earlier = tuple(ShownPicture(picture(), f"{n}") for n in range(8))
     tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
     return request(earlier=earlier, schema={"type": "object"}, tools=(tool,))
 
@@ -247,7 +247,7 @@ async def test_a_conversation_that_does_not_fit_is_shortened(
     refusal = error("the request exceeds the available context size", 400, n_ctx=4096)
     server.play = Play(refuse=lambda body: (400, refusal) if len(body["messages"]) > 4 else None)
     turns = tuple(Turn(f"q{n}", f"a{n}") for n in range(4))
-    texts, end = await collect(engine, dataclasses.replace(request(), turns=turns))
+    texts, end = await collect(engine, request(turns=turns))
     assert "".join(texts) == ANSWER
     assert end.left_out == 3
     assert engine.status.capabilities.context_length == 4096

@@ -20,11 +20,11 @@ from server.models.scheduler.job import Result
 from server.session.request.answers import (
     AnswerListener,
     AnswerPublisher,
-    Beginning,
-    PendingQuestion,
+    cancelled,
     frame_info,
 )
 from server.session.request.outbox import Outbox
+from server.session.request.question import Asking, Question
 from tests.support.fakes import FakeEngine, make_picture, make_request
 
 RESULT = Result(
@@ -49,8 +49,12 @@ class Told(AnswerListener):
         self.ends: list[tuple[str, bool]] = []
         self.errors: list[QwenCameraError] = []
         self.counted: list[str] = []
-        beginning = Beginning(at=time.monotonic() - 0.5, waited=0.03)
-        self.sink = AnswerPublisher("q1", kind, self.outbox, beginning, self)
+        self.again = False
+        self.sink = AnswerPublisher("q1", kind, self.outbox, self, at=time.monotonic() - 0.5)
+        self.sink.waited = 0.03
+
+    def on_called(self, result: Result) -> bool:
+        return self.again
 
     def on_end(self, text: str, whole: bool) -> None:
         self.ends.append((text, whole))
@@ -63,7 +67,7 @@ class Told(AnswerListener):
 
     def start(self, tools: tuple[Mapping[str, Any], ...] = (), **picture: Any) -> None:
         shown = replace(make_picture(), **picture)
-        request = replace(make_request(), picture=shown, tools=tools)
+        request = make_request(picture=shown, tools=tools)
         self.sink.started(FakeEngine(), request, 0.02)
 
     async def messages(self) -> list[dict[str, Any]]:
@@ -117,7 +121,7 @@ async def test_an_answer_of_two_looks_ends_once(end: str) -> None:
     """Stopped while the second request waits, it has the words of the first; each request is counted."""
     told = Told()
     told.start(tools=({},))
-    told.sink.called = lambda result: True
+    told.again = True
     told.sink.delta("A cup.")
     told.sink.finished(RESULT)
     assert (told.counted, told.ends) == (["A cup."], [])
@@ -161,9 +165,9 @@ async def test_errors_go_to_the_session() -> None:
 async def test_a_question_stopped_before_its_frame() -> None:
     """The response has no text, no frame, and says how long it waited."""
     asked = Asked(at=time.monotonic() - 0.2, wall=time.time(), sent=None)
-    asking = PendingQuestion(id="q", question="?", asked=asked)
+    asking = Asking(Question("q", "?", asked))
     for reason, finish in (("replaced", "replaced"), ("user", "cancelled"), ("x", "cancelled")):
-        message = json.loads(asking.cancelled(FakeEngine(), reason).encode())
+        message = json.loads(cancelled(asking, FakeEngine(), reason).encode())
         assert message["finish_reason"] == finish
         assert message["text"] == ""
         assert "frame" not in message

@@ -13,11 +13,11 @@ from server.core.errors import EngineRefused, EngineUnavailable, NotConfirmed
 from server.core.frames import Detail, Kind
 from server.core.metrics import Metrics
 from server.core.sound import SOUND_RATE, Sound, SoundUse
-from server.models.base import Capabilities, EarlierPicture, EngineRequest, Usage
-from server.models.prompts import audio_tokens
+from server.models.base import Capabilities, EngineRequest, ShownPicture, Usage, Wishes
+from server.models.prompts import audio_tokens, prompt_tokens
 from server.models.scheduler.job import Job, Result
-from server.session.request.builder import Allowance, Consent, Purpose, estimate
-from server.session.request.parts import NO_OPTIONS, Material, RequestOptions, View
+from server.session.request.builder import Allowance, Consent, Purpose
+from server.session.request.parts import Draft, Prepared, Spoken, View
 from tests.support.fakes import FakeEngine, make_picture, until
 from tests.support.rooms import Room, make_frame, room, settings
 
@@ -50,14 +50,18 @@ def counted(metrics: Metrics) -> float:
     return float(metrics.visual_tokens._value.get())
 
 
+def draft(question: str = "Which?", **fields: Any) -> Draft:
+    return Draft(question=question, **{"view": View(make_frame(), Detail.LOW, None), **fields})
+
+
 async def asked(
-    one: Room, *tokens: int, options: RequestOptions = NO_OPTIONS, widths: Sequence[int] = ()
+    one: Room, *tokens: int, widths: Sequence[int] = (), **fields: Any
 ) -> EngineRequest:
     """A watch's request with earlier pictures that cost so many tokens, and have these widths."""
 
-    async def earlier(needs: Capabilities) -> Sequence[EarlierPicture]:
+    async def earlier(needs: Capabilities) -> Sequence[ShownPicture]:
         return [
-            EarlierPicture(
+            ShownPicture(
                 replace(make_picture(visual_tokens=cost), width=widths[number] if widths else 840),
                 f"{number}:",
             )
@@ -65,13 +69,8 @@ async def asked(
         ]
 
     sink = Listening()
-    job: Job = one.session.requests.submit(
-        "Which?",
-        Kind.WATCH,
-        View(make_frame(), Detail.LOW, None),
-        sink,
-        options=replace(options, earlier=earlier),
-    )
+    watch = draft(kind=Kind.WATCH, earlier=earlier, **fields)
+    job: Job = one.session.requests.submit(watch, sink)
     assert job.kind is Kind.WATCH
     await until(lambda: sink.result is not None)
     assert sink.request is not None
@@ -105,17 +104,11 @@ async def test_an_engine_gets_no_more_pictures_than_it_takes() -> None:
         assert [shown.picture.visual_tokens for shown in request.earlier] == [30]
         engine.capabilities = Capabilities(max_pictures=1)
 
-        async def none(needs: Capabilities) -> Sequence[EarlierPicture]:
+        async def none(needs: Capabilities) -> Sequence[ShownPicture]:
             raise AssertionError("made for nothing")
 
         sink = Listening()
-        one.session.requests.submit(
-            "Which?",
-            Kind.WATCH,
-            View(make_frame(), Detail.LOW, None),
-            sink,
-            options=RequestOptions(none),
-        )
+        one.session.requests.submit(draft(kind=Kind.WATCH, earlier=none), sink)
         await until(lambda: sink.result is not None)
         assert sink.request is not None
         assert sink.request.earlier == ()
@@ -123,32 +116,33 @@ async def test_an_engine_gets_no_more_pictures_than_it_takes() -> None:
 
 async def test_the_tokens_of_the_words_for_a_language_count() -> None:
     async with room(FakeEngine()) as one:
-        requests = one.session.requests
-        made = requests.request(
-            *("Which?", Kind.DESCRIBE, one.engine, Material(make_picture(), Detail.LOW)),
-            RequestOptions(own_language="ar"),
+        picture = Prepared(make_picture(), one.engine.capabilities)
+        made, bare = (
+            one.session.requests.request(
+                draft(kind=Kind.DESCRIBE, own_language=tag), one.engine, picture
+            )
+            for tag in ("ar", None)
         )
-        assert estimate(made) > estimate(replace(made, own_language=None))
+        assert prompt_tokens(made) > prompt_tokens(bare)
 
 
 async def test_the_persons_time_zone_is_for_their_own_questions() -> None:
     """A program's have none, and so the server's."""
     async with room(FakeEngine()) as one:
         one.session.handle(settings(time_zone="Asia/Tokyo"))
-        given = "Which?", Kind.CHAT, one.engine, Material(make_picture(), Detail.LOW)
+        picture = Prepared(make_picture(), one.engine.capabilities)
         for program, zone in (("", "Asia/Tokyo"), ("p", "")):
-            options = RequestOptions(program=program)
-            assert one.session.requests.request(*given, options).time_zone == zone
-
-
-PAST = RequestOptions(past=True)
+            asking = draft(program=program)
+            wishes = one.session.requests.request(asking, one.engine, picture).extra(Wishes)
+            assert wishes is not None
+            assert wishes.time_zone == zone
 
 
 async def test_pictures_of_the_past_go_as_a_video_where_the_engine_takes_one() -> None:
     """Two frames have the tokens of one; the number of pictures that the engine takes does not bind."""
     engine = FakeEngine(capabilities=Capabilities(video=True, max_pictures=1))
     async with room(engine) as one:
-        request = await asked(one, *[100] * 6, options=PAST)
+        request = await asked(one, *[100] * 6, video=True)
         assert (request.video, len(request.earlier)) == (True, 6)
         assert request.visual_tokens - request.picture.visual_tokens == 300
         assert not (await asked(one, *[100] * 6)).video
@@ -163,7 +157,7 @@ async def test_too_few_uneven_or_unequal_pictures_are_no_video(
     """A video's frames have one size, and go in pairs."""
     engine = FakeEngine(capabilities=Capabilities(video=True, max_pictures=3))
     async with room(engine) as one:
-        request = await asked(one, *tokens, options=PAST, widths=widths)
+        request = await asked(one, *tokens, video=True, widths=widths)
         assert (request.video, len(request.earlier)) == (False, 2)
 
 
@@ -171,9 +165,9 @@ async def test_a_video_that_does_not_fit_loses_its_oldest_pair() -> None:
     """And becomes pictures when few frames are left."""
     engine = FakeEngine(capabilities=Capabilities(video=True, context_length=4096))
     async with room(engine) as one:
-        request = await asked(one, *[900] * 8, options=PAST)
+        request = await asked(one, *[900] * 8, video=True)
         assert (request.video, len(request.earlier)) == (True, 6)
-        request = await asked(one, *[2500] * 4, options=PAST)
+        request = await asked(one, *[2500] * 4, video=True)
         assert (request.video, len(request.earlier)) == (False, 1)
 
 
@@ -181,9 +175,9 @@ async def test_a_request_may_state_its_own_answer() -> None:
     """Schema and tokens go to the engine; half of the context stays the most."""
     schema = {"type": "object"}
     async with room(FakeEngine(capabilities=Capabilities(context_length=1024))) as one:
-        request = await asked(one, options=RequestOptions(schema=schema, max_tokens=400))
+        request = await asked(one, schema=schema, max_tokens=400)
         assert (request.schema, request.max_tokens) == (schema, 400)
-        assert (await asked(one, options=RequestOptions(max_tokens=4000))).max_tokens <= 512
+        assert (await asked(one, max_tokens=4000)).max_tokens <= 512
 
 
 # Sound
@@ -220,14 +214,14 @@ class FakeEar:
 
 
 async def sounding(
-    one: Room, options: RequestOptions, question: str = "Which?", heard: Sound | None = None
+    one: Room, question: str = "Which?", heard: Sound | None = None, **fields: Any
 ) -> Heard:
     """Ask, where the microphone has heard this."""
     ear = FakeEar(heard)
     one.session.requests.audio_in = ear
     sink = Heard()
     view = View(make_frame(captured=100.0), Detail.LOW, None)
-    one.session.requests.submit(question, Kind.CHAT, view, sink, options=options)
+    one.session.requests.submit(draft(question, view=view, **fields), sink)
     await until(lambda: sink.result is not None or sink.error is not None)
     assert len(ear.asked) <= 1
     for span in ear.asked:
@@ -245,28 +239,24 @@ async def sounded(*about: Any, **more: Any) -> EngineRequest:
 async def test_the_spoken_question_wins_over_the_scenes_sound() -> None:
     """Sound that is given explicitly goes, even where the scene's sound would be added; even when it is of no use."""
     async with room(FakeEngine(capabilities=HEARS)) as one:
-        request = await sounded(
-            one, RequestOptions(sound=SAID, spoken=True, scene_sound=True), heard=SCENE
-        )
+        request = await sounded(one, spoken=Spoken(sound=SAID), scene_sound=True, heard=SCENE)
         assert request.sound is SAID
-        assert request.sound_is_question
-        assert request.sound_use is SoundUse.HEARD
+        assert request.asked_by_sound
+        assert request.extra(SoundUse) is SoundUse.HEARD
         short = replace(SAID, samples=SAID.samples[:10])
-        request = await sounded(
-            one, RequestOptions(sound=short, spoken=True, scene_sound=True), heard=SCENE
-        )
-        assert (request.sound, request.sound_use) == (None, SoundUse.EMPTY)
+        request = await sounded(one, spoken=Spoken(sound=short), scene_sound=True, heard=SCENE)
+        assert (request.sound, request.extra(SoundUse)) == (None, SoundUse.EMPTY)
 
 
 async def test_the_scenes_sound_goes_with_pictures() -> None:
     """The seconds before the frame; it is no question."""
     async with room(FakeEngine(capabilities=HEARS)) as one:
-        request = await sounded(one, RequestOptions(scene_sound=True), heard=SCENE)
+        request = await sounded(one, scene_sound=True, heard=SCENE)
         assert request.sound is SCENE
-        assert not request.sound_is_question
+        assert not request.asked_by_sound
         # A question that is about neither the past nor a watch goes as before.
-        request = await sounded(one, NO_OPTIONS, heard=SCENE)
-        assert (request.sound, request.sound_use) == (None, None)
+        request = await sounded(one, heard=SCENE)
+        assert (request.sound, request.extra(SoundUse)) == (None, None)
 
 
 async def test_the_scenes_sound_counts_as_background_work() -> None:
@@ -278,7 +268,7 @@ async def test_the_scenes_sound_counts_as_background_work() -> None:
             allowance = one.session.requests.allowance
             allowance._rate = 1e-9
             before = allowance._left
-            request = await asked(one, options=RequestOptions(scene_sound=True))
+            request = await asked(one, scene_sound=True)
             assert (request.sound is None) == (sound is None)
             spent.append(before - allowance._left)
     assert spent[1] - spent[0] == audio_tokens(SCENE)
@@ -291,21 +281,21 @@ async def test_a_microphone_that_is_off_is_no_missing_sound() -> None:
             if ear is not None:
                 ear.on = False
             one.session.requests.audio_in = ear
-            request = await asked(one, 100, options=RequestOptions(scene_sound=True))
-            assert (request.sound, request.sound_use) == (None, None)
-        request = await sounded(one, RequestOptions(scene_sound=True), heard=None)
-        assert request.sound_use is SoundUse.MISSING
+            request = await asked(one, 100, scene_sound=True)
+            assert (request.sound, request.extra(SoundUse)) == (None, None)
+        request = await sounded(one, scene_sound=True, heard=None)
+        assert request.extra(SoundUse) is SoundUse.MISSING
 
 
 async def test_engines_that_cannot_hear_never_get_sound() -> None:
     """Not even the person's; the words go, with a note. Nothing is read from the microphone."""
     async with room(FakeEngine()) as one:
-        for options, use in (
-            (RequestOptions(sound=SAID, spoken=True), SoundUse.DEAF),
-            (RequestOptions(scene_sound=True), None),
+        for fields, use in (
+            ({"spoken": Spoken(sound=SAID)}, SoundUse.DEAF),
+            ({"scene_sound": True}, None),
         ):
-            request = await sounded(one, options, heard=SCENE)
-            assert (request.sound, request.sound_use) == (None, use)
+            request = await sounded(one, heard=SCENE, **fields)
+            assert (request.sound, request.extra(SoundUse)) == (None, use)
             assert request.question == "Which?"
 
 
@@ -324,13 +314,13 @@ async def test_a_question_with_neither_words_nor_sound(
 ) -> None:
     """The person reads why, and what to do; with words they go alone."""
     async with room(FakeEngine(capabilities=needs)) as one:
-        sink = await sounding(one, RequestOptions(sound=sound, spoken=True), "", heard=SCENE)
+        sink = await sounding(one, "", heard=SCENE, spoken=Spoken(sound=sound))
         assert isinstance(sink.error, EngineRefused)
         assert words in sink.error.visitor_message
         assert one.engine.requests == []
-        request = await sounded(one, RequestOptions(sound=sound, spoken=True), heard=SCENE)
+        request = await sounded(one, heard=SCENE, spoken=Spoken(sound=sound))
         assert request.sound is None
-        assert request.sound_use not in (None, SoundUse.HEARD)
+        assert request.extra(SoundUse) not in (None, SoundUse.HEARD)
 
 
 async def test_sound_is_resolved_once_a_request() -> None:
@@ -339,7 +329,7 @@ async def test_sound_is_resolved_once_a_request() -> None:
         one.engine.fail_with = EngineUnavailable("gone")
         spare = FakeEngine("spare", capabilities=HEARS)
         one.engines.spares.append(spare)
-        await sounding(one, RequestOptions(scene_sound=True), heard=SCENE)
+        await sounding(one, scene_sound=True, heard=SCENE)
         assert [request.sound for request in one.engine.requests] == [SCENE]
         assert [request.sound for request in spare.requests] == [SCENE]
 
@@ -349,7 +339,7 @@ async def test_sound_needs_the_consent_that_pictures_need() -> None:
     async with room(FakeEngine(capabilities=HEARS)) as one:
         one.engines.current = FakeEngine(capabilities=HEARS, elsewhere="gpu.example.org")
         with pytest.raises(NotConfirmed):
-            await sounding(one, RequestOptions(sound=SAID, spoken=True))
+            await sounding(one, spoken=Spoken(sound=SAID))
         assert one.engines.current.requests == []
 
 
@@ -358,12 +348,12 @@ async def test_sound_takes_room_in_the_context() -> None:
     async with room(FakeEngine(capabilities=replace(HEARS, context_length=1024))) as one:
         for n in range(20):
             one.session.history.add(f"A question of some words {n}?", "An answer of some words.")
-        bare = await sounded(one, NO_OPTIONS)
+        bare = await sounded(one)
         one.session.history.clear()
         for n in range(20):
             one.session.history.add(f"A question of some words {n}?", "An answer of some words.")
         long = Sound(np.ones(16 * SOUND_RATE, np.int16), 0.0)
-        heard = await sounded(one, RequestOptions(sound=long, spoken=True))
+        heard = await sounded(one, spoken=Spoken(sound=long))
         assert len(heard.turns) < len(bare.turns)
 
 

@@ -14,7 +14,7 @@ import av
 import cv2
 import numpy as np
 
-from server.core.frames import Kind, Picture, Route
+from server.core.frames import Picture, Route
 from server.features.builtin.codes import Code
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import BuiltinEngine
@@ -23,8 +23,9 @@ from server.features.builtin.reader import Reader
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.planes import SceneReader
-from server.models.base import Delta, EngineRequest
+from server.models.base import Delta
 from server.models.routing import route_of
+from tests.support.fakes import make_request
 
 ASKED = Path(__file__).parent
 # The day on which the questions are asked: it decides what has expired.
@@ -64,11 +65,10 @@ async def ask(asked: Iterable[Question], heard: Callable[[Question, str], None])
                 bgr = np.asarray(cv2.imread(str(one.file)), np.uint8)
                 pictures = {one.file: pictured(bgr)}
             engine = BuiltinEngine(heavy=heavy, now=now, reader=reader, finder=finder)
-            request = EngineRequest(
-                f"session {number}",
-                Kind.CHAT,
+            request = make_request(
                 one.question,
                 pictures[one.file],
+                session_id=f"session {number}",
                 max_tokens=400,
                 page_language=one.language,
                 where=route_of(one.question) is Route.WHERE,
