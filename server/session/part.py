@@ -18,6 +18,7 @@ from server.core.sound import VoiceChunk
 from server.media.camera import Camera
 from server.models.base import Capabilities, EngineRequest
 from server.session.request.answers import Tool
+from server.session.request.asking import Asking
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
 from server.session.request.parts import (
@@ -29,7 +30,7 @@ from server.session.request.parts import (
     Spoken,
     View,
 )
-from server.session.request.question import Asking, Question
+from server.session.request.question import Question
 from server.webrtc_server import Line
 
 # The ids of watches that programs begin, not the person, begin so.

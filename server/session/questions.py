@@ -29,9 +29,10 @@ from server.models.routing import OF_FEATURES, choose, is_stop, order_in, way_in
 from server.models.scheduler.job import Result
 from server.session.part import FeatureParts, SessionContext, Shooter, Speaker
 from server.session.request.answers import AnswerListener, AnswerPublisher, Toolbox, cancelled
+from server.session.request.asking import Asking, Stage
 from server.session.request.builder import RequestBuilder
 from server.session.request.parts import Draft, MakeEarlier, Prepared, Spoken, View
-from server.session.request.question import Asking, Question, Stage
+from server.session.request.question import Question
 from server.session.request.sent_pictures import SentPictures
 
 # What takes the place of the ways that features add: where they are off, for other cameras than the
@@ -217,7 +218,7 @@ class QuestionService:
             # Its words are no question.
             self._ordered(id, Order.STOP, "")
         elif id is not None:
-            stop = Asking(Question(id, "", Asked.now()))
+            stop = Question(id, "", Asked.now())
             self._outbox.put(cancelled(stop, self._services.current_engine(), "user"))
         return True
 
@@ -503,7 +504,7 @@ class QuestionService:
             asking.publisher.stopped(reason)
             return
         asking.end()
-        response = cancelled(asking, self._services.current_engine(), reason)
+        response = cancelled(asking.question, self._services.current_engine(), reason)
         self._outbox.put(response)
         self._remember_end(asking, response)
 

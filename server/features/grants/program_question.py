@@ -28,8 +28,9 @@ from server.models.routing import choose
 from server.models.scheduler.job import Result
 from server.session.part import PROGRAMS, QuestionRoute, SessionContext
 from server.session.request.answers import AnswerListener, AnswerPublisher
+from server.session.request.asking import Asking
 from server.session.request.parts import Draft, MakeEarlier, Prepared, View, Wording
-from server.session.request.question import Asking, Question
+from server.session.request.question import Question
 
 if TYPE_CHECKING:
     from server.features.pointing.pointing import Pointing

@@ -19,8 +19,8 @@ from server.features.pointing.twice import Passing, ReadLines, Twice
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.scheduler.job import JobObserver, Result
 from server.session.part import SessionContext, SessionPart
+from server.session.request.asking import Asking
 from server.session.request.parts import Draft
-from server.session.request.question import Asking
 
 log = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.prompts import NOTHING_TO_READ
 from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext
+from server.session.request.asking import Asking
 from server.session.request.parts import Draft
-from server.session.request.question import Asking
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from server.models.base import Engine, EngineRequest, Usage
 from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext, SessionPart
 from server.session.request.answers import AnswerPublisher, Tool
+from server.session.request.asking import Asking
 from server.session.request.parts import Draft, View
-from server.session.request.question import Asking
 from server.shared.aim import Hint, advise_reading
 from server.shared.attention.attention import Attention
 

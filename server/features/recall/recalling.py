@@ -26,8 +26,9 @@ from server.models.prompts import captions
 from server.models.routing import Span, span_ago, span_in
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import Arguments, Tool
+from server.session.request.asking import Asking
 from server.session.request.parts import Draft, MakeEarlier, View
-from server.session.request.question import Asking, Question
+from server.session.request.question import Question
 from server.shared.attention.attention import Attention, Change
 
 # Pause after the pictures were cleared, in seconds

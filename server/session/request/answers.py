@@ -23,7 +23,7 @@ from server.models.prompts import cited
 from server.models.reply import MOST_ARGUMENT_CHARS
 from server.models.scheduler.job import Result
 from server.session.request.parts import View
-from server.session.request.question import Asking, Question
+from server.session.request.question import Question
 
 
 class Mailbox(Protocol):
@@ -246,7 +246,7 @@ class AnswerPublisher:
         keep a frame of a megabyte and more until Python's collector runs.
         """
         listener, self._listener = self._listener, _NOBODY
-        self._asked, self._views = None, {}
+        self._asked, self._question, self._views = None, None, {}
         listener.on_end(text, whole)
 
     @property
@@ -318,13 +318,13 @@ class AnswerPublisher:
 # Pictures, boxes and times of an answer, as messages have them. Pure.
 
 
-def cancelled(asking: Asking, engine: Engine, reason: str) -> wire.Response:
+def cancelled(question: Question, engine: Engine, reason: str) -> wire.Response:
     """Return the response to a question that was stopped before it had a frame."""
-    waited = (time.monotonic() - asking.question.asked.at) * 1000
+    waited = (time.monotonic() - question.asked.at) * 1000
     return wire.Response(
         text="",
         inference_time=0.0,
-        id=asking.id,
+        id=question.id,
         kind=Kind.CHAT,
         engine=engine.name,
         model=engine.status.model_name,

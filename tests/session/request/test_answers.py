@@ -24,7 +24,7 @@ from server.session.request.answers import (
     frame_info,
 )
 from server.session.request.outbox import Outbox
-from server.session.request.question import Asking, Question
+from server.session.request.question import Question
 from tests.support.fakes import FakeEngine, make_picture, make_request
 
 RESULT = Result(
@@ -165,9 +165,9 @@ async def test_errors_go_to_the_session() -> None:
 async def test_a_question_stopped_before_its_frame() -> None:
     """The response has no text, no frame, and says how long it waited."""
     asked = Asked(at=time.monotonic() - 0.2, wall=time.time(), sent=None)
-    asking = Asking(Question("q", "?", asked))
+    question = Question("q", "?", asked)
     for reason, finish in (("replaced", "replaced"), ("user", "cancelled"), ("x", "cancelled")):
-        message = json.loads(cancelled(asking, FakeEngine(), reason).encode())
+        message = json.loads(cancelled(question, FakeEngine(), reason).encode())
         assert message["finish_reason"] == finish
         assert message["text"] == ""
         assert "frame" not in message
