@@ -21,6 +21,7 @@ import pytest
 import pytest_asyncio
 from cryptography import x509
 from playwright.async_api import Browser, Error, Page, Route, WebSocket, async_playwright, expect
+from zxingcpp import read_barcodes
 
 from benchmarks.browser import ARGS, find_chromium
 from scripts.local_certificate import Identity, Issued, Keeper, make_leaf, pem, read_pair
@@ -101,8 +102,8 @@ async def test_the_scanned_address_leads_in(visit: Visit, lan: Running, model: F
     await expect(page.find("#several-insecure")).to_be_hidden()
     image = cv2.imdecode(np.frombuffer(await shown.screenshot(), np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
-    read, *_ = cv2.QRCodeDetector().detectAndDecode(image)
-    assert read == await link.input_value()
+    # OpenCV's own reader fails for one code in a hundred.
+    assert [code.text for code in read_barcodes(image)] == [await link.input_value()]
     advanced = page.find("#several-advanced")
     await expect(advanced.get_by_text("WHIP")).to_be_hidden()
     await advanced.locator("summary").click()
