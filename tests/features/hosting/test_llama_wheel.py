@@ -109,20 +109,16 @@ def swap(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (
-            lambda one: os.truncate(one.model / WEIGHTS, 0),
-            "is missing, damaged or of another model. Fetch",
-        ),
-        (lambda one: cut(one.model / WEIGHTS), "is missing, damaged or of another model. Fetch"),
-        (lambda one: cut(one.model / PROJECTOR), "What reads pictures (the mmproj file) in"),
-        (
-            lambda one: (one.model / PROJECTOR).unlink(),
-            "What reads pictures (the mmproj file) in",
-        ),
-        (lambda one: swap(one.model), "What reads pictures (the mmproj file) in"),
-        (
-            lambda one: shutil.copy(one.model / WEIGHTS, one.model / PROJECTOR),
-            "What reads pictures (the mmproj file) in",
+        *(
+            (spoil, "is missing, damaged or of another model. Fetch")
+            for spoil in (
+                lambda one: os.truncate(one.model / WEIGHTS, 0),
+                lambda one: cut(one.model / WEIGHTS),
+                lambda one: cut(one.model / PROJECTOR),
+                lambda one: (one.model / PROJECTOR).unlink(),
+                lambda one: swap(one.model),
+                lambda one: shutil.copy(one.model / WEIGHTS, one.model / PROJECTOR),
+            )
         ),
         (
             lambda one: one.__dict__.update(limit="ulimit -v 700000", context=10**6),

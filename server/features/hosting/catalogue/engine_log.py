@@ -42,34 +42,23 @@ _PHASES = _table(
         "fetching the image",
     ),
     (r"^Installing llama\.cpp's server", "installing llama.cpp's server"),
-    (r"Capturing (?:CUDA|HIP|cuda)? ?graphs?|Graph capturing", "recording graphs"),
-    (r"torch\.compile (?:takes|took|and)|Compiling a graph|Dynamo bytecode", "compiling"),
     (
-        r"Maximum concurrency|KV cache size|GPU KV cache|initializing(?: slots)?, n_slots",
-        "room for the context is set aside",
+        r"Capturing (?:CUDA|HIP|cuda)? ?graphs?|torch\.compile (?:takes|took|and)|Compiling a graph|Dynamo bytecode",
+        "compiling",
     ),
-    (r"Loading weights took|Model loading took", "weights are loaded"),
     (
         r"Starting to load model|Loading model|(?:load_model|main): loading model|^(?i:loading|materiali[sz]ing)\b",
         "loading weights",
     ),
-    (r"loaded multimodal model", "preparing for pictures"),
-    (r"Resolved architecture|^\[transformers\] Loading\b", "reading the model's files"),
-    (r"Initializing a V\d LLM engine", "starting the engine"),
-    (r"Waiting for application startup|Started server process", "starting the server"),
-    (
-        r"Application startup complete|Uvicorn running on|Starting vLLM API server"
-        r"|(?:main|llama_server|init): model loaded|(?:llama_server: |init: |server is )listening on",
-        "opening the port",
-    ),
 )
 
+PORT_TAKEN = r"(?i)address already in use|\[Errno 98\]|port is already allocated|couldn't bind [\w ]{0,20}socket"
 # Also used for vLLM's help, which fails without a GPU in some builds.
 NO_GPU = (
     "This vLLM finds no GPU and would run on the CPU. It is a build for another maker's GPU, or this user may not open"
     " the GPU (AMD: /dev/kfd, groups render and video). Install the build for this GPU."
 )
-# `{memory}`, `{context}`, `{dtype}` name a setting with its value; `{port}` and `{path}` are values.
+# `{memory}`, `{context}` and `{dtype}` name a setting with its value; `{port}` and `{path}` are values.
 _CAUSES = _table(
     (
         r"platform (?:is )?cpu\b|device_config=cpu|device_type=cpu|Failed to infer device type",
@@ -93,14 +82,15 @@ _CAUSES = _table(
     ),
     (
         r"can't allocate|[Cc]annot allocate|\bMemoryError|Available memory on node|failed to allocate"
-        r"|insufficient memory|unable to allocate|out of memory|bad_alloc",
+        r"|insufficient memory|unable to allocate|out of memory|bad_alloc|EngineDeadError",
         "Main memory does not hold the model and its context. Lower {context}, choose a smaller model or one with fewer bits,"
         " or end other programs.",
     ),
     (
-        r"(?i)address already in use|\[Errno 98\]|port is already allocated|couldn't bind [\w ]{0,20}socket",
-        "Another program has port {port}. End it, or choose another port.",
+        r"(?i)no space left on device",
+        "A disk is full: where images are kept (vLLM's takes 10 GB), ~/.cache or /dev/shm. Make room there.",
     ),
+    (PORT_TAKEN, "Another program has port {port}. End it, or choose another port."),
     (
         r"no ROCm-capable device|No (?:HIP|CUDA) GPUs|hipErrorNoDevice|driver version is insufficient|driver too old"
         r"|could not select device driver|nvidia-container-cli|unresolvable CDI|error gathering device information"
@@ -120,53 +110,10 @@ _CAUSES = _table(
         "It does not know the kind of this model, which is newer. Upgrade it, or name a newer one.",
     ),
     (
-        r"mismatch between text model .{0,80}mmproj|mismatch between vision and audio|Failed to load CLIP model"
-        r"|CLIP cannot be used as main model",
-        "What reads pictures (the mmproj file) in {path} is missing, damaged or of another model than the weights. Put the mmproj"
-        " of the same model there.",
-    ),
-    (
-        r"SafetensorError|HeaderTooLarge|IncompleteBuffer|InvalidHeader|size of tensor .* must match|exceeds dimension size"
-        r"|not initialized from checkpoint|not have a file named|Can't load |not the path to a directory"
-        r"|not within the file bounds|failed to (?:seek for|read) |invalid magic|tensor '[^']*' not found|to find tensor"
-        r"|has wrong shape|tensors expected but|failed to open GGUF|wrong number of tensors|error loading model hyperparameters",
+        r"SafetensorError|size of tensor .* must match|exceeds dimension size|not within the file bounds"
+        r"|failed to (?:seek for|read) |invalid magic|mismatch between text model .{0,80}mmproj|Failed to load CLIP model|CLIP cannot be used as main model",
         "A file of the model in {path} is missing, damaged or of another model. Fetch the model again; python3"
         " scripts/convert_model.py --verify-only names a damaged .safetensors file.",
-    ),
-    (
-        # Not the name alone: vLLM lists it among what it was given.
-        r"(?:option|argument|pass|set)\b[^\n]{0,40}`?trust_remote_code=True|requires you to execute the|custom code",
-        "The model brings code of its own, which runs only with TRUST_REMOTE_CODE=true. Set it if you trust who made the"
-        " model, or choose another model.",
-    ),
-    (
-        r"Docker daemon|Podman socket|permission denied while trying to connect",
-        "The container runtime does not answer. Start it (systemctl start docker), let this user use it, or choose"
-        " another way to run the model.",
-    ),
-    (
-        r"manifest unknown|access denied|repository does not exist|toomanyrequests|unauthorized|short-name"
-        r"|pinging container registry|daemon: (?:Get|Head) \"https?://|failed to (?:do request|resolve reference)|error pulling",
-        "The image could not be fetched. Check its whole name (docker.io/...) and the network, or fetch it first: docker pull,"
-        " podman pull.",
-    ),
-    (
-        r"(?i)no space left on device",
-        "A disk is full: where images are kept (vLLM's takes 10 GB), ~/.cache or /dev/shm. Make room there.",
-    ),
-    (
-        r"libgomp\.so",
-        "llama.cpp's server needs the library libgomp. Install it: apt install libgomp1 (Debian, Ubuntu) or dnf install libgomp.",
-    ),
-    (
-        r"No module named|ImportError|undefined symbol|(?:shared object file|Library not loaded)|executable file .*not found"
-        r"|command that was not found|unrecognized arguments|error: (?:argument|invalid argument|unknown argument)",
-        "It is not installed whole, or in a version that does not take what it lists; its log names what. Install it anew.",
-    ),
-    (
-        r"EngineDeadError",
-        "vLLM's own worker ended, most likely for want of memory. Lower {context}, choose a smaller model, or end other"
-        " programs.",
     ),
 )
 # With this line vLLM continues on the CPU, so it has to be stopped.
