@@ -26,7 +26,6 @@ from scripts.models.disk import ModelError, ended, in_words, say
 from server.core import core_dumps
 from server.features.hosting.catalogue import engine_log
 from server.features.hosting.catalogue.launch import Launch
-from server.features.hosting.catalogue.sizes import OVERHEAD_BYTES
 from server.features.hosting.catalogue.vllm import IMAGE_FLAGS, ROCM_ENVIRONMENT, Vllm, VllmError
 from server.features.hosting.control_groups import main_memory
 from server.features.hosting.gpu import Gpu, GpuError, GpuReader
@@ -136,24 +135,17 @@ def prepared(settings: Settings, chosen: argparse.Namespace) -> Launch:
             " Install the build for this GPU (docs.vllm.ai says how), or give --cpu for a small model."
         )
     free_bytes = main_memory()[1] - weights
-    used = cards[: gpus_of_a_copy(chosen.extra)]
-    memory = sum(card.memory_total or 0 for card in used)
-    share, taken = settings.gpu_memory_utilization, weights + OVERHEAD_BYTES
-    gpu_free_bytes = int(memory * share) - taken if memory else None
-    launch, batch = vllm_command.build(
+    launch = vllm_command.build(
         settings,
         model,
         vllm,
         chosen.extra,
         free_bytes=free_bytes,
-        gpu_free_bytes=gpu_free_bytes,
         gpus=gpus_of_a_copy(chosen.extra),
         amd=amd,
         assumed=assumed,
     )
     say(f"vLLM {vllm.version}, {settings.model_path} ({in_words(weights)}), {described(cards)}.")
-    if batch:
-        say(batch)
     doubts = memory_doubts(cards, weights, settings, gpus_of_a_copy(launch.argv))
     for warning in (*doubts, *launch.warnings):
         say(f"Note: {warning}")

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.disk import ModelError
 from server.features.hosting.catalogue.launch import Launch, typed
-from server.features.hosting.catalogue.sizes import batch, cache_bytes
 from server.features.hosting.catalogue.vllm import (
     HIGH_DETAIL_TOKENS,
     KEY,
@@ -44,8 +43,6 @@ _REFUSED = {
     "--device": "vLLM must not fall back to the CPU",
 }
 
-
-_BATCH_FLAG = "--max-num-seqs"
 # vLLM's short names of flags
 _SHORT = {
     "-tp": "--tensor-parallel-size",
@@ -62,29 +59,21 @@ def build(
     extra: Sequence[str] = (),
     *,
     free_bytes: int = 0,
-    gpu_free_bytes: int | None = None,
     gpus: int = 1,
     amd: bool = False,
     assumed: bool = False,
-) -> tuple[Launch, str]:
-    """Build the command; return it with the reason for the number of its answers at a time.
+) -> Launch:
+    """Build the command.
 
-    `free_bytes`: bytes that the weights leave of main memory, for a build for the CPU; `gpu_free_bytes`: of the
-    GPUs' memory; `gpus`: as many as `extra` spreads a copy over; `amd`: they are AMD's. `assumed`: nobody knows the
-    flags of the vLLM, so none of `extra` is refused for being unknown. Raises ModelError when the model cannot be served as the settings say.
+    `free_bytes`: bytes that the weights leave of main memory, for a build for the CPU; `gpus`: as many as `extra`
+    spreads a copy over; `amd`: they are AMD's. `assumed`: nobody knows the flags of the vLLM, so none of `extra` is
+    refused for being unknown. Raises ModelError when the model cannot be served as the settings say.
     """
     host, port = _address(settings)
     limits = pixels(settings, model)
     cache = cpu_cache_bytes(free_bytes) if vllm.for_cpu else None
-    many = batch(
-        concurrent=settings.max_concurrent_inferences,
-        free_bytes=gpu_free_bytes if cache is None else cache,
-        token_bytes=kept_a_token(settings, model),
-        context=settings.model_max_tokens,
-    )
-    # The operator's own number wins, and parser of tool calls.
+    # The operator's own parser of tool calls wins.
     own = {word.partition("=")[0].replace("_", "-") for word in extra}
-    by_operator = _BATCH_FLAG in own
     serving = Serving(
         folder=str(model.folder),
         name=settings.model_name,
@@ -99,7 +88,6 @@ def build(
         pixels=(limits["min_pixels"], limits["max_pixels"]),
         cpu_cache_bytes=cache,
         amd=amd,
-        sequences=None if by_operator else many.sequences,
         tool_parser=""
         if TOOL_PARSER in own
         else of_type(model.config.get("model_type")).tool_parser,
@@ -118,10 +106,8 @@ def build(
             f"VLLM_API_KEY is empty and {host} is not loopback: whoever reaches it may use the model."
         )
     warnings += _doubts(settings, model, vllm)
-    if many.tight and not by_operator:
-        warnings.append(many.reason)
     argv = tuple(arguments)
-    launch = Launch(
+    return Launch(
         argv,
         variables,
         typed(argv, variables),
@@ -131,7 +117,6 @@ def build(
         for_cpu=vllm.for_cpu,
         warnings=tuple(warnings),
     )
-    return launch, "" if many.tight or by_operator else many.reason
 
 
 def pixels(settings: Settings, model: Checkpoint) -> dict[str, int]:
@@ -154,13 +139,6 @@ def _video(settings: Settings, model: Checkpoint, most: int) -> dict[str, int] |
         return None
     tokens = max(settings.visual_token_budget, HIGH_DETAIL_TOKENS)
     return video_bounds(math.isqrt(most // tokens), tokens)
-
-
-def kept_a_token(settings: Settings, model: Checkpoint) -> int:
-    """Bytes of a token's keys, values and states; 0 where config.json lacks the sizes."""
-    context = settings.model_max_tokens
-    each = cache_bytes(model.text, context) // context
-    return each * 2 if settings.model_dtype == "float32" else each
 
 
 def weights_bytes(model: Checkpoint) -> int:

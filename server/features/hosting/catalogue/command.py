@@ -20,7 +20,7 @@ from server.features.hosting.catalogue.modes import (
     offloads,
     subprocess_server,
 )
-from server.features.hosting.catalogue.sizes import batch, before_requests, kept_a_token, needed
+from server.features.hosting.catalogue.sizes import context_bytes, needed
 from server.models.families import of_type
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -53,7 +53,7 @@ def command(
 
     `model`: from the catalogue or a folder; None: any model of a remote server. `api_key`: the key
     that a started server requires. `context`: most tokens when the choice names none. `concurrent`:
-    concurrent questions. `container`: name of the container, used by this program only. Raises
+    concurrent questions, for llama.cpp. `container`: name of the container, used by this program only. Raises
     CommandError with the reason when the mode cannot work.
     """
     if choice.mode is RunMode.REMOTE:
@@ -76,7 +76,7 @@ def command(
             case RunMode.SUBPROCESS:
                 return _subprocess(choice, model, model.folder, host, api_key, concurrent)
             case RunMode.CONTAINER:
-                return _container(choice, model, model.folder, host, api_key, container, concurrent)
+                return _container(choice, model, model.folder, host, api_key, container)
             case _:
                 return _in_process(choice, model, model.folder, host)
     except vllm.VllmError as error:
@@ -108,7 +108,7 @@ def _subprocess(
     if server is Server.LLAMA_CPP:
         return _llama_cpp(choice, model, folder, host, api_key, concurrent)
     if server is Server.VLLM:
-        return _vllm(choice, model, folder, host, api_key, concurrent)
+        return _vllm(choice, model, folder, host, api_key)
     where = device(model, host, choice.dtype)
     argv = (
         *(host.engine_python or "", "-m", "transformers.cli.transformers", "serve", str(folder)),
@@ -152,12 +152,11 @@ def _llama_cpp(
         raise CommandError(host.llama_trouble)
     context = choice.context or DEFAULT_CONTEXT
     gpu = bool(host.gpus)
-    held = host.ram_free_bytes + sum(one.free_bytes or 0 for one in host.gpus)
-    free = held - before_requests(model, gpu=gpu)
-    # As many answers as the memory has room for beside one context, which was counted
     most = llama_cpp.GPU_SLOTS if gpu else llama_cpp.CPU_SLOTS
-    each = kept_a_token(model, gpu=gpu) * context
-    room = free // each if each and held else most
+    total = (host.gpu_total_bytes if gpu else host.ram_total_bytes) or 0
+    each = context_bytes(model, context)
+    # One context is counted already.
+    room = (total - model.memory_bytes) // each + 1 if total and each else most
     slots = max(1, min(most, concurrent or most, room))
     # One core is left to this program, which decodes the cameras' pictures meanwhile.
     threads = max(1, host.cores - 1) if host.cores else None
@@ -170,7 +169,7 @@ def _llama_cpp(
         context=context,
         slots=slots,
         threads=threads,
-        free_bytes=min(host.ram_free_bytes, free - slots * each),
+        free_bytes=host.ram_total_bytes - (0 if gpu else model.memory_bytes),
         picture_tokens=_picture_tokens(choice, model),
     )
     argv = llama_cpp.serve_arguments(host.llama, serving)
@@ -188,24 +187,21 @@ def _picture_tokens(choice: Choice, model: Model) -> tuple[int, int] | None:
     return max(1, min(model.geometry.min_pixels // token, most)), most
 
 
-def _vllm(
-    choice: Choice, model: Model, folder: Path, host: Host, api_key: str, concurrent: int
-) -> Launch:
+def _vllm(choice: Choice, model: Model, folder: Path, host: Host, api_key: str) -> Launch:
     found = host.vllm
     assert found is not None
     serving = _serving(choice, model, host, str(folder))
     if found.for_cpu:
-        free_bytes = host.ram_free_bytes - needed(model, choice.dtype, gpu=False)
+        free_bytes = host.ram_total_bytes - needed(model, choice.dtype, gpu=False)
         serving = dataclasses.replace(serving, cpu_cache_bytes=vllm.cpu_cache_bytes(free_bytes))
-    serving, doubts = _batched(serving, choice, model, host, concurrent)
     arguments, warnings = vllm.serve_arguments(serving, found)
     env = {**vllm.environment(serving, found), **_key(vllm.KEY, api_key)}
-    warnings += [*vllm.doubts(found), *doubts]
+    warnings += vllm.doubts(found)
     return _served(choice, arguments, env, serving.name, warnings, for_cpu=found.for_cpu)
 
 
 def _container(
-    choice: Choice, model: Model, folder: Path, host: Host, api_key: str, name: str, concurrent: int
+    choice: Choice, model: Model, folder: Path, host: Host, api_key: str, name: str
 ) -> Launch:
     rocm = vllm.ROCM_ENVIRONMENT if _is_amd(host) else {}
     env = {**vllm.ENVIRONMENT, **rocm, **_key(vllm.KEY, api_key)}
@@ -213,11 +209,10 @@ def _container(
     serving = dataclasses.replace(
         _serving(choice, model, host, MOUNTED_AT), host="0.0.0.0", port=_INNER_PORT
     )
-    serving, doubts = _batched(serving, choice, model, host, concurrent)
     version = ".".join(map(str, vllm.SAFE_VERSION))
     found = vllm.Vllm(version, vllm.IMAGE_FLAGS, words=words)
     arguments, warnings = vllm.serve_arguments(serving, found)
-    return _served(choice, arguments, env, serving.name, [*warnings, *doubts], container=name)
+    return _served(choice, arguments, env, serving.name, warnings, container=name)
 
 
 def _in_process(choice: Choice, model: Model, folder: Path, host: Host) -> Launch:
@@ -318,26 +313,6 @@ def _gpus(choice: Choice, model: Model, host: Host) -> int:
             break
         count *= 2
     return count
-
-
-def _batched(
-    serving: vllm.Serving, choice: Choice, model: Model, host: Host, concurrent: int
-) -> tuple[vllm.Serving, list[str]]:
-    """Have it give as many answers at a time as fit into the used GPUs' or the main memory; return warnings, too."""
-    gpu = serving.cpu_cache_bytes is None
-    left = serving.cpu_cache_bytes
-    totals = [one.total_bytes for one in host.gpus[: serving.gpus]]
-    if gpu and totals and None not in totals:
-        left = int(sum(total or 0 for total in totals) * serving.memory)
-        left -= before_requests(model, choice.dtype, gpu=True)
-    many = batch(
-        concurrent=concurrent,
-        free_bytes=left,
-        token_bytes=kept_a_token(model, choice.dtype, gpu=gpu),
-        context=serving.context,
-    )
-    doubts = [many.reason] if many.tight else []
-    return dataclasses.replace(serving, sequences=many.sequences), doubts
 
 
 def _key(variable: str, api_key: str) -> dict[str, str]:

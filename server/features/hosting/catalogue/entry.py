@@ -242,9 +242,7 @@ def _merged(known: Model, found: Model | None) -> Model:
     if found is None:
         return known
     kept = {"id", "title", "aliases", "licence", "note", "needs", "languages", "default_for"}
-    kept.add("first_token")
-    if found.parameters is None:
-        kept.add("parameters")
+    kept |= {"first_token", "parameters"}
     if found.library is Library.LLAMA_CPP:
         # The files name their kind by llama.cpp's names, of which not all are known here.
         kept |= {"model_type", "architecture", "abilities", "boxes", "geometry"}

@@ -21,7 +21,7 @@ from server.features.hosting.catalogue.entry import (
     parts_of,
 )
 from server.features.hosting.catalogue.gguf import Gguf
-from server.features.hosting.catalogue.sizes import CONTEXT, OVERHEAD_BYTES, cache_bytes, whole
+from server.features.hosting.catalogue.sizes import estimate
 from server.features.hosting.catalogue.weights import read_weights
 from server.models import families
 from server.models.families import Family
@@ -29,6 +29,7 @@ from server.models.files import (
     AGAIN,
     ModelFolderError,
     clean,
+    object_in,
     read_json,
     unreadable,
 )
@@ -168,23 +169,18 @@ def _transformers(folder: Path) -> Model:
             " answers about pictures, or one that makes video or sound."
         )
     weights = read_weights(folder)
-    sizes = _text_sizes(config)
     quantised = config.get("quantization_config")
     method = quantised.get("quant_method") if isinstance(quantised, dict) else None
     quantization = clean(str(method or "unknown"))[:40] if isinstance(quantised, dict) else ""
-    context = whole(sizes.get("max_position_embeddings"))
     return _model(
         folder,
         family,
         architecture=kind,
         geometry=families.folder_geometry(folder),
-        parameters=weights.parameters,
         weights_bytes=weights.size,
-        memory_bytes=weights.size
-        + cache_bytes(sizes, min(context or CONTEXT, CONTEXT))
-        + OVERHEAD_BYTES,
+        memory_bytes=estimate(weights.size),
         estimates=frozenset({"memory_bytes"}),
-        context_length=context,
+        context_length=_context_length(config),
         dtype=weights.dtype or "bfloat16",
         quantization=quantization,
         remote_code=_remote_code(folder, kind),
@@ -215,8 +211,8 @@ def _pipeline(folder: Path) -> Model:
         if (path / CONFIG).is_file() and not _WEIGHTLESS.search(_class(what)):
             weights = read_weights(path)
             size += weights.size
-            # Two bytes per parameter in memory, whatever the stored format.
-            loaded += min(weights.size, 2 * (weights.parameters or weights.size))
+            # Two bytes a number in memory, whatever the stored format.
+            loaded += weights.size * 2 // max(2, weights.each)
     return _model(
         folder,
         family,
@@ -282,11 +278,8 @@ def _of_files(
         folder=folder,
         architecture=kind,
         geometry=family.geometry if family is not None else None,
-        parameters=(text.parameters + pictures.parameters) or None,
         weights_bytes=size,
-        memory_bytes=size
-        + 2 * _kept_numbers(text) * min(context or CONTEXT, CONTEXT)
-        + OVERHEAD_BYTES,
+        memory_bytes=estimate(size),
         estimates=frozenset({"memory_bytes"}),
         context_length=context,
         dtype="float32" if text.quantization == "F32" else "float16",
@@ -318,20 +311,6 @@ def _parts(head: Path) -> list[Path]:
     return paths
 
 
-def _kept_numbers(text: Gguf) -> int:
-    """Return the numbers that the text model keeps for each token."""
-    of = text.architecture
-    heads = text.whole(f"{of}.attention.head_count")
-    hidden = text.whole(f"{of}.embedding_length")
-    head = text.whole(f"{of}.attention.key_length") or (hidden // heads if heads else 0)
-    pairs = text.fields.get(f"{of}.attention.head_count_kv")
-    if isinstance(pairs, tuple):
-        return 2 * sum(pair for pair in pairs if pair > 0) * head
-    # Of hybrid models only every n-th layer keeps keys and values.
-    layers = text.whole(f"{of}.block_count") // (text.whole(f"{of}.full_attention_interval") or 1)
-    return 2 * layers * (text.whole(f"{of}.attention.head_count_kv") or heads) * head
-
-
 def _model(folder: Path, family: Family, **fields: Any) -> Model:
     name, commit = _source(folder)
     return Model(
@@ -350,13 +329,14 @@ def _model(folder: Path, family: Family, **fields: Any) -> Model:
 # Their parts
 
 
-def _text_sizes(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the sizes of the text model, from any of the places where configs keep them."""
-    outer = config.get("thinker_config")
-    outer = outer if isinstance(outer, dict) else config
-    parts = (outer.get(name) for name in ("text_config", "llm_config", "language_config"))
-    inner = next((part for part in parts if isinstance(part, dict)), {})
-    return {**outer, **inner}
+def _context_length(config: Mapping[str, Any]) -> int | None:
+    """Return the tokens of the text model, from any of the places where configs keep them."""
+    outer = object_in(config, "thinker_config") or config
+    parts = (object_in(outer, name) for name in ("text_config", "llm_config", "language_config"))
+    inner = next((part for part in parts if part), {})
+    found = inner.get("max_position_embeddings", outer.get("max_position_embeddings"))
+    # A larger one is a mistake, or means "no limit".
+    return found if type(found) is int and 0 < found <= 10**9 else None
 
 
 def _remote_code(folder: Path, kind: str) -> bool:

@@ -6,7 +6,6 @@ kept have 4,096 bytes at most, and arrays 512 numbers. Weights are not read.
 
 from __future__ import annotations
 
-import math
 import os
 import struct
 from collections.abc import Mapping
@@ -35,13 +34,6 @@ def _table(words: str) -> tuple[str, ...]:
 
 # Numbers by the format's number of their type: struct's letters
 _LETTERS = _table("B b H h I i f ? - - Q q d")
-# By ggml's number of a type (ggml.h): how many numbers are in a block, and its bytes. Of types that are
-# not listed nothing is known, nor checked.
-_BLOCKS = _table(
-    "1/4 1/2 32/18 32/20 - - 32/22 32/24 32/34 - 256/84 256/110 256/144 256/176 256/210 "
-    "256/292 256/66 256/74 256/98 256/50 32/18 256/110 256/82 256/136 1/1 1/2 1/4 1/8 1/8 "
-    "256/56 1/2 - - - 256/54 256/66 - - - 32/17 64/36 128/18"
-)
 # By the number of `general.file_type` (llama.h), without "MOSTLY_"
 _FILE_TYPES = _table(
     "F32 F16 Q4_0 Q4_1 - - - Q8_0 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S "
@@ -56,8 +48,6 @@ class Gguf:
 
     # By name, such as "general.architecture"; long texts and lists of texts are left out
     fields: Mapping[str, Value]
-    # Numbers of all its tensors
-    parameters: int
     # Of the file
     size: int
 
@@ -123,21 +113,15 @@ def _read(path: Path, size: int, _changed: int) -> Gguf:
         if file.read(4) != b"GGUF":
             raise ModelFolderError(f"{path} is no GGUF file, whatever its name says. {AGAIN}")
         try:
-            fields, parameters, needed = _header(file)
+            return Gguf(_fields(file), size)
         except (struct.error, IndexError, ValueError, OverflowError, MemoryError):
             raise ModelFolderError(
                 f"{path} is cut off or damaged: its header makes no sense. {AGAIN}"
             ) from None
-    if needed > size:
-        raise ModelFolderError(
-            f"{path} is cut off: it has {size:,} bytes of at least {needed:,}. {AGAIN}"
-        )
-    return Gguf(fields, parameters, size)
 
 
-def _header(file: BufferedReader) -> tuple[dict[str, Value], int, int]:
-    """Return the fields, the numbers of all tensors, and the bytes that the file has at least."""
-    version, tensors, count = _numbers(file, "IQQ")
+def _fields(file: BufferedReader) -> dict[str, Value]:
+    version, _, count = _numbers(file, "IQQ")
     if version not in (2, 3):
         raise ValueError
     fields: dict[str, Value] = {}
@@ -146,18 +130,7 @@ def _header(file: BufferedReader) -> tuple[dict[str, Value], int, int]:
         value = _value(file, _numbers(file, "I")[0])
         if name and value is not None:
             fields[name] = value
-    parameters = end = 0
-    for _ in range(tensors):
-        _text(file)
-        shape = _numbers(file, f"{_numbers(file, 'I')[0]}Q")
-        kind, offset = _numbers(file, "IQ")
-        numbers = math.prod(shape)
-        block, _, size = (_BLOCKS[kind] if kind < len(_BLOCKS) else "").partition("/")
-        parameters += numbers
-        end = max(end, offset + (-(-numbers // int(block)) * int(size) if size else 0))
-    alignment = fields.get("general.alignment", 32)
-    step = alignment if type(alignment) is int and alignment > 0 else 32
-    return fields, parameters, -(-file.tell() // step) * step + end
+    return fields
 
 
 def _value(file: BufferedReader, kind: int) -> Value | None:

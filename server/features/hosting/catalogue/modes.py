@@ -79,8 +79,10 @@ def offloads(model: Model, host: Host) -> bool:
 
 
 def _fits_gpu(host: Host, need: int) -> bool:
-    frees = [gpu.free_bytes for gpu in host.gpus]
-    return host.torch_device == "cuda" and any(free is None or free >= need for free in frees)
+    totals = [gpu.total_bytes for gpu in host.gpus]
+    return host.torch_device == "cuda" and any(
+        total is None or total * GPU_SHARE >= need for total in totals
+    )
 
 
 # The modes
@@ -117,10 +119,9 @@ def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
 
 def _llama_cpp(model: Model, host: Host) -> Possible:
     """Check its server, which takes GPUs by itself, and puts what does not fit there into main memory."""
-    frees = [gpu.free_bytes for gpu in host.gpus]
-    free = 0 if None in frees else _main(host) + sum(one or 0 for one in frees)
+    total = 0 if host.gpu_total_bytes is None else _main(host) + host.gpu_total_bytes
     need = needed(model, gpu=bool(host.gpus))
-    if no := no_llama_server(model, host) or _too_large(need, free) or _not_here(model):
+    if no := no_llama_server(model, host) or _too_large(need, total) or _not_here(model):
         return Possible(False, no)
     version = f" {host.llama.version}" if host.llama is not None and host.llama.version else ""
     return Possible(True, f"llama.cpp's server{version}{'' if host.gpus else ' on the CPU'}.")
@@ -160,16 +161,16 @@ def _no_server_for(model: Model) -> str:
 
 def _main(host: Host) -> int:
     """Return the main memory that a model may have; 0: unknown."""
-    return max(1, host.ram_free_bytes - RAM_LEFT) if host.ram_free_bytes else 0
+    return max(1, host.ram_total_bytes - RAM_LEFT) if host.ram_total_bytes else 0
 
 
-def _too_large(need: int, free: int) -> str:
-    """Compare with the memory that can be had, 0 being unknown."""
-    if not free or need <= free:
+def _too_large(need: int, total: int) -> str:
+    """Compare with all the memory, taken or not, that this machine has for a model, 0 being unknown."""
+    if not total or need <= total:
         return ""
     return (
-        f"It takes about {gigabytes(need)} of memory, and {gigabytes(free)} can be had here. Choose a smaller or quantised"
-        " model, or end what takes the memory."
+        f"It takes about {gigabytes(need)} of memory, and this machine has {gigabytes(total)} for it. Choose a smaller or"
+        " quantised model."
     )
 
 

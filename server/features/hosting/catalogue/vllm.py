@@ -27,7 +27,7 @@ IMAGE_FLAGS = frozenset(
         *("--served-model-name", "--host", "--port", "--dtype", "--gpu-memory-utilization"),
         *("--max-model-len", "--limit-mm-per-prompt", "--mm-processor-kwargs"),
         *("--tensor-parallel-size", "--trust-remote-code", "--enable-prefix-caching"),
-        *("--max-num-seqs", "--no-enable-log-requests", "--allowed-media-domains"),
+        *("--no-enable-log-requests", "--allowed-media-domains"),
         *("--enable-prompt-tokens-details", "--mm-encoder-tp-mode"),
     }
 )
@@ -108,8 +108,6 @@ class Serving:
     amd: bool = False
     # On the CPU: bytes of main memory for keys and values; vLLM's default takes most of all memory
     cpu_cache_bytes: int | None = None
-    # Concurrent answers; None: vLLM's default
-    sequences: int | None = None
     # The parser of the model's tool calls; "": it takes no tools.
     tool_parser: str = ""
     trust_remote_code: bool = False
@@ -163,8 +161,6 @@ def serve_arguments(serving: Serving, vllm: Vllm) -> tuple[list[str], list[str]]
         # Compiling needs a compiler and takes minutes.
         flag("--enforce-eager")
     flag("--max-model-len", str(serving.context))
-    if serving.sequences is not None:
-        flag("--max-num-seqs", str(serving.sequences))
     # vLLM reserves memory for this number only.
     flag("--limit-mm-per-prompt", json.dumps(_inputs(serving, vllm)))
     if serving.pixels is not None:

@@ -32,8 +32,8 @@ class Weights:
     size: int
     # Bytes of the numbers in them
     bytes: int
-    # None when they are packed
-    parameters: int | None
+    # True when one number holds several weights
+    packed: bool
     # Format of most of them, with torch's name; "" unknown
     dtype: str
     # Bytes of one such number
@@ -128,8 +128,6 @@ def _summed(paths: Iterable[Path]) -> Weights:
     heaviest = max(
         elements, key=lambda kind: elements[kind] * _DTYPE_BYTES.get(kind, 1), default=""
     )
-    # Packed numbers hold several weights each.
-    packed = not elements.keys() <= {"F32", "F16", "BF16", "F64", "F8_E4M3", "F8_E5M2"}
-    parameters = None if packed or not elements else sum(elements.values()) or None
+    packed = not elements.keys() <= {*_DTYPE_NAMES, "F8_E4M3", "F8_E5M2"}
     each = _DTYPE_BYTES.get(heaviest, 1)
-    return Weights(size, held, parameters, _DTYPE_NAMES.get(heaviest, ""), each)
+    return Weights(size, held, packed, _DTYPE_NAMES.get(heaviest, ""), each)

@@ -64,7 +64,7 @@ def read(folder: Path) -> Weights:
     found = read_weights(folder)
     dtype = found.dtype if found.dtype in BYTES_EACH else ""
     # Packed numbers stay as they are, in what is about two bytes for what is computed.
-    each = 2 if not dtype and found.parameters is None else found.each
+    each = 2 if not dtype and found.packed else found.each
     return Weights(found.bytes, dtype, each, kind, _context(config))
 
 

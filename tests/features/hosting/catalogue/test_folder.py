@@ -100,9 +100,9 @@ def test_it_tells_what_it_is(folder: Path) -> None:
     assert model.abilities == {Ability.IMAGES, Ability.VIDEO_IN, Ability.GROUNDING}
     assert model.boxes is BoxUnit.PIXELS
     assert model.geometry == families.QWEN2_VL
-    assert (model.parameters, model.weights_bytes, model.dtype) == (40, size, "bfloat16")
-    # Keys and values: 2 × 2 layers × 2 pairs × 16 wide × 2 bytes × 4,096 tokens.
-    assert model.memory_bytes - size == 1_048_576 + 800_000_000
+    assert (model.weights_bytes, model.dtype) == (size, "bfloat16")
+    # A tenth for one context
+    assert model.memory_bytes == size + size // 10 + OVERHEAD_BYTES
     assert "memory_bytes" in model.estimates
     assert model.context_length == 4096
     assert model.needs["vllm"] == "0.7.2"
@@ -111,25 +111,8 @@ def test_it_tells_what_it_is(folder: Path) -> None:
 
 @pytest.mark.parametrize("length", [-1, 0, 10**30, 1e30, True, "8192", float("nan"), None, [1]])
 def test_a_length_that_can_not_be_is_none(folder: Path, length: object) -> None:
-    """It is not known then, and 8,192 tokens are counted."""
     text(max_position_embeddings=length)(folder)
-    model = read_model(folder)
-    assert model.context_length is None
-    assert model.memory_bytes - model.weights_bytes == 2 * 1_048_576 + OVERHEAD_BYTES
-
-
-def test_layers_with_one_state_for_all_keep_nothing_more_for_a_longer_text(folder: Path) -> None:
-    # As in the first test, half of it for each of the two layers.
-    layer = 1_048_576 // 2
-    for kinds, kept in (
-        (["full_attention", "full_attention"], 2 * layer),
-        (["sliding_attention", "full_attention"], 2 * layer),
-        (["linear_attention", "full_attention"], layer),
-        ("full", 2 * layer),
-    ):
-        text(layer_types=kinds)(folder)
-        model = read_model(folder)
-        assert model.memory_bytes - model.weights_bytes - OVERHEAD_BYTES == kept, kinds
+    assert read_model(folder).context_length is None
 
 
 def test_its_name_comes_from_its_download(folder: Path) -> None:
@@ -159,7 +142,7 @@ def test_one_file_without_an_index_and_a_relative_path(
     assert model.abilities == {Ability.IMAGES}
     assert (model.geometry, model.boxes, model.dtype) == (None, None, "float32")
     assert model.needs == {"transformers": "", "vllm": ""}
-    assert (model.parameters, model.context_length) == (20, None)
+    assert model.context_length is None
 
 
 @pytest.mark.parametrize(
@@ -192,11 +175,10 @@ def test_other_kinds(
 
 
 def test_quantised_weights(folder: Path) -> None:
-    """Packed weights have no known number of parameters."""
     configured(quantization_config={"quant_method": "gptq", "bits": 4})(folder)
     safetensors(folder / "a.safetensors", dtype="I32")
     model = read_model(folder)
-    assert (model.quantization, model.parameters) == ("gptq", None)
+    assert model.quantization == "gptq"
 
 
 def pipeline(folder: Path, index: dict[str, Any] = WAN, **transformer: object) -> Path:
@@ -363,10 +345,6 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: write(f / "model_index.json", WAN), "lacks scheduler, which model_index.json"),
     # Numbers that no model has
     (lambda f: header(f / "a.safetensors", data_offsets=[0]), "is no safetensors header"),
-    (
-        text(num_hidden_layers=10**8, hidden_size=10**9),
-        "an impossible model (memory_bytes: Input should be less than",
-    ),
     # Not a regular file
     (lambda f: pipe(f / "config.json"), "config.json is no file that can be read. Download"),
     (lambda f: pipe(f / "model.safetensors.index.json"), "is no file that can be read"),
@@ -522,21 +500,10 @@ def test_a_gguf_model_is_read_from_its_two_files(pair: Path) -> None:
     assert model.boxes is BoxUnit.THOUSANDTHS
     assert model.abilities == {Ability.IMAGES, Ability.GROUNDING}
     assert model.geometry == families.of_type("qwen3_vl").geometry
-    assert (model.parameters, model.context_length) == (2 * 4 * 256 + 4 * 64, 4096)
+    assert model.context_length == 4096
     assert model.weights_bytes == sum(path.stat().st_size for path in pair.glob("*.gguf"))
-    # 24 layers, 2 pairs of heads of 128 numbers, keys and values, two bytes each
-    context = 24 * 2 * 128 * 2 * 2 * 4096
-    assert model.memory_bytes == model.weights_bytes + context + OVERHEAD_BYTES
+    assert model.memory_bytes > model.weights_bytes + OVERHEAD_BYTES
     assert find_models([pair.parent]) == ([model], [])
-
-
-def test_layers_without_keys_take_no_room(pair: Path) -> None:
-    """Those of Qwen3.5: every fourth has them, as its files say in one way or the other."""
-    for more in ({"pairs": [0, 0, 0, 2] * 6}, {"full_attention_interval": 4}):
-        write_weights(pair / "Model-Q4_K_M.gguf", "qwen35", **more)
-        model = read_model(pair)
-        context = 6 * 2 * 128 * 2 * 2 * 4096
-        assert model.memory_bytes == model.weights_bytes + context + OVERHEAD_BYTES
 
 
 def test_one_of_several_gguf_models_is_named_by_its_file(pair: Path) -> None:

@@ -18,10 +18,9 @@ from tests.support.gguf_writer import write_projector, write_weights
 
 def test_a_header_is_read(tmp_path: Path) -> None:
     """Kind, format, sizes; the vocabulary and the long template are left out."""
-    numbers = write_weights(tmp_path / "a.gguf", pairs=[0, 0, 0, 2] * 6)
+    write_weights(tmp_path / "a.gguf", pairs=[0, 0, 0, 2] * 6)
     found = gguf.read(tmp_path / "a.gguf")
     assert (found.architecture, found.quantization) == ("qwen3vl", "Q4_K_M")
-    assert found.parameters == numbers
     assert found.size == (tmp_path / "a.gguf").stat().st_size
     assert found.whole("qwen3vl.context_length") == 4096
     assert found.fields["qwen3vl.attention.head_count_kv"] == (0, 0, 0, 2) * 6
@@ -37,30 +36,20 @@ def test_what_reads_pictures_is_told_apart(tmp_path: Path) -> None:
 
 
 def test_every_format_of_the_package_is_known(tmp_path: Path) -> None:
-    """By their names, and the bytes that a file of them has to have."""
     for kind in package.LlamaFileType:
         if kind.name in ("GUESSED", "MOSTLY_Q1_0"):
             continue
         write_weights(tmp_path / "a.gguf", file_type=kind)
         name = kind.name.removeprefix("MOSTLY_").removeprefix("ALL_").removesuffix("_MOE")
         assert gguf.read(tmp_path / "a.gguf").quantization == name
-    for number, (block, size) in package.GGML_QUANT_SIZES.items():
-        # Q8_1 is no format of files.
-        if number is not package.GGMLQuantizationType.Q8_1:
-            path = tmp_path / f"{number}.gguf"
-            path.write_bytes(header(tensor=(block * 3, number, 0)) + bytes(size * 3))
-            assert gguf.read(path).parameters == block * 3
-            path.write_bytes(header(tensor=(block * 3, number, 0)) + bytes(size * 3 - 1))
-            with pytest.raises(ModelFolderError, match="is cut off: it has"):
-                gguf.read(path)
 
 
 def test_a_file_that_is_cut_off_is_named_wherever_that_is(tmp_path: Path) -> None:
-    """In a sentence that says what to do, and never as a shorter model."""
+    """In its header, in a sentence that says what to do."""
     path = tmp_path / "a.gguf"
     write_weights(path)
     whole = path.read_bytes()
-    for length in (*range(4, 400, 7), len(whole) // 2, len(whole) - 1):
+    for length in range(4, 400, 7):
         path.write_bytes(whole[:length])
         with pytest.raises(
             ModelFolderError,
@@ -79,14 +68,9 @@ def header(
     version: int = 3,
     counts: tuple[int, int] = (1, 0),
     fields: bytes = b"",
-    tensor: tuple[int, int, int] | None = (1, 0, 0),
 ) -> bytes:
-    """A file's beginning. `counts`: tensors, fields; `tensor`: its numbers, type and offset."""
-    found = b"GGUF" + struct.pack("<IQQ", version, *counts) + fields
-    if tensor is not None:
-        found += text(b"w") + struct.pack("<IQIQ", 1, *tensor)
-        found += bytes(-len(found) % 32)
-    return found
+    """A file's beginning. `counts`: tensors, fields."""
+    return b"GGUF" + struct.pack("<IQQ", version, *counts) + fields
 
 
 @pytest.mark.parametrize(
@@ -94,10 +78,9 @@ def header(
     [
         (b"PK\x03\x04" + bytes(100), "is no GGUF file, whatever its name says"),
         (header(version=1) + bytes(4), "is cut off or damaged"),
-        (header(counts=(2**60, 0)), "is cut off or damaged"),
+        (header(counts=(0, 2**60)), "is cut off or damaged"),
         (header(counts=(1, 1), fields=text(b"a") + struct.pack("<I", 77)), "is cut off or damaged"),
         (header(counts=(1, 1), fields=struct.pack("<Q", 2**63)), "is cut off or damaged"),
-        (header(tensor=(2**62, 0, 0)), "is cut off: it has"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

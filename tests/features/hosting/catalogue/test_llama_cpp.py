@@ -109,7 +109,7 @@ def test_the_command_on_a_laptop() -> None:
 
 def test_it_takes_what_the_machine_has() -> None:
     """Cores that it may use, room for few contexts, little memory for old prompts; more with a GPU."""
-    small = replace(HERE, ram_free_bytes=int(5.2 * GB), cores=2)
+    small = replace(HERE, ram_total_bytes=int(5.2 * GB), cores=2)
     words = built(small, context=8192).argv
     assert value(words, "--threads") == "1"
     assert int(value(words, "--cache-ram")) < 250
@@ -117,7 +117,7 @@ def test_it_takes_what_the_machine_has() -> None:
     assert value(built(gpu).argv, "--parallel") == "4"
     assert value(built(gpu, concurrent=1).argv, "--parallel") == "1"
     tight = GGUF.model_copy(update={"memory_bytes": 8 * GB})
-    full = replace(HERE, ram_free_bytes=int(9.1 * GB))
+    full = replace(HERE, ram_total_bytes=int(9.1 * GB))
     assert value(built(full, tight).argv, "--parallel") == "1"
 
 
@@ -161,9 +161,9 @@ def test_pictures_of_a_model_without_known_sizes_are_its_own_affair() -> None:
             "It needs llama.cpp b9049 or newer, and 9000 is installed (/usr/bin/llama-server): upgrade it",
         ),
         (
-            replace(HERE, ram_free_bytes=4 * GB),
+            replace(HERE, ram_total_bytes=4 * GB),
             GGUF,
-            "It takes about 4.0 GB of memory, and 3.0 GB can be had here. Choose a smaller or quantised",
+            "It takes about 4.0 GB of memory, and this machine has 3.0 GB for it. Choose a smaller",
         ),
         (HERE, GGUF.model_copy(update={"folder": None}), "Its files (3.0 GB) are not on this"),
     ],

@@ -134,8 +134,8 @@ def test_everything_works_where_everything_is() -> None:
         ),
         (
             RunMode.SUBPROCESS,
-            without(gpus=(), torch_device="", vllm=FOR_CPU, ram_free_bytes=8 * GB),
-            "It takes about 19 GB of memory, and 7.0 GB can be had here. Choose a smaller or",
+            without(gpus=(), torch_device="", vllm=FOR_CPU, ram_total_bytes=8 * GB),
+            "It takes about 19 GB of memory, and this machine has 7.0 GB for it. Choose a smaller or",
         ),
         (
             RunMode.SUBPROCESS,
@@ -150,7 +150,7 @@ def test_everything_works_where_everything_is() -> None:
         (
             RunMode.SUBPROCESS,
             without(gpus=(replace(CARD, total_bytes=16 * GB),)),
-            "It takes about 19 GB of memory, and 15 GB can be had here. Choose a smaller or",
+            "It takes about 19 GB of memory, and this machine has 15 GB for it. Choose a smaller or",
         ),
         (RunMode.CONTAINER, without(sandboxed=True), "may not start containers"),
         (RunMode.CONTAINER, without(docker=None), "Neither docker nor podman is installed"),
@@ -174,12 +174,12 @@ def test_everything_works_where_everything_is() -> None:
         ),
         (
             RunMode.IN_PROCESS,
-            without(gpus=(), torch_device="", ram_free_bytes=8 * GB),
-            "It takes about 19 GB of memory, and 7.0 GB can be had here. Choose a smaller or",
+            without(gpus=(), torch_device="", ram_total_bytes=8 * GB),
+            "It takes about 19 GB of memory, and this machine has 7.0 GB for it. Choose a smaller or",
         ),
         (
             RunMode.IN_PROCESS,
-            without(torch_device="", ram_free_bytes=8 * GB),
+            without(torch_device="", ram_total_bytes=8 * GB),
             "the torch that is installed is built for the CPU",
         ),
     ],
@@ -202,29 +202,29 @@ def test_what_would_not_fit_is_not_fetched_first() -> None:
     away = MODEL.model_copy(update={"folder": None})
     for host in (LAPTOP, replace(LAPTOP, engine_python=None)):
         assert "not on this machine" in modes(away, host)[RunMode.IN_PROCESS].reason
-        less = replace(host, ram_free_bytes=8 * GB)
+        less = replace(host, ram_total_bytes=8 * GB)
         for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
-            assert "7.0 GB can be had here" in modes(away, less)[mode].reason
+            assert "this machine has 7.0 GB" in modes(away, less)[mode].reason
     assert "Neither docker" in modes(away, LAPTOP)[RunMode.CONTAINER].reason
     small = without(gpus=(replace(CARD, total_bytes=16 * GB),))
     for mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
-        assert "15 GB can be had here" in modes(away, small)[mode].reason
+        assert "this machine has 15 GB" in modes(away, small)[mode].reason
 
 
 def test_what_fits_depends_on_the_format() -> None:
     """A GPU computes 32 bits in 16 unless somebody says otherwise."""
-    room = replace(LAPTOP, ram_free_bytes=24 * GB)
+    room = replace(LAPTOP, ram_total_bytes=24 * GB)
     assert modes(MODEL, room)[RunMode.IN_PROCESS].ok
     for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
         no = modes(MODEL, room, "float32")[mode]
         assert (no.ok, "takes about 37 GB of memory" in no.reason) == (False, True)
-    card = replace(CARD, total_bytes=14 * GB, free_bytes=13 * GB)
+    card = replace(CARD, total_bytes=14 * GB)
     small = replace(ALL, gpus=(card,))
     wide = MODEL.model_copy(update={"dtype": "float32"})
     assert device(wide, small) == "cuda"
     assert all(one.ok for one in modes(wide, small).values())
     assert device(wide, small, "float32") == "cpu"
-    assert "13 GB can be had" in modes(wide, small, "float32")[RunMode.CONTAINER].reason
+    assert "this machine has 13 GB" in modes(wide, small, "float32")[RunMode.CONTAINER].reason
     assert device(MODEL, small) == "cpu"
 
 
@@ -254,13 +254,13 @@ def test_what_makes_something_runs_in_process() -> None:
 
 def test_videos_are_made_with_parts_in_turn_where_not_all_fits() -> None:
     """On a GPU that holds the largest part; else on the CPU."""
-    half = replace(ALL, gpus=(replace(CARD, free_bytes=12 * GB),))
+    half = replace(ALL, gpus=(replace(CARD, total_bytes=13 * GB),))
     assert offloads(MAKER, half)
     assert "(CPU offload)" in modes(MAKER, half)[RunMode.IN_PROCESS].reason
     assert not offloads(MAKER, ALL)
     assert not offloads(MODEL, half)
-    assert not offloads(MAKER, replace(half, ram_free_bytes=5 * GB))
-    less = replace(ALL, gpus=(replace(CARD, free_bytes=11 * GB),))
+    assert not offloads(MAKER, replace(half, ram_total_bytes=5 * GB))
+    less = replace(ALL, gpus=(replace(CARD, total_bytes=11 * GB),))
     for host in (less, LAPTOP):
         assert not offloads(MAKER, host)
         assert modes(MAKER, host)[RunMode.IN_PROCESS].reason == "On the CPU."
@@ -340,7 +340,7 @@ def test_every_no_is_a_sentence(
 ) -> None:
     host = Host(
         gpus=tuple(gpus),
-        ram_free_bytes=ram,
+        ram_total_bytes=ram,
         engine_python=python,
         libraries=dict.fromkeys(known, "9.9"),
         torch_device="cuda" if flags[0] else "",
