@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ def choice(behaviour: str, port: int | None = None) -> Choice:
     return Choice(model=f"tests/{behaviour}", mode=RunMode.SUBPROCESS, port=free)
 
 
-def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
+def plan(chosen: Choice) -> Plan:
     """Create the runtime of the stand-in, whose behaviour the model's name selects."""
     behaviour = chosen.model.partition("/")[2]
     if behaviour == "nothing":

@@ -1,4 +1,4 @@
-"""Stands in for a machine's GPUs: their free memory while a model loads, and how it comes back."""
+"""Stands in for a machine's GPUs: their free memory while a model is loaded, and how it comes back."""
 
 from __future__ import annotations
 
@@ -11,22 +11,19 @@ GB = 10**9
 class GpuStandIn:
     """Two cards of 100 GB.
 
-    While `loaded` says so the model holds some of each; it comes back `late` seconds after.
+    While a model is `loaded` it holds some of each; that is back `late` seconds after its end was first seen.
     """
 
-    def __init__(self, loaded: Callable[[], bool], *, late: float) -> None:
-        self._loaded = loaded
+    def __init__(self, *, late: float) -> None:
+        # Set once a model is loaded
+        self.loaded: Callable[[], bool] | None = None
         self._late = late
-        # Of each card
-        self.holds = (60 * GB, 20 * GB)
-        # Time at which it was last seen loaded
-        self._seen = -1e9
-        self.reads = 0
+        self._back_at: float | None = None
 
     def free(self) -> tuple[int, ...]:
-        self.reads += 1
         now = time.monotonic()
-        if self._loaded():
-            self._seen = now
-        held = self.holds if now - self._seen <= self._late else (0, 0)
+        if self.loaded is not None and not self.loaded() and self._back_at is None:
+            self._back_at = now + self._late
+        back = self._back_at is not None and now >= self._back_at
+        held = (0, 0) if self.loaded is None or back else (60 * GB, 20 * GB)
         return tuple(100 * GB - one for one in held)

@@ -602,10 +602,6 @@ export interface EngineReport {
   mode?: string;
   /** How far loading is */
   progress?: LoadingProgress;
-  /** Main memory that it uses; absent: unknown */
-  memory_bytes?: number;
-  /** GPU memory that it uses; absent: unknown */
-  gpu_bytes?: number;
   /** The command that runs, quoted for a shell, secrets masked */
   command?: string;
   /** The failure, and the remedy */

@@ -95,9 +95,6 @@ class Generator:
     def busy(self) -> bool:
         return self._job is not None
 
-    def memory_bytes(self) -> int | None:
-        return self._worker.memory_bytes()
-
     def _new(self) -> ModelWorker:
         return ModelWorker(self._argv, self._env, on_message=self._receive, on_line=self._on_line)
 

@@ -12,7 +12,6 @@ from server.core.errors import (
     EngineError,
     EngineFailed,
     EngineLoading,
-    EngineTimeout,
     EngineUnavailable,
 )
 from server.models.base import Capabilities, Chunk, Engine, EngineRequest, EngineState, EngineStatus
@@ -24,12 +23,8 @@ STARTED_AGAIN = "It is started again if it stays so; an operator can start anoth
 ELSEWHERE = (
     "It runs elsewhere and is used again when it answers; an operator can start another model."
 )
-# The probe succeeds but no answer begins: a hanging model cannot be distinguished from a busy one.
-_HANGS = "If it stays so, an operator can start the model again in the engine panel."
 # A broken connection is noticed shortly before the end of its process.
 _NOTICE_SECONDS = 0.5
-# vLLM notices the end of its worker by a check every 5 s, and then ends.
-_GOING_SECONDS = 8.0
 # retry_after for questions while a model is loading, seconds
 _RETRY_SECONDS = 5.0
 Refine = Callable[[Capabilities], Capabilities]
@@ -153,12 +148,11 @@ class ActiveEngine:
                     return
                 except TimeoutError:
                     raise self._gone(began, use) from None
-                except EngineTimeout as error:
-                    if began:
-                        raise
-                    raise EngineTimeout(f"{error.message} {_HANGS}") from None
                 except (EngineUnavailable, EngineFailed) as error:
-                    if await self._is_gone(use, isinstance(error, EngineFailed)):
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_NOTICE_SECONDS):
+                            await use.left.wait()
+                    if use.left.is_set():
                         raise self._gone(began, use) from None
                     if isinstance(error, EngineUnavailable) and not self.status.ready:
                         raise EngineUnavailable(
@@ -166,20 +160,9 @@ class ActiveEngine:
                         ) from None
                     raise
                 began = True
-                # A running answer shows that the engine is not hanging, even if its other answers
-                # are slow.
+                # It does not hang, even if its other answers are slow.
                 self._silent_since = None
                 yield chunk
-
-    async def _is_gone(self, use: _InUse, failed: bool) -> bool:
-        """Find whether the engine ends shortly after an error; `failed`: wait longer for that."""
-        for seconds in (_NOTICE_SECONDS, _GOING_SECONDS):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await use.left.wait()
-            if use.left.is_set() or not failed or (await use.engine.probe()).ready:
-                break
-        return use.left.is_set()
 
     async def _next(self, chunks: AsyncGenerator[Chunk, None], use: _InUse) -> Chunk:
         """Read the next chunk.

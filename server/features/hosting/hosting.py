@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -35,7 +35,7 @@ from server.features.hosting.messages import (
 )
 from server.features.hosting.model_fetch import FetchStatus, ModelFetch
 from server.features.hosting.offer import ModelOffer
-from server.features.hosting.planner import Planner, Seen
+from server.features.hosting.planner import Planner
 from server.features.hosting.runtime import MakeRuntime, OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime, ServerRuntime
 from server.features.hosting.settings import HostingSettings
@@ -54,6 +54,8 @@ PREFIX = "/api/engine"
 MAX_TROUBLES = 6
 # Less than the 30 s that a proxy in front waits.
 STOP_SECONDS = 20.0
+# Time that the panel waits for vLLM's help
+PATIENCE_SECONDS = 2.0
 # Fetched models, each in a folder of its own, as run.sh --model keeps them
 KEPT = Path(os.path.expanduser("~/models"))
 # Keys of remote servers that are kept; the one given longest ago goes.
@@ -184,10 +186,13 @@ class Hosting:
             if status.detail and not status.ready and not status.unused
         )
 
-    async def probe(self) -> Seen:
-        """Examine the models and the machine anew. Raises BadRequest."""
-        held = await self.manager.gives_back()
-        return await in_pool(self._pool, partial(self.planner.probe, *held))
+    async def probe(self) -> tuple[Catalogue, Host]:
+        """Examine the models and the machine anew; a vLLM whose help is not read yet is pending. Raises BadRequest."""
+        models = await in_pool(self._pool, self.planner.catalogue)
+        host = await in_pool(
+            self._pool, partial(self.planner.host.probe, patience=PATIENCE_SECONDS)
+        )
+        return models, host
 
     async def preview(self, choice: Choice) -> dict[str, Any]:
         """Return the command that would run, and the other machine to which pictures would go ("" for none).
@@ -214,9 +219,9 @@ class Hosting:
 
     # Plans and runtimes
 
-    def _plan(self, choice: Choice, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Plan:
+    def _plan(self, choice: Choice) -> Plan:
         """See `Planner.plan`. Raises BadRequest also for a model that no feature runs."""
-        plan = self.planner.plan(choice, ram_back, gpu_back)
+        plan = self.planner.plan(choice)
         feature = _feature_for(plan)
         if feature and feature not in self.runtimes:
             name = plan.model.name if plan.model is not None else "This model"
@@ -360,8 +365,6 @@ def report(
         model_type=str(status.model_type) if status.model_type else None,
         mode=str(status.mode) if status.mode else None,
         progress=LoadingProgress(**asdict(progress)) if progress is not None else None,
-        memory_bytes=status.memory_bytes,
-        gpu_bytes=status.gpu_bytes,
         command=status.shown or None,
         error=status.error or None,
         answers=answers,
@@ -388,18 +391,17 @@ def add_routes(router: APIRouter, hosting: Hosting) -> None:
         `modes`, a list of `mode`, `ok`, `reason`. `fetch`: as in `GET /api/engine/fetch`. `machine`: a sentence. `troubles`: sentences about what cannot be read.
         `pending`: ask again soon.
         """
-        seen = await hosting.probe()
+        models, host = await hosting.probe()
         free = await hosting.fetch.free()
-        best = propose(seen.models, seen.emptied, free).model
+        best = propose(models, host, free).model
         return {
             **standing(),
-            # With the memory that unloading the current model would free.
-            "models": listed(seen.models, seen.emptied, hosting.fetch.command, best),
+            "models": listed(models, host, hosting.fetch.command, best),
             "fetch": await fetch_state(hosting.fetch),
-            "machine": described(seen.host),
-            "troubles": troubles(seen.models),
+            "machine": described(host),
+            "troubles": troubles(models),
             # The page should ask again soon
-            "pending": bool(seen.host.vllm_pending),
+            "pending": bool(host.vllm_pending),
         }
 
     @router.get("/fetch")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from server.core.aio import TaskSet, in_pool, supervise
+from server.core.aio import TaskSet, in_pool
 from server.core.errors import BadRequest, Conflict, Draining
 from server.features.hosting.active_engine import (
     ELSEWHERE,
@@ -41,8 +41,6 @@ RESTART_DELAYS = (1.0, 5.0, 20.0)
 # After so long a crash counts as the first again.
 _CALM_SECONDS = 300.0
 _WATCH_SECONDS = 2.0
-# The GPUs' memory is read in every one of so many turns: a program reads it.
-_GPU_TURNS = 5
 # Time for a GPU's memory to be freed after the end of its process.
 _RETURN_SECONDS = 15.0
 _RETURNED_SHARE = 0.95
@@ -51,9 +49,8 @@ _PORTS = 3
 _OUR_FAULT = "Something went wrong inside this program; its log says where. Start the model again, or choose another."
 _CLOSING = "The server is about to stop."
 
-# Finds the model and builds the command; blocking. Raises BadRequest. Arguments: the choice, and the
-# bytes of main memory and of each GPU that unloading the current model will free.
-MakePlan = Callable[[Choice, int, Sequence[int]], Plan]
+# Finds the model and builds the command; blocking. Raises BadRequest.
+MakePlan = Callable[[Choice], Plan]
 Loader = Callable[[Plan, OnLine, OnProgress], Runtime]
 # Returns the free bytes of each GPU; None where there is no GPU, or it cannot be read. Blocking.
 GpuFree = Callable[[], Sequence[int] | None]
@@ -65,8 +62,7 @@ class Tools:
 
     active: ActiveEngine
     engines: EngineSelector
-    # Threads for planning, which may take minutes, and for reading memory, which must not wait for
-    # that
+    # Threads for planning, which may take minutes, and for reading the GPUs, which must not wait for that
     planning: ThreadPoolExecutor
     measuring: ThreadPoolExecutor
     planner: MakePlan
@@ -95,7 +91,7 @@ class EngineManager:
     ) -> None:
         self.tools, self._delays = tools, restart_delays
         self.active, self._engines, self._store = tools.active, tools.engines, tools.store
-        self.on_change, self.on_line = tools.store.on_change, tools.store.on_line
+        self.on_change, self.on_line = tools.store.on_change.append, tools.store.on_line.append
         self._tasks = TaskSet("manager")
         # What is carried out, and the model that runs or is being loaded, with what is left of it
         self._work: asyncio.Task[None] | None = None
@@ -109,8 +105,8 @@ class EngineManager:
         self._settled.set()
         self._closing = False
         self._planning = asyncio.Lock()
-        # Number of the last start or stop request, and of the last stop
-        self._orders = self._last_stop = 0
+        # Times that an operator has stopped what was there
+        self._stops = 0
         # Free memory of the GPUs before the model was loaded
         self._gpu_empty: Sequence[int] | None = None
 
@@ -131,11 +127,6 @@ class EngineManager:
             return model
         raise wrong_model(self._store.status, model, abilities)
 
-    async def gives_back(self) -> tuple[int, tuple[int, ...]]:
-        """Return the bytes of main memory and of each GPU that unloading would free."""
-        gpus = self._taken(await self._gpu_free()) if self._loaded is not None else ()
-        return self._store.status.memory_bytes or 0, gpus
-
     # Asking
 
     async def preview(self, choice: Choice) -> Launch:
@@ -150,13 +141,12 @@ class EngineManager:
         Conflict when somebody stopped it before it had begun. A model that is being loaded is given
         up. `preferred`: it goes before every other engine while it is able to answer.
         """
-        self._orders += 1
-        order = self._orders
+        stops = self._stops
         async with self._planning:
             plan = await self._planned(choice)
             if self._closing:
-                raise Draining("The server is about to stop and starts nothing any more.")
-            if self._last_stop > order:
+                raise Draining(_CLOSING)
+            if self._stops > stops:
                 raise Conflict(
                     f"{plan.name} was stopped by an operator before it began to load. Start it again if it is wanted."
                 )
@@ -181,8 +171,7 @@ class EngineManager:
 
     async def stop(self) -> ManagerStatus:
         """Unload; return when its memory is given back. A model that is about to start does not."""
-        self._orders += 1
-        self._last_stop = self._orders
+        self._stops += 1
         self._engines.prefer(None)
         if not self._closing:
             self._replace(None)
@@ -202,12 +191,11 @@ class EngineManager:
         await self._tasks.close()
 
     async def _planned(self, choice: Choice) -> Plan:
-        held, gpu_back = await self.gives_back()
         if choice.mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
             running = self._plan is not None and self._loaded is not None
             own = self._plan.launch.port if self._plan is not None and running else None
             choice = choice.model_copy(update={"port": usable_port(choice.port, own)})
-        return await in_pool(self.tools.planning, self.tools.planner, choice, held, gpu_back)
+        return await in_pool(self.tools.planning, self.tools.planner, choice)
 
     # Carrying out
 
@@ -307,8 +295,7 @@ class EngineManager:
                 self._gpu_empty = await self._gpu_free()
             self._loaded = tools.loader(plan, store.line, store.progress)
             try:
-                async with self._sampled(self._loaded):
-                    await self._loaded.start()
+                await self._loaded.start()
                 return ""
             except StartFailed as error:
                 await self._unload()
@@ -317,7 +304,7 @@ class EngineManager:
                     break
             try:
                 choice = plan.choice.model_copy(update={"port": usable_port(None)})
-                self._plan = await in_pool(tools.planning, tools.planner, choice, 0, ())
+                self._plan = await in_pool(tools.planning, tools.planner, choice)
             except BadRequest:
                 # The first reason is the one to show.
                 break
@@ -337,14 +324,11 @@ class EngineManager:
             lambda found: refined(found, plan.choice, plan.model),
             ELSEWHERE if remote else STARTED_AGAIN,
         )
-        now = self._store.status
         ready = replace(
             loading_status(plan),
             state=ManagerState.READY,
             model=plan.shown_id(loaded.engine.status.model),
             progress=None,
-            memory_bytes=now.memory_bytes,
-            gpu_bytes=now.gpu_bytes,
             error=note,
         )
         self._store.show(ready)
@@ -360,15 +344,14 @@ class EngineManager:
         assert plan is not None
         clock = asyncio.get_running_loop().time
         began = clock()
-        async with self._sampled(loaded):
-            while not loaded.ended.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(_WATCH_SECONDS, tools.silent_seconds)):
-                        await loaded.ended.wait()
-                if plan.choice.mode is RunMode.REMOTE:
-                    self._show_remote(plan, loaded)
-                elif self.active.silent_seconds() > tools.silent_seconds:
-                    break
+        while not loaded.ended.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(_WATCH_SECONDS, tools.silent_seconds)):
+                    await loaded.ended.wait()
+            if plan.choice.mode is RunMode.REMOTE:
+                self._show_remote(plan, loaded)
+            elif self.active.silent_seconds() > tools.silent_seconds:
+                break
         hung = "did not answer any more and was ended."
         how = loaded.how_it_ended() if loaded.ended.is_set() else hung
         return how, clock() - began >= _CALM_SECONDS
@@ -388,57 +371,33 @@ class EngineManager:
 
     def _show_remote(self, plan: Plan, loaded: Runtime) -> None:
         """Show when a server elsewhere does not answer; it is used again when it does."""
-        status, error = self._store.status, ""
-        if self.active.silent_seconds() > 0:
-            error = (
-                f"{plan.name} does not answer at the moment. The server keeps trying, and another engine answers meanwhile:"
-                f" start the server at {plan.choice.url}, or choose another model."
-            )
-            if error != status.error:
-                log.warning("a remote model does not answer", extra={"reason": error})
-        found = loaded.engine.status.model
+        status, found = self._store.status, loaded.engine.status.model
+        error = self.active.status.detail if self.active.silent_seconds() > 0 else ""
         self._store.show(replace(status, model=plan.shown_id(found), error=error))
 
     def _show_failed(self, why: str) -> None:
         plan, self._plan = self._plan, None
         assert plan is not None
-        other = self._engines.current
-        meanwhile = (
-            f" Meanwhile the {other.name} engine answers."
-            if other is not self.active and other.status.ready
-            else ""
-        )
         log.warning(
             "a model could not be loaded", extra={"kind": str(plan.choice.mode), "reason": why}
         )
         self.active.leave(EngineState.UNREACHABLE, why)
         self._engines.prefer(None)
         failed = replace(loading_status(plan), progress=None)
-        self._store.show(replace(failed, state=ManagerState.FAILED, error=why + meanwhile))
+        self._store.show(replace(failed, state=ManagerState.FAILED, error=why))
         self._settled.set()
 
     async def _unload(self) -> None:
         """Stop what is there, and wait for its memory. May be cancelled and called again."""
-        loaded, store = self._loaded, self._store
-        if loaded is None:
+        if self._loaded is None:
             return
         try:
-            await loaded.stop()
+            await self._loaded.stop()
             await self._gpu_returned()
         except Exception as exc:  # noqa: BLE001
             # A model that could not be stopped must not keep others from being started.
             log.error("a model was not stopped", extra={"error": type(exc).__name__})
         self._loaded = None
-        store.show(replace(store.status, memory_bytes=None, gpu_bytes=None))
-
-    # The model's memory
-
-    def _taken(self, gpu_free: Sequence[int] | None) -> tuple[int, ...]:
-        """Return for each GPU the bytes that are free without the model, beyond those that are free now."""
-        empty = self._gpu_empty
-        if gpu_free is None or empty is None or len(empty) != len(gpu_free):
-            return ()
-        return tuple(max(0, before - now) for before, now in zip(empty, gpu_free, strict=True))
 
     async def _gpu_returned(self) -> None:
         """Return once the memory of each GPU is free again, or after a while."""
@@ -452,35 +411,6 @@ class EngineManager:
                 log.warning("GPU memory was not given back in time")
                 return
             await asyncio.sleep(0.25)
-
-    @asynccontextmanager
-    async def _sampled(self, loaded: Runtime) -> AsyncIterator[None]:
-        """Show its memory in the status meanwhile."""
-        sampling = self._tasks.spawn(self._sample(loaded), name="sample")
-        try:
-            yield
-        finally:
-            sampling.cancel()
-
-    async def _sample(self, loaded: Runtime) -> None:
-        store, was, turn = self._store, None, 0
-
-        async def step() -> float:
-            nonlocal was, turn
-            held = await self._main_memory(loaded)
-            state, gpu = store.status.state, store.status.gpu_bytes
-            if turn % _GPU_TURNS == 0 or state is not was:
-                taken = self._taken(await self._gpu_free())
-                gpu, was = sum(taken) if taken else None, state
-            turn += 1
-            if self._loaded is loaded:
-                store.show(replace(store.status, memory_bytes=held, gpu_bytes=gpu))
-            return _WATCH_SECONDS
-
-        await supervise(step, name="model_memory", after_failure=_WATCH_SECONDS)
-
-    async def _main_memory(self, loaded: Runtime) -> int | None:
-        return await in_pool(self.tools.measuring, loaded.memory_bytes)
 
     async def _gpu_free(self) -> Sequence[int] | None:
         return await in_pool(self.tools.measuring, self.tools.gpu_free)

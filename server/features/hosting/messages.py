@@ -50,10 +50,6 @@ class EngineReport(ServerMessage):
     mode: str | None = None
     # How far loading is
     progress: LoadingProgress | None = None
-    # Main memory that it uses; absent: unknown
-    memory_bytes: int | None = None
-    # GPU memory that it uses; absent: unknown
-    gpu_bytes: int | None = None
     # The command that runs, quoted for a shell, secrets masked
     command: str | None = None
     # The failure, and the remedy

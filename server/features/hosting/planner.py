@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import secrets
 import socket
 from collections.abc import Callable, Sequence
@@ -15,21 +14,8 @@ from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.command import DEFAULT_CONTEXT, command
 from server.features.hosting.catalogue.entry import Catalogue, Model, RunMode
 from server.features.hosting.catalogue.folder import find_models, read_model
-from server.features.hosting.catalogue.machine import Host
 from server.features.hosting.host import HostProbe
 from server.features.hosting.runtime import Plan
-from server.features.hosting.server_runtime import own_name
-
-# Time to wait for vLLM's help.
-PROBE_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    models: Catalogue
-    # The machine now, and without the loaded model
-    host: Host
-    emptied: Host
 
 
 @dataclass(eq=False)
@@ -54,31 +40,17 @@ class Planner:
         self.known = tuple(found)
         return found
 
-    def probe(self, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Seen:
-        """Read the models and the machine; `ram_back`, `gpu_back`: see `plan`.
-
-        Raises CatalogueError. A vLLM whose help is not read yet is pending in the result.
-        """
-        models, host = self.catalogue(), self.host.probe(patience=PROBE_SECONDS)
-        return Seen(models, host, _with_more(host, ram_back, gpu_back))
-
-    def plan(self, choice: Choice, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Plan:
-        """Plan a choice.
-
-        `ram_back`, `gpu_back`: bytes that unloading the current model will free, of each GPU.
-        Raises BadRequest.
-        """
+    def plan(self, choice: Choice) -> Plan:
+        """Raises BadRequest."""
         model = self._model(choice)
-        subprocess = choice.mode is RunMode.SUBPROCESS
-        host = _with_more(self.host.probe(vllm=subprocess), ram_back, gpu_back)
         launch = command(
             choice,
             model,
-            host,
+            self.host.probe(vllm=choice.mode is RunMode.SUBPROCESS),
             api_key=secrets.token_urlsafe(24),
             context=self.context,
             concurrent=self.concurrent,
-            container=own_name(),
+            container=f"qwen-camera-engine-{secrets.token_hex(6)}",
         )
         return Plan(choice, launch, model)
 
@@ -89,20 +61,6 @@ class Planner:
         if choice.model.startswith("/"):
             return read_model(Path(choice.model))
         return self.catalogue().require(choice.model)
-
-
-def _with_more(host: Host, ram: int, gpus: Sequence[int]) -> Host:
-    found = host.gpus
-    if len(gpus) == len(found):
-        found = tuple(
-            (
-                gpu
-                if gpu.free_bytes is None
-                else dataclasses.replace(gpu, free_bytes=gpu.free_bytes + more)
-            )
-            for gpu, more in zip(found, gpus, strict=True)
-        )
-    return dataclasses.replace(host, ram_free_bytes=host.ram_free_bytes + ram, gpus=found)
 
 
 def usable_port(wanted: int | None, own: int | None = None) -> int:

@@ -68,12 +68,6 @@ class Runtime(Protocol):
         """Return when nothing of it is left. Safe to call twice, and after a cancellation."""
         ...
 
-    def memory_bytes(self) -> int | None:
-        """Return the main memory that it takes here, after its end the rest of it; None when not
-        known. Blocking.
-        """
-        ...
-
     def how_it_ended(self) -> str:
         """Return the end of a sentence that begins with its name, and the reason in its log."""
         ...

@@ -7,29 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import os
 import re
 import signal
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-
-import psutil
+from collections.abc import Mapping
 
 from server.core.aio import cancel_and_wait
 from server.features.hosting import llama_wheel
 from server.features.hosting.catalogue import engine_log, vllm
 from server.features.hosting.catalogue.entry import Library
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, StartFailed
-from server.models.base import Engine, EngineState, EngineStatus, Trouble
+from server.models.base import Engine, EngineState, Trouble
 from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
 from server.models.thinking import ThinkingLimits
 from server.shared.processes import usage
 from server.shared.processes.environment import child_environment
 from server.shared.processes.process import ChildProcess, LogRing, ProcessFailed
-from server.shared.processes.usage import TreeMemory
 
 log = logging.getLogger(__name__)
 # Until a model has to answer: large weights come from slow disks, images over the network.
@@ -43,8 +38,6 @@ _MISCONFIGURED_SECONDS = 10.0
 _REMOTE_SECONDS = 15.0
 # docker and podman end with 128 and the number of the signal that ended what they ran.
 _BY_SIGNAL = 128
-# Between two lines of a progress bar that are passed on
-_BAR_SECONDS = 1.0
 _NOT_AS_EXPECTED = (
     "It runs and answers, but not as an OpenAI-compatible server that has this model and takes our key. Its log may say"
     " why; choose another model, or another way to run it."
@@ -58,9 +51,6 @@ _PORT_OF_ANOTHER = (
 _TRY = "Choose another way to run it, another precision, or another model."
 # Lines of our own probes in a server's log
 _PROBED = re.compile(r'"GET /(?:health|v1/models)\b[^"]*" 200')
-_PORT_TAKEN = re.compile(
-    r"(?i)address already in use|\[Errno 98\]|port is already allocated|couldn't bind [\w ]{0,20}socket"
-)
 
 
 class ServerRuntime:
@@ -88,16 +78,14 @@ class ServerRuntime:
             launch.env,
             fetches=bool(launch.container) or llama_wheel.MODULE in launch.argv,
         )
-        self._container: Container | None = None
-        if launch.container:
-            self._container = Container(launch.argv[0], launch.container, environment)
+        self._environment = environment
         self._process = ChildProcess(
             launch.argv,
             environment,
             ring=LogRing([launch.key], without=_PROBED),
             on_line=self._line,
             grace=grace,
-            after=self._container.removal if self._container is not None else (),
+            after=_removal(launch.argv[0], launch.container) if launch.container else (),
         )
         self.ended = self._process.ended
         # The engine reads the model's folder where the server names it; in a container that is
@@ -116,12 +104,8 @@ class ServerRuntime:
             picture_share=launch.picture_share,
         )
         self.engine: Engine = OpenAIEngine("local", endpoint)
-        self._memory = TreeMemory()
-        self._bar_at = -_BAR_SECONDS
 
     async def start(self) -> None:
-        if self._container is not None:
-            await self._container.remove_left_over()
         try:
             self._process.start()
         except ProcessFailed as error:
@@ -148,22 +132,19 @@ class ServerRuntime:
                 lines = self._process.lines
                 raise StartFailed(
                     f"It {self._how()}. {self._known_reason() or f'{engine_log.last_words(lines)} {_TRY}'}",
-                    port_taken=any(_PORT_TAKEN.search(line) for line in lines),
+                    port_taken=any(re.search(engine_log.PORT_TAKEN, line) for line in lines),
                 )
-            first = state is EngineState.MISCONFIGURED and wrong_since is None
-            if state is not EngineState.MISCONFIGURED:
-                wrong_since = None
-            elif first:
-                wrong_since = now()
-            late = wrong_since is not None and now() - wrong_since > self._wrong_seconds
-            # Asked as soon as anything answers, and before it is given up
-            ours = self._is_ours() if state is EngineState.READY or first or late else None
-            if late and ours:
-                raise StartFailed(_NOT_AS_EXPECTED)
-            if late or ours is False:
+            answers = state in (EngineState.READY, EngineState.MISCONFIGURED)
+            if answers and self._is_ours() is False:
                 raise StartFailed(_PORT_OF_ANOTHER, port_taken=True)
             if state is EngineState.READY:
                 return
+            if state is not EngineState.MISCONFIGURED:
+                wrong_since = None
+            elif wrong_since is None:
+                wrong_since = now()
+            elif now() - wrong_since > self._wrong_seconds:
+                raise StartFailed(_NOT_AS_EXPECTED)
             pause = _PROBE_SECONDS[now() - began > _QUICK_SECONDS]
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -182,7 +163,7 @@ class ServerRuntime:
     def _is_ours(self) -> bool | None:
         """Return True when the started program listens at our port; None when unknown."""
         pid, port = self._process.pid, self._launch.port
-        if self._container is not None or pid is None or port is None:
+        if self._launch.container or pid is None or port is None:
             return None
         return usage.listens(pid, port)
 
@@ -193,25 +174,14 @@ class ServerRuntime:
             self._on_progress(found)
         if self._is_vllm and not self._launch.for_cpu:
             self._on_cpu = self._on_cpu or engine_log.ON_CPU.search(line) is not None
-        now = asyncio.get_running_loop().time()
-        if found is not None and found.percent not in (None, 100.0):
-            if now - self._bar_at < _BAR_SECONDS:
-                return
-            self._bar_at = now
         self._on_line(line)
 
     async def stop(self) -> None:
         await self._process.stop()
         await self.engine.close()
-        if self._container is not None and self._process.pid is not None:
-            # The cleanup command may have been killed, and the runtime takes a moment.
-            await self._container.remove()
-
-    def memory_bytes(self) -> int | None:
-        if self._container is not None:
-            # Its processes are the container runtime's.
-            return None
-        return self._memory.bytes(self._process.pid if self._process.running else None)
+        if self._launch.container and self._process.pid is not None:
+            # The cleanup command may have been killed.
+            await _remove(self._launch.argv[0], self._launch.container, self._environment)
 
     def how_it_ended(self) -> str:
         reason = self._known_reason() or engine_log.last_words(self._process.lines)
@@ -219,7 +189,7 @@ class ServerRuntime:
 
     def _how(self) -> str:
         status = self._process.status or 0
-        if self._container is not None and status > _BY_SIGNAL:
+        if self._launch.container and status > _BY_SIGNAL:
             with contextlib.suppress(ValueError):
                 return f"was ended by {signal.Signals(status - _BY_SIGNAL).name}"
         return self._process.how_it_ended()
@@ -237,10 +207,8 @@ class ServerRuntime:
             port=self._launch.port or "",
             path=self._model.folder,
         )
-        if not reason and self._process.status == -signal.SIGILL:
-            return "This program is built for another processor. Install the build for this one."
         killed = self._process.status == -signal.SIGKILL
-        if self._container is not None:
+        if self._launch.container:
             killed = self._process.status == _BY_SIGNAL + signal.SIGKILL
         if not reason and killed:
             return "The system ended it, most likely for want of main memory: choose a smaller model, or end other programs."
@@ -282,112 +250,39 @@ class RemoteRuntime:
                 f"Nothing answers at {self._url}. Start that server, or give its right address."
             )
         if status.state is EngineState.MISCONFIGURED:
-            raise StartFailed(self._misconfigured(status))
+            reason = f"cannot be used. {status.detail}"
+            if status.trouble is Trouble.KEY:
+                given = "refuses the key that was given" if self._has_key else "asks for a key"
+                reason = f"{given}. Give the one that it was started with, beside the address."
+            raise StartFailed(f"The server at {self._url} {reason}")
         if status.state is EngineState.LOADING:
             raise StartFailed(
                 f"The server at {self._url} is still loading. Choose it again when it has finished."
             )
 
-    def _misconfigured(self, status: EngineStatus) -> str:
-        reason = f"cannot be used. {status.detail}"
-        if status.trouble is Trouble.KEY and self._has_key:
-            reason = "refuses the key that was given. Give the one that it was started with."
-        elif status.trouble is Trouble.KEY:
-            reason = "asks for a key. Give it beside the address."
-        elif status.trouble is Trouble.PROTOCOL:
-            reason = "is not OpenAI-compatible. Check the address: that of such a server ends in /v1 as a rule."
-        return f"The server at {self._url} {reason}"
-
     async def stop(self) -> None:
         await self.engine.close()
-
-    def memory_bytes(self) -> int | None:
-        return None
 
     def how_it_ended(self) -> str:
         return "is gone."
 
 
-# The container that a model runs in: its name, its process, and the removal of containers left over
+# The removal of the container that a model runs in
 
-# For each command to docker or podman, which may wait for others
+# For the command to docker or podman, which may wait for others
 _COMMAND_SECONDS = 20.0
-# Attempts and the pause between them: a container that is being removed is still listed, and its
-# name taken.
-_ATTEMPTS, _PAUSE_SECONDS = 50, 0.1
-_MOST_LEFT = 20
-_PREFIX = "qwen-camera-engine-"
-# With what it wrote
-_REMOVE = ("rm", "--force", "--volumes")
-# The machine and its numbering of processes, and the program's process id
-_NAME = re.compile(rf"{_PREFIX}([0-9a-f]{{8}})-(\d+)")
 
 
-def own_name() -> str:
-    """Return the name of this program's one container; it shows whose process has to run."""
-    return f"{_PREFIX}{_here()}-{os.getpid()}"
+def _removal(program: str, name: str) -> tuple[str, ...]:
+    """Return the command of docker or podman that ends a container and removes what it wrote."""
+    return (program, "rm", "--force", "--volumes", name)
 
 
-def left_over(names: Iterable[str]) -> list[str]:
-    """List the containers of this machine's programs that no longer run; others are not known."""
-    matches = (_NAME.fullmatch(name) for name in names)
-    ours = (match for match in matches if match and match[1] == _here())
-    return [match[0] for match in ours if not psutil.pid_exists(int(match[2]))]
-
-
-class Container:
-    """Manage the container `name` of `program` (docker or podman), with `environment`."""
-
-    def __init__(self, program: str, name: str, environment: Mapping[str, str]) -> None:
-        self._program, self._name = program, name
-        self._environment = dict(environment)
-        # The command that removes it, however its program ended
-        self.removal = (program, *_REMOVE, name)
-
-    async def remove_left_over(self) -> None:
-        """Remove the container of this name, and those of programs that are gone."""
-        left = left_over(await self._names())[:_MOST_LEFT]
-        if left:
-            log.warning("containers that were left over are removed", extra={"count": len(left)})
-            await self._run(*_REMOVE, *left)
-        await self.remove()
-
-    async def remove(self) -> None:
-        """Remove it with what it wrote; return when it is gone."""
-        for _ in range(_ATTEMPTS):
-            if self._name not in await self._names():
-                return
-            await self._run(*_REMOVE, self._name)
-            await asyncio.sleep(_PAUSE_SECONDS)
-        log.warning("a container cannot be removed")
-
-    async def _names(self) -> tuple[str, ...]:
-        """List our containers, running or not."""
-        return await self._run(
-            "ps", "--all", "--format", "{{.Names}}", "--filter", f"name={_PREFIX}"
-        )
-
-    async def _run(self, *words: str) -> tuple[str, ...]:
-        """Run a command; return the lines of its answer, none when it does not answer."""
-        process = ChildProcess((self._program, *words), self._environment, grace=1.0)
-        try:
-            process.start()
-        except ProcessFailed:
-            return ()
-        try:
-            async with asyncio.timeout(_COMMAND_SECONDS):
-                await process.ended.wait()
-        except TimeoutError:
-            log.warning("the container runtime does not answer: a container may be left over")
-        finally:
-            await process.stop()
-        return process.lines
-
-
-def _here() -> str:
-    """Identify this boot and namespace of process ids: elsewhere the numbers mean others."""
-    found = ""
-    with contextlib.suppress(OSError):
-        found = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
-        found += os.readlink("/proc/self/ns/pid")
-    return hashlib.sha256(found.encode()).hexdigest()[:8]
+async def _remove(program: str, name: str, environment: Mapping[str, str]) -> None:
+    """Remove the container, which the program itself may be unable to, as after SIGKILL."""
+    process = ChildProcess(_removal(program, name), environment, grace=1.0)
+    with contextlib.suppress(ProcessFailed, TimeoutError):
+        process.start()
+        async with asyncio.timeout(_COMMAND_SECONDS):
+            await process.ended.wait()
+    await process.stop()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal, TypeVar
+from typing import Literal
 from weakref import WeakSet
 
 from server.core.aio import Timer
@@ -20,11 +19,6 @@ from server.features.hosting.messages import ModelComing
 from server.features.hosting.model_fetch import FetchState, FetchStatus
 from server.features.hosting.runtime import Plan
 from server.session.part import SessionContext, SessionPart
-
-log = logging.getLogger(__name__)
-T = TypeVar("T")
-# Least time between two progress reports of one phase
-_SHOW_SECONDS = 0.25
 
 
 class ManagerState(StrEnum):
@@ -44,9 +38,6 @@ class ManagerStatus:
     mode: RunMode | None = None
     # While it loads
     progress: LoadProgress | None = None
-    # Its main memory, and the GPU memory taken since its start; None: unknown
-    memory_bytes: int | None = None
-    gpu_bytes: int | None = None
     # The command, secrets masked
     shown: str = ""
     # The last failure, and the remedy
@@ -84,50 +75,28 @@ def wrong_model(
 
 
 class StatusStore:
-    """The manager's status and log lines, and their listeners. Written only by the manager. Listeners are called at once, on the event loop."""
+    """The manager's status, and its listeners, called at once, on the event loop. Written only by the manager."""
 
     def __init__(self) -> None:
         self.status = ManagerStatus()
-        self._listeners: list[Callable[[ManagerStatus], None]] = []
-        self._hearers: list[Callable[[str], None]] = []
-        self._shown_at = 0.0
-
-    def on_change(self, callback: Callable[[ManagerStatus], None]) -> None:
-        self._listeners.append(callback)
-
-    def on_line(self, callback: Callable[[str], None]) -> None:
-        """Call `callback` with each line of the engine's own log, without secrets."""
-        self._hearers.append(callback)
+        self.on_change: list[Callable[[ManagerStatus], None]] = []
+        # Called with each line of the engine's own log, without secrets
+        self.on_line: list[Callable[[str], None]] = []
 
     def show(self, status: ManagerStatus) -> None:
-        if status == self.status:
-            return
-        self.status = status
-        for listener in self._listeners:
-            _call(listener, status)
+        if status != self.status:
+            self.status = status
+            for listener in self.on_change:
+                listener(status)
 
     def progress(self, progress: LoadProgress) -> None:
-        """Report the progress; ignored unless a model loads, and soon after the last within a phase."""
-        if self.status.state is not ManagerState.LOADING:
-            return
-        before, now = self.status.progress, asyncio.get_running_loop().time()
-        same = before is not None and before.phase == progress.phase and before.percent is not None
-        if same and progress.percent != 100 and now < self._shown_at + _SHOW_SECONDS:
-            return
-        self._shown_at = now
-        self.show(replace(self.status, progress=progress))
+        """Report the progress; ignored unless a model loads."""
+        if self.status.state is ManagerState.LOADING:
+            self.show(replace(self.status, progress=progress))
 
     def line(self, line: str) -> None:
-        for hear in self._hearers:
-            _call(hear, line)
-
-
-def _call(listener: Callable[[T], None], value: T) -> None:
-    try:
-        listener(value)
-    except Exception as exc:  # noqa: BLE001
-        # An error of a listener must affect neither the others nor the model.
-        log.error("a listener of the manager failed", extra={"error": type(exc).__name__})
+        for listener in self.on_line:
+            listener(line)
 
 
 # The model on its way, as everybody hears of it: its name, how far it is, and the time left

@@ -116,9 +116,6 @@ class LocalEngine:
         self._closed = False
         self.engine: Engine = self
 
-    def memory_bytes(self) -> int | None:
-        return self._worker.memory_bytes()
-
     def how_it_ended(self) -> str:
         return f"ended ({cause(self._worker.status)})."
 

@@ -20,7 +20,6 @@ from server.core.aio import TaskSet, cancel_and_wait, log_failure
 from server.core.errors import OperatorError
 from server.shared.processes.environment import child_environment
 from server.shared.processes.process import ChildProcess, LogRing, OnLine, ProcessFailed
-from server.shared.processes.usage import TreeMemory
 from server.shared.processes.wire import Message, WireError, encode, receive
 
 log = logging.getLogger(__name__)
@@ -275,7 +274,6 @@ class ModelWorker(WorkerProcess):
         self._jobs: dict[int, Job] = {}
         self._ids = itertools.count(1)
         self._quiet_until = 0.0
-        self._memory = TreeMemory()
         # Set when it has ended, after `on_exit`.
         self.ended = asyncio.Event()
         # Its exit status or minus its signal's number; None before its end, and where it did not start
@@ -287,10 +285,6 @@ class ModelWorker(WorkerProcess):
     def busy(self) -> bool:
         """True while it is at a job, which may be a cancelled one."""
         return bool(self._jobs)
-
-    def memory_bytes(self) -> int | None:
-        """See `TreeMemory.bytes`. Blocking."""
-        return self._memory.bytes(self.pid)
 
     async def load(self, seconds: float) -> dict[str, Any]:
         """Start it, and return the fields of its `ready`. `stop` is due in any case.

@@ -51,8 +51,8 @@ def generating(one: Managed) -> Generator:
     return loaded
 
 
-async def test_it_is_loaded_measured_and_stopped() -> None:
-    """Phases and log are reported, its memory is counted and given back."""
+async def test_it_is_loaded_and_stopped() -> None:
+    """Phases and log are reported."""
     async with started("video") as one:
         status = one.manager.status()
         assert (status.state, status.model_type) == (ManagerState.READY, ModelType.VIDEO)
@@ -60,7 +60,6 @@ async def test_it_is_loaded_measured_and_stopped() -> None:
         assert phases == ["starting", "loading weights"]
         await soon(lambda: "a line of its log" in one.lines)
         loaded = generating(one)
-        await soon(lambda: (one.manager.status().memory_bytes or 0) > 1_000_000)
         await one.manager.stop()
         assert one.manager.loaded is None
         assert loaded._worker.pid is None

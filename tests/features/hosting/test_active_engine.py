@@ -11,7 +11,6 @@ from server.core.errors import (
     EngineFailed,
     EngineLoading,
     EngineRefused,
-    EngineTimeout,
     EngineUnavailable,
 )
 from server.features.hosting import active_engine
@@ -103,25 +102,6 @@ async def test_a_broken_answer_waits_for_the_reason() -> None:
         await task
 
 
-async def test_one_whose_looks_fail_after_its_answer_is_waited_for() -> None:
-    """A server without its worker goes on for seconds: its end is the reason."""
-    place = ActiveEngine()
-
-    class Headless(FakeEngine):
-        async def probe(self) -> EngineStatus:
-            return EngineStatus(EngineState.UNREACHABLE, "HTTP 503")
-
-    engine = Headless(fail_at=1, fail_with=engine_error(EngineFailed))
-    place.use(engine, "m")
-    task = asyncio.create_task(collect(place, []))
-    # Longer than a process that broke a connection takes to be found.
-    await asyncio.sleep(0.8)
-    assert not task.done()
-    place.leave(EngineState.LOADING, "starting again", "m ended unexpectedly.")
-    with pytest.raises(EngineFailed, match="ended unexpectedly"):
-        await task
-
-
 async def test_a_refusal_is_passed_on_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A request's own fault has nothing to do with the process."""
     monkeypatch.setattr(active_engine, "_NOTICE_SECONDS", NEVER_SECONDS)
@@ -130,18 +110,6 @@ async def test_a_refusal_is_passed_on_at_once(monkeypatch: pytest.MonkeyPatch) -
     async with at_once():
         with pytest.raises(EngineRefused):
             await collect(place, [])
-
-
-async def test_one_that_takes_questions_and_begins_no_answer() -> None:
-    """The looks find nothing, so the sentence says who can help; not so in mid-answer."""
-    place = ActiveEngine()
-    place.use(FakeEngine(fail_at=0, fail_with=engine_error(EngineTimeout)), "m")
-    with pytest.raises(EngineTimeout, match="an operator can start the model again"):
-        await collect(place, [])
-    place.use(FakeEngine(fail_at=1, fail_with=engine_error(EngineTimeout)), "m")
-    with pytest.raises(EngineTimeout) as caught:
-        await collect(place, [])
-    assert "operator" not in caught.value.message
 
 
 async def test_a_look_at_the_one_before_says_nothing_of_the_next() -> None:

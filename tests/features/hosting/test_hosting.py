@@ -197,7 +197,6 @@ def test_loading_is_told_with_phase_percent_and_bytes() -> None:
         ModelType.VISION,
         RunMode.CONTAINER,
         progress,
-        memory_bytes=7,
         shown="run",
         error="why",
     )
@@ -209,7 +208,7 @@ def test_loading_is_told_with_phase_percent_and_bytes() -> None:
         "total_bytes": 12,
     }
     assert (told["model"], told["model_type"], told["mode"]) == ("a/b", "vision", "container")
-    assert (told["memory_bytes"], told["command"], told["error"]) == (7, "run", "why")
+    assert (told["command"], told["error"]) == ("run", "why")
     assert told["answers"]
 
 

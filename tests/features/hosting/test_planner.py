@@ -65,12 +65,7 @@ def test_a_model_is_found_by_its_folder_and_by_its_name(folder: Path) -> None:
     assert by_folder.launch.argv == by_name.launch.argv
     assert by_folder.launch.argv[0] == "/opt/models/bin/python"
     assert by_name.model_id == "mine"
-    seen = one.probe()
-    assert "mine" in {model.id for model in seen.models}
-    assert seen.host is PYTHON
-    # A loaded model's memory counts as free.
-    roomy = one.probe(5, (7,)).emptied
-    assert roomy.ram_free_bytes == PYTHON.ram_free_bytes + 5
+    assert "mine" in {model.id for model in one.catalogue()}
     assert one.known
 
 
@@ -103,18 +98,6 @@ def test_the_context_is_the_settings_or_the_models_own(
     one = Planner(Told(PYTHON), (folder.parent,), context=setting)
     argv = one.plan(Choice(model="mine", mode=RunMode.IN_PROCESS, context=chosen)).launch.argv
     assert argv[argv.index("--context") + 1] == tokens
-
-
-def test_what_the_loaded_model_gives_back_counts(folder: Path) -> None:
-    choice = Choice(model="mine", mode=RunMode.IN_PROCESS)
-    full = planner(folder, replace(PYTHON, ram_free_bytes=GB // 2))
-    with pytest.raises(CommandError, match="memory"):
-        full.plan(choice)
-    assert full.plan(choice, ram_back=8 * GB)
-    card = HostGpu(Vendor.NVIDIA, "card", 80 * GB, GB // 100)
-    gpu = planner(folder, replace(PYTHON, gpus=(card,), torch_device="cuda"))
-    assert "cpu" in gpu.plan(choice).launch.argv
-    assert "cuda" in gpu.plan(choice, gpu_back=[70 * GB]).launch.argv
 
 
 def test_each_start_has_a_key_of_its_own(folder: Path) -> None:

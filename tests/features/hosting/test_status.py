@@ -1,8 +1,7 @@
-"""The updates about a loading model: not too often, and never an old state for long."""
+"""The updates about a loading model, to the operator and to visitors."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 import pytest
@@ -12,7 +11,6 @@ from server.features.hosting.catalogue.entry import ModelType, RunMode
 from server.features.hosting.messages import ModelComing
 from server.features.hosting.model_fetch import FetchState, FetchStatus
 from server.features.hosting.status import (
-    _SHOW_SECONDS,
     ManagerState,
     ManagerStatus,
     Pace,
@@ -23,36 +21,16 @@ from tests.support.clients import page_of
 from tests.support.running import running
 
 
-def board() -> tuple[StatusStore, list[tuple[str, float | None]]]:
-    """One on which something begins to load, and what its listener hears: phase and percent."""
-    one = StatusStore()
-    heard: list[tuple[str, float | None]] = []
-
-    def hear(status: ManagerStatus) -> None:
-        if status.progress is not None:
-            heard.append((status.progress.phase, status.progress.percent))
-
-    one.on_change(hear)
-    one.show(ManagerStatus(ManagerState.LOADING, "m", progress=LoadProgress("starting")))
-    return one, heard
-
-
-async def test_within_a_phase_little_is_told() -> None:
-    """Not what comes too soon; the end of a phase and a new one at once."""
-    one, heard = board()
-    for percent in (0.0, 25.0, 100.0):
-        one.progress(LoadProgress("weights", percent))
-    one.progress(LoadProgress("trying it"))
-    told = [("starting", None), ("weights", 0.0), ("weights", 100.0), ("trying it", None)]
-    assert heard == told
-    for percent in (10.0, 20.0):
-        one.progress(LoadProgress("trying it", percent))
-    await asyncio.sleep(_SHOW_SECONDS)
-    one.progress(LoadProgress("trying it", 50.0))
-    assert heard[4:] == [("trying it", 10.0), ("trying it", 50.0)]
-    one.show(ManagerStatus(ManagerState.READY, "m"))
+def test_progress_is_told_while_it_loads() -> None:
+    one, heard = StatusStore(), list[ManagerStatus]()
+    one.on_change.append(heard.append)
+    loading = ManagerStatus(ManagerState.LOADING, "m", progress=LoadProgress("starting"))
+    one.show(loading)
+    one.progress(LoadProgress("weights", 25.0))
+    one.progress(LoadProgress("weights", 25.0))
+    one.show(ready := ManagerStatus(ManagerState.READY, "m"))
     one.progress(LoadProgress("late"))
-    assert len(heard) == 6
+    assert heard == [loading, replace(loading, progress=LoadProgress("weights", 25.0)), ready]
 
 
 # Everybody hears of the model on its way: how far it is, the time left where it is known, and

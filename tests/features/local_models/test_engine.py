@@ -144,9 +144,8 @@ async def others(random_models: Path) -> AsyncIterator[dict[str, LocalEngine]]:
         name: local(random_models / name, *words, own_code=False) for name, words in options.items()
     }
     async with started(*engines.values()):
-        assert all(one.memory_bytes() for one in engines.values())
         yield engines
-    assert {(one._worker.pid, one.memory_bytes()) for one in engines.values()} == {(None, 0)}
+    assert {one._worker.pid for one in engines.values()} == {None}
 
 
 def request(question: str, color: str = "red", max_tokens: int = 64, **more: Any) -> EngineRequest:
@@ -189,7 +188,6 @@ async def test_it_says_what_it_is(loaded: tuple[LocalEngine, Heard]) -> None:
     assert able.geometry == Geometry(28, 784, 64 * 28 * 28)
     assert (able.context_length, able.max_concurrency, able.wants_pixels) == (8192, 1, False)
     assert (able.grounding, able.boxes) == (True, BoxUnit.PIXELS)
-    assert 100e6 < (engine.memory_bytes() or 0) < 2e9
 
 
 async def test_loading_is_told_step_by_step(loaded: tuple[LocalEngine, Heard]) -> None:
@@ -348,7 +346,6 @@ async def test_one_that_hangs_is_killed(random_models: Path) -> None:
         said = "".join(one.text for one in begin if isinstance(one, Delta))
         assert said.strip()
         assert engine._worker.pid is not None
-        assert engine.memory_bytes()
         (worker,) = reaper.descendants(engine._worker.pid)
         os.kill(worker, signal.SIGSTOP)
 
@@ -363,7 +360,6 @@ async def test_one_that_hangs_is_killed(random_models: Path) -> None:
                 async for _ in song:
                     pass
         assert engine.ended.is_set()
-        assert engine.memory_bytes() == 0
         assert (await engine.probe()).state is EngineState.UNREACHABLE
         assert "SIGKILL" in engine.status.detail
         with pytest.raises(EngineUnavailable):
@@ -539,7 +535,7 @@ async def test_an_operator_switches_models(tiny_model: Path, random_models: Path
         await manager.start(choice)
         status = await manager.settled()
         assert (status.state, status.error) == (ManagerState.READY, "")
-        assert first.memory_bytes() == 0
+        assert first.ended.is_set()
         assert "loading weights" in phases
         assert place.status.capabilities.max_concurrency == 1
         # The picture is cut into the 17 tiles that it fills, not the 57 of it made larger, which

@@ -46,16 +46,6 @@ export function size({ weights_bytes: weights, memory_bytes: memory, here }) {
 }
 
 /**
- * A sentence about main memory and GPU memory.
- * @param {number|undefined} memory @param {number|undefined} gpu @param {(taken: string) => string} sentence
- * @returns {string} "" when both are unknown
- */
-function held(memory, gpu, sentence) {
-  const parts = [memory ? `${bytes(memory)} of memory` : "", gpu ? `${bytes(gpu)} of GPU memory` : ""].filter(Boolean);
-  return parts.length ? sentence(parts.join(" and ")) : "";
-}
-
-/**
  * The engine that answers visitors now.
  * @param {EngineFacts["report"]} report
  * @returns {{title: string, detail: string}} both "" when unknown
@@ -114,8 +104,7 @@ export function standing({ report, models }) {
         percent === undefined ? "" : `${Math.round(percent)}\u00a0%`,
         done !== undefined && total ? `${bytes(done)} of ${bytes(total)}` : "",
       ];
-      const taken = held(report.memory_bytes, report.gpu_bytes, (so) => `${so} so far`);
-      const detail = [...parts, taken].filter(Boolean).join(" · ");
+      const detail = parts.filter(Boolean).join(" · ");
       const title = far ? `Connecting to ${name}` : `Loading ${name}${HOW[mode] ?? ""}`;
       return { tone: "busy", title, detail, percent: percent ?? null, stoppable: true };
     }
@@ -123,7 +112,6 @@ export function standing({ report, models }) {
       const parts = [
         report.answers ? "It answers visitors." : "Another engine answers visitors.",
         ...others(report),
-        held(report.memory_bytes, report.gpu_bytes, (taken) => `It uses ${taken}.`),
       ];
       const detail = parts.filter(Boolean).join(" ");
       const title = far ? `Connected to ${name}` : `${name} runs${HOW[mode] ?? ""}`;
