@@ -123,7 +123,7 @@ def question_messages(
     `sound`: the request has some; `spoken`: it is the question.
     """
     heard = (Heard(question=spoken),) if sound else ()
-    text = clean(question).strip() or (SPOKEN if sound and spoken else DESCRIBE)
+    text = question if clean(question).strip() else SPOKEN if sound and spoken else DESCRIBE
     return (
         Message(Author.SYSTEM, (Words(system),)),
         Message(Author.USER, (Pictures(video), *heard, Words(text))),

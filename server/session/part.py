@@ -70,10 +70,6 @@ class Alert:
 class Speaker:
     """The speech of a session's answers, one at a time. This one is silent; a feature's takes its place."""
 
-    def __init__(self) -> None:
-        # Called with the id and the heard part of an answer that was interrupted, and the reason
-        self.on_stopped: Callable[[str, str, str], None] = lambda *_: None
-
     @property
     def id(self) -> str:
         """The id of the question whose answer is spoken; "" without one."""
@@ -134,50 +130,89 @@ class Speaker:
         """Speak no more of the answer; the history keeps all of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionContext:
-    """The things that parts of one session share."""
+class SessionFacts(Protocol):
+    """What a part may read of its session."""
 
-    id: str
-    limits: SessionLimits
+    @property
+    def id(self) -> str: ...
+    @property
+    def limits(self) -> SessionLimits: ...
+
     # What all sessions share
-    services: SessionServices
-    camera: Camera
-    # They use further sections of its offers, such as a microphone's.
-    lines: list[Line]
-    outbox: Outbox
-    requests: RequestBuilder
-    history: History
+    @property
+    def services(self) -> SessionServices: ...
+    @property
+    def camera(self) -> Camera: ...
+
+    # Parts use further sections of its offers, such as a microphone's.
+    @property
+    def lines(self) -> list[Line]: ...
+    @property
+    def outbox(self) -> Outbox: ...
+    @property
+    def requests(self) -> RequestBuilder: ...
+    @property
+    def history(self) -> History: ...
+
     # They end with the session.
-    tasks: TaskSet
-    # Marks activity, which keeps the session alive
-    touch: Callable[[], None]
-    # Counts an error, and sends it to the client; its id names what it is about
-    send_error: Callable[[QwenCameraError, str | None], None]
-    # Sends the session's state
-    report: Callable[[], None]
-    # Returns the frame that the person holds
-    held: Callable[[], Frame | None]
-    # True while a question waits or runs
-    answering: Callable[[], bool]
-    # True while some of the answer that is spoken is still to be heard
-    behind: Callable[[], bool]
-    # Has answers spoken
-    speak_with: Callable[[Speaker], None]
-    # Asks a question, in place of the running one
-    ask: Callable[[Chat, Spoken | None], None]
-    # Tells all parts that a question is expected, about a frame that is already known or None
-    expect: Callable[[Frame | None], None]
-    # Finds another feature's part that was made before by the feature's name; None without it
-    part: Callable[[str], Any]
-    # To be called when a `BackgroundPart` wants more or fewer frames
-    wants_changed: Callable[[], None]
-    # The session, as alerts name it
-    source: Callable[[], AlertSource]
-    # Tells all parts of an alert
-    alerted: Callable[[Alert], None]
-    # Tells all parts when a sound of the scene begins that stands out, in monotonic seconds
-    sounded: Callable[[float], None]
+    @property
+    def tasks(self) -> TaskSet: ...
+    @property
+    def held(self) -> Frame | None:
+        """The frame that the person holds; None without one."""
+
+    @property
+    def asking(self) -> bool:
+        """True while a question waits or runs."""
+
+    @property
+    def behind(self) -> bool:
+        """True while some of the answer that is spoken is still to be heard."""
+
+    @property
+    def source(self) -> AlertSource:
+        """The session, as alerts name it."""
+
+    def part(self, feature: str) -> Any:
+        """Return another feature's part that was made before; None without it."""
+
+
+class SessionActions(Protocol):
+    """What a part may have its session do."""
+
+    def touch(self) -> None:
+        """Mark activity, which keeps the session alive."""
+
+    def send_error(self, error: QwenCameraError, id: str | None = None) -> None:
+        """Count an error, and send it to the client; its id names what it is about."""
+
+    def report(self) -> None:
+        """Send the session's state."""
+
+    def speak_with(self, speaker: Speaker) -> None:
+        """Have answers spoken."""
+
+    def interrupted(self, id: str, heard: str, reason: str) -> None:
+        """Note that the speech of an answer was stopped, and what of it was heard."""
+
+    def ask(self, message: Chat, spoken: Spoken | None = None) -> None:
+        """Ask a question, in place of the running one."""
+
+    def expect(self, frame: Frame | None) -> None:
+        """Tell all parts that a question is expected, about a frame that is already known or None."""
+
+    def wants_changed(self) -> None:
+        """Ask the parts anew which frames they want."""
+
+    def alerted(self, alert: Alert) -> None:
+        """Tell all parts of an alert."""
+
+    def sounded(self, at: float) -> None:
+        """Tell all parts of a sound of the scene that stands out, from this monotonic time on."""
+
+
+class SessionContext(SessionFacts, SessionActions, Protocol):
+    """A session, as its parts know it."""
 
 
 class QuestionRoute(Protocol):
@@ -407,14 +442,13 @@ class FeatureParts:
         id: str,
         features: SessionFeatures,
         camera: Camera,
-        requests: RequestBuilder,
         sample_rate: float,
     ) -> None:
         """`sample_rate`: frames per second, when the client has chosen none."""
         self.source = AlertSource(id)
         self._features = features
         self._camera = camera
-        self._requests = requests
+        self._requests: RequestBuilder
         self._sample_rate = sample_rate
         self._parts: dict[str, SessionPart] = {}
         self.routes: dict[Route, QuestionRoute] = {}
@@ -431,6 +465,7 @@ class FeatureParts:
 
     def make(self, context: SessionContext) -> None:
         """Make the parts, in the order in which the features have registered."""
+        self._requests = context.requests
         for name, make in self._features.makers.items():
             self._parts[name] = part = make(context)
             self.routes.update(part.routes)

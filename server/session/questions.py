@@ -100,11 +100,6 @@ class QuestionService:
         self._part: Part | None = None
         self._numbers = itertools.count(1)
 
-    def speak_with(self, speaker: Speaker) -> None:
-        """Have answers spoken."""
-        self.speaker = speaker
-        speaker.on_stopped = self._interrupted
-
     @property
     def held_frame(self) -> Frame | None:
         """The held frame; None without one."""
@@ -468,7 +463,7 @@ class QuestionService:
         self._send_error(error, asking.id)
         self._remember_end(asking, wire.Error.of(error, asking.id))
 
-    def _interrupted(self, id: str, heard: str, reason: str) -> None:
+    def interrupted(self, id: str, heard: str, reason: str) -> None:
         """Keep the heard part of an answer, forget the rest, and stop it if it is still written."""
         asking = self._voiced
         if asking is None or asking.id != id:

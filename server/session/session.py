@@ -15,19 +15,25 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from server.core import messages as wire
 from server.core.aio import Bucket, TaskSet
 from server.core.errors import BadRequest, Conflict, QwenCameraError
-from server.core.frames import Detail, Role
+from server.core.frames import Detail, Frame, Role
 from server.media.camera import Camera
-from server.session.part import Alert, FeatureParts, SessionContext, SessionFeatures
+from server.session.part import Alert, AlertSource, FeatureParts, SessionFeatures, Speaker
 from server.session.questions import QuestionService
 from server.session.request.answers import Toolbox
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
-from server.session.request.parts import History, Preferences, SessionLimits, SessionServices
+from server.session.request.parts import (
+    History,
+    Preferences,
+    SessionLimits,
+    SessionServices,
+    Spoken,
+)
 from server.session.request.sent_pictures import SentPictures
 from server.webrtc_server import Line
 
@@ -156,58 +162,29 @@ class Session:
         self.trying = 0
         # It has a camera of the house and needs no page: it ends with the server alone.
         self.standing = False
-        self._limits, self._services = limits, services
-        self.camera = Camera(sample_rate=limits.sample_rate, metrics=services.metrics)
-        self.outbox = Outbox(on_drop=services.metrics.messages_dropped.inc)
+        self.limits, self.services = limits, services
+        metrics = services.metrics
+        self.camera = Camera(sample_rate=limits.sample_rate, metrics=metrics)
+        self.outbox = Outbox(on_drop=metrics.messages_dropped.inc)
         # Of its own camera's connections
         self.lines: list[Line] = []
         self.history = History()
-        self.requests = RequestBuilder(id, limits, services, self.history)
         self.tasks = TaskSet("session")
-        self.features = FeatureParts(id, features, self.camera, self.requests, limits.sample_rate)
-        # Finds a feature's part by its name; None where it has none
-        self.part = self.features.find
-        context = SessionContext(
-            id=id,
-            limits=limits,
-            services=services,
-            camera=self.camera,
-            lines=self.lines,
-            outbox=self.outbox,
-            requests=self.requests,
-            history=self.history,
-            tasks=self.tasks,
-            touch=self.touch,
-            send_error=self.send_error,
-            report=self._status_changed,
-            held=lambda: self.questions.held_frame,
-            answering=lambda: self.questions.running,
-            behind=lambda: self.questions.speaker.behind,
-            speak_with=lambda speaker: self.questions.speak_with(speaker),
-            ask=lambda message, spoken: self.questions.ask(message, spoken),
-            expect=self.features.expect,
-            part=self.part,
-            wants_changed=self.features.wants_changed,
-            source=lambda: self.features.source,
-            alerted=self.features.alerted,
-            sounded=self._sounded,
-        )
+        self.features = FeatureParts(id, features, self.camera, limits.sample_rate)
+        toolbox = Toolbox(self.features.tools, lambda fate: metrics.tool_calls.labels(fate).inc())
+        self.requests = RequestBuilder(id, limits, services, self.history, toolbox.forms)
         self.sent_pictures = SentPictures(
-            lambda what, number: services.metrics.sent_pictures.labels(what).inc(number)
+            lambda what, number: metrics.sent_pictures.labels(what).inc(number)
         )
-        toolbox = Toolbox(
-            self.features.tools, lambda result: services.metrics.tool_calls.labels(result).inc()
-        )
-        self.requests.tools = toolbox.forms
-        self.questions = QuestionService(context, self.features, self.sent_pictures, toolbox)
-        self.features.make(context)
+        self.questions = QuestionService(self, self.features, self.sent_pictures, toolbox)
+        self.features.make(self)
         # The last status; None before the first to a socket
         self._told: wire.Status | None = None
         # The newest attempts of each page for offers and sockets.
         self.offers, self.sockets = Attempts(), Attempts()
         # Of its sockets
         self.gate = Bucket(SOCKETS_PER_MINUTE / 60, SOCKETS_PER_MINUTE, time.monotonic())
-        self.camera.on_status.append(self._status_changed)
+        self.camera.on_status.append(self.report)
         self.camera.on_sender.append(self._send_sender)
 
     def touch(self) -> None:
@@ -232,8 +209,9 @@ class Session:
         `engines`: other machines that may get its pictures, as the operator's list says.
         `on_alert`: called with each alert of its watches, as those of `camera`.
         """
-        self.requests.consent.give(engines)
-        self.requests.consent.remedy = f'Add it to "engines" of {camera} in the list of cameras.'
+        self.requests.consent.stand(
+            engines, f'Add it to "engines" of {camera} in the list of cameras.'
+        )
         self.features.stand(on_alert, camera)
 
     @property
@@ -255,6 +233,49 @@ class Session:
     def last_picture(self) -> float:
         """Monotonic time of the newest picture of any camera, or since which there is none."""
         return max(camera.last_picture for camera in self.cameras)
+
+    # What its parts read and do: see `SessionFacts` and `SessionActions`
+
+    def part(self, feature: str) -> Any:
+        return self.features.find(feature)
+
+    @property
+    def held(self) -> Frame | None:
+        return self.questions.held_frame
+
+    @property
+    def asking(self) -> bool:
+        return self.questions.running
+
+    @property
+    def behind(self) -> bool:
+        return self.questions.speaker.behind
+
+    @property
+    def source(self) -> AlertSource:
+        return self.features.source
+
+    def speak_with(self, speaker: Speaker) -> None:
+        self.questions.speaker = speaker
+
+    def interrupted(self, id: str, heard: str, reason: str) -> None:
+        self.questions.interrupted(id, heard, reason)
+
+    def ask(self, message: wire.Chat, spoken: Spoken | None = None) -> None:
+        self.questions.ask(message, spoken)
+
+    def expect(self, frame: Frame | None) -> None:
+        self.features.expect(frame)
+
+    def wants_changed(self) -> None:
+        self.features.wants_changed()
+
+    def alerted(self, alert: Alert) -> None:
+        self.features.alerted(alert)
+
+    def sounded(self, at: float) -> None:
+        for part in self.features:
+            part.sounded(at)
 
     @property
     def answering(self) -> bool:
@@ -292,13 +313,9 @@ class Session:
         except QwenCameraError as error:
             self.send_error(error, getattr(message, "id", None) if message.named else None)
 
-    def _sounded(self, at: float) -> None:
-        for part in self.features:
-            part.sounded(at)
-
     def send_error(self, error: QwenCameraError, id: str | None = None) -> None:
         """Count an error and send it to the client."""
-        self._services.metrics.errors.labels(error.code).inc()
+        self.services.metrics.errors.labels(error.code).inc()
         self.outbox.put(wire.Error.of(error, id))
 
     def _set(self, message: wire.Settings) -> None:
@@ -324,11 +341,11 @@ class Session:
         self.outbox.put(self._ready())
         self._send_sender(None)
         self._told = None
-        self._status_changed()
+        self.report()
         for part in self.features:
             part.greet()
 
-    def _status_changed(self) -> None:
+    def report(self) -> None:
         """Send the state: when that of the camera changes, and after each hold."""
         before, self._told = self._told, self._status()
         self.outbox.put(self._told)
@@ -338,7 +355,7 @@ class Session:
                 part.reported()
 
     def _ready(self) -> wire.Ready:
-        services, requests, consent = self._services, self.requests, self.requests.consent
+        services, requests, consent = self.services, self.requests, self.requests.consent
         engine = services.current_engine()
         status, capabilities = engine.status, engine.status.capabilities
         others = {role: services.current_engine(role) for role in Role}
@@ -371,10 +388,10 @@ class Session:
                 context_length=capabilities.context_length,
                 visual_tokens=services.preparer.budget(capabilities, Detail.LOW),
                 visual_tokens_high=services.preparer.budget(capabilities, Detail.HIGH),
-                session_timeout=self._limits.timeout,
+                session_timeout=self.limits.timeout,
             ),
-            sensitivity=requests.preferences.sensitivity or self._limits.sensitivity,
-            held=self.questions.held_frame is not None,
+            sensitivity=requests.preferences.sensitivity or self.limits.sensitivity,
+            held=self.held is not None,
             elsewhere=consent.elsewhere,
             confirmed=consent.for_pictures,
             features=self.features.ready(),
@@ -382,7 +399,7 @@ class Session:
 
     def _status(self) -> wire.Status:
         camera, frame, scene = self.camera, self.camera.newest, self.camera.scene
-        engine = self._services.current_engine()
+        engine = self.services.current_engine()
         return wire.Status(
             camera=camera.state(),
             source=("page" if camera.sender_controlled else "whip") if camera.offered else None,
@@ -393,8 +410,8 @@ class Session:
             height=frame.height if frame is not None else None,
             fps=round(camera.fps(), 1) if frame is not None else None,
             clock_doubted=camera.clock_doubted,
-            held=self.questions.held_frame is not None,
-            queue_depth=sum(self._services.inference.depth().values()),
+            held=self.held is not None,
+            queue_depth=sum(self.services.inference.depth().values()),
             engine=engine.name,
             engine_state=engine.status.state,
             engine_detail=engine.status.visitor_detail,
@@ -419,7 +436,7 @@ class Session:
         """Stop the work that needs a listener; history and settings stay."""
         self.questions.speaker.drop()
         self.questions.cancel(None, "socket_closed")
-        self._services.inference.cancel_session(self.id, "socket_closed")
+        self.services.inference.cancel_session(self.id, "socket_closed")
         self.features.set_connected(False)
         # What goes on has to know when it is too dark.
         self.camera.watched = self.features.unattended
@@ -437,7 +454,7 @@ class Session:
             for line in self.lines:
                 stack.callback(line.close)
             stack.callback(self.camera.close)
-            stack.callback(self._services.inference.cancel_session, self.id, reason)
+            stack.callback(self.services.inference.cancel_session, self.id, reason)
             stack.callback(self.questions.cancel, None, reason)
             stack.push_async_callback(self.features.close)
             stack.callback(self.features.stop)

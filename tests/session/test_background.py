@@ -53,8 +53,8 @@ class Part(BackgroundPart):
 def joined(one: Room, *parts: Part) -> FeatureParts:
     session, left = one.session, iter(parts)
     features = SessionFeatures(makers={f"p{n}": lambda _: next(left) for n in range(len(parts))})
-    background = FeatureParts("s", features, session.camera, session.requests, 2)
-    background.make(bare_context(session.outbox))
+    background = FeatureParts("s", features, session.camera, 2)
+    background.make(bare_context(session.outbox, requests=session.requests))
     background.wants_changed()
     return background
 

@@ -52,9 +52,8 @@ def parts() -> tuple[FeatureParts, Noting]:
 
     makers = {"plain": lambda _: SessionPart(), "noting": make}
     camera: Any = SimpleNamespace(on_stream=[])
-    requests: Any = SimpleNamespace()
     features = SessionFeatures(list(makers), makers)
-    found = FeatureParts("session", features, camera, requests, 1.0)
+    found = FeatureParts("session", features, camera, 1.0)
     found.make(bare_context(Outbox()))
     return found, made[0]
 

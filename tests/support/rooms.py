@@ -27,6 +27,7 @@ from server.session.part import AlertSource, MakePart, SessionContext, SessionFe
 from server.session.request.outbox import Outbox, Reader
 from server.session.request.parts import History, SessionLimits, SessionServices
 from server.session.session import Session
+from server.webrtc_server import Line
 from tests.support.fakes import FakeEngine, FakeEngines
 
 LIMITS = SessionLimits(sample_rate=30, max_tokens=128, context_length=8192, timeout=60)
@@ -212,31 +213,29 @@ async def live_room(*about: Any, **more: Any) -> AsyncIterator[Room]:
         yield one
 
 
-def bare_context(outbox: Outbox) -> SessionContext:
-    """A context for a part that needs no more of its session than its id and its outbox."""
-    none: Any = None
-    return SessionContext(
-        id="session",
-        limits=LIMITS,
-        services=none,
-        camera=none,
-        lines=[],
-        outbox=outbox,
-        requests=none,
-        history=History(),
-        tasks=TaskSet("test"),
-        touch=lambda: None,
-        send_error=lambda error, id: None,
-        report=lambda: None,
-        held=lambda: None,
-        answering=lambda: False,
-        behind=lambda: False,
-        speak_with=lambda speaker: None,
-        ask=lambda message, spoken: None,
-        expect=lambda frame: None,
-        part=lambda name: None,
-        wants_changed=lambda: None,
-        source=lambda: AlertSource("session"),
-        alerted=lambda alert: None,
-        sounded=lambda at: None,
-    )
+class BareContext:
+    """A session for a part that needs no more of it than its id and its outbox."""
+
+    id, limits, held, asking, behind = "session", LIMITS, None, False, False
+
+    def __init__(self, outbox: Outbox, given: dict[str, Any]) -> None:
+        none: Any = None
+        self.services = self.camera = self.requests = none
+        self.outbox, self.history, self.tasks = outbox, History(), TaskSet("test")
+        self.lines: list[Line] = []
+        self.source = AlertSource(self.id)
+        vars(self).update(given)
+
+    def part(self, feature: str) -> Any:
+        return None
+
+    def _nothing(self, *_: Any) -> None:
+        return
+
+    touch = send_error = report = speak_with = interrupted = ask = expect = _nothing
+    wants_changed = alerted = sounded = _nothing
+
+
+def bare_context(outbox: Outbox, **given: Any) -> SessionContext:
+    """Make a `BareContext`, with these in place of nothing."""
+    return BareContext(outbox, given)

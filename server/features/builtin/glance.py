@@ -214,8 +214,8 @@ class Glancing(BackgroundPart):
         context = self._context
         return (
             self.wanted
-            and context.held() is None
-            and not context.answering()
+            and context.held is None
+            and not context.asking
             and not context.services.inference.has_questions
         )
 

@@ -159,7 +159,7 @@ class HandingOver(SessionPart):
         # True while a chat is taken in, turn by turn
         self._taking = False
         self.handlers = {Resume: self.resume, HandoverSettings: self._set}
-        context.history.on_change = self.send
+        context.history.listeners.append(self.send)
 
     def _set(self, message: HandoverSettings) -> None:
         if message.handover is not None:

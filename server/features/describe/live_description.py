@@ -270,7 +270,7 @@ class LiveDescription(BackgroundPart):
         """Find whether nobody talks, and no answer is made or spoken."""
         microphone = self._requests.audio_in
         talks = microphone is not None and microphone.talking
-        return not (talks or self._context.answering() or self._context.behind())
+        return not (talks or self._context.asking or self._context.behind)
 
     def ended(
         self, sink: _DescriptionPublisher, text: str, *, whole: bool, same: bool = False

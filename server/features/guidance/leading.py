@@ -319,7 +319,7 @@ class Leading:
 
     def frame(self, frame: Frame) -> None:
         """Look for the thing in a frame, when a look is due."""
-        if self._wish is None or self._context.held() is not None:
+        if self._wish is None or self._context.held is not None:
             return
         self._ratio = frame.height / frame.width
         self._model.frame(frame.captured)

@@ -149,7 +149,7 @@ class Scanning:
         turn, now = self._turn, frame.captured
         if turn is None and not self.on:
             return
-        held = self._context.held() is not None
+        held = self._context.held is not None
         due = turn is not None and not held and self.looks.due(now, self._scanner)
         if not due and not self._heading.due(now):
             return

@@ -162,7 +162,7 @@ class ProgramChats(SessionPart):
 
         Raises CameraError, and Conflict where no picture is held or none of the past is kept.
         """
-        held, recalling = self._context.held(), self._recalling
+        held, recalling = self._context.held, self._recalling
         for look in request.looks:
             if look.what == "held" and held is None:
                 raise Conflict(_NOT_HELD)

@@ -79,7 +79,7 @@ class Snap:
 
     async def _at(self, message: Point, find: FindAt) -> Pointed:
         nothing = Pointed(x=message.x, y=message.y, boxes=[])
-        held = self._context.held()
+        held = self._context.held
         frame = held or self._context.camera.newest
         if frame is None:
             return nothing

@@ -211,13 +211,13 @@ class Prefill(SessionPart):
             and requests.allowance.left(time.monotonic())
             and inference.free(Role.ANSWERS)
             and not inference.draining
-            and not self._context.answering()
+            and not self._context.asking
         )
 
     async def _send_ahead(self) -> None:
         """Send a picture that the engine does not have: of the question's frame, or of a scene that stands still."""
         now, looks = time.monotonic(), list(self._looks.values())
-        held = self._context.held()
+        held = self._context.held
         known = held or self._frame
         frame = known or self._camera.newest
         pause = AHEAD_SECONDS if known is None else KNOWN_SECONDS

@@ -128,7 +128,7 @@ class Reading:
 
     def _ended(self) -> bool:
         now = time.monotonic()
-        if self._context.behind():
+        if self._context.behind:
             self._pace.hearing(now)
         return self._text.full or self._pace.over(now)
 
@@ -155,7 +155,7 @@ class Reading:
             if news:
                 self._pace.read(now)
                 self._context.touch()
-        if now - self._advised_at >= _ADVICE_SECONDS and not self._context.behind():
+        if now - self._advised_at >= _ADVICE_SECONDS and not self._context.behind:
             self._advised_at = now
             hint = self._pace.see(await self._advice(frame, scene), time.monotonic())
             if hint is not None:

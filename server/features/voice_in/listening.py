@@ -96,7 +96,7 @@ class Listening(SessionPart):
         self._presses = Bucket(_PRESSES, _MOST_PRESSES, time.monotonic())
         self._reported: str | None = None
         self.handlers = {MicrophoneSettings: self._configure, PushToTalk: self.push}
-        context.requests.audio_in = self
+        context.requests.hear_with(self)
 
     def ready(self) -> dict[str, Any]:
         return {

@@ -94,7 +94,6 @@ class Speaking(SessionPart, Speaker):
     def __init__(
         self, context: SessionContext, metrics: SpeechMetrics, voice: Voice | None
     ) -> None:
-        super().__init__()
         self._line = VoiceLine.of(context.lines)
         self._voice = voice
         self._outbox = context.outbox
@@ -228,7 +227,7 @@ class Speaking(SessionPart, Speaker):
         heard = now.heard(self._line.player.played)
         self._metrics.stopped.labels(reason).inc()
         self._end("stopped")
-        self.on_stopped(now.id, heard, reason)
+        self._context.interrupted(now.id, heard, reason)
         return heard
 
     def drop(self) -> None:

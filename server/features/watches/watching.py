@@ -398,7 +398,7 @@ class Watching(BackgroundPart):
         event = self.alerts.add(
             watch.order.id, firing, at=at, jpeg=jpeg, region=region, model=model
         )
-        self._context.alerted(event.alert(self._context.source()))
+        self._context.alerted(event.alert(self._context.source))
 
 
 # A request that was stopped, or failed in a way that may pass, is made again after this long, so often.

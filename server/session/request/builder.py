@@ -47,8 +47,14 @@ class RequestBuilder:
     """Builds one session's requests. `preferences` is replaced whole at each change."""
 
     def __init__(
-        self, session_id: str, limits: SessionLimits, services: SessionServices, history: History
+        self,
+        session_id: str,
+        limits: SessionLimits,
+        services: SessionServices,
+        history: History,
+        tools: Callable[[], tuple[Mapping[str, Any], ...]] = tuple,
     ) -> None:
+        """`tools()`: what models may call in this session, in the form of OpenAI's chat interface."""
         self.preferences = Preferences()
         self.consent = Consent(lambda: [services.current_engine(role) for role in Role])
         self.allowance = Allowance(limits.background_tokens_per_minute, time.monotonic())
@@ -56,10 +62,13 @@ class RequestBuilder:
         self._limits = limits
         self._services = services
         self._history = history
-        # Hears the scene; None without a microphone
+        # None without a microphone
         self.audio_in: AudioIn | None = None
-        # Returns what models may call in this session, in the form of OpenAI's chat interface
-        self.tools: Callable[[], tuple[Mapping[str, Any], ...]] = tuple
+        self._tools = tools
+
+    def hear_with(self, microphone: AudioIn) -> None:
+        """Have requests hear the scene."""
+        self.audio_in = microphone
 
     def context(self, capabilities: Capabilities) -> int:
         """Return the bound on prompt and answer together, in tokens."""
@@ -196,7 +205,7 @@ class RequestBuilder:
             sound=sound,
             speak=draft.on_speech is not None and able.speech_out,
             # Here alone: a program's question, a watch or a description never has any.
-            tools=self.tools()
+            tools=self._tools()
             if draft.tools and wishes.tools and able.calls_tools and asks
             else (),
             extras=(*draft.extras, person, *([use] if use is not None else [])),
@@ -286,7 +295,7 @@ class Consent:
         # By name of the feature
         self._purposes: dict[str, Purpose] = {}
         # Instruction in NotConfirmed; empty: agree on the page
-        self.remedy = ""
+        self._remedy = ""
 
     def allows(self, hosts: str, feature: str = "") -> bool:
         """Return True if all machines of a list with commas between may get pictures, or what a feature sends."""
@@ -318,7 +327,12 @@ class Consent:
     def check(self, engine: Engine) -> None:
         """Raise NotConfirmed for an engine on a machine without consent."""
         if not self.given(engine):
-            raise _not_confirmed("Pictures", engine.status.elsewhere, remedy=self.remedy)
+            raise _not_confirmed("Pictures", engine.status.elsewhere, remedy=self._remedy)
+
+    def stand(self, hosts: Iterable[str], remedy: str) -> None:
+        """Have an operator decide in place of a person. `remedy`: instruction for a machine that is not among `hosts`."""
+        self.give(hosts)
+        self._remedy = remedy
 
     def give(self, hosts: Iterable[str], feature: str = "") -> bool:
         """Consent to machines for pictures, or for what a feature sends beside them.

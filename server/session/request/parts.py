@@ -193,7 +193,7 @@ class History:
         # The last budget given to `turns`.
         self._budget = 0
         # Called after a turn was added or removed
-        self.on_change: Callable[[], None] = lambda: None
+        self.listeners: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
         return len(self._turns)
@@ -219,7 +219,7 @@ class History:
             first = self._fitting(self._max_tokens // 2, self._max_turns // 2)
             del self._turns[:first], self._kept[:first]
             self._start = max(0, self._start - first)
-        self.on_change()
+        self._changed()
         return self.added
 
     def remove(self, number: int) -> None:
@@ -230,7 +230,7 @@ class History:
         self._kept.pop()
         self.added -= 1
         self._start = min(self._start, len(self._turns))
-        self.on_change()
+        self._changed()
 
     def all(self) -> list[Turn]:
         """Return all stored turns, oldest first."""
@@ -246,7 +246,7 @@ class History:
             del self._turns[index], self._kept[index]
             if index < self._start:
                 self._start -= 1
-            self.on_change()
+            self._changed()
 
     def turns(self, budget_tokens: int) -> tuple[Turn, ...]:
         """Return the newest turns that fit into a budget, oldest first, whole and without a gap.
@@ -269,6 +269,10 @@ class History:
         """Leave out this many of the oldest turns that `turns` returned last, because they did not fit."""
         self._start = min(len(self._turns), self._start + count)
         self._cut_at = self._budget
+
+    def _changed(self) -> None:
+        for listener in self.listeners:
+            listener()
 
     def clear(self) -> None:
         self._turns.clear()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -104,16 +103,16 @@ class Rig:
             consent=Consent(lambda: [FakeEngine()]), preferences=Preferences()
         )
         services: Any = SimpleNamespace(prepare_pool=None, language_of=found_language)
-        context = replace(
-            bare_context(self.outbox),
+        context = bare_context(
+            self.outbox,
             lines=[self.line],
             tasks=self.tasks,
             requests=requests,
             services=services,
+            interrupted=lambda *stop: self.stops.append(stop),
         )
         self.speaking = Speaking(context, SpeechMetrics(self.metrics), self.voice)
         self.speaking.wanted = True
-        self.speaking.on_stopped = lambda *stop: self.stops.append(stop)
         self._reader = self.outbox.attach()
 
     def hear(self, seconds: float) -> NDArray[np.int16]:
