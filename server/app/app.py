@@ -9,8 +9,10 @@ import asyncio
 import logging
 import math
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -19,6 +21,7 @@ from config import RoleSettings, Settings
 from server import __version__
 from server.app.api import Additions, Api, register
 from server.app.features import wanted
+from server.auth import TokenIssuer
 from server.core.aio import Deadline, Pools, TaskSet, async_call, close_all, in_pool, watch_lag
 from server.core.errors import Close
 from server.core.metrics import Metrics
@@ -33,7 +36,6 @@ from server.models.base import Engine
 from server.models.openai import chat_client
 from server.models.openai.chat_client import Endpoint, SettingNames, TimeLimits
 from server.models.openai.engine import OpenAIEngine, SessionKeys
-from server.models.openai.upstream import Reason
 from server.models.selector import EngineSelector, MissingEngine
 from server.models.thinking import ThinkingLimits
 from server.session.request.parts import SessionLimits, SessionServices
@@ -58,191 +60,43 @@ LAST_SECONDS = 2.0
 LOAD_SECONDS = 1.0
 
 
+@dataclass(eq=False)
 class Program:
-    """All the parts. Making it starts nothing; `async with` starts the parts, and closes them.
+    """All the parts. `async with` starts them, and closes them."""
 
-    Raises FilterUnavailable when a privacy filter is enabled that cannot run.
-    """
+    settings: Settings
+    added: Additions
+    # Return all that a feature gets, by its name
+    api: Callable[[str], Api]
+    metrics: Metrics
+    pools: Pools
+    engines: EngineSelector
+    inference: Inference
+    webrtc: WebRTCServer
+    relays: RelayWatch
+    access: Access
+    sessions: SessionManager
+    connections: Connections
+    health: Health
+    services: Services
+    sockets: SocketServer
+    tasks: TaskSet
+    # The parts that have something to give back, the one that closes last first
+    opened: list[tuple[str, Callable[[], Awaitable[object]]]]
+    # Seconds that closing waits for threads that are at work; None: until they have ended
+    patience: float | None = None
+    # A thread or a task was left at work
+    unfinished: bool = False
+    # The end of a stop that began with `drain`; None before it
+    _deadline: Deadline | None = None
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        # Before anything that would have to be closed: an enabled filter that cannot run stops the start.
-        filters = build_filters(settings.enable_face_blur, settings.enable_nsfw_filter)
-        self.metrics = Metrics(__version__)
-        self.pools = Pools()
-        # The end of a stop that began with `drain`; None before it
-        self._deadline: Deadline | None = None
-        # Seconds that closing waits for threads that are at work; None: until they have ended
-        self.patience: float | None = None
-        # A thread or a task was left at work
-        self.unfinished = False
-        self.added = Additions()
-        self.added.health_facts.append(
-            lambda: {
-                "sessions": len(self.sessions),
-                "cameras": len(self.webrtc),
-                "turn": self.relays.report(),
-            }
-        )
-        # The names of the engines that roles have for themselves
-        roles = {role: own.name for role, own in settings.own_roles().items()}
-        self.engines = EngineSelector(self._first_engine(), roles=roles)
-        self.inference = Inference(
-            self.engines,
-            max_concurrent=settings.max_concurrent_inferences,
-            max_queue=settings.max_queue,
-            metrics=self.metrics,
-        )
-        gathering = Gathering(
-            ports=settings.udp_port_range,
-            public=settings.public_addresses,
-            stun_url=next((url for url in settings.stun_urls if url.startswith("stun:")), None),
-        )
-        self.webrtc = WebRTCServer(
-            decode_pool=self.pools.decode, trim_pool=self.pools.heavy, gathering=gathering
-        )
-        self.relays = RelayWatch(
-            settings.turn_urls,
-            settings.turn_secret.get_secret_value(),
-            settings.turn_ttl,
-            gathering,
-        )
-        limits = SessionLimits(
-            sample_rate=settings.frame_sample_rate,
-            max_tokens=settings.response_max_tokens,
-            context_length=settings.model_max_tokens,
-            timeout=settings.session_timeout,
-            sensitivity=settings.change_sensitivity,
-            background_tokens_per_minute=settings.background_tokens_per_minute,
-        )
-        self.preparer = PicturePreparer(filters, settings.visual_token_budget)
-        self.access = Access(settings)
-        for_sessions = SessionServices(
-            inference=self.inference,
-            current_engine=self.engines.of,
-            stands_in=self.engines.stands_in,
-            preparer=self.preparer,
-            prepare_pool=self.pools.prepare,
-            metrics=self.metrics,
-            scratch=BufferPool(),
-            language_of=lambda text: self.added.language_of(text),
-        )
-        # Those that tests and the routes use most
-        self.tokens = self.access.tokens
-        self.sessions = SessionManager(
-            lambda id: Session(id, limits, for_sessions, self.added.session_features),
-            max_sessions=settings.sessions_here,
-            timeout=settings.session_timeout,
-            on_end=self._session_ended,
-            max_age=settings.token_max_age,
-        )
-        self.connections = Connections(settings.max_connections, settings.trusted_proxies)
-        self.health = Health(
-            engines=self.engines,
-            queue=self.inference.depth,
-            draining=lambda: self.sessions.closed,
-            facts=self.added.health_facts,
-        )
-        self._tasks = TaskSet("program")
-        self.services = Services(
-            access=self.access,
-            sessions=self.sessions,
-            webrtc=self.webrtc,
-            health=self.health,
-            metrics=self.metrics,
-        )
-        self.sockets = SocketServer(self.services, self.added.messages)
-        register(wanted(settings.features), self.api, self.added.session_features.on)
-        for own in settings.own_roles().values():
-            if own.url:
-                self.engines.add(self._model_server(own), reserve=True)
-        for role, name in roles.items():
-            if all(one.name != name for one in self.engines.engines):
-                # Its feature is off.
-                log.warning(
-                    "no engine has this name", extra={"engine": name, "field": f"{role}_base_url"}
-                )
-        # The parts that have something to give back, the one that closes last first
-        self._open = [
-            ("engines", self.engines.close),
-            *self.added.last_closes,
-            ("tasks", self._tasks.close),
-            ("cameras", self.webrtc.close),
-            ("inference", self.inference.close),
-            ("sessions", self.sessions.close),
-            *self.added.closes,
-        ]
-        add_gauges(
-            self.metrics,
-            {
-                "sessions": settings.sessions_here,
-                "queue": settings.max_queue,
-                "connections": settings.max_connections,
-            },
-            sessions=self.sessions,
-            inference=self.inference,
-            engines=self.engines,
-            health=self.health,
-        )
-        add_network_gauges(self.metrics, self.connections, self.access.limiter, self.relays)
-
-    def _first_engine(self) -> Engine:
-        """Make the engine of VLLM_BASE_URL; where ENGINE is another one, its place."""
-        settings = self.settings
-        if settings.engine not in ("auto", "vllm"):
-            return MissingEngine(settings.engine)
-        own = RoleSettings(
-            "vllm", settings.vllm_base_url, settings.model_name, settings.vllm_api_key
-        )
-        return self._model_server(own, voice=settings.model_voice)
-
-    def _model_server(self, own: RoleSettings, *, voice: str = "") -> Engine:
-        """Make the engine of a model server, which alone gets the sessions' names."""
-        settings = self.settings
-
-        def on_retry(reason: Reason) -> None:
-            self.metrics.engine_retries.labels(reason).inc()
-
-        return OpenAIEngine(
-            own.name,
-            Endpoint(
-                own.url,
-                own.key,
-                own.model,
-                voice=voice,
-                thinking=ThinkingLimits(settings.thinking, settings.thinking_max_tokens),
-                machines=settings.machines,
-                names=SettingNames() if own.name == "vllm" else SettingNames.of(own.name),
-            ),
-            session_key=SessionKeys(settings.jwt_secret_key.get_secret_value()).of,
-            limits=TimeLimits(first_token=settings.model_start_seconds),
-            on_retry=on_retry,
-        )
-
-    def _session_ended(self, session_id: str) -> None:
-        with ExitStack() as stack:
-            for tell in self.added.session_ended:
-                stack.callback(tell, session_id)
-            self._tasks.spawn(self.webrtc.disconnect(session_id), name="disconnect")
-            # A session is a cycle of references; its camera's connection may have ended long before.
-            self.webrtc.trim_soon()
+    @property
+    def tokens(self) -> TokenIssuer:
+        return self.access.tokens
 
     def feature(self, name: str) -> Any:
         """Return what a feature offers; None where it is off, or offers nothing."""
         return self.added.faces.get(name)
-
-    def api(self, feature: str) -> Api:
-        """Return all that a feature gets."""
-        return Api(
-            name=feature,
-            added=self.added,
-            settings=self.settings,
-            services=self.services,
-            pools=self.pools,
-            preparer=self.preparer,
-            engines=self.engines,
-            operator_sockets=self.sockets.operators,
-        )
 
     async def __aenter__(self) -> Program:
         """Start; a start that fails half way gives back everything."""
@@ -259,14 +113,14 @@ class Program:
     async def start(self) -> None:
         """Start the parts that run by themselves. The caller closes after a failure, too: `async with` does."""
         # Closed before the engines: those that closing stops are no news.
-        self._open.append(("listener", async_call(self.engines.on_change(self._engine_changed))))
+        self.opened.append(("listener", async_call(self.engines.on_change(self._engine_changed))))
         await self.engines.start()
         self.sessions.start()
         for start in self.added.starts:
             start()
-        self._tasks.spawn(self.relays.run(), name="relays")
-        self._tasks.spawn(self._load(), name="load")
-        self._tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
+        self.tasks.spawn(self.relays.run(), name="relays")
+        self.tasks.spawn(self._load(), name="load")
+        self.tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
 
     async def _load(self) -> None:
         await asyncio.sleep(LOAD_SECONDS)
@@ -312,7 +166,7 @@ class Program:
     async def close(self) -> None:
         """Close all that is open within CLOSE_SECONDS, and within the deadline of the stop where it began with `drain`."""
         left = self._deadline.left if self._deadline is not None else Deadline(math.inf).left
-        well = await close_all(self._open, Deadline(left(CLOSE_SECONDS)))
+        well = await close_all(self.opened, Deadline(left(CLOSE_SECONDS)))
         ended = self.pools.close(self.patience if self.patience is None else left(self.patience))
         self.unfinished = not (well and ended)
 
@@ -336,9 +190,163 @@ class Program:
         )
 
 
+def build(settings: Settings) -> Program:
+    """Make all the parts, and start nothing.
+
+    Raises FilterUnavailable when a privacy filter is enabled that cannot run.
+    """
+    # Before anything that would have to be closed
+    filters = build_filters(settings.enable_face_blur, settings.enable_nsfw_filter)
+    metrics, pools, added, tasks = Metrics(__version__), Pools(), Additions(), TaskSet("program")
+    preparer = PicturePreparer(filters, settings.visual_token_budget)
+    engines = _engines(settings, metrics)
+    inference = Inference(
+        engines,
+        max_concurrent=settings.max_concurrent_inferences,
+        max_queue=settings.max_queue,
+        metrics=metrics,
+    )
+    stun = next((url for url in settings.stun_urls if url.startswith("stun:")), None)
+    gathering = Gathering(
+        ports=settings.udp_port_range, public=settings.public_addresses, stun_url=stun
+    )
+    webrtc = WebRTCServer(decode_pool=pools.decode, trim_pool=pools.heavy, gathering=gathering)
+    turn_secret = settings.turn_secret.get_secret_value()
+    relays = RelayWatch(settings.turn_urls, turn_secret, settings.turn_ttl, gathering)
+    limits = SessionLimits(
+        sample_rate=settings.frame_sample_rate,
+        max_tokens=settings.response_max_tokens,
+        context_length=settings.model_max_tokens,
+        timeout=settings.session_timeout,
+        sensitivity=settings.change_sensitivity,
+        background_tokens_per_minute=settings.background_tokens_per_minute,
+    )
+    for_sessions = SessionServices(
+        inference=inference,
+        current_engine=engines.of,
+        stands_in=engines.stands_in,
+        preparer=preparer,
+        prepare_pool=pools.prepare,
+        metrics=metrics,
+        scratch=BufferPool(),
+        language_of=lambda text: added.language_of(text),
+    )
+
+    def session_ended(session_id: str) -> None:
+        with ExitStack() as stack:
+            for tell in added.session_ended:
+                stack.callback(tell, session_id)
+            tasks.spawn(webrtc.disconnect(session_id), name="disconnect")
+            # A session is a cycle of references; its camera's connection may have ended long before.
+            webrtc.trim_soon()
+
+    sessions = SessionManager(
+        lambda id: Session(id, limits, for_sessions, added.session_features),
+        max_sessions=settings.sessions_here,
+        timeout=settings.session_timeout,
+        on_end=session_ended,
+        max_age=settings.token_max_age,
+    )
+    added.health_facts.append(
+        lambda: {"sessions": len(sessions), "cameras": len(webrtc), "turn": relays.report()}
+    )
+    health = Health(
+        engines=engines,
+        queue=inference.depth,
+        draining=lambda: sessions.closed,
+        facts=added.health_facts,
+    )
+    access = Access(settings)
+    services = Services(access, sessions, webrtc, health, metrics)
+    sockets = SocketServer(services, added.messages)
+    api = partial(
+        Api,
+        added=added,
+        settings=settings,
+        services=services,
+        pools=pools,
+        preparer=preparer,
+        engines=engines,
+        operator_sockets=sockets.operators,
+    )
+    register(wanted(settings.features), api, added.session_features.on)
+    _add_reserves(settings, metrics, engines)
+    connections = Connections(settings.max_connections, settings.trusted_proxies)
+    most = {
+        "sessions": settings.sessions_here,
+        "queue": settings.max_queue,
+        "connections": settings.max_connections,
+    }
+    add_gauges(
+        metrics, most, sessions=sessions, inference=inference, engines=engines, health=health
+    )
+    add_network_gauges(metrics, connections, access.limiter, relays)
+    opened = [
+        ("engines", engines.close),
+        *added.last_closes,
+        ("tasks", tasks.close),
+        ("cameras", webrtc.close),
+        ("inference", inference.close),
+        ("sessions", sessions.close),
+        *added.closes,
+    ]
+    return Program(
+        *(settings, added, api, metrics, pools, engines, inference, webrtc, relays),
+        *(access, sessions, connections, health, services, sockets, tasks, opened),
+    )
+
+
+def _engines(settings: Settings, metrics: Metrics) -> EngineSelector:
+    """Make the engine of VLLM_BASE_URL, or where ENGINE is another one, its place."""
+    first: Engine = MissingEngine(settings.engine)
+    if settings.engine in ("auto", "vllm"):
+        own = RoleSettings(
+            "vllm", settings.vllm_base_url, settings.model_name, settings.vllm_api_key
+        )
+        first = _model_server(settings, metrics, own, voice=settings.model_voice)
+    # The names of the engines that roles have for themselves
+    roles = {role: own.name for role, own in settings.own_roles().items()}
+    return EngineSelector(first, roles=roles)
+
+
+def _add_reserves(settings: Settings, metrics: Metrics, engines: EngineSelector) -> None:
+    """Add the model servers of roles, after all features' engines."""
+    own_roles = settings.own_roles()
+    for own in own_roles.values():
+        if own.url:
+            engines.add(_model_server(settings, metrics, own), reserve=True)
+    for role, own in own_roles.items():
+        if all(one.name != own.name for one in engines.engines):
+            # Its feature is off.
+            log.warning(
+                "no engine has this name", extra={"engine": own.name, "field": f"{role}_base_url"}
+            )
+
+
+def _model_server(
+    settings: Settings, metrics: Metrics, own: RoleSettings, *, voice: str = ""
+) -> Engine:
+    """Make the engine of a model server, which alone gets the sessions' names."""
+    return OpenAIEngine(
+        own.name,
+        Endpoint(
+            own.url,
+            own.key,
+            own.model,
+            voice=voice,
+            thinking=ThinkingLimits(settings.thinking, settings.thinking_max_tokens),
+            machines=settings.machines,
+            names=SettingNames() if own.name == "vllm" else SettingNames.of(own.name),
+        ),
+        session_key=SessionKeys(settings.jwt_secret_key.get_secret_value()).of,
+        limits=TimeLimits(first_token=settings.model_start_seconds),
+        on_retry=lambda reason: metrics.engine_retries.labels(reason).inc(),
+    )
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The ASGI application. Raises FilterUnavailable."""
-    program = Program(settings)
+    program = build(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -418,9 +418,9 @@ def note_closing(program: Program, broken: str = "") -> list[str]:
 
         return run
 
-    for at, (name, close) in enumerate(program._open):
+    for at, (name, close) in enumerate(program.opened):
         if name in CLOSED:
-            program._open[at] = name, noted(name, close)
+            program.opened[at] = name, noted(name, close)
     return closed
 
 
@@ -510,7 +510,7 @@ async def test_a_program_that_cannot_be_built_opens_nothing(
 
 
 @pytest.mark.parametrize("broken", CLOSED)
-async def test_a_part_that_cannot_be_closed_keeps_no_other_one_open(
+async def test_a_part_that_cannot_be_closed_keeps_no_other_oneopened(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
     """It raises when it is closed: all others are closed, and the program says it is unfinished."""
@@ -542,7 +542,7 @@ async def test_a_stop_has_one_deadline() -> None:
     async with program:
         program.inference.drain = drain
         await program.drain(Deadline(0.0))
-        program._open.append(("slow", slow))
+        program.opened.append(("slow", slow))
     assert given == [0.0, 12.0]
     assert program.unfinished
 

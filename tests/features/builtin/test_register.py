@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from config import ConfigError, load
-from server.app.app import Program
+from server.app.app import Program, build
 from server.features.builtin.beside import known
 from server.features.builtin.detector import CLASSIFIER, DETECTOR, FOLDER
 from server.features.builtin.engine import BuiltinEngine
@@ -36,7 +36,7 @@ GERMAN = "Auf dem Tisch steht eine rote Tasse, und daneben liegt ein Buch."
 
 @contextmanager
 def program(**settings: Any) -> Iterator[Program]:
-    one = Program(load(None, **settings))
+    one = build(load(None, **settings))
     try:
         yield one
     finally:

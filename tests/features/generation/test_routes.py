@@ -15,7 +15,7 @@ import pytest
 from fastapi import FastAPI
 
 from config import load
-from server.app.app import Program
+from server.app.app import Program, build
 from server.core.errors import FrameWithheld, WrongModel
 from server.features.generation.generator import Generator
 from server.features.generation.job import GenerationJob
@@ -88,7 +88,7 @@ class Manager:
 async def desk(manner: str | None, *filters: PrivacyFilter) -> AsyncIterator[Desk]:
     """The program with these routes; `manner` is the worker's, None loads nothing."""
     settings = load(env_file=None, engine="builtin", operator_token=TOKEN, rate_limit_per_minute=0)
-    program = Program(settings)
+    program = build(settings)
     preparer = PicturePreparer(filters, settings.visual_token_budget)
     app = FastAPI()
     install_error_handlers(app, program.metrics)

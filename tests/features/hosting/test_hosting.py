@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from config import load
-from server.app.app import Program
+from server.app.app import build
 from server.core.errors import BadRequest
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.command import command
@@ -40,7 +40,7 @@ from tests.support.engine_plans import model
 @pytest.fixture
 def hosting() -> Iterator[Hosting]:
     """With no other feature on."""
-    program = Program(load(None, features="hosting", engine="local", operator_token="t" * 20))
+    program = build(load(None, features="hosting", engine="local", operator_token="t" * 20))
     try:
         yield program.feature("hosting")
     finally:

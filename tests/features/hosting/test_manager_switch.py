@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from config import load
-from server.app.app import Program
+from server.app.app import build
 from server.core.errors import EngineFailed
 from server.features.hosting.catalogue.choice import Choice, CommandError
 from server.features.hosting.catalogue.command import command
@@ -177,7 +177,7 @@ def test_a_key_that_cannot_be_sent(bad: object) -> None:
 
 def test_a_key_is_kept_for_its_server_alone() -> None:
     settings = load(env_file=None, engine="builtin", vllm_api_key="of-the-settings")
-    program = Program(settings)
+    program = build(settings)
     try:
         room: Hosting = program.feature("hosting")
         key = room.key_for
