@@ -49,8 +49,6 @@ GUARDED: dict[str, dict[str, str]] = {
     },
     "server/features/mqtt/client.py": {
         "paho.mqtt.client:Client._packet_read": "bbe32d8af1e3",
-        "paho.mqtt.client:Client._packet_handle": "ac4c129ed409",
-        "paho.mqtt.client:Client._packet_queue": "e298fa9ab31e",
         "paho.mqtt.client:Client._sock_recv": "c3b9043a46dd",
         "paho.mqtt.client:Client.loop_read": "4fa11ca2d451",
         "paho.mqtt.client:Client._loop_rc_handle": "ee5ad3b78494",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import ssl
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,39 +11,22 @@ from aiomqtt import Client, MqttError, ProtocolVersion, Will
 from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt import client as mqtt
 from paho.mqtt.client import MQTTMessage
-from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from server.features.mqtt.settings import MqttAddress
-from server.features.mqtt.traffic import (
-    MOST_BESIDE,
-    MOST_PACKET,
-    Flood,
-    Message,
-    Trouble,
-    beside,
-    refusal,
-)
+from server.features.mqtt.traffic import MOST_PACKET, Message, Trouble, refusal
 
 __all__ = ["BrokerClient", "MqttError"]
 # Seconds for a step: the answer to a connection, a subscription, a message
 STEP_SECONDS = 10.0
 # Seconds of silence after which the connection is asked whether it lives
 KEEPALIVE = 30
-# Kinds of packets, the upper half of their first byte
-_PUBLISH, _PUBACK = 3, 4
-# Those that answer what is sent here; the library would answer others, and keep the answers
-_KINDS = frozenset({2, _PUBLISH, _PUBACK, 9, 13, 14})
-# The quality that was subscribed to
-_AT_MOST_ONCE = 0
 # Bytes of a message's packet beside topic and payload, at most: kind and length, topic's length, number, no properties
 _BESIDE_MESSAGE = 5 + 2 + 2 + 1
-# Packets of ours that wait while a message counts as taken: the question whether the connection lives
-_MOST_UNSENT = 1
-# The library would log each message of a flood. Messages are counted here instead.
+# Messages are counted here instead.
 _SILENT = logging.Logger("mqtt", logging.CRITICAL + 1)
 
 
@@ -60,10 +42,10 @@ class _Closing(ssl.SSLSocket):
 
 
 class BrokerClient(Client):
-    """One connection: `async with` opens it. A packet that is too large or too much ends it unread.
+    """One connection: `async with` opens it. A packet that is too large ends it unread.
 
-    Bounds of a connection to the broker: a packet of 64 KiB; 2,000 packets and 4 MiB at once,
-    then 20 and 32 KiB a second; beyond, it ends unread, and begins again after a pause.
+    Bounds of a connection to the broker: a packet of 64 KiB; a larger one ends it unread, and it
+    begins again after a pause.
     """
 
     def __init__(
@@ -97,7 +79,6 @@ class BrokerClient(Client):
             tls_context=tls,
         )
         self._hear = hear
-        self._flood = Flood(time.monotonic())
         # Bytes of a packet that the broker takes; None: it names no limit
         self._limit: int | None = None
         # Why this side has ended it; None: it has not
@@ -105,36 +86,16 @@ class BrokerClient(Client):
         self._client.connect_timeout = STEP_SECONDS / 2
         self._client.on_message = self._heard
         self._receive = self._client._sock_recv
-        self._handle = self._client._packet_handle
         # The library has no other place for a bound; tests/project/test_dependencies.py guards it.
         setattr(self._client, "_sock_recv", self._bounded)  # noqa: B010
-        setattr(self._client, "_packet_handle", self._checked)  # noqa: B010
 
     def _bounded(self, size: int) -> bytes:
-        """Read at most `size` bytes. Raises ConnectionError, which ends the connection."""
-        if self.trouble is None and size > MOST_PACKET:
-            self.trouble = Trouble.LARGE
+        """Read at most `size` bytes of a packet. Raises ConnectionError, which ends the connection."""
+        if size > MOST_PACKET:
+            self.trouble = self.trouble or Trouble.LARGE
         if self.trouble is not None:
             raise ConnectionError
-        first = not self._client._in_packet["command"]
-        data = self._receive(size)
-        now = time.monotonic()
-        if not self._flood.read(len(data), now) or (first and not self._flood.packet(now)):
-            self.trouble = Trouble.FLOOD
-        elif first and data and not _is_expected(data[0]):
-            self.trouble = Trouble.MALFORMED
-        if self.trouble is not None:
-            raise ConnectionError
-        return data
-
-    def _checked(self) -> MQTTErrorCode:
-        """Have a whole packet read, unless the library would need long for what it holds beside a payload."""
-        packet = self._client._in_packet
-        message = packet["command"] >> 4 == _PUBLISH
-        if beside(packet["packet"], message=message) > MOST_BESIDE:
-            self.trouble = Trouble.LARGE
-            return MQTTErrorCode.MQTT_ERR_PROTOCOL
-        return self._handle()
+        return self._receive(size)
 
     def _heard(self, client: object, userdata: object, message: MQTTMessage) -> None:
         try:
@@ -162,10 +123,6 @@ class BrokerClient(Client):
     async def send(self, message: Message) -> None:
         """Send a message, and wait until the broker has it. Raises MqttError."""
         await self.publish(message.topic, message.payload, qos=1, retain=message.retain)
-        if len(self._client._out_packet) > _MOST_UNSENT:
-            # It says that it has what was never sent: without an end, this would pile up.
-            self.trouble = Trouble.MALFORMED
-            raise MqttError("a message was acknowledged before it was sent")
 
     async def hear_of(self, topics: list[str], optional: list[str]) -> None:
         """Subscribe, to messages of others alone. Raises MqttError; also for a refused topic that is not optional."""
@@ -188,12 +145,6 @@ class BrokerClient(Client):
         if self._disconnected.done() and not self._disconnected.cancelled():
             # Looked at: nobody waits for it any more.
             self._disconnected.exception()
-
-
-def _is_expected(first: int) -> bool:
-    """Find whether a packet may begin so; messages of another quality would be kept by the library."""
-    kind = first >> 4
-    return kind in _KINDS and (kind != _PUBLISH or first >> 1 & 3 == _AT_MOST_ONCE)
 
 
 def trouble_of(error: BaseException) -> Trouble:

@@ -141,8 +141,7 @@ class Link:
             if client is not None:
                 client.drop()
             # It may not have arrived: once more is better than never.
-            ended = trouble in (None, Trouble.ENDED)
-            self._drop(self._outgoing.again(time.monotonic(), ended=ended))
+            self._drop(self._outgoing.again())
             self._over.set()
         if self._closing.is_set():
             await asyncio.Event().wait()
@@ -217,7 +216,7 @@ class Link:
                 self._idle.set()
                 await self._changed.wait()
                 continue
-            if not client.fits(message) or len(message.payload) > self._outgoing.limit:
+            if not client.fits(message):
                 self._drop(["too_large"])
                 # The one before does not belong to this alert.
                 message = replace(message, payload=b"")

@@ -5,7 +5,7 @@ that come, which may be anybody's. Pure; `now` is in monotonic seconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from server.core.aio import Bucket, take_all
@@ -17,10 +17,8 @@ MOST_MESSAGES = 1536
 MOST_BYTES = 8 * 1024 * 1024
 # A picture or an answer that has waited so long is no news any more.
 STALE_SECONDS = 60.0
-# Bytes of a payload that every broker takes: two connections that end at a larger one say that it is too large.
+# Bytes of a payload that every broker takes
 LEAST_LIMIT = 4096
-# Such a limit is tried again after so long: the broker may have been restarted twice.
-LIMIT_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +45,7 @@ class Outgoing:
         self.bytes = 0
         # On its way to the broker
         self._taken: tuple[Message, float] | None = None
-        # Bytes of a payload that the broker takes, as far as the ends of connections have shown
-        self.limit = MOST_BYTES
-        # It is forgotten then.
-        self._limited_until = 0.0
-        # The topic of the large message at which the last connection ended
+        # The topic of the message at which the last connection ended
         self._ended_at = ""
 
     def __len__(self) -> int:
@@ -68,9 +62,7 @@ class Outgoing:
         return dropped
 
     def stale(self, now: float) -> list[str]:
-        """Drop the news that is too old, and forget an old `limit`; return a reason for each drop."""
-        if now >= self._limited_until:
-            self.limit = MOST_BYTES
+        """Drop the news that is too old; return a reason for each."""
         return self._drop("stale", lambda one, at: one.news and now - at > STALE_SECONDS)
 
     def next(self) -> Message | None:
@@ -84,24 +76,24 @@ class Outgoing:
         """Note that the broker has the last one that was taken out."""
         self._taken, self._ended_at = None, ""
 
-    def again(self, now: float, *, ended: bool = False) -> list[str]:
+    def again(self) -> list[str]:
         """Put back the one that was on its way, unless a newer one waits; return the reason of a drop.
 
-        `ended`: the broker closed the connection. The second such end at a large message lowers `limit`.
+        A large one at which two connections have ended is put back empty.
         """
         taken, self._taken = self._taken, None
         if taken is None:
             return []
-        topic, size = taken[0].topic, len(taken[0].payload)
-        if ended and size > LEAST_LIMIT:
-            if topic == self._ended_at:
-                self.limit, self._limited_until = size - 1, now + LIMIT_SECONDS
-            self._ended_at = topic
-        if topic in self._waiting:
+        message, at = taken
+        before, self._ended_at = self._ended_at, message.topic
+        if message.topic in self._waiting:
             return ["replaced"]
-        self._waiting = {topic: taken, **self._waiting}
-        self.bytes += len(taken[0].payload)
-        return []
+        large = before == message.topic and len(message.payload) > LEAST_LIMIT
+        if large:
+            message = replace(message, payload=b"")
+        self._waiting = {message.topic: (message, at), **self._waiting}
+        self.bytes += len(message.payload)
+        return ["too_large"] if large else []
 
     def keep_news(self) -> list[str]:
         """Drop states, which are sent anew with a connection; return a reason for each."""
@@ -154,7 +146,6 @@ class Trouble(StrEnum):
     SILENT = "silent"
     ENDED = "ended"
     LARGE = "large"
-    FLOOD = "flood"
     MALFORMED = "malformed"
 
 
@@ -171,7 +162,6 @@ SENTENCES = {
     Trouble.SILENT: "It is connected and does not answer in time.",
     Trouble.ENDED: "It has closed the connection.",
     Trouble.LARGE: "It sent a packet that is too large. Look at who may write to the topics of this server.",
-    Trouble.FLOOD: "It sent too much. Look at who may write to the topics of this server.",
     Trouble.MALFORMED: "It sends something other than MQTT. Check the scheme and port of MQTT_URL.",
 }
 # Reason codes of a refused connection, as MQTT 5 has them
@@ -202,12 +192,6 @@ def pause(failures: int, trouble: Trouble, chance: float) -> float:
 
 # Bytes of a packet; a longer one ends the connection before it is read. Retained entities have 1 to 2 KiB.
 MOST_PACKET = 64 * 1024
-# Bytes of a packet beside the topic and payload of a message: properties, codes. The library needs up to 15 µs for
-# each byte of them, and 2 KiB of memory.
-MOST_BESIDE = 1024
-# Packets and bytes of a connection: a second, and at once. Home Assistant sends some in an hour.
-PACKETS, PACKETS_AT_ONCE = 20.0, 2000
-BYTES, BYTES_AT_ONCE = 32 * 1024.0, 4 * 1024 * 1024
 # Looks that are ordered: a minute, and at once, of one camera and of all
 LOOKS_A_MINUTE, LOOKS_AT_ONCE = 6, 2
 ALL_LOOKS_A_MINUTE, ALL_AT_ONCE = 24, 8
@@ -296,39 +280,3 @@ class Incoming:
             and all(one in ("+", part) and part for one, part in zip(wanted, parts, strict=True))
             for form in self._topics.leftovers
         )
-
-
-def beside(packet: bytes | bytearray, *, message: bool) -> int:
-    """Count the bytes of a packet, without its head, that are neither topic nor payload of a message."""
-    if not message:
-        return len(packet)
-    # The topic with its length, then the length of the properties: seven bits a byte (MQTT 5, 1.5.5)
-    at = 2 + int.from_bytes(packet[:2], "big")
-    size = 0
-    for place, byte in enumerate(packet[at : at + 4]):
-        size |= (byte & 127) << 7 * place
-        if byte < 128:
-            break
-    return size
-
-
-class Flood:
-    """The packets and bytes of one connection."""
-
-    def __init__(self, now: float) -> None:
-        self._packets = Bucket(PACKETS, PACKETS_AT_ONCE, now)
-        self._bytes = Bucket(BYTES / 1024, BYTES_AT_ONCE // 1024, now)
-        self._rest = 0
-
-    def packet(self, now: float) -> bool:
-        """Note a packet; False when there are too many."""
-        return self._packets.take(now)
-
-    def read(self, count: int, now: float) -> bool:
-        """Note bytes; False when there are too many."""
-        self._rest += count
-        while self._rest >= 1024:
-            self._rest -= 1024
-            if not self._bytes.take(now):
-                return False
-        return True

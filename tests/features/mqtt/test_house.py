@@ -137,12 +137,12 @@ async def test_the_broker_goes_and_comes_back(
 
 
 @pytest.mark.parametrize(
-    ("limit", "failures"), [("max_packet_size 20000\n", 0), ("message_size_limit 20000\n", 2)]
+    ("limit", "failures"), [("max_packet_size 20000\n", 0), ("message_size_limit 20000\n", 4)]
 )
 async def test_a_picture_above_the_brokers_limit_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, failures: int
 ) -> None:
-    """An empty one goes in its place, then what is behind it; a broker that names no limit ends two connections."""
+    """An empty one goes in its place, then what is behind it; a broker that names no limit ends two connections with each."""
     monkeypatch.setattr(traffic, "FIRST_PAUSE", 0.05)
     async with (
         broker(tmp_path, limit) as one,

@@ -8,17 +8,12 @@ from server.features.mqtt.discovery import Topics
 from server.features.mqtt.traffic import (
     ALL_AT_ONCE,
     BIRTHS_AT_ONCE,
-    BYTES_AT_ONCE,
-    LIMIT_SECONDS,
     LOOKS_AT_ONCE,
     MOST_BYTES,
     MOST_MESSAGES,
-    MOST_PACKET,
     NEEDS_PERSON,
-    PACKETS_AT_ONCE,
     SENTENCES,
     STALE_SECONDS,
-    Flood,
     Heard,
     Incoming,
     Kind,
@@ -106,17 +101,6 @@ def test_births_have_a_rate() -> None:
     assert kinds.count(Kind.BIRTH) == BIRTHS_AT_ONCE
 
 
-def test_packets_and_bytes_of_a_connection_have_a_rate() -> None:
-    flood = Flood(0)
-    assert [flood.packet(0) for _ in range(PACKETS_AT_ONCE + 1)].count(False) == 1
-    flood = Flood(0)
-    most = BYTES_AT_ONCE // MOST_PACKET
-    assert [flood.read(MOST_PACKET, 0) for _ in range(most + 1)].count(False) == 1
-    # One byte after the other counts as well.
-    flood = Flood(0)
-    assert all(flood.read(1, 0) for _ in range(5000))
-
-
 def test_the_newest_of_a_topic_goes() -> None:
     queue = Outgoing()
     assert queue.put(Message("a", b"1"), 0) == []
@@ -160,46 +144,33 @@ def test_what_did_not_arrive_goes_again() -> None:
     queue.put(Message("a", b"1", news=True), 0)
     queue.put(Message("b", b"2"), 0)
     first = queue.next()
-    assert queue.again(0) == []
-    assert queue.again(0) == []
+    assert queue.again() == []
+    assert queue.again() == []
     assert queue.next() == first
     queue.put(Message("a", b"11"), 50)
-    assert queue.again(0) == ["replaced"]
+    assert queue.again() == ["replaced"]
     assert (len(queue), queue.bytes) == (2, 3)
     queue = Outgoing()
     queue.put(Message("a", b"1", news=True), 0)
     queue.next()
-    queue.again(0)
+    queue.again()
     assert queue.stale(STALE_SECONDS + 1) == ["stale"]
 
 
-def test_a_limit_is_learned_from_the_second_end_at_a_large_message() -> None:
-    """In a row, and closed by the broker; after an hour it is forgotten: the broker may have been restarted."""
+def test_a_large_message_at_which_two_connections_ended_goes_empty() -> None:
+    """A broker may take none so large, and not say so."""
     queue = Outgoing()
-    for size, ended, limit in (
-        (9000, True, MOST_BYTES),
-        (9000, False, MOST_BYTES),
-        (None, False, MOST_BYTES),
-        (9000, True, MOST_BYTES),
-        (9000, True, 8999),
-    ):
-        queue.put(Message("a", bytes(size or 9000), news=True), 0)
+    for size, dropped in ((4096, []), (4096, []), (9000, []), (9000, ["too_large"])):
+        queue.put(Message(f"a/{size}", bytes(size), news=True), 0)
         queue.next()
-        if size is None:
+        assert queue.again() == dropped
+        assert (taken := queue.next()) is not None
+        assert len(taken.payload) == (0 if dropped else size)
+        if size == 4096:
             queue.sent()
         else:
-            queue.again(0, ended=ended)
-        assert queue.limit == limit
-    queue.stale(LIMIT_SECONDS - 1)
-    assert queue.limit == 8999
-    queue.stale(LIMIT_SECONDS)
-    assert queue.limit == MOST_BYTES
-    small = Outgoing()
-    for _ in range(3):
-        small.put(Message("a", b"ON"), 0)
-        small.next()
-        small.again(0, ended=True)
-    assert small.limit == MOST_BYTES
+            queue.again()
+            queue.clear()
 
 
 def test_pauses_grow_to_a_bound() -> None:
