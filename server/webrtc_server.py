@@ -8,30 +8,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Protocol
 
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCIceTransport, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import InvalidStateError, OperationError
 from aiortc.sdp import candidate_from_sdp
 
 from server.core.aio import TaskSet, Timer, log_failure
-from server.core.errors import BadRequest, Conflict, NotFound, QwenCameraError, UnusableOffer
+from server.core.errors import BadRequest, NotFound, QwenCameraError, UnusableOffer
 from server.media.camera import Camera, CameraConnection
-from server.media.patches.ice import Gathering, IceRestart
+from server.media.patches.ice import Gathering
 from server.media.patches.receiver import CameraReceiver, install
 from server.media.sdp import (
     DECODABLE,
     MAX_CANDIDATES,
-    Credentials,
-    Fragment,
     Offer,
     UsedSection,
     check_offer,
     is_unreachable,
-    make_fragment,
     whole_answer,
 )
 from server.media.video.decode import DecodePool, give_memory_back
@@ -83,24 +80,21 @@ class PeerConnection:
         lines: Sequence[Line] = (),
     ) -> None:
         self._key = key
-        self._offer = offer
+        self.offer = offer
         self._feed = feed
         self._closed = closed
-        self._gathering = gathering
-        self._connect_seconds = connect_seconds
-        self._candidates = offer.candidates
+        self.gathering = gathering
+        self.connect_seconds = connect_seconds
+        self.candidates = offer.candidates
         # The default configuration would ask a public STUN server.
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._pc.on("connectionstatechange", self._state_changed)
         self._deadline = Timer()
         self._over = False
-        # Id of this connection in URLs, and of its ICE session in entity tags (RFC 9725).
+        # Id of this connection in URLs
         self.name = secrets.token_urlsafe(16)
-        self.ice_tag = secrets.token_urlsafe(9)
-        # The client's ICE user names: that of the camera's transport first, then the unused ones.
-        self.remote_ufrags = offer.ufrags
-        # None before the first.
-        self._restart: IceRestart | None = None
+        # Called at the end of each `close`
+        self.on_closed: list[Callable[[], Awaitable[None]]] = []
         self._lines = lines
         # Sections that are used beside the camera's
         self._used: list[OpenSection] = []
@@ -109,9 +103,9 @@ class PeerConnection:
         """Create the answer's SDP. Raises UnusableOffer, PortsExhausted."""
         pc = self._pc
         try:
-            await pc.setRemoteDescription(RTCSessionDescription(sdp=self._offer.sdp, type="offer"))
+            await pc.setRemoteDescription(RTCSessionDescription(sdp=self.offer.sdp, type="offer"))
             self._take_camera(pool)
-            self._gathering.attach(self._receiver.transport.transport._connection)
+            self.gathering.attach(self.ice._connection)
             await pc.setLocalDescription(await pc.createAnswer())
         except OperationError:
             raise UnusableOffer(
@@ -127,12 +121,12 @@ class PeerConnection:
                 "The offer could not be understood. Send the SDP that RTCPeerConnection.createOffer() made, "
                 "unchanged, with rtcp-mux, ICE credentials and a DTLS fingerprint."
             ) from None
-        self._deadline.set(self._connect_seconds, self._too_late)
+        self._deadline.set(self.connect_seconds, self._too_late)
         transport = self._receiver.transport
         for line in self._lines:
-            if (section := line.section(self._offer, transport)) is not None:
+            if (section := line.section(self.offer, transport)) is not None:
                 self._used.append(section)
-        return whole_answer(self._offer, pc.localDescription.sdp, self._used)
+        return whole_answer(self.offer, pc.localDescription.sdp, self._used)
 
     def open(self) -> None:
         """Begin with the other sections; the camera's feed is opened beside them."""
@@ -154,7 +148,7 @@ class PeerConnection:
         if receiver.transport._role == "auto":
             # aiortc's DTLS client offers only ECDSA, so a peer with an RSA certificate has to be
             # the client if possible.
-            receiver.transport._set_role("client" if self._offer.passive else "server")
+            receiver.transport._set_role("client" if self.offer.passive else "server")
 
     async def add_candidates(self, candidates: list[dict[str, Any]]) -> int:
         """Add trickled candidates, and return the number of used ones.
@@ -168,8 +162,8 @@ class PeerConnection:
             text = str(entry.get("candidate") or "").removeprefix("a=").removeprefix("candidate:")
             if not text.strip() or is_unreachable(text):
                 continue
-            self._candidates += 1
-            if self._candidates > MAX_CANDIDATES:
+            self.candidates += 1
+            if self.candidates > MAX_CANDIDATES:
                 raise BadRequest(f"More than {MAX_CANDIDATES} candidates for one offer.")
             try:
                 candidate = candidate_from_sdp(text)
@@ -179,42 +173,23 @@ class PeerConnection:
                 ) from None
             if candidate.component != 1 or candidate.protocol.lower() != "udp" or self._over:
                 continue
-            if not self._offer.carries(entry.get("sdpMid"), entry.get("sdpMLineIndex")):
+            if not self.offer.carries(entry.get("sdpMid"), entry.get("sdpMLineIndex")):
                 continue
             # Beside the peer connection, whose description would keep those of all ICE sessions
             try:
-                await self._receiver.transport.transport.addRemoteCandidate(candidate)
+                await self.ice.addRemoteCandidate(candidate)
             except (ValueError, InvalidStateError):
                 continue
             used += 1
         return used
 
-    def credentials(self, fragment: Fragment) -> Credentials:
-        """Return the fragment's ICE credentials for this camera's transport."""
-        return fragment.of(self._offer)
+    @property
+    def ice(self) -> RTCIceTransport:
+        return self._receiver.transport.transport
 
-    async def restart_ice(self, ufrag: str, pwd: str) -> str:
-        """Restart ICE with the client's new credentials, and return our side as an SDP fragment.
-
-        Raises Conflict before there is a connection, PortsExhausted.
-        """
-        transport = self._receiver.transport
-        if transport.transport.state != "completed" or self._over:
-            raise Conflict(
-                "This connection is not up, so its ICE cannot be restarted. Wait, or end it and offer anew."
-            )
-        if self._restart is None:
-            self._restart = IceRestart(
-                transport.transport, self._connect_seconds, self._gathering.attach
-            )
-        ours = await self._restart.begin(ufrag, pwd)
-        self.ice_tag = secrets.token_urlsafe(9)
-        self.remote_ufrags = (ufrag,)
-        self._candidates = 0
-        section = self._offer.sections[self._offer.transport]
-        candidates = (candidate.to_sdp() for candidate in ours.local_candidates)
-        user, password = ours.local_username, ours.local_password
-        return make_fragment(section.kind, section.mid, user, password, candidates)
+    @property
+    def is_up(self) -> bool:
+        return self.ice.state == "completed" and not self._over
 
     def _state_changed(self) -> None:
         state = self._pc.connectionState
@@ -243,8 +218,8 @@ class PeerConnection:
         for section in self._used:
             await section.close()
         await self._pc.close()
-        if self._restart is not None:
-            await self._restart.close()
+        for listener in self.on_closed:
+            await listener()
 
 
 class WebRTCServer:

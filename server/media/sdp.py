@@ -9,13 +9,15 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from server.core.errors import BadRequest, TooLarge, UnusableOffer
+from server.core.errors import TooLarge, UnusableOffer
 
 MAX_SDP_BYTES = 64 * 1024
 MAX_MEDIA_SECTIONS = 8
 MAX_CANDIDATES = 64
+# Characters of a candidate; browsers write about 120.
+MAX_CANDIDATE_CHARS = 2000
 # Codecs of all sections. Browsers offer about 60; the answer repeats each in a longer form.
 MAX_CODECS = 256
 # Encoding names (RTP payload formats) that the media path can decode.
@@ -86,8 +88,6 @@ class Offer:
     bundle: tuple[int, ...]
     # True when `bundle` is a BUNDLE group of the offer.
     grouped: bool
-    # ICE user names of all sections, the camera's transport first; "" when the offer has none.
-    ufrags: tuple[str, ...]
     # True when the peer waits for our DTLS handshake (a=setup:passive, RFC 8842 section 5.2).
     passive: bool
 
@@ -146,8 +146,6 @@ def check_offer(sdp: str) -> Offer:
         raise UnusableOffer(
             "The offer has no DTLS fingerprint. Send the SDP that RTCPeerConnection.createOffer() made, unchanged."
         )
-    every = [kept, head, *(section.lines for section in sections)]
-    names = [line[12:] for part in every for line in part if line.startswith("a=ice-ufrag:")]
     return Offer(
         sdp="\r\n".join([*kept, ""]),
         candidates=counts["a=candidate:"],
@@ -155,7 +153,6 @@ def check_offer(sdp: str) -> Offer:
         camera=camera,
         bundle=bundle,
         grouped=any(sections[camera].mid in group for group in bundles),
-        ufrags=tuple(dict.fromkeys(names)) or ("",),
         passive="a=setup:passive" in kept,
     )
 
@@ -348,128 +345,6 @@ def _camera(sections: list[Section], bundles: list[list[str]]) -> int:
         f"None of the offered video codecs can be decoded here{given}. "
         f"Offer one of these, beside others or alone: {', '.join(sorted(DECODABLE))}."
     )
-
-
-# SDP fragments: trickled candidates and new ICE credentials (RFC 8840 section 9). Pure, bounded.
-
-# Characters of a candidate; browsers write about 120.
-MAX_CANDIDATE_CHARS = 2000
-MEDIA_TYPE = "application/trickle-ice-sdpfrag"
-# ice-char of RFC 8839 section 5.4.
-_UFRAG = re.compile(r"[A-Za-z0-9+/]{4,256}", re.ASCII)
-_PWD = re.compile(r"[A-Za-z0-9+/]{22,256}", re.ASCII)
-_MID = re.compile(r"[!-~]{1,64}", re.ASCII)
-
-
-@dataclass(slots=True)
-class Credentials:
-    """The ICE credentials of one section; of all sections without a name and an index.
-
-    Empty when it has none.
-    """
-
-    mid: str | None = None
-    index: int | None = None
-    ufrag: str = ""
-    pwd: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Fragment:
-    """A client's candidates and ICE credentials, by section (RFC 8840 section 9)."""
-
-    # Those of all sections first
-    credentials: tuple[Credentials, ...]
-    # {"candidate", "sdpMid", "sdpMLineIndex"} each, as browsers write them
-    candidates: tuple[dict[str, Any], ...]
-
-    def of(self, offer: Offer) -> Credentials:
-        """Return the credentials for the transport of the offer's camera; empty without any."""
-        own = [one for one in self.credentials if offer.carries(one.mid, one.index)]
-        if own:
-            return own[-1]
-        # Some clients name another section of the bundle, whose credentials are the same.
-        alike = len({(one.ufrag, one.pwd) for one in self.credentials}) == 1
-        return self.credentials[0] if alike else Credentials()
-
-
-def parse_fragment(text: str) -> Fragment:
-    """Parse a fragment. The end of its candidates is ignored, because nothing waits for it.
-
-    Raises TooLarge above 64 KiB, BadRequest for a malformed fragment.
-    """
-    size = len(text.encode("utf-8", "surrogatepass"))
-    if size > MAX_SDP_BYTES:
-        raise TooLarge(f"The fragment has {size} bytes; at most {MAX_SDP_BYTES} are allowed.")
-    session = section = Credentials()
-    credentials = [session]
-    candidates: list[dict[str, Any]] = []
-    # The current section's credentials by name.
-    given: dict[str, str] = {}
-    for line in text.replace("\r\n", "\n").split("\n"):
-        if line.startswith("m="):
-            index = 0 if section.index is None else section.index + 1
-            section = Credentials(index=index, ufrag=session.ufrag, pwd=session.pwd)
-            credentials.append(section)
-            given = {}
-            if index >= MAX_MEDIA_SECTIONS:
-                raise BadRequest(f"The fragment has more than {MAX_MEDIA_SECTIONS} media sections.")
-        elif line.startswith("a=mid:"):
-            section.mid = line[6:]
-            if _MID.fullmatch(section.mid) is None:
-                raise BadRequest(
-                    'A name of a media section ("a=mid") in the fragment is malformed.'
-                )
-        elif line.startswith("a=ice-ufrag:"):
-            section.ufrag = _one("ufrag", line[12:], _UFRAG, given)
-        elif line.startswith("a=ice-pwd:"):
-            section.pwd = _one("pwd", line[10:], _PWD, given)
-        elif line.startswith("a=candidate:"):
-            _check_candidate(line, len(candidates))
-            candidates.append(
-                {
-                    "candidate": line[2:],
-                    "sdpMid": section.mid,
-                    "sdpMLineIndex": None if section.mid else section.index,
-                }
-            )
-        elif line and not re.match(r"[a-z]=", line, re.ASCII):
-            raise BadRequest(
-                "This is no SDP fragment: every line of one begins with a letter and =."
-            )
-    return Fragment(tuple(one for one in credentials if one.ufrag or one.pwd), tuple(candidates))
-
-
-def _check_candidate(line: str, before: int) -> None:
-    if before >= MAX_CANDIDATES:
-        raise BadRequest(f"The fragment has more than {MAX_CANDIDATES} candidates.")
-    if len(line) > MAX_CANDIDATE_CHARS:
-        raise BadRequest(
-            f"A candidate of the fragment has more than {MAX_CANDIDATE_CHARS} characters."
-        )
-
-
-def _one(name: str, value: str, pattern: re.Pattern[str], given: dict[str, str]) -> str:
-    """Return a well-formed credential, the only one of its section; `given`: those before it."""
-    if pattern.fullmatch(value) is None:
-        raise BadRequest(f"The fragment's ice-{name} is malformed (RFC 8839, section 5.4).")
-    if given.setdefault(name, value) != value:
-        raise BadRequest(f"A section of the fragment has two different ice-{name}s. It has one.")
-    return value
-
-
-def make_fragment(kind: str, mid: str, ufrag: str, pwd: str, candidates: Iterable[str]) -> str:
-    """Write our side as a fragment. `candidates`: all of ours, without "candidate:"."""
-    lines = [
-        f"a=group:BUNDLE {mid}",
-        f"m={kind} 9 UDP/TLS/RTP/SAVPF 0",
-        f"a=mid:{mid}",
-        f"a=ice-ufrag:{ufrag}",
-        f"a=ice-pwd:{pwd}",
-        *(f"a=candidate:{candidate}" for candidate in candidates),
-        "a=end-of-candidates",
-    ]
-    return "\r\n".join([*lines, ""])
 
 
 # Build the SDP answer to a whole offer from the answer to its camera section. Pure.  The other

@@ -34,6 +34,7 @@ from server.core.errors import QwenCameraError
 from server.core.frames import READABLE, BoxUnit
 from server.core.redact import LONGEST, plain, redact
 from server.core.sound import SOUND_RATE
+from server.features.cameras.fragment import parse_fragment
 from server.features.pointing import boxes as pointing
 from server.media.patches import datagrams, receiver
 from server.media.sdp import (
@@ -41,7 +42,6 @@ from server.media.sdp import (
     check_offer,
     is_other_component,
     is_unreachable,
-    parse_fragment,
 )
 from server.media.video import payload
 from server.media.video.assemble import MAX_PACKETS, Assembler

@@ -102,6 +102,14 @@ GUARDED: dict[str, dict[str, str]] = {
         "aiortc.rtp:unpack_header_extensions": "d78a8585d2b6",
     },
     "server/media/patches/ice.py": {
+        "aioice.ice:Connection.__init__": "a99ae9c97fc6",
+        "aioice.ice:Connection.get_component_candidates": "118597a9fcb7",
+        "aioice.ice:Connection.gather_candidates": "d33db28d4d1e",
+        "aioice.ice:get_host_addresses": "d4a54f9a68c3",
+        "aioice.ice:StunProtocol.request": "97991c38f65e",
+        "aioice.ice:Connection.close": "25dcfac536f5",
+    },
+    "server/features/cameras/whip.py": {
         "aiortc.rtcicetransport:RTCIceTransport.__init__": "b11403aba1c3",
         "aiortc.rtcicetransport:RTCIceTransport.addRemoteCandidate": "16d24c05bd36",
         "aiortc.rtcicetransport:RTCIceTransport.stop": "21ec0a44c16c",
@@ -113,11 +121,8 @@ GUARDED: dict[str, dict[str, str]] = {
         "aioice.ice:Connection.get_event": "c6b498f52ee9",
         "aioice.ice:Connection._emit_event": "aa9ce9ddf2a5",
         "aioice.ice:Connection.data_received": "5631b17fab71",
-        "aioice.ice:Connection.get_component_candidates": "118597a9fcb7",
         "aioice.ice:Connection.gather_candidates": "d33db28d4d1e",
         "aioice.ice:Connection.close": "25dcfac536f5",
-        "aioice.ice:get_host_addresses": "d4a54f9a68c3",
-        "aioice.ice:StunProtocol.request": "97991c38f65e",
     },
     "server/media/patches/datagrams.py": {
         "aiortc.rtcdtlstransport:RTCDtlsTransport._recv_next": "998076720c05",

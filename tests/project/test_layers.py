@@ -59,7 +59,7 @@ HEADS = {
     "auth": "web",
 }
 AIORTC = {"webrtc_server", "media.patches", "shared.sound.line"}
-AIOICE = {"media.patches", "media.turn_check"}
+AIOICE = {"media.patches", "media.turn_check", "features.cameras"}
 # Folders without event loop, web framework and network, and who in them needs one.
 PURE: dict[str, set[str]] = {
     "core": {"aio"},
@@ -250,7 +250,7 @@ def test_no_circles() -> None:
 
 
 def test_two_folders_know_aiortc() -> None:
-    """Only the connection and the patches import aiortc; aioice is known to the patches and to the check of TURN."""
+    """Only the connection and the patches import aiortc; aioice is known to the patches, WHIP and the check of TURN."""
     for package, allowed in (("aiortc", AIORTC), ("aioice", AIOICE)):
         knowing = {name for name, path in modules().items() if package in outside(path)}
         assert knowing

@@ -10,8 +10,8 @@ import httpx
 from aiortc.sdp import candidate_from_sdp
 
 from scripts.bench.live_encoder import LiveEncoder
-from server.media.patches.ice import IceRestart
-from server.media.sdp import MEDIA_TYPE, make_fragment, parse_fragment
+from server.features.cameras.fragment import MEDIA_TYPE, make_fragment, parse_fragment
+from server.features.cameras.whip import IceRestart
 from tests.support.clients import Page, bearer, http, open_page, take_token
 from tests.support.fakes_rtc import Peer, camera_peer
 from tests.support.running import Running

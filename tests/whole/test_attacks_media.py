@@ -23,7 +23,7 @@ from scripts.bench.camera_peer import CameraPeer, close_all
 from scripts.bench.http_json import HttpError, json_request
 from scripts.bench.live_encoder import LiveEncoder
 from scripts.bench.voice_peer import VoicePeer
-from server.media.sdp import MEDIA_TYPE
+from server.features.cameras.fragment import MEDIA_TYPE
 from tests.media.test_webrtc_server import CHROMIUM
 from tests.support.fakes_server import READABLE, ServerProcess
 from tests.support.hostile import malformed_rtp, rtcp, rtp

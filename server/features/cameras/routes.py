@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import segno
 from fastapi import APIRouter, Depends, Request, Response
@@ -35,8 +36,9 @@ from server.features.cameras.cameras import (
     read_code,
     read_token,
 )
+from server.features.cameras.fragment import MEDIA_TYPE, Fragment, parse_fragment
+from server.features.cameras.whip import WhipSession
 from server.media.camera import Camera
-from server.media.sdp import MEDIA_TYPE, Fragment, parse_fragment
 from server.web.middleware import MethodNotAllowed, error_response
 from server.web.request_guard import RequestGuard, Services
 from server.web.routes import connect_camera
@@ -130,7 +132,7 @@ def _token(request: Request) -> str:
 
 
 def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
-
+    whips = WeakValueDictionary[str, WhipSession]()
     # WHIP clients follow redirections (307), which RFC 9725 has for balancing.
     at_home = [Depends(guard.origin), Depends(guard.home)]
 
@@ -150,10 +152,12 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
                 sender.key, sdp, sender.camera, sender_controlled=False, check=sender.check
             )
         connection = services.webrtc.get(sender.key)
+        # Kept by the connection
+        whips[connection.name] = whip = WhipSession(connection)
         response = Response(answer, 201, media_type=SDP)
         # OBS puts it in place of its address's path. The session's id is no credential; a balancer hashes it.
         response.headers["Location"] = f"{ENDPOINT}/{connection.name}?session={session_id}"
-        response.headers["ETag"] = f'"{connection.ice_tag}"'
+        response.headers["ETag"] = f'"{whip.ice_tag}"'
         response.headers["Accept-Patch"] = MEDIA_TYPE
         for link in ice_links(services.access.ice_servers(session_id)):
             response.headers.append("Link", link)
@@ -171,13 +175,14 @@ def add_whip(router: APIRouter, services: Services, guard: CameraGuard) -> None:
         name is of an older ICE session; 428: `If-Match` is missing.
         """
         connection = _connection(services, sender, name)
+        whip = whips[connection.name]
         fragment = parse_fragment(await _text(request, MEDIA_TYPE, "the SDP fragment"))
-        credentials = connection.credentials(fragment)
-        if not _matches(request, connection):
-            if credentials.ufrag != connection.remote_ufrags[0]:
+        credentials = fragment.of(connection.offer)
+        if not _matches(request, whip.ice_tag):
+            if credentials.ufrag != whip.remote_ufrags[0]:
                 await guard.limit(request)
-                return await _restart(connection, fragment)
-        elif credentials.ufrag not in ("", *connection.remote_ufrags):
+                return await _restart(whip, fragment)
+        elif credentials.ufrag not in ("", *whip.remote_ufrags):
             raise PreconditionFailed(
                 "The fragment has another ICE user name than this ICE session. For an ICE restart send If-Match: *."
             )
@@ -237,7 +242,7 @@ def _connection(services: Services, sender: Sender, name: str) -> PeerConnection
     return connection
 
 
-def _matches(request: Request, connection: PeerConnection) -> bool:
+def _matches(request: Request, ice_tag: str) -> bool:
     """Return True when If-Match names the present ICE session; False for "*", which requests a new
     one.
 
@@ -252,21 +257,21 @@ def _matches(request: Request, connection: PeerConnection) -> bool:
     # RFC 9725 writes it in quotes in its text, RFC 9110 without.
     if given.strip() in ("*", '"*"'):
         return False
-    if connection.ice_tag not in _ENTITY_TAG.findall(given[:1000]):
+    if ice_tag not in _ENTITY_TAG.findall(given[:1000]):
         raise PreconditionFailed(
             "If-Match names an ICE session that is over. Send the newest ETag, or If-Match: * for an ICE restart."
         )
     return True
 
 
-async def _restart(connection: PeerConnection, fragment: Fragment) -> Response:
+async def _restart(whip: WhipSession, fragment: Fragment) -> Response:
     """Restart ICE with the fragment's credentials. Raises BadRequest, Conflict."""
-    credentials = connection.credentials(fragment)
+    credentials = fragment.of(whip.connection.offer)
     if not credentials.ufrag or not credentials.pwd:
         raise BadRequest("An ICE restart needs a new ice-ufrag and a new ice-pwd in the fragment.")
-    ours = await connection.restart_ice(credentials.ufrag, credentials.pwd)
-    await connection.add_candidates(list(fragment.candidates))
-    return Response(ours, 200, headers={"ETag": f'"{connection.ice_tag}"'}, media_type=MEDIA_TYPE)
+    ours = await whip.restart_ice(credentials.ufrag, credentials.pwd)
+    await whip.connection.add_candidates(list(fragment.candidates))
+    return Response(ours, 200, headers={"ETag": f'"{whip.ice_tag}"'}, media_type=MEDIA_TYPE)
 
 
 def ice_links(servers: list[dict[str, Any]]) -> list[str]:

@@ -1,7 +1,7 @@
-"""ICE of a camera's connection: its sockets and announced addresses, in place of aioice 0.13.0, and its restart.
+"""ICE of a camera's connection: its sockets and announced addresses, in place of aioice 0.13.0.
 
 A connection takes one UDP port on each address of this machine that it uses, except loopback,
-whatever else its offer contains. This uses private names of aioice and of aiortc's RTCIceTransport:
+whatever else its offer contains. This uses private names of aioice:
 `tests/project/test_dependencies.py` fails when what is replaced or used changes.
 """
 
@@ -13,10 +13,9 @@ import ipaddress
 import logging
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
 from urllib.parse import urlsplit
 
 import aioice
@@ -25,8 +24,7 @@ import aioice.stun
 import aioice.turn
 from aioice.candidate import candidate_foundation, candidate_priority
 
-from server.core.aio import TaskSet, cancel_and_wait
-from server.core.errors import Conflict, PortsExhausted
+from server.core.errors import PortsExhausted
 
 log = logging.getLogger(__name__)
 Address = IPv4Address | IPv6Address
@@ -268,122 +266,3 @@ def _host_and_port(stun_url: str) -> tuple[str, int]:
     """Split stun:host, stun:host:port or stun:[address]:port; config.py has checked the form."""
     parts = urlsplit("//" + stun_url.partition(":")[2])
     return parts.hostname or "", parts.port or 3478
-
-
-# ICE restart (RFC 8445 section 9) below a running DTLS connection, which aiortc 1.16.0 does not offer.
-# A second `aioice.Connection` runs beside the first. Both put received datagrams into the same queue,
-# so that DTLS and SRTP continue to read it; sending moves to the new connection once that has a pair.
-
-
-class IceRestart:
-    """Restarts one RTCIceTransport. A new restart replaces a running one; two begin in turn."""
-
-    def __init__(
-        self,
-        transport: Any,
-        seconds: float,
-        prepare: Callable[[aioice.Connection], None] = lambda connection: None,
-    ) -> None:
-        """`seconds`: time for a restart before the old path is restored.
-
-        `prepare` is called with each new connection before it gathers.
-        """
-        self._transport = transport
-        self._prepare = prepare
-        self._seconds = seconds
-        self._tasks = TaskSet("ice-restart")
-        self._task: asyncio.Task[None] | None = None
-        # Held while one begins: a connection that another one does not know would stay open.
-        self._beginning = asyncio.Lock()
-        self._closed = False
-        # The old and the new connection while a restart is undecided.
-        self._beside: tuple[aioice.Connection, aioice.Connection] | None = None
-
-    async def begin(self, ufrag: str, pwd: str) -> aioice.Connection:
-        """Start a restart with the peer's new credentials, and return its connection, which has ours.
-
-        Checks begin at once. Candidates added to the transport from now on belong to the new session.
-
-        Raises Conflict when the transport was closed meanwhile.
-        """
-        async with self._beginning:
-            return await self._begin(ufrag, pwd)
-
-    async def _begin(self, ufrag: str, pwd: str) -> aioice.Connection:
-        await self._give_up()
-        transport = self._transport
-        old: aioice.Connection = transport._connection
-        # Without STUN and TURN servers, as the old one: `Gathering` asks the one STUN server.
-        new = aioice.Connection(ice_controlling=old.ice_controlling)
-        new.remote_is_lite = old.remote_is_lite
-        new.remote_username = ufrag
-        new.remote_password = pwd
-        new._queue = old._queue
-        self._prepare(new)
-        try:
-            if not self._closed:
-                await new.gather_candidates()
-            if self._closed:
-                raise Conflict("This connection has ended. Offer anew.")
-        except BaseException:
-            await _close_alone(new)
-            raise
-        _swap(transport, old, new)
-        transport.iceGatherer._remote_candidates_end = False
-        # The old path may be dead, hence the restart: its silence must not close the connection.
-        if old._query_consent_task is not None:
-            old._query_consent_task.cancel()
-        self._beside = old, new
-        self._task = self._tasks.spawn(self._connect(old, new), name="ice-restart")
-        return new
-
-    async def _connect(self, old: aioice.Connection, new: aioice.Connection) -> None:
-        try:
-            async with asyncio.timeout(self._seconds):
-                await new.connect()
-        except (TimeoutError, ConnectionError) as exc:
-            log.info("ice restart failed", extra={"error": type(exc).__name__})
-            await self._undo()
-            return
-        self._beside = None
-        self._transport._send, self._transport._recv = new.send, new.recv
-        await _close_alone(old)
-
-    async def _undo(self) -> None:
-        """Restore the old connection, or close both when the transport is closed."""
-        if self._beside is None:
-            return
-        (old, new), self._beside = self._beside, None
-        if self._transport.state == "closed":
-            # It closed the one that it had then; closing twice does no harm.
-            await _close_alone(old)
-            await _close_alone(new)
-            return
-        _swap(self._transport, new, old)
-        await _close_alone(new)
-        if not old._closed:
-            old._query_consent_task = asyncio.create_task(old.query_consent())
-
-    async def _give_up(self) -> None:
-        """Cancel a running restart, if any."""
-        if self._task is not None:
-            await cancel_and_wait([self._task])
-        await self._undo()
-
-    async def close(self) -> None:
-        """Cancel a running restart and its tasks. Call it after the transport was stopped."""
-        self._closed = True
-        await self._give_up()
-        await self._tasks.close()
-
-
-def _swap(transport: Any, old: aioice.Connection, new: aioice.Connection) -> None:
-    """Make `new` the transport's connection, and move the transport's event waiter to it."""
-    transport._connection = transport.iceGatherer._connection = new
-    new._event_waiter, old._event_waiter = old._event_waiter, None
-
-
-async def _close_alone(connection: aioice.Connection) -> None:
-    """Close one connection without ending the queue that it shares with the other."""
-    connection._queue = asyncio.Queue()
-    await connection.close()

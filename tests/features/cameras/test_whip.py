@@ -101,7 +101,7 @@ async def test_trickled_candidates(camera: WhipCamera) -> None:
     answered = await camera.patch(fragment, If_Match=camera.etag)
     assert (answered.status_code, answered.content) == (204, b"")
     connection = camera.run.program.webrtc.get(camera.session_id)
-    assert connection._candidates == len(lines(made, "a=candidate:"))
+    assert connection.candidates == len(lines(made, "a=candidate:"))
     await camera.peer.accept(reply.text)
     await frames(camera)
     # Late, duplicate, of an unknown section, over TCP, and the end of them: none does harm.
