@@ -184,11 +184,6 @@ async def test_lines_are_text(place: Place) -> None:
 GPU = HostGpu(Vendor.NVIDIA, "Some GPU", 24_000_000_000, 20_500_000_000)
 
 
-def test_an_idle_manager_is_told_in_two_words() -> None:
-    told = report(ManagerStatus(), False).model_dump(exclude_none=True)
-    assert told == {"type": "engine", "state": "idle", "answers": False}
-
-
 def test_loading_is_told_with_phase_percent_and_bytes() -> None:
     progress = LoadProgress("loading weights", 41.6667, 5, 12)
     status = ManagerStatus(

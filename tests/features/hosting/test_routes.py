@@ -143,14 +143,12 @@ async def test_a_bad_choice_is_a_sentence(run: Running) -> None:
     cases: list[tuple[Any, str]] = [
         ({}, "mode is missing"),
         ({"mode": "remote", "url": "http://u:secret@x/v1"}, "url is unusable"),
-        ({"mode": "remote", "url": "http://x/v1?key=secret"}, "url is unusable"),
         ({"mode": "remote", "url": "http://x/v1#secret"}, "url is unusable"),
         (
             {"mode": "remote", "url": "http://x/v1", "api_key": "secret\r\nX: y"},
             "api_key is unusable",
         ),
         ({"mode": "in_process", "model": "../../etc"}, "model is ../../etc"),
-        ({"mode": "in_process", "model": "-rm"}, "model is -rm"),
         ({"mode": "in_process", "model": "/nowhere"}, "There is no folder /nowhere"),
         ({"mode": "in_process", "model": "nobody/knows"}, "no model nobody/knows"),
         ({"mode": "remote", "url": "http://x/v1", "trust_remote_code": True}, "no field"),

@@ -18,8 +18,6 @@ from server.core.errors import OperatorError
 HIGH_DETAIL_TOKENS = 1280
 # Older versions lack fixes for pictures that crash vLLM.
 SAFE_VERSION = (0, 30)
-# The oldest supported version
-OLDEST = (0, 9)
 KEY = "VLLM_API_KEY"
 # Flags that vLLM 0.30 and newer list, for images whose help was not read.
 IMAGE_FLAGS = frozenset(
@@ -213,19 +211,14 @@ def _inputs(serving: Serving, vllm: Vllm) -> dict[str, Any]:
 
 
 def doubts(vllm: Vllm) -> list[str]:
-    """Return warnings about an old or unknown version."""
-    said = []
-    numbers = vllm.numbers
-    if numbers is None:
-        said.append(f"The version of vLLM is not known ({vllm.version or 'it says nothing'}).")
-    elif numbers < OLDEST:
-        said.append(f"vLLM {vllm.version} is older than all that this was written for (0.9.2).")
-    if numbers is None or numbers < SAFE_VERSION:
-        said.append(
-            f"vLLM {vllm.version} is below 0.30 and lacks fixes for pictures that crash it. The server makes the pictures"
-            " itself; let nobody else reach this port, and upgrade when there is a build for your GPU."
-        )
-    return said
+    """Return a warning about an old or unknown version."""
+    if vllm.numbers is not None and vllm.numbers >= SAFE_VERSION:
+        return []
+    return [
+        f"vLLM {vllm.version or 'of an unknown version'} is below 0.30, as far as it says, and may lack fixes for pictures"
+        " that crash it. The server makes the pictures itself; let nobody else reach this port, and upgrade when there is"
+        " a build for your GPU."
+    ]
 
 
 def _no_request_log(vllm: Vllm) -> str:
