@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.core.frames import BoxUnit
-from server.media.picture.grounding import Box, objects, rectangle, share
+from server.media.picture.grounding import Box
+from server.shared.boxes import objects, rectangle, share
 
 MAX_CONDITION_CHARS = 200
 MAX_REASON_CHARS = 200

@@ -319,7 +319,13 @@ MACHINE = {
 # Modules that a benchmark measures without a server around them.
 MEASURED = {
     "guidance.py": {
-        *("core.frames", "core.metrics", "media.picture.grounding", "session.request.parts"),
+        *(
+            "core.frames",
+            "core.metrics",
+            "media.picture.grounding",
+            "shared.boxes",
+            "session.request.parts",
+        ),
         *("features.builtin.beside", "features.builtin.detector", "features.builtin.finder"),
         "features.builtin.reader",
         *("features.builtin.seeking", "features.guidance.leading", "features.guidance.messages"),

@@ -16,9 +16,8 @@ from server.core.messages import MAX_QUESTION_CHARS
 from server.features.builtin import conditions, intents
 from server.features.builtin.conditions import watch_words
 from server.features.builtin.language import LANGUAGES, language
-from server.media.picture import grounding
 from server.models import routing
-from server.shared import watch_answers
+from server.shared import boxes, watch_answers
 from tests.support.hostile_texts import UNITS, hostile, seconds
 from tests.support.text_readers import READERS
 
@@ -151,7 +150,7 @@ BOUNDED: dict[str, tuple[Callable[[str], object], int]] = {
     # In a thread, where short steps leave others their turn
     "a question's intent": (intents.understand, MAX_QUESTION_CHARS),
     "a condition": (conditions.read_condition, watch_answers.MAX_CONDITION_CHARS),
-    "boxes": (grounding.read_boxes, 100_000),
+    "boxes": (boxes.read_boxes, 100_000),
     "answers about watches": (
         lambda text: watch_answers.read_answers(text, ["a"]),
         watch_answers.MAX_TEXT_CHARS,

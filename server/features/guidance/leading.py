@@ -21,19 +21,13 @@ from server.features.guidance.goal import metres
 from server.features.guidance.looks import InTurn, Looks, Part, square
 from server.features.guidance.messages import Goal, Target
 from server.media.picture.encode import Bgr
-from server.media.picture.grounding import (
-    MAX_LABEL_CHARS,
-    MAX_TEXT_CHARS,
-    Box,
-    list_form,
-    placed,
-    read_boxes,
-)
+from server.media.picture.grounding import Box
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext
 from server.session.request.answers import frame_info
 from server.session.request.parts import Draft, View
+from server.shared.boxes import MAX_LABEL_CHARS, MAX_TEXT_CHARS, list_form, placed, read_boxes
 
 log = logging.getLogger(__name__)
 

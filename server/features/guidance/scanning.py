@@ -26,10 +26,11 @@ from server.features.guidance.scan import (
     beside,
 )
 from server.media.picture.encode import Bgr
-from server.media.picture.grounding import MAX_LABEL_CHARS, Box
+from server.media.picture.grounding import Box
 from server.media.picture.planes import luma_plane
 from server.models.routing import plain
 from server.session.part import SessionContext
+from server.shared.boxes import MAX_LABEL_CHARS
 
 # Pause after a look that failed, in seconds
 _FAILED_PAUSE = 2.0

@@ -13,15 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from server.core.frames import BoxUnit, Picture, Region
-from server.media.picture.grounding import (
-    BEYOND,
-    MAX_TEXT_CHARS,
-    Box,
-    beyond,
-    list_form,
-    placed,
-    read_boxes,
-)
+from server.media.picture.grounding import Box
+from server.shared.boxes import BEYOND, MAX_TEXT_CHARS, beyond, list_form, placed, read_boxes
 
 # Boxes of one answer; the page follows as many.
 MAX_BOXES = 8

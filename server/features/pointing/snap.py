@@ -16,11 +16,12 @@ from server.core.aio import TaskSet
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Frame
 from server.features.pointing.messages import Point, Pointed, PointedBox
-from server.media.picture.grounding import MAX_LABEL_CHARS, Box
+from server.media.picture.grounding import Box
 from server.models.base import Capabilities
 from server.session.part import SessionContext
 from server.session.request.answers import frame_info
 from server.session.request.parts import View
+from server.shared.boxes import MAX_LABEL_CHARS
 
 log = logging.getLogger(__name__)
 

@@ -18,11 +18,12 @@ from server.core.errors import BadRequest, Conflict, NotFound, TooLong
 from server.core.frames import BoxUnit, CameraState, Detail, Frame, Region, Role
 from server.features.watches import messages
 from server.features.watches.rule import MAX_WATCHES, Watch, Watches, WatchState
-from server.media.picture.grounding import Box, to_frame
+from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EngineRequest
 from server.models.routing import wants_detail
 from server.session.part import SessionContext
 from server.shared.attention.attention import WHOLE, Change
+from server.shared.boxes import to_frame
 from server.shared.dates import zone_of
 from server.shared.watch_answers import MAX_CONDITION_CHARS, Answer, read_answers
 

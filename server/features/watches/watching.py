@@ -29,13 +29,14 @@ from server.features.watches.watch_list import (
     unit_of,
 )
 from server.features.watches.watch_triggers import WatchFrames, WatchTriggers
-from server.media.picture.grounding import Box, beyond
+from server.media.picture.grounding import Box
 from server.models.base import Capabilities, Engine, EngineRequest, ShownPicture
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import Arguments, Tool
 from server.session.request.parts import Draft, View
 from server.shared.attention.attention import Change, scene_change
+from server.shared.boxes import beyond
 from server.shared.watch_answers import (
     BEFORE,
     MAX_CONDITION_CHARS,

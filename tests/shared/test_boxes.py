@@ -11,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.frames import BoxUnit
-from server.media.picture.grounding import (
+from server.media.picture.grounding import Box
+from server.media.picture.prepare import smart_resize
+from server.models.families import QWEN2_VL, QWEN3_VL
+from server.shared.boxes import (
     MAX_BOXES,
     MAX_TEXT_CHARS,
-    Box,
     number,
     objects,
     read_boxes,
     share,
     to_frame,
 )
-from server.media.picture.prepare import smart_resize
-from server.models.families import QWEN2_VL, QWEN3_VL
 
 CUP = Box(10, 20, 30, 40, "cup")
 
