@@ -26,7 +26,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from server.app.features import installed, settings_of, wanted
 from server.core.addresses import Address, Network
-from server.core.errors import OperatorError
+from server.core.errors import OperatorError, check_unique
 from server.core.frames import Role
 from server.core.setting_text import (
     MIN_SECRET_CHARS,
@@ -404,8 +404,12 @@ def _brought(settings: Settings) -> list[Any]:
 
 @functools.cache
 def composed(features: tuple[str, ...]) -> type[Settings]:
-    """Return the settings with those that these features bring."""
+    """Return the settings with those that these features bring. Raises Collision."""
     brought: list[Any] = settings_of(features)
+    kinds: list[type[BaseModel]] = [Settings, *brought]
+    check_unique(
+        "setting", ((name.upper(), kind.__module__) for kind in kinds for name in kind.model_fields)
+    )
     made: type[Settings] = create_model("Settings", __base__=(Settings, *brought))
     return made if brought else Settings
 
@@ -433,9 +437,9 @@ def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
         given = {**file, **environment, **overrides}
         try:
             names = wanted(unquoted(given.get("features", "all")))
+            kind = composed(names)
         except ValueError as error:
             raise ConfigError(str(error)) from None
-        kind = composed(names)
         warnings = []
         if env_file:
             keys = known_keys(), known_keys(names)

@@ -55,11 +55,12 @@ def main() -> int:
         sys.stderr.write(f"qwen-camera cannot start: {problem}\n")
         return 1
     from server.app.app import create_app
+    from server.core.errors import Collision
     from server.media.picture.privacy import FilterUnavailable
 
     try:
         app = create_app(settings)
-    except (FilterUnavailable, ConfigError) as error:
+    except (FilterUnavailable, ConfigError, Collision) as error:
         sys.stderr.write(f"qwen-camera cannot start: {error}\n")
         return 2
     # Exclude the objects that exist now from collections, which then take 15 ms instead of 50. A

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from inspect import get_annotations
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from fastapi import APIRouter
 from starlette.routing import BaseRoute
 
 from server.core.aio import Deadline, Pools
+from server.core.errors import check_unique
 from server.core.messages import ClientMessage, Parser
 from server.core.metrics import Metrics
 from server.media.picture.prepare import PicturePreparer
@@ -25,7 +27,7 @@ from server.web.request_guard import Access, Services, WayIn, for_operators
 
 if TYPE_CHECKING:
     from config import Settings
-    from server.session.part import MakePart, OperatorPart
+    from server.session.part import MakePart
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ class Additions:
 
     def __init__(self) -> None:
         self.messages = Parser()
+        self.message_types: list[type[ClientMessage]] = []
         self.session_features = SessionFeatures()
         self.routers: list[APIRouter] = []
         self.routes: list[BaseRoute] = []
@@ -42,14 +45,17 @@ class Additions:
         self.starts: list[Callable[[], None]] = []
         self.closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
         self.last_closes: list[tuple[str, Callable[[], Awaitable[object]]]] = []
+        # Run beside the last answers when the server is about to stop
         self.drains: list[Callable[[Deadline], Coroutine[Any, Any, object]]] = []
+        # Called with the port once the server listens, after its greeting on the terminal
         self.listening: list[Callable[[int], None]] = []
+        # Lets people in beside the access code
         self.way_in = WayIn()
         self.health_facts: list[Callable[[], Mapping[str, Any]]] = []
         self.serving: list[Callable[[], AbstractAsyncContextManager[None]]] = []
         self.session_ended: list[Callable[[str], None]] = []
         self.engine_changed: list[Callable[[], None]] = []
-        # Tells a text's language; None where it is not known
+        # Return a text's language, or None, in a thread
         self.language_of: Callable[[str], str | None] = lambda _: None
         # What features offer each other, by the feature's name
         self.faces: dict[str, object] = {}
@@ -74,6 +80,7 @@ class Api:
     preparer: PicturePreparer
     # The engines that may answer; `engines.add` takes in another one
     engines: EngineSelector
+    # Sockets of operators: to each of its `parts` belongs what it sends them
     operator_sockets: Operators
 
     @property
@@ -112,10 +119,6 @@ class Api:
         self.added.routers.append(router)
         return router
 
-    def way_in(self, way: WayIn) -> None:
-        """Let people in beside the access code."""
-        self.added.way_in = way
-
     def error_form(self, form: ErrorForm) -> None:
         """Give errors at some addresses another form than ours."""
         self.added.error_forms.append(form)
@@ -142,17 +145,9 @@ class Api:
         """Have `run()` entered while the application serves, and left before anything else ends."""
         self.added.serving.append(run)
 
-    def on_drain(self, drain: Callable[[Deadline], Coroutine[Any, Any, object]]) -> None:
-        """Have `drain(deadline)` run beside the last answers when the server is about to stop."""
-        self.added.drains.append(drain)
-
     def health(self, facts: Callable[[], Mapping[str, Any]]) -> None:
         """Add fields to what operators see of /health."""
         self.added.health_facts.append(facts)
-
-    def on_listening(self, tell: Callable[[int], None]) -> None:
-        """Have `tell(port)` called once the server listens, after its greeting on the terminal."""
-        self.added.listening.append(tell)
 
     def on_session_ended(self, tell: Callable[[str], None]) -> None:
         """Have `tell` called with the id of each session that has ended."""
@@ -164,13 +159,10 @@ class Api:
 
     # Sessions
 
-    def operators(self, part: OperatorPart) -> None:
-        """Have `part` send messages to the sockets of operators."""
-        self.operator_sockets.parts.append(part)
-
     def session_part(self, make: MakePart, *messages: type[ClientMessage]) -> None:
         """Have each new session get a part, which acts on these messages of its client."""
         self.added.messages.add(*messages)
+        self.added.message_types.extend(messages)
         self.added.session_features.makers[self.name] = make
 
     def on_alert(self, take: Callable[[Alert], None]) -> None:
@@ -182,10 +174,6 @@ class Api:
         for take in self.added.alert_takers:
             take(alert)
 
-    def tell_languages(self, language_of: Callable[[str], str | None]) -> None:
-        """Have the language of an answer, in which it is spoken, told by this function, in a thread."""
-        self.added.language_of = language_of
-
     # Other features
 
     def offer(self, face: object) -> None:
@@ -195,6 +183,24 @@ class Api:
     def find(self, feature: str) -> Any:
         """Return the face of another feature; None where that feature is off."""
         return self.added.faces.get(feature)
+
+
+def check_messages(brought: Iterable[type[ClientMessage]]) -> None:
+    """Raise Collision if a feature brings a type of message, or a field of `settings`, that there is already."""
+    core = (
+        one for one in ClientMessage.__subclasses__() if one.__module__ == ClientMessage.__module__
+    )
+    types, fields = [], []
+    for model in (*core, *brought):
+        (name,) = get_args(model.model_fields["type"].annotation)
+        if name == "settings":
+            fields += [
+                (field, model.__module__) for field in get_annotations(model) if field != "type"
+            ]
+        else:
+            types.append((name, model.__module__))
+    check_unique("message", types)
+    check_unique("field of settings", fields)
 
 
 def register(names: Sequence[str], api: Callable[[str], Api], on: list[str]) -> None:

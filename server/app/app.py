@@ -16,14 +16,15 @@ from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.routing import Route
 
 from config import RoleSettings, Settings
 from server import __version__
-from server.app.api import Additions, Api, register
+from server.app.api import Additions, Api, check_messages, register
 from server.app.features import wanted
 from server.auth import TokenIssuer
 from server.core.aio import Deadline, Pools, TaskSet, async_call, close_all, in_pool, watch_lag
-from server.core.errors import Close
+from server.core.errors import Close, check_unique
 from server.core.metrics import Metrics
 from server.inference import Inference
 from server.media.camera import FRAME_NOTICE_SECONDS
@@ -270,6 +271,7 @@ def build(settings: Settings) -> Program:
         operator_sockets=sockets.operators,
     )
     register(wanted(settings.features), api, added.session_features.on)
+    check_messages(added.message_types)
     _add_reserves(settings, metrics, engines)
     connections = Connections(settings.max_connections, settings.trusted_proxies)
     most = {
@@ -367,13 +369,25 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.program = program
     added = program.added
     install_error_handlers(app, program.metrics, added.error_forms)
-    app.include_router(
-        create_router(program.services, program.sockets, added.way_in, added.session_features.on)
-    )
-    app.include_router(create_session_router(program.services))
-    for router in added.routers:
+    on = added.session_features.on
+    routers = [
+        create_router(program.services, program.sockets, added.way_in, on),
+        create_session_router(program.services),
+        *added.routers,
+    ]
+    for router in routers:
         app.include_router(router)
     app.router.routes.extend(added.routes)
+    routes = (*added.routes, *(route for router in routers for route in router.routes))
+    check_unique(
+        "route",
+        (
+            (f"{method} {route.path}", route.endpoint.__module__)
+            for route in routes
+            if isinstance(route, Route)
+            for method in route.methods or ()
+        ),
+    )
     # HSTS is for good certificates: with one of our own it would lock people out of every http page
     # on localhost.
     hsts = settings.https_enabled and settings.ca_cert_path is None

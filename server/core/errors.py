@@ -10,18 +10,43 @@ name addresses, settings and commands; `visitor_message`, for everybody else, na
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import ClassVar
+
+
+class Collision(ValueError):
+    """Two features bring the same name, so the server cannot start with both.
+
+    Outside the tree of errors: no client meets it.
+    """
+
+
+def check_unique(kind: str, brought: Iterable[tuple[str, str]]) -> None:
+    """Raise Collision if two modules bring the same name. `brought`: each name with its module."""
+    modules: dict[str, str] = {}
+    for name, module in brought:
+        if (other := modules.setdefault(name, module)) != module:
+            raise Collision(
+                f"{other} and {module} both bring the {kind} {name}. Rename one, or leave out a feature of FEATURES."
+            )
 
 
 class QwenCameraError(Exception):
     """Base of all errors that a client may receive."""
 
+    # The module that brings each code
+    _modules: ClassVar[dict[str, str]] = {}
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
     # The text for visitors where each `message` is for operators; else ""
     for_visitors: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        if "code" in vars(cls):
+            first = cls._modules.setdefault(cls.code, cls.__module__)
+            check_unique("error code", ((cls.code, first), (cls.code, cls.__module__)))
 
     def __init__(
         self, message: str, *, retry_after: float | None = None, visitors: str = ""

@@ -32,7 +32,7 @@ def register(api: Api) -> None:
     # One for all: its models take 100 MB.
     reader, things = Reader(), _finder(api)
     api.offer(Finder(reader, Beside(things) if things is not None else None))
-    api.tell_languages(language_of)
+    api.added.language_of = language_of
     # The cache holds the text of visitors' watches.
     api.on_session_ended(lambda _: known.cache_clear())
     tasks = TaskSet("builtin")

@@ -53,7 +53,7 @@ def register(api: Api) -> None:
     api.session_part(lambda context: HandingOver(context, handovers), Resume, HandoverSettings)
     drain = OperatorDrain(sessions, cluster.replicas)
     api.run("drain", close=drain.close)
-    api.on_drain(drain.stop)
+    api.added.drains.append(drain.stop)
     add_routes(api.operator_router("/api/operator"), drain)
     api.metrics.gauge(
         "limits_shared",

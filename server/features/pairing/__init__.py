@@ -23,7 +23,7 @@ def register(api: Api) -> None:
     access.tokens.refuses = devices.refuses
     access.hosts.add(own.pairing_hosts)
     pairing = Pairing(api.services, devices, shown=bool(own.pairing_hosts))
-    api.way_in(pairing)
+    api.added.way_in = pairing
     pairing.add_routes(api.router())
     pairing.add_operator_routes(api.operator_router("/api/operator"))
     if (cluster := api.find("cluster")) is not None:
@@ -58,5 +58,5 @@ def register(api: Api) -> None:
             shown.pop().close()
         await tasks.close()
 
-    api.on_listening(show)
+    api.added.listening.append(show)
     api.run("terminal", close=close)
