@@ -166,6 +166,10 @@ class SessionFacts(Protocol):
         """True while a question waits or runs."""
 
     @property
+    def speaker(self) -> Speaker:
+        """The speech of its answers."""
+
+    @property
     def behind(self) -> bool:
         """True while some of the answer that is spoken is still to be heard."""
 
@@ -254,6 +258,9 @@ class SessionPart:
     handlers: Mapping[type[ClientMessage], Callable[[Any], None]] = {}
     # The ways of questions that it adds
     routes: Mapping[Route, QuestionRoute] = {}
+    # The orders that it carries out, which may be typed, too: each returns True where it can be now, with its condition. One
+    # that no part takes is a question.
+    orders: Mapping[Order, Callable[[str], bool]] = {}
 
     @property
     def tools(self) -> Sequence[Tool]:
@@ -269,10 +276,6 @@ class SessionPart:
     def slots(self) -> Sequence[str]:
         """The names of slots of MAX_SESSIONS that it holds beside the session's."""
         return ()
-
-    def takes(self, order: Order, condition: str) -> bool:
-        """Find whether an order is its own: it may be typed, too, and one of features is a question without it."""
-        return False
 
     @property
     def shooter(self) -> Shooter | None:
@@ -487,8 +490,8 @@ class FeatureParts:
         return [tool for part in self for tool in part.tools]
 
     def takes(self, order: Order, condition: str) -> bool:
-        """Find whether an order is one of a part's."""
-        return any(part.takes(order, condition) for part in self)
+        """Return True for an order that a part carries out."""
+        return any(part.orders[order](condition) for part in self if order in part.orders)
 
     def shooter(self) -> Shooter | None:
         """Return what gets the frames of the next question; None for the session's own camera's."""

@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from server.core import messages as wire
 from server.core.errors import (
-    CameraError,
-    CameraFrozen,
     Draining,
     Internal,
     NotFound,
     QwenCameraError,
 )
-from server.core.frames import Detail, Frame, Kind, Order, Part, Picture, Region, Route
-from server.media.camera import FRAME_NOTICE_SECONDS, Asked
-from server.media.picture.planes import refuse_black
-from server.models import prompts
-from server.models.base import Capabilities, Engine, EngineRequest, PointedAt, ShownPicture
-from server.models.prompts import camera_captions
+from server.core.frames import Detail, Frame, Order, Part, Picture
+from server.media.camera import Asked
+from server.models.base import Engine, EngineRequest
 from server.models.routing import OF_FEATURES, choose, is_stop, order_in, way_in
 from server.models.scheduler.job import Result
-from server.session.part import FeatureParts, SessionContext, Shooter, Speaker
-from server.session.request.answers import AnswerListener, AnswerPublisher, Toolbox, cancelled
+from server.session.hold import Hold
+from server.session.part import FeatureParts, SessionContext
+from server.session.request.answers import AnswerListener, Toolbox, cancelled
 from server.session.request.asking import Asking, Stage
-from server.session.request.builder import RequestBuilder
-from server.session.request.parts import Draft, MakeEarlier, Prepared, Spoken, View
+from server.session.request.parts import Spoken
 from server.session.request.question import Question
 from server.session.request.sent_pictures import SentPictures
-
-# What takes the place of the ways that features add: where they are off, for other cameras than the
-# session's own, and for a part of the picture in time
-PLAIN_ROUTES = {
-    Route.PAST: Route.NOW,
-    Route.WHERE: Route.NOW,
-    Route.READ: Route.DETAIL,
-    Route.TWICE: Route.DETAIL,
-}
+from server.session.submitting import QuestionSubmitter
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +66,9 @@ class QuestionService:
         self._tasks = context.tasks
         self._send_error = context.send_error
         self._touch = context.touch
+        self._context = context
         self._hold = Hold(context)
-        # Speaks the answers
-        self.speaker = Speaker()
+        self._submitter = QuestionSubmitter(context, features, self._hold, partial(_Progress, self))
         self._pictures = sent
         # The question whose answer was spoken last; None before
         self._voiced: Asking | None = None
@@ -157,8 +142,8 @@ class QuestionService:
             case wire.Release():
                 self._hold.release()
             case wire.Typing():
-                if self.speaker.audible:
-                    self.speaker.interrupt("typing")
+                if self._context.speaker.audible:
+                    self._context.speaker.interrupt("typing")
                 # The frame of the question that somebody types.
                 self._camera.wake()
                 self._features.expect(self._hold.frame)
@@ -167,8 +152,8 @@ class QuestionService:
         return True
 
     def _silence(self, id: str | None, reason: str) -> None:
-        if id in (None, self.speaker.id):
-            self.speaker.interrupt(reason)
+        if id in (None, self._context.speaker.id):
+            self._context.speaker.interrupt(reason)
 
     def ask(self, message: wire.Chat, spoken: Spoken | None = None) -> None:
         """Ask, in place of the running question; a repeated message gets the same answer again.
@@ -207,7 +192,7 @@ class QuestionService:
         ordered = spoken is not None or (message.orders and self._features.takes(Order.STOP, ""))
         if not ordered and (running is None or running.stage is not Stage.LOOKS):
             return False
-        self.speaker.interrupt("user")
+        self._context.speaker.interrupt("user")
         self.cancel(None, "user")
         if ordered and id is not None:
             # Its words are no question.
@@ -228,7 +213,7 @@ class QuestionService:
 
     def _ordered(self, id: str, order: Order, condition: str) -> None:
         """Have the client carry out an order, in place of a question; a spoken answer stops for it."""
-        self.speaker.interrupt("user")
+        self._context.speaker.interrupt("user")
         self._outbox.put(
             wire.Transcript(id=id, text="", final=True, order=order, condition=condition or None)
         )
@@ -245,7 +230,7 @@ class QuestionService:
             )
         if not self._services.inference.draining:
             # Before its turn is removed, because stopping puts the heard part of the answer there.
-            self.speaker.interrupt("replaced")
+            self._context.speaker.interrupt("replaced")
             if last.turn is not None:
                 self._history.remove(last.turn)
         route, detail = choose(message.text, Detail.AUTO, None)
@@ -263,7 +248,7 @@ class QuestionService:
                 asking.id,
             )
             return
-        self.speaker.interrupt("replaced")
+        self._context.speaker.interrupt("replaced")
         self.cancel(None, "replaced")
         self._asking = asking
         if question.text.strip():
@@ -276,7 +261,7 @@ class QuestionService:
     async def _ask(self, asking: Asking) -> None:
         """Queue a question; its answer goes on without this task."""
         try:
-            await self._submit(asking)
+            await self._submitter.submit(asking)
         except QwenCameraError as error:
             self._not_asked(asking, error)
         except Exception as exc:  # noqa: BLE001
@@ -287,77 +272,6 @@ class QuestionService:
                 asking,
                 Internal("Something went wrong with this question on the server. Ask again."),
             )
-
-    async def _submit(self, asking: Asking) -> None:
-        """Wait for the question's frame, and queue it, or find the answer in the way of its route.
-
-        Raises QwenCameraError: no frame, a black one, one that is withheld, or a full queue.
-        """
-        question, shooter = asking.question, self._features.shooter()
-        # What was asked before is about the views that it had.
-        around = asking.views[-1].camera if asking.views else shooter is not None
-        if around and question.part is None:
-            await self._submit_around(asking, shooter)
-            return
-        own = partial(self._own_frame, asking)
-        frame, held = await own()
-        asking.question = question = self._fitting(question, held)
-        route = self._features.routes.get(question.route)
-        if route is None:
-            plain = PLAIN_ROUTES.get(question.route, question.route)
-            asking.question = question = replace(question, route=plain)
-        view = View(frame, question.detail, self._camera.scene, held)
-        asking.views = (view,)
-        draft = self._draft(asking)
-        if question.part is not None:
-            alone = prompts.PART_CLOSER if question.closer else prompts.PART_ALONE
-            beside = prompts.PART_CLOSER if question.closer else prompts.PART_BESIDE
-            region = Region.around(question.part, frame.width, frame.height)
-            draft = replace(
-                draft,
-                view=replace(view, detail=Detail.HIGH, region=region),
-                caption=beside,
-                alone=alone,
-                earlier=_whole(view, self._requests) if question.route is not Route.WHERE else None,
-                extras=(PointedAt(question.part),),
-            )
-        waited = self._waited(asking)
-        if route is None or route.prepares:
-            needs = self._services.current_engine().status.capabilities
-            prepared = await self._features.picture_for(draft.view, needs)
-            if not (needs.wants_pixels or self._camera.screen):
-                refuse_black(prepared.picture.scene, frame)
-            draft = replace(draft, prepared=prepared)
-        self._publish(asking, waited)
-        if route is not None:
-            await route.run(asking, draft)
-        else:
-            self._queue(asking, replace(draft, tools=asking.calls is None))
-
-    @staticmethod
-    def _fitting(question: Question, held: bool) -> Question:
-        """Return a question on a way that its picture allows."""
-        pointed = question.part is not None
-        if pointed and question.route is Route.PAST:
-            # The part is one of the picture of now.
-            return replace(question, route=Route.NOW)
-        if question.route is Route.READ and (held or pointed or question.corrected):
-            # There is one picture of it.
-            return replace(question, route=Route.DETAIL)
-        return question
-
-    def _queue(self, asking: Asking, draft: Draft) -> None:
-        assert asking.publisher is not None
-        asking.submitted(self._requests.submit(draft, asking.publisher))
-
-    def _waited(self, asking: Asking) -> float:
-        """Return the seconds that a question has waited for its frame."""
-        if asking.publisher is not None:
-            # It is asked once more, about the same one.
-            return asking.publisher.waited
-        waited = time.monotonic() - asking.question.asked.at
-        self._services.metrics.frame_wait.observe(waited)
-        return waited
 
     def called(self, asking: Asking, result: Result) -> bool:
         """Take the tools that an answer has called; True when the question is asked once more.
@@ -385,70 +299,6 @@ class QuestionService:
         asking.called(again or asking.question)
         asking.task = self._tasks.spawn(self._ask(asking), name="question")
         return True
-
-    async def _submit_around(self, asking: Asking, shooter: Shooter | None) -> None:
-        """Ask about the chosen cameras. The routes of features are of the own camera alone."""
-        question = asking.question
-        plain = PLAIN_ROUTES.get(question.route, question.route)
-        asking.question = question = replace(question, route=plain)
-        needs = self._services.current_engine().status.capabilities
-        if not asking.views and shooter is not None:
-            own, waits = partial(self._own_frame, asking), partial(self._waits, asking)
-            asking.views = await shooter.views(question, needs, own, waits)
-        asking.views = tuple(replace(view, detail=question.detail) for view in asking.views)
-        waited = self._waited(asking)
-        draft = _with_others(self._draft(asking), asking.views, self._requests)
-        picture = await self._requests.prepare(draft.view, needs)
-        self._publish(asking, waited)
-        self._queue(asking, replace(draft, prepared=Prepared(picture, needs)))
-
-    def _waits(self, asking: Asking) -> None:
-        self._outbox.put(wire.Waiting(id=asking.id))
-
-    def _publish(self, asking: Asking, waited: float) -> None:
-        """Make what takes the answer. `waited`: seconds for its frame."""
-        question = asking.question
-        if asking.publisher is not None:
-            asking.publisher.ask_again(question)
-            return
-        asking.publisher = AnswerPublisher(
-            asking.id,
-            Kind.CHAT,
-            self._outbox,
-            _Progress(self, asking),
-            at=question.asked.at,
-            question=question,
-            views=asking.views,
-        )
-        asking.publisher.waited = waited
-
-    def _draft(self, asking: Asking) -> Draft:
-        question, on_speech = asking.question, None
-        if self.speaker.can_play:
-            on_speech = partial(self.speaker.play, asking.id)
-        return Draft(
-            question=question.text,
-            view=asking.views[-1],
-            spoken=None if question.corrected else question.spoken,
-            on_speech=on_speech,
-        )
-
-    async def _own_frame(self, asking: Asking) -> tuple[Frame, bool]:
-        """Return the own camera's frame for a question, and True when it is a held one."""
-        asked, spoken = asking.question.asked, asking.question.spoken
-        if asking.views:
-            # It is asked once more, about the frame that it had.
-            return asking.views[-1].frame, asking.views[-1].held
-
-        waits = partial(self._waits, asking)
-        if await self._hold.chosen(waits):
-            # A hold came before the question.
-            asked = replace(asked, at=time.monotonic())
-        if self._hold.frame is not None:
-            return self._hold.frame, True
-        if spoken is not None and spoken.frame is not None:
-            return spoken.frame, False
-        return await self._camera.frame_after(asked, waits), False
 
     def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
         if self._asking is asking:
@@ -545,10 +395,10 @@ class _Progress(AnswerListener):
 
     def on_started(self) -> None:
         self._service._voiced = self._asking
-        self._service.speaker.begin(self._asking.id, by_engine=self._by_engine)
+        self._service._context.speaker.begin(self._asking.id, by_engine=self._by_engine)
 
     def on_text(self, text: str) -> None:
-        self._service.speaker.write(self._asking.id, text)
+        self._service._context.speaker.write(self._asking.id, text)
 
     def on_called(self, result: Result) -> bool:
         return self._service.called(self._asking, result)
@@ -564,9 +414,9 @@ class _Progress(AnswerListener):
             text, whole = asking.heard, True
         elif whole or not text:
             # One that failed is spoken as far as it came.
-            service.speaker.finish(asking.id)
+            service._context.speaker.finish(asking.id)
         else:
-            service.speaker.drop()
+            service._context.speaker.drop()
         if whole and (said := f"{text} {asking.note}".strip()):
             asking.turn = service._history.add(asking.question.words, said, asking.id)
         if asking.publisher is not None:
@@ -580,96 +430,3 @@ class _Progress(AnswerListener):
 
     def keep(self, id: str, picture: Picture) -> str | None:
         return self._service._pictures.keep(id, picture)
-
-
-# The held frame of a session: the sharpest one since somebody held the picture, or of a frozen camera the last new one.
-
-
-class Hold:
-    """One held frame, or the search for one; a new hold replaces it.
-
-    All methods are called on the event loop; the search runs as a task of the session.
-    """
-
-    def __init__(self, context: SessionContext) -> None:
-        self._camera = context.camera
-        self._tasks = context.tasks
-        self._send_error = context.send_error
-        self._report = context.report
-        # The held frame; None without one
-        self.frame: Frame | None = None
-        # The search for a sharp frame; None without one
-        self._search: asyncio.Task[None] | None = None
-
-    @property
-    def empty(self) -> bool:
-        """True when nothing is held or was searched for since the last release."""
-        return self.frame is None and self._search is None
-
-    def begin(self) -> None:
-        """Search the sharpest frame from now on."""
-        self._stop()
-        self._search = self._tasks.spawn(self._choose(), name="hold")
-
-    def release(self) -> None:
-        """Give the held frame up."""
-        self._stop()
-        self.frame = None
-        self._report()
-
-    async def chosen(self, waits: Callable[[], None]) -> bool:
-        """Wait for the end of a search, and return True when one ran.
-
-        `waits` is called when it takes longer than `FRAME_NOTICE_SECONDS`.
-        """
-        search = self._search
-        if search is None or search.done():
-            return False
-        await asyncio.wait([search], timeout=FRAME_NOTICE_SECONDS)
-        if not search.done():
-            waits()
-            await asyncio.wait([search])
-        return True
-
-    def _stop(self) -> None:
-        if self._search is not None:
-            self._search.cancel()
-            self._search = None
-
-    async def _choose(self) -> None:
-        try:
-            self._camera.wake()
-            self.frame = await self._camera.sharpest()
-        except CameraFrozen:
-            self.frame = self._camera.last_new
-        except CameraError as error:
-            self._send_error(error, None)
-        self._report()
-
-
-def _whole(view: View, requests: RequestBuilder) -> MakeEarlier:
-    """Return what makes the whole picture beside a part of it, for an engine that looks at both."""
-
-    async def make(needs: Capabilities) -> Sequence[ShownPicture]:
-        if needs.wants_pixels:
-            # Those look at one picture.
-            return ()
-        return [ShownPicture(await requests.prepare(replace(view, detail=Detail.LOW), needs))]
-
-    return make
-
-
-def _with_others(draft: Draft, views: Sequence[View], requests: RequestBuilder) -> Draft:
-    """Add the pictures of all cameras but the last one, whose picture is the request's own."""
-    captions = camera_captions([view.name for view in views])
-    before = list(zip(views[:-1], captions, strict=False))
-
-    async def make(needs: Capabilities) -> Sequence[ShownPicture]:
-        return [
-            ShownPicture(await requests.prepare(view, needs), caption, camera=view.name)
-            for view, caption in before
-        ]
-
-    return replace(
-        draft, earlier=make if before else None, together=bool(before), caption=captions[-1]
-    )

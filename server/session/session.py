@@ -176,6 +176,8 @@ class Session:
         self.sent_pictures = SentPictures(
             lambda what, number: metrics.sent_pictures.labels(what).inc(number)
         )
+        # Speaks its answers
+        self.speaker = Speaker()
         self.questions = QuestionService(self, self.features, self.sent_pictures, toolbox)
         self.features.make(self)
         # The last status; None before the first to a socket
@@ -249,14 +251,14 @@ class Session:
 
     @property
     def behind(self) -> bool:
-        return self.questions.speaker.behind
+        return self.speaker.behind
 
     @property
     def source(self) -> AlertSource:
         return self.features.source
 
     def speak_with(self, speaker: Speaker) -> None:
-        self.questions.speaker = speaker
+        self.speaker = speaker
 
     def interrupted(self, id: str, heard: str, reason: str) -> None:
         self.questions.interrupted(id, heard, reason)
@@ -280,7 +282,7 @@ class Session:
     @property
     def answering(self) -> bool:
         """True while a question waits, runs or is spoken."""
-        return self.questions.running or self.questions.speaker.audible
+        return self.questions.running or self.speaker.audible
 
     # Messages in
 
@@ -434,7 +436,7 @@ class Session:
 
     def socket_closed(self) -> None:
         """Stop the work that needs a listener; history and settings stay."""
-        self.questions.speaker.drop()
+        self.speaker.drop()
         self.questions.cancel(None, "socket_closed")
         self.services.inference.cancel_session(self.id, "socket_closed")
         self.features.set_connected(False)

@@ -23,7 +23,7 @@ from server.media.picture.encode import Bgr
 from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import PrivacyFilter
-from server.session.part import AlertSource, MakePart, SessionContext, SessionFeatures
+from server.session.part import AlertSource, MakePart, SessionContext, SessionFeatures, Speaker
 from server.session.request.outbox import Outbox, Reader
 from server.session.request.parts import History, SessionLimits, SessionServices
 from server.session.session import Session
@@ -223,7 +223,7 @@ class BareContext:
         self.services = self.camera = self.requests = none
         self.outbox, self.history, self.tasks = outbox, History(), TaskSet("test")
         self.lines: list[Line] = []
-        self.source = AlertSource(self.id)
+        self.source, self.speaker = AlertSource(self.id), Speaker()
         vars(self).update(given)
 
     def part(self, feature: str) -> Any:

@@ -110,6 +110,11 @@ class LiveDescription(BackgroundPart):
         # What the person was told of what matters; of no use to a description of the scene
         self._notices = Notices(first=True)
         self.handlers = {DescribeSettings: self._set}
+        self.orders = {
+            Order.NOTABLE: lambda _: True,
+            Order.STOP: lambda _: self.on,
+            Order.DESCRIBE_OFF: lambda _: self.on,
+        }
         self._numbers = itertools.count(1)
         # The code of the last error, so that it is sent once; None after a success
         self._last_error: str | None = None
@@ -121,12 +126,6 @@ class LiveDescription(BackgroundPart):
         self._asked = 0.0, self._notices
         # The last description and the id of its message; "" before the first
         self._last, self._last_id = "", ""
-
-    def takes(self, order: Order, condition: str) -> bool:
-        """Find whether it is what matters, or the end of a description that runs."""
-        if order in (Order.STOP, Order.DESCRIBE_OFF):
-            return self.on
-        return order is Order.NOTABLE
 
     @property
     def wanted(self) -> bool:

@@ -87,6 +87,12 @@ class Guidance(BackgroundPart):
         self._on = False
         self.leading = Leading(context, seeker)
         self.scanning = Scanning(context, scanner)
+        self.orders = {
+            Order.GUIDE_TO: lambda _: True,
+            Order.SCAN: lambda _: True,
+            Order.WHERE_WAS: self.scanning.answers,
+            Order.STOP: lambda _: self.leading.on or self.scanning.running,
+        }
         self.handlers = {
             GuidanceSettings: self._set,
             Goal: self._lead,
@@ -113,14 +119,6 @@ class Guidance(BackgroundPart):
     @property
     def alert(self) -> bool:
         return self.leading.alert or self.scanning.alert
-
-    def takes(self, order: Order, condition: str) -> bool:
-        """Find whether it is the way to a thing, a scan, what the last one saw, or the end of what runs."""
-        if order is Order.WHERE_WAS:
-            return self.scanning.answers(condition)
-        if order is Order.STOP:
-            return self.leading.on or self.scanning.running
-        return order in (Order.GUIDE_TO, Order.SCAN)
 
     def between(self, frame: Frame) -> None:
         self.scanning.frame(frame)

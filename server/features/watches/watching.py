@@ -11,8 +11,7 @@ from pydantic import Field
 
 from server.core.aio import Timer, in_pool
 from server.core.errors import Busy, Draining, EngineError, NotConfirmed, NotFound, QwenCameraError
-from server.core.frames import Detail, Frame, Kind, Region, Role
-from server.core.frames import Order as Spoken
+from server.core.frames import Detail, Frame, Kind, Order, Region, Role
 from server.core.metrics import Metrics
 from server.features.watches import messages
 from server.features.watches.alerts import KeptAlerts
@@ -107,6 +106,7 @@ class Watching(BackgroundPart):
         self.alerts = KeptAlerts(context.outbox, self._counters.alerts_dropped.inc)
         self.triggers = WatchTriggers(context, self._list, self.frames)
         self.queue = WatchQueue(self, context)
+        self.orders = {Order.WATCH_OFF: lambda _: True}
         self.handlers = {
             messages.Watch: self._begin,
             messages.Unwatch: lambda message: self.remove(message.id),
@@ -130,10 +130,6 @@ class Watching(BackgroundPart):
         self._ended = False
 
     # Orders of a person
-
-    def takes(self, order: Spoken, condition: str) -> bool:
-        """Find whether it is the end of all watches."""
-        return order is Spoken.WATCH_OFF
 
     @property
     def wanted(self) -> bool:

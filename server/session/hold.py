@@ -1,0 +1,73 @@
+"""The held frame of a session: the sharpest one since somebody held the picture, or of a frozen camera the last new one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from server.core.errors import CameraError, CameraFrozen
+from server.core.frames import Frame
+from server.media.camera import FRAME_NOTICE_SECONDS
+from server.session.part import SessionContext
+
+
+class Hold:
+    """One held frame, or the search for one; a new hold replaces it.
+
+    All methods are called on the event loop; the search runs as a task of the session.
+    """
+
+    def __init__(self, context: SessionContext) -> None:
+        self._camera = context.camera
+        self._tasks = context.tasks
+        self._send_error = context.send_error
+        self._report = context.report
+        # The held frame; None without one
+        self.frame: Frame | None = None
+        # The search for a sharp frame; None without one
+        self._search: asyncio.Task[None] | None = None
+
+    @property
+    def empty(self) -> bool:
+        """True when nothing is held or was searched for since the last release."""
+        return self.frame is None and self._search is None
+
+    def begin(self) -> None:
+        """Search the sharpest frame from now on."""
+        self._stop()
+        self._search = self._tasks.spawn(self._choose(), name="hold")
+
+    def release(self) -> None:
+        """Give the held frame up."""
+        self._stop()
+        self.frame = None
+        self._report()
+
+    async def chosen(self, waits: Callable[[], None]) -> bool:
+        """Wait for the end of a search, and return True when one ran.
+
+        `waits` is called when it takes longer than `FRAME_NOTICE_SECONDS`.
+        """
+        search = self._search
+        if search is None or search.done():
+            return False
+        await asyncio.wait([search], timeout=FRAME_NOTICE_SECONDS)
+        if not search.done():
+            waits()
+            await asyncio.wait([search])
+        return True
+
+    def _stop(self) -> None:
+        if self._search is not None:
+            self._search.cancel()
+            self._search = None
+
+    async def _choose(self) -> None:
+        try:
+            self._camera.wake()
+            self.frame = await self._camera.sharpest()
+        except CameraFrozen:
+            self.frame = self._camera.last_new
+        except CameraError as error:
+            self._send_error(error, None)
+        self._report()

@@ -1,0 +1,214 @@
+"""The way of a question from its words to the queue: its frame, its picture, its draft."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from server.core import messages as wire
+from server.core.frames import Detail, Frame, Kind, Region, Route
+from server.media.picture.planes import refuse_black
+from server.models import prompts
+from server.models.base import Capabilities, PointedAt, ShownPicture
+from server.models.prompts import camera_captions
+from server.session.hold import Hold
+from server.session.part import FeatureParts, SessionContext, Shooter
+from server.session.request.answers import AnswerListener, AnswerPublisher
+from server.session.request.asking import Asking
+from server.session.request.builder import RequestBuilder
+from server.session.request.parts import Draft, MakeEarlier, Prepared, View
+from server.session.request.question import Question
+
+# What takes the place of the ways that features add: where they are off, for other cameras than the
+# session's own, and for a part of the picture in time
+PLAIN_ROUTES = {
+    Route.PAST: Route.NOW,
+    Route.WHERE: Route.NOW,
+    Route.READ: Route.DETAIL,
+    Route.TWICE: Route.DETAIL,
+}
+
+
+class QuestionSubmitter:
+    """Waits for the frames of one session's questions, and queues them."""
+
+    def __init__(
+        self,
+        context: SessionContext,
+        features: FeatureParts,
+        hold: Hold,
+        listener: Callable[[Asking], AnswerListener],
+    ) -> None:
+        self._context = context
+        self._camera = context.camera
+        self._outbox = context.outbox
+        self._requests = context.requests
+        self._services = context.services
+        self._features = features
+        self._hold = hold
+        self._listener = listener
+
+    async def submit(self, asking: Asking) -> None:
+        """Wait for the question's frame, and queue it, or find the answer in the way of its route.
+
+        Raises QwenCameraError: no frame, a black one, one that is withheld, or a full queue.
+        """
+        question, shooter = asking.question, self._features.shooter()
+        # What was asked before is about the views that it had.
+        around = asking.views[-1].camera if asking.views else shooter is not None
+        if around and question.part is None:
+            await self._submit_around(asking, shooter)
+            return
+        own = partial(self._own_frame, asking)
+        frame, held = await own()
+        asking.question = question = self._fitting(question, held)
+        route = self._features.routes.get(question.route)
+        if route is None:
+            plain = PLAIN_ROUTES.get(question.route, question.route)
+            asking.question = question = replace(question, route=plain)
+        view = View(frame, question.detail, self._camera.scene, held)
+        asking.views = (view,)
+        draft = self._draft(asking)
+        if question.part is not None:
+            alone = prompts.PART_CLOSER if question.closer else prompts.PART_ALONE
+            beside = prompts.PART_CLOSER if question.closer else prompts.PART_BESIDE
+            region = Region.around(question.part, frame.width, frame.height)
+            draft = replace(
+                draft,
+                view=replace(view, detail=Detail.HIGH, region=region),
+                caption=beside,
+                alone=alone,
+                earlier=_whole(view, self._requests) if question.route is not Route.WHERE else None,
+                extras=(PointedAt(question.part),),
+            )
+        waited = self._waited(asking)
+        if route is None or route.prepares:
+            needs = self._services.current_engine().status.capabilities
+            prepared = await self._features.picture_for(draft.view, needs)
+            if not (needs.wants_pixels or self._camera.screen):
+                refuse_black(prepared.picture.scene, frame)
+            draft = replace(draft, prepared=prepared)
+        self._publish(asking, waited)
+        if route is not None:
+            await route.run(asking, draft)
+        else:
+            self._queue(asking, replace(draft, tools=asking.calls is None))
+
+    @staticmethod
+    def _fitting(question: Question, held: bool) -> Question:
+        """Return a question on a way that its picture allows."""
+        pointed = question.part is not None
+        if pointed and question.route is Route.PAST:
+            # The part is one of the picture of now.
+            return replace(question, route=Route.NOW)
+        if question.route is Route.READ and (held or pointed or question.corrected):
+            # There is one picture of it.
+            return replace(question, route=Route.DETAIL)
+        return question
+
+    def _queue(self, asking: Asking, draft: Draft) -> None:
+        assert asking.publisher is not None
+        asking.submitted(self._requests.submit(draft, asking.publisher))
+
+    def _waited(self, asking: Asking) -> float:
+        """Return the seconds that a question has waited for its frame."""
+        if asking.publisher is not None:
+            # It is asked once more, about the same one.
+            return asking.publisher.waited
+        waited = time.monotonic() - asking.question.asked.at
+        self._services.metrics.frame_wait.observe(waited)
+        return waited
+
+    async def _submit_around(self, asking: Asking, shooter: Shooter | None) -> None:
+        """Ask about the chosen cameras. The routes of features are of the own camera alone."""
+        question = asking.question
+        plain = PLAIN_ROUTES.get(question.route, question.route)
+        asking.question = question = replace(question, route=plain)
+        needs = self._services.current_engine().status.capabilities
+        if not asking.views and shooter is not None:
+            own, waits = partial(self._own_frame, asking), partial(self._waits, asking)
+            asking.views = await shooter.views(question, needs, own, waits)
+        asking.views = tuple(replace(view, detail=question.detail) for view in asking.views)
+        waited = self._waited(asking)
+        draft = _with_others(self._draft(asking), asking.views, self._requests)
+        picture = await self._requests.prepare(draft.view, needs)
+        self._publish(asking, waited)
+        self._queue(asking, replace(draft, prepared=Prepared(picture, needs)))
+
+    def _waits(self, asking: Asking) -> None:
+        self._outbox.put(wire.Waiting(id=asking.id))
+
+    def _publish(self, asking: Asking, waited: float) -> None:
+        """Make what takes the answer. `waited`: seconds for its frame."""
+        question = asking.question
+        if asking.publisher is not None:
+            asking.publisher.ask_again(question)
+            return
+        asking.publisher = AnswerPublisher(
+            asking.id,
+            Kind.CHAT,
+            self._outbox,
+            self._listener(asking),
+            at=question.asked.at,
+            question=question,
+            views=asking.views,
+        )
+        asking.publisher.waited = waited
+
+    def _draft(self, asking: Asking) -> Draft:
+        question, on_speech = asking.question, None
+        if self._context.speaker.can_play:
+            on_speech = partial(self._context.speaker.play, asking.id)
+        return Draft(
+            question=question.text,
+            view=asking.views[-1],
+            spoken=None if question.corrected else question.spoken,
+            on_speech=on_speech,
+        )
+
+    async def _own_frame(self, asking: Asking) -> tuple[Frame, bool]:
+        """Return the own camera's frame for a question, and True when it is a held one."""
+        asked, spoken = asking.question.asked, asking.question.spoken
+        if asking.views:
+            # It is asked once more, about the frame that it had.
+            return asking.views[-1].frame, asking.views[-1].held
+
+        waits = partial(self._waits, asking)
+        if await self._hold.chosen(waits):
+            # A hold came before the question.
+            asked = replace(asked, at=time.monotonic())
+        if self._hold.frame is not None:
+            return self._hold.frame, True
+        if spoken is not None and spoken.frame is not None:
+            return spoken.frame, False
+        return await self._camera.frame_after(asked, waits), False
+
+
+def _whole(view: View, requests: RequestBuilder) -> MakeEarlier:
+    """Return what makes the whole picture beside a part of it, for an engine that looks at both."""
+
+    async def make(needs: Capabilities) -> Sequence[ShownPicture]:
+        if needs.wants_pixels:
+            # Those look at one picture.
+            return ()
+        return [ShownPicture(await requests.prepare(replace(view, detail=Detail.LOW), needs))]
+
+    return make
+
+
+def _with_others(draft: Draft, views: Sequence[View], requests: RequestBuilder) -> Draft:
+    """Add the pictures of all cameras but the last one, whose picture is the request's own."""
+    captions = camera_captions([view.name for view in views])
+    before = list(zip(views[:-1], captions, strict=False))
+
+    async def make(needs: Capabilities) -> Sequence[ShownPicture]:
+        return [
+            ShownPicture(await requests.prepare(view, needs), caption, camera=view.name)
+            for view, caption in before
+        ]
+
+    return replace(
+        draft, earlier=make if before else None, together=bool(before), caption=captions[-1]
+    )
