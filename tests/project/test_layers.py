@@ -36,6 +36,8 @@ ORDER = (
     "inference",
     "session.request",
     "session.part",
+    "session.hold",
+    "session.submitting",
     "session.questions",
     "session",
     "session_manager",
@@ -49,7 +51,14 @@ ORDER = (
     "shared.sound",
 )
 # The modules with an entry of their own: folders beside them use them.
-MODULES = {"media.camera", "session.part", "session.questions", "shared.speech"}
+MODULES = {
+    "media.camera",
+    "session.part",
+    "session.hold",
+    "session.submitting",
+    "session.questions",
+    "shared.speech",
+}
 # Each file at the top of server/ is the head of a folder.
 HEADS = {
     "main": "app",

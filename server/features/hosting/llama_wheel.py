@@ -7,6 +7,7 @@ Python has none, and serves. LLAMA_API_KEY is the key that it asks for.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import fcntl
 import os
 import platform
@@ -58,8 +59,29 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
 # What its code for x86 is compiled for, as /proc/cpuinfo names it
 _CPU_FLAGS = frozenset(("avx2", "fma", "f16c", "bmi2"))
 _X86, _ARM = ("x86_64", "AMD64"), ("aarch64", "arm64")
-# pip's messages where it reaches no index
-_NO_NETWORK = re.compile(r"(?i)retrying|connection|timed? ?out|name resolution|\bproxy\b|\bSSL")
+_GLIBC = (2, 17)
+# pip's messages, with the reason for people
+_PIP_FAILURES = (
+    (
+        r"No module named pip",
+        "{python} has no pip: bash scripts/run.sh --install makes .venv anew.",
+    ),
+    (r"[Nn]o space left on device", "The disk at {folder} is full: free 200 MB there."),
+    (
+        r"DO NOT MATCH THE HASHES",
+        "The file that came is not the one that locks/ names: a proxy, mirror or cache gave another. Try another index"
+        " (PIP_INDEX_URL).",
+    ),
+    (
+        r"(?i)retrying|connection|timed? ?out|name resolution|\bproxy\b|\bSSL",
+        "The package index cannot be reached: connect, or name a mirror in PIP_INDEX_URL, and start again.",
+    ),
+    (
+        r"No matching distribution|from versions: none",
+        "The package index has no xllamacpp {version} for this system: name another index in PIP_INDEX_URL, or install"
+        " llama.cpp's llama-server.",
+    ),
+)
 
 
 class LlamaError(Exception):
@@ -109,16 +131,33 @@ def server() -> LlamaServer:
     return LlamaServer(PACKAGE, build, frozenset(_OPTIONS), words, environment)
 
 
-def require_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
-    """Raises LlamaError where its wheel does not run: another or an older processor."""
+def require_machine(
+    cpuinfo: Path = Path("/proc/cpuinfo"), libc: tuple[str, str] | None = None
+) -> None:
+    """Raises LlamaError where its wheel does not run: another system, an older processor, a library missing."""
     machine = platform.machine()
     if machine not in (*_X86, *_ARM):
         raise LlamaError(f"The package {PACKAGE} has no build for {machine}. {_INSTEAD}")
-    if sys.platform == "linux" and machine in _X86 and (lacking := _CPU_FLAGS - _flags(cpuinfo)):
+    if sys.platform != "linux":
+        return
+    name, number = libc or platform.libc_ver()
+    numbers = tuple(int(part) for part in re.findall(r"\d+", number)[:2])
+    if name != "glibc" or numbers < _GLIBC:
+        raise LlamaError(
+            f"The package {PACKAGE} needs glibc 2.17 or newer, and this system has {f'{name} {number}'.strip() or 'another C library'}. {_INSTEAD}"
+        )
+    if machine in _X86 and (lacking := _CPU_FLAGS - _flags(cpuinfo)):
         names = ", ".join(sorted(lacking)).upper()
         raise LlamaError(
             f"This processor lacks {names}, for which the package {PACKAGE} is built. {_INSTEAD}"
         )
+    try:
+        ctypes.CDLL("libgomp.so.1")
+    except OSError:
+        raise LlamaError(
+            "llama.cpp's server needs the library libgomp. Install it: apt install libgomp1 (Debian, Ubuntu) or dnf install"
+            " libgomp."
+        ) from None
 
 
 _INSTEAD = "Install llama.cpp (a release of github.com/ggml-org/llama.cpp, or built here), and name its llama-server in LLAMA_SERVER."
@@ -193,17 +232,15 @@ def _install(target: Path, lock: int, say: Callable[[str], None]) -> None:
             f"Fetching llama.cpp's server did not end within {_INSTALL_SECONDS // 60} min. Start again."
         ) from None
     if done.returncode != 0:
-        raise LlamaError(_reason(done.stderr + done.stdout))
+        raise LlamaError(_reason(done.stderr + done.stdout, target))
     unfinished.rename(target)
 
 
-def _reason(said: str) -> str:
-    """Return what pip says first about its failure."""
-    lines = said.strip().splitlines() or ["pip says nothing."]
-    reason = next((line for line in lines if line.startswith("ERROR: ")), lines[-1])[:200]
-    if _NO_NETWORK.search(said):
-        reason = "The package index cannot be reached: connect, or name a mirror in PIP_INDEX_URL, and start again."
-    return f"llama.cpp's server cannot be installed. {reason}"
+def _reason(said: str, target: Path) -> str:
+    remedy = next((text for pattern, text in _PIP_FAILURES if re.search(pattern, said)), "")
+    last = (said.strip().splitlines() or ["pip says nothing."])[-1][:200]
+    known = remedy.format(python=sys.executable, folder=target.parent, version=version())
+    return f"llama.cpp's server cannot be installed. {known or last}"
 
 
 def options() -> argparse.ArgumentParser:

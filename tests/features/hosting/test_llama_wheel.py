@@ -202,8 +202,8 @@ def test_a_second_one_waits_for_the_first(index: Path) -> None:
 @pytest.mark.parametrize(
     ("lock", "environment", "says"),
     [
-        (locked("xllamacpp", VERSION), {}, "DO NOT MATCH THE HASHES"),
-        (locked("xllamacpp", "3.1"), {}, "satisfies the requirement xllamacpp==3.1"),
+        (locked("xllamacpp", VERSION), {}, "The file that came is not the one that locks/ names"),
+        (locked("xllamacpp", "3.1"), {}, "The package index has no xllamacpp 3.1 for this system"),
         (
             locked("xllamacpp", "3.1"),
             {"PIP_NO_INDEX": "0", "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"},
@@ -230,7 +230,13 @@ def test_why_it_cannot_be_installed(
     assert not list(index.glob(f"models/.llama.cpp/{VERSION}"))
 
 
-def test_without_room_it_says_so(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pip_or_room_it_says_so(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = index / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(bare / "bin" / "python"))
+        with pytest.raises(LlamaError, match=r"has no pip: bash scripts/run.sh --install"):
+            install(print)
     monkeypatch.setattr(llama_wheel, "ROOM_BYTES", 1 << 62)
     with pytest.raises(LlamaError, match="MB are free at"):
         install(print)
@@ -240,6 +246,10 @@ def test_without_room_it_says_so(index: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_machine_on_which_it_cannot_run_is_known_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An older or another C library, a processor without AVX2, no libgomp."""
+    for libc in (("glibc", "2.12"), ("musl", "1.2"), ("", "")):
+        with pytest.raises(LlamaError, match=r"needs glibc 2.17 or newer, and this system has"):
+            require_machine(libc=libc)
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor\t: 0\nflags\t\t: fpu sse4_2 avx f16c bmi2\n")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
@@ -248,6 +258,14 @@ def test_a_machine_on_which_it_cannot_run_is_known_before(
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     with pytest.raises(LlamaError, match="has no build for riscv64"):
         require_machine()
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("ctypes.CDLL", gone)
+    with pytest.raises(LlamaError, match="apt install libgomp1"):
+        require_machine(cpuinfo)
+
+
+def gone(name: str) -> None:
+    raise OSError(f"{name}: cannot open shared object file")
 
 
 def test_its_failure_is_the_reason_that_is_shown(index: Path) -> None:
@@ -262,4 +280,4 @@ def test_its_failure_is_the_reason_that_is_shown(index: Path) -> None:
     )
     assert done.returncode == 1
     reason = explanation((done.stdout + done.stderr).splitlines())
-    assert reason.startswith("llama.cpp's server cannot be installed. ERROR: Could not find")
+    assert reason.startswith("llama.cpp's server cannot be installed. The package index has no")
