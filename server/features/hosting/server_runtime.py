@@ -34,8 +34,6 @@ _PROBE_SECONDS = (0.1, 0.5)
 _QUICK_SECONDS = 10.0
 # The server at the port may be another one for so long.
 _MISCONFIGURED_SECONDS = 10.0
-# A remote server answers, or does not.
-_REMOTE_SECONDS = 15.0
 # docker and podman end with 128 and the number of the signal that ended what they ran.
 _BY_SIGNAL = 128
 _NOT_AS_EXPECTED = (
@@ -239,12 +237,6 @@ class RemoteRuntime:
 
     async def start(self) -> None:
         status = await self.engine.probe()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_REMOTE_SECONDS):
-                # A server that does not answer at all is not waited for.
-                while status.state is EngineState.LOADING:
-                    await asyncio.sleep(1.0)
-                    status = await self.engine.probe()
         if status.state is EngineState.UNREACHABLE:
             raise StartFailed(
                 f"Nothing answers at {self._url}. Start that server, or give its right address."

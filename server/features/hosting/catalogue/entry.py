@@ -245,7 +245,7 @@ def _merged(known: Model, found: Model | None) -> Model:
     kept |= {"first_token", "parameters"}
     if found.library is Library.LLAMA_CPP:
         # The files name their kind by llama.cpp's names, of which not all are known here.
-        kept |= {"model_type", "architecture", "abilities", "boxes", "geometry"}
+        kept |= {"model_type", "architecture", "abilities", "boxes", "geometry", "quantization"}
     return found.model_copy(update={name: getattr(known, name) for name in kept})
 
 

@@ -22,14 +22,13 @@ from server.features.hosting.catalogue.entry import (
 )
 from server.features.hosting.catalogue.gguf import Gguf
 from server.features.hosting.catalogue.sizes import estimate
-from server.features.hosting.catalogue.weights import read_weights
+from server.features.hosting.catalogue.weights import context_length, read_weights
 from server.models import families
 from server.models.families import Family
 from server.models.files import (
     AGAIN,
     ModelFolderError,
     clean,
-    object_in,
     read_json,
     unreadable,
 )
@@ -179,8 +178,7 @@ def _transformers(folder: Path) -> Model:
         geometry=families.folder_geometry(folder),
         weights_bytes=weights.size,
         memory_bytes=estimate(weights.size),
-        estimates=frozenset({"memory_bytes"}),
-        context_length=_context_length(config),
+        context_length=context_length(config),
         dtype=weights.dtype or "bfloat16",
         quantization=quantization,
         remote_code=_remote_code(folder, kind),
@@ -219,7 +217,6 @@ def _pipeline(folder: Path) -> Model:
         architecture=name,
         weights_bytes=size,
         memory_bytes=loaded + MAKING_BYTES,
-        estimates=frozenset({"memory_bytes"}),
     )
 
 
@@ -260,13 +257,11 @@ def _of_files(
     # One that llama.cpp's words do not tell may be known by its name.
     family = families.known(kind) or families.known(None, text.text("general.name"), name)
     size = pictures.size + sum(path.stat().st_size for path in _parts(head))
-    context = text.whole(f"{text.architecture}.context_length") or None
     abilities = {Ability.IMAGES}
     if family is not None and family.boxes is not None:
         abilities.add(Ability.GROUNDING)
     if pictures.fields.get("clip.has_audio_encoder") is True:
         abilities.add(Ability.AUDIO_IN)
-    quantised = text.quantization not in ("", "F32", "F16", "BF16")
     return Model(
         id=_plain(head.stem) if by_name else name,
         revision=commit,
@@ -280,10 +275,9 @@ def _of_files(
         geometry=family.geometry if family is not None else None,
         weights_bytes=size,
         memory_bytes=estimate(size),
-        estimates=frozenset({"memory_bytes"}),
-        context_length=context,
-        dtype="float32" if text.quantization == "F32" else "float16",
-        quantization=text.quantization if quantised else "",
+        context_length=text.whole(f"{text.architecture}.context_length") or None,
+        dtype="float16",
+        quantization="gguf",
         weights_file=head.name,
         projector_file=reader.name,
     )
@@ -327,16 +321,6 @@ def _model(folder: Path, family: Family, **fields: Any) -> Model:
 
 
 # Their parts
-
-
-def _context_length(config: Mapping[str, Any]) -> int | None:
-    """Return the tokens of the text model, from any of the places where configs keep them."""
-    outer = object_in(config, "thinker_config") or config
-    parts = (object_in(outer, name) for name in ("text_config", "llm_config", "language_config"))
-    inner = next((part for part in parts if part), {})
-    found = inner.get("max_position_embeddings", outer.get("max_position_embeddings"))
-    # A larger one is a mistake, or means "no limit".
-    return found if type(found) is int and 0 < found <= 10**9 else None
 
 
 def _remote_code(folder: Path, kind: str) -> bool:

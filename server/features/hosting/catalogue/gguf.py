@@ -1,7 +1,7 @@
 """Read the header of a GGUF file: what llama.cpp's models say about themselves.
 
 Read here, and not by the package `gguf`, which decodes every word of the vocabulary, for seconds. Texts of a field that is
-kept have 4,096 bytes at most, and arrays 512 numbers. Weights are not read.
+kept have 4,096 bytes at most; arrays and weights are not read.
 """
 
 from __future__ import annotations
@@ -17,36 +17,25 @@ from typing import Any
 
 from server.models.files import ModelFolderError, clean, unreadable
 
-Value = str | int | float | bool | tuple[int, ...]
+Value = str | int | float | bool
 SUFFIX = ".gguf"
 # What to do about a file that is not as it was made
 AGAIN = (
     "Remove it, and fetch the model again: bash scripts/run.sh --model NAME, or the engine panel."
 )
-_MOST_TEXT, _MOST_NUMBERS = 4096, 512
+_MOST_TEXT = 4096
 _TEXT, _ARRAY = 8, 9
 
 
-def _table(words: str) -> tuple[str, ...]:
-    """Return what stands for the numbers from 0 on; "" for "-"."""
-    return tuple(word.strip("-") for word in words.split())
-
-
 # Numbers by the format's number of their type: struct's letters
-_LETTERS = _table("B b H h I i f ? - - Q q d")
-# By the number of `general.file_type` (llama.h), without "MOSTLY_"
-_FILE_TYPES = _table(
-    "F32 F16 Q4_0 Q4_1 - - - Q8_0 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S "
-    "Q5_K_M Q6_K IQ2_XXS IQ2_XS Q2_K_S IQ3_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ3_M IQ2_S IQ2_M "
-    "IQ4_XS IQ1_M BF16 - - - TQ1_0 TQ2_0 MXFP4 NVFP4"
-)
+_LETTERS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 
 
 @dataclass(frozen=True, slots=True)
 class Gguf:
     """The facts that a file gives of itself; none is trusted."""
 
-    # By name, such as "general.architecture"; long texts and lists of texts are left out
+    # By name, such as "general.architecture"; long texts and lists are left out
     fields: Mapping[str, Value]
     # Of the file
     size: int
@@ -56,10 +45,8 @@ class Gguf:
         return clean(value) if isinstance(value, str) else ""
 
     def whole(self, name: str) -> int:
-        """Return a positive number, of a list of them the largest; 0 without one."""
+        """Return a positive number; 0 without one."""
         value = self.fields.get(name)
-        if isinstance(value, tuple):
-            value = max(value, default=0)
         return value if type(value) is int and 0 < value <= 10**9 else 0
 
     @property
@@ -75,14 +62,6 @@ class Gguf:
     def reads_pictures(self) -> bool:
         """True for the file that goes with a model's weights and turns pictures into its tokens."""
         return self.architecture == "clip" or self.text("general.type") == "mmproj"
-
-    @property
-    def quantization(self) -> str:
-        """The format as llama.cpp names it: "Q4_K_M"; "" when it names none that is known."""
-        number = self.fields.get("general.file_type")
-        if type(number) is not int or not 0 <= number < len(_FILE_TYPES):
-            return ""
-        return _FILE_TYPES[number]
 
 
 def is_gguf(path: Path) -> bool:
@@ -114,7 +93,7 @@ def _read(path: Path, size: int, _changed: int) -> Gguf:
             raise ModelFolderError(f"{path} is no GGUF file, whatever its name says. {AGAIN}")
         try:
             return Gguf(_fields(file), size)
-        except (struct.error, IndexError, ValueError, OverflowError, MemoryError):
+        except (struct.error, LookupError, ValueError, OverflowError, MemoryError):
             raise ModelFolderError(
                 f"{path} is cut off or damaged: its header makes no sense. {AGAIN}"
             ) from None
@@ -141,16 +120,13 @@ def _value(file: BufferedReader, kind: int) -> Value | None:
         value: Value = _numbers(file, _LETTERS[kind])[0]
         return value
     kind, count = _numbers(file, "IQ")
-    if kind == _TEXT:
-        # The words of a vocabulary: only their lengths are looked at.
-        for _ in range(count):
-            file.seek(_numbers(file, "Q")[0], os.SEEK_CUR)
+    if kind != _TEXT:
+        file.seek(count * struct.calcsize(f"<{_LETTERS[kind]}"), os.SEEK_CUR)
         return None
-    letter = _LETTERS[kind]
-    if count > _MOST_NUMBERS or letter in "fd":
-        file.seek(count * struct.calcsize(f"<{letter}"), os.SEEK_CUR)
-        return None
-    return tuple(int(number) for number in _numbers(file, f"{count}{letter}"))
+    # The words of a vocabulary: only their lengths are looked at.
+    for _ in range(count):
+        file.seek(_numbers(file, "Q")[0], os.SEEK_CUR)
+    return None
 
 
 def _text(file: BufferedReader) -> str | None:

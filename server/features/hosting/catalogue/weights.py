@@ -1,4 +1,4 @@
-"""Read the headers of a folder's weights: files, sizes, formats.
+"""Read the headers of a folder's weights: files, sizes, formats; and the context of its configuration.
 
 Standard library only, because the workers use it in an environment without our other packages.
 """
@@ -9,11 +9,20 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from server.models.files import AGAIN, ModelFolderError, clean, opened, read_json, unreadable
+from server.models.files import (
+    AGAIN,
+    ModelFolderError,
+    clean,
+    object_in,
+    opened,
+    read_json,
+    unreadable,
+)
 
 # Largest header of the safetensors format.
 MAX_HEADER_BYTES = 100_000_000
@@ -23,6 +32,13 @@ _DTYPE_BYTES = {
     **dict.fromkeys(("F32", "I32", "U32"), 4),
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
 }
+# The longest text that a model was made for
+_CONTEXT_NAMES = (
+    "max_position_embeddings",
+    "model_max_length",
+    "max_sequence_length",
+    "n_positions",
+)
 _DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 
 
@@ -131,3 +147,16 @@ def _summed(paths: Iterable[Path]) -> Weights:
     packed = not elements.keys() <= {*_DTYPE_NAMES, "F8_E4M3", "F8_E5M2"}
     each = _DTYPE_BYTES.get(heaviest, 1)
     return Weights(size, held, packed, _DTYPE_NAMES.get(heaviest, ""), each)
+
+
+def context_length(config: Mapping[str, Any]) -> int | None:
+    """Return the tokens of the text model, from any of the places where configs keep them; None where none says."""
+    outer = object_in(config, "thinker_config") or config
+    inner = [object_in(outer, name) for name in ("text_config", "llm_config", "language_config")]
+    for part in (*inner, outer):
+        for name in _CONTEXT_NAMES:
+            found = part.get(name)
+            # A larger one is a mistake, or means "no limit".
+            if type(found) is int and 0 < found <= 10**9:
+                return found
+    return None

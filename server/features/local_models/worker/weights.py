@@ -6,19 +6,11 @@ import contextlib
 import resource
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from server.features.hosting.catalogue.weights import read_weights
+from server.features.hosting.catalogue.weights import context_length, read_weights
 from server.features.hosting.control_groups import main_memory
 from server.models.files import ModelFolderError, read_json
 
-# Names in config files of the longest text that a model was made for.
-_CONTEXT_NAMES = (
-    "max_position_embeddings",
-    "model_max_length",
-    "max_sequence_length",
-    "n_positions",
-)
 DTYPES = ("auto", "float16", "bfloat16", "float32")
 BYTES_EACH = {"float16": 2, "bfloat16": 2, "float32": 4}
 # Memory beside the weights: for computing, and for a picture in work. The context has to fit into
@@ -65,20 +57,7 @@ def read(folder: Path) -> Weights:
     dtype = found.dtype if found.dtype in BYTES_EACH else ""
     # Packed numbers stay as they are, in what is about two bytes for what is computed.
     each = 2 if not dtype and found.packed else found.each
-    return Weights(found.bytes, dtype, each, kind, _context(config))
-
-
-def _context(config: dict[str, Any]) -> int | None:
-    # For a model that hears and speaks
-    inner = config.get("thinker_config")
-    config = inner if isinstance(inner, dict) else config
-    parts = [config.get("text_config"), config.get("llm_config"), config]
-    for part in parts:
-        for name in _CONTEXT_NAMES:
-            value = part.get(name) if isinstance(part, dict) else None
-            if type(value) is int and value > 0:
-                return value
-    return None
+    return Weights(found.bytes, dtype, each, kind, context_length(config))
 
 
 def _shown(path: Path) -> str:

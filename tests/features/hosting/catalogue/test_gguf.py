@@ -6,7 +6,6 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
-import gguf as package
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,13 +16,12 @@ from tests.support.gguf_writer import write_projector, write_weights
 
 
 def test_a_header_is_read(tmp_path: Path) -> None:
-    """Kind, format, sizes; the vocabulary and the long template are left out."""
-    write_weights(tmp_path / "a.gguf", pairs=[0, 0, 0, 2] * 6)
+    """Kind and sizes; lists and the long template are left out."""
+    write_weights(tmp_path / "a.gguf")
     found = gguf.read(tmp_path / "a.gguf")
-    assert (found.architecture, found.quantization) == ("qwen3vl", "Q4_K_M")
+    assert found.architecture == "qwen3vl"
     assert found.size == (tmp_path / "a.gguf").stat().st_size
     assert found.whole("qwen3vl.context_length") == 4096
-    assert found.fields["qwen3vl.attention.head_count_kv"] == (0, 0, 0, 2) * 6
     assert not found.reads_pictures
     assert not [name for name in found.fields if name.startswith("tokenizer.")]
 
@@ -33,15 +31,6 @@ def test_what_reads_pictures_is_told_apart(tmp_path: Path) -> None:
     found = gguf.read(tmp_path / "any.gguf")
     assert found.reads_pictures
     assert found.projector == "qwen3vl_merger"
-
-
-def test_every_format_of_the_package_is_known(tmp_path: Path) -> None:
-    for kind in package.LlamaFileType:
-        if kind.name in ("GUESSED", "MOSTLY_Q1_0"):
-            continue
-        write_weights(tmp_path / "a.gguf", file_type=kind)
-        name = kind.name.removeprefix("MOSTLY_").removeprefix("ALL_").removesuffix("_MOE")
-        assert gguf.read(tmp_path / "a.gguf").quantization == name
 
 
 def test_a_file_that_is_cut_off_is_named_wherever_that_is(tmp_path: Path) -> None:
