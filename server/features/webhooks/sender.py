@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import httpcore2
 from httpcore2 import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream
@@ -23,10 +22,8 @@ from server.shared import network
 ATTEMPT_SECONDS = 15.0
 # Addresses of a name that are tried
 MAX_ADDRESSES = 4
-# Bytes of a body that are written at a time, and of an answer that are read at a time
+# Bytes of a body that are written at a time
 _PIECE = 8 * 1024
-# Bytes of an answer's head, with all interim answers before it. Reading 64 KiB of them took 0.14 s.
-MOST_HEAD = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,38 +33,6 @@ class Outcome:
     status: int = 0
     # Seconds that the receiver asks for
     pause: float = 0.0
-
-
-class _BoundedStream(AsyncNetworkStream):
-    """A connection that gives the head of an answer, and no more."""
-
-    def __init__(self, inner: AsyncNetworkStream) -> None:
-        self._inner = inner
-        self._left = MOST_HEAD
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if not self._left:
-            raise httpcore2.RemoteProtocolError("its answer begins with too much")
-        data = await self._inner.read(min(max_bytes, self._left, _PIECE), timeout)
-        self._left -= len(data)
-        return data
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._inner.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> AsyncNetworkStream:
-        return _BoundedStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
 
 
 class _CheckedNetwork(AsyncNetworkBackend):
@@ -109,7 +74,7 @@ class _CheckedNetwork(AsyncNetworkBackend):
             except BaseException:
                 await stream.aclose()
                 raise
-            return _BoundedStream(stream)
+            return stream
         raise httpcore2.ConnectError("nothing answers")
 
 

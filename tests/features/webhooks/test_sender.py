@@ -127,19 +127,12 @@ async def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("reply", "trouble"),
     [
-        # Each line costs time, however short it is.
-        (b"HTTP/1.1 200 OK\r\n" + b"a:\r\n" * 8000 + b"\r\n", Trouble.MALFORMED),
         (None, Trouble.TIMEOUT),
         (b"HTTP/1.1 100 Continue\r\n\r\n" * 3, Trouble.MALFORMED),
         (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", Trouble.MALFORMED),
         (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 300_000, Trouble.MALFORMED),
         (b"", Trouble.MALFORMED),
         (b"HTTP/1.1 500 No\r\nRetry-After: 77\r\n\r\n", Trouble.STATUS),
-        # They count as the head: nobody keeps this process busy with them.
-        (
-            b"HTTP/1.1 103 Early Hints\r\n\r\n" * 40_000 + b"HTTP/1.1 200 OK\r\n\r\n",
-            Trouble.MALFORMED,
-        ),
         # A body without an end is not read.
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"a" * 100_000, None),
     ],
@@ -344,7 +337,7 @@ def test_a_receiver_verifies() -> None:
     "change",
     [
         {"webhook-id": "msg_2"},
-        {"webhook-timestamp": str(int(time.time()) + 1)},
+        {"webhook-timestamp": str(int(time.time()) + 100)},
         {"webhook-signature": "v1,"},
     ],
 )
