@@ -204,7 +204,7 @@ async def test_the_size_has_llama_cpps_server_where_it_is_not_here(
 async def test_a_model_that_does_not_fit_is_not_offered(
     home: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory = 2 * 10**9, 10**9
+    memory = 2 * 10**8, 10**8
     monkeypatch.setattr("server.features.hosting.host.main_memory", lambda: memory)
     async with served(home) as (_, person):
         assert await person.offer() == NONE
