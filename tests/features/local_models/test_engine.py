@@ -624,14 +624,14 @@ async def test_code_of_the_models_own_needs_the_flag(tiny_model: Path) -> None:
     ("fault", "said"),
     [
         # Nothing is made up in their place.
-        ("weights of another model", "belong to another model"),
+        ("weights of another model", "could not load the model"),
         ("damaged", "tokenizer.json"),
-        ("no tokenizer", "The folder has no tokenizer.json"),
-        ("no processor", "The folder has no preprocessor_config.json"),
+        ("no tokenizer", "could not load the model"),
+        ("no processor", "could not load the model"),
     ],
 )
 async def test_what_loading_refuses(inside: dict[str, Any], fault: str, said: str) -> None:
-    """Each fault of a folder that shows only while it is loaded has words of its own."""
+    """A fault of a folder that shows only while it is loaded is told in transformers' words."""
     assert said in inside["refused"][fault]
 
 

@@ -16,10 +16,8 @@ from server.features.local_models.worker.detokenize import Detokenizer
 from server.features.local_models.worker.weights import (
     Weights,
     choose_dtype,
-    fitting_context,
     needed,
     read,
-    token_bytes,
 )
 from server.models.files import ModelFolderError
 from tests.features.hosting.catalogue.test_folder import safetensors
@@ -220,26 +218,3 @@ def test_free_memory_knows_the_process_limit() -> None:
     assert resource.RLIM_INFINITY == -1
     assert 10**9 < free(limited=True) < limit
     assert free(limited=False) > 0
-
-
-@pytest.mark.parametrize(
-    ("wanted", "free", "held"),
-    [
-        (8192, 2 * 10**9, 8192),
-        (131_072, 10**9, 6000),
-        (131_072, 10**7, 2048),
-        (1024, 10**7, 1024),
-        (131_072, None, 131_072),
-    ],
-)
-def test_the_context_is_held_to_the_memory(wanted: int, free: int | None, held: int) -> None:
-    """The memory beside the weights bounds it, down to the need of a picture and a few words."""
-    assert fitting_context(wanted, free, 100_000) == held
-
-
-def test_what_a_token_takes() -> None:
-    """Of a Qwen2.5-VL-7B in 16 bits: 57,344 bytes of keys and values, and some more."""
-    each = token_bytes(
-        layers=28, hidden=3584, inner=18_944, heads=28, pairs=4, head=None, dtype="bfloat16"
-    )
-    assert 57_344 < each < 6 * 57_344

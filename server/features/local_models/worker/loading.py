@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -23,11 +22,9 @@ from server.features.hosting.control_groups import cores
 from server.features.local_models.worker.weights import (
     Weights,
     choose_dtype,
-    fitting_context,
     free_ram,
     gigabytes,
     needed,
-    token_bytes,
 )
 
 # phase, percent (0 to 100; None when there is no telling), bytes done, bytes in all
@@ -124,43 +121,8 @@ def load(options: Options, weights: Weights, report: Report) -> LoadedModel:
         weights,
         str(model.device),
         dtype,
-        _context(options, weights, model, dtype),
+        min(options.context, weights.context_length or options.context),
     )
-
-
-def _context(options: Options, weights: Weights, model: Any, dtype: str) -> int:
-    """Return the tokens of the context: as wished, within the model's own limit and the free memory."""
-    wanted = min(options.context, weights.context_length or options.context)
-    try:
-        config = model.config.get_text_config()
-    except ValueError:
-        # There are several.
-        return wanted
-
-    def size(name: str) -> int:
-        found = getattr(config, name, None)
-        return found if isinstance(found, int) else 0
-
-    heads = size("num_attention_heads")
-    if not (heads and size("hidden_size")):
-        return wanted
-    each = token_bytes(
-        layers=size("num_hidden_layers"),
-        hidden=size("hidden_size"),
-        inner=size("intermediate_size"),
-        heads=heads,
-        pairs=size("num_key_value_heads") or heads,
-        head=size("head_dim") or None,
-        dtype=dtype,
-    )
-    gpus = {part.device for part in model.parameters() if part.device.type == "cuda"}
-    free = sum(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus) if gpus else free_ram()
-    found = fitting_context(wanted, free, each)
-    if found < wanted:
-        sys.stderr.write(
-            f"The context is limited to {found} of {wanted} tokens: there is no memory for more beside the model.\n"
-        )
-    return found
 
 
 def _share_processor() -> None:
@@ -293,34 +255,11 @@ def _reason(error: Exception, folder: Path, weights: Weights, dtype: str) -> Loa
         )
     if isinstance(error, json.JSONDecodeError):
         return LoadError("model", f"{_damaged(folder)} Download it again.")
-    for found, sentence in _REASONS.items():
-        if found in low:
-            known = {"version": transformers.__version__, "type": weights.model_type}
-            return LoadError("model", sentence.format(**known))
     return LoadError(
         "model",
-        f"transformers could not load the model ({type(error).__name__}): {shortened(words)}{_ANOTHER}",
+        f"transformers {transformers.__version__} could not load the model ({type(error).__name__}): {shortened(words)} Download it"
+        " again, or choose another one.",
     )
-
-
-_ANOTHER = " Download it again, or choose another model."
-_OTHER_SHAPES = "The weights do not have the shapes that config.json asks for, so they belong to another model. Download it again."
-_NO_MODEL = (
-    "transformers {version} has no model for pictures and text of type {type}. Install a newer transformers, or choose another"
-    " model."
-)
-_NO_TOKENIZER = f"The folder has no tokenizer.json, which turns words into tokens.{_ANOTHER}"
-# The sentence by what an error of transformers says
-_REASONS = {
-    "does not recognize this architecture": _NO_MODEL,
-    "unrecognized configuration class": _NO_MODEL,
-    "size mismatch": _OTHER_SHAPES,
-    "mismatched": _OTHER_SHAPES,
-    "load image processor": f"The folder has no preprocessor_config.json, which says how pictures are prepared.{_ANOTHER}",
-    "load processor": f"The folder has no processor_config.json, which says how questions are put.{_ANOTHER}",
-    "backend tokenizer": _NO_TOKENIZER,
-    "load tokenizer": _NO_TOKENIZER,
-}
 
 
 def _damaged(folder: Path) -> str:

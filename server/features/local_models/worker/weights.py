@@ -1,4 +1,4 @@
-"""Read from a model's files what its folder holds, without loading it; choose number format, memory and tokens for it here."""
+"""Read from a model's files what its folder holds, without loading it; choose number format and memory for it here."""
 
 from __future__ import annotations
 
@@ -13,18 +13,9 @@ from server.models.files import ModelFolderError, read_json
 
 DTYPES = ("auto", "float16", "bfloat16", "float32")
 BYTES_EACH = {"float16": 2, "bfloat16": 2, "float32": 4}
-# Memory beside the weights: for computing, and for a picture in work. The context has to fit into
-# the rest.
+# Memory beside the weights: for computing, and for a picture in work.
 _EXTRA_SHARE, _EXTRA_MOST = 0.10, 10**9
 _EXTRA_BYTES = 200 * 1024 * 1024
-# The part of the memory free beside the weights that a whole context may take; and the least
-# context that is tried in any case
-_CONTEXT_SHARE = 0.6
-_LEAST_CONTEXT = 2048
-# Beside keys and values, what a token of a prompt takes while a layer works at it: of the hidden
-# size, of the inner one
-_HIDDEN_COPIES = 10
-_INNER_COPIES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,26 +79,6 @@ def choose_dtype(asked: str, stored: str, *, gpu: bool, bfloat16: bool, roomy: b
     if stored == "float32" or (not bfloat16 and roomy):
         return "float32"
     return "bfloat16"
-
-
-def token_bytes(
-    *, layers: int, hidden: int, inner: int, heads: int, pairs: int, head: int | None, dtype: str
-) -> int:
-    """Bytes that a token of a prompt takes: keys and values in every layer, and one layer's work at
-    it.
-
-    `pairs`: heads of keys and values; `head`: numbers of one head, None for the hidden size's
-    share.
-    """
-    kept = 2 * layers * pairs * (head or hidden // heads)
-    return (kept + _HIDDEN_COPIES * hidden + _INNER_COPIES * inner) * BYTES_EACH[dtype]
-
-
-def fitting_context(wanted: int, free: int | None, each: int) -> int:
-    """Tokens of prompt and answer that the memory which is `free` suffices for, at most `wanted`."""
-    if free is None or each <= 0:
-        return wanted
-    return min(wanted, max(_LEAST_CONTEXT, int(free * _CONTEXT_SHARE) // each))
 
 
 def free_ram() -> int | None:
