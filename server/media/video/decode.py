@@ -78,8 +78,6 @@ class TooLarge(ValueError):
 class SequenceSet(NamedTuple):
     """The memory that a set makes a decoder keep, and the rewritten set."""
 
-    # Macroblocks of one picture
-    picture: int
     # Macroblocks of all kept pictures
     kept: int
     # The unit's bytes behind its header, with emulation prevention
@@ -94,8 +92,6 @@ class H264Frames:
         self._pictures: set[int] = set()
         # Largest number of kept macroblocks over all sequence parameter sets so far
         self._most = 0
-        # Macroblocks of the largest picture so far
-        self.picture = 0
         # Sequence parameter sets so far
         self._sets = 0
 
@@ -136,7 +132,6 @@ class H264Frames:
                 raise ValueError(f"A frame has more than {MAX_SETS} sequence parameter sets.")
             read = read_set(unit)
             self._most = max(self._most, read.kept)
-            self.picture = max(self.picture, read.picture)
             parts += (data[done : begin + 1], read.written)
             # Bytes between this unit and the next start code are left out.
             done = at if at >= 0 else len(data)
@@ -243,7 +238,7 @@ def read_set(unit: bytes) -> SequenceSet:
         )
     text = bits.so_far() + "1" + _vui(_colors(bits), references) + "1"
     text += "0" * (-len(text) % 8)
-    return SequenceSet(picture, kept, _protected(int(text, 2).to_bytes(len(text) // 8, "big")))
+    return SequenceSet(kept, _protected(int(text, 2).to_bytes(len(text) // 8, "big")))
 
 
 def _bounded(width: int, height: int) -> int:
