@@ -270,7 +270,7 @@ class Settings(BaseSettings):
         return value if value in ("", *_OWN_ENGINES) else " ".join(base_urls(value))
 
     def has_engine(self, name: str) -> bool:
-        """Find whether an engine may answer, or do the work of another role."""
+        """Return whether an engine may answer, or do the work of another role."""
         return self.engine in ("auto", name) or name in (self.watches_base_url, self.reads_base_url)
 
     def of_role(self, role: Role) -> RoleSettings | None:

@@ -453,7 +453,7 @@ def off_middle(room: Room, at: tuple[int, int]) -> float:
 
 
 def is_right(room: Room, at: tuple[int, int], box: tuple[float, ...] | None) -> bool:
-    """Find whether a box's middle lies on the thing."""
+    """Return whether a box's middle lies on the thing."""
     if room.box is None or box is None:
         return False
     x = (box[0] + box[2]) / 2 * WIDTH + at[0]

@@ -116,7 +116,7 @@ class Lane:
             task.cancel()
 
     def _held_back(self, session_id: str, kind: Kind) -> bool:
-        """Find whether the session runs a question here, or a background job, if `kind` is one."""
+        """Return whether the session runs a question here, or a background job, if `kind` is one."""
         background = kind in BACKGROUND
         return any(
             job.session_id == session_id and job.background == background and not job.ended
@@ -218,7 +218,7 @@ class Inference:
         return not self._lane_of
 
     def free(self, role: Role) -> bool:
-        """Find whether nothing waits for the engine of a role, and nothing runs there."""
+        """Return whether nothing waits for the engine of a role, and nothing runs there."""
         lane = self._lane(role)
         return not lane.running and not len(lane.queue)
 

@@ -41,11 +41,11 @@ class Replicas:
         return self.new_id()
 
     def is_home(self, session_id: str) -> bool:
-        """Find whether the session began here, or may begin here."""
+        """Return whether the session began here, or may begin here."""
         return True
 
     def can_take(self) -> bool:
-        """Find whether another process has space for this one's people."""
+        """Return whether another process has space for this one's people."""
         return False
 
     # MAX_SESSIONS of all processes together
@@ -60,7 +60,7 @@ class Replicas:
     # Ends that operators order
 
     def hear(self) -> bool:
-        """Find whether other processes hear of ends now."""
+        """Return whether other processes hear of ends now."""
         return False
 
     async def announce_end(self, name: str) -> bool:
@@ -266,7 +266,7 @@ class SessionManager:
         self._tasks.spawn(supervise(self._expire, name="expiry"), name="expiry")
 
     def ended(self, claims: Claims) -> bool:
-        """Find whether this access was taken back, or its session has ended."""
+        """Return whether this access was taken back, or its session has ended."""
         if claims.session_id in self._sessions:
             return False
         return self.revoked.refuses(session_hash(claims.session_id), claims.auth_time)
@@ -368,7 +368,7 @@ class SessionManager:
         return self._sessions.get(session_id)
 
     def listens(self, session_id: str) -> bool:
-        """Find whether a socket of this session is open."""
+        """Return whether a socket of this session is open."""
         session = self.get(session_id)
         return session is not None and session.socket is not None
 

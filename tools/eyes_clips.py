@@ -68,7 +68,7 @@ class Clip:
     early: float = 3.0
 
     def holds(self, condition: str, at: float) -> bool:
-        """Find whether a condition holds at a time."""
+        """Return whether a condition holds at a time."""
         return any(one.condition == condition and one.begin <= at < one.end for one in self.events)
 
 

@@ -35,7 +35,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _is_row(row: Any) -> bool:
-    """Find whether this is a row as report.Row writes it."""
+    """Return whether this is a row as report.Row writes it."""
     if not isinstance(row, dict) or not all(isinstance(row.get(k), str) for k in ("what", "unit")):
         return False
     spread = row.get("spread")

@@ -288,7 +288,7 @@ class FleetPeer(CameraPeer):
             heard = time.monotonic()
 
     async def _stands(self) -> bool:
-        """Find whether the session's gateway is reached."""
+        """Return whether the session's gateway is reached."""
         url = f"{self.base_url}/api/webrtc/offer?session={self.session_id}"
         try:
             body: Message = {"candidates": []}

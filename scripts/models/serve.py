@@ -240,7 +240,7 @@ def health_url(settings: Settings) -> str:
 
 
 def answers(url: str, seconds: float = 2.0) -> bool:
-    """Find whether GET `url` gives 200."""
+    """Return whether GET `url` gives 200."""
     try:
         with _DIRECT.open(url, timeout=seconds) as reply:
             return bool(reply.status == 200)

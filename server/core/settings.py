@@ -62,7 +62,7 @@ class FeatureSettings(BaseModel):
         return ()
 
     def needs_code(self) -> bool:
-        """Find whether nobody may get in without a code: one is made where ACCESS_CODE is empty."""
+        """Return whether nobody may get in without a code: one is made where ACCESS_CODE is empty."""
         return False
 
     def most_sessions(self) -> float:

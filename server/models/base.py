@@ -262,7 +262,7 @@ class ProgramFields:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What is known of the person, for an engine that is no language model.
+    """The person's settings, for an engine that is no language model.
 
     `language`: BCP 47 tag of the language to answer in; "" lets the question decide. `page_language`: of the person's
     page; `time_zone`: its IANA name; "" where nobody knows.

@@ -116,7 +116,7 @@ _SIGNS = ("past", "where", "search", "neither")
 
 
 def wants_detail(question: str) -> bool:
-    """Find whether a question is about reading or something small: "auto" becomes "high"."""
+    """Return whether a question is about reading or something small: "auto" becomes "high"."""
     return _words_of("detail").search(plain(ends(question))) is not None
 
 
@@ -283,7 +283,7 @@ def _courtesies() -> re.Pattern[str]:
 
 
 def wants_reading(text: str) -> bool:
-    """Find whether a question, as `plain` text, asks for a text to be read on."""
+    """Return whether a question, as `plain` text, asks for a text to be read on."""
     return _words_of("read").search(text) is not None
 
 
@@ -310,7 +310,7 @@ def _ways() -> dict[str, Route]:
 
 
 def is_stop(question: str) -> bool:
-    """Find whether somebody says nothing but that it is enough."""
+    """Return whether somebody says nothing but that it is enough."""
     return len(question) <= _MOST_STOP and bare(question) in _STOP
 
 

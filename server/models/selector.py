@@ -48,7 +48,7 @@ class _Choice:
         return changed
 
     def calm(self, failures: Mapping[Engine, int]) -> bool:
-        """Find whether it answers, and nothing better is missing."""
+        """Return whether it answers, and nothing better is missing."""
         better = self.order[: self.order.index(self.now)]
         well = _alive(self.now.status) and failures[self.now] == 0
         return well and all(_able(one.status) for one in better)
@@ -171,7 +171,7 @@ class EngineSelector:
         return self._choices[role].now
 
     def gone(self, role: Role) -> bool:
-        """Find whether the engine of a role does not answer, and that of another role stands in for it.
+        """Return whether the engine of a role does not answer, and that of another role stands in for it.
 
         For answers that is not said of the worst one, which the page names in its own way.
         """

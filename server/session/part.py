@@ -131,7 +131,7 @@ class Speaker:
 
 
 class SessionFacts(Protocol):
-    """What a part may read of its session."""
+    """The session as its parts read it."""
 
     @property
     def id(self) -> str: ...
@@ -182,7 +182,7 @@ class SessionFacts(Protocol):
 
 
 class SessionActions(Protocol):
-    """What a part may have its session do."""
+    """The actions of a session that its parts may call."""
 
     def touch(self) -> None:
         """Mark activity, which keeps the session alive."""

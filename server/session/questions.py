@@ -205,7 +205,7 @@ class QuestionService:
     def _carried_out(
         self, order: Order, condition: str, message: wire.Chat, spoken: Spoken | None
     ) -> bool:
-        """Find whether the client carries an order out: one that is spoken, and those of features typed, too."""
+        """Return whether the client carries an order out: one that is spoken, and those of features typed, too."""
         takes = self._features.takes(order, condition)
         if order in OF_FEATURES and not takes:
             return False

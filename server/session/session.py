@@ -124,7 +124,7 @@ _PREFERENCES = {field.name for field in fields(Preferences)}
 
 
 class Socket(Protocol):
-    """The one socket that listens to a session."""
+    """The socket that listens to a session, one at a time."""
 
     def close_soon(self, code: int, reason: str) -> None: ...
 

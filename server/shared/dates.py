@@ -129,7 +129,7 @@ _ALL_NUMBERS = re.compile(r"[\d\s./-]+").fullmatch
 
 
 def names_month(text: str) -> bool:
-    """Find whether a `plain` text has the name of a month, with or without a day."""
+    """Return whether a `plain` text has the name of a month, with or without a day."""
     return _NAMED_MONTH.search(text) is not None
 
 

@@ -88,7 +88,7 @@ def check_table(
 
 
 def has_port(url: str) -> bool:
-    """Find whether the port of a URL is one, or none is named."""
+    """Return whether the port of a URL is one, or none is named."""
     try:
         return urlsplit(url).port != 0
     except ValueError:

@@ -407,7 +407,7 @@ class SpeechServer:
         self._tasks.spawn(supervise(self.probe, name=self.what), name="probe")
 
     async def probe(self) -> float:
-        """Find whether it answers, and its model. Returns the seconds until the next time; never raises an error."""
+        """Return whether it answers, and its model. Returns the seconds until the next time; never raises an error."""
         before = self.ready
         late, self._late = self._late, False
         try:

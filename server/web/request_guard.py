@@ -179,7 +179,7 @@ class RequestGuard:
         return client_address(peer, forwarded, self._trusted_proxies)
 
     def secure(self, connection: HTTPConnection) -> bool:
-        """Find whether the browser speaks TLS."""
+        """Return whether the browser speaks TLS."""
         forwarded = connection.headers.get("x-forwarded-proto")
         return is_secure(connection.url.scheme, _peer(connection), forwarded, self._trusted_proxies)
 

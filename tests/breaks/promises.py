@@ -115,7 +115,7 @@ def _functions(file: Path) -> frozenset[str]:
 
 
 def has_test(test: str) -> bool:
-    """Find whether the file is there and defines the function that a test names."""
+    """Return whether the file is there and defines the function that a test names."""
     name, _, function = test.partition("::")
     file = ROOT / "tests" / name
     return file.is_file() and (not function or function in _functions(file))

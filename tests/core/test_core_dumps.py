@@ -69,7 +69,7 @@ def crash(process: subprocess.Popen[bytes], number: signal.Signals, pid: int = 0
 
 
 def crashed_by_itself(words: Sequence[str], folder: Path) -> bool:
-    """Find whether a program that crashes at its start leaves no core dump."""
+    """Return whether a program that crashes at its start leaves no core dump."""
     with started(words, folder) as process:
         ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert ended is not None

@@ -446,7 +446,7 @@ def test_our_own_calls_follow_the_rule() -> None:
 
 
 def _shows_text(value: ast.expr, caught: str) -> bool:
-    """Find whether a log call uses more of an exception than is safe.
+    """Return whether a log call uses more of an exception than is safe.
 
     Safe are its type, its traceback, its number, and a text of our own.
     """

@@ -63,7 +63,7 @@ def filled(text: str, **given: str) -> str:
 
 
 def allowed(path: str) -> bool:
-    """Find whether .dockerignore lets a path into the build: the last matching line decides."""
+    """Return whether .dockerignore lets a path into the build: the last matching line decides."""
     verdict = True
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         if not line or line.startswith("#"):

@@ -228,7 +228,7 @@ async def is_answered(url: str) -> None:
 
 
 async def answered(url: str) -> bool:
-    """Find whether a gateway has found its model server."""
+    """Return whether a gateway has found its model server."""
     try:
         found: bool = (await json_request("GET", f"{url}/health"))["engine"]["name"] == "vllm"
     except (OSError, EOFError):

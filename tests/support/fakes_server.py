@@ -63,7 +63,7 @@ def free_port() -> int:
 
 
 async def listens(port: int) -> bool:
-    """Find whether something takes connections at a port of this machine."""
+    """Return whether something takes connections at a port of this machine."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:

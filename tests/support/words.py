@@ -67,7 +67,7 @@ class Elements(HTMLParser):
 
 
 def translated(path: Path) -> bool:
-    """Find whether a file of the page is in all languages: what operators see is in English alone."""
+    """Return whether a file of the page is in all languages: what operators see is in English alone."""
     operators = (CLIENT / "core/operator", CLIENT / "features/hosting/engine")
     own = path.parent in operators or path.stem in ("operator", "making", "makingview")
     return not own

@@ -138,7 +138,7 @@ def answer(s: Speaker) -> Answer:
 
 
 def _may_have(s: Speaker) -> bool:
-    """Find whether the print may have the figure asked for: of what is named in it, or on a display without a unit."""
+    """Return whether the print may have the figure asked for: of what is named in it, or on a display without a unit."""
     has, words = facts.FINDERS.get(s.intent.want), s.intent.words
     if has is None:
         return False

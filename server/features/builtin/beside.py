@@ -127,7 +127,7 @@ def _answers(
 
 
 def denied(answer: str, asked_in: str) -> bool:
-    """Find whether an answer has a word that denies, in the language of its question or in its own."""
+    """Return whether an answer has a word that denies, in the language of its question or in its own."""
     text = ends(answer)
     codes = {asked_in, language_of(text) or asked_in}
     return any(language(code).common("denies").search(plain(text)) for code in codes)

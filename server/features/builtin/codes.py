@@ -143,7 +143,7 @@ def offered(codes: Iterable[Code]) -> tuple[FoundCode, ...]:
 
 
 def is_text(code: Code) -> bool:
-    """Find whether a code holds words, and nothing to open, to call or to connect to."""
+    """Return whether a code holds words, and nothing to open, to call or to connect to."""
     found = _offered(code)
     return found is not None and found.use is CodeUse.TEXT and " " in code.text
 

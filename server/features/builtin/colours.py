@@ -86,7 +86,7 @@ _NEAR_HUE, _LARGER = 4, 2
 def is_shade(
     bgr: NDArray[np.uint8], named: NDArray[np.uint8], spot: NDArray[np.bool_], name: str
 ) -> bool:
-    """Find whether a spot is only a side of a larger thing of the next colour: the lit top of an orange block is yellow.
+    """Return whether a spot is only a side of a larger thing of the next colour: the lit top of an orange block is yellow.
 
     `named`: the picture's `name_pixels`; `spot`: the spot's pixels.
     """

@@ -235,7 +235,7 @@ class WatchWords:
         return frozenset(word for word in words if self._in(word, self._sets[name]))
 
     def only(self, words: Words, *names: str) -> bool:
-        """Find whether all words are in one of these sets."""
+        """Return whether all words are in one of these sets."""
         return not self.rest(words, *names)
 
     def rest(self, words: Words, *names: str) -> Words:

@@ -552,14 +552,14 @@ def tiles(bgr: Bgr) -> list[tuple[int, int, Bgr]]:
 
 
 def _is_person(bgr: Bgr, box: Box) -> bool:
-    """Find whether a box of a person is believed: a table that fills the picture is wide, and gets a low score."""
+    """Return whether a box of a person is believed: a table that fills the picture is wide, and gets a low score."""
     score = box.confidence or 0.0
     fills = box.area >= _FILLS * bgr.shape[0] * bgr.shape[1] and box.width >= _WIDE * box.height
     return score >= (_PERSON_WIDE if fills else _PERSON)
 
 
 def _is_flat(weights: F32) -> bool:
-    """Find whether the classifier takes a picture for a drawing, a screen or a page."""
+    """Return whether the classifier takes a picture for a drawing, a screen or a page."""
     return float(weights[_FLAT_CLASSES].sum()) >= _FLAT
 
 
@@ -596,5 +596,5 @@ def _same_place(box: Box, other: Box) -> bool:
 
 
 def _within(inner: Box, outer: Box) -> bool:
-    """Find whether nearly all of a box lies in another."""
+    """Return whether nearly all of a box lies in another."""
     return 0 < inner.shared(outer) >= _INSIDE * inner.area

@@ -544,17 +544,17 @@ class BuiltinEngine:
 
 
 def is_short(question: str) -> bool:
-    """Find whether a question is parsed on the event loop: a ligature of it may be twenty letters."""
+    """Return whether a question is parsed on the event loop: a ligature of it may be twenty letters."""
     return len(question) <= _SHORT and len(plain(question)) <= _SHORT
 
 
 def wishes_of(request: EngineRequest) -> Wishes:
-    """Return what is known of the person who asks."""
+    """Return the settings of the person who asks."""
     return request.extra(Wishes) or Wishes()
 
 
 def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
-    """Find whether a question asks where something is; not every way of a question says so."""
+    """Return whether a question asks where something is; not every way of a question says so."""
     if intent.want in (Want.TIME, Want.BEYOND):
         return False
     if len(intent.things) > 1 and intent.place in ("left", "right"):
@@ -594,7 +594,7 @@ def part_of(part: Part | None, picture: Picture) -> Box | None:
 
 
 def _inside(part: Box | None, box: Box) -> bool:
-    """Find whether the middle of a box lies in a part; in none, everything does."""
+    """Return whether the middle of a box lies in a part; in none, everything does."""
     return part is None or part.encloses(*box.middle)
 
 
@@ -632,7 +632,7 @@ def believed(things: Sequence[Thing], rows: Sequence[Row] | None, area: float) -
     laptops = [one.box for one in things if one.name == "laptop" and one.box]
 
     def is_other(thing: Thing) -> bool:
-        """Find whether it is a laptop's screen, or a page or a label that looks like a book."""
+        """Return whether it is a laptop's screen, or a page or a label that looks like a book."""
         if thing.box is None:
             return False
         if thing.name == _BOOK:
@@ -643,7 +643,7 @@ def believed(things: Sequence[Thing], rows: Sequence[Row] | None, area: float) -
 
 
 def _misses(things: Sequence[Thing], asked: Collection[str]) -> bool:
-    """Find whether one of the things that are asked about is not seen."""
+    """Return whether one of the things that are asked about is not seen."""
     return any(not asked_for(things, [name]) for name in asked)
 
 

@@ -119,7 +119,7 @@ def prices(row: str) -> list[str]:
 
 
 def has_piece_price(row: str) -> bool:
-    """Find whether a row has a price that is not one by weight or volume."""
+    """Return whether a row has a price that is not one by weight or volume."""
     ends = [match.end() for pattern in _PRICES for match in pattern.finditer(row)]
     return any(not _PER.match(row[end:]) for end in ends) or (not ends and bool(prices(row)))
 

@@ -182,7 +182,7 @@ class Glancing(BackgroundPart):
         picture = partial(self._picture, frame, context.camera.scene)
 
         def wanted() -> bool:
-            """Find whether another scene, socket or language, or a question has come meanwhile."""
+            """Return whether another scene, socket or language, or a question has come meanwhile."""
             late = time.monotonic() > frame.captured + _LATE
             return attention is self._attention and self._free() and not late
 
@@ -210,7 +210,7 @@ class Glancing(BackgroundPart):
         return self._context.services.preparer.make(frame, needs, Detail.LOW, scene=scene)
 
     def _free(self) -> bool:
-        """Find whether a look keeps nobody waiting, and is of use."""
+        """Return whether a look keeps nobody waiting, and is of use."""
         context = self._context
         return (
             self.wanted

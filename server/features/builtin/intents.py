@@ -190,7 +190,7 @@ def _subject(text: str, code: str) -> tuple[Want, str]:
 
 
 def _only(pattern: re.Pattern[str], text: str, code: str) -> bool:
-    """Find whether a text has only the pattern, a greeting and courtesies."""
+    """Return whether a text has only the pattern, a greeting and courtesies."""
     one = language(code)
     rest = one.common("fillers").sub(" ", pattern.sub(" ", text))
     for want, match in one.asked(rest):

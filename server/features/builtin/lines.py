@@ -185,13 +185,13 @@ def _is_pattern(piece: Piece) -> bool:
 
 
 def _repeats(piece: Piece) -> bool:
-    """Find whether each sign stands twice on average, as a row of coins or windows is read: "000日"."""
+    """Return whether each sign stands twice on average, as a row of coins or windows is read: "000日"."""
     text = piece.text.replace(" ", "")
     return len(text) >= _FEW_SIGNS and len(text) >= 2 * len(set(text))
 
 
 def _is_beside(piece: Piece, other: Piece) -> bool:
-    """Find whether a piece may belong to the line of another one, as a unit or an exponent does."""
+    """Return whether a piece may belong to the line of another one, as a unit or an exponent does."""
     here, there = piece.box, other.box
     gap = max(here.x1 - there.x1 - other.width, there.x1 - here.x1 - piece.width)
     apart = max(here.y1 - there.y1 - other.height, there.y1 - here.y1 - piece.height)
@@ -217,7 +217,7 @@ _ZLOTY = re.compile(r"(?<=\d )zt(?!\S)")
 
 
 def _misread(word: str, score: float) -> bool:
-    """Find whether a word is Cyrillic or Greek that was read as something else."""
+    """Return whether a word is Cyrillic or Greek that was read as something else."""
     if score < _SURE and len(word) > 2 and _LOOKALIKES.issuperset(word):
         return True
     greek = [char for char in word if _GREEK.match(char)]
@@ -227,7 +227,7 @@ def _misread(word: str, score: float) -> bool:
 
 
 def _shape(piece: Piece) -> bool:
-    """Find whether a piece is a drawing: a ring or disc, or without any letter, digit or sign."""
+    """Return whether a piece is a drawing: a ring or disc, or without any letter, digit or sign."""
     text = piece.text.replace(" ", "")
     if not any(char.isalnum() or unicodedata.category(char) in {"Sc", "Po", "Sm"} for char in text):
         return True
@@ -328,7 +328,7 @@ def sentences(rows: Sequence[Row]) -> list[Row]:
 
 
 def _goes_on(row: Row, below: str) -> bool:
-    """Find whether the line below goes on with a row's sentence: it begins small, or the row ends open."""
+    """Return whether the line below goes on with a row's sentence: it begins small, or the row ends open."""
     end = row.text[-_END:]
     if len(row.cells) > 1 or end[-1:] in ".!?:" or below[:1] in BOXES:
         return False
@@ -419,7 +419,7 @@ def _level(left: Sequence[_Spot], right: Sequence[_Spot]) -> float:
 
 
 def _are_labels(column: Sequence[_Spot]) -> bool:
-    """Find whether a column has words of one or two, and no figures: "Type", "Valid until"."""
+    """Return whether a column has words of one or two, and no figures: "Type", "Valid until"."""
     texts = [spot.piece.text for spot in column]
     return median(len(text.split()) for text in texts) < _VALUE and 4 * sum(
         any(map(str.isdigit, text)) for text in texts
@@ -445,7 +445,7 @@ def _lines(placed: Sequence[_Spot]) -> list[list[_Spot]]:
 
 
 def _is_prose(column: Sequence[_Spot]) -> bool:
-    """Find whether the lines of a column are full and go on in one another."""
+    """Return whether the lines of a column are full and go on in one another."""
     widest = max(spot.right - spot.left for spot in column)
     full = sum(spot.right - spot.left > 0.75 * widest for spot in column)
     if 2 * full < len(column):
@@ -457,7 +457,7 @@ def _is_prose(column: Sequence[_Spot]) -> bool:
 
 
 def _is_list(column: Sequence[_Spot]) -> bool:
-    """Find whether a column is a list of things with prices, each thing another one."""
+    """Return whether a column is a list of things with prices, each thing another one."""
     texts = [spot.piece.text for spot in column]
     things = {text.rstrip("0123456789.,€$£ ") for text in texts if text[:1].isalpha()}
     priced = sum(_PRICE_END.search(text) is not None for text in texts)
@@ -465,7 +465,7 @@ def _is_list(column: Sequence[_Spot]) -> bool:
 
 
 def _is_text(column: Sequence[_Spot]) -> bool:
-    """Find whether most pieces of a column have as many words as no label or value has."""
+    """Return whether most pieces of a column have as many words as no label or value has."""
     # A heading of one word stands above some.
     texts = [spot.piece.text for spot in column]
     lines = [text for text in texts if " " in text]
@@ -480,7 +480,7 @@ _BULLET = re.compile(r"[•·▪●*–-]\s?[^\W\d_]{2}|(?:[01]?\d|2[0-3])[.:][0
 
 
 def _is_marked(column: Sequence[_Spot]) -> bool:
-    """Find whether most lines of a column begin as those of a list do: of a programme, or of things to do."""
+    """Return whether most lines of a column begin as those of a list do: of a programme, or of things to do."""
     lines = [min(line, key=lambda spot: spot.left).piece.text for line in _lines(column)]
     marked = sum(_BULLET.match(text) is not None for text in lines)
     return marked >= _LISTED and 2 * marked > len(lines)
@@ -490,7 +490,7 @@ _KINDS = (_is_prose, _is_list, _is_text, _is_marked)
 
 
 def _begin_alike(left: Sequence[_Spot], right: Sequence[_Spot]) -> bool:
-    """Find whether the lines of two columns begin with the same words: two timetables side by side."""
+    """Return whether the lines of two columns begin with the same words: two timetables side by side."""
     if len(_firsts(left) & _firsts(right)) < _LISTED:
         return False
     firsts = [_firsts([_from_left(line)[0] for line in _lines(column)]) for column in (left, right)]
@@ -539,7 +539,7 @@ def _row(row: Sequence[_Spot], apart: bool) -> Row:
 
 
 def _may_be_figure(last: str) -> bool:
-    """Find whether a piece with this last character may be a figure that has its unit beside it."""
+    """Return whether a piece with this last character may be a figure that has its unit beside it."""
     return last.isdigit() or last in "°.,"
 
 

@@ -57,7 +57,7 @@ def wants_faces(intent: Intent) -> bool:
 
 
 def is_print(intent: Intent) -> bool:
-    """Find whether a question is about something that its letters show: a date, a price."""
+    """Return whether a question is about something that its letters show: a date, a price."""
     return intent.want in _SHOWN
 
 
@@ -176,7 +176,7 @@ _OVER = 0.1
 
 
 def on_side(box: Box, place: str, width: int, height: int) -> bool:
-    """Find whether the middle of a box lies on the side that a place names; True where it names none."""
+    """Return whether the middle of a box lies on the side that a place names; True where it names none."""
     x, y = box.middle[0] / width, box.middle[1] / height
     far = {"left": x, "right": 1 - x, "top": y, "bottom": 1 - y}.get(place, 0.0)
     return far < 0.5 + _OVER

@@ -77,7 +77,7 @@ def in_middle(box: Box) -> bool:
 
 
 def is_close(sight: Sight, at: float, before: Iterable[Look]) -> bool:
-    """Find whether a thing is close: large in the middle, or growing there."""
+    """Return whether a thing is close: large in the middle, or growing there."""
     if not in_middle(sight.box):
         return False
     if sight.box.height >= _HIGH:

@@ -31,7 +31,7 @@ def _kin(word: str) -> frozenset[str]:
 
 
 def names(text: str, word: str) -> bool:
-    """Find whether a text has a `plain` word: also inflected, in a compound, misread, or as a synonym; a figure alone."""
+    """Return whether a text has a `plain` word: also inflected, in a compound, misread, or as a synonym; a figure alone."""
     folded = plain(text)
     if word.isdecimal():
         return re.search(rf"(?<![\d.,:]){word}(?!\d|[.,:]\d)", folded) is not None
@@ -48,7 +48,7 @@ def names(text: str, word: str) -> bool:
 
 
 def _same(token: str, word: str) -> bool:
-    """Find whether a word is another one, its beginning, its plural, or a part of a compound."""
+    """Return whether a word is another one, its beginning, its plural, or a part of a compound."""
     if token == word or token.rstrip("s") == word or word.rstrip("s") == token:
         return True
     short, long = sorted((token, word), key=len)
@@ -112,7 +112,7 @@ _SAME_TEXT = 80
 
 
 def similar(one: str, other: str) -> bool:
-    """Find whether two rows are probably two readings of the same text."""
+    """Return whether two rows are probably two readings of the same text."""
     return bool(fuzz.ratio(letters(one), letters(other)) >= _SAME_TEXT)
 
 

@@ -118,7 +118,7 @@ class Reader:
             return _quads(reader, bgr)
 
     def any_text(self, bgr: Bgr, codes: Sequence[Box] = ()) -> bool:
-        """Find whether there is print beside the `codes`, in a small picture; False without a reader."""
+        """Return whether there is print beside the `codes`, in a small picture; False without a reader."""
         return any(
             not any(code.encloses(*quad.mean(axis=0)) for code in codes)
             for quad in self._noticed(bgr)
@@ -368,5 +368,5 @@ def bounds(quad: NDArray[np.float32]) -> Box:
 
 
 def is_line(quad: NDArray[np.float32], bgr: Bgr) -> bool:
-    """Find whether the detector's quadrilateral may be a line of a picture."""
+    """Return whether the detector's quadrilateral may be a line of a picture."""
     return bool(cv2.contourArea(quad) < _LARGEST * bgr.shape[0] * bgr.shape[1])

@@ -133,7 +133,7 @@ def seek(
 
 
 def _has_colour(bgr: Bgr, box: Box, names: Sequence[str]) -> bool:
-    """Find whether the middle of a box has one of these colours; True where none is named."""
+    """Return whether the middle of a box has one of these colours; True where none is named."""
     if not names:
         return True
     wide, high = box.width / 6, box.height / 6

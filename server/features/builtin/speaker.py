@@ -1,4 +1,4 @@
-"""What was found in a picture, and the sentences about its parts in the language of a question. Pure."""
+"""Facts found in a picture, and the sentences about its parts in the language of a question. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Shares = tuple[tuple[str, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What was found in one picture; None for a part that was not examined."""
+    """The facts found in one picture; None for a part that was not examined."""
 
     scene: Scene
     # It is about a part that somebody points at.
@@ -150,7 +150,7 @@ class Speaker:
         return self.say("colour_picture", where=where, colours=said) if found else ""
 
     def fills_all(self) -> bool:
-        """Find whether the middle's colour is the one that most of the picture has, too."""
+        """Return whether the middle's colour is the one that most of the picture has, too."""
         middle, whole = (self.view.colours.get(place, ()) for place in ("middle", "whole"))
         found, ground = colours.thing(middle, self.view.ground, self.view.rim)
         return not ground and [*found[:1]] == [name for name, _ in whole[:1]]

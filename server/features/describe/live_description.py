@@ -51,7 +51,7 @@ class Notices:
         return found
 
     def due(self, now: float) -> bool:
-        """Find whether the scene may be asked about."""
+        """Return whether the scene may be asked about."""
         return now >= self._next
 
     def told(self, now: float) -> Told:
@@ -266,7 +266,7 @@ class LiveDescription(BackgroundPart):
         )
 
     def quiet(self) -> bool:
-        """Find whether nobody talks, and no answer is made or spoken."""
+        """Return whether nobody talks, and no answer is made or spoken."""
         microphone = self._requests.audio_in
         talks = microphone is not None and microphone.talking
         return not (talks or self._context.asking or self._context.behind)

@@ -89,7 +89,7 @@ class Looks:
         self._hurries = self._owed == 0.0
 
     def due(self, now: float, finds: InTurn[..., Any]) -> bool:
-        """Find whether a look can begin at a frame of this time. `finds`: what has to be free for it."""
+        """Return whether a look can begin at a frame of this time. `finds`: what has to be free for it."""
         if now < self._due and not self._hurries:
             return False
         if self._task is not None or finds.busy:

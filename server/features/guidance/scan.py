@@ -559,7 +559,7 @@ def _merge(one: _Track, other: _Track, turn: float) -> None:
 
 
 def _doubled(one: _Track, other: _Track) -> bool:
-    """Find whether two things are one: a cup and its saucer are both called a cup, even by one look."""
+    """Return whether two things are one: a cup and its saucer are both called a cup, even by one look."""
     wide = min(one.right + one.wide / 2, other.right + other.wide / 2) - max(
         one.right - one.wide / 2, other.right - other.wide / 2
     )

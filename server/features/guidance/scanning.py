@@ -177,7 +177,7 @@ class Scanning:
             self.looks.begin(frame, self._look(frame, turn, gaze))
 
     def answers(self, words: str) -> bool:
-        """Find whether it is for the last scan to say where something was: it saw it, or nothing else looks back."""
+        """Return whether it is for the last scan to say where something was: it saw it, or nothing else looks back."""
         if self._placed is None:
             return False
         engine = self._context.services.current_engine()

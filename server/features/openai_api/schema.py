@@ -167,7 +167,7 @@ def _referred(root: Schema, schema: Schema) -> Iterator[Schema]:
 
 
 def _bounded(pattern: str) -> bool:
-    """Find whether a pattern may go to the model server, which judges the rest.
+    """Return whether a pattern may go to the model server, which judges the rest.
 
     It is not compiled here: a short one can take seconds.
     """

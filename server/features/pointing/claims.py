@@ -62,7 +62,7 @@ class Verdict(StrEnum):
 
 
 def compare(question: str, first: str, second: str) -> Verdict:
-    """Find whether a second answer to a question bears out the first one, whose first claim counts."""
+    """Return whether a second answer to a question bears out the first one, whose first claim counts."""
     if not second.strip() or second.strip(" .\"'`*") == NOTHING_TO_READ:
         return Verdict.UNSEEN
     one, other = first[:_MOST], second[:_MOST]
@@ -251,7 +251,7 @@ def _known(name: str, text: str) -> bool:
 
 
 def _same_words(first: str, second: str) -> bool:
-    """Find whether one text has all words of the other, and neither denies what the other does not."""
+    """Return whether one text has all words of the other, and neither denies what the other does not."""
     one, other = (set(_WORD.findall(plain(text))) for text in (first, second))
     few, many = sorted((one, other), key=len)
     denies = {_table("negation").search(plain(text)) is not None for text in (first, second)}

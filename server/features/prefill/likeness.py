@@ -1,4 +1,4 @@
-"""Whether a scene still shows what it showed, down to a digit, by the means of several frames.
+"""Compare a scene with what it showed before, down to a digit, by the means of several frames.
 
 The change gate forgives small things and a shaken hand, which is right for work that nobody asked for. A question may be
 about the smallest thing in sight. What a tripod has is forgiven: noise, a few pixels of sway, and light that flickers by a

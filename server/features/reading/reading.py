@@ -162,7 +162,7 @@ class Reading:
                 self._context.outbox.put(ReadingState(id=self._answer.id, hint=hint))
 
     def _clear(self, scene: Scene, now: float) -> bool:
-        """Find whether a picture is worth reading."""
+        """Return whether a picture is worth reading."""
         if scene.black or scene.dark:
             return False
         return not scene.blurred or now - max(self._looked_at, self._began) >= _BLURRED_SECONDS

@@ -121,7 +121,7 @@ class ReadText:
     def _read_before(
         self, line: _Line, known: Sequence[_Line], used: set[int], *, elsewhere: bool
     ) -> bool:
-        """Find whether a line without a partner in the order of the page was read all the same."""
+        """Return whether a line without a partner in the order of the page was read all the same."""
         if any(_is_part(line, other) for other in known):
             return True
         if not elsewhere:
@@ -193,7 +193,7 @@ def _likeness(one: _Line, other: _Line) -> float:
 
 
 def _is_part(one: _Line, other: _Line) -> bool:
-    """Find whether a line is a part of a longer one."""
+    """Return whether a line is a part of a longer one."""
     if not _LEAST_PART <= len(one.key) < len(other.key):
         return False
     return len(one.pairs & other.pairs) >= _PART * (len(one.pairs) - 1)

@@ -162,7 +162,7 @@ class Detecting:
         self._task: asyncio.Task[Any] | None = None
 
     def due(self, frame: Frame) -> bool:
-        """Find whether a frame between two samples is to be looked at: it is time, or it differs from the last."""
+        """Return whether a frame between two samples is to be looked at: it is time, or it differs from the last."""
         if self._early.differs(frame.image, frame.captured, frame.ignored):
             self._stirred = frame.captured
             self._near = self._early.where.scaled(frame.width, frame.height)

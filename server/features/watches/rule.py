@@ -426,7 +426,7 @@ class Firing:
 
 
 def overlaps(found: Box, changed: Box) -> bool:
-    """Find whether a box overlaps a change by a fifth of the smaller of both."""
+    """Return whether a box overlaps a change by a fifth of the smaller of both."""
     width = min(found.x2, changed.x2) - max(found.x1, changed.x1)
     height = min(found.y2, changed.y2) - max(found.y1, changed.y1)
     if width <= 0 or height <= 0:
@@ -606,12 +606,12 @@ class Watch:
         )
 
     def _undecided(self) -> bool:
-        """Find whether another second look is needed."""
+        """Return whether another second look is needed."""
         # A no of the first one ends it.
         return self.votes[0] is not None and len(self.votes) < _VOTES and not self._agreed()
 
     def _agreed(self) -> bool:
-        """Find whether two looks saw it at one place, the newest among them."""
+        """Return whether two looks saw it at one place, the newest among them."""
         *before, newest = self.votes
         return newest is not None and any(one and overlaps(one, newest) for one in before)
 

@@ -170,7 +170,7 @@ class WatchList:
         return self._reading(cannot, condition) if cannot is not None else ""
 
     def beyond(self, condition: str) -> bool:
-        """Find whether the engine that answers is asked about a condition: it can watch for it, and the one
+        """Return whether the engine that answers is asked about a condition: it can watch for it, and the one
         that watches cannot.
         """
         ready = self._services.current_engine(Role.ANSWERS).status.ready

@@ -135,7 +135,7 @@ class WatchTriggers:
             self._sound_at = at
 
     def _sound_due(self, frame: Frame) -> bool:
-        """Find whether this is the frame to ask about for a sound, and take note of that."""
+        """Return whether this is the frame to ask about for a sound, and take note of that."""
         at = self._sound_at
         now = frame.captured
         if at is None or now < at + _SOUND_SECONDS:

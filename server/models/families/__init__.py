@@ -210,7 +210,7 @@ def _words(name: str) -> set[str]:
 
 
 def sees(name: str) -> bool | None:
-    """Find whether a model takes pictures by its name alone; None when it says nothing."""
+    """Return whether a model takes pictures by its name alone; None when it says nothing."""
     if _NO_CHAT.search(name):
         return False
     family = _by_name(name)

@@ -64,7 +64,7 @@ def objects_in(data: object, key: str) -> list[dict[str, Any]]:
 
 
 def is_name(id: object) -> bool:
-    """Find whether this may be a model's name; a path may be long."""
+    """Return whether this may be a model's name; a path may be long."""
     return isinstance(id, str) and 0 < len(id) <= _LONGEST_NAME and id.isprintable()
 
 

@@ -457,7 +457,7 @@ class _Asking:
 
     @property
     def fields(self) -> ProgramFields | None:
-        """What a program counts on; None for a person's question."""
+        """The fields that a program counts on; None for a person's question."""
         return self.wanted.extra(ProgramFields)
 
     def pause(self) -> float:

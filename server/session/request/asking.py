@@ -1,4 +1,4 @@
-"""How far the answer to a question is: all its stages and the ways between them are in this file."""
+"""The stages of a question from its frame to its end. All of them, and the ways between them, are in this file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server.session.request.question import Question
 
 
 class Stage(StrEnum):
-    """How far the answer to a question is."""
+    """A stage of a question on its way to its answer."""
 
     # It waits for its frame, or that is prepared: no engine has it.
     FRAME = "frame"
@@ -29,7 +29,7 @@ class Stage(StrEnum):
 
 
 class Step(StrEnum):
-    """What happens to a question."""
+    """An event in the life of a question."""
 
     SUBMITTED = "submitted"
     LOOKS = "looks"

@@ -13,7 +13,7 @@ from server.session.request.parts import Spoken
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What somebody asks."""
+    """The content of a question, made once from its message."""
 
     id: str
     text: str

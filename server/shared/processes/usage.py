@@ -1,4 +1,4 @@
-"""Find whether a process tree owns a TCP port.
+"""Return whether a process tree owns a TCP port.
 
 Blocking, tens of milliseconds at most.
 """
@@ -16,7 +16,7 @@ _REACHED = frozenset({"127.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1"})
 
 
 def listens(pid: int, port: int) -> bool | None:
-    """Find whether `pid` or a descendant listens at this port of 127.0.0.1; None when unknown."""
+    """Return whether `pid` or a descendant listens at this port of 127.0.0.1; None when unknown."""
     try:
         tree = _tree(psutil.Process(pid))
         if any(_at(port, one.net_connections("tcp")) for one in tree):

@@ -103,7 +103,7 @@ class VoiceLine:
             self.player.unplug()
 
     def wants_sound(self, connection: object) -> bool:
-        """Find whether anybody listens to this connection's microphone."""
+        """Return whether anybody listens to this connection's microphone."""
         return self._connection is connection and self.on_sound is not None
 
     def sound(self, connection: object, sound: Sound) -> None:

@@ -1,4 +1,4 @@
-"""What codes say, and what a person may do with them."""
+"""The text of codes, and what a person may do with them."""
 
 from __future__ import annotations
 
