@@ -238,7 +238,7 @@ class WebRTCServer:
         trim_seconds: float = TRIM_SECONDS,
     ) -> None:
         install()
-        self._gathering = gathering or Gathering()
+        self.gathering = gathering or Gathering()
         self._connect_seconds = connect_seconds
         self._trim_seconds = trim_seconds
         self._decode_pool = DecodePool(decode_pool)
@@ -278,7 +278,7 @@ class WebRTCServer:
             self._tasks.spawn(self._close(connection), name="close")
 
         connection = PeerConnection(
-            key, offer, feed, closed, self._gathering, self._connect_seconds, lines
+            key, offer, feed, closed, self.gathering, self._connect_seconds, lines
         )
         try:
             answer = await connection.answer(self._decode_pool)

@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidHandshake, WebSocketException
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import HttpError
 from scripts.checks.finding import Finding, State
-from server.media.turn_check import RelayProblem, check_relay
+from server.shared.turn_check import RelayProblem, check_relay
 
 CONNECT_SECONDS = 10.0
 FRAME_SECONDS = 10.0

@@ -42,7 +42,7 @@ from server.models.thinking import ThinkingLimits
 from server.session.request.parts import SessionLimits, SessionServices
 from server.session.session import Session
 from server.session_manager import SessionManager
-from server.web.health import Health, RelayWatch, add_gauges, add_network_gauges
+from server.web.health import Health, add_gauges, add_network_gauges
 from server.web.middleware import guard_app, install_error_handlers
 from server.web.protocols import Connections
 from server.web.request_guard import Access, Services
@@ -74,7 +74,6 @@ class Program:
     engines: EngineSelector
     inference: Inference
     webrtc: WebRTCServer
-    relays: RelayWatch
     access: Access
     sessions: SessionManager
     connections: Connections
@@ -119,7 +118,6 @@ class Program:
         self.sessions.start()
         for start in self.added.starts:
             start()
-        self.tasks.spawn(self.relays.run(), name="relays")
         self.tasks.spawn(self._load(), name="load")
         self.tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
 
@@ -212,8 +210,6 @@ def build(settings: Settings) -> Program:
         ports=settings.udp_port_range, public=settings.public_addresses, stun_url=stun
     )
     webrtc = WebRTCServer(decode_pool=pools.decode, trim_pool=pools.heavy, gathering=gathering)
-    turn_secret = settings.turn_secret.get_secret_value()
-    relays = RelayWatch(settings.turn_urls, turn_secret, settings.turn_ttl, gathering)
     limits = SessionLimits(
         sample_rate=settings.frame_sample_rate,
         max_tokens=settings.response_max_tokens,
@@ -248,9 +244,7 @@ def build(settings: Settings) -> Program:
         on_end=session_ended,
         max_age=settings.token_max_age,
     )
-    added.health_facts.append(
-        lambda: {"sessions": len(sessions), "cameras": len(webrtc), "turn": relays.report()}
-    )
+    added.health_facts.append(lambda: {"sessions": len(sessions), "cameras": len(webrtc)})
     health = Health(
         engines=engines,
         queue=inference.depth,
@@ -282,7 +276,7 @@ def build(settings: Settings) -> Program:
     add_gauges(
         metrics, most, sessions=sessions, inference=inference, engines=engines, health=health
     )
-    add_network_gauges(metrics, connections, access.limiter, relays)
+    add_network_gauges(metrics, connections, access.limiter)
     opened = [
         ("engines", engines.close),
         *added.last_closes,
@@ -293,7 +287,7 @@ def build(settings: Settings) -> Program:
         *added.closes,
     ]
     return Program(
-        *(settings, added, api, metrics, pools, engines, inference, webrtc, relays),
+        *(settings, added, api, metrics, pools, engines, inference, webrtc),
         *(access, sessions, connections, health, services, sockets, tasks, opened),
     )
 

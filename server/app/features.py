@@ -13,6 +13,7 @@ FEATURES = {
     "cluster": "several processes and machines that share limits and hand sessions over",
     "pairing": "phones that get in by a QR code on the terminal, and again without a code",
     "cameras": "other devices as cameras: WHIP, and further cameras that join a session",
+    "relays": "the check of the TURN relays, for operators",
     "hosting": "models that an operator chooses and runs on this machine, or elsewhere",
     "local_models": "models that this server loads itself, with torch",
     "builtin": "the engine that answers without a model: things, text, codes, colours, faces, changes",

@@ -368,7 +368,7 @@ async def stubborn():
 async def started(self):
     await start(self)
     self.kept = asyncio.create_task(stubborn())
-    self._tasks.spawn(stubborn(), name="stubborn")
+    self.tasks.spawn(stubborn(), name="stubborn")
 app.Program.start = started
 app.CLOSE_SECONDS = 1.0
 sys.exit(main.main())
@@ -440,7 +440,6 @@ def open_files() -> int:
         ("server.models.selector.EngineSelector.start", True),
         ("server.session_manager.SessionManager.start", True),
         ("a feature", True),
-        ("server.web.health.RelayWatch.run", True),
         ("server.app.app.watch_lag", True),
         ("server.app.app.watch_lag", False),
     ],

@@ -11,7 +11,7 @@ import pytest
 from server.features.builtin.conditions import ABLE
 from server.features.grants.grants import MAX_GRANTS
 from server.features.pairing.pairing import ASK_PAIRED, NOT_PAIRED, PAIRING_REFUSED, SCAN_AGAIN
-from server.media.turn_check import RelayProblem
+from server.shared.turn_check import RelayProblem
 from server.web.request_guard import ASK
 from tests.support.words import CLIENT, LANGUAGES, Elements, Forms, first, say, table, translated
 from tools.references import errors

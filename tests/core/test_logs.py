@@ -23,10 +23,7 @@ from config import load
 from server.auth import TokenIssuer
 from server.core import logs
 from server.core.redact import redact, session_hash
-from server.media.patches.ice import Gathering
-from server.media.turn_check import RelayProblem, RelayResult
 from server.media.video import decode
-from server.web.health import RelayWatch
 
 CANARY = "canary-7f3a"
 SERVER = Path(__file__).parents[2] / "server"
@@ -397,17 +394,6 @@ def test_warnings_about_settings_are_not_damaged(path: Path) -> None:
     for warning in settings.warnings:
         logging.getLogger("server.main").warning(warning)
     assert [line["message"] for line in lines(path)] == list(settings.warnings)
-
-
-@pytest.mark.parametrize("problem", list(RelayProblem))
-async def test_relays_are_told_apart(path: Path, problem: RelayProblem) -> None:
-    """A relay by UDP and the same one by TCP, and why it does not work, whole."""
-    urls = [f"turn:relay.example.org:3478?transport={way}" for way in ("udp", "tcp")]
-    watch = RelayWatch(urls, "secret", 60, Gathering())
-    for url in urls:
-        watch._learn(RelayResult(url, problem, "", 0.0))
-    assert [line["relay"] for line in lines(path)] == urls
-    assert "(hidden)" not in path.read_text()
 
 
 def test_our_own_calls_follow_the_rule() -> None:

@@ -143,7 +143,7 @@ GUARDED: dict[str, dict[str, str]] = {
         "aioice.stun:parse_message": "3a0a63ed663f",
         "aioice.stun:Transaction": "7a9c44cb879b",
     },
-    "server/media/turn_check.py": {
+    "server/shared/turn_check.py": {
         "aioice.turn:TurnClientMixin": "b475c70f7a66",
         "aioice.turn:TurnStreamMixin": "5c7a34b05986",
         "aioice.turn:TurnClientTcpProtocol": "b42a39376b3f",

@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 
 from server.auth import turn_credentials
-from server.media import turn_check
-from server.media.turn_check import RelayProblem, RelayResult, _FarEnd, check_relay
+from server.shared import turn_check
+from server.shared.turn_check import RelayProblem, RelayResult, _FarEnd, check_relay
 from tests.support.namespaces import Namespace, Network, require
 from tests.support.timing import AT_ONCE_SECONDS
 from tests.support.turn_server import (

@@ -1,6 +1,6 @@
 """The watch over the relays: what it says, when, and that it goes on.
 
-Real coturn: tests/media/test_turn_check.py.
+Real coturn: tests/shared/test_turn_check.py.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from contextlib import suppress
 
 import pytest
 
+from server.core.redact import redact
+from server.features.relays import watch as module
+from server.features.relays.watch import RelayWatch
 from server.media.patches.ice import Gathering
-from server.media.turn_check import RelayProblem, RelayResult
-from server.web import health
-from server.web.health import RelayWatch
+from server.shared.turn_check import RelayProblem, RelayResult
+from tests.support.clients import http, metric
+from tests.support.running import running
 from tests.support.timing import at_once
 
 SECRET = "the-secret-of-the-relay"
@@ -39,7 +42,7 @@ async def test_each_relay_gets_one_line_and_one_entry(caplog: pytest.LogCaptureF
         {"url": u, "ok": None, "problem": "", "why": "not checked yet"} for u in urls
     ]
     assert (relays.working(), relays.failing()) == (0, 0)
-    with caplog.at_level(logging.INFO, "server.web.health"):
+    with caplog.at_level(logging.INFO, "server.features.relays.watch"):
         await relays.check()
         await relays.check()
     report = relays.report()
@@ -56,7 +59,7 @@ async def test_each_relay_gets_one_line_and_one_entry(caplog: pytest.LogCaptureF
 async def test_a_change_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """A relay that comes back, and one that goes, has a new line."""
     relays = watch("turn:a")
-    with caplog.at_level(logging.INFO, "server.web.health"):
+    with caplog.at_level(logging.INFO, "server.features.relays.watch"):
         for problem in (RelayProblem.NONE, RelayProblem.NONE, RelayProblem.CREDENTIALS):
             relays._learn(RelayResult("turn:a", problem, "", 0.1))
     assert [(r.levelname, r.message) for r in caplog.records] == [
@@ -71,9 +74,9 @@ async def test_a_failing_relay_is_looked_at_sooner(
     monkeypatch: pytest.MonkeyPatch, check: float, retry: float, looks: bool
 ) -> None:
     """After a failure the shorter pause holds."""
-    monkeypatch.setattr(health, "START_SECONDS", 0)
-    monkeypatch.setattr(health, "CHECK_SECONDS", check)
-    monkeypatch.setattr(health, "RETRY_SECONDS", retry)
+    monkeypatch.setattr(module, "START_SECONDS", 0)
+    monkeypatch.setattr(module, "CHECK_SECONDS", check)
+    monkeypatch.setattr(module, "RETRY_SECONDS", retry)
     relays = watch(f"turn:127.0.0.1:{closed_port()}?transport=tcp")
     seen: list[RelayResult] = []
     relays._learn = seen.append  # type: ignore[method-assign,assignment]
@@ -89,8 +92,26 @@ async def test_without_relays_there_is_nothing_to_do() -> None:
         await watch().run()
 
 
-def test_every_problem_has_its_sentence() -> None:
-    """The log knows a line for whatever the check may find."""
-    relays = watch("turn:a")
-    for problem in RelayProblem:
-        relays._learn(RelayResult("turn:a", problem, "", 0.1))
+@pytest.mark.parametrize("problem", list(RelayProblem))
+def test_relays_are_told_apart(problem: RelayProblem, caplog: pytest.LogCaptureFixture) -> None:
+    """A relay by UDP and the same one by TCP, and why it does not work, are whole in the log."""
+    urls = [f"turn:relay.example.org:3478?transport={way}" for way in ("udp", "tcp")]
+    relays = watch(*urls)
+    with caplog.at_level(logging.INFO):
+        for url in urls:
+            relays._learn(RelayResult(url, problem, "", 0.1))
+    assert [redact(record.__dict__["relay"]) for record in caplog.records] == urls
+    reasons = [record.__dict__.get("reason", "") for record in caplog.records]
+    assert [redact(reason) for reason in reasons] == reasons
+
+
+async def test_operators_see_the_relays() -> None:
+    """In /health and as a metric."""
+    url = f"turn:127.0.0.1:{closed_port()}?transport=tcp"
+    async with running(turn_urls=[url], turn_secret=SECRET) as run:
+        async with asyncio.timeout(15):
+            while not metric(run, "relays", state="failing"):
+                await asyncio.sleep(0.1)
+        async with http(run) as client:
+            (entry,) = (await client.get("/health")).json()["turn"]
+    assert (entry["url"], entry["problem"]) == (url, "unreachable")
