@@ -53,14 +53,6 @@ def is_pipeline(folder: Path) -> bool:
     return (folder / "model_index.json").is_file()
 
 
-def makes_sound(folder: Path) -> bool:
-    """Find by autoencoder or vocoder whether a pipeline makes sound alone. Raises ModelFolderError."""
-    if "sampling_rate" in _component(folder, "vae"):
-        return True
-    index = read_json(folder / "model_index.json")
-    return "vocoder" in index and "audio_vae" not in index
-
-
 def own_code(folder: Path) -> str:
     """The file of a pipeline that would run as a program when it is loaded; "" where there is none.
 
@@ -86,18 +78,6 @@ def pixel_rules(folder: Path) -> tuple[int, int]:
         patch = math.lcm(*(int(one) for one in patch[1:])) if len(patch) > 1 else patch[0]
     patch = patch if isinstance(patch, int) and patch > 0 else 2
     return (spatial * patch if spatial else FACTOR), temporal or FRAME_STEP
-
-
-def first_frame(folder: Path) -> FirstFrame:
-    """Find by its files whether a pipeline begins with a picture. Raises ModelFolderError."""
-    transformer = _component(folder, "transformer")
-    inward, outward = transformer.get("in_channels"), transformer.get("out_channels")
-    # It is given a picture's channels beside the noise, and needs them.
-    if isinstance(inward, int) and isinstance(outward, int) and inward > outward:
-        return "must"
-    # A picture is the first frame of the noise itself (Wan 2.2 5B).
-    both = read_json(folder / "model_index.json").get("expand_timesteps") is True
-    return "may" if both else "never"
 
 
 def _component(folder: Path, name: str) -> dict[str, Any]:

@@ -411,23 +411,16 @@ def _is_silence(segment: Mapping[str, Any]) -> bool:
     return silence > 0.6 and certainty < -1
 
 
-def _times(words: object) -> tuple[WordTime, ...]:
+def _times(words: Any) -> tuple[WordTime, ...]:
     """Read the words' times; none for a list that is not well-formed."""
-    found = []
-    for one in words[:_MOST_TIMES] if isinstance(words, list) else ():
-        if not isinstance(one, Mapping) or not isinstance(one.get("word"), str):
-            return ()
-        begin, end = _seconds(one.get("start")), _seconds(one.get("end"))
-        if begin is None or end is None:
-            return ()
-        found.append(WordTime(one["word"].strip()[:100], begin, end))
-    return tuple(found)
-
-
-def _seconds(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 3600:
-        return None
-    return float(value)
+    try:
+        found = tuple(
+            WordTime(one["word"].strip()[:100], float(one["start"]), float(one["end"]))
+            for one in words[:_MOST_TIMES]
+        )
+    except (TypeError, ValueError, LookupError, AttributeError):
+        return ()
+    return found if all(0 <= one.begin <= one.end <= 3600 for one in found) else ()
 
 
 # Large weights come from slow disks.

@@ -110,7 +110,6 @@ async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generat
     try:
         async with asyncio.timeout(_LONG), http(run, TOKEN) as client:
             choice = {"model": str(models / "words"), "mode": "in_process", "vae_tiling": True}
-            choice |= {"vae_slicing": True}
             reply = await client.post("/api/engine/start", json=choice, timeout=_LONG)
             assert reply.status_code == 202, reply.text
             await asyncio.gather(*(one.start() for one in started.values()))
@@ -313,7 +312,7 @@ async def test_the_whole_way_of_an_operator(workers: dict[str, Generator], run: 
         shown = (await client.get("/api/engine", timeout=60)).json()["engine"]
         assert (shown["state"], shown["model_type"], shown["answers"]) == ("ready", "video", False)
         assert "-m server.features.generation.worker" in shown["command"]
-        assert "--flow-shift 5 --vae-slicing --vae-tiling" in shown["command"]
+        assert "--flow-shift 5 --vae-tiling" in shown["command"]
         assert run.program.engines.current.name == "builtin"
         reply = await client.post("/api/engine/sound", json={"prompt": "x"})
         assert (reply.status_code, reply.json()["error"]["code"]) == (409, "wrong_model")

@@ -203,9 +203,9 @@ async def test_the_options_of_loading_are_in_the_command(visit: Visit, tmp_path:
         await expect(command).to_have_text(re.compile(f"{end} --flow-shift 5$"))
         await panel.locator("#engine-fields summary").click()
         await panel.get_by_label("Flow shift", exact=True).fill("3.5")
-        for name in ("VAE tiling", "VAE slicing", "Offload to main memory", "Compile first"):
+        for name in ("VAE tiling", "Offload to main memory", "Compile first"):
             await panel.get_by_label(name).check()
-        flags = "--vae-slicing --vae-tiling --cpu-offload --compile"
+        flags = "--vae-tiling --cpu-offload --compile"
         await expect(command).to_have_text(re.compile(f"{end} --flow-shift 3.5 {flags}$"))
         await panel.get_by_label("The model's own flow shift").check()
         await expect(panel.get_by_label("Flow shift", exact=True)).to_be_disabled()

@@ -10,9 +10,7 @@ import pytest
 
 from server.features.generation.rules import (
     Rules,
-    first_frame,
     is_pipeline,
-    makes_sound,
     own_code,
     pixel_rules,
 )
@@ -63,38 +61,6 @@ def test_a_folder_without_parts_has_the_usual_rules(tmp_path: Path) -> None:
     assert not is_pipeline(tmp_path)
     (tmp_path / "model_index.json").write_text("{}")
     assert is_pipeline(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("transformer", "index", "wanted"),
-    [
-        ({"in_channels": 36, "out_channels": 16}, {}, "must"),
-        ({"in_channels": 16, "out_channels": 16}, {"expand_timesteps": True}, "may"),
-        ({"in_channels": 16, "out_channels": 16}, {"expand_timesteps": False}, "never"),
-        ({}, {}, "never"),
-    ],
-)
-def test_whether_a_video_begins_with_a_picture(
-    tmp_path: Path, transformer: dict[str, int], index: dict[str, bool], wanted: str
-) -> None:
-    """By the transformer's channels and how it counts time: Wan 2.1, Wan 2.2 5B, others."""
-    written(tmp_path, "transformer", transformer)
-    (tmp_path / "model_index.json").write_text(json.dumps(index))
-    assert first_frame(tmp_path) == wanted
-
-
-def test_what_makes_sound_alone(tmp_path: Path) -> None:
-    """By a rate of samples (Stable Audio) or a vocoder (AudioLDM), but not LTX-2."""
-    index = tmp_path / "model_index.json"
-    for parts, vae, wanted in (
-        ({}, {"sampling_rate": 44_100}, True),
-        ({"vocoder": ["transformers", "SpeechT5HifiGan"]}, {}, True),
-        ({"vocoder": ["ltx2", "LTX2Vocoder"], "audio_vae": ["diffusers", "X"]}, {}, False),
-        ({}, {"scale_factor_spatial": 8}, False),
-    ):
-        written(tmp_path, "vae", vae)
-        index.write_text(json.dumps(parts))
-        assert makes_sound(tmp_path) is wanted
 
 
 def test_code_that_comes_with_a_pipeline_is_found(tmp_path: Path) -> None:

@@ -197,7 +197,6 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--flow-shift", type=float, help="of the schedule; the model's own when left out"
     )
-    parser.add_argument("--vae-slicing", action="store_true")
     parser.add_argument("--vae-tiling", action="store_true")
     parser.add_argument("--cpu-offload", action="store_true")
     parser.add_argument(

@@ -119,9 +119,7 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    # The autoencoder works on one video of a batch, or on one tile of a picture, at a time: less
-    # memory, slower.
-    vae_slicing: bool = False
+    # The autoencoder works on one tile of a picture at a time: less memory, slower.
     vae_tiling: bool = False
     # The shift of a flow-matching schedule; None keeps that of the model's files.
     flow_shift: float | None = None

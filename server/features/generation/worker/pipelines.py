@@ -55,14 +55,13 @@ def load(folder: Path, how: Loading, stop: Stop) -> DiffusersBackend:
     stop.check()
     pipe.set_progress_bar_config(disable=True)
     _shift(pipe, how)
-    vae = getattr(pipe, "vae", None)
-    for wanted, name in ((how.vae_slicing, "slicing"), (how.vae_tiling, "tiling")):
-        if wanted:
-            if not hasattr(vae, f"enable_{name}"):
-                raise Refused(
-                    f"vae_{name} was asked for, and this model's autoencoder has none. Load it without."
-                )
-            getattr(vae, f"enable_{name}")()
+    vae: Any = getattr(pipe, "vae", None)
+    if how.vae_tiling:
+        if not hasattr(vae, "enable_tiling"):
+            raise Refused(
+                "vae_tiling was asked for, and this model's autoencoder has none. Load it without."
+            )
+        vae.enable_tiling()
     if how.cpu_offload:
         pipe.enable_model_cpu_offload()
     else:

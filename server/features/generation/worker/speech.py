@@ -26,11 +26,7 @@ _DEFAULT_SECONDS = 10.0
 
 def load(folder: Path, how: Loading, stop: Stop) -> SpeechBackend:
     """Raises Refused and what transformers raises."""
-    for wanted, name in (
-        (how.vae_slicing, "vae_slicing"),
-        (how.vae_tiling, "vae_tiling"),
-        (how.compile, "compile"),
-    ):
+    for wanted, name in ((how.vae_tiling, "vae_tiling"), (how.compile, "compile")):
         if wanted:
             raise Refused(f"{name} was asked for, which is for videos. Load this model without it.")
     device = torch_device(how)

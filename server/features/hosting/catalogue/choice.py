@@ -79,8 +79,6 @@ class Choice(BaseModel):
     # Videos: the schedule's shift (Wan: 5 for 720p, 3 for 480p); null: the model's own
     flow_shift: float | None = _number(5.0, 0.1, 20, ", or null for the model's own")
     # Videos: saves memory, costs time
-    vae_slicing: bool = _flag()
-    # Videos: saves memory, costs time
     vae_tiling: bool = _flag()
     # Videos: saves memory, costs time
     cpu_offload: bool = _flag()

@@ -255,7 +255,6 @@ def _making(choice: Choice, model: Model) -> list[str]:
     if choice.flow_shift is not None and model.model_type is ModelType.VIDEO:
         shift = ["--flow-shift", f"{choice.flow_shift:g}"]
     flags = {
-        "--vae-slicing": choice.vae_slicing,
         "--vae-tiling": choice.vae_tiling,
         "--cpu-offload": choice.cpu_offload,
         "--compile": choice.compile,
