@@ -58,7 +58,12 @@ const details = page.part(import.meta.url, "./core/facts/panel.js", {
 const operatorParts = new FeatureParts(OPERATOR_PARTS, (name) => filesOf(name, "operator"), isOn);
 const operator = page.part(import.meta.url, "./core/operator/panel.js", {
   load: async () =>
-    new (await import("./core/operator/panel.js")).OperatorPanel(visit, showOperator, operatorParts),
+    new (await import("./core/operator/panel.js")).OperatorPanel(
+      visit,
+      (types, take) => page.take(types, take),
+      showOperator,
+      operatorParts,
+    ),
   missed: "page.missing_operator",
   sheets: ["./core/operator/operator.css"],
   elements: "./core/operator/panel.html",
@@ -83,10 +88,9 @@ stage.onDetails = () => {
 };
 page.when("facts", showDetails);
 
-const manage = byId("engine-open", HTMLButtonElement);
+const manage = byId("operator-open", HTMLButtonElement);
 const showOperator = () => show(manage, cameAsOperator() || Boolean(operator.here?.known));
 manage.addEventListener("click", () => void operator.open(manage));
-page.take(["engine", "log", "error"], (message) => operator.here?.receive(message));
 page.when("facts", ({ socket }) => {
   showOperator();
   operator.here?.connected(socket === "open");

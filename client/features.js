@@ -1,43 +1,17 @@
 /** The features that have something on the page, each a folder of features/. */
 
-/**
- * Their parts of the page.
- * @type {import("./core/page/part.js").Loaders}
- */
-export const FEATURES = {
-  builtin: () => import("./features/builtin/index.js"),
-  cameras: () => import("./features/cameras/index.js"),
-  describe: () => import("./features/describe/index.js"),
-  grants: () => import("./features/grants/index.js"),
-  guidance: () => import("./features/guidance/index.js"),
-  hosting: () => import("./features/hosting/index.js"),
-  pointing: () => import("./features/pointing/index.js"),
-  reading: () => import("./features/reading/index.js"),
-  recall: () => import("./features/recall/index.js"),
-  sample: () => import("./features/sample/index.js"),
-  voice_in: () => import("./features/voice_in/index.js"),
-  voice_out: () => import("./features/voice_out/index.js"),
-  watches: () => import("./features/watches/index.js"),
-};
+/** Those with a part of the page. */
+export const FEATURES = [
+  ...["builtin", "cameras", "describe", "grants", "guidance", "hosting", "pointing", "reading", "recall", "sample"],
+  ...["voice_in", "voice_out", "watches"],
+];
 
-/**
- * Their parts of the operator's panel.
- * @type {import("./core/page/part.js").Loaders}
- */
-export const OPERATOR_PARTS = {
-  cluster: () => import("./features/cluster/operator.js"),
-  generation: () => import("./features/generation/operator.js"),
-  grants: () => import("./features/grants/operator.js"),
-  hosting: () => import("./features/hosting/operator.js"),
-  mqtt: () => import("./features/mqtt/operator.js"),
-  rtsp: () => import("./features/rtsp/operator.js"),
-  voice_in: () => import("./features/voice_in/operator.js"),
-  webhooks: () => import("./features/webhooks/operator.js"),
-};
+/** Those with a part of the operator's panel. */
+export const OPERATOR_PARTS = ["cluster", "generation", "grants", "hosting", "mqtt", "rtsp", "voice_in", "webhooks"];
 
 /**
  * Those that may be wanted before the server has said what it has, by the moment.
- * @type {Record<"loaded"|"typing"|"choosing", () => (keyof typeof FEATURES)[]>}
+ * @type {Record<"loaded"|"typing"|"choosing", () => string[]>}
  */
 export const EARLY = {
   // Programs had access before this page was loaded again: it says that they have it no more.
@@ -55,12 +29,16 @@ export function isOn(ready, name) {
   return HERE.has(name) && ready?.features[name] !== undefined;
 }
 
+/** Those whose part for operators has a style sheet. */
+const STYLED = new Set(["hosting"]);
+
 /**
  * Where a part is. @param {string} name of the feature
  * @param {"index"|"operator"} module one for operators has a file of elements, too
  */
 export function filesOf(name, module) {
   const at = (/** @type {string} */ file) => new URL(`./features/${name}/${file}`, import.meta.url);
-  const elements = module === "operator" ? { elements: at("operator.html") } : {};
-  return { address: at(`${module}.js`), ...elements };
+  if (module === "index") return { address: at("index.js") };
+  const sheets = STYLED.has(name) ? [at("operator.css")] : [];
+  return { address: at("operator.js"), elements: at("operator.html"), sheets };
 }

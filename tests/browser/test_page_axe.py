@@ -244,7 +244,7 @@ async def test_no_state_has_a_violation(visit: Visit, run: Running, model: FakeO
     await expect(found.get_by_label("Operator token")).to_be_visible()
     await look("operator's token")
     await page.operate()
-    await expect(found.locator("#engine-panel")).to_be_visible()
+    await expect(found.locator("#operator-panel")).to_be_visible()
     await look("operator's panel")
     assert not checked.wrong, "\n".join(checked.wrong)
 

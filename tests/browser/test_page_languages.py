@@ -150,10 +150,10 @@ async def test_operators_read_english(visit: Visit) -> None:
         page_of(server),
     ):
         page = await visit(f"{server.base_url}/#operator", context_options={"locale": "ar"})
-        await page.find("#engine-token").fill(TOKEN)
-        await page.find("#engine-token").press("Enter")
+        await page.find("#operator-token").fill(TOKEN)
+        await page.find("#operator-token").press("Enter")
         await expect(page.find("html")).to_have_attribute("dir", "rtl")
-        dialog = page.find("#engine-dialog")
+        dialog = page.find("#operator-dialog")
         await expect(page.find("#engine-machine")).to_contain_text("This machine: ")
         await expect(page.find("#people-sessions small").first).to_contain_text(
             re.compile(r"for \d+\s(s|min)")

@@ -69,7 +69,7 @@ async def test_fetched_and_started_on_the_page_it_answers_the_camera(
         async with running(engine="auto", **settings) as run:
             page = await looking_at(visit, run, "red")
             await let_in(page)
-            panel = page.find("#engine-panel")
+            panel = page.find("#operator-panel")
             state = panel.locator("#engine-state")
             await panel.locator("#engine-models").get_by_text("Colors", exact=True).click()
             await page.find("#fetch-start").click()

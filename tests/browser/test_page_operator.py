@@ -48,7 +48,7 @@ async def let_in(page: Visitor) -> None:
     await page.state.click()
     await open_panel(page)
     await page.operate()
-    await expect(page.find("#engine-panel")).to_be_visible()
+    await expect(page.find("#operator-panel")).to_be_visible()
 
 
 async def test_visitors_see_no_more_and_a_wrong_token_opens_nothing(
@@ -60,8 +60,8 @@ async def test_visitors_see_no_more_and_a_wrong_token_opens_nothing(
     page = await started(visit, f"{run.base_url}/#operators")
     await page.state.click()
     await expect(page.find("#fact-engine")).to_contain_text(say("page.builtin"))
-    await expect(page.find("#engine-open")).to_be_hidden()
-    await expect(page.find("#engine-dialog")).to_be_hidden()
+    await expect(page.find("#operator-open")).to_be_hidden()
+    await expect(page.find("#operator-dialog")).to_be_hidden()
     assert "operator" not in json.dumps(await page.log())
 
     page.expect(REFUSED_TOKEN)
@@ -69,15 +69,15 @@ async def test_visitors_see_no_more_and_a_wrong_token_opens_nothing(
     token = page.page.get_by_label("Operator token")
     await token.fill("wrong")
     await token.press("Enter")
-    await expect(page.find("#engine-refused")).to_contain_text("token is wrong")
-    await expect(page.find("#engine-panel")).to_be_hidden()
+    await expect(page.find("#operator-refused")).to_contain_text("token is wrong")
+    await expect(page.find("#operator-panel")).to_be_hidden()
     await token.fill(TOKEN)
     await token.press("Enter")
-    await expect(page.find("#engine-panel")).to_be_visible()
+    await expect(page.find("#operator-panel")).to_be_visible()
     await expect(token).to_have_value("")
     # Escape closes it, and the page behind works on.
     await page.page.keyboard.press("Escape")
-    await expect(page.find("#engine-dialog")).to_be_hidden()
+    await expect(page.find("#operator-dialog")).to_be_hidden()
 
 
 async def test_where_there_is_no_operator_the_panel_says_so(visit: Visit, builtin: Running) -> None:
@@ -90,7 +90,7 @@ async def test_where_there_is_no_operator_the_panel_says_so(visit: Visit, builti
     await expect(token).to_be_focused()
     await token.fill(TOKEN)
     await token.press("Enter")
-    await expect(page.find("#engine-refused")).to_contain_text("Its log says how")
+    await expect(page.find("#operator-refused")).to_contain_text("Its log says how")
 
 
 async def test_the_operator_needs_no_camera(visit: Visit, run: Running, model: FakeOpenAI) -> None:
@@ -98,7 +98,7 @@ async def test_the_operator_needs_no_camera(visit: Visit, run: Running, model: F
     is there any more.
     """
     page = await operator(visit, run.base_url)
-    panel = page.find("#engine-panel")
+    panel = page.find("#operator-panel")
     await panel.get_by_text("Any OpenAI-compatible server", exact=True).click()
     await page.find("#engine-url").fill(model.base_url)
     await page.find("#engine-start").click()
@@ -128,7 +128,7 @@ async def test_the_operator_starts_watches_and_stops(
     other = await visit(run.base_url)
     await page.start()
     await let_in(page)
-    panel = page.find("#engine-panel")
+    panel = page.find("#operator-panel")
     await expect(panel.get_by_text("The built-in engine answers")).to_be_visible()
     # Ways that cannot work say why.
     disabled = panel.locator("#engine-modes .choice:has(:disabled)").first
@@ -157,7 +157,7 @@ async def test_the_operator_starts_watches_and_stops(
     await expect(page.find("#fact-engine")).to_contain_text(say("page.local_model"))
     # Another visitor is answered by it, too, and hears nothing of how it is run.
     await other.start()
-    await expect(other.find("#engine-open")).to_be_hidden()
+    await expect(other.find("#operator-open")).to_be_hidden()
     assert (await other.ask("What is this?"))["text"] == "I see a cup."
     await page.press(say("page.engine"))
     await page.button("Stop engine").click()
@@ -223,7 +223,7 @@ async def test_what_answers_stands_first(visit: Visit, model: FakeOpenAI) -> Non
             assert "No model is loaded" not in await now.inner_text()
             models = page.page.get_by_role("radiogroup", name="Models")
             await expect(models.get_by_role("radio").first).to_be_in_viewport()
-            panel = page.find("#engine-panel")
+            panel = page.find("#operator-panel")
             narrow = "panel => panel.scrollWidth <= panel.clientWidth"
             await page.comes(narrow, True, await panel.element_handle())
         # While another one is tried and refused, it stands above.
@@ -253,7 +253,7 @@ async def test_a_model_that_takes_its_time_is_watched_and_stopped(
     }
     async with running(operator_token=TOKEN, **settings) as run:
         page = await operator(visit, run.base_url)
-        panel = page.find("#engine-panel")
+        panel = page.find("#operator-panel")
         await choose(page, "tiny", "subprocess")
         await command_of(page, str(tmp_path / "tiny"))
         await panel.get_by_role("button", name="Start", exact=True).click()
@@ -293,7 +293,7 @@ async def test_the_operator_switches_between_true_engines(
         run.program.feature("hosting").manager.on_change(seen)
         page = await looking_at(visit, run, "red")
         await let_in(page)
-        panel = page.find("#engine-panel")
+        panel = page.find("#operator-panel")
         state, detail = panel.locator("#engine-state"), panel.locator("#engine-detail")
 
         await choose(page, "tiny", "in_process")
@@ -339,7 +339,7 @@ async def test_the_operator_switches_between_true_engines(
 
 
 async def choose(page: Visitor, model: str, mode: str) -> None:
-    panel = page.find("#engine-panel")
+    panel = page.find("#operator-panel")
     await panel.locator("#engine-models").get_by_text(model, exact=True).click()
     await expect(panel.locator("#engine-name")).to_have_text(model)
     await panel.locator(f"#engine-modes input[value={mode}]").check()

@@ -79,14 +79,14 @@ async def test_a_first_load_fetches_no_part(visit: Visit, builtin: Running) -> N
     assert await fetched(page, "operator") == set()
     await page.button(say("doctor.close")).click()
     await page.evaluate("location.hash = 'operator'")
-    await expect(page.find("#engine-dialog")).to_be_visible()
+    await expect(page.find("#operator-dialog")).to_be_visible()
     assert "/client/core/operator/panel.js" in await fetched(page, "operator")
 
 
 async def test_the_operator_page_opens_its_panel_by_itself(visit: Visit, builtin: Running) -> None:
     """It is fetched at once, without the doctor."""
     page = await visit(f"{builtin.base_url}/#operator")
-    await expect(page.find("#engine-dialog")).to_be_visible()
+    await expect(page.find("#operator-dialog")).to_be_visible()
     assert await fetched(page, "doctor") == set()
 
 
@@ -142,7 +142,7 @@ async def test_a_part_that_does_not_come_is_told(
         await expect(missing).to_be_visible()
         await expect(missing).to_contain_text(say(called))
         await missing.get_by_role("button", name=say("page.try_again")).click()
-    opened = {"doctor": "#doctor", "operator": "#engine-dialog"}[part]
+    opened = {"doctor": "#doctor", "operator": "#operator-dialog"}[part]
     await expect(page.find(opened)).to_be_visible()
     await expect(missing).to_be_hidden()
     assert await page.evaluate("window.same") is True

@@ -36,7 +36,7 @@ async def test_the_operator_starts_vllm_and_the_camera_is_answered_with_it(
     async with running(operator_token=TOKEN, **settings) as run:
         page = await looking_at(visit, run, "red")
         await let_in(page)
-        panel = page.find("#engine-panel")
+        panel = page.find("#operator-panel")
         state = panel.locator("#engine-state")
 
         # It says what it takes, which takes it its time; the panel is there meanwhile.

@@ -322,7 +322,11 @@ def test_parts_are_fetched_later_and_the_rest_is_preloaded() -> None:
     imports a part's own modules otherwise; the page preloads all the others.
     """
     fetched = {named(path): found for path in MODULES if (found := parts(path))}
-    assert fetched == {**PARTS, "boot.js": set(AFTER), "features.js": HEADS}
+    assert fetched == {**PARTS, "boot.js": set(AFTER)}
+    pages, operators = re.findall(r"= \[(.+?)\];", code(CLIENT / "features.js"), re.S)
+    listed = {f"features/{one}/index.js" for one in re.findall(r'"(\w+)"', pages)}
+    listed |= {f"features/{one}/operator.js" for one in re.findall(r'"(\w+)"', operators)}
+    assert listed == HEADS
     first = closure("client.js")
     later = {part for parts in PARTS.values() for part in parts} | HEADS | {*AFTER}
     assert not first & {*SHARED, *later}
@@ -340,7 +344,7 @@ def test_sheets_and_elements_belong_to_a_part() -> None:
     found = {named(p) for p in FILES if p.suffix in (".css", ".html")} - {"index.html", *SHEETS}
     found -= {"features/cameras/join/camera.html", "features/cameras/join/join.css"}
     # Found beside its module, or sent with the core's files
-    found -= {named(path) for path in CLIENT.glob("features/*/operator.html")}
+    found -= {named(path) for path in CLIENT.glob("features/*/operator.[ch]*")}
     found -= {named(path) for path in CLIENT.glob("features/*/page.html")}
     wanted = {
         named((path.parent / where).resolve())

@@ -2,18 +2,18 @@ import { byId, say, show, tell } from "../page/dom.js";
 
 /** The operator's panel: the token, and the place of its parts. Uses no connection. */
 export class OperatorDialog {
-  #dialog = byId("engine-dialog", HTMLDialogElement);
-  #form = byId("engine-form", HTMLFormElement);
-  #token = byId("engine-token", HTMLInputElement);
-  #refused = byId("engine-refused", HTMLElement);
-  #panel = byId("engine-panel", HTMLElement);
-  #unheard = byId("engine-unheard", HTMLElement);
+  #dialog = byId("operator-dialog", HTMLDialogElement);
+  #form = byId("operator-form", HTMLFormElement);
+  #token = byId("operator-token", HTMLInputElement);
+  #refused = byId("operator-refused", HTMLElement);
+  #panel = byId("operator-panel", HTMLElement);
+  #unheard = byId("operator-unheard", HTMLElement);
   #onOpen;
 
   /** @param {{onToken: (token: string) => void, onOpen: () => void, onClose: () => void}} hooks */
   constructor({ onToken, onOpen, onClose }) {
     this.#onOpen = onOpen;
-    for (const id of ["engine-close", "engine-later"]) {
+    for (const id of ["operator-close", "operator-later"]) {
       byId(id, HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
     }
     this.#dialog.addEventListener("close", () => {

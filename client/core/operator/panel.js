@@ -17,7 +17,8 @@ import { PeopleView } from "./peopleview.js";
  * @property {() => string|null} sessionToken of this page's session
  * @property {(feature: string) => boolean} has the feature is on
  * @property {(desk: Watching) => void} add it asks while the panel is open
- * @property {(take: Take<ServerMessage>) => void} take it receives the operator's messages, first the last ones
+ * @property {(types: string[], take: Take<any>) => void} take it receives the operator's messages of these types,
+ *   first the last ones
  * @property {(take: Take<boolean>) => void} onJoin the socket is asked for them, or has closed
  */
 
@@ -26,14 +27,15 @@ const KEPT = 40;
 
 /** The operator's panel: connects its requests with its views. Loaded when needed, not with the page. */
 export class OperatorPanel {
+  #receive;
   #visit;
   #access;
   #dialog;
   #parts;
   /** @type {Watching[]} */
   #watching;
-  /** @type {Take<ServerMessage>[]} */
-  #takers = [];
+  /** @type {Map<string, Take<any>[]>} by the messages' types */
+  #takers = new Map();
   /** @type {Take<boolean>[]} */
   #joiners = [];
   /** @type {ServerMessage[]} */
@@ -42,11 +44,14 @@ export class OperatorPanel {
 
   /**
    * @param {import("../live/visit.js").Visit} visit
+   * @param {(types: string[], take: (message: any) => unknown) => void} receive calls `take` with
+   *   messages of these types
    * @param {() => void} onChange the token was accepted or refused
    * @param {import("../page/part.js").FeatureParts} parts those of features
    */
-  constructor(visit, onChange, parts) {
+  constructor(visit, receive, onChange, parts) {
     this.#parts = parts;
+    this.#receive = receive;
     this.#visit = visit;
     const access = (this.#access = new OperatorAccess({
       send: (message) => visit.socket.send(message),
@@ -82,6 +87,7 @@ export class OperatorPanel {
         if (!visit.facts.active && visit.facts.socket !== "ended") visit.socket.close();
       },
     }));
+    receive(["error"], (message) => access.receive(message));
     this.connected(visit.facts.socket === "open");
   }
 
@@ -97,10 +103,7 @@ export class OperatorPanel {
         this.#watching.push(desk);
         desk.watch(this.known && this.#dialog.isOpen);
       },
-      take: (/** @type {Take<ServerMessage>} */ take) => {
-        this.#takers.push(take);
-        for (const message of this.#kept) take(message);
-      },
+      take: (/** @type {string[]} */ types, /** @type {Take<any>} */ take) => this.#take(types, take),
       onJoin: (/** @type {Take<boolean>} */ take) => {
         this.#joiners.push(take);
         take(this.#joined);
@@ -122,15 +125,15 @@ export class OperatorPanel {
     this.#dialog.open();
   }
 
-  /**
-   * @param {ServerMessage} message
-   * @returns {boolean} true when it was for the operator
-   */
-  receive(message) {
-    if (message.type === "error") return this.#access.receive(message);
-    this.#kept = [...this.#kept, message].slice(-KEPT);
-    for (const take of this.#takers) take(message);
-    return true;
+  /** @param {string[]} types @param {Take<any>} take */
+  #take(types, take) {
+    this.#kept.filter(({ type }) => types.includes(type)).forEach(take);
+    const first = types.filter((type) => !this.#takers.has(type));
+    for (const type of types) this.#takers.set(type, [...(this.#takers.get(type) ?? []), take]);
+    this.#receive(first, (message) => {
+      this.#kept = [...this.#kept, message].slice(-KEPT);
+      for (const one of this.#takers.get(message.type) ?? []) one(message);
+    });
   }
 
   /** @param {boolean} connected the socket is open */

@@ -181,11 +181,6 @@ async function addElements(address) {
 /** @typedef {import("../live/messages.d.ts").Ready} Ready */
 
 /**
- * Parts of features by their names, each loaded with the first `ready` that names its feature.
- * @typedef {Record<string, () => Promise<{register: (api: any) => void}>>} Loaders
- */
-
-/**
  * True where a feature is on; `ready` is null before the server has said so.
  * @typedef {(ready: Ready|null, feature: string) => boolean} IsOn
  */
@@ -193,7 +188,7 @@ async function addElements(address) {
 // Milliseconds until one that did not load is tried again
 const AGAIN = 5000;
 
-/** The features' parts of one thing: of the page, or of the operator's panel. */
+/** The features' parts of one thing: of the page, or of the operator's panel. Each is loaded when `ready` names it. */
 export class FeatureParts {
   /** @type {Map<string, Part<any>>} */
   #parts;
@@ -201,15 +196,17 @@ export class FeatureParts {
   #begun = new Map();
 
   /**
-   * @param {Loaders} loaders
-   * @param {(feature: string) => {address: URL, elements?: URL}} files
+   * @param {string[]} names of features
+   * @param {(feature: string) => {address: URL, elements?: URL, sheets?: URL[]}} files
    * @param {IsOn} isOn
    */
-  constructor(loaders, files, isOn) {
+  constructor(names, files, isOn) {
     this.has = isOn;
-    const make = (/** @type {string} */ name) =>
-      new Part({ ...files(name), load: loaders[name], onMissing: () => {} });
-    this.#parts = new Map(Object.keys(loaders).map((name) => [name, make(name)]));
+    const make = (/** @type {string} */ name) => {
+      const own = files(name);
+      return new Part({ ...own, load: () => import(own.address.href), onMissing: () => {} });
+    };
+    this.#parts = new Map(names.map((name) => [name, make(name)]));
   }
 
   /**

@@ -13,8 +13,7 @@ export function register(panel) {
     onCancel: () => void desk.cancel(),
     sessionToken: panel.sessionToken,
   });
-  panel.take((message) => {
-    if (message.type !== "engine") return;
+  panel.take(["engine"], (message) => {
     desk.watch(message.state === "ready" && MAKES.includes(message.model_type ?? ""));
   });
 }

@@ -25,7 +25,7 @@ export function register(panel) {
     onStop: () => void engine.stop(),
   });
   panel.onJoin((joined) => engine.joined(joined));
-  panel.take((message) => engine.receive(message));
+  panel.take(["engine", "log"], (message) => engine.receive(message));
   panel.add(engine);
   panel.add(fetch);
 }

@@ -161,7 +161,7 @@ class Card {
     const head = made("div", { className: "head" }, words, this.#look, this.#retry);
     const input = made("input", { type: "text", maxLength: 4000, required: true, placeholder: `Ask ${name}` });
     input.setAttribute("aria-label", `Ask ${name}`);
-    this.#form = made("form", {}, input, made("button", {}, "Ask"));
+    this.#form = made("form", { className: "head" }, input, made("button", {}, "Ask"));
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       const question = input.value.trim();

@@ -174,7 +174,7 @@ async def test_other_programs_switches_fit(
     await fit.fits("light")
     await found.locator("#receivers-light button").click()
     await found.evaluate("location.hash = 'operator'")
-    token = found.locator("#engine-token")
+    token = found.locator("#operator-token")
     await token.fill(TOKEN)
     await token.press("Enter")
     row = found.locator("#hooks-list li")

@@ -195,7 +195,7 @@ async def test_the_options_of_loading_are_in_the_command(visit: Visit, tmp_path:
     settings = {"model_path": folder, "engine_python": PYTHON}
     async with running(operator_token=TOKEN, rate_limit_per_minute=0, **settings) as own:
         page = await operator(visit, own.base_url)
-        panel = page.find("#engine-panel")
+        panel = page.find("#operator-panel")
         await panel.locator("#engine-models").get_by_text("tiny-video", exact=True).click()
         await expect(panel.locator("#engine-modes :checked")).to_have_value("in_process")
         command = panel.locator("#engine-command")

@@ -26,8 +26,8 @@ const ANY = {
 
 /** In the operator's panel: the running model, the possible ones, and the exact command. Uses no connection. */
 export class EngineView {
-  #dialog = byId("engine-dialog", HTMLDialogElement);
-  #panel = byId("engine-panel", HTMLElement);
+  #now = byId("engine-now", HTMLElement);
+  #panel = byId("operator-panel", HTMLElement);
   #state = byId("engine-state", HTMLElement);
   #detail = byId("engine-detail", HTMLElement);
   #answers = byId("engine-answers", HTMLElement);
@@ -74,7 +74,7 @@ export class EngineView {
     this.#onModel = onModel;
     this.#onChoice = onChoice;
     // The token's field has just disappeared.
-    if (document.activeElement === this.#panel) byId("engine-now", HTMLElement).focus();
+    if (document.activeElement === this.#panel) this.#now.focus();
     this.#list.addEventListener("change", (event) => {
       const { value } = /** @type {HTMLInputElement} */ (event.target);
       this.#choose([...this.#drawn, ANY].find(({ id }) => id === value) ?? null);
@@ -113,7 +113,7 @@ export class EngineView {
     const { tone, title, detail, percent, stoppable } = standing(facts);
     const first = meanwhile(facts);
     tell(this.#answers, first);
-    this.#dialog.dataset.tone = tone;
+    this.#now.dataset.tone = tone;
     say(this.#state, title);
     tell(this.#detail, detail);
     show(this.#stale, facts.stale);
