@@ -98,7 +98,7 @@ async def inward(page: Page, line: Any, bursts: int) -> list[float]:
                 found.append(now)
             last = now
 
-    line.on_sound = heard
+    line.on_sound.append(heard)
     sent = []
     for _ in range(bursts):
         sent.append(float(await page.evaluate(_BURST)))
@@ -137,18 +137,18 @@ async def measure(bursts: int, seconds: float) -> Report:
         line = VoiceLine.of(session.lines)
         await asyncio.sleep(3)
         idle = await cores(os.getpid(), seconds)
-        line.on_sound = lambda _sound: None
+        line.on_sound.append(lambda _sound: None)
         await page.evaluate(_MICROPHONE, True)
         await asyncio.sleep(1)
         silent = await cores(os.getpid(), seconds)
         found = await inward(page, line, bursts)
         rows.append(Row("page's sound to server, one packet included", "ms", Spread.of(found)))
-        line.on_sound = lambda _sound: None
+        line.on_sound.append(lambda _sound: None)
         await page.evaluate("() => (window.__gate.gain.value = 0.5)")
         await asyncio.sleep(1)
         speaking = await cores(os.getpid(), seconds)
         await page.evaluate("() => (window.__gate.gain.value = 0)")
-        line.on_sound = None
+        line.on_sound.clear()
         await page.evaluate(_LISTEN, LOUD)
         found = await outward(page, line, bursts)
         rows.append(Row("PCM at the server to sound in the page", "ms", Spread.of(found)))

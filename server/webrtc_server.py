@@ -288,9 +288,8 @@ class WebRTCServer:
             connection._over = True
             await connection.close()
             raise
-        camera.open_connection(feed)
+        camera.open_connection(feed, connection._receiver.request_key_frame)
         connection.open()
-        camera.request_key_frame = connection._receiver.request_key_frame
         old = self._connections.pop(key, None)
         self._connections[key] = connection
         if old is not None:

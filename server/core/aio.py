@@ -85,6 +85,12 @@ async def supervise(
         await asyncio.sleep(pause)
 
 
+def listen(listeners: list[T], listener: T, wanted: bool) -> None:
+    """Add a listener that is wanted, once, and remove one that is not."""
+    if (listener in listeners) is not wanted:
+        (listeners.append if wanted else listeners.remove)(listener)
+
+
 def async_call(call: Callable[[], object]) -> Callable[[], Awaitable[None]]:
     """Make a coroutine function of a plain one."""
 

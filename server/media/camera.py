@@ -138,12 +138,12 @@ class Camera:
         # The last reported state; None before the first camera.
         self._reported: CameraState | None = None
         # Requests a key frame from the sender; None while nothing is connected.
-        self.request_key_frame: Callable[[], None] | None = None
-        # Called with each sampled frame, on the event loop; None while nobody wants them. The session's alone.
-        self.on_sample: Callable[[Frame], None] | None = None
-        # The same for the frames between them.
-        self.on_between: Callable[[Frame], None] | None = None
-        # Listeners, called in their order: when another connection begins to send,
+        self._request_key_frame: Callable[[], None] | None = None
+        # Listeners, called in their order: with each sampled frame,
+        self.on_sample: list[Callable[[Frame], None]] = []
+        # with each frame between them,
+        self.on_between: list[Callable[[Frame], None]] = []
+        # when another connection begins to send,
         self.on_stream: list[Callable[[], None]] = []
         # when a field of the `status` message has changed,
         self.on_status: list[Callable[[], None]] = []
@@ -154,9 +154,14 @@ class Camera:
         """Create the feed of a connection that is being set up; `open_connection` makes it the current one."""
         return CameraConnection(self, self._metrics, sender_controlled=sender_controlled)
 
-    def open_connection(self, feed: CameraConnection | None = None) -> CameraConnection:
+    def open_connection(
+        self,
+        feed: CameraConnection | None = None,
+        request_key_frame: Callable[[], None] | None = None,
+    ) -> CameraConnection:
         """Make `feed`, or a new one, the current feed. Later calls of the replaced feed have no effect."""
         self.feed = feed or self.new_connection()
+        self._request_key_frame = request_key_frame
         self._watch = self.feed.watch
         self._forget_scene()
         # A new connection may use another path.
@@ -201,7 +206,8 @@ class Camera:
 
     def close(self) -> None:
         self._let_go()
-        self.on_sample = self.on_between = None
+        self.on_sample.clear()
+        self.on_between.clear()
         self._timer.cancel()
 
     def _let_go(self) -> None:
@@ -209,7 +215,7 @@ class Camera:
         self.feed = None
         self.newest = self.last_new = None
         self._forget_scene()
-        self.request_key_frame = None
+        self._request_key_frame = None
         self._arrivals.wake()
 
     def _forget_scene(self) -> None:
@@ -237,13 +243,14 @@ class Camera:
         if self._sends_repeats is not slow:
             self.sender_changed()
         self._arrivals.wake()
-        if self._sampler.take(frame.captured):
+        sampled = self._sampler.take(frame.captured)
+        listeners = self.on_sample if sampled else self.on_between
+        if listeners and self.state() is CameraState.LIVE:
+            for listener in tuple(listeners):
+                listener(frame)
+        if sampled:
             self._metrics.frames_sampled.inc()
-            if self.on_sample is not None and self.state() is CameraState.LIVE:
-                self.on_sample(frame)
             self.measure(frame)
-        elif self.on_between is not None and self.state() is CameraState.LIVE:
-            self.on_between(frame)
         if first or self._reported is not CameraState.LIVE:
             self._state_changed(force=first)
             self._arm()
@@ -388,8 +395,8 @@ class Camera:
     def nudge(self) -> None:
         """Wake the sender; without any picture yet, also request a key frame in case packets were lost."""
         self.wake()
-        if self.request_key_frame is not None and self.newest is None:
-            self.request_key_frame()
+        if self._request_key_frame is not None and self.newest is None:
+            self._request_key_frame()
 
     def _require(self) -> None:
         if self.feed is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from server.core import messages as wire
-from server.core.aio import TaskSet
+from server.core.aio import TaskSet, listen
 from server.core.errors import Conflict, QwenCameraError
 from server.core.frames import Frame, Order, Route
 from server.core.messages import ClientMessage
@@ -540,7 +540,8 @@ class FeatureParts:
     def stop(self) -> None:
         """Stop all parts, which get no more frames; a failure skips nothing."""
         self._connected = False
-        self._camera.on_sample = self._camera.on_between = None
+        listen(self._camera.on_sample, self._frame, False)
+        listen(self._camera.on_between, self._between, False)
         with ExitStack() as stack:
             for part in self:
                 stack.callback(part.stop)
@@ -572,8 +573,8 @@ class FeatureParts:
             # A chosen rate is not exceeded.
             alert=chosen is None and bool(self._alert),
         )
-        self._camera.on_sample = self._frame if self._active else None
-        self._camera.on_between = self._between if self._alert else None
+        listen(self._camera.on_sample, self._frame, bool(self._active))
+        listen(self._camera.on_between, self._between, bool(self._alert))
 
     @property
     def unattended(self) -> bool:

@@ -189,15 +189,8 @@ async def test_a_microphone_is_heard(
     # It is there once what listens has come.
     await browser.until('return document.querySelector("#talk").checkVisibility()')
     await browser.script(talk)
-    await soon(lambda: VoiceLine.of(session.lines).on_sound is not None, 10)
-    ear = VoiceLine.of(session.lines).on_sound
-    assert ear is not None
-
-    def listen(sound: Sound) -> None:
-        heard.append(sound)
-        ear(sound)
-
-    VoiceLine.of(session.lines).on_sound = listen
+    await soon(lambda: bool(VoiceLine.of(session.lines).on_sound), 10)
+    VoiceLine.of(session.lines).on_sound.append(heard.append)
     await soon(lambda: sum(sound.seconds for sound in heard) > 2, 15)
     samples = np.concatenate([sound.samples for sound in heard])
     # The browser removes noise, but the tone is there.

@@ -78,10 +78,9 @@ async def test_both_ways_of_sound_need_no_other_offer(visit: Visit, builtin: Run
     visitor, session = await live(visit, builtin)
     heard: list[Sound] = []
     switched: list[bool] = []
-    VoiceLine.of(session.lines).on_sound, VoiceLine.of(session.lines).on_microphone = (
-        heard.append,
-        switched.append,
-    )
+    line = VoiceLine.of(session.lines)
+    line.on_sound.append(heard.append)
+    line.on_microphone.append(switched.append)
     await visitor.evaluate(_MICROPHONE, 440)
     await until(lambda: sum(piece.seconds for piece in heard) > 1.5)
     assert switched == [True]
@@ -128,10 +127,8 @@ async def test_two_people_hear_nothing_of_each_other(visit: Visit, builtin: Runn
     assert first is not second
     heard: list[Sound] = []
     elsewhere: list[Sound] = []
-    VoiceLine.of(first.lines).on_sound, VoiceLine.of(second.lines).on_sound = (
-        heard.append,
-        elsewhere.append,
-    )
+    VoiceLine.of(first.lines).on_sound.append(heard.append)
+    VoiceLine.of(second.lines).on_sound.append(elsewhere.append)
     other.expect("ScriptProcessorNode is deprecated")
     await other.evaluate(_RECORD)
     await one.evaluate(_MICROPHONE, 440)
@@ -160,7 +157,7 @@ async def test_sound_and_picture_are_back_together_after_a_cut(
         visitor, session = await live(visit, builtin, prepare)
         visitor.expect("ScriptProcessorNode is deprecated")
         heard: list[Sound] = []
-        VoiceLine.of(session.lines).on_sound = heard.append
+        VoiceLine.of(session.lines).on_sound.append(heard.append)
         await visitor.evaluate(_RECORD)
         await visitor.evaluate(_MICROPHONE, 440)
         await until(lambda: sum(piece.seconds for piece in heard) > 1)
@@ -215,8 +212,10 @@ async def test_lost_packets_leave_no_hole_in_a_microphone(visit: Visit, builtin:
         visitor, session = await live(visit, builtin, prepare)
         heard: list[Sound] = []
         lost: list[str] = []
-        VoiceLine.of(session.lines).on_sound = heard.append
-        VoiceLine.of(session.lines).on_dropped = lambda reason, count: lost.extend([reason] * count)
+        VoiceLine.of(session.lines).on_sound.append(heard.append)
+        VoiceLine.of(session.lines).on_dropped.append(
+            lambda reason, count: lost.extend([reason] * count)
+        )
         await visitor.evaluate(_MICROPHONE, 440)
         await until(lambda: sum(piece.seconds for piece in heard) > 6, 20)
         sound = np.concatenate([piece.samples for piece in heard])

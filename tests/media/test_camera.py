@@ -71,9 +71,7 @@ class Bench:
         self.feed = self.open()
 
     def open(self) -> CameraConnection:
-        feed = self.camera.open_connection()
-        self.camera.request_key_frame = self._key_frame
-        return feed
+        return self.camera.open_connection(request_key_frame=self._key_frame)
 
     def _key_frame(self) -> None:
         self.key_frames += 1
@@ -747,7 +745,7 @@ async def test_sampled_frames_come_at_the_rate(rate: float, expected: int) -> No
     """Of 30 frames a second, the callback gets as many as were asked for, and all are counted."""
     bench = Bench(sample_rate=rate)
     sampled: list[Frame] = []
-    bench.camera.on_sample = sampled.append
+    bench.camera.on_sample.append(sampled.append)
     start = now()
     for step in range(300):
         await asyncio.sleep(max(0.0, start + step / 30 - now()))
@@ -756,7 +754,7 @@ async def test_sampled_frames_come_at_the_rate(rate: float, expected: int) -> No
     assert bench.counted("frames_received_total") == 300
     assert bench.counted("frames_sampled_total") == len(sampled)
     assert bench.camera.fps() == pytest.approx(30, abs=1)
-    bench.camera.on_sample = None
+    bench.camera.on_sample.clear()
     await asyncio.sleep(5)
     bench.frame()
     assert len(sampled) == pytest.approx(expected, abs=1)
@@ -766,7 +764,7 @@ async def test_sampled_frames_come_at_the_rate(rate: float, expected: int) -> No
 async def test_the_rate_may_change_while_it_runs() -> None:
     bench = Bench(sample_rate=1.0)
     sampled: list[Frame] = []
-    bench.camera.on_sample = sampled.append
+    bench.camera.on_sample.append(sampled.append)
     for step in range(120):
         if step == 60:
             bench.camera.set_sample_rate(10.0, working=True)

@@ -70,14 +70,14 @@ async def test_only_parts_that_want_frames_get_them() -> None:
         first = one.frame(captured=now)
         assert (wants.frames, rests.frames) == ([first.id], [])
         background.set_connected(False)
-        assert one.session.camera.on_sample is None
+        assert not one.session.camera.on_sample
         one.frame(captured=now + 1)
         background.set_connected(True)
         last = one.frame(captured=now + 2)
         assert wants.frames == [first.id, last.id]
         wants.wants = False
         background.wants_changed()
-        assert one.session.camera.on_sample is None
+        assert not one.session.camera.on_sample
 
 
 async def test_the_camera_idles_less_while_a_part_works() -> None:
@@ -108,11 +108,11 @@ async def test_an_alert_part_gets_the_frames_between() -> None:
         assert session.camera.sender().idle.max_framerate < resting
         alert.wants = False
         background.wants_changed()
-        assert session.camera.on_between is None
+        assert not session.camera.on_between
         alert.wants = True
         background.wants_changed()
         background.stop()
-        assert session.camera.on_between is None
+        assert not session.camera.on_between
 
 
 async def test_parts_hear_of_streams_and_of_the_end() -> None:
@@ -123,7 +123,7 @@ async def test_parts_hear_of_streams_and_of_the_end() -> None:
         background.retry()
         background.stop()
         assert part.calls == ["new stream", "retry"]
-        assert one.session.camera.on_sample is None
+        assert not one.session.camera.on_sample
 
 
 async def test_an_unattended_part_gets_frames_without_a_socket() -> None:

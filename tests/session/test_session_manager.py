@@ -309,10 +309,10 @@ async def test_the_newer_socket_wins() -> None:
         assert (old.code, new.code) == (4409, None)
         sessions.detach(session, old)
         assert sessions.sockets == 1
-        assert session.camera.on_sample is not None
+        assert session.camera.on_sample
         sessions.detach(session, new)
         assert sessions.sockets == 0
-        assert session.camera.on_sample is None
+        assert not session.camera.on_sample
 
 
 async def test_close_ends_all() -> None:

@@ -103,7 +103,7 @@ class Side:
         if key not in self.cameras:
             camera = self.cameras[key] = Camera(sample_rate=30.0, metrics=self.metrics)
             self.frames[key] = []
-            camera.on_sample = self.frames[key].append
+            camera.on_sample.append(self.frames[key].append)
         return self.cameras[key]
 
     async def connect(self, sdp: str, key: str = "a") -> str:

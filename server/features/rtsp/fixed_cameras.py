@@ -147,7 +147,7 @@ class FixedCameras:
         rate = 0.0
         if time.monotonic() < one.awake:
             rate = AWAKE_FPS
-        if camera.on_sample is not None:
+        if camera.on_sample:
             rate = max(rate, float(camera.sender().idle.max_framerate))
         if self._sessions.listens(one.session.id):
             rate = max(rate, WATCHED_FPS)

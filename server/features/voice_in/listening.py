@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from server.core.aio import Bucket, Timer
+from server.core.aio import Bucket, Timer, listen
 from server.core.errors import BadRequest
 from server.core.sound import SOUND_RATE, MicrophoneMode, Sound
 from server.features.voice_in import messages
@@ -64,7 +64,7 @@ class ListeningTools:
     # Hears whether a turn is complete; None: silence alone ends it
     turn_judge: TurnJudge | None = None
     # Counts packets that could not be used, with the reason
-    dropped: Callable[[str, int], None] | None = None
+    dropped: Callable[[str, int], None] = lambda _reason, _count: None
 
 
 class Listening(SessionPart):
@@ -73,7 +73,7 @@ class Listening(SessionPart):
     def __init__(self, context: SessionContext, tools: ListeningTools, speaker: Speaker) -> None:
         """`speaker`: the speech of answers, which somebody may speak over."""
         self._line = VoiceLine.of(context.lines)
-        self._line.on_dropped = tools.dropped
+        self._line.on_dropped.append(tools.dropped)
         self._camera = context.camera
         self._sounded = context.sounded
         self._outbox = context.outbox
@@ -191,11 +191,14 @@ class Listening(SessionPart):
             on_dropped=lambda pieces: self._line.dropped("detector", pieces),
             patience=self._patience,
         )
-        self._line.on_sound = self._on_sound
-        self._line.on_microphone = self._on_microphone
+        self._listen(True)
+
+    def _listen(self, wanted: bool) -> None:
+        listen(self._line.on_sound, self._on_sound, wanted)
+        listen(self._line.on_microphone, self._on_microphone, wanted)
 
     def _stop(self) -> None:
-        self._line.on_sound = self._line.on_microphone = None
+        self._listen(False)
         self._go_on()
         if self.detection is not None:
             self.detection.renew()

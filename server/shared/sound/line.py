@@ -49,13 +49,13 @@ class VoiceLine:
 
     def __init__(self) -> None:
         self.player = Player()
-        # Gets what the microphone hears, in order, in pieces of 20 to 120 ms; silence stands where
-        # nothing came. None: nobody listens, and nothing is decoded.
-        self.on_sound: Callable[[Sound], None] | None = None
-        # Called when the microphone begins or stops to send
-        self.on_microphone: Callable[[bool], None] | None = None
-        # Called when packets could not be used, with the reason
-        self.on_dropped: Callable[[str, int], None] | None = None
+        # Listeners: what the microphone hears, in order, in pieces of 20 to 120 ms; silence stands
+        # where nothing came. Without any, nothing is decoded.
+        self.on_sound: list[Callable[[Sound], None]] = []
+        # The microphone begins or stops to send.
+        self.on_microphone: list[Callable[[bool], None]] = []
+        # Packets could not be used, with the reason.
+        self.on_dropped: list[Callable[[str, int], None]] = []
         self._microphone = False
         self._connection: object | None = None
         # It plays what the player has.
@@ -104,11 +104,12 @@ class VoiceLine:
 
     def wants_sound(self, connection: object) -> bool:
         """Return whether anybody listens to this connection's microphone."""
-        return self._connection is connection and self.on_sound is not None
+        return self._connection is connection and bool(self.on_sound)
 
     def sound(self, connection: object, sound: Sound) -> None:
-        if self._connection is connection and self.on_sound is not None:
-            self.on_sound(sound)
+        if self._connection is connection:
+            for listener in tuple(self.on_sound):
+                listener(sound)
 
     def sends(self, connection: object, sending: bool) -> None:
         """Note that a connection's microphone sends, or that it has stopped."""
@@ -116,12 +117,13 @@ class VoiceLine:
             self._set_microphone(sending)
 
     def dropped(self, reason: str, count: int = 1) -> None:
-        if self.on_dropped is not None:
-            self.on_dropped(reason, count)
+        for listener in self.on_dropped:
+            listener(reason, count)
 
     def close(self) -> None:
         """Drop everything; the session ends."""
-        self.on_sound = self.on_microphone = self.on_dropped = None
+        for listeners in (self.on_sound, self.on_microphone, self.on_dropped):
+            listeners.clear()
         self._connection = None
         self._microphone = False
         self.player.unplug()
@@ -130,8 +132,13 @@ class VoiceLine:
     def _set_microphone(self, sending: bool) -> None:
         if self._microphone != sending:
             self._microphone = sending
-            if self.on_microphone is not None:
-                self.on_microphone(sending)
+            for listener in tuple(self.on_microphone):
+                listener(sending)
+
+
+def _notify(listeners: list[Callable[[], None]]) -> None:
+    for listener in listeners:
+        listener()
 
 
 # The speech that waits to be sent to one listener.
@@ -169,10 +176,10 @@ class Player:
 
     def unplug(self) -> None:
         """Tell nobody of what there is to send."""
-        # Called when there is something to send again
-        self.on_ready: Callable[[], None] = lambda: None
-        # Called when there is nothing to send any more although more could have come
-        self.on_hush: Callable[[], None] = lambda: None
+        # Listeners: there is something to send again.
+        self.on_ready: list[Callable[[], None]] = []
+        # There is nothing to send any more although more could have come.
+        self.on_hush: list[Callable[[], None]] = []
 
     @property
     def waiting(self) -> float:
@@ -231,7 +238,7 @@ class Player:
             self._resampler = None
         self._finished = True
         if self.ready:
-            self.on_ready()
+            _notify(self.on_ready)
 
     def lower(self, gain: float) -> None:
         """Play at this loudness, 0 to 1, from the next frame on."""
@@ -242,9 +249,9 @@ class Player:
         hushed = paused and self.talking and not self._paused
         self._paused = paused
         if hushed:
-            self.on_hush()
+            _notify(self.on_hush)
         if self.ready:
-            self.on_ready()
+            _notify(self.on_ready)
 
     def flush(self) -> float:
         """End the utterance at once, and return the seconds that nobody will hear."""
@@ -252,7 +259,7 @@ class Player:
         self._clear()
         self._finished, self._paused = True, False
         if hushed:
-            self.on_hush()
+            _notify(self.on_hush)
         return lost
 
     def take(self) -> NDArray[np.int16] | None:
@@ -298,7 +305,7 @@ class Player:
                 self._chunks.append(samples.copy())
             self._waiting += len(samples)
         if self.ready and not was_ready:
-            self.on_ready()
+            _notify(self.on_ready)
 
     def _resampled(self, samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
         if rate == RATE:
@@ -475,8 +482,8 @@ class SoundSection:
             )
         self._line.connect(self, plays=self._section.sends)
         if self._section.sends:
-            self._line.player.on_ready = self._talk_soon
-            self._line.player.on_hush = self._hush.wake
+            self._line.player.on_ready.append(self._talk_soon)
+            self._line.player.on_hush.append(self._hush.wake)
             self._talk_soon()
 
     async def close(self) -> None:

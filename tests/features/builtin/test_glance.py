@@ -187,7 +187,7 @@ async def test_nothing_while_another_engine_answers(live: Stage) -> None:
     assert await live.show(cat) == [CAT]
     one.engines.current = FakeEngine("other")
     one.session.engine_changed()
-    assert one.session.camera.on_sample is None
+    assert not one.session.camera.on_sample
     assert await live.show(scenes.draw(LABEL)) == []
     one.engines.current = one.engine
     one.session.engine_changed()

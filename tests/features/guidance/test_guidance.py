@@ -148,13 +148,13 @@ async def test_one_look_a_second_and_sooner_while_unsure() -> None:
 
 async def test_nothing_is_looked_at_unless_the_person_wants_it() -> None:
     async with guided(guidance=False) as (one, finding):
-        assert one.session.camera.on_sample is None
+        assert not one.session.camera.on_sample
         one.frame()
         one.session.handle(settings(guidance=True))
-        assert one.session.camera.on_sample is not None
+        assert one.session.camera.on_sample
         await look(one, 1)
         one.session.handle(settings(guidance=False))
-        assert one.session.camera.on_sample is None
+        assert not one.session.camera.on_sample
         assert len(finding.looks) == 1
 
 
@@ -284,4 +284,4 @@ async def test_ready_says_whether_the_server_guides() -> None:
         plain.session.greet()
         ready: dict[str, Any] = await plain.next("ready")
         assert "guidance" not in ready["features"]
-        assert plain.session.camera.on_sample is None
+        assert not plain.session.camera.on_sample

@@ -84,7 +84,7 @@ async def look(one: Room, at: float) -> None:
 
 def takes_frames(one: Room) -> bool:
     camera = one.session.camera
-    return camera.on_sample is not None or camera.on_between is not None
+    return bool(camera.on_sample or camera.on_between)
 
 
 async def targets(one: Room) -> list[dict[str, Any]]:
@@ -130,8 +130,8 @@ async def test_nothing_is_looked_at_without_a_goal() -> None:
         assert not takes_frames(one)
         one.frame(**SIZE)
         one.session.handle(goal())
-        assert camera.on_sample is not None
-        assert camera.on_between is not None
+        assert camera.on_sample
+        assert camera.on_between
         await look(one, time.monotonic() + 1)
         one.session.handle(goal(None))
         assert not takes_frames(one)
@@ -364,7 +364,7 @@ async def test_it_is_there_when_it_is_large_and_seen_twice() -> None:
             await look(one, now + 1.5)
             states += [message["state"] for message in await targets(one)]
         assert states[-1] == "there"
-        assert one.session.camera.on_sample is None
+        assert not one.session.camera.on_sample
 
 
 @pytest.mark.parametrize("error", [RuntimeError("x"), ValueError("x"), MemoryError()])
@@ -688,7 +688,7 @@ async def test_nothing_is_asked_without_a_goal() -> None:
         await until(lambda: one.services.inference.idle)
         assert model.requests == []
         assert await targets(one) == []
-        assert one.session.camera.on_sample is None
+        assert not one.session.camera.on_sample
 
 
 @pytest.mark.parametrize("words", ["“EXIT”", "the expiry date", "the QR code"])

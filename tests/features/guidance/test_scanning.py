@@ -135,7 +135,7 @@ async def test_nothing_is_looked_at_without_a_scan() -> None:
     async with around(begins=False) as (one, finding):
         assert not takes_frames(one)
         one.session.handle(Scan(type="scan"))
-        assert one.session.camera.on_between is not None
+        assert one.session.camera.on_between
         await turn(one, finding, 20, time.monotonic())
         assert finding.looks
         one.session.handle(wire.ClearRecall(type="clear_recall"))
@@ -252,9 +252,9 @@ async def test_frames_come_soon_after_each_other_for_a_minute() -> None:
         one.session.handle(Scan(type="scan", on=False))
         camera = one.session.camera
         show(one, 60, now + 59)
-        assert camera.on_between is not None
+        assert camera.on_between
         show(one, 60, now + 62)
-        assert camera.on_between is None
+        assert not camera.on_between
         assert one.session.part("guidance").orders[Order.WHERE_WAS]("the cup")
 
 

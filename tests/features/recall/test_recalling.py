@@ -205,7 +205,7 @@ async def test_nothing_is_kept_unless_the_person_wants_it() -> None:
         one.camera()
         one.session.socket_opened()
         one.frame()
-        assert one.session.camera.on_sample is None
+        assert not one.session.camera.on_sample
         assert recalling(one)._attention is None
         assert not [m for m in await one.rest() if m["type"] == "recall"]
 

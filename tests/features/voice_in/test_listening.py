@@ -579,7 +579,7 @@ async def test_what_ends_hearing_drops_what_is_being_said(one: Ear, way: str) ->
     end()
     assert one.listening.spoken.turn is None
     assert one.listening.recent.bytes == 0
-    assert (one.line.on_sound is None) is (way != "silent")
+    assert (not one.line.on_sound) is (way != "silent")
     await until(lambda: one.words.given_up == 1)
     heard = await one.messages("transcript", "listening")
     assert [m["text"] for m in heard if m.get("final")] == [""]
@@ -592,7 +592,7 @@ async def test_what_ends_hearing_drops_what_is_being_said(one: Ear, way: str) ->
 async def test_a_microphone_is_off_at_first() -> None:
     """Sound that comes is not even decoded before somebody has switched it on."""
     async with ear(mode=None) as one:
-        assert one.line.on_sound is None
+        assert not one.line.on_sound
         assert not one.line.wants_sound(one._connection)
         await one.hear(said())
         assert one.listening.recent.bytes == 0
@@ -785,7 +785,7 @@ async def test_a_server_without_microphones_refuses(monkeypatch: pytest.MonkeyPa
         assert error["code"] == "bad_request"
         assert "MICROPHONE" not in error["message"]
         assert begun
-        assert one.line.on_sound is None
+        assert not one.line.on_sound
 
 
 async def test_the_next_question_replaces_the_words_before_it(one: Ear) -> None:

@@ -150,7 +150,7 @@ async def test_a_spoken_question_is_answered(
         await expect(visitor.find("#talking")).to_be_hidden()
         await visitor.got('m.type === "listening" && m.state === "off"', since=since)
         *_, session = server.program.sessions.all()
-        await soon(lambda: VoiceLine.of(session.lines).on_sound is None)
+        await soon(lambda: not VoiceLine.of(session.lines).on_sound)
 
 
 async def test_speech_over_an_answer_stops_it(

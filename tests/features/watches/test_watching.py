@@ -755,7 +755,7 @@ async def test_watches_that_come_and_go_leave_nothing_behind(guard: Guard) -> No
     assert len(runner.triggers._last_answers) <= 1
     assert len(runner.frames) == 0
     assert len(runner.rule) == 0
-    assert guard.one.session.camera.on_sample is None
+    assert not guard.one.session.camera.on_sample
 
 
 async def test_a_session_that_used_its_tokens_asks_nothing(guard: Guard) -> None:

@@ -20,7 +20,8 @@ def test_only_the_newest_connection_is_heard() -> None:
     line, old, new = VoiceLine(), object(), object()
     heard: list[Sound] = []
     microphone: list[bool] = []
-    line.on_sound, line.on_microphone = heard.append, microphone.append
+    line.on_sound.append(heard.append)
+    line.on_microphone.append(microphone.append)
     line.connect(old)
     line.sends(old, True)
     line.sound(old, piece())
@@ -44,12 +45,12 @@ def test_a_client_that_plays_nothing_is_no_listener() -> None:
     line, older, camera = VoiceLine(), object(), object()
     line.connect(older)
     woken: list[None] = []
-    line.player.on_ready = lambda: woken.append(None)
+    line.player.on_ready.append(lambda: woken.append(None))
     line.connect(camera, plays=False)
     assert not line.connected
-    line.player.on_ready()
+    assert not line.player.on_ready
     assert not woken
-    line.on_sound = lambda sound: None
+    line.on_sound.append(lambda sound: None)
     assert line.wants_sound(camera)
 
 
@@ -57,7 +58,7 @@ def test_nothing_is_wanted_while_nobody_listens() -> None:
     line, connection = VoiceLine(), object()
     line.connect(connection)
     assert not line.wants_sound(connection)
-    line.on_sound = lambda sound: None
+    line.on_sound.append(lambda sound: None)
     assert line.wants_sound(connection)
     assert not line.wants_sound(object())
 
@@ -66,10 +67,10 @@ def test_a_closed_line_drops_its_speech() -> None:
     line = VoiceLine()
     line.player.begin()
     line.player.play(np.ones(RATE, np.int16), RATE)
-    line.on_sound = lambda sound: None
+    line.on_sound.append(lambda sound: None)
     line.close()
     assert line.player.take() is None
-    assert line.on_sound is None
+    assert not line.on_sound
 
 
 # The queue of speech that waits to be sent
@@ -111,7 +112,7 @@ def test_speech_comes_out_as_it_went_in(player: Player) -> None:
 def test_a_part_of_a_frame_waits_for_the_rest() -> None:
     player = Player()
     woken: list[bool] = []
-    player.on_ready = lambda: woken.append(player.ready)
+    player.on_ready.append(lambda: woken.append(player.ready))
     player.begin()
     player.play(tone(0.019), RATE)
     assert player.take() is None
@@ -184,7 +185,7 @@ def test_a_pause_goes_on_where_it_was(player: Player) -> None:
     assert player.resting
     assert player.talking
     woken: list[None] = []
-    player.on_ready = lambda: woken.append(None)
+    player.on_ready.append(lambda: woken.append(None))
     player.pause(False)
     player.finish()
     assert woken

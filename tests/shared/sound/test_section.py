@@ -212,7 +212,7 @@ async def test_a_connection_that_goes_keeps_the_speech_for_the_next() -> None:
 async def test_nothing_is_decoded_while_nobody_listens() -> None:
     line = VoiceLine()
     microphone: list[bool] = []
-    line.on_microphone = microphone.append
+    line.on_microphone.append(microphone.append)
     section, _ = made(line)
     for number, payload in enumerate(SPEECH):
         await packet(section, number, payload)
@@ -220,7 +220,7 @@ async def test_nothing_is_decoded_while_nobody_listens() -> None:
     # The page still shows that the microphone sends.
     assert microphone == [True]
     heard: list[Sound] = []
-    line.on_sound = heard.append
+    line.on_sound.append(heard.append)
     for number, payload in enumerate(SPEECH):
         await packet(section, number, payload)
     assert len(heard) == len(SPEECH)
@@ -231,7 +231,7 @@ async def test_nothing_is_decoded_while_nobody_listens() -> None:
 async def test_other_streams_do_not_take_turns(carried: Carried) -> None:
     line, section, _ = carried
     heard: list[Sound] = []
-    line.on_sound = heard.append
+    line.on_sound.append(heard.append)
     for number, payload in enumerate(SPEECH):
         await packet(section, number, payload, ssrc=number)
     assert len(heard) == 1
@@ -266,9 +266,9 @@ async def test_switching_the_microphone_brings_no_more_sound(carried: Carried) -
     line, section, _ = carried
     heard: list[Sound] = []
     for number in range(400):
-        line.on_sound = None
+        line.on_sound.clear()
         await packet(section, number, SPEECH[number % len(SPEECH)])
-        line.on_sound = heard.append
+        line.on_sound.append(heard.append)
         for later in range(25):
             await packet(section, number * 25 + later, SPEECH[later % len(SPEECH)])
     assert sum(sound.seconds for sound in heard) < 2 * MOST_BURST
