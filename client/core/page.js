@@ -12,12 +12,13 @@ import { text } from "./words/text.js";
 /** @typedef {import("./page/routes.js").Route} Route */
 
 /**
- * What happens on the page. A listener of the first four is called at once, too, with what is so now.
+ * What happens on the page. A listener of the first five is called at once, too, with what is so now.
  * @typedef {Object} Events
  * @property {Facts} facts the state has changed
  * @property {MediaStreamTrack} track on which the server speaks
  * @property {import("./chat/conversation.js").Turn|null} running the question that is under way
  * @property {boolean} choosing the dialog that chooses the camera is open
+ * @property {Map<string, Receivers>} receivers `receivers` of the page has changed
  * @property {MediaStream|null} stream of the camera
  * @property {string} asked a question, with this id
  * @property {void} cancel the user wants no answer
@@ -25,6 +26,15 @@ import { text } from "./words/text.js";
  * @property {void} deleted the user deletes all answers
  * @property {void} session another session began
  * @property {void} details the details of the state were opened
+ */
+
+/**
+ * Programs to which a person may let alerts go.
+ * @typedef {Object} Receivers
+ * @property {{name: string, host: string, on: boolean}[]} programs
+ * @property {string} [about] id of the words on what they get beside alerts
+ * @property {string} [note] id of the words that are shown while one of them is on
+ * @property {(names: string[]) => boolean} choose alerts go to these alone; false without a connection
  */
 
 /**
@@ -38,7 +48,7 @@ import { text } from "./words/text.js";
 
 // Messages that wait for a feature that is on its way; the oldest is dropped.
 const MOST_WAITING = 40;
-const STATES = new Set(["facts", "track", "running", "choosing"]);
+const STATES = new Set(["facts", "track", "running", "choosing", "receivers"]);
 
 /** What the core's parts and the features share, and all that a feature gets: its `register` is called with it. */
 export class Page {
@@ -58,6 +68,8 @@ export class Page {
   others = null;
   /** What a model may call, by its name. @type {Map<string, import("./chat/tools.js").Tool>} */
   tools = new Map();
+  /** Those that get alerts, by their feature; of the present session. @type {Map<string, Receivers>} */
+  receivers = new Map();
   /** True for what wants the camera on while the page is hidden. @type {(() => boolean)[]} */
   keepers = [];
 
@@ -86,6 +98,7 @@ export class Page {
     onBroken: (again) => this.chat.conversation.interrupt("page.answer_lost", again),
     onNewSession: (carried) => {
       this.#waiting.length = 0;
+      this.receivers.clear();
       this.emit("session", undefined);
       if (!carried) this.chat.lost();
     },

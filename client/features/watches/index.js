@@ -19,7 +19,7 @@ import { text } from "../../core/words/text.js";
 const BY_MODEL = "tool:";
 const EXAMPLES = ["watch.person_comes", "watch.something_moves", "watch.person_leaves"];
 // Messages that the watches show
-const OURS = ["watches", "alert", "webhooks", "home_assistant"];
+const OURS = ["watches", "alert"];
 
 /** Watches on the page. @param {import("../../core/page.js").Page} page */
 export function register(page) {
@@ -62,6 +62,10 @@ class WatchEntry {
       sheets: ["../../core/attention/changes.css", "./watch.css"],
       elements: "../../core/attention/changes.html",
     });
+    page.when("receivers", (receivers) => {
+      const on = [...receivers.values()].some(({ programs }) => programs.some((one) => one.on));
+      if (on) void this.#part.ahead().then(() => this.#deliver());
+    });
     // The list, or the beginning of the first one
     this.#menu.addEventListener("click", () => {
       const list = byId("watches", HTMLDetailsElement);
@@ -99,10 +103,7 @@ class WatchEntry {
     if (this.#part.here) return this.#part.here.receive(message);
     if (!OURS.includes(message.type)) return false;
     this.#page.hold(message);
-    let idle = false;
-    if (message.type === "watches") idle = message.watches.length === 0 && !history.state?.watches?.length;
-    else if (message.type === "webhooks") idle = !message.webhooks.some((one) => one.on);
-    else if (message.type === "home_assistant") idle = !message.on;
+    const idle = message.type === "watches" && message.watches.length === 0 && !history.state?.watches?.length;
     if (!idle) void this.#part.ahead().then(() => this.#deliver());
     return true;
   }

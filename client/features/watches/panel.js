@@ -48,7 +48,7 @@ export class WatchPanel {
       onComparing: (open) => visit.description.prefer({ watch_changes: open }),
     };
     const view = (this.#view = new WatchView(hooks, this.#changes.element));
-    this.#receivers = new Receivers((message) => visit.socket.send(message));
+    this.#receivers = new Receivers(page.receivers);
     view.box.append(this.#receivers.element);
     view.box.before(this.#receivers.light);
     const desk = (this.#desk = new WatchDesk({
@@ -74,6 +74,7 @@ export class WatchPanel {
       saved: saved(),
       save,
     }));
+    page.when("receivers", () => this.#receivers.changed());
     page.when("deleted", () => view.forget().forEach((entry) => chat.drop(entry)));
     this.connected(visit.facts.socket === "open");
     view.render(desk.list, desk.waiting);
@@ -155,7 +156,6 @@ export class WatchPanel {
 
   /** @param {ServerMessage} message @returns {boolean} true when it was about watches */
   receive(message) {
-    if (this.#receivers.receive(message)) return true;
     if (message.type !== "change") return this.#desk.receive(message);
     this.#changes.render(message);
     return true;

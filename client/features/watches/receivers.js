@@ -1,44 +1,29 @@
 import { button, made, say, show } from "../../core/page/dom.js";
 import { list, onLanguage, text } from "../../core/words/text.js";
 
-/** @typedef {{name: string, host: string, on: boolean}} WebhookOffer */
-/** @typedef {{host: string, on: boolean}} HomeAssistant */
+/** @typedef {import("../../core/page.js").Receivers} Group */
 
-// A name, the same in all languages
-const HOME = "Home Assistant";
-
-/**
- * The programs to which a person may let alerts go, Home Assistant too: a switch for each, and the light while one gets
- * them.
- */
+/** The programs to which a person may let alerts go: a switch for each, and the light while one gets them. */
 export class Receivers {
   /** In the list of watches */
   element = made("details", { id: "receivers" });
   /** Above it, while alerts go somewhere */
   light = made("div", { id: "receivers-light", className: "band" });
 
-  #send;
-  /** @type {WebhookOffer[]} */
-  #offers = [];
-  /** @type {HomeAssistant|null} */
-  #home = null;
+  /** By their feature @type {Map<string, Group>} */
+  #groups;
   // The person ended it without a connection; the server hears it as soon as it can.
   #ending = false;
   #summary = made("summary");
   #about = made("p", { className: "fine" });
   #rows = made("div");
-  #homeInput = made("input", { type: "checkbox" });
-  #homeHost = made("small");
-  #homeRow = made("label", { className: "check", translate: false }, this.#homeInput, `${HOME} `, this.#homeHost);
-  #homeAbout = made("p", { className: "fine" });
   #words = made("span");
-  #end = button(() => this.#choose([], false));
+  #end = button(() => this.#endAll());
 
-  /** @param {(message: import("../../core/live/messages.d.ts").ClientMessage) => boolean} send */
-  constructor(send) {
-    this.#send = send;
-    this.#homeInput.addEventListener("change", () => this.#choose(this.#on(), this.#homeInput.checked));
-    this.element.append(this.#summary, this.#about, this.#rows, this.#homeRow, this.#homeAbout);
+  /** @param {Map<string, Group>} groups */
+  constructor(groups) {
+    this.#groups = groups;
+    this.element.append(this.#summary, this.#about, this.#rows);
     this.light.setAttribute("role", "status");
     const dot = made("i");
     dot.setAttribute("aria-hidden", "true");
@@ -47,76 +32,68 @@ export class Receivers {
     this.#render();
   }
 
-  /**
-   * @param {import("../../core/live/messages.d.ts").ServerMessage} message
-   * @returns {boolean} true when it was about them
-   */
-  receive(message) {
-    if (message.type === "webhooks") this.#offers = message.webhooks;
-    else if (message.type === "home_assistant") this.#home = message;
-    else return false;
+  /** The programs, or those that get alerts, have changed. */
+  changed() {
     this.#render();
-    if (this.#ending) this.#choose([], false);
-    return true;
+    if (this.#ending) this.#endAll();
   }
 
   /** Another session began, which tells nobody. */
   forget() {
-    this.#offers = [];
-    this.#home = null;
     this.#ending = false;
     this.#render();
   }
 
-  /** @returns {string[]} names of the webhooks that get alerts */
-  #on() {
-    return this.#offers.filter((one) => one.on).map(({ name }) => name);
+  #endAll() {
+    const ended = [...this.#groups.values()].filter((one) => namesOn(one).length > 0).map((one) => one.choose([]));
+    this.#ending = ended.includes(false);
   }
 
-  /** @param {string[]} names @param {boolean} home */
-  #choose(names, home) {
-    const on = this.#on();
-    const changed = names.length !== on.length || names.some((name) => !on.includes(name));
-    let sent = true;
-    if (changed) sent = this.#send({ type: "forward", webhooks: names });
-    if (home !== (this.#home?.on ?? false)) sent = this.#send({ type: "home_assistant", on: home }) && sent;
-    this.#ending = !sent && names.length === 0 && !home;
+  /** @param {Group} group @param {string[]} names */
+  #choose(group, names) {
+    if (group.choose(names)) return;
+    const others = [...this.#groups.values()].filter((one) => one !== group);
+    this.#ending = names.length === 0 && others.every((one) => namesOn(one).length === 0);
     // The server says what holds then.
-    if (!sent) this.#render();
+    this.#render();
   }
 
   #render() {
-    const on = this.#on();
-    const home = this.#home?.on ?? false;
+    const groups = [...this.#groups];
+    const on = groups.filter(([, group]) => namesOn(group).length > 0).map(([, group]) => group);
     say(this.#summary, text("watch.tell_programs"));
     say(this.#about, text("watch.tell_about"));
-    show(this.element, this.#offers.length > 0 || this.#home !== null);
-    show(this.light, on.length > 0 || home);
-    const words = on.length > 0 || home ? [text("watch.alerts_go", { names: list(home ? [...on, HOME] : on) })] : [];
-    if (home) words.push(text("watch.home_looks"));
-    if (words.length > 0) say(this.#words, words.join(" "));
+    show(this.element, groups.some(([, { programs }]) => programs.length > 0));
+    show(this.light, on.length > 0);
+    const notes = on.flatMap(({ note }) => (note ? [text(note)] : []));
+    const words = [text("watch.alerts_go", { names: list(on.flatMap(namesOn)) }), ...notes];
+    if (on.length > 0) say(this.#words, words.join(" "));
     say(this.#end, text("page.end"));
-    this.#rows.replaceChildren(...this.#offers.map((offer) => this.#row(offer, on)));
-    show(this.#homeRow, this.#home !== null);
-    show(this.#homeAbout, this.#home !== null);
-    this.#homeHost.textContent = this.#home?.host ?? "";
-    this.#homeInput.checked = home;
-    say(this.#homeAbout, text("watch.home_about"));
+    this.#rows.replaceChildren(
+      ...groups.flatMap(([feature, group]) => [
+        ...group.programs.map((one) => this.#row(feature, group, one)),
+        ...(group.about ? [made("p", { className: "fine" }, text(group.about))] : []),
+      ]),
+    );
   }
 
-  /** @param {WebhookOffer} offer @param {string[]} on names of those that get alerts */
-  #row(offer, on) {
-    const kept = this.#rows.querySelector(`input[name="${CSS.escape(offer.name)}"]`);
-    const input = kept instanceof HTMLInputElement ? kept : made("input", { type: "checkbox", name: offer.name });
-    const row =
-      kept?.parentElement ??
-      made("label", { className: "check", translate: false }, input, `${offer.name} `, made("small", {}, offer.host));
-    input.checked = offer.on;
-    input.onchange = () =>
-      this.#choose(
-        input.checked ? [...on, offer.name] : on.filter((name) => name !== offer.name),
-        this.#homeInput.checked,
-      );
+  /** @param {string} feature @param {Group} group @param {Group["programs"][number]} program */
+  #row(feature, group, { name, host, on }) {
+    const own = `${feature} ${name}`;
+    const kept = this.#rows.querySelector(`input[name="${CSS.escape(own)}"]`);
+    const input = kept instanceof HTMLInputElement ? kept : made("input", { type: "checkbox", name: own });
+    const parts = [input, `${name} `, made("small", {}, host)];
+    const row = kept?.parentElement ?? made("label", { className: "check", translate: false }, ...parts);
+    input.checked = on;
+    input.onchange = () => {
+      const others = namesOn(group).filter((one) => one !== name);
+      this.#choose(group, input.checked ? [...others, name] : others);
+    };
     return row;
   }
+}
+
+/** @param {Group} group @returns {string[]} names of those that get alerts */
+function namesOn({ programs }) {
+  return programs.filter((one) => one.on).map(({ name }) => name);
 }

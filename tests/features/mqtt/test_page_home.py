@@ -61,10 +61,10 @@ async def test_a_person_makes_the_camera_a_device_and_ends_it(
         switch = page.page.get_by_role("checkbox", name="Home Assistant")
         await expect(switch).not_to_be_checked()
         await expect(page.find("#receivers")).to_contain_text(f"localhost:{one.port}")
-        await expect(page.find("#receivers")).to_contain_text(say("watch.home_about"))
+        await expect(page.find("#receivers")).to_contain_text(say("home.about"))
         await switch.check()
         await expect(light).to_contain_text(say("watch.alerts_go", names="Home Assistant"))
-        await expect(light).to_contain_text(say("watch.home_looks"))
+        await expect(light).to_contain_text(say("home.looks"))
 
         def key() -> str:
             found = [topic.split("/")[1] for topic, _, _ in one.heard if "/visitor_" in topic]
