@@ -246,6 +246,8 @@ class RemoteRuntime:
             if status.trouble is Trouble.KEY:
                 given = "refuses the key that was given" if self._has_key else "asks for a key"
                 reason = f"{given}. Give the one that it was started with, beside the address."
+            elif status.trouble is Trouble.PROTOCOL:
+                reason = "is not OpenAI-compatible. Check the address: that of such a server ends in /v1 as a rule."
             raise StartFailed(f"The server at {self._url} {reason}")
         if status.state is EngineState.LOADING:
             raise StartFailed(

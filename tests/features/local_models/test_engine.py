@@ -379,7 +379,7 @@ async def test_other_makes(others: dict[str, LocalEngine]) -> None:
 
 
 def asked(question: str = "What barks?", **changes: Any) -> EngineRequest:
-    return dataclasses.replace(request(question, max_tokens=4), **changes)
+    return request(question, max_tokens=4, **changes)
 
 
 def noise(seconds: float) -> Sound:
