@@ -152,17 +152,26 @@ class CameraWatch:
         """End the camera: it was stopped or replaced, or its connection closed."""
         self._ended = True
 
-    def state(self, now: float) -> CameraState:
+    def _begins(self) -> tuple[tuple[CameraState, float], ...]:
+        """Return the table of states: each with the time at which it begins if nothing more arrives.
+
+        The first row whose time has come is the state.
+        """
         if self._ended:
-            return CameraState.ENDED
+            return ((CameraState.ENDED, -math.inf),)
         if self._advanced is None:
-            due = self._connected + FIRST_FRAME_S
-            return CameraState.STARTING if now < due else CameraState.STALLED
-        if now >= self._heard + self.quiet:
-            return CameraState.STALLED
-        if now >= self._advanced + self.quiet:
-            return CameraState.FROZEN
-        return CameraState.LIVE
+            return (
+                (CameraState.STALLED, self._connected + FIRST_FRAME_S),
+                (CameraState.STARTING, -math.inf),
+            )
+        return (
+            (CameraState.STALLED, self._heard + self.quiet),
+            (CameraState.FROZEN, self._advanced + self.quiet),
+            (CameraState.LIVE, -math.inf),
+        )
+
+    def state(self, now: float) -> CameraState:
+        return next(state for state, begins in self._begins() if now >= begins)
 
     def still_for(self, now: float) -> float:
         """Return the seconds since the last new picture; 0 before the first."""
@@ -182,13 +191,7 @@ class CameraWatch:
 
         `state` compares `now` with exactly this number.
         """
-        if self._ended:
-            return math.inf
-        if self._advanced is None:
-            changes = [self._connected + FIRST_FRAME_S]
-        else:
-            changes = [self._advanced + self.quiet, self._heard + self.quiet]
-        return min((at for at in changes if at > now), default=math.inf)
+        return min((at for _, at in self._begins() if at > now), default=math.inf)
 
     def fps(self, now: float) -> float:
         """Return frames per second over the last 3 s; falls to 0 while none arrive."""

@@ -34,6 +34,72 @@ def live(until: float = 10.0, fps: float = 10.0) -> CameraWatch:
     return watch
 
 
+# The state at 10 s, and after each event: time passes, packets alone, a repeat, a new picture, four of them, the end
+TABLE = """
+         silence  packet  packets  repeat  picture pictures end
+overdue  stalled  stalled stalled  live    live    live     ended
+starting starting starting stalled live    live    live     ended
+live     stalled  live    frozen   live    live    live     ended
+frozen   stalled  frozen  frozen   frozen  frozen  live     ended
+stalled  stalled  frozen  frozen   frozen  live    live     ended
+ended    ended    ended   ended    ended   ended   ended    ended
+"""
+
+
+def in_state(name: str) -> CameraWatch:
+    """Return a camera that is in this state at 10 s. Overdue: stalled before its first frame."""
+    watch = {
+        "live": live,
+        "ended": live,
+        "frozen": lambda: live(7),
+        "stalled": lambda: live(8),
+    }.get(name, CameraWatch)()
+    watch.connected({"overdue": 1.0, "starting": 9.0}.get(name, 0.0))
+    if name == "frozen":
+        for n in range(15, 21):
+            watch.heard(n / 2)
+    if name == "ended":
+        watch.end()
+    assert watch.state(10) == {"overdue": "stalled"}.get(name, name)
+    return watch
+
+
+def happen(watch: CameraWatch, event: str) -> float:
+    """Have an event happen after 10 s, and return its end."""
+    if event == "packets":
+        for n in range(21, 32):
+            watch.heard(n / 2)
+    elif event == "packet":
+        watch.heard(10.1)
+    elif event == "repeat":
+        watch.frame(10.1, -1)
+    elif event in ("picture", "pictures"):
+        for n in range(4 if event == "pictures" else 1):
+            watch.frame(10.1 + n / 10, 10 + n / 10)
+    elif event == "end":
+        watch.end()
+    return {"silence": 12.5, "packets": 15.6, "pictures": 10.4}.get(event, 10.1)
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "after"),
+    [
+        (row.split()[0], event, after)
+        for row in TABLE.strip().splitlines()[1:]
+        for event, after in zip(TABLE.split()[:7], row.split()[1:], strict=True)
+    ],
+)
+def test_each_event_in_each_state(before: str, event: str, after: str) -> None:
+    """The next state, and the time that was announced for it where time alone leads there."""
+    watch = in_state(before)
+    due = watch.deadline(10)
+    now = happen(watch, event)
+    assert watch.state(now) == after
+    if event == "silence" and due <= now:
+        assert watch.state(due) == after
+        assert watch.state(math.nextafter(due, 0)) != after
+
+
 def test_it_starts_until_the_first_frame() -> None:
     """Packets and reports alone show no picture, however long they come."""
     watch = CameraWatch()
