@@ -48,12 +48,8 @@ ended    ended    ended   ended    ended   ended   ended    ended
 
 def in_state(name: str) -> CameraWatch:
     """Return a camera that is in this state at 10 s. Overdue: stalled before its first frame."""
-    watch = {
-        "live": live,
-        "ended": live,
-        "frozen": lambda: live(7),
-        "stalled": lambda: live(8),
-    }.get(name, CameraWatch)()
+    until = {"live": 10, "ended": 10, "frozen": 7, "stalled": 8}.get(name)
+    watch = CameraWatch() if until is None else live(until)
     watch.connected({"overdue": 1.0, "starting": 9.0}.get(name, 0.0))
     if name == "frozen":
         for n in range(15, 21):
