@@ -81,7 +81,7 @@ class QuestionSubmitter:
                 caption=beside,
                 alone=alone,
                 earlier=_whole(view, self._requests) if question.route is not Route.WHERE else None,
-                extras=(PointedAt(question.part),),
+                extras=(*draft.extras, PointedAt(question.part)),
             )
         waited = self._waited(asking)
         if route is None or route.prepares:

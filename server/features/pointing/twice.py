@@ -22,7 +22,7 @@ from server.features.pointing.boxes import FindBoxes
 from server.features.pointing.claims import Verdict, compare, differing, numbers_in
 from server.features.pointing.snap import FAILURES, PIXELS
 from server.media.picture.grounding import Box
-from server.models.base import Capabilities, Engine, EngineRequest
+from server.models.base import Capabilities, Engine, EngineRequest, PointedAt
 from server.models.prompts import NOTHING_TO_READ
 from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext
@@ -206,7 +206,7 @@ class _Again(JobObserver):
             earlier=None,
             caption="",
             alone="",
-            extras=(),
+            extras=tuple(one for one in self._draft.extras if not isinstance(one, PointedAt)),
         )
         self._job = self._context.requests.submit(draft, self)
         return await self._looked
