@@ -192,7 +192,7 @@ async def test_what_can_not_be_loaded_says_why_and_what_to_do(
     async with http(run, TOKEN) as client, operator(run) as page:
         assert (await client.post("/api/engine/start", json=body)).is_success
         failed = await page.next("engine", state="failed")
-        assert f"The server at {body['url']} cannot be used." in failed["error"]
+        assert f"The server at {body['url']} is not OpenAI-compatible." in failed["error"]
         assert run.program.engines.current.name == "builtin"
         assert (await client.post("/api/engine/stop")).is_success
         assert (await page.next("engine", state="idle")).get("error") is None

@@ -110,10 +110,17 @@ _CAUSES = _table(
         "It does not know the kind of this model, which is newer. Upgrade it, or name a newer one.",
     ),
     (
-        r"SafetensorError|size of tensor .* must match|exceeds dimension size|not within the file bounds"
-        r"|failed to (?:seek for|read) |invalid magic|mismatch between text model .{0,80}mmproj|Failed to load CLIP model|CLIP cannot be used as main model",
+        r"SafetensorError|HeaderTooLarge|IncompleteBuffer|InvalidHeader|size of tensor .* must match|exceeds dimension size"
+        r"|not initialized from checkpoint|not have a file named|Can't load |not the path to a directory"
+        r"|not within the file bounds|failed to (?:seek for|read) |invalid magic|tensor '[^']*' not found|to find tensor"
+        r"|has wrong shape|tensors expected but|failed to open GGUF|wrong number of tensors|error loading model hyperparameters"
+        r"|mismatch between (?:text model .{0,80}mmproj|vision and audio)|Failed to load CLIP model|CLIP cannot be used as main model",
         "A file of the model in {path} is missing, damaged or of another model. Fetch the model again; python3"
         " scripts/convert_model.py --verify-only names a damaged .safetensors file.",
+    ),
+    (
+        r"libgomp\.so",
+        "llama.cpp's server needs the library libgomp. Install it: apt install libgomp1 (Debian, Ubuntu) or dnf install libgomp.",
     ),
 )
 # With this line vLLM continues on the CPU, so it has to be stopped.
