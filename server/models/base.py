@@ -386,7 +386,7 @@ class EngineRequest:
         return replace(request, pictures=self.pictures[gone:])
 
     def without_video(self) -> EngineRequest:
-        """Have the earlier pictures go as pictures."""
+        """Send the earlier pictures as pictures."""
         messages = tuple(
             replace(
                 one,

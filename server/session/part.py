@@ -194,7 +194,7 @@ class SessionActions(Protocol):
         """Send the session's state."""
 
     def speak_with(self, speaker: Speaker) -> None:
-        """Have answers spoken."""
+        """Speak answers through this speaker."""
 
     def interrupted(self, id: str, heard: str, reason: str) -> None:
         """Note that the speech of an answer was stopped, and what of it was heard."""

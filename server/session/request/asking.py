@@ -105,7 +105,7 @@ class Asking:
         self.job = None if self.stage is Stage.ENDED else job
 
     def take_looks(self, looks: Looks) -> None:
-        """Have several looks make the answer; they end it."""
+        """Hand the answer to several looks, which end it."""
         self._step(Step.LOOKS)
         self.job, self.looks = None, looks
 

@@ -67,7 +67,7 @@ class RequestBuilder:
         self._tools = tools
 
     def hear_with(self, microphone: AudioIn) -> None:
-        """Have requests hear the scene."""
+        """Add the scene's sound to requests, from this microphone."""
         self.audio_in = microphone
 
     def context(self, capabilities: Capabilities) -> int:
@@ -330,7 +330,7 @@ class Consent:
             raise _not_confirmed("Pictures", engine.status.elsewhere, remedy=self._remedy)
 
     def stand(self, hosts: Iterable[str], remedy: str) -> None:
-        """Have an operator decide in place of a person. `remedy`: instruction for a machine that is not among `hosts`."""
+        """Let an operator decide in place of a person. `remedy`: instruction for a machine that is not among `hosts`."""
         self.give(hosts)
         self._remedy = remedy
 

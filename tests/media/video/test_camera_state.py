@@ -61,7 +61,7 @@ def in_state(name: str) -> CameraWatch:
 
 
 def happen(watch: CameraWatch, event: str) -> float:
-    """Have an event happen after 10 s, and return its end."""
+    """Send an event after 10 s, and return its end."""
     if event == "packets":
         for n in range(21, 32):
             watch.heard(n / 2)
