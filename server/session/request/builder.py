@@ -330,7 +330,7 @@ class Consent:
             raise _not_confirmed("Pictures", engine.status.elsewhere, remedy=self._remedy)
 
     def stand(self, hosts: Iterable[str], remedy: str) -> None:
-        """Let an operator decide in place of a person. `remedy`: instruction for a machine that is not among `hosts`."""
+        """Replace the person's consent by an operator's. `remedy`: instruction for a machine that is not among `hosts`."""
         self.give(hosts)
         self._remedy = remedy
 
