@@ -113,7 +113,6 @@ def swap(folder: Path) -> None:
             (spoil, "is missing, damaged or of another model. Fetch")
             for spoil in (
                 lambda one: os.truncate(one.model / WEIGHTS, 0),
-                lambda one: cut(one.model / WEIGHTS),
                 lambda one: cut(one.model / PROJECTOR),
                 lambda one: (one.model / PROJECTOR).unlink(),
                 lambda one: swap(one.model),
