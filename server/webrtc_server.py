@@ -31,7 +31,7 @@ from server.media.sdp import (
     is_unreachable,
     whole_answer,
 )
-from server.media.video.decode import DecodePool, give_memory_back
+from server.media.video.decode import give_memory_back
 
 log = logging.getLogger(__name__)
 # Time limit to connect, which aiortc does not have.
@@ -99,7 +99,7 @@ class PeerConnection:
         # Sections that are used beside the camera's
         self._used: list[OpenSection] = []
 
-    async def answer(self, pool: DecodePool) -> str:
+    async def answer(self, pool: ThreadPoolExecutor) -> str:
         """Create the answer's SDP. Raises UnusableOffer, PortsExhausted."""
         pc = self._pc
         try:
@@ -133,7 +133,7 @@ class PeerConnection:
         for section in self._used:
             section.open()
 
-    def _take_camera(self, pool: DecodePool) -> None:
+    def _take_camera(self, pool: ThreadPoolExecutor) -> None:
         """Attach the feed to the only section, so that the camera has the only transport."""
         (transceiver,) = self._pc.getTransceivers()
         receiver = transceiver.receiver
@@ -241,7 +241,7 @@ class WebRTCServer:
         self.gathering = gathering or Gathering()
         self._connect_seconds = connect_seconds
         self._trim_seconds = trim_seconds
-        self._decode_pool = DecodePool(decode_pool)
+        self._decode_pool = decode_pool
         self._trim_pool = trim_pool
         self._connections: dict[str, PeerConnection] = {}
         self._tasks = TaskSet("webrtc")

@@ -475,10 +475,8 @@ _NO_FRAME = {
     "format": "The camera sends H.264 that this server does not decode: only 4:2:0 with 8 bits, without slice groups, "
     "slices out of order and data partitions. Choose constrained baseline, main or high, or VP8, in the program "
     "that sends, and ask again.",
-    "size": "The camera's pictures are larger than this server decodes: at most 4096×4096 pixels, and of H.264 at that "
+    "size": "The camera's pictures are larger than this server decodes: at most 3840×2160 pixels, and of H.264 at that "
     "size no more than two reference pictures. Send smaller ones, and ask again.",
-    "memory": "The camera's pictures are too large for the memory that is free now; up to 1920×1080 there always is room. "
-    "Send smaller ones, or ask again when other cameras have left.",
     "": "No new picture came from the camera in time, so this was not answered from an old one. Check the connection "
     "and ask again.",
 }
@@ -583,8 +581,8 @@ class CameraConnection:
         self._metrics.frames_skipped.labels(reason).inc(count)
 
     def refused(self, reason: str) -> None:
-        """Note that pictures were not decoded: no "memory" is left for their size, no camera may have their "size", or
-        their "format" is unknown."""
+        """Note that pictures were not decoded: their "size" is too large, or their "format"
+        is unknown."""
         self.refusal = reason
 
     def key_frame_asked(self) -> None:

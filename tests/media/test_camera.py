@@ -221,8 +221,7 @@ async def test_no_frame_within_3_s_is_told_as_a_stalled_camera() -> None:
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        ("memory", "1920×1080"),
-        ("size", "at most 4096×4096 pixels"),
+        ("size", "at most 3840×2160 pixels"),
         ("format", "4:2:0 with 8 bits"),
     ],
 )
@@ -306,8 +305,8 @@ async def test_what_waiting_does_not_help_is_told_after_600_ms() -> None:
     with pytest.raises(CameraFrozen):
         await bench.camera.frame_after(question_time(), waits)
     bench.feed = bench.camera.open_connection()
-    bench.feed.refused("memory")
-    with pytest.raises(CameraStalled, match="1920×1080"):
+    bench.feed.refused("size")
+    with pytest.raises(CameraStalled, match="3840×2160"):
         await bench.camera.frame_after(question_time(), waits)
     assert now() - start == pytest.approx(1.2, abs=0.001)
     assert told == 0
@@ -593,7 +592,7 @@ async def test_a_replaced_feed_is_deaf() -> None:
     old.rate(1_000_000, 20)
     old.connected()
     old.key_frame_asked()
-    old.refused("memory")
+    old.refused("size")
     old.ended()
     assert bench.camera.newest is None
     assert bench.camera.feed is bench.feed
@@ -608,7 +607,7 @@ async def test_a_replaced_feed_is_deaf() -> None:
 async def test_each_connection_begins_anew() -> None:
     """A new connection has neither the refusal nor the doubted clock of the one before."""
     bench = Bench()
-    bench.feed.refused("memory")
+    bench.feed.refused("size")
     bench.feed.clock_doubted = True
     new = bench.open()
     assert (new.refusal, new.clock_doubted, bench.camera.clock_doubted) == ("", False, False)
@@ -724,7 +723,7 @@ async def test_a_camera_whose_new_pictures_are_refused_is_not_frozen() -> None:
         await asyncio.sleep(1)
         bench.feed.heard(now())
     for wait in (bench.camera.frame_after(question_time()), bench.camera.sharpest()):
-        with pytest.raises(CameraStalled, match="4096×4096"):
+        with pytest.raises(CameraStalled, match="3840×2160"):
             await wait
 
 

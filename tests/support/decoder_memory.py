@@ -2,7 +2,7 @@
 all memory is freed.
 
 python -m tests.support.decoder_memory NAME prints a line of JSON: MiB before and at most, MiB that
-were counted, and the reported reasons.
+the checks allow, and the reported reasons.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import av
 
 from server.media.video import decode
-from server.media.video.decode import DecodeLane, DecodePool, PictureMemory
+from server.media.video.decode import DECODER_BYTES, FRAMES, DecodeLane
 from server.media.video.payload import EncodedFrame
 from tests.support import vp8_streams
 from tests.support.children import memory_mib
@@ -169,7 +170,7 @@ SCENARIOS: dict[str, tuple[str, Callable[[], list[Frames]]]] = {
     "reorder": ("H264", lambda: four(lambda: shown_late(LARGE))),
     "silent": ("H264", lambda: four(lambda: shown_backwards(replace(LARGE, vui=None)))),
     "second": ("H264", lambda: four(lambda: second_set(LARGE))),
-    "references": ("H264", lambda: [shown_late(replace(LARGE, references=9))]),
+    "references": ("H264", lambda: [shown_late(Sps(120, 68, order=0, references=16))]),
     "sizes": ("H264", lambda: [sizes()]),
     "wild": ("H264", lambda: [wild(Sps(96, 96, references=n, order=n % 3), n) for n in (0, 1, 4)]),
     "fields": ("H264", lambda: [wild(replace(LARGE, **_FIELDS), n) for n in (1, 2)]),  # type: ignore[arg-type]
@@ -181,30 +182,17 @@ SCENARIOS: dict[str, tuple[str, Callable[[], list[Frames]]]] = {
     "out_of_order": ("H264", lambda: four(lambda: out_of_order(LARGE))),
     "user_data": ("H264", lambda: [user_data()]),
     "vp8": ("VP8", lambda: [vp8(n) for n in range(3)]),
-    "vp8_largest": ("VP8", lambda: [vp8(8, 4096)]),
+    "vp8_largest": ("VP8", lambda: [vp8(8, 3072)]),
 }
-
-
-class _Counted(PictureMemory):
-    """Remembers the most that each decoder was counted with."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.most: Counter[object] = Counter()
-
-    def take(self, owner: object, size: int) -> bool:
-        taken = super().take(owner, size)
-        if taken:
-            self.most[owner] = max(size, self.most[owner])
-        return taken
 
 
 class _Camera:
     """Holds the newest picture, as a session does."""
 
-    def __init__(self, pool: DecodePool, codec: str, told: Counter[str]) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, codec: str, told: Counter[str]) -> None:
         self.newest: av.VideoFrame | None = None
         self._told = told
+        self.checks = FRAMES[codec]()
         self._lane = DecodeLane(
             pool,
             codec,
@@ -219,6 +207,8 @@ class _Camera:
         self._told["shown"] += 1
 
     async def put(self, data: bytes, number: int) -> None:
+        with suppress(ValueError):
+            self.checks.checked(data)
         self._lane.put(EncodedFrame(data, number, True, 0.0))
         while self._lane._busy or self._lane._waiting:
             await asyncio.sleep(0.001)
@@ -230,9 +220,7 @@ async def _run(name: str) -> dict[str, Any]:
     # This is about memory.
     decode.SHARE = 1e6
     told: Counter[str] = Counter()
-    pictures = _Counted()
-    with ThreadPoolExecutor(1) as threads:
-        pool = DecodePool(threads, pictures)
+    with ThreadPoolExecutor(1) as pool:
         lanes = [_Camera(pool, codec, told) for _ in streams]
         before = memory_mib()
         for number in range(10_000):
@@ -243,7 +231,8 @@ async def _run(name: str) -> dict[str, Any]:
                 if data:
                     await lane.put(data, number)
         peak = memory_mib(name="VmHWM")
-    counted = sum(pictures.most.values()) / 2**20
+    kept = [lane.checks.kept for lane in lanes]
+    counted = sum(size + DECODER_BYTES for size in kept if size) / 2**20
     return {"before": before, "peak": peak, "counted": counted, **told}
 
 

@@ -9,6 +9,7 @@ import hmac
 import re
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -17,7 +18,6 @@ import pytest_asyncio
 from aiortc import RTCConfiguration, RTCPeerConnection
 
 from server.auth import TokenIssuer, new_session_id, signing_key
-from server.media.video.decode import DecodePool
 from server.webrtc_server import PeerConnection
 from tests.support.clients import bearer, http, metric, open_page, page_of, take_token, with_client
 from tests.support.fakes_app import assert_error
@@ -362,7 +362,7 @@ async def test_an_offer_overtaken_while_it_is_answered_takes_no_place(
     answer = PeerConnection.answer
     slow = True
 
-    async def hold(self: PeerConnection, pool: DecodePool) -> str:
+    async def hold(self: PeerConnection, pool: ThreadPoolExecutor) -> str:
         nonlocal slow
         text = await answer(self, pool)
         if slow:

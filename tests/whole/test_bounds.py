@@ -26,7 +26,7 @@ from server.media import sdp as offer
 from server.media.patches import datagrams
 from server.media.picture import encode
 from server.media.video import assemble, decode
-from server.media.video.decode import BACKLOG, DecodePool
+from server.media.video.decode import BACKLOG
 from server.media.video.video_stream import VideoStream
 from server.models.openai import events
 from server.session.request.outbox import MAX_BYTES
@@ -122,7 +122,7 @@ async def test_frames_that_wait_to_be_decoded_are_bounded(
     """
     pool, gate = stuck_pool
     camera, feedback = RecordingCamera(), NoFeedback()
-    stream = VideoStream(1, "VP8", sink=camera, feedback=feedback, pool=DecodePool(pool))
+    stream = VideoStream(1, "VP8", sink=camera, feedback=feedback, pool=pool)
     frames = vp8_frames(4)
     sequence = most = 0
     for index in range(300):
@@ -197,7 +197,6 @@ PROMISED = [
     ("8 media sections", offer.MAX_MEDIA_SECTIONS, 8),
     ("256 codecs and 32 fingerprints an offer", offer.MAX_CODECS, 256),
     ("32 fingerprints an offer", offer.MAX_FINGERPRINTS, 32),
-    ("pictures 4096×4096", decode.MAX_PIXELS, 4096 * 4096),
     ("messages 64 KiB", messages.MAX_MESSAGE_BYTES, 64 << 10),
     ("20 a second", websocket.MESSAGE_RATE, 20),
     ("256 sockets that wait for their token", websocket.MAX_KNOCKING, 256),
@@ -217,11 +216,11 @@ PROMISED = [
     ("half of a thread's time for decoding a camera", decode.SHARE, 0.5),
     ("600 units a frame", decode.MAX_UNITS, 600),
     ("8 MiB of frames that wait for it", decode.BACKLOG_BYTES, 8 << 20),
-    ("196 for pictures", decode.MAX_KEPT_MACROBLOCKS * decode.MACROBLOCK_BYTES // MIB, 196),
-    ("42 for 256 picture parameter sets", 256 * decode.PICTURE_SET_BYTES // MIB, 42),
+    ("pictures 3840×2160", decode.MAX_KEPT_MACROBLOCKS, 5 * 3840 * 2160 // 256),
+    ("84 MiB for pictures", -(-decode.MAX_KEPT_MACROBLOCKS * decode.MACROBLOCK_BYTES // MIB), 84),
+    ("64 picture parameter sets", decode.MAX_PICTURE_SETS, 64),
+    ("11 for 64 picture", -(-decode.MAX_PICTURE_SETS * decode.PICTURE_SET_BYTES // MIB), 11),
     ("14 beside", decode.DECODER_BYTES, 14 * MIB),
-    ("Each camera has 48 MiB of its own", decode.OWN_BYTES, 48 * MIB),
-    ("all cameras share 512 MiB", decode.SHARED_BYTES, 512 * MIB),
     ("asks it again every 5 s", decode.REFUSED_S, 5),
     ("128 streams and 128 addresses a peer", datagrams.MAX_STREAMS, 128),
     ("128 streams, 128 addresses", datagrams.MAX_ADDRESSES, 128),

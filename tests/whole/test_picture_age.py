@@ -26,7 +26,6 @@ from server.features.rtsp.worker import sources
 from server.features.rtsp.worker.pictures import DecodedPicture, Pictures
 from server.features.rtsp.worker.rtsp import SourceFailed, Trouble
 from server.features.rtsp.worker.sources import Address
-from server.media.video.decode import DecodePool
 from server.media.video.video_stream import VideoStream
 from tests.features.rtsp.worker.test_sources import DESCRIPTION, Answering, Playing
 from tests.support.fakes_media import RecordingCamera
@@ -321,7 +320,7 @@ async def _of_webrtc(codec: str, seed: int, seen: Seen) -> None:
     sequence = chance.randrange(65536)
     begun = time.monotonic()
     with ThreadPoolExecutor(1) as threads:
-        stream = VideoStream(1, codec, sink=camera, feedback=feedback, pool=DecodePool(threads))
+        stream = VideoStream(1, codec, sink=camera, feedback=feedback, pool=threads)
         late: list[tuple[int, int, Part]] = []
         for order, picture in enumerate(encoded(codec, seed)):
             timestamp = 90_000 + int((time.monotonic() - begun) * 90_000)

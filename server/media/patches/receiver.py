@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +46,6 @@ from aiortc.rtp import (
 from server.core.aio import TaskSet, Timer
 from server.media.patches import datagrams
 from server.media.path_rate import PathRate
-from server.media.video.decode import DecodePool
 from server.media.video.payload import COLOR_SPACE_URI
 from server.media.video.video_stream import FrameSink, VideoStream
 
@@ -68,7 +68,7 @@ class CameraReceiver(RTCRtpReceiver):
     def __init__(self, kind: str, transport: RTCDtlsTransport) -> None:
         super().__init__(kind, transport)
         self._sink: FrameSink | None = None
-        self._pool: DecodePool | None = None
+        self._pool: ThreadPoolExecutor | None = None
         self._rtcp_ssrc: int | None = None
         self._codecs: dict[int, RTCRtpCodecParameters] = {}
         # RTX SSRC to media SSRC from the offer. A peer that names none has only one media stream.
@@ -84,7 +84,7 @@ class CameraReceiver(RTCRtpReceiver):
         self._running = False
         self._failed = False
 
-    def attach(self, sink: FrameSink, pool: DecodePool) -> None:
+    def attach(self, sink: FrameSink, pool: ThreadPoolExecutor) -> None:
         """Send frames to `sink`. Call it before `receive`."""
         self._sink = sink
         self._pool = pool

@@ -6,13 +6,12 @@ import asyncio
 import ctypes
 import gc
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import av
@@ -35,12 +34,14 @@ MAX_SIDE_MACROBLOCKS = 512
 # Pictures beside the references: the present one, the one before (from which libav conceals damage)
 # and the newest returned one.
 BESIDE_REFERENCES = 3
-# Macroblocks of all kept pictures: level 5.2's references (table A-1) and those beside. 196 MiB.
-MAX_KEPT_MACROBLOCKS = 184_320 + BESIDE_REFERENCES * MAX_PICTURE_MACROBLOCKS
+# Macroblocks of a camera's kept pictures: five of 3840×2160
+MAX_KEPT_MACROBLOCKS = 5 * 240 * 135
 # Parameter sets in one frame; encoders send one.
 MAX_SETS = 8
 # Units in one frame: a slice for each of its 512 packets, and the units before them.
 MAX_UNITS = 600
+# Picture parameter sets in a stream; encoders send up to 57.
+MAX_PICTURE_SETS = 64
 # Memory of a macroblock: 384 bytes of samples, motion vectors and other data (measured).
 MACROBLOCK_BYTES = 540
 # Memory of a picture parameter set (measured).
@@ -85,9 +86,10 @@ class SequenceSet(NamedTuple):
 
 
 class H264Frames:
-    """Checks one decoder's frames, in decoding order."""
+    """Checks one decoder's frames, in decoding order; at most `most` macroblocks may be kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_KEPT_MACROBLOCKS) -> None:
+        self._limit = most
         # Ids of the picture parameter sets so far
         self._pictures: set[int] = set()
         # Largest number of kept macroblocks over all sequence parameter sets so far
@@ -95,16 +97,20 @@ class H264Frames:
         # Sequence parameter sets so far
         self._sets = 0
 
-    def checked(self, data: bytes, *, after_hole: bool = False) -> tuple[bytes, int]:
-        """Return the frame to decode, and the most bytes that all frames so far may have the decoder
-        keep, beside DECODER_BYTES (0: unchanged).
+    @property
+    def kept(self) -> int:
+        """The most bytes that all frames so far may have the decoder keep, beside DECODER_BYTES."""
+        return self._most * MACROBLOCK_BYTES + len(self._pictures) * PICTURE_SET_BYTES
+
+    def checked(self, data: bytes, *, after_hole: bool = False) -> bytes:
+        """Return the frame to decode.
 
         `after_hole`: frames before it are missing, and with them perhaps its parameter sets.
         Raises FormatRefused, TooLarge, and ValueError for a frame that is malformed or out of
         bounds.
         """
         parts: list[bytes] = []
-        changed = sets = units = 0
+        sets = units = 0
         begun = False
         done = 0
         at = data.find(_START)
@@ -122,15 +128,18 @@ class H264Frames:
                 raise FormatRefused("A picture is in data partitions.")
             if kind not in (_SPS, _PPS):
                 continue
-            changed = 1
             unit = data[begin + 1 : at if at >= 0 else len(data)]
             if kind == _PPS:
                 self._pictures.add(_read_picture_set(unit))
+                if len(self._pictures) > MAX_PICTURE_SETS:
+                    raise ValueError(
+                        f"A stream has more than {MAX_PICTURE_SETS} picture parameter sets."
+                    )
                 continue
             sets += 1
             if sets > MAX_SETS:
                 raise ValueError(f"A frame has more than {MAX_SETS} sequence parameter sets.")
-            read = read_set(unit)
+            read = read_set(unit, self._limit)
             self._most = max(self._most, read.kept)
             parts += (data[done : begin + 1], read.written)
             # Bytes between this unit and the next start code are left out.
@@ -139,8 +148,7 @@ class H264Frames:
             raise ValueError("A key frame lacks the parameter sets that its stream repeats.")
         self._sets += sets
         parts.append(data[done:])
-        kept = self._most * MACROBLOCK_BYTES + len(self._pictures) * PICTURE_SET_BYTES
-        return (b"".join(parts) if sets else data), kept if changed else 0
+        return b"".join(parts) if sets else data
 
 
 def _check_beginning(slice_header: bytes) -> None:
@@ -196,8 +204,9 @@ class Bits:
         return f"{self._value >> self._left:0{count}b}"
 
 
-def read_set(unit: bytes) -> SequenceSet:
-    """Parse a set (without its NAL header) and rewrite it; bytes behind it are ignored.
+def read_set(unit: bytes, most: int = MAX_KEPT_MACROBLOCKS) -> SequenceSet:
+    """Parse a set (without its NAL header) and rewrite it; bytes behind it are ignored. `most`:
+    macroblocks that it may make a decoder keep.
 
     Raises FormatRefused, TooLarge, and ValueError for a malformed set.
     """
@@ -232,10 +241,8 @@ def read_set(unit: bytes) -> SequenceSet:
             raise ValueError("A sequence parameter set leaves nothing of its pictures.")
     picture = _bounded(width, height)
     kept = picture * (max(1, references) + BESIDE_REFERENCES)
-    if kept > MAX_KEPT_MACROBLOCKS:
-        raise TooLarge(
-            f"{16 * width}x{16 * height} with {kept} macroblocks kept of at most {MAX_KEPT_MACROBLOCKS}"
-        )
+    if kept > most:
+        raise TooLarge(f"{16 * width}x{16 * height} with {kept} macroblocks kept of at most {most}")
     text = bits.so_far() + "1" + _vui(_colors(bits), references) + "1"
     text += "0" * (-len(text) % 8)
     return SequenceSet(kept, _protected(int(text, 2).to_bytes(len(text) // 8, "big")))
@@ -307,40 +314,29 @@ def _protected(rbsp: bytes) -> bytes:
     return bytes(out)
 
 
-# Limit the memory of decoded pictures: what each frame would make a decoder keep, and what all
-# cameras share. Pure.  `PictureMemory` is safe to call from several threads.
-
 # Most memory of a decoder beside its pictures: its tables, the units of a frame of 2 MiB, and that
 # frame without emulation prevention (measured).
 DECODER_BYTES = 14 << 20
-# Pictures that a decoder keeps: the previous, golden and alternative frame, the one decoded last,
+# Pictures that a decoder of VP8 keeps: the previous, golden and alternative frame, the one decoded last,
 # the present one, and the newest returned one.
 VP8_PICTURES = 6
 # 16×16 pixels of 4:2:0. The decoder's other memory is small (measured).
 VP8_MACROBLOCK_BYTES = 384
-# Memory guaranteed to each camera. Pictures of 1920×1088 take 18 MiB in VP8, and 29 MiB in H.264
-# with four references (the most of level 4); an H.264 decoder takes 14 MiB more, and 25 picture
-# parameter sets 4 MiB.
-OWN_BYTES = 48 << 20
-# Memory that all cameras share for what exceeds their own.
-SHARED_BYTES = 512 << 20
 
 
 class Vp8Frames:
     """Checks one decoder's frames; each stands for itself."""
 
-    def checked(self, data: bytes, *, after_hole: bool = False) -> tuple[bytes, int]:
-        """Return the frame unchanged, and the most bytes that the decoder may keep; 0 for anything
-        but a key frame.
+    # The most bytes that all frames so far may have the decoder keep, beside DECODER_BYTES
+    kept = 0
 
-        Raises TooLarge.
-        """
-        macroblocks = picture_macroblocks(data)
-        if macroblocks > MAX_PICTURE_MACROBLOCKS:
-            raise TooLarge(
-                f"A picture has {macroblocks} macroblocks; at most {MAX_PICTURE_MACROBLOCKS} are allowed."
-            )
-        return data, VP8_PICTURES * macroblocks * VP8_MACROBLOCK_BYTES
+    def checked(self, data: bytes, *, after_hole: bool = False) -> bytes:
+        """Return the frame unchanged. Raises TooLarge."""
+        kept = VP8_PICTURES * picture_macroblocks(data) * VP8_MACROBLOCK_BYTES
+        if kept > MAX_KEPT_MACROBLOCKS * MACROBLOCK_BYTES:
+            raise TooLarge(f"A picture has the decoder keep {kept} bytes.")
+        self.kept = max(self.kept, kept)
+        return data
 
 
 def picture_macroblocks(data: bytes) -> int:
@@ -354,46 +350,6 @@ def picture_macroblocks(data: bytes) -> int:
 
 # What checks one decoder's frames before they are decoded, by codec
 FRAMES: dict[str, type[Vp8Frames | H264Frames]] = {"VP8": Vp8Frames, "H264": H264Frames}
-
-
-class PictureMemory:
-    """Tracks each decoder's part of the shared memory.
-
-    Its largest demand counts until it is closed.
-
-    Bounds of memory for pictures larger than 1920×1080: 512 MiB for all cameras; when full,
-    larger pictures are refused until memory is free.
-    """
-
-    def __init__(self, *, own: int = OWN_BYTES, shared: int = SHARED_BYTES) -> None:
-        self._own = own
-        self._free = shared
-        self._taken: dict[object, int] = {}
-        self._lock = threading.Lock()
-
-    @property
-    def free(self) -> int:
-        """Free bytes of the shared memory."""
-        return self._free
-
-    def take(self, owner: object, size: int) -> bool:
-        """Reserve `size` bytes in all for `owner`'s decoder.
-
-        Returns False, and reserves nothing, when too few are left.
-        """
-        with self._lock:
-            more = size - self._own - self._taken.get(owner, 0)
-            if more > self._free:
-                return False
-            if more > 0:
-                self._taken[owner] = self._taken.get(owner, 0) + more
-                self._free -= more
-            return True
-
-    def give_back(self, owner: object) -> None:
-        """Release the reservation of a closed decoder. Safe to call more than once."""
-        with self._lock:
-            self._free += self._taken.pop(owner, 0)
 
 
 log = logging.getLogger(__name__)
@@ -434,19 +390,10 @@ def open_decoder(codec: str) -> VideoCodecContext:
 
 # Log lines of refusals.
 _REFUSALS = {
-    "memory": "a camera's pictures are too large for the memory that is left",
-    "size": "a camera's pictures are larger than any may be",
+    "size": "a camera's pictures are too large",
     "format": "a camera sends H.264 that is not decoded here: other than 4:2:0 with 8 bits, or with slice groups, slices "
     "out of order or data partitions",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class DecodePool:
-    """The threads and the picture memory that all cameras' decoders share."""
-
-    threads: ThreadPoolExecutor
-    pictures: PictureMemory = field(default_factory=PictureMemory)
 
 
 class DecodeLane:
@@ -454,9 +401,8 @@ class DecodeLane:
 
     Calls on the event loop: `on_image(encoded, image)`; `on_error(timestamp)` with the failed
     frame's RTP timestamp, or None when frames were dropped; `on_drop(reason, count)`;
-    `on_refused(reason)` ("memory": the pictures need more than is left; "size": more than any
-    camera may have; "format": see FormatRefused). After `close()` nothing is called, and the
-    decoder's memory is returned when its thread has finished.
+    `on_refused(reason)` ("size": see TooLarge; "format": see FormatRefused). After `close()`
+    nothing is called, and the decoder is freed when its thread has finished.
 
     Bounds of frames to decode: 30; when full, all up to the newest key frame are dropped; half of
     a thread's time per camera.
@@ -464,7 +410,7 @@ class DecodeLane:
 
     def __init__(
         self,
-        pool: DecodePool,
+        pool: ThreadPoolExecutor,
         codec: str,
         *,
         on_image: Callable[[EncodedFrame, av.VideoFrame], None],
@@ -558,7 +504,7 @@ class DecodeLane:
             return
         self._busy = True
         try:
-            self._pool.threads.submit(self._decode, self._waiting.popleft())
+            self._pool.submit(self._decode, self._waiting.popleft())
         except RuntimeError:  # the pool is shut down: the process ends
             self._closed = True
 
@@ -573,14 +519,11 @@ class DecodeLane:
             if decoder is not None:
                 if frame.after_hole:
                     decoder.flush_buffers()
-                data, kept = self._frames.checked(frame.data, after_hole=frame.after_hole)
-                if self._pool.pictures.take(self, kept and kept + DECODER_BYTES):
-                    images = decoder.decode(av.Packet(data))
-                    image = images[-1] if images else None
-                    if any(one.is_corrupt for one in images):
-                        problem = "damaged"
-                else:
-                    problem = "memory"
+                data = self._frames.checked(frame.data, after_hole=frame.after_hole)
+                images = decoder.decode(av.Packet(data))
+                image = images[-1] if images else None
+                if any(one.is_corrupt for one in images):
+                    problem = "damaged"
         except FormatRefused:
             problem = "format"
         except TooLarge:
@@ -600,7 +543,7 @@ class DecodeLane:
         self._busy = False
         self._credit.spend(spent)
         if self._closed:
-            self._forget()
+            self._decoder = None
             return
         if problem == "damaged":
             self._on_error(frame.timestamp)
@@ -623,11 +566,7 @@ class DecodeLane:
         self._pause.cancel()
         self._again.cancel()
         if not self._busy:
-            self._forget()
-
-    def _forget(self) -> None:
-        self._decoder = None
-        self._pool.pictures.give_back(self)
+            self._decoder = None
 
 
 def _too_many(frames: deque[EncodedFrame]) -> bool:

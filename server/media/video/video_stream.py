@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import av
@@ -19,7 +20,7 @@ from server.media.video import payload
 from server.media.video.assemble import Assembler
 from server.media.video.camera_state import Silence
 from server.media.video.capture_clock import CaptureClock
-from server.media.video.decode import DecodeLane, DecodePool
+from server.media.video.decode import DecodeLane
 from server.media.video.payload import ColorSpace, EncodedFrame, Packet
 
 
@@ -49,7 +50,13 @@ class VideoStream:
     """
 
     def __init__(
-        self, ssrc: int, codec: str, *, sink: FrameSink, feedback: Feedback, pool: DecodePool
+        self,
+        ssrc: int,
+        codec: str,
+        *,
+        sink: FrameSink,
+        feedback: Feedback,
+        pool: ThreadPoolExecutor,
     ) -> None:
         self.ssrc = ssrc
         self.codec = codec

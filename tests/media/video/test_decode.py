@@ -29,15 +29,9 @@ from server.media.video import decode
 from server.media.video.decode import (
     BACKLOG,
     BACKLOG_BYTES,
-    DECODER_BYTES,
-    FRAMES,
-    OWN_BYTES,
-    SHARED_BYTES,
     VP8_MACROBLOCK_BYTES,
     VP8_PICTURES,
     DecodeLane,
-    DecodePool,
-    PictureMemory,
     TooLarge,
     Vp8Frames,
     give_memory_back,
@@ -129,12 +123,10 @@ async def lane(pool: ThreadPoolExecutor) -> AsyncIterator[Lane]:
     """Makes lanes, each with what it calls; they are closed at the end."""
     async with AsyncExitStack() as made:
 
-        def make(
-            codec: str = "VP8", pictures: PictureMemory | None = None
-        ) -> tuple[Seen, DecodeLane]:
+        def make(codec: str = "VP8") -> tuple[Seen, DecodeLane]:
             seen = Seen()
             one = DecodeLane(
-                DecodePool(pool, pictures or PictureMemory()),
+                pool,
                 codec,
                 on_image=seen.image,
                 on_error=seen.error,
@@ -371,9 +363,7 @@ async def test_other_formats_are_refused_before_they_are_decoded(
 ) -> None:
     """Ten bits or 4:4:4 is counted, told, and asked again in a while; an honest stream gets in."""
     monkeypatch.setattr(decode, "REFUSED_S", 0.05)
-    pictures = PictureMemory(own=0)
-    seen, decoder = lane("H264", pictures)
-    free = pictures.free
+    seen, decoder = lane("H264")
     stream = Stream(replace(Sps(order=0, vui=Vui(reorder=16)), **deep))  # type: ignore[arg-type]
     decoder.put(EncodedFrame(stream.sets() + stream.key(), 0, True, 0.0))
     for number in range(1, 4):
@@ -382,11 +372,9 @@ async def test_other_formats_are_refused_before_they_are_decoded(
     decoder.put(EncodedFrame(stream.skipped(order=8), 4, False, 0.0))
     assert seen.dropped == {"format": 5}
     assert seen.reasons == {"format"}
-    assert pictures.free == free
     assert seen.images == []
     decoder.put(clip("H264", 1)[0])
     await seen.until(images=1)
-    assert pictures.free < free
 
 
 async def test_pictures_that_come_to_nothing_are_counted(lane: Lane) -> None:
@@ -426,53 +414,30 @@ async def test_waiting_frames_are_bounded_in_bytes(lane: Lane, gate: threading.E
 
 
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
-async def test_large_pictures_share_a_bound(
+async def test_too_large_pictures_disturb_no_other_camera(
     lane: Lane, codec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With room for one large camera the second is refused, counted and asked again once, and gets
-    in when the first has left; a small camera is shown all the while.
+    """4096×4096 is refused, counted and asked again once, and gets in with smaller pictures;
+    a camera of 3840×2160 is shown all the while.
     """
     monkeypatch.setattr(decode, "REFUSED_S", 0.05)
-    frames = clip(codec, 4, 320, 240)
-    own = DECODER_BYTES + 250_000
-    shared = FRAMES[codec]().checked(frames[0].data)[1] + DECODER_BYTES - own
-    pictures = PictureMemory(own=own, shared=shared)
-    (one, *_), (other, *_), (small, *_) = made = [lane(codec, pictures) for _ in range(3)]
-    lanes = [each for _, each in made]
-    lanes[0].put(frames[0])
-    await one.until(images=1)
-    assert pictures.free < shared
-    for frame in frames[:3]:
-        lanes[1].put(frame)
+    if codec == "VP8":
+        huge = vp8_streams.frame((4096, 4096), zeros=20)
+    else:
+        huge = first_frame(4096, 4096, 1)
+    large, small = clip(codec, 1, 3840, 2160)[0], clip(codec, 1)[0]
+    (one, hostile), (other, honest) = lane(codec), lane(codec)
+    for number in range(3):
+        hostile.put(EncodedFrame(huge, number, number == 0, 0.0))
     # It is asked for a key frame once, however long that takes to come.
-    await other.until(refusals=1, errors=1)
-    lanes[1].put(frames[3])
-    assert other.dropped == {"memory": 4}
-    lanes[2].put(clip(codec, 1, 32, 32)[0])
-    await small.until(images=1)
-    lanes[0].close()
-    lanes[1].put(frames[0])
+    await one.until(refusals=1, errors=1)
+    hostile.put(EncodedFrame(huge, 3, False, 0.0))
+    assert one.dropped == {"size": 4}
+    honest.put(large)
     await other.until(images=1)
-    assert (other.refusals, other.errors) == (1, 1)
-    for each in lanes[1:]:
-        each.close()
-    assert pictures.free == shared
-
-
-async def test_memory_goes_back_when_the_thread_lets_go(
-    lane: Lane, pool: ThreadPoolExecutor, gate: threading.Event
-) -> None:
-    """Closing while a frame is being decoded gives its part of the bound back afterwards."""
-    pictures = PictureMemory(own=0, shared=100_000_000)
-    _, decoder = lane("VP8", pictures)
-    decoder.put(clip("VP8", 1)[0])
-    decoder.close()
-    gate.set()
-    # The loop stands still meanwhile.
-    pool.submit(lambda: None).result()
-    assert pictures.free < 100_000_000
-    await asyncio.sleep(0.01)
-    assert pictures.free == 100_000_000
+    hostile.put(small)
+    await one.until(images=1)
+    assert (one.refusals, one.errors, other.dropped) == (1, 1, {})
 
 
 def test_unknown_codecs_are_refused() -> None:
@@ -486,10 +451,8 @@ def test_memory_can_be_given_back_anywhere() -> None:
     give_memory_back()
 
 
-# The memory of decoders: counted before they take it, shared among cameras, and measured under
+# The memory of decoders: bounded before they take it, and measured
 
-
-MOST = decode.MAX_KEPT_MACROBLOCKS * decode.MACROBLOCK_BYTES + DECODER_BYTES
 
 # Uncounted memory that libav may hold for a decoder without any frame.
 SLACK_MIB = 6.0
@@ -575,77 +538,24 @@ def test_deltas_say_nothing() -> None:
     assert (
         picture_macroblocks(delta) == picture_macroblocks(key[:9]) == picture_macroblocks(b"") == 0
     )
-    assert Vp8Frames().checked(delta) == (delta, 0)
+    assert Vp8Frames().checked(delta) == delta
     assert picture_macroblocks(key[:3] + b"\0\0\0" + key[6:]) == 0
 
 
 def test_six_pictures_are_counted() -> None:
-    """Of the largest that may be, too; one row more is refused."""
+    """The largest so far counts; larger ones than may be are refused."""
     size = VP8_MACROBLOCK_BYTES * VP8_PICTURES
-    for width, height in ((640, 360), (4096, 4096)):
+    frames = Vp8Frames()
+    for width, height in ((640, 360), (4096, 2304), (320, 240)):
         key = vp8_streams.frame((width, height), zeros=20)
-        assert Vp8Frames().checked(key) == (key, size * (width // 16) * -(-height // 16))
-    with pytest.raises(TooLarge, match="65536 are allowed"):
-        Vp8Frames().checked(vp8_streams.frame((4096, 4097), zeros=20))
+        assert frames.checked(key) == key
+    assert frames.kept == size * 256 * 144
+    with pytest.raises(TooLarge):
+        frames.checked(vp8_streams.frame((4096, 4096), zeros=20))
 
 
 @given(st.binary(max_size=20))
 def test_any_bytes_are_survived(data: bytes) -> None:
     assert 0 <= picture_macroblocks(data) <= 1024 * 1024
     with suppress(ValueError):
-        assert Vp8Frames().checked(data)[0] == data
-
-
-# Shared memory
-
-
-def test_what_each_camera_has_of_its_own_costs_nothing() -> None:
-    """A thousand cameras of 1920×1080 get in and take nothing of the shared part, empty or not."""
-    memory = PictureMemory(shared=0)
-    vp8 = VP8_PICTURES * VP8_MACROBLOCK_BYTES
-    avc = (4 + decode.BESIDE_REFERENCES) * decode.MACROBLOCK_BYTES
-    sets = 25 * decode.PICTURE_SET_BYTES
-    for codec, each, more in (("VP8", vp8, 0), ("H264", avc, sets)):
-        size = 120 * 68 * each + DECODER_BYTES + more
-        assert all(memory.take((codec, number), size) for number in range(500))
-    assert not memory.take("large", OWN_BYTES + 1)
-
-
-def test_the_shared_part_is_never_exceeded() -> None:
-    """Of the largest H.264 streams as many get in as fit; the next is refused until one leaves."""
-    memory = PictureMemory()
-    each = MOST - OWN_BYTES
-    got_in = [memory.take(number, MOST) for number in range(20)]
-    assert got_in.count(True) == SHARED_BYTES // each == 3
-    assert got_in == sorted(got_in, reverse=True)
-    assert memory.free == SHARED_BYTES - 3 * each
-    memory.give_back(0)
-    memory.give_back(0)
-    assert memory.take("next", MOST)
-    assert not memory.take("after", MOST)
-
-
-def test_the_most_counts_until_it_is_given_back() -> None:
-    """A stream that changes its size has what its largest needed, once; a refusal takes nothing."""
-    memory = PictureMemory(own=10, shared=100)
-    assert [memory.take("a", size) for size in (60, 0, 60, 20, 80)] == [True] * 5
-    assert memory.free == 30
-    assert not memory.take("a", 120)
-    assert not memory.take("b", 50)
-    assert memory.free == 30
-    memory.give_back("a")
-    assert memory.free == 100
-
-
-def test_threads_share_it() -> None:
-    """Takers and givers on four threads leave nothing behind."""
-    memory = PictureMemory(own=0, shared=50)
-
-    def churn(name: int) -> None:
-        for _ in range(2000):
-            if memory.take(name, 20):
-                memory.give_back(name)
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(churn, range(4)))
-    assert memory.free == 50
+        assert Vp8Frames().checked(data) == data

@@ -56,7 +56,7 @@ def first_frame(width: int, height: int, references: int, profile: str = "baseli
 def decoded(frames: list[bytes]) -> int:
     """Pictures that come out, one frame in at a time."""
     decoder, checked = open_decoder("H264"), H264Frames()
-    return sum(len(decoder.decode(av.Packet(checked.checked(frame)[0]))) for frame in frames)
+    return sum(len(decoder.decode(av.Packet(checked.checked(frame)))) for frame in frames)
 
 
 def plain_decoder() -> av.VideoCodecContext:
@@ -105,15 +105,15 @@ def test_what_an_encoder_says_is_read(profile: str, references: int) -> None:
 
 
 def test_the_bound() -> None:
-    """Two references of 4096×4096 may be kept, three may not; wide ones have no more pixels."""
-    assert read_set(sps_of(first_frame(4096, 4096, 2))).kept == 5 * 65_536
-    with pytest.raises(TooLarge, match=str(MAX_KEPT_MACROBLOCKS)):
-        read_set(sps_of(first_frame(4096, 4096, 4)))
-    with pytest.raises(ValueError, match="at most"):
-        read(Sps(256, 256, references=3))
+    """Two references of 3840×2160 may be kept, three may not; wide ones have no more pixels."""
+    assert read_set(sps_of(first_frame(3840, 2160, 2))).kept == MAX_KEPT_MACROBLOCKS
+    with pytest.raises(TooLarge, match=f"3840x2160.*{MAX_KEPT_MACROBLOCKS}"):
+        read(Sps(240, 135, references=3))
+    assert read(Sps(120, 68, references=16)) == 120 * 68 * 19
     for width, height in ((513, 4), (4, 514), (512, 130)):
         with pytest.raises(TooLarge, match=f"{16 * width}x{16 * height}"):
             read(Sps(width, height))
+    assert read_set(Sps(256, 256).unit()[5:], 1 << 20).kept == 65_536 * (1 + BESIDE_REFERENCES)
     assert read(Sps(288, 108)) == 288 * 108 * (1 + BESIDE_REFERENCES)
     # Half of a picture's height is coded where it may have fields.
     with pytest.raises(TooLarge, match="64x8224"):
@@ -173,7 +173,7 @@ def test_pictures_come_out_at_once(sps: Sps) -> None:
     left, right, top, bottom = sps.crop or (0, 0, 0, 0)
     height = 64 - (2 if sps.frames_only else 4) * (top + bottom)
     for frame in frames:
-        images = decoder.decode(av.Packet(checked.checked(frame)[0]))
+        images = decoder.decode(av.Packet(checked.checked(frame)))
         assert [(image.width, image.height) for image in images] == [
             (64 - 2 * (left + right), height)
         ]
@@ -189,7 +189,7 @@ def test_colours_stay() -> None:
         (Vui(reorder=1), 2, None),
     ):
         stream = Stream(Sps(vui=vui))
-        frame, _ = H264Frames().checked(stream.sets() + stream.key())
+        frame = H264Frames().checked(stream.sets() + stream.key())
         (image,) = plain_decoder().decode(av.Packet(frame))
         assert image.colorspace == matrix
         assert image.color_range == {True: 2, False: 1, None: 0}[full]
@@ -206,10 +206,10 @@ def test_what_follows_a_set_is_left_out() -> None:
 def test_nothing_is_written_that_looks_like_a_start() -> None:
     """Emulation prevention stands where it has to: behind two zeros nothing below 4, but 3."""
     for width in range(1, 257):
-        written = read_set(Sps(width, 256, level=0, references=0).unit()[5:]).written
+        written = read_set(Sps(width, 256, level=0, references=0).unit()[5:], 1 << 20).written
         for low in range(3):
             assert b"\0\0" + bytes([low]) not in written
-        assert read_set(written).written == written
+        assert read_set(written, 1 << 20).written == written
 
 
 @pytest.mark.parametrize(
@@ -231,8 +231,9 @@ def test_fields_out_of_range_are_refused(sps: Sps) -> None:
 @pytest.mark.parametrize("references", [1, 4])
 def test_an_encoders_frame_is_counted_in_bytes(references: int) -> None:
     """The most that is kept, in bytes, is what the frame's check says."""
-    _, kept = H264Frames().checked(first_frame(640, 480, references))
-    assert 0 <= kept - 1200 * (references + BESIDE_REFERENCES) * MACROBLOCK_BYTES <= 1 << 18
+    frames = H264Frames()
+    frames.checked(first_frame(640, 480, references))
+    assert 0 <= frames.kept - 1200 * (references + BESIDE_REFERENCES) * MACROBLOCK_BYTES <= 1 << 18
 
 
 @given(st.binary(max_size=300))
@@ -260,7 +261,7 @@ def test_each_set_is_written_again(header: int) -> None:
     stream, other = Stream(DELAYED), Stream(Sps())
     hidden = b"\0\0\1\x09\xf0" + other.sets() + DELAYED.unit(header) + pps()
     first = hidden + stream.key()
-    checked, _ = H264Frames().checked(first)
+    checked = H264Frames().checked(first)
     assert DELAYED.rbsp() in first
     assert DELAYED.rbsp() not in checked
     # libav takes no unit whose first bit is set.
@@ -287,7 +288,7 @@ def test_every_way_on_the_wire() -> None:
     for payloads in ways:
         frame = b"".join(payload.parse("H264", one).data for one in payloads)
         assert units[0] in frame
-        assert units[0] not in H264Frames().checked(frame)[0]
+        assert units[0] not in H264Frames().checked(frame)
     deep = units_of(DEEP.unit())[0]
     for payloads in ([deep], [stap_a([units[1], deep])], fu_a(deep)):
         frame = b"".join(payload.parse("H264", one).data for one in payloads)
@@ -325,17 +326,22 @@ def test_slices_behind_the_first_may_come_in_any_order() -> None:
 
 
 def test_a_second_set_counts() -> None:
-    """The largest of all so far, and each picture set's number; a frame without sets is no news."""
+    """The largest of all so far, and each picture set's number, up to 64."""
     frames = H264Frames()
     small, large = Sps(4, 4), Sps(40, 20, references=4, number=9)
-    per_set = PICTURE_SET_BYTES
+
+    def kept(data: bytes) -> int:
+        frames.checked(data)
+        return frames.kept
+
     each = 16 * (1 + BESIDE_REFERENCES) * MACROBLOCK_BYTES
-    assert frames.checked(small.unit() + pps(0))[1] == each + per_set
-    assert frames.checked(Stream(small).key())[1] == 0
+    assert kept(small.unit() + pps(0)) == each + PICTURE_SET_BYTES
     grown = 800 * (4 + BESIDE_REFERENCES) * MACROBLOCK_BYTES
-    assert frames.checked(large.unit() + pps(5, 9) + pps(0))[1] == grown + 2 * per_set
-    assert frames.checked(small.unit())[1] == grown + 2 * per_set
-    assert [frames.checked(pps(number))[1] for number in range(256)][-1] == grown + 256 * per_set
+    assert kept(large.unit() + pps(5, 9) + pps(0)) == grown + 2 * PICTURE_SET_BYTES
+    assert kept(small.unit()) == grown + 2 * PICTURE_SET_BYTES
+    assert [kept(pps(number)) for number in range(64)][-1] == grown + 64 * PICTURE_SET_BYTES
+    with pytest.raises(ValueError, match="more than 64"):
+        frames.checked(pps(64))
 
 
 def test_bounds_of_a_frame() -> None:
@@ -353,8 +359,8 @@ def test_everything_else_stays_as_it_is() -> None:
     """A frame without sets is the very same bytes; around a set nothing changes."""
     stream = Stream(Sps())
     key = stream.key()
-    assert H264Frames().checked(key)[0] is key
-    checked, _ = H264Frames().checked(b"\0\0\0\1\x09\xf0" + stream.sets() + key)
+    assert H264Frames().checked(key) is key
+    checked = H264Frames().checked(b"\0\0\0\1\x09\xf0" + stream.sets() + key)
     units = units_of(checked)
     assert [unit[0] for unit in units] == [0x09, 0x67, 0x68, 0x65]
     assert units[2:] == units_of(pps() + key)
@@ -367,6 +373,7 @@ _UNITS = st.sampled_from([Sps().unit(), DELAYED.unit(), DEEP.unit(), pps(), b"\0
 def test_any_frame_is_taken_or_refused(data: bytes) -> None:
     """Nothing but ValueError comes out, and what is taken is taken again, unchanged."""
     with suppress(ValueError):
-        checked, kept = H264Frames().checked(data)
-        assert H264Frames().checked(checked) == (checked, kept)
+        first, again = H264Frames(), H264Frames()
+        checked = first.checked(data)
+        assert (again.checked(checked), again.kept) == (checked, first.kept)
         assert len(re.findall(b"\0\0\1", checked)) == len(re.findall(b"\0\0\1", data))

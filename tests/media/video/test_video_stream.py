@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from server.media.video import camera_state as silence
-from server.media.video.decode import DecodePool, PictureMemory
 from server.media.video.payload import FULL, LIMITED, EncodedFrame
 from server.media.video.video_stream import NTP_TO_UNIX, VideoStream
 from tests.media.video.test_h264 import fu_a, stap_a, units_of
 from tests.media.video.test_payload import BT601_LIMITED, BT709_FULL
+from tests.support import vp8_streams
 from tests.support.clients import soon
 from tests.support.fakes_media import RecordingCamera, RtpPart, vp8_frames, vp8_parts
 from tests.support.h264_streams import Sps, Stream
@@ -78,9 +78,7 @@ class Line:
     def __init__(self, pool: ThreadPoolExecutor, codec: str = "VP8") -> None:
         self.camera = RecordingCamera()
         self.feedback = Feedback()
-        self.stream = VideoStream(
-            SSRC, codec, sink=self.camera, feedback=self.feedback, pool=DecodePool(pool)
-        )
+        self.stream = VideoStream(SSRC, codec, sink=self.camera, feedback=self.feedback, pool=pool)
         # Near the end of the sequence numbers, so that every test passes their wrap.
         self.sequence = 65530
 
@@ -285,13 +283,15 @@ async def test_other_formats_are_refused_in_any_form(pool: ThreadPoolExecutor, w
     line.stream.close()
 
 
-async def test_pictures_beyond_memory_are_refused(line: Line, pool: ThreadPoolExecutor) -> None:
-    """Without room for its pictures nothing is decoded; drops are counted and the owner hears."""
-    full = DecodePool(pool, PictureMemory(own=0, shared=0))
-    line.stream = VideoStream(SSRC, "VP8", sink=line.camera, feedback=line.feedback, pool=full)
+async def test_pictures_that_are_too_large_are_refused(
+    line: Line, pool: ThreadPoolExecutor
+) -> None:
+    """Nothing is decoded; drops are counted and the owner is notified."""
+    line.stream = VideoStream(SSRC, "VP8", sink=line.camera, feedback=line.feedback, pool=pool)
     for index in range(3):
-        line.send_frame(index)
-    await line.camera.until(lambda c: c.refusals == 1 and c.drops["memory"] == 3)
+        huge = vp8_streams.frame((4096, 4096) if index == 0 else None, zeros=20)
+        line.send(line.number(vp8_parts(huge, 9000 * index)))
+    await line.camera.until(lambda c: c.refusals == 1 and c.drops["size"] == 3)
     assert line.camera.frames == []
 
 

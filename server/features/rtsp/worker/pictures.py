@@ -33,6 +33,9 @@ KEPT_BYTES = 16 << 20
 LATE_SECONDS = 1.0
 # Seconds for one frame; a progressive JPEG within its bytes can take minutes.
 DECODE_SECONDS = 5.0
+# Macroblocks of all pictures that H.264 keeps: level 5.2's references (table A-1), and three of
+# 4096×4096. 196 MiB.
+KEPT_MACROBLOCKS = 184_320 + 3 * 65_536
 _DECODERS = {"H264": "h264", "H265": "hevc", "JPEG": "mjpeg"}
 # Seconds without a sound frame since one failed that end the connection at the next failure.
 # Behind a failed frame only key frames are decoded: their number in these seconds says little.
@@ -66,7 +69,7 @@ class Pictures:
         # Each frame stands for itself.
         self._alone = codec == "JPEG"
         # Checks frames of H.264
-        self._checks = H264Frames() if codec == "H264" else None
+        self._checks = H264Frames(KEPT_MACROBLOCKS) if codec == "H264" else None
         self._codec = codec
         # None behind a hole: what comes next must not refer to pictures before it.
         self._decoder: VideoCodecContext | None = None
@@ -192,7 +195,7 @@ class Pictures:
             if self._codec == "H265":
                 check_h265(data)
             elif self._checks is not None:
-                data = self._checks.checked(data)[0]
+                data = self._checks.checked(data)
             packet = av.Packet(data)
             # A decoder may return pictures in another order than their frames.
             packet.pts = round(unit.at * MICROSECONDS)
