@@ -134,8 +134,8 @@ class TokenIssuer:
     """
 
     def __init__(self, secret: str, ttl: int, max_age: int = DEFAULT_MAX_AGE) -> None:
-        # Returns True for an otherwise valid token whose access was revoked; a feature may set it.
-        self.refuses: Callable[[Claims], bool] = lambda claims: False
+        # Each returns True for an otherwise valid token whose access was revoked.
+        self.refusals: list[Callable[[Claims], bool]] = []
         if ttl < 1 or max_age < 1:
             raise ValueError("a token issuer needs lifetimes of at least a second")
         self._signer = Signer(secret)
@@ -196,7 +196,7 @@ class TokenIssuer:
         if claims.auth_time + self._max_age <= time.time():
             # TOKEN_MAX_AGE was more when it was issued.
             raise TokenRefused("too_old")
-        if self.refuses(claims):
+        if any(refuses(claims) for refuses in self.refusals):
             raise TokenRefused("ended")
         return claims
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -70,6 +70,9 @@ class Replicas:
     async def announce_end_of_all(self, before: int) -> bool:
         """Tell the others that all access ended that began by then (seconds since the epoch)."""
         return False
+
+    def on_end(self, kind: str, end: Callable[[str], Awaitable[object]]) -> None:
+        """Have `end(name)` called for each `kind name` that another process announces."""
 
 
 MAX_REVOKED = 10_000
@@ -195,7 +198,7 @@ class SessionManager:
         `max_age`: the seconds from the code to the end of a session that it opened.
         """
         self._max_age = max_age
-        # The processes that share MAX_SESSIONS and ends; a feature may put its own here.
+        # The processes that share MAX_SESSIONS and ends: see `share`
         self.replicas = Replicas()
         self._make = make
         self._max_sessions = max_sessions
@@ -261,6 +264,10 @@ class SessionManager:
         session.standing = True
         session.use()
         return session
+
+    def share(self, replicas: Replicas) -> None:
+        """Share MAX_SESSIONS and ends with other processes."""
+        self.replicas = replicas
 
     def start(self) -> None:
         self._tasks.spawn(supervise(self._expire, name="expiry"), name="expiry")

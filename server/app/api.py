@@ -9,13 +9,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from inspect import get_annotations
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 from fastapi import APIRouter
 from starlette.routing import BaseRoute
 
 from server.core.aio import Deadline, Pools
-from server.core.errors import check_unique
+from server.core.errors import Collision, check_unique
 from server.core.messages import ClientMessage, Parser
 from server.core.metrics import Metrics
 from server.media.picture.prepare import PicturePreparer
@@ -23,13 +23,14 @@ from server.models.selector import EngineSelector
 from server.session.part import Alert, Operators, SessionFeatures
 from server.session_manager import SessionManager
 from server.web.middleware import ErrorForm
-from server.web.request_guard import Access, Services, WayIn, for_operators
+from server.web.request_guard import Access, Services, for_operators
 
 if TYPE_CHECKING:
     from config import Settings
     from server.session.part import MakePart
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Additions:
@@ -49,16 +50,12 @@ class Additions:
         self.drains: list[Callable[[Deadline], Coroutine[Any, Any, object]]] = []
         # Called with the port once the server listens, after its greeting on the terminal
         self.listening: list[Callable[[int], None]] = []
-        # Lets people in beside the access code
-        self.way_in = WayIn()
         self.health_facts: list[Callable[[], Mapping[str, Any]]] = []
         self.serving: list[Callable[[], AbstractAsyncContextManager[None]]] = []
         self.session_ended: list[Callable[[str], None]] = []
         self.engine_changed: list[Callable[[], None]] = []
-        # Return a text's language, or None, in a thread
-        self.language_of: Callable[[str], str | None] = lambda _: None
-        # What features offer each other, by the feature's name
-        self.faces: dict[str, object] = {}
+        # What features offer each other and the core, by its type
+        self.faces: dict[type[Any], Any] = {}
         self.alert_takers: list[Callable[[Alert], None]] = []
 
 
@@ -176,13 +173,21 @@ class Api:
 
     # Other features
 
-    def offer(self, face: object) -> None:
-        """Let features that start later use this object: the face of this feature."""
-        self.added.faces[self.name] = face
+    def offer(self, kind: type[T], face: T) -> None:
+        """Let features that start later use this object, the only one of its kind. Raises Collision."""
+        if kind in self.added.faces:
+            raise Collision(
+                f"{self.name} and a feature before it offer {kind.__name__}. Leave one out of FEATURES."
+            )
+        self.added.faces[kind] = face
 
-    def find(self, feature: str) -> Any:
-        """Return the face of another feature; None where that feature is off."""
-        return self.added.faces.get(feature)
+    def find(self, kind: type[T]) -> T | None:
+        """Return what another feature offers of this kind; None where that feature is off."""
+        return cast("T | None", self.added.faces.get(kind))
+
+    def need(self, kind: type[T]) -> T:
+        """Return what a feature offers without which this one is off."""
+        return cast("T", self.added.faces[kind])
 
 
 def check_messages(brought: Iterable[type[ClientMessage]]) -> None:

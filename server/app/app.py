@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from fastapi import FastAPI
 from starlette.routing import Route
@@ -22,7 +21,6 @@ from config import RoleSettings, Settings
 from server import __version__
 from server.app.api import Additions, Api, check_messages, register
 from server.app.features import wanted
-from server.auth import TokenIssuer
 from server.core.aio import Deadline, Pools, TaskSet, async_call, close_all, in_pool, watch_lag
 from server.core.errors import Close, check_unique
 from server.core.metrics import Metrics
@@ -45,7 +43,7 @@ from server.session_manager import SessionManager
 from server.web.health import Health, add_gauges, add_network_gauges
 from server.web.middleware import guard_app, install_error_handlers
 from server.web.protocols import Connections
-from server.web.request_guard import Access, Services
+from server.web.request_guard import Access, Services, WayIn
 from server.web.routes import create_router, create_session_router
 from server.web.serving import STOP_SECONDS, greeting
 from server.web.websocket import SocketServer
@@ -89,14 +87,6 @@ class Program:
     unfinished: bool = False
     # The end of a stop that began with `drain`; None before it
     _deadline: Deadline | None = None
-
-    @property
-    def tokens(self) -> TokenIssuer:
-        return self.access.tokens
-
-    def feature(self, name: str) -> Any:
-        """Return what a feature offers; None where it is off, or offers nothing."""
-        return self.added.faces.get(name)
 
     async def __aenter__(self) -> Program:
         """Start; a start that fails half way gives back everything."""
@@ -226,7 +216,6 @@ def build(settings: Settings) -> Program:
         prepare_pool=pools.prepare,
         metrics=metrics,
         scratch=BufferPool(),
-        language_of=lambda text: added.language_of(text),
     )
 
     def session_ended(session_id: str) -> None:
@@ -365,7 +354,7 @@ def create_app(settings: Settings) -> FastAPI:
     install_error_handlers(app, program.metrics, added.error_forms)
     on = added.session_features.on
     routers = [
-        create_router(program.services, program.sockets, added.way_in, on),
+        create_router(program.services, program.sockets, added.faces.get(WayIn) or WayIn(), on),
         create_session_router(program.services),
         *added.routers,
     ]

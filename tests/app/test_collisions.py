@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -59,6 +60,16 @@ def test_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
         router.add_api_route("/health", lambda: None, methods=["GET"])
 
     with pytest.raises(Collision, match="both bring the route GET /health"):
+        start(monkeypatch, add)
+
+
+def test_a_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    def add(api: Api) -> None:
+        api.offer(Limit, Limit())
+        assert api.find(Limit) is api.need(Limit)
+        replace(api, name="another").offer(Limit, Limit())
+
+    with pytest.raises(Collision, match="another and a feature before it offer Limit"):
         start(monkeypatch, add)
 
 

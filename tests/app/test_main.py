@@ -29,6 +29,7 @@ from server.core.aio import Deadline
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.impressions import Impression
 from server.features.hosting.active_engine import ActiveEngine
+from server.features.hosting.hosting import Hosting
 from server.models.base import EngineState
 from tests.support.clients import Page, open_page
 from tests.support.fakes import FakeEngine
@@ -549,7 +550,7 @@ async def test_a_stop_has_one_deadline() -> None:
 async def test_a_model_that_goes_last_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
     """An operator's model is stopped after all that hears of engines has ended."""
     async with running(engine="auto", vllm_base_url="http://127.0.0.1:9/v1") as run:
-        place: ActiveEngine = run.program.feature("hosting").active
+        place: ActiveEngine = run.program.added.faces[Hosting].active
         engines = run.program.engines
         place.use(FakeEngine("local"), "fake")
         engines.probe_soon()

@@ -18,6 +18,7 @@ import pytest_asyncio
 from numpy.typing import NDArray
 
 from server.core.sound import Sound, wav
+from server.features.voice_in.service import ListeningService
 from server.shared.sound.line import VoiceLine
 from tests.browser.bundles import CLOSE, NEGOTIATE, ORDERS, POLICIES
 from tests.browser.bundles import OFFER as BUNDLED
@@ -181,7 +182,9 @@ async def test_a_microphone_is_heard(
     """Talk is pressed: Firefox's own tone arrives whole, over the camera's connection; muted, nothing
     comes any more.
     """
-    monkeypatch.setattr(run.program.feature("voice_in").asr, "settled", FakeWords("What?"))
+    monkeypatch.setattr(
+        run.program.added.faces[ListeningService].asr, "settled", FakeWords("What?")
+    )
     await live(browser, run)
     talk = 'document.querySelector("#talk").click()'
     *_, session = run.program.sessions.all()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
+from server.features.hosting.hosting import Hosting
 from server.shared.processes.reaper import descendants
 from tests.browser.test_page_local import looking_at
 from tests.browser.test_page_operator import choose, command_of, let_in
@@ -85,7 +86,7 @@ async def test_fetched_and_started_on_the_page_it_answers_the_camera(
             await expect(panel.locator("#engine-lines")).to_contain_text("model loaded")
             await page.button("Close").click()
 
-            manager = run.program.feature("hosting").manager
+            manager = run.program.added.faces[Hosting].manager
             launch = manager._plan.launch
             # A person would not be quick enough for so small a model.
             await page.evaluate(_STOPS)

@@ -82,7 +82,7 @@ async def pages_of(run: Running, count: int) -> list[Page]:
     """So many sockets with their tokens, of a session each."""
     pages = []
     for n in range(count):
-        issued = run.program.tokens.issue(f"s{n}")
+        issued = run.program.access.tokens.issue(f"s{n}")
         pages.append(await open_page(run, issued.token, issued.claims.session_id))
         await pages[-1].next("ready")
     return pages

@@ -61,7 +61,7 @@ async def test_a_code_is_needed_again_after_the_maximum_age() -> None:
         run,
         client,
     ):
-        tokens = run.program.tokens
+        tokens = run.program.access.tokens
         now = int(time.time())
         granted = (await client.post("/api/token", json={"access_code": CODE})).json()
         assert granted["expires_in"] == 100

@@ -94,7 +94,7 @@ async def test_a_token_that_is_not_good_is_4401(run: Running, how: How, fault: s
         "garbage": "none-at-all",
         "foreign": TokenIssuer("y" + SECRET[1:], 60).issue(session_id).token,
         "expired": expired(session_id),
-        "other_session": run.program.tokens.issue(new_session_id()).token,
+        "other_session": run.program.access.tokens.issue(new_session_id()).token,
         "too_long": "a" * 5000,
     }
     sessions = len(run.program.sessions)

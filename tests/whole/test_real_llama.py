@@ -23,6 +23,7 @@ from server.core.frames import Role
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.catalogue.launch import Launch
+from server.features.hosting.hosting import Hosting
 from server.features.hosting.planner import usable_port
 from server.features.hosting.status import ManagerState
 from server.media.picture import encode
@@ -415,7 +416,7 @@ async def test_fetched_from_a_mirror_it_answers_the_camera(
             assert answer["model"] == NAME
             assert answer["text"].startswith("It is red")
 
-            manager = run.program.feature("hosting").manager
+            manager = run.program.added.faces[Hosting].manager
             first = manager._plan.launch
             await red.page.send(type="chat", content=ASK_SONG, id="song")
             await red.page.next("delta", id="song", timeout=LOADS)
@@ -475,7 +476,7 @@ async def test_it_watches_while_another_server_answers(colors: Path) -> None:
             await soon(lambda: metric(run, "first_token_seconds_count", role="watches") > 0, LOADS)
             assert large.count == 0
             assert (await one.page.ask(ASK_COLOR))["model"] == "large-vl"
-            await run.program.feature("hosting").manager.stop()
+            await run.program.added.faces[Hosting].manager.stop()
             told = await one.page.next("ready", roles={}, timeout=LOADS)
             assert "another one does its work" in told["stands_in"]
             scene.show(COLORS["blue"])

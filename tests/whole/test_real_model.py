@@ -21,6 +21,7 @@ from server.core.errors import EngineFailed, EngineRefused
 from server.core.frames import Geometry, Picture, Role
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
+from server.features.hosting.hosting import Hosting
 from server.media.picture import encode
 from server.models.base import Chunk, EngineRequest, EngineState
 from server.models.openai.chat_client import Endpoint
@@ -417,7 +418,7 @@ async def test_a_model_of_this_server_watches(server: ModelServer, watcher_model
     try:
         async with running(engine="vllm", **settings) as run, visitor(run, encoder) as one:
             page, engines = one.page, run.program.engines
-            manager = run.program.feature("hosting").manager
+            manager = run.program.added.faces[Hosting].manager
             await soon(lambda: engines.of(Role.WATCHES).name == "local", 60)
             told = await page.next("ready", stands_in="", timeout=30)
             assert told["roles"] == {"watches": {"engine": "local", "model": "watcher"}}

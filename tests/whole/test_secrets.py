@@ -64,7 +64,7 @@ async def test_every_door_compares_in_constant_time(compared: list[tuple[object,
         for given, status in ((OPERATOR, 200), ("wrong", 401)):
             headers = bearer(given)
             assert await door("GET", "/api/engine", OPERATOR, given, headers=headers) == status
-        issued = run.program.tokens.issue("s")
+        issued = run.program.access.tokens.issue("s")
         page = await open_page(run, issued.token, issued.claims.session_id)
         await page.next("ready")
         compared.clear()

@@ -28,11 +28,14 @@ def register(api: Api) -> None:
     from server.features.builtin.language import language_of
     from server.features.builtin.reader import Reader
     from server.features.builtin.seeking import warm as read_words
+    from server.shared.faces import LanguageDetector, SceneReader
 
     # One for all: its models take 100 MB.
     reader, things = Reader(), _finder(api)
-    api.offer(Finder(reader, Beside(things) if things is not None else None))
-    api.added.language_of = language_of
+    finder = Finder(reader, Beside(things) if things is not None else None)
+    api.offer(Finder, finder)
+    api.offer(SceneReader, finder)
+    api.offer(LanguageDetector, language_of)
     # The cache holds the text of visitors' watches.
     api.on_session_ended(lambda _: known.cache_clear())
     tasks = TaskSet("builtin")

@@ -142,12 +142,6 @@ def offered(codes: Iterable[Code]) -> tuple[FoundCode, ...]:
     return tuple(dict.fromkeys(one for one in found if one is not None))
 
 
-def is_text(code: Code) -> bool:
-    """Return whether a code holds words, and nothing to open, to call or to connect to."""
-    found = _offered(code)
-    return found is not None and found.use is CodeUse.TEXT and " " in code.text
-
-
 def _offered(code: Code) -> FoundCode | None:
     text = code.whole or code.text
     if text[:5].upper() == "WIFI:":

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.video.decode import give_memory_back
-from server.models.routing import plain
 from server.shared.onnx_file import ModelTrouble, ModelUnusable, session
 
 log = logging.getLogger(__name__)
@@ -64,20 +63,6 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 # Names of animals: the detector's, and all
 LARGE_ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")  # fmt: skip
-ANIMALS = frozenset(
-    plain(
-        "fish chicken eagle owl parrot duck goose swan flamingo penguin frog "
-        "turtle lizard crocodile dinosaur snake spider jellyfish snail crab whale wolf fox lion tiger beetle ladybug fly bee ant "
-        "grasshopper cockroach dragonfly butterfly starfish rabbit hamster squirrel pig camel panda crane"
-    ).split()
-) | {"guinea pig", *LARGE_ANIMALS}
-# Names of what is eaten
-FOODS = frozenset(
-    plain(
-        "banana apple sandwich orange broccoli carrot pizza donut cake lemon strawberry pineapple pomegranate fig cauliflower "
-        "cabbage cucumber zucchini artichoke corn pumpkin mushroom bread bagel pretzel hamburger pasta burrito soup chestnut"
-    ).split()
-) | {"hot dog", "bell pepper", "ice cream"}
 # Least score of a name: circles are clocks to both models and discs are balloons, and tools for which
 # there is no class are can openers.
 _LEAST_OF = {"clock": 0.85, "balloon": 0.85, "can opener": 0.9}

@@ -79,13 +79,6 @@ def _inflected(token: str, word: str, code: str) -> bool:
     return token == word or (token.startswith(stem) and token[len(stem) :] in ends.split())
 
 
-def wants_text(intent: Intent, question: str) -> bool:
-    """Return False for a question that codes, faces or colours answer."""
-    if quoted(question):
-        return True
-    return not (wants_codes(intent) or wants_faces(intent) or wanted_colours(intent, question))
-
-
 def names_something(intent: Intent, question: str) -> bool:
     """Return False for a question that says no more than "where"."""
     named = quoted(question) or intent.words or is_print(intent)

@@ -44,7 +44,7 @@ def register(api: Api) -> None:
         here=settings.sessions_here,
         most=settings.max_sessions,
     )
-    sessions.replicas = cluster
+    sessions.share(cluster)
     api.serve(cluster.run)
     api.run("gateway", close=cluster.replicas.leave, last=True)
     api.health(cluster.health)
@@ -76,4 +76,4 @@ def register(api: Api) -> None:
         "Sessions that went on at another gateway, because this one drains",
         lambda: drain.went,
     )
-    api.offer(cluster)
+    api.offer(Cluster, cluster)

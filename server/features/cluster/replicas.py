@@ -258,7 +258,7 @@ class Cluster(Replicas):
         self._slots = SharedSlots(store, most, lambda: sessions.holders)
         self._ends = SharedEnds(store)
         # What ends something here that has ended at another process, by the kind before its name
-        self._enders: dict[str, Callable[[str], Awaitable[None]]] = {}
+        self._enders: dict[str, Callable[[str], Awaitable[object]]] = {}
 
     def _report(self) -> Replica:
         sessions = self._sessions
@@ -295,7 +295,7 @@ class Cluster(Replicas):
                 await end(rest)
         await self._sessions.take_all_back(listed.before)
 
-    def on_end(self, kind: str, end: Callable[[str], Awaitable[None]]) -> None:
+    def on_end(self, kind: str, end: Callable[[str], Awaitable[object]]) -> None:
         """Have `end(name)` called for each `kind name` that another process announces."""
         self._enders[kind] = end
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from server.app.api import Api
-    from server.features.hosting.hosting import Hosting
     from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 
 # It loads the models.
@@ -18,7 +17,7 @@ def register(api: Api) -> None:
     from server.features.generation.generator import Generator
     from server.features.generation.job import GenerationJob
     from server.features.generation.routes import add_routes
-    from server.features.hosting.hosting import PREFIX
+    from server.features.hosting.hosting import PREFIX, Hosting
 
     def make(plan: Plan, _key: str, on_line: OnLine, on_progress: OnProgress) -> Runtime:
         launch, model = plan.launch, plan.model
@@ -26,9 +25,9 @@ def register(api: Api) -> None:
         return Generator(model, launch.argv, launch.env, on_line=on_line, on_progress=on_progress)
 
     job = GenerationJob(metrics=api.metrics, pool=api.pools.heavy)
-    hosting: Hosting = api.find("hosting")
+    hosting = api.need(Hosting)
     hosting.runtimes["generation"] = make
     # A video in work ends before its model, at once.
     api.run("generation", close=job.close)
     add_routes(api.operator_router(PREFIX), api, job, hosting.manager)
-    api.offer(job)
+    api.offer(GenerationJob, job)

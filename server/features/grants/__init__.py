@@ -18,17 +18,18 @@ def register(api: Api) -> None:
     from server.features.grants.programs import Programs
     from server.features.grants.routes import add_camera_routes, add_operator_routes, add_routes
     from server.features.grants.settings import GrantSettings
+    from server.shared.faces import ListedCameras
 
     looks = GrantSettings.of(api.settings).program_looks_per_minute
     guard = ProgramGuard(api.services)
     api.session_part(lambda context: Programs(context, looks))
     add_routes(api.router(), api.services, guard)
     add_operator_routes(api.operator_router("/api/operator/programs"), api.sessions)
-    if (cameras := api.find("rtsp")) is not None:
+    if (cameras := api.find(ListedCameras)) is not None:
         add_camera_routes(api.operator_router("/api/operator/cameras"), cameras)
     api.error_form(MCP_ERRORS)
     api.error_form(SIGN_IN_ERRORS)
     mcp = McpEndpoint(guard)
     api.serve(mcp.run)
     api.routes(*mcp.routes())
-    api.offer(guard)
+    api.offer(ProgramGuard, guard)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,10 +17,8 @@ from server.features.grants.guard import ProgramGuard
 from server.features.grants.programs import info_of, programs_of
 from server.session.session import Session
 from server.session_manager import SessionManager
+from server.shared.faces import ListedCameras
 from server.web.request_guard import RequestGuard, Services
-
-if TYPE_CHECKING:
-    from server.features.rtsp.fixed_cameras import FixedCameras
 
 PREFIX = "/api/grants"
 
@@ -134,7 +132,7 @@ def add_operator_routes(router: APIRouter, sessions: SessionManager) -> None:
         return {"ended": 1}
 
 
-def add_camera_routes(router: APIRouter, cameras: FixedCameras) -> None:
+def add_camera_routes(router: APIRouter, cameras: ListedCameras) -> None:
     """Add the routes; the router is one for operators, below their path of cameras."""
 
     async def of(name: str) -> Session:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from server.app.api import Api
-    from server.features.builtin.finder import Finder
 
 # It finds text, faces and things.
 NEEDS = ("builtin",)
@@ -15,19 +14,21 @@ NEEDS = ("builtin",)
 def register(api: Api) -> None:
     """Give hints, and lead to things, in sessions that want it, where something finds them."""
     from server.core.aio import in_pool
+    from server.features.builtin.finder import Finder
     from server.features.guidance.guidance import Guidance, Looker, counter
     from server.features.guidance.leading import Seeker, look_counter
     from server.features.guidance.looks import timed
     from server.features.guidance.messages import Goal, GuidanceSettings, Scan, TargetLost, WhereWas
     from server.features.guidance.scanning import KEPT_SECONDS, Scanner, scan_counter
+    from server.shared.faces import Keeping, TextLooker
 
-    finder: Finder = api.find("builtin")
+    finder = api.need(Finder)
     heavy = api.pools.heavy
     looker = Looker(lambda frame, thorough: in_pool(heavy, finder.find, frame.image, thorough))
     seek, around = timed(finder.seek), timed(finder.around)
     seeker = Seeker(lambda *of: in_pool(heavy, seek, *of), things=finder.things is not None)
-    recall = api.find("recall")
-    kept = recall.seconds if recall is not None else KEPT_SECONDS
+    keeping = api.find(Keeping)
+    kept = keeping.seconds if keeping is not None else KEPT_SECONDS
     scanner = Scanner(lambda *of: in_pool(heavy, around, *of), kept=kept)
     counter(api.metrics)
     look_counter(api.metrics)
@@ -36,4 +37,4 @@ def register(api: Api) -> None:
         lambda context: Guidance(context, looker, seeker, scanner),
         *(GuidanceSettings, Goal, TargetLost, Scan, WhereWas),
     )
-    api.offer(looker)
+    api.offer(TextLooker, looker)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from server.app.api import Api
-    from server.features.hosting.hosting import Hosting
 
 # It loads the models.
 NEEDS = ("hosting",)
@@ -18,9 +17,10 @@ NEEDS = ("hosting",)
 
 def register(api: Api) -> None:
     """Run models in this server."""
+    from server.features.hosting.hosting import Hosting
     from server.features.local_models.engine import make_runtime
     from server.models.thinking import ThinkingLimits
 
-    hosting: Hosting = api.find("hosting")
+    hosting = api.need(Hosting)
     thinking = ThinkingLimits(api.settings.thinking, api.settings.thinking_max_tokens)
     hosting.runtimes["local_models"] = partial(make_runtime, thinking)

@@ -16,13 +16,18 @@ def register(api: Api) -> None:
     from server.features.mqtt.messages import SetHomeAssistant
     from server.features.mqtt.mqtt import HomeAssistantDevice, Mqtt
     from server.features.mqtt.settings import MqttSettings
+    from server.shared.faces import ListedCameras
 
     settings = MqttSettings.of(api.settings)
     broker = settings.mqtt_broker
     mqtt = Mqtt(
-        settings, settings.listed_cameras(), api.find("rtsp"), api.metrics, find=api.sessions.get
+        settings,
+        settings.listed_cameras(),
+        api.find(ListedCameras),
+        api.metrics,
+        find=api.sessions.get,
     )
-    api.offer(mqtt)
+    api.offer(Mqtt, mqtt)
     api.run("mqtt", start=mqtt.start, close=mqtt.close)
     api.on_session_ended(mqtt.visitors.left)
     if broker is not None:

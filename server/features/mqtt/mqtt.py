@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from server.core.aio import Bucket, TaskSet, supervise
 from server.core.errors import Conflict, QwenCameraError, RateLimited
@@ -39,9 +39,7 @@ from server.features.mqtt.settings import MqttSettings
 from server.features.mqtt.traffic import Incoming, Kind, Message
 from server.session.part import PROGRAMS, TOOLS, Alert, SessionContext, SessionPart
 from server.session.session import Session
-
-if TYPE_CHECKING:
-    from server.features.rtsp.fixed_cameras import CameraReport, FixedCameras
+from server.shared.faces import CameraReport, ListedCameras
 
 # Seconds between two looks at what the cameras would tell
 STEP_SECONDS = 1.0
@@ -61,7 +59,7 @@ class Mqtt:
         self,
         settings: MqttSettings,
         listed: Sequence[ListedCamera],
-        cameras: FixedCameras | None,
+        cameras: ListedCameras | None,
         metrics: Metrics,
         *,
         find: Callable[[str], Session | None] = lambda session_id: None,

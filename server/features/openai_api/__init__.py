@@ -16,6 +16,7 @@ NEEDS = ("grants",)
 
 def register(api: Api) -> None:
     """Answer programs of OpenAI's interface about the camera that a person lets them look through."""
+    from server.features.grants.guard import ProgramGuard
     from server.features.openai_api import errors
     from server.features.openai_api.program_chat import ProgramChats
     from server.features.openai_api.request import BoundedPool
@@ -24,4 +25,4 @@ def register(api: Api) -> None:
 
     api.session_part(ProgramChats)
     api.error_form(ErrorForm(errors.PATHS, errors.error_body, errors.error_headers))
-    add_routes(api.router(), api.find("grants"), BoundedPool(api.pools.read))
+    add_routes(api.router(), api.need(ProgramGuard), BoundedPool(api.pools.read))

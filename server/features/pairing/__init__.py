@@ -16,19 +16,18 @@ def register(api: Api) -> None:
     from server.core.aio import TaskSet
     from server.features.pairing.pairing import DEVICE, Devices, Pairing
     from server.features.pairing.settings import PairingSettings
+    from server.web.request_guard import WayIn
 
     settings, access = api.settings, api.access
     own = PairingSettings.of(settings)
     devices = Devices(own.device_key())
-    access.tokens.refuses = devices.refuses
+    access.tokens.refusals.append(devices.refuses)
     access.hosts.add(own.pairing_hosts)
     pairing = Pairing(api.services, devices, shown=bool(own.pairing_hosts))
-    api.added.way_in = pairing
+    api.offer(WayIn, pairing)
     pairing.add_routes(api.router())
     pairing.add_operator_routes(api.operator_router("/api/operator"))
-    if (cluster := api.find("cluster")) is not None:
-        cluster.on_end(DEVICE, pairing.end)
-    api.offer(pairing)
+    api.sessions.replicas.on_end(DEVICE, pairing.end)
     if not own.pairing_hosts:
         return
     from server.features.pairing.terminal import PairingTerminal, device_command, page_urls

@@ -67,13 +67,13 @@ class PairingCodes:
     """Issues and redeems codes. One is valid at a time: a new one replaces the previous one.
     `now` is monotonic seconds.
 
-    `on_redeemed` is called when one was redeemed.
+    Each of `on_redeemed` is called when one was redeemed.
 
     Bounds of pairing codes: one is valid at a time; digests of the last 8, the oldest is dropped.
     """
 
     def __init__(self) -> None:
-        self.on_redeemed: Callable[[], object] = lambda: None
+        self.on_redeemed: list[Callable[[], object]] = []
         self._codes: deque[_Code] = deque(maxlen=_REMEMBERED)
 
     def issue(self, now: float) -> str:
@@ -97,7 +97,8 @@ class PairingCodes:
         if now >= found.expires_at:
             return Redeemed.EXPIRED
         found.used = True
-        self.on_redeemed()
+        for tell in self.on_redeemed:
+            tell()
         return Redeemed.OK
 
 

@@ -101,7 +101,7 @@ class PairingTerminal:
         if not self._shows:
             self._write("  Phones          there is no terminal to show a code in: set ACCESS_CODE")
             return
-        self._codes.on_redeemed = self._redeemed
+        self._codes.on_redeemed.append(self._redeemed)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.show)
         self._listen()
         if self._authority is not None:

@@ -14,17 +14,17 @@ def register(api: Api) -> None:
     """Answer questions about places, and find what is at one: by the built-in detector, for models that give no
     boxes, too.
     """
-    from functools import partial
-
     from server.core.aio import in_pool
     from server.features.pointing.messages import Point
     from server.features.pointing.pointing import Pointing
     from server.features.pointing.twice import counter
+    from server.shared.faces import LanguageDetector, SceneReader
 
-    builtin, heavy = api.find("builtin"), api.pools.heavy
-    things = builtin.things if builtin is not None else None
-    find = partial(in_pool, heavy, things.boxes) if things is not None else None
-    find_at = partial(in_pool, heavy, builtin.at) if builtin is not None else None
-    read = partial(in_pool, heavy, builtin.read) if builtin is not None else None
+    scene, heavy = api.find(SceneReader), api.pools.heavy
+    things = scene.things if scene is not None else None
+    find = (lambda *of: in_pool(heavy, things.boxes, *of)) if things is not None else None
+    find_at = (lambda *of: in_pool(heavy, scene.at, *of)) if scene is not None else None
+    read = (lambda *of: in_pool(heavy, scene.read, *of)) if scene is not None else None
+    detect = api.find(LanguageDetector)
     counter(api.metrics)
-    api.session_part(lambda context: Pointing(context, find, find_at, read), Point)
+    api.session_part(lambda context: Pointing(context, find, find_at, read, detect), Point)

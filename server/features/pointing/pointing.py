@@ -21,6 +21,7 @@ from server.models.scheduler.job import JobObserver, Result
 from server.session.part import SessionContext, SessionPart
 from server.session.request.asking import Asking
 from server.session.request.parts import Draft
+from server.shared.faces import LanguageDetector
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +37,13 @@ class Pointing(SessionPart):
         find: FindBoxes | None = None,
         find_at: FindAt | None = None,
         read: ReadLines | None = None,
+        detect: LanguageDetector | None = None,
     ) -> None:
         """`find`: what looks for boxes where an engine gives none; `find_at`: finds what is at a place; `read`: finds
-        print; None: nothing does.
+        print; `detect`: finds a text's language; None: nothing does.
         """
         self.context, self.find = context, find
-        self.routes = {Route.WHERE: self, Route.TWICE: Twice(context, find, read)}
+        self.routes = {Route.WHERE: self, Route.TWICE: Twice(context, find, read, detect)}
         self._snap = Snap(context, find_at)
         self.handlers = {Point: self._snap.point}
 

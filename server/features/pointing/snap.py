@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -16,28 +15,18 @@ from server.core.aio import TaskSet
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Frame
 from server.features.pointing.messages import Point, Pointed, PointedBox
-from server.media.picture.grounding import Box
 from server.models.base import Capabilities
 from server.session.part import SessionContext
 from server.session.request.answers import frame_info
 from server.session.request.parts import View
 from server.shared.boxes import MAX_LABEL_CHARS
+from server.shared.faces import At
 
 log = logging.getLogger(__name__)
 
 MOST_BOXES = 4
 PIXELS = Capabilities(wants_pixels=True)
 FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
-
-
-class At(Protocol):
-    """A thing, print or a code that was found at a place. `box` is in pixels of the picture; its label may be ""."""
-
-    @property
-    def kind(self) -> Literal["thing", "text", "code"]: ...
-
-    @property
-    def box(self) -> Box: ...
 
 
 # Finds what is around a place of a BGR picture: x and y in pixels, the language of names

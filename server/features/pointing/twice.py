@@ -28,6 +28,7 @@ from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext
 from server.session.request.asking import Asking
 from server.session.request.parts import Draft
+from server.shared.faces import LanguageDetector
 
 log = logging.getLogger(__name__)
 
@@ -68,10 +69,14 @@ class Twice:
     prepares = True
 
     def __init__(
-        self, context: SessionContext, find: FindBoxes | None, read: ReadLines | None
+        self,
+        context: SessionContext,
+        find: FindBoxes | None,
+        read: ReadLines | None,
+        detect: LanguageDetector | None,
     ) -> None:
-        """`find` and `read`: what finds the part to look at, None: nothing does."""
-        self.context = context
+        """`find` and `read`: what finds the part to look at, `detect`: an answer's language; None: nothing does."""
+        self.context, self.detect = context, detect
         self.find, self.read = find, read
         self._counter = counter(context.services.metrics)
         self._agreed = self._compared = 0
@@ -191,7 +196,8 @@ class _Again(JobObserver):
         if verdict is not Verdict.DIFFERS:
             return verdict, ""
         wishes = self._context.requests.preferences
-        told = self._context.services.language_of(self._first.text)
+        detect = self._twice.detect
+        told = detect(self._first.text) if detect is not None else None
         language = wishes.language or told or wishes.page_language or "en"
         return verdict, differing(second, language)
 

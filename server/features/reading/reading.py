@@ -6,7 +6,6 @@ import asyncio
 import math
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from server.core.aio import in_pool
 from server.core.errors import CameraError, QwenCameraError
@@ -22,9 +21,7 @@ from server.session.request.asking import Asking
 from server.session.request.parts import Draft, View
 from server.shared.aim import Hint, advise_reading
 from server.shared.attention.attention import Attention
-
-if TYPE_CHECKING:
-    from server.features.guidance.guidance import Looker
+from server.shared.faces import TextLooker
 
 # Seconds between two comparisons of the picture with the one read last
 _EVERY_SECONDS = 0.25
@@ -57,7 +54,7 @@ class ReadingOn(SessionPart):
         ),
     )
 
-    def __init__(self, context: SessionContext, looker: Looker | None) -> None:
+    def __init__(self, context: SessionContext, looker: TextLooker | None) -> None:
         self._context = context
         self._looker = looker
         self.routes = {Route.READ: self}
@@ -73,7 +70,7 @@ class Reading:
     """One text that is read. `run` is the task of its question; `stop` ends it from outside."""
 
     def __init__(
-        self, answer: AnswerPublisher, context: SessionContext, looker: Looker | None
+        self, answer: AnswerPublisher, context: SessionContext, looker: TextLooker | None
     ) -> None:
         """`answer` gets the lines as they are read. While some of them are still to be heard, nobody
         is expected to move on. `looker`: None where nothing finds text.

@@ -15,6 +15,7 @@ def register(api: Api) -> None:
     """Connect to the cameras of STANDING_CAMERAS, and tell operators of them."""
     from server.features.rtsp.fixed_cameras import FixedCameras, add_routes
     from server.features.rtsp.settings import RtspSettings
+    from server.shared.faces import ListedCameras
 
     listed = RtspSettings.of(api.settings).listed_cameras()
     cameras = FixedCameras(
@@ -23,4 +24,4 @@ def register(api: Api) -> None:
     api.run("fixed cameras", start=cameras.start, close=cameras.close)
     api.on_engine_changed(cameras.engine_changed)
     add_routes(api, cameras)
-    api.offer(cameras)
+    api.offer(ListedCameras, cameras)

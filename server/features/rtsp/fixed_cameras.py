@@ -25,6 +25,7 @@ from server.session.part import Alert
 from server.session.request.outbox import OutboxClosed, OutboxOverflowed
 from server.session.session import Session
 from server.session_manager import SessionManager
+from server.shared.faces import CameraReport
 
 if TYPE_CHECKING:
     from server.features.describe.live_description import LiveDescription
@@ -45,18 +46,6 @@ class _One:
     awake: float = 0.0
     # Watches of the list that have not begun, by their number, with the reason
     unwatched: dict[int, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class CameraReport:
-    """A camera as other programs of the house hear of it."""
-
-    camera: FixedCamera
-    live: bool
-    # The last description; "" before the first
-    described: str
-    # True for each watch whose condition holds; None: unknown now
-    watches: dict[str, bool | None]
 
 
 class FixedCameras:

@@ -20,6 +20,7 @@ def register(api: Api) -> None:
     from server.features.voice_in.service import ListeningService, add_routes
     from server.features.voice_in.settings import VoiceInSettings
     from server.session.part import Speaker
+    from server.shared.faces import Recogniser
 
     def changed() -> None:
         for session in api.sessions.all():
@@ -37,4 +38,5 @@ def register(api: Api) -> None:
         MicrophoneSettings,
         PushToTalk,
     )
-    api.offer(service)
+    api.offer(ListeningService, service)
+    api.offer(Recogniser, service)

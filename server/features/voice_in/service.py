@@ -17,6 +17,7 @@ from server.features.voice_in.listening import ListeningTools
 from server.features.voice_in.recogniser import ChosenRecogniser, LocalRecogniser, ServerRecogniser
 from server.features.voice_in.settings import VoiceInSettings
 from server.features.voice_in.turn_model import TurnJudge, TurnModel, turn_checks
+from server.shared.faces import Voices
 from server.shared.onnx_file import ModelUnusable
 from server.shared.speech import described, models_python
 
@@ -139,7 +140,7 @@ def add_routes(api: Api, service: ListeningService) -> None:
     """Add the operator's routes: what makes words of sound, and a local recogniser."""
     router = api.operator_router("/api/operator/speech")
 
-    voices = api.find("voice_out")
+    voices = api.find(Voices)
 
     def all_seen() -> dict[str, Any]:
         return service.seen() | (voices.seen() if voices is not None else {"voice": None})

@@ -18,6 +18,7 @@ def register(api: Api) -> None:
     from server.features.voice_out.settings import VoiceOutSettings
     from server.features.voice_out.speaking import Speaking, SpeechMetrics
     from server.features.voice_out.voices import VoiceService, add_routes
+    from server.shared.faces import LanguageDetector, Voices
 
     service = VoiceService(
         VoiceOutSettings.of(api.settings), api.settings.engine_python, api.settings.machines
@@ -25,8 +26,10 @@ def register(api: Api) -> None:
     api.run("voice", start=service.start, close=service.close, last=True)
     api.health(service.seen)
     add_routes(api, service)
-    metrics = SpeechMetrics(api.metrics)
+    metrics, detect = SpeechMetrics(api.metrics), api.find(LanguageDetector)
     api.session_part(
-        lambda context: Speaking(context, metrics, service.voice), SpeakSettings, SpeechProgress
+        lambda context: Speaking(context, metrics, service.voice, detect),
+        *(SpeakSettings, SpeechProgress),
     )
-    api.offer(service)
+    api.offer(VoiceService, service)
+    api.offer(Voices, service)

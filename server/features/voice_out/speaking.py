@@ -25,6 +25,7 @@ from server.core.sound import VoiceChunk
 from server.features.voice_out.messages import Say, SpeakingState, SpeakSettings, SpeechProgress
 from server.features.voice_out.sentences import Piece, Sentences, heard
 from server.session.part import SessionContext, SessionPart, Speaker
+from server.shared.faces import LanguageDetector
 from server.shared.sound.line import RATE, VoiceLine
 from server.shared.speech import SpeechError, SpeechTimeout
 
@@ -92,10 +93,15 @@ class Speaking(SessionPart, Speaker):
     """The speech of one session's answers, one at a time: see `Speaker`. All methods are called on the event loop."""
 
     def __init__(
-        self, context: SessionContext, metrics: SpeechMetrics, voice: Voice | None
+        self,
+        context: SessionContext,
+        metrics: SpeechMetrics,
+        voice: Voice | None,
+        detect: LanguageDetector | None = None,
     ) -> None:
+        """`detect`: finds an answer's language; None: nothing does."""
         self._line = VoiceLine.of(context.lines)
-        self._voice = voice
+        self._voice, self._detect = voice, detect
         self._outbox = context.outbox
         self._metrics = metrics
         self._tasks = context.tasks
@@ -143,8 +149,10 @@ class Speaking(SessionPart, Speaker):
 
     async def _language(self, answer: str) -> str | None:
         """Return the chosen language, else the text's: in a thread, the first look is slow."""
-        chosen, services = self._context.requests.preferences.language, self._context.services
-        return chosen or await in_pool(services.prepare_pool, services.language_of, answer)
+        chosen, detect = self._context.requests.preferences.language, self._detect
+        if chosen or detect is None:
+            return chosen or None
+        return await in_pool(self._context.services.prepare_pool, detect, answer)
 
     @property
     def can_play(self) -> bool:

@@ -23,6 +23,7 @@ from server.features.voice_out.settings import VoiceOutSettings
 from server.features.voice_out.worker.streaming import language_name
 from server.models.openai.discovery import address_of
 from server.models.openai.events import EventStream
+from server.shared.faces import Recogniser
 from server.shared.processes.wire import Message
 from server.shared.speech import (
     BoundedSocket,
@@ -360,6 +361,6 @@ def add_routes(api: Api, service: VoiceService) -> None:
         recogniser (`folder`: its name, `state`, `detail`; `null` without one).
         """
         found = {"recogniser": None, "chosen": None} | service.seen()
-        if (other := api.find("voice_in")) is not None:
+        if (other := api.find(Recogniser)) is not None:
             found |= other.seen()
         return found

@@ -14,20 +14,21 @@ def register(api: Api) -> None:
     """Watch for conditions in each session; the built-in detector looks for the things that it knows, and the engine
     that watches confirms.
     """
-    from functools import partial
-
     from server.core.aio import in_pool
     from server.features.watches.detecting import detector_looks
     from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, WatchSettings
     from server.features.watches.settings import WatchingSettings
     from server.features.watches.watching import WatchCounters, Watching
+    from server.shared.faces import SceneReader
 
     WatchCounters(api.metrics)
     detector_looks(api.metrics)
     settings = WatchingSettings.of(api.settings)
-    builtin = api.find("builtin")
-    things = builtin.things if builtin is not None else None
-    detector = partial(in_pool, api.pools.heavy, things.look) if things is not None else None
+    scene = api.find(SceneReader)
+    things = scene.things if scene is not None else None
+    detector = (
+        (lambda *of: in_pool(api.pools.heavy, things.look, *of)) if things is not None else None
+    )
     api.session_part(
         lambda context: Watching(context, detector=detector, confirm=settings.watch_confirm),
         *(Watch, Unwatch, Ack, FalseAlarm, WatchSettings),

@@ -338,7 +338,5 @@ class SessionServices:
     metrics: Metrics
     # Working memory of all change gates
     scratch: BufferPool
-    # Tells a text's language, for its voice; None where it is not known
-    language_of: Callable[[str], str | None] = lambda _: None
     # A sentence for visitors while an engine does the work of another one; else ""
     stands_in: Callable[[], str] = lambda: ""

@@ -110,7 +110,7 @@ async def test_the_page_gives_way_to_a_device_that_comes_later(
     """
     page = await started(visit, server.base_url)
     session_id = await session_of(page)
-    token = server.program.tokens.issue(session_id).token
+    token = server.program.access.tokens.issue(session_id).token
     async with device(server, token, session_id) as camera:
         await camera.publish()
         connection = server.program.webrtc.get(session_id)

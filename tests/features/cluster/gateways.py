@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from server.features.cluster.redis_store import RedisStore
+from server.features.cluster.replicas import Cluster
 from tests.support.redis_server import RedisServer
 from tests.support.running import Running, running
 
@@ -16,7 +17,7 @@ SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
 
 
 def store_of(run: Running) -> RedisStore:
-    store = run.program.feature("cluster").store
+    store = run.program.added.faces[Cluster].store
     assert isinstance(store, RedisStore)
     return store
 
@@ -32,7 +33,7 @@ async def know(*some: Running) -> None:
     """Have each gateway read the others' reports."""
     for run in (*some, *some):
         await answering(store_of(run))
-        await run.program.feature("cluster").replicas.report(time.monotonic())
+        await run.program.added.faces[Cluster].replicas.report(time.monotonic())
 
 
 @asynccontextmanager

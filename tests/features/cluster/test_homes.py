@@ -48,7 +48,7 @@ async def test_a_session_that_belongs_elsewhere() -> None:
     sdp = {"sdp": await make_offer("video"), "type": "offer"}
     async with running(rate_limit_per_minute=0, process_name="8010") as run, http(run) as client:
         away = f"8011-{TAIL}"
-        token = run.program.tokens.issue(away).token
+        token = run.program.access.tokens.issue(away).token
         own = bearer(token)
         for method in ("POST", "PATCH", "DELETE"):
             body: object = sdp if method == "POST" else {"candidates": []}
@@ -94,7 +94,7 @@ async def test_a_session_from_before_processes_had_names() -> None:
     """Its id leads nowhere, so a process that has a name refuses it; one without a name takes it."""
     for name, code in (("8010", 4404), ("", 0)):
         async with running(rate_limit_per_minute=0, process_name=name) as run:
-            page = await open_page(run, run.program.tokens.issue(TAIL).token, TAIL)
+            page = await open_page(run, run.program.access.tokens.issue(TAIL).token, TAIL)
             if code:
                 assert (await page.closed())[0] == code
             else:

@@ -14,7 +14,13 @@ import pytest
 
 from server.features.cluster import redis_store, replicas
 from server.features.cluster.redis_store import RedisStore
-from server.features.cluster.replicas import KNOWN_SECONDS, MOST_REPLICAS, Replica, ReplicaList
+from server.features.cluster.replicas import (
+    KNOWN_SECONDS,
+    MOST_REPLICAS,
+    Cluster,
+    Replica,
+    ReplicaList,
+)
 from server.features.cluster.shared_limits import Store
 from server.session_manager import LEFT_SECONDS
 from tests.features.cluster.gateways import SECRET, answering, gateways
@@ -299,6 +305,6 @@ async def test_a_full_gateway_gives_tokens_of_another(tmp_path: Path) -> None:
         await one.program.drain()
         third = await client.post("/api/token")
         assert third.json()["session_id"].startswith("h2-")
-        listed = other.program.feature("cluster").replicas
+        listed = other.program.added.faces[Cluster].replicas
         await listed.report(asyncio.get_running_loop().time())
         assert [g.draining for g in listed.others(asyncio.get_running_loop().time())] == [True]

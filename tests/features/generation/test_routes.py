@@ -185,7 +185,11 @@ async def test_a_result_is_not_lost_with_its_connection() -> None:
 async def test_only_an_operator() -> None:
     """Every route, without the token and with a visitor's."""
     async with desk("video") as one:
-        for authorization in ("", "Bearer x", f"Bearer {one.program.tokens.issue('s').token}"):
+        for authorization in (
+            "",
+            "Bearer x",
+            f"Bearer {one.program.access.tokens.issue('s').token}",
+        ):
             one.client.headers["Authorization"] = authorization
             for kind in ("video", "sound"):
                 for method, path in (("GET", ""), ("POST", ""), ("DELETE", ""), ("GET", "/result")):
@@ -246,7 +250,7 @@ async def test_sound_goes_to_the_page_too() -> None:
 async def test_the_first_frame_is_what_the_operators_camera_shows() -> None:
     """From the session that the token is for; no camera, no session, no good token: one error each."""
     async with desk("first") as one:
-        tokens = one.program.tokens
+        tokens = one.program.access.tokens
 
         async def ask(camera: Any) -> tuple[int, str]:
             status, told = await one.ask("POST", "/api/engine/video", **VIDEO, camera=camera)
@@ -280,7 +284,7 @@ async def test_the_first_frame_is_filtered() -> None:
     paints = Paints()
     async with desk("first", paints) as one:
         session = await one.program.sessions.admit("somebody")
-        token = one.program.tokens.issue("somebody").token
+        token = one.program.access.tokens.issue("somebody").token
         feed = live(session)
         status, _ = await one.ask("POST", "/api/engine/video", **VIDEO, camera=token)
         assert status == 202

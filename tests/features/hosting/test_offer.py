@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from server.features.hosting.hosting import Hosting
 from tests.features.hosting.test_model_fetch import PLENTY
 from tests.real_model.gguf_files import PROJECTOR, WEIGHTS, write
 from tests.support.clients import bearer, http, soon, take_token
@@ -292,6 +293,6 @@ async def test_it_ends_with_the_server(home: Path, hub: Hub) -> None:
     hub.models[NAME].stalls[WEIGHTS] = 30_000
     async with served(home) as (run, person):
         await person.press()
-        await soon(lambda: run.program.feature("hosting").fetch.status.done_bytes > 0, LOADS)
+        await soon(lambda: run.program.added.faces[Hosting].fetch.status.done_bytes > 0, LOADS)
     hub.released.set()
     assert WEIGHTS not in files(home)

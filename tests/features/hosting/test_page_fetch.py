@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
+from server.features.hosting.hosting import Hosting
 from tests.browser.visitor import TOKEN, Visit, operator
 from tests.features.hosting.catalogue.test_entry import TINY
 from tests.support.hub_stand_in import Model as OnHub
@@ -50,7 +51,7 @@ async def test_an_operator_fetches_a_model(
             allow_model_downloads=True,
             catalogue=str(catalogue),
         ) as run:
-            run.program.feature("hosting").fetch._kept = tmp_path / "models"
+            run.program.added.faces[Hosting].fetch._kept = tmp_path / "models"
             page = await operator(visit, run.base_url)
             now = page.find("#fetch-now")
             text = page.find("#fetch-text")

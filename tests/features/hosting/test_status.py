@@ -8,6 +8,7 @@ import pytest
 
 from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.catalogue.entry import ModelType, RunMode
+from server.features.hosting.hosting import Hosting
 from server.features.hosting.messages import ModelComing
 from server.features.hosting.model_fetch import FetchState, FetchStatus
 from server.features.hosting.status import (
@@ -100,7 +101,7 @@ def test_the_time_left_is_measured_or_absent() -> None:
 @pytest.mark.slow
 async def test_clients_hear_of_it_and_of_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(features="builtin,hosting", engine="auto") as run, page_of(run) as page:
-        store = run.program.feature("hosting").manager
+        store = run.program.added.faces[Hosting].manager
         now = [LOADING]
         monkeypatch.setattr(type(store), "status", lambda _: now[0])
         first = await page.next("model_coming")

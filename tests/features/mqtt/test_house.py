@@ -12,6 +12,7 @@ import pytest
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.features.mqtt import mqtt, traffic
 from server.features.mqtt.discovery import Topics, watch_key
+from server.features.mqtt.mqtt import Mqtt
 from server.features.mqtt.traffic import Message, Trouble
 from tests.features.rtsp.scripted import begun, flat_jpeg, house, is_red, jpeg_camera, red_jpeg
 from tests.support.clients import metric, page_of, soon, visitor
@@ -92,10 +93,10 @@ async def test_a_wrong_password_is_said_and_kept_secret(
     async with broker(tmp_path) as one:
         url = one.url.replace(PASSWORD, wrong)
         async with running(mqtt_url=url) as run:
-            link = run.program.feature("mqtt").link
+            link = run.program.added.faces[Mqtt].link
             await soon(lambda: link.trouble is Trouble.CREDENTIALS, 30)
             assert metric(run, "mqtt_failures_total", reason="credentials") >= 1
-            shown = json.dumps(run.program.feature("mqtt").seen()) + caplog.text
+            shown = json.dumps(run.program.added.faces[Mqtt].seen()) + caplog.text
             assert wrong not in shown
             assert USER not in shown.replace("qwen-camera", "").replace("cameras", "")
 
@@ -106,7 +107,7 @@ async def test_over_tls(tmp_path: Path) -> None:
     lines = f"certfile {tmp_path}/server.pem\nkeyfile {tmp_path}/key.pem\n"
     async with broker(tmp_path, lines) as one:
         async with running(mqtt_url=one.url) as run:
-            link = run.program.feature("mqtt").link
+            link = run.program.added.faces[Mqtt].link
             await soon(lambda: link.trouble is Trouble.CERTIFICATE, 30)
         async with running(mqtt_url=one.url, mqtt_ca=str(tmp_path / "authority.pem")) as run:
             await soon(lambda: metric(run, "mqtt_connected") == 1, 30)
@@ -149,7 +150,7 @@ async def test_a_picture_above_the_brokers_limit_is_left_out(
         listening(one, "qwen-camera/#"),
         running(mqtt_url=one.url) as run,
     ):
-        link = run.program.feature("mqtt").link
+        link = run.program.added.faces[Mqtt].link
         for word in (b"ON", b"OFF"):
             link.put(Message(PICTURE, bytes(30_000), news=True))
             link.put(Message(WATCH, word, news=True))
@@ -321,7 +322,7 @@ async def test_a_visitors_camera_at_a_true_broker(
                 await page.send(type="home_assistant", on=True)
                 await soon(lambda: metric(run, "mqtt_visitors") == 1, 15)
                 await soon(lambda: one.last(TOPICS.camera(key())) == b"offline", 15)
-                await run.program.feature("mqtt").close()
+                await run.program.added.faces[Mqtt].close()
                 assert await one.retained() == {TOPICS.status: b"offline"}
         finally:
             await encoder.close()

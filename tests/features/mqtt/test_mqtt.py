@@ -27,12 +27,12 @@ from server.features.mqtt.mqtt import (
 )
 from server.features.mqtt.settings import MqttSettings
 from server.features.mqtt.traffic import Kind, Message
-from server.features.rtsp.fixed_cameras import CameraReport
 from server.features.rtsp.settings import FixedCamera
 from server.features.watches.messages import WatchInfo
 from server.session.part import Alert, AlertSource
 from server.session.request.outbox import Outbox
 from server.session.session import Session
+from server.shared.faces import CameraReport
 from tests.support.rooms import bare_context
 
 TOPICS = Topics("p", "homeassistant")

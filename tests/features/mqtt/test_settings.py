@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from server.features.mqtt.mqtt import Mqtt
 from server.features.mqtt.settings import MqttAddress, mqtt_address, mqtt_url
 from tests.support.clients import http, page_of, soon
 from tests.support.running import running
@@ -25,7 +26,7 @@ async def test_what_an_operator_sees() -> None:
         async with page_of(run) as page:
             await page.send(type="home_assistant", on=True)
             assert "type is unknown" in (await page.next("error"))["message"]
-        link = run.program.feature("mqtt").link
+        link = run.program.added.faces[Mqtt].link
         await soon(lambda: link.trouble is not None, 20)
         seen = (await client.get(PATH)).json()
         assert seen["trouble"] == "unreachable"

@@ -14,6 +14,7 @@ import pytest_asyncio
 from server.auth import Claims, Signer
 from server.features.pairing import pairing as devices
 from server.features.pairing.pairing import COOKIE, DEVICE_SECONDS, Devices, kind_of
+from server.web.request_guard import WayIn
 from tests.support.clients import bearer, http, metric, open_page, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_server import ServerProcess
@@ -113,7 +114,7 @@ async def run() -> AsyncIterator[Running]:
 
 async def paired(run: Running, client: httpx.AsyncClient) -> str:
     """Pair the client; its cookie. httpx keeps it for the path that it is for."""
-    code = run.program.feature("pairing").codes.issue(time.monotonic())
+    code = run.program.added.faces[WayIn].codes.issue(time.monotonic())
     reply = await client.post("/api/token", json={"pairing_code": code}, headers=own(run))
     assert reply.status_code == 200
     assert reply.json()["paired"] is True
@@ -131,7 +132,7 @@ async def test_a_pairing_code_stands_instead_of_the_access_code(
     """It opens a session once; used, over, replaced or made up it is refused by name, and never logged."""
     caplog.set_level("DEBUG")
     async with http(run) as client:
-        codes = run.program.feature("pairing").codes
+        codes = run.program.added.faces[WayIn].codes
 
         async def bring(code: object, **more: object) -> httpx.Response:
             return await client.post("/api/token", json={"pairing_code": code, **more})
@@ -140,7 +141,7 @@ async def test_a_pairing_code_stands_instead_of_the_access_code(
         code = codes.issue(time.monotonic())
         good = await bring(code)
         assert good.status_code == 200
-        verified = run.program.tokens.verify(good.json()["token"])
+        verified = run.program.access.tokens.verify(good.json()["token"])
         assert verified.session_id == good.json()["session_id"]
         old = codes.issue(time.monotonic() - 300)
         for stale, words in (
@@ -164,7 +165,7 @@ async def test_a_pairing_code_stands_instead_of_the_access_code(
 async def test_pairing_leaves_a_cookie(run: Running) -> None:
     """Of thirty days, for one route, unread by scripts, sent by no other site; access codes leave none."""
     async with http(run) as client:
-        code = run.program.feature("pairing").codes.issue(time.monotonic())
+        code = run.program.added.faces[WayIn].codes.issue(time.monotonic())
         reply = await client.post("/api/token", json={"pairing_code": code})
         cookie = reply.headers["set-cookie"]
         parts = {part.strip().lower() for part in cookie.split(";")[1:]}
@@ -182,7 +183,7 @@ async def test_the_cookie_is_secure_where_the_page_is() -> None:
             running(access_code=CODE, jwt_secret_key=SECRET, trusted_proxies=proxies) as run,
             http(run) as client,
         ):
-            code = run.program.feature("pairing").codes.issue(time.monotonic())
+            code = run.program.added.faces[WayIn].codes.issue(time.monotonic())
             reply = await client.post(
                 "/api/token", json={"pairing_code": code}, headers={"X-Forwarded-Proto": "https"}
             )
@@ -199,7 +200,7 @@ async def test_a_paired_device_gets_in_again(run: Running) -> None:
         ]
         assert first["paired"] is True
         assert first["session_id"] != second["session_id"]
-        assert run.program.tokens.verify(first["token"]).device
+        assert run.program.access.tokens.verify(first["token"]).device
         renewed = await client.post("/api/token", headers=bearer(first["token"]))
         assert renewed.json()["paired"] is True
         wrong = await client.post("/api/token", json={"access_code": "x"}, headers=own(run))
@@ -342,7 +343,7 @@ async def test_a_restart_knows_its_devices(tmp_path: Path) -> None:
             return (await client.post(f"{url}/api/token", json={}, headers=headers)).status_code
 
     async with running(**settings(), pairing_hosts="127.0.0.1") as run:
-        cookie, _ = run.program.feature("pairing").devices.pair(IPHONE, time.time())
+        cookie, _ = run.program.added.faces[WayIn].devices.pair(IPHONE, time.time())
     async with ServerProcess({name.upper(): one for name, one in settings().items()}) as server:
         assert await known(server.url) == 200
     assert cookie not in server.text

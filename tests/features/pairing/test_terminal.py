@@ -278,7 +278,7 @@ def test_it_reads_back(text: str, quiet: int, columns: int, lines: int) -> None:
 def test_a_code_is_good_once() -> None:
     redeemed: list[bool] = []
     codes = PairingCodes()
-    codes.on_redeemed = lambda: redeemed.append(True)
+    codes.on_redeemed.append(lambda: redeemed.append(True))
     code = codes.issue(0)
     assert codes.redeem(code, 1) is Redeemed.OK
     assert codes.redeem(code, 2) is Redeemed.USED

@@ -13,6 +13,7 @@ import cv2
 import httpx
 import numpy as np
 
+from server.shared.faces import ListedCameras
 from tests.support.clients import http
 from tests.support.loopback import listening_on_loopback
 from tests.support.running import Running, running
@@ -102,7 +103,7 @@ def is_red(jpeg: bytes) -> bool:
 
 def begun(run: Running, name: str = "door") -> bool:
     """True when each watch of a camera knows how its condition was at first."""
-    (told,) = run.program.feature("rtsp").reports([name])
+    (told,) = run.program.added.faces[ListedCameras].reports([name])
     return None not in told.watches.values()
 
 

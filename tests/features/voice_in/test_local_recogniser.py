@@ -17,6 +17,7 @@ import pytest
 
 from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in.recogniser import LocalRecogniser, Words
+from server.features.voice_in.service import ListeningService
 from server.shared.speech import SpeechFailed, SpeechUnavailable
 from tests.features.voice_in.test_service import OPERATOR, PATH, chosen, listens
 from tests.real_model.server import PYTHON, run_module
@@ -97,7 +98,7 @@ async def test_a_recogniser_is_chosen_and_ended(folder: Path) -> None:
         assert answer.json()["chosen"]["state"] == "loading"
         await chosen(client, "ready")
         await listens(page, True)
-        ear = run.program.feature("voice_in").asr
+        ear = run.program.added.faces[ListeningService].asr
         assert (await said(ear, noise(1.0), "en"))[-1].final
         health = (await client.get("/health")).json()
         assert health["recogniser"]["state"] == "ready"

@@ -18,6 +18,8 @@ from playwright.async_api import Browser, Page, expect
 from benchmarks.browser import chromium, page_with_camera
 from scripts.bench.voice_sounds import write_sound
 from server.features.voice_in.recogniser import WordTime
+from server.features.voice_in.service import ListeningService
+from server.features.voice_out.voices import VoiceService
 from server.shared.sound.line import VoiceLine
 from tests.browser.fixtures import SMALL_CAMERA
 from tests.browser.test_page_sound import until
@@ -80,7 +82,7 @@ async def person(browser: Browser, server: Running, **hurried: int) -> AsyncIter
 
 def understood(server: Running, monkeypatch: pytest.MonkeyPatch, words: FakeWords) -> None:
     """Let all later sessions of a server use these words."""
-    monkeypatch.setattr(server.program.feature("voice_in").asr, "settled", words)
+    monkeypatch.setattr(server.program.added.faces[ListeningService].asr, "settled", words)
 
 
 async def test_it_says_what_became_of_a_question(
@@ -167,7 +169,7 @@ async def test_speech_over_an_answer_stops_it(
         SpeechServer() as speech_server,
         with_model(model, speech_base_url=speech_server.base_url) as server,
     ):
-        voice = server.program.feature("voice_out").voice
+        voice = server.program.added.faces[VoiceService].voice
         assert voice is not None
         await until(lambda: voice.ready)
         understood(server, monkeypatch, words)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from playwright.async_api import expect
 
 from server.core.sound import wav
+from server.features.voice_out.voices import VoiceService
 from server.shared.sound.line import VoiceLine
 from tests.browser.test_page_sound import session_of, until
 from tests.browser.visitor import Visit, Visitor, started
@@ -106,7 +107,7 @@ async def talking(model: FakeOpenAI, speech_server: SpeechServer) -> AsyncIterat
     model.answer_for = lambda _body, _jpeg: [f"{word} " for word in ANSWER]
     model.between_tokens = 0.08
     async with with_model(model, speech_base_url=speech_server.base_url) as run:
-        voice = run.program.feature("voice_out").voice
+        voice = run.program.added.faces[VoiceService].voice
         assert voice is not None
         await until(lambda: voice.ready)
         yield run

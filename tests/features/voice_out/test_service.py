@@ -12,7 +12,7 @@ import pytest
 
 from config import ConfigError
 from server.features.voice_out import voices
-from server.features.voice_out.voices import LocalVoice
+from server.features.voice_out.voices import LocalVoice, VoiceService
 from server.shared.speech import SpeechError, SpeechFailed, SpeechRefused, SpeechTimeout
 from tests.support.clients import http, soon
 from tests.support.local_voice import loading
@@ -31,7 +31,7 @@ async def test_a_voice_that_answers() -> None:
         SpeechServer() as server,
         running(speech_base_url=server.base_url, speech_api_key="k") as run,
     ):
-        voice = run.program.feature("voice_out").voice
+        voice = run.program.added.faces[VoiceService].voice
         assert voice is not None
         await soon(lambda: voice.ready)
         assert await health(run) == {"name": "server", "state": "ready", "detail": ""}
@@ -54,7 +54,7 @@ async def test_bad_options_stop_the_start(tmp_path: Path, options: str) -> None:
 
 async def test_no_voice_by_default() -> None:
     async with running() as run:
-        assert run.program.feature("voice_out").voice is None
+        assert run.program.added.faces[VoiceService].voice is None
         assert await health(run) is None
 
 

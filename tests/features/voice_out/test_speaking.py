@@ -102,7 +102,7 @@ class Rig:
         requests: Any = SimpleNamespace(
             consent=Consent(lambda: [FakeEngine()]), preferences=Preferences()
         )
-        services: Any = SimpleNamespace(prepare_pool=None, language_of=found_language)
+        services: Any = SimpleNamespace(prepare_pool=None)
         context = bare_context(
             self.outbox,
             lines=[self.line],
@@ -111,7 +111,7 @@ class Rig:
             services=services,
             interrupted=lambda *stop: self.stops.append(stop),
         )
-        self.speaking = Speaking(context, SpeechMetrics(self.metrics), self.voice)
+        self.speaking = Speaking(context, SpeechMetrics(self.metrics), self.voice, found_language)
         self.speaking.wanted = True
         self._reader = self.outbox.attach()
 

@@ -16,7 +16,7 @@ import pytest
 from server.features.webhooks.sender import Sender
 from server.features.webhooks.settings import Webhook, read_webhooks
 from server.features.webhooks.waiting import Trouble
-from server.features.webhooks.webhooks import body, headers
+from server.features.webhooks.webhooks import Webhooks, body, headers
 from server.session.part import Alert, AlertSource
 from tests.features.rtsp.scripted import begun, flat_jpeg, house, is_red, jpeg_camera, red_jpeg
 from tests.features.webhooks.receiver import SECRET, Receiver, hall, receiving, written
@@ -62,8 +62,8 @@ async def test_an_alert_arrives_signed_with_its_picture(evidence: str, tmp_path:
 async def test_without_a_list_nothing_leaves() -> None:
     """The operator's list is the consent for cameras of the house."""
     async with running() as run:
-        assert run.program.feature("webhooks").seen() == {"webhooks": [], "dead": []}
-        assert run.program.feature("webhooks").offered == ()
+        assert run.program.added.faces[Webhooks].seen() == {"webhooks": [], "dead": []}
+        assert run.program.added.faces[Webhooks].offered == ()
 
 
 def test_the_list_of_the_document(tmp_path: Path) -> None:
