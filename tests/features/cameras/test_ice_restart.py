@@ -11,7 +11,7 @@ import aioice.ice
 import pytest
 
 from server.core.errors import Conflict
-from server.features.cameras.whip import IceRestart, WhipSession
+from server.features.cameras.whip import WhipSession
 from server.webrtc_server import PeerConnection
 from tests.media.conftest import peer, side
 from tests.media.test_webrtc_server import CHROMIUM, show
@@ -133,9 +133,3 @@ async def test_before_a_connection_there_is_nothing_to_restart(side: Side) -> No
     await side.connect(CHROMIUM)
     with pytest.raises(Conflict):
         await WhipSession(side.server.get("a")).restart_ice("abcd", PASSWORD)
-
-
-async def test_closing_without_a_restart() -> None:
-    restart = IceRestart(object(), 1)
-    await restart.close()
-    await restart.close()

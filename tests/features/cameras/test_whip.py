@@ -9,7 +9,6 @@ import pytest
 import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder
-from server.features.cameras.routes import ice_links
 from tests.media.test_webrtc_server import CANDIDATES, CHROMIUM, lines, only, without
 from tests.support.clients import bearer, http, more_frames, soon, take_token
 from tests.support.fakes_app import assert_error
@@ -324,14 +323,6 @@ async def test_ice_servers_come_with_the_answer() -> None:
         assert 'rel="ice-server"; username="' in link
         assert link.endswith('credential-type="password"')
     assert "a-secret-of-the-relay" not in str(reply.headers)
-
-
-async def test_links_name_each_address() -> None:
-    """One for each URL, with the credentials of its server."""
-    servers = [{"urls": ["turn:a", "turn:b"], "username": "1:u", "credential": "c="}]
-    more = '; rel="ice-server"; username="1:u"; credential="c="; credential-type="password"'
-    assert ice_links(servers) == ["<turn:a>" + more, "<turn:b>" + more]
-    assert ice_links([]) == []
 
 
 async def test_publishing_is_limited_per_address() -> None:

@@ -128,13 +128,6 @@ def test_huge() -> None:
     assert "not made" in reason(forged(turns=[["q", "a"]] * (MAX_TURNS + 1)))
 
 
-@pytest.mark.parametrize(
-    "turns", [None, {}, "x", [1], [["q"]], [["q", 1]], [["q", "a", "b"]], [[["q"], "a"]], [None]]
-)
-def test_turns_of_another_form(turns: Any) -> None:
-    assert "not made" in reason(forged(turns=turns))
-
-
 @pytest.mark.parametrize("text", ["a", "ü", "猫", "🫖", "\n", '"', "\ud800"])
 def test_the_newest_turns_that_fit(text: str) -> None:
     """After any talk, it stays within the bound, a page can send it, and the newest turn is in."""

@@ -112,14 +112,3 @@ async def test_a_process_that_is_back_takes_its_sessions_again() -> None:
         page = await open_page(run, held["token"], held["session_id"])
         assert (await page.next("ready"))["session_id"] == held["session_id"]
         await page.close()
-
-
-async def test_a_draining_process_gives_out_no_new_sessions() -> None:
-    """503 that a balancer passes over; a token that is there is renewed."""
-    async with running(rate_limit_per_minute=0) as run, http(run) as client:
-        held = await take_token(run)
-        run.program.sessions.draining = True
-        refused = await client.post("/api/token")
-        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
-        renewed = await client.post("/api/token", headers=bearer(held["token"]))
-        assert renewed.status_code == 200

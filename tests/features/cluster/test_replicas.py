@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from server.features.cluster import redis_store, replicas
+from server.features.cluster import replicas
 from server.features.cluster.redis_store import RedisStore
 from server.features.cluster.replicas import (
     KNOWN_SECONDS,
@@ -110,17 +110,6 @@ async def test_a_gateway_that_is_gone_is_forgotten_while_redis_comes_and_goes() 
             store.reply = reply
             await made.report(at)
     assert [one.name for one in made.others(5 + int(KNOWN_SECONDS))] == ["b"]
-
-
-async def test_a_full_list_is_no_forgotten_one() -> None:
-    """Its own name is missing in it, because others drove it out: what is known does not grow."""
-    store = Answers(None)
-    made = ReplicaList(lambda: Replica("a", 9, 9), store)
-    for now in range(5):
-        names = [f"h{now}_{number}" for number in range(MOST_REPLICAS)]
-        store.reply = [*(word for name in names for word in (name, "0 9 0")), replicas.NEW]
-        await made.report(now)
-        assert len(made.others(now)) == MOST_REPLICAS
 
 
 async def knows_none(name: str, reply: list[Any]) -> None:
@@ -276,14 +265,6 @@ async def test_a_list_that_redis_forgot(
         assert set(a.others(3)) == {own["b"], own["c"]}
         await a.report(2 + replicas.BACK_SECONDS)
         assert a.others(7) == (own["b"],)
-
-
-def test_the_list_is_back_before_it_is_read_again() -> None:
-    """Living gateways notice Redis within its pause and report at once, before what was known is
-    dropped; and it is dropped at the next reading.
-    """
-    noticed = redis_store.TRY_SECONDS + redis_store.ANSWER_SECONDS
-    assert noticed < replicas.BACK_SECONDS < redis_store.PROBE_SECONDS
 
 
 @pytest.mark.slow

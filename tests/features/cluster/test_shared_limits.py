@@ -334,35 +334,6 @@ async def test_sessions_take_slots(tmp_path: Path) -> None:
             await other.admit("g")
 
 
-async def test_a_restarted_process_takes_people(tmp_path: Path) -> None:
-    """It has nobody who left, and all slots are taken: those who left elsewhere make room."""
-    managers: list[SessionManager] = []
-    async with redis_server(tmp_path) as server, stores(server) as both:
-        slots = [
-            SharedSlots(store, 3, lambda n=n: managers[n].holders)  # type: ignore[misc]
-            for n, store in enumerate(both)
-        ]
-        async with managers_of(*slots, most=3) as (old, restarted):
-            managers += (old, restarted)
-            for name in ("used", "left", "longer"):
-                await old.admit(name)
-            with pytest.raises(Busy):
-                await restarted.admit("a")
-            old.find("left").last_activity -= 900
-            old.find("longer").last_activity -= 950
-            await old.make_room(await slots[0].keep())
-            await restarted.admit("a")
-            assert len(old) == 3
-            await old.make_room(await slots[0].keep())
-            assert sorted(old.holders) == ["left", "used"]
-            await restarted.admit("b")
-            old.find("left").touch()
-            await old.make_room(await slots[0].keep())
-            assert "left" in old
-            with pytest.raises(Busy):
-                await restarted.admit("c")
-
-
 # Two processes
 
 

@@ -296,14 +296,6 @@ async def test_details_of_each_look_are_sent_on_demand() -> None:
         assert found[0]["value"] >= 1
 
 
-async def test_sensitivity_is_the_settings_until_the_client_chooses() -> None:
-    async with room() as one:
-        attention = one.session.part("describe")._attention
-        assert attention._sensitivity == 1.0
-        one.session.handle(settings(sensitivity=2.5))
-        assert attention._sensitivity == 2.5
-
-
 @pytest.mark.parametrize("length", list(Length))
 async def test_each_length_has_its_question(length: Length) -> None:
     async with describing(length=length) as (_one, stage):
@@ -414,17 +406,6 @@ def test_what_was_said_is_known_for_a_minute() -> None:
     assert notices.told(55.0).until == 9
     assert notices.told(106.0).said == ("8", "9")
     assert notices.told(200.0).said == ()
-
-
-def test_pauses_after_news_and_after_none() -> None:
-    notices = Notices(first=True)
-    assert notices.due(0.0)
-    notices.answered(10.0, 9.0, "")
-    assert not notices.due(10.0 + LOOK_SECONDS - 0.01)
-    assert notices.due(10.0 + LOOK_SECONDS)
-    notices.answered(20.0, 19.0, "A step.")
-    assert not notices.due(20.0 + NEWS_SECONDS - 0.01)
-    assert notices.due(20.0 + NEWS_SECONDS)
 
 
 def test_the_question_names_what_matters_and_what_was_said() -> None:

@@ -108,17 +108,6 @@ async def test_a_video_is_made_and_handed_over_once(making: GenerationJob) -> No
     assert counted(making, "video", "ok") == 1
 
 
-async def test_the_first_frame_is_the_one_that_was_given(making: GenerationJob) -> None:
-    """The picture reaches the worker as it was sent."""
-    rgb = np.tile(np.asarray([200, 40, 40], np.uint8), (32, 64, 1))
-    async with loaded("first") as model:
-        assert model.rules.first_frame == "must"
-        making.start(model, replace(VIDEO, camera=True), rgb.tobytes())
-        assert (await ended(making)).state is JobState.READY
-    first = decoded(making.take().data)[0]
-    assert np.abs(first.reshape(-1, 3).mean(0) - [200, 40, 40]).max() < 6
-
-
 async def test_sound_as_wav_and_as_bare_samples(making: GenerationJob) -> None:
     """The model's own rate, and as long as was asked for."""
     async with loaded("sound") as model:
@@ -428,14 +417,6 @@ def test_it_never_grows_beyond_its_bound() -> None:
             made(list(noise(30)), most=most)
     writer = Mp4Writer(WIDTH, HEIGHT, 16, 2**20)
     writer.add(plain(RED))
-    writer.discard()
-
-
-def test_frames_of_another_size_are_refused() -> None:
-    """A frame has exactly the bytes of its pixels."""
-    writer = Mp4Writer(WIDTH, HEIGHT, 16, 2**20)
-    with pytest.raises(ValueError):
-        writer.add(plain(RED)[:-3])
     writer.discard()
 
 

@@ -237,16 +237,6 @@ async def test_bad_wishes_are_400_and_busy_is_503() -> None:
         await one.ask("DELETE", "/api/engine/video")
 
 
-async def test_sound_goes_to_the_page_too() -> None:
-    async with desk("sound") as one:
-        status, _ = await one.ask("POST", "/api/engine/sound", prompt="rain", seconds=0.5)
-        assert status == 202
-        assert (await one.done())["state"] == "ready"
-        reply = await one.client.get("/api/engine/sound/result")
-        assert reply.headers["content-type"] == "audio/wav"
-        assert len(reply.content) == 44 + 16_000
-
-
 async def test_the_first_frame_is_what_the_operators_camera_shows() -> None:
     """From the session that the token is for; no camera, no session, no good token: one error each."""
     async with desk("first") as one:

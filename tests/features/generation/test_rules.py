@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -91,12 +90,6 @@ def test_a_broken_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "vae" / "config.json").write_text("{")
     with pytest.raises(ModelFolderError, match=r"config\.json is damaged.+Download it again"):
         pixel_rules(tmp_path)
-
-
-def test_rules_travel_as_json() -> None:
-    """A worker's rules are read as they were sent."""
-    rules = Rules("video", 32, 8, "may", ("steps", "guidance"), 16_000)
-    assert Rules.read(json.loads(json.dumps(asdict(rules)))) == rules
 
 
 def test_the_count_next_to_what_is_wished_for() -> None:

@@ -184,19 +184,6 @@ async def test_filters_run_before_anything_leaves() -> None:
         assert not any("image" in m for m in await one.rest())
 
 
-async def test_a_picture_is_seen_on_the_page() -> None:
-    async with looked_through() as one:
-        task = asyncio.create_task(programs_of(one.session).picture(grant_in(one)))
-        await frames_until(one, task)
-        jpeg, frame = await task
-        assert jpeg.startswith(b"\xff\xd8")
-        assert len(jpeg) <= 36 * 1024
-        assert frame.width == 320
-        last = [m for m in await one.rest() if m["type"] == "look"][-1]
-        assert (last["tool"], last["state"]) == ("snapshot", "done")
-        assert last["image"].startswith("data:image/jpeg")
-
-
 async def test_one_tap_ends_it_while_it_looks() -> None:
     """The engine is stopped, the program hears that its access ended, and its token is dead."""
     engine = FakeEngine()
@@ -215,19 +202,6 @@ async def test_one_tap_ends_it_while_it_looks() -> None:
         messages = await one.rest()
         assert [m for m in messages if m["type"] == "look"][-1]["state"] == "failed"
         assert [m for m in messages if m["type"] == "programs"][-1]["programs"] == []
-
-
-async def test_a_program_that_leaves_stops_its_look() -> None:
-    engine = FakeEngine()
-    engine.hold()
-    async with looked_through(engine) as one:
-        task = asyncio.create_task(programs_of(one.session).ask(grant_in(one), LOOK))
-        await frames_until(one, lambda: engine.requests)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await until(lambda: not one.services.inference.running)
-        assert [m for m in await one.rest() if m["type"] == "look"][-1]["state"] == "failed"
 
 
 async def test_the_persons_question_goes_first() -> None:
@@ -357,16 +331,6 @@ async def test_a_slow_page_gets_words_without_pictures(monkeypatch: pytest.Monke
         await asks(one, grant_in(one))
         last = [m for m in await one.rest() if m["type"] == "look"][-1]
         assert (last["state"], last.get("image")) == ("done", None)
-
-
-async def test_a_session_that_ends_takes_all_access() -> None:
-    async with looked_through() as one:
-        grant = grant_in(one)
-        await one.session.close("session_ended")
-        with pytest.raises(Unauthorized):
-            await programs_of(one.session).ask(grant, LOOK)
-        with pytest.raises(Conflict):
-            grant_in(one)
 
 
 async def test_the_end_of_its_access_ends_a_wait_for_alerts() -> None:

@@ -367,22 +367,6 @@ async def test_it_is_there_when_it_is_large_and_seen_twice() -> None:
         assert not one.session.camera.on_sample
 
 
-@pytest.mark.parametrize("error", [RuntimeError("x"), ValueError("x"), MemoryError()])
-async def test_a_failed_look_is_counted_and_tried_later(
-    error: Exception, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with led(SIDE) as (one, finding):
-        finding.fails = error
-        now = time.monotonic()
-        await look(one, now)
-        assert counted(one, "failed") == 1
-        one.frame(captured=now + 2, **SIZE)
-        assert len(finding.looks) == 1
-        finding.fails = None
-        await look(one, now + 6)
-        assert type(error).__name__ in str([vars(record) for record in caplog.records])
-
-
 @pytest.mark.parametrize(
     ("words", "order", "condition"),
     [("Guide me to the cup.", "guide_to", "the cup"), ("What is around me?", "scan", "")],
@@ -651,19 +635,6 @@ async def test_a_request_ends_with_its_goal(how: str) -> None:
         assert await targets(one) == []
 
 
-async def test_an_answer_about_the_goal_before_is_not_used() -> None:
-    model = Model(SIDE)
-    async with led_by_model(model) as one:
-        model.hold()
-        one.frame(**SIZE)
-        await until(lambda: model.open == 1)
-        one.session.handle(goal("the stapler"))
-        model.release()
-        await until(lambda: one.services.inference.idle)
-        told = await targets(one)
-        assert (told[-1]["thing"], told[-1]["state"]) == ("the stapler", "looking")
-
-
 async def test_two_sessions_ask_for_themselves() -> None:
     """The answer about one's picture leads the other nowhere."""
     model = Model(SIDE)
@@ -676,19 +647,6 @@ async def test_two_sessions_ask_for_themselves() -> None:
         assert {request.session_id for request in model.requests} == {"s"}
         assert (await targets(one))[-1]["state"] == "found"
         assert await targets(guest) == []
-
-
-async def test_nothing_is_asked_without_a_goal() -> None:
-    model = Model(SIDE)
-    async with led_by_model(model) as one:
-        one.session.handle(goal(None))
-        await targets(one)
-        for step in range(20):
-            one.frame(captured=time.monotonic() + step, **SIZE)
-        await until(lambda: one.services.inference.idle)
-        assert model.requests == []
-        assert await targets(one) == []
-        assert not one.session.camera.on_sample
 
 
 @pytest.mark.parametrize("words", ["“EXIT”", "the expiry date", "the QR code"])

@@ -20,7 +20,7 @@ from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter
 from server.models.base import Capabilities
 from tests.features.guidance.panorama import HEIGHT, WIDTH, Panorama
-from tests.features.guidance.test_guidance import Finds, Looks, beside, counting, nothing
+from tests.features.guidance.test_guidance import Finds, Looks, beside, counting
 from tests.features.guidance.test_leading import PAINT, WITHHOLD, takes_frames
 from tests.features.rooms import room, settings
 from tests.support.fakes import until
@@ -142,25 +142,6 @@ async def test_nothing_is_looked_at_without_a_scan() -> None:
         assert not takes_frames(one)
 
 
-async def test_four_looks_a_second_and_fewer_of_costly_ones() -> None:
-    """At the whole picture and its middle in turn; a look that takes 50 ms of a core is followed by half a second."""
-    async with around() as (one, finding):
-        began = time.monotonic()
-        for number in range(20):
-            show(one, number * 2.0, began + number / 20)
-            await looked(one)
-        assert 4 <= len(finding.looks) <= 5
-        assert {bgr.shape[1] for bgr, *_ in finding.looks} == {WIDTH, HEIGHT}
-        finding.seconds = 0.05
-        show(one, 40, began + 1.3)
-        await looked(one)
-        looks = len(finding.looks)
-        show(one, 41, began + 1.7)
-        assert len(finding.looks) == looks
-        show(one, 42, began + 1.85)
-        await until(lambda: len(finding.looks) == looks + 1)
-
-
 async def test_print_and_faces_have_their_looks() -> None:
     """And what is known is not looked at again."""
     async with around(("cup", 10)) as (one, finding):
@@ -277,10 +258,6 @@ async def test_what_was_seen_is_kept_no_longer_than_the_recent_past(seconds: flo
         assert part.scanning.running
 
 
-def test_it_is_five_minutes_at_most() -> None:
-    assert Scanner(nothing).kept == Scanner(nothing, kept=3600).kept == 300
-
-
 @pytest.mark.parametrize("how", ["clear", "stream", "socket", "scan", "session"])
 @pytest.mark.parametrize("over", [False, True])
 async def test_all_of_it_goes(how: str, over: bool) -> None:
@@ -360,15 +337,3 @@ async def test_two_sessions_never_tell_each_other() -> None:
             guest.session.handle(Scan(type="scan", on=False))
             assert (await scanned(guest))["things"] == []
         assert not finding.scanner.busy
-
-
-async def test_a_look_that_fails_pauses(caplog: pytest.LogCaptureFixture) -> None:
-    async with around(("cup", 20)) as (one, finding):
-        finding.fails = ValueError("no")
-        now = time.monotonic()
-        show(one, 0, now)
-        await until(lambda: counted(one, "failed") == 1)
-        show(one, 2, now + 1.5)
-        assert len(finding.looks) == 1
-        assert "ValueError" in str([vars(record) for record in caplog.records])
-        assert "no" not in [record.getMessage() for record in caplog.records]

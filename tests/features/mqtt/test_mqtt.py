@@ -10,9 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from server.core.errors import BadRequest, Conflict, RateLimited
+from server.core.errors import Conflict, RateLimited
 from server.core.frames import CameraState
-from server.core.messages import Parser
 from server.core.metrics import Metrics
 from server.features.mqtt.discovery import Topics, watch_key
 from server.features.mqtt.link import Link
@@ -380,22 +379,3 @@ async def test_a_device_by_a_persons_word_alone(house: House) -> None:
     choose(one, False)
     assert not house.visitors.has("session")
     assert json.loads(await reader.get())["on"] is False
-
-
-async def test_without_room_the_page_hears_what_holds(house: House) -> None:
-    outbox = Outbox()
-    house.people = {str(number): Person() for number in range(MOST_VISITORS)}
-    one = part(house, outbox)
-    for number in range(MOST_VISITORS):
-        house.visitors.begin(str(number))
-    with pytest.raises(Conflict):
-        choose(one, True)
-    assert json.loads(await outbox.attach().get())["on"] is False
-
-
-@pytest.mark.parametrize("on", [None, "maybe", [1]])
-def test_a_malformed_message_is_refused(on: Any) -> None:
-    parser = Parser()
-    parser.add(SetHomeAssistant)
-    with pytest.raises(BadRequest):
-        parser.parse(json.dumps({"type": "home_assistant", "on": on}))

@@ -101,16 +101,6 @@ def test_births_have_a_rate() -> None:
     assert kinds.count(Kind.BIRTH) == BIRTHS_AT_ONCE
 
 
-def test_the_newest_of_a_topic_goes() -> None:
-    queue = Outgoing()
-    assert queue.put(Message("a", b"1"), 0) == []
-    assert queue.put(Message("b", b"2"), 0) == []
-    assert queue.put(Message("a", b"333"), 0) == ["replaced"]
-    assert (len(queue), queue.bytes) == (2, 4)
-    assert [queue.next() for _ in "abc"] == [Message("b", b"2"), Message("a", b"333"), None]
-    assert queue.bytes == 0
-
-
 def test_it_is_bounded() -> None:
     """In messages and in bytes; the oldest goes."""
     queue = Outgoing()
@@ -155,22 +145,6 @@ def test_what_did_not_arrive_goes_again() -> None:
     queue.next()
     queue.again()
     assert queue.stale(STALE_SECONDS + 1) == ["stale"]
-
-
-def test_a_large_message_at_which_two_connections_ended_goes_empty() -> None:
-    """A broker may take none so large, and not say so."""
-    queue = Outgoing()
-    for size, dropped in ((4096, []), (4096, []), (9000, []), (9000, ["too_large"])):
-        queue.put(Message(f"a/{size}", bytes(size), news=True), 0)
-        queue.next()
-        assert queue.again() == dropped
-        assert (taken := queue.next()) is not None
-        assert len(taken.payload) == (0 if dropped else size)
-        if size == 4096:
-            queue.sent()
-        else:
-            queue.again()
-            queue.clear()
 
 
 def test_pauses_grow_to_a_bound() -> None:

@@ -313,14 +313,6 @@ async def test_the_end_of_a_grant_ends_its_answer(desk: Desk) -> None:
     await stopped(seen)
 
 
-async def test_only_with_the_scope(desk: Desk) -> None:
-    made = await give(desk.http, desk.person.token, scopes=["watch"])
-    client = desk.as_program(made["token"])
-    with pytest.raises(openai.PermissionDeniedError):
-        await client.chat.completions.create(model="camera", messages=said("x"))
-    await client.close()
-
-
 @pytest.mark.parametrize(
     "url", ["https://example.org/a.jpg", "data:image/jpeg;base64,/9j/4AAQ", "file:///etc/passwd"]
 )
@@ -554,17 +546,6 @@ async def test_rubbish_costs_the_rate(desk: Desk) -> None:
     assert metric(desk.run, "programs_total", what="rate_limited") > 0
 
 
-async def test_looks_have_their_own_rate(encoder: LiveEncoder) -> None:
-    async with desk_with(encoder, program_looks_per_minute=4) as desk:
-        # A quarter of a minute's looks at once
-        await desk.ask("What is it?")
-        with pytest.raises(openai.RateLimitError) as refused:
-            await desk.ask("What is it?")
-        assert refused.value.type == "rate_limit_error"
-        # The person asks as before.
-        await desk.person.page.ask("And I?", id="own")
-
-
 async def test_tasks_about_the_chat_are_no_looks(encoder: LiveEncoder) -> None:
     """Open WebUI sends several beside each question; a question with its documents begins like one."""
     task = "### Task:\nGenerate a title.\n### Chat History:\n<chat_history>...</chat_history>"
@@ -580,16 +561,6 @@ async def test_tasks_about_the_chat_are_no_looks(encoder: LiveEncoder) -> None:
         assert desk.fake.count == asked + 1
         with pytest.raises(openai.RateLimitError):
             await desk.ask(task, NOW)
-
-
-async def test_nobody_looks_unseen(encoder: LiveEncoder) -> None:
-    """Without an open page no model is asked."""
-    async with desk_with(encoder) as desk:
-        await desk.person.page.close()
-        await soon(lambda: not desk.run.program.sessions.listens(desk.person.session_id))
-        with pytest.raises(openai.ConflictError, match="page of this camera is closed"):
-            await desk.ask("What is it?")
-        assert desk.fake.count == 0
 
 
 @pytest.mark.slow

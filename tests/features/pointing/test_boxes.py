@@ -88,12 +88,6 @@ def test_an_answer_without_boxes() -> None:
     assert read("") == Answer("", (), False)
 
 
-def test_an_answer_without_words_has_its_labels() -> None:
-    """Each once."""
-    answer = read("```json\n" + json.dumps([json.loads(LIST)[0]] * 2) + "\n```")
-    assert (answer.sentence, pointing.listed(answer.boxes)) == ("", "spanner")
-
-
 THOUSANDTHS = BoxUnit.THOUSANDTHS
 
 

@@ -155,15 +155,6 @@ async def test_boxes_beyond_the_picture_are_counted_in_both_looks() -> None:
             assert sample(one.services.metrics, "boxes_beyond_total", result=result) == 1
 
 
-async def test_no_second_picture_is_named_without_a_second_look() -> None:
-    """Neither for a large thing, nor for a look that failed."""
-    engine = qwen("Left.\n" + boxes(0, 0, 500, 500), f"Left.\n{SMALL}", "")
-    async with room(engine) as one:
-        assert "closer" not in await ask(one, ASKED)
-        at_request(engine, 3, fail)
-        assert "closer" not in await ask(one, ASKED)
-
-
 async def test_a_second_look_can_take_it_back() -> None:
     """Then the answer is the second one's, and nothing is pointed at."""
     engine = qwen("On the left.\n" + boxes(0, 0, 300, 300, sure=0.3), "It is a bowl.\n[]")

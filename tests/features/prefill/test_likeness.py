@@ -28,7 +28,7 @@ from tests.shared.attention.clip_classes import (
 from tests.shared.attention.clips import ACROSS, DOWN, HEIGHT, WIDTH, Canvas, Clip, View, frames
 from tests.support.rooms import make_frame
 
-SECONDS = 16.0
+SECONDS = 10.0
 # The encoder has settled by then.
 SETTLED = 4.0
 SCRATCH = BufferPool()
@@ -123,7 +123,7 @@ def living(seed: int) -> tuple[list[Thing], Clip]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    "seeds", [range(1, 3), pytest.param(range(3, 11), marks=pytest.mark.night)], ids=str
+    "seeds", [range(1, 2), pytest.param(range(2, 11), marks=pytest.mark.night)], ids=str
 )
 def test_living_scenes(seeds: range) -> None:
     """At least four of five times they are alike while nothing changes, and never after a change."""

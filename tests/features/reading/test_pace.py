@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from server.features.reading.text import (
     AGAIN_SECONDS,
-    FIRST_SECONDS,
     HEARING_SECONDS,
     HINT_AFTER_SECONDS,
     QUIET_SECONDS,
@@ -12,13 +11,6 @@ from server.features.reading.text import (
     ReadPace,
 )
 from server.shared.aim import Hint
-
-
-def test_a_text_without_a_line_has_time_to_come_into_view() -> None:
-    """Somebody who sees little has to find the page first."""
-    pace = ReadPace(0)
-    assert not pace.over(FIRST_SECONDS - 0.1)
-    assert pace.over(FIRST_SECONDS)
 
 
 def test_it_ends_soon_when_all_of_it_is_in_view_and_later_when_it_may_go_on() -> None:
@@ -31,15 +23,6 @@ def test_it_ends_soon_when_all_of_it_is_in_view_and_later_when_it_may_go_on() ->
     assert not pace.over(1 + WHOLE_SECONDS), "one look is no proof"
     pace.see(Hint.GOOD, 3)
     assert pace.over(1 + WHOLE_SECONDS)
-
-
-def test_time_does_not_count_while_something_is_still_heard() -> None:
-    """Nobody moves on while a voice reads what the last picture showed."""
-    pace = ReadPace(0)
-    pace.read(1)
-    pace.hearing(60)
-    assert not pace.over(60 + WHOLE_SECONDS)
-    assert pace.over(60 + QUIET_SECONDS)
 
 
 def test_a_hint_needs_two_looks_and_a_moment_without_news() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import tracemalloc
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from benchmarks.watch_scenes import HEIGHT, WIDTH, Happens, Stage
-from server.core.frames import Frame
+from benchmarks.watch_scenes import Happens
 from server.features.recall import memory as choosing
 from server.features.recall.memory import (
     CLOSEST_SECONDS,
@@ -27,14 +25,11 @@ from server.features.recall.memory import (
     Dropped,
     Kept,
     Recall,
-    Usual,
     differ,
     grid_of,
 )
 from server.media.picture import encode
-from server.media.picture.planes import BufferPool
 from server.models.routing import span_in
-from server.shared.attention.attention import Attention
 
 
 def picture(captured: float, size: int = 1000, since: float | None = None, shows: int = 0) -> Kept:
@@ -212,26 +207,6 @@ def test_bounds_and_counts_hold_always(
         assert all(now - one.captured <= seconds for one in recall.pictures())
 
 
-@pytest.mark.slow
-def test_memory_is_flat() -> None:
-    """Measured: after hundreds of changes the ring takes no more than its bound and some bytes a picture."""
-    # Five pictures: each change of one compares it with all, which takes long under tracemalloc.
-    most = 200_000
-    recall = Recall(300, most)
-    tracemalloc.start()
-    try:
-        sizes = []
-        for part in range(3):
-            for second in range(200):
-                now = part * 200.0 + second
-                recall.keep(picture(now, 36_000), now)
-            sizes.append(tracemalloc.get_traced_memory()[0])
-    finally:
-        tracemalloc.stop()
-    assert sizes[0] < most + 50_000
-    assert max(sizes) - min(sizes) < 8_000
-
-
 def test_a_time_of_the_past() -> None:
     """The pictures within it, and the one that shows its beginning; when there are more, they are spread over it."""
     recall = Recall(300, 100_000)
@@ -311,22 +286,6 @@ def test_many_are_compared_at_once() -> None:
     assert list(Compared(grids).differ(grids[0])) == [0.0, 1.0, 1.0]
 
 
-def test_what_moves_all_the_time_is_usual() -> None:
-    """A thing that comes is not."""
-    rng = np.random.default_rng(2)
-
-    def restless() -> NDArray[np.uint8]:
-        bgr = scene()
-        bgr[:80] = cv2.resize(rng.integers(0, 255, (4, 20, 3)).astype(np.uint8), (640, 80))
-        return bgr
-
-    usual = Usual([shown(restless()) for _ in range(20)])
-    again = Compared([shown(restless()) for _ in range(20)])
-    assert float(np.median(usual.unlike(again))) < 0.5
-    thing = Compared([shown(with_thing(restless(), 0.05, (0, 0, 255)))])
-    assert usual.unlike(thing)[0] > 0.9
-
-
 def test_a_broken_picture_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot be decoded"):
         grid_of(b"no picture")
@@ -378,39 +337,3 @@ def asked(recall: Recall, events: Sequence[Happens], now: float) -> Iterator[Ask
             timed = choosing.during(pictures, now - span.since, now - span.until, PICTURES)
             ways = (pictures, sent, timed)
             yield Asked(age, *(any(event.active(one.captured) for one in way) for way in ways))
-
-
-def watched(kind: str, seconds: float, seed: int) -> list[Asked]:
-    rng = random.Random(seed)
-    events = list(happens(seconds, rng))
-    stage = Stage(kind, events, seed)
-    attention, recall = Attention(BufferPool()), Recall(SECONDS, 2 * 2**20)
-    questions = [rng.uniform(SECONDS, seconds) for _ in range(int(seconds / 20))]
-    found: list[Asked] = []
-    for at in np.arange(0.0, seconds, STEP).tolist():
-        image = stage.draw(stage.begin + at)
-        frame = Frame("f", image, WIDTH, HEIGHT, at, None, at, int(at * 90_000))
-        change = attention.look(frame)
-        if change is not None and recall.due(change.changed, at):
-            attention.asked(change, at)
-            bgr = np.asarray(cv2.cvtColor(stage.planes(at), cv2.COLOR_YUV2BGR_I420), np.uint8)
-            jpeg = encode.still(encode.scaled_to(bgr, 640, 360))
-            kept = Kept(f"f{at}", at, None, WIDTH, HEIGHT, jpeg, at, grid_of(jpeg))
-            recall.keep(kept, at, changed=change.changed)
-            attention.answered(at, same=False)
-        for now in (one for one in questions if at <= one < at + STEP):
-            found += asked(recall, events, now)
-    return found
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("kind", "found_by_time"), [("still", 0.9), ("noisy", 0.9), ("busy", 0.8)])
-def test_events_are_held_and_found(kind: str, found_by_time: float) -> None:
-    """Of 3 s each, one each 30 s; with its time a question finds them at any age."""
-    found = watched(kind, 380, 3)
-    assert len(found) >= 25
-    assert sum(one.held for one in found) >= 0.95 * len(found)
-    assert sum(one.timed for one in found) >= found_by_time * len(found)
-    recent = [one for one in found if one.age <= 60]
-    assert len(recent) >= 5
-    assert sum(one.sent for one in recent) >= 0.80 * len(recent)

@@ -27,7 +27,6 @@ from server.features.rtsp.worker.rtsp import Trouble
 from tests.features.rtsp.scripted import CAMERAS, OPERATOR, house, listed
 from tests.support.clients import bearer, http
 from tests.support.fakes_app import assert_error
-from tests.support.running import running
 
 ROUTES = [
     ("GET", ""),
@@ -63,12 +62,6 @@ async def test_what_is_refused(tmp_path: Path) -> None:
         assert_error(reply, 404, "not_found", retryable=False)
         reply = await client.get(f"{CAMERAS}/door/picture")
         assert_error(reply, 503, "no_camera", retryable=True)
-
-
-async def test_without_cameras() -> None:
-    async with running(operator_token=OPERATOR) as run, http(run) as client:
-        reply = await client.get(CAMERAS, headers=bearer(OPERATOR))
-        assert reply.json() == {"cameras": []}
 
 
 async def test_a_program_gets_one_camera_until_it_is_ended(tmp_path: Path) -> None:

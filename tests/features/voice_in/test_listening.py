@@ -31,7 +31,7 @@ from server.session.part import MakePart, SessionContext, SessionPart, Speaker
 from server.session.session import Session
 from server.shared.sound.line import VoiceLine
 from server.shared.speech import SpeechFailed
-from tests.features.rooms import parser, settings, with_features
+from tests.features.rooms import settings, with_features
 from tests.support import onnx_model
 from tests.support.fakes import FakeEngine, FakeEngines, until
 from tests.support.fakes_words import FakeWords
@@ -335,30 +335,6 @@ async def test_a_model_hears_that_a_sentence_is_not_complete(
             assert len(one.words.heard[0]) / 16_000 > first + 1.2 + second
         found = checks_of(one.one.services.metrics)
         assert found == {None: {}, 0.1: {"incomplete": 6}, 0.9: {"complete": 2}}[likelihood]
-
-
-@pytest.mark.parametrize("error", [ValueError("what was said"), None])
-async def test_without_the_models_answer_silence_ends_the_turn(
-    monkeypatch: pytest.MonkeyPatch, error: ValueError | None
-) -> None:
-    """It fails, or is slow: two turns, as without it."""
-    end = HeldTurnModel(error=error)
-    if error is not None:
-        end.go.set()
-    else:
-        # Sound passes quicker than time.
-        monkeypatch.setattr(turn_checks, "ANSWER_SECONDS", 0.005)
-    async with ear(end=end, silence_ms=500) as one:
-        if error is None:
-            # Nobody waits for a check that does not end.
-            one.settle = lambda: asyncio.sleep(0.02)  # type: ignore[method-assign]
-        await one.hear(hesitating(1.2))
-        await until(lambda: len(one.words.heard) + one.words.given_up == 2)
-        one.show()
-        await one.one.until(lambda m: m["type"] == "response" and m["text"] == "A cup.")
-        found = checks_of(one.one.services.metrics)
-        assert set(found) <= ({"failed"} if error is not None else {"slow", "unused"})
-        end.go.set()
 
 
 async def test_muting_forgets_the_models_answer() -> None:
@@ -720,16 +696,6 @@ async def test_an_order_is_carried_out_by_the_page(
         assert [asked for asked in one.one.engine.requests if asked.kind is Kind.CHAT] == []
 
 
-async def test_each_chunk_counts_over_an_answer(one: Ear) -> None:
-    """It is lowered with the first one; while nothing is spoken, chunks wait for each other."""
-    assert one.listening._patience() > 1
-    one.talker.talking = True
-    assert one.listening._patience() == 1
-    one.talker.talking = False
-    one.switch("push")
-    assert one.listening._patience() == 1
-
-
 async def test_a_false_alarm_lets_the_answer_go_on() -> None:
     """A syllable, then nothing."""
     async with ear(talking=True) as one:
@@ -822,18 +788,3 @@ async def test_ten_minutes_of_speech_leave_memory_flat(one: Ear) -> None:
     # The end of the sound, shorter than the chunks that wait for each other
     assert len(one.listening.detection.waiting) <= 1
     assert len(one.words.heard) > 100
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ('{"type":"settings","microphone":"always"}', "microphone"),
-        ('{"type":"settings","silence_ms":100}', "silence_ms"),
-        ('{"type":"settings","silence_ms":5000}', "silence_ms"),
-        ('{"type":"push_to_talk"}', "down"),
-    ],
-)
-def test_messages_are_checked(text: str, problem: str) -> None:
-    """With the field that is wrong."""
-    with pytest.raises(Exception, match=problem):
-        parser().parse(text)

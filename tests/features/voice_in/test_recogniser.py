@@ -206,14 +206,6 @@ async def test_pieces_become_one() -> None:
     assert whole.captured == 0.0
 
 
-async def test_one_sound_stays_as_it_is() -> None:
-    """Nothing is copied; no sound is None."""
-    sound = Sound(np.ones(5, np.int16), 1.0)
-    assert await Pieces(stream(sound)).rest() is sound
-    assert await Pieces(parts(0)).rest() is None
-    assert await Pieces(stream()).rest() is None
-
-
 async def test_too_long() -> None:
     """A minute is taken, and no sample more; visitors read it in plain words."""
     most = int(MOST_SOUND_SECONDS * SOUND_RATE)

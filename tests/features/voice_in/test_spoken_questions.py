@@ -22,7 +22,6 @@ from server.features.voice_in.spoken_questions import (
     SpokenTurn,
     find_pointing,
 )
-from server.shared.speech import SpeechUnavailable
 from tests.features.rooms import room
 from tests.support.fakes import FakeEngine
 from tests.support.fakes_words import FakeWords
@@ -224,22 +223,6 @@ async def test_words_in_the_clients_language() -> None:
         one.session.handle(Settings(type="settings", language="de"))
         assert await words_of(one) == ["What is this?"]
         assert recogniser.languages == [None, "de"]
-
-
-async def test_without_a_recogniser() -> None:
-    """It says so, and the setting is for operators alone."""
-    async with room() as one:
-        with pytest.raises(SpeechUnavailable) as raised:
-            await words_of(one)
-        assert "TRANSCRIPTION" not in raised.value.visitor_message
-        one.session.greet()
-        listens = (await one.next("ready"))["features"]["voice_in"]
-        assert listens == {
-            "microphone": False,
-            "recogniser": False,
-            "elsewhere": "",
-            "confirmed": True,
-        }
 
 
 async def test_no_sound_to_a_machine_without_consent() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -63,13 +61,6 @@ def test_it_hears_the_sound(tmp_path: Path) -> None:
     assert model.likelihood(hiss(1)) == found[1]
 
 
-@pytest.mark.parametrize("shape", [(1, 80, 800), ("a", "b", "c"), ("a", 80, 800)])
-def test_open_lengths_are_fine(tmp_path: Path, shape: tuple[int | str, ...]) -> None:
-    """Exports differ in what they leave open."""
-    file, sha256 = written(tmp_path, onnx_model.turn_model(0.9, shape=shape))
-    assert TurnModel(file, sha256).complete(hiss(1))
-
-
 def test_another_file_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its checksum: it never reaches onnxruntime."""
     file, _ = written(tmp_path, onnx_model.turn_model(0.9))
@@ -116,7 +107,6 @@ def test_another_form_is_refused(
 # The spectrogram is Whisper's own
 
 
-MODELS_PYTHON = Path(__file__).parents[3] / ".venv-models" / "bin" / "python"
 # Of `rising`, by transformers 5.23: means of 20 bands and 200 frames each, and three values
 BY_TRANSFORMERS = {
     3.0: (
@@ -138,21 +128,6 @@ BY_TRANSFORMERS = {
         [0.55676, 0.63778, 0.63163],
     ),
 }
-# As smart-turn calls it: silence in front, `do_normalize`
-_EXTRACT = """
-import sys
-import numpy as np
-from transformers import WhisperFeatureExtractor
-extractor = WhisperFeatureExtractor(chunk_length=8)
-for name in sys.argv[1:]:
-    sound = np.load(name).astype(np.float32)[-128000:] / 32768
-    sound = np.pad(sound, (128000 - len(sound), 0))
-    found = extractor(
-        sound, sampling_rate=16000, return_tensors="np", padding="max_length", max_length=128000,
-        truncation=True, do_normalize=True,
-    )
-    np.save(name, found.input_features[0])
-"""
 
 
 def rising(seconds: float) -> Samples:
@@ -174,25 +149,6 @@ def test_it_is_that_of_transformers(seconds: float) -> None:
     blocks = found.reshape(4, 20, 4, 200).mean((1, 3))
     assert blocks == pytest.approx(np.array(means), abs=2e-4)
     assert found[[3, 30, 70], [799, 640, 520]] == pytest.approx(np.array(values), abs=2e-4)
-
-
-def test_nothing_at_all_is_silence() -> None:
-    """Finite values, the same everywhere."""
-    found = log_mel(np.zeros(0, np.int16))
-    assert found == pytest.approx(np.full((MELS, FRAMES), -1.5))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not MODELS_PYTHON.exists(), reason="no .venv-models")
-def test_each_value_is_that_of_transformers(tmp_path: Path) -> None:
-    """Asked now, in the models' environment."""
-    files = {seconds: tmp_path / f"{seconds}.npy" for seconds in (0.5, 3.0, 9.5)}
-    for seconds, file in files.items():
-        np.save(file, rising(seconds))
-    command = [str(MODELS_PYTHON), "-c", _EXTRACT, *map(str, files.values())]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    for seconds, file in files.items():
-        assert log_mel(rising(seconds)) == pytest.approx(np.load(file), abs=1e-4), seconds
 
 
 # The checks of all microphones: a bound, counts, and one line when the trouble begins and ends
@@ -247,24 +203,6 @@ def test_checks_are_bounded(ear: Ear) -> None:
     assert [cast("Future[bool]", one).result(10) for one in begun] == [True] * MOST_CHECKS
     ear.ended()
     assert all(ear.judge.begin(SOUND) for _ in range(MOST_CHECKS))
-
-
-def test_a_failed_check_is_free_again(ear: Ear) -> None:
-    """Whatever the model raises."""
-    ear.model.error = ValueError("what was said")
-    ear.model.go.set()
-    for _ in range(3 * MOST_CHECKS):
-        check = ear.judge.begin(SOUND)
-        assert check is not None
-        assert isinstance(check.exception(10), ValueError)
-        ear.ended()
-
-
-def test_a_program_that_ends_takes_no_more(ear: Ear) -> None:
-    """Its threads are gone: silence decides."""
-    ear.pool.shutdown()
-    for _ in range(2 * MOST_CHECKS):
-        assert ear.judge.begin(SOUND) is None
 
 
 def test_trouble_is_said_once(ear: Ear, caplog: pytest.LogCaptureFixture) -> None:
@@ -377,14 +315,3 @@ async def test_a_failed_check(ear: Ear, caplog: pytest.LogCaptureFixture) -> Non
     ear.model.error = None
     ear.checks.ask(2, sound(6))
     await until(lambda: ear.answers[1:] == [(2, True)])
-
-
-async def test_a_microphone_that_goes_off_hears_no_answer(ear: Ear) -> None:
-    """The check ends alone."""
-    ear.checks.ask(1, sound(5))
-    ear.checks.close()
-    ear.model.go.set()
-    await until(lambda: not ear.checks.busy)
-    await asyncio.sleep(0)
-    assert ear.answers == []
-    assert ear.counted == {"unused": 1}

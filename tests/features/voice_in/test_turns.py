@@ -27,7 +27,6 @@ from server.features.voice_in.turns import (
     Resumed,
     TurnEvent,
     Turns,
-    TurnState,
     reached,
 )
 from tests.support.parts import at_night
@@ -126,31 +125,6 @@ def test_a_turn_has_a_longest_length() -> None:
     assert ended.until - ended.since == pytest.approx(MOST_TURN_SECONDS, abs=CHUNK_SECONDS)
 
 
-def test_a_held_button_is_a_turn() -> None:
-    """Silence does not end it, but takes the frame; its release does, with the sound of then."""
-    turns = Turns()
-    assert turns.press(10.0) == [Began(10.0 - PRE_ROLL_SECONDS)]
-    assert turns.held
-    found = run(turns, "########" + "." * 60, since=10.0)
-    assert kinds(found) == [Paused]
-    turns.release(12.5)
-    found = run(turns, "." * 20, since=10 + 68 * CHUNK_SECONDS)
-    assert kinds(found) == [Ended]
-    assert found[0][0] == pytest.approx(12.5, abs=CHUNK_SECONDS)
-    assert turns.state is TurnState.WAITING
-
-
-def test_a_release_waits_for_no_packet() -> None:
-    """The last packets were lost: the turn ends 150 ms later without them."""
-    turns = Turns()
-    turns.press(10.0)
-    run(turns, "########", since=10.0)
-    turns.release(10.3)
-    assert turns.expire(10.4) == []
-    assert [type(one) for one in turns.expire(10.46)] == [Ended]
-    assert turns.expire(11) == []
-
-
 def test_a_button_held_in_silence_asks_nothing() -> None:
     """Nobody spoke."""
     turns = Turns()
@@ -166,15 +140,6 @@ def test_a_button_begins_anew() -> None:
     turns.release(1.0)
     run(turns, "####")
     assert turns.press(2.0) == [Dropped(), Began(2.0 - PRE_ROLL_SECONDS)]
-
-
-def test_giving_up_drops_the_turn() -> None:
-    """The microphone is muted: nothing is asked, and the next turn begins anew."""
-    turns = Turns()
-    run(turns, "########")
-    assert turns.give_up() == [Dropped()]
-    assert turns.give_up() == []
-    assert kinds(run(turns, "########" + "." * 30, since=5)) == [Began, Paused, Ended]
 
 
 _ALLOWED: dict[type | None, set[type]] = {
@@ -427,17 +392,6 @@ def test_a_models_word_and_silence_end_a_turn(
     assert ended.said == pytest.approx(10 * CHUNK_SECONDS)
 
 
-def test_who_goes_on_within_a_sentence_has_one_turn() -> None:
-    """A pause of 1 s that is called unfinished: one turn, with the pause told and taken back."""
-    pattern = "#" * 10 + "." * 31 + "#" * 10 + "." * 70
-    person = Person(False, False, False, True).hear(pattern)
-    assert person.kinds() == [
-        *(Began, Paused, Asked, Asked, Asked),
-        *(Resumed, Paused, Asked, Ended),
-    ]
-    assert kinds(run(Turns(), pattern)) == [Began, Paused, Ended, Began, Paused, Ended]
-
-
 def test_an_answer_that_comes_too_late_is_of_no_use() -> None:
     """The person went on, or it is answered already."""
     person = Person(after=1000).hear("#" * 10 + "." * 8)
@@ -449,13 +403,6 @@ def test_an_answer_that_comes_too_late_is_of_no_use() -> None:
     assert person.turns.answer(asked.number, True) == (False, [])
     assert person.turns.answer(asked.number + 1, False) == (True, [])
     assert person.turns.answer(asked.number + 1, True) == (False, [])
-
-
-def test_too_little_speech_asks_nothing() -> None:
-    """A cough is dropped with the person's silence."""
-    person = Person().hear("###" + "." * 40)
-    assert person.kinds() == [Began, Dropped]
-    assert person.times(Dropped) == near(0.5)
 
 
 def test_a_held_button_asks_nothing() -> None:

@@ -204,67 +204,6 @@ async def test_a_model_that_speaks_is_heard_in_its_own_voice(visit: Visit) -> No
         await visitor.page.close()
 
 
-@pytest.mark.alone
-async def test_pieces_follow_each_other_without_a_hole_or_a_click(
-    talking: Running, visit: Visit, speech_server: SpeechServer
-) -> None:
-    """A tone in place of speech shows both: at the borders of its chunks, of which one is late, and between pieces."""
-    times = np.arange(24_000 * 2) / 24_000
-    tone = (12_000 * np.sin(2 * np.pi * 300 * times)).astype("<i2").tobytes()
-    speech_server.kind = "audio/pcm"
-    speech_server.answers = []
-    for at in range(0, len(tone), 9601):
-        speech_server.answers += [tone[at : at + 9601], 0.12 if at == 9601 * 3 else 0.05]
-    visitor = await listening(visit, talking)
-    await visitor.evaluate(_RECORD)
-    session = session_of(talking)
-    # As above: not each time, nor clicks.
-    for attempt in range(1, 4):
-        await visitor.evaluate("window.__heard.length = 0")
-        await visitor.send("What do you see?")
-        await until(lambda count=4 * attempt: len(speech_server.texts) == count, 30)
-        await until(lambda: not session.part("voice_out").talking, 30)
-        await visitor.page.wait_for_timeout(300)
-        heard, _, rate = await recorded(visitor)
-        seconds, hole, bend = smoothness(heard, rate)
-        print(f"\n{seconds:.2f} s, longest hole {1000 * hole:.0f} ms, bend {bend:.1f}")
-        if hole < 0.06 and bend < 5 and 7.5 < seconds < 9:
-            break
-    assert 7.5 < seconds < 9
-    assert hole < 0.06
-    assert bend < 5
-    assert metric(talking, "speech_by_page_total") == 0
-
-
-async def test_a_tap_stops_it_at_once(
-    talking: Running, visit: Visit, speech_server: SpeechServer, model: FakeOpenAI
-) -> None:
-    """The sound, the voice and the answer; the next question knows what was heard, and no more."""
-    speech_server.pace = 0.05
-    visitor = await listening(visit, talking)
-    await visitor.evaluate(_RECORD)
-    session = session_of(talking)
-    sent = await visitor.send("What do you see?")
-    await until(lambda: VoiceLine.of(session.lines).player.played > 1.0)
-    await visitor.button(say("chat.stop")).click()
-    assert (await visitor.end(sent["id"]))["finish_reason"] == "cancelled"
-    await until(lambda: not session.part("voice_out").talking)
-    await visitor.page.wait_for_timeout(400)
-    stopped = await visitor.now()
-    await visitor.page.wait_for_timeout(600)
-    heard, times, _ = await recorded(visitor)
-    later = heard[int(np.searchsorted(times, stopped)) * len(heard) // len(times) :]
-    assert np.abs(heard).max() > 0.05
-    assert len(later) == 0 or np.abs(later).max() < 0.01
-    assert metric(talking, "speech_stopped_total", reason="user") >= 1
-    await visitor.press(say("chat.read_aloud"))
-    await visitor.ask("And now?")
-    said = [text for role, text in model.last.texts if role == "assistant"]
-    assert said
-    assert "There is a red".startswith(said[-1][:14])
-    assert "coffee" not in said[-1]
-
-
 async def test_the_browsers_own_voice_reads_piece_by_piece(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:

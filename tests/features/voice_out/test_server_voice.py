@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from server.core.sound import VoiceChunk
 from server.features.voice_out.voices import (
-    SOUND_BYTES,
     ServerVoice,
 )
 from server.shared.speech import (
@@ -209,18 +208,6 @@ async def test_a_wrong_key_is_not_ready(short: SpeechServer, connect: Connect) -
     assert "wrong-key" not in raised.value.message + repr(voice)
 
 
-async def test_a_name_of_another_machine_is_told(connect: Connect) -> None:
-    voice = connect("http://speech.example.org/v1")
-    assert voice.elsewhere == "speech.example.org"
-
-
-async def test_the_socket_is_used_where_it_is_wanted(
-    socket: SpeechSocketServer, connect: Connect
-) -> None:
-    assert await say(connect(socket, socket=True)) > 1000
-    assert socket.messages[1] == {"type": "input.text", "text": "Hello."}
-
-
 async def test_without_a_socket_http_is_used(short: SpeechServer, connect: Connect) -> None:
     voice = connect(short, socket=True)
     assert await say(voice) == 1000
@@ -380,26 +367,6 @@ async def test_events_that_are_none(server: SpeechServer, event: str) -> None:
     assert "secret words" not in raised.value.message
 
 
-async def test_a_stream_of_events_that_breaks_off(server: SpeechServer) -> None:
-    server.kind = EVENTS
-    server.answers = ['data: {"audio": "AAAA"}\n\n']
-    with pytest.raises(SpeechFailed):
-        await spoken(server)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "endless", [b"\0" * 65536, b"data: {}\n\n" * 1000, b": still here\n\n" * 1000]
-)
-async def test_a_server_that_never_ends(server: SpeechServer, endless: bytes) -> None:
-    """No more than the limit is read of it."""
-    server.kind = EVENTS if endless.startswith((b"data", b":")) else "audio/pcm"
-    server.answers, server.endless = [], endless
-    with pytest.raises(SpeechError):
-        await spoken(server, limits=SpeechLimits(first=15.0, between=15.0, total=15.0))
-    assert SOUND_BYTES <= 8 * 1024 * 1024
-
-
 @pytest.mark.parametrize(
     ("answers", "limits"),
     [
@@ -503,30 +470,3 @@ async def test_answers_that_are_none(
         await spoken_by(socket)
     assert "secret words" not in raised.value.message
     assert "127.0.0.1" not in raised.value.visitor_message
-
-
-@pytest.mark.parametrize(
-    ("endless", "words"), [(bytes(65536), "8,388,608 bytes"), (bytes(1000), "8,192 messages")]
-)
-async def test_a_socket_that_never_ends(
-    socket: SpeechSocketServer, endless: bytes, words: str
-) -> None:
-    """No more bytes and messages are read than the limits; tests/shared has all sizes of them."""
-    socket.answers, socket.endless = [], endless
-    with pytest.raises(SpeechFailed, match=f"sends more than {words}"):
-        await spoken_by(socket, limits=SpeechLimits(first=300.0, between=300.0, total=300.0))
-
-
-@pytest.mark.parametrize(
-    ("answers", "limits"),
-    [
-        ([1.0], SpeechLimits(first=10, between=0.2, total=10)),
-        ([bytes(10), 1.0], SpeechLimits(first=10, between=0.1, total=10)),
-    ],
-)
-async def test_a_socket_that_is_too_slow(
-    socket: SpeechSocketServer, answers: list[str | bytes | float | None], limits: SpeechLimits
-) -> None:
-    socket.answers = answers
-    with pytest.raises(SpeechTimeout):
-        await spoken_by(socket, limits=limits)

@@ -13,7 +13,7 @@ import pytest
 from config import ConfigError
 from server.features.voice_out import voices
 from server.features.voice_out.voices import LocalVoice, VoiceService
-from server.shared.speech import SpeechError, SpeechFailed, SpeechRefused, SpeechTimeout
+from server.shared.speech import SpeechError, SpeechFailed, SpeechTimeout
 from tests.support.clients import http, soon
 from tests.support.local_voice import loading
 from tests.support.running import Running, running
@@ -50,12 +50,6 @@ async def test_bad_options_stop_the_start(tmp_path: Path, options: str) -> None:
     with pytest.raises(ConfigError, match="SPEECH_LOCAL_OPTIONS"):
         async with running(speech_local_model=tmp_path, speech_local_options=options):
             pass
-
-
-async def test_no_voice_by_default() -> None:
-    async with running() as run:
-        assert run.program.added.faces[VoiceService].voice is None
-        assert await health(run) is None
 
 
 # A local voice's side of its process, with a small program in place of the model.
@@ -101,20 +95,6 @@ async def speaking(tmp_path: Path) -> AsyncIterator[LocalVoice]:
 
 async def spoken(voice: LocalVoice, text: str) -> list[bytes]:
     return [chunk.samples.tobytes() async for chunk in voice.speak(text, language="en")]
-
-
-async def test_a_text_is_spoken_chunk_by_chunk(tmp_path: Path) -> None:
-    """Also behind one that was given up, and one that was refused; the notes are kept."""
-    async with speaking(tmp_path) as voice:
-        assert voice.notes == ["The decoder runs plain."]
-        assert await spoken(voice, "abc") == [b"aaaa", b"bbbb", b"cccc"]
-        endless = voice.speak("endless", language=None)
-        assert (await anext(endless)).rate == 24000
-        await endless.aclose()
-        with pytest.raises(SpeechRefused, match="The text is empty"):
-            await spoken(voice, "refused")
-        assert await spoken(voice, "d") == [b"dddd"]
-        assert voice.ready
 
 
 @pytest.mark.parametrize(("text", "error"), [("ends", SpeechFailed), ("silent", SpeechTimeout)])

@@ -301,15 +301,6 @@ async def test_without_a_voice_the_page_reads(rig: Rig) -> None:
     assert rig.voice.texts == []
 
 
-async def test_what_the_page_read_is_what_was_heard(rig: Rig) -> None:
-    rig.line.disconnect(rig)
-    rig.answer("The cup is red. It is full.")
-    await soon(lambda: not rig.outbox.empty)
-    assert not rig.speaking.audible
-    rig.read(16)
-    assert rig.speaking.interrupt("typing") == "The cup is red."
-
-
 async def test_a_voice_that_fails_leaves_the_rest_to_the_page(rig: Rig) -> None:
     """After what was spoken so far was heard; the error is counted, and no visitor sees it."""
     rig.voice.fails_at = "It is full."
@@ -407,21 +398,6 @@ async def test_an_engine_that_does_not_speak_leaves_it_to_the_voice(rig: Rig) ->
     await soon(lambda: not rig.outbox.empty)
     says = [one["text"] for one in await rig.sent() if one["type"] == "say"]
     assert says == ["It is full."]
-
-
-async def test_stopping_an_engine_that_speaks(rig: Rig) -> None:
-    """At once; about as much of the text was heard as of the sound, and what still comes is not played."""
-    rig.answer("The cup is red. It is full.", whole=False, by_engine=True)
-    for _ in range(4):
-        rig.speaking.play("a1", VOICED)
-    rig.hear(1.0)
-    assert rig.speaking.audible
-    heard = rig.speaking.interrupt()
-    assert "The cup is red.".startswith(heard)
-    assert heard
-    rig.speaking.play("a1", VOICED)
-    assert len(rig.hear(1)) == 0
-    assert (await rig.sent())[-1]["state"] == "stopped"
 
 
 async def test_the_sound_of_an_engine_is_bounded(rig: Rig) -> None:
@@ -742,15 +718,6 @@ def test_what_the_page_has_read() -> None:
     assert utterance.read_whole
 
 
-def test_an_answer_without_words_is_read_at_once() -> None:
-    utterance = Utterance("a", by_page=True)
-    utterance.write("🙂")
-    assert not utterance.read_whole
-    utterance.finish()
-    assert utterance.read_whole
-    assert not utterance.waiting
-
-
 # Borders between the chunks of a voice: no step where there was one, and no change where there
 # was none
 
@@ -787,26 +754,12 @@ def test_no_border_has_a_step(parts: list[tuple[float, int, float]]) -> None:
     assert steepest(result) <= max(steepest(chunk) for chunk in chunks) + 320
 
 
-def test_a_step_would_have_been_found() -> None:
-    """By the same measure, without the cross-fade."""
-    chunks = [tone(100, 1260), tone(100, 1000, phase=4.7)]
-    assert steepest(np.concatenate(chunks)) > 15_000
-    assert steepest(joined(chunks)) < 600
-
-
 @pytest.mark.parametrize("frequency", [100, 440, 3000, 7000])
 def test_sound_that_goes_on_is_left_alone(frequency: float) -> None:
     """A network cuts anywhere: such chunks come out bit for bit, but for the beginning and the end."""
     whole = tone(frequency, 6000)
     result = joined(np.split(whole, [1, 3, 480, 481, 2000, 5990]))
     assert np.array_equal(result[FADE:-FADE], whole[FADE:-FADE])
-
-
-def test_an_utterance_begins_and_ends_in_silence() -> None:
-    result = joined([np.full(3000, 8000, np.int16)])
-    assert abs(int(result[0])) < 200
-    assert abs(int(result[-1])) < 200
-    assert np.all(result[FADE:-FADE] == 8000)
 
 
 def test_little_is_held_back() -> None:

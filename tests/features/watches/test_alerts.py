@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from server.core.messages import DeltaMessage
-from server.features.watches.alerts import MAX_ALERTS, KeptAlerts
+from server.features.watches.alerts import KeptAlerts
 from server.features.watches.rule import Firing
 from server.media.picture.grounding import Box
 from server.session.request.outbox import MAX_BYTES, Outbox
@@ -38,54 +38,6 @@ class Page:
         while not self.outbox.empty:
             found.append(json.loads(await self.reader.get()))
         return found
-
-
-async def test_an_alert_goes_out_at_once_while_somebody_listens() -> None:
-    page = Page()
-    page.alerts.listen(True)
-    page.add(1)
-    (sent,) = await page.read()
-    assert sent == {
-        "type": "alert",
-        "id": "r1",
-        "watch": "k",
-        "condition": "it boils",
-        "at": 5.0,
-        "confidence": 0.9,
-        "reason": "Steam.",
-        "frame": "f1",
-        "image": "data:image/jpeg;base64,anBlZw==",
-        "region": [0.1, 0.2, 0.3, 0.4],
-        "acked": False,
-    }
-
-
-async def test_a_new_socket_gets_all_alerts_two_at_a_time() -> None:
-    """Each that was shown makes way for the next; a newer alert does not wait for them."""
-    page = Page()
-    for number in range(5):
-        page.add(number)
-    assert await page.read() == []
-    page.alerts.listen(True)
-    assert [one["id"] for one in await page.read()] == ["r1", "r2"]
-    page.add(9)
-    assert [one["id"] for one in await page.read()] == ["r6"]
-    for id in ("r1", "r2", "r3"):
-        page.alerts.ack(id)
-    assert [one["id"] for one in await page.read()] == ["r3", "r4", "r5"]
-    page.alerts.listen(False)
-    page.alerts.listen(True)
-    assert [(one["id"], one["acked"]) for one in await page.read()] == [("r1", True), ("r2", True)]
-
-
-async def test_the_oldest_alerts_go_and_are_counted_unless_they_were_acked() -> None:
-    page = Page()
-    page.add(0)
-    page.alerts.ack("r1")
-    for number in range(MAX_ALERTS + 2):
-        page.add(number)
-    assert (len(page.alerts), page.dropped) == (MAX_ALERTS, 2)
-    assert page.alerts.get("r1") is None
 
 
 async def test_newer_words_replace_those_of_a_alert() -> None:

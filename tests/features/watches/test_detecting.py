@@ -103,23 +103,6 @@ async def test_a_model_is_asked_once_to_confirm_and_then_it_alerts(eye: Eye, gua
     assert guard.counted("watch_detector_looks", "done") == len(eye.looks) > 10
 
 
-async def test_it_costs_far_fewer_requests_than_a_model_alone() -> None:
-    """The same minute of a busy scene, with a thing that comes: both alert."""
-    asked = []
-    for part in (Eye().part, Watching):
-        async with guarded(watches=part) as guard:
-            guard.engine.chunks = reply(False)
-            guard.watch(condition=COMES)
-            for scene in range(1, 50):
-                await guard.show(scene)
-            guard.engine.chunks = reply(True, where=THING)
-            await guard.show(50, mark=True, times=4)
-            assert len(guard.alerts()) == 1
-            asked.append(guard.asked)
-    assert asked[0] == 1
-    assert asked[1] > 10
-
-
 @pytest.mark.slow
 async def test_what_a_model_denies_stays_silent_for_longer_each_time(guard: Guard) -> None:
     """Asked again after 10, 20 and 40 s while the detector sees it all along; then a yes alerts."""

@@ -238,19 +238,6 @@ async def test_an_order_can_be_asked_as_a_question(visit: Visit, builtin: Runnin
     assert sent["content"] == "Tell me when the kettle boils."
 
 
-async def test_an_order_before_the_camera_starts_it_and_watches(
-    visit: Visit, builtin: Running
-) -> None:
-    """As a question does."""
-    page = await visit(builtin.base_url)
-    await page.box.fill("Tell me when you see red.")
-    await expect(page.button(say("chat.watch_this"))).to_be_visible()
-    await page.box.press("Enter")
-    await page.got('m.type === "watches" && m.watches[0]?.condition === "you see red"')
-    await expect(page.state).to_have_text(say("page.live"))
-    await expect(page.turns).to_have_count(0)
-
-
 async def test_an_order_while_the_page_connects_is_a_watch(visit: Visit, builtin: Running) -> None:
     """Sent before the words that make one of it are here: it waits for them."""
 
@@ -269,23 +256,6 @@ async def test_an_order_while_the_page_connects_is_a_watch(visit: Visit, builtin
     await page.got('m.type === "watches" && m.watches[0]?.condition === "you see red"')
     await expect(page.box).to_have_value("")
     await expect(page.turns).to_have_count(0)
-
-
-async def test_a_ninth_order_comes_back_into_the_box(visit: Visit, builtin: Running) -> None:
-    """In its own words, with the reason."""
-    page = await started(visit, builtin.base_url)
-    # One that alerts is over, and makes room.
-    await page.show(mode=GREY, clock=False)
-    for count, color in enumerate(
-        ("red", "green", "blue", "yellow", "orange", "pink", "purple", "brown"), 1
-    ):
-        await page.box.fill(f"Tell me when you see {color}.")
-        await page.box.press("Enter")
-        await page.got(f'm.type === "watches" && m.watches.length === {count}')
-    await page.box.fill("Tell me when you see white.")
-    await page.box.press("Enter")
-    await expect(page.find("#log .note")).to_contain_text("8")
-    await expect(page.box).to_have_value("Tell me when you see white.")
 
 
 async def test_watches_survive_a_reload(visit: Visit, builtin: Running) -> None:

@@ -92,16 +92,6 @@ class Bench:
         return self
 
 
-def test_a_yes_is_looked_at_again_beside_the_last_no_and_then_alerts() -> None:
-    bench = Bench(KETTLE).calm()
-    (second,), alerts = bench.answer(bench.woken(), YES)
-    assert alerts == []
-    assert second == Ask(Look.SECOND, "f3", ("w1",), HERE, INSIDE, "f2")
-    _, (alert,) = bench.answer(second, YES)
-    assert alert == Firing("w1", "the kettle boils", bench.now, 0.9, "It boils.", "f3", INSIDE)
-    assert bench.state() is WatchState.SEEN
-
-
 def test_where_no_scene_settles_two_noes_in_a_row_are_a_beginning() -> None:
     """After one the first yes is a status, and alerts nothing."""
     for noes, alerts in ((1, 0), (2, 1)):
@@ -209,22 +199,6 @@ def test_what_went_is_not_asked_about_again() -> None:
     assert bench.rule.again("g", bench.now, 600) is None
 
 
-def test_an_engine_without_boxes_alerts_without_them() -> None:
-    bench = Bench(KETTLE, boxes=False).calm()
-    assert bench.twice(YES, Answer(True, 0.9, None, ""))
-
-
-def test_a_first_no_is_looked_at_once_when_the_scene_is_settled() -> None:
-    bench = Bench(KETTLE).calm()
-    bench.answer(bench.woken(), NO)
-    settled = bench.settled(Box(200, 0, 300, 100))
-    assert settled is not None
-    assert (settled.look, settled.changed) == (Look.SETTLED, Box(0, 0, 300, 100))
-    (second,), _ = bench.answer(settled, YES)
-    assert bench.answer(second, YES)[1]
-    assert bench.settled() is None
-
-
 def test_the_same_frame_is_never_asked_about_twice() -> None:
     bench = Bench(KETTLE)
     bench.answer(bench.woken(), NO)
@@ -244,18 +218,6 @@ def test_what_holds_when_the_watch_begins_is_a_status() -> None:
         assert bench.twice(NO) == []
     bench.now += 60
     assert len(bench.twice(YES)) == 1
-
-
-def test_a_condition_that_held_is_looked_at_until_it_is_over() -> None:
-    """Nothing may change any more once it is over, so the settled scene is asked about."""
-    bench = Bench(order(repeat=True, cooldown=0)).calm()
-    assert bench.twice(YES)
-    assert bench.settled() is None
-    bench.answer(bench.woken(), NO)
-    for _ in range(2):
-        assert bench.state() is WatchState.SEEN
-        bench.answer(bench.settled(), NO)
-    assert bench.state() is WatchState.LOOKING
 
 
 def test_it_is_over_after_three_noes_and_alerts_again_after_the_cooldown() -> None:
@@ -371,15 +333,6 @@ def test_changes_that_come_meanwhile_wait_as_one_and_the_newest_frame_is_asked_a
     assert bench.answer(ask, YES) == ([], [])
 
 
-def test_requests_that_fail_leave_nothing_behind() -> None:
-    bench = Bench(KETTLE).calm()
-    assert bench.fail(bench.woken()) == []
-    (second,), _ = bench.answer(bench.woken(), YES)
-    assert bench.fail(second) == []
-    assert bench.answer(second, YES) == ([], [])
-    assert len(bench.twice(YES)) == 1
-
-
 def test_a_watch_that_was_replaced_does_not_hear_the_old_ones_answers() -> None:
     bench = Bench(KETTLE).calm()
     ask = bench.woken()
@@ -442,38 +395,6 @@ def test_a_watch_outside_its_hours_does_not_keep_others_from_beginning() -> None
     assert not bench.rule.unbegun(bench.now, bench.minute)
     bench.answer(bench.settled(), NO)
     assert len(bench.twice(YES)) == 1
-
-
-def test_a_settled_look_without_an_answer_is_not_repeated() -> None:
-    bench = Bench(KETTLE)
-    bench.answer(bench.woken(), NO)
-    bench.fail(bench.settled())
-    assert bench.settled() is None
-
-
-def test_another_camera_has_no_noes() -> None:
-    bench = Bench(KETTLE).calm()
-    assert bench.rule.compared
-    bench.rule.new_stream()
-    assert not bench.rule.compared
-
-
-def test_each_engine_is_asked_about_its_own_conditions_one_after_the_other() -> None:
-    """About the same frame, in the order of their places; the change that waits comes after both."""
-    orders = [order("k", "a kettle"), order("r", "red"), order("b", "blue")]
-    bench = Bench(*orders, place={"red": 0, "a kettle": 1, "blue": 0}.get)
-    rule = bench.rule
-    first = rule.woken("f1", HERE, 1.0, 600)
-    assert first is not None
-    assert (first.watch_ids, first.rest) == (("r", "b"), False)
-    assert rule.woken("f2", HERE, 1.1, 600) is None
-    (rest,), _ = bench.answer(first, NO)
-    assert (rest.watch_ids, rest.frame_id, rest.rest) == (("k",), "f1", True)
-    (second,) = bench.fail(rest)
-    assert (second.watch_ids, second.frame_id, second.rest) == (("r", "b"), "f2", False)
-    # One that was replaced meanwhile is another one, and is asked about with the others' next change.
-    bench.add(orders[0], "k2", before=rule.get("k"))
-    assert bench.answer(second, NO) == ([], [])
 
 
 def test_a_condition_that_no_engine_is_asked_about_keeps_no_other_waiting() -> None:

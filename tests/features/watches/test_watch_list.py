@@ -21,12 +21,10 @@ from server.core.errors import (
 from server.core.frames import BoxUnit, Region
 from server.features.watches.rule import MAX_WATCHES
 from server.features.watches.watch_list import (
-    answer_tokens,
     crop_region,
     day_minute,
     early_answer,
     in_frame,
-    unit_of,
 )
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EngineRequest, EngineState
@@ -210,12 +208,6 @@ def test_a_place_in_a_crop_is_one_in_the_frame(unit: BoxUnit, box: Box) -> None:
     assert in_frame(answer, request(224, 224), None, region).where is None
 
 
-def test_units_by_the_engines_abilities() -> None:
-    assert unit_of(Capabilities(boxes=BoxUnit.THOUSANDTHS)) is BoxUnit.THOUSANDTHS
-    assert unit_of(Capabilities(wants_pixels=True)) is BoxUnit.PIXELS
-    assert unit_of(Capabilities(grounding=True)) is None
-
-
 WHOLE = (
     '{"watches": [{"id": "w1", "seen": true, "sure": 0.8, "where": [1, 2, 3, 4], "why": "So."}]}'
 )
@@ -232,10 +224,6 @@ def test_an_answer_is_known_before_its_reason() -> None:
     assert early_answer(WHOLE, "w2") is None
     assert early_answer('"why"', "w1") is None
     assert early_answer('{"id": "w1", "seen": tr, "why"', "w1") is None
-
-
-def test_an_answer_has_tokens_for_each_condition() -> None:
-    assert answer_tokens(8) - answer_tokens(1) >= 7 * 60
 
 
 async def test_a_condition_is_read_once(guard: Guard) -> None:

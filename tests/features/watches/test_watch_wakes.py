@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import av
 import pytest
 import pytest_asyncio
 
 from server.core.errors import EngineFailed
-from server.core.frames import Frame
 from server.features.builtin.engine import BuiltinEngine
-from server.features.watches.watching import Watching
-from server.media.picture.planes import BufferPool
 from server.models.base import EngineRequest
-from server.shared.attention.attention import WHOLE, Attention, Change, Why
-from server.shared.watch_answers import Answer
 from tests.features.rooms import room
 from tests.features.watches.test_watching import ABLE, Guard, decoded, guarded, picture, reply
 from tests.support.fakes import FakeEngine
@@ -120,16 +113,6 @@ async def test_dark_pictures_are_asked_about_once(lamp: Lamp) -> None:
     assert lamp.alerts() == []
 
 
-async def test_a_thing_in_the_light_still_needs_its_place(lamp: Lamp) -> None:
-    """Only the light that goes out or comes on is everywhere."""
-    lamp.engine.chunks = reply(False)
-    lamp.watch()
-    await lamp.light(times=4)
-    lamp.engine.chunks = reply(True, where=None)
-    await lamp.show(1, mark=True, times=2)
-    assert lamp.alerts() == []
-
-
 async def test_a_request_that_failed_in_the_dark_is_made_later(lamp: Lamp) -> None:
     lamp.watch(condition="the light goes out")
     await lamp.light(times=4)
@@ -187,40 +170,3 @@ async def test_what_appears_while_something_larger_goes_alerts(watched: Guard) -
     watched.engine.chunks = reply(True, where=[390, 390, 610, 610])
     await watched.show(mark=True, beside=True, times=2)
     assert len(watched.alerts()) == 1
-
-
-class Noted(Attention):
-    """An attention that asks about every change, and notes what later frames are compared with."""
-
-    def __init__(self) -> None:
-        super().__init__(BufferPool())
-        self.compared: list[float] = []
-
-    def due(self, change: Change, now: float) -> bool:
-        return True
-
-    def asked(self, change: Change, now: float, *, ahead: bool = False) -> None:
-        self.compared.append(change.value)
-
-
-async def test_what_waits_is_compared_with_once_it_is_asked_about(guard: Guard) -> None:
-    """Not while a further engine is asked about the frame before it."""
-    watching: Watching = guard.one.session.part("watches")
-    rule, triggers = watching.rule, watching.triggers
-    rule.place = {"red": 0, "a kettle": 1}.get
-    triggers.attention = attention = Noted()
-    guard.watch("r", "red")
-    guard.watch("k", "a kettle")
-    image = av.VideoFrame(64, 36, "yuv420p")
-    scene = [Change(Why.SCENE, float(score), WHOLE, 0.0) for score in (0, 1)]
-    frames = [Frame(f"f{at}", image, 64, 36, 1.0 + at, None, 1.0 + at, 0) for at in (0, 1)]
-    no = Answer(False, 0.9, None, "")
-    first = triggers.ask_early(frames[0], scene[0])
-    assert first is not None
-    assert triggers.ask_early(frames[1], scene[1]) is None
-    (rest,), _ = rule.answered(first, {"w1": no}, time.monotonic(), 600)
-    triggers.follow([rest])
-    assert (rest.rest, attention.compared) == (True, [0.0])
-    (second,), _ = rule.answered(rest, {"w2": no}, time.monotonic(), 600)
-    triggers.follow([second])
-    assert (second.frame_id, attention.compared) == ("f1", [0.0, 1.0])

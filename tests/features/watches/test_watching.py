@@ -15,14 +15,12 @@ import cv2
 import numpy as np
 import pytest
 
-from server.core.errors import BadRequest, EngineFailed
 from server.core.frames import BoxUnit, Frame, Kind
 from server.core.sound import SOUND_RATE, Sound
 from server.features.watches.alerts import MAX_ALERTS
 from server.features.watches.messages import Watch
 from server.media.picture.privacy import ClosedFilter
 from server.models.base import Capabilities, EngineRequest
-from server.shared.attention.attention import Change, Why
 from server.shared.watch_answers import conditions_in
 from tests.features.describe.test_live_description import STEP, Stage
 from tests.features.rooms import parser, room
@@ -223,31 +221,6 @@ async def test_a_noisy_room_asks_within_bounds() -> None:
             assert (guard.asked > asked) is hears
 
 
-@pytest.mark.slow
-async def test_a_television_uses_up_no_watch() -> None:
-    """Ten minutes of sounds cost some requests of the 150 of a day; after a while of quiet, or an alert,
-    the next sound is asked about soon again.
-    """
-    async with guarded(capabilities=dataclasses.replace(ABLE, audio_in=True)) as guard:
-        guard.stage = Stage(guard.one, step=3.0)
-        guard.watch()
-        await guard.calm()
-
-        async def sounds(frames: int) -> int:
-            asked = guard.asked
-            for _ in range(frames):
-                guard.one.session.part("watches").sounded(guard.newest.captured)
-                await guard.show()
-            return guard.asked - asked
-
-        # Each may have one more at the settled scene.
-        assert 2 <= await sounds(200) <= 20
-        assert guard.listed()[0]["state"] == "looking"
-        assert await sounds(2) == 0
-        await guard.show(times=300)
-        assert await sounds(2) >= 1
-
-
 async def test_a_change_between_two_samples_is_asked_about_at_once() -> None:
     """A frame that clearly differs need not wait for the next sample; the same bounds hold."""
     limits = dataclasses.replace(LIMITS, sample_rate=2)
@@ -272,23 +245,6 @@ async def test_a_change_between_two_samples_is_asked_about_at_once() -> None:
         await between(901)
         assert guard.asked == asked + 2
         assert len(guard.alerts()) == 1
-
-
-@pytest.mark.parametrize("confirmed", [False, True])
-async def test_only_a_confirmed_yes_ends_the_pauses(watched: Guard, confirmed: bool) -> None:
-    """With many watches some model's yes is wrong now and then; pauses grow on beside it."""
-    pace = watched.one.session.part("watches").triggers.attention._pace
-    assert pace._pause == 0
-
-    def answers(request: EngineRequest) -> list[str]:
-        second = "between" in request.question or "enlarged" in request.question
-        return reply(confirmed or not second, where=THING)(request)
-
-    watched.engine.chunks = answers
-    asked = watched.asked
-    await watched.show(mark=True, times=1)
-    assert watched.asked == asked + 2
-    assert (pace._pause == 0) is confirmed
 
 
 async def test_the_second_look_has_the_crop_and_that_of_the_last_no(watched: Guard) -> None:
@@ -378,19 +334,6 @@ async def test_a_place_where_nothing_has_changed_does_not_alert(watched: Guard) 
     assert watched.alerts() == []
 
 
-async def test_all_conditions_go_in_one_request_and_a_new_one_alone_at_once(guard: Guard) -> None:
-    """The status of a new watch needs no change of the scene."""
-    for number in range(3):
-        guard.watch(f"k{number}", f"thing {number}")
-    await guard.calm()
-    assert set(conditions_in(guard.engine.requests[0].question).values()) == {
-        *("thing 0", "thing 1", "thing 2")
-    }
-    guard.watch("late", "a cat")
-    await guard.show()
-    assert list(conditions_in(guard.engine.requests[-1].question).values()) == ["a cat"]
-
-
 async def test_every_time_alerts_again_once_it_was_over(guard: Guard) -> None:
     """The thing goes, which is seen on the settled scene, and comes again after the cooldown."""
     guard.watch(repeat=True, cooldown=0)
@@ -428,22 +371,6 @@ async def test_errors_lose_nothing(guard: Guard) -> None:
     guard.watch("ninth")
     await guard.quiet()
     assert [one["id"] for one in guard.listed()][-1] == "ninth"
-
-
-@pytest.mark.parametrize(
-    "field",
-    [
-        {"id": ""},
-        {"cooldown": -1},
-        {"cooldown": float("nan")},
-        {"expires": 0},
-        {"hours": [0, 1440]},
-    ],
-)
-def test_what_is_no_watch_is_refused(field: dict[str, Any]) -> None:
-    watch = {"type": "watch", "id": "k", "condition": "it boils"}
-    with pytest.raises(BadRequest, match=f'"{next(iter(field))}'):
-        parser().parse(json.dumps(watch | field))
 
 
 async def test_a_watch_that_rang_makes_room_for_a_ninth(guard: Guard) -> None:
@@ -564,22 +491,6 @@ async def test_the_words_of_an_alarm_come_after_it(watched: Guard) -> None:
     assert "image" not in words
     assert (words["id"], words["reason"]) == (alarm["id"], "A bright thing came.")
     await watched.quiet()
-
-
-async def test_an_engine_that_fails_is_said_and_asked_again(guard: Guard) -> None:
-    """Three times about the same frame, then about a newer one; the watch stays."""
-    guard.watch()
-    guard.engine.fail_at, guard.engine.fail_with = 0, EngineFailed("It failed.", public=True)
-    await guard.show()
-    assert guard.asked == 3
-    assert guard.listed()[0]["state"] == "cannot"
-    assert guard.listed()[0]["reason"] == "It failed."
-    guard.engine.fail_at = None
-    guard.engine.chunks = reply(False)
-    await guard.show(times=8)
-    assert guard.listed()[0]["state"] == "looking"
-    await guard.alarm()
-    assert len(guard.alerts()) == 1
 
 
 async def test_a_question_that_takes_the_slot_loses_no_alarm(watched: Guard) -> None:
@@ -720,29 +631,6 @@ async def test_frames_are_bounded(guard: Guard) -> None:
     await guard.quiet()
 
 
-async def test_what_begins_before_the_scene_has_settled_is_no_state_of_the_beginning(
-    guard: Guard,
-) -> None:
-    """The gate finds some changes in the second look only. So the settled scene is the frame before
-    a look without a change.
-    """
-    guard.watch()
-    guard.engine.chunks = reply(False)
-    await guard.show()
-    wakes = guard.one.session.part("watches").triggers
-    same = Change(Why.SAME, 0.0, None, 0.0)
-    late = guard.stage.show(1)
-    await guard.quiet()
-    at = wakes._asked_at
-    wakes._last = None
-    assert wakes._settled(same, dataclasses.replace(late, captured=at + 5)) is None
-    wakes._last = late
-    assert wakes._settled(same, dataclasses.replace(late, captured=at + 0.5)) is None
-    assert wakes._settled(same, dataclasses.replace(late, captured=at + 1)) is late
-    found = Change(Why.COLOR, 3.0, None, 0.0)
-    assert wakes._settled(found, dataclasses.replace(late, captured=at + 5)) is None
-
-
 async def test_watches_that_come_and_go_leave_nothing_behind(guard: Guard) -> None:
     """However many a session has had."""
     guard.engine.chunks = reply(False)
@@ -756,20 +644,6 @@ async def test_watches_that_come_and_go_leave_nothing_behind(guard: Guard) -> No
     assert len(runner.frames) == 0
     assert len(runner.rule) == 0
     assert not guard.one.session.camera.on_sample
-
-
-async def test_a_session_that_used_its_tokens_asks_nothing(guard: Guard) -> None:
-    """Neither about a new watch, nor about the settled scene, nor about a change."""
-    allowance = guard.one.session.requests.allowance
-    guard.engine.chunks = reply(False)
-    allowance._left = -1e9
-    guard.watch()
-    await guard.show(times=4)
-    await guard.show(mark=True, times=2)
-    assert guard.asked == 0
-    allowance._left = 1.0
-    await guard.show(mark=True)
-    assert guard.asked == 1
 
 
 async def test_another_camera_is_not_compared_with_the_one_before(watched: Guard) -> None:

@@ -331,19 +331,3 @@ def test_a_receiver_verifies() -> None:
     made["webhook-timestamp"] = str(int(time.time()) - 301)
     with pytest.raises(WebhookVerificationError, match="too old"):
         Verifier(SECRET).verify(b'{"a":1}', made)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"webhook-id": "msg_2"},
-        {"webhook-timestamp": str(int(time.time()) + 100)},
-        {"webhook-signature": "v1,"},
-    ],
-)
-def test_nothing_of_it_can_be_changed(change: dict[str, str]) -> None:
-    made = dict(headers(KEY, "msg_1", int(time.time()) - 1, b"{}"))
-    with pytest.raises(WebhookVerificationError):
-        Verifier(SECRET).verify(b"{}", made | change)
-    with pytest.raises(WebhookVerificationError):
-        Verifier(SECRET).verify(b"{ }", made)

@@ -17,10 +17,8 @@ from server.features.webhooks.waiting import (
     PAUSES,
     DeadLetters,
     Delivery,
-    Trouble,
     Waiting,
     pause,
-    trouble,
 )
 from server.features.webhooks.webhooks import LINK_SECONDS, MOST_LINKS, Links
 from server.session.part import Alert, AlertSource
@@ -77,15 +75,6 @@ def test_the_whole_is_bounded() -> None:
     assert len(waiting) == 0
 
 
-def test_what_is_ended_goes() -> None:
-    waiting = Waiting()
-    stays = delivery("stays")
-    for one in (delivery("goes"), stays, delivery("goes")):
-        waiting.put(one)
-    assert waiting.end("goes") == 2
-    assert waiting.next() is stays
-
-
 def test_dead_letters_are_bounded() -> None:
     dead = DeadLetters()
     first = delivery("first", "yard")
@@ -108,23 +97,6 @@ def test_dead_letters_end_with_their_source() -> None:
     assert dead.end("a", ["kept"]) == 1
     assert dead.all() == [stays, kept]
     assert dead.take(stays.id) is stays
-
-
-@pytest.mark.parametrize(
-    ("status", "why"),
-    [
-        (200, None),
-        (204, None),
-        (301, Trouble.REDIRECT),
-        (308, Trouble.REDIRECT),
-        (400, Trouble.STATUS),
-        (410, Trouble.GONE),
-        (429, Trouble.STATUS),
-        (503, Trouble.STATUS),
-    ],
-)
-def test_what_an_answer_means(status: int, why: Trouble | None) -> None:
-    assert trouble(status) is why
 
 
 def test_pauses_grow_and_end() -> None:
