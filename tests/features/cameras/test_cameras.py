@@ -15,7 +15,6 @@ import pytest_asyncio
 from websockets.exceptions import ConnectionClosed
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.core.errors import Busy
 from server.features.cameras import cameras
 from server.features.cameras.cameras import cameras_of, read_token
 from server.features.cameras.routes import qr_rows
@@ -285,18 +284,6 @@ async def test_cameras_end_with_the_session(guest: Visitor, other_encoder: LiveE
         await camera.refused()
 
 
-async def test_a_place_that_nobody_takes_ends_by_itself(
-    guest: Visitor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cameras, "INVITED_SECONDS", 0.2)
-    session = guest.run.program.sessions.find(guest.session_id)
-    async with http(guest.run) as client:
-        invited = await invite(guest, client)
-        await soon(lambda: len(cameras_of(session).cameras) == 0)
-        reply = await client.post("/api/cameras/join", json={"code": invited["code"]})
-        assert_error(reply, 401, "unauthorized", retryable=False)
-
-
 async def test_cameras_end_when_no_page_is_there(
     guest: Visitor, other_encoder: LiveEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -497,14 +484,3 @@ async def test_what_shows_nothing_holds_no_place() -> None:
         sessions.open("new")
         assert "silent" not in sessions
         await soon(lambda: ended == ["silent"])
-
-
-async def test_room_is_what_visitors_leave() -> None:
-    """Cameras of the house take no place of theirs, and further cameras do."""
-    async with manager(with_features(), max_sessions=2) as (sessions, _):
-        sessions.stand("house")
-        visitor = sessions.open("visitor")
-        assert sessions.occupied == 1
-        cameras_of(visitor).invite("")
-        with pytest.raises(Busy):
-            sessions.open("another")

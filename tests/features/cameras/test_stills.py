@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 
-from server.auth import TokenIssuer
 from server.core.frames import Frame
 from server.features.cameras import cameras as stills
 from server.features.cameras.cameras import (
@@ -25,10 +24,9 @@ from server.features.cameras.cameras import (
     read_code,
     read_token,
 )
-from server.features.cameras.messages import CameraSettings, Still
+from server.features.cameras.messages import CameraSettings
 from server.media.picture.encode import STILL_BYTES, STILL_SIDE, Bgr, data_url
 from server.media.picture.prepare import PicturePreparer
-from server.session.request.outbox import Outbox
 from tests.features.rooms import room
 from tests.support.clients import sample, soon
 from tests.support.rooms import Filter, Room, make_frame, withhold
@@ -148,16 +146,6 @@ async def test_a_fault_with_one_picture_does_not_end_the_stills(
     assert "secret words" not in caplog.text
 
 
-async def test_a_slow_client_has_one_waiting() -> None:
-    """A newer still takes the place of one that was not read yet."""
-    box = Outbox()
-    for number in range(50):
-        box.put(Still(image="x" * 40_000, width=number))
-    assert box.dropped == 0
-    assert '"width":49' in await box.attach().get()
-    assert box.empty
-
-
 @pytest.mark.parametrize("size", [(4096, 4096), (2, 4000), (16, 16), (1281, 721)])
 def test_sizes_are_bounded(size: tuple[int, int]) -> None:
     """Whatever the camera sends, a still keeps within its pixels and bytes."""
@@ -262,11 +250,3 @@ def test_what_was_made_is_read() -> None:
 )
 def test_other_texts_are_none(text: str) -> None:
     assert read_token(text) is None
-
-
-def test_a_sessions_token_is_none_and_the_other_way_round() -> None:
-    """A code is no token, and a session's token is neither."""
-    session = TokenIssuer("s" * 48, 60).issue("abc").token
-    assert read_token(session) is None
-    assert read_code(session) is None
-    assert read_token(make_code("abc")[0]) is None

@@ -55,38 +55,6 @@ async def test_publishing(camera: WhipCamera) -> None:
     await frames(camera, 3)
 
 
-@pytest.mark.slow
-async def test_a_camera_of_another_device_answers_questions_of_the_page(camera: WhipCamera) -> None:
-    """The page hears where the camera is, not how it should send, and asks as usual."""
-    page = await camera.page()
-    await page.ponged()
-    await camera.publish()
-    await page.camera("live", timeout=15)
-    assert page.seen[-1]["source"] == "whip"
-    start = len(page.seen)
-    await page.send(type="typing")
-    # Half a minute off, as clocks of two devices are: it decides nothing.
-    answer = await page.ask("What do you see?", sent_at=4_000_000_000_000.0, timeout=30)
-    assert answer["type"] == "response", answer
-    await page.ponged()
-    assert not [m for m in page.seen[start:] if m["type"] == "sender"]
-    assert 0 <= answer["frame"]["age_ms"] < 600
-    await page.close()
-
-
-async def test_audio_first_is_answered_inactive(camera: WhipCamera) -> None:
-    """As OBS offers: audio and video in one bundle, audio leading it. The video is taken."""
-    peer = camera.peer
-    video = peer.pc.getTransceivers()[0]
-    audio = peer.pc.addTransceiver("audio", direction="sendonly")
-    peer.pc._RTCPeerConnection__transceivers[:] = [audio, video]  # type: ignore[attr-defined]
-    reply = await camera.publish()
-    assert [line.split()[0] for line in lines(reply.text, "m=")] == ["m=audio", "m=video"]
-    directions = [line for line in reply.text.split("\r\n") if line in ("a=inactive", "a=recvonly")]
-    assert directions == ["a=inactive", "a=recvonly"]
-    await frames(camera, 3)
-
-
 async def test_trickled_candidates(camera: WhipCamera) -> None:
     """204 for candidates under the entity tag that was given; they are what connects."""
     made = await camera.peer.offer()
@@ -124,24 +92,6 @@ async def test_preconditions(camera: WhipCamera) -> None:
     reply = await camera.patch(fragment, If_Match=camera.etag)
     assert_error(reply, 412, "precondition_failed", retryable=False)
     await frames(camera, 2)
-
-
-@pytest.mark.parametrize(
-    "fragment",
-    [
-        "hello",
-        "a=ice-ufrag:x\r\n",
-        "a=ice-ufrag:abcd\r\na=ice-ufrag:efgh\r\n",
-        "a=candidate:1\r\n",
-        "a=candidate:1 1 udp 1 192.0.2.7 5 typ host\r\n" * 65,
-    ],
-)
-async def test_malformed_fragments(camera: WhipCamera, fragment: str) -> None:
-    """400 with a sentence; what is connected stays."""
-    await camera.publish()
-    reply = await camera.patch(fragment, If_Match=camera.etag)
-    assert_error(reply, 400, "bad_request", retryable=False)
-    await frames(camera)
 
 
 async def test_an_ice_restart_keeps_the_media(camera: WhipCamera) -> None:

@@ -7,7 +7,7 @@ import pytest
 from server.auth import new_session_id
 from server.features.cameras.cameras import make_token
 from server.features.cluster.replicas import is_home, session_of
-from tests.support.clients import bearer, http, open_page, take_token
+from tests.support.clients import bearer, http, open_page
 from tests.support.running import running
 from tests.web.test_routes import make_offer
 
@@ -100,15 +100,3 @@ async def test_a_session_from_before_processes_had_names() -> None:
             else:
                 await page.next("ready")
                 await page.close()
-
-
-@pytest.mark.slow
-async def test_a_process_that_is_back_takes_its_sessions_again() -> None:
-    """A token from before its restart begins the session anew, under the same id."""
-    secret = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
-    async with running(process_name="8010", jwt_secret_key=secret) as run:
-        held = await take_token(run)
-    async with running(process_name="8010", jwt_secret_key=secret) as run:
-        page = await open_page(run, held["token"], held["session_id"])
-        assert (await page.next("ready"))["session_id"] == held["session_id"]
-        await page.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -87,18 +86,6 @@ async def test_newcomers_spread_by_room(monkeypatch: pytest.MonkeyPatch) -> None
     assert [made.choose(1) for _ in range(4)] == ["b", "b", "b", "c"]
 
 
-async def test_what_was_read_last_counts_for_a_while() -> None:
-    """Redis is gone: the list stays for a minute, then each gateway is alone."""
-    own = Replica("a", 9, 9)
-    store = Answers(["b", "0 5 0"])
-    made = ReplicaList(lambda: own, store)
-    await made.report(0)
-    store.reply = None
-    await made.report(5)
-    assert made.choose(KNOWN_SECONDS - 1) == "b"
-    assert made.choose(KNOWN_SECONDS + 1) == "a"
-
-
 async def test_a_gateway_that_is_gone_is_forgotten_while_redis_comes_and_goes() -> None:
     """The gateways that were known count beside the list of a Redis that is back, for a minute at most."""
     store = Answers(["b", "0 5 0", "c", "0 5 0"])
@@ -143,26 +130,6 @@ async def test_a_report_that_no_gateway_writes(reply: list[Any]) -> None:
 
 async def test_one_without_a_name_is_in_no_list() -> None:
     await knows_none("", ["b", "0 9 0"])
-
-
-async def test_a_full_list_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    """More gateways than a list takes drive each other out: the log says so, and what to do."""
-    full = [word for n in range(MOST_REPLICAS) for word in (f"h{n}", "0 9 0")]
-    store = Answers(full[2:])
-    made = ReplicaList(lambda: Replica("a", 9, 9), store)
-    with caplog.at_level(logging.WARNING):
-        await made.report(0)
-        assert not made.crowded
-        store.reply = full
-        for now in (1, 2):
-            await made.report(now)
-            assert made.crowded
-    assert [
-        r.getMessage() for r in caplog.records if "Split the installation" in r.getMessage()
-    ] == [
-        "the list of gateways is full: further ones are not in it. Split the installation into parts,"
-        " each with a Redis of its own"
-    ]
 
 
 @pytest.mark.slow

@@ -32,21 +32,6 @@ def test_the_sessions_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "",
-        "redis://localhost",
-        "redis://:p%40ss@[::1]:6379/15",
-        "rediss://user:pass@redis.example.org:6380/0",
-        "unix:///run/redis/redis-server.sock",
-        "unix://user:pass@/run/redis.sock?db=2",
-    ],
-)
-def test_a_url_of_redis(url: str) -> None:
-    assert redis_url(url) == url
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
         "127.0.0.1:6379",
         "redis://h:65536",
         "redis://h/0?socket_timeout=9",

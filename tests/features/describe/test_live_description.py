@@ -17,7 +17,7 @@ from server.core.errors import EngineFailed
 from server.core.frames import Frame, Kind
 from server.core.messages import Chat, Confirm
 from server.features.describe import live_description
-from server.features.describe.live_description import LOOK_SECONDS, NEWS_SECONDS, Notices
+from server.features.describe.live_description import LOOK_SECONDS, NEWS_SECONDS
 from server.features.describe.messages import Length
 from server.features.describe.words import noticing
 from server.features.voice_out.messages import SpeechProgress
@@ -119,14 +119,6 @@ async def test_an_unchanged_scene_is_described_once() -> None:
         assert len(stage.asked) == 2
 
 
-async def test_it_sleeps_while_nobody_wants_it() -> None:
-    async with describing() as (one, stage):
-        stage.settings(describe=False)
-        stage.show(1)
-        assert metric(one, "looks_total", why="first") == 0
-        assert stage.asked == []
-
-
 def told_once(request: EngineRequest) -> list[str]:
     """The first description, and that nothing is different after it."""
     return ["A table."] if "last answer" not in request.question else ["SA", "ME", "."]
@@ -203,23 +195,6 @@ async def test_the_newest_frame_takes_the_turn_of_one_that_waits() -> None:
         shown = [stage.show(scene) for scene in (1, 2, 3)]
         assert (await only_request(one)).picture.frame_id == shown[-1].id
         assert metric(one, "frames_replaced_total") == 2
-
-
-async def test_a_request_has_the_scene_of_its_frame() -> None:
-    """A frame keeps its own scene, even if its request starts after the camera shows another."""
-    async with kept_busy() as (one, stage):
-        stage.show(1)
-        stage.show(1, mark=True)
-        watched = one.session.camera
-        assert watched.scene is not None
-        its_own = watched.scene.motion
-        # Of the second frame, half a second after the first one was measured
-        assert its_own is not None
-        assert its_own > 0.01
-        watched.scene = replace(watched.scene, motion=0.77)
-        ours = await only_request(one)
-        assert ours.picture.scene is not None
-        assert ours.picture.scene.motion == its_own
 
 
 async def test_while_one_runs_no_other_is_asked() -> None:
@@ -392,20 +367,6 @@ def responses(messages: list[dict[str, Any]]) -> list[str]:
 
 
 # What was said
-
-
-def test_what_was_said_is_known_for_a_minute() -> None:
-    """The last eight; a frame whose answer was lost is not."""
-    notices = Notices(first=True)
-    assert notices.told(0.0) == Told(first=True, until=None, said=())
-    notices.answered(1.0, 0.5, "")
-    assert notices.told(1.0) == Told(first=False, until=0.5, said=())
-    for number in range(10):
-        notices.answered(10.0 + 5 * number, number, f"{number}")
-    assert notices.told(55.0).said == tuple("23456789")
-    assert notices.told(55.0).until == 9
-    assert notices.told(106.0).said == ("8", "9")
-    assert notices.told(200.0).said == ()
 
 
 def test_the_question_names_what_matters_and_what_was_said() -> None:

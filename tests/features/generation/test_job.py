@@ -164,24 +164,6 @@ async def test_work_that_does_not_hear_is_ended_with_its_process(
         assert not model.ended.is_set()
 
 
-async def test_cancelling_twice_waits_for_the_model_twice(
-    making: GenerationJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A second cancel does not end the wait of the first: both return once the worker is gone."""
-    monkeypatch.setattr("server.features.generation.generator.CANCEL_SECONDS", 0.2)
-    async with loaded("deaf") as model:
-        pid = model._worker.pid
-        assert pid is not None
-        making.start(model, VIDEO)
-        await soon(lambda: making.progress.step > 0)
-        first = asyncio.create_task(making.cancel())
-        await soon(lambda: making.progress.state is JobState.CANCELLING)
-        assert (await making.cancel()).state is JobState.CANCELLED
-        assert not alive(pid)
-        assert (await first).state is JobState.CANCELLED
-        assert counted(making, "video", "cancelled") == 1
-
-
 async def test_a_worker_may_tell_more_steps_than_can_wait(making: GenerationJob) -> None:
     """Thousands that come at once: some are left out, and the video is made."""
     async with loaded("talks") as model:
@@ -313,15 +295,6 @@ async def test_no_sound_is_no_result(making: GenerationJob) -> None:
     async with loaded("silent") as model:
         progress = await done(making, model, SOUND)
     assert "no sound" in why(progress)
-
-
-async def test_a_seed_is_drawn_and_told(making: GenerationJob) -> None:
-    """So that what came out well can be made again."""
-    async with loaded("video") as model:
-        seeds = set()
-        for _ in range(3):
-            seeds.add((await done(making, model, replace(VIDEO, seed=None, frames=1))).seed)
-    assert len(seeds) == 3
 
 
 async def test_loading_is_told_and_fails_with_a_sentence() -> None:

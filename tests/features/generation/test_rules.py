@@ -9,7 +9,6 @@ import pytest
 
 from server.features.generation.rules import (
     Rules,
-    is_pipeline,
     own_code,
     pixel_rules,
 )
@@ -52,14 +51,6 @@ def test_sides_and_frames_come_from_the_models_own_files(
     written(tmp_path, "vae", vae)
     written(tmp_path, "transformer", transformer)
     assert pixel_rules(tmp_path) == (factor, step)
-
-
-def test_a_folder_without_parts_has_the_usual_rules(tmp_path: Path) -> None:
-    """Nothing to read is no error; a pipeline is known by its index."""
-    assert pixel_rules(tmp_path) == (16, 4)
-    assert not is_pipeline(tmp_path)
-    (tmp_path / "model_index.json").write_text("{}")
-    assert is_pipeline(tmp_path)
 
 
 def test_code_that_comes_with_a_pipeline_is_found(tmp_path: Path) -> None:

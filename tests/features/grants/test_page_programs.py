@@ -18,7 +18,7 @@ from playwright.async_api import Route, expect
 
 from tests.browser.visitor import Visit, Visitor, started
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import Running, running
+from tests.support.running import Running
 from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -244,13 +244,3 @@ async def test_a_page_that_is_loaded_again_says_that_access_is_over(
         await page.page.reload()
         await page.start()
         await expect(note).to_have_count(0)
-
-
-async def test_where_no_program_may_look_none_is_offered(visit: Visit) -> None:
-    """Also to somebody who opens the menu."""
-    async with running(program_looks_per_minute=0) as run:
-        page = await started(visit, run.base_url)
-        await page.find("#menu-open").click()
-        await expect(page.button(say("facts.keep"))).to_be_visible()
-        await expect(page.find("#programs-open")).to_be_hidden()
-        await page.leave()

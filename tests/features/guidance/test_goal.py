@@ -10,7 +10,6 @@ from server.features.guidance.goal import Goal, Sight, State, metres
 from server.media.picture.grounding import Box
 
 SIDE = Box(0.1, 0.4, 0.2, 0.6)
-MIDDLE = Box(0.4, 0.4, 0.6, 0.6)
 ELSEWHERE = Box(0.8, 0.1, 0.95, 0.3)
 
 
@@ -106,19 +105,6 @@ def test_another_of_its_kind_far_away_is_not_it() -> None:
     assert goal.box == SIDE
     goal.see(sure(ELSEWHERE), 1.5)
     assert goal.box == SIDE
-
-
-def test_what_a_second_look_denies_twice_is_dropped_and_doubted() -> None:
-    """It takes three times as much to be believed again."""
-    goal = found(MIDDLE)
-    goal.second_look(False, 1.0)
-    assert not goal.wants_second_look(1.25)
-    assert goal.wants_second_look(1.5)
-    assert now_is(goal, State.FOUND)
-    goal.second_look(False, 1.5)
-    assert now_is(goal, State.LOOKING)
-    believed = [goal.see(sure(MIDDLE), 2 + number / 4) for number in range(6)]
-    assert believed == [False] * 5 + [True]
 
 
 def test_looks_of_a_model_are_seconds_apart() -> None:

@@ -225,17 +225,6 @@ async def test_a_hint_of_another_stream_does_not_count() -> None:
         assert await hints(one) == [("good", "text")]
 
 
-async def test_switching_off_takes_the_waiting_hint_along() -> None:
-    async with guided() as (one, _):
-        await look(one, 0)
-        await look(one, 1)
-        one.session.handle(settings(guidance=False))
-        assert await hints(one) == []
-        one.session.handle(settings(guidance=True))
-        await look(one, 2)
-        assert await hints(one) == []
-
-
 async def test_every_third_look_without_a_find_is_thorough() -> None:
     """Small print is found by it, at twice the cost."""
     async with guided() as (one, finding):
@@ -262,15 +251,6 @@ async def test_a_failed_look_is_counted_and_tried_later(
         await look(one, 6)
         assert counted(one, "done") == 1
     assert type(error).__name__ in str([vars(record) for record in caplog.records])
-
-
-async def test_the_end_of_a_session_ends_a_look() -> None:
-    async with guided() as (one, finding):
-        finding.open.clear()
-        one.frame(captured=time.monotonic())
-        await until(lambda: len(finding.looks) == 1)
-        await one.session.close("session_ended")
-        assert not finding.looker.busy
 
 
 async def test_ready_says_whether_the_server_guides() -> None:

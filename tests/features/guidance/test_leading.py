@@ -635,30 +635,6 @@ async def test_a_request_ends_with_its_goal(how: str) -> None:
         assert await targets(one) == []
 
 
-async def test_two_sessions_ask_for_themselves() -> None:
-    """The answer about one's picture leads the other nowhere."""
-    model = Model(SIDE)
-    async with led_by_model(model) as one, beside(one) as guest:
-        guest.session.handle(goal("my keys"))
-        await targets(one)
-        await targets(guest)
-        one.frame(**SIZE)
-        await settled(one, lambda: len(model.requests) == 2)
-        assert {request.session_id for request in model.requests} == {"s"}
-        assert (await targets(one))[-1]["state"] == "found"
-        assert await targets(guest) == []
-
-
-@pytest.mark.parametrize("words", ["“EXIT”", "the expiry date", "the QR code"])
-async def test_print_and_codes_are_not_asked_of_the_model(words: str) -> None:
-    model = Model(SIDE)
-    async with led_by_model(model, thing=words) as one:
-        (begun,) = await targets(one)
-        assert begun["kind"] in ("text", "code")
-        await look(one, time.monotonic() + 0.5)
-        assert model.requests == []
-
-
 async def test_the_engine_of_background_work_is_asked_first() -> None:
     answers, watches = Model(SIDE), Model(SIDE)
     async with led_by_model(answers, thing="the cup") as one:

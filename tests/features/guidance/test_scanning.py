@@ -216,16 +216,6 @@ async def test_a_cut_makes_the_direction_unknown() -> None:
         assert "found" not in bearing
 
 
-async def test_a_scan_that_loses_its_way_says_so() -> None:
-    async with around(("cup", 20)) as (one, finding):
-        now = await turn(one, finding, 60, time.monotonic())
-        for number in range(3):
-            one.frame(captured=now + 1 + number, width=WIDTH, height=HEIGHT)
-        end = await scanned(one)
-        assert end["end"] == "lost"
-        assert [thing["label"] for thing in end["things"]] == ["a cup"]
-
-
 async def test_frames_come_soon_after_each_other_for_a_minute() -> None:
     """Then it wants the sampled ones alone."""
     async with around(("cup", 20)) as (one, finding):

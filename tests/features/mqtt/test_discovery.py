@@ -12,9 +12,6 @@ import pytest
 from server.core.metrics import Metrics
 from server.features.mqtt.discovery import (
     MOST_STATE,
-    Device,
-    Topics,
-    configs,
     one_line,
     shorten,
     watch_key,
@@ -24,7 +21,6 @@ from server.features.mqtt.settings import MqttSettings
 from server.features.rtsp.settings import FixedCamera
 
 SCHEMAS = json.loads((Path(__file__).parent / "home_assistant.json").read_text(encoding="utf-8"))
-TOPICS = Topics("qwen-camera", "homeassistant")
 # Words of an operator's that could be taken for more than words
 ODD = 'a "parcel" {{ states("lock.door") }} / + # lies'
 WATCHES = ("anything moves", ODD, "甲" * 200)
@@ -117,31 +113,6 @@ def test_entities() -> None:
 def test_no_secret_and_no_address_is_told() -> None:
     shown = b"".join(FOUND.values()).decode()
     assert not re.search(r"secret|viewer|192\.168", shown)
-
-
-def test_without_a_description_there_is_none() -> None:
-    plain = configs(TOPICS, Device("yard", "yard"))
-    assert sorted(topic.split("/", 1)[1] for topic in plain) == [
-        "button/qwen-camera/yard_look/config",
-        "sensor/qwen-camera/yard_answer/config",
-    ]
-
-
-def test_topics_are_different() -> None:
-    topics = Topics("p", "homeassistant")
-    found = [topics.status, *topics.births]
-    for camera in ("status", "look", "a", "a-b"):
-        for key in (watch_key("x"), watch_key("y")):
-            found += [
-                topics.watch(camera, key),
-                topics.watch_facts(camera, key),
-                topics.evidence(camera, key),
-            ]
-        for topic in (topics.description(camera), topics.answer(camera)):
-            found += [topic, topics.facts(topic)]
-        found += [topics.camera(camera), topics.look(camera), topics.config("sensor", camera)]
-    assert len(set(found)) == len(found)
-    assert not any(letter in topic for topic in found for letter in "+#")
 
 
 def test_a_watch_is_named_by_its_words() -> None:

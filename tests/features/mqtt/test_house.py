@@ -162,27 +162,6 @@ async def test_a_picture_above_the_brokers_limit_is_left_out(
         assert metric(run, "mqtt_failures_total", reason="ended") == failures
 
 
-async def test_another_discovery_prefix(tmp_path: Path) -> None:
-    """Home Assistant's own birth topic is heard as well, and entities of the usual prefix go."""
-    ours = Topics("qwen-camera", "ha")
-    old = TOPICS.config("sensor", "door_answer")
-    async with jpeg_camera(red_jpeg) as port, broker(tmp_path) as one:
-        settings = {"mqtt_url": one.url, "mqtt_discovery_prefix": "ha"}
-        async with one.client() as client:
-            await client.publish(old, b"{}", qos=1, retain=True)
-        async with (
-            listening(one, "#") as other,
-            house(tmp_path, settings, door=at(port, "mqtt = true")),
-        ):
-            await soon(lambda: one.last(TOPICS.camera("door")) == b"online", 60)
-            await soon(lambda: one.last(old) == b"", 60)
-            assert ours.config("sensor", "door_answer") in await one.retained()
-            for birth in ("ha/status", "homeassistant/status"):
-                one.heard.clear()
-                await other.publish(birth, b"online", qos=1)
-                await soon(lambda: one.last(TOPICS.camera("door")) == b"online", 60)
-
-
 async def test_only_a_camera_that_agreed_is_told_of(tmp_path: Path) -> None:
     """One of the list without `mqtt = true` is not; what an earlier list left is cleared, and no other's."""
     shown = flat_jpeg(40, 180, 60)

@@ -231,24 +231,6 @@ async def test_leaving_while_it_waits_its_turn(desk: Desk) -> None:
     assert desk.fake.count == count + 2
 
 
-async def test_a_request_is_read_beside_the_event_loop(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Checking its tools takes a while, and others' frames must not wait for it."""
-    threads: list[bool] = []
-
-    def reads(raw: bytes, takes_tools: bool) -> ChatRequest:
-        threads.append(threading.current_thread() is threading.main_thread())
-        return read(raw, takes_tools)
-
-    monkeypatch.setattr(chat_routes, "read", reads)
-    marks = {"type": "function", "function": {"name": "a", "description": "<a" * 5_000}}
-    assert (
-        await desk.post({"model": "camera", "messages": said("x"), "tools": [marks]})
-    ).is_success
-    assert threads == [False]
-
-
 @pytest.mark.slow
 async def test_requests_that_take_long_hold_nobody_else(
     desk: Desk, monkeypatch: pytest.MonkeyPatch

@@ -176,19 +176,6 @@ async def test_a_code_that_is_no_longer_good_is_explained(
     await expect(page.state).to_have_text(say("page.live"), timeout=15_000)
 
 
-async def test_another_code_under_the_open_page_is_taken(visit: Visit, lan: Running) -> None:
-    """The phone scanned again, and its browser shows the page that was open: only the fragment
-    changes.
-    """
-    page = await visit(f"{lan.base_url}/#pair=made-up")
-    page.expect(REFUSED_TOKEN)
-    await expect(page.card).to_contain_text(say("page.pairing_failed"))
-    await page.evaluate("code => { location.hash = `pair=${code}` }", new_code(lan))
-    await expect(page.card).to_contain_text(say("page.welcome"))
-    await expect(page.page).to_have_url(f"{lan.base_url}/")
-    await page.start()
-
-
 async def test_a_refused_socket_is_told_and_helped(
     visit: Visit, lan: Running, model: FakeOpenAI
 ) -> None:

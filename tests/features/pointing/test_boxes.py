@@ -32,6 +32,7 @@ from server.media.picture.grounding import Box
 from server.media.picture.prepare import smart_resize
 from server.models.families import QWEN2_VL, QWEN3_VL
 from tests.features.pointing.labels import LABELS, Label, asked, built, drawn
+from tests.support.parts import at_night
 
 FRAME = (1280, 720)
 LIST = '[{"bbox_2d": [84, 56, 168, 112], "label": "spanner", "sure": 0.9}]'
@@ -109,15 +110,6 @@ def test_boxes_beyond_the_picture_are_cut_and_counted(
     answer = read(json.dumps([{"bbox_2d": box, "label": "cup"}]), unit)
     assert [one.x2 for one in answer.boxes] == ([] if right is None else [right])
     assert (answer.clamped, answer.dropped) == (clamped, dropped)
-
-
-def test_boxes_may_have_y_first() -> None:
-    """As Gemma 4 answers: a wide thing in the right upper part stays wide, and there."""
-    answer = read(
-        '```json\n[{"box_2d": [100, 500, 200, 1000], "label": "shelf"}]\n```',
-        BoxUnit.THOUSANDTHS_Y_FIRST,
-    )
-    assert answer.boxes == (Box(640, 72, 1280, 144, "shelf"),)
 
 
 def test_boxes_are_as_many_as_the_page_follows() -> None:
@@ -309,7 +301,7 @@ def label(number: int, height: int) -> Label:
     return Label(question, value, height, drawn(lines, height, seed=number))
 
 
-@pytest.mark.parametrize("number", [0, 4, 7])
+@pytest.mark.parametrize("number", [4, *at_night(0, 7)])
 async def test_small_print_is_read_twice(engine: Built, number: int) -> None:
     """Letters of 12 px: both looks read the same, the second one around that line."""
     one = label(number, 12)

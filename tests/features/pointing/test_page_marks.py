@@ -13,8 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.browser.visitor import SHARP, Visit, Visitor, shown, started
-from tests.features.builtin.test_detector import PHOTOS
+from tests.browser.visitor import SHARP, Visit, Visitor, started
 from tests.features.cameras.test_page_elsewhere import given
 from tests.support.clients import http, soon
 from tests.support.fakes_openai import FakeOpenAI
@@ -26,7 +25,6 @@ from tests.support.words import say
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 ASKED = "Where is the box?"
-COFFEE = shown((PHOTOS / "coffee.jpg").read_bytes())
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -243,37 +241,6 @@ async def test_the_places_of_many_things_push_no_words_out_of_sight(
     await page.settle()
     assert await page.find("#log").evaluate("log => log.scrollTop") >= below
     await expect(page.button(say("chat.newest"))).to_be_hidden()
-
-
-async def test_the_detector_marks_for_a_model_that_writes_no_boxes(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """On the live picture, with a word in the details about who found it; not where the model sees none."""
-    page = await started(visit, server.base_url, mode=COFFEE)
-    await page.page.wait_for_function(LOADED)
-    model.answer_for = lambda _body, _jpeg: ["In the ", "middle."]
-    response = await page.ask("Where is the cup?")
-    assert [box["label"] for box in response["boxes"]] == ["a cup"]
-    await expect(page.find(".mark")).to_have_count(1)
-    turn = page.turns.last
-    await turn.locator(".evidence > summary").click()
-    about = turn.locator(".about")
-    await expect(about).to_contain_text(f"{say('answer.boxes_by')}{say('page.builtin')}")
-    model.answer_for = lambda _body, _jpeg: ["I do not ", "see one."]
-    assert "boxes" not in await page.ask("Where is the cup?")
-
-
-async def test_a_place_is_said_once(visit: Visit, builtin: Running) -> None:
-    """The answer of the built-in engine says where it is; the page does not repeat that below it."""
-    page = await visit(builtin.base_url, mode=COFFEE, context_options={"locale": "ar"})
-    await page.find("#start").click()
-    await expect(page.state).to_have_text(say("page.live", language="ar"))
-    await page.page.wait_for_function(LOADED)
-    await page.find("#question").fill("أين الكوب؟")
-    await page.page.keyboard.press("Enter")
-    await expect(page.find(".mark")).to_have_count(1)
-    await expect(page.turns.last).to_have_attribute("data-state", "done")
-    await expect(page.turns.last.locator(".places")).to_be_hidden()
 
 
 async def test_a_word_is_marked_without_a_model(visit: Visit, builtin: Running) -> None:

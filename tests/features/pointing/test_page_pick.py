@@ -89,21 +89,6 @@ async def test_the_question_is_about_the_thing_that_is_tapped(
         assert any(x1 < x < x2 and y1 < y < y2 for x1, y1, x2, y2 in parts)
 
 
-async def test_a_low_window_has_one_row_of_what_can_be_asked(
-    visit: Visit, builtin: Running
-) -> None:
-    """A phone on its side: the rest of the row is scrolled to, and the answer keeps its room."""
-    page = await opened(visit, builtin.base_url, viewport=(844, 390))
-    await tap(page, CUP)
-    await expect(page.button(say("pick.tell_moves"))).to_be_attached()
-    tops = await page.evaluate(
-        """[...document.querySelectorAll('#quick button')].filter((one) => one.checkVisibility())
-          .map((one) => Math.round(one.getBoundingClientRect().top))"""
-    )
-    assert len(tops) > 2
-    assert len({*tops}) == 1
-
-
 async def test_a_place_without_a_thing_and_a_part_of_a_held_picture(
     visit: Visit, builtin: Running
 ) -> None:
@@ -137,34 +122,6 @@ async def test_a_place_without_a_thing_and_a_part_of_a_held_picture(
     assert "a cat" in response["text"]
     await page.hold()
     await expect(page.find("#pick .pick")).to_be_hidden()
-
-
-# What follows the box answers a second late, as on a slow device.
-LATE = """() => {
-  const listen = Worker.prototype.addEventListener;
-  Worker.prototype.addEventListener = function (type, listener, ...rest) {
-    const late = (event) => setTimeout(() => listener(event), 1000);
-    return listen.call(this, type, type === "message" ? late : listener, ...rest);
-  };
-}"""
-
-
-async def test_a_part_that_is_followed_too_late_goes_with_its_scene(
-    visit: Visit, builtin: Running
-) -> None:
-    """It stays where it is, until something else is shown; questions are about all of the picture then."""
-    page = await opened(
-        visit, builtin.base_url, prepare=lambda page: page.add_init_script(f"({LATE})()")
-    )
-    box = page.page.locator("#pick .pick")
-    since = await page.now()
-    await tap(page, CAT)
-    await page.got('m.type === "pointed" && m.boxes.length > 0', since=since)
-    await expect(box.locator("b")).to_have_text("a cat")
-    await page.show(mode="color:#b03020")
-    await expect(box).to_be_hidden()
-    response = await page.tap(say("stage.what_is_this"))
-    assert "part" not in response["frame"]
 
 
 # From the middle of the thing in front of the camera to that of the box, as a share of the box's side

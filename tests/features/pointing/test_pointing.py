@@ -240,23 +240,6 @@ async def test_the_detector_finds_boxes_for_a_model_that_gives_none() -> None:
         assert ("boxes" in response, len(finder.asked)) == (False, 1)
 
 
-async def test_a_detector_that_finds_nothing_or_is_not_needed_says_nothing() -> None:
-    async with room(FakeEngine(), pointing=Finder().part) as one:
-        assert not {"boxes", "boxes_by"} & (await ask(one, ASKED)).keys()
-    finder = Finder(CUP)
-    async with room(qwen("I cannot see a cup.\n[]"), pointing=finder.part) as one:
-        response = await ask(one, ASKED)
-        assert (response["boxes"], "boxes_by" in response, finder.asked) == ([], False, [])
-
-
-async def test_the_page_knows_that_boxes_are_found() -> None:
-    for part, finds in ((Finder().part, True), (Pointing, False)):
-        async with room(FakeEngine(), pointing=part) as one:
-            one.session.greet()
-            ready = await one.next("ready")
-            assert ready["features"]["pointing"] == {"finds": finds}
-
-
 @pytest.mark.parametrize(
     ("message", "reason"),
     [(Cancel(type="cancel"), "cancelled"), (Chat(type="chat", content="And?"), "replaced")],

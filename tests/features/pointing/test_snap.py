@@ -109,15 +109,6 @@ async def test_nothing_where_nothing_can_be_found() -> None:
         assert len(finding.looks) == looks
 
 
-async def test_without_a_finder_a_place_is_not_answered() -> None:
-    async with room() as one:
-        one.camera()
-        one.frame(**SIZES)
-        one.session.handle(point(0.5, 0.5))
-        await asyncio.sleep(0.05)
-        assert [message for message in await one.rest() if message["type"] == "pointed"] == []
-
-
 @pytest.mark.parametrize("place", ['"x":1.1,"y":0', '"x":-0.1,"y":0', '"x":NaN,"y":0', '"x":0'])
 async def test_a_place_beside_the_picture_is_refused(place: str) -> None:
     with pytest.raises(BadRequest):

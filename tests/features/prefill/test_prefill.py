@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from server.core.errors import EngineFailed
-from server.core.frames import Frame, Kind, Part, Role
+from server.core.frames import Frame, Kind, Part
 from server.core.messages import (
     Chat,
     Confirm,
@@ -31,7 +31,7 @@ from server.models.base import Capabilities, EngineRequest, Usage
 from server.models.prompts import chat_messages
 from server.session.part import SessionContext, SessionPart
 from tests.support.clients import sample
-from tests.support.fakes import FakeEngine, make_job, until
+from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import Room, make_frame, room
 
 CACHES = Capabilities(prefix_cache=True)
@@ -231,19 +231,6 @@ async def test_a_scene_that_changed_around_the_picture_is_not_known(looked: Any)
         assert "unchanged_since" not in (await one.ask(1))["frame"]
 
 
-async def test_a_picture_that_began_within_a_talk_stays_where_it_was(looked: Any) -> None:
-    """Turns about another scene stay before it."""
-    async with table(looked) as one:
-        await one.ask(1, "One?")
-        await one.ask_on(2, "Two?")
-        # The first eight looks showed both.
-        await one.watch(2)
-        await one.ask(2, "Three?")
-        before, after = (prompts(request) for request in one.requests[1:])
-        assert after[: len(before)] == before
-        assert "One?" in before[1]
-
-
 async def test_the_frame_is_still_captured_after_the_question(looked: Any) -> None:
     """An old frame of the unchanged scene answers nothing."""
     async with table(looked) as one:
@@ -336,15 +323,6 @@ async def test_a_scene_that_moves_sends_nothing_ahead(looked: Any) -> None:
         assert one.requests == []
 
 
-async def test_nothing_goes_ahead_before_the_camera_is_awake(
-    looked: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(prefill, "AWAKE_SECONDS", 60.0)
-    async with table(looked) as one:
-        await one.type(1)
-        assert one.requests == []
-
-
 @pytest.mark.parametrize("same", [True, False])
 async def test_a_question_waits_for_its_own_picture_alone(looked: Any, same: bool) -> None:
     """Another one would only make the question slower; its own is computed once."""
@@ -392,23 +370,6 @@ async def test_a_picture_ahead_that_fails_is_sent_again(looked: Any) -> None:
         assert "unchanged_since" not in answer.get("frame", {})
 
 
-async def test_a_picture_goes_ahead_while_another_engine_watches(looked: Any) -> None:
-    """The one that answers has nothing to do."""
-    async with table(looked) as one:
-        small = one.one.engines.roles[Role.WATCHES] = FakeEngine("watches")
-        small.hold()
-        job, _ = make_job("another", Kind.WATCH)
-        job.role = Role.WATCHES
-        one.one.services.inference.submit(job)
-        await until(lambda: small.open == 1)
-        one.one.session.handle(Typing(type="typing"))
-        one.show(1)
-        await one.watch(1)
-        await until(lambda: len(one.requests) == 1)
-        assert one.requests[0].kind is Kind.PREFILL
-        small.release()
-
-
 async def test_only_a_change_sends_another_one_ahead(looked: Any) -> None:
     async with table(looked) as one:
         for _ in range(2):
@@ -416,16 +377,6 @@ async def test_only_a_change_sends_another_one_ahead(looked: Any) -> None:
         assert len(one.requests) == 1
         await one.type(2)
         assert len(one.requests) == 2
-
-
-async def test_two_changes_at_once_send_one_ahead(
-    looked: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with table(looked) as one:
-        await one.type(1)
-        monkeypatch.setattr(prefill, "AHEAD_SECONDS", 60.0)
-        await one.type(2)
-        assert len(one.requests) == 1
 
 
 async def test_the_frame_of_what_was_said_goes_ahead_at_once(looked: Any) -> None:

@@ -47,16 +47,6 @@ def test_a_hint_that_still_holds_comes_again_later() -> None:
     assert pace.see(Hint.NOTHING, 9 + HINT_AFTER_SECONDS) is Hint.NOTHING
 
 
-def test_nothing_is_advised_when_all_of_the_text_is_in_view() -> None:
-    """Its end comes next; before the first line it helps to know that it is seen."""
-    pace = ReadPace(0)
-    pace.see(Hint.GOOD, 1)
-    assert pace.see(Hint.GOOD, 2) is Hint.GOOD
-    pace.read(3)
-    assert pace.see(Hint.GOOD, 9) is None
-    assert pace.see(None, 10) is None
-
-
 def test_a_page_that_never_ends_its_reading_holds_nothing_open() -> None:
     """It may have gone silent, or say what it likes: the camera and the model are not its own."""
     pace = ReadPace(0)

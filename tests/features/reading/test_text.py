@@ -162,14 +162,6 @@ def test_a_text_has_a_bound() -> None:
     assert len(text._lines) <= MOST_LINES + 80
 
 
-def test_the_tail_has_the_last_lines() -> None:
-    """A model gets as much of what was read as fits."""
-    text = ReadText()
-    text.add(["one line", "another line", "third line"])
-    assert text.tail(25) == "another line\nthird line"
-    assert text.tail(3) == ""
-
-
 def test_lines_are_joined_where_a_sentence_goes_on() -> None:
     """A voice makes no pause there."""
     assert joined(["water, cream,", "sugar and salt", "Shake well"]) == (

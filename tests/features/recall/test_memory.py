@@ -69,18 +69,6 @@ def test_a_still_scene_has_one_recent_picture() -> None:
     assert gone == {Dropped.SAME: 59}
 
 
-def test_pictures_go_at_the_bound_in_seconds() -> None:
-    """Also without a new picture, and none older than that is ever returned."""
-    recall = Recall(30, 100_000)
-    recall.keep(picture(0), 0)
-    recall.keep(picture(20), 20)
-    assert times(recall, 29) == [0, 20]
-    assert recall.expire(31) == {Dropped.OLD: 1}
-    assert times(recall, 31) == [20]
-    assert (len(recall), recall.size) == (1, picture(20).size)
-    assert recall.keep(picture(60), 60) == {Dropped.OLD: 1}
-
-
 def test_when_full_the_oldest_of_alike_ones_go() -> None:
     """Ten minutes of a picture a second within a tenth of their bytes: every event is still there."""
     recall = Recall(600, 60 * 3000)
@@ -92,19 +80,6 @@ def test_when_full_the_oldest_of_alike_ones_go() -> None:
     assert all(any(at <= one < at + 3 for one in found) for at in events)
     rest = [one for one in found if not any(at <= one < at + 3 for at in events)]
     assert len([one for one in rest if one > 500]) > len([one for one in rest if one < 100])
-
-
-def test_when_all_differ_the_most_crowded_for_its_age_goes() -> None:
-    """The bound in bytes costs closeness in time, more of what is older, and no time is lost."""
-    recall = Recall(300, 60 * 3000)
-    for now in range(300):
-        recall.keep(picture(now, 3000, shows=now % 17 + 1), now)
-    found = times(recall, 299)
-    assert (len(found), recall.size) == (60, 60 * 3000)
-    assert found[-4:] == [296, 297, 298, 299]
-    assert found[0] == 0
-    for one, after in pairwise(found):
-        assert after - one <= max(3.0, 0.2 * (299 - one))
 
 
 def test_nothing_goes_below_the_bounds() -> None:
@@ -129,16 +104,6 @@ def test_a_late_picture_is_not_kept() -> None:
     recall.keep(picture(10), 10)
     assert recall.keep(picture(10), 11) == {Dropped.LATE: 1}
     assert len(recall) == 1
-
-
-def test_cleared() -> None:
-    """Nothing is left, and the pictures are counted."""
-    recall = Recall(300, 9000)
-    recall.keep(picture(1), 1)
-    recall.keep(picture(3), 3)
-    assert recall.clear() == {Dropped.CLEARED: 2}
-    assert (len(recall), recall.size, recall.oldest(), recall.pictures()) == (0, 0, None, ())
-    assert recall.clear() == {}
 
 
 def test_a_question_gets_a_few_pictures_from_its_past() -> None:
@@ -223,15 +188,6 @@ def test_a_time_of_the_past() -> None:
     assert shown(57, 60) == [55]
     assert len(shown(5, 60, 3)) == 3
     assert shown(5, 60, 0) == []
-
-
-def test_a_still_time_of_the_past() -> None:
-    """A picture that shows the beginning, too, is not sent twice."""
-    recall = Recall(300, 100_000)
-    recall.keep(picture(5), 5)
-    recall.keep(picture(40, since=10), 40)
-    assert [one.captured for one in choosing.during(recall.pictures(), 20, 60, 5)] == [40]
-    assert [one.captured for one in choosing.during(recall.pictures(), 8, 60, 5)] == [5, 40]
 
 
 def scene(seed: int = 0) -> NDArray[np.uint8]:

@@ -119,18 +119,6 @@ async def test_other_questions_look_at_now_alone() -> None:
         assert [len(request.earlier) for request in one.engine.requests] == [0, 1, 0]
 
 
-async def test_a_still_scene_is_kept_once() -> None:
-    """A scene that looks the same costs nothing but the look."""
-    async with remembering() as one:
-        await past(one, 30)
-        frame = one.session.camera.newest
-        assert frame is not None
-        for age in (25, 20, 15):
-            recalling(one).frame(replace(frame, captured=time.monotonic() - age))
-            assert recalling(one)._task is None
-        assert kept(one) == 1
-
-
 async def test_the_budget_bounds_the_pictures() -> None:
     """By the engine's number of pictures, by its context, and by tokens; recent ones and the oldest stay."""
     engine = FakeEngine()

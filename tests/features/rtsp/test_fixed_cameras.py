@@ -268,18 +268,6 @@ def test_a_good_connection_makes_the_next_pause_short() -> None:
     assert (life.state, life.since) == (FixedCameraState.WAITING, 100.0 + GOOD_SECONDS)
 
 
-def test_since_when_there_is_no_picture() -> None:
-    """Attempts that fail do not move it."""
-    life = Reconnect(5.0)
-    life.begin(5.0)
-    life.live(6.0)
-    assert life.since == 6.0
-    life.fail(50.0, Trouble.ENDED, 0.5)
-    life.begin(52.0)
-    life.fail(53.0, Trouble.UNREACHABLE, 0.5)
-    assert life.since == 50.0
-
-
 def test_an_attempt_without_a_picture_ends() -> None:
     life = Reconnect(0.0)
     life.begin(1.0)

@@ -196,15 +196,6 @@ def test_speech_lowers_hushes_and_stops() -> None:
     ]
 
 
-@pytest.mark.parametrize("pattern", ["#", "##", "#######", "#.#.#.#"])
-def test_a_false_alarm_lets_it_go_on(pattern: str) -> None:
-    """Less than a quarter of a second: it goes on where it was 400 ms after the last of it."""
-    found = run(pattern + "." * 20)
-    assert found[0] == (0, Loudness.LOWERED)
-    assert found[-1] == (len(pattern) + 11, Loudness.FULL)
-    assert Loudness.STOPPED not in [one for _, one in found]
-
-
 def test_somebody_else_lowers_it_and_no_more() -> None:
     """However long; with the person's own words it stops."""
     assert run("o" * 100 + "." * 20) == [(0, Loudness.LOWERED), (111, Loudness.FULL)]

@@ -22,7 +22,7 @@ from server.core.messages import Cancel
 from server.core.sound import MicrophoneMode, Sound
 from server.features.voice_in import listening as turn_checks
 from server.features.voice_in.detector import CHUNK_SECONDS, Chunk, SpeechModel
-from server.features.voice_in.listening import RING_SECONDS, Listening, ListeningTools
+from server.features.voice_in.listening import Listening, ListeningTools
 from server.features.voice_in.messages import PushToTalk
 from server.features.voice_in.recogniser import Words, WordTime
 from server.features.voice_in.turn_model import TurnJudge, TurnModel
@@ -725,18 +725,6 @@ async def test_a_microphone_that_goes_restores_the_answer(lost: bool) -> None:
         assert one.talker.done[-1] == "restore"
 
 
-async def test_understood_words_that_are_cancelled_end_at_the_client(one: Ear) -> None:
-    """The whole words came at once, and their question waits for its frame: it hears that none follows."""
-    one.words.early = False
-    await one.hear(said())
-    await until(lambda: len(one.words.heard) == 1)
-    turn = one.listening.spoken.before
-    assert turn is not None
-    one.session.handle(Cancel(type="cancel", id=turn.id))
-    heard = [m["text"] for m in await one.messages("transcript") if m["final"]]
-    assert heard[-1] == ""
-
-
 async def test_a_server_without_microphones_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     """MICROPHONE=false: the page offers none, and a client that tries gets an error; its other settings
     are applied all the same.
@@ -765,26 +753,3 @@ async def test_the_next_question_replaces_the_words_before_it(one: Ear) -> None:
     await one.answered()
     assert one.words.given_up == 1
     assert len(one.one.engine.requests) == 1
-
-
-@pytest.mark.slow
-@pytest.mark.night
-async def test_ten_minutes_of_speech_leave_memory_flat(one: Ear) -> None:
-    """The ring, the frames and what waits stay within their bounds."""
-    talk = np.concatenate([said(text, before=1.5, after=0.6) for text in SENTENCES])
-    began = time.monotonic() - 600
-    at, sizes = began, []
-    for _ in range(int(600 / (len(talk) / 16_000))):
-        for piece in pieces(talk, at, 1920):
-            one.line.sound(one._connection, piece)
-            await one.settle()
-        at += len(talk) / 16_000
-        one.show(at)
-        sizes.append(one.listening.recent.bytes)
-        await one.one.rest()
-        await until(lambda: len(one.listening.spoken.tasks) <= 4)
-    assert set(sizes) == {round(RING_SECONDS * 16_000) * 2}
-    assert one.listening.detection is not None
-    # The end of the sound, shorter than the chunks that wait for each other
-    assert len(one.listening.detection.waiting) <= 1
-    assert len(one.words.heard) > 100

@@ -206,19 +206,6 @@ async def test_pieces_become_one() -> None:
     assert whole.captured == 0.0
 
 
-async def test_too_long() -> None:
-    """A minute is taken, and no sample more; visitors read it in plain words."""
-    most = int(MOST_SOUND_SECONDS * SOUND_RATE)
-    whole = await Pieces(parts(most - 1, 1)).rest()
-    assert whole is not None
-    assert whole.seconds == MOST_SOUND_SECONDS
-    found = Pieces(parts(most, 1))
-    with pytest.raises(SpeechRefused) as raised:
-        await found.rest()
-    assert found.too_long
-    assert "60 seconds" in raised.value.visitor_message
-
-
 # A recogniser that an operator chooses: which of the two answers, and that each one ends.
 
 
@@ -295,14 +282,6 @@ async def test_another_choice_ends_the_one_before() -> None:
     assert (first.closed, second.closed) == (1, 0)
     second.ready = True
     assert await rig.words() == ["two de"]
-
-
-async def test_without_any_it_says_so() -> None:
-    rig = Rig(None)
-    assert not rig.ear.ready
-    assert rig.ear.elsewhere == ""
-    with pytest.raises(SpeechUnavailable, match="No recogniser is set"):
-        await rig.words()
 
 
 async def test_closing_ends_both() -> None:

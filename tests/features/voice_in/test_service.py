@@ -65,23 +65,6 @@ async def test_a_recogniser_that_answers() -> None:
         assert "TRANSCRIPTION_API_KEY" in found["detail"]
 
 
-@pytest.mark.slow
-async def test_a_local_recogniser_that_cannot_be_loaded(tmp_path: Path) -> None:
-    """The server runs without it, and /health says why; a server's address goes before it."""
-    async with running(transcription_local_model=tmp_path, engine_python="/nowhere") as run:
-        recogniser = of(run).asr.settled
-        assert isinstance(recogniser, LocalRecogniser)
-        with pytest.raises(SpeechUnavailable):
-            await recogniser.wait()
-        found = await health(run)
-        assert (found["name"], found["state"]) == ("local", "unreachable")
-        assert "ENGINE_PYTHON" in found["detail"]
-    both = service(
-        transcription_base_url="http://127.0.0.1:9/v1", transcription_local_model=tmp_path
-    )
-    assert isinstance(both.asr.settled, ServerRecogniser)
-
-
 # In place of a worker whose model cannot be loaded, and of one that dies
 WORKER = """#!{python}
 import sys
@@ -162,25 +145,6 @@ async def metric(run: Running, name: str) -> dict[str, float]:
         label: float(value)
         for label, value in re.findall(rf'^qwen_camera_{name}{{\w+="(\w+)"}} (\S+)$', text, re.M)
     }
-
-
-@pytest.mark.slow
-async def test_no_models_by_default(tmp_path: Path) -> None:
-    """Nothing is asked, clients hear that there is no recogniser, and silence ends turns; without a microphone
-    a model for that is not even loaded.
-    """
-    nothing = tmp_path / "none.onnx"
-    for settings in (
-        {},
-        {"end_of_turn_model": nothing, "end_of_turn_sha256": "0" * 64, "microphone": False},
-    ):
-        async with running(**settings) as run:
-            assert of(run).asr.settled is None
-            assert await health(run) is None
-            assert await health(run, "end_of_turn") is None
-            assert await metric(run, "turn_model") == {}
-            async with page_of(run) as page:
-                assert page.seen[0]["features"]["voice_in"]["recogniser"] is False
 
 
 @pytest.mark.parametrize(

@@ -91,15 +91,6 @@ def test_large_frames_are_fewer() -> None:
     assert spoken_turn._MOST_FRAME_BYTES == 24 * 1024 * 1024
 
 
-def test_the_same_frame_is_kept_once() -> None:
-    """The camera stands still, or sends more often than four times a second."""
-    turn, frame = SpokenTurn(0.0), make_frame(1, captured=5.0)
-    for _ in range(10):
-        turn.show(frame)
-        turn.show(None)
-    assert len(turn.frames) == 1
-
-
 async def test_closing_frees_all() -> None:
     """Frames, sound and the work on them."""
     turn = SpokenTurn(0.0)

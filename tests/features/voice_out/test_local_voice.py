@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
 
-from scripts.bench import voice_run as measured
 from server.features.voice_out.voices import LocalVoice
 from server.shared.speech import SpeechFailed, SpeechRefused, SpeechUnavailable
 from tests.real_model.server import PYTHON
@@ -122,32 +120,6 @@ async def test_what_cannot_be_compiled_runs_plain(folder: Path) -> None:
             f"The codebook predictor {why}",
         ]
         assert [len(chunk) // FRAME for chunk in await spoken(quick)] == [2, 8, 2]
-
-
-@pytest.mark.night
-async def test_a_voice_is_measured_by_stage(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plain and optimised, each in a process of its own, as scripts/benchmark.py --voice does."""
-    for name, value in local_voice.ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    settings = SimpleNamespace(
-        speech_local_model=folder,
-        speech_python=PYTHON,
-        speech_local_options="max_frames=24",
-        speech_voice="",
-    )
-    ways = {**measured.WAYS, "optimised": "use_cuda_graphs=on"}
-    found = {way: await measured.local_voice(settings, words, 2) for way, words in ways.items()}
-    for one in found.values():
-        assert [text["frames"] > 0 and text["first"] > 0 for text in one["texts"]] == [True, True]
-        assert all(text["first"] < text["seconds"] for text in one["texts"])
-    # The parts of the decoder that the package has, of which a compiled one has none
-    stages = found["plain"]["stages"]
-    assert stages["decoder: transformer"] > 0
-    assert stages["talker: code predictor"] > 0
-    assert "decoder: transformer" not in found["optimised"]["stages"]
-    assert any("use_cuda_graphs is off" in note for note in found["optimised"]["notes"])
-    rows = measured.engine_rows("plain", found["plain"])
-    assert {"local voice, plain: real-time factor"} <= {row.what for row in rows}
 
 
 @pytest.mark.parametrize(

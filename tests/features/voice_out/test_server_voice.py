@@ -197,17 +197,6 @@ async def test_a_slow_socket_is_waited_for(socket: SpeechSocketServer, connect: 
     assert await say(voice) == 1000
 
 
-async def test_a_wrong_key_is_not_ready(short: SpeechServer, connect: Connect) -> None:
-    """And the key stands in no text."""
-    short.key = "right"
-    voice = connect(short, api_key="wrong-key")
-    assert await voice.probe() < PROBE_SECONDS
-    assert not voice.ready
-    with pytest.raises(SpeechError) as raised:
-        await say(voice)
-    assert "wrong-key" not in raised.value.message + repr(voice)
-
-
 async def test_without_a_socket_http_is_used(short: SpeechServer, connect: Connect) -> None:
     voice = connect(short, socket=True)
     assert await say(voice) == 1000

@@ -699,25 +699,6 @@ def test_what_was_heard_ends_within_its_piece() -> None:
     assert piece.text == "It stands on the table."
 
 
-def test_a_piece_whose_sound_still_comes() -> None:
-    """Its length is not known yet: some of it was heard."""
-    utterance = written()
-    utterance.marks.append(Mark(utterance.waiting[0], 0.0))
-    assert utterance.heard(1.0) in ANSWER[:15]
-    assert utterance.heard(0.0) == ""
-
-
-def test_what_the_page_has_read() -> None:
-    """It names the end itself, and cannot name more than there is."""
-    utterance = written(by_page=True)
-    utterance.read(16)
-    assert utterance.heard(0.0) == "The cup is red."
-    assert not utterance.read_whole
-    utterance.read(9_999_999)
-    assert utterance.heard(0.0) == ANSWER
-    assert utterance.read_whole
-
-
 # Borders between the chunks of a voice: no step where there was one, and no change where there
 # was none
 
@@ -760,15 +741,6 @@ def test_sound_that_goes_on_is_left_alone(frequency: float) -> None:
     whole = tone(frequency, 6000)
     result = joined(np.split(whole, [1, 3, 480, 481, 2000, 5990]))
     assert np.array_equal(result[FADE:-FADE], whole[FADE:-FADE])
-
-
-def test_little_is_held_back() -> None:
-    """4 ms, so that the first sound is not late."""
-    fade = CrossFade()
-    assert len(fade.add(tone(200, 480))) == 480 - FADE
-    assert len(fade.add(np.zeros(0, np.int16))) == 0
-    assert len(fade.end()) == FADE
-    assert len(fade.end()) == 0
 
 
 def test_loud_borders_do_not_wrap_around() -> None:

@@ -182,17 +182,6 @@ async def test_an_engine_without_a_model_confirms_what_the_detector_saw() -> Non
             assert (len(eye.looks) > 1) is (capabilities is limited)
 
 
-async def test_with_another_engine_it_knows_anew_what_to_look_for(eye: Eye, guard: Guard) -> None:
-    eye.well = set()
-    guard.watch(condition=COMES)
-    await guard.show(times=4)
-    assert len(eye.looks) == 1
-    limited = dataclasses.replace(ABLE, cannot_watch=lambda condition: "")
-    guard.one.engines.current = FakeEngine(capabilities=limited)
-    await guard.show(times=4)
-    assert len(eye.looks) == 5
-
-
 async def test_a_model_that_fails_is_asked_again_later(guard: Guard) -> None:
     """Not at each look: what failed counts like a no for a while."""
     failing = True
@@ -345,13 +334,3 @@ def test_a_confirmed_place_is_denied_no_more() -> None:
     sightings.confirm()
     gone = [dataclasses.replace(YES, where=None)]
     assert [sightings.take(gone, at) for at in (1, 2)] == [None, gone[0]]
-
-
-def test_denials_are_bounded_in_number_and_time() -> None:
-    sightings = Sightings()
-    for number in range(20):
-        sightings.deny(Box(100 * number, 0, 100 * number + 50, 50), 0.0)
-    for _ in range(20):
-        sightings.deny(PLACE, 0.0)
-    seen = [sightings.take(boxes(PLACE), at) for at in (599, 599.5, 601, 601.5)]
-    assert [one is not None and one.seen for one in seen] == [False, False, False, True]

@@ -191,22 +191,6 @@ def test_what_stays_is_asked_about_again(second: bool) -> None:
     assert len(bench.answer(look, YES)[1]) == 1
 
 
-def test_what_went_is_not_asked_about_again() -> None:
-    bench = Bench(KETTLE).calm()
-    bench.rule.over_again()
-    bench.now += 3
-    assert not bench.rule.again_due(bench.now)
-    assert bench.rule.again("g", bench.now, 600) is None
-
-
-def test_the_same_frame_is_never_asked_about_twice() -> None:
-    bench = Bench(KETTLE)
-    bench.answer(bench.woken(), NO)
-    assert bench.rule.woken("f1", HERE, 700, 0) is None
-    assert bench.rule.settled("f1", None, 700, 0) is None
-    assert bench.rule.begin("f1", 700, 0) is None
-
-
 def test_what_holds_when_the_watch_begins_is_a_status() -> None:
     bench = Bench(KETTLE)
     begin = bench.rule.begin("f0", 0, 0)

@@ -280,18 +280,6 @@ async def test_an_engine_of_one_picture_gets_the_crop_alone(max_pictures: int | 
 
 
 @pytest.mark.parametrize(
-    ("boxes", "where"), [(BoxUnit.PIXELS, middle), (None, None), (None, [1, 2, 3, 4])]
-)
-async def test_places_in_the_models_own_unit(boxes: BoxUnit | None, where: Any) -> None:
-    """Pixels of its picture, or none that is known, which marks what has changed."""
-    async with guarded(capabilities=Capabilities(boxes=boxes), calm=True) as guard:
-        await guard.alarm(where=where)
-        (alert,) = guard.alerts()
-        for at, share in zip(alert["region"], SHARES, strict=True):
-            assert abs(at - share) < 0.15
-
-
-@pytest.mark.parametrize(
     ("boxes", "order"),
     [
         (BoxUnit.THOUSANDTHS, "[x1,y1,x2,y2]"),
@@ -410,17 +398,6 @@ async def test_a_wrong_alert_raises_the_bar(guard: Guard) -> None:
         assert other.errors() == [(alert["id"], "not_found")]
 
 
-async def test_an_alert_of_before_a_change_still_counts_as_wrong(watched: Guard) -> None:
-    """Its watch was given anew under the same id, such as with other hours."""
-    await watched.alarm()
-    (alert,) = watched.alerts()
-    watched.watch(repeat=True)
-    watched.say(type="false_alarm", id=alert["id"])
-    await watched.quiet()
-    assert watched.errors() == []
-    assert watched.listed()[0]["threshold"] > 0.5
-
-
 async def test_a_page_that_was_away_gets_what_it_missed_once(watched: Guard) -> None:
     """The watch goes on without a socket; the alert waits, and comes again until a page has shown it."""
     one = watched.one
@@ -534,25 +511,6 @@ async def test_it_says_why_it_cannot_watch() -> None:
         assert "not available" in guard.listed()[0]["reason"]
 
 
-async def test_boxes_beyond_the_picture_are_cut_and_counted(watched: Guard) -> None:
-    """Of whole answers, once each; what is cut alerts, and what lies outside has no place."""
-
-    def counted() -> list[float]:
-        return [watched.counted("boxes_beyond", result) for result in ("clamped", "dropped")]
-
-    assert counted() == [0, 0]
-    watched.engine.chunks = reply(True, where=[300, 300, 1020, 1200])
-    asked = watched.asked
-    await watched.show(mark=True)
-    assert counted() == [watched.asked - asked, 0]
-    (alert,) = watched.alerts()
-    assert alert["region"][2:] == [1, 1]
-    watched.watch("other", "another thing")
-    watched.engine.chunks = reply(False, where=[1100, 1100, 1200, 1200])
-    await watched.show(2)
-    assert counted()[1] >= 1
-
-
 async def test_too_dark_is_said_and_hardly_anything_is_asked(watched: Guard) -> None:
     """Once, and once more when the dark has settled: it may be what is watched for."""
     asked = watched.asked
@@ -629,21 +587,6 @@ async def test_frames_are_bounded(guard: Guard) -> None:
     guard.engine.release()
     guard.engine.chunks = reply(False)
     await guard.quiet()
-
-
-async def test_watches_that_come_and_go_leave_nothing_behind(guard: Guard) -> None:
-    """However many a session has had."""
-    guard.engine.chunks = reply(False)
-    runner = guard.one.session.part("watches")
-    for number in range(12):
-        guard.watch(f"k{number}", "a cat")
-        await guard.show(number)
-        guard.say(type="unwatch", id=f"k{number}")
-    await guard.quiet()
-    assert len(runner.triggers._last_answers) <= 1
-    assert len(runner.frames) == 0
-    assert len(runner.rule) == 0
-    assert not guard.one.session.camera.on_sample
 
 
 async def test_another_camera_is_not_compared_with_the_one_before(watched: Guard) -> None:

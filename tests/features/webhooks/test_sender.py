@@ -307,14 +307,6 @@ def test_words_that_are_no_unicode_are_sent_all_the_same() -> None:
     assert read(replace(RING, reason="half of \ud83d"))["data"]["reason"] == "half of ?"
 
 
-def test_a_test_has_nothing_of_a_camera() -> None:
-    assert read(Alert(1000.0)) == {
-        "type": "webhook.test",
-        "timestamp": "1970-01-01T00:00:01.000Z",
-        "data": {},
-    }
-
-
 KEY = base64.b64decode(SECRET.removeprefix("whsec_"))
 
 

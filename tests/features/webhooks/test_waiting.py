@@ -30,17 +30,6 @@ def delivery(source: str, camera: str = "", due: float = 0.0, webhook: str = "ha
     return Delivery(f"msg_{next(numbers)}", webhook, Alert(0, AlertSource(source, camera)), due)
 
 
-def test_the_earliest_attempt_comes_first() -> None:
-    waiting = Waiting()
-    assert waiting.next() is None
-    late, early = delivery("a", due=5), delivery("a", due=2)
-    for one in (late, early):
-        assert waiting.put(one) is None
-    assert waiting.next() is early
-    waiting.remove(early)
-    assert waiting.next() is late
-
-
 def test_one_camera_takes_no_other_ones_place() -> None:
     """Beyond its share its own oldest one goes."""
     waiting = Waiting()

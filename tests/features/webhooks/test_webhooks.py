@@ -161,16 +161,6 @@ async def test_what_fails_is_kept_for_operators_and_sent_again() -> None:
             webhooks.again(letter["id"])
 
 
-@pytest.mark.parametrize(
-    ("status", "said"), [(400, "form"), (401, "secret"), (404, "path"), (413, "evidence")]
-)
-async def test_the_state_says_what_a_status_means(status: int, said: str) -> None:
-    async with sending_to(lambda heard: b"HTTP/1.1 %d No\r\n\r\n" % status) as (_, webhooks):
-        webhooks.alerted(alert())
-        await soon(lambda: seen(webhooks)["failed"] == 1)
-        assert said in seen(webhooks)["detail"]
-
-
 async def test_dead_letters_are_dropped_and_sent_together() -> None:
     broken = True
     async with sending_to(lambda heard: REFUSED if broken else OK) as (_receiver, webhooks):
@@ -299,25 +289,6 @@ async def test_a_failure_of_ours_loses_no_alert() -> None:
     async with receiving() as receiver, sending(hook(receiver), sender=Broken()) as webhooks:
         webhooks.alerted(alert())
         await soon(lambda: len(dead(webhooks)) == 1)
-
-
-async def test_unknown_names() -> None:
-    async with sending() as webhooks:
-        webhooks.alerted(alert())
-        for call in (webhooks.test, webhooks.again, webhooks.forget):
-            with pytest.raises(NotFound):
-                call("cellar")
-        assert webhooks.seen() == {"webhooks": [], "dead": []}
-
-
-async def test_after_its_end_nothing_is_taken() -> None:
-    async with receiving() as receiver:
-        webhooks = Webhooks(WebhookList((hook(receiver),)), Metrics("test"))
-        webhooks.start()
-        for _ in range(2):
-            await webhooks.close()
-        webhooks.alerted(alert())
-        assert (seen(webhooks)["waiting"], receiver.connections) == (0, 0)
 
 
 # A person's consent to webhooks: none at first, for the chosen receivers, ended at once
