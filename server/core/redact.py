@@ -9,20 +9,20 @@ HIDDEN = "(hidden)"
 # Default number of characters shown, and the characters read behind them, so that a credential that
 # crosses the cut is recognised. No pattern needs more.
 LONGEST = 2000
-_MARGIN = 640
+MARGIN = 640
 # Names of secrets, also at the end of a longer name: HF_TOKEN, X-Api-Key, accessToken, PGPASSWORD.
-_SURE = r"(?i:password|passwd|passphrase|secret|credentials?|(?:api|auth|access|private)[_.-]?(?:key|token)|(?:access|pairing)_code|(?<=_)(?:pwd|pass))"
-_LIKELY = r"(?:(?<![A-Za-z])(?i:token|key|auth)|(?<=[a-z0-9])(?:Token|Key|Auth))"
+SURE = r"(?i:password|passwd|passphrase|secret|credentials?|(?:api|auth|access|private)[_.-]?(?:key|token)|(?:access|pairing)_code|(?<=_)(?:pwd|pass))"
+LIKELY = r"(?:(?<![A-Za-z])(?i:token|key|auth)|(?<=[a-z0-9])(?:Token|Key|Auth))"
 # Between a name and its value: = and : in Python, JSON, YAML, headers and addresses, also where
 # quotes are escaped once more
-_IS = r"(?:\\*[\"']\s{0,8},(?=\s{0,8}b?\\*[\"'])|(?:\\*[\"'])?\]?\s{0,8}(?:=>|:=|:|={1,3}|%3[AaDd]))\s{0,8}"
+IS = r"(?:\\*[\"']\s{0,8},(?=\s{0,8}b?\\*[\"'])|(?:\\*[\"'])?\]?\s{0,8}(?:=>|:=|:|={1,3}|%3[AaDd]))\s{0,8}"
 _QUOTED = r"b?(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\\+[\"'][^\"'\\]*|[\"'][^\"']*)"
 _LIST = rf"[\[({{](?:\s{{0,8}}{_QUOTED}\s{{0,8}},?)+"
 # Ends before a space, a quote, a comma that ends a clause, and the next field of a URL.
 _BARE = r"(?:[^\s\"'\\,;&]|[,;](?=[^\s\"'])|'(?=\w)|&(?![\w.%-]{1,64}=)|\\[^\"'nrt])+"
 # Words for an absent value, and placeholders in explanations: <token>
 _NONE = r"(?!(?:None|null|[Tt]rue|[Ff]alse)\b|<[a-z]{1,16}>)"
-_VALUE = rf"{_NONE}(?:{_QUOTED}|{_LIST}|{_BARE})"
+VALUE = rf"{_NONE}(?:{_QUOTED}|{_LIST}|{_BARE})"
 # Start of a token of a known kind: not within a word, but after an escaped line end
 _BEGINS = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
 _CREDENTIALS = (
@@ -51,11 +51,11 @@ _CREDENTIALS = (
     # Headers whose value is more than a word
     (
         re.compile(
-            rf"(?i)(authorization{_IS})(?!(?:[a-z]{{1,16}} )?<[a-z]{{1,16}}>)(?:{_QUOTED}|(?:digest|aws4[\w-]*|signature)\s.*|(?:[a-z][\w-]*\s+)?{_BARE})"
+            rf"(?i)(authorization{IS})(?!(?:[a-z]{{1,16}} )?<[a-z]{{1,16}}>)(?:{_QUOTED}|(?:digest|aws4[\w-]*|signature)\s.*|(?:[a-z][\w-]*\s+)?{_BARE})"
         ),
         rf"\1{HIDDEN}",
     ),
-    (re.compile(rf"(?i)(cookie{_IS})(?:{_QUOTED}|[^\"'\\]+)"), rf"\1{HIDDEN}"),
+    (re.compile(rf"(?i)(cookie{IS})(?:{_QUOTED}|[^\"'\\]+)"), rf"\1{HIDDEN}"),
     (
         re.compile(
             rf"(?i)\b(bearer(?:\s+|[.:=]\s*|\\*[\"']\s*[,:]\s*))(?!(?:tokens?|auth\w*|scheme|of|is|was)\b){_NONE}{_BARE}"
@@ -65,7 +65,7 @@ _CREDENTIALS = (
     # On a command line, a list of its words, curl's and netrc's
     (
         re.compile(
-            rf"(?i)((?<![\w-])--[\w-]{{0,64}}?(?:token|secret|key|password|passwd|credentials?)[\"']?(?:\s{{0,8}},)?\s+)(?!-)({_VALUE})"
+            rf"(?i)((?<![\w-])--[\w-]{{0,64}}?(?:token|secret|key|password|passwd|credentials?)[\"']?(?:\s{{0,8}},)?\s+)(?!-)({VALUE})"
         ),
         rf"\1{HIDDEN}",
     ),
@@ -74,14 +74,14 @@ _CREDENTIALS = (
         rf"\1{HIDDEN}",
     ),
     (re.compile(r"(\blogin\s+\S+\s+password\s+)\S+"), rf"\1{HIDDEN}"),
-    (re.compile(rf"({_SURE}s?{_IS}){_VALUE}"), rf"\1{HIDDEN}"),
+    (re.compile(rf"({SURE}s?{IS}){VALUE}"), rf"\1{HIDDEN}"),
     # Not a count or a time: "time per token: 13.5 ms"
     (
-        re.compile(rf"({_LIKELY}{_IS})(?!\d{{1,6}}(?:\.\d+)?(?:\s?(?:ms|s|%))?(?![\w.])){_VALUE}"),
+        re.compile(rf"({LIKELY}{IS})(?!\d{{1,6}}(?:\.\d+)?(?:\s?(?:ms|s|%))?(?![\w.])){VALUE}"),
         rf"\1{HIDDEN}",
     ),
     # Not a program's status or ours
-    (re.compile(rf"(\bcode=)(?!-?\d{{1,4}}\b){_VALUE}"), rf"\1{HIDDEN}"),
+    (re.compile(rf"(\bcode=)(?!-?\d{{1,4}}\b){VALUE}"), rf"\1{HIDDEN}"),
     # Anything that looks like a JWT: the beginning is base64url of {"
     (re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*){0,4}"), HIDDEN),
     # Tokens of model hubs, registries, clouds and of hosted models
@@ -103,72 +103,23 @@ _CONTROL = re.compile(
     r"[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 
-# A line that ends before a value
-_AROUND = " \t│|┃>"
-_FRAME = r"[\s│|┃>]*"
-_OPEN = re.compile(
-    rf"(?:(?:{_SURE}s?|{_LIKELY}|(?i:authorization|cookie)){_IS}|(?i:\bbearer))\s{{0,8}}[\[({{]?$"
-)
-_FIRST = re.compile(rf"^({_FRAME}){_VALUE}")
-# Without the line's frame: a long word at its end, and the rest of that word at the beginning of
-# the next
-_TO_THE_END = re.compile(r"[^\s│|┃>]{20}$")
-_GOES_ON = re.compile(rf"^({_FRAME})[\w.+/=~-]{{8,}}")
-_KEY_BEGINS = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----")
-# Upper bound of a private key's lines.
-_KEY_LINES = 200
-
 
 def redact(text: str, most: int = LONGEST) -> str:
     """Hide everything that looks like a credential, also one at the cut, and return at most `most`
     characters.
     """
-    shown = text[: most + _MARGIN]
+    shown = text[: most + MARGIN]
     for pattern, replacement in _CREDENTIALS:
         shown = pattern.sub(replacement, shown)
-    if len(text) > most + _MARGIN:
+    if len(text) > most + MARGIN:
         # Hidden credentials have shortened the text.
-        shown = shown[: max(0, len(shown) - _MARGIN)]
+        shown = shown[: max(0, len(shown) - MARGIN)]
     return shown[:most]
 
 
 def plain(text: str) -> str:
     """Remove escape sequences and control characters from a line; a tab becomes a space."""
     return _CONTROL.sub("", _ESCAPES.sub("", text)).replace("\t", " ")
-
-
-class Redactor:
-    """Redacts the lines of one log in order, so that a credential that continues on the next line
-    is hidden, too.
-    """
-
-    def __init__(self) -> None:
-        # True when the last line ended before a value, or within one; and the remaining lines of a
-        # private key.
-        self._open = self._cut = False
-        self._key = 0
-
-    def line(self, text: str, most: int = LONGEST) -> str:
-        """Redact the next line, which is already `plain`, and return at most `most` characters."""
-        if self._key:
-            self._key = 0 if "-----END" in text else self._key - 1
-            return HIDDEN
-        shown = redact(text, most)
-        if self._open:
-            shown = _FIRST.sub(rf"\1{HIDDEN}", shown)
-        elif self._cut:
-            shown = _GOES_ON.sub(rf"\1{HIDDEN}", shown)
-        if not text.strip():
-            return shown
-        # A drawn frame may follow the text.
-        end = text[-2 * _MARGIN :].rstrip(_AROUND)
-        self._open = _OPEN.search(end) is not None
-        # The line ended with a credential, or it is too long to know its end.
-        hidden = len(text) > most or shown.rstrip(_AROUND + "\"'").endswith(HIDDEN)
-        self._cut = hidden and _TO_THE_END.search(end) is not None
-        if _KEY_BEGINS.search(text[: most + _MARGIN]) and "-----END" not in text:
-            self._key = _KEY_LINES
-        return shown
 
 
 def session_hash(session_id: str) -> str:

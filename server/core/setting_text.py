@@ -6,7 +6,6 @@ Each parser raises ValueError, whose text becomes part of the error about the se
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -225,21 +224,6 @@ def certificate_names(path: Path) -> set[str]:
     except x509.ExtensionNotFound:
         return set()
     return set(names.value.get_values_for_type(x509.DNSName))
-
-
-def read_secret(path: Path) -> str:
-    """Read a secret from a file that only its owner can read.
-
-    Raises OSError, and ValueError with a relative clause for an error text.
-    """
-    with path.open("rb") as stream:
-        status = os.fstat(stream.fileno())
-        text = stream.read(4096).decode("ascii", "replace").strip()
-    if status.st_mode & 0o077:
-        raise ValueError("which can be read by others than its owner; chmod 600 changes that")
-    if len(text) < MIN_SECRET_CHARS:
-        raise ValueError(f"which has fewer than {MIN_SECRET_CHARS} characters")
-    return text
 
 
 def unreadable(

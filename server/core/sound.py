@@ -19,17 +19,6 @@ if TYPE_CHECKING:
 SOUND_RATE = 16_000
 
 
-class MicrophoneMode(StrEnum):
-    """Way in which a person's microphone is heard."""
-
-    # It is not heard.
-    OFF = "off"
-    # Speech itself begins and ends a turn.
-    HANDS_FREE = "hands_free"
-    # A button is held while somebody speaks.
-    PUSH = "push"
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Sound:
     """A piece of what a microphone heard: mono, 16 bits, `SOUND_RATE`."""
@@ -80,10 +69,6 @@ _MOST_HEADER = 4096
 _FILE = re.compile(rb"RIFF.{4}WAVE", re.S)
 _FILE_BEGINS = re.compile(rb"(R|RI|RIF|RIFF.{0,4}|RIFF.{4}(W|WA|WAV))\Z", re.S)
 _COMPRESSED = (b"RIFF", b"ID3", b"OggS", b"fLaC", b"\xff\xfb", b"\xff\xf3")
-_RATE = re.compile(r"\brate\s*=\s*\"?(\d{4,6})\b", re.IGNORECASE)
-_PCM_KINDS = re.compile(r"(audio/(x-)?(pcm|l16|raw|wav|wave)|application/octet-stream)\b", re.I)
-# RFC 6838, section 4.2, and no longer than any in use
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w.+-]{0,30}/[A-Za-z0-9][\w.+-]{0,30}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +84,6 @@ class NotPcm(ValueError):
 
     Outside the tree of errors: the clients of speech servers catch it.
     """
-
-
-def rate_of(content_type: str) -> int:
-    """Return the rate that a Content-Type gives, else the usual one. Raises NotPcm for another form."""
-    if content_type and _PCM_KINDS.match(content_type.strip()) is None:
-        kind = content_type.partition(";")[0].strip()
-        # It goes into the log: nothing but a media type does.
-        shown = f"'{kind}'" if _MEDIA_TYPE.fullmatch(kind) else "another form of sound"
-        raise NotPcm(f"sends {shown}, and not the PCM that it was asked for")
-    found = _RATE.search(content_type)
-    return checked_rate(int(found[1])) if found else USUAL_RATE
 
 
 def checked_rate(rate: object) -> int:

@@ -282,21 +282,6 @@ class PointedAt:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """The remarks that a person was told of what matters in front of the camera; the answer has only what is new to them.
-
-    Bounds: see `Notices` in features/describe.
-    """
-
-    # Nothing was told since the person has switched it on.
-    first: bool
-    # Capture time of the newest frame whose answer counts, monotonic seconds; later ones were lost. None: every one was
-    until: float | None
-    # In the last minute, oldest first
-    said: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class EngineRequest:
     """One question about one picture, and about earlier ones where there are any.
 
@@ -488,7 +473,7 @@ class Engine(Protocol):
         Between them come the answer's `VoiceChunk`s, if `request.speak` asks for them.
 
         Requests that nobody typed want texts of a form of their own: `Route.READ` the lines, or
-        `NOTHING_TO_READ`; `Told` what is new, or `UNCHANGED` (`models/prompts.py`); `Kind.WATCH` JSON, as
+        `NOTHING_TO_READ`; `Told` (`shared/notices.py`) what is new, or `UNCHANGED` (`models/prompts.py`); `Kind.WATCH` JSON, as
         `shared/watch_answers.py` reads it; `Kind.DESCRIBE` a sentence.
 
         Closing the generator (`aclose`) or cancelling its consumer stops the work, upstream too, at

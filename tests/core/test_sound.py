@@ -8,7 +8,7 @@ import wave
 import numpy as np
 import pytest
 
-from server.core.sound import NotPcm, PcmReader, checked_rate, rate_of, wav
+from server.core.sound import NotPcm, PcmReader, checked_rate, wav
 
 SOUND = np.arange(-500, 500, dtype=np.int16)
 
@@ -84,40 +84,6 @@ def test_sound_that_only_looks_like_a_file_is_kept() -> None:
 def test_other_forms_are_refused(data: bytes) -> None:
     with pytest.raises(NotPcm):
         read(data, 700)
-
-
-@pytest.mark.parametrize(
-    ("kind", "rate"),
-    [
-        ("audio/pcm", 24_000),
-        ("audio/pcm;rate=22050", 22_050),
-        ('Audio/L16; rate="16000"; channels=1', 16_000),
-        ("audio/wav", 24_000),
-        ("application/octet-stream", 24_000),
-        ("", 24_000),
-    ],
-)
-def test_the_rate_of_a_content_type(kind: str, rate: int) -> None:
-    assert rate_of(kind) == rate
-
-
-@pytest.mark.parametrize(
-    "kind", ["audio/mpeg", "text/html", "application/json", "audio/pcm;rate=4000"]
-)
-def test_a_content_type_that_is_no_pcm(kind: str) -> None:
-    with pytest.raises(NotPcm):
-        rate_of(kind)
-
-
-@pytest.mark.parametrize(
-    "kind",
-    ["text/\x1b[31mred", "audio/mp\r\nx", "audio/" + "m" * 500, "audio/mp\xe9g", "\u202emp3"],
-)
-def test_a_content_type_that_is_none_is_not_repeated(kind: str) -> None:
-    """The sentence goes into the log: nothing that a server made up does."""
-    with pytest.raises(NotPcm) as raised:
-        rate_of(kind)
-    assert str(raised.value) == "sends another form of sound, and not the PCM that it was asked for"
 
 
 @pytest.mark.parametrize("rate", [7999, 96_001, 24_000.0, "24000", None, True])

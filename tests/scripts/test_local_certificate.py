@@ -34,7 +34,7 @@ from scripts.local_certificate import (
     read_pair,
     stable_ipv6,
 )
-from server.core.setting_text import read_secret
+from server.features.pairing.settings import read_secret
 from tests.support.documents import ROOT
 from tests.support.programs import ran
 

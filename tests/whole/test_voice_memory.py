@@ -19,9 +19,10 @@ import pytest
 
 from scripts.bench.processes import Usage
 from server.core.aio import Pools
-from server.core.sound import SOUND_RATE, MicrophoneMode, Sound
+from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in.detector import SpeechModel
 from server.features.voice_in.listening import ListeningTools
+from server.features.voice_in.messages import MicrophoneMode
 from server.features.voice_in.recogniser import Words
 from server.session.part import SessionFeatures
 from server.session.session import Session

@@ -50,7 +50,6 @@ from server.models.base import (
     EngineStatus,
     Finished,
     PointedAt,
-    Told,
     Usage,
     Wishes,
 )
@@ -58,6 +57,7 @@ from server.models.control_tokens import clean
 from server.models.prompts import NOTHING_TO_READ, UNCHANGED
 from server.models.routing import plain, route_of
 from server.shared.dates import zone_of
+from server.shared.notices import Told
 from server.shared.watch_answers import conditions_in
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from server.features.builtin.rank import letters, similar
 from server.features.builtin.thing_words import thing_words
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
-from server.models.base import Told
+from server.shared.notices import Told
 
 # What comes by itself
 _VEHICLES = ("bicycle", "car", "motorcycle", "bus", "train", "truck", "boat")

@@ -15,13 +15,13 @@ from server.core.frames import Detail, Frame, Kind, Order, Role, Scene
 from server.core.metrics import Metrics
 from server.features.describe.messages import About, DescribeSettings, Length, Unchanged
 from server.features.describe.words import begins_unchanged, describing, is_unchanged, noticing
-from server.models.base import Told
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import AnswerListener, AnswerPublisher
 from server.session.request.outbox import Outbox
 from server.session.request.parts import Draft, View
 from server.shared.attention.attention import Attention, Change, Why, scene_change
+from server.shared.notices import Told
 
 # Least seconds after something was said, and after a look that found nothing new: in these the scene is not asked about
 NEWS_SECONDS, LOOK_SECONDS = 5.0, 1.0

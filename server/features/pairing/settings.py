@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +11,23 @@ from pydantic_settings import NoDecode
 
 from server.auth import signing_key
 from server.core.addresses import normalise_origin
-from server.core.setting_text import host_name, read_secret, unreadable
+from server.core.setting_text import MIN_SECRET_CHARS, host_name, unreadable
 from server.core.settings import FeatureSettings, list_of, names, path
+
+
+def read_secret(path: Path) -> str:
+    """Read a secret from a file that only its owner can read.
+
+    Raises OSError, and ValueError with a relative clause for an error text.
+    """
+    with path.open("rb") as stream:
+        status = os.fstat(stream.fileno())
+        text = stream.read(4096).decode("ascii", "replace").strip()
+    if status.st_mode & 0o077:
+        raise ValueError("which can be read by others than its owner; chmod 600 changes that")
+    if len(text) < MIN_SECRET_CHARS:
+        raise ValueError(f"which has fewer than {MIN_SECRET_CHARS} characters")
+    return text
 
 
 class PairingSettings(FeatureSettings):

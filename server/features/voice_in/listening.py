@@ -19,11 +19,16 @@ import numpy as np
 
 from server.core.aio import Bucket, Timer, listen
 from server.core.errors import BadRequest
-from server.core.sound import SOUND_RATE, MicrophoneMode, Sound
+from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in import messages
 from server.features.voice_in.detector import CHUNK, Chunk, Detector, Onset, SpeechModel
 from server.features.voice_in.foreground import BargeIn, Foreground, Loudness, Voice
-from server.features.voice_in.messages import ListeningState, MicrophoneSettings, PushToTalk
+from server.features.voice_in.messages import (
+    ListeningState,
+    MicrophoneMode,
+    MicrophoneSettings,
+    PushToTalk,
+)
 from server.features.voice_in.recogniser import Recogniser
 from server.features.voice_in.spoken_questions import SoundRing, SpokenQuestions
 from server.features.voice_in.turn_model import ANSWER_SECONDS, SPECTROGRAM_SECONDS, TurnJudge

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from server.core.messages import ClientMessage, ServerMessage
 from server.core.messages.from_client import Settings
-from server.core.sound import MicrophoneMode
+
+
+class MicrophoneMode(StrEnum):
+    """Way in which a person's microphone is heard."""
+
+    # It is not heard.
+    OFF = "off"
+    # Speech itself begins and ends a turn.
+    HANDS_FREE = "hands_free"
+    # A button is held while somebody speaks.
+    PUSH = "push"
 
 
 class MicrophoneSettings(Settings):

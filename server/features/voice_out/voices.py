@@ -8,6 +8,7 @@ import asyncio
 import base64
 import binascii
 import logging
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -18,7 +19,7 @@ import httpx2
 import numpy as np
 from websockets.exceptions import ConnectionClosed
 
-from server.core.sound import NotPcm, PcmReader, VoiceChunk, rate_of
+from server.core.sound import USUAL_RATE, NotPcm, PcmReader, VoiceChunk, checked_rate
 from server.features.voice_out.settings import VoiceOutSettings
 from server.features.voice_out.worker.streaming import language_name
 from server.models.openai.discovery import address_of
@@ -68,6 +69,22 @@ SOUND_BYTES = 8 * 1024 * 1024
 _SOCKET = SocketBounds(1024 * 1024, 8192, SOUND_BYTES)
 # Frames of the first chunk of a model like Qwen3-TTS, 80 ms each: the fewer, the sooner it comes.
 _FIRST_FRAMES = 2
+
+_RATE = re.compile(r"\brate\s*=\s*\"?(\d{4,6})\b", re.IGNORECASE)
+_PCM_KINDS = re.compile(r"(audio/(x-)?(pcm|l16|raw|wav|wave)|application/octet-stream)\b", re.I)
+# RFC 6838, section 4.2, and no longer than any in use
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w.+-]{0,30}/[A-Za-z0-9][\w.+-]{0,30}", re.ASCII)
+
+
+def rate_of(content_type: str) -> int:
+    """Return the rate that a Content-Type gives, else the usual one. Raises NotPcm for another form."""
+    if content_type and _PCM_KINDS.match(content_type.strip()) is None:
+        kind = content_type.partition(";")[0].strip()
+        # It goes into the log: nothing but a media type does.
+        shown = f"'{kind}'" if _MEDIA_TYPE.fullmatch(kind) else "another form of sound"
+        raise NotPcm(f"sends {shown}, and not the PCM that it was asked for")
+    found = _RATE.search(content_type)
+    return checked_rate(int(found[1])) if found else USUAL_RATE
 
 
 class ServerVoice(SpeechServer):

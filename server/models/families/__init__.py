@@ -43,15 +43,6 @@ class ModelType(StrEnum):
     VIDEO = "video"
 
 
-class RunMode(StrEnum):
-    """The way in which a model runs."""
-
-    REMOTE = "remote"
-    SUBPROCESS = "subprocess"
-    CONTAINER = "container"
-    IN_PROCESS = "in_process"
-
-
 class Ability(StrEnum):
     """An ability of a model."""
 
@@ -220,29 +211,6 @@ def sees(name: str) -> bool | None:
 def of_type(model_type: object) -> Family:
     """Return the family of a `model_type`; NONE for no known one."""
     return known(model_type) or NONE
-
-
-def of_config(config: Mapping[str, Any]) -> Family | None:
-    """Return the family for a transformers config.json; None for a model without use here."""
-    known = FAMILIES.get(str(config.get("model_type")))
-    if known is not None:
-        return known
-    inner = config.get("thinker_config")
-    inner = inner if isinstance(inner, dict) else config
-    if not isinstance(inner.get("vision_config"), dict):
-        return None
-    abilities = {Ability.IMAGES}
-    if "video_token_id" in inner or "video_token_index" in inner:
-        abilities.add(Ability.VIDEO_IN)
-    kind = ModelType.VISION
-    if isinstance(inner.get("audio_config"), dict):
-        kind = ModelType.OMNI
-        abilities.add(Ability.AUDIO_IN)
-    if isinstance(config.get("talker_config"), dict):
-        kind = ModelType.OMNI
-        abilities.add(Ability.SPEECH_OUT)
-    # Its least versions are unknown.
-    return Family(kind, frozenset(abilities), needs={"transformers": "", "vllm": ""})
 
 
 def _last(name: str) -> str:

@@ -23,8 +23,9 @@ from pathlib import Path
 
 from server.core.aio import Bucket, Timer
 from server.core.errors import OperatorError
-from server.core.redact import Redactor, plain
+from server.core.redact import plain
 from server.shared.processes import reaper
+from server.shared.processes.redactor import Redactor
 
 log = logging.getLogger(__name__)
 

@@ -34,8 +34,9 @@ from server.features.describe import live_description
 from server.features.describe.live_description import LOOK_SECONDS, NEWS_SECONDS
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
-from server.models.base import Chunk, EngineRequest, Told
+from server.models.base import Chunk, EngineRequest
 from server.models.prompts import UNCHANGED
+from server.shared.notices import Told
 from tests.features.builtin import scenes
 from tests.features.builtin.test_detector import photo
 from tests.features.describe.test_live_description import Clock

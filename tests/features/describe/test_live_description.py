@@ -21,9 +21,10 @@ from server.features.describe.live_description import LOOK_SECONDS, NEWS_SECONDS
 from server.features.describe.messages import Length
 from server.features.describe.words import noticing
 from server.features.voice_out.messages import SpeechProgress
-from server.models.base import EngineRequest, Told
+from server.models.base import EngineRequest
 from server.models.prompts import UNCHANGED
 from server.session.request.parts import SessionLimits
+from server.shared.notices import Told
 from tests.features.rooms import room, settings
 from tests.features.voice_in.test_listening import Ear, ear
 from tests.support.clients import sample

@@ -19,11 +19,11 @@ import pytest_asyncio
 from server.core.aio import Pools
 from server.core.frames import Frame, Kind
 from server.core.messages import Cancel
-from server.core.sound import MicrophoneMode, Sound
+from server.core.sound import Sound
 from server.features.voice_in import listening as turn_checks
 from server.features.voice_in.detector import CHUNK_SECONDS, Chunk, SpeechModel
 from server.features.voice_in.listening import Listening, ListeningTools
-from server.features.voice_in.messages import PushToTalk
+from server.features.voice_in.messages import MicrophoneMode, PushToTalk
 from server.features.voice_in.recogniser import Words, WordTime
 from server.features.voice_in.turn_model import TurnJudge, TurnModel
 from server.models.base import Capabilities

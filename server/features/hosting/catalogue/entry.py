@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +18,17 @@ from server.features.hosting.catalogue.machine import MachineClass
 from server.models.families import Ability as Ability
 from server.models.families import Library as Library
 from server.models.families import ModelType as ModelType
-from server.models.families import RunMode as RunMode
 from server.models.files import clean
+
+
+class RunMode(StrEnum):
+    """The way in which a model runs."""
+
+    REMOTE = "remote"
+    SUBPROCESS = "subprocess"
+    CONTAINER = "container"
+    IN_PROCESS = "in_process"
+
 
 OURS = Path(__file__).with_name("models.toml")
 MAX_MODELS = 500

@@ -154,6 +154,29 @@ def _is_model(path: Path) -> bool:
 # Kinds of folders
 
 
+def _family_of(config: Mapping[str, Any]) -> families.Family | None:
+    """Return the family for a transformers config.json; None for a model without use here."""
+    known = families.FAMILIES.get(str(config.get("model_type")))
+    if known is not None:
+        return known
+    inner = config.get("thinker_config")
+    inner = inner if isinstance(inner, dict) else config
+    if not isinstance(inner.get("vision_config"), dict):
+        return None
+    abilities = {families.Ability.IMAGES}
+    if "video_token_id" in inner or "video_token_index" in inner:
+        abilities.add(families.Ability.VIDEO_IN)
+    kind = families.ModelType.VISION
+    if isinstance(inner.get("audio_config"), dict):
+        kind = families.ModelType.OMNI
+        abilities.add(families.Ability.AUDIO_IN)
+    if isinstance(config.get("talker_config"), dict):
+        kind = families.ModelType.OMNI
+        abilities.add(families.Ability.SPEECH_OUT)
+    # Its least versions are unknown.
+    return families.Family(kind, frozenset(abilities), needs={"transformers": "", "vllm": ""})
+
+
 def _transformers(folder: Path) -> Model:
     config = read_json(folder / CONFIG)
     kind = config.get("model_type")
@@ -161,7 +184,7 @@ def _transformers(folder: Path) -> Model:
         raise ModelFolderError(
             f"{folder / CONFIG} names no model_type, so the kind of this model is unknown. {AGAIN}"
         )
-    family = families.of_config(config)
+    family = _family_of(config)
     if family is None:
         raise ModelFolderError(
             f"{folder / CONFIG} says model_type {kind}: a model that sees no pictures, since there is no vision_config. Take one that"
