@@ -216,23 +216,21 @@ async def watch_lag(observe: Callable[[float], object], interval: float = 1.0) -
 
 
 class Pools:
-    """The process's bounded thread pools.
+    """The process's bounded thread pools, and those that features add.
 
     `decode`: video frames. `prepare`: pictures that a question waits for. `heavy`: text and face
-    recognition. `hear`: speech in what microphones send. `judge`: the ends of turns in it. `read`:
-    what programs send. `manage`: reading the machine and its models, which may take minutes.
-    `measure`: memory of models.
+    recognition.
     """
 
     def __init__(self) -> None:
-        self.decode = ThreadPoolExecutor(2, "decode")
-        self.prepare = ThreadPoolExecutor(2, "prepare")
-        self.heavy = ThreadPoolExecutor(1, "heavy")
-        self.hear = ThreadPoolExecutor(1, "hear")
-        self.judge = ThreadPoolExecutor(1, "judge")
-        self.read = ThreadPoolExecutor(1, "read")
-        self.manage = ThreadPoolExecutor(2, "manage")
-        self.measure = ThreadPoolExecutor(1, "measure")
+        self._all: list[ThreadPoolExecutor] = []
+        self.decode, self.prepare = self.add("decode", 2), self.add("prepare", 2)
+        self.heavy = self.add("heavy")
+
+    def add(self, name: str, threads: int = 1) -> ThreadPoolExecutor:
+        """Make a pool that is closed with the others. `name`: of its threads."""
+        self._all.append(pool := ThreadPoolExecutor(threads, name))
+        return pool
 
     def close(self, patience: float | None = None) -> bool:
         """Drop waiting work, and wait at most `patience` seconds for running work.
@@ -241,8 +239,7 @@ class Pools:
         """
 
         def end() -> None:
-            media = (self.decode, self.prepare, self.heavy, self.hear, self.judge)
-            for pool in (*media, self.read, self.manage, self.measure):
+            for pool in self._all:
                 pool.shutdown(wait=True, cancel_futures=True)
 
         waiting = threading.Thread(target=end, name="pools", daemon=True)

@@ -41,8 +41,8 @@ from server.webrtc_server import Line
 MAX_PAGES = 8
 MAX_NUMBER = 2**31 - 1
 SOCKETS_PER_MINUTE = 8
-_PAGE = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
-_NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
+# A page and a number
+_ATTEMPT = re.compile(r"([A-Za-z0-9_-]{1,32}) ([0-9]{1,10})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,9 @@ class Attempt:
         """Parse a query's `page` and `attempt`; None when both are absent. Raises BadRequest."""
         if query.keys().isdisjoint(("page", "attempt")):
             return None
-        page, number = query.get("page", ""), query.get("attempt", "")
-        if (
-            _PAGE.fullmatch(page)
-            and _NUMBER.fullmatch(number)
-            and 1 <= (value := int(number)) <= MAX_NUMBER
-        ):
-            return cls(page, value)
+        found = _ATTEMPT.fullmatch(f"{query.get('page', '')} {query.get('attempt', '')}")
+        if found is not None and 1 <= int(found[2]) <= MAX_NUMBER:
+            return cls(found[1], int(found[2]))
         raise BadRequest(
             "page and attempt go together: page is a name of up to 32 letters, digits, _ and - that the page gave itself,"
             f" attempt a number from 1 to {MAX_NUMBER} that grows with each attempt. Give both or neither."
@@ -92,18 +88,14 @@ class Attempts:
 
         Raises Conflict when it is late itself.
         """
-        self.check(attempt)
-        if attempt is not None:
-            self._set(attempt.page, attempt.number)
+        self._note(attempt, 0)
 
     def end(self, attempt: Attempt | None) -> None:
         """End an attempt, which is late itself from now on.
 
         Raises Conflict when a newer one has begun.
         """
-        self.check(attempt)
-        if attempt is not None:
-            self._set(attempt.page, attempt.number + 1)
+        self._note(attempt, 1)
 
     def check(self, attempt: Attempt | None) -> None:
         """Raise Conflict for a late attempt."""
@@ -112,11 +104,13 @@ class Attempts:
                 "This attempt comes late: its page has begun a newer one, or ended it. Nothing was changed."
             )
 
-    def _set(self, page: str, least: int) -> None:
-        self._least[page] = least
-        self._least.move_to_end(page)
-        if len(self._least) > MAX_PAGES:
-            self._least.popitem(last=False)
+    def _note(self, attempt: Attempt | None, more: int) -> None:
+        self.check(attempt)
+        if attempt is not None:
+            self._least[attempt.page] = attempt.number + more
+            self._least.move_to_end(attempt.page)
+            if len(self._least) > MAX_PAGES:
+                self._least.popitem(last=False)
 
 
 # The fields of a settings message that the core keeps
@@ -375,15 +369,8 @@ class Session:
                 for role, one in others.items()
                 if one is not engine
             },
-            capabilities=wire.EngineCapabilities(
-                images=capabilities.images,
-                video=capabilities.video,
-                audio_in=capabilities.audio_in,
-                speech_out=capabilities.speech_out,
-                grounding=capabilities.grounding,
-                json_schema=capabilities.json_schema,
-                streaming=capabilities.streaming,
-                tools=capabilities.calls_tools,
+            capabilities=wire.EngineCapabilities.model_validate(
+                replace(capabilities, tools=capabilities.calls_tools), from_attributes=True
             ),
             limits=wire.Limits(
                 max_tokens=requests.max_tokens(capabilities),

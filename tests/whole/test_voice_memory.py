@@ -149,7 +149,7 @@ async def test_ten_minutes_of_speech_leave_memory_flat() -> None:
     engine = FakeEngine(chunks=["I see a red cup ", "on a table."])
     pools, engines, words = Pools(), FakeEngines(engine), CountingWords()
     services = make_services(engines, pools)
-    hearing = ListeningTools(words, SpeechModel(), pools.hear)
+    hearing = ListeningTools(words, SpeechModel(), pools.add("hear"))
     parts = session_features(voice=StandInVoice(), hearing=hearing)
     session = Session("s", LIMITS, services, SessionFeatures(list(parts), parts))
     try:

@@ -71,7 +71,8 @@ class Hosting:
     def __init__(self, api: Api) -> None:
         self._settings = settings = api.settings
         self._own = own = HostingSettings.of(settings)
-        self._pool = api.pools.manage
+        # Reading the machine and its models may take minutes.
+        self._pool = api.pools.add("manage", 2)
         self._engines = api.engines
         self._tasks = TaskSet("hosting")
         # By address; in this program's memory alone
@@ -101,19 +102,17 @@ class Hosting:
         tools = Tools(
             self.active,
             api.engines,
-            planning=api.pools.manage,
-            measuring=api.pools.measure,
+            planning=self._pool,
+            measuring=api.pools.add("measure"),
             planner=self._plan,
             loader=self._loaded,
             gpu_free=probe.gpu_free,
         )
         self.manager = EngineManager(tools)
         self.fetch = ModelFetch(
-            self.planner.catalogue, KEPT, allowed=own.allow_model_downloads, pool=api.pools.manage
+            self.planner.catalogue, KEPT, allowed=own.allow_model_downloads, pool=self._pool
         )
-        self.offer = ModelOffer(
-            self.planner, self.fetch, self.manager, self._is_basic, api.pools.manage
-        )
+        self.offer = ModelOffer(self.planner, self.fetch, self.manager, self._is_basic, self._pool)
         dropped = api.metrics.counter(
             "log_lines_dropped_total",
             "Lines of an engine that an operator's page did not take in time",

@@ -74,7 +74,7 @@ class ListeningService:
         return ListeningTools(
             recogniser=self.asr,
             speech_model=SpeechModel() if self._settings.microphone else None,
-            pool=pools.hear,
+            pool=pools.add("hear"),
             turn_judge=self._judge(pools, metrics),
             dropped=lambda reason, count: dropped.labels(reason).inc(count),
         )
@@ -102,7 +102,7 @@ class ListeningService:
             return None
         self._turn_model = {"name": path.name, "state": "ready", "detail": ""}
         log.info("END_OF_TURN_MODEL is loaded")
-        return TurnJudge(model, pools.judge, metrics)
+        return TurnJudge(model, pools.add("judge"), metrics)
 
     def report(self) -> dict[str, Any]:
         """Describe those that answer, for operators."""

@@ -270,16 +270,8 @@ class Job:
         self.accepted.metrics.visual_tokens_saved.inc(saved)
         result = self._result(end, None)
         self.accepted.metrics.inference.labels(self.kind).observe(result.inference_seconds)
-        log.info(
-            "answered",
-            extra={
-                "session": self.session_id,
-                "request": self.run.request_id,
-                "kind": str(self.kind),
-                "engine": result.engine,
-                "seconds": round(result.inference_seconds, 3),
-            },
-        )
+        seconds = round(result.inference_seconds, 3)
+        self._log("answered", engine=result.engine, seconds=seconds)
         self._report(result)
 
     def stop(self, reason: str) -> None:
@@ -299,16 +291,12 @@ class Job:
     def fail(self, error: QwenCameraError, *, dropped: bool = False) -> None:
         """End it with an error. `dropped`: the queue evicted it before its turn."""
         if self._end("dropped" if dropped else "error"):
-            log.info(
-                "not answered",
-                extra={
-                    "session": self.session_id,
-                    "request": self.run.request_id,
-                    "kind": str(self.kind),
-                    "code": error.code,
-                },
-            )
+            self._log("not answered", code=error.code)
             self._report(error)
+
+    def _log(self, message: str, **extra: object) -> None:
+        extra |= {"session": self.session_id, "request": self.run.request_id}
+        log.info(message, extra={**extra, "kind": str(self.kind)})
 
     def _end(self, result: str) -> bool:
         if self.ended:

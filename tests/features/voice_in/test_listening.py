@@ -167,9 +167,9 @@ async def ear(
     pools = Pools()
     engines = FakeEngines(engine)
     services = make_services(engines, pools)
-    judge = TurnJudge(cast(TurnModel, end), pools.judge, services.metrics) if end else None
+    judge = TurnJudge(cast(TurnModel, end), pools.add("judge"), services.metrics) if end else None
     words, talker = words or FakeWords("What is this?"), FakeTalker()
-    shared = ListeningTools(words, SpeechModel() if model else None, pools.hear, judge)
+    shared = ListeningTools(words, SpeechModel() if model else None, pools.add("hear"), judge)
     features = with_features(voice_in=lambda context: Listening(context, shared, talker), **parts)
     session = Session("s", LIMITS, services, features)
     try:
