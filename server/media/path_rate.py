@@ -100,8 +100,8 @@ class PathRate:
         self._draining = False
         # Consecutive queued frames.
         self._high = 0
-        # True when packets carry their send time.
-        self._timed = False
+        # True when packets carry their send time. Otherwise no REMB is sent.
+        self.timed = False
         # The first packet's arrival less its send time: delays count from it. None before.
         self._delay_zero: float | None = None
         # Queueing delay of the newest frame's first packet, seconds.
@@ -119,9 +119,6 @@ class PathRate:
         # The encoder's limit while awake, and the path's capacity for REMB, bit/s
         self.cap = CAP_FIRST
         self.remb = TOP
-        # What the browser and the page heard last, and when
-        self._sent, self._sent_at = 0, -math.inf
-        self._told, self._told_at = (0, 0), -math.inf
 
     def packet(
         self,
@@ -141,10 +138,10 @@ class PathRate:
         another SSRC.
         """
         if send_time is not None:
-            if not self._timed:
+            if not self.timed:
                 self._start_timed()
             sent = send_time / _SEND_HZ
-        elif self._timed:
+        elif self.timed:
             return False
         else:
             sent = timestamp / _RTP_HZ
@@ -162,7 +159,7 @@ class PathRate:
             changed = self._queue(now, self._delay(now, sent)) or changed
             self._train = train = Train(now, sent, sequence)
         elif not train.closed:
-            train.add(now, sent if self._timed else None, size, sequence)
+            train.add(now, sent if self.timed else None, size, sequence)
             if train.packets >= TRAIN_PACKETS and self._before is None:
                 changed = self._check_early(now)
         if marker and not train.closed:
@@ -176,34 +173,9 @@ class PathRate:
         """Frames per second while awake with enough bits for good pictures."""
         return min(FPS_TOP, max(FPS_LOW, round(self.cap / FRAME_BITS)))
 
-    def remb_due(self, now: float) -> int | None:
-        """Return the REMB to send now (bit/s), and count it as sent; None when none is due.
-
-        Call it after each packet. It is due after a change of more than 5 %, and every second.
-        """
-        moved = abs(self.remb - self._sent) > REMB_MOVE * self._sent
-        if not self._timed or (not moved and now - self._sent_at < REMB_EVERY_S):
-            return None
-        self._sent, self._sent_at = self.remb, now
-        return self.remb
-
-    def page_due(self, now: float) -> bool:
-        """Return True when the page should hear `cap` or `frame_rate`, and count it as told.
-
-        They are due at first, after a decrease of 8 %, and after an increase of 8 % 0.3 s after the
-        last time.
-        """
-        new = self.cap, self.frame_rate
-        less = any(one < (1 - CAP_MOVE) * old for one, old in zip(new, self._told, strict=True))
-        more = any(one > (1 + CAP_MOVE) * old for one, old in zip(new, self._told, strict=True))
-        if not less and not (more and now - self._told_at > MORE_EVERY_S):
-            return False
-        self._told, self._told_at = new, now
-        return True
-
     def _start_timed(self) -> None:
         """Switch to send times, and forget the rates and delays measured with another clock."""
-        self._timed = True
+        self.timed = True
         self._delay_zero = None
         self._base.clear()
         self._rates.clear()
@@ -215,7 +187,7 @@ class PathRate:
         """Return a packet's queueing delay: the seconds above the shortest recent delay."""
         if self._delay_zero is None:
             self._delay_zero = now - sent
-        wrap = SEND_WRAP_S if self._timed else _RTP_WRAP_S
+        wrap = SEND_WRAP_S if self.timed else _RTP_WRAP_S
         delay = (now - sent - self._delay_zero + wrap / 2) % wrap - wrap / 2
         return delay - self._base.add(now, delay)
 
@@ -265,7 +237,7 @@ class PathRate:
             or train.steady_rate() >= EARLY * estimate
         ):
             return False
-        if not self._timed and self._waited < SLOW_QUEUE_S:
+        if not self.timed and self._waited < SLOW_QUEUE_S:
             return False
         self._before = list(self._rates)
         self._narrow(now, train.rate(), waiting=True)
@@ -283,13 +255,13 @@ class PathRate:
         if self._before is not None:
             self._judge(self._before, rate)
             return True
-        if self._timed:
+        if self.timed:
             free = train.spread <= FREE_FACTOR * sent_s + FREE_S
         else:
             free = self._waited < SLOW_QUEUE_S
             self._proven = self._proven or not free
         if estimate is not None:
-            if free and rate < (estimate if self._timed else PACED * estimate):
+            if free and rate < (estimate if self.timed else PACED * estimate):
                 return False  # It arrived as it was sent: its rate is only a lower bound.
             if rate > STALL_RATE * estimate and self._waited > STALL_S + 2 * self._jitter:
                 return False
@@ -339,9 +311,43 @@ class PathRate:
         else:
             self.remb = TOP
         cap = SHARE * (estimate or 0.0)
-        if estimate is None or not (self._timed or self._proven):
+        if estimate is None or not (self.timed or self._proven):
             cap = max(CAP_FIRST, cap)
         self.cap = int(min(TOP, max(CAP_LOW, cap * gain)))
+
+
+class Announcements:
+    """What the browser and the page were told of a path last, and when they hear of it again."""
+
+    def __init__(self, path: PathRate) -> None:
+        self._path = path
+        self._sent, self._sent_at = 0, -math.inf
+        self._told, self._told_at = (0, 0), -math.inf
+
+    def remb_due(self, now: float) -> int | None:
+        """Return the REMB to send now (bit/s), and count it as sent; None when none is due.
+
+        Call it after each packet. It is due after a change of more than 5 %, and every second.
+        """
+        moved = abs(self._path.remb - self._sent) > REMB_MOVE * self._sent
+        if not self._path.timed or (not moved and now - self._sent_at < REMB_EVERY_S):
+            return None
+        self._sent, self._sent_at = self._path.remb, now
+        return self._path.remb
+
+    def page_due(self, now: float) -> bool:
+        """Return True when the page should hear `cap` or `frame_rate`, and count it as told.
+
+        They are due at first, after a decrease of 8 %, and after an increase of 8 % 0.3 s after the
+        last time.
+        """
+        new = self._path.cap, self._path.frame_rate
+        less = any(one < (1 - CAP_MOVE) * old for one, old in zip(new, self._told, strict=True))
+        more = any(one > (1 + CAP_MOVE) * old for one, old in zip(new, self._told, strict=True))
+        if not less and not (more and now - self._told_at > MORE_EVERY_S):
+            return False
+        self._told, self._told_at = new, now
+        return True
 
 
 # IP, UDP and SRTP on top of each RTP packet's payload, bytes.

@@ -16,6 +16,7 @@ from server.media.path_rate import (
     CAP_FIRST,
     OVERHEAD,
     TOP,
+    Announcements,
     PathRate,
     Train,
     WindowMinimum,
@@ -178,7 +179,7 @@ def test_without_send_times_the_queue_stays_short(rate: float, jitter: float, ag
     camera = Simulation(Link(rate, jitter=jitter), awake=typing, timed=False).run(40)
     # Jitter alone makes frames look as if they waited: now and then too much is sent.
     assert camera.link.dropped_full <= (0.03 * camera.link.passed if jitter else 0)
-    assert camera.path.remb_due(100.0) is None
+    assert camera.announcements.remb_due(100.0) is None
     assert camera.age(13, 40, 0.95) <= age
     caps = camera.caps(5, 40)
     assert max(caps) <= TOP
@@ -405,6 +406,7 @@ def test_anything_may_come_in() -> None:
     """Random packets never raise, and the estimates stay within their bounds."""
     rng = random.Random(5)
     path = PathRate()
+    announcements = Announcements(path)
     now = 0.0
     for _ in range(20_000):
         now += rng.choice([0, 0.0001, 0.01, 1])
@@ -419,37 +421,39 @@ def test_anything_may_come_in() -> None:
         assert 150_000 <= path.remb <= TOP
         assert 120_000 <= path.cap <= TOP
         assert 5 <= path.frame_rate <= 30
-        path.remb_due(now)
-        path.page_due(now)
+        announcements.remb_due(now)
+        announcements.page_due(now)
 
 
 def test_remb_is_due_at_once_when_it_moved_and_else_each_second() -> None:
     """A value counts as sent."""
     path = PathRate()
+    due = Announcements(path)
     path.packet(0.0, 0, 1000, 0, True, 0)
-    assert path.remb_due(0.0) == TOP
-    assert path.remb_due(0.99) is None
-    assert path.remb_due(1.0) == TOP
+    assert due.remb_due(0.0) == TOP
+    assert due.remb_due(0.99) is None
+    assert due.remb_due(1.0) == TOP
     feed(path, 1.0, packets=8, spread=0.08)
-    assert path.remb_due(1.1) == path.remb < TOP
-    assert path.remb_due(1.2) is None
+    assert due.remb_due(1.1) == path.remb < TOP
+    assert due.remb_due(1.2) is None
 
 
 def test_the_page_is_told_at_first_and_when_it_matters() -> None:
     """Once for each move of more than 8 %."""
     path = PathRate()
+    due = Announcements(path)
     assert path.cap == CAP_FIRST
-    assert path.page_due(0.0)
-    assert not path.page_due(0.0)
+    assert due.page_due(0.0)
+    assert not due.page_due(0.0)
     feed(path, 0.0, packets=8, spread=0.15)
-    assert path.page_due(0.2)
+    assert due.page_due(0.2)
     feed(path, 0.5, packets=8, spread=0.148)
-    assert not path.page_due(0.7)
+    assert not due.page_due(0.7)
     for n in range(3):
         feed(path, 1.0 + n / 10, packets=8, spread=0.08)
     # More is not so urgent, and comes rarely.
-    assert not path.page_due(0.4)
-    assert path.page_due(1.4)
+    assert not due.page_due(0.4)
+    assert due.page_due(1.4)
 
 
 def train(arrivals: list[float], *, lost: int = 0, sent: list[float] | None = None) -> Train:

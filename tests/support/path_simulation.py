@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.link import Enqueue, Link
 from server.core.messages import Sender
-from server.media.path_rate import CAP_FIRST, TOP, PathRate, sender_plan
+from server.media.path_rate import CAP_FIRST, TOP, Announcements, PathRate, sender_plan
 
 PROPAGATION_S = 0.02
 # Payload of a full packet, and its RTP header with extensions and SRTP tag, bytes.
@@ -62,6 +62,7 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self.link.delay = PROPAGATION_S
+        self.announcements = Announcements(self.path)
         self.told: list[Told] = []
         # (captured, age of the whole frame when here)
         self.ages: list[tuple[float, float]] = []
@@ -130,8 +131,8 @@ class Simulation:
         path = self.path
         send_time = int(packet.sent * 2**18) & 0xFFFFFF if self.timed else None
         path.packet(now, send_time, packet.size, packet.timestamp, packet.marker, packet.number)
-        new = path.remb_due(now)
-        told = path.page_due(now)
+        new = self.announcements.remb_due(now)
+        told = self.announcements.page_due(now)
         self.tells += told
         if new is not None or told:
             plan = sender_plan(path.cap, path.frame_rate, 2)

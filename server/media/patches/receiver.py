@@ -11,16 +11,15 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiortc.rtcpeerconnection
 from aiortc.codecs import CODECS, HEADER_EXTENSIONS, is_rtx
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcrtpparameters import (
-    RTCRtcpFeedback,
     RTCRtpCodecParameters,
     RTCRtpHeaderExtensionParameters,
     RTCRtpParameters,
@@ -45,7 +44,7 @@ from aiortc.rtp import (
 
 from server.core.aio import TaskSet, Timer
 from server.media.patches import datagrams
-from server.media.path_rate import PathRate
+from server.media.path_rate import Announcements, PathRate
 from server.media.video.payload import COLOR_SPACE_URI
 from server.media.video.video_stream import FrameSink, VideoStream
 
@@ -54,15 +53,14 @@ log = logging.getLogger(__name__)
 STREAM_CHANGE_SECONDS = 2.0
 # Least time between two changes of a stream's codec
 CODEC_CHANGE_SECONDS = 0.5
-# SSRCs with receiver reports; the oldest is dropped.
+# SSRCs with receiver reports
 MAX_SSRCS = 8
 
 
 class CameraReceiver(RTCRtpReceiver):
     """Receives video for a `FrameSink`, and anything else like aiortc's receiver.
 
-    Owns the current stream, the bandwidth estimate sent to the sender (REMB) and the receiver
-    reports.
+    Owns the current stream and the bandwidth estimate sent to the sender (REMB).
     """
 
     def __init__(self, kind: str, transport: RTCDtlsTransport) -> None:
@@ -77,9 +75,9 @@ class CameraReceiver(RTCRtpReceiver):
         self._stream_since = 0.0
         # Arrival of the stream's newest packet
         self._stream_heard = 0.0
-        self._statistics: dict[int, StreamStatistics] = {}
         self._path = PathRate()
-        self._report_timer = Timer()
+        self._announcements = Announcements(self._path)
+        self._reports = ReceiverReports(self._send_reports)
         self._tasks = TaskSet("receiver")
         self._running = False
         self._failed = False
@@ -115,7 +113,7 @@ class CameraReceiver(RTCRtpReceiver):
                 self._rtx[encoding.rtx.ssrc] = encoding.ssrc
         add_color_space(self.transport)
         self.transport._register_rtp_receiver(self, parameters)
-        self._report_later()
+        self._reports.start()
 
     async def stop(self) -> None:
         if self._sink is None:
@@ -141,6 +139,7 @@ class CameraReceiver(RTCRtpReceiver):
             if self._stream is not None and self._stream.ssrc == packet.ssrc:
                 info = packet.sender_info
                 self._stream.report(info.ntp_timestamp, info.rtp_timestamp, now)
+                self._reports.heard(packet.ssrc, info.ntp_timestamp, now)
         elif isinstance(packet, RtcpByePacket) and (
             # A BYE of a replaced stream must not end the newer one.
             self._stream is None or self._stream.ssrc in packet.sources
@@ -175,7 +174,7 @@ class CameraReceiver(RTCRtpReceiver):
         codec = self._codecs.get(packet.payload_type)
         if codec is None:
             return None
-        self._count(packet, codec)
+        self._reports.count(packet, codec)
         sink.heard(now)
         if is_rtx(codec):
             original = self._unwrap(packet, codec)
@@ -191,19 +190,11 @@ class CameraReceiver(RTCRtpReceiver):
                 packet.timestamp,
                 bool(packet.marker),
                 packet.sequence_number,
-            ) and self._path.page_due(now):
+            ) and self._announcements.page_due(now):
                 sink.rate(self._path.cap, self._path.frame_rate)
-            remb = self._path.remb_due(now)
+            remb = self._announcements.remb_due(now)
         self._pass_on(packet, codec, now, retransmission=False)
         return remb
-
-    def _count(self, packet: RtpPacket, codec: RTCRtpCodecParameters) -> None:
-        statistics = self._statistics.get(packet.ssrc)
-        if statistics is None:
-            if len(self._statistics) >= MAX_SSRCS:
-                self._statistics.pop(next(iter(self._statistics)))
-            statistics = self._statistics[packet.ssrc] = StreamStatistics(codec.clockRate)
-        statistics.add(packet)
 
     def _unwrap(
         self, packet: RtpPacket, codec: RTCRtpCodecParameters
@@ -276,22 +267,64 @@ class CameraReceiver(RTCRtpReceiver):
                 )
             )
 
-    def _report_later(self) -> None:
+    def _send_reports(self, reports: list[RtcpReceiverInfo]) -> None:
+        if self._rtcp_ssrc is not None:
+            packet = RtcpRrPacket(ssrc=self._rtcp_ssrc, reports=reports)
+            self._spawn(self._send_rtcp(packet), "report")
+
+    def _end(self) -> None:
+        """End the stream and the reports. Safe to call more than once."""
+        self._reports.stop()
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        if self._running and self._sink is not None:
+            self._running = False
+            self._sink.ended()
+
+
+class ReceiverReports:
+    """Receiver reports of a connection's streams (RFC 3550 section 6.4.2), about once a second.
+
+    Bounds of streams with reports: 8; the oldest is dropped.
+    """
+
+    def __init__(self, send: Callable[[list[RtcpReceiverInfo]], None]) -> None:
+        self._send = send
+        self._statistics: dict[int, StreamStatistics] = {}
+        # Of the last sender report: SSRC, middle 32 bits of its NTP time, and arrival
+        self._heard: tuple[int, int, float] | None = None
+        self._timer = Timer()
+
+    def start(self) -> None:
         # Varied over [0.5, 1.5] times the interval, RFC 3550 section 6.2.
-        self._report_timer.set(0.5 + random.random(), self._report)
+        self._timer.set(0.5 + random.random(), self._report)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def count(self, packet: RtpPacket, codec: RTCRtpCodecParameters) -> None:
+        statistics = self._statistics.get(packet.ssrc)
+        if statistics is None:
+            if len(self._statistics) >= MAX_SSRCS:
+                self._statistics.pop(next(iter(self._statistics)))
+            statistics = self._statistics[packet.ssrc] = StreamStatistics(codec.clockRate)
+        statistics.add(packet)
+
+    def heard(self, ssrc: int, ntp: int, now: float) -> None:
+        """Note a sender report of the current stream."""
+        self._heard = ssrc, ntp >> 16 & 0xFFFFFFFF, now
 
     def _report(self) -> None:
         # First: a report that fails is not the last.
-        if self._running:
-            self._report_later()
+        self.start()
         now = time.monotonic()
-        stream = self._stream
         reports = []
         for ssrc, statistics in self._statistics.items():
             lsr, dlsr = 0, 0
-            if stream is not None and stream.ssrc == ssrc and stream.last_report is not None:
-                lsr = stream.last_report[0]
-                dlsr = min(0xFFFFFFFF, int((now - stream.last_report[1]) * 65536))
+            if self._heard is not None and self._heard[0] == ssrc:
+                lsr = self._heard[1]
+                dlsr = min(0xFFFFFFFF, int((now - self._heard[2]) * 65536))
             reports.append(
                 RtcpReceiverInfo(
                     ssrc=ssrc,
@@ -303,19 +336,8 @@ class CameraReceiver(RTCRtpReceiver):
                     dlsr=dlsr,
                 )
             )
-        if reports and self._rtcp_ssrc is not None:
-            packet = RtcpRrPacket(ssrc=self._rtcp_ssrc, reports=reports)
-            self._spawn(self._send_rtcp(packet), "report")
-
-    def _end(self) -> None:
-        """End the stream and the reports. Safe to call more than once."""
-        self._report_timer.cancel()
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-        if self._running and self._sink is not None:
-            self._running = False
-            self._sink.ended()
+        if reports:
+            self._send(reports)
 
 
 def _more_h264() -> list[RTCRtpCodecParameters]:
@@ -324,39 +346,21 @@ def _more_h264() -> list[RTCRtpCodecParameters]:
     Profiles (RFC 6184 section 8.1): main, high and constrained high; and aiortc's own ones for
     single NAL units.
     """
-    feedback = [
-        RTCRtcpFeedback(type="nack"),
-        RTCRtcpFeedback(type="nack", parameter="pli"),
-        RTCRtcpFeedback(type="goog-remb"),
-    ]
+    video = CODECS["video"]
     known = {
         (codec.parameters.get("packetization-mode"), codec.parameters.get("profile-level-id"))
-        for codec in CODECS["video"]
+        for codec in video
     }
-    free = 1 + max(codec.payloadType or 0 for codec in CODECS["video"])
+    stock, rtx = (next(codec for codec in video if codec.name == name) for name in ("H264", "rtx"))
+    free = 1 + max(codec.payloadType or 0 for codec in video)
     more: list[RTCRtpCodecParameters] = []
     for mode in ("1", "0"):
         for profile in ("42001f", "42e01f", "4d001f", "64001f", "640c1f"):
             if (mode, profile) not in known:
-                parameters: dict[str, int | str | None] = {
-                    "level-asymmetry-allowed": "1",
-                    "packetization-mode": mode,
-                    "profile-level-id": profile,
-                }
+                about = {"packetization-mode": mode, "profile-level-id": profile}
                 more += [
-                    RTCRtpCodecParameters(
-                        mimeType="video/H264",
-                        clockRate=90000,
-                        payloadType=free,
-                        rtcpFeedback=feedback,
-                        parameters=parameters,
-                    ),
-                    RTCRtpCodecParameters(
-                        mimeType="video/rtx",
-                        clockRate=90000,
-                        payloadType=free + 1,
-                        parameters={"apt": free},
-                    ),
+                    replace(stock, payloadType=free, parameters=stock.parameters | about),
+                    replace(rtx, payloadType=free + 1, parameters={"apt": free}),
                 ]
                 free += 2
     return more

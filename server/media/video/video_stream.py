@@ -60,8 +60,6 @@ class VideoStream:
     ) -> None:
         self.ssrc = ssrc
         self.codec = codec
-        # Middle 32 bits of the last sender report's NTP time, its arrival (RFC 3550 section 6.4.1).
-        self.last_report: tuple[int, float] | None = None
         self._sink = sink
         self._feedback = feedback
         self._assembler = Assembler()
@@ -122,7 +120,6 @@ class VideoStream:
 
     def report(self, ntp: int, rtp: int, now: float) -> None:
         """Process a sender report: 64-bit NTP time by the sender's clock, and its RTP time."""
-        self.last_report = ((ntp >> 16) & 0xFFFFFFFF, now)
         self._clock.report(ntp / (1 << 32) - NTP_TO_UNIX, rtp, now)
         if self._closed:
             return

@@ -409,7 +409,7 @@ async def test_a_peer_with_good_keys_disturbs_nobody_else(codec: str) -> None:
         receiver = side.server._connections["attacker"]._receiver
         assert receiver._stream is not None
         assert len(receiver.transport._rtp_router.ssrc_table) <= MAX_STREAMS
-        assert len(receiver._statistics) <= MAX_SSRCS
+        assert len(receiver._reports._statistics) <= MAX_SSRCS
         assert receiver._stream._assembler.held <= 2 * MAX_PACKETS
         await side.frames_of("victim", 3)
         seconds = time.monotonic() - start
