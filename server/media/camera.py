@@ -123,20 +123,13 @@ class Camera:
         self._dark_since = clock() if dark_since is None else dark_since
         self._arrivals = Pulse()
         self._sampler = Sampler(sample_rate)
-        # Sampled frames a second; True where background work needs them, and those between, too.
-        self._wanted = (sample_rate, False, False)
-        # The last measurement of the path.
-        self._path = UNMEASURED
-        self._forget_scene()
+        self._limits = SenderLimits(sample_rate)
+        self._scenes = SceneMeter()
         # It is a screen or a window: a black one is not dark.
         self.screen = False
         # False while no client shows the hints (dark, blurred); scenes are then not analysed.
         self.watched = True
-        # Frames per second in the last status report.
-        self._reported_fps = 0.0
-        self._timer = Timer()
-        # The last reported state; None before the first camera.
-        self._reported: CameraState | None = None
+        self._reports = StatusReports(self)
         # Requests a key frame from the sender; None while nothing is connected.
         self._request_key_frame: Callable[[], None] | None = None
         # Listeners, called in their order: with each sampled frame,
@@ -163,13 +156,13 @@ class Camera:
         self.feed = feed or self.new_connection()
         self._request_key_frame = request_key_frame
         self._watch = self.feed.watch
-        self._forget_scene()
+        self._scenes = SceneMeter()
         # A new connection may use another path.
-        self._path = UNMEASURED
-        self._arm()
+        self._limits.path = UNMEASURED
+        self._reports.arm()
         for listener in self.on_stream:
             listener()
-        self._state_changed()
+        self._reports.check()
         return self.feed
 
     @property
@@ -199,7 +192,7 @@ class Camera:
 
     def state(self) -> CameraState | None:
         """Return the camera's state now; None before the first camera was offered."""
-        return self._watch.state(self._clock()) if self._reported is not None else None
+        return self._watch.state(self._clock()) if self._reports.state is not None else None
 
     def fps(self) -> float:
         return self._watch.fps(self._clock())
@@ -208,23 +201,15 @@ class Camera:
         self._let_go()
         self.on_sample.clear()
         self.on_between.clear()
-        self._timer.cancel()
+        self._reports.cancel()
 
     def _let_go(self) -> None:
         """Forget the connection with its frame and scene."""
         self.feed = None
         self.newest = self.last_new = None
-        self._forget_scene()
+        self._scenes = SceneMeter()
         self._request_key_frame = None
         self._arrivals.wake()
-
-    def _forget_scene(self) -> None:
-        """Measure scenes anew, because frames of another stream are not comparable."""
-        # The scene measured on a frame of about the last second; None before the first.
-        self.scene: Scene | None = None
-        # The capture time of that frame.
-        self._measured = -math.inf
-        self._reader = SceneReader()
 
     # Called by the current feed
 
@@ -251,16 +236,16 @@ class Camera:
         if sampled:
             self._metrics.frames_sampled.inc()
             self.measure(frame)
-        if first or self._reported is not CameraState.LIVE:
-            self._state_changed(force=first)
-            self._arm()
+        if first or self._reports.state is not CameraState.LIVE:
+            self._reports.check(force=first)
+            self._reports.arm()
 
     def connected(self) -> None:
         """Start to expect the first frame: the connection is established."""
         self._watch.connected(self._clock())
         if self.feed is not None and self.feed.codec == "H264":
             self.sender_changed(START_WAKE_MS)
-        self._arm()
+        self._reports.arm()
 
     def end(self) -> None:
         """Forget the ended connection's frame and scene, and report the new state."""
@@ -268,7 +253,7 @@ class Camera:
         if self.newest is not None:
             self._dark_since = self._clock()
         self._let_go()
-        self._state_changed()
+        self._reports.check()
 
     def sender_changed(self, wake_ms: int | None = None) -> None:
         """Tell the listeners that the sender's limits have changed, or that it has to stay awake for `wake_ms`."""
@@ -280,28 +265,26 @@ class Camera:
 
     def rate_changed(self, cap: int, frame_rate: int) -> None:
         """Take a new path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""
-        self._path = cap, frame_rate
+        self._limits.path = cap, frame_rate
         self.sender_changed()
 
     # Frames
 
+    @property
+    def scene(self) -> Scene | None:
+        """The scene of a frame of about the last second; None before the first."""
+        return self._scenes.scene
+
     def measure(self, frame: Frame, small: Luma | None = None) -> None:
         """Measure the scene on a frame, if that is due. `small`: its small luma picture, if there is one already."""
-        if self.watched and abs(frame.captured - self._measured) >= ANALYSIS_SECONDS:
-            self._analyse(frame, small)
+        if self.watched and self._scenes.due(frame):
+            self.scene_of(frame, small)
 
     def scene_of(self, frame: Frame, small: Luma | None = None) -> Scene:
         """Return the newest frame's own scene: measure it unless it is the frame measured last."""
-        if self.scene is not None and frame.captured == self._measured:
-            return self.scene
-        return self._analyse(frame, small)
-
-    def _analyse(self, frame: Frame, small: Luma | None) -> Scene:
-        before, self._measured = self.scene, frame.captured
-        self.scene = scene = self._reader.read(frame.image, frame.captured, small)
-        told = before is not None and _hints(before) == _hints(scene)
-        if not told or abs(self.fps() - self._reported_fps) > FPS_STEP:
-            self._report_status()
+        scene, news = self._scenes.read(frame, small)
+        if news or (news is not None and abs(self.fps() - self._reports.fps) > FPS_STEP):
+            self._reports.send()
         return scene
 
     async def frame_after(self, asked: Asked, on_wait: Callable[[], None] = lambda: None) -> Frame:
@@ -311,81 +294,19 @@ class Camera:
         0.6 s when more waiting cannot help, otherwise when no such frame comes within 3 s, or within two periods of
         a slow source.
         """
-        self._require()
-        # Two periods: the picture of a polled camera counts from its request, and one may be under way.
-        deadline = asked.at + max(FRAME_WAIT_SECONDS, 2 * self._watch.quiet / QUIET_PERIODS)
-        notice = asked.at + FRAME_NOTICE_SECONDS
-        nudge = asked.at + NUDGE_SECONDS
-        seen: Frame | None = None
-        while True:
-            frame = self.newest
-            if (
-                frame is not None
-                and frame is not seen
-                and self.state() is CameraState.LIVE
-                and not self._watch.may_repeat(frame.arrived)
-                and asked.precedes(frame)
-            ):
-                disagree = asked.stamps_disagree(frame)
-                if disagree is not None:
-                    self._doubt_clock(disagree)
-                return frame
-            seen = frame
-            now = self._clock()
-            if now >= deadline:
-                raise self._no_frame_error()
-            if now >= notice:
-                notice = math.inf
-                if self._hopeless():
-                    raise self._no_frame_error()
-                on_wait()
-                # A second time: the sender may be idle again, or the first request was lost.
-                self.nudge()
-            if now >= nudge:
-                nudge = math.inf
-                self.nudge()
-            await self._arrivals.wait(min(nudge, notice, deadline))
-            self._require()
+        return await FrameWait(self, asked.at, NUDGE_SECONDS).after(asked, on_wait)
 
     def _doubt_clock(self, doubted: bool) -> None:
         if self.feed is not None and self.feed.clock_doubted is not doubted:
             self.feed.clock_doubted = doubted
-            self._report_status()
+            self._reports.send()
 
     async def sharpest(self) -> Frame:
         """Return the sharpest frame of the next 0.4 s, or at once the first one that is as sharp as usual.
 
         Raises the errors of `frame_after`.
         """
-        self._require()
-        start = self._clock()
-        notice = start + FRAME_NOTICE_SECONDS
-        usual = self.scene.sharpness if self.scene is not None else 0.0
-        best: tuple[float, Frame] | None = None
-        seen: Frame | None = None
-        while True:
-            frame = self.newest
-            fresh = frame is not None and frame is not seen and start - frame.captured < 1.0
-            if frame is not None and fresh and self.state() is CameraState.LIVE:
-                seen = frame
-                scene = SceneReader().read(frame.image, frame.captured)
-                if best is None or scene.sharpness > best[0]:
-                    best = (scene.sharpness, frame)
-                if not scene.blurred and scene.sharpness >= 0.9 * usual:
-                    return frame
-            now = self._clock()
-            deadline = start + (FRAME_WAIT_SECONDS if best is None else HOLD_SECONDS)
-            if now >= deadline:
-                if best is None:
-                    raise self._no_frame_error()
-                return best[1]
-            if now >= notice and best is None:
-                notice = math.inf
-                if self._hopeless():
-                    raise self._no_frame_error()
-                self.nudge()
-            await self._arrivals.wait(min(deadline, notice) if best is None else deadline)
-            self._require()
+        return await FrameWait(self, self._clock()).sharpest()
 
     def wake(self) -> None:
         """Have the sender leave idle for `WAKE_MS`, because a question is about to come."""
@@ -398,54 +319,6 @@ class Camera:
         if self._request_key_frame is not None and self.newest is None:
             self._request_key_frame()
 
-    def _require(self) -> None:
-        if self.feed is None:
-            raise NoCamera(self.absence)
-
-    def _hopeless(self) -> bool:
-        """Return True when a longer wait cannot bring a frame: pictures are refused, or the camera is frozen."""
-        return bool(self._refused()) or self._watch.stands_still(self._clock())
-
-    def _no_frame_error(self) -> CameraStalled | CameraFrozen:
-        refused = self._refused()
-        if not refused and self._watch.state(self._clock()) is CameraState.FROZEN:
-            age = self._watch.still_for(self._clock())
-            return CameraFrozen(
-                f"The camera is connected but its picture stands still: no new one has come for {age:.0f} s. Check that "
-                "no other program uses it and that it is not covered or paused, or stop and start it."
-            )
-        return CameraStalled(_NO_FRAME[refused])
-
-    def _refused(self) -> str:
-        return self.feed.refusal if self.feed is not None else ""
-
-    # State
-
-    def _state_changed(self, *, force: bool = False) -> None:
-        state = self._watch.state(self._clock())
-        if force or state is not self._reported:
-            self._reported = state
-            self._report_status()
-
-    def _report_status(self) -> None:
-        self._reported_fps = self.fps()
-        for listener in self.on_status:
-            listener()
-
-    def _arm(self) -> None:
-        """Set the one timer that checks the state when it may change without a frame; frames do not reset it."""
-        self._timer.cancel()
-        now = self._clock()
-        deadline = self._watch.deadline(now)
-        if self.feed is not None:
-            # At least 50 ms ahead: the deadline moves with every frame.
-            delay = 1.0 if deadline == math.inf else max(0.05, deadline - now)
-            self._timer.set(delay, self._timer_fired)
-
-    def _timer_fired(self) -> None:
-        self._state_changed()
-        self._arm()
-
     # Sending
 
     def set_sample_rate(self, rate: float, *, working: bool, alert: bool = False) -> None:
@@ -453,21 +326,100 @@ class Camera:
 
         `alert`: it needs those between, too, so idle sends them soon after each other.
         """
-        if self._wanted != (rate, working, alert):
-            self._wanted = rate, working, alert
+        wanted = rate, working, alert
+        if self._limits.wanted != wanted:
+            self._limits.wanted = wanted
             self._sampler.set_rate(rate)
             self.sender_changed()
 
     def sender(self, wake_ms: int | None = None) -> Sender:
         """Build the message with the sender's current limits."""
-        rate, working, alert = self._wanted
+        return self._limits.message(wake_ms, repeats=self._sends_repeats)
+
+
+class SenderLimits:
+    """What the sender's limits follow from: the frames that are needed, and the path."""
+
+    def __init__(self, sample_rate: float) -> None:
+        # Sampled frames a second; True where background work needs them, and those between, too.
+        self.wanted = (sample_rate, False, False)
+        # The last measurement of the path
+        self.path = UNMEASURED
+
+    def message(self, wake_ms: int | None, *, repeats: bool) -> Sender:
+        """`repeats`: waking would bring a repeat of the last picture, as if it were new."""
+        rate, working, alert = self.wanted
         # Twice as many while work runs, so that samples are fresh.
         idle = math.ceil(rate * (2 if working else 1))
-        plan = sender_plan(*self._path, idle, alert=alert, wake_ms=wake_ms)
-        if self._sends_repeats:
-            # Waking would bring a repeat of the last picture, as if it were new.
+        plan = sender_plan(*self.path, idle, alert=alert, wake_ms=wake_ms)
+        if repeats:
             return plan.model_copy(update={"awake": plan.idle, "ramp": [], "settle": []})
         return plan
+
+
+class SceneMeter:
+    """Measures one stream's scenes; frames of another one are not comparable."""
+
+    def __init__(self) -> None:
+        self.scene: Scene | None = None
+        # Capture time of the frame measured last
+        self._measured = -math.inf
+        self._reader = SceneReader()
+
+    def due(self, frame: Frame) -> bool:
+        return abs(frame.captured - self._measured) >= ANALYSIS_SECONDS
+
+    def read(self, frame: Frame, small: Luma | None) -> tuple[Scene, bool | None]:
+        """Return a frame's scene, and True when its hints differ from those before; None when it
+        was measured already.
+        """
+        before = self.scene
+        if before is not None and frame.captured == self._measured:
+            return before, None
+        self._measured = frame.captured
+        self.scene = scene = self._reader.read(frame.image, frame.captured, small)
+        return scene, before is None or _hints(before) != _hints(scene)
+
+
+class StatusReports:
+    """Calls a camera's `on_status` listeners, also when its state changes because nothing arrives."""
+
+    def __init__(self, camera: Camera) -> None:
+        self._camera = camera
+        # The last reported state; None before the first camera.
+        self.state: CameraState | None = None
+        # Frames per second in the last report
+        self.fps = 0.0
+        self._timer = Timer()
+
+    def check(self, *, force: bool = False) -> None:
+        """Report the state if it has changed."""
+        state = self._camera._watch.state(self._camera._clock())
+        if force or state is not self.state:
+            self.state = state
+            self.send()
+
+    def send(self) -> None:
+        self.fps = self._camera.fps()
+        for listener in self._camera.on_status:
+            listener()
+
+    def arm(self) -> None:
+        """Set the one timer that checks the state when it may change without a frame; frames do not reset it."""
+        self._timer.cancel()
+        now = self._camera._clock()
+        deadline = self._camera._watch.deadline(now)
+        if self._camera.feed is not None:
+            # At least 50 ms ahead: the deadline moves with every frame.
+            delay = 1.0 if deadline == math.inf else max(0.05, deadline - now)
+            self._timer.set(delay, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self.check()
+        self.arm()
+
+    def cancel(self) -> None:
+        self._timer.cancel()
 
 
 # Why no frame came, by the reason for which pictures are refused (see `CameraConnection.refused`); "" without one
@@ -480,6 +432,98 @@ _NO_FRAME = {
     "": "No new picture came from the camera in time, so this was not answered from an old one. Check the connection "
     "and ask again.",
 }
+
+
+class FrameWait:
+    """One wait for a frame of a camera: when it wakes the sender, and when it gives up."""
+
+    def __init__(self, camera: Camera, start: float, nudge_seconds: float = math.inf) -> None:
+        """`nudge_seconds`: time from the start until the sender is woken first."""
+        self._camera = camera
+        self._start = start
+        self._notice = start + FRAME_NOTICE_SECONDS
+        self._nudge = start + nudge_seconds
+        self._seen: Frame | None = None
+        self._require()
+
+    async def after(self, asked: Asked, on_wait: Callable[[], None]) -> Frame:
+        """See `Camera.frame_after`."""
+        camera, watch = self._camera, self._camera._watch
+        # Two periods: the picture of a polled camera counts from its request, and one may be under way.
+        deadline = asked.at + max(FRAME_WAIT_SECONDS, 2 * watch.quiet / QUIET_PERIODS)
+        while True:
+            frame = self._new()
+            if (
+                frame is not None
+                and not camera._watch.may_repeat(frame.arrived)
+                and asked.precedes(frame)
+            ):
+                disagree = asked.stamps_disagree(frame)
+                if disagree is not None:
+                    camera._doubt_clock(disagree)
+                return frame
+            await self._more(camera._clock(), deadline, on_wait)
+
+    async def sharpest(self) -> Frame:
+        """See `Camera.sharpest`."""
+        camera = self._camera
+        usual = camera.scene.sharpness if camera.scene is not None else 0.0
+        best: tuple[float, Frame] | None = None
+        while True:
+            frame = self._new()
+            if frame is not None and self._start - frame.captured < 1.0:
+                scene = SceneReader().read(frame.image, frame.captured)
+                if best is None or scene.sharpness > best[0]:
+                    best = (scene.sharpness, frame)
+                if not scene.blurred and scene.sharpness >= 0.9 * usual:
+                    return frame
+            now = camera._clock()
+            if best is not None and now >= self._start + HOLD_SECONDS:
+                return best[1]
+            wait = FRAME_WAIT_SECONDS if best is None else HOLD_SECONDS
+            await self._more(now, self._start + wait, lambda: None)
+
+    def _new(self) -> Frame | None:
+        """Return the newest frame of a live camera, once."""
+        frame, seen = self._camera.newest, self._seen
+        self._seen = frame
+        return frame if frame is not seen and self._camera.state() is CameraState.LIVE else None
+
+    async def _more(self, now: float, deadline: float, on_wait: Callable[[], None]) -> None:
+        """Wait for another frame. Raises the errors of `Camera.frame_after`."""
+        camera = self._camera
+        if now >= deadline:
+            raise self._error()
+        if now >= self._notice:
+            self._notice = math.inf
+            # Pictures are refused, or the camera is frozen: a longer wait cannot bring a frame.
+            if self._refusal or camera._watch.stands_still(now):
+                raise self._error()
+            on_wait()
+            # A second time: the sender may be idle again, or the first request was lost.
+            camera.nudge()
+        if now >= self._nudge:
+            self._nudge = math.inf
+            camera.nudge()
+        await camera._arrivals.wait(min(self._nudge, self._notice, deadline))
+        self._require()
+
+    def _require(self) -> None:
+        if self._camera.feed is None:
+            raise NoCamera(self._camera.absence)
+
+    @property
+    def _refusal(self) -> str:
+        return self._camera.feed.refusal if self._camera.feed is not None else ""
+
+    def _error(self) -> CameraStalled | CameraFrozen:
+        watch, now = self._camera._watch, self._camera._clock()
+        if not self._refusal and watch.state(now) is CameraState.FROZEN:
+            return CameraFrozen(
+                f"The camera is connected but its picture stands still: no new one has come for {watch.still_for(now):.0f} s. "
+                "Check that no other program uses it and that it is not covered or paused, or stop and start it."
+            )
+        return CameraStalled(_NO_FRAME[self._refusal])
 
 
 def _hints(scene: Scene) -> tuple[bool, bool, bool]:
