@@ -109,14 +109,6 @@ def test_statuses() -> None:
     rtsp.check_status(rtsp.read_head(b"RTSP/1.0 200 OK"))
 
 
-def test_heads_are_bounded() -> None:
-    for text in ("99999999", "70000", "-1", "x"):
-        head = rtsp.read_head(f"RTSP/1.0 200 OK\r\nContent-Length: {text}".encode())
-        assert trouble(lambda head=head: head.body_bytes) is Trouble.MALFORMED
-    assert trouble(lambda: rtsp.read_head(b"SSH-2.0-OpenSSH")) is Trouble.MALFORMED
-    assert rtsp.read_head(b"OPTIONS rtsp://h/x RTSP/1.0\r\nCSeq: 1").status == 0
-
-
 def test_sessions_and_channels() -> None:
     assert rtsp.read_session("12ab;timeout=30") == ("12ab", 30)
     assert rtsp.read_session("12ab") == ("12ab", 60)
@@ -127,14 +119,6 @@ def test_sessions_and_channels() -> None:
     assert rtsp.read_channel("RTP/AVP/TCP;unicast") == rtsp.read_channel("") == 0
     for text in ("RTP/AVP;unicast;client_port=1-2", "RTP/AVP/UDP;unicast"):
         assert trouble(lambda text=text: rtsp.read_channel(text)) is Trouble.UDP_ONLY
-
-
-def test_a_request() -> None:
-    """No message about what there is not."""
-    text = rtsp.request("PLAY", "rtsp://h/x", 3, {"Session": "1", "Authorization": ""})
-    assert text == (
-        b"PLAY rtsp://h/x RTSP/1.0\r\nCSeq: 3\r\nUser-Agent: qwen-camera\r\nSession: 1\r\n\r\n"
-    )
 
 
 @given(st.binary(max_size=2000))
@@ -281,16 +265,6 @@ def test_a_gap_in_the_numbers_loses_a_frame() -> None:
     frames = Depacketizer("H264", 96)
     for at in range(100):
         (unit,) = frames.packet(packet(SLICE, at, marker=True, number=3 * at), 1.0)
-        assert unit.data
-
-
-def test_numbers_of_other_streams_make_no_gap() -> None:
-    """Packets of another kind come among ours, such as RTCP, whose bytes there are a length."""
-    frames = Depacketizer("H264", 96)
-    for at in range(30):
-        if at % 10 == 9:
-            assert frames.packet(packet(SLICE, at, kind=72, number=3000), 1.0) == []
-        (unit,) = frames.packet(packet(SLICE, at, marker=True, number=at), 1.0)
         assert unit.data
 
 

@@ -218,23 +218,6 @@ def test_a_picture_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
         Parts(b"--xx").feed(b"--xx\r\n" + b"X: y\r\n" * 10_000, 0.0)
 
 
-def test_a_part_byte_by_byte_is_searched_once() -> None:
-    """A byte costs as much behind 4 MiB of a part without an end as behind 4 KiB."""
-    seconds = []
-    for held in (4 << 10, 4 << 20):
-        parts = Parts(b"--xx")
-        parts.feed(b"--xx\r\n\r\n" + b"-x" * (held // 2), 0.0)
-        began = time.process_time()
-        for _ in range(3_000):
-            parts.feed(b"-", 0.0)
-        seconds.append(time.process_time() - began)
-    assert seconds[1] < 10 * seconds[0]
-    parts = Parts(b"--xx")
-    drip = b"--xx\r\n\r\n\xff\xd8-x--\xff\xd9--xx"
-    found = [one for at in range(len(drip)) for one, _ in parts.feed(drip[at : at + 1], 0.0)]
-    assert found == [b"\xff\xd8-x--\xff\xd9"]
-
-
 def test_chunks() -> None:
     body = b"5\r\nhello\r\n1;x=y\r\n \r\n5\r\nworld\r\n"
     for step in (1, 3, 100):
@@ -335,19 +318,6 @@ def test_what_makes_no_frame_keeps_no_connection(
 SPS, PPS = b"\x67\x42\x00\x1e\x80", b"\x68\xce"
 
 
-def test_frames_keep_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    until = time.monotonic() + 4 * SILENT_SECONDS
-
-    def take(unit: Unit) -> None:
-        whole = b"".join(b"\0\0\0\1" + one for one in (SPS, PPS, b"\x65\x88picture"))
-        assert unit.data == whole
-        if time.monotonic() > until:
-            raise _Enough
-
-    with pytest.raises(_Enough):
-        played(lambda n: packet(n, (b"\x65\x88picture", SPS, PPS)[n % 3]), monkeypatch, take)
-
-
 @pytest.mark.parametrize(
     "odd", [b"#" * 37, b"A" * 37, b"#####$" + b"#" * 30, bytes(12), b"$\0\0\x20" + b"#" * 7]
 )
@@ -361,21 +331,6 @@ def test_other_bytes_between_packets_cost_a_frame(
         if n > 9:
             raise _Enough
         return packet(n, (b"\x65\x88picture", SPS, PPS)[n % 3]) + odd * (n == 6)
-
-    with pytest.raises(_Enough):
-        played(more, monkeypatch, units.append)
-    assert [bool(unit.data) for unit in units] == [True, False, True]
-
-
-def test_a_length_that_is_too_small_costs_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest of the packet is skipped, and its frame is not whole."""
-    units: list[Unit] = []
-
-    def more(n: int) -> bytes:
-        if n > 9:
-            raise _Enough
-        whole = packet(n, (b"\x65\x88picture", SPS, PPS)[n % 3])
-        return whole[:3] + bytes((whole[3] - 4,)) + whole[4:] if n == 6 else whole
 
     with pytest.raises(_Enough):
         played(more, monkeypatch, units.append)
