@@ -1,25 +1,19 @@
-"""Several cameras and other programs' switches: nothing lies on anything else, and axe finds no fault;
+"""Several cameras: nothing lies on anything else, and axe finds no fault;
 in four languages, in windows from a watch's to a desktop's, with letters of twice the size, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-import pytest_asyncio
 from playwright.async_api import expect
 
-from server.features.webhooks import waiting as retry
 from tests.browser.test_page_axe import AXE, Checked
 from tests.browser.test_page_languages import live, spoken
 from tests.browser.test_page_overlaps import _HIT, _OUT, LANGUAGES, SIZES, TRIES, crowded
-from tests.browser.visitor import TOKEN, Visit, Visitor
+from tests.browser.visitor import Visit, Visitor
 from tests.features.cameras.test_page_several import LINK
-from tests.features.webhooks.receiver import SECRET
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.running import Running, with_model
+from tests.support.running import Running
 
 pytestmark = [
     pytest.mark.browser,
@@ -39,29 +33,6 @@ _ENLARGED = """async (size) => {
 }"""
 _OUT_ALONE = _OUT.replace("log.scrollWidth - log.clientWidth", "0")
 assert "log.scrollWidth" not in _OUT_ALONE
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def run(
-    model_server: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Running]:
-    """A server with a model, an operator, and a receiver and a broker that do not answer."""
-    path: Path = tmp_path_factory.mktemp("rings") / "webhooks.toml"
-    lines = (
-        f'url = "http://127.0.0.1:9/rings"\nsecret = "{SECRET}"\npeople = true\nprivate = true\n'
-    )
-    path.write_text(f'[[webhook]]\nname = "hall-lights"\n{lines}', encoding="utf-8")
-    path.chmod(0o600)
-    async with with_model(
-        model_server,
-        webhooks=str(path),
-        # Nothing listens there.
-        mqtt_url="mqtt://127.0.0.1:9",
-        mqtt_visitors=True,
-        operator_token=TOKEN,
-        max_sessions=1000,
-    ) as one:
-        yield one
 
 
 class Fit(Checked):
@@ -95,18 +66,18 @@ class Fit(Checked):
         )
 
 
-async def opened(visit: Visit, run: Running, code: str) -> Visitor:
+async def opened(visit: Visit, server: Running, code: str) -> Visitor:
     if code == "en":
-        return await visit(run.base_url)
-    return await spoken(visit, run, code)
+        return await visit(server.base_url)
+    return await spoken(visit, server, code)
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
 async def test_several_cameras_fit(
-    visit: Visit, run: Running, model: FakeOpenAI, code: str
+    visit: Visit, server: Running, model: FakeOpenAI, code: str
 ) -> None:
     """The dialog alone, with a link and with a camera that was lost; the strip; the page that joins."""
-    page = await opened(visit, run, code)
+    page = await opened(visit, server, code)
     fit = Fit(page)
     found = page.page
     await live(page)
@@ -147,41 +118,3 @@ async def test_several_cameras_fit(
     await fit.fits("lost")
     wrong = fit.wrong + joining.wrong
     assert not wrong, "\n".join(wrong)
-
-
-@pytest.mark.parametrize("code", LANGUAGES)
-@pytest.mark.night
-async def test_other_programs_switches_fit(
-    visit: Visit, run: Running, model: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, code: str
-) -> None:
-    """The switch among the watches, its light, and the operator's list with what was given up."""
-    monkeypatch.setattr(retry, "PAUSES", ())
-    page = await opened(visit, run, code)
-    fit = Fit(page)
-    found = page.page
-    await live(page)
-    # English words are known on every page.
-    await found.locator("#question").fill("Tell me when you see red")
-    await found.locator("#send.orders").click()
-    await found.locator("#watches > summary").click()
-    await found.locator("#receivers > summary").click()
-    await fit.fits("switch")
-    for switch in await found.locator("#receivers input").all():
-        await switch.check()
-    await expect(found.locator("#receivers-light")).to_be_visible()
-    await fit.fits("light in the list")
-    await found.locator("#watches > summary").click()
-    await fit.fits("light")
-    await found.locator("#receivers-light button").click()
-    await found.evaluate("location.hash = 'operator'")
-    token = found.locator("#operator-token")
-    await token.fill(TOKEN)
-    await token.press("Enter")
-    row = found.locator("#hooks-list li")
-    await expect(row).to_contain_text("hall-lights")
-    for _ in range(2):
-        await row.get_by_role("button").click()
-    await expect(found.locator("#hooks-letters li").nth(1)).to_be_attached(timeout=15_000)
-    await found.locator("#hooks-count").click()
-    await fit.fits("operator's list")
-    assert not fit.wrong, "\n".join(fit.wrong)

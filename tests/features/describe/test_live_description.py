@@ -160,15 +160,6 @@ async def test_the_same_words_again_are_not_repeated() -> None:
         assert [m["type"] for m in await stage.described(1, mark=True)] == ["unchanged"]
 
 
-async def test_an_endless_answer_is_not_held_back() -> None:
-    """Blanks may still become the same words; beyond a little more than those they are sent."""
-    async with describing(["A table."]) as (one, stage):
-        await stage.described(1)
-        one.engine.chunks = [" "] * 200
-        said = await stage.described(1, mark=True)
-        assert [m["type"] for m in said][:2] == ["started", "delta"]
-
-
 async def test_an_answer_that_only_begins_the_same_is_sent_whole() -> None:
     async with describing(["A table."]) as (one, stage):
         await stage.described(1)
@@ -255,21 +246,6 @@ async def test_a_session_that_used_its_tokens_waits() -> None:
         await stage.described(3)
         assert one.session.requests.allowance.background == 3
         assert one.session.requests.allowance.visual_tokens > 5000
-
-
-async def test_details_of_each_look_are_sent_on_demand() -> None:
-    async with describing() as (one, stage):
-        stage.show(1)
-        assert not [m for m in await one.rest() if m["type"] == "change"]
-        stage.settings(changes=True)
-        await stage.ended()
-        stage.show(1, mark=True)
-        found = [m for m in await one.rest() if m["type"] == "change"]
-        assert [(m["why"], m["asks"]) for m in found] == [("object", True)]
-        left, top, right, bottom = found[0]["region"]
-        assert 0.3 < left < 0.5 < right < 0.7
-        assert 0.3 < top < 0.5 < bottom < 0.7
-        assert found[0]["value"] >= 1
 
 
 @pytest.mark.parametrize("length", list(Length))

@@ -225,17 +225,6 @@ async def test_a_hint_of_another_stream_does_not_count() -> None:
         assert await hints(one) == [("good", "text")]
 
 
-async def test_every_third_look_without_a_find_is_thorough() -> None:
-    """Small print is found by it, at twice the cost."""
-    async with guided() as (one, finding):
-        finding.found = Found()
-        for number in range(7):
-            await look(one, number)
-        thorough = [thorough for _, thorough in finding.looks]
-        assert thorough == [False, False, True, False, False, True, False]
-        assert await hints(one) == [("nothing", None)]
-
-
 @pytest.mark.parametrize("error", [RuntimeError("x"), ValueError("x"), MemoryError()])
 async def test_a_failed_look_is_counted_and_tried_later(
     error: Exception, caplog: pytest.LogCaptureFixture

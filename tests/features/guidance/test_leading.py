@@ -200,16 +200,6 @@ async def test_looks_without_it_are_at_the_whole_and_at_its_squares() -> None:
         assert (seen["state"], seen["box"]) == ("found", [0.275, 0, 0.3312, 0.1])
 
 
-async def test_print_is_looked_for_in_the_whole_picture() -> None:
-    """Its reader sees that at full resolution."""
-    async with led(thing="exit") as (one, finding):
-        now = time.monotonic()
-        for number in range(3):
-            await look(one, now + number)
-        assert {bgr.shape[:2] for bgr, *_ in finding.looks} == {(360, 640)}
-        assert finding.looks[0][1].kind == "text"
-
-
 async def test_near_it_is_looked_at_again_at_full_resolution() -> None:
     async with led(MIDDLE) as (one, finding):
         now = time.monotonic()

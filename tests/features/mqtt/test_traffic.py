@@ -80,20 +80,6 @@ def test_looks_have_a_rate() -> None:
     assert pressed(incoming, 6, names[-1], times=2) == LOOKS_AT_ONCE
 
 
-def test_leaving_and_joining_gives_no_more_looks() -> None:
-    """Until it is forgotten, which the end of its session does."""
-    incoming = judged("door")
-    assert pressed(incoming) == LOOKS_AT_ONCE
-    incoming.leave("door")
-    assert pressed(incoming, 99) == 0
-    incoming.join("door", 0)
-    assert (pressed(incoming), pressed(incoming, 11)) == (0, 1)
-    incoming.leave("door")
-    incoming.forget("door")
-    incoming.join("door", 11)
-    assert pressed(incoming, 11) == LOOKS_AT_ONCE
-
-
 def test_births_have_a_rate() -> None:
     """Each has all states sent again."""
     incoming = judged("door")

@@ -18,16 +18,14 @@ from server.core.messages import (
     Chat,
     Confirm,
     DeleteAnswer,
-    Hold,
     PointAt,
-    Release,
     Settings,
     Typing,
 )
 from server.features.prefill import prefill
 from server.features.prefill.likeness import LOOKS, Look
 from server.features.prefill.prefill import Prefill
-from server.models.base import Capabilities, EngineRequest, Usage
+from server.models.base import Capabilities, EngineRequest
 from server.models.prompts import chat_messages
 from server.session.part import SessionContext, SessionPart
 from tests.support.clients import sample
@@ -282,22 +280,6 @@ async def test_engines_without_a_cache_get_each_frame(looked: Any) -> None:
         assert looked == []
 
 
-async def test_a_held_frame_stays_where_it_was_first_sent(looked: Any) -> None:
-    async with table(looked) as one:
-        await one.ask(1, "One?")
-        one.one.session.handle(Hold(type="hold"))
-        one.show(2)
-        await one.one.until(lambda m: m["type"] == "status" and m["held"])
-        for text in ("Two?", "Three?"):
-            one.one.session.handle(Chat(type="chat", content=text))
-            answer = await one.one.next("response")
-            assert answer["frame"]["held"]
-            assert "unchanged_since" not in answer["frame"]
-        before, after = (prompts(request) for request in one.requests[1:])
-        assert after[: len(before)] == before
-        one.one.session.handle(Release(type="release"))
-
-
 # Ahead of a question
 
 
@@ -428,13 +410,6 @@ async def test_a_picture_ahead_begins_as_its_question(looked: Any) -> None:
         ahead, question = one.requests
         assert (ahead.kind, question.kind) == (Kind.PREFILL, Kind.CHAT)
         assert ahead.tools == question.tools != ()
-
-
-async def test_saved_tokens_are_those_of_the_engines_own_count(looked: Any) -> None:
-    async with table(looked, caching(usage=Usage(300, 3, 40))) as one:
-        await one.ask_on(1)
-        await one.ask(1)
-        assert one.metric("visual_tokens_saved_total") == 40
 
 
 async def test_the_looks_go_with_the_session(looked: Any) -> None:

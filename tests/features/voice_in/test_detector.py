@@ -224,17 +224,6 @@ def ear() -> Iterator[Ear]:
         yield Ear(pool)
 
 
-async def test_all_sound_is_heard_in_order(ear: Ear) -> None:
-    """Whole chunks, one after another, with the times of their first samples."""
-    ear.model.go.set()
-    ear.hear(50)
-    await until(lambda: len(ear.chunks) == 50 * PIECE // CHUNK)
-    assert len(ear.detection.waiting) <= 1
-    assert not ear.dropped
-    times = [chunk.at for chunk in ear.chunks]
-    assert times == pytest.approx([100 + number * CHUNK / SOUND_RATE for number in range(31)])
-
-
 async def test_a_slow_machine_hears_what_is_said_now(ear: Ear) -> None:
     """Two seconds wait at most; beyond, all of it is dropped and counted."""
     ear.hear(300)
@@ -271,13 +260,3 @@ async def test_a_broken_detector_is_counted(ear: Ear, caplog: pytest.LogCaptureF
     ear.model.broken = False
     ear.hear(4)
     await until(lambda: bool(ear.chunks))
-
-
-async def test_chunks_wait_for_each_other_while_that_is_fine(ear: Ear) -> None:
-    """Fewer ways to the thread and back; as soon as it is not fine, each goes at once."""
-    ear.model.go.set()
-    for number in range(48):
-        ear.patience = 3 if number < 24 else 1
-        ear.detection.add(Sound(np.full(PIECE, 9000, np.int16), 100 + number / 50))
-        await until(lambda: not ear.detection.busy)
-    assert [len(group) for group in ear.groups] == [3] * 5 + [1] * 15

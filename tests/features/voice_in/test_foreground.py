@@ -187,29 +187,10 @@ def run(pattern: str, *, talking: bool = True) -> list[tuple[int, Loudness]]:
     return found
 
 
-def test_speech_lowers_hushes_and_stops() -> None:
-    """At its first chunk, its second, and after a quarter of a second."""
-    assert run("...##########") == [
-        (3, Loudness.LOWERED),
-        (4, Loudness.HUSHED),
-        (10, Loudness.STOPPED),
-    ]
-
-
 def test_somebody_else_lowers_it_and_no_more() -> None:
     """However long; with the person's own words it stops."""
     assert run("o" * 100 + "." * 20) == [(0, Loudness.LOWERED), (111, Loudness.FULL)]
     assert run("ooo#o#o#o")[-1] == (7, Loudness.STOPPED)
-
-
-def test_a_stopped_answer_stays_stopped() -> None:
-    """Until another is played."""
-    assert run("#" * 12 + "." * 40)[-1][1] is Loudness.STOPPED
-
-
-def test_nothing_happens_in_silence() -> None:
-    """No answer is played: speech is only a question."""
-    assert run("#" * 30, talking=False) == []
 
 
 def test_each_answer_begins_anew() -> None:

@@ -42,9 +42,9 @@ pytestmark = [needs_espeak, pytest.mark.browser, pytest.mark.asyncio(loop_scope=
 
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seconds of a room, a question, a pause, then the room again."""
+    """A second of a room, a question, a pause, then the room again."""
     path = tmp_path_factory.mktemp("speech") / "question.wav"
-    sound = np.concatenate([silence(2), spoken(SENTENCES[0]), silence(30)])
+    sound = np.concatenate([silence(1), spoken(SENTENCES[0]), silence(30)])
     return write_sound(path, mixed(sound, hiss(len(sound) / 16_000)))
 
 
@@ -92,7 +92,7 @@ async def test_it_says_what_became_of_a_question(
     words = FakeWords("")
     words.early, words.hold = False, asyncio.Event()
     understood(server, monkeypatch, words)
-    async with person(talking_browser, server, SLOW=500, UNCLEAR=3000) as visitor:
+    async with person(talking_browser, server, SLOW=500, UNCLEAR=1500) as visitor:
         await visitor.start()
         await visitor.button(say("voice.talk")).click()
         state = visitor.find("#talking-words")
@@ -313,7 +313,7 @@ async def test_a_held_button_is_heard_and_nothing_else(
         await expect(strip).to_have_attribute("data-heard", "")
         sent = await visitor.sent("push_to_talk")
         assert sent["down"] is True
-        await visitor.page.wait_for_timeout(4500)
+        await visitor.page.wait_for_timeout(3500)
         await visitor.page.keyboard.up(" ")
         heard = await visitor.got('m.type === "transcript" && m.final')
         response = await visitor.response(heard["id"])

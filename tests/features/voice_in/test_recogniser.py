@@ -112,16 +112,6 @@ def test_another_machine_is_named() -> None:
         ServerRecogniser(base_url="gpu.example.org")
 
 
-async def test_pieces_go_over_http_as_one(server: TranscriptionServer, connect: Connect) -> None:
-    """In their order; no sound is not sent."""
-    recogniser = connect()
-    assert await said(recogniser) == [Words("What is this?", True)]
-    assert server.requests[0].file.endswith(WHOLE.samples.tobytes())
-    silence = Sound(np.empty(0, np.int16), 0.0)
-    assert await said(recogniser, silence) == [Words("", True)]
-    assert len(server.requests) == 1
-
-
 async def test_the_socket_goes_first_where_it_is_wanted(
     server: TranscriptionServer, connect: Connect
 ) -> None:
@@ -284,15 +274,6 @@ async def test_another_choice_ends_the_one_before() -> None:
     assert await rig.words() == ["two de"]
 
 
-async def test_closing_ends_both() -> None:
-    settled = Fake("server")
-    rig = Rig(settled)
-    await rig.ear.choose(Path("/models/whisper"))
-    await rig.ear.close()
-    assert (settled.closed, rig.made[0].closed) == (1, 1)
-    assert rig.changes == 0
-
-
 async def test_nothing_is_loaded_after_the_end() -> None:
     """Neither by a choice that still ended the one before, nor by a later one."""
     rig = Rig(None)
@@ -328,14 +309,6 @@ async def test_one_whose_end_was_cancelled_is_ended_by_the_next() -> None:
     one.ends.set()
     await rig.ear.close()
     assert one.closed == 1
-
-
-async def test_choices_at_once_leave_one() -> None:
-    rig = Rig(None)
-    await asyncio.gather(*(rig.ear.choose(Path(f"/models/{n}")) for n in range(5)))
-    assert [one.closed for one in rig.made] == [1, 1, 1, 1, 0]
-    assert rig.ear.chosen is not None
-    assert rig.ear.chosen[0] == "4"
 
 
 # Sound to words over HTTP: both forms of a stream, whole answers, and servers that misbehave.

@@ -106,28 +106,6 @@ async def test_a_chosen_recogniser_that_fails_names_the_panel(
         await speech.asr.close()
 
 
-async def test_a_local_model_loads_before_it_works(tmp_path: Path) -> None:
-    """Nobody reads that it does not work until that is known; afterwards they do."""
-    # In place of a worker that loads for long
-    python = tmp_path / "python"
-    python.write_text("#!/bin/sh\nexec sleep 600\n")
-    python.chmod(0o700)
-    one = service(engine_python=python, transcription_local_model=tmp_path)
-    local = one.asr.settled
-    assert isinstance(local, LocalRecogniser)
-    try:
-        local.start()
-        await soon(lambda: local.pid is not None)
-        seen = one.seen()["recogniser"]
-        assert (seen["state"], seen["name"]) == ("loading", "local")
-        local.kill()
-        await soon(lambda: not local.loading)
-        assert one.seen()["recogniser"]["state"] == "unreachable"
-        assert "process ended" in one.seen()["recogniser"]["detail"]
-    finally:
-        await one.asr.close()
-
-
 # The model for the end of turns
 
 
@@ -178,16 +156,13 @@ async def test_an_end_of_turn_model_that_cannot_be_used(
 
 @pytest.mark.slow
 @needs_espeak
-@pytest.mark.parametrize(("likelihood", "whole"), [(None, False), (0.1, True)])
-async def test_a_pause_within_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, likelihood: float | None, whole: bool
-) -> None:
-    """Spoken into a microphone over WebRTC, with 1.2 s of silence in the middle: several questions, and
-    one where the model calls its first half unfinished.
+async def test_a_pause_within_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spoken into a microphone over WebRTC, with 1.2 s of silence in the middle: one question, where the model calls
+    its first half unfinished.
     """
     # On a busy machine, too, no check is slow.
     monkeypatch.setattr(turn_checks, "ANSWER_SECONDS", 30.0)
-    settings = turn_settings(tmp_path, likelihood) if likelihood is not None else {}
+    settings = turn_settings(tmp_path, 0.1)
     first, second = (spoken(half) for half in HALVES[0])
     sentence = np.concatenate([first, silence(1.2), second])
     encoder = LiveEncoder(Scene(640, 480), rate=10)
@@ -206,10 +181,9 @@ async def test_a_pause_within_a_sentence(
                 await peer.wait_for(
                     lambda m: m["type"] == "transcript" and m["final"], timeout=30, since=since
                 )
-                # A busy machine may pause once more.
-                assert (len(words.requests) == 1) is whole
+                assert len(words.requests) == 1
             found = await metric(run, "turn_checks_total")
-            assert found.get("incomplete", 0) >= (4 if whole else 0)
+            assert found.get("incomplete", 0) >= 4
             assert not set(found) - {"incomplete", "unused"}
     finally:
         await encoder.close()
@@ -271,15 +245,14 @@ async def test_without_speech(only: dict[str, str]) -> None:
                 await anext(of(run).asr.recognise(stream(SOUND), language=None))
 
 
-@pytest.mark.parametrize(
-    "folder", ["", "  ", 5, None, "whisper", "/nowhere/whisper", "/\0", "/" + "a" * 300, "a" * 2000]
-)
-async def test_what_is_no_folder_of_a_model_is_refused(folder: Any) -> None:
+async def test_what_is_no_folder_of_a_model_is_refused() -> None:
+    # Also paths that no file system takes
+    folders = ("", "  ", 5, None, "whisper", "/nowhere/whisper", "/\0", "/" + "a" * 300, "a" * 2000)
     async with running(operator_token=OPERATOR) as run, http(run, OPERATOR) as client:
-        answer = await client.post(f"{PATH}/recogniser", json={"folder": folder})
-        # Also a path that no file system takes
-        assert answer.status_code == 400
-        assert "folder" in answer.text
+        for folder in folders:
+            answer = await client.post(f"{PATH}/recogniser", json={"folder": folder})
+            assert answer.status_code == 400
+            assert "folder" in answer.text
         assert of(run).asr.chosen is None
 
 

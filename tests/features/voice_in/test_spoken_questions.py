@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 from server.core.errors import NotConfirmed
 from server.core.messages import Confirm, Settings
 from server.core.sound import SOUND_RATE, Sound
-from server.features.voice_in import spoken_questions as spoken_turn
 from server.features.voice_in.listening import Listening, ListeningTools
 from server.features.voice_in.recogniser import WordTime
 from server.features.voice_in.spoken_questions import (
@@ -78,17 +76,6 @@ def test_frames_are_few_and_near() -> None:
     newest = turn.nearest(100.0)
     assert newest is not None
     assert newest.captured > 29.5
-
-
-def test_large_frames_are_fewer() -> None:
-    """24 MiB of them: three of 3840×2160, and never fewer than two."""
-    for width, height, most in ((3840, 2160, 2), (1920, 1080, 8), (4096, 4096, 2)):
-        turn = SpokenTurn(0.0)
-        frame = make_frame(1, captured=0.0)
-        for number in range(20):
-            turn.show(replace(frame, width=width, height=height, captured=number * 0.5))
-        assert len(turn.frames) == most
-    assert spoken_turn._MOST_FRAME_BYTES == 24 * 1024 * 1024
 
 
 async def test_closing_frees_all() -> None:
@@ -158,15 +145,6 @@ def test_small_differences_of_the_clock_are_no_gap() -> None:
     whole = ring.slice(0, 100)
     assert whole is not None
     assert (whole.samples == count(0, 16_000, 0).samples).all()
-
-
-@pytest.mark.parametrize("later", [-3.0, 60.0])
-def test_another_stretch_of_sound_begins_anew(later: float) -> None:
-    """A step back, or a gap that is longer than the ring."""
-    ring = SoundRing(5)
-    ring.add(count(1, SOUND_RATE, 100))
-    ring.add(count(1, SOUND_RATE, 101 + later))
-    assert ring.seconds == 1
 
 
 def test_memory_is_bounded_and_given_back() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -216,18 +215,6 @@ def test_trouble_is_said_once(ear: Ear, caplog: pytest.LogCaptureFixture) -> Non
     assert ear.counted == {"complete": 2, "unused": 2, "slow": 2, "busy": 1, "failed": 1}
 
 
-def test_a_check_hears_its_own_sound(ear: Ear) -> None:
-    """In the pool's thread, not in the one that asks."""
-    ear.model.answer = False
-    ear.model.go.set()
-    check = ear.judge.begin(SOUND + 7)
-    assert check is not None
-    assert check.result(10) is False
-    (heard,) = ear.model.heard
-    assert (heard == 7).all()
-    assert ear.model.threads != {threading.get_ident()}
-
-
 # One microphone's checks: one at a time, each with an answer in time, none for a pause that is
 # over
 
@@ -274,32 +261,6 @@ async def test_one_at_a_time(ear: Ear) -> None:
     await until(lambda: ear.answers == [(3, True)])
     assert ear.heard == [1, 3]
     assert ear.counted == {"unused": 2, "complete": 1}
-
-
-async def test_one_that_waits_for_too_long_is_not_made(
-    ear: Ear, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The one before it holds the thread."""
-    monkeypatch.setattr(turn_checks, "ANSWER_SECONDS", 0.02)
-    ear.checks.ask(1, sound(1))
-    await until(lambda: ear.heard == [1])
-    ear.checks.ask(2, sound(2))
-    await until(lambda: ear.answers == [(2, None)])
-    ear.model.go.set()
-    await until(lambda: not ear.checks.busy)
-    assert ear.heard == [1]
-    assert ear.counted == {"unused": 1, "slow": 1}
-
-
-async def test_too_many_at_once(ear: Ear) -> None:
-    """Other microphones have all of them: no answer, at once."""
-    for _ in range(MOST_CHECKS):
-        ear.judge.begin(np.zeros(9, np.int16))
-    ear.checks.ask(1, sound(5))
-    assert ear.answers == [(1, None)]
-    assert ear.counted == {"busy": 1}
-    assert not ear.checks.busy
-    ear.model.go.set()
 
 
 async def test_a_failed_check(ear: Ear, caplog: pytest.LogCaptureFixture) -> None:

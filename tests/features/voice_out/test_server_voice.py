@@ -85,16 +85,6 @@ async def test_its_first_model_speaks(short: SpeechServer, connect: Connect) -> 
     assert short.requests[0].fields["model"] == "speaker"
 
 
-async def test_a_model_that_is_named_speaks(short: SpeechServer, connect: Connect) -> None:
-    """Also where the server lists none."""
-    short.models = None
-    voice = connect(short, model="other", voice="Vivian")
-    await voice.probe()
-    assert voice.ready
-    assert await say(voice) == 1000
-    assert short.requests[0].fields["model"] == "other"
-
-
 async def test_a_server_that_goes_is_not_ready_until_it_is_back(
     short: SpeechServer, connect: Connect
 ) -> None:
@@ -110,29 +100,6 @@ async def test_a_server_that_goes_is_not_ready_until_it_is_back(
     short.status = 400
     with pytest.raises(SpeechRefused):
         await say(voice)
-    assert voice.ready
-
-
-async def test_a_probe_keeps_what_a_text_shows_while_it_runs(
-    short: SpeechServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A server that goes after it has listed its models is not ready before the next probe."""
-    voice = connect(short)
-    await voice.probe()
-    models = voice.models
-
-    async def listed() -> tuple[int, list[str]]:
-        found = await models()
-        short.status = 503
-        with pytest.raises(SpeechUnavailable):
-            await say(voice)
-        return found
-
-    monkeypatch.setattr(voice, "models", listed)
-    await voice.probe()
-    assert not voice.ready
-    monkeypatch.undo()
-    await voice.probe()
     assert voice.ready
 
 
@@ -173,22 +140,6 @@ async def test_a_voice_that_hangs_is_not_ready_however_many_texts_it_is_given(
             assert voice.ready is not known
             with pytest.raises(SpeechTimeout):
                 await text
-
-
-async def test_a_socket_that_works_for_us_keeps_it_ready(
-    socket: SpeechSocketServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A server that answers no probe meanwhile; without such work it is not ready."""
-    socket.answers = [bytes(2000), 0.5]
-    voice = connect(socket, socket=True, limits=SpeechLimits(probe=0.2))
-    await voice.probe()
-    monkeypatch.setattr(voice, "models", asyncio.Event().wait)
-    async with aclosing(voice.speak("Hello.", language=None)) as chunks:
-        await anext(chunks)
-        await voice.probe()
-        assert voice.ready
-    await voice.probe()
-    assert not voice.ready
 
 
 async def test_a_slow_socket_is_waited_for(socket: SpeechSocketServer, connect: Connect) -> None:

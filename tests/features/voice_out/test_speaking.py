@@ -19,7 +19,7 @@ from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.messages import Confirm
 from server.core.metrics import Metrics
-from server.core.sound import Sound, VoiceChunk
+from server.core.sound import VoiceChunk
 from server.features.voice_out import speaking as spoken_answers
 from server.features.voice_out.messages import Say, SpeakingState, SpeakSettings, SpeechProgress
 from server.features.voice_out.speaking import (
@@ -33,7 +33,6 @@ from server.features.voice_out.speaking import (
     Utterance,
 )
 from server.models.base import Capabilities
-from server.models.prompts import SPOKEN_TURN
 from server.session.request.builder import Consent
 from server.session.request.outbox import Outbox
 from server.session.request.parts import Preferences, Spoken
@@ -551,26 +550,6 @@ async def test_wrong_words_whose_answer_is_heard_leave_the_history(whole: bool) 
         assert [turn.question for turn in turns] == ["What colour is it?"]
 
 
-async def test_a_question_without_words_keeps_what_was_heard() -> None:
-    """An engine that hears got its sound alone: its answer so far stays when somebody interrupts."""
-    engine = FakeEngine(
-        chunks=["The cup is red. ", "It is full."], capabilities=Capabilities(audio_in=True)
-    )
-    async with room(engine) as one:
-        wishing(one)
-        sound = Sound(np.zeros(16_000, np.int16), 1.0)
-        one.session.questions.ask(
-            wire.Chat(type="chat", content="", id="a"), Spoken(frame=one.frame(), sound=sound)
-        )
-        await one.next("response")
-        read(one)
-        speech(one).interrupt("voice")
-        turns = one.session.history.turns(1000)
-        assert [(turn.question, turn.answer) for turn in turns] == [
-            (SPOKEN_TURN, "The cup is red.")
-        ]
-
-
 async def test_a_listener_who_is_gone_keeps_no_voice_busy(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -638,30 +617,6 @@ async def test_another_machine_gets_no_words_without_consent() -> None:
             one.handle(Confirm(type="confirm", host=host, feature="voice_out"))
             say(f"after {host}", "It is green.")
             await soon(lambda: voice.texts == ["It is green."])
-
-
-@pytest.mark.parametrize("by_page", [False, True])
-async def test_it_is_behind_until_all_that_is_written_was_heard(rig: Rig, by_page: bool) -> None:
-    """A text that is read on waits for the voice."""
-    rig.voice.ready = not by_page
-    assert not rig.speaking.behind
-    rig.speaking.begin("a1")
-    assert not rig.speaking.behind
-    rig.speaking.write("a1", "One line\n")
-    assert rig.speaking.behind
-    if by_page:
-        await soon(lambda: rig.outbox.size > 0)
-        rig.read(4)
-        assert rig.speaking.behind
-        rig.read(9)
-    else:
-        await soon(lambda: rig.line.player.ready)
-        rig.hear(0.2)
-        assert rig.speaking.behind
-        await soon(lambda: rig.hear(1.0).size == 0)
-    assert not rig.speaking.behind
-    rig.speaking.write("a1", "Another line\n")
-    assert rig.speaking.behind
 
 
 # The part of a spoken answer that was heard, and the piece that is heard now

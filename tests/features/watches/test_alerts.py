@@ -59,17 +59,6 @@ async def test_newer_words_replace_those_of_a_alert() -> None:
     assert sent["reason"] == "Late."
 
 
-async def test_nothing_is_left_when_it_forgets() -> None:
-    page = Page()
-    page.alerts.listen(True)
-    page.add(1)
-    page.alerts.forget()
-    assert len(page.alerts) == 0
-    await page.read()
-    page.alerts.ack("r1")
-    assert await page.read() == []
-
-
 async def test_alerts_do_not_overflow_the_outbox_of_a_slow_client() -> None:
     """Eight at once, as large as they may be: those that find no room follow when others are noted."""
     page = Page()

@@ -326,11 +326,3 @@ def test_a_place_that_was_denied_hides_no_other_one() -> None:
         seen = sightings.take(boxes(coat), at)
     assert seen is not None
     assert seen.where == coat
-
-
-def test_a_confirmed_place_is_denied_no_more() -> None:
-    sightings = Sightings()
-    sightings.deny(None, 0.0)
-    sightings.confirm()
-    gone = [dataclasses.replace(YES, where=None)]
-    assert [sightings.take(gone, at) for at in (1, 2)] == [None, gone[0]]

@@ -13,7 +13,18 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.test_page_camera import put_out_of_sight
-from tests.browser.visitor import GREY, ORANGE, RED, Visit, Visitor, bounds, hurry, shown, started
+from tests.browser.visitor import (
+    BLUE,
+    GREY,
+    ORANGE,
+    RED,
+    Visit,
+    Visitor,
+    bounds,
+    hurry,
+    shown,
+    started,
+)
 from tests.real_model.server import PYTHON, build, missing, watch_lessons
 from tests.support.clients import metric, soon
 from tests.support.running import Running, running
@@ -35,7 +46,11 @@ async def color_of(page: Visitor, src: str) -> tuple[float, float, float]:
 
 async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     """Not for orange; once for red, with a red frame; and the page shows, marks and takes it back."""
-    page = await started(visit, builtin.base_url)
+
+    async def quick(page: Page) -> None:
+        await hurry(page, "features/watches/view.js", SHOWN_STOPPED=2500)
+
+    page = await started(visit, builtin.base_url, prepare=quick)
     await page.show(mode=GREY, clock=False)
     alerts, listed = page.find(".alert"), page.find("#watches-list li")
     order = page.button(say("chat.watch_this"))
@@ -96,8 +111,12 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     assert [one for one in await page.log() if one["message"].get("type") == "alert"][1:] == []
 
 
-async def test_an_alert_of_an_upright_picture(visit: Visit, builtin: Running) -> None:
-    """Its words stand right beside it, below each other, without a hole between them."""
+async def test_an_alert_speaks_the_pages_language_and_goes_with_the_answers(
+    visit: Visit, builtin: Running
+) -> None:
+    """Beside an upright picture its words stand below each other, without a hole between them. The picture does not
+    stay on the page of who deletes all.
+    """
     page = await started(
         visit, builtin.base_url, viewport=(390, 844), width=720, height=1280, mode=GREY, clock=False
     )
@@ -106,25 +125,13 @@ async def test_an_alert_of_an_upright_picture(visit: Visit, builtin: Running) ->
     await page.got('m.type === "watches" && m.watches[0]?.armed')
     await page.show(mode=RED)
     alert = page.find(".alert")
+    await expect(alert).to_contain_text(say("watch.wrong"))
     await expect(alert.locator(".proof img")).to_have_js_property("complete", True)
     picture, head, reason = [
         await bounds(alert.locator(name)) for name in (".proof", ".head", ".reason")
     ]
     assert 0 < head["x"] - picture["x"] - picture["width"] < 20
     assert 0 <= reason["y"] - head["y"] - head["height"] < 10
-
-
-async def test_an_alert_speaks_the_pages_language_and_goes_with_the_answers(
-    visit: Visit, builtin: Running
-) -> None:
-    """Its picture does not stay on the page of who deletes all."""
-    page = await started(visit, builtin.base_url, mode=GREY, clock=False)
-    await page.box.fill("Tell me when you see red.")
-    await page.box.press("Enter")
-    await page.got('m.type === "watches" && m.watches[0]?.armed')
-    await page.show(mode=RED)
-    alert = page.find(".alert")
-    await expect(alert).to_contain_text(say("watch.wrong"))
     await page.press("#settings-open")
     await page.find("#language").select_option("de")
     await page.page.keyboard.press("Escape")
@@ -240,10 +247,11 @@ async def test_an_order_can_be_asked_as_a_question(visit: Visit, builtin: Runnin
 
 async def test_an_order_while_the_page_connects_is_a_watch(visit: Visit, builtin: Running) -> None:
     """Sent before the words that make one of it are here: it waits for them."""
+    sent = asyncio.Event()
 
     async def late(page: Page) -> None:
         async def later(route: Route) -> None:
-            await asyncio.sleep(1)
+            await sent.wait()
             await route.continue_()
 
         await page.route("**/features/watches/*.js", later)
@@ -253,6 +261,7 @@ async def test_an_order_while_the_page_connects_is_a_watch(visit: Visit, builtin
     await expect(page.state).to_have_text(say("page.connecting"))
     await page.box.fill("Tell me when you see red.")
     await page.box.press("Enter")
+    sent.set()
     await page.got('m.type === "watches" && m.watches[0]?.condition === "you see red"')
     await expect(page.box).to_have_value("")
     await expect(page.turns).to_have_count(0)
@@ -303,15 +312,12 @@ _ALARM = """() => {
 }"""
 
 
-@pytest.mark.parametrize("hidden", [False, True])
-async def test_an_alert_sounds_shakes_and_notifies(
-    visit: Visit, builtin: Running, hidden: bool
-) -> None:
+async def test_an_alert_sounds_shakes_and_notifies(visit: Visit, builtin: Running) -> None:
     """Permission is asked with the first watch and not before; a page in sight shows no notification
     beside its own alert.
     """
     away = 'Object.defineProperty(document, "hidden", { get: () => Boolean(window.__away) })'
-    page = await started(visit, builtin.base_url, scripts=[_ALARM, *([away] if hidden else [])])
+    page = await started(visit, builtin.base_url, scripts=[_ALARM, away])
     await page.show(mode=GREY, clock=False)
     assert await page.evaluate("window.__alarm") == []
     await page.watch()
@@ -321,13 +327,21 @@ async def test_an_alert_sounds_shakes_and_notifies(
     await page.got(
         'm.type === "watches" && m.watches[0]?.reason?.includes("I do not see it")', since=since
     )
-    await page.evaluate("window.__away = true")
     await page.show(mode=RED)
     await expect(page.find(".alert")).to_have_count(1)
-    calls = [["asked"], ["tone", 880], ["tone", 1174], ["vibrate", [200, 100, 200]]]
-    if hidden:
-        calls.append(["notification", "you see red", True, True, "data:image/jpeg"])
-    await page.comes("window.__alarm", calls)
+    calls = [["tone", 880], ["tone", 1174], ["vibrate", [200, 100, 200]]]
+    await page.comes("window.__alarm", [["asked"], *calls])
+
+    await page.box.fill("Tell me when you see blue.")
+    await page.box.press("Enter")
+    await page.got(
+        'm.type === "watches" && m.watches.some((one) => one.condition === "you see blue" && one.armed)'
+    )
+    await page.evaluate("window.__away = true; window.__alarm.length = 0")
+    await page.show(mode=BLUE)
+    await expect(page.find(".alert")).to_have_count(2)
+    told = ["notification", "you see blue", True, True, "data:image/jpeg"]
+    await page.comes("window.__alarm", [*calls, told])
 
 
 def paper(patch: int) -> str:
@@ -387,7 +401,7 @@ async def test_a_hidden_page_watches_on_and_lets_the_camera_go_after_the_last_wa
     await page.show(mode=GREY, clock=False)
     await page.watch()
     await put_out_of_sight(page, True)
-    await page.page.wait_for_timeout(2500)
+    await page.page.wait_for_timeout(1000)
     await page.show(mode=RED)
     alert = await page.got('m.type === "alert"')
     assert alert["image"]

@@ -16,7 +16,7 @@ from server.models.base import Capabilities, Engine
 from server.shared.watch_answers import conditions_in
 from tests.features.rooms import room, settings
 from tests.features.watches.test_detecting import COMES, Eye
-from tests.features.watches.test_watching import ABLE, SHARES, THING, Guard, reply
+from tests.features.watches.test_watching import ABLE, THING, Guard, reply
 from tests.support.fakes import FakeEngine, engine_error, until
 
 FAR = "large.example"
@@ -94,20 +94,6 @@ async def test_what_the_detector_saw_is_confirmed_by_the_large_one() -> None:
         await guard.show(mark=True, times=4)
         assert (guard.asked, len(guard.large.requests)) == (0, 1)
         assert [alert["model"] for alert in guard.alerts()] == ["large"]
-
-
-@pytest.mark.parametrize("scene", [1, 2], ids=["a part", "all of it"])
-async def test_boxes_are_those_of_the_model_that_confirms(scene: int) -> None:
-    """A large one without boxes confirms all the same, whatever part of the picture changed."""
-    large = FakeEngine("vllm", capabilities=Capabilities(), model="large")
-    async with pair(confirm=True, large=large) as guard:
-        guard.watch()
-        await guard.calm()
-        guard.large.chunks = reply(True)
-        guard.engine.chunks = reply(True, where=THING)
-        await guard.show(scene, mark=True, times=3)
-        (alert,) = guard.alerts()
-        assert "region" not in alert or alert["region"] != SHARES
 
 
 async def test_the_small_one_confirms_where_the_large_one_cannot() -> None:

@@ -191,19 +191,6 @@ def test_what_stays_is_asked_about_again(second: bool) -> None:
     assert len(bench.answer(look, YES)[1]) == 1
 
 
-def test_what_holds_when_the_watch_begins_is_a_status() -> None:
-    bench = Bench(KETTLE)
-    begin = bench.rule.begin("f0", 0, 0)
-    (second,), _ = bench.answer(begin, YES)
-    assert second.before is None
-    assert bench.answer(second, YES) == ([], [])
-    assert bench.state() is WatchState.SEEN
-    for _ in range(3):
-        assert bench.twice(NO) == []
-    bench.now += 60
-    assert len(bench.twice(YES)) == 1
-
-
 def test_it_is_over_after_three_noes_and_alerts_again_after_the_cooldown() -> None:
     bench = Bench(order(repeat=True, cooldown=1000)).calm()
     assert bench.twice(YES)

@@ -322,18 +322,6 @@ async def test_a_place_where_nothing_has_changed_does_not_alert(watched: Guard) 
     assert watched.alerts() == []
 
 
-async def test_every_time_alerts_again_once_it_was_over(guard: Guard) -> None:
-    """The thing goes, which is seen on the settled scene, and comes again after the cooldown."""
-    guard.watch(repeat=True, cooldown=0)
-    await guard.calm()
-    for round in (1, 2):
-        await guard.alarm()
-        assert len(guard.alerts()) == round
-        guard.engine.chunks = reply(False)
-        await guard.show(times=12)
-        assert guard.listed()[0]["state"] == "looking"
-
-
 async def test_errors_lose_nothing(guard: Guard) -> None:
     """A ninth watch, one that cannot be watched, unknown ids: each says so with its id, and the eight stay."""
     for number in range(8):
@@ -359,18 +347,6 @@ async def test_errors_lose_nothing(guard: Guard) -> None:
     guard.watch("ninth")
     await guard.quiet()
     assert [one["id"] for one in guard.listed()][-1] == "ninth"
-
-
-async def test_a_watch_that_rang_makes_room_for_a_ninth(guard: Guard) -> None:
-    for number in range(8):
-        guard.watch(f"k{number}", f"thing {number}")
-    await guard.calm()
-    await guard.alarm()
-    assert len(guard.alerts()) == 8
-    guard.watch("ninth")
-    await guard.quiet()
-    assert guard.errors() == []
-    assert [one["id"] for one in guard.listed()] == [f"k{n}" for n in range(1, 8)] + ["ninth"]
 
 
 async def test_a_wrong_alert_raises_the_bar(guard: Guard) -> None:
