@@ -124,7 +124,9 @@ async def test_gstreamer_with_audio(how: str) -> None:
     async with running(rate_limit_per_minute=0) as run:
         run.program.webrtc._connect_seconds = CONNECT_SECONDS
         for policy in ("none", "balanced", "max-compat", "max-bundle"):
-            for sources in ((audio, video), (video, audio)):
+            # Video first by day where it makes a difference: no bundle, and nothing but one.
+            both = how == "whole" or policy in ("none", "max-bundle")
+            for sources in ((audio, video), (video, audio))[: 2 if both else 1]:
                 arguments, _, session_id = await session(run)
                 given = "\n".join(sources), how, policy
                 async with peer_process(*GSTREAMER, *arguments, *given) as peer:
@@ -216,10 +218,11 @@ async def test_werift_in_every_bundle_policy() -> None:
                     async with rtp_to(await peer.says("port"), encoder):
                         camera = camera_of(run, session_id)
                         await more_frames(camera, 2)
-                        await asyncio.sleep(CONNECT_SECONDS if policy == "disable" else 0)
+                        rejected = (policy, audio) == ("disable", "first")
+                        await asyncio.sleep(CONNECT_SECONDS if rejected else 0)
                         await more_frames(camera, 2)
-                    rejected = re.findall(r"^m=(\S+) 0 ", answer, re.M)
-                    assert rejected == (["audio"] if policy == "disable" else [])
+                    unused = re.findall(r"^m=(\S+) 0 ", answer, re.M)
+                    assert unused == (["audio"] if policy == "disable" else [])
                 assert {"ended": 200} in peer.said
 
 

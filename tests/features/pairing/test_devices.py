@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import httpx
@@ -14,13 +15,14 @@ import pytest_asyncio
 from server.auth import Claims
 from server.features.pairing import pairing as devices
 from server.features.pairing.pairing import COOKIE, DEVICE_SECONDS, Devices
+from server.web import websocket
 from server.web.request_guard import WayIn
 from tests.support.clients import bearer, http, metric, open_page, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_server import ServerProcess
 from tests.support.running import Running, running
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 KEY = "k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"
 SECRET = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"
@@ -80,11 +82,22 @@ async def test_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 # Over HTTP
 
 
-@pytest_asyncio.fixture
-async def run() -> AsyncIterator[Running]:
-    async with running(
+def serving() -> AbstractAsyncContextManager[Running]:
+    return running(
         access_code=CODE, jwt_secret_key=SECRET, operator_token=OPERATOR, rate_limit_per_minute=0
-    ) as run:
+    )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def run() -> AsyncIterator[Running]:
+    async with serving() as run:
+        yield run
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def fresh() -> AsyncIterator[Running]:
+    """A server that no device has been paired with."""
+    async with serving() as run:
         yield run
 
 
@@ -212,7 +225,8 @@ async def test_no_other_site_uses_the_cookie(
             assert (await client.post("/api/token", json={}, headers=own(run))).status_code == 200
 
 
-async def test_no_other_route_takes_it(run: Running) -> None:
+async def test_no_other_route_takes_it(run: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "AUTH_SECONDS", 0.5)
     async with http(run) as client:
         cookie = await paired(run, client)
         given = own(run) | {"Cookie": f"{COOKIE}={cookie}"}
@@ -234,17 +248,17 @@ async def test_no_other_route_takes_it(run: Running) -> None:
         assert renewed.status_code == 401
 
 
-async def test_the_operator_lists_and_forgets_devices(run: Running) -> None:
+async def test_the_operator_lists_and_forgets_devices(fresh: Running) -> None:
     """One: its session ends with 4410, its tokens and its cookie are of no use, and its page hears why;
     others go on.
     """
     right = bearer(OPERATOR)
-    async with http(run) as client, http(run) as other:
-        await paired(run, client)
-        await paired(run, other)
-        granted = (await client.post("/api/token", json={}, headers=own(run))).json()
-        idle = (await client.post("/api/token", json={}, headers=own(run))).json()
-        page = await open_page(run, granted["token"], granted["session_id"])
+    async with http(fresh) as client, http(fresh) as other:
+        await paired(fresh, client)
+        await paired(fresh, other)
+        granted = (await client.post("/api/token", json={}, headers=own(fresh))).json()
+        idle = (await client.post("/api/token", json={}, headers=own(fresh))).json()
+        page = await open_page(fresh, granted["token"], granted["session_id"])
         await page.next("ready")
         listed = (await client.get("/api/operator/devices", headers=right)).json()["devices"]
         assert len(listed) == 2
@@ -258,23 +272,23 @@ async def test_the_operator_lists_and_forgets_devices(run: Running) -> None:
         assert (await page.closed())[0] == 4410
         for token in (granted["token"], idle["token"]):
             assert (await client.post("/api/token", headers=bearer(token))).status_code == 401
-        late = await open_page(run, idle["token"], idle["session_id"])
+        late = await open_page(fresh, idle["token"], idle["session_id"])
         assert (await late.closed())[0] == 4401
-        refused = await client.post("/api/token", json={}, headers=own(run))
+        refused = await client.post("/api/token", json={}, headers=own(fresh))
         assert_error(refused, 401, "unauthorized", retryable=False)
         assert "not paired any more" in refused.json()["detail"]
         assert f'{COOKIE}=""' in refused.headers["set-cookie"]
         assert "Max-Age=0" in refused.headers["set-cookie"]
         assert COOKIE not in client.cookies
-        assert metric(run, "auth_failures_total", reason="device") == 1
-        assert (await other.post("/api/token", json={}, headers=own(run))).status_code == 200
+        assert metric(fresh, "auth_failures_total", reason="device") == 1
+        assert (await other.post("/api/token", json={}, headers=own(fresh))).status_code == 200
         # All: who pairs afterwards is in.
         assert (await client.delete("/api/operator/devices", headers=right)).json() == {
             "forgotten": 1
         }
-        assert (await other.post("/api/token", json={}, headers=own(run))).status_code == 401
-        await paired(run, other)
-        assert (await other.post("/api/token", json={}, headers=own(run))).status_code == 200
+        assert (await other.post("/api/token", json={}, headers=own(fresh))).status_code == 401
+        await paired(fresh, other)
+        assert (await other.post("/api/token", json={}, headers=own(fresh))).status_code == 200
         bad = await client.delete("/api/operator/devices/x", headers=right)
         assert_error(bad, 400, "bad_request", retryable=False)
         assert (await client.get("/api/operator/devices")).status_code == 401

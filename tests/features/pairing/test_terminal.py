@@ -27,7 +27,6 @@ from server.features.pairing.pairing import (
 )
 from server.features.pairing.terminal import (
     LEAST_QUIET,
-    QUIET,
     PairingTerminal,
     device_command,
     page_urls,
@@ -106,17 +105,6 @@ async def test_a_signal_brings_another_code() -> None:
         assert codes.redeem(first, time.monotonic()) is Redeemed.EXPIRED
         assert codes.redeem(second, time.monotonic()) is Redeemed.OK
         assert "Access code" not in screen.text
-
-
-async def test_a_narrow_terminal_gets_the_address_alone() -> None:
-    """A picture that does not fit would be torn into pieces."""
-    async with showing(columns=30) as (_, screen):
-        assert "█" not in screen.text
-        assert len(screen.codes) == 1
-        assert re.search(
-            r"No QR code: it needs 33 columns and \d+ lines, and this terminal has 30 and 24\.",
-            screen.text,
-        )
 
 
 # With the code 78 characters leave room for four light modules around it, 80 for two.
@@ -256,22 +244,6 @@ def test_a_program_in_the_background_leaves_the_keyboard_alone(tmp_path: Path) -
         terminal.close()
 
 
-@pytest.mark.parametrize(
-    ("text", "quiet", "columns", "lines"),
-    [
-        # Which leaves three of a screen of 24
-        ("https://192.168.100.100:65535/#pair=abcdefghijklmnopqrstuv", QUIET, 41, 21),
-        (f"https://{'a' * 64}:8000/#pair=abcdefghijklmnopqrstuv", LEAST_QUIET, 41, 21),
-        ("https://a.local:1/#pair=x", QUIET, 33, 17),
-    ],
-)
-def test_it_reads_back(text: str, quiet: int, columns: int, lines: int) -> None:
-    """Drawn as the terminal draws it, a reader finds the very text."""
-    drawn = qr_lines(text, quiet)
-    assert ({len(line) for line in drawn}, len(drawn)) == ({columns}, lines)
-    assert read_qr("\n".join(f"\x1b[38;5;16;48;5;231m{line}\x1b[0m" for line in drawn)) == text
-
-
 # One-time pairing codes: good once, for five minutes, one at a time
 
 
@@ -311,17 +283,6 @@ def test_codes_are_long_and_all_different() -> None:
     assert len(issued) == 1000
     assert {len(code) for code in issued} == {22}
     assert MAX_CODE_CHARS >= 22
-
-
-def test_few_old_codes_are_remembered() -> None:
-    """However many are made, the oldest are forgotten and then no better than a guess."""
-    codes = PairingCodes()
-    first = codes.issue(0)
-    for _ in range(7):
-        codes.issue(0)
-    assert codes.redeem(first, 0) is Redeemed.EXPIRED
-    codes.issue(0)
-    assert codes.redeem(first, 0) is Redeemed.UNKNOWN
 
 
 def test_no_code_is_kept_in_the_clear() -> None:

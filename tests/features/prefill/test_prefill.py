@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 
 from server.core.errors import EngineFailed
-from server.core.frames import Frame, Kind, Part
+from server.core.frames import Frame, Kind
 from server.core.messages import (
     Chat,
     Confirm,
     DeleteAnswer,
-    PointAt,
     Settings,
     Typing,
 )
@@ -258,16 +257,6 @@ async def test_detail_or_a_thumbnail_needs_another_picture(looked: Any) -> None:
         assert again["thumbnail"]
 
 
-async def test_a_part_is_never_an_earlier_picture(looked: Any) -> None:
-    """Nor a part for it."""
-    part: Part = (0.25, 0.25, 0.5, 0.5)
-    async with table(looked) as one:
-        for area in (None, part, None):
-            await one.ask_on(1, part=area)
-        assert [request.picture.region is None for request in one.requests] == [True, False, True]
-        one.one.session.handle(PointAt(type="point_at", part=None))
-
-
 async def test_engines_without_a_cache_get_each_frame(looked: Any) -> None:
     """They would gain nothing."""
     async with table(looked, FakeEngine(chunks=["A cup."])) as one:
@@ -332,35 +321,6 @@ async def test_a_question_waits_for_its_own_picture_alone(looked: Any, same: boo
         assert (bytes_of[0] == bytes_of[1]) is same
 
 
-async def test_a_picture_ahead_that_fails_is_sent_again(looked: Any) -> None:
-    """The question waits for it, and then is the first with its picture."""
-    async with table(looked, caching(fail_at=0, fail_with=EngineFailed("It broke."))) as one:
-        one.one.engine.hold()
-        one.one.session.handle(Typing(type="typing"))
-        one.show(1)
-        await one.watch(1)
-        await until(lambda: one.one.engine.open == 1)
-        await asyncio.sleep(0.03)
-        one.one.session.handle(Chat(type="chat", content="What?"))
-        await asyncio.sleep(0)
-        one.show(1)
-        await asyncio.sleep(0.1)
-        one.one.engine.release()
-        await until(lambda: one.one.engine.open == 0)
-        one.one.engine.fail_at = None
-        answer = await one.one.next("response", "error")
-        assert "unchanged_since" not in answer.get("frame", {})
-
-
-async def test_only_a_change_sends_another_one_ahead(looked: Any) -> None:
-    async with table(looked) as one:
-        for _ in range(2):
-            await one.type(1)
-        assert len(one.requests) == 1
-        await one.type(2)
-        assert len(one.requests) == 2
-
-
 async def test_the_frame_of_what_was_said_goes_ahead_at_once(looked: Any) -> None:
     """Its words are on their way; another pause sends none for the same."""
     async with table(looked) as one:
@@ -398,18 +358,6 @@ async def test_nothing_goes_ahead_of_who_may_not(looked: Any, why: str) -> None:
             one.one.session.requests.allowance.spent(Kind.PREFILL, 10**9, time.monotonic())
         await one.type(1)
         assert far.requests == []
-
-
-async def test_a_picture_ahead_begins_as_its_question(looked: Any) -> None:
-    """With the same tools, or nothing that a model server has computed for it would count."""
-    able = Capabilities(calls_tools=True, prefix_cache=True)
-    async with table(looked, FakeEngine(capabilities=able)) as one:
-        one.one.session.handle(Settings(type="settings", tools=True))
-        await one.type(1)
-        await one.ask(1)
-        ahead, question = one.requests
-        assert (ahead.kind, question.kind) == (Kind.PREFILL, Kind.CHAT)
-        assert ahead.tools == question.tools != ()
 
 
 async def test_the_looks_go_with_the_session(looked: Any) -> None:

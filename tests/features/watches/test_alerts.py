@@ -40,25 +40,6 @@ class Page:
         return found
 
 
-async def test_newer_words_replace_those_of_a_alert() -> None:
-    """Without its picture; also when they come before the picture was made."""
-    page = Page()
-    page.alerts.listen(True)
-    made = page.add(1)
-    page.alerts.reword(made, "Much steam.")
-    first, second = await page.read()
-    assert (second["id"], second["reason"], "image" in second) == (
-        first["id"],
-        "Much steam.",
-        False,
-    )
-    late = alert(2)
-    page.alerts.reword(late, "Late.")
-    page.alerts.add("k", late, at=5.0, jpeg=None, region=None)
-    (sent,) = await page.read()
-    assert sent["reason"] == "Late."
-
-
 async def test_alerts_do_not_overflow_the_outbox_of_a_slow_client() -> None:
     """Eight at once, as large as they may be: those that find no room follow when others are noted."""
     page = Page()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -25,14 +23,10 @@ from tests.browser.visitor import (
     shown,
     started,
 )
-from tests.real_model.server import PYTHON, build, missing, watch_lessons
-from tests.support.clients import metric, soon
-from tests.support.running import Running, running
+from tests.support.running import Running
 from tests.support.words import say
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
-
-LOADS = 60.0
 
 
 async def color_of(page: Visitor, src: str) -> tuple[float, float, float]:
@@ -163,48 +157,6 @@ async def test_an_order_ends_all_watches(visit: Visit, builtin: Running) -> None
         await expect(announced).to_have_text(say(words))
         await page.got('m.type === "watches" && m.watches.length === 0')
     await expect(page.turns).to_have_count(0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("between", [ORANGE, None], ids=["after orange", "after grey"])
-@pytest.mark.night
-async def test_a_trained_model_watches_for_red(
-    visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: str | None
-) -> None:
-    """A tiny model that was taught the questions: by its answers alone it alerts for red, once, and
-    not for orange. Red that comes straight after grey alerts as well.
-    """
-    if lacking := missing():
-        assert "REAL_MODEL_REQUIRED" not in os.environ, lacking
-        pytest.skip(lacking)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    folder = await asyncio.to_thread(build, tmp_path, watch_lessons("you see red"))
-    settings = {"local_model": folder, "engine_python": PYTHON, "trust_remote_code": True}
-    async with running(engine="local", rate_limit_per_minute=0, **settings) as run:
-        await soon(lambda: run.program.engines.current.status.ready, LOADS)
-        page = await started(visit, run.base_url)
-        await page.show(mode=GREY, clock=False)
-        await page.box.fill("Tell me when you see red")
-        await page.button(say("chat.watch_this")).click()
-        looked = 'm.type === "watches" && m.watches[0]?.reason === "It is not red."'
-        await page.got(looked, timeout=LOADS)
-        # The look at the settled scene, whose picture the second look compares with
-        await soon(lambda: metric(run, "inferences_total", kind="watch", result="ok") >= 2, LOADS)
-        before = metric(run, "inferences_total", kind="watch", result="ok")
-        if between is not None:
-            await page.show(mode=between)
-            await soon(
-                lambda: metric(run, "inferences_total", kind="watch", result="ok") > before, LOADS
-            )
-            await expect(page.find(".alert")).to_have_count(0)
-            await page.settle(4)
-        await page.show(mode=RED)
-        alert = await page.got('m.type === "alert"', timeout=LOADS)
-        blue, green, red = await color_of(page, alert["image"])
-        assert red > 150 > 80 > green
-        assert blue < 80
-        await expect(page.find(".alert")).to_have_count(1)
-        await page.leave()
 
 
 async def test_an_order_can_be_asked_as_a_question(visit: Visit, builtin: Running) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from server.features.voice_out.worker.__main__ import apart, lateness_of
-from server.features.voice_out.worker.streaming import Overlap, StreamOptions, Window, Windows, pcm
+from server.features.voice_out.worker.streaming import Overlap, StreamOptions, Window, Windows
 
 UPSAMPLE = 1920
 
@@ -101,16 +101,6 @@ def test_options_are_read_as_they_are_written() -> None:
     assert StreamOptions.read("whole_text=on") == StreamOptions(whole_text=True)
 
 
-def test_the_defaults_are_the_fields() -> None:
-    """Those by which streaming with Qwen3-TTS is known, and a smaller first chunk."""
-    plain = StreamOptions()
-    assert (plain.emit_every_frames, plain.first_chunk_frames) == (8, 2)
-    assert (plain.decode_window_frames, plain.overlap_samples) == (80, 0)
-    assert plain.max_frames == 10_000
-    assert (plain.use_compile, plain.use_cuda_graphs, plain.whole_text) == (False, False, False)
-    assert (plain.use_optimized_decode, plain.compile_codebook_predictor) == (True, False)
-
-
 @pytest.mark.parametrize(
     ("text", "quick"),
     [
@@ -133,15 +123,6 @@ def test_frames_before_the_first_one_are_decoded_and_not_heard() -> None:
     assert made.frames == 20
 
 
-def test_samples_become_16_bits() -> None:
-    assert np.frombuffer(pcm(np.array([0, 1, -1, 2], np.float32)), "<i2").tolist() == [
-        0,
-        32767,
-        -32767,
-        32767,
-    ]
-
-
 # The measurements that a voice makes of itself.
 
 
@@ -151,10 +132,6 @@ def test_a_chunk_is_late_when_the_sound_before_it_has_ended() -> None:
     lateness, underruns = lateness_of(chunks)
     assert lateness == pytest.approx([-0.1, 0.3, -0.1])
     assert underruns == 1
-
-
-def test_nothing_is_late_without_sound() -> None:
-    assert lateness_of([]) == ([], 0)
 
 
 def test_stages_add_up_to_the_whole() -> None:
