@@ -10,52 +10,23 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 
 import httpx2
 
-from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineTimeout
+from server.core.errors import EngineError, EngineFailed, EngineTimeout
 from server.core.frames import Kind
 from server.core.sound import NotPcm, PcmReader, VoiceChunk
 from server.models import prompts
-from server.models.base import (
-    Chunk,
-    Delta,
-    EngineRequest,
-    EngineState,
-    EngineStatus,
-    Finished,
-    ProgramFields,
-)
-from server.models.openai.chat_client import (
-    ChatClient,
-    Dropped,
-    Endpoint,
-    NotChat,
-    TimeLimits,
-    Unreachable,
-)
+from server.models.base import Chunk, Delta, EngineRequest, EngineStatus, Finished
+from server.models.openai.chat_client import ChatClient, Endpoint, NotChat, TimeLimits, Unreachable
 from server.models.openai.events import BrokenStream, ChatStream
 from server.models.openai.known_server import KnownServer
-from server.models.openai.request import (
-    APART,
-    FIELDS,
-    SPEECH,
-    SWITCH,
-    THOUGHTS,
-    Media,
-    PlainForm,
-    body,
-    extras,
-    optional,
-    restrict,
-    shorter,
-    without,
-)
-from server.models.openai.upstream import LONGEST_WAIT, Reason, Refused, loading
+from server.models.openai.negotiation import BROKE_OFF, Negotiation
+from server.models.openai.request import SPEECH, THOUGHTS, Media, PlainForm, restrict, without
+from server.models.openai.upstream import Reason, Refused
 from server.models.reply import Calls, Piece, Reply
 from server.models.thinking import Thinking
 
@@ -64,8 +35,6 @@ log = logging.getLogger(__name__)
 # check (scripts/start_router.sh: each second): a lone question whose stream broke at a server that died is sent there
 # again until then.
 _PAUSES = (0.1, 1.2)
-# Statuses of servers and proxies that have no time for a request
-_BUSY = (408, 429, 502, 503, 504, 529)
 # Those whose answer somebody waits for
 _WAITED_FOR = (Kind.CHAT, Kind.PROGRAM)
 
@@ -156,9 +125,12 @@ class OpenAIEngine:
                         if reply.finish:
                             break
                         raise self._server.refusal(Refused.of_event(piece.error), plain=False)
-            except (TimeoutError, BrokenStream) as error:
+            except TimeoutError:
                 if not reply.finish:
-                    raise self._broken(error, now() >= deadline) from None
+                    raise self._late(now() >= deadline) from None
+            except BrokenStream as error:
+                if not reply.finish:
+                    raise answer.asking.broken(error) from None
         for chunk in reply.end(whole=stream.done):
             yield self._finished(chunk, answer) if isinstance(chunk, Finished) else chunk
 
@@ -187,12 +159,13 @@ class OpenAIEngine:
         seconds = self.limits.first_token if waited_for or loads else self.limits.background
         able, left_out = self.status.capabilities, self._left_out()
         request = without(prompts.checked(wanted, able.audio_in), left_out)
-        asking = _Asking(
+        asking = Negotiation(
             wanted,
             replace(request, speak=request.speak and able.speech_out),
-            Media(wanted),
+            *(self._server, self._plain, self._endpoint, self._thinking, Media(wanted)),
             until=loop.time() + seconds,
             left_out=left_out | ({THOUGHTS} if wanted.kind is Kind.PREFILL else frozenset()),
+            waited_for=waited_for,
             pauses=list(_PAUSES if waited_for else _PAUSES[:1]),
         )
         while True:
@@ -204,9 +177,9 @@ class OpenAIEngine:
                     public=True,
                 ) from None
             except Refused as refusal:
-                reason, pause = await self._refused(refusal, asking)
+                reason, pause = await asking.refused(refusal)
             except (Unreachable, BrokenStream) as error:
-                reason, pause = self._lost(error, asking)
+                reason, pause = asking.lost(error)
             except NotChat as error:
                 raise EngineFailed(self._server.not_chat(error.why).detail) from None
             if loop.time() + pause >= asking.until:
@@ -215,34 +188,21 @@ class OpenAIEngine:
             self._on_retry(reason)
             await asyncio.sleep(pause)
 
-    async def _send(self, asking: _Asking, stack: AsyncExitStack) -> tuple[_Answer, Piece | None]:
+    async def _send(
+        self, asking: Negotiation, stack: AsyncExitStack
+    ) -> tuple[_Answer, Piece | None]:
         """Send it once, and read until the answer begins.
 
         Raises AskFailed, BrokenStream, TimeoutError.
         """
-        request, server = asking.request, self._server
-        asking.newer_name = self._plain.newer_name
-        build = partial(
-            body,
-            request,
-            asking.media,
-            server,
-            self._endpoint,
-            self._thinking,
-            asking.left_out,
-            asking.newer_name,
-        )
         # A program's conversation may be long: others must not wait while it is cleaned.
-        of_program = request.extra(ProgramFields) is not None
-        made = await asyncio.to_thread(build) if of_program else build()
+        of_program = asking.fields is not None
+        made = await asyncio.to_thread(asking.body) if of_program else asking.body()
+        names = self._names(asking.request, asking.repeats)
         async with AsyncExitStack() as attempt:
-            stream = await self._client.chat(
-                made, self._names(request, asking.repeats), asking.until
-            )
+            stream = await self._client.chat(made, names, asking.until)
             attempt.push_async_callback(stream.aclose)
-            switched = SWITCH not in asking.left_out
-            thinking = self._thinking if switched else self._thinking.unswitched()
-            answer = _Answer(asking, stream, thinking)
+            answer = _Answer(asking, stream)
             while True:
                 first = await stream.piece(asking.until)
                 if first is None or first.began or first.finish:
@@ -252,130 +212,14 @@ class OpenAIEngine:
                 answer.reply.usage = first.usage or answer.reply.usage
             if first is None and not stream.done:
                 # The model's process died, or a router lost it.
-                raise BrokenStream(_BROKE_OFF, connection=True)
+                raise BrokenStream(BROKE_OFF, connection=True)
             stack.push_async_exit(attempt.pop_all())
-        self._begun = server.model
-        if not of_program:
-            self._plain.accepted(self._extras(request) - asking.left_out)
-            if asking.beyond and len(request.turns) == len(asking.wanted.turns):
-                self._plain.refused(asking.beyond, time.monotonic())
+        self._begun = self._server.model
+        asking.accepted()
         return answer, first
 
-    async def _refused(self, refusal: Refused, asking: _Asking) -> tuple[Reason, float]:
-        """Change a refused request for its repeat; return the reason of the repeat and the seconds before it.
-
-        Raises EngineError.
-        """
-        server, request = self._server, asking.request
-        asking.failure = partial(server.refusal, refusal, plain=bool(asking.beyond))
-        if refusal.status in _BUSY:
-            return await self._busy(refusal, asking)
-        if refusal.of_another_model and not asking.looked_up:
-            asking.looked_up, model = True, server.model
-            if (await server.probe()).ready and server.model != model:
-                return Reason.FAILED, 0.0
-        # A refusal of the limit's older name may name it in words alone, or repeat what a program wrote.
-        named = asking.fields is None and "max_completion_tokens" in str(refusal.body)
-        if (named or "max_tokens" in refusal.fields) and self._other_limit(asking):
-            return Reason.PLAIN, 0.0
-        if refusal.context is not None and self._shortened(asking, refusal.context):
-            return Reason.PLAIN, 0.0
-        if refusal.status >= 500 and not refusal.of_server and asking.pauses:
-            return Reason.FAILED, asking.pause()
-        of_request = refusal.of_request or refusal.status == 404
-        beyond = self._extras(request) - asking.left_out
-        if of_request and beyond:
-            blamed = {
-                extra
-                for extra, fields in (
-                    (FIELDS, optional(self._endpoint)),
-                    (SWITCH, self._thinking.fields()),
-                )
-                if refusal.fields & fields.keys()
-            }
-            if "alternate" in str(refusal.body):
-                # The message of a chat template that wants an answer between two of the user's
-                blamed.add(APART)
-            beyond = beyond & blamed or beyond
-            asking.beyond, asking.left_out = asking.beyond | beyond, asking.left_out | beyond
-            asking.request = without(request, asking.left_out)
-            return Reason.PLAIN, 0.0
-        if refusal.of_request and request.turns:
-            # It may be too long, whatever it says.
-            asking.request = request.with_newest_turns(0)
-            return Reason.PLAIN, 0.0
-        given = set(asking.fields.all if asking.fields is not None else ())
-        if given and refusal.of_request and refusal.status < 500:
-            # Never without them: the program counts on the form of its answer.
-            raise EngineRefused(
-                f"The present model refused the request (HTTP {refusal.status}): it may not take"
-                f" {_listed(refusal.fields & given or given)} as given. Leave that out, or tell whoever runs this server.",
-                public=True,
-            )
-        raise asking.failure()
-
-    def _extras(self, request: EngineRequest) -> frozenset[str]:
-        return extras(request, self.status.capabilities, self._thinking)
-
-    def _other_limit(self, asking: _Asking) -> bool:
-        """Ask for the answer's tokens alone, then by the limit's newer name; return whether that changes anything."""
-        if THOUGHTS not in asking.left_out and self._thinking.budget(None):
-            asking.beyond, asking.left_out = (
-                asking.beyond | {THOUGHTS},
-                asking.left_out | {THOUGHTS},
-            )
-            return True
-        self._plain.newer_name = True
-        return not asking.newer_name
-
-    def _shortened(self, asking: _Asking, context: int) -> bool:
-        """Leave out what does not fit into so many tokens; return whether there was something."""
-        if asking.fields is None:
-            # A refusal may repeat what a program wrote.
-            self._server.learn(context_length=context)
-        if THOUGHTS not in asking.left_out and self._thinking.budget(context):
-            asking.left_out |= {THOUGHTS}
-        elif (less := shorter(asking.request)) is not None:
-            asking.request = less
-        else:
-            return False
-        return True
-
-    async def _busy(self, refusal: Refused, asking: _Asking) -> tuple[Reason, float]:
-        """Return the reason and the pause after a server had no time for a request. Raises EngineError."""
-        wait = refusal.retry_after
-        if refusal.status == 503:
-            loads = refusal.of_loading or (await self._server.probe()).state is EngineState.LOADING
-            if loads:
-                asking.failure = partial(loading, wait)
-            if loads and asking.waited_for:
-                return Reason.LOADING, _LOADING_PAUSE
-        # After a 429 without a time nobody but a person tries again here.
-        hopeless = wait > LONGEST_WAIT if wait is not None else refusal.status == 429
-        if hopeless or not asking.waited_for:
-            raise asking.failure()
-        pause = asking.pause()
-        return Reason.BUSY, pause if wait is None else wait
-
-    def _lost(self, error: Unreachable | BrokenStream, asking: _Asking) -> tuple[Reason, float]:
-        """Return the reason and the pause after a connection failed or broke. Raises EngineError."""
-        if isinstance(error, BrokenStream):
-            asking.failure = partial(self._broken, error)
-            if not error.connection:
-                raise asking.failure()
-        elif asking.repeats == 0 or not isinstance(error, Dropped):
-            # Some close a connection on which they have refused something.
-            asking.failure = partial(self._server.unreachable, str(error))
-        broke = isinstance(error, BrokenStream | Dropped)
-        first, pause = asking.repeats == 0, asking.pause()
-        # As a rule a kept connection that the server has closed meanwhile
-        return (Reason.BROKEN, 0.0 if first else pause) if broke else (Reason.REFUSED, pause)
-
-    def _broken(self, error: TimeoutError | BrokenStream, total: bool = False) -> EngineError:
-        """Return the error of an answer without an end. `total`: the time of a whole answer is over."""
-        if isinstance(error, BrokenStream):
-            check = f" Check that {self._server.names.url} names a model server."
-            return EngineFailed(f"{error}{'' if error.connection else check}")
+    def _late(self, total: bool) -> EngineError:
+        """Return the error of an answer without an end in time. `total`: the time of a whole answer is over."""
         if total:
             why = f"The answer was not complete after {self.limits.total:g} s. Ask for something shorter."
         else:
@@ -425,57 +269,15 @@ class OpenAIEngine:
         )
 
 
-# Seconds between two tries while the server loads its model
-_LOADING_PAUSE = 1.0
-_BROKE_OFF = "The model server ended the answer before it began. Ask again."
-
-
-@dataclass(slots=True)
-class _Asking:
-    """A request on its way: `wanted` by the caller, `request` as it is sent now.
-
-    `left_out`: extras that are not sent; `beyond`: those of them that this request's refusal took away. `pauses`: those
-    before the repeats that are left. `until`: the loop time by which the answer must begin. `newer_name`: see `PlainForm`.
-    """
-
-    wanted: EngineRequest
-    request: EngineRequest
-    media: Media
-    until: float
-    left_out: frozenset[str]
-    pauses: list[float]
-    beyond: frozenset[str] = frozenset()
-    newer_name: bool = False
-    looked_up: bool = False
-    repeats: int = 0
-    # Makes the error to raise when there is no repeat any more
-    failure: Callable[[], EngineError] = lambda: EngineFailed(_BROKE_OFF)
-
-    @property
-    def waited_for(self) -> bool:
-        return self.wanted.kind in _WAITED_FOR
-
-    @property
-    def fields(self) -> ProgramFields | None:
-        """The fields that a program counts on; None for a person's question."""
-        return self.wanted.extra(ProgramFields)
-
-    def pause(self) -> float:
-        """Return the seconds before the next repeat. Raises `failure` when none is left."""
-        if not self.pauses:
-            raise self.failure()
-        return self.pauses.pop(0)
-
-
 class _Answer:
     """One answer as it comes: its text and calls, and its sound."""
 
-    def __init__(self, asking: _Asking, stream: ChatStream, thinking: Thinking) -> None:
+    def __init__(self, asking: Negotiation, stream: ChatStream) -> None:
         self.asking, self.stream = asking, stream
         request, chat = asking.request, asking.fields
         tools, form = (chat.tools, chat.form) if chat is not None else (request.tools, None)
         self.reply = Reply(
-            thinking,
+            asking.thinking,
             request.max_tokens,
             calls=Calls(lenient=chat is None) if tools else None,
             form=form is not None or request.schema is not None,
@@ -512,10 +314,6 @@ class SpokenAnswer:
             return None
         self.begun = self.begun or chunk is not None
         return chunk
-
-
-def _listed(names: Iterable[str]) -> str:
-    return " and ".join(f'"{name}"' for name in sorted(names))
 
 
 # The name of a session for model servers and their router: a keyed hash of its id

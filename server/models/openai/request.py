@@ -194,7 +194,6 @@ def body(
     """
     able = server.status.capabilities
     context = able.context_length
-    thinking = thinking.unswitched() if SWITCH in left_out else thinking
     most = min(request.max_tokens, context // 2) if context else request.max_tokens
     budget = 0 if THOUGHTS in left_out else thinking.budget(context)
     urls = media.urls[len(media.urls) - len(request.pictures) :]

@@ -12,6 +12,7 @@ from server.core.errors import EngineError, EngineLoading, EngineRefused, Engine
 from server.core.frames import Kind
 from server.models.base import EngineState, Finished
 from server.models.openai import engine as engine_module
+from server.models.openai import negotiation
 from server.models.openai.engine import OpenAIEngine
 from server.models.openai.upstream import LONGEST_WAIT, Reason
 from tests.models.asking import REPEATING, Build, collect, request
@@ -141,7 +142,7 @@ async def test_a_server_that_loads_is_waited_for(
     fake: Counting, engine: OpenAIEngine, retried: list[Reason], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As long as a model may take, where somebody waits for the answer."""
-    monkeypatch.setattr(engine_module, "_LOADING_PAUSE", 0.05)
+    monkeypatch.setattr(negotiation, "LOADING_PAUSE", 0.05)
     fake.misbehave(Behaviour.LOADING, 99)
     with pytest.raises(EngineLoading):
         await collect(engine, dataclasses.replace(QUESTION, kind=Kind.WATCH))

@@ -1,0 +1,207 @@
+"""What is sent to a model server, and what is sent in its place where that was refused or lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from server.core.errors import EngineError, EngineFailed, EngineRefused
+from server.models.base import EngineRequest, EngineState, ProgramFields
+from server.models.openai.chat_client import Dropped, Endpoint, Unreachable
+from server.models.openai.events import BrokenStream
+from server.models.openai.known_server import KnownServer
+from server.models.openai.request import (
+    APART,
+    FIELDS,
+    SWITCH,
+    THOUGHTS,
+    Media,
+    PlainForm,
+    body,
+    extras,
+    optional,
+    shorter,
+    without,
+)
+from server.models.openai.upstream import LONGEST_WAIT, Reason, Refused, loading
+from server.models.thinking import Thinking
+
+# Statuses of servers and proxies that have no time for a request
+_BUSY = (408, 429, 502, 503, 504, 529)
+# Seconds between two tries while the server loads its model
+LOADING_PAUSE = 1.0
+BROKE_OFF = "The model server ended the answer before it began. Ask again."
+
+
+@dataclass(slots=True)
+class Negotiation:
+    """One request on its way: `wanted` by the caller, `request` as it is sent now.
+
+    `left_out`: extras that are not sent; `beyond`: those of them that this request's refusal took away. `pauses`: those
+    before the repeats that are left. `until`: the loop time by which the answer must begin. `newer_name`: see `PlainForm`.
+    """
+
+    wanted: EngineRequest
+    request: EngineRequest
+    server: KnownServer
+    plain: PlainForm
+    endpoint: Endpoint
+    # The model's way of thinking, with the switch
+    switch: Thinking
+    media: Media
+    until: float
+    left_out: frozenset[str]
+    # Somebody waits for its answer.
+    waited_for: bool
+    pauses: list[float]
+    beyond: frozenset[str] = frozenset()
+    newer_name: bool = False
+    looked_up: bool = False
+    repeats: int = 0
+    # Makes the error to raise when there is no repeat any more
+    failure: Callable[[], EngineError] = lambda: EngineFailed(BROKE_OFF)
+
+    @property
+    def fields(self) -> ProgramFields | None:
+        """The fields that a program counts on; None for a person's question."""
+        return self.wanted.extra(ProgramFields)
+
+    @property
+    def thinking(self) -> Thinking:
+        """The model's way of thinking, as it is asked now."""
+        return self.switch.unswitched() if SWITCH in self.left_out else self.switch
+
+    def body(self) -> bytes:
+        """Return what is sent now."""
+        self.newer_name = self.plain.newer_name
+        return body(
+            *(self.request, self.media, self.server, self.endpoint, self.thinking),
+            *(self.left_out, self.newer_name),
+        )
+
+    def accepted(self) -> None:
+        """Note for later requests that the server took this one."""
+        if self.fields is None:
+            self.plain.accepted(self._extras() - self.left_out)
+            if self.beyond and len(self.request.turns) == len(self.wanted.turns):
+                self.plain.refused(self.beyond, time.monotonic())
+
+    def pause(self) -> float:
+        """Return the seconds before the next repeat. Raises `failure` when none is left."""
+        if not self.pauses:
+            raise self.failure()
+        return self.pauses.pop(0)
+
+    def _extras(self) -> frozenset[str]:
+        return extras(self.request, self.server.status.capabilities, self.switch)
+
+    def broken(self, error: BrokenStream) -> EngineError:
+        """Return the error of an answer that broke off."""
+        check = f" Check that {self.server.names.url} names a model server."
+        return EngineFailed(f"{error}{'' if error.connection else check}")
+
+    async def refused(self, refusal: Refused) -> tuple[Reason, float]:
+        """Change a refused request for its repeat; return the reason of the repeat and the seconds before it.
+
+        Raises EngineError.
+        """
+        server, request = self.server, self.request
+        self.failure = partial(server.refusal, refusal, plain=bool(self.beyond))
+        if refusal.status in _BUSY:
+            return await self._busy(refusal)
+        if refusal.of_another_model and not self.looked_up:
+            self.looked_up, model = True, server.model
+            if (await server.probe()).ready and server.model != model:
+                return Reason.FAILED, 0.0
+        # A refusal of the limit's older name may name it in words alone, or repeat what a program wrote.
+        named = self.fields is None and "max_completion_tokens" in str(refusal.body)
+        if (named or "max_tokens" in refusal.fields) and self._other_limit():
+            return Reason.PLAIN, 0.0
+        if refusal.context is not None and self._shortened(refusal.context):
+            return Reason.PLAIN, 0.0
+        if refusal.status >= 500 and not refusal.of_server and self.pauses:
+            return Reason.FAILED, self.pause()
+        of_request = refusal.of_request or refusal.status == 404
+        beyond = self._extras() - self.left_out
+        if of_request and beyond:
+            causes = {FIELDS: optional(self.endpoint), SWITCH: self.switch.fields()}
+            blamed = {name for name, fields in causes.items() if refusal.fields & fields.keys()}
+            if "alternate" in str(refusal.body):
+                # The message of a chat template that wants an answer between two of the user's
+                blamed.add(APART)
+            beyond = beyond & blamed or beyond
+            self.beyond |= beyond
+            self.left_out |= beyond
+            self.request = without(request, self.left_out)
+            return Reason.PLAIN, 0.0
+        if refusal.of_request and request.turns:
+            # It may be too long, whatever it says.
+            self.request = request.with_newest_turns(0)
+            return Reason.PLAIN, 0.0
+        given = set(self.fields.all if self.fields is not None else ())
+        if given and refusal.of_request and refusal.status < 500:
+            # Never without them: the program counts on the form of its answer.
+            raise EngineRefused(
+                f"The present model refused the request (HTTP {refusal.status}): it may not take"
+                f" {_listed(refusal.fields & given or given)} as given. Leave that out, or tell whoever runs this server.",
+                public=True,
+            )
+        raise self.failure()
+
+    def _other_limit(self) -> bool:
+        """Ask for the answer's tokens alone, then by the limit's newer name; return whether that changes anything."""
+        if THOUGHTS not in self.left_out and self.switch.budget(None):
+            self.beyond |= {THOUGHTS}
+            self.left_out |= {THOUGHTS}
+            return True
+        self.plain.newer_name = True
+        return not self.newer_name
+
+    def _shortened(self, context: int) -> bool:
+        """Leave out what does not fit into so many tokens; return whether there was something."""
+        if self.fields is None:
+            # A refusal may repeat what a program wrote.
+            self.server.learn(context_length=context)
+        if THOUGHTS not in self.left_out and self.switch.budget(context):
+            self.left_out |= {THOUGHTS}
+        elif (less := shorter(self.request)) is not None:
+            self.request = less
+        else:
+            return False
+        return True
+
+    async def _busy(self, refusal: Refused) -> tuple[Reason, float]:
+        """Return the reason and the pause after a server had no time for a request. Raises EngineError."""
+        wait = refusal.retry_after
+        if refusal.status == 503:
+            loads = refusal.of_loading or (await self.server.probe()).state is EngineState.LOADING
+            if loads:
+                self.failure = partial(loading, wait)
+            if loads and self.waited_for:
+                return Reason.LOADING, LOADING_PAUSE
+        # After a 429 without a time nobody but a person tries again here.
+        hopeless = wait > LONGEST_WAIT if wait is not None else refusal.status == 429
+        if hopeless or not self.waited_for:
+            raise self.failure()
+        pause = self.pause()
+        return Reason.BUSY, pause if wait is None else wait
+
+    def lost(self, error: Unreachable | BrokenStream) -> tuple[Reason, float]:
+        """Return the reason and the pause after a connection failed or broke. Raises EngineError."""
+        if isinstance(error, BrokenStream):
+            self.failure = partial(self.broken, error)
+            if not error.connection:
+                raise self.failure()
+        elif self.repeats == 0 or not isinstance(error, Dropped):
+            # Some close a connection on which they have refused something.
+            self.failure = partial(self.server.unreachable, str(error))
+        broke = isinstance(error, BrokenStream | Dropped)
+        first, pause = self.repeats == 0, self.pause()
+        # As a rule a kept connection that the server has closed meanwhile
+        return (Reason.BROKEN, 0.0 if first else pause) if broke else (Reason.REFUSED, pause)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " and ".join(f'"{name}"' for name in sorted(names))
