@@ -131,7 +131,7 @@ async def test_no_camera(run: Running) -> None:
 async def test_a_new_question_replaces_the_running_one(guest: Visitor, fake: FakeOpenAI) -> None:
     """The first ends as `replaced` with what it had, its stream is closed; the second is answered."""
     page = guest.page
-    fake.between_tokens = 1.0
+    fake.between_tokens = 30.0
     await page.send(type="chat", content="First?", id="one")
     await page.next("delta", id="one")
     fake.between_tokens = 0.0

@@ -357,7 +357,10 @@ def _more_h264() -> list[RTCRtpCodecParameters]:
     for mode in ("1", "0"):
         for profile in ("42001f", "42e01f", "4d001f", "64001f", "640c1f"):
             if (mode, profile) not in known:
-                about = {"packetization-mode": mode, "profile-level-id": profile}
+                about: dict[str, int | str | None] = {
+                    "packetization-mode": mode,
+                    "profile-level-id": profile,
+                }
                 more += [
                     replace(stock, payloadType=free, parameters=stock.parameters | about),
                     replace(rtx, payloadType=free + 1, parameters={"apt": free}),
