@@ -60,10 +60,7 @@ def compose_several(
     names, texts = [_camera(words, name) for name, _ in looks], [one.text for one in found]
     if len(set(texts)) == 1:
         names, texts = [words.listed(names)], texts[:1]
-    lines = [
-        words.sentence(words.say("of_camera", name=name), text)
-        for name, text in zip(names, texts, strict=True)
-    ]
+    lines = [words.named(name, text) for name, text in zip(names, texts, strict=True)]
     return _text(*lines), any(one.known for one in found)
 
 
@@ -76,10 +73,11 @@ def social(intent: Intent, things: bool = True, *, hears: bool = False) -> str |
     if want not in SOCIAL:
         return None
     if want is Want.HEARS:
-        return words.say("hears" if hears else "hears_not")
-    if want is Want.SELF:
-        return words.sentence(words.say("self"), words.say_of_itself("help", things))
-    return words.say("thanks") if want is Want.THANKS else words.say_of_itself(want.value, things)
+        return words.say("yes" if hears else "hears_not")
+    if want is Want.THANKS:
+        return words.say("thanks")
+    first = "" if want is Want.HELP else words.say(want.value)
+    return words.sentence(first, words.say_of_itself("help", things))
 
 
 def said_of(
@@ -89,20 +87,20 @@ def said_of(
     height: int,
     things: bool = True,
     *,
-    key: str = "found_at",
+    of_print: bool = False,
 ) -> str:
     """Return the sentences about the places of things in a picture of this size.
 
-    `things`: the engine names them. `key`: "written_at" where they are words of print.
+    `things`: the engine names them. `of_print`: they are words of print.
     """
     words = language(code)
     if not boxes:
-        return words.say_of_itself("not_found", things)
+        return words.sentence(words.say("not_now"), words.say_of_itself("help", things))
     told = []
     for box in boxes[:_PLACED]:
-        where = [words.say(f"at_{one}") for one in directions(box, width, height)]
+        where = [words.place_name(one) for one in directions(box, width, height)]
         what = without_controls(words.capital(box.label))
-        told.append(words.say(key, what=what, where=words.listed(where)))
+        told.append(words.pair(f"“{what}”" if of_print else what, words.listed(where)))
     return words.sentence(*dict.fromkeys(told))
 
 
@@ -209,8 +207,8 @@ def _expiry(s: Speaker) -> Answer | None:
         days += 365
     if days > _FAR:
         return Answer(s.say("reads", text=text), more)
-    when = "days_left" if days > 0 else "days_ago" if days else "today"
-    return Answer(s.say("expiry", text=text, when=s.say(when, count=abs(days))), more)
+    when = s.say("days_left" if days > 0 else "days_ago", count=abs(days))
+    return Answer(s.language.pair(text, when if days else s.language.today), more)
 
 
 def _read(s: Speaker) -> Answer:
@@ -233,7 +231,7 @@ def _safe(s: Speaker) -> Answer:
     texts = [code.text for code in s.codes] + [row.text for row in s.rows]
     links = [link for text in texts for link in facts.urls(text)]
     if not links:
-        return Answer(s.say("safe_none"), s.all_print(), known=False)
+        return Answer(s.say("no_code"), s.all_print(), known=False)
     return Answer(s.say("safe", host=host(links[0])))
 
 
@@ -241,7 +239,9 @@ def _code(s: Speaker) -> Answer:
     if s.codes:
         return Answer(s.code_sentence())
     found = rank.best(s.rows, [*s.intent.words, *s.intent.asked.split()])
-    return Answer(s.say("reads", text=s.listing(found)) if found else s.say("no_code"), s.quality())
+    if found:
+        return Answer(s.say("reads", text=s.listing(found)), s.quality())
+    return Answer(s.sentence(s.say("no_code"), s.quality() or s.say("closer")))
 
 
 _LOOKS: dict[Want, Callable[[Speaker], Answer]] = {
@@ -251,7 +251,6 @@ _LOOKS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.THING: look_answers.thing,
     Want.COLOUR: look_answers.colour,
     Want.LIGHT: look_answers.light,
-    Want.SHARP: look_answers.sharp,
     Want.CODE: _code,
 }
 

@@ -118,7 +118,7 @@ def _answers(
     words, named = language(code), thing_words(code).one(condition.target)
     seen = [box for box in boxes if box.label == condition.target]
     if condition.gone:
-        why = words.say("not_now" if seen else "thing_not_here", thing=named)
+        why = words.say("not_now" if seen else "thing_missed", thing=named)
         return [Answer(not seen, _NOT_SEEN, None, why)]
     return [
         Answer(True, box.confidence or 0.5, box, said_of([replace(box, label=named)], code, *size))

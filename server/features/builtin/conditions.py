@@ -170,8 +170,7 @@ def _light(words: Words, known: WatchWords) -> bool | None:
         return None
     if off or no:
         # "On" may be a preposition, so "off" beside it counts.
-        on = known.rest(known.those(words, "on"), "weak")
-        return None if (off and no) or on else False
+        return None if off and no else False
     return True if bool(known.those(words, "on")) else None
 
 
@@ -195,7 +194,7 @@ _MARKS = "。，、！？؟،؛।"
 
 _SETS = (
     *("fillers", "door", "faces", "people", "gone", "codes", "motions", "texts", "naming"),
-    *("lights", "dark", "bright", "off", "on", "weak", "no", "light"),
+    *("lights", "dark", "bright", "off", "on", "no", "light"),
 )
 
 Words = frozenset[str]

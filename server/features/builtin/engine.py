@@ -366,22 +366,22 @@ class BuiltinEngine:
         codes: Sequence[Code] = ()
         boxes: list[Box] = []
         pieces: list[Piece] = []
-        key = "found_at"
+        of_print = False
         seen = await self._seen(bgr, intent)
         if seen:
             boxes = [replace(one.box, label=names.one(one.name)) for one in seen if one.box]
             if not boxes:
                 # It fills the picture.
                 what = words.capital(names.one(seen[0].name))
-                return _Found(words.say("found_at", what=what, where=words.say("at_middle")), ())
+                return _Found(words.pair(what, words.place_name("middle")), ())
         elif locate.wants_codes(intent):
             codes = await self._run(reader.codes, bgr)
             boxes = [replace(one.box, label=one.name) for one in codes if one.box is not None]
         elif locate.wants_faces(intent) or (PERSON in intent.things and len(intent.words) < 2):
             faces: list[Box] | None = await self._run(reader.face_boxes, bgr)
             if faces is None:
-                return _Found(words.say("faces_missing"), ())
-            boxes = [replace(face, label=words.say("face")) for face in faces]
+                return _Found(words.say("cannot"), ())
+            boxes = [replace(face, label=words.face) for face in faces]
         elif wanted := locate.wanted_colours(intent, question):
             spots = await self._run(locate.colour_boxes, bgr, wanted)
             boxes = [replace(spot, label=words.colour_name(spot.label)) for spot in spots]
@@ -396,7 +396,7 @@ class BuiltinEngine:
             least = 1 if len(pieces) >= _PRINTED else _PROSE
             if intent.want is not Want.READ and beside >= least:
                 return None
-            key = "written_at"
+            of_print = True
         if not boxes and (
             pieces or not (intent.things or locate.names_something(intent, question))
         ):
@@ -410,7 +410,7 @@ class BuiltinEngine:
         if region is not None:
             height, width = picture.source_height, picture.source_width
             there = [box.moved(region.left, region.top) for box in boxes]
-        text = said_of(there, words.code, width, height, self._names_things, key=key)
+        text = said_of(there, words.code, width, height, self._names_things, of_print=of_print)
         said = (words.say("code", format=one.name, text=one.text) for one in codes)
         text = words.sentence(text, *said)
         return _Found(text, tuple(boxes), tuple(codes), known=bool(boxes))
@@ -431,7 +431,7 @@ class BuiltinEngine:
             box = replace(seen.box, label=names.one(seen.name))
             if picture is now:
                 return said_of([box], words.code, width, height), (box,)
-            where = [words.say(f"at_{one}") for one in locate.directions(box, width, height)]
+            where = [words.place_name(one) for one in locate.directions(box, width, height)]
             said = words.say(
                 "seen_ago",
                 seconds=max(1, round(now.captured - picture.captured)),

@@ -63,9 +63,7 @@ _NUMBER = rf"(?:(?<![\w.,:°])[-−–+]\s?|(?<![\w.,:]))(?:(?:{_FIGURE})\s?[-�
 _ANY_NUMBER = re.compile(r"(?<![\w.,])[A-Z]{0,3}-?\d[\d.,:/-]*\w*(?!\w)|[¼½¾⅓⅔⅛]")
 _UNITS = {
     Want.TEMPERATURE: r"[°º˚]{1,2}\s?[CF]?|℃|℉|[CF](?=\W*$)",
-    Want.ENERGY: r"kcal|kJ|cal(?:ories)?|大卡|千焦",
     Want.WEIGHT: r"kg|mg|µg|μg|mcg|g|oz|lbs?|ml|cl|dl|l|fl\.?\s?oz|克|公斤|千克|升|毫升",
-    Want.PERCENT: r"%|‰|％",
     Want.DURATION: r"sec|seconds?|sek|sekunden?|secondes?|segundos?|secondi|min|minutes?|minuten?|minut[iy]?|minutos?|(?-i:h)|hrs?|hours?|std"
     r"|stunden?|heures?|horas?|or[ae]|uur|uren|godzin\w*|saat|days?|tage?n?|jours?|d[ií]as?|giorn[io]|dagen|dni|gün|weeks?"
     r"|wochen?|semaines?|semanas?|settiman[ae]|weken|tygodni\w*|hafta|months?|monate?n?|mois|mes(?:es)?|mesi|maanden"
@@ -159,7 +157,6 @@ LABELS = {
         Want.WEIGHT: "net",
         Want.AMOUNT: "doses",
         Want.HOURS: "hours",
-        Want.ENERGY: "energy",
         Want.WIFI: "wifi",
     }.items()
 }

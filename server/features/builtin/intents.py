@@ -68,7 +68,7 @@ class Intent:
 
 
 # Subjects that a question has only where it says nothing else: "Is the light on?", and no "light bulb"
-_ALONE = frozenset({Want.FACES, Want.LIGHT, Want.SHARP, Want.MOTION, Want.CHANGE})
+_ALONE = frozenset({Want.FACES, Want.LIGHT, Want.MOTION, Want.CHANGE})
 # Words of something else, at least: not all small words of other languages are known.
 _MORE = {"en": 1}
 

@@ -108,7 +108,7 @@ class Language:
         self.yes_no = re.compile(found["yes_no"])
         # The end of sentences, in a language whose small words stand in others; "" where `hints` are enough
         self.ends: str = found.get("ends", "")
-        # Words of conditions; see `watch_words`
+        # Words of conditions; see `conditions`
         self.watch: dict[str, str | dict[str, str]] = found["watch"]
         self._words: dict[str, str] = {name: found[name] for name in _COMMON}
         self._patterns: dict[str, re.Pattern[str]] = {}
@@ -137,6 +137,10 @@ class Language:
     def place(self, name: str) -> re.Pattern[str]:
         return self._pattern(f"place {name}", self.places[name])
 
+    def place_name(self, name: str) -> str:
+        """Return "on the left"."""
+        return _first(self.places[name])
+
     def colour(self, number: int) -> re.Pattern[str]:
         return self._pattern(f"colour {number}", ",".join(self.colours[number].split()))
 
@@ -156,12 +160,31 @@ class Language:
         if isinstance(form, dict):
             count = values["count"]
             assert isinstance(count, int)
-            form = form.get(plural(self.code, count)) or form["other"]
+            form = form[plural(self.code, count)]
         return form.format(
             **{
                 name: self.isolate(one) if isinstance(one, str) else one
                 for name, one in values.items()
             }
+        )
+
+    @property
+    def today(self) -> str:
+        return _first(self._words["today"])
+
+    @property
+    def face(self) -> str:
+        return str(self.watch["faces"]).split()[0]
+
+    def named(self, name: str, value: str) -> str:
+        """Return "Name: value"."""
+        mark = "：" if self.unspaced else " : " if self.code == "fr" else ": "
+        return f"{self.isolate(name)}{mark}{self.isolate(value)}"
+
+    def pair(self, name: str, value: str) -> str:
+        """Return the sentence "Name: value."."""
+        return self.named(name, value) + (
+            "。" if self.unspaced else "।" if self.code == "hi" else "."
         )
 
     def say_of_itself(self, phrase: str, things: bool) -> str:
@@ -196,7 +219,8 @@ class Language:
 
     def percent(self, share: float) -> str:
         """Return a share of 1 in percent; no line breaks in it."""
-        return self.say("percent", number=round(share * 100)).replace(" ", "\u00a0")
+        number = round(share * 100)
+        return f"%{number}" if self.code == "tr" else f"{number}\u00a0%"
 
     def warm(self) -> None:
         """Make all patterns of questions."""
@@ -210,6 +234,11 @@ class Language:
             pattern = word_pattern("", words) if self.unspaced else word_pattern(words)
             self._patterns[name] = pattern
         return pattern
+
+
+def _first(words: str) -> str:
+    """Return the first word of a list, which answers use."""
+    return words.split(",")[0].rstrip("*")
 
 
 def code_of(tag: str) -> str:

@@ -11,11 +11,10 @@ from server.features.builtin.detector import PERSON, asked_for
 from server.features.builtin.speaker import Answer, Speaker
 from server.models.routing import plain
 
-# Mean difference of luma within a second: below the first it is noise of the camera, above the second most of the
-# picture moves.
-MOVES, MOVES_MUCH = 0.008, 0.05
-# Brightness below which it is dim, and from which it is bright
-_DIM, _BRIGHT = 0.3, 0.5
+# Mean difference of luma within a second: below it is noise of the camera.
+MOVES = 0.008
+# Brightness below which it is dim
+_DIM = 0.3
 # Rows of changed print that are told
 _ROWS = 4
 # Most colours that are told of a whole picture
@@ -44,8 +43,7 @@ def colour(s: Speaker) -> Answer:
     if asked and seen:
         # In little light colours look like others.
         dim = s.say("light", light=_light(s)) if view.scene.brightness < _DIM else ""
-        text = s.say("thing_colour", thing=s.things_named(asked[:1]), colours=s.names(seen))
-        return Answer(text, dim)
+        return Answer(s.pair(s.things_named(asked[:1]), s.names(seen)), dim)
     if intent.place == "whole" or _AROUND.search(plain(intent.question)):
         shares = view.colours.get("whole", ())
         ground = [one for one, share in shares if one in colours.NEUTRAL and share >= colours.LEAST]
@@ -53,7 +51,7 @@ def colour(s: Speaker) -> Answer:
         # Four blocks on a grey table: their colours, too
         kept = {*ground[: max(2, _MOST_COLOURS - len(vivid))], *vivid}
         seen = [one for one, _ in shares if one in kept][:_MOST_COLOURS]
-        return Answer(s.say("colour_whole", colours=s.names(seen)), whole)
+        return Answer(s.say("see_things", things=s.names(seen)), whole)
     if len(intent.colours) == 1 and not intent.things:
         return _is_there(s, whole)
     missed = bool(intent.things) and view.things is not None and not asked
@@ -61,7 +59,7 @@ def colour(s: Speaker) -> Answer:
     if not intent.place and not view.pointed and (missed or s.fills_all()):
         # What is asked about may stand beside the middle.
         seen = [name for name, share in view.colours.get("whole", ()) if share >= colours.LEAST]
-        there, whole = s.say("colour_whole", colours=s.names(seen)), ""
+        there, whole = s.say("see_things", things=s.names(seen)), ""
     return Answer(_missed(s, intent.things[0]), there) if missed else Answer(there, whole)
 
 
@@ -71,22 +69,22 @@ def _is_there(s: Speaker, whole: str) -> Answer:
     found, ground = colours.thing(view.colours.get(place, ()), view.ground, view.rim)
     (name,) = s.intent.colours
     if name in found:
-        where = s.say(f"at_{place}")
-        return Answer(s.say("colour_yes", where=where, colours=s.names(found)), whole)
+        there = s.pair(s.language.place_name(place), s.names(found))
+        return Answer(s.sentence(s.say("yes"), there), whole)
     if not s.intent.place and view.spots:
-        where = s.language.listed([s.say(f"at_{one}") for one in view.spots[0][1]])
-        return Answer(s.say("colour_yes", where=where, colours=s.names([name])), whole)
+        where = s.language.listed([s.language.place_name(one) for one in view.spots[0][1]])
+        return Answer(s.sentence(s.say("yes"), s.pair(where, s.names([name]))), whole)
     exists = s.language.common("exists").search(plain(s.intent.question)) is not None
     if ground != name and found and (s.intent.place or not exists):
-        where = s.say(f"at_{place}")
-        return Answer(s.say("colour_no", where=where, colours=s.names(found)), whole)
-    return Answer(s.say("colour_none", colours=s.names([name])), whole)
+        there = s.pair(s.language.place_name(place), s.names(found))
+        return Answer(s.sentence(s.say("no"), there), whole)
+    return Answer(s.sentence(s.say("no"), s.say("not_now")), whole)
 
 
 def _whole(s: Speaker) -> str:
     shares = s.view.colours.get("whole", ())
     named = [f"{s.names([name])} {s.language.percent(share)}" for name, share in shares[:3]]
-    return s.say("colour_shares", colours=s.language.listed(named)) if named else ""
+    return s.pair(s.say("everything"), s.language.listed(named)) if named else ""
 
 
 def _first_colours(shares: Sequence[tuple[str, float]]) -> list[str]:
@@ -112,13 +110,7 @@ def _light(s: Speaker) -> str:
     scene = s.view.scene
     if scene.dark:
         return s.say("light_dark")
-    if scene.brightness < _DIM:
-        return s.say("light_dim")
-    return s.say("light_medium" if scene.brightness < _BRIGHT else "light_bright")
-
-
-def sharp(s: Speaker) -> Answer:
-    return Answer(s.say("blurred" if s.view.scene.blurred else "sharp"))
+    return s.say("light_dim" if scene.brightness < _DIM else "light_bright")
 
 
 def thing(s: Speaker) -> Answer:
@@ -142,8 +134,8 @@ def thing(s: Speaker) -> Answer:
     if s.intent.how_many:
         return Answer(_count(s, found[0].name))
     # "Is that a woman?" is asked of a person, too, and "Is it a cat or a dog?" has no yes.
-    key = "see_things" if s.intent.either or found[0].name == PERSON else "thing_here"
-    return Answer(s.say(key, things=s.things_named(found)))
+    yes = "" if s.intent.either or found[0].name == PERSON else s.say("yes")
+    return Answer(s.sentence(yes, s.say("see_things", things=s.things_named(found))))
 
 
 def _missed(s: Speaker, name: str) -> str:
@@ -152,8 +144,8 @@ def _missed(s: Speaker, name: str) -> str:
 
 def _count(s: Speaker, name: str, least: int = 0) -> str:
     count = max(least, len(asked_for(s.things, [name])))
-    named = {"thing": s.thing_words.one(name), "things": s.thing_words.many(name)}
-    return s.say("thing_count", count=count, **named)
+    things = s.thing_words.one(name) if count == 1 else s.thing_words.many(name)
+    return s.say("thing_count", count=count, things=things)
 
 
 def faces(s: Speaker) -> Answer:
@@ -163,48 +155,44 @@ def faces(s: Speaker) -> Answer:
         seen = s.say("see_things", things=s.things_named(people))
         return Answer(_count(s, PERSON) if s.intent.how_many else seen)
     if count is None:
-        return Answer(s.say("faces_missing"), known=False)
+        return Answer(s.say("cannot"), known=False)
     if not count:
-        return Answer(
-            s.sentence(s.say("faces_none"), s.quality()), s.see_things() or s.say("faces_note")
-        )
+        return Answer(s.sentence(s.say("faces_none"), s.quality()), s.see_things())
+    seen = s.pair(s.say("faces"), str(count))
     if s.intent.how_many and PERSON in s.intent.things:
         # Others may look away.
-        return Answer(_count(s, PERSON, count), s.say("faces_note"))
-    return Answer(s.say("faces", count=count), s.say("faces_note"))
+        return Answer(_count(s, PERSON, count), seen)
+    return Answer(seen)
 
 
 def motion(s: Speaker) -> Answer:
     moved = s.view.scene.motion
     if moved is None:
-        return Answer(s.say("motion_unknown"))
-    key = "none" if moved < MOVES else "some" if moved < MOVES_MUCH else "much"
-    return Answer(s.say(f"motion_{key}"))
+        return Answer(s.say("first_look"))
+    return Answer(s.say("motion_none" if moved < MOVES else "motion_some"))
 
 
 def change(s: Speaker) -> Answer:
     found = s.view.change
     if found is None:
-        return Answer(s.say("change_first"))
+        return Answer(s.say("first_look"))
     seconds = max(1, round(found.seconds))
     if not found.anything:
         return Answer(s.say("change_none", seconds=seconds))
-    if found.share >= 0.02:
-        head = s.say(
-            "change_share",
-            seconds=seconds,
-            percent=s.language.percent(max(0.01, found.share)),
-            where=s.say(f"at_{found.where}"),
-        )
-    else:
-        head = s.say("change_small", seconds=seconds)
-    lit = {1: "lighter", -1: "darker"}.get(found.light)
-    rows = {"new_text": found.new_rows, "gone_text": found.gone_rows}
-    more = (
-        s.say(key, text=s.language.items(list(told[:_ROWS]))) for key, told in rows.items() if told
+    head = s.say(
+        "change_share",
+        seconds=seconds,
+        percent=s.language.percent(max(0.01, found.share)),
+        where=s.language.place_name(found.where),
     )
-    text = s.sentence(s.came_and_went(), head, s.say(lit) if lit else "")
-    return Answer(text, s.sentence(*more))
+    rows = {"came": found.new_rows, "went": found.gone_rows}
+    more = (
+        s.say(key, things=s.language.items(list(told[:_ROWS])))
+        for key, told in rows.items()
+        if told
+    )
+    lit = s.say("light", light=_light(s)) if found.light else ""
+    return Answer(s.sentence(s.came_and_went(), head, lit), s.sentence(*more))
 
 
 def summary(s: Speaker) -> Answer:

@@ -128,7 +128,7 @@ def sentences(found: News, code: str, *, first: bool, things: bool) -> list[str]
     if found.came:
         said.append(words.say("see_things" if first else "came", things=_named(found.came, code)))
     if found.rows:
-        said.append(words.say("see_text", text=" · ".join(map(words.isolate, found.rows))))
+        said.append(words.say("reads", text=" · ".join(map(words.isolate, found.rows))))
     return said[:2] + ([words.say_of_itself("notices", things)] if first else [])
 
 

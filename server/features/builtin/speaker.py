@@ -100,6 +100,10 @@ class Speaker:
     def sentence(self, *parts: str) -> str:
         return self.language.sentence(*parts)
 
+    def pair(self, name: str, value: str) -> str:
+        """Return "In the middle: blue."."""
+        return self.language.pair(self.language.capital(name), value)
+
     def listing(self, rows: Sequence[Row]) -> str:
         """Return rows as one line of some hundred characters."""
         text = ""
@@ -146,8 +150,7 @@ class Speaker:
         said = self.names(found)
         if ground:
             said = self.say("thing_on", colours=said, ground=self.names([ground]))
-        where = self.language.capital(self.say(f"at_{place}"))
-        return self.say("colour_picture", where=where, colours=said) if found else ""
+        return self.pair(self.language.place_name(place), said) if found else ""
 
     def fills_all(self) -> bool:
         """Return whether the middle's colour is the one that most of the picture has, too."""
@@ -159,7 +162,7 @@ class Speaker:
         """Return what hinders a look; "" for nothing."""
         scene = self.view.scene
         if scene.dark:
-            return self.say("is_dark")
+            return self.say("light", light=self.say("light_dark"))
         if scene.blurred and scene.brightness >= _GLARE:
             return self.say("light", light=self.say("light_bright"))
         return self.say("blurred") if scene.blurred else ""
@@ -181,13 +184,18 @@ class Speaker:
 
     def no_text(self) -> Answer:
         """Return the likeliest reason why no text was read, and what is seen."""
-        view, scene = self.view, self.view.scene
-        key = "no_text_dark" if scene.dark else "no_text_blurred" if scene.blurred else "no_text"
-        if view.text_broken or (view.unread and key == "no_text"):
-            key = "broken" if view.text_broken else "unread"
+        view, hindered = self.view, self.quality()
+        if view.text_broken:
+            text = self.say("broken")
+        elif view.unread and not hindered:
+            text = self.say("unread")
+        elif view.scene.dark:
+            text = self.sentence(hindered, self.say("closer"))
+        else:
+            text = self.sentence(self.say("no_text"), hindered or self.say("closer"))
         scripts = view.unread or self.intent.language in TELL_SCRIPTS
         more = self.see_things() or (self.say("scripts") if scripts else "")
-        return Answer(self.say(key), more, known=False)
+        return Answer(text, more, known=False)
 
     def came_and_went(self) -> str:
         """Return the sentences about things that were not there before, and those that are gone."""

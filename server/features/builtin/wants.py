@@ -27,11 +27,9 @@ class Want(StrEnum):
     URL = "url"
     CODE = "code"
     TEMPERATURE = "temperature"
-    ENERGY = "energy"
     WEIGHT = "weight"
     TOTAL = "total"
     PRICE = "price"
-    PERCENT = "percent"
     HOURS = "hours"
     DURATION = "duration"
     TIME = "time"
@@ -42,7 +40,6 @@ class Want(StrEnum):
     FACES = "faces"
     COLOUR = "colour"
     LIGHT = "light"
-    SHARP = "sharp"
     READ = "read"
     # What is there
     SUMMARY = "summary"
@@ -62,7 +59,6 @@ NO_TEXT = frozenset(
         Want.THING,
         Want.COLOUR,
         Want.LIGHT,
-        Want.SHARP,
         Want.CODE,
     }
 )

@@ -140,7 +140,7 @@ class Watcher:
         if not found:
             return Sight(0.8, words.say("faces_none"))
         return Sight(
-            found[0].confidence or 0.5, _placed(found[0], words.say("face"), bgr, words), found[0]
+            found[0].confidence or 0.5, _placed(found[0], words.face, bgr, words), found[0]
         )
 
     def _thing(self, bgr: Bgr, condition: Condition, code: str) -> Sight:
@@ -149,7 +149,7 @@ class Watcher:
         box = self._box_of(bgr, target)
         if condition.gone:
             whole = None if box else _whole(bgr)
-            why = words.say("thing_not_here", thing=named.one(target))
+            why = words.say("thing_missed", thing=named.one(target))
             return Sight(0.8, why if whole else words.say("not_now"), whole)
         if box is not None:
             return Sight(box.confidence or 0.5, _placed(box, named.one(target), bgr, words), box)
@@ -247,7 +247,8 @@ def _light(bgr: Bgr, words: Language, *, light: bool) -> Sight:
     small = small_luma(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8))
     dark = is_dark(small, 0, 255, before=False)
     box = _whole(bgr) if dark is not light else None
-    return Sight(0.9, words.say("is_dark" if dark else "is_lit"), box)
+    why = words.say("light", light=words.say("light_dark" if dark else "light_bright"))
+    return Sight(0.9, why, box)
 
 
 def _whole(bgr: Bgr) -> Box:

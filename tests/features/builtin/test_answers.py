@@ -82,7 +82,6 @@ def test_print_is_quoted_by_the_questions_words_and_kind(
         ("Is this mustard?", "I couldn't find that in the text. It says: Garden Gold"),
         ("How long do I cook it?", "I couldn't find that in the text. It says: Garden Gold"),
         ("How much is the lasagne?", "I couldn't find that in the text. It says: Garden Gold"),
-        ("What is the humidity?", "I couldn't find that in the text. It says: Garden Gold"),
         ("Why is it red?", "I can't tell. It says: Garden Gold"),
         ("What flavor is it?", "It says: Garden Gold · TOMATO KETCHUP"),
         ("Translate this", "I can only read it:"),
@@ -117,7 +116,7 @@ def test_a_date_says_how_far_away_it_is(row: str, said: str) -> None:
     [
         ("What is this?", (DOG,), "I see a dog."),
         ("What dog is this?", (DOG,), "A dog; I can't tell which."),
-        ("Is there a dog?", (DOG,), "Yes, I see a dog."),
+        ("Is there a dog?", (DOG,), "Yes. I see a dog."),
         ("How many dogs are there?", (DOG, DOG), "I count at least 2: dogs."),
         ("Is the dog asleep?", (DOG,), "I can't tell. I see a dog."),
         ("Why is he barking?", (DOG,), "I can't tell. I see a dog."),
@@ -143,13 +142,13 @@ def test_what_only_looks_like_something_is_told_where_there_is_little_print() ->
     ("question", "changes", "answer"),
     [
         ("What colour is this shirt?", {"ground": ("white",)}, "In the middle: blue on white."),
-        ("Is it blue?", {}, "Yes, in the middle it is blue, white."),
-        ("Is it red?", {}, "No, in the middle it is blue, white."),
-        ("Is there anything red?", {"spots": (("red", ("top",)),)}, "Yes, at the top it is red."),
+        ("Is it blue?", {}, "Yes. In the middle: blue, white."),
+        ("Is it red?", {}, "No. In the middle: blue, white."),
+        ("Is there anything red?", {"spots": (("red", ("top",)),)}, "Yes. At the top: red."),
         (
             "What colour is the dog?",
             {"things": (DOG,), "thing_colours": (("brown", 0.8),)},
-            "I see a dog; colour: brown.",
+            "A dog: brown.",
         ),
         ("What colour is the wall?", {}, "I see white, blue."),
         (
@@ -171,8 +170,14 @@ def test_a_thing_that_is_not_seen_has_the_no_before_the_colour() -> None:
 @pytest.mark.parametrize(
     ("scene", "said"),
     [
-        (Scene(0.03, 0.2, 0.0, True, False), "It is too dark to read"),
-        (Scene(0.6, 0.0, 0.0, False, True), "I can't read it because the picture is blurred"),
+        (
+            Scene(0.03, 0.2, 0.0, True, False),
+            "The picture is dark. Hold it closer, flat and in good light.",
+        ),
+        (
+            Scene(0.6, 0.0, 0.0, False, True),
+            "I don't see any text that I can read. The picture is blurred",
+        ),
         (CLEAR, "I don't see any text"),
     ],
 )
@@ -208,7 +213,7 @@ def test_cameras_are_told_by_name_and_what_holds_for_all_once() -> None:
     looks = [("Door", view(things=(DOG,))), ("Kitchen", view())]
     text, _ = compose_several(intent, looks, TODAY)
     assert text.split("\n") == [
-        "Door: Yes, I see a dog.",
+        "Door: Yes. I see a dog.",
         "Kitchen: I don't see a dog, but I could be missing it.",
     ]
     same = compose_several(intent, [("Door", view()), ("Kitchen", view())], TODAY)[0]

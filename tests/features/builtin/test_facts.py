@@ -88,8 +88,6 @@ def test_the_sum_to_pay_is_told_from_other_rows(row: str, rank: int) -> None:
         (Want.TEMPERATURE, "21,5 °C", ["21,5 °C"]),
         (Want.WEIGHT, "NET WT 103/4 OZ (305g)", ["10 3/4 OZ", "305g"]),
         (Want.WEIGHT, "2 L", ["2 L"]),
-        (Want.PERCENT, "3,5 % Fett", ["3,5 %"]),
-        (Want.ENERGY, "1573 kJ / 374 kcal", ["1573 kJ", "374 kcal"]),
         (Want.DURATION, "8 bis 10 Minuten ziehen lassen", ["10 Minuten"]),
         (Want.DURATION, "0:48", ["0:48"]),
         (Want.WEIGHT, "Serial 12345678g2", []),

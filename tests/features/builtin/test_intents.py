@@ -30,7 +30,7 @@ def test_it_answers_about_itself(code: str) -> None:
     for things, does in ((True, "help"), (False, "help_plain")):
         said = {social(one, things) for one in (who, machine)}
         assert said == {words.sentence(words.say("self"), words.say(does))}
-    assert social(hears, hears=True) == words.say("hears")
+    assert social(hears, hears=True) == words.say("yes")
     assert social(hears) == words.say("hears_not")
 
 

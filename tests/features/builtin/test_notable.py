@@ -103,7 +103,7 @@ def test_print_is_new_once() -> None:
     """Also where it is read a little differently, or was out of view for a moment."""
     look = Look(5.0, rows=("Platform", "Gate 7"))
     assert news(look, [Look(4.0, rows=("Platforn",))], ()).rows == ("Gate 7",)
-    assert news(look, [Look(4.0)], ("I read “Platform · Gate 7”.",)).rows == ()
+    assert news(look, [Look(4.0)], ("It says: Platform · Gate 7",)).rows == ()
 
 
 def test_only_few_large_words_count() -> None:
@@ -124,7 +124,7 @@ def test_the_most_urgent_comes_first_and_two_at_most() -> None:
         "Close ahead: a chair and a cup.",
         "Just appeared: people.",
     ]
-    assert sentences(News(rows=("EXIT",)), "en", first=False, things=True) == ["I read “EXIT”."]
+    assert sentences(News(rows=("EXIT",)), "en", first=False, things=True) == ["It says: EXIT"]
     assert sentences(News(came=("dog",)), "en", first=True, things=True) == [
         "I see a dog.",
         NOTICES,
@@ -180,7 +180,7 @@ def test_print_without_room_is_news_next_time() -> None:
     assert one.news("s", Look(1.0), told(None), "en") == ""
     assert one.news("s", look, told(), "en") == "Close ahead: a chair. Just appeared: a dog."
     later = Look(8.0, look.sights, look.rows)
-    assert one.news("s", later, told(), "en") == "I read “EXIT”."
+    assert one.news("s", later, told(), "en") == "It says: EXIT"
 
 
 def test_looks_of_two_sessions_are_kept() -> None:
@@ -326,7 +326,7 @@ async def test_a_new_sign_is_read(engine: BuiltinEngine, clock: Clock) -> None:
     )
     async with walk(engine, clock) as one:
         await one.stay(wall(), 8)
-        assert await one.stay(sign, 20) == ["I read “EXIT”."]
+        assert await one.stay(sign, 20) == ["It says: EXIT"]
         assert await one.stay(page, 20) == []
 
 

@@ -109,7 +109,7 @@ async def test_it_says_whether_the_microphone_of_a_session_is_on() -> None:
         asked = "Can you hear me?"
         assert await said(engine, page.session_id, asked) == OFF
         listening.detection = object()
-        assert await said(engine, page.session_id, asked) == "Yes, the microphone is on."
+        assert await said(engine, page.session_id, asked) == "Yes."
         assert await said(engine, other.session_id, asked) == OFF
         listening.detection = None
         assert await said(engine, page.session_id, asked) == OFF

@@ -253,7 +253,7 @@ async def test_a_word_is_marked_without_a_model(visit: Visit, builtin: Running) 
     response = await page.ask("Where does it say EXIT?")
     (found,) = response["boxes"]
     assert found["label"] == "EXIT"
-    assert response["text"] == "“EXIT” is written on the left."
+    assert response["text"] == "“EXIT”: on the left."
     await expect(page.find(".mark b")).to_have_text("EXIT")
     # The signs of the connection check stay in their rows.
     await page.press(say("page.check_connection"))
