@@ -5,44 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tomllib
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from benchmarks import builtin_asked
-from benchmarks.builtin_asked import KINDS, VERDICTS, keep, mark, sheet
+from benchmarks.builtin_asked import VERDICTS, keep, mark, sheet
 from scripts import benchmark
 from tests.features.builtin.asked.asking import ASKED, questions
-
-# Brady et al., CHI 2013: of 1,000 questions of VizWiz Social's 40,748
-SHARES = {"identification": 0.41, "description": 0.24, "reading": 0.17, "other": 0.17}
-
-
-def test_the_set_has_the_shares_of_what_people_ask() -> None:
-    asked = questions()
-    assert len(asked) == 400
-    assert (
-        len({one.id for one in asked}) == len({(one.picture, one.question) for one in asked}) == 400
-    )
-    kinds = Counter(one.kind for one in asked)
-    assert {kind: pytest.approx(kinds[kind] / 400, abs=0.03) for kind in KINDS} == SHARES
-    languages = Counter(one.language for one in asked)
-    assert 0.7 <= languages["en"] / 400 <= 0.8
-    assert len(languages) >= 8
-    assert all(one.truth for one in asked)
-
-
-def test_each_picture_is_there_asked_about_and_has_its_origin() -> None:
-    drawn = tomllib.loads((ASKED / "pictures.toml").read_text("utf-8"))
-    photographs = re.findall(r"^\| (\w+\.jpg) \|", (ASKED / "SOURCES").read_text("utf-8"), re.M)
-    made = {f"{name}.jpg" for name, table in drawn.items() if not table.get("part")}
-    files = {path.name for path in (ASKED / "pictures").iterdir()}
-    assert files == made | {*photographs}
-    assert {f"asked/pictures/{name}" for name in files} <= {one.picture for one in questions()}
-    assert all(one.file.is_file() for one in questions())
-    assert sum(path.stat().st_size for path in (ASKED / "pictures").iterdir()) <= 6_500_000
 
 
 def test_what_is_kept_belongs_to_the_set() -> None:
@@ -75,10 +45,6 @@ def said(engine: str, number: int) -> str:
     return f"{SAID[engine] if number % 2 else 'Same'} {number}"
 
 
-def marks_on(text: str) -> list[str]:
-    return re.findall(r"^[0-9a-f]{8}$", text, re.M)
-
-
 def test_a_sheet_hides_the_engine(folder: Path) -> None:
     """It has 100 answers in an order of its own, and nothing else; an answer given twice is on it once."""
     guide, blocks = (folder / "VERDICTS").read_text("utf-8").rstrip(), list[str]()
@@ -96,18 +62,6 @@ def test_a_sheet_hides_the_engine(folder: Path) -> None:
     ]
     assert sorted(blocks) == sorted(set(expected))
     assert blocks != [one for one in expected if one in set(blocks)]
-
-
-def test_verdicts_are_read_back(folder: Path) -> None:
-    first, second, *_ = marks_on(sheet("anna", 1, folder))
-    assert keep("anna", f"{first} right\n\n{second} no\n", folder) == []
-    assert keep("anna", f"{second} text\n{second} fine\n00000000 right", folder) == [
-        f"{second} fine",
-        "00000000 right",
-    ]
-    assert builtin_asked.verdicts(folder) == {"anna": {first: "right", second: "text"}}
-    assert marks_on(sheet("anna", 1, folder))[0] not in (first, second)
-    assert first in sheet("ben", 1, folder)
 
 
 def test_the_table_has_intervals_agreement_and_pairs(folder: Path) -> None:

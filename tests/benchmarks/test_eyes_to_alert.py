@@ -10,14 +10,10 @@ import av
 import numpy as np
 import pytest
 
-from server.shared.watch_answers import question, read_answers
 from tests.scripts.test_benchmark import run
 from tests.support.parts import at_night
 from tools.eyes_clips import (
-    CONDITIONS,
     HEIGHT,
-    SHARES,
-    STILL,
     WIDTH,
     Alerted,
     Clip,
@@ -25,10 +21,8 @@ from tools.eyes_clips import (
     NoClips,
     Score,
     folder,
-    made,
     streamingbench,
 )
-from tools.eyes_to_alert import StatedModel
 
 COMES, GOES = "a cat comes", "a dog comes"
 
@@ -72,23 +66,6 @@ def test_alerts_before_an_event_are_premature_others_false_and_further_ones_repe
     # An answer before the time spoils the one in time.
     assert score.delays == pytest.approx([1.2])
     assert score.within == 0
-
-
-def test_what_comes_before_the_time_of_streamingbench_is_always_premature() -> None:
-    score = scored([event(50, 55)], Alerted(COMES, 2, 2.2), early=math.inf)
-    assert (score.premature, score.false) == (1, 0)
-
-
-def test_figures_are_an_hour_and_merge() -> None:
-    whole, other = Score("some", requests=1), scored([event(10, 15)], Alerted(COMES, 10.5, 10.6))
-    other.requests = 2
-    whole.merge(other)
-    whole.merge(other)
-    rows = {row.what: row for row in whole.rows(0.5, 0.7)}
-    assert rows["some: requests"].value == 5 * 30
-    assert rows["some: events alerted for"].value == 100
-    assert rows["some: event to alert"].reached is False
-    assert "2 of 2" in whole.row()
 
 
 # Clips
@@ -138,24 +115,6 @@ def test_a_folder_of_clips_with_its_times(tmp_path: Path, form: str) -> None:
     assert 20 < later - first < 35
     assert later == same
     assert two.open()(1).shape == (HEIGHT * 3 // 2, WIDTH)
-
-
-@pytest.mark.parametrize(
-    ("lines", "says"),
-    [
-        (None, "times.csv"),
-        ("clip,condition\n,a cat comes", "Row 1"),
-        ("clip,condition,begin,end\nfilm.mp4,a cat comes,4,2", "ends before it begins"),
-        ("clip,condition,begin\nfilm.mp4,a cat comes,soon", "no time such as"),
-        ("clip,condition,begin\nnone.mp4,a cat comes,1", "no video that can be read"),
-    ],
-)
-def test_what_cannot_be_played_is_said(tmp_path: Path, lines: str | None, says: str) -> None:
-    film(tmp_path / "film.mp4", 5)
-    if lines is not None:
-        (tmp_path / "times.csv").write_text(lines)
-    with pytest.raises(NoClips, match=says):
-        folder(tmp_path)
 
 
 def test_questions_of_streamingbench_become_watches(tmp_path: Path) -> None:
@@ -215,55 +174,7 @@ def test_a_sample_of_streamingbench_is_found_where_its_archives_have_it(
     assert clip.conditions == ("When the scoreboard shows 3 points for USA",)
 
 
-def test_two_videos_of_one_sample_are_not_guessed_between(tmp_path: Path) -> None:
-    """Other tasks' archives have the same folders."""
-    for task in ("proactive", "real"):
-        (tmp_path / task / "sample_2").mkdir(parents=True)
-        film(tmp_path / task / "sample_2" / "video.mp4", 3)
-    row = {
-        "question_id": "Proactive Output_sample_2_1",
-        "question": "When it rings, output bell.",
-        "ground_truth_time_stamp": "2",
-    }
-    listed = tmp_path / "questions.json"
-    listed.write_text(json.dumps([row]))
-    with pytest.raises(NoClips, match="2 videos in folders sample_2"):
-        streamingbench(listed, tmp_path)
-    with pytest.raises(NoClips, match="no video Proactive Output_sample_2_1 and no sample_2"):
-        streamingbench(listed, tmp_path / "real" / "none")
-
-
-def test_made_clips_are_seeded_and_show_what_they_say() -> None:
-    """A thing takes up its share of the picture while its event lasts, and nothing of it before."""
-    clips, again, other = (made(seed, 4, 1) for seed in (1, 1, 2))
-    assert [clip.events for clip in clips] == [clip.events for clip in again]
-    assert [clip.events for clip in clips] != [clip.events for clip in other]
-    assert {clip.kind for clip in clips} == {"comes", *STILL}
-    cat = next(clip for clip in clips if clip.name == CONDITIONS["cat"])
-    picture, seen = cat.open(), cat.events[2]
-    before = picture(seen.seen_from - 0.1).astype(int)
-    middle = picture((seen.begin + seen.end) / 2).astype(int)
-    assert (np.abs(middle - before)[:HEIGHT] > 40).mean() > SHARES[2] / 3
-    assert (np.abs(picture(seen.seen_until + 0.1) - before)[:HEIGHT] > 60).mean() < 0.01
-
-
 # The stand-in
-
-
-def test_the_stand_in_errs_at_the_stated_rates() -> None:
-    """Seeded, and from the truth alone; two of the same seed say the same."""
-    asked = question({"w1": COMES, "w2": GOES})
-
-    def seen(seed: int) -> list[tuple[bool, bool]]:
-        model = StatedModel(delay=0.3, false_yes=0.1, false_no=0.3, seed=seed)
-        model.truth = lambda condition: condition == COMES
-        answers = [read_answers(model.said(asked, 8)[0], {"w1", "w2"}) for _ in range(400)]
-        return [(one["w1"].seen, one["w2"].seen) for one in answers]
-
-    found = seen(1)
-    assert found == seen(1) != seen(2)
-    assert 0.2 < sum(not there for there, _ in found) / 400 < 0.4
-    assert 0.05 < sum(other for _, other in found) / 400 < 0.16
 
 
 # A true run

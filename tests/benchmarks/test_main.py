@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import options
 from tests.support.documents import ROOT
-from tests.support.options import refusal
 from tests.support.programs import ran
 
 
@@ -78,22 +76,3 @@ async def test_one_that_is_asked_to_end_leaves_nothing_running(tmp_path: Path) -
     assert err.decode().endswith("Interrupted before anything was measured: nothing is written.\n")
     assert not [path for path in (*servers, *others) if path.exists()]
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ([], "one of the arguments --rows --browser --network is required"),
-        (["--rows", "--network"], "not allowed with argument"),
-        (
-            ["--browser", "--only", "idle,loss"],
-            "--browser has no part loss: questions,idle,reading",
-        ),
-        (["--network", "--server-url", "http://cam.example.org"], "--server-url goes with --rows"),
-    ],
-)
-def test_wrong_options_end_with_a_sentence(
-    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Status 2, and what is allowed."""
-    assert sentence in refusal(options, arguments, capsys)

@@ -4,35 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import truth
-from benchmarks.truth import GROUPS, Question, Verdict, questions, verdict, wordings
-from scripts.bench.processes import MeasurementError, ServerProcess
+from benchmarks.truth import Question, Verdict, questions, verdict
+from scripts.bench.processes import ServerProcess
 from server.models import prompts
-from tests.features.builtin import drawn
-from tests.features.builtin.scenes import PHOTOS
 from tests.support.fakes_openai import FakeOpenAI
-
-
-def test_the_set_is_spread_over_pictures_groups_and_languages() -> None:
-    """Each absent thing in a picture of its own; each group and language has a control."""
-    absent = [one for one in questions() if not one.control]
-    controls = [one for one in questions() if one.control]
-    assert (len(absent), len(controls)) == (60, 20)
-    assert len({one.picture for one in absent}) == 60
-    for one in questions():
-        assert (PHOTOS / one.picture).is_file() or one.picture in drawn.SCENES, one
-    assert min(Counter(one.group for one in absent).values()) >= 7
-    languages = Counter(one.language for one in absent)
-    assert len(languages) == 6
-    assert sum(count for code, count in languages.items() if code != "en") >= 10
-    assert {one.group for one in controls} == set(GROUPS)
-    assert {one.language for one in controls} == set(languages)
 
 
 def absent(group: str, words: str, code: str = "en") -> Question:
@@ -119,19 +100,6 @@ def test_an_answer_is_graded(question: Question, answer: str, graded: Verdict) -
     assert verdict(question, answer) is graded
 
 
-def test_a_wording_replaces_the_programs_own_and_nothing_else() -> None:
-    """The program's own is one of them; all prompts begin and end alike."""
-    named = wordings()
-    assert prompts.GROUNDED in named.values()
-    assert prompts.SYSTEM.count(prompts.GROUNDED) == 1
-    before, after = (part.strip() for part in prompts.SYSTEM.split(prompts.GROUNDED))
-    for name, wording in named.items():
-        text = truth.worded(prompts.SYSTEM, name)
-        assert text.startswith(before)
-        assert text.endswith(after)
-        assert wording in text
-
-
 # The stand-in's stated errors: it invents at every third absent thing, and denies every fifth thing that is there.
 def standing_in(body: dict[str, Any], _: bytes | None) -> list[str]:
     """A stand-in for the model, by the question alone."""
@@ -168,19 +136,6 @@ async def test_a_model_server_gets_the_programs_prompt_and_each_picture(tmp_path
     assert told.splitlines()[-1].split() == ["all", "16", "4", "0", "0", "20"]
     assert json.loads(json.dumps(found))["answers"][0]["picture"] == "aloe.jpg"
     assert len(truth.told(graded).splitlines()) == 24
-
-
-async def test_a_server_that_does_not_answer_is_named() -> None:
-    args = truth.options(["--engine-url", "http://127.0.0.1:9/v1"])
-    with pytest.raises(MeasurementError, match=r"127\.0\.0\.1:9"):
-        await truth.measure(args)
-
-
-def test_a_wording_needs_a_model_server(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        truth.options(["--wording", "brief"])
-    assert ended.value.code == 2
-    assert "--wording needs --engine-url" in capsys.readouterr().err
 
 
 @pytest.mark.slow

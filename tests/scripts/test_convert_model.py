@@ -13,11 +13,9 @@ from typing import Any
 
 import pytest
 
-from scripts import convert_model
 from server.models import prompts
 from tests.real_model.server import ASK_COLOR, COLORS, environment, missing, run_module
 from tests.support.documents import ROOT
-from tests.support.options import refusal
 from tests.support.programs import ran
 
 pytestmark = pytest.mark.slow
@@ -218,23 +216,6 @@ def test_trouble_is_said(found: Found, case: str, says: str, left: list[bool] | 
     assert says in done["err"], done["err"]
     assert "Traceback" not in done["err"]
     assert done.get("left") == left
-
-
-@pytest.mark.parametrize(
-    ("args", "says"),
-    [
-        ([], "--model-path"),
-        (["--model-path", "m"], "Say what to do"),
-        (["--model-path", "m", "--quantize", "5"], "invalid choice"),
-        (["--model-path", "m", "--quantize", "4", "--form", "int8"], "has 8 bits"),
-        (["--model-path", "m", "--verify-only", "--out", "o"], "leave --out"),
-        (["--model-path", "m", "--quantize", "8", "--json"], "--json goes with --verify-only"),
-    ],
-)
-def test_wrong_options_end_with_status_2(
-    args: list[str], says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert says in refusal(convert_model.options, args, capsys)
 
 
 def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:

@@ -252,19 +252,6 @@ async def test_engines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert "Nothing answers" in found["model_server"]["text"]
 
 
-@pytest.mark.parametrize(
-    "listing", [(404, ""), (500, "Error"), (200, [{"id": "m"}]), (200, {"models": [{"id": "m"}]})]
-)
-async def test_a_model_server_without_a_usual_list(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], listing: tuple[Any, ...]
-) -> None:
-    """MODEL_NAME does, as for the server itself."""
-    async with FakeOpenAI(model="m") as model:
-        model.listing = listing
-        where = env_file(tmp_path, engine="vllm", vllm_base_url=model.base_url, model_name="m")
-        assert (await look(capsys, "--env-file", where))["model_server"]["state"] == "ok"
-
-
 async def test_speech(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Servers that answer, refuse the key, lack the model, are gone; a folder without a model; nothing set."""
     plain = await look(capsys, "--env-file", env_file(tmp_path, engine="builtin"))
@@ -344,21 +331,6 @@ async def test_the_end_of_turn_model(tmp_path: Path, capsys: pytest.CaptureFixtu
         seen = await found("--server-url", run.base_url, **given)
         assert seen is not None
         assert (seen["state"], seen["text"]) == ("warn", "turn.onnx is not ready.")
-
-
-async def test_a_key_that_the_model_server_refuses(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It names the key, and the setting."""
-    async with FakeOpenAI(api_key="the right key") as model:
-        settings: dict[str, Any] = {"engine": "vllm", "vllm_base_url": model.base_url}
-        where = env_file(tmp_path, **settings, vllm_api_key="another key")
-        async with running(**settings, vllm_api_key="another key") as run:
-            found = await look(capsys, "--server-url", run.base_url, "--env-file", where)
-    assert found["model_server"]["state"] == "failed"
-    assert "refuses this key" in found["model_server"]["text"]
-    assert "VLLM_API_KEY" in found["model_server"]["todo"]
-    assert "another key" not in str(found)
 
 
 @pytest.mark.slow
@@ -462,22 +434,6 @@ def test_what_is_told_is_clean() -> None:
     assert (clean.text, clean.cause, clean.todo) == (
         *("203.0.x.x:3478 via 2001:x", "[removed] 127.0.0.1", "0.1.0"),
     )
-
-
-@pytest.mark.parametrize(
-    "wrong", ["ftp://host", "host:8000", "http://user:word@host", "https://"], ids=str
-)
-def test_addresses_that_are_none(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """They are refused with an example, before anything is tried."""
-    for arguments in (["--server-url", wrong], [wrong]):
-        with pytest.raises(SystemExit) as end:
-            options(arguments)
-        assert end.value.code == 2
-    assert "https://cam.example.org" in capsys.readouterr().err
-
-
-def test_an_address_needs_no_flag() -> None:
-    assert options(["https://cam.example.org:8000/at"]).server_url == "https://cam.example.org:8000"
 
 
 async def test_what_nobody_set_is_no_trouble(

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench.fleet import FAULTS, Namespaces, configuration
+from scripts.bench.fleet import configuration
 from scripts.bench.fleet_peer import Asked, Away
-from scripts.bench.fleet_run import Span, figures, median_row, options, table
-from scripts.bench.processes import MeasurementError, longest_pause
+from scripts.bench.fleet_run import Span, figures, median_row, table
 from tests.support.documents import ROOT
 from tests.support.programs import ran
 
@@ -95,47 +94,6 @@ def test_several_runs_of_a_fault_are_one_row() -> None:
     assert [one["why"] for one in rows[0]["lost_questions"]] == ["it broke"]
 
 
-def test_losses_of_the_measuring_machine() -> None:
-    """A question whose camera's encoder stood still is told from one that had pictures, and the last
-    table has a line for each fault with what the machine did.
-    """
-    asked = [
-        Asked(11, end="camera_frozen", unmade=2.6),
-        Asked(12, end="camera_frozen", unmade=0.3),
-        Asked(13, end="no gateway"),
-    ]
-    machine = {"idle_share": 0.25, "people_cores": 0.8, "pause_max_ms": 140.0}
-    row = figures("redis", SPAN, asked, [], (4, 4), [1], machine)
-    assert (row["lost"], row["lost_unmade"]) == (3, 1)
-    assert row["lost_why"] == {"camera_frozen": 2, "no gateway": 1}
-    busier = {**row, "pause_max_ms": 900.0, "idle_share": 0.05}
-    both = median_row([row, busier, busier])
-    assert (both["lost_unmade"], both["pause_max_ms"], both["idle_share"]) == (3, 900, 0.05)
-    head, line, values = table([both]).splitlines()
-    assert head.count("|") == line.count("|") == values.count("|")
-    said = "| 9 (camera_frozen 6, no gateway 3; 3 while no pictures were made) |"
-    assert values.startswith("| redis | 3 |")
-    assert said in values
-    assert values.endswith("| 5% | 900 ms |")
-
-
-def test_a_pause_is_the_longest_time_without_anything() -> None:
-    """From the beginning of the time to its end; what came before does not count."""
-    assert longest_pause([], 10, 13) == 3
-    assert longest_pause([2, 10.5, 11, 12.5, 20], 10, 13) == 1.5
-    assert longest_pause([9, 10.5, 11, 13.5, 20], 10, 19) == 5.5
-    assert longest_pause([10.2, 10.4], 10, 13) == pytest.approx(2.6)
-
-
-def test_a_partition_needs_hosts(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without namespaces it is refused, and is none of all faults."""
-    assert options([]).faults == [one for one in FAULTS if one != "partition"]
-    assert options(["--namespaces"]).faults == list(FAULTS)
-    with pytest.raises(SystemExit):
-        options(["--faults", "partition"])
-    assert "--namespaces" in capsys.readouterr().err
-
-
 # In a process of its own, which moves into a namespace.
 PROGRAM = """
 import asyncio
@@ -173,12 +131,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-def test_without_root_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
-    with pytest.raises(MeasurementError, match="needs root"):
-        Namespaces(("people",))
 
 
 @pytest.mark.slow

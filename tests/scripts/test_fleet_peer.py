@@ -6,15 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
-from scripts.bench.fleet_peer import Backoff, FleetPeer, FleetVisitor
+from scripts.bench.fleet_peer import FleetPeer, FleetVisitor
 from scripts.bench.live_encoder import LiveEncoder
-from scripts.bench.processes import PAUSE_SECONDS, Machine, longest_pause
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
@@ -60,11 +58,6 @@ async def at_work(
 
 async def until(check: Callable[[], bool]) -> None:
     await soon(check, PATIENT)
-
-
-def no_pause(times: Iterable[float]) -> bool:
-    now = time.monotonic()
-    return longest_pause(list(times), now - PAUSE_SECONDS - 1, now) < PAUSE_SECONDS
 
 
 def peer_of(visitor: FleetVisitor) -> FleetPeer:
@@ -171,37 +164,3 @@ async def test_a_camera_that_is_back_before_the_socket_stays(
             assert [asked.end for asked in visitor.asked] == ["ok"]
             # It was not lost, nor offered once more.
             assert peer.connected_at == connected_at
-
-
-async def test_a_loss_says_whether_pictures_were_made() -> None:
-    """The encoder stands still, as on a machine without time for it: the question is lost, and says
-    why. The machine's own figures say that its loop went on.
-    """
-    async with at_work() as (_, _, visitor, _):
-        encoder, machine = visitor.encoder, Machine()
-        busy, watching = machine.since(), asyncio.create_task(machine.watch())
-        # While it is well there is no such pause.
-        await until(lambda: no_pause(encoder.times))
-        encoder.paused = True
-        await until(lambda: peer_of(visitor).status.get("camera") in ("frozen", "stalled"))
-        await visitor.ask("What is this?")
-        [asked] = visitor.asked
-        assert asked.end in ("camera_frozen", "camera_stalled")
-        assert asked.unmade is not None
-        assert asked.unmade > PAUSE_SECONDS
-        watching.cancel()
-        found = busy()
-        assert 0 <= found["idle_share"] <= 1
-        assert found["people_cores"] > 0
-        assert found["pause_max_ms"] < 1000 * asked.unmade
-
-
-def test_the_page_waits_longer_and_longer() -> None:
-    """Half of each wait is random, none is above two seconds at first, and it begins anew."""
-    waits = Backoff(random.Random(1))
-    some = [waits.next() for _ in range(6)]
-    for wait, full in zip(some, (0.4, 0.8, 1.6, 2.0, 2.0, 2.0), strict=True):
-        assert full / 2 <= wait <= full
-    waits.reset()
-    assert waits.next() <= 0.4
-    assert waits.next(30) >= 30

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import math
 import resource
-import statistics
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,9 +10,8 @@ import pytest
 
 from scripts.bench.compare import compare, read
 from scripts.bench.load_run import LoadFigures, advice
-from scripts.bench.open_loop import QUESTIONS, Sample, poisson
-from scripts.bench.processes import MeasurementError
-from scripts.bench.report import Report, Row, Spread, percentile
+from scripts.bench.open_loop import Sample, poisson
+from scripts.bench.report import Report, Row, Spread
 
 LIMITS = {"max_tokens": 128, "visual_tokens": 512}
 
@@ -77,14 +72,6 @@ def test_rates_are_of_the_time_from_first_planned_arrival_to_last_end() -> None:
     assert [spread.p50, spread.p99] == pytest.approx([1000, 4000])
 
 
-def test_nothing_measured_is_not_a_number() -> None:
-    """A run without a single answer has figures, too."""
-    found = figures(Sample(0, 1.0, error="unreachable", ended=1.1))
-    assert [row.value for row in found.rows()[:3]] == [0, 0, 0]
-    assert all(math.isnan(row.spread.p95) for row in found.rows()[3:7] if row.spread)
-    assert advice(found, LIMITS) == []
-
-
 @pytest.mark.parametrize(
     ("sample", "named", "not_named"),
     [
@@ -113,13 +100,6 @@ def test_slow_answers_name_the_settings_of_where_the_time_goes(
     assert advice(figures(quick), LIMITS) == []
 
 
-def test_a_full_queue_is_told_the_settings_too() -> None:
-    """Refused at once is no slow answer, and as good a reason to lower something."""
-    text = "\n".join(advice(figures(Sample(0, 0.0, error="busy", ended=0.1)), {}))
-    assert "1 were refused" in text
-    assert "RESPONSE_MAX_TOKENS (now unknown)" in text
-
-
 def result(folder: Path, name: str, p50: float, answered: float, **arguments: str) -> Path:
     report = Report(name, {"arguments": arguments, "engine": {"model": "m"}})
     spread = Spread(10, p50, 2 * p50, 3 * p50, 4 * p50)
@@ -143,23 +123,6 @@ def test_compare_prints_ratios_and_what_differed(tmp_path: Path) -> None:
     assert "better" not in compare(a, a)
 
 
-def test_compare_refuses_what_is_no_result(tmp_path: Path) -> None:
-    """Not there, not JSON, something else: a sentence each."""
-    other = tmp_path / "other.json"
-    for text, words in (
-        ("{", "is no JSON"),
-        ("[1]", "holds no figures"),
-        ("{}", "holds no figures"),
-    ):
-        other.write_text(text)
-        with pytest.raises(MeasurementError, match=words):
-            read(other)
-    with pytest.raises(MeasurementError, match="No such file"):
-        read(tmp_path / "missing.json")
-    one = read(result(tmp_path, "a", 1.0, 1.0))
-    assert "no figure in common" in compare(one, json.loads('{"rows": []}'))
-
-
 def test_the_same_seed_gives_the_same_arrivals() -> None:
     """Times and questions, number by number; another seed gives others."""
     assert poisson(50, 2.0, 7) == poisson(50, 2.0, 7)
@@ -167,27 +130,7 @@ def test_the_same_seed_gives_the_same_arrivals() -> None:
     assert poisson(20, 2.0, 7) == poisson(50, 2.0, 7)[:20]
 
 
-def test_gaps_are_exponential() -> None:
-    """Mean and standard deviation are both one over the rate; order is kept; every question comes."""
-    plan = poisson(5000, 4.0, 1)
-    times = [0.0, *(planned.at for planned in plan)]
-    gaps = [b - a for a, b in pairwise(times)]
-    assert min(gaps) > 0
-    assert statistics.fmean(gaps) == pytest.approx(0.25, rel=0.05)
-    assert statistics.pstdev(gaps) == pytest.approx(0.25, rel=0.05)
-    assert {planned.text for planned in plan} == set(QUESTIONS)
-    assert [planned.number for planned in plan] == list(range(5000))
-
-
 # The report
-
-
-def test_percentiles_are_measured_values() -> None:
-    """Nearest rank: the value that so many percent are not above."""
-    values = [5.0, 1.0, 4.0, 2.0, 3.0]
-    assert [percentile(values, q) for q in (0, 50, 95, 100)] == [1, 3, 5, 5]
-    assert percentile(list(range(1, 101)), 95) == 95
-    assert math.isnan(percentile([], 50))
 
 
 def test_a_row_is_reached_when_each_of_its_targets_is() -> None:
@@ -199,23 +142,6 @@ def test_a_row_is_reached_when_each_of_its_targets_is() -> None:
     assert Row("x", "", value=100, target=100, at_least=True, number="9").reached is True
     assert Row("x", "ms", Spread.of([]), target_p50=20, number="2").reached is None
     assert Row("x", "ms", value=1).reached is None
-
-
-def test_results_are_written_as_json_and_csv(tmp_path: Path) -> None:
-    """Both files hold every row; what has no value is null."""
-    report = Report("t", {"seed": 1})
-    report.rows.append(Row("typed", "ms", Spread.of([1, 2]), target_p50=35, number="2"))
-    report.rows.append(Row("none", "cameras", Spread.of([]), number="9"))
-    as_json, as_csv = report.write(tmp_path, "run")
-    body = json.loads(as_json.read_text())
-    assert [row["reached"] for row in body["rows"]] == [True, None]
-    assert body["rows"][1]["spread"]["p50"] is None
-    assert body["conditions"] == {"seed": 1}
-    assert [row["what"] for row in csv.DictReader(as_csv.read_text().splitlines())] == [
-        "typed",
-        "none",
-    ]
-    assert "p50 ≤ 35" in report.table()
 
 
 def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path: Path) -> None:

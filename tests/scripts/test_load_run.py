@@ -31,7 +31,6 @@ from tests.support.clients import metric, soon
 from tests.support.documents import ROOT
 from tests.support.fakes_rtc import live_encoder
 from tests.support.fakes_server import ServerProcess, free_port
-from tests.support.options import refusal
 from tests.support.running import Running, running
 
 pytestmark = pytest.mark.slow
@@ -204,35 +203,6 @@ async def test_a_server_without_a_model_is_not_measured() -> None:
     async with running(engine="vllm", vllm_base_url=f"http://127.0.0.1:{free_port()}/v1") as server:
         with pytest.raises(MeasurementError, match="cannot answer questions: engine unreachable"):
             await measure("--server-url", server.base_url)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--num-requests", "0"], "0 is no whole number from 1 to 100000"),
-        (["--rate", "nan"], "nan is no number from 0.001 to 1000"),
-        (["--sessions", "2.5"], "2.5 is no whole number"),
-        (["--size", "1281x720"], "is no size of even numbers"),
-        (["--server-url", "localhost:8000"], "is no address like"),
-        (["--rows"], "unrecognized arguments: --rows"),
-        (["--compare", "a.json"], "expected 2 arguments"),
-        (["--compare", "a", "b", "--server-url", "http://a"], "--compare measures nothing"),
-    ],
-)
-def test_wrong_options(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Status 2 and a sentence, before anything starts."""
-    assert words in refusal(options, arguments, capsys)
-
-
-def test_a_folder_that_can_not_be_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Said before anything is measured."""
-    (tmp_path / "file").touch()
-    assert main(["--output", str(tmp_path / "file" / "results")]) == 1
-    assert "Results cannot be written to" in capsys.readouterr().err
 
 
 def test_comparing_from_the_command_line(

@@ -6,7 +6,6 @@ import asyncio
 import io
 import ipaddress
 import json
-import math
 import os
 import signal
 import ssl
@@ -35,7 +34,6 @@ from tests.support.clients import visitor
 from tests.support.documents import ROOT
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import free_port
-from tests.support.options import refusal
 from tests.support.running import running
 
 TOKEN = "canary-of-the-metrics-4c81"
@@ -149,19 +147,6 @@ async def test_an_answer_without_an_end() -> None:
         state = await once(Target(f"http://127.0.0.1:{port}"), 0)
     assert state.level is Level.DOWN
     assert "does not speak HTTP" in texts(state)
-
-
-async def test_an_output_that_takes_nothing() -> None:
-    """A full disk under cron: a sentence and a status of its own."""
-    arguments = ("--once", "--json", "--interval", "0", "--no-gpu", "--engine-url", "none")
-    command = f'"$@" --server-url http://127.0.0.1:{free_port()} >/dev/full'
-    script = (sys.executable, str(ROOT / "scripts" / "monitor.py"))
-    process = await asyncio.create_subprocess_exec(
-        *("/bin/sh", "-c", command, "sh", *script, *arguments), stderr=asyncio.subprocess.PIPE
-    )
-    _, err = await asyncio.wait_for(process.communicate(), 30)
-    assert process.returncode == 2
-    assert err.decode() == "The figures cannot be written: No space left on device.\n"
 
 
 @pytest.mark.parametrize(
@@ -311,29 +296,6 @@ async def test_from_the_command_line(tmp_path: Path) -> None:
     assert json.loads(out)["problems"][0]["level"] == "down"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--server-url", "localhost:8000"], "is no address like"),
-        (["--interval", "nan"], "is no number from 0 to 3600"),
-        (["--interval", "0"], "goes with --once alone"),
-        (["--authority", "/nowhere.pem"], "/nowhere.pem cannot be used: No such file"),
-        (["--authority", __file__], "holds no certificate"),
-        (["--env-file", "/nowhere.env"], "/nowhere.env cannot be read: No such file"),
-        (["--env-file", "/"], "/ cannot be read: Is a directory"),
-        (["--server-url", "http://[::1"], "is no address like"),
-        (["--server-url", "http://localhost:99999"], "is no address like"),
-        (["--engine-url", "8001"], "is no address like"),
-        (["--often"], "unrecognized arguments"),
-    ],
-)
-def test_wrong_options(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Status 2 and a sentence."""
-    assert words in refusal(options, arguments, capsys)
-
-
 def test_settings_that_can_not_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They are needed for where to look, and not when that is given."""
     env_file = tmp_path / "settings.env"
@@ -417,19 +379,6 @@ def test_a_quantile_is_where_promql_has_it() -> None:
     assert found.quantile(0.95) == pytest.approx(0.19)
 
 
-def test_beyond_the_last_bucket_nothing_is_known() -> None:
-    """Infinite, with the last bound at hand; NaN without any value."""
-    found = reading(0.05, 5.0, 5.0).histogram("x_seconds", kind="chat")
-    assert found is not None
-    assert math.isinf(found.quantile(0.95))
-    assert found.largest == 1.0
-    nothing = found.since(found)
-    assert nothing.count == 0
-    assert math.isnan(nothing.quantile(0.5))
-    assert reading().histogram("x_seconds", kind="chat") is None
-    assert found.since(None) is found
-
-
 def test_between_two_readings_and_over_a_restart() -> None:
     """Only what came in between counts; when counts have fallen, everything is new."""
     before = reading(*[0.05] * 10).histogram("x_seconds")
@@ -457,9 +406,3 @@ def test_sums_over_labels_and_names_of_several_releases() -> None:
     assert samples.by("vllm:running", "engine") == {"0": 2.0, "1": 3.0}
     assert samples.has("vllm:")
     assert not samples.has("qwen_camera_")
-
-
-def test_what_is_no_metrics_page_is_refused() -> None:
-    """A page of HTML, say."""
-    with pytest.raises(ValueError):
-        Samples.parse("<!doctype html>\n<title>x</title>\n")

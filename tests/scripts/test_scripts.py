@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
-import time
 from pathlib import Path
 
 import pytest
@@ -318,25 +316,19 @@ def test_a_changed_lock_is_installed(installed: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_install_that_was_killed_or_failed_is_repaired(installed: Path) -> None:
-    """A failed install stops the start with a sentence; the next run installs everything anew."""
+def test_an_install_that_failed_is_repaired(installed: Path) -> None:
+    """It stops the start with a sentence; the next run installs everything anew.
+
+    (One that was killed: tests/scripts/test_run_model.py.)
+    """
     marker = installed / ".venv" / "installing"
     lock = installed / "locks" / "requirements.txt"
     before = lock.read_text()
     lock.write_text(locked("no-such-package-of-qwen-camera", "1"))
     script = installed / "scripts" / "run.sh"
-    with subprocess.Popen(
-        ["bash", str(script)], env=offline(), stderr=subprocess.PIPE, start_new_session=True
-    ) as running:
-        deadline = time.monotonic() + 30
-        while not marker.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.killpg(running.pid, signal.SIGKILL)
-        running.communicate()
-    assert marker.exists()
     failed = bash(script, env=offline())
     lock.write_text(before)
-    assert "did not finish: making .venv anew" in failed.stderr
+    assert marker.exists()
     assert failed.returncode == 1
     assert failed.stdout == ""
     assert "Installing failed" in failed.stderr

@@ -36,7 +36,6 @@ from server.models import families
 from server.shared.processes.environment import child_environment
 from tests.support.documents import ROOT
 from tests.support.fakes_server import free_port
-from tests.support.options import refusal
 from tests.support.programs import ran
 from tests.support.vllm_stand_in import FAILURES, install, install_for_cpu, recorded
 
@@ -249,13 +248,6 @@ def test_what_is_not_started(settings: dict[str, str], extra: list[str], says: s
         built("0.32", *extra, **settings)
 
 
-@pytest.mark.parametrize("vision", [3, [14], {"patch_size": "x"}, {"spatial_merge_size": -2}])
-def test_a_damaged_configuration_is_said(vision: object) -> None:
-    """Sizes that make no sense are no reason for a traceback."""
-    with pytest.raises(ModelError, match="vision_config that makes no sense"):
-        vllm_command.pixels(load(None), model_of(vision_config=vision))
-
-
 def test_a_vllm_that_can_only_log_requests_is_refused() -> None:
     """There is no way to keep questions out of its log."""
     flags = frozenset(recorded("0.9.2")) - {"--disable-log-requests"}
@@ -288,16 +280,6 @@ def test_the_package_for_the_cpu_whose_program_fails(tmp_path: Path) -> None:
     assert "--gpu-memory-utilization" not in words
     assert words[words.index("--kv-cache-memory-bytes") + 1] == str(3 << 29)
     assert "--enforce-eager" in words
-
-
-def test_an_older_build_for_the_cpu_is_told_its_memory_by_the_environment() -> None:
-    """In whole GiB, one at least."""
-    flags = frozenset(recorded("0.32")) - {"--kv-cache-memory-bytes"}
-    vllm = Vllm("0.12.0", flags, True)
-    for room, told in ((0, "1"), (20 << 30, "2")):
-        command = vllm_command.build(load(None), model_of(), vllm, free_bytes=room)
-        assert command.env["VLLM_CPU_KVCACHE_SPACE"] == told
-        assert "--gpu-memory-utilization" not in command.argv
 
 
 # The log
@@ -521,32 +503,6 @@ def test_what_is_wrong_before_the_start_is_said(machine: Machine) -> None:
     assert "A server answers already" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "args",
-    [
-        ["--nonsense"],
-        ["--timeout", "-1"],
-        ["--timeout", "nan"],
-        ["--timeout", "soon"],
-        ["--env-file", "/none/at/all"],
-    ],
-)
-def test_wrong_options_end_with_status_2(
-    args: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Standard error shows the usage."""
-    assert "usage: bash scripts/start_vllm_server.sh" in refusal(serve.options, args, capsys)
-
-
-@pytest.mark.parametrize("extra", [["-tp", "2"], ["-tp=2"], ["--tensor_parallel_size=2"]])
-def test_a_short_flag_is_the_long_one(extra: list[str]) -> None:
-    """One that follows from the settings or is not taken is refused by either of its names."""
-    assert built("0.32", *extra).argv[-len(extra) :] == tuple(extra)
-    vllm = Vllm("0.32", frozenset(recorded("0.32")))
-    with pytest.raises(ModelError, match="--tensor-parallel-size follows from the settings"):
-        vllm_command._checked(extra, vllm, ["--tensor-parallel-size", "4"])
-
-
 def test_the_models_own_number_format_is_the_default() -> None:
     """Qwen's are stored in bfloat16, and float16 overflows."""
     words = built("0.32").argv
@@ -563,30 +519,6 @@ def test_a_dry_run_needs_neither_gpu_nor_a_vllm_that_answers(machine: Machine) -
     assert "--max-model-len 8192" in done.stdout
     assert "0.30 or newer" in done.stderr
     assert machine.run().returncode == 1
-
-
-def test_a_second_gpu_that_is_not_used_is_said() -> None:
-    """With the flag that spreads the model."""
-    cards = [Gpu(at, "GPU", 0.0, 0, 80 << 30, None, None) for at in range(4)]
-    (told,) = serve.memory_doubts(cards, 10 << 30, load(None))
-    assert "one of 4 GPUs" in told
-    assert "--tensor-parallel-size 4" in told
-    assert serve.memory_doubts(cards, 10 << 30, load(None), 4) == []
-
-
-@pytest.mark.slow
-def test_a_dry_run_needs_no_model_either(tmp_path: Path) -> None:
-    """Before anything is downloaded or installed; nobody knows which flags vLLM will have, so none is refused."""
-    machine = Machine(tmp_path)
-    machine.tool("amd-smi", "exit 1")
-    done = machine.run(
-        "--dry-run", "--", "--kv-cache-dtype", "fp8", MODEL_PATH=str(tmp_path / "not there")
-    )
-    assert done.returncode == 0
-    assert "There is no folder" in done.stderr
-    assert "--kv-cache-dtype fp8" in done.stdout
-    assert '"max_pixels": 1003520' in done.stdout
-    assert "--api-key is not passed on" in machine.run("--dry-run", "--", "--api-key", "x").stderr
 
 
 @pytest.mark.slow
