@@ -4,13 +4,10 @@ runs containers.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import os
 import re
 import shlex
-import shutil
 import sys
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -166,27 +163,6 @@ STACKS = {
     "rocm": {"web", "vllm-rocm"},
     "": {"web"},
 }
-
-
-@pytest.mark.parametrize("profile", STACKS)
-def test_compose_itself_makes_the_stack(profile: str) -> None:
-    """It fills in the variables and takes every key, with the same services as the file's profiles say."""
-    plugin = shutil.which(
-        "docker-compose", path=f"{os.environ['PATH']}:/usr/libexec/docker/cli-plugins"
-    )
-    if plugin is None or not re.search(r"version v?[2-9]", ran([plugin, "version"]).stdout):
-        pytest.skip("Compose 2 or newer is not installed; Debian 13 has it as docker-compose")
-    done = ran(
-        [plugin, "--file", str(COMPOSE), "--profile", profile, "config", "--format", "json"],
-        timeout=60,
-        env={**os.environ, "MODEL_PATH": "/srv/model"},
-    )
-    assert done.returncode == 0, done.stderr
-    made = json.loads(done.stdout)["services"]
-    assert set(made) == STACKS[profile]
-    for name, service in made.items():
-        written = compose()["services"][name]
-        assert "build" in written or service["image"] == filled(written["image"]), name
 
 
 def services(profile: str) -> dict[str, dict[str, Any]]:
@@ -526,18 +502,3 @@ def test_it_keeps_to_the_time_and_port_of_the_web_server() -> None:
     assert deployed["graceful_shutdown_timeout_s"] >= 120
     scaling = deployed["autoscaling_config"]
     assert scaling["target_ongoing_requests"] <= deployed["max_ongoing_requests"]
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_ray_takes_it() -> None:
-    """Ray's own schema takes the file, where Ray is installed, and the router of sessions is one of its classes."""
-    if importlib.util.find_spec("ray") is None:
-        pytest.skip("Ray is not installed: pip install 'ray[serve]'.")
-    config: Any = importlib.import_module("ray.serve.config")
-    schema: Any = importlib.import_module("ray.serve.schema")
-    whole = yaml.safe_load((DEPLOY / "ray" / "serve.yaml").read_text(encoding="utf-8"))
-    schema.ServeDeploySchema.model_validate(whole)
-    deployed = application()["args"]["llm_configs"][0]["deployment_config"]
-    schema.DeploymentSchema(name="model", **deployed)
-    router = config.RequestRouterConfig(**deployed["request_router_config"])
-    assert router.get_request_router_class().__name__ == "ConsistentHashRouter"

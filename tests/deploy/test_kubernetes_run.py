@@ -6,10 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
-import functools
-import io
-import json
 import os
 import re
 import shutil
@@ -17,17 +13,13 @@ import signal
 import socket
 import ssl
 import struct
-import subprocess
 import sys
-import tarfile
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self, cast
 
 import pytest
-import yaml
 
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import Reply, json_request, request
@@ -138,77 +130,6 @@ async def test_the_pods_work_together(tmp_path: Path) -> None:
             assert await gateway.process.wait() == 0
     for secret in (SECRET, CODE):
         assert secret.encode() not in gateway.output
-
-
-async def test_podman_plays_the_pods(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """Gateway, Redis, router and a stand-in engine as pods, with the users, rights and read-only roots
-    of their manifests: a question is answered through all of them.
-    """
-    real_router.needed()
-    if missing := [one for one in ("podman", "redis-server") if shutil.which(one) is None]:
-        named = " and ".join(missing)
-        pytest.skip(f"{named} missing: apt install podman runc catatonit redis-server.")
-    # podman takes no longer path than 50 characters.
-    folder = Path(tempfile.mkdtemp(prefix="pods-", dir="/tmp"))
-    request.addfinalizer(lambda: shutil.rmtree(folder))
-    podman = Podman(folder)
-    if reason := podman.why_not():
-        pytest.skip(f"No pods for this test: {reason}.")
-    web, redis_port, router_port, metrics, *engines = free_ports(8)
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    stand_in(programs)
-    python = sys.executable
-    places = {
-        "redis": {"6379": str(redis_port), "0.0.0.0": "127.0.0.1"},
-        "vllm": {"--port=8001": f"--port={engines[0]}", "0.0.0.0": "127.0.0.1"},
-        "router": {f"vllm-{n}.vllm:8001": f"127.0.0.1:{one}" for n, one in enumerate(engines)}
-        | {"0.0.0.0": "127.0.0.1"},
-        "gateway": {},
-    }
-    path = {"PATH": f"{programs}:/usr/bin:/bin"}
-    more = {
-        "redis": path,
-        "vllm": path,
-        "router": path
-        | {
-            "ROUTER_PORT": str(router_port),
-            "ROUTER_METRICS_PORT": str(metrics),
-            "ROUTER_PROGRAM": str(real_router.PROGRAM.resolve()),
-        },
-        "gateway": settings()
-        | path
-        | {
-            "PORT": str(web),
-            "HOST": "127.0.0.1",
-            "REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
-            "VLLM_BASE_URL": f"http://127.0.0.1:{router_port}/v1",
-            "GATEWAY_NAME": "g3",
-            "PUBLIC_ADDRESSES": "127.0.0.1",
-            "JWT_SECRET_KEY": SECRET,
-            "ACCESS_CODE": CODE,
-        },
-    }
-    url = f"http://127.0.0.1:{web}"
-    names = {name: pods(manifests())[name]["containers"][0]["name"] for name in places}
-    with ExitStack() as stack:
-        for name, moved in places.items():
-            text = json.dumps(pods(manifests())[name])
-            for old, new in moved.items():
-                text = text.replace(old, new)
-            spec = json.loads(text)
-            command = spec["containers"][0]["command"]
-            spec["containers"][0]["command"] = [
-                python if one == "python" else one for one in command
-            ]
-            stack.enter_context(podman.playing(name, spec, more[name], programs))
-        for _ in range(150):
-            if await answered(url):
-                break
-            await asyncio.sleep(0.5)
-        else:
-            pytest.fail("\n".join(podman.log(name, one) for name, one in names.items()))
-        await is_answered(url)
 
 
 def stand_in(folder: Path) -> None:
@@ -344,145 +265,6 @@ async def test_nginx_finds_gateways_by_name(tmp_path: Path) -> None:
 
 
 # Pods of podman
-
-
-IMAGE = "localhost/qwen-camera-empty:1"
-# crun takes no cgroups of both versions side by side, and podman asks for more open files than a
-# machine without that right may give.
-CONF = """\
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "none"
-{runtime}
-"""
-
-
-class Podman:
-    """podman with its images, containers and settings in `folder`."""
-
-    def __init__(self, folder: Path) -> None:
-        runtime = 'runtime = "runc"' if shutil.which("runc") else ""
-        (folder / "containers.conf").write_text(CONF.format(runtime=runtime))
-        self.folder = folder
-        self._environment = {**os.environ, "CONTAINERS_CONF": str(folder / "containers.conf")}
-
-    def run(self, *words: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-        """One command; a minute at most."""
-        own = ("--root", str(self.folder / "store"), "--runroot", str(self.folder / "run"))
-        return subprocess.run(
-            ["podman", *own, "--storage-driver", "vfs", *words],
-            input=stdin,
-            env=self._environment,
-            capture_output=True,
-            timeout=60,
-        )
-
-    def why_not(self) -> str:
-        """Make the image; the reason why no pod runs here, or ""."""
-        made = self.run("import", "-", IMAGE, stdin=_empty())
-        if made.returncode:
-            return f"podman takes no image: {_last(made)}"
-        pod = {"image": IMAGE, "command": ["/usr/bin/true"], "name": "try"}
-        with self._file({"containers": [pod], "hostNetwork": True}, "try") as path:
-            done = self.run("kube", "play", str(path))
-            self.run("kube", "play", "--down", str(path))
-        return f"podman plays no pod: {_last(done)}" if done.returncode else ""
-
-    @contextmanager
-    def playing(
-        self, name: str, spec: Manifest, environment: Mapping[str, str], *folders: Path
-    ) -> Iterator[None]:
-        """A pod as its manifest has it, but for image, network and this machine's folders.
-
-        `environment`: goes before what the container has; `folders`: mounted besides.
-        """
-        with self._file(spec, name, environment, *folders) as path:
-            try:
-                done = self.run("kube", "play", str(path))
-                assert done.returncode == 0, done.stderr.decode()
-                yield
-            finally:
-                self.run("kube", "play", "--down", str(path))
-
-    def log(self, name: str, container: str) -> str:
-        """The text that it printed."""
-        done = self.run("logs", f"{name}-{container}")
-        return (done.stdout + done.stderr).decode(errors="replace")
-
-    @contextmanager
-    def _file(
-        self,
-        spec: Manifest,
-        name: str,
-        environment: Mapping[str, str] | None = None,
-        *folders: Path,
-    ) -> Iterator[Path]:
-        pod = copy.deepcopy(spec)
-        pod["hostNetwork"] = True
-        # Beyond podman's kinds of volumes, and what there is no scheduler for
-        volumes = [one for one in pod.get("volumes", ()) if "emptyDir" in one]
-        kept = {one["name"] for one in volumes}
-        for one in volumes:
-            one["emptyDir"] = {}
-        mounts = []
-        for number, place in enumerate([*_system(), *folders]):
-            volumes.append({"name": f"host{number}", "hostPath": {"path": str(place)}})
-            mounts.append({"name": f"host{number}", "mountPath": str(place), "readOnly": True})
-        for container in pod["containers"]:
-            container["image"], container["imagePullPolicy"] = IMAGE, "Never"
-            container["workingDir"] = str(ROOT)
-            own = {one["name"]: one for one in container.get("env", ()) if "value" in one}
-            own |= {key: {"name": key, "value": text} for key, text in (environment or {}).items()}
-            container["env"] = list(own.values())
-            container.pop("envFrom", None)
-            container.pop("ports", None)
-            container.pop("resources", None)
-            mounted = [one for one in container.get("volumeMounts", ()) if one["name"] in kept]
-            container["volumeMounts"] = mounted + mounts
-        pod["volumes"] = volumes
-        for key in ("topologySpreadConstraints", "tolerations"):
-            pod.pop(key, None)
-        path = self.folder / f"{name}.yaml"
-        whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": pod}
-        path.write_text(yaml.safe_dump(whole))
-        yield path
-
-
-@functools.cache
-def _system() -> tuple[Path, ...]:
-    """Folders that programs of this machine and the project are in."""
-    python = Path(sys.base_prefix).resolve()
-    found = [Path("/usr"), ROOT, Path(sys.prefix), Path(sys.prefix).resolve(), python]
-    found += [(ROOT / ".venv-router").resolve()]
-    outside = [one for one in dict.fromkeys(found) if one.is_dir()]
-    return tuple(
-        one
-        for one in outside
-        if not any(one != other and other in one.parents for other in outside)
-    )
-
-
-def _empty() -> bytes:
-    """A root file system of folders, and of the links that /usr has had beside it."""
-    raw = io.BytesIO()
-    with tarfile.open(fileobj=raw, mode="w") as tar:
-        for name in ("tmp", "proc", "sys", "dev", "etc", "run", "usr"):
-            entry = tarfile.TarInfo(name)
-            # A volume there begins with its rights; Kubernetes' own are open to every user.
-            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
-            tar.addfile(entry)
-        for name in ("bin", "lib", "lib64", "sbin"):
-            entry = tarfile.TarInfo(name)
-            entry.type, entry.linkname = tarfile.SYMTYPE, f"usr/{name}"
-            tar.addfile(entry)
-    return raw.getvalue()
-
-
-def _last(done: subprocess.CompletedProcess[bytes]) -> str:
-    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1][:200] if lines else f"status {done.returncode}"
 
 
 # Workloads

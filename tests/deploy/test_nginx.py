@@ -399,23 +399,6 @@ async def test_uploads_are_refused_at_the_edge(scene: Scene, method: str) -> Non
         assert (await scene.nginx.line(count))["process"] != ""
 
 
-async def test_large_uploads_and_multipart(scene: Scene) -> None:
-    """A large body to an upload address is a 403, multipart elsewhere a 415; the process says the
-    same.
-    """
-    async with client(scene.nginx) as http, httpx.AsyncClient(trust_env=False) as process:
-        large = await http.post("/upload", content=b"x" * 2_000_000)
-        assert large.status_code == 403
-        for path in ("/api/token", OFFER):
-            files = {"file": ("a.jpg", b"x", "image/jpeg")}
-            count = len(scene.nginx.requests)
-            reply = await http.post(path, files=files)
-            own = await process.post(f"{scene.processes[0].url}{path}", files=files)
-            assert (reply.status_code, reply.json()) == (own.status_code, own.json())
-            assert reply.status_code == 415
-            assert (await scene.nginx.line(count))["process"] == ""
-
-
 async def test_bodies_have_the_processes_own_limit(scene: Scene) -> None:
     """128 KiB pass, and are put into no file, which would fail here; a byte more is the process's
     own 413.
@@ -535,20 +518,6 @@ async def test_sessions_live_in_one_process_each(scene: Scene) -> None:
 def last_line(front: Nginx, path: str) -> str:
     """Of nginx's log, about that path."""
     return [line for line in front.written.splitlines() if f'"path":"{path}"' in line][-1]
-
-
-async def test_ready_while_any_process_is(tmp_path: Path) -> None:
-    """One that is not there is passed over by /health/ready, /api/token and the rest."""
-    asked = (("GET", "/health/ready"), ("POST", "/api/token"), ("PATCH", OFFER))
-    async with (
-        answering() as (_, port, _),
-        nginx(tmp_path, [free_port(), port]) as front,
-        client(front) as http,
-    ):
-        for method, path in asked:
-            for number in range(6):
-                reply = await http.request(method, f"{path}?session={number}")
-                assert reply.status_code == 200
 
 
 async def test_a_process_that_stops_is_passed_over_for_tokens_alone(tmp_path: Path) -> None:

@@ -35,7 +35,6 @@ _UNIT = re.compile(r"\bqwen-(?:vllm|webrtc)(@)?")
 VARIABLES = {
     *(
         "SOAK_SECONDS",
-        "MODEL_SERVER_URL",
         "REAL_VLLM_PYTHON",
         "COMPOSE_PROFILES",
         "LISTEN",

@@ -4,14 +4,13 @@ import asyncio
 import os
 import shutil
 import socket
-import subprocess
 import threading
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.support.namespaces import PREFIX, Namespace, Network, NetworkError, require
+from tests.support.namespaces import PREFIX, Namespace, Network, require
 
 
 @pytest.fixture(autouse=True)
@@ -112,40 +111,3 @@ def test_names_of_its_own() -> None:
         ]
         assert Path("/etc/netns", one.name).exists()
     assert not Path("/etc/netns", one.name).exists()
-
-
-def test_a_failed_command_says_what_it_was() -> None:
-    """The error holds the command and its words, and what was made before goes away all the same."""
-    with (
-        pytest.raises(NetworkError, match=r"ip -4 route replace default via 10\.9\.9\.9: "),
-        Network() as net,
-    ):
-        net.namespace("a").route("default", via="10.9.9.9")
-    assert not left()
-
-
-def test_what_a_killed_run_left_is_removed() -> None:
-    """A namespace whose process is gone goes when the next network is made; one of a living process stays."""
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    name = f"{PREFIX}-{gone.pid}-1-a"
-    subprocess.run(["ip", "netns", "add", name], check=True)
-    with Network() as one:
-        kept = one.namespace("b").name
-        with Network():
-            assert left() == [kept]
-            assert not Path("/run/netns", name).exists()
-    assert not left()
-
-
-def test_this_machine_is_left_as_it_is() -> None:
-    """After a network with forwarding inside, this machine's own interfaces and forwarding are as before."""
-    forwarding = Path("/proc/sys/net/ipv4/ip_forward")
-    before = forwarding.read_text(), socket.if_nameindex()
-    with Network() as net:
-        one, other = net.namespace("one"), net.namespace("other")
-        net.cable(one, "10.99.1.1/24", other, "10.99.1.2/24")
-        one.forward()
-        assert (forwarding.read_text(), socket.if_nameindex()) == before
-        one.set_link("eth0", up=False)
-    assert (forwarding.read_text(), socket.if_nameindex()) == before

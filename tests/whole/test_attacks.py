@@ -29,7 +29,7 @@ from scripts.bench.voice_peer import Microphone, VoicePeer
 from scripts.local_certificate import Identity, Keeper
 from tests.support.decoder_memory import DEEP, LARGE, Frames, shown_backwards, shown_late
 from tests.support.fakes_server import READABLE, ServerProcess
-from tests.support.hostile import NO_BODY, PINGS, SILENT_SOCKET
+from tests.support.hostile import NO_BODY, SILENT_SOCKET
 from tests.support.parts import at_night
 
 pytestmark = pytest.mark.slow
@@ -290,38 +290,6 @@ def flood(server: ServerProcess, hello: Iterator[bytes], frames: bytes) -> str:
     return f"{opens} sockets, {sent / 2**20:.0f} MiB sent"
 
 
-async def hellos(server: ServerProcess, *, token: bool) -> Iterator[bytes]:
-    """The beginnings of WebSockets without a token, or of 150 with one each."""
-    if not token:
-        return itertools.repeat(SILENT_SOCKET)
-    said = []
-    for _ in range(150):
-        got = await json_request("POST", f"{server.url}/api/token", {})
-        words = f"Sec-WebSocket-Protocol: qwen-camera, bearer.{got['token']}\r\n\r\n"
-        path = SILENT_SOCKET.replace(b"/ws/nobody", f"/ws/{got['session_id']}".encode())
-        said.append(path[:-2] + words.encode())
-    return iter(said)
-
-
-@pytest.mark.parametrize("tls", [False, *at_night(True)], ids=["http", "https"])
-@pytest.mark.parametrize("token", [False, *at_night(True)], ids=["no token", "token"])
-@pytest.mark.parametrize("frames", [PINGS, *at_night(PIECES)], ids=["pings", "empty pieces"])
-async def test_a_flood_of_frames(tmp_path: Path, tls: bool, token: bool, frames: bytes) -> None:
-    """Sockets that send and read nothing, one after the other: others are served, memory stays."""
-    async with attacked(tmp_path, tls=tls) as server:
-        await asyncio.gather(*(request("GET", f"{server.url}/") for _ in range(20)))
-        before = server.footprint().rss
-        hello = await hellos(server, token=token)
-        flooding = asyncio.create_task(asyncio.to_thread(flood, server, hello, frames))
-        times, most = await served(server, flooding)
-        print(flooding.result())
-        print(f"{before:.0f} -> {most:.0f} MiB, {times[len(times) // 2]:.3f}, {times[-1]:.3f} s")
-        assert most - before < FLOOD_MIB
-        assert times[len(times) // 2] < USUAL_SECONDS
-        assert times[-1] < LONGEST_SECONDS
-        assert await metric(server, "errors_total") == 0
-
-
 async def fill(server: ServerProcess) -> int:
     """Hold 20 connections from each of two addresses, and open a new one for each that is cut."""
     chance = random.Random(0)
@@ -341,24 +309,3 @@ async def fill(server: ServerProcess) -> int:
     for one in held:
         one.transport.abort()
     return opens
-
-
-@pytest.mark.parametrize(
-    "tls", [pytest.param(False, id="http", marks=pytest.mark.night), pytest.param(True, id="https")]
-)
-async def test_two_addresses_that_hold_all_connections(tmp_path: Path, tls: bool) -> None:
-    """Requests without an end and sockets without a token, 20 of each address: nobody else fails."""
-    async with attacked(tmp_path, tls=tls, MAX_CONNECTIONS="40") as server:
-        before = server.footprint().rss
-        filling = asyncio.create_task(fill(server))
-        times, most = await served(server, filling)
-        cut = await metric(server, "connections_cut_off_total")
-        refused = await metric(server, "connections_refused_total")
-        print(
-            f"{filling.result()} opened, {len(times)} served, {cut:.0f} cut off, {refused:.0f} refused,"
-            f" {before:.0f} -> {most:.0f} MiB, {times[len(times) // 2]:.3f}, {times[-1]:.3f} s"
-        )
-        assert refused == 0
-        assert cut > 0
-        assert most - before < FLOOD_MIB
-        assert times[-1] < LONGEST_SECONDS

@@ -13,9 +13,8 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.models.openai import engine as engine_module
 from server.models.openai.chat_client import TimeLimits
 from server.models.openai.engine import OpenAIEngine
-from server.models.thinking import ThinkingLimits
 from server.shared.attention import attention as pace
-from tests.support.clients import Visitor, http, soon, visitor
+from tests.support.clients import Visitor, http, visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running, running
 
@@ -127,39 +126,6 @@ async def test_each_way_of_failing(
     await healthy_again(guest, fake)
 
 
-async def test_a_slow_first_token_is_waited_for(guest: Visitor, fake: FakeOpenAI) -> None:
-    """Slow within the limit is an answer, and the timings say where the time went."""
-    fake.first_token = 0.4
-    answer = await guest.page.ask("What?")
-    assert answer["type"] == "response"
-    assert answer["timings"]["first_token_ms"] >= 400
-    await healthy_again(guest, fake)
-
-
-async def test_a_missing_done_is_no_failure(guest: Visitor, fake: FakeOpenAI) -> None:
-    """The answer was whole when the model said so."""
-    fake.behaviour = Behaviour.NEVER_DONE
-    answer = await guest.page.ask("What?")
-    assert (answer["type"], answer["finish_reason"]) == ("response", "stop")
-    await healthy_again(guest, fake)
-
-
-@pytest.mark.parametrize("how", [Behaviour.REFUSES_FIELD, Behaviour.REFUSES_FIELD_422])
-async def test_a_refused_field_is_left_out(
-    guest: Visitor, fake: FakeOpenAI, how: Behaviour
-) -> None:
-    """The visitor notices nothing: the request goes again without the field, and from then on."""
-    fake.behaviour = how
-    fake.refused_fields = {"temperature", "stream_options"}
-    # It has taken them before: the second refusal counts.
-    for asked in (2, 2, 1):
-        count = fake.count
-        assert (await guest.page.ask("What?"))["type"] == "response"
-        assert not fake.refused_fields & fake.last.body.keys()
-        assert fake.count <= count + asked
-    await healthy_again(guest, fake)
-
-
 @pytest.mark.slow
 async def test_a_failing_description_is_told_once_and_goes_on(
     guest: Visitor, fake: FakeOpenAI
@@ -257,37 +223,3 @@ async def test_auto_moves_up_and_back(encoder: LiveEncoder) -> None:
             await page.next("ready", engine="vllm", timeout=6)
             assert (await page.ask("What is it?"))["engine"] == "vllm"
     await fake.close()
-
-
-async def test_two_answers_are_never_spliced(encoder: LiveEncoder, fake: FakeOpenAI) -> None:
-    """Dying after the first token is an error, with another engine at hand or not."""
-    async with (
-        running(engine="auto", vllm_base_url=fake.base_url, drain_seconds=1) as run,
-        visitor(run, encoder) as one,
-    ):
-        await soon(lambda: run.program.engines.current.name == "vllm")
-        fake.behaviour = Behaviour.DIES
-        error = await one.page.ask("What?", id="d")
-        assert (error["type"], error["code"]) == ("error", "engine_failed")
-        texts = [m["text"] for m in one.page.seen if m["type"] == "delta"]
-        assert "".join(texts) == "I see "
-        fake.behaviour = Behaviour.NORMAL
-
-
-@pytest.mark.parametrize("told", [False, True], ids=["its size is not told", "its size is told"])
-async def test_a_conversation_that_outgrows_the_context_goes_on(
-    guest: Visitor, fake: FakeOpenAI, told: bool
-) -> None:
-    """Every question is answered, with fewer turns, and not each one has to be sent twice."""
-    words = " ".join(["word"] * 60)
-    fake.context, fake.tells_context = 900 + ThinkingLimits().max_tokens, told
-    before = fake.count
-    try:
-        for n in range(16):
-            answer = await guest.page.ask(f"Question {n} {words}?")
-            assert answer["type"] == "response", answer
-        assert fake.count - before in range(17 - told, 21)
-        assert all(len(seen.texts) > 2 for seen in list(fake.requests)[-3:])
-    finally:
-        fake.context = None
-    await healthy_again(guest, fake)

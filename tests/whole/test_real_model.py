@@ -17,8 +17,8 @@ import pytest
 import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.core.errors import EngineFailed, EngineRefused
-from server.core.frames import Geometry, Picture, Role
+from server.core.errors import EngineFailed
+from server.core.frames import Picture, Role
 from server.features.hosting.catalogue.choice import Choice
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.hosting import Hosting
@@ -37,9 +37,8 @@ from tests.real_model.server import (
     watch_lessons,
 )
 from tests.support.answers import collect
-from tests.support.clients import Message, Page, metric, soon, visitor
+from tests.support.clients import Message, Page, soon, visitor
 from tests.support.fakes import make_request
-from tests.support.parts import at_night
 from tests.support.running import running
 
 # Tokens of an answer that is far from its end whenever a test stops it.
@@ -83,18 +82,6 @@ def request(question: str, color: str = "red", max_tokens: int = 64) -> EngineRe
 # The engine alone
 
 
-@pytest.mark.night
-async def test_probe_of_a_server_that_lists_nothing(
-    engine: OpenAIEngine, server: ModelServer
-) -> None:
-    """With MODEL_NAME it is ready, and the model's own folder tells its pixels."""
-    status = await engine.probe()
-    assert (status.state, status.model) == (EngineState.READY, str(server.model))
-    assert status.capabilities.geometry == Geometry(28, 784, 64 * 28 * 28)
-    assert status.capabilities.context_length is None
-    assert not status.capabilities.json_schema
-
-
 async def test_without_a_name_it_says_what_to_set(server: ModelServer) -> None:
     """The served model cannot be found here."""
     nameless = OpenAIEngine("vllm", Endpoint(server.base_url))
@@ -115,13 +102,6 @@ async def test_pixels_become_words(engine: OpenAIEngine, color: str) -> None:
     assert end.usage.prompt_tokens is not None
     assert end.usage.prompt_tokens > 63
     assert end.usage.completion_tokens == 4
-
-
-async def test_the_limit_ends_an_answer(engine: OpenAIEngine) -> None:
-    """max_tokens holds, and the answer says that it was cut."""
-    pieces, end = await collect(engine, request(ASK_SONG, max_tokens=20))
-    assert "".join(pieces).split() == ["la"] * 20
-    assert end.finish_reason == "length"
 
 
 async def begun(engine: OpenAIEngine) -> tuple[AsyncGenerator[Chunk, None], float]:
@@ -179,16 +159,6 @@ async def test_a_refused_field_is_left_out_for_good(server: ModelServer) -> None
     assert server.log.read_text("utf-8").count('HTTP/1.1" 422') == 1
 
 
-async def test_another_model_is_an_error(server: ModelServer) -> None:
-    """This server has a status of its own for it."""
-    engine = OpenAIEngine("vllm", Endpoint(server.base_url, model="somebody/else"))
-    try:
-        with pytest.raises(EngineRefused, match="refused the request"):
-            await collect(engine, request(ASK_COLOR))
-    finally:
-        await engine.close()
-
-
 async def test_a_broken_picture_is_an_error(engine: OpenAIEngine) -> None:
     """The server fails at it; the next question works."""
     broken = request(ASK_COLOR)
@@ -197,20 +167,6 @@ async def test_a_broken_picture_is_an_error(engine: OpenAIEngine) -> None:
         await collect(engine, broken)
     pieces, _ = await collect(engine, request(ASK_COLOR, "blue"))
     assert "".join(pieces) == "It is blue."
-
-
-async def test_an_error_behind_the_role_is_a_refusal(server: ModelServer) -> None:
-    """It comes inside a stream that began with 200 and the role; this server fails at `stop`, which the plain form has
-    not.
-    """
-    endpoint = Endpoint(server.base_url, model=str(server.model), fields={"stop": ["x"]})
-    engine = OpenAIEngine("vllm", endpoint)
-    try:
-        pieces, _ = await collect(engine, request(ASK_COLOR))
-        assert engine.status.left_out == ("optional fields",)
-    finally:
-        await engine.close()
-    assert "".join(pieces) == "It is red."
 
 
 # The whole program
@@ -349,55 +305,6 @@ async def test_a_server_that_dies_and_comes_back(
         # The turn before is nothing that the model was taught: what it says now is its own affair.
         again = await two.page.ask(ASK_COLOR, timeout=20)
         assert (again["type"], again["engine"]) == ("response", "vllm"), again
-
-
-@pytest.mark.parametrize("confirm", [False, *at_night(True)])
-async def test_two_models_in_one_session(
-    server: ModelServer, watcher_model: Path, confirm: bool
-) -> None:
-    """One was taught colours and one to watch for red: a question and a watch at once, each at its own; the one
-    that watches is killed, and the other one gets what it never learned.
-    """
-    watcher = ModelServer(watcher_model)
-    await watcher.start()
-    scene = ColoredScene("red")
-    scene.show(GREY)
-    encoder = LiveEncoder(scene, rate=10)
-    settings = {"vllm_base_url": server.base_url, "model_name": str(server.model)}
-    settings |= {"watches_base_url": watcher.base_url, "watches_model": str(watcher.model)}
-    try:
-        async with (
-            running(engine="vllm", watch_confirm=confirm, **settings) as run,
-            visitor(run, encoder) as one,
-        ):
-            page = one.page
-            await soon(lambda: run.program.engines.of(Role.WATCHES).status.ready, 15)
-            await page.send(type="watch", id="red", condition="you see red")
-            watches: list[dict[str, Any]] = []
-            while not (watches and watches[0]["armed"]):
-                watches = (await page.next("watches", timeout=60))["watches"]
-            assert watches[0]["reason"] == "It is not red."
-            await page.send(type="chat", content=ASK_SONG, id="song")
-            scene.show(COLORS["red"])
-            if confirm:
-                # One that was never taught to watch confirms nothing.
-                answer = await page.ask(ASK_COLOR, timeout=60)
-                assert answer["model"] == server.model.name
-                await soon(
-                    lambda: metric(run, "watch_confirmations_total", result="failed") > 0, 60
-                )
-                assert metric(run, "alerts_total") == 0
-                return
-            alert = await page.next("alert", timeout=60)
-            assert (alert["model"], alert["reason"]) == ("watcher", "It is red.")
-            answer = await page.ask(ASK_COLOR, timeout=60)
-            assert answer["model"] == server.model.name
-            watcher.kill()
-            told = await page.next("ready", roles={}, timeout=30)
-            assert told["stands_in"]
-    finally:
-        await encoder.close()
-        watcher.kill()
 
 
 async def test_a_model_of_this_server_watches(server: ModelServer, watcher_model: Path) -> None:

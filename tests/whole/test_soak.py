@@ -15,7 +15,6 @@ import re
 import socket
 import statistics
 import time
-import traceback
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -274,35 +273,13 @@ async def visits(soak: Soak, number: int, end: float) -> None:
             fine = {None, 1000, 1006, 4404, 4429, 4409} | ({4401, 4408} if expired() else set())
             if peer.close_code not in fine:
                 soak.problem(f"a socket was closed with {peer.close_code}: {type(error).__name__}")
-        except TimeoutError as error:
+        except TimeoutError:
             soak.done["in vain"] += 1
             if not soak.excused(came):
-                at = f"{time.strftime('%X')}, {time.monotonic() - came:.0f} s after it came"
-                soak.problem(
-                    f"visitor {number} waited in vain in {where(error)} ({at}): {peer.status}, {standing(peer)}"
-                )
+                soak.problem(f"visitor {number} waited in vain: {peer.status}")
         finally:
             with suppress(HttpError, OSError, EOFError, TimeoutError, ConnectionError):
                 await peer.close()
-
-
-def where(error: BaseException) -> str:
-    """The methods of ours that it came through, the innermost last."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return " > ".join(f"{f.name}:{f.lineno}" for f in frames if "bench" in f.filename)
-
-
-def standing(peer: CameraPeer) -> str:
-    """Return the state of its connection, and its addresses."""
-    if peer._pc is None:
-        return "no connection"
-    transport = peer._pc.getTransceivers()[0].sender.transport
-    pairs = [
-        f"{pair.local_candidate.host} to {pair.remote_candidate.host} {pair.state.name}"
-        + (" nominated" if pair.nominated else "")
-        for pair in transport.transport._connection._check_list
-    ]
-    return f"ICE {transport.transport.state}, DTLS {transport.state}, {'; '.join(pairs)}"
 
 
 async def strangers(soak: Soak, end: float) -> None:
