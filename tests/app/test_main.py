@@ -237,15 +237,6 @@ async def test_bad_settings_stop_the_start(tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
-async def test_a_weak_key_with_auth_stops_the_start(tmp_path: Path) -> None:
-    """With the command that makes a good one."""
-    async with started(tmp_path, access_code="some-access-code") as process:
-        status, _, err = await process.end()
-    assert status == 2
-    assert "JWT_SECRET_KEY is empty" in err
-    assert "token_urlsafe" in err
-
-
 @asynccontextmanager
 async def asking(process: Process) -> AsyncIterator[tuple[CameraPeer, Page]]:
     """Somebody with a camera and a socket."""

@@ -8,7 +8,6 @@ import asyncio
 import itertools
 import re
 import time
-from typing import Any
 
 import cv2
 import numpy as np
@@ -175,23 +174,6 @@ async def test_cancel_stops_the_answer_at_the_model_too(page: Visitor, model: Fa
     assert model.last.closed_early
     model.behaviour = Behaviour.NORMAL
     assert (await page.ask("And now?"))["text"] == "I see a cup."
-
-
-async def test_a_second_question_replaces_the_first(page: Visitor, model: FakeOpenAI) -> None:
-    """The first one ends at the model and says why; the second is answered."""
-    model.behaviour = Behaviour.STALLS
-    first = await page.send("What is on the left?")
-    await expect(page.turns.last.locator(".text")).to_have_text("I see")
-    stalled = model.last
-    model.behaviour = Behaviour.NORMAL
-    response = await page.ask("What is on the right?")
-    assert response["text"] == "I see a cup."
-    assert (await page.response(first["id"]))["finish_reason"] == "replaced"
-    await expect(page.turns.nth(-2).locator(".remark")).to_have_text(say("page.replaced"))
-    await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
-    async with asyncio.timeout(2):
-        await stalled.done.wait()
-    assert stalled.closed_early
 
 
 async def test_a_double_press_asks_once(page: Visitor, model: FakeOpenAI) -> None:
@@ -410,46 +392,3 @@ async def test_describe_answers_unasked_until_it_is_switched_off(
     count = model.count
     await page.settle(3)
     assert model.count == count
-
-
-async def test_two_pages_see_nothing_of_each_other(visit: Visit, builtin: Running) -> None:
-    """Two people ask at the same time: each answer is about what is in front of that camera."""
-    words = {"one": "HARBOUR 481", "two": "MEADOW 736"}
-    pages = {name: await visit(builtin.base_url) for name in words}
-    await asyncio.gather(*(page.start() for page in pages.values()))
-    for name, page in pages.items():
-        await page.show(mode=f"text:{words[name]}", textPx=48, clock=False)
-    for question in ("Read this", "What does it say now?"):
-        answers = await asyncio.gather(*(page.ask(question) for page in pages.values()))
-        for (name, answer), other in zip(
-            zip(words, answers, strict=True), reversed(words), strict=True
-        ):
-            assert words[name] in answer["text"]
-            assert words[other] not in answer["text"]
-    ids: set[str] = set()
-    for name, other in (("one", "two"), ("two", "one")):
-        log = await pages[name].log()
-        ids |= {e["message"]["session_id"] for e in log if e["message"]["type"] == "ready"}
-        assert words[other] not in str(log)
-        await expect(pages[name].find("#log")).not_to_contain_text(words[other])
-    assert len(ids) == 2
-
-
-async def test_what_was_said_before_goes_with_the_next_question_of_that_page_alone(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """A follow-up carries its own page's chat, and no word of another page's."""
-
-    def answer(body: dict[str, Any], _jpeg: bytes | None) -> list[str]:
-        return ["A red kite."] if "red" in str(body["messages"][-1]) else ["A blue boat."]
-
-    model.answer_for = answer
-    one, two = await visit(server.base_url), await visit(server.base_url)
-    await asyncio.gather(one.start(), two.start())
-    await one.ask("What is the red thing?")
-    await two.ask("What is the blue thing?")
-    await one.ask("How big is it?")
-    said = " ".join(text for _, text in model.last.texts)
-    assert "What is the red thing?" in said
-    assert "A red kite." in said
-    assert "blue" not in said

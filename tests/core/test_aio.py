@@ -94,15 +94,6 @@ async def test_what_a_task_dies_of_is_logged_by_type(caplog: pytest.LogCaptureFi
     await tasks.close()
 
 
-async def test_cancelled_tasks_are_no_news(caplog: pytest.LogCaptureFixture) -> None:
-    """Being stopped is not dying."""
-    tasks = TaskSet("set")
-    tasks.spawn(forever(), name="one")
-    await asyncio.sleep(0)
-    await tasks.close()
-    assert not caplog.records
-
-
 async def test_cancel_and_wait_steps_over_the_done_ones() -> None:
     """Done tasks and none at all are fine."""
     done = asyncio.create_task(asyncio.sleep(0))

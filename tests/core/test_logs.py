@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
-from config import load
 from server.auth import TokenIssuer
 from server.core import logs
 from server.core.redact import redact, session_hash
@@ -162,12 +160,6 @@ def test_credentials_are_hidden(path: Path, text: str) -> None:
     assert "(hidden)" in line["state"]
 
 
-def test_ordinary_words_stay() -> None:
-    """The fence does not eat what is no credential."""
-    for text in ("token refused", "the bearer", "a key frame", "code 4401", "eyJ"):
-        assert redact(text) == text
-
-
 def test_one_record_is_one_line(path: Path) -> None:
     """Line ends and control characters are escaped, long texts cut, odd numbers written as text."""
     nasty = 'a\nb\r\x1b[31m\u2028"}{\ud800'
@@ -235,16 +227,6 @@ def test_the_file_is_appended_to_and_followed(tmp_path: Path) -> None:
     assert [line["message"] for line in lines(path)] == ["two"]
 
 
-def test_without_a_file_lines_go_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    """No file, or an empty name: standard output, and nothing on standard error."""
-    for nothing in (None, ""):
-        logs.configure("info", nothing)
-        logging.getLogger("server.x").info("x")
-    out, err = capsys.readouterr()
-    assert [json.loads(line)["message"] for line in out.splitlines()] == ["x", "x"]
-    assert err == ""
-
-
 PROGRAM = """
 import logging, sys
 from server.core import logs
@@ -297,17 +279,6 @@ def test_at_a_terminal_lines_are_for_people(quiet: dict[str, str]) -> None:
     assert not re.search(r"[^\n\x20-\x7e]", text)
     times = [re.match(r"\d\d:\d\d:\d\d (.*)", line) for line in text.splitlines()]
     assert [line and line[1] for line in times] == FOR_PEOPLE
-
-
-def test_a_terminal_shows_warnings_and_errors_in_colour() -> None:
-    """The level's word alone is coloured, and an empty NO_COLOR is none."""
-    text = said(terminal=True, NO_COLOR="", TERM="xterm")
-    assert re.findall(r"\x1b\[(\d+)m(\w+) *\x1b\[0m", text) == [
-        ("33", "warning"),
-        ("33", "warning"),
-        ("31", "error"),
-    ]
-    assert text.count("\x1b") == 6
 
 
 def test_in_a_pipe_and_in_a_file_lines_are_json(tmp_path: Path) -> None:
@@ -377,23 +348,6 @@ def test_what_we_say_ourselves_is_not_damaged() -> None:
     texts = list(_own_texts())
     assert len(texts) > 400
     assert [(where, text) for where, text in texts if redact(text, 5000) != text] == []
-
-
-def test_warnings_about_settings_are_not_damaged(path: Path) -> None:
-    """As they are logged, with what was given in them."""
-    settings = load(
-        None,
-        require_auth=True,
-        jwt_secret_key=SecretStr("k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"),
-        turn_secret=SecretStr("k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"),
-        metrics_token=SecretStr("short"),
-        local_model=Path("/models/x"),
-        engine="builtin",
-    )
-    assert len(settings.warnings) > 3
-    for warning in settings.warnings:
-        logging.getLogger("server.main").warning(warning)
-    assert [line["message"] for line in lines(path)] == list(settings.warnings)
 
 
 def test_our_own_calls_follow_the_rule() -> None:

@@ -137,20 +137,6 @@ def test_an_old_client_is_told_what_to_send() -> None:
     assert said.count(". ") == 0
 
 
-def test_4000_characters() -> None:
-    """Characters count, not bytes; one more is too long, whatever it is."""
-    for char in ("x", "ß", "字", "🙂"):
-        assert isinstance(wire.Parser().parse(_chat(char * 4000)), wire.Chat)
-        with pytest.raises(TooLong, match="4001"):
-            wire.Parser().parse(_chat(char * 4001))
-    with pytest.raises(TooLong):
-        wire.Parser().parse(_chat("x" * 60_000))
-
-
-def _chat(content: str) -> str:
-    return json.dumps({"type": "chat", "content": content})
-
-
 @given(
     fields=st.dictionaries(
         st.sampled_from(["content", "id", "sent_at", "detail", "prompt", "language", "token", "x"]),

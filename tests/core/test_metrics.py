@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.core.metrics import Metrics
 from tests.support.clients import http, take_token, visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
@@ -283,16 +281,3 @@ async def test_gauges_follow(used: Running) -> None:
     assert (await scrape(used))["sessions"][1][0][2] == before + 1
     await used.program.sessions.end(issued["session_id"], "over")
     assert (await scrape(used))["sessions"][1][0][2] == before
-
-
-async def test_each_object_has_its_own_registry(caplog: pytest.LogCaptureFixture) -> None:
-    """Two of them in one process do not meet."""
-    with caplog.at_level(logging.WARNING):
-        one, two = Metrics("a"), Metrics("b")
-    one.errors.labels("busy").inc()
-    assert b'errors_total{code="busy"} 1.0' in one.render()
-    assert b'errors_total{code="busy"} 0.0' in two.render()
-    two.gauge("sessions", "Sessions", lambda: 2.0)
-    assert b"qwen_camera_sessions 2.0" in two.render()
-    assert b"qwen_camera_sessions" not in one.render()
-    assert not caplog.records

@@ -35,7 +35,7 @@ from tests.support.fakes import FakeEngine, until
 from tests.support.fakes_openai import FakeOpenAI, Seen
 from tests.support.fakes_rtc import live_encoder
 from tests.support.rooms import Filter, Room, live_room, room, settings
-from tests.support.running import Running, running
+from tests.support.running import Running
 from tests.support.timing import AT_ONCE_SECONDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -111,12 +111,6 @@ async def test_a_whole_answer(guest: Visitor, fake: FakeOpenAI) -> None:
     between = timings["total_ms"] - sum(parts) - response["inference_time"] * 1000
     assert -1 <= between <= 100
     assert timings["first_token_ms"] <= response["inference_time"] * 1000 + 0.1
-
-
-async def test_length_is_told(guest: Visitor, fake: FakeOpenAI) -> None:
-    """An answer that the token limit cut says so."""
-    fake.finish_reason = "length"
-    assert (await guest.page.ask("Tell all."))["finish_reason"] == "length"
 
 
 async def test_no_camera(run: Running) -> None:
@@ -310,54 +304,6 @@ async def test_an_ended_session_stops_the_answer(
         assert (await one.page.closed())[0] == 4404
         await soon(lambda: len(run.program.webrtc) == 0)
         assert one.session_id not in run.program.sessions
-
-
-@pytest.mark.slow
-async def test_a_full_queue_refuses_with_an_error(encoder: LiveEncoder, fake: FakeOpenAI) -> None:
-    """With the one slot and the one place taken, the next question is `busy` and told when to come back."""
-    async with (
-        running(
-            engine="vllm",
-            vllm_base_url=fake.base_url,
-            max_concurrent_inferences=1,
-            max_queue=1,
-            drain_seconds=0,
-        ) as small,
-        visitor(small, encoder) as a,
-        visitor(small, encoder) as b,
-        visitor(small, encoder) as c,
-    ):
-        fake.first_token = 0.5
-        await a.page.send(type="chat", content="a?")
-        await a.page.next("started")
-        await b.page.send(type="chat", content="b?")
-        await soon(lambda: sum(small.program.inference.depth().values()) == 1)
-        error = await c.page.ask("c?", id="c")
-        assert (error["type"], error["code"], error["id"]) == ("error", "busy", "c")
-        assert error["retryable"] is True
-        assert 0 < error["retry_after"] <= 60
-        for one in (a, b):
-            assert (await one.page.end())["finish_reason"] == "stop"
-
-
-async def test_questions_while_draining(encoder: LiveEncoder, fake: FakeOpenAI) -> None:
-    """The answer that runs may finish; a new question of another visitor is refused with `draining`."""
-    async with (
-        running(engine="vllm", vllm_base_url=fake.base_url, drain_seconds=5) as small,
-        visitor(small, encoder) as a,
-        visitor(small, encoder) as b,
-    ):
-        fake.hold()
-        await a.page.send(type="chat", content="a?")
-        await a.page.next("delta")
-        drained = asyncio.create_task(small.program.drain())
-        await soon(lambda: small.program.sessions.draining)
-        error = await b.page.ask("b?", id="b")
-        assert (error["code"], error["retryable"]) == ("draining", True)
-        fake.let_go()
-        assert (await a.page.end())["text"] == "I see a cup."
-        assert (await a.page.closed())[0] == 1013
-        await drained
 
 
 @pytest.mark.parametrize("sent_at", [0, -1, 1e300, -1e300, 1e13, 4e12])

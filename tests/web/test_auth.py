@@ -161,12 +161,6 @@ def test_claims_must_be_there(name: str) -> None:
     assert reason(forge(HS256, good_claims(**{name: ...}))) == "malformed"
 
 
-def test_payloads_that_are_no_object() -> None:
-    """A signed list, number or rubbish is no token."""
-    for payload in (b"[]", b"7", b"null", b"\xff", b"{", b""):
-        assert reason(forge(HS256, payload)) == "malformed"
-
-
 def test_size_is_bounded() -> None:
     """A token of the limit is read; one character more is not, and nothing is decoded for it."""
     assert MAX_TOKEN_CHARS == 4096
@@ -191,23 +185,6 @@ def test_deep_json_is_refused_calmly() -> None:
     assert reason(forge(b"[" * 2900, b"{}")) == "malformed"
     assert reason(forge(b'{"a":' * 550, b"{}")) == "malformed"
     assert reason(forge(b'{"alg":' + b"9" * 2800 + b"}", b"{}")) == "malformed"
-
-
-@pytest.mark.parametrize(
-    "token", ["a", "a.b", "a.b.c", "a.b.c.d", "..", "a..c", "ä.b.c", "a.b.c\n", " a.b.c", "a.b.=="]
-)
-def test_shapes_that_are_no_token(token: str) -> None:
-    """Anything but three base64url parts is malformed."""
-    assert reason(token) == "malformed"
-
-
-def test_every_flipped_character_matters() -> None:
-    """No character can be changed but the last, which may share bits with padding."""
-    token = ISSUER.issue("abc").token
-    for at in range(len(token) - 1):
-        if token[at] != ".":
-            other = "A" if token[at] != "A" else "B"
-            assert reason(token[:at] + other + token[at + 1 :]) in ("malformed", "bad_signature")
 
 
 @given(st.text(max_size=300))

@@ -232,31 +232,9 @@ async def test_access_code(locked: tuple[Running, httpx.AsyncClient]) -> None:
     assert renewed.json()["session_id"] == right.json()["session_id"]
 
 
-@pytest.mark.slow
-async def test_guesses_at_pairing_codes_are_limited(sdp: str) -> None:
-    """They count against the address like any other token asked for."""
-    async with allowances_held(), with_client(**LOCKED, rate_limit_per_minute=5) as (_, client):
-        guess = {"pairing_code": "guess"}
-        answers = [await client.post("/api/token", json=guess) for _ in range(6)]
-        assert [answer.status_code for answer in answers] == [401] * 5 + [429]
-
-
 async def test_the_authority_is_offered_only_where_there_is_one(client: httpx.AsyncClient) -> None:
     """Without CA_CERT_PATH there is nothing at its address."""
     assert_error(await client.get("/ca.crt"), 404, "not_found", retryable=False)
-
-
-async def test_a_code_implies_auth(locked: tuple[Running, httpx.AsyncClient], sdp: str) -> None:
-    """ACCESS_CODE alone makes offers need a token."""
-    run, client = locked
-    assert run.program.settings.require_auth
-    reply = await post_offer(client, sdp)
-    assert_error(reply, 401, "unauthorized", retryable=False)
-    token = (await client.post("/api/token", json={"access_code": CODE})).json()["token"]
-    reply = await post_offer(client, sdp, bearer(token))
-    assert reply.status_code == 200
-    assert "token" not in reply.json()
-    await client.delete(OFFER, headers=bearer(token))
 
 
 async def test_relay_credentials_that_expire(
@@ -666,21 +644,6 @@ async def test_multipart_is_415_before_it_is_read(run: Running, client: httpx.As
     await writer.wait_closed()
 
 
-async def test_404_and_405(client: httpx.AsyncClient) -> None:
-    """Unknown addresses and methods, in the same body as every error."""
-    for path in ("/nothing", "/docs", "/openapi.json", "/redoc", "/api", "/client", "/config.py"):
-        assert_error(await client.get(path), 404, "not_found", retryable=False)
-    for method, path, allow in (
-        ("GET", "/api/token", {"POST"}),
-        ("PUT", OFFER, {"POST", "PATCH", "DELETE"}),
-        ("POST", "/health", {"GET"}),
-        ("DELETE", "/", {"GET"}),
-    ):
-        reply = await client.request(method, path)
-        assert_error(reply, 405, "method_not_allowed", retryable=False)
-        assert allow >= {name.strip() for name in reply.headers["allow"].split(",")}
-
-
 # Limits, full, draining
 
 
@@ -816,19 +779,6 @@ async def test_draining(sdp: str) -> None:
         reply = await post_offer(client, sdp)
         assert_error(reply, 503, "draining", retryable=True)
         assert int(reply.headers["retry-after"]) >= 1
-
-
-async def test_no_engine_is_503_on_health() -> None:
-    """An engine that cannot be reached: /health says which and why, ready is false, live is true."""
-    async with with_client(engine="vllm", vllm_base_url="http://127.0.0.1:9/v1") as (_, client):
-        health = await client.get("/health")
-        assert health.status_code == 503
-        assert health.json()["status"] == "unavailable"
-        assert health.json()["engine"]["reachable"] is False
-        assert "127.0.0.1:9" in health.json()["engine"]["detail"]
-        assert (await client.get("/health/ready")).status_code == 503
-        assert (await client.get("/health/live")).status_code == 200
-        assert (await client.get("/")).status_code == 200
 
 
 async def test_metrics_token(

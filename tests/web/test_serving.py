@@ -20,14 +20,12 @@ from starlette.types import Receive, Scope, Send
 
 from server.core.aio import Deadline
 from server.models.base import EngineState, EngineStatus
-from server.web.protocols import Connections
 from server.web.serving import (
     STOP_SECONDS,
     DrainingServer,
     Notifier,
     greeting,
     listening_problem,
-    uvicorn_config,
 )
 from tests.app.test_main import started
 
@@ -44,15 +42,6 @@ def test_where_nothing_can_listen() -> None:
     assert "nowhere.invalid" in str(listening_problem("nowhere.invalid", 0))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert "in use" in str(listening_problem("127.0.0.1", taken.getsockname()[1]))
-
-
-def test_what_protects_the_server_is_set() -> None:
-    """Message size, compression, logs and proxy headers are ours, not uvicorn's defaults."""
-    config = uvicorn_config(nothing, host="127.0.0.1", port=0, connections=Connections(10))
-    assert config.ws_max_size == 64 * 1024
-    assert not config.ws_per_message_deflate
-    assert not config.access_log
-    assert not config.proxy_headers
 
 
 def test_a_signal_before_the_start() -> None:

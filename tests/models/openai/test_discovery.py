@@ -115,16 +115,6 @@ async def test_a_name_that_is_not_listed_counts(
     assert fake.last.body["model"] == wanted
 
 
-@pytest.mark.parametrize("number", [1, 1500])
-@pytest.mark.parametrize("pad", ["", "x" * 3000])
-async def test_a_name_counts_in_any_length_of_list(
-    fake: FakeOpenAI, build: Build, number: int, pad: str
-) -> None:
-    fake.models, fake.card = [f"m{one}" for one in range(2000)], {"description": pad}
-    status = await build(model=f"m{number}", limits=PATIENT).probe()
-    assert (status.state, status.detail) == (EngineState.READY, "")
-
-
 @pytest.mark.parametrize("wanted", ["", "fake-vl"])
 @pytest.mark.parametrize(
     ("listing", "health", "state", "words"),
@@ -349,19 +339,6 @@ def test_order_of_choice() -> None:
     assert choose([a, b], "gone") == a
     assert choose([blind], "e") is None
     assert choose([], "") is None
-
-
-async def test_loaded_ones_go_first(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """Among those that see, and the one that is asked already stays among equals."""
-    sees = {"capabilities": {"vision": True}}
-    fake.models = ["a", "b"]
-    fake.cards = {"a": {**sees, "state": "not-loaded"}, "b": {**sees, "state": "loaded"}}
-    status = await engine.probe()
-    assert (status.model, status.loaded) == ("b", True)
-    assert "is loaded" in status.detail
-    fake.cards = {"a": sees, "b": sees}
-    status = await engine.probe()
-    assert (status.model, status.loaded) == ("b", None)
 
 
 # The test picture
@@ -825,37 +802,6 @@ async def test_ollama_is_known_by_models_of_others_alone(
     fake.others = {"/api/show": {name: show("completion", "vision")}, "/api/ps": {"models": []}}
     await build(limits=PATIENT).probe()
     assert ("/api/show" in fake.other_requests) is asked
-
-
-@pytest.mark.parametrize(
-    ("owner", "others"),
-    [
-        ("llamacpp", {"/props": []}),
-        ("llamacpp", {"/props": {"total_slots": 0, "modalities": "vision"}}),
-        ("llamacpp", {"/props": {"total_slots": "9" * 5000, "default_generation_settings": []}}),
-        ("llamacpp", {"/props": {"total_slots": 2.5, "n_ctx": "32k"}}),
-        ("llamacpp", {"/props": {"default_generation_settings": {"n_ctx": -1}, "model_path": 3}}),
-        ("llamacpp", {"/props": {"total_slots": 10**9, "modalities": {"vision": 1}}}),
-        ("library", {"/api/show": {"mine": 3}, "/api/ps": [1]}),
-        ("library", {"/api/show": {"mine": {"capabilities": 3, "model_info": 3}}}),
-        ("library", {"/api/show": {"mine": {"parameters": "num_ctx x"}}, "/api/ps": {}}),
-        ("library", {"/api/show": {"mine": {}}, "/api/ps": {"models": [{"name": []}, 5]}}),
-        ("organization_owner", {"/api/v0/models": {"data": [{"id": []}, 5]}}),
-        ("organization_owner", {"/api/v0/models": {"data": [{"id": "mine", "type": []}]}}),
-    ],
-)
-async def test_rubbish_says_nothing(
-    fake: FakeOpenAI, build: Build, owner: str, others: dict[str, Any]
-) -> None:
-    """The model is shown a picture, as any unknown one."""
-    fake.models, fake.max_model_len = ["mine"], None
-    fake.card = {"owned_by": owner, "capabilities": 3, "architecture": [], "type": [], "root": 5}
-    fake.others = others
-    status = await build(limits=PATIENT).probe()
-    assert status.ready
-    capabilities = status.capabilities
-    assert (capabilities.max_concurrency, capabilities.context_length) == (None, None)
-    assert fake.count == 1
 
 
 # Thinking, from the first request

@@ -153,13 +153,6 @@ async def test_an_answer_is_told_in_order(build: Build, metrics: Metrics) -> Non
     assert sample(metrics, "inference_seconds_count", kind="chat") == 1
 
 
-async def test_a_cut_answer_counts_as_length(build: Build, metrics: Metrics) -> None:
-    inference = build(FakeEngine(finish_reason="length"))
-    sink = await served(inference)
-    assert result_of(sink).finish_reason == "length"
-    assert sample(metrics, "inferences_total", kind="chat", result="length") == 1
-
-
 async def test_a_text_without_an_end_is_ended(build: Build, metrics: Metrics) -> None:
     """An engine that does not keep to the limit of tokens says no more than 16 characters for each."""
     engine = FakeEngine(chunks=lambda request: ["x" * 64] * (request.max_tokens + 100))
@@ -398,24 +391,6 @@ async def test_a_slot_is_given_back_when_the_engine_has_let_go(build: Build) -> 
     engine.slow_close.set()
     await until(lambda: sink.ended)
     assert engine.most_open == 1
-
-
-async def test_unknown_reasons_are_counted_together(build: Build, metrics: Metrics) -> None:
-    """The label stays a bounded set whatever the reason says."""
-    engine = holding()
-    inference = build(engine)
-    job, sink = sent(inference)
-    inference.cancel(job, "something else")
-    assert result_of(sink).cancel_reason == "something else"
-    assert sample(metrics, "cancellations_total", reason="other") == 1
-
-
-def test_a_job_that_was_not_submitted_says_so() -> None:
-    """It has all its fields, and an error in words."""
-    job, _ = make_job()
-    assert (job.scheduler, job.submitted, job.ended) == (None, 0.0, False)
-    with pytest.raises(RuntimeError, match="was not submitted"):
-        job.stop("user")
 
 
 async def test_cancelling_while_the_picture_is_prepared(build: Build) -> None:
@@ -675,36 +650,6 @@ async def test_making_a_request_may_end_its_own_job(build: Build) -> None:
     await until(lambda: inference.running == 0)
     assert sink.calls == ["finished"]
     assert engine.requests == []
-
-
-async def test_a_job_cancelled_when_it_starts_is_never_asked(build: Build) -> None:
-    engine = FakeEngine()
-    inference = build(engine)
-    job, sink = make_job()
-    sink.on_started = lambda: inference.cancel(job, "user")
-    inference.submit(job)
-    await until(lambda: inference.running == 0)
-    assert sink.calls == ["started", "finished"]
-    assert engine.requests == []
-
-
-async def test_a_sink_may_cancel_another_job(build: Build) -> None:
-    """Two ways of stopping at once stop a job once, and its stream is closed in peace."""
-    engine = holding()
-    engine.slow_close = asyncio.Event()
-    inference = build(engine, slots=3)
-    first, first_sink = make_job("a")
-    second, second_sink = make_job("a", DESCRIBE)
-    first_sink.on_finished = lambda result: inference.cancel(second, "user")
-    inference.submit(first)
-    inference.submit(second)
-    await until(lambda: engine.open == 2)
-    inference.cancel_session("a", "socket_closed")
-    assert second_sink.calls == ["started", "finished"]
-    await turns()
-    engine.slow_close.set()
-    await until(lambda: inference.running == 0)
-    assert engine.open == 0
 
 
 async def test_a_sink_may_submit_the_next_job(build: Build) -> None:
