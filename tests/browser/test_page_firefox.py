@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 from server.core.sound import Sound, wav
 from server.features.voice_in.service import ListeningService
 from server.shared.sound.line import VoiceLine
-from tests.browser.bundles import CLOSE, NEGOTIATE, ORDERS, POLICIES
-from tests.browser.bundles import OFFER as BUNDLED
 from tests.browser.firefox import Firefox, firefox, firefox_command
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
@@ -314,24 +312,3 @@ async def test_an_offer_of_mdns_names_alone(browser: Firefox, run: Running) -> N
     assert red == pytest.approx((210, 30, 30), abs=8)
     await browser.script("window.peer.close()")
     await soon(lambda: not camera.offered, 10)
-
-
-async def test_every_bundle_policy(browser: Firefox, run: Running) -> None:
-    """Audio, a second video or a data channel beside the camera, first and last: it connects and is
-    seen.
-    """
-    await browser.go(f"{run.base_url}/")
-    await browser.script(f"({NEGOTIATE})()")
-    offer = f"const done = [...arguments].pop(); ({BUNDLED})(...arguments).then(done, (e) => done({{ e: String(e) }}))"
-    seen = []
-    for policy in POLICIES:
-        for order in ORDERS:
-            result = await browser.async_script(offer, policy, order)
-            assert result.get("state") == "connected", (policy, order, result)
-            camera = run.program.sessions.find(result["session"]).camera
-            await soon(lambda camera=camera: camera.newest is not None, 10)  # type: ignore[misc]
-            seen.append("a=bundle-only" in result["sdp"])
-            await browser.script(f"({CLOSE})()")
-            await soon(lambda camera=camera: not camera.offered, 10)  # type: ignore[misc]
-    # The test depends on this form of the offer.
-    assert any(seen)

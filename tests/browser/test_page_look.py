@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.visitor import Visit, Visitor, bounds, started
+from tests.browser.visitor import Visit, bounds, started
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running
 from tests.support.words import say
@@ -38,62 +38,6 @@ _TARGETS = """() => [...document.querySelectorAll("button, summary, input, texta
       width: box.width + grow("left") + grow("right"), height: box.height + grow("top") + grow("bottom") };
   })"""
 
-# Contrast (WCAG 2.2) of every visible text, its ground put together from all that lies behind it.
-# Over the live picture the worst of black and white is taken.
-_CONTRAST = """() => {
-  const pixel = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const parse = (colour) => {
-    pixel.clearRect(0, 0, 1, 1);
-    pixel.fillStyle = colour;
-    pixel.fillRect(0, 0, 1, 1);
-    const [r, g, b, a] = pixel.getImageData(0, 0, 1, 1).data;
-    return { rgb: [r, g, b], a: a / 255 };
-  };
-  const over = (top, ground) => top.rgb.map((c, i) => c * top.a + ground[i] * (1 - top.a));
-  const luminance = (rgb) => {
-    const [r, g, b] = rgb.map((c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const ratio = (a, b) => {
-    const [high, low] = [luminance(a), luminance(b)].sort((x, y) => y - x);
-    return (high + 0.05) / (low + 0.05);
-  };
-  const video = document.querySelector("#video");
-  const found = [];
-  const look = (element, words, colour) => {
-    const style = getComputedStyle(element);
-    const grounds = [];
-    let onPicture = false;
-    for (let e = element; e; e = e.parentElement) {
-      const ground = parse(getComputedStyle(e).backgroundColor);
-      grounds.push(ground);
-      if (ground.a === 1) break;
-      if (e.id === "stage") { onPicture = true; break; }
-    }
-    const bases = onPicture ? (video.hidden ? [[27, 38, 36], [12, 17, 16]] : [[0, 0, 0], [255, 255, 255]]) : [[255, 255, 255]];
-    const ratios = bases.map((base) => {
-      const ground = grounds.reduceRight((under, layer) => over(layer, under), base);
-      return ratio(over(parse(colour ?? style.color), ground), ground);
-    });
-    const size = parseFloat(style.fontSize);
-    const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
-    found.push({ words: words.slice(0, 40), ratio: Math.min(...ratios), least: large ? 3 : 4.5 });
-  };
-  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (texts.nextNode()) {
-    const words = texts.currentNode.textContent.trim();
-    const element = texts.currentNode.parentElement;
-    if (!words || element.closest(".visually-hidden, template, button:disabled")) continue;
-    if (element.checkVisibility({ visibilityProperty: true, opacityProperty: true })) look(element, words);
-  }
-  for (const box of document.querySelectorAll("textarea, input[type=password]")) {
-    if (!box.checkVisibility()) continue;
-    look(box, box.value || "(typed)");
-    look(box, box.placeholder || "(empty)", getComputedStyle(box, "::placeholder").color);
-  }
-  return found;
-}"""
-
 _FOCUS = """() => {
   const e = document.activeElement;
   if (!e || e === document.body) return null;
@@ -114,22 +58,6 @@ _WIDE = """() => {
   return { page: page.scrollWidth - innerWidth, log: log.scrollWidth - log.clientWidth,
     out: out.map((e) => e.id || e.className || e.tagName) };
 }"""
-NONE_WIDE = {"page": 0, "log": 0, "out": []}
-
-# The live picture is at least so wide and high.
-_LARGE = """([wide, high]) => {
-  const { width, height } = document.querySelector("#video").getBoundingClientRect();
-  return width >= wide && height >= high;
-}"""
-
-
-async def talked(visit: Visit, server: Running, model: FakeOpenAI, **options: Any) -> Visitor:
-    """A page with a live camera and a long answer on it."""
-    model.answer_for = lambda _body, _jpeg: [LONG]
-    page = await started(visit, server.base_url, **options)
-    await page.ask("What is in this box, and until when is it good to eat?")
-    await expect(page.turns.last).to_have_attribute("data-state", "done")
-    return page
 
 
 async def test_a_screen_reader_finds_and_says_everything(
@@ -190,12 +118,9 @@ async def test_a_screen_reader_finds_and_says_everything(
     assert await found.locator('input[type="file"]').count() == 0
 
 
-async def test_every_target_is_big_and_every_text_easy_to_read(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
+async def test_every_target_is_big(visit: Visit, server: Running, model: FakeOpenAI) -> None:
     """On a phone before the start, with an answer, with its details, while one is running, with one
-    that failed, under a dialog: targets have 44 px or more each way, texts the contrast of WCAG AA,
-    light and dark; over the picture the worst case counts.
+    that failed, under a dialog: targets have 44 px or more each way.
     """
     page = await visit(server.base_url)
 
@@ -206,29 +131,18 @@ async def test_every_target_is_big_and_every_text_easy_to_read(
         assert len(targets) >= 2
         return [t for t in targets if t["width"] < 43.9 or t["height"] < 43.9]
 
-    async def faint() -> list[Any]:
-        found = []
-        for scheme in ("light", "dark"):
-            await page.page.emulate_media(color_scheme=scheme)
-            # Buttons that are pressed or pointed at change their colours softly.
-            await page.page.wait_for_function(_SETTLED)
-            texts = await page.evaluate(_CONTRAST)
-            assert len(texts) >= 5
-            found += [(scheme, t) for t in texts if t["ratio"] < t["least"]]
-        return found
-
-    assert (await small(), await faint()) == ([], [])
+    assert await small() == []
     await page.start()
     await page.ask("What is this?")
     state = page.page.get_by_role("button", name=say("stage.state"))
     await page.figures()
     await state.click()
     await expect(page.find("#facts")).to_be_visible()
-    assert (await small(), await faint()) == ([], [])
+    assert await small() == []
     # On a phone it lies above the answers.
     await state.click()
     await expect(page.find("#facts")).to_be_hidden()
-    assert (await small(), await faint()) == ([], [])
+    assert await small() == []
     model.behaviour = Behaviour.STALLS
     await page.send("And what is that?")
     await expect(page.button(say("chat.stop"))).to_be_visible()
@@ -241,10 +155,10 @@ async def test_every_target_is_big_and_every_text_easy_to_read(
     await page.end(sent["id"])
     await expect(page.turns.locator(".remark.problem").first).to_be_visible()
     await expect(page.turns.last.get_by_role("button", name=say("page.try_again"))).to_be_visible()
-    assert (await small(), await faint()) == ([], [])
+    assert await small() == []
     await page.bring("core/dialogs/dialogs.html", "core/dialogs/dialogs.css")
     await page.evaluate("document.querySelector('#trust-dialog').showModal()")
-    assert (await small(), await faint()) == ([], [])
+    assert await small() == []
 
 
 async def test_the_keyboard_alone_is_enough(
@@ -362,36 +276,6 @@ async def test_who_wants_no_motion_gets_none(
     moved = set(await page.evaluate("() => [...window.moved]"))
     timing = {"offset", "computedOffset", "easing", "composite"}
     assert moved - timing <= {"translate", "transform", "opacity"}
-
-
-async def test_nothing_sticks_out(visit: Visit, server: Running, model: FakeOpenAI) -> None:
-    """No sideways scrolling on any screen; picture, text box and the newest answer are all in the
-    window. A phone that is turned, and one whose keyboard takes half of it, leave picture and text
-    box in sight.
-    """
-    page = await talked(visit, server, model)
-    for size in ((320, 568), (390, 844), (844, 390), (1280, 800)):
-        await page.resize(*size)
-        await page.comes(_WIDE, NONE_WIDE)
-        for part in (page.find("#video"), page.box, page.turns.last.locator(".text")):
-            await expect(part).to_be_in_viewport(ratio=0.3)
-        await page.comes(_LARGE, True, [280, 120])
-        for name in (say("page.menu"), say("page.more"), say("chat.send")):
-            await expect(page.button(name)).to_be_in_viewport(ratio=0.99)
-        await page.page.get_by_role("button", name=say("stage.state")).click()
-        await expect(page.find("#facts")).to_be_in_viewport(ratio=0.99)
-        await page.comes(f"({_WIDE})().out", [])
-        await page.page.keyboard.press("Escape")
-        details = await page.figures()
-        await page.comes(_WIDE, NONE_WIDE)
-        await details.evaluate("one => (one.closest('.evidence').open = false)")
-    for size in ((390, 420), (844, 390), (390, 844)):
-        await page.resize(*size)
-        await expect(page.box).to_be_in_viewport(ratio=0.99)
-        await expect(page.find("#video")).to_be_in_viewport(ratio=0.5)
-        await page.comes(_LARGE, True, [0, 100])
-        await page.comes(f"({_WIDE})().out", [])
-    await expect(page.state).to_have_text(say("page.live"))
 
 
 async def test_an_upright_picture_leaves_room_for_the_words(

@@ -5,8 +5,6 @@ restarted one after the other.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
 
 import pytest
@@ -178,29 +176,3 @@ async def test_a_rolling_restart_loses_no_answer(
         assert (await page.ask("And then?"))["text"] == "".join(WORDS)
     await expect(page.turns).to_have_count(6)
     assert "token" not in scene.nginx.written.replace("/api/token", "")
-
-
-async def test_a_killed_process_takes_no_chat_along(
-    visit: Visit, scene: Scene, settings: dict[str, str], model: FakeOpenAI
-) -> None:
-    """The page comes to the other process by itself, and the conversation is remembered there."""
-    page = await visit(scene.nginx.url)
-    # A part of the page may be on its way.
-    page.expect(NOT_REACHED, "PROTOCOL_ERROR", "status of 503", "status of 404")
-    await page.start()
-    session = await session_of(page)
-    await page.ask("What is the red thing?")
-    at = home(scene, session)
-    since = await page.now()
-    os.kill(scene.processes[at].pid, signal.SIGKILL)
-    session = await session_of(page, since=since, other=session)
-    assert home(scene, session) == 1 - at
-    await expect(page.state).to_have_text(say("page.live"), timeout=20_000)
-    assert (await page.got('m.type === "resumed"', since=since))["turns"] == 1
-    await page.ask("How big is it?")
-    assert "What is the red thing?" in str(model.last.texts)
-    await expect(page.find("#log")).not_to_contain_text(
-        say("problem.handover_refused").partition(".")[0]
-    )
-    back = server_behind(scene.processes[at].port, settings)
-    scene.processes[at] = await scene.stack.enter_async_context(back)

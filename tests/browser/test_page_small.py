@@ -8,9 +8,8 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.test_page_look import _WIDE, talked
+from tests.browser.test_page_look import _WIDE
 from tests.browser.visitor import Visit, Visitor, bounds, started
-from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
 from tests.support.words import say
 
@@ -75,50 +74,6 @@ async def test_a_new_page_has_its_words_and_buttons_in_sight(visit: Visit, serve
         await page.resize(width, 640)
         await page.comes(f"({_PLACEHOLDER})() <= 0", True)
     await refused_in_sight(page)
-
-
-async def test_a_page_with_answers_has_its_buttons_in_sight(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """With letters of twice the size no button's words spill, none is covered, nothing sticks out;
-    with usual ones no button of a refusal.
-    """
-    page = await talked(visit, server, model)
-    await page.evaluate("document.documentElement.style.fontSize = '200%'")
-    for size in SIZES:
-        await page.resize(*size)
-        await page.comes(_SPILLED, [])
-        await page.comes(_COVERED, [], "#bar button, #quick button, #state")
-        await page.comes(f"({_WIDE})().out", [])
-    await page.evaluate("document.documentElement.style.fontSize = ''")
-    await page.ask("And this?")
-    await refused_in_sight(page)
-
-
-async def test_at_400_percent_zoom_everything_can_be_reached(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """320×256 px, which is 1280×1024 at 400 %: the start, the camera's buttons, the text box and
-    the picture.
-    """
-    page = await visit(server.base_url, viewport=(320, 256))
-    await expect(page.start_button).to_be_in_viewport(ratio=0.99)
-    await page.comes(_COVERED, [], "#start")
-    await refused(page)
-    await page.comes(_COVERED, [], "#start")
-    await page.evaluate("window.__camera.refuse = ''")
-    await page.start()
-    await page.ask("What is this?")
-    for name in (say("page.menu"), say("page.more"), say("chat.send")):
-        await expect(page.button(name)).to_be_in_viewport(ratio=0.99)
-    await page.comes(_COVERED, [], "#bar button, #state")
-    await expect(page.box).to_be_in_viewport(ratio=0.99)
-    await expect(page.turns.last.locator(".text")).to_be_in_viewport(ratio=0.99)
-    await expect(page.find("#stage")).to_be_in_viewport(ratio=0.7)
-    await page.comes(f"({_WIDE})().out", [])
-    await page.press(say("chat.camera_off"))
-    await expect(page.start_button).to_be_in_viewport(ratio=0.99)
-    await page.comes(_COVERED, [], "#start")
 
 
 async def test_picture_and_sheet_share_an_upright_page(visit: Visit, builtin: Running) -> None:

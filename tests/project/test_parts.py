@@ -16,13 +16,18 @@ from tests.support.parts import at_night
 def tiny_model():
     pass
 
-def test_plain(caplog):
+def seconds(request):
+    marker = request.node.get_closest_marker("timeout")
+    return marker.args[0] if marker else None
+
+def test_plain(caplog, request):
     import logging
     logging.getLogger("x").warning("half a pair: \\ud83d")
+    assert seconds(request) == 60
 
 @pytest.mark.slow
-def test_slow():
-    pass
+def test_slow(request):
+    assert seconds(request) is None
 
 def test_with_a_model(tiny_model):
     pass
@@ -48,7 +53,10 @@ AT_NIGHT = "take minutes or repeat others (--night runs them)"
 def test_a_run_says_what_it_leaves_out(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By markers and by the models that tests ask for, with one worker and with two; logs may hold any text."""
+    """By markers and by the models that tests ask for, with one worker and with two; logs may hold any text.
+
+    A fast test has less time than others.
+    """
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     markers = ("slow", "browser", "night", "timeout")
     pytester.makeini("[pytest]\nmarkers =\n" + "".join(f"    {name}: x\n" for name in markers))
@@ -66,37 +74,3 @@ def test_a_run_says_what_it_leaves_out(
     assert left_out("--fast", "-n", "2", passed=2, others=0) == fast
     assert left_out(passed=5, others=3) == f"Left out: 3 that {AT_NIGHT}."
     assert left_out("--night", passed=8, others=0) == ""
-
-
-@pytest.mark.slow
-def test_a_fast_test_has_less_time(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Unless it has a time of its own."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    pytester.makeini(
-        "[pytest]\ntimeout = 180\nmarkers =\n    slow: x\n    browser: x\n    night: x\n"
-    )
-    pytester.makepyfile(
-        test_times="""
-import pytest
-
-@pytest.fixture
-def seconds(request):
-    marker = request.node.get_closest_marker("timeout")
-    return marker.args[0] if marker else None
-
-def test_fast(seconds):
-    assert seconds == 60
-
-@pytest.mark.slow
-def test_slow(seconds):
-    assert seconds is None
-
-@pytest.mark.timeout(5)
-def test_of_its_own(seconds):
-    assert seconds == 5
-"""
-    )
-    run = ("-p", "tests.support.parts", "-p", "no:asyncio")
-    pytester.runpytest_subprocess(*run).assert_outcomes(passed=3)

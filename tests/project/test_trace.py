@@ -6,7 +6,7 @@ import pytest
 
 from tools.trace import trace
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
+pytestmark = [pytest.mark.slow, pytest.mark.night, pytest.mark.asyncio]
 
 
 async def test_both_ways_are_seen() -> None:

