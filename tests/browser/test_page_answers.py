@@ -15,7 +15,7 @@ import pytest
 from playwright.async_api import expect
 
 from benchmarks.live_page import PRINT, likeness
-from tests.browser.visitor import SHARP, Picture, Visit, Visitor, hurry, shown, started
+from tests.browser.visitor import CALM, SHARP, Picture, Visit, Visitor, hurry, shown, started
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.running import Running
 from tests.support.words import say
@@ -261,7 +261,7 @@ async def test_a_qr_code_held_up_is_opened_or_copied_when_the_person_says_so(
     """A code on a sheet of paper, asked about by the button that reads. The keyboard alone opens it,
     and the host is shown first. A script is text, and no address; of a Wi-Fi code it is the password.
     """
-    page = await visit(builtin.base_url, **SHARP)
+    page = await visit(builtin.base_url, **CALM)
     await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await page.start()
     await page.show(mode=coded("https://example.org/menu?table=7"))
@@ -300,7 +300,7 @@ async def test_a_price_is_read_and_small_print_idle_and_woken(
     Lines with capitals 14 px high in the camera's picture: 95 % of the characters are right,
     whether the camera slept until the question (a tap) or was woken by typing.
     """
-    page = await started(visit, builtin.base_url, **SHARP)
+    page = await started(visit, builtin.base_url, **CALM)
     await page.show(mode="text:" + "\n".join(PRINT), textPx=14, clock=False)
     await page.until(lambda sent: sent["parameters"]["encodings"][0]["maxFramerate"] <= 2)
     await page.settle(3)

@@ -10,7 +10,7 @@ from playwright.async_api import expect
 from tests.browser.screenshots import PHOTO
 from tests.browser.test_page_answers import coded
 from tests.browser.test_page_small import _PLACEHOLDER
-from tests.browser.visitor import RED, SHARP, Visit, Visitor, bounds, shown, started
+from tests.browser.visitor import CALM, RED, Visit, Visitor, bounds, shown, started
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running, running
 from tests.support.words import say
@@ -302,7 +302,7 @@ async def test_the_questions_follow_what_is_in_front(visit: Visit) -> None:
     async with FakeOpenAI() as model:
         await model.close()
         async with running(engine="auto", vllm_base_url=model.base_url) as run:
-            page = await started(visit, run.base_url, **SHARP)
+            page = await started(visit, run.base_url, **CALM)
             row = page.find("#quick button[data-question]:visible")
             usual = questions("what_is_this", "read_this", "people")
             await page.show(mode="text:WAY OUT", textPx=80, clock=False)

@@ -36,8 +36,8 @@ ORANGE, BLUE = "color:rgb(240 140 20)", "color:rgb(30 40 210)"
 SHELL = shutil.which("chromium-headless-shell")
 # Options of `Visit`: the camera of a phone, for tests about its picture. It takes most of a core.
 SHARP: dict[str, Any] = {"width": 1280, "height": 720, "fps": 30}
-# The same at half its rate, for tests about what is seen, and not about how it is sent
-CALM = SHARP | {"fps": 15}
+# The same at a third of its rate, for tests about what is seen, and not about how it is sent
+CALM = SHARP | {"fps": 10}
 # Playwright's own, where a test has no service worker
 _NO_WORKER = "Service Worker registration blocked by Playwright"
 # The page opens a second socket when the first is silent, and gives it up when it does not open in 5 s, as on a busy

@@ -152,27 +152,6 @@ async def test_a_slow_probe_of_one_engine_delays_no_failover_of_another() -> Non
         assert selector.current is builtin
 
 
-async def test_others_are_probed_soon_when_the_engine_in_use_is_in_doubt() -> None:
-    """The engine that can take over may have come up since its own last probe."""
-    vllm, builtin = Probed("vllm"), Probed("builtin", EngineState.UNREACHABLE)
-    async with running(vllm, builtin, interval=60, seeking=60) as selector:
-        builtin.state, vllm.state = EngineState.READY, EngineState.UNREACHABLE
-        selector.report_failure(vllm)
-        async with at_once():
-            await until(lambda: selector.current is builtin)
-
-
-async def test_a_reported_failure_of_a_healthy_engine_changes_nothing() -> None:
-    """A successful probe keeps the engine, and clears the reported failure."""
-    vllm, builtin = Probed("vllm"), Probed("builtin")
-    async with running(vllm, builtin, interval=60, seeking=60) as selector:
-        for _ in range(3):
-            selector.report_failure(vllm)
-            async with at_once():
-                await selector.settle(vllm)
-            assert selector.current is vllm
-
-
 async def test_a_failure_that_is_reported_during_a_probe_counts_once() -> None:
     """The probe ends with what the question has shown, and the next one decides."""
     vllm, builtin = Probed("vllm"), Probed("builtin")
@@ -214,16 +193,6 @@ async def test_a_fixed_engine_is_never_replaced() -> None:
         await asyncio.sleep(FAST * 5)
         assert selector.current is vllm
         assert states == [EngineState.UNREACHABLE]
-
-
-async def test_busy_is_not_gone() -> None:
-    """A busy engine is still the better one."""
-    vllm, builtin = Probed("vllm"), Probed("builtin")
-    async with running(vllm, builtin) as selector:
-        vllm.state = EngineState.BUSY
-        before = vllm.probes
-        await until(lambda: vllm.probes > before + 3)
-        assert selector.current is vllm
 
 
 @pytest.mark.parametrize(
@@ -336,16 +305,6 @@ async def test_a_preferred_engine_goes_first_while_it_is_able() -> None:
         assert [engine.name for engine in selector.engines] == ["vllm", "local", "builtin"]
 
 
-async def test_a_preferred_engine_that_takes_no_pictures_answers_nothing() -> None:
-    """One that makes videos leaves the questions to the others."""
-    builtin = Probed("builtin")
-    video = Probed("local", images=False)
-    async with running(builtin, video) as selector:
-        selector.prefer(video)
-        await asyncio.sleep(CALM * 2)
-        assert selector.current is builtin
-
-
 async def test_it_can_be_told_to_look() -> None:
     """A ready engine is used at once, not at the next probe."""
     vllm, builtin = Probed("vllm", EngineState.UNREACHABLE), Probed("builtin")
@@ -353,15 +312,6 @@ async def test_it_can_be_told_to_look() -> None:
         vllm.state = EngineState.READY
         selector.probe_soon()
         await until(lambda: selector.current is vllm)
-
-
-async def test_one_that_is_gone_for_certain_is_left_at_once() -> None:
-    """Nobody waits for a look when whoever took it away says so."""
-    local, builtin = Probed("local"), Probed("builtin")
-    async with running(local, builtin, interval=60, seeking=60) as selector:
-        local.status = EngineStatus(EngineState.UNREACHABLE)
-        selector.lost(local)
-        assert selector.current is builtin
 
 
 def does(selector: EngineSelector) -> dict[str, str]:
@@ -390,17 +340,6 @@ async def test_each_role_has_its_engine_and_the_others_stand_in() -> None:
         large.state = small.state = EngineState.READY
         await until(lambda: does(selector) == own)
         assert selector.stands_in() == ""
-
-
-async def test_a_change_of_one_role_is_told() -> None:
-    large, small = Probed("vllm"), Probed("watches")
-    builtin = Probed("builtin")
-    names = {Role.WATCHES: "watches"}
-    async with running(large, builtin, roles=names, reserve=small) as selector:
-        heard: list[str] = []
-        selector.on_change(lambda engine: heard.append(selector.of(Role.WATCHES).name))
-        small.state = EngineState.UNREACHABLE
-        await until(lambda: "vllm" in heard)
 
 
 async def test_an_engine_of_this_server_may_have_a_role() -> None:

@@ -474,6 +474,7 @@ def test_what_can_not_be_installed_stops_it(scratch: BufferPool) -> None:
     assert scratch.hub.asked == []
 
 
+@pytest.mark.night
 def test_without_a_cpu_build_the_usual_torch_is_taken(scratch: BufferPool, tmp_path: Path) -> None:
     """Its size comes first; for the tests alone, which skip, it is not."""
     requirements = scratch.root / "requirements-models.txt"
@@ -513,6 +514,7 @@ async def answers_at(base: str, process: subprocess.Popen[Any]) -> None:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.night
 async def test_the_cameras_questions_are_answered_by_it(
     hub: Hub, tmp_path: Path, tiny_model: Path
 ) -> None:

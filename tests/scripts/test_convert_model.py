@@ -98,12 +98,6 @@ def test_whole_models_are_found_whole(found: Found, case: str) -> None:
     assert ("No checksums were compared" in done["out"]) is (case == "original")
 
 
-def test_the_table_as_json(found: Found) -> None:
-    """The same for programs."""
-    report = json.loads(found["checks"]["json"]["out"])
-    assert (report["ok"], report["checksums"], len(report["shards"])) == (True, True, 11)
-
-
 @pytest.mark.parametrize(
     ("case", "says"),
     [
@@ -134,16 +128,6 @@ def test_damage_is_found(found: Found, case: str, says: str) -> None:
     assert "Not whole" in done["out"]
     bad = done["out"].count(" BAD\n")
     assert bad == 0 if "Besides: " in done["out"] else bad > 0
-
-
-def test_a_form_of_others_is_checked_as_far_as_it_goes(found: Found) -> None:
-    """Models are published in forms that are not made here: whole is whole, and what was not
-    compared is reported.
-    """
-    done = found["checks"]["other form"]
-    assert done["status"] == 0
-    assert "whose quantization_config (awq) is of a form that is not known here" in done["out"]
-    assert "All is well" in done["out"]
 
 
 @pytest.mark.parametrize(
@@ -180,14 +164,6 @@ def test_the_second_run_goes_on_and_makes_the_same(found: Found) -> None:
     assert "\n1 of 11" not in done["err"]
     assert done["left"] == [True, False]
     assert done["same"]
-
-
-def test_another_original_begins_anew(found: Found) -> None:
-    """Shards of one model are never mixed with those of another."""
-    done = found["trouble"]["another original"]
-    assert done["status"] == 0, done["err"]
-    assert "Beginning anew" in done["err"]
-    assert "\n1 of 11" in done["err"]
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from scripts.models import disk, download, record
+from scripts.models import download, record
 from scripts.models.disk import ModelError, say
-from scripts.models.download import LEAST_BYTES, MOST_RESTARTS, Stall
-from scripts.models.hub import Repository
+from scripts.models.download import LEAST_BYTES
 from tests.support.documents import ROOT
 from tests.support.hub_stand_in import Hub, Model, pointed_at, running_hub
 from tests.support.programs import ran
@@ -128,16 +127,6 @@ def test_a_revision_is_pinned_and_changed(hub: Hub, tmp_path: Path) -> None:
     assert (
         json.loads((tmp_path / "model" / "model-files.json").read_text())["source"]["commit"] == NEW
     )
-
-
-def test_dry_run_writes_nothing(hub: Hub, tmp_path: Path) -> None:
-    """It names the files and the room, and asks for no file."""
-    done = fetch(tmp_path, hub.url, NAME, "--dry-run")
-    assert done.returncode == 0, done.stderr
-    assert all(name in done.stdout for name in SHARDS)
-    assert "free there" in done.stderr
-    assert not (tmp_path / "model").exists()
-    assert gets(hub) == []
 
 
 def test_a_broken_connection_is_gone_on_with(hub: Hub, tmp_path: Path) -> None:
@@ -304,52 +293,6 @@ def test_two_models_do_not_mix_in_one_folder(hub: Hub, tmp_path: Path) -> None:
     assert not (folder / "third.safetensors").exists()
 
 
-def test_a_record_leads_nowhere_else(hub: Hub, tmp_path: Path) -> None:
-    """Files outside of its folder are not removed with the old revision."""
-    assert here(hub, tmp_path, revision="v1").returncode == 0
-    path = tmp_path / "model" / record.NAME
-    known = json.loads(path.read_text())
-    (tmp_path / "mine").touch()
-    (tmp_path / "model" / "link").symlink_to("../mine")
-    for name in ("../mine", str(tmp_path / "mine"), "link"):
-        known["files"][name] = {"size": 0, "sha256": ""}
-    path.write_text(json.dumps(known))
-    assert here(hub, tmp_path).returncode == 0
-    assert (tmp_path / "mine").exists()
-
-
-def test_what_another_run_fetched_is_not_fetched_again(hub: Hub, tmp_path: Path) -> None:
-    """It is looked at again once the folder is one's own; while somebody else has it, a message says so."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    with disk.alone_in(folder):
-        busy = fetch(tmp_path, hub.url, NAME)
-    assert busy.returncode == 1
-    assert f"Another run works on {folder}" in busy.stderr
-
-    def meanwhile(repository: Repository, there: Path) -> None:
-        kept_begin(repository, there)
-        for name in SHARDS:
-            (there / name).write_bytes(files(3)[name])
-
-    kept_begin = download.begin
-    with pytest.MonkeyPatch.context() as patch, pointed_at(hub.url):
-        patch.setattr(download, "begin", meanwhile)
-        download.download(NAME, None, folder)
-    assert not {name for name, _ in gets(hub)} & set(SHARDS)
-
-
-def test_a_hub_that_sends_no_parts(hub: Hub, tmp_path: Path) -> None:
-    """The partial file is discarded, and fetched from the beginning."""
-    hub.models[NAME].ranges = False
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / f"{SHARDS[0]}.part").write_bytes(b"x" * 1000)
-    done = here(hub, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "is not what the hub says" not in done.stderr
-    assert (tmp_path / "model" / SHARDS[0]).read_bytes() == files(3)[SHARDS[0]]
-
-
 @pytest.mark.slow
 def test_a_change_of_revision_is_not_by_halves(hub: Hub, tmp_path: Path) -> None:
     """--dry-run touches nothing; once it begins the record is gone until all is there, and room is for whole files."""
@@ -372,29 +315,3 @@ def test_a_change_of_revision_is_not_by_halves(hub: Hub, tmp_path: Path) -> None
     assert here(hub, tmp_path).returncode == 0
     assert not (folder / "old.safetensors").exists()
     assert (folder / SHARDS[0]).read_bytes() == b"y" * 300_001
-
-
-def test_hardly_anything_for_long_is_an_end() -> None:
-    """A byte now and then breaks no other limit; a megabyte in five minutes is enough to go on."""
-    stall = Stall(0, 0.0)
-    stall.look(LEAST_BYTES, 299.0)
-    stall.look(LEAST_BYTES + 1, 599.0)
-    with pytest.raises(ModelError, match="Hardly anything came for 5 minutes"):
-        stall.look(LEAST_BYTES + 2, 599.1)
-    stall = Stall(0, 0.0)
-    for at in range(0, 300, 2):
-        stall.look(1, at)
-        stall.look(0, at + 1)
-    with pytest.raises(ModelError, match="Hardly anything came"):
-        stall.look(1, 301.0)
-
-
-def test_a_hub_that_begins_again_and_again_is_an_end() -> None:
-    """Discarded bytes do not count as progress."""
-    stall = Stall(0, 0.0)
-    for turn in range(MOST_RESTARTS):
-        stall.look(LEAST_BYTES, 10.0 * turn)
-        stall.look(0, 10.0 * turn + 5)
-    stall.look(LEAST_BYTES, 300.0)
-    with pytest.raises(ModelError, match="broke 21 times"):
-        stall.look(0, 301.0)

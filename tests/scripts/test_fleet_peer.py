@@ -130,37 +130,3 @@ async def test_a_server_that_comes_back_gets_camera_and_chat() -> None:
             assert [asked.end for asked in visitor.asked] == ["ok", "ok"]
             [session] = again.program.sessions.all()
             assert len(session.history) == 2
-
-
-async def test_a_camera_that_is_back_before_the_socket_stays(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The server restarts, and gets the camera's offer first: the socket that comes after it does not
-    take that camera away, and the question that waits is answered.
-    """
-    port = free_port()
-    async with at_work(port) as (model, _, visitor, end_server):
-        peer = peer_of(visitor)
-        before = peer.track
-        held, opens = asyncio.Event(), peer.open_socket
-
-        async def later(*, timeout: float) -> None:
-            await held.wait()
-            await opens(timeout=timeout)
-
-        monkeypatch.setattr(
-            FleetPeer, "open_socket", lambda self, *, timeout: later(timeout=timeout)
-        )
-        await end_server()
-        await until(lambda: peer.shut.is_set())
-        # Its old connection is dead, as a browser would notice later.
-        peer.dark.set()
-        async with running(port=port, **settings(model)):
-            await until(lambda: peer.track is not before and peer.connected_at < float("inf"))
-            connected_at = peer.connected_at
-            held.set()
-            async with asyncio.timeout(PATIENT):
-                await visitor.ask("And now?")
-            assert [asked.end for asked in visitor.asked] == ["ok"]
-            # It was not lost, nor offered once more.
-            assert peer.connected_at == connected_at

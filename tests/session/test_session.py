@@ -257,15 +257,6 @@ async def test_a_description_begins_with_a_woken_camera(guest: Visitor) -> None:
         pass
 
 
-async def test_a_closed_socket_stops_a_description(guest: Visitor, fake: FakeOpenAI) -> None:
-    """One that runs stops upstream too; it is no matter of questions alone."""
-    fake.between_tokens = 5.0
-    await guest.page.send(type="settings", describe=True)
-    await guest.page.next("delta")
-    await guest.page.close()
-    await closed_early(fake.last)
-
-
 async def test_a_closed_socket_stops_a_question_without_a_frame() -> None:
     """One that still waits for its frame is not asked later, when the frame comes."""
     async with live_room() as one:
@@ -450,22 +441,6 @@ async def test_control_tokens_are_taken_out(guest: Visitor, fake: FakeOpenAI) ->
     assert "ab" in fake.requests[0].texts[-1][1]
 
 
-async def test_detail_decides_the_pixels(guest: Visitor) -> None:
-    """low is VISUAL_TOKEN_BUDGET, high is more, auto takes high for questions about reading."""
-    tokens = {}
-    for name, question, detail in (
-        ("low", "Read this", "low"),
-        ("high", "What is it?", "high"),
-        ("auto see", "What is it?", "auto"),
-        ("auto read", "Read the label", "auto"),
-    ):
-        response = await guest.page.ask(question, detail=detail)
-        tokens[name] = response["frame"]["visual_tokens"]
-    # The camera's 640x360 fit into the low budget, so nothing is larger than that...
-    assert tokens["low"] == tokens["auto see"]
-    assert tokens["high"] == tokens["auto read"]
-
-
 @pytest.mark.parametrize("filters", [(), (Filter(lambda bgr: bgr),)], ids=["", "filtered"])
 async def test_no_model_is_asked_about_a_black_picture(filters: tuple[Filter, ...]) -> None:
     """The person hears what to do; with filters the frame counts, not a scene of a second ago."""
@@ -482,15 +457,6 @@ async def test_no_model_is_asked_about_a_black_picture(filters: tuple[Filter, ..
         assert len(one.engine.requests) == 1
 
 
-async def test_an_engine_that_measures_is_asked_about_black() -> None:
-    """It invents nothing, and "What colour is this?" has an answer."""
-    async with live_room(FakeEngine(capabilities=Capabilities(wants_pixels=True))) as one:
-        one.session.handle(Chat(type="chat", content="What colour is this?"))
-        one.frame(dark=True)
-        await one.next("response")
-        assert len(one.engine.requests) == 1
-
-
 async def test_detail_at_full_size() -> None:
     """...and a 720p picture is cut to the budget for low, and kept for high."""
     async with live_room() as one:
@@ -501,16 +467,6 @@ async def test_detail_at_full_size() -> None:
             one.session.handle(Chat(type="chat", content="x", detail=Detail(detail)))
             await one.next("response")
             assert at_least <= one.engine.requests[-1].picture.visual_tokens <= at_most
-
-
-async def test_the_sound_of_words_for_a_way_to_look_is_no_question() -> None:
-    """An engine that hears gets what was asked before."""
-    async with live_room(FakeEngine(capabilities=Capabilities(audio_in=True))) as one:
-        await one.answered("What is it?")
-        say(one, "Look closer", SOUND)
-        await one.next("response")
-        assert one.engine.requests[-1].question == "What is it?"
-        assert one.engine.requests[-1].sound is None
 
 
 async def test_prompt_and_answer_are_cut_to_the_context() -> None:
@@ -626,14 +582,6 @@ async def test_hold_and_release(guest: Visitor, fake: FakeOpenAI) -> None:
     third = (await page.ask("Three?"))["frame"]
     assert third["held"] is False
     assert third["id"] != first["id"]
-
-
-async def test_hold_without_a_camera(run: Running) -> None:
-    """There is nothing to hold: an error, and nothing is held."""
-    async with page_of(run) as page:
-        await page.send(type="hold")
-        assert (await page.next("error"))["code"] == "no_camera"
-        assert (await page.next("status"))["held"] is False
 
 
 async def test_release_comes_after_hold() -> None:

@@ -54,17 +54,6 @@ async def test_a_bug_in_a_socket_closes_it(name: str) -> None:
     assert counted(app, "internal") == 1
 
 
-async def test_the_body_limit_by_length() -> None:
-    """A body of exactly the limit arrives whole, one byte more is refused."""
-    app = make_app()
-    async with client_of(app) as client:
-        whole = await client.post("/raw", content=b"x" * MAX_BODY_BYTES)
-        assert whole.json() == {"length": MAX_BODY_BYTES}
-        over = await client.post("/raw", content=b"x" * (MAX_BODY_BYTES + 1))
-    assert_error(over, 413, "too_large", retryable=False)
-    assert counted(app, "too_large") == 1
-
-
 async def test_an_announced_length_is_refused_unread() -> None:
     """Nothing is received of a body that says it is too long, or that says no number."""
     for length in (str(MAX_BODY_BYTES + 1), "9" * 19, "-1", "1e3", "many"):

@@ -751,36 +751,6 @@ async def test_guesses_lock_out_no_pairing_code_and_no_token(sdp: str) -> None:
         assert offered.status_code == 200
 
 
-async def test_max_sessions(sdp: str) -> None:
-    """The next offer is 503 with Retry-After; an end makes room; a token takes no place."""
-    async with with_client(max_sessions=2, rate_limit_per_minute=0) as (run, client):
-        issued = [await take_token(run) for _ in range(4)]
-        one, two, three, _ = (bearer(each["token"]) for each in issued)
-        for headers in (one, two):
-            assert (await post_offer(client, sdp, headers)).status_code == 200
-        reply = await post_offer(client, sdp, three)
-        assert_error(reply, 503, "busy", retryable=True)
-        assert int(reply.headers["retry-after"]) >= 1
-        assert (await post_offer(client, sdp, two)).status_code == 200
-        await run.program.sessions.end(issued[0]["session_id"], "over")
-        assert (await post_offer(client, sdp, three)).status_code == 200
-
-
-async def test_draining(sdp: str) -> None:
-    """While it drains the server lives but is not ready, and takes no new session."""
-    async with with_client(drain_seconds=1) as (run, client):
-        await run.program.drain()
-        assert (await client.get("/health/live")).status_code == 200
-        ready = await client.get("/health/ready")
-        assert (ready.status_code, ready.json()["ready"]) == (503, False)
-        assert "draining" in ready.json()["reason"]
-        health = await client.get("/health")
-        assert (health.status_code, health.json()["draining"]) == (503, True)
-        reply = await post_offer(client, sdp)
-        assert_error(reply, 503, "draining", retryable=True)
-        assert int(reply.headers["retry-after"]) >= 1
-
-
 async def test_metrics_token(
     locked: tuple[Running, httpx.AsyncClient], client: httpx.AsyncClient
 ) -> None:

@@ -97,6 +97,7 @@ async def test_what_is_said_reaches_no_file_and_no_program(tmp_path: Path, voice
     assert [path.name for path in tmp_path.iterdir()] == ["trace"]
 
 
+@pytest.mark.night
 async def test_the_watch_sees_each_sound_that_is_kept(tmp_path: Path, voices: Voices) -> None:
     """The same with sound that is deliberately written, on each of its ways, and a program that is
     started for it, is caught.

@@ -151,6 +151,7 @@ async def test_a_whole_session_opens_no_file_for_writing(tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["server.log", "trace"]
 
 
+@pytest.mark.night
 @needs_strace
 async def test_the_watch_sees_each_picture_that_is_kept(tmp_path: Path) -> None:
     """The same with pictures that are deliberately written, on each of a frame's ways, is caught."""

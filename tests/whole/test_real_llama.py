@@ -10,7 +10,6 @@ import signal
 import statistics
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,9 @@ from server.features.hosting.hosting import Hosting
 from server.features.hosting.planner import usable_port
 from server.features.hosting.status import ManagerState
 from server.media.picture import encode
-from server.models.base import Delta, EngineRequest, EngineState, Finished, Trouble
+from server.models.base import Delta, EngineRequest, EngineState, Trouble
 from server.models.openai.chat_client import Endpoint
 from server.models.openai.engine import OpenAIEngine
-from server.session.request.answers import Toolbox
 from server.shared.processes.reaper import descendants
 from tests.features.hosting.test_manager_real import words
 from tests.real_model.gguf_files import PROJECTOR, WEIGHTS, write
@@ -119,20 +117,6 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
         assert not [pid for pid in everything if Path(f"/proc/{pid}").exists()]
 
 
-async def test_a_request_with_tools_is_answered(colors: Path) -> None:
-    """By a model whose template has none: it is known not to call, and the words are the same."""
-    async with managed_for_real(llama_server=PROGRAM) as one:
-        await one.manager.start(choice(colors))
-        await settled(one, ManagerState.READY)
-        engine = one.manager.active
-        assert not engine.status.capabilities.calls_tools
-        asked = request(ASK_COLOR, "green", max_tokens=2)
-        with_tools = dataclasses.replace(asked, tools=Toolbox(list, print).forms())
-        assert len(with_tools.tools) == 2
-        assert await words(engine.answer(with_tools)) == "It is green"
-        assert await color(one, "red") == "It is red"
-
-
 async def test_two_are_answered_at_once_and_a_third_waits(colors: Path) -> None:
     """Each has a slot of its own; nothing is refused."""
     async with managed_for_real(llama_server=PROGRAM) as one:
@@ -146,21 +130,6 @@ async def test_two_are_answered_at_once_and_a_third_waits(colors: Path) -> None:
         await songs[0].aclose()
         assert await third == "It is green"
         await songs[1].aclose()
-
-
-async def test_what_it_computed_before_is_counted(colors: Path) -> None:
-    """The same picture and question again: nearly all of the prompt comes from its cache."""
-    async with managed_for_real(llama_server=PROGRAM) as one:
-        await one.manager.start(choice(colors))
-        await settled(one, ManagerState.READY)
-        prompt, cached = [], []
-        for _ in range(2):
-            async for part in one.manager.active.answer(request(ASK_COLOR, "red")):
-                if isinstance(part, Finished):
-                    prompt.append(part.usage.prompt_tokens or 0)
-                    cached.append(part.usage.cached_tokens or 0)
-        assert prompt[0] == prompt[1] > 0
-        assert cached[1] > prompt[1] * 0.8 > cached[0]
 
 
 async def test_nobody_else_asks_it(colors: Path) -> None:
@@ -246,17 +215,6 @@ async def test_a_switch_that_fails_leaves_the_first_one(colors: Path, tmp_path: 
         assert await color(one, "red") == "It is red"
 
 
-async def test_a_taken_port_is_avoided(colors: Path) -> None:
-    """Also when another program takes it while it starts."""
-    listening = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    taken = listening.sockets[0].getsockname()[1]
-    async with listening, managed_for_real(llama_server=PROGRAM) as one:
-        await one.manager.start(choice(colors, port=taken))
-        await settled(one, ManagerState.READY)
-        assert launch(one).port != taken
-        assert await color(one, "red") == "It is red"
-
-
 @pytest.fixture
 async def red() -> AsyncIterator[LiveEncoder]:
     """A camera before which all is red."""
@@ -286,40 +244,6 @@ async def test_a_question_waits_until_the_model_is_loaded(
             assert answer["type"] == "response", answer
             pieces = [m["text"] for m in one.page.seen if m["type"] == "delta"]
             assert "".join(pieces) == answer["text"] != ""
-    finally:
-        server.kill()
-
-
-async def test_killed_at_work_and_started_again_it_answers_every_visitor(
-    colors: Path, red: LiveEncoder
-) -> None:
-    """One is answered and two wait when it dies; all keep their session and socket."""
-    server = LlamaServer(colors)
-    await server.start()
-    try:
-        async with (
-            running(engine="vllm", vllm_base_url=server.base_url, response_max_tokens=2000) as run,
-            AsyncExitStack() as stack,
-        ):
-            pages = [(await stack.enter_async_context(visitor(run, red))).page for _ in range(3)]
-            await pages[0].send(type="settings", max_tokens=SONG)
-            for page in pages:
-                await page.send(type="chat", content=ASK_SONG, id="song")
-                if page is pages[0]:
-                    await page.next("delta", id="song", timeout=LOADS)
-                    assert server.process is not None
-                    server.process.send_signal(signal.SIGSTOP)
-            server.kill()
-            ends = [await page.end("song", timeout=LOADS) for page in pages]
-            assert all(end.get("retryable") for end in ends), ends
-            await server.start()
-            for page in pages:
-                await page.next("ready", engine="vllm", engine_state="ready", timeout=LOADS)
-                answer = await page.ask(ASK_COLOR, id="again", timeout=LOADS)
-                assert (answer["type"], answer["engine"]) == ("response", "vllm"), answer
-            assert {page.session_id for page in pages} == {
-                one.id for one in run.program.sessions.all()
-            }
     finally:
         server.kill()
 

@@ -223,26 +223,6 @@ async def test_a_key_goes_to_no_other_server(encoder: LiveEncoder) -> None:
 
 
 @pytest.mark.slow
-async def test_an_engine_of_this_server_watches(encoder: LiveEncoder) -> None:
-    """WATCHES_BASE_URL=builtin, with ENGINE=vllm: no picture of a watch goes to the model server."""
-    async with (
-        FakeOpenAI(model="large-vl") as large,
-        running(engine="vllm", vllm_base_url=large.base_url, watches_base_url="builtin") as run,
-        visitor(run, encoder) as one,
-    ):
-        encoder.scene.text, encoder.scene.text_px = "", 20
-        await one.page.send(type="watch", id="w", condition="the word WHITE appears")
-        while (await listed(one.page, "looking"))["watches"][-1]["armed"] is False:
-            pass
-        encoder.scene.text = "WHITE"
-        alert = await one.page.next("alert", timeout=20)
-        assert alert["watch"] == "w"
-        assert large.count == 0
-        assert (await one.page.ask("What is it?"))["model"] == "large-vl"
-        assert (await roles(run))["watches"][1] is False
-
-
-@pytest.mark.slow
 async def test_what_the_built_in_engine_cannot_watch_goes_to_the_model(
     encoder: LiveEncoder,
 ) -> None:

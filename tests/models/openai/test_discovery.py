@@ -221,17 +221,6 @@ async def test_a_refused_question_names_the_settings_at_fault(
     assert not_said not in raised.value.message
 
 
-async def test_a_403_is_about_the_key_where_the_list_was_refused_too(
-    fake: FakeOpenAI, build: Build
-) -> None:
-    fake.listing = fake.reply = (403, {})
-    engine = build(model="fake-vl", limits=PATIENT)
-    assert (await engine.probe()).ready
-    with pytest.raises(EngineUnavailable, match="VLLM_API_KEY"):
-        await collect(engine)
-    assert engine.status.trouble is Trouble.KEY
-
-
 # The choice among several models
 
 
@@ -361,15 +350,6 @@ async def test_one_unknown_model_is_shown_a_picture_once(
     assert len(fake.last.jpeg or b"") < 2000
 
 
-async def test_a_picture_that_is_taken(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    fake.models = ["one", "two"]
-    for _ in range(2):
-        status = await engine.probe()
-        assert status.model == "one"
-        assert "takes pictures (one was shown to it)" in status.detail
-    assert fake.count == 1
-
-
 @pytest.mark.parametrize(
     "behaviour", [Behaviour.INTERNAL, Behaviour.HANGS_UP, Behaviour.RATE_LIMITED, Behaviour.BUSY]
 )
@@ -413,12 +393,6 @@ async def test_a_server_without_a_model_that_sees_is_not_ready(
         assert selector.current is spare
     finally:
         await selector.close()
-
-
-async def test_nobody_doubts_a_name_that_was_set(fake: FakeOpenAI, build: Build) -> None:
-    fake.models, fake.cards = ["seeing-vl", "text"], {"text": modalities("text")}
-    status = await build(model="text", limits=PATIENT).probe()
-    assert (status.state, status.model, fake.count) == (EngineState.READY, "text", 0)
 
 
 async def test_a_server_that_was_away_is_asked_anew(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
@@ -648,34 +622,6 @@ async def test_a_model_that_is_not_loaded_is_told_before_the_first_question(
     status = await build(limits=PATIENT).probe()
     assert status.ready
     assert f"mine is not loaded in {server}" in status.detail
-
-
-async def test_a_model_that_is_being_loaded_is_told(fake: FakeOpenAI, build: Build) -> None:
-    fake.models, fake.card = ["mine"], {"owned_by": "organization_owner"}
-    fake.others, fake.max_model_len = lm_studio(state="loading"), None
-    status = await build(limits=PATIENT).probe()
-    assert (status.ready, status.loaded) == (True, False)
-    assert status.detail == "mine is being loaded in LM Studio."
-    assert status.capabilities.context_length is None
-
-
-@pytest.mark.parametrize(
-    ("card", "context"),
-    [
-        ({"max_model_len": "4096"}, 4096),
-        ({"max_model_len": 4096.0}, 4096),
-        ({"max_context_length": 4096}, 4096),
-        ({"max_input_tokens": 4096}, 4096),
-        ({"meta": {"n_ctx": "4096"}}, 4096),
-        ({"max_model_len": "32k", "context_length": 4096.5, "n_ctx": True}, None),
-    ],
-)
-async def test_contexts_in_a_list(
-    fake: FakeOpenAI, build: Build, card: dict[str, Any], context: int | None
-) -> None:
-    fake.max_model_len, fake.card = None, card
-    status = await build(model="fake-vl", limits=PATIENT).probe()
-    assert status.capabilities.context_length == context
 
 
 @pytest.mark.parametrize("wanted", ["", "mine"])

@@ -334,16 +334,6 @@ async def test_a_question_preempts_the_newest_background(build: Build, metrics: 
     assert sample(metrics, "cancellations_total", reason="preempted") == 1
 
 
-async def test_a_question_that_may_not_run_preempts_nothing(build: Build) -> None:
-    """A second question of a session waits for its first, not for a slot."""
-    engine = holding()
-    inference = build(engine, slots=2)
-    sent(inference, "a")
-    _, described = sent(inference, "b", DESCRIBE)
-    sent(inference, "a", question="second")
-    assert not described.ended
-
-
 async def test_cancelling_a_waiting_job(build: Build, metrics: Metrics) -> None:
     """It leaves the queue, its sink hears it at once, and the engine never does."""
     engine = holding()
@@ -437,17 +427,6 @@ async def test_the_end_of_one_job_may_end_another_one_of_its_session(build: Buil
     first[1].on_finished = lambda _result: inference.cancel(waiting[0], "user")
     inference.cancel_session("a", "session_ended")
     assert [sink.ended for _, sink in (first, waiting, last)] == [True] * 3
-
-
-async def test_cancelling_background_leaves_the_question(build: Build) -> None:
-    """Turning a description off does not stop an answer."""
-    engine = holding()
-    inference = build(engine, slots=2)
-    _, asked = sent(inference, "a")
-    _, described = sent(inference, "a", DESCRIBE)
-    inference.cancel_session("a", "user", questions=False)
-    assert described.ended
-    assert not asked.ended
 
 
 async def test_a_hundred_jobs_with_every_tenth_cancelled(build: Build, metrics: Metrics) -> None:
@@ -758,17 +737,6 @@ async def test_one_prompt_of_background_work_at_a_time(build: Build) -> None:
     await until(lambda: engine.open == 1)
     await turns()
     assert engine.open == 1
-    engine.release()
-    await ends(jobs)
-
-
-async def test_background_work_leaves_a_slot_free(build: Build) -> None:
-    engine = holding(at=1)
-    inference = build(engine, slots=3)
-    jobs = submitted(inference, [make_job(session, WATCH) for session in "abcd"])
-    await until(lambda: sum(bool(sink.text) for _, sink in jobs) == 2)
-    await turns()
-    assert inference.running == 2
     engine.release()
     await ends(jobs)
 

@@ -133,7 +133,6 @@ def test_a_change_that_stays_differs_from_before() -> None:
 
 
 LEFT = Box(0.0, 0.2, 0.3, 0.6)
-RIGHT = Box(0.7, 0.2, 0.9, 0.6)
 
 
 def change(region: Box | None = LEFT, *, busy: float = 0.0) -> Change:
@@ -180,18 +179,6 @@ def test_a_scene_that_has_calmed_down_begins_anew() -> None:
     for now in (44.0, 46.0, 48.0):
         assert not pace.due(change(None), now)
     assert pace.due(change(), 48.5)
-
-
-def test_elsewhere_does_not_wait() -> None:
-    """A pause holds for the places where answers stayed the same."""
-    pace = Pace()
-    asked_at(pace, change(LEFT), 25, same=True)
-    assert not pace.due(change(LEFT), 26)
-    assert pace.due(change(RIGHT), 26)
-    pace.asked(change(RIGHT), 26)
-    pace.answered(26, same=True)
-    assert not pace.due(change(RIGHT), 27)
-    assert not pace.due(change(LEFT), 27)
 
 
 def test_no_change_asks_nothing() -> None:

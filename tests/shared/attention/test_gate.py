@@ -225,17 +225,6 @@ def test_nothing_is_adapted_away() -> None:
     assert not slow[0].changed
 
 
-def test_same_place_other_color() -> None:
-    """Chroma alone is a change."""
-    luma = textured()
-    u = np.full((360, 640), 128, np.uint8)
-    u[100:160, 200:290] = 155
-    gate = answered(drawn(luma))
-    looks(gate, drawn(luma), 1, 3)
-    changes = looks(gate, drawn(luma, u), 4, 2)
-    assert changes[-1].why is Why.COLOR
-
-
 @pytest.mark.parametrize(("levels", "at_once"), [(60, True), (12, False)])
 def test_a_clear_color_is_found_in_one_look(levels: int, at_once: bool) -> None:
     """It may be gone in the next one; a faint one may be noise."""
