@@ -317,7 +317,7 @@ async def processes(
     redis: RedisServer, count: int = 2, /, **settings: str
 ) -> AsyncIterator[tuple[list[ServerProcess], httpx.AsyncClient]]:
     """So many servers, and a client."""
-    given = {"REDIS_URL": redis.url, "JWT_SECRET_KEY": SECRET, **settings}
+    given = {"REDIS_URL": redis.url, "JWT_SECRET_KEY": SECRET, "PROBE_EVERY": "1", **settings}
     servers = [ServerProcess(given, module="tests.support.patient_server") for _ in range(count)]
     async with AsyncExitStack() as stack:
         await asyncio.gather(*(stack.enter_async_context(server) for server in servers))
