@@ -99,12 +99,6 @@ class Metrics:
         self.visual_tokens_saved = counter(
             "visual_tokens_saved_total", "Visual tokens that the engine had computed before"
         )
-        # result: clamped, dropped
-        self._boxes_beyond = counter(
-            "boxes_beyond_total", "Boxes of models that reached beyond the picture", "result"
-        )
-        # why: same, first, view, scene, object, slight, color, print
-        self.looks = counter("looks_total", "Frames compared with that of the last answer", "why")
         self.errors = counter("errors_total", "Errors sent to clients", "code")
         self.messages_dropped = counter(
             "messages_dropped_total", "Messages that a client did not take in time"
@@ -136,11 +130,6 @@ class Metrics:
             self.auth_failures.labels(reason)
         for result in ("ok", "error"):
             self.inferences.labels("chat", result)
-
-    def count_boxes_beyond(self, clamped: int, dropped: int) -> None:
-        """Count boxes that were cut at the picture's edge, and those that were left out."""
-        self._boxes_beyond.labels("clamped").inc(clamped)
-        self._boxes_beyond.labels("dropped").inc(dropped)
 
     def counter(self, name: str, text: str, *labels: str) -> Counter:
         """Return the counter of this name, which ends with `_total`; it is made when it is first asked for."""

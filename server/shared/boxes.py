@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from server.core.frames import BoxUnit, Region
+from server.core.metrics import Metrics
 from server.media.picture.grounding import Box
 
 _CORNERS = '"bbox_2d": [x1, y1, x2, y2]'
@@ -92,6 +93,16 @@ def beyond(box: Box, unit: BoxUnit, picture: tuple[int, int]) -> float:
     """Return how far a box reaches beyond the picture, as a share of its side; 0 for one inside."""
     wide, high = picture if unit is BoxUnit.PIXELS else (1000, 1000)
     return max(0.0, -box.x1 / wide, -box.y1 / high, (box.x2 - wide) / wide, (box.y2 - high) / high)
+
+
+def count_beyond(metrics: Metrics, clamped: int, dropped: int) -> None:
+    """Count boxes that were cut at the picture's edge, and those that were left out."""
+    # result: clamped, dropped
+    counter = metrics.counter(
+        "boxes_beyond_total", "Boxes of models that reached beyond the picture", "result"
+    )
+    counter.labels("clamped").inc(clamped)
+    counter.labels("dropped").inc(dropped)
 
 
 def placed(

@@ -74,6 +74,12 @@ _LONGER = 64
 _ANEW = (Why.FIRST, Why.VIEW, Why.SCENE)
 
 
+def looks(metrics: Metrics) -> Any:
+    """Return the counter of compared frames by the result."""
+    # why: same, first, view, scene, object, slight, color, print
+    return metrics.counter("looks_total", "Frames compared with that of the last answer", "why")
+
+
 def counter(metrics: Metrics) -> Any:
     """Return the counter of descriptions that nobody gets."""
     return metrics.counter(
@@ -222,7 +228,7 @@ class LiveDescription(BackgroundPart):
         # Its own scene: the camera's last one may be of a second ago.
         scene = self._camera.scene_of(frame, self._attention.small) if due else None
         asks = due and not (scene is not None and scene.black)
-        self._metrics.looks.labels(change.why).inc()
+        looks(self._metrics).labels(change.why).inc()
         if self._changes:
             self._outbox.put(scene_change(change, "description", asks=asks))
         if asks:

@@ -21,6 +21,7 @@ from server.models.scheduler.job import JobObserver, Result
 from server.session.part import SessionContext, SessionPart
 from server.session.request.asking import Asking
 from server.session.request.parts import Draft
+from server.shared.boxes import count_beyond
 from server.shared.faces import LanguageDetector
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Pointing(SessionPart):
         """Read an answer about a picture, and count its boxes that reach beyond that."""
         size, frame = (picture.width, picture.height), (picture.source_width, picture.source_height)
         found = boxes.read(text, unit, picture=size, frame=frame, region=picture.region)
-        self.context.services.metrics.count_boxes_beyond(found.clamped, found.dropped)
+        count_beyond(self.context.services.metrics, found.clamped, found.dropped)
         return found
 
 

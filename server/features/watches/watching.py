@@ -35,7 +35,7 @@ from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import Arguments, Tool
 from server.session.request.parts import Draft, View
 from server.shared.attention.attention import Change, scene_change
-from server.shared.boxes import beyond
+from server.shared.boxes import beyond, count_beyond
 from server.shared.watch_answers import (
     BEFORE,
     MAX_CONDITION_CHARS,
@@ -434,7 +434,7 @@ class WatchObserver:
         answers = {name: self._in_frame(one) for name, one in found.items()}
         cut = [answers[name].where for name, one in found.items() if self._is_beyond(one.where)]
         gone = cut.count(None)
-        self._queue.context.services.metrics.count_boxes_beyond(len(cut) - gone, gone)
+        count_beyond(self._queue.context.services.metrics, len(cut) - gone, gone)
         self._queue.owner.answered(self, answers, result)
 
     def failed(self, error: QwenCameraError) -> None:

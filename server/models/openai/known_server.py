@@ -4,41 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 import httpx2
-import numpy as np
 
 from server.core.errors import EngineError, EngineUnavailable
-from server.core.frames import Geometry
 from server.core.setting_text import other_machine
-from server.media.picture.encode import data_url, jpeg
-from server.models import families
-from server.models.base import Capabilities, EngineState, EngineStatus, Trouble
-from server.models.families import Ability, Family
+from server.models.base import EngineState, EngineStatus, Trouble
+from server.models.families import Ability
 from server.models.files import clean
 from server.models.openai import discovery
 from server.models.openai.chat_client import ChatClient, Endpoint, NotChat, Slow, Unreachable
 from server.models.openai.discovery import LM_STUDIO, ModelInfo
+from server.models.openai.survey import ABSENT, ModelSurvey, abilities_of, family_of, some
 from server.models.openai.upstream import AskFailed, Refused
 from server.models.thinking import Thinking
 
 log = logging.getLogger(__name__)
 
-# For the answer to a test picture: the server may load the model for it.
-_SHOW_SECONDS = 8.0
-# The least side that all take: some refuse one below two patches of 28 pixels, such as 8.
-_SIDE = 64
 _KEY = "did not accept our key. Set {key} to the key it was started with."
 _MODELS, _CHAT = "/models", "/chat/completions"
-# Statuses of a path that is not there
-_ABSENT = (404, 405, 501)
 # By the status of a refused list
 _TROUBLES = {
     401: (EngineState.MISCONFIGURED, Trouble.KEY, _KEY),
@@ -66,25 +53,15 @@ class KnownServer:
         busy: Callable[[], bool],
         thinking: Thinking,
     ) -> None:
+        self._survey = survey = ModelSurvey(client, endpoint, seconds, busy)
         # Without credentials
-        self.address = discovery.address_of(endpoint.base_url)
-        self._root = self.address.removesuffix("/v1")
-        # Beside /v1, not below it: of vLLM, llama.cpp and `transformers serve`
-        self._health_url = f"{self._root}/health"
+        self.address = survey.address
         # The settings that name this server
         self.names = endpoint.names
         remedy = f" If it lists no models, set {self.names.model} to the one it serves."
         self._remedy = "" if endpoint.model else remedy
         self._name, self._client, self._endpoint = name, client, endpoint
-        self._seconds, self._busy, self._thinking = seconds, busy, thinking
-        # The program that it is, and by model and path what its own interface says
-        self._server = ""
-        self._facts: dict[str, dict[str, ModelInfo]] = {}
-        # The names that it lists, and the status of its refusal to list any
-        self._listed: list[str] = []
-        self._refused_list = 0
-        # The model that was shown a picture, and whether it took it; None when it did not answer
-        self._shown: tuple[str, bool | None] = ("", None)
+        self._seconds, self._thinking = seconds, thinking
         # What is known of the model that was taken up last
         self._model = ModelInfo()
         # The model speaks its answers, by its server's list, or by its family on a server that offers speech; then each
@@ -105,12 +82,12 @@ class KnownServer:
 
     async def probe(self) -> EngineStatus:
         """List the models and learn what the one that answers can. Never raises an error."""
-        before = self.status
+        before, survey = self.status, self._survey
         try:
             async with asyncio.timeout(self._seconds):
-                cards = await self._candidates()
+                cards = await survey.cards()
                 # Its list is there before its model.
-                loads = self._server == discovery.LLAMA_CPP and await self._health() == 503
+                loads = survey.server == discovery.LLAMA_CPP and await survey.health() == 503
             if not cards:
                 detail = f"The model server at {self.address} lists no models. Set {self.names.model} to the one it serves."
                 status = self._bad(EngineState.MISCONFIGURED, detail)
@@ -119,7 +96,7 @@ class KnownServer:
                     self._from_refusal(Refused(503, None)), model=cards[0]["id"]
                 )
             else:
-                status = self._of_models(await self._models(cards))
+                status = self._of_models(await survey.models(cards, self.status.model))
                 async with asyncio.timeout(self._seconds):
                     status = await self._checked(status)
             # A question or another probe may have changed the status meanwhile: keep that newer one.
@@ -128,8 +105,7 @@ class KnownServer:
         except (TimeoutError, Slow):
             self.unreachable("it does not answer; it may be down, overloaded or behind a firewall")
         except Unreachable as exc:
-            # Another may take its address.
-            self._facts, self._shown = {}, ("", None)
+            survey.forget()
             self.unreachable(str(exc))
         except Refused as refusal:
             self.status = self._from_refusal(refusal)
@@ -137,120 +113,22 @@ class KnownServer:
             self.status = self.not_chat(exc.why if isinstance(exc, NotChat) else "")
         return self.status
 
-    async def _candidates(self) -> list[dict[str, Any]]:
-        """Return the entries of /v1/models: of the model that the settings name, listed or not, else of all.
-
-        Raises AskFailed, and ValueError for no list.
-        """
-        cards, wanted = await self._listing(), self._endpoint.model
-        self._server = discovery.server_of(cards)
-        self._listed = [card["id"] for card in cards]
-        if not wanted:
-            return cards[: discovery.MOST_LISTED]
-        # The same one under another name describes it, too.
-        alike = [card for card in cards if discovery.same_name(card["id"], wanted)]
-        alike.sort(key=lambda card: card["id"] != wanted)
-        return [{**next(iter(alike), {}), "id": wanted}]
-
-    async def _listing(self) -> list[dict[str, Any]]:
-        wanted, self._refused_list = self._endpoint.model, 0
-        if wanted and not self._endpoint.listed:
-            await self._client.get(self._health_url)
-            return []
-        try:
-            return discovery.cards_in(json.loads(await self._client.get(_MODELS)))
-        except (Refused, NotChat, ValueError, RecursionError) as exc:
-            # A name does, unless the server says more of itself than that it has no list.
-            status = self._refused_list = exc.status if isinstance(exc, Refused) else 200
-            told = status in (401, 429, 502, 503, 504)
-            if isinstance(exc, Refused) and 300 <= status < 400:
-                place = discovery.moved_to(self.address, _MODELS, exc.location)
-                told = place != self.address + _MODELS
-            if not wanted or told or await self._health() >= 500:
-                raise
-            return []
-
-    async def _health(self) -> int:
-        return await self._client.health(self._health_url)
-
     async def _checked(self, status: EngineStatus) -> EngineStatus:
         """Return the status by what the server says of itself."""
         if status.ready and self.speech_out is None:
             with suppress(AskFailed):
-                if (described := await self._read("/openapi.json")) is not None:
+                if (described := await self._survey.read("/openapi.json")) is not None:
                     self.speech_out = discovery.speaks(described)
         # vLLM, which alone is known to have json_schema, lists its models for seconds after the process that runs them
         # has died (0.32.0: up to 5). Its router says so while any server is down, and has a check of its own.
-        lost = status.capabilities.json_schema and await self._health() == 503
-        if not lost or await self._client.health(f"{self._root}/readiness") == 200:
+        lost = status.capabilities.json_schema and await self._survey.health() == 503
+        if not lost or await self._client.health(f"{self._survey.root}/readiness") == 200:
             return status
         return self._bad(
             EngineState.UNREACHABLE,
             f"The model server at {self.address} has lost the process that runs its model (its health: HTTP 503)."
             " It ends soon by itself, or has to be started again; its own log says why.",
         )
-
-    async def _read(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
-        """Return an object of the server's own interface; empty where there is none, None where it fails.
-
-        Raises AskFailed for no answer.
-        """
-        try:
-            found = json.loads(await self._client.get(self._root + path, body))
-        except Refused as refusal:
-            return {} if refusal.status in _ABSENT else None
-        except (ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    async def _models(self, cards: list[dict[str, Any]]) -> list[ModelInfo]:
-        """Return what is known of each, of whom one is shown a picture at most."""
-        self._facts = {card["id"]: self._facts.get(card["id"], {}) for card in cards}
-        # What is not said in time is asked for at the next probe.
-        with suppress(TimeoutError, AskFailed):
-            async with asyncio.timeout(self._seconds):
-                await self._ask_sources()
-        models = [self._info(card) for card in cards]
-        best = discovery.choose(models, self.status.model)
-        known = best is None or best.sees is not None or self._shown[0] in self._facts
-        if best is not None and not (known or self._endpoint.model or self._busy()):
-            picture = data_url(jpeg(np.full((_SIDE, _SIDE, 3), 128, np.uint8)))
-            taken = await self._client.takes_picture(best.name, picture, _SHOW_SECONDS)
-            self._shown = (best.name, taken)
-            models = [self._info(card) for card in cards]
-        return models
-
-    async def _ask_sources(self) -> None:
-        for source in discovery.SOURCES:
-            if source.server != self._server:
-                continue
-            answer: dict[str, Any] | None = None
-            changes, facts = source.changes, self._facts
-            names = [name for name in facts if changes or source.path not in facts[name]]
-            for name in names:
-                if source.posts or name == names[0]:
-                    body = {"model": name} if source.posts else None
-                    answer = await self._read(source.path, body)
-                # One that fails is asked again at the next probe. A model that is put away keeps the context it had.
-                if answer is not None:
-                    known = facts[name].get(source.path, ModelInfo())
-                    facts[name][source.path] = known | source.read(answer, name)
-
-    def _info(self, card: Mapping[str, Any]) -> ModelInfo:
-        info = discovery.of_card(card)
-        for facts in self._facts[info.name].values():
-            info |= facts
-        family, (shown, taken) = _known(info)[0], self._shown
-        known = (
-            (taken if shown == info.name else None, "one was shown to it"),
-            (info.sees, "its server says so"),
-            (families.sees(info.name), "by its name"),
-            (family.answers if family is not None else None, "by its family"),
-        )
-        for sees, why in ((sees, why) for sees, why in known if sees is not None):
-            why = f"takes {'' if sees else 'no '}pictures ({why})"
-            return dataclasses.replace(info, sees=sees, why=why)
-        return info
 
     def _of_models(self, models: list[ModelInfo]) -> EngineStatus:
         """Return the status with the model that the settings name, or else with the best one."""
@@ -265,75 +143,28 @@ class KnownServer:
         status = dataclasses.replace(
             self._bad(EngineState.READY, ""),
             model=best.name,
-            capabilities=self._abilities(best),
+            capabilities=abilities_of(best, self._endpoint),
             loaded=best.loaded,
         )
         if best.sees is False and not self._endpoint.model:
             detail = (
-                f"No model at {self.address} takes pictures ({_listed([one.name for one in models])}). Load a vision-language model there,"
+                f"No model at {self.address} takes pictures ({some([one.name for one in models])}). Load a vision-language model there,"
                 f" or name one in {self.names.model} to use it all the same."
             )
             return dataclasses.replace(status, state=EngineState.MISCONFIGURED, detail=detail)
-        name, details = status.model_name, self._doubts()
+        name, details = status.model_name, self._survey.doubts()
         if len(models) > 1:
             loaded = ", is loaded" if best.loaded else ""
             details.append(f"{name}: one of {len(models)} listed; {best.why}{loaded}.")
         if best.loading:
-            details.append(f"{name} is being loaded in {self._server or 'its server'}.")
+            details.append(f"{name} is being loaded in {self._survey.server or 'its server'}.")
         elif best.loaded is False:
             details.append(f"{self._unloaded(name)}; load it there, or a question loads it.")
         return dataclasses.replace(status, detail=" ".join(details))
 
-    def _doubts(self) -> list[str]:
-        """Return what speaks against the model or the address of the settings; a question decides."""
-        wanted, names = self._endpoint.model, self.names
-        if not wanted or wanted in self._listed:
-            return []
-        if self._listed:
-            listed = self._some_listed()
-            return [
-                f"The server's list does not have {clean(wanted)} ({names.model}), but {listed}."
-            ]
-        if self._refused_list in _ABSENT and not self._ends_in_v1:
-            return [f"There is no list of models, and {names.url} does not end in /v1."]
-        return []
-
-    def _some_listed(self) -> str:
-        """Return some of the other names that it lists, those first that are almost the present one."""
-        model = self.model
-        others = [one for one in self._listed if one != model]
-        return _listed(sorted(others, key=lambda one: not discovery.same_name(one, model)))
-
-    def _abilities(self, info: ModelInfo) -> Capabilities:
-        known, geometry = _known(info)
-        family, vllm = known or families.NONE, info.vllm is True
-        if self._endpoint.factor is not None:
-            geometry = families.factor_geometry(self._endpoint.factor)
-        return Capabilities(
-            # It takes the frames as JPEGs; of other servers this is not known.
-            video=family.paired_frames and vllm,
-            audio_in=Ability.AUDIO_IN in family.abilities if info.hears is None else info.hears,
-            grounding=family.boxes is not None,
-            boxes=family.boxes,
-            # It constrains answers to a schema.
-            json_schema=vllm,
-            # A server that takes none says so when it is asked.
-            tools=True,
-            calls_tools=bool(family.tool_parser) if info.calls is None else info.calls,
-            picture_share=self._endpoint.picture_share,
-            # On by default there.
-            prefix_cache=vllm
-            or info.caches is True
-            or (info.caches is False and not family.recurrent),
-            caches_messages=info.caches is True and family.recurrent,
-            geometry=geometry or family.geometry or families.DEFAULT_GEOMETRY,
-            context_length=info.context,
-            max_concurrency=info.slots,
-        )
-
     def _take_up(self, info: ModelInfo) -> None:
         """Begin anew with another model, or with more that is known of it."""
-        family, most = _known(info)[0], info.most_context
+        family, most = family_of(info)[0], info.most_context
         speaks = family is not None and Ability.SPEECH_OUT in family.abilities
         # Of a family that speaks, its server decides.
         self.speech_out = info.speaks or (None if speaks else False)
@@ -346,11 +177,7 @@ class KnownServer:
         log.info("a model is served", extra={"engine": self._name, "reason": reason})
 
     def _unloaded(self, name: str) -> str:
-        return f"{name} is not loaded in {self._server or 'its server'}"
-
-    @property
-    def _ends_in_v1(self) -> bool:
-        return self._root != self.address
+        return f"{name} is not loaded in {self._survey.server or 'its server'}"
 
     # What refusals and answers show
 
@@ -379,7 +206,7 @@ class KnownServer:
             return self._bad(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
         if status not in _TROUBLES and status < 500:
             refused = f"refuses to list its models (HTTP {status}); {names.key} may be wrong"
-            return self.not_chat("" if status in _ABSENT else refused)
+            return self.not_chat("" if status in ABSENT else refused)
         state, trouble, why = _TROUBLES.get(status, _FAILS)
         why = f"{self._answers(status)} it {why.format(key=names.key)}"
         return self._bad(state, why + (self._remedy if status in (403, 500, 501) else ""), trouble)
@@ -409,26 +236,30 @@ class KnownServer:
     def refusal(self, refusal: Refused, plain: bool = True) -> EngineError:
         """Return the error for a refused question, and note what it shows of the server. `plain`: see `Refused.error`."""
         status, names = refusal.status, self.names
-        if status == 401 or status == self._refused_list == 403:
+        if status == 401 or status == self._survey.refused == 403:
             # A 403 alone may be about the question.
             self.status = self._from_refusal(refusal)
             return EngineUnavailable(self.status.detail)
-        if self._server == LM_STUDIO and self.status.loaded is False and status in (400, 404):
+        if (
+            self._survey.server == LM_STUDIO
+            and self.status.loaded is False
+            and status in (400, 404)
+        ):
             # Loading for a question is switched off there.
             why = f"{self._unloaded(self.status.model_name)} (HTTP {status})."
             return EngineUnavailable(f"{why} Load a model there, then ask again.")
         if 300 <= status < 400:
             return EngineUnavailable(self._moved(refusal, _CHAT))
-        elsewhere, listed = refusal.of_another_address, self.model in self._listed
+        elsewhere, listed = refusal.of_another_address, self.model in self._survey.listed
         lacks = refusal.of_another_model and not (elsewhere and listed)
         if lacks or elsewhere:
             faults, todo = [], []
             if lacks:
                 though = ", though it lists it" if listed else ""
                 faults.append(f"does not serve {clean(self.model) or 'this model'}{though}")
-                others = self._some_listed()
+                others = self._survey.others(self.model)
                 todo.append(f"{names.model} to one that it serves{f': {others}' if others else ''}")
-            if elsewhere or not (self._listed or self._ends_in_v1):
+            if elsewhere or not (self._survey.listed or self._survey.ends_in_v1):
                 faults.append("takes no questions at this address")
                 todo.append(f"{names.url} to one that ends in /v1, as a rule")
             why = f"{self._answers(status)} it {', or '.join(faults)}."
@@ -449,22 +280,3 @@ class KnownServer:
         return dataclasses.replace(
             self.status, state=state, detail=detail, trouble=trouble, loaded=None
         )
-
-
-def _known(info: ModelInfo) -> tuple[Family | None, Geometry | None]:
-    """Return a model's family, by its folder if that is on this machine, and that one's geometry."""
-    return _read(info.name, info.root, info.model_type, info.kind)
-
-
-@lru_cache(maxsize=1024)
-def _read(
-    name: str, root: str, model_type: str, kind: str
-) -> tuple[Family | None, Geometry | None]:
-    folder = next((Path(one) for one in (root, name) if one.startswith("/")), None)
-    found = families.folder_type(folder) if folder is not None else None
-    geometry = families.folder_geometry(folder) if folder is not None else None
-    return families.known(found or model_type or None, root, name, kind), geometry
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(clean(name) for name in names[:3]) + (", …" if len(names) > 3 else "")

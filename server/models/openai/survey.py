@@ -1,0 +1,230 @@
+"""The models of one server: its list, what its own interface says of them, and one test picture at most."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from server.core.frames import Geometry
+from server.media.picture.encode import data_url, jpeg
+from server.models import families
+from server.models.base import Capabilities
+from server.models.families import Ability, Family
+from server.models.files import clean
+from server.models.openai import discovery
+from server.models.openai.chat_client import ChatClient, Endpoint, NotChat
+from server.models.openai.discovery import ModelInfo
+from server.models.openai.upstream import AskFailed, Refused
+
+# For the answer to a test picture: the server may load the model for it.
+_SHOW_SECONDS = 8.0
+# The least side that all take: some refuse one below two patches of 28 pixels, such as 8.
+_SIDE = 64
+_MODELS = "/models"
+# Statuses of a path that is not there
+ABSENT = (404, 405, 501)
+
+
+class ModelSurvey:
+    """What a server says of its models, kept from one probe to the next. `seconds` and `busy`: see `KnownServer`."""
+
+    def __init__(
+        self, client: ChatClient, endpoint: Endpoint, seconds: float, busy: Callable[[], bool]
+    ) -> None:
+        # Without credentials
+        self.address = discovery.address_of(endpoint.base_url)
+        self.root = self.address.removesuffix("/v1")
+        # Beside /v1, not below it: of vLLM, llama.cpp and `transformers serve`
+        self._health_url = f"{self.root}/health"
+        self._client, self._endpoint, self._seconds, self._busy = client, endpoint, seconds, busy
+        # The program that it is
+        self.server = ""
+        # The names that it lists, and the status of its refusal to list any
+        self.listed: list[str] = []
+        self.refused = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget the models: another server may take the address."""
+        # By model and path what its own interface says
+        self._facts: dict[str, dict[str, ModelInfo]] = {}
+        # The model that was shown a picture, and whether it took it; None when it did not answer
+        self._shown: tuple[str, bool | None] = ("", None)
+
+    async def cards(self) -> list[dict[str, Any]]:
+        """Return the entries of /v1/models: of the model that the settings name, listed or not, else of all.
+
+        Raises AskFailed, and ValueError for no list.
+        """
+        cards, wanted = await self._listing(), self._endpoint.model
+        self.server = discovery.server_of(cards)
+        self.listed = [card["id"] for card in cards]
+        if not wanted:
+            return cards[: discovery.MOST_LISTED]
+        # The same one under another name describes it, too.
+        alike = [card for card in cards if discovery.same_name(card["id"], wanted)]
+        alike.sort(key=lambda card: card["id"] != wanted)
+        return [{**next(iter(alike), {}), "id": wanted}]
+
+    async def _listing(self) -> list[dict[str, Any]]:
+        wanted, self.refused = self._endpoint.model, 0
+        if wanted and not self._endpoint.listed:
+            await self._client.get(self._health_url)
+            return []
+        try:
+            return discovery.cards_in(json.loads(await self._client.get(_MODELS)))
+        except (Refused, NotChat, ValueError, RecursionError) as exc:
+            # A name does, unless the server says more of itself than that it has no list.
+            status = self.refused = exc.status if isinstance(exc, Refused) else 200
+            told = status in (401, 429, 502, 503, 504)
+            if isinstance(exc, Refused) and 300 <= status < 400:
+                place = discovery.moved_to(self.address, _MODELS, exc.location)
+                told = place != self.address + _MODELS
+            if not wanted or told or await self.health() >= 500:
+                raise
+            return []
+
+    async def health(self) -> int:
+        return await self._client.health(self._health_url)
+
+    async def read(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        """Return an object of the server's own interface; empty where there is none, None where it fails.
+
+        Raises AskFailed for no answer.
+        """
+        try:
+            found = json.loads(await self._client.get(self.root + path, body))
+        except Refused as refusal:
+            return {} if refusal.status in ABSENT else None
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    async def models(self, cards: list[dict[str, Any]], current: str) -> list[ModelInfo]:
+        """Return what is known of each, of whom one is shown a picture at most. `current`: the one that answers."""
+        self._facts = {card["id"]: self._facts.get(card["id"], {}) for card in cards}
+        # What is not said in time is asked for at the next probe.
+        with suppress(TimeoutError, AskFailed):
+            async with asyncio.timeout(self._seconds):
+                await self._ask_sources()
+        models = [self._info(card) for card in cards]
+        best = discovery.choose(models, current)
+        known = best is None or best.sees is not None or self._shown[0] in self._facts
+        if best is not None and not (known or self._endpoint.model or self._busy()):
+            picture = data_url(jpeg(np.full((_SIDE, _SIDE, 3), 128, np.uint8)))
+            taken = await self._client.takes_picture(best.name, picture, _SHOW_SECONDS)
+            self._shown = (best.name, taken)
+            models = [self._info(card) for card in cards]
+        return models
+
+    async def _ask_sources(self) -> None:
+        for source in discovery.SOURCES:
+            if source.server != self.server:
+                continue
+            answer: dict[str, Any] | None = None
+            changes, facts = source.changes, self._facts
+            names = [name for name in facts if changes or source.path not in facts[name]]
+            for name in names:
+                if source.posts or name == names[0]:
+                    body = {"model": name} if source.posts else None
+                    answer = await self.read(source.path, body)
+                # One that fails is asked again at the next probe. A model that is put away keeps the context it had.
+                if answer is not None:
+                    known = facts[name].get(source.path, ModelInfo())
+                    facts[name][source.path] = known | source.read(answer, name)
+
+    def _info(self, card: Mapping[str, Any]) -> ModelInfo:
+        info = discovery.of_card(card)
+        for facts in self._facts[info.name].values():
+            info |= facts
+        family, (shown, taken) = family_of(info)[0], self._shown
+        known = (
+            (taken if shown == info.name else None, "one was shown to it"),
+            (info.sees, "its server says so"),
+            (families.sees(info.name), "by its name"),
+            (family.answers if family is not None else None, "by its family"),
+        )
+        for sees, why in ((sees, why) for sees, why in known if sees is not None):
+            why = f"takes {'' if sees else 'no '}pictures ({why})"
+            return dataclasses.replace(info, sees=sees, why=why)
+        return info
+
+    @property
+    def ends_in_v1(self) -> bool:
+        """True if the address of the settings does, as a rule."""
+        return self.root != self.address
+
+    def doubts(self) -> list[str]:
+        """Return what speaks against the model or the address of the settings; a question decides."""
+        wanted, names = self._endpoint.model, self._endpoint.names
+        if not wanted or wanted in self.listed:
+            return []
+        if self.listed:
+            listed = self.others(wanted)
+            return [
+                f"The server's list does not have {clean(wanted)} ({names.model}), but {listed}."
+            ]
+        if self.refused in ABSENT and not self.ends_in_v1:
+            return [f"There is no list of models, and {names.url} does not end in /v1."]
+        return []
+
+    def others(self, model: str) -> str:
+        """Return some of the other names that it lists, those first that are almost this one."""
+        names = [one for one in self.listed if one != model]
+        names.sort(key=lambda one: not discovery.same_name(one, model))
+        return some(names)
+
+
+def abilities_of(info: ModelInfo, endpoint: Endpoint) -> Capabilities:
+    """Return what a model can do at this address."""
+    known, geometry = family_of(info)
+    family, vllm = known or families.NONE, info.vllm is True
+    if endpoint.factor is not None:
+        geometry = families.factor_geometry(endpoint.factor)
+    return Capabilities(
+        # It takes the frames as JPEGs; of other servers this is not known.
+        video=family.paired_frames and vllm,
+        audio_in=Ability.AUDIO_IN in family.abilities if info.hears is None else info.hears,
+        grounding=family.boxes is not None,
+        boxes=family.boxes,
+        # It constrains answers to a schema.
+        json_schema=vllm,
+        # A server that takes none says so when it is asked.
+        tools=True,
+        calls_tools=bool(family.tool_parser) if info.calls is None else info.calls,
+        picture_share=endpoint.picture_share,
+        # On by default there.
+        prefix_cache=vllm or info.caches is True or (info.caches is False and not family.recurrent),
+        caches_messages=info.caches is True and family.recurrent,
+        geometry=geometry or family.geometry or families.DEFAULT_GEOMETRY,
+        context_length=info.context,
+        max_concurrency=info.slots,
+    )
+
+
+def family_of(info: ModelInfo) -> tuple[Family | None, Geometry | None]:
+    """Return a model's family, by its folder if that is on this machine, and that one's geometry."""
+    return _read(info.name, info.root, info.model_type, info.kind)
+
+
+@lru_cache(maxsize=1024)
+def _read(
+    name: str, root: str, model_type: str, kind: str
+) -> tuple[Family | None, Geometry | None]:
+    folder = next((Path(one) for one in (root, name) if one.startswith("/")), None)
+    found = families.folder_type(folder) if folder is not None else None
+    geometry = families.folder_geometry(folder) if folder is not None else None
+    return families.known(found or model_type or None, root, name, kind), geometry
+
+
+def some(names: list[str]) -> str:
+    """Return some names of a list, for people."""
+    return ", ".join(clean(name) for name in names[:3]) + (", …" if len(names) > 3 else "")
