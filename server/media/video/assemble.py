@@ -32,7 +32,7 @@ MISORDERED_START = 16
 
 
 class Assembler:
-    """One stream's packets in, whole frames out.
+    """One stream's packets in, whole frames out: it orders packets, and has holes repaired.
 
     Sequence numbers are unwrapped inside: plain integers that grow, the lower 16 bits as on the
     wire.
@@ -41,18 +41,11 @@ class Assembler:
     """
 
     def __init__(self) -> None:
-        # Dropped frames: "broken" lacked packets, "no_key" lacked their reference.
-        self.dropped: dict[str, int] = {"broken": 0, "no_key": 0}
-        # False once a frame continued after its marker (some H.264 senders mark every slice): such
-        # a sender's frames are complete only at the next timestamp.
-        self._markers = True
-        # A key frame has to be requested, and the time of the last request.
-        self._wants_key = False
+        self._builder = FrameBuilder()
+        # Time of the last request for a key frame
         self._key_asked = -PLI_S
         # Arrival of the newest packet; None before the first.
         self._heard: float | None = None
-        # Timestamp of the last returned key frame.
-        self._key_timestamp: int | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -61,33 +54,10 @@ class Assembler:
         self._next = 0
         # Its 16 bits; -1 before the first packet.
         self._expected = -1
-        # The frame being collected; empty between frames.
-        self._parts: list[bytes] = []
-        self._bytes = 0
-        self._frame_key = False
-        # True once the frame has a part of a picture. Parameter sets alone wait for one.
-        self._frame_picture = False
-        self._frame_first = 0.0
-        self._frame_last = 0.0
-        # Requests of `TAIL_AT` made since the frame's newest packet.
-        self._tail_asked = 0
-        # Timestamp of the packet at `_next` - 1, which is that of the frame being collected; None
-        # when it was lost.
-        self._before: int | None = None
-        # True when that packet closed its frame by its marker.
-        self._marker_before = False
-        # Parts of a key frame closed by its marker, until the next frame begins; see
-        # `_go_on_after_marker`.
-        self._closed_key: list[bytes] | None = None
         # Packets behind a hole. Whenever there are any, `_next` is missing.
         self._ahead = PacketsAhead()
         # Missing packets below the end of `_ahead`.
         self._missing = MissingPackets()
-        # Deltas cannot be used: no key frame yet, or the chain of references was broken.
-        self._need_key = True
-        self._wants_key = False
-        # Timestamp of the frame whose rest is being discarded, so that it counts once.
-        self._tail_timestamp: int | None = None
         # All packets until the first frame begins, whose start may arrive late. None from then on.
         self._opening: list[Packet] | None = []
         # Consecutive packets from far away, at most `RESTART_RUN_OLD`: together they may be a restart
@@ -97,7 +67,12 @@ class Assembler:
     @property
     def held(self) -> int:
         """Packets held now, at most twice `MAX_PACKETS`."""
-        return len(self._parts) + len(self._ahead) + len(self._closed_key or ())
+        return self._builder.held + len(self._ahead)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Dropped frames: "broken" lacked packets, "no_key" lacked their reference."""
+        return self._builder.dropped
 
     def add(self, packet: Packet, now: float, retransmission: bool = False) -> list[EncodedFrame]:
         """Add a packet and return the frames that it completes, oldest first."""
@@ -111,7 +86,7 @@ class Assembler:
             self._add_out_of_order(packet, now, retransmission, frames)
             if self._missing and heard is not None and now - heard >= SILENCE_S:
                 # A request sent during the silence was lost as well.
-                self._wants_key, self._key_asked = True, -PLI_S
+                self._builder.wants_key, self._key_asked = True, -PLI_S
         return frames
 
     def poll(self, now: float) -> list[EncodedFrame]:
@@ -131,18 +106,16 @@ class Assembler:
         due = self._key_due()
         if self._missing:
             return min(due, self._missing.due, self._hole_due())
-        if self._parts and self._markers:
-            return min(due, self._tail_due())
-        return due
+        return min(due, self._builder.tail_due())
 
     def nacks(self, now: float) -> list[int]:
         """Return the numbers to request now, at most 64, oldest first; they count as requested."""
         if now >= self._missing.due:
             return self._missing.take_due(now)
-        if not self._parts or not self._markers or self._missing or now < self._tail_due():
+        if self._missing or now < self._builder.tail_due():
             return []
-        while now >= self._tail_due():
-            self._tail_asked += 1
+        while now >= self._builder.tail_due():
+            self._builder.tail_asked += 1
         return [(self._expected + n) & 0xFFFF for n in range(TAIL_PACKETS)]
 
     def key_frame_wanted(self, now: float) -> bool:
@@ -158,9 +131,9 @@ class Assembler:
         Ignored when `timestamp`, the frame's RTP timestamp, is older than a key frame that was
         returned already.
         """
-        newest = self._key_timestamp
+        newest = self._builder.key_timestamp
         if timestamp is None or newest is None or signed(newest - timestamp) <= 0:
-            self._lose_reference()
+            self._builder.lose_reference()
 
     # in order
 
@@ -168,119 +141,13 @@ class Assembler:
         """Take the packet at `_next` into a frame."""
         self._next += 1
         self._expected = (packet.sequence + 1) & 0xFFFF
-        data = packet.data
         if self._opening is not None:
             self._opening.append(packet)
             if len(self._opening) > MISORDERED_START:
                 self._opening = None
-        if not data:
-            return  # Padding belongs to no frame, and an empty frame would flush the decoder.
-        if self._parts and packet.timestamp == self._before:
-            self._parts.append(data)
-            self._bytes += len(data)
-            if packet.key:
-                self._frame_key = True
-            if packet.picture:
-                self._frame_picture = True
-            arrived = packet.arrived
-            if arrived > self._frame_last:
-                self._frame_last = arrived
-                self._tail_asked = 0
-            elif arrived < self._frame_first:
-                self._frame_first = arrived
-        elif not self._begin_frame(packet, frames):
-            return
-        if len(self._parts) > MAX_PACKETS or self._bytes > MAX_BYTES:
-            self._drop_parts()
-            self._lose_reference()
-            return
-        if packet.marker and self._markers and self._frame_picture:
-            parts = self._parts
-            self._complete(frames)
-            self._marker_before = True
-            self._closed_key = parts if self._frame_key else None
-
-    def _begin_frame(self, packet: Packet, frames: list[EncodedFrame]) -> bool:
-        """Begin a frame with its first packet; False for a packet of a frame whose beginning is lost."""
-        same = packet.timestamp == self._before
-        sets_wait = bool(self._parts) and not self._frame_picture
-        behind = same and self._marker_before
-        if self._parts and not sets_wait:
-            self._complete(frames)
-        elif not (sets_wait or packet.start or (behind and not packet.picture)) and (
-            same or self._before is None
-        ):
-            if not (behind and self._go_on_after_marker(packet)):
-                self._throw_tail(packet)
-            return False
-        self._opening = None
-        self._closed_key = None
-        self._parts.append(packet.data)
-        self._bytes = self._bytes * sets_wait + len(packet.data)
-        self._before = packet.timestamp
-        self._marker_before = False
-        self._frame_key = packet.key or (sets_wait and self._frame_key)
-        self._frame_picture = packet.picture
-        self._frame_first = self._frame_last = packet.arrived
-        self._tail_asked = 0
-        return True
-
-    def _complete(self, frames: list[EncodedFrame]) -> None:
-        parts = self._parts
-        self._parts = []
-        self._bytes = 0
-        timestamp = self._before
-        assert timestamp is not None  # A frame being collected has one.
-        after_hole = self._need_key
-        if self._frame_key:
-            self._need_key = self._wants_key = False
-            self._key_timestamp = timestamp
-        elif self._need_key:
-            self.dropped["no_key"] += 1
-            self._wants_key = True
-            return
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        frames.append(EncodedFrame(data, timestamp, self._frame_key, self._frame_first, after_hole))
-
-    def _go_on_after_marker(self, packet: Packet) -> bool:
-        """Stop trusting markers: the last returned frame continues after its marker.
-
-        A key frame is collected again and returned once more, whole (True). A delta cannot be
-        repaired: its rest is discarded, and deltas wait for a key frame (False).
-        """
-        self._markers = False
-        if self._closed_key is None:
-            self._tail_timestamp = packet.timestamp
-            if not self._need_key:
-                self.dropped["broken"] += 1
-                self._lose_reference()
-            return False
-        self._parts = self._closed_key
-        self._closed_key = None
-        self._parts.append(packet.data)
-        self._bytes = sum(len(part) for part in self._parts)
-        self._frame_last = max(self._frame_last, packet.arrived)
-        return True
-
-    def _throw_tail(self, packet: Packet) -> None:
-        """Discard a packet of a frame whose beginning is lost."""
-        if self._tail_timestamp != packet.timestamp:
-            self._tail_timestamp = packet.timestamp
-            self.dropped["broken"] += 1
-            self._lose_reference()
-        self._before = packet.timestamp
-        self._marker_before = False
-
-    def _drop_parts(self) -> None:
-        """Drop the frame being collected, if any; its rest will not count again."""
-        if self._parts:
-            self.dropped["broken"] += 1
-            self._tail_timestamp = self._before
-            self._parts = []
-            self._bytes = 0
-
-    def _lose_reference(self) -> None:
-        self._need_key = self._wants_key = True
+        # Padding belongs to no frame, and an empty frame would flush the decoder.
+        if packet.data and self._builder.take(packet, frames):
+            self._opening = None
 
     # out of order
 
@@ -314,7 +181,7 @@ class Assembler:
             self._consume(packet, frames)
             self._drain(frames)
         else:
-            ahead.keep(sequence, packet, self._markers)
+            ahead.keep(sequence, packet, self._builder.markers)
         self._bound(now, frames)
 
     def _bound(self, now: float, frames: list[EncodedFrame]) -> None:
@@ -322,7 +189,7 @@ class Assembler:
         ahead = self._ahead
         while ahead and (ahead.end - self._next > MAX_PACKETS or ahead.size > MAX_BYTES):
             self._pass_hole(frames)
-        if ahead.whole_key is not None and (self._need_key or now >= self._hole_due()):
+        if ahead.whole_key is not None and (self._builder.need_key or now >= self._hole_due()):
             self._pass_hole(frames)
 
     def _drain(self, frames: list[EncodedFrame]) -> None:
@@ -330,17 +197,11 @@ class Assembler:
         ahead = self._ahead
         while packet := ahead.take(self._next):
             self._consume(packet, frames)
-        ahead.taken(self._next, self._markers)
+        ahead.taken(self._next, self._builder.markers)
 
     def _key_due(self) -> float:
         """Return the time of the next request for a key frame; infinite for never, in the past for now."""
-        return self._key_asked + PLI_S if self._wants_key else math.inf
-
-    def _tail_due(self) -> float:
-        """Return the time of the next request for the frame's last packets; infinite for never."""
-        if self._tail_asked >= len(TAIL_AT):
-            return math.inf
-        return self._frame_last + TAIL_AT[self._tail_asked]
+        return self._key_asked + PLI_S if self._builder.wants_key else math.inf
 
     # giving up
 
@@ -356,27 +217,20 @@ class Assembler:
             self._skip_hole(frames)
 
     def _skip_hole(self, frames: list[EncodedFrame]) -> None:
-        self._drop_context()
+        self._builder.lose()
+        self._opening = None
         while self._next in self._missing:
             self._missing.remove(self._next)
             self._next += 1
         self._expected = self._next & 0xFFFF
         self._drain(frames)
 
-    def _drop_context(self) -> None:
-        """Forget all that the packets before a hole have shown."""
-        self._drop_parts()
-        self._lose_reference()
-        self._before = None
-        self._marker_before = False
-        self._closed_key = None
-        self._opening = None
-
     def _jump(self, sequence: int, frames: list[EncodedFrame]) -> None:
         """Skip a gap that is too large for retransmission, and continue behind it."""
         while self._ahead:
             self._pass_hole(frames)
-        self._drop_context()
+        self._builder.lose()
+        self._opening = None
         self._next = sequence
 
     # beginnings
@@ -388,18 +242,17 @@ class Assembler:
         if not self._ahead:
             self._ahead.end = self._next
         for offset, packet in enumerate(opening):
-            self._ahead.keep(first + offset, packet, self._markers)
+            self._ahead.keep(first + offset, packet, self._builder.markers)
         self._missing.prepend(sequence, first, now)
         self._next = sequence
-        self._before = None
-        self._tail_timestamp = None
+        self._builder.rewind()
 
     def _add_far(self, packet: Packet, distance: int, frames: list[EncodedFrame]) -> None:
         """Keep a packet far outside of the expected range.
 
         A run of them means that the sender restarted.
         """
-        newest = self._ahead.newest().timestamp if self._ahead else self._before
+        newest = self._ahead.newest().timestamp if self._ahead else self._builder.before
         newest_yet = newest is not None and signed(packet.timestamp - newest) > 0
         if -FAR < distance < 0 and not newest_yet:
             return  # Late, or sent twice.
@@ -409,11 +262,188 @@ class Assembler:
         run = self._far
         if len(run) < (RESTART_RUN if newest_yet else RESTART_RUN_OLD):
             return
-        self._drop_parts()
+        self._builder.restart()
         self._begin()
-        self._wants_key = True
         for packet in run:
             frames += self.add(packet, packet.arrived)
+
+
+class FrameBuilder:
+    """Joins one stream's packets, in order, to frames; drops those that cannot be decoded."""
+
+    def __init__(self) -> None:
+        # Dropped frames by reason
+        self.dropped = {"broken": 0, "no_key": 0}
+        # False once a frame continued after its marker (some H.264 senders mark every slice): such
+        # a sender's frames are complete only at the next timestamp.
+        self.markers = True
+        # Timestamp of the last returned key frame.
+        self.key_timestamp: int | None = None
+        self._begin()
+        # A key frame has to be requested.
+        self.wants_key = False
+
+    def _begin(self) -> None:
+        # The frame being collected; empty between frames.
+        self._parts: list[bytes] = []
+        self._bytes = 0
+        self._frame_key = False
+        # True once the frame has a part of a picture. Parameter sets alone wait for one.
+        self._frame_picture = False
+        self._frame_first = 0.0
+        self._frame_last = 0.0
+        # Requests of `TAIL_AT` made since the frame's newest packet.
+        self.tail_asked = 0
+        # Timestamp of the newest packet, which is that of the frame being collected; None when it was
+        # lost.
+        self.before: int | None = None
+        # True when that packet closed its frame by its marker.
+        self._marker_before = False
+        # Parts of a key frame closed by its marker, until the next frame begins; see
+        # `_go_on_after_marker`.
+        self._closed_key: list[bytes] | None = None
+        # Deltas cannot be used: no key frame yet, or the chain of references was broken.
+        self.need_key = True
+        # Timestamp of the frame whose rest is being discarded, so that it counts once.
+        self._tail_timestamp: int | None = None
+
+    @property
+    def held(self) -> int:
+        """Packets held now."""
+        return len(self._parts) + len(self._closed_key or ())
+
+    def tail_due(self) -> float:
+        """Return the time of the next request for the frame's last packets; infinite for never."""
+        if not self._parts or not self.markers or self.tail_asked >= len(TAIL_AT):
+            return math.inf
+        return self._frame_last + TAIL_AT[self.tail_asked]
+
+    def restart(self) -> None:
+        """Forget the stream, because its sender restarted."""
+        self._drop_parts()
+        self._begin()
+        self.wants_key = True
+
+    def rewind(self) -> None:
+        """Forget the packets before the first frame, because they come again."""
+        self.before = None
+        self._tail_timestamp = None
+
+    def lose(self) -> None:
+        """Forget all that the packets before a hole have shown."""
+        self._drop_parts()
+        self.lose_reference()
+        self.before = None
+        self._marker_before = False
+        self._closed_key = None
+
+    def lose_reference(self) -> None:
+        self.need_key = self.wants_key = True
+
+    def take(self, packet: Packet, frames: list[EncodedFrame]) -> bool:
+        """Add the next packet, which has data. Return False for one whose frame's beginning is lost."""
+        if self._parts and packet.timestamp == self.before:
+            self._parts.append(packet.data)
+            self._bytes += len(packet.data)
+            if packet.key:
+                self._frame_key = True
+            if packet.picture:
+                self._frame_picture = True
+            arrived = packet.arrived
+            if arrived > self._frame_last:
+                self._frame_last = arrived
+                self.tail_asked = 0
+            elif arrived < self._frame_first:
+                self._frame_first = arrived
+        elif not self._begin_frame(packet, frames):
+            return False
+        if len(self._parts) > MAX_PACKETS or self._bytes > MAX_BYTES:
+            self._drop_parts()
+            self.lose_reference()
+        elif packet.marker and self.markers and self._frame_picture:
+            parts = self._parts
+            self._complete(frames)
+            self._marker_before = True
+            self._closed_key = parts if self._frame_key else None
+        return True
+
+    def _begin_frame(self, packet: Packet, frames: list[EncodedFrame]) -> bool:
+        """Begin a frame with its first packet; False for a packet of a frame whose beginning is lost."""
+        same = packet.timestamp == self.before
+        sets_wait = bool(self._parts) and not self._frame_picture
+        behind = same and self._marker_before
+        if self._parts and not sets_wait:
+            self._complete(frames)
+        elif not (sets_wait or packet.start or (behind and not packet.picture)) and (
+            same or self.before is None
+        ):
+            if not (behind and self._go_on_after_marker(packet)):
+                self._throw_tail(packet)
+            return False
+        self._closed_key = None
+        self._parts.append(packet.data)
+        self._bytes = self._bytes * sets_wait + len(packet.data)
+        self.before = packet.timestamp
+        self._marker_before = False
+        self._frame_key = packet.key or (sets_wait and self._frame_key)
+        self._frame_picture = packet.picture
+        self._frame_first = self._frame_last = packet.arrived
+        self.tail_asked = 0
+        return True
+
+    def _complete(self, frames: list[EncodedFrame]) -> None:
+        parts = self._parts
+        self._parts = []
+        self._bytes = 0
+        timestamp = self.before
+        assert timestamp is not None  # A frame being collected has one.
+        after_hole = self.need_key
+        if self._frame_key:
+            self.need_key = self.wants_key = False
+            self.key_timestamp = timestamp
+        elif self.need_key:
+            self.dropped["no_key"] += 1
+            self.wants_key = True
+            return
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        frames.append(EncodedFrame(data, timestamp, self._frame_key, self._frame_first, after_hole))
+
+    def _go_on_after_marker(self, packet: Packet) -> bool:
+        """Stop trusting markers: the last returned frame continues after its marker.
+
+        A key frame is collected again and returned once more, whole (True). A delta cannot be
+        repaired: its rest is discarded, and deltas wait for a key frame (False).
+        """
+        self.markers = False
+        if self._closed_key is None:
+            self._tail_timestamp = packet.timestamp
+            if not self.need_key:
+                self.dropped["broken"] += 1
+                self.lose_reference()
+            return False
+        self._parts = self._closed_key
+        self._closed_key = None
+        self._parts.append(packet.data)
+        self._bytes = sum(len(part) for part in self._parts)
+        self._frame_last = max(self._frame_last, packet.arrived)
+        return True
+
+    def _throw_tail(self, packet: Packet) -> None:
+        """Discard a packet of a frame whose beginning is lost."""
+        if self._tail_timestamp != packet.timestamp:
+            self._tail_timestamp = packet.timestamp
+            self.dropped["broken"] += 1
+            self.lose_reference()
+        self.before = packet.timestamp
+        self._marker_before = False
+
+    def _drop_parts(self) -> None:
+        """Drop the frame being collected, if any; its rest will not count again."""
+        if self._parts:
+            self.dropped["broken"] += 1
+            self._tail_timestamp = self.before
+            self._parts = []
+            self._bytes = 0
 
 
 # A sequence number this far away means that the sender restarted, once a run of such packets

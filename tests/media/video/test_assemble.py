@@ -680,7 +680,7 @@ def test_a_frame_without_end_is_dropped() -> None:
             packet = Packet(n, 90, False, b"x" * size, n == 0, n == 0)
             assert assembler.add(packet, 0.0) == []
             assert assembler.held <= assemble.MAX_PACKETS
-            assert sum(map(len, assembler._parts)) <= assemble.MAX_BYTES
+            assert sum(map(len, assembler._builder._parts)) <= assemble.MAX_BYTES
         assert assembler.dropped["broken"] == 1
         assert assembler.key_frame_wanted(0.0)
         assert len(assembler.add(Packet(count, 3090, True, b"k", True, True), 0.0)) == 1
