@@ -22,8 +22,6 @@ from server.media.picture.privacy import PrivacyFilter
 if TYPE_CHECKING:
     import av
 
-# Largest camera picture in pixels; larger ones are refused.
-MAX_PIXELS = 4_096 * 4_096
 # Largest share of the model's context for the picture; the rest is for the system text, earlier turns, the question and
 # the answer.
 CONTEXT_SHARE = 0.5
@@ -60,9 +58,7 @@ class PicturePreparer:
         self._scalers = threading.local()
 
     def budget(self, needs: Needs, detail: Detail) -> int:
-        """Return the visual tokens that the picture may cost. Raises ValueError for `Detail.AUTO`, which the caller resolves."""
-        if detail is Detail.AUTO:
-            raise ValueError("the detail must be low or high here")
+        """Return the visual tokens that the picture may cost; `detail` is low or high."""
         tokens = self._low_tokens if detail is Detail.LOW else HIGH_TOKENS
         tokens = max(1, round(tokens * needs.picture_share))
         if needs.context_length is not None:
@@ -88,11 +84,10 @@ class PicturePreparer:
         last measurement. Its motion is used unless the frame is held. With filters all of it is used, because only the
         camera may read unfiltered frames; without filters the other values are measured on this frame.
 
-        Raises BadRequest for frames over 4096×4096 or with an aspect ratio over 200, FrameWithheld from the
-        filters, ValueError for `Detail.AUTO` and a region outside the frame.
+        Raises BadRequest for frames with an aspect ratio over 200, FrameWithheld from the filters,
+        ValueError for a region outside the frame.
         """
         began = time.perf_counter()
-        self._check(frame)
         seen = region or Region(0, 0, frame.width, frame.height)
         if not (0 <= seen.left < seen.right <= frame.width) or not (
             0 <= seen.top < seen.bottom <= frame.height
@@ -133,7 +128,6 @@ class PicturePreparer:
 
     def still(self, frame: Frame) -> bytes:
         """Create a small JPEG of a frame (see `encode.still`), filtered like any picture. Raises like `make`."""
-        self._check(frame)
         scale = min(1.0, encode.STILL_SIDE / max(frame.width, frame.height))
         # Even sides, because chroma has half the resolution.
         width, height = (
@@ -143,7 +137,6 @@ class PicturePreparer:
 
     def full(self, frame: Frame) -> bytes:
         """Create a JPEG of a frame in the camera's size, filtered like any picture. Raises like `make`."""
-        self._check(frame)
         return encode.jpeg(self._filtered(frame, frame.width, frame.height), FULL_QUALITY)
 
     def again(
@@ -172,13 +165,6 @@ class PicturePreparer:
             jpeg=encode.jpeg(encode.scaled_to(bgr, width, height)),
             region=region,
         )
-
-    def _check(self, frame: Frame) -> None:
-        if frame.width * frame.height > MAX_PIXELS:
-            raise BadRequest(
-                f"The camera sends {frame.width}x{frame.height} pixels; at most 4096x4096 "
-                "are taken. Choose a smaller resolution."
-            )
 
     def _filtered(self, frame: Frame, width: int, height: int, region: Region | None = None) -> Bgr:
         """Return the filtered frame or a region of it in BGR at this size. Rows may be padded. Raises FrameWithheld."""

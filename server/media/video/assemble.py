@@ -15,6 +15,7 @@ a key frame.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 
@@ -70,8 +71,8 @@ class Assembler:
         return self._builder.held + len(self._ahead)
 
     @property
-    def dropped(self) -> dict[str, int]:
-        """Dropped frames: "broken" lacked packets, "no_key" lacked their reference."""
+    def dropped(self) -> Counter[str]:
+        """Dropped frames: "broken" lacked packets, "no_key" lacked their reference. The owner takes them out."""
         return self._builder.dropped
 
     def add(self, packet: Packet, now: float, retransmission: bool = False) -> list[EncodedFrame]:
@@ -272,8 +273,7 @@ class FrameBuilder:
     """Joins one stream's packets, in order, to frames; drops those that cannot be decoded."""
 
     def __init__(self) -> None:
-        # Dropped frames by reason
-        self.dropped = {"broken": 0, "no_key": 0}
+        self.dropped: Counter[str] = Counter()
         # False once a frame continued after its marker (some H.264 senders mark every slice): such
         # a sender's frames are complete only at the next timestamp.
         self.markers = True

@@ -77,8 +77,6 @@ class VideoStream:
             on_drop=sink.dropped,
             on_refused=sink.refused,
         )
-        # The assembler's drops that were already reported to the sink.
-        self._reported_drops: dict[str, int] = {}
         self._timer = Timer()
         # Deadline of the timer; infinite without one.
         self._timer_at = math.inf
@@ -193,11 +191,8 @@ class VideoStream:
             # Once per silence: a WebSocket message is delayed by a cut, but not lost.
             if self._silence.asks <= 1:
                 self._sink.key_frame_asked()
-        for reason, count in assembler.dropped.items():
-            more = count - self._reported_drops.get(reason, 0)
-            if more:
-                self._reported_drops[reason] = count
-                self._sink.dropped(reason, more)
+        for reason in [*assembler.dropped]:
+            self._sink.dropped(reason, assembler.dropped.pop(reason))
         deadline = self._deadline()
         self._timer.cancel()
         self._timer_at = math.inf
