@@ -278,18 +278,8 @@ class QuestionService:
 
         That is so for what needs another look, and for an answer that neither says nor does anything.
         """
-        calls, again = [], None
-        for call in self._toolbox.read(result.calls):
-            if call.tool.again is not None and again is not None:
-                # One more look, and no other
-                continue
-            shown = call.shown
-            if call.tool.again is not None and not shown.refused:
-                try:
-                    again = call.tool.again(asking.question, call.arguments)
-                except QwenCameraError:
-                    shown = shown.model_copy(update={"refused": True})
-            calls.append(replace(call, shown=shown))
+        calls = self._toolbox.read(asking.question, result.calls)
+        again = next((call.again for call in calls if call.again is not None), None)
         asking.calls = [call.shown for call in calls]
         asking.note = " ".join(note for call in calls if (note := call.note))
         if asking.publisher is not None:

@@ -20,10 +20,11 @@ from typing import Any, Protocol
 from server.core import messages as wire
 from server.core.aio import Bucket, TaskSet
 from server.core.errors import BadRequest, Conflict, QwenCameraError
-from server.core.frames import Detail, Frame, Role
+from server.core.frames import Frame
 from server.media.camera import Camera
 from server.session.part import Alert, AlertSource, FeatureParts, SessionFeatures, Speaker
 from server.session.questions import QuestionService
+from server.session.reporting import StateReporter
 from server.session.request.answers import Toolbox
 from server.session.request.builder import RequestBuilder
 from server.session.request.outbox import Outbox
@@ -172,16 +173,15 @@ class Session:
         )
         # Speaks its answers
         self.speaker = Speaker()
+        self._reporter = StateReporter(self, self.features, self.began_at)
         self.questions = QuestionService(self, self.features, self.sent_pictures, toolbox)
         self.features.make(self)
-        # The last status; None before the first to a socket
-        self._told: wire.Status | None = None
         # The newest attempts of each page for offers and sockets.
         self.offers, self.sockets = Attempts(), Attempts()
         # Of its sockets
         self.gate = Bucket(SOCKETS_PER_MINUTE / 60, SOCKETS_PER_MINUTE, time.monotonic())
         self.camera.on_status.append(self.report)
-        self.camera.on_sender.append(self._send_sender)
+        self.camera.on_sender.append(self._reporter.send_sender)
 
     def touch(self) -> None:
         self.last_activity = time.monotonic()
@@ -333,84 +333,10 @@ class Session:
         self.greet()
 
     def greet(self) -> None:
-        """Send the first messages of a socket; they are sent again when the engine changes."""
-        self.outbox.put(self._ready())
-        self._send_sender(None)
-        self._told = None
-        self.report()
-        for part in self.features:
-            part.greet()
+        self._reporter.greet()
 
     def report(self) -> None:
-        """Send the state: when that of the camera changes, and after each hold."""
-        before, self._told = self._told, self._status()
-        self.outbox.put(self._told)
-        measured = self._told.model_dump(include={"fps", "queue_depth"})
-        if before is None or before.model_copy(update=measured) != self._told:
-            for part in self.features:
-                part.reported()
-
-    def _ready(self) -> wire.Ready:
-        services, requests, consent = self.services, self.requests, self.requests.consent
-        engine = services.current_engine()
-        status, capabilities = engine.status, engine.status.capabilities
-        others = {role: services.current_engine(role) for role in Role}
-        return wire.Ready(
-            session_id=self.id,
-            began_at=round(self.began_at * 1000),
-            engine=engine.name,
-            model=status.model_name,
-            engine_state=status.state,
-            engine_detail=status.visitor_detail,
-            operator_detail=status.detail,
-            stands_in=services.stands_in(),
-            roles={
-                role: wire.RoleEngine(engine=one.name, model=one.status.model_name)
-                for role, one in others.items()
-                if one is not engine
-            },
-            capabilities=wire.EngineCapabilities.model_validate(
-                replace(capabilities, tools=capabilities.calls_tools), from_attributes=True
-            ),
-            limits=wire.Limits(
-                max_tokens=requests.max_tokens(capabilities),
-                context_length=capabilities.context_length,
-                visual_tokens=services.preparer.budget(capabilities, Detail.LOW),
-                visual_tokens_high=services.preparer.budget(capabilities, Detail.HIGH),
-                session_timeout=self.limits.timeout,
-            ),
-            sensitivity=requests.preferences.sensitivity or self.limits.sensitivity,
-            held=self.held is not None,
-            elsewhere=consent.elsewhere,
-            confirmed=consent.for_pictures,
-            features=self.features.ready(),
-        )
-
-    def _status(self) -> wire.Status:
-        camera, frame, scene = self.camera, self.camera.newest, self.camera.scene
-        engine = self.services.current_engine()
-        return wire.Status(
-            camera=camera.state(),
-            source=("page" if camera.sender_controlled else "whip") if camera.offered else None,
-            dark=scene.dark if scene is not None else None,
-            blurred=scene.blurred if scene is not None else None,
-            black=scene.black if scene is not None else None,
-            width=frame.width if frame is not None else None,
-            height=frame.height if frame is not None else None,
-            fps=round(camera.fps(), 1) if frame is not None else None,
-            clock_doubted=camera.clock_doubted,
-            held=self.held is not None,
-            queue_depth=sum(self.services.inference.depth().values()),
-            engine=engine.name,
-            engine_state=engine.status.state,
-            engine_detail=engine.status.visitor_detail,
-            operator_detail=engine.status.detail,
-        )
-
-    def _send_sender(self, wake_ms: int | None) -> None:
-        if not self.camera.sender_controlled:
-            return  # another device sends at its own rate, and the page has nothing to apply it to
-        self.outbox.put(self.camera.sender(wake_ms))
+        self._reporter.report()
 
     # End
 

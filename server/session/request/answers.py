@@ -471,8 +471,9 @@ class Call:
     """A call of a tool of the session, with valid arguments."""
 
     tool: Tool
-    arguments: Arguments
     shown: wire.CalledTool
+    # What is asked once more; None: nothing is
+    again: Question | None = None
 
     @property
     def note(self) -> str:
@@ -494,22 +495,25 @@ class Toolbox:
         """Return what a request tells of them."""
         return tuple(tool.form for tool in (*_CORE, *self._tools()))
 
-    def read(self, calls: Sequence[ToolCall]) -> list[Call]:
-        """Return the calls that are of a tool and have its arguments; others are counted alone."""
+    def read(self, question: Question, calls: Sequence[ToolCall]) -> list[Call]:
+        """Return the calls that are of a tool and have its arguments, one that asks once more at most; others are
+        counted alone.
+        """
         tools = {tool.name: tool for tool in (*_CORE, *self._tools())}
-        found = []
+        found: list[Call] = []
         for call in calls:
             tool = tools.get(call.name)
-            read = _read(tool, call.arguments) if tool is not None else None
+            read = _read(tool, call.arguments, question) if tool is not None else None
             if read is None:
                 self._count("malformed" if tool is not None else "unknown")
-            else:
-                self._count("refused" if read.shown.refused else "done")
+                continue
+            self._count("refused" if read.shown.refused else "done")
+            if read.again is None or not any(one.again for one in found):
                 found.append(read)
         return found
 
 
-def _read(tool: Tool, given: str) -> Call | None:
+def _read(tool: Tool, given: str, question: Question) -> Call | None:
     """Return a call with arguments in JSON; None for others than the tool's."""
     try:
         if len(given) > MOST_ARGUMENT_CHARS:
@@ -519,9 +523,10 @@ def _read(tool: Tool, given: str) -> Call | None:
         return None
     try:
         about = tool.about(arguments)
+        again = tool.again(question, arguments) if tool.again is not None else None
     except QwenCameraError:
-        return Call(tool, arguments, wire.CalledTool(name=tool.name, refused=True))
-    return Call(tool, arguments, wire.CalledTool(name=tool.name, about=about or None))
+        return Call(tool, wire.CalledTool(name=tool.name, refused=True))
+    return Call(tool, wire.CalledTool(name=tool.name, about=about or None), again)
 
 
 # The tools of the core: the held picture, and a closer look.
