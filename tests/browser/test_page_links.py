@@ -25,6 +25,7 @@ from server.media.camera import Camera
 from tests.browser.visitor import NOT_REACHED, SHARP, Picture, Visit, Visitor, hurry, started
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
+from tests.support.parts import at_night
 from tests.support.running import Running, running
 from tests.support.words import say
 
@@ -185,7 +186,7 @@ LABEL_SECONDS, ANSWER_SECONDS = 2.0, 1.0
 TRIES = 3
 
 
-@pytest.mark.parametrize("seconds", [pytest.param(5, marks=pytest.mark.night), 13])
+@pytest.mark.parametrize("seconds", [5, *at_night(13)])
 async def test_the_chat_is_back_with_the_picture(
     visit: Visit, server: Running, model: FakeOpenAI, frames: FrameLog, seconds: float
 ) -> None:
@@ -451,6 +452,7 @@ async def test_the_chat_goes_on_after_a_restart(visit: Visit, model: FakeOpenAI)
 
 
 @pytest.mark.alone
+@pytest.mark.night
 async def test_a_narrow_uplink_is_never_filled(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
@@ -472,7 +474,9 @@ async def test_a_narrow_uplink_is_never_filled(
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize(("codec", "loss"), [("VP8", 0.1), ("H264", 0.05)])
+@pytest.mark.parametrize(
+    ("codec", "loss"), [("VP8", 0.1), pytest.param("H264", 0.05, marks=pytest.mark.night)]
+)
 async def test_loss_costs_moments_not_the_picture(
     visit: Visit, server: Running, frames: FrameLog, codec: str, loss: float
 ) -> None:

@@ -199,6 +199,7 @@ async def test_sound_and_picture_are_back_together_after_a_cut(
         assert len(await visitor.evaluate("() => window.__peers")) == 1
 
 
+@pytest.mark.night
 async def test_lost_packets_leave_no_hole_in_a_microphone(visit: Visit, builtin: Running) -> None:
     """One of twenty packets is lost: the sound has no silence in their places.
 

@@ -26,6 +26,7 @@ from playwright.async_api import Browser
 from benchmarks.browser import chromium, find_chromium
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder, Scene
+from tests.browser.visitor import SHELL
 from tests.support.namespaces import Namespace, Network
 from tests.support.turn_server import (
     SECRET,
@@ -246,7 +247,7 @@ async def chromium_inside(
     args: tuple[str, ...] = (),
 ) -> AsyncIterator[Browser]:
     """Headless Chromium inside; `trusted`'s server certificate is taken without an authority."""
-    program = find_chromium()
+    program = SHELL or find_chromium()
     assert program is not None
     start = folder / f"chromium-{namespace.name}"
     start.write_text(f'#!/bin/sh\nexec {" ".join(namespace.command(program))} "$@"\n')

@@ -87,13 +87,6 @@ def test_scripts_parse(script: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
-def test_shellcheck_finds_nothing() -> None:
-    """The scripts are clean."""
-    done = ran(["shellcheck", *map(str, SCRIPTS)], cwd=ROOT)
-    assert done.stdout == ""
-
-
 # What bash has from 4.0 on, and programs and options of GNU alone; macOS has bash 3.2 and BSD's tools.
 NOT_ON_MACOS = re.compile(
     r"\b(?:mapfile|readarray|coproc|BASHPID|EPOCH\w+|globstar|wait -n|declare -[Agn]|local -)"
@@ -579,13 +572,12 @@ WAYS = [
 @pytest.mark.parametrize(
     ("program", "by_path"),
     [
-        # Benchmarks import what draws and encodes pictures; of two ways each run takes the first, which also has to
-        # find its modules.
+        # Of two ways each run takes the first, which also has to find its modules.
         pytest.param(
             one,
             by_path,
             marks=[
-                *[pytest.mark.slow] * one.startswith("benchmarks/"),
+                pytest.mark.slow,
                 *[pytest.mark.night] * (not by_path and (one, True) in WAYS),
             ],
         )

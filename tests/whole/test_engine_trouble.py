@@ -113,7 +113,9 @@ async def test_each_way_of_failing(
 ) -> None:
     """One error with a code and a sentence of ours; the socket stays; afterwards all is well."""
     fake.behaviour = behaviour
-    impatient(guest.run, QUICK if behaviour in _LIMIT else PATIENT)
+    # It waits for one that loads as long as for a first token.
+    quick = behaviour in _LIMIT or behaviour is Behaviour.LOADING
+    impatient(guest.run, QUICK if quick else PATIENT)
     error = await guest.page.ask("What?", id="t")
     impatient(guest.run)
     assert (error["type"], error["code"], error["retryable"]) == ("error", code, retryable), error
