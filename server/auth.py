@@ -289,8 +289,12 @@ class RequestLimiter:
         # By `limiter_key`
         self._addresses = Limiter(per_minute)
         self._sessions = Limiter(-(-per_minute // SESSION_PART))
-        # Set by a feature
-        self.shared: SharedCounts | None = None
+        # See `share`
+        self._shared: SharedCounts | None = None
+
+    def share(self, counts: SharedCounts) -> None:
+        """Count with other processes from now on."""
+        self._shared = counts
 
     @property
     def forgotten(self) -> int:
@@ -298,7 +302,7 @@ class RequestLimiter:
 
     async def anybody(self, address: str, now: float) -> float | None:
         """Count a request without a valid token; returns like `Limiter.take`."""
-        wait = await self.shared.anybody(address) if self.shared is not None else None
+        wait = await self._shared.anybody(address) if self._shared is not None else None
         if wait:
             return wait
         own = self._addresses.take(limiter_key(address), now)
@@ -314,8 +318,8 @@ class RequestLimiter:
 
     async def _charge(self, address: str, now: float, more: int) -> None:
         self._addresses.charge(limiter_key(address), now, more)
-        if self.shared is not None:
-            await self.shared.charge(address, more)
+        if self._shared is not None:
+            await self._shared.charge(address, more)
 
     async def session(
         self, session_id: str, address: str, now: float, *, begun: bool
@@ -328,8 +332,8 @@ class RequestLimiter:
         for only one request.
         """
         wait = None
-        if self.shared is not None:
-            wait = await self.shared.session(session_id, address, begun=begun)
+        if self._shared is not None:
+            wait = await self._shared.session(session_id, address, begun=begun)
         if wait:
             return wait
         first = session_id not in self._sessions
@@ -352,12 +356,16 @@ class Guesses:
 
     def __init__(self, kind: str, *, budget: int = BUDGET) -> None:
         self._kind = kind
-        # Of the second limit; set by a feature
-        self.shared: SharedCounts | None = None
+        # See `share`
+        self._shared: SharedCounts | None = None
         self._size = budget, WINDOW
         self._addresses = Limiter(FLOOR, window=WINDOW)
         self._all = Limiter(budget, window=WINDOW)
         self._known: OrderedDict[str, None] = OrderedDict()
+
+    def share(self, counts: SharedCounts) -> None:
+        """Count the second limit with other processes from now on."""
+        self._shared = counts
 
     async def judge(self, right: bool, address: str, now: float) -> float | None:
         """Return None when the result of a check may be sent to `address`, else the seconds to
@@ -385,7 +393,7 @@ class Guesses:
 
     async def _budget(self, count: bool, now: float) -> float | None:
         own = self._all.take(self._kind, now, count=count)
-        if self.shared is None:
+        if self._shared is None:
             return own
-        wait = await self.shared.guess(self._kind, *self._size, count=count)
+        wait = await self._shared.guess(self._kind, *self._size, count=count)
         return own if wait is None else wait or None

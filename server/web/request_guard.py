@@ -109,9 +109,9 @@ class Access:
 
     def share(self, counts: SharedCounts) -> None:
         """Count requests and guesses with other processes."""
-        self.limiter.shared = counts
+        self.limiter.share(counts)
         for guesses in self.guesses.values():
-            guesses.shared = counts
+            guesses.share(counts)
 
     def ice_servers(self, session_id: str) -> list[dict[str, Any]]:
         """Return RTCIceServer dictionaries, relays with credentials for the session."""

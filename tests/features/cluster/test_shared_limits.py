@@ -104,7 +104,7 @@ async def stores(server: RedisServer, count: int = 2) -> AsyncIterator[list[Redi
 def shared_limiter(store: RedisStore, per_minute: int) -> RequestLimiter:
     """The limiter of one process."""
     made = RequestLimiter(per_minute)
-    made.shared = Counts(store, per_minute)
+    made.share(Counts(store, per_minute))
     return made
 
 
@@ -512,7 +512,7 @@ async def test_processes_share_the_budget_of_guesses(tmp_path: Path) -> None:
             Guesses(kind, budget=10) for kind in ("codes", "codes", "operator")
         )
         for guesses, store in ((one, both[0]), (other, both[1]), (other_kind, both[0])):
-            guesses.shared = Counts(store, 0)
+            guesses.share(Counts(store, 0))
         now = time.monotonic()
         assert await looked_at(one, 6, 6, now) == 6
         assert await looked_at(other, 6, 6, now) == 4
