@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 
 import aioice
 import aioice.ice
-import aioice.stun
 import aioice.turn
 from aioice.candidate import candidate_foundation, candidate_priority
+from aioice.ice import server_reflexive_candidate
 
 from server.core.errors import PortsExhausted
 
@@ -113,11 +113,11 @@ class Gathering:
             # From now on the connection's `close` closes it.
             connection._protocols.append(protocol)
             host, port = sock.getsockname()[:2]
-            protocol.local_candidate = _candidate(component, "host", host, port, 0xFFFF)
+            protocol.local_candidate = _candidate(component, host, port, 0xFFFF)
             hosts.append(protocol)
         found = self._announce(component, hosts)
         if self._stun is not None and self.asks_stun:
-            found += await self._reflexive(component, hosts, self._stun)
+            found += await self._reflexive(hosts, self._stun)
         return found
 
     def _used(self, own: list[str]) -> list[str]:
@@ -190,12 +190,12 @@ class Gathering:
                 # Each candidate has its own preference; higher is preferred (RFC 8445, 5.1.2.1).
                 preference = 0xFFFF - len(candidates)
                 candidates.setdefault(
-                    (address, port), _candidate(component, "host", address, port, preference)
+                    (address, port), _candidate(component, address, port, preference)
                 )
         return list(candidates.values())
 
     async def _reflexive(
-        self, component: int, hosts: list[aioice.ice.StunProtocol], server: tuple[str, int]
+        self, hosts: list[aioice.ice.StunProtocol], server: tuple[str, int]
     ) -> list[aioice.Candidate]:
         """Ask the STUN server for the sockets' public addresses; none without an answer in time."""
         hosts = [p for p in hosts if ipaddress.ip_address(p.local_candidate.host).version == 4]
@@ -207,9 +207,9 @@ class Gathering:
                 infos = await asyncio.get_running_loop().getaddrinfo(
                     *server, family=socket.AF_INET, type=socket.SOCK_DGRAM
                 )
-                where = infos[0][4]
+                where = str(infos[0][4][0]), int(infos[0][4][1])
                 seen = await asyncio.gather(
-                    *(_ask(protocol, (str(where[0]), int(where[1]))) for protocol in hosts),
+                    *(server_reflexive_candidate(protocol, where) for protocol in hosts),
                     return_exceptions=True,
                 )
         except (TimeoutError, OSError) as error:
@@ -217,13 +217,10 @@ class Gathering:
             log.warning("no answer from the STUN server", extra={"error": type(error).__name__})
             return []
         for protocol, result in zip(hosts, seen, strict=True):
-            local = protocol.local_candidate
             if isinstance(result, BaseException):
                 log.info("the STUN server refused", extra={"error": type(result).__name__})
-            elif result[0] != local.host:
-                candidate = _candidate(component, "srflx", *result, 0xFFFF, base=local.host)
-                candidate.related_address, candidate.related_port = local.host, local.port
-                candidates.append(candidate)
+            elif result[0].host != protocol.local_candidate.host:
+                candidates.append(result[0])
         return candidates
 
 
@@ -233,32 +230,15 @@ def own_addresses() -> list[str]:
     return found
 
 
-async def _ask(protocol: aioice.ice.StunProtocol, server: tuple[str, int]) -> tuple[str, int]:
-    """Ask a STUN server for the socket's public address and port.
-
-    Raises aioice's TransactionError, ConnectionError.
-    """
-    request = aioice.stun.Message(
-        message_method=aioice.stun.Method.BINDING, message_class=aioice.stun.Class.REQUEST
-    )
-    response, _ = await protocol.request(request, server)
-    mapped = response.attributes.get("XOR-MAPPED-ADDRESS")
-    if mapped is None:
-        raise ConnectionError("the response has no XOR-MAPPED-ADDRESS")
-    return str(mapped[0]), int(mapped[1])
-
-
-def _candidate(
-    component: int, kind: str, host: str, port: int, preference: int, *, base: str = ""
-) -> aioice.Candidate:
+def _candidate(component: int, host: str, port: int, preference: int) -> aioice.Candidate:
     return aioice.Candidate(
-        foundation=candidate_foundation(kind, "udp", base or host),
+        foundation=candidate_foundation("host", "udp", host),
         component=component,
         transport="udp",
-        priority=candidate_priority(component, kind, preference),
+        priority=candidate_priority(component, "host", preference),
         host=host,
         port=port,
-        type=kind,
+        type="host",
     )
 
 

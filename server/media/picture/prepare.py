@@ -151,20 +151,9 @@ class PicturePreparer:
             return None
         seen = region or Region(0, 0, frame.width, frame.height)
         bgr = decoded[seen.top : seen.bottom, seen.left : seen.right]
-        most = budget_pixels(self.budget(needs, detail), needs.geometry)
-        height, width = smart_resize(seen.height, seen.width, needs.geometry, most)
-        return Picture(
-            frame_id="",
-            captured=frame.captured,
-            captured_sender=None,
-            source_width=frame.width,
-            source_height=frame.height,
-            width=width,
-            height=height,
-            visual_tokens=visual_tokens(height, width, needs.geometry),
-            jpeg=encode.jpeg(encode.scaled_to(bgr, width, height)),
-            region=region,
-        )
+        stored = Stored("", frame.captured, None, frame.width, frame.height, b"")
+        picture = _picture(stored, bgr, needs.geometry, self.budget(needs, detail))
+        return replace(picture, region=region)
 
     def _filtered(self, frame: Frame, width: int, height: int, region: Region | None = None) -> Bgr:
         """Return the filtered frame or a region of it in BGR at this size. Rows may be padded. Raises FrameWithheld."""
@@ -215,10 +204,17 @@ def stored_picture(
     bgr = encode.decoded(stored.jpeg)
     if bgr is None:
         raise ValueError("a stored picture cannot be decoded")
+    return replace(
+        _picture(stored, bgr, geometry, tokens),
+        thumbnail=encode.small(bgr) if thumbnail else None,
+        prepare_seconds=time.perf_counter() - began,
+    )
+
+
+def _picture(stored: Stored, bgr: Bgr, geometry: Geometry, tokens: int | None) -> Picture:
     height, width = bgr.shape[:2]
     if tokens is not None:
-        most = budget_pixels(tokens, geometry)
-        height, width = smart_resize(height, width, geometry, most)
+        height, width = smart_resize(height, width, geometry, budget_pixels(tokens, geometry))
     return Picture(
         frame_id=stored.id,
         captured=stored.captured,
@@ -229,8 +225,6 @@ def stored_picture(
         height=height,
         visual_tokens=visual_tokens(height, width, geometry) if tokens is not None else 0,
         jpeg=encode.jpeg(encode.scaled_to(bgr, width, height)),
-        thumbnail=encode.small(bgr) if thumbnail else None,
-        prepare_seconds=time.perf_counter() - began,
     )
 
 
