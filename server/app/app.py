@@ -103,7 +103,8 @@ class Program:
     async def start(self) -> None:
         """Start the parts that run by themselves. The caller closes after a failure, too: `async with` does."""
         # Closed before the engines: those that closing stops are no news.
-        self.opened.append(("listener", async_call(self.engines.on_change(self._engine_changed))))
+        self.opened.append(("listener", async_call(self.engines.on_change.clear)))
+        self.engines.on_change.append(self._engine_changed)
         await self.engines.start()
         self.sessions.start()
         for start in self.added.starts:

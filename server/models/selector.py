@@ -89,7 +89,8 @@ class EngineSelector:
         self._last: set[Engine] = set()
         self._preferred: Engine | None = None
         self._take([first])
-        self._listeners: list[OnChange] = []
+        # Called with the engine that answers, when it or a status of those in use has changed
+        self.on_change: list[OnChange] = []
         self._tasks = TaskSet("engines")
 
     def _take(self, engines: Sequence[Engine]) -> None:
@@ -189,16 +190,6 @@ class EngineSelector:
 
     def _now(self) -> list[tuple[Engine, EngineStatus]]:
         return [(choice.now, choice.now.status) for choice in self._choices.values()]
-
-    def on_change(self, callback: OnChange) -> Callable[[], None]:
-        """Subscribe to changes of the engine in use and of its status. The result unsubscribes."""
-        self._listeners.append(callback)
-
-        def stop() -> None:
-            if callback in self._listeners:
-                self._listeners.remove(callback)
-
-        return stop
 
     async def start(self) -> None:
         """Begin to probe; returns after the first probe of each, at most after `first_probe` seconds."""
@@ -332,7 +323,7 @@ class EngineSelector:
             self._announce()
 
     def _announce(self) -> None:
-        for callback in list(self._listeners):
+        for callback in list(self.on_change):
             try:
                 callback(self.current)
             except Exception as exc:  # noqa: BLE001

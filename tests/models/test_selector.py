@@ -98,12 +98,12 @@ async def test_it_moves_up_when_a_better_engine_appears_and_says_so() -> None:
     async with running(vllm, builtin) as selector:
         assert selector.current is builtin
         heard: list[str] = []
-        stop = selector.on_change(lambda engine: heard.append(engine.name))
+        selector.on_change.append(lambda engine: heard.append(engine.name))
         vllm.state = EngineState.READY
         await until(lambda: selector.current is vllm)
         await asyncio.sleep(CALM * 3)
         assert heard == ["vllm"]
-        stop()
+        selector.on_change.clear()
         vllm.state = EngineState.UNREACHABLE
         await until(lambda: selector.current is builtin)
         assert heard == ["vllm"]
@@ -119,7 +119,7 @@ async def test_one_failed_look_is_not_enough_to_leave() -> None:
             if engine.name == "builtin":
                 left.append(vllm.probes)
 
-        selector.on_change(note)
+        selector.on_change.append(note)
         vllm.state = EngineState.UNREACHABLE
         before = vllm.probes
         await until(lambda: bool(left))
@@ -157,7 +157,7 @@ async def test_a_failure_that_is_reported_during_a_probe_counts_once() -> None:
     vllm, builtin = Probed("vllm"), Probed("builtin")
     async with running(vllm, builtin, interval=60, seeking=60) as selector:
         chosen: list[Engine] = []
-        selector.on_change(chosen.append)
+        selector.on_change.append(chosen.append)
         vllm.slow, before = 0.1, vllm.probes
         selector.probe_soon()
         await until(lambda: vllm.probes > before)
@@ -187,7 +187,7 @@ async def test_a_fixed_engine_is_never_replaced() -> None:
     vllm = Probed("vllm")
     async with running(vllm) as selector:
         states: list[EngineState] = []
-        selector.on_change(lambda engine: states.append(engine.status.state))
+        selector.on_change.append(lambda engine: states.append(engine.status.state))
         vllm.state = EngineState.UNREACHABLE
         await until(lambda: bool(states))
         await asyncio.sleep(FAST * 5)
@@ -254,8 +254,8 @@ async def test_a_listener_that_fails_does_not_keep_others_from_hearing() -> None
         def bad(engine: Engine) -> None:
             raise RuntimeError(engine.name)
 
-        selector.on_change(bad)
-        selector.on_change(lambda engine: heard.append(engine.name))
+        selector.on_change.append(bad)
+        selector.on_change.append(lambda engine: heard.append(engine.name))
         vllm.state = EngineState.READY
         await until(lambda: heard == ["vllm"])
 
