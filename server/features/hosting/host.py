@@ -42,10 +42,7 @@ _METAL_SHARE = 2 / 3
 _MISNAMED = "No package metadata was found for vllm"
 _MODULE = "vllm.entrypoints.openai.api_server"
 # Libraries to look for, with pip's names
-_NAMES = (
-    *("torch", "torchvision", "transformers", "diffusers", "accelerate"),
-    *("fastapi", "uvicorn", "num2words"),
-)
+_NAMES = ("torch", "transformers", "diffusers", "accelerate")
 # Of a Python's libraries: their versions, and what torch was built for, without the seconds that
 # importing it takes.
 _LIBRARIES = """

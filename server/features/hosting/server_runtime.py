@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from server.core.aio import cancel_and_wait
 from server.features.hosting import llama_wheel
-from server.features.hosting.catalogue import engine_log, vllm
+from server.features.hosting.catalogue import engine_log
 from server.features.hosting.catalogue.entry import Library
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, StartFailed
 from server.models.base import Engine, EngineState, Trouble
@@ -89,15 +89,12 @@ class ServerRuntime:
         # The engine reads the model's folder where the server names it; in a container that is
         # another path.
         geometry = model.geometry if launch.container else None
-        self._is_vllm = vllm.ENVIRONMENT.keys() <= launch.env.keys() or vllm.KEY in launch.env
+        self._is_vllm = model.library is not Library.LLAMA_CPP
         endpoint = Endpoint(
             launch.base_url,
             launch.key,
             launch.served_name,
             factor=geometry.factor if geometry is not None else None,
-            # vLLM and llama.cpp list their context; `transformers serve` would go through all that
-            # was ever fetched.
-            listed=self._is_vllm or model.library is Library.LLAMA_CPP,
             thinking=thinking,
             picture_share=launch.picture_share,
         )

@@ -66,8 +66,7 @@ class Endpoint:
     """A model server's address, and what is known of it beforehand.
 
     `model` "" takes the first one that the server lists. `factor` overrides the model's geometry
-    factor. `listed` False: it is known that `model` is served, so its health is asked for and not
-    its list of models. `voice`: of answers that the model speaks itself; "" leaves the choice to it.
+    factor. `voice`: of answers that the model speaks itself; "" leaves the choice to it.
     `fields` go with each request while the server takes them. `machines`: see `other_machine`. `picture_share`: see
     `Capabilities`.
     """
@@ -76,7 +75,6 @@ class Endpoint:
     api_key: SecretStr | str = ""
     model: str = ""
     factor: int | None = None
-    listed: bool = True
     voice: str = ""
     thinking: ThinkingLimits = field(default_factory=ThinkingLimits)
     fields: Mapping[str, Any] = field(default_factory=lambda: {"temperature": 0.2})

@@ -76,9 +76,6 @@ class ModelSurvey:
 
     async def _listing(self) -> list[dict[str, Any]]:
         wanted, self.refused = self._endpoint.model, 0
-        if wanted and not self._endpoint.listed:
-            await self._client.get(self._health_url)
-            return []
         try:
             return discovery.cards_in(json.loads(await self._client.get(_MODELS)))
         except (Refused, NotChat, ValueError, RecursionError) as exc:

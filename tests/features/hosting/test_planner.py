@@ -22,11 +22,7 @@ PYTHON = Host(
     ram_total_bytes=16 * GB,
     ram_free_bytes=8 * GB,
     engine_python="/opt/models/bin/python",
-    libraries={
-        "torch": "2.13.0",
-        "transformers": "5.23.0",
-        **dict.fromkeys(("fastapi", "uvicorn", "torchvision"), "1"),
-    },
+    libraries={"torch": "2.13.0", "transformers": "5.23.0"},
 )
 
 
@@ -60,8 +56,8 @@ def planner(folder: Path, host: Host = PYTHON) -> Planner:
 def test_a_model_is_found_by_its_folder_and_by_its_name(folder: Path) -> None:
     """Both give the same command; the catalogue lists it among the others."""
     one = planner(folder)
-    by_folder = one.plan(Choice(model=str(folder), mode=RunMode.SUBPROCESS))
-    by_name = one.plan(Choice(model="mine", mode=RunMode.SUBPROCESS))
+    by_folder = one.plan(Choice(model=str(folder), mode=RunMode.IN_PROCESS))
+    by_name = one.plan(Choice(model="mine", mode=RunMode.IN_PROCESS))
     assert by_folder.launch.argv == by_name.launch.argv
     assert by_folder.launch.argv[0] == "/opt/models/bin/python"
     assert by_name.model_id == "mine"
@@ -83,7 +79,7 @@ def test_what_can_not_be_is_a_sentence(
     folder: Path, choice: dict[str, object], error: type[Exception], what: str
 ) -> None:
     with pytest.raises(error) as caught:
-        planner(folder).plan(Choice.read({"mode": "subprocess", **choice}))
+        planner(folder).plan(Choice.read({"mode": "in_process", **choice}))
     assert what in getattr(caught.value, "message", "")
 
 

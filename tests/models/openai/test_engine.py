@@ -349,18 +349,6 @@ async def test_a_private_authority_is_trusted_by_its_file(
     http.trust.cache_clear()
 
 
-async def test_a_server_whose_model_is_known_is_not_asked_for_its_list(
-    fake: FakeOpenAI, build: Build
-) -> None:
-    """Its health alone decides."""
-    engine = build("local", model="fake-vl", listed=False)
-    before = fake.probes
-    assert (await engine.probe()).ready
-    assert fake.probes == before
-    fake.health = 503
-    assert (await engine.probe()).state is EngineState.LOADING
-
-
 async def test_vllm_without_its_engine_is_not_used(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """It still lists its model, and its health alone tells; others' health may mean anything."""
     fake.health = 503

@@ -10,16 +10,10 @@ from urllib.parse import urlsplit
 
 from server.features.hosting.catalogue import llama_cpp, vllm
 from server.features.hosting.catalogue.choice import Choice, CommandError, shown
-from server.features.hosting.catalogue.entry import Ability, Model, ModelType, RunMode
+from server.features.hosting.catalogue.entry import Ability, Library, Model, ModelType, RunMode
 from server.features.hosting.catalogue.launch import Launch, typed
 from server.features.hosting.catalogue.machine import Host, Vendor
-from server.features.hosting.catalogue.modes import (
-    Server,
-    device,
-    modes,
-    offloads,
-    subprocess_server,
-)
+from server.features.hosting.catalogue.modes import device, modes, offloads
 from server.features.hosting.catalogue.sizes import context_bytes, needed
 from server.models.families import of_type
 
@@ -104,24 +98,9 @@ def _remote(choice: Choice, model: Model | None) -> Launch:
 def _subprocess(
     choice: Choice, model: Model, folder: Path, host: Host, api_key: str, concurrent: int
 ) -> Launch:
-    server = subprocess_server(model, host)
-    if server is Server.LLAMA_CPP:
+    if model.library is Library.LLAMA_CPP:
         return _llama_cpp(choice, model, folder, host, api_key, concurrent)
-    if server is Server.VLLM:
-        return _vllm(choice, model, folder, host, api_key)
-    where = device(model, host, choice.dtype)
-    argv = (
-        *(host.engine_python or "", "-m", "transformers.cli.transformers", "serve", str(folder)),
-        *("--host", LOOPBACK, "--port", str(choice.port)),
-        *("--device", where, "--dtype", choice.dtype),
-        *(("--trust-remote-code",) if model.remote_code else ()),
-    )
-    env = _OFFLINE | _visible(where, host)
-    # Where vLLM is broken, this runs in its place.
-    instead = "`transformers serve` is started in place of vLLM, which answers several at a time: "
-    warnings = [f"{instead}{host.vllm_trouble}"] if host.vllm_trouble else []
-    # It names a model by the path that it was given.
-    return _served(choice, argv, env, str(folder), warnings)
+    return _vllm(choice, model, folder, host, api_key)
 
 
 def _served(

@@ -58,7 +58,7 @@ class Host:
     # What a GPU without memory of its own may have of that, as Apple's does; 0: there is none
     unified_bytes: int = 0
     # A Python with torch, and its installed libraries with their versions: "torch", "transformers",
-    # "diffusers", "fastapi"
+    # "diffusers"
     engine_python: str | None = None
     libraries: Mapping[str, str] = field(default_factory=dict)
     # Device of its torch beside the CPU: "cuda" (also for ROCm) or ""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
-from server.features.hosting.catalogue.entry import Ability, Library, Model, RunMode
+from server.features.hosting.catalogue.entry import Library, Model, RunMode
 from server.features.hosting.catalogue.llama_cpp import how_to_get
 from server.features.hosting.catalogue.machine import (
     GB,
@@ -28,14 +27,6 @@ GPU_SHARE = 0.92
 LARGEST_PART = 0.6
 
 
-class Server(StrEnum):
-    """The program of the subprocess mode."""
-
-    VLLM = "vllm"
-    TRANSFORMERS = "transformers"
-    LLAMA_CPP = "llama.cpp"
-
-
 @dataclass(frozen=True, slots=True)
 class Possible:
     """The verdict on a mode; `reason`: why not and what to do, or what to know when it can."""
@@ -52,17 +43,6 @@ def modes(model: Model, host: Host, dtype: str = "auto") -> dict[RunMode, Possib
         RunMode.CONTAINER: _container(model, host, dtype),
         RunMode.REMOTE: _remote(model),
     }
-
-
-def subprocess_server(model: Model, host: Host) -> Server | None:
-    """Return the program of the subprocess mode: vLLM if it fits this machine, else `transformers
-    serve`; None: neither. GGUF files are for llama.cpp's alone.
-    """
-    if model.library is Library.LLAMA_CPP:
-        return None if no_llama_server(model, host) else Server.LLAMA_CPP
-    if not _no_vllm(model, host):
-        return Server.VLLM
-    return None if _no_transformers_server(model, host) else Server.TRANSFORMERS
 
 
 def device(model: Model, host: Host, dtype: str = "auto") -> str:
@@ -102,17 +82,11 @@ def _remote(model: Model) -> Possible:
 def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
     if model.library is Library.LLAMA_CPP:
         return _llama_cpp(model, host)
-    if no := _no_server_for(model) or _code(model, host) or _no_subprocess_yet(host):
+    no = _no_server_for(model) or _code(model, host) or _no_subprocess_yet(host)
+    large = _too_large_for_vllm if host.gpus else _too_large_here
+    # What fetching does not mend comes first.
+    if no := no or large(model, host, dtype) or _not_here(model) or _no_vllm(model, host):
         return Possible(False, no)
-    vllm, serve = _no_vllm(model, host), _no_transformers_server(model, host)
-    # Missing files last, because they are the easiest to fix.
-    large = _too_large_for_vllm if host.gpus and not vllm else _too_large_here
-    if no := large(model, host, dtype) or _not_here(model):
-        return Possible(False, no)
-    if vllm and serve:
-        return Possible(False, f"{vllm} {serve}")
-    if vllm:
-        return Possible(True, f"`transformers serve`, one answer at a time. Not vLLM: {vllm}")
     version = host.vllm.version if host.vllm is not None else ""
     return Possible(True, f"vLLM {version}".strip() + ("." if host.gpus else " on the CPU."))
 
@@ -253,11 +227,11 @@ def no_llama_server(model: Model, host: Host) -> str:
 
 def _no_vllm(model: Model, host: Host) -> str:
     if "vllm" not in model.needs:
-        return f"vLLM does not know {model.architecture}."
+        return f"vLLM does not know {model.architecture}. Choose in-process."
     if host.vllm is None:
         return (
             host.vllm_trouble
-            or "vLLM is not installed (docs.vllm.ai says how for each GPU, and for the CPU)."
+            or "vLLM is not installed (docs.vllm.ai says how for each GPU, and for the CPU). In-process does without."
         )
     wanted = model.needs["vllm"]
     if not at_least(host.vllm.version, wanted):
@@ -269,27 +243,6 @@ def _no_vllm(model: Model, host: Host) -> str:
     if not host.gpus and not host.vllm.for_cpu:
         why = host.gpu_trouble or "No GPU was found."
         return f"{why} {host.vllm.path} needs one: only vLLM's build for the CPU runs without."
-    return ""
-
-
-def _no_transformers_server(model: Model, host: Host) -> str:
-    if no := _no_library(model, host, Library.TRANSFORMERS):
-        return no
-    if not {"fastapi", "uvicorn"} <= host.libraries.keys():
-        return (
-            f"`transformers serve` needs fastapi and uvicorn: {host.engine_python} -m pip install"
-            " 'transformers[serving]'."
-        )
-    # A model with code of its own has its own processor.
-    if (
-        Ability.VIDEO_IN in model.abilities
-        and not model.remote_code
-        and "torchvision" not in host.libraries
-    ):
-        return (
-            f"`transformers serve` needs torchvision for {model.architecture}, in the build for its torch:"
-            f" {host.engine_python} -m pip install torchvision. In-process does without."
-        )
     return ""
 
 

@@ -22,7 +22,7 @@ from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.machine import Vendor
 from server.features.hosting.catalogue.vllm import IMAGE_FLAGS
 from server.shared.processes.environment import child_environment
-from tests.features.hosting.catalogue.test_modes import ALL, LAPTOP, MAKER, MODEL
+from tests.features.hosting.catalogue.test_modes import ALL, MAKER, MODEL
 from tests.features.hosting.catalogue.test_modes import VLLM as BARE
 from tests.support.vllm_stand_in import recorded
 
@@ -110,18 +110,6 @@ def test_vllm_on_the_cpu() -> None:
     assert value(built("subprocess", less).argv, "--kv-cache-memory-bytes") == "1000000000"
     assert not built("subprocess").for_cpu
     assert "--kv-cache-memory-bytes" not in built("subprocess").argv
-
-
-def test_transformers_serve_where_there_is_no_vllm() -> None:
-    """It knows the model by its path, so that is its name."""
-    host = replace(LAPTOP, libraries={**LAPTOP.libraries, "torchvision": "0.28.0"})
-    launch = built("subprocess", host, dtype="float32", port=9000)
-    assert launch.argv == (
-        *("/env/bin/python", "-m", "transformers.cli.transformers", "serve", "/models/some"),
-        *("--host", "127.0.0.1", "--port", "9000", "--device", "cpu", "--dtype", "float32"),
-    )
-    assert launch.served_name == "/models/some"
-    assert launch.env["HF_HUB_OFFLINE"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -411,12 +399,3 @@ def test_a_child_gets_none_of_our_secrets() -> None:
         *("PATH", "HOME", "CUDA_VISIBLE_DEVICES", "HSA_OVERRIDE", "VLLM_ROCM_USE_AITER"),
         *("VLLM_NO_USAGE_STATS", "HF_HUB_OFFLINE"),
     }
-
-
-def test_a_broken_vllm_is_named_where_another_is_started_in_its_place() -> None:
-    host = replace(LAPTOP, libraries={**LAPTOP.libraries, "torchvision": "0.28.0"})
-    assert built("subprocess", host, dtype="float32").warnings == ()
-    broken = replace(host, vllm_trouble="`/env/bin/vllm` failed: no torch.")
-    (told,) = built("subprocess", broken, dtype="float32").warnings
-    assert "in place of vLLM" in told
-    assert "`/env/bin/vllm` failed: no torch." in told

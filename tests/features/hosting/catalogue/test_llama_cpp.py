@@ -15,7 +15,7 @@ from server.features.hosting.catalogue.entry import Library, RunMode
 from server.features.hosting.catalogue.launch import Launch
 from server.features.hosting.catalogue.llama_cpp import KEY, LlamaServer, how_to_get, read_help
 from server.features.hosting.catalogue.machine import GB, Host
-from server.features.hosting.catalogue.modes import Server, modes, subprocess_server
+from server.features.hosting.catalogue.modes import modes
 from tests.features.hosting.catalogue.test_command import value
 from tests.features.hosting.catalogue.test_modes import ALL, LAPTOP, MODEL
 
@@ -179,13 +179,11 @@ def test_what_keeps_it_from_running_is_said(host: Host, model: Any, says: str) -
 def test_it_is_the_only_way_for_gguf_files() -> None:
     found = modes(GGUF, HERE)
     assert found[RunMode.SUBPROCESS].reason == "llama.cpp's server 9412 on the CPU."
-    assert subprocess_server(GGUF, HERE) is Server.LLAMA_CPP
     for mode in (RunMode.IN_PROCESS, RunMode.CONTAINER):
         assert (
             "is a GGUF file, which llama.cpp's server runs: choose subprocess."
             in found[mode].reason
         )
-    assert subprocess_server(MODEL, HERE) is not Server.LLAMA_CPP
 
 
 def test_local_model_is_run_by_what_runs_it(tmp_path: Path) -> None:

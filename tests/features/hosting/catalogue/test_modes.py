@@ -28,15 +28,7 @@ from server.features.hosting.catalogue.machine import (
     at_least,
     gigabytes,
 )
-from server.features.hosting.catalogue.modes import (
-    Server,
-    device,
-    minutes,
-    modes,
-    offloads,
-    propose,
-    subprocess_server,
-)
+from server.features.hosting.catalogue.modes import device, minutes, modes, offloads, propose
 from server.features.hosting.catalogue.vllm import Vllm
 
 MODEL = Model(
@@ -99,7 +91,6 @@ def test_everything_works_where_everything_is() -> None:
     assert all(one.ok for one in found.values())
     assert found[RunMode.SUBPROCESS].reason == "vLLM 0.32.0."
     assert found[RunMode.IN_PROCESS].reason == "On the GPU."
-    assert subprocess_server(MODEL, ALL) is Server.VLLM
 
 
 @pytest.mark.parametrize(
@@ -109,18 +100,17 @@ def test_everything_works_where_everything_is() -> None:
         (
             RunMode.SUBPROCESS,
             without(vllm=None, engine_python=None),
-            "vLLM is not installed (docs.vllm.ai says how for each GPU, and for the CPU). No Python with torch was found. Make one: bash"
-            " scripts/models.sh",
+            "vLLM is not installed (docs.vllm.ai says how for each GPU, and for the CPU). In-process does without.",
         ),
         (
             RunMode.SUBPROCESS,
             without(gpus=(), gpu_trouble="No GPU was found (none).", engine_python=None),
-            "No GPU was found (none). /usr/bin/vllm needs one: only vLLM's build for the CPU runs without. No Python",
+            "No GPU was found (none). /usr/bin/vllm needs one: only vLLM's build for the CPU runs without.",
         ),
         (
             RunMode.SUBPROCESS,
             without(vllm=FOR_CPU, engine_python=None),
-            "/usr/bin/vllm is a build for the CPU. Install the one for this GPU (docs.vllm.ai). No Python",
+            "/usr/bin/vllm is a build for the CPU. Install the one for this GPU (docs.vllm.ai).",
         ),
         (
             RunMode.SUBPROCESS,
@@ -130,17 +120,12 @@ def test_everything_works_where_everything_is() -> None:
         (
             RunMode.SUBPROCESS,
             without(vllm=None, vllm_trouble="/usr/bin/vllm does not run.", engine_python=None),
-            "/usr/bin/vllm does not run. No Python",
+            "/usr/bin/vllm does not run.",
         ),
         (
             RunMode.SUBPROCESS,
             without(gpus=(), torch_device="", vllm=FOR_CPU, ram_total_bytes=8 * GB),
             "It takes about 19 GB of memory, and this machine has 7.0 GB for it. Choose a smaller or",
-        ),
-        (
-            RunMode.SUBPROCESS,
-            without(vllm=None, libraries=libraries(fastapi=None)),
-            "needs fastapi and uvicorn: /env/bin/python -m pip install",
         ),
         (
             RunMode.SUBPROCESS,
@@ -267,50 +252,27 @@ def test_videos_are_made_with_parts_in_turn_where_not_all_fits() -> None:
 
 
 def test_a_laptop_runs_it_by_itself() -> None:
-    """Without GPU and vLLM: in-process or `transformers serve` on the CPU."""
+    """Without GPU and vLLM: in-process on the CPU."""
     found = modes(MODEL, LAPTOP)
     assert [mode for mode, possible in found.items() if possible.ok] == [
-        *(RunMode.IN_PROCESS, RunMode.SUBPROCESS, RunMode.REMOTE)
+        *(RunMode.IN_PROCESS, RunMode.REMOTE)
     ]
     assert found[RunMode.IN_PROCESS].reason == "On the CPU."
-    assert "`transformers serve`, one answer at a time" in found[RunMode.SUBPROCESS].reason
-    assert subprocess_server(MODEL, LAPTOP) is Server.TRANSFORMERS
     assert device(MODEL, LAPTOP) == "cpu"
 
 
 def test_vllm_on_a_laptop_is_the_build_for_its_cpu() -> None:
-    """That one goes before `transformers serve`; one for a GPU has nothing to run on."""
+    """One for a GPU has nothing to run on."""
     there = replace(LAPTOP, vllm=FOR_CPU)
     assert modes(MODEL, there)[RunMode.SUBPROCESS].reason == "vLLM 0.32.0 on the CPU."
-    assert subprocess_server(MODEL, there) is Server.VLLM
-    other = replace(there, vllm=VLLM)
-    assert subprocess_server(MODEL, other) is Server.TRANSFORMERS
-    assert "Not vLLM: No GPU was found." in modes(MODEL, other)[RunMode.SUBPROCESS].reason
-    # A GPU's own vLLM is worth more than the CPU's, and so is transformers on it.
-    assert subprocess_server(MODEL, without(vllm=FOR_CPU)) is Server.TRANSFORMERS
-
-
-def test_transformers_serve_wants_torchvision_for_videos() -> None:
-    """Its own processors do; a model's may not, and in-process does without."""
-    sees = MODEL.model_copy(update={"abilities": frozenset({Ability.IMAGES, Ability.VIDEO_IN})})
-    found = modes(sees, LAPTOP)
-    assert "needs torchvision for qwen2_5_vl" in found[RunMode.SUBPROCESS].reason
-    assert found[RunMode.IN_PROCESS].ok
-    assert subprocess_server(sees, LAPTOP) is None
-    for model, host in (
-        (sees, replace(LAPTOP, libraries=libraries(torchvision="0.28.0"))),
-        (
-            sees.model_copy(update={"remote_code": True}),
-            replace(LAPTOP, trust_remote_code=True),
-        ),
-    ):
-        assert modes(model, host)[RunMode.SUBPROCESS].ok
+    for host in (replace(there, vllm=VLLM), without(vllm=FOR_CPU)):
+        assert not modes(MODEL, host)[RunMode.SUBPROCESS].ok
 
 
 def test_what_vllm_does_not_know_is_for_transformers() -> None:
     never = MODEL.model_copy(update={"needs": {"transformers": ""}})
     assert "does not know qwen2_5_vl" in modes(never, ALL)[RunMode.CONTAINER].reason
-    assert subprocess_server(never, ALL) is Server.TRANSFORMERS
+    assert not modes(never, ALL)[RunMode.SUBPROCESS].ok
 
 
 @given(
