@@ -428,7 +428,6 @@ def open_files() -> int:
 @pytest.mark.parametrize(
     ("step", "redis"),
     [
-        ("server.models.selector.EngineSelector.on_change", True),
         ("server.models.selector.EngineSelector.start", True),
         ("server.session_manager.SessionManager.start", True),
         ("a feature", True),
