@@ -8,7 +8,7 @@ the CSS colours of these names get them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -40,6 +40,8 @@ _HUES = (
 )
 # Hues of walls, sand and cream, which are beige from this value on and below this saturation
 _WARM, _LIGHT, _PALE = (8, 30), 170, 90
+# The hue from which beige is so much paler
+_CREAM, _PALE_CREAM = 24, 64
 # Tan and fur are no orange up to this saturation.
 _TAN = 126
 # Longest side to which a picture is shrunk; a colour's share needs no more pixels.
@@ -60,15 +62,17 @@ def name_pixels(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
         lower = upper
     reddish = (hue < 7) | (hue >= 170)
     named[reddish & (sat < 130) & (value >= 170)] = _INDEX["pink"]
-    # A strong dark red stays red, a strong dark orange is brown.
+    # A strong dark red stays red, a dark orange is brown: the stronger the darker.
     dull = (value < 170) & (sat >= 60)
     named[dull & ((hue < 4) | (hue >= 176)) & (sat < 200)] = _INDEX["brown"]
-    named[dull & (hue >= 4) & (hue < 22)] = _INDEX["brown"]
+    shaded = value < 170 - np.maximum(0, sat - 180) // 2
+    named[dull & shaded & (hue >= 4) & (hue < 22)] = _INDEX["brown"]
     named[(hue >= 7) & (hue < 22) & (sat < 70) & (value < 210)] = _INDEX["brown"]
     # Olive leaves
     named[(hue >= 26) & (hue < 34) & (value < 160) & (sat >= 60)] = _INDEX["green"]
-    light = (value >= _LIGHT) & (sat < _PALE)
-    named[light & (hue >= _WARM[0]) & (hue < _WARM[1])] = _INDEX["beige"]
+    # Cream is paler than a pale yellow.
+    pale = sat < np.where(hue < _CREAM, _PALE, _PALE_CREAM)
+    named[(value >= _LIGHT) & pale & (hue >= _WARM[0]) & (hue < _WARM[1])] = _INDEX["beige"]
     named[(named == _INDEX["orange"]) & (hue >= _WARM[0]) & (sat < _TAN)] = _INDEX["beige"]
     # A little green is seen more than a little of any other hue.
     pale = sat < np.where((hue >= 45) & (hue < 80), 30, 38)
@@ -106,7 +110,7 @@ def is_shade(
     return False
 
 
-# Below this saturation blue may be the sky's light on something white or grey
+# Below this saturation blue and turquoise may be the sky's light on something white or grey
 _SKY = 64
 # Brown with so much orange and yellow is the shade on a thing of these colours.
 _LIT = {"orange": 0.15, "yellow": 0.05}
@@ -117,11 +121,14 @@ def shares(bgr: NDArray[np.uint8], *, lit: bool = False) -> list[tuple[str, floa
 
     `lit`: of a thing, without what light and shade add to its own colours.
     """
-    small = shrunk(bgr, _SIDE)[0]
+    return _counted(shrunk(bgr, _SIDE)[0], lit=lit)
+
+
+def _counted(small: NDArray[np.uint8], *, lit: bool = False) -> list[tuple[str, float]]:
     named = name_pixels(small)
     if lit:
         _, sat, value = cv2.split(cv2.cvtColor(small, cv2.COLOR_BGR2HSV))
-        sky = (named == _INDEX["blue"]) & (sat < _SKY)
+        sky = np.isin(named, (_INDEX["blue"], _INDEX["turquoise"])) & (sat < _SKY)
         named[sky] = np.where(value[sky] >= 190, _INDEX["white"], _INDEX["grey"])
         if all(np.mean(named == _INDEX[name]) >= least for name, least in _LIT.items()):
             named[named == _INDEX["brown"]] = _INDEX["orange"]
@@ -145,32 +152,45 @@ def by_place(bgr: NDArray[np.uint8]) -> dict[str, tuple[tuple[str, float], ...]]
     return {place: tuple(shares(part)) for place, part in parts.items()}
 
 
-def rim(bgr: NDArray[np.uint8]) -> dict[str, float]:
-    """Return the colours of the picture's edges, and their shares of these."""
+# Longest side of the part in which a thing is told from what is around it, what is looked at around a box of it,
+# and where the middle is: shares of the width and the height
+_SUBJECT_SIDE, _AROUND, _MIDDLE = 96, 0.25, (0.1, 0.06, 0.9, 0.94)
+# Least share of its box that a thing has
+_LEAST_SUBJECT = 0.02
+# Share of what is looked at from which a box has nothing around it
+_ALL = 0.95
+
+
+def subject(bgr: NDArray[np.uint8], box: Box | None = None) -> list[tuple[str, float]]:
+    """Return the colours of the thing in a box, or in the middle, without what is behind it, and their shares of it,
+    largest first; none where nothing stands out. About 15 ms.
+    """
     height, width = bgr.shape[:2]
-    rim = max(1, height // 12), max(1, width // 16)
-    edges = (bgr[: rim[0]], bgr[height - rim[0] :], bgr[:, : rim[1]], bgr[:, width - rim[1] :])
-    found: dict[str, float] = {}
-    for edge in edges:
-        for name, share in shares(edge):
-            found[name] = found.get(name, 0.0) + share / len(edges)
-    return found
-
-
-# Pixels of a part whose ring is looked at, and the ring's radii
-_RING_SIDE = 96
-_RING = (0.82, 0.98)
-
-
-def ring(bgr: NDArray[np.uint8]) -> list[tuple[str, float]]:
-    """Return the colours of the ring that touches a part's edges, as of a cup from above, and their shares of it, largest first."""
-    small = cv2.resize(bgr, (_RING_SIDE, _RING_SIDE), interpolation=cv2.INTER_AREA)
-    named = name_pixels(np.asarray(small, np.uint8))
-    at = (np.arange(_RING_SIDE) - (_RING_SIDE - 1) / 2) / (_RING_SIDE / 2)
-    far = np.hypot(at[:, None], at[None, :])
-    inside = named[(far > _RING[0]) & (far < _RING[1])]
-    counts = np.bincount(inside, minlength=len(NAMES)) / inside.size
-    return [(NAMES[n], float(counts[n])) for n in np.argsort(-counts, kind="stable")]
+    if box is None:
+        x1, y1, x2, y2 = _MIDDLE
+        box = Box(x1 * width, y1 * height, x2 * width, y2 * height)
+    across, down = _AROUND * box.width, _AROUND * box.height
+    left, top = int(max(0, box.x1 - across)), int(max(0, box.y1 - down))
+    part = bgr[top : int(box.y2 + down) + 1, left : int(box.x2 + across) + 1]
+    small, scale = shrunk(part, _SUBJECT_SIDE)
+    inside = (
+        *(int((box.x1 - left) * scale), int((box.y1 - top) * scale)),
+        *(max(1, int(box.width * scale)), max(1, int(box.height * scale))),
+    )
+    mask = np.zeros(small.shape[:2], np.uint8)
+    if inside[2] * inside[3] > _ALL * mask.size:
+        return _counted(small, lit=True)
+    # OpenCV's random numbers are the thread's.
+    cv2.setRNGSeed(0)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(small, mask, inside, *models, 2, cv2.GC_INIT_WITH_RECT)
+    own = mask == cv2.GC_PR_FGD
+    if np.count_nonzero(own) < _LEAST_SUBJECT * inside[2] * inside[3]:
+        return []
+    behind = dict(_counted(small[~own][:, None]))
+    found = _counted(small[own][:, None], lit=True)
+    # What there is more of behind it shows through.
+    return [one for one in found if one[1] > behind.get(one[0], 0.0)] or found
 
 
 # Where clothes are below a face, in heights and widths of it: from and to, and half as wide; in a portrait what is left
@@ -196,40 +216,19 @@ def worn(bgr: NDArray[np.uint8], face: Box) -> list[tuple[str, float]]:
     return shares(bgr[int(top) : int(bottom), int(left) : int(right) + 1])
 
 
-def ground(rim: Mapping[str, float]) -> tuple[str, ...]:
-    """Return the colours of the background: those of at least 30 % of the picture's edges."""
-    order = sorted(rim, key=lambda name: -rim[name])
-    return tuple(name for name in order if rim[name] >= 0.3)
+# Least share of a further colour of a thing in its first one's, if it is of the light or the shade, too
+_FURTHER, _DULL_FURTHER = 0.3, 0.35
+# Share up to which black may be of windows, wheels and shadows
+_SHADE = 0.6
 
 
-def _least_thing(name: str, *, plain: bool, apart: bool) -> float:
-    """Return the least share of a part that a colour of a thing has. `apart`: the edges have none."""
-    if name in NEUTRAL:
-        return 0.15 if plain else 0.33
-    return 0.05 if plain or apart else 0.33
-
-
-def thing(
-    part: Sequence[tuple[str, float]], ground: Sequence[str], rim: Collection[str] | None = None
-) -> tuple[tuple[str, ...], str]:
-    """Return the colours of the thing in a part of the picture, and its ground ("" without one).
-
-    On a grey, white or black ground a coloured spot of a twentieth of the part is a thing, and a
-    grey one of about a sixth. On a coloured ground it has to be a third, since that colour may be
-    the thing itself; a twentieth is enough for a colour that the picture's edges (`rim`) have not.
-    """
-    if not part:
-        return (), ""
-    behind = [name for name, _ in part if name in ground]
-    plain = bool(behind) and behind[0] in NEUTRAL
-    rest = [
-        (name, share)
-        for name, share in part
-        if name not in ground
-        and share >= _least_thing(name, plain=plain, apart=rim is not None and name not in rim)
-    ]
-    if behind and rest:
-        # Shades of one thing: a second colour counts with half of the first one's share.
-        return tuple(n for n, share in rest if share >= 0.5 * rest[0][1])[:2], behind[0]
-    first, share = part[0]
-    return (first, *(n for n, other in part[1:2] if other >= 0.6 * share)), ""
+def told(shares: Sequence[tuple[str, float]]) -> tuple[str, ...]:
+    """Return the colours by which a thing is described, two at most: before the black of a bus's windows its blue."""
+    found = [
+        name
+        for at, (name, share) in enumerate(shares)
+        if not at or share >= (_DULL_FURTHER if name in DULL else _FURTHER) * shares[0][1]
+    ][:2]
+    if found[:1] == ["black"] and shares[0][1] < _SHADE:
+        found.sort(key=DULL.__contains__)
+    return tuple(found)

@@ -87,15 +87,6 @@ _BLURRED_BELOW = 25.0
 _OF_ALL = frozenset({Want.CHANGE, Want.MOTION})
 # Languages in which "on it" is a word for the top
 _ON_IS_TOP = frozenset({"zh", "ja", "ko", "it", "pt", "tr", "ar", "hi"})
-# Least share of the first of several colours beside one that is the ground's
-_OF_MIXED = 0.25
-# Share of a box's sides that is not the thing itself
-_INSET = 0.2
-# A colour of so much of a box's edges, and of so many times more than of its inner part, is the ground's, where another
-# one has so large a share.
-_AROUND, _MORE_AROUND, _OF_THING = 0.4, 1.3, 0.15
-# A colour of so much of the picture's edges is one of the ground.
-_ON_RIM = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,9 +484,12 @@ class BuiltinEngine:
                 # A code may hold what is asked for.
                 codes = tuple(await self._run(reader.codes, bgr))
         counts = want in (Want.FACES, Want.SUMMARY) or PERSON in intent.things
-        looks = counts or intent.wears
+        # "What does my dog look like?"
+        looks_like = want in (Want.LOOKUP, Want.BEYOND) and not (intent.yes_no or rows)
+        clothes = intent.wears or (looks_like and PERSON in intent.things)
+        looks = counts or clothes
         faces = await self._run(self._faces, bgr, intent.place) if looks else None
-        worn = await self._run(_worn, bgr, faces or ()) if intent.wears else ()
+        worn = await self._run(_worn, bgr, faces or ()) if clothes else ()
         things: tuple[Thing, ...] | None = None
         thing_colours: Shares = ()
         needs = want in wants.THINGS or intent.things or not (rows or want in wants.NO_TEXT)
@@ -515,11 +509,13 @@ class BuiltinEngine:
             if want is Want.THING and things is not None and _misses(things, intent.things):
                 # Print may name what is not seen.
                 rows, unread = await self._run(rows_of, await self._run(reader.text, bgr))
-            if want is Want.COLOUR and intent.things:
+            if intent.things and (want is Want.COLOUR or (looks_like and not clothes)):
                 thing_colours = await self._run(colours_of, bgr, things or (), intent.things[:1])
         texts = tuple(row.text for row in rows) if rows is not None else None
         spots = await self._run(_spots, bgr, intent.colours) if intent.colours else ()
-        scene, shares, rim, now = await self._run(_colours_and_light, bgr, picture, texts, things)
+        seen = bool(things or texts or codes or faces)
+        stands_out = () if seen and want is not Want.COLOUR else await self._run(_middle, bgr)
+        scene, shares, now = await self._run(_colours_and_light, bgr, picture, texts, things)
         # A part is no picture to compare with the whole ones.
         of_all = picture.region is None
         before = self._memory.exchange(request.session_id, now, camera) if of_all else None
@@ -531,8 +527,7 @@ class BuiltinEngine:
             text_broken=reader.text_broken,
             codes=codes,
             colours=shares,
-            ground=colours.ground(rim),
-            rim=frozenset(name for name, share in rim.items() if share >= _ON_RIM),
+            subject=stands_out,
             spots=spots,
             faces=len(faces) if counts and faces is not None else None,
             things=things,
@@ -661,71 +656,34 @@ def _worn(bgr: Bgr, faces: Sequence[Box]) -> Shares:
     return tuple(colours.worn(bgr, first))
 
 
-# Through them one sees what stands behind, unless a colour has most of their place.
-_HOLLOW = frozenset({"chair", "bench", "bicycle", "dining table"})
-_OF_HOLLOW = 0.5
-# Things of which a box holds little
-_SLIM = frozenset({"guitar", "violin", "trumpet", "saxophone", "flute"})
-
-
-# Things that show something else in their middle, and what share of their ring is theirs, and is not
-_FILLED = frozenset({"cup", "bowl", "cell phone"})
-_OF_RING, _NOT_RING = 0.4, 0.3
-
-
-# Least share of a colour that is a thing's alone; brown is orange in the shade
-_BODY, _SHADED = 0.12, colours.DULL | {"orange"}
+# What one looks into from above: its outside is at the bottom of its box, from so much of the height on, without so
+# much of the width at each side.
+_HOLLOW, _OUTSIDE, _BESIDE = frozenset({"cup", "bowl"}), 0.75, 0.2
 
 
 def colours_of(bgr: Bgr, things: Sequence[Thing], asked: Collection[str]) -> Shares:
-    """Return the colours of the inner part of the first thing that is asked about; none without its place."""
-    found = asked_for(things, asked)
-    one = next((one for one in found if one.box is not None), None)
-    if one is None or (box := one.box) is None or one.name in _SLIM:
+    """Return the colours of the first thing that is asked about; none without its place."""
+    one = next((one for one in asked_for(things, asked) if one.box is not None), None)
+    if one is None or (box := one.box) is None:
         return ()
-    x, y = box.width * _INSET, box.height * _INSET
-    part = bgr[int(box.y1 + y) : int(box.y2 - y) + 1, int(box.x1 + x) : int(box.x2 - x) + 1]
-    inside = tuple(colours.shares(part, lit=True))
-    whole = bgr[int(box.y1) : int(box.y2) + 1, int(box.x1) : int(box.x2) + 1]
-    if one.name in _FILLED and inside and inside[0][0] in ("black", "brown"):
-        # Coffee, or a screen: the cup is round it.
-        ring = dict(colours.ring(whole))
-        first = next(iter(ring))
-        if ring[first] >= _OF_RING and ring.get(inside[0][0], 0.0) < _NOT_RING:
-            return ((first, ring[first]),)
-    around = dict(colours.rim(whole))
-    ground = {
-        name
-        for name, share in inside
-        if around.get(name, 0.0) >= max(_AROUND, _MORE_AROUND * share)
-    }
-    # Its further colours, too
-    ground |= {name for name, share in inside if ground and around.get(name, 0.0) >= share}
-    body = [
-        (name, share)
-        for name, share in inside
-        if name not in _SHADED and share >= _BODY and around.get(name, 0.0) < share / 3
-    ]
-    if body and not ground and inside[0][0] in colours.DULL:
-        # A red body between dark wheels: what is as much around it is not its own.
-        ground = {name for name, share in inside if around.get(name, 0.0) >= share}
-        inside = (*body, *(one for one in inside if one not in body)) if ground else inside
-    own = tuple(part for part in inside if part[0] not in ground)
-    shown = own if own and own[0][1] >= _OF_THING else inside
-    mixed = len(own) > 1 and own[0][0] in _SHADED and own[0][1] < _OF_MIXED
-    if ground and shown is own and mixed:
-        # What stands around it has most of its own colours, too.
-        return ()
-    clear = shown[0][1] >= _OF_HOLLOW and shown[0][0] not in colours.DULL
-    return shown if clear or one.name not in _HOLLOW else ()
+    x1, y1, x2, y2 = box.x1, box.y1, box.x2, box.y2
+    if one.name in _HOLLOW:
+        y1, x1, x2 = y1 + _OUTSIDE * box.height, x1 + _BESIDE * box.width, x2 - _BESIDE * box.width
+    elif found := colours.subject(bgr, box):
+        return tuple(found)
+    return tuple(colours.shares(bgr[int(y1) : int(y2) + 1, int(x1) : int(x2) + 1], lit=True))
 
 
 def _colours_and_light(
     bgr: Bgr, picture: Picture, rows: tuple[str, ...] | None, things: Sequence[Thing] | None
-) -> tuple[Scene, dict[str, Shares], dict[str, float], Impression]:
+) -> tuple[Scene, dict[str, Shares], Impression]:
     scene = picture.scene or _scene_of(bgr)
     now = impression(bgr, rows, picture.captured, things)
-    return scene, colours.by_place(bgr), colours.rim(bgr), now
+    return scene, colours.by_place(bgr), now
+
+
+def _middle(bgr: Bgr) -> Shares:
+    return tuple(colours.subject(bgr))
 
 
 def _spots(bgr: Bgr, names: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -130,7 +130,11 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     wears = _WEARS.search(text) is not None
     # Two words of Polish and Ukrainian begin a question, too.
     either = one.common("or").search(question.casefold(), 1) is not None
-    about = text.rstrip(" ?").endswith(_SWITCHED) or (either and len(things) < 2) or wears
+    switched = text.rstrip(" ?").endswith(_SWITCHED)
+    if switched and yes_no and not more and (want is Want.LIGHT or things == ("lamp",)):
+        # "Is the light on?", "Did I leave the lamp on?"
+        want, things, switched = Want.LIGHT, (), False
+    about = switched or (either and len(things) < 2) or wears
     of_colour = asks and not how_many and colours and len(more) < 2
     if want is Want.COLOUR and colours and not asks:
         # "What does a red light mean?"

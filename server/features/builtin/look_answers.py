@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from server.features.builtin import colours, facts, rank
 from server.features.builtin.detector import PERSON, asked_for
@@ -19,8 +19,6 @@ _DIM = 0.3
 _ROWS = 4
 # Most colours that are told of a whole picture
 _MOST_COLOURS = 6
-# Share up to which black or grey may be of windows, wheels and shadows, and from which another colour is a thing's own
-_SHADE, _OWN = 0.6, 0.2
 # Share of the first colour of clothes that the second one has
 _OF_CLOTHES = 0.5
 # Things that others stand on or beside
@@ -36,63 +34,52 @@ def colour(s: Speaker) -> Answer:
     intent, view = s.intent, s.view
     if intent.wears and not intent.yes_no and (worn := below_face(s)):
         return Answer(worn)
-    whole = "" if view.pointed else _whole(s)
-    # Of "the knife beside the apple" the first is asked about.
-    asked = asked_for(s.things, intent.things[:1])
-    seen = _first_colours(view.thing_colours)
-    if asked and seen:
+    if own := _own_colours(s):
         # In little light colours look like others.
-        dim = s.say("light", light=_light(s)) if view.scene.brightness < _DIM else ""
-        return Answer(s.pair(s.things_named(asked[:1]), s.names(seen)), dim)
+        return Answer(own, s.say("light", light=_light(s)) if view.scene.brightness < _DIM else "")
+    shares = view.colours.get("whole", ())
     if intent.place == "whole" or _AROUND.search(plain(intent.question)):
-        shares = view.colours.get("whole", ())
         ground = [one for one, share in shares if one in colours.NEUTRAL and share >= colours.LEAST]
         vivid = [one for one, _ in shares if one not in colours.NEUTRAL]
         # Four blocks on a grey table: their colours, too
         kept = {*ground[: max(2, _MOST_COLOURS - len(vivid))], *vivid}
-        seen = [one for one, _ in shares if one in kept][:_MOST_COLOURS]
-        return Answer(s.say("see_things", things=s.names(seen)), whole)
+        seen = tuple(one for one, _ in shares if one in kept)[:_MOST_COLOURS]
+        return Answer(s.say("see_things", things=s.names(seen)))
     if len(intent.colours) == 1 and not intent.things:
-        return _is_there(s, whole)
-    missed = bool(intent.things) and view.things is not None and not asked
-    there = s.colour_of(intent.place or "middle")
-    if not intent.place and not view.pointed and (missed or s.fills_all()):
-        # What is asked about may stand beside the middle.
-        seen = [name for name, share in view.colours.get("whole", ()) if share >= colours.LEAST]
-        there, whole = s.say("see_things", things=s.names(seen)), ""
-    return Answer(_missed(s, intent.things[0]), there) if missed else Answer(there, whole)
+        return _is_there(s)
+    missed = bool(intent.things) and view.things is not None
+    missed = missed and not asked_for(s.things, intent.things[:1])
+    if not missed or intent.place or view.pointed or view.subject:
+        return Answer(s.colour_of(intent.place or "middle"))
+    # It may stand beside the middle.
+    seen = tuple(name for name, share in shares if share >= colours.LEAST)
+    return Answer(_missed(s, intent.things[0]), s.say("see_things", things=s.names(seen)))
 
 
-def _is_there(s: Speaker, whole: str) -> Answer:
+def _own_colours(s: Speaker) -> str:
+    """Return the sentence about the colours of the first thing that is asked about; "" without them."""
+    # Of "the knife beside the apple" it is the knife.
+    asked, seen = asked_for(s.things, s.intent.things[:1]), colours.told(s.view.thing_colours)
+    if not (asked and seen):
+        return ""
+    return s.pair(s.things_named(asked[:1]), s.names(seen))
+
+
+def _is_there(s: Speaker) -> Answer:
     """Answer "Is it red?" and "Is there anything red?" by the middle, and by the largest spot."""
     view, place = s.view, s.intent.place or "middle"
-    found, ground = colours.thing(view.colours.get(place, ()), view.ground, view.rim)
+    found = s.colours_at(place)
     (name,) = s.intent.colours
+    at = partial(s.pair, s.language.place_name(place))
     if name in found:
-        there = s.pair(s.language.place_name(place), s.names(found))
-        return Answer(s.sentence(s.say("yes"), there), whole)
+        return Answer(s.sentence(s.say("yes"), at(s.names(found))))
     if not s.intent.place and view.spots:
         where = s.language.listed([s.language.place_name(one) for one in view.spots[0][1]])
-        return Answer(s.sentence(s.say("yes"), s.pair(where, s.names([name]))), whole)
+        return Answer(s.sentence(s.say("yes"), s.pair(where, s.names([name]))))
     exists = s.language.common("exists").search(plain(s.intent.question)) is not None
-    if ground != name and found and (s.intent.place or not exists):
-        there = s.pair(s.language.place_name(place), s.names(found))
-        return Answer(s.sentence(s.say("no"), there), whole)
-    return Answer(s.sentence(s.say("no"), s.say("not_now")), whole)
-
-
-def _whole(s: Speaker) -> str:
-    shares = s.view.colours.get("whole", ())
-    named = [f"{s.names([name])} {s.language.percent(share)}" for name, share in shares[:3]]
-    return s.pair(s.say("everything"), s.language.listed(named)) if named else ""
-
-
-def _first_colours(shares: Sequence[tuple[str, float]]) -> list[str]:
-    """Return up to two colours of a thing: before the black of a bus's windows its blue."""
-    names = [name for name, _ in shares[:2]]
-    shade = bool(shares) and shares[0][0] in ("black", "grey") and shares[0][1] < _SHADE
-    vivid = len(shares) > 1 and shares[1][0] not in colours.DULL
-    return names[::-1] if shade and vivid and shares[1][1] >= _OWN else names
+    if found and (s.intent.place or not exists):
+        return Answer(s.sentence(s.say("no"), at(s.names(found))))
+    return Answer(s.sentence(s.say("no"), s.say("not_now")))
 
 
 def below_face(s: Speaker) -> str:
@@ -231,6 +218,9 @@ def cannot(s: Speaker) -> Answer:
     if s.intent.wears and not s.intent.yes_no and (worn := below_face(s)):
         return Answer(worn, s.see_things(), known=False)
     seen, hindered = s.see_things(unsure=True), s.quality()
+    if (own := _own_colours(s)) or PERSON in s.intent.things:
+        # "What does my dog look like?"
+        seen = own or s.sentence(seen, below_face(s))
     asked = set() if s.intent.either else {*s.intent.things} - _AROUND_US
     if asked and s.view.things is not None and not hindered and not asked_for(s.things, asked):
         return Answer(_missed(s, s.intent.things[0]), seen or s.colour_of("middle"), known=False)

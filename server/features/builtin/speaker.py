@@ -48,9 +48,8 @@ class View:
     codes: tuple[Code, ...] | None = None
     # Colours by place, with their shares, 0 to 1, largest first: "left", "right", "top", "bottom", "middle", "whole"
     colours: dict[str, Shares] = field(default_factory=dict)
-    # Names of the background's colours, and of those at the picture's edges
-    ground: tuple[str, ...] = ()
-    rim: frozenset[str] = frozenset()
+    # The colours of what stands out in the middle
+    subject: Shares = ()
     # The places of the largest spot of each colour that is asked about, largest first
     spots: tuple[tuple[str, tuple[str, ...]], ...] = ()
     faces: int | None = None
@@ -142,21 +141,16 @@ class Speaker:
         """Return names of colours in the language."""
         return self.language.listed([self.language.colour_name(name) for name in names])
 
-    def colour_of(self, place: str) -> str:
-        """Return the sentence about the colours of a place, and of what is behind it."""
-        found, ground = colours.thing(
-            self.view.colours.get(place, ()), self.view.ground, self.view.rim
+    def colours_at(self, place: str) -> tuple[str, ...]:
+        """Return the colours at a place; of the middle those of what stands out there."""
+        return colours.told(
+            (place == "middle" and self.view.subject) or self.view.colours.get(place, ())
         )
-        said = self.names(found)
-        if ground:
-            said = self.say("thing_on", colours=said, ground=self.names([ground]))
-        return self.pair(self.language.place_name(place), said) if found else ""
 
-    def fills_all(self) -> bool:
-        """Return whether the middle's colour is the one that most of the picture has, too."""
-        middle, whole = (self.view.colours.get(place, ()) for place in ("middle", "whole"))
-        found, ground = colours.thing(middle, self.view.ground, self.view.rim)
-        return not ground and [*found[:1]] == [name for name, _ in whole[:1]]
+    def colour_of(self, place: str) -> str:
+        """Return the sentence about the colours of a place."""
+        found = self.colours_at(place)
+        return self.pair(self.language.place_name(place), self.names(found)) if found else ""
 
     def quality(self) -> str:
         """Return what hinders a look; "" for nothing."""

@@ -141,7 +141,7 @@ def test_what_only_looks_like_something_is_told_where_there_is_little_print() ->
 @pytest.mark.parametrize(
     ("question", "changes", "answer"),
     [
-        ("What colour is this shirt?", {"ground": ("white",)}, "In the middle: blue on white."),
+        ("What colour is this shirt?", {"subject": (("blue", 0.9),)}, "In the middle: blue."),
         ("Is it blue?", {}, "Yes. In the middle: blue, white."),
         ("Is it red?", {}, "No. In the middle: blue, white."),
         ("Is there anything red?", {"spots": (("red", ("top",)),)}, "Yes. At the top: red."),
@@ -149,6 +149,11 @@ def test_what_only_looks_like_something_is_told_where_there_is_little_print() ->
             "What colour is the dog?",
             {"things": (DOG,), "thing_colours": (("brown", 0.8),)},
             "A dog: brown.",
+        ),
+        (
+            "What does my dog look like?",
+            {"things": (DOG,), "thing_colours": (("brown", 0.8),)},
+            "I can't tell. A dog: brown.",
         ),
         ("What colour is the wall?", {}, "I see white, blue."),
         (
@@ -162,9 +167,28 @@ def test_colours(question: str, changes: dict[str, Any], answer: str) -> None:
     assert ask(question, view(**changes)).split("\n")[0] == answer
 
 
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Is the light on?", "The picture is"),
+        ("Did I leave the lamp on?", "The picture is"),
+        ("Ist das Licht an?", "Das Bild ist"),
+        ("Who turned the light on?", "I can't tell."),
+        ("Are the brake lights on?", "I can't tell."),
+        ("Is the TV on?", "I don't see a TV"),
+    ],
+)
+def test_a_light_that_is_on_is_told_by_the_pictures_light(question: str, answer: str) -> None:
+    assert ask(question, view(things=(DOG,))).startswith(answer)
+
+
 def test_a_thing_that_is_not_seen_has_the_no_before_the_colour() -> None:
     answer = ask("What colour is the pumpkin?", view())
     assert answer == "I don't see a pumpkin, but I could be missing it.\nI see white, blue."
+    assert (
+        ask("What colour is the pumpkin?", view(subject=(("orange", 0.8),)))
+        == "In the middle: orange."
+    )
 
 
 @pytest.mark.parametrize(

@@ -200,14 +200,12 @@ async def test_the_colour_in_the_middle_comes_first(engine: BuiltinEngine) -> No
     """The object that a person points at is distinguished from its surroundings."""
     bgr = scene((255, 255, 255))
     cv2.circle(bgr, (640, 360), 170, (20, 20, 200), -1)
-    first, _, whole = (await ask(engine, bgr, "What colour is it?")).partition("\n")
-    assert first == "In the middle: red on white."
-    assert "white" in whole.partition(",")[0]
+    assert await ask(engine, bgr, "What colour is it?") == "In the middle: red."
     assert "In der Mitte: rot" in await ask(engine, bgr, "Welche Farbe hat das?")
     # A colour that the picture's edges have not is the thing's, though little of the middle.
     table = scene((60, 95, 140))
     cv2.circle(table, (640, 360), 75, (30, 30, 200), -1)
-    assert (await ask(engine, table, "Colour?")).startswith("In the middle: red on brown.")
+    assert (await ask(engine, table, "Colour?")).startswith("In the middle: red.")
 
 
 async def test_light_and_blur_come_from_the_scene(engine: BuiltinEngine) -> None:

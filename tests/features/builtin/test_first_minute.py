@@ -11,7 +11,7 @@ import pytest
 
 from server.features.builtin.answers import compose
 from server.features.builtin.codes import Code
-from server.features.builtin.colours import worn
+from server.features.builtin.colours import subject, told, worn
 from server.features.builtin.detector import Thing
 from server.features.builtin.engine import colours_of
 from server.features.builtin.intents import understand
@@ -19,6 +19,7 @@ from server.features.builtin.lines import Cell, Row, row_of
 from server.features.builtin.locate import colour_boxes
 from server.media.picture.grounding import Box
 from tests.features.builtin.test_answers import TODAY, ask, view
+from tests.features.builtin.test_detector import photo
 
 OATS = (
     *("Honey Hoops", "Ingredients: wholegrain oat flour (61 %), sugar, wheat flour, honey"),
@@ -158,26 +159,24 @@ def test_a_cup_has_the_colour_around_the_coffee() -> None:
     picture[:] = (60, 140, 60)
     cv2.rectangle(picture, (104, 104), (296, 296), (20, 20, 20), -1)
     assert colours_of(picture, [cup], ["cup"])[0][0] == "black"
-    # The box of a guitar is mostly of what is behind it.
-    assert not colours_of(picture, [replace(cup, name="guitar")], ["guitar"])
 
 
 def test_the_skys_light_and_shade_are_no_colours_of_a_thing() -> None:
     """A silver car is bluish under the sky, and a golden one brown in the shade; wood is brown."""
     car = Thing("car", 0.9, Box(100, 100, 300, 300), sure=True)
 
-    def told(*parts: tuple[int, int, int]) -> set[str]:
+    def seen(*parts: tuple[int, int, int]) -> set[str]:
         picture = np.full((400, 400, 3), (60, 140, 60), np.uint8)
         for at, part in enumerate(parts):
             picture[100 + 200 // len(parts) * at : 300, 100:300] = part
-        return {name for name, _ in colours_of(picture, [car], ["car"])}
+        return {*told(colours_of(picture, [car], ["car"]))}
 
     silver, blue = (230, 210, 190), (200, 120, 60)
-    assert told(silver) == {"white"}
-    assert told(blue) == {"blue"}
+    assert seen(silver) == {"white"}
+    assert seen(blue) == {"blue"}
     shade, lit, bright = (36, 84, 132), (36, 110, 200), (40, 170, 215)
-    assert told(shade, shade, lit, bright, shade) == {"orange", "yellow"}
-    assert told(shade, shade, shade, lit, lit) == {"brown", "orange"}
+    assert seen(shade, shade, lit, bright, shade) == {"orange", "yellow"}
+    assert seen(shade, shade, shade, lit, lit) == {"brown", "orange"}
 
 
 def test_the_lit_side_of_a_block_is_no_colour_of_its_own() -> None:
@@ -188,6 +187,31 @@ def test_the_lit_side_of_a_block_is_no_colour_of_its_own() -> None:
     assert [box.label for box in colour_boxes(picture, ["orange", "yellow"])] == ["orange"]
     picture[150:210, 500:560] = (30, 220, 240)
     assert [box.label for box in colour_boxes(picture, ["yellow"])] == ["yellow"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("flower", ("orange",)),
+        ("notebook", ("green",)),
+        ("goldfish", ("orange", "yellow")),
+        ("pencil", ("orange",)),
+    ],
+)
+def test_what_stands_out_in_the_middle_has_its_own_colours(
+    name: str, said: tuple[str, ...]
+) -> None:
+    assert told(subject(photo(name))) == said
+
+
+def test_striped_cloth_has_both_colours() -> None:
+    """Also where one of them is the table's; a bare wall has nothing that stands out."""
+    picture = np.full((360, 640, 3), (60, 90, 150), np.uint8)
+    assert subject(picture) == []
+    picture[80:280, 220:420] = (150, 60, 30)
+    for top in range(90, 280, 40):
+        picture[top : top + 20, 220:420] = (240, 240, 240)
+    assert set(told(subject(picture))) == {"blue", "white"}
 
 
 def test_the_colour_of_clothes_is_that_below_the_face() -> None:
