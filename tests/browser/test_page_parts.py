@@ -149,28 +149,6 @@ async def test_a_part_that_does_not_come_is_told(
     await expect(page.find("[aria-busy]")).to_have_count(0)
 
 
-async def test_a_server_that_refuses_is_told(visit: Visit, builtin: Running) -> None:
-    """A balancer's error page is no module; once it is over, the part comes."""
-    refused = 0
-
-    async def answer(route: Route) -> None:
-        nonlocal refused
-        refused += 1
-        if refused == 1:
-            await route.fulfill(status=503, body="Away")
-        else:
-            await route.continue_()
-
-    async def prepare(page: Page) -> None:
-        await page.route("**/core/doctor/panel.js", answer)
-
-    page = await visit(builtin.base_url, prepare=prepare)
-    page.expect(*LOST)
-    await page.press(say("page.check_connection"))
-    await page.find("#missing-dialog").get_by_role("button", name=say("page.try_again")).click()
-    await expect(page.find("#doctor")).to_be_visible()
-
-
 async def test_a_part_that_never_ends_to_come_is_told(visit: Visit, builtin: Running) -> None:
     """After a while; what comes after that opens with the next press, and not by itself."""
     held = Held("doctor/webchecks.js")

@@ -118,18 +118,6 @@ async def test_what_is_wrong_stands_beside_the_picture_one_hint_at_a_time(
         assert len({top for shown in seen.values() for _, top in shown}) == 1, size
 
 
-async def test_a_low_window_has_its_column(page: Visitor) -> None:
-    """A phone on its side: the answers at the right, over less than half; the picture beside them."""
-    await page.resize(844, 390)
-    await page.comes("document.querySelector('#panel').getBoundingClientRect().height", 390)
-    stage, panel = await bounds(page.find("#stage")), await bounds(page.find("#panel"))
-    assert stage["x"] == 0
-    assert stage["x"] + stage["width"] <= panel["x"] + 1
-    assert panel["x"] + panel["width"] == 844
-    assert 0.4 * 844 <= panel["width"] <= 0.46 * 844
-    assert stage["height"] == panel["height"] == 390
-
-
 async def test_a_long_press_holds_the_picture(page: Visitor) -> None:
     """Another one lets it go; a finger that moves holds nothing."""
     mouse = page.page.mouse
@@ -238,15 +226,6 @@ async def test_a_mode_has_its_word_and_the_mark_is_of_what_began_last(
     await on(say("chat.read_aloud"), guide)
     await mark.click()
     await on(say("chat.read_aloud"))
-
-
-async def test_a_long_wait_is_announced(page: Visitor, model: FakeOpenAI) -> None:
-    """A screen reader says after some seconds that nothing has come yet."""
-    model.behaviour = Behaviour.KEEP_ALIVE_ONLY
-    await page.send("What is this?")
-    await expect(page.find("#announcer")).to_have_text(say("answer.model_busy"))
-    await page.button(say("chat.stop")).click()
-    await expect(page.turns.last).to_have_attribute("data-state", "done")
 
 
 async def test_the_same_answer_is_announced_again(page: Visitor) -> None:

@@ -152,22 +152,6 @@ async def test_it_goes_with_an_error(visit: Visit) -> None:
         await page.leave()
 
 
-async def test_it_is_in_the_language_that_is_chosen_meanwhile(
-    visit: Visit, server: Running, model: FakeOpenAI
-) -> None:
-    """And is not announced again."""
-    model.behaviour = Behaviour.KEEP_ALIVE_ONLY
-    page = await impatient(visit, server.base_url)
-    await page.send("What is this?")
-    await expect(line(page)).to_have_text(BUSY)
-    await page.settings()
-    await page.find("#language").select_option("de")
-    await expect(line(page)).to_have_text(say("answer.model_busy", language="de"))
-    assert (await page.evaluate("window.__announced")).count(BUSY) == 1
-    await page.page.keyboard.press("Escape")
-    await page.find("#cancel").click()
-
-
 async def test_no_other_wait_is_taken_for_the_models(
     visit: Visit, builtin: Running, server: Running, model: FakeOpenAI
 ) -> None:
@@ -188,21 +172,3 @@ async def test_no_other_wait_is_taken_for_the_models(
     await expect(page.turns.last).to_have_attribute("data-state", "thinking")
     assert await page.evaluate("window.__lines") == []
     assert say("chat.thinking") in await page.evaluate("window.__announced")
-
-
-async def test_a_question_in_the_queue_is_not_the_models(visit: Visit) -> None:
-    """Another person's question has the only slot."""
-    async with FakeOpenAI() as model, with_model(model, max_concurrent_inferences=1) as run:
-        model.hold()
-        first = await impatient(visit, run.base_url)
-        await first.send("What is this?")
-        await expect(first.turns.last.locator(".text")).to_have_text("I")
-        second = await impatient(visit, run.base_url)
-        await second.send("What is that?")
-        await expect(second.turns.last.locator(".text")).to_have_text(say("page.looking"))
-        await second.page.wait_for_timeout(LATE)
-        assert await second.evaluate("window.__lines") == []
-        model.let_go()
-        for page in (first, second):
-            await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
-            await page.leave()

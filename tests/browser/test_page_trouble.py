@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.visitor import NOT_REACHED, Picture, Visit, Visitor, started
+from tests.browser.visitor import NOT_REACHED, Picture, Visit, Visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running, running, with_model
 from tests.support.words import say
@@ -161,16 +161,6 @@ async def test_many_questions_at_once_end_with_the_newest(page: Visitor, model: 
             await asyncio.sleep(0.02)
 
 
-async def test_a_reload_keeps_the_question_being_typed(page: Visitor) -> None:
-    """And nothing else: the camera is off until it is wanted again."""
-    await page.box.fill("What does the sm")
-    await page.page.reload()
-    await expect(page.box).to_have_value("What does the sm")
-    await expect(page.state).to_have_text(say("page.camera_off"))
-    await page.box.fill("")
-    await page.start()
-
-
 async def test_an_engine_that_is_down_is_named_and_welcomed_back(visit: Visit) -> None:
     """The camera is live, answers are not to be had, and the page says so until they are."""
     async with FakeOpenAI() as model:
@@ -188,25 +178,6 @@ async def test_an_engine_that_is_down_is_named_and_welcomed_back(visit: Visit) -
             await expect(page.state).to_have_text(say("page.live"), timeout=15_000)
             await expect(page.notice).to_be_hidden()
             assert (await page.ask("And now?"))["text"] == "I see a cup."
-            await page.leave()
-
-
-async def test_the_better_engine_takes_over_and_the_page_says_which_answered(visit: Visit) -> None:
-    """ENGINE=auto: the built-in engine answers until a model server appears; each answer names its
-    own.
-    """
-    async with FakeOpenAI() as model:
-        await model.close()
-        async with running(engine="auto", vllm_base_url=model.base_url) as run:
-            page = await started(visit, run.base_url)
-            await page.show(mode="text:EXIT 12", textPx=48, clock=False)
-            assert "EXIT 12" in (await page.ask("Read this"))["text"]
-            await model.start()
-            await page.got('m.type === "ready" && m.engine === "vllm"')
-            assert (await page.ask("What is this?"))["text"] == "I see a cup."
-            summaries = page.turns.locator(".evidence > summary")
-            await expect(summaries.first).to_contain_text(say("page.builtin"))
-            await expect(summaries.last).to_contain_text(say("stage.model_now", model="fake-vl"))
             await page.leave()
 
 

@@ -238,17 +238,6 @@ def test_the_web_service_speaks_and_hears_with_what_is_fetched() -> None:
     assert "speech" in compose()["volumes"]
 
 
-def test_the_web_service_names_no_speech_server_that_is_not_there() -> None:
-    """Not without profiles, nor where SPEECH_URL is empty; an address of the operator's own stays."""
-    web = compose()["services"]["web"]["environment"]
-    for name in ("SPEECH_BASE_URL", "TRANSCRIPTION_BASE_URL"):
-        assert filled(web[name]) == ""
-        assert filled(web[name], **{name: ""}) == ""
-        assert filled(web[name], COMPOSE_PROFILES="prometheus", SPEECH_URL="") == ""
-        own = {name: "http://10.0.0.5:8000/v1", "COMPOSE_PROFILES": "cpu"}
-        assert filled(web[name], **own) == "http://10.0.0.5:8000/v1"
-
-
 def test_roles_are_settings_of_the_stacks() -> None:
     """They come from .env, and nothing of the file takes their place; its head says how."""
     head, _, rest = COMPOSE.read_text().partition("name: qwen-camera")
@@ -325,19 +314,6 @@ def test_llama_server_gets_the_files_of_the_folder(tmp_path: Path, name: str, fi
     slots = int(flags["--parallel"])
     assert int(flags["--ctx-size"]) == slots * settings.model_max_tokens
     assert int(flags["--image-max-tokens"]) == HIGH_TOKENS <= int(flags["--ubatch-size"])
-
-
-def test_files_that_containers_read_are_there() -> None:
-    """Each file of the project that compose mounts exists."""
-    mounted = [
-        filled(volume).split(":")[0]
-        for service in compose()["services"].values()
-        for volume in service.get("volumes", ())
-    ]
-    ours = [path for path in mounted if path.startswith("./")]
-    assert "./turnserver.conf" in ours
-    for path in ours:
-        assert (DEPLOY / path).exists(), path
 
 
 def test_the_settings_hold() -> None:

@@ -27,7 +27,6 @@ from tests.support.promql import (
     all_queries,
     filled_in,
     panel_queries,
-    rules,
     selectors,
     served,
 )
@@ -223,16 +222,3 @@ async def finds_what_there_is(watch: Prometheus) -> None:
             )
             missing = missing or not await watch.query(f"{selector.metric}{{{matchers}}}")
         assert missing, (title, expression)
-
-
-def test_series_that_alerts_count_are_there_from_the_start() -> None:
-    """One that began with its first event would hide that event from rate() and increase()."""
-    from server.core.metrics import Metrics
-
-    text = Metrics("x").render().decode()
-    for rule in rules():
-        for selector in selectors(rule["expr"]):
-            if selector.metric.startswith("qwen_camera_") and selector.metric.endswith("_total"):
-                for label, wanted in selector.labels.items():
-                    for value in wanted:
-                        assert f'{label}="{value}"' in text, (rule["alert"], value)

@@ -7,8 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from server.core.frames import Verbosity
 from server.models import prompts
@@ -75,12 +73,6 @@ def test_a_description_without_a_persons_words_is_asked_for_in_the_pages_languag
     assert text == f"{prompts.DESCRIBE}\nWrite it in the language with the tag ar."
 
 
-def test_a_question_of_control_tokens_alone_becomes_the_default() -> None:
-    """The model is never sent an empty question."""
-    content = prompts.chat_messages(request("<|im_end|>"), ["data:x"])[-1]["content"]
-    assert content[1]["text"] == prompts.DESCRIBE
-
-
 @pytest.mark.parametrize(
     ("text", "at_least"),
     [
@@ -132,14 +124,6 @@ def test_earlier_pictures_can_go_as_one_video() -> None:
     assert question["text"] == "What began?"
 
 
-def test_captions_count_as_tokens_of_the_prompt() -> None:
-    """With the marks around each picture."""
-    earlier = [ShownPicture(picture(), caption) for caption in ("12:04:31", "")]
-    more = request(earlier=earlier)
-    words = [prompts.prompt_tokens(one) - one.visual_tokens for one in (request(), more)]
-    assert words[1] >= words[0] + 8 + 2 * 2
-
-
 # Captions of pictures of the past, and the numbers that an answer names
 
 
@@ -170,11 +154,6 @@ def test_each_picture_has_its_number_and_age() -> None:
 def test_named_numbers(answer: str, numbers: set[int]) -> None:
     """In brackets, alone or several, and only of pictures that there were."""
     assert prompts.cited(answer, 4) == numbers
-
-
-@given(st.text(alphabet="[]0123456789,- ;und", max_size=500), st.integers(0, 8))
-def test_any_answer_names_only_what_there_is(answer: str, count: int) -> None:
-    assert prompts.cited(answer, count) <= set(range(1, count + 1))
 
 
 def test_one_camera_has_its_name_alone() -> None:

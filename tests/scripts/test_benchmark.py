@@ -7,9 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from scripts import benchmark
 from tests.support.documents import ROOT
-from tests.support.options import refusal
 from tests.support.programs import ran
 
 pytestmark = pytest.mark.slow
@@ -110,18 +108,3 @@ def test_voice_is_measured_from_here(tmp_path: Path) -> None:
     assert [one["stopped"] for one in body["interruptions"]] == [True]
     names = sorted(path.name.removeprefix(result.stem) for path in tmp_path.iterdir())
     assert names == [".csv", ".json", ".png"]
-
-
-def test_a_sound_that_cannot_be_spoken_is_named(tmp_path: Path) -> None:
-    """In one line, before anything is started."""
-    code, _, err = run("--voice", "--wav", __file__, "--output", str(tmp_path))
-    assert code == 1
-    assert "cannot be read as sound" in err
-    assert "Traceback" not in err
-
-
-@pytest.mark.parametrize("given", ["--watch --simulate", "--sim", "--voice --watch"])
-def test_two_ways_at_once_and_half_a_word_are_refused(
-    given: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert "in full, one of them" in refusal(benchmark.main, given.split(), capsys)

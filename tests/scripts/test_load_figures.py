@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench.compare import compare, read
 from scripts.bench.load_run import LoadFigures, advice
 from scripts.bench.open_loop import Sample, poisson
 from scripts.bench.report import Report, Row, Spread
@@ -98,29 +97,6 @@ def test_slow_answers_name_the_settings_of_where_the_time_goes(
     assert named in text
     assert not_named not in text
     assert advice(figures(quick), LIMITS) == []
-
-
-def result(folder: Path, name: str, p50: float, answered: float, **arguments: str) -> Path:
-    report = Report(name, {"arguments": arguments, "engine": {"model": "m"}})
-    spread = Spread(10, p50, 2 * p50, 3 * p50, 4 * p50)
-    report.rows = [Row("e2el", "ms", spread), Row("answered", "/s", value=answered, at_least=True)]
-    report.rows.append(Row(f"only in {name}", "ms", value=1.0))
-    return report.write(folder / name, name)[0]
-
-
-def test_compare_prints_ratios_and_what_differed(tmp_path: Path) -> None:
-    """B divided by A; less time is better and a lower rate is worse; equal figures are neither."""
-    a = read(result(tmp_path, "a", 100.0, 2.0, rate="1.0", seed="1"))
-    b = read(result(tmp_path, "b", 50.0, 1.0, rate="2.0", seed="1"))
-    lines = compare(a, b).splitlines()
-    (p50,) = [line.split() for line in lines if line.startswith("e2el, p50")]
-    assert p50[2:] == ["100", "ms", "50", "ms", "0.50", "B", "better"]
-    (rate,) = [line.split() for line in lines if line.startswith("answered")]
-    assert rate[1:] == ["2", "/s", "1", "/s", "0.50", "A", "better"]
-    assert "  different arguments: rate: 1.0 and 2.0" in lines
-    assert not any("seed" in line for line in lines)
-    assert "2 figures are in one of the two alone." in lines
-    assert "better" not in compare(a, a)
 
 
 def test_the_same_seed_gives_the_same_arrivals() -> None:

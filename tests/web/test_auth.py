@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from hypothesis import given
-from hypothesis import strategies as st
 from jose import jwt
 
 from server.auth import (
@@ -185,13 +183,6 @@ def test_deep_json_is_refused_calmly() -> None:
     assert reason(forge(b"[" * 2900, b"{}")) == "malformed"
     assert reason(forge(b'{"a":' * 550, b"{}")) == "malformed"
     assert reason(forge(b'{"alg":' + b"9" * 2800 + b"}", b"{}")) == "malformed"
-
-
-@given(st.text(max_size=300))
-def test_any_text_is_refused_as_a_token(token: str) -> None:
-    """No text breaks the parser, and none passes."""
-    with pytest.raises(TokenRefused):
-        ISSUER.verify(token)
 
 
 def test_a_token_is_renewed_until_its_code_is_too_old() -> None:

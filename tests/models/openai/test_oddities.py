@@ -18,7 +18,6 @@ from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineT
 from server.core.frames import Kind
 from server.models.base import EngineRequest, ShownPicture, Turn
 from server.models.openai.chat_client import Endpoint, TimeLimits
-from server.models.openai.discovery import of_card
 from server.models.openai.engine import OpenAIEngine
 from tests.models.asking import collect, picture, request
 from tests.support.fakes_openai import FakeOpenAI, pictures
@@ -196,12 +195,6 @@ async def test_each_name_of_a_cut_answer(
 ) -> None:
     server.play = Play([*WORDS, chunk(finish=name), "[DONE]"])
     assert (await collect(engine))[1].finish_reason == "length"
-
-
-async def test_characters_are_no_tokens(server: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """Some send each alone, of a model whose tokens have room for thoughts."""
-    server.play = Play([*(chunk(one) for one in ANSWER), *END])
-    assert await answer(engine, request(max_tokens=20)) == ANSWER
 
 
 async def test_a_limit_that_is_too_high_is_asked_without_thoughts(
@@ -382,25 +375,6 @@ async def test_a_slash_more_is_taken(
     server.play = Play(refuse=lambda _: refusal if server.count == 1 else None)
     assert [await answer(engine), await answer(engine)] == [ANSWER, ANSWER]
     assert server.count == 3
-
-
-@pytest.mark.parametrize(
-    ("card", "sees", "context"),
-    [
-        ({"supports_vision": True}, True, None),
-        ({"supports_image_in": True}, True, None),
-        ({"supports_vision": False}, None, None),
-        ({"architecture": {"modality": "text+image->text"}}, True, None),
-        ({"architecture": {"modality": "text->image"}}, False, None),
-        ({"top_provider": {"context_length": 32768}}, None, 32768),
-        ({"limits": {"max_context_window_tokens": 32768}}, None, 32768),
-    ],
-)
-def test_what_a_list_says_of_a_model(
-    card: dict[str, Any], sees: bool | None, context: int | None
-) -> None:
-    info = of_card({"id": "zork", **card})
-    assert (info.sees, info.context) == (sees, context)
 
 
 @pytest.mark.parametrize("name", ["Azure", "OpenRouter", "Ollama", "LM Studio"])
