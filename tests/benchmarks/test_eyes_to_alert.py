@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import av
@@ -18,10 +17,8 @@ from tools.eyes_clips import (
     Alerted,
     Clip,
     Event,
-    NoClips,
     Score,
     folder,
-    streamingbench,
 )
 
 COMES, GOES = "a cat comes", "a dog comes"
@@ -115,63 +112,6 @@ def test_a_folder_of_clips_with_its_times(tmp_path: Path, form: str) -> None:
     assert 20 < later - first < 35
     assert later == same
     assert two.open()(1).shape == (HEIGHT * 3 // 2, WIDTH)
-
-
-def test_questions_of_streamingbench_become_watches(tmp_path: Path) -> None:
-    """In a file made in its form as far as it is known: flat, or with the questions below their video."""
-    film(tmp_path / "sample_1.mp4", 12)
-    asked = {
-        "task_type": "Proactive Output",
-        "question": 'When the cat comes to the door, output "CAT".',
-        "time_stamp": "00:00:02",
-        "ground_truth_time_stamp": "00:00:06",
-        "ground_truth_output": "CAT",
-    }
-    flat, nested = tmp_path / "flat.csv", tmp_path / "nested.json"
-    row = {"question_id": "sample_1", **asked, "question": asked["question"].replace('"', "")}
-    flat.write_text(",".join(row) + "\n" + ",".join(f'"{one}"' for one in row.values()))
-    nested.write_text(json.dumps([{"video_path": "./videos/sample_1.mp4", "questions": [asked]}]))
-    for listed in (flat, nested):
-        (clip,) = streamingbench(listed, tmp_path)
-        (one,) = clip.events
-        assert clip.conditions == ("When the cat comes to the door",)
-        # It begins when the question is asked, and ends with the video.
-        assert (one.begin, clip.seconds, clip.early) == (4, 10, math.inf)
-        assert luma(clip, 0.0)[0] == pytest.approx(luma(clip, 0.0)[0])
-    other = tmp_path / "other.json"
-    other.write_text(json.dumps([{"question": "What is it?"}]))
-    with pytest.raises(NoClips, match="no row with a question"):
-        streamingbench(other, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("named", "layout"),
-    [
-        ({"question_id": "Proactive Output_sample_17_2"}, "sample_17/video.mp4"),
-        ({"question_id": "Active Output_sample_17_2"}, "proactive/sample_17/Active Output_3.mp4"),
-        ({"question_id": "Proactive Output_17_1"}, "sample_17/video.mp4"),
-        ({"video_path": "./videos/sample_17_proactive.mp4"}, "proactive/sample_17/video.mp4"),
-        ({"video_path": "./videos/sample_17_proactive.mp4"}, "videos/sample_17_proactive.mp4"),
-    ],
-)
-def test_a_sample_of_streamingbench_is_found_where_its_archives_have_it(
-    tmp_path: Path, named: dict[str, str], layout: str
-) -> None:
-    """Each archive has a folder a sample, with one video of any name; the lists name it otherwise."""
-    asked = {
-        "question": 'When the scoreboard shows 3 points for USA, output "3".',
-        "time_stamp": "00:00:01",
-        "ground_truth_time_stamp": "00:00:02",
-    }
-    for sample, seconds in (("sample_1", 4), ("sample_17", 3), ("sample_170", 5)):
-        path = tmp_path / layout.replace("sample_17", sample)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        film(path, seconds)
-    listed = tmp_path / "questions.json"
-    listed.write_text(json.dumps([{**named, **asked}]))
-    (clip,) = streamingbench(listed, tmp_path)
-    assert clip.seconds == 2
-    assert clip.conditions == ("When the scoreboard shows 3 points for USA",)
 
 
 # The stand-in

@@ -265,33 +265,6 @@ async def test_a_part_is_fetched_when_the_server_is_back(browser: Firefox) -> No
         await browser.go("about:blank")
 
 
-async def test_the_connection_doctor_finds_nothing_wrong(browser: Firefox, run: Running) -> None:
-    """Before the camera is on: its checks hold in this browser too, and the connection that it
-    tried is gone afterwards.
-    """
-    await browser.go(f"{run.base_url}/")
-    await browser.script('document.querySelector("#menu [data-doctor]").click()')
-    await browser.until(
-        'return document.querySelector("#doctor-again")?.disabled === false', seconds=25
-    )
-    found = await browser.script(
-        'return [...document.querySelectorAll("#doctor-list li")].map((row) => [row.dataset.check, row.dataset.state])'
-    )
-    text = await browser.script('return document.querySelector("#doctor-list").innerText')
-    checks = ["origin", "server", "clock", "camera", "permission", "access", "socket", "engine"]
-    assert dict(found) == {
-        **dict.fromkeys([*checks, "direct"], "ok"),
-        "certificate": "skipped",
-        "relays": "skipped",
-    }, text
-    await browser.until(
-        'return document.querySelector("#doctor-verdict").textContent === arguments[0]',
-        say("doctor.all_work"),
-    )
-    await browser.script('document.querySelector("#doctor-close").click()')
-    await soon(lambda: not any(s.camera.offered for s in run.program.sessions.all()), 10)
-
-
 async def test_an_offer_of_mdns_names_alone(browser: Firefox, run: Running) -> None:
     """No permission was asked for, so that no address is in the offer: it connects through the
     peer-reflexive pair.

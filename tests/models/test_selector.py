@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,11 +20,8 @@ from server.models.base import (
     EngineStatus,
     Finished,
 )
-from server.models.openai.chat_client import Endpoint, TimeLimits
-from server.models.openai.engine import OpenAIEngine
 from server.models.selector import EngineSelector, MissingEngine
 from tests.support.fakes import FakeEngine, make_request, until
-from tests.support.fakes_openai import FakeOpenAI
 from tests.support.timing import at_once
 
 FAST, CALM = 0.02, 0.05
@@ -268,23 +264,6 @@ async def test_close_closes_every_engine_and_ends_the_probing() -> None:
     await asyncio.sleep(CALM * 2)
     assert [engine.closed for engine in engines] == [1, 1]
     assert probes == [engine.probes for engine in engines]
-
-
-async def test_a_real_server_that_comes_goes_and_comes_back() -> None:
-    """With the true remote engine over a true socket."""
-    fake = FakeOpenAI()
-    await fake.start()
-    await fake.close()
-    limits = dataclasses.replace(TimeLimits(), probe=0.5)
-    vllm = OpenAIEngine("vllm", Endpoint(fake.base_url), limits=limits)
-    builtin = Probed("builtin")
-    async with running(vllm, builtin) as selector:
-        assert selector.current is builtin
-        for _ in range(2):
-            await fake.start()
-            await until(lambda: selector.current is vllm)
-            await fake.close()
-            await until(lambda: selector.current is builtin)
 
 
 async def test_a_preferred_engine_goes_first_while_it_is_able() -> None:

@@ -7,10 +7,7 @@ import asyncio
 import hashlib
 import ipaddress
 import json
-import os
 import socket
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -31,12 +28,10 @@ from server.core.frames import Role
 from tests.support import onnx_model
 from tests.support.answering import answering
 from tests.support.clients import soon
-from tests.support.documents import ROOT
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_server import free_port
 from tests.support.running import running
 from tests.support.speech_server import SpeechServer, TranscriptionServer
-from tests.support.turn_server import turn_on_loopback
 
 CODE, SECRET, KEY = "canary-code-5xk2p", "canary-of-the-relay-7f3a9b52", "k3Jw9fQ2" * 5
 PRIVATE = {"access_code": CODE, "jwt_secret_key": KEY, "rate_limit_per_minute": 0}
@@ -55,62 +50,6 @@ def env_file(folder: Path, **settings: object) -> str:
     path.touch(0o600)
     path.write_text("".join(f"{key.upper()}={value}\n" for key, value in settings.items()))
     return str(path)
-
-
-@pytest.mark.slow
-async def test_a_private_server_with_relays_as_anybody_would_run_it(tmp_path: Path) -> None:
-    """From the command line, the code from the environment: all is tried, one relay refuses and one
-    is not there, the exit status says so, and nothing that is printed is a secret.
-    """
-    (tmp_path / "other").mkdir()
-    async with (
-        turn_on_loopback(tmp_path, SECRET) as good,
-        turn_on_loopback(tmp_path / "other", "another") as bad,
-    ):
-        closed = free_port()
-        urls = [f"turn:127.0.0.1:{port}?transport=udp" for port in (good, bad)]
-        urls += [f"turn:127.0.0.1:{port}?transport=tcp" for port in (good, closed)]
-        settings = {
-            "stun_urls": f"stun:127.0.0.1:{good}",
-            "turn_urls": ",".join(urls),
-            "turn_secret": SECRET,
-            "public_addresses": "127.0.0.1",
-            **PRIVATE,
-        }
-        where = env_file(tmp_path, engine="builtin", **settings)
-        async with running(**settings) as run:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "scripts/doctor.py", "--server-url", run.base_url),
-                *("--env-file", where),
-                cwd=ROOT,
-                env={**os.environ, "ACCESS_CODE": CODE, "LC_ALL": "C.UTF-8"},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-            printed, complaints = (text.decode() for text in await process.communicate())
-    assert complaints == ""
-    assert process.returncode == 1
-    states = {
-        line[8:24].strip(): line.split()[0] for line in printed.splitlines() if line[:1].strip()
-    }
-    for name in (
-        "Settings",
-        "Server",
-        "Clock",
-        "Engine",
-        "Access",
-        "WebSocket",
-        "Picture (UDP)",
-        "STUN",
-    ):
-        assert states[name] == "ok", printed
-    lines = printed.splitlines()
-    relays = [line.split()[0] for line in lines if line[8:].startswith("Relay over")]
-    assert relays == ["ok", "FAILED", "ok", "FAILED"]
-    assert "static-auth-secret" in printed
-    assert "Does not work: Relay over UDP; Relay over TCP." in printed
-    for secret in (CODE, SECRET, KEY, "eyJ"):
-        assert secret not in printed
 
 
 async def test_a_server_that_is_down_and_a_port_that_is_taken(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scripts.bench.fleet import configuration
 from scripts.bench.fleet_peer import Asked, Away
-from scripts.bench.fleet_run import Span, figures, median_row, table
+from scripts.bench.fleet_run import Span, figures, table
 
 SPAN = Span(0, 10, 20, 30)
 
@@ -61,27 +61,3 @@ def test_the_balancer_has_the_shipped_maps() -> None:
     block = text[text.index("upstream qwen_camera_h2") :].partition("}")[0]
     assert block.index("10.87.0.3:2222 max_fails=0;") < block.index("1111 max_fails=0 backup;")
     assert "127.0.0.1:8000" not in text
-
-
-def test_several_runs_of_a_fault_are_one_row() -> None:
-    """Losses are added up, times are medians, and the longest absence is the longest of all runs."""
-    rows = [
-        figures(
-            "kill",
-            SPAN,
-            [Asked(11, end=end, first=first), Asked(12, end="lost", why="it broke")],
-            [Away(11, "lost", live=live, before=1, after=1)],
-            (4, 4),
-            [1, 2],
-        )
-        for end, first, live in (("ok", 11.1, 12), ("ok", 11.2, 14), ("mid-answer", 11.9, 13))
-    ]
-    row = median_row(rows)
-    assert (row["fault"], row["runs"]) == ("kill", 3)
-    assert (row["questions"], row["lost"], row["mid_answer"]) == (6, 3, 1)
-    assert (row["lost_why"], row["requests"]) == ({"lost": 3}, [3, 6])
-    assert (row["away_p50_s"], row["away_max_s"], row["people"]) == (2, 3, 12)
-    assert row["first_token_p50_ms_during"] == 200
-    assert "| kill | 3 |" in table([row])
-    # Each lost question says what came in place of its answer.
-    assert [one["why"] for one in rows[0]["lost_questions"]] == ["it broke"]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 from scripts.bench.load_run import LoadFigures, advice
-from scripts.bench.open_loop import Sample, poisson
-from scripts.bench.report import Report, Row, Spread
+from scripts.bench.open_loop import Sample
+from scripts.bench.report import Row, Spread
 
 LIMITS = {"max_tokens": 128, "visual_tokens": 512}
 
@@ -99,13 +97,6 @@ def test_slow_answers_name_the_settings_of_where_the_time_goes(
     assert advice(figures(quick), LIMITS) == []
 
 
-def test_the_same_seed_gives_the_same_arrivals() -> None:
-    """Times and questions, number by number; another seed gives others."""
-    assert poisson(50, 2.0, 7) == poisson(50, 2.0, 7)
-    assert poisson(50, 2.0, 7) != poisson(50, 2.0, 8)
-    assert poisson(20, 2.0, 7) == poisson(50, 2.0, 7)[:20]
-
-
 # The report
 
 
@@ -118,17 +109,3 @@ def test_a_row_is_reached_when_each_of_its_targets_is() -> None:
     assert Row("x", "", value=100, target=100, at_least=True, number="9").reached is True
     assert Row("x", "ms", Spread.of([]), target_p50=20, number="2").reached is None
     assert Row("x", "ms", value=1).reached is None
-
-
-def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path: Path) -> None:
-    """A file that cannot be written to its end is an error, and not there, not even in part."""
-    report = Report("t", {"seed": 1})
-    report.rows.append(Row("typed", "ms", Spread.of([1, 2]), target_p50=35, number="2"))
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            report.write(tmp_path, "run")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert list(tmp_path.iterdir()) == []

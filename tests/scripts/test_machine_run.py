@@ -46,17 +46,3 @@ def test_it_prints_a_row_for_each_size_and_number_of_threads(
         assert 20 < figures["MB"] < 1000
     # The models and logs are gone.
     assert not list(folder.iterdir())
-
-
-def test_it_says_what_was_not_measured_in_time(capsys: pytest.CaptureFixture[str]) -> None:
-    assert benchmark.main([*TINY, "--threads", "1", "--minutes", "0.01"]) == 0
-    *_, last = capsys.readouterr().out.splitlines()
-    assert last.endswith("were not measured within 0.01 minutes (--minutes).")
-
-
-def test_it_says_that_there_is_no_server(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("LLAMA_SERVER", "/nowhere/llama-server")
-    assert benchmark.main(TINY) == 1
-    assert "LLAMA_SERVER is /nowhere/llama-server" in capsys.readouterr().err

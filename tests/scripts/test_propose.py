@@ -19,7 +19,6 @@ from scripts.models.disk import ModelError
 from server.features.hosting import host
 from server.features.hosting.catalogue.entry import Catalogue, Model
 from server.features.hosting.catalogue.machine import GB, Host, HostGpu, Vendor, described
-from server.features.hosting.catalogue.modes import Proposal
 from server.features.hosting.host import HostProbe
 from tests.scripts.test_choose_model import CATALOGUE, COMMIT, FILES, BufferPool
 from tests.support.hub_stand_in import Hub, pointed_at, running_hub
@@ -165,28 +164,6 @@ def test_what_vllm_serves_is_fetched_and_not_started(
     assert "bash scripts/download_model.sh Qwen/Qwen2.5-VL-32B-Instruct" in said
     assert "bash scripts/start_vllm_server.sh" in said
     assert [model.id for model in fetched] == ["Qwen/Qwen2.5-VL-32B-Instruct"] * bool(answer)
-
-
-def test_the_feature_that_loads_models_is_needed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Without it nothing could load what is proposed."""
-    ready(monkeypatch, tmp_path, True)
-    monkeypatch.setenv("FEATURES", "builtin")
-    with pytest.raises(ModelError, match="needs the feature hosting"):
-        choose.propose_one()
-
-
-def test_the_first_word_is_told_with_what_it_was_measured_on() -> None:
-    """Only where somebody measured it."""
-    models = Catalogue.load()
-    host = Host(ram_total_bytes=16 * GB, ram_free_bytes=16 * GB)
-    told = "\n".join(choose.describe(Proposal(models.require("qwen3-vl-4b")), host, GB, "x"))
-    assert "First word after 0.77 s on: Apple M4" in told
-    assert "Qwen3-VL 4B (Apache-2.0, 32 read in pictures)" in told
-    told = "\n".join(choose.describe(Proposal(models.require("qwen3-vl-2b")), host, None, "x"))
-    assert "First word" not in told
-    assert "free on the disk" not in told
 
 
 # Before anything is installed or fetched

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from server.core.frames import Scene
 from server.shared.aim import (
     CUT_UNTIL,
-    MOST_LINES,
     SMALL_BELOW,
     SMALL_UNTIL,
     STEADY_SECONDS,
@@ -140,29 +139,6 @@ def test_a_cut_edge_stays_until_there_is_room(left: float) -> None:
     found = page(left, 0.3, 0.6, 0.7)
     assert hint(found, Advice(Hint.LEFT_EDGE, "text")) is Hint.LEFT_EDGE
     assert hint(found, GOOD) is Hint.GOOD
-
-
-THINGS = st.builds(
-    lambda left, top, wide, high, height: Thing(
-        left, top, min(1.0, left + wide), min(1.0, top + high), height
-    ),
-    *(st.floats(0.0, 1.0) for _ in range(5)),
-)
-
-
-@given(
-    st.lists(THINGS, max_size=MOST_LINES + 20),
-    st.lists(THINGS, max_size=3),
-    st.sampled_from([None, *Hint]),
-)
-def test_any_boxes_give_one_hint(lines: list[Thing], faces: list[Thing], held: Hint | None) -> None:
-    """Also empty ones and those that cover each other; and the same hint when asked again."""
-    found = Found(tuple(lines), tuple(faces))
-    now = Advice(held, "text") if held is not None else None
-    advice = advise(found, CLEAR, now)
-    assert advice is not None
-    assert (advice.hint is Hint.NOTHING) == (not lines and not faces)
-    assert advise(found, CLEAR, advice) == advice
 
 
 def mirrored(found: Found) -> Found:

@@ -107,27 +107,3 @@ def test_not_ready(state: EngineState) -> None:
     assert told["reason"] == one.why_not_ready()
     assert str(told["reason"]).startswith(f"engine {state}: The model is ")
     assert "Start it" not in str(told)
-
-
-def test_everybody_reads_less() -> None:
-    """The summary has the engine's kind and state and the queue, and no address or model."""
-    body, ok = health(Engine(EngineState.READY, "http://10.0.0.7:8001")).summary()
-    assert ok
-    assert body.pop("uptime_seconds") >= 0
-    assert body == {
-        "status": "ok",
-        "ready": True,
-        "version": __version__,
-        "engine": {"name": "vllm", "state": "ready", "reachable": True, "detail": ""},
-        "queue_depth": {"chat": 1, "watch": 0, "describe": 4},
-        "draining": False,
-    }
-
-
-def test_draining() -> None:
-    """A server about to stop is not ready, whatever its engine says."""
-    one = health(Engine(EngineState.READY), draining="the server is about to stop")
-    body, ok = one.detail()
-    assert not ok
-    assert body["draining"] is True
-    assert "draining" in str(one.why_not_ready())

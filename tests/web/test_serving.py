@@ -87,15 +87,6 @@ def test_greeting(host: str, better: str | None, said: list[str], unsaid: list[s
     assert not any(part in text for part in unsaid)
 
 
-def test_greeting_says_what_the_built_in_engine_does() -> None:
-    """As it says it of itself: NAME_THINGS may be off."""
-    status = EngineStatus(EngineState.READY, for_visitors="It reads text, and no more.")
-    text = greeting(
-        scheme="http", host="0.0.0.0", port=1, engine=standing("builtin", status), better=None
-    )
-    assert "It reads text, and no more." in " ".join(text.split())
-
-
 def test_greeting_says_who_does_what() -> None:
     text = greeting(
         scheme="http",
@@ -109,16 +100,6 @@ def test_greeting_says_who_does_what() -> None:
         },
     )
     assert "  Watches         builtin\n  Reads           reads (small-vl)\n" in text
-
-
-def test_greeting_of_an_engine_that_does_not_answer() -> None:
-    """Its trouble has its own words."""
-    status = EngineStatus(EngineState.UNREACHABLE, "Nothing listens at gpu:8001.")
-    text = greeting(
-        scheme="https", host="0.0.0.0", port=1, engine=standing("vllm", status), better=None
-    )
-    assert "https://localhost:1" in text
-    assert "unreachable: Nothing listens at gpu:8001." in text
 
 
 # The messages to the service manager, read from a real socket.

@@ -136,15 +136,6 @@ async def test_each_misbehaviour_has_its_own_error(
     assert len((await collect(engine))[0]) == 4
 
 
-async def test_rate_limit_says_when_to_come_back(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    await engine.probe()
-    fake.behaviour = Behaviour.RATE_LIMITED
-    _, raised = await partial(engine)
-    assert isinstance(raised, EngineUnavailable)
-    assert raised.retryable
-    assert raised.retry_after == 7
-
-
 async def test_an_endless_answer_meets_the_total_limit(fake: FakeOpenAI, build: Build) -> None:
     """Data events alone do not keep an answer alive for ever."""
     fake.answer_for = lambda _body, _jpeg: ["x "] * 1000
