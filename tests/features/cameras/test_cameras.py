@@ -147,25 +147,6 @@ async def test_two_cameras_are_asked_together(
                 assert shown.content == jpeg
 
 
-async def test_one_camera_is_asked_alone(
-    guest: Visitor, model: FakeOpenAI, other_encoder: LiveEncoder
-) -> None:
-    """The other one's picture goes nowhere; and back to the own one."""
-    async with further(guest, other_encoder, "Back door"):
-        await guest.page.send(type="settings", cameras=["2"])
-        answer = await guest.page.ask("Where is the cat?", timeout=20)
-        assert len(model.last.jpegs) == 1
-        assert answer["frame"]["source_width"] == 480
-        assert answer["frame"]["camera_name"] == "Back door"
-        assert "others" not in answer
-        # Boxes belong to the page's own live picture.
-        assert answer["route"] == "now"
-        await guest.page.send(type="settings", cameras=["1"])
-        answer = await guest.page.ask("What is this?", timeout=20)
-        assert answer["frame"]["source_width"] == 640
-        assert "camera" not in answer["frame"]
-
-
 async def test_a_lost_camera_is_said_and_may_come_back(
     guest: Visitor, model: FakeOpenAI, other_encoder: LiveEncoder
 ) -> None:
@@ -305,30 +286,6 @@ async def test_four_cameras_at_most(guest: Visitor) -> None:
         assert_error(reply, 409, "conflict", retryable=False)
         await client.delete("/api/cameras/3", headers=as_page(guest))
         assert (await invite(guest, client))["camera"] == "3"
-
-
-async def test_names(guest: Visitor, other_encoder: LiveEncoder) -> None:
-    """They are changed on the page, the own camera's too, and are different; a device gives none."""
-    async with further(guest, other_encoder, "Door", live=False) as camera:
-
-        async def name(id: str, text: str) -> httpx.Response:
-            body = {"name": text}
-            return await camera.client.patch(
-                f"/api/cameras/{id}", json=body, headers=as_page(guest)
-            )
-
-        assert (await name("2", "Garden\n gate")).json() == {"renamed": True}
-        assert (await name("1", "Desk")).status_code == 200
-        await guest.page.next("cameras", timeout=5)
-        while (list_ := await guest.page.next("cameras"))["cameras"][0]["name"] != "Desk":
-            pass
-        assert [one["name"] for one in list_["cameras"]] == ["Desk", "Garden gate"]
-        assert_error(await name("2", "desk"), 400, "bad_request", retryable=False)
-        assert_error(await name("2", "x" * 41), 400, "bad_request", retryable=False)
-        assert_error(await name("9", "x"), 404, "not_found", retryable=False)
-        # A page that comes back hears of them.
-        page = await guest.reconnect()
-        assert len((await page.next("cameras"))["cameras"]) == 2
 
 
 async def test_the_simple_mode_tells_each_camera_by_name(other_encoder: LiveEncoder) -> None:

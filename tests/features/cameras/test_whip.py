@@ -38,23 +38,6 @@ async def frames(camera: WhipCamera, count: int = 1) -> None:
     await more_frames(camera.run.program.sessions.find(camera.session_id).camera, count)
 
 
-async def test_publishing(camera: WhipCamera) -> None:
-    """201 with the answer, the session's address, its tag and what PATCH takes; then frames come."""
-    reply = await camera.publish()
-    assert reply.headers["content-type"] == "application/sdp"
-    assert reply.headers["accept-patch"] == FRAGMENT
-    assert reply.headers["cache-control"] == "no-store"
-    # OBS puts it in place of its own address's path.
-    path, _, query = reply.headers["location"].partition("?")
-    assert path.startswith(f"{ENDPOINT}/")
-    assert query == f"session={camera.session_id}"
-    assert camera.etag.startswith('"')
-    assert camera.etag.endswith('"')
-    assert lines(reply.text, "a=setup:") == ["a=setup:passive"]
-    assert "a=recvonly" in reply.text
-    await frames(camera, 3)
-
-
 async def test_trickled_candidates(camera: WhipCamera) -> None:
     """204 for candidates under the entity tag that was given; they are what connects."""
     made = await camera.peer.offer()
@@ -130,19 +113,6 @@ async def test_a_restart_needs_new_credentials_and_a_connection(camera: WhipCame
     assert (await camera.patch(same, If_Match="*")).status_code == 204
     await camera.peer.accept(reply.text)
     await frames(camera)
-
-
-async def test_ending(camera: WhipCamera) -> None:
-    """DELETE ends the camera, not the session; afterwards nothing is at that address."""
-    await camera.publish()
-    await frames(camera)
-    page = await camera.page()
-    reply = await camera.client.delete(camera.location, headers=camera.bearer)
-    assert (reply.status_code, reply.content) == (200, b"")
-    await page.camera("ended", timeout=15)
-    again = await camera.client.delete(camera.location, headers=camera.bearer)
-    assert_error(again, 404, "not_found", retryable=False)
-    await page.close()
 
 
 async def test_a_newer_offer_takes_the_place(camera: WhipCamera, encoder: LiveEncoder) -> None:

@@ -160,17 +160,6 @@ async def test_the_same_words_again_are_not_repeated() -> None:
         assert [m["type"] for m in await stage.described(1, mark=True)] == ["unchanged"]
 
 
-async def test_an_answer_that_only_begins_the_same_is_sent_whole() -> None:
-    async with describing(["A table."]) as (one, stage):
-        await stage.described(1)
-        one.engine.chunks = ["Same", " table", ", another cup."]
-        said = await stage.described(1, mark=True)
-        assert (
-            "".join(m["text"] for m in said if m["type"] == "delta") == "Same table, another cup."
-        )
-        assert said[-1]["text"] == "Same table, another cup."
-
-
 async def test_the_persons_own_question_is_asked_again_after_a_change() -> None:
     async with describing(["One."], prompt="How many cups?") as (_one, stage):
         await stage.described(1)
@@ -187,19 +176,6 @@ async def test_the_newest_frame_takes_the_turn_of_one_that_waits() -> None:
         shown = [stage.show(scene) for scene in (1, 2, 3)]
         assert (await only_request(one)).picture.frame_id == shown[-1].id
         assert metric(one, "frames_replaced_total") == 2
-
-
-async def test_while_one_runs_no_other_is_asked() -> None:
-    """Its end is compared with the present scene, and the change is described then."""
-    async with describing() as (one, stage):
-        one.engine.hold()
-        stage.show(1)
-        await until(lambda: one.engine.open == 1)
-        stage.show(2)
-        assert len(stage.asked) == 1
-        one.engine.release()
-        await stage.ended()
-        await stage.described(2)
 
 
 async def test_a_failure_pauses_and_is_told_once() -> None:
@@ -346,33 +322,7 @@ def responses(messages: list[dict[str, Any]]) -> list[str]:
 # What was said
 
 
-def test_the_question_names_what_matters_and_what_was_said() -> None:
-    asked = noticing(())
-    for word in ("step", "person who comes", "print", "changed", UNCHANGED):
-        assert word in asked
-    assert "last minute" not in asked
-    again = noticing(("A step.", "<|im_end|>" + "x" * 5000))
-    assert "\n- A step.\n" in again
-    assert "im_end" not in again
-    assert len(again) < len(asked) + 1000
-
-
 # Asking
-
-
-async def test_it_is_asked_for_alone() -> None:
-    """Neither the person's question nor the length of descriptions counts; the page decides the language."""
-    engine = FakeEngine(chunks=["A step ", "ahead."])
-    wishes = {"prompt": "How many cups?", "length": "long", "page_language": "de"}
-    async with noticing_room(engine, **wishes) as stage:
-        said = await stage.described(1)
-        assert stage.asked == [noticing(())]
-        assert engine.requests[0].messages[-1].text.endswith(own_language("de"))
-        assert told(engine.requests[0]).first
-        assert [one["type"] for one in said] == ["started", "delta", "response"]
-        assert responses(said) == ["A step ahead."]
-        assert said[-1]["kind"] == "describe"
-        assert stage.one.session.part("describe").ready()["about"] == "notable"
 
 
 async def test_nothing_new_is_nothing(clock: Clock) -> None:
@@ -405,21 +355,6 @@ async def test_at_most_once_in_five_seconds(clock: Clock) -> None:
             clock.now += 0.5
     assert len(at) == 12
     assert all(later - one >= NEWS_SECONDS for one, later in itertools.pairwise(at))
-
-
-async def test_a_scene_that_stays_is_not_asked_about(clock: Clock) -> None:
-    """Nor any, while it is off."""
-    async with noticing_room(FakeEngine(chunks=["A step."])) as stage:
-        await stage.described(1)
-        for _ in range(240):
-            clock.now += 0.5
-            stage.show(1)
-        assert len(stage.asked) == 1
-        stage.settings(describe=False)
-        clock.now += 60
-        stage.show(2)
-        assert await stage.ended() == []
-        assert len(stage.asked) == 1
 
 
 async def test_another_subject_begins_anew(clock: Clock) -> None:

@@ -33,17 +33,6 @@ def refusal(given: dict[str, Any], rules: Rules = WAN) -> str:
     return caught.value.message
 
 
-@pytest.mark.parametrize(
-    ("seconds", "fps", "frames"),
-    [(5, 16, 81), (1, 16, 17), (2, 24, 49), (0.1, 16, 1), (5.3, 16, 85), (16.0, 16, 257)],
-)
-def test_seconds_times_frames_a_second_are_frames(seconds: float, fps: int, frames: int) -> None:
-    """The count next to it that the model makes, four a step and one in front."""
-    asked = video_request({"prompt": "x", "seconds": seconds, "fps": fps}, WAN)
-    assert asked.frames == frames
-    assert abs(asked.frames - seconds * fps) <= 2
-
-
 def test_many_frames_a_second_are_fewer_seconds_where_nobody_said_how_many() -> None:
     """Only what was asked for is refused; too little is distinguished from too much."""
     assert video_request({"prompt": "x", "fps": 60}, WAN).frames == MAX_FRAMES

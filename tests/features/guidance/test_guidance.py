@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
-
 from server.core.frames import Frame
 from server.core.metrics import Metrics
 from server.features.guidance.guidance import Guidance, Looker, counter
@@ -28,7 +26,6 @@ async def nothing(*_: Any) -> tuple[list[Any], float]:
 
 
 PAGE = Found(lines=(Thing(0.3, 0.3, 0.7, 0.7, 0.03),))
-CUT = Found(lines=(Thing(0.0, 0.3, 0.5, 0.7, 0.03),))
 
 
 class Finds:
@@ -118,21 +115,6 @@ async def hints(one: Room) -> list[tuple[str, str | None]]:
     return [(m["hint"], m.get("about")) for m in found]
 
 
-async def test_a_hint_comes_when_it_is_certain_and_when_it_changes() -> None:
-    """Two looks in a row; the same one again is no news."""
-    async with guided() as (one, finding):
-        await look(one, 0)
-        assert await hints(one) == []
-        await look(one, 1)
-        assert await hints(one) == [("good", "text")]
-        await look(one, 2)
-        finding.found = CUT
-        await look(one, 3)
-        assert await hints(one) == []
-        await look(one, 4)
-        assert await hints(one) == [("left_edge", "text")]
-
-
 async def test_one_look_a_second_and_sooner_while_unsure() -> None:
     """Frames between are not even counted as busy."""
     async with guided() as (one, finding):
@@ -188,26 +170,6 @@ async def test_one_look_at_a_time_in_all_sessions() -> None:
         assert len(finding.looks) == 1
 
 
-async def test_switching_brings_no_more_looks() -> None:
-    """Off and on again, as often as a client likes: one look at a time, and the next one when it is due."""
-    async with guided() as (one, finding):
-        finding.open.clear()
-        began = time.monotonic()
-        one.frame(captured=began)
-        await until(lambda: len(finding.looks) == 1)
-        for number in range(20):
-            one.session.handle(settings(guidance=False))
-            one.session.handle(settings(guidance=True))
-            await asyncio.sleep(0)
-            one.frame(captured=began + 0.01 * (number + 1))
-            await asyncio.sleep(0)
-            if number == 10:
-                finding.open.set()
-                await until(lambda: counted(one, "done") == 1)
-        assert len(finding.looks) == 1
-        await look(one, 2)
-
-
 async def test_a_hint_of_another_stream_does_not_count() -> None:
     """A new connection begins anew, also for the look that is on its way."""
     async with guided() as (one, finding):
@@ -223,34 +185,3 @@ async def test_a_hint_of_another_stream_does_not_count() -> None:
         assert await hints(one) == []
         await look(one, 3)
         assert await hints(one) == [("good", "text")]
-
-
-@pytest.mark.parametrize("error", [RuntimeError("x"), ValueError("x"), MemoryError()])
-async def test_a_failed_look_is_counted_and_tried_later(
-    error: Exception, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A broken library neither ends the session nor is asked twice a second."""
-    async with guided() as (one, finding):
-        finding.fails = error
-        await look(one, 0)
-        assert counted(one, "failed") == 1
-        one.frame(captured=time.monotonic() + 2)
-        assert len(finding.looks) == 1
-        finding.fails = None
-        await look(one, 6)
-        assert counted(one, "done") == 1
-    assert type(error).__name__ in str([vars(record) for record in caplog.records])
-
-
-async def test_ready_says_whether_the_server_guides() -> None:
-    """Without a finder the setting has no effect."""
-    async with guided() as (one, _):
-        one.session.greet()
-        assert "guidance" in (await one.next("ready"))["features"]
-    async with room() as plain:
-        plain.session.handle(settings(guidance=True))
-        plain.camera()
-        plain.session.greet()
-        ready: dict[str, Any] = await plain.next("ready")
-        assert "guidance" not in ready["features"]
-        assert not plain.session.camera.on_sample

@@ -123,21 +123,6 @@ async def test_the_client_hears_where_it_is() -> None:
         assert finding.looks[0][1].names == ("cup",)
 
 
-async def test_nothing_is_looked_at_without_a_goal() -> None:
-    """No frame is taken; with one, those between the sampled ones, too."""
-    async with led(thing=None) as (one, finding):
-        camera = one.session.camera
-        assert not takes_frames(one)
-        one.frame(**SIZE)
-        one.session.handle(goal())
-        assert camera.on_sample
-        assert camera.on_between
-        await look(one, time.monotonic() + 1)
-        one.session.handle(goal(None))
-        assert not takes_frames(one)
-        assert len(finding.looks) == 1
-
-
 async def test_four_looks_a_second_and_fewer_of_costly_ones() -> None:
     """A look that takes 50 ms of a core is followed by half a second without one: a tenth of it."""
     async with led() as (one, finding):
@@ -175,29 +160,6 @@ async def test_what_the_page_has_lost_is_looked_for_at_once() -> None:
         one.frame(captured=now + 1.2, **SIZE)
         assert len(finding.looks) == 3
         await look(one, now + 1.3)
-
-
-async def test_looks_without_it_are_at_the_whole_and_at_its_squares() -> None:
-    """Where small things are larger; the place is one of the whole picture all the same."""
-    async with led() as (one, finding):
-        now = time.monotonic()
-        for number in range(5):
-            await look(one, now + number)
-        square = (360, 360)
-        shapes = [bgr.shape[:2] for bgr, *_ in finding.looks]
-        assert shapes == [(360, 640), square, square, square, (360, 640)]
-        await targets(one)
-        # In the middle one
-        finding.boxes = [Box(0, 0, 36, 36)]
-        await look(one, now + 5.0)
-        (seen,) = await targets(one)
-        assert seen["box"] == [0.2188, 0, 0.275, 0.1]
-        # Seen once, it is looked for around its place.
-        finding.boxes = [Box(176, 0, 212, 36)]
-        await look(one, now + 5.3)
-        assert finding.looks[-1][0].shape[:2] == square
-        (seen,) = await targets(one)
-        assert (seen["state"], seen["box"]) == ("found", [0.275, 0, 0.3312, 0.1])
 
 
 async def test_near_it_is_looked_at_again_at_full_resolution() -> None:
@@ -338,23 +300,6 @@ async def test_a_held_picture_is_not_the_way() -> None:
         assert len(finding.looks) == before
         one.session.handle(wire.Release(type="release"))
         await look(one, time.monotonic() + 6)
-
-
-async def test_it_is_there_when_it_is_large_and_seen_twice() -> None:
-    """The goal ends; the client hears it once."""
-    large = Box(128, 90, 512, 270)
-    async with led(large) as (one, _finding):
-        now = time.monotonic()
-        await look(one, now)
-        # The second look's part is the whole picture's height.
-        for number in range(1, 4):
-            await look(one, now + 0.3 * number)
-        states = [message["state"] for message in await targets(one)]
-        if states[-1] != "there":
-            await look(one, now + 1.5)
-            states += [message["state"] for message in await targets(one)]
-        assert states[-1] == "there"
-        assert not one.session.camera.on_sample
 
 
 @pytest.mark.parametrize(
@@ -512,20 +457,6 @@ async def test_two_looks_that_agree_are_believed_where_nobody_looked_twice() -> 
         await settled(one, lambda: len(model.wholes) == 1)
         found = (await targets(one))[-1]
         assert (found["state"], found["confirmed"]) == ("found", False)
-
-
-UNSURE = '[{"bbox_2d": [100, 400, 200, 600], "label": "keys", "sure": 0.4}]'
-
-
-@pytest.mark.parametrize(
-    "said", ["No keys.", "[]", '[{"bbox_2d": [1, 2]}]', "[[400,400,600,600]", UNSURE]
-)
-async def test_an_answer_without_a_sure_box_finds_nothing(said: str) -> None:
-    model = FakeEngine(chunks=[said], capabilities=BOXES)
-    async with led_by_model(model) as one:
-        one.frame(**SIZE)
-        await settled(one, lambda: len(model.requests) == 1)
-        assert [message["state"] for message in await targets(one)] == ["looking"]
 
 
 @pytest.mark.slow
@@ -692,17 +623,3 @@ async def test_the_model_looks_twice_at_what_the_detector_found(seen: bool) -> N
             assert len(model.parts) >= 2
             found = [message["state"] for message in told].index("found")
             assert "looking" in [message["state"] for message in told[found:]]
-
-
-async def test_the_detector_looks_twice_where_the_model_fails() -> None:
-    model, finding = Model(MIDDLE), Finding(MIDDLE)
-    model.fail_at, model.fail_with = 0, EngineFailed("away")
-    async with led_by_model(model, thing="the cup", finding=finding) as one:
-        now = time.monotonic()
-        await look(one, now)
-        finding.boxes = [Box(116, 144, 244, 216)]
-        for number in range(1, 4):
-            await look(one, now + 0.6 * number)
-            await until(lambda: one.services.inference.idle)
-        assert len(model.requests) == 1
-        assert (192, 192) in {bgr.shape[:2] for bgr, *_ in finding.looks}

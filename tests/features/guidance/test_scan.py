@@ -135,19 +135,6 @@ def test_a_thing_within_another_of_its_name_is_one() -> None:
     assert len(turn.finish(Heading())) == 2
 
 
-def test_what_the_edge_cuts_off_takes_the_place_of_all_of_it() -> None:
-    turn = Turn()
-    look = gaze(0)
-    turn.look([Sight("thing", "couch", "", Box(0.9, 0.4, 1.0, 0.8))], look)
-    assert look.across(0.95) < 30
-    look = gaze(20)
-    turn.look([at(look, 35, name="couch", wide=20)], look)
-    turn.look([at(look, 35, name="couch", wide=20)], look)
-    (found,) = turn.finish(Heading())
-    assert found.right == pytest.approx(35, abs=0.5)
-    assert found.wide == pytest.approx(20, abs=0.5)
-
-
 def test_print_is_the_same_with_a_letter_read_wrong() -> None:
     turn = Turn()
     look = gaze(0)
@@ -222,18 +209,6 @@ def turned(
         heading.see(room.view(start + (end - start) * number / count), now)
         now += 0.1
     return now
-
-
-@pytest.mark.parametrize("step", [2.5, 4, 6, 15])
-def test_a_turn_is_followed(step: float) -> None:
-    """At 25 to 60 degrees a second, to both sides, and where only four pictures a second come."""
-    room, heading = Panorama(3), Heading()
-    now = turned(room, heading, 0, 150, step, 1.0)
-    assert heading.right == pytest.approx(150, abs=3)
-    turned(room, heading, 150, -40, step, now)
-    assert heading.right == pytest.approx(-40, abs=5)
-    assert heading.known
-    assert abs(heading.up) < 2
 
 
 def test_a_tilt_is_no_turn() -> None:

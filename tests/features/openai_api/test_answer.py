@@ -181,19 +181,6 @@ async def test_a_slow_model_keeps_the_connection(monkeypatch: pytest.MonkeyPatch
     assert b"[DONE]" not in client.body
 
 
-@pytest.mark.parametrize("stream", [True, False])
-async def test_an_early_error_has_its_status(stream: bool) -> None:
-    """It goes to the routes' own handler; nothing was sent."""
-    client = Client()
-
-    async def ask(put: Put) -> ChatEnd:
-        raise Busy("All taken.")
-
-    with pytest.raises(Busy):
-        await client.gets(ask, stream=stream)
-    assert not client.sent
-
-
 def never_ends(begin: Callable[[Put], object], stopped: asyncio.Event) -> Ask:
     """A model that begins so, and goes on until it is stopped."""
 

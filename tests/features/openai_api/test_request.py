@@ -61,17 +61,6 @@ def refused(*messages: dict[str, Any], **fields: Any) -> Refused | PictureRefuse
     return found.value
 
 
-def test_a_question_without_a_picture_is_about_now() -> None:
-    request = asked({"role": "user", "content": "What is it?"})
-    assert request.looks == (PictureChoice("now"),)
-    assert request.question == "What is it?"
-    _, message = request.messages([1])
-    assert message.parts == (Shown(0), Words("What is it?"))
-    assert not request.stream
-    assert request.max_tokens is None
-    request.check_wishes(False)
-
-
 def test_pictures_stand_where_they_were_asked_for() -> None:
     request = asked(user("before", "camera://-30s..now?frames=7", "after", "camera://held"))
     assert [look.what for look in request.looks] == ["past", "held"]
@@ -132,20 +121,6 @@ def test_instructions_tools_and_results() -> None:
     with pytest.raises(WrongModel, match="call tools"):
         request.check_wishes(False)
     assert (request.max_tokens, request.stream, request.include_usage) == (50, True, True)
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        dict.fromkeys(["top_logprobs", "reasoning_effort", "tools", "functions", "stop", "audio"]),
-        {"tools": [], "logit_bias": {}, "top_k": 0, "metadata": {"a": [1]}, "my key": 1},
-        {"reasoning_effort": "low", "verbosity": "low", "prompt_cache_retention": "24h"},
-    ],
-)
-def test_unknown_and_empty_fields_have_no_effect(fields: dict[str, Any]) -> None:
-    """Clients write fields of other servers, and all that they know with no value."""
-    assert asked(**fields).wishes.all == {}
-    assert refused(model=None).param == "model"
 
 
 def test_unknown_keys_of_messages_and_tools_have_no_effect() -> None:

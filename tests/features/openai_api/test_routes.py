@@ -320,27 +320,6 @@ async def test_the_held_frame(desk: Desk) -> None:
     assert "The held frame:" in [text for _, text in desk.fake.last.texts]
 
 
-async def test_a_frame_is_prepared_once(desk: Desk) -> None:
-    """However often a request names it; once more for another detail. The model gets all of them."""
-    before = metric(desk.run, "frame_prepare_seconds_count")
-    answer = await desk.ask("What is it?", *[NOW] * 8)
-    assert metric(desk.run, "frame_prepare_seconds_count") - before == 1
-    assert len(desk.fake.last.jpegs) == 8
-    assert len(set(desk.fake.last.jpegs)) == 1
-    assert len(answer.model_extra["camera"]["frames"]) == 8  # type: ignore[index]
-    parts = [
-        {"type": "image_url", "image_url": {"url": NOW, "detail": detail}}
-        for detail in ("high", "low") * 2
-    ]
-    before = metric(desk.run, "frame_prepare_seconds_count")
-    await desk.client.chat.completions.create(
-        model="camera",
-        messages=[{"role": "user", "content": [*parts, {"type": "text", "text": "What is it?"}]}],  # type: ignore[list-item,misc]
-    )
-    assert metric(desk.run, "frame_prepare_seconds_count") - before == 2
-    assert len(desk.fake.last.jpegs) == 4
-
-
 async def test_frames_of_the_past(desk: Desk) -> None:
     """Only where the person keeps some, and none of before the program had access."""
     past = "camera://-30s..now?frames=4"
@@ -407,19 +386,6 @@ async def test_a_form_of_answer(desk: Desk) -> None:
     assert desk.fake.last.body["temperature"] == 0
 
 
-async def test_a_form_of_answer_among_the_thoughts(encoder: LiveEncoder) -> None:
-    """With and without a stream."""
-    async with desk_with(encoder) as desk:
-        desk.fake.deltas = [{"content": "", "reasoning_content": '{"cups": 2}'}]
-        answer = await desk.ask("How many cups?", response_format=SCHEMA)
-        assert answer.choices[0].message.content == '{"cups": 2}'
-        stream = await desk.client.chat.completions.create(
-            model="camera", messages=said("Cups?"), response_format=SCHEMA, stream=True
-        )
-        texts = [c.choices[0].delta.content or "" async for c in stream if c.choices]
-        assert "".join(texts) == '{"cups": 2}'
-
-
 async def test_a_model_that_refuses_tools(desk: Desk) -> None:
     desk.fake.blind = {"fake-vl"}
     desk.fake.blind_words = '"auto" tool choice requires --enable-auto-tool-choice'
@@ -453,24 +419,6 @@ async def test_a_model_server_in_trouble(
     assert "raw happened" not in str(failed.value)
     desk.fake.behaviour = Behaviour.NORMAL
     await soon(lambda: desk.run.program.engines.current.status.ready, 20)
-
-
-async def test_an_error_within_a_stream(desk: Desk) -> None:
-    """The client raises it after the words that came."""
-    desk.fake.behaviour = Behaviour.ERROR_LATER
-    stream = await desk.client.chat.completions.create(
-        model="camera", messages=said("What is it?"), stream=True
-    )
-    texts: list[str] = []
-
-    async def reads() -> None:
-        async for chunk in stream:
-            texts.append(chunk.choices[0].delta.content or "")
-
-    with pytest.raises(openai.APIError) as failed:
-        await reads()
-    assert "".join(texts) == "I see "
-    assert failed.value.code == "engine_failed"
 
 
 async def test_what_is_no_request(desk: Desk) -> None:

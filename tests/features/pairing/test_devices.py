@@ -180,22 +180,6 @@ async def test_the_cookie_is_secure_where_the_page_is() -> None:
             assert ("secure" in [part.strip() for part in cookie.split(";")]) is secure
 
 
-async def test_a_paired_device_gets_in_again(run: Running) -> None:
-    """Without any code, to a session of its own; a wrong code with it is still a wrong code."""
-    async with http(run) as client:
-        await paired(run, client)
-        first, second = [
-            (await client.post("/api/token", json={}, headers=own(run))).json() for _ in range(2)
-        ]
-        assert first["paired"] is True
-        assert first["session_id"] != second["session_id"]
-        assert run.program.access.tokens.verify(first["token"]).device
-        renewed = await client.post("/api/token", headers=bearer(first["token"]))
-        assert renewed.json()["paired"] is True
-        wrong = await client.post("/api/token", json={"access_code": "x"}, headers=own(run))
-        assert wrong.status_code == 401
-
-
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -13,12 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from server.core.frames import BoxUnit, Region
 from server.features.builtin.engine import BuiltinEngine
 from server.features.builtin.finder import Finder
-from server.features.builtin.lines import Piece
 from server.features.builtin.reader import Reader
 from server.features.pointing import boxes as pointing
 from server.features.pointing.boxes import (
@@ -211,42 +209,6 @@ def test_boxes_are_exact_to_a_pixel(
         assert abs(got - expected) < 0.5
 
 
-@pytest.mark.parametrize(
-    ("box", "again"),
-    [
-        (Box(100, 100, 500, 400, confidence=0.9), False),
-        (Box(100, 100, 500, 400), False),
-        (Box(100, 100, 500, 400, confidence=0.5), True),
-        (Box(100, 100, 180, 160, confidence=0.9), True),
-        (Box(640, 360, 640, 360), True),
-        (Box(0, 0, 1280, 720, confidence=0.1), False),
-    ],
-)
-def test_small_and_unsure_boxes_are_looked_at_again(box: Box, again: bool) -> None:
-    """Unless the part would be most of the picture."""
-    region = second_look([box], FRAME)
-    assert (region is not None) is again
-    if region is not None:
-        assert region.left <= box.x1
-        assert box.x2 <= region.right
-        assert region.top <= box.y1
-        assert box.y2 <= region.bottom
-
-
-def test_one_part_for_all_of_them_or_for_the_first() -> None:
-    """A second look is one request."""
-    near = [Box(100, 100, 140, 140), Box(300, 200, 330, 230)]
-    region = second_look(near, FRAME)
-    assert region is not None
-    assert region.left <= 100
-    assert region.right >= 330
-    far = [Box(0, 0, 20, 20), Box(1260, 700, 1280, 720)]
-    region = second_look(far, FRAME)
-    assert region is not None
-    assert region.right < 640
-    assert second_look([], FRAME) is None
-
-
 @given(
     st.tuples(st.integers(32, 4096), st.integers(32, 4096)),
     st.lists(st.tuples(*[st.floats(0, 1)] * 4), min_size=1, max_size=8),
@@ -315,27 +277,6 @@ async def test_small_print_is_read_twice(engine: Built, number: int) -> None:
     }
     left, top, right, bottom = response["closer"]["crop"]
     assert (right - left) * (bottom - top) < 1280 * 720 / 2
-
-
-class Misreading(Reader):
-    """Stands in for a first look that goes wrong: a digit of the whole picture is read as another."""
-
-    def text(self, bgr: NDArray[np.uint8]) -> list[Piece]:
-        pieces = super().text(bgr)
-        if bgr.shape[0] < 720:
-            return pieces
-        return [replace(one, text=one.text.replace("2027", "2029")) for one in pieces]
-
-
-async def test_print_that_is_read_otherwise_is_said() -> None:
-    """The second look reads truly: its date stands in the sentence at the end."""
-    with built(Misreading()) as (engine, finder):
-        response = await asked(engine, finder, label(4, 14))
-    assert response["second_look"]["result"] == "differs"
-    told, _, warning = response["text"].partition("\n\n")
-    assert "2029" in told
-    assert "12.05.2027" in warning
-    assert warning.endswith("ask somebody.")
 
 
 async def test_nothing_to_read_is_no_agreement(engine: Built) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from server.core.errors import EngineFailed
-from server.core.frames import BoxUnit, Geometry, Picture, Route
+from server.core.frames import BoxUnit, Geometry, Picture
 from server.core.messages import Cancel, Chat, ClientMessage, DeleteAnswer
 from server.features.pointing.pointing import Pointing
 from server.media.picture.grounding import Box
@@ -40,35 +40,6 @@ def boxes(*edges: int, sure: float = 0.9) -> str:
 
 def fail() -> None:
     raise EngineFailed("gone")
-
-
-async def test_boxes_come_in_pixels_of_the_frame() -> None:
-    """With the sentence as text, and the list nowhere in it."""
-    async with room(qwen("It is on the left.\n" + boxes(0, 0, 500, 500))) as one:
-        response = await ask(one, ASKED)
-        assert response["boxes"] == [{"label": "cup", "box": [0, 0, 320, 180], "confidence": 0.9}]
-        assert response["text"] == response["streamed"] == "It is on the left."
-        assert (response["frame"]["source_width"], response["frame"]["source_height"]) == (640, 360)
-        (request,) = one.engine.requests
-        assert request.asks(Route.WHERE)
-        # The list has room, whatever the person set.
-        assert request.max_tokens > 300
-        assert request.question.endswith(f"Question: {ASKED}")
-        # The history has what people saw.
-        response = await ask(one, "What colour is it?")
-        turns = [(turn.question, turn.answer) for turn in one.engine.requests[1].turns]
-        assert turns == [(ASKED, "It is on the left.")]
-
-
-async def test_other_questions_and_engines_are_as_ever() -> None:
-    """No boxes, no other words, one request."""
-    async with room(qwen("A cup.", "Left.")) as one:
-        response = await ask(one, "What is this?")
-        assert ("boxes" in response, response["text"]) == (False, "A cup.")
-    async with room(FakeEngine(chunks=("It is ", "[here]."))) as one:
-        response = await ask(one, ASKED)
-        assert ("boxes" in response, response["text"]) == (False, "It is [here].")
-        assert one.engine.questions() == [ASKED]
 
 
 LARGE, SMALL = boxes(0, 0, 500, 500), boxes(0, 0, 50, 50)
@@ -185,17 +156,6 @@ async def test_it_is_stopped_in_the_second_look() -> None:
         assert (response["finish_reason"], response["text"]) == ("cancelled", "On the left.")
         await until(lambda: engine.open == 0)
         assert engine.aborted == 1
-
-
-async def test_no_second_look_of_an_engine_without_boxes() -> None:
-    """Another engine takes over in between."""
-    engine = qwen(f"On the left.\n{SMALL}")
-    other = FakeEngine("other")
-    async with room(engine) as one:
-        at_request(engine, 1, lambda: setattr(one.engines, "current", other))
-        response = await ask(one, ASKED)
-        assert [box["box"] for box in response["boxes"]] == [[0, 0, 32, 18]]
-        assert not other.requests
 
 
 class Finder:

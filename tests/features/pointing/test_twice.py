@@ -94,26 +94,6 @@ def counted(one: Room, result: str) -> float:
     return sample(one.services.metrics, "second_looks_total", result=result)
 
 
-async def test_two_looks_that_agree_leave_the_answer_as_it_is() -> None:
-    """The second one is at full resolution, of the same frame, and shown with the answer."""
-    async with room(model("The dose is 5 mg.", "5 mg"), pointing=finding()) as one:
-        found = await ask(one)
-        first, second = one.engine.requests
-        assert found["text"] == "The dose is 5 mg."
-        assert found["streamed"].rstrip("\n") == found["text"]
-        assert found["route"] == "twice"
-        looked = {"result": "agrees", "text": "5 mg", "agreed": 1, "compared": 1}
-        assert found["second_look"] == looked
-        assert first.picture.frame_id == second.picture.frame_id
-        # Nothing was found there: the middle.
-        assert found["closer"]["crop"] == [160, 90, 480, 270]
-        assert (second.picture.width, second.picture.height) == (320, 180)
-        assert counted(one, "agrees") == 1
-        assert "cannot be made out" in first.question
-        assert first.question.endswith(f"Question: {ASKED}")
-        assert second.question.endswith(f"Question: {ASKED}")
-
-
 async def test_two_looks_that_differ_are_said_in_the_answer_and_remembered() -> None:
     """5 mg in the whole picture, 50 mg in the part."""
     engine = model("The dose is 5 mg.", "It says 50 mg.")
@@ -257,28 +237,6 @@ async def test_it_looks_where_the_answer_is(
         assert left <= part.x1 < part.x2 <= right
         assert top <= part.y1 < part.y2 <= bottom
         assert (right - left) * (bottom - top) <= 640 * 360 / 2
-
-
-async def test_a_search_that_finds_no_part_leaves_the_middle(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The reader breaks, print is all over, or it takes too long."""
-    monkeypatch.setattr(twice, "FIND_SECONDS", 0.5)
-    wide = Box(10, 10, 630, 350, "5 mg")
-
-    async def slow(bgr: NDArray[np.uint8]) -> Sequence[Box]:
-        await asyncio.Event().wait()
-        return ()
-
-    for part in (
-        finding([LINE], fails=ValueError("broken")),
-        finding([wide], [wide]),
-        lambda context: Pointing(context, read=slow),
-    ):
-        async with room(model("The dose is 5 mg.", "5 mg"), pointing=part) as one:
-            found = await ask(one)
-            assert found["closer"]["crop"] == [160, 90, 480, 270]
-            assert found["second_look"]["result"] == "agrees"
 
 
 async def test_a_part_that_somebody_points_at_is_looked_at_closer() -> None:

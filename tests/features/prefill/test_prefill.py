@@ -16,7 +16,6 @@ from server.core.errors import EngineFailed
 from server.core.frames import Frame, Kind
 from server.core.messages import (
     Chat,
-    Confirm,
     DeleteAnswer,
     Settings,
     Typing,
@@ -181,19 +180,6 @@ async def test_looks_of_a_moment_are_too_few(looked: Any) -> None:
         assert "unchanged_since" in (await one.ask(1))["frame"]
 
 
-async def test_a_picture_that_was_not_sent_is_not_named(looked: Any) -> None:
-    """The question was refused before its turn; the next one is the first with this picture."""
-    async with table(looked, FakeEngine()) as one:
-        far = caching(elsewhere="far.example")
-        one.one.engines.current = far
-        refused = await one.ask_on(1)
-        assert (refused["code"], far.requests) == ("not_confirmed", [])
-        one.one.session.handle(Confirm(type="confirm", host="far.example"))
-        first = await one.ask_on(1)
-        assert "unchanged_since" not in first["frame"]
-        assert (await one.ask(1))["frame"]["unchanged_since"] == about_then(first)
-
-
 @pytest.mark.parametrize("how", ["failed", "deleted"])
 async def test_a_picture_of_a_lost_prompt_is_not_named(looked: Any, how: str) -> None:
     """The engine may never have got it, or its answer is deleted."""
@@ -228,19 +214,6 @@ async def test_a_scene_that_changed_around_the_picture_is_not_known(looked: Any)
         assert "unchanged_since" not in (await one.ask(1))["frame"]
 
 
-async def test_the_frame_is_still_captured_after_the_question(looked: Any) -> None:
-    """An old frame of the unchanged scene answers nothing."""
-    async with table(looked) as one:
-        await one.ask_on(1)
-        await asyncio.sleep(0.03)
-        one.one.session.handle(Chat(type="chat", content="And now?"))
-        await asyncio.sleep(0.05)
-        assert len(one.requests) == 1
-        one.show(1)
-        await one.one.next("response")
-        assert len(one.requests) == 2
-
-
 async def test_detail_or_a_thumbnail_needs_another_picture(looked: Any) -> None:
     """Small print is always looked at anew, and leaves the last picture as it is."""
     async with table(looked) as one:
@@ -255,18 +228,6 @@ async def test_detail_or_a_thumbnail_needs_another_picture(looked: Any) -> None:
         again = (await one.ask(1))["frame"]
         assert "unchanged_since" in again
         assert again["thumbnail"]
-
-
-async def test_engines_without_a_cache_get_each_frame(looked: Any) -> None:
-    """They would gain nothing."""
-    async with table(looked, FakeEngine(chunks=["A cup."])) as one:
-        for _ in range(2):
-            assert "unchanged_since" not in (await one.ask(1))["frame"]
-        one.one.session.handle(Typing(type="typing"))
-        one.show(1)
-        await asyncio.sleep(0.05)
-        assert len(one.requests) == 2
-        assert looked == []
 
 
 # Ahead of a question

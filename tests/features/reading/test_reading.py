@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,19 +10,15 @@ from typing import Any
 
 import pytest
 
-from server.core.errors import EngineTimeout
 from server.core.frames import Frame, Role, Route
 from server.core.messages import Cancel, Chat, Hold
 from server.features.guidance.guidance import Looker
 from server.features.reading import reading
 from server.features.reading import text as read_pace
-from server.features.reading.text import ReadText
-from server.features.voice_out.messages import SpeakSettings, SpeechProgress
 from server.models.base import EngineRequest
 from server.session.request.parts import Spoken
 from server.shared.aim import Found, Thing
 from tests.features.rooms import room
-from tests.support.clients import soon
 from tests.support.fakes import FakeEngine, until
 from tests.support.rooms import Room
 
@@ -98,26 +93,6 @@ async def delta(one: Room) -> str:
     return str((await one.next("delta"))["text"])
 
 
-async def test_lines_come_as_the_camera_moves_and_none_twice() -> None:
-    """One answer grows with each picture; its end is spoken, and the whole text comes with it."""
-    async with before() as (one, page):
-        ask(one)
-        started = await one.next("started")
-        assert (started["id"], started["route"]) == ("q1", "read")
-        assert await delta(one) == "TOMATO SOUP\nWith basil and cream\n"
-        page.scene = 2
-        assert await delta(one) == "Shake well before opening\n"
-        page.scene = 3
-        assert await delta(one) == "Keep it in the fridge\n"
-        end = await one.next("reading", "delta", "response")
-        assert end == {"type": "reading", "id": "q1", "ended": True}
-        response = await one.next("response")
-        assert response["text"] == "\n".join(PAGE)
-        assert (response["finish_reason"], response["route"]) == ("stop", "read")
-        # Its picture is that of the last look.
-        assert page.shown[response["frame"]["id"]] == 3
-
-
 async def test_a_model_gets_what_was_read_and_nothing_of_the_conversation() -> None:
     """It is asked to go on; its request is one for the text, in high detail."""
     async with before() as (one, page):
@@ -162,19 +137,6 @@ async def test_an_unchanged_picture_is_read_once() -> None:
         ask(one)
         await one.next("response", timeout=10)
         assert len(one.engine.requests) == 1
-
-
-async def test_a_picture_with_more_text_than_fits_is_read_on() -> None:
-    """An answer that broke off at its length is followed by another one about the same picture."""
-    async with before() as (one, _):
-        parts = iter([PAGE[:2], PAGE[2:], ("NONE",)])
-        one.engine.chunks = lambda _: ["\n".join(next(parts))]
-        one.engine.finish_reason = "length"
-        ask(one)
-        assert await delta(one) == "TOMATO SOUP\nWith basil and cream\n"
-        assert await delta(one) == "Shake well before opening\nKeep it in the fridge\n"
-        await one.next("response", timeout=10)
-        assert len(one.engine.requests) == 3
 
 
 @pytest.mark.parametrize("words", ["stop", "Das reicht, danke", "Arrête !"])
@@ -282,47 +244,6 @@ async def test_dark_pictures_are_not_read() -> None:
         assert one.engine.requests == []
 
 
-@pytest.mark.slow
-async def test_it_waits_for_the_voice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the page still reads what the last picture showed, nobody moves on, and it does not end."""
-    async with before() as (one, page):
-        page.found = LOWER
-        one.session.handle(SpeakSettings(type="settings", speak=True))
-        ask(one)
-        last = ""
-        while last != "With basil and cream":
-            last = (await one.next("say"))["text"]
-        with monkeypatch.context() as soon_quiet:
-            for name in ("QUIET_SECONDS", "WHOLE_SECONDS", "FIRST_SECONDS"):
-                soon_quiet.setattr(read_pace, name, 0.1)
-            await asyncio.sleep(0.4)
-            assert not [m for m in await one.rest() if m["type"] in ("reading", "response")]
-        one.session.handle(SpeechProgress(type="speech_progress", id="q1", end=34))
-        assert (await one.next("reading"))["hint"] == "lower_edge"
-        await one.next("response", timeout=10)
-
-
-async def test_one_look_may_fail() -> None:
-    """A second one in a row ends it with the error; so does the very first look."""
-    async with before() as (one, page):
-        one.engine.fail_at, one.engine.fail_with = 0, EngineTimeout("It took too long.")
-        ask(one)
-        assert (await one.next("error"))["code"] == "engine_timeout"
-        one.engine.fail_with = None
-        ask(one, id="q2")
-        await delta(one)
-        one.engine.fail_with = EngineTimeout("It took too long.")
-        asked = len(one.engine.requests)
-        page.scene = 2
-        await until(lambda: len(one.engine.requests) > asked)
-        one.engine.fail_with = None
-        assert await delta(one) == "Shake well before opening\n"
-        one.engine.fail_with = EngineTimeout("It took too long.")
-        page.scene = 3
-        error = await one.next("error")
-        assert (error["id"], error["code"]) == ("q2", "engine_timeout")
-
-
 async def test_a_lost_socket_ends_it_and_the_same_question_begins_anew() -> None:
     """The page sends it again when it is back."""
     async with before() as (one, _):
@@ -345,31 +266,3 @@ async def test_a_held_picture_is_read_once() -> None:
         response = await one.next("response")
         assert response["route"] == "detail"
         assert not one.engine.requests[0].asks(Route.READ)
-
-
-async def test_a_session_that_ends_ends_it() -> None:
-    """No task and no job is left."""
-    engine = FakeEngine()
-    async with before(engine=engine) as (one, _):
-        ask(one)
-        await delta(one)
-        await one.session.close("session_ended")
-        asked = len(engine.requests)
-        await soon(lambda: engine.open == 0)
-        assert len(engine.requests) == asked
-
-
-async def test_lines_are_compared_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page of small print would hold up all sessions for 0.1 s and more."""
-    threads = []
-    add = ReadText.add
-
-    def noted(self: ReadText, texts: list[str]) -> list[str]:
-        threads.append(threading.current_thread())
-        return add(self, texts)
-
-    monkeypatch.setattr(ReadText, "add", noted)
-    async with before() as (one, _):
-        ask(one)
-        assert await delta(one)
-    assert threading.main_thread() not in threads

@@ -123,18 +123,6 @@ def test_a_question_gets_a_few_pictures_from_its_past() -> None:
     assert times(recall, 198, 0) == []
 
 
-@pytest.mark.parametrize("alike", [False, True], ids=["different things", "the same thing again"])
-def test_what_just_happened(alike: bool) -> None:
-    """Six events in the last minute: each is among the eight pictures, though the scene between them is there more often."""
-    recall = Recall(300, 10_000_000)
-    events = (141, 150, 158, 169, 180, 191)
-    for now in range(197):
-        number = next((n for n, at in enumerate(events, 1) if at <= now < at + 3), 0)
-        recall.keep(picture(now, shows=1 if alike and number else number), now)
-    chosen = times(recall, 197, 8)
-    assert [any(at <= one < at + 3 for one in chosen) for at in events] == [True] * 6
-
-
 def test_what_always_moves_is_usual() -> None:
     """A thing that comes beside a screen that never rests is what happened."""
     recall = Recall(300, 10_000_000)

@@ -93,19 +93,6 @@ async def test_a_question_about_the_past_gets_its_pictures() -> None:
         assert [round((now - at) / 1000) for at in times] == [60, 30, 10]
 
 
-async def test_an_answer_that_names_none_shows_all() -> None:
-    """The person can look, whatever the model says; a client without thumbnails gets no pictures."""
-    async with remembering(FakeEngine(chunks=["I do not know."])) as one:
-        await past(one, 20, 10)
-        _, response = await ask(one, "What just happened?")
-        shown = [(frame["cited"], "picture" in frame) for frame in response["frames"]]
-        assert shown == [(False, True)] * 2
-        one.session.handle(settings(thumbnails=False))
-        _, response = await ask(one, "What just happened?")
-        assert response["frames"]
-        assert not any("picture" in frame for frame in response["frames"])
-
-
 async def test_other_questions_look_at_now_alone() -> None:
     """Earlier pictures cost tokens; a tap on another route asks with or without them."""
     async with remembering() as one:
@@ -206,19 +193,6 @@ async def test_nothing_is_kept_where_the_server_is_told_not_to() -> None:
         ready = await one.next("ready")
         assert ready["features"]["recall"] == {"seconds": 0, "bytes": 0}
         assert recalling(one)._attention is None
-
-
-async def test_the_client_hears_what_is_kept() -> None:
-    """Number, size and the oldest one's time, after each change; the bounds are in `ready`."""
-    async with remembering() as one:
-        one.session.greet()
-        facts = (await one.next("ready"))["features"]["recall"]
-        assert facts == {"seconds": 300, "bytes": 2_000_000}
-        await past(one, 40, 20)
-        last = [m for m in await one.rest() if m["type"] == "recall"][-1]
-        assert last["pictures"] == 2
-        assert last["bytes"] == recalling(one).size > 1000
-        assert abs(time.time() * 1000 - last["oldest_at"] - 40_000) < 2000
 
 
 @pytest.mark.parametrize("how", ["forget", "switched off", "another device", "session ends"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import threading
 import time
@@ -15,7 +14,6 @@ import pytest
 
 from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in.detector import (
-    CHUNK,
     CHUNK_SECONDS,
     MODEL,
     SILENCE_DB,
@@ -50,25 +48,6 @@ def test_the_model_is_the_chosen_one_and_has_its_licence() -> None:
     assert digest == "9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85"
     licence = (MODEL.parent / "LICENSE-silero-vad").read_text(encoding="utf-8")
     assert licence.startswith("MIT License\n\nCopyright (c) 2020-present Silero Team")
-
-
-@needs_espeak
-def test_pieces_give_what_the_whole_gives(model: SpeechModel) -> None:
-    """However the sound is cut, each chunk has its own time, in order and without a gap."""
-    sound = np.concatenate([hiss(0.4), spoken(SENTENCES[0]), hiss(0.3)])
-    whole = Detector(model).feed(Sound(sound, 7.0))
-    assert len(whole) == len(sound) // CHUNK
-    for size in (320, 960, 1, CHUNK, 5000):
-        cut, detector = sound[: 400 * size], Detector(model)
-        found = [one for piece in pieces(cut, 7.0, size) for one in detector.feed(piece)]
-        assert len(found) == len(cut) // CHUNK
-        for one, other in zip(found, whole, strict=False):
-            assert one.at == pytest.approx(other.at)
-            assert one.speech == pytest.approx(other.speech, abs=1e-3)
-            assert one.level == pytest.approx(other.level)
-    assert [one.at for one in whole] == pytest.approx(
-        [7 + number * CHUNK_SECONDS for number in range(len(whole))]
-    )
 
 
 def test_silence_asks_no_model() -> None:
@@ -153,17 +132,6 @@ def test_a_bark_in_a_quiet_room() -> None:
     assert found == [5.1, 9.2]
 
 
-def test_a_sound_that_stays_becomes_the_background() -> None:
-    """A fan begins once; a bark over it is heard, and also after it."""
-    fan = lasting(30, -45)
-    bark = lasting(0.3, -20)
-    found = begun(lasting(5, -70) + fan + bark + fan + lasting(2, -70) + bark)
-    assert len(found) == 3
-    assert found[0] == 5.1
-    assert 35 <= found[1] <= 35.3
-    assert found[2] >= 67
-
-
 def test_soft_and_short_sounds_are_none() -> None:
     """A creak far away, a click, and hiss that goes up and down a little."""
     hiss = [-60 + (number % 5) for number in range(300)]
@@ -231,21 +199,6 @@ async def test_a_slow_machine_hears_what_is_said_now(ear: Ear) -> None:
     assert len(ear.detection.waiting) <= 101
     ear.model.go.set()
     await until(lambda: bool(ear.chunks) and not ear.detection.busy)
-
-
-async def test_what_is_found_late_counts_no_more(ear: Ear) -> None:
-    """The microphone went off while the detector worked."""
-    ear.hear(10)
-    assert ear.detection.busy
-    # Other sound, and a detector that knows nothing of the sound before it
-    ear.detection.renew()
-    assert not ear.detection.busy
-    ear.model.go.set()
-    await asyncio.wrap_future(ear.pool.submit(lambda: None))
-    await asyncio.sleep(0)
-    assert ear.chunks == []
-    ear.hear(10)
-    await until(lambda: not ear.detection.busy and bool(ear.chunks))
 
 
 async def test_a_broken_detector_is_counted(ear: Ear, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,6 +9,7 @@ from server.core.sound import Sound
 from server.features.voice_in.detector import CHUNK_SECONDS, Chunk, Detector, SpeechModel
 from server.features.voice_in.foreground import BargeIn, Foreground, Loudness, Voice
 from server.features.voice_in.turns import Ended, Turns
+from tests.support.parts import at_night
 from tests.support.sounds import (
     SENTENCES,
     VOICES,
@@ -51,24 +52,27 @@ def turns_of(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.night)])
-def test_a_soft_television_starts_no_turn(model: SpeechModel, seed: int) -> None:
-    """From the first second on, for five minutes."""
-    assert turns_of(model, television(300, -52, seed)) == []
+@pytest.mark.parametrize("seconds", [60, *at_night(300)])
+def test_a_soft_television_starts_no_turn(model: SpeechModel, seconds: int) -> None:
+    """From the first second on, for five minutes at night."""
+    assert turns_of(model, television(seconds, -52, 0)) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("level", "since"),
+    ("level", "since", "seconds"),
     [
-        pytest.param(-44, 0, marks=pytest.mark.night),
-        (-36, 0),
-        pytest.param(-30, 15, marks=pytest.mark.night),
+        (-36, 0, 90),
+        pytest.param(-44, 0, 300, marks=pytest.mark.night),
+        pytest.param(-36, 0, 300, marks=pytest.mark.night),
+        pytest.param(-30, 15, 300, marks=pytest.mark.night),
     ],
 )
-def test_a_television_is_learned(model: SpeechModel, level: float, since: float) -> None:
+def test_a_television_is_learned(
+    model: SpeechModel, level: float, since: float, seconds: int
+) -> None:
     """One as loud as somebody close may be taken for a person for its first seconds, and not after them."""
-    found = turns_of(model, television(300, level, 1))
+    found = turns_of(model, television(seconds, level, 1))
     assert [one for one in found if one[0] > since] == []
 
 

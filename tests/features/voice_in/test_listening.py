@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from server.core.aio import Pools
-from server.core.frames import Frame, Kind
+from server.core.frames import Frame
 from server.core.messages import Cancel
 from server.core.sound import Sound
 from server.features.voice_in import listening as turn_checks
@@ -27,10 +27,9 @@ from server.features.voice_in.messages import MicrophoneMode, PushToTalk
 from server.features.voice_in.recogniser import Words, WordTime
 from server.features.voice_in.turn_model import TurnJudge, TurnModel
 from server.models.base import Capabilities
-from server.session.part import MakePart, SessionContext, SessionPart, Speaker
+from server.session.part import MakePart, Speaker
 from server.session.session import Session
 from server.shared.sound.line import VoiceLine
-from server.shared.speech import SpeechFailed
 from tests.features.rooms import settings, with_features
 from tests.support import onnx_model
 from tests.support.fakes import FakeEngine, FakeEngines, until
@@ -211,34 +210,6 @@ async def test_a_spoken_question_is_answered(one: Ear) -> None:
     assert began < time.monotonic()
 
 
-async def test_the_client_sees_each_step(one: Ear) -> None:
-    """The states of the microphone, the words, and the question with their id."""
-    found = []
-
-    async def watch() -> None:
-        while True:
-            found.append(await one.one.next("listening", "transcript", "started", "response"))
-
-    watching = asyncio.create_task(watch())
-    await one.hear(said())
-    one.show()
-    await until(lambda: any(one["type"] == "response" for one in found))
-    watching.cancel()
-    with suppress(asyncio.CancelledError):
-        await watching
-    states = [one["state"] for one in found if one["type"] == "listening"]
-    assert [state for state in states if state != "silence"] == [
-        *("waiting", "speech", "recognising", "waiting")
-    ]
-    heard = [one for one in found if one["type"] == "transcript"]
-    assert [(one["text"], one["final"]) for one in heard] == [
-        ("What", False),
-        ("What is this?", True),
-    ]
-    ids = {one["id"] for one in found if one["type"] != "listening"}
-    assert len(ids) == 1
-
-
 async def test_the_frame_is_that_after_the_last_word() -> None:
     """One captured while somebody spoke, one at the end, one long after: the middle one."""
     async with ear(silence_ms=500) as one:
@@ -279,29 +250,6 @@ async def test_this_means_what_was_shown_when_it_was_said() -> None:
         assert response["frame"]["word"] == "this"
 
 
-class Expecting(SessionPart):
-    """Notes the frames of expected questions."""
-
-    def __init__(self, context: SessionContext) -> None:
-        self.frames: list[str | None] = []
-
-    def question_expected(self, frame: Frame | None) -> None:
-        self.frames.append(frame.id if frame is not None else None)
-
-
-async def test_a_question_is_expected_from_its_first_word() -> None:
-    """With its frame at 200 ms of silence, before the turn's end."""
-    async with ear(silence_ms=800, expecting=Expecting) as one:
-        await one.hear(said(after=0.3))
-        frame = one.show()
-        found = one.one.session.part("expecting").frames
-        await until(lambda: len(found) == 2)
-        assert found == [None, frame.id]
-        assert not one.one.engine.requests
-        await one.hear(hiss(0.7))
-        await one.one.next("response")
-
-
 def hesitating(pause: float) -> Samples:
     """A sentence with a pause in its middle, and silence behind it."""
     first, second = (spoken(half) for half in HALVES[0])
@@ -335,24 +283,6 @@ async def test_a_model_hears_that_a_sentence_is_not_complete(
             assert len(one.words.heard[0]) / 16_000 > first + 1.2 + second
         found = checks_of(one.one.services.metrics)
         assert found == {None: {}, 0.1: {"incomplete": 6}, 0.9: {"complete": 2}}[likelihood]
-
-
-async def test_muting_forgets_the_models_answer() -> None:
-    """A check is under way: its answer asks nothing."""
-    end = HeldTurnModel()
-    async with ear(end=end, silence_ms=200) as one:
-        one.settle = lambda: asyncio.sleep(0.001)  # type: ignore[method-assign]
-        sound = said(after=0.0)
-        await one.hear(sound)
-        await one.hear(hiss(0.35))
-        await until(lambda: bool(end.heard))
-        one.switch("off")
-        end.go.set()
-        await until(lambda: checks_of(one.one.services.metrics) == {"unused": 1})
-        assert one.one.engine.requests == []
-        assert one.words.heard == []
-        # The model heard the turn, and of the 8 s before only what belongs to it.
-        assert len(end.heard[0]) / 16_000 < len(sound) / 16_000
 
 
 async def test_noise_asks_nothing(one: Ear) -> None:
@@ -392,22 +322,6 @@ async def test_what_recognisers_invent_after_little_speech_is_no_question(words:
         assert one.one.engine.requests == []
 
 
-@pytest.mark.parametrize(
-    ("words", "sound"),
-    [
-        ("What is on the table? Thank you.", short),
-        ("Now?", short),
-        # Whoever spoke for so long has said something.
-        ("Thanks for watching!", said),
-    ],
-)
-async def test_other_words_are_asked(words: str, sound: Callable[[], Samples]) -> None:
-    async with ear(FakeWords(words)) as one:
-        await one.hear(sound())
-        await one.answered()
-        assert one.one.engine.questions() == [words]
-
-
 async def test_a_hasty_recogniser_loses_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has its words at the pause, and the person goes on: they are asked at the end, once."""
     paused = asyncio.Event()
@@ -429,20 +343,6 @@ async def test_a_hasty_recogniser_loses_no_question(monkeypatch: pytest.MonkeyPa
         await one.hear(said(SENTENCES[1], before=0.0, after=0.7))
         await one.answered()
         assert one.one.engine.questions() == ["What is this?"]
-
-
-async def test_a_failed_recogniser_is_reported(one: Ear) -> None:
-    """The words end empty, the error has their id, and the next question works."""
-    one.words.error = SpeechFailed("The recogniser's disk is full at 10.0.0.7.")
-    await one.hear(said())
-    last = await one.one.until(lambda m: m["type"] == "transcript" and m["final"])
-    error = await one.one.next("error")
-    assert (last["text"], error["id"]) == ("", last["id"])
-    assert error["code"] == "speech_failed"
-    assert "10.0.0.7" not in str(error)
-    one.words.error = None
-    await one.hear(said())
-    await one.answered()
 
 
 async def test_without_a_recogniser_it_says_so(one: Ear) -> None:
@@ -486,17 +386,6 @@ async def test_a_held_button_is_a_question() -> None:
         assert (await one.one.next("response"))["text"] == "A cup."
         # With the sound from 300 ms before the press on
         assert len(one.words.heard[0]) >= len(sound)
-
-
-async def test_a_released_button_waits_for_no_sound() -> None:
-    """The microphone went silent with the button: the turn ends by the clock."""
-    async with ear(mode="push") as one:
-        began = time.monotonic()
-        one.press()
-        await one.hear(spoken(SENTENCES[0]), began - 1)
-        one.press(False)
-        one.show(time.monotonic() + 5)
-        assert (await one.one.next("response"))["text"] == "A cup."
 
 
 async def test_presses_without_end_begin_few_turns() -> None:
@@ -674,28 +563,6 @@ async def test_talk_that_goes_on_is_no_question() -> None:
         assert one.one.engine.requests == []
 
 
-@pytest.mark.parametrize(
-    ("words", "order", "condition"),
-    [
-        ("Say that again, please.", "again", None),
-        ("Beschreibe!", "describe", None),
-        ("Tell me when the kettle boils.", "watch", "the kettle boils"),
-        ("Stop.", "stop", None),
-    ],
-)
-async def test_an_order_is_carried_out_by_the_page(
-    words: str, order: str, condition: str | None
-) -> None:
-    """The model is not asked, and the words are no question of the chat."""
-    async with ear(FakeWords(words)) as one:
-        await one.hear(said())
-        one.show()
-        heard = await one.one.until(lambda m: m["type"] == "transcript" and "order" in m)
-        assert (heard["text"], heard["final"]) == ("", True)
-        assert (heard["order"], heard.get("condition")) == (order, condition)
-        assert [asked for asked in one.one.engine.requests if asked.kind is Kind.CHAT] == []
-
-
 async def test_a_false_alarm_lets_the_answer_go_on() -> None:
     """A syllable, then nothing."""
     async with ear(talking=True) as one:
@@ -740,16 +607,3 @@ async def test_a_server_without_microphones_refuses(monkeypatch: pytest.MonkeyPa
         assert "MICROPHONE" not in error["message"]
         assert begun
         assert not one.line.on_sound
-
-
-async def test_the_next_question_replaces_the_words_before_it(one: Ear) -> None:
-    """Somebody asks again before the recogniser has answered: one of the two is asked."""
-    one.words.hold = asyncio.Event()
-    await one.hear(said())
-    await one.hear(said(SENTENCES[1]))
-    lost = [m["lost"] for m in await one.messages("transcript") if m.get("lost")]
-    assert lost == ["replaced"]
-    one.words.hold.set()
-    await one.answered()
-    assert one.words.given_up == 1
-    assert len(one.one.engine.requests) == 1

@@ -228,17 +228,6 @@ async def test_a_person_may_speak_for_longer_than_the_server_may_think() -> None
         assert await last(words) == Words("What is this?", True)
 
 
-async def test_a_sound_that_fails_is_what_is_said() -> None:
-    """Its own error comes out, and the socket closes."""
-
-    async def breaks() -> None:
-        raise SpeechFailed("the sound's own")
-
-    async with talking(sends(final=True)) as server:
-        with pytest.raises(SpeechFailed, match="the sound's own"):
-            await anext(recognised(server, spoken(breaks)))
-
-
 async def test_cancel_closes_the_socket() -> None:
     """At once, in the middle of the sound; nothing is left at work."""
     before = asyncio.all_tasks()

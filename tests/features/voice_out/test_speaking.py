@@ -153,41 +153,11 @@ async def rig() -> AsyncIterator[Rig]:
     await one.tasks.close()
 
 
-async def test_sentences_go_to_the_voice_while_the_answer_is_written(rig: Rig) -> None:
-    """The first sound is there before the rest of the text."""
-    rig.answer("The cup is red, ", whole=False)
-    await soon(lambda: rig.line.player.ready)
-    assert rig.voice.texts == ["The cup is red,"]
-    rig.speaking.write("a1", "and full. It is")
-    await soon(lambda: len(rig.voice.texts) == 2)
-    rig.speaking.write("a1", " hot")
-    rig.speaking.finish("a1")
-    await soon(lambda: len(rig.voice.texts) == 3)
-    assert rig.voice.texts == ["The cup is red,", "and full.", "It is hot"]
-
-
 async def test_each_piece_is_spoken_in_the_answers_language(rig: Rig) -> None:
     """Found from the answer so far: a short piece alone does not say it."""
     rig.answer("Die Tasse ist rot. Ja.")
     await soon(lambda: len(rig.voice.texts) == 2)
     assert rig.voice.languages == ["de", "de"]
-
-
-async def test_an_answer_is_spoken_to_its_end(rig: Rig) -> None:
-    """And the page hears which piece is heard, and that it is done."""
-    rig.answer("The cup is red. It is full.")
-    await soon(lambda: len(rig.voice.texts) == 2)
-    await asyncio.sleep(0.01)
-    rig.hear(0.5)
-    await soon(lambda: not rig.outbox.empty)
-    assert (await rig.sent())[-1] == {
-        "type": "speaking", "id": "a1", "state": "speaking",
-        "text": "The cup is red.", "start": 0, "end": 15,
-    }  # fmt: skip
-    rig.hear(60)
-    await soon(lambda: not rig.speaking.talking)
-    assert (await rig.sent())[-1]["state"] == "done"
-    assert rig.stops == []
 
 
 async def test_nothing_is_spoken_unless_it_is_wanted(rig: Rig) -> None:
@@ -253,20 +223,6 @@ async def test_a_lowered_answer_goes_on_where_it_was(rig: Rig) -> None:
     assert abs(int(again[-1])) == 5000
     assert rig.line.player.played == pytest.approx(0.3)
     assert [one["state"] for one in await rig.sent()][-1] == "speaking"
-
-
-async def test_the_next_answer_replaces_the_one_before(rig: Rig) -> None:
-    """The rest of the old one is not heard, and the history keeps it."""
-    rig.answer("The cup is red.")
-    await soon(lambda: rig.line.player.waiting > 0.7)
-    rig.answer("No.", "a2")
-    await soon(lambda: rig.voice.texts[-1] == "No." and rig.line.player.waiting > 0.1)
-    assert rig.line.player.waiting < 0.3
-    assert rig.stops == []
-    # Words of the old answer are not spoken.
-    rig.speaking.write("a1", " It is full. It is hot. ")
-    await asyncio.sleep(0.02)
-    assert rig.voice.texts[-1] == "No."
 
 
 async def test_no_more_is_made_than_is_soon_heard(rig: Rig) -> None:
@@ -383,22 +339,6 @@ async def test_an_engine_that_speaks_is_played(rig: Rig) -> None:
     assert rig.voice.texts == []
 
 
-async def test_an_engine_that_does_not_speak_leaves_it_to_the_voice(rig: Rig) -> None:
-    """It was asked to; no sound came with its text."""
-    rig.answer("The cup is red.", whole=False, by_engine=True)
-    await asyncio.sleep(0.02)
-    assert rig.voice.texts == []
-    rig.speaking.finish("a1")
-    await soon(lambda: rig.voice.texts == ["The cup is red."])
-    rig.speaking.drop()
-    await rig.sent()
-    rig.voice.ready = False
-    rig.answer("It is full.", "a2", by_engine=True)
-    await soon(lambda: not rig.outbox.empty)
-    says = [one["text"] for one in await rig.sent() if one["type"] == "say"]
-    assert says == ["It is full."]
-
-
 async def test_the_sound_of_an_engine_is_bounded(rig: Rig) -> None:
     """Sound that does not fit into the player is dropped and counted."""
     rig.answer("The cup is red.", whole=False, by_engine=True)
@@ -429,18 +369,6 @@ def read(one: Room) -> None:
 def ask(one: Room, text: str = "What is it?", id: str = "a") -> None:
     one.session.handle(asking(text, id))
     one.frame()
-
-
-async def test_a_question_is_answered_in_the_models_own_voice() -> None:
-    """The engine is asked to speak; its sound is played, its text is shown, and the response says so."""
-    engine = FakeEngine(chunks=["The cup ", "is red."], voiced=[VOICED] * 2, capabilities=SPEAKS)
-    async with room(engine) as one:
-        playing(one)
-        ask(one)
-        response = await one.next("response")
-        assert engine.requests[-1].speak
-        assert (response["text"], response["speech"]) == ("The cup is red.", "model")
-        assert VoiceLine.of(one.session.lines).player.waiting == 1.0
 
 
 async def test_speech_over_a_model_that_speaks_stops_it() -> None:
@@ -581,17 +509,6 @@ async def test_an_answer_is_given_up_when_its_listener_is_gone(
     await soon(lambda: not rig.speaking.talking)
     assert (await rig.sent())[-1]["state"] == "stopped"
     assert rig.stops == []
-
-
-async def test_a_bug_leaves_no_answer_without_an_end(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object) -> None:
-        raise ValueError
-
-    monkeypatch.setattr(rig.line.player, "play", broken)
-    rig.answer("The cup is red.")
-    await soon(lambda: not rig.speaking.talking)
 
 
 async def test_another_machine_gets_no_words_without_consent() -> None:
