@@ -19,7 +19,6 @@ from server.core.messages import Chat, Confirm
 from server.features.describe import live_description
 from server.features.describe.live_description import LOOK_SECONDS, NEWS_SECONDS
 from server.features.describe.messages import Length
-from server.features.describe.words import noticing
 from server.features.voice_out.messages import SpeechProgress
 from server.models.base import EngineRequest
 from server.models.prompts import UNCHANGED
@@ -355,26 +354,6 @@ async def test_at_most_once_in_five_seconds(clock: Clock) -> None:
             clock.now += 0.5
     assert len(at) == 12
     assert all(later - one >= NEWS_SECONDS for one, later in itertools.pairwise(at))
-
-
-async def test_another_subject_begins_anew(clock: Clock) -> None:
-    """In either direction, and the answer that is under way is nobody's."""
-    engine = FakeEngine(chunks=["A cup."])
-    async with noticing_room(engine) as stage:
-        await stage.described(1)
-        stage.settings(about="scene")
-        assert responses(await stage.described(1)) == ["A cup."]
-        assert stage.asked[-1].startswith("Describe")
-        engine.hold()
-        stage.show(2)
-        await until(lambda: engine.open == 1)
-        stage.settings(about="notable")
-        engine.release()
-        ends = [m["finish_reason"] for m in await stage.ended() if m["type"] == "response"]
-        assert ends == ["cancelled"]
-        await stage.described(3)
-        assert stage.asked[-1] == noticing(())
-        assert told(engine.requests[-1]).until is None
 
 
 async def test_what_was_said_ends_with_the_stream_and_the_session(clock: Clock) -> None:

@@ -31,8 +31,6 @@ from server.features.generation.job import (
     TooManyBytes,
     cover,
 )
-from server.features.hosting.catalogue.engine_log import LoadProgress
-from server.features.hosting.runtime import StartFailed
 from tests.support.children import alive
 from tests.support.clients import soon
 from tests.support.engine_plans import WAN
@@ -259,70 +257,11 @@ async def test_a_result_goes_after_ten_minutes_and_with_the_server(
             making.take()
 
 
-async def test_a_result_that_did_not_arrive_waits_again(
-    making: GenerationJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Unless it was given up or something newer was begun; what has arrived is gone."""
-    monkeypatch.setattr(job, "KEEP_SECONDS", 0.1)
-    async with loaded("video") as model:
-        await done(making, model)
-        made = making.take()
-        assert making.progress.state is JobState.TAKEN
-        making.put_back(made)
-        assert (making.progress.state, making.progress.bytes) == (
-            *(JobState.READY, len(made.data)),
-        )
-        assert making.take() is made
-        making.handed_over(made)
-        making.put_back(made)
-        assert making.progress.state is JobState.TAKEN
-        await done(making, model)
-        made = making.take()
-        await making.cancel()
-        making.put_back(made)
-        assert making.progress.state is JobState.TAKEN
-        making.start(model, VIDEO)
-        making.put_back(made)
-        assert (await ended(making)).state is JobState.READY
-        # Put back it is dropped like any other that nobody takes.
-        await done(making, model)
-        making.put_back(making.take())
-        await soon(lambda: making.progress.state is JobState.EXPIRED)
-
-
 async def test_no_sound_is_no_result(making: GenerationJob) -> None:
     """A file of nothing would say that all went well."""
     async with loaded("silent") as model:
         progress = await done(making, model, SOUND)
     assert "no sound" in why(progress)
-
-
-async def test_loading_is_told_and_fails_with_a_sentence() -> None:
-    """Phases and lines come while it loads; later lines are not passed on."""
-    told: list[LoadProgress] = []
-    lines: list[str] = []
-    async with loaded("video", on_progress=told.append, on_line=lines.append) as model:
-        assert (told, model.backend) == ([LoadProgress("loading weights")], "stand-in")
-        await soon(lambda: lines == ["a line of its log"])
-        async for _ in model.make(
-            {"prompt": "secret", "frames": 1, "width": 2, "height": 2, "steps": 1}
-        ):
-            pass
-        # One came before its work was done and one after, by another pipe: both repeat what was
-        # asked.
-        await soon(lambda: model._worker.ring.withheld == 2)
-    assert lines == ["a line of its log"]
-    for manner, words in (("unloadable", "not enough memory to load"), ("dies-early", "status 7")):
-        one = generator(manner)
-        with pytest.raises(StartFailed) as caught:
-            await one.start()
-        assert words in caught.value.message
-        await one.stop()
-    nobody = Generator(WAN, ("/nowhere/python",), {})
-    with pytest.raises(StartFailed, match="ENGINE_PYTHON"):
-        await nobody.start()
-    await nobody.stop()
-    assert not asyncio.all_tasks() - {asyncio.current_task()}
 
 
 WIDTH, HEIGHT = 96, 64

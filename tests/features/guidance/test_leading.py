@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from server.core import messages as wire
-from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Geometry, Kind, Region, Role
 from server.features.builtin.seeking import Sought, Spotted
 from server.features.guidance.leading import Seeker, look_counter, question
@@ -436,27 +435,6 @@ async def test_a_box_of_the_model_alone_is_heard_and_not_called_found() -> None:
             states += [message["state"] for message in await targets(one)]
         assert "found" not in states
         assert states[-1] == "looking"
-
-
-async def test_two_looks_that_agree_are_believed_where_nobody_looked_twice() -> None:
-    model = Model(SIDE)
-    async with led_by_model(model) as one:
-        now = time.monotonic()
-        model.hold()
-        one.frame(captured=now, **SIZE)
-        await until(lambda: model.open == 1)
-        model.release()
-        await until(lambda: len(model.parts) == 1)
-        # The second look fails: nobody knows.
-        model.fail_at, model.fail_with = 0, EngineFailed("away")
-        await until(lambda: one.services.inference.idle)
-        model.fail_at = None
-        model.requests.clear()
-        await targets(one)
-        one.frame(captured=now + 5.2, **SIZE)
-        await settled(one, lambda: len(model.wholes) == 1)
-        found = (await targets(one))[-1]
-        assert (found["state"], found["confirmed"]) == ("found", False)
 
 
 @pytest.mark.slow

@@ -18,7 +18,6 @@ from server.features.guidance.scanning import Scanner, scan_counter
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter
-from server.models.base import Capabilities
 from tests.features.guidance.panorama import HEIGHT, WIDTH, Panorama
 from tests.features.guidance.test_guidance import Finds, Looks, beside, counting
 from tests.features.guidance.test_leading import PAINT, WITHHOLD, takes_frames
@@ -129,24 +128,6 @@ async def test_a_turn_tells_what_is_around() -> None:
             off = (found[label] - (at - end["turned"]) + 180) % 360 - 180
             assert abs(off) < 6, label
         assert not one.session.part("guidance").scanning.running
-
-
-async def test_what_was_not_seen_is_told_where_no_model_looks_back() -> None:
-    """The built-in engine would answer about the present picture alone."""
-    words: dict[str, Any] = {"type": "chat", "content": "Where was the door?", "orders": True}
-    async with around(("cup", 20)) as (one, finding):
-        part = one.session.part("guidance")
-        one.engine.capabilities = Capabilities(wants_pixels=True)
-        assert not part.orders[Order.WHERE_WAS]("the door")
-        await turn(one, finding, 60, time.monotonic())
-        one.session.handle(Scan(type="scan", on=False))
-        await told(one)
-        one.session.handle(wire.Chat(**words, id="q1"))
-        heard = await one.next("transcript")
-        assert (heard["order"], heard["condition"]) == ("where_was", "the door")
-        one.session.handle(WhereWas(type="where_was", thing="the door"))
-        (bearing,) = await told(one)
-        assert (bearing["thing"], bearing["count"], "found" in bearing) == ("the door", 0, False)
 
 
 async def test_a_cut_makes_the_direction_unknown() -> None:

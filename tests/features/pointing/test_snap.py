@@ -17,13 +17,12 @@ from server.features.pointing.pointing import Pointing
 from server.features.pointing.snap import FindAt
 from server.media.picture.grounding import Box
 from server.session.part import MakePart
-from tests.features.rooms import parser, room, settings
+from tests.features.rooms import parser, room
 from tests.support.fakes import until
 from tests.support.rooms import Filter, withhold
 
 SIZES: dict[str, Any] = {"width": 640, "height": 360}
 CUP = Spot("thing", Box(160, 90, 320, 180, "a cup", 0.912))
-NAMELESS = Spot("thing", Box(-5, 0, 700, 360))
 
 
 class Finding:
@@ -50,25 +49,6 @@ def made(find: FindAt) -> MakePart:
 
 def point(x: float, y: float) -> Point:
     return Point(type="point", x=x, y=y)
-
-
-async def test_what_is_there_comes_in_shares_of_the_picture() -> None:
-    """In its order and with its names, in the page's language; with the time of the frame."""
-    finding = Finding(CUP, NAMELESS)
-    async with room(pointing=made(finding.at)) as one:
-        one.camera()
-        one.session.handle(settings(page_language="de"))
-        frame = one.frame(**SIZES)
-        one.session.handle(point(0.25, 0.5))
-        pointed = await one.next("pointed")
-        assert (pointed["x"], pointed["y"]) == (0.25, 0.5)
-        assert pointed["boxes"] == [
-            {"kind": "thing", "box": [0.25, 0.25, 0.5, 0.5], "label": "a cup", "confidence": 0.91},
-            {"kind": "thing", "box": [0, 0, 1, 1]},
-        ]
-        assert finding.looks == [((360, 640, 3), 160, 180, "de")]
-        assert pointed["age_ms"] < 1000
-        assert frame.captured_sender is None
 
 
 async def test_the_newest_place_replaces_the_one_that_waits() -> None:

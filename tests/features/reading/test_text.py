@@ -27,41 +27,6 @@ PAGE = [
     "Best before: see lid",
     "Green Valley Foods, 12 Mill Lane, Dover",
 ]
-# Words that a reader takes for others
-_ERRORS = {
-    "o": "0",
-    "0": "o",
-    "l": "1",
-    "i": "l",
-    "s": "5",
-    "e": "c",
-    "a": "o",
-    "m": "rn",
-    "t": "f",
-}
-
-
-def misread(line: str, rng: random.Random, rate: float = 0.06) -> str:
-    """A line as a reader gives it: some signs wrong, a space too few, an accent too many."""
-    read = []
-    for char in line:
-        lower = char.lower()
-        if char.isdigit():
-            read.append(char)
-        elif lower in _ERRORS and rng.random() < rate:
-            read.append(_ERRORS[lower])
-        elif char == " " and rng.random() < rate:
-            continue
-        elif char == "e" and rng.random() < rate / 2:
-            read.append("é")
-        else:
-            read.append(char)
-    return "".join(read)
-
-
-def read_all(pictures: list[list[str]]) -> list[str]:
-    text = ReadText()
-    return [line for lines in pictures for line in text.add(lines)]
 
 
 CHILDREN = "Keep away from children and"
@@ -128,28 +93,6 @@ def test_each_line_is_read_once(pictures: list[tuple[list[str], list[str]]]) -> 
     text = ReadText()
     for lines, fresh in pictures:
         assert text.add(lines) == fresh
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_misread_overlaps_are_not_repeated(seed: int) -> None:
-    """The camera goes down the page with errors of reading in each picture: every line is read once,
-    in order, but for a rare one that nobody could know again.
-    """
-    rng = random.Random(seed)
-    pictures = []
-    for top in range(0, len(PAGE) - 4, 2):
-        pictures.append([misread(line, rng) for line in PAGE[top : top + 6]])
-    read = read_all(pictures)
-    # The nearest line of the page for each that was read
-    from difflib import SequenceMatcher
-
-    found = [
-        max(range(len(PAGE)), key=lambda at: SequenceMatcher(None, PAGE[at], line).ratio())
-        for line in read
-    ]
-    assert sorted(set(found)) == list(range(len(PAGE))), "a line was left out"
-    assert len(found) <= len(PAGE) + 1, "lines were repeated"
-    assert found == sorted(found)
 
 
 def test_a_text_has_a_bound() -> None:

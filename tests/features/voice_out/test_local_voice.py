@@ -101,6 +101,7 @@ async def test_what_is_no_text_is_refused(voice: LocalVoice, text: Any, words: s
     assert voice.ready
 
 
+@pytest.mark.night
 async def test_what_cannot_be_compiled_runs_plain(folder: Path) -> None:
     """The decoder and the codebook predictor, each with its note."""
     quick = voice_of(

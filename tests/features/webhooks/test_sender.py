@@ -183,19 +183,6 @@ async def test_a_pause_until_a_date_and_a_token() -> None:
         assert "authorization" not in receiver.heard[1].headers
 
 
-async def test_nobody_there() -> None:
-    async with receiving() as receiver:
-        pass
-    assert (await Sender().post(hook(receiver.url), HEADERS, b"{}")).trouble is Trouble.UNREACHABLE
-
-    def unknown(host: str, port: int) -> list[str]:
-        raise OSError
-
-    sender = Sender(resolve=unknown)
-    outcome = await sender.post(hook("https://nowhere.test/"), HEADERS, b"{}")
-    assert outcome.trouble is Trouble.UNREACHABLE
-
-
 async def test_certificates_are_checked(tmp_path: Path) -> None:
     names = general_names(LOOPBACK)
     now = datetime.now(UTC)
@@ -259,20 +246,6 @@ RING = Alert(
 
 def read(alert: Alert, **way: Any) -> dict[str, Any]:
     return dict(json.loads(body(alert, **way)))
-
-
-def test_an_alert_with_its_picture() -> None:
-    said = read(RING, inline=True)
-    assert (said["type"], said["timestamp"]) == ("watch.alert", "2023-11-14T22:13:20.123Z")
-    assert said["data"] == {
-        "source": {"kind": "camera", "name": "front-door"},
-        "watch": "list-1",
-        "condition": "a parcel lies at the door",
-        "reason": "A box is there.",
-        "confidence": 0.93,
-        "region": [0.1, 0.2, 0.5, 0.6],
-        "evidence": {"type": "image/jpeg", "base64": base64.b64encode(b"\xff\xd8jpeg").decode()},
-    }
 
 
 def test_a_link_has_no_picture() -> None:
