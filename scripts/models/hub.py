@@ -44,10 +44,9 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 )
 from pydantic import BaseModel, Field, ValidationError
 
-from scripts.models import record
+from scripts.models import network, record
 from scripts.models.disk import ModelError, inside, relative
-from server.shared import network
-from server.shared.network import FetchError, Network
+from scripts.models.network import FetchError, Network
 
 # Largest response about a repository: names, sizes and checksums of its files
 MAX_REPLY_BYTES = 32 * 1024 * 1024

@@ -316,7 +316,7 @@ def test_workers_know_nothing_of_the_server() -> None:
 # Modules that import nothing of the server.
 ALONE = {
     *("shared.turn_check", "features.hosting.gpu", "features.hosting.control_groups"),
-    *("core.core_dumps", "shared.network"),
+    "core.core_dumps",
 }
 # What is known of models before any is asked
 MODELS = {"models.families", "models.files"}
@@ -375,7 +375,7 @@ def test_scripts_leave_the_server_alone() -> None:
     for name, path in modules().items():
         if name.startswith(CATALOGUE):
             rest = {other for other in ours(path) if not other.startswith((CATALOGUE, "core."))}
-            assert rest <= {*MODELS, "shared.network"}, name
+            assert rest <= {*MODELS}, name
 
 
 def test_scripts_need_neither_benchmarks_nor_tools() -> None:

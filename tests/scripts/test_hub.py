@@ -18,7 +18,7 @@ import pytest
 from scripts.models import hub as scripts_hub
 from scripts.models.disk import ModelError
 from scripts.models.hub import Repository
-from server.shared.network import FetchError
+from scripts.models.network import FetchError
 from tests.support.https_server import https_server
 from tests.support.hub_stand_in import Hub, Model, pointed_at, running_hub, sibling
 

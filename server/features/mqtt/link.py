@@ -18,7 +18,7 @@ from server.core.metrics import Metrics
 from server.features.mqtt.discovery import OFFLINE, ONLINE, Topics
 from server.features.mqtt.settings import MqttAddress
 from server.features.mqtt.traffic import GOOD_SECONDS, SENTENCES, Message, Outgoing, Trouble, pause
-from server.shared import network
+from server.models.openai.http import authorities
 
 if TYPE_CHECKING:
     from server.features.mqtt.client import BrokerClient
@@ -133,7 +133,7 @@ class Link:
         try:
             client = await self._client()
             await self._connected(client)
-        except (MqttError, OSError, ssl.SSLError, network.FetchError) as error:
+        except (MqttError, OSError, ssl.SSLError) as error:
             mine = client.trouble if client is not None else Trouble.CERTIFICATE
             trouble = mine or trouble_of(error)
         finally:
@@ -158,13 +158,13 @@ class Link:
         return wait
 
     async def _client(self) -> BrokerClient:
-        """Make a connection that is not open yet. Raises OSError, FetchError for unreadable authorities."""
+        """Make a connection that is not open yet. Raises OSError for unreadable authorities."""
         from server.features.mqtt.client import BrokerClient
 
         assert self.address is not None
         tls = None
         if self.address.tls:
-            tls = await asyncio.to_thread(network.authorities, self._ca)
+            tls = await asyncio.to_thread(authorities, self._ca)
         return BrokerClient(
             self.address,
             name=self._name,

@@ -90,7 +90,7 @@ class Webhook:
     cameras: tuple[str, ...] = ()
     # It is offered to visitors, and gets the alerts of those who agree.
     people: bool = False
-    # It may be in this machine's own networks, and without TLS.
+    # It is in the operator's own network, and may be without TLS.
     private: bool = False
 
     @property

@@ -148,7 +148,6 @@ MOST_ASKED = 900.0
 
 
 class Trouble(StrEnum):
-    ADDRESS = "address"
     UNREACHABLE = "unreachable"
     CERTIFICATE = "certificate"
     TIMEOUT = "timeout"

@@ -35,7 +35,6 @@ from server.session.part import TOOLS, Alert, SessionContext, SessionPart
 log = logging.getLogger(__name__)
 # For operators, who can mend it
 SENTENCES = {
-    Trouble.ADDRESS: "Its name leads to an address of a private network, which gets nothing. Set private = true for it if that is meant.",
     Trouble.UNREACHABLE: "Nothing answers at its address. Check the host and port of its url, and that it is on.",
     Trouble.CERTIFICATE: "Its certificate is not trusted. Set ca to a PEM file with its authority.",
     Trouble.TIMEOUT: "It has not answered in time. A receiver answers first, and works afterwards.",

@@ -120,6 +120,11 @@ def trust() -> ssl.SSLContext:
         return httpx2.create_ssl_context(trust_env=False)
 
 
+def authorities(ca: str) -> ssl.SSLContext:
+    """Return the trust of a file of authorities, or `trust` where `ca` is empty. Blocking. Raises OSError."""
+    return ssl.create_default_context(cafile=ca) if ca else trust()
+
+
 def why_unreachable(error: BaseException, host: str) -> str:
     """Return the end of a sentence on why a server cannot be reached; "" where nothing more is known."""
     if "CERTIFICATE_VERIFY_FAILED" in str(error):

@@ -33,14 +33,6 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _SPECIAL = tuple(ipaddress.IPv4Network(text) for text in ("192.0.0.0/24", "192.88.99.0/24"))
 # Metadata services of clouds that are not link-local: Azure, Alibaba
 _METADATA = tuple(ipaddress.ip_address(text) for text in ("168.63.129.16", "100.100.100.200"))
-# Those at private addresses (AWS, Google, Oracle, Scaleway): what answers there gives its machine's credentials away.
-_METADATA_V6 = tuple(
-    ipaddress.IPv6Network(text)
-    for text in ("fd00:ec2::/32", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "fd00:42::42")
-)
-# Kinds of addresses of one's own networks and machine, and a kind of its own: behind a provider's NAT, and in VPNs
-_OWN = frozenset({"loopback", "private"})
-_SHARED = ipaddress.IPv4Network("100.64.0.0/10")
 
 
 class FetchError(Exception):
@@ -59,23 +51,13 @@ class RefusedAddress(FetchError):
     """A name leads to an address that nothing may be fetched from. Outside the tree of errors, as FetchError is."""
 
 
-def refused(text: str, *, private: bool = False) -> str | None:
-    """Name the kind of an address that nothing may be fetched from; None for a public one.
-
-    `private`: one's own networks and this machine are allowed, link-local addresses and metadata
-    services are not.
-    """
+def refused(text: str) -> str | None:
+    """Name the kind of an address that nothing may be fetched from; None for a public one."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return "no IP"
-    kind = _refused_v6(address) if isinstance(address, IPv6Address) else _refused_v4(address)
-    if kind is None or not private:
-        return kind
-    if any(address in net for net in _METADATA_V6):
-        return "metadata"
-    allowed = kind in _OWN or (kind == "special" and address in _SHARED)
-    return None if allowed else kind
+    return _refused_v6(address) if isinstance(address, IPv6Address) else _refused_v4(address)
 
 
 def _kind(address: IPv4Address | IPv6Address, private: bool) -> str | None:
@@ -111,14 +93,6 @@ def _refused_v6(address: IPv6Address) -> str | None:
         return kind
     public = address in _GLOBAL_V6 and address.is_global and address not in _PROTOCOLS_V6
     return None if public else "special"
-
-
-def authorities(ca: str) -> ssl.SSLContext:
-    """Return the trust of a file of authorities, or `trusted` where `ca` is empty. Raises OSError, FetchError.
-
-    Reading the system's takes some 50 ms: not on an event loop.
-    """
-    return ssl.create_default_context(cafile=ca) if ca else trusted()
 
 
 def trusted() -> ssl.SSLContext:
