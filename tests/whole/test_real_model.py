@@ -307,6 +307,7 @@ async def test_a_server_that_dies_and_comes_back(
         assert (again["type"], again["engine"]) == ("response", "vllm"), again
 
 
+@pytest.mark.night
 async def test_a_model_of_this_server_watches(server: ModelServer, watcher_model: Path) -> None:
     """WATCHES_BASE_URL=local: LOCAL_MODEL watches and describes and answers nothing, though ENGINE names another
     engine; stopped in the panel, the one that answers stands in, and started again it watches again.
