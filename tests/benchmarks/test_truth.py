@@ -127,6 +127,7 @@ async def test_a_model_server_gets_the_programs_prompt_and_each_picture(tmp_path
     assert len(truth.told(graded).splitlines()) == 24
 
 
+@pytest.mark.night
 @pytest.mark.slow
 async def test_the_built_in_engine_and_a_running_server_see_the_picture() -> None:
     """The same questions to both, and both pictures: one asks it here, one through a camera."""

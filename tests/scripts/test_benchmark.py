@@ -18,6 +18,7 @@ def run(*arguments: str, seconds: float = 90) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.night
 def test_a_load_run_of_a_server_that_it_starts_itself(tmp_path: Path) -> None:
     """As the README has it, small: all questions are answered; there are JSON, CSV and pictures."""
     code, out, err = run(

@@ -300,6 +300,7 @@ def test_a_folder_is_taken_as_it_is(scratch: BufferPool) -> None:
     assert scratch.hub.asked == []
 
 
+@pytest.mark.night
 def test_a_pinned_revision_is_fetched_again_when_it_changes(scratch: BufferPool) -> None:
     """Files of another commit or size do not count."""
     assert scratch.started_with("--model", "tiny") == str(scratch.folder)
@@ -326,6 +327,7 @@ def test_a_pinned_revision_is_fetched_again_when_it_changes(scratch: BufferPool)
     assert all((scratch.folder / name).read_bytes() == FILES[name] for name in FILES)
 
 
+@pytest.mark.night
 def test_llama_cpps_server_runs_a_gguf_model(scratch: BufferPool, tmp_path: Path) -> None:
     """Without it, and with one that is too old, nothing is fetched; with it no torch is installed,
     and its two files alone come; a file of one's own is taken as it is.
