@@ -98,7 +98,10 @@ async def overlaps(page: Visitor, count: int = 20) -> list[float]:
     return [one for one in found if one is not None]
 
 
-@pytest.mark.parametrize(("viewport", "seconds"), [((390, 844), 1.0), ((1280, 560), 4.0)])
+@pytest.mark.parametrize(
+    ("viewport", "seconds"),
+    [((390, 844), 1.0), pytest.param((1280, 560), 4.0, marks=pytest.mark.night)],
+)
 async def test_a_box_goes_along_with_the_thing_and_goes_with_it(
     visit: Visit, pointing: Running, finder: FakeOpenAI, viewport: tuple[int, int], seconds: float
 ) -> None:
