@@ -2,8 +2,7 @@
 `server.features.generation.worker`.
 
 It makes what its manner says: "video", "first" (from a first frame), "sound", "endless" (steps
-until it is cancelled), "deaf" (the same, and does not hear that it is), "unstoppable" (the same,
-and says so), "talks" (thousands of steps at once before its video), "odd" (frames of odd sides),
+until it is cancelled), "deaf" (the same, and does not hear that it is), "talks" (thousands of steps at once before its video), "odd" (frames of odd sides),
 "huge" (too many frames), "silent" (no sound), "fails", "dies" (by SIGKILL after a step),
 "unloadable", "dies-early".
 """
@@ -90,8 +89,7 @@ def main(manner: str) -> None:
     if manner == "dies-early":
         sys.exit(7)
     rules = RULES.get(manner, RULES["video"])
-    stoppable = manner != "unstoppable"
-    send("ready", backend="stand-in", rules=rules, stoppable=stoppable, seconds=0.0)
+    send("ready", backend="stand-in", rules=rules, seconds=0.0)
     while (message := wire.read(stream)) is not None:
         if message.type != "generate":
             continue
@@ -99,7 +97,7 @@ def main(manner: str) -> None:
         print(f"asked for {message.header['prompt']}", file=sys.stderr, flush=True)
         # The log is another pipe.
         time.sleep(0.02)
-        if manner in ("endless", "deaf", "unstoppable"):
+        if manner in ("endless", "deaf"):
             endless(id, manner != "endless", stream)
         elif manner == "fails":
             send("error", id=id, code="no_memory", message="There was not enough memory for this.")

@@ -84,7 +84,7 @@ class Generator:
         self._given_up = False
         self._tasks = TaskSet("generator")
         self._job: Job | None = None
-        self._stopping = self._stoppable = False
+        self._stopping = False
         # The model's rules and backend; before `start` has returned they mean nothing.
         self.rules = Rules("video")
         self.backend = ""
@@ -123,7 +123,6 @@ class Generator:
             ) from None
         self.rules = Rules.read(header["rules"])
         self.backend = str(header["backend"])
-        self._stoppable = bool(header["stoppable"])
 
     async def _keep(self) -> None:
         """Load the model again where a cancellation ended its process; set `ended` after any other end.
@@ -148,8 +147,7 @@ class Generator:
     async def make(self, asked: Mapping[str, Any], picture: bytes = b"") -> AsyncGenerator[Message]:
         """Yield the worker's messages: `step`, `frame` and `sound`, and `end` at last.
 
-        One piece of work at a time. Closing it cancels the work: within a layer's time where the
-        worker can, else by ending its process. A frame was taken once the next message is asked
+        One piece of work at a time. Closing it cancels the work: within a layer's time, else by ending its process. A frame was taken once the next message is asked
         for. Raises EngineRefused, EngineFailed, EngineUnavailable.
         """
         if self._job is not None:
@@ -187,11 +185,10 @@ class Generator:
         """Returns when the work has ended, with its process where it does not otherwise."""
         if job.ended.is_set():
             return
-        if self._stoppable:
-            job.cancel()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CANCEL_SECONDS):
-                    await job.ended.wait()
+        job.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CANCEL_SECONDS):
+                await job.ended.wait()
         if not job.ended.is_set():
             log.warning("work that was cancelled went on: its process is ended")
             self._given_up = True

@@ -7,10 +7,9 @@ import io
 import logging
 import secrets
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any
@@ -59,29 +58,12 @@ class TooManyBytes(Exception):
     """The file got too large. Outside the tree of errors: its callers say what that means."""
 
 
-class _Bounded(io.BytesIO):
-    """Refuses to grow beyond `most` bytes."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self._most = most
-        self.full = False
-
-    def write(self, data: object) -> int:
-        # Python before 3.12 has no name for the type of what has a buffer.
-        size = memoryview(data).nbytes  # type: ignore[arg-type]
-        if self.tell() + size > self._most:
-            self.full = True
-            raise TooManyBytes
-        return super().write(data)  # type: ignore[arg-type]
-
-
 class Mp4Writer:
     """One video. Belongs to one thread at a time; ends with `finish` or `discard`."""
 
     def __init__(self, width: int, height: int, fps: int, most_bytes: int) -> None:
         """`width`, `height`: pixels, even."""
-        self._file = _Bounded(most_bytes)
+        self._file, self._most = io.BytesIO(), most_bytes
         options = {"moov_size": str(_INDEX_BYTES), "fflags": "+bitexact"}
         self._container = av.open(self._file, "w", format="mp4", options=options)
         stream = self._container.add_stream("libx264", rate=fps, options={"crf": CRF})
@@ -110,26 +92,16 @@ class Mp4Writer:
         self._encode(frame)
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
-        with self._bounded():
-            for packet in self._stream.encode(frame):
-                self._container.mux(packet)
+        for packet in self._stream.encode(frame):
+            self._container.mux(packet)
+            if self._file.tell() > self._most:
+                raise TooManyBytes
 
     def finish(self) -> bytes:
         """The file. Raises TooManyBytes."""
         self._encode(None)
-        with self._bounded():
-            self._container.close()
+        self._container.close()
         return self._file.getvalue()
-
-    @contextmanager
-    def _bounded(self) -> Iterator[None]:
-        """libav puts an error of its own in the place of the file's."""
-        try:
-            yield
-        except av.FFmpegError:
-            if self._file.full:
-                raise TooManyBytes from None
-            raise
 
     def discard(self) -> None:
         """Give everything back; nothing is made."""
@@ -223,9 +195,8 @@ class GenerationJob:
         self._pool = pool
         self._progress = JobProgress()
         self._began = 0.0
-        # The result that waits; and the one that was taken and may not have arrived
+        # The result that waits
         self._made: Made | None = None
-        self._lent: Made | None = None
         self._expiry = Timer()
         self._tasks = TaskSet("making")
         self._task: asyncio.Task[None] | None = None
@@ -247,7 +218,7 @@ class GenerationJob:
         self.check_free(model)
         self._drop()
         seed = secrets.randbelow(MAX_SEED + 1) if asked.seed is None else asked.seed
-        asked = replace(asked, seed=seed)
+        asked = asked.model_copy(update={"seed": seed})
         self._began = time.monotonic()
         self._progress = JobProgress(JobState.WORKING, model.rules.output, "steps", seed=seed)
         if isinstance(asked, VideoRequest):
@@ -288,32 +259,23 @@ class GenerationJob:
         elif self._made is not None:
             self._drop()
             self._update(state=JobState.CANCELLED)
-        self._lent = None
         return self.progress
 
     def take(self) -> Made:
-        """Return the result, once; a second time only after `put_back`. Raises NotFound."""
+        """Return the result, until one `handed_over`. Raises NotFound."""
         made = self._made
         if made is None:
             raise NotFound(
                 "There is nothing to take: a result is handed over once, and dropped when nobody takes it within "
                 f"{KEEP_SECONDS / 60:.0f} minutes."
             )
-        self._forget()
-        self._lent = made
-        self._update(state=JobState.TAKEN)
         return made
 
     def handed_over(self, made: Made) -> None:
-        """Note that the result of `take` has arrived."""
-        if self._lent is made:
-            self._lent = None
-
-    def put_back(self, made: Made) -> None:
-        """Keep a result that did not arrive, unless it was cancelled or newer work begun."""
-        if self._lent is made:
-            self._lent = None
-            self._keep(made)
+        """Drop a result that has arrived, unless it was cancelled or newer work begun."""
+        if self._made is made:
+            self._forget()
+            self._update(state=JobState.TAKEN)
 
     async def close(self) -> None:
         self._forget()
@@ -353,7 +315,9 @@ class GenerationJob:
         writer: Mp4Writer | None = None
         made = 0
         try:
-            async with aclosing(model.make(asdict(asked), picture)) as messages:
+            async with aclosing(
+                model.make(asked.model_dump(exclude={"camera"}), picture)
+            ) as messages:
                 async for message in messages:
                     if message.type == "step":
                         self._step(message)
@@ -395,7 +359,7 @@ class GenerationJob:
         """Raises EngineError; when cancelled, the model's work has ended."""
         pcm = bytearray()
         rate, channels = model.rules.sample_rate, 1
-        async with aclosing(model.make(asdict(asked))) as messages:
+        async with aclosing(model.make(asked.model_dump())) as messages:
             async for message in messages:
                 if message.type == "step":
                     self._step(message)
@@ -455,5 +419,5 @@ class GenerationJob:
         self._forget()
 
     def _forget(self) -> None:
-        self._made = self._lent = None
+        self._made = None
         self._expiry.cancel()

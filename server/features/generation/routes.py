@@ -7,16 +7,15 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from server.core.aio import in_pool
-from server.core.errors import BadRequest, EngineUnavailable
+from server.core.errors import EngineUnavailable
 from server.core.frames import Detail
 from server.features.generation.bounds import VideoRequest, limits, sound_request, video_request
 from server.features.generation.generator import Generator
-from server.features.generation.job import GenerationJob, Made, cover
+from server.features.generation.job import GenerationJob, cover
 from server.features.generation.rules import Output
 from server.features.hosting.catalogue.entry import Ability
 from server.models.base import Capabilities
@@ -68,7 +67,7 @@ def add_routes(router: APIRouter, api: Api, making: GenerationJob, manager: Engi
             if asked.camera:
                 # Before preparing a picture, which may take half a second
                 making.check_free(model)
-                picture = await _first_frame(api, body["camera"], asked)
+                picture = await _first_frame(api, asked)
             making.start(model, asked, picture)
             return standing()
 
@@ -79,41 +78,31 @@ def add_routes(router: APIRouter, api: Api, making: GenerationJob, manager: Engi
             return standing()
 
         @router.get(f"/{kind}/result")
-        async def result() -> Response:
+        async def result(request: Request) -> Response:
             """The file, MP4, WAV or PCM, once; again only where the connection broke. Kept for 10
             minutes.
             """
-            return _HandingOver(making, making.take())
+            return _handing_over(making, head=bool(request.scope.get("head")))
 
     add("video")
     add("sound")
 
 
-class _HandingOver(StreamingResponse):
-    """Sends the result once; after a broken connection it stays available."""
+def _handing_over(making: GenerationJob, *, head: bool) -> Response:
+    """Send the result once; after a HEAD or a broken connection it stays available."""
+    made = making.take()
+    headers = {"Content-Length": str(len(made.data))}
+    if head:
+        return Response(headers=headers, media_type=made.media_type)
 
-    def __init__(self, making: GenerationJob, made: Made) -> None:
-        length = {"Content-Length": str(len(made.data))}
-        super().__init__(self._pieces(), media_type=made.media_type, headers=length)
-        self._making, self._made = making, made
-
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        data = self._made.data
-        for at in range(0, len(data), _PIECE_BYTES):
-            yield data[at : at + _PIECE_BYTES]
+    async def pieces() -> AsyncIterator[bytes]:
+        for at in range(0, len(made.data), _PIECE_BYTES):
+            yield made.data[at : at + _PIECE_BYTES]
             # uvicorn accepts data also after the client has gone: let the task that notices it run.
             await asyncio.sleep(0)
-        self._making.handed_over(self._made)
+        making.handed_over(made)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            if scope.get("head"):
-                # The result is still there for a GET.
-                await Response(headers=self.headers)(scope, receive, send)
-            else:
-                await super().__call__(scope, receive, send)
-        finally:
-            self._making.put_back(self._made)
+    return StreamingResponse(pieces(), media_type=made.media_type, headers=headers)
 
 
 def _loaded(manager: EngineManager) -> Generator | None:
@@ -136,14 +125,12 @@ def _loaded_for(manager: EngineManager, kind: Output, body: dict[str, Any]) -> G
     raise EngineUnavailable("The model has just ended. Wait until it is loaded again.")
 
 
-async def _first_frame(api: Api, token: Any, asked: VideoRequest) -> bytes:
+async def _first_frame(api: Api, asked: VideoRequest) -> bytes:
     """Take the sharpest filtered picture of the next 0.4 s from the camera of the token's session.
 
-    Raises BadRequest, Unauthorized, NotFound, CameraError.
+    Raises Unauthorized, NotFound, CameraError.
     """
-    if not isinstance(token, str):
-        raise BadRequest("camera is not text; allowed is the token of the session whose camera it is.")  # fmt: skip
-    session = api.sessions.find(api.access.tokens.verify(token).session_id)
+    session = api.sessions.find(api.access.tokens.verify(asked.camera).session_id)
     frame, pool = await session.camera.sharpest(), api.pools.prepare
     made = await in_pool(pool, api.preparer.make, frame, _AS_IT_IS, Detail.HIGH)
     if made.bgr is None:

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +153,7 @@ async def made(
 
 
 async def all_of(model: Generator, request: VideoRequest, picture: bytes = b"") -> list[Message]:
-    return [message async for message in model.make(asdict(request), picture)]
+    return [message async for message in model.make(request.model_dump(), picture)]
 
 
 async def payloads(model: Generator, request: VideoRequest, picture: bytes = b"") -> list[bytes]:
@@ -223,7 +222,7 @@ async def test_cancelling_stops_the_model(
     assert pid is not None
     (worker,) = reaper.descendants(pid)
     large = video(model, width=256, height=256, seconds=2, steps=steps)
-    messages = model.make(asdict(large))
+    messages = model.make(large.model_dump())
     assert [(await anext(messages)).header["step"] for _ in range(2)] == [0, 1]
     # Into the middle of what comes next
     await asyncio.sleep(0.05)
@@ -335,7 +334,10 @@ async def test_a_failing_model_says_so_without_what_was_asked(
     model = workers["words"]
     with pytest.raises(EngineError) as caught:
         # No size that the pipeline takes, sent past every check
-        await all_of(model, VideoRequest("secret words", "", 5.0, 1, 7, 50, 50, 5, 16, False))
+        await all_of(
+            model,
+            VideoRequest(prompt="secret words", steps=1, seed=7, width=50, height=50, frames=5),
+        )
     assert isinstance(caught.value, EngineFailed)
     assert "ValueError" in caught.value.message
     assert "secret" not in caught.value.message

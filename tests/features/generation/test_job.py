@@ -10,7 +10,6 @@ import wave
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import av
@@ -35,10 +34,8 @@ from tests.support.children import alive
 from tests.support.clients import soon
 from tests.support.engine_plans import WAN
 
-VIDEO = VideoRequest(
-    "a red ball", "", 5.0, 3, 7, width=64, height=32, frames=9, fps=16, camera=False
-)
-SOUND = SoundRequest("rain", "", 5.0, 1, 7, seconds=0.5, format="wav")
+VIDEO = VideoRequest(prompt="a red ball", steps=3, seed=7, width=64, height=32, frames=9, fps=16)
+SOUND = SoundRequest(prompt="rain", steps=1, seed=7, seconds=0.5)
 
 
 def generator(manner: str, **more: Any) -> Generator:
@@ -100,6 +97,7 @@ async def test_a_video_is_made_and_handed_over_once(making: GenerationJob) -> No
     shades = [float(frame.mean()) for frame in decoded(made.data, "gray")]
     assert len(shades) == 9
     assert shades == sorted(shades, reverse=True)
+    making.handed_over(made)
     assert making.progress.state is JobState.TAKEN
     with pytest.raises(NotFound, match="handed over once"):
         making.take()
@@ -117,7 +115,7 @@ async def test_sound_as_wav_and_as_bare_samples(making: GenerationJob) -> None:
             assert (read.getframerate(), read.getnchannels(), read.getnframes()) == (
                 *(16_000, 1, 8000),
             )
-        await done(making, model, replace(SOUND, format="pcm"))
+        await done(making, model, SOUND.model_copy(update={"format": "pcm"}))
         made = making.take()
     assert (made.media_type, made.data) == ("audio/pcm;rate=16000;channels=1", bytes(16_000))
 

@@ -95,9 +95,12 @@ async def test_one_that_ends_is_started_again() -> None:
         assert any("VAE tiling" in seen.error for seen in one.seen)
 
 
-async def test_one_that_was_ended_to_cancel_its_work_is_no_crash() -> None:
+async def test_one_that_was_ended_to_cancel_its_work_is_no_crash(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It stays loaded, in a new process; what is asked meanwhile is done there."""
-    async with started("unstoppable") as one:
+    monkeypatch.setattr("server.features.generation.generator.CANCEL_SECONDS", 0.1)
+    async with started("deaf") as one:
         loaded = generating(one)
         rules, seen = loaded.rules, {loaded._worker.pid}
         for _ in range(2):

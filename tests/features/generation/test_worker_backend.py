@@ -11,7 +11,6 @@ from PIL import Image
 
 from server.features.generation.worker.backend import (
     Refused,
-    dtype_word,
     eight_bits,
     rgb_frames,
     sound_of,
@@ -93,9 +92,3 @@ def test_samples_of_every_form() -> None:
     ):
         with pytest.raises(Refused, match=words):
             sound_of(bad, 8000)
-
-
-def test_what_libraries_call_the_data_type() -> None:
-    """By their version."""
-    assert dtype_word("0.42.1", (0, 42)) == dtype_word("5.23.0", (4, 56)) == "dtype"
-    assert dtype_word("0.41.0.dev0", (0, 42)) == dtype_word("4.55.4", (4, 56)) == "torch_dtype"

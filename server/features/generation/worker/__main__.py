@@ -4,7 +4,7 @@
 
 Frames of `server.shared.processes.wire`. In: `generate` (`id`, the fields of a `Task` and others; the payload is
 the first frame's RGB, its size the video's), `cancel` (`id`), `took` (`id`: a frame was
-worked off). Out: `loading` (`phase`), then `ready` (`backend`, `rules`, `stoppable`, `seconds`) or
+worked off). Out: `loading` (`phase`), then `ready` (`backend`, `rules`, `seconds`) or
 `failed` (`code`, `message`) and an end. For each `generate`: `step` (`step`, `steps`), `frame`
 (`index`, `width`, `height`, payload RGB; at most `WINDOW` of them that were not taken) or `sound`
 (`rate`, `channels`, payload PCM), and at last `end` (`step`: how many were done) or `error` (`code`,
@@ -88,7 +88,6 @@ class Worker:
             "ready",
             backend=backend.name,
             rules=asdict(backend.rules),
-            stoppable=backend.stoppable,
             seconds=round(time.monotonic() - began, 3),
         )
         while True:

@@ -109,8 +109,6 @@ class Backend(Protocol):
 
     name: str
     rules: Rules
-    # Setting `stop` ends its work; else only the end of the process does.
-    stoppable: bool
 
     def make(self, task: Task, on_step: OnStep) -> Made:
         """Frames of a video in order, (height, width, 3) of RGB; or sound."""
@@ -162,12 +160,6 @@ def torch_dtype(how: Loading, device: str) -> Any:
     if how.dtype not in named:
         raise Refused(f"The data type is not one of {', '.join(named)}. Choose one of these.")
     return named[how.dtype]
-
-
-def dtype_word(version: str, since: tuple[int, int]) -> str:
-    """Return the data type's name in `from_pretrained`: "torch_dtype" before a version."""
-    numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
-    return "dtype" if tuple(numbers) >= since else "torch_dtype"
 
 
 _NO_VIDEO = "The model gave something that is no video. Choose another model."

@@ -19,7 +19,6 @@ from server.features.generation.worker.backend import (
     Sound,
     Stop,
     Task,
-    dtype_word,
     rgb_frames,
     sound_of,
     torch_device,
@@ -47,7 +46,7 @@ def load(folder: Path, how: Loading, stop: Stop) -> DiffusersBackend:
     diffusers.utils.logging.disable_progress_bar()
     pipe = diffusers.DiffusionPipeline.from_pretrained(
         str(folder),
-        **{dtype_word(diffusers.__version__, (0, 42)): torch_dtype(how, device)},
+        dtype=torch_dtype(how, device),
         local_files_only=True,
         # Never a pickle, which may hold a program.
         use_safetensors=True,
@@ -111,7 +110,6 @@ class DiffusersBackend:
     """One pipeline."""
 
     name = "diffusers"
-    stoppable = True
 
     def __init__(self, pipe: Any, folder: Path, how: Loading, stop: Stop) -> None:
         self._pipe = pipe

@@ -13,7 +13,6 @@ from server.features.generation.worker.backend import (
     Sound,
     Stop,
     Task,
-    dtype_word,
     sound_of,
     torch_device,
     torch_dtype,
@@ -40,11 +39,10 @@ def load(folder: Path, how: Loading, stop: Stop) -> SpeechBackend:
     transformers.utils.logging.disable_progress_bar()
     # No code of the model's own is run; without this, transformers asks on standard input.
     common: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    word = dtype_word(transformers.__version__, (4, 56))
     try:
         # Never a pickle, which may hold a program.
         model = transformers.AutoModelForTextToWaveform.from_pretrained(
-            str(folder), **{word: torch_dtype(how, device)}, use_safetensors=True, **common
+            str(folder), dtype=torch_dtype(how, device), use_safetensors=True, **common
         )
     except ValueError as error:
         if "trust_remote_code" in str(error):
@@ -69,7 +67,6 @@ class SpeechBackend:
     """One model."""
 
     name = "transformers"
-    stoppable = True
 
     def __init__(self, model: Any, reader: Any, stop: Stop) -> None:
         self._model = model
