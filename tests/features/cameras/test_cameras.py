@@ -288,6 +288,30 @@ async def test_four_cameras_at_most(guest: Visitor) -> None:
         assert (await invite(guest, client))["camera"] == "3"
 
 
+async def test_names(guest: Visitor, other_encoder: LiveEncoder) -> None:
+    """They are changed on the page, the own camera's too, and are different; a device gives none."""
+    async with further(guest, other_encoder, "Door", live=False) as camera:
+
+        async def name(id: str, text: str) -> httpx.Response:
+            body = {"name": text}
+            return await camera.client.patch(
+                f"/api/cameras/{id}", json=body, headers=as_page(guest)
+            )
+
+        assert (await name("2", "Garden\n gate")).json() == {"renamed": True}
+        assert (await name("1", "Desk")).status_code == 200
+        await guest.page.next("cameras", timeout=5)
+        while (list_ := await guest.page.next("cameras"))["cameras"][0]["name"] != "Desk":
+            pass
+        assert [one["name"] for one in list_["cameras"]] == ["Desk", "Garden gate"]
+        assert_error(await name("2", "desk"), 400, "bad_request", retryable=False)
+        assert_error(await name("2", "x" * 41), 400, "bad_request", retryable=False)
+        assert_error(await name("9", "x"), 404, "not_found", retryable=False)
+        # A page that comes back hears of them.
+        page = await guest.reconnect()
+        assert len((await page.next("cameras"))["cameras"]) == 2
+
+
 async def test_the_simple_mode_tells_each_camera_by_name(other_encoder: LiveEncoder) -> None:
     """It looks at one after the other; alone each is asked as usual."""
     async with (

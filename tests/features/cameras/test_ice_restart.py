@@ -67,6 +67,23 @@ async def test_a_restart_that_finds_nobody_leaves_the_connection_as_it_was(
     assert side.server.get("a") is connection
 
 
+async def test_a_newer_restart_takes_the_place_of_one_that_goes_on(side: Side, peer: Peer) -> None:
+    """Its connection is closed, and one is open beside the old one, however often it is asked for."""
+    connection, transport = await shown(side, peer)
+    tried = []
+    whip = WhipSession(connection)
+    tags = {whip.ice_tag}
+    for number in range(4):
+        await whip.restart_ice(f"abc{number}", PASSWORD)
+        tried.append(transport._connection)
+        tags.add(whip.ice_tag)
+    assert [c._closed for c in tried] == [True, True, True, False]
+    assert len(tags) == 5
+    await side.frames_of(count=2)
+    assert await side.server.disconnect("a")
+    assert tried[-1]._closed
+
+
 async def test_candidates_of_earlier_ice_sessions_are_not_kept(side: Side, peer: Peer) -> None:
     """Each restart may bring as many as an offer: once the description grew by 4 MiB with each."""
     connection, transport = await shown(side, peer)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from server.core.frames import Frame
 from server.features.cameras import cameras as stills
 from server.features.cameras.cameras import (
     AWAY_SECONDS,
@@ -27,7 +28,7 @@ from server.features.cameras.messages import CameraSettings
 from server.media.picture.encode import STILL_BYTES, STILL_SIDE, Bgr, data_url
 from server.media.picture.prepare import PicturePreparer
 from tests.features.rooms import room
-from tests.support.clients import sample
+from tests.support.clients import sample, soon
 from tests.support.rooms import Filter, Room, make_frame, withhold
 
 
@@ -118,6 +119,31 @@ async def test_a_withheld_picture_is_said_and_not_shown() -> None:
         one.frame()
         assert await one.next("still") == {"type": "still", "withheld": True}
         assert counted(one, "withheld") == 1
+
+
+async def test_a_fault_with_one_picture_does_not_end_the_stills(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged without its text, and the next picture is shown."""
+    monkeypatch.setattr(stills, "STILL_SECONDS", 0.01)
+
+    async with room() as one:
+        still, broken = one.services.preparer.still, [True]
+
+        def breaks_once(frame: Frame) -> bytes:
+            if broken and broken.pop():
+                raise RuntimeError("secret words")
+            return still(frame)
+
+        monkeypatch.setattr(one.services.preparer, "still", breaks_once)
+        one.camera()
+        want(one)
+        one.frame()
+        await soon(lambda: bool(caplog.records))
+        assert counted(one, "sent") == 0
+        one.frame()
+        await one.next("still")
+    assert "secret words" not in caplog.text
 
 
 @pytest.mark.parametrize("size", [(4096, 4096), (2, 4000), (16, 16), (1281, 721)])
