@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.auth import new_session_id
+from server.features.cameras.cameras import make_token
 from server.features.cluster.replicas import is_home, session_of
 from tests.support.clients import bearer, http, open_page
 from tests.support.running import running
@@ -76,3 +77,14 @@ async def test_a_session_that_belongs_elsewhere() -> None:
         assert begun.json()["session_id"].startswith("8010-")
         at_home = bearer(begun.json()["token"])
         assert (await client.request("DELETE", OFFER, headers=at_home)).json() == {"ended": True}
+
+
+@pytest.mark.parametrize("name", ["%E2%82%AC", "x%0d%0aX-A:%201", "..%2f..%2fx", "a%3Fsession=b"])
+async def test_a_path_of_any_signs_is_sent_on(name: str) -> None:
+    """A stranger's token that only looks like a camera's is enough: no error, no other header."""
+    token, _ = make_token(f"8011-{TAIL}")
+    async with running(rate_limit_per_minute=0, process_name="8010") as run, http(run) as client:
+        reply = await client.patch(f"/api/whip/{name}", headers=bearer(token))
+        assert reply.status_code in (307, 404)
+        assert reply.headers.get("location", "/api/whip/").startswith("/api/whip/")
+        assert "x-a" not in reply.headers

@@ -21,9 +21,12 @@ from server.features.cluster.replicas import (
     ReplicaList,
 )
 from server.features.cluster.shared_limits import Store
+from server.session_manager import LEFT_SECONDS
 from tests.features.cluster.gateways import SECRET, answering, gateways
-from tests.support.clients import http
+from tests.support.clients import bearer, http
+from tests.support.fakes_app import assert_error
 from tests.support.redis_server import WAYS, RedisServer, redis_server
+from tests.support.running import running
 
 
 class Answers(Store):
@@ -127,6 +130,25 @@ async def test_a_report_that_no_gateway_writes(reply: list[Any]) -> None:
 
 async def test_one_without_a_name_is_in_no_list() -> None:
     await knows_none("", ["b", "0 9 0"])
+
+
+@pytest.mark.slow
+async def test_a_full_gateway_that_knows_no_other_gives_no_token() -> None:
+    """The balancer asks the next one then. Its own people renew theirs, and one whose page was left
+    makes room as ever.
+    """
+    async with (
+        running(gateway_name="h1", gateway_sessions=1, rate_limit_per_minute=0) as one,
+        http(one) as client,
+    ):
+        granted = (await client.post("/api/token")).json()
+        session = one.program.sessions.open(granted["session_id"])
+        refused = await client.post("/api/token")
+        assert_error(refused, 503, "busy", retryable=True)
+        own = bearer(granted["token"])
+        assert (await client.post("/api/token", headers=own)).status_code == 200
+        session.last_activity -= LEFT_SECONDS + 1
+        assert (await client.post("/api/token")).status_code == 200
 
 
 @asynccontextmanager

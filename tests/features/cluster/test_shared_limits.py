@@ -22,6 +22,7 @@ from server.auth import Guesses, RequestLimiter
 from server.core.aio import Pools
 from server.core.errors import Busy
 from server.features.cameras.cameras import cameras_of, invite
+from server.features.cluster import shared_limits
 from server.features.cluster.redis_store import RedisStore
 from server.features.cluster.shared_limits import (
     SLOT_SECONDS,
@@ -198,6 +199,31 @@ async def test_alone_a_process_goes_on_with_what_it_counted(tmp_path: Path) -> N
         for _ in range(3):
             assert await other.anybody(ADDRESS, now) is None
         assert await other.anybody(ADDRESS, now) is not None
+
+
+async def test_slots_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_limits, "SLOT_SECONDS", 3)
+    async with redis_server(tmp_path) as server, stores(server) as both:
+        here: dict[str, float | None] = {}
+        one, other = SharedSlots(both[0], 3, lambda: here), SharedSlots(both[1], 3, dict)
+        assert [await p.take(s) for p, s in ((one, "a"), (other, "b"), (one, "c"))] == [True] * 3
+        assert not await one.take("d")
+        assert not await other.take("d")
+        assert await other.take("b")
+        await one.leave("a")
+        assert await other.take("d")
+        here["c"] = None
+        # b and d are nobody's any more.
+        async with asyncio.timeout(30):
+            while not await one.take("e"):
+                await one.keep()
+                await asyncio.sleep(0.1)
+        await one.keep()
+        assert await one.take("f")
+        assert not await one.take("g")
+        keys = await server.dump()
+    assert all(0 < left <= 60_000 for _, left in keys.values())
+    assert SLOT_SECONDS > 2 * 5
 
 
 async def test_who_left_makes_room_at_another_process(tmp_path: Path) -> None:
