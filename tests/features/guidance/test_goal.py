@@ -71,6 +71,21 @@ def test_it_is_followed_by_less_sure_looks_for_a_while() -> None:
     assert now == pytest.approx(5.25)
 
 
+def test_it_is_lost_after_three_looks_without_it_and_found_again() -> None:
+    """Not before a part of a second: a hand passes. The last place says on which side it left."""
+    goal = found()
+    # It is not where it was seen last: nobody hears of that place again.
+    assert not goal.see([], 1.25)
+    assert not goal.see([], 1.5)
+    assert now_is(goal, State.FOUND)
+    assert goal.see([], 1.75)
+    assert (goal.state, goal.box) == (State.LOST, SIDE)
+    goal.see(sure(ELSEWHERE), 2.0)
+    assert now_is(goal, State.MAYBE)
+    assert goal.see(sure(ELSEWHERE), 2.25)
+    assert now_is(goal, State.FOUND)
+
+
 def test_it_is_expected_where_it_moves() -> None:
     """So that a look closer at it does not miss it; not for long, and not once it was missed."""
     goal = found(Box(0.5, 0.4, 0.6, 0.6))

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from server.core.frames import Frame
 from server.core.metrics import Metrics
 from server.features.guidance.guidance import Guidance, Looker, counter
@@ -185,3 +187,20 @@ async def test_a_hint_of_another_stream_does_not_count() -> None:
         assert await hints(one) == []
         await look(one, 3)
         assert await hints(one) == [("good", "text")]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), ValueError("x"), MemoryError()])
+async def test_a_failed_look_is_counted_and_tried_later(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broken library neither ends the session nor is asked twice a second."""
+    async with guided() as (one, finding):
+        finding.fails = error
+        await look(one, 0)
+        assert counted(one, "failed") == 1
+        one.frame(captured=time.monotonic() + 2)
+        assert len(finding.looks) == 1
+        finding.fails = None
+        await look(one, 6)
+        assert counted(one, "done") == 1
+    assert type(error).__name__ in str([vars(record) for record in caplog.records])

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from server.core import messages as wire
+from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Geometry, Kind, Region, Role
 from server.features.builtin.seeking import Sought, Spotted
 from server.features.guidance.leading import Seeker, look_counter, question
@@ -437,6 +438,27 @@ async def test_a_box_of_the_model_alone_is_heard_and_not_called_found() -> None:
         assert states[-1] == "looking"
 
 
+async def test_two_looks_that_agree_are_believed_where_nobody_looked_twice() -> None:
+    model = Model(SIDE)
+    async with led_by_model(model) as one:
+        now = time.monotonic()
+        model.hold()
+        one.frame(captured=now, **SIZE)
+        await until(lambda: model.open == 1)
+        model.release()
+        await until(lambda: len(model.parts) == 1)
+        # The second look fails: nobody knows.
+        model.fail_at, model.fail_with = 0, EngineFailed("away")
+        await until(lambda: one.services.inference.idle)
+        model.fail_at = None
+        model.requests.clear()
+        await targets(one)
+        one.frame(captured=now + 5.2, **SIZE)
+        await settled(one, lambda: len(model.wholes) == 1)
+        found = (await targets(one))[-1]
+        assert (found["state"], found["confirmed"]) == ("found", False)
+
+
 @pytest.mark.slow
 async def test_one_request_in_two_seconds_and_fewer_while_it_is_followed() -> None:
     """One at a time, however many frames come."""
@@ -601,3 +623,17 @@ async def test_the_model_looks_twice_at_what_the_detector_found(seen: bool) -> N
             assert len(model.parts) >= 2
             found = [message["state"] for message in told].index("found")
             assert "looking" in [message["state"] for message in told[found:]]
+
+
+async def test_the_detector_looks_twice_where_the_model_fails() -> None:
+    model, finding = Model(MIDDLE), Finding(MIDDLE)
+    model.fail_at, model.fail_with = 0, EngineFailed("away")
+    async with led_by_model(model, thing="the cup", finding=finding) as one:
+        now = time.monotonic()
+        await look(one, now)
+        finding.boxes = [Box(116, 144, 244, 216)]
+        for number in range(1, 4):
+            await look(one, now + 0.6 * number)
+            await until(lambda: one.services.inference.idle)
+        assert len(model.requests) == 1
+        assert (192, 192) in {bgr.shape[:2] for bgr, *_ in finding.looks}

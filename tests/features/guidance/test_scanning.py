@@ -130,6 +130,34 @@ async def test_a_turn_tells_what_is_around() -> None:
         assert not one.session.part("guidance").scanning.running
 
 
+async def test_where_a_thing_was_is_told_from_where_one_looks_now() -> None:
+    """While the scan is kept, its words are an order; without it they are a question."""
+    words: dict[str, Any] = {"type": "chat", "content": "Where was the cup?", "orders": True}
+    async with around(("cup", 20), ("cup", 100)) as (one, finding):
+        now = await turn(one, finding, 120, time.monotonic())
+        one.session.handle(Scan(type="scan", on=False))
+        end = await scanned(one)
+        assert end["end"] == "stopped"
+        assert [round(thing["degrees"], -1) for thing in end["things"]] == [-100, -20]
+        one.session.handle(wire.Chat(**words, id="q1"))
+        heard = await one.next("transcript")
+        assert (heard["order"], heard["condition"]) == ("where_was", "the cup")
+        # Back to the left, by frames that nobody looks at
+        looks = len(finding.looks)
+        await turn(one, finding, 50, now, start=120)
+        one.session.handle(WhereWas(type="where_was", thing="the cup"))
+        (bearing,) = await told(one)
+        assert bearing["found"]["degrees"] == pytest.approx(-30, abs=5)
+        assert (bearing["count"], bearing["lost"]) == (2, False)
+        assert len(finding.looks) == looks
+        one.session.handle(WhereWas(type="where_was", thing="the dog"))
+        (bearing,) = await told(one)
+        assert "found" not in bearing
+        one.session.handle(wire.Chat(**{**words, "content": "Where was the dog?"}, id="q2"))
+        show(one, 50, now + 9)
+        assert (await one.next("started", "transcript"))["type"] == "started"
+
+
 async def test_a_cut_makes_the_direction_unknown() -> None:
     """It is said, and no frame is taken for it any more."""
     async with around(("cup", 20)) as (one, finding):
@@ -144,6 +172,19 @@ async def test_a_cut_makes_the_direction_unknown() -> None:
         (bearing,) = await told(one)
         assert bearing["lost"]
         assert "found" not in bearing
+
+
+async def test_frames_come_soon_after_each_other_for_a_minute() -> None:
+    """Then it wants the sampled ones alone."""
+    async with around(("cup", 20)) as (one, finding):
+        now = await turn(one, finding, 60, time.monotonic())
+        one.session.handle(Scan(type="scan", on=False))
+        camera = one.session.camera
+        show(one, 60, now + 59)
+        assert camera.on_between
+        show(one, 60, now + 62)
+        assert not camera.on_between
+        assert one.session.part("guidance").orders[Order.WHERE_WAS]("the cup")
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.2])
