@@ -123,6 +123,20 @@ def test_instructions_tools_and_results() -> None:
     assert (request.max_tokens, request.stream, request.include_usage) == (50, True, True)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        dict.fromkeys(["top_logprobs", "reasoning_effort", "tools", "functions", "stop", "audio"]),
+        {"tools": [], "logit_bias": {}, "top_k": 0, "metadata": {"a": [1]}, "my key": 1},
+        {"reasoning_effort": "low", "verbosity": "low", "prompt_cache_retention": "24h"},
+    ],
+)
+def test_unknown_and_empty_fields_have_no_effect(fields: dict[str, Any]) -> None:
+    """Clients write fields of other servers, and all that they know with no value."""
+    assert asked(**fields).wishes.all == {}
+    assert refused(model=None).param == "model"
+
+
 def test_unknown_keys_of_messages_and_tools_have_no_effect() -> None:
     """Also nulls below the top level; only known keys go on to a model server."""
     mark = {"cache_control": {"type": "ephemeral"}}

@@ -421,6 +421,24 @@ async def test_a_model_server_in_trouble(
     await soon(lambda: desk.run.program.engines.current.status.ready, 20)
 
 
+async def test_an_error_within_a_stream(desk: Desk) -> None:
+    """The client raises it after the words that came."""
+    desk.fake.behaviour = Behaviour.ERROR_LATER
+    stream = await desk.client.chat.completions.create(
+        model="camera", messages=said("What is it?"), stream=True
+    )
+    texts: list[str] = []
+
+    async def reads() -> None:
+        async for chunk in stream:
+            texts.append(chunk.choices[0].delta.content or "")
+
+    with pytest.raises(openai.APIError) as failed:
+        await reads()
+    assert "".join(texts) == "I see "
+    assert failed.value.code == "engine_failed"
+
+
 async def test_what_is_no_request(desk: Desk) -> None:
     """Huge, deep, unknown and broken bodies: an error in OpenAI's form, and no model is asked."""
     count = desk.fake.count
