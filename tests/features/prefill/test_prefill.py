@@ -16,6 +16,7 @@ from server.core.errors import EngineFailed
 from server.core.frames import Frame, Kind
 from server.core.messages import (
     Chat,
+    Confirm,
     DeleteAnswer,
     Settings,
     Typing,
@@ -180,6 +181,19 @@ async def test_looks_of_a_moment_are_too_few(looked: Any) -> None:
         assert "unchanged_since" in (await one.ask(1))["frame"]
 
 
+async def test_a_picture_that_was_not_sent_is_not_named(looked: Any) -> None:
+    """The question was refused before its turn; the next one is the first with this picture."""
+    async with table(looked, FakeEngine()) as one:
+        far = caching(elsewhere="far.example")
+        one.one.engines.current = far
+        refused = await one.ask_on(1)
+        assert (refused["code"], far.requests) == ("not_confirmed", [])
+        one.one.session.handle(Confirm(type="confirm", host="far.example"))
+        first = await one.ask_on(1)
+        assert "unchanged_since" not in first["frame"]
+        assert (await one.ask(1))["frame"]["unchanged_since"] == about_then(first)
+
+
 @pytest.mark.parametrize("how", ["failed", "deleted"])
 async def test_a_picture_of_a_lost_prompt_is_not_named(looked: Any, how: str) -> None:
     """The engine may never have got it, or its answer is deleted."""
@@ -228,6 +242,18 @@ async def test_detail_or_a_thumbnail_needs_another_picture(looked: Any) -> None:
         again = (await one.ask(1))["frame"]
         assert "unchanged_since" in again
         assert again["thumbnail"]
+
+
+async def test_engines_without_a_cache_get_each_frame(looked: Any) -> None:
+    """They would gain nothing."""
+    async with table(looked, FakeEngine(chunks=["A cup."])) as one:
+        for _ in range(2):
+            assert "unchanged_since" not in (await one.ask(1))["frame"]
+        one.one.session.handle(Typing(type="typing"))
+        one.show(1)
+        await asyncio.sleep(0.05)
+        assert len(one.requests) == 2
+        assert looked == []
 
 
 # Ahead of a question
