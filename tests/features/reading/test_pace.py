@@ -25,6 +25,17 @@ def test_it_ends_soon_when_all_of_it_is_in_view_and_later_when_it_may_go_on() ->
     assert pace.over(1 + WHOLE_SECONDS)
 
 
+def test_a_hint_needs_two_looks_and_a_moment_without_news() -> None:
+    """A person who is moving on already needs none."""
+    pace = ReadPace(0)
+    pace.read(5)
+    assert pace.see(Hint.LOWER_EDGE, 5.1) is None
+    assert pace.see(Hint.LOWER_EDGE, 5.2) is None, "too soon"
+    assert pace.see(Hint.LOWER_EDGE, 5 + HINT_AFTER_SECONDS) is Hint.LOWER_EDGE
+    assert pace.see(Hint.DARK, 7) is None, "one look"
+    assert pace.see(Hint.DARK, 8) is Hint.DARK
+
+
 def test_a_hint_that_still_holds_comes_again_later() -> None:
     """Not at each look; at once after something new was read."""
     pace = ReadPace(0)

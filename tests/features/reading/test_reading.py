@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from server.core.errors import EngineTimeout
 from server.core.frames import Frame, Role, Route
 from server.core.messages import Cancel, Chat, Hold
 from server.features.guidance.guidance import Looker
@@ -139,6 +140,19 @@ async def test_an_unchanged_picture_is_read_once() -> None:
         assert len(one.engine.requests) == 1
 
 
+async def test_a_picture_with_more_text_than_fits_is_read_on() -> None:
+    """An answer that broke off at its length is followed by another one about the same picture."""
+    async with before() as (one, _):
+        parts = iter([PAGE[:2], PAGE[2:], ("NONE",)])
+        one.engine.chunks = lambda _: ["\n".join(next(parts))]
+        one.engine.finish_reason = "length"
+        ask(one)
+        assert await delta(one) == "TOMATO SOUP\nWith basil and cream\n"
+        assert await delta(one) == "Shake well before opening\nKeep it in the fridge\n"
+        await one.next("response", timeout=10)
+        assert len(one.engine.requests) == 3
+
+
 @pytest.mark.parametrize("words", ["stop", "Das reicht, danke", "Arrête !"])
 async def test_stop_ends_it_and_asks_nobody(words: str) -> None:
     """The text so far is the answer; the word itself is no question."""
@@ -242,6 +256,27 @@ async def test_dark_pictures_are_not_read() -> None:
         ask(one)
         assert (await one.next("reading"))["hint"] == "dark"
         assert one.engine.requests == []
+
+
+async def test_one_look_may_fail() -> None:
+    """A second one in a row ends it with the error; so does the very first look."""
+    async with before() as (one, page):
+        one.engine.fail_at, one.engine.fail_with = 0, EngineTimeout("It took too long.")
+        ask(one)
+        assert (await one.next("error"))["code"] == "engine_timeout"
+        one.engine.fail_with = None
+        ask(one, id="q2")
+        await delta(one)
+        one.engine.fail_with = EngineTimeout("It took too long.")
+        asked = len(one.engine.requests)
+        page.scene = 2
+        await until(lambda: len(one.engine.requests) > asked)
+        one.engine.fail_with = None
+        assert await delta(one) == "Shake well before opening\n"
+        one.engine.fail_with = EngineTimeout("It took too long.")
+        page.scene = 3
+        error = await one.next("error")
+        assert (error["id"], error["code"]) == ("q2", "engine_timeout")
 
 
 async def test_a_lost_socket_ends_it_and_the_same_question_begins_anew() -> None:
