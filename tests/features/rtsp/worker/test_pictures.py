@@ -178,6 +178,19 @@ def test_jpegs_stand_alone() -> None:
         assert one.pictures.dropped == 4
 
 
+def test_wide_pictures_are_taken() -> None:
+    """A side may be longer than 4096; one that is too large is named with its size."""
+    with run("JPEG") as one:
+        one.pictures.want(10)
+        one.put(encoded("JPEG", 1, 5120, 1440))
+        shot = one.shot()
+        assert (shot.width, shot.height) == (5120, 1440)
+        data = encoded("JPEG", 1, 8208, 16)[0]
+        with pytest.raises(SourceFailed) as failed:
+            put_for_ever(one, data)
+        assert (failed.value.trouble, failed.value.detail) == (Trouble.SIZE, "8208x16")
+
+
 def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A group without an end is dropped, and the next key frame is waited for."""
     monkeypatch.setattr(module, "KEPT_UNITS", 50)
@@ -191,6 +204,17 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     one.put(Unit(b"x", True, 301.0))
     one.put(Unit(b"x" * 20_000, False, 302.0))
     assert (len(one._units), one._bytes) == (0, 0)
+
+
+def test_late_decoding_goes_on_at_the_next_key_frame() -> None:
+    """Old frames are not worth the time when newer ones wait."""
+    one = Pictures("H264", lambda _: None)
+    one.want(10)
+    one.put(Unit(b"k", True, 0.0))
+    for number in range(20):
+        one.put(Unit(b"x", False, number / 10))
+    one.put(Unit(b"k", True, 2.0))
+    assert [unit.at for unit in one._units] == [2.0]
 
 
 @pytest.mark.parametrize(
