@@ -30,6 +30,7 @@ from server.models.base import Capabilities
 from server.session.part import MakePart, Speaker
 from server.session.session import Session
 from server.shared.sound.line import VoiceLine
+from server.shared.speech import SpeechFailed
 from tests.features.rooms import settings, with_features
 from tests.support import onnx_model
 from tests.support.fakes import FakeEngine, FakeEngines, until
@@ -345,6 +346,20 @@ async def test_a_hasty_recogniser_loses_no_question(monkeypatch: pytest.MonkeyPa
         assert one.one.engine.questions() == ["What is this?"]
 
 
+async def test_a_failed_recogniser_is_reported(one: Ear) -> None:
+    """The words end empty, the error has their id, and the next question works."""
+    one.words.error = SpeechFailed("The recogniser's disk is full at 10.0.0.7.")
+    await one.hear(said())
+    last = await one.one.until(lambda m: m["type"] == "transcript" and m["final"])
+    error = await one.one.next("error")
+    assert (last["text"], error["id"]) == ("", last["id"])
+    assert error["code"] == "speech_failed"
+    assert "10.0.0.7" not in str(error)
+    one.words.error = None
+    await one.hear(said())
+    await one.answered()
+
+
 async def test_without_a_recogniser_it_says_so(one: Ear) -> None:
     """Nothing can understand it."""
     one.words.ready = False
@@ -607,3 +622,16 @@ async def test_a_server_without_microphones_refuses(monkeypatch: pytest.MonkeyPa
         assert "MICROPHONE" not in error["message"]
         assert begun
         assert not one.line.on_sound
+
+
+async def test_the_next_question_replaces_the_words_before_it(one: Ear) -> None:
+    """Somebody asks again before the recogniser has answered: one of the two is asked."""
+    one.words.hold = asyncio.Event()
+    await one.hear(said())
+    await one.hear(said(SENTENCES[1]))
+    lost = [m["lost"] for m in await one.messages("transcript") if m.get("lost")]
+    assert lost == ["replaced"]
+    one.words.hold.set()
+    await one.answered()
+    assert one.words.given_up == 1
+    assert len(one.one.engine.requests) == 1

@@ -403,6 +403,17 @@ async def test_segments_without_a_type_are_one_sentence(
     assert words[-1] == Words(MILK, True)
 
 
+async def test_segments_without_spaces(server: TranscriptionServer) -> None:
+    """Chinese gets no spaces between its segments; pieces of words that bring their own stay as they are."""
+    server.kind = "text/event-stream"
+    for texts, whole in (
+        (["这是什么？", "牛奶吗？"], "这是什么？牛奶吗？"),
+        ([" It exp", "ires."], "It expires."),
+    ):
+        server.answers = events(*({"text": text} for text in texts))
+        assert (await transcribed(server))[-1] == Words(whole, True)
+
+
 @pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
 @pytest.mark.parametrize(
     ("segments", "text"),

@@ -254,3 +254,31 @@ async def test_what_is_no_folder_of_a_model_is_refused() -> None:
             assert answer.status_code == 400
             assert "folder" in answer.text
         assert of(run).asr.chosen is None
+
+
+async def test_one_that_fails_leaves_that_of_the_settings(tmp_path: Path) -> None:
+    """It says why; words still come from the server, and do when it is taken away."""
+    (tmp_path / "config.json").write_text("{}")
+    async with (
+        TranscriptionServer() as server,
+        running(
+            transcription_base_url=server.base_url,
+            operator_token=OPERATOR,
+            engine_python="/nowhere",
+        ) as run,
+        http(run, OPERATOR) as client,
+    ):
+        ear = of(run).asr
+        await soon(lambda: ear.ready)
+        answer = await client.post(f"{PATH}/recogniser", json={"folder": str(tmp_path)})
+        assert answer.status_code == 202
+        found = await chosen(client, "unreachable")
+        assert found["folder"] == tmp_path.name
+        assert "ENGINE_PYTHON" in found["detail"]
+        # A folder that the settings do not name
+        assert (ear.now, ear.ready) == (ear.settled, True)
+        assert [words.text async for words in ear.recognise(stream(SOUND), language=None)][
+            -1
+        ].strip()
+        left = (await client.delete(f"{PATH}/recogniser")).json()
+        assert (left["chosen"], left["recogniser"]["state"]) == (None, "ready")

@@ -261,3 +261,18 @@ async def test_one_at_a_time(ear: Ear) -> None:
     await until(lambda: ear.answers == [(3, True)])
     assert ear.heard == [1, 3]
     assert ear.counted == {"unused": 2, "complete": 1}
+
+
+async def test_a_failed_check(ear: Ear, caplog: pytest.LogCaptureFixture) -> None:
+    """No answer; the log has the kind of the error, and nothing of its text."""
+    ear.model.error = ValueError("what was said")
+    ear.model.go.set()
+    ear.checks.ask(1, sound(5))
+    await until(lambda: ear.answers == [(1, None)])
+    (record,) = caplog.records
+    assert vars(record)["error"] == "ValueError"
+    assert "what was said" not in caplog.text
+    assert ear.counted == {"failed": 1}
+    ear.model.error = None
+    ear.checks.ask(2, sound(6))
+    await until(lambda: ear.answers[1:] == [(2, True)])
