@@ -29,3 +29,14 @@ def test_the_rate_of_a_content_type(kind: str, rate: int) -> None:
 def test_a_content_type_that_is_no_pcm(kind: str) -> None:
     with pytest.raises(NotPcm):
         rate_of(kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["text/\x1b[31mred", "audio/mp\r\nx", "audio/" + "m" * 500, "audio/mp\xe9g", "\u202emp3"],
+)
+def test_a_content_type_that_is_none_is_not_repeated(kind: str) -> None:
+    """The sentence goes into the log: nothing that a server made up does."""
+    with pytest.raises(NotPcm) as raised:
+        rate_of(kind)
+    assert str(raised.value) == "sends another form of sound, and not the PCM that it was asked for"

@@ -225,6 +225,20 @@ async def test_a_lowered_answer_goes_on_where_it_was(rig: Rig) -> None:
     assert [one["state"] for one in await rig.sent()][-1] == "speaking"
 
 
+async def test_the_next_answer_replaces_the_one_before(rig: Rig) -> None:
+    """The rest of the old one is not heard, and the history keeps it."""
+    rig.answer("The cup is red.")
+    await soon(lambda: rig.line.player.waiting > 0.7)
+    rig.answer("No.", "a2")
+    await soon(lambda: rig.voice.texts[-1] == "No." and rig.line.player.waiting > 0.1)
+    assert rig.line.player.waiting < 0.3
+    assert rig.stops == []
+    # Words of the old answer are not spoken.
+    rig.speaking.write("a1", " It is full. It is hot. ")
+    await asyncio.sleep(0.02)
+    assert rig.voice.texts[-1] == "No."
+
+
 async def test_no_more_is_made_than_is_soon_heard(rig: Rig) -> None:
     """Sound made further ahead is lost when somebody interrupts."""
     rig.answer("This is one sentence of the answer, as long as others. " * 20)
@@ -337,6 +351,22 @@ async def test_an_engine_that_speaks_is_played(rig: Rig) -> None:
     await soon(lambda: not rig.speaking.talking)
     assert (await rig.sent())[-1]["state"] == "done"
     assert rig.voice.texts == []
+
+
+async def test_an_engine_that_does_not_speak_leaves_it_to_the_voice(rig: Rig) -> None:
+    """It was asked to; no sound came with its text."""
+    rig.answer("The cup is red.", whole=False, by_engine=True)
+    await asyncio.sleep(0.02)
+    assert rig.voice.texts == []
+    rig.speaking.finish("a1")
+    await soon(lambda: rig.voice.texts == ["The cup is red."])
+    rig.speaking.drop()
+    await rig.sent()
+    rig.voice.ready = False
+    rig.answer("It is full.", "a2", by_engine=True)
+    await soon(lambda: not rig.outbox.empty)
+    says = [one["text"] for one in await rig.sent() if one["type"] == "say"]
+    assert says == ["It is full."]
 
 
 async def test_the_sound_of_an_engine_is_bounded(rig: Rig) -> None:
