@@ -100,6 +100,12 @@ async def test_a_pause_until_a_date_and_a_token() -> None:
         assert "authorization" not in receiver.heard[1].headers
 
 
+async def test_nobody_there() -> None:
+    async with receiving() as receiver:
+        pass
+    assert (await Sender().post(hook(receiver.url), HEADERS, b"{}")).trouble is Trouble.UNREACHABLE
+
+
 async def test_certificates_are_checked(tmp_path: Path) -> None:
     names = general_names(LOOPBACK)
     now = datetime.now(UTC)

@@ -161,6 +161,19 @@ async def test_what_fails_is_kept_for_operators_and_sent_again() -> None:
             webhooks.again(letter["id"])
 
 
+async def test_dead_letters_are_dropped_and_sent_together() -> None:
+    broken = True
+    async with sending_to(lambda heard: REFUSED if broken else OK) as (_receiver, webhooks):
+        for _ in range(3):
+            webhooks.alerted(alert())
+        await soon(lambda: len(dead(webhooks)) == 3)
+        webhooks.forget(dead(webhooks)[0]["id"])
+        assert dropped(webhooks, "forgotten") == 1
+        broken = False
+        assert webhooks.again_all() == 2
+        await soon(lambda: seen(webhooks)["delivered"] == 2)
+
+
 async def test_whoever_wants_nothing_more_gets_nothing_more() -> None:
     """410 ends it for all alerts, until an operator sends something."""
     gone = True
