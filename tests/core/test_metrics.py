@@ -134,7 +134,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "result": {
         *("ok", "length", "cancelled", "replaced", "error", "dropped"),
-        *("kept", "shown", "full", "large"),
+        *("kept", "shown", "full", "large", "clamped"),
         *("done", "refused", "malformed", "unknown", "asked"),
     },
     "what": {

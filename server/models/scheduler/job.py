@@ -271,7 +271,16 @@ class Job:
         result = self._result(end, None)
         self.accepted.metrics.inference.labels(self.kind).observe(result.inference_seconds)
         seconds = round(result.inference_seconds, 3)
-        log.info("answered", extra=self._named(engine=result.engine, seconds=seconds))
+        log.info(
+            "answered",
+            extra={
+                "session": self.session_id,
+                "request": self.run.request_id,
+                "kind": str(self.kind),
+                "engine": result.engine,
+                "seconds": seconds,
+            },
+        )
         self._report(result)
 
     def stop(self, reason: str) -> None:
@@ -291,13 +300,16 @@ class Job:
     def fail(self, error: QwenCameraError, *, dropped: bool = False) -> None:
         """End it with an error. `dropped`: the queue evicted it before its turn."""
         if self._end("dropped" if dropped else "error"):
-            log.info("not answered", extra=self._named(code=error.code))
+            log.info(
+                "not answered",
+                extra={
+                    "session": self.session_id,
+                    "request": self.run.request_id,
+                    "kind": str(self.kind),
+                    "code": error.code,
+                },
+            )
             self._report(error)
-
-    def _named(self, **extra: object) -> dict[str, object]:
-        """Return the fields of a line of the log about it."""
-        named = {"session": self.session_id, "request": self.run.request_id}
-        return named | extra | {"kind": str(self.kind)}
 
     def _end(self, result: str) -> bool:
         if self.ended:
