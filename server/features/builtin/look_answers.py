@@ -49,11 +49,12 @@ def colour(s: Speaker) -> Answer:
         return _is_there(s)
     missed = bool(intent.things) and view.things is not None
     missed = missed and not asked_for(s.things, intent.things[:1])
+    no = _missed(s, intent.things[0]) if missed else ""
     if not missed or intent.place or view.pointed or view.subject:
-        return Answer(s.colour_of(intent.place or "middle"))
+        return Answer(s.colour_of(intent.place or "middle"), no)
     # It may stand beside the middle.
     seen = tuple(name for name, share in shares if share >= colours.LEAST)
-    return Answer(_missed(s, intent.things[0]), s.say("see_things", things=s.names(seen)))
+    return Answer(no, s.say("see_things", things=s.names(seen)))
 
 
 def _own_colours(s: Speaker) -> str:
