@@ -1,7 +1,7 @@
 """Visitors come, ask, change their minds, get cut and leave, some of them hostile; and the model
 server goes away for a while.
 
-Half a minute of it always, three minutes at night; SOAK_SECONDS=3600 makes it an hour.
+Half a minute of it always, three minutes at night; SOAK_SECONDS=3600 makes it an hour, SOAK_VISITORS=20 a crowd.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.slow
 SHORT_SECONDS = 30.0
 SECONDS = 180.0
 # Visitors at a time, and places for them.
-VISITORS = 6
+VISITORS = int(os.environ.get("SOAK_VISITORS") or 6)
 MAX_SESSIONS = 48
 SESSION_TIMEOUT = 8
 # Seconds: a machine too busy to serve anybody, whose visitors may wait in vain.
