@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -54,6 +55,105 @@ class _Choice:
         return well and all(_able(one.status) for one in better)
 
 
+class EngineProber:
+    """Probes engines, each in a task of its own, and counts the failed probes in a row.
+
+    An engine is probed every `interval` seconds, every `seeking` seconds while a better one than the current is not
+    ready or the current one is in doubt; both are varied by a tenth, so that processes do not probe in step.
+    """
+
+    def __init__(
+        self,
+        *,
+        interval: float = 10.0,
+        seeking: float = 2.0,
+        first_probe: float = 1.0,
+    ) -> None:
+        """`first_probe`: seconds that `start` waits for the first probe of all engines."""
+        self._interval = interval
+        self._seeking = seeking
+        self._first_probe = first_probe
+        # Failed probes in a row; a reported failure counts as one
+        self.failures: Counter[Engine] = Counter()
+        # Set to probe an engine now
+        self._wake: dict[Engine, asyncio.Event] = defaultdict(asyncio.Event)
+        # Set once an engine was probed, while none of its reported failures waits for a probe
+        self._probed: dict[Engine, asyncio.Event] = defaultdict(asyncio.Event)
+        self._tasks = TaskSet("engines")
+
+    async def start(
+        self, engines: Sequence[Engine], is_calm: Callable[[], bool], on_probed: Callable[[], None]
+    ) -> None:
+        """Start to probe; return after the first probe of each, at most after `first_probe` seconds.
+
+        `is_calm()`: nothing better is missing; `on_probed()` is called after each probe.
+        """
+        self._is_calm, self._on_probed = is_calm, on_probed
+        for engine in engines:
+            step = partial(self._probe_and_wait, engine)
+            self._tasks.spawn(supervise(step, name="probe", after_failure=1.0), name="probe")
+        try:
+            async with asyncio.timeout(self._first_probe):
+                for engine in engines:
+                    await self._probed[engine].wait()
+        except TimeoutError:
+            log.info("an engine is slow to answer its first probe")
+
+    async def close(self) -> None:
+        """Stop probing. Safe to call twice."""
+        await self._tasks.close()
+        for probed in self._probed.values():
+            probed.set()
+
+    def report_failure(self, engine: Engine) -> None:
+        """Count a failure, and probe now."""
+        self.failures[engine] = max(1, self.failures[engine])
+        self._probed[engine].clear()
+        self.probe_all()
+
+    def probe_all(self, but: Engine | None = None) -> None:
+        """Probe all engines now, but this one."""
+        for engine, wake in self._wake.items():
+            if engine is not but:
+                wake.set()
+
+    async def wait_probed(self, engine: Engine) -> None:
+        """Wait until an engine's reported failure has been probed."""
+        if engine in self._probed:
+            await self._probed[engine].wait()
+
+    async def _probe_and_wait(self, engine: Engine) -> float:
+        """Probe an engine, then wait until its next probe is due."""
+        wake, was_calm = self._wake[engine], self._is_calm()
+        wake.clear()
+        await self._probe(engine)
+        # A failure that was reported during this probe needs the next one.
+        if not wake.is_set():
+            self._probed[engine].set()
+        calm = self._is_calm()
+        if was_calm and not calm:
+            # One that can take over may have come up since its last probe.
+            self.probe_all(engine)
+        delay = (self._interval if calm else self._seeking) * random.uniform(0.9, 1.1)
+        with suppress(TimeoutError):
+            await asyncio.sleep(min(_LEAST_GAP, delay))
+            async with asyncio.timeout(max(0.0, delay - _LEAST_GAP)):
+                await wake.wait()
+        return 0.0
+
+    async def _probe(self, engine: Engine) -> None:
+        before, failed = self.failures[engine], True
+        try:
+            status = await engine.probe()
+            failed = not _alive(status)
+        except Exception as exc:  # noqa: BLE001
+            # One engine's mistake must not end the probing of all.
+            log.error("probe failed", extra={"engine": engine.name, "error": type(exc).__name__})
+        # It may have failed only by what was reported meanwhile: both count once.
+        self.failures[engine] = max(before + 1, self.failures[engine]) if failed else 0
+        self._on_probed()
+
+
 class EngineSelector:
     """`first` and the engines of features, which `add` takes in.
 
@@ -61,10 +161,6 @@ class EngineSelector:
 
     A role of `roles` has the engine of that name, while it is able; else the one that answers does its
     work.
-
-    Each is probed by a task of its own every `interval` seconds, every `seeking` seconds while a better
-    one than the current is not ready or the current one is in doubt; both are varied by a tenth, so
-    that processes do not probe in step.
     """
 
     def __init__(
@@ -72,16 +168,10 @@ class EngineSelector:
         first: Engine,
         *,
         roles: Mapping[Role, str] | None = None,
-        interval: float = 10.0,
-        seeking: float = 2.0,
-        first_probe: float = 1.0,
-        jitter: Callable[[], float] = random.random,
+        prober: EngineProber | None = None,
     ) -> None:
         self._roles = dict(roles or {})
-        self._interval = interval
-        self._seeking = seeking
-        self._first_probe = first_probe
-        self._jitter = jitter
+        self._prober = prober or EngineProber()
         # The last state of each engine whose troubles are logged here
         self._seen = {first: first.status}
         # Those of roles, and those that are worse
@@ -91,16 +181,9 @@ class EngineSelector:
         self._take([first])
         # Called with the engine that answers, when it or a status of those in use has changed
         self.on_change: list[OnChange] = []
-        self._tasks = TaskSet("engines")
 
     def _take(self, engines: Sequence[Engine]) -> None:
         self._usual = tuple(engines)
-        # Failed probes in a row
-        self._failures: dict[Engine, int] = dict.fromkeys(engines, 0)
-        # Set to probe an engine now
-        self._wake = {engine: asyncio.Event() for engine in engines}
-        # Set once an engine was probed, while none of its reported failures waits for a probe
-        self._probed = {engine: asyncio.Event() for engine in engines}
         answers = _Choice(self._order(Role.ANSWERS))
         # A role without an engine of its own has the choice of the one that answers.
         self._choices = {
@@ -141,16 +224,10 @@ class EngineSelector:
         `logged_elsewhere`: another part logs why it does not answer. `reserve`: it has a role, and no
         other work while an engine without one is there; `last`: no other one is worse.
         """
-        known = list(self._usual)
-        missing = next(
-            (one for one in known if isinstance(one, MissingEngine) and one.name == engine.name),
-            None,
-        )
-        if missing is None:
-            known.append(engine)
-        else:
-            known[known.index(missing)] = engine
-            del self._seen[missing]
+        known = [*self._usual, engine]
+        if isinstance(known[0], MissingEngine) and known[0].name == engine.name:
+            del self._seen[known[0]]
+            known[0] = known.pop()
         if not logged_elsewhere:
             self._seen[engine] = engine.status
         self._reserve |= {engine} if reserve else set()
@@ -192,22 +269,12 @@ class EngineSelector:
         return [(choice.now, choice.now.status) for choice in self._choices.values()]
 
     async def start(self) -> None:
-        """Begin to probe; returns after the first probe of each, at most after `first_probe` seconds."""
-        for engine in self.engines:
-            step = partial(self._probe_and_wait, engine)
-            self._tasks.spawn(supervise(step, name="probe", after_failure=1.0), name="probe")
-        try:
-            async with asyncio.timeout(self._first_probe):
-                for probed in self._probed.values():
-                    await probed.wait()
-        except TimeoutError:
-            log.info("an engine is slow to answer its first probe")
+        """Start to probe; return after the first probe of each, or soon without it."""
+        await self._prober.start(self.engines, self._is_calm, self._choose)
 
     async def close(self) -> None:
         """Stop probing and close all engines. Safe to call twice."""
-        await self._tasks.close()
-        for probed in self._probed.values():
-            probed.set()
+        await self._prober.close()
         ends = await asyncio.gather(
             *(engine.close() for engine in self.engines), return_exceptions=True
         )
@@ -217,21 +284,18 @@ class EngineSelector:
 
     def report_failure(self, engine: Engine) -> None:
         """Report that an engine did not answer: probe it now, and leave it if that fails, too."""
-        if engine not in self.engines:
-            return
-        self._failures[engine] = max(1, self._failures[engine])
-        self._probed[engine].clear()
-        self._wake_all()
+        if engine in self.engines:
+            self._prober.report_failure(engine)
 
     def probe_soon(self) -> None:
         """An engine's status has changed: choose again at once, and probe now."""
         self._choose()
-        self._wake_all()
+        self._prober.probe_all()
 
     def lost(self, engine: Engine) -> None:
         """Report that an engine is gone for certain: it is left at once, without a probe."""
         if engine in self.engines:
-            self._failures[engine] = max(_FAILURES, self._failures[engine])
+            self._prober.failures[engine] = max(_FAILURES, self._prober.failures[engine])
             self.probe_soon()
 
     def prefer(self, engine: Engine | None) -> None:
@@ -246,53 +310,14 @@ class EngineSelector:
             if role is Role.ANSWERS or self._own(role) is not None:
                 self._choices[role].order = tuple(self._order(role))
         self._choose()
-        self._wake_all()
+        self._prober.probe_all()
 
     async def settle(self, engine: Engine) -> None:
         """Wait until this engine's reported failure has been probed and `of` is up to date."""
-        if engine in self._probed:
-            await self._probed[engine].wait()
-
-    # Probing
+        await self._prober.wait_probed(engine)
 
     def _is_calm(self) -> bool:
-        return all(choice.calm(self._failures) for choice in self._choices.values())
-
-    def _wake_all(self, but: Engine | None = None) -> None:
-        for engine, wake in self._wake.items():
-            if engine is not but:
-                wake.set()
-
-    async def _probe_and_wait(self, engine: Engine) -> float:
-        """Probe an engine, then wait until its next probe is due."""
-        wake, was_calm = self._wake[engine], self._is_calm()
-        wake.clear()
-        await self._probe(engine)
-        # A failure that was reported during this probe needs the next one.
-        if not wake.is_set():
-            self._probed[engine].set()
-        calm = self._is_calm()
-        if was_calm and not calm:
-            # One that can take over may have come up since its last probe.
-            self._wake_all(engine)
-        delay = (self._interval if calm else self._seeking) * (0.9 + 0.2 * self._jitter())
-        with suppress(TimeoutError):
-            await asyncio.sleep(min(_LEAST_GAP, delay))
-            async with asyncio.timeout(max(0.0, delay - _LEAST_GAP)):
-                await wake.wait()
-        return 0.0
-
-    async def _probe(self, engine: Engine) -> None:
-        before, failed = self._failures[engine], True
-        try:
-            status = await engine.probe()
-            failed = not _alive(status)
-        except Exception as exc:  # noqa: BLE001
-            # One engine's mistake must not end the probing of all.
-            log.error("probe failed", extra={"engine": engine.name, "error": type(exc).__name__})
-        # It may have failed only by what was reported meanwhile: both count once.
-        self._failures[engine] = max(before + 1, self._failures[engine]) if failed else 0
-        self._choose()
+        return all(choice.calm(self._prober.failures) for choice in self._choices.values())
 
     def _log_trouble(self) -> None:
         """Log why an engine does not answer, once for each reason."""
@@ -313,7 +338,7 @@ class EngineSelector:
     def _choose(self) -> None:
         self._log_trouble()
         for role, choice in self._choices.items():
-            if choice.choose(self._failures):
+            if choice.choose(self._prober.failures):
                 log.info(
                     "another engine answers", extra={"engine": choice.now.name, "kind": str(role)}
                 )

@@ -20,7 +20,7 @@ from server.models.base import (
     EngineStatus,
     Finished,
 )
-from server.models.selector import EngineSelector, MissingEngine
+from server.models.selector import EngineProber, EngineSelector, MissingEngine
 from tests.support.fakes import FakeEngine, make_request, until
 from tests.support.timing import at_once
 
@@ -67,9 +67,8 @@ async def running(
 ) -> AsyncIterator[EngineSelector]:
     """The last of `engines` is worse than any; `reserve` has a role."""
     first, *rest = engines
-    selector = EngineSelector(
-        first, roles=roles, interval=interval, seeking=seeking, jitter=lambda: 0.5
-    )
+    prober = EngineProber(interval=interval, seeking=seeking)
+    selector = EngineSelector(first, roles=roles, prober=prober)
     for one in rest:
         selector.add(one, last=one is rest[-1])
     if reserve is not None:
@@ -233,7 +232,7 @@ async def test_a_probe_that_raises_or_hangs_does_not_stop_the_others() -> None:
         await until(lambda: selector.current is bad)
     slow = Probed("vllm")
     slow.slow = 60
-    selector = EngineSelector(slow, first_probe=0.05)
+    selector = EngineSelector(slow, prober=EngineProber(first_probe=0.05))
     selector.add(builtin)
     async with at_once():
         await selector.start()

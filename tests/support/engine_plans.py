@@ -23,7 +23,7 @@ from server.features.hosting.server_runtime import ServerRuntime
 from server.features.hosting.status import ManagerState, ManagerStatus
 from server.features.local_models.engine import LocalEngine, make_runtime
 from server.models.base import Engine
-from server.models.selector import EngineSelector
+from server.models.selector import EngineProber, EngineSelector
 from server.models.thinking import ThinkingLimits
 from tests.real_model.server import PYTHON
 from tests.support.fakes import FakeEngine
@@ -165,7 +165,7 @@ async def managed(
 ) -> AsyncIterator[Managed]:
     planning, measuring = ThreadPoolExecutor(2, "manage"), ThreadPoolExecutor(1, "measure")
     place, spare = ActiveEngine(), FakeEngine("builtin")
-    engines = EngineSelector(place, interval=0.5, seeking=0.1)
+    engines = EngineSelector(place, prober=EngineProber(interval=0.5, seeking=0.1))
     engines.add(spare)
     tools = Tools(
         place,

@@ -20,7 +20,7 @@ from server.models.base import EngineState, Trouble
 from server.models.openai.chat_client import Endpoint
 from server.models.openai.discovery import ModelInfo, choose
 from server.models.openai.engine import OpenAIEngine
-from server.models.selector import EngineSelector
+from server.models.selector import EngineProber, EngineSelector
 from server.models.thinking import OFF_FIELDS
 from tests.models.asking import PATIENT, QUICK, Build, collect, request
 from tests.support.clients import soon
@@ -383,7 +383,7 @@ async def test_a_server_without_a_model_that_sees_is_not_ready(
     """The reason lists the models there; the next engine answers."""
     fake.models, fake.blind = ["one", "nomic-embed-text"], {"one"}
     spare = FakeEngine("builtin")
-    selector = EngineSelector(engine, interval=60, seeking=60)
+    selector = EngineSelector(engine, prober=EngineProber(interval=60, seeking=60))
     selector.add(spare)
     try:
         await selector.start()
