@@ -161,6 +161,73 @@ class Lane:
         self.running[job] = self._start_run(job)
 
 
+class JobRunner:
+    """Asks the engine of a job's role, and once more the engine that takes over from it."""
+
+    def __init__(
+        self, engines: Engines, settle_seconds: float, on_move: Callable[[Job, Engine], None]
+    ) -> None:
+        """`settle_seconds`: time for the choice of another engine; `on_move(job, engine)`: it takes over."""
+        self._engines = engines
+        self._settle_seconds = settle_seconds
+        self._on_move = on_move
+
+    async def run(self, job: Job) -> None:
+        """Answer a job to its end; all its errors end in its sink."""
+        try:
+            await self._answer(job)
+        except asyncio.CancelledError:
+            # Without effect when it was stopped already; otherwise the event loop is ending.
+            job.stop("draining")
+            raise
+        except QwenCameraError as error:
+            job.fail(error)
+        except Exception as exc:  # noqa: BLE001
+            # An error of one job or sink must not end others. Without its text, which may contain
+            # what people said.
+            log.error("job failed", extra={"kind": str(job.kind), "error": type(exc).__name__})
+            job.fail(Internal("Something went wrong with this answer on the server. Ask again."))
+
+    async def _answer(self, job: Job) -> None:
+        """Ask the engine of a job's role, and once more the one that takes over from it."""
+        engine, spare = self._engines.of(job.role), True
+        while True:
+            try:
+                await job.attempt(engine)
+                return
+            except EngineError as error:
+                log.warning(
+                    "engine failed",
+                    extra={
+                        "request": job.run.request_id,
+                        "engine": engine.name,
+                        "code": error.code,
+                        "reason": error.message,
+                    },
+                )
+                # Background work waits for a shorter time than a model takes to load.
+                late = job.background and isinstance(error, EngineTimeout)
+                if late or not isinstance(error, _ENGINE_FAULTS):
+                    raise
+                self._engines.report_failure(engine)
+                # Never continue with another engine: once text was sent, the error ends the answer.
+                if not spare or job.run.first_at is not None or job.ended:
+                    raise
+                other = await self._other(engine, job.role)
+                if other is None:
+                    raise
+            self._on_move(job, other)
+            engine, spare = other, False
+
+    async def _other(self, failed: Engine, role: Role) -> Engine | None:
+        """Wait for the engine that takes over from a failed one; None when none does in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settle_seconds):
+                await self._engines.settle(failed)
+        other = self._engines.of(role)
+        return other if other is not failed and other.status.ready else None
+
+
 class Inference:
     """Runs jobs: `submit` and `cancel`, finally `drain` and `close`.
 
@@ -185,7 +252,7 @@ class Inference:
         self._max_concurrent = max_concurrent or MOST_AT_ONCE
         self._max_queue = max_queue
         self.metrics = metrics
-        self._settle_seconds = settle_seconds
+        self._runner = JobRunner(engines, settle_seconds, self._move)
         self.clock = clock
         # One for each engine that ever had a role
         self._lanes: dict[Engine, Lane] = {}
@@ -360,66 +427,11 @@ class Inference:
         return tell
 
     def _start(self, job: Job) -> asyncio.Task[None]:
-        task = self._tasks.spawn(self._work(job), name=job.kind)
+        task = self._tasks.spawn(self._runner.run(job), name=job.kind)
         task.add_done_callback(lambda _: self._freed(job))
         return task
 
-    async def _work(self, job: Job) -> None:
-        """Answer a job to its end; all its errors end in its sink."""
-        try:
-            await self._answer(job)
-        except asyncio.CancelledError:
-            # Without effect when it was stopped already; otherwise the event loop is ending.
-            job.stop("draining")
-            raise
-        except QwenCameraError as error:
-            job.fail(error)
-        except Exception as exc:  # noqa: BLE001
-            # An error of one job or sink must not end others. Without its text, which may contain
-            # what people said.
-            log.error("job failed", extra={"kind": str(job.kind), "error": type(exc).__name__})
-            job.fail(Internal("Something went wrong with this answer on the server. Ask again."))
-
-    async def _answer(self, job: Job) -> None:
-        """Ask the engine of a job's role, and once more the one that takes over from it."""
-        engine, spare = self._engines.of(job.role), True
-        while True:
-            try:
-                await job.attempt(engine)
-                return
-            except EngineError as error:
-                log.warning(
-                    "engine failed",
-                    extra={
-                        "request": job.run.request_id,
-                        "engine": engine.name,
-                        "code": error.code,
-                        "reason": error.message,
-                    },
-                )
-                # Background work waits for a shorter time than a model takes to load.
-                late = job.background and isinstance(error, EngineTimeout)
-                if late or not isinstance(error, _ENGINE_FAULTS):
-                    raise
-                self._engines.report_failure(engine)
-                # Never continue with another engine: once text was sent, the error ends the answer.
-                if not spare or job.run.first_at is not None or job.ended:
-                    raise
-                other = await self._other(engine, job.role)
-                if other is None:
-                    raise
-            self._moved(job, other)
-            engine, spare = other, False
-
-    async def _other(self, failed: Engine, role: Role) -> Engine | None:
-        """Wait for the engine that takes over from a failed one; None when none does in time."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._settle_seconds):
-                await self._engines.settle(failed)
-        other = self._engines.of(role)
-        return other if other is not failed and other.status.ready else None
-
-    def _moved(self, job: Job, engine: Engine) -> None:
+    def _move(self, job: Job, engine: Engine) -> None:
         """Have another engine's lane go on with a running job, in its slot."""
         former, lane = self._lane_of[job], self.lane(engine)
         if lane is not former:
