@@ -178,11 +178,110 @@ log = logging.getLogger(__name__)
 EXPIRY_LOOK = (0.25, 15.0)
 
 
-class SessionManager:
-    """Sessions by id. A session begins with its first offer or socket, and ends once.
+class Capacity:
+    """The slots of sessions: whether anybody new gets one, and which session makes room.
 
     Bounds of sessions: MAX_SESSIONS; more are refused with an error.
     """
+
+    def __init__(
+        self,
+        max_sessions: int,
+        visitors: Callable[[], list[Session]],
+        evict: Callable[[Session], Coroutine[Any, Any, None]],
+    ) -> None:
+        """`evict(session)` ends one at once; its coroutine frees what it holds."""
+        self._max_sessions = max_sessions
+        self._visitors = visitors
+        self._evict = evict
+        # The processes that share MAX_SESSIONS and ends; a feature may replace it.
+        self.replicas = Replicas()
+        # The process is about to stop.
+        self.draining = False
+        # An operator drains this process: nobody new comes in, present sessions stay.
+        self.emptying = False
+
+    @property
+    def occupied(self) -> int:
+        """The visitors' sessions and their further cameras, which MAX_SESSIONS bounds together."""
+        return sum(len(session.slots) for session in self._visitors())
+
+    @property
+    def holders(self) -> dict[str, float | None]:
+        """The slots of all visitors' sessions, each with its `_order`."""
+        now = time.monotonic()
+        return {name: _order(one, now) for one in self._visitors() for name in one.slots}
+
+    @property
+    def closed(self) -> str:
+        """The reason why nobody new is taken, whatever the room; "" when somebody is."""
+        if self.draining:
+            return "the server is about to stop"
+        return "people go on at other parts of the server" if self.emptying else ""
+
+    def full(self) -> Busy:
+        """Return the error for whoever finds no slot."""
+        return Busy(
+            f"All {self._max_sessions} sessions are in use. Try again in a minute.", retry_after=60
+        )
+
+    def check_open(self) -> None:
+        """Raise Draining when nobody new is taken."""
+        if self.draining:
+            raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
+        if self.emptying:
+            raise Draining(
+                "This part of the server takes nobody new. Try again in a moment.", retry_after=5
+            )
+
+    def check_slot(self) -> None:
+        """Raise Draining, or Busy when all slots are occupied, whoever could make room."""
+        self.check_open()
+        if self.occupied >= self._max_sessions:
+            raise self.full()
+
+    def check_new(self) -> None:
+        """Raise Draining or Busy when neither this process nor another one takes somebody new."""
+        if not self.replicas.can_take():
+            # A balancer then asks another process.
+            self.check_open()
+            if self.replicas.named and self._longest_left() is None:
+                self.check_slot()
+
+    def make_slot(self) -> Coroutine[Any, Any, None] | None:
+        """End the session that is the first to make room, if all slots here are occupied. Raises Busy without one."""
+        if self.occupied < self._max_sessions:
+            return None
+        if (left := self._longest_left()) is None:
+            raise self.full()
+        return self._evict(left)
+
+    async def take(self, session_id: str) -> None:
+        """Take one of the slots that all processes share, from another session if need be. Raises Busy."""
+        if not await self.replicas.take(session_id):
+            left = self._longest_left()
+            if left is not None:
+                await self._evict(left)
+            if left is None or not await self.replicas.take(session_id):
+                raise self.full()
+
+    async def make_room(self, names: Iterable[str]) -> None:
+        """End the sessions whose slots went to others, by the names in `holders`."""
+        now, chosen = time.monotonic(), set(names)
+        for session in self._visitors():
+            kept = chosen.isdisjoint(session.slots) or _order(session, now) is None
+            if not kept and session.state is not SessionState.ENDED:
+                await self._evict(session)
+
+    def _longest_left(self) -> Session | None:
+        """Return the session that is the first to make room."""
+        now = time.monotonic()
+        left = [one for one in self._visitors() if _order(one, now) is not None]
+        return min(left, key=lambda one: _order(one, now) or 0.0, default=None)
+
+
+class SessionManager:
+    """Sessions by id. A session begins with its first offer or socket, and ends once."""
 
     def __init__(
         self,
@@ -193,50 +292,27 @@ class SessionManager:
         on_end: Callable[[str], None] = lambda session_id: None,
         max_age: int = DEFAULT_MAX_AGE,
     ) -> None:
-        """`on_end(session_id)` is called after a session was closed.
-
-        `max_age`: the seconds from the code to the end of a session that it opened.
-        """
+        """`on_end(session_id)`: called after its close; `max_age`: seconds from the code to its session's end."""
         self._max_age = max_age
-        # The processes that share MAX_SESSIONS and ends: see `share`
-        self.replicas = Replicas()
+        self.capacity = Capacity(max_sessions, self.visitors, self._leave)
         self._make = make
-        self._max_sessions = max_sessions
         self._timeout = timeout
         self._on_end = on_end
         self._sessions: dict[str, Session] = {}
         # By the hash of their ids
         self.revoked = Revoked(max_age)
         self._tasks = TaskSet("sessions")
-        # The process is about to stop.
-        self.draining = False
-        # An operator lets people go: nobody new comes in, and those who are here stay as they are.
-        self.emptying = False
+
+    @property
+    def replicas(self) -> Replicas:
+        return self.capacity.replicas
 
     def __len__(self) -> int:
         """The visitors' sessions."""
         return len(self.visitors())
 
-    @property
-    def occupied(self) -> int:
-        """The visitors' sessions and their further cameras, which MAX_SESSIONS bounds together."""
-        return sum(len(session.slots) for session in self.visitors())
-
-    @property
-    def holders(self) -> dict[str, float | None]:
-        """The slots of all visitors' sessions, each with its `_order`."""
-        now = time.monotonic()
-        return {name: _order(one, now) for one in self.visitors() for name in one.slots}
-
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._sessions
-
-    @property
-    def closed(self) -> str:
-        """The reason why nobody new is taken, whatever the room; "" when somebody is."""
-        if self.draining:
-            return "the server is about to stop"
-        return "people go on at other parts of the server" if self.emptying else ""
 
     @property
     def sockets(self) -> int:
@@ -249,25 +325,12 @@ class SessionManager:
         """The sessions that began with a visitor's offer or socket."""
         return [session for session in self._sessions.values() if not session.standing]
 
-    def _longest_left(self) -> Session | None:
-        """Find the session that is the first to make room."""
-        now = time.monotonic()
-        orders = [(_order(session, now), session) for session in self.visitors()]
-        left = [(order, session) for order, session in orders if order is not None]
-        return min(left, key=lambda one: one[0])[1] if left else None
-
     def stand(self, session_id: str) -> Session:
-        """Begin the session of a camera of the house: it takes no visitor's place, and neither
-        expires nor is ended for others.
-        """
+        """Begin the session of a fixed camera: it takes no slot, and neither expires nor makes room for others."""
         session = self._sessions[session_id] = self._make(session_id)
         session.standing = True
         session.use()
         return session
-
-    def share(self, replicas: Replicas) -> None:
-        """Share MAX_SESSIONS and ends with other processes."""
-        self.replicas = replicas
 
     def start(self) -> None:
         self._tasks.spawn(supervise(self._expire, name="expiry"), name="expiry")
@@ -279,17 +342,13 @@ class SessionManager:
         return self.revoked.refuses(session_hash(claims.session_id), claims.auth_time)
 
     def open(self, session_id: str, since: int | None = None, device: str = "") -> Session:
-        """Find the session, or begin it.
+        """Return the session, or begin it. At MAX_SESSIONS the first one of `_order` makes room.
 
-        `since`: the time when its code was brought, seconds since the epoch; None for now.
-        `device`: the paired one that brought it.
-
-        When MAX_SESSIONS are there, the first one of `_order` makes room.
+        `since`: the time of its code, seconds since the epoch; None for now. `device`: the paired one that brought it.
 
         Raises NotFound for one that has ended, Busy when no session makes room, Draining.
         """
-        session = self.get(session_id)
-        if session is not None:
+        if (session := self.get(session_id)) is not None:
             session.touch()
             return session
         since = self.revoked.begin(time.time()) if since is None else since
@@ -297,11 +356,8 @@ class SessionManager:
             raise NotFound(
                 "This session has ended. Get a new token from /api/token and start again."
             )
-        self.check_open()
-        if self.occupied >= self._max_sessions:
-            if (left := self._longest_left()) is None:
-                raise self.full()
-            end = self._leave(left, "room for others", Close.NO_SESSION)
+        self.capacity.check_open()
+        if (end := self.capacity.make_slot()) is not None:
             self._tasks.spawn(end, name="make room")
         session = self._sessions[session_id] = self._make(session_id)
         session.since, session.device = since, device
@@ -310,79 +366,37 @@ class SessionManager:
 
     async def admit(self, session_id: str, since: int | None = None, device: str = "") -> Session:
         """`open`, with one of the slots that all processes share. Raises what `open` raises."""
-        replicas = self.replicas
         known = session_id in self._sessions or (
             self.revoked.refuses(session_hash(session_id), self.revoked.begin(time.time()))
         )
-        if known or self.closed:
+        if known or self.capacity.closed:
             return self.open(session_id, since, device)
-        if not await replicas.take(session_id):
-            left = self._longest_left()
-            if left is not None:
-                await self._leave(left, "room for others", Close.NO_SESSION)
-            if left is None or not await replicas.take(session_id):
-                raise self.full()
+        await self.capacity.take(session_id)
         try:
             return self.open(session_id, since, device)
         except BaseException:
-            await replicas.leave(session_id)
+            await self.replicas.leave(session_id)
             raise
 
-    def check_open(self) -> None:
-        """Raises Draining when nobody new is taken."""
-        if self.draining:
-            raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
-        if self.emptying:
-            raise Draining(
-                "This part of the server takes nobody new. Try again in a moment.", retry_after=5
-            )
-
-    def check_new(self) -> None:
-        """Raises Draining or Busy when neither this process nor another one takes somebody new."""
-        if not self.replicas.can_take():
-            # A balancer then asks another process.
-            self.check_open()
-            full = self.occupied >= self._max_sessions and self._longest_left() is None
-            if self.replicas.named and full:
-                raise self.full()
-
     def check_room(self, session_id: str) -> None:
-        """Raises Busy when this session could take no further slot now: nobody makes room for one. Raises Conflict for a camera of the house, Draining."""
+        """Raise Busy when no slot is free for a further camera, Conflict for a fixed camera's session, Draining."""
         self._check_visitor(session_id)
-        self.check_open()
-        if self.occupied >= self._max_sessions:
-            raise self.full()
+        self.capacity.check_slot()
 
     def _check_visitor(self, session_id: str) -> None:
         if session_id in self._sessions and self._sessions[session_id].standing:
             raise Conflict("This session has a camera of the house. No other one takes its place.")
-
-    def full(self) -> Busy:
-        """Make the error for whoever finds no slot."""
-        return Busy(
-            f"All {self._max_sessions} sessions are in use. Try again in a minute.", retry_after=60
-        )
-
-    async def make_room(self, names: Iterable[str]) -> None:
-        """End the sessions whose slots went to others, by the names in `holders`."""
-        now, chosen = time.monotonic(), set(names)
-        some = [one for one in self.visitors() if chosen.intersection(one.slots)]
-        for session in [one for one in some if _order(one, now) is not None]:
-            if session.id in self._sessions:
-                await self._leave(session, "room for others", Close.NO_SESSION)
 
     def get(self, session_id: str) -> Session | None:
         return self._sessions.get(session_id)
 
     def listens(self, session_id: str) -> bool:
         """Return whether a socket of this session is open."""
-        session = self.get(session_id)
-        return session is not None and session.socket is not None
+        return (session := self.get(session_id)) is not None and session.socket is not None
 
     def find(self, session_id: str) -> Session:
         """Raises NotFound."""
-        session = self.get(session_id)
-        if session is None:
+        if (session := self.get(session_id)) is None:
             raise NotFound("There is no such session. Send an offer or open a socket first.")
         return session
 
@@ -408,42 +422,33 @@ class SessionManager:
         return [_seen(one) for one in sorted(self.visitors(), key=lambda one: -one.began_at)]
 
     async def take_back(self, name: str) -> bool:
-        """End the session with this hash for good, at another process, too.
-
-        Returns False for one that is not here.
-        """
-        now = time.time()
-        for session in self.visitors():
-            if session_hash(session.id) == name:
-                self.revoked.add(name, session.since, now)
-                await self.end(session.id, "ended by the operator", Close.TAKEN_BACK)
-                return True
-        self.revoked.add(name, int(now), now)
-        return False
+        """End the session with this hash for good. Return False for one that is not here, whose tokens are revoked."""
+        now, found = time.time(), [one for one in self.visitors() if session_hash(one.id) == name]
+        self.revoked.add(name, found[0].since if found else int(now), now)
+        for session in found:
+            await self.end(session.id, "ended by the operator", Close.TAKEN_BACK)
+        return bool(found)
 
     async def take_all_back(self, before: int) -> int:
-        """End all sessions whose code was brought at this time or earlier (seconds since the
-        epoch). Returns their number here.
-        """
+        """End all sessions whose code was entered by then (seconds since the epoch). Return their number here."""
         self.revoked.add_all(before, time.time())
         ended = [one.id for one in self.visitors() if one.since <= before]
         await self._end_all(ended, "ended by the operator", Close.TAKEN_BACK)
         return len(ended)
 
     async def take_devices_back(self, which: Callable[[str, int], bool]) -> None:
-        """End the sessions of devices by `which(name, since)`; `since`: when it began, in seconds
-        since the epoch.
-        """
+        """End the sessions of devices by `which(name, since)`; `since`: its beginning, seconds since the epoch."""
         ended = [one.id for one in self.all() if one.device and which(one.device, one.since)]
         await self._end_all(ended, "its device was forgotten", Close.TAKEN_BACK)
 
     async def end(self, session_id: str, reason: str, code: int = Close.NO_SESSION) -> None:
         """End a session and free all it holds. Does nothing for one that is not there."""
-        session = self.get(session_id)
-        if session is not None:
+        if (session := self.get(session_id)) is not None:
             await self._leave(session, reason, code)
 
-    def _leave(self, session: Session, reason: str, code: int) -> Coroutine[Any, Any, None]:
+    def _leave(
+        self, session: Session, reason: str = "room for others", code: int = Close.NO_SESSION
+    ) -> Coroutine[Any, Any, None]:
         """End a session at once and for good; the coroutine frees what it holds."""
         self._remove(session)
         self.revoked.add(session_hash(session.id), session.since, time.time())
@@ -457,12 +462,10 @@ class SessionManager:
     async def trying(
         self, session_id: str, since: int | None = None, device: str = ""
     ) -> AsyncIterator[Session]:
-        """`admit` for an offer, which may fail: a session without any use is removed then, and its
+        """Admit a session for an offer, which may fail: a session that nothing has used is then removed, and its
         token may begin it anew.
 
-        It stays when it was used before, or while another offer is being answered.
-
-        Raises Conflict for a camera of the house as well.
+        Raises Conflict for a fixed camera, and what `admit` raises.
         """
         self._check_visitor(session_id)
         session = await self.admit(session_id, since, device)
@@ -491,11 +494,10 @@ class SessionManager:
                 session.socket = None
 
     async def _expire(self) -> float:
-        """End the sessions that have expired. Returns the seconds until the next look."""
-        limit = time.monotonic() - self._timeout
-        left = [session.id for session in self.visitors() if session.last_activity < limit]
+        """End the sessions that have expired. Return the seconds until the next check."""
+        idle, old = time.monotonic() - self._timeout, time.time() - self._max_age
+        left = [one.id for one in self.visitors() if one.last_activity < idle]
         await self._end_all(left, "no activity for too long", Close.IDLE)
-        old = time.time() - self._max_age
         aged = [one.id for one in self.visitors() if one.since <= old]
         await self._end_all(aged, "its code was entered too long ago", Close.NO_SESSION)
         return min(max(self._timeout / 10, EXPIRY_LOOK[0]), EXPIRY_LOOK[1])

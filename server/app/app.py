@@ -130,9 +130,9 @@ class Program:
 
         `deadline`: the end of the whole stop, `close` included; None for DRAIN_SECONDS and STOP_SECONDS from now.
         """
-        if self.sessions.draining:
+        if self.sessions.capacity.draining:
             return
-        self.sessions.draining = True
+        self.sessions.capacity.draining = True
         drain_seconds = self.settings.drain_seconds
         self._deadline = deadline or Deadline(drain_seconds + STOP_SECONDS)
         log.info("draining")
@@ -238,7 +238,7 @@ def build(settings: Settings) -> Program:
     health = Health(
         engines=engines,
         queue=inference.depth,
-        draining=lambda: sessions.closed,
+        draining=lambda: sessions.capacity.closed,
         facts=added.health_facts,
     )
     access = Access(settings)

@@ -187,10 +187,11 @@ def add_gauges(
         lambda: aio.loop_failures,
         "loop",
     )
+    capacity = sessions.capacity
     gauge(
         "draining",
         "1 while nobody new is taken here, because the process stops or an operator ordered it",
-        lambda: {"stop": sessions.draining, "operator": sessions.emptying},
+        lambda: {"stop": capacity.draining, "operator": capacity.emptying},
         "by",
     )
     gauge(

@@ -319,7 +319,7 @@ def _add_token(router: APIRouter, services: Services, guard: RequestGuard, way_i
             await guard.limit(request)
             return _with_token(access, guard.renew(request))
         # Before any code is used up
-        services.sessions.check_new()
+        services.sessions.capacity.check_new()
         device = None
         if access.code:
             entered = await way_in.enter(request, response, body)

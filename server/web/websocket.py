@@ -265,7 +265,7 @@ class SocketServer:
         self._guard.origin(websocket)
         attempt = Attempt.read(websocket.query_params)
         claims = await self._authenticate(websocket, socket, session_id, offered)
-        if self._sessions.draining:
+        if self._sessions.capacity.draining:
             raise Closing(Close.DRAINING, "the server is about to stop")
         if not self._sessions.replicas.is_home(session_id):
             # The balancer did not reach the process of the session.
@@ -326,7 +326,7 @@ class SocketServer:
                     finally:
                         self._knocking.pop(deadline, None)
             except TimeoutError:
-                if self._sessions.draining:
+                if self._sessions.capacity.draining:
                     raise Closing(Close.DRAINING, "the server is about to stop") from None
                 self._metrics.auth_failures.labels("missing").inc()
                 raise Closing(

@@ -397,7 +397,7 @@ async def invite(sessions: SessionManager, session_id: str, name: str) -> Admiss
         # It may have ended meanwhile.
         with suppress(NotFound):
             await cameras.end(invited.camera)
-        raise sessions.full()
+        raise sessions.capacity.full()
     return invited
 
 

@@ -44,7 +44,7 @@ def register(api: Api) -> None:
         here=settings.sessions_here,
         most=settings.max_sessions,
     )
-    sessions.share(cluster)
+    sessions.capacity.replicas = cluster
     api.serve(cluster.run)
     api.run("gateway", close=cluster.replicas.leave, last=True)
     api.health(cluster.health)

@@ -251,8 +251,8 @@ class OperatorDrain:
         Raises Conflict when the process is about to stop.
         """
         self._check()
-        if not self._sessions.emptying:
-            self._sessions.emptying = True
+        if not self._sessions.capacity.emptying:
+            self._sessions.capacity.emptying = True
             self._from = time.monotonic() + NOTICE_SECONDS
             self._before, self._emptied = self.went, False
             log.info("the operator drains this gateway", extra={"count": self._people()})
@@ -267,8 +267,8 @@ class OperatorDrain:
         Raises Conflict when the process is about to stop.
         """
         self._check()
-        if self._sessions.emptying:
-            self._sessions.emptying, self._from = False, None
+        if self._sessions.capacity.emptying:
+            self._sessions.capacity.emptying, self._from = False, None
             log.info("the operator ends the drain", extra={"count": self._people()})
             await self._replicas.report(time.monotonic())
         return self.state()
@@ -294,7 +294,7 @@ class OperatorDrain:
         return {
             "name": own.name,
             "draining": own.draining,
-            "stopping": self._sessions.draining,
+            "stopping": self._sessions.capacity.draining,
             "people": self._people(),
             "moved": self.went - self._before if ordered else 0,
             # Until people begin to go
@@ -312,13 +312,13 @@ class OperatorDrain:
         return sum(sessions.listens(one.id) or one.offered for one in sessions.visitors())
 
     def _check(self) -> None:
-        if self._sessions.draining:
+        if self._sessions.capacity.draining:
             raise Conflict("This gateway is about to stop. Start it again to have it take people.")
 
     async def _step(self) -> float:
         """Look once; return the pause until the next look (seconds)."""
         now = time.monotonic()
-        if self._from is None or self._sessions.draining:
+        if self._from is None or self._sessions.capacity.draining:
             # A stop moves the rest itself.
             return _IDLE_SECONDS
         await self._move(send=now >= self._from and self._replicas.can_take(now))

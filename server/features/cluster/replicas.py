@@ -255,14 +255,14 @@ class Cluster(Replicas):
         self._here = here
         self._sessions = sessions
         self.replicas = ReplicaList(self._report, store)
-        self._slots = SharedSlots(store, most, lambda: sessions.holders)
+        self._slots = SharedSlots(store, most, lambda: sessions.capacity.holders)
         self._ends = SharedEnds(store)
         # What ends something here that has ended at another process, by the kind before its name
         self._enders: dict[str, Callable[[str], Awaitable[object]]] = {}
 
     def _report(self) -> Replica:
         sessions = self._sessions
-        return Replica(self._name, len(sessions), self._here, bool(sessions.closed))
+        return Replica(self._name, len(sessions), self._here, bool(sessions.capacity.closed))
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -278,7 +278,7 @@ class Cluster(Replicas):
             await tasks.close()
 
     async def _keep(self) -> None:
-        await self._sessions.make_room(await self._slots.keep())
+        await self._sessions.capacity.make_room(await self._slots.keep())
         await self._exchange()
 
     async def _exchange(self) -> None:

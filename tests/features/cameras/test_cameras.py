@@ -402,7 +402,7 @@ async def test_a_phone_is_the_own_camera(
     own camera takes the place back, and its token is over.
     """
     sessions = guest.run.program.sessions
-    before = sessions.occupied
+    before = sessions.capacity.occupied
     async with http(guest.run) as client, camera_peer(other_encoder) as peer:
         invited = await invite(guest, client, own=True)
         reply = await client.post("/api/cameras/join", json={"code": invited["code"]})
@@ -415,7 +415,7 @@ async def test_a_phone_is_the_own_camera(
         await phone.publish()
         live = sessions.find(guest.session_id).camera
         await soon(lambda: live.newest is not None and live.newest.width == 480)
-        assert sessions.occupied == before
+        assert sessions.capacity.occupied == before
         answer = await guest.page.ask("What is this?", timeout=20)
         assert (answer["frame"]["source_width"], answer["frame"].get("camera")) == (480, None)
         await guest.camera.connect()

@@ -78,7 +78,7 @@ async def managers_of(*slots: SharedSlots, most: int) -> AsyncIterator[list[Sess
         for _ in slots
     ]
     for manager, one in zip(made, slots, strict=True):
-        manager.replicas = Slotted(one)
+        manager.capacity.replicas = Slotted(one)
     try:
         yield made
     finally:
@@ -284,14 +284,14 @@ async def test_sessions_take_slots(tmp_path: Path) -> None:
         # Further cameras take slots, too, are kept with their sessions, and free them.
         with pytest.raises(Busy):
             await invite(one, "c", "")
-        assert list(one.holders) == ["c", "d"]
+        assert list(one.capacity.holders) == ["c", "d"]
         await one.end("d", "over")
         assert (await invite(one, "c", "")).camera == "2"
-        assert list(one.holders) == ["c", "c~2"]
+        assert list(one.capacity.holders) == ["c", "c~2"]
         with pytest.raises(Busy):
             await other.admit("x")
         # Somebody who is back stays; who left makes room, also for others' people.
-        await one.make_room(["c"])
+        await one.capacity.make_room(["c"])
         assert "c" in one
         await cameras_of(one.find("c")).end("2")
         await one.replicas.leave("c~2")
