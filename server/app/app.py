@@ -141,7 +141,7 @@ class Program:
         draining = [tasks.spawn(drain(last), name="drain") for drain in self.added.drains]
         # Questions that were taken get into the queue first, if their frames come in the usual time.
         frames = Deadline(self._deadline.left(FRAME_NOTICE_SECONDS))
-        while frames.left() and any(s.questions.waits_for_frame for s in self.sessions.all()):
+        while frames.left() and any(s.questions.state.waits_for_frame for s in self.sessions.all()):
             await asyncio.sleep(0.01)
         await self.inference.drain(self._deadline.left(drain_seconds))
         if draining:

@@ -32,12 +32,8 @@ from server.session.submitting import QuestionSubmitter
 log = logging.getLogger(__name__)
 
 
-class QuestionService:
-    """The running question of one session, its held frame, and the end of its last question.
-
-    All methods are called on the event loop; questions and holds run as tasks of the session.
-
-    Bounds of the held frame: one; a new hold replaces it.
+class QuestionState:
+    """The running question of a session, and what is remembered of the last one.
 
     Bounds of the last spoken question with its frame, for corrected words: one; the next question
     replaces it.
@@ -48,6 +44,128 @@ class QuestionService:
     again: one, without its picture; the next one replaces it.
     """
 
+    def __init__(self, context: SessionContext) -> None:
+        self._services, self._outbox = context.services, context.outbox
+        # The question that waits or runs; None without one
+        self.running: Asking | None = None
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the last question."""
+        # The question whose answer was spoken last; None before
+        self.voiced: Asking | None = None
+        # The last spoken question; None before, and after a typed one
+        self.spoken: Asking | None = None
+        # The id and words of the last question; None before
+        self.last: tuple[str, str] | None = None
+        # The key and end of the last question; None before
+        self._ended: tuple[tuple[str, float], wire.ServerMessage] | None = None
+
+    @property
+    def waits_for_frame(self) -> bool:
+        """True while the running question is not in the queue yet."""
+        return self.running is not None and self.running.stage in (Stage.FRAME, Stage.AGAIN)
+
+    def resend(self, key: tuple[str, float]) -> bool:
+        """Resend the messages of a repeated question. Return True if it was one."""
+        if self._ended is not None and self._ended[0] == key:
+            self._outbox.put(self._ended[1])
+            return True
+        if self.running is None or self.running.question.key != key:
+            return False
+        if self.running.publisher is not None:
+            self.running.publisher.again()
+        return True
+
+    def begin(self, asking: Asking) -> None:
+        self.running = asking
+        if asking.question.text.strip():
+            self.last = asking.id, asking.question.text
+        self.spoken = asking if asking.question.spoken is not None else None
+
+    def end(self, asking: Asking, message: wire.ServerMessage | None) -> None:
+        """Store the end of a question, with its last message; it may have been replaced before."""
+        if self.running is asking:
+            self.running = None
+        key = asking.question.key
+        if key is not None and message is not None and not asking.abandoned:
+            self._ended = (key, message)
+
+    def cancel(self, id: str | None, reason: str) -> None:
+        """Stop the running question, if it has this id; None: in any case."""
+        asking = self.running
+        if asking is None or (id is not None and id != asking.id):
+            return
+        self.running = None
+        asking.abandoned = reason == "socket_closed"
+        if asking.job is not None:
+            self._services.inference.cancel(asking.job, reason)
+            return
+        if asking.task is not None:
+            asking.task.cancel()
+        if asking.looks is not None:
+            asking.looks.stop(reason)
+            return
+        # No engine has it.
+        self._services.metrics.cancellations.labels(reason).inc()
+        if asking.stage is Stage.AGAIN and asking.publisher is not None:
+            asking.publisher.stopped(reason)
+            return
+        asking.end()
+        response = cancelled(asking.question, self._services.current_engine(), reason)
+        self._outbox.put(response)
+        self.end(asking, response)
+
+    def forget(self, id: str | None) -> None:
+        """Forget the last question, if it has this id; None: in any case."""
+        self._ended = None
+        if self.last is not None and id in (None, self.last[0]):
+            self.last = None
+        if self.spoken is not None and id in (None, self.spoken.id):
+            self.spoken = None
+        if self.voiced is not None and id in (None, self.voiced.id):
+            self.voiced = None
+
+
+class Commands:
+    """Takes commands that a person says, or types, in place of questions, and has the client carry them out."""
+
+    def __init__(self, context: SessionContext, features: FeatureParts) -> None:
+        self._context = context
+        self._features = features
+
+    def take(self, message: wire.Chat, spoken: Spoken | None) -> bool:
+        """Send the command of a message to the client; False for a question."""
+        order = order_in(message.content)
+        if order is None or not message.id or not self.includes(*order, message, spoken):
+            return False
+        self.send(message.id, *order)
+        return True
+
+    def includes(
+        self, order: Order, condition: str, message: wire.Chat, spoken: Spoken | None
+    ) -> bool:
+        """Return whether the client carries this command out: any spoken one, and a typed one of a feature."""
+        if self._features.takes(order, condition):
+            return spoken is not None or message.orders
+        return spoken is not None and order not in OF_FEATURES
+
+    def send(self, id: str, order: Order, condition: str) -> None:
+        """Have the client carry out a command, in place of a question; a spoken answer stops for it."""
+        self._context.speaker.interrupt("user")
+        self._context.outbox.put(
+            wire.Transcript(id=id, text="", final=True, order=order, condition=condition or None)
+        )
+
+
+class QuestionService:
+    """The running question of one session, its held frame, and the end of its last question.
+
+    All methods are called on the event loop; questions and holds run as tasks of the session.
+
+    Bounds of the held frame: one; a new hold replaces it.
+    """
+
     def __init__(
         self,
         context: SessionContext,
@@ -56,31 +174,17 @@ class QuestionService:
         toolbox: Toolbox,
     ) -> None:
         """`features`: the parts of them, also later ones."""
-        self._camera = context.camera
+        self._context = context
         self._outbox = context.outbox
-        self._requests = context.requests
         self._history = context.history
         self._features = features
         self._toolbox = toolbox
         self._services = context.services
-        self._tasks = context.tasks
-        self._send_error = context.send_error
-        self._touch = context.touch
-        self._context = context
         self._hold = Hold(context)
         self._submitter = QuestionSubmitter(context, features, self._hold, partial(_Progress, self))
         self._pictures = sent
-        # The question whose answer was spoken last; None before
-        self._voiced: Asking | None = None
-        # The running question; None without one
-        self._asking: Asking | None = None
-        # The key and end of the last question, for a client that missed it; None before
-        self._ended: tuple[tuple[str, float], wire.ServerMessage] | None = None
-        # The last spoken question with its frame, whose words may be corrected; None before, and
-        # after a typed one
-        self._spoken: Asking | None = None
-        # The id and words of the last question; None before
-        self._last: tuple[str, str] | None = None
+        self.state = QuestionState(context)
+        self._commands = Commands(context, features)
         # The part of the picture that spoken questions are about; None: all of it
         self._part: Part | None = None
         self._numbers = itertools.count(1)
@@ -89,33 +193,6 @@ class QuestionService:
     def held_frame(self) -> Frame | None:
         """The held frame; None without one."""
         return self._hold.frame
-
-    @property
-    def waits_for_frame(self) -> bool:
-        """True while a question is not in the queue yet."""
-        asking = self._asking
-        return asking is not None and asking.stage in (Stage.FRAME, Stage.AGAIN)
-
-    @property
-    def running(self) -> bool:
-        """True while a question waits or runs."""
-        return self._asking is not None
-
-    def _known(self, key: tuple[str, float]) -> bool:
-        """Return True for a question that was taken before, and send its messages again."""
-        if self._ended is not None and self._ended[0] == key:
-            self._outbox.put(self._ended[1])
-            return True
-        if self._asking is None or self._asking.question.key != key:
-            return False
-        if self._asking.publisher is not None:
-            self._asking.publisher.again()
-        return True
-
-    def _remember_end(self, asking: Asking, message: wire.ServerMessage | None) -> None:
-        key = asking.question.key
-        if key is not None and message is not None and not asking.abandoned:
-            self._ended = (key, message)
 
     def handle(self, message: wire.ClientMessage) -> bool:
         """Act on a client's message; False for one that is about something else.
@@ -133,7 +210,7 @@ class QuestionService:
                 for part in self._features:
                     part.cancel(message.id)
                 self._silence(message.id, "user")
-                self.cancel(message.id, "user")
+                self.state.cancel(message.id, "user")
             case wire.DeleteAnswer():
                 self._silence(message.id, "user")
                 self.drop(message.id)
@@ -145,7 +222,7 @@ class QuestionService:
                 if self._context.speaker.audible:
                     self._context.speaker.interrupt("typing")
                 # The frame of the question that somebody types.
-                self._camera.wake()
+                self._context.camera.wake()
                 self._features.expect(self._hold.frame)
             case _:
                 return False
@@ -163,13 +240,11 @@ class QuestionService:
         key = None
         if message.id is not None and message.sent_at is not None:
             key = (message.id, message.sent_at)
-            if self._known(key):
+            if self.state.resend(key):
                 return
-        if is_stop(message.content) and self._stopped(message, spoken):
+        if is_stop(message.content) and self._stop(message, spoken):
             return
-        order = order_in(message.content)
-        if order is not None and message.id and self._carried_out(*order, message, spoken):
-            self._ordered(message.id, *order)
+        if self._commands.take(message, spoken):
             return
         asked = Asked(
             at=time.monotonic(),
@@ -178,52 +253,36 @@ class QuestionService:
         )
         id = message.id or f"a{next(self._numbers)}"
         question, wish = message.content, message.route
-        if wish is None and (wish := way_in(question)) is not None and self._last is not None:
+        if wish is None and (wish := way_in(question)) is not None and self.state.last is not None:
             # "Look twice": what was asked, not these words and their sound
-            question = self._last[1]
+            question = self.state.last[1]
             spoken = replace(spoken, sound=None) if spoken is not None else None
         route, detail = choose(question, message.detail, wish)
         part = message.part if spoken is None else self._part
         self._begin(Asking(Question(id, question, asked, route, detail, key, spoken, part=part)))
 
-    def _stopped(self, message: wire.Chat, spoken: Spoken | None) -> bool:
-        """End what is read, what a feature does, or what somebody said over an answer; False when it is a question."""
-        running, id = self._asking, message.id
-        ordered = spoken is not None or (message.orders and self._features.takes(Order.STOP, ""))
+    def _stop(self, message: wire.Chat, spoken: Spoken | None) -> bool:
+        """Stop the speech, a feature's work, or an answer of several looks; False when it is a question."""
+        running, id = self.state.running, message.id
+        ordered = self._commands.includes(Order.STOP, "", message, spoken)
         if not ordered and (running is None or running.stage is not Stage.LOOKS):
             return False
         self._context.speaker.interrupt("user")
-        self.cancel(None, "user")
+        self.state.cancel(None, "user")
         if ordered and id is not None:
             # Its words are no question.
-            self._ordered(id, Order.STOP, "")
+            self._commands.send(id, Order.STOP, "")
         elif id is not None:
             stop = Question(id, "", Asked.now())
             self._outbox.put(cancelled(stop, self._services.current_engine(), "user"))
         return True
-
-    def _carried_out(
-        self, order: Order, condition: str, message: wire.Chat, spoken: Spoken | None
-    ) -> bool:
-        """Return whether the client carries an order out: one that is spoken, and those of features typed, too."""
-        takes = self._features.takes(order, condition)
-        if order in OF_FEATURES and not takes:
-            return False
-        return spoken is not None or (message.orders and takes)
-
-    def _ordered(self, id: str, order: Order, condition: str) -> None:
-        """Have the client carry out an order, in place of a question; a spoken answer stops for it."""
-        self._context.speaker.interrupt("user")
-        self._outbox.put(
-            wire.Transcript(id=id, text="", final=True, order=order, condition=condition or None)
-        )
 
     def correct(self, message: wire.CorrectTranscript) -> None:
         """Ask the last spoken question with other words, about the same frame.
 
         Its answer so far leaves the history. Raises NotFound for any other question.
         """
-        last = self._spoken
+        last = self.state.spoken
         if last is None or last.id != message.id:
             raise NotFound(
                 "Only the words of the last spoken question can be corrected. Ask this one anew."
@@ -240,23 +299,19 @@ class QuestionService:
         self._begin(Asking(question, views=last.views))
 
     def _begin(self, asking: Asking) -> None:
-        question = asking.question
         if self._services.inference.draining:
             # Before the running answer is replaced, which may still finish
-            self._send_error(
+            self._context.send_error(
                 Draining("The server is about to stop and takes no new questions. Ask again soon."),
                 asking.id,
             )
             return
         self._context.speaker.interrupt("replaced")
-        self.cancel(None, "replaced")
-        self._asking = asking
-        if question.text.strip():
-            self._last = asking.id, question.text
-        self._spoken = asking if question.spoken is not None else None
-        asking.task = self._tasks.spawn(self._ask(asking), name="question")
+        self.state.cancel(None, "replaced")
+        self.state.begin(asking)
+        asking.task = self._context.tasks.spawn(self._ask(asking), name="question")
         if self._hold.empty:
-            self._camera.wake()
+            self._context.camera.wake()
 
     async def _ask(self, asking: Asking) -> None:
         """Queue a question; its answer goes on without this task."""
@@ -287,12 +342,11 @@ class QuestionService:
         if again is None and (result.text.strip() or asking.note):
             return False
         asking.called(again or asking.question)
-        asking.task = self._tasks.spawn(self._ask(asking), name="question")
+        asking.task = self._context.tasks.spawn(self._ask(asking), name="question")
         return True
 
     def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
-        if self._asking is asking:
-            self._asking = None
+        self.state.end(asking, None)
         if asking.stage is Stage.AGAIN and asking.publisher is not None:
             asking.publisher.failed(error)
             return
@@ -300,12 +354,12 @@ class QuestionService:
         self._failed(asking, error)
 
     def _failed(self, asking: Asking, error: QwenCameraError) -> None:
-        self._send_error(error, asking.id)
-        self._remember_end(asking, wire.Error.of(error, asking.id))
+        self._context.send_error(error, asking.id)
+        self.state.end(asking, wire.Error.of(error, asking.id))
 
     def interrupted(self, id: str, heard: str, reason: str) -> None:
         """Keep the heard part of an answer, forget the rest, and stop it if it is still written."""
-        asking = self._voiced
+        asking = self.state.voiced
         if asking is None or asking.id != id:
             return
         asking.heard = heard
@@ -313,39 +367,12 @@ class QuestionService:
             self._history.remove(asking.turn)
             words = asking.question.words
             asking.turn = self._history.add(words, heard, id) if heard else None
-        if self._asking is asking:
-            self.cancel(id, "replaced" if reason == "replaced" else "user")
-
-    def cancel(self, id: str | None, reason: str) -> None:
-        """Stop the running question, if it has this id; None: in any case."""
-        asking = self._asking
-        if asking is None or (id is not None and id != asking.id):
-            return
-        self._asking = None
-        asking.abandoned = reason == "socket_closed"
-        if asking.stage is Stage.ENGINE:
-            assert asking.job is not None
-            self._services.inference.cancel(asking.job, reason)
-            return
-        if asking.task is not None:
-            asking.task.cancel()
-        if asking.stage is Stage.LOOKS:
-            assert asking.looks is not None
-            asking.looks.stop(reason)
-            return
-        # No engine has it.
-        self._services.metrics.cancellations.labels(reason).inc()
-        if asking.stage is Stage.AGAIN and asking.publisher is not None:
-            asking.publisher.stopped(reason)
-            return
-        asking.end()
-        response = cancelled(asking.question, self._services.current_engine(), reason)
-        self._outbox.put(response)
-        self._remember_end(asking, response)
+        if self.state.running is asking:
+            self.state.cancel(id, "replaced" if reason == "replaced" else "user")
 
     def drop(self, id: str | None) -> None:
         """Stop and forget a question, its answer and its pictures; None: all of them."""
-        self.cancel(id, "user")
+        self.state.cancel(id, "user")
         if id is None:
             self._history.clear()
             self._pictures.clear()
@@ -353,20 +380,15 @@ class QuestionService:
             self._history.drop(id)
             self._pictures.drop(id)
         self._prompt_lost()
-        self._ended = None
-        if self._last is not None and id in (None, self._last[0]):
-            self._last = None
-        if self._spoken is not None and id in (None, self._spoken.id):
-            self._spoken = None
-        if self._voiced is not None and id in (None, self._voiced.id):
-            self._voiced = None
+        self.state.forget(id)
 
     def _prompt_lost(self) -> None:
         for part in self._features:
             part.prompt_lost()
 
     def forget(self) -> None:
-        self._hold.frame = self._ended = self._last = self._spoken = self._voiced = None
+        self._hold.frame = None
+        self.state.clear()
 
 
 class _Progress(AnswerListener):
@@ -384,7 +406,7 @@ class _Progress(AnswerListener):
         self._by_engine = request.speak
 
     def on_started(self) -> None:
-        self._service._voiced = self._asking
+        self._service.state.voiced = self._asking
         self._service._context.speaker.begin(self._asking.id, by_engine=self._by_engine)
 
     def on_text(self, text: str) -> None:
@@ -394,11 +416,11 @@ class _Progress(AnswerListener):
         return self._service.called(self._asking, result)
 
     def on_counted(self, engine: Engine, request: EngineRequest, result: Result) -> None:
-        self._service._requests.learn(result)
+        self._service._context.requests.learn(result)
 
     def on_end(self, text: str, whole: bool) -> None:
         service, asking = self._service, self._asking
-        service._touch()
+        service._context.touch()
         asking.end()
         if asking.heard is not None:
             text, whole = asking.heard, True
@@ -409,10 +431,9 @@ class _Progress(AnswerListener):
             service._context.speaker.drop()
         if whole and (said := f"{text} {asking.note}".strip()):
             asking.turn = service._history.add(asking.question.words, said, asking.id)
-        if asking.publisher is not None:
-            service._remember_end(asking, asking.publisher.response)
-        if service._asking is asking:
-            service._asking = None
+        service.state.end(
+            asking, asking.publisher.response if asking.publisher is not None else None
+        )
 
     def on_error(self, error: QwenCameraError) -> None:
         self._service._prompt_lost()

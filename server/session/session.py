@@ -241,7 +241,7 @@ class Session:
 
     @property
     def asking(self) -> bool:
-        return self.questions.running
+        return self.questions.state.running is not None
 
     @property
     def behind(self) -> bool:
@@ -276,7 +276,7 @@ class Session:
     @property
     def answering(self) -> bool:
         """True while a question waits, runs or is spoken."""
-        return self.questions.running or self.speaker.audible
+        return self.asking or self.speaker.audible
 
     # Messages in
 
@@ -350,7 +350,7 @@ class Session:
     def socket_closed(self) -> None:
         """Stop the work that needs a listener; history and settings stay."""
         self.speaker.drop()
-        self.questions.cancel(None, "socket_closed")
+        self.questions.state.cancel(None, "socket_closed")
         self.services.inference.cancel_session(self.id, "socket_closed")
         self.features.set_connected(False)
         # What goes on has to know when it is too dark.
@@ -370,7 +370,7 @@ class Session:
                 stack.callback(line.close)
             stack.callback(self.camera.close)
             stack.callback(self.services.inference.cancel_session, self.id, reason)
-            stack.callback(self.questions.cancel, None, reason)
+            stack.callback(self.questions.state.cancel, None, reason)
             stack.push_async_callback(self.features.close)
             stack.callback(self.features.stop)
 

@@ -172,7 +172,7 @@ async def test_a_question_that_waits_for_its_frame_can_be_stopped() -> None:
         first = await one.next("response")
         assert (first["id"], first["finish_reason"], first["text"]) == ("a", "replaced", "")
         assert first["engine"] == "fake"
-        one.session.questions.cancel("b", "user")
+        one.session.questions.state.cancel("b", "user")
         second = await one.next("response")
         assert (second["id"], second["finish_reason"]) == ("b", "cancelled")
         one.frame()
