@@ -58,7 +58,7 @@ class Engines(Protocol):
     def report_failure(self, engine: Engine) -> None:
         """Note that this engine did not answer, so that it is probed again."""
 
-    async def settle(self, engine: Engine) -> None:
+    async def wait_probed(self, engine: Engine) -> None:
         """Wait until this engine's reported failure has been probed and `of` is up to date."""
 
 
@@ -165,11 +165,11 @@ class JobRunner:
     """Asks the engine of a job's role, and once more the engine that takes over from it."""
 
     def __init__(
-        self, engines: Engines, settle_seconds: float, on_move: Callable[[Job, Engine], None]
+        self, engines: Engines, failover_seconds: float, on_move: Callable[[Job, Engine], None]
     ) -> None:
-        """`settle_seconds`: time for the choice of another engine; `on_move(job, engine)`: it takes over."""
+        """`failover_seconds`: time for the choice of another engine; `on_move(job, engine)`: it takes over."""
         self._engines = engines
-        self._settle_seconds = settle_seconds
+        self._failover_seconds = failover_seconds
         self._on_move = on_move
 
     async def run(self, job: Job) -> None:
@@ -222,8 +222,8 @@ class JobRunner:
     async def _other(self, failed: Engine, role: Role) -> Engine | None:
         """Wait for the engine that takes over from a failed one; None when none does in time."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._settle_seconds):
-                await self._engines.settle(failed)
+            async with asyncio.timeout(self._failover_seconds):
+                await self._engines.wait_probed(failed)
         other = self._engines.of(role)
         return other if other is not failed and other.status.ready else None
 
@@ -242,17 +242,17 @@ class Inference:
         max_concurrent: int,
         max_queue: int,
         metrics: Metrics,
-        settle_seconds: float = 1.0,
+        failover_seconds: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`max_concurrent` (0: no limit of ours) and `max_queue` are of each engine. `settle_seconds`: time that the
+        """`max_concurrent` (0: no limit of ours) and `max_queue` are of each engine. `failover_seconds`: time that the
         choice of another engine may take after a failure.
         """
         self._engines = engines
         self._max_concurrent = max_concurrent or MOST_AT_ONCE
         self._max_queue = max_queue
         self.metrics = metrics
-        self._runner = JobRunner(engines, settle_seconds, self._move)
+        self._runner = JobRunner(engines, failover_seconds, self._move)
         self.clock = clock
         # One for each engine that ever had a role
         self._lanes: dict[Engine, Lane] = {}

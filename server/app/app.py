@@ -212,7 +212,7 @@ def build(settings: Settings) -> Program:
     for_sessions = SessionServices(
         inference=inference,
         current_engine=engines.of,
-        stands_in=engines.stands_in,
+        fallback_notice=engines.fallback_notice,
         preparer=preparer,
         prepare_pool=pools.prepare,
         metrics=metrics,

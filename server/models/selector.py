@@ -22,7 +22,7 @@ _FAILURES = 2
 # Seconds between two probes, however many failures are reported
 _LEAST_GAP = 0.2
 # The text for visitors while the engine of a role is gone
-_STANDS_IN = "A model is away; another one does its work meanwhile."
+_FALLBACK_NOTICE = "A model is away; another one does its work meanwhile."
 
 
 class _Choice:
@@ -248,7 +248,7 @@ class EngineSelector:
         """Return the engine that does a role's work now."""
         return self._choices[role].now
 
-    def gone(self, role: Role) -> bool:
+    def uses_fallback(self, role: Role) -> bool:
         """Return whether the engine of a role does not answer, and that of another role stands in for it.
 
         For answers that is not said of the worst one, which the page names in its own way.
@@ -261,9 +261,9 @@ class EngineSelector:
         others = map(self._own, self._roles)
         return choice.now in others and choice.now is not choice.order[0]
 
-    def stands_in(self) -> str:
+    def fallback_notice(self) -> str:
         """Return a sentence for visitors while an engine does the work of another one; else ""."""
-        return _STANDS_IN if any(map(self.gone, Role)) else ""
+        return _FALLBACK_NOTICE if any(map(self.uses_fallback, Role)) else ""
 
     def _now(self) -> list[tuple[Engine, EngineStatus]]:
         return [(choice.now, choice.now.status) for choice in self._choices.values()]
@@ -312,7 +312,7 @@ class EngineSelector:
         self._choose()
         self._prober.probe_all()
 
-    async def settle(self, engine: Engine) -> None:
+    async def wait_probed(self, engine: Engine) -> None:
         """Wait until this engine's reported failure has been probed and `of` is up to date."""
         await self._prober.wait_probed(engine)
 

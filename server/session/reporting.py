@@ -53,7 +53,7 @@ class StateReporter:
             engine_state=status.state,
             engine_detail=status.visitor_detail,
             operator_detail=status.detail,
-            stands_in=services.stands_in(),
+            stands_in=services.fallback_notice(),
             roles={
                 role: wire.RoleEngine(engine=one.name, model=one.status.model_name)
                 for role, one in others.items()

@@ -89,7 +89,7 @@ class Health:
                     "engine": one.name,
                     "model": one.status.model,
                     "state": one.status.state,
-                    "instead": self._engines.gone(role),
+                    "instead": self._engines.uses_fallback(role),
                 }
                 | ({"beyond": engine.name} if role is Role.WATCHES and _beyond(one, engine) else {})
                 for role in Role

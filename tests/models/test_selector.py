@@ -123,13 +123,13 @@ async def test_one_failed_look_is_not_enough_to_leave() -> None:
 
 
 async def test_a_reported_failure_is_looked_into_at_once() -> None:
-    """With the report, one failed look is enough, and settle() waits for just that."""
+    """With the report, one failed look is enough, and wait_probed() waits for just that."""
     vllm, builtin = Probed("vllm"), Probed("builtin")
     async with running(vllm, builtin, interval=60, seeking=60) as selector:
         vllm.state = EngineState.UNREACHABLE
         selector.report_failure(vllm)
         async with at_once():
-            await selector.settle(vllm)
+            await selector.wait_probed(vllm)
         assert selector.current is builtin
 
 
@@ -143,7 +143,7 @@ async def test_a_slow_probe_of_one_engine_delays_no_failover_of_another() -> Non
         vllm.state = EngineState.UNREACHABLE
         selector.report_failure(vllm)
         async with at_once():
-            await selector.settle(vllm)
+            await selector.wait_probed(vllm)
         assert selector.current is builtin
 
 
@@ -160,7 +160,7 @@ async def test_a_failure_that_is_reported_during_a_probe_counts_once() -> None:
         vllm.state = EngineState.UNREACHABLE
         await until(lambda: not vllm.status.ready)
         vllm.state = EngineState.READY
-        await selector.settle(vllm)
+        await selector.wait_probed(vllm)
         assert vllm.status.ready
         assert set(chosen) == {vllm}
 
@@ -173,7 +173,7 @@ async def test_many_reports_do_not_become_many_probes() -> None:
         for _ in range(50):
             selector.report_failure(vllm)
             await asyncio.sleep(0.002)
-        await selector.settle(vllm)
+        await selector.wait_probed(vllm)
         assert vllm.probes - before <= 2 + (time.monotonic() - began) / 0.2
 
 
@@ -274,7 +274,7 @@ async def test_a_preferred_engine_goes_first_while_it_is_able() -> None:
         assert selector.current is local
         local.state = EngineState.UNREACHABLE
         selector.report_failure(local)
-        await selector.settle(local)
+        await selector.wait_probed(local)
         assert selector.current is vllm
         local.state = EngineState.READY
         await until(lambda: selector.current is local)
@@ -303,21 +303,21 @@ async def test_each_role_has_its_engine_and_the_others_stand_in() -> None:
     async with running(large, builtin, roles=names, reserve=small) as selector:
         own = {"answers": "vllm", "watches": "watches", "reads": "vllm"}
         assert does(selector) == own
-        assert selector.stands_in() == ""
+        assert selector.fallback_notice() == ""
         small.state = EngineState.UNREACHABLE
         await until(lambda: does(selector) == own | {"watches": "vllm"})
-        assert "another one does its work" in selector.stands_in()
+        assert "another one does its work" in selector.fallback_notice()
         small.state = EngineState.READY
         await until(lambda: does(selector) == own)
         large.state = EngineState.UNREACHABLE
         await until(lambda: does(selector) == dict.fromkeys(own, "watches"))
-        assert "another one does its work" in selector.stands_in()
-        assert [selector.gone(role) for role in Role] == [True, False, False]
+        assert "another one does its work" in selector.fallback_notice()
+        assert [selector.uses_fallback(role) for role in Role] == [True, False, False]
         small.state = EngineState.UNREACHABLE
         await until(lambda: does(selector) == dict.fromkeys(own, "builtin"))
         large.state = small.state = EngineState.READY
         await until(lambda: does(selector) == own)
-        assert selector.stands_in() == ""
+        assert selector.fallback_notice() == ""
 
 
 async def test_an_engine_of_this_server_may_have_a_role() -> None:
@@ -329,15 +329,15 @@ async def test_an_engine_of_this_server_may_have_a_role() -> None:
         assert does(selector) == {"answers": "vllm", "watches": "local", "reads": "vllm"}
         vllm.state = EngineState.UNREACHABLE
         await until(lambda: selector.current is local)
-        assert selector.gone(Role.ANSWERS)
+        assert selector.uses_fallback(Role.ANSWERS)
     async with running(vllm, local, builtin, roles={Role.READS: "builtin"}) as selector:
         selector.prefer(local)
         assert does(selector) == {"answers": "local", "watches": "local", "reads": "builtin"}
-        assert selector.stands_in() == ""
+        assert selector.fallback_notice() == ""
         # Simple mode, which the page names itself
         vllm.state = local.state = EngineState.UNREACHABLE
         await until(lambda: set(does(selector).values()) == {"builtin"})
-        assert selector.stands_in() == ""
+        assert selector.fallback_notice() == ""
 
 
 async def test_what_the_settings_fix_goes_before_the_engine_of_a_role() -> None:

@@ -308,7 +308,7 @@ async def test_the_server_of_each_role_is_checked(
             assert "READS_MODEL" in seen["reads_server"]["todo"]
             assert "another key" not in str(seen)
             await small.close()
-            await soon(lambda: run.program.engines.gone(Role.WATCHES), 15)
+            await soon(lambda: run.program.engines.uses_fallback(Role.WATCHES), 15)
             seen = await found()
     assert seen["engine"]["state"] == "warn"
     assert "The engine of watches does not answer" in seen["engine"]["cause"]

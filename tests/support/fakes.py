@@ -197,7 +197,7 @@ class FakeEngine:
 
 
 class FakeEngines:
-    """A selector under a test's control: `settle` after a failure moves on to the next of `spares`, if there is
+    """A selector under a test's control: `wait_probed` after a failure moves on to the next of `spares`, if there is
     one.
     """
 
@@ -216,7 +216,7 @@ class FakeEngines:
     def report_failure(self, engine: Engine) -> None:
         self.reported.append(engine)
 
-    async def settle(self, engine: Engine) -> None:
+    async def wait_probed(self, engine: Engine) -> None:
         if self.stuck:
             await asyncio.Event().wait()
         await asyncio.sleep(0)

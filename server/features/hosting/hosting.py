@@ -157,7 +157,7 @@ class Hosting:
             if (engine := self._engines.of(role)) is not current
             and (found := self._answering(engine)) is not None
         }
-        why = " ".join(filter(None, (self._why(), self._engines.stands_in())))
+        why = " ".join(filter(None, (self._why(), self._engines.fallback_notice())))
         told = report(self.manager.status(), answers, self._answering(current), why)
         return told.model_copy(update={"roles": others or None})
 

@@ -339,4 +339,4 @@ class SessionServices:
     # Working memory of all change gates
     scratch: BufferPool
     # A sentence for visitors while an engine does the work of another one; else ""
-    stands_in: Callable[[], str] = lambda: ""
+    fallback_notice: Callable[[], str] = lambda: ""

@@ -143,10 +143,10 @@ async def test_another_engine_that_takes_the_watches_over_needs_consent_too() ->
         guard.move()
         guard.engine.fail_at, guard.engine.fail_with = 0, engine_error(EngineUnavailable)
 
-        async def settle(engine: Engine) -> None:
+        async def wait_probed(engine: Engine) -> None:
             guard.one.engines.roles.pop(Role.WATCHES, None)
 
-        guard.one.engines.settle = settle  # type: ignore[method-assign]
+        guard.one.engines.wait_probed = wait_probed  # type: ignore[method-assign]
         guard.watch()
         await guard.show(times=4)
         assert guard.asked

@@ -59,7 +59,7 @@ async def build(metrics: Metrics) -> AsyncIterator[Build]:
         *,
         slots: int = 1,
         queue: int = 8,
-        settle_seconds: float = 1.0,
+        failover_seconds: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> Inference:
         if isinstance(engines, FakeEngine):
@@ -69,7 +69,7 @@ async def build(metrics: Metrics) -> AsyncIterator[Build]:
             max_concurrent=slots,
             max_queue=queue,
             metrics=metrics,
-            settle_seconds=settle_seconds,
+            failover_seconds=failover_seconds,
             clock=clock,
         )
         made.append(inference)
@@ -529,7 +529,7 @@ async def test_without_another_ready_engine_the_error_is_told(build: Build, how:
     first = FakeEngine("vllm", fail_at=0, fail_with=engine_error(EngineUnavailable))
     engines = FakeEngines(first, *([FakeEngine(ready=False)] if how == "not ready" else []))
     engines.stuck = how == "stuck"
-    inference = build(engines, settle_seconds=0.01)
+    inference = build(engines, failover_seconds=0.01)
     sink = await served(inference)
     assert isinstance(sink.error, EngineUnavailable)
     assert len(first.requests) == 1
@@ -865,10 +865,10 @@ async def test_a_failed_answers_slot_goes_with_it(build: Build) -> None:
     first, moved = watch("a")
     inference.submit(first)
 
-    async def settle(engine: Engine) -> None:
+    async def wait_probed(engine: Engine) -> None:
         engines.roles.pop(Role.WATCHES, None)
 
-    engines.settle = settle  # type: ignore[method-assign]
+    engines.wait_probed = wait_probed  # type: ignore[method-assign]
     await until(lambda: large.open == 1)
     second, waits = watch("b")
     inference.submit(second)
