@@ -15,7 +15,7 @@ from server.features.openai_api.request import read_url
 from server.features.pointing import boxes as pointing
 from server.features.voice_out.sentences import Sentences, spoken
 from server.models import control_tokens, prompts, routing
-from server.models.reply import AnswerText
+from server.models.answer_parser import AnswerText
 from server.shared import watch_answers
 
 

@@ -26,6 +26,7 @@ from server.core.sound import SoundUse
 from server.features.hosting.catalogue.engine_log import LoadProgress
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime, StartFailed
 from server.models import families, prompts
+from server.models.answer_parser import AnswerParser, Piece
 from server.models.base import (
     Capabilities,
     Chunk,
@@ -37,7 +38,6 @@ from server.models.base import (
     Usage,
 )
 from server.models.prompts import checked, without_sound
-from server.models.reply import Piece, Reply
 from server.models.thinking import Mode, Thinking, ThinkingLimits
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message
@@ -202,7 +202,7 @@ class LocalEngine:
         self._check_ready()
         now = asyncio.get_running_loop().time
         context = self.status.capabilities.context_length
-        reply = Reply(self._thinking, request.max_tokens)
+        parser = AnswerParser(self._thinking, request.max_tokens)
         began = False
         due = min(deadline, now() + self._limits.first_token)
         header = {
@@ -221,7 +221,7 @@ class LocalEngine:
         }
         answer = self._worker.begin(header, b"".join((*jpegs, sound)))
         try:
-            while not reply.enough:
+            while not parser.enough:
                 message = await answer.next(due)
                 if message is None:
                     raise self._died(began)
@@ -231,18 +231,18 @@ class LocalEngine:
                     raise refusal(str(message.header["code"]), context)
                 if message.type == "end":
                     ended = message.header
-                    reply.finish = "length" if ended["reason"] == "length" else "stop"
-                    reply.usage = Usage(ended["prompt_tokens"], ended["completion_tokens"])
+                    parser.finish = "length" if ended["reason"] == "length" else "stop"
+                    parser.usage = Usage(ended["prompt_tokens"], ended["completion_tokens"])
                     break
                 began = True
                 due = min(deadline, now() + self._limits.between_tokens)
-                for chunk in reply.take(Piece(str(message.header["text"]), began=True)):
+                for chunk in parser.take(Piece(str(message.header["text"]), began=True)):
                     yield chunk
         except TimeoutError:
             raise too_slow(self._limits, began, now() >= deadline) from None
         finally:
             await self._stop_answer(answer)
-        for chunk in reply.end(whole=True):
+        for chunk in parser.end(whole=True):
             if isinstance(chunk, Finished):
                 chunk = dataclasses.replace(chunk, sound_refused=sound_refused)
             yield chunk

@@ -20,14 +20,14 @@ from server.core.errors import EngineError, EngineFailed, EngineTimeout
 from server.core.frames import Kind
 from server.core.sound import NotPcm, PcmReader, VoiceChunk
 from server.models import prompts
+from server.models.answer_parser import AnswerParser, Calls, Piece
 from server.models.base import Chunk, Delta, EngineRequest, EngineStatus, Finished
 from server.models.openai.chat_client import ChatClient, Endpoint, NotChat, TimeLimits, Unreachable
 from server.models.openai.events import BrokenStream, ChatStream
-from server.models.openai.known_server import KnownServer
+from server.models.openai.model_server import ModelServer
 from server.models.openai.negotiation import BROKE_OFF, Negotiation
 from server.models.openai.request import SPEECH, THOUGHTS, Media, PlainForm, restrict, without
 from server.models.openai.upstream import Reason, Refused
-from server.models.reply import Calls, Piece, Reply
 from server.models.thinking import Thinking
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class OpenAIEngine:
         self._session_key = session_key
         self._on_retry = on_retry
         self._client = ChatClient(endpoint, limits, transport)
-        self._server = KnownServer(
+        self._server = ModelServer(
             name,
             endpoint,
             self._client,
@@ -93,7 +93,7 @@ class OpenAIEngine:
         return self._plain.names(self._server.model, time.monotonic())
 
     async def probe(self) -> EngineStatus:
-        """See `KnownServer.probe`. Never raises an error."""
+        """See `ModelServer.probe`. Never raises an error."""
         await self._server.probe()
         return self.status
 
@@ -107,11 +107,11 @@ class OpenAIEngine:
             self._answering += 1
             stack.callback(self._answered)
             answer, piece = await self._begin(request, stack)
-            reply, stream = answer.reply, answer.stream
+            parser, stream = answer.parser, answer.stream
             deadline = now() + self.limits.first_token
             thinks, ended = True, False
             try:
-                while piece is not None and not reply.enough:
+                while piece is not None and not parser.enough:
                     for chunk in answer.take(piece):
                         if thinks and isinstance(chunk, Delta):
                             thinks, deadline = False, now() + self.limits.total
@@ -122,16 +122,16 @@ class OpenAIEngine:
                     pause = self.limits.tail if tail else self.limits.between_tokens
                     piece = await stream.piece(min(deadline, now() + pause))
                     if piece is not None and piece.error is not None:
-                        if reply.finish:
+                        if parser.finish:
                             break
                         raise self._server.refusal(Refused.of_event(piece.error), plain=False)
             except TimeoutError:
-                if not reply.finish:
+                if not parser.finish:
                     raise self._late(now() >= deadline) from None
             except BrokenStream as error:
-                if not reply.finish:
+                if not parser.finish:
                     raise answer.asking.broken(error) from None
-        for chunk in reply.end(whole=stream.done):
+        for chunk in parser.end(whole=stream.done):
             yield self._finished(chunk, answer) if isinstance(chunk, Finished) else chunk
 
     def _answered(self) -> None:
@@ -209,7 +209,7 @@ class OpenAIEngine:
                     break
                 if first.error is not None:
                     raise Refused.of_event(first.error)
-                answer.reply.usage = first.usage or answer.reply.usage
+                answer.parser.usage = first.usage or answer.parser.usage
             if first is None and not stream.done:
                 # The model's process died, or a router lost it.
                 raise BrokenStream(BROKE_OFF, connection=True)
@@ -276,7 +276,7 @@ class _Answer:
         self.asking, self.stream = asking, stream
         request, chat = asking.request, asking.fields
         tools, form = (chat.tools, chat.form) if chat is not None else (request.tools, None)
-        self.reply = Reply(
+        self.parser = AnswerParser(
             asking.thinking,
             request.max_tokens,
             calls=Calls(lenient=chat is None) if tools else None,
@@ -290,7 +290,7 @@ class _Answer:
         sound = self.spoken.take(piece.sound) if self.asking.request.speak else None
         if sound is not None:
             yield sound
-        yield from self.reply.take(piece)
+        yield from self.parser.take(piece)
 
 
 class SpokenAnswer:

@@ -15,9 +15,9 @@ from typing import Any
 import anyio
 import httpx2
 
+from server.models.answer_parser import CallPiece, Piece
 from server.models.base import Usage
 from server.models.openai.http import TooLarge
-from server.models.reply import CallPiece, Piece
 
 # One event; with an answer's sound 65 s at 24 kHz, since some send all of it at once
 MAX_EVENT_BYTES = 4 * 1024 * 1024

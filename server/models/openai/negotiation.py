@@ -11,7 +11,7 @@ from server.core.errors import EngineError, EngineFailed, EngineRefused
 from server.models.base import EngineRequest, EngineState, ProgramFields
 from server.models.openai.chat_client import Dropped, Endpoint, Unreachable
 from server.models.openai.events import BrokenStream
-from server.models.openai.known_server import KnownServer
+from server.models.openai.model_server import ModelServer
 from server.models.openai.request import (
     APART,
     FIELDS,
@@ -45,7 +45,7 @@ class Negotiation:
 
     wanted: EngineRequest
     request: EngineRequest
-    server: KnownServer
+    server: ModelServer
     plain: PlainForm
     endpoint: Endpoint
     # The model's way of thinking, with the switch

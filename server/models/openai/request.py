@@ -15,7 +15,7 @@ from server.media.picture.encode import data_url
 from server.models import prompts
 from server.models.base import Capabilities, EngineRequest, Pictures, ProgramFields
 from server.models.openai.chat_client import Endpoint
-from server.models.openai.known_server import KnownServer
+from server.models.openai.model_server import ModelServer
 from server.models.thinking import Thinking
 
 log = logging.getLogger(__name__)
@@ -180,7 +180,7 @@ def shorter(request: EngineRequest) -> EngineRequest | None:
 def body(
     request: EngineRequest,
     media: Media,
-    server: KnownServer,
+    server: ModelServer,
     endpoint: Endpoint,
     thinking: Thinking,
     left_out: frozenset[str],

@@ -34,7 +34,7 @@ ABSENT = (404, 405, 501)
 
 
 class ModelSurvey:
-    """What a server says of its models, kept from one probe to the next. `seconds` and `busy`: see `KnownServer`."""
+    """What a server says of its models, kept from one probe to the next. `seconds` and `busy`: see `ModelServer`."""
 
     def __init__(
         self, client: ChatClient, endpoint: Endpoint, seconds: float, busy: Callable[[], bool]

@@ -18,9 +18,9 @@ from server.core.sound import SoundUse
 from server.media.picture.encode import data_url
 from server.media.picture.grounding import Box
 from server.models import prompts
+from server.models.answer_parser import MOST_ARGUMENT_CHARS
 from server.models.base import Engine, EngineRequest, ShownPicture, ToolCall
 from server.models.prompts import cited
-from server.models.reply import MOST_ARGUMENT_CHARS
 from server.models.scheduler.job import Result
 from server.session.request.parts import View
 from server.session.request.question import Question

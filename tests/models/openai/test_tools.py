@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from server.models import prompts
+from server.models.answer_parser import MOST_ARGUMENT_CHARS, MOST_TOOL_CALLS
 from server.models.base import EngineRequest
 from server.models.openai.engine import OpenAIEngine
-from server.models.reply import MOST_ARGUMENT_CHARS, MOST_TOOL_CALLS
 from tests.models.asking import QUICK, Build, collect, request
 from tests.support.fakes_openai import FakeOpenAI
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from server.core.errors import EngineError, EngineRefused
+from server.models.answer_parser import AnswerText
 from server.models.base import (
     Chunk,
     Delta,
@@ -18,7 +19,6 @@ from server.models.base import (
     Thought,
 )
 from server.models.openai.engine import OpenAIEngine
-from server.models.reply import AnswerText
 from server.models.thinking import OFF_FIELDS, ThinkingLimits
 from tests.models.asking import Build, request
 from tests.support.answers import chunks_of

@@ -116,7 +116,7 @@ class AnswerText:
         return [kind(text)]
 
 
-class Reply:
+class AnswerParser:
     """The state of one answer.
 
     `most`: pieces of text after which it is long enough, where the server's limit has the tokens for

@@ -36,7 +36,7 @@ _TROUBLES = {
 _FAILS = (EngineState.UNREACHABLE, None, "fails. Its own log says why.")
 
 
-class KnownServer:
+class ModelServer:
     """Owner of a server's status.
 
     `seconds` bounds each part of a probe. `busy` returns True while answers are under way. `thinking` is told when the
