@@ -274,7 +274,7 @@ _times = cache(_Times)
 
 _STOP = {plain(word.strip()) for words in STOP_WORDS.values() for word in words.split(",")}
 # No command is longer.
-_MOST_STOP = 60
+_MOST_STOP_CHARS = 60
 
 
 @cache
@@ -293,13 +293,13 @@ def bare(said: str) -> str:
     return " ".join(words.split())
 
 
-def way_in(said: str) -> Route | None:
+def repeat_mode(said: str) -> Route | None:
     """Return where somebody wants the last question to look now: "look twice"; None for a question of its own."""
-    return _ways().get(bare(said)) if len(said) <= _MOST_STOP else None
+    return _repeat_modes().get(bare(said)) if len(said) <= _MOST_STOP_CHARS else None
 
 
 @cache
-def _ways() -> dict[str, Route]:
+def _repeat_modes() -> dict[str, Route]:
     """Return the ways to look by their `bare` phrases; read when first needed."""
     words = tomllib.loads(Path(__file__).with_name("ways.toml").read_text("utf-8"))
     return {
@@ -311,22 +311,22 @@ def _ways() -> dict[str, Route]:
 
 def is_stop(question: str) -> bool:
     """Return whether somebody says nothing but that it is enough."""
-    return len(question) <= _MOST_STOP and bare(question) in _STOP
+    return len(question) <= _MOST_STOP_CHARS and bare(question) in _STOP
 
 
 # Orders that somebody says in place of a question. An order is all that they say, with courtesies; in a longer sentence the
 # same words are a question.
 
 # No order but that of a watch is longer.
-_MOST_ORDER = 80
+_MOST_COMMAND_CHARS = 80
 # Longest name of a thing
-_MOST_THING = 80
+_MOST_THING_CHARS = 80
 # "Camera off?" asks whether it is.
 _QUESTION = re.compile("[?？؟]")
 
 
 # Orders that are questions where no feature takes them
-OF_FEATURES = frozenset(
+FEATURE_COMMANDS = frozenset(
     {Order.GUIDE_TO, Order.NOTABLE, Order.SCAN, Order.WATCH_OFF, Order.WHERE_WAS}
 )
 _ORDER_WORDS = tomllib.loads(Path(__file__).with_name("order_words.toml").read_text("utf-8"))
@@ -336,7 +336,7 @@ ORDERS: dict[Order, dict[str, str]] = {Order(name): words for name, words in _OR
 
 
 @cache
-def _orders() -> dict[str, Order]:
+def _commands() -> dict[str, Order]:
     return {
         bare(phrase): order
         for order, words in ORDERS.items()
@@ -357,7 +357,7 @@ def _form_of(kind: str, text: str) -> re.Match[str] | None:
     return next((found for one in _forms(kind) if (found := one.match(text))), None)
 
 
-def order_in(said: str) -> tuple[Order, str] | None:
+def parse_command(said: str) -> tuple[Order, str] | None:
     """Return the order that somebody says, and a watch's condition or the thing that it is about, else ""; None for a question."""
     text = said.strip()
     if _form_of("asks", text):
@@ -368,9 +368,9 @@ def order_in(said: str) -> tuple[Order, str] | None:
     if after := _form_of("watch_after", text):
         return Order.WATCH, after["condition"]
     for of_thing, kind in ((Order.GUIDE_TO, "lead"), (Order.WHERE_WAS, "where")):
-        if (thing := _thing_in(text, kind)) and bare(text) not in _orders():
+        if (thing := _thing_in(text, kind)) and bare(text) not in _commands():
             return of_thing, thing
-    order = _orders().get(bare(text)) if len(text) <= _MOST_ORDER else None
+    order = _commands().get(bare(text)) if len(text) <= _MOST_COMMAND_CHARS else None
     if order is Order.CAMERA_OFF and _QUESTION.search(text):
         return None
     return (order, "") if order is not None else None
@@ -378,11 +378,11 @@ def order_in(said: str) -> tuple[Order, str] | None:
 
 def _thing_in(text: str, kind: str) -> str:
     """Return the thing of "guide me to ..." and the like; "" for other words."""
-    if len(text) > 2 * _MOST_THING:
+    if len(text) > 2 * _MOST_THING_CHARS:
         return ""
     if found := _form_of(kind, text):
         thing = text[found.end() :].rstrip(" .!。！?？؟")
-        return thing if len(thing) <= _MOST_THING else ""
+        return thing if len(thing) <= _MOST_THING_CHARS else ""
     after = _form_of(f"{kind}_after", text)
     return after["thing"] if after else ""
 
@@ -391,4 +391,4 @@ def load() -> None:
     """Make all patterns."""
     choose("", Detail.AUTO, None)
     is_stop("")
-    order_in("")
+    parse_command("")

@@ -18,7 +18,7 @@ from server.core.errors import (
 from server.core.frames import Detail, Frame, Order, Part, Picture
 from server.media.camera import Asked
 from server.models.base import Engine, EngineRequest
-from server.models.routing import OF_FEATURES, choose, is_stop, order_in, way_in
+from server.models.routing import FEATURE_COMMANDS, choose, is_stop, parse_command, repeat_mode
 from server.models.scheduler.job import Result
 from server.session.hold import Hold
 from server.session.part import FeatureParts, SessionContext
@@ -136,7 +136,7 @@ class Commands:
 
     def take(self, message: wire.Chat, spoken: Spoken | None) -> bool:
         """Send the command of a message to the client; False for a question."""
-        order = order_in(message.content)
+        order = parse_command(message.content)
         if order is None or not message.id or not self.includes(*order, message, spoken):
             return False
         self.send(message.id, *order)
@@ -148,7 +148,7 @@ class Commands:
         """Return whether the client carries this command out: any spoken one, and a typed one of a feature."""
         if self._features.takes(order, condition):
             return spoken is not None or message.orders
-        return spoken is not None and order not in OF_FEATURES
+        return spoken is not None and order not in FEATURE_COMMANDS
 
     def send(self, id: str, order: Order, condition: str) -> None:
         """Have the client carry out a command, in place of a question; a spoken answer stops for it."""
@@ -253,7 +253,11 @@ class QuestionService:
         )
         id = message.id or f"a{next(self._numbers)}"
         question, wish = message.content, message.route
-        if wish is None and (wish := way_in(question)) is not None and self.state.last is not None:
+        if (
+            wish is None
+            and (wish := repeat_mode(question)) is not None
+            and self.state.last is not None
+        ):
             # "Look twice": what was asked, not these words and their sound
             question = self.state.last[1]
             spoken = replace(spoken, sound=None) if spoken is not None else None

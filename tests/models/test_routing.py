@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 
 from server.core.frames import Detail, Order, Route
 from server.models import routing
-from server.models.routing import Span, bare, choose, is_stop, order_in, plain, route_of, span_in
+from server.models.routing import (
+    Span,
+    bare,
+    choose,
+    is_stop,
+    parse_command,
+    plain,
+    route_of,
+    span_in,
+)
 from tests.support.words import CLIENT, say
 from tests.support.words import CODES as LANGUAGES
 
@@ -276,7 +285,7 @@ def test_only_a_whole_command_ends_it(text: str, ends: bool) -> None:
 def test_what_a_button_says_may_be_typed(language: str) -> None:
     """The names of the ways to look, on the buttons of an answer."""
     for way in ("detail", "twice", "past", "where"):
-        assert routing.way_in(say(f"page.way_{way}", language=language)) is Route(way)
+        assert routing.repeat_mode(say(f"page.way_{way}", language=language)) is Route(way)
     assert route_of(say("page.way_read", language=language)) is Route.READ
 
 
@@ -287,10 +296,10 @@ def test_each_phrase_for_a_way_to_look_has_one(language: str) -> None:
     for way, words in WAYS.items():
         assert words.keys() == LANGUAGES
         for phrase in words[language].split(","):
-            assert routing.way_in(f"{phrase.strip().upper()}?") is Route(way), phrase
+            assert routing.repeat_mode(f"{phrase.strip().upper()}?") is Route(way), phrase
             assert seen.setdefault(plain(phrase.strip()), way) == way
             assert not is_stop(phrase)
-            assert order_in(phrase) is None, phrase
+            assert parse_command(phrase) is None, phrase
 
 
 @pytest.mark.parametrize(
@@ -298,7 +307,7 @@ def test_each_phrase_for_a_way_to_look_has_one(language: str) -> None:
     ["", "please", "Where is the cup?", "Look closer at the label", "Is it twice?", "where " * 30],
 )
 def test_a_question_of_its_own_is_no_way_to_look(question: str) -> None:
-    assert routing.way_in(question) is None
+    assert routing.repeat_mode(question) is None
 
 
 def test_an_order_to_show_a_thing_asks_where_it_is() -> None:
@@ -343,7 +352,7 @@ def test_no_order_is_what_the_page_says_of_one(language: str) -> None:
     said = [say(id, language=language) for id in re.findall(r'"(\w+\.\w+)"', script)]
     assert len(said) == 10
     for words in said:
-        assert order_in(words) is None, words
+        assert parse_command(words) is None, words
         assert not is_stop(words), words
 
 
@@ -352,20 +361,20 @@ def test_no_order_is_what_the_page_says_of_one(language: str) -> None:
 def test_each_phrase_alone_is_its_order(order: Order, language: str) -> None:
     """And nothing else; also with a mark at its end."""
     for phrase in routing.ORDERS[order][language].split(","):
-        assert order_in(phrase) == (order, ""), phrase
-        assert order_in(f"{phrase.strip().capitalize()}!") == (order, ""), phrase
+        assert parse_command(phrase) == (order, ""), phrase
+        assert parse_command(f"{phrase.strip().capitalize()}!") == (order, ""), phrase
         assert not is_stop(phrase)
 
 
 @pytest.mark.parametrize(("said", "order"), SPOKEN["courteous"])
 def test_courtesies_change_no_order(said: str, order: str) -> None:
     """Before, within and after it, also where they are written without a space."""
-    assert order_in(said) == (Order(order), "")
+    assert parse_command(said) == (Order(order), "")
 
 
 @pytest.mark.parametrize(("said", "condition"), SPOKEN["watches"])
 def test_a_watch_is_ordered_in_a_persons_own_words(said: str, condition: str) -> None:
-    assert order_in(said) == (Order.WATCH, condition)
+    assert parse_command(said) == (Order.WATCH, condition)
 
 
 PLACES_TO_GO = SPOKEN["ways"]
@@ -373,7 +382,7 @@ PLACES_TO_GO = SPOKEN["ways"]
 
 @pytest.mark.parametrize(("said", "words"), [(said, words) for _, said, words, _ in PLACES_TO_GO])
 def test_a_way_is_ordered_to_a_thing(said: str, words: str) -> None:
-    assert order_in(said) == (Order.GUIDE_TO, words)
+    assert parse_command(said) == (Order.GUIDE_TO, words)
 
 
 @pytest.mark.parametrize(
@@ -386,7 +395,7 @@ def test_a_way_is_ordered_to_a_thing(said: str, words: str) -> None:
 )
 def test_a_question_is_no_order(said: str) -> None:
     """The words of an order within a longer sentence are a part of it."""
-    assert order_in(said) is None
+    assert parse_command(said) is None
 
 
 PLACES = SPOKEN["places"]
@@ -395,7 +404,7 @@ PLACES = SPOKEN["places"]
 @pytest.mark.parametrize(("said", "words"), [(said, words) for _, said, words, _ in PLACES])
 def test_a_thing_once_seen_is_asked_for(said: str, words: str) -> None:
     """With the word for the past, in each language: where a thing is now is a question."""
-    assert order_in(said) == (Order.WHERE_WAS, words)
+    assert parse_command(said) == (Order.WHERE_WAS, words)
 
 
 @pytest.mark.parametrize("places", [PLACES, PLACES_TO_GO])

@@ -46,7 +46,7 @@ def address(text: str) -> None:
 
 # Readers of others' text, with the most characters that they get at once
 READERS: dict[str, tuple[Callable[[str], object], int]] = {
-    "a question's order": (routing.order_in, MAX_QUESTION_CHARS),
+    "a question's order": (routing.parse_command, MAX_QUESTION_CHARS),
     "a question's detail": (routing.wants_detail, MAX_QUESTION_CHARS),
     "a question's route": (
         lambda text: routing.choose(text, Detail.AUTO, None),

@@ -17,7 +17,7 @@ from server.features.builtin.colours import NAMES
 from server.features.builtin.detector import PERSON
 from server.features.builtin.language import LANGUAGES, Language, language
 from server.features.builtin.thing_words import thing_words
-from server.models.routing import WORD_MARKS, ends, order_in, plain
+from server.models.routing import WORD_MARKS, ends, parse_command, plain
 
 # The words for visitors about a condition that is none of these
 ABLE = "Without a model: words, colours, things, motion."
@@ -73,7 +73,7 @@ def spoken_condition(text: str) -> tuple[Condition, str] | None:
     "Tell me when" says nothing of it.
     """
     text = ends(text)
-    order = order_in(text)
+    order = parse_command(text)
     if order is not None and order[0] is Order.WATCH:
         text = order[1]
     # A name may be a word of another language, so names come last.

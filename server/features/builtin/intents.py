@@ -21,7 +21,7 @@ from server.features.builtin.language import (
 )
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import SOCIAL, Want
-from server.models.routing import ends, plain, way_in, word_pattern
+from server.models.routing import ends, plain, repeat_mode, word_pattern
 
 # Most words of a question that are compared with each word of the picture
 _MOST_WORDS = 16
@@ -95,7 +95,7 @@ def understand(question: str, chosen: str | None = None, page: str = "") -> Inte
     candidates = languages_of(text)
     known = language_of(question) if candidates else likely
     own = known or (likely if likely in candidates else candidates[0])
-    if not WORD.search(text) or way_in(question) is not None:
+    if not WORD.search(text) or repeat_mode(question) is not None:
         return Intent(Want.SUMMARY, fixed or own, question)
     # A greeting may be all that there is of a language.
     for code in dict.fromkeys((own, likely, "en", *(() if known else candidates))):

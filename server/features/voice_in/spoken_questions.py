@@ -23,7 +23,7 @@ from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in.recogniser import Recogniser, Words, WordTime
 from server.features.voice_in.turns import MOST_TURN_SECONDS, Began, Ended
 from server.media.camera import Asked
-from server.models.routing import is_stop, order_in
+from server.models.routing import is_stop, parse_command
 from server.session.part import SessionContext
 from server.session.request.parts import Spoken
 from server.shared.speech import SpeechFailed, SpeechTimeout, SpeechUnavailable
@@ -218,7 +218,7 @@ class SpokenQuestions:
         # A recogniser may have its words before the person has ended; the frame is not known then.
         await turn.over.wait()
         invented = turn.little and is_invented(text)
-        if invented or (turn.doubtful and not (is_stop(text) or order_in(text))):
+        if invented or (turn.doubtful and not (is_stop(text) or parse_command(text))):
             self._no_words(turn, "unclear" if invented else None)
             return
         frame = turn.nearest(turn.captured + pointing.at) if pointing is not None else None
