@@ -16,7 +16,7 @@ from server.core.redact import session_hash
 from server.session.session import Session, SessionState, Socket
 
 # The answer to a client whose session's process does not run
-GONE = "This session ended with the part of the server that it was on. Get a new token from /api/token and start again."
+REPLICA_UNAVAILABLE = "This session ended with the part of the server that it was on. Get a new token from /api/token and start again."
 
 
 class Replicas:
@@ -59,7 +59,7 @@ class Replicas:
 
     # Ends that operators order
 
-    def hear(self) -> bool:
+    def has_peers(self) -> bool:
         """Return whether other processes hear of ends now."""
         return False
 
@@ -78,7 +78,7 @@ class Replicas:
 MAX_REVOKED = 10_000
 
 
-class Revoked:
+class Revocations:
     """Names whose tokens are revoked, and a time before which all tokens are.
 
     A name is kept until its last token has expired, `life` seconds after `since`, the beginning of
@@ -94,7 +94,7 @@ class Revoked:
         self._most = most
         self._since: dict[str, int] = {}
         # The same, earliest access first
-        self._order: list[tuple[int, str]] = []
+        self._earliest: list[tuple[int, str]] = []
         self._before = 0
 
     def __len__(self) -> int:
@@ -104,10 +104,10 @@ class Revoked:
         """Revoke one name's access."""
         if name not in self._since:
             self._since[name] = since
-            heapq.heappush(self._order, (since, name))
-        while self._order and self._order[0][0] + self._life <= now:
+            heapq.heappush(self._earliest, (since, name))
+        while self._earliest and self._earliest[0][0] + self._life <= now:
             self._forget_earliest()
-        while len(self._order) > self._most:
+        while len(self._earliest) > self._most:
             self._before = max(self._before, self._forget_earliest())
 
     def add_all(self, before: int, now: float) -> None:
@@ -124,7 +124,7 @@ class Revoked:
         return max(int(now), self._before + 1)
 
     def _forget_earliest(self) -> int:
-        since, name = heapq.heappop(self._order)
+        since, name = heapq.heappop(self._earliest)
         del self._since[name]
         return since
 
@@ -141,7 +141,7 @@ DARK_SECONDS = 180.0
 _DARK = 1e9
 
 
-def _order(session: Session, now: float) -> float | None:
+def _eviction_rank(session: Session, now: float) -> float | None:
     """Find the place of a visitor's session in the order in which sessions make room for others, the
     least first; None for one that does not.
 
@@ -156,7 +156,7 @@ def _order(session: Session, now: float) -> float | None:
     return None
 
 
-def _seen(session: Session) -> dict[str, Any]:
+def _describe(session: Session) -> dict[str, Any]:
     """Return a session as operators see it; docs/reference/http.md has the fields."""
     allowance = session.requests.allowance
     return {
@@ -175,7 +175,7 @@ def _seen(session: Session) -> dict[str, Any]:
 log = logging.getLogger(__name__)
 
 # The shortest and the longest pause between two looks for expired sessions (seconds).
-EXPIRY_LOOK = (0.25, 15.0)
+EXPIRY_PAUSE = (0.25, 15.0)
 
 
 class Capacity:
@@ -199,7 +199,7 @@ class Capacity:
         # The process is about to stop.
         self.draining = False
         # An operator drains this process: nobody new comes in, present sessions stay.
-        self.emptying = False
+        self.operator_draining = False
 
     @property
     def occupied(self) -> int:
@@ -208,16 +208,16 @@ class Capacity:
 
     @property
     def holders(self) -> dict[str, float | None]:
-        """The slots of all visitors' sessions, each with its `_order`."""
+        """The slots of all visitors' sessions, each with its `_eviction_rank`."""
         now = time.monotonic()
-        return {name: _order(one, now) for one in self._visitors() for name in one.slots}
+        return {name: _eviction_rank(one, now) for one in self._visitors() for name in one.slots}
 
     @property
     def closed(self) -> str:
         """The reason why nobody new is taken, whatever the room; "" when somebody is."""
         if self.draining:
             return "the server is about to stop"
-        return "people go on at other parts of the server" if self.emptying else ""
+        return "people go on at other parts of the server" if self.operator_draining else ""
 
     def full(self) -> Busy:
         """Return the error for whoever finds no slot."""
@@ -229,7 +229,7 @@ class Capacity:
         """Raise Draining when nobody new is taken."""
         if self.draining:
             raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
-        if self.emptying:
+        if self.operator_draining:
             raise Draining(
                 "This part of the server takes nobody new. Try again in a moment.", retry_after=5
             )
@@ -245,21 +245,21 @@ class Capacity:
         if not self.replicas.can_take():
             # A balancer then asks another process.
             self.check_open()
-            if self.replicas.named and self._longest_left() is None:
+            if self.replicas.named and self._eviction_candidate() is None:
                 self.check_slot()
 
     def make_slot(self) -> Coroutine[Any, Any, None] | None:
         """End the session that is the first to make room, if all slots here are occupied. Raises Busy without one."""
         if self.occupied < self._max_sessions:
             return None
-        if (left := self._longest_left()) is None:
+        if (left := self._eviction_candidate()) is None:
             raise self.full()
         return self._evict(left)
 
     async def take(self, session_id: str) -> None:
         """Take one of the slots that all processes share, from another session if need be. Raises Busy."""
         if not await self.replicas.take(session_id):
-            left = self._longest_left()
+            left = self._eviction_candidate()
             if left is not None:
                 await self._evict(left)
             if left is None or not await self.replicas.take(session_id):
@@ -269,15 +269,15 @@ class Capacity:
         """End the sessions whose slots went to others, by the names in `holders`."""
         now, chosen = time.monotonic(), set(names)
         for session in self._visitors():
-            kept = chosen.isdisjoint(session.slots) or _order(session, now) is None
+            kept = chosen.isdisjoint(session.slots) or _eviction_rank(session, now) is None
             if not kept and session.state is not SessionState.ENDED:
                 await self._evict(session)
 
-    def _longest_left(self) -> Session | None:
+    def _eviction_candidate(self) -> Session | None:
         """Return the session that is the first to make room."""
         now = time.monotonic()
-        left = [one for one in self._visitors() if _order(one, now) is not None]
-        return min(left, key=lambda one: _order(one, now) or 0.0, default=None)
+        left = [one for one in self._visitors() if _eviction_rank(one, now) is not None]
+        return min(left, key=lambda one: _eviction_rank(one, now) or 0.0, default=None)
 
 
 class SessionManager:
@@ -300,7 +300,7 @@ class SessionManager:
         self._on_end = on_end
         self._sessions: dict[str, Session] = {}
         # By the hash of their ids
-        self.revoked = Revoked(max_age)
+        self.revoked = Revocations(max_age)
         self._tasks = TaskSet("sessions")
 
     @property
@@ -335,14 +335,14 @@ class SessionManager:
     def start(self) -> None:
         self._tasks.spawn(supervise(self._expire, name="expiry"), name="expiry")
 
-    def ended(self, claims: Claims) -> bool:
+    def is_revoked(self, claims: Claims) -> bool:
         """Return whether this access was taken back, or its session has ended."""
         if claims.session_id in self._sessions:
             return False
         return self.revoked.refuses(session_hash(claims.session_id), claims.auth_time)
 
     def open(self, session_id: str, since: int | None = None, device: str = "") -> Session:
-        """Return the session, or begin it. At MAX_SESSIONS the first one of `_order` makes room.
+        """Return the session, or begin it. At MAX_SESSIONS the first one of `_eviction_rank` makes room.
 
         `since`: the time of its code, seconds since the epoch; None for now. `device`: the paired one that brought it.
 
@@ -390,7 +390,7 @@ class SessionManager:
     def get(self, session_id: str) -> Session | None:
         return self._sessions.get(session_id)
 
-    def listens(self, session_id: str) -> bool:
+    def has_socket(self, session_id: str) -> bool:
         """Return whether a socket of this session is open."""
         return (session := self.get(session_id)) is not None and session.socket is not None
 
@@ -417,11 +417,11 @@ class SessionManager:
             session.touch()
             session.socket_closed()
 
-    def seen(self) -> list[dict[str, Any]]:
+    def describe(self) -> list[dict[str, Any]]:
         """List the sessions of this process, the newest first."""
-        return [_seen(one) for one in sorted(self.visitors(), key=lambda one: -one.began_at)]
+        return [_describe(one) for one in sorted(self.visitors(), key=lambda one: -one.began_at)]
 
-    async def take_back(self, name: str) -> bool:
+    async def revoke(self, name: str) -> bool:
         """End the session with this hash for good. Return False for one that is not here, whose tokens are revoked."""
         now, found = time.time(), [one for one in self.visitors() if session_hash(one.id) == name]
         self.revoked.add(name, found[0].since if found else int(now), now)
@@ -429,14 +429,14 @@ class SessionManager:
             await self.end(session.id, "ended by the operator", Close.TAKEN_BACK)
         return bool(found)
 
-    async def take_all_back(self, before: int) -> int:
+    async def revoke_all(self, before: int) -> int:
         """End all sessions whose code was entered by then (seconds since the epoch). Return their number here."""
         self.revoked.add_all(before, time.time())
         ended = [one.id for one in self.visitors() if one.since <= before]
         await self._end_all(ended, "ended by the operator", Close.TAKEN_BACK)
         return len(ended)
 
-    async def take_devices_back(self, which: Callable[[str, int], bool]) -> None:
+    async def revoke_devices(self, which: Callable[[str, int], bool]) -> None:
         """End the sessions of devices by `which(name, since)`; `since`: its beginning, seconds since the epoch."""
         ended = [one.id for one in self.all() if one.device and which(one.device, one.since)]
         await self._end_all(ended, "its device was forgotten", Close.TAKEN_BACK)
@@ -459,7 +459,7 @@ class SessionManager:
         del self._sessions[session.id]
 
     @asynccontextmanager
-    async def trying(
+    async def pending_offer(
         self, session_id: str, since: int | None = None, device: str = ""
     ) -> AsyncIterator[Session]:
         """Admit a session for an offer, which may fail: a session that nothing has used is then removed, and its
@@ -469,14 +469,14 @@ class SessionManager:
         """
         self._check_visitor(session_id)
         session = await self.admit(session_id, since, device)
-        session.trying += 1
+        session.pending_offers += 1
         try:
             yield session
             if session.state is not SessionState.ENDED:
                 session.use()
         finally:
-            session.trying -= 1
-            if not session.trying and session.state is SessionState.NEW:
+            session.pending_offers -= 1
+            if not session.pending_offers and session.state is SessionState.NEW:
                 self._remove(session)
                 await self._close(session, "", Close.NORMAL)
 
@@ -500,7 +500,7 @@ class SessionManager:
         await self._end_all(left, "no activity for too long", Close.IDLE)
         aged = [one.id for one in self.visitors() if one.since <= old]
         await self._end_all(aged, "its code was entered too long ago", Close.NO_SESSION)
-        return min(max(self._timeout / 10, EXPIRY_LOOK[0]), EXPIRY_LOOK[1])
+        return min(max(self._timeout / 10, EXPIRY_PAUSE[0]), EXPIRY_PAUSE[1])
 
     async def _end_all(self, session_ids: Iterable[str], reason: str, code: int) -> None:
         """End these; one whose close fails keeps no other one alive."""

@@ -154,7 +154,7 @@ class Session:
         # None while no socket is open
         self.socket: Socket | None = None
         # Offers that are being answered
-        self.trying = 0
+        self.pending_offers = 0
         # It has a camera of the house and needs no page: it ends with the server alone.
         self.standing = False
         self.limits, self.services = limits, services

@@ -191,7 +191,7 @@ def add_gauges(
     gauge(
         "draining",
         "1 while nobody new is taken here, because the process stops or an operator ordered it",
-        lambda: {"stop": capacity.draining, "operator": capacity.emptying},
+        lambda: {"stop": capacity.draining, "operator": capacity.operator_draining},
         "by",
     )
     gauge(

@@ -46,7 +46,7 @@ from server.core.errors import Elsewhere, Forbidden, NotFound, RateLimited, Unau
 from server.core.metrics import Metrics
 from server.core.redact import session_hash
 from server.core.setting_text import authority_der, certificate_names
-from server.session_manager import GONE, SessionManager
+from server.session_manager import REPLICA_UNAVAILABLE, SessionManager
 
 if TYPE_CHECKING:
     from server.web.health import Health
@@ -237,7 +237,7 @@ class RequestGuard:
         """Issue another token for the session of the request's token. Raises Unauthorized."""
         claims = self.claims(request)
         with self._counting():
-            if self._services.sessions.ended(claims):
+            if self._services.sessions.is_revoked(claims):
                 raise TokenRefused("ended")
             return self._access.tokens.renew(claims)
 
@@ -256,7 +256,7 @@ class RequestGuard:
             return
         if request.query_params.get("session") == session_id:
             # The balancer knew the session's process and did not reach it.
-            raise NotFound(GONE)
+            raise NotFound(REPLICA_UNAVAILABLE)
         kept = [(k, v) for k, v in request.query_params.items() if k in ("page", "attempt")]
         query = urlencode([("session", session_id), *kept])
         # A decoded path may have signs that no header can have.

@@ -457,7 +457,9 @@ async def connect_camera(
     """
     session_id = claims.session_id
     # A refused offer leaves no session behind.
-    async with services.sessions.trying(session_id, claims.auth_time, claims.device) as session:
+    async with services.sessions.pending_offer(
+        session_id, claims.auth_time, claims.device
+    ) as session:
         session.offers.take(attempt)
         answer = await services.webrtc.connect(
             session_id,
@@ -611,9 +613,9 @@ def create_session_router(services: Services) -> APIRouter:
         learn of an end. A `name` has 12 digits of `0-9` and `a-f`, as in the log.
         """
         return {
-            "sessions": sessions.seen(),
+            "sessions": sessions.describe(),
             # True when other processes are notified of ended sessions
-            "shared": sessions.replicas.hear(),
+            "shared": sessions.replicas.has_peers(),
         }
 
     @router.delete("/sessions/{name}")
@@ -623,7 +625,7 @@ def create_session_router(services: Services) -> APIRouter:
             raise BadRequest(
                 "A session's name has 12 digits of 0-9 and a-f, as GET /api/operator/sessions has it."
             )
-        here = await sessions.take_back(name)
+        here = await sessions.revoke(name)
         announced = await sessions.replicas.announce_end(name)
         log.info("the operator ends a session", extra={"count": int(here)})
         if not here and not announced:
@@ -636,7 +638,7 @@ def create_session_router(services: Services) -> APIRouter:
     async def end_all() -> dict[str, Any]:
         """End all sessions and all tokens issued so far. Answers `ended`: integer."""
         now = int(time.time())
-        ended = await sessions.take_all_back(now)
+        ended = await sessions.revoke_all(now)
         await sessions.replicas.announce_end_of_all(now)
         log.info("the operator ends all sessions", extra={"count": ended})
         return {"ended": ended}

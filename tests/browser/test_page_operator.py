@@ -422,13 +422,13 @@ async def test_the_operator_drains_a_gateway(visit: Visit) -> None:
             timeout=20_000,
         )
         await expect(gateways.locator("li")).to_contain_text("draining")
-        assert one.program.sessions.capacity.emptying
+        assert one.program.sessions.capacity.operator_draining
         again = gateways.get_by_role("button", name="Take people again")
         await again.click()
         await expect(again).to_be_hidden()
         await expect(gateways.get_by_role("button", name="Drain this one")).to_be_focused()
         await expect(state).to_contain_text("Drain a gateway before you stop it")
-        assert not one.program.sessions.capacity.emptying
+        assert not one.program.sessions.capacity.operator_draining
         await page.leave()
 
 

@@ -20,7 +20,7 @@ from server.core.frames import Frame
 from server.core.redact import session_hash
 from server.session.part import BackgroundPart, SessionContext, SessionFeatures
 from server.session.session import MAX_NUMBER, MAX_PAGES, Attempt, Attempts, Session
-from server.session_manager import Revoked, SessionManager
+from server.session_manager import Revocations, SessionManager
 from tests.support.clients import soon
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import LIMITS, make_frame, make_services
@@ -134,7 +134,7 @@ async def test_an_ended_session_never_comes_back() -> None:
 async def test_a_flood_of_ended_sessions_brings_none_back() -> None:
     """Beyond what is remembered, access that began no later than what was forgotten is over, too; new access is not."""
     async with manager() as (sessions, _):
-        sessions.revoked = Revoked(86_400, 2)
+        sessions.revoked = Revocations(86_400, 2)
         began = int(time.time()) - 100
         for number, id in enumerate("abcde"):
             sessions.open(id, began + number)
@@ -175,37 +175,37 @@ async def test_an_operator_ends_one_and_all() -> None:
         sockets = {id: Socket() for id in "ab"}
         for id, socket in sockets.items():
             sessions.attach(sessions.open(id), socket)
-        seen = {one["name"]: one for one in sessions.seen()}
+        seen = {one["name"]: one for one in sessions.describe()}
         assert set(seen) == {session_hash("a"), session_hash("b")}
         assert all(
             one["socket"] and 0 <= one["age_seconds"] < 60 and 0 <= one["idle_seconds"] < 60
             for one in seen.values()
         )
-        assert await sessions.take_back(session_hash("a"))
+        assert await sessions.revoke(session_hash("a"))
         assert (sockets["a"].code, sockets["b"].code) == (4410, None)
-        assert not await sessions.take_back(session_hash("a"))
+        assert not await sessions.revoke(session_hash("a"))
         # One that never began here does not, either.
-        assert not await sessions.take_back(session_hash("c"))
+        assert not await sessions.revoke(session_hash("c"))
         now = int(time.time())
         for id in "ac":
-            assert sessions.ended(Claims(id, now))
+            assert sessions.is_revoked(Claims(id, now))
             with pytest.raises(NotFound):
                 sessions.open(id)
-        assert not sessions.ended(Claims("b", now))
-        assert await sessions.take_all_back(now) == 1
+        assert not sessions.is_revoked(Claims("b", now))
+        assert await sessions.revoke_all(now) == 1
         assert sockets["b"].code == 4410
         assert ended == ["a", "b"]
-        assert sessions.ended(Claims("d", now))
+        assert sessions.is_revoked(Claims("d", now))
         later = sessions.revoked.begin(now)
         assert later > now
-        assert not sessions.ended(Claims("d", later))
+        assert not sessions.is_revoked(Claims("d", later))
         sessions.open("d", later)
 
 
 async def fail(sessions: SessionManager, id: str, when: asyncio.Event | None = None) -> None:
     """An attempt that fails, at once or later."""
     with suppress(LookupError):
-        async with sessions.trying(id):
+        async with sessions.pending_offer(id):
             if when is not None:
                 await when.wait()
             raise LookupError
@@ -236,7 +236,7 @@ async def test_an_attempt_that_fails_late_takes_nothing_from_another() -> None:
         await asyncio.sleep(0)
 
         async def succeed() -> Session:
-            async with sessions.trying("a") as session:
+            async with sessions.pending_offer("a") as session:
                 await go.wait()
                 return session
 
@@ -271,7 +271,7 @@ async def test_expiry_goes_on_after_a_failure(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A session that cannot be closed keeps no other one alive, now and later, and what it held is given back."""
-    monkeypatch.setattr(session_manager, "EXPIRY_LOOK", (0.01, 0.01))
+    monkeypatch.setattr(session_manager, "EXPIRY_PAUSE", (0.01, 0.01))
     async with manager(timeout=0.05) as (sessions, ended):
         broken = sessions.open("broken")
 
@@ -339,7 +339,7 @@ LIFE = 100
 
 def test_a_name_is_refused_until_its_last_token_would_be_over() -> None:
     """Then it is forgotten, without touching anybody else's access."""
-    revoked = Revoked(LIFE)
+    revoked = Revocations(LIFE)
     revoked.add("a", 1000, 1050)
     assert revoked.refuses("a", 1000)
     assert not revoked.refuses("b", 1000)
@@ -352,7 +352,7 @@ def test_a_name_is_refused_until_its_last_token_would_be_over() -> None:
 
 def test_adding_twice_is_adding_once() -> None:
     """A name that is revoked again takes no second entry."""
-    revoked = Revoked(LIFE, 2)
+    revoked = Revocations(LIFE, 2)
     for _ in range(5):
         revoked.add("a", 1000, 1000)
     assert len(revoked) == 1
@@ -361,7 +361,7 @@ def test_adding_twice_is_adding_once() -> None:
 
 def test_all_at_once() -> None:
     """Access that began by then is over; what is granted after, even in that second, is good."""
-    revoked = Revoked(LIFE)
+    revoked = Revocations(LIFE)
     revoked.add_all(1000, 1000.9)
     assert revoked.refuses("a", 1000)
     assert revoked.refuses("a", 7)
@@ -375,7 +375,7 @@ def test_all_at_once() -> None:
 
 def test_nothing_ends_in_the_future() -> None:
     """Access that begins later is good, whatever time was named, and begins now."""
-    revoked = Revoked(LIFE)
+    revoked = Revocations(LIFE)
     revoked.add_all(10**10, 1000.5)
     assert revoked.refuses("a", 1000)
     assert revoked.begin(1000.9) == 1001
@@ -386,7 +386,7 @@ def test_nothing_ends_in_the_future() -> None:
 @given(st.lists(st.integers(0, LIFE - 1), min_size=1, max_size=60), st.integers(1, 10))
 def test_no_flood_brings_one_back(ages: list[int], most: int) -> None:
     """However access ends and however little is remembered, no token that could be good passes."""
-    revoked, now = Revoked(LIFE, most), 10_000
+    revoked, now = Revocations(LIFE, most), 10_000
     ended = [(f"n{number}", now - age) for number, age in enumerate(ages)]
     for name, since in ended:
         revoked.add(name, since, now)

@@ -251,8 +251,8 @@ class OperatorDrain:
         Raises Conflict when the process is about to stop.
         """
         self._check()
-        if not self._sessions.capacity.emptying:
-            self._sessions.capacity.emptying = True
+        if not self._sessions.capacity.operator_draining:
+            self._sessions.capacity.operator_draining = True
             self._from = time.monotonic() + NOTICE_SECONDS
             self._before, self._emptied = self.went, False
             log.info("the operator drains this gateway", extra={"count": self._people()})
@@ -267,8 +267,8 @@ class OperatorDrain:
         Raises Conflict when the process is about to stop.
         """
         self._check()
-        if self._sessions.capacity.emptying:
-            self._sessions.capacity.emptying, self._from = False, None
+        if self._sessions.capacity.operator_draining:
+            self._sessions.capacity.operator_draining, self._from = False, None
             log.info("the operator ends the drain", extra={"count": self._people()})
             await self._replicas.report(time.monotonic())
         return self.state()
@@ -309,7 +309,7 @@ class OperatorDrain:
     def _people(self) -> int:
         """Count those who are here: sessions whose page has gone wait for their end alone."""
         sessions = self._sessions
-        return sum(sessions.listens(one.id) or one.offered for one in sessions.visitors())
+        return sum(sessions.has_socket(one.id) or one.offered for one in sessions.visitors())
 
     def _check(self) -> None:
         if self._sessions.capacity.draining:
@@ -342,7 +342,7 @@ class OperatorDrain:
         for session, side in free[: AT_ONCE if send else 0]:
             side.leave()
             self._leaving.add(session.id)
-        for id in [id for id in self._leaving if not self._sessions.listens(id)]:
+        for id in [id for id in self._leaving if not self._sessions.has_socket(id)]:
             self._leaving.discard(id)
             self.went += 1
             await self._sessions.end(id, "moved to another gateway", Close.DRAINING)

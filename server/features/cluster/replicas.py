@@ -290,10 +290,10 @@ class Cluster(Replicas):
         for name in listed.names:
             kind, _, rest = name.rpartition(" ")
             if not kind:
-                await self._sessions.take_back(rest)
+                await self._sessions.revoke(rest)
             elif (end := self._enders.get(kind)) is not None:
                 await end(rest)
-        await self._sessions.take_all_back(listed.before)
+        await self._sessions.revoke_all(listed.before)
 
     def on_end(self, kind: str, end: Callable[[str], Awaitable[object]]) -> None:
         """Have `end(name)` called for each `kind name` that another process announces."""
@@ -328,7 +328,7 @@ class Cluster(Replicas):
     async def leave(self, name: str) -> None:
         await self._slots.leave(name)
 
-    def hear(self) -> bool:
+    def has_peers(self) -> bool:
         return self._ends.heard
 
     async def announce_end(self, name: str) -> bool:

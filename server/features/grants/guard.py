@@ -32,7 +32,7 @@ from server.core.messages import error_body
 from server.features.grants.grants import Grant, ended, read_token
 from server.features.grants.programs import Programs, programs_of
 from server.session.session import Session
-from server.session_manager import GONE
+from server.session_manager import REPLICA_UNAVAILABLE
 from server.web.middleware import ErrorForm
 from server.web.request_guard import RequestGuard, Services
 
@@ -103,7 +103,7 @@ class ProgramGuard:
             return
         if named is not None or request.query_params.get("session") == session_id:
             # The balancer knew the session's process and did not reach it.
-            raise NotFound(GONE)
+            raise NotFound(REPLICA_UNAVAILABLE)
         raise Elsewhere(f"{request.url.path}?session={quote(session_id)}")
 
     def _refused(self, request: Request, error: QwenCameraError) -> QwenCameraError:

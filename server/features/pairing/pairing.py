@@ -20,7 +20,7 @@ from pydantic import Field
 from server.auth import Claims, Signer, TokenRefused, digest
 from server.core.errors import BadRequest, Forbidden, Unauthorized
 from server.core.redact import session_hash
-from server.session_manager import Revoked, SessionManager
+from server.session_manager import Revocations, SessionManager
 from server.web.middleware import error_response
 from server.web.request_guard import Device, RequestGuard, Services, TokenBody, WayIn
 
@@ -212,10 +212,10 @@ class Pairing(WayIn):
         if name.isdecimal() and len(name) < 12:
             before = int(name)
             count = self.devices.forget_all(before, now)
-            await self._sessions.take_devices_back(lambda _, since: since <= before)
+            await self._sessions.revoke_devices(lambda _, since: since <= before)
         else:
             count = int(self.devices.forget(name, now))
-            await self._sessions.take_devices_back(lambda device, _: device == name)
+            await self._sessions.revoke_devices(lambda device, _: device == name)
         return count
 
     def add_routes(self, router: APIRouter) -> None:
@@ -324,7 +324,7 @@ class Devices:
 
     def __init__(self, key: str) -> None:
         self._signer = Signer(key)
-        self._forgotten = Revoked(DEVICE_SECONDS)
+        self._forgotten = Revocations(DEVICE_SECONDS)
         self._listed: OrderedDict[str, Listed] = OrderedDict()
 
     def pair(self, user_agent: str, now: float) -> tuple[str, Device]:

@@ -138,7 +138,7 @@ class FixedCameras:
             rate = AWAKE_FPS
         if camera.on_sample:
             rate = max(rate, float(camera.sender().idle.max_framerate))
-        if self._sessions.listens(one.session.id):
+        if self._sessions.has_socket(one.session.id):
             rate = max(rate, WATCHED_FPS)
         return rate
 
@@ -277,7 +277,7 @@ def add_routes(api: Api, cameras: FixedCameras) -> None:
                 f'"content" is not a question of 1 to {MAX_QUESTION_CHARS} characters. Put the question there.'
             )
         session = cameras.find(name)
-        return await ask(session, question, attended=services.sessions.listens(session.id))
+        return await ask(session, question, attended=services.sessions.has_socket(session.id))
 
     @router.post("/{name}/retry", status_code=202)
     async def retry(name: str) -> dict[str, Any]:

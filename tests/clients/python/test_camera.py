@@ -273,7 +273,7 @@ async def test_nobody_looks_unseen() -> None:
             await camera.snapshot()
         assert refused.value.retry_after == 15
         await desk.person.page.close()
-        await soon(lambda: not desk.run.program.sessions.listens(desk.person.session_id))
+        await soon(lambda: not desk.run.program.sessions.has_socket(desk.person.session_id))
         for call in calls_of(camera.snapshot(), camera.ask("What?")):
             with pytest.raises(qwen_camera.PageClosed, match="open the page"):
                 await call
