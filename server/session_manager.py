@@ -323,12 +323,12 @@ class SessionManager:
 
     def visitors(self) -> list[Session]:
         """The sessions that began with a visitor's offer or socket."""
-        return [session for session in self._sessions.values() if not session.standing]
+        return [session for session in self._sessions.values() if not session.fixed]
 
-    def stand(self, session_id: str) -> Session:
+    def begin_fixed(self, session_id: str) -> Session:
         """Begin the session of a fixed camera: it takes no slot, and neither expires nor makes room for others."""
         session = self._sessions[session_id] = self._make(session_id)
-        session.standing = True
+        session.fixed = True
         session.use()
         return session
 
@@ -384,7 +384,7 @@ class SessionManager:
         self.capacity.check_slot()
 
     def _check_visitor(self, session_id: str) -> None:
-        if session_id in self._sessions and self._sessions[session_id].standing:
+        if session_id in self._sessions and self._sessions[session_id].fixed:
             raise Conflict("This session has a camera of the house. No other one takes its place.")
 
     def get(self, session_id: str) -> Session | None:

@@ -298,7 +298,7 @@ class SessionPart:
     def prompt_lost(self) -> None:
         """Note that the next prompt does not begin as the last one: its answer failed, or one was deleted."""
 
-    def fixed(self) -> bool:
+    def become_fixed(self) -> bool:
         """Belong to a fixed camera, whose operator decides, not a person. Returns False to be left out there."""
         return False
 
@@ -473,9 +473,9 @@ class FeatureParts:
             self._parts[name] = part = make(context)
             self.routes.update(part.routes)
 
-    def stand(self, on_alert: Callable[[Alert], None], camera: str) -> None:
+    def become_fixed(self, on_alert: Callable[[Alert], None], camera: str) -> None:
         """Belong to a fixed camera: no person chooses here. `on_alert` gets its alerts."""
-        self._parts = {name: part for name, part in self._parts.items() if part.fixed()}
+        self._parts = {name: part for name, part in self._parts.items() if part.become_fixed()}
         self._on_alert = on_alert
         self.source = AlertSource(self.source.id, camera)
 

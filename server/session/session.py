@@ -156,7 +156,7 @@ class Session:
         # Offers that are being answered
         self.pending_offers = 0
         # It has a camera of the house and needs no page: it ends with the server alone.
-        self.standing = False
+        self.fixed = False
         self.limits, self.services = limits, services
         metrics = services.metrics
         self.camera = Camera(sample_rate=limits.sample_rate, metrics=metrics)
@@ -199,16 +199,18 @@ class Session:
             raise RuntimeError("this session has ended")
         self.state = state
 
-    def stand(self, engines: Sequence[str], on_alert: Callable[[Alert], None], camera: str) -> None:
+    def become_fixed(
+        self, engines: Sequence[str], on_alert: Callable[[Alert], None], camera: str
+    ) -> None:
         """Belong to a camera of the house: it describes without a socket, too.
 
         `engines`: other machines that may get its pictures, as the operator's list says.
         `on_alert`: called with each alert of its watches, as those of `camera`.
         """
-        self.requests.consent.stand(
+        self.requests.consent.become_fixed(
             engines, f'Add it to "engines" of {camera} in the list of cameras.'
         )
-        self.features.stand(on_alert, camera)
+        self.features.become_fixed(on_alert, camera)
 
     @property
     def cameras(self) -> list[Camera]:

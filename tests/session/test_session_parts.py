@@ -74,7 +74,7 @@ def test_a_fixed_cameras_session_is_the_operators() -> None:
     """Whoever has its token chooses nothing, and its alerts go where the operator said."""
     one, noting = parts()
     told: list[Alert] = []
-    one.stand(told.append, "hall")
+    one.become_fixed(told.append, "hall")
     for part in one:
         part.greet()
     with pytest.raises(Conflict):

@@ -172,7 +172,7 @@ async def test_a_fixed_camera_has_none() -> None:
     """Nobody who could agree asks there."""
     async with room(FakeEngine(capabilities=Capabilities(calls_tools=True))) as one:
         assert one.session.part("watches").tools
-        one.session.stand([], lambda _: None, "door")
+        one.session.become_fixed([], lambda _: None, "door")
         one.session.handle(settings(tools=True))
         one.camera()
         await one.answered("What is it?", id="q1")

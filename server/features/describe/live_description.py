@@ -150,7 +150,7 @@ class LiveDescription(BackgroundPart):
         """The last description; "" before the first."""
         return self._last
 
-    def fixed(self) -> bool:
+    def become_fixed(self) -> bool:
         self._fixed = True
         return True
 

@@ -115,7 +115,7 @@ class Programs(SessionPart):
     def ready(self) -> dict[str, Any]:
         return {"allowed": self.grants.allowed}
 
-    def fixed(self) -> bool:
+    def become_fixed(self) -> bool:
         """Nobody needs to see what is done with a fixed camera."""
         self.unattended = True
         return True

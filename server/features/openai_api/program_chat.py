@@ -70,7 +70,7 @@ class ProgramChats(SessionPart):
     def __init__(self, context: SessionContext) -> None:
         self._context = context
 
-    def fixed(self) -> bool:
+    def become_fixed(self) -> bool:
         return True
 
     async def chat(

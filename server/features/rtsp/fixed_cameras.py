@@ -88,8 +88,8 @@ class FixedCameras:
             one.reader.start()
 
     def _make(self, camera: FixedCamera) -> _One:
-        session = self._sessions.stand(self._new_id())
-        session.stand(camera.engines, self._on_alert, camera.name)
+        session = self._sessions.begin_fixed(self._new_id())
+        session.become_fixed(camera.engines, self._on_alert, camera.name)
         reader = Reader(camera, session.camera, self._failures, lambda: self._wanted(one))
         one = _One(camera, session, reader)
 

@@ -138,7 +138,7 @@ class Watching(BackgroundPart):
     # An alert is worth as much as it is early, and waits for the next socket.
     working = alert = unattended = True
 
-    def fixed(self) -> bool:
+    def become_fixed(self) -> bool:
         return True
 
     def _begin(self, asked: messages.Watch) -> None:

@@ -329,7 +329,7 @@ class Consent:
         if not self.given(engine):
             raise _not_confirmed("Pictures", engine.status.elsewhere, remedy=self._remedy)
 
-    def stand(self, hosts: Iterable[str], remedy: str) -> None:
+    def become_fixed(self, hosts: Iterable[str], remedy: str) -> None:
         """Replace the person's consent by an operator's. `remedy`: instruction for a machine that is not among `hosts`."""
         self.give(hosts)
         self._remedy = remedy

@@ -138,7 +138,7 @@ async def test_nobody_looks_unseen() -> None:
         for look in both(one, grant):
             with pytest.raises(PageClosed, match="page of this camera is closed"):
                 await look
-        one.session.stand([], lambda _: None, "hall")
+        one.session.become_fixed([], lambda _: None, "hall")
         assert (await asks(one, grant)).text == "A red cup."
 
 
