@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from server.app.features import installed, settings_of, wanted
+from server.app.features import installed, parse_features, settings_of
 from server.core.addresses import Address, Network
 from server.core.errors import OperatorError, check_unique
 from server.core.frames import Role
@@ -436,7 +436,7 @@ def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
         }
         given = {**file, **environment, **overrides}
         try:
-            names = wanted(unquoted(given.get("features", "all")))
+            names = parse_features(unquoted(given.get("features", "all")))
             kind = composed(names)
         except ValueError as error:
             raise ConfigError(str(error)) from None

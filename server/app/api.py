@@ -55,7 +55,7 @@ class Additions:
         self.session_ended: list[Callable[[str], None]] = []
         self.engine_changed: list[Callable[[], None]] = []
         # What features offer each other and the core, by its type
-        self.faces: dict[type[Any], Any] = {}
+        self.provided: dict[type[Any], Any] = {}
         self.alert_takers: list[Callable[[Alert], None]] = []
 
 
@@ -173,21 +173,21 @@ class Api:
 
     # Other features
 
-    def offer(self, kind: type[T], face: T) -> None:
+    def provide(self, kind: type[T], face: T) -> None:
         """Let features that start later use this object, the only one of its kind. Raises Collision."""
-        if kind in self.added.faces:
+        if kind in self.added.provided:
             raise Collision(
                 f"{self.name} and a feature before it offer {kind.__name__}. Leave one out of FEATURES."
             )
-        self.added.faces[kind] = face
+        self.added.provided[kind] = face
 
-    def find(self, kind: type[T]) -> T | None:
+    def get_service(self, kind: type[T]) -> T | None:
         """Return what another feature offers of this kind; None where that feature is off."""
-        return cast("T | None", self.added.faces.get(kind))
+        return cast("T | None", self.added.provided.get(kind))
 
-    def need(self, kind: type[T]) -> T:
+    def require_service(self, kind: type[T]) -> T:
         """Return what a feature offers without which this one is off."""
-        return cast("T", self.added.faces[kind])
+        return cast("T", self.added.provided[kind])
 
 
 def check_messages(brought: Iterable[type[ClientMessage]]) -> None:

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from config import RoleSettings, Settings
 from server import __version__
 from server.app.api import Additions, Api, check_messages, register
-from server.app.features import wanted
+from server.app.features import parse_features
 from server.core.aio import Deadline, Pools, TaskSet, async_call, close_all, in_pool, watch_lag
 from server.core.errors import Close, check_unique
 from server.core.metrics import Metrics
@@ -254,7 +254,7 @@ def build(settings: Settings) -> Program:
         engines=engines,
         operator_sockets=sockets.operators,
     )
-    register(wanted(settings.features), api, added.session_features.on)
+    register(parse_features(settings.features), api, added.session_features.on)
     check_messages(added.message_types)
     _add_reserves(settings, metrics, engines)
     connections = Connections(settings.max_connections, settings.trusted_proxies)
@@ -355,7 +355,7 @@ def create_app(settings: Settings) -> FastAPI:
     install_error_handlers(app, program.metrics, added.error_forms)
     on = added.session_features.on
     routers = [
-        create_router(program.services, program.sockets, added.faces.get(WayIn) or WayIn(), on),
+        create_router(program.services, program.sockets, added.provided.get(WayIn) or WayIn(), on),
         create_session_router(program.services),
         *added.routers,
     ]

@@ -42,7 +42,7 @@ def installed() -> tuple[str, ...]:
     return tuple(name for name in FEATURES if find_spec(f"server.features.{name}"))
 
 
-def wanted(setting: str) -> tuple[str, ...]:
+def parse_features(setting: str) -> tuple[str, ...]:
     """Read the setting FEATURES: names with commas between; `all` stands for all but the examples.
 
     Raises ValueError for a name that is not known.

@@ -65,8 +65,8 @@ def test_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_face(monkeypatch: pytest.MonkeyPatch) -> None:
     def add(api: Api) -> None:
-        api.offer(Limit, Limit())
-        assert api.find(Limit) is api.need(Limit)
+        api.provide(Limit, Limit())
+        assert api.get_service(Limit) is api.require_service(Limit)
         replace(api, name="another").offer(Limit, Limit())
 
     with pytest.raises(Collision, match="another and a feature before it offer Limit"):

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from server.app.features import FEATURES, wanted
+from server.app.features import FEATURES, parse_features
 from server.core.frames import Role
 from server.core.logs import JSONFormatter
 from server.models.base import Finished
@@ -177,9 +177,9 @@ def test_a_start_does_not_load_them() -> None:
 def test_names_and_all_are_chosen_in_the_order_of_their_start(
     setting: str, chosen: tuple[str, ...]
 ) -> None:
-    assert wanted(setting) == chosen
+    assert parse_features(setting) == chosen
 
 
 def test_an_unknown_name_is_told_with_those_that_are_allowed() -> None:
     with pytest.raises(ValueError, match=r"^FEATURES has watch\. Allowed: all, or .*, watches, "):
-        wanted("all,watch")
+        parse_features("all,watch")

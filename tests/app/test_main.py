@@ -540,7 +540,7 @@ async def test_a_stop_has_one_deadline() -> None:
 async def test_a_model_that_goes_last_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
     """An operator's model is stopped after all that hears of engines has ended."""
     async with running(engine="auto", vllm_base_url="http://127.0.0.1:9/v1") as run:
-        place: ActiveEngine = run.program.added.faces[Hosting].active
+        place: ActiveEngine = run.program.added.provided[Hosting].active
         engines = run.program.engines
         place.use(FakeEngine("local"), "fake")
         engines.probe_soon()

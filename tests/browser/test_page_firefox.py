@@ -181,7 +181,7 @@ async def test_a_microphone_is_heard(
     comes any more.
     """
     monkeypatch.setattr(
-        run.program.added.faces[ListeningService].asr, "settled", FakeWords("What?")
+        run.program.added.provided[ListeningService].asr, "settled", FakeWords("What?")
     )
     await live(browser, run)
     talk = 'document.querySelector("#talk").click()'

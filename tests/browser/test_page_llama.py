@@ -86,7 +86,7 @@ async def test_fetched_and_started_on_the_page_it_answers_the_camera(
             await expect(panel.locator("#engine-lines")).to_contain_text("model loaded")
             await page.button("Close").click()
 
-            manager = run.program.added.faces[Hosting].manager
+            manager = run.program.added.provided[Hosting].manager
             launch = manager._plan.launch
             # A person would not be quick enough for so small a model.
             await page.evaluate(_STOPS)

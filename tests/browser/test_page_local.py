@@ -46,7 +46,7 @@ async def local(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 def worker_of(run: Running) -> int:
     """The process that answers, below the one that keeps it."""
-    loaded = run.program.added.faces[Hosting].manager.loaded
+    loaded = run.program.added.provided[Hosting].manager.loaded
     assert isinstance(loaded, LocalEngine)
     assert loaded._worker.pid is not None
     (worker,) = descendants(loaded._worker.pid)
@@ -105,7 +105,9 @@ async def test_red_in_front_of_the_camera_is_called_red(
     assert (error["type"], error["code"]) == ("error", "engine_failed")
     assert "could not finish this answer" in error["message"]
     await soon(
-        lambda: local.program.added.faces[Hosting].manager.status().state is not ManagerState.READY,
+        lambda: (
+            local.program.added.provided[Hosting].manager.status().state is not ManagerState.READY
+        ),
         LOADS,
     )
     await soon(lambda: local.program.engines.current.status.ready, LOADS)

@@ -108,7 +108,7 @@ async def test_the_operator_needs_no_camera(visit: Visit, run: Running, model: F
     state = page.find("#engine-state")
     await expect(state).to_have_text("Connected to fake-vl")
     # The page shows the socket's reports, whoever caused them.
-    await run.program.added.faces[Hosting].manager.stop()
+    await run.program.added.provided[Hosting].manager.stop()
     await expect(state).to_have_text("The built-in engine answers")
     await expect(page.find("#engine-stale")).to_be_hidden()
     await page.page.keyboard.press("Escape")
@@ -293,7 +293,7 @@ async def test_the_operator_switches_between_true_engines(
             if status.progress is not None and status.progress.phase == "loading weights":
                 weights.append((status.model, status.progress.percent))
 
-        run.program.added.faces[Hosting].manager.on_change(seen)
+        run.program.added.provided[Hosting].manager.on_change(seen)
         page = await looking_at(visit, run, "red")
         await let_in(page)
         panel = page.find("#operator-panel")
@@ -308,7 +308,7 @@ async def test_the_operator_switches_between_true_engines(
         await seen_loading(page, since)
         await expect(state).to_have_text("tiny runs in this program", timeout=LOADS * 1000)
         await expect(detail).to_contain_text(re.compile(r"It answers visitors.*MB of memory"))
-        loaded = run.program.added.faces[Hosting].manager.loaded
+        loaded = run.program.added.provided[Hosting].manager.loaded
         assert isinstance(loaded, LocalEngine)
         assert weights[-1] == ("tiny", 100.0)
         # The shown command runs, word for word.
@@ -328,7 +328,7 @@ async def test_the_operator_switches_between_true_engines(
             "Uvicorn", timeout=LOADS * 1000
         )
         await expect(state).to_have_text("other runs in its own process", timeout=LOADS * 1000)
-        server = run.program.added.faces[Hosting].manager.loaded
+        server = run.program.added.provided[Hosting].manager.loaded
         assert isinstance(server, ServerRuntime)
         assert weights[-1] == ("other", 100.0)
         assert shown.endswith(shlex.join(server._launch.argv))
@@ -397,12 +397,12 @@ async def test_the_operator_sees_who_is_in_and_ends_it(visit: Visit, run: Runnin
     await expect(row).to_have_count(0)
     await people.get_by_role("button", name="End all").click()
     await expect(people).to_contain_text("Nobody.", timeout=10_000)
-    run.program.added.faces[WayIn].devices.pair("Mozilla/5.0 (iPhone)", time.time())
+    run.program.added.provided[WayIn].devices.pair("Mozilla/5.0 (iPhone)", time.time())
     device = people.locator("#people-devices li")
     await expect(device).to_contain_text("iPhone", timeout=10_000)
     await device.get_by_role("button").click()
     await expect(device).to_have_count(0)
-    assert not run.program.added.faces[WayIn].devices.listed()
+    assert not run.program.added.provided[WayIn].devices.listed()
 
 
 async def test_the_operator_drains_a_gateway(visit: Visit) -> None:
@@ -461,5 +461,5 @@ async def test_the_operator_chooses_a_recogniser(visit: Visit, tmp_path: Path) -
         await page.button("Stop the speech model").click()
         await expect(speech.locator("#speech-ear")).to_have_text("not set")
         await expect(page.button("Stop the speech model")).to_be_hidden()
-        assert server.program.added.faces[ListeningService].asr.chosen is None
+        assert server.program.added.provided[ListeningService].asr.chosen is None
         await page.leave()

@@ -175,7 +175,7 @@ async def test_many_addresses_have_one_budget_and_lock_nobody_out(kind: str) -> 
         assert set(statuses) == {401, 429}
         assert metric(run, "auth_failures_total", reason="rate") == statuses.count(429)
         assert (await client.post("/api/token", headers=bearer(held))).status_code == 200
-        pairing = run.program.added.faces[WayIn].codes.issue(time.monotonic())
+        pairing = run.program.added.provided[WayIn].codes.issue(time.monotonic())
         paired = await client.post("/api/token", json={"pairing_code": pairing})
         assert paired.status_code == 200
         assert (await code(**at_home)).status_code == 200

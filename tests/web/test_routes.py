@@ -741,7 +741,7 @@ async def test_guesses_lock_out_no_pairing_code_and_no_token(sdp: str) -> None:
             for _ in range(4)
         ]
         assert guesses == [401, 401, 401, 429]
-        code = run.program.added.faces[WayIn].codes.issue(time.monotonic())
+        code = run.program.added.provided[WayIn].codes.issue(time.monotonic())
         # No code has a dot.
         wrong = {"pairing_code": "." + code[1:]}
         assert (await client.post("/api/token", json=wrong)).status_code == 429

@@ -340,7 +340,7 @@ async def test_fetched_from_a_mirror_it_answers_the_camera(
             assert answer["model"] == NAME
             assert answer["text"].startswith("It is red")
 
-            manager = run.program.added.faces[Hosting].manager
+            manager = run.program.added.provided[Hosting].manager
             first = manager._plan.launch
             await red.page.send(type="chat", content=ASK_SONG, id="song")
             await red.page.next("delta", id="song", timeout=LOADS)
@@ -400,7 +400,7 @@ async def test_it_watches_while_another_server_answers(colors: Path) -> None:
             await soon(lambda: metric(run, "first_token_seconds_count", role="watches") > 0, LOADS)
             assert large.count == 0
             assert (await one.page.ask(ASK_COLOR))["model"] == "large-vl"
-            await run.program.added.faces[Hosting].manager.stop()
+            await run.program.added.provided[Hosting].manager.stop()
             told = await one.page.next("ready", roles={}, timeout=LOADS)
             assert "another one does its work" in told["stands_in"]
             scene.show(COLORS["blue"])

@@ -326,7 +326,7 @@ async def test_a_model_of_this_server_watches(server: ModelServer, watcher_model
     try:
         async with running(engine="vllm", **settings) as run, visitor(run, encoder) as one:
             page, engines = one.page, run.program.engines
-            manager = run.program.added.faces[Hosting].manager
+            manager = run.program.added.provided[Hosting].manager
             await soon(lambda: engines.of(Role.WATCHES).name == "local", 60)
             told = await page.next("ready", stands_in="", timeout=30)
             assert told["roles"] == {"watches": {"engine": "local", "model": "watcher"}}

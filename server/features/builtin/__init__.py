@@ -33,9 +33,9 @@ def register(api: Api) -> None:
     # One for all: its models take 100 MB.
     reader, things = Reader(), _finder(api)
     finder = Finder(reader, Beside(things) if things is not None else None)
-    api.offer(Finder, finder)
-    api.offer(SceneReader, finder)
-    api.offer(LanguageDetector, language_of)
+    api.provide(Finder, finder)
+    api.provide(SceneReader, finder)
+    api.provide(LanguageDetector, language_of)
     # The cache holds the text of visitors' watches.
     api.on_session_ended(lambda _: known.cache_clear())
     tasks = TaskSet("builtin")

@@ -76,4 +76,4 @@ def register(api: Api) -> None:
         "Sessions that went on at another gateway, because this one drains",
         lambda: drain.went,
     )
-    api.offer(Cluster, cluster)
+    api.provide(Cluster, cluster)

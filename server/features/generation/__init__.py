@@ -25,9 +25,9 @@ def register(api: Api) -> None:
         return Generator(model, launch.argv, launch.env, on_line=on_line, on_progress=on_progress)
 
     job = GenerationJob(metrics=api.metrics, pool=api.pools.heavy)
-    hosting = api.need(Hosting)
+    hosting = api.require_service(Hosting)
     hosting.runtimes["generation"] = make
     # A video in work ends before its model, at once.
     api.run("generation", close=job.close)
     add_routes(api.operator_router(PREFIX), api, job, hosting.manager)
-    api.offer(GenerationJob, job)
+    api.provide(GenerationJob, job)

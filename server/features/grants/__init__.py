@@ -25,11 +25,11 @@ def register(api: Api) -> None:
     api.session_part(lambda context: Programs(context, looks))
     add_routes(api.router(), api.services, guard)
     add_operator_routes(api.operator_router("/api/operator/programs"), api.sessions)
-    if (cameras := api.find(ListedCameras)) is not None:
+    if (cameras := api.get_service(ListedCameras)) is not None:
         add_camera_routes(api.operator_router("/api/operator/cameras"), cameras)
     api.error_form(MCP_ERRORS)
     api.error_form(SIGN_IN_ERRORS)
     mcp = McpEndpoint(guard)
     api.serve(mcp.run)
     api.routes(*mcp.routes())
-    api.offer(ProgramGuard, guard)
+    api.provide(ProgramGuard, guard)

@@ -22,12 +22,12 @@ def register(api: Api) -> None:
     from server.features.guidance.scanning import KEPT_SECONDS, Scanner, scan_counter
     from server.shared.faces import Keeping, TextLooker
 
-    finder = api.need(Finder)
+    finder = api.require_service(Finder)
     heavy = api.pools.heavy
     looker = Looker(lambda frame, thorough: in_pool(heavy, finder.find, frame.image, thorough))
     seek, around = timed(finder.seek), timed(finder.around)
     seeker = Seeker(lambda *of: in_pool(heavy, seek, *of), things=finder.things is not None)
-    keeping = api.find(Keeping)
+    keeping = api.get_service(Keeping)
     kept = keeping.seconds if keeping is not None else KEPT_SECONDS
     scanner = Scanner(lambda *of: in_pool(heavy, around, *of), kept=kept)
     counter(api.metrics)
@@ -37,4 +37,4 @@ def register(api: Api) -> None:
         lambda context: Guidance(context, looker, seeker, scanner),
         *(GuidanceSettings, Goal, TargetLost, Scan, WhereWas),
     )
-    api.offer(TextLooker, looker)
+    api.provide(TextLooker, looker)

@@ -25,4 +25,4 @@ def register(api: Api) -> None:
     api.session_part(hosting.visitors.part)
     add_routes(api.operator_router(PREFIX), hosting)
     add_offer_routes(api.router(), api.services, hosting.offer)
-    api.offer(Hosting, hosting)
+    api.provide(Hosting, hosting)

@@ -21,6 +21,6 @@ def register(api: Api) -> None:
     from server.features.local_models.engine import make_runtime
     from server.models.thinking import ThinkingLimits
 
-    hosting = api.need(Hosting)
+    hosting = api.require_service(Hosting)
     thinking = ThinkingLimits(api.settings.thinking, api.settings.thinking_max_tokens)
     hosting.runtimes["local_models"] = partial(make_runtime, thinking)

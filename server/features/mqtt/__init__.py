@@ -23,11 +23,11 @@ def register(api: Api) -> None:
     mqtt = Mqtt(
         settings,
         settings.listed_cameras(),
-        api.find(ListedCameras),
+        api.get_service(ListedCameras),
         api.metrics,
         find=api.sessions.get,
     )
-    api.offer(Mqtt, mqtt)
+    api.provide(Mqtt, mqtt)
     api.run("mqtt", start=mqtt.start, close=mqtt.close)
     api.on_session_ended(mqtt.visitors.left)
     if broker is not None:

@@ -25,4 +25,4 @@ def register(api: Api) -> None:
 
     api.session_part(ProgramChats)
     api.error_form(ErrorForm(errors.PATHS, errors.error_body, errors.error_headers))
-    add_routes(api.router(), api.need(ProgramGuard), BoundedPool(api.pools.add("read")))
+    add_routes(api.router(), api.require_service(ProgramGuard), BoundedPool(api.pools.add("read")))

@@ -24,7 +24,7 @@ def register(api: Api) -> None:
     access.tokens.refusals.append(devices.refuses)
     access.hosts.add(own.pairing_hosts)
     pairing = Pairing(api.services, devices, shown=bool(own.pairing_hosts))
-    api.offer(WayIn, pairing)
+    api.provide(WayIn, pairing)
     pairing.add_routes(api.router())
     pairing.add_operator_routes(api.operator_router("/api/operator"))
     api.sessions.replicas.on_end(DEVICE, pairing.end)

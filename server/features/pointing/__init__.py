@@ -21,12 +21,12 @@ def register(api: Api) -> None:
     from server.shared.boxes import count_beyond
     from server.shared.faces import LanguageDetector, SceneReader
 
-    scene, heavy = api.find(SceneReader), api.pools.heavy
+    scene, heavy = api.get_service(SceneReader), api.pools.heavy
     things = scene.things if scene is not None else None
     find = (lambda *of: in_pool(heavy, things.boxes, *of)) if things is not None else None
     find_at = (lambda *of: in_pool(heavy, scene.at, *of)) if scene is not None else None
     read = (lambda *of: in_pool(heavy, scene.read, *of)) if scene is not None else None
-    detect = api.find(LanguageDetector)
+    detect = api.get_service(LanguageDetector)
     counter(api.metrics)
     count_beyond(api.metrics, 0, 0)
     api.session_part(lambda context: Pointing(context, find, find_at, read, detect), Point)

@@ -13,5 +13,5 @@ def register(api: Api) -> None:
     from server.features.reading.reading import ReadingOn
     from server.shared.faces import TextLooker
 
-    looker = api.find(TextLooker)
+    looker = api.get_service(TextLooker)
     api.session_part(lambda context: ReadingOn(context, looker))

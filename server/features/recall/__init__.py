@@ -25,4 +25,4 @@ def register(api: Api) -> None:
     )
     api.session_part(lambda context: Recalling(context, limits), Wish)
     # Others keep nothing for longer.
-    api.offer(Keeping, limits)
+    api.provide(Keeping, limits)

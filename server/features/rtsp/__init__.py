@@ -24,4 +24,4 @@ def register(api: Api) -> None:
     api.run("fixed cameras", start=cameras.start, close=cameras.close)
     api.on_engine_changed(cameras.engine_changed)
     add_routes(api, cameras)
-    api.offer(ListedCameras, cameras)
+    api.provide(ListedCameras, cameras)

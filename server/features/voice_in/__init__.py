@@ -38,5 +38,5 @@ def register(api: Api) -> None:
         MicrophoneSettings,
         PushToTalk,
     )
-    api.offer(ListeningService, service)
-    api.offer(Recogniser, service)
+    api.provide(ListeningService, service)
+    api.provide(Recogniser, service)

@@ -140,7 +140,7 @@ def add_routes(api: Api, service: ListeningService) -> None:
     """Add the operator's routes: what makes words of sound, and a local recogniser."""
     router = api.operator_router("/api/operator/speech")
 
-    voices = api.find(Voices)
+    voices = api.get_service(Voices)
 
     def all_seen() -> dict[str, Any]:
         return service.seen() | (voices.seen() if voices is not None else {"voice": None})

@@ -26,10 +26,10 @@ def register(api: Api) -> None:
     api.run("voice", start=service.start, close=service.close, last=True)
     api.health(service.seen)
     add_routes(api, service)
-    metrics, detect = SpeechMetrics(api.metrics), api.find(LanguageDetector)
+    metrics, detect = SpeechMetrics(api.metrics), api.get_service(LanguageDetector)
     api.session_part(
         lambda context: Speaking(context, metrics, service.voice, detect),
         *(SpeakSettings, SpeechProgress),
     )
-    api.offer(VoiceService, service)
-    api.offer(Voices, service)
+    api.provide(VoiceService, service)
+    api.provide(Voices, service)

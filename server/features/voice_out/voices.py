@@ -378,6 +378,6 @@ def add_routes(api: Api, service: VoiceService) -> None:
         recogniser (`folder`: its name, `state`, `detail`; `null` without one).
         """
         found = {"recogniser": None, "chosen": None} | service.seen()
-        if (other := api.find(Recogniser)) is not None:
+        if (other := api.get_service(Recogniser)) is not None:
             found |= other.seen()
         return found

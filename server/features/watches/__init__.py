@@ -26,7 +26,7 @@ def register(api: Api) -> None:
     detector_looks(api.metrics)
     count_beyond(api.metrics, 0, 0)
     settings = WatchingSettings.of(api.settings)
-    scene = api.find(SceneReader)
+    scene = api.get_service(SceneReader)
     things = scene.things if scene is not None else None
     detector = (
         (lambda *of: in_pool(api.pools.heavy, things.look, *of)) if things is not None else None

@@ -24,4 +24,4 @@ def register(api: Api) -> None:
     api.on_session_ended(webhooks.end)
     api.session_part(lambda context: Forwarding(context, webhooks), Forward)
     add_routes(api, webhooks)
-    api.offer(Webhooks, webhooks)
+    api.provide(Webhooks, webhooks)

@@ -47,9 +47,9 @@ def program(**settings: Any) -> Iterator[Program]:
 @pytest.mark.parametrize(("features", "code"), [("builtin", "de"), ("", None)])
 def test_the_language_of_an_answer_is_told(features: str, code: str | None) -> None:
     with program(features=features, engine="vllm") as one:
-        detect = one.added.faces.get(LanguageDetector)
+        detect = one.added.provided.get(LanguageDetector)
         assert (detect is not None and detect(GERMAN)) == (code or False)
-        assert isinstance(one.added.faces.get(Finder), Finder) == bool(features)
+        assert isinstance(one.added.provided.get(Finder), Finder) == bool(features)
         assert [engine.name for engine in one.engines.engines] == ["vllm"]
 
 
@@ -126,7 +126,7 @@ async def said(engine: Engine, session_id: str, question: str) -> str:
 @pytest.mark.parametrize("named", [True, False])
 def test_other_features_find_things_where_they_are_named(named: bool) -> None:
     with program(features="builtin,pointing,watches", engine="vllm", name_things=named) as one:
-        assert (one.added.faces[Finder].things is not None) is named
+        assert (one.added.provided[Finder].things is not None) is named
 
 
 @pytest.mark.parametrize(("name", "file"), [("detector", DETECTOR), ("classifier", CLASSIFIER)])
@@ -140,7 +140,7 @@ def test_an_operator_names_models_with_their_checksums(
     found = []
     for digest in (sha256(own.read_bytes()).hexdigest(), "0" * 64):
         with program(**given, **{checksum: digest}) as one:
-            things = one.added.faces[Finder].things
+            things = one.added.provided[Finder].things
             found.append(len(things.boxes(as_sent("coffee"), "Where is the cup?", "There.")))
     assert found == [1, 0]
     with pytest.raises(ConfigError, match=f"{checksum.upper()} is empty"):

@@ -17,7 +17,7 @@ SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
 
 
 def store_of(run: Running) -> RedisStore:
-    store = run.program.added.faces[Cluster].store
+    store = run.program.added.provided[Cluster].store
     assert isinstance(store, RedisStore)
     return store
 
@@ -33,7 +33,7 @@ async def know(*some: Running) -> None:
     """Have each gateway read the others' reports."""
     for run in (*some, *some):
         await answering(store_of(run))
-        await run.program.added.faces[Cluster].replicas.report(time.monotonic())
+        await run.program.added.provided[Cluster].replicas.report(time.monotonic())
 
 
 @asynccontextmanager

@@ -253,6 +253,6 @@ async def test_a_full_gateway_gives_tokens_of_another(tmp_path: Path) -> None:
         await one.program.drain()
         third = await client.post("/api/token")
         assert third.json()["session_id"].startswith("h2-")
-        listed = other.program.added.faces[Cluster].replicas
+        listed = other.program.added.provided[Cluster].replicas
         await listed.report(asyncio.get_running_loop().time())
         assert [g.draining for g in listed.others(asyncio.get_running_loop().time())] == [True]

@@ -113,9 +113,9 @@ async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generat
             reply = await client.post("/api/engine/start", json=choice, timeout=_LONG)
             assert reply.status_code == 202, reply.text
             await asyncio.gather(*(one.start() for one in started.values()))
-            status = await run.program.added.faces[Hosting].manager.settled()
+            status = await run.program.added.provided[Hosting].manager.settled()
             assert (status.state, status.error) == ("ready", "")
-        words = run.program.added.faces[Hosting].manager.loaded
+        words = run.program.added.provided[Hosting].manager.loaded
         assert isinstance(words, Generator)
         yield started | {"words": words}
     finally:
@@ -320,7 +320,7 @@ async def test_the_whole_way_of_an_operator(workers: dict[str, Generator], run: 
         assert "text to speech" in reply.json()["error"]["message"]
         reply = await client.post("/api/engine/video", json=wishes)
         assert (reply.status_code, reply.json()["takes"]["backend"]) == (202, "diffusers")
-        making = run.program.added.faces[GenerationJob]
+        making = run.program.added.provided[GenerationJob]
         await soon(lambda: making.progress.state is not JobState.WORKING, 60)
         assert making.progress.error is None
         reply = await client.get("/api/engine/video/result")

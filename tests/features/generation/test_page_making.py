@@ -42,16 +42,16 @@ WIDTH = """video => new Promise(resolve => {
 async def run() -> AsyncIterator[Running]:
     """Let operators start the worker without a model, whose behaviour the model's name selects."""
     async with running(operator_token=TOKEN, rate_limit_per_minute=0) as one:
-        manager = one.program.added.faces[Hosting].manager
+        manager = one.program.added.provided[Hosting].manager
         manager.tools = dataclasses.replace(manager.tools, planner=plan, loader=load)
         yield one
 
 
 async def start(run: Running, manner: str) -> None:
-    await run.program.added.faces[Hosting].manager.start(
+    await run.program.added.provided[Hosting].manager.start(
         Choice(model=f"tests/{manner}", mode=RunMode.IN_PROCESS)
     )
-    await run.program.added.faces[Hosting].manager.settled()
+    await run.program.added.provided[Hosting].manager.settled()
 
 
 async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
@@ -85,7 +85,7 @@ async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
     assert await video.evaluate(WIDTH) in (64, -1)
     save = section.get_by_role("link", name=say("answer.save"))
     assert await save.get_attribute("download") == "video-7.mp4"
-    await soon(lambda: run.program.added.faces[GenerationJob]._made is None)
+    await soon(lambda: run.program.added.provided[GenerationJob]._made is None)
     # The server's own sentence; and what was made is there still.
     count = section.locator("#making-count")
     await expect(count).to_have_text(
@@ -130,7 +130,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     await section.get_by_role("button", name="Cancel").click()
     await expect(state).to_have_text("Cancelled")
     await expect(make).to_be_enabled()
-    making = run.program.added.faces[GenerationJob]
+    making = run.program.added.provided[GenerationJob]
     assert not making.progress.error
 
     await start(run, "video")
@@ -177,7 +177,7 @@ async def test_what_breaks_off_is_asked_for_again_or_said(visit: Visit, run: Run
     await start(run, "endless")
     await section.get_by_role("button", name="Make it").click()
     await expect(section.get_by_role("status")).to_contain_text("At work")
-    await run.program.added.faces[Hosting].manager.stop()
+    await run.program.added.provided[Hosting].manager.stop()
     await expect(section.get_by_role("alert")).to_contain_text("was unloaded before this was done")
     await expect(section.get_by_role("progressbar")).to_be_hidden()
     await expect(section.get_by_label("Prompt")).to_be_hidden()

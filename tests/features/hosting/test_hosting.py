@@ -42,7 +42,7 @@ def hosting() -> Iterator[Hosting]:
     """With no other feature on."""
     program = build(load(None, features="hosting", engine="local", operator_token="t" * 20))
     try:
-        yield program.added.faces[Hosting]
+        yield program.added.provided[Hosting]
     finally:
         program.pools.close()
 

@@ -179,7 +179,7 @@ def test_a_key_is_kept_for_its_server_alone() -> None:
     settings = load(env_file=None, engine="builtin", vllm_api_key="of-the-settings")
     program = build(settings)
     try:
-        room: Hosting = program.added.faces[Hosting]
+        room: Hosting = program.added.provided[Hosting]
         key = room.key_for
         assert key(remote("http://192.0.2.7/v1")) == ""
         assert key(remote("http://192.0.2.7/v1", api_key="one")) == "one"

@@ -293,6 +293,6 @@ async def test_it_ends_with_the_server(home: Path, hub: Hub) -> None:
     hub.models[NAME].stalls[WEIGHTS] = 30_000
     async with served(home) as (run, person):
         await person.press()
-        await soon(lambda: run.program.added.faces[Hosting].fetch.status.done_bytes > 0, LOADS)
+        await soon(lambda: run.program.added.provided[Hosting].fetch.status.done_bytes > 0, LOADS)
     hub.released.set()
     assert WEIGHTS not in files(home)

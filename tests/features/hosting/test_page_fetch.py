@@ -51,7 +51,7 @@ async def test_an_operator_fetches_a_model(
             allow_model_downloads=True,
             catalogue=str(catalogue),
         ) as run:
-            run.program.added.faces[Hosting].fetch._kept = tmp_path / "models"
+            run.program.added.provided[Hosting].fetch._kept = tmp_path / "models"
             page = await operator(visit, run.base_url)
             now = page.find("#fetch-now")
             text = page.find("#fetch-text")

@@ -221,7 +221,7 @@ async def test_a_newer_socket_hears_nothing_of_an_older_ones_operator(
     """It takes over the session's messages; the operator's were for the one before."""
     issued = await take_token(run)
     own = issued["token"], issued["session_id"]
-    channel = run.program.added.faces[Hosting].channel
+    channel = run.program.added.provided[Hosting].channel
     async with operator(run, *own) as page:
         attach = run.program.sessions.attach
 
@@ -365,7 +365,7 @@ async def test_a_model_of_the_catalogue_is_fetched_over_the_routes(
                 nobody = await client.request(method, "/api/engine/fetch", json={"model": name})
                 assert "operator" in message(nobody, 401).lower()
             client.headers.update(RIGHT)
-            fetch = one.program.added.faces[Hosting].fetch
+            fetch = one.program.added.provided[Hosting].fetch
             fetch._kept = tmp_path / "models"
             other = await client.post("/api/engine/fetch", json={"model": "someone/else"})
             assert "no model of the catalogue" in message(other, 400)

@@ -101,7 +101,7 @@ def test_the_time_left_is_measured_or_absent() -> None:
 @pytest.mark.slow
 async def test_clients_hear_of_it_and_of_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(features="builtin,hosting", engine="auto") as run, page_of(run) as page:
-        store = run.program.added.faces[Hosting].manager
+        store = run.program.added.provided[Hosting].manager
         now = [LOADING]
         monkeypatch.setattr(type(store), "status", lambda _: now[0])
         first = await page.next("model_coming")

@@ -519,7 +519,7 @@ async def test_an_operator_switches_models(tiny_model: Path, random_models: Path
     """A SmolVLM takes the loaded model's place, which gives all memory back; then it goes."""
     settings = {"engine_python": PYTHON, "trust_remote_code": True, "local_model": tiny_model}
     async with running(engine="local", model_max_tokens=6000, **settings) as run:
-        hosting = run.program.added.faces[Hosting]
+        hosting = run.program.added.provided[Hosting]
         manager, place = hosting.manager, hosting.active
         await soon(lambda: place.status.ready, LOADS)
         # The setting's context, since the model's own is longer
@@ -684,8 +684,8 @@ async def test_its_place_among_the_engines(tmp_path: Path, engine: str, names: l
     settings = {"vllm_base_url": "http://127.0.0.1:9/v1", "local_model": folder}
     async with running(engine=engine, **settings) as run:
         assert [one.name for one in run.program.engines.engines] == names
-        place = run.program.added.faces[Hosting].active
+        place = run.program.added.provided[Hosting].active
         await soon(lambda: place.status.state is EngineState.MISCONFIGURED, 20)
         assert str(folder) in place.status.detail
-        assert run.program.added.faces[Hosting].manager.status().error == place.status.detail
+        assert run.program.added.provided[Hosting].manager.status().error == place.status.detail
         assert run.program.engines.current.name == names[-1]

@@ -93,10 +93,10 @@ async def test_a_wrong_password_is_said_and_kept_secret(
     async with broker(tmp_path) as one:
         url = one.url.replace(PASSWORD, wrong)
         async with running(mqtt_url=url) as run:
-            link = run.program.added.faces[Mqtt].link
+            link = run.program.added.provided[Mqtt].link
             await soon(lambda: link.trouble is Trouble.CREDENTIALS, 30)
             assert metric(run, "mqtt_failures_total", reason="credentials") >= 1
-            shown = json.dumps(run.program.added.faces[Mqtt].seen()) + caplog.text
+            shown = json.dumps(run.program.added.provided[Mqtt].seen()) + caplog.text
             assert wrong not in shown
             assert USER not in shown.replace("qwen-camera", "").replace("cameras", "")
 
@@ -107,7 +107,7 @@ async def test_over_tls(tmp_path: Path) -> None:
     lines = f"certfile {tmp_path}/server.pem\nkeyfile {tmp_path}/key.pem\n"
     async with broker(tmp_path, lines) as one:
         async with running(mqtt_url=one.url) as run:
-            link = run.program.added.faces[Mqtt].link
+            link = run.program.added.provided[Mqtt].link
             await soon(lambda: link.trouble is Trouble.CERTIFICATE, 30)
         async with running(mqtt_url=one.url, mqtt_ca=str(tmp_path / "authority.pem")) as run:
             await soon(lambda: metric(run, "mqtt_connected") == 1, 30)
@@ -150,7 +150,7 @@ async def test_a_picture_above_the_brokers_limit_is_left_out(
         listening(one, "qwen-camera/#"),
         running(mqtt_url=one.url) as run,
     ):
-        link = run.program.added.faces[Mqtt].link
+        link = run.program.added.provided[Mqtt].link
         for word in (b"ON", b"OFF"):
             link.put(Message(PICTURE, bytes(30_000), news=True))
             link.put(Message(WATCH, word, news=True))
@@ -301,7 +301,7 @@ async def test_a_visitors_camera_at_a_true_broker(
                 await page.send(type="home_assistant", on=True)
                 await soon(lambda: metric(run, "mqtt_visitors") == 1, 15)
                 await soon(lambda: one.last(TOPICS.camera(key())) == b"offline", 15)
-                await run.program.added.faces[Mqtt].close()
+                await run.program.added.provided[Mqtt].close()
                 assert await one.retained() == {TOPICS.status: b"offline"}
         finally:
             await encoder.close()

@@ -26,7 +26,7 @@ async def test_what_an_operator_sees() -> None:
         async with page_of(run) as page:
             await page.send(type="home_assistant", on=True)
             assert "type is unknown" in (await page.next("error"))["message"]
-        link = run.program.added.faces[Mqtt].link
+        link = run.program.added.provided[Mqtt].link
         await soon(lambda: link.trouble is not None, 20)
         seen = (await client.get(PATH)).json()
         assert seen["trouble"] == "unreachable"

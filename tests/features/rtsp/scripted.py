@@ -103,7 +103,7 @@ def is_red(jpeg: bytes) -> bool:
 
 def begun(run: Running, name: str = "door") -> bool:
     """True when each watch of a camera knows how its condition was at first."""
-    (told,) = run.program.added.faces[ListedCameras].reports([name])
+    (told,) = run.program.added.provided[ListedCameras].reports([name])
     return None not in told.watches.values()
 
 

@@ -106,7 +106,7 @@ async def test_it_is_live_seen_and_asked(codec: str, tmp_path: Path) -> None:
             assert reply["type"] == "response"
             assert "red" in reply["text"].lower()
             # When nobody needs pictures, frames come and none is decoded.
-            (one,) = run.program.added.faces[ListedCameras]._ones.values()
+            (one,) = run.program.added.provided[ListedCameras]._ones.values()
             await soon(lambda: one.reader._rate == 0, 30)
             await asyncio.sleep(0.6)
             before = one.reader.facts.decoded
@@ -348,7 +348,7 @@ async def test_jpegs_over_http(tmp_path: Path) -> None:
     ):
         assert (await until(client, name="yard", state="live"))["codec"] == "JPEG"
         assert (await client.get(f"{CAMERAS}/yard/picture")).status_code == 200
-        frame = run.program.added.faces[ListedCameras].session("yard").camera.newest
+        frame = run.program.added.provided[ListedCameras].session("yard").camera.newest
         assert frame.ignored == ((0.0, 0.0, 1.0, 0.1),)
         # One that is not there does not disturb it.
         facts = await until(client, state="waiting", trouble="device_missing")

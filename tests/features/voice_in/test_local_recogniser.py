@@ -98,7 +98,7 @@ async def test_a_recogniser_is_chosen_and_ended(folder: Path) -> None:
         assert answer.json()["chosen"]["state"] == "loading"
         await chosen(client, "ready")
         await listens(page, True)
-        ear = run.program.added.faces[ListeningService].asr
+        ear = run.program.added.provided[ListeningService].asr
         assert (await said(ear, noise(1.0), "en"))[-1].final
         health = (await client.get("/health")).json()
         assert health["recogniser"]["state"] == "ready"

@@ -82,7 +82,7 @@ async def person(browser: Browser, server: Running, **hurried: int) -> AsyncIter
 
 def understood(server: Running, monkeypatch: pytest.MonkeyPatch, words: FakeWords) -> None:
     """Let all later sessions of a server use these words."""
-    monkeypatch.setattr(server.program.added.faces[ListeningService].asr, "settled", words)
+    monkeypatch.setattr(server.program.added.provided[ListeningService].asr, "settled", words)
 
 
 async def test_it_says_what_became_of_a_question(
@@ -169,7 +169,7 @@ async def test_speech_over_an_answer_stops_it(
         SpeechServer() as speech_server,
         with_model(model, speech_base_url=speech_server.base_url) as server,
     ):
-        voice = server.program.added.faces[VoiceService].voice
+        voice = server.program.added.provided[VoiceService].voice
         assert voice is not None
         await until(lambda: voice.ready)
         understood(server, monkeypatch, words)

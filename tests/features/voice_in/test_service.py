@@ -30,7 +30,7 @@ from tests.support.speech_server import TranscriptionServer
 
 
 def of(run: Running) -> ListeningService:
-    found: ListeningService = run.program.added.faces[ListeningService]
+    found: ListeningService = run.program.added.provided[ListeningService]
     return found
 
 

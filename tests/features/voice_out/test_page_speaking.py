@@ -107,7 +107,7 @@ async def talking(model: FakeOpenAI, speech_server: SpeechServer) -> AsyncIterat
     model.answer_for = lambda _body, _jpeg: [f"{word} " for word in ANSWER]
     model.between_tokens = 0.08
     async with with_model(model, speech_base_url=speech_server.base_url) as run:
-        voice = run.program.added.faces[VoiceService].voice
+        voice = run.program.added.provided[VoiceService].voice
         assert voice is not None
         await until(lambda: voice.ready)
         yield run

@@ -31,7 +31,7 @@ async def test_a_voice_that_answers() -> None:
         SpeechServer() as server,
         running(speech_base_url=server.base_url, speech_api_key="k") as run,
     ):
-        voice = run.program.added.faces[VoiceService].voice
+        voice = run.program.added.provided[VoiceService].voice
         assert voice is not None
         await soon(lambda: voice.ready)
         assert await health(run) == {"name": "server", "state": "ready", "detail": ""}

@@ -62,8 +62,8 @@ async def test_an_alert_arrives_signed_with_its_picture(evidence: str, tmp_path:
 async def test_without_a_list_nothing_leaves() -> None:
     """The operator's list is the consent for cameras of the house."""
     async with running() as run:
-        assert run.program.added.faces[Webhooks].seen() == {"webhooks": [], "dead": []}
-        assert run.program.added.faces[Webhooks].offered == ()
+        assert run.program.added.provided[Webhooks].seen() == {"webhooks": [], "dead": []}
+        assert run.program.added.provided[Webhooks].offered == ()
 
 
 def test_the_list_of_the_document(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ async def test_a_test_arrives_and_a_dead_letter_is_sent_again(
     ):
         for _ in range(3):
             assert (await client.post(f"{WEBHOOKS}/hall/test")).status_code == 202
-        await soon(lambda: len(run.program.added.faces[Webhooks]._dead) == 3)
+        await soon(lambda: len(run.program.added.provided[Webhooks]._dead) == 3)
         assert receiver.messages[0]["type"] == "webhook.test"
         facts = (await client.get(WEBHOOKS)).json()
         (hook,) = facts["webhooks"]
@@ -58,7 +58,7 @@ async def test_a_test_arrives_and_a_dead_letter_is_sent_again(
 async def test_a_picture_is_there_for_a_minute() -> None:
     """For whoever knows its word, kept by nobody on the way; then there is none."""
     async with running() as run, http(run) as client:
-        links = run.program.added.faces[Webhooks].links
+        links = run.program.added.provided[Webhooks].links
         word, _ = links.make(b"\xff\xd8jpeg", "session", "hall", time.monotonic())
         for _ in range(2):
             reply = await client.get(f"/at/x/evidence/{word}")
