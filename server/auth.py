@@ -367,7 +367,7 @@ class Guesses:
         """Count the second limit with other processes from now on."""
         self._shared = counts
 
-    async def judge(self, right: bool, address: str, now: float) -> float | None:
+    async def check(self, right: bool, address: str, now: float) -> float | None:
         """Return None when the result of a check may be sent to `address`, else the seconds to
         wait.
 

@@ -43,7 +43,7 @@ from server.session_manager import SessionManager
 from server.web.health import Health, add_gauges, add_network_gauges
 from server.web.middleware import guard_app, install_error_handlers
 from server.web.protocols import Connections
-from server.web.request_guard import Access, Services, WayIn
+from server.web.request_guard import Access, AuthMethod, Services
 from server.web.routes import create_router, create_session_router
 from server.web.serving import STOP_SECONDS, greeting
 from server.web.websocket import SocketServer
@@ -148,7 +148,7 @@ class Program:
             await asyncio.wait(draining, timeout=self._deadline.left(LAST_SECONDS))
         await tasks.close()
         self.sessions.close_sockets(Close.DRAINING, "the server is about to stop")
-        self.sockets.turn_away()
+        self.sockets.close_unauthenticated()
         sockets = Deadline(self._deadline.left(2.0))
         while self.sessions.sockets and sockets.left():
             await asyncio.sleep(0.02)
@@ -355,7 +355,9 @@ def create_app(settings: Settings) -> FastAPI:
     install_error_handlers(app, program.metrics, added.error_forms)
     on = added.session_features.on
     routers = [
-        create_router(program.services, program.sockets, added.provided.get(WayIn) or WayIn(), on),
+        create_router(
+            program.services, program.sockets, added.provided.get(AuthMethod) or AuthMethod(), on
+        ),
         create_session_router(program.services),
         *added.routers,
     ]

@@ -87,7 +87,7 @@ class Access:
         # "" where the operator functions are off
         self.operator_token = settings.operator_token.get_secret_value()
         # True once the log has the reason why they are off, and a line about an untrusted proxy
-        self.told_off = self.proxy_logged = False
+        self.operator_off_logged = self.proxy_logged = False
         # Monotonic seconds before which no refused host or origin is logged
         self.silent_until = 0.0
         self.metrics_token = settings.metrics_token.get_secret_value()
@@ -334,8 +334,8 @@ class RequestGuard:
         """
         access, address, now = self._access, self.address(connection), time.monotonic()
         if not access.operator_token and not also:
-            if not access.told_off:
-                access.told_off = True
+            if not access.operator_off_logged:
+                access.operator_off_logged = True
                 log.warning(
                     "the operator functions are off: OPERATOR_TOKEN is empty. Set it and start the server again"
                 )
@@ -348,7 +348,7 @@ class RequestGuard:
         # Charged before and given back after, so that a guess has its cost, and an operator none.
         wait = await access.limiter.anybody(address, now)
         if wait is None and given is not None:
-            wait = await access.guesses["operator"].judge(right, address, now)
+            wait = await access.guesses["operator"].check(right, address, now)
         self._wait(wait, "Too many requests or wrong operator tokens.")
         if right:
             await access.limiter.give_back(address, now)
@@ -381,7 +381,7 @@ class RequestGuard:
     async def guess(self, kind: Guessed, right: bool, request: Request) -> None:
         """Raise RateLimited when a check's result may not be revealed to this address now."""
         guesses = self._access.guesses[kind]
-        wait = await guesses.judge(right, self.address(request), time.monotonic())
+        wait = await guesses.check(right, self.address(request), time.monotonic())
         self._wait(wait, "Too many wrong codes were tried, here or elsewhere.")
 
     def claims(self, request: Request) -> Claims:
@@ -464,7 +464,7 @@ class Device:
     since: int
 
 
-class WayIn:
+class AuthMethod:
     """The way by the access code alone. A feature may put its own in place of it."""
 
     # What a client sends

@@ -30,10 +30,10 @@ from server.session.session import Attempt, Session, SessionState
 from server.web.middleware import MAX_BODY_BYTES
 from server.web.request_guard import (
     Access,
+    AuthMethod,
     RequestGuard,
     Services,
     TokenBody,
-    WayIn,
     for_operators,
     from_this_machine,
     given_token,
@@ -164,14 +164,14 @@ def _pieces(content: bytes) -> dict[bytes, bytes]:
 
 
 def create_router(
-    services: Services, sockets: SocketServer, way_in: WayIn, features: Sequence[str]
+    services: Services, sockets: SocketServer, auth_method: AuthMethod, features: Sequence[str]
 ) -> APIRouter:
     """Return the routes of the core, in the order of docs/reference/http.md. `features`: see `Shell`."""
     router = APIRouter()
     guard = RequestGuard(services)
     _add_page(router, services, Shell(CLIENT_FILES, features))
     _add_health(router, services, guard)
-    _add_token(router, services, guard, way_in)
+    _add_token(router, services, guard, auth_method)
     _add_camera(router, services, guard)
     add_pictures(router, services, guard)
 
@@ -294,7 +294,9 @@ def _add_health(router: APIRouter, services: Services, guard: RequestGuard) -> N
         )
 
 
-def _add_token(router: APIRouter, services: Services, guard: RequestGuard, way_in: WayIn) -> None:
+def _add_token(
+    router: APIRouter, services: Services, guard: RequestGuard, auth_method: AuthMethod
+) -> None:
     access = services.access
 
     async def token(
@@ -314,7 +316,7 @@ def _add_token(router: APIRouter, services: Services, guard: RequestGuard, way_i
           the relays' credentials work, where there are relays; renew the token before
         - `paired`: `true` for a paired device
         """
-        body = body or way_in.body()
+        body = body or auth_method.body()
         if request.headers.get("authorization"):
             await guard.limit(request)
             return _with_token(access, guard.renew(request))
@@ -322,18 +324,18 @@ def _add_token(router: APIRouter, services: Services, guard: RequestGuard, way_i
         services.sessions.capacity.check_new()
         device = None
         if access.code:
-            entered = await way_in.enter(request, response, body)
+            entered = await auth_method.enter(request, response, body)
             if isinstance(entered, Response):
                 return entered
             device = entered
             if device is None:
-                await guard.access_code(request, body.access_code, way_in.ask)
+                await guard.access_code(request, body.access_code, auth_method.ask)
         else:
             await guard.limit(request)
         return _with_token(access, guard.issue(services.sessions.replicas.choose_id(), device))
 
     # FastAPI reads from it what a body has.
-    token.__annotations__["body"] = way_in.body | None
+    token.__annotations__["body"] = auth_method.body | None
     router.post("/api/token", dependencies=[Depends(guard.origin)], response_model=None)(token)
 
 

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 AUTH_SECONDS = 5.0
 # Sockets that may wait for their token at a time; beyond that the oldest is closed. A page never
 # waits: it sends the token with the upgrade.
-MAX_KNOCKING = 256
+MAX_UNAUTHENTICATED = 256
 PROTOCOL = "qwen-camera"
 # Messages a second that a socket may send over time, and how many at once; past that each gets an
 # error, and a client that goes on regardless loses its socket.
@@ -231,13 +231,13 @@ class SocketServer:
         self._guard = RequestGuard(services)
         self._metrics = services.metrics
         # Deadlines of the sockets that have not sent a token yet, oldest first
-        self._knocking: dict[asyncio.Timeout, None] = {}
+        self._unauthenticated: dict[asyncio.Timeout, None] = {}
 
-    def turn_away(self, most: int = 0) -> None:
+    def close_unauthenticated(self, most: int = 0) -> None:
         """Stop waiting for the tokens of the oldest sockets beyond `most`: of all when the server drains."""
-        while len(self._knocking) > most:
-            deadline = next(iter(self._knocking))
-            del self._knocking[deadline]
+        while len(self._unauthenticated) > most:
+            deadline = next(iter(self._unauthenticated))
+            del self._unauthenticated[deadline]
             # `reschedule` raises for one that is expiring, whose task has not run yet.
             if not deadline.expired():
                 deadline.reschedule(asyncio.get_running_loop().time())
@@ -318,13 +318,13 @@ class SocketServer:
             token = given_token(websocket) or ""
         if token is None:
             try:
-                self.turn_away(MAX_KNOCKING - 1)
+                self.close_unauthenticated(MAX_UNAUTHENTICATED - 1)
                 async with asyncio.timeout(AUTH_SECONDS) as deadline:
-                    self._knocking[deadline] = None
+                    self._unauthenticated[deadline] = None
                     try:
                         token = await self._first_message(socket)
                     finally:
-                        self._knocking.pop(deadline, None)
+                        self._unauthenticated.pop(deadline, None)
             except TimeoutError:
                 if self._sessions.capacity.draining:
                     raise Closing(Close.DRAINING, "the server is about to stop") from None

@@ -22,7 +22,7 @@ from server.features.hosting.server_runtime import ServerRuntime
 from server.features.hosting.status import ManagerStatus
 from server.features.local_models.engine import LocalEngine
 from server.features.voice_in.service import ListeningService
-from server.web.request_guard import WayIn
+from server.web.request_guard import AuthMethod
 from tests.browser.test_page_local import LOADS, looking_at, picture_of
 from tests.browser.visitor import REFUSED_TOKEN, TOKEN, Visit, Visitor, bounds, operator, started
 from tests.real_model.server import ASK_COLOR, PYTHON
@@ -397,12 +397,12 @@ async def test_the_operator_sees_who_is_in_and_ends_it(visit: Visit, run: Runnin
     await expect(row).to_have_count(0)
     await people.get_by_role("button", name="End all").click()
     await expect(people).to_contain_text("Nobody.", timeout=10_000)
-    run.program.added.provided[WayIn].devices.pair("Mozilla/5.0 (iPhone)", time.time())
+    run.program.added.provided[AuthMethod].devices.pair("Mozilla/5.0 (iPhone)", time.time())
     device = people.locator("#people-devices li")
     await expect(device).to_contain_text("iPhone", timeout=10_000)
     await device.get_by_role("button").click()
     await expect(device).to_have_count(0)
-    assert not run.program.added.provided[WayIn].devices.listed()
+    assert not run.program.added.provided[AuthMethod].devices.listed()
 
 
 async def test_the_operator_drains_a_gateway(visit: Visit) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from server import auth
 from server.auth import BUDGET, FLOOR, WINDOW, Guesses, RequestLimiter
-from server.web.request_guard import WayIn
+from server.web.request_guard import AuthMethod
 from tests.support.clients import bearer, http, metric, with_client
 from tests.support.running import Running
 from tests.support.timing import allowances_held
@@ -31,7 +31,7 @@ def forwarded(number: int) -> dict[str, str]:
 async def looked_at(one: Guesses, count: int, addresses: int, now: float = 0.0) -> int:
     """Return how many of `count` wrong guesses, from `addresses` addresses in turn, were judged."""
     waits = [
-        await one.judge(False, f"192.0.{n % addresses // 250}.{n % addresses % 250}", now)
+        await one.check(False, f"192.0.{n % addresses // 250}.{n % addresses % 250}", now)
         for n in range(count)
     ]
     return waits.count(None)
@@ -41,10 +41,10 @@ async def test_an_address_has_so_many_guesses() -> None:
     """The next waits, the right one too; a minute later there is one more, a window later all."""
     one = Guesses("codes")
     assert await looked_at(one, 60, 1) == FLOOR
-    wait = await one.judge(True, "192.0.0.0", 0.0)
+    wait = await one.check(True, "192.0.0.0", 0.0)
     assert wait is not None
     assert PAST[0] < wait < PAST[1]
-    assert await one.judge(True, "192.0.2.9", 0.0) is None
+    assert await one.check(True, "192.0.2.9", 0.0) is None
     assert await looked_at(one, 60, 1, now=wait) == 1
     assert await looked_at(one, 60, 1, now=wait + WINDOW) == FLOOR
 
@@ -53,7 +53,7 @@ async def test_all_addresses_together_have_so_many_guesses() -> None:
     """However many they are; afterwards as many as come back in the time, whoever asks."""
     one = Guesses("codes")
     assert await looked_at(one, 1000, 1000) == BUDGET
-    assert await one.judge(True, "203.0.113.1", 0.0) is not None
+    assert await one.check(True, "203.0.113.1", 0.0) is not None
     assert await looked_at(one, 1000, 1000, now=60.0) == round(60 * BUDGET / WINDOW)
 
 
@@ -61,11 +61,11 @@ async def test_who_brought_a_right_one_before_is_not_held_up() -> None:
     """While others have used up all guesses; its own wrong ones have their bound all the same."""
     one = Guesses("codes")
     for _ in range(100):
-        assert await one.judge(True, "203.0.113.1", 0.0) is None
+        assert await one.check(True, "203.0.113.1", 0.0) is None
     await looked_at(one, 1000, 1000)
-    assert await one.judge(True, "203.0.113.1", 0.0) is None
-    assert await one.judge(True, "203.0.113.2", 0.0) is not None
-    wrong = [await one.judge(False, "203.0.113.1", 0.0) for _ in range(60)]
+    assert await one.check(True, "203.0.113.1", 0.0) is None
+    assert await one.check(True, "203.0.113.2", 0.0) is not None
+    wrong = [await one.check(False, "203.0.113.1", 0.0) for _ in range(60)]
     assert wrong.count(None) == FLOOR
 
 
@@ -73,8 +73,8 @@ async def test_a_right_one_that_had_to_wait_makes_nobody_known() -> None:
     """A right guess that has to wait does not free its address from later waits."""
     one = Guesses("codes")
     await looked_at(one, 1000, 1000)
-    assert await one.judge(True, "203.0.113.2", 0.0) is not None
-    assert await one.judge(True, "203.0.113.2", 0.0) is not None
+    assert await one.check(True, "203.0.113.2", 0.0) is not None
+    assert await one.check(True, "203.0.113.2", 0.0) is not None
 
 
 async def test_known_addresses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,9 +82,9 @@ async def test_known_addresses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(auth, "MAX_KNOWN", 2)
     one = Guesses("codes")
     for last in (1, 2, 1, 3):
-        assert await one.judge(True, f"203.0.113.{last}", 0.0) is None
+        assert await one.check(True, f"203.0.113.{last}", 0.0) is None
     await looked_at(one, 1000, 1000)
-    answers = [await one.judge(True, f"203.0.113.{last}", 0.0) for last in (1, 2, 3)]
+    answers = [await one.check(True, f"203.0.113.{last}", 0.0) for last in (1, 2, 3)]
     assert [wait is None for wait in answers] == [True, False, True]
 
 
@@ -175,7 +175,7 @@ async def test_many_addresses_have_one_budget_and_lock_nobody_out(kind: str) -> 
         assert set(statuses) == {401, 429}
         assert metric(run, "auth_failures_total", reason="rate") == statuses.count(429)
         assert (await client.post("/api/token", headers=bearer(held))).status_code == 200
-        pairing = run.program.added.provided[WayIn].codes.issue(time.monotonic())
+        pairing = run.program.added.provided[AuthMethod].codes.issue(time.monotonic())
         paired = await client.post("/api/token", json={"pairing_code": pairing})
         assert paired.status_code == 200
         assert (await code(**at_home)).status_code == 200

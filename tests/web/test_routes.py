@@ -18,7 +18,7 @@ import pytest_asyncio
 from aiortc import RTCConfiguration, RTCPeerConnection
 
 from server.auth import TokenIssuer, new_session_id, signing_key
-from server.web.request_guard import WayIn
+from server.web.request_guard import AuthMethod
 from server.webrtc_server import PeerConnection
 from tests.support.clients import bearer, http, metric, open_page, page_of, take_token, with_client
 from tests.support.fakes_app import assert_error
@@ -741,7 +741,7 @@ async def test_guesses_lock_out_no_pairing_code_and_no_token(sdp: str) -> None:
             for _ in range(4)
         ]
         assert guesses == [401, 401, 401, 429]
-        code = run.program.added.provided[WayIn].codes.issue(time.monotonic())
+        code = run.program.added.provided[AuthMethod].codes.issue(time.monotonic())
         # No code has a dot.
         wrong = {"pairing_code": "." + code[1:]}
         assert (await client.post("/api/token", json=wrong)).status_code == 429

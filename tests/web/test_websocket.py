@@ -129,7 +129,7 @@ async def test_sockets_without_a_token_are_so_many(
     run: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One more closes the one that has waited longest; the others may still bring their token."""
-    monkeypatch.setattr(websocket, "MAX_KNOCKING", 2)
+    monkeypatch.setattr(websocket, "MAX_UNAUTHENTICATED", 2)
     monkeypatch.setattr(websocket, "AUTH_SECONDS", 30.0)
     issued = await take_token(run)
     first = await open_page(run, session_id=new_session_id(), how="none")
@@ -145,7 +145,7 @@ async def test_a_wait_that_is_just_ending_is_not_ended_again(
     run: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A newcomer is served, and a drain goes on, in the moment when the oldest wait for a token ends."""
-    monkeypatch.setattr(websocket, "MAX_KNOCKING", 1)
+    monkeypatch.setattr(websocket, "MAX_UNAUTHENTICATED", 1)
     monkeypatch.setattr(websocket, "AUTH_SECONDS", 0.3)
     sent: list[Message] = []
     messages = iter([{"type": "websocket.connect"}, {"type": "websocket.disconnect"}])
@@ -165,7 +165,7 @@ async def test_a_wait_that_is_just_ending_is_not_ended_again(
     newcomer = WebSocket(scope, receive, send)
     for act in (
         lambda: run.program.sockets.serve(newcomer, "one"),
-        async_call(run.program.sockets.turn_away),
+        async_call(run.program.sockets.close_unauthenticated),
     ):
         page = await open_page(run, session_id=new_session_id(), how="none")
         # The loop then runs its timer and this task, before the task whose time is over.

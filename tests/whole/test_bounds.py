@@ -199,7 +199,7 @@ PROMISED = [
     ("32 fingerprints an offer", offer.MAX_FINGERPRINTS, 32),
     ("messages 64 KiB", messages.MAX_MESSAGE_BYTES, 64 << 10),
     ("20 a second", websocket.MESSAGE_RATE, 20),
-    ("256 sockets that wait for their token", websocket.MAX_KNOCKING, 256),
+    ("256 sockets that wait for their token", websocket.MAX_UNAUTHENTICATED, 256),
     ("questions 4,000 characters", messages.MAX_QUESTION_CHARS, 4000),
     ("Sockets: 8 a session a minute", SOCKETS_PER_MINUTE, 8),
     ("15 s to connect", webrtc_server.CONNECT_SECONDS, 15),

@@ -16,7 +16,7 @@ def register(api: Api) -> None:
     from server.core.aio import TaskSet
     from server.features.pairing.pairing import DEVICE, Devices, Pairing
     from server.features.pairing.settings import PairingSettings
-    from server.web.request_guard import WayIn
+    from server.web.request_guard import AuthMethod
 
     settings, access = api.settings, api.access
     own = PairingSettings.of(settings)
@@ -24,7 +24,7 @@ def register(api: Api) -> None:
     access.tokens.refusals.append(devices.refuses)
     access.hosts.add(own.pairing_hosts)
     pairing = Pairing(api.services, devices, shown=bool(own.pairing_hosts))
-    api.provide(WayIn, pairing)
+    api.provide(AuthMethod, pairing)
     pairing.add_routes(api.router())
     pairing.add_operator_routes(api.operator_router("/api/operator"))
     api.sessions.replicas.on_end(DEVICE, pairing.end)

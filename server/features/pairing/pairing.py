@@ -22,7 +22,7 @@ from server.core.errors import BadRequest, Forbidden, Unauthorized
 from server.core.redact import session_hash
 from server.session_manager import Revocations, SessionManager
 from server.web.middleware import error_response
-from server.web.request_guard import Device, RequestGuard, Services, TokenBody, WayIn
+from server.web.request_guard import AuthMethod, Device, RequestGuard, Services, TokenBody
 
 log = logging.getLogger(__name__)
 PAIRING_SECONDS = 300.0
@@ -113,7 +113,7 @@ class DeviceForgotten(Unauthorized):
     """The cookie's device is not paired any more; the answer deletes the cookie."""
 
 
-class Pairing(WayIn):
+class Pairing(AuthMethod):
     """The way in by a code of the terminal, and by the cookie that it leaves."""
 
     body = PairingBody

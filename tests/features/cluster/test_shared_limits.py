@@ -516,7 +516,7 @@ async def test_processes_share_the_budget_of_guesses(tmp_path: Path) -> None:
         now = time.monotonic()
         assert await looked_at(one, 6, 6, now) == 6
         assert await looked_at(other, 6, 6, now) == 4
-        assert await one.judge(True, "203.0.113.1", now) is not None
-        assert await other_kind.judge(True, "203.0.113.1", now) is None
+        assert await one.check(True, "203.0.113.1", now) is not None
+        assert await other_kind.check(True, "203.0.113.1", now) is None
         await server.kill()
         assert await looked_at(other, 20, 20, now) == 4

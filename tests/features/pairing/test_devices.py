@@ -16,7 +16,7 @@ from server.auth import Claims
 from server.features.pairing import pairing as devices
 from server.features.pairing.pairing import COOKIE, DEVICE_SECONDS, Devices
 from server.web import websocket
-from server.web.request_guard import WayIn
+from server.web.request_guard import AuthMethod
 from tests.support.clients import bearer, http, metric, open_page, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_server import ServerProcess
@@ -103,7 +103,7 @@ async def fresh() -> AsyncIterator[Running]:
 
 async def paired(run: Running, client: httpx.AsyncClient) -> str:
     """Pair the client; its cookie. httpx keeps it for the path that it is for."""
-    code = run.program.added.provided[WayIn].codes.issue(time.monotonic())
+    code = run.program.added.provided[AuthMethod].codes.issue(time.monotonic())
     reply = await client.post("/api/token", json={"pairing_code": code}, headers=own(run))
     assert reply.status_code == 200
     assert reply.json()["paired"] is True
@@ -121,7 +121,7 @@ async def test_a_pairing_code_stands_instead_of_the_access_code(
     """It opens a session once; used, over, replaced or made up it is refused by name, and never logged."""
     caplog.set_level("DEBUG")
     async with http(run) as client:
-        codes = run.program.added.provided[WayIn].codes
+        codes = run.program.added.provided[AuthMethod].codes
 
         async def bring(code: object, **more: object) -> httpx.Response:
             return await client.post("/api/token", json={"pairing_code": code, **more})
@@ -154,7 +154,7 @@ async def test_a_pairing_code_stands_instead_of_the_access_code(
 async def test_pairing_leaves_a_cookie(run: Running) -> None:
     """Of thirty days, for one route, unread by scripts, sent by no other site; access codes leave none."""
     async with http(run) as client:
-        code = run.program.added.provided[WayIn].codes.issue(time.monotonic())
+        code = run.program.added.provided[AuthMethod].codes.issue(time.monotonic())
         reply = await client.post("/api/token", json={"pairing_code": code})
         cookie = reply.headers["set-cookie"]
         parts = {part.strip().lower() for part in cookie.split(";")[1:]}
@@ -172,7 +172,7 @@ async def test_the_cookie_is_secure_where_the_page_is() -> None:
             running(access_code=CODE, jwt_secret_key=SECRET, trusted_proxies=proxies) as run,
             http(run) as client,
         ):
-            code = run.program.added.provided[WayIn].codes.issue(time.monotonic())
+            code = run.program.added.provided[AuthMethod].codes.issue(time.monotonic())
             reply = await client.post(
                 "/api/token", json={"pairing_code": code}, headers={"X-Forwarded-Proto": "https"}
             )
@@ -317,7 +317,7 @@ async def test_a_restart_knows_its_devices(tmp_path: Path) -> None:
             return (await client.post(f"{url}/api/token", json={}, headers=headers)).status_code
 
     async with running(**settings(), pairing_hosts="127.0.0.1") as run:
-        cookie, _ = run.program.added.provided[WayIn].devices.pair(IPHONE, time.time())
+        cookie, _ = run.program.added.provided[AuthMethod].devices.pair(IPHONE, time.time())
     async with ServerProcess({name.upper(): one for name, one in settings().items()}) as server:
         assert await known(server.url) == 200
     assert cookie not in server.text

@@ -26,7 +26,7 @@ from zxingcpp import read_barcodes
 from benchmarks.browser import ARGS, find_chromium
 from scripts.local_certificate import Identity, Issued, Keeper, make_leaf, pem, read_pair
 from server.features.pairing.pairing import COOKIE
-from server.web.request_guard import WayIn
+from server.web.request_guard import AuthMethod
 from tests.browser.visitor import REFUSED_TOKEN, Visit, started
 from tests.support.clients import soon
 from tests.support.fakes_openai import FakeOpenAI
@@ -75,7 +75,7 @@ async def lan(issued: Issued, model_server: FakeOpenAI) -> AsyncIterator[Running
 
 
 def new_code(run: Running, age: float = 0) -> str:
-    return str(run.program.added.provided[WayIn].codes.issue(time.monotonic() - age))
+    return str(run.program.added.provided[AuthMethod].codes.issue(time.monotonic() - age))
 
 
 async def test_the_scanned_address_leads_in(visit: Visit, lan: Running, model: FakeOpenAI) -> None:
@@ -158,7 +158,7 @@ async def test_a_code_that_is_no_longer_good_is_explained(
     still works.
     """
     code = new_code(lan)
-    lan.program.added.provided[WayIn].codes.redeem(code, time.monotonic())
+    lan.program.added.provided[AuthMethod].codes.redeem(code, time.monotonic())
     page = await visit(f"{lan.base_url}/#pair={code}")
     page.expect(REFUSED_TOKEN)
     await expect(page.card).to_contain_text(say("page.pairing_failed"))
