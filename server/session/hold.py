@@ -43,7 +43,7 @@ class Hold:
         self.frame = None
         self._report()
 
-    async def chosen(self, waits: Callable[[], None]) -> bool:
+    async def wait(self, waits: Callable[[], None]) -> bool:
         """Wait for the end of a search, and return True when one ran.
 
         `waits` is called when it takes longer than `FRAME_NOTICE_SECONDS`.

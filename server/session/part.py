@@ -67,7 +67,7 @@ class Alert:
     jpeg: bytes | None = field(default=None, repr=False)
 
 
-class Speaker:
+class SpeechOutput:
     """The speech of a session's answers, one at a time. This one is silent; a feature's takes its place."""
 
     @property
@@ -110,10 +110,10 @@ class Speaker:
     def finish(self, id: str) -> None:
         """Note that the answer is complete; speak the rest."""
 
-    def lower(self) -> None:
+    def duck(self) -> None:
         """Speak softly: somebody may want to say something."""
 
-    def hush(self) -> None:
+    def pause(self) -> None:
         """Pause: somebody says something, and it is not sure yet that it is meant."""
 
     def restore(self) -> None:
@@ -166,7 +166,7 @@ class SessionFacts(Protocol):
         """True while a question waits or runs."""
 
     @property
-    def speaker(self) -> Speaker:
+    def speech(self) -> SpeechOutput:
         """The speech of its answers."""
 
     @property
@@ -193,7 +193,7 @@ class SessionActions(Protocol):
     def report(self) -> None:
         """Send the session's state."""
 
-    def speak_with(self, speaker: Speaker) -> None:
+    def set_speech(self, speech: SpeechOutput) -> None:
         """Speak answers through this speaker."""
 
     def interrupted(self, id: str, heard: str, reason: str) -> None:
@@ -237,7 +237,7 @@ class QuestionRoute(Protocol):
 OwnFrame = Callable[[], Awaitable[tuple[Frame, bool]]]
 
 
-class Shooter(Protocol):
+class FrameSource(Protocol):
     """Gets the frames of questions, in place of the one of the session's own camera."""
 
     async def views(
@@ -278,7 +278,7 @@ class SessionPart:
         return ()
 
     @property
-    def shooter(self) -> Shooter | None:
+    def frame_source(self) -> FrameSource | None:
         """The part that gets the frames of the next question; None: they are of the session's own camera."""
         return None
 
@@ -489,13 +489,13 @@ class FeatureParts:
             return []
         return [tool for part in self for tool in part.tools]
 
-    def takes(self, order: Order, condition: str) -> bool:
+    def handles_command(self, order: Order, condition: str) -> bool:
         """Return True for an order that a part carries out."""
         return any(part.orders[order](condition) for part in self if order in part.orders)
 
-    def shooter(self) -> Shooter | None:
+    def frame_source(self) -> FrameSource | None:
         """Return what gets the frames of the next question; None for the session's own camera's."""
-        found = (part.shooter for part in self)
+        found = (part.frame_source for part in self)
         return next((one for one in found if one is not None), None)
 
     async def picture_for(self, view: View, needs: Capabilities) -> Prepared:

@@ -146,13 +146,13 @@ class Commands:
         self, order: Order, condition: str, message: wire.Chat, spoken: Spoken | None
     ) -> bool:
         """Return whether the client carries this command out: any spoken one, and a typed one of a feature."""
-        if self._features.takes(order, condition):
+        if self._features.handles_command(order, condition):
             return spoken is not None or message.orders
         return spoken is not None and order not in FEATURE_COMMANDS
 
     def send(self, id: str, order: Order, condition: str) -> None:
         """Have the client carry out a command, in place of a question; a spoken answer stops for it."""
-        self._context.speaker.interrupt("user")
+        self._context.speech.interrupt("user")
         self._context.outbox.put(
             wire.Transcript(id=id, text="", final=True, order=order, condition=condition or None)
         )
@@ -219,8 +219,8 @@ class QuestionService:
             case wire.Release():
                 self._hold.release()
             case wire.Typing():
-                if self._context.speaker.audible:
-                    self._context.speaker.interrupt("typing")
+                if self._context.speech.audible:
+                    self._context.speech.interrupt("typing")
                 # The frame of the question that somebody types.
                 self._context.camera.wake()
                 self._features.expect(self._hold.frame)
@@ -229,8 +229,8 @@ class QuestionService:
         return True
 
     def _silence(self, id: str | None, reason: str) -> None:
-        if id in (None, self._context.speaker.id):
-            self._context.speaker.interrupt(reason)
+        if id in (None, self._context.speech.id):
+            self._context.speech.interrupt(reason)
 
     def ask(self, message: wire.Chat, spoken: Spoken | None = None) -> None:
         """Ask, in place of the running question; a repeated message gets the same answer again.
@@ -271,7 +271,7 @@ class QuestionService:
         ordered = self._commands.includes(Order.STOP, "", message, spoken)
         if not ordered and (running is None or running.stage is not Stage.LOOKS):
             return False
-        self._context.speaker.interrupt("user")
+        self._context.speech.interrupt("user")
         self.state.cancel(None, "user")
         if ordered and id is not None:
             # Its words are no question.
@@ -293,7 +293,7 @@ class QuestionService:
             )
         if not self._services.inference.draining:
             # Before its turn is removed, because stopping puts the heard part of the answer there.
-            self._context.speaker.interrupt("replaced")
+            self._context.speech.interrupt("replaced")
             if last.turn is not None:
                 self._history.remove(last.turn)
         route, detail = choose(message.text, Detail.AUTO, None)
@@ -310,7 +310,7 @@ class QuestionService:
                 asking.id,
             )
             return
-        self._context.speaker.interrupt("replaced")
+        self._context.speech.interrupt("replaced")
         self.state.cancel(None, "replaced")
         self.state.begin(asking)
         asking.task = self._context.tasks.spawn(self._ask(asking), name="question")
@@ -411,10 +411,10 @@ class _Progress(AnswerListener):
 
     def on_started(self) -> None:
         self._service.state.voiced = self._asking
-        self._service._context.speaker.begin(self._asking.id, by_engine=self._by_engine)
+        self._service._context.speech.begin(self._asking.id, by_engine=self._by_engine)
 
     def on_text(self, text: str) -> None:
-        self._service._context.speaker.write(self._asking.id, text)
+        self._service._context.speech.write(self._asking.id, text)
 
     def on_called(self, result: Result) -> bool:
         return self._service.called(self._asking, result)
@@ -430,9 +430,9 @@ class _Progress(AnswerListener):
             text, whole = asking.heard, True
         elif whole or not text:
             # One that failed is spoken as far as it came.
-            service._context.speaker.finish(asking.id)
+            service._context.speech.finish(asking.id)
         else:
-            service._context.speaker.drop()
+            service._context.speech.drop()
         if whole and (said := f"{text} {asking.note}".strip()):
             asking.turn = service._history.add(asking.question.words, said, asking.id)
         service.state.end(

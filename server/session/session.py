@@ -22,7 +22,7 @@ from server.core.aio import Bucket, TaskSet
 from server.core.errors import BadRequest, Conflict, QwenCameraError
 from server.core.frames import Frame
 from server.media.camera import Camera
-from server.session.part import Alert, AlertSource, FeatureParts, SessionFeatures, Speaker
+from server.session.part import Alert, AlertSource, FeatureParts, SessionFeatures, SpeechOutput
 from server.session.questions import QuestionService
 from server.session.reporting import StateReporter
 from server.session.request.answers import Toolbox
@@ -172,7 +172,7 @@ class Session:
             lambda what, number: metrics.sent_pictures.labels(what).inc(number)
         )
         # Speaks its answers
-        self.speaker = Speaker()
+        self.speech = SpeechOutput()
         self._reporter = StateReporter(self, self.features, self.began_at)
         self.questions = QuestionService(self, self.features, self.sent_pictures, toolbox)
         self.features.make(self)
@@ -247,14 +247,14 @@ class Session:
 
     @property
     def behind(self) -> bool:
-        return self.speaker.behind
+        return self.speech.behind
 
     @property
     def source(self) -> AlertSource:
         return self.features.source
 
-    def speak_with(self, speaker: Speaker) -> None:
-        self.speaker = speaker
+    def set_speech(self, speech: SpeechOutput) -> None:
+        self.speech = speech
 
     def interrupted(self, id: str, heard: str, reason: str) -> None:
         self.questions.interrupted(id, heard, reason)
@@ -278,7 +278,7 @@ class Session:
     @property
     def answering(self) -> bool:
         """True while a question waits, runs or is spoken."""
-        return self.asking or self.speaker.audible
+        return self.asking or self.speech.audible
 
     # Messages in
 
@@ -351,7 +351,7 @@ class Session:
 
     def socket_closed(self) -> None:
         """Stop the work that needs a listener; history and settings stay."""
-        self.speaker.drop()
+        self.speech.drop()
         self.questions.state.cancel(None, "socket_closed")
         self.services.inference.cancel_session(self.id, "socket_closed")
         self.features.set_connected(False)

@@ -14,7 +14,7 @@ from server.models import prompts
 from server.models.base import Capabilities, PointedAt, ShownPicture
 from server.models.prompts import camera_captions
 from server.session.hold import Hold
-from server.session.part import FeatureParts, SessionContext, Shooter
+from server.session.part import FeatureParts, FrameSource, SessionContext
 from server.session.request.answers import AnswerListener, AnswerPublisher
 from server.session.request.asking import Asking
 from server.session.request.builder import RequestBuilder
@@ -55,11 +55,11 @@ class QuestionSubmitter:
 
         Raises QwenCameraError: no frame, a black one, one that is withheld, or a full queue.
         """
-        question, shooter = asking.question, self._features.shooter()
+        question, frame_source = asking.question, self._features.frame_source()
         # What was asked before is about the views that it had.
-        around = asking.views[-1].camera if asking.views else shooter is not None
+        around = asking.views[-1].camera if asking.views else frame_source is not None
         if around and question.part is None:
-            await self._submit_around(asking, shooter)
+            await self._submit_around(asking, frame_source)
             return
         own = partial(self._own_frame, asking)
         frame, held = await own()
@@ -121,15 +121,15 @@ class QuestionSubmitter:
         self._services.metrics.frame_wait.observe(waited)
         return waited
 
-    async def _submit_around(self, asking: Asking, shooter: Shooter | None) -> None:
+    async def _submit_around(self, asking: Asking, frame_source: FrameSource | None) -> None:
         """Ask about the chosen cameras. The routes of features are of the own camera alone."""
         question = asking.question
         plain = PLAIN_ROUTES.get(question.route, question.route)
         asking.question = question = replace(question, route=plain)
         needs = self._services.current_engine().status.capabilities
-        if not asking.views and shooter is not None:
+        if not asking.views and frame_source is not None:
             own, waits = partial(self._own_frame, asking), partial(self._waits, asking)
-            asking.views = await shooter.views(question, needs, own, waits)
+            asking.views = await frame_source.views(question, needs, own, waits)
         asking.views = tuple(replace(view, detail=question.detail) for view in asking.views)
         waited = self._waited(asking)
         draft = _with_others(self._draft(asking), asking.views, self._requests)
@@ -159,8 +159,8 @@ class QuestionSubmitter:
 
     def _draft(self, asking: Asking) -> Draft:
         question, on_speech = asking.question, None
-        if self._context.speaker.can_play:
-            on_speech = partial(self._context.speaker.play, asking.id)
+        if self._context.speech.can_play:
+            on_speech = partial(self._context.speech.play, asking.id)
         return Draft(
             question=question.text,
             view=asking.views[-1],
@@ -176,7 +176,7 @@ class QuestionSubmitter:
             return asking.views[-1].frame, asking.views[-1].held
 
         waits = partial(self._waits, asking)
-        if await self._hold.chosen(waits):
+        if await self._hold.wait(waits):
             # A hold came before the question.
             asked = replace(asked, at=time.monotonic())
         if self._hold.frame is not None:

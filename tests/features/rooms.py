@@ -33,7 +33,7 @@ from server.features.watches.watching import Watching
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.picture.privacy import PrivacyFilter
-from server.session.part import MakePart, SessionFeatures, Speaker
+from server.session.part import MakePart, SessionFeatures, SpeechOutput
 from server.session.request.parts import SessionLimits
 from tests.support import rooms
 from tests.support.fakes import FakeEngine
@@ -95,7 +95,7 @@ def session_features(
             context, SpeechMetrics(context.services.metrics), voice
         ),
         "voice_in": lambda context: Listening(
-            context, tools, context.part("voice_out") or Speaker()
+            context, tools, context.part("voice_out") or SpeechOutput()
         ),
     }
     if looker is not None:

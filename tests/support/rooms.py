@@ -23,7 +23,7 @@ from server.media.picture.encode import Bgr
 from server.media.picture.planes import BufferPool
 from server.media.picture.prepare import PicturePreparer
 from server.media.picture.privacy import PrivacyFilter
-from server.session.part import AlertSource, MakePart, SessionContext, SessionFeatures, Speaker
+from server.session.part import AlertSource, MakePart, SessionContext, SessionFeatures, SpeechOutput
 from server.session.request.outbox import Outbox, Reader
 from server.session.request.parts import History, SessionLimits, SessionServices
 from server.session.session import Session
@@ -223,7 +223,7 @@ class BareContext:
         self.services = self.camera = self.requests = none
         self.outbox, self.history, self.tasks = outbox, History(), TaskSet("test")
         self.lines: list[Line] = []
-        self.source, self.speaker = AlertSource(self.id), Speaker()
+        self.source, self.speech = AlertSource(self.id), SpeechOutput()
         vars(self).update(given)
 
     def part(self, feature: str) -> Any:
@@ -232,7 +232,7 @@ class BareContext:
     def _nothing(self, *_: Any) -> None:
         return
 
-    touch = send_error = report = speak_with = interrupted = ask = expect = _nothing
+    touch = send_error = report = set_speech = interrupted = ask = expect = _nothing
     wants_changed = alerted = sounded = _nothing
 
 

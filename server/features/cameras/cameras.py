@@ -211,7 +211,7 @@ class Cameras(SessionPart):
     # Questions
 
     @property
-    def shooter(self) -> Cameras | None:
+    def frame_source(self) -> Cameras | None:
         return self if self._chosen != (OWN,) else None
 
     async def views(

@@ -19,7 +19,7 @@ def register(api: Api) -> None:
     from server.features.voice_in.messages import MicrophoneSettings, PushToTalk
     from server.features.voice_in.service import ListeningService, add_routes
     from server.features.voice_in.settings import VoiceInSettings
-    from server.session.part import Speaker
+    from server.session.part import SpeechOutput
     from server.shared.faces import Recogniser
 
     def changed() -> None:
@@ -34,7 +34,7 @@ def register(api: Api) -> None:
     tools = service.tools(api.pools, api.metrics)
     # With it, what somebody says over an answer stops it.
     api.session_part(
-        lambda context: Listening(context, tools, context.part("voice_out") or Speaker()),
+        lambda context: Listening(context, tools, context.part("voice_out") or SpeechOutput()),
         MicrophoneSettings,
         PushToTalk,
     )

@@ -45,7 +45,7 @@ from server.features.voice_in.turns import (
     Turns,
     TurnState,
 )
-from server.session.part import SessionContext, SessionPart, Speaker
+from server.session.part import SessionContext, SessionPart, SpeechOutput
 from server.shared.sound.line import VoiceLine
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,9 @@ class ListeningTools:
 class Listening(SessionPart):
     """One session's microphone. All methods are called on the event loop."""
 
-    def __init__(self, context: SessionContext, tools: ListeningTools, speaker: Speaker) -> None:
+    def __init__(
+        self, context: SessionContext, tools: ListeningTools, speaker: SpeechOutput
+    ) -> None:
         """`speaker`: the speech of answers, which somebody may speak over."""
         self._line = VoiceLine.of(context.lines)
         self._line.on_dropped.append(tools.dropped)
@@ -272,9 +274,9 @@ class Listening(SessionPart):
             case Loudness.FULL:
                 self._speaker.restore()
             case Loudness.LOWERED:
-                self._speaker.lower()
+                self._speaker.duck()
             case Loudness.HUSHED:
-                self._speaker.hush()
+                self._speaker.pause()
             case Loudness.STOPPED:
                 self._speaker.interrupt()
 

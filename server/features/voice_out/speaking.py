@@ -24,7 +24,7 @@ from server.core.metrics import Metrics
 from server.core.sound import VoiceChunk
 from server.features.voice_out.messages import Say, SpeakingState, SpeakSettings, SpeechProgress
 from server.features.voice_out.sentences import Piece, Sentences, heard
-from server.session.part import SessionContext, SessionPart, Speaker
+from server.session.part import SessionContext, SessionPart, SpeechOutput
 from server.shared.faces import LanguageDetector
 from server.shared.sound.line import RATE, VoiceLine
 from server.shared.speech import SpeechError, SpeechTimeout
@@ -89,8 +89,8 @@ class SpeechMetrics:
         )
 
 
-class Speaking(SessionPart, Speaker):
-    """The speech of one session's answers, one at a time: see `Speaker`. All methods are called on the event loop."""
+class Speaking(SessionPart, SpeechOutput):
+    """The speech of one session's answers, one at a time: see `SpeechOutput`. All methods are called on the event loop."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class Speaking(SessionPart, Speaker):
         # Samples that the player had no room for, as far as they are counted
         self._dropped = 0
         self.handlers = {SpeakSettings: self._set, SpeechProgress: self.page_read}
-        context.speak_with(self)
+        context.set_speech(self)
 
     def ready(self) -> dict[str, Any]:
         return {
@@ -212,10 +212,10 @@ class Speaking(SessionPart, Speaker):
 
     # Interruptions
 
-    def lower(self) -> None:
+    def duck(self) -> None:
         self._play("lowered", LOWERED)
 
-    def hush(self) -> None:
+    def pause(self) -> None:
         self._play("paused", None)
 
     def restore(self) -> None:

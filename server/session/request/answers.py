@@ -26,7 +26,7 @@ from server.session.request.parts import View
 from server.session.request.question import Question
 
 
-class Mailbox(Protocol):
+class MessageSink(Protocol):
     """Takes the messages about an answer: a client's outbox, or a program's."""
 
     def put(self, message: wire.ServerMessage) -> None: ...
@@ -72,7 +72,7 @@ class AnswerPublisher:
         self,
         id: str,
         kind: Kind,
-        outbox: Mailbox,
+        outbox: MessageSink,
         listener: AnswerListener = _NOBODY,
         *,
         at: float,

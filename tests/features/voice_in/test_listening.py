@@ -27,7 +27,7 @@ from server.features.voice_in.messages import MicrophoneMode, PushToTalk
 from server.features.voice_in.recogniser import Words, WordTime
 from server.features.voice_in.turn_model import TurnJudge, TurnModel
 from server.models.base import Capabilities
-from server.session.part import MakePart, Speaker
+from server.session.part import MakePart, SpeechOutput
 from server.session.session import Session
 from server.shared.sound.line import VoiceLine
 from server.shared.speech import SpeechFailed
@@ -61,7 +61,7 @@ def _time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn_checks, "ANSWER_SECONDS", 30.0)
 
 
-class FakeTalker(Speaker):
+class FakeTalker(SpeechOutput):
     """The speech of an answer, and what was done to it."""
 
     talking = False
@@ -70,10 +70,10 @@ class FakeTalker(Speaker):
         super().__init__()
         self.done: list[str] = []
 
-    def lower(self) -> None:
+    def duck(self) -> None:
         self.done.append("lower")
 
-    def hush(self) -> None:
+    def pause(self) -> None:
         self.done.append("hush")
 
     def restore(self) -> None:

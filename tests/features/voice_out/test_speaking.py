@@ -211,9 +211,9 @@ async def test_a_lowered_answer_goes_on_where_it_was(rig: Rig) -> None:
     rig.answer("The cup is red.")
     await soon(lambda: rig.line.player.waiting > 0.7)
     loud = rig.hear(0.1)
-    rig.speaking.lower()
+    rig.speaking.duck()
     soft = rig.hear(0.1)
-    rig.speaking.hush()
+    rig.speaking.pause()
     assert len(rig.hear(0.1)) == 0
     assert rig.speaking.talking
     rig.speaking.restore()
