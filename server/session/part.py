@@ -196,7 +196,7 @@ class SessionActions(Protocol):
     def set_speech(self, speech: SpeechOutput) -> None:
         """Speak answers through this speaker."""
 
-    def interrupted(self, id: str, heard: str, reason: str) -> None:
+    def on_interrupted(self, id: str, heard: str, reason: str) -> None:
         """Note that the speech of an answer was stopped, and what of it was heard."""
 
     def ask(self, message: Chat, spoken: Spoken | None = None) -> None:
@@ -208,10 +208,10 @@ class SessionActions(Protocol):
     def wants_changed(self) -> None:
         """Ask the parts anew which frames they want."""
 
-    def alerted(self, alert: Alert) -> None:
+    def publish_alert(self, alert: Alert) -> None:
         """Tell all parts of an alert."""
 
-    def sounded(self, at: float) -> None:
+    def publish_sound_event(self, at: float) -> None:
         """Tell all parts of a sound of the scene that stands out, from this monotonic time on."""
 
 
@@ -309,16 +309,16 @@ class SessionPart:
     def greet(self) -> None:
         """Send the first messages: to a new socket, and again when the engine changes."""
 
-    def reported(self) -> None:
+    def on_reported(self) -> None:
         """Send what goes with the session's state, which has changed and was just sent."""
 
     def set_connected(self, connected: bool) -> None:
         """Note whether a socket of the session is open."""
 
-    def sounded(self, at: float) -> None:
+    def on_sound_event(self, at: float) -> None:
         """Take the beginning of a sound that is no speech, at a time in monotonic seconds."""
 
-    def alerted(self, alert: Alert) -> None:
+    def on_alert(self, alert: Alert) -> None:
         """Take an alert of the session's watches."""
 
     def clear(self) -> None:
@@ -531,11 +531,11 @@ class FeatureParts:
                 if issubclass(kind, wire.Settings) and isinstance(message, kind):
                     handle(message)
 
-    def alerted(self, alert: Alert) -> None:
+    def publish_alert(self, alert: Alert) -> None:
         if self._on_alert is not None:
             self._on_alert(alert)
         for part in self:
-            part.alerted(alert)
+            part.on_alert(alert)
 
     def stop(self) -> None:
         """Stop all parts, which get no more frames; a failure skips nothing."""

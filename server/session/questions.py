@@ -361,7 +361,7 @@ class QuestionService:
         self._context.send_error(error, asking.id)
         self.state.end(asking, wire.Error.of(error, asking.id))
 
-    def interrupted(self, id: str, heard: str, reason: str) -> None:
+    def on_interrupted(self, id: str, heard: str, reason: str) -> None:
         """Keep the heard part of an answer, forget the rest, and stop it if it is still written."""
         asking = self.state.voiced
         if asking is None or asking.id != id:

@@ -37,7 +37,7 @@ class StateReporter:
         measured = self._told.model_dump(include={"fps", "queue_depth"})
         if before is None or before.model_copy(update=measured) != self._told:
             for part in self._features:
-                part.reported()
+                part.on_reported()
 
     def _ready(self) -> wire.Ready:
         session = self._session

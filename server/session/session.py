@@ -256,8 +256,8 @@ class Session:
     def set_speech(self, speech: SpeechOutput) -> None:
         self.speech = speech
 
-    def interrupted(self, id: str, heard: str, reason: str) -> None:
-        self.questions.interrupted(id, heard, reason)
+    def on_interrupted(self, id: str, heard: str, reason: str) -> None:
+        self.questions.on_interrupted(id, heard, reason)
 
     def ask(self, message: wire.Chat, spoken: Spoken | None = None) -> None:
         self.questions.ask(message, spoken)
@@ -268,12 +268,12 @@ class Session:
     def wants_changed(self) -> None:
         self.features.wants_changed()
 
-    def alerted(self, alert: Alert) -> None:
-        self.features.alerted(alert)
+    def publish_alert(self, alert: Alert) -> None:
+        self.features.publish_alert(alert)
 
-    def sounded(self, at: float) -> None:
+    def publish_sound_event(self, at: float) -> None:
         for part in self.features:
-            part.sounded(at)
+            part.on_sound_event(at)
 
     @property
     def answering(self) -> bool:

@@ -10,7 +10,7 @@ class Counting(SessionPart):
     def __init__(self, context: SessionContext) -> None:
         self.reports = self.greetings = 0
 
-    def reported(self) -> None:
+    def on_reported(self) -> None:
         self.reports += 1
 
     def greet(self) -> None:

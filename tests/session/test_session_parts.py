@@ -39,7 +39,7 @@ class Noting(SessionPart):
     def greet(self) -> None:
         self.got.append("greet")
 
-    def alerted(self, alert: Alert) -> None:
+    def on_alert(self, alert: Alert) -> None:
         self.got.append(alert)
 
 
@@ -63,7 +63,7 @@ def test_each_gets_what_is_for_it() -> None:
     for part in one:
         part.greet()
     one.handle(Wish(type="wish"))
-    one.alerted(Alert(0.0, one.source))
+    one.publish_alert(Alert(0.0, one.source))
     alert = noting.got.pop()
     assert noting.got == ["greet", "wish"]
     assert isinstance(alert, Alert)
@@ -79,7 +79,7 @@ def test_a_fixed_cameras_session_is_the_operators() -> None:
         part.greet()
     with pytest.raises(Conflict):
         one.handle(Wish(type="wish"))
-    one.alerted(Alert(0.0, one.source))
+    one.publish_alert(Alert(0.0, one.source))
     assert [alert.source for alert in told] == [AlertSource("session", "hall")]
     assert noting.got == []
 

@@ -232,8 +232,8 @@ class BareContext:
     def _nothing(self, *_: Any) -> None:
         return
 
-    touch = send_error = report = set_speech = interrupted = ask = expect = _nothing
-    wants_changed = alerted = sounded = _nothing
+    touch = send_error = report = set_speech = on_interrupted = ask = expect = _nothing
+    wants_changed = publish_alert = publish_sound_event = _nothing
 
 
 def bare_context(outbox: Outbox, **given: Any) -> SessionContext:

@@ -248,7 +248,7 @@ class Cameras(SessionPart):
 
     # Messages
 
-    def reported(self) -> None:
+    def on_reported(self) -> None:
         self._look_after_guest()
         if self._further:
             self.report()

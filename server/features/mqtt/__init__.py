@@ -31,7 +31,7 @@ def register(api: Api) -> None:
     api.run("mqtt", start=mqtt.start, close=mqtt.close)
     api.on_session_ended(mqtt.visitors.left)
     if broker is not None:
-        api.on_alert(mqtt.alerted)
+        api.on_alert(mqtt.on_alert)
     if broker is not None and settings.mqtt_visitors:
         api.session_part(
             lambda context: HomeAssistantDevice(context, mqtt.visitors, broker.place),

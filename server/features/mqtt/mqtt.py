@@ -123,11 +123,11 @@ class Mqtt:
 
     # Out
 
-    def alerted(self, alert: Alert) -> None:
+    def on_alert(self, alert: Alert) -> None:
         """Tell of an alert of a camera of the house."""
         source = alert.source
         if source is not None and source.camera in self._agreed:
-            self.states.alerted(source.camera, alert)
+            self.states.on_alert(source.camera, alert)
 
     def _up(self) -> None:
         """Send all that is retained, and all states anew."""
@@ -240,7 +240,7 @@ class States:
             for topic in [one for one in known if one.startswith(root) and one not in but]:
                 del known[topic]
 
-    def alerted(self, camera: str, alert: Alert) -> None:
+    def on_alert(self, camera: str, alert: Alert) -> None:
         """Announce an alert: its picture first, then that the condition holds."""
         key, topics = watch_key(alert.condition), self._topics
         # Empty where a filter withheld it: the one before does not belong to this alert.
@@ -403,11 +403,11 @@ class Visitors:
         # No camera of the house has a name with _.
         return f"visitor_{digest.hexdigest()}"
 
-    def alerted(self, alert: Alert) -> None:
+    def on_alert(self, alert: Alert) -> None:
         """Tell of an alert, if its session agreed, and its watch is its person's own."""
         one = self._ones.get(alert.source.id) if alert.source is not None else None
         if one is not None and not alert.watch.startswith((PROGRAMS, TOOLS)):
-            self._mqtt.states.alerted(one.key, alert)
+            self._mqtt.states.on_alert(one.key, alert)
 
     def session_of(self, key: str) -> Session | None:
         """Return the session of a device; None for none."""
@@ -498,8 +498,8 @@ class HomeAssistantDevice(SessionPart):
         on = self._visitors.has(self._context.id)
         self._context.outbox.put(HomeAssistant(host=self._host, on=on))
 
-    def alerted(self, alert: Alert) -> None:
-        self._visitors.alerted(alert)
+    def on_alert(self, alert: Alert) -> None:
+        self._visitors.on_alert(alert)
 
 
 # A look that somebody ordered over MQTT: the way of any program's question, with its consent.

@@ -82,7 +82,7 @@ class Listening(SessionPart):
         self._line = VoiceLine.of(context.lines)
         self._line.on_dropped.append(tools.dropped)
         self._camera = context.camera
-        self._sounded = context.sounded
+        self._publish_sound_event = context.publish_sound_event
         self._outbox = context.outbox
         self._tools = tools
         self._speaker = speaker
@@ -263,7 +263,7 @@ class Listening(SessionPart):
             if change is not None:
                 self._sound_at(change)
             if self._onset.hears(chunk):
-                self._sounded(chunk.at)
+                self._publish_sound_event(chunk.at)
         if self.spoken.turn is not None:
             self.spoken.turn.show(self._camera.newest)
         self._apply(self.turns.hear(chunk, voice))

@@ -235,7 +235,7 @@ class Speaking(SessionPart, SpeechOutput):
         heard = now.heard(self._line.player.played)
         self._metrics.stopped.labels(reason).inc()
         self._end("stopped")
-        self._context.interrupted(now.id, heard, reason)
+        self._context.on_interrupted(now.id, heard, reason)
         return heard
 
     def drop(self) -> None:

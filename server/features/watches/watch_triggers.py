@@ -125,7 +125,7 @@ class WatchTriggers:
         self._frames.keep(frame)
         return self._rule.again(frame.id, now, minute)
 
-    def sounded(self, at: float) -> None:
+    def on_sound_event(self, at: float) -> None:
         """Note that a sound began; forgotten where the engine cannot hear."""
         if at - self._noise_at >= self._sounds_apart:
             # It was quiet before.

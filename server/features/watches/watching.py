@@ -207,7 +207,7 @@ class Watching(BackgroundPart):
     def greet(self) -> None:
         self._list.report(anew=True)
 
-    def reported(self) -> None:
+    def on_reported(self) -> None:
         self._list.report()
 
     def set_connected(self, connected: bool) -> None:
@@ -251,9 +251,9 @@ class Watching(BackgroundPart):
         if change is not None and not self._list.blocked():
             self._looked(change, self.triggers.ask_early(frame, change))
 
-    def sounded(self, at: float) -> None:
+    def on_sound_event(self, at: float) -> None:
         """Note that a sound began: an engine that hears is asked about it, though nothing is seen."""
-        self.triggers.sounded(at)
+        self.triggers.on_sound_event(at)
 
     def _looked(self, change: Change, ask: Ask | None) -> None:
         if self._listening and self._changes:
@@ -395,7 +395,7 @@ class Watching(BackgroundPart):
         event = self.alerts.add(
             watch.order.id, firing, at=at, jpeg=jpeg, region=region, model=model
         )
-        self._context.alerted(event.alert(self._context.source))
+        self._context.publish_alert(event.alert(self._context.source))
 
 
 # A request that was stopped, or failed in a way that may pass, is made again after this long, so often.

@@ -20,7 +20,7 @@ def register(api: Api) -> None:
     listed = WebhookSettings.of(api.settings).webhook_list()
     webhooks = Webhooks(listed, api.metrics, new_id=api.new_session_id)
     api.run("webhooks", start=webhooks.start, close=webhooks.close)
-    api.on_alert(webhooks.alerted)
+    api.on_alert(webhooks.on_alert)
     api.on_session_ended(webhooks.end)
     api.session_part(lambda context: Forwarding(context, webhooks), Forward)
     add_routes(api, webhooks)

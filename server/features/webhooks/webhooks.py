@@ -144,7 +144,7 @@ class Webhooks:
 
     # Alerts in
 
-    def alerted(self, alert: Alert) -> None:
+    def on_alert(self, alert: Alert) -> None:
         """Send the alert of a camera of the house to those whom the operator named for it."""
         if alert.source is not None and alert.source.camera:
             for hook in self._hooks.values():
@@ -508,7 +508,7 @@ class Forwarding(SessionPart):
         if offers:
             self._context.outbox.put(WebhookOffers(webhooks=offers))
 
-    def alerted(self, alert: Alert) -> None:
+    def on_alert(self, alert: Alert) -> None:
         if self._agreed and not alert.watch.startswith(TOOLS):
             self._webhooks.alert_for(alert, self._agreed)
 

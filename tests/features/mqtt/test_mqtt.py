@@ -154,7 +154,7 @@ def test_an_alert_has_its_picture_first(house: House) -> None:
     house.tells(False)
     house.tells(True)
     assert house.wire.of(WATCH) == [b"OFF"]
-    house.mqtt.alerted(alert(camera="door", jpeg=b"jpeg"))
+    house.mqtt.on_alert(alert(camera="door", jpeg=b"jpeg"))
     assert [one.topic for one in house.wire.sent][-3:] == [PICTURE, f"{WATCH}/facts", WATCH]
     house.tells(True)
     assert house.wire.of(WATCH) == [b"OFF", b"ON"]
@@ -169,8 +169,8 @@ def test_an_alert_has_its_picture_first(house: House) -> None:
 
 
 def test_a_picture_that_a_filter_withheld_takes_the_one_before_away(house: House) -> None:
-    house.mqtt.alerted(alert(camera="door", jpeg=b"jpeg"))
-    house.mqtt.alerted(alert(camera="door", jpeg=None))
+    house.mqtt.on_alert(alert(camera="door", jpeg=b"jpeg"))
+    house.mqtt.on_alert(alert(camera="door", jpeg=None))
     assert house.wire.of(PICTURE) == [b"jpeg", b""]
 
 
@@ -199,21 +199,21 @@ def test_nothing_that_is_seen_is_retained(house: House) -> None:
     """Entities and who is there alone."""
     house.mqtt._up()
     house.tells(False, "A dog sits.")
-    house.mqtt.alerted(alert(camera="door", jpeg=b"jpeg"))
+    house.mqtt.on_alert(alert(camera="door", jpeg=b"jpeg"))
     kept = {one.topic for one in house.wire.sent if one.retain}
     assert {topic for topic in kept if not topic.endswith("/config")} == {TOPICS.camera("door")}
     assert not any("yard" in one.topic for one in house.wire.sent)
 
 
 def test_a_camera_that_did_not_agree_alerts_unheard(house: House) -> None:
-    house.mqtt.alerted(alert(camera="yard", jpeg=b"jpeg"))
-    house.mqtt.alerted(Alert(0))
+    house.mqtt.on_alert(alert(camera="yard", jpeg=b"jpeg"))
+    house.mqtt.on_alert(Alert(0))
     assert house.wire.sent == []
 
 
 def test_nothing_is_told_before_its_person_agrees(house: House) -> None:
     house.visitors.look()
-    house.visitors.alerted(alert("a", jpeg=b"jpeg"))
+    house.visitors.on_alert(alert("a", jpeg=b"jpeg"))
     assert house.wire.sent == []
 
 
@@ -237,10 +237,10 @@ def test_a_persons_watches_become_entities(house: House) -> None:
 
 def test_an_alert_of_its_own_watch_is_told_and_no_picture_is_kept(house: House) -> None:
     house.visitors.begin("a")
-    house.visitors.alerted(alert("a", jpeg=b"jpeg", watch="program:x:1", condition="a cat"))
-    house.visitors.alerted(alert("a", jpeg=b"jpeg", watch="tool:1", condition="a bird"))
+    house.visitors.on_alert(alert("a", jpeg=b"jpeg", watch="program:x:1", condition="a cat"))
+    house.visitors.on_alert(alert("a", jpeg=b"jpeg", watch="tool:1", condition="a bird"))
     assert not any(one.payload == b"jpeg" for one in house.wire.sent)
-    house.visitors.alerted(alert("a", jpeg=b"jpeg"))
+    house.visitors.on_alert(alert("a", jpeg=b"jpeg"))
     assert [one.retain for one in house.wire.sent if one.payload == b"jpeg"] == [False]
     kept = {topic for topic in house.wire.kept if "config" not in topic}
     (camera,) = kept
@@ -257,7 +257,7 @@ def test_the_end_takes_all_away_at_once(house: House) -> None:
     (root,) = house.wire.forgotten
     # A digest, under a secret of the process
     assert re.search(r"^p/visitor_[0-9a-f]{8}\b", root)
-    house.visitors.alerted(alert("a", jpeg=b"jpeg"))
+    house.visitors.on_alert(alert("a", jpeg=b"jpeg"))
     house.visitors.look()
     assert house.wire.kept == {}
     house.visitors.begin("a")
@@ -372,7 +372,7 @@ async def test_a_device_by_a_persons_word_alone(house: House) -> None:
     assert not house.visitors.has("session")
     choose(one, True)
     assert house.visitors.has("session")
-    one.alerted(alert("session", jpeg=b"jpeg"))
+    one.on_alert(alert("session", jpeg=b"jpeg"))
     assert b"jpeg" in [sent.payload for sent in house.wire.sent]
     told = json.loads(await reader.get())
     assert told == {"type": "home_assistant", "host": "home:1883", "on": True}

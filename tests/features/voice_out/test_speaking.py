@@ -108,7 +108,7 @@ class Rig:
             tasks=self.tasks,
             requests=requests,
             services=services,
-            interrupted=lambda *stop: self.stops.append(stop),
+            on_interrupted=lambda *stop: self.stops.append(stop),
         )
         self.speaking = Speaking(context, SpeechMetrics(self.metrics), self.voice, found_language)
         self.speaking.wanted = True

@@ -193,7 +193,7 @@ async def test_tell_me_when_the_dog_barks() -> None:
         await guard.show(times=10)
         asked, last = guard.asked, guard.newest
         guard.engine.chunks = reply(True)
-        session.part("watches").sounded(last.captured)
+        session.part("watches").on_sound_event(last.captured)
         # Soon after it began the request would not have the sound.
         await guard.show()
         assert guard.asked == asked
@@ -213,7 +213,7 @@ async def test_a_noisy_room_asks_within_bounds() -> None:
         async with guarded(capabilities=capabilities, calm=True) as guard:
             asked, frames = guard.asked, 40
             for _ in range(frames):
-                guard.one.session.part("watches").sounded(guard.newest.captured - 1)
+                guard.one.session.part("watches").on_sound_event(guard.newest.captured - 1)
                 await guard.show()
             most = frames * STEP / 3 + 1 if hears else 0
             # Each may have one more at the settled scene.

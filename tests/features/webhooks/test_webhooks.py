@@ -95,7 +95,7 @@ async def test_an_alert_goes_to_those_who_are_named() -> None:
         async with sending(*hooks) as webhooks:
             # Before any sender had its time
             for source in (DOOR, VISITOR):
-                webhooks.alerted(alert(source))
+                webhooks.on_alert(alert(source))
                 assert [seen(webhooks, number)["waiting"] for number in range(3)] == [1, 1, 0]
             await soon(lambda: bool(hall.heard and every.heard))
             (message,) = hall.messages
@@ -131,7 +131,7 @@ async def test_it_is_tried_again_with_the_same_id() -> None:
     """Signed anew each time, so that a receiver that checks the time takes it."""
     replies = [REFUSED, REFUSED, OK]
     async with sending_to(lambda heard: replies.pop(0)) as (receiver, webhooks):
-        webhooks.alerted(alert())
+        webhooks.on_alert(alert())
         await soon(lambda: seen(webhooks)["delivered"] == 1)
         assert len(receiver.messages) == 3
         assert len({one.headers["webhook-id"] for one in receiver.heard}) == 1
@@ -143,7 +143,7 @@ async def test_what_fails_is_kept_for_operators_and_sent_again() -> None:
     """After its last attempt; the list has no secret, picture or word of it."""
     replies = [REFUSED] * 3
     async with sending_to(lambda heard: replies.pop() if replies else OK) as (receiver, webhooks):
-        webhooks.alerted(alert(condition="canary at the door"))
+        webhooks.on_alert(alert(condition="canary at the door"))
         await soon(lambda: len(dead(webhooks)) == 1)
         (letter,) = dead(webhooks)
         assert (letter["attempts"], letter["trouble"], letter["status"]) == (3, "status", 503)
@@ -165,7 +165,7 @@ async def test_dead_letters_are_dropped_and_sent_together() -> None:
     broken = True
     async with sending_to(lambda heard: REFUSED if broken else OK) as (_receiver, webhooks):
         for _ in range(3):
-            webhooks.alerted(alert())
+            webhooks.on_alert(alert())
         await soon(lambda: len(dead(webhooks)) == 3)
         webhooks.forget(dead(webhooks)[0]["id"])
         assert dropped(webhooks, "forgotten") == 1
@@ -179,17 +179,17 @@ async def test_whoever_wants_nothing_more_gets_nothing_more() -> None:
     gone = True
     async with sending_to(lambda heard: GONE if gone else OK) as (receiver, webhooks):
         for _ in range(3):
-            webhooks.alerted(alert())
+            webhooks.on_alert(alert())
         await soon(lambda: seen(webhooks)["state"] == "gone")
         assert len(dead(webhooks)) == 3
-        webhooks.alerted(alert())
+        webhooks.on_alert(alert())
         assert dropped(webhooks, "gone") == 1
         assert len(receiver.heard) == 1
         gone = False
         webhooks.test("hall")
         await soon(lambda: seen(webhooks)["state"] == "ok")
         assert receiver.messages[-1]["type"] == "webhook.test"
-        webhooks.alerted(alert())
+        webhooks.on_alert(alert())
         await soon(lambda: seen(webhooks)["delivered"] == 2)
 
 
@@ -200,7 +200,7 @@ async def test_a_slow_receiver_delays_no_other_one() -> None:
         sending(hook(slow, "slow"), hook(quick, "quick")) as webhooks,
     ):
         for _ in range(3):
-            webhooks.alerted(alert())
+            webhooks.on_alert(alert())
         await soon(lambda: seen(webhooks, 1)["delivered"] == 3)
         # One attempt at a time
         await soon(lambda: slow.connections > 0)
@@ -209,10 +209,10 @@ async def test_a_slow_receiver_delays_no_other_one() -> None:
 
 async def test_what_is_too_much_is_counted() -> None:
     async with sending_to(lambda heard: None) as (receiver, webhooks):
-        webhooks.alerted(alert())
+        webhooks.on_alert(alert())
         await soon(lambda: receiver.connections == 1)
         for _ in range(100):
-            webhooks.alerted(alert())
+            webhooks.on_alert(alert())
         assert dropped(webhooks, "overflow") == 100 - MOST_OF_A_SOURCE
         assert seen(webhooks)["waiting"] == MOST_OF_A_SOURCE + 1
         await webhooks.close()
@@ -233,7 +233,7 @@ async def test_a_link_is_made_for_each_attempt() -> None:
     async with receiving(lambda heard: replies.pop(0)) as receiver:
         one = hook(receiver, evidence=Evidence.LINK)
         async with sending(one, clock=lambda: now) as webhooks:
-            webhooks.alerted(alert())
+            webhooks.on_alert(alert())
             # The receiver hears it before its answer is here, from which the pause begins.
             await soon(lambda: seen(webhooks)["failed"] == 1)
             now += 30.0
@@ -258,7 +258,7 @@ async def test_nothing_of_a_visitor_leaves_after_the_end() -> None:
             for _ in range(3):
                 webhooks.alert_for(alert(VISITOR), ["hall"])
             await soon(lambda: len(receiver.heard) == 1)
-            webhooks.alerted(alert())
+            webhooks.on_alert(alert())
             word = linked(receiver.heard[0])
             assert webhooks.links.get(word, 0) is not None
             hanging = False
@@ -274,7 +274,7 @@ async def test_nothing_of_a_visitor_leaves_after_the_end() -> None:
 async def test_dead_letters_go_with_the_visitors_word() -> None:
     async with sending_to(lambda heard: REFUSED, people=True) as (_receiver, webhooks):
         webhooks.alert_for(alert(VISITOR), ["hall"])
-        webhooks.alerted(alert())
+        webhooks.on_alert(alert())
         await soon(lambda: len(dead(webhooks)) == 2)
         assert sorted(one["camera"] for one in dead(webhooks)) == ["", "front-door"]
         webhooks.end(VISITOR.id)
@@ -287,7 +287,7 @@ async def test_a_failure_of_ours_loses_no_alert() -> None:
             raise KeyError("canary")
 
     async with receiving() as receiver, sending(hook(receiver), sender=Broken()) as webhooks:
-        webhooks.alerted(alert())
+        webhooks.on_alert(alert())
         await soon(lambda: len(dead(webhooks)) == 1)
 
 
@@ -345,11 +345,11 @@ async def test_nothing_leaves_before_the_person_agrees(scene: Scene) -> None:
     """Then to the chosen receiver alone, and only what alerts from then on."""
     scene.part.greet()
     assert await scene.said() == [("people", False), ("other", False)]
-    scene.part.alerted(ALERT)
+    scene.part.on_alert(ALERT)
     assert scene.waiting == [0, 0, 0]
     scene.choose(["people"])
     assert await scene.said() == [("people", True), ("other", False)]
-    scene.part.alerted(ALERT)
+    scene.part.on_alert(ALERT)
     assert scene.waiting == [1, 0, 0]
     await soon(lambda: len(scene.people.heard) == 1)
     await asyncio.sleep(0.05)
@@ -361,22 +361,22 @@ async def test_nothing_leaves_before_the_person_agrees(scene: Scene) -> None:
 async def test_a_models_own_watch_alerts_the_page_alone(scene: Scene) -> None:
     """Whatever the person has agreed to for the watches of their own."""
     scene.choose(["people", "other"])
-    scene.part.alerted(replace(ALERT, watch="tool:1"))
+    scene.part.on_alert(replace(ALERT, watch="tool:1"))
     assert scene.waiting == [0, 0, 0]
-    scene.part.alerted(ALERT)
+    scene.part.on_alert(ALERT)
     assert scene.waiting == [1, 1, 0]
 
 
 async def test_one_word_ends_it(scene: Scene) -> None:
     scene.choose(["people", "other"])
     scene.choose(["other"])
-    scene.part.alerted(ALERT)
+    scene.part.on_alert(ALERT)
     assert scene.waiting == [0, 1, 0]
     await soon(lambda: len(scene.other.heard) == 1)
     scene.choose([])
     assert await scene.said() == [("people", False), ("other", False)]
     await soon(lambda: not any(scene.waiting))
-    scene.part.alerted(ALERT)
+    scene.part.on_alert(ALERT)
     assert scene.waiting == [0, 0, 0]
     await asyncio.sleep(0.05)
     assert (scene.people.connections, len(scene.other.heard)) == (0, 1)
@@ -387,7 +387,7 @@ async def test_what_is_not_offered_is_refused(scene: Scene, name: str) -> None:
     scene.choose(["people"])
     with pytest.raises(BadRequest, match="Allowed: people, other"):
         scene.choose(["other", name])
-    scene.part.alerted(ALERT)
+    scene.part.on_alert(ALERT)
     assert scene.waiting == [1, 0, 0]
     await soon(lambda: len(scene.people.heard) == 1)
     await asyncio.sleep(0.05)
@@ -398,7 +398,7 @@ async def test_without_webhooks_nothing_is_offered() -> None:
     outbox = Outbox()
     part = Forwarding(bare_context(outbox), Webhooks(WebhookList(), Metrics("test")))
     part.greet()
-    part.alerted(ALERT)
+    part.on_alert(ALERT)
     with pytest.raises(BadRequest, match="Allowed: none"):
         part.handlers[Forward](Forward(type="forward", webhooks=("people",)))
     assert outbox.size == 0
