@@ -444,12 +444,12 @@ class Inference:
         # Another lane's, where it was moved
         self._fill()
 
-    def begun(self, job: Job) -> None:
+    def on_begun(self, job: Job) -> None:
         if job.background:
             # Another background prompt may begin.
             self._lane_of[job].fill()
 
-    def ended(self, job: Job) -> None:
+    def on_ended(self, job: Job) -> None:
         if job.slot_at is not None and job.result in ("ok", "length"):
             seconds = self.clock() - job.slot_at
             self._answer_seconds += _MEAN_WEIGHT * (seconds - self._answer_seconds)

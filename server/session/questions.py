@@ -352,7 +352,7 @@ class QuestionService:
     def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
         self.state.end(asking, None)
         if asking.stage is Stage.AGAIN and asking.publisher is not None:
-            asking.publisher.failed(error)
+            asking.publisher.on_failure(error)
             return
         asking.end()
         self._failed(asking, error)

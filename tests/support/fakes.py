@@ -233,7 +233,7 @@ class RecordingSink:
 
     raise_in: str | None = None
     on_started: Callable[[], None] | None = None
-    on_delta: Callable[[str], None] | None = None
+    on_piece: Callable[[str], None] | None = None
     on_finished: Callable[[Result], None] | None = None
     calls: list[str] = field(default_factory=list)
     text: str = ""
@@ -253,7 +253,7 @@ class RecordingSink:
         if self.raise_in == name:
             raise ZeroDivisionError("the sink's own fault")
 
-    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+    def on_request(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         assert not self.text, "started after a delta"
         assert queue_seconds >= 0
         self._called("started")
@@ -261,25 +261,25 @@ class RecordingSink:
         if self.on_started is not None:
             self.on_started()
 
-    def thought(self, text: str) -> None:
+    def on_thought(self, text: str) -> None:
         self.thoughts += text
 
-    def delta(self, text: str) -> None:
+    def on_delta(self, text: str) -> None:
         assert "started" in self.calls
         assert text
         self._called("delta")
         self.text += text
         self.tasks.append(asyncio.current_task())
-        if self.on_delta is not None:
-            self.on_delta(text)
+        if self.on_piece is not None:
+            self.on_piece(text)
 
-    def finished(self, result: Result) -> None:
+    def on_result(self, result: Result) -> None:
         self._called("finished")
         self.result = result
         if self.on_finished is not None:
             self.on_finished(result)
 
-    def failed(self, error: QwenCameraError) -> None:
+    def on_failure(self, error: QwenCameraError) -> None:
         self._called("failed")
         self.error = error
 

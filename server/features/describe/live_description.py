@@ -346,7 +346,7 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
         else:
             super().put_started(frame)
 
-    def delta(self, text: str) -> None:
+    def on_delta(self, text: str) -> None:
         if self._held is not None:
             self._held += text
             if self._discreet or any(
@@ -355,9 +355,9 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
             ):
                 return
             text = self._release()
-        super().delta(text)
+        super().on_delta(text)
 
-    def finished(self, result: Result) -> None:
+    def on_result(self, result: Result) -> None:
         whole = result.finish_reason in ("stop", "length")
         same = whole and any(is_unchanged(result.text, one) for one in self._said)
         lost = self._discreet and not (whole and self._description.quiet())
@@ -365,8 +365,8 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
             self._description.ended(self, "", whole=same, same=same)
             return
         if self._held:
-            super().delta(self._release())
-        super().finished(result)
+            super().on_delta(self._release())
+        super().on_result(result)
 
     def _release(self) -> str:
         """Send the held beginning of the description; return the text held so far."""

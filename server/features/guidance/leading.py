@@ -135,7 +135,7 @@ class ModelLooks:
             )
             observer.job = self.context.requests.submit(draft, observer)
         except QwenCameraError as error:
-            observer.failed(error)
+            observer.on_failure(error)
 
     def frame(self, now: float) -> None:
         """Give up a request whose picture has waited too long."""
@@ -170,14 +170,14 @@ class _BoxObserver(JobObserver):
         self.asked: tuple[Engine, EngineRequest] | None = None
         self._looks, self._frame, self._region, self._done = looks, frame, region, done
 
-    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+    def on_request(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         self.asked = engine, request
 
-    def failed(self, error: QwenCameraError) -> None:
+    def on_failure(self, error: QwenCameraError) -> None:
         log.info("a model was asked in vain for a goal", extra={"code": error.code})
         self._looks.ended(self, self._frame.captured)
 
-    def finished(self, result: Result) -> None:
+    def on_result(self, result: Result) -> None:
         if self.asked is None or result.finish_reason not in ("stop", "length"):
             # A person's question has stopped it, or a newer watch took its turn.
             self._looks.ended(self)

@@ -100,28 +100,28 @@ class FirstLook(Passing):
         self._sentence = boxes.Sentence()
         self._shown = False
 
-    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+    def on_request(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         capabilities = engine.status.capabilities
         self._unit, self._grounding = capabilities.boxes, capabilities.grounding
         self._picture = request.picture
         self._sentence, self._shown = boxes.Sentence(), False
-        super().started(engine, request, queue_seconds)
+        super().on_request(engine, request, queue_seconds)
 
-    def delta(self, text: str) -> None:
+    def on_delta(self, text: str) -> None:
         self._show(text if self._unit is None else self._sentence.feed(text))
 
-    def finished(self, result: Result) -> None:
+    def on_result(self, result: Result) -> None:
         picture, find = self._picture, self.pointing.find
         if picture is None:
-            self.answer.finished(result)
+            self.answer.on_result(result)
         elif not self._grounding:
             if find is None or result.finish_reason not in ("stop", "length"):
-                self.answer.finished(result)
+                self.answer.on_result(result)
             else:
                 self.asking.take_looks(BoxesBeside(self, picture, result, find))
         elif self._unit is None:
             found = boxes.in_frame(result.boxes or (), picture)
-            self.answer.finished(replace(result, boxes=found))
+            self.answer.on_result(replace(result, boxes=found))
         else:
             self._show(self._sentence.end())
             self._read(result, self._unit, picture)
@@ -149,12 +149,12 @@ class FirstLook(Passing):
         text = found.sentence or boxes.listed(found.boxes)
         if not self._shown:
             self._show(text)
-        self.answer.finished(replace(result, text=text, boxes=found.boxes))
+        self.answer.on_result(replace(result, text=text, boxes=found.boxes))
 
     def _show(self, text: str) -> None:
         if text:
             self._shown = True
-            self.answer.delta(text)
+            self.answer.on_delta(text)
 
 
 class SecondLook(JobObserver):
@@ -169,17 +169,17 @@ class SecondLook(JobObserver):
         self._unit = unit
         self._picture: Picture | None = None
 
-    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+    def on_request(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         self._picture = request.picture
         self._first.answer.looks_closer(request.picture)
         # Another engine may have taken over since.
         self._unit = engine.status.capabilities.boxes or self._unit
 
-    def failed(self, error: QwenCameraError) -> None:
+    def on_failure(self, error: QwenCameraError) -> None:
         self._first.answer.looks_closer(None)
         self._first.end(self._result, self._found)
 
-    def finished(self, result: Result) -> None:
+    def on_result(self, result: Result) -> None:
         first, found, picture = self._result, self._found, self._picture
         whole = replace(first, inference_seconds=first.inference_seconds + result.inference_seconds)
         if result.cancel_reason is not None:
@@ -221,4 +221,4 @@ class BoxesBeside:
     def _end(self, result: Result) -> None:
         if not self._ended:
             self._ended = True
-            self._answer.finished(result)
+            self._answer.on_result(result)

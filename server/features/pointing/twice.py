@@ -112,17 +112,17 @@ class Passing(JobObserver):
         assert asking.publisher is not None
         self.id, self.asking, self.answer = asking.id, asking, asking.publisher
 
-    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
-        self.answer.started(engine, request, queue_seconds)
+    def on_request(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+        self.answer.on_request(engine, request, queue_seconds)
 
-    def delta(self, text: str) -> None:
-        self.answer.delta(text)
+    def on_delta(self, text: str) -> None:
+        self.answer.on_delta(text)
 
-    def thought(self, text: str) -> None:
-        self.answer.thought(text)
+    def on_thought(self, text: str) -> None:
+        self.answer.on_thought(text)
 
-    def failed(self, error: QwenCameraError) -> None:
-        self.answer.failed(error)
+    def on_failure(self, error: QwenCameraError) -> None:
+        self.answer.on_failure(error)
 
 
 class _First(Passing):
@@ -132,12 +132,12 @@ class _First(Passing):
         super().__init__(asking)
         self._twice, self._draft = twice, draft
 
-    def finished(self, result: Result) -> None:
+    def on_result(self, result: Result) -> None:
         if result.finish_reason not in ("stop", "length") or not result.text.strip():
-            self.answer.finished(result)
+            self.answer.on_result(result)
             return
         # A voice speaks the last sentence at the end of its line, not after the second look.
-        self.answer.delta("\n")
+        self.answer.on_delta("\n")
         self.asking.take_looks(_Again(self._twice, self, self._draft, result))
 
 
@@ -154,16 +154,16 @@ class _Again(JobObserver):
         self._ended = False
         self._task = self._context.tasks.spawn(self._run(), name="second look")
 
-    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+    def on_request(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         # The part that somebody points at is the answer's picture already, and shown as such.
         if self._view.region is None:
             self._answer.looks_closer(request.picture)
 
-    def failed(self, error: QwenCameraError) -> None:
+    def on_failure(self, error: QwenCameraError) -> None:
         if not self._looked.done():
             self._looked.set_exception(error)
 
-    def finished(self, result: Result) -> None:
+    def on_result(self, result: Result) -> None:
         if not self._looked.done():
             self._looked.set_result(result)
 
@@ -270,9 +270,9 @@ class _Again(JobObserver):
         elif self._view.region is None:
             self._answer.looks_closer(None)
         if warning:
-            self._answer.delta(f"\n{warning}")
+            self._answer.on_delta(f"\n{warning}")
             text = f"{text}\n\n{warning}"
         looked = self._twice.judged(result, told)
-        self._answer.finished(
+        self._answer.on_result(
             replace(self._first, text=text, inference_seconds=seconds, second_look=looked)
         )

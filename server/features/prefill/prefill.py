@@ -287,10 +287,10 @@ class _Ahead(JobObserver):
         self.job: Job | None = None
         self.ended = asyncio.Event()
 
-    def finished(self, result: Result) -> None:
+    def on_result(self, result: Result) -> None:
         self._end(result.cancel_reason)
 
-    def failed(self, error: QwenCameraError) -> None:
+    def on_failure(self, error: QwenCameraError) -> None:
         self._end(error.code)
 
     def _end(self, reason: str | None) -> None:

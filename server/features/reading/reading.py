@@ -109,7 +109,7 @@ class Reading:
         except QwenCameraError as error:
             if not self._over:
                 self._over = True
-                self._answer.failed(error)
+                self._answer.on_failure(error)
             return
         self._context.outbox.put(ReadingState(id=self._answer.id, ended=True))
         self._finish("stop")
@@ -194,7 +194,7 @@ class Reading:
             return False
         text = joined(lines)
         self._said.append(text)
-        self._answer.delta(text)
+        self._answer.on_delta(text)
         return True
 
     async def _advice(self, frame: Frame, scene: Scene | None) -> Hint | None:
@@ -213,7 +213,7 @@ class Reading:
         self._over = True
         last = self._last
         engine = self._context.services.current_engine(Role.READS)
-        self._answer.finished(
+        self._answer.on_result(
             Result(
                 text="".join(self._said).rstrip("\n"),
                 finish_reason=reason,
@@ -236,16 +236,16 @@ class _Look(JobObserver):
         self.result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._answer = answer
 
-    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+    def on_request(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         if self._answer.frame is None or self._answer.between:
-            self._answer.started(engine, request, queue_seconds)
+            self._answer.on_request(engine, request, queue_seconds)
         else:
             self._answer.looked_again(request)
 
-    def finished(self, result: Result) -> None:
+    def on_result(self, result: Result) -> None:
         if not self.result.done():
             self.result.set_result(result)
 
-    def failed(self, error: QwenCameraError) -> None:
+    def on_failure(self, error: QwenCameraError) -> None:
         if not self.result.done():
             self.result.set_exception(error)

@@ -416,17 +416,17 @@ class WatchObserver:
         self._queue, self._region = queue, region
         self._text = ""
 
-    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+    def on_request(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         self.engine, self.request, self._text = engine, request, ""
 
-    def delta(self, text: str) -> None:
+    def on_delta(self, text: str) -> None:
         self._text += text
         self._queue.heard(self)
 
-    def thought(self, text: str) -> None:
+    def on_thought(self, text: str) -> None:
         """Thoughts are no part of the answer."""
 
-    def finished(self, result: Result) -> None:
+    def on_result(self, result: Result) -> None:
         if result.finish_reason not in ("stop", "length"):
             self._queue.failed(self.ask, None)
             return
@@ -437,7 +437,7 @@ class WatchObserver:
         count_beyond(self._queue.context.services.metrics, len(cut) - gone, gone)
         self._queue.owner.answered(self, answers, result)
 
-    def failed(self, error: QwenCameraError) -> None:
+    def on_failure(self, error: QwenCameraError) -> None:
         self._queue.failed(self.ask, error)
 
     def early(self, name: str) -> Answer | None:

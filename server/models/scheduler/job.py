@@ -69,21 +69,21 @@ class JobObserver(Protocol):
     `failed(Internal)`.
     """
 
-    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+    def on_request(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         return
 
-    def delta(self, text: str) -> None:
+    def on_delta(self, text: str) -> None:
         return
 
-    def thought(self, text: str) -> None:
+    def on_thought(self, text: str) -> None:
         """Receive a piece of the model's reasoning before its answer."""
         return
 
-    def finished(self, result: Result) -> None:
+    def on_result(self, result: Result) -> None:
         """Receive the result; of a stopped job the text so far, before the stopping call returns."""
         return
 
-    def failed(self, error: QwenCameraError) -> None:
+    def on_failure(self, error: QwenCameraError) -> None:
         return
 
 
@@ -93,10 +93,10 @@ class Scheduler(Protocol):
     metrics: Metrics
     clock: Callable[[], float]
 
-    def begun(self, job: Job) -> None:
+    def on_begun(self, job: Job) -> None:
         """Note, once, that the engine has computed its prompt."""
 
-    def ended(self, job: Job) -> None:
+    def on_ended(self, job: Job) -> None:
         """Note its end, once, before its sink does."""
 
 
@@ -226,12 +226,12 @@ class Job:
         self.accepted.metrics.visual_tokens.inc(request.visual_tokens)
         reused = picture.unchanged_since is not None
         self.run.known_tokens = picture.visual_tokens if reused else 0
-        self.sink.started(engine, request, self.queue_seconds)
+        self.sink.on_request(engine, request, self.queue_seconds)
 
     def _begin_words(self) -> None:
         if self.run.begun_at is None:
             self.run.begun_at = self.accepted.clock()
-            self.accepted.begun(self)
+            self.accepted.on_begun(self)
 
     def _delta(self, text: str) -> None:
         self._begin_words()
@@ -243,7 +243,7 @@ class Job:
                 )
         self.run.pieces.append(text)
         self.run.chars_left -= len(text)
-        self.sink.delta(text)
+        self.sink.on_delta(text)
         if self.run.chars_left <= 0:
             # The engine ignores max_tokens.
             self._finish(Finished("length"))
@@ -253,7 +253,7 @@ class Job:
         text = text[: THOUGHT_CHARS - len(self.run.thoughts)]
         if text:
             self.run.thoughts += text
-            self.sink.thought(text)
+            self.sink.on_thought(text)
 
     def _finish(self, end: Finished) -> None:
         usage = end.usage
@@ -316,7 +316,7 @@ class Job:
             return False
         self.result = result
         self.accepted.metrics.inferences.labels(self.kind, result).inc()
-        self.accepted.ended(self)
+        self.accepted.on_ended(self)
         return True
 
     def _result(self, end: Finished, cancel_reason: str | None) -> Result:
@@ -341,9 +341,9 @@ class Job:
     def _report(self, end: Result | QwenCameraError) -> None:
         try:
             if isinstance(end, Result):
-                self.sink.finished(end)
+                self.sink.on_result(end)
             else:
-                self.sink.failed(end)
+                self.sink.on_failure(end)
         except Exception as exc:  # noqa: BLE001
             # An error in a sink must not affect other jobs.
             log.error("sink failed at the end of a job", extra={"error": type(exc).__name__})

@@ -132,7 +132,7 @@ class AnswerPublisher:
         if self._text:
             self._outbox.put(wire.DeltaMessage(id=self.id, text="".join(self._text)))
 
-    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+    def on_request(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         picture = request.picture
         self._asked, self._first = (engine, request), None
         self._listener.on_sent(request)
@@ -188,17 +188,17 @@ class AnswerPublisher:
             )
         )
 
-    def delta(self, text: str) -> None:
+    def on_delta(self, text: str) -> None:
         if self._kind is Kind.CHAT:
             self._text.append(text)
         self._outbox.put(wire.DeltaMessage(id=self.id, text=text))
         self._listener.on_text(text)
 
-    def thought(self, text: str) -> None:
+    def on_thought(self, text: str) -> None:
         if self._kind is Kind.CHAT:
             self._outbox.put(wire.Thinking(id=self.id, text=text))
 
-    def finished(self, result: Result) -> None:
+    def on_result(self, result: Result) -> None:
         whole = result.cancel_reason is None
         offered = self._asked is not None and bool(self._asked[1].tools)
         if self._asked is not None and whole:
@@ -232,9 +232,9 @@ class AnswerPublisher:
         """Stop it between two requests."""
         assert self._first is not None
         finish = "replaced" if reason == "replaced" else "cancelled"
-        self.finished(replace(self._first, finish_reason=finish, cancel_reason=reason))
+        self.on_result(replace(self._first, finish_reason=finish, cancel_reason=reason))
 
-    def failed(self, error: QwenCameraError) -> None:
+    def on_failure(self, error: QwenCameraError) -> None:
         self._first = None
         try:
             self._listener.on_error(error)

@@ -443,16 +443,16 @@ async def test_a_hundred_jobs_with_every_tenth_cancelled(build: Build, metrics: 
     def stop_after(job: Job, pieces: int) -> Callable[[str], None]:
         seen = []
 
-        def on_delta(text: str) -> None:
+        def on_piece(text: str) -> None:
             seen.append(text)
             if len(seen) == pieces:
                 asyncio.get_running_loop().call_soon(inference.cancel, job, "user")
 
-        return on_delta
+        return on_piece
 
     for number, (job, sink) in enumerate(jobs):
         if number % 10 == 0 and number:
-            sink.on_delta = stop_after(job, number // 10)
+            sink.on_piece = stop_after(job, number // 10)
         inference.submit(job)
     inference.cancel(jobs[0][0], "user")
     await ends(jobs)
@@ -604,7 +604,7 @@ async def test_a_sink_may_cancel_its_own_job(build: Build) -> None:
     engine.slow_close = asyncio.Event()
     inference = build(engine)
     job, sink = make_job()
-    sink.on_delta = lambda text: inference.cancel(job, "socket_closed")
+    sink.on_piece = lambda text: inference.cancel(job, "socket_closed")
     inference.submit(job)
     await until(lambda: sink.ended)
     await turns()

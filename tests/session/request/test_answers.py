@@ -68,7 +68,7 @@ class Told(AnswerListener):
     def start(self, tools: tuple[Mapping[str, Any], ...] = (), **picture: Any) -> None:
         shown = replace(make_picture(), **picture)
         request = make_request(picture=shown, tools=tools)
-        self.sink.started(FakeEngine(), request, 0.02)
+        self.sink.on_request(FakeEngine(), request, 0.02)
 
     async def messages(self) -> list[dict[str, Any]]:
         found = []
@@ -81,8 +81,8 @@ async def test_a_whole_answer() -> None:
     """started, delta, response; the thumbnail comes once, with the response; the total is of the whole way."""
     told = Told()
     told.start(thumbnail=b"\xff\xd8jpeg", prepare_seconds=0.004)
-    told.sink.delta("A ")
-    told.sink.finished(RESULT)
+    told.sink.on_delta("A ")
+    told.sink.on_result(RESULT)
     started, delta, response = await told.messages()
     assert (started["type"], started["kind"], started["id"]) == ("started", "chat", "q1")
     assert "thumbnail" not in started["frame"]
@@ -109,7 +109,7 @@ async def test_only_whole_answers_count_as_such(reason: str, whole: bool) -> Non
     """A stopped answer is sent, and is not complete."""
     told = Told()
     told.start()
-    told.sink.finished(replace(RESULT, finish_reason=reason, first_token_seconds=None))
+    told.sink.on_result(replace(RESULT, finish_reason=reason, first_token_seconds=None))
     response = (await told.messages())[-1]
     assert response["finish_reason"] == reason
     assert "first_token_ms" not in response["timings"]
@@ -122,21 +122,21 @@ async def test_an_answer_of_two_looks_ends_once(end: str) -> None:
     told = Told()
     told.start(tools=({},))
     told.again = True
-    told.sink.delta("A cup.")
-    told.sink.finished(RESULT)
+    told.sink.on_delta("A cup.")
+    told.sink.on_result(RESULT)
     assert (told.counted, told.ends) == (["A cup."], [])
     if end == "failed":
-        told.sink.failed(EngineFailed("It broke."))
+        told.sink.on_failure(EngineFailed("It broke."))
         assert told.ends == [("", False)]
         return
     text, whole = "A cup.", end == "answered"
     if whole:
         told.start()
         text = "A red cup."
-        told.sink.finished(replace(RESULT, text=text))
+        told.sink.on_result(replace(RESULT, text=text))
     else:
         nothing = replace(RESULT, text="", finish_reason="cancelled", cancel_reason="user")
-        told.sink.finished(nothing)
+        told.sink.on_result(nothing)
     response = (await told.messages())[-1]
     assert response["text"] == text
     assert response["finish_reason"] == ("stop" if whole else "cancelled")
@@ -148,7 +148,7 @@ async def test_a_description_that_never_began_is_not_told() -> None:
     """Replaced in the queue: no message; a question in its place would get one."""
     for kind, count in ((Kind.DESCRIBE, 0), (Kind.CHAT, 1)):
         told = Told(kind)
-        told.sink.finished(replace(RESULT, text="", finish_reason="replaced"))
+        told.sink.on_result(replace(RESULT, text="", finish_reason="replaced"))
         assert len(await told.messages()) == count
         assert told.ends == [("", False)]
 
@@ -156,7 +156,7 @@ async def test_a_description_that_never_began_is_not_told() -> None:
 async def test_errors_go_to_the_session() -> None:
     """It knows how to tell them; nothing else is sent."""
     told = Told(Kind.DESCRIBE)
-    told.sink.failed(EngineFailed("Broken."))
+    told.sink.on_failure(EngineFailed("Broken."))
     assert await told.messages() == []
     assert [error.code for error in told.errors] == ["engine_failed"]
     assert told.ends == [("", False)]

@@ -31,18 +31,18 @@ class Listening:
         self.request: EngineRequest | None = None
         self.result: Result | None = None
 
-    def started(self, engine: object, request: EngineRequest, queue_seconds: float) -> None:
+    def on_request(self, engine: object, request: EngineRequest, queue_seconds: float) -> None:
         self.request = request
 
-    def delta(self, text: str) -> None:
+    def on_delta(self, text: str) -> None:
         pass
 
-    thought = delta
+    on_thought = on_delta
 
-    def finished(self, result: Result) -> None:
+    def on_result(self, result: Result) -> None:
         self.result = result
 
-    def failed(self, error: Exception) -> None:
+    def on_failure(self, error: Exception) -> None:
         raise error
 
 
@@ -192,7 +192,7 @@ class Heard(Listening):
 
     error: Exception | None = None
 
-    def failed(self, error: Exception) -> None:
+    def on_failure(self, error: Exception) -> None:
         self.error = error
 
 
