@@ -181,7 +181,7 @@ class Simulation:
                 if asked >= self._from and sink.calls.count("delta") == 1:
                     self.found.first.append(loop.time() - asked)
 
-            sink.on_delta = first
+            sink.on_piece = first
             self._inference.submit(job)
             if self._random.random() < CANCELLED:
                 await asyncio.sleep(0.3)
