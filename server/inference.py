@@ -100,7 +100,7 @@ class Lane:
         """Start waiting jobs; then, while questions lack a slot, stop background jobs."""
         slots = self.slots
         while len(self.running) < slots:
-            job = self.queue.pop((Kind.CHAT,), self._held_back) or self._next_background(slots)
+            job = self.queue.pop((Kind.CHAT,), self._is_held_back) or self._next_background(slots)
             if job is None:
                 return
             self._start(job)
@@ -115,7 +115,7 @@ class Lane:
         if task is not None and task is not asyncio.current_task():
             task.cancel()
 
-    def _held_back(self, session_id: str, kind: Kind) -> bool:
+    def _is_held_back(self, session_id: str, kind: Kind) -> bool:
         """Return whether the session runs a question here, or a background job, if `kind` is one."""
         background = kind in BACKGROUND
         return any(
@@ -140,15 +140,15 @@ class Lane:
                 return None
         job = None
         if self._watches_before >= _MOST_WATCHES:
-            job = self.queue.pop(BACKGROUND[1:], self._held_back)
-        job = job or self.queue.pop(BACKGROUND, self._held_back)
+            job = self.queue.pop(BACKGROUND[1:], self._is_held_back)
+        job = job or self.queue.pop(BACKGROUND, self._is_held_back)
         if job is not None:
             self._watches_before = self._watches_before + 1 if job.kind is Kind.WATCH else 0
         return job
 
     def _short_of(self, slots: int) -> bool:
         """Return True when more questions wait than slots are about to be freed."""
-        ready = self.queue.ready_sessions(Kind.CHAT, self._held_back)
+        ready = self.queue.ready_sessions(Kind.CHAT, self._is_held_back)
         return ready > 0 and ready + sum(not job.ended for job in self.running) > slots
 
     def _newest_background(self) -> Job | None:
@@ -277,7 +277,7 @@ class Inference:
     @property
     def has_questions(self) -> bool:
         """True while a question of anybody waits or runs."""
-        return any(job.kind is Kind.CHAT for job in self._unended())
+        return any(job.kind is Kind.CHAT for job in self._unfinished())
 
     @property
     def idle(self) -> bool:
@@ -334,7 +334,7 @@ class Inference:
     def cancel_session(self, session_id: str, reason: str, *, questions: bool = True) -> None:
         """Stop all of a session's jobs; without its `questions`, its watches and descriptions."""
         # Slots are filled only after all are stopped.
-        for job in self._unended():
+        for job in self._unfinished():
             if job.session_id == session_id and (questions or job.background) and not job.ended:
                 self._lane_of[job].stop(job, reason)
         self._fill()
@@ -361,9 +361,9 @@ class Inference:
         does the rest.
         """
         self.draining = True
-        for job in self._unended():
+        for job in self._unfinished():
             if job.background:
-                self._let_go(job)
+                self._end_for_drain(job)
         deadline = self.clock() + seconds
         while (tasks := list(self._running())) and (left := deadline - self.clock()) > 0:
             await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_COMPLETED)
@@ -375,8 +375,8 @@ class Inference:
         Safe to call twice.
         """
         self.draining = True
-        for job in self._unended():
-            self._let_go(job)
+        for job in self._unfinished():
+            self._end_for_drain(job)
         if tasks := list(self._running()):
             # Do not cancel again at once: that would interrupt an engine that closes its stream.
             await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
@@ -387,7 +387,7 @@ class Inference:
     def _running(self) -> Iterator[asyncio.Task[None]]:
         return (task for lane in self._lanes.values() for task in lane.running.values())
 
-    def _unended(self) -> list[Job]:
+    def _unfinished(self) -> list[Job]:
         """Return the jobs that wait or run."""
         return [job for job in self._lane_of if not job.ended]
 
@@ -428,7 +428,7 @@ class Inference:
 
     def _start(self, job: Job) -> asyncio.Task[None]:
         task = self._tasks.spawn(self._runner.run(job), name=job.kind)
-        task.add_done_callback(lambda _: self._freed(job))
+        task.add_done_callback(lambda _: self._on_freed(job))
         return task
 
     def _move(self, job: Job, engine: Engine) -> None:
@@ -438,7 +438,7 @@ class Inference:
             lane.running[job] = former.running.pop(job)
             self._lane_of[job] = lane
 
-    def _freed(self, job: Job) -> None:
+    def _on_freed(self, job: Job) -> None:
         lane = self._lane_of.pop(job)
         del lane.running[job]
         # Another lane's, where it was moved
@@ -456,7 +456,7 @@ class Inference:
         if job.slot_at is None:
             self._lane_of.pop(job).queue.remove(job)
 
-    def _let_go(self, job: Job) -> None:
+    def _end_for_drain(self, job: Job) -> None:
         if job.slot_at is None:
             job.fail(Draining("The server is shutting down. Ask again in a moment."), dropped=True)
         else:

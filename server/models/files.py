@@ -27,7 +27,7 @@ class ModelFolderError(BadRequest):
 def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """Read a JSON object from a regular file of at most `most` bytes. Raises ModelFolderError."""
     try:
-        with opened(path) as file:
+        with open_regular(path) as file:
             data = file.read(most + 1)
         if len(data) > most:
             raise ModelFolderError(f"{path} is damaged: no such file is that large. {AGAIN}")
@@ -37,7 +37,7 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
             f"There is no {path.name} in {path.parent}. Is this a model's folder, and downloaded to the end? {AGAIN}"
         ) from None
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise unreadable_error(path, error) from None
     except (ValueError, RecursionError):
         raise ModelFolderError(f"{path} is damaged: it is not JSON. {AGAIN}") from None
     if not isinstance(content, dict):
@@ -59,7 +59,7 @@ def object_in(data: Mapping[str, Any], key: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def opened(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BinaryIO:
     """Open a regular file without blocking on a pipe.
 
     Raises OSError, and ModelFolderError for anything else.
@@ -75,7 +75,7 @@ def opened(path: Path) -> BinaryIO:
         raise
 
 
-def unreadable(path: Path, error: OSError) -> ModelFolderError:
+def unreadable_error(path: Path, error: OSError) -> ModelFolderError:
     return ModelFolderError(
         f"{path} cannot be read ({error.strerror}). Give this user access to it."
     )

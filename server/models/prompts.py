@@ -110,7 +110,7 @@ def system_text(language: str | None = None, verbosity: Verbosity = Verbosity.NO
     return head + _LANGUAGE.format(tag=clean(language))
 
 
-def called(name: str, about: str) -> str:
+def call_note(name: str, about: str) -> str:
     """Return the note in the history on a tool that the model had called."""
     return f"[{name}: {about}]" if about else f"[{name}]"
 
@@ -159,7 +159,7 @@ def with_history(
         message
         for turn in turns
         for message in (
-            Message(Author.USER, (Words(asked(turn.question)),), past=True),
+            Message(Author.USER, (Words(question_text(turn.question)),), past=True),
             Message(Author.ASSISTANT, (Words(turn.answer),), past=True),
         )
     ]
@@ -268,7 +268,7 @@ def captions_of(request: EngineRequest) -> list[str]:
     return [clean(caption).strip() for caption in found]
 
 
-def asked(question: str) -> str:
+def question_text(question: str) -> str:
     """A question as a model gets it, now and among the turns: one of nothing but control tokens needs a text."""
     return clean(question).strip() or DESCRIBE
 
@@ -353,7 +353,7 @@ def video_caption(captions: Sequence[str]) -> str:
     return _VIDEO.format(frames="; ".join(frames))
 
 
-def cited(answer: str, count: int) -> frozenset[int]:
+def cited_numbers(answer: str, count: int) -> frozenset[int]:
     """Return the numbers of `count` pictures that an answer names."""
     found: set[int] = set()
     for match in _NAMED.finditer(answer):
@@ -406,7 +406,7 @@ def audio_tokens(sound: Sound | None) -> int:
     return math.ceil(sound.seconds * _TOKENS_A_SECOND) + _MARK_TOKENS
 
 
-def checked(request: EngineRequest, audio_in: bool) -> EngineRequest:
+def without_unusable_sound(request: EngineRequest, audio_in: bool) -> EngineRequest:
     """Return a request without a sound that cannot go to an engine: the last check before it does.
 
     Raises EngineRefused as `without_sound`.
@@ -420,16 +420,16 @@ def checked(request: EngineRequest, audio_in: bool) -> EngineRequest:
 def without_sound(request: EngineRequest, why: SoundUse) -> EngineRequest:
     """Fall back to the request's text. Raises EngineRefused when the sound was all of the question."""
     if request.asked_by_sound and not request.question.strip():
-        raise unheard(why)
+        raise no_sound_error(why)
     return dataclasses.replace(request, sound=None)
 
 
-def unheard(why: SoundUse) -> EngineRefused:
+def no_sound_error(why: SoundUse) -> EngineRefused:
     """Return the error of a question that only its sound had."""
-    return EngineRefused(f"{_UNHEARD[why]} Type the question, or say it again.", public=True)
+    return EngineRefused(f"{_NO_SOUND[why]} Type the question, or say it again.", public=True)
 
 
-_UNHEARD = {
+_NO_SOUND = {
     SoundUse.HEARD: "The question was not understood.",
     SoundUse.DEAF: "This model cannot hear, and nothing else makes words of speech here.",
     SoundUse.MISSING: "No sound of the question arrived.",
@@ -449,7 +449,7 @@ _CAMERAS = (
 )
 
 
-def unnamed(number: str) -> str:
+def default_camera_name(number: str) -> str:
     """Return the name of a camera to which nobody gave one. The page and the built-in engine say it in their language."""
     return f"Camera {number}"
 

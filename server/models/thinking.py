@@ -61,7 +61,7 @@ class Thinking:
     _opens: bool = False
     _off: Mapping[str, Any] = field(default_factory=dict)
 
-    def served(self, family: Family | None, *, thinks: bool) -> None:
+    def use_family(self, family: Family | None, *, thinks: bool) -> None:
         """Take up another model; None: of no known family. `thinks`: its server says that it does."""
         off = family.thinking_off if family is not None else {}
         # Where models that think have names of their own, one that does has no switch.
@@ -79,7 +79,7 @@ class Thinking:
         self._opens = family is not None and (family.opens_thoughts or family.always_thinks)
         self.opened = self._opens and self.mode is Mode.BUDGET
 
-    def unswitched(self) -> Thinking:
+    def without_switch(self) -> Thinking:
         """Return it for requests without the fields that switch it off."""
         if self.mode is not Mode.OFF:
             return self

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from server.models.files import ModelFolderError, opened
+from server.models.files import ModelFolderError, open_regular
 
 # The largest that is used has 32 MB.
 MOST_BYTES = 64 * 1024 * 1024
@@ -54,7 +54,7 @@ def session(path: Path, sha256: str = "") -> Any:
 
 def _read(path: Path) -> bytes:
     try:
-        with opened(path) as file:
+        with open_regular(path) as file:
             content = file.read(MOST_BYTES + 1)
     except (OSError, ModelFolderError):
         raise ModelUnusable(ModelTrouble.UNREADABLE) from None

@@ -153,7 +153,7 @@ def test_each_picture_has_its_number_and_age() -> None:
 )
 def test_named_numbers(answer: str, numbers: set[int]) -> None:
     """In brackets, alone or several, and only of pictures that there were."""
-    assert prompts.cited(answer, 4) == numbers
+    assert prompts.cited_numbers(answer, 4) == numbers
 
 
 def test_one_camera_has_its_name_alone() -> None:

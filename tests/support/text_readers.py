@@ -65,5 +65,5 @@ READERS: dict[str, tuple[Callable[[str], object], int]] = {
     "a line of a log": (redact, 2_000),
     "an error": (plain, 2_000),
     "a picture's address": (address, 2_000),
-    "pictures that an answer names": (lambda text: prompts.cited(text, 8), 4_000),
+    "pictures that an answer names": (lambda text: prompts.cited_numbers(text, 8), 4_000),
 }

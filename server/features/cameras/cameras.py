@@ -31,7 +31,7 @@ from server.features.cameras.messages import CameraInfo, CameraList, CameraSetti
 from server.media.camera import Camera, CameraConnection
 from server.media.picture.encode import data_url
 from server.models.base import Capabilities
-from server.models.prompts import unnamed
+from server.models.prompts import default_camera_name
 from server.session.part import OwnFrame, SessionContext, SessionPart
 from server.session.request.builder import too_many_pictures
 from server.session.request.outbox import Outbox
@@ -65,7 +65,7 @@ class SessionCamera:
     @property
     def shown(self) -> str:
         """The name of it, or that of a camera without one."""
-        return self.name or unnamed(self.id)
+        return self.name or default_camera_name(self.id)
 
 
 class Cameras(SessionPart):
@@ -506,7 +506,7 @@ def free_name(wanted: str, number: str, taken: list[str]) -> str:
         raise BadRequest("Another camera has this name. Give each one a name of its own.")
     if wanted:
         return wanted
-    name = unnamed(number)
+    name = default_camera_name(number)
     while name.casefold() in others:
         name += "+"
     return name

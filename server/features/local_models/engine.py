@@ -37,7 +37,7 @@ from server.models.base import (
     Finished,
     Usage,
 )
-from server.models.prompts import checked, without_sound
+from server.models.prompts import without_sound, without_unusable_sound
 from server.models.thinking import Mode, Thinking, ThinkingLimits
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message
@@ -178,7 +178,7 @@ class LocalEngine:
         async with self._turn:
             deadline = asyncio.get_running_loop().time() + self._limits.total
             sound = request.sound
-            request = checked(request, self.status.capabilities.audio_in)
+            request = without_unusable_sound(request, self.status.capabilities.audio_in)
             while True:
                 refused = request.sound is not sound
                 asking = self._attempt(request, deadline, refused)
@@ -304,7 +304,7 @@ class LocalEngine:
             header["thinking_switch"],
         )
         # Its own template says more than its family.
-        self._thinking.served(None if switch else family, thinks=switch)
+        self._thinking.use_family(None if switch else family, thinks=switch)
         if header["thinking_opened"]:
             self._thinking.mode = Mode.BUDGET
         # The worker writes the mark that the prompt ends with.

@@ -141,12 +141,12 @@ class ChatClient:
         try:
             answer = await self._http.request(method, url, json=body)
         except httpx2.HTTPError as error:
-            raise self._failed(error) from None
+            raise self._error_of(error) from None
         if not answer.is_success:
-            raise _refused(answer)
+            raise _refusal_of(answer)
         return answer
 
-    def _failed(self, error: BaseException) -> AskFailed:
+    def _error_of(self, error: BaseException) -> AskFailed:
         if isinstance(error, TooLarge):
             return NotChat(str(error))
         if isinstance(error, _DROPPED):
@@ -229,19 +229,19 @@ class ChatClient:
                 stream=bool(body),
             )
         except APIStatusError as error:
-            refusal, url = _refused(error.response), error.response.url
+            refusal, url = _refusal_of(error.response), error.response.url
             if refusal.location in (f"{url}/", f"{url.path}/") and self._chat == _CHAT:
                 self._chat += "/"
                 return await self._post(body, headers)
             raise refusal from None
         except (APIConnectionError, httpx2.HTTPError) as error:
-            raise self._failed(error.__cause__ or error) from None
+            raise self._error_of(error.__cause__ or error) from None
 
     async def close(self) -> None:
         await self._http.aclose()
 
 
-def _refused(answer: httpx2.Response) -> Refused:
+def _refusal_of(answer: httpx2.Response) -> Refused:
     said: object = answer.text
     with suppress(ValueError, RecursionError):
         said = answer.json()

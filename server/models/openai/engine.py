@@ -105,7 +105,7 @@ class OpenAIEngine:
         now = asyncio.get_running_loop().time
         async with AsyncExitStack() as stack:
             self._answering += 1
-            stack.callback(self._answered)
+            stack.callback(self._end_answer)
             answer, piece = await self._begin(request, stack)
             parser, stream = answer.parser, answer.stream
             deadline = now() + self.limits.first_token
@@ -127,14 +127,14 @@ class OpenAIEngine:
                         raise self._server.refusal(Refused.of_event(piece.error), plain=False)
             except TimeoutError:
                 if not parser.finish:
-                    raise self._late(now() >= deadline) from None
+                    raise self._timeout_error(now() >= deadline) from None
             except BrokenStream as error:
                 if not parser.finish:
-                    raise answer.asking.broken(error) from None
+                    raise answer.asking.broken_error(error) from None
         for chunk in parser.end(whole=stream.done):
-            yield self._finished(chunk, answer) if isinstance(chunk, Finished) else chunk
+            yield self._complete(chunk, answer) if isinstance(chunk, Finished) else chunk
 
-    def _answered(self) -> None:
+    def _end_answer(self) -> None:
         self._answering -= 1
 
     async def close(self) -> None:
@@ -158,7 +158,7 @@ class OpenAIEngine:
         loads = self._server.status.loaded is False or self._begun != self._server.model
         seconds = self.limits.first_token if waited_for or loads else self.limits.background
         able, left_out = self.status.capabilities, self._left_out()
-        request = without(prompts.checked(wanted, able.audio_in), left_out)
+        request = without(prompts.without_unusable_sound(wanted, able.audio_in), left_out)
         asking = Negotiation(
             wanted,
             replace(request, speak=request.speak and able.speech_out),
@@ -177,9 +177,9 @@ class OpenAIEngine:
                     public=True,
                 ) from None
             except Refused as refusal:
-                reason, pause = await asking.refused(refusal)
+                reason, pause = await asking.on_refused(refusal)
             except (Unreachable, BrokenStream) as error:
-                reason, pause = asking.lost(error)
+                reason, pause = asking.on_lost(error)
             except NotChat as error:
                 raise EngineFailed(self._server.not_chat(error.why).detail) from None
             if loop.time() + pause >= asking.until:
@@ -198,7 +198,7 @@ class OpenAIEngine:
         # A program's conversation may be long: others must not wait while it is cleaned.
         of_program = asking.fields is not None
         made = await asyncio.to_thread(asking.body) if of_program else asking.body()
-        names = self._names(asking.request, asking.repeats)
+        names = self._headers(asking.request, asking.repeats)
         async with AsyncExitStack() as attempt:
             stream = await self._client.chat(made, names, asking.until)
             attempt.push_async_callback(stream.aclose)
@@ -215,10 +215,10 @@ class OpenAIEngine:
                 raise BrokenStream(BROKE_OFF, connection=True)
             stack.push_async_exit(attempt.pop_all())
         self._begun = self._server.model
-        asking.accepted()
+        asking.on_accepted()
         return answer, first
 
-    def _late(self, total: bool) -> EngineError:
+    def _timeout_error(self, total: bool) -> EngineError:
         """Return the error of an answer without an end in time. `total`: the time of a whole answer is over."""
         if total:
             why = f"The answer was not complete after {self.limits.total:g} s. Ask for something shorter."
@@ -226,7 +226,7 @@ class OpenAIEngine:
             why = f"The model server fell silent in mid-answer for {self.limits.between_tokens:g} s. Ask again."
         return EngineTimeout(why, public=True)
 
-    def _names(self, request: EngineRequest, repeat: int) -> dict[str, str]:
+    def _headers(self, request: EngineRequest, repeat: int) -> dict[str, str]:
         """Return the headers by which a router and the server know the session and the request."""
         if self._session_key is None:
             return {}
@@ -238,7 +238,7 @@ class OpenAIEngine:
 
     # After the answer
 
-    def _finished(self, finished: Finished, answer: _Answer) -> Finished:
+    def _complete(self, finished: Finished, answer: _Answer) -> Finished:
         """Return the end of an answer with what of the request was left out."""
         sent, wanted, spoken = answer.asking.request, answer.asking.wanted, answer.spoken
         silent = sent.speak and not spoken.begun

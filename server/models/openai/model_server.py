@@ -98,7 +98,7 @@ class ModelServer:
             else:
                 status = self._of_models(await survey.models(cards, self.status.model))
                 async with asyncio.timeout(self._seconds):
-                    status = await self._checked(status)
+                    status = await self._check_health(status)
             # A question or another probe may have changed the status meanwhile: keep that newer one.
             if (self.status.state, self.status.model) == (before.state, before.model):
                 self.status = self._with_learned(status)
@@ -113,7 +113,7 @@ class ModelServer:
             self.status = self.not_chat(exc.why if isinstance(exc, NotChat) else "")
         return self.status
 
-    async def _checked(self, status: EngineStatus) -> EngineStatus:
+    async def _check_health(self, status: EngineStatus) -> EngineStatus:
         """Return the status by what the server says of itself."""
         if status.ready and self.speech_out is None:
             with suppress(AskFailed):
@@ -169,7 +169,7 @@ class ModelServer:
         # Of a family that speaks, its server decides.
         self.speech_out = info.speaks or (None if speaks else False)
         self._learned = 0
-        self._thinking.served(family, thinks=bool(info.thinks))
+        self._thinking.use_family(family, thinks=bool(info.thinks))
         reason = f"{info.name[:80]}: {info.why}"
         reason += f"; of the family {family.title}" if family else "; of no known family"
         if info.context and most and info.context < most:
@@ -202,19 +202,19 @@ class ModelServer:
         """Return the status of a server that answers with this error."""
         status, names = refusal.status, self.names
         if 300 <= status < 400:
-            detail = self._moved(refusal, _MODELS)
+            detail = self._redirect_detail(refusal, _MODELS)
             return self._bad(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
         if status not in _TROUBLES and status < 500:
             refused = f"refuses to list its models (HTTP {status}); {names.key} may be wrong"
             return self.not_chat("" if status in ABSENT else refused)
         state, trouble, why = _TROUBLES.get(status, _FAILS)
-        why = f"{self._answers(status)} it {why.format(key=names.key)}"
+        why = f"{self._status_prefix(status)} it {why.format(key=names.key)}"
         return self._bad(state, why + (self._remedy if status in (403, 500, 501) else ""), trouble)
 
-    def _answers(self, status: int) -> str:
+    def _status_prefix(self, status: int) -> str:
         return f"The model server at {self.address} answers HTTP {status}:"
 
-    def _moved(self, refusal: Refused, path: str) -> str:
+    def _redirect_detail(self, refusal: Refused, path: str) -> str:
         """Return the sentence on a redirect, which is never followed."""
         url, place = self.names.url, discovery.moved_to(self.address, path, refusal.location)
         if place == self.address + path:
@@ -223,7 +223,7 @@ class ModelServer:
             why = f"it sends us to {place.removesuffix(path)}. Set {url} to that."
         else:
             why = f"it sends us {f'to {place}' if place else 'elsewhere'}. Set {url} to a model server's address."
-        return f"{self._answers(refusal.status)} {why}"
+        return f"{self._status_prefix(refusal.status)} {why}"
 
     def not_chat(self, why: str = "") -> EngineStatus:
         """Return the status of what is no model server. `why`: the end of a sentence on it; may be empty."""
@@ -249,7 +249,7 @@ class ModelServer:
             why = f"{self._unloaded(self.status.model_name)} (HTTP {status})."
             return EngineUnavailable(f"{why} Load a model there, then ask again.")
         if 300 <= status < 400:
-            return EngineUnavailable(self._moved(refusal, _CHAT))
+            return EngineUnavailable(self._redirect_detail(refusal, _CHAT))
         elsewhere, listed = refusal.of_another_address, self.model in self._survey.listed
         lacks = refusal.of_another_model and not (elsewhere and listed)
         if lacks or elsewhere:
@@ -262,7 +262,7 @@ class ModelServer:
             if elsewhere or not (self._survey.listed or self._survey.ends_in_v1):
                 faults.append("takes no questions at this address")
                 todo.append(f"{names.url} to one that ends in /v1, as a rule")
-            why = f"{self._answers(status)} it {', or '.join(faults)}."
+            why = f"{self._status_prefix(status)} it {', or '.join(faults)}."
             return EngineUnavailable(f"{why} Set {', or '.join(todo)}.")
         context = self.status.capabilities.context_length
         return refusal.error(context_length=context, plain=plain)

@@ -71,7 +71,7 @@ class Negotiation:
     @property
     def thinking(self) -> Thinking:
         """The model's way of thinking, as it is asked now."""
-        return self.switch.unswitched() if SWITCH in self.left_out else self.switch
+        return self.switch.without_switch() if SWITCH in self.left_out else self.switch
 
     def body(self) -> bytes:
         """Return what is sent now."""
@@ -81,12 +81,12 @@ class Negotiation:
             *(self.left_out, self.newer_name),
         )
 
-    def accepted(self) -> None:
+    def on_accepted(self) -> None:
         """Note for later requests that the server took this one."""
         if self.fields is None:
-            self.plain.accepted(self._extras() - self.left_out)
+            self.plain.note_accepted(self._extras() - self.left_out)
             if self.beyond and len(self.request.turns) == len(self.wanted.turns):
-                self.plain.refused(self.beyond, time.monotonic())
+                self.plain.note_refused(self.beyond, time.monotonic())
 
     def pause(self) -> float:
         """Return the seconds before the next repeat. Raises `failure` when none is left."""
@@ -97,12 +97,12 @@ class Negotiation:
     def _extras(self) -> frozenset[str]:
         return extras(self.request, self.server.status.capabilities, self.switch)
 
-    def broken(self, error: BrokenStream) -> EngineError:
+    def broken_error(self, error: BrokenStream) -> EngineError:
         """Return the error of an answer that broke off."""
         check = f" Check that {self.server.names.url} names a model server."
         return EngineFailed(f"{error}{'' if error.connection else check}")
 
-    async def refused(self, refusal: Refused) -> tuple[Reason, float]:
+    async def on_refused(self, refusal: Refused) -> tuple[Reason, float]:
         """Change a refused request for its repeat; return the reason of the repeat and the seconds before it.
 
         Raises EngineError.
@@ -110,7 +110,7 @@ class Negotiation:
         server, request = self.server, self.request
         self.failure = partial(server.refusal, refusal, plain=bool(self.beyond))
         if refusal.status in _BUSY:
-            return await self._busy(refusal)
+            return await self._on_busy(refusal)
         if refusal.of_another_model and not self.looked_up:
             self.looked_up, model = True, server.model
             if (await server.probe()).ready and server.model != model:
@@ -119,7 +119,7 @@ class Negotiation:
         named = self.fields is None and "max_completion_tokens" in str(refusal.body)
         if (named or "max_tokens" in refusal.fields) and self._other_limit():
             return Reason.PLAIN, 0.0
-        if refusal.context is not None and self._shortened(refusal.context):
+        if refusal.context is not None and self._shorten(refusal.context):
             return Reason.PLAIN, 0.0
         if refusal.status >= 500 and not refusal.of_server and self.pauses:
             return Reason.FAILED, self.pause()
@@ -145,7 +145,7 @@ class Negotiation:
             # Never without them: the program counts on the form of its answer.
             raise EngineRefused(
                 f"The present model refused the request (HTTP {refusal.status}): it may not take"
-                f" {_listed(refusal.fields & given or given)} as given. Leave that out, or tell whoever runs this server.",
+                f" {_quoted(refusal.fields & given or given)} as given. Leave that out, or tell whoever runs this server.",
                 public=True,
             )
         raise self.failure()
@@ -159,7 +159,7 @@ class Negotiation:
         self.plain.newer_name = True
         return not self.newer_name
 
-    def _shortened(self, context: int) -> bool:
+    def _shorten(self, context: int) -> bool:
         """Leave out what does not fit into so many tokens; return whether there was something."""
         if self.fields is None:
             # A refusal may repeat what a program wrote.
@@ -172,7 +172,7 @@ class Negotiation:
             return False
         return True
 
-    async def _busy(self, refusal: Refused) -> tuple[Reason, float]:
+    async def _on_busy(self, refusal: Refused) -> tuple[Reason, float]:
         """Return the reason and the pause after a server had no time for a request. Raises EngineError."""
         wait = refusal.retry_after
         if refusal.status == 503:
@@ -188,10 +188,10 @@ class Negotiation:
         pause = self.pause()
         return Reason.BUSY, pause if wait is None else wait
 
-    def lost(self, error: Unreachable | BrokenStream) -> tuple[Reason, float]:
+    def on_lost(self, error: Unreachable | BrokenStream) -> tuple[Reason, float]:
         """Return the reason and the pause after a connection failed or broke. Raises EngineError."""
         if isinstance(error, BrokenStream):
-            self.failure = partial(self.broken, error)
+            self.failure = partial(self.broken_error, error)
             if not error.connection:
                 raise self.failure()
         elif self.repeats == 0 or not isinstance(error, Dropped):
@@ -203,5 +203,5 @@ class Negotiation:
         return (Reason.BROKEN, 0.0 if first else pause) if broke else (Reason.REFUSED, pause)
 
 
-def _listed(names: Iterable[str]) -> str:
+def _quoted(names: Iterable[str]) -> str:
     return " and ".join(f'"{name}"' for name in sorted(names))

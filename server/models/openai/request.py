@@ -131,11 +131,11 @@ class PlainForm:
             self._until.clear()
         return frozenset(name for name, until in self._until.items() if now < until)
 
-    def accepted(self, names: frozenset[str]) -> None:
+    def note_accepted(self, names: frozenset[str]) -> None:
         """Note the extras of a request that was taken."""
         self._taken |= names
 
-    def refused(self, names: frozenset[str], now: float) -> None:
+    def note_refused(self, names: frozenset[str], now: float) -> None:
         """Keep what a refused request had and the accepted one had not."""
         names, self._taken = names - self._taken, self._taken - names
         if names:

@@ -20,7 +20,7 @@ from server.media.picture.grounding import Box
 from server.models import prompts
 from server.models.answer_parser import MOST_ARGUMENT_CHARS
 from server.models.base import Engine, EngineRequest, ShownPicture, ToolCall
-from server.models.prompts import cited
+from server.models.prompts import cited_numbers
 from server.models.scheduler.job import Result
 from server.session.request.parts import View
 from server.session.request.question import Question
@@ -411,7 +411,7 @@ def named(frames: Sequence[wire.EarlierFrame], answer: str) -> list[wire.Earlier
     """Mark the frames that an answer names, and leave the pictures of the others out if there are any."""
     if not frames:
         return None
-    numbers = cited(answer, frames[-1].number)
+    numbers = cited_numbers(answer, frames[-1].number)
     return [
         one.model_copy(
             update={
@@ -480,7 +480,7 @@ class Call:
         """The call as the history has it; "" for one that the client does not carry out."""
         if self.tool.again is not None or self.shown.refused:
             return ""
-        return prompts.called(self.tool.name, self.shown.about or "")
+        return prompts.call_note(self.tool.name, self.shown.about or "")
 
 
 class Toolbox:

@@ -21,10 +21,10 @@ from server.models.prompts import (
     audio_tokens,
     fault,
     in_language,
+    no_sound_error,
     prompt_tokens,
     question_messages,
     system_text,
-    unheard,
     with_history,
 )
 from server.models.scheduler.job import Job, JobObserver, Result
@@ -170,7 +170,7 @@ class RequestBuilder:
         self.consent.check(engine)
         able = engine.status.capabilities
         if draft.spoken and sound is None and not draft.question.strip():
-            raise unheard(use or SoundUse.MISSING)
+            raise no_sound_error(use or SoundUse.MISSING)
         context = self.context(able)
         wanted = min(draft.max_tokens or self.max_tokens(able), context // 2)
         if draft.program:

@@ -30,7 +30,7 @@ from server.models.files import (
     ModelFolderError,
     clean,
     read_json,
-    unreadable,
+    unreadable_error,
 )
 
 __all__ = ["ModelFolderError", "find_models", "read_model"]
@@ -90,7 +90,7 @@ def read_model(folder: Path) -> Model:
             return _transformers(folder)
     except OSError as error:
         # A file in it may be unreadable even if the folder is readable.
-        raise unreadable(
+        raise unreadable_error(
             Path(error.filename) if isinstance(error.filename, str) else folder, error
         ) from None
     except ValidationError as error:

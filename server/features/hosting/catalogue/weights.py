@@ -19,9 +19,9 @@ from server.models.files import (
     ModelFolderError,
     clean,
     object_in,
-    opened,
+    open_regular,
     read_json,
-    unreadable,
+    unreadable_error,
 )
 
 # Largest header of the safetensors format.
@@ -111,7 +111,7 @@ def _header(path: Path) -> tuple[int, int, Counter[str]]:
     elements: Counter[str] = Counter()
     end = 0
     try:
-        with opened(path) as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
             if length > min(size - 8, MAX_HEADER_BYTES):
@@ -122,7 +122,7 @@ def _header(path: Path) -> tuple[int, int, Counter[str]]:
                 elements[str(tensor["dtype"])] += math.prod(tensor["shape"])
                 end = max(end, tensor["data_offsets"][1])
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise unreadable_error(path, error) from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ModelFolderError(
             f"{path} is damaged: its beginning is no safetensors header. {AGAIN}"
