@@ -22,7 +22,7 @@ from server.models.routing import FEATURE_COMMANDS, choose, is_stop, parse_comma
 from server.models.scheduler.job import Result
 from server.session.hold import Hold
 from server.session.part import FeatureParts, SessionContext
-from server.session.request.answers import AnswerListener, Toolbox, cancelled
+from server.session.request.answers import AnswerListener, Toolbox, cancelled_response
 from server.session.request.asking import Asking, Stage
 from server.session.request.parts import Spoken
 from server.session.request.question import Question
@@ -109,10 +109,10 @@ class QuestionState:
         # No engine has it.
         self._services.metrics.cancellations.labels(reason).inc()
         if asking.stage is Stage.AGAIN and asking.publisher is not None:
-            asking.publisher.stopped(reason)
+            asking.publisher.stop(reason)
             return
         asking.end()
-        response = cancelled(asking.question, self._services.current_engine(), reason)
+        response = cancelled_response(asking.question, self._services.current_engine(), reason)
         self._outbox.put(response)
         self.end(asking, response)
 
@@ -278,7 +278,7 @@ class QuestionService:
             self._commands.send(id, Order.STOP, "")
         elif id is not None:
             stop = Question(id, "", Asked.now())
-            self._outbox.put(cancelled(stop, self._services.current_engine(), "user"))
+            self._outbox.put(cancelled_response(stop, self._services.current_engine(), "user"))
         return True
 
     def correct(self, message: wire.CorrectTranscript) -> None:
@@ -322,17 +322,17 @@ class QuestionService:
         try:
             await self._submitter.submit(asking)
         except QwenCameraError as error:
-            self._not_asked(asking, error)
+            self._end_unsubmitted(asking, error)
         except Exception as exc:  # noqa: BLE001
             # A bug must not leave a question without an end. The exception's text is not logged,
             # since it may hold what people said.
             log.error("question failed", extra={"error": type(exc).__name__})
-            self._not_asked(
+            self._end_unsubmitted(
                 asking,
                 Internal("Something went wrong with this question on the server. Ask again."),
             )
 
-    def called(self, asking: Asking, result: Result) -> bool:
+    def on_called(self, asking: Asking, result: Result) -> bool:
         """Take the tools that an answer has called; True when the question is asked once more.
 
         That is so for what needs another look, and for an answer that neither says nor does anything.
@@ -345,19 +345,19 @@ class QuestionService:
             asking.publisher.calls = asking.calls
         if again is None and (result.text.strip() or asking.note):
             return False
-        asking.called(again or asking.question)
+        asking.on_called(again or asking.question)
         asking.task = self._context.tasks.spawn(self._ask(asking), name="question")
         return True
 
-    def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
+    def _end_unsubmitted(self, asking: Asking, error: QwenCameraError) -> None:
         self.state.end(asking, None)
         if asking.stage is Stage.AGAIN and asking.publisher is not None:
             asking.publisher.on_failure(error)
             return
         asking.end()
-        self._failed(asking, error)
+        self._send_failure(asking, error)
 
-    def _failed(self, asking: Asking, error: QwenCameraError) -> None:
+    def _send_failure(self, asking: Asking, error: QwenCameraError) -> None:
         self._context.send_error(error, asking.id)
         self.state.end(asking, wire.Error.of(error, asking.id))
 
@@ -417,7 +417,7 @@ class _Progress(AnswerListener):
         self._service._context.speech.write(self._asking.id, text)
 
     def on_called(self, result: Result) -> bool:
-        return self._service.called(self._asking, result)
+        return self._service.on_called(self._asking, result)
 
     def on_counted(self, engine: Engine, request: EngineRequest, result: Result) -> None:
         self._service._context.requests.learn(result)
@@ -441,7 +441,7 @@ class _Progress(AnswerListener):
 
     def on_error(self, error: QwenCameraError) -> None:
         self._service._prompt_lost()
-        self._service._failed(self._asking, error)
+        self._service._send_failure(self._asking, error)
 
     def keep(self, id: str, picture: Picture) -> str | None:
         return self._service._pictures.keep(id, picture)

@@ -63,7 +63,7 @@ class QuestionSubmitter:
             return
         own = partial(self._own_frame, asking)
         frame, held = await own()
-        asking.question = question = self._fitting(question, held)
+        asking.question = question = self._with_fitting_route(question, held)
         route = self._features.routes.get(question.route)
         if route is None:
             plain = PLAIN_ROUTES.get(question.route, question.route)
@@ -83,7 +83,7 @@ class QuestionSubmitter:
                 earlier=_whole(view, self._requests) if question.route is not Route.WHERE else None,
                 extras=(*draft.extras, PointedAt(question.part)),
             )
-        waited = self._waited(asking)
+        waited = self._waited_seconds(asking)
         if route is None or route.prepares:
             needs = self._services.current_engine().status.capabilities
             prepared = await self._features.picture_for(draft.view, needs)
@@ -97,7 +97,7 @@ class QuestionSubmitter:
             self._queue(asking, replace(draft, tools=asking.calls is None))
 
     @staticmethod
-    def _fitting(question: Question, held: bool) -> Question:
+    def _with_fitting_route(question: Question, held: bool) -> Question:
         """Return a question on a way that its picture allows."""
         pointed = question.part is not None
         if pointed and question.route is Route.PAST:
@@ -110,9 +110,9 @@ class QuestionSubmitter:
 
     def _queue(self, asking: Asking, draft: Draft) -> None:
         assert asking.publisher is not None
-        asking.submitted(self._requests.submit(draft, asking.publisher))
+        asking.on_submitted(self._requests.submit(draft, asking.publisher))
 
-    def _waited(self, asking: Asking) -> float:
+    def _waited_seconds(self, asking: Asking) -> float:
         """Return the seconds that a question has waited for its frame."""
         if asking.publisher is not None:
             # It is asked once more, about the same one.
@@ -131,7 +131,7 @@ class QuestionSubmitter:
             own, waits = partial(self._own_frame, asking), partial(self._waits, asking)
             asking.views = await frame_source.views(question, needs, own, waits)
         asking.views = tuple(replace(view, detail=question.detail) for view in asking.views)
-        waited = self._waited(asking)
+        waited = self._waited_seconds(asking)
         draft = _with_others(self._draft(asking), asking.views, self._requests)
         picture = await self._requests.prepare(draft.view, needs)
         self._publish(asking, waited)

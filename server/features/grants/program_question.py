@@ -214,7 +214,7 @@ class ProgramQuestions:
         if (way := ways.get(question.route)) is not None:
             await way.run(asking, draft)
         else:
-            asking.submitted(self._requests.submit(draft, publisher))
+            asking.on_submitted(self._requests.submit(draft, publisher))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 response = await into.ended

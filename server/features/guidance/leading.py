@@ -81,7 +81,7 @@ class ModelLooks:
             engine = self.context.services.current_engine(role)
             status = engine.status
             able = status.ready and status.capabilities.boxes is not None
-            if able and self.context.requests.consent.given(engine):
+            if able and self.context.requests.consent.given_to(engine):
                 return role
         return None
 

@@ -66,7 +66,7 @@ class Pointing(SessionPart):
             max_tokens=boxes.MAX_TOKENS,
             extras=(*draft.extras, Route.WHERE),
         )
-        asking.submitted(self.context.requests.submit(draft, FirstLook(self, asking, draft)))
+        asking.on_submitted(self.context.requests.submit(draft, FirstLook(self, asking, draft)))
 
     def read(self, text: str, unit: BoxUnit, picture: Picture) -> boxes.Answer:
         """Read an answer about a picture, and count its boxes that reach beyond that."""
@@ -138,7 +138,7 @@ class FirstLook(Passing):
             view = replace(self._draft.view, region=region, detail=Detail.HIGH)
             draft = replace(self._draft, view=view, prepared=None, wording=_wording_again)
             second = SecondLook(self, first, found, unit)
-            self.asking.submitted(self.pointing.context.requests.submit(draft, second))
+            self.asking.on_submitted(self.pointing.context.requests.submit(draft, second))
         except QwenCameraError as error:
             # The first look is an answer, too.
             log.info("no second look", extra={"code": error.code})
@@ -171,12 +171,12 @@ class SecondLook(JobObserver):
 
     def on_request(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         self._picture = request.picture
-        self._first.answer.looks_closer(request.picture)
+        self._first.answer.note_closer_look(request.picture)
         # Another engine may have taken over since.
         self._unit = engine.status.capabilities.boxes or self._unit
 
     def on_failure(self, error: QwenCameraError) -> None:
-        self._first.answer.looks_closer(None)
+        self._first.answer.note_closer_look(None)
         self._first.end(self._result, self._found)
 
     def on_result(self, result: Result) -> None:

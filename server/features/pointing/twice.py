@@ -85,7 +85,7 @@ class Twice:
         """Queue the question; once it is answered, the second look runs as a task."""
         # The engine's own voice could not say what the second look finds.
         draft = replace(draft, on_speech=None, wording=_wording)
-        asking.submitted(self.context.requests.submit(draft, _First(self, asking, draft)))
+        asking.on_submitted(self.context.requests.submit(draft, _First(self, asking, draft)))
 
     def judged(self, result: Verdict | str, text: str | None) -> SecondLook:
         """Count a second look, and return what the client gets of it."""
@@ -157,7 +157,7 @@ class _Again(JobObserver):
     def on_request(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         # The part that somebody points at is the answer's picture already, and shown as such.
         if self._view.region is None:
-            self._answer.looks_closer(request.picture)
+            self._answer.note_closer_look(request.picture)
 
     def on_failure(self, error: QwenCameraError) -> None:
         if not self._looked.done():
@@ -268,7 +268,7 @@ class _Again(JobObserver):
             if result is not Verdict.UNSEEN:
                 told = second.text.strip()[:_MOST_TOLD] or None
         elif self._view.region is None:
-            self._answer.looks_closer(None)
+            self._answer.note_closer_look(None)
         if warning:
             self._answer.on_delta(f"\n{warning}")
             text = f"{text}\n\n{warning}"

@@ -207,7 +207,7 @@ class Prefill(SessionPart):
         return (
             engine.status.ready
             and self._reuses()
-            and requests.consent.given(engine)
+            and requests.consent.given_to(engine)
             and requests.allowance.left(time.monotonic())
             and inference.free(Role.ANSWERS)
             and not inference.draining

@@ -240,7 +240,7 @@ class _Look(JobObserver):
         if self._answer.frame is None or self._answer.between:
             self._answer.on_request(engine, request, queue_seconds)
         else:
-            self._answer.looked_again(request)
+            self._answer.note_other_picture(request)
 
     def on_result(self, result: Result) -> None:
         if not self.result.done():

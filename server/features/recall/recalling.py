@@ -245,7 +245,7 @@ class Recalling(BackgroundPart):
             scene_sound=not draft.program,
             extras=(*draft.extras, Route.PAST),
         )
-        asking.submitted(self._requests.submit(draft, asking.publisher))
+        asking.on_submitted(self._requests.submit(draft, asking.publisher))
 
     def earlier(
         self, view: View, question: str, since: float = 0.0, span: Span | None = None

@@ -153,7 +153,7 @@ class WatchList:
         status = engine.status
         if not status.ready:
             return status.visitor_detail or "No model answers right now."
-        if not self._requests.consent.given(engine):
+        if not self._requests.consent.given_to(engine):
             return _DISCLOSURE
         state = self._camera.state()
         if not self._camera.offered:
@@ -184,7 +184,7 @@ class WatchList:
         if not self._unable(condition):
             return 0
         answers = self._services.current_engine(Role.ANSWERS)
-        return 1 if self.beyond(condition) and self._requests.consent.given(answers) else None
+        return 1 if self.beyond(condition) and self._requests.consent.given_to(answers) else None
 
     # Messages
 
@@ -209,7 +209,7 @@ class WatchList:
         if not finished and state is not WatchState.PAUSED:
             if not beyond:
                 why = self._unable(order.condition) or trouble
-            elif self._requests.consent.given(answers):
+            elif self._requests.consent.given_to(answers):
                 why = trouble
             else:
                 why = _DISCLOSURE

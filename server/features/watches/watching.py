@@ -364,7 +364,7 @@ class Watching(BackgroundPart):
             return Role.WATCHES
         engine = self._services.current_engine(Role.ANSWERS)
         able = engine.status.ready and engine.status.capabilities.cannot_watch is None
-        confirms = self._confirm and able and self._requests.consent.given(engine)
+        confirms = self._confirm and able and self._requests.consent.given_to(engine)
         return Role.ANSWERS if confirms else Role.WATCHES
 
     def _note_boxes(self, engine: Engine) -> None:

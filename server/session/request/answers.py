@@ -158,11 +158,11 @@ class AnswerPublisher:
         self.put_started(self.frame)
         self._listener.on_started()
 
-    def looked_again(self, request: EngineRequest) -> None:
+    def note_other_picture(self, request: EngineRequest) -> None:
         """Note another picture, with which the answer goes on."""
         self.frame = self._describe(request.picture)
 
-    def looks_closer(self, picture: Picture | None) -> None:
+    def note_closer_look(self, picture: Picture | None) -> None:
         """Note the part that an engine has got for a second look; None: that look failed."""
         self._closer = self._describe(picture) if picture is not None else None
 
@@ -228,7 +228,7 @@ class AnswerPublisher:
             )
         self._end(result.text, result.finish_reason in ("stop", "length"))
 
-    def stopped(self, reason: str) -> None:
+    def stop(self, reason: str) -> None:
         """Stop it between two requests."""
         assert self._first is not None
         finish = "replaced" if reason == "replaced" else "cancelled"
@@ -290,7 +290,7 @@ class AnswerPublisher:
             model=result.model,
             frame=self.frame,
             route=self._looked,
-            frames=named(self._frames, result.text),
+            frames=mark_cited(self._frames, result.text),
             frames_sent=self._sent_as(result),
             others=self._others[result.pictures_left_out :] or None,
             closer=self._closer,
@@ -318,7 +318,7 @@ class AnswerPublisher:
 # Pictures, boxes and times of an answer, as messages have them. Pure.
 
 
-def cancelled(question: Question, engine: Engine, reason: str) -> wire.Response:
+def cancelled_response(question: Question, engine: Engine, reason: str) -> wire.Response:
     """Return the response to a question that was stopped before it had a frame."""
     waited = (time.monotonic() - question.asked.at) * 1000
     return wire.Response(
@@ -407,7 +407,7 @@ def without_pictures(frames: Sequence[wire.EarlierFrame] | None) -> list[wire.Ea
     return [one.model_copy(update={"picture": None}) for one in frames] if frames else None
 
 
-def named(frames: Sequence[wire.EarlierFrame], answer: str) -> list[wire.EarlierFrame] | None:
+def mark_cited(frames: Sequence[wire.EarlierFrame], answer: str) -> list[wire.EarlierFrame] | None:
     """Mark the frames that an answer names, and leave the pictures of the others out if there are any."""
     if not frames:
         return None

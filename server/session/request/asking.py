@@ -99,7 +99,7 @@ class Asking:
     def id(self) -> str:
         return self.question.id
 
-    def submitted(self, job: Job) -> None:
+    def on_submitted(self, job: Job) -> None:
         """Note the job of its request."""
         self._step(Step.SUBMITTED)
         self.job = None if self.stage is Stage.ENDED else job
@@ -109,7 +109,7 @@ class Asking:
         self._step(Step.LOOKS)
         self.job, self.looks = None, looks
 
-    def called(self, question: Question) -> None:
+    def on_called(self, question: Question) -> None:
         """Ask once more, what the model's call of a tool has made of it."""
         self._step(Step.CALLED)
         self.question, self.job = question, None

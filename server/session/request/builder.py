@@ -180,7 +180,7 @@ class RequestBuilder:
         verbosity = Verbosity.NORMAL if draft.kind is Kind.WATCH else wishes.verbosity
         asks = draft.kind in (Kind.CHAT, Kind.PREFILL)
         question = draft.wording(draft.question, able) if draft.wording else draft.question
-        video = draft.video and able.video and filmable(earlier)
+        video = draft.video and able.video and fits_video(earlier)
         person = Wishes(
             wishes.language or draft.own_language or "",
             wishes.page_language,
@@ -224,7 +224,7 @@ class RequestBuilder:
                 " the present model. Send fewer messages, or ask for fewer pictures."
             )
         max_tokens = min(wanted, max(_LEAST_ANSWER_TOKENS, tokens_left))
-        self.allowance.spent(
+        self.allowance.record(
             Kind.PROGRAM if draft.program else draft.kind,
             bare.visual_tokens,
             time.monotonic(),
@@ -316,17 +316,17 @@ class Consent:
         one = self._purposes[feature] = Purpose(self, feature, what, elsewhere)
         return one
 
-    def given(self, engine: Engine) -> bool:
+    def given_to(self, engine: Engine) -> bool:
         return self.allows(engine.status.elsewhere)
 
     @property
     def for_pictures(self) -> bool:
         """True when the engines of all roles may get pictures."""
-        return all(map(self.given, self._engines()))
+        return all(map(self.given_to, self._engines()))
 
     def check(self, engine: Engine) -> None:
         """Raise NotConfirmed for an engine on a machine without consent."""
-        if not self.given(engine):
+        if not self.given_to(engine):
             raise _not_confirmed("Pictures", engine.status.elsewhere, remedy=self._remedy)
 
     def become_fixed(self, hosts: Iterable[str], remedy: str) -> None:
@@ -387,7 +387,7 @@ def _not_confirmed(what: str, host: str, feature: str = "", remedy: str = "") ->
     return NotConfirmed(f"{what} would go to {host}. Nothing was sent there. {remedy}")
 
 
-def filmable(earlier: Sequence[ShownPicture]) -> bool:
+def fits_video(earlier: Sequence[ShownPicture]) -> bool:
     """Return True for pictures that can go as one video: an even number of them, of one size."""
     sizes = {(one.picture.width, one.picture.height) for one in earlier}
     even = len(earlier) % FRAME_FACTOR == 0
@@ -412,7 +412,7 @@ class Allowance(Bucket):
     # Whether background work may send another request
     left = Bucket.ready
 
-    def spent(self, kind: Kind, visual_tokens: int, now: float, *, heard: int = 0) -> None:
+    def record(self, kind: Kind, visual_tokens: int, now: float, *, heard: int = 0) -> None:
         """Count a request. `heard`: tokens of its sound."""
         self.visual_tokens += visual_tokens
         if kind is Kind.CHAT:

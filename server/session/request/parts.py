@@ -216,7 +216,7 @@ class History:
         self.added += 1
         self._kept.append((self.added, id))
         if self.tokens > self._max_tokens or len(self._turns) > self._max_turns:
-            first = self._fitting(self._max_tokens // 2, self._max_turns // 2)
+            first = self._first_fitting(self._max_tokens // 2, self._max_turns // 2)
             del self._turns[:first], self._kept[:first]
             self._start = max(0, self._start - first)
         self._changed()
@@ -259,10 +259,10 @@ class History:
             self._start = 0
         if sum(cost for _, cost in self._turns[self._start :]) > budget_tokens:
             self._cut_at = max(0, budget_tokens)
-            self._start = self._fitting(budget_tokens // 2, self._max_turns)
+            self._start = self._first_fitting(budget_tokens // 2, self._max_turns)
             if self._start == len(self._turns):
                 # The newest alone may have more than half.
-                self._start = self._fitting(budget_tokens, 1)
+                self._start = self._first_fitting(budget_tokens, 1)
         return tuple(turn for turn, _ in self._turns[self._start :])
 
     def leave_out(self, count: int) -> None:
@@ -279,7 +279,7 @@ class History:
         self._kept.clear()
         self._start = self._cut_at = self._budget = 0
 
-    def _fitting(self, tokens: int, count: int) -> int:
+    def _first_fitting(self, tokens: int, count: int) -> int:
         """Return the index of the first of the newest turns within both bounds."""
         first = len(self._turns)
         while first > 0 and len(self._turns) - first < count:

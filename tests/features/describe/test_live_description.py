@@ -214,7 +214,7 @@ async def test_a_session_that_used_its_tokens_waits() -> None:
     limits = replace(LIMITS, background_tokens_per_minute=1000)
     async with describing(limits=limits) as (one, stage):
         await stage.described(1)
-        one.session.requests.allowance.spent(Kind.WATCH, 5000, time.monotonic())
+        one.session.requests.allowance.record(Kind.WATCH, 5000, time.monotonic())
         stage.show(2)
         assert len(stage.asked) == 1
         one.session.requests.allowance._left = 1.0

@@ -342,7 +342,7 @@ async def test_nothing_goes_ahead_of_who_may_not(looked: Any, why: str) -> None:
     async with table(looked, FakeEngine()) as one:
         one.one.engines.current = far
         if why == "tokens":
-            one.one.session.requests.allowance.spent(Kind.PREFILL, 10**9, time.monotonic())
+            one.one.session.requests.allowance.record(Kind.PREFILL, 10**9, time.monotonic())
         await one.type(1)
         assert far.requests == []
 

@@ -20,7 +20,7 @@ from server.models.scheduler.job import Result
 from server.session.request.answers import (
     AnswerListener,
     AnswerPublisher,
-    cancelled,
+    cancelled_response,
     frame_info,
 )
 from server.session.request.outbox import Outbox
@@ -167,7 +167,7 @@ async def test_a_question_stopped_before_its_frame() -> None:
     asked = Asked(at=time.monotonic() - 0.2, wall=time.time(), sent=None)
     question = Question("q", "?", asked)
     for reason, finish in (("replaced", "replaced"), ("user", "cancelled"), ("x", "cancelled")):
-        message = json.loads(cancelled(question, FakeEngine(), reason).encode())
+        message = json.loads(cancelled_response(question, FakeEngine(), reason).encode())
         assert message["finish_reason"] == finish
         assert message["text"] == ""
         assert "frame" not in message

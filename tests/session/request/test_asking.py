@@ -27,9 +27,9 @@ class Stopped:
 def steps(asking: Asking) -> dict[Step, Callable[[], None]]:
     job, _ = make_job()
     return {
-        Step.SUBMITTED: lambda: asking.submitted(job),
+        Step.SUBMITTED: lambda: asking.on_submitted(job),
         Step.LOOKS: lambda: asking.take_looks(Stopped()),
-        Step.CALLED: lambda: asking.called(replace(QUESTION, closer=True)),
+        Step.CALLED: lambda: asking.on_called(replace(QUESTION, closer=True)),
         Step.END: asking.end,
     }
 

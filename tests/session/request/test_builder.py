@@ -365,7 +365,7 @@ def test_background_work_waits_for_the_next_tokens() -> None:
     allowance = Allowance(600, 0.0)
     for _ in range(3):
         assert allowance.left(0.0)
-        allowance.spent(Kind.DESCRIBE, 250, 0.0)
+        allowance.record(Kind.DESCRIBE, 250, 0.0)
     assert not allowance.left(0.0)
     assert not allowance.left(14.9)
     assert allowance.left(15.2)
@@ -375,7 +375,7 @@ def test_the_wait_for_the_next_request_is_known() -> None:
     """Ten tokens a second: 50 below zero are five seconds."""
     allowance = Allowance(600, 0.0)
     assert allowance.wait(0.0) == 0.0
-    allowance.spent(Kind.WATCH, 650, 0.0)
+    allowance.record(Kind.WATCH, 650, 0.0)
     assert allowance.wait(0.0) == 5.0
     assert allowance.wait(4.0) == 1.0
     assert allowance.wait(5.1) == 0.0
@@ -384,15 +384,15 @@ def test_the_wait_for_the_next_request_is_known() -> None:
 def test_unused_tokens_are_not_saved_up() -> None:
     allowance = Allowance(600, 0.0)
     assert allowance.left(1e6)
-    allowance.spent(Kind.WATCH, 600, 1e6)
+    allowance.record(Kind.WATCH, 600, 1e6)
     assert not allowance.left(1e6)
 
 
 def test_questions_are_counted_and_not_bounded() -> None:
     allowance = Allowance(600, 0.0)
     for _ in range(10):
-        allowance.spent(Kind.CHAT, 1000, 0.0)
-    allowance.spent(Kind.PREFILL, 100, 0.0)
+        allowance.record(Kind.CHAT, 1000, 0.0)
+    allowance.record(Kind.PREFILL, 100, 0.0)
     assert allowance.left(0.0)
     assert (allowance.questions, allowance.background) == (10, 1)
     assert allowance.visual_tokens == 10_100
@@ -420,8 +420,8 @@ def test_a_session_begins_with_this_machine_alone() -> None:
     far = FakeEngine(elsewhere="there.example")
     one, _ = consent(FakeEngine(), far)
     sound, answers = Elsewhere(one, "in", "there.example"), Elsewhere(one, "out")
-    assert one.given(FakeEngine())
-    assert not one.given(far)
+    assert one.given_to(FakeEngine())
+    assert not one.given_to(far)
     assert not sound.purpose.given
     assert answers.purpose.given
 
@@ -433,12 +433,12 @@ def test_no_picture_goes_where_only_words_or_sound_may() -> None:
     assert one.give(["there.example"], "in")
     assert there.purpose.given
     moved = FakeEngine(elsewhere="there.example")
-    assert not one.given(moved)
+    assert not one.given_to(moved)
     with pytest.raises(NotConfirmed):
         one.check(moved)
     engines[:] = [moved]
     assert one.give(["there.example"])
-    assert one.given(moved)
+    assert one.given_to(moved)
 
 
 def test_consent_for_sound_is_for_sound() -> None:
@@ -449,7 +449,7 @@ def test_consent_for_sound_is_for_sound() -> None:
     one.give(["there.example"], "in")
     sound.purpose.check()
     assert not answers.purpose.given
-    assert not one.given(FakeEngine(elsewhere="there.example"))
+    assert not one.given_to(FakeEngine(elsewhere="there.example"))
     # Of a feature that is off
     assert not one.give(["there.example"], "another")
     assert not answers.purpose.given
@@ -487,11 +487,11 @@ def test_the_machine_of_each_role_needs_consent() -> None:
     assert one.for_pictures
     engines.append(small)
     assert (one.elsewhere, one.for_pictures) == ("large.example, small.example", False)
-    assert one.given(large)
+    assert one.given_to(large)
     with pytest.raises(NotConfirmed, match=r"would go to small\.example"):
         one.check(small)
     one.give(["small.exampl", ""])
-    assert not one.given(small)
+    assert not one.given_to(small)
     one.give(["small.example"])
     assert one.for_pictures
     one.check(small)
@@ -506,5 +506,5 @@ def test_a_machine_of_several_is_agreed_to_once() -> None:
     group = FakeEngine(elsewhere="a.example, b.example")
     one, _ = consent(group)
     one.give(["a.example", "b.example"])
-    assert one.given(FakeEngine(elsewhere="b.example"))
-    assert not one.given(FakeEngine(elsewhere="b.example, c.example"))
+    assert one.given_to(FakeEngine(elsewhere="b.example"))
+    assert not one.given_to(FakeEngine(elsewhere="b.example, c.example"))
