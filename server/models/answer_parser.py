@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from server.core.errors import EngineError, EngineFailed, EngineRefused
 from server.models import control_tokens
 from server.models.base import Chunk, Delta, Finished, Thought, ToolCall, Usage
-from server.models.thinking import CLOSE, OPEN, Mode, Thinking
+from server.models.thinking import CLOSE, OPEN, Mode, ThinkingPolicy
 
 log = logging.getLogger(__name__)
 _OPEN, _CLOSE = (re.compile("|".join(map(re.escape, marks))) for marks in (OPEN, CLOSE))
@@ -126,7 +126,7 @@ class AnswerParser:
 
     def __init__(
         self,
-        thinking: Thinking,
+        thinking: ThinkingPolicy,
         most: int,
         *,
         calls: Calls | None = None,

@@ -49,7 +49,7 @@ class Mode(StrEnum):
 
 
 @dataclass(slots=True)
-class Thinking:
+class ThinkingPolicy:
     """The served model's way of thinking, and its fields of a request."""
 
     limits: ThinkingLimits
@@ -79,7 +79,7 @@ class Thinking:
         self._opens = family is not None and (family.opens_thoughts or family.always_thinks)
         self.opened = self._opens and self.mode is Mode.BUDGET
 
-    def without_switch(self) -> Thinking:
+    def without_switch(self) -> ThinkingPolicy:
         """Return it for requests without the fields that switch it off."""
         if self.mode is not Mode.OFF:
             return self

@@ -11,7 +11,7 @@ from server.media.camera import FRAME_NOTICE_SECONDS
 from server.session.part import SessionContext
 
 
-class Hold:
+class HeldFrame:
     """One held frame, or the search for one; a new hold replaces it.
 
     All methods are called on the event loop; the search runs as a task of the session.

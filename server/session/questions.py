@@ -20,7 +20,7 @@ from server.media.camera import Asked
 from server.models.base import Engine, EngineRequest
 from server.models.routing import FEATURE_COMMANDS, choose, is_stop, parse_command, repeat_mode
 from server.models.scheduler.job import Result
-from server.session.hold import Hold
+from server.session.hold import HeldFrame
 from server.session.part import FeatureParts, SessionContext
 from server.session.request.answers import AnswerListener, Toolbox, cancelled_response
 from server.session.request.asking import Asking, Stage
@@ -180,7 +180,7 @@ class QuestionService:
         self._features = features
         self._toolbox = toolbox
         self._services = context.services
-        self._hold = Hold(context)
+        self._hold = HeldFrame(context)
         self._submitter = QuestionSubmitter(context, features, self._hold, partial(_Progress, self))
         self._pictures = sent
         self.state = QuestionState(context)

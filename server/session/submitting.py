@@ -13,7 +13,7 @@ from server.media.picture.planes import refuse_black
 from server.models import prompts
 from server.models.base import Capabilities, PointedAt, ShownPicture
 from server.models.prompts import camera_captions
-from server.session.hold import Hold
+from server.session.hold import HeldFrame
 from server.session.part import FeatureParts, FrameSource, SessionContext
 from server.session.request.answers import AnswerListener, AnswerPublisher
 from server.session.request.asking import Asking
@@ -38,7 +38,7 @@ class QuestionSubmitter:
         self,
         context: SessionContext,
         features: FeatureParts,
-        hold: Hold,
+        hold: HeldFrame,
         listener: Callable[[Asking], AnswerListener],
     ) -> None:
         self._context = context

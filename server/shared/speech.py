@@ -30,7 +30,7 @@ from server.models.openai.discovery import is_name, objects_in
 from server.models.openai.events import BrokenStream
 from server.models.openai.http import (
     ANSWER_BYTES,
-    TooLarge,
+    ResponseTooLarge,
     http_client,
     retry_after,
     trust,
@@ -533,7 +533,7 @@ class SpeechServer:
             yield
         except (TimeoutError, httpx2.ReadTimeout, httpx2.WriteTimeout):
             raise self.refusals.too_slow() from None
-        except (NotPcm, TooLarge) as exc:
+        except (NotPcm, ResponseTooLarge) as exc:
             raise self.refusals.garbage(str(exc)) from None
         except (BrokenStream, httpx2.ReadError, httpx2.RemoteProtocolError):
             raise self.refusals.broken() from None

@@ -107,7 +107,7 @@ _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}|[0-9]{1,4}", re.ASCII)
 _NO_DESCRIPTION = re.compile(r"[^ !#-\[\]-~]")
 
 
-def of_validation(error: RequestValidationError) -> BadRequest:
+def validation_error(error: RequestValidationError) -> BadRequest:
     """Return one sentence about a body's first error, without anything from that body."""
     problem: Mapping[str, Any] = error.errors()[0] if error.errors() else {}
     kind = str(problem.get("type", ""))
@@ -148,7 +148,7 @@ def install_error_handlers(app: FastAPI, metrics: Metrics, forms: Sequence[Error
             if allow := (cause.headers or {}).get("Allow"):
                 headers = {"Allow": allow}
         elif isinstance(cause, RequestValidationError):
-            error = of_validation(cause)
+            error = validation_error(cause)
         else:
             assert isinstance(cause, QwenCameraError)
             error = cause
@@ -394,13 +394,13 @@ class LastResort(_Refusing):
             return
         started = False
 
-        async def watched(message: Message) -> None:
+        async def send_noted(message: Message) -> None:
             nonlocal started
             started = started or message["type"] == "http.response.start"
             await send(message)
 
         try:
-            await self._app(scope, receive, watched if scope["type"] == "http" else send)
+            await self._app(scope, receive, send_noted if scope["type"] == "http" else send)
         except Exception as exc:  # noqa: BLE001 - every bug ends here: logged and counted
             log.error(
                 "request failed",

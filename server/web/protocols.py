@@ -70,7 +70,7 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
-    def opened(self, transport: asyncio.Transport) -> bool:
+    def add(self, transport: asyncio.Transport) -> bool:
         """Accept a new connection; False when it has to be refused."""
         peer = transport.get_extra_info("peername")
         host = peer[0] if isinstance(peer, tuple) else None
@@ -88,29 +88,29 @@ class Connections:
                 self.refused += 1
                 return False
             self.closed_idle += 1
-            self.lost(oldest)
+            self.remove(oldest)
             oldest.abort()
         self._open[transport] = key
         return True
 
-    def lost(self, transport: asyncio.Transport) -> None:
+    def remove(self, transport: asyncio.Transport) -> None:
         """Remove a closed connection. Safe to call again."""
         self._open.pop(transport, None)
 
 
 def _is_idle(transport: asyncio.Transport) -> bool:
     protocol = transport.get_protocol()
-    return isinstance(protocol, _Limited) and protocol.idle
+    return isinstance(protocol, _TimedProtocol) and protocol.idle
 
 
-class _Limited(asyncio.Protocol):
+class _TimedProtocol(asyncio.Protocol):
     """The limits that HTTP and WebSocket share. `protocol_classes` sets `limits`."""
 
     limits: Connections
     transport: asyncio.Transport
 
     # What the client has to change in time, and the monotonic time since which it has not
-    _awaited: object = None
+    _pending: object = None
     _since = 0.0
 
     @property
@@ -118,7 +118,7 @@ class _Limited(asyncio.Protocol):
         """True while it may be closed for a new connection."""
         raise NotImplementedError
 
-    def awaited(self) -> int | None:
+    def pending(self) -> int | None:
         """Return what the client has to change in time: bytes to read, 0 to send something; None for nothing."""
         raise NotImplementedError
 
@@ -128,10 +128,10 @@ class _Limited(asyncio.Protocol):
         self._check()
 
     def _check(self) -> None:
-        awaited, now = self.awaited(), time.monotonic()
-        if awaited is None or awaited != self._awaited:
-            self._awaited, self._since = awaited, now
-        elif now - self._since >= (TAKE_SECONDS if awaited else WAIT_SECONDS):
+        pending, now = self.pending(), time.monotonic()
+        if pending is None or pending != self._pending:
+            self._pending, self._since = pending, now
+        elif now - self._since >= (TAKE_SECONDS if pending else WAIT_SECONDS):
             self.transport.abort()
             return
         self._timer.set(CHECK_SECONDS, self._check)
@@ -142,11 +142,11 @@ class _Limited(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
-        self.limits.lost(self.transport)
+        self.limits.remove(self.transport)
         super().connection_lost(exc)
 
 
-class HttpProtocol(_Limited, H11Protocol):
+class HttpProtocol(_TimedProtocol, H11Protocol):
     """One connection until it becomes a WebSocket."""
 
     @property
@@ -158,13 +158,13 @@ class HttpProtocol(_Limited, H11Protocol):
         unread = self.transport.get_write_buffer_size() > 0
         return self._waiting or self.cycle.more_body or unread
 
-    def awaited(self) -> int | None:
+    def pending(self) -> int | None:
         unread = self.transport.get_write_buffer_size()
         return unread or (0 if self._waiting else None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if not self.limits.opened(self.transport):
+        if not self.limits.add(self.transport):
             self.transport.write(_FULL)
             self.transport.close()
 
@@ -177,7 +177,7 @@ class HttpProtocol(_Limited, H11Protocol):
         super().handle_websocket_upgrade(event)
 
     def shutdown(self) -> None:
-        if self.awaited() == 0:
+        if self.pending() == 0:
             # TLS would wait for the client's close_notify, which a sleeping client never sends.
             self.transport.abort()
         else:
@@ -214,7 +214,7 @@ class BoundedFrames(ServerProtocol):
         super().recv_frame(frame)
 
 
-class WebSocketProtocol(_Limited, WebSocketsSansIOProtocol):
+class WebSocketProtocol(_TimedProtocol, WebSocketsSansIOProtocol):
     """One WebSocket. The application sets `state.proven` once its client has a valid token."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -225,9 +225,9 @@ class WebSocketProtocol(_Limited, WebSocketsSansIOProtocol):
 
     @property
     def idle(self) -> bool:
-        return self.awaited() == 0 or not self.scope["state"].get("proven")
+        return self.pending() == 0 or not self.scope["state"].get("proven")
 
-    def awaited(self) -> int | None:
+    def pending(self) -> int | None:
         ends = self.close_sent or self.transport.is_closing()
         return 0 if ends or not self.handshake_complete else None
 

@@ -125,7 +125,7 @@ def _digest(content: bytes) -> str:
 
 # Each is read once.
 @functools.lru_cache(maxsize=512)
-def served(content: bytes, suffix: str) -> bytes:
+def strip_comments(content: bytes, suffix: str) -> bytes:
     """Return a file of the page as it is sent: modules and style sheets without the comments that have lines of
     their own, which are a quarter of a first load, and style sheets without indentation. Their lines stay, so that
     errors name those of the file. What begins with `/*!`, as licences do, stays.
@@ -268,7 +268,7 @@ def _add_health(router: APIRouter, services: Services, guard: RequestGuard) -> N
           gateways of this installation, as they reported: `name`, `sessions`, `most`, `draining`
         """
         report = services.health.summary
-        if await sees_all(services.access, guard, request):
+        if await may_see_all(services.access, guard, request):
             report = services.health.detail
         body, ok = report()
         return JSONResponse(body, status_code=200 if ok else 503)
@@ -426,7 +426,7 @@ def add_pictures(router: APIRouter, services: Services, guard: RequestGuard) -> 
 # machine.
 
 
-async def sees_all(access: Access, guard: RequestGuard, request: Request) -> bool:
+async def may_see_all(access: Access, guard: RequestGuard, request: Request) -> bool:
     """Decide whether a request gets all of /health. Raises Unauthorized, RateLimited."""
     if not (access.metrics_token or access.operator_token):
         return from_this_machine(request)
@@ -554,7 +554,7 @@ class Shell:
             )
             names = b" ".join(name.encode() for name in self._features)
             return content.replace(_FEATURES_PLACE, _FEATURES_PLACE[:-1] + names + b'"', 1)
-        return served(content, path.suffix)
+        return strip_comments(content, path.suffix)
 
     def _of_features(self, name: str) -> Iterator[bytes]:
         for feature in self._features:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from server.app.features import FEATURES as SERVER_FEATURES
-from server.web.routes import Shell, served
+from server.web.routes import Shell, strip_comments
 from tests.support.words import first, table
 
 CLIENT = Path(__file__).resolve().parents[2] / "client"
@@ -376,7 +376,7 @@ def test_only_comments_are_left_out(path: Path) -> None:
     whole = path.read_text("utf-8").split("\n")
     if path.suffix == ".css":
         whole = [line.strip() for line in whole]
-    sent = served(path.read_bytes(), path.suffix).decode().split("\n")
+    sent = strip_comments(path.read_bytes(), path.suffix).decode().split("\n")
     assert len(sent) == len(whole)
     ticks, inside = 0, False
     for line, kept in zip(whole, sent, strict=True):
@@ -398,10 +398,12 @@ def test_only_comments_are_left_out(path: Path) -> None:
 def test_what_is_left_out_of_what_is_served() -> None:
     text = b"// gone\nlet a = 1; // stays\n  /** gone\n   * gone */\n/** @type {X} */ (a);\n/*! stays */\n`\nb`;\n"
     sent = b"\nlet a = 1; // stays\n\n\n/** @type {X} */ (a);\n/*! stays */\n`\nb`;\n"
-    assert served(text, ".js") == sent
-    assert served(text, ".html") == text
-    assert served(b"a {\n  /* gone */\n  margin: 0;\n}\n", ".css") == b"a {\n\nmargin: 0;\n}\n"
-    assert served(b"a {}\n/* gone\n*/ b {}\n", ".css") == b"a {}\n\n b {}\n"
+    assert strip_comments(text, ".js") == sent
+    assert strip_comments(text, ".html") == text
+    assert (
+        strip_comments(b"a {\n  /* gone */\n  margin: 0;\n}\n", ".css") == b"a {\n\nmargin: 0;\n}\n"
+    )
+    assert strip_comments(b"a {}\n/* gone\n*/ b {}\n", ".css") == b"a {}\n\n b {}\n"
 
 
 def owner(name: str) -> tuple[str, str]:

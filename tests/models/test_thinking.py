@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from server.models import families
-from server.models.thinking import OFF_FIELDS, Mode, Thinking, ThinkingLimits
+from server.models.thinking import OFF_FIELDS, Mode, ThinkingLimits, ThinkingPolicy
 
 QWEN_OFF = {"chat_template_kwargs": {"enable_thinking": False}, "reasoning_effort": "none"}
 
 
-def of(name: str, *, wanted: bool = False, thinks: bool = False) -> Thinking:
-    one = Thinking(ThinkingLimits(wanted=wanted, max_tokens=2000))
+def of(name: str, *, wanted: bool = False, thinks: bool = False) -> ThinkingPolicy:
+    one = ThinkingPolicy(ThinkingLimits(wanted=wanted, max_tokens=2000))
     one.use_family(families.known(None, name), thinks=thinks)
     return one
 

@@ -38,7 +38,7 @@ from server.models.base import (
     Usage,
 )
 from server.models.prompts import without_sound, without_unusable_sound
-from server.models.thinking import Mode, Thinking, ThinkingLimits
+from server.models.thinking import Mode, ThinkingLimits, ThinkingPolicy
 from server.shared.processes.process import ProcessFailed
 from server.shared.processes.wire import Message
 from server.shared.processes.worker_process import Job, ModelWorker, NotLoaded, WorkerEnded
@@ -110,7 +110,7 @@ class LocalEngine:
         self.ended = self._worker.ended
         self._tasks = TaskSet("answers")
         self._turn = asyncio.Lock()
-        self._thinking = Thinking(thinking)
+        self._thinking = ThinkingPolicy(thinking)
         # The loop time since when it owes a sign of life; None before the first
         self._asked_at: float | None = None
         self._closed = False

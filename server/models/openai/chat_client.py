@@ -12,7 +12,7 @@ import httpx2
 from pydantic import SecretStr
 
 from server.models.openai.events import ChatStream
-from server.models.openai.http import TooLarge, http_client, retry_after, why_unreachable
+from server.models.openai.http import ResponseTooLarge, http_client, retry_after, why_unreachable
 from server.models.openai.upstream import AskFailed, Refused
 from server.models.thinking import ThinkingLimits
 
@@ -147,7 +147,7 @@ class ChatClient:
         return answer
 
     def _error_of(self, error: BaseException) -> AskFailed:
-        if isinstance(error, TooLarge):
+        if isinstance(error, ResponseTooLarge):
             return NotChat(str(error))
         if isinstance(error, _DROPPED):
             return Dropped()

@@ -28,7 +28,7 @@ from server.models.openai.model_server import ModelServer
 from server.models.openai.negotiation import BROKE_OFF, Negotiation
 from server.models.openai.request import SPEECH, THOUGHTS, Media, PlainForm, restrict, without
 from server.models.openai.upstream import Reason, Refused
-from server.models.thinking import Thinking
+from server.models.thinking import ThinkingPolicy
 
 log = logging.getLogger(__name__)
 # Seconds before the first and the second repeat of a failed question. The second one comes after a router's next health
@@ -59,7 +59,7 @@ class OpenAIEngine:
         self.name = name
         self.limits = limits = limits or TimeLimits()
         self._endpoint = endpoint
-        self._thinking = Thinking(endpoint.thinking)
+        self._thinking = ThinkingPolicy(endpoint.thinking)
         self._session_key = session_key
         self._on_retry = on_retry
         self._client = ChatClient(endpoint, limits, transport)

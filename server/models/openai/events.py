@@ -17,7 +17,7 @@ import httpx2
 
 from server.models.answer_parser import CallPiece, Piece
 from server.models.base import Usage
-from server.models.openai.http import TooLarge
+from server.models.openai.http import ResponseTooLarge
 
 # One event; with an answer's sound 65 s at 24 kHz, since some send all of it at once
 MAX_EVENT_BYTES = 4 * 1024 * 1024
@@ -64,7 +64,7 @@ class EventStream:
                 event = await anext(self._events, None)
         except TimeoutError:
             raise  # It is an OSError, too.
-        except TooLarge:
+        except ResponseTooLarge:
             raise BrokenStream(_GARBAGE) from None
         except _NETWORK_ERRORS:
             text = "The connection to the model server broke in mid-answer. Ask again."

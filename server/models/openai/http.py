@@ -25,7 +25,7 @@ STREAM_BYTES = 32 * 1024 * 1024
 _REFUSAL_BYTES = 1024 * 1024
 
 
-class TooLarge(httpx2.TransportError):
+class ResponseTooLarge(httpx2.TransportError):
     """An answer beyond its limit of bytes. Its text is the end of a sentence on the server.
 
     Outside the tree of errors: HTTP clients have to take it for one of their own.
@@ -45,7 +45,7 @@ def http_client(
     """Return a client for one server; a request goes there and nowhere else: no proxy, no redirect, no cookies.
 
     `connect`: seconds; the caller limits the time of an answer. `most`: bytes of an answer, `most_streamed` those of
-    an event stream; reading a larger one raises TooLarge, an error's body is cut. `transport` replaces the network, in
+    an event stream; reading a larger one raises ResponseTooLarge, an error's body is cut. `transport` replaces the network, in
     tests.
     """
     # These libraries log addresses, headers and bodies at lower levels.
@@ -57,7 +57,9 @@ def http_client(
         bound = most_streamed if kind.startswith("text/event-stream") else most
         cut = not answer.is_success
         assert isinstance(answer.stream, httpx2.AsyncByteStream)
-        answer.stream = _Limited(answer.stream, min(bound, _REFUSAL_BYTES) if cut else bound, cut)
+        answer.stream = _LimitedBody(
+            answer.stream, min(bound, _REFUSAL_BYTES) if cut else bound, cut
+        )
 
     return httpx2.AsyncClient(
         base_url=base_url,
@@ -75,8 +77,8 @@ def http_client(
 
 
 @dataclass(slots=True)
-class _Limited(httpx2.AsyncByteStream):
-    """A body of at most `most` bytes. A longer one ends there if `cut`, and raises TooLarge otherwise."""
+class _LimitedBody(httpx2.AsyncByteStream):
+    """A body of at most `most` bytes. A longer one ends there if `cut`, and raises ResponseTooLarge otherwise."""
 
     stream: httpx2.AsyncByteStream
     most: int
@@ -89,7 +91,9 @@ class _Limited(httpx2.AsyncByteStream):
             if left < 0:
                 if self.cut:
                     return
-                raise TooLarge(f"answers with more than {self.most:,} bytes, and no more is read")
+                raise ResponseTooLarge(
+                    f"answers with more than {self.most:,} bytes, and no more is read"
+                )
             yield piece
 
     async def aclose(self) -> None:

@@ -20,7 +20,7 @@ from server.models.openai.chat_client import ChatClient, Endpoint, NotChat, Slow
 from server.models.openai.discovery import LM_STUDIO, ModelInfo
 from server.models.openai.survey import ABSENT, ModelSurvey, abilities_of, family_of, some
 from server.models.openai.upstream import AskFailed, Refused
-from server.models.thinking import Thinking
+from server.models.thinking import ThinkingPolicy
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class ModelServer:
         *,
         seconds: float,
         busy: Callable[[], bool],
-        thinking: Thinking,
+        thinking: ThinkingPolicy,
     ) -> None:
         self._survey = survey = ModelSurvey(client, endpoint, seconds, busy)
         # Without credentials

@@ -26,7 +26,7 @@ from server.models.openai.request import (
     without,
 )
 from server.models.openai.upstream import LONGEST_WAIT, Reason, Refused, loading
-from server.models.thinking import Thinking
+from server.models.thinking import ThinkingPolicy
 
 # Statuses of servers and proxies that have no time for a request
 _BUSY = (408, 429, 502, 503, 504, 529)
@@ -49,7 +49,7 @@ class Negotiation:
     plain: PlainForm
     endpoint: Endpoint
     # The model's way of thinking, with the switch
-    switch: Thinking
+    switch: ThinkingPolicy
     media: Media
     until: float
     left_out: frozenset[str]
@@ -69,7 +69,7 @@ class Negotiation:
         return self.wanted.extra(ProgramFields)
 
     @property
-    def thinking(self) -> Thinking:
+    def thinking(self) -> ThinkingPolicy:
         """The model's way of thinking, as it is asked now."""
         return self.switch.without_switch() if SWITCH in self.left_out else self.switch
 

@@ -16,7 +16,7 @@ from server.models import prompts
 from server.models.base import Capabilities, EngineRequest, Pictures, ProgramFields
 from server.models.openai.chat_client import Endpoint
 from server.models.openai.model_server import ModelServer
-from server.models.thinking import Thinking
+from server.models.thinking import ThinkingPolicy
 
 log = logging.getLogger(__name__)
 # What a request may have beyond its plain form, which is the newest picture, the text, and the fields `model`,
@@ -52,7 +52,7 @@ def _url(picture: Picture) -> str:
     return data_url(picture.jpeg)
 
 
-def extras(request: EngineRequest, able: Capabilities, thinking: Thinking) -> frozenset[str]:
+def extras(request: EngineRequest, able: Capabilities, thinking: ThinkingPolicy) -> frozenset[str]:
     """Return what a request has beyond its plain form. A program's own fields are none: it counts on them."""
     has = {
         FIELDS: True,
@@ -182,7 +182,7 @@ def body(
     media: Media,
     server: ModelServer,
     endpoint: Endpoint,
-    thinking: Thinking,
+    thinking: ThinkingPolicy,
     left_out: frozenset[str],
     newer_name: bool,
 ) -> bytes:

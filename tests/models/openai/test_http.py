@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from server.models.openai.http import ANSWER_BYTES, STREAM_BYTES, TooLarge, http_client
+from server.models.openai.http import ANSWER_BYTES, STREAM_BYTES, ResponseTooLarge, http_client
 
 
 def client(status: int = 200, kind: str = "application/json", size: int = 0) -> httpx2.AsyncClient:
@@ -37,7 +37,7 @@ async def test_a_larger_answer_is_refused(kind: str, most: int) -> None:
     async with client(kind=kind, size=most) as one:
         assert len((await one.get("/models")).content) == most
     async with client(kind=kind, size=most + 1) as one:
-        with pytest.raises(TooLarge, match="no more is read"):
+        with pytest.raises(ResponseTooLarge, match="no more is read"):
             await one.get("/models")
 
 
