@@ -1,5 +1,5 @@
-"""Models that answer: what an engine is, the choice between engines, prompts, and whose turn it is.
+"""Models that answer: the engine interface, the choice between engines, prompts, scheduling.
 
-`openai` is the engine behind an OpenAI-compatible server, `scheduler` the order of the work. The
-feature `hosting` starts and stops models.
+`openai` is the engine of OpenAI-compatible servers, `scheduler` orders the work. The feature
+`hosting` starts and stops models.
 """

@@ -1,6 +1,4 @@
-"""One answer as it arrives: its text without markup, the thoughts apart, the reason of its end, and
-an error without text.
-"""
+"""Parser of a streamed answer: text without markup, thoughts, tool calls, the finish reason. Pure."""
 
 from __future__ import annotations
 
@@ -19,21 +17,21 @@ from server.models.thinking import CLOSE, OPEN, Mode, ThinkingPolicy
 log = logging.getLogger(__name__)
 _OPEN, _CLOSE = (re.compile("|".join(map(re.escape, marks))) for marks in (OPEN, CLOSE))
 _LONGEST = max(map(len, CLOSE))
-# Characters of thoughts that may become the answer: more are not kept.
+# Maximum characters kept of thoughts, which may become the answer
 _MOST_KEPT = 64 * 1024
-# Bounds of the tool calls of an answer to a program: their number, and characters of all together
+# Limits of the tool calls in an answer to a program: number, and characters of all together
 _MOST_CALLS = 16
 _MOST_CALL_CHARS = 64 * 1024
-# The same of an answer to a person, and characters of each; what is beyond is not read.
+# The same for an answer to a person, and characters of each call; the rest is ignored.
 MOST_TOOL_CALLS = 3
 MOST_ARGUMENT_CHARS = 2_000
-# Characters that a token has at least, of an answer whose pieces are no tokens
+# Minimum characters of a token, for servers whose pieces are not single tokens
 _TOKEN_CHARS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class CallPiece:
-    """A piece of a tool call; those with one index belong together."""
+    """A piece of a tool call; pieces with the same index belong together."""
 
     index: int
     id: str = ""
@@ -45,9 +43,9 @@ class CallPiece:
 class Piece:
     """One event of an engine's stream.
 
-    `thought`: thoughts that the server sends apart. `finish`: "" until the event that has it. `began`: the model has
-    produced something, be it hidden reasoning. `sound`: sound of the answer, base64. `error`: an error event's error.
-    `refused`, `tools`: it declines, or calls a tool. `calls`: the calls, as far as they can be read.
+    `thought`: thoughts that the server sends separately. `finish`: "" until the event that has it. `began`: the model
+    has produced something, including hidden reasoning. `sound`: sound of the answer, base64. `error`: the error of an
+    error event. `refused`: the model declines. `tools`: it calls a tool; `calls`: the calls that can be read.
     """
 
     text: str = ""
@@ -63,25 +61,25 @@ class Piece:
 
 
 class AnswerText:
-    """Text and thoughts, separated: `feed` it pieces, the last one with `ended`.
+    """Splitter of text and thoughts: `feed` it pieces, the last one with `ended`.
 
     `opened`: the prompt opens the thoughts.
 
-    Thoughts are marked only at the beginning: later such a mark is something that the model read
-    somewhere. Text that may become a mark is held back, at the beginning and within thoughts.
+    A mark counts only at the beginning, because a later one is quoted text. Text that may become a
+    mark is held back, at the beginning and within thoughts.
     """
 
     def __init__(self, *, opened: bool = False) -> None:
-        # The thoughts that the prompt opened have not ended.
+        # True while thoughts that the prompt opened have not ended
         self.opened = opened
         self._beginning, self._inside = True, False
         self._held = ""
-        # Some of the answer has arrived.
+        # True once text of the answer has arrived
         self.began = False
         self.thoughts = ""
 
     def feed(self, text: str, thought: str = "", *, ended: bool = False) -> list[Delta | Thought]:
-        """`thought`: thoughts that the server separates."""
+        """Return the chunks of a piece. `thought`: thoughts that the server sends separately."""
         self.opened = self.opened and not thought
         found, text, self._held = self._part(Thought, thought), self._held + text, ""
         if self._beginning:
@@ -98,7 +96,7 @@ class AnswerText:
             self._inside = self.opened = False
             found += self._part(Thought, text[: mark.start()])
             return found + self._part(Delta, text[mark.end() :])
-        # A mark may begin at its end.
+        # A mark may begin at the end of the text.
         end = max(text.rfind(one, -_LONGEST) for one in "<[◁")
         end = len(text) if ended or end < 0 else end
         self._held = text[end:]
@@ -117,11 +115,11 @@ class AnswerText:
 
 
 class AnswerParser:
-    """The state of one answer.
+    """Parser of one answer.
 
-    `most`: pieces of text after which it is long enough, where the server's limit has the tokens for
-    thoughts, too. `calls`: puts tool calls together, which are an answer where the request has tools.
-    `form`: JSON was asked for. `unread`: nobody reads it, so that it needs no text.
+    `most`: maximum pieces of text, where the server's limit includes the tokens for thoughts. `calls`: collects
+    tool calls, for a request with tools. `form`: JSON was requested. `unread`: nobody reads the answer, so that it
+    may be empty.
     """
 
     def __init__(
@@ -138,12 +136,12 @@ class AnswerParser:
         self._thinks = self._may_think and (thinking.known or thinking.limits.wanted)
         self._most, self._calls, self._form, self._unread = most, calls, form, unread
         self._pieces = self._chars = 0
-        # The first half of a character beyond U+FFFF, whose second one may come with the next piece
+        # First half of a surrogate pair; the second may come with the next piece
         self._half = ""
         self._refused = self._tools = False
-        # "" until the server gives it
+        # finish: "" until the server sends it
         self.finish, self.usage = "", Usage()
-        # The model has produced something, be it thoughts.
+        # True once the model has produced anything, including thoughts
         self.began = False
 
     @property
@@ -168,11 +166,11 @@ class AnswerParser:
         return [*found]
 
     def end(self, *, whole: bool) -> list[Chunk]:
-        """Return the rest and the end.
+        """Return the remaining chunks and Finished.
 
-        `whole`: the server showed in some way that the answer is complete.
+        `whole`: the server indicated that the answer is complete.
 
-        Raises EngineError for an answer that is not complete, or has no text.
+        Raises EngineError for an incomplete answer or one without text.
         """
         if self.finish == "error" or not (self.finish or whole or self.enough):
             raise EngineFailed(
@@ -189,13 +187,13 @@ class AnswerParser:
             found.append(Delta(thoughts))
         if reason == "stop" and calls:
             reason = "tool_calls"
-        # Calls that were cut off are none.
+        # Calls of a truncated answer are incomplete.
         calls = calls if reason == "tool_calls" else ()
         found.append(Finished(reason, self.usage, calls=calls))
         return found
 
     def _is_answer(self, thoughts: str) -> bool:
-        """Return True if the thoughts of a whole answer without text are the answer, which a parser took for them."""
+        """Return True if the thoughts of a complete answer without text are the answer, misread by the server's parser."""
         if not thoughts or self._refused or self._tools:
             return False
         if self._form:
@@ -203,7 +201,7 @@ class AnswerParser:
         return not self._thinks or self._text.opened
 
     def _empty(self) -> EngineError:
-        """Return the reason why there is no text."""
+        """Return the error for an answer without text."""
         if self.finish == "content_filter":
             why = "The model server's filter withheld the answer. Ask in another way, or show something else."
         elif self._refused:
@@ -223,7 +221,7 @@ class AnswerParser:
 
 
 def valid(text: str) -> str:
-    """Return a text whose surrogates are joined to characters; half a pair becomes U+FFFD."""
+    """Return a text with surrogate pairs joined; a lone surrogate becomes U+FFFD."""
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -238,22 +236,22 @@ def _is_json(text: str) -> bool:
 
 
 class Calls:
-    """The tool calls of an answer, put together from their pieces.
+    """Collector of the tool calls of an answer.
 
-    `lenient`: what is beyond the bounds of an answer to a person is not read; else too much fails the answer.
+    `lenient`: ignore calls beyond the limits of an answer to a person; else exceeding a limit fails the answer.
     """
 
     def __init__(self, *, lenient: bool) -> None:
         self._lenient = lenient
-        # As they came: the server's index; id, name, arguments
+        # In order of arrival: the server's index; id, name, arguments
         self._calls: list[tuple[int, list[str]]] = []
         self._chars = 0
 
     def take(self, pieces: Iterable[CallPiece]) -> None:
-        """Raise EngineFailed for more than an answer may have, unless lenient."""
+        """Add pieces. Raises EngineFailed beyond a limit, unless lenient."""
         for piece in pieces:
             call = self._of(piece)
-            # Some repeat id and name with each piece.
+            # Some servers repeat id and name with each piece.
             call[0], call[1] = call[0] or piece.id, call[1] or piece.name
             call[2] += valid(piece.arguments)
             self._chars += len(piece.id) + len(piece.name) + len(piece.arguments)
@@ -268,10 +266,10 @@ class Calls:
                 )
 
     def _of(self, piece: CallPiece) -> list[str]:
-        """Return the call that a piece belongs to, which may be a new one."""
+        """Return the call of a piece; add it if it is new."""
         known = [call for index, call in self._calls if index == piece.index]
-        # Some give all calls one index: another id beside a name begins another call, as does a name behind whole
-        # arguments without any id.
+        # Some servers give all calls the same index: a name with another id begins a new call, and so does a name
+        # without id after complete arguments.
         another = piece.name and known and piece.id and known[-1][0] not in ("", piece.id)
         bare = piece.name and known and not (piece.id or known[-1][0])
         another = another or (bare and _is_json(known[-1][2]))
@@ -281,7 +279,7 @@ class Calls:
         return call
 
     def whole(self) -> tuple[ToolCall, ...]:
-        """Return the calls in their order; one without a name is none."""
+        """Return the calls in order of their index, without those that have no name."""
         calls = [call for _, call in sorted(self._calls, key=lambda one: one[0])]
         return tuple(
             ToolCall(id or f"call_{secrets.token_hex(12)}", name, arguments or "{}")

@@ -34,65 +34,65 @@ class EngineState(StrEnum):
 
 
 class Trouble(StrEnum):
-    """The setting of an operator that is wrong."""
+    """The kind of setting that an operator has to correct."""
 
     KEY = "key"
-    # It speaks no OpenAI-compatible API.
+    # The server has no OpenAI-compatible API.
     PROTOCOL = "protocol"
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """The abilities of an engine. Everything is chosen by these fields, never by a model's name."""
+    """The abilities of an engine. Code decides by these fields, never by a model's name."""
 
     images: bool = True
-    # It takes several frames as one video, beside pictures (see `Pictures.video`).
+    # Takes several frames as one video, beside pictures (see `Pictures.video`)
     video: bool = False
-    # It takes sound beside pictures (see `EngineRequest.sound`).
+    # Takes sound beside pictures (see `EngineRequest.sound`)
     audio_in: bool = False
-    # It speaks its answers itself (see `EngineRequest.speak`).
+    # Speaks its answers itself (see `EngineRequest.speak`)
     speech_out: bool = False
-    # It finds where things are.
+    # Locates things
     grounding: bool = False
-    # The unit of the boxes in its text; None: it writes none there (see `Finished.boxes`).
+    # The unit of the boxes in its text; None without such boxes (see `Finished.boxes`)
     boxes: BoxUnit | None = None
     json_schema: bool = False
-    # It takes the fields of a program's conversation: tools, a form of answer (see `ProgramFields`).
+    # Takes the fields of a program's conversation: tools, response format (see `ProgramFields`)
     tools: bool = False
-    # It calls tools well, so that a session may offer it some (see `EngineRequest.tools`).
+    # Calls tools reliably, so that a session may offer some (see `EngineRequest.tools`)
     calls_tools: bool = False
     streaming: bool = True
-    # It wants decoded pixels (`Picture.bgr`) rather than a JPEG, at the camera's own resolution.
+    # Takes decoded pixels (`Picture.bgr`) at the camera's resolution instead of a JPEG
     wants_pixels: bool = False
     geometry: Geometry = field(default_factory=lambda: Geometry(28, 3136, 12_845_056))
-    # Share of the configured visual tokens that it reads in time
+    # Share of the configured visual tokens that it processes in acceptable time, 0 to 1
     picture_share: float = 1.0
-    # It computes nothing twice that two prompts begin with, pictures included.
+    # Reuses the computed common prefix of two prompts, pictures included
     prefix_cache: bool = False
-    # It does so for whole messages alone: the picture has one of its own (see `with_history` in models/prompts.py).
+    # Reuses whole messages only, so the picture gets its own message (see `with_history` in models/prompts.py)
     caches_messages: bool = False
-    # Tokens of prompt and answer together; None when unknown.
+    # Tokens of prompt and answer together; None when unknown
     context_length: int | None = None
-    # Those of them that are for thoughts, beside the prompt and the answer
+    # The part of them reserved for thoughts
     reserved_tokens: int = 0
-    # Answers it can work on at a time; None when the configured limit alone holds.
+    # Maximum concurrent answers; None: only the configured limit applies
     max_concurrency: int | None = None
-    # Pictures that it takes in one request; None when unknown.
+    # Maximum pictures in one request; None when unknown
     max_pictures: int | None = None
-    # Pictures of several cameras that it takes in one request; None: as many as `max_pictures`.
+    # The same for pictures of several cameras; None: `max_pictures`
     max_cameras: int | None = None
-    # Returns the reason why a watch's condition cannot be watched, with what can; "" for one that
-    # can. None: any can.
+    # Returns the reason why a watch's condition is not supported, and what is; "" for a supported
+    # one. None: all are supported.
     cannot_watch: Callable[[str], str] | None = None
 
     def most_pictures(self, together: bool) -> int | None:
-        """Return the most pictures of one request. `together`: they are of several cameras."""
+        """Return the maximum number of pictures in one request. `together`: they are of several cameras."""
         if together and self.max_cameras is not None:
             return self.max_cameras
         return self.max_pictures
 
 
-# The text for visitors on an engine that does not answer: no address, no setting, no command.
+# The text for visitors about an engine, without addresses, settings or commands
 _FOR_VISITORS = {
     EngineState.READY: "",
     EngineState.LOADING: "The model is being loaded. It answers as soon as it is ready.",
@@ -106,24 +106,24 @@ _FOR_VISITORS = {
 class EngineStatus:
     """The result of a probe.
 
-    `detail` tells operators what is wrong and what to do; it may name addresses and settings.
+    `detail`: the problem and its remedy, for operators; may name addresses and settings.
     """
 
     state: EngineState
     detail: str = ""
     model: str = ""
     capabilities: Capabilities = field(default_factory=Capabilities)
-    # The other machine that pictures go to; "" while they stay on this one.
+    # The other machine that receives pictures; "" while they stay on this one
     elsewhere: str = ""
-    # Set for a misconfigured engine, else None
+    # None unless misconfigured
     trouble: Trouble | None = None
-    # Parts of requests that its server refused some minutes ago, and that are left out for now
+    # Parts of requests that its server refused recently, omitted for some minutes
     left_out: tuple[str, ...] = ()
-    # Nobody has chosen a model for it: it is not down.
+    # True when no model is chosen for it, which is no failure
     unused: bool = False
-    # The model is in memory; None where its server does not say
+    # Whether the model is in memory; None where its server does not report it
     loaded: bool | None = None
-    # A sentence for visitors in place of the usual one for this state
+    # A sentence for visitors; "": the default of this state
     for_visitors: str = ""
 
     @property
@@ -132,12 +132,12 @@ class EngineStatus:
 
     @property
     def visitor_detail(self) -> str:
-        """The sentence for visitors, who have no operator token; empty when there is nothing to say."""
+        """The sentence for visitors; empty for a ready engine."""
         return self.for_visitors or _FOR_VISITORS[self.state]
 
     @property
     def model_name(self) -> str:
-        """The model's name without the folder that it lies in."""
+        """The model's name without its folder."""
         path = self.model.startswith(("/", "~", "./", "../"))
         return self.model.rstrip("/").rpartition("/")[2] if path else self.model
 
@@ -152,20 +152,20 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class ShownPicture:
-    """A picture of a request, with the caption in front of it."""
+    """A picture of a request, and the caption before it."""
 
     picture: Picture
     caption: str = ""
-    # The caption where the pictures before it are left out; "": the same
+    # The caption when earlier pictures are omitted; "": `caption`
     alone: str = ""
     # Its number in the caption; 0 without one
     number: int = 0
-    # The name of its camera, in a question about several; else ""
+    # The name of its camera in a question about several cameras; else ""
     camera: str = ""
 
 
 class Author(StrEnum):
-    """The author of a message, as chat interfaces name it."""
+    """The role of a message's author, as in OpenAI's chat interface."""
 
     SYSTEM = "system"
     USER = "user"
@@ -185,7 +185,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One picture of the request, by its distance to the last one, which is 0; None for one that is not shown any more."""
+    """One picture of the request, counted back from the last one (0); None for a picture that is no longer available."""
 
     back: int | None
 
@@ -194,8 +194,8 @@ class Shown:
 class Pictures:
     """All pictures of the request.
 
-    `video`: those before the last one as one video, for an engine with `Capabilities.video`: they are of one size, and
-    two have the visual tokens of one.
+    `video`: the earlier ones form one video, for an engine with `Capabilities.video`: all have the same size, and two
+    cost the visual tokens of one.
     """
 
     video: bool = False
@@ -203,7 +203,7 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """The request's sound, where it has one: a spoken question, or what was heard while the pictures were taken."""
+    """The request's sound, if any: a spoken question, or the scene's sound at the time of the pictures."""
 
     question: bool
 
@@ -213,11 +213,11 @@ MessagePart = Words | Shown | Pictures | Heard
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of one of the program's tools, which the model asks for."""
+    """A tool call requested by the model."""
 
     id: str
     name: str
-    # JSON, as the model wrote it
+    # JSON as the model wrote it, possibly invalid
     arguments: str
 
 
@@ -227,27 +227,27 @@ class Message:
 
     author: Author
     parts: tuple[MessagePart, ...]
-    # The tools that an assistant's message called
+    # Tool calls of an assistant's message
     calls: tuple[ToolCall, ...] = ()
-    # Id of the call that a tool's message answers
+    # Id of the call that this tool's message answers
     answers: str = ""
-    # It belongs to an earlier turn, and is left out where it does not fit.
+    # Belongs to an earlier turn, and is omitted if it does not fit
     past: bool = False
 
     @property
     def text(self) -> str:
-        """All its words."""
+        """All text of the message."""
         return "\n".join(part.text for part in self.parts if isinstance(part, Words))
 
 
-# Typed values in `EngineRequest.extras`, for the engines that know them
+# Typed values in `EngineRequest.extras`, for engines that support them
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramFields:
-    """Fields of OpenAI's chat interface that a program counts on: a model server gets them as they are, or refuses them.
+    """Fields of OpenAI's chat interface from a program, passed to the model server unchanged.
 
-    `tools`: tools and the choice among them; `form`: of the answer; `sampling`: the fields of sampling.
+    `tools`: tools and tool choice; `form`: the response format; `sampling`: sampling parameters.
     """
 
     tools: Mapping[str, Any] = field(default_factory=dict)
@@ -264,8 +264,8 @@ class ProgramFields:
 class Wishes:
     """The person's settings, for an engine that is no language model.
 
-    `language`: BCP 47 tag of the language to answer in; "" lets the question decide. `page_language`: of the person's
-    page; `time_zone`: its IANA name; "" where nobody knows.
+    `language`: BCP 47 tag of the answer's language; "": that of the question. `page_language`: of the person's page.
+    `time_zone`: IANA name; "" if unknown.
     """
 
     language: str = ""
@@ -276,40 +276,40 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class PointedAt:
-    """The part of the camera's picture that the person points at: the last picture shows it, with a little around it."""
+    """The part of the camera's picture that the person points at. The last picture shows it with a margin."""
 
     part: Part
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """One question about one picture, and about earlier ones where there are any.
+    """One question about one picture and optional earlier ones.
 
     Bounds of the sound of a request: 60 s, of the scene 30; a longer one is left out, and the
-    client hears so.
+    client is told so.
     """
 
     session_id: str
     kind: Kind
-    # The words that are asked now, which stand in the last message, too
+    # The text of the question, also part of the last message
     question: str
     # Oldest first, at least one; the question is about the last one.
     pictures: tuple[ShownPicture, ...]
-    # The whole prompt; already cut to what the context holds.
+    # The whole prompt, already cut to fit the context
     messages: tuple[Message, ...] = ()
     max_tokens: int = 128
-    # For an engine with `Capabilities.audio_in` alone
+    # Only for an engine with `Capabilities.audio_in`
     sound: Sound | None = None
-    # The answer's sound is wanted beside its text, from an engine with `Capabilities.speech_out`.
+    # Request the answer's sound beside its text, from an engine with `Capabilities.speech_out`
     speak: bool = False
     # JSON schema of the answer, for an engine with `Capabilities.json_schema`; others ignore it.
     schema: Mapping[str, Any] | None = None
-    # What the model may call for the person, in the form of OpenAI's chat interface, for an engine with
+    # Tools that the model may call, in the form of OpenAI's chat interface, for an engine with
     # `Capabilities.calls_tools`
     tools: tuple[Mapping[str, Any], ...] = ()
-    # Random, to find it in the logs of model servers; "" for a request of nobody
+    # Random, to find it in logs of model servers; "" for internal requests
     id: str = ""
-    # At most one value of a type
+    # At most one value of each type
     extras: tuple[object, ...] = ()
 
     def extra(self, kind: type[T]) -> T | None:
@@ -317,7 +317,7 @@ class EngineRequest:
         return next((one for one in self.extras if isinstance(one, kind)), None)
 
     def asks(self, route: Route) -> bool:
-        """Return True when who asks says that the question is of this route."""
+        """Return True if the question was explicitly asked with this route."""
         return route in self.extras
 
     @property
@@ -327,17 +327,17 @@ class EngineRequest:
 
     @property
     def earlier(self) -> tuple[ShownPicture, ...]:
-        """The pictures before it, oldest first."""
+        """The pictures before the last one, oldest first."""
         return self.pictures[:-1]
 
     @property
     def video(self) -> bool:
-        """True while the earlier pictures go as one video."""
+        """True if the earlier pictures form one video."""
         return any(part.video for part in self._parts if isinstance(part, Pictures))
 
     @property
     def asked_by_sound(self) -> bool:
-        """True for a spoken question, whose sound it is."""
+        """True if the sound is a spoken question."""
         return any(part.question for part in self._parts if isinstance(part, Heard))
 
     @property
@@ -357,9 +357,9 @@ class EngineRequest:
         return own + sum(earlier[::FRAME_FACTOR] if self.video else earlier)
 
     def with_newest(self, count: int, most: int | None = None) -> EngineRequest:
-        """Keep so many of the earlier pictures, the newest. `most`: pictures that the engine takes.
+        """Keep the newest `count` earlier pictures. `most`: maximum pictures of the engine.
 
-        A video keeps an even number, and becomes pictures when few are left.
+        A video keeps an even number, and becomes single pictures below `MIN_FRAMES`.
         """
         request = self
         if self.video:
@@ -371,7 +371,7 @@ class EngineRequest:
         return replace(request, pictures=self.pictures[gone:])
 
     def without_video(self) -> EngineRequest:
-        """Send the earlier pictures as pictures."""
+        """Return the request with single pictures instead of a video."""
         messages = tuple(
             replace(
                 one,
@@ -384,7 +384,7 @@ class EngineRequest:
         return replace(self, messages=messages)
 
     def with_newest_turns(self, count: int) -> EngineRequest:
-        """Keep so many of the earlier turns, the newest. Pictures of a turn that goes move to the next question."""
+        """Keep the newest `count` earlier turns. Pictures of removed turns move to the next question."""
         gone = 2 * max(0, len(self.turns) - count)
         kept: list[Message] = []
         moved: tuple[MessagePart, ...] = ()
@@ -408,42 +408,42 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A piece of the answer; never empty. The client gets those that wait for its socket as one."""
+    """A piece of the answer; never empty. Pieces that wait for the client's socket are merged."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """A piece of what the model thinks before it answers; never empty."""
+    """A piece of the model's reasoning before its answer; never empty."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The last thing an engine yields."""
+    """The end of an answer, yielded last."""
 
     # "stop", "length", "content_filter" or "tool_calls"
     finish_reason: str
     usage: Usage = field(default_factory=Usage)
-    # The number of the request's oldest turns that were left out, since they did not fit
+    # Number of the oldest turns omitted because they did not fit
     left_out: int = 0
-    # The same of its earlier pictures
+    # The same for earlier pictures
     pictures_left_out: int = 0
-    # The engine refused the video, and got pictures.
+    # The engine refused the video and received single pictures
     video_refused: bool = False
-    # It refused the sound, and got the text alone.
+    # The engine refused the sound and received only text
     sound_refused: bool = False
-    # It was asked to speak the answer, and did not.
+    # The engine was asked to speak the answer and did not
     speech_refused: bool = False
-    # The places asked for, in pixels of the picture, from an engine whose text has none
+    # Located boxes in pixels of the picture, from an engine whose text has none
     boxes: tuple[Box, ...] | None = None
-    # The codes in the picture, from an engine that reads them
+    # Bar and QR codes in the picture, from an engine that reads them
     codes: tuple[FoundCode, ...] = ()
-    # The tools that the model calls, of a request that has some
+    # Tool calls of the model
     calls: tuple[ToolCall, ...] = ()
-    # The engine could not answer; a model could.
+    # The engine cannot answer this question, but a model can
     needs_model: bool = False
 
 
@@ -451,9 +451,7 @@ Chunk = Delta | Thought | VoiceChunk | Finished
 
 
 class Engine(Protocol):
-    """One way of getting answers.
-
-    Errors raised are `server.core.errors.EngineError`s and nothing else.
+    """A source of answers. Raises only `server.core.errors.EngineError`.
     """
 
     # "vllm", "builtin", "local": bounded, so that it may label a metric.
@@ -461,24 +459,21 @@ class Engine(Protocol):
 
     @property
     def status(self) -> EngineStatus:
-        """Return the result of the last probe, without a request."""
+        """The result of the last probe; sends no request."""
 
     async def probe(self) -> EngineStatus:
-        """Look again, cheaply; never raises."""
+        """Update and return the status at little cost; never raises."""
 
     def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """Stream the answer: any number of `Thought`s, at least one `Delta` unless the model calls tools,
-        then one `Finished`.
+        then one `Finished`; with `request.speak` also `VoiceChunk`s.
 
-        Between them come the answer's `VoiceChunk`s, if `request.speak` asks for them.
+        Generated requests expect texts of a fixed form: `Route.READ` the lines, or `NOTHING_TO_READ`; with a
+        notice of `shared/notices.py` the news, or `UNCHANGED` (`models/prompts.py`); `Kind.WATCH` JSON for
+        `shared/watch_answers.py`; `Kind.DESCRIBE` a sentence.
 
-        Requests that nobody typed want texts of a form of their own: `Route.READ` the lines, or
-        `NOTHING_TO_READ`; `Told` (`shared/notices.py`) what is new, or `UNCHANGED` (`models/prompts.py`); `Kind.WATCH` JSON, as
-        `shared/watch_answers.py` reads it; `Kind.DESCRIBE` a sentence.
-
-        Closing the generator (`aclose`) or cancelling its consumer stops the work, upstream too, at
-        once. Raises EngineError subclasses; one raised before the first `Delta` may be retried,
-        later ones not.
+        Closing the generator (`aclose`) or cancelling its consumer stops the work at once, also on the model
+        server. Raises EngineError; one raised before the first `Delta` may be retried.
         """
 
     async def close(self) -> None: ...
