@@ -67,7 +67,7 @@ def test_a_face(monkeypatch: pytest.MonkeyPatch) -> None:
     def add(api: Api) -> None:
         api.provide(Limit, Limit())
         assert api.get_service(Limit) is api.require_service(Limit)
-        replace(api, name="another").offer(Limit, Limit())
+        replace(api, name="another").provide(Limit, Limit())
 
     with pytest.raises(Collision, match="another and a feature before it offer Limit"):
         start(monkeypatch, add)

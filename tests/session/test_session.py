@@ -844,7 +844,7 @@ async def test_only_the_last_spoken_question_can_be_corrected() -> None:
             error = await one.next("error")
             assert (error["id"], error["code"]) == (id, "not_found")
         assert one.engine.questions() == ["cow?", "typed?"]
-        assert one.session.questions._spoken is None
+        assert one.session.questions.state.spoken is None
 
 
 async def test_a_held_frame_goes_before_the_one_of_the_words() -> None:

@@ -49,7 +49,7 @@ def register(api: Api) -> None:
     api.run("gateway", close=cluster.replicas.leave, last=True)
     api.health(cluster.health)
     key = signing_key(secret, "hand-overs", settings.access_code.get_secret_value())
-    handovers = Handovers(key, access.tokens, settings.token_max_age, sessions.ended)
+    handovers = Handovers(key, access.tokens, settings.token_max_age, sessions.is_revoked)
     api.session_part(lambda context: HandingOver(context, handovers), Resume, HandoverSettings)
     drain = OperatorDrain(sessions, cluster.replicas)
     api.run("drain", close=drain.close)
