@@ -451,8 +451,7 @@ Chunk = Delta | Thought | VoiceChunk | Finished
 
 
 class Engine(Protocol):
-    """A source of answers. Raises only `server.core.errors.EngineError`.
-    """
+    """A source of answers. Raises only `server.core.errors.EngineError`."""
 
     # "vllm", "builtin", "local": bounded, so that it may label a metric.
     name: str
