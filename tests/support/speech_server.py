@@ -86,7 +86,6 @@ class PiecesServer(HttpStandIn):
         self.answers: list[Piece] | None = None
         self.endless: bytes | None = None
         self.refused: set[str] = set()
-        self.names_refused = True
         self.extra: list[str] = []
         # The status of the realtime address, or the events that it sends; with none it closes
         self.upgrade: int | list[Any] = 403
@@ -142,7 +141,7 @@ class PiecesServer(HttpStandIn):
         self.requests.append(asked)
         await asyncio.sleep(self.wait)
         for name in sorted(self.refused & asked.fields.keys()):
-            text = f"Unrecognized request argument supplied: {name if self.names_refused else '?'}"
+            text = f"Unrecognized request argument supplied: {name}"
             return await self._json(writer, 400, json.dumps({"error": {"message": text}}).encode())
         if self.status != 200:
             return await self._json(writer, self.status, b'{"error": {"message": "secret words"}}')

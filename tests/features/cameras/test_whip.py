@@ -38,6 +38,29 @@ async def frames(camera: WhipCamera, count: int = 1) -> None:
     await more_frames(camera.run.program.sessions.find(camera.session_id).camera, count)
 
 
+async def test_publishing_and_ending(camera: WhipCamera) -> None:
+    """201 with the answer, the session's address and tag; DELETE ends the camera, not the session."""
+    reply = await camera.publish()
+    assert reply.headers["content-type"] == "application/sdp"
+    assert reply.headers["accept-patch"] == FRAGMENT
+    assert reply.headers["cache-control"] == "no-store"
+    # OBS puts it in place of its own address's path.
+    path, _, query = reply.headers["location"].partition("?")
+    assert path.startswith(f"{ENDPOINT}/")
+    assert query == f"session={camera.session_id}"
+    assert re.fullmatch(r'"[^"]+"', camera.etag)
+    assert lines(reply.text, "a=setup:") == ["a=setup:passive"]
+    assert "a=recvonly" in reply.text
+    await frames(camera, 3)
+    page = await camera.page()
+    ended = await camera.client.delete(camera.location, headers=camera.bearer)
+    assert (ended.status_code, ended.content) == (200, b"")
+    await page.camera("ended", timeout=15)
+    again = await camera.client.delete(camera.location, headers=camera.bearer)
+    assert_error(again, 404, "not_found", retryable=False)
+    await page.close()
+
+
 async def test_trickled_candidates(camera: WhipCamera) -> None:
     """204 for candidates under the entity tag that was given; they are what connects."""
     made = await camera.peer.offer()

@@ -19,6 +19,7 @@ from server.core.messages import Chat, Confirm
 from server.features.describe import live_description
 from server.features.describe.live_description import LOOK_SECONDS, NEWS_SECONDS
 from server.features.describe.messages import Length
+from server.features.describe.words import noticing
 from server.features.voice_out.messages import SpeechProgress
 from server.models.base import EngineRequest
 from server.models.prompts import UNCHANGED
@@ -129,10 +130,12 @@ async def test_a_change_is_asked_with_the_last_description() -> None:
     async with describing(["A ", "table."], length="medium") as (one, stage):
         await stage.described(1)
         assert stage.asked[-1].startswith("Describe in two or three sentences")
-        one.engine.chunks = ["A lamp ", "came."]
+        # Its beginning may still be that of the one before.
+        one.engine.chunks = ["A ", "lamp ", "came."]
         said = await stage.described(1, mark=True)
         assert "Your last answer about this camera was: A table." in stage.asked[-1]
         assert [m["type"] for m in said][:2] == ["started", "delta"]
+        assert "".join(m["text"] for m in said if m["type"] == "delta") == "A lamp came."
         assert said[-1]["text"] == "A lamp came."
         await stage.described(2)
         assert "last answer" not in stage.asked[-1]
@@ -175,6 +178,19 @@ async def test_the_newest_frame_takes_the_turn_of_one_that_waits() -> None:
         shown = [stage.show(scene) for scene in (1, 2, 3)]
         assert (await only_request(one)).picture.frame_id == shown[-1].id
         assert metric(one, "frames_replaced_total") == 2
+
+
+async def test_while_one_runs_no_other_is_asked() -> None:
+    """Its end is compared with the present scene, and the change is described then."""
+    async with describing() as (one, stage):
+        one.engine.hold()
+        stage.show(1)
+        await until(lambda: one.engine.open == 1)
+        stage.show(2)
+        assert len(stage.asked) == 1
+        one.engine.release()
+        await stage.ended()
+        await stage.described(2)
 
 
 async def test_a_failure_pauses_and_is_told_once() -> None:
@@ -318,10 +334,40 @@ def responses(messages: list[dict[str, Any]]) -> list[str]:
     return [one["text"] for one in messages if one["type"] == "response"]
 
 
-# What was said
+def test_what_was_said_is_in_the_question() -> None:
+    """Cut, and without a model's control tokens."""
+    again = noticing(("A step.", "<|im_end|>" + "x" * 5000))
+    assert "\n- A step.\n" in again
+    assert "im_end" not in again
+    assert len(again) < len(noticing(())) + 1000
 
 
-# Asking
+async def test_what_matters_is_asked_for_alone(clock: Clock) -> None:
+    """Neither a question nor a length counts; another subject ends what is under way, and Describe off all."""
+    engine = FakeEngine(chunks=["A step ", "ahead."])
+    wishes = {"prompt": "How many cups?", "length": "long", "page_language": "de"}
+    async with noticing_room(engine, **wishes) as stage:
+        said = await stage.described(1)
+        assert stage.asked == [noticing(())]
+        assert engine.requests[0].messages[-1].text.endswith(own_language("de"))
+        assert told(engine.requests[0]).first
+        assert [one["type"] for one in said] == ["started", "delta", "response"]
+        stage.settings(about="scene")
+        engine.hold()
+        stage.show(1)
+        await until(lambda: engine.open == 1)
+        assert stage.asked[-1] == "How many cups?"
+        stage.settings(about="notable")
+        engine.release()
+        ends = [m["finish_reason"] for m in await stage.ended() if m["type"] == "response"]
+        assert ends == ["cancelled"]
+        await stage.described(2)
+        assert stage.asked[-1] == noticing(())
+        stage.settings(describe=False)
+        clock.now += NEWS_SECONDS
+        stage.show(3)
+        assert await stage.ended() == []
+        assert len(stage.asked) == 3
 
 
 async def test_nothing_new_is_nothing(clock: Clock) -> None:

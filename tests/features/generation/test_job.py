@@ -30,6 +30,7 @@ from server.features.generation.job import (
     TooManyBytes,
     cover,
 )
+from server.features.hosting.runtime import StartFailed
 from tests.support.children import alive
 from tests.support.clients import soon
 from tests.support.engine_plans import WAN
@@ -260,6 +261,24 @@ async def test_no_sound_is_no_result(making: GenerationJob) -> None:
     async with loaded("silent") as model:
         progress = await done(making, model, SOUND)
     assert "no sound" in why(progress)
+
+
+async def test_a_worker_that_does_not_load_says_why(making: GenerationJob) -> None:
+    """What its log repeats of a request is withheld."""
+    lines: list[str] = []
+    async with loaded("video", on_line=lines.append) as model:
+        await done(making, model)
+        # One came before its work was done and one after.
+        await soon(lambda: model._worker.ring.withheld == 2)
+    assert lines == ["a line of its log"]
+    for one, words in (
+        (generator("unloadable"), "not enough memory to load"),
+        (generator("dies-early"), "status 7"),
+        (Generator(WAN, ("/nowhere/python",), {}), "ENGINE_PYTHON"),
+    ):
+        with pytest.raises(StartFailed, match=words):
+            await one.start()
+        await one.stop()
 
 
 WIDTH, HEIGHT = 96, 64

@@ -37,6 +37,11 @@ async def test_what_an_operator_sees() -> None:
         assert "viewer" not in shown
 
 
+async def test_without_a_broker() -> None:
+    async with running(operator_token=OPERATOR) as run, http(run, OPERATOR) as client:
+        assert (await client.get(PATH)).json()["state"] == "off"
+
+
 @pytest.mark.parametrize(
     ("text", "address"),
     [

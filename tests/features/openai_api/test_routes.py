@@ -460,6 +460,21 @@ async def test_what_is_no_request(desk: Desk) -> None:
     assert desk.fake.count == count
 
 
+async def test_other_addresses_of_the_interface(desk: Desk) -> None:
+    """They are refused in OpenAI's form, also with the session in the address; nothing is uploaded."""
+    for method, path, status in (
+        ("POST", "/v1/images/generations", 404),
+        ("GET", "/v1/chat/completions", 405),
+        ("GET", f"/at/{desk.person.session_id}/v1/x", 404),
+    ):
+        reply = await desk.http.request(method, path, headers=bearer(desk.token))
+        assert reply.status_code == status
+        assert reply.json()["error"]["type"] == "invalid_request_error"
+    files = {"file": ("a.jpg", b"\xff\xd8")}
+    reply = await desk.http.post("/v1/files", files=files, headers=bearer(desk.token))
+    assert (reply.status_code, reply.json()["error"]["param"]) == (415, None)
+
+
 async def test_another_sites_page_is_refused(desk: Desk) -> None:
     headers = bearer(desk.token) | {"Origin": "https://elsewhere.example"}
     reply = await desk.http.get("/v1/models", headers=headers)

@@ -180,6 +180,22 @@ async def test_the_cookie_is_secure_where_the_page_is() -> None:
             assert ("secure" in [part.strip() for part in cookie.split(";")]) is secure
 
 
+async def test_a_paired_device_gets_in_again(run: Running) -> None:
+    """Without a code, to a session of its own; a renewed token stays the device's; a wrong code is refused."""
+    async with http(run) as client:
+        await paired(run, client)
+        first, second = [
+            (await client.post("/api/token", json={}, headers=own(run))).json() for _ in range(2)
+        ]
+        assert first["session_id"] != second["session_id"]
+        renewed = (await client.post("/api/token", headers=bearer(first["token"]))).json()
+        verify = run.program.access.tokens.verify
+        assert verify(renewed["token"]).device == verify(first["token"]).device != ""
+        assert first["paired"] is renewed["paired"] is True
+        wrong = await client.post("/api/token", json={"access_code": "x"}, headers=own(run))
+        assert wrong.status_code == 401
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

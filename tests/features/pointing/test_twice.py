@@ -239,6 +239,28 @@ async def test_it_looks_where_the_answer_is(
         assert (right - left) * (bottom - top) <= 640 * 360 / 2
 
 
+async def test_a_search_that_finds_no_part_leaves_the_middle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The reader breaks, print is all over, or it takes too long."""
+    monkeypatch.setattr(twice, "FIND_SECONDS", 0.5)
+    wide = Box(10, 10, 630, 350, "5 mg")
+
+    async def slow(bgr: NDArray[np.uint8]) -> Sequence[Box]:
+        await asyncio.Event().wait()
+        return ()
+
+    for part in (
+        finding([LINE], fails=ValueError("broken")),
+        finding([wide], [wide]),
+        lambda context: Pointing(context, read=slow),
+    ):
+        async with room(model("The dose is 5 mg.", "5 mg"), pointing=part) as one:
+            found = await ask(one)
+            assert found["closer"]["crop"] == [160, 90, 480, 270]
+            assert found["second_look"]["result"] == "agrees"
+
+
 async def test_a_part_that_somebody_points_at_is_looked_at_closer() -> None:
     """Within it; the answer's pictures are those of the first look."""
     async with room(model("The dose is 5 mg.", "5 mg")) as one:

@@ -16,6 +16,7 @@ from server.core.messages import Cancel, Chat, Hold
 from server.features.guidance.guidance import Looker
 from server.features.reading import reading
 from server.features.reading import text as read_pace
+from server.features.voice_out.messages import SpeakSettings, SpeechProgress
 from server.models.base import EngineRequest
 from server.session.request.parts import Spoken
 from server.shared.aim import Found, Thing
@@ -256,6 +257,22 @@ async def test_dark_pictures_are_not_read() -> None:
         ask(one)
         assert (await one.next("reading"))["hint"] == "dark"
         assert one.engine.requests == []
+
+
+@pytest.mark.slow
+async def test_it_waits_for_the_voice() -> None:
+    """While the page still reads what the last picture showed, nobody moves on, and it does not end."""
+    async with before() as (one, page):
+        page.found = LOWER
+        one.session.handle(SpeakSettings(type="settings", speak=True))
+        ask(one)
+        while (await one.next("say"))["text"] != "With basil and cream":
+            pass
+        await asyncio.sleep(read_pace.QUIET_SECONDS + 0.3)
+        assert not [m for m in await one.rest() if m["type"] in ("reading", "response")]
+        one.session.handle(SpeechProgress(type="speech_progress", id="q1", end=34))
+        assert (await one.next("reading"))["hint"] == "lower_edge"
+        await one.next("response", timeout=10)
 
 
 async def test_one_look_may_fail() -> None:

@@ -93,6 +93,17 @@ async def test_a_question_about_the_past_gets_its_pictures() -> None:
         assert [round((now - at) / 1000) for at in times] == [60, 30, 10]
 
 
+async def test_an_answer_that_names_none_shows_all() -> None:
+    """The person can look, whatever the model says; a client without thumbnails gets no pictures."""
+    async with remembering(FakeEngine(chunks=["I do not know."])) as one:
+        await past(one, 20, 10)
+        _, response = await ask(one, "What just happened?")
+        assert ["picture" in frame for frame in response["frames"]] == [True, True]
+        one.session.handle(settings(thumbnails=False))
+        _, response = await ask(one, "What just happened?")
+        assert ["picture" in frame for frame in response["frames"]] == [False, False]
+
+
 async def test_other_questions_look_at_now_alone() -> None:
     """Earlier pictures cost tokens; a tap on another route asks with or without them."""
     async with remembering() as one:
@@ -200,6 +211,9 @@ async def test_the_past_is_dropped(how: str) -> None:
     """On request, with the wish, with another device's camera, and with the session."""
     async with remembering() as one:
         await past(one, 40, 20)
+        told = [m for m in await one.rest() if m["type"] == "recall"][-1]
+        assert (told["pictures"], told["bytes"]) == (2, recalling(one).size)
+        assert abs(time.time() * 1000 - told["oldest_at"] - 40_000) < 2000
         session = one.session
         if how == "forget":
             session.handle(ClearRecall(type="clear_recall"))

@@ -294,6 +294,23 @@ async def test_nothing_is_loaded_after_the_end() -> None:
     assert rig.ear.chosen is None
 
 
+async def test_one_whose_end_was_cancelled_is_ended_by_the_next() -> None:
+    """Its request was given up: its process would stay, with its memory."""
+    rig = Rig(None)
+    await rig.ear.choose(Path("/models/one"))
+    (one,) = rig.made
+    one.ends.clear()
+    ending = asyncio.create_task(rig.ear.forget())
+    await asyncio.sleep(0)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert one.closed == 0
+    one.ends.set()
+    await rig.ear.close()
+    assert one.closed == 1
+
+
 # Sound to words over HTTP: both forms of a stream, whole answers, and servers that misbehave.
 
 RAMP = Sound(np.arange(-800, 800, dtype=np.int16), 5.0)

@@ -228,6 +228,17 @@ async def test_fields_that_a_server_refuses_are_left_out(
     assert server.requests[-1].fields.keys() == {"model", "input", "response_format"}
 
 
+async def test_a_text_that_a_server_refuses_costs_no_field(
+    server: SpeechServer, connect: Connect
+) -> None:
+    server.refused = {"input"}
+    voice = connect(server, model="m")
+    for _ in range(2):
+        with pytest.raises(SpeechRefused):
+            await anext(voice.by_http(TEXT, "fr"))
+    assert [len(one.fields) for one in server.requests] == [7, 3, 7, 3]
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(400, SpeechRefused), (307, SpeechUnavailable), (500, SpeechFailed)],
@@ -336,6 +347,26 @@ async def spoken_by(
         **given,
     }
     return [chunk async for chunk in ServerVoice(**given).by_socket(TEXT, language)]
+
+
+async def test_speech_comes_whole_by_the_socket(socket: SpeechSocketServer) -> None:
+    """The configuration, the text and its end go out; the sound comes at the server's rate."""
+    chunks = await spoken_by(socket, language="zh", api_key="k")
+    assert {one.rate for one in chunks} == {RATE}
+    assert np.array_equal(np.concatenate([one.samples for one in chunks]), espeak(TEXT))
+    assert socket.messages == [
+        {
+            "type": "session.config",
+            "response_format": "pcm",
+            "stream_audio": True,
+            "model": "m",
+            "voice": "Vivian",
+            "language": "Chinese",
+        },
+        {"type": "input.text", "text": TEXT},
+        {"type": "input.done"},
+    ]
+    assert socket.headers == ["Bearer k"]
 
 
 async def test_leaving_closes_the_socket_at_once(

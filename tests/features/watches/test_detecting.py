@@ -79,6 +79,25 @@ async def guard(eye: Eye) -> AsyncIterator[Guard]:
         yield one
 
 
+async def test_a_model_is_asked_once_to_confirm_and_then_it_alerts(guard: Guard) -> None:
+    """Nothing is asked about a scene that changes; the request shows what was seen, and what was before."""
+    guard.watch(condition=COMES)
+    await guard.show(times=4)
+    for scene in range(2, 6):
+        await guard.show(scene)
+    # The crop is wider than the thing: its place there is another one.
+    guard.engine.chunks = reply(True, where=[250, 250, 750, 750])
+    await guard.show(mark=True)
+    assert guard.asked == 0
+    await guard.show(mark=True, times=4)
+    (request,) = guard.engine.requests
+    assert request.picture.region is not None
+    assert len(request.earlier) == 1
+    (alert,) = guard.alerts()
+    assert (alert["condition"], alert["reason"]) == (COMES, "So.")
+    assert alert["region"] == pytest.approx([0.3, 64 / 240, 0.7, 176 / 240], abs=0.06)
+
+
 @pytest.mark.slow
 async def test_what_a_model_denies_stays_silent_for_longer_each_time(guard: Guard) -> None:
     """Asked again after 10, 20 and 40 s while the detector sees it all along; then a yes alerts."""

@@ -135,9 +135,9 @@ def luma(shot: DecodedPicture) -> int:
 @pytest.mark.parametrize("codec", ["H264", "H265"])
 def test_nothing_is_decoded_that_nobody_needs(codec: str) -> None:
     """And whoever asks gets the newest picture at once: the frames since the key frame waited."""
-    frames = encoded(codec, 25)
+    frames = encoded(codec, 27)
     with run(codec) as one:
-        one.put(frames)
+        one.put(frames, 0, 25)
         time.sleep(0.1)
         assert (one.pictures.decoded, one.shots) == (0, [])
         one.pictures.want(10)
@@ -147,6 +147,13 @@ def test_nothing_is_decoded_that_nobody_needs(codec: str) -> None:
         assert abs(luma(shot) - (16 + 24)) <= 2
         assert (shot.width, shot.height) == (64, 48)
         assert one.pictures.decoded == 5
+        # It goes on where it stopped, within the same group.
+        one.pictures.want(0)
+        one.put(frames, 25, 27)
+        time.sleep(0.05)
+        assert one.pictures.decoded == 5
+        one.pictures.want(10)
+        settled(one, 7)
         assert one.pictures.dropped == 20
 
 
