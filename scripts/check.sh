@@ -12,8 +12,9 @@ case ${1:-} in
         cat <<'TEXT'
 Usage: bash scripts/check.sh [--no-tests]
 
-Checks format and style (ruff), types (mypy, strict) and shell scripts (shellcheck, where it is installed), then
-runs all tests. Changes nothing. To put the format right: .venv/bin/ruff format && .venv/bin/ruff check --fix
+Checks format and style (ruff), spelling (codespell), types (mypy, strict) and shell scripts (shellcheck, where it is
+installed), then runs all tests. Changes nothing. To put the format right:
+.venv/bin/ruff format && .venv/bin/ruff check --fix
 TEXT
         exit 0
         ;;
@@ -30,9 +31,10 @@ check() {
 }
 check "$VENV_PYTHON" -m ruff format --check --quiet --diff .
 check "$VENV_PYTHON" -m ruff check --quiet .
+check "$VENV_PYTHON" -m codespell_lib ./*.md env.example config.py server scripts tools benchmarks deploy client clients docs
 check "$VENV_PYTHON" -m mypy --strict
 if command -v shellcheck >/dev/null 2>&1; then
-    shell_scripts=(scripts/*.sh .ci/*)
+    shell_scripts=(scripts/*.sh scripts/hooks/* .ci/*)
     for file in deploy/*.sh; do
         [ ! -e "$file" ] || shell_scripts+=("$file")
     done
