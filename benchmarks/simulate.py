@@ -23,7 +23,7 @@ from benchmarks.watch_scenes import STEP, TOKEN
 from scripts.arguments import command_line, valued, whole
 from scripts.bench import program
 from scripts.bench.report import Report, Row, Spread, percentile
-from server.core.frames import Kind
+from server.core.frames import JobKind
 from server.core.metrics import Metrics
 from server.inference import Inference
 from server.models.base import (
@@ -42,7 +42,7 @@ from tests.support.fakes_clock import run_clock
 # Prompt tokens of one step (vLLM's --max-num-batched-tokens is 2,048 or more)
 CHUNK = 2048
 TEXT_TOKENS, PICTURE_TOKENS = 150, 480
-ANSWER_TOKENS = {Kind.CHAT: 40, Kind.WATCH: 60, Kind.DESCRIBE: 20}
+ANSWER_TOKENS = {JobKind.CHAT: 40, JobKind.WATCH: 60, JobKind.DESCRIBE: 20}
 # Seconds between a session's questions, on average
 BETWEEN = 20.0
 CANCELLED = 0.05
@@ -140,7 +140,7 @@ class Simulation:
             tasks.append(asyncio.create_task(self._person(f"s{number}")))
             # Two of three describe or watch.
             if self._background and number % 3 < 2:
-                kind = (Kind.DESCRIBE, Kind.WATCH)[number % 3]
+                kind = (JobKind.DESCRIBE, JobKind.WATCH)[number % 3]
                 self.found.background[f"s{number} {kind}"] = 0
                 tasks.append(asyncio.create_task(self._works(f"s{number}", kind)))
         await asyncio.sleep(WARM_UP)
@@ -154,7 +154,7 @@ class Simulation:
         await gpu.close()
         return self.found
 
-    def _job(self, session: str, kind: Kind) -> tuple[Job, RecordingSink, asyncio.Event]:
+    def _job(self, session: str, kind: JobKind) -> tuple[Job, RecordingSink, asyncio.Event]:
         sink, ended = RecordingSink(), asyncio.Event()
 
         def finished(result: Result) -> None:
@@ -174,7 +174,7 @@ class Simulation:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._random.expovariate(1 / BETWEEN))
-            job, sink, ended = self._job(session, Kind.CHAT)
+            job, sink, ended = self._job(session, JobKind.CHAT)
             asked = loop.time()
 
             def first(text: str, asked: float = asked, sink: RecordingSink = sink) -> None:
@@ -195,7 +195,7 @@ class Simulation:
             if asked >= self._from and sink.result is not None and not sink.result.cancel_reason:
                 self.found.answers += 1
 
-    async def _works(self, session: str, kind: Kind) -> None:
+    async def _works(self, session: str, kind: JobKind) -> None:
         """Always has another request for background work, as with a scene that never rests."""
         loop = asyncio.get_running_loop()
         while True:

@@ -43,7 +43,7 @@ from scripts.bench.http_json import HttpError
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.bench.processes import MeasurementError
 from server.core.errors import EngineError
-from server.core.frames import Detail, Frame, Kind, Picture
+from server.core.frames import Detail, Frame, JobKind, Picture
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import BuiltinEngine
 from server.media.picture.prepare import PicturePreparer
@@ -123,7 +123,7 @@ def own_engine(engine: Engine, picture_of: Callable[[str], Picture]) -> Asker:
         route = route_of(question.text)
         request = EngineRequest(
             f"session {number}",
-            Kind.CHAT,
+            JobKind.CHAT,
             question.text,
             (ShownPicture(picture_of(question.picture)),),
             question_messages(question.text, system_text()),

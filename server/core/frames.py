@@ -21,7 +21,7 @@ READABLE = frozenset({"yuv420p", "yuvj420p"})
 FRAME_FACTOR = 2
 
 
-class Kind(StrEnum):
+class JobKind(StrEnum):
     """Purpose of an inference job, most urgent first."""
 
     CHAT = "chat"
@@ -51,7 +51,7 @@ class Detail(StrEnum):
     HIGH = "high"
 
 
-class Route(StrEnum):
+class QuestionMode(StrEnum):
     """The view that a question is about."""
 
     # The picture of now, at low detail
@@ -69,7 +69,7 @@ class Route(StrEnum):
     READ = "read"
 
 
-class Order(StrEnum):
+class VoiceCommand(StrEnum):
     """An order that somebody says in place of a question, which the page carries out."""
 
     # Read the last answer once more.

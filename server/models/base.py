@@ -11,10 +11,10 @@ from server.core.frames import (
     FRAME_FACTOR,
     BoxUnit,
     Geometry,
-    Kind,
+    JobKind,
     Part,
     Picture,
-    Route,
+    QuestionMode,
     Verbosity,
 )
 from server.core.messages import FoundCode
@@ -290,7 +290,7 @@ class EngineRequest:
     """
 
     session_id: str
-    kind: Kind
+    kind: JobKind
     # The text of the question, also part of the last message
     question: str
     # Oldest first, at least one; the question is about the last one.
@@ -316,7 +316,7 @@ class EngineRequest:
         """Return the extra of a type; None without one."""
         return next((one for one in self.extras if isinstance(one, kind)), None)
 
-    def asks(self, route: Route) -> bool:
+    def asks(self, route: QuestionMode) -> bool:
         """Return True if the question was explicitly asked with this route."""
         return route in self.extras
 
@@ -467,9 +467,9 @@ class Engine(Protocol):
         """Stream the answer: any number of `Thought`s, at least one `Delta` unless the model calls tools,
         then one `Finished`; with `request.speak` also `VoiceChunk`s.
 
-        Generated requests expect texts of a fixed form: `Route.READ` the lines, or `NOTHING_TO_READ`; with a
-        notice of `shared/notices.py` the news, or `UNCHANGED` (`models/prompts.py`); `Kind.WATCH` JSON for
-        `shared/watch_answers.py`; `Kind.DESCRIBE` a sentence.
+        Generated requests expect texts of a fixed form: `QuestionMode.READ` the lines, or `NOTHING_TO_READ`; with a
+        notice of `shared/notices.py` the news, or `UNCHANGED` (`models/prompts.py`); `JobKind.WATCH` JSON for
+        `shared/watch_answers.py`; `JobKind.DESCRIBE` a sentence.
 
         Closing the generator (`aclose`) or cancelling its consumer stops the work at once, also on the model
         server. Raises EngineError; one raised before the first `Delta` may be retried.

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from server.core.frames import Detail, Order, Route
+from server.core.frames import Detail, QuestionMode, VoiceCommand
 
 WORDS: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 STOP_WORDS: dict[str, str] = WORDS["stop"]
@@ -120,41 +120,46 @@ def wants_detail(question: str) -> bool:
     return _words_of("detail").search(plain(ends(question))) is not None
 
 
-def route_of(question: str) -> Route:
+def route_of(question: str) -> QuestionMode:
     """Choose where a question looks; NOW where no word speaks for another route."""
     text = plain(ends(question))
     signs = _signs(text)
     if "past" in signs or span_of(text) is not None:
-        return Route.PAST
+        return QuestionMode.PAST
     if "where" in signs:
-        return Route.WHERE
+        return QuestionMode.WHERE
     if wants_reading(text):
-        return Route.READ
+        return QuestionMode.READ
     if _words_of("twice").search(text) is not None:
-        return Route.TWICE
+        return QuestionMode.TWICE
     if _words_of("detail").search(text) is not None:
-        return Route.DETAIL
-    return Route.WHERE if "search" in signs else Route.NOW
+        return QuestionMode.DETAIL
+    return QuestionMode.WHERE if "search" in signs else QuestionMode.NOW
 
 
-def choose(question: str, detail: Detail, route: Route | None) -> tuple[Route, Detail]:
+def choose(
+    question: str, detail: Detail, route: QuestionMode | None
+) -> tuple[QuestionMode, Detail]:
     """Choose a question's route and detail, low or high.
 
     `route` and `detail`: the client's wishes.
     """
-    if route in (Route.DETAIL, Route.READ, Route.TWICE):
+    if route in (QuestionMode.DETAIL, QuestionMode.READ, QuestionMode.TWICE):
         return route, Detail.HIGH
     if route is None:
         route = route_of(question)
-        if route in (Route.DETAIL, Route.READ) and detail is Detail.LOW:
-            route = Route.NOW
-        if route is Route.NOW and detail is Detail.HIGH:
-            route = Route.DETAIL
+        if route in (QuestionMode.DETAIL, QuestionMode.READ) and detail is Detail.LOW:
+            route = QuestionMode.NOW
+        if route is QuestionMode.NOW and detail is Detail.HIGH:
+            route = QuestionMode.DETAIL
     if detail is Detail.AUTO:
         # The sought thing may be small.
-        small = route in (Route.DETAIL, Route.TWICE, Route.WHERE, Route.READ) or (
-            route is Route.PAST and wants_detail(question)
-        )
+        small = route in (
+            QuestionMode.DETAIL,
+            QuestionMode.TWICE,
+            QuestionMode.WHERE,
+            QuestionMode.READ,
+        ) or (route is QuestionMode.PAST and wants_detail(question))
         detail = Detail.HIGH if small else Detail.LOW
     return route, detail
 
@@ -293,17 +298,17 @@ def bare(said: str) -> str:
     return " ".join(words.split())
 
 
-def repeat_mode(said: str) -> Route | None:
+def repeat_mode(said: str) -> QuestionMode | None:
     """Return where somebody wants the last question to look now: "look twice"; None for a question of its own."""
     return _repeat_modes().get(bare(said)) if len(said) <= _MOST_STOP_CHARS else None
 
 
 @cache
-def _repeat_modes() -> dict[str, Route]:
+def _repeat_modes() -> dict[str, QuestionMode]:
     """Return the ways to look by their `bare` phrases; read when first needed."""
     words = tomllib.loads(Path(__file__).with_name("ways.toml").read_text("utf-8"))
     return {
-        bare(phrase): Route(way)
+        bare(phrase): QuestionMode(way)
         for way, phrases in words.items()
         for phrase in ",".join(phrases.values()).split(",")
     }
@@ -327,16 +332,24 @@ _QUESTION = re.compile("[?？؟]")
 
 # Orders that are questions where no feature takes them
 FEATURE_COMMANDS = frozenset(
-    {Order.GUIDE_TO, Order.NOTABLE, Order.SCAN, Order.WATCH_OFF, Order.WHERE_WAS}
+    {
+        VoiceCommand.GUIDE_TO,
+        VoiceCommand.NOTABLE,
+        VoiceCommand.SCAN,
+        VoiceCommand.WATCH_OFF,
+        VoiceCommand.WHERE_WAS,
+    }
 )
 _ORDER_WORDS = tomllib.loads(Path(__file__).with_name("order_words.toml").read_text("utf-8"))
 _FORMS = _ORDER_WORDS.pop("forms")
 # The words of each order that has no condition, but "stop", by language
-ORDERS: dict[Order, dict[str, str]] = {Order(name): words for name, words in _ORDER_WORDS.items()}
+ORDERS: dict[VoiceCommand, dict[str, str]] = {
+    VoiceCommand(name): words for name, words in _ORDER_WORDS.items()
+}
 
 
 @cache
-def _commands() -> dict[str, Order]:
+def _commands() -> dict[str, VoiceCommand]:
     return {
         bare(phrase): order
         for order, words in ORDERS.items()
@@ -357,21 +370,21 @@ def _form_of(kind: str, text: str) -> re.Match[str] | None:
     return next((found for one in _forms(kind) if (found := one.match(text))), None)
 
 
-def parse_command(said: str) -> tuple[Order, str] | None:
+def parse_command(said: str) -> tuple[VoiceCommand, str] | None:
     """Return the order that somebody says, and a watch's condition or the thing that it is about, else ""; None for a question."""
     text = said.strip()
     if _form_of("asks", text):
         return None
     if found := _form_of("watch", text):
         condition = text[found.end() :].rstrip(" .!。！")
-        return (Order.WATCH, condition) if condition else None
+        return (VoiceCommand.WATCH, condition) if condition else None
     if after := _form_of("watch_after", text):
-        return Order.WATCH, after["condition"]
-    for of_thing, kind in ((Order.GUIDE_TO, "lead"), (Order.WHERE_WAS, "where")):
+        return VoiceCommand.WATCH, after["condition"]
+    for of_thing, kind in ((VoiceCommand.GUIDE_TO, "lead"), (VoiceCommand.WHERE_WAS, "where")):
         if (thing := _thing_in(text, kind)) and bare(text) not in _commands():
             return of_thing, thing
     order = _commands().get(bare(text)) if len(text) <= _MOST_COMMAND_CHARS else None
-    if order is Order.CAMERA_OFF and _QUESTION.search(text):
+    if order is VoiceCommand.CAMERA_OFF and _QUESTION.search(text):
         return None
     return (order, "") if order is not None else None
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from server.core import messages as wire
 from server.core.aio import TaskSet, listen
 from server.core.errors import Conflict, QwenCameraError
-from server.core.frames import Frame, Order, Route
+from server.core.frames import Frame, QuestionMode, VoiceCommand
 from server.core.messages import ClientMessage
 from server.core.messages.from_client import Chat
 from server.core.sound import VoiceChunk
@@ -257,10 +257,10 @@ class SessionPart:
     # a class of `Settings` gets each settings message.
     handlers: Mapping[type[ClientMessage], Callable[[Any], None]] = {}
     # The ways of questions that it adds
-    routes: Mapping[Route, QuestionRoute] = {}
+    routes: Mapping[QuestionMode, QuestionRoute] = {}
     # The orders that it carries out, which may be typed, too: each returns True where it can be now, with its condition. One
     # that no part takes is a question.
-    orders: Mapping[Order, Callable[[str], bool]] = {}
+    orders: Mapping[VoiceCommand, Callable[[str], bool]] = {}
 
     @property
     def tools(self) -> Sequence[Tool]:
@@ -454,7 +454,7 @@ class FeatureParts:
         self._requests: RequestBuilder
         self._sample_rate = sample_rate
         self._parts: dict[str, SessionPart] = {}
-        self.routes: dict[Route, QuestionRoute] = {}
+        self.routes: dict[QuestionMode, QuestionRoute] = {}
         # Of a fixed camera, whose operator decides; else None
         self._on_alert: Callable[[Alert], None] | None = None
         self._connected = True
@@ -489,7 +489,7 @@ class FeatureParts:
             return []
         return [tool for part in self for tool in part.tools]
 
-    def handles_command(self, order: Order, condition: str) -> bool:
+    def handles_command(self, order: VoiceCommand, condition: str) -> bool:
         """Return True for an order that a part carries out."""
         return any(part.orders[order](condition) for part in self if order in part.orders)
 

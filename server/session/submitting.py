@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from server.core import messages as wire
-from server.core.frames import Detail, Frame, Kind, Region, Route
+from server.core.frames import Detail, Frame, JobKind, QuestionMode, Region
 from server.media.picture.planes import refuse_black
 from server.models import prompts
 from server.models.base import Capabilities, PointedAt, ShownPicture
@@ -24,10 +24,10 @@ from server.session.request.question import Question
 # What takes the place of the ways that features add: where they are off, for other cameras than the
 # session's own, and for a part of the picture in time
 PLAIN_ROUTES = {
-    Route.PAST: Route.NOW,
-    Route.WHERE: Route.NOW,
-    Route.READ: Route.DETAIL,
-    Route.TWICE: Route.DETAIL,
+    QuestionMode.PAST: QuestionMode.NOW,
+    QuestionMode.WHERE: QuestionMode.NOW,
+    QuestionMode.READ: QuestionMode.DETAIL,
+    QuestionMode.TWICE: QuestionMode.DETAIL,
 }
 
 
@@ -80,7 +80,9 @@ class QuestionSubmitter:
                 view=replace(view, detail=Detail.HIGH, region=region),
                 caption=beside,
                 alone=alone,
-                earlier=_whole(view, self._requests) if question.route is not Route.WHERE else None,
+                earlier=_whole(view, self._requests)
+                if question.route is not QuestionMode.WHERE
+                else None,
                 extras=(*draft.extras, PointedAt(question.part)),
             )
         waited = self._waited_seconds(asking)
@@ -100,12 +102,12 @@ class QuestionSubmitter:
     def _with_fitting_route(question: Question, held: bool) -> Question:
         """Return a question on a way that its picture allows."""
         pointed = question.part is not None
-        if pointed and question.route is Route.PAST:
+        if pointed and question.route is QuestionMode.PAST:
             # The part is one of the picture of now.
-            return replace(question, route=Route.NOW)
-        if question.route is Route.READ and (held or pointed or question.corrected):
+            return replace(question, route=QuestionMode.NOW)
+        if question.route is QuestionMode.READ and (held or pointed or question.corrected):
             # There is one picture of it.
-            return replace(question, route=Route.DETAIL)
+            return replace(question, route=QuestionMode.DETAIL)
         return question
 
     def _queue(self, asking: Asking, draft: Draft) -> None:
@@ -148,7 +150,7 @@ class QuestionSubmitter:
             return
         asking.publisher = AnswerPublisher(
             asking.id,
-            Kind.CHAT,
+            JobKind.CHAT,
             self._outbox,
             self._listener(asking),
             at=question.asked.at,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from server import __version__
 from server.core import aio
-from server.core.frames import Kind, Role
+from server.core.frames import JobKind, Role
 from server.media.patches import datagrams
 from server.models.base import Engine
 
@@ -32,7 +32,7 @@ class Health:
         self,
         *,
         engines: EngineSelector,
-        queue: Callable[[], Mapping[Kind, int]],
+        queue: Callable[[], Mapping[JobKind, int]],
         draining: Callable[[], str],
         facts: Sequence[Callable[[], Mapping[str, Any]]] = (),
     ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.core.frames import Detail, Order, Route
+from server.core.frames import Detail, QuestionMode, VoiceCommand
 from server.models import routing
 from server.models.routing import (
     Span,
@@ -34,19 +34,19 @@ WAYS: dict[str, dict[str, str]] = tomllib.loads(
     Path(routing.__file__).with_name("ways.toml").read_text("utf-8")
 )
 SINGLE = [
-    (question, Route(route))
+    (question, QuestionMode(route))
     for routes in ASKED["routes"].values()
     for route, questions in routes.items()
     for question in questions
 ]
 TABLES = {
-    "past": {Route.PAST},
-    "where": {Route.WHERE},
-    "search": {Route.WHERE},
-    "detail": {Route.DETAIL, Route.TWICE},
-    "neither": {Route.NOW, Route.DETAIL},
-    "twice": {Route.TWICE},
-    "read": {Route.READ},
+    "past": {QuestionMode.PAST},
+    "where": {QuestionMode.WHERE},
+    "search": {QuestionMode.WHERE},
+    "detail": {QuestionMode.DETAIL, QuestionMode.TWICE},
+    "neither": {QuestionMode.NOW, QuestionMode.DETAIL},
+    "twice": {QuestionMode.TWICE},
+    "read": {QuestionMode.READ},
 }
 
 
@@ -56,19 +56,19 @@ def every(table: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("question", "route"), SINGLE)
-def test_a_question_has_the_route_of_its_words(question: str, route: Route) -> None:
+def test_a_question_has_the_route_of_its_words(question: str, route: QuestionMode) -> None:
     """In every language there are questions of each route, also ones that only look like another's."""
     assert route_of(question) is route
 
 
 @pytest.mark.parametrize("question", every("twice"))
 def test_a_question_of_safety_is_looked_at_twice(question: str) -> None:
-    assert choose(question, Detail.AUTO, None) == (Route.TWICE, Detail.HIGH)
+    assert choose(question, Detail.AUTO, None) == (QuestionMode.TWICE, Detail.HIGH)
 
 
 @pytest.mark.parametrize("question", every("near"))
 def test_a_question_that_looks_like_one_of_safety_is_none(question: str) -> None:
-    assert route_of(question) is not Route.TWICE
+    assert route_of(question) is not QuestionMode.TWICE
 
 
 def test_every_language_has_words_and_questions() -> None:
@@ -95,7 +95,7 @@ def test_each_phrase_alone_has_its_route(name: str) -> None:
 
 
 @given(st.sampled_from(SINGLE), st.sampled_from(["lower", "upper", "NFD", "quoted"]))
-def test_case_accents_and_marks_do_not_matter(case: tuple[str, Route], how: str) -> None:
+def test_case_accents_and_marks_do_not_matter(case: tuple[str, QuestionMode], how: str) -> None:
     """Upper case, decomposed accents and quotation marks around a question leave its route."""
     question, route = case
     written = {
@@ -113,7 +113,9 @@ def test_case_accents_and_marks_do_not_matter(case: tuple[str, Route], how: str)
     st.sampled_from(SINGLE),
     st.booleans(),
 )
-def test_a_long_text_is_read_at_both_ends(text: str, case: tuple[str, Route], first: bool) -> None:
+def test_a_long_text_is_read_at_both_ends(
+    text: str, case: tuple[str, QuestionMode], first: bool
+) -> None:
     """A question before or after a long quotation has the same route as alone."""
     question, route = case
     assert route_of(f"{question}\n{text}" if first else f"{text}\n{question}") is route
@@ -122,7 +124,7 @@ def test_a_long_text_is_read_at_both_ends(text: str, case: tuple[str, Route], fi
 def test_detail_is_wanted_on_other_routes_too() -> None:
     """A question about small print in the past or at a spot still takes the large picture."""
     assert all(
-        routing.wants_detail(question) for question, route in SINGLE if route is Route.DETAIL
+        routing.wants_detail(question) for question, route in SINGLE if route is QuestionMode.DETAIL
     )
     assert routing.wants_detail("Where does it say the price?")
     assert not routing.wants_detail("Where is the cat?")
@@ -159,14 +161,14 @@ def test_a_client_may_choose(
     question: str, detail: str, route: str | None, chosen: tuple[str, str]
 ) -> None:
     """A route that the client names wins over the words; its detail fits to it."""
-    named = Route(route) if route is not None else None
+    named = QuestionMode(route) if route is not None else None
     assert choose(question, Detail(detail), named) == chosen
 
 
 def test_other_routes_come_before_a_second_look() -> None:
-    assert route_of("Where is my medicine?") is Route.WHERE
-    assert route_of("What was the dose a minute ago?") is Route.PAST
-    assert route_of("Read the warning to me") is not Route.NOW
+    assert route_of("Where is my medicine?") is QuestionMode.WHERE
+    assert route_of("What was the dose a minute ago?") is QuestionMode.PAST
+    assert route_of("Read the warning to me") is not QuestionMode.NOW
 
 
 # The time that a question about the past names
@@ -183,9 +185,9 @@ def test_a_time_is_found_in_every_language(language: str) -> None:
     assert last_one == Span(60, 0)
     assert 13 <= ten_ago.since <= 25
     assert ten_ago.until <= 7
-    assert {route_of(question) for question in PAST[language]} == {Route.PAST}
+    assert {route_of(question) for question in PAST[language]} == {QuestionMode.PAST}
     assert span_in(STARTED[language]) == Span(math.inf, 0)
-    assert route_of(STARTED[language]) is Route.PAST
+    assert route_of(STARTED[language]) is QuestionMode.PAST
 
 
 @pytest.mark.parametrize(
@@ -243,7 +245,7 @@ def test_no_time(question: str) -> None:
 def test_a_request_to_be_read_to_is_read_on(question: str) -> None:
     """In each language of the built-in engine."""
     assert routing.wants_reading(plain(question))
-    assert choose(question, Detail.AUTO, None) == (Route.READ, Detail.HIGH)
+    assert choose(question, Detail.AUTO, None) == (QuestionMode.READ, Detail.HIGH)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +254,7 @@ def test_a_request_to_be_read_to_is_read_on(question: str) -> None:
 )
 def test_a_question_about_one_picture_stays_one(question: str) -> None:
     """Questions that were answered from one picture before still are."""
-    assert route_of(question) is Route.DETAIL
+    assert route_of(question) is QuestionMode.DETAIL
 
 
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
@@ -285,8 +287,8 @@ def test_only_a_whole_command_ends_it(text: str, ends: bool) -> None:
 def test_what_a_button_says_may_be_typed(language: str) -> None:
     """The names of the ways to look, on the buttons of an answer."""
     for way in ("detail", "twice", "past", "where"):
-        assert routing.repeat_mode(say(f"page.way_{way}", language=language)) is Route(way)
-    assert route_of(say("page.way_read", language=language)) is Route.READ
+        assert routing.repeat_mode(say(f"page.way_{way}", language=language)) is QuestionMode(way)
+    assert route_of(say("page.way_read", language=language)) is QuestionMode.READ
 
 
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
@@ -296,7 +298,7 @@ def test_each_phrase_for_a_way_to_look_has_one(language: str) -> None:
     for way, words in WAYS.items():
         assert words.keys() == LANGUAGES
         for phrase in words[language].split(","):
-            assert routing.repeat_mode(f"{phrase.strip().upper()}?") is Route(way), phrase
+            assert routing.repeat_mode(f"{phrase.strip().upper()}?") is QuestionMode(way), phrase
             assert seen.setdefault(plain(phrase.strip()), way) == way
             assert not is_stop(phrase)
             assert parse_command(phrase) is None, phrase
@@ -312,10 +314,10 @@ def test_a_question_of_its_own_is_no_way_to_look(question: str) -> None:
 
 def test_an_order_to_show_a_thing_asks_where_it_is() -> None:
     """Not one to show what is written, what it can, or how."""
-    assert route_of("Show me the cup") is Route.WHERE
+    assert route_of("Show me the cup") is QuestionMode.WHERE
     others = ("Show me how", "Show me the price", "O que mostra a câmera?", "Show me the way")
     for question in others:
-        assert route_of(question) is not Route.WHERE
+        assert route_of(question) is not QuestionMode.WHERE
 
 
 SPOKEN = ASKED["orders"]
@@ -323,8 +325,8 @@ SPOKEN = ASKED["orders"]
 
 def test_every_language_has_words_for_each() -> None:
     """The same languages as in the other tables."""
-    without = {Order.WATCH, Order.GUIDE_TO, Order.WHERE_WAS, Order.STOP}
-    assert routing.ORDERS.keys() == {*Order} - without
+    without = {VoiceCommand.WATCH, VoiceCommand.GUIDE_TO, VoiceCommand.WHERE_WAS, VoiceCommand.STOP}
+    assert routing.ORDERS.keys() == {*VoiceCommand} - without
     assert all(words.keys() == LANGUAGES for words in routing.ORDERS.values())
 
 
@@ -338,7 +340,7 @@ def test_no_words_stand_twice() -> None:
 
 def test_no_words_are_those_of_two_orders() -> None:
     """In any language: nobody says in which one he speaks."""
-    found: dict[str, Order] = {}
+    found: dict[str, VoiceCommand] = {}
     for order, words in routing.ORDERS.items():
         for phrase in ",".join(words.values()).split(","):
             assert found.setdefault(bare(phrase), order) is order, phrase
@@ -358,7 +360,7 @@ def test_no_order_is_what_the_page_says_of_one(language: str) -> None:
 
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
 @pytest.mark.parametrize("order", sorted(routing.ORDERS))
-def test_each_phrase_alone_is_its_order(order: Order, language: str) -> None:
+def test_each_phrase_alone_is_its_order(order: VoiceCommand, language: str) -> None:
     """And nothing else; also with a mark at its end."""
     for phrase in routing.ORDERS[order][language].split(","):
         assert parse_command(phrase) == (order, ""), phrase
@@ -369,12 +371,12 @@ def test_each_phrase_alone_is_its_order(order: Order, language: str) -> None:
 @pytest.mark.parametrize(("said", "order"), SPOKEN["courteous"])
 def test_courtesies_change_no_order(said: str, order: str) -> None:
     """Before, within and after it, also where they are written without a space."""
-    assert parse_command(said) == (Order(order), "")
+    assert parse_command(said) == (VoiceCommand(order), "")
 
 
 @pytest.mark.parametrize(("said", "condition"), SPOKEN["watches"])
 def test_a_watch_is_ordered_in_a_persons_own_words(said: str, condition: str) -> None:
-    assert parse_command(said) == (Order.WATCH, condition)
+    assert parse_command(said) == (VoiceCommand.WATCH, condition)
 
 
 PLACES_TO_GO = SPOKEN["ways"]
@@ -382,7 +384,7 @@ PLACES_TO_GO = SPOKEN["ways"]
 
 @pytest.mark.parametrize(("said", "words"), [(said, words) for _, said, words, _ in PLACES_TO_GO])
 def test_a_way_is_ordered_to_a_thing(said: str, words: str) -> None:
-    assert parse_command(said) == (Order.GUIDE_TO, words)
+    assert parse_command(said) == (VoiceCommand.GUIDE_TO, words)
 
 
 @pytest.mark.parametrize(
@@ -404,7 +406,7 @@ PLACES = SPOKEN["places"]
 @pytest.mark.parametrize(("said", "words"), [(said, words) for _, said, words, _ in PLACES])
 def test_a_thing_once_seen_is_asked_for(said: str, words: str) -> None:
     """With the word for the past, in each language: where a thing is now is a question."""
-    assert parse_command(said) == (Order.WHERE_WAS, words)
+    assert parse_command(said) == (VoiceCommand.WHERE_WAS, words)
 
 
 @pytest.mark.parametrize("places", [PLACES, PLACES_TO_GO])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from server.core.errors import EngineError, QwenCameraError
-from server.core.frames import Kind, Picture, Role, Route
+from server.core.frames import JobKind, Picture, QuestionMode, Role
 from server.core.sound import VoiceChunk
 from server.models.base import (
     Capabilities,
@@ -56,7 +56,7 @@ def make_picture(
     )
 
 
-_ROUTES = {"where": Route.WHERE, "past": Route.PAST, "reading": Route.READ}
+_ROUTES = {"where": QuestionMode.WHERE, "past": QuestionMode.PAST, "reading": QuestionMode.READ}
 
 
 def make_request(
@@ -85,7 +85,7 @@ def make_request(
     turns, after = given.pop("turns", ()), given.pop("turns_after", 0)
     usual: dict[str, Any] = {
         "session_id": "s",
-        "kind": Kind.CHAT,
+        "kind": JobKind.CHAT,
         "pictures": (*given.pop("earlier", ()), shown),
         "messages": with_history(messages, turns, after, apart=given.pop("apart", False)),
         "extras": (*extras, replace(wishes, language=wishes.language or own or "")),
@@ -286,7 +286,7 @@ class RecordingSink:
 
 def make_job(
     session_id: str = "s",
-    kind: Kind = Kind.CHAT,
+    kind: JobKind = JobKind.CHAT,
     *,
     question: str | None = None,
     sink: RecordingSink | None = None,

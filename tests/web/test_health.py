@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from server import __version__
-from server.core.frames import Kind, Role
+from server.core.frames import JobKind, Role
 from server.models.base import Capabilities, EngineState, EngineStatus
 from server.models.selector import EngineSelector
 from server.web.health import Health
@@ -42,7 +42,7 @@ class OneEngine:
 def health(engine: Engine, *, draining: str = "") -> Health:
     return Health(
         engines=cast(EngineSelector, OneEngine(engine)),
-        queue=lambda: {Kind.CHAT: 1, Kind.WATCH: 0, Kind.DESCRIBE: 4},
+        queue=lambda: {JobKind.CHAT: 1, JobKind.WATCH: 0, JobKind.DESCRIBE: 4},
         draining=lambda: draining,
         facts=[lambda: {"sessions": 3}, lambda: {"limits": {"shared": False}}],
     )

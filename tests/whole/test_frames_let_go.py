@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from server.core.errors import EngineFailed
-from server.core.frames import BoxUnit, Frame, Route
+from server.core.frames import BoxUnit, Frame, QuestionMode
 from server.core.messages import Cancel, Chat, DeleteAnswer
 from server.core.sound import SOUND_RATE, Sound
 from server.features.cameras.cameras import OWN, cameras_of
@@ -89,7 +89,7 @@ async def stopped(one: Room, number: int) -> None:
     await until(lambda: one.engine.open == 0)
 
 
-async def looked(one: Room, number: int, route: Route | None = None) -> None:
+async def looked(one: Room, number: int, route: QuestionMode | None = None) -> None:
     """A program's look, with access of its own that ends."""
     programs = programs_of(one.session)
     grant, _ = programs.make("Helper", (Scope.LOOK,), 600)
@@ -105,7 +105,7 @@ async def where(one: Room, number: int) -> None:
 
 
 async def program_where(one: Room, number: int) -> None:
-    await looked(one, number, Route.WHERE)
+    await looked(one, number, QuestionMode.WHERE)
 
 
 def shown(one: Room) -> None:

@@ -17,7 +17,7 @@ from benchmarks.browser import chromium, page_with_camera
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import request
 from scripts.bench.voice_sounds import write_sound
-from server.core.frames import Route
+from server.core.frames import QuestionMode
 from tests.browser.fixtures import SMALL_CAMERA
 from tests.browser.visitor import NOT_REACHED, REFUSED_TOKEN, SHELL, Visitor, slow_down
 from tests.features.rtsp.scripted import is_red, jpeg_camera, red_jpeg, written
@@ -53,7 +53,7 @@ MESSAGES: tuple[dict[str, Any], ...] = (
     {"type": "hold"},
     *(
         {"type": "chat", "content": "What is this?", "id": f"q{route}", "route": route}
-        for route in Route
+        for route in QuestionMode
     ),
     {"type": "release"},
     {"type": "typing"},

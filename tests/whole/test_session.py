@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from server.core.errors import BadRequest
-from server.core.frames import BoxUnit, Detail, Frame, Kind, Route
+from server.core.frames import BoxUnit, Detail, Frame, JobKind, QuestionMode
 from server.core.messages import Chat, DeleteAnswer
 from server.features.recall.recalling import RecallLimits
 from server.models.base import Capabilities
@@ -57,7 +57,7 @@ async def test_a_question_has_a_route_which_the_client_may_choose() -> None:
             ("What just happened?", None, "now"),
         ):
             one.session.handle(
-                Chat(type="chat", content=question, route=Route(wish) if wish else None)
+                Chat(type="chat", content=question, route=QuestionMode(wish) if wish else None)
             )
             one.frame()
             assert (await one.next("started"))["route"] == route
@@ -91,7 +91,7 @@ async def test_a_question_about_the_past_hears() -> None:
         one.session.requests.audio_in = FakeEar(SCENE)
         response = await one.answered("What just happened?", id="q")
         assert (response["route"], response["sound"]) == ("now", "heard")
-        assert one.engine.requests[-1].asks(Route.PAST)
+        assert one.engine.requests[-1].asks(QuestionMode.PAST)
         assert one.engine.requests[-1].sound is SCENE
 
 
@@ -151,11 +151,11 @@ async def test_nobody_else_gets_tools() -> None:
         frame = one.frame()
         one.session.handle(settings(tools=True, describe=True))
         one.session.part("watches").watch_for("w1", "the kettle boils", repeat=False)
-        kinds = {Kind.DESCRIBE, Kind.WATCH, Kind.CHAT}
+        kinds = {JobKind.DESCRIBE, JobKind.WATCH, JobKind.CHAT}
         one.session.handle(Chat(type="chat", content="What is it?", id="q1"))
         one.session.part("program").ask(frame)
 
-        def asked() -> set[Kind]:
+        def asked() -> set[JobKind]:
             if one.services.inference.idle:
                 one.frame()
             return {request.kind for request in one.engine.requests}

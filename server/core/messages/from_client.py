@@ -14,7 +14,7 @@ from server.core.frames import (
     MOST_SENSITIVITY,
     Detail,
     Part,
-    Route,
+    QuestionMode,
     Verbosity,
 )
 
@@ -81,7 +81,7 @@ class Chat(ClientMessage):
     # Pixels of the picture; `auto` decides by the question.
     detail: Detail = Detail.AUTO
     # Where to look; without it the words of the question decide.
-    route: Route | None = None
+    route: QuestionMode | None = None
     # The part of the own camera's picture that the person points at: left, top, right, bottom, as
     # shares of its width and height, 0 to 1, each side 0.02 at least. The question is about it.
     part: GivenPart | None = None

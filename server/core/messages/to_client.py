@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.core.errors import QwenCameraError
-from server.core.frames import CameraState, CodeUse, Order, Route
+from server.core.frames import CameraState, CodeUse, QuestionMode, VoiceCommand
 from server.core.messages.from_client import MAX_MESSAGE_BYTES, MAX_QUESTION_CHARS, PROTOCOL
 from server.core.sound import SoundUse
 
@@ -389,7 +389,7 @@ class Transcript(ServerMessage):
     # `goal`, `scan`, `where_was`, `stop`: end it, `watch_off`: end all watches, all of them also for typed
     # words of a `chat` with `orders`; `guide`: hints how to move the camera; `shorter`, `longer`: the next step of `verbosity`.
     # Ignore those that you do not know.
-    order: Order | None = None
+    order: VoiceCommand | None = None
     # What to watch for, with the order `watch`; the thing, with `guide_to` and `where_was`
     condition: str | None = None
     # With an empty text: no question comes of the speech, because nothing was understood, or
@@ -420,7 +420,7 @@ class Started(ServerMessage):
     # The frame that it is about
     frame: FrameInfo
     # Where a question looks; absent for a description
-    route: Route | None = None
+    route: QuestionMode | None = None
     # The pictures of the past that it looks at, oldest first; absent without any
     frames: list[EarlierFrame] | None = None
     # The pictures of other cameras that it looks at beside `frame`; absent without any
@@ -545,7 +545,7 @@ class Response(ServerMessage):
     # The frame that it is about; absent when it ended before there was one
     frame: FrameInfo | None = None
     # As in `started`
-    route: Route | None = None
+    route: QuestionMode | None = None
     # As in `started`; with the setting `thumbnails` those that the answer names have a picture, or
     # all when it names none.
     frames: list[EarlierFrame] | None = None

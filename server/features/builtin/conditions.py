@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
-from server.core.frames import Order
+from server.core.frames import VoiceCommand
 from server.features.builtin.colours import NAMES
 from server.features.builtin.detector import PERSON
 from server.features.builtin.language import LANGUAGES, Language, language
@@ -74,7 +74,7 @@ def spoken_condition(text: str) -> tuple[Condition, str] | None:
     """
     text = ends(text)
     order = parse_command(text)
-    if order is not None and order[0] is Order.WATCH:
+    if order is not None and order[0] is VoiceCommand.WATCH:
         text = order[1]
     # A name may be a word of another language, so names come last.
     for read in (_of_known_words, _with_a_name):

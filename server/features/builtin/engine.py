@@ -16,7 +16,7 @@ import cv2
 
 from server.core.aio import in_pool
 from server.core.errors import EngineFailed
-from server.core.frames import Geometry, Kind, Part, Picture, Route, Scene, Verbosity
+from server.core.frames import Geometry, JobKind, Part, Picture, QuestionMode, Scene, Verbosity
 from server.features.builtin import colours, locate, wants
 from server.features.builtin.answers import compose, compose_several, said_of, social
 from server.features.builtin.codes import Code, offered
@@ -183,11 +183,11 @@ class BuiltinEngine:
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`. A token is a word here."""
-        if request.kind is Kind.WATCH:
+        if request.kind is JobKind.WATCH:
             yield Delta(await self._guarded(self._watch(request)))
             yield Finished("stop")
             return
-        if request.asks(Route.READ):
+        if request.asks(QuestionMode.READ):
             text, whole = await self._guarded(self._read(request))
             yield Delta(text)
             yield Finished("stop" if whole else "length")
@@ -198,7 +198,7 @@ class BuiltinEngine:
             return
         question = clean(request.question)
         intent = await self._understand(request, question)
-        running = request.kind is Kind.DESCRIBE
+        running = request.kind is JobKind.DESCRIBE
         hears = intent.want is Want.HEARS and self._hears(request.session_id)
         said = None if running else social(intent, self._names_things, hears=hears)
         found = (
@@ -218,7 +218,9 @@ class BuiltinEngine:
             "length" if given < len(words) else "stop",
             Usage(None, given, None),
             pictures_left_out=(
-                len(request.earlier) if request.asks(Route.PAST) and not found.remembered else 0
+                len(request.earlier)
+                if request.asks(QuestionMode.PAST) and not found.remembered
+                else 0
             ),
             boxes=found.boxes,
             codes=offered(found.codes),
@@ -232,7 +234,7 @@ class BuiltinEngine:
             intent = understand(question, *of_person)
         else:
             intent = await self._run(understand, question, *of_person)
-        if request.kind is Kind.DESCRIBE:
+        if request.kind is JobKind.DESCRIBE:
             return Intent(Want.SUMMARY, intent.language)
         if request.extra(PointedAt) and intent.want in _OF_ALL:
             return replace(intent, want=Want.LOOKUP)
@@ -310,7 +312,7 @@ class BuiltinEngine:
         """Look at the picture, or at several, and find the answer."""
         if request.pictures[-1].camera and request.earlier:
             return await self._compose_several(request, intent)
-        if request.asks(Route.PAST) and intent.things and self._finder is not None:
+        if request.asks(QuestionMode.PAST) and intent.things and self._finder is not None:
             text, boxes = await self._remember(request, intent, self._finder)
             return _Found(text, boxes, remembered=boxes is None)
         question = clean(request.question)
@@ -327,7 +329,7 @@ class BuiltinEngine:
         view = await self._look(request, intent, request.picture, request.pictures[-1].camera)
         self._advise(intent.want, running)
         brief = wishes_of(request).verbosity is Verbosity.SHORT
-        past, today = request.asks(Route.PAST), await self._today(request)
+        past, today = request.asks(QuestionMode.PAST), await self._today(request)
         saying = partial(compose, intent, view, today, running=running, brief=brief, past=past)
         text, known = await self._run(saying)
         return _Found(text, codes=view.codes or (), known=known)
@@ -555,7 +557,9 @@ def _asks_where(request: EngineRequest, intent: Intent, question: str) -> bool:
     if len(intent.things) > 1 and intent.place in ("left", "right"):
         # "Is the cup on the left of the plate?" is answered by the places of both.
         return True
-    return request.asks(Route.WHERE) or (bool(intent.things) and route_of(question) is Route.WHERE)
+    return request.asks(QuestionMode.WHERE) or (
+        bool(intent.things) and route_of(question) is QuestionMode.WHERE
+    )
 
 
 # Words beside those asked about from which a line tells more than their place

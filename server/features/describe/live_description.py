@@ -11,7 +11,7 @@ from typing import Any
 
 from server.core import messages as wire
 from server.core.errors import Draining, NotConfirmed, QwenCameraError
-from server.core.frames import Detail, Frame, Kind, Order, Role, Scene
+from server.core.frames import Detail, Frame, JobKind, Role, Scene, VoiceCommand
 from server.core.metrics import Metrics
 from server.features.describe.messages import About, DescribeSettings, Length, Unchanged
 from server.features.describe.words import begins_unchanged, describing, is_unchanged, noticing
@@ -117,9 +117,9 @@ class LiveDescription(BackgroundPart):
         self._notices = Notices(first=True)
         self.handlers = {DescribeSettings: self._set}
         self.orders = {
-            Order.NOTABLE: lambda _: True,
-            Order.STOP: lambda _: self.on,
-            Order.DESCRIBE_OFF: lambda _: self.on,
+            VoiceCommand.NOTABLE: lambda _: True,
+            VoiceCommand.STOP: lambda _: self.on,
+            VoiceCommand.DESCRIBE_OFF: lambda _: self.on,
         }
         self._numbers = itertools.count(1)
         # The code of the last error, so that it is sent once; None after a success
@@ -265,7 +265,7 @@ class LiveDescription(BackgroundPart):
         return Draft(
             question=question,
             view=view,
-            kind=Kind.DESCRIBE,
+            kind=JobKind.DESCRIBE,
             role=Role.WATCHES,
             own_language=own,
             extras=(told,) if told is not None else (),
@@ -329,7 +329,7 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
         *,
         discreet: bool,
     ) -> None:
-        super().__init__(id, Kind.DESCRIBE, outbox, self, at=time.monotonic())
+        super().__init__(id, JobKind.DESCRIBE, outbox, self, at=time.monotonic())
         self._said = said or ("",)
         self._description = description
         self._discreet = discreet

@@ -18,7 +18,7 @@ from server.core.errors import (
     QwenCameraError,
     TooLong,
 )
-from server.core.frames import Detail, Frame, Kind, Route
+from server.core.frames import Detail, Frame, JobKind, QuestionMode
 from server.core.messages import MAX_QUESTION_CHARS
 from server.features.grants.grants import Grant, ended
 from server.media.camera import Asked
@@ -69,7 +69,7 @@ class ProgramQuestion:
     # look | find | recall | snapshot | chat: what the page says of it
     tool: str = "look"
     # None: the words decide
-    route: Route | None = None
+    route: QuestionMode | None = None
     detail: Detail = Detail.AUTO
     # Tokens of the answer, within the server's own limit; None for that limit
     max_tokens: int | None = None
@@ -153,17 +153,17 @@ class ProgramQuestions:
         """
         asked = Asked.now()
         route, detail = choose(question.words, question.detail, question.route)
-        if route in (Route.READ, Route.TWICE):
+        if route in (QuestionMode.READ, QuestionMode.TWICE):
             # One picture: a program reads on, and looks again, by itself.
-            route = Route.DETAIL
-        if route is Route.PAST and (self._recalling is None or not self._recalling.wanted):
-            if question.route is Route.PAST:
+            route = QuestionMode.DETAIL
+        if route is QuestionMode.PAST and (self._recalling is None or not self._recalling.wanted):
+            if question.route is QuestionMode.PAST:
                 raise Conflict(
                     "No pictures of the recent past are kept. The person can switch that on in the page's settings."
                 )
-            route = Route.NOW
-        if route is Route.WHERE and self._pointing is None:
-            route = Route.NOW
+            route = QuestionMode.NOW
+        if route is QuestionMode.WHERE and self._pointing is None:
+            route = QuestionMode.NOW
         # Before anything is made of the picture
         self._requests.consent.check(self._services.current_engine())
         frame = question.frame or await self.frame()
@@ -203,13 +203,13 @@ class ProgramQuestions:
     ) -> wire.Response | None:
         """Return the answer; None when a person's question took its place before it had a word."""
         publisher = AnswerPublisher(
-            question.id, Kind.CHAT, into, into, at=question.asked.at, question=question
+            question.id, JobKind.CHAT, into, into, at=question.asked.at, question=question
         )
         publisher.waited = waited
         asking = Asking(question, publisher=publisher)
-        ways: dict[Route, QuestionRoute | None] = {
-            Route.PAST: self._recalling,
-            Route.WHERE: self._pointing,
+        ways: dict[QuestionMode, QuestionRoute | None] = {
+            QuestionMode.PAST: self._recalling,
+            QuestionMode.WHERE: self._pointing,
         }
         if (way := ways.get(question.route)) is not None:
             await way.run(asking, draft)

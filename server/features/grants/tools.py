@@ -32,7 +32,7 @@ from server import __version__
 from server.core import messages as wire
 from server.core.aio import log_failure
 from server.core.errors import BadRequest, Internal, QwenCameraError
-from server.core.frames import Detail, Route
+from server.core.frames import Detail, QuestionMode
 from server.core.messages import MAX_QUESTION_CHARS
 from server.features.grants.grants import Scope
 from server.features.grants.guard import PASS, Pass
@@ -150,7 +150,7 @@ async def _look(entered: Pass, given: LookArguments) -> CallToolResult:
 
 
 async def _find(entered: Pass, given: FindArguments) -> CallToolResult:
-    question = ProgramQuestion(given.what, tool="find", route=Route.WHERE)
+    question = ProgramQuestion(given.what, tool="find", route=QuestionMode.WHERE)
     answer = await entered.programs.ask(entered.grant, question)
     found = answer.boxes
     boxes = [box.model_dump(exclude_none=True) for box in found] if found is not None else None
@@ -158,7 +158,7 @@ async def _find(entered: Pass, given: FindArguments) -> CallToolResult:
 
 
 async def _recall(entered: Pass, given: RecallArguments) -> CallToolResult:
-    question = ProgramQuestion(given.question, tool="recall", route=Route.PAST)
+    question = ProgramQuestion(given.question, tool="recall", route=QuestionMode.PAST)
     answer = await entered.programs.ask(entered.grant, question)
     earlier = [
         {"number": one.number, "captured_at": one.captured_at} for one in answer.frames or ()

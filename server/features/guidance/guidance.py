@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from server.core.frames import Frame, Order
+from server.core.frames import Frame, VoiceCommand
 from server.core.metrics import Metrics
 from server.features.guidance.leading import Leading, Seeker
 from server.features.guidance.looks import FAILURES, InTurn, Looks
@@ -88,10 +88,10 @@ class Guidance(BackgroundPart):
         self.leading = Leading(context, seeker)
         self.scanning = Scanning(context, scanner)
         self.orders = {
-            Order.GUIDE_TO: lambda _: True,
-            Order.SCAN: lambda _: True,
-            Order.WHERE_WAS: self.scanning.answers,
-            Order.STOP: lambda _: self.leading.on or self.scanning.running,
+            VoiceCommand.GUIDE_TO: lambda _: True,
+            VoiceCommand.SCAN: lambda _: True,
+            VoiceCommand.WHERE_WAS: self.scanning.answers,
+            VoiceCommand.STOP: lambda _: self.leading.on or self.scanning.running,
         }
         self.handlers = {
             GuidanceSettings: self._set,

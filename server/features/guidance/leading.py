@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from server.core.errors import EngineRefused, QwenCameraError
-from server.core.frames import BoxUnit, Detail, Frame, Kind, Region, Role
+from server.core.frames import BoxUnit, Detail, Frame, JobKind, Region, Role
 from server.core.messages.to_client import FrameInfo
 from server.core.metrics import Metrics
 from server.features.builtin.seeking import Sought, Spotted, sought
@@ -128,7 +128,7 @@ class ModelLooks:
             draft = Draft(
                 question=thing,
                 view=View(frame, Detail.LOW, self.context.camera.scene, region=region),
-                kind=Kind.WATCH,
+                kind=JobKind.WATCH,
                 role=role,
                 wording=wording,
                 max_tokens=_MOST_TOKENS,

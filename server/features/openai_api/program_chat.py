@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from server.core import messages as wire
 from server.core.errors import Conflict, WrongModel
-from server.core.frames import Detail, Frame, Picture, Route
+from server.core.frames import Detail, Frame, Picture, QuestionMode
 from server.core.messages import MAX_QUESTION_CHARS
 from server.features.grants.grants import Grant
 from server.features.grants.messages import ProgramLook
@@ -130,7 +130,7 @@ class ProgramChats(SessionPart):
         question = ProgramQuestion(
             words,
             tool="chat",
-            route=Route.NOW,
+            route=QuestionMode.NOW,
             detail=last.detail,
             max_tokens=request.max_tokens,
             frame=last.frame,

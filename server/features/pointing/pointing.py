@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from server.core.errors import EngineRefused, QwenCameraError
-from server.core.frames import BoxUnit, Detail, Picture, Route
+from server.core.frames import BoxUnit, Detail, Picture, QuestionMode
 from server.features.pointing import boxes
 from server.features.pointing.boxes import FindBoxes
 from server.features.pointing.messages import Point
@@ -44,7 +44,10 @@ class Pointing(SessionPart):
         print; `detect`: finds a text's language; None: nothing does.
         """
         self.context, self.find = context, find
-        self.routes = {Route.WHERE: self, Route.TWICE: Twice(context, find, read, detect)}
+        self.routes = {
+            QuestionMode.WHERE: self,
+            QuestionMode.TWICE: Twice(context, find, read, detect),
+        }
         self._snap = Snap(context, find_at)
         self.handlers = {Point: self._snap.point}
 
@@ -64,7 +67,7 @@ class Pointing(SessionPart):
             spoken=None,
             wording=_wording,
             max_tokens=boxes.MAX_TOKENS,
-            extras=(*draft.extras, Route.WHERE),
+            extras=(*draft.extras, QuestionMode.WHERE),
         )
         asking.on_submitted(self.context.requests.submit(draft, FirstLook(self, asking, draft)))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from server.core.aio import TaskSet, in_pool
 from server.core.errors import QwenCameraError
-from server.core.frames import CameraState, Detail, Frame, Kind, Role
+from server.core.frames import CameraState, Detail, Frame, JobKind, Role
 from server.core.metrics import Metrics
 from server.features.prefill.likeness import LOOKS, Likeness, Look
 from server.media.picture.planes import BufferPool
@@ -244,7 +244,7 @@ class Prefill(SessionPart):
                 draft = Draft(
                     question="",
                     view=view,
-                    kind=Kind.PREFILL,
+                    kind=JobKind.PREFILL,
                     prepared=sent.prepared,
                     # The engine computes the prompt and writes one token, which nobody gets: none cannot be asked for.
                     max_tokens=1,

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from server.core.aio import in_pool
 from server.core.errors import CameraError, QwenCameraError
-from server.core.frames import Detail, Frame, Role, Route, Scene
+from server.core.frames import Detail, Frame, QuestionMode, Role, Scene
 from server.features.reading.messages import ReadingState
 from server.features.reading.text import ReadPace, ReadText, joined, lines_of, reading_question
 from server.media.camera import Asked
@@ -50,14 +50,14 @@ class ReadingOn(SessionPart):
         Tool(
             "read",
             "Read a long text out to its end while the person moves the camera over it.",
-            again=lambda question, call: replace(question, route=Route.READ),
+            again=lambda question, call: replace(question, route=QuestionMode.READ),
         ),
     )
 
     def __init__(self, context: SessionContext, looker: TextLooker | None) -> None:
         self._context = context
         self._looker = looker
-        self.routes = {Route.READ: self}
+        self.routes = {QuestionMode.READ: self}
 
     async def run(self, asking: Asking, draft: Draft) -> None:
         assert asking.publisher is not None
@@ -172,7 +172,11 @@ class Reading:
         look = _Look(self._answer)
         question = reading_question(self._text.tail(_TAIL_CHARS))
         draft = Draft(
-            question=question, view=view, role=Role.READS, history=False, extras=(Route.READ,)
+            question=question,
+            view=view,
+            role=Role.READS,
+            history=False,
+            extras=(QuestionMode.READ,),
         )
         try:
             self._job = self._context.requests.submit(draft, look)

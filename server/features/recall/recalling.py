@@ -14,7 +14,7 @@ from pydantic import Field
 
 from server.core.aio import TaskSet, Timer, in_pool
 from server.core.errors import BadRequest, Conflict, FrameWithheld, NotFound
-from server.core.frames import FRAME_FACTOR, Detail, Frame, Picture, Route
+from server.core.frames import FRAME_FACTOR, Detail, Frame, Picture, QuestionMode
 from server.core.metrics import Metrics
 from server.features.recall import memory as recall
 from server.features.recall.memory import Dropped, Kept, Recall, grid_of
@@ -93,7 +93,7 @@ class Recalling(BackgroundPart):
         # The person's wish
         self._on = False
         self.handlers = {RecallSettings: self._set}
-        self.routes = {Route.PAST: self}
+        self.routes = {QuestionMode.PAST: self}
         self._tool = Tool(
             "recall",
             "See pictures of some time ago, before you answer, when the question is about what was then.",
@@ -124,7 +124,7 @@ class Recalling(BackgroundPart):
         """Ask about a time that a model has chosen. Raises NotFound without pictures."""
         if self._recall is None or not len(self._recall):
             raise NotFound("No pictures of the past are kept.")
-        return replace(question, route=Route.PAST, span=span_ago(call.seconds_ago))
+        return replace(question, route=QuestionMode.PAST, span=span_ago(call.seconds_ago))
 
     @property
     def size(self) -> int:
@@ -243,7 +243,7 @@ class Recalling(BackgroundPart):
             earlier=self.earlier(draft.view, question.text, question.since, question.span),
             video=True,
             scene_sound=not draft.program,
-            extras=(*draft.extras, Route.PAST),
+            extras=(*draft.extras, QuestionMode.PAST),
         )
         asking.on_submitted(self._requests.submit(draft, asking.publisher))
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from server.core.aio import Timer, in_pool
 from server.core.errors import Busy, Draining, EngineError, NotConfirmed, NotFound, QwenCameraError
-from server.core.frames import Detail, Frame, Kind, Order, Region, Role
+from server.core.frames import Detail, Frame, JobKind, Region, Role, VoiceCommand
 from server.core.metrics import Metrics
 from server.features.watches import messages
 from server.features.watches.alerts import KeptAlerts
@@ -106,7 +106,7 @@ class Watching(BackgroundPart):
         self.alerts = KeptAlerts(context.outbox, self._counters.alerts_dropped.inc)
         self.triggers = WatchTriggers(context, self._list, self.frames)
         self.queue = WatchQueue(self, context)
-        self.orders = {Order.WATCH_OFF: lambda _: True}
+        self.orders = {VoiceCommand.WATCH_OFF: lambda _: True}
         self.handlers = {
             messages.Watch: self._begin,
             messages.Unwatch: lambda message: self.remove(message.id),
@@ -541,7 +541,7 @@ class WatchQueue:
             draft = Draft(
                 question="\n".join(conditions.values()),
                 view=View(frame, detail, self.context.camera.scene, region=region),
-                kind=Kind.WATCH,
+                kind=JobKind.WATCH,
                 role=role,
                 earlier=earlier if before is not None else None,
                 wording=worded,

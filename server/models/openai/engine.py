@@ -17,7 +17,7 @@ from dataclasses import replace
 import httpx2
 
 from server.core.errors import EngineError, EngineFailed, EngineTimeout
-from server.core.frames import Kind
+from server.core.frames import JobKind
 from server.core.sound import NotPcm, PcmReader, VoiceChunk
 from server.models import prompts
 from server.models.answer_parser import AnswerParser, Calls, Piece
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 # again until then.
 _PAUSES = (0.1, 1.2)
 # Those whose answer somebody waits for
-_WAITED_FOR = (Kind.CHAT, Kind.PROGRAM)
+_WAITED_FOR = (JobKind.CHAT, JobKind.PROGRAM)
 
 
 class OpenAIEngine:
@@ -164,7 +164,7 @@ class OpenAIEngine:
             replace(request, speak=request.speak and able.speech_out),
             *(self._server, self._plain, self._endpoint, self._thinking, Media(wanted)),
             until=loop.time() + seconds,
-            left_out=left_out | ({THOUGHTS} if wanted.kind is Kind.PREFILL else frozenset()),
+            left_out=left_out | ({THOUGHTS} if wanted.kind is JobKind.PREFILL else frozenset()),
             waited_for=waited_for,
             pauses=list(_PAUSES if waited_for else _PAUSES[:1]),
         )
@@ -281,7 +281,7 @@ class _Answer:
             request.max_tokens,
             calls=Calls(lenient=chat is None) if tools else None,
             form=form is not None or request.schema is not None,
-            unread=request.kind is Kind.PREFILL,
+            unread=request.kind is JobKind.PREFILL,
         )
         self.spoken = SpokenAnswer()
 

@@ -1,6 +1,6 @@
 """The queue of waiting jobs: urgent kinds first, sessions in turn, bounded.
 
-Order: an item's class is its `Kind` (questions, then watches, programs' questions, descriptions, and
+Order: an item's class is its `JobKind` (questions, then watches, programs' questions, descriptions, and
 pictures ahead).
 Within a class the sessions take turns: a served one goes behind all waiting ones. Within a session
 a class keeps its order.
@@ -17,10 +17,10 @@ from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from server.core.frames import Kind
+from server.core.frames import JobKind
 
 T = TypeVar("T", bound=Hashable)
-BACKGROUND = (Kind.WATCH, Kind.PROGRAM, Kind.DESCRIBE, Kind.PREFILL)
+BACKGROUND = (JobKind.WATCH, JobKind.PROGRAM, JobKind.DESCRIBE, JobKind.PREFILL)
 
 
 class Full(Exception):
@@ -55,19 +55,19 @@ class FairQueue(Generic[T]):
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
         # Class to sessions (next turn first) to items (oldest first); no session without an item.
-        self._classes: dict[Kind, OrderedDict[str, OrderedDict[T, None]]] = {
-            kind: OrderedDict() for kind in Kind
+        self._classes: dict[JobKind, OrderedDict[str, OrderedDict[T, None]]] = {
+            kind: OrderedDict() for kind in JobKind
         }
-        self._where: dict[T, tuple[Kind, str]] = {}
+        self._where: dict[T, tuple[JobKind, str]] = {}
 
     def __len__(self) -> int:
         return len(self._where)
 
-    def depth(self) -> dict[Kind, int]:
+    def depth(self) -> dict[JobKind, int]:
         """Number of waiting items of each class."""
         return {kind: sum(map(len, waiting.values())) for kind, waiting in self._classes.items()}
 
-    def push(self, session_id: str, kind: Kind, item: T) -> Pushed[T]:
+    def push(self, session_id: str, kind: JobKind, item: T) -> Pushed[T]:
         """Add an item behind those of its class.
 
         A background item replaces the session's waiting one of the same kind, and keeps its turn.
@@ -78,7 +78,7 @@ class FairQueue(Generic[T]):
 
         An item is pushed once. Raises Full for a question when only questions wait.
         """
-        if kind is Kind.CHAT:
+        if kind is JobKind.CHAT:
             evicted = self._make_space() if len(self) >= self._max_size else None
             self._add(session_id, kind, item)
             return Pushed(evicted=evicted)
@@ -103,13 +103,15 @@ class FairQueue(Generic[T]):
         return Pushed(replaced=older)
 
     def pop(
-        self, kinds: Collection[Kind] = tuple(Kind), skip: Callable[[str, Kind], bool] | None = None
+        self,
+        kinds: Collection[JobKind] = tuple(JobKind),
+        skip: Callable[[str, JobKind], bool] | None = None,
     ) -> T | None:
         """Remove and return the next item of the most urgent of `kinds`; None without one.
 
         Sessions for which `skip(session_id, kind)` is true are passed over and keep their turn.
         """
-        for kind in Kind:
+        for kind in JobKind:
             if kind not in kinds:
                 continue
             waiting = self._classes[kind]
@@ -123,7 +125,7 @@ class FairQueue(Generic[T]):
                 return item
         return None
 
-    def ready_sessions(self, kind: Kind, skip: Callable[[str, Kind], bool]) -> int:
+    def ready_sessions(self, kind: JobKind, skip: Callable[[str, JobKind], bool]) -> int:
         """Return how many sessions have a waiting item of this class, without those to `skip`."""
         return sum(not skip(session_id, kind) for session_id in self._classes[kind])
 
@@ -139,7 +141,7 @@ class FairQueue(Generic[T]):
             del self._classes[kind][session_id]
         return True
 
-    def _add(self, session_id: str, kind: Kind, item: T) -> None:
+    def _add(self, session_id: str, kind: JobKind, item: T) -> None:
         self._classes[kind].setdefault(session_id, OrderedDict())[item] = None
         self._where[item] = (kind, session_id)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal, Protocol
 
 from server.core.errors import EngineFailed, Internal, QwenCameraError
-from server.core.frames import Kind, Role
+from server.core.frames import JobKind, Role
 from server.core.messages.to_client import SecondLook
 from server.core.metrics import Metrics
 from server.core.sound import VoiceChunk
@@ -137,7 +137,7 @@ class Job:
     """
 
     session_id: str
-    kind: Kind
+    kind: JobKind
     # Builds the request for an engine, within the slot. Called again when another engine takes
     # over. Raises CameraError when there is no picture; may be cancelled.
     make_request: Callable[[Engine], Awaitable[EngineRequest]]
@@ -158,7 +158,7 @@ class Job:
 
     @property
     def background(self) -> bool:
-        return self.kind is not Kind.CHAT
+        return self.kind is not JobKind.CHAT
 
     @property
     def ended(self) -> bool:
@@ -237,7 +237,7 @@ class Job:
         self._begin_words()
         if self.run.first_at is None and self.run.asked_at is not None:
             self.run.first_at = self.accepted.clock()
-            if self.kind is not Kind.PREFILL:
+            if self.kind is not JobKind.PREFILL:
                 self.accepted.metrics.first_token.labels(self.role).observe(
                     self.run.first_at - self.run.asked_at
                 )

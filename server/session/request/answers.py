@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from server.core import messages as wire
 from server.core.errors import BadRequest, QwenCameraError
-from server.core.frames import LEAST_PART, Kind, Part, Picture, Route
+from server.core.frames import LEAST_PART, JobKind, Part, Picture, QuestionMode
 from server.core.sound import SoundUse
 from server.media.picture.encode import data_url
 from server.media.picture.grounding import Box
@@ -71,7 +71,7 @@ class AnswerPublisher:
     def __init__(
         self,
         id: str,
-        kind: Kind,
+        kind: JobKind,
         outbox: MessageSink,
         listener: AnswerListener = _NOBODY,
         *,
@@ -189,13 +189,13 @@ class AnswerPublisher:
         )
 
     def on_delta(self, text: str) -> None:
-        if self._kind is Kind.CHAT:
+        if self._kind is JobKind.CHAT:
             self._text.append(text)
         self._outbox.put(wire.DeltaMessage(id=self.id, text=text))
         self._listener.on_text(text)
 
     def on_thought(self, text: str) -> None:
-        if self._kind is Kind.CHAT:
+        if self._kind is JobKind.CHAT:
             self._outbox.put(wire.Thinking(id=self.id, text=text))
 
     def on_result(self, result: Result) -> None:
@@ -214,7 +214,7 @@ class AnswerPublisher:
         if offered and result.finish_reason == "tool_calls":
             result = replace(result, finish_reason="stop")
         # A description that was replaced or stopped before it began is not reported.
-        if self.frame is not None or self._kind is Kind.CHAT:
+        if self.frame is not None or self._kind is JobKind.CHAT:
             response = self._response(result)
             self._outbox.put(response)
             frame, closer = response.frame, response.closer
@@ -250,10 +250,10 @@ class AnswerPublisher:
         listener.on_end(text, whole)
 
     @property
-    def _looked(self) -> Route | None:
+    def _looked(self) -> QuestionMode | None:
         """Return the route that is really taken: into the past only with earlier pictures."""
         route = self._question.route if self._question is not None else None
-        return Route.NOW if route is Route.PAST and not self._frames else route
+        return QuestionMode.NOW if route is QuestionMode.PAST and not self._frames else route
 
     def _sent_as(self, result: Result) -> wire.FramesSent | None:
         if not self._frames:
@@ -282,7 +282,7 @@ class AnswerPublisher:
         first = result.first_token_seconds
         return wire.Response(
             text=result.text,
-            thinking=result.thoughts or None if self._kind is Kind.CHAT else None,
+            thinking=result.thoughts or None if self._kind is JobKind.CHAT else None,
             inference_time=round(result.inference_seconds, 4),
             id=self.id,
             kind=self._kind,
@@ -325,7 +325,7 @@ def cancelled_response(question: Question, engine: Engine, reason: str) -> wire.
         text="",
         inference_time=0.0,
         id=question.id,
-        kind=Kind.CHAT,
+        kind=JobKind.CHAT,
         engine=engine.name,
         model=engine.status.model_name,
         timings=wire.Timings(
@@ -546,7 +546,7 @@ def _closer(question: Question, part: _Part) -> Question:
     x1, y1, x2, y2 = (min(1.0, max(0.0, edge / most)) for edge in edges)
     if question.part is not None or not min(x2 - x1, y2 - y1) >= LEAST_PART:
         raise BadRequest("This part of the picture cannot be looked at closer.")
-    return replace(question, part=(x1, y1, x2, y2), closer=True, route=Route.DETAIL)
+    return replace(question, part=(x1, y1, x2, y2), closer=True, route=QuestionMode.DETAIL)
 
 
 _CORE = (

@@ -11,7 +11,7 @@ from typing import Any
 
 from server.core.aio import Bucket, in_pool
 from server.core.errors import FrameWithheld, NotConfirmed, TooLong, TooManyCameras
-from server.core.frames import FRAME_FACTOR, Kind, Picture, Role, Verbosity
+from server.core.frames import FRAME_FACTOR, JobKind, Picture, Role, Verbosity
 from server.core.sound import Sound, SoundUse
 from server.media.picture.encode import MIN_FRAMES
 from server.models.base import Capabilities, Engine, EngineRequest, ShownPicture, Wishes
@@ -122,7 +122,7 @@ class RequestBuilder:
                 picture = await self.prepare(
                     draft.view,
                     needs,
-                    unseen=draft.kind is Kind.WATCH,
+                    unseen=draft.kind is JobKind.WATCH,
                     shown=bool(draft.program),
                 )
                 ready = Prepared(picture, needs)
@@ -143,7 +143,7 @@ class RequestBuilder:
             session_id=(
                 f"{self._session_id}/{draft.program}" if draft.program else self._session_id
             ),
-            kind=Kind.PROGRAM if draft.program else draft.kind,
+            kind=JobKind.PROGRAM if draft.program else draft.kind,
             make_request=make_request,
             sink=observer,
             on_speech=draft.on_speech,
@@ -177,8 +177,8 @@ class RequestBuilder:
             wanted = min(wanted, self._limits.max_tokens)
         # A program gets none of the person's.
         wishes = Preferences() if draft.program else self.preferences
-        verbosity = Verbosity.NORMAL if draft.kind is Kind.WATCH else wishes.verbosity
-        asks = draft.kind in (Kind.CHAT, Kind.PREFILL)
+        verbosity = Verbosity.NORMAL if draft.kind is JobKind.WATCH else wishes.verbosity
+        asks = draft.kind in (JobKind.CHAT, JobKind.PREFILL)
         question = draft.wording(draft.question, able) if draft.wording else draft.question
         video = draft.video and able.video and fits_video(earlier)
         person = Wishes(
@@ -225,7 +225,7 @@ class RequestBuilder:
             )
         max_tokens = min(wanted, max(_LEAST_ANSWER_TOKENS, tokens_left))
         self.allowance.record(
-            Kind.PROGRAM if draft.program else draft.kind,
+            JobKind.PROGRAM if draft.program else draft.kind,
             bare.visual_tokens,
             time.monotonic(),
             heard=audio_tokens(bare.sound),
@@ -412,13 +412,13 @@ class Allowance(Bucket):
     # Whether background work may send another request
     left = Bucket.ready
 
-    def record(self, kind: Kind, visual_tokens: int, now: float, *, heard: int = 0) -> None:
+    def record(self, kind: JobKind, visual_tokens: int, now: float, *, heard: int = 0) -> None:
         """Count a request. `heard`: tokens of its sound."""
         self.visual_tokens += visual_tokens
-        if kind is Kind.CHAT:
+        if kind is JobKind.CHAT:
             self.questions += 1
         # Programs have a rate of their own.
-        elif kind is not Kind.PROGRAM:
+        elif kind is not JobKind.PROGRAM:
             self.background += 1
             self.wait(now)
             self.spend(visual_tokens + heard)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from server.core.frames import Detail, Frame, Kind, Picture, Region, Role, Scene, Verbosity
+from server.core.frames import Detail, Frame, JobKind, Picture, Region, Role, Scene, Verbosity
 from server.core.metrics import Metrics
 from server.core.sound import Sound, VoiceChunk
 from server.inference import Inference
@@ -68,7 +68,7 @@ class Draft:
 
     question: str
     view: View
-    kind: Kind = Kind.CHAT
+    kind: JobKind = JobKind.CHAT
     # Whose engine is asked
     role: Role = Role.ANSWERS
     # Its picture, for the engine that it was made for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from server.core.frames import Detail, Part, Route
+from server.core.frames import Detail, Part, QuestionMode
 from server.media.camera import Asked
 from server.models import prompts
 from server.models.routing import Span
@@ -19,7 +19,7 @@ class Question:
     text: str
     asked: Asked
     # The way to find the answer
-    route: Route = Route.NOW
+    route: QuestionMode = QuestionMode.NOW
     detail: Detail = Detail.AUTO
     # The client's id and time of it: a message with the same ones is a repetition. None unless it has both.
     key: tuple[str, float] | None = None

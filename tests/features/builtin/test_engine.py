@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from server.core.aio import in_pool
 from server.core.errors import EngineFailed
-from server.core.frames import CodeUse, Kind, Picture, Scene
+from server.core.frames import CodeUse, JobKind, Picture, Scene
 from server.core.messages import FoundCode
 from server.features.builtin import colours
 from server.features.builtin import reader as reader_module
@@ -352,7 +352,7 @@ async def test_what_an_operator_can_do_is_logged_once(
 
 async def test_a_running_description_is_in_the_pages_language(engine: BuiltinEngine) -> None:
     """The words of its question are nobody's; a chosen language comes first."""
-    asked = {"kind": Kind.DESCRIBE, "own_language": "ar-EG"}
+    asked = {"kind": JobKind.DESCRIBE, "own_language": "ar-EG"}
     assert "في الوسط" in await ask(engine, scene(), prompts.DESCRIBE, **asked)
     assert "Au milieu" in await ask(engine, scene(), prompts.DESCRIBE, **asked, language="fr")
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from server.core.frames import Route
+from server.core.frames import QuestionMode
 from server.features.builtin.answers import compose
 from server.features.builtin.detector import Thing, ThingFinder, classes
 from server.features.builtin.engine import BuiltinEngine
@@ -74,7 +74,7 @@ async def ask(
     with ThreadPoolExecutor(1, "ask") as heavy:
         reader = Reads(*reads) if reads else None
         engine = BuiltinEngine(heavy=heavy, finder=Seen(*things), reader=reader)
-        where = route_of(question) is Route.WHERE
+        where = route_of(question) is QuestionMode.WHERE
         picture = pictured(grey)
         request = make_request(question, picture, where=where, page_language=page)
         async for chunk in engine.answer(request):
@@ -100,7 +100,7 @@ def test_a_link_a_day_and_several_things_are_asked_about(code: str, kind: str, w
 @pytest.mark.parametrize("code", LANGUAGES)
 async def test_show_me_the_cup_is_where_it_is(code: str) -> None:
     for question in WORDS["show"][code]:
-        assert route_of(question) is Route.WHERE, question
+        assert route_of(question) is QuestionMode.WHERE, question
         intent = understand(question)
         assert (intent.things, intent.language) == (("cup",), code), question
     text, boxes = await ask(WORDS["show"][code][0], CUP)
@@ -119,7 +119,7 @@ async def test_what_is_asked_about_a_thing(code: str) -> None:
     said = words.pair(words.capital(names.one("cup")), words.colour_name("grey"))
     assert (await ask(colour, CUP))[0] == said
     intent = understand(put)
-    assert (route_of(put), intent.things, intent.language) == (Route.PAST, ("cup",), code)
+    assert (route_of(put), intent.things, intent.language) == (QuestionMode.PAST, ("cup",), code)
 
 
 @pytest.mark.parametrize("code", LANGUAGES)

@@ -15,7 +15,7 @@ import pytest
 import zxingcpp
 from numpy.typing import NDArray
 
-from server.core.frames import Kind, Region
+from server.core.frames import JobKind, Region
 from server.features.builtin import detector
 from server.features.builtin.beside import Beside
 from server.features.builtin.colours import told
@@ -61,9 +61,9 @@ def room(*things: tuple[str, int]) -> Bgr:
     return bgr
 
 
-@pytest.mark.parametrize(("kind", "needs"), [(Kind.CHAT, True), (Kind.DESCRIBE, False)])
+@pytest.mark.parametrize(("kind", "needs"), [(JobKind.CHAT, True), (JobKind.DESCRIBE, False)])
 async def test_an_unknown_thing_needs_a_model_where_somebody_asks(
-    engine: BuiltinEngine, kind: Kind, needs: bool
+    engine: BuiltinEngine, kind: JobKind, needs: bool
 ) -> None:
     """Nobody asks for the texts of a running description."""
     text, end = await answered(engine, request(scene(), "What is this?", kind=kind))
@@ -118,7 +118,7 @@ async def test_print_tells_where_more_is_asked_than_a_thing(engine: BuiltinEngin
 async def test_a_description_tells_who_came_and_who_went(engine: BuiltinEngine) -> None:
     views = [room(), room(("chelsea", 300)), room(("chelsea", 300)), room()]
     said = [
-        await ask(engine, view, "", kind=Kind.DESCRIBE, session_id="came", own_language="en")
+        await ask(engine, view, "", kind=JobKind.DESCRIBE, session_id="came", own_language="en")
         for view in views
     ]
     assert said[1].startswith("Just appeared: a cat.")
@@ -153,7 +153,7 @@ async def test_a_watch_for_a_thing(engine: BuiltinEngine) -> None:
     seen = []
     for view in (room(), room(("chelsea", 300))):
         question = watch_answers.question(conditions)
-        text = await ask(engine, view, question, kind=Kind.WATCH, session_id="w")
+        text = await ask(engine, view, question, kind=JobKind.WATCH, session_id="w")
         seen.append({one["id"]: one["seen"] for one in json.loads(text)["watches"]})
     assert seen == [
         {"came": False, "left": True, "dog": False},

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zxingcpp
 
-from server.core.frames import Kind, Picture
+from server.core.frames import JobKind, Picture
 from server.features.builtin import watcher
 from server.features.builtin.conditions import ABLE
 from server.features.builtin.engine import BuiltinEngine
@@ -45,7 +45,7 @@ def spot(color: tuple[int, int, int], at: tuple[int, int] = (200, 100), side: in
 async def ask(engine: BuiltinEngine, bgr: Bgr, text: str, frame_id: str = "f") -> dict[str, Answer]:
     high, wide = bgr.shape[:2]
     picture = Picture(frame_id, 1.0, None, wide, high, wide, high, 0, None, bgr, None, 0.0)
-    request = make_request(text, picture, kind=Kind.WATCH, max_tokens=4)
+    request = make_request(text, picture, kind=JobKind.WATCH, max_tokens=4)
     chunks = [one async for one in engine.answer(request)]
     said = "".join(one.text for one in chunks if isinstance(one, Delta))
     return read_answers(said, {"w1", "w2", "w3"})

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from server.core.errors import EngineFailed
-from server.core.frames import Frame, Kind
+from server.core.frames import Frame, JobKind
 from server.core.messages import Chat, Confirm
 from server.features.describe import live_description
 from server.features.describe.live_description import LOOK_SECONDS, NEWS_SECONDS
@@ -230,7 +230,7 @@ async def test_a_session_that_used_its_tokens_waits() -> None:
     limits = replace(LIMITS, background_tokens_per_minute=1000)
     async with describing(limits=limits) as (one, stage):
         await stage.described(1)
-        one.session.requests.allowance.record(Kind.WATCH, 5000, time.monotonic())
+        one.session.requests.allowance.record(JobKind.WATCH, 5000, time.monotonic())
         stage.show(2)
         assert len(stage.asked) == 1
         one.session.requests.allowance._left = 1.0

@@ -23,7 +23,7 @@ from server.core.errors import (
     RateLimited,
     Unauthorized,
 )
-from server.core.frames import Detail, Route
+from server.core.frames import Detail, QuestionMode
 from server.core.messages import Chat, Settings
 from server.features.grants import programs as module
 from server.features.grants.grants import Grant, Scope
@@ -265,7 +265,7 @@ async def keep(one: Room, scene: int, age: float) -> None:
 async def test_the_past_before_its_access_stays_closed() -> None:
     """A program sees pictures of the past from its grant on, and none of before."""
     recall = RecallLimits(300.0, 2_000_000)
-    past = replace(LOOK, route=Route.PAST)
+    past = replace(LOOK, route=QuestionMode.PAST)
     async with room(recall=recall, grants=lambda context: Programs(context, 600)) as one:
         one.session.handle(settings(recall=True))
         one.camera()
@@ -289,7 +289,7 @@ async def test_the_past_before_its_access_stays_closed() -> None:
 async def test_without_a_kept_past_there_is_a_reason() -> None:
     async with looked_through() as one:
         with pytest.raises(Conflict, match="recent past"):
-            await asks(one, grant_in(one), replace(LOOK, route=Route.PAST))
+            await asks(one, grant_in(one), replace(LOOK, route=QuestionMode.PAST))
         assert (await asks(one, grant_in(one), replace(LOOK, words="What just happened?"))).text
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from server.core import messages as wire
 from server.core.errors import EngineFailed
-from server.core.frames import BoxUnit, Geometry, Kind, Region, Role
+from server.core.frames import BoxUnit, Geometry, JobKind, Region, Role
 from server.features.builtin.seeking import Sought, Spotted
 from server.features.guidance.leading import Seeker, look_counter, question
 from server.features.guidance.messages import Goal, TargetLost
@@ -415,7 +415,7 @@ async def test_what_nothing_here_knows_is_asked_of_the_model() -> None:
         assert told[-1]["by_model"]
         assert told[-1]["captured_at"] > 1e12
         whole, part = model.requests
-        assert [one.kind for one in model.requests] == [Kind.WATCH] * 2
+        assert [one.kind for one in model.requests] == [JobKind.WATCH] * 2
         assert whole.question == question("my keys", BoxUnit.THOUSANDTHS, again=False)
         assert part.question == question("my keys", BoxUnit.THOUSANDTHS, again=True)
         assert '[{"bbox_2d": [x1, y1, x2, y2], "label": "its name", ' in whole.question
@@ -583,7 +583,7 @@ async def test_a_picture_that_waits_too_long_gives_way() -> None:
         model.release()
         await settled(one, lambda: len(model.wholes) == 2)
         asked = model.wholes[-1]
-        assert asked.kind is Kind.WATCH
+        assert asked.kind is JobKind.WATCH
         assert asked.picture.captured >= now + 5.5
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from server.core.errors import EngineFailed
-from server.core.frames import Frame, Kind
+from server.core.frames import Frame, JobKind
 from server.core.messages import (
     Chat,
     Confirm,
@@ -264,7 +264,7 @@ async def test_typing_sends_the_picture_ahead(looked: Any) -> None:
     async with table(looked) as one:
         await one.type(1)
         (ahead,) = one.requests
-        assert (ahead.kind, ahead.max_tokens) == (Kind.PREFILL, 1)
+        assert (ahead.kind, ahead.max_tokens) == (JobKind.PREFILL, 1)
         rest = await one.one.rest()
         assert not [m for m in rest if m["type"] in ("started", "delta", "response")]
         answer = await one.ask(1, "What is it?")
@@ -303,7 +303,7 @@ async def test_a_question_waits_for_its_own_picture_alone(looked: Any, same: boo
             await until(lambda: one.one.engine.aborted == 1)
         one.one.engine.release()
         assert (await one.one.next("response", "error"))["type"] == "response"
-        assert [request.kind for request in one.requests] == [Kind.PREFILL, Kind.CHAT]
+        assert [request.kind for request in one.requests] == [JobKind.PREFILL, JobKind.CHAT]
         bytes_of = [request.picture.jpeg for request in one.requests]
         assert (bytes_of[0] == bytes_of[1]) is same
 
@@ -315,7 +315,7 @@ async def test_the_frame_of_what_was_said_goes_ahead_at_once(looked: Any) -> Non
         frame = one.show(1)
         ear.expect(frame)
         await until(lambda: len(one.requests) == 1 and one.one.services.inference.idle)
-        assert one.requests[0].kind is Kind.PREFILL
+        assert one.requests[0].kind is JobKind.PREFILL
         ear.expect(frame)
         await one.watch(1)
         assert len(one.requests) == 1
@@ -330,7 +330,7 @@ async def test_nothing_goes_ahead_while_anybody_waits(looked: Any) -> None:
         await until(lambda: one.one.engine.open == 1)
         one.one.session.handle(Typing(type="typing"))
         await one.watch(2)
-        assert [request.kind for request in one.requests] == [Kind.CHAT]
+        assert [request.kind for request in one.requests] == [JobKind.CHAT]
         one.one.engine.release()
         await one.one.next("response")
 
@@ -342,7 +342,7 @@ async def test_nothing_goes_ahead_of_who_may_not(looked: Any, why: str) -> None:
     async with table(looked, FakeEngine()) as one:
         one.one.engines.current = far
         if why == "tokens":
-            one.one.session.requests.allowance.record(Kind.PREFILL, 10**9, time.monotonic())
+            one.one.session.requests.allowance.record(JobKind.PREFILL, 10**9, time.monotonic())
         await one.type(1)
         assert far.requests == []
 

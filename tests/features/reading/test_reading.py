@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from server.core.errors import EngineTimeout
-from server.core.frames import Frame, Role, Route
+from server.core.frames import Frame, QuestionMode, Role
 from server.core.messages import Cancel, Chat, Hold
 from server.features.guidance.guidance import Looker
 from server.features.reading import reading
@@ -107,7 +107,7 @@ async def test_a_model_gets_what_was_read_and_nothing_of_the_conversation() -> N
         page.scene = 2
         await delta(one)
         _, first, second = one.engine.requests[:3]
-        assert (first.asks(Route.READ), second.asks(Route.READ)) == (True, True)
+        assert (first.asks(QuestionMode.READ), second.asks(QuestionMode.READ)) == (True, True)
         assert first.turns == second.turns == ()
         assert PAGE[0] not in first.question
         assert f"{PAGE[0]}\n{PAGE[1]}" in second.question
@@ -123,7 +123,7 @@ async def test_a_model_of_its_own_reads() -> None:
         ask(one, "stop", "q2")
         response = await one.next("response")
         assert (response["id"], response["engine"], response["model"]) == ("q1", "reads", "reader")
-        assert all(request.asks(Route.READ) for request in reader.requests)
+        assert all(request.asks(QuestionMode.READ) for request in reader.requests)
         assert one.engine.requests == []
         # Then the other one answers.
         one.engine.chunks = ["A red cup."]
@@ -317,4 +317,4 @@ async def test_a_held_picture_is_read_once() -> None:
         ask(one)
         response = await one.next("response")
         assert response["route"] == "detail"
-        assert not one.engine.requests[0].asks(Route.READ)
+        assert not one.engine.requests[0].asks(QuestionMode.READ)

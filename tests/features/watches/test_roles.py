@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from server.core.errors import EngineUnavailable
-from server.core.frames import BoxUnit, Kind, Role
+from server.core.frames import BoxUnit, JobKind, Role
 from server.features.watches.watching import Watching
 from server.models.base import Capabilities, Engine
 from server.shared.watch_answers import conditions_in
@@ -63,7 +63,10 @@ async def test_the_small_one_watches_and_describes_alone() -> None:
         guard.one.session.handle(settings(describe=True))
         await guard.calm()
         await guard.alarm()
-        assert {request.kind for request in guard.engine.requests} == {Kind.WATCH, Kind.DESCRIBE}
+        assert {request.kind for request in guard.engine.requests} == {
+            JobKind.WATCH,
+            JobKind.DESCRIBE,
+        }
         assert guard.large.requests == []
         (alert,) = guard.alerts()
         assert alert["model"] == "small"
@@ -79,7 +82,7 @@ async def test_the_large_one_confirms_before_it_rings(seen: bool) -> None:
         guard.large.chunks = reply(seen, where=THING, why="Confirmed.")
         await guard.alarm()
         assert len(guard.large.requests) == 1
-        assert guard.large.requests[0].kind is Kind.WATCH
+        assert guard.large.requests[0].kind is JobKind.WATCH
         told = [(alert["reason"], alert["model"]) for alert in guard.alerts()]
         assert told == ([("Confirmed.", "large")] if seen else [])
         assert guard.counted("watch_confirmations", "yes" if seen else "no") == 1

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from server.core.frames import BoxUnit, Frame, Kind
+from server.core.frames import BoxUnit, Frame, JobKind
 from server.core.sound import SOUND_RATE, Sound
 from server.features.watches.alerts import MAX_ALERTS
 from server.features.watches.messages import Watch
@@ -156,7 +156,7 @@ async def test_a_thing_that_appears_alerts_once_with_the_frame_that_shows_it(
     watched: Guard,
 ) -> None:
     """One request about the change, one second look, one alert; while nothing changes, nothing is asked."""
-    assert [request.kind for request in watched.engine.requests] == [Kind.WATCH] * 2
+    assert [request.kind for request in watched.engine.requests] == [JobKind.WATCH] * 2
     await watched.show(times=20)
     assert len(watched.engine.requests) == 2
     # The second look's picture is the thing enlarged, so its place there is another one.

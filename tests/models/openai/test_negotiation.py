@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from server.core.errors import EngineError, EngineLoading, EngineRefused, EngineUnavailable
-from server.core.frames import Kind
+from server.core.frames import JobKind
 from server.models.base import EngineState, Finished
 from server.models.openai import engine as engine_module
 from server.models.openai import negotiation
@@ -110,9 +110,9 @@ async def test_the_third_failure_is_the_answer(
     assert (fake.count, len(retried)) == (3, 2)
 
 
-@pytest.mark.parametrize("kind", [Kind.WATCH, Kind.DESCRIBE, Kind.PREFILL])
+@pytest.mark.parametrize("kind", [JobKind.WATCH, JobKind.DESCRIBE, JobKind.PREFILL])
 async def test_background_work_only_gets_another_connection(
-    fake: Counting, engine: OpenAIEngine, retried: list[Reason], kind: Kind
+    fake: Counting, engine: OpenAIEngine, retried: list[Reason], kind: JobKind
 ) -> None:
     """It comes again by itself, and a busy server gets no more of it."""
     question = dataclasses.replace(QUESTION, kind=kind)
@@ -132,7 +132,9 @@ async def test_a_picture_ahead_needs_no_word(
     """Its prompt was computed, whatever the one token is; a question's answer without a word is an error."""
     fake.answer_for = lambda _body, _jpeg: [token]
     fake.finish_reason = "length"
-    _, end = await collect(engine, dataclasses.replace(QUESTION, kind=Kind.PREFILL, max_tokens=1))
+    _, end = await collect(
+        engine, dataclasses.replace(QUESTION, kind=JobKind.PREFILL, max_tokens=1)
+    )
     assert isinstance(end, Finished)
     with pytest.raises(EngineRefused):
         await answer(engine)
@@ -145,7 +147,7 @@ async def test_a_server_that_loads_is_waited_for(
     monkeypatch.setattr(negotiation, "LOADING_PAUSE", 0.05)
     fake.misbehave(Behaviour.LOADING, 99)
     with pytest.raises(EngineLoading):
-        await collect(engine, dataclasses.replace(QUESTION, kind=Kind.WATCH))
+        await collect(engine, dataclasses.replace(QUESTION, kind=JobKind.WATCH))
     asked = asyncio.create_task(answer(engine))
     while len(retried) < 3:
         await asyncio.sleep(0.01)

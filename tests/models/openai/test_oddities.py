@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineTimeout
-from server.core.frames import Kind
+from server.core.frames import JobKind
 from server.models.base import EngineRequest, ShownPicture, Turn
 from server.models.openai.chat_client import Endpoint, TimeLimits
 from server.models.openai.engine import OpenAIEngine
@@ -63,9 +63,9 @@ def rich() -> EngineRequest:
 
 
 @pytest.mark.parametrize("name", PLAYS)
-@pytest.mark.parametrize("kind", [Kind.CHAT, Kind.WATCH])
+@pytest.mark.parametrize("kind", [JobKind.CHAT, JobKind.WATCH])
 async def test_it_is_answered(
-    server: FakeOpenAI, engine: OpenAIEngine, name: str, kind: Kind
+    server: FakeOpenAI, engine: OpenAIEngine, name: str, kind: JobKind
 ) -> None:
     server.play = PLAYS[name]
     assert await answer(engine, request(kind=kind)) == ANSWER
@@ -280,9 +280,9 @@ async def test_only_a_loaded_model_has_to_look_quickly(server: FakeOpenAI) -> No
     limits = dataclasses.replace(LIMITS, background=0.5)
     engine = OpenAIEngine("vllm", Endpoint(server.base_url, model="odd-vl"), limits=limits)
     server.play = Play([1.0, *WORDS, *END])
-    assert await answer(engine, request(kind=Kind.WATCH)) == ANSWER
+    assert await answer(engine, request(kind=JobKind.WATCH)) == ANSWER
     with pytest.raises(EngineTimeout, match=r"0\.5 s"):
-        await answer(engine, request(kind=Kind.WATCH))
+        await answer(engine, request(kind=JobKind.WATCH))
     assert await answer(engine) == ANSWER
     await engine.close()
 

@@ -8,13 +8,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from server.core.frames import Kind
+from server.core.frames import JobKind
 from server.models.scheduler.fairness import FairQueue, Full
 
-CHAT, WATCH, DESCRIBE = Kind.CHAT, Kind.WATCH, Kind.DESCRIBE
+CHAT, WATCH, DESCRIBE = JobKind.CHAT, JobKind.WATCH, JobKind.DESCRIBE
 
 
-def filled(room: int, *items: tuple[str, Kind, str]) -> FairQueue[str]:
+def filled(room: int, *items: tuple[str, JobKind, str]) -> FairQueue[str]:
     queue: FairQueue[str] = FairQueue(room)
     for session, kind, item in items:
         queue.push(session, kind, item)
@@ -52,12 +52,12 @@ def test_skipped_sessions_keep_their_turn() -> None:
 class Item:
     number: int
     session: str
-    kind: Kind
+    kind: JobKind
 
 
 SESSIONS = st.sampled_from(["a", "b", "c"])
 # Of questions alone a session may have several.
-KINDS = st.sampled_from([CHAT] * 5 + list(Kind))
+KINDS = st.sampled_from([CHAT] * 5 + list(JobKind))
 MAX = 6
 
 
@@ -72,7 +72,7 @@ class Line(RuleBasedStateMachine):
         self.numbers = 0
         # (session, kind) last served -> sessions of that class that waited then and were not served
         # since
-        self.owed: dict[tuple[str, Kind], set[str]] = {}
+        self.owed: dict[tuple[str, JobKind], set[str]] = {}
 
     def leave(self, item: Item | None) -> None:
         if item is not None:
@@ -80,7 +80,7 @@ class Line(RuleBasedStateMachine):
             self.waiting.remove(item)
             self.gone.append(item)
 
-    def sessions(self, kind: Kind) -> set[str]:
+    def sessions(self, kind: JobKind) -> set[str]:
         return {item.session for item in self.waiting if item.kind is kind}
 
     def settle(self) -> None:
@@ -89,7 +89,7 @@ class Line(RuleBasedStateMachine):
             owed &= self.sessions(kind)
 
     @rule(session=SESSIONS, kind=KINDS)
-    def push(self, session: str, kind: Kind) -> None:
+    def push(self, session: str, kind: JobKind) -> None:
         self.numbers += 1
         item = Item(self.numbers, session, kind)
         full = len(self.waiting) == MAX
@@ -107,11 +107,11 @@ class Line(RuleBasedStateMachine):
             assert pushed.replaced is None
             assert (pushed.evicted is not None) == full
             if pushed.evicted is not None:
-                least = max((i.kind for i in background), key=list(Kind).index)
+                least = max((i.kind for i in background), key=list(JobKind).index)
                 assert pushed.evicted is not item
                 assert pushed.evicted.kind is least
         elif own:
-            yields = list(Kind).index(own[0].kind) < list(Kind).index(kind)
+            yields = list(JobKind).index(own[0].kind) < list(JobKind).index(kind)
             assert pushed.evicted is None
             assert pushed.replaced is (item if yields else own[0])
         else:
@@ -122,7 +122,7 @@ class Line(RuleBasedStateMachine):
         self.settle()
 
     @rule(kinds=st.sets(KINDS, min_size=1), skipped=st.sets(st.tuples(SESSIONS, KINDS)))
-    def pop(self, kinds: set[Kind], skipped: set[tuple[str, Kind]]) -> None:
+    def pop(self, kinds: set[JobKind], skipped: set[tuple[str, JobKind]]) -> None:
         def may(item: Item) -> bool:
             return item.kind in kinds and (item.session, item.kind) not in skipped
 
@@ -132,7 +132,7 @@ class Line(RuleBasedStateMachine):
             assert not allowed
             return
         assert item in allowed
-        assert all(list(Kind).index(i.kind) >= list(Kind).index(item.kind) for i in allowed)
+        assert all(list(JobKind).index(i.kind) >= list(JobKind).index(item.kind) for i in allowed)
         own = [i for i in allowed if i.session == item.session and i.kind is item.kind]
         assert item.number == min(i.number for i in own), "order within a session"
         key = (item.session, item.kind)

@@ -24,7 +24,7 @@ from server.core.errors import (
     EngineUnavailable,
     Internal,
 )
-from server.core.frames import Kind, Role
+from server.core.frames import JobKind, Role
 from server.core.metrics import Metrics
 from server.inference import Inference
 from server.models.base import Capabilities, Engine, EngineRequest, Usage
@@ -40,7 +40,7 @@ from tests.support.fakes import (
     until,
 )
 
-CHAT, WATCH, DESCRIBE = Kind.CHAT, Kind.WATCH, Kind.DESCRIBE
+CHAT, WATCH, DESCRIBE = JobKind.CHAT, JobKind.WATCH, JobKind.DESCRIBE
 Build = Callable[..., Inference]
 
 
@@ -84,7 +84,7 @@ async def build(metrics: Metrics) -> AsyncIterator[Build]:
 
 def assert_idle(inference: Inference) -> None:
     assert inference.running == 0
-    assert inference.depth() == dict.fromkeys(Kind, 0)
+    assert inference.depth() == dict.fromkeys(JobKind, 0)
     assert inference.idle
 
 
@@ -187,7 +187,13 @@ async def test_classes_and_sessions_are_served_in_turn(build: Build) -> None:
         ("b", CHAT, "b1"),
     ]
     jobs = [sent(inference, session, kind, question=text) for session, kind, text in order]
-    assert inference.depth() == {CHAT: 3, WATCH: 1, DESCRIBE: 1, Kind.PREFILL: 0, Kind.PROGRAM: 0}
+    assert inference.depth() == {
+        CHAT: 3,
+        WATCH: 1,
+        DESCRIBE: 1,
+        JobKind.PREFILL: 0,
+        JobKind.PROGRAM: 0,
+    }
     await until(lambda: engine.open == 1)
     engine.release()
     await ends(jobs)
@@ -242,7 +248,13 @@ async def test_a_session_runs_one_question_and_one_background_job(build: Build) 
         inference, [make_job("a", CHAT, question="next"), make_job("a", WATCH, question="watch")]
     )
     assert inference.running == 2
-    assert inference.depth() == {CHAT: 1, WATCH: 1, DESCRIBE: 0, Kind.PREFILL: 0, Kind.PROGRAM: 0}
+    assert inference.depth() == {
+        CHAT: 1,
+        WATCH: 1,
+        DESCRIBE: 0,
+        JobKind.PREFILL: 0,
+        JobKind.PROGRAM: 0,
+    }
     engine.release()
     await ends(jobs + more)
     assert engine.most_open == 2
@@ -309,7 +321,13 @@ async def test_a_full_queue_drops_background_work(build: Build, metrics: Metrics
     sent(inference, "c")
     assert isinstance(waiting_sink.error, Busy)
     assert sample(metrics, "inferences_total", kind="describe", result="dropped") == 2
-    assert inference.depth() == {CHAT: 1, WATCH: 0, DESCRIBE: 0, Kind.PREFILL: 0, Kind.PROGRAM: 0}
+    assert inference.depth() == {
+        CHAT: 1,
+        WATCH: 0,
+        DESCRIBE: 0,
+        JobKind.PREFILL: 0,
+        JobKind.PROGRAM: 0,
+    }
 
 
 async def test_a_question_preempts_the_newest_background(build: Build, metrics: Metrics) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from server.core.errors import EngineFailed, QwenCameraError
-from server.core.frames import Kind, Scene
+from server.core.frames import JobKind, Scene
 from server.media.camera import Asked
 from server.media.picture.encode import data_url
 from server.models.base import Engine, EngineRequest, Usage
@@ -43,7 +43,7 @@ RESULT = Result(
 class Told(AnswerListener):
     """A publisher with what it said to the client and to its session."""
 
-    def __init__(self, kind: Kind = Kind.CHAT) -> None:
+    def __init__(self, kind: JobKind = JobKind.CHAT) -> None:
         self.outbox = Outbox()
         self.reader = self.outbox.attach()
         self.ends: list[tuple[str, bool]] = []
@@ -146,7 +146,7 @@ async def test_an_answer_of_two_looks_ends_once(end: str) -> None:
 
 async def test_a_description_that_never_began_is_not_told() -> None:
     """Replaced in the queue: no message; a question in its place would get one."""
-    for kind, count in ((Kind.DESCRIBE, 0), (Kind.CHAT, 1)):
+    for kind, count in ((JobKind.DESCRIBE, 0), (JobKind.CHAT, 1)):
         told = Told(kind)
         told.sink.on_result(replace(RESULT, text="", finish_reason="replaced"))
         assert len(await told.messages()) == count
@@ -155,7 +155,7 @@ async def test_a_description_that_never_began_is_not_told() -> None:
 
 async def test_errors_go_to_the_session() -> None:
     """It knows how to tell them; nothing else is sent."""
-    told = Told(Kind.DESCRIBE)
+    told = Told(JobKind.DESCRIBE)
     told.sink.on_failure(EngineFailed("Broken."))
     assert await told.messages() == []
     assert [error.code for error in told.errors] == ["engine_failed"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from server.core.errors import EngineRefused, EngineUnavailable, NotConfirmed
-from server.core.frames import Detail, Kind
+from server.core.frames import Detail, JobKind
 from server.core.metrics import Metrics
 from server.core.sound import SOUND_RATE, Sound, SoundUse
 from server.models.base import Capabilities, EngineRequest, ShownPicture, Usage, Wishes
@@ -69,9 +69,9 @@ async def asked(
         ]
 
     sink = Listening()
-    watch = draft(kind=Kind.WATCH, earlier=earlier, **fields)
+    watch = draft(kind=JobKind.WATCH, earlier=earlier, **fields)
     job: Job = one.session.requests.submit(watch, sink)
-    assert job.kind is Kind.WATCH
+    assert job.kind is JobKind.WATCH
     await until(lambda: sink.result is not None)
     assert sink.request is not None
     assert sink.result is not None
@@ -108,7 +108,7 @@ async def test_an_engine_gets_no_more_pictures_than_it_takes() -> None:
             raise AssertionError("made for nothing")
 
         sink = Listening()
-        one.session.requests.submit(draft(kind=Kind.WATCH, earlier=none), sink)
+        one.session.requests.submit(draft(kind=JobKind.WATCH, earlier=none), sink)
         await until(lambda: sink.result is not None)
         assert sink.request is not None
         assert sink.request.earlier == ()
@@ -119,7 +119,7 @@ async def test_the_tokens_of_the_words_for_a_language_count() -> None:
         picture = Prepared(make_picture(), one.engine.capabilities)
         made, bare = (
             one.session.requests.request(
-                draft(kind=Kind.DESCRIBE, own_language=tag), one.engine, picture
+                draft(kind=JobKind.DESCRIBE, own_language=tag), one.engine, picture
             )
             for tag in ("ar", None)
         )
@@ -365,7 +365,7 @@ def test_background_work_waits_for_the_next_tokens() -> None:
     allowance = Allowance(600, 0.0)
     for _ in range(3):
         assert allowance.left(0.0)
-        allowance.record(Kind.DESCRIBE, 250, 0.0)
+        allowance.record(JobKind.DESCRIBE, 250, 0.0)
     assert not allowance.left(0.0)
     assert not allowance.left(14.9)
     assert allowance.left(15.2)
@@ -375,7 +375,7 @@ def test_the_wait_for_the_next_request_is_known() -> None:
     """Ten tokens a second: 50 below zero are five seconds."""
     allowance = Allowance(600, 0.0)
     assert allowance.wait(0.0) == 0.0
-    allowance.record(Kind.WATCH, 650, 0.0)
+    allowance.record(JobKind.WATCH, 650, 0.0)
     assert allowance.wait(0.0) == 5.0
     assert allowance.wait(4.0) == 1.0
     assert allowance.wait(5.1) == 0.0
@@ -384,15 +384,15 @@ def test_the_wait_for_the_next_request_is_known() -> None:
 def test_unused_tokens_are_not_saved_up() -> None:
     allowance = Allowance(600, 0.0)
     assert allowance.left(1e6)
-    allowance.record(Kind.WATCH, 600, 1e6)
+    allowance.record(JobKind.WATCH, 600, 1e6)
     assert not allowance.left(1e6)
 
 
 def test_questions_are_counted_and_not_bounded() -> None:
     allowance = Allowance(600, 0.0)
     for _ in range(10):
-        allowance.record(Kind.CHAT, 1000, 0.0)
-    allowance.record(Kind.PREFILL, 100, 0.0)
+        allowance.record(JobKind.CHAT, 1000, 0.0)
+    allowance.record(JobKind.PREFILL, 100, 0.0)
     assert allowance.left(0.0)
     assert (allowance.questions, allowance.background) == (10, 1)
     assert allowance.visual_tokens == 10_100

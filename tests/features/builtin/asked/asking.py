@@ -14,7 +14,7 @@ import av
 import cv2
 import numpy as np
 
-from server.core.frames import Picture, Route
+from server.core.frames import Picture, QuestionMode
 from server.features.builtin.codes import Code
 from server.features.builtin.detector import ThingFinder
 from server.features.builtin.engine import BuiltinEngine
@@ -71,7 +71,7 @@ async def ask(asked: Iterable[Question], heard: Callable[[Question, str], None])
                 session_id=f"session {number}",
                 max_tokens=400,
                 page_language=one.language,
-                where=route_of(one.question) is Route.WHERE,
+                where=route_of(one.question) is QuestionMode.WHERE,
             )
             said = [part.text async for part in engine.answer(request) if isinstance(part, Delta)]
             heard(one, "".join(said))
