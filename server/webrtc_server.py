@@ -31,7 +31,7 @@ from server.media.sdp import (
     is_unreachable,
     whole_answer,
 )
-from server.media.video.decode import give_memory_back
+from server.media.video.decode import trim_memory
 
 log = logging.getLogger(__name__)
 # Time limit to connect, which aiortc does not have.
@@ -303,7 +303,7 @@ class WebRTCServer:
     def trim_soon(self) -> None:
         """Give free memory back to the system in a moment, once for all who ask until then."""
         if not self._trim:
-            self._trim.set(self._trim_seconds, self._trim_pool.submit, give_memory_back)
+            self._trim.set(self._trim_seconds, self._trim_pool.submit, trim_memory)
 
     def get(self, key: str) -> PeerConnection:
         """Return the camera's connection. Raises NotFound."""

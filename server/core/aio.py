@@ -171,7 +171,7 @@ class Timer:
         call(*args)
 
 
-class Pulse:
+class Broadcast:
     """Wakes all current waiters; a later waiter waits for the next wake-up."""
 
     def __init__(self) -> None:

@@ -10,20 +10,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from server.core.aio import Pulse, Timer
+from server.core.aio import Broadcast, Timer
 from server.core.errors import CameraFrozen, CameraStalled, NoCamera
 from server.core.frames import CameraState, Frame, Scene
 from server.core.messages import Sender
 from server.core.metrics import Metrics
 from server.media.path_rate import sender_plan
-from server.media.picture.planes import Luma, SceneReader, unwritten
-from server.media.video.camera_state import QUIET_PERIODS, CameraWatch
+from server.media.picture.planes import Luma, SceneReader, is_uninitialised
+from server.media.video.camera_state import QUIET_PERIODS, CameraStateTracker
 
 # A question waits this long for a frame captured after it; after the second time its asker gets a notice.
 FRAME_WAIT_SECONDS = 3.0
 FRAME_NOTICE_SECONDS = 0.6
 # After this wait the camera is woken and a key frame is requested.
-NUDGE_SECONDS = 0.15
+REQUEST_FRAME_SECONDS = 0.15
 # Largest difference between the delays of a frame and of a question, both by the sender's clock. No
 # path explains more: the two times are of different clocks, or one is wrong.
 STAMPS_APART_S = 0.5
@@ -48,7 +48,7 @@ UNMEASURED = (300_000, 8)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class QuestionTime:
     """The time of a question by three clocks."""
 
     # Monotonic seconds at its arrival here.
@@ -60,7 +60,7 @@ class Asked:
     sent: float | None = None
 
     @classmethod
-    def now(cls) -> Asked:
+    def now(cls) -> QuestionTime:
         """Return the present time, of a question without the page's clock."""
         return cls(at=time.monotonic(), wall=time.time())
 
@@ -115,20 +115,20 @@ class Camera:
         # The connection that sends; None while there is none.
         self.feed: CameraConnection | None = None
         # State of that connection, or of the last one.
-        self._watch = CameraWatch()
+        self._tracker = CameraStateTracker()
         self.newest: Frame | None = None
         # The newest one that is no repeat, which would have a later capture time: of a frozen camera its picture.
         self.last_new: Frame | None = None
         # Monotonic time since which there is no picture: creation, or the end of the last one that showed something.
         self._dark_since = clock() if dark_since is None else dark_since
-        self._arrivals = Pulse()
+        self._arrivals = Broadcast()
         self._sampler = Sampler(sample_rate)
         self._limits = SenderLimits(sample_rate)
         self._scenes = SceneMeter()
         # It is a screen or a window: a black one is not dark.
         self.screen = False
         # False while no client shows the hints (dark, blurred); scenes are then not analysed.
-        self.watched = True
+        self.measures_scenes = True
         self._reports = StatusReports(self)
         # Requests a key frame from the sender; None while nothing is connected.
         self._request_key_frame: Callable[[], None] | None = None
@@ -155,7 +155,7 @@ class Camera:
         """Make `feed`, or a new one, the current feed. Later calls of the replaced feed have no effect."""
         self.feed = feed or self.new_connection()
         self._request_key_frame = request_key_frame
-        self._watch = self.feed.watch
+        self._tracker = self.feed.tracker
         self._scenes = SceneMeter()
         # A new connection may use another path.
         self._limits.path = UNMEASURED
@@ -188,22 +188,22 @@ class Camera:
     @property
     def _sends_repeats(self) -> bool:
         """True when waking the sender brings only repeats of its last picture: a slow source that follows our limits."""
-        return self.sender_controlled and self._watch.is_slow
+        return self.sender_controlled and self._tracker.is_slow
 
     def state(self) -> CameraState | None:
         """Return the camera's state now; None before the first camera was offered."""
-        return self._watch.state(self._clock()) if self._reports.state is not None else None
+        return self._tracker.state(self._clock()) if self._reports.state is not None else None
 
     def fps(self) -> float:
-        return self._watch.fps(self._clock())
+        return self._tracker.fps(self._clock())
 
     def close(self) -> None:
-        self._let_go()
+        self._reset()
         self.on_sample.clear()
         self.on_between.clear()
         self._reports.cancel()
 
-    def _let_go(self) -> None:
+    def _reset(self) -> None:
         """Forget the connection with its frame and scene."""
         self.feed = None
         self.newest = self.last_new = None
@@ -223,7 +223,7 @@ class Camera:
         if frame.clock_doubted:
             self._doubt_clock(True)
         slow = self._sends_repeats
-        if self._watch.frame(self._clock(), frame.captured, frame.arrived):
+        if self._tracker.frame(self._clock(), frame.captured, frame.arrived):
             self.last_new = frame
         if self._sends_repeats is not slow:
             self.sender_changed()
@@ -242,24 +242,24 @@ class Camera:
 
     def connected(self) -> None:
         """Start to expect the first frame: the connection is established."""
-        self._watch.connected(self._clock())
+        self._tracker.connected(self._clock())
         if self.feed is not None and self.feed.codec == "H264":
             self.sender_changed(START_WAKE_MS)
         self._reports.arm()
 
     def end(self) -> None:
         """Forget the ended connection's frame and scene, and report the new state."""
-        self._watch.end()
+        self._tracker.end()
         if self.newest is not None:
             self._dark_since = self._clock()
-        self._let_go()
+        self._reset()
         self._reports.check()
 
     def sender_changed(self, wake_ms: int | None = None) -> None:
         """Tell the listeners that the sender's limits have changed, or that it has to stay awake for `wake_ms`."""
         if self.sender_controlled:
             now = self._clock()
-            self._watch.note_rate_change(now, now + (wake_ms or 0) / 1000)
+            self._tracker.note_rate_change(now, now + (wake_ms or 0) / 1000)
         for listener in self.on_sender:
             listener(wake_ms)
 
@@ -277,7 +277,7 @@ class Camera:
 
     def measure(self, frame: Frame, small: Luma | None = None) -> None:
         """Measure the scene on a frame, if that is due. `small`: its small luma picture, if there is one already."""
-        if self.watched and self._scenes.due(frame):
+        if self.measures_scenes and self._scenes.due(frame):
             self.scene_of(frame, small)
 
     def scene_of(self, frame: Frame, small: Luma | None = None) -> Scene:
@@ -287,14 +287,16 @@ class Camera:
             self._reports.send()
         return scene
 
-    async def frame_after(self, asked: Asked, on_wait: Callable[[], None] = lambda: None) -> Frame:
+    async def frame_after(
+        self, asked: QuestionTime, on_wait: Callable[[], None] = lambda: None
+    ) -> Frame:
         """Wait for the first frame that a live camera captured after the question. Safe to cancel.
 
         Calls `on_wait` once when that takes longer than 0.6 s. Raises NoCamera, CameraFrozen or CameraStalled: after
         0.6 s when more waiting cannot help, otherwise when no such frame comes within 3 s, or within two periods of
         a slow source.
         """
-        return await FrameWait(self, asked.at, NUDGE_SECONDS).after(asked, on_wait)
+        return await FrameWait(self, asked.at, REQUEST_FRAME_SECONDS).after(asked, on_wait)
 
     def _doubt_clock(self, doubted: bool) -> None:
         if self.feed is not None and self.feed.clock_doubted is not doubted:
@@ -313,7 +315,7 @@ class Camera:
         if not self._sends_repeats:
             self.sender_changed(WAKE_MS)
 
-    def nudge(self) -> None:
+    def request_frame(self) -> None:
         """Wake the sender; without any picture yet, also request a key frame in case packets were lost."""
         self.wake()
         if self._request_key_frame is not None and self.newest is None:
@@ -394,7 +396,7 @@ class StatusReports:
 
     def check(self, *, force: bool = False) -> None:
         """Report the state if it has changed."""
-        state = self._camera._watch.state(self._camera._clock())
+        state = self._camera._tracker.state(self._camera._clock())
         if force or state is not self.state:
             self.state = state
             self.send()
@@ -408,7 +410,7 @@ class StatusReports:
         """Set the one timer that checks the state when it may change without a frame; frames do not reset it."""
         self._timer.cancel()
         now = self._camera._clock()
-        deadline = self._camera._watch.deadline(now)
+        deadline = self._camera._tracker.deadline(now)
         if self._camera.feed is not None:
             # At least 50 ms ahead: the deadline moves with every frame.
             delay = 1.0 if deadline == math.inf else max(0.05, deadline - now)
@@ -437,25 +439,25 @@ _NO_FRAME = {
 class FrameWait:
     """One wait for a frame of a camera: when it wakes the sender, and when it gives up."""
 
-    def __init__(self, camera: Camera, start: float, nudge_seconds: float = math.inf) -> None:
-        """`nudge_seconds`: time from the start until the sender is woken first."""
+    def __init__(self, camera: Camera, start: float, request_seconds: float = math.inf) -> None:
+        """`request_seconds`: time from the start until the sender is woken first."""
         self._camera = camera
         self._start = start
         self._notice = start + FRAME_NOTICE_SECONDS
-        self._nudge = start + nudge_seconds
+        self._request_at = start + request_seconds
         self._seen: Frame | None = None
         self._require()
 
-    async def after(self, asked: Asked, on_wait: Callable[[], None]) -> Frame:
+    async def after(self, asked: QuestionTime, on_wait: Callable[[], None]) -> Frame:
         """See `Camera.frame_after`."""
-        camera, watch = self._camera, self._camera._watch
+        camera, tracker = self._camera, self._camera._tracker
         # Two periods: the picture of a polled camera counts from its request, and one may be under way.
-        deadline = asked.at + max(FRAME_WAIT_SECONDS, 2 * watch.quiet / QUIET_PERIODS)
+        deadline = asked.at + max(FRAME_WAIT_SECONDS, 2 * tracker.quiet / QUIET_PERIODS)
         while True:
             frame = self._new()
             if (
                 frame is not None
-                and not camera._watch.may_repeat(frame.arrived)
+                and not tracker.may_repeat(frame.arrived)
                 and asked.precedes(frame)
             ):
                 disagree = asked.stamps_disagree(frame)
@@ -497,15 +499,15 @@ class FrameWait:
         if now >= self._notice:
             self._notice = math.inf
             # Pictures are refused, or the camera is frozen: a longer wait cannot bring a frame.
-            if self._refusal or camera._watch.stands_still(now):
+            if self._refusal or camera._tracker.is_frozen(now):
                 raise self._error()
             on_wait()
             # A second time: the sender may be idle again, or the first request was lost.
-            camera.nudge()
-        if now >= self._nudge:
-            self._nudge = math.inf
-            camera.nudge()
-        await camera._arrivals.wait(min(self._nudge, self._notice, deadline))
+            camera.request_frame()
+        if now >= self._request_at:
+            self._request_at = math.inf
+            camera.request_frame()
+        await camera._arrivals.wait(min(self._request_at, self._notice, deadline))
         self._require()
 
     def _require(self) -> None:
@@ -517,10 +519,10 @@ class FrameWait:
         return self._camera.feed.refusal if self._camera.feed is not None else ""
 
     def _error(self) -> CameraStalled | CameraFrozen:
-        watch, now = self._camera._watch, self._camera._clock()
-        if not self._refusal and watch.state(now) is CameraState.FROZEN:
+        tracker, now = self._camera._tracker, self._camera._clock()
+        if not self._refusal and tracker.state(now) is CameraState.FROZEN:
             return CameraFrozen(
-                f"The camera is connected but its picture stands still: no new one has come for {watch.still_for(now):.0f} s. "
+                f"The camera is connected but its picture stands still: no new one has come for {tracker.still_for(now):.0f} s. "
                 "Check that no other program uses it and that it is not covered or paused, or stop and start it."
             )
         return CameraStalled(_NO_FRAME[self._refusal])
@@ -583,7 +585,7 @@ class CameraConnection:
         self.sender_controlled = sender_controlled
         # The first codec of the answer, which a browser then sends; "" before the answer.
         self.codec = ""
-        self.watch = CameraWatch()
+        self.tracker = CameraStateTracker()
         # Reason for which pictures after the newest were refused (see `refused`); "" for none.
         self.refusal = ""
         # True when frames' capture times contradict their arrival or a question's time; then our clock decides.
@@ -599,7 +601,7 @@ class CameraConnection:
         if not self.current:
             return
         self._metrics.frames_received.inc()
-        if not self._seen and unwritten(frame.image):
+        if not self._seen and is_uninitialised(frame.image):
             self.dropped("unwritten")
             return
         self._seen = True
@@ -613,8 +615,8 @@ class CameraConnection:
         if self.current:
             self._camera.connected()
 
-    def heard(self, now: float) -> None:
-        self.watch.heard(now)
+    def packet_received(self, now: float) -> None:
+        self.tracker.packet_received(now)
 
     def rate(self, cap: int, frame_rate: int) -> None:
         """Report a new path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""

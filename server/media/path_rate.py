@@ -115,7 +115,7 @@ class PathRate:
         self._base = WindowMinimum(WINDOW_S)
         # The frame being received; None before the first.
         self._timestamp: int | None = None
-        self._train = Train(0.0, 0.0, 0)
+        self._train = PacketBurst(0.0, 0.0, 0)
         # The encoder's limit while awake, and the path's capacity for REMB, bit/s
         self.cap = CAP_FIRST
         self.remb = TOP
@@ -157,7 +157,7 @@ class PathRate:
             self._timestamp = timestamp
             self._before = None
             changed = self._queue(now, self._delay(now, sent)) or changed
-            self._train = train = Train(now, sent, sequence)
+            self._train = train = PacketBurst(now, sent, sequence)
         elif not train.closed:
             train.add(now, sent if self.timed else None, size, sequence)
             if train.packets >= TRAIN_PACKETS and self._before is None:
@@ -360,7 +360,7 @@ SPREAD_LOW_S = 1e-4
 SEND_WRAP_S = 64.0
 
 
-class Train:
+class PacketBurst:
     """Packets of one RTP timestamp, each once and in the order of arrival. Times are seconds.
 
     The first packet starts the measurement, so its bits do not count.

@@ -346,7 +346,7 @@ class Session:
         """Begin the work that needs a listener."""
         self.use()
         self.touch()
-        self.camera.watched = True
+        self.camera.measures_scenes = True
         self.features.set_connected(True)
 
     def socket_closed(self) -> None:
@@ -356,7 +356,7 @@ class Session:
         self.services.inference.cancel_session(self.id, "socket_closed")
         self.features.set_connected(False)
         # What goes on has to know when it is too dark.
-        self.camera.watched = self.features.unattended
+        self.camera.measures_scenes = self.features.unattended
 
     async def close(self, reason: str) -> None:
         """Stop and forget everything; a failure skips nothing. Safe to call more than once."""

@@ -14,10 +14,10 @@ import pytest
 
 from server.core import aio
 from server.core.aio import (
+    Broadcast,
     Bucket,
     Deadline,
     Pools,
-    Pulse,
     TaskSet,
     Timer,
     async_call,
@@ -177,7 +177,7 @@ async def test_a_blocked_event_loop_is_noticed() -> None:
 
 async def test_a_pulse_wakes_who_waits_now() -> None:
     """All who wait are woken; a cancelled one takes it from nobody, and a past one wakes nobody."""
-    pulse, loop = Pulse(), asyncio.get_running_loop()
+    pulse, loop = Broadcast(), asyncio.get_running_loop()
     pulse.wake()
     assert not await pulse.wait(loop.time() + 0.01)
     waiting = [asyncio.create_task(pulse.wait(loop.time() + 5)) for _ in range(3)]

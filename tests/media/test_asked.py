@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from server.media.camera import Asked
+from server.media.camera import QuestionTime
 from tests.support.rooms import make_frame
 
 WALL = 1.7e9
@@ -17,7 +17,7 @@ FRAME = make_frame()
 def precedes(sender: float | None, captured: float, sent: float | None, wall: float = WALL) -> bool:
     """A frame's two capture times, and a question that was sent and came at 100.0 by the clock of `captured`."""
     frame = replace(FRAME, captured_sender=sender, captured=captured)
-    return Asked(100.0, wall, sent).precedes(frame)
+    return QuestionTime(100.0, wall, sent).precedes(frame)
 
 
 def test_by_the_senders_clock_the_frame_is_not_older_than_the_question() -> None:
@@ -39,7 +39,7 @@ def test_a_stamp_in_the_future_makes_no_old_frame_new(lie: float) -> None:
 def test_a_stamp_in_the_past_does_not_make_a_question_wait(lie: float) -> None:
     """Further back than a path explains, the local rule decides: 10 ms past the arrival."""
     late = replace(FRAME, captured_sender=WALL + 0.02 - lie, captured=100.02)
-    assert Asked(100.0, WALL, WALL).stamps_disagree(late)
+    assert QuestionTime(100.0, WALL, WALL).stamps_disagree(late)
     assert precedes(WALL + 0.02 - lie, 100.02, WALL)
     assert not precedes(WALL + 0.005 - lie, 100.005, WALL)
 

@@ -21,13 +21,13 @@ from server.core.frames import CameraState, Frame
 from server.core.metrics import Metrics
 from server.media.camera import (
     HOLD_SECONDS,
-    NUDGE_SECONDS,
+    REQUEST_FRAME_SECONDS,
     START_WAKE_MS,
     UNMEASURED,
     WAKE_MS,
-    Asked,
     Camera,
     CameraConnection,
+    QuestionTime,
     Sampler,
 )
 from server.media.path_rate import ALERT_FPS, TOP
@@ -107,8 +107,8 @@ class Bench:
         return sample(self.metrics, name)
 
 
-def question_time(sent: float | None = None, wall: float = SENDER) -> Asked:
-    return Asked(at=now(), wall=wall, sent=sent)
+def question_time(sent: float | None = None, wall: float = SENDER) -> QuestionTime:
+    return QuestionTime(at=now(), wall=wall, sent=sent)
 
 
 def spawn(coro: Coroutine[Any, Any, Frame]) -> asyncio.Task[Frame]:
@@ -261,7 +261,7 @@ async def test_a_waiting_question_wakes_the_sender_once() -> None:
     """After 150 ms without a frame the sender is woken; a key frame is asked for when there never was a picture."""
     bench = Bench()
     waiting = spawn(bench.camera.frame_after(question_time()))
-    await asyncio.sleep(NUDGE_SECONDS - 0.01)
+    await asyncio.sleep(REQUEST_FRAME_SECONDS - 0.01)
     assert (bench.wakes, bench.key_frames) == ([], 0)
     await asyncio.sleep(0.02)
     assert (bench.wakes, bench.key_frames) == ([WAKE_MS], 1)
@@ -319,7 +319,7 @@ async def test_a_camera_whose_picture_stands_still_is_frozen_and_a_silent_one_st
     same = now()
     for _ in range(30):
         bench.frame(same)
-        bench.feed.heard(now())
+        bench.feed.packet_received(now())
         await asyncio.sleep(0.1)
     assert bench.camera.state() is CameraState.FROZEN
     with pytest.raises(CameraFrozen, match="stands still"):
@@ -346,16 +346,16 @@ async def test_behind_a_silence_a_question_waits_for_the_first_pictures() -> Non
     """After a cut packets come before the first whole picture: that is not a picture that stands still."""
     bench = Bench()
     for _ in range(10):
-        bench.feed.heard(now())
+        bench.feed.packet_received(now())
         bench.frame()
         await asyncio.sleep(0.1)
     await asyncio.sleep(13)
-    bench.feed.heard(now())
+    bench.feed.packet_received(now())
     assert bench.camera.state() is CameraState.FROZEN
     waiting = spawn(bench.camera.frame_after(question_time()))
     for _ in range(12):
         await asyncio.sleep(0.1)
-        bench.feed.heard(now())
+        bench.feed.packet_received(now())
     shown = [bench.frame()]
     for _ in range(3):
         await asyncio.sleep(0.1)
@@ -364,7 +364,7 @@ async def test_behind_a_silence_a_question_waits_for_the_first_pictures() -> Non
     # Heard of for longer, without another picture: now it stands still.
     for _ in range(30):
         await asyncio.sleep(0.1)
-        bench.feed.heard(now())
+        bench.feed.packet_received(now())
     start = now()
     with pytest.raises(CameraFrozen):
         await bench.camera.frame_after(question_time())
@@ -379,7 +379,7 @@ async def test_a_source_with_a_picture_each_three_seconds_answers_from_the_next(
 
     async def pictures() -> None:
         for second in range(40):
-            bench.feed.heard(now())
+            bench.feed.packet_received(now())
             if second % 3 == 0:
                 shown.append(bench.frame())
             await asyncio.sleep(1)
@@ -417,7 +417,7 @@ async def test_a_new_picture_that_changes_the_rate_itself_is_no_repeat() -> None
             assert await waiting is shown
         for _ in range(2):
             await asyncio.sleep(1)
-            bench.feed.heard(now())
+            bench.feed.packet_received(now())
         await asyncio.sleep(0.85)
         waiting = spawn(bench.camera.frame_after(question_time()))
         await asyncio.sleep(0.1)
@@ -469,7 +469,7 @@ async def test_the_age_of_a_picture_that_stands_still_is_told() -> None:
     bench.frame()
     for _ in range(12):
         await asyncio.sleep(1)
-        bench.feed.heard(now())
+        bench.feed.packet_received(now())
     with pytest.raises(CameraFrozen, match="for 13 s"):
         await bench.camera.frame_after(question_time())
 
@@ -588,7 +588,7 @@ async def test_a_replaced_feed_is_deaf() -> None:
     assert bench.feed.current
     assert not old.current
     bench.frame(feed=old)
-    old.heard(now())
+    old.packet_received(now())
     old.rate(1_000_000, 20)
     old.connected()
     old.key_frame_asked()
@@ -698,7 +698,7 @@ async def test_the_picture_of_a_frozen_camera_is_the_one_before_its_repeats() ->
     first = bench.frame()
     for _ in range(3):
         await asyncio.sleep(1)
-        bench.feed.heard(now())
+        bench.feed.packet_received(now())
     bench.camera.wake()
     await asyncio.sleep(0.1)
     bench.frame()
@@ -721,7 +721,7 @@ async def test_a_camera_whose_new_pictures_are_refused_is_not_frozen() -> None:
     bench.feed.refused("size")
     for _ in range(5):
         await asyncio.sleep(1)
-        bench.feed.heard(now())
+        bench.feed.packet_received(now())
     for wait in (bench.camera.frame_after(question_time()), bench.camera.sharpest()):
         with pytest.raises(CameraStalled, match="3840×2160"):
             await wait

@@ -17,8 +17,8 @@ from server.media.path_rate import (
     OVERHEAD,
     TOP,
     Announcements,
+    PacketBurst,
     PathRate,
-    Train,
     WindowMinimum,
     sender_plan,
 )
@@ -456,9 +456,9 @@ def test_the_page_is_told_at_first_and_when_it_matters() -> None:
     assert due.page_due(1.4)
 
 
-def train(arrivals: list[float], *, lost: int = 0, sent: list[float] | None = None) -> Train:
+def train(arrivals: list[float], *, lost: int = 0, sent: list[float] | None = None) -> PacketBurst:
     """Packets of 1000 bytes; `lost` sequence numbers are missing before the last."""
-    made = Train(arrivals[0], sent[0] if sent else 0.0, 65_530)
+    made = PacketBurst(arrivals[0], sent[0] if sent else 0.0, 65_530)
     for n, at in enumerate(arrivals[1:], 1):
         number = (65_530 + n + (lost if n == len(arrivals) - 1 else 0)) & 0xFFFF
         made.add(at, sent[n] if sent else None, 1000, number)

@@ -82,7 +82,7 @@ class RecordingCamera:
         self.frames.append(frame)
         self._changed.set()
 
-    def heard(self, now: float) -> None:
+    def packet_received(self, now: float) -> None:
         self._changed.set()
 
     def rate(self, cap: int, frame_rate: int) -> None:

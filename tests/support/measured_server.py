@@ -69,9 +69,9 @@ def _count() -> dict[str, int]:
 
 
 def _measure() -> Kept:
-    from server.media.video.decode import give_memory_back
+    from server.media.video.decode import trim_memory
 
-    give_memory_back()
+    trim_memory()
     with open("/proc/self/statm", encoding="ascii") as file:
         pages = int(file.read().split()[1])
     rss = pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -132,7 +132,7 @@ class Room:
             captured = max(time.monotonic() + 0.02, self._captured + 0.04)
         self._captured = captured
         frame = make_frame(self._frames, captured=captured, **more)
-        self._feed.heard(time.monotonic())
+        self._feed.packet_received(time.monotonic())
         self._feed.frame(frame)
         return frame
 

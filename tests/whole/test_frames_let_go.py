@@ -114,7 +114,7 @@ def shown(one: Room) -> None:
     (camera,) = cameras_of(one.session).cameras
     feed = camera.feed
     assert feed is not None
-    feed.heard(time.monotonic())
+    feed.packet_received(time.monotonic())
     feed.frame(make_frame(next(NUMBERS), captured=time.monotonic() + 0.02))
 
 

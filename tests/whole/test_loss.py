@@ -87,7 +87,7 @@ class Path:
                         packet.start,
                         packet.key,
                     )
-                    self.silence.heard(now)
+                    self.silence.packet_received(now)
                     self.take(self.assembler.add(fresh, now, again), now)
                     self.ask(now)
                 case "nack", list() as numbers:

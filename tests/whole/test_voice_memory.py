@@ -134,7 +134,7 @@ class Speaker:
         self._shown += 1
         captured = self.now + 0.001 * (self._shown % 20)
         frame = make_frame(self._shown, scene=self._shown % 5, captured=captured)
-        feed.heard(frame.arrived)
+        feed.packet_received(frame.arrived)
         feed.frame(frame)
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
-from server.media.video.decode import give_memory_back
+from server.media.video.decode import trim_memory
 from server.shared.onnx_file import ModelTrouble, ModelUnusable, session
 
 log = logging.getLogger(__name__)
@@ -493,7 +493,7 @@ class ThingFinder:
                 forms = _DETECTORS, _CLASSIFIERS
                 self._models = self._tried(*map(_Model, self._files, forms))
                 # What only the loading took: a fifth of what stays
-                give_memory_back()
+                trim_memory()
             except ModelUnusable as error:
                 trouble = error.trouble
             if trouble is not None:

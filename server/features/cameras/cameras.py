@@ -140,7 +140,7 @@ class Cameras(SessionPart):
             dark_since=-math.inf,
         )
         # Nothing is asked about it yet.
-        camera.watched = False
+        camera.measures_scenes = False
         stills = Stills(camera=camera, outbox=self._outbox, services=self._services, id=id)
         admission = Admission(self._session_id, id, time.monotonic())
         further = SessionCamera(id, name, camera, stills, admission)
@@ -205,7 +205,7 @@ class Cameras(SessionPart):
         """Ask about these cameras from now on. Unknown ones do not count; without any it is the own."""
         self._chosen = tuple(id for id in self._all if id in ids) or (OWN,)
         for one in self._further:
-            one.camera.watched = one.id in self._chosen
+            one.camera.measures_scenes = one.id in self._chosen
         self.report()
 
     # Questions

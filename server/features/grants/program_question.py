@@ -21,7 +21,7 @@ from server.core.errors import (
 from server.core.frames import Detail, Frame, JobKind, QuestionMode
 from server.core.messages import MAX_QUESTION_CHARS
 from server.features.grants.grants import Grant, ended
-from server.media.camera import Asked
+from server.media.camera import QuestionTime
 from server.media.picture.planes import refuse_black
 from server.models.base import Engine, EngineRequest, Message, ProgramFields
 from server.models.routing import choose
@@ -136,7 +136,7 @@ class ProgramQuestions:
     async def frame(self) -> Frame:
         """Wait for the camera's next frame. Raises CameraError."""
         self._camera.wake()
-        return await self._camera.frame_after(Asked.now())
+        return await self._camera.frame_after(QuestionTime.now())
 
     async def answer(
         self,
@@ -151,7 +151,7 @@ class ProgramQuestions:
 
         Raises QwenCameraError: no frame, a black one, one that is withheld, no consent, a full queue.
         """
-        asked = Asked.now()
+        asked = QuestionTime.now()
         route, detail = choose(question.words, question.detail, question.route)
         if route in (QuestionMode.READ, QuestionMode.TWICE):
             # One picture: a program reads on, and looks again, by itself.

@@ -12,7 +12,7 @@ from server.core.errors import CameraError, QwenCameraError
 from server.core.frames import Detail, Frame, QuestionMode, Role, Scene
 from server.features.reading.messages import ReadingState
 from server.features.reading.text import ReadPace, ReadText, joined, lines_of, reading_question
-from server.media.camera import Asked
+from server.media.camera import QuestionTime
 from server.models.base import Engine, EngineRequest, Usage
 from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext, SessionPart
@@ -134,7 +134,7 @@ class Reading:
         if now - self._woke_at >= _WAKE_SECONDS:
             self._woke_at = now
             self._camera.wake()
-        return await self._camera.frame_after(Asked.now())
+        return await self._camera.frame_after(QuestionTime.now())
 
     async def _step(self, frame: Frame) -> None:
         """Compare a frame with the one read last; read it, or find what would help."""

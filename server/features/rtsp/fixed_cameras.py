@@ -20,7 +20,7 @@ from server.core.messages import MAX_QUESTION_CHARS
 from server.core.metrics import Metrics
 from server.features.rtsp.reader import AWAKE_FPS, SENTENCES, FixedCameraState, Reader
 from server.features.rtsp.settings import FixedCamera
-from server.media.camera import Asked
+from server.media.camera import QuestionTime
 from server.session.part import Alert
 from server.session.request.outbox import OutboxClosed, OutboxOverflowed
 from server.session.session import Session
@@ -99,7 +99,7 @@ class FixedCameras:
             reader.asked()
 
         session.camera.on_sender.append(on_sender)
-        session.camera.watched = bool(camera.watches)
+        session.camera.measures_scenes = bool(camera.watches)
         one.unwatched = dict.fromkeys(range(len(camera.watches)), "")
         self._watch(one)
         describing = session.part("describe")
@@ -261,7 +261,9 @@ def add_routes(api: Api, cameras: FixedCameras) -> None:
     async def picture(name: str) -> Response:
         """A filtered JPEG of the next frame, at most 640 px."""
         camera = cameras.find(name).camera
-        frame = await camera.frame_after(Asked(at=time.monotonic(), wall=time.time(), sent=None))
+        frame = await camera.frame_after(
+            QuestionTime(at=time.monotonic(), wall=time.time(), sent=None)
+        )
         async with making:
             jpeg = await in_pool(api.pools.prepare, api.preparer.still, frame)
         return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": "no-store"})

@@ -22,7 +22,7 @@ from server.core.frames import Frame
 from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in.recogniser import Recogniser, Words, WordTime
 from server.features.voice_in.turns import MOST_TURN_SECONDS, Began, Ended
-from server.media.camera import Asked
+from server.media.camera import QuestionTime
 from server.models.routing import is_stop, parse_command
 from server.session.part import SessionContext
 from server.session.request.parts import Spoken
@@ -92,7 +92,7 @@ class SpokenQuestions:
 
     async def _frame_after(self, at: float) -> Frame | None:
         """Return the first frame captured after a time; None when none comes."""
-        asked = Asked(at=at, wall=time.time() - (time.monotonic() - at), sent=None)
+        asked = QuestionTime(at=at, wall=time.time() - (time.monotonic() - at), sent=None)
         try:
             frame = await self._camera.frame_after(asked)
         except CameraError:

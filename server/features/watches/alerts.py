@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from server.core.aio import Pulse
+from server.core.aio import Broadcast
 from server.features.watches import messages
 from server.features.watches.rule import Firing
 from server.media.picture.encode import data_url
@@ -96,7 +96,7 @@ class KeptAlerts:
         self._unsent: list[str] = []
         self._unnoted: set[str] = set()
         self._listening = False
-        self._added = Pulse()
+        self._added = Broadcast()
         # The newest alert that got its reason before its picture was made
         self._words: tuple[Firing, str] | None = None
 

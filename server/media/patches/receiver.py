@@ -135,11 +135,11 @@ class CameraReceiver(RTCRtpReceiver):
             await super()._handle_rtcp_packet(packet)
         elif isinstance(packet, RtcpSrPacket):
             now = time.monotonic()
-            self._sink.heard(now)
+            self._sink.packet_received(now)
             if self._stream is not None and self._stream.ssrc == packet.ssrc:
                 info = packet.sender_info
                 self._stream.report(info.ntp_timestamp, info.rtp_timestamp, now)
-                self._reports.heard(packet.ssrc, info.ntp_timestamp, now)
+                self._reports.sender_report_received(packet.ssrc, info.ntp_timestamp, now)
         elif isinstance(packet, RtcpByePacket) and (
             # A BYE of a replaced stream must not end the newer one.
             self._stream is None or self._stream.ssrc in packet.sources
@@ -175,7 +175,7 @@ class CameraReceiver(RTCRtpReceiver):
         if codec is None:
             return None
         self._reports.count(packet, codec)
-        sink.heard(now)
+        sink.packet_received(now)
         if is_rtx(codec):
             original = self._unwrap(packet, codec)
             if original is not None:
@@ -311,7 +311,7 @@ class ReceiverReports:
             statistics = self._statistics[packet.ssrc] = StreamStatistics(codec.clockRate)
         statistics.add(packet)
 
-    def heard(self, ssrc: int, ntp: int, now: float) -> None:
+    def sender_report_received(self, ssrc: int, ntp: int, now: float) -> None:
         """Note a sender report of the current stream."""
         self._heard = ssrc, ntp >> 16 & 0xFFFFFFFF, now
 

@@ -61,7 +61,7 @@ _KEEP_EVERY = 0.2
 _KEPT = 8
 
 
-def unwritten(image: av.VideoFrame) -> bool:
+def is_uninitialised(image: av.VideoFrame) -> bool:
     """Return True when all planes are about zero (plain green): memory of the sender that was never written.
 
     No camera takes such a picture; even black has its chroma in the middle.

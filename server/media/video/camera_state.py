@@ -38,7 +38,7 @@ FPS_WINDOW_S = 3.0
 FPS_FRAMES = 256
 
 
-class CameraWatch:
+class CameraStateTracker:
     """Derives one camera's state from its packets, sender reports and frames.
 
     STARTING: before the first frame. STALLED: the first frame is overdue, or nothing arrives any
@@ -93,7 +93,7 @@ class CameraWatch:
         # A picture's own packets may have changed the rate; their picture is new.
         return self._repeats_from < arrived < self._repeats_until
 
-    def heard(self, now: float) -> None:
+    def packet_received(self, now: float) -> None:
         """Note a media packet, padding and retransmissions included, or a sender report."""
         if now >= self._heard + self.quiet:
             self._heard_since = now
@@ -108,7 +108,7 @@ class CameraWatch:
             return False
         arrived = now if arrived is None else arrived
         frozen = self.state(now) is CameraState.FROZEN
-        self.heard(now)
+        self.packet_received(now)
         arrivals = self._arrivals
         near = bool(arrivals) and now - arrivals[-1] <= REVIVED_GAP_S
         if arrivals:
@@ -177,7 +177,7 @@ class CameraWatch:
         """Return the seconds since the last new picture; 0 before the first."""
         return 0.0 if self._advanced is None else now - self._advanced
 
-    def stands_still(self, now: float) -> bool:
+    def is_frozen(self, now: float) -> bool:
         """Return True when the camera is frozen although packets have arrived long enough for a new
         picture.
 
@@ -237,7 +237,7 @@ class Silence:
         # Requests since then
         self.asks = 0
 
-    def heard(self, now: float) -> None:
+    def packet_received(self, now: float) -> None:
         """Note a packet or a sender report: the silence is over."""
         self._heard = now
         self.due = now + AFTER_S

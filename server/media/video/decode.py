@@ -69,7 +69,7 @@ class FormatRefused(ValueError):
     """
 
 
-class TooLarge(ValueError):
+class PicturesTooLarge(ValueError):
     """The pictures are larger, or need more memory, than any camera may have.
 
     Outside the tree of errors as `FormatRefused` is.
@@ -106,7 +106,7 @@ class H264Frames:
         """Return the frame to decode.
 
         `after_hole`: frames before it are missing, and with them perhaps its parameter sets.
-        Raises FormatRefused, TooLarge, and ValueError for a frame that is malformed or out of
+        Raises FormatRefused, PicturesTooLarge, and ValueError for a frame that is malformed or out of
         bounds.
         """
         parts: list[bytes] = []
@@ -208,7 +208,7 @@ def read_set(unit: bytes, most: int = MAX_KEPT_MACROBLOCKS) -> SequenceSet:
     """Parse a set (without its NAL header) and rewrite it; bytes behind it are ignored. `most`:
     macroblocks that it may make a decoder keep.
 
-    Raises FormatRefused, TooLarge, and ValueError for a malformed set.
+    Raises FormatRefused, PicturesTooLarge, and ValueError for a malformed set.
     """
     bits = Bits(unit)
     profile = bits.read(8)
@@ -242,7 +242,9 @@ def read_set(unit: bytes, most: int = MAX_KEPT_MACROBLOCKS) -> SequenceSet:
     picture = _bounded(width, height)
     kept = picture * (max(1, references) + BESIDE_REFERENCES)
     if kept > most:
-        raise TooLarge(f"{16 * width}x{16 * height} with {kept} macroblocks kept of at most {most}")
+        raise PicturesTooLarge(
+            f"{16 * width}x{16 * height} with {kept} macroblocks kept of at most {most}"
+        )
     text = bits.so_far() + "1" + _vui(_colors(bits), references) + "1"
     text += "0" * (-len(text) % 8)
     return SequenceSet(kept, _protected(int(text, 2).to_bytes(len(text) // 8, "big")))
@@ -250,7 +252,7 @@ def read_set(unit: bytes, most: int = MAX_KEPT_MACROBLOCKS) -> SequenceSet:
 
 def _bounded(width: int, height: int) -> int:
     if max(width, height) > MAX_SIDE_MACROBLOCKS or width * height > MAX_PICTURE_MACROBLOCKS:
-        raise TooLarge(f"{16 * width}x{16 * height}")
+        raise PicturesTooLarge(f"{16 * width}x{16 * height}")
     return width * height
 
 
@@ -331,10 +333,10 @@ class Vp8Frames:
     kept = 0
 
     def checked(self, data: bytes, *, after_hole: bool = False) -> bytes:
-        """Return the frame unchanged. Raises TooLarge."""
+        """Return the frame unchanged. Raises PicturesTooLarge."""
         kept = VP8_PICTURES * picture_macroblocks(data) * VP8_MACROBLOCK_BYTES
         if kept > MAX_KEPT_MACROBLOCKS * MACROBLOCK_BYTES:
-            raise TooLarge(f"A picture has the decoder keep {kept} bytes.")
+            raise PicturesTooLarge(f"A picture has the decoder keep {kept} bytes.")
         self.kept = max(self.kept, kept)
         return data
 
@@ -401,7 +403,7 @@ class DecodeLane:
 
     Calls on the event loop: `on_image(encoded, image)`; `on_error(timestamp)` with the failed
     frame's RTP timestamp, or None when frames were dropped; `on_drop(reason, count)`;
-    `on_refused(reason)` ("size": see TooLarge; "format": see FormatRefused). After `close()`
+    `on_refused(reason)` ("size": see PicturesTooLarge; "format": see FormatRefused). After `close()`
     nothing is called, and the decoder is freed when its thread has finished.
 
     Bounds of frames to decode: 30; when full, all up to the newest key frame are dropped; half of
@@ -526,7 +528,7 @@ class DecodeLane:
                     problem = "damaged"
         except FormatRefused:
             problem = "format"
-        except TooLarge:
+        except PicturesTooLarge:
             problem = "size"
         except Exception as exc:  # noqa: BLE001
             # an unexpected error must not end this camera's decoding unnoticed
@@ -573,7 +575,7 @@ def _too_many(frames: deque[EncodedFrame]) -> bool:
     return len(frames) > BACKLOG or sum(len(frame.data) for frame in frames) > BACKLOG_BYTES
 
 
-def give_memory_back() -> None:
+def trim_memory() -> None:
     """Collect garbage and return free memory to the system (glibc only). Takes about 20 ms.
 
     A closed connection is a cycle of references, which only the collector frees, and it seldom runs

@@ -28,7 +28,7 @@ class FrameSink(Protocol):
     """Receives a camera's frames and events on the event loop (see `server.media.camera.CameraConnection`)."""
 
     def frame(self, frame: Frame) -> None: ...
-    def heard(self, now: float) -> None: ...
+    def packet_received(self, now: float) -> None: ...
     def rate(self, cap: int, frame_rate: int) -> None: ...
     def dropped(self, reason: str, count: int = 1) -> None: ...
     def refused(self, reason: str) -> None: ...
@@ -104,7 +104,7 @@ class VideoStream:
         except ValueError:
             self._sink.dropped("broken")
             return
-        self._silence.heard(now)
+        self._silence.packet_received(now)
         if colors:
             self._learn_colors(colors, timestamp)
         packet = Packet(
@@ -124,7 +124,7 @@ class VideoStream:
         if self._silence.asks:
             # The link is back, and the requests sent during the silence may be lost.
             self._feedback.send_pli(self.ssrc)
-        self._silence.heard(now)
+        self._silence.packet_received(now)
 
     def request_key_frame(self) -> None:
         """Request a key frame, at most every 0.5 s."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from server.core.frames import Detail, Part, QuestionMode
-from server.media.camera import Asked
+from server.media.camera import QuestionTime
 from server.models import prompts
 from server.models.routing import Span
 from server.session.request.parts import Spoken
@@ -17,7 +17,7 @@ class Question:
 
     id: str
     text: str
-    asked: Asked
+    asked: QuestionTime
     # The way to find the answer
     route: QuestionMode = QuestionMode.NOW
     detail: Detail = Detail.AUTO

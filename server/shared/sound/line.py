@@ -28,7 +28,7 @@ from aiortc.rtcrtpparameters import (
 from aiortc.rtp import AnyRtcpPacket, RtpPacket
 from numpy.typing import NDArray
 
-from server.core.aio import Pulse, TaskSet, Timer
+from server.core.aio import Broadcast, TaskSet, Timer
 from server.core.sound import Sound
 from server.media.sdp import Offer, Section
 from server.shared.sound.microphone import (
@@ -450,7 +450,7 @@ class SoundSection:
         self._encoder: OpusEncoder | None = None
         # Ends the pause before the next frame: the packet that ends the sound need not wait for its
         # turn. The end of the last frame is in it, since the codec overlaps them.
-        self._hush = Pulse()
+        self._hush = Broadcast()
 
     @property
     def number(self) -> int:

@@ -248,7 +248,7 @@ class Walk:
         )
         feed = self.one.session.camera.feed
         assert feed is not None
-        feed.heard(time.monotonic())
+        feed.packet_received(time.monotonic())
         feed.frame(frame)
         async with asyncio.timeout(20):
             # Not in turns of the loop: the look's thread needs the processor.

@@ -55,7 +55,7 @@ class Stage:
         frame = make_frame(number, scene=scene, captured=self._begin + self._step * number, **more)
         feed = self.one.session.camera.feed
         assert feed is not None
-        feed.heard(time.monotonic())
+        feed.packet_received(time.monotonic())
         feed.frame(frame)
         return frame
 

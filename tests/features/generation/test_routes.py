@@ -67,7 +67,7 @@ class Desk:
 def live(session: Session) -> CameraConnection:
     """A camera that has shown one frame of noise."""
     feed = session.camera.open_connection()
-    feed.heard(time.monotonic())
+    feed.packet_received(time.monotonic())
     feed.frame(make_frame(captured=time.monotonic()))
     return feed
 

@@ -72,7 +72,7 @@ class Table:
         frame = make_frame(self._count, scene=scene, captured=captured, **more)
         feed = self.one.session.camera.feed
         assert feed is not None
-        feed.heard(frame.arrived)
+        feed.packet_received(frame.arrived)
         feed.frame(frame)
         return frame
 

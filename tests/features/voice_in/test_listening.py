@@ -137,7 +137,7 @@ class Ear:
         frame = make_frame(number, scene=number, captured=captured)
         feed = self.session.camera.feed
         assert feed is not None
-        feed.heard(frame.arrived)
+        feed.packet_received(frame.arrived)
         feed.frame(frame)
         return frame
 

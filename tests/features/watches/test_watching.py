@@ -232,7 +232,7 @@ async def test_a_change_between_two_samples_is_asked_about_at_once() -> None:
             at = guard.newest.captured + 0.1
             feed = session.camera.feed
             assert feed is not None
-            feed.heard(time.monotonic())
+            feed.packet_received(time.monotonic())
             feed.frame(make_frame(number, scene=1, mark=True, captured=at))
             await guard.quiet()
 

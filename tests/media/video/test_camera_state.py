@@ -17,7 +17,7 @@ from server.media.video.camera_state import (
     FPS_FRAMES,
     QUIET_MAX_S,
     UNTIL_S,
-    CameraWatch,
+    CameraStateTracker,
     Silence,
 )
 
@@ -25,11 +25,11 @@ STARTING, LIVE, STALLED = CameraState.STARTING, CameraState.LIVE, CameraState.ST
 FROZEN, ENDED = CameraState.FROZEN, CameraState.ENDED
 
 
-def live(until: float = 10.0, fps: float = 10.0) -> CameraWatch:
+def live(until: float = 10.0, fps: float = 10.0) -> CameraStateTracker:
     """A camera that ran to `until`, its last frame there."""
-    watch = CameraWatch()
+    watch = CameraStateTracker()
     for n in range(round(until * fps) + 1):
-        watch.heard(n / fps)
+        watch.packet_received(n / fps)
         watch.frame(n / fps, n / fps - 0.03)
     return watch
 
@@ -46,27 +46,27 @@ ended    ended    ended   ended    ended   ended   ended    ended
 """
 
 
-def in_state(name: str) -> CameraWatch:
+def in_state(name: str) -> CameraStateTracker:
     """Return a camera that is in this state at 10 s. Overdue: stalled before its first frame."""
     until = {"live": 10, "ended": 10, "frozen": 7, "stalled": 8}.get(name)
-    watch = CameraWatch() if until is None else live(until)
+    watch = CameraStateTracker() if until is None else live(until)
     watch.connected({"overdue": 1.0, "starting": 9.0}.get(name, 0.0))
     if name == "frozen":
         for n in range(15, 21):
-            watch.heard(n / 2)
+            watch.packet_received(n / 2)
     if name == "ended":
         watch.end()
     assert watch.state(10) == {"overdue": "stalled"}.get(name, name)
     return watch
 
 
-def happen(watch: CameraWatch, event: str) -> float:
+def happen(watch: CameraStateTracker, event: str) -> float:
     """Send an event after 10 s, and return its end."""
     if event == "packets":
         for n in range(21, 32):
-            watch.heard(n / 2)
+            watch.packet_received(n / 2)
     elif event == "packet":
-        watch.heard(10.1)
+        watch.packet_received(10.1)
     elif event == "repeat":
         watch.frame(10.1, -1)
     elif event in ("picture", "pictures"):
@@ -98,10 +98,10 @@ def test_each_event_in_each_state(before: str, event: str, after: str) -> None:
 
 def test_it_starts_until_the_first_frame() -> None:
     """Packets and reports alone show no picture, however long they come."""
-    watch = CameraWatch()
+    watch = CameraStateTracker()
     assert watch.state(0) is STARTING
-    watch.heard(1)
-    watch.heard(2)
+    watch.packet_received(1)
+    watch.packet_received(2)
     assert watch.state(100) is STARTING
     assert watch.deadline(100) == math.inf
     watch.frame(101, 100.9)
@@ -110,10 +110,10 @@ def test_it_starts_until_the_first_frame() -> None:
 
 def test_the_first_frame_is_due_once_it_is_connected() -> None:
     """Six seconds, at exactly the moment that was announced; a late first frame is still welcome."""
-    watch = CameraWatch()
+    watch = CameraStateTracker()
     assert watch.deadline(0) == math.inf
     watch.connected(1)
-    watch.heard(2)
+    watch.packet_received(2)
     due = watch.deadline(2)
     assert due == 7.0
     assert watch.state(6.999) is STARTING
@@ -138,7 +138,7 @@ def test_it_freezes_when_it_is_heard_of_but_shows_nothing_new() -> None:
     """Reports without frames; then not even reports."""
     watch = live()
     for n in range(1, 6):
-        watch.heard(10 + n / 2)
+        watch.packet_received(10 + n / 2)
     assert watch.state(11.9) is LIVE
     assert watch.deadline(11.9) == 12.0
     assert watch.state(12.0) is FROZEN
@@ -151,7 +151,7 @@ def test_frames_whose_capture_time_stands_still_are_frozen() -> None:
     """The same moment sent over and over is no news."""
     watch = live()
     for n in range(1, 40):
-        watch.heard(10 + n / 10)
+        watch.packet_received(10 + n / 10)
         watch.frame(10 + n / 10, 9.97)
     assert watch.state(13.9) is FROZEN
 
@@ -168,10 +168,10 @@ def test_it_comes_back_from_silence_with_the_next_new_frame() -> None:
 def test_it_comes_back_from_frozen_with_the_fourth_new_frame(period: float) -> None:
     """And not sooner, whatever the frame rate."""
     watch = live()
-    watch.heard(19)
+    watch.packet_received(19)
     assert watch.state(20) is FROZEN
     for n in range(3):
-        watch.heard(20 + n * period)
+        watch.packet_received(20 + n * period)
         watch.frame(20 + n * period, 20 + n * period)
         assert watch.state(20 + n * period) is FROZEN
     watch.frame(20 + 3 * period, 20 + 3 * period)
@@ -188,23 +188,23 @@ def test_a_picture_that_a_browser_repeats_is_no_sign_of_life() -> None:
             at += pause
             if pause == 0.6:
                 watch.note_rate_change(at - 0.1, at + 1.5)
-            watch.heard(at - 0.01)
+            watch.packet_received(at - 0.01)
             watch.frame(at, at)
             assert watch.state(at) is FROZEN
-    watch.heard(at + 1)
+    watch.packet_received(at + 1)
     assert watch.state(at + 1) is FROZEN
 
 
 def test_a_source_that_sends_a_picture_now_and_then_is_live() -> None:
     """From the second picture on that nothing has asked for; a repeat of the only one is not enough."""
-    watch = CameraWatch()
+    watch = CameraStateTracker()
     watch.frame(0, 0)
     for at in (1, 2, 3):
-        watch.heard(at)
+        watch.packet_received(at)
     assert watch.state(2.9) is FROZEN
     watch.frame(3, 3)
     for at in range(4, 12):
-        watch.heard(at)
+        watch.packet_received(at)
     assert watch.state(11.9) is LIVE
     assert watch.is_slow
     assert watch.state(12) is FROZEN
@@ -212,20 +212,20 @@ def test_a_source_that_sends_a_picture_now_and_then_is_live() -> None:
     quick = live()
     quick.note_rate_change(13, 16)
     for at in (14, 17, 20, 23, 26):
-        quick.heard(at - 1)
+        quick.packet_received(at - 1)
         quick.frame(at, at)
         assert (quick.state(at) is LIVE) == (at >= 23)
     # Pictures further apart than a camera's longest period prove nothing.
     stray = live()
     for at in (100, 111, 200):
-        stray.heard(at - 1)
+        stray.packet_received(at - 1)
         stray.frame(at, at)
         assert stray.state(at) is FROZEN
 
 
 def test_a_slow_camera_is_given_three_periods() -> None:
     """At one frame in 1.5 s the limit is 4.5 s, and one long pause does not stretch it."""
-    watch = CameraWatch()
+    watch = CameraStateTracker()
     for n in range(8):
         watch.frame(n * 1.5, n * 1.5)
     assert watch.deadline(10.5) == 10.5 + 4.5
@@ -235,7 +235,7 @@ def test_a_slow_camera_is_given_three_periods() -> None:
 
 def test_the_limit_is_bounded() -> None:
     """A frame a minute counts as stalled after half a minute."""
-    watch = CameraWatch()
+    watch = CameraStateTracker()
     for n in range(8):
         watch.frame(n * 60.0, n * 60.0)
     assert watch.state(420 + QUIET_MAX_S - 0.1) is LIVE
@@ -258,12 +258,12 @@ def test_the_end_is_final() -> None:
     watch = live()
     watch.end()
     assert watch.state(10) is ENDED
-    watch.heard(11)
+    watch.packet_received(11)
     watch.frame(11, 11)
     assert watch.state(11) is ENDED
     assert watch.deadline(11) == math.inf
     assert watch.fps(11) == 0
-    never = CameraWatch()
+    never = CameraStateTracker()
     never.end()
     assert never.state(0) is ENDED
 
@@ -285,12 +285,12 @@ def test_the_frame_rate_follows_and_falls_to_nothing() -> None:
     values = [watch.fps(13.5 + n / 10) for n in range(31)]
     assert values == sorted(values, reverse=True)
     assert values[-1] == 0
-    assert CameraWatch().fps(5) == 0
+    assert CameraStateTracker().fps(5) == 0
 
 
 def test_memory_is_bounded() -> None:
     """A thousand frames in one moment keep a few."""
-    watch = CameraWatch()
+    watch = CameraStateTracker()
     for n in range(1000):
         watch.frame(5.0, n)
     assert len(watch._arrivals) == FPS_FRAMES
@@ -313,7 +313,7 @@ def test_any_events_take_allowed_steps_and_time_alone_only_at_the_deadline(
 ) -> None:
     """It never starts again nor comes back from its end; time alone changes it when announced."""
     rng = random.Random(seed)
-    watch = CameraWatch()
+    watch = CameraStateTracker()
     now, state = 0.0, STARTING
     if rng.random() < 0.5:
         watch.connected(now)
@@ -328,7 +328,7 @@ def test_any_events_take_allowed_steps_and_time_alone_only_at_the_deadline(
         state = watch.state(now)
         event = rng.randrange(4)
         if event < 2:
-            watch.heard(now)
+            watch.packet_received(now)
         elif event == 2:
             watch.frame(now, now - rng.random())
         elif ends and n > 40:
@@ -363,13 +363,13 @@ def test_an_idle_camera_is_left_alone(period: float) -> None:
     for number in range(200):
         now = number * period + (period / 3 if number % 2 else 0)
         assert asked(silence, now) == []
-        silence.heard(now)
+        silence.packet_received(now)
 
 
 def test_a_silent_one_is_asked_regularly_and_not_for_ever() -> None:
     """From 1.8 s on, five times a second, for half a minute; then no more until it is heard again."""
     silence = Silence()
-    silence.heard(10.0)
+    silence.packet_received(10.0)
     times = asked(silence, 1000.0)
     assert times[0] == 10.0 + AFTER_S
     assert [b - a for a, b in itertools.pairwise(times)] == pytest.approx(
@@ -377,7 +377,7 @@ def test_a_silent_one_is_asked_regularly_and_not_for_ever() -> None:
     )
     assert 10.0 + UNTIL_S - 2 * EVERY_S < times[-1] <= 10.0 + UNTIL_S
     assert silence.asks == len(times)
-    silence.heard(100.0)
+    silence.packet_received(100.0)
     assert silence.asks == 0
     assert asked(silence, 102.2) == pytest.approx([101.8, 102.0, 102.2])
 
@@ -385,7 +385,7 @@ def test_a_silent_one_is_asked_regularly_and_not_for_ever() -> None:
 def test_a_late_owner_asks_once() -> None:
     """Whatever it missed meanwhile is not made up for."""
     silence = Silence()
-    silence.heard(0.0)
+    silence.packet_received(0.0)
     assert silence.ask(5.0)
     assert not silence.ask(5.0)
     assert silence.due == 5.0 + EVERY_S

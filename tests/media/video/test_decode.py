@@ -32,11 +32,11 @@ from server.media.video.decode import (
     VP8_MACROBLOCK_BYTES,
     VP8_PICTURES,
     DecodeLane,
-    TooLarge,
+    PicturesTooLarge,
     Vp8Frames,
-    give_memory_back,
     open_decoder,
     picture_macroblocks,
+    trim_memory,
 )
 from server.media.video.payload import EncodedFrame
 from tests.media.video.test_h264 import first_frame
@@ -448,7 +448,7 @@ def test_unknown_codecs_are_refused() -> None:
 
 def test_memory_can_be_given_back_anywhere() -> None:
     """On systems without malloc_trim nothing happens."""
-    give_memory_back()
+    trim_memory()
 
 
 # The memory of decoders: bounded before they take it, and measured
@@ -550,7 +550,7 @@ def test_six_pictures_are_counted() -> None:
         key = vp8_streams.frame((width, height), zeros=20)
         assert frames.checked(key) == key
     assert frames.kept == size * 256 * 144
-    with pytest.raises(TooLarge):
+    with pytest.raises(PicturesTooLarge):
         frames.checked(vp8_streams.frame((4096, 4096), zeros=20))
 
 

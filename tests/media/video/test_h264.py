@@ -25,7 +25,7 @@ from server.media.video.decode import (
     PICTURE_SET_BYTES,
     FormatRefused,
     H264Frames,
-    TooLarge,
+    PicturesTooLarge,
     open_decoder,
     read_set,
 )
@@ -107,16 +107,16 @@ def test_what_an_encoder_says_is_read(profile: str, references: int) -> None:
 def test_the_bound() -> None:
     """Two references of 3840×2160 may be kept, three may not; wide ones have no more pixels."""
     assert read_set(sps_of(first_frame(3840, 2160, 2))).kept == MAX_KEPT_MACROBLOCKS
-    with pytest.raises(TooLarge, match=f"3840x2160.*{MAX_KEPT_MACROBLOCKS}"):
+    with pytest.raises(PicturesTooLarge, match=f"3840x2160.*{MAX_KEPT_MACROBLOCKS}"):
         read(Sps(240, 135, references=3))
     assert read(Sps(120, 68, references=16)) == 120 * 68 * 19
     for width, height in ((513, 4), (4, 514), (512, 130)):
-        with pytest.raises(TooLarge, match=f"{16 * width}x{16 * height}"):
+        with pytest.raises(PicturesTooLarge, match=f"{16 * width}x{16 * height}"):
             read(Sps(width, height))
     assert read_set(Sps(256, 256).unit()[5:], 1 << 20).kept == 65_536 * (1 + BESIDE_REFERENCES)
     assert read(Sps(288, 108)) == 288 * 108 * (1 + BESIDE_REFERENCES)
     # Half of a picture's height is coded where it may have fields.
-    with pytest.raises(TooLarge, match="64x8224"):
+    with pytest.raises(PicturesTooLarge, match="64x8224"):
         read(Sps(4, 514, frames_only=False))
     assert read(Sps(4, 256, frames_only=False)) == 1024 * (1 + BESIDE_REFERENCES)
 

@@ -13,7 +13,7 @@ import pytest
 
 from server.core.errors import EngineFailed, QwenCameraError
 from server.core.frames import JobKind, Scene
-from server.media.camera import Asked
+from server.media.camera import QuestionTime
 from server.media.picture.encode import data_url
 from server.models.base import Engine, EngineRequest, Usage
 from server.models.scheduler.job import Result
@@ -164,7 +164,7 @@ async def test_errors_go_to_the_session() -> None:
 
 async def test_a_question_stopped_before_its_frame() -> None:
     """The response has no text, no frame, and says how long it waited."""
-    asked = Asked(at=time.monotonic() - 0.2, wall=time.time(), sent=None)
+    asked = QuestionTime(at=time.monotonic() - 0.2, wall=time.time(), sent=None)
     question = Question("q", "?", asked)
     for reason, finish in (("replaced", "replaced"), ("user", "cancelled"), ("x", "cancelled")):
         message = json.loads(cancelled_response(question, FakeEngine(), reason).encode())

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from server.core.sound import Sound
-from server.media.camera import Asked
+from server.media.camera import QuestionTime
 from server.session.request.asking import STAGES, Asking, Stage, Step
 from server.session.request.parts import Spoken
 from server.session.request.question import Question
 from tests.support.fakes import make_job
 
-QUESTION = Question("q", "What is it?", Asked.now())
+QUESTION = Question("q", "What is it?", QuestionTime.now())
 
 
 class Stopped:

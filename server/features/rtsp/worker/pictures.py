@@ -21,7 +21,7 @@ from server.media.video.decode import (
     Bits,
     FormatRefused,
     H264Frames,
-    TooLarge,
+    PicturesTooLarge,
     fits,
 )
 
@@ -204,7 +204,7 @@ class Pictures:
                 raise ValueError("a picture was completed from others")
         except FormatRefused:
             raise SourceFailed(Trouble.FORMAT) from None
-        except TooLarge as error:
+        except PicturesTooLarge as error:
             raise SourceFailed(Trouble.SIZE, str(error).partition(" ")[0]) from None
         except (av.FFmpegError, ValueError) as error:
             if isinstance(error, MemoryError):
@@ -261,7 +261,7 @@ _SPS = 33
 def check_h265(data: bytes) -> None:
     """Check a frame, as `H264Frames` does one of H.264.
 
-    Raises FormatRefused, TooLarge, and ValueError for a malformed frame.
+    Raises FormatRefused, PicturesTooLarge, and ValueError for a malformed frame.
     """
     at = data.find(_START)
     units = 0
@@ -279,7 +279,7 @@ def check_set(unit: bytes) -> tuple[int, int]:
     """Read the size of a sequence parameter set's pictures (H.265 section 7.3.2.2.1), without its
     NAL header.
 
-    Raises FormatRefused, TooLarge, and ValueError for a malformed set.
+    Raises FormatRefused, PicturesTooLarge, and ValueError for a malformed set.
     """
     bits = Bits(unit)
     bits.read(4)
@@ -298,7 +298,7 @@ def check_set(unit: bytes) -> tuple[int, int]:
     if bits.ue() or bits.ue():
         raise FormatRefused("Pictures have more than 8 bits.")
     if not fits(width, height):
-        raise TooLarge(f"{width}x{height}")
+        raise PicturesTooLarge(f"{width}x{height}")
     return width, height
 
 

@@ -29,7 +29,7 @@ from server.features.rtsp.worker.pictures import (
     check_set,
 )
 from server.features.rtsp.worker.rtsp import SourceFailed, Trouble, Unit
-from server.media.video.decode import FormatRefused, TooLarge
+from server.media.video.decode import FormatRefused, PicturesTooLarge
 
 _ENCODERS = {
     "H264": ("libx264", {"preset": "ultrafast", "tune": "zerolatency", "g": "10"}),
@@ -418,7 +418,7 @@ def test_sizes() -> None:
     assert check_set(a_set(4096, 4096, layers=3)) == (4096, 4096)
     assert check_set(a_set(4608, 1728)) == (4608, 1728)
     for width, height in ((8200, 16), (16, 1 << 20), (0, 16), (8192, 2056)):
-        with pytest.raises(TooLarge):
+        with pytest.raises(PicturesTooLarge):
             check_set(a_set(width, height))
     with pytest.raises(ValueError):
         check_set(b"\x0f" + bytes(40))
