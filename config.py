@@ -33,39 +33,39 @@ from server.core.setting_text import (
     allowed_host,
     authority_der,
     base_urls,
+    certificate_errors,
     engine_machine,
+    file_errors,
     network,
     origin,
-    pair_problems,
     public_address,
+    quote,
     server_address,
-    shown,
     stun_url,
     turn_url,
-    unquoted,
-    unreadable,
+    unquote,
 )
 from server.core.settings import (
     MAKE_A_SECRET,
     MIN_OPERATOR_CHARS,
     FeatureSettings,
-    Problems,
+    InvalidSettings,
     env_lines,
+    error_sentences,
     flag,
+    integer,
     list_of,
     names,
     number,
     path,
+    permission_warnings,
     ports,
-    readable_by_others,
     secret,
     secret_weakness,
-    sentences_of,
     short_code,
     text,
     unused_lines,
     unused_variables,
-    whole,
 )
 
 
@@ -111,7 +111,7 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9.:_-]{1,253}$",
         description="an IP address or a host name of this machine (0.0.0.0 and :: mean all)",
     )
-    port: int = whole(8000, 0, 65535, " (0 takes any free port)")
+    port: int = integer(8000, 0, 65535, " (0 takes any free port)")
     log_file: Path | None = path("a file in an existing directory, or empty for standard output")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error"
@@ -153,19 +153,19 @@ class Settings(BaseSettings):
         default="auto", description="auto, float16, bfloat16 or float32"
     )
     gpu_memory_utilization: float = number(0.90, 0.05, 1)
-    model_max_tokens: int = whole(8192, 512, 1_048_576)
-    response_max_tokens: int = whole(128, 1, 4096)
+    model_max_tokens: int = integer(8192, 512, 1_048_576)
+    response_max_tokens: int = integer(128, 1, 4096)
     thinking: bool = flag()
-    thinking_max_tokens: int = whole(1024, 1, 32_768)
-    model_start_seconds: int = whole(300, 5, 3600)
-    max_concurrent_inferences: int = whole(0, 0, 256)
-    max_queue: int = whole(64, 1, 10_000)
+    thinking_max_tokens: int = integer(1024, 1, 32_768)
+    model_start_seconds: int = integer(300, 5, 3600)
+    max_concurrent_inferences: int = integer(0, 0, 256)
+    max_queue: int = integer(64, 1, 10_000)
 
     # Frames
     frame_sample_rate: float = number(2.0, 0.1, 30)
-    background_tokens_per_minute: int = whole(30_000, 1000, 10_000_000)
+    background_tokens_per_minute: int = integer(30_000, 1000, 10_000_000)
     change_sensitivity: float = number(1.0, 0.25, 4)
-    visual_token_budget: int = whole(512, 16, 16_384)
+    visual_token_budget: int = integer(512, 16, 16_384)
     enable_face_blur: bool = flag()
     enable_nsfw_filter: bool = flag()
 
@@ -183,16 +183,20 @@ class Settings(BaseSettings):
     frame_ancestors: Annotated[tuple[str, ...], NoDecode, list_of(origin)] = names(
         "origins like https://home.example.org:8123, each spelled out, without a path"
     )
-    session_timeout: int = whole(3600, 1, 604_800, " (seconds)")
-    token_max_age: int = whole(86_400, 60, 2_592_000, " (seconds)")
-    max_sessions: int = whole(100, 1, 1_000_000)
-    max_connections: int = whole(500, 10, 100_000)
-    rate_limit_per_minute: int = whole(60, 0, 100_000, " (0 is no limit)")
+    session_timeout: int = integer(3600, 1, 604_800, " (seconds)")
+    token_max_age: int = integer(86_400, 60, 2_592_000, " (seconds)")
+    max_sessions: int = integer(100, 1, 1_000_000)
+    max_connections: int = integer(500, 10, 100_000)
+    rate_limit_per_minute: int = integer(60, 0, 100_000, " (0 is no limit)")
 
     @property
     def sessions_here(self) -> int:
         """Sessions that this process takes of MAX_SESSIONS."""
-        return int(min([self.max_sessions, *(kind.most_sessions(self) for kind in _brought(self))]))
+        return int(
+            min(
+                [self.max_sessions, *(kind.most_sessions(self) for kind in _feature_settings(self))]
+            )
+        )
 
     # Transport
     https_enabled: bool = flag()
@@ -206,7 +210,7 @@ class Settings(BaseSettings):
         "URLs like turn:turn.example.org:3478?transport=udp or turns:..., without // and without a user"
     )
     turn_secret: SecretStr = secret()
-    turn_ttl: int = whole(3600, 60, 604_800, " (seconds)")
+    turn_ttl: int = integer(3600, 60, 604_800, " (seconds)")
     udp_port_range: Annotated[tuple[int, int] | None, NoDecode, BeforeValidator(ports)] = Field(
         default=None, description="two ports from 1024 to 65535 like 40000-40999, or empty for any"
     )
@@ -242,7 +246,7 @@ class Settings(BaseSettings):
             name for name, one in cls.model_fields.items() if isinstance(one.default, tuple)
         } | {"features"}
         tidy = {
-            key: unquoted(value) if isinstance(value, str) else value for key, value in data.items()
+            key: unquote(value) if isinstance(value, str) else value for key, value in data.items()
         }
         return {key: value for key, value in tidy.items() if value != "" or key in lists}
 
@@ -302,8 +306,8 @@ class Settings(BaseSettings):
             raise ValueError("~ cannot be used, because this user has no home directory") from None
 
     @model_validator(mode="after")
-    def _together(self) -> Settings:
-        needed = any(kind.needs_code(self) for kind in _brought(self))
+    def _validate(self) -> Settings:
+        needed = any(kind.needs_code(self) for kind in _feature_settings(self))
         if needed and not self.access_code.get_secret_value():
             object.__setattr__(self, "access_code", SecretStr(short_code()))
             self._made_access_code = True
@@ -311,8 +315,8 @@ class Settings(BaseSettings):
             object.__setattr__(self, "require_auth", True)
         key = self.jwt_secret_key.get_secret_value()
         guarded = self.require_auth and bool(key or not self._made_access_code)
-        if problems := list(self._problems(guarded)):
-            raise Problems(problems)
+        if problems := list(self._find_errors(guarded)):
+            raise InvalidSettings(problems)
         warnings = []
         if (weakness := secret_weakness(key)) and not guarded:
             if key:
@@ -332,21 +336,21 @@ class Settings(BaseSettings):
                     f' router with ROUTER_WORKERS="{workers}" bash scripts/start_router.sh, and set'
                     f" {name.upper()} to its address, http://127.0.0.1:8009/v1."
                 )
-        self._warnings = (*warnings, *self._doubts())
+        self._warnings = (*warnings, *self._find_warnings())
         return self
 
-    def _problems(self, guarded: bool) -> Iterator[str]:
+    def _find_errors(self, guarded: bool) -> Iterator[str]:
         """Yield a sentence for each problem that keeps the server from starting. `guarded`: a token is required."""
         if self.https_enabled:
-            yield from pair_problems(self.ssl_cert_path, self.ssl_key_path)
+            yield from certificate_errors(self.ssl_cert_path, self.ssl_key_path)
         advice = "The page offers it for download."
-        yield from unreadable("CA_CERT_PATH", self.ca_cert_path, authority_der, advice)
+        yield from file_errors("CA_CERT_PATH", self.ca_cert_path, authority_der, advice)
         log = self.log_file
         if log is not None and (log.is_dir() or not log.parent.is_dir()):
             allowed = type(self).model_fields["log_file"].description
-            yield f"LOG_FILE is {shown(log)}. Allowed: {allowed}."
-        for kind in _brought(self):
-            yield from kind.problems(self)
+            yield f"LOG_FILE is {quote(log)}. Allowed: {allowed}."
+        for kind in _feature_settings(self):
+            yield from kind.find_errors(self)
         if guarded and (weakness := secret_weakness(self.jwt_secret_key.get_secret_value())):
             yield (
                 f"JWT_SECRET_KEY {weakness}. REQUIRE_AUTH and ACCESS_CODE need at least {MIN_SECRET_CHARS} random"
@@ -360,7 +364,7 @@ class Settings(BaseSettings):
         if self.turn_urls and not self.turn_secret.get_secret_value():
             yield "TURN_SECRET is empty. TURN_URLS needs the secret that the TURN server has as static-auth-secret."
 
-    def _doubts(self) -> Iterator[str]:
+    def _find_warnings(self) -> Iterator[str]:
         """Yield sentences on what is allowed but probably not meant."""
         code = self.access_code.get_secret_value()
         if self.require_auth and not code:
@@ -385,8 +389,8 @@ class Settings(BaseSettings):
         for address, machine in self.machines.items():
             if machine and address not in servers:
                 yield f"ENGINE_MACHINES names {address}, which is the address of no server in these settings."
-        for kind in _brought(self):
-            yield from kind.doubts(self)
+        for kind in _feature_settings(self):
+            yield from kind.find_warnings(self)
         if self.turn_secret.get_secret_value() and not self.turn_urls:
             yield "TURN_SECRET is set but TURN_URLS is empty, so no relay is offered."
         low, high = self.udp_port_range or (1, math.inf)
@@ -397,7 +401,7 @@ class Settings(BaseSettings):
             )
 
 
-def _brought(settings: Settings) -> list[Any]:
+def _feature_settings(settings: Settings) -> list[Any]:
     """Return the features' settings that these are made of."""
     return [kind for kind in type(settings).__bases__ if issubclass(kind, FeatureSettings)]
 
@@ -436,7 +440,7 @@ def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
         }
         given = {**file, **environment, **overrides}
         try:
-            names = parse_features(unquoted(given.get("features", "all")))
+            names = parse_features(unquote(given.get("features", "all")))
             kind = composed(names)
         except ValueError as error:
             raise ConfigError(str(error)) from None
@@ -446,7 +450,7 @@ def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
             warnings = [
                 *unused_lines(Path(env_file), lines, *keys),
                 *unused_variables(os.environ, *keys),
-                *readable_by_others(Path(env_file), any(map(file.get, _secrets(kind)))),
+                *permission_warnings(Path(env_file), any(map(file.get, _secrets(kind)))),
             ]
         settings = kind(**{name: given[name] for name in kind.model_fields if name in given})
     except OSError as exc:
@@ -457,6 +461,8 @@ def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
         raise ConfigError(f"{env_file} is not UTF-8 text. Save it as UTF-8.") from None
     except ValidationError as exc:
         # Without the cause: its text could hold values.
-        raise ConfigError("\n".join(sentences_of(exc, kind.model_fields, _secrets(kind)))) from None
+        raise ConfigError(
+            "\n".join(error_sentences(exc, kind.model_fields, _secrets(kind)))
+        ) from None
     settings._warnings = (*warnings, *settings._warnings)
     return settings

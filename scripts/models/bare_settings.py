@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from scripts.models.disk import ModelError
-from server.core.setting_text import base_urls, unquoted
+from server.core.setting_text import base_urls, unquote
 
 # Default, least and most
 NUMBERS: Mapping[str, tuple[float, float, float]] = {
@@ -44,7 +44,7 @@ _ESCAPE = re.compile(r"\\[\\'\"abfnrtv]")
 def read(env_file: Path) -> SimpleNamespace:
     """Return the settings by their names: the environment before the file. Raises ModelError."""
     given = file_values(env_file) | {name.lower(): value for name, value in os.environ.items()}
-    kept = {name: value for name, text in given.items() if (value := unquoted(text))}
+    kept = {name: value for name, text in given.items() if (value := unquote(text))}
     found: dict[str, object] = {
         **{name: kept.get(name, default) for name, default in TEXTS.items()},
         **{name: _number(name, kept) for name in NUMBERS},

@@ -22,7 +22,7 @@ from server import __version__
 from server.app.api import Additions, Api, check_messages, register
 from server.app.features import parse_features
 from server.core.aio import Deadline, Pools, TaskSet, async_call, close_all, in_pool, watch_lag
-from server.core.errors import Close, check_unique
+from server.core.errors import SocketCloseCode, check_unique
 from server.core.metrics import Metrics
 from server.inference import Inference
 from server.media.camera import FRAME_NOTICE_SECONDS
@@ -147,7 +147,7 @@ class Program:
         if draining:
             await asyncio.wait(draining, timeout=self._deadline.left(LAST_SECONDS))
         await tasks.close()
-        self.sessions.close_sockets(Close.DRAINING, "the server is about to stop")
+        self.sessions.close_sockets(SocketCloseCode.DRAINING, "the server is about to stop")
         self.sockets.close_unauthenticated()
         sockets = Deadline(self._deadline.left(2.0))
         while self.sessions.sockets and sockets.left():

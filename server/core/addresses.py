@@ -43,7 +43,7 @@ def parse_address(text: str | None) -> Address | None:
 def is_trusted(peer: str | None, trusted: Sequence[Network]) -> bool:
     """Return True when the connection's peer is one of our proxies."""
     address = parse_address(peer)
-    return address is not None and _within(address, trusted)
+    return address is not None and _is_within(address, trusted)
 
 
 def client_address(
@@ -61,7 +61,7 @@ def client_address(
         return UNKNOWN
     if x_forwarded_for:
         for hop in x_forwarded_for.split(",")[: -MAX_HOPS - 1 : -1]:
-            if not _within(address, trusted) or (before := parse_address(hop)) is None:
+            if not _is_within(address, trusted) or (before := parse_address(hop)) is None:
                 break
             address = before
     return str(address)
@@ -82,7 +82,7 @@ def is_secure(
     return x_forwarded_proto.rpartition(",")[2].strip().lower() in ("https", "wss")
 
 
-def _within(address: Address, networks: Sequence[Network]) -> bool:
+def _is_within(address: Address, networks: Sequence[Network]) -> bool:
     return any(address in network for network in networks)
 
 
@@ -206,13 +206,13 @@ class HostPolicy:
         """Return True for an accepted Host header, with or without a port."""
         if host is None:
             return False
-        name = _host_alone(host)
+        name = _host_name(host)
         if name == "localhost" or name.endswith(".localhost") or _is_address(name):
             return True
         return name in self._names or "*." + name.partition(".")[2] in self._names
 
 
-def _host_alone(host: str) -> str:
+def _host_name(host: str) -> str:
     text = host.strip().lower()
     if text.startswith("["):
         return text[1:].partition("]")[0]
@@ -239,9 +239,9 @@ class OriginPolicy:
         """`allowed`: the list, as `normalise_origin` returns them."""
         self._allowed = frozenset(allowed)
         self._hosts = hosts
-        self._listed = HostPolicy(_host_alone(one.partition("://")[2]) for one in self._allowed)
+        self._listed = HostPolicy(_host_name(one.partition("://")[2]) for one in self._allowed)
 
-    def knows(self, host: str | None) -> bool:
+    def allows_host(self, host: str | None) -> bool:
         """Return True when the host is one of this server's or of the list."""
         return self._hosts.allows(host) or self._listed.allows(host)
 
@@ -255,7 +255,7 @@ class OriginPolicy:
         terminate TLS without a header about it.
         """
         if origin is None:
-            return self.knows(host)
+            return self.allows_host(host)
         asking = normalise_origin(origin)
         if asking is None:  # "null" among others: sandboxed frames, files
             return False

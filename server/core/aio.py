@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar, TypeVarTuple
 
-from server.core.logs import place
+from server.core.logs import location
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -63,7 +63,7 @@ def log_failure(name: str, exc: BaseException, message: str = "failed, and goes 
     """
     log.error(
         message,
-        extra={"task": name, "error": type(exc).__name__, "at": place(exc.__traceback__)},
+        extra={"task": name, "error": type(exc).__name__, "at": location(exc.__traceback__)},
     )
 
 

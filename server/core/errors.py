@@ -316,7 +316,7 @@ class Internal(QwenCameraError):
     code = "internal"
 
 
-class Close(IntEnum):
+class SocketCloseCode(IntEnum):
     """The close codes of /ws.
 
     The server accepts each socket before it closes it with one of these, since browsers cannot read

@@ -82,12 +82,12 @@ class TerminalFormatter(logging.Formatter):
         del fields["time"]
         if not _is_own(record.name):
             fields["logger"] = logger
-        extras = (f"{name}={_shown(value)}" for name, value in fields.items())
+        extras = (f"{name}={_quote(value)}" for name, value in fields.items())
         word = f"{level:7}"
         if self._colours and level in _COLOURS:
             word = f"\x1b[{_COLOURS[level]}m{word}\x1b[0m"
         at = datetime.fromtimestamp(record.created).astimezone()
-        return " ".join([f"{at:%H:%M:%S}", word, _escaped(message), *extras])
+        return " ".join([f"{at:%H:%M:%S}", word, _escape(message), *extras])
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
@@ -103,7 +103,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
             line[name] = _value(name, record.__dict__[name])
     if record.exc_info and record.exc_info[0] is not None:
         line["error"] = record.exc_info[0].__name__
-        line["at"] = place(record.exc_info[2])
+        line["at"] = location(record.exc_info[2])
     # A second protection: a line should contain no credentials at all. Before the escaping, which
     # changes their quotes.
     return {k: redact(v, MAX_TEXT_CHARS) if isinstance(v, str) else v for k, v in line.items()}
@@ -115,19 +115,19 @@ def time_text(seconds: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def place(trace: TracebackType | None) -> str:
+def location(trace: TracebackType | None) -> str:
     """Return the function and line that raised an exception; "" for one that was not raised."""
     last = traceback.extract_tb(trace)[-1:]
     return f"{last[0].name}:{last[0].lineno}" if last else ""
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """Escape to ASCII without control characters like JSON, except for quotes."""
     escaped = json.dumps(text, ensure_ascii=True)[1:-1]
     return escaped.replace('\\"', '"').replace("\x7f", "\\u007f")
 
 
-def _shown(value: object) -> str:
+def _quote(value: object) -> str:
     if not isinstance(value, str):
         return json.dumps(value, allow_nan=False)
     if _PLAIN.fullmatch(value):

@@ -11,7 +11,7 @@ _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
 _MOST = 64
 
 
-def seconds_of(header: str, now: float) -> float | None:
+def parse_retry_after(header: str, now: float) -> float | None:
     """Return the seconds that a header asks for, as a number or as an HTTP date; None if it is neither.
 
     `now`: seconds since the epoch.

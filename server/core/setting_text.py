@@ -29,7 +29,7 @@ _TURN_URL = re.compile(
 _BASE_URL = re.compile(rf"https?://{HOST}(:\d{{1,5}})?(/[^\s?#@]*)?", re.ASCII)
 
 
-def unquoted(text: str) -> str:
+def unquote(text: str) -> str:
     """Strip space, and a pair of quotation marks, which containers do not take off."""
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
@@ -86,7 +86,7 @@ def engine_machine(text: str) -> tuple[str, str]:
     address, equals, machine = text.partition("=")
     url = f"http://{address}"
     if not equals or _BASE_URL.fullmatch(url) is None or not address.rpartition(":")[2].isdecimal():
-        raise ValueError(f"{shown(text[:80])} is not of that form")
+        raise ValueError(f"{quote(text[:80])} is not of that form")
     return server_address(url), "" if machine == "here" else host_name(machine)
 
 
@@ -116,7 +116,7 @@ def turn_url(text: str) -> str:
 def _ice_url(form: re.Pattern[str], text: str) -> str:
     """Check a URL strictly, because browsers refuse the whole connection for one malformed URL."""
     if (match := form.fullmatch(text)) is None:
-        raise ValueError(f"{shown(text[:80])} is not of that form")
+        raise ValueError(f"{quote(text[:80])} is not of that form")
     if not 1 <= int(match["port"] or 1) <= 65535:
         raise ValueError(f"{text[:80]!r} has a port outside of 1 to 65535")
     if text.startswith("turns:") and text.endswith("=udp"):
@@ -159,7 +159,7 @@ def port_range(text: str) -> tuple[int, int] | None:
     return low, high
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """Quote a value for an error: shortened, without what is before an "@", maybe a password."""
     text = re.sub(r"[^\s,]*@", "(hidden)@", str(value))
     return repr(text if len(text) <= 120 else f"{text[:120]}...")
@@ -170,7 +170,7 @@ def shown(value: object) -> str:
 MIN_SECRET_CHARS = 32
 
 
-def pair_problems(certificate: Path | None, key: Path | None) -> list[str]:
+def certificate_errors(certificate: Path | None, key: Path | None) -> list[str]:
     """Return a sentence for each reason why HTTPS cannot start with SSL_CERT_PATH and SSL_KEY_PATH."""
     problems = []
     for name, path in (("SSL_CERT_PATH", certificate), ("SSL_KEY_PATH", key)):
@@ -181,7 +181,7 @@ def pair_problems(certificate: Path | None, key: Path | None) -> list[str]:
             path.open("rb").close()
         except OSError as exc:
             problems.append(
-                f"{name} is {shown(path)}, which cannot be read ({exc.strerror})."
+                f"{name} is {quote(path)}, which cannot be read ({exc.strerror})."
                 " HTTPS_ENABLED=true needs a readable PEM file there."
             )
     if problems or certificate is None:
@@ -191,7 +191,7 @@ def pair_problems(certificate: Path | None, key: Path | None) -> list[str]:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, ValueError):
         return [
-            f"SSL_CERT_PATH is {shown(certificate)} and SSL_KEY_PATH is {shown(key)}, which are not a"
+            f"SSL_CERT_PATH is {quote(certificate)} and SSL_KEY_PATH is {quote(key)}, which are not a"
             " PEM certificate and its unencrypted key."
         ]
     return []
@@ -226,7 +226,7 @@ def certificate_names(path: Path) -> set[str]:
     return set(names.value.get_values_for_type(x509.DNSName))
 
 
-def unreadable(
+def file_errors(
     name: str, path: Path | None, read: Callable[[Path], object], advice: str
 ) -> list[str]:
     """Return a sentence, and advice, where `read` refuses the file of setting `name`.
@@ -243,4 +243,4 @@ def unreadable(
         reason = str(exc)
     else:
         return []
-    return [f"{name} is {shown(path)}, {reason}. {advice}"]
+    return [f"{name} is {quote(path)}, {reason}. {advice}"]

@@ -17,7 +17,7 @@ from dotenv.parser import Binding, parse_stream
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from server.core.setting_text import MIN_SECRET_CHARS, base_url, port_range, shown
+from server.core.setting_text import MIN_SECRET_CHARS, base_url, port_range, quote
 
 
 class ListedCamera(Protocol):
@@ -53,11 +53,11 @@ class FeatureSettings(BaseModel):
         """Return one of the core's settings, which these are composed with."""
         return getattr(self, name)
 
-    def problems(self) -> Iterable[str]:
+    def find_errors(self) -> Iterable[str]:
         """Return a sentence for each problem that keeps the server from starting."""
         return ()
 
-    def doubts(self) -> Iterable[str]:
+    def find_warnings(self) -> Iterable[str]:
         """Return sentences on what is allowed but probably not meant; without secrets."""
         return ()
 
@@ -92,7 +92,7 @@ def ports(value: object) -> object:
     return port_range(value) if isinstance(value, str) else value
 
 
-def whole(default: int, low: int, high: int, unit: str = "") -> Any:
+def integer(default: int, low: int, high: int, unit: str = "") -> Any:
     return Field(
         default=default, ge=low, le=high, description=f"a whole number from {low} to {high}{unit}"
     )
@@ -122,7 +122,7 @@ def checked_secret(one: Callable[[str], str]) -> AfterValidator:
 BaseUrl = Annotated[str, AfterValidator(lambda value: base_url(value) if value else value)]
 
 
-def word(default: str) -> Any:
+def identifier(default: str) -> Any:
     return Field(
         default=default,
         pattern=r"^[A-Za-z0-9_-]{1,32}$",
@@ -182,7 +182,7 @@ def unused_lines(
     return warnings
 
 
-def readable_by_others(path: Path, has_secret: bool) -> list[str]:
+def permission_warnings(path: Path, has_secret: bool) -> list[str]:
     """Warn of a `.env` with a secret that other accounts can read."""
     if not has_secret or not path.stat().st_mode & 0o077:
         return []
@@ -199,7 +199,7 @@ def unused_variables(
     return [f"{key} is set, and is of a feature that FEATURES leaves out." for key in off]
 
 
-class Problems(ValueError):
+class InvalidSettings(ValueError):
     """Problems between settings that are each right alone; `sentences` has one for each.
 
     Outside the tree of errors: pydantic makes its own error of a ValueError.
@@ -210,14 +210,14 @@ class Problems(ValueError):
         super().__init__(" ".join(self.sentences))
 
 
-def sentences_of(
+def error_sentences(
     error: ValidationError, fields: Mapping[str, FieldInfo], secrets: Collection[str]
 ) -> list[str]:
     """`fields`: all settings by their name in lower case; `secrets`: names whose values are hidden."""
     sentences: dict[str, None] = {}
     for problem in error.errors(include_url=False):
         cause = problem.get("ctx", {}).get("error")
-        if isinstance(cause, Problems):
+        if isinstance(cause, InvalidSettings):
             sentences.update(dict.fromkeys(cause.sentences))
             continue
         name = str(problem["loc"][0]).lower()
@@ -225,7 +225,7 @@ def sentences_of(
         if name in secrets:
             value_shown = f"(hidden, {len(value) if isinstance(value, str) else 0} characters)"
         else:
-            value_shown = shown(value)
+            value_shown = quote(value)
         why = f": {cause}" if isinstance(cause, ValueError) else ""
         sentence = f"{name.upper()} is {value_shown}{why}. Allowed: {fields[name].description}."
         sentences[sentence] = None

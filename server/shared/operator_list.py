@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from server.core.setting_text import shown
+from server.core.setting_text import quote
 
 # The largest file that is read
 MOST_BYTES = 64 * 1024
@@ -73,7 +73,7 @@ def check_table(
         raise ValueError(f"{which} is not a table")
     known = (*texts, *flags, *lists)
     if unknown := sorted(set(entry) - set(known)):
-        raise ValueError(f"{which} has the key {shown(unknown[0])}; allowed are {', '.join(known)}")
+        raise ValueError(f"{which} has the key {quote(unknown[0])}; allowed are {', '.join(known)}")
     for name in texts:
         text = entry.get(name, "")
         if not isinstance(text, str) or len(text) > most or not text.isprintable():

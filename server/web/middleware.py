@@ -35,7 +35,7 @@ from server.core.errors import (
     UnsupportedMediaType,
     UploadRefused,
 )
-from server.core.logs import place
+from server.core.logs import location
 from server.core.messages import error_body
 from server.core.metrics import Metrics
 
@@ -404,7 +404,7 @@ class LastResort(_Refusing):
         except Exception as exc:  # noqa: BLE001 - every bug ends here: logged and counted
             log.error(
                 "request failed",
-                extra={"error": type(exc).__name__, "at": place(exc.__traceback__)},
+                extra={"error": type(exc).__name__, "at": location(exc.__traceback__)},
             )
             error = Internal("Something went wrong in the server. Its log has the details.")
             if scope["type"] == "websocket":

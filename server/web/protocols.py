@@ -21,7 +21,7 @@ from websockets.server import ServerProtocol
 
 from server.core.addresses import UNKNOWN, Network, is_trusted, limiter_key
 from server.core.aio import Bucket, Timer
-from server.core.errors import Busy, Close
+from server.core.errors import Busy, SocketCloseCode
 from server.core.messages import error_body
 
 # An address may have 1/ADDRESS_PART of all connections, so that others keep their share.
@@ -208,7 +208,7 @@ class BoundedFrames(ServerProtocol):
             # Control frames may stand between the pieces of a message (RFC 6455, 5.4).
             self._fragments = 0
         if not self._frames.take(time.monotonic()) or self._fragments > MAX_FRAGMENTS:
-            self.fail(Close.TOO_MANY, "too many frames")
+            self.fail(SocketCloseCode.TOO_MANY, "too many frames")
             # Ends the parser, which reads nothing of what else came.
             raise ProtocolError("too many frames")
         super().recv_frame(frame)

@@ -189,7 +189,7 @@ class RequestGuard:
         if self._access.origins.allows(origin, host, self.secure(connection)):
             return
         self._metrics.auth_failures.labels("origin").inc()
-        known, now = self._access.origins.knows(host), time.monotonic()
+        known, now = self._access.origins.allows_host(host), time.monotonic()
         if now >= self._access.silent_until:
             self._access.silent_until = now + _LOG_SECONDS
             setting = "ALLOWED_ORIGINS" if known else "ALLOWED_HOSTS"

@@ -16,7 +16,6 @@ from server.core.aio import Bucket, cancel_and_wait
 from server.core.errors import (
     BadRequest,
     Busy,
-    Close,
     Conflict,
     Draining,
     Forbidden,
@@ -24,6 +23,7 @@ from server.core.errors import (
     QwenCameraError,
     RateLimited,
     RequestError,
+    SocketCloseCode,
     Unauthorized,
 )
 from server.session.part import Operators
@@ -67,13 +67,13 @@ class Closing(Exception):
 
 # The first matching class decides.
 _CLOSINGS: tuple[tuple[type[QwenCameraError], int, str], ...] = (
-    (Forbidden, Close.FORBIDDEN_ORIGIN, "this origin is not allowed"),
-    (BadRequest, Close.POLICY, "page and attempt are not as they have to be"),
-    (Unauthorized, Close.UNAUTHORIZED, "not authorised"),
-    (NotFound, Close.NO_SESSION, "no such session"),
-    (Draining, Close.DRAINING, "the server is about to stop"),
-    (Busy, Close.TOO_MANY, "the server is full"),
-    (Conflict, Close.REPLACED, "its page has opened a newer socket"),
+    (Forbidden, SocketCloseCode.FORBIDDEN_ORIGIN, "this origin is not allowed"),
+    (BadRequest, SocketCloseCode.POLICY, "page and attempt are not as they have to be"),
+    (Unauthorized, SocketCloseCode.UNAUTHORIZED, "not authorised"),
+    (NotFound, SocketCloseCode.NO_SESSION, "no such session"),
+    (Draining, SocketCloseCode.DRAINING, "the server is about to stop"),
+    (Busy, SocketCloseCode.TOO_MANY, "the server is full"),
+    (Conflict, SocketCloseCode.REPLACED, "its page has opened a newer socket"),
 )
 
 
@@ -82,7 +82,7 @@ def closing_for(error: QwenCameraError) -> Closing:
     for kind, code, reason in _CLOSINGS:
         if isinstance(error, kind):
             return Closing(code, reason)
-    return Closing(Close.INTERNAL, "internal error")
+    return Closing(SocketCloseCode.INTERNAL, "internal error")
 
 
 class SessionSocket:
@@ -114,9 +114,11 @@ class SessionSocket:
             return None
         text = event.get("text")
         if text is None:
-            raise Closing(Close.UNSUPPORTED, "text messages only")
+            raise Closing(SocketCloseCode.UNSUPPORTED, "text messages only")
         if len(text) > wire.MAX_MESSAGE_BYTES or len(text.encode()) > wire.MAX_MESSAGE_BYTES:
-            raise Closing(Close.TOO_LARGE, f"messages have at most {wire.MAX_MESSAGE_BYTES} bytes")
+            raise Closing(
+                SocketCloseCode.TOO_LARGE, f"messages have at most {wire.MAX_MESSAGE_BYTES} bytes"
+            )
         assert isinstance(text, str)
         return text
 
@@ -139,7 +141,7 @@ class SessionSocket:
         tasks = (reader, writer, asked)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if self._closing is not None and self._closing.code == Close.DRAINING:
+            if self._closing is not None and self._closing.code == SocketCloseCode.DRAINING:
                 await self._flush(session)
             for task in (reader, writer):
                 if task.done() and not task.cancelled() and task.exception() is not None:
@@ -148,7 +150,7 @@ class SessionSocket:
                         return exc
                     if not isinstance(exc, WebSocketDisconnect | OSError):
                         log.error("socket failed", extra={"error": type(exc).__name__})
-                        return Closing(Close.INTERNAL, "internal error")
+                        return Closing(SocketCloseCode.INTERNAL, "internal error")
             return self._closing
         finally:
             await cancel_and_wait(tasks)
@@ -178,7 +180,7 @@ class SessionSocket:
         """Handle a message; return the token of an operator's. Raises Closing after too many messages."""
         if not bucket.take(time.monotonic()):
             if bucket.refused > MAX_REFUSED:
-                raise Closing(Close.TOO_MANY, "too many messages")
+                raise Closing(SocketCloseCode.TOO_MANY, "too many messages")
             session.send_error(
                 RateLimited(
                     f"More than {MESSAGE_RATE:.0f} messages a second. This one was not read; "
@@ -213,7 +215,7 @@ class SessionSocket:
             except OutboxClosed:
                 return
             except (OutboxOverflowed, TimeoutError):
-                raise Closing(Close.TOO_MANY, "the client reads too slowly") from None
+                raise Closing(SocketCloseCode.TOO_MANY, "the client reads too slowly") from None
 
 
 class SocketServer:
@@ -266,16 +268,18 @@ class SocketServer:
         attempt = Attempt.read(websocket.query_params)
         claims = await self._authenticate(websocket, socket, session_id, offered)
         if self._sessions.capacity.draining:
-            raise Closing(Close.DRAINING, "the server is about to stop")
+            raise Closing(SocketCloseCode.DRAINING, "the server is about to stop")
         if not self._sessions.replicas.is_home(session_id):
             # The balancer did not reach the process of the session.
-            raise Closing(Close.NO_SESSION, "its part of the server has gone")
+            raise Closing(SocketCloseCode.NO_SESSION, "its part of the server has gone")
         session = await self._sessions.admit(session_id, claims.auth_time, claims.device)
         # Before the gate: after a stall of the network all late attempts arrive at once.
         session.sockets.take(attempt)
         if not session.gate.take(time.monotonic()):
             self._metrics.auth_failures.labels("rate").inc()
-            raise Closing(Close.TOO_MANY, f"more than {SOCKETS_PER_MINUTE} sockets a minute")
+            raise Closing(
+                SocketCloseCode.TOO_MANY, f"more than {SOCKETS_PER_MINUTE} sockets a minute"
+            )
         # Before this socket reads: waiting messages may be meant for an operator.
         self.operators.dismiss(session.outbox)
         self._sessions.attach(session, socket)
@@ -290,7 +294,7 @@ class SocketServer:
         finally:
             self.operators.leave(socket)
             self._sessions.detach(session, socket)
-            code = int(closing.code if closing is not None else Close.NORMAL)
+            code = int(closing.code if closing is not None else SocketCloseCode.NORMAL)
             log.info("socket closed", extra={"session": session_id, "code": code})
 
     async def _welcome(
@@ -327,10 +331,10 @@ class SocketServer:
                         self._unauthenticated.pop(deadline, None)
             except TimeoutError:
                 if self._sessions.capacity.draining:
-                    raise Closing(Close.DRAINING, "the server is about to stop") from None
+                    raise Closing(SocketCloseCode.DRAINING, "the server is about to stop") from None
                 self._metrics.auth_failures.labels("missing").inc()
                 raise Closing(
-                    Close.UNAUTHORIZED, f"no token within {AUTH_SECONDS:.0f} seconds"
+                    SocketCloseCode.UNAUTHORIZED, f"no token within {AUTH_SECONDS:.0f} seconds"
                 ) from None
         claims = self._guard.verify(token, session_id=session_id)
         websocket.state.proven = True
@@ -346,5 +350,5 @@ class SocketServer:
             message = None
         if not isinstance(message, wire.Auth):
             self._metrics.auth_failures.labels("missing").inc()
-            raise Closing(Close.UNAUTHORIZED, "the first message has to carry the token")
+            raise Closing(SocketCloseCode.UNAUTHORIZED, "the first message has to carry the token")
         return message.token

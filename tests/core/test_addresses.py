@@ -263,7 +263,7 @@ def test_a_strangers_name_gets_nothing(host: str | None, allowed: bool) -> None:
     if host:
         policy = OriginPolicy([], HOSTS)
         assert policy.allows(f"http://{host.lower()}", host, False) in (allowed, False)
-        assert policy.knows(host) is allowed
+        assert policy.allows_host(host) is allowed
         assert policy.allows(None, host, False) is allowed
 
 

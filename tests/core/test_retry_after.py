@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from server.core.retry_after import seconds_of
+from server.core.retry_after import parse_retry_after
 
 # Sun, 06 Nov 1994 08:49:37 GMT
 NOW = 784_111_777.0
@@ -37,4 +37,4 @@ def _far_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_the_seconds_of_a_header(header: str, seconds: float | None) -> None:
-    assert seconds_of(header, NOW) == seconds
+    assert parse_retry_after(header, NOW) == seconds

@@ -17,16 +17,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from server.core.setting_text import (
     authority_der,
     base_url,
+    certificate_errors,
+    file_errors,
     host_name,
     network,
     origin,
-    pair_problems,
     port_range,
     public_address,
-    shown,
+    quote,
     stun_url,
     turn_url,
-    unreadable,
 )
 
 
@@ -78,8 +78,8 @@ def test_what_is_refused(read: Callable[[str], object], text: str) -> None:
 
 def test_what_may_be_a_password_is_not_shown() -> None:
     """Neither in an address nor in what is only nearly one; long values are cut."""
-    assert shown("http://me:canary@h/v1, x:canary@y") == "'(hidden)@h/v1, (hidden)@y'"
-    assert len(shown("a" * 1000)) < 130
+    assert quote("http://me:canary@h/v1, x:canary@y") == "'(hidden)@h/v1, (hidden)@y'"
+    assert len(quote("a" * 1000)) < 130
 
 
 # The certificate files that the settings name.
@@ -109,19 +109,19 @@ def made(folder: Path, name: str, *, authority: bool = False) -> tuple[Path, Pat
 
 def test_a_certificate_and_its_key(tmp_path: Path) -> None:
     """Missing, unreadable and mismatched files are named, a right pair is taken."""
-    assert [one.split()[0] for one in pair_problems(None, None)] == [
+    assert [one.split()[0] for one in certificate_errors(None, None)] == [
         "SSL_CERT_PATH",
         "SSL_KEY_PATH",
     ]
     cert, key = made(tmp_path, "one")
     _, other_key = made(tmp_path, "two")
-    (gone,) = pair_problems(cert, tmp_path / "gone")
+    (gone,) = certificate_errors(cert, tmp_path / "gone")
     assert gone.startswith("SSL_KEY_PATH is ")
     assert "No such file" in gone
     for pair in ((cert, other_key), (key, key), (cert, tmp_path / "two.crt")):
-        (wrong,) = pair_problems(*pair)
+        (wrong,) = certificate_errors(*pair)
         assert "not a PEM certificate" in wrong
-    assert not pair_problems(cert, key)
+    assert not certificate_errors(cert, key)
 
 
 def test_a_key_with_a_password_is_not_asked_for(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_key_with_a_password_is_not_asked_for(tmp_path: Path) -> None:
             serialization.BestAvailableEncryption(b"open sesame"),
         )
     )
-    (problem,) = pair_problems(cert, locked)
+    (problem,) = certificate_errors(cert, locked)
     assert "unencrypted key" in problem
 
 
@@ -145,7 +145,7 @@ def test_the_authoritys_certificate_is_read_and_nothing_else(tmp_path: Path) -> 
     path = tmp_path / "both.pem"
 
     def problems(of: Path | None) -> list[str]:
-        return unreadable("CA_CERT_PATH", of, authority_der, "")
+        return file_errors("CA_CERT_PATH", of, authority_der, "")
 
     assert "cannot be read" in problems(path)[0]
     for text in (

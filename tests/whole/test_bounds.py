@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from scripts.bench.camera_peer import CameraPeer, close_all
 from server import auth, session_manager, webrtc_server
 from server.core import messages
-from server.core.errors import Close
+from server.core.errors import SocketCloseCode
 from server.core.messages import Error
 from server.core.settings import MIN_OPERATOR_CHARS
 from server.features.cameras import cameras as stills
@@ -185,7 +185,7 @@ async def test_a_client_that_does_not_read_loses_its_socket(
             with suppress(ConnectionClosed):
                 while True:
                     await slow.recv()
-        assert slow.close_code == Close.TOO_MANY
+        assert slow.close_code == SocketCloseCode.TOO_MANY
         assert server.program.sessions.find(peer.session_id) is session
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 
-from server.core.errors import Close, QwenCameraError
+from server.core.errors import QwenCameraError, SocketCloseCode
 from tools.references.fields import Undocumented
 from tools.references.source import ROOT, comments, docstring, join, sentence, table
 
@@ -44,10 +44,10 @@ def _errors() -> str:
 
 
 def _closes() -> str:
-    said = comments(Close)
-    silent = [close.name for close in Close if not said[close.name]]
+    said = comments(SocketCloseCode)
+    silent = [close.name for close in SocketCloseCode if not said[close.name]]
     if silent:
         raise Undocumented(f"Close.{silent[0]} needs a comment above it")
-    about = docstring(Close).partition("\n\n")[2]
-    rows = [(str(close.value), sentence(said[close.name])) for close in Close]
+    about = docstring(SocketCloseCode).partition("\n\n")[2]
+    rows = [(str(close.value), sentence(said[close.name])) for close in SocketCloseCode]
     return join((about, table(("code", "meaning"), rows)))

@@ -15,7 +15,7 @@ class BuiltinSettings(FeatureSettings):
     thing_classifier: Path | None = path("a path, ~ being the home directory")
     thing_classifier_sha256: str = checksum()
 
-    def problems(self) -> Iterable[str]:
+    def find_errors(self) -> Iterable[str]:
         # The files themselves are read when the first picture needs them.
         for name in ("thing_detector", "thing_classifier"):
             if getattr(self, name) is not None and not getattr(self, f"{name}_sha256"):

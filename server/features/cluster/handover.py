@@ -21,7 +21,7 @@ from fastapi import APIRouter
 
 from server.auth import Claims, Signer, TokenIssuer, TokenRefused
 from server.core.aio import Deadline, TaskSet, supervise
-from server.core.errors import Close, Conflict, RequestError
+from server.core.errors import Conflict, RequestError, SocketCloseCode
 from server.features.cluster.messages import Handover, HandoverSettings, Moved, Resume, Resumed
 from server.features.cluster.replicas import ReplicaList
 from server.session.part import SessionContext, SessionPart
@@ -345,7 +345,7 @@ class OperatorDrain:
         for id in [id for id in self._leaving if not self._sessions.has_socket(id)]:
             self._leaving.discard(id)
             self.went += 1
-            await self._sessions.end(id, "moved to another gateway", Close.DRAINING)
+            await self._sessions.end(id, "moved to another gateway", SocketCloseCode.DRAINING)
         return bool(self._leaving or able)
 
 

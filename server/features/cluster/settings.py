@@ -14,9 +14,9 @@ from server.core.settings import (
     MAKE_A_SECRET,
     FeatureSettings,
     checked_secret,
+    integer,
     secret,
     secret_weakness,
-    whole,
 )
 
 _REDIS_URL = re.compile(
@@ -47,13 +47,13 @@ def short_name() -> Any:
 class ClusterSettings(FeatureSettings):
     gateway_name: str = short_name()
     process_name: str = short_name()
-    gateway_sessions: int = whole(0, 0, 10_000, " (0 is MAX_SESSIONS)")
+    gateway_sessions: int = integer(0, 0, 10_000, " (0 is MAX_SESSIONS)")
     redis_url: RedisUrl = secret(
         "a URL like redis://127.0.0.1:6379/0, redis://:password@host:6379, rediss://... or"
         " unix:///run/redis/redis.sock, or empty"
     )
 
-    def problems(self) -> Iterable[str]:
+    def find_errors(self) -> Iterable[str]:
         core: Any = self
         weakness = secret_weakness(core.jwt_secret_key.get_secret_value())
         if weakness and self.redis_url.get_secret_value():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from server.core.settings import FeatureSettings, whole
+from server.core.settings import FeatureSettings, integer
 
 
 class GrantSettings(FeatureSettings):
-    program_looks_per_minute: int = whole(20, 0, 600)
+    program_looks_per_minute: int = integer(20, 0, 600)
 
 
 SETTINGS = GrantSettings

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from server.core.setting_text import shown
+from server.core.setting_text import quote
 from server.core.settings import FeatureSettings, flag, path, text
 
 _CATALOGUE = "the path of a file, or empty"
@@ -19,11 +19,11 @@ class HostingSettings(FeatureSettings):
     allow_model_downloads: bool = flag()
     catalogue: str = text("", _CATALOGUE)
 
-    def problems(self) -> Iterable[str]:
+    def find_errors(self) -> Iterable[str]:
         source = self.catalogue
         if source and not Path(os.path.expanduser(source)).is_file():
             yield (
-                f"CATALOGUE is {shown(source)}, but there is no such file. Allowed: {_CATALOGUE}. Leave it empty for our own."
+                f"CATALOGUE is {quote(source)}, but there is no such file. Allowed: {_CATALOGUE}. Leave it empty for our own."
             )
         operators = self.core("operator_token").get_secret_value()
         if self.core("engine") == "local" and self.local_model is None and not operators:
@@ -32,7 +32,7 @@ class HostingSettings(FeatureSettings):
                 " can choose one; ENGINE=auto needs neither."
             )
 
-    def doubts(self) -> Iterable[str]:
+    def find_warnings(self) -> Iterable[str]:
         engine = self.core("engine")
         if self.local_model is not None and engine in ("vllm", "builtin"):
             yield f"LOCAL_MODEL is set but ENGINE is {engine}, so it is not loaded. Set ENGINE to auto or local."

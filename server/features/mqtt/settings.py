@@ -12,8 +12,8 @@ from urllib.parse import unquote
 
 from pydantic import SecretStr
 
-from server.core.setting_text import authority_der, unreadable
-from server.core.settings import FeatureSettings, checked_secret, flag, path, secret, word
+from server.core.setting_text import authority_der, file_errors
+from server.core.settings import FeatureSettings, checked_secret, flag, identifier, path, secret
 from server.features.mqtt.discovery import USUAL_DISCOVERY
 
 # The address of an MQTT broker (MQTT_URL), and whether it is near. Pure.
@@ -88,8 +88,8 @@ class MqttSettings(FeatureSettings):
         "a URL like mqtts://user:password@broker.example.org:8883 or mqtt://127.0.0.1:1883, or empty"
     )
     mqtt_ca: Path | None = path("a readable PEM file with a certificate")
-    mqtt_prefix: str = word("qwen-camera")
-    mqtt_discovery_prefix: str = word(USUAL_DISCOVERY)
+    mqtt_prefix: str = identifier("qwen-camera")
+    mqtt_discovery_prefix: str = identifier(USUAL_DISCOVERY)
     mqtt_visitors: bool = flag()
 
     @property
@@ -97,11 +97,11 @@ class MqttSettings(FeatureSettings):
         url = self.mqtt_url.get_secret_value()
         return mqtt_address(url) if url else None
 
-    def problems(self) -> Iterable[str]:
+    def find_errors(self) -> Iterable[str]:
         advice = "The broker's certificate is checked with it."
-        return unreadable("MQTT_CA", self.mqtt_ca, authority_der, advice)
+        return file_errors("MQTT_CA", self.mqtt_ca, authority_der, advice)
 
-    def doubts(self) -> Iterable[str]:
+    def find_warnings(self) -> Iterable[str]:
         broker = self.mqtt_broker
         if broker is None:
             if self.mqtt_visitors:

@@ -11,7 +11,7 @@ from pydantic_settings import NoDecode
 
 from server.auth import signing_key
 from server.core.addresses import normalise_origin
-from server.core.setting_text import MIN_SECRET_CHARS, host_name, unreadable
+from server.core.setting_text import MIN_SECRET_CHARS, file_errors, host_name
 from server.core.settings import FeatureSettings, list_of, names, path
 
 
@@ -38,15 +38,15 @@ class PairingSettings(FeatureSettings):
         "addresses and names of this machine"
     )
 
-    def problems(self) -> Iterable[str]:
-        return unreadable(
+    def find_errors(self) -> Iterable[str]:
+        return file_errors(
             "DEVICE_KEY_PATH",
             self.device_key_path,
             read_secret,
             "It signs the access of paired devices.",
         )
 
-    def doubts(self) -> Iterable[str]:
+    def find_warnings(self) -> Iterable[str]:
         core: Any = self
         hosts = self.pairing_hosts
         if not hosts:

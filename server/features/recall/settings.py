@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from server.core.settings import FeatureSettings, number, whole
+from server.core.settings import FeatureSettings, integer, number
 
 
 class RecallSettings(FeatureSettings):
-    recall_seconds: int = whole(300, 0, 3600)
+    recall_seconds: int = integer(300, 0, 3600)
     recall_megabytes: float = number(2.0, 0.25, 64)
 
 

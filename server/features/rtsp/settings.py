@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from server.core.frames import Part
-from server.core.setting_text import unreadable
+from server.core.setting_text import file_errors
 from server.core.settings import FeatureSettings, path
 from server.shared.operator_list import HOST_AND_PORT, check_table, has_port, read_tables
 
@@ -20,8 +20,8 @@ class RtspSettings(FeatureSettings):
         "a TOML file with cameras, as server/features/rtsp/README.md shows"
     )
 
-    def problems(self) -> Iterable[str]:
-        return unreadable(
+    def find_errors(self) -> Iterable[str]:
+        return file_errors(
             "STANDING_CAMERAS",
             self.standing_cameras,
             read_list,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from server.core.settings import FeatureSettings, whole
+from server.core.settings import FeatureSettings, integer
 
 
 class SampleSettings(FeatureSettings):
-    sample_most_waves: int = whole(3, 1, 100, " (of a session)")
+    sample_most_waves: int = integer(3, 1, 100, " (of a session)")
 
 
 SETTINGS = SampleSettings

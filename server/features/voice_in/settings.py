@@ -24,7 +24,7 @@ class VoiceInSettings(FeatureSettings):
     end_of_turn_model: Path | None = path("a path, ~ being the home directory")
     end_of_turn_sha256: str = checksum()
 
-    def problems(self) -> Iterable[str]:
+    def find_errors(self) -> Iterable[str]:
         # The file itself is read at the start: without it silence ends turns.
         if self.end_of_turn_model is not None and not self.end_of_turn_sha256:
             yield (

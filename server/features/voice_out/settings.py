@@ -24,7 +24,7 @@ class VoiceOutSettings(FeatureSettings):
     speech_local_options: str = text()
     speech_python: Path | None = path("a Python that has qwen-tts, ~ being the home directory")
 
-    def problems(self) -> Iterable[str]:
+    def find_errors(self) -> Iterable[str]:
         if self.speech_base_url and self.speech_local_model is not None:
             yield (
                 "SPEECH_BASE_URL and SPEECH_LOCAL_MODEL are both set. Only one of them can be used: leave the other one"

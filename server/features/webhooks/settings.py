@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from server.core.setting_text import shown, unreadable
+from server.core.setting_text import file_errors, quote
 from server.core.settings import FeatureSettings, path
 from server.shared.operator_list import HOST_AND_PORT, NAME, check_table, has_port, read_tables
 
@@ -23,9 +23,9 @@ class WebhookSettings(FeatureSettings):
         "a TOML file with webhooks, as server/features/webhooks/README.md shows"
     )
 
-    def problems(self) -> Iterable[str]:
+    def find_errors(self) -> Iterable[str]:
         advice = "server/features/webhooks/README.md shows such a file."
-        refused = unreadable("WEBHOOKS", self.webhooks, read_webhooks, advice)
+        refused = file_errors("WEBHOOKS", self.webhooks, read_webhooks, advice)
         return refused or self._missing()
 
     def _missing(self) -> list[str]:
@@ -34,7 +34,7 @@ class WebhookSettings(FeatureSettings):
         for one in listed:
             if one.ca and not os.access(one.ca, os.R_OK):
                 return [
-                    f"WEBHOOKS is {shown(path)}, whose webhook {one.name} has a ca that cannot be read."
+                    f"WEBHOOKS is {quote(path)}, whose webhook {one.name} has a ca that cannot be read."
                 ]
         try:
             known = {one.name for one in self.listed_cameras()}
@@ -43,7 +43,7 @@ class WebhookSettings(FeatureSettings):
             return []
         named = {name for one in listed for name in one.cameras} - {"*"}
         return [
-            f"WEBHOOKS is {shown(path)}, which names the camera {name}. STANDING_CAMERAS has no camera of this name:"
+            f"WEBHOOKS is {quote(path)}, which names the camera {name}. STANDING_CAMERAS has no camera of this name:"
             " correct it in one of the two files."
             for name in sorted(named - known)
         ]

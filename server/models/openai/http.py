@@ -13,7 +13,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
 
-from server.core.retry_after import seconds_of
+from server.core.retry_after import parse_retry_after
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +105,8 @@ def retry_after(answer: httpx2.Response) -> float | None:
 
     OpenAI's retry-after-ms, in milliseconds, counts for more.
     """
-    found = seconds_of(answer.headers.get("retry-after", ""), time.time())
-    exact = seconds_of(answer.headers.get("retry-after-ms", ""), time.time())
+    found = parse_retry_after(answer.headers.get("retry-after", ""), time.time())
+    exact = parse_retry_after(answer.headers.get("retry-after-ms", ""), time.time())
     found = exact / 1000 if exact is not None else found
     return min(found, 600.0) if found is not None else None
 
