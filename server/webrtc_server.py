@@ -196,7 +196,7 @@ class PeerConnection:
         log.info("connection", extra={"session": self._key, "state": state})
         if state == "connected" and self._deadline:
             self._deadline.cancel()
-            self._feed.connected()
+            self._feed.connection_made()
         elif state in ("failed", "closed"):
             # aiortc reports a path lost after connecting as "closed": treat it like "failed".
             self._end()
@@ -209,7 +209,7 @@ class PeerConnection:
         self._deadline.cancel()
         if not self._over:
             self._over = True
-            self._feed.ended()
+            self._feed.stream_ended()
             self._closed(self)
 
     async def close(self) -> None:
@@ -325,7 +325,7 @@ class WebRTCServer:
         self._connections.clear()
         for connection in connections:
             connection._over = True
-            connection._feed.ended()
+            connection._feed.stream_ended()
         ends = await asyncio.gather(
             *(connection.close() for connection in connections), return_exceptions=True
         )

@@ -240,9 +240,9 @@ class Camera:
             self._reports.check(force=first)
             self._reports.arm()
 
-    def connected(self) -> None:
+    def connection_made(self) -> None:
         """Start to expect the first frame: the connection is established."""
-        self._tracker.connected(self._clock())
+        self._tracker.connection_made(self._clock())
         if self.feed is not None and self.feed.codec == "H264":
             self.sender_changed(START_WAKE_MS)
         self._reports.arm()
@@ -424,7 +424,7 @@ class StatusReports:
         self._timer.cancel()
 
 
-# Why no frame came, by the reason for which pictures are refused (see `CameraConnection.refused`); "" without one
+# Why no frame came, by the reason for which pictures are refused (see `CameraConnection.pictures_refused`); "" without one
 _NO_FRAME = {
     "format": "The camera sends H.264 that this server does not decode: only 4:2:0 with 8 bits, without slice groups, "
     "slices out of order and data partitions. Choose constrained baseline, main or high, or VP8, in the program "
@@ -586,7 +586,7 @@ class CameraConnection:
         # The first codec of the answer, which a browser then sends; "" before the answer.
         self.codec = ""
         self.tracker = CameraStateTracker()
-        # Reason for which pictures after the newest were refused (see `refused`); "" for none.
+        # Reason for which pictures after the newest were refused (see `pictures_refused`); "" for none.
         self.refusal = ""
         # True when frames' capture times contradict their arrival or a question's time; then our clock decides.
         self.clock_doubted = False
@@ -602,7 +602,7 @@ class CameraConnection:
             return
         self._metrics.frames_received.inc()
         if not self._seen and is_uninitialised(frame.image):
-            self.dropped("unwritten")
+            self.frames_dropped("unwritten")
             return
         self._seen = True
         self.refusal = ""
@@ -611,9 +611,9 @@ class CameraConnection:
             frame = replace(frame, captured_sender=None, clock_doubted=False)
         self._camera.take(frame)
 
-    def connected(self) -> None:
+    def connection_made(self) -> None:
         if self.current:
-            self._camera.connected()
+            self._camera.connection_made()
 
     def packet_received(self, now: float) -> None:
         self.tracker.packet_received(now)
@@ -623,19 +623,19 @@ class CameraConnection:
         if self.current:
             self._camera.rate_changed(cap, frame_rate)
 
-    def dropped(self, reason: str, count: int = 1) -> None:
+    def frames_dropped(self, reason: str, count: int = 1) -> None:
         self._metrics.frames_skipped.labels(reason).inc(count)
 
-    def refused(self, reason: str) -> None:
+    def pictures_refused(self, reason: str) -> None:
         """Note that pictures were not decoded: their "size" is too large, or their "format"
         is unknown."""
         self.refusal = reason
 
-    def key_frame_asked(self) -> None:
+    def key_frame_requested(self) -> None:
         """Wake the camera after a key frame request: an idle one captures its next frame only after 0.5 s."""
         if self.current:
             self._camera.sender_changed(KEY_FRAME_WAKE_MS)
 
-    def ended(self) -> None:
+    def stream_ended(self) -> None:
         if self.current:
             self._camera.end()

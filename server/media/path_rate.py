@@ -149,7 +149,7 @@ class PathRate:
         train = self._train
         if timestamp != self._timestamp:
             if self._timestamp is not None:
-                step = signed(timestamp - self._timestamp)
+                step = signed_difference(timestamp - self._timestamp)
                 if -LATE_S * _RTP_HZ < step < 0:
                     return False  # A late packet of an earlier frame must not split this one.
                 if not train.closed:
@@ -437,7 +437,7 @@ class PacketBurst:
         return bits / max(self.spread - self._longest_gap, SPREAD_LOW_S)
 
 
-def signed(difference: int, bits: int = 32) -> int:
+def signed_difference(difference: int, bits: int = 32) -> int:
     """Return a difference of two wrapping counters of so many bits with its sign."""
     half = 1 << (bits - 1)
     return ((difference + half) & (2 * half - 1)) - half
@@ -531,7 +531,7 @@ def sender_plan(
             ramp.append(RampStep(at_ms=at, max_bitrate=int(frame_bits * frames)))
     settle = []
     for at in range(0, SETTLE_MS + 1, SETTLE_STEP_MS):
-        bits = int(idle_bits / idle_rate * _believed(frame_rate, idle_rate, at))
+        bits = int(idle_bits / idle_rate * _mean_frame_rate(frame_rate, idle_rate, at))
         settle.append(RampStep(at_ms=at, max_bitrate=min(cap, bits)))
     awake_rate = frame_rate if frame_rate < FPS_TOP else NO_LIMIT_FPS
     return Sender(
@@ -543,6 +543,6 @@ def sender_plan(
     )
 
 
-def _believed(before: int, now: int, ms: int) -> float:
+def _mean_frame_rate(before: int, now: int, ms: int) -> float:
     """Return the mean frame rate of the last `SETTLE_MS`, `ms` after the fall to `now`."""
     return before + (now - before) * min(1.0, ms / SETTLE_MS)

@@ -141,7 +141,7 @@ def check_offer(sdp: str) -> Offer:
     _check_bundles(sections, bundles)
     camera = _camera(sections, bundles)
     bundle = _bundle_of(camera, sections, bundles)
-    kept = head + _alone(sections[camera], sections[bundle[0]])
+    kept = head + _standalone_lines(sections[camera], sections[bundle[0]])
     if not any(line.startswith("a=fingerprint:") for line in kept):
         raise UnusableOffer(
             "The offer has no DTLS fingerprint. Send the SDP that RTCPeerConnection.createOffer() made, unchanged."
@@ -250,18 +250,18 @@ def _bundle_of(number: int, sections: list[Section], bundles: list[list[str]]) -
             first = next((n for n in members if sections[n].port != "0"), None)
             if first is not None:
                 others = [n for n in members if n != first]
-                return (first, *(n for n in others if _stands(sections[n])))
+                return (first, *(n for n in others if _is_accepted(sections[n])))
     return (number,)
 
 
-def _stands(section: Section) -> bool:
+def _is_accepted(section: Section) -> bool:
     """Return True when a section of a group with a transport is not rejected."""
     return section.port != "0" or section.bundle_only
 
 
-def _alone(camera: Section, transport: Section) -> list[str]:
+def _standalone_lines(camera: Section, transport: Section) -> list[str]:
     """Return the camera section's lines as if alone, with the transport that it uses."""
-    lines = _needed(camera)
+    lines = _needed_lines(camera)
     if transport is not camera:
         lines = [line for line in lines if not line.startswith(TRANSPORT)]
         lines += [line for line in transport.lines if line.startswith(TRANSPORT)]
@@ -270,7 +270,7 @@ def _alone(camera: Section, transport: Section) -> list[str]:
     return [f"m={camera.kind} 9 {camera.protocol} {' '.join(camera.formats)}", *lines]
 
 
-def _needed(camera: Section) -> list[str]:
+def _needed_lines(camera: Section) -> list[str]:
     """Return the camera section's lines without those about codecs and streams that are not used.
 
     aiortc's time and memory grow with the codecs times the lines about them.
@@ -396,16 +396,16 @@ def whole_answer(offer: Offer, camera: str, used: Iterable[UsedSection] = ()) ->
         elif number in others:
             out += others[number].lines(section, port, transport)
         elif number in offer.bundle:
-            out += _agreed(section, port, transport)
+            out += _unused_section(section, port, transport)
         else:
             # It keeps credentials and a codec: webrtcbin and werift need them.
             kept = [line for line in transport[1:] if not line.startswith(CANDIDATES)]
             shown = "9" if number < offer.camera and counted else "0"
-            out += _agreed(section, shown, ["c=IN IP4 0.0.0.0", *kept])
+            out += _unused_section(section, shown, ["c=IN IP4 0.0.0.0", *kept])
     return "\r\n".join([*out, ""])
 
 
-def _agreed(section: Section, port: str, transport: list[str]) -> list[str]:
+def _unused_section(section: Section, port: str, transport: list[str]) -> list[str]:
     """Answer a section that is not used. `transport`: its lines, the connection line first."""
     chosen = section.first_format()
     lines = [f"m={section.kind} {port} {section.protocol} {chosen}", transport[0]]

@@ -74,7 +74,7 @@ def to_frame(
     """
     sides = picture if unit is BoxUnit.PIXELS else (1000, 1000)
     if unit is BoxUnit.THOUSANDTHS_Y_FIRST:
-        box = box.turned()
+        box = box.transposed()
     # Divide last, so that rounding does not move a box at an edge beyond it.
     x1, x2 = sorted(x * frame[0] / sides[0] for x in (box.x1, box.x2))
     y1, y2 = sorted(y * frame[1] / sides[1] for y in (box.y1, box.y2))

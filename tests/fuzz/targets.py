@@ -144,7 +144,7 @@ def stun(data: bytes) -> None:
     )
     connection.remote_username = "efgh"
     protocol = SimpleNamespace(receiver=connection, transactions={b"t" * 12: None})
-    handler = datagrams.checked(lambda _, datagram, addr: passed.append(datagram))
+    handler = datagrams.check_datagrams(lambda _, datagram, addr: passed.append(datagram))
     handler(protocol, data, ("192.0.2.1", 5000))
     assert not passed or data[0] <= 1
 
@@ -248,7 +248,7 @@ def rtp(data: bytes) -> None:
             assert frame.data
             if codec == "H264":
                 with suppress(ValueError):
-                    H264Frames().checked(frame.data)
+                    H264Frames().check(frame.data)
 
 
 def microphone(data: bytes) -> None:
@@ -274,10 +274,10 @@ def microphone(data: bytes) -> None:
 def sps(data: bytes) -> None:
     """An H.264 frame's parameter sets."""
     with suppress(ValueError):
-        checked = H264Frames().checked(data)
-        assert H264Frames().checked(checked) == checked
+        checked = H264Frames().check(data)
+        assert H264Frames().check(checked) == checked
     with suppress(ValueError):
-        H264Frames().checked(b"\0\0\1\x67" + data)
+        H264Frames().check(b"\0\0\1\x67" + data)
 
 
 # The largest pictures and all picture parameter sets
@@ -295,7 +295,7 @@ def _decode(codec: str, data: bytes) -> None:
         if not frame:
             continue
         with suppress(ValueError, av.FFmpegError):
-            checked = frames.checked(frame)
+            checked = frames.check(frame)
             assert frames.kept <= MAX_KEPT
             for image in decoder.decode(av.Packet(checked)):
                 assert fits(image.width, image.height)

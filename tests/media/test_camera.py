@@ -229,15 +229,15 @@ async def test_no_frame_within_3_s_is_told_as_a_stalled_camera() -> None:
 async def test_pictures_that_were_refused_are_told(reason: str, words: str) -> None:
     """The error says what fits, until a picture comes or another camera takes over; what an older one says is ignored."""
     bench = Bench()
-    bench.feed.refused(reason)
+    bench.feed.pictures_refused(reason)
     with pytest.raises(CameraStalled, match=words):
         await bench.camera.frame_after(question_time())
     bench.frame(now() - 0.2)
     with pytest.raises(CameraStalled, match="in time"):
         await bench.camera.frame_after(question_time())
-    bench.feed.refused(reason)
+    bench.feed.pictures_refused(reason)
     old, bench.feed = bench.feed, bench.camera.open_connection()
-    old.refused(reason)
+    old.pictures_refused(reason)
     with pytest.raises(CameraStalled, match="in time"):
         await bench.camera.frame_after(question_time())
 
@@ -248,11 +248,11 @@ async def test_an_h264_camera_begins_awake(codec: str, wakes: list[int]) -> None
     """Its browser hears when it is connected, and only while it is the one that sends."""
     bench = Bench()
     bench.feed.codec = codec
-    bench.feed.connected()
+    bench.feed.connection_made()
     assert bench.wakes == wakes
     old = bench.feed
     bench.camera.open_connection()
-    old.connected()
+    old.connection_made()
     assert bench.wakes == wakes
 
 
@@ -305,7 +305,7 @@ async def test_what_waiting_does_not_help_is_told_after_600_ms() -> None:
     with pytest.raises(CameraFrozen):
         await bench.camera.frame_after(question_time(), waits)
     bench.feed = bench.camera.open_connection()
-    bench.feed.refused("size")
+    bench.feed.pictures_refused("size")
     with pytest.raises(CameraStalled, match="3840×2160"):
         await bench.camera.frame_after(question_time(), waits)
     assert now() - start == pytest.approx(1.2, abs=0.001)
@@ -478,13 +478,13 @@ async def test_the_age_of_a_picture_that_stands_still_is_told() -> None:
 async def test_a_first_frame_that_never_comes_is_told() -> None:
     """Six seconds after connecting it is no longer starting; and the quiet of a live camera is noticed no later for it."""
     bench = Bench()
-    bench.feed.connected()
+    bench.feed.connection_made()
     await asyncio.sleep(5.9)
     assert bench.statuses == [CameraState.STARTING]
     await asyncio.sleep(0.2)
     assert bench.statuses == [CameraState.STARTING, CameraState.STALLED]
     bench.feed = bench.open()
-    bench.feed.connected()
+    bench.feed.connection_made()
     bench.frame()
     await asyncio.sleep(2.2)
     assert bench.statuses[-2:] == [CameraState.LIVE, CameraState.STALLED]
@@ -521,7 +521,7 @@ async def test_without_a_camera_questions_are_refused_at_once() -> None:
         spawn(bench.camera.sharpest()),
     ]
     await asyncio.sleep(0.01)
-    bench.feed.ended()
+    bench.feed.stream_ended()
     for task in waiting:
         with pytest.raises(NoCamera):
             await task
@@ -545,7 +545,7 @@ async def test_closing_ends_every_waiter() -> None:
     assert bench.camera.newest is None
     told = len(bench.statuses)
     bench.frame()
-    bench.feed.ended()
+    bench.feed.stream_ended()
     await asyncio.sleep(60)
     assert len(bench.statuses) == told
 
@@ -573,7 +573,7 @@ async def test_the_question_waits_on_over_a_new_connection() -> None:
     waiting = spawn(bench.camera.frame_after(question_time()))
     await asyncio.sleep(0.1)
     old, bench.feed = bench.feed, bench.open()
-    old.ended()
+    old.stream_ended()
     await asyncio.sleep(0.1)
     frame = bench.frame()
     assert await waiting is frame
@@ -590,16 +590,16 @@ async def test_a_replaced_feed_is_deaf() -> None:
     bench.frame(feed=old)
     old.packet_received(now())
     old.rate(1_000_000, 20)
-    old.connected()
-    old.key_frame_asked()
-    old.refused("size")
-    old.ended()
+    old.connection_made()
+    old.key_frame_requested()
+    old.pictures_refused("size")
+    old.stream_ended()
     assert bench.camera.newest is None
     assert bench.camera.feed is bench.feed
     assert bench.feed.refusal == ""
     assert bench.camera.state() is CameraState.STARTING
     assert (len(bench.wakes), len(bench.statuses)) == told
-    old.dropped("broken", 3)
+    old.frames_dropped("broken", 3)
     assert bench.counted('frames_skipped_total{reason="broken"}') == 3
 
 
@@ -607,7 +607,7 @@ async def test_a_replaced_feed_is_deaf() -> None:
 async def test_each_connection_begins_anew() -> None:
     """A new connection has neither the refusal nor the doubted clock of the one before."""
     bench = Bench()
-    bench.feed.refused("size")
+    bench.feed.pictures_refused("size")
     bench.feed.clock_doubted = True
     new = bench.open()
     assert (new.refusal, new.clock_doubted, bench.camera.clock_doubted) == ("", False, False)
@@ -709,7 +709,7 @@ async def test_the_picture_of_a_frozen_camera_is_the_one_before_its_repeats() ->
         await asyncio.sleep(0.1)
         last = bench.frame()
     assert bench.camera.last_new is last
-    bench.feed.ended()
+    bench.feed.stream_ended()
     assert bench.camera.last_new is None
 
 
@@ -718,7 +718,7 @@ async def test_a_camera_whose_new_pictures_are_refused_is_not_frozen() -> None:
     """The picture before them is not what it shows."""
     bench = Bench()
     bench.frame()
-    bench.feed.refused("size")
+    bench.feed.pictures_refused("size")
     for _ in range(5):
         await asyncio.sleep(1)
         bench.feed.packet_received(now())
@@ -793,8 +793,8 @@ async def test_status_is_told_on_changes_alone() -> None:
     assert bench.statuses[told + 1 :] == [CameraState.STALLED]
     bench.frame(image=wide)
     assert bench.statuses[-1] is CameraState.LIVE
-    bench.feed.ended()
-    bench.feed.ended()
+    bench.feed.stream_ended()
+    bench.feed.stream_ended()
     # Each once or twice: the frame rate is sent, too.
     assert list(dict.fromkeys(bench.statuses[told + 1 :])) == [
         CameraState.STALLED,
@@ -813,10 +813,10 @@ async def test_asking_for_a_key_frame_wakes_the_sender() -> None:
     bench.camera.on_sender.append(woken.append)
     old = bench.camera.open_connection()
     woken.clear()
-    old.key_frame_asked()
+    old.key_frame_requested()
     assert woken == [1000]
     bench.camera.open_connection()
-    old.key_frame_asked()
+    old.key_frame_requested()
     assert woken == [1000]
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from server.core.errors import FrameWithheld
 from server.core.frames import Geometry, Region
 from server.core.messages import Chat, CorrectTranscript, Hold, PointAt
-from server.media.picture.encode import decoded
+from server.media.picture.encode import decode
 from server.models import prompts
 from server.models.base import Capabilities, Chunk, EngineRequest, Finished, PointedAt
 from server.session.part import SessionContext, SessionPart
@@ -45,7 +45,7 @@ async def ask(one: Room, **fields: Any) -> dict[str, Any]:
 
 def luma(jpeg: bytes | None) -> NDArray[np.int16]:
     assert jpeg is not None
-    bgr = decoded(jpeg)
+    bgr = decode(jpeg)
     assert bgr is not None
     return np.asarray(bgr.mean(axis=2), np.int16)
 

@@ -26,7 +26,7 @@ from server.core.messages import (
 )
 from server.core.sound import SOUND_RATE, Sound
 from server.media import camera
-from server.media.picture.encode import Bgr, decoded
+from server.media.picture.encode import Bgr, decode
 from server.models.base import Capabilities, EngineRequest
 from server.models.thinking import ThinkingLimits
 from server.session.request.parts import Spoken
@@ -59,7 +59,7 @@ def of(messages: list[Message], type: str) -> list[Message]:
 
 
 def picture(jpeg: bytes) -> Bgr:
-    bgr = decoded(jpeg)
+    bgr = decode(jpeg)
     assert bgr is not None
     return bgr
 

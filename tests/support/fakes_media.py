@@ -88,18 +88,18 @@ class RecordingCamera:
     def rate(self, cap: int, frame_rate: int) -> None:
         self.rates.append((cap, frame_rate))
 
-    def dropped(self, reason: str, count: int = 1) -> None:
+    def frames_dropped(self, reason: str, count: int = 1) -> None:
         self.drops[reason] += count
         self._changed.set()
 
-    def refused(self, reason: str) -> None:
+    def pictures_refused(self, reason: str) -> None:
         self.refusals += 1
         self._changed.set()
 
-    def key_frame_asked(self) -> None:
+    def key_frame_requested(self) -> None:
         self.asked_for_keys += 1
 
-    def ended(self) -> None:
+    def stream_ended(self) -> None:
         self.ends += 1
         self._changed.set()
 

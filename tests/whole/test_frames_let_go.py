@@ -253,7 +253,7 @@ async def unseen(one: Room) -> weakref.ref[Any]:
     """The camera has gone."""
     feed = one.session.camera.feed
     assert feed is not None
-    feed.ended()
+    feed.stream_ended()
     sound = said(one, frame=False)
     await one.next("error")
     return sound

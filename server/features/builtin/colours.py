@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.media.picture.encode import shrunk
+from server.media.picture.encode import shrink
 from server.media.picture.grounding import Box
 
 NAMES = (
@@ -121,7 +121,7 @@ def shares(bgr: NDArray[np.uint8], *, lit: bool = False) -> list[tuple[str, floa
 
     `lit`: of a thing, without what light and shade add to its own colours.
     """
-    return _counted(shrunk(bgr, _SIDE)[0], lit=lit)
+    return _counted(shrink(bgr, _SIDE)[0], lit=lit)
 
 
 def _counted(small: NDArray[np.uint8], *, lit: bool = False) -> list[tuple[str, float]]:
@@ -172,7 +172,7 @@ def subject(bgr: NDArray[np.uint8], box: Box | None = None) -> list[tuple[str, f
     across, down = _AROUND * box.width, _AROUND * box.height
     left, top = int(max(0, box.x1 - across)), int(max(0, box.y1 - down))
     part = bgr[top : int(box.y2 + down) + 1, left : int(box.x2 + across) + 1]
-    small, scale = shrunk(part, _SUBJECT_SIDE)
+    small, scale = shrink(part, _SUBJECT_SIDE)
     inside = (
         *(int((box.x1 - left) * scale), int((box.y1 - top) * scale)),
         *(max(1, int(box.width * scale)), max(1, int(box.height * scale))),

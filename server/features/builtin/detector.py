@@ -582,4 +582,4 @@ def _same_place(box: Box, other: Box) -> bool:
 
 def _within(inner: Box, outer: Box) -> bool:
     """Return whether nearly all of a box lies in another."""
-    return 0 < inner.shared(outer) >= _INSIDE * inner.area
+    return 0 < inner.intersection(outer) >= _INSIDE * inner.area

@@ -39,7 +39,7 @@ from server.features.builtin.speaker import Shares, View
 from server.features.builtin.thing_words import thing_words
 from server.features.builtin.wants import Want
 from server.features.builtin.watcher import Watcher, cannot_watch
-from server.media.picture.encode import Bgr, decoded
+from server.media.picture.encode import Bgr, decode
 from server.media.picture.grounding import Box
 from server.models.base import (
     Capabilities,
@@ -603,7 +603,7 @@ def pixels_of(picture: Picture) -> Bgr:
         return picture.bgr
     if picture.jpeg is None:
         raise ValueError("the picture has neither pixels nor a JPEG")
-    bgr = decoded(picture.jpeg)
+    bgr = decode(picture.jpeg)
     if bgr is None:
         raise ValueError("the picture's JPEG cannot be decoded")
     return bgr

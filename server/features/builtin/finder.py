@@ -15,7 +15,7 @@ from server.features.builtin.lines import legible, reading_order
 from server.features.builtin.reader import Reader, bounds, is_line
 from server.features.builtin.seeking import Sought, Spotted, seek
 from server.features.builtin.surroundings import Around, Extra, around
-from server.media.picture.encode import Bgr, shrunk
+from server.media.picture.encode import Bgr, shrink
 from server.media.picture.grounding import Box
 from server.media.picture.planes import Luma, luma_plane
 from server.shared.aim import MOST_LINES, Found, Thing
@@ -84,7 +84,7 @@ class Finder:
 
     def _line_at(self, bgr: Bgr, x: float, y: float) -> list[Box]:
         """Return the smallest line of text around a point, if it can be read."""
-        small, scale = shrunk(bgr, _SIDE)
+        small, scale = shrink(bgr, _SIDE)
         hit = [
             quad / scale
             for quad in self._reader.lines(small) or []
@@ -123,7 +123,7 @@ class Finder:
         frame without a luma plane.
         """
         luma = luma_plane(image)
-        grey, scale = shrunk(luma, _THOROUGH_SIDE if thorough else _SIDE)
+        grey, scale = shrink(luma, _THOROUGH_SIDE if thorough else _SIDE)
         small = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
         quads = self._reader.lines(small)
         if quads is None:

@@ -15,7 +15,7 @@ from server.features.builtin.intents import Intent, quoted
 from server.features.builtin.language import language
 from server.features.builtin.lines import LEAST_SCORE, Piece
 from server.features.builtin.wants import Want
-from server.media.picture.encode import Bgr, shrunk
+from server.media.picture.encode import Bgr, shrink
 from server.media.picture.grounding import Box
 from server.models.routing import plain
 
@@ -131,7 +131,7 @@ def _part(piece: Piece, words: Sequence[str]) -> Box:
 
 def colour_boxes(bgr: Bgr, names: Iterable[str]) -> list[Box]:
     """Return the largest spots of each colour, largest first; the label is the colour's name."""
-    small, _ = shrunk(bgr, _SIDE)
+    small, _ = shrink(bgr, _SIDE)
     named = colours.name_pixels(small)
     (height, width), (high, wide) = bgr.shape[:2], small.shape[:2]
     across, down = width / wide, height / high

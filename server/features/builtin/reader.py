@@ -19,7 +19,7 @@ from server.core.aio import is_cancelled
 from server.features.builtin.codes import Code, told
 from server.features.builtin.lines import Piece
 from server.features.builtin.shapes import looked_at
-from server.media.picture.encode import Bgr, shrunk
+from server.media.picture.encode import Bgr, shrink
 from server.media.picture.grounding import Box
 
 log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ class Reader:
             max(0, int(top - more)) : int(bottom + more),
             max(0, int(left - more)) : int(right + more),
         ]
-        return self.text(shrunk(part, _LARGE_SIDE)[0])
+        return self.text(shrink(part, _LARGE_SIDE)[0])
 
     def _noticed(self, bgr: Bgr) -> list[NDArray[np.float32]]:
         """Find the corners of lines that can be seen in a small picture, in pixels of the whole one."""
@@ -242,7 +242,7 @@ def _codes(bgr: Bgr, *, thorough: bool = True) -> tuple[list[Any], float]:
     """
     import zxingcpp
 
-    small, scale = shrunk(bgr, _CODE_SIDE)
+    small, scale = shrink(bgr, _CODE_SIDE)
     grey = np.ascontiguousarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
     found = zxingcpp.read_barcodes(
         grey, try_rotate=thorough, try_invert=thorough, try_downscale=thorough

@@ -11,7 +11,7 @@ import numpy as np
 from server.features.builtin.detector import PERSON, ThingFinder
 from server.features.builtin.lines import legible
 from server.features.builtin.reader import Reader, bounds
-from server.media.picture.encode import Bgr, shrunk
+from server.media.picture.encode import Bgr, shrink
 from server.media.picture.grounding import Box
 
 # Longest side in which print is noticed: letters of 20 px at 1280x720, in 12 ms of a core
@@ -59,7 +59,7 @@ def around(
 def _signs(reader: Reader, bgr: Bgr) -> list[Around]:
     """Read the largest short line of print."""
     height, width = bgr.shape[:2]
-    small, scale = shrunk(bgr, _SIDE)
+    small, scale = shrink(bgr, _SIDE)
     boxes = [bounds(quad / scale) for quad in reader.lines(small) or ()]
     boxes = [box for box in boxes if box.area <= _LARGEST * width * height]
     if not boxes:

@@ -174,7 +174,7 @@ class Reader:
                 self.facts.codec = codec if codec in _CODECS else ""
                 self._feed = self._into.new_connection(sender_controlled=False)
                 self._into.open_connection(self._feed)
-                self._feed.connected()
+                self._feed.connection_made()
             case "alive":
                 self._alive(float(header["at"]), float(header["fps"]))
                 self.facts.decoded = int(header["decoded"])
@@ -200,7 +200,7 @@ class Reader:
     def _dropped(self, all: int) -> None:
         count, self.facts.dropped = all - self.facts.dropped, all
         if self._feed is not None and count > 0:
-            self._feed.dropped("not_needed", count)
+            self._feed.frames_dropped("not_needed", count)
 
     def _exited(self, worker: WorkerProcess) -> None:
         if worker is not self._worker:
@@ -214,7 +214,7 @@ class Reader:
     def _failed(self, trouble: Trouble, detail: str) -> None:
         feed, self._feed = self._feed, None
         if feed is not None:
-            feed.ended()
+            feed.stream_ended()
         self.facts.failures += 1
         self._failures.labels(trouble.value).inc()
         if self.life.trouble is not trouble:
@@ -230,7 +230,7 @@ class Reader:
             await worker.stop()
         feed, self._feed = self._feed, None
         if feed is not None:
-            feed.ended()
+            feed.stream_ended()
 
 
 def _codec_name(text: str) -> str:

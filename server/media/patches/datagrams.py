@@ -45,7 +45,7 @@ refused: Counter[str] = Counter(stranger=0, stun=0, addresses=0, size=0, waiting
 _Handler = Callable[[Any, Any, tuple[Any, ...]], None]
 
 
-def checked(stock: _Handler) -> _Handler:
+def check_datagrams(stock: _Handler) -> _Handler:
     """Wrap aioice's `datagram_received` so that it refuses datagrams of strangers and malformed
     STUN.
 
@@ -124,7 +124,7 @@ def _stun_problem(protocol: Any, data: bytes, remote: tuple[Any, ...]) -> str:
 
 # aioice's own functions, also after `install`
 STOCK: _Handler = aioice.ice.StunProtocol.datagram_received
-_CHECKED = checked(STOCK)
+_CHECKED = check_datagrams(STOCK)
 STOCK_CONSENT = aioice.ice.Connection.query_consent
 STOCK_INCOMING = aioice.ice.Connection.check_incoming
 

@@ -156,7 +156,7 @@ class CameraReceiver(RTCRtpReceiver):
             remb = self._take(packet, time.monotonic(), self._sink)
         except Exception as exc:  # noqa: BLE001
             # An error raised here would end the whole connection.
-            self._sink.dropped("broken")
+            self._sink.frames_dropped("broken")
             if not self._failed:
                 self._failed = True
                 log.error("packet failed", extra={"error": type(exc).__name__})
@@ -280,7 +280,7 @@ class CameraReceiver(RTCRtpReceiver):
             self._stream = None
         if self._running and self._sink is not None:
             self._running = False
-            self._sink.ended()
+            self._sink.stream_ended()
 
 
 class ReceiverReports:

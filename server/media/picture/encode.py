@@ -38,13 +38,13 @@ def jpeg(bgr: Bgr, quality: int = QUALITY) -> bytes:
     raise ValueError(f"no JPEG can be made of an array of shape {bgr.shape}")
 
 
-def decoded(data: bytes) -> Bgr | None:
+def decode(data: bytes) -> Bgr | None:
     """Decode a JPEG to BGR; None for a broken one."""
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     return np.asarray(found, np.uint8) if found is not None else None
 
 
-def scaled_to(bgr: Bgr, width: int, height: int) -> Bgr:
+def scale_to(bgr: Bgr, width: int, height: int) -> Bgr:
     """Scale a picture to exactly this size; one of this size stays as it is."""
     if bgr.shape[:2] == (height, width):
         return bgr
@@ -53,7 +53,7 @@ def scaled_to(bgr: Bgr, width: int, height: int) -> Bgr:
     return np.asarray(cv2.resize(bgr, (width, height), interpolation=how), np.uint8)
 
 
-def shrunk(bgr: Bgr, side: int) -> tuple[Bgr, float]:
+def shrink(bgr: Bgr, side: int) -> tuple[Bgr, float]:
     """Return a picture whose longest side is this one at most, by means of areas, and its scale."""
     height, width = bgr.shape[:2]
     scale = side / max(height, width)

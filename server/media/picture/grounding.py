@@ -39,7 +39,7 @@ class Box:
     def moved(self, x: float, y: float) -> Box:
         return replace(self, x1=self.x1 + x, x2=self.x2 + x, y1=self.y1 + y, y2=self.y2 + y)
 
-    def turned(self) -> Box:
+    def transposed(self) -> Box:
         """Return it with x and y exchanged."""
         return replace(self, x1=self.y1, y1=self.x1, x2=self.y2, y2=self.x2)
 
@@ -63,7 +63,7 @@ class Box:
         """Left, top, right and bottom."""
         return self.x1, self.y1, self.x2, self.y2
 
-    def shared(self, other: Box) -> float:
+    def intersection(self, other: Box) -> float:
         """Return the area in both boxes, in square pixels."""
         wide = min(self.x2, other.x2) - max(self.x1, other.x1)
         high = min(self.y2, other.y2) - max(self.y1, other.y1)
@@ -71,7 +71,7 @@ class Box:
 
     def overlap(self, other: Box) -> float:
         """Return the share of two boxes' area that is in both, 0 to 1."""
-        both = self.shared(other)
+        both = self.intersection(other)
         return both / (self.area + other.area - both + 1e-9)
 
 

@@ -295,14 +295,14 @@ class Planes:
         """Return the luma as the picture stands: (90, 160), or (160, 90) of an upright one."""
         return np.ascontiguousarray(self.luma.T) if self.turned else self.luma
 
-    def take(self, other: Planes) -> None:
+    def copy_from(self, other: Planes) -> None:
         """Copy the values of other planes."""
         np.copyto(self.fine, other.fine)
         np.copyto(self.luma, other.luma)
         np.copyto(self.chroma, other.chroma)
         self.turned, self.ratio = other.turned, other.ratio
 
-    def alike(self, other: Planes) -> bool:
+    def same_shape(self, other: Planes) -> bool:
         """Find whether both have the same shape, so that their blocks show the same places."""
         return self.turned == other.turned and abs(self.ratio - other.ratio) < 0.01 * self.ratio
 
@@ -313,7 +313,7 @@ class Planes:
         while plane.shape[0] >= 2 * rows and plane.shape[1] >= 2 * columns:
             height, width = plane.shape[0] // 2, plane.shape[1] // 2
             last = (height, width) == (rows, columns) and not self.turned
-            halved = target if last else scratch.halved(height, width, first)
+            halved = target if last else scratch.halving_buffer(height, width, first)
             _resize(plane[: 2 * height, : 2 * width], halved)
             plane, first = halved, not first
         if plane is target:
@@ -322,7 +322,7 @@ class Planes:
             _resize(plane, target)
             return
         if plane.shape != (rows, columns):
-            resized = scratch.halved(rows, columns, first)
+            resized = scratch.halving_buffer(rows, columns, first)
             _resize(plane, resized)
             plane = resized
         cv2.transpose(plane, dst=target)
@@ -385,7 +385,7 @@ class BufferPool:
         self.coarse, self.coarse_blurred = _half(), _half()
         self.mean, self.deviation, self.limit, self.half = _half(), _half(), _half(), _half()
 
-    def halved(self, height: int, width: int, first: bool) -> U8:
+    def halving_buffer(self, height: int, width: int, first: bool) -> U8:
         """Return an array for a halved plane; the plane to halve is in the other one."""
         flat = self._first if first else self._second
         size = height * width

@@ -146,7 +146,7 @@ class PicturePreparer:
 
         None when the earlier frame had another size. Not for engines that want pixels.
         """
-        decoded = encode.decoded(jpeg)
+        decoded = encode.decode(jpeg)
         if decoded is None or decoded.shape[:2] != (frame.height, frame.width):
             return None
         seen = region or Region(0, 0, frame.width, frame.height)
@@ -165,7 +165,7 @@ class PicturePreparer:
             bgr = privacy_filter.apply(bgr)
         if region is not None:
             bgr = bgr[region.top : region.bottom, region.left : region.right]
-        return encode.scaled_to(bgr, width, height)
+        return encode.scale_to(bgr, width, height)
 
     def _scaled(self, image: av.VideoFrame, width: int, height: int) -> Bgr:
         """Scale and convert the frame to BGR in one step. Rows may be padded.
@@ -201,7 +201,7 @@ def stored_picture(
     that counts none. Raises ValueError for a broken JPEG.
     """
     began = time.perf_counter()
-    bgr = encode.decoded(stored.jpeg)
+    bgr = encode.decode(stored.jpeg)
     if bgr is None:
         raise ValueError("a stored picture cannot be decoded")
     return replace(
@@ -224,7 +224,7 @@ def _picture(stored: Stored, bgr: Bgr, geometry: Geometry, tokens: int | None) -
         width=width,
         height=height,
         visual_tokens=visual_tokens(height, width, geometry) if tokens is not None else 0,
-        jpeg=encode.jpeg(encode.scaled_to(bgr, width, height)),
+        jpeg=encode.jpeg(encode.scale_to(bgr, width, height)),
     )
 
 

@@ -19,7 +19,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 
-from server.media.path_rate import signed
+from server.media.path_rate import signed_difference
 from server.media.video.payload import EncodedFrame, Packet
 
 # After such a silence a key frame is requested at once: the packets were lost with the link.
@@ -133,7 +133,7 @@ class Assembler:
         returned already.
         """
         newest = self._builder.key_timestamp
-        if timestamp is None or newest is None or signed(newest - timestamp) <= 0:
+        if timestamp is None or newest is None or signed_difference(newest - timestamp) <= 0:
             self._builder.lose_reference()
 
     # in order
@@ -157,7 +157,7 @@ class Assembler:
     ) -> None:
         if self._expected < 0:
             self._next = packet.sequence
-        distance = signed(packet.sequence - self._next, 16)
+        distance = signed_difference(packet.sequence - self._next, 16)
         sequence = self._next + distance
         opening = self._opening
         if opening is not None and -MISORDERED_START <= distance + len(opening) < 0:
@@ -254,7 +254,7 @@ class Assembler:
         A run of them means that the sender restarted.
         """
         newest = self._ahead.newest().timestamp if self._ahead else self._builder.before
-        newest_yet = newest is not None and signed(packet.timestamp - newest) > 0
+        newest_yet = newest is not None and signed_difference(packet.timestamp - newest) > 0
         if -FAR < distance < 0 and not newest_yet:
             return  # Late, or sent twice.
         if self._far and packet.sequence != (self._far[-1].sequence + 1) & 0xFFFF:

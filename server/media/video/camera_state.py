@@ -70,7 +70,7 @@ class CameraStateTracker:
         # Arrival of the last picture that nothing asked for while frozen; None before one.
         self._unasked: float | None = None
 
-    def connected(self, now: float) -> None:
+    def connection_made(self, now: float) -> None:
         """Note that the connection is established: from now on the first frame is expected."""
         self._connected = now
 

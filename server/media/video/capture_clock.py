@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from server.media.path_rate import WindowMinimum, signed
+from server.media.path_rate import WindowMinimum, signed_difference
 
 RTP_HZ = 90_000
 # Window of the shortest delay: long enough to contain a quiet moment, short enough for the drift of
@@ -70,7 +70,8 @@ class CaptureClock:
         """Add a sender report: NTP time in seconds since 1970, RTP timestamp, monotonic arrival."""
         self._reports.append((ntp_seconds, rtp))
         apart = [
-            seconds - ntp_seconds - signed(other - rtp) / RTP_HZ for seconds, other in self._reports
+            seconds - ntp_seconds - signed_difference(other - rtp) / RTP_HZ
+            for seconds, other in self._reports
         ]
         self._doubted = (
             max(apart) - min(apart) > REPORTS_APART_S or self._ahead(rtp, arrival) > REPORT_AHEAD_S
@@ -81,7 +82,7 @@ class CaptureClock:
         if self._newest is None:
             return 0.0
         newest = self._newest[0]
-        rtp_time = newest + signed(rtp + self._offset - newest)
+        rtp_time = newest + signed_difference(rtp + self._offset - newest)
         return rtp_time / RTP_HZ + self._base.value - arrival
 
     def frame(self, timestamp: int, first_arrival: float) -> Capture:
@@ -98,7 +99,7 @@ class CaptureClock:
         if not self._reports or self._doubted:
             return None
         ntp_seconds, rtp = self._reports[-1]
-        distance = signed(timestamp - rtp) / RTP_HZ
+        distance = signed_difference(timestamp - rtp) / RTP_HZ
         return ntp_seconds + distance if abs(distance) <= REPORT_FAR_S else None
 
     def _unwrap(self, timestamp: int, arrival: float) -> int:
@@ -106,7 +107,7 @@ class CaptureClock:
             self._newest = (timestamp, arrival)
             return timestamp
         newest, newest_arrival = self._newest
-        step = signed(timestamp + self._offset - newest)
+        step = signed_difference(timestamp + self._offset - newest)
         rtp_time = newest + step
         if step < 0:
             self._late += 1
@@ -135,5 +136,7 @@ class CaptureClock:
             newest = self._reports[-1]
             self._reports.clear()
             self._doubted = False
-            if abs(signed(timestamp - newest[1])) < abs(signed(before - newest[1])):
+            if abs(signed_difference(timestamp - newest[1])) < abs(
+                signed_difference(before - newest[1])
+            ):
                 self._reports.append(newest)

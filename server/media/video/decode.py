@@ -102,7 +102,7 @@ class H264Frames:
         """The most bytes that all frames so far may have the decoder keep, beside DECODER_BYTES."""
         return self._most * MACROBLOCK_BYTES + len(self._pictures) * PICTURE_SET_BYTES
 
-    def checked(self, data: bytes, *, after_hole: bool = False) -> bytes:
+    def check(self, data: bytes, *, after_hole: bool = False) -> bytes:
         """Return the frame to decode.
 
         `after_hole`: frames before it are missing, and with them perhaps its parameter sets.
@@ -198,7 +198,7 @@ class Bits:
         number = self.ue()
         return (number + 1) // 2 if number % 2 else -(number // 2)
 
-    def so_far(self) -> str:
+    def bits_read(self) -> str:
         """Return all bits read so far as a string of ones and zeros."""
         count = self._size - self._left
         return f"{self._value >> self._left:0{count}b}"
@@ -239,18 +239,18 @@ def read_set(unit: bytes, most: int = MAX_KEPT_MACROBLOCKS) -> SequenceSet:
         left, right, top, bottom = (bits.ue() for _ in range(4))
         if 2 * (left + right) >= 16 * width or 2 * (top + bottom) >= 16 * height:
             raise ValueError("A sequence parameter set leaves nothing of its pictures.")
-    picture = _bounded(width, height)
+    picture = _count_macroblocks(width, height)
     kept = picture * (max(1, references) + BESIDE_REFERENCES)
     if kept > most:
         raise PicturesTooLarge(
             f"{16 * width}x{16 * height} with {kept} macroblocks kept of at most {most}"
         )
-    text = bits.so_far() + "1" + _vui(_colors(bits), references) + "1"
+    text = bits.bits_read() + "1" + _vui(_colors(bits), references) + "1"
     text += "0" * (-len(text) % 8)
-    return SequenceSet(kept, _protected(int(text, 2).to_bytes(len(text) // 8, "big")))
+    return SequenceSet(kept, _protect(int(text, 2).to_bytes(len(text) // 8, "big")))
 
 
-def _bounded(width: int, height: int) -> int:
+def _count_macroblocks(width: int, height: int) -> int:
     if max(width, height) > MAX_SIDE_MACROBLOCKS or width * height > MAX_PICTURE_MACROBLOCKS:
         raise PicturesTooLarge(f"{16 * width}x{16 * height}")
     return width * height
@@ -303,7 +303,7 @@ def _ue(number: int) -> str:
     return "0" * (len(text) - 1) + text
 
 
-def _protected(rbsp: bytes) -> bytes:
+def _protect(rbsp: bytes) -> bytes:
     """Insert emulation prevention bytes (section 7.4.1)."""
     out = bytearray()
     zeros = 0
@@ -332,7 +332,7 @@ class Vp8Frames:
     # The most bytes that all frames so far may have the decoder keep, beside DECODER_BYTES
     kept = 0
 
-    def checked(self, data: bytes, *, after_hole: bool = False) -> bytes:
+    def check(self, data: bytes, *, after_hole: bool = False) -> bytes:
         """Return the frame unchanged. Raises PicturesTooLarge."""
         kept = VP8_PICTURES * picture_macroblocks(data) * VP8_MACROBLOCK_BYTES
         if kept > MAX_KEPT_MACROBLOCKS * MACROBLOCK_BYTES:
@@ -521,7 +521,7 @@ class DecodeLane:
             if decoder is not None:
                 if frame.after_hole:
                     decoder.flush_buffers()
-                data = self._frames.checked(frame.data, after_hole=frame.after_hole)
+                data = self._frames.check(frame.data, after_hole=frame.after_hole)
                 images = decoder.decode(av.Packet(data))
                 image = images[-1] if images else None
                 if any(one.is_corrupt for one in images):

@@ -15,7 +15,7 @@ import av
 
 from server.core.aio import Timer
 from server.core.frames import READABLE, Frame
-from server.media.path_rate import signed
+from server.media.path_rate import signed_difference
 from server.media.video import payload
 from server.media.video.assemble import Assembler
 from server.media.video.camera_state import Silence
@@ -30,10 +30,10 @@ class FrameSink(Protocol):
     def frame(self, frame: Frame) -> None: ...
     def packet_received(self, now: float) -> None: ...
     def rate(self, cap: int, frame_rate: int) -> None: ...
-    def dropped(self, reason: str, count: int = 1) -> None: ...
-    def refused(self, reason: str) -> None: ...
-    def key_frame_asked(self) -> None: ...
-    def ended(self) -> None: ...
+    def frames_dropped(self, reason: str, count: int = 1) -> None: ...
+    def pictures_refused(self, reason: str) -> None: ...
+    def key_frame_requested(self) -> None: ...
+    def stream_ended(self) -> None: ...
 
 
 class Feedback(Protocol):
@@ -74,8 +74,8 @@ class VideoStream:
             codec,
             on_image=self._decoded,
             on_error=self._decode_failed,
-            on_drop=sink.dropped,
-            on_refused=sink.refused,
+            on_drop=sink.frames_dropped,
+            on_refused=sink.pictures_refused,
         )
         self._timer = Timer()
         # Deadline of the timer; infinite without one.
@@ -102,7 +102,7 @@ class VideoStream:
         try:
             part = payload.parse(self.codec, data)
         except ValueError:
-            self._sink.dropped("broken")
+            self._sink.frames_dropped("broken")
             return
         self._silence.packet_received(now)
         if colors:
@@ -147,9 +147,9 @@ class VideoStream:
     def _decoded(self, encoded: EncodedFrame, image: av.VideoFrame) -> None:
         # H.264 in other formats is refused before decoding.
         if image.format.name not in READABLE:
-            self._sink.dropped("format")
+            self._sink.frames_dropped("format")
             return
-        if self._new_colors and signed(encoded.timestamp - self._new_colors[0]) >= 0:
+        if self._new_colors and signed_difference(encoded.timestamp - self._new_colors[0]) >= 0:
             self._colors, self._new_colors = self._new_colors[1], None
         if self._colors:
             image.colorspace, image.color_range = self._colors.matrix, self._colors.range
@@ -170,7 +170,7 @@ class VideoStream:
 
     def _decode_failed(self, timestamp: int | None) -> None:
         if timestamp is not None:
-            self._sink.dropped("decode_error")
+            self._sink.frames_dropped("decode_error")
         if not self._closed:
             self._assembler.decode_failed(timestamp)
             self._repair(time.monotonic())
@@ -190,9 +190,9 @@ class VideoStream:
             self._feedback.send_pli(self.ssrc)
             # Once per silence: a WebSocket message is delayed by a cut, but not lost.
             if self._silence.asks <= 1:
-                self._sink.key_frame_asked()
+                self._sink.key_frame_requested()
         for reason in [*assembler.dropped]:
-            self._sink.dropped(reason, assembler.dropped.pop(reason))
+            self._sink.frames_dropped(reason, assembler.dropped.pop(reason))
         deadline = self._deadline()
         self._timer.cancel()
         self._timer_at = math.inf

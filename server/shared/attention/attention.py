@@ -133,7 +133,7 @@ class ChangeGate:
             reference = self._reference
             if reference is None:
                 return Change(Why.FIRST, 1.0, WHOLE, 0.0)
-            if not reference.alike(self.seen):
+            if not reference.same_shape(self.seen):
                 return Change(Why.VIEW, 1.0, WHOLE, 0.0)
             return self._compare(reference, passed)
 
@@ -148,7 +148,7 @@ class ChangeGate:
                 return None
             self.seen.read(image, self._scratch)
             self.seen.blank(ignored)
-            if not reference.alike(self.seen):
+            if not reference.same_shape(self.seen):
                 return None
             pose, luma, _ = self._aligned(reference)
             lines = self._digits.lines
@@ -311,7 +311,7 @@ class Attention:
             self._before = self._asked
         # The gate may still compare with those of the request before.
         self._asked = Planes()
-        self._asked.take(seen)
+        self._asked.copy_from(seen)
         self._pace.asked(change, now)
         self._ahead = ahead
         if ahead:
@@ -540,7 +540,7 @@ class Pace:
         known = self._fruitless
         if region is None or known is None:
             return False
-        return region.shared(known) < _ELSEWHERE * region.area
+        return region.intersection(known) < _ELSEWHERE * region.area
 
 
 def _longer(pause: float) -> float:

@@ -119,8 +119,8 @@ class Reference:
         self.chroma_range: F32 = np.zeros_like(self.chroma)
         self._derive()
 
-    def alike(self, planes: Planes) -> bool:
-        return self._planes.alike(planes)
+    def same_shape(self, planes: Planes) -> bool:
+        return self._planes.same_shape(planes)
 
     def average(self, luma: F32, chroma: F32, weight: float) -> None:
         """Average in a look at the same scene, for less noise."""

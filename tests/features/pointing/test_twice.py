@@ -15,7 +15,7 @@ from server.core.frames import Geometry, Picture
 from server.core.messages import Cancel, Chat, ClientMessage
 from server.features.pointing import twice
 from server.features.pointing.pointing import Pointing
-from server.media.picture.encode import decoded
+from server.media.picture.encode import decode
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EngineRequest, PointedAt
 from server.session.part import MakePart
@@ -307,7 +307,7 @@ async def test_the_part_is_filtered_too() -> None:
         await ask(one)
         for request in engine.requests:
             assert request.picture.jpeg is not None
-            bgr = decoded(request.picture.jpeg)
+            bgr = decode(request.picture.jpeg)
             assert bgr is not None
             assert bgr.max() < 16
         assert found == [0]

@@ -16,7 +16,7 @@ import pytest
 from server.core.frames import Frame
 from server.core.messages import Chat, ClearRecall
 from server.features.recall.recalling import Recalling, RecallLimits, counter
-from server.media.picture.encode import Bgr, decoded
+from server.media.picture.encode import Bgr, decode
 from server.media.picture.privacy import PrivacyFilter
 from server.models.base import Capabilities
 from server.session.request.parts import SessionLimits
@@ -267,7 +267,7 @@ async def test_filters_are_applied_before_a_picture_is_kept() -> None:
         recall = recalling(one)._recall
         assert recall is not None
         (picture,) = recall.pictures()
-        bgr = decoded(picture.jpeg)
+        bgr = decode(picture.jpeg)
         assert bgr is not None
         assert bgr.min() > 250
         # Nor is the camera's frame itself held: one of 1280×720 has 1.4 MB.

@@ -26,7 +26,7 @@ def noise(height: int, width: int) -> Bgr:
 
 
 def decoded(data: bytes) -> Bgr:
-    picture = encode.decoded(data)
+    picture = encode.decode(data)
     assert picture is not None
     return picture
 

@@ -57,7 +57,7 @@ def empty(width: int, height: int) -> Frame:
 
 def pixels_of(jpeg: bytes | None) -> Bgr:
     assert jpeg is not None
-    back = encode.decoded(jpeg)
+    back = encode.decode(jpeg)
     assert back is not None
     return back
 

@@ -50,7 +50,7 @@ def in_state(name: str) -> CameraStateTracker:
     """Return a camera that is in this state at 10 s. Overdue: stalled before its first frame."""
     until = {"live": 10, "ended": 10, "frozen": 7, "stalled": 8}.get(name)
     watch = CameraStateTracker() if until is None else live(until)
-    watch.connected({"overdue": 1.0, "starting": 9.0}.get(name, 0.0))
+    watch.connection_made({"overdue": 1.0, "starting": 9.0}.get(name, 0.0))
     if name == "frozen":
         for n in range(15, 21):
             watch.packet_received(n / 2)
@@ -112,7 +112,7 @@ def test_the_first_frame_is_due_once_it_is_connected() -> None:
     """Six seconds, at exactly the moment that was announced; a late first frame is still welcome."""
     watch = CameraStateTracker()
     assert watch.deadline(0) == math.inf
-    watch.connected(1)
+    watch.connection_made(1)
     watch.packet_received(2)
     due = watch.deadline(2)
     assert due == 7.0
@@ -316,7 +316,7 @@ def test_any_events_take_allowed_steps_and_time_alone_only_at_the_deadline(
     watch = CameraStateTracker()
     now, state = 0.0, STARTING
     if rng.random() < 0.5:
-        watch.connected(now)
+        watch.connection_made(now)
     for n in range(60):
         due = watch.deadline(now)
         before, now = now, now + rng.random() * pace

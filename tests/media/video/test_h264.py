@@ -56,7 +56,7 @@ def first_frame(width: int, height: int, references: int, profile: str = "baseli
 def decoded(frames: list[bytes]) -> int:
     """Pictures that come out, one frame in at a time."""
     decoder, checked = open_decoder("H264"), H264Frames()
-    return sum(len(decoder.decode(av.Packet(checked.checked(frame)))) for frame in frames)
+    return sum(len(decoder.decode(av.Packet(checked.check(frame)))) for frame in frames)
 
 
 def plain_decoder() -> av.VideoCodecContext:
@@ -173,7 +173,7 @@ def test_pictures_come_out_at_once(sps: Sps) -> None:
     left, right, top, bottom = sps.crop or (0, 0, 0, 0)
     height = 64 - (2 if sps.frames_only else 4) * (top + bottom)
     for frame in frames:
-        images = decoder.decode(av.Packet(checked.checked(frame)))
+        images = decoder.decode(av.Packet(checked.check(frame)))
         assert [(image.width, image.height) for image in images] == [
             (64 - 2 * (left + right), height)
         ]
@@ -189,7 +189,7 @@ def test_colours_stay() -> None:
         (Vui(reorder=1), 2, None),
     ):
         stream = Stream(Sps(vui=vui))
-        frame = H264Frames().checked(stream.sets() + stream.key())
+        frame = H264Frames().check(stream.sets() + stream.key())
         (image,) = plain_decoder().decode(av.Packet(frame))
         assert image.colorspace == matrix
         assert image.color_range == {True: 2, False: 1, None: 0}[full]
@@ -232,7 +232,7 @@ def test_fields_out_of_range_are_refused(sps: Sps) -> None:
 def test_an_encoders_frame_is_counted_in_bytes(references: int) -> None:
     """The most that is kept, in bytes, is what the frame's check says."""
     frames = H264Frames()
-    frames.checked(first_frame(640, 480, references))
+    frames.check(first_frame(640, 480, references))
     assert 0 <= frames.kept - 1200 * (references + BESIDE_REFERENCES) * MACROBLOCK_BYTES <= 1 << 18
 
 
@@ -261,7 +261,7 @@ def test_each_set_is_written_again(header: int) -> None:
     stream, other = Stream(DELAYED), Stream(Sps())
     hidden = b"\0\0\1\x09\xf0" + other.sets() + DELAYED.unit(header) + pps()
     first = hidden + stream.key()
-    checked = H264Frames().checked(first)
+    checked = H264Frames().check(first)
     assert DELAYED.rbsp() in first
     assert DELAYED.rbsp() not in checked
     # libav takes no unit whose first bit is set.
@@ -288,12 +288,12 @@ def test_every_way_on_the_wire() -> None:
     for payloads in ways:
         frame = b"".join(payload.parse("H264", one).data for one in payloads)
         assert units[0] in frame
-        assert units[0] not in H264Frames().checked(frame)
+        assert units[0] not in H264Frames().check(frame)
     deep = units_of(DEEP.unit())[0]
     for payloads in ([deep], [stap_a([units[1], deep])], fu_a(deep)):
         frame = b"".join(payload.parse("H264", one).data for one in payloads)
         with pytest.raises(FormatRefused):
-            H264Frames().checked(frame)
+            H264Frames().check(frame)
 
 
 @pytest.mark.parametrize(
@@ -311,10 +311,10 @@ def test_what_libav_does_not_read_is_refused(frame: bytes) -> None:
     """Slice groups, data partitions, a picture that begins with a later slice, among honest ones."""
     stream, frames = Stream(Sps()), H264Frames()
     with pytest.raises(FormatRefused):
-        frames.checked(stream.sets() + frame)
-    frames.checked(stream.sets() + stream.key())
+        frames.check(stream.sets() + frame)
+    frames.check(stream.sets() + stream.key())
     with pytest.raises(FormatRefused):
-        frames.checked(b"\0\0\1\x09\xf0" + frame)
+        frames.check(b"\0\0\1\x09\xf0" + frame)
 
 
 def test_slices_behind_the_first_may_come_in_any_order() -> None:
@@ -322,7 +322,7 @@ def test_slices_behind_the_first_may_come_in_any_order() -> None:
     stream = Stream(Sps())
     sets, units = stream.sets(), stream.slices([0, 12, 4, 8])
     assert decoded([sets + b"".join(units)]) == 1
-    H264Frames().checked(sets + units[0] + units[1] + units[0] + units[2])
+    H264Frames().check(sets + units[0] + units[1] + units[0] + units[2])
 
 
 def test_a_second_set_counts() -> None:
@@ -331,7 +331,7 @@ def test_a_second_set_counts() -> None:
     small, large = Sps(4, 4), Sps(40, 20, references=4, number=9)
 
     def kept(data: bytes) -> int:
-        frames.checked(data)
+        frames.check(data)
         return frames.kept
 
     each = 16 * (1 + BESIDE_REFERENCES) * MACROBLOCK_BYTES
@@ -341,26 +341,26 @@ def test_a_second_set_counts() -> None:
     assert kept(small.unit()) == grown + 2 * PICTURE_SET_BYTES
     assert [kept(pps(number)) for number in range(64)][-1] == grown + 64 * PICTURE_SET_BYTES
     with pytest.raises(ValueError, match="more than 64"):
-        frames.checked(pps(64))
+        frames.check(pps(64))
 
 
 def test_bounds_of_a_frame() -> None:
     """Eight sequence parameter sets and 600 units, and no more."""
     one = Sps().unit()
-    H264Frames().checked(one * MAX_SETS)
+    H264Frames().check(one * MAX_SETS)
     with pytest.raises(ValueError, match="more than 8"):
-        H264Frames().checked(one * (MAX_SETS + 1))
-    H264Frames().checked(b"\0\0\1\x0c" * MAX_UNITS)
+        H264Frames().check(one * (MAX_SETS + 1))
+    H264Frames().check(b"\0\0\1\x0c" * MAX_UNITS)
     with pytest.raises(ValueError, match="more than 600"):
-        H264Frames().checked(b"\0\0\1\x0c" * (MAX_UNITS + 1))
+        H264Frames().check(b"\0\0\1\x0c" * (MAX_UNITS + 1))
 
 
 def test_everything_else_stays_as_it_is() -> None:
     """A frame without sets is the very same bytes; around a set nothing changes."""
     stream = Stream(Sps())
     key = stream.key()
-    assert H264Frames().checked(key) is key
-    checked = H264Frames().checked(b"\0\0\0\1\x09\xf0" + stream.sets() + key)
+    assert H264Frames().check(key) is key
+    checked = H264Frames().check(b"\0\0\0\1\x09\xf0" + stream.sets() + key)
     units = units_of(checked)
     assert [unit[0] for unit in units] == [0x09, 0x67, 0x68, 0x65]
     assert units[2:] == units_of(pps() + key)
@@ -374,6 +374,6 @@ def test_any_frame_is_taken_or_refused(data: bytes) -> None:
     """Nothing but ValueError comes out, and what is taken is taken again, unchanged."""
     with suppress(ValueError):
         first, again = H264Frames(), H264Frames()
-        checked = first.checked(data)
-        assert (again.checked(checked), again.kept) == (checked, first.kept)
+        checked = first.check(data)
+        assert (again.check(checked), again.kept) == (checked, first.kept)
         assert len(re.findall(b"\0\0\1", checked)) == len(re.findall(b"\0\0\1", data))

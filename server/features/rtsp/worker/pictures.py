@@ -195,7 +195,7 @@ class Pictures:
             if self._codec == "H265":
                 check_h265(data)
             elif self._checks is not None:
-                data = self._checks.checked(data)
+                data = self._checks.check(data)
             packet = av.Packet(data)
             # A decoder may return pictures in another order than their frames.
             packet.pts = round(unit.at * MICROSECONDS)
