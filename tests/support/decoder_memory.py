@@ -208,7 +208,7 @@ class _Camera:
 
     async def put(self, data: bytes, number: int) -> None:
         with suppress(ValueError):
-            self.checks.checked(data)
+            self.checks.check(data)
         self._lane.put(EncodedFrame(data, number, True, 0.0))
         while self._lane._busy or self._lane._waiting:
             await asyncio.sleep(0.001)
