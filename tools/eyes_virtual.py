@@ -29,7 +29,7 @@ from server.media.picture.grounding import Box
 from server.media.picture.prepare import PicturePreparer
 from server.models.base import Capabilities
 from server.shared.attention.attention import EarlyCheck
-from server.shared.watch_answers import Answer, read_answers
+from server.shared.watch_answers import WatchAnswer, read_answers
 from tools.eyes_clips import HEIGHT, WIDTH, Alerted, Clip, Score
 
 _PIXELS = Capabilities(wants_pixels=True, geometry=Geometry(1, 1, 4096 * 4096))
@@ -95,7 +95,9 @@ class Virtual:
         score.take(clip.events, alerts, clip.seconds, clip.early)
         return score
 
-    def _confirm(self, frame: Frame, crop: Box | None, asked: dict[str, str]) -> dict[str, Answer]:
+    def _confirm(
+        self, frame: Frame, crop: Box | None, asked: dict[str, str]
+    ) -> dict[str, WatchAnswer]:
         """Return the built-in engine's second look, in pixels of the frame."""
         region = crop_region(crop, frame)
         picture = self._preparer.make(frame, _PIXELS, Detail.HIGH, region=region)
@@ -104,6 +106,6 @@ class Virtual:
         return {name: _moved(one, left, top) for name, one in read_answers(text, asked).items()}
 
 
-def _moved(answer: Answer, left: int, top: int) -> Answer:
+def _moved(answer: WatchAnswer, left: int, top: int) -> WatchAnswer:
     box = answer.where
     return answer if box is None else replace(answer, where=box.moved(left, top))

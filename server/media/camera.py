@@ -16,7 +16,7 @@ from server.core.frames import CameraState, Frame, Scene
 from server.core.messages import Sender
 from server.core.metrics import Metrics
 from server.media.path_rate import sender_plan
-from server.media.picture.planes import Luma, SceneReader, is_uninitialised
+from server.media.picture.planes import Luma, SceneAnalyser, is_uninitialised
 from server.media.video.camera_state import QUIET_PERIODS, CameraStateTracker
 
 # A question waits this long for a frame captured after it; after the second time its asker gets a notice.
@@ -366,7 +366,7 @@ class SceneMeter:
         self.scene: Scene | None = None
         # Capture time of the frame measured last
         self._measured = -math.inf
-        self._reader = SceneReader()
+        self._reader = SceneAnalyser()
 
     def due(self, frame: Frame) -> bool:
         return abs(frame.captured - self._measured) >= ANALYSIS_SECONDS
@@ -474,7 +474,7 @@ class FrameWait:
         while True:
             frame = self._new()
             if frame is not None and self._start - frame.captured < 1.0:
-                scene = SceneReader().read(frame.image, frame.captured)
+                scene = SceneAnalyser().read(frame.image, frame.captured)
                 if best is None or scene.sharpness > best[0]:
                     best = (scene.sharpness, frame)
                 if not scene.blurred and scene.sharpness >= 0.9 * usual:

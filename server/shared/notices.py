@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class NoticeContext:
     """The remarks that a person was told of what matters in front of the camera; the answer has only what is new to them.
 
     Bounds: see `Notices` in features/describe.

@@ -37,8 +37,14 @@ from server.models.openai.http import (
     why_unreachable,
 )
 from server.shared.processes.process import ProcessFailed
-from server.shared.processes.wire import Message
-from server.shared.processes.worker_process import ROOT, Job, ModelWorker, NotLoaded, WorkerEnded
+from server.shared.processes.wire import WorkerMessage
+from server.shared.processes.worker_process import (
+    ROOT,
+    ModelWorker,
+    NotLoaded,
+    WorkerEnded,
+    WorkerJob,
+)
 
 T = TypeVar("T")
 
@@ -89,7 +95,7 @@ class SpeechWorker:
     def on_loaded(self, header: Mapping[str, Any]) -> None:
         """Take the worker's first message, just before it is ready."""
 
-    def on_message(self, message: Message) -> None:
+    def on_message(self, message: WorkerMessage) -> None:
         """Take a message that is about no job."""
 
     @property
@@ -113,7 +119,9 @@ class SpeechWorker:
             raise SpeechUnavailable(self.trouble)
 
     @asynccontextmanager
-    async def job(self, header: Mapping[str, Any], payload: bytes = b"") -> AsyncIterator[Job]:
+    async def job(
+        self, header: Mapping[str, Any], payload: bytes = b""
+    ) -> AsyncIterator[WorkerJob]:
         """Wait for its turn, and have the worker do a job, which is cancelled unless it has ended by then.
 
         Raises SpeechUnavailable.

@@ -79,7 +79,7 @@ _RULES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WatchAnswer:
     """A model's answer about one condition in one picture."""
 
     seen: bool
@@ -90,7 +90,7 @@ class Answer:
     why: str
 
 
-_NOT_SEEN = Answer(False, 0.5, None, "")
+_NOT_SEEN = WatchAnswer(False, 0.5, None, "")
 
 
 def one_line(condition: str) -> str:
@@ -143,13 +143,13 @@ def _ordered(form: str, unit: BoxUnit | None) -> str:
     return form
 
 
-def read_answers(text: str, names: Collection[str]) -> dict[str, Answer]:
+def read_answers(text: str, names: Collection[str]) -> dict[str, WatchAnswer]:
     """Return the answers in a model's text for these ids, the first for each. Never raises.
 
     Of several ids those that a whole answer leaves out are not seen, as `question` asks for it; an
     entry that cannot be read is no answer.
     """
-    found: dict[str, Answer] = {}
+    found: dict[str, WatchAnswer] = {}
     if len(text) > MAX_TEXT_CHARS:
         return found
     wholes = list(itertools.islice(objects(text), _MAX_OBJECTS))
@@ -175,7 +175,7 @@ def _entries(wholes: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 yield entry
 
 
-def _answer(entry: dict[str, Any]) -> Answer | None:
+def _answer(entry: dict[str, Any]) -> WatchAnswer | None:
     seen = _truth(entry.get("seen"))
     if seen is None:
         return None
@@ -185,7 +185,7 @@ def _answer(entry: dict[str, Any]) -> Answer | None:
     where = rectangle(entry.get("where"))
     if where is not None and not (where.x2 > where.x1 and where.y2 > where.y1):
         where = None
-    return Answer(seen, 0.5 if sure is None else sure, where, reason)
+    return WatchAnswer(seen, 0.5 if sure is None else sure, where, reason)
 
 
 def _truth(value: object) -> bool | None:

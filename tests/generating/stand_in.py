@@ -48,7 +48,7 @@ def endless(id: int, deaf: bool, stream: BinaryIO) -> None:
                 return
 
 
-def video(message: wire.Message, stream: BinaryIO, *, odd: bool = False) -> None:
+def video(message: wire.WorkerMessage, stream: BinaryIO, *, odd: bool = False) -> None:
     header = message.header
     id, count = header["id"], header["frames"]
     width, height = header["width"] - int(odd), header["height"]
@@ -72,7 +72,7 @@ def video(message: wire.Message, stream: BinaryIO, *, odd: bool = False) -> None
     send("end", id=id, step=header["steps"])
 
 
-def sound(message: wire.Message) -> None:
+def sound(message: wire.WorkerMessage) -> None:
     id, seconds = message.header["id"], message.header.get("seconds", 1.0)
     send("step", id=id, step=1, steps=1)
     send("sound", bytes(2) * int(16_000 * seconds), id=id, rate=16_000, channels=1)

@@ -12,7 +12,7 @@ from server.media.picture.grounding import Box
 from server.shared.watch_answers import (
     MAX_REASON_CHARS,
     SCHEMA,
-    Answer,
+    WatchAnswer,
     conditions_in,
     one_line,
     question,
@@ -28,7 +28,7 @@ ENTRY: dict[str, Any] = {
     "where": [10, 20, 30, 40],
     "why": "Steam.",
 }
-YES = Answer(True, 0.9, Box(10, 20, 30, 40), "Steam.")
+YES = WatchAnswer(True, 0.9, Box(10, 20, 30, 40), "Steam.")
 WHOLE = json.dumps({"watches": [ENTRY]})
 
 
@@ -82,7 +82,7 @@ def test_of_several_conditions_only_those_that_are_seen_are_listed() -> None:
     assert "w2: two" in (many := question({"w1": "one", "w2": "two"}))
     assert '{"watches":[]} when it shows none' in many
     assert "one entry for each id. " in question({"w1": "one"})
-    no = Answer(False, 0.5, None, "")
+    no = WatchAnswer(False, 0.5, None, "")
     assert read_answers(WHOLE, NAMES) == {"w1": YES, "w2": no}
     assert read_answers('{"watches":[]}', NAMES) == {"w1": no, "w2": no}
     assert read_answers('{"watches":[]}', {"w1"}) == {}
@@ -114,21 +114,27 @@ def test_an_answer_that_is_neither_yes_nor_no_is_none(seen: object) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
-        ("sure", "high", Answer(True, 0.5, YES.where, YES.why)),
-        ("sure", True, Answer(True, 0.5, YES.where, YES.why)),
-        ("sure", float("nan"), Answer(True, 0.5, YES.where, YES.why)),
-        ("sure", -3, Answer(True, 0.0, YES.where, YES.why)),
-        ("sure", 10**400, Answer(True, 0.5, YES.where, YES.why)),
-        ("where", None, Answer(True, 0.9, None, YES.why)),
-        ("where", [1, 2, 3], Answer(True, 0.9, None, YES.why)),
-        ("where", [1, 2, 3, "4"], Answer(True, 0.9, None, YES.why)),
-        ("where", [1, 2, 1, 4], Answer(True, 0.9, None, YES.why)),
-        ("where", {"x": 1}, Answer(True, 0.9, None, YES.why)),
-        ("why", ["a"], Answer(True, 0.9, YES.where, "")),
-        ("why", "a\n\x07b" * 500, Answer(True, 0.9, YES.where, ("a b" * 500)[:MAX_REASON_CHARS])),
+        ("sure", "high", WatchAnswer(True, 0.5, YES.where, YES.why)),
+        ("sure", True, WatchAnswer(True, 0.5, YES.where, YES.why)),
+        ("sure", float("nan"), WatchAnswer(True, 0.5, YES.where, YES.why)),
+        ("sure", -3, WatchAnswer(True, 0.0, YES.where, YES.why)),
+        ("sure", 10**400, WatchAnswer(True, 0.5, YES.where, YES.why)),
+        ("where", None, WatchAnswer(True, 0.9, None, YES.why)),
+        ("where", [1, 2, 3], WatchAnswer(True, 0.9, None, YES.why)),
+        ("where", [1, 2, 3, "4"], WatchAnswer(True, 0.9, None, YES.why)),
+        ("where", [1, 2, 1, 4], WatchAnswer(True, 0.9, None, YES.why)),
+        ("where", {"x": 1}, WatchAnswer(True, 0.9, None, YES.why)),
+        ("why", ["a"], WatchAnswer(True, 0.9, YES.where, "")),
+        (
+            "why",
+            "a\n\x07b" * 500,
+            WatchAnswer(True, 0.9, YES.where, ("a b" * 500)[:MAX_REASON_CHARS]),
+        ),
     ],
 )
-def test_wrong_types_cost_only_their_own_field(field: str, value: object, expected: Answer) -> None:
+def test_wrong_types_cost_only_their_own_field(
+    field: str, value: object, expected: WatchAnswer
+) -> None:
     found = read_answers(json.dumps({**ENTRY, field: value}), NAMES)["w1"]
     assert replace(found, why="") == replace(expected, why="")
     assert found.why[:3] == expected.why[:3]

@@ -28,7 +28,7 @@ def register(api: Api) -> None:
     from server.features.builtin.language import language_of
     from server.features.builtin.reader import Reader
     from server.features.builtin.seeking import warm as read_words
-    from server.shared.faces import LanguageDetector, SceneReader
+    from server.shared.services import LanguageDetector, SceneReader
 
     # One for all: its models take 100 MB.
     reader, things = Reader(), _finder(api)

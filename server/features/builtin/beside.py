@@ -21,7 +21,7 @@ from server.features.builtin.thing_words import thing_words, words_of
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.routing import ends, plain
-from server.shared.watch_answers import Answer
+from server.shared.watch_answers import WatchAnswer
 
 log = logging.getLogger(__name__)
 # The certainty of what is not there
@@ -71,7 +71,7 @@ class Beside:
         turn: int = 0,
         near: Box | None = None,
         well: bool = False,
-    ) -> dict[str, list[Answer] | None] | None:
+    ) -> dict[str, list[WatchAnswer] | None] | None:
         """Look for conditions of watches, by their names; with `well` for things that the detector knows well.
 
         `turn`, `near`: see `spot`. Each condition gets what is seen of it, surest first and never empty, with boxes in pixels of the
@@ -114,16 +114,18 @@ def known(condition: str, well: bool = False) -> tuple[Condition, str] | None:
 
 def _answers(
     condition: Condition, code: str, boxes: Sequence[Box], size: tuple[int, int]
-) -> list[Answer]:
+) -> list[WatchAnswer]:
     words, named = language(code), thing_words(code).one(condition.target)
     seen = [box for box in boxes if box.label == condition.target]
     if condition.gone:
         why = words.say("not_now" if seen else "thing_missed", thing=named)
-        return [Answer(not seen, _NOT_SEEN, None, why)]
+        return [WatchAnswer(not seen, _NOT_SEEN, None, why)]
     return [
-        Answer(True, box.confidence or 0.5, box, said_of([replace(box, label=named)], code, *size))
+        WatchAnswer(
+            True, box.confidence or 0.5, box, said_of([replace(box, label=named)], code, *size)
+        )
         for box in seen
-    ] or [Answer(False, _NOT_SEEN, None, words.say("not_now"))]
+    ] or [WatchAnswer(False, _NOT_SEEN, None, words.say("not_now"))]
 
 
 def denied(answer: str, asked_in: str) -> bool:

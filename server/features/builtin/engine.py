@@ -57,7 +57,7 @@ from server.models.control_tokens import clean
 from server.models.prompts import NOTHING_TO_READ, UNCHANGED
 from server.models.routing import plain, route_of
 from server.shared.dates import zone_of
-from server.shared.notices import Told
+from server.shared.notices import NoticeContext
 from server.shared.watch_answers import conditions_in
 
 log = logging.getLogger(__name__)
@@ -192,7 +192,7 @@ class BuiltinEngine:
             yield Delta(text)
             yield Finished("stop" if whole else "length")
             return
-        if (told := request.extra(Told)) is not None:
+        if (told := request.extra(NoticeContext)) is not None:
             yield Delta(await self._guarded(self._notice(request, told)))
             yield Finished("stop")
             return
@@ -283,7 +283,7 @@ class BuiltinEngine:
         conditions = conditions_in(request.question)
         return await self._run(self._watcher.answer, request.session_id, picture, bgr, conditions)
 
-    async def _notice(self, request: EngineRequest, told: Told) -> str:
+    async def _notice(self, request: EngineRequest, told: NoticeContext) -> str:
         """Return what somebody who carries the camera would want to know, or the word for nothing new."""
         bgr = await self._run(pixels_of, request.picture)
         sights = await self._run(self._noticer.look, bgr)

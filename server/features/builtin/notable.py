@@ -14,7 +14,7 @@ from server.features.builtin.rank import letters, similar
 from server.features.builtin.thing_words import thing_words
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
-from server.shared.notices import Told
+from server.shared.notices import NoticeContext
 
 # What comes by itself
 _VEHICLES = ("bicycle", "car", "motorcycle", "bus", "train", "truck", "boat")
@@ -174,7 +174,7 @@ class Noticer:
         rest = [Sight(box.label, shares(box)) for box in boxes if shares(box) not in told]
         return sure + rest
 
-    def news(self, session_id: str, look: Look, told: Told, code: str) -> str:
+    def news(self, session_id: str, look: Look, told: NoticeContext, code: str) -> str:
         """Return the news of a look in the language `code`; "" without any."""
         kept = self._looks.take(session_id) or ()
         known = [] if told.until is None else [one for one in kept if one.at <= told.until]

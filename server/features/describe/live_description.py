@@ -21,7 +21,7 @@ from server.session.request.answers import AnswerListener, AnswerPublisher
 from server.session.request.outbox import Outbox
 from server.session.request.parts import Draft, View
 from server.shared.attention.attention import Attention, Change, Why, scene_change
-from server.shared.notices import Told
+from server.shared.notices import NoticeContext
 
 # Least seconds after something was said, and after a look that found nothing new: in these the scene is not asked about
 NEWS_SECONDS, LOOK_SECONDS = 5.0, 1.0
@@ -54,10 +54,10 @@ class Notices:
         """Return whether the scene may be asked about."""
         return now >= self._next
 
-    def told(self, now: float) -> Told:
+    def told(self, now: float) -> NoticeContext:
         """Return what the person knows."""
         recent = tuple(text for at, text in self._said if now - at < _SAID_SECONDS)
-        return Told(self.first, self._until, recent)
+        return NoticeContext(self.first, self._until, recent)
 
     def answered(self, now: float, captured: float, text: str) -> None:
         """Note an answer that counts, about a frame of this capture time. `text`: "" where it had nothing new."""
@@ -257,7 +257,7 @@ class LiveDescription(BackgroundPart):
             sink.error = True
             self.ended(sink, "", whole=False)
 
-    def _draft(self, question: str, view: View, told: Told | None) -> Draft:
+    def _draft(self, question: str, view: View, told: NoticeContext | None) -> Draft:
         """Have a description that nobody worded in the page's language."""
         wishes = self._requests.preferences
         worded = wishes.language or (told is None and self._prompt.strip())

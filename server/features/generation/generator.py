@@ -16,8 +16,8 @@ from server.features.hosting.catalogue.entry import Model
 from server.features.hosting.runtime import OnLine, OnProgress, StartFailed
 from server.models.base import Capabilities, Chunk, Engine, EngineRequest, EngineState, EngineStatus
 from server.shared.processes.process import ProcessFailed
-from server.shared.processes.wire import Message
-from server.shared.processes.worker_process import Job, ModelWorker, NotLoaded, WorkerEnded
+from server.shared.processes.wire import WorkerMessage
+from server.shared.processes.worker_process import ModelWorker, NotLoaded, WorkerEnded, WorkerJob
 
 
 class Mute:
@@ -83,7 +83,7 @@ class Generator:
         # Its process is ended since its work was cancelled.
         self._given_up = False
         self._tasks = TaskSet("generator")
-        self._job: Job | None = None
+        self._job: WorkerJob | None = None
         self._stopping = False
         # The model's rules and backend; before `start` has returned they mean nothing.
         self.rules = Rules("video")
@@ -144,7 +144,9 @@ class Generator:
             log_failure("generator", exc, "the worker is not started again")
         self.ended.set()
 
-    async def make(self, asked: Mapping[str, Any], picture: bytes = b"") -> AsyncGenerator[Message]:
+    async def make(
+        self, asked: Mapping[str, Any], picture: bytes = b""
+    ) -> AsyncGenerator[WorkerMessage]:
         """Yield the worker's messages: `step`, `frame` and `sound`, and `end` at last.
 
         One piece of work at a time. Closing it cancels the work: within a layer's time, else by ending its process. A frame was taken once the next message is asked
@@ -181,7 +183,7 @@ class Generator:
             finally:
                 self._job = None
 
-    async def _cancel(self, worker: ModelWorker, job: Job) -> None:
+    async def _cancel(self, worker: ModelWorker, job: WorkerJob) -> None:
         """Returns when the work has ended, with its process where it does not otherwise."""
         if job.ended.is_set():
             return
@@ -219,7 +221,7 @@ class Generator:
             f" for {_LESS[self.rules.output]}."
         )
 
-    def _receive(self, message: Message) -> None:
+    def _receive(self, message: WorkerMessage) -> None:
         # Loaded again, it is not shown as loading.
         if message.type == "loading" and not self.backend:
             phase = _PHASES.get(str(message.header.get("phase")), "loading")

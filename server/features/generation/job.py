@@ -32,7 +32,7 @@ from server.features.generation.bounds import (
     VideoRequest,
 )
 from server.features.generation.generator import Generator
-from server.shared.processes.wire import Message
+from server.shared.processes.wire import WorkerMessage
 
 log = logging.getLogger(__name__)
 
@@ -345,7 +345,7 @@ class GenerationJob:
                 with suppress(RuntimeError):
                     self._pool.submit(writer.discard)
 
-    def _writer(self, first: Message, fps: int) -> Mp4Writer:
+    def _writer(self, first: WorkerMessage, fps: int) -> Mp4Writer:
         width, height = int(first.header["width"]), int(first.header["height"])
         if width * height > MAX_PIXELS or width % 2 or height % 2:
             raise EngineFailed(
@@ -377,7 +377,7 @@ class GenerationJob:
             return Made(data, f"audio/pcm;rate={rate};channels={channels}")
         return Made(await in_pool(self._pool, wav, data, rate, channels), "audio/wav")
 
-    def _step(self, message: Message) -> None:
+    def _step(self, message: WorkerMessage) -> None:
         step, steps = int(message.header["step"]), int(message.header["steps"])
         # The last step is behind it, and the pictures are not there yet.
         phase = "decoding" if steps and step >= steps else "steps"

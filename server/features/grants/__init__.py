@@ -18,7 +18,7 @@ def register(api: Api) -> None:
     from server.features.grants.programs import Programs
     from server.features.grants.routes import add_camera_routes, add_operator_routes, add_routes
     from server.features.grants.settings import GrantSettings
-    from server.shared.faces import ListedCameras
+    from server.shared.services import ListedCameras
 
     looks = GrantSettings.of(api.settings).program_looks_per_minute
     guard = ProgramGuard(api.services)

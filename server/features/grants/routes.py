@@ -17,7 +17,7 @@ from server.features.grants.guard import ProgramGuard
 from server.features.grants.programs import info_of, programs_of
 from server.session.session import Session
 from server.session_manager import SessionManager
-from server.shared.faces import ListedCameras
+from server.shared.services import ListedCameras
 from server.web.request_guard import RequestGuard, Services
 
 PREFIX = "/api/grants"

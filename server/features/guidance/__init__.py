@@ -20,14 +20,14 @@ def register(api: Api) -> None:
     from server.features.guidance.looks import timed
     from server.features.guidance.messages import Goal, GuidanceSettings, Scan, TargetLost, WhereWas
     from server.features.guidance.scanning import KEPT_SECONDS, Scanner, scan_counter
-    from server.shared.faces import Keeping, TextLooker
+    from server.shared.services import RecallDuration, TextLooker
 
     finder = api.require_service(Finder)
     heavy = api.pools.heavy
     looker = Looker(lambda frame, thorough: in_pool(heavy, finder.find, frame.image, thorough))
     seek, around = timed(finder.seek), timed(finder.around)
     seeker = Seeker(lambda *of: in_pool(heavy, seek, *of), things=finder.things is not None)
-    keeping = api.get_service(Keeping)
+    keeping = api.get_service(RecallDuration)
     kept = keeping.seconds if keeping is not None else KEPT_SECONDS
     scanner = Scanner(lambda *of: in_pool(heavy, around, *of), kept=kept)
     counter(api.metrics)

@@ -40,8 +40,8 @@ from server.models.base import (
 from server.models.prompts import without_sound, without_unusable_sound
 from server.models.thinking import Mode, ThinkingLimits, ThinkingPolicy
 from server.shared.processes.process import ProcessFailed
-from server.shared.processes.wire import Message
-from server.shared.processes.worker_process import Job, ModelWorker, NotLoaded, WorkerEnded
+from server.shared.processes.wire import WorkerMessage
+from server.shared.processes.worker_process import ModelWorker, NotLoaded, WorkerEnded, WorkerJob
 
 log = logging.getLogger(__name__)
 # Seconds for a stopped answer to end before the next may begin, and before its worker is given up:
@@ -247,7 +247,7 @@ class LocalEngine:
                 chunk = dataclasses.replace(chunk, sound_refused=sound_refused)
             yield chunk
 
-    async def _stop_answer(self, answer: Job) -> None:
+    async def _stop_answer(self, answer: WorkerJob) -> None:
         """Stop an answer that has not ended: wait a little for the worker, else end that."""
         answer.cancel()
         if answer.ended.is_set():
@@ -260,7 +260,7 @@ class LocalEngine:
                 async with asyncio.timeout(_STOP_SECONDS):
                     await answer.ended.wait()
 
-    async def _end_stuck(self, answer: Job) -> None:
+    async def _end_stuck(self, answer: WorkerJob) -> None:
         try:
             async with asyncio.timeout(_STUCK_SECONDS):
                 await answer.ended.wait()
@@ -285,7 +285,7 @@ class LocalEngine:
 
     # Messages of the worker
 
-    def _receive(self, message: Message) -> None:
+    def _receive(self, message: WorkerMessage) -> None:
         # Beside it `state`, the sign of life
         if message.type != "progress":
             return

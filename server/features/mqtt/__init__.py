@@ -16,7 +16,7 @@ def register(api: Api) -> None:
     from server.features.mqtt.messages import SetHomeAssistant
     from server.features.mqtt.mqtt import HomeAssistantDevice, Mqtt
     from server.features.mqtt.settings import MqttSettings
-    from server.shared.faces import ListedCameras
+    from server.shared.services import ListedCameras
 
     settings = MqttSettings.of(api.settings)
     broker = settings.mqtt_broker

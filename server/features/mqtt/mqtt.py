@@ -39,7 +39,7 @@ from server.features.mqtt.settings import MqttSettings
 from server.features.mqtt.traffic import Incoming, Kind, Message
 from server.session.part import PROGRAMS, TOOLS, Alert, SessionContext, SessionPart
 from server.session.session import Session
-from server.shared.faces import CameraReport, ListedCameras
+from server.shared.services import CameraReport, ListedCameras
 
 # Seconds between two looks at what the cameras would tell
 STEP_SECONDS = 1.0

@@ -19,7 +19,7 @@ def register(api: Api) -> None:
     from server.features.pointing.pointing import Pointing
     from server.features.pointing.twice import counter
     from server.shared.boxes import count_beyond
-    from server.shared.faces import LanguageDetector, SceneReader
+    from server.shared.services import LanguageDetector, SceneReader
 
     scene, heavy = api.get_service(SceneReader), api.pools.heavy
     things = scene.things if scene is not None else None

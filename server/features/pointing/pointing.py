@@ -22,7 +22,7 @@ from server.session.part import SessionContext, SessionPart
 from server.session.request.asking import Asking
 from server.session.request.parts import Draft
 from server.shared.boxes import count_beyond
-from server.shared.faces import LanguageDetector
+from server.shared.services import LanguageDetector
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from server.session.part import SessionContext
 from server.session.request.answers import frame_info
 from server.session.request.parts import View
 from server.shared.boxes import MAX_LABEL_CHARS
-from server.shared.faces import At
+from server.shared.services import Finding
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
 
 
 # Finds what is around a place of a BGR picture: x and y in pixels, the language of names
-FindAt = Callable[[NDArray[np.uint8], float, float, str], Awaitable[Sequence[At]]]
+FindAt = Callable[[NDArray[np.uint8], float, float, str], Awaitable[Sequence[Finding]]]
 
 
 class Snap:
@@ -96,7 +96,7 @@ class Snap:
         )
 
 
-def _as_shares(found: At, frame: Frame) -> PointedBox:
+def _as_shares(found: Finding, frame: Frame) -> PointedBox:
     box = found.box
     return PointedBox(
         kind=found.kind,

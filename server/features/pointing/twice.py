@@ -28,7 +28,7 @@ from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext
 from server.session.request.asking import Asking
 from server.session.request.parts import Draft
-from server.shared.faces import LanguageDetector
+from server.shared.services import LanguageDetector
 
 log = logging.getLogger(__name__)
 

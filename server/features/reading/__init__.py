@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def register(api: Api) -> None:
     """Read texts to their ends."""
     from server.features.reading.reading import ReadingOn
-    from server.shared.faces import TextLooker
+    from server.shared.services import TextLooker
 
     looker = api.get_service(TextLooker)
     api.session_part(lambda context: ReadingOn(context, looker))

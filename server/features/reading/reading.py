@@ -21,7 +21,7 @@ from server.session.request.asking import Asking
 from server.session.request.parts import Draft, View
 from server.shared.aim import Hint, advise_reading
 from server.shared.attention.attention import Attention
-from server.shared.faces import TextLooker
+from server.shared.services import TextLooker
 
 # Seconds between two comparisons of the picture with the one read last
 _EVERY_SECONDS = 0.25

@@ -13,7 +13,7 @@ def register(api: Api) -> None:
     from server.features.recall.messages import RecallSettings as Wish
     from server.features.recall.recalling import Recalling, RecallLimits, counter
     from server.features.recall.settings import RecallSettings
-    from server.shared.faces import Keeping
+    from server.shared.services import RecallDuration
 
     settings = RecallSettings.of(api.settings)
     limits = RecallLimits(settings.recall_seconds, int(settings.recall_megabytes * 1_000_000))
@@ -25,4 +25,4 @@ def register(api: Api) -> None:
     )
     api.session_part(lambda context: Recalling(context, limits), Wish)
     # Others keep nothing for longer.
-    api.provide(Keeping, limits)
+    api.provide(RecallDuration, limits)

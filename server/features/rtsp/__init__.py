@@ -15,7 +15,7 @@ def register(api: Api) -> None:
     """Connect to the cameras of STANDING_CAMERAS, and tell operators of them."""
     from server.features.rtsp.fixed_cameras import FixedCameras, add_routes
     from server.features.rtsp.settings import RtspSettings
-    from server.shared.faces import ListedCameras
+    from server.shared.services import ListedCameras
 
     listed = RtspSettings.of(api.settings).listed_cameras()
     cameras = FixedCameras(

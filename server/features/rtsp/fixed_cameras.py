@@ -25,7 +25,7 @@ from server.session.part import Alert
 from server.session.request.outbox import OutboxClosed, OutboxOverflowed
 from server.session.session import Session
 from server.session_manager import SessionManager
-from server.shared.faces import CameraReport
+from server.shared.services import CameraReport
 
 if TYPE_CHECKING:
     from server.features.describe.live_description import LiveDescription

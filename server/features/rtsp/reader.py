@@ -23,7 +23,7 @@ from server.features.rtsp.worker.rtsp import Trouble
 from server.media.camera import Camera, CameraConnection
 from server.media.video.decode import fits
 from server.shared.processes.process import ProcessFailed
-from server.shared.processes.wire import Message
+from server.shared.processes.wire import WorkerMessage
 from server.shared.processes.worker_process import WorkerProcess, environment
 
 log = logging.getLogger(__name__)
@@ -163,7 +163,7 @@ class Reader:
         self._rate = None
         self.asked()
 
-    def _receive(self, worker: WorkerProcess, message: Message) -> None:
+    def _receive(self, worker: WorkerProcess, message: WorkerMessage) -> None:
         """Act on a message of the process. Raises for a malformed one, which ends the process."""
         if worker is not self._worker:
             return
@@ -237,7 +237,7 @@ def _codec_name(text: str) -> str:
     return "".join(one for one in text[:16] if one.isascii() and (one.isalnum() or one == "-"))
 
 
-def _frame(message: Message, now: float, ignored: tuple[Part, ...]) -> Frame:
+def _frame(message: WorkerMessage, now: float, ignored: tuple[Part, ...]) -> Frame:
     """Make a frame of a picture. Raises ValueError when its size is none or its bytes do not fit."""
     width, height = int(message.header["width"]), int(message.header["height"])
     if (

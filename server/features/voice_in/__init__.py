@@ -20,7 +20,7 @@ def register(api: Api) -> None:
     from server.features.voice_in.service import ListeningService, add_routes
     from server.features.voice_in.settings import VoiceInSettings
     from server.session.part import SpeechOutput
-    from server.shared.faces import Recogniser
+    from server.shared.services import Recogniser
 
     def changed() -> None:
         for session in api.sessions.all():

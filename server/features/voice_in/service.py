@@ -17,8 +17,8 @@ from server.features.voice_in.listening import ListeningTools
 from server.features.voice_in.recogniser import ChosenRecogniser, LocalRecogniser, ServerRecogniser
 from server.features.voice_in.settings import VoiceInSettings
 from server.features.voice_in.turn_model import TurnJudge, TurnModel, turn_checks
-from server.shared.faces import Voices
 from server.shared.onnx_file import ModelUnusable
+from server.shared.services import Voices
 from server.shared.speech import described, models_python
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from server.core import core_dumps
-from server.shared.processes.wire import Channel, Jobs, claim_output, leave, origin
+from server.shared.processes.wire import Channel, WorkerJobs, claim_output, leave, origin
 
 RATE = 16_000
 _MOST_TIMES = 1000
@@ -85,7 +85,7 @@ class Model:
             raise Stopped
 
 
-def work(model: Model, jobs: Jobs) -> None:
+def work(model: Model, jobs: WorkerJobs) -> None:
     """Recognise for ever."""
     while True:
         message, stop = jobs.next()
@@ -104,7 +104,7 @@ def work(model: Model, jobs: Jobs) -> None:
             jobs.ended(id, "end", text=text, times=times)
 
 
-def run(folder: Path, channel: Channel, jobs: Jobs) -> int:
+def run(folder: Path, channel: Channel, jobs: WorkerJobs) -> int:
     """Load and work; the exit status when it cannot."""
     try:
         model = Model(folder)
@@ -128,7 +128,7 @@ def main() -> int:
     parser.add_argument("--model", required=True, help="the model's folder")
     folder = Path(parser.parse_args().model)
     channel = claim_output()
-    jobs = Jobs(channel, "recognise", busy={"code": "busy"})
+    jobs = WorkerJobs(channel, "recognise", busy={"code": "busy"})
     jobs.listen(sys.stdin.buffer)
     return leave(run(folder, channel, jobs))
 

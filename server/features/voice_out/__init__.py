@@ -18,7 +18,7 @@ def register(api: Api) -> None:
     from server.features.voice_out.settings import VoiceOutSettings
     from server.features.voice_out.speaking import Speaking, SpeechMetrics
     from server.features.voice_out.voices import VoiceService, add_routes
-    from server.shared.faces import LanguageDetector, Voices
+    from server.shared.services import LanguageDetector, Voices
 
     service = VoiceService(
         VoiceOutSettings.of(api.settings), api.settings.engine_python, api.settings.machines

@@ -25,7 +25,7 @@ from server.core.sound import VoiceChunk
 from server.features.voice_out.messages import Say, SpeakingState, SpeakSettings, SpeechProgress
 from server.features.voice_out.sentences import Piece, Sentences, heard
 from server.session.part import SessionContext, SessionPart, SpeechOutput
-from server.shared.faces import LanguageDetector
+from server.shared.services import LanguageDetector
 from server.shared.sound.line import RATE, VoiceLine
 from server.shared.speech import SpeechError, SpeechTimeout
 

@@ -24,8 +24,8 @@ from server.features.voice_out.settings import VoiceOutSettings
 from server.features.voice_out.worker.streaming import language_name
 from server.models.openai.discovery import address_of
 from server.models.openai.events import EventStream
-from server.shared.faces import Recogniser
-from server.shared.processes.wire import Message
+from server.shared.processes.wire import WorkerMessage
+from server.shared.services import Recogniser
 from server.shared.speech import (
     BoundedSocket,
     NotOffered,
@@ -319,7 +319,7 @@ class LocalVoice(SpeechWorker):
     def on_loaded(self, header: Mapping[str, Any]) -> None:
         self._rate = int(header["rate"])
 
-    def on_message(self, message: Message) -> None:
+    def on_message(self, message: WorkerMessage) -> None:
         if message.type == "note":
             note = str(message.header["text"])
             self.notes.append(note)

@@ -20,7 +20,7 @@ def register(api: Api) -> None:
     from server.features.watches.settings import WatchingSettings
     from server.features.watches.watching import WatchCounters, Watching
     from server.shared.boxes import count_beyond
-    from server.shared.faces import SceneReader
+    from server.shared.services import SceneReader
 
     WatchCounters(api.metrics)
     detector_looks(api.metrics)

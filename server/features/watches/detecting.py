@@ -20,7 +20,7 @@ from server.models.base import Capabilities
 from server.session.part import SessionContext
 from server.session.request.parts import View
 from server.shared.attention.attention import EarlyCheck
-from server.shared.watch_answers import Answer
+from server.shared.watch_answers import WatchAnswer
 
 
 class Detector(Protocol):
@@ -34,7 +34,7 @@ class Detector(Protocol):
         near: Box | None,
         well: bool,
         /,
-    ) -> Awaitable[Mapping[str, Sequence[Answer] | None] | None]:
+    ) -> Awaitable[Mapping[str, Sequence[WatchAnswer] | None] | None]:
         """Return of each what it saw, surest first and never empty, in pixels of the picture; or None, which it does
         not know, or not `well` enough to be asked in place of a model. None for all of them: it cannot look.
 
@@ -84,7 +84,7 @@ class Sightings:
         """True while the next look decides."""
         return self._row < _IN_A_ROW
 
-    def take(self, answers: Sequence[Answer], now: float) -> Answer | None:
+    def take(self, answers: Sequence[WatchAnswer], now: float) -> WatchAnswer | None:
         """Take a look; return what it saw, once two looks in a row agree. What was denied is not seen."""
         answer = next((one for one in answers if not self._denied(one, now)), None)
         if answer is None:
@@ -108,7 +108,7 @@ class Sightings:
         """Note that a model saw it, too."""
         self._denials.clear()
 
-    def _denied(self, answer: Answer, now: float) -> bool:
+    def _denied(self, answer: WatchAnswer, now: float) -> bool:
         return answer.seen and any(
             now < one.until and _same(one.place, answer.where) for one in self._denials
         )
@@ -140,7 +140,7 @@ class Detecting:
         context: SessionContext,
         watch_list: WatchList,
         detector: Detector,
-        saw: Callable[[Frame, Mapping[str, Answer]], None],
+        saw: Callable[[Frame, Mapping[str, WatchAnswer]], None],
     ) -> None:
         """`saw` gets what two looks in a row agree on, by the rule's names of watches."""
         self._context = context
@@ -230,7 +230,7 @@ class Detecting:
             self._detector = None
             return
         self._looks.labels("done").inc()
-        now, agreed = self._list.now(), dict[str, Answer]()
+        now, agreed = self._list.now(), dict[str, WatchAnswer]()
         for name, answers in found.items():
             one = self._sightings.get(name)
             if answers is None and name in self._sightings:
@@ -247,7 +247,7 @@ class Detecting:
         if agreed:
             self._saw(frame, agreed)
 
-    def _note_place(self, frame: Frame, found: Mapping[str, Sequence[Answer] | None]) -> None:
+    def _note_place(self, frame: Frame, found: Mapping[str, Sequence[WatchAnswer] | None]) -> None:
         """Note where the next look has to see something again, or see it better."""
         if self._stirred > frame.captured:
             # Something has changed since.

@@ -16,7 +16,7 @@ from enum import StrEnum
 from server.core.aio import Bucket
 from server.features.watches import messages
 from server.media.picture.grounding import Box
-from server.shared.watch_answers import Answer
+from server.shared.watch_answers import WatchAnswer
 
 MAX_WATCHES = 8
 # A change of more than this share of the picture is one of the whole picture.
@@ -207,7 +207,7 @@ class Watches:
             watch.detected = name in names
 
     def detected(
-        self, frame_id: str, answers: Mapping[str, Answer], now: float, minute: int
+        self, frame_id: str, answers: Mapping[str, WatchAnswer], now: float, minute: int
     ) -> list[Ask]:
         """Take what the detector saw; return a second look for each yes, which a model has to confirm.
 
@@ -227,7 +227,7 @@ class Watches:
         return asks
 
     def answered(
-        self, ask: Ask, answers: Mapping[str, Answer], now: float, minute: int
+        self, ask: Ask, answers: Mapping[str, WatchAnswer], now: float, minute: int
     ) -> tuple[list[Ask], Firing | None]:
         """Take the answers of a request; a missing one counts as no request.
 
@@ -336,7 +336,7 @@ class Watches:
         return self._under_way
 
     def _take_second(
-        self, ask: Ask, answers: Mapping[str, Answer], now: float
+        self, ask: Ask, answers: Mapping[str, WatchAnswer], now: float
     ) -> tuple[list[Ask], Firing | None]:
         (name,) = ask.watch_ids
         if self._seconds.get(name) is not ask:
@@ -517,7 +517,7 @@ class Watch:
         self._again, self.again_at = 0, None
         self.wakes.take(now)
 
-    def plain(self, answer: Answer, frame_id: str, now: float, *, settled: bool) -> bool:
+    def plain(self, answer: WatchAnswer, frame_id: str, now: float, *, settled: bool) -> bool:
         """Take the answer of the common request; return True when a second look is needed."""
         self.looked_at, self.reason = now, answer.why
         self.again_at = None
@@ -540,7 +540,7 @@ class Watch:
             self._ask_again(now)
         return False
 
-    def spotted(self, answer: Answer, frame_id: str, now: float) -> bool:
+    def spotted(self, answer: WatchAnswer, frame_id: str, now: float) -> bool:
         """Take what the detector saw; return True when a second look is needed."""
         before, yes = self.belief, self._yes(answer)
         if before is Belief.HOLDS:
@@ -558,7 +558,7 @@ class Watch:
 
     def second(
         self,
-        answer: Answer,
+        answer: WatchAnswer,
         frame_id: str,
         changed: Box | None,
         now: float,
@@ -633,7 +633,7 @@ class Watch:
         self._rung = False
         self._clear(now)
 
-    def _yes(self, answer: Answer) -> bool:
+    def _yes(self, answer: WatchAnswer) -> bool:
         return answer.seen and answer.confidence >= self.threshold
 
     def _begin(self) -> None:

@@ -25,7 +25,7 @@ from server.session.part import SessionContext
 from server.shared.attention.attention import WHOLE, Change
 from server.shared.boxes import to_frame
 from server.shared.dates import zone_of
-from server.shared.watch_answers import MAX_CONDITION_CHARS, Answer, read_answers
+from server.shared.watch_answers import MAX_CONDITION_CHARS, WatchAnswer, read_answers
 
 # The state of a watch that could look, but for something around it
 _CANNOT = "cannot"
@@ -276,8 +276,8 @@ def crop_region(box: Box | None, frame: Frame) -> Region | None:
 
 
 def in_frame(
-    answer: Answer, request: EngineRequest, unit: BoxUnit | None, region: Region
-) -> Answer:
+    answer: WatchAnswer, request: EngineRequest, unit: BoxUnit | None, region: Region
+) -> WatchAnswer:
     """Return an answer with its box in pixels of the frame. `region`: of the picture."""
     box = answer.where
     if box is None or unit is None:
@@ -313,7 +313,7 @@ def in_shares(box: Box | None, frame: Frame) -> Box | None:
     )
 
 
-def early_answer(text: str, name: str) -> Answer | None:
+def early_answer(text: str, name: str) -> WatchAnswer | None:
     """Return the answer about one condition before its last field, the reason, is complete."""
     head, found, _ = text.rpartition(_LAST_FIELD)
     begin = head.rfind("{")

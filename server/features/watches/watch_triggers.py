@@ -13,7 +13,7 @@ from server.media.picture.planes import is_dark, levels
 from server.models.base import Capabilities
 from server.session.part import SessionContext
 from server.shared.attention.attention import WHOLE, Attention, Change, Why
-from server.shared.watch_answers import Answer
+from server.shared.watch_answers import WatchAnswer
 
 # A scene without a change for this long after a request is settled.
 _SETTLED_SECONDS = 0.6
@@ -199,7 +199,7 @@ class WatchTriggers:
             if ask.look is Look.PLAIN and not ask.rest and self._waiting is not None:
                 self._compare_with(ask, self._waiting)
 
-    def answered(self, ask: Ask, answers: Mapping[str, Answer]) -> None:
+    def answered(self, ask: Ask, answers: Mapping[str, WatchAnswer]) -> None:
         """Set the pace by the answers of a request, which the rule has taken already."""
         if ask is self._compared:
             # A yes says nothing new before its second look.

@@ -40,7 +40,7 @@ from server.shared.watch_answers import (
     BEFORE,
     MAX_CONDITION_CHARS,
     SCHEMA,
-    Answer,
+    WatchAnswer,
     question,
     read_answers,
     second_question,
@@ -263,7 +263,7 @@ class Watching(BackgroundPart):
         self._settle()
         self._list.report()
 
-    def _detected(self, frame: Frame, answers: Mapping[str, Answer]) -> None:
+    def _detected(self, frame: Frame, answers: Mapping[str, WatchAnswer]) -> None:
         """Take what the detector saw in a frame: a model is asked to confirm each yes."""
         if self._ended or self._list.blocked():
             return
@@ -295,7 +295,9 @@ class Watching(BackgroundPart):
         self._note_boxes(sink.engine)
         self._early = self._answered(sink, {name: replace(answer, why=watch.reason)})[1]
 
-    def answered(self, sink: WatchObserver, answers: Mapping[str, Answer], result: Result) -> None:
+    def answered(
+        self, sink: WatchObserver, answers: Mapping[str, WatchAnswer], result: Result
+    ) -> None:
         if self._ended:
             return
         ask = sink.ask
@@ -317,7 +319,7 @@ class Watching(BackgroundPart):
         self._next(asks)
 
     def _answered(
-        self, sink: WatchObserver, answers: Mapping[str, Answer]
+        self, sink: WatchObserver, answers: Mapping[str, WatchAnswer]
     ) -> tuple[list[Ask], Firing | None]:
         """Let the rule take the answers, and alert if it says so."""
         ask = sink.ask
@@ -440,7 +442,7 @@ class WatchObserver:
     def on_failure(self, error: QwenCameraError) -> None:
         self._queue.failed(self.ask, error)
 
-    def early(self, name: str) -> Answer | None:
+    def early(self, name: str) -> WatchAnswer | None:
         """Return the answer about a condition as soon as only its reason is missing."""
         found = early_answer(self._text, name)
         return self._in_frame(found) if found is not None else None
@@ -452,7 +454,7 @@ class WatchObserver:
             return False
         return beyond(box, unit, (picture.width, picture.height)) > 0
 
-    def _in_frame(self, answer: Answer) -> Answer:
+    def _in_frame(self, answer: WatchAnswer) -> WatchAnswer:
         unit = unit_of(self.engine.status.capabilities)
         return in_frame(answer, self.request, unit, self._region)
 

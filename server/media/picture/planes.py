@@ -123,7 +123,7 @@ def _share(small: Luma, least: float) -> float:
     return int(np.count_nonzero(small >= math.ceil(least))) / small.size
 
 
-class SceneReader:
+class SceneAnalyser:
     """Measures one camera's frames in order; one caller at a time. Keeps at most 8 small pictures (115 kB)."""
 
     def __init__(self) -> None:
@@ -245,7 +245,7 @@ def refuse_black(scene: Scene | None, frame: Frame) -> None:
     """
     if scene is None or not scene.black:
         return
-    if SceneReader().read(frame.image, frame.captured).black:
+    if SceneAnalyser().read(frame.image, frame.captured).black:
         raise PictureBlack(
             "The picture is black: the camera is covered, or there is no light. Uncover it or switch on a light. "
             "Then ask again. No model was asked."

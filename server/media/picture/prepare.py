@@ -16,7 +16,7 @@ from server.core.errors import BadRequest
 from server.core.frames import Detail, Frame, Geometry, Picture, Region, Scene, Tiles
 from server.media.picture import encode
 from server.media.picture.encode import Bgr
-from server.media.picture.planes import SceneReader
+from server.media.picture.planes import SceneAnalyser
 from server.media.picture.privacy import PrivacyFilter
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class PicturePreparer:
             tokens = visual_tokens(height, width, needs.geometry)
         if not self._filters:
             motion = scene.motion if scene is not None and not held else None
-            scene = replace(SceneReader().read(frame.image, frame.captured), motion=motion)
+            scene = replace(SceneAnalyser().read(frame.image, frame.captured), motion=motion)
         elif scene is not None and held:
             scene = None
         bgr = self._filtered(frame, width, height, region)

@@ -39,7 +39,7 @@ class WireError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class WorkerMessage:
     header: dict[str, Any]
     payload: bytes = b""
 
@@ -55,7 +55,7 @@ def encode(header: Mapping[str, Any], payload: bytes = b"") -> bytes:
     return _SIZES.pack(len(text), len(payload)) + text + payload
 
 
-def read(stream: BinaryIO) -> Message | None:
+def read(stream: BinaryIO) -> WorkerMessage | None:
     """Read the next frame of a blocking stream; None at its end.
 
     Raises WireError, also when it ends within a frame.
@@ -72,7 +72,7 @@ def read(stream: BinaryIO) -> Message | None:
     return _message(body, header)
 
 
-async def receive(stream: asyncio.StreamReader) -> Message | None:
+async def receive(stream: asyncio.StreamReader) -> WorkerMessage | None:
     """Read the next frame on an event loop; None at the stream's end, also within a frame. Raises WireError."""
     try:
         header, payload = _sizes(await stream.readexactly(_SIZES.size))
@@ -94,14 +94,14 @@ def _check(header: int, payload: int) -> None:
         )
 
 
-def _message(body: bytes, header_bytes: int) -> Message:
+def _message(body: bytes, header_bytes: int) -> WorkerMessage:
     try:
         header = json.loads(body[:header_bytes])
     except (ValueError, RecursionError):
         raise WireError("a frame's header is no JSON") from None
     if not isinstance(header, dict) or not isinstance(header.get("type"), str):
         raise WireError("a frame's header is no object with a type")
-    return Message(header, body[header_bytes:])
+    return WorkerMessage(header, body[header_bytes:])
 
 
 # Jobs that may wait for the one in work. More are refused.
@@ -159,7 +159,7 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-class Jobs:
+class WorkerJobs:
     """The jobs of a worker that does one at a time: one thread reads them, the main one works.
 
     A job's last message is `end` or `error`. Bounded: one that does not fit ends at once with `busy`.
@@ -171,7 +171,7 @@ class Jobs:
         kind: str,
         *,
         busy: dict[str, Any],
-        other: Callable[[Message], None] = lambda _message: None,
+        other: Callable[[WorkerMessage], None] = lambda _message: None,
     ) -> None:
         """`kind`: the type of a job's message. `busy`: the fields of the error of a job that does
         not fit. `other` gets messages that are neither jobs nor `cancel`, on the reading thread.
@@ -180,7 +180,9 @@ class Jobs:
         self._kind = kind
         self._busy = busy
         self._other = other
-        self._waiting: queue.Queue[tuple[Message, threading.Event]] = queue.Queue(MOST_WAITING)
+        self._waiting: queue.Queue[tuple[WorkerMessage, threading.Event]] = queue.Queue(
+            MOST_WAITING
+        )
         # The jobs that may still be cancelled, by id
         self._stops: dict[int, threading.Event] = {}
 
@@ -188,7 +190,7 @@ class Jobs:
         """Read messages on a thread of their own. When the stream ends, so does the process."""
         threading.Thread(target=self._listen, args=(stream,), name="reader", daemon=True).start()
 
-    def next(self) -> tuple[Message, threading.Event]:
+    def next(self) -> tuple[WorkerMessage, threading.Event]:
         """Wait for the next job; its event is set when it is cancelled. `ended` ends it."""
         return self._waiting.get()
 
@@ -205,7 +207,7 @@ class Jobs:
             # Its keeper ends the processes that it has started.
             os._exit(0)
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: WorkerMessage) -> None:
         if message.type == self._kind:
             id = message.header["id"]
             stop = self._stops[id] = threading.Event()

@@ -20,7 +20,7 @@ from server.core.aio import TaskSet, cancel_and_wait, log_failure
 from server.core.errors import OperatorError
 from server.shared.processes.environment import child_environment
 from server.shared.processes.process import ChildProcess, LogRing, OnLine, ProcessFailed
-from server.shared.processes.wire import Message, WireError, encode, receive
+from server.shared.processes.wire import WireError, WorkerMessage, encode, receive
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _OFFLINE = {
 _READ_BYTES = 256 * 1024
 # Seconds for each way of ending it: its input's end, then SIGTERM, then SIGKILL.
 _END_SECONDS = 2.0
-OnMessage = Callable[[Message], None]
+OnMessage = Callable[[WorkerMessage], None]
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -200,7 +200,7 @@ class WorkerEnded(Exception):
     """The worker ended while it loaded. Outside the tree of errors: its owner says what that means."""
 
 
-class Job:
+class WorkerJob:
     """One job: the worker's messages on it, until they are read; one reader."""
 
     def __init__(self, id: int, send_cancel: Callable[[], None]) -> None:
@@ -208,12 +208,12 @@ class Job:
         # Set when its last message is there, which may wait, or the worker has ended.
         self.ended = asyncio.Event()
         self._send_cancel = send_cancel
-        self._waiting: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._waiting: asyncio.Queue[WorkerMessage | None] = asyncio.Queue()
         self._bytes = 0
         # Somebody still wants its messages.
         self._wanted = True
 
-    async def next(self, due: float) -> Message | None:
+    async def next(self, due: float) -> WorkerMessage | None:
         """Return the next message; None when the worker has ended. Raises TimeoutError at `due`, loop time."""
         async with asyncio.timeout_at(due):
             message = await self._waiting.get()
@@ -226,7 +226,7 @@ class Job:
         if not self.ended.is_set():
             self._send_cancel()
 
-    def take(self, message: Message | None) -> None:
+    def take(self, message: WorkerMessage | None) -> None:
         """Take a message for the reader, or None for the end of the worker. Called by the worker's owner."""
         if message is None or message.type in _LAST:
             self.ended.set()
@@ -235,11 +235,11 @@ class Job:
         self._bytes += _size(message)
         if self._bytes > MOST_WAITING_BYTES and not self.ended.is_set():
             self.cancel()
-            message = Message({"type": "error", "code": "too_much", "message": _TOO_MUCH})
+            message = WorkerMessage({"type": "error", "code": "too_much", "message": _TOO_MUCH})
         self._waiting.put_nowait(message)
 
 
-def _size(message: Message | None) -> int:
+def _size(message: WorkerMessage | None) -> int:
     return len(message.payload) + _HEADER_BYTES if message is not None else 0
 
 
@@ -268,10 +268,10 @@ class ModelWorker(WorkerProcess):
         self._argv, self._env = tuple(argv), dict(env)
         self._on_other, self._on_ended = on_message, on_exit
         # Its `ready` or `failed`; the event is set, too, when it has ended
-        self._loaded: Message | None = None
+        self._loaded: WorkerMessage | None = None
         self._known = asyncio.Event()
         # Those that have not ended; a cancelled one may go on for a while.
-        self._jobs: dict[int, Job] = {}
+        self._jobs: dict[int, WorkerJob] = {}
         self._ids = itertools.count(1)
         self._quiet_until = 0.0
         # Set when it has ended, after `on_exit`.
@@ -304,10 +304,10 @@ class ModelWorker(WorkerProcess):
             raise WorkerEnded
         return self._loaded.header
 
-    def begin(self, header: Mapping[str, Any], payload: bytes = b"") -> Job:
+    def begin(self, header: Mapping[str, Any], payload: bytes = b"") -> WorkerJob:
         """Give it a job; one that it cannot begin yet waits. One that has not ended has to be cancelled."""
         id = next(self._ids)
-        job = Job(id, lambda: self.send({"type": "cancel", "id": id}))
+        job = WorkerJob(id, lambda: self.send({"type": "cancel", "id": id}))
         if self.ended.is_set():
             job.take(None)
             return job
@@ -315,7 +315,7 @@ class ModelWorker(WorkerProcess):
         self.send({**header, "id": id}, payload)
         return job
 
-    def _receive(self, message: Message) -> None:
+    def _receive(self, message: WorkerMessage) -> None:
         self.heard_at = asyncio.get_running_loop().time()
         if (id := message.header.get("id")) is not None:
             # Of one that has ended nobody wants more.

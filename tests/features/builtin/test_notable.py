@@ -36,7 +36,7 @@ from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.base import Chunk, EngineRequest
 from server.models.prompts import UNCHANGED
-from server.shared.notices import Told
+from server.shared.notices import NoticeContext
 from tests.features.builtin import scenes
 from tests.features.builtin.test_detector import photo
 from tests.features.describe.test_live_description import Clock
@@ -51,8 +51,8 @@ def sight(name: str, high: float, *, x: float = 0.5, sure: bool = True) -> Sight
     return Sight(name, Box(x - high / 4, 0.5 - high / 2, x + high / 4, 0.5 + high / 2), sure)
 
 
-def told(until: float | None = 1e9, *said: str, first: bool = False) -> Told:
-    return Told(first, until, said)
+def told(until: float | None = 1e9, *said: str, first: bool = False) -> NoticeContext:
+    return NoticeContext(first, until, said)
 
 
 # Rules

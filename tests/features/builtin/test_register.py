@@ -22,7 +22,7 @@ from server.features.builtin.finder import Finder
 from server.features.builtin.language import LANGUAGES
 from server.features.builtin.thing_words import ThingWords, thing_words
 from server.models.base import Delta, Engine
-from server.shared.faces import LanguageDetector
+from server.shared.services import LanguageDetector
 from tests.features.builtin.test_beside import as_sent
 from tests.features.builtin.test_engine import request as asked_of
 from tests.features.builtin.test_engine import scene

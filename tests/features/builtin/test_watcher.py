@@ -21,7 +21,7 @@ from server.features.builtin.watcher import cannot_watch
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.models.base import Delta
-from server.shared.watch_answers import Answer, question, read_answers, second_question
+from server.shared.watch_answers import WatchAnswer, question, read_answers, second_question
 from tests.support.fakes import make_request
 
 RED, ORANGE, GREY = (30, 30, 210), (20, 140, 240), (120, 120, 120)
@@ -42,7 +42,9 @@ def spot(color: tuple[int, int, int], at: tuple[int, int] = (200, 100), side: in
     return bgr
 
 
-async def ask(engine: BuiltinEngine, bgr: Bgr, text: str, frame_id: str = "f") -> dict[str, Answer]:
+async def ask(
+    engine: BuiltinEngine, bgr: Bgr, text: str, frame_id: str = "f"
+) -> dict[str, WatchAnswer]:
     high, wide = bgr.shape[:2]
     picture = Picture(frame_id, 1.0, None, wide, high, wide, high, 0, None, bgr, None, 0.0)
     request = make_request(text, picture, kind=JobKind.WATCH, max_tokens=4)
@@ -51,7 +53,7 @@ async def ask(engine: BuiltinEngine, bgr: Bgr, text: str, frame_id: str = "f") -
     return read_answers(said, {"w1", "w2", "w3"})
 
 
-async def one(engine: BuiltinEngine, bgr: Bgr, condition: str, frame_id: str = "f") -> Answer:
+async def one(engine: BuiltinEngine, bgr: Bgr, condition: str, frame_id: str = "f") -> WatchAnswer:
     return (await ask(engine, bgr, question({"w1": condition}), frame_id))["w1"]
 
 

@@ -24,7 +24,7 @@ from server.features.voice_out.messages import SpeechProgress
 from server.models.base import EngineRequest
 from server.models.prompts import UNCHANGED
 from server.session.request.parts import SessionLimits
-from server.shared.notices import Told
+from server.shared.notices import NoticeContext
 from tests.features.rooms import room, settings
 from tests.features.voice_in.test_listening import Ear, ear
 from tests.support.clients import sample
@@ -324,8 +324,8 @@ def own_language(tag: str | None) -> str:
     return f"in the language with the tag {tag}." if tag else ""
 
 
-def told(request: EngineRequest) -> Told:
-    told = request.extra(Told)
+def told(request: EngineRequest) -> NoticeContext:
+    told = request.extra(NoticeContext)
     assert told is not None
     return told
 
@@ -412,7 +412,7 @@ async def test_what_was_said_ends_with_the_stream_and_the_session(clock: Clock) 
         assert len(engine.requests) == 1
         clock.now += NEWS_SECONDS
         assert responses(await stage.described(1)) == ["A step."]
-        assert told(engine.requests[-1]) == Told(first=False, until=None, said=())
+        assert told(engine.requests[-1]) == NoticeContext(first=False, until=None, said=())
         part = stage.one.session.part("describe")
         await stage.one.session.close("session_ended")
         assert part.text == ""
@@ -507,7 +507,7 @@ async def test_an_answer_that_comes_while_the_person_talks_is_not_said() -> None
         await until(lambda: not one.listening.talking)
         one.show()
         await until(lambda: len(here.engine.requests) == 2)
-        assert told(here.engine.requests[1]) == Told(first=True, until=None, said=())
+        assert told(here.engine.requests[1]) == NoticeContext(first=True, until=None, said=())
         assert (await here.next("response"))["text"] == "A step."
 
 

@@ -27,8 +27,8 @@ from server.features.generation.job import GenerationJob, JobState, Made
 from server.features.hosting.hosting import Hosting
 from server.features.hosting.runtime import StartFailed
 from server.shared.processes import reaper
-from server.shared.processes.wire import Message
-from server.shared.processes.worker_process import Job, environment
+from server.shared.processes.wire import WorkerMessage
+from server.shared.processes.worker_process import WorkerJob, environment
 from tests.features.generation.test_job import BLUE, RED, decoded, plain
 from tests.real_model.server import PYTHON, ROOT, run_module
 from tests.support.clients import http, soon
@@ -152,7 +152,9 @@ async def made(
         await making.close()
 
 
-async def all_of(model: Generator, request: VideoRequest, picture: bytes = b"") -> list[Message]:
+async def all_of(
+    model: Generator, request: VideoRequest, picture: bytes = b""
+) -> list[WorkerMessage]:
     return [message async for message in model.make(request.model_dump(), picture)]
 
 
@@ -199,22 +201,22 @@ async def test_each_step_is_told(workers: dict[str, Generator]) -> None:
 
 
 @pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[WorkerMessage]:
     """The messages of workers about their jobs, cancelled ones, too."""
-    found: list[Message] = []
-    take = Job.take
+    found: list[WorkerMessage] = []
+    take = WorkerJob.take
 
-    def note(job: Job, message: Message | None) -> None:
+    def note(job: WorkerJob, message: WorkerMessage | None) -> None:
         found.extend([message] if message is not None else [])
         take(job, message)
 
-    monkeypatch.setattr(Job, "take", note)
+    monkeypatch.setattr(WorkerJob, "take", note)
     return found
 
 
 @pytest.mark.parametrize("steps", [1, _STEPS])
 async def test_cancelling_stops_the_model(
-    workers: dict[str, Generator], taken: list[Message], steps: int
+    workers: dict[str, Generator], taken: list[WorkerMessage], steps: int
 ) -> None:
     """By its own count of steps, and while it decodes; the next one is made at once."""
     model = workers["words"]
@@ -272,7 +274,7 @@ async def test_speech(workers: dict[str, Generator], pool: ThreadPoolExecutor) -
 
 
 async def test_sound_token_by_token(
-    workers: dict[str, Generator], pool: ThreadPoolExecutor, taken: list[Message]
+    workers: dict[str, Generator], pool: ThreadPoolExecutor, taken: list[WorkerMessage]
 ) -> None:
     """As long as asked for, each token told as a step; cancelled, it stops within a token."""
     model = workers["tune"]

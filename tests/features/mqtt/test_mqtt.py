@@ -31,7 +31,7 @@ from server.features.watches.messages import WatchInfo
 from server.session.part import Alert, AlertSource
 from server.session.request.outbox import Outbox
 from server.session.session import Session
-from server.shared.faces import CameraReport
+from server.shared.services import CameraReport
 from tests.support.rooms import bare_context
 
 TOPICS = Topics("p", "homeassistant")

@@ -13,7 +13,7 @@ import cv2
 import httpx
 import numpy as np
 
-from server.shared.faces import ListedCameras
+from server.shared.services import ListedCameras
 from tests.support.clients import http
 from tests.support.loopback import listening_on_loopback
 from tests.support.running import Running, running

@@ -20,7 +20,7 @@ from cryptography import x509
 
 from scripts.local_certificate import make_authority, make_leaf, pem
 from server.features.rtsp import reader as reconnect
-from server.shared.faces import ListedCameras
+from server.shared.services import ListedCameras
 from tests.features.rtsp.scripted import (
     CAMERAS,
     Script,

@@ -20,7 +20,7 @@ from server.media.picture.grounding import Box
 from server.media.picture.privacy import ClosedFilter
 from server.models.base import EngineRequest
 from server.session.part import SessionContext
-from server.shared.watch_answers import Answer
+from server.shared.watch_answers import WatchAnswer
 from tests.features.watches.test_watching import ABLE, THING, Blacken, Guard, guarded, reply
 from tests.support.fakes import FakeEngine
 from tests.support.rooms import make_frame
@@ -29,7 +29,7 @@ from tests.support.rooms import make_frame
 PLACE = Box(120, 90, 200, 150)
 COMES, GOES, OTHER = "a thing comes", "the thing leaves", "somebody laughs"
 NEVER = "another thing comes"
-NO, YES = Answer(False, 0.8, None, "No."), Answer(True, 0.8, PLACE, "A thing.")
+NO, YES = WatchAnswer(False, 0.8, None, "No."), WatchAnswer(True, 0.8, PLACE, "A thing.")
 
 
 class Eye:
@@ -49,7 +49,7 @@ class Eye:
         turn: int,
         near: Box | None,
         well: bool,
-    ) -> dict[str, Sequence[Answer] | None] | None:
+    ) -> dict[str, Sequence[WatchAnswer] | None] | None:
         self.looks.append(conditions)
         if self.blind:
             return None
@@ -291,7 +291,7 @@ async def test_a_change_between_two_samples_is_looked_at_at_once(eye: Eye, guard
 # What was seen of one condition
 
 
-def boxes(*places: Box) -> list[Answer]:
+def boxes(*places: Box) -> list[WatchAnswer]:
     return [dataclasses.replace(YES, where=place) for place in places]
 
 

@@ -20,13 +20,13 @@ from server.features.watches.rule import (
     overlaps,
 )
 from server.media.picture.grounding import Box
-from server.shared.watch_answers import Answer
+from server.shared.watch_answers import WatchAnswer
 
 HERE = Box(0, 0, 100, 100)
 INSIDE = Box(10, 10, 60, 60)
 AWAY = Box(500, 500, 600, 600)
-YES = Answer(True, 0.9, INSIDE, "It boils.")
-NO = Answer(False, 0.9, None, "It is still.")
+YES = WatchAnswer(True, 0.9, INSIDE, "It boils.")
+NO = WatchAnswer(False, 0.9, None, "It is still.")
 
 
 def order(id: str = "w1", condition: str = "it boils", **more: Any) -> messages.Watch:
@@ -61,7 +61,7 @@ class Bench:
         self.frame += 1
         return self.rule.settled(f"f{self.frame}", changed, self.now, self.minute)
 
-    def answer(self, ask: Ask | None, answer: Answer) -> tuple[list[Ask], list[Firing]]:
+    def answer(self, ask: Ask | None, answer: WatchAnswer) -> tuple[list[Ask], list[Firing]]:
         assert ask is not None
         answers = dict.fromkeys(ask.watch_ids, answer)
         asks, firing = self.rule.answered(ask, answers, self.now, self.minute)
@@ -72,7 +72,7 @@ class Bench:
         return self.rule.answered(ask, {}, self.now, self.minute)[0]
 
     def twice(
-        self, first: Answer, second: Answer = YES, changed: Box | None = HERE
+        self, first: WatchAnswer, second: WatchAnswer = YES, changed: Box | None = HERE
     ) -> list[Firing]:
         """A wake with its answer, and the second look where there is one."""
         asks, _ = self.answer(self.woken(changed), first)
@@ -111,15 +111,15 @@ def test_where_no_scene_settles_two_noes_in_a_row_are_a_beginning() -> None:
     ("second", "changed", "alerts"),
     [
         (NO, HERE, 0),
-        (Answer(True, 0.9, AWAY, ""), HERE, 0),
-        (Answer(True, 0.9, None, ""), HERE, 0),
-        (Answer(True, 0.4, INSIDE, ""), HERE, 0),
+        (WatchAnswer(True, 0.9, AWAY, ""), HERE, 0),
+        (WatchAnswer(True, 0.9, None, ""), HERE, 0),
+        (WatchAnswer(True, 0.4, INSIDE, ""), HERE, 0),
         (YES, AWAY, 0),
         (YES, HERE, 1),
     ],
 )
 def test_it_alerts_only_for_yes_twice_in_what_changed(
-    second: Answer, changed: Box | None, alerts: int
+    second: WatchAnswer, changed: Box | None, alerts: int
 ) -> None:
     """A no, a place elsewhere or none, an unsure yes: nothing."""
     bench = Bench(KETTLE).calm()
@@ -127,7 +127,7 @@ def test_it_alerts_only_for_yes_twice_in_what_changed(
     assert bench.state() is (WatchState.SEEN if alerts else WatchState.LOOKING)
 
 
-ELSEWHERE = Answer(True, 0.9, AWAY, "It is there.")
+ELSEWHERE = WatchAnswer(True, 0.9, AWAY, "It is there.")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ ELSEWHERE = Answer(True, 0.9, AWAY, "It is there.")
 )
 @pytest.mark.parametrize("changed", [None, Box(0, 0, 800, 500)], ids=["unknown", "large"])
 def test_where_nobody_knows_what_changed_two_of_three_looks_decide(
-    answers: list[Answer], alerts: int, changed: Box | None
+    answers: list[WatchAnswer], alerts: int, changed: Box | None
 ) -> None:
     """Each with another crop, and the two have to see it at one place. A large change says nothing of where."""
     bench = Bench(KETTLE).calm()
@@ -236,10 +236,10 @@ def test_hours_may_go_over_midnight(hours: tuple[int, int], minute: int, asked: 
 
 def test_wrong_raises_the_bar_and_makes_the_frame_a_no() -> None:
     bench = Bench(ONCE).calm()
-    (alert,) = bench.twice(Answer(True, 0.6, INSIDE, ""), Answer(True, 0.6, INSIDE, ""))
+    (alert,) = bench.twice(WatchAnswer(True, 0.6, INSIDE, ""), WatchAnswer(True, 0.6, INSIDE, ""))
     bench.watch.false_alarm(alert.frame_id, bench.now)
     assert bench.state() is WatchState.PAUSED
-    assert bench.twice(Answer(True, 0.65, INSIDE, "")) == []
+    assert bench.twice(WatchAnswer(True, 0.65, INSIDE, "")) == []
     (second,), _ = bench.answer(bench.woken(), YES)
     assert second.before == alert.frame_id
     assert bench.answer(second, YES)[1]
@@ -250,7 +250,7 @@ def test_a_watch_begins_with_the_bar_that_it_had(brought: float, expected: float
     """A raised bar comes along from an earlier session; nobody lowers a new watch's, or shuts it."""
     bench = Bench(order(threshold=brought)).calm()
     assert bench.watch.threshold == expected
-    below, above = (Answer(True, expected + more, INSIDE, "") for more in (-0.01, 0.01))
+    below, above = (WatchAnswer(True, expected + more, INSIDE, "") for more in (-0.01, 0.01))
     assert bench.twice(below, below) == []
     assert bench.twice(above, above)
 
@@ -341,7 +341,7 @@ def test_whatever_happens_the_promises_hold(seed: int) -> None:
         elif waiting:
             ask = waiting.pop(chance.randrange(len(waiting)))
             answers = {
-                name: Answer(chance.random() < 0.5, chance.random(), INSIDE, "")
+                name: WatchAnswer(chance.random() < 0.5, chance.random(), INSIDE, "")
                 for name in ask.watch_ids
                 if chance.random() < 0.9
             }

@@ -29,7 +29,7 @@ from server.features.watches.watch_list import (
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EngineRequest, EngineState
 from server.shared.dates import zone_of
-from server.shared.watch_answers import Answer
+from server.shared.watch_answers import WatchAnswer
 from tests.features.watches.test_watching import THING, Guard, reply
 from tests.support.fakes import FakeEngine, make_picture, make_request
 from tests.support.rooms import make_frame
@@ -202,7 +202,7 @@ def test_the_whole_frame_needs_no_crop() -> None:
 def test_a_place_in_a_crop_is_one_in_the_frame(unit: BoxUnit, box: Box) -> None:
     """Exact in each unit."""
     region = Region(400, 200, 800, 600)
-    answer = Answer(True, 0.9, box, "")
+    answer = WatchAnswer(True, 0.9, box, "")
     found = in_frame(answer, request(224, 224), unit, region)
     assert found.where == Box(500, 400, 600, 600)
     assert in_frame(answer, request(224, 224), None, region).where is None

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from server.media.picture.planes import (
-    SceneReader,
+    SceneAnalyser,
     edge_sharpness,
     luma_plane,
     small_luma,
@@ -111,21 +111,21 @@ def test_brightness_follows_the_range(full: bool) -> None:
     """Black is 0 and white is 1 in limited and in full range."""
     black, white = (0, 255) if full else (16, 235)
     for level, expected in ((black, 0.0), (white, 1.0), ((black + white) // 2, 0.5)):
-        scene = SceneReader().read(frame_of(plain(level), full), 0.0)
+        scene = SceneAnalyser().read(frame_of(plain(level), full), 0.0)
         assert scene.brightness == pytest.approx(expected, abs=0.01)
 
 
 def test_black_frame_is_dark_and_a_page_is_not() -> None:
-    black = SceneReader().read(frame_of(plain(16)), 0.0)
+    black = SceneAnalyser().read(frame_of(plain(16)), 0.0)
     assert (black.dark, black.blurred, black.sharpness) == (True, False, 0.0)
-    assert not SceneReader().read(frame_of(page()), 0.0).dark
+    assert not SceneAnalyser().read(frame_of(page()), 0.0).dark
 
 
 def test_lit_screen_in_a_dark_room_is_not_dark() -> None:
     """A bright part that can be read counts more than the black around it."""
     luma = plain(18)
     luma[200:400, 300:600] = 200
-    assert not SceneReader().read(frame_of(luma), 0.0).dark
+    assert not SceneAnalyser().read(frame_of(luma), 0.0).dark
 
 
 def test_dark_flag_does_not_flicker() -> None:
@@ -134,7 +134,7 @@ def test_dark_flag_does_not_flicker() -> None:
     def at(brightness: float) -> av.VideoFrame:
         return frame_of(plain(16 + round(219 * brightness)))
 
-    reader = SceneReader()
+    reader = SceneAnalyser()
     flags = [
         reader.read(at(brightness), float(n)).dark
         for n, brightness in enumerate((0.20, 0.12, 0.09, 0.12, 0.09, 0.16, 0.12))
@@ -149,7 +149,7 @@ def test_sharp_and_blurred_are_told_apart(draw: Callable[[], Luma], noise: bool)
     luma = draw()
     for sigma, blurred in ((0.7, False), (1.0, False), (1.5, False), (5.0, True), (8.0, True)):
         seen = smoothed(luma, sigma)
-        scene = SceneReader().read(frame_of(noisy(seen) if noise else seen), 0.0)
+        scene = SceneAnalyser().read(frame_of(noisy(seen) if noise else seen), 0.0)
         assert scene.blurred is blurred, f"{sigma} px read as {scene.sharpness:.2f}"
 
 
@@ -171,7 +171,7 @@ def test_sharpness_falls_with_blur_whatever_the_contrast() -> None:
 
 def test_blurred_flag_does_not_flicker() -> None:
     """Between the two thresholds the flag stays what it was."""
-    reader = SceneReader()
+    reader = SceneAnalyser()
     seen = []
     for n, sigma in enumerate((1.0, 2.4, 5.0, 2.4, 1.0)):
         seen.append(reader.read(frame_of(smoothed(label(), sigma)), float(n)))
@@ -182,13 +182,13 @@ def test_blurred_flag_does_not_flicker() -> None:
 def test_plain_wall_is_not_called_blurred() -> None:
     """Without an edge there is no telling."""
     shaded = np.tile(np.linspace(60, 200, 1280).astype(np.uint8), (720, 1))
-    scene = SceneReader().read(frame_of(noisy(shaded)), 0.0)
+    scene = SceneAnalyser().read(frame_of(noisy(shaded)), 0.0)
     assert (scene.blurred, scene.sharpness) == (False, 0.0)
 
 
 def test_motion_is_measured_against_about_a_second_before() -> None:
     """None first; a change shows for a second and then no more."""
-    reader = SceneReader()
+    reader = SceneAnalyser()
     grey, white = frame_of(plain(126)), frame_of(plain(235))
     assert reader.read(grey, 0.0).motion is None
     assert reader.read(grey, 0.1).motion == 0.0
@@ -200,7 +200,7 @@ def test_motion_is_measured_against_about_a_second_before() -> None:
 
 def test_motion_forgets_when_the_camera_turns() -> None:
     """Another shape, a clock that jumps back or a long pause is a new beginning."""
-    reader = SceneReader()
+    reader = SceneAnalyser()
     assert reader.read(frame_of(plain(126)), 5.0).motion is None
     assert reader.read(frame_of(plain(126, 720, 1280)), 5.5).motion is None
     assert reader.read(frame_of(plain(126, 720, 1280)), 6.0).motion == 0.0
@@ -212,7 +212,7 @@ def test_motion_forgets_when_the_camera_turns() -> None:
 @pytest.mark.parametrize(("width", "height"), [(2, 2), (16, 16), (63, 65), (200, 20), (4096, 24)])
 def test_tiny_and_odd_frames_are_read(width: int, height: int) -> None:
     luma = np.random.default_rng(2).integers(0, 255, (height, width)).astype(np.uint8)
-    scene = SceneReader().read(frame_of(luma), 0.0)
+    scene = SceneAnalyser().read(frame_of(luma), 0.0)
     assert 0 <= scene.brightness <= 1
     assert 0 <= scene.sharpness <= 1
 
@@ -240,6 +240,6 @@ def lit(level: int, side: int) -> Luma:
 )
 def test_black_is_where_nothing_can_be_seen(name: str, luma: Luma, black: bool) -> None:
     """Not where a lamp, a display or any edge is; dark is more than that."""
-    scene = SceneReader().read(frame_of(luma), 1.0)
+    scene = SceneAnalyser().read(frame_of(luma), 1.0)
     assert scene.black is black
     assert scene.dark or not black

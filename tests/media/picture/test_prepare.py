@@ -18,7 +18,7 @@ from server.core.errors import BadRequest, FrameWithheld
 from server.core.frames import Detail, Frame, Geometry, Picture, Region, Scene
 from server.media.picture import encode
 from server.media.picture.encode import THUMBNAIL_BYTES
-from server.media.picture.planes import SceneReader
+from server.media.picture.planes import SceneAnalyser
 from server.media.picture.prepare import (
     MAX_RATIO,
     PicturePreparer,
@@ -95,7 +95,7 @@ def test_low_detail_is_the_configured_budget() -> None:
     assert (picture.frame_id, picture.captured, picture.captured_sender) == ("f1", 5.0, 1_000.5)
     assert not picture.held
     # Read from this very frame, but for the motion, which one frame cannot tell.
-    assert picture.scene == replace(SceneReader().read(frame.image, 0.0), motion=0.25)
+    assert picture.scene == replace(SceneAnalyser().read(frame.image, 0.0), motion=0.25)
     assert (picture.bgr, picture.thumbnail) == (None, None)
     assert 0 < picture.prepare_seconds < 5
 

@@ -14,8 +14,8 @@ import pytest
 from server.shared.processes import wire
 from server.shared.processes.wire import (
     MOST_WAITING,
-    Message,
     WireError,
+    WorkerMessage,
     encode,
     origin,
     read,
@@ -23,9 +23,9 @@ from server.shared.processes.wire import (
 )
 
 FRAMES = [
-    Message({"type": "answer", "id": 1, "text": "Größe\n"}, b"\x00\xff" * 300),
-    Message({"type": "cancel", "id": 1}),
-    Message({"type": "state"}, b"x"),
+    WorkerMessage({"type": "answer", "id": 1, "text": "Größe\n"}, b"\x00\xff" * 300),
+    WorkerMessage({"type": "cancel", "id": 1}),
+    WorkerMessage({"type": "state"}, b"x"),
 ]
 STREAM = b"".join(encode(one.header, one.payload) for one in FRAMES)
 
@@ -126,7 +126,7 @@ class Peer:
     def work(self, id: int, payload: bytes = b"", *, last: bool = False) -> None:
         self.send("work", payload, id=id, last=last)
 
-    def receive(self) -> Message:
+    def receive(self) -> WorkerMessage:
         message = read(self._got)
         assert message is not None
         return message
@@ -151,7 +151,7 @@ def peer() -> Iterator[Peer]:
 
 def test_prints_of_libraries_do_not_get_among_the_frames(peer: Peer) -> None:
     peer.work(1, b"abc", last=True)
-    assert peer.receive() == Message({"type": "begun", "id": 1}, b"abc")
+    assert peer.receive() == WorkerMessage({"type": "begun", "id": 1}, b"abc")
     assert peer.process.wait(10) == 5
     assert peer.process.stderr is not None
     assert b"a print of a library" in peer.process.stderr.read()

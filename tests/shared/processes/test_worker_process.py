@@ -17,12 +17,12 @@ import pytest
 from server.shared.processes import worker_process
 from server.shared.processes.environment import child_environment
 from server.shared.processes.process import LONGEST_LINE, ProcessFailed
-from server.shared.processes.wire import Message
+from server.shared.processes.wire import WorkerMessage
 from server.shared.processes.worker_process import (
-    Job,
     ModelWorker,
     NotLoaded,
     WorkerEnded,
+    WorkerJob,
     WorkerProcess,
     environment,
 )
@@ -61,7 +61,7 @@ class Child:
             quiet=lambda: self.quiet,
         )
 
-    def _receive(self, message: Message) -> None:
+    def _receive(self, message: WorkerMessage) -> None:
         if self.broken:
             raise ZeroDivisionError("secret words")
         self.messages.append(message.type)
@@ -254,7 +254,7 @@ async def loaded(heard: list[str] | None = None) -> AsyncIterator[ModelWorker]:
         await one.stop()
 
 
-async def rest(job: Job) -> list[Any]:
+async def rest(job: WorkerJob) -> list[Any]:
     """Its messages up to the last; None for the end of the worker."""
     found: list[Any] = []
     due = asyncio.get_running_loop().time() + 30

@@ -39,7 +39,7 @@ from server.models.files import ModelFolderError
 from server.shared.processes import wire
 from server.shared.processes.wire import (
     Channel,
-    Jobs,
+    WorkerJobs,
     claim_input,
     claim_output,
     origin,
@@ -63,14 +63,14 @@ class Worker:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         busy = {"code": "busy", "message": "The model is at work. Wait for it."}
-        self.jobs = Jobs(channel, "generate", busy=busy, other=self._take)
+        self.jobs = WorkerJobs(channel, "generate", busy=busy, other=self._take)
         self._stop = Stop()
         # The job in work, its steps, and the frames that may be sent now
         self._current: int | None = None
         self._step = 0
         self._window = threading.Semaphore(WINDOW)
 
-    def _take(self, message: wire.Message) -> None:
+    def _take(self, message: wire.WorkerMessage) -> None:
         if message.type == "took" and message.header.get("id") == self._current:
             self._window.release()
 
@@ -108,7 +108,9 @@ class Worker:
             )
         return pipelines.load(folder, how, self._stop)
 
-    def _generate(self, backend: Backend, message: wire.Message, stop: threading.Event) -> None:
+    def _generate(
+        self, backend: Backend, message: wire.WorkerMessage, stop: threading.Event
+    ) -> None:
         id, send = message.header["id"], self._channel.send
         self._current, self._step, self._window = id, 0, threading.Semaphore(WINDOW)
         self._stop.heed(stop)
@@ -142,7 +144,7 @@ class Worker:
             _give_back()
 
 
-def _task(message: wire.Message) -> Task:
+def _task(message: wire.WorkerMessage) -> Task:
     header = message.header
     given = {f.name: header[f.name] for f in fields(Task) if f.name in header}
     if message.payload:

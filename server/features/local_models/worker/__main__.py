@@ -22,7 +22,14 @@ from server.core import core_dumps
 from server.features.local_models.worker import weights
 from server.models.files import ModelFolderError
 from server.models.thinking import OPEN
-from server.shared.processes.wire import Channel, Jobs, Message, claim_output, leave, origin
+from server.shared.processes.wire import (
+    Channel,
+    WorkerJobs,
+    WorkerMessage,
+    claim_output,
+    leave,
+    origin,
+)
 
 if TYPE_CHECKING:
     from server.features.local_models.worker.generating import Generator
@@ -48,10 +55,10 @@ class Worker:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self.jobs = Jobs(channel, "answer", busy={"code": "busy"}, other=self._take)
+        self.jobs = WorkerJobs(channel, "answer", busy={"code": "busy"}, other=self._take)
         self._generator: Generator | None = None
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: WorkerMessage) -> None:
         if message.type == "state":
             # 0 while it loads
             steps = self._generator.steps if self._generator is not None else 0
@@ -64,7 +71,7 @@ class Worker:
             message, stop = self.jobs.next()
             self._answer(generator, message, stop)
 
-    def _answer(self, generator: Generator, message: Message, stop: threading.Event) -> None:
+    def _answer(self, generator: Generator, message: WorkerMessage, stop: threading.Event) -> None:
         from server.features.local_models.worker.generating import (
             AnswerError,
             Prompt,

@@ -22,8 +22,8 @@ from server.features.rtsp.worker.rtsp import SourceFailed, Trouble, Unit
 from server.features.rtsp.worker.sources import Address, read
 from server.shared.processes.wire import (
     Channel,
-    Message,
     WireError,
+    WorkerMessage,
     claim_input,
     claim_output,
     leave,
@@ -77,7 +77,7 @@ class Worker:
         fields = asdict(shot)
         self._channel.send("frame", fields.pop("data"), **fields)
 
-    def received(self, message: Message) -> None:
+    def received(self, message: WorkerMessage) -> None:
         """Act on a message of the server, on the listening thread."""
         if message.type == "want":
             self._rate = float(message.header["rate"])

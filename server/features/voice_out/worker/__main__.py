@@ -25,10 +25,10 @@ from typing import Any, BinaryIO, NoReturn
 from server.core import core_dumps
 from server.features.voice_out.worker.qwen3_tts import Speaker, SpeakError, load
 from server.features.voice_out.worker.streaming import StreamOptions
-from server.shared.processes.wire import Channel, Jobs, claim_output, leave, origin
+from server.shared.processes.wire import Channel, WorkerJobs, claim_output, leave, origin
 
 
-def work(speaker: Speaker, channel: Channel, jobs: Jobs) -> NoReturn:
+def work(speaker: Speaker, channel: Channel, jobs: WorkerJobs) -> NoReturn:
     while True:
         message, stop = jobs.next()
         id = message.header["id"]
@@ -52,7 +52,9 @@ def work(speaker: Speaker, channel: Channel, jobs: Jobs) -> NoReturn:
             jobs.ended(id, "end", frames=frames)
 
 
-def run(folder: Path, options: StreamOptions, voice: str, channel: Channel, jobs: Jobs) -> int:
+def run(
+    folder: Path, options: StreamOptions, voice: str, channel: Channel, jobs: WorkerJobs
+) -> int:
     """Load and work; the exit status when it cannot."""
     if not (folder / "config.json").is_file():
         failed = f"There is no model in {folder}: config.json is missing."
@@ -263,7 +265,7 @@ def main() -> int:
             arguments.model, options, arguments.voice, arguments.measure, channel.stream
         )
     else:
-        jobs = Jobs(channel, "speak", busy={"message": "Too many texts wait."})
+        jobs = WorkerJobs(channel, "speak", busy={"message": "Too many texts wait."})
         jobs.listen(sys.stdin.buffer)
         status = run(arguments.model, options, arguments.voice, channel, jobs)
     return leave(status)

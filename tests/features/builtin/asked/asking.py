@@ -22,7 +22,7 @@ from server.features.builtin.lines import Piece
 from server.features.builtin.reader import Reader
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
-from server.media.picture.planes import SceneReader
+from server.media.picture.planes import SceneAnalyser
 from server.models.base import Delta
 from server.models.routing import route_of
 from tests.support.fakes import make_request
@@ -87,7 +87,7 @@ def pictured(bgr: Bgr) -> Picture:
     height, width = (side // 2 * 2 for side in bgr.shape[:2])
     bgr = bgr[:height, :width]
     frame = av.VideoFrame.from_ndarray(bgr, format="bgr24").reformat(format="yuv420p")
-    scene = SceneReader().read(frame, 1.0)
+    scene = SceneAnalyser().read(frame, 1.0)
     whole = (width, height)
     return Picture("f", 1.0, None, *whole, *whole, 0, None, bgr, None, 0.002, scene=scene)
 

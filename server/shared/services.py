@@ -14,7 +14,7 @@ from server.core.settings import ListedCamera
 from server.media.picture.grounding import Box
 from server.session.session import Session
 from server.shared.aim import Found
-from server.shared.watch_answers import Answer
+from server.shared.watch_answers import WatchAnswer
 
 
 class Things(Protocol):
@@ -30,11 +30,11 @@ class Things(Protocol):
         turn: int = 0,
         near: Box | None = None,
         well: bool = False,
-    ) -> Mapping[str, Sequence[Answer] | None] | None:
+    ) -> Mapping[str, Sequence[WatchAnswer] | None] | None:
         """Look for conditions of watches, by their names: see `Detector` in features/watches."""
 
 
-class At(Protocol):
+class Finding(Protocol):
     """A thing, print or a code that was found at a place. `box` is in pixels of the picture; its label may be ""."""
 
     @property
@@ -51,7 +51,7 @@ class SceneReader(Protocol):
     def things(self) -> Things | None:
         """What finds things; None where nothing does."""
 
-    def at(self, bgr: NDArray[np.uint8], x: float, y: float, language: str) -> Sequence[At]:
+    def at(self, bgr: NDArray[np.uint8], x: float, y: float, language: str) -> Sequence[Finding]:
         """Find what is around a place: x and y in pixels, the language of names."""
 
     def read(self, bgr: NDArray[np.uint8]) -> Sequence[Box]:
@@ -75,7 +75,7 @@ class TextLooker(Protocol):
         """Return what is found; None after a failure."""
 
 
-class Keeping(Protocol):
+class RecallDuration(Protocol):
     """The time for which pictures of the past are kept."""
 
     @property
