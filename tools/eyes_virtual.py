@@ -61,9 +61,9 @@ class Virtual:
             image = av.VideoFrame.from_ndarray(picture(at), format="yuv420p")
             frame = Frame(f"f{at}", image, WIDTH, HEIGHT, now, None, now, int(now * 9e4))
             began = time.thread_time()
-            if early.differs(image, now):
+            if early.wants_look(image, now):
                 stirred, near = now, early.where.scaled(frame.width, frame.height)
-            early.looked(image, now)
+            early.note_look(image, now)
             shown = self._preparer.make(frame, _PIXELS, Detail.LOW)
             found = self._beside.look(shown, conditions, int(score.looks), near) or {}
             seen = [answers[0] for answers in found.values() if answers and answers[0].seen]

@@ -151,11 +151,11 @@ def advise(found: Found, scene: Scene | None, now: Advice | None = None) -> Advi
     if found.lines:
         group = _main_group(found.lines)
         small = SMALL_BELOW, SMALL_UNTIL
-        return Advice(_of(group, held, _middle_height(group), small), "text")
+        return Advice(_size_hint(group, held, _middle_height(group), small), "text")
     if found.faces:
         face = max(found.faces, key=lambda one: one.area)
         small = FAR_FACE_BELOW, FAR_FACE_UNTIL
-        return Advice(_of([face], held, face.height, small), "face")
+        return Advice(_size_hint([face], held, face.height, small), "face")
     return Advice(Hint.NOTHING) if found.looked else None
 
 
@@ -171,7 +171,7 @@ def advise_reading(found: Found, scene: Scene | None, *, begun: bool) -> Hint | 
             return Hint.BLURRED
         return Hint.NOTHING if found.looked else None
     group = _main_group(found.lines)
-    cut = _cut(group, _around(group), None)
+    cut = _cut_edges(group, _bounding_thing(group), None)
     if {Hint.LEFT_EDGE, Hint.RIGHT_EDGE} <= cut.keys():
         return Hint.BACK
     edges = [Hint.LEFT_EDGE, Hint.RIGHT_EDGE, Hint.LOWER_EDGE]
@@ -183,17 +183,17 @@ def advise_reading(found: Found, scene: Scene | None, *, begun: bool) -> Hint | 
     return Hint.CLOSER if _middle_height(group) < SMALL_BELOW else Hint.GOOD
 
 
-def _of(
+def _size_hint(
     things: Sequence[Thing], held: Hint | None, height: float, small: tuple[float, float]
 ) -> Hint:
     """Return the hint about print or a face of this `height`; `small`: below the first it is, until the second."""
-    whole = _around(things)
-    hint = _of_edges(_cut(things, whole, held), held)
+    whole = _bounding_thing(things)
+    hint = _edge_hint(_cut_edges(things, whole, held), held)
     if hint is not None:
         return hint
     if height < small[held is Hint.CLOSER]:
         return Hint.CLOSER
-    return _beside(whole, held)
+    return _side_hint(whole, held)
 
 
 def _middle_height(lines: Sequence[Thing]) -> float:
@@ -202,7 +202,7 @@ def _middle_height(lines: Sequence[Thing]) -> float:
     return heights[(len(heights) - 1) // 2]
 
 
-def _of_edges(cut: dict[Hint, float], held: Hint | None) -> Hint | None:
+def _edge_hint(cut: dict[Hint, float], held: Hint | None) -> Hint | None:
     """Return the hint about cut edges: the most cut one, or to move back from opposite ones."""
     if {Hint.LEFT_EDGE, Hint.RIGHT_EDGE} <= cut.keys():
         return Hint.BACK
@@ -213,7 +213,7 @@ def _of_edges(cut: dict[Hint, float], held: Hint | None) -> Hint | None:
     return max(cut, key=lambda edge: cut[edge]) if cut else None
 
 
-def _cut(lines: Sequence[Thing], whole: Thing, held: Hint | None) -> dict[Hint, float]:
+def _cut_edges(lines: Sequence[Thing], whole: Thing, held: Hint | None) -> dict[Hint, float]:
     """Return the edges at which the lines are cut, each with the share that is."""
     area = sum(line.area for line in lines) or 1.0
     width = (whole.right - whole.left) or 1.0
@@ -241,7 +241,7 @@ def _distance(thing: Thing, edge: Hint) -> float:
     }[edge]
 
 
-def _beside(whole: Thing, held: Hint | None) -> Hint:
+def _side_hint(whole: Thing, held: Hint | None) -> Hint:
     across = (whole.left + whole.right) / 2 - 0.5
     down = (whole.top + whole.bottom) / 2 - 0.5
     most_across = BESIDE_UNTIL if held in (Hint.LEFT, Hint.RIGHT) else BESIDE_ABOVE
@@ -255,7 +255,7 @@ def _beside(whole: Thing, held: Hint | None) -> Hint:
     return Hint.GOOD
 
 
-def _around(things: Sequence[Thing]) -> Thing:
+def _bounding_thing(things: Sequence[Thing]) -> Thing:
     return Thing(
         min(one.left for one in things),
         min(one.top for one in things),
@@ -272,14 +272,14 @@ def _main_group(lines: Sequence[Thing]) -> list[Thing]:
     while waiting:
         group = [waiting.pop(0)]
         for line in group:
-            near = [one for one in waiting if _together(line, one)]
+            near = [one for one in waiting if _are_near(line, one)]
             group.extend(near)
             waiting = [one for one in waiting if one not in near]
         groups.append(group)
     return max(groups, key=_weight)
 
 
-def _together(one: Thing, other: Thing) -> bool:
+def _are_near(one: Thing, other: Thing) -> bool:
     gap = _NEAR * max(one.bottom - one.top, other.bottom - other.top)
     across = max(one.left, other.left) - min(one.right, other.right)
     down = max(one.top, other.top) - min(one.bottom, other.bottom)
@@ -287,6 +287,6 @@ def _together(one: Thing, other: Thing) -> bool:
 
 
 def _weight(group: list[Thing]) -> float:
-    whole = _around(group)
+    whole = _bounding_thing(group)
     away = math.hypot((whole.left + whole.right) / 2 - 0.5, (whole.top + whole.bottom) / 2 - 0.5)
     return sum(line.area for line in group) * (1.0 - away)

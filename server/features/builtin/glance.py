@@ -174,7 +174,7 @@ class Glancing(BackgroundPart):
         if change is None or not change.changed:
             return
         self._due = frame.captured + _PAUSE
-        self._attention.asked(change, time.monotonic())
+        self._attention.request_sent(change, time.monotonic())
         self._tasks.spawn(self._look(frame, self._attention), name="look")
 
     async def _look(self, frame: Frame, attention: Attention) -> None:
@@ -192,7 +192,7 @@ class Glancing(BackgroundPart):
                 async for glance in looks:
                     if not wanted():
                         raise GivenUp
-                    attention.answered(time.monotonic(), same=False)
+                    attention.answer_received(time.monotonic(), same=False)
                     if glance != self._sent:
                         self._sent = glance
                         context.outbox.put(glance)
@@ -201,7 +201,7 @@ class Glancing(BackgroundPart):
         except Exception:  # noqa: BLE001
             # The answer to a question about such a frame has the reason.
             result = "failed"
-            attention.answered(time.monotonic(), same=False)
+            attention.answer_received(time.monotonic(), same=False)
         self._counter.labels(result).inc()
 
     def _picture(self, frame: Frame, scene: Scene | None) -> Picture:

@@ -165,7 +165,7 @@ class LiveDescription(BackgroundPart):
         if message.changes is not None:
             self._changes = message.changes
         if message.sensitivity is not None:
-            self._attention.sensitive(message.sensitivity)
+            self._attention.set_sensitivity(message.sensitivity)
         if message.about is not None and message.about != self._about:
             self._about = message.about
             if self.on:
@@ -232,7 +232,7 @@ class LiveDescription(BackgroundPart):
         if self._changes:
             self._outbox.put(scene_change(change, "description", asks=asks))
         if asks:
-            self._attention.asked(change, now)
+            self._attention.request_sent(change, now)
             self._ask(frame, change, scene)
 
     def _ask(self, frame: Frame, change: Change, scene: Scene | None) -> None:
@@ -287,16 +287,16 @@ class LiveDescription(BackgroundPart):
         now = time.monotonic()
         if not whole:
             if sink.error:
-                self._attention.failed(now)
+                self._attention.request_failed(now)
             return
         self._last_error = None
         if self._about == "notable":
             # Nothing new is no reason to look less often: what matters may come at any time.
-            self._attention.answered(now, same=False)
+            self._attention.answer_received(now, same=False)
             captured, notices = self._asked
             notices.answered(now, captured, text)
         else:
-            self._attention.answered(now, same=same)
+            self._attention.answer_received(now, same=same)
         if same:
             self._unchanged.inc()
             if self._last_id:

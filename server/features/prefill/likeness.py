@@ -144,7 +144,7 @@ def _shrunk(plane: U8, shrink: int, turned: bool) -> U8:
 def _warped(plane: U8, pose: Pose) -> F32:
     """Return a later plane as the earlier frame would show it."""
     values: F32 = plane.astype(np.float32)
-    if pose.still:
+    if pose.is_still:
         return values
     warped = np.empty_like(values)
     pose.warp(values, warped)

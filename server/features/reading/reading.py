@@ -145,10 +145,10 @@ class Reading:
         now = time.monotonic()
         if (change.changed or self._more) and self._clear(scene, now):
             self._looked_at = now
-            self._attention.asked(change, now)
+            self._attention.request_sent(change, now)
             news = await self._read(View(frame, Detail.HIGH, scene))
             now = time.monotonic()
-            self._attention.answered(now, same=False)
+            self._attention.answer_received(now, same=False)
             if news:
                 self._pace.read(now)
                 self._context.touch()

@@ -147,7 +147,7 @@ class Recalling(BackgroundPart):
         if self._task is not None or self._limits.keeping.locked():
             self._counter.labels("busy").inc()
             return
-        self._attention.asked(change, now)
+        self._attention.request_sent(change, now)
         self._task = self._tasks.spawn(self._keep(frame, change, self._recall), name="keep")
 
     async def _keep(self, frame: Frame, change: Change, memory: Recall) -> None:
@@ -180,7 +180,7 @@ class Recalling(BackgroundPart):
             now = time.monotonic()
             count("kept").inc()
             self._count(memory.keep(picture, now, changed=change.changed))
-            self._attention.answered(now, same=False)
+            self._attention.answer_received(now, same=False)
             self._changed()
         finally:
             self._task = None

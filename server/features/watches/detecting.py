@@ -163,7 +163,7 @@ class Detecting:
 
     def due(self, frame: Frame) -> bool:
         """Return whether a frame between two samples is to be looked at: it is time, or it differs from the last."""
-        if self._early.differs(frame.image, frame.captured, frame.ignored):
+        if self._early.wants_look(frame.image, frame.captured, frame.ignored):
             self._stirred = frame.captured
             self._near = self._early.where.scaled(frame.width, frame.height)
             self._next_after(SOON_SECONDS)
@@ -183,7 +183,7 @@ class Detecting:
         self._rule.detect(known)
         if not known:
             return
-        self._early.looked(frame.image, frame.captured)
+        self._early.note_look(frame.image, frame.captured)
         if frame.captured < self._due:
             return
         if self._task is not None:

@@ -80,7 +80,7 @@ class WatchTriggers:
 
     def glance(self, frame: Frame) -> Change | None:
         """Look at a frame between two samples, if it clearly differs; else None."""
-        change = self.attention.glance(frame)
+        change = self.attention.look_early(frame)
         return self._lit(frame, change) if change is not None else None
 
     def _lit(self, frame: Frame, change: Change) -> Change:
@@ -211,7 +211,7 @@ class WatchTriggers:
             kept = {n: seen for n, seen in self._last_answers.items() if self._rule.get(n)}
             self._last_answers = kept | seen_now
             self._compared = None
-            self.attention.answered(self._list.now(), same=same)
+            self.attention.answer_received(self._list.now(), same=same)
         elif ask.look is Look.SECOND and any(one.seen for one in answers.values()):
             self._last_answers |= dict.fromkeys(answers, True)
             self._sounds_apart = _SOUNDS_APART
@@ -221,14 +221,14 @@ class WatchTriggers:
         """Note a request without an answer."""
         if ask is self._compared:
             self._compared, self._compared_dark = None, self._before_dark
-            self.attention.failed(self._list.now())
+            self.attention.request_failed(self._list.now())
         elif self._compared is None:
             # A second look, or one at the settled scene, which may never change again
-            self.attention.lost(self._list.now())
+            self.attention.answer_lost(self._list.now())
 
     def _compare_with(self, ask: Ask, change: Change) -> None:
         """Compare later frames with that of a common request, from now on and not from its answer."""
-        self.attention.asked(change, self._list.now(), ahead=True)
+        self.attention.request_sent(change, self._list.now(), ahead=True)
         self._compared, self._waiting = ask, None
         self._before_dark, self._compared_dark = self._compared_dark, self._dark
 

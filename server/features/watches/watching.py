@@ -200,7 +200,7 @@ class Watching(BackgroundPart):
         if message.watch_changes is not None:
             self._changes = message.watch_changes
         if message.sensitivity is not None:
-            self.triggers.attention.sensitive(message.sensitivity)
+            self.triggers.attention.set_sensitivity(message.sensitivity)
 
     # Events around it
 

@@ -19,7 +19,7 @@ from server.media.picture.planes import F32, HEIGHT, U8, WIDTH, BufferPool, Plan
 from server.shared.attention.changes import (
     Activity,
     ChromaChange,
-    Look,
+    Comparison,
     LumaChange,
     Patch,
     PrintChange,
@@ -112,7 +112,7 @@ class ChangeGate:
         """Return True when a frame captured at `now` (any steady clock's seconds) needs a look."""
         return abs(now - self._looked) >= LOOK_SECONDS - _EARLY
 
-    def answered(self, planes: Planes) -> None:
+    def set_reference(self, planes: Planes) -> None:
         """Make planes the reference: a copy of `seen` at the look whose frame was really sent."""
         self._reference = Reference(planes)
         for one in (self._luma, self._chroma, self._print):
@@ -150,34 +150,34 @@ class ChangeGate:
             self.seen.blank(ignored)
             if not reference.same_shape(self.seen):
                 return None
-            pose, luma, _ = self._aligned(reference)
+            pose, luma, _ = self._align(reference)
             lines = self._digits.lines
-            look = Look(reference, pose, self.sensitivity, self._scratch, 0.0, lines)
-            patch = self._luma.glance(look, luma)
+            look = Comparison(reference, pose, self.sensitivity, self._scratch, 0.0, lines)
+            patch = self._luma.compare_alone(look, luma)
             share, busy = self._luma.share, self._luma.busy(self._scratch)
-            if whole := _whole(pose, share, busy):
+            if whole := _whole_change(pose, share, busy):
                 return whole
             if patch.value < 1:
                 return None
             return Change(Why.OBJECT, patch.value, self._region(patch, pose), busy)
 
-    def _aligned(self, reference: Reference) -> tuple[Pose, F32, F32]:
+    def _align(self, reference: Reference) -> tuple[Pose, F32, F32]:
         """Return how the last look lies on the reference, and its luma and chroma laid onto it."""
         scratch = self._scratch
         np.copyto(scratch.luma, self.seen.luma)
         np.copyto(scratch.chroma, self.seen.chroma)
         pose = reference.align(scratch.luma, scratch)
-        return pose, *self._warped(pose)
+        return pose, *self._warp(pose)
 
     def _compare(self, reference: Reference, passed: float) -> Change:
-        pose, luma, chroma = self._aligned(reference)
+        pose, luma, chroma = self._align(reference)
         lines = self._digits.lines
-        look = Look(reference, pose, self.sensitivity, self._scratch, passed, lines)
+        look = Comparison(reference, pose, self.sensitivity, self._scratch, passed, lines)
         now, twice = self._luma.compare(look, luma)
         color = self._chroma.compare(look, chroma)
         share, busy = self._luma.share, self._luma.busy(self._scratch)
-        steady = self._print.steady(pose)
-        if whole := _whole(pose, share, busy):
+        steady = self._print.is_steady(pose)
+        if whole := _whole_change(pose, share, busy):
             return whole
         found = [(Why.OBJECT, now), (Why.SLIGHT, twice), (Why.COLOR, color)]
         if steady and all(patch.value < 1 for _, patch in found):
@@ -192,10 +192,10 @@ class ChangeGate:
         region = self._region(best, pose) if changed else None
         return Change(why if changed else Why.SAME, best.value, region, busy)
 
-    def _warped(self, pose: Pose) -> tuple[F32, F32]:
+    def _warp(self, pose: Pose) -> tuple[F32, F32]:
         """Return the look's luma and chroma, warped onto the reference."""
         scratch = self._scratch
-        if pose.still:
+        if pose.is_still:
             return scratch.luma, scratch.chroma
         pose.warp(scratch.luma, scratch.warped)
         for plane, target in zip(scratch.chroma, scratch.chroma_warped, strict=True):
@@ -215,10 +215,10 @@ class ChangeGate:
         return Box(float(across.min()), float(down.min()), float(across.max()), float(down.max()))
 
 
-def _whole(pose: Pose, share: float, busy: float) -> Change | None:
+def _whole_change(pose: Pose, share: float, busy: float) -> Change | None:
     """Return the change of the whole picture; None when it is the same scene."""
-    if pose.moved > _VIEW_BLOCKS:
-        return Change(Why.VIEW, pose.moved / _VIEW_BLOCKS, WHOLE, busy)
+    if pose.middle_shift > _VIEW_BLOCKS:
+        return Change(Why.VIEW, pose.middle_shift / _VIEW_BLOCKS, WHOLE, busy)
     if share > _SCENE_SHARE:
         return Change(Why.SCENE, share / _SCENE_SHARE, WHOLE, busy)
     return None
@@ -269,9 +269,9 @@ class Attention:
 
         Raises RuntimeError before the first look.
         """
-        return self._looked().seen.upright()
+        return self._require_look().seen.upright()
 
-    def sensitive(self, sensitivity: float) -> None:
+    def set_sensitivity(self, sensitivity: float) -> None:
         """Set the sensitivity, from the next look on."""
         self._sensitivity = sensitivity
         if self._gate is not None:
@@ -284,16 +284,16 @@ class Attention:
         if not self._gate.due(frame.captured):
             return None
         if self._glance is not None:
-            self._glance.looked(frame.image, frame.captured)
+            self._glance.note_look(frame.image, frame.captured)
         return self._gate.look(frame.image, frame.captured, frame.ignored)
 
-    def glance(self, frame: Frame) -> Change | None:
+    def look_early(self, frame: Frame) -> Change | None:
         """Look early at a frame between two looks, if it clearly differs from the last; else None."""
         if self._gate is None:
             return None
         if self._glance is None:
             self._glance = EarlyCheck()
-        if not self._glance.differs(frame.image, frame.captured, frame.ignored):
+        if not self._glance.wants_look(frame.image, frame.captured, frame.ignored):
             return None
         return self._gate.look_early(frame.image, frame.ignored)
 
@@ -301,18 +301,18 @@ class Attention:
         """Return True when the frame of the last look should be asked about."""
         return self._pace.due(change, now)
 
-    def asked(self, change: Change, now: float, *, ahead: bool = False) -> None:
+    def request_sent(self, change: Change, now: float, *, ahead: bool = False) -> None:
         """Note that the frame of the last look was sent, or waits for its turn.
 
         `ahead`: compare with it from now on, before its answer is there.
         """
-        seen = self._looked().seen
+        seen = self._require_look().seen
         if ahead:
             self._before = self._asked
         # The gate may still compare with those of the request before.
         self._asked = Planes()
         self._asked.copy_from(seen)
-        self._pace.asked(change, now)
+        self._pace.request_sent(change, now)
         self._ahead = ahead
         if ahead:
             self._compare()
@@ -325,33 +325,33 @@ class Attention:
         if self._before is None:
             return False
         gate = ChangeGate(self._scratch, sensitivity=self._sensitivity)
-        gate.answered(self._before)
+        gate.set_reference(self._before)
         # Weak evidence needs two looks.
         return any(
             gate.look(frame.image, frame.captured + seconds, frame.ignored).changed
             for seconds in (0.0, LOOK_SECONDS)
         )
 
-    def answered(self, now: float, *, same: bool) -> None:
+    def answer_received(self, now: float, *, same: bool) -> None:
         """Compare with the asked frame from now on. `same`: its answer says nothing new."""
         if not self._ahead:
             self._compare()
         self._ahead = False
-        self._pace.answered(now, same=same)
+        self._pace.answer_received(now, same=same)
 
-    def failed(self, now: float) -> None:
+    def request_failed(self, now: float) -> None:
         """Ask again after a pause, which grows with each failure in a row."""
         if self._ahead and self._gate is not None:
             # Nothing is known about the frame that looks are compared with.
             self._gate.forget()
         self._ahead = False
-        self._pace.failed(now)
+        self._pace.request_failed(now)
 
-    def lost(self, now: float) -> None:
+    def answer_lost(self, now: float) -> None:
         """Ask anew after a pause, though nothing changes: an answer about the present scene did not come."""
         if self._gate is not None:
             self._gate.forget()
-        self._pace.failed(now)
+        self._pace.request_failed(now)
 
     def retry(self) -> None:
         """End the pause, because a request that failed may succeed now."""
@@ -366,9 +366,9 @@ class Attention:
     def _compare(self) -> None:
         """Compare with the asked frame from now on, if it was not forgotten meanwhile."""
         if self._gate is not None and self._asked is not None:
-            self._gate.answered(self._asked)
+            self._gate.set_reference(self._asked)
 
-    def _looked(self) -> ChangeGate:
+    def _require_look(self) -> ChangeGate:
         if self._gate is None:
             raise RuntimeError("there was no look yet")
         return self._gate
@@ -403,14 +403,14 @@ class EarlyCheck:
         # Where the last frame differed that did, in shares of its sides
         self.where = WHOLE
 
-    def looked(self, image: av.VideoFrame, now: float) -> None:
+    def note_look(self, image: av.VideoFrame, now: float) -> None:
         """Take the frame of a look: later ones are compared with it."""
         self._seen = cells = _cells(image)
         passed = min(0.5, max(0.02, now - self._looked))
         self._usual.learn(cells, passed, *self._work)
         self._looked = now
 
-    def differs(self, image: av.VideoFrame, now: float, ignored: Iterable[Part] = ()) -> bool:
+    def wants_look(self, image: av.VideoFrame, now: float, ignored: Iterable[Part] = ()) -> bool:
         """Return True when a frame deserves an early look, which counts as one; not for its `ignored` parts."""
         if self._seen is None or now - self._early < _APART:
             return False
@@ -486,29 +486,29 @@ class Pace:
         self._note_calm(change, now)
         if change.busy > BUSY_SHARE and now - self._asked >= HEARTBEAT_SECONDS:
             return True
-        return change.changed and (now >= self._until or self._another(change))
+        return change.changed and (now >= self._until or self._is_other(change))
 
-    def asked(self, change: Change, now: float) -> None:
+    def request_sent(self, change: Change, now: float) -> None:
         """Note that a request was sent because of this look."""
         self._asked = now
         self._change = change if change.changed else None
 
-    def answered(self, now: float, *, same: bool) -> None:
+    def answer_received(self, now: float, *, same: bool) -> None:
         """Note the end of the request. `same`: its answer says nothing new."""
         if not same:
             self._pause = 0.0
             self._forget_fruitless()
         else:
-            self._pause = _longer(self._pause)
+            self._pause = _next_pause(self._pause)
             if (change := self._change) is not None:
                 self._fruitless = _union(self._fruitless, change.region)
                 strongest = max(change.value, self._strongest.get(change.why, 0.0))
                 self._strongest[change.why] = strongest
         self._until = now + self._pause
 
-    def failed(self, now: float) -> None:
+    def request_failed(self, now: float) -> None:
         """Note a request without an answer: pauses grow as for answers that stay the same."""
-        self._pause = _longer(self._pause)
+        self._pause = _next_pause(self._pause)
         self._forget_fruitless()
         self._until = now + self._pause
 
@@ -529,21 +529,21 @@ class Pace:
         self._fruitless = None
         self._strongest.clear()
 
-    def _another(self, change: Change) -> bool:
+    def _is_other(self, change: Change) -> bool:
         """Find whether a change is another one than those that led to the same answer."""
         if self._fruitless is None:
             return False
         known = self._strongest.get(change.why, 0.0)
-        return change.value > _STRONGER * known or self._elsewhere(change.region)
+        return change.value > _STRONGER * known or self._is_elsewhere(change.region)
 
-    def _elsewhere(self, region: Box | None) -> bool:
+    def _is_elsewhere(self, region: Box | None) -> bool:
         known = self._fruitless
         if region is None or known is None:
             return False
         return region.intersection(known) < _ELSEWHERE * region.area
 
 
-def _longer(pause: float) -> float:
+def _next_pause(pause: float) -> float:
     return min(LONGEST_PAUSE, pause * 2) or FIRST_PAUSE
 
 

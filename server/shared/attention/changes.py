@@ -14,7 +14,7 @@ from server.shared.attention.registration import Pose, Reference, local_range, w
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Comparison:
     """One comparison of a camera's frame with its reference."""
 
     reference: Reference
@@ -266,7 +266,7 @@ class LumaChange:
         np.greater(self.activity.level, 2 * _LEAST / _DEVIATIONS, out=marks.view(np.bool_))
         return cv2.countNonZero(marks) / SIZE
 
-    def compare(self, look: Look, warped: F32) -> tuple[Patch, Patch]:
+    def compare(self, look: Comparison, warped: F32) -> tuple[Patch, Patch]:
         """Find the best patch of this look, and the best that the last look shares.
 
         `warped`: the frame's luma, warped onto the reference (90, 160).
@@ -292,12 +292,12 @@ class LumaChange:
         rules = _WEAK.scaled(sensitivity), _SPOT.scaled(sensitivity)
         return now, best_patch(both, strength, rules)
 
-    def glance(self, look: Look, warped: F32) -> Patch:
+    def compare_alone(self, look: Comparison, warped: F32) -> Patch:
         """Find the best patch of this look alone, and learn nothing from it."""
         _, strength = self._strength(look, warped)
         return self._at_once(look, strength)
 
-    def _strength(self, look: Look, warped: F32) -> tuple[F32, F32]:
+    def _strength(self, look: Comparison, warped: F32) -> tuple[F32, F32]:
         """Return the differences and their ratio to the threshold; `share` is of those above it."""
         scratch = look.scratch
         difference = self._difference(look, warped)
@@ -308,18 +308,18 @@ class LumaChange:
         self.share = cv2.countNonZero(scratch.hot) / SIZE
         return difference, strength
 
-    def _at_once(self, look: Look, strength: F32) -> Patch:
+    def _at_once(self, look: Comparison, strength: F32) -> Patch:
         """Return the best patch for which one look is enough."""
         rule = _AT_ONCE.scaled(look.sensitivity)
         if self.share < rule.area:
             return Patch(self.share / rule.area)
         return best_patch(look.scratch.hot, strength, (rule,))
 
-    def _difference(self, look: Look, warped: F32) -> F32:
+    def _difference(self, look: Comparison, warped: F32) -> F32:
         """Return the grey-level difference without motion, light, bands and wide shades."""
         reference, scratch = look.reference, look.scratch
         lit, work = scratch.a, scratch.b
-        reference.lit(look.pose, lit, work)
+        reference.apply_light(look.pose, lit, work)
         np.subtract(warped, lit, out=work)
         # What was full is at least so bright in another light, and what is full would be brighter.
         full = scratch.hot.view(np.bool_)
@@ -345,7 +345,7 @@ class LumaChange:
         difference -= work
         return difference
 
-    def _threshold(self, look: Look, warped: F32) -> F32:
+    def _threshold(self, look: Comparison, warped: F32) -> F32:
         threshold = np.multiply(self.activity.level, _DEVIATIONS, out=look.scratch.threshold)
         least = (_LEAST + _LIGHT * abs(look.pose.gain)) / look.sensitivity
         np.clip(threshold, least, _MOST, out=threshold)
@@ -388,7 +388,7 @@ class ChromaChange:
         self._activity.restart()
         self._two_looks.forget()
 
-    def compare(self, look: Look, warped: F32) -> Patch:
+    def compare(self, look: Comparison, warped: F32) -> Patch:
         """Find the best patch of this look alone, or that this look and the last one share.
 
         `warped`: the frame's chroma, warped onto the reference (2, 45, 80).
@@ -479,12 +479,12 @@ class PrintChange:
         self._two_looks.forget()
         self._looks = 0
 
-    def steady(self, pose: Pose) -> bool:
+    def is_steady(self, pose: Pose) -> bool:
         """Find whether the camera has been still long enough. Call it with each look."""
         self._shaky = max(pose.shift, _LIGHT_SHIFT * abs(pose.gain), self._shaky * _DECAY)
         return self._shaky < _STEADY
 
-    def compare(self, look: Look, fine: U8) -> Patch:
+    def compare(self, look: Comparison, fine: U8) -> Patch:
         """Find the best patch that this look and the last one share. `fine`: the frame's fine plane."""
         deviation = _deviation(look, fine)
         without_edge(deviation, (look.pose.margin + 1) // 2)
@@ -507,7 +507,7 @@ class PrintChange:
         self._learn(look, deviation, wide)
         return patch
 
-    def _learn(self, look: Look, deviation: F32, wide: bool) -> None:
+    def _learn(self, look: Comparison, deviation: F32, wide: bool) -> None:
         self._varies.learn(deviation, look.passed, look.scratch.limit, look.scratch.half)
         self._looks += 1
         if wide:
@@ -520,10 +520,10 @@ class PrintChange:
         self._learned += 1
 
 
-def _deviation(look: Look, fine: U8) -> F32:
+def _deviation(look: Comparison, fine: U8) -> F32:
     """Return the standard deviation of the difference in 4×4 of the fine plane (45, 80)."""
     pose, scratch = look.pose, look.scratch
-    if not pose.still:
+    if not pose.is_still:
         pose.warp(fine, scratch.fine_warped)
         fine = scratch.fine_warped
     difference, square = scratch.fine_difference, scratch.fine_square

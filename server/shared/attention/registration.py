@@ -60,27 +60,27 @@ class Pose:
     ratio: float = 1.0
 
     @property
-    def moved(self) -> float:
+    def middle_shift(self) -> float:
         """The motion of the middle, in blocks."""
         return math.hypot(self.across, self.down)
 
     @property
-    def twisted(self) -> float:
+    def distortion(self) -> float:
         return abs(self.turn) + abs(self.growth)
 
     @property
     def shift(self) -> float:
         """The approximate motion of any block, in blocks; 1 at most."""
-        return min(1.0, self.moved + _UNIT / 2 * self.twisted)
+        return min(1.0, self.middle_shift + _UNIT / 2 * self.distortion)
 
     @property
-    def still(self) -> bool:
-        return abs(self.across) + abs(self.down) <= _STILL_SHIFT and self.twisted <= _STILL_TURN
+    def is_still(self) -> bool:
+        return abs(self.across) + abs(self.down) <= _STILL_SHIFT and self.distortion <= _STILL_TURN
 
     @property
     def margin(self) -> int:
         """The blocks at each edge of the reference that the look may not show; 12 at most."""
-        return max(0, math.ceil(min(12.0, self.moved + _UNIT * self.twisted - 0.3)))
+        return max(0, math.ceil(min(12.0, self.middle_shift + _UNIT * self.distortion - 0.3)))
 
     def matrix(self, width: int, height: int) -> NDArray[np.float64]:
         """Return the matrix (2, 3) from points of a reference of that size to the look's."""
@@ -189,7 +189,7 @@ class Reference:
         pose = Pose(ratio=ratio)
         light: F32 | None = None
         for step in range(_STEPS):
-            difference = self._sampled(blurred, pose) if step else blurred.ravel()[self._points]
+            difference = self._sample(blurred, pose) if step else blurred.ravel()[self._points]
             difference -= self._values
             left = difference - light @ self._slopes[4:] if light is not None else difference.copy()
             # The median of every third; half the points weigh more than a quarter.
@@ -224,7 +224,7 @@ class Reference:
                 break
         return pose
 
-    def _sampled(self, blurred: F32, pose: Pose) -> F32:
+    def _sample(self, blurred: F32, pose: Pose) -> F32:
         """Return the look's values at the reference's points."""
         (a, b, c), (d, e, f) = pose.matrix(WIDTH, HEIGHT).astype(np.float32)
         x = self._x * a
@@ -238,7 +238,7 @@ class Reference:
         row: F32 = sampled[0]
         return row
 
-    def lit(self, pose: Pose, target: F32, work: F32) -> None:
+    def apply_light(self, pose: Pose, target: F32, work: F32) -> None:
         """Write the reference's luma in the light of a look into `target`."""
         across = _X * np.float32(pose.slope_across) + np.float32(1 + pose.gain)
         np.add(across, _Y * np.float32(pose.slope_down), out=work)

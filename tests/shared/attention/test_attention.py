@@ -37,9 +37,9 @@ def test_it_compares_with_the_frame_that_was_asked_about() -> None:
     attention = Attention(BufferPool())
     first = look(attention, 1, 0.0)
     assert (first.why, attention.due(first, 0.0)) == (Why.FIRST, True)
-    attention.asked(first, 0.0)
+    attention.request_sent(first, 0.0)
     look(attention, 2, 0.5)
-    attention.answered(0.6, same=False)
+    attention.answer_received(0.6, same=False)
     assert look(attention, 2, 1.0).why is Why.SCENE
     assert look(attention, 1, 1.5).why is Why.SAME
 
@@ -47,15 +47,15 @@ def test_it_compares_with_the_frame_that_was_asked_about() -> None:
 def test_a_camera_that_turns_before_the_answer_shows_another_view() -> None:
     """The gate compares with the picture that was asked about, whatever is asked meanwhile."""
     attention = Attention(BufferPool())
-    attention.asked(look(attention, 1, 0.0), 0.0)
-    attention.answered(0.1, same=False)
+    attention.request_sent(look(attention, 1, 0.0), 0.0)
+    attention.answer_received(0.1, same=False)
     turned = make_frame(scene=1, captured=0.5, width=240, height=320)
     change = attention.look(turned)
     assert change is not None
     assert change.why is Why.VIEW
-    attention.asked(change, 0.5)
+    attention.request_sent(change, 0.5)
     assert look(attention, 1, 1.0).why is Why.SAME
-    attention.answered(1.1, same=False)
+    attention.answer_received(1.1, same=False)
     assert look(attention, 1, 1.5).why is Why.VIEW
 
 
@@ -70,14 +70,14 @@ def test_after_a_failure_it_waits_longer_each_time() -> None:
     attention = Attention(BufferPool())
     change = look(attention, 1, 0.0)
     for now, pause in ((0.0, 1.0), (1.0, 2.0)):
-        attention.asked(change, now)
-        attention.failed(now)
+        attention.request_sent(change, now)
+        attention.request_failed(now)
         assert not attention.due(change, now + pause - 0.1)
         assert attention.due(change, now + pause)
-    attention.failed(3.0)
+    attention.request_failed(3.0)
     attention.retry()
     assert attention.due(change, 3.0)
-    attention.failed(3.0)
+    attention.request_failed(3.0)
     attention.forget()
     assert attention.due(look(attention, 1, 3.5), 3.5)
 
@@ -85,7 +85,7 @@ def test_after_a_failure_it_waits_longer_each_time() -> None:
 def test_a_request_that_was_stopped_may_be_repeated_at_once() -> None:
     attention = Attention(BufferPool())
     change = look(attention, 1, 0.0)
-    attention.asked(change, 0.0)
+    attention.request_sent(change, 0.0)
     assert attention.due(change, 0.0)
 
 
@@ -103,12 +103,12 @@ def test_it_takes_memory_from_its_first_look_until_it_forgets() -> None:
     """Two more megabytes for each visitor who wants no background work would be many."""
     attention = Attention(BufferPool(), sensitivity=2.0)
     assert attention._gate is None
-    attention.asked(look(attention, 1, 0.0), 0.0)
+    attention.request_sent(look(attention, 1, 0.0), 0.0)
     assert attention._gate is not None
     attention.forget()
     assert attention._gate is attention._asked is None
     # The answer of a request from before
-    attention.answered(1.0, same=False)
+    attention.answer_received(1.0, same=False)
     assert look(attention, 1, 2.0).why is Why.FIRST
     assert attention._gate is not None
     assert attention._gate.sensitivity == 2.0
@@ -119,8 +119,8 @@ def test_a_change_that_stays_differs_from_before() -> None:
     attention = Attention(BufferPool())
 
     def ask(scene: int, at: float, *, mark: bool = False) -> None:
-        attention.asked(look(attention, scene, at, mark=mark), at, ahead=True)
-        attention.answered(at + 0.1, same=False)
+        attention.request_sent(look(attention, scene, at, mark=mark), at, ahead=True)
+        attention.answer_received(at + 0.1, same=False)
 
     empty, thing = (make_frame(scene=1, captured=9.0, mark=mark) for mark in (False, True))
     ask(1, 0.0)
@@ -145,8 +145,8 @@ def asked_at(pace: Pace, seen: Change, seconds: float, *, same: bool) -> list[fl
     for half in range(round(seconds * 2)):
         now = half / 2
         if pace.due(seen, now):
-            pace.asked(seen, now)
-            pace.answered(now, same=same)
+            pace.request_sent(seen, now)
+            pace.answer_received(now, same=same)
             times.append(now)
     return times
 
@@ -162,9 +162,9 @@ def test_a_new_answer_ends_the_pauses() -> None:
     """After an answer that says something new it asks at once, and the pauses begin anew."""
     pace = Pace()
     asked_at(pace, change(), 30, same=True)
-    pace.answered(40, same=False)
+    pace.answer_received(40, same=False)
     assert pace.due(change(), 40)
-    pace.answered(41, same=True)
+    pace.answer_received(41, same=True)
     assert not pace.due(change(), 41.5)
     assert pace.due(change(), 42)
 
@@ -198,8 +198,8 @@ def test_the_end_of_a_pause_is_no_reason_to_ask() -> None:
     pace = Pace()
     seen = change(None, busy=0.02)
     assert pace.due(seen, 0)
-    pace.asked(seen, 0)
-    pace.answered(0.1, same=True)
+    pace.request_sent(seen, 0)
+    pace.answer_received(0.1, same=True)
     pace.retry()
     assert not pace.due(seen, 1)
     assert pace.due(change(), 1)
@@ -209,8 +209,8 @@ def test_the_end_of_a_pause_is_no_reason_to_ask() -> None:
 def test_whole_pictures_wait_too(same: bool) -> None:
     """Another scene lies nowhere else."""
     pace = Pace()
-    pace.asked(change(WHOLE), 0)
-    pace.answered(0, same=same)
+    pace.request_sent(change(WHOLE), 0)
+    pace.answer_received(0, same=same)
     assert pace.due(change(WHOLE), 0.5) is not same
 
 
@@ -218,16 +218,16 @@ def test_a_stronger_change_or_one_of_another_kind_does_not_wait() -> None:
     """Within a region where much moves; a little stronger than before is no news."""
     pace = Pace()
     seen = change()
-    pace.asked(seen, 0.0)
-    pace.answered(0.0, same=True)
+    pace.request_sent(seen, 0.0)
+    pace.answer_received(0.0, same=True)
     assert not pace.due(seen, 0.5)
     assert not pace.due(Change(Why.OBJECT, 1.4, LEFT, 0.0), 0.5)
     stronger, other = Change(Why.OBJECT, 1.6, LEFT, 0.0), Change(Why.COLOR, 1.0, LEFT, 0.0)
     assert pace.due(stronger, 0.5)
     assert pace.due(other, 0.5)
     for one in (stronger, other):
-        pace.asked(one, 0.5)
-        pace.answered(0.5, same=True)
+        pace.request_sent(one, 0.5)
+        pace.answer_received(0.5, same=True)
     assert not pace.due(stronger, 0.6)
     assert not pace.due(other, 0.6)
 
@@ -245,38 +245,40 @@ def drawn(seed: int = 1, *, mark: int = 0, light: int = 0) -> av.VideoFrame:
 def test_a_thing_is_noticed_and_noise_and_light_are_not() -> None:
     """Two in a hundred of the picture are enough."""
     glance = EarlyCheck()
-    assert not glance.differs(drawn(), 0.0)
-    glance.looked(drawn(), 0.0)
-    assert not glance.differs(drawn(2), 0.1)
-    assert not glance.differs(drawn(3, light=20), 0.2)
-    assert glance.differs(drawn(4, mark=140), 0.3)
+    assert not glance.wants_look(drawn(), 0.0)
+    glance.note_look(drawn(), 0.0)
+    assert not glance.wants_look(drawn(2), 0.1)
+    assert not glance.wants_look(drawn(3, light=20), 0.2)
+    assert glance.wants_look(drawn(4, mark=140), 0.3)
 
 
 def test_what_it_noticed_once_is_noticed_no_more() -> None:
     """The early look was about this very frame."""
     glance = EarlyCheck()
-    glance.looked(drawn(), 0.0)
-    assert glance.differs(drawn(2, mark=140), 0.1)
-    assert not glance.differs(drawn(3, mark=140), 0.4)
-    assert glance.differs(drawn(4), 0.7)
+    glance.note_look(drawn(), 0.0)
+    assert glance.wants_look(drawn(2, mark=140), 0.1)
+    assert not glance.wants_look(drawn(3, mark=140), 0.4)
+    assert glance.wants_look(drawn(4), 0.7)
 
 
 def test_a_part_that_is_ignored_deserves_no_early_look() -> None:
     """A tree that moves there takes none of those that a thing elsewhere needs."""
     ignored = [(0.2, 0.25, 0.36, 0.5)]
     glance = EarlyCheck()
-    glance.looked(drawn(), 0.0)
-    assert not glance.differs(drawn(2, mark=140), 0.1, ignored)
-    assert glance.differs(drawn(3, mark=300), 0.2, ignored)
+    glance.note_look(drawn(), 0.0)
+    assert not glance.wants_look(drawn(2, mark=140), 0.1, ignored)
+    assert glance.wants_look(drawn(3, mark=300), 0.2, ignored)
 
 
 def test_early_looks_are_few_where_everything_moves() -> None:
     """Three at once, then one in two seconds: on average a look comes at most every 0.4 s."""
     glance = EarlyCheck()
-    glance.looked(drawn(), 0.0)
+    glance.note_look(drawn(), 0.0)
     frames = [drawn(1, mark=140), drawn(2)]
     found = [
-        number / 10 for number in range(1, 101) if glance.differs(frames[number % 2], number / 10)
+        number / 10
+        for number in range(1, 101)
+        if glance.wants_look(frames[number % 2], number / 10)
     ]
     assert len([at for at in found if at <= 1]) == 3
     assert len(found) == 3 + 4
@@ -287,25 +289,27 @@ def test_what_always_moves_is_learned() -> None:
     """Looks teach it how much each part usually differs."""
     glance = EarlyCheck()
     for number in range(20):
-        glance.looked(drawn(number, mark=140 * (number % 2)), number / 2)
-    assert not glance.differs(drawn(1, mark=0), 9.6)
+        glance.note_look(drawn(number, mark=140 * (number % 2)), number / 2)
+    assert not glance.wants_look(drawn(1, mark=0), 9.6)
 
 
 def test_an_early_look_finds_what_is_clear_and_teaches_the_gate_nothing() -> None:
     """The next look comes when it would have come without it, and compares with the same frame."""
     attention = Attention(BufferPool())
-    assert attention.glance(make_frame(scene=2, captured=0.1)) is None, "nothing to compare with"
-    attention.asked(look(attention, 1, 0.2), 0.2)
-    attention.answered(0.2, same=False)
-    assert attention.glance(make_frame(scene=1, captured=0.3)) is None
+    assert attention.look_early(make_frame(scene=2, captured=0.1)) is None, (
+        "nothing to compare with"
+    )
+    attention.request_sent(look(attention, 1, 0.2), 0.2)
+    attention.answer_received(0.2, same=False)
+    assert attention.look_early(make_frame(scene=1, captured=0.3)) is None
     assert look(attention, 1, 0.7).why is Why.SAME
-    early = attention.glance(make_frame(scene=1, mark=True, captured=0.8))
+    early = attention.look_early(make_frame(scene=1, mark=True, captured=0.8))
     assert early is not None
     assert early.why in (Why.OBJECT, Why.SCENE)
     assert attention.look(make_frame(scene=1, captured=0.9)) is None
     assert look(attention, 1, 1.1).why is Why.SAME
     attention.forget()
-    assert attention.glance(make_frame(scene=1, mark=True, captured=1.2)) is None
+    assert attention.look_early(make_frame(scene=1, mark=True, captured=1.2)) is None
 
 
 @pytest.mark.slow

@@ -114,7 +114,7 @@ def answered(image: av.VideoFrame, *, sensitivity: float = 1.0) -> ChangeGate:
     """A gate whose last answer was about this frame, at 0 s."""
     gate = ChangeGate(BufferPool(), sensitivity=sensitivity)
     assert gate.look(image, 0.0).why is Why.FIRST
-    gate.answered(deepcopy(gate.seen))
+    gate.set_reference(deepcopy(gate.seen))
     return gate
 
 
@@ -128,7 +128,7 @@ def test_first_look_is_a_change() -> None:
     image = drawn(textured())
     gate = ChangeGate(BufferPool())
     assert gate.look(image, 0.0) == Change(Why.FIRST, 1.0, WHOLE, 0.0)
-    gate.answered(deepcopy(gate.seen))
+    gate.set_reference(deepcopy(gate.seen))
     assert not gate.look(image, 0.5).changed
     gate.forget()
     assert gate.look(image, 1.0).why is Why.FIRST
@@ -193,7 +193,7 @@ def test_weak_changes_need_two_looks() -> None:
     first, second = looks(gate, weak, 5, 2)
     assert not first.changed
     assert second.why is Why.SLIGHT
-    gate.answered(deepcopy(gate.seen))
+    gate.set_reference(deepcopy(gate.seen))
     assert not any(change.changed for change in looks(gate, weak, 7, 4))
 
 
@@ -258,7 +258,7 @@ def test_a_clock_in_the_picture_wakes_nothing(place: tuple[int, int]) -> None:
         change = gate.look(shown(at // 2, luma), at / 2)
         whys.append(change.why)
         if change.changed:
-            gate.answered(deepcopy(gate.seen))
+            gate.set_reference(deepcopy(gate.seen))
     assert Why.SLIGHT in whys[:20]
     assert set(whys[20:]) == {Why.SAME}
     thing = with_box(luma, (500, 300, 800, 600))
@@ -313,7 +313,7 @@ def test_parts_that_are_ignored_wake_nothing(size: tuple[int, int]) -> None:
     inside = drawn(with_box(luma, (int(width * 0.7), int(height * 0.6), width - 60, height - 60)))
     outside = drawn(with_box(luma, (60, 60, width // 2, height // 3)))
     gate.look(drawn(luma), 0.0, ignored)
-    gate.answered(deepcopy(gate.seen))
+    gate.set_reference(deepcopy(gate.seen))
     assert not any(gate.look(inside, at / 2, ignored).changed for at in range(1, 6))
     assert gate.look_early(inside, ignored) is None
     assert gate.look(outside, 3.0, ignored).why is Why.OBJECT
@@ -352,7 +352,7 @@ def test_what_always_moves_is_said_and_wakes_less() -> None:
         restless[200:360, 400:720] = cv2.resize(blocks, (320, 160))
         changes.append(gate.look(drawn(restless), 0.5 + number / 2))
         if number % 5 == 0:
-            gate.answered(deepcopy(gate.seen))
+            gate.set_reference(deepcopy(gate.seen))
     assert changes[0].busy == 0
     assert changes[-1].busy == pytest.approx(0.055, abs=0.03)
     # A person elsewhere is still seen at once.
@@ -371,7 +371,7 @@ def test_cameras_share_the_scratch() -> None:
         for number in range(30):
             changes.append(gate.look(images[number // 10 % 2], number / 2))
             if changes[-1].changed:
-                gate.answered(deepcopy(gate.seen))
+                gate.set_reference(deepcopy(gate.seen))
         return changes
 
     expected = alone(pictures, BufferPool()), alone(others, BufferPool())

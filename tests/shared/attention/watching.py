@@ -44,9 +44,9 @@ def watch(clip: Clip, *, paced: bool = False, glances: bool = False) -> Watched:
     for at, image in frames(clip):
         if gate.due(at):
             if glances:
-                glance.looked(image, at)
+                glance.note_look(image, at)
             change = gate.look(image, at)
-        elif glances and glance.differs(image, at):
+        elif glances and glance.wants_look(image, at):
             found = gate.look_early(image)
             if found is None:
                 continue
@@ -57,10 +57,10 @@ def watch(clip: Clip, *, paced: bool = False, glances: bool = False) -> Watched:
         if not wants or at - rest < ANSWER_SECONDS:
             continue
         rest = at
-        gate.answered(deepcopy(gate.seen))
+        gate.set_reference(deepcopy(gate.seen))
         if paced:
-            pace.asked(change, at)
-            pace.answered(at, same=change.why is not Why.FIRST)
+            pace.request_sent(change, at)
+            pace.answer_received(at, same=change.why is not Why.FIRST)
         if at >= WARM_UP:
             watched.wakes.append((at, change))
     return watched
