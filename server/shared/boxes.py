@@ -57,11 +57,11 @@ def read_boxes(text: str) -> list[Box]:
     if len(text) > MAX_TEXT_CHARS:
         return []
     blocks = "\n".join(_FENCE.findall(text))
-    return _boxes(blocks) or _boxes(text) or _pairs(text)
+    return _read_json(blocks) or _read_json(text) or _read_pairs(text)
 
 
-def _boxes(text: str) -> list[Box]:
-    found = (_box(entry) for whole in objects(text) for entry in _within(whole))
+def _read_json(text: str) -> list[Box]:
+    found = (_box(entry) for whole in objects(text) for entry in _objects_with_box(whole))
     return list(itertools.islice((box for box in found if box is not None), MAX_BOXES))
 
 
@@ -89,13 +89,13 @@ def to_frame(
     )
 
 
-def beyond(box: Box, unit: BoxUnit, picture: tuple[int, int]) -> float:
+def overshoot(box: Box, unit: BoxUnit, picture: tuple[int, int]) -> float:
     """Return how far a box reaches beyond the picture, as a share of its side; 0 for one inside."""
     wide, high = picture if unit is BoxUnit.PIXELS else (1000, 1000)
     return max(0.0, -box.x1 / wide, -box.y1 / high, (box.x2 - wide) / wide, (box.y2 - high) / high)
 
 
-def count_beyond(metrics: Metrics, clamped: int, dropped: int) -> None:
+def count_overshoots(metrics: Metrics, clamped: int, dropped: int) -> None:
     """Count boxes that were cut at the picture's edge, and those that were left out."""
     # result: clamped, dropped
     counter = metrics.counter(
@@ -105,11 +105,11 @@ def count_beyond(metrics: Metrics, clamped: int, dropped: int) -> None:
     counter.labels("dropped").inc(dropped)
 
 
-def placed(
+def region_to_frame(
     box: Box, unit: BoxUnit, picture: tuple[int, int], frame: tuple[int, int], region: Region | None
 ) -> Box | None:
     """Convert a box of a picture that shows a frame, or a region of it, to the frame's pixels; None for one outside."""
-    if beyond(box, unit, picture) > BEYOND:
+    if overshoot(box, unit, picture) > BEYOND:
         return None
     part = (region.width, region.height) if region is not None else frame
     found = to_frame(box, unit, picture=picture, frame=part)
@@ -118,7 +118,7 @@ def placed(
     )
 
 
-def _pairs(text: str) -> list[Box]:
+def _read_pairs(text: str) -> list[Box]:
     """Read boxes in Qwen2-VL's form; the text before each is its label."""
     plain = _CONTROL.sub("", text)
     boxes: list[Box] = []
@@ -132,7 +132,7 @@ def _pairs(text: str) -> list[Box]:
     return boxes
 
 
-def _within(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _objects_with_box(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the object if it has coordinates, else the objects inside it that have."""
     left: list[Any] = [entry]
     while left:

@@ -81,7 +81,7 @@ class SpeechWorker:
         self._load_seconds = load_seconds
         self._remedy = remedy
         self._again = again
-        self._worker = ModelWorker(argv, env, on_message=self.on_message, on_exit=self._exited)
+        self._worker = ModelWorker(argv, env, on_message=self.on_message, on_exit=self._on_exit)
         self._tasks = TaskSet(what)
         self._turn = asyncio.Lock()
         # Set once it is known whether it works.
@@ -178,7 +178,7 @@ class SpeechWorker:
         self._known.set()
         self.on_change()
 
-    def _exited(self) -> None:
+    def _on_exit(self) -> None:
         if self.ready:
             self.failed(self._how_it_ended())
 
@@ -286,7 +286,7 @@ class Refusals:
         self._server = f"The {what} at {address}"
         self._settings = settings
 
-    def of_status(self, status: int, retry_after: float | None = None) -> SpeechError:
+    def from_status(self, status: int, retry_after: float | None = None) -> SpeechError:
         """Return the error for an HTTP status."""
         server, settings = self._server, self._settings
         if status < 300:
@@ -325,7 +325,7 @@ class Refusals:
     def too_slow(self) -> SpeechError:
         return SpeechTimeout(f"{self._server} took too long.")
 
-    def broken(self) -> SpeechError:
+    def interrupted(self) -> SpeechError:
         return SpeechFailed(f"{self._server} broke off in the middle.")
 
     def failed(self) -> SpeechError:
@@ -337,14 +337,14 @@ class Refusals:
         try:
             event = json.loads(raw)
         except (ValueError, RecursionError):
-            raise self.garbage() from None
+            raise self.invalid_answer() from None
         if not isinstance(event, dict):
             return {}
         if event.get("error") or event.get("type") in ("error", "speech.audio.error"):
-            raise self.of_status(upstream.event_status(event.get("error")))
+            raise self.from_status(upstream.event_status(event.get("error")))
         return event
 
-    def garbage(self, why: str = "") -> SpeechError:
+    def invalid_answer(self, why: str = "") -> SpeechError:
         """Return the error for an answer that is none. `why`: the end of a sentence on the server."""
         return SpeechFailed(
             f"{self._server} {why or f'sent something that is no answer of {self.path}'}."
@@ -421,7 +421,7 @@ class SpeechServer:
         try:
             async with asyncio.timeout(self.limits.probe):
                 status, names = await self.models()
-            error = self.refusals.of_status(status)
+            error = self.refusals.from_status(status)
         except (TimeoutError, httpx2.HTTPError) as exc:
             if self._asked and not late:
                 # It may answer one request at a time, and works on ours.
@@ -516,11 +516,11 @@ class SpeechServer:
                 len(sent) == len(fields) - len(self.optional & fields.keys())
                 or status not in _REFUSED
             ):
-                raise self.refusals.of_status(status, retry_after(answer))
+                raise self.refusals.from_status(status, retry_after(answer))
             refused = True
 
     @asynccontextmanager
-    async def asked(
+    async def working_on(
         self, answer: AsyncGenerator[T, None]
     ) -> AsyncIterator[AsyncGenerator[T, None]]:
         """Note that it works on an answer until that is closed, and whether it came too late."""
@@ -542,9 +542,9 @@ class SpeechServer:
         except (TimeoutError, httpx2.ReadTimeout, httpx2.WriteTimeout):
             raise self.refusals.too_slow() from None
         except (NotPcm, ResponseTooLarge) as exc:
-            raise self.refusals.garbage(str(exc)) from None
+            raise self.refusals.invalid_answer(str(exc)) from None
         except (BrokenStream, httpx2.ReadError, httpx2.RemoteProtocolError):
-            raise self.refusals.broken() from None
+            raise self.refusals.interrupted() from None
         except httpx2.HTTPError as exc:
             raise self.refusals.unreachable(exc) from None
 
@@ -560,7 +560,7 @@ class SpeechServer:
         return self._client.build_request("POST", url, data=fields, files=files)
 
 
-def described(one: SpeechServer | SpeechWorker | None) -> dict[str, str] | None:
+def describe_speech(one: SpeechServer | SpeechWorker | None) -> dict[str, str] | None:
     """Describe it for operators; None without one."""
     if one is None:
         return None
@@ -576,7 +576,7 @@ _LEAST_MESSAGE = 64
 _NOT_OFFERED = (400, 403, 404, 405, 426, 501)
 
 
-class NotOffered(Exception):
+class SocketNotOffered(Exception):
     """The server has no such address. Outside the tree of errors: HTTP is used then."""
 
 
@@ -611,8 +611,8 @@ class BoundedSocket:
         logging.getLogger("websockets.client").setLevel(logging.WARNING)
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[Exchange]:
-        """Connect. Raises NotOffered and the errors of `Refusals`."""
+    async def open(self) -> AsyncIterator[Exchange]:
+        """Connect. Raises SocketNotOffered and the errors of `Refusals`."""
         try:
             async with asyncio.timeout(self._connect_seconds):
                 socket = await _Connect(
@@ -630,10 +630,10 @@ class BoundedSocket:
                 )
         except InvalidStatus as exc:
             if exc.response.status_code in _NOT_OFFERED:
-                raise NotOffered from None
-            raise self.refusals.of_status(exc.response.status_code) from None
+                raise SocketNotOffered from None
+            raise self.refusals.from_status(exc.response.status_code) from None
         except InvalidHandshake:
-            raise NotOffered from None
+            raise SocketNotOffered from None
         except TimeoutError:
             raise self.refusals.too_slow() from None
         except (OSError, WebSocketException) as exc:
@@ -656,7 +656,7 @@ class Exchange:
         self._count = 0
         self._spent = 0
 
-    async def put(self, message: Mapping[str, Any]) -> None:
+    async def send(self, message: Mapping[str, Any]) -> None:
         """Send a message as JSON. Raises ConnectionClosed."""
         await self._socket.send(json.dumps(message, separators=(",", ":")))
 
@@ -673,16 +673,16 @@ class Exchange:
         self._spent += max(len(raw), _LEAST_MESSAGE)
         most = self._bounds
         if self._count > most.messages:
-            raise self._errors.garbage(f"sends more than {most.messages:,} messages")
+            raise self._errors.invalid_answer(f"sends more than {most.messages:,} messages")
         if self._spent > most.total_bytes:
-            raise self._errors.garbage(f"sends more than {most.total_bytes:,} bytes")
+            raise self._errors.invalid_answer(f"sends more than {most.total_bytes:,} bytes")
         return raw if isinstance(raw, bytes) else self._errors.event(raw)
 
     async def event(self) -> dict[str, Any]:
         """Return the next event as `next` does; a binary message is none."""
         found = await self.next()
         if isinstance(found, bytes):
-            raise self._errors.garbage()
+            raise self._errors.invalid_answer()
         return found
 
     def abort(self) -> None:

@@ -97,7 +97,7 @@ class _Server:
         return cls(match[2].strip("[]"), int(match[3] or (5349 if tls else 3478)), tcp, tls)
 
     @property
-    def way(self) -> str:
+    def transport_name(self) -> str:
         kind = "TLS over TCP" if self.tls else "TCP" if self.tcp else "UDP"
         return f"{kind} port {self.port}"
 
@@ -129,7 +129,7 @@ async def check_relay(
             except TimeoutError:
                 raise _Failed(
                     RelayProblem.UNREACHABLE,
-                    f"No answer within {ALLOCATE_SECONDS:g} s: is {server.way} of the TURN server open, and does it"
+                    f"No answer within {ALLOCATE_SECONDS:g} s: is {server.transport_name} of the TURN server open, and does it"
                     " listen there?",
                 ) from None
             seen = str(client.mapped_address[0])
@@ -190,7 +190,7 @@ async def _allocate(
     except ssl.SSLError:
         raise _Failed(
             RelayProblem.CERTIFICATE,
-            f"{server.way} of the TURN server does not speak TLS 1.2 or newer.",
+            f"{server.transport_name} of the TURN server does not speak TLS 1.2 or newer.",
         ) from None
     except (socket.gaierror, UnicodeError):
         raise _Failed(
@@ -201,7 +201,7 @@ async def _allocate(
     except OSError as error:
         raise _Failed(
             RelayProblem.UNREACHABLE,
-            f"{server.way} of the TURN server cannot be reached"
+            f"{server.transport_name} of the TURN server cannot be reached"
             f" ({os.strerror(error.errno).lower() if error.errno else 'the connection broke'}).",
         ) from None
     return client
@@ -261,7 +261,7 @@ async def _echo(
         async with asyncio.timeout(ECHO_SECONDS):
             while not far.answered.is_set():
                 # Also send to the source of our own datagrams: NAT may have changed the port.
-                for target in sorted(waiting | far.heard):
+                for target in sorted(waiting | far.sources):
                     if target[0] in denied:
                         continue
                     try:
@@ -310,17 +310,17 @@ class _FarEnd(asyncio.DatagramProtocol):
 
     def __init__(self, word: bytes) -> None:
         self._word = word
-        self.heard: set[tuple[str, int]] = set()
+        self.sources: set[tuple[str, int]] = set()
         self.answered = asyncio.Event()
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        if data == b"\xffhere" + self._word and len(self.heard) < 4:
-            self.heard.add((str(addr[0]), int(addr[1])))
+        if data == b"\xffhere" + self._word and len(self.sources) < 4:
+            self.sources.add((str(addr[0]), int(addr[1])))
         elif data == b"\xffanswer" + self._word:
             self.answered.set()
 
 
-class _Ends:
+class _ClosureFlag:
     """Sets `gone` when the connection to the TURN server is closed."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -332,11 +332,11 @@ class _Ends:
         super().connection_lost(exc)  # type: ignore[misc]
 
 
-class _TcpClient(_Ends, aioice.turn.TurnClientTcpProtocol):
+class _TcpClient(_ClosureFlag, aioice.turn.TurnClientTcpProtocol):
     pass
 
 
-class _UdpClient(_Ends, aioice.turn.TurnClientUdpProtocol):
+class _UdpClient(_ClosureFlag, aioice.turn.TurnClientUdpProtocol):
     pass
 
 

@@ -107,7 +107,7 @@ def question(conditions: Mapping[str, str], unit: BoxUnit | None = None) -> str:
         [
             "Which of these does the picture show now?",
             *lines,
-            _BEGIN + _ordered(form, unit) + _RULES,
+            _BEGIN + _with_form(form, unit) + _RULES,
         ]
     )
 
@@ -133,11 +133,11 @@ def second_question(
         if with_before
         else "This is an enlarged part of a camera's picture. Look for what speaks against this. Is it really so?"
     )
-    form = _BEGIN + _ordered(_FORM, unit) + _RULES
+    form = _BEGIN + _with_form(_FORM, unit) + _RULES
     return "\n".join([pictures, f"{name}: {one_line(condition)}", form])
 
 
-def _ordered(form: str, unit: BoxUnit | None) -> str:
+def _with_form(form: str, unit: BoxUnit | None) -> str:
     if unit is BoxUnit.THOUSANDTHS_Y_FIRST:
         return form.replace("[x1,y1,x2,y2]", "[y1,x1,y2,x2]")
     return form

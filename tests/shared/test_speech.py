@@ -55,7 +55,7 @@ REFUSALS = Refusals("speech server", "SPEECH", "http://10.1.2.3/v1", "/audio/spe
 )
 def test_a_status(status: int, kind: type[Exception], words: str) -> None:
     """Operators read where, what and what to do; visitors read none of the names."""
-    error = REFUSALS.of_status(status, 3.0)
+    error = REFUSALS.from_status(status, 3.0)
     assert type(error) is kind
     assert "http://10.1.2.3/v1" in error.message
     assert words in error.message
@@ -66,9 +66,9 @@ def test_the_other_ways_to_fail() -> None:
     """Each with its kind."""
     assert isinstance(REFUSALS.unreachable(), SpeechUnavailable)
     assert isinstance(REFUSALS.too_slow(), SpeechTimeout)
-    assert isinstance(REFUSALS.broken(), SpeechFailed)
-    assert isinstance(REFUSALS.garbage(), SpeechFailed)
-    assert "sends too much" in REFUSALS.garbage("sends too much").message
+    assert isinstance(REFUSALS.interrupted(), SpeechFailed)
+    assert isinstance(REFUSALS.invalid_answer(), SpeechFailed)
+    assert "sends too much" in REFUSALS.invalid_answer("sends too much").message
 
 
 @pytest.mark.parametrize("backwards", [False, True])
@@ -213,7 +213,7 @@ async def test_a_server_without_an_end_is_left(
         address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         refusals = Refusals("speech server", "SPEECH", address, "/sound")
         socket = BoundedSocket(refusals, "", 10.0, bounds)
-        async with socket.opened() as exchange:
+        async with socket.open() as exchange:
             for _ in range(taken):
                 assert await exchange.next() == message
             with pytest.raises(SpeechFailed, match=why):

@@ -81,7 +81,7 @@ class Speaker:
         self.line = VoiceLine.of(one.session.lines)
         self.connection = object()
         self.line.connect(self.connection)
-        self.line.sends(self.connection, True)
+        self.line.set_sending(self.connection, True)
         one.camera()
         self.now = time.monotonic()
         self._encoder = OpusEncoder(SOUND_RATE)

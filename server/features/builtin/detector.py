@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
 from server.media.video.decode import trim_memory
-from server.shared.onnx_file import ModelTrouble, ModelUnusable, session
+from server.shared.onnx_file import ModelTrouble, ModelUnusable, load_session
 
 log = logging.getLogger(__name__)
 F32 = NDArray[np.float32]
@@ -218,7 +218,7 @@ class _Model:
     def __init__(self, file: ModelFile, form: _Form) -> None:
         """Raises ModelUnusable."""
         self._form = form
-        self._session = session(file.path, file.sha256)
+        self._session = load_session(file.path, file.sha256)
         inputs = self._session.get_inputs()
         shape = inputs[0].shape
         if len(inputs) != 1 or len(shape) != 4 or shape[2] != shape[3] or shape[1] != 3:

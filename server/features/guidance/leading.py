@@ -27,7 +27,13 @@ from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext
 from server.session.request.answers import frame_info
 from server.session.request.parts import Draft, View
-from server.shared.boxes import MAX_LABEL_CHARS, MAX_TEXT_CHARS, list_form, placed, read_boxes
+from server.shared.boxes import (
+    MAX_LABEL_CHARS,
+    MAX_TEXT_CHARS,
+    list_form,
+    read_boxes,
+    region_to_frame,
+)
 
 log = logging.getLogger(__name__)
 
@@ -188,7 +194,7 @@ class _BoxObserver(JobObserver):
         for box in read_boxes(result.text[:MAX_TEXT_CHARS]) if unit is not None else ():
             assert unit is not None
             sizes = (picture.width, picture.height), (self._frame.width, self._frame.height)
-            inside = placed(box, unit, *sizes, self._region)
+            inside = region_to_frame(box, unit, *sizes, self._region)
             # A point has no size to judge by.
             if inside is not None and inside.x1 < inside.x2 and inside.y1 < inside.y2:
                 found.append(inside)

@@ -26,7 +26,7 @@ from server.features.hosting.catalogue.machine import Host, HostGpu, Vendor
 from server.features.hosting.catalogue.vllm import Vllm, VllmError, listed_flags
 from server.features.hosting.control_groups import cores, main_memory
 from server.features.hosting.gpu import GpuError, GpuReader
-from server.shared.processes.environment import passed_on
+from server.shared.processes.environment import inherited_variables
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[3]
@@ -344,7 +344,7 @@ def _run(
         encoding="utf-8",
         errors="replace",
         timeout=seconds,
-        env={**passed_on(os.environ), **variables},
+        env={**inherited_variables(os.environ), **variables},
     )
 
 

@@ -18,7 +18,7 @@ def register(api: Api) -> None:
     from server.features.pointing.messages import Point
     from server.features.pointing.pointing import Pointing
     from server.features.pointing.twice import counter
-    from server.shared.boxes import count_beyond
+    from server.shared.boxes import count_overshoots
     from server.shared.services import LanguageDetector, SceneReader
 
     scene, heavy = api.get_service(SceneReader), api.pools.heavy
@@ -28,5 +28,5 @@ def register(api: Api) -> None:
     read = (lambda *of: in_pool(heavy, scene.read, *of)) if scene is not None else None
     detect = api.get_service(LanguageDetector)
     counter(api.metrics)
-    count_beyond(api.metrics, 0, 0)
+    count_overshoots(api.metrics, 0, 0)
     api.session_part(lambda context: Pointing(context, find, find_at, read, detect), Point)

@@ -14,7 +14,14 @@ from dataclasses import dataclass, replace
 
 from server.core.frames import BoxUnit, Picture, Region
 from server.media.picture.grounding import Box
-from server.shared.boxes import BEYOND, MAX_TEXT_CHARS, beyond, list_form, placed, read_boxes
+from server.shared.boxes import (
+    BEYOND,
+    MAX_TEXT_CHARS,
+    list_form,
+    overshoot,
+    read_boxes,
+    region_to_frame,
+)
 
 # Boxes of one answer; the page follows as many.
 MAX_BOXES = 8
@@ -117,8 +124,8 @@ def read(
     """Read an answer about a picture of these (width, height) that shows the frame, or a region of it. Never raises."""
     text = text[:MAX_TEXT_CHARS]
     read = read_boxes(text)
-    outside = [beyond(box, unit, picture) for box in read]
-    found = (placed(box, unit, picture, frame, region) for box in read)
+    outside = [overshoot(box, unit, picture) for box in read]
+    found = (region_to_frame(box, unit, picture, frame, region) for box in read)
     boxes = tuple(itertools.islice((box for box in found if box is not None), MAX_BOXES))
     none = not boxes and _NONE.search(text) is not None
     clamped, dropped = (
@@ -131,7 +138,7 @@ def read(
 def in_frame(found: Sequence[Box], picture: Picture) -> tuple[Box, ...]:
     """Return boxes of a picture in pixels of the frame."""
     size, frame = (picture.width, picture.height), (picture.source_width, picture.source_height)
-    shown = (placed(box, BoxUnit.PIXELS, size, frame, picture.region) for box in found)
+    shown = (region_to_frame(box, BoxUnit.PIXELS, size, frame, picture.region) for box in found)
     return tuple(box for box in shown if box is not None)[:MAX_BOXES]
 
 

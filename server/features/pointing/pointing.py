@@ -21,7 +21,7 @@ from server.models.scheduler.job import JobObserver, Result
 from server.session.part import SessionContext, SessionPart
 from server.session.request.asking import Asking
 from server.session.request.parts import Draft
-from server.shared.boxes import count_beyond
+from server.shared.boxes import count_overshoots
 from server.shared.services import LanguageDetector
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Pointing(SessionPart):
         """Read an answer about a picture, and count its boxes that reach beyond that."""
         size, frame = (picture.width, picture.height), (picture.source_width, picture.source_height)
         found = boxes.read(text, unit, picture=size, frame=frame, region=picture.region)
-        count_beyond(self.context.services.metrics, found.clamped, found.dropped)
+        count_overshoots(self.context.services.metrics, found.clamped, found.dropped)
         return found
 
 

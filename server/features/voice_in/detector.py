@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.core.sound import SOUND_RATE, Sound
-from server.shared.onnx_file import session
+from server.shared.onnx_file import load_session
 
 MODEL = Path(__file__).parent / "models" / "silero_vad_16k_sequence.onnx"
 # The model's own: samples of a chunk, and those of the chunk before that stand in front of it
@@ -62,7 +62,7 @@ class SpeechModel:
 
     @cached_property
     def _session(self) -> Any:
-        return session(MODEL)
+        return load_session(MODEL)
 
     def run(self, chunk: Samples, state: State) -> tuple[float, State]:
         """Return a chunk's likelihood of speech, and the state after it. `chunk`: (1, 576)."""

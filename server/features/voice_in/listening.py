@@ -195,7 +195,7 @@ class Listening(SessionPart):
             model,
             self._tools.pool,
             on_chunks=self._on_chunks,
-            on_dropped=lambda pieces: self._line.dropped("detector", pieces),
+            on_dropped=lambda pieces: self._line.count_dropped("detector", pieces),
             patience=self._patience,
         )
         self._listen(True)

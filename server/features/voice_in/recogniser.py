@@ -24,9 +24,9 @@ from server.models.openai.events import EventStream
 from server.shared.speech import (
     BoundedSocket,
     Exchange,
-    NotOffered,
     Refusals,
     SocketBounds,
+    SocketNotOffered,
     SpeechError,
     SpeechFailed,
     SpeechLimits,
@@ -199,12 +199,12 @@ class ServerRecogniser(SpeechServer):
         if self.tries_socket:
             said = False
             try:
-                async with self.asked(self.by_socket(pieces)) as found:
+                async with self.working_on(self.by_socket(pieces)) as found:
                     async for words in found:
                         said = True
                         yield words
                 return
-            except (NotOffered, SpeechError) as exc:
+            except (SocketNotOffered, SpeechError) as exc:
                 if said or pieces.too_long:
                     raise
                 self.socket_failed(exc)
@@ -212,22 +212,22 @@ class ServerRecogniser(SpeechServer):
         if whole is None:
             yield Words("", True)
             return
-        async with self.asked(self.by_http(whole, language)) as found:
+        async with self.working_on(self.by_http(whole, language)) as found:
             async for words in found:
                 yield words
 
     async def by_socket(self, pieces: AsyncIterator[Sound]) -> AsyncGenerator[Words, None]:
         """See `Recogniser.recognise`; the sound's pieces go out as they come.
 
-        Raises NotOffered before it takes any.
+        Raises SocketNotOffered before it takes any.
         """
         refusals = self._socket.refusals
-        async with self._socket.opened() as socket:
+        async with self._socket.open() as socket:
             exchange = _Recognition(socket, self.limits)
             try:
                 await exchange.begin(self.model)
             except ConnectionClosed:
-                raise NotOffered from None
+                raise SocketNotOffered from None
             except TimeoutError:
                 raise refusals.too_slow() from None
             sending = asyncio.create_task(exchange.send(pieces), name="realtime")
@@ -241,7 +241,7 @@ class ServerRecogniser(SpeechServer):
                         if delta and text.strip():
                             yield Words(text.strip(), False)
                     elif isinstance(kind, str) and kind.startswith("response."):
-                        raise refusals.garbage("answers in place of transcribing")
+                        raise refusals.invalid_answer("answers in place of transcribing")
                     elif kind == "transcription.done":
                         whole = event.get("text")
                         text = whole if isinstance(whole, str) else text
@@ -252,7 +252,7 @@ class ServerRecogniser(SpeechServer):
             except ConnectionClosed:
                 if exchange.failure is not None:
                     raise exchange.failure from None
-                raise refusals.broken() from None
+                raise refusals.interrupted() from None
             finally:
                 sending.cancel()
                 await asyncio.wait([sending])
@@ -284,7 +284,7 @@ class ServerRecogniser(SpeechServer):
                             return
                     due = min(deadline, now() + self.limits.between)
                 if not (stream.done or reading.ended):
-                    raise self.refusals.broken()
+                    raise self.refusals.interrupted()
                 yield reading.end()
 
 
@@ -308,16 +308,16 @@ class _Recognition:
         async with asyncio.timeout(self._limits.connect):
             while (await self._exchange.event()).get("type") != "session.created":
                 pass
-            await self._exchange.put({"type": "session.update", "model": model})
-            await self._exchange.put({"type": "input_audio_buffer.commit", "final": False})
+            await self._exchange.send({"type": "session.update", "model": model})
+            await self._exchange.send({"type": "input_audio_buffer.commit", "final": False})
 
     async def send(self, pieces: AsyncIterator[Sound]) -> None:
         """Send the sound, then its end. Never raises: the socket closes, and `failure` says why."""
         try:
             async for piece in pieces:
                 audio = base64.b64encode(piece.samples.tobytes()).decode("ascii")
-                await self._exchange.put({"type": "input_audio_buffer.append", "audio": audio})
-            await self._exchange.put({"type": "input_audio_buffer.commit", "final": True})
+                await self._exchange.send({"type": "input_audio_buffer.append", "audio": audio})
+            await self._exchange.send({"type": "input_audio_buffer.commit", "final": True})
         except ConnectionClosed:
             return
         except Exception as exc:  # noqa: BLE001
@@ -378,7 +378,7 @@ class _Reading:
             delta = choice.get("delta")
             return self._more(delta.get("content") if isinstance(delta, dict) else delta)
         if whole:
-            raise self._refusals.garbage()
+            raise self._refusals.invalid_answer()
         return None
 
     def end(self, times: tuple[WordTime, ...] = ()) -> Words:

@@ -19,7 +19,7 @@ from server.features.voice_in.settings import VoiceInSettings
 from server.features.voice_in.turn_model import TurnJudge, TurnModel, turn_checks
 from server.shared.onnx_file import ModelUnusable
 from server.shared.services import Voices
-from server.shared.speech import described, models_python
+from server.shared.speech import describe_speech, models_python
 
 if TYPE_CHECKING:
     from server.app.api import Api
@@ -106,16 +106,16 @@ class ListeningService:
 
     def report(self) -> dict[str, Any]:
         """Describe those that answer, for operators."""
-        return {"recogniser": described(self.asr.now), "end_of_turn": self._turn_model}
+        return {"recogniser": describe_speech(self.asr.now), "end_of_turn": self._turn_model}
 
     def seen(self) -> dict[str, Any]:
         """Return what the operator's panel shows: also the chosen one, while it loads or when it failed."""
         chosen = None
         if self.asr.chosen is not None:
             folder, one = self.asr.chosen
-            chosen = {**(described(one) or {}), "folder": folder}
+            chosen = {**(describe_speech(one) or {}), "folder": folder}
             del chosen["name"]
-        return {"recogniser": described(self.asr.settled), "chosen": chosen}
+        return {"recogniser": describe_speech(self.asr.settled), "chosen": chosen}
 
     async def choose(self, folder: str) -> None:
         """Begin to load the recogniser of a folder. Raises BadRequest for one without a model, Draining."""

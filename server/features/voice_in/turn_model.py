@@ -20,7 +20,7 @@ from prometheus_client import Counter
 
 from server.core.metrics import Metrics
 from server.core.sound import SOUND_RATE
-from server.shared.onnx_file import ModelTrouble, ModelUnusable, session
+from server.shared.onnx_file import ModelTrouble, ModelUnusable, load_session
 
 log = logging.getLogger(__name__)
 # Likelihood from which a turn is complete, as upstream has it
@@ -32,7 +32,7 @@ class TurnModel:
 
     def __init__(self, path: Path, sha256: str) -> None:
         """Load a file, if it is the one of this checksum. Raises ModelUnusable."""
-        self._session = session(path, sha256)
+        self._session = load_session(path, sha256)
         self._input = _input_of(self._session)
         try:
             self.likelihood(np.zeros(0, np.int16))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from server.core import core_dumps
-from server.shared.processes.wire import Channel, WorkerJobs, claim_output, leave, origin
+from server.shared.processes.wire import Channel, WorkerJobs, claim_output, exit_process, origin
 
 RATE = 16_000
 _MOST_TIMES = 1000
@@ -95,13 +95,13 @@ def work(model: Model, jobs: WorkerJobs) -> None:
                 raise Stopped
             text, times = model.words(message.payload, message.header["language"], stop)
         except Stopped:
-            jobs.ended(id, "error", code="stopped")
+            jobs.finish(id, "error", code="stopped")
         except Exception as error:  # noqa: BLE001
             # Libraries raise anything: one question fails, and the next may work.
             print(f"recognising failed: {origin(error)}", file=sys.stderr)
-            jobs.ended(id, "error", code="failed")
+            jobs.finish(id, "error", code="failed")
         else:
-            jobs.ended(id, "end", text=text, times=times)
+            jobs.finish(id, "end", text=text, times=times)
 
 
 def run(folder: Path, channel: Channel, jobs: WorkerJobs) -> int:
@@ -130,7 +130,7 @@ def main() -> int:
     channel = claim_output()
     jobs = WorkerJobs(channel, "recognise", busy={"code": "busy"})
     jobs.listen(sys.stdin.buffer)
-    return leave(run(folder, channel, jobs))
+    return exit_process(run(folder, channel, jobs))
 
 
 if __name__ == "__main__":

@@ -224,7 +224,7 @@ class Speaking(SessionPart, SpeechOutput):
     def _play(self, state: str, loudness: float | None) -> None:
         if self._now is not None:
             if loudness is not None:
-                self._line.player.lower(loudness)
+                self._line.player.duck(loudness)
             self._line.player.pause(loudness is None)
             self._report(state)
 

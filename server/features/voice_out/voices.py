@@ -28,9 +28,9 @@ from server.shared.processes.wire import WorkerMessage
 from server.shared.services import Recogniser
 from server.shared.speech import (
     BoundedSocket,
-    NotOffered,
     Refusals,
     SocketBounds,
+    SocketNotOffered,
     SpeechFailed,
     SpeechLimits,
     SpeechRefused,
@@ -38,7 +38,7 @@ from server.shared.speech import (
     SpeechTimeout,
     SpeechUnavailable,
     SpeechWorker,
-    described,
+    describe_speech,
     models_python,
 )
 
@@ -126,11 +126,11 @@ class ServerVoice(SpeechServer):
         try:
             for way in ways:
                 try:
-                    async with self.asked(way(text, language)) as chunks:
+                    async with self.working_on(way(text, language)) as chunks:
                         async for chunk in chunks:
                             yield chunk
                     return
-                except NotOffered as exc:
+                except SocketNotOffered as exc:
                     self.socket_failed(exc)
         except SpeechUnavailable as error:
             self.failed(error.message)
@@ -144,7 +144,7 @@ class ServerVoice(SpeechServer):
         return {field: name for field, name in named.items() if name}
 
     async def by_socket(self, text: str, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
-        """See `Voice.speak`. Raises NotOffered before any sound."""
+        """See `Voice.speak`. Raises SocketNotOffered before any sound."""
         refusals = self._socket.refusals
         config = {
             "type": "session.config",
@@ -156,12 +156,12 @@ class ServerVoice(SpeechServer):
         deadline = now() + self.limits.total
         due = min(deadline, now() + self._first)
         reader = PcmReader()
-        async with self._socket.opened() as exchange:
+        async with self._socket.open() as exchange:
             try:
                 async with asyncio.timeout_at(due):
-                    await exchange.put(config)
-                    await exchange.put({"type": "input.text", "text": text})
-                    await exchange.put({"type": "input.done"})
+                    await exchange.send(config)
+                    await exchange.send({"type": "input.text", "text": text})
+                    await exchange.send({"type": "input.done"})
                 due = min(deadline, now() + self.limits.between)
                 while True:
                     async with asyncio.timeout_at(due):
@@ -177,9 +177,9 @@ class ServerVoice(SpeechServer):
             except TimeoutError:
                 raise refusals.too_slow() from None
             except NotPcm as exc:
-                raise refusals.garbage(str(exc)) from None
+                raise refusals.invalid_answer(str(exc)) from None
             except ConnectionClosed:
-                raise refusals.broken() from None
+                raise refusals.interrupted() from None
 
     async def by_http(self, text: str, language: str | None) -> AsyncGenerator[VoiceChunk, None]:
         """See `Voice.speak`. Fields that the server refuses are left out from then on."""
@@ -208,7 +208,7 @@ class ServerVoice(SpeechServer):
                         yield chunk
                     due = min(deadline, now() + self.limits.between)
                 if not any_sound:
-                    raise self.refusals.garbage("sent no sound")
+                    raise self.refusals.invalid_answer("sent no sound")
 
 
 class _Chunks:
@@ -244,7 +244,7 @@ class _Chunks:
         event = await self._stream.next(due)
         if event is None:
             if not self._stream.done:
-                raise self._refusals.broken()
+                raise self._refusals.interrupted()
             return None
         data = self._refusals.event(event)
         if data.get("type") == "speech.audio.done":
@@ -255,7 +255,7 @@ class _Chunks:
         try:
             return base64.b64decode(audio, validate=True) if isinstance(audio, str) else b""
         except (binascii.Error, ValueError):
-            raise self._refusals.garbage() from None
+            raise self._refusals.invalid_answer() from None
 
 
 # Large weights come from slow disks, and compiling takes minutes.
@@ -354,7 +354,7 @@ class VoiceService:
 
     def seen(self) -> dict[str, Any]:
         """Return what operators see of it."""
-        return {"voice": described(self.voice)}
+        return {"voice": describe_speech(self.voice)}
 
     def start(self) -> None:
         """Load it, or probe its server from now on."""

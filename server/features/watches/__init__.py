@@ -19,12 +19,12 @@ def register(api: Api) -> None:
     from server.features.watches.messages import Ack, FalseAlarm, Unwatch, Watch, WatchSettings
     from server.features.watches.settings import WatchingSettings
     from server.features.watches.watching import WatchCounters, Watching
-    from server.shared.boxes import count_beyond
+    from server.shared.boxes import count_overshoots
     from server.shared.services import SceneReader
 
     WatchCounters(api.metrics)
     detector_looks(api.metrics)
-    count_beyond(api.metrics, 0, 0)
+    count_overshoots(api.metrics, 0, 0)
     settings = WatchingSettings.of(api.settings)
     scene = api.get_service(SceneReader)
     things = scene.things if scene is not None else None

@@ -35,7 +35,7 @@ from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import Arguments, Tool
 from server.session.request.parts import Draft, View
 from server.shared.attention.attention import Change, scene_change
-from server.shared.boxes import beyond, count_beyond
+from server.shared.boxes import count_overshoots, overshoot
 from server.shared.watch_answers import (
     BEFORE,
     MAX_CONDITION_CHARS,
@@ -436,7 +436,7 @@ class WatchObserver:
         answers = {name: self._in_frame(one) for name, one in found.items()}
         cut = [answers[name].where for name, one in found.items() if self._is_beyond(one.where)]
         gone = cut.count(None)
-        count_beyond(self._queue.context.services.metrics, len(cut) - gone, gone)
+        count_overshoots(self._queue.context.services.metrics, len(cut) - gone, gone)
         self._queue.owner.answered(self, answers, result)
 
     def on_failure(self, error: QwenCameraError) -> None:
@@ -452,7 +452,7 @@ class WatchObserver:
         picture = self.request.picture
         if box is None or unit is None:
             return False
-        return beyond(box, unit, (picture.width, picture.height)) > 0
+        return overshoot(box, unit, (picture.width, picture.height)) > 0
 
     def _in_frame(self, answer: WatchAnswer) -> WatchAnswer:
         unit = unit_of(self.engine.status.capabilities)

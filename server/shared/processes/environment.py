@@ -25,7 +25,7 @@ _NOT_PASSED = re.compile(
 )
 
 
-def passed_on(inherited: Mapping[str, str]) -> dict[str, str]:
+def inherited_variables(inherited: Mapping[str, str]) -> dict[str, str]:
     """Keep of an environment what programs and GPUs need, and no secret."""
     return {
         name: value
@@ -37,10 +37,10 @@ def passed_on(inherited: Mapping[str, str]) -> dict[str, str]:
 def child_environment(
     inherited: Mapping[str, str], own: Mapping[str, str], *, fetches: bool = False
 ) -> dict[str, str]:
-    """Build a child's environment: what `passed_on` keeps, then `own`, which wins.
+    """Build a child's environment: what `inherited_variables` keeps, then `own`, which wins.
 
     A program that fetches container images or packages also gets proxies and the settings for those.
     """
     fetching = inherited.items() if fetches else ()
     fetch = {name: value for name, value in fetching if _PASSED_TO_FETCH.match(name)}
-    return {**passed_on(inherited), **fetch, **own}
+    return {**inherited_variables(inherited), **fetch, **own}

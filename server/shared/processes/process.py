@@ -141,7 +141,7 @@ class ChildProcess:
             for descriptor in theirs:
                 os.close(descriptor)
         self._group = ProcessGroup(process)
-        loop.add_reader(self._log, self._readable)
+        loop.add_reader(self._log, self._on_readable)
         threading.Thread(
             target=self._watch, args=(self._group, loop), name="child-exit", daemon=True
         ).start()
@@ -184,7 +184,7 @@ class ChildProcess:
 
     # The event loop's side
 
-    def _readable(self) -> None:
+    def _on_readable(self) -> None:
         loop = asyncio.get_running_loop()
         if self._reports.take(loop.time()):
             self._report_left_out()
@@ -195,7 +195,7 @@ class ChildProcess:
 
     def _resume(self) -> None:
         if self._log is not None:
-            asyncio.get_running_loop().add_reader(self._log, self._readable)
+            asyncio.get_running_loop().add_reader(self._log, self._on_readable)
 
     def _read_piece(self) -> int:
         """Return how many bytes there were; 0: no more now."""
@@ -226,12 +226,12 @@ class ChildProcess:
                 self._on_line(line)
 
     def _report_left_out(self) -> None:
-        left_out = self.ring.unheard - self._reported
+        left_out = self.ring.unreturned - self._reported
         if left_out and self._on_line is not None:
             self._reported += left_out
             self._on_line(f"({left_out} lines were left out: {BEYOND})")
 
-    def _exited(self, group: ProcessGroup) -> None:
+    def _on_exit(self, group: ProcessGroup) -> None:
         # Its last lines; another process that still holds the pipe is not waited for.
         for _ in range(_LAST_PIECES):
             if not self._read_piece():
@@ -265,7 +265,7 @@ class ChildProcess:
     def _watch(self, group: ProcessGroup, loop: asyncio.AbstractEventLoop) -> None:
         group.wait()
         try:
-            loop.call_soon_threadsafe(self._exited, group)
+            loop.call_soon_threadsafe(self._on_exit, group)
         except RuntimeError:
             # The loop was closed with the program.
             group.reap()
@@ -278,7 +278,7 @@ LONGEST_LINE = 2000
 _LONGEST_BYTES = 4 * LONGEST_LINE
 _LEAST_SECRET = 6
 # Bytes of a line that is kept and not passed on
-_UNHEARD_BYTES = 500
+_UNRETURNED_BYTES = 500
 # Bytes read a second; beyond, the child waits when it writes, and the event loop has its time for
 # others.
 READ_A_SECOND = 2 * 1024 * 1024
@@ -319,13 +319,13 @@ class LogRing:
         self._rest = b""
         self._overwritten = False
         # Lines kept but not returned by `feed`, and neither kept nor returned
-        self.unheard = self.withheld = 0
+        self.unreturned = self.withheld = 0
 
     @property
     def lines(self) -> tuple[str, ...]:
         """Oldest first."""
         redactor = Redactor()
-        ready = (one if isinstance(one, str) else self._shown(one, redactor) for one in self._lines)
+        ready = (one if isinstance(one, str) else self._clean(one, redactor) for one in self._lines)
         return tuple(line for line in ready if line)
 
     def feed(self, raw: bytes, take: Callable[[int], bool] = lambda size: True) -> list[str]:
@@ -344,18 +344,18 @@ class LogRing:
         given: list[str] = []
         for at, line in enumerate(whole):
             if not take(min(len(line), _LONGEST_BYTES)):
-                self._keep_unheard(whole[at:])
+                self._keep_unreturned(whole[at:])
                 break
-            given += self._heard(line)
+            given += self._returned_lines(line)
         return given
 
     def end(self) -> list[str]:
         """Return what stands without a line end."""
         rest, self._rest = self._rest, b""
-        return self._heard(rest)
+        return self._returned_lines(rest)
 
-    def _heard(self, raw: bytes) -> list[str]:
-        shown = self._shown(raw, self._redactor)
+    def _returned_lines(self, raw: bytes) -> list[str]:
+        shown = self._clean(raw, self._redactor)
         if not shown:
             return []
         if self._quiet():
@@ -364,14 +364,14 @@ class LogRing:
         self._keep(shown, raw)
         return [shown]
 
-    def _keep_unheard(self, lines: Sequence[bytes]) -> None:
+    def _keep_unreturned(self, lines: Sequence[bytes]) -> None:
         if self._quiet():
             self.withheld += len(lines)
             return
-        self.unheard += len(lines)
+        self.unreturned += len(lines)
         for line in lines[-KEPT_LINES:]:
             if not line.isspace() and line:
-                self._keep(_until_a_word(line), line)
+                self._keep(_without_last_word(line), line)
 
     def _keep(self, line: str | bytes, raw: bytes) -> None:
         if self._overwritten and self._lines:
@@ -379,7 +379,7 @@ class LogRing:
         self._lines.append(line)
         self._overwritten = raw.endswith(b"\r")
 
-    def _shown(self, raw: bytes, redactor: Redactor) -> str:
+    def _clean(self, raw: bytes, redactor: Redactor) -> str:
         """Empty for a line that is not kept."""
         text = plain(raw[:_LONGEST_BYTES].decode("utf-8", "replace"))
         for secret in self._secrets:
@@ -391,11 +391,11 @@ class LogRing:
         return "" if self._without is not None and self._without.search(text) else text
 
 
-def _until_a_word(line: bytes) -> bytes:
+def _without_last_word(line: bytes) -> bytes:
     """Return its beginning, without the word at the cut, which may be half of a secret."""
-    if len(line) <= _UNHEARD_BYTES:
+    if len(line) <= _UNRETURNED_BYTES:
         return line
-    return line[:_UNHEARD_BYTES].rpartition(b" ")[0]
+    return line[:_UNRETURNED_BYTES].rpartition(b" ")[0]
 
 
 # A child that leads a process group.  Its end is noticed before it is reaped, so that no signal

@@ -53,7 +53,7 @@ def command(
     return [sys.executable, "-I", "-S", __file__, *words]
 
 
-def _nothing(_number: int, _frame: FrameType | None) -> None:
+def _ignore_signal(_number: int, _frame: FrameType | None) -> None:
     """Ignore the group's signals, which are for the others in it.
 
     SIG_IGN would be inherited by the program.
@@ -185,7 +185,7 @@ def main(arguments: list[str]) -> None:
         # Processes that lose their parent become ours, also those that have left the group.
         libc.prctl(_SET_CHILD_SUBREAPER, 1)
     for number in (*_GROUPS_SIGNALS, signal.SIGCHLD):
-        signal.signal(number, _nothing)
+        signal.signal(number, _ignore_signal)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     os.set_blocking(woken, False)

@@ -152,7 +152,7 @@ def origin(error: BaseException) -> str:
     )
 
 
-def leave(status: int) -> NoReturn:
+def exit_process(status: int) -> NoReturn:
     """End the process without waiting for threads of libraries."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -191,10 +191,10 @@ class WorkerJobs:
         threading.Thread(target=self._listen, args=(stream,), name="reader", daemon=True).start()
 
     def next(self) -> tuple[WorkerMessage, threading.Event]:
-        """Wait for the next job; its event is set when it is cancelled. `ended` ends it."""
+        """Wait for the next job; its event is set when it is cancelled. `finish` ends it."""
         return self._waiting.get()
 
-    def ended(self, id: int, type: str, **fields: Any) -> None:
+    def finish(self, id: int, type: str, **fields: Any) -> None:
         """Send a job's last message."""
         self._stops.pop(id, None)
         self._channel.send(type, id=id, **fields)

@@ -263,7 +263,7 @@ class ModelWorker(WorkerProcess):
         on_exit: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(
-            on_message=self._receive, on_line=on_line, on_exit=self._exited, quiet=self._may_quote
+            on_message=self._receive, on_line=on_line, on_exit=self._on_exit, quiet=self._may_quote
         )
         self._argv, self._env = tuple(argv), dict(env)
         self._on_other, self._on_ended = on_message, on_exit
@@ -294,7 +294,7 @@ class ModelWorker(WorkerProcess):
         try:
             await self.start(self._argv, environment(self._env), ROOT)
         except ProcessFailed:
-            self._exited(None)
+            self._on_exit(None)
             raise
         async with asyncio.timeout(seconds):
             await self._known.wait()
@@ -330,7 +330,7 @@ class ModelWorker(WorkerProcess):
         else:
             self._on_other(message)
 
-    def _exited(self, status: int | None) -> None:
+    def _on_exit(self, status: int | None) -> None:
         self.status = status
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():

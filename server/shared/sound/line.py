@@ -93,14 +93,14 @@ class VoiceLine:
         self._set_microphone(False)
         self._connection = connection
         self._plays = plays
-        self.player.unplug()
+        self.player.clear_listeners()
 
     def disconnect(self, connection: object) -> None:
         """Take a connection off the line, if it is still on it."""
         if self._connection is connection:
             self._set_microphone(False)
             self._connection = None
-            self.player.unplug()
+            self.player.clear_listeners()
 
     def wants_sound(self, connection: object) -> bool:
         """Return whether anybody listens to this connection's microphone."""
@@ -111,12 +111,12 @@ class VoiceLine:
             for listener in tuple(self.on_sound):
                 listener(sound)
 
-    def sends(self, connection: object, sending: bool) -> None:
+    def set_sending(self, connection: object, sending: bool) -> None:
         """Note that a connection's microphone sends, or that it has stopped."""
         if self._connection is connection:
             self._set_microphone(sending)
 
-    def dropped(self, reason: str, count: int = 1) -> None:
+    def count_dropped(self, reason: str, count: int = 1) -> None:
         for listener in self.on_dropped:
             listener(reason, count)
 
@@ -126,7 +126,7 @@ class VoiceLine:
             listeners.clear()
         self._connection = None
         self._microphone = False
-        self.player.unplug()
+        self.player.clear_listeners()
         self.player.flush()
 
     def _set_microphone(self, sending: bool) -> None:
@@ -163,7 +163,7 @@ class Player:
     """
 
     def __init__(self) -> None:
-        self.unplug()
+        self.clear_listeners()
         # Samples that did not fit, over its whole life
         self.dropped = 0
         self._chunks: deque[NDArray[np.int16]] = deque()
@@ -174,12 +174,12 @@ class Player:
         self._gain = self._gain_now = 1.0
         self._resampler: tuple[int, av.AudioResampler] | None = None
 
-    def unplug(self) -> None:
+    def clear_listeners(self) -> None:
         """Tell nobody of what there is to send."""
         # Listeners: there is something to send again.
         self.on_ready: list[Callable[[], None]] = []
         # There is nothing to send any more although more could have come.
-        self.on_hush: list[Callable[[], None]] = []
+        self.on_idle: list[Callable[[], None]] = []
 
     @property
     def waiting(self) -> float:
@@ -204,7 +204,7 @@ class Player:
         )
 
     @property
-    def resting(self) -> bool:
+    def is_idle(self) -> bool:
         """True when nothing more comes until somebody plays, resumes or begins again."""
         return self._paused or (self._finished and self._waiting == 0)
 
@@ -226,7 +226,7 @@ class Player:
             raise ValueError(f"{rate} samples a second; 8,000 to 96,000 are possible")
         if self._finished or not len(samples):
             return
-        self._append(self._resampled(samples, rate))
+        self._append(self._resample(samples, rate))
 
     def finish(self) -> None:
         """Note that the utterance is complete."""
@@ -240,7 +240,7 @@ class Player:
         if self.ready:
             _notify(self.on_ready)
 
-    def lower(self, gain: float) -> None:
+    def duck(self, gain: float) -> None:
         """Play at this loudness, 0 to 1, from the next frame on."""
         self._gain = gain
 
@@ -249,7 +249,7 @@ class Player:
         hushed = paused and self.talking and not self._paused
         self._paused = paused
         if hushed:
-            _notify(self.on_hush)
+            _notify(self.on_idle)
         if self.ready:
             _notify(self.on_ready)
 
@@ -259,7 +259,7 @@ class Player:
         self._clear()
         self._finished, self._paused = True, False
         if hushed:
-            _notify(self.on_hush)
+            _notify(self.on_idle)
         return lost
 
     def take(self) -> NDArray[np.int16] | None:
@@ -279,9 +279,9 @@ class Player:
         self._sent += len(frame)
         if len(frame) < FRAME:
             frame = np.concatenate([frame, np.zeros(FRAME - len(frame), np.int16)])
-        return self._scaled(frame)
+        return self._scale(frame)
 
-    def _scaled(self, frame: NDArray[np.int16]) -> NDArray[np.int16]:
+    def _scale(self, frame: NDArray[np.int16]) -> NDArray[np.int16]:
         before, now = self._gain_now, self._gain
         if before == now == 1.0:
             return frame
@@ -307,7 +307,7 @@ class Player:
         if self.ready and not was_ready:
             _notify(self.on_ready)
 
-    def _resampled(self, samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
+    def _resample(self, samples: NDArray[np.int16], rate: int) -> NDArray[np.int16]:
         if rate == RATE:
             return samples
         if self._resampler is None or self._resampler[0] != rate:
@@ -450,7 +450,7 @@ class SoundSection:
         self._encoder: OpusEncoder | None = None
         # Ends the pause before the next frame: the packet that ends the sound need not wait for its
         # turn. The end of the last frame is in it, since the codec overlaps them.
-        self._hush = Broadcast()
+        self._idle = Broadcast()
 
     @property
     def number(self) -> int:
@@ -483,7 +483,7 @@ class SoundSection:
         self._line.connect(self, plays=self._section.sends)
         if self._section.sends:
             self._line.player.on_ready.append(self._talk_soon)
-            self._line.player.on_hush.append(self._hush.wake)
+            self._line.player.on_idle.append(self._idle.wake)
             self._talk_soon()
 
     async def close(self) -> None:
@@ -529,7 +529,7 @@ class SoundSection:
             if self._stream is not None and now - self._stream_since < STREAM_CHANGE_SECONDS:
                 return None
             self._stream = MicrophoneStream(
-                partial(self._line.sound, self), self._line.dropped, self._budget
+                partial(self._line.sound, self), self._line.count_dropped, self._budget
             )
             self._stream_ssrc, self._stream_since = ssrc, now
             self._poll_at(now)
@@ -557,7 +557,7 @@ class SoundSection:
     def _set_sending(self, sending: bool) -> None:
         if self._sending != sending:
             self._sending = sending
-            self._line.sends(self, sending)
+            self._line.set_sending(self, sending)
 
     # Speech
 
@@ -587,7 +587,7 @@ class SoundSection:
         first, silent = True, 0
         while silent < SILENT_PACKETS and not self._closed:
             frame = player.take()
-            if frame is None and not player.resting:
+            if frame is None and not player.is_idle:
                 # The rest is late: nothing is sent until a whole frame is there, which goes on
                 # where the last one ended.
                 return
@@ -599,7 +599,7 @@ class SoundSection:
             behind = loop.time() - at
             if behind > LATE_SECONDS:
                 at += behind
-            await self._hush.wait(at)
+            await self._idle.wait(at)
 
     async def _send(self, frame: NDArray[np.int16], first: bool) -> None:
         if self._encoder is None:

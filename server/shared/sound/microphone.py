@@ -262,14 +262,14 @@ class MicrophoneStream:
         while self._early:
             found = self._early.pop(self._next, None)
             if found is not None:
-                self._one(*found)
+                self._take_one(*found)
             elif len(self._early) > most_early:
                 self._on_drop("lost")
             else:
                 return
             self._next = (self._next + 1) & 0xFFFF
 
-    def _one(self, timestamp: int, payload: bytes, quiet: bool) -> None:
+    def _take_one(self, timestamp: int, payload: bytes, quiet: bool) -> None:
         length = duration(payload)
         missing = signed(timestamp - self._time) // _STEP
         if missing > 0:
@@ -279,13 +279,13 @@ class MicrophoneStream:
             # It was taken for silence: the sound follows later than it was.
             self._ahead = min(self._ahead - missing, SOUND_RATE)
         self._pausing = len(payload) <= PAUSE_BYTES
-        samples = np.zeros(length // _STEP, np.int16) if quiet else self._decoded(payload, length)
+        samples = np.zeros(length // _STEP, np.int16) if quiet else self._decode(payload, length)
         begin = self._unwrapped_of(timestamp)
         self._time = (timestamp + length) & 0xFFFFFFFF
         self._unwrapped = begin + length
         self._emit(samples, begin)
 
-    def _decoded(self, payload: bytes, length: int) -> NDArray[np.int16]:
+    def _decode(self, payload: bytes, length: int) -> NDArray[np.int16]:
         if self._decoder is None:
             self._decoder = OpusDecoder()
         try:

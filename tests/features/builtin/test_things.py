@@ -28,7 +28,7 @@ from server.features.builtin.reader import Reader
 from server.media.picture.grounding import Box
 from server.models.base import EngineRequest, ShownPicture
 from server.shared import watch_answers
-from server.shared.onnx_file import session
+from server.shared.onnx_file import load_session
 from tests.features.builtin.test_detector import photo
 from tests.features.builtin.test_engine import (
     answered,
@@ -196,7 +196,7 @@ async def test_the_models_are_loaded_when_a_question_first_needs_them(
 
     def loaded(path: Path, sha256: str = "") -> Any:
         threads.append(threading.current_thread().name)
-        return session(path, sha256)
+        return load_session(path, sha256)
 
     monkeypatch.setattr(detector, "session", loaded)
     engine = BuiltinEngine(heavy=heavy, reader=reader, finder=ThingFinder())

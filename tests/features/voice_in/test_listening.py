@@ -109,7 +109,7 @@ class Ear:
 
     def sends(self, sends: bool) -> None:
         """Begin or end the microphone's packets."""
-        self.line.sends(self._connection, sends)
+        self.line.set_sending(self._connection, sends)
 
     def press(self, down: bool = True) -> None:
         self.session.handle(PushToTalk(type="push_to_talk", down=down))

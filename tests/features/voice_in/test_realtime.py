@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from server.core.sound import Sound
 from server.features.voice_in.recogniser import Pieces, ServerRecogniser, Words
 from server.shared.speech import (
-    NotOffered,
+    SocketNotOffered,
     SpeechError,
     SpeechFailed,
     SpeechLimits,
@@ -253,7 +253,7 @@ async def test_where_it_is_not_offered(status: int) -> None:
         server.extra = [f"location: ws{server.base_url.removeprefix('http')}/realtime"]
         found = Pieces(stream(*PIECES))
         words = recognised(server.base_url, found)
-        with pytest.raises(SpeechUnavailable if status == 302 else NotOffered):
+        with pytest.raises(SpeechUnavailable if status == 302 else SocketNotOffered):
             await anext(words)
         assert server.upgrades == 1
         whole = await found.rest()

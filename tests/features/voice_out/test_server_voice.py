@@ -18,7 +18,7 @@ from server.features.voice_out.voices import (
 )
 from server.shared.speech import (
     PROBE_SECONDS,
-    NotOffered,
+    SocketNotOffered,
     SpeechError,
     SpeechFailed,
     SpeechLimits,
@@ -380,7 +380,7 @@ async def test_leaving_closes_the_socket_at_once(
 
 
 async def test_a_server_without_it(server: SpeechServer, connect: Connect) -> None:
-    with pytest.raises(NotOffered):
+    with pytest.raises(SocketNotOffered):
         await anext(connect(server).by_socket(TEXT, None))
 
 

@@ -71,7 +71,7 @@ while True:
     if text == "ends":
         os._exit(3)
     if text == "refused":
-        jobs.ended(id, "error", message="The text is empty.")
+        jobs.finish(id, "error", message="The text is empty.")
         continue
     if text in ("endless", "silent"):
         if text == "endless":
@@ -79,7 +79,7 @@ while True:
         stop.wait()
     for char in text:
         channel.send("chunk", char.encode() * 4, id=id)
-    jobs.ended(id, "end", frames=len(text))
+    jobs.finish(id, "end", frames=len(text))
 """
 
 

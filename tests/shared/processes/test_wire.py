@@ -107,7 +107,7 @@ while True:
     if message.header["last"]:
         leave(5)
     stop.wait()
-    jobs.ended(id, "end")
+    jobs.finish(id, "end")
 """
 
 

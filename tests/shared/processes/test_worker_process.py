@@ -219,7 +219,7 @@ while True:
     if what == "dies":
         sys.exit(7)
     if what == "fails":
-        jobs.ended(id, "error", message="no")
+        jobs.finish(id, "error", message="no")
         continue
     if what == "goes on":
         channel.send("piece", id=id)
@@ -229,7 +229,7 @@ while True:
             channel.send("piece", bytes(4096), id=id)
     else:
         channel.send("piece", message.payload, id=id)
-    jobs.ended(id, "end", stopped=stop.is_set())
+    jobs.finish(id, "end", stopped=stop.is_set())
 """
 
 

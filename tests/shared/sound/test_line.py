@@ -23,12 +23,12 @@ def test_only_the_newest_connection_is_heard() -> None:
     line.on_sound.append(heard.append)
     line.on_microphone.append(microphone.append)
     line.connect(old)
-    line.sends(old, True)
+    line.set_sending(old, True)
     line.sound(old, piece())
     line.connect(new)
     assert microphone == [True, False]
     assert not line.microphone
-    line.sends(old, True)
+    line.set_sending(old, True)
     line.sound(old, piece())
     assert len(heard) == 1
     assert not line.microphone
@@ -122,10 +122,10 @@ def test_a_part_of_a_frame_waits_for_the_rest() -> None:
     assert woken == [True]
     assert player.take() is None
     assert player.talking
-    assert not player.resting
+    assert not player.is_idle
     player.finish()
     assert player.take() is not None
-    assert player.resting
+    assert player.is_idle
 
 
 @pytest.mark.parametrize("rate", [8000, 16_000, 22_050, 44_100, 48_000])
@@ -149,12 +149,12 @@ def test_it_holds_a_minute_and_counts_the_rest(player: Player) -> None:
 def test_a_gain_comes_without_a_click(player: Player) -> None:
     player.play(np.full(4 * FRAME, 10_000, np.int16), RATE)
     player.take()
-    player.lower(0.2)
+    player.duck(0.2)
     lowered = player.take()
     assert lowered is not None
     assert lowered[-1] == 2000
     assert np.abs(np.diff(lowered.astype(int), prepend=10_000)).max() < 40
-    player.lower(1.0)
+    player.duck(1.0)
     back = player.take()
     assert back is not None
     assert back[0] < 2100
@@ -166,7 +166,7 @@ def test_flushed_speech_is_gone_and_the_next_one_is_whole(player: Player) -> Non
     player.take()
     assert player.flush() == pytest.approx(0.98)
     assert player.take() is None
-    assert player.resting
+    assert player.is_idle
     assert not player.talking
     player.play(tone(1.0), RATE)  # a chunk of the one that was flushed
     assert player.take() is None
@@ -182,7 +182,7 @@ def test_a_pause_goes_on_where_it_was(player: Player) -> None:
     first = player.take()
     player.pause(True)
     assert player.take() is None
-    assert player.resting
+    assert player.is_idle
     assert player.talking
     woken: list[None] = []
     player.on_ready.append(lambda: woken.append(None))

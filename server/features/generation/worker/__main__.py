@@ -134,12 +134,12 @@ class Worker:
                     self._stop.check()
                     size = {"width": frame.shape[1], "height": frame.shape[0]}
                     send("frame", frame.tobytes(), id=id, index=index, **size)
-            self.jobs.ended(id, "end", step=self._step)
+            self.jobs.finish(id, "end", step=self._step)
         except Stopped:
-            self.jobs.ended(id, "end", step=self._step)
+            self.jobs.finish(id, "end", step=self._step)
         except Exception as error:  # noqa: BLE001 - libraries raise anything
             code, text = explained(error, " for this")
-            self.jobs.ended(id, "error", code=code, message=text)
+            self.jobs.finish(id, "error", code=code, message=text)
         finally:
             _give_back()
 

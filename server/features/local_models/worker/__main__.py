@@ -27,7 +27,7 @@ from server.shared.processes.wire import (
     WorkerJobs,
     WorkerMessage,
     claim_output,
-    leave,
+    exit_process,
     origin,
 )
 
@@ -82,7 +82,7 @@ class Worker:
         header = message.header
         id = header["id"]
         if stop.is_set():
-            self.jobs.ended(id, "end", reason="cancelled", prompt_tokens=0, completion_tokens=0)
+            self.jobs.finish(id, "end", reason="cancelled", prompt_tokens=0, completion_tokens=0)
             return
         payload, sound = io.BytesIO(message.payload), header["sound"]
         try:
@@ -99,17 +99,17 @@ class Worker:
                 thoughts=header["thoughts"],
             )
         except AnswerError as error:
-            self.jobs.ended(id, "error", code=error.code)
+            self.jobs.finish(id, "error", code=error.code)
         except Exception as error:  # noqa: BLE001
             # Libraries and a model's own code raise anything: one answer fails.
             sys.stderr.write(f"answer failed: {origin(error)}\n")
-            self.jobs.ended(id, "error", code="failed")
+            self.jobs.finish(id, "error", code="failed")
             # Older versions of torch have no class for it.
             fault = str(error).startswith(("CUDA error", "HIP error"))
             if fault or type(error).__name__ == "AcceleratorError":
                 os._exit(_GPU_FAULT)
         else:
-            self.jobs.ended(
+            self.jobs.finish(
                 id,
                 "end",
                 reason=outcome.reason,
@@ -208,7 +208,7 @@ def main() -> int:
     channel = claim_output()
     worker = Worker(channel)
     worker.jobs.listen(sys.stdin.buffer)
-    return leave(run(arguments, channel, worker))
+    return exit_process(run(arguments, channel, worker))
 
 
 if __name__ == "__main__":

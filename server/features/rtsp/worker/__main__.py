@@ -26,7 +26,7 @@ from server.shared.processes.wire import (
     WorkerMessage,
     claim_input,
     claim_output,
-    leave,
+    exit_process,
 )
 from server.shared.processes.wire import read as read_message
 
@@ -93,7 +93,7 @@ def main() -> None:
     channel, stream = claim_output(), claim_input()
     first = read_message(stream)
     if first is None or first.type != "camera":
-        leave(0)
+        exit_process(0)
     address = Address(**{one.name: first.header[one.name] for one in fields(Address)})
     worker = Worker(channel)
 
@@ -103,7 +103,7 @@ def main() -> None:
                 worker.received(message)
         except (WireError, OSError):
             pass
-        leave(0)
+        exit_process(0)
 
     threading.Thread(target=listen, name="listen", daemon=True).start()
     bound_memory()
@@ -119,7 +119,7 @@ def main() -> None:
     else:
         failed = SourceFailed(Trouble.ENDED)
     channel.send("failed", trouble=failed.trouble.value, detail=failed.detail)
-    leave(0)
+    exit_process(0)
 
 
 if __name__ == "__main__":

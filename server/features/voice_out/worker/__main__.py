@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, NoReturn
 from server.core import core_dumps
 from server.features.voice_out.worker.qwen3_tts import Speaker, SpeakError, load
 from server.features.voice_out.worker.streaming import StreamOptions
-from server.shared.processes.wire import Channel, WorkerJobs, claim_output, leave, origin
+from server.shared.processes.wire import Channel, WorkerJobs, claim_output, exit_process, origin
 
 
 def work(speaker: Speaker, channel: Channel, jobs: WorkerJobs) -> NoReturn:
@@ -33,7 +33,7 @@ def work(speaker: Speaker, channel: Channel, jobs: WorkerJobs) -> NoReturn:
         message, stop = jobs.next()
         id = message.header["id"]
         if stop.is_set():
-            jobs.ended(id, "end", frames=0)
+            jobs.finish(id, "end", frames=0)
             continue
         try:
             frames = speaker.speak(
@@ -43,13 +43,13 @@ def work(speaker: Speaker, channel: Channel, jobs: WorkerJobs) -> NoReturn:
                 emit=partial(channel.send, "chunk", id=id),
             )
         except SpeakError as error:
-            jobs.ended(id, "error", message=str(error))
+            jobs.finish(id, "error", message=str(error))
         except Exception as error:  # noqa: BLE001
             # Libraries raise anything: one answer is not spoken, and the next may be.
             print(f"speaking failed: {origin(error)}", file=sys.stderr)
-            jobs.ended(id, "error", message=f"The model failed ({type(error).__name__}).")
+            jobs.finish(id, "error", message=f"The model failed ({type(error).__name__}).")
         else:
-            jobs.ended(id, "end", frames=frames)
+            jobs.finish(id, "end", frames=frames)
 
 
 def run(
@@ -268,7 +268,7 @@ def main() -> int:
         jobs = WorkerJobs(channel, "speak", busy={"message": "Too many texts wait."})
         jobs.listen(sys.stdin.buffer)
         status = run(arguments.model, options, arguments.voice, channel, jobs)
-    return leave(status)
+    return exit_process(status)
 
 
 if __name__ == "__main__":
