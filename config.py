@@ -1,4 +1,4 @@
-"""The settings: read once from the environment and `.env`, then frozen. env.example explains every key."""
+"""The settings, read once from the environment and `.env`, then frozen. env.example documents every key."""
 
 from __future__ import annotations
 
@@ -70,17 +70,17 @@ from server.core.settings import (
 
 
 class ConfigError(OperatorError):
-    """The settings do not hold; `message` has one sentence for each problem, a line each."""
+    """The settings are invalid; `message` has a line for each error."""
 
 
-# The engines of this server that may have a role
+# Engines of this server that can be assigned to a role
 _OWN_ENGINES = ("local", "builtin")
-_ROLE_URL = "a URL as for VLLM_BASE_URL, local or builtin, or empty for the engine that answers"
+_ROLE_URL = "a URL as in VLLM_BASE_URL, local or builtin, or empty for the engine that answers"
 
 
 @dataclass(frozen=True, slots=True)
 class RoleSettings:
-    """The engine of a role: one of this server's, by its name, or a model server."""
+    """The engine of a role: an engine of this server, by name, or a model server."""
 
     name: str
     url: str = ""
@@ -91,8 +91,8 @@ class RoleSettings:
 class Settings(BaseSettings):
     """The core's keys of env.example, in lower case; `load` adds those of the features.
 
-    A field's `description` is what is allowed: it ends the sentence that a bad value is answered with.
-    Given an empty value, a key keeps its default, lists aside: an empty list is empty.
+    The `description` of a field says what is allowed, for the error about an invalid value.
+    An empty value means the default, except for a list: an empty list is empty.
     """
 
     model_config = SettingsConfigDict(
@@ -104,12 +104,12 @@ class Settings(BaseSettings):
     )
 
     # Server
-    # `load` reads it first, since it decides which other settings there are.
+    # `load` reads it first, because it decides which other settings exist.
     features: str = text("all", "all, or a comma-separated list of features")
     host: str = Field(
         default="0.0.0.0",
         pattern=r"^[A-Za-z0-9.:_-]{1,253}$",
-        description="an IP address or a host name of this machine (0.0.0.0 and :: mean all)",
+        description="an IP address or host name of this machine (0.0.0.0 and :: mean all)",
     )
     port: int = integer(8000, 0, 65535, " (0 takes any free port)")
     log_file: Path | None = path("a file in an existing directory, or empty for standard output")
@@ -143,11 +143,11 @@ class Settings(BaseSettings):
     reads_model: str = text()
     reads_api_key: SecretStr = secret()
     engine_python: Path | None = path(
-        "a Python that has torch and transformers, ~ being the home directory"
+        "the path of a Python with torch and transformers (~ is the home directory)"
     )
     model_path: Path = Field(
         default=Path("~/models/qwen2.5-vl-32b"),
-        description="a directory, ~ being the home directory",
+        description="a directory (~ is the home directory)",
     )
     model_dtype: Literal["auto", "float16", "bfloat16", "float32"] = Field(
         default="auto", description="auto, float16, bfloat16 or float32"
@@ -175,13 +175,13 @@ class Settings(BaseSettings):
     access_code: SecretStr = secret()
     operator_token: SecretStr = secret()
     allowed_origins: Annotated[tuple[str, ...], NoDecode, list_of(origin)] = names(
-        "origins like https://cam.example.org:8443, each spelled out, without a path"
+        "origins like https://cam.example.org:8443, without wildcards and paths"
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, list_of(allowed_host)] = names(
-        "host names like cam.example.org or *.example.org, without a scheme and a port"
+        "host names like cam.example.org or *.example.org, without scheme and port"
     )
     frame_ancestors: Annotated[tuple[str, ...], NoDecode, list_of(origin)] = names(
-        "origins like https://home.example.org:8123, each spelled out, without a path"
+        "origins like https://home.example.org:8123, without wildcards and paths"
     )
     session_timeout: int = integer(3600, 1, 604_800, " (seconds)")
     token_max_age: int = integer(86_400, 60, 2_592_000, " (seconds)")
@@ -191,7 +191,7 @@ class Settings(BaseSettings):
 
     @property
     def sessions_here(self) -> int:
-        """Sessions that this process takes of MAX_SESSIONS."""
+        """Maximum number of sessions of this process."""
         return int(
             min(
                 [self.max_sessions, *(kind.most_sessions(self) for kind in _feature_settings(self))]
@@ -207,7 +207,7 @@ class Settings(BaseSettings):
         "URLs like stun:stun.example.org:3478 or stuns:..., without //"
     )
     turn_urls: Annotated[tuple[str, ...], NoDecode, list_of(turn_url)] = names(
-        "URLs like turn:turn.example.org:3478?transport=udp or turns:..., without // and without a user"
+        "URLs like turn:turn.example.org:3478?transport=udp or turns:..., without // and user"
     )
     turn_secret: SecretStr = secret()
     turn_ttl: int = integer(3600, 60, 604_800, " (seconds)")
@@ -224,17 +224,17 @@ class Settings(BaseSettings):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences on what is allowed but probably not meant; without secrets."""
+        """Sentences about values that are allowed but probably mistakes; without secrets."""
         return self._warnings
 
     @property
     def made_access_code(self) -> bool:
-        """True when ACCESS_CODE was empty and one was made for this run: nobody knows it yet."""
+        """True if ACCESS_CODE was empty, and a code was generated for this run."""
         return self._made_access_code
 
     @property
     def made_secret(self) -> bool:
-        """True when JWT_SECRET_KEY was made for this run."""
+        """True if a JWT_SECRET_KEY was generated for this run."""
         return self._made_secret
 
     @model_validator(mode="before")
@@ -257,7 +257,7 @@ class Settings(BaseSettings):
 
     @property
     def machines(self) -> Mapping[str, str]:
-        """The machines behind addresses of servers, by host and port; "" is this one."""
+        """Names of the machines behind server addresses, by host and port; "" is this machine."""
         found: dict[str, list[str]] = {}
         for address, machine in self.engine_machines:
             found.setdefault(address, []).append(machine)
@@ -274,11 +274,11 @@ class Settings(BaseSettings):
         return value if value in ("", *_OWN_ENGINES) else " ".join(base_urls(value))
 
     def has_engine(self, name: str) -> bool:
-        """Return whether an engine may answer, or do the work of another role."""
+        """Return True if an engine may answer, or is assigned to a role."""
         return self.engine in ("auto", name) or name in (self.watches_base_url, self.reads_base_url)
 
     def of_role(self, role: Role) -> RoleSettings | None:
-        """Return the engine of a role of its own; None where the one that answers does its work."""
+        """Return the engine assigned to a role; None if the engine that answers does its work."""
         if role is Role.ANSWERS:
             return None
         url, model = getattr(self, f"{role}_base_url"), getattr(self, f"{role}_model")
@@ -293,7 +293,7 @@ class Settings(BaseSettings):
         return RoleSettings(name=role, url=url, model=model, key=key)
 
     def own_roles(self) -> dict[Role, RoleSettings]:
-        """Return the engines that roles have for themselves."""
+        """Return the roles with an engine of their own."""
         found = {role: self.of_role(role) for role in Role}
         return {role: own for role, own in found.items() if own is not None}
 
@@ -303,7 +303,7 @@ class Settings(BaseSettings):
         try:
             return value.expanduser() if isinstance(value, Path) else value
         except RuntimeError:
-            raise ValueError("~ cannot be used, because this user has no home directory") from None
+            raise ValueError("~ cannot be used: this user has no home directory") from None
 
     @model_validator(mode="after")
     def _validate(self) -> Settings:
@@ -321,8 +321,8 @@ class Settings(BaseSettings):
         if (weakness := secret_weakness(key)) and not guarded:
             if key:
                 warnings.append(
-                    f"JWT_SECRET_KEY {weakness}, so a random one is used until the server stops."
-                    f" Make a good one with: {MAKE_A_SECRET}"
+                    f"JWT_SECRET_KEY {weakness}, so a random key is used until the server stops."
+                    f" Generate one with: {MAKE_A_SECRET}"
                 )
             object.__setattr__(self, "jwt_secret_key", SecretStr(secrets.token_urlsafe(48)))
             self._made_secret = True
@@ -332,7 +332,7 @@ class Settings(BaseSettings):
                 object.__setattr__(self, name, urls[0])
                 workers = " ".join(url.removesuffix("/v1") for url in urls)
                 warnings.append(
-                    f"{name.upper()} has {len(urls)} addresses; only {urls[0]} is used. To use all, start vLLM's"
+                    f"{name.upper()} has {len(urls)} addresses; only {urls[0]} is used. To use all of them, start vLLM's"
                     f' router with ROUTER_WORKERS="{workers}" bash scripts/start_router.sh, and set'
                     f" {name.upper()} to its address, http://127.0.0.1:8009/v1."
                 )
@@ -340,10 +340,10 @@ class Settings(BaseSettings):
         return self
 
     def _find_errors(self, guarded: bool) -> Iterator[str]:
-        """Yield a sentence for each problem that keeps the server from starting. `guarded`: a token is required."""
+        """Yield a sentence for each error that prevents the start. `guarded`: a token is required."""
         if self.https_enabled:
             yield from certificate_errors(self.ssl_cert_path, self.ssl_key_path)
-        advice = "The page offers it for download."
+        advice = "The page offers this file for download: correct the path, or leave it empty."
         yield from file_errors("CA_CERT_PATH", self.ca_cert_path, authority_der, advice)
         log = self.log_file
         if log is not None and (log.is_dir() or not log.parent.is_dir()):
@@ -353,33 +353,33 @@ class Settings(BaseSettings):
             yield from kind.find_errors(self)
         if guarded and (weakness := secret_weakness(self.jwt_secret_key.get_secret_value())):
             yield (
-                f"JWT_SECRET_KEY {weakness}. REQUIRE_AUTH and ACCESS_CODE need at least {MIN_SECRET_CHARS} random"
-                f" characters there; make them with: {MAKE_A_SECRET}"
+                f"JWT_SECRET_KEY {weakness}. With REQUIRE_AUTH or ACCESS_CODE it needs at least {MIN_SECRET_CHARS} random"
+                f" characters. Generate them with: {MAKE_A_SECRET}"
             )
         if 0 < (length := len(self.operator_token.get_secret_value())) < MIN_OPERATOR_CHARS:
             yield (
-                f"OPERATOR_TOKEN has only {length} characters. Whoever has it can start programs here, so it needs at"
-                f" least {MIN_OPERATOR_CHARS} random ones; make them with: {MAKE_A_SECRET}"
+                f"OPERATOR_TOKEN has only {length} characters. It allows starting programs on this machine, so it needs at"
+                f" least {MIN_OPERATOR_CHARS} random characters. Generate them with: {MAKE_A_SECRET}"
             )
         if self.turn_urls and not self.turn_secret.get_secret_value():
-            yield "TURN_SECRET is empty. TURN_URLS needs the secret that the TURN server has as static-auth-secret."
+            yield "TURN_SECRET is empty. With TURN_URLS it must be the static-auth-secret of the TURN server."
 
     def _find_warnings(self) -> Iterator[str]:
-        """Yield sentences on what is allowed but probably not meant."""
+        """Yield a sentence for each value that is allowed but probably a mistake."""
         code = self.access_code.get_secret_value()
         if self.require_auth and not code:
-            yield "REQUIRE_AUTH is true but ACCESS_CODE is empty: anybody may take a token. Set ACCESS_CODE to change that."
+            yield "REQUIRE_AUTH is true, but ACCESS_CODE is empty: anybody can get a token. Set ACCESS_CODE to prevent that."
         if code and len(code) < 8:
-            yield f"ACCESS_CODE has only {len(code)} characters and can be guessed; 8 or more are better."
+            yield f"ACCESS_CODE has only {len(code)} characters and can be guessed. Use at least 8."
         if 0 < (length := len(self.metrics_token.get_secret_value())) < MIN_OPERATOR_CHARS:
             yield (
-                f"METRICS_TOKEN has only {length} characters and can be guessed; make a long one with:"
+                f"METRICS_TOKEN has only {length} characters and can be guessed. Generate a longer one with:"
                 f" {MAKE_A_SECRET}"
             )
         if self.response_max_tokens >= self.model_max_tokens // 2:
             yield (
                 f"RESPONSE_MAX_TOKENS is {self.response_max_tokens}, at least half of MODEL_MAX_TOKENS"
-                f" ({self.model_max_tokens}): answers will be cut to leave room for the question."
+                f" ({self.model_max_tokens}): answers will be shortened to leave room for the question."
             )
         servers = {
             server_address(str(getattr(self, name)))
@@ -388,27 +388,27 @@ class Settings(BaseSettings):
         }
         for address, machine in self.machines.items():
             if machine and address not in servers:
-                yield f"ENGINE_MACHINES names {address}, which is the address of no server in these settings."
+                yield f"ENGINE_MACHINES names {address}, but no server of these settings has that address."
         for kind in _feature_settings(self):
             yield from kind.find_warnings(self)
         if self.turn_secret.get_secret_value() and not self.turn_urls:
-            yield "TURN_SECRET is set but TURN_URLS is empty, so no relay is offered."
+            yield "TURN_SECRET is set, but TURN_URLS is empty, so no relay is offered."
         low, high = self.udp_port_range or (1, math.inf)
         if (count := high - low + 1) < self.sessions_here:
             yield (
                 f"UDP_PORT_RANGE has {count} ports, fewer than MAX_SESSIONS ({self.sessions_here}): each camera takes one,"
-                " and one more while it reconnects. Cameras beyond that are refused."
+                " and another one while it reconnects. Further cameras are refused."
             )
 
 
 def _feature_settings(settings: Settings) -> list[Any]:
-    """Return the features' settings that these are made of."""
+    """Return the settings classes of the features in these settings."""
     return [kind for kind in type(settings).__bases__ if issubclass(kind, FeatureSettings)]
 
 
 @functools.cache
 def composed(features: tuple[str, ...]) -> type[Settings]:
-    """Return the settings with those that these features bring. Raises Collision."""
+    """Return the settings class with those of these features. Raises Collision."""
     brought: list[Any] = settings_of(features)
     kinds: list[type[BaseModel]] = [Settings, *brought]
     check_unique(
@@ -419,7 +419,7 @@ def composed(features: tuple[str, ...]) -> type[Settings]:
 
 
 def known_keys(features: tuple[str, ...] | None = None) -> tuple[str, ...]:
-    """List the keys of the settings; `features`: None for all that are installed."""
+    """Return the keys of the settings. `features`: None for all installed ones."""
     names = installed() if features is None else features
     kinds: list[type[BaseModel]] = [Settings, *settings_of(names)]
     return tuple(dict.fromkeys(name.upper() for kind in kinds for name in kind.model_fields))
@@ -431,7 +431,7 @@ def _secrets(kind: type[Settings]) -> frozenset[str]:
 
 
 def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
-    """Read the settings: `overrides` before the environment before `env_file` (None: no file). Raises ConfigError."""
+    """Load the settings: `overrides` take precedence over the environment, and that over `env_file`. Raises ConfigError."""
     try:
         lines = env_lines(Path(env_file)) if env_file else []
         environment = {name.lower(): value for name, value in os.environ.items()}
@@ -455,12 +455,12 @@ def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
         settings = kind(**{name: given[name] for name in kind.model_fields if name in given})
     except OSError as exc:
         raise ConfigError(
-            f"{env_file} cannot be read ({exc.strerror}). Make it readable for this user, or remove it."
+            f"{env_file} cannot be read ({exc.strerror}). Make it readable by this user, or remove it."
         ) from None
     except UnicodeDecodeError:
         raise ConfigError(f"{env_file} is not UTF-8 text. Save it as UTF-8.") from None
     except ValidationError as exc:
-        # Without the cause: its text could hold values.
+        # Without the cause, whose text could contain values.
         raise ConfigError(
             "\n".join(error_sentences(exc, kind.model_fields, _secrets(kind)))
         ) from None

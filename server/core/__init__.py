@@ -1,4 +1,4 @@
-"""Types and tools for every folder: errors, frames, WebSocket messages, addresses, logs, metrics.
+"""Shared types and tools: errors, frames, WebSocket messages, addresses, logs, metrics.
 
-Nothing here knows a session, a route, an engine or aiortc.
+Nothing here depends on sessions, routes, engines or aiortc.
 """

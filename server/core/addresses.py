@@ -11,20 +11,18 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
-# Hops of X-Forwarded-For that are read, from the right.
+# Maximum number of X-Forwarded-For hops read, from the right
 MAX_HOPS = 16
-# Keys of a limiter
+# Maximum number of keys in a limiter
 MAX_KEYS = 10_000
-# Common key of all requests without a usable peer address.
+# Key shared by all requests without a usable peer address
 UNKNOWN = "unknown"
 
 
 def parse_address(text: str | None) -> Address | None:
-    """Parse an address as proxies and sockets write it: with a port, brackets or a zone.
+    """Parse an address as written by proxies and sockets: with a port, brackets or a zone.
 
-    None when malformed.
-
-    An IPv4 address mapped into IPv6 is returned as IPv4.
+    Return None when it is malformed. An IPv4-mapped IPv6 address is returned as IPv4.
     """
     if text is None or len(text) > 100:
         return None
@@ -41,7 +39,7 @@ def parse_address(text: str | None) -> Address | None:
 
 
 def is_trusted(peer: str | None, trusted: Sequence[Network]) -> bool:
-    """Return True when the connection's peer is one of our proxies."""
+    """Return True if the connection's peer is a trusted proxy."""
     address = parse_address(peer)
     return address is not None and _is_within(address, trusted)
 
@@ -49,12 +47,11 @@ def is_trusted(peer: str | None, trusted: Sequence[Network]) -> bool:
 def client_address(
     peer: str | None, x_forwarded_for: str | None, trusted: Sequence[Network]
 ) -> str:
-    """Return the right-most hop that is no proxy of ours.
+    """Return the right-most hop that is not a trusted proxy.
 
-    Join several X-Forwarded-For headers with commas.
-
-    A client's own entries stand further left, so they are never used. A malformed entry ends the
-    search at the proxy that wrote it.
+    The caller joins several X-Forwarded-For headers with commas. Entries forged by a client are
+    further left, so they are never used. A malformed entry ends the search at the proxy that
+    wrote it.
     """
     address = parse_address(peer)
     if address is None:
@@ -70,9 +67,9 @@ def client_address(
 def is_secure(
     scheme: str, peer: str | None, x_forwarded_proto: str | None, trusted: Sequence[Network]
 ) -> bool:
-    """Return True when the browser uses TLS, to us or to a trusted proxy.
+    """Return True if the browser uses TLS, to this server or to a trusted proxy.
 
-    `scheme` is the ASGI scope's.
+    `scheme` is the one of the ASGI scope.
     """
     if scheme in ("https", "wss"):
         return True
@@ -87,7 +84,7 @@ def _is_within(address: Address, networks: Sequence[Network]) -> bool:
 
 
 def limiter_key(address: str) -> str:
-    """Return an address's rate limit key: the IPv4 address, or an IPv6 address's /64 network."""
+    """Return the rate limit key of an address: the IPv4 address, or the /64 network of an IPv6 address."""
     parsed = parse_address(address)
     if parsed is None:
         return UNKNOWN
@@ -99,19 +96,17 @@ def limiter_key(address: str) -> str:
 class Limiter:
     """A token bucket per key: `per_minute` requests at once, refilled evenly over `window` seconds.
 
-    0: no limit.
-
-    It stores one number per key (the virtual scheduling form of the generic cell rate algorithm,
-    ITU-T I.371 annex A) and at most MAX_KEYS keys. Beyond that it drops the least recently used
-    one, and counts it in `forgotten` when its bucket was not full yet.
+    0 means no limit. The limiter stores one number per key (the virtual scheduling form of the
+    generic cell rate algorithm, ITU-T I.371 annex A) and at most MAX_KEYS keys. When it is full, it
+    drops the least recently used key, and counts it in `forgotten` if its bucket was not full.
     """
 
     def __init__(self, per_minute: int, *, window: float = 60.0) -> None:
         self._window = window
         self._interval = window / per_minute if per_minute else 0.0
         self._slack = window - self._interval
-        # Key to the time at which its bucket is full again, monotonic seconds; least recently used
-        # first.
+        # Time at which each key's bucket is full again, monotonic seconds; least recently used
+        # first
         self._full_at: OrderedDict[str, float] = OrderedDict()
         self.forgotten = 0
 
@@ -122,17 +117,17 @@ class Limiter:
         return key in self._full_at
 
     def take(self, key: str, now: float, *, count: bool = True) -> float | None:
-        """Count one request.
+        """Count one request. Return None if it is allowed, else the seconds to wait.
 
-        Returns None when it may pass, else the seconds to wait. `count=False` only checks.
+        With `count=False`, check without counting.
         """
         if not self._interval:
             return None
         full_at = max(self._full_at.get(key, now), now)
-        # A refusal takes nothing, so that retries do not lock a client out for longer.
+        # A refused request costs no token, so that retries do not lock a client out for longer.
         wait = full_at - now - self._slack
-        # Sums of many intervals are off by about 1e-13; without the millisecond a burst's last
-        # request could be refused.
+        # Sums of many intervals are off by about 1e-13: without the tolerance of a millisecond the
+        # last request of a burst could be refused.
         if wait > 0.001:
             self._full_at.move_to_end(key)
             return wait
@@ -141,9 +136,9 @@ class Limiter:
         return None
 
     def charge(self, key: str, now: float, count: int) -> None:
-        """Count further requests that have passed; a negative `count` gives back.
+        """Count requests that were already allowed; a negative `count` refunds them.
 
-        A bucket is at most empty.
+        A bucket is never more than empty.
         """
         if self._interval:
             full_at = max(self._full_at.get(key, now), now) + count * self._interval
@@ -169,7 +164,7 @@ _MAX_CHARS = 300
 
 
 def normalise_origin(text: str) -> str | None:
-    """Return `scheme://host[:port]` in lower case, no default port; None for no web origin."""
+    """Return `scheme://host[:port]` in lower case without a default port; None if it is not a web origin."""
     if len(text) > _MAX_CHARS or (match := _ORIGIN.fullmatch(text.lower())) is None:
         return None
     scheme, host, port = match["scheme"], match["host"], match["port"]
@@ -178,19 +173,19 @@ def normalise_origin(text: str) -> str | None:
     return f"{scheme}://{host}:{int(port)}" if 0 < int(port) < 65536 else None
 
 
-# Suffixes of machine names in home and office networks. Nobody can register such names publicly.
+# Suffixes of machine names in home and office networks; such names cannot be registered publicly.
 _OWN_SUFFIXES = ("", ".local", ".lan", ".home.arpa", ".internal", ".localdomain")
 
 
 class HostPolicy:
-    """Accepts the hosts of this server: IP addresses, localhost, and the given names.
+    """The accepted hosts of this server: IP addresses, localhost, and the given names.
 
-    Other names are refused because a stranger's name can resolve to this server (DNS rebinding); an
-    address cannot. `*.` at the beginning of a name stands for exactly one label.
+    Other names are refused, because an attacker's name can resolve to this server (DNS rebinding).
+    `*.` at the beginning of a name matches exactly one label.
     """
 
     def __init__(self, names: Iterable[str] = (), own_name: str = "") -> None:
-        """`own_name`: this machine's host name."""
+        """Accept `names` and this machine's host name, `own_name`."""
         own = own_name.lower().rstrip(".")
         label = own.partition(".")[0]
         given = {name.lower().rstrip(".") for name in names}
@@ -199,11 +194,11 @@ class HostPolicy:
         }
 
     def add(self, names: Iterable[str]) -> None:
-        """Accept these names, too."""
+        """Accept further names."""
         self._names |= {name.lower().rstrip(".") for name in names}
 
     def allows(self, host: str | None) -> bool:
-        """Return True for an accepted Host header, with or without a port."""
+        """Return True if the Host header, with or without a port, is accepted."""
         if host is None:
             return False
         name = _host_name(host)
@@ -228,31 +223,29 @@ def _is_address(name: str) -> bool:
 
 
 class OriginPolicy:
-    """Compares the `Origin` header with a list, or with an empty list, with the request's host.
+    """Checks the `Origin` header against a list, or against the request's host if the list is empty.
 
-    With a list only the list counts: the server's own origin must be in it, too. Without a list the
-    host must be one of ours, because with DNS rebinding a stranger's page has the same host as the
-    request. A request without `Origin` needs a host of ours or of the list.
+    With a list, only listed origins are allowed: the server's own origin must be listed, too.
+    Without one, the host must be accepted by `hosts`, because with DNS rebinding an attacker's page
+    has the same host as the request. A request without `Origin` needs an accepted or listed host.
     """
 
     def __init__(self, allowed: Iterable[str], hosts: HostPolicy) -> None:
-        """`allowed`: the list, as `normalise_origin` returns them."""
+        """Create the policy. `allowed`: origins as returned by `normalise_origin`."""
         self._allowed = frozenset(allowed)
         self._hosts = hosts
         self._listed = HostPolicy(_host_name(one.partition("://")[2]) for one in self._allowed)
 
     def allows_host(self, host: str | None) -> bool:
-        """Return True when the host is one of this server's or of the list."""
+        """Return True if the host is one of this server or of the list."""
         return self._hosts.allows(host) or self._listed.allows(host)
 
     def allows(self, origin: str | None, host: str | None, secure: bool) -> bool:
-        """Return True when a request with these `Origin` and `Host` headers may pass.
+        """Return True if a request with these `Origin` and `Host` headers is allowed.
 
-        `secure`: it came over TLS.
-
-        Without `Origin` (no web page, or a request for which browsers send none) only the host
-        counts. An https page counts as same origin also on a plain request, because a proxy may
-        terminate TLS without a header about it.
+        `secure`: the request came over TLS. Without `Origin` (no web page, or a request for which
+        browsers send none) only the host is checked. An https origin also counts as same origin on
+        a plain request, because a proxy may terminate TLS without adding a header.
         """
         if origin is None:
             return self.allows_host(host)

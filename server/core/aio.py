@@ -1,4 +1,4 @@
-"""Small tools: task sets, supervised loops, timers, closing in time, wake-ups, thread pools; rates."""
+"""Asyncio tools: task sets, supervised loops, timers, deadlines, broadcasts, thread pools, token buckets."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-# Failed steps of each supervised loop by its name since the process began; for /metrics.
+# Failed steps of each supervised loop since the start of the process, by its name; for /metrics
 loop_failures: Counter[str] = Counter()
 
 
 class TaskSet:
-    """Keeps references to the tasks that it starts, and logs the type of an exception that ends
-    one.
+    """A set of tasks. It keeps references to them, and logs the type of an exception that ends one.
 
-    `close` cancels the running tasks and waits for them. Safe to call twice.
+    `close` cancels the running tasks and waits for them. It may be called twice.
     """
 
     def __init__(self, name: str) -> None:
@@ -58,9 +57,7 @@ class TaskSet:
 
 
 def log_failure(name: str, exc: BaseException, message: str = "failed, and goes on") -> None:
-    """Log an exception's type and place in the code, without its text, which may contain what
-    people said.
-    """
+    """Log an exception's type and location, without its text, which may quote users."""
     log.error(
         message,
         extra={"task": name, "error": type(exc).__name__, "at": location(exc.__traceback__)},
@@ -70,9 +67,10 @@ def log_failure(name: str, exc: BaseException, message: str = "failed, and goes 
 async def supervise(
     step: Callable[[], Awaitable[float]], *, name: str, after_failure: float = 5.0
 ) -> None:
-    """Repeat until cancelled: await `step()`, then sleep for the seconds that it returns.
+    """Repeat until cancelled: await `step()`, then sleep for the seconds that it returned.
 
-    A failed step is logged, counted in `loop_failures`, and repeated after `after_failure` seconds.
+    A step that fails is logged, counted in `loop_failures`, and repeated after `after_failure`
+    seconds.
     """
     loop_failures[name] += 0
     while True:
@@ -86,13 +84,13 @@ async def supervise(
 
 
 def listen(listeners: list[T], listener: T, wanted: bool) -> None:
-    """Add a listener that is wanted, once, and remove one that is not."""
+    """Add the listener once if `wanted` is true; else remove it."""
     if (listener in listeners) is not wanted:
         (listeners.append if wanted else listeners.remove)(listener)
 
 
 def async_call(call: Callable[[], object]) -> Callable[[], Awaitable[None]]:
-    """Make a coroutine function of a plain one."""
+    """Wrap a plain function in a coroutine function."""
 
     async def run() -> None:
         call()
@@ -101,23 +99,23 @@ def async_call(call: Callable[[], object]) -> Callable[[], Awaitable[None]]:
 
 
 class Deadline:
-    """The time by which something has to be over, for all who take part in it."""
+    """A point in time shared by all steps of one operation."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
     def left(self, most: float = math.inf) -> float:
-        """Seconds until then, 0 afterwards; `most` at most."""
+        """Return the remaining seconds, from 0 to `most`."""
         return max(0.0, min(most, self._end - time.monotonic()))
 
 
 async def close_all(
     parts: list[tuple[str, Callable[[], Awaitable[Any]]]], deadline: Deadline
 ) -> bool:
-    """Take the parts out of the list and close them, the last one first; whether all ended well and in time.
+    """Remove the parts from the list and close them in reverse order. Return True if all succeeded in time.
 
-    A close that raises is logged, and one that does not end in time is left behind: neither skips
-    another. Each may take half of the time that is left, the last one all of it.
+    A close that raises is logged, and one that does not end in time is abandoned; the others are
+    closed in any case. Each may take half of the remaining time, the last one all of it.
     """
     well = True
     while parts:
@@ -135,9 +133,9 @@ async def close_all(
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel the tasks, except the current one, and wait for their end.
+    """Cancel the tasks, except the current one, and wait for them to end.
 
-    If the caller is cancelled, they still are.
+    They are also cancelled if the caller is cancelled.
     """
     current = asyncio.current_task()
     waiting = [task for task in tasks if task is not current and not task.done()]
@@ -148,7 +146,7 @@ async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 class Timer:
-    """A call that is due later on the event loop, one at a time; true while it is."""
+    """One delayed call on the event loop; true while it is pending."""
 
     def __init__(self) -> None:
         self._handle: asyncio.TimerHandle | None = None
@@ -157,7 +155,7 @@ class Timer:
         return self._handle is not None
 
     def set(self, seconds: float, call: Callable[..., object], *args: Any) -> None:
-        """Call after so many seconds, in place of the call that is due."""
+        """Call `call(*args)` after `seconds`, in place of the pending call."""
         self.cancel()
         self._handle = asyncio.get_running_loop().call_later(seconds, self._due, call, args)
 
@@ -172,10 +170,10 @@ class Timer:
 
 
 class Broadcast:
-    """Wakes all current waiters; a later waiter waits for the next wake-up."""
+    """A wake-up for all current waiters; a later waiter waits for the next one."""
 
     def __init__(self) -> None:
-        # None without waiters.
+        # None without waiters
         self._next: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
@@ -184,7 +182,7 @@ class Broadcast:
         self._next = None
 
     async def wait(self, deadline: float) -> bool:
-        """Wait for the next wake-up: True; False at the deadline (event loop's clock).
+        """Wait for the next wake-up. Return True, or False at the deadline (event loop's clock).
 
         Safe to cancel.
         """
@@ -199,7 +197,7 @@ class Broadcast:
 
 
 async def watch_lag(observe: Callable[[float], object], interval: float = 1.0) -> None:
-    """Pass the event loop's lag (s) to `observe` every `interval` seconds, until cancelled."""
+    """Pass the event loop's lag in seconds to `observe` every `interval` seconds, until cancelled."""
     clock = asyncio.get_running_loop().time
 
     due = clock() + interval
@@ -216,9 +214,9 @@ async def watch_lag(observe: Callable[[float], object], interval: float = 1.0) -
 
 
 class Pools:
-    """The process's bounded thread pools, and those that features add.
+    """The process's thread pools, and those added by features.
 
-    `decode`: video frames. `prepare`: pictures that a question waits for. `heavy`: text and face
+    `decode` is for video frames, `prepare` for the pictures of questions, `heavy` for text and face
     recognition.
     """
 
@@ -228,14 +226,14 @@ class Pools:
         self.heavy = self.add("heavy")
 
     def add(self, name: str, threads: int = 1) -> ThreadPoolExecutor:
-        """Make a pool that is closed with the others. `name`: of its threads."""
+        """Create a pool that is closed with the others. `name` is the prefix of its threads."""
         self._all.append(pool := ThreadPoolExecutor(threads, name))
         return pool
 
     def close(self, patience: float | None = None) -> bool:
         """Drop waiting work, and wait at most `patience` seconds for running work.
 
-        Returns True when all ended.
+        Return True if all work ended.
         """
 
         def end() -> None:
@@ -248,22 +246,21 @@ class Pools:
         return not waiting.is_alive()
 
 
-# In a thread of `in_pool`: `cancelled`, the event of the work that runs there
+# In a thread of `in_pool`: `cancelled`, the event of the work running there
 _work = threading.local()
 
 
 def is_cancelled() -> bool:
-    """Return True in work of `in_pool` whose caller was cancelled. Long work checks it between its steps."""
+    """Return True if the caller of this `in_pool` work was cancelled. Long work checks it between steps."""
     cancelled: threading.Event | None = getattr(_work, "cancelled", None)
     return cancelled is not None and cancelled.is_set()
 
 
 async def in_pool(pool: ThreadPoolExecutor, work: Callable[[*Ts], T], *args: *Ts) -> T:
-    """Run `work(*args)` in a thread.
+    """Run `work(*args)` in a thread of the pool.
 
-    On cancellation waiting work is dropped, `is_cancelled` is true in running work, and its result is ignored.
-    Raises RuntimeError in place of a StopIteration, which no future can hold: who waits for it would wait for
-    ever.
+    On cancellation, waiting work is dropped; in running work `is_cancelled` returns True, and its result is ignored.
+    Raises RuntimeError in place of a StopIteration, which a future cannot hold: its awaiter would never wake.
     """
     cancelled = threading.Event()
 
@@ -282,7 +279,7 @@ async def in_pool(pool: ThreadPoolExecutor, work: Callable[[*Ts], T], *args: *Ts
 
 
 class Bucket:
-    """Allows `rate` a second over time, and `burst` at once; `now` is in seconds of any steady clock."""
+    """A token bucket: `rate` events a second over time, `burst` at once. `now`: seconds of any monotonic clock."""
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
         self._rate, self._burst = rate, burst
@@ -292,13 +289,13 @@ class Bucket:
         self.refused = 0
 
     def wait(self, now: float, least: float = 0.0) -> float:
-        """Return the seconds until so much is left."""
+        """Return the seconds until `least` tokens are available."""
         self._left = min(self._burst, self._left + (now - self._at) * self._rate)
         self._at = now
         return max(0.0, least - self._left) / self._rate
 
     def ready(self, now: float) -> bool:
-        """Return True if one event is allowed, and take none."""
+        """Return True if an event is allowed now, without counting one."""
         return not self.wait(now, 1)
 
     def take(self, now: float) -> bool:
@@ -309,11 +306,11 @@ class Bucket:
         return True
 
     def spend(self, amount: float) -> None:
-        """Take an amount that is known afterwards. The next ones wait until it has come back."""
+        """Count an amount known only afterwards. Later events wait until it is refilled."""
         self._left -= amount
 
 
 def take_all(buckets: Iterable[Bucket], now: float) -> bool:
-    """Take an event from each bucket, or from none when one of them refuses."""
+    """Count an event in every bucket, or in none if one of them refuses it."""
     some = tuple(buckets)
     return all(one.ready(now) for one in some) and all(one.take(now) for one in some)

@@ -1,7 +1,7 @@
-"""Keep this process's memory out of core dumps and out of reach of the user's other processes.
+"""Protect this process's memory from core dumps and from the user's other processes.
 
-It contains secrets, pictures and conversations. Uses only the standard library, because workers and
-scripts call it, too.
+It contains secrets, pictures and conversations. Only the standard library is used, because workers
+and scripts import this module, too.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _FILTER = "/proc/self/coredump_filter"
 
 
 def forbid() -> None:
-    """Forbid core dumps with memory, and reading the memory as the same user. Safe to call twice.
+    """Forbid core dumps with memory, and reading the memory as the same user. It may be called twice.
 
-    The limit alone is not enough: the kernel ignores it when core_pattern names a program, as on
+    The resource limit is not enough: the kernel ignores it if core_pattern names a program, as on
     systemd and Ubuntu. Child processes inherit the limit and the filter, but become readable again
     after exec.
     """

@@ -1,11 +1,11 @@
-"""The errors a client may see. Those of one feature stand with it.
+"""The errors a client may receive. A feature defines its own beside the code that raises them.
 
-`too_long` is for words that a person can make shorter; other fields out of their bounds are `bad_request`.
+`too_long` is for text that a person can shorten; any other field out of its bounds is `bad_request`.
 `conflict` is for a limit that waiting does not lift, `rate_limited` for one that it does.
 
 Each message says what happened, what was given, what is allowed and what to do. It never contains a token, a secret, a
-question, an answer or another service's raw text. An error may have two texts: `message`, for operators and the log, may
-name addresses, settings and commands; `visitor_message`, for everybody else, names none.
+question, an answer or the raw text of another service. An error may have two texts: `message`, for operators and the
+log, may name addresses, settings and commands; `visitor_message`, for everybody else, names none.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from typing import ClassVar
 
 
 class Collision(ValueError):
-    """Two features bring the same name, so the server cannot start with both.
+    """Two features define the same name, so the server cannot start with both.
 
-    Outside the tree of errors: no client meets it.
+    Outside the tree of errors: no client receives it.
     """
 
 
 def check_unique(kind: str, brought: Iterable[tuple[str, str]]) -> None:
-    """Raise Collision if two modules bring the same name. `brought`: each name with its module."""
+    """Raise Collision if two modules define the same name. `brought`: each name with its module."""
     modules: dict[str, str] = {}
     for name, module in brought:
         if (other := modules.setdefault(name, module)) != module:
             raise Collision(
-                f"{other} and {module} both bring the {kind} {name}. Rename one, or leave out a feature of FEATURES."
+                f"{other} and {module} both define the {kind} {name}. Rename one, or remove one feature from FEATURES."
             )
 
 
 class QwenCameraError(Exception):
-    """Base of all errors that a client may receive."""
+    """Base class of all errors that a client may receive."""
 
-    # The module that brings each code
+    # The module that defines each code
     _modules: ClassVar[dict[str, str]] = {}
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
-    # The text for visitors where each `message` is for operators; else ""
+    # Default text for visitors if `message` is meant for operators; else ""
     for_visitors: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:
@@ -51,24 +51,24 @@ class QwenCameraError(Exception):
     def __init__(
         self, message: str, *, retry_after: float | None = None, visitors: str = ""
     ) -> None:
-        """`visitors`: the text for visitors where `message` names a setting, an address or a command."""
+        """Create the error. `visitors`: text for visitors if `message` names a setting, an address or a command."""
         super().__init__(message)
         self.message = message
-        # The text for clients without the operator token
+        # Text for clients without the operator token
         self.visitor_message = visitors or self.for_visitors or message
-        # Seconds after which a retry makes sense; None when unknown.
+        # Seconds after which a retry may succeed; None if unknown
         self.retry_after = retry_after
 
 
 class RequestError(QwenCameraError):
-    """The request cannot succeed unchanged."""
+    """The request cannot succeed without a change."""
 
     code = "bad_request"
     status = 400
 
 
 class BadRequest(RequestError):
-    """Malformed JSON, or a field out of bounds."""
+    """Malformed JSON, or a field out of its bounds."""
 
     code = "bad_request"
 
@@ -93,14 +93,14 @@ class Unauthorized(RequestError):
 
 
 class Forbidden(RequestError):
-    """The origin or the host is not allowed, or the operator allows none of it."""
+    """The origin or the host is not allowed, or the operator has disabled this function."""
 
     code = "forbidden"
     status = 403
 
 
 class UploadRefused(RequestError):
-    """An upload address: nothing can be uploaded."""
+    """A request to an upload address: the server accepts no uploads."""
 
     code = "upload_refused"
     status = 403
@@ -121,7 +121,7 @@ class Conflict(RequestError):
 
 
 class WrongModel(RequestError):
-    """The loaded model cannot do this, but another one can."""
+    """The loaded model cannot do this; another model can."""
 
     code = "wrong_model"
     status = 409
@@ -135,21 +135,21 @@ class TooLarge(RequestError):
 
 
 class UnsupportedMediaType(RequestError):
-    """Another `Content-Type` is needed."""
+    """The `Content-Type` is not supported."""
 
     code = "unsupported_media_type"
     status = 415
 
 
 class UnusableOffer(RequestError):
-    """The offer is malformed, or has no video that can be decoded."""
+    """The offer is malformed, or contains no decodable video."""
 
     code = "unusable_offer"
     status = 422
 
 
 class RateLimited(RequestError):
-    """Too many of them in a short time."""
+    """Too many requests in a short time."""
 
     code = "rate_limited"
     status = 429
@@ -170,19 +170,19 @@ class NoCamera(CameraError):
 
 
 class CameraStalled(CameraError):
-    """No new picture came in time: 3 s, longer of a source that sends few."""
+    """No new picture arrived in time: 3 s, more for a source that sends few."""
 
     code = "camera_stalled"
 
 
 class CameraFrozen(CameraError):
-    """The camera sends the same picture again and again."""
+    """The camera repeats the same picture."""
 
     code = "camera_frozen"
 
 
 class PictureBlack(CameraError):
-    """The camera is covered or in the dark: no model was asked."""
+    """The camera is covered or in the dark; no model was asked."""
 
     code = "picture_black"
 
@@ -194,7 +194,7 @@ class FrameWithheld(CameraError):
 
 
 class EngineError(QwenCameraError):
-    """The engine did not answer. `public`: visitors get `message`, too; otherwise `for_visitors`."""
+    """The engine did not answer. With `public`, visitors get `message`, else `for_visitors`."""
 
     code = "engine_failed"
     status = 503
@@ -239,7 +239,7 @@ class EngineRefused(EngineError):
 
 
 class TooManyCameras(EngineError):
-    """The model does not look at so many cameras together."""
+    """The model does not accept so many cameras in one question."""
 
     code = "too_many_cameras"
     retryable = False
@@ -252,19 +252,19 @@ class EngineFailed(EngineError):
 
 
 class OperatorError(QwenCameraError):
-    """A program, a file or a setting of this machine is not as it has to be; `message` is for operators and the log.
+    """A program, a file or a setting of this machine is misconfigured; `message` is for operators and the log.
 
-    Its subclasses stand beside what raises them. Errors that only their own folder catches, and those of programs that
-    run without the server (workers, `fetch/`, `features/hosting/gpu.py`), stay outside this tree and say so.
+    Subclasses are defined beside the code that raises them. Errors caught only in their own folder, and those of
+    programs that run without the server (workers, scripts, `features/hosting/gpu.py`), are not part of this tree.
     """
 
-    for_visitors = "Something on this server is not set up right. Tell whoever runs it."
+    for_visitors = "This server is not configured correctly. Tell whoever runs it."
 
 
 class Elsewhere(QwenCameraError):
-    """Another process has the session; follow `Location`.
+    """The session belongs to another process; follow `Location`.
 
-    The balancer routes requests to `location` there.
+    The load balancer routes requests for `location` to that process.
     """
 
     code = "elsewhere"
@@ -273,13 +273,13 @@ class Elsewhere(QwenCameraError):
 
     def __init__(self, location: str) -> None:
         super().__init__(
-            "Another process has this session. Ask again with ?session=<id>, as Location says."
+            "Another process has this session. Repeat the request with ?session=<id>, as in Location."
         )
         self.location = location
 
 
 class NotConfirmed(QwenCameraError):
-    """Pictures would go to a machine that the visitor has not confirmed."""
+    """Pictures would be sent to a machine that the visitor has not confirmed."""
 
     code = "not_confirmed"
     status = 409
@@ -287,7 +287,7 @@ class NotConfirmed(QwenCameraError):
 
 
 class Busy(QwenCameraError):
-    """The queue or all sessions are full."""
+    """The queue is full, or all sessions are taken."""
 
     code = "busy"
     status = 503
@@ -311,7 +311,7 @@ class Draining(QwenCameraError):
 
 
 class Internal(QwenCameraError):
-    """A fault of the server."""
+    """An internal error of the server."""
 
     code = "internal"
 
@@ -319,20 +319,20 @@ class Internal(QwenCameraError):
 class SocketCloseCode(IntEnum):
     """The close codes of /ws.
 
-    The server accepts each socket before it closes it with one of these, since browsers cannot read
-    the status of a refused upgrade. A message that is not UTF-8 is closed with 1007 by the library
-    below.
+    The server accepts every socket before it closes it with one of these, because browsers cannot
+    read the status of a refused upgrade. On a message that is not UTF-8, the WebSocket library
+    closes with 1007.
     """
 
-    # The session's end, without an error (RFC 6455, section 7.4.1, as those below 4000)
+    # The session ended without an error (RFC 6455, section 7.4.1, as for all codes below 4000).
     NORMAL = 1000
     # A binary message: send text.
     UNSUPPORTED = 1003
     # `page` or `attempt` is malformed.
     POLICY = 1008
-    # A message over 64 KiB
+    # A message is larger than 64 KiB.
     TOO_LARGE = 1009
-    # A fault of the server: connect again.
+    # An internal error of the server: connect again.
     INTERNAL = 1011
     # The server is about to stop: connect again after some seconds.
     DRAINING = 1013
@@ -340,13 +340,13 @@ class SocketCloseCode(IntEnum):
     UNAUTHORIZED = 4401
     # This origin is not allowed.
     FORBIDDEN_ORIGIN = 4403
-    # There is no such session, or it has ended: get a new token, with which a new session begins.
+    # The session does not exist or has ended: get a new token, which starts a new session.
     NO_SESSION = 4404
-    # No activity for `SESSION_TIMEOUT`: get a new token when the person is back.
+    # No activity for `SESSION_TIMEOUT`: get a new token when the user is back.
     IDLE = 4408
-    # A newer socket of the same session took its place.
+    # A newer socket of the same session replaced it.
     REPLACED = 4409
-    # The operator ended it.
+    # The operator ended the session.
     TAKEN_BACK = 4410
-    # Too many sockets, sessions or messages, or the client reads too slowly: wait, then connect again.
+    # Too many sockets, sessions or messages, or a client that reads too slowly: wait, then connect again.
     TOO_MANY = 4429

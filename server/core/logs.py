@@ -1,9 +1,9 @@
-"""Log lines as JSON, or as text at a terminal, without questions, answers, pictures or secrets.
+"""Log lines as JSON, or as text on a terminal, without questions, answers, pictures or secrets.
 
-A line has `time`, `level`, `logger`, `message`, then those extras of ALLOWED_EXTRAS that the record
-has. Arguments are never formatted into the message, so a library's message appears as its template;
-variable parts belong into extras, whose names are fixed. An exception appears as its type and
-place, never with its text.
+A line has `time`, `level`, `logger`, `message`, then the record's extras that are in ALLOWED_EXTRAS.
+Arguments are never formatted into the message: the message of a library appears as its template, and
+variable parts are passed as extras. An exception appears as its type and location, never with its
+text.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from typing import TextIO
 
 from server.core.redact import redact, session_hash
 
-# All other names in `extra` are dropped. Values are bounded sets, numbers, hashes.
+# All other names in `extra` are dropped. Values come from bounded sets, or are numbers or hashes.
 ALLOWED_EXTRAS = (
-    # Hash of a session's id; any other value of this name is hashed here.
+    # Hash of a session's id; any other value is hashed here.
     "session",
-    # The random id of a request to an engine
+    # Random id of a request to an engine
     "request",
-    # The failure: an exception's type, a code of server.core.errors, the place in the code.
+    # The failure: an exception's type, a code of server.core.errors, the location in the code
     "error",
     "code",
     "at",
-    # The part: a task's name, an engine, a relay's URL (a setting), a privacy filter, a request's
-    # field, a kind of work.
+    # The part: the name of a task, an engine, a relay's URL (a setting), a privacy filter, a field of
+    # a request, a kind of work
     "task",
     "engine",
     "relay",
     "filter",
     "field",
     "kind",
-    # The outcome.
+    # The outcome
     "state",
     "reason",
     "status",
@@ -49,10 +49,10 @@ ALLOWED_EXTRAS = (
     "port",
     "version",
 )
-# Loggers that follow LOG_LEVEL; all others log only warnings and errors.
+# Loggers that use LOG_LEVEL; all others log only warnings and errors.
 OWN_LOGGERS = ("server", "config", "__main__")
 MAX_TEXT_CHARS = 500
-# For terminals: SGR numbers of the coloured levels, and texts that need no quotes
+# For terminals: SGR codes of the coloured levels, and texts that need no quotes
 _COLOURS = {"warning": "33", "error": "31", "critical": "31"}
 _PLAIN = re.compile(r"[\w.:/@+,<>-]+", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{12}", re.ASCII)
@@ -62,14 +62,14 @@ class JSONFormatter(logging.Formatter):
     """Formats a record as one line of ASCII JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        # Escaped to ASCII, so that no text can end the line or control a terminal.
+        # ASCII, so that no text can end the line or control a terminal.
         return json.dumps(_fields(record), ensure_ascii=True, allow_nan=False)
 
 
 class TerminalFormatter(logging.Formatter):
     """Formats a record as one line of text: local time, level, message, extras as name=value.
 
-    As safe as the JSON.
+    The text is escaped as in JSON.
     """
 
     def __init__(self, *, colours: bool) -> None:
@@ -91,7 +91,7 @@ class TerminalFormatter(logging.Formatter):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    """Collect a record's fields for a line, with credentials hidden."""
+    """Return a record's fields for a line, with credentials hidden."""
     line: dict[str, object] = {
         "time": time_text(record.created),
         "level": record.levelname.lower(),
@@ -104,25 +104,25 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     if record.exc_info and record.exc_info[0] is not None:
         line["error"] = record.exc_info[0].__name__
         line["at"] = location(record.exc_info[2])
-    # A second protection: a line should contain no credentials at all. Before the escaping, which
-    # changes their quotes.
+    # A second line of defence: callers pass no credentials. Done before escaping, which changes
+    # quotes.
     return {k: redact(v, MAX_TEXT_CHARS) if isinstance(v, str) else v for k, v in line.items()}
 
 
 def time_text(seconds: float) -> str:
-    """Write a time (seconds since the epoch) as ISO 8601 in UTC, with milliseconds."""
+    """Format a time (seconds since the epoch) as ISO 8601 in UTC, with milliseconds."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def location(trace: TracebackType | None) -> str:
-    """Return the function and line that raised an exception; "" for one that was not raised."""
+    """Return the function and line that raised an exception; "" if it was not raised."""
     last = traceback.extract_tb(trace)[-1:]
     return f"{last[0].name}:{last[0].lineno}" if last else ""
 
 
 def _escape(text: str) -> str:
-    """Escape to ASCII without control characters like JSON, except for quotes."""
+    """Escape to ASCII without control characters, as JSON does, except for quotes."""
     escaped = json.dumps(text, ensure_ascii=True)[1:-1]
     return escaped.replace('\\"', '"').replace("\x7f", "\\u007f")
 
@@ -138,7 +138,7 @@ def _quote(value: object) -> str:
 def _message(record: logging.LogRecord) -> str:
     text = str(record.msg)
     if not _is_own(record.name):
-        # asyncio, for example, puts the repr of an exception on the following lines.
+        # asyncio, for example, writes the repr of an exception on the following lines.
         text = text.partition("\n")[0]
     return text
 
@@ -150,11 +150,11 @@ def _value(name: str, value: object) -> object:
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
-        # NaN and infinity are no JSON.
+        # JSON has no NaN and infinity.
         return round(value, 6) if abs(value) < 1e15 else str(value)
     if isinstance(value, str):
         return value
-    # A repr could hold anything.
+    # A repr could contain anything.
     return type(value).__name__
 
 
@@ -163,14 +163,14 @@ def _is_own(name: str) -> bool:
 
 
 class _OwnOrWarning(logging.Filter):
-    """Filters at the handler, so that it applies whatever level a library gives its loggers."""
+    """Filters in the handler, so that the levels libraries set on their loggers do not matter."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno >= logging.WARNING or _is_own(record.name)
 
 
 class _Quiet:
-    """Counts lines that cannot be written; logging's default would print the record's arguments."""
+    """Counts lines that cannot be written; the default of logging would print the record's arguments."""
 
     lost = 0
 
@@ -183,18 +183,16 @@ class _StreamHandler(_Quiet, logging.StreamHandler[TextIO]):
 
 
 class _FileHandler(_Quiet, WatchedFileHandler):
-    """Appends to the file, and reopens it when log rotation has moved it."""
+    """Appends to the file, and reopens it after log rotation."""
 
 
 def configure(level: str, log_file: str | Path | None) -> None:
-    """Log to `log_file`, or without one to standard output.
+    """Log to `log_file`, or to standard output without one. Replaces the handlers of an earlier call.
 
-    Replaces the handlers of an earlier call.
-
-    Lines are text when standard output is a terminal, otherwise JSON. NO_COLOR turns colours off
+    Lines are text if standard output is a terminal, else JSON. NO_COLOR turns colours off
     (no-color.org).
 
-    `level` is one of debug, info, warning, error. Raises OSError when the file cannot be opened.
+    `level` is one of debug, info, warning, error. Raises OSError if the file cannot be opened.
     """
     handler: logging.Handler
     form: logging.Formatter = JSONFormatter()
@@ -218,15 +216,15 @@ def configure(level: str, log_file: str | Path | None) -> None:
     for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(level.upper())
     for name in ("uvicorn", "uvicorn.error"):
-        # uvicorn warns about every malformed request, so a client could fill the log.
+        # uvicorn warns of every malformed request, with which a client could fill the log.
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("aiortc", "aioice", "libav", "httpx2", "httpcore2"):
-        # Below this level they format the data that passes through them.
+        # Below this level they log the data that they transport.
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.WARNING))
-    # It logs what programs send, and exceptions with their text; errors of ours are logged where they come from.
+    # It logs requests of programs, and exceptions with their text; our errors are logged where they are raised.
     logging.getLogger("mcp").setLevel(logging.CRITICAL)
-    # The access log contains whole URLs including ?token=.
+    # The access log contains whole URLs, including ?token=.
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
     access.propagate = False

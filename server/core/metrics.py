@@ -1,6 +1,6 @@
-"""The Prometheus metrics of the process: the core's; features add theirs.
+"""The Prometheus metrics of the process; features add their own.
 
-Labels are bounded sets and never contain a client's input.
+The values of labels are bounded sets, and never contain the input of a client.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 _MS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 
-# A metric read at scrape time: its number, or numbers by the values of its labels
+# Value of a metric read at scrape time: a number, or numbers by the values of its labels
 Readings = float | Mapping[Any, float]
 
 
@@ -29,7 +29,7 @@ _Family = type[GaugeMetricFamily] | type[CounterMetricFamily]
 
 
 class _Live(Collector):
-    """Metrics that are read at scrape time."""
+    """Collects the metrics that are read at scrape time."""
 
     def __init__(self) -> None:
         self.sources: list[tuple[_Family, str, str, tuple[str, ...], Callable[[], Readings]]] = []
@@ -46,13 +46,13 @@ class _Live(Collector):
 
 
 class Metrics:
-    """The metrics of one process; each test creates its own."""
+    """The metrics of a process."""
 
     def __init__(self, version: str) -> None:
         self._registry = CollectorRegistry()
         self._live = _Live()
         self._registry.register(self._live)
-        # Memory, processor time, descriptors; nothing without /proc.
+        # Memory, processor time, file descriptors; empty without /proc
         ProcessCollector(namespace="qwen_camera", registry=self._registry)
 
         self._counters: dict[str, Counter] = {}
@@ -65,16 +65,14 @@ class Metrics:
         self.frames_received = counter("frames_received_total", "Frames decoded from cameras")
         self.frames_sampled = counter("frames_sampled_total", "Frames taken by the sampler")
         # reason: decode_error, backlog, broken, no_key, format, withheld, unwritten, not_needed
-        self.frames_skipped = counter(
-            "frames_skipped_total", "Frames that went no further", "reason"
-        )
+        self.frames_skipped = counter("frames_skipped_total", "Frames that were not used", "reason")
         self.frames_replaced = counter(
             "frames_replaced_total", "Waiting frames replaced by newer ones"
         )
         # result: kept, shown, dropped, full, large
         self.sent_pictures = counter(
             "sent_pictures_total",
-            "Pictures of answers kept for people who want to see what the engine got, and dropped",
+            "Pictures of answers, kept so that people can see what the engine got, or dropped",
             "result",
         )
         # result: ok, length, cancelled, replaced, error, dropped
@@ -82,7 +80,7 @@ class Metrics:
         # reason: refused, broken, failed, busy, loading
         self.engine_retries = counter(
             "engine_retries_total",
-            "Requests without a token yet that went to a model server again",
+            "Requests repeated at a model server before their first token",
             "reason",
         )
         # result: done, refused, malformed, unknown
@@ -97,16 +95,16 @@ class Metrics:
         self.tokens = counter("tokens_total", "Tokens, as the engine counts them", "direction")
         self.visual_tokens = counter("visual_tokens_total", "Visual tokens sent to engines")
         self.visual_tokens_saved = counter(
-            "visual_tokens_saved_total", "Visual tokens that the engine had computed before"
+            "visual_tokens_saved_total", "Visual tokens that the engine reused from its cache"
         )
         self.errors = counter("errors_total", "Errors sent to clients", "code")
         self.messages_dropped = counter(
-            "messages_dropped_total", "Messages that a client did not take in time"
+            "messages_dropped_total", "Messages dropped because a client read too slowly"
         )
         # reason: missing, malformed, bad_signature, expired, too_old, ended, wrong_session,
         # bad_code, metrics, operator, device, origin, rate, program
         self.auth_failures = counter("auth_failures_total", "Refused credentials", "reason")
-        self.frame_age = seconds("frame_age_seconds", "Age of a frame when the model gets it", _MS)
+        self.frame_age = seconds("frame_age_seconds", "Age of a frame when sent to the model", _MS)
         self.frame_wait = seconds(
             "frame_wait_seconds", "From a question to its frame", (*_MS, 2.0, 3.0)
         )
@@ -123,7 +121,7 @@ class Metrics:
             "loop_lag_seconds", "Delay of a timer in the event loop, each second", _MS
         )
 
-        # The series of alerts begin with 0: rate() misses the first event of a new series.
+        # Series used by alerts start at 0, because rate() misses the first event of a new series.
         for code in ("busy", "internal", "ports_exhausted"):
             self.errors.labels(code)
         for reason in ("bad_code", "bad_signature", "operator", "rate"):
@@ -132,7 +130,7 @@ class Metrics:
             self.inferences.labels("chat", result)
 
     def counter(self, name: str, text: str, *labels: str) -> Counter:
-        """Return the counter of this name, which ends with `_total`; it is made when it is first asked for."""
+        """Return the counter of this name, which ends with `_total`; create it on the first call."""
         if name not in self._counters:
             self._counters[name] = Counter(
                 f"qwen_camera_{name}", text, labels, registry=self._registry
@@ -142,7 +140,7 @@ class Metrics:
     def seconds(
         self, name: str, text: str, buckets: tuple[float, ...] = _SECONDS, *labels: str
     ) -> Histogram:
-        """Return the histogram of durations of this name, which ends with `_seconds`."""
+        """Return the histogram of durations of this name, which ends with `_seconds`; create it on the first call."""
         if name not in self._histograms:
             self._histograms[name] = Histogram(
                 f"qwen_camera_{name}", text, labels, registry=self._registry, buckets=buckets
@@ -154,7 +152,7 @@ class Metrics:
         self._live.sources.append((GaugeMetricFamily, name, text, labels, read))
 
     def count(self, name: str, text: str, read: Callable[[], Readings], *labels: str) -> None:
-        """Add a counter that is kept elsewhere and read at scrape time; `name` ends with `_total`."""
+        """Add a counter that is stored elsewhere and read at scrape time; `name` ends with `_total`."""
         self._live.sources.append((CounterMetricFamily, name, text, labels, read))
 
     def render(self) -> bytes:

@@ -6,8 +6,8 @@ import hashlib
 import re
 
 HIDDEN = "(hidden)"
-# Default number of characters shown, and the characters read behind them, so that a credential that
-# crosses the cut is recognised. No pattern needs more.
+# Default length of the result, and the characters read beyond it, so that a credential across the
+# cut is recognised. No pattern needs more.
 LONGEST = 2000
 MARGIN = 640
 # Names of secrets, also at the end of a longer name: HF_TOKEN, X-Api-Key, accessToken, PGPASSWORD.
@@ -20,7 +20,7 @@ _QUOTED = r"b?(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\\+[\"'][^\"'\\]*|[\"'][
 _LIST = rf"[\[({{](?:\s{{0,8}}{_QUOTED}\s{{0,8}},?)+"
 # Ends before a space, a quote, a comma that ends a clause, and the next field of a URL.
 _BARE = r"(?:[^\s\"'\\,;&]|[,;](?=[^\s\"'])|'(?=\w)|&(?![\w.%-]{1,64}=)|\\[^\"'nrt])+"
-# Words for an absent value, and placeholders in explanations: <token>
+# Words for an absent value, and placeholders such as <token>
 _NONE = r"(?!(?:None|null|[Tt]rue|[Ff]alse)\b|<[a-z]{1,16}>)"
 VALUE = rf"{_NONE}(?:{_QUOTED}|{_LIST}|{_BARE})"
 # Start of a token of a known kind: not within a word, but after an escaped line end
@@ -41,7 +41,7 @@ _CREDENTIALS = (
         ),
         rf"{HIDDEN}@",
     ),
-    # The query of a URL, where signatures and keys have many names; except a relay's transport
+    # The query of a URL, in which signatures and keys have many names; except a relay's transport
     (
         re.compile(
             r"([?#])(?!transport=(?:udp|tcp)(?:[^\w&;%=-]|$))[\w.%\[\]-]{1,64}=[^\s\"'<>\\]+"
@@ -82,7 +82,7 @@ _CREDENTIALS = (
     ),
     # Not a program's status or ours
     (re.compile(rf"(\bcode=)(?!-?\d{{1,4}}\b){VALUE}"), rf"\1{HIDDEN}"),
-    # Anything that looks like a JWT: the beginning is base64url of {"
+    # Anything like a JWT: it begins with base64url of {"
     (re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*){0,4}"), HIDDEN),
     # Tokens of model hubs, registries, clouds and of hosted models
     (
@@ -94,20 +94,18 @@ _CREDENTIALS = (
         HIDDEN,
     ),
 )
-# Colours, cursor movements, titles of windows, strings for devices
+# Escape sequences: colours, cursor movements, window titles, device strings
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[0-OQ-WYZ\\`-~])"
 )
-# Control characters, and those that reverse a line or are invisible
+# Control characters, and characters that reverse the text direction or are invisible
 _CONTROL = re.compile(
     r"[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 
 
 def redact(text: str, most: int = LONGEST) -> str:
-    """Hide everything that looks like a credential, also one at the cut, and return at most `most`
-    characters.
-    """
+    """Hide whatever looks like a credential, even across the cut, and return at most `most` characters."""
     shown = text[: most + MARGIN]
     for pattern, replacement in _CREDENTIALS:
         shown = pattern.sub(replacement, shown)

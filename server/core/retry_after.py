@@ -1,4 +1,4 @@
-"""The header `Retry-After` of other servers. Pure."""
+"""Parse the `Retry-After` header of other servers. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 _SECONDS = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
-# Characters of a date, and some more
+# Maximum characters; a date has 29.
 _MOST = 64
 
 
 def parse_retry_after(header: str, now: float) -> float | None:
-    """Return the seconds that a header asks for, as a number or as an HTTP date; None if it is neither.
+    """Return the seconds given by a header, a number or an HTTP date; None if it is neither.
 
     `now`: seconds since the epoch.
     """

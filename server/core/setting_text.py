@@ -1,6 +1,6 @@
-"""Parse the values of settings, and show them without secrets. Pure.
+"""Parse the values of settings, and quote them without secrets. Pure.
 
-Each parser raises ValueError, whose text becomes part of the error about the setting.
+Each parser raises ValueError; its text becomes part of the error about the setting.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BASE_URL = re.compile(rf"https?://{HOST}(:\d{{1,5}})?(/[^\s?#@]*)?", re.ASCII)
 
 
 def unquote(text: str) -> str:
-    """Strip space, and a pair of quotation marks, which containers do not take off."""
+    """Strip whitespace and one pair of quotation marks, which container runtimes leave in place."""
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         return text[1:-1].strip()
@@ -42,14 +42,14 @@ def network(text: str) -> Network:
 
 
 def public_address(text: str) -> Address:
-    """Parse an IP address that clients can send to."""
+    """Parse an IP address to which clients can send."""
     address = ipaddress.ip_address(text)
     if (
         address.is_unspecified
         or address.is_multicast
         or (address.version == 6 and address.is_link_local)
     ):
-        raise ValueError(f"{text} is no address that a client can send to")
+        raise ValueError(f"{text} is not an address to which clients can send")
     return address
 
 
@@ -71,10 +71,10 @@ def server_address(url: str) -> str:
 
 
 def other_machine(url: str, machines: Mapping[str, str] = MappingProxyType({})) -> str:
-    """Return the other machine at an address, as people know it; "" for this one.
+    """Return the name of the other machine behind a URL; "" for this machine.
 
-    `machines`: those that the operator names, by host and port. Else this one is loopback alone (RFC 6761 section 6.3,
-    RFC 6890): where a name leads, others may change.
+    `machines`: names given by the operator, by host and port. Without one, only loopback counts as this machine
+    (RFC 6761 section 6.3, RFC 6890), because DNS can change where any other name leads.
     """
     at = server_address(url)
     host = at.rpartition(":")[0]
@@ -86,12 +86,12 @@ def engine_machine(text: str) -> tuple[str, str]:
     address, equals, machine = text.partition("=")
     url = f"http://{address}"
     if not equals or _BASE_URL.fullmatch(url) is None or not address.rpartition(":")[2].isdecimal():
-        raise ValueError(f"{quote(text[:80])} is not of that form")
+        raise ValueError(f"{quote(text[:80])} does not have this form")
     return server_address(url), "" if machine == "here" else host_name(machine)
 
 
 def allowed_host(text: str) -> str:
-    """Parse a host like `host_name`, optionally with `*.` before it."""
+    """Parse a host as `host_name` does, with an optional `*.` before it."""
     star = "*." if text.startswith("*.") else ""
     return star + host_name(text.removeprefix("*."))
 
@@ -99,7 +99,7 @@ def allowed_host(text: str) -> str:
 def origin(text: str) -> str:
     found = normalise_origin(text.removesuffix("/"))
     if found is None:
-        raise ValueError(f"{text[:80]!r} is no origin")
+        raise ValueError(f"{text[:80]!r} is not an origin")
     return found
 
 
@@ -116,20 +116,20 @@ def turn_url(text: str) -> str:
 def _ice_url(form: re.Pattern[str], text: str) -> str:
     """Check a URL strictly, because browsers refuse the whole connection for one malformed URL."""
     if (match := form.fullmatch(text)) is None:
-        raise ValueError(f"{quote(text[:80])} is not of that form")
+        raise ValueError(f"{quote(text[:80])} does not have this form")
     if not 1 <= int(match["port"] or 1) <= 65535:
-        raise ValueError(f"{text[:80]!r} has a port outside of 1 to 65535")
+        raise ValueError(f"{text[:80]!r} has a port outside 1 to 65535")
     if text.startswith("turns:") and text.endswith("=udp"):
         raise ValueError(
-            f"{text[:80]!r} asks for TLS over UDP, which no browser speaks; leave ?transport out"
+            f"{text[:80]!r} needs TLS over UDP, which browsers do not support; remove ?transport"
         )
     return text
 
 
 def base_url(text: str) -> str:
-    """Check an http or https URL without user, query and fragment; a final slash is removed."""
+    """Check an http or https URL without user, query and fragment; remove a final slash."""
     if _BASE_URL.fullmatch(text) is None:
-        raise ValueError("it is not of that form")
+        raise ValueError("it does not have this form")
     try:
         port = urlsplit(text).port
     except ValueError:
@@ -140,10 +140,10 @@ def base_url(text: str) -> str:
 
 
 def base_urls(text: str) -> list[str]:
-    """Check one or several URLs as `base_url` does, with commas or spaces between."""
+    """Check one or several URLs, separated by commas or spaces, as `base_url` does."""
     found = [base_url(part) for part in text.replace(",", " ").split()]
     if not found:
-        raise ValueError("it has no address")
+        raise ValueError("it contains no address")
     return found
 
 
@@ -152,54 +152,54 @@ def port_range(text: str) -> tuple[int, int] | None:
     if not text:
         return None
     if (match := re.fullmatch(r"(\d{1,5})\s*-\s*(\d{1,5})", text, re.ASCII)) is None:
-        raise ValueError("it is not of that form")
+        raise ValueError("it does not have this form")
     low, high = int(match[1]), int(match[2])
     if not 1024 <= low <= high <= 65535:
-        raise ValueError("the first port must not be above the second, nor below 1024")
+        raise ValueError("the first port must be at least 1024 and not above the second")
     return low, high
 
 
 def quote(value: object) -> str:
-    """Quote a value for an error: shortened, without what is before an "@", maybe a password."""
+    """Quote a value for an error: shortened, and without the text before an "@", a possible password."""
     text = re.sub(r"[^\s,]*@", "(hidden)@", str(value))
     return repr(text if len(text) <= 120 else f"{text[:120]}...")
 
 
-# The certificate, key and secret files that settings name.
+# The certificate, key and secret files named by settings
 
 MIN_SECRET_CHARS = 32
 
 
 def certificate_errors(certificate: Path | None, key: Path | None) -> list[str]:
-    """Return a sentence for each reason why HTTPS cannot start with SSL_CERT_PATH and SSL_KEY_PATH."""
+    """Return a sentence for each reason why SSL_CERT_PATH and SSL_KEY_PATH cannot be used for HTTPS."""
     problems = []
     for name, path in (("SSL_CERT_PATH", certificate), ("SSL_KEY_PATH", key)):
         if path is None:
-            problems.append(f"{name} is empty. HTTPS_ENABLED=true needs a readable PEM file there.")
+            problems.append(f"{name} is empty. With HTTPS_ENABLED=true it must name a PEM file.")
             continue
         try:
             path.open("rb").close()
         except OSError as exc:
             problems.append(
                 f"{name} is {quote(path)}, which cannot be read ({exc.strerror})."
-                " HTTPS_ENABLED=true needs a readable PEM file there."
+                " With HTTPS_ENABLED=true it must name a readable PEM file."
             )
     if problems or certificate is None:
         return problems
     try:
-        # An empty password, because without one OpenSSL would prompt at the terminal.
+        # Without a password OpenSSL would prompt on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, ValueError):
         return [
-            f"SSL_CERT_PATH is {quote(certificate)} and SSL_KEY_PATH is {quote(key)}, which are not a"
+            f"SSL_CERT_PATH is {quote(certificate)} and SSL_KEY_PATH is {quote(key)}: they are not a"
             " PEM certificate and its unencrypted key."
         ]
     return []
 
 
 def _certificate(path: Path) -> x509.Certificate:
-    """Read a PEM file's first certificate. Raises OSError, and ValueError with a relative clause for an error text."""
-    # Here: every command reads the settings, and few read a certificate.
+    """Read the first certificate of a PEM file. Raises OSError, and ValueError with a relative clause for an error."""
+    # Imported here, because all commands read the settings, but few read a certificate.
     from cryptography import x509
 
     try:
@@ -209,14 +209,14 @@ def _certificate(path: Path) -> x509.Certificate:
 
 
 def authority_der(path: Path) -> bytes:
-    """Return the first certificate of a PEM file as DER, and nothing else of it. Raises as `_certificate` does."""
+    """Return the first certificate of a PEM file as DER. Raises as `_certificate` does."""
     from cryptography.hazmat.primitives.serialization import Encoding
 
     return _certificate(path).public_bytes(Encoding.DER)
 
 
 def certificate_names(path: Path) -> set[str]:
-    """Return the DNS names of a PEM file's first certificate. Raises as `_certificate` does."""
+    """Return the DNS names in the first certificate of a PEM file. Raises as `_certificate` does."""
     from cryptography import x509
 
     try:
@@ -229,9 +229,9 @@ def certificate_names(path: Path) -> set[str]:
 def file_errors(
     name: str, path: Path | None, read: Callable[[Path], object], advice: str
 ) -> list[str]:
-    """Return a sentence, and advice, where `read` refuses the file of setting `name`.
+    """Return an error with advice if `read` cannot read the file of the setting `name`.
 
-    `read` raises OSError, and ValueError with a relative clause.
+    `read` raises OSError, or ValueError with a relative clause.
     """
     if path is None:
         return []

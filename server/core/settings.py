@@ -1,6 +1,6 @@
-"""The settings that a feature brings, which `config` adds to the core's; the kinds of settings, and lines without effect.
+"""Settings of features, kinds of settings, and their errors and warnings. `config` joins the features' with the core's.
 
-The sentences never have a secret's text.
+Errors and warnings never contain the text of a secret.
 """
 
 from __future__ import annotations
@@ -21,64 +21,64 @@ from server.core.setting_text import MIN_SECRET_CHARS, base_url, port_range, quo
 
 
 class ListedCamera(Protocol):
-    """A fixed camera that an operator has listed."""
+    """A fixed camera of the operator's list."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def mqtt(self) -> bool:
-        """It is told of over MQTT."""
+        """True if it is published over MQTT."""
 
     @property
     def watches(self) -> tuple[str, ...]:
-        """Conditions that it is watched for, in words"""
+        """Conditions to watch for, in words."""
 
     @property
     def describe(self) -> bool:
-        """It is described all the time."""
+        """True if it is described continuously."""
 
 
 class FeatureSettings(BaseModel):
-    """A feature's settings: fields as in `config.Settings`, each a key of env.example."""
+    """Base class of a feature's settings: fields as in `config.Settings`, each a key of env.example."""
 
     @classmethod
     def of(cls, settings: object) -> Self:
-        """Return the program's settings as this feature's. Raises TypeError when they lack them."""
+        """Return the program's settings as this feature's. Raises TypeError if they do not include them."""
         if not isinstance(settings, cls):
-            raise TypeError(f"{cls.__name__} are not among the settings")
+            raise TypeError(f"the settings do not include {cls.__name__}")
         return settings
 
     def core(self, name: str) -> Any:
-        """Return one of the core's settings, which these are composed with."""
+        """Return a setting of the core, with which these are composed."""
         return getattr(self, name)
 
     def find_errors(self) -> Iterable[str]:
-        """Return a sentence for each problem that keeps the server from starting."""
+        """Return a sentence for each error that prevents the start."""
         return ()
 
     def find_warnings(self) -> Iterable[str]:
-        """Return sentences on what is allowed but probably not meant; without secrets."""
+        """Return a sentence for each value that is allowed but probably a mistake."""
         return ()
 
     def needs_code(self) -> bool:
-        """Return whether nobody may get in without a code: one is made where ACCESS_CODE is empty."""
+        """Return True if an access code is required; one is generated if ACCESS_CODE is empty."""
         return False
 
     def most_sessions(self) -> float:
-        """Return how many of MAX_SESSIONS this process takes at most."""
+        """Return the maximum number of sessions of this process."""
         return math.inf
 
     def listed_cameras(self) -> Sequence[ListedCamera]:
-        """Return the fixed cameras of an operator's list. Raises OSError, ValueError."""
+        """Return the fixed cameras of the operator's list. Raises OSError, ValueError."""
         return ()
 
 
-# The kinds of a setting: each makes a pydantic field, whose description is what is allowed.
+# Kinds of settings. Each returns a pydantic field, whose description says what is allowed.
 
 
 def list_of(one: Callable[[str], Any]) -> BeforeValidator:
-    """Read a comma-separated list; `one` reads an entry and raises ValueError. Repeated entries count once."""
+    """Parse a comma-separated list without repetitions; `one` parses an entry and raises ValueError."""
 
     def read(value: object) -> object:
         if not isinstance(value, str):
@@ -115,7 +115,7 @@ def secret(allowed: str = "text of at most 1000 characters, or empty") -> Any:
 
 
 def checked_secret(one: Callable[[str], str]) -> AfterValidator:
-    """Check a secret; `one` returns it, and raises ValueError."""
+    """Check a secret with `one`, which returns it or raises ValueError."""
     return AfterValidator(lambda value: SecretStr(one(value.get_secret_value())))
 
 
@@ -146,11 +146,11 @@ def checksum() -> Any:
     )
 
 
-# The file of settings: find lines in it that have no effect.
+# The `.env` file, and its lines without effect
 
 
 def env_lines(path: Path) -> list[Binding]:
-    """Parse a `.env`, without filling in variables; empty where there is none. Raises OSError, UnicodeDecodeError."""
+    """Parse a `.env` file without expanding variables; empty if it does not exist. Raises OSError, UnicodeDecodeError."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8") as stream:
@@ -160,21 +160,23 @@ def env_lines(path: Path) -> list[Binding]:
 def unused_lines(
     path: Path, lines: Iterable[Binding], keys: Sequence[str], used: Sequence[str]
 ) -> list[str]:
-    """Warn of lines and names that have no effect.
+    """Return warnings about lines and names without effect.
 
-    `keys`: all settings; `used`: without those of features that are off.
+    `keys`: all settings; `used`: those of enabled features.
     """
     warnings = []
     for binding in lines:
         if binding.error:
             warnings.append(
-                f"Line {binding.original.line} of {path.name} is not understood and is ignored."
+                f"Line {binding.original.line} of {path.name} cannot be parsed and is ignored."
             )
         key = (binding.key or "").upper()
         if not key or key in used:
             continue
         if key in keys:
-            warnings.append(f"{key} in {path.name} is of a feature that FEATURES leaves out.")
+            warnings.append(
+                f"{key} in {path.name} belongs to a feature that FEATURES does not enable."
+            )
             continue
         near = difflib.get_close_matches(key[:60], keys, n=1, cutoff=0.7)
         meant = f"; did you mean {near[0]}?" if near else "."
@@ -183,26 +185,26 @@ def unused_lines(
 
 
 def permission_warnings(path: Path, has_secret: bool) -> list[str]:
-    """Warn of a `.env` with a secret that other accounts can read."""
+    """Return a warning if other accounts can read a `.env` that has a secret."""
     if not has_secret or not path.stat().st_mode & 0o077:
         return []
     return [
-        f"{path.name} has secrets and can be read by others than its owner; chmod 600 changes that."
+        f"{path.name} contains secrets, and other accounts can read it. Run: chmod 600 {path.name}"
     ]
 
 
 def unused_variables(
     given: Mapping[str, str], keys: Sequence[str], used: Sequence[str]
 ) -> list[str]:
-    """Warn of environment variables of features that are off. `keys`, `used`: see `unused_lines`."""
+    """Return warnings about variables of features that are not enabled. `keys`, `used`: see `unused_lines`."""
     off = sorted({name.upper() for name, value in given.items() if value} & set(keys) - set(used))
-    return [f"{key} is set, and is of a feature that FEATURES leaves out." for key in off]
+    return [f"{key} is set, but belongs to a feature that FEATURES does not enable." for key in off]
 
 
 class InvalidSettings(ValueError):
-    """Problems between settings that are each right alone; `sentences` has one for each.
+    """Settings that are valid alone but not together; `sentences` has one sentence for each error.
 
-    Outside the tree of errors: pydantic makes its own error of a ValueError.
+    Outside the tree of errors: pydantic converts a ValueError to its own error.
     """
 
     def __init__(self, sentences: Iterable[str]) -> None:
@@ -213,7 +215,10 @@ class InvalidSettings(ValueError):
 def error_sentences(
     error: ValidationError, fields: Mapping[str, FieldInfo], secrets: Collection[str]
 ) -> list[str]:
-    """`fields`: all settings by their name in lower case; `secrets`: names whose values are hidden."""
+    """Return a sentence for each error of a validation.
+
+    `fields`: all settings by name in lower case; `secrets`: names of settings whose values are hidden.
+    """
     sentences: dict[str, None] = {}
     for problem in error.errors(include_url=False):
         cause = problem.get("ctx", {}).get("error")
@@ -232,7 +237,7 @@ def error_sentences(
     return list(sentences)
 
 
-# Judge secrets that people choose, and make some. Pure, but for chance.
+# Secrets chosen by people, and generated ones
 
 MIN_OPERATOR_CHARS = 16
 
@@ -245,19 +250,19 @@ _PLACEHOLDER = re.compile(
 
 
 def secret_weakness(secret: str) -> str:
-    """Say how a signing key is weak, as the end of a sentence that begins with its name; "" for a good one."""
+    """Return why a signing key is weak, as the predicate of a sentence about it; "" for a strong one."""
     if not secret:
         return "is empty"
     if len(secret) < MIN_SECRET_CHARS:
         return f"has only {len(secret)} characters"
     if secret.startswith(("-----BEGIN", "ssh-")):
-        return "is a public or private key, which must not sign tokens as a shared secret"
+        return "is a public or private key, which must not be used as a shared secret"
     if _PLACEHOLDER.search(secret) or len(set(secret)) < 8:
-        return "is a placeholder or easily guessed"
+        return "is a placeholder or easy to guess"
     return ""
 
 
 def short_code() -> str:
-    """Make a code of 50 random bits to type on a phone, of letters and digits that do not look alike."""
+    """Generate a code of 50 random bits to type on a phone, without letters and digits that look alike."""
     letters = "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(10))
     return f"{letters[:5]}-{letters[5:]}"

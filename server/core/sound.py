@@ -1,4 +1,4 @@
-"""Sound between a microphone, engines, voices and those who use it, and its forms: raw PCM and WAV. Pure."""
+"""Sound from microphones and voices, and its encodings: raw PCM and WAV. Pure."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Samples a second of all sound that comes in; recognisers and speech detectors expect this rate.
+# Sampling rate of all incoming sound, as expected by recognisers and speech detectors
 SOUND_RATE = 16_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sound:
-    """A piece of what a microphone heard: mono, 16 bits, `SOUND_RATE`."""
+    """A piece of sound from a microphone: mono, 16 bits, `SOUND_RATE`."""
 
     # Shape (samples,)
     samples: NDArray[np.int16]
-    # Estimated time of the first sample, seconds on this machine's monotonic clock (short by the
-    # path's shortest delay), as `Frame.captured`.
+    # Estimated time of the first sample, monotonic seconds of this machine, as `Frame.captured`
     captured: float
 
     @property
@@ -40,32 +39,32 @@ class Sound:
 
 
 class SoundUse(StrEnum):
-    """The fate of the sound that belongs to a question or its frames."""
+    """The use of the sound that belongs to a question or its frames."""
 
-    # The model got it.
+    # The model received it.
     HEARD = "heard"
-    # The text went alone, because the model cannot hear.
+    # Only the text was sent: the model does not accept sound.
     DEAF = "deaf"
-    # The text went alone: there was no sound.
+    # Only the text was sent: there was no sound.
     MISSING = "missing"
-    # The text went alone: there was no sound worth the name.
+    # Only the text was sent: the sound was nearly silent.
     EMPTY = "empty"
-    # The text went alone: the sound was longer than 60 s.
+    # Only the text was sent: the sound was longer than 60 s.
     TOO_LONG = "too_long"
-    # The text went alone: the sound could not be decoded.
+    # Only the text was sent: the sound could not be decoded.
     UNDECODABLE = "undecodable"
-    # The text went alone, because the engine refused the sound.
+    # Only the text was used: the engine refused the sound.
     REFUSED = "refused"
 
 
-# The sound that a server sends: raw PCM, or a WAV file that is still growing.
+# Sound streamed by a server: raw PCM, or a WAV file that is still growing
 
-# Samples a second of raw PCM, where the server gives no other rate: OpenAI's and Qwen3-TTS's
+# Default sampling rate of raw PCM, as of OpenAI and Qwen3-TTS
 USUAL_RATE = 24_000
 RATES = range(8_000, 96_001)
-# The header of a WAV file is this long at most, with what writers put before the sound
+# Maximum bytes of a WAV file's header, including chunks before the sound
 _MOST_HEADER = 4096
-# The first 12 bytes of a WAV file, and fewer of them at the end of a piece
+# The first 12 bytes of a WAV file, and a prefix of them at the end of a piece
 _FILE = re.compile(rb"RIFF.{4}WAVE", re.S)
 _FILE_BEGINS = re.compile(rb"(R|RI|RIF|RIFF.{0,4}|RIFF.{4}(W|WA|WAV))\Z", re.S)
 _COMPRESSED = (b"RIFF", b"ID3", b"OggS", b"fLaC", b"\xff\xfb", b"\xff\xf3")
@@ -73,28 +72,28 @@ _COMPRESSED = (b"RIFF", b"ID3", b"OggS", b"fLaC", b"\xff\xfb", b"\xff\xf3")
 
 @dataclass(frozen=True, slots=True)
 class VoiceChunk:
-    """A piece of a spoken text: mono, 16 bit, at `rate` samples a second."""
+    """A piece of synthesised speech: mono, 16 bits, at `rate` samples a second."""
 
     samples: NDArray[np.int16]
     rate: int
 
 
 class NotPcm(ValueError):
-    """The sound is in a form that is not read here. Its text is ours, the end of a sentence on the server.
+    """The sound is in an unsupported format. The text completes a sentence that begins with the server's name.
 
     Outside the tree of errors: the clients of speech servers catch it.
     """
 
 
 def checked_rate(rate: object) -> int:
-    """Return a rate that can be played. Raises NotPcm."""
+    """Return a sampling rate that can be played. Raises NotPcm for any other value."""
     if type(rate) is not int or rate not in RATES:
-        raise NotPcm("gives a sampling rate outside 8 to 96 kHz")
+        raise NotPcm("states a sampling rate outside 8 to 96 kHz")
     return rate
 
 
 class PcmReader:
-    """Turns the bytes of one utterance into chunks: mono, 16 bits, little-endian."""
+    """Converts the bytes of one utterance to chunks: mono, 16 bits, little-endian."""
 
     def __init__(self, rate: int = USUAL_RATE) -> None:
         self.rate = rate
@@ -104,19 +103,19 @@ class PcmReader:
         self._beginning = True
 
     def set_rate(self, rate: object) -> None:
-        """Apply the rate that the server gives. Raises NotPcm, also for another one once there was sound.
+        """Set the rate stated by the server. Raises NotPcm, also for a change after the first sample.
 
-        Each change would cost a resampler of its own.
+        Each change would need another resampler.
         """
         rate = checked_rate(rate)
         if rate != self.rate and not self._beginning:
-            raise NotPcm("changes its sampling rate in the middle")
+            raise NotPcm("changes its sampling rate during the utterance")
         self.rate = rate
 
     def take(self, data: bytes) -> VoiceChunk | None:
-        """Return the samples that are whole now; None without any. Raises NotPcm.
+        """Return the complete samples; None without any. Raises NotPcm.
 
-        WAV files may follow each other.
+        Several WAV files may follow each other.
         """
         data, at = self._rest + data, 0
         parts: list[NDArray[np.int16]] = []
@@ -133,7 +132,7 @@ class PcmReader:
             header = _FILE_BEGINS.search(data[-12:])
             end = len(data) - len(header[0]) if header else len(data)
             if self._beginning and data[:end].startswith(_COMPRESSED):
-                raise NotPcm("sends compressed sound, and not the PCM that it was asked for")
+                raise NotPcm("sends compressed sound instead of the requested PCM")
             end -= end % (2 * self._channels)
             parts.append(self._mono(data[:end]))
             self._rest = data[end:]
@@ -141,7 +140,7 @@ class PcmReader:
         return VoiceChunk(samples, self.rate) if len(samples) else None
 
     def _mono(self, data: bytes) -> NDArray[np.int16]:
-        """Return the whole samples of one channel, of which the first ends the beginning."""
+        """Return the complete samples, mixed to one channel. The first one ends the beginning."""
         whole = len(data) - len(data) % (2 * self._channels)
         self._beginning = self._beginning and not whole
         samples: NDArray[np.int16] = np.frombuffer(data[:whole], "<i2").astype(np.int16)
@@ -150,7 +149,7 @@ class PcmReader:
         return samples
 
     def _header(self, data: bytes) -> int | None:
-        """Read a WAV file's header. Return where its sound begins; None while it is not whole."""
+        """Read the header of a WAV file. Return the offset of its sound; None while it is incomplete."""
         at = 12
         while at + 8 <= len(data):
             name, size = struct.unpack_from("<4sI", data, at)
@@ -159,24 +158,24 @@ class PcmReader:
             if name == b"fmt " and at + 24 <= len(data):
                 form, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", data, at + 8)
                 if form not in (1, 0xFFFE) or bits != 16 or channels not in (1, 2):
-                    raise NotPcm("sends a WAV file that is not of 16 bits")
+                    raise NotPcm("sends a WAV file that is not 16-bit PCM")
                 self.set_rate(rate)
                 self._channels = channels
             at += 8 + size + size % 2
             if at > _MOST_HEADER:
                 break
         if at > _MOST_HEADER or len(data) > _MOST_HEADER:
-            raise NotPcm("sends a WAV file whose sound does not begin")
+            raise NotPcm("sends a WAV file without a data chunk")
         return None
 
 
-# Put samples into a WAV file, in memory.
+# WAV files in memory
 
 SAMPLE_BYTES = 2
 
 
 def wav(pcm: bytes, rate: int, channels: int = 1) -> bytes:
-    """Return the file. `pcm` is signed 16 bit, little endian, channels in turn; `rate` in Hz."""
+    """Return a WAV file. `pcm`: signed 16 bits, little-endian, interleaved channels; `rate` in Hz."""
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(channels)

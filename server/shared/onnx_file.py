@@ -34,7 +34,7 @@ class ModelUnusable(Exception):
         self.trouble = trouble
 
 
-def session(path: Path, sha256: str = "") -> Any:
+def load_session(path: Path, sha256: str = "") -> Any:
     """Load a file, on one thread; with a checksum, only the file that has it. Raises ModelUnusable."""
     import onnxruntime
 

@@ -78,7 +78,7 @@ def test_bounds(
         ("LOG_LEVEL", "loud", "debug, info, warning or error"),
         ("MODEL_DTYPE", "int3", "auto, float16, bfloat16 or float32"),
         ("REQUIRE_AUTH", "perhaps", "true or false"),
-        ("HOST", "http://here", "an IP address or a host name"),
+        ("HOST", "http://here", "an IP address or host name"),
         ("VLLM_BASE_URL", "127.0.0.1:8001", "an http or https URL"),
         ("VLLM_BASE_URL", "http://a/v1?x=1", "an http or https URL"),
         ("VLLM_BASE_URL", "http://a/v1, b:8001", "an http or https URL"),
@@ -273,11 +273,11 @@ def test_without_auth_a_key_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "cause"),
     [
-        ("STUN_URLS", "stun:stun.example.org:65536", "a port outside of 1 to 65535"),
-        ("TURN_URLS", "turn:turn.example.org:0", "a port outside of 1 to 65535"),
-        ("TURN_URLS", "turns:turn.example.org:443?transport=udp", "no browser speaks"),
-        ("TURN_URLS", "turn:user:pass@turn.example.org", "'(hidden)@turn.example.org' is not"),
-        ("PUBLIC_ADDRESSES", "fe80::1", "no address that a client can send to"),
+        ("STUN_URLS", "stun:stun.example.org:65536", "a port outside 1 to 65535"),
+        ("TURN_URLS", "turn:turn.example.org:0", "a port outside 1 to 65535"),
+        ("TURN_URLS", "turns:turn.example.org:443?transport=udp", "browsers do not support"),
+        ("TURN_URLS", "turn:user:pass@turn.example.org", "'(hidden)@turn.example.org' does not"),
+        ("PUBLIC_ADDRESSES", "fe80::1", "not an address to which clients can send"),
     ],
 )
 def test_a_bad_address_of_the_transport_says_what_is_wrong_with_it(
@@ -293,7 +293,7 @@ def test_a_bad_address_of_the_transport_says_what_is_wrong_with_it(
 @pytest.mark.parametrize(
     ("environment", "warning"),
     [
-        ({"REQUIRE_AUTH": "true", "JWT_SECRET_KEY": GOOD_SECRET}, "anybody may take a token"),
+        ({"REQUIRE_AUTH": "true", "JWT_SECRET_KEY": GOOD_SECRET}, "anybody can get a token"),
         ({"ACCESS_CODE": "1234567", "JWT_SECRET_KEY": GOOD_SECRET}, "ACCESS_CODE has only 7"),
         ({"METRICS_TOKEN": "fifteen-letters"}, "METRICS_TOKEN has only 15"),
         ({"TURN_SECRET": "x"}, "no relay is offered"),
@@ -301,7 +301,7 @@ def test_a_bad_address_of_the_transport_says_what_is_wrong_with_it(
         ({"UDP_PORT_RANGE": "40000-40098"}, "99 ports, fewer than MAX_SESSIONS (100)"),
     ],
 )
-def test_doubts_are_warnings(
+def test_probable_mistakes_are_warnings(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], warning: str
 ) -> None:
     """Settings that are allowed but probably not meant give one warning, and the start goes on."""
@@ -397,7 +397,7 @@ def test_unknown_names_are_named(tmp_path: Path) -> None:
     assert settings.warnings == (
         "REQIURE_AUTH in .env is not a setting and is ignored; did you mean REQUIRE_AUTH?",
         "COMPOSE_PROJECT_NAME in .env is not a setting and is ignored.",
-        "Line 3 of .env is not understood and is ignored.",
+        "Line 3 of .env cannot be parsed and is ignored.",
         "FRAME_RATE in .env is not a setting and is ignored; did you mean FRAME_SAMPLE_RATE?",
     )
 
@@ -420,7 +420,7 @@ def test_what_a_feature_that_is_off_would_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """It is told, since phones would find the door open: nobody is asked for a code."""
-    said = "PAIRING_HOSTS is set, and is of a feature that FEATURES leaves out."
+    said = "PAIRING_HOSTS is set, but belongs to a feature that FEATURES does not enable."
     for key, value in {"PAIRING_HOSTS": "vm.local", "MQTT_URL": "", "FEATURES": "cluster"}.items():
         monkeypatch.setenv(key, value)
     assert load(tmp_path / "none").warnings == (said,)

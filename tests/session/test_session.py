@@ -445,7 +445,7 @@ async def test_control_tokens_are_taken_out(guest: Visitor, fake: FakeOpenAI) ->
 async def test_no_model_is_asked_about_a_black_picture(filters: tuple[Filter, ...]) -> None:
     """The person hears what to do; with filters the frame counts, not a scene of a second ago."""
     async with live_room(None, *filters) as one:
-        one.session.camera.watched = True
+        one.session.camera.measures_scenes = True
         one.frame(dark=True)
         one.session.handle(Chat(type="chat", content="What is this?"))
         one.frame(dark=True)

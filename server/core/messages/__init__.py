@@ -1,5 +1,4 @@
-"""WebSocket messages, by direction: `from_client` has those that the server reads, `to_client` those
-that it sends, each with its base class.
+"""WebSocket messages by direction: `from_client` defines those the server reads, `to_client` those it sends.
 
 All names are available here, as `messages.Chat`, and for the page in client/core/live/messages.d.ts.
 """

@@ -1,4 +1,4 @@
-"""Messages to a client about its questions and descriptions: when they start, their text, their end."""
+"""Messages from the server to a client."""
 
 from __future__ import annotations
 
@@ -17,58 +17,58 @@ from server.core.sound import SoundUse
 class ServerMessage(BaseModel):
     model_config = ConfigDict(frozen=True, defer_build=True)
 
-    # A newer one replaces one that still waits for its client.
+    # A newer message replaces one that is still queued for the client.
     newest_only: ClassVar[bool] = False
 
     def outdates(self) -> Callable[[ServerMessage], bool] | None:
-        """Return what finds waiting messages that nobody needs after this one; None: it leaves all."""
+        """Return a predicate for queued messages made obsolete by this one; None to keep all."""
         return None
 
     def encode(self) -> str:
         return self.model_dump_json(exclude_none=True)
 
     def for_operators(self) -> Self:
-        """Return the message with the operator's text where it has one for visitors and one for operators."""
+        """Return the message with the text for operators, if it differs from the one for visitors."""
         return self
 
 
 class Limits(BaseModel):
     """Bounds of this session."""
 
-    # Longest question, in characters
+    # Maximum characters of a question
     question_chars: int = MAX_QUESTION_CHARS
-    # Longest message of a client, in bytes
+    # Maximum bytes of a client's message
     message_bytes: int = MAX_MESSAGE_BYTES
-    # Longest answer
+    # Maximum tokens of an answer
     max_tokens: int
-    # Tokens that the model takes; absent: unknown
+    # Context of the model in tokens; absent: unknown
     context_length: int | None = None
-    # Of a picture at low detail
+    # Visual tokens of a picture at low detail
     visual_tokens: int
-    # Of a picture at high detail
+    # Visual tokens of a picture at high detail
     visual_tokens_high: int
     # Seconds without activity after which the session ends
     session_timeout: int
 
 
 class EngineCapabilities(BaseModel):
-    """The abilities of the engine."""
+    """The capabilities of the engine."""
 
-    # It takes pictures.
+    # It accepts pictures.
     images: bool
-    # It takes the recent past as a video.
+    # It accepts the recent past as a video.
     video: bool
-    # It hears sound.
+    # It accepts sound.
     audio_in: bool
-    # It speaks its answers itself.
+    # It generates speech for its answers.
     speech_out: bool
-    # It tells where in a picture something is.
+    # It can locate things in a picture.
     grounding: bool
-    # It keeps to a form that is given.
+    # It follows a given JSON schema.
     json_schema: bool
-    # Its answers come piece by piece.
+    # It streams its answers.
     streaming: bool
-    # It calls tools, once the setting `tools` lets it.
+    # It can call tools, if the setting `tools` allows it.
     tools: bool
 
 
@@ -82,17 +82,15 @@ class RoleEngine(BaseModel):
 
 
 class Ready(ServerMessage):
-    """The session, its engine and its settings: the first message of a socket, and again when the
-    engine changes.
-    """
+    """The session, its engine and its settings: the first message of a socket, repeated when the engine changes."""
 
     type: Literal["ready"] = "ready"
     newest_only: ClassVar[bool] = True
-    # The number of the protocol that this server speaks
+    # Version of the server's protocol
     protocol: int = PROTOCOL
-    # The session's id, as the token's answer has it
+    # Id of the session, as in the response with the token
     session_id: str
-    # Start of the session; another time with the same id means a new session.
+    # Start of the session; a different time with the same id means a new session.
     began_at: float
     # Name of the engine that answers
     engine: str
@@ -100,14 +98,14 @@ class Ready(ServerMessage):
     model: str
     # `ready`, `loading`, `unreachable`, `busy` or `misconfigured`
     engine_state: str
-    # A sentence about the state for visitors; may be empty
+    # A sentence for visitors about the state; may be empty
     engine_detail: str = ""
     operator_detail: str = Field(default="", exclude=True)
-    # A sentence while an engine does the work of one that does not answer; may be empty
+    # A sentence if another engine answers in place of an unavailable one; may be empty
     stands_in: str = ""
-    # The engines of `watches` and `reads`, where they are other ones than the engine that answers
+    # The engines of `watches` and `reads`, if they differ from the engine that answers
     roles: dict[str, RoleEngine] = Field(default_factory=dict)
-    # What the engine can do
+    # Capabilities of the engine
     capabilities: EngineCapabilities
     # Bounds of this session
     limits: Limits
@@ -115,20 +113,19 @@ class Ready(ServerMessage):
     sensitivity: float = 1.0
     # A frame is held.
     held: bool = False
-    # Host of the other machine to which pictures go, with commas between several; empty: they stay on
-    # the server's.
+    # Hosts of other machines to which pictures are sent, separated by commas; empty: pictures stay
+    # on the server's machine
     elsewhere: str = ""
-    # The person has agreed to all of them. Until then they get nothing: see `confirm`.
+    # The user has agreed to all of them. Until then they get nothing: see `confirm`.
     confirmed: bool = True
-    # The features that are on: an object for each, with what a client needs to know of it from the
-    # start. `things` of `builtin`: it names them. `allowed` of `grants`: the person may let other programs look. `describe`: whether it is
-    # `on`, and its `length`. `pointing`: whether the server's own detector `finds` boxes for an engine that
-    # gives none. `recall`: the most `seconds` and `bytes` that are kept; 0: nothing is.
-    # `voice_out`: whether the server has a `voice` for answers (without one, or while it fails, clients
-    # read with their own), `elsewhere`: host of the other machine to which that sends their texts (empty:
-    # they stay on the server's), `confirmed`: the person has agreed to it, and `speak` as in `settings`.
-    # `voice_in`: whether the server takes a `microphone`, whether its `recogniser` makes words of speech, and
-    # `elsewhere` and `confirmed` as before, for sound.
+    # The enabled features, each with an object of the facts that a client needs from the start.
+    # `builtin`: it names `things`. `grants`: giving other programs access is `allowed`. `describe`: it is `on`,
+    # and its `length`. `pointing`: the server's own detector `finds` boxes for an engine without them.
+    # `recall`: the maximum `seconds` and `bytes` that are kept; 0: none. `voice_out`: the server has a `voice`
+    # for answers (else, or while it fails, clients use their own), `elsewhere`: host of the other machine
+    # that gets the texts (empty: none), `confirmed`: the user has agreed to it, and `speak` as in `settings`.
+    # `voice_in`: the server accepts a `microphone`, it has a `recogniser` of speech, and `elsewhere` and
+    # `confirmed` as before, for sound.
     features: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     def for_operators(self) -> Self:
@@ -140,15 +137,15 @@ class Status(ServerMessage):
 
     type: Literal["status"] = "status"
     newest_only: ClassVar[bool] = True
-    # Absent before the first offer
+    # State of the camera; absent before the first offer
     camera: CameraState | None = None
-    # The sender: `whip` is another device; absent without one
+    # The sender: `page`, or another device by `whip`; absent without one
     source: Literal["page", "whip"] | None = None
     # The picture is dark.
     dark: bool | None = None
     # The picture is blurred.
     blurred: bool | None = None
-    # Nothing can be seen: covered, or without any light
+    # Nothing can be seen: the camera is covered, or there is no light.
     black: bool | None = None
     # Pixels of the camera's picture
     width: int | None = None
@@ -156,12 +153,12 @@ class Status(ServerMessage):
     height: int | None = None
     # Frames a second over the last 3 s
     fps: float | None = None
-    # The camera's clock contradicts itself or the client's, so capture times are by the server's
-    # clock.
+    # The camera's clock contradicts itself or the client's, so capture times are those of the
+    # server's clock.
     clock_doubted: bool = False
     # A frame is held.
     held: bool = False
-    # Questions and descriptions that wait
+    # Number of waiting questions and descriptions
     queue_depth: int
     # As in `ready`
     engine: str
@@ -182,55 +179,55 @@ class SenderProfile(BaseModel):
     max_framerate: int
     # Bit/s
     max_bitrate: int
-    # As WebRTC has it
+    # WebRTC's `degradationPreference`
     degradation_preference: str = "maintain-resolution"
-    # Of the track, as WebRTC has it
+    # WebRTC's `contentHint` of the track
     content_hint: str = "detail"
 
 
 class RampStep(BaseModel):
-    """A bit rate, and from when on it applies."""
+    """A bit rate and the time from which it applies."""
 
-    # Milliseconds after waking, or after falling back to idle
+    # Milliseconds after waking, or after returning to idle
     at_ms: int
     # Bit/s
     max_bitrate: int
 
 
 class Sender(ServerMessage):
-    """Limits for the camera's sender; the offer's answer has the same. A client that ignores it works,
-    with older frames and more traffic.
+    """Limits for the camera's sender, also part of the offer's answer. A client may ignore it, at the cost of
+    older frames and more traffic.
     """
 
     type: Literal["sender"] = "sender"
     newest_only: ClassVar[bool] = True
-    # While nobody asks
+    # While no question is expected
     idle: SenderProfile
     # Around a question
     awake: SenderProfile
     # Bit rates after waking; empty when the path allows the full rate at once
     ramp: list[RampStep] = Field(default_factory=list)
-    # Bit rates after falling back to idle; the last one is the idle rate.
+    # Bit rates after returning to idle; the last one is the idle rate.
     settle: list[RampStep] = Field(default_factory=list)
-    # Time from the last key press or wake-up to falling back to idle
+    # Time from the last key press or wake-up to the return to idle
     awake_ms: int = 1500
-    # Wake now for this time, because the server waits for a frame
+    # Wake now for this time, because the server is waiting for a frame
     wake_ms: int | None = None
 
 
 class Error(ServerMessage):
-    """Something failed. It does not close the socket."""
+    """An error. It does not close the socket."""
 
     type: Literal["error"] = "error"
-    # The question's, or the watch's; `operator` for an `operator` message
+    # Id of the question or watch; `operator` for an `operator` message
     id: str | None = None
-    # See the page of errors
+    # Code of the error: see the errors reference
     code: str
     # The cause, what is allowed, and the remedy
     message: str
     # The same request may succeed later.
     retryable: bool
-    # Seconds after which to try again; absent: unknown
+    # Seconds to wait before a retry; absent: unknown
     retry_after: float | None = None
     operator_message: str = Field(default="", exclude=True)
 
@@ -253,12 +250,12 @@ class Pong(ServerMessage):
     """The answer to `ping`."""
 
     type: Literal["pong"] = "pong"
-    # Time by the server's clock
+    # Time of the server's clock
     at: float
 
 
 def error_body(error: QwenCameraError, *, operator: bool = False) -> dict[str, Any]:
-    """Build the body of an HTTP error. `operator`: the request had the operator token."""
+    """Return the body of an HTTP error. `operator`: the request has the operator token."""
     text = error.message if operator else error.visitor_message
     return {
         "error": {"code": error.code, "message": text, "retryable": error.retryable},
@@ -267,13 +264,13 @@ def error_body(error: QwenCameraError, *, operator: bool = False) -> dict[str, A
 
 
 class FrameInfo(BaseModel):
-    """A frame that a model got."""
+    """A frame sent to a model."""
 
-    # The frame's
+    # Id of the frame
     id: str
-    # Time by the sender's clock if its reports give it, else by the server's
+    # Capture time by the sender's clock if its reports give it, else by the server's
     captured_at: float
-    # Age when the model got it
+    # Age when sent to the model
     age_ms: float
     # Pixels of the camera's picture
     source_width: int
@@ -283,68 +280,67 @@ class FrameInfo(BaseModel):
     width: int
     # Pixels of the model's picture
     height: int
-    # Tokens that the picture takes
+    # Visual tokens of the picture
     visual_tokens: int
-    # It was held.
+    # The frame was held.
     held: bool = False
-    # Time since which the model has had this picture; at `captured_at` the camera still showed the
-    # same.
+    # Time since which the model has this picture; at `captured_at` the camera still showed the same.
     unchanged_since: float | None = None
-    # The word of a spoken question to which the frame belongs, such as "this"; absent: it is that
-    # after the last word.
+    # Word of a spoken question to which the frame belongs, such as "this"; absent: the frame after
+    # the last word
     word: str | None = None
     # The picture is dark.
     dark: bool | None = None
     # The picture is blurred.
     blurred: bool | None = None
-    # JPEG data URL; only in `response`, with the setting `thumbnails`
+    # JPEG data URL, only in `response` with the setting `thumbnails`
     thumbnail: str | None = None
-    # Id of the very picture that the model got, for `GET /api/pictures/<id>`; absent when it is not
+    # Id of the exact picture that the model got, for `GET /api/pictures/<id>`; absent if it is not
     # kept
     picture: str | None = None
-    # The camera's id, in a session with several
+    # Id of the camera, in a session with several
     camera: str | None = None
-    # The camera's name at that time
+    # Name of the camera at that time
     camera_name: str | None = None
-    # The part of the camera's picture that it shows, in its pixels: left, top, right, bottom;
-    # absent: all of it
+    # The part of the camera's picture that is shown, in pixels: left, top, right, bottom; absent:
+    # all of it
     crop: tuple[int, int, int, int] | None = None
-    # The part of the camera's picture that the question points at, as shares of it; absent: none
+    # The part of the camera's picture that the question points at, as fractions; absent: none
     part: tuple[float, float, float, float] | None = None
 
 
 class FramesSent(StrEnum):
-    """The form in which an engine got the pictures of the recent past."""
+    """The form in which the pictures of the recent past were sent to an engine."""
 
     # As pictures
     PICTURES = "pictures"
-    # All as one video
+    # As one video
     VIDEO = "video"
-    # As pictures, because it refused the video
+    # As pictures, because the engine refused the video
     REFUSED = "refused"
 
 
 class AnswerSpeech(StrEnum):
-    """The speaker of an answer whose model was asked to speak it itself."""
+    """The source of an answer's speech, if the model was asked to generate it."""
 
-    # The model's own sound is played.
+    # The model's speech is played.
     MODEL = "model"
-    # It sent none, so the server's voice speaks, or the client's.
+    # The model sent none, so the voice of the server or client is used.
     REFUSED = "refused"
 
 
 class EarlierFrame(BaseModel):
-    """A picture of the recent past that a question looked at."""
+    """A picture of the recent past sent with a question."""
 
-    # The answer names the picture by it, as [1].
+    # Number by which the answer cites the picture, as in [1]
     number: int
-    # The frame's
+    # Id of the frame
     id: str
     # As in `FrameInfo`
     captured_at: float
-    # The answer names it.
+    # The answer cites it.
     cited: bool = False
-    # JPEG data URL, at most 240 px, and 10 KiB before base64
+    # JPEG data URL, at most 240 px and 10 KiB before base64
     picture: str | None = None
 
 
@@ -364,66 +360,64 @@ class Timings(BaseModel):
 
 
 class UsageInfo(BaseModel):
-    """Tokens, as the engine counts them."""
+    """Tokens, as counted by the engine."""
 
-    # Of question, pictures and history
+    # Tokens of question, pictures and history
     prompt_tokens: int | None = None
-    # Of the answer
+    # Tokens of the answer
     completion_tokens: int | None = None
-    # Of the prompt, known to the engine from before
+    # Tokens of the prompt that the engine reused from its cache
     cached_tokens: int | None = None
 
 
 class Transcript(ServerMessage):
-    """The words of a spoken question as far as they were understood; the question has this id."""
+    """The recognised words of a spoken question, so far; the question will have this id."""
 
     type: Literal["transcript"] = "transcript"
-    # The question's, which follows
+    # Id of the question that follows
     id: str
-    # All words so far, which may change until `final`; empty when nothing was understood
+    # All words so far, which may change until `final`; empty if nothing was understood
     text: str
-    # Nothing follows. The question is asked, unless the text is empty.
+    # This is the last transcript. The question is asked, unless the text is empty.
     final: bool
-    # With an empty text: it was an order, which the client carries out. `again`: read the last answer
-    # once more; `notable`: describe with the setting `about`, `guide_to`, `scan`, `where_was`: send a
-    # `goal`, `scan`, `where_was`, `stop`: end it, `watch_off`: end all watches, all of them also for typed
-    # words of a `chat` with `orders`; `guide`: hints how to move the camera; `shorter`, `longer`: the next step of `verbosity`.
-    # Ignore those that you do not know.
+    # With an empty text: a voice command, to be executed by the client. `again`: repeat the last answer;
+    # `notable`: describe with the setting `about`, `guide_to`, `scan`, `where_was`: send a `goal`, `scan`,
+    # `where_was`, `stop`: stop it, `watch_off`: remove all watches, all of these also for typed words of a
+    # `chat` with `orders`; `guide`: hints on how to move the camera; `shorter`, `longer`: the next step of
+    # `verbosity`. Ignore unknown commands.
     order: VoiceCommand | None = None
-    # What to watch for, with the order `watch`; the thing, with `guide_to` and `where_was`
+    # The condition of the order `watch`; the thing of `guide_to` and `where_was`
     condition: str | None = None
-    # With an empty text: no question comes of the speech, because nothing was understood, or
-    # because the next one took its place.
+    # With an empty text: the speech leads to no question, because nothing was understood, or because
+    # the next one replaced it.
     lost: Literal["unclear", "replaced"] | None = None
 
 
 class Waiting(ServerMessage):
-    """A question waits longer than usual for a frame captured after it; `started` or `error` follows."""
+    """A question is waiting longer than usual for a frame captured after it; `started` or `error` follows."""
 
     type: Literal["waiting"] = "waiting"
-    # The question's
+    # Id of the question
     id: str
     # Always `frame`
     what: str = "frame"
 
 
 class Started(ServerMessage):
-    """The model has the picture. It comes again when another engine takes over before the first
-    text.
-    """
+    """The model has the picture. Repeated if another engine takes over before the first text."""
 
     type: Literal["started"] = "started"
-    # The question's, or the description's
+    # Id of the question or description
     id: str
     # `chat` or `describe`
     kind: str
     # The frame that it is about
     frame: FrameInfo
-    # Where a question looks; absent for a description
+    # The pictures that a question looks at; absent for a description
     route: QuestionMode | None = None
-    # The pictures of the past that it looks at, oldest first; absent without any
+    # The pictures of the past, oldest first; absent without any
     frames: list[EarlierFrame] | None = None
-    # The pictures of other cameras that it looks at beside `frame`; absent without any
+    # The pictures of other cameras beside `frame`; absent without any
     others: list[FrameInfo] | None = None
 
 
@@ -431,110 +425,108 @@ class DeltaMessage(ServerMessage):
     """The next piece of an answer."""
 
     type: Literal["delta"] = "delta"
-    # The question's, or the description's
+    # Id of the question or description
     id: str
-    # To be added to those before
+    # Text to append
     text: str
 
 
 class Thinking(ServerMessage):
-    """A part of the model's reasoning before its answer; not part of the answer."""
+    """The next piece of the model's reasoning, which is not part of the answer."""
 
     type: Literal["thinking"] = "thinking"
-    # The question's
+    # Id of the question
     id: str
-    # To be added to those before
+    # Text to append
     text: str
 
 
 class SceneChange(ServerMessage):
-    """The comparison of a frame with the one last described, or last asked about for the watches."""
+    """The comparison of a frame with the one last described, or last sent for the watches."""
 
     type: Literal["change"] = "change"
     newest_only: ClassVar[bool] = True
-    # Whose frame it was compared with
+    # The work whose last frame it was compared with
     about: Literal["description", "watches"] = "description"
-    # The strongest evidence relative to its rule; a change from 1 on
+    # The strongest evidence relative to its rule; 1 or more is a change.
     value: float
     # `same`, `first`, `view`, `scene`, `object`, `slight`, `color` or `print`
     why: str
-    # Left, top, right and bottom of what changed, as shares of the picture; absent without a change
+    # Left, top, right and bottom of the change, as fractions of the picture; absent without a change
     region: list[float] | None = None
-    # Share of the picture that always moves, in which only a stronger change counts
+    # Fraction of the picture that always moves, in which only a stronger change counts
     busy: float
-    # The frame goes to the engine.
+    # The frame is sent to the engine.
     asks: bool
 
 
 class FoundBox(BaseModel):
-    """A thing that a question asked for, at the time of the frame: a client that shows it later has
-    to follow the thing itself.
-    """
+    """The location of a thing at the time of the frame; a client that shows it later has to track it."""
 
-    # The thing's name, 100 characters at most
+    # Name of the thing, at most 100 characters
     label: str
     # Left, top, right, bottom, in pixels of the camera's picture (`source_width`, `source_height`);
     # absent for a point
     box: tuple[float, float, float, float] | None = None
     # x and y, in place of `box`
     point: tuple[float, float] | None = None
-    # The model's certainty, 0 to 1; absent where it gives none
+    # The model's confidence, 0 to 1; absent if it gives none
     confidence: float | None = None
 
 
 class FoundCode(BaseModel):
-    """A code in the picture, and its uses to a person. Nothing opens or copies it by itself."""
+    """A code in the picture and its use. It is opened or copied by the user only."""
 
     model_config = ConfigDict(frozen=True)
 
-    # `open`, or what is copied: the `password` of a Wi-Fi network, a `phone` number, an `email`
+    # `open`, or the text to copy: the `password` of a Wi-Fi network, a `phone` number, an `email`
     # address, all of a `contact` or an `event`, or the `text`
     use: CodeUse
-    # The address to open, of http or https, with 2,000 characters at most; or what is copied
+    # The http or https URL to open, at most 2,000 characters; or the text to copy
     value: str
 
 
 class CalledTool(BaseModel):
-    """A tool that the model called for the person's question, whom the client shows it."""
+    """A tool called by the model for the user's question; the client shows the call."""
 
-    # `watch`, `unwatch`, `hold`, `guide_to`: the client carries it out, and lets the person undo it; a
-    # watch gets an id that begins with `tool:`. `look_closer`, `recall`, `read`: the answer comes of
-    # it. Ignore those that you do not know.
+    # `watch`, `unwatch`, `hold`, `guide_to`: the client executes it, and the user can undo it; the id
+    # of a watch begins with `tool:`. `look_closer`, `recall`, `read`: the answer is based on it.
+    # Ignore unknown tools.
     name: str
-    # What to watch for, what is watched for no more, or what to be led to; absent for others
+    # The condition to watch for or to remove, or the thing to guide to; absent for others
     about: str | None = None
-    # True: it cannot be done, so nothing is to be carried out.
+    # True: the call is not possible and must not be executed.
     refused: bool | None = None
 
 
 class SecondLook(BaseModel):
-    """The comparison of an answer with a second look, at a part of its frame (`closer`).
+    """The comparison of an answer with a second look at a part of its frame (`closer`).
 
-    Where they differ, the end of the answer says so, in its language.
+    If they differ, the answer ends with a note in its language.
     """
 
-    # `agrees`; `differs`; and where nobody can tell: `unsure`, since the two cannot be compared; `unseen`,
-    # since the part did not show it; `late`; or `failed`, also because the answer was stopped
+    # `agrees`, `differs`, or without a result: `unsure` if the two cannot be compared, `unseen` if the part
+    # does not show it, `late`, or `failed`, also if the answer was stopped
     result: Literal["agrees", "differs", "unsure", "unseen", "late", "failed"]
-    # What the second look answered, 300 characters at most; absent without an answer
+    # Answer of the second look, at most 300 characters; absent without one
     text: str | None = None
-    # Second looks of this session that agreed, with this one
+    # Second looks of this session that agreed, including this one
     agreed: int
-    # Those that agreed or differed
+    # Second looks that agreed or differed
     compared: int
 
 
 class Response(ServerMessage):
-    """The end of an answer, with the whole of it."""
+    """The end of an answer, with its whole text."""
 
     type: Literal["response"] = "response"
     # The whole answer
     text: str
-    # All reasoning, 16,000 characters at most; absent without any
+    # All reasoning, at most 16,000 characters; absent without any
     thinking: str | None = None
     # Seconds in the engine
     inference_time: float
-    # The question's, or the description's
+    # Id of the question or description
     id: str
     # `chat` or `describe`
     kind: str
@@ -542,41 +534,41 @@ class Response(ServerMessage):
     engine: str
     # Name of its model
     model: str
-    # The frame that it is about; absent when it ended before there was one
+    # The frame that it is about; absent if it ended before there was one
     frame: FrameInfo | None = None
     # As in `started`
     route: QuestionMode | None = None
-    # As in `started`; with the setting `thumbnails` those that the answer names have a picture, or
-    # all when it names none.
+    # As in `started`; with the setting `thumbnails` the cited ones have a picture, or all if none is
+    # cited
     frames: list[EarlierFrame] | None = None
     # The form in which the engine got them; absent without any
     frames_sent: FramesSent | None = None
     # As in `started`, with thumbnails
     others: list[FrameInfo] | None = None
-    # The part of `frame` that the model got beside it: of a question that points at it, or as the
-    # second look at a place; absent without one
+    # A part of `frame` sent to the model beside it, for a question that points at it or as a second
+    # look; absent without one
     closer: FrameInfo | None = None
-    # The fate of the sound of a spoken question, or of the scene; absent where none belongs to it
+    # Use of the sound of a spoken question or of the scene; absent without sound
     sound: SoundUse | None = None
-    # Who speaks an answer whose model was asked to speak it itself; absent for others
+    # Source of the speech, if the model was asked to generate it; else absent
     speech: AnswerSpeech | None = None
-    # Where the time went
+    # Durations of the steps
     timings: Timings
     # Tokens
     usage: UsageInfo
     # `stop`, `length`, `content_filter`, `cancelled` or `replaced` (by a newer question)
     finish_reason: str
-    # The places of what the question asked for, 8 at most, empty when nothing was found; absent
-    # unless it asked where something is and the engine can tell.
+    # Locations of the requested things, at most 8, empty if none was found; absent unless the question
+    # asked where something is and the engine can locate it
     boxes: list[FoundBox] | None = None
-    # Who found them, where it was not the engine: `detector` is the built-in engine's. Absent: the engine
+    # `detector` if the built-in engine's detector found them; absent if the engine did
     boxes_by: Literal["detector"] | None = None
-    # The codes in the picture, 8 at most; absent without any, or where the engine reads none
+    # Codes in the picture, at most 8; absent without any, or if the engine reads none
     codes: list[FoundCode] | None = None
-    # The tools that the model called, 3 at most, with the setting `tools` alone; `text` may be empty
-    # then. Absent without any
+    # Tools called by the model, at most 3, with the setting `tools` only; `text` may then be empty.
+    # Absent without any
     calls: list[CalledTool] | None = None
-    # Of the route `twice`; absent for others
+    # Result of the route `twice`; absent for others
     second_look: SecondLook | None = None
-    # `true`: the built-in engine could not answer, and a model could. Absent otherwise
+    # `true`: the built-in engine could not answer, but a model could. Else absent
     needs_model: bool | None = None

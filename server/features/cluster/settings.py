@@ -29,7 +29,7 @@ _REDIS_URL = re.compile(
 def redis_url(text: str) -> str:
     """Check a URL that redis-py accepts, or an empty text."""
     if text and ((match := _REDIS_URL.fullmatch(text)) is None or int(match["port"] or 1) > 65535):
-        raise ValueError("it is not of that form")
+        raise ValueError("it does not have this form")
     return text
 
 

@@ -63,7 +63,7 @@ def mqtt_address(text: str) -> MqttAddress:
     """Read a URL. Raises ValueError, whose text has nothing of it."""
     match = _URL.fullmatch(text)
     if match is None:
-        raise ValueError("it is not of that form")
+        raise ValueError("it does not have this form")
     port = int(match["port"] or PORTS[match["scheme"]])
     if not 1 <= port <= 65535:
         raise ValueError("its port is not between 1 and 65535")

@@ -195,7 +195,7 @@ class Reader:
         self.facts.fps = max(0.0, min(1000.0, fps))
         if self._feed is not None:
             now = time.monotonic()
-            self._feed.watch.frame(now, min(at, now))
+            self._feed.tracker.frame(now, min(at, now))
 
     def _dropped(self, all: int) -> None:
         count, self.facts.dropped = all - self.facts.dropped, all

@@ -67,5 +67,7 @@ class Sender:
             httpx2.AsyncClient(verify=trust, trust_env=False, timeout=None) as client,
             client.stream("POST", webhook.url, headers=[*fixed, *headers], content=body) as answer,
         ):
-            asked = retry_after.seconds_of(answer.headers.get("retry-after", ""), time.time())
+            asked = retry_after.parse_retry_after(
+                answer.headers.get("retry-after", ""), time.time()
+            )
             return Outcome(retry.trouble(answer.status_code), answer.status_code, asked or 0.0)

@@ -214,7 +214,7 @@ class WorkerJobs:
             try:
                 self._waiting.put_nowait((message, stop))
             except queue.Full:
-                self.ended(id, "error", **self._busy)
+                self.finish(id, "error", **self._busy)
         elif message.type == "cancel":
             if (found := self._stops.get(message.header["id"])) is not None:
                 found.set()

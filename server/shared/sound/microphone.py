@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from server.core.aio import Bucket
 from server.core.sound import SOUND_RATE, Sound
-from server.media.path_rate import WindowMinimum, signed
+from server.media.path_rate import WindowMinimum, signed_difference
 
 # Opus packets to sound and back (RFC 6716, RFC 7587). Pure.
 
@@ -198,7 +198,7 @@ class MicrophoneStream:
             self._on_drop("broken" if payload else "empty")
             return
         passed, self._heard_at = now - self._heard_at, now
-        ahead = 0 if self._next is None else signed(sequence - self._next, 16)
+        ahead = 0 if self._next is None else signed_difference(sequence - self._next, 16)
         far = abs(ahead) > FAR_PACKETS
         if self._next is None or far or not self._near(timestamp, passed):
             self._begin(sequence, timestamp)
@@ -247,11 +247,11 @@ class MicrophoneStream:
         self._last = np.zeros(0, np.int16)
 
     def _near(self, timestamp: int, passed: float) -> bool:
-        seconds = signed(timestamp - self._time) / RTP_HZ
+        seconds = signed_difference(timestamp - self._time) / RTP_HZ
         return -FAR_SECONDS < seconds < passed + AHEAD_SECONDS
 
     def _unwrapped_of(self, timestamp: int) -> int:
-        return self._unwrapped + signed(timestamp - self._time)
+        return self._unwrapped + signed_difference(timestamp - self._time)
 
     def _captured(self, unwrapped: int) -> float:
         return self._delay.value + unwrapped / RTP_HZ
@@ -271,7 +271,7 @@ class MicrophoneStream:
 
     def _take_one(self, timestamp: int, payload: bytes, quiet: bool) -> None:
         length = duration(payload)
-        missing = signed(timestamp - self._time) // _STEP
+        missing = signed_difference(timestamp - self._time) // _STEP
         if missing > 0:
             # A pause says itself that nothing was lost.
             self._fill(missing, lost=not self._pausing)

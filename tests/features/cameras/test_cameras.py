@@ -460,7 +460,7 @@ async def test_what_shows_nothing_holds_no_place() -> None:
         sessions.attach(silent, Socket())
         silent.camera._dark_since -= 181
         cameras_of(silent).invite("")
-        silent.camera.open_connection().ended()
+        silent.camera.open_connection().stream_ended()
         sessions.open("other")
         sessions.open("new")
         assert "silent" not in sessions

@@ -18,7 +18,7 @@ def test_shared_limits_need_a_shared_key(monkeypatch: pytest.MonkeyPatch) -> Non
     assert ClusterSettings.of(settings).redis_url.get_secret_value() == url
     assert "canary" not in repr(settings)
     message = refused(monkeypatch, REDIS_URL="http://:canary@127.0.0.1", JWT_SECRET_KEY=GOOD_SECRET)
-    assert message.startswith("REDIS_URL is (hidden, 24 characters): it is not of that form.")
+    assert message.startswith("REDIS_URL is (hidden, 24 characters): it does not have this form.")
     assert "redis://127.0.0.1:6379/0" in message
 
 

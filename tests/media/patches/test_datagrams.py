@@ -29,7 +29,7 @@ from server.media.patches.datagrams import (
     MAX_WAITING,
     BoundedSession,
     DrainedTls,
-    checked,
+    check_datagrams,
     install,
 )
 from server.media.patches.receiver import MAX_SSRCS
@@ -53,7 +53,7 @@ class Ice:
         self.connection.remote_username = "peer"
         self.passed: list[bytes] = []
         self.protocol = SimpleNamespace(receiver=self.connection, transactions={})
-        self._handler = checked(lambda protocol, data, addr: self.passed.append(data))
+        self._handler = check_datagrams(lambda protocol, data, addr: self.passed.append(data))
 
     def checks(self, state: Any, *, nominated: bool = False) -> None:
         """Have one pair of addresses, to the client, in this state."""

@@ -103,8 +103,8 @@ async def test_a_flood_of_lines_is_bounded() -> None:
     assert process.lines[-1] == "the last line"
     told = [int(line.split()[0][1:]) for line in heard if "lines were left out" in line]
     assert told
-    assert len(heard) - len(told) + process.ring.unheard == 30_001
-    assert sum(told) == process.ring.unheard > 20_000
+    assert len(heard) - len(told) + process.ring.unreturned == 30_001
+    assert sum(told) == process.ring.unreturned > 20_000
     # 3 MB, of which two may be read in a second
     assert clock() - began > 0.4
     assert used < 0.6
@@ -299,7 +299,7 @@ def test_the_ring_of_lines() -> None:
     # Nor kept where there is no room to pass it on.
     working = True
     assert quiet.feed(b"three\nfour\n", lambda size: False) == []
-    assert (quiet.lines, quiet.withheld, quiet.unheard) == (("two",), 3, 0)
+    assert (quiet.lines, quiet.withheld, quiet.unreturned) == (("two",), 3, 0)
     drawn_over = LogRing(redrawn=False)
     assert drawn_over.feed(b" 1%\r 2%\r\n 3%\r 4%\nend\n") == ["2%", "4%", "end"]
 
