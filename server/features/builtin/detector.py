@@ -388,7 +388,7 @@ class ThingFinder:
                 placed = box.moved(left, top)
                 if placed.area > largest or any(_same_place(placed, one) for one in seen):
                     continue
-                if sum(map(placed.shared, seen)) >= _COVERED * placed.area:
+                if sum(map(placed.intersection, seen)) >= _COVERED * placed.area:
                     # Two dogs' sides are no third one.
                     continue
                 weight = float(self._classify(_with_margin(part, box))[same].sum())
