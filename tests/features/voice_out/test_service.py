@@ -59,9 +59,9 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import os, sys
 sys.path.insert(0, {root!r})
-from server.shared.processes.wire import Jobs, claim_output
+from server.shared.processes.wire import WorkerJobs, claim_output
 channel = claim_output()
-jobs = Jobs(channel, "speak", busy={{"message": "Too many texts wait."}})
+jobs = WorkerJobs(channel, "speak", busy={{"message": "Too many texts wait."}})
 channel.send("note", text="The decoder runs plain.")
 channel.send("ready", rate=24000)
 jobs.listen(sys.stdin.buffer)

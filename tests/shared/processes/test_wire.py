@@ -91,21 +91,21 @@ async def test_sizes_are_bounded_before_anything_is_held(monkeypatch: pytest.Mon
 
 WORKER = """
 import sys
-from server.shared.processes.wire import Jobs, claim_input, claim_output, leave
+from server.shared.processes.wire import WorkerJobs, claim_input, claim_output, exit_process
 
 channel = claim_output()
 incoming = claim_input()
 # Output of a library
 print("a print of a library")
 assert sys.stdin.read() == ""
-jobs = Jobs(channel, "work", busy={"code": "busy"}, other=lambda message: channel.send("got", what=message.type))
+jobs = WorkerJobs(channel, "work", busy={"code": "busy"}, other=lambda message: channel.send("got", what=message.type))
 jobs.listen(incoming)
 while True:
     message, stop = jobs.next()
     id = message.header["id"]
     channel.send("begun", message.payload, id=id)
     if message.header["last"]:
-        leave(5)
+        exit_process(5)
     stop.wait()
     jobs.finish(id, "end")
 """

@@ -204,9 +204,9 @@ def test_it_ends_with_the_server_however_that_dies() -> None:
 
 BEGIN = """
 import sys, time
-from server.shared.processes.wire import Channel, Jobs, claim_input, claim_output
+from server.shared.processes.wire import Channel, WorkerJobs, claim_input, claim_output
 channel = claim_output()
-jobs = Jobs(channel, "work", busy={"code": "busy"})
+jobs = WorkerJobs(channel, "work", busy={"code": "busy"})
 channel.send("loading", phase="weights")
 """
 WORKS = """
