@@ -28,7 +28,7 @@ from server.core.errors import (
     Internal,
     QwenCameraError,
 )
-from server.core.frames import Kind, Role
+from server.core.frames import JobKind, Role
 from server.core.metrics import Metrics
 from server.models.base import Engine
 from server.models.scheduler.fairness import BACKGROUND, FairQueue, Full
@@ -100,7 +100,9 @@ class Lane:
         """Start waiting jobs; then, while questions lack a slot, stop background jobs."""
         slots = self.slots
         while len(self.running) < slots:
-            job = self.queue.pop((Kind.CHAT,), self._is_held_back) or self._next_background(slots)
+            job = self.queue.pop((JobKind.CHAT,), self._is_held_back) or self._next_background(
+                slots
+            )
             if job is None:
                 return
             self._start(job)
@@ -115,7 +117,7 @@ class Lane:
         if task is not None and task is not asyncio.current_task():
             task.cancel()
 
-    def _is_held_back(self, session_id: str, kind: Kind) -> bool:
+    def _is_held_back(self, session_id: str, kind: JobKind) -> bool:
         """Return whether the session runs a question here, or a background job, if `kind` is one."""
         background = kind in BACKGROUND
         return any(
@@ -143,12 +145,12 @@ class Lane:
             job = self.queue.pop(BACKGROUND[1:], self._is_held_back)
         job = job or self.queue.pop(BACKGROUND, self._is_held_back)
         if job is not None:
-            self._watches_before = self._watches_before + 1 if job.kind is Kind.WATCH else 0
+            self._watches_before = self._watches_before + 1 if job.kind is JobKind.WATCH else 0
         return job
 
     def _short_of(self, slots: int) -> bool:
         """Return True when more questions wait than slots are about to be freed."""
-        ready = self.queue.ready_sessions(Kind.CHAT, self._is_held_back)
+        ready = self.queue.ready_sessions(JobKind.CHAT, self._is_held_back)
         return ready > 0 and ready + sum(not job.ended for job in self.running) > slots
 
     def _newest_background(self) -> Job | None:
@@ -277,7 +279,7 @@ class Inference:
     @property
     def has_questions(self) -> bool:
         """True while a question of anybody waits or runs."""
-        return any(job.kind is Kind.CHAT for job in self._unfinished())
+        return any(job.kind is JobKind.CHAT for job in self._unfinished())
 
     @property
     def idle(self) -> bool:
@@ -289,9 +291,9 @@ class Inference:
         lane = self._lane(role)
         return not lane.running and not len(lane.queue)
 
-    def depth(self) -> dict[Kind, int]:
+    def depth(self) -> dict[JobKind, int]:
         """Number of waiting jobs of each kind."""
-        found = dict.fromkeys(Kind, 0)
+        found = dict.fromkeys(JobKind, 0)
         for lane in self._lanes.values():
             for kind, count in lane.queue.depth().items():
                 found[kind] += count

@@ -11,7 +11,7 @@ from typing import Any
 
 from server.auth import DEFAULT_MAX_AGE, Claims, new_session_id
 from server.core.aio import TaskSet, log_failure, supervise
-from server.core.errors import Busy, Close, Conflict, Draining, NotFound
+from server.core.errors import Busy, Conflict, Draining, NotFound, SocketCloseCode
 from server.core.redact import session_hash
 from server.session.session import Session, SessionState, Socket
 
@@ -408,7 +408,7 @@ class SessionManager:
         session.socket_opened()
         old, session.socket = session.socket, socket
         if old is not None:
-            old.close_soon(Close.REPLACED, "replaced by a newer socket")
+            old.close_soon(SocketCloseCode.REPLACED, "replaced by a newer socket")
 
     def detach(self, session: Session, socket: Socket) -> None:
         """The socket has gone. One that was replaced takes nothing with it."""
@@ -426,28 +426,33 @@ class SessionManager:
         now, found = time.time(), [one for one in self.visitors() if session_hash(one.id) == name]
         self.revoked.add(name, found[0].since if found else int(now), now)
         for session in found:
-            await self.end(session.id, "ended by the operator", Close.TAKEN_BACK)
+            await self.end(session.id, "ended by the operator", SocketCloseCode.TAKEN_BACK)
         return bool(found)
 
     async def revoke_all(self, before: int) -> int:
         """End all sessions whose code was entered by then (seconds since the epoch). Return their number here."""
         self.revoked.add_all(before, time.time())
         ended = [one.id for one in self.visitors() if one.since <= before]
-        await self._end_all(ended, "ended by the operator", Close.TAKEN_BACK)
+        await self._end_all(ended, "ended by the operator", SocketCloseCode.TAKEN_BACK)
         return len(ended)
 
     async def revoke_devices(self, which: Callable[[str, int], bool]) -> None:
         """End the sessions of devices by `which(name, since)`; `since`: its beginning, seconds since the epoch."""
         ended = [one.id for one in self.all() if one.device and which(one.device, one.since)]
-        await self._end_all(ended, "its device was forgotten", Close.TAKEN_BACK)
+        await self._end_all(ended, "its device was forgotten", SocketCloseCode.TAKEN_BACK)
 
-    async def end(self, session_id: str, reason: str, code: int = Close.NO_SESSION) -> None:
+    async def end(
+        self, session_id: str, reason: str, code: int = SocketCloseCode.NO_SESSION
+    ) -> None:
         """End a session and free all it holds. Does nothing for one that is not there."""
         if (session := self.get(session_id)) is not None:
             await self._leave(session, reason, code)
 
     def _leave(
-        self, session: Session, reason: str = "room for others", code: int = Close.NO_SESSION
+        self,
+        session: Session,
+        reason: str = "room for others",
+        code: int = SocketCloseCode.NO_SESSION,
     ) -> Coroutine[Any, Any, None]:
         """End a session at once and for good; the coroutine frees what it holds."""
         self._remove(session)
@@ -478,7 +483,7 @@ class SessionManager:
             session.pending_offers -= 1
             if not session.pending_offers and session.state is SessionState.NEW:
                 self._remove(session)
-                await self._close(session, "", Close.NORMAL)
+                await self._close(session, "", SocketCloseCode.NORMAL)
 
     async def _close(self, session: Session, reason: str, code: int) -> None:
         """Free what a removed session holds; a failure skips nothing."""
@@ -497,9 +502,9 @@ class SessionManager:
         """End the sessions that have expired. Return the seconds until the next check."""
         idle, old = time.monotonic() - self._timeout, time.time() - self._max_age
         left = [one.id for one in self.visitors() if one.last_activity < idle]
-        await self._end_all(left, "no activity for too long", Close.IDLE)
+        await self._end_all(left, "no activity for too long", SocketCloseCode.IDLE)
         aged = [one.id for one in self.visitors() if one.since <= old]
-        await self._end_all(aged, "its code was entered too long ago", Close.NO_SESSION)
+        await self._end_all(aged, "its code was entered too long ago", SocketCloseCode.NO_SESSION)
         return min(max(self._timeout / 10, EXPIRY_PAUSE[0]), EXPIRY_PAUSE[1])
 
     async def _end_all(self, session_ids: Iterable[str], reason: str, code: int) -> None:
@@ -518,4 +523,4 @@ class SessionManager:
     async def close(self) -> None:
         """End every session."""
         await self._tasks.close()
-        await self._end_all(list(self._sessions), "the server stops", Close.DRAINING)
+        await self._end_all(list(self._sessions), "the server stops", SocketCloseCode.DRAINING)

@@ -15,8 +15,8 @@ from server.core.errors import (
     NotFound,
     QwenCameraError,
 )
-from server.core.frames import Detail, Frame, Order, Part, Picture
-from server.media.camera import Asked
+from server.core.frames import Detail, Frame, Part, Picture, VoiceCommand
+from server.media.camera import QuestionTime
 from server.models.base import Engine, EngineRequest
 from server.models.routing import FEATURE_COMMANDS, choose, is_stop, parse_command, repeat_mode
 from server.models.scheduler.job import Result
@@ -143,14 +143,14 @@ class Commands:
         return True
 
     def includes(
-        self, order: Order, condition: str, message: wire.Chat, spoken: Spoken | None
+        self, order: VoiceCommand, condition: str, message: wire.Chat, spoken: Spoken | None
     ) -> bool:
         """Return whether the client carries this command out: any spoken one, and a typed one of a feature."""
         if self._features.handles_command(order, condition):
             return spoken is not None or message.orders
         return spoken is not None and order not in FEATURE_COMMANDS
 
-    def send(self, id: str, order: Order, condition: str) -> None:
+    def send(self, id: str, order: VoiceCommand, condition: str) -> None:
         """Have the client carry out a command, in place of a question; a spoken answer stops for it."""
         self._context.speech.interrupt("user")
         self._context.outbox.put(
@@ -246,7 +246,7 @@ class QuestionService:
             return
         if self._commands.take(message, spoken):
             return
-        asked = Asked(
+        asked = QuestionTime(
             at=time.monotonic(),
             wall=time.time(),
             sent=message.sent_at / 1000 if message.sent_at is not None else None,
@@ -268,16 +268,16 @@ class QuestionService:
     def _stop(self, message: wire.Chat, spoken: Spoken | None) -> bool:
         """Stop the speech, a feature's work, or an answer of several looks; False when it is a question."""
         running, id = self.state.running, message.id
-        ordered = self._commands.includes(Order.STOP, "", message, spoken)
+        ordered = self._commands.includes(VoiceCommand.STOP, "", message, spoken)
         if not ordered and (running is None or running.stage is not Stage.LOOKS):
             return False
         self._context.speech.interrupt("user")
         self.state.cancel(None, "user")
         if ordered and id is not None:
             # Its words are no question.
-            self._commands.send(id, Order.STOP, "")
+            self._commands.send(id, VoiceCommand.STOP, "")
         elif id is not None:
-            stop = Question(id, "", Asked.now())
+            stop = Question(id, "", QuestionTime.now())
             self._outbox.put(cancelled_response(stop, self._services.current_engine(), "user"))
         return True
 
@@ -298,7 +298,7 @@ class QuestionService:
                 self._history.remove(last.turn)
         route, detail = choose(message.text, Detail.AUTO, None)
         spoken = replace(last.question.spoken or Spoken(), sound=None)
-        question = Question(last.id, message.text, Asked.now(), route, detail, spoken=spoken)
+        question = Question(last.id, message.text, QuestionTime.now(), route, detail, spoken=spoken)
         question = replace(question, part=last.question.part, corrected=True)
         self._begin(Asking(question, views=last.views))
 
