@@ -79,7 +79,8 @@ class EngineManager:
     A start or a stop cancels the one task of the model before it, `_work`; its own task then unloads that model and waits
     for its memory.
 
-    Bounds of the model that an operator chose: one; another one replaces it when its memory is free.
+    Bounds of the model that an operator chose: one; another one replaces it when its memory is free, and gives the place back
+    when it cannot be loaded.
     """
 
     def __init__(
@@ -97,6 +98,8 @@ class EngineManager:
         self._one_at_a_time = asyncio.Lock()
         self._plan: Plan | None = None
         self._loaded: Runtime | None = None
+        # The one that it is to replace, to go back to
+        self._good: Plan | None = None
         # Nothing is under way.
         self._settled = asyncio.Event()
         self._settled.set()
@@ -199,6 +202,10 @@ class EngineManager:
     def _replace(self, plan: Plan | None) -> None:
         """Take what answers or is being loaded out of service, and begin with `plan`, or with nothing."""
         self._settled.clear()
+        if plan is None:
+            self._good = None
+        elif self.loaded is not None:
+            self._good = self._plan
         if self._work is not None:
             self._work.cancel()
         if self._plan is not None:
@@ -235,24 +242,31 @@ class EngineManager:
                 self._store.show(ManagerStatus())
                 self._settled.set()
                 return
-            self._show_loading(plan)
-            self.active.leave(EngineState.LOADING, f"{plan.name} is being loaded.")
-            try:
-                why = await self._keep()
-            except Exception as exc:  # noqa: BLE001
-                # A mistake of ours: the next model can be loaded all the same.
-                log.error("a model's run broke off", extra={"error": type(exc).__name__})
-                self.active.leave(EngineState.UNREACHABLE, why := _OUR_FAULT, _OUR_FAULT)
-            await self._unload()
+            why = note = ""
+            while plan is not None:
+                self._plan = plan
+                self._show_loading(plan, note)
+                self.active.leave(EngineState.LOADING, f"{plan.name} is being loaded.")
+                try:
+                    why = await self._keep(note)
+                except Exception as exc:  # noqa: BLE001
+                    # A mistake of ours: the next model can be loaded all the same.
+                    log.error("a model's run broke off", extra={"error": type(exc).__name__})
+                    self.active.leave(EngineState.UNREACHABLE, why := _OUR_FAULT, _OUR_FAULT)
+                await self._unload()
+                why, plan, self._good = f"{note} {why}".strip(), self._good, None
+                if plan is not None:
+                    note = f"{why} {plan.name}, which worked before, is loaded again."
             self._show_failed(why)
 
-    async def _keep(self) -> str:
-        """Load the model, and again when it ends by itself; return why it does not run any more."""
+    async def _keep(self, note: str) -> str:
+        """Load the model, and again when it ends by itself; return why it does not run any more. `note`: shown with it."""
         if why := await self._load():
             return why
         crashes = 0
         while True:
-            self._use()
+            self._use(note)
+            note = ""
             name = self._plan.name if self._plan is not None else ""
             how, calm = await self._watch()
             why, crashes = f"{name} {how}", 0 if calm else crashes
@@ -298,7 +312,7 @@ class EngineManager:
             self._show_loading(self._plan, store.status.error)
         return why
 
-    def _use(self) -> None:
+    def _use(self, note: str) -> None:
         """Let the model answer."""
         plan, loaded = self._plan, self._loaded
         assert plan is not None
@@ -315,9 +329,11 @@ class EngineManager:
             state=ManagerState.READY,
             model=plan.shown_id(loaded.engine.status.model),
             progress=None,
+            error=note,
         )
         self._store.show(ready)
         self._engines.probe_soon()
+        self._good = None
         self._settled.set()
         log.info("a model is loaded", extra={"kind": str(plan.choice.mode)})
 

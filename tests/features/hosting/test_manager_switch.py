@@ -18,6 +18,7 @@ from server.features.hosting.catalogue.command import command
 from server.features.hosting.catalogue.entry import RunMode
 from server.features.hosting.catalogue.machine import Host
 from server.features.hosting.hosting import Hosting, report
+from server.features.hosting.planner import usable_port
 from server.features.hosting.runtime import OnLine, OnProgress, Plan, Runtime
 from server.features.hosting.server_runtime import RemoteRuntime
 from server.features.hosting.status import ManagerState, ManagerStatus
@@ -81,10 +82,40 @@ async def test_from_here_to_a_server_elsewhere_and_back() -> None:
         assert (await ready_with(one, choice("serve"))).model == "tests/serve"
 
 
-async def test_after_a_failed_switch_the_next_best_engine_answers() -> None:
+async def test_a_model_that_cannot_be_loaded_gives_the_place_back() -> None:
+    """The one before is loaded again, and the state says so; stopped, there is nothing to go back to."""
     async with switching() as one:
         await ready_with(one, choice("serve"))
-        assert "The GPU's memory is full." in await one.fails("oom")
+        url = f"http://127.0.0.1:{usable_port(None)}/v1"
+        for chosen, why in ((choice("oom"), "The GPU's memory is full."), (remote(url), url)):
+            back = await one.ready(chosen)
+            assert back.model == "tests/serve"
+            assert why in back.error
+            assert back.error.endswith("serve, which worked before, is loaded again.")
+        await soon(lambda: one.engines.current is one.manager.active)
+        # By way of one that was given up
+        await one.manager.start(choice("slow"))
+        await soon(lambda: one.manager.status().model == "tests/slow")
+        assert (await one.ready("raises")).model == "tests/serve"
+        await one.manager.stop()
+        assert "which worked before" not in await one.fails("oom")
+
+
+async def test_where_the_one_before_does_not_come_back_either() -> None:
+    tries: list[str] = []
+
+    def loader(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
+        tries.append(chosen.name)
+        if tries.count("serve") > 1:
+            chosen = plan(choice("raises"))
+        return stand_in(chosen, on_line, on_progress)
+
+    async with managed(planner=planned, loader=loader) as one:
+        await ready_with(one, choice("serve"))
+        error = await one.fails("oom")
+        assert tries == ["serve", "oom", "serve"]
+        assert "The GPU's memory is full." in error
+        assert "what nobody has seen before" in error
         assert one.engines.current is one.spare
 
 

@@ -6,6 +6,7 @@ kept have 4,096 bytes at most; arrays and weights are not read.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Mapping
@@ -29,6 +30,12 @@ _TEXT, _ARRAY = 8, 9
 
 # Numbers by the format's number of their type: struct's letters
 _LETTERS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
+# By ggml's number of a type (ggml.h): the numbers in a block and its bytes. A type without them is not checked.
+_BLOCKS = (
+    "1/4 1/2 32/18 32/20 - - 32/22 32/24 32/34 - 256/84 256/110 256/144 256/176 256/210 "
+    "256/292 256/66 256/74 256/98 256/50 32/18 256/110 256/82 256/136 1/1 1/2 1/4 1/8 1/8 "
+    "256/56 1/2 - - - 256/54 256/66 - - - 32/17 64/36 128/18"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +85,7 @@ def is_gguf(path: Path) -> bool:
 
 
 def read(path: Path) -> Gguf:
-    """Read a file's header. Blocking. Raises ModelFolderError.
-
-    llama.cpp itself checks that the weights are complete, and `engine_log` explains its error.
-    """
+    """Read a file's header. Blocking. Raises ModelFolderError, also for one that is cut off."""
     try:
         stat = path.stat()
         return _read(path, stat.st_size, stat.st_mtime_ns)
@@ -95,16 +99,22 @@ def _read(path: Path, size: int, _changed: int) -> Gguf:
         if file.read(4) != b"GGUF":
             raise ModelFolderError(f"{path} is no GGUF file, whatever its name says. {AGAIN}")
         try:
-            fields = _fields(file)
+            fields, tensors = _fields(file)
+            needed = _least_bytes(file, fields, tensors)
         except (struct.error, LookupError, ValueError, OverflowError, MemoryError):
             raise ModelFolderError(
                 f"{path} is cut off or damaged: its header makes no sense. {AGAIN}"
             ) from None
+    if needed > size:
+        raise ModelFolderError(
+            f"{path} is cut off: it has {size:,} bytes of at least {needed:,}. {AGAIN}"
+        )
     return Gguf(fields, size)
 
 
-def _fields(file: BufferedReader) -> dict[str, Value]:
-    version, _tensors, count = _numbers(file, "IQQ")
+def _fields(file: BufferedReader) -> tuple[dict[str, Value], int]:
+    """Return the fields and the number of tensors, whose table follows in the file."""
+    version, tensors, count = _numbers(file, "IQQ")
     if version not in (2, 3):
         raise ValueError
     fields: dict[str, Value] = {}
@@ -113,7 +123,21 @@ def _fields(file: BufferedReader) -> dict[str, Value]:
         value = _value(file, _numbers(file, "I")[0])
         if name and value is not None:
             fields[name] = value
-    return fields
+    return fields, tensors
+
+
+def _least_bytes(file: BufferedReader, fields: Mapping[str, Value], tensors: int) -> int:
+    """Read the table of tensors, and return the bytes that a file with all of them has at least."""
+    blocks, end = _BLOCKS.split(), 0
+    for _ in range(tensors):
+        _text(file)
+        shape = _numbers(file, f"{_numbers(file, 'I')[0]}Q")
+        kind, offset = _numbers(file, "IQ")
+        block, _, size = blocks[kind].partition("/") if kind < len(blocks) else ("", "", "")
+        end = max(end, offset + (-(-math.prod(shape) // int(block)) * int(size) if size else 0))
+    alignment = fields.get("general.alignment", 32)
+    step = alignment if type(alignment) is int and alignment > 0 else 32
+    return -(-file.tell() // step) * step + end
 
 
 def _value(file: BufferedReader, kind: int) -> Value | None:

@@ -6,6 +6,7 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
+import gguf as package
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,12 +34,12 @@ def test_what_reads_pictures_is_told_apart(tmp_path: Path) -> None:
     assert found.projector == "qwen3vl_merger"
 
 
-def test_a_truncated_header_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_cut_off_is_named_wherever_that_is(tmp_path: Path) -> None:
     """In a sentence that says what to do, and never as a shorter model."""
     path = tmp_path / "a.gguf"
     write_weights(path)
     whole = path.read_bytes()
-    for length in range(4, 400, 7):
+    for length in (*range(4, 400, 7), len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(
             ModelFolderError,
@@ -46,6 +47,18 @@ def test_a_truncated_header_is_named(tmp_path: Path) -> None:
         ) as caught:
             gguf.read(path)
         assert str(path) in caught.value.message
+
+
+def test_the_bytes_of_every_format_are_known(tmp_path: Path) -> None:
+    for number, (block, size) in package.GGML_QUANT_SIZES.items():
+        # Q8_1 is no format of files.
+        if number is not package.GGMLQuantizationType.Q8_1:
+            path = tmp_path / f"{number}.gguf"
+            path.write_bytes(header(tensor=(block * 3, number, 0)) + bytes(size * 3))
+            gguf.read(path)
+            path.write_bytes(header(tensor=(block * 3, number, 0)) + bytes(size * 3 - 1))
+            with pytest.raises(ModelFolderError, match="is cut off: it has"):
+                gguf.read(path)
 
 
 def text(words: bytes) -> bytes:
@@ -57,9 +70,14 @@ def header(
     version: int = 3,
     counts: tuple[int, int] = (1, 0),
     fields: bytes = b"",
+    tensor: tuple[int, int, int] | None = (1, 0, 0),
 ) -> bytes:
-    """A file's beginning. `counts`: tensors, fields."""
-    return b"GGUF" + struct.pack("<IQQ", version, *counts) + fields
+    """A file's beginning. `counts`: tensors, fields; `tensor`: its numbers, type and offset."""
+    found = b"GGUF" + struct.pack("<IQQ", version, *counts) + fields
+    if tensor is not None:
+        found += text(b"w") + struct.pack("<IQIQ", 1, *tensor)
+        found += bytes(-len(found) % 32)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -67,8 +85,10 @@ def header(
     [
         (b"PK\x03\x04" + bytes(100), "is no GGUF file, whatever its name says"),
         (header(version=1) + bytes(4), "is cut off or damaged"),
+        (header(counts=(2**60, 0)), "is cut off or damaged"),
         (header(counts=(1, 1), fields=text(b"a") + struct.pack("<I", 77)), "is cut off or damaged"),
         (header(counts=(1, 1), fields=struct.pack("<Q", 2**63)), "is cut off or damaged"),
+        (header(tensor=(2**62, 0, 0)), "is cut off: it has"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
