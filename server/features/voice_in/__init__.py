@@ -1,8 +1,8 @@
-"""The microphone and spoken questions: speech in its sound, turns, their words, and what is said over answers.
+"""Microphone and spoken questions: speech detection, turns, recognition, and barge-in over answers.
 
-Recognisers are a speech server or a local model, whose `worker` runs in the models' environment.
-Without one that is ready questions can be spoken to an engine that hears. `models/` has the model
-that finds speech, with its licence.
+The recogniser is a speech server or a local model, whose `worker` runs in the models' environment.
+While none is ready, questions can be spoken to an engine with `audio_in`. `models/` contains the
+speech detection model and its licence.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Make questions of what people say in each session."""
+    """Turn speech into questions in each session."""
     from server.features.voice_in.listening import Listening
     from server.features.voice_in.messages import MicrophoneSettings, PushToTalk
     from server.features.voice_in.service import ListeningService, add_routes
@@ -32,7 +32,7 @@ def register(api: Api) -> None:
     api.health(service.report)
     add_routes(api, service)
     tools = service.tools(api.pools, api.metrics)
-    # With it, what somebody says over an answer stops it.
+    # With `voice_out`, speech over an answer stops the answer.
     api.session_part(
         lambda context: Listening(context, tools, context.part("voice_out") or SpeechOutput()),
         MicrophoneSettings,

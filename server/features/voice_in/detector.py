@@ -1,7 +1,7 @@
-"""Speech in sound: Silero's detector (MIT, server/features/voice_in/models/), run by onnxruntime.
+"""Speech detection: Silero's model (MIT, server/features/voice_in/models/), run by onnxruntime.
 
-One model serves all microphones; each has a `Detector` with the state of its own. 32 ms of sound
-take 0.06 ms of one core, and lasting digital silence none.
+One model serves all microphones; each has a `Detector` with its own state. 32 ms of sound
+take 0.06 ms of one core; lasting digital silence takes no inference.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from server.core.sound import SOUND_RATE, Sound
 from server.shared.onnx_file import load_session
 
 MODEL = Path(__file__).parent / "models" / "silero_vad_16k_sequence.onnx"
-# The model's own: samples of a chunk, and those of the chunk before that stand in front of it
+# Fixed by the model: samples of a chunk, and samples of the previous chunk in front of it
 CHUNK = 512
 _CONTEXT = 64
 _STATE = (1, 1, 128)
@@ -28,14 +28,14 @@ State = tuple[Samples, Samples]
 CHUNK_SECONDS = CHUNK / SOUND_RATE
 # Level of digital silence, dBFS
 SILENCE_DB = -96.0
-# No model is asked once so many chunks have had no higher peak: less than a microphone's own noise,
-# and the silence that stands where nothing was sent.
+# Skip the model after this many chunks with no higher peak (16-bit samples): less than a microphone's
+# own noise, and the silence that replaces sound which was never sent.
 _QUIET_PEAK, _QUIET_CHUNKS = 16, 16
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """32 ms of sound as the detector finds it."""
+    """Result of the detector for 32 ms of sound."""
 
     # Time of its first sample, monotonic seconds
     at: float
@@ -50,14 +50,14 @@ class Chunk:
 
 
 class SpeechModel:
-    """The network, without state: one for the process, loaded with the first sound. Thread-safe.
+    """Stateless network, one for the process, loaded with the first sound. Thread-safe.
 
-    With its library it takes about 30 MiB.
+    It takes about 30 MiB with its library. Raises ModuleNotFoundError without onnxruntime.
     """
 
     def __init__(self) -> None:
         if find_spec("onnxruntime") is None:
-            # Known at the start, where a feature without its packages is off.
+            # Raised at start, where a feature without its packages is switched off.
             raise ModuleNotFoundError("onnxruntime is not installed", name="onnxruntime")
 
     @cached_property
@@ -65,7 +65,7 @@ class SpeechModel:
         return load_session(MODEL)
 
     def run(self, chunk: Samples, state: State) -> tuple[float, State]:
-        """Return a chunk's likelihood of speech, and the state after it. `chunk`: (1, 576)."""
+        """Return a chunk's likelihood of speech (0 to 1) and the next state. `chunk`: float32, (1, 576)."""
         speech, h, c = self._session.run(None, {"input": chunk, "h": state[0], "c": state[1]})
         return float(speech[0]), (h, c)
 
@@ -75,18 +75,18 @@ def _no_state() -> State:
 
 
 class Detector:
-    """One microphone's detector. One thread at a time may call it."""
+    """Speech detector of one microphone. Only one thread at a time may call it."""
 
     def __init__(self, model: SpeechModel) -> None:
         self._model = model
         self._state = _no_state()
-        # The last samples of the chunk before, then those that fill no chunk yet
+        # The last samples of the previous chunk, then those that do not fill a chunk yet
         self._rest = np.zeros(_CONTEXT, np.int16)
-        # Chunks without sound, the newest ones
+        # Consecutive newest chunks without sound
         self._quiet = 0
 
     def feed(self, sound: Sound) -> list[Chunk]:
-        """Return the whole chunks that end in this sound, which follows the one before."""
+        """Return the chunks completed by this sound, which follows the previous one without a gap."""
         since = sound.captured - (len(self._rest) - _CONTEXT) / SOUND_RATE
         samples = np.concatenate([self._rest, sound.samples])
         count = (len(samples) - _CONTEXT) // CHUNK
@@ -104,7 +104,7 @@ class Detector:
         ]
 
     def _speech(self, chunk: NDArray[np.int16]) -> float:
-        """Return the likelihood of speech in a chunk that has its context in front."""
+        """Return the likelihood of speech, 0 to 1. `chunk`: 576 samples, the first 64 its context."""
         quiet = max(int(chunk.max()), -int(chunk.min())) <= _QUIET_PEAK
         self._quiet = self._quiet + 1 if quiet else 0
         if self._quiet > _QUIET_CHUNKS:
@@ -117,39 +117,38 @@ class Detector:
 
 
 def _levels(chunks: NDArray[np.int16]) -> NDArray[np.float64]:
-    """Return the level of each row, dBFS."""
+    """Return the level of each row in dBFS. `chunks`: (n, 512)."""
     power = (chunks.astype(np.float64) ** 2).mean(1) / 32768**2
     levels: NDArray[np.float64] = 10 * np.log10(np.maximum(power, 1e-12))
     return np.maximum(SILENCE_DB, levels)
 
 
-# Find the beginning of a sound that stands out from the constant ones: a bark, a bell, a crash.
-# The background is followed slowly upwards and quickly downwards, so that a fan or rain becomes
-# it.
+# Onsets of sounds above the constant background: a bark, a bell, a crash. The background estimate
+# rises slowly and falls quickly, so that a fan or rain becomes part of it.
 
-# A sound stands out by so many decibels, and is no softer than this, for so many chunks.
+# A sound is at least this far above the background (dB), this loud (dBFS) and this long (chunks).
 _ABOVE_DB = 12.0
 _LEAST_DB = -50.0
 _CHUNKS = 3
-# Decibels a second by which the background follows
+# Maximum change of the background, decibels per second
 _UP_DB, _DOWN_DB = 2.0, 30.0
-# Another sound begins after so long without one.
+# Minimum silence between two sounds, seconds
 _QUIET_SECONDS = 1.0
 
 
 class Onset:
-    """One microphone's sounds. Speech is one, too."""
+    """Onset detector of one microphone. Speech counts as a sound, too."""
 
     def __init__(self) -> None:
         # dBFS; None before the first chunk
         self._background: float | None = None
-        # Chunks in a row that stand out
+        # Consecutive chunks above the background
         self._loud = 0
-        # The end of the last chunk that stood out; None before one
+        # End of the last sound, monotonic seconds; None before the first
         self._last: float | None = None
 
     def hears(self, chunk: Chunk) -> bool:
-        """Return True once for each sound, when it is known to be one."""
+        """Return True once for each sound, as soon as it is long enough."""
         if self._background is None:
             self._background = chunk.level
             return False

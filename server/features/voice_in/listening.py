@@ -1,7 +1,7 @@
-"""Hear one person: the microphone's sound becomes turns, which become questions elsewhere.
+"""The microphone of one session: split its sound into turns, which `spoken_questions` makes questions of.
 
-Nothing is heard without a socket, and no sound outlives the microphone, but for a turn whose words
-are on their way.
+Without a connected socket no sound is processed. Sound is discarded when the microphone is switched
+off, except that of a turn whose recognition is still running.
 """
 
 from __future__ import annotations
@@ -49,36 +49,36 @@ from server.session.part import SessionContext, SessionPart, SpeechOutput
 from server.shared.sound.line import VoiceLine
 
 log = logging.getLogger(__name__)
-# Kept of a microphone: the longest turn
+# Sound kept of a microphone: the longest turn
 RING_SECONDS = MOST_TURN_SECONDS + PRE_ROLL_SECONDS
-# Presses of a button, a second and at once: each may open a connection to a recogniser.
+# Button presses, rate per second and burst: each may open a connection to a recogniser.
 _PRESSES, _MOST_PRESSES = 2.0, 8
-# A button's last sound is waited for.
+# Wait for the last sound after the button is released, seconds.
 _RELEASE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class ListeningTools:
-    """The parts that all microphones share."""
+    """Resources shared by all microphones."""
 
     recogniser: Recogniser
-    # Finds speech in what microphones send; None: the server takes no microphone
+    # None: MICROPHONE is off
     speech_model: SpeechModel | None = None
-    # Threads of the detectors; None: a thread of the event loop's own
+    # Threads of the detectors; None: the event loop's default executor
     pool: ThreadPoolExecutor | None = None
-    # Hears whether a turn is complete; None: silence alone ends it
+    # Decides whether a turn is complete; None: silence alone ends it
     turn_judge: TurnJudge | None = None
-    # Counts packets that could not be used, with the reason
+    # Counts unusable packets: (reason, count)
     dropped: Callable[[str, int], None] = lambda _reason, _count: None
 
 
 class Listening(SessionPart):
-    """One session's microphone. All methods are called on the event loop."""
+    """Microphone of one session. Call all methods on the event loop."""
 
     def __init__(
         self, context: SessionContext, tools: ListeningTools, speaker: SpeechOutput
     ) -> None:
-        """`speaker`: the speech of answers, which somebody may speak over."""
+        """`speaker`: plays the answers, and is interrupted by speech over them."""
         self._line = VoiceLine.of(context.lines)
         self._line.on_dropped.append(tools.dropped)
         self._camera = context.camera
@@ -90,7 +90,7 @@ class Listening(SessionPart):
         self._attended = True
         # The microphone's last 30 seconds; empty while it is off
         self.recent = SoundRing(RING_SECONDS)
-        # None while nothing is heard
+        # None while no sound is processed
         self.detection: SpeechDetection | None = None
         judge = tools.turn_judge
         self.turns = Turns(judged=judge is not None)
@@ -115,25 +115,25 @@ class Listening(SessionPart):
 
     @property
     def on(self) -> bool:
-        """True while the microphone hears the scene: not where a button says what is meant."""
+        """True while the microphone is open to the scene's sounds: in the mode `hands_free` only."""
         return self.detection is not None and self._mode is MicrophoneMode.HANDS_FREE
 
     @property
     def talking(self) -> bool:
-        """True while the person talks, and until the words are known."""
+        """True while the person talks, and until the turn is recognised."""
         return self.turns.state is not TurnState.WAITING or self.spoken.before is not None
 
     # Switching
 
     def _configure(self, message: MicrophoneSettings) -> None:
-        """Hear in this way from now on. Raises BadRequest where the server offers no microphone."""
+        """Apply the settings. Raises BadRequest if MICROPHONE is off."""
         if message.microphone is None and message.silence_ms is None:
             return
         mode = message.microphone or self._mode
         if mode is not MicrophoneMode.OFF and self._tools.speech_model is None:
             raise BadRequest(
-                "This server takes no microphone: it is switched off (MICROPHONE).",
-                visitors="This server takes no microphone: whoever runs it has switched that off."
+                "The microphone is switched off on this server. Set MICROPHONE=true, or send the question as `chat`.",
+                visitors="The microphone is switched off on this server by its operator."
                 " Type the question.",
             )
         if mode is not self._mode:
@@ -145,7 +145,7 @@ class Listening(SessionPart):
         self._report()
 
     def set_connected(self, connected: bool) -> None:
-        """Note whether a socket is open: without one nothing is heard."""
+        """Start the microphone with a connected socket; stop it without one."""
         self._attended = connected
         self._reported = None
         if connected:
@@ -155,8 +155,8 @@ class Listening(SessionPart):
             self._stop()
 
     def push(self, message: PushToTalk) -> None:
-        """Take the state of the button. Does nothing unless the microphone waits for it, nor for the
-        presses of a client that presses without end.
+        """Begin or end a turn by the button. Ignored outside the mode `push`, and for presses beyond
+        2 per second (burst 8).
         """
         if self.detection is None or self._mode is not MicrophoneMode.PUSH:
             return
@@ -173,7 +173,7 @@ class Listening(SessionPart):
         self._report()
 
     def cancel(self, id: str | None) -> None:
-        """Give up the turn that would become the question of this id; None: any."""
+        """Cancel the turn that would become the question `id`; None: any turn."""
         turn, before = self.spoken.turn, self.spoken.before
         if turn is not None and id in (None, turn.id):
             self._apply(self.turns.give_up())
@@ -217,7 +217,7 @@ class Listening(SessionPart):
         self.spoken.forget()
 
     def _on_microphone(self, sending: bool) -> None:
-        """Drop the turn of a microphone that was muted in the middle of it."""
+        """Drop the current turn when the microphone is muted."""
         if not sending and self.detection is not None:
             self._apply(self.turns.give_up())
             self.detection.renew()
@@ -236,7 +236,7 @@ class Listening(SessionPart):
             self.detection.add(sound)
 
     def _patience(self) -> int:
-        """Return the number of chunks that may be heard together: over an answer each counts."""
+        """Return how many chunks may be processed together; 1 over an answer, for quick barge-in."""
         if self._speaker.talking or self._mode is MicrophoneMode.PUSH:
             return 1
         return self.turns.patience
@@ -247,17 +247,17 @@ class Listening(SessionPart):
         self._report()
 
     def hear(self, chunk: Chunk) -> None:
-        """Take the next chunk of the microphone's sound."""
+        """Process the next chunk of the microphone's sound."""
         if self._mode is MicrophoneMode.PUSH and self.turns.state is TurnState.WAITING:
-            return  # it came after the button was released
+            return  # sound after the button was released
         if self.turns.held or self._mode is MicrophoneMode.PUSH:
-            # A person who holds the button speaks to us, however softly.
+            # While the button is held, all speech is the person's, at any loudness.
             voice = Voice.PERSON if chunk.speech >= 0.5 else Voice.NOBODY
         else:
             talk = self._foreground.background
             voice = self._foreground.hears(chunk, answering=self._speaker.talking)
             if self._foreground.background and not talk and self.turns.unsure:
-                # It was talk in the room.
+                # The turn was background talk.
                 self._apply(self.turns.give_up())
             change = self._barge_in.hear(chunk, voice, talking=self._speaker.talking)
             if change is not None:
@@ -269,7 +269,7 @@ class Listening(SessionPart):
         self._apply(self.turns.hear(chunk, voice))
 
     def _sound_at(self, loudness: Loudness) -> None:
-        """Play the answer as loud, or stop it."""
+        """Set the playback of the answer."""
         match loudness:
             case Loudness.FULL:
                 self._speaker.restore()
@@ -281,7 +281,7 @@ class Listening(SessionPart):
                 self._speaker.interrupt()
 
     def _go_on(self) -> None:
-        """Let an answer that was lowered go on: nobody is heard over it any more."""
+        """Restore an answer that was ducked or paused."""
         if self._barge_in.now is not Loudness.FULL:
             self._speaker.restore()
         self._barge_in.reset()
@@ -312,7 +312,7 @@ class Listening(SessionPart):
                     self.spoken.drop()
 
     def _ask(self, asked: Asked) -> None:
-        """Have a model judge the turn's sound so far."""
+        """Start a completeness check of the turn's sound so far."""
         assert self.checks is not None
         since = max(asked.since, asked.until - SPECTROGRAM_SECONDS)
         sound = self.recent.slice(since, asked.until)
@@ -322,7 +322,7 @@ class Listening(SessionPart):
             self.checks.ask(asked.number, sound)
 
     def _judged(self, number: int, complete: bool | None) -> bool:
-        """Take the answer of a check; returns False where it came too late to be of use."""
+        """Apply the result of a check. Return False if it came too late."""
         used, events = self.turns.answer(number, complete)
         self._apply(events)
         self._report()
@@ -335,7 +335,7 @@ class Listening(SessionPart):
     # State
 
     def _report(self) -> None:
-        """Tell the client when the state has changed."""
+        """Send the state to the client if it has changed."""
         state = self._state()
         if state != self._reported:
             self._reported = state
@@ -350,14 +350,14 @@ class Listening(SessionPart):
         return "recognising" if self.spoken.before is not None else "waiting"
 
 
-# Sound that may wait for the detector; beyond, all of it is dropped
+# Sound queued for the detector; beyond this, all of it is dropped.
 _MOST_WAITING_SECONDS = 2.0
 
 
 class SpeechDetection:
-    """Owns the detector and the sound that waits for it. All methods are called on the event loop.
+    """Owner of the detector and its queue of sound. Call all methods on the event loop.
 
-    `on_chunks` gets what was found, in order; `on_dropped` the number of pieces that were dropped.
+    `on_chunks` receives the results in order; `on_dropped` the number of dropped pieces.
 
     Bounds of a microphone's sound before its detector: 2 s; when full, all of it is dropped and
     counted.
@@ -372,9 +372,9 @@ class SpeechDetection:
         on_dropped: Callable[[int], None],
         patience: Callable[[], int],
     ) -> None:
-        """`pool`: None for threads of the event loop's own. `patience()`: the number of chunks that
-        may wait for each other, because each way to the thread and back costs several times as much
-        as a chunk.
+        """`pool`: None for the event loop's default executor. `patience()`: the number of chunks to
+        collect for one call of the detector, because the switch to its thread and back costs
+        several times as much as a chunk.
         """
         self._model = model
         self._pool = pool
@@ -382,7 +382,7 @@ class SpeechDetection:
         self._on_dropped = on_dropped
         self._patience = patience
         self._detector = Detector(model)
-        # Sound that waits, and its samples beyond the last whole chunk
+        # Queued sound, and the count of samples not yet part of a detected chunk
         self.waiting: deque[Sound] = deque()
         self._samples = 0
         self._detecting: asyncio.Future[list[Chunk]] | None = None
@@ -395,21 +395,21 @@ class SpeechDetection:
         self.waiting.append(sound)
         self._samples += len(sound.samples)
         if self._samples > _MOST_WAITING_SECONDS * SOUND_RATE:
-            # The machine is too slow; newer sound matters more.
+            # The machine is too slow; newer sound is worth more than older.
             self._on_dropped(len(self.waiting))
             self.waiting.clear()
             self._samples = 0
         self._detect()
 
     def renew(self) -> None:
-        """Forget all sound: other sound follows, or none. The detector of before may be at work."""
+        """Discard all sound and use a new detector; the old one may still be running in its thread."""
         self._detector = Detector(self._model)
         self.waiting.clear()
         self._samples = 0
         self._detecting = None
 
     def _detect(self) -> None:
-        """Begin with the sound that waits, if it is enough and nothing is under way."""
+        """Start the detector on the queued sound, if it suffices and none is running."""
         if self._detecting is not None or self._samples < CHUNK * self._patience():
             return
         first = self.waiting[0].captured
@@ -426,7 +426,7 @@ class SpeechDetection:
             return
         error = done.exception()
         if self._detecting is not done:
-            return  # the microphone is off, or on again
+            return  # renewed meanwhile
         self._detecting = None
         if error is not None:
             log.error("speech detection failed", extra={"error": type(error).__name__})
@@ -437,24 +437,24 @@ class SpeechDetection:
 
 
 class TurnChecks:
-    """Asks the model, and brings its answers back to the event loop, where all methods are called.
+    """Completeness checks of one microphone's turns. Call all methods on the event loop.
 
-    Bounds of pauses that a model judges: one at a time of each, the newest pause replaces a
-    waiting one; three in all, more are counted, and silence decides. A check has 8 s of sound and
-    9 MB of working memory; without an answer within 0.3 s silence decides.
+    Bounds of pauses that a model judges: one at a time per microphone, where the newest replaces a
+    waiting one; three in the process, beyond which checks are counted and silence decides. A check
+    has 8 s of sound and 9 MB of working memory; without an answer within 0.3 s silence decides.
     """
 
     def __init__(self, judge: TurnJudge, answer: Callable[[int, bool | None], bool]) -> None:
-        """`answer(number, complete)`: takes each answer once, None for none; returns whether it was of use."""
+        """`answer(number, complete)`: called once per check, None without a result; True if it was used."""
         self._judge = judge
         self._answer = answer
         self._running: asyncio.Future[bool] | None = None
-        # The check that the turn waits for, and its time's end; None without one
+        # Number of the check that the turn waits for, and its timeout; None without one
         self._number: int | None = None
         self._timer = Timer()
-        # Its sound, while an earlier check still runs
+        # The sound of the next check, while an earlier one runs
         self._waiting: Sound | None = None
-        # The running one was counted: it took too long.
+        # True if the running check was already counted as slow
         self._counted = False
 
     @property
@@ -462,7 +462,7 @@ class TurnChecks:
         return self._running is not None
 
     def ask(self, number: int, sound: Sound) -> None:
-        """Make a check in place of the one before."""
+        """Start a check, replacing the previous one."""
         self.close()
         self._number = number
         self._timer.set(ANSWER_SECONDS, self._late)
@@ -472,7 +472,7 @@ class TurnChecks:
             self._waiting = sound
 
     def close(self) -> None:
-        """Forget what was asked. A check that runs cannot be stopped; nobody waits for it."""
+        """Drop the current check. A running one cannot be stopped; its result is discarded."""
         if self._waiting is not None:
             self._judge.note("unused")
         self._forget()
@@ -493,7 +493,7 @@ class TurnChecks:
     def _done(self, number: int, done: asyncio.Future[bool]) -> None:
         self._running = None
         if done.cancelled():
-            return  # the program ends
+            return  # the program is ending
         error = done.exception()
         if number != self._number:
             if not self._counted:
@@ -514,7 +514,7 @@ class TurnChecks:
         self._give_up("slow")
 
     def _give_up(self, result: str, error: BaseException | None = None) -> None:
-        """Say that there is no answer."""
+        """Report the check as without a result."""
         number = self._number
         self._forget()
         self._judge.note(result, error)

@@ -12,30 +12,30 @@ from server.core.messages.from_client import Settings
 
 
 class MicrophoneMode(StrEnum):
-    """Way in which a person's microphone is heard."""
+    """Mode of the microphone."""
 
-    # It is not heard.
+    # Off.
     OFF = "off"
-    # Speech itself begins and ends a turn.
+    # Speech begins a turn, and silence ends it.
     HANDS_FREE = "hands_free"
-    # A button is held while somebody speaks.
+    # A button is held during speech.
     PUSH = "push"
 
 
 class MicrophoneSettings(Settings):
     """The settings of the microphone."""
 
-    # The way in which the microphone is heard; `off` at first
+    # Mode of the microphone; initially `off`
     microphone: MicrophoneMode | None = None
-    # Silence that ends a spoken question in the mode `hands_free`; 500 at first
+    # Milliseconds of silence that end a spoken question in the mode `hands_free`; initially 500
     silence_ms: int | None = Field(default=None, ge=200, le=2000)
 
 
 class PushToTalk(ClientMessage):
-    """The button of the microphone's mode `push` is held, or released."""
+    """State of the button in the microphone's mode `push`."""
 
     type: Literal["push_to_talk"]
-    # It is held.
+    # True: held; false: released
     down: bool
 
 
@@ -43,9 +43,9 @@ ListeningState = Literal["off", "waiting", "speech", "silence", "recognising"]
 
 
 class Listening(ServerMessage):
-    """The state of the microphone at the server has changed."""
+    """New state of the microphone at the server."""
 
     type: Literal["listening"] = "listening"
     newest_only: ClassVar[bool] = True
-    # `off`: no sound comes, or it is not wanted; `silence`: for 200 ms, and the person may go on
+    # `off`: no sound arrives, or the mode is `off`; `silence`: after 200 ms without speech, the turn not over yet
     state: ListeningState

@@ -1,5 +1,5 @@
-"""The recognisers, which make words of sound: one on an OpenAI-compatible server, over the realtime socket where that
-is offered, else over HTTP; or a local model in a process of this program (see `worker`), also a chosen one.
+"""Speech recognisers: an OpenAI-compatible server, over its realtime socket or HTTP; or a local model in a
+worker process (see `worker`), by the settings or chosen by an operator.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from server.shared.speech import (
     SpeechWorker,
 )
 
-# The longest sound that a recogniser takes, in seconds
+# Maximum length of a sound, seconds
 MOST_SOUND_SECONDS = 60.0
-# The longest text that it returns
+# Maximum length of a transcription
 MOST_WORDS_CHARS = 4000
 
 
 @dataclass(frozen=True, slots=True)
 class WordTime:
-    """A word, and its place in the sound in seconds from the beginning."""
+    """A word and its time, in seconds from the beginning of the sound."""
 
     word: str
     begin: float
@@ -54,26 +54,26 @@ class WordTime:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The whole text understood so far."""
+    """The complete text recognised so far."""
 
     text: str
-    # True: nothing follows
+    # True: the last one
     final: bool
-    # In order; empty where the recogniser gives none
+    # In order; empty if the recogniser returns none
     times: tuple[WordTime, ...] = ()
 
 
 class Recogniser(Protocol):
-    """A way from sound to words. It raises SpeechErrors and nothing else."""
+    """Interface of a speech recogniser. Methods raise SpeechError and nothing else."""
 
     @property
     def ready(self) -> bool:
-        """True while sound can be given to it, as far as is known without a request."""
+        """True if it can take sound, as far as is known without a request."""
         ...
 
     @property
     def elsewhere(self) -> str:
-        """The other machine that sound goes to; "" while it stays on this one."""
+        """Name of the other machine that receives the sound; "" if it stays on this one."""
         ...
 
     def recognise(
@@ -81,9 +81,9 @@ class Recogniser(Protocol):
     ) -> AsyncGenerator[Words, None]:
         """Stream the text so far, then the whole text once with `final`.
 
-        `sound`: its pieces while it is spoken; the text of nothing said is empty.
-        `language`: BCP 47; None lets the recogniser decide. Closing the generator (`aclose`) or
-        cancelling its consumer stops the work at once.
+        `sound`: pieces, while it is spoken; without speech the text is empty. `language`: BCP 47;
+        None lets the recogniser decide. Closing the generator (`aclose`) or cancelling its consumer
+        stops the work at once. Raises SpeechError.
         """
         ...
 
@@ -91,11 +91,11 @@ class Recogniser(Protocol):
 
 
 class Pieces:
-    """Pass sound on, and keep what was passed on: at most `MOST_SOUND_SECONDS`.
+    """Iterator over pieces of sound that keeps them, at most `MOST_SOUND_SECONDS`.
 
-    Iterating again goes on after the last piece. Raises SpeechRefused for more.
+    A second iteration continues after the last piece. Raises SpeechRefused beyond the maximum.
 
-    Bounds of sound on its way to a recogniser: 60 s, 1.9 MB; more is refused. The words' stream 4
+    Bounds of sound on its way to a recogniser: 60 s, 1.9 MB; more is refused. The stream of words: 4
     MiB, 4,096 messages of 64 KiB on the socket, and 4,000 characters of words.
     """
 
@@ -103,7 +103,7 @@ class Pieces:
         self._source = sound
         self._kept: list[Sound] = []
         self._samples = 0
-        # More came than may.
+        # The source exceeded the maximum.
         self.too_long = False
 
     def __aiter__(self) -> Pieces:
@@ -116,14 +116,14 @@ class Pieces:
         if self._samples > MOST_SOUND_SECONDS * SOUND_RATE:
             self.too_long = True
             raise SpeechRefused(
-                f"More than {MOST_SOUND_SECONDS:g} s of sound were to be recognised at once.",
-                visitors=f"That was longer than {MOST_SOUND_SECONDS:g} seconds. Ask in a shorter sentence.",
+                f"A recogniser takes at most {MOST_SOUND_SECONDS:g} s of sound at once.",
+                visitors=f"The question was longer than {MOST_SOUND_SECONDS:g} seconds. Ask in a shorter sentence.",
             )
         self._kept.append(piece)
         return piece
 
     async def rest(self) -> Sound | None:
-        """Take what is still to come, and return everything as one; None for no sound at all."""
+        """Consume the source and return everything as one sound; None without any samples."""
         async for _ in self:
             pass
         if len(self._kept) < 2:
@@ -132,32 +132,30 @@ class Pieces:
         return Sound(samples, self._kept[0].captured)
 
 
-# Sound to words while it is spoken: the WebSocket `/v1/realtime` of vLLM (since 0.16).  The
-# client sends `session.update`, `input_audio_buffer.commit` (begin), the sound in
+# Streaming recognition: the WebSocket `/v1/realtime` of vLLM (since 0.16). The client sends `session.update`, `input_audio_buffer.commit` (begin), the sound in
 # `input_audio_buffer.append` (PCM16, 16 kHz, base64) and a `commit` with `final`; the server
 # sends `session.created`, `transcription.delta`, `transcription.done` and `error`.
 
 PATH = "/realtime"
-# Of an event, which has some hundred bytes, the last one all words; events of a minute of speech, which
-# has some hundred words; and bytes of all
+# Bytes of an event (some hundred bytes each; the last one has the whole text), events of a minute of
+# speech (some hundred words), and bytes in total
 _SOCKET = SocketBounds(64 * 1024, 4096, 4 * 1024 * 1024)
 
-# Sound to words over HTTP: `POST /v1/audio/transcriptions` of an OpenAI-compatible server.  The
-# answer comes as a stream of events or as a whole. Three forms of events are in use:
+# Recognition over HTTP: `POST /v1/audio/transcriptions` of an OpenAI-compatible server. The
+# response is a stream of events or one document. Three forms of events are in use:
 # `transcript.text.delta` (OpenAI), `transcription.chunk` (vLLM), and segments without a type (Speaches).
 
 TRANSCRIPTIONS_PATH = "/audio/transcriptions"
-# The words of a minute are some kilobytes; in a stream each has an event around it.
+# The text of a minute has a few kilobytes; a stream adds an event around each word.
 _STREAM_BYTES = 4 * 1024 * 1024
 _MOST_TIMES = 1000
 LIMITS = SpeechLimits()
 
 
 class ServerRecogniser(SpeechServer):
-    """One server; see `Recogniser`. `model` "" takes the first recogniser that it lists.
+    """Recogniser on a server; see `Recogniser`. `model` "": the first recogniser that it lists.
 
-    `realtime`: the socket is tried first. When it fails before any words, the sound so far goes over
-    HTTP.
+    `realtime`: try the socket first. If it fails before any words, send the sound over HTTP.
     """
 
     what = "recogniser"
@@ -217,9 +215,9 @@ class ServerRecogniser(SpeechServer):
                 yield words
 
     async def by_socket(self, pieces: AsyncIterator[Sound]) -> AsyncGenerator[Words, None]:
-        """See `Recogniser.recognise`; the sound's pieces go out as they come.
+        """Send the pieces as they arrive; see `Recogniser.recognise`.
 
-        Raises SocketNotOffered before it takes any.
+        Raises SocketNotOffered, before it consumes a piece, if the server has no such socket.
         """
         refusals = self._socket.refusals
         async with self._socket.open() as socket:
@@ -258,13 +256,13 @@ class ServerRecogniser(SpeechServer):
                 await asyncio.wait([sending])
 
     async def by_http(self, sound: Sound, language: str | None) -> AsyncGenerator[Words, None]:
-        """See `Recogniser.recognise`. Fields that the server refuses are left out from then on."""
+        """Send the whole sound; see `Recogniser.recognise`. Refused fields are omitted from then on."""
         now = asyncio.get_running_loop().time
         deadline = now() + self.limits.total
         due = min(deadline, now() + self.limits.first)
         fields = {"response_format": "json", "stream": "true", "temperature": "0"}
         if language:
-            # ISO 639-1, as all of them expect
+            # ISO 639-1, which all servers expect
             fields["language"] = language.partition("-")[0].lower()
         if self.model:
             fields["model"] = self.model
@@ -289,18 +287,18 @@ class ServerRecogniser(SpeechServer):
 
 
 class _Recognition:
-    """The sound and the words of one socket, and when they are due."""
+    """One recognition over the socket, with its deadlines."""
 
     def __init__(self, exchange: Exchange, limits: SpeechLimits) -> None:
         self._exchange = exchange
         self._limits = limits
         self._now = asyncio.get_running_loop().time
-        # Speech takes as long as it takes; the server's time begins with its end.
+        # The server's time limit begins at the end of the speech.
         self._latest = self._now() + MOST_SOUND_SECONDS + limits.total
         self._due = self._latest
         self._sent = False
         self._waiting: asyncio.Timeout | None = None
-        # The sound's own error, after which the socket is closed
+        # Error of the sound's source, after which the socket is closed
         self.failure: Exception | None = None
 
     async def begin(self, model: str) -> None:
@@ -312,7 +310,7 @@ class _Recognition:
             await self._exchange.send({"type": "input_audio_buffer.commit", "final": False})
 
     async def send(self, pieces: AsyncIterator[Sound]) -> None:
-        """Send the sound, then its end. Never raises: the socket closes, and `failure` says why."""
+        """Send the sound, then its end. Never raises: on errors it sets `failure` and closes the socket."""
         try:
             async for piece in pieces:
                 audio = base64.b64encode(piece.samples.tobytes()).decode("ascii")
@@ -342,24 +340,24 @@ class _Recognition:
         return event
 
 
-# Beginning of a segment that needs no space before it: it brings one, or is Thai, Lao, Burmese, Khmer,
-# Japanese or Chinese. A first segment that brings one shows that the server sends its own spaces.
+# Beginning of a segment that needs no space before it: white space, Thai, Lao, Burmese, Khmer, Japanese or
+# Chinese. A first segment that begins with a space shows that the server sends its own spaces.
 _SPACES = re.compile(r"[\s\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff]")
 
 
 class _Reading:
-    """The words of one answer so far."""
+    """Parser of one response: the words so far."""
 
     def __init__(self, refusals: Refusals) -> None:
         self._refusals = refusals
         self._text = ""
-        # The end of the body is the end of the words.
+        # True: the end of the body ends the words regularly
         self.ended = False
-        # True: the server found speech in none of its segments; None: it says nothing of segments
+        # True: all segments are marked as silence; None: the response has no segments
         self._silent: bool | None = None
 
     def take(self, event: bytes, *, whole: bool) -> Words | None:
-        """Read an event, or a `whole` answer; None for nothing new. Raises SpeechError."""
+        """Parse an event, or a `whole` response. Return None without new words. Raises SpeechError."""
         data = self._refusals.event(event)
         kind = data.get("type")
         for segment in objects_in(data, "segments"):
@@ -386,7 +384,7 @@ class _Reading:
         return Words(text[:MOST_WORDS_CHARS], True, times)
 
     def _segment(self, text: str) -> Words | None:
-        """Add a segment; a text that begins with all so far replaces it."""
+        """Append a segment, or replace the text by a segment that begins with all of it."""
         if text.strip().startswith(self._text.strip()):
             self._text = ""
         elif text and not (_SPACES.match(self._text) or _SPACES.match(text)):
@@ -404,7 +402,7 @@ class _Reading:
 
 
 def _is_silence(segment: Mapping[str, Any]) -> bool:
-    """Return True if Whisper's own rule takes a segment for one without speech."""
+    """Return True if a segment has no speech by Whisper's own rule."""
     silence, certainty = segment.get("no_speech_prob"), segment.get("avg_logprob")
     if not isinstance(silence, int | float) or not isinstance(certainty, int | float):
         return False
@@ -412,7 +410,7 @@ def _is_silence(segment: Mapping[str, Any]) -> bool:
 
 
 def _times(words: Any) -> tuple[WordTime, ...]:
-    """Read the words' times; none for a list that is not well-formed."""
+    """Parse the words' times. Return () for a malformed list."""
     try:
         found = tuple(
             WordTime(one["word"].strip()[:100], float(one["start"]), float(one["end"]))
@@ -423,17 +421,16 @@ def _times(words: Any) -> tuple[WordTime, ...]:
     return found if all(0 <= one.begin <= one.end <= 3600 for one in found) else ()
 
 
-# Large weights come from slow disks.
+# Large weights may load from a slow disk.
 LOAD_SECONDS = 600.0
-# From the end of the sound to its words
+# Maximum time from the end of the sound to its words
 WORDS_SECONDS = 60.0
 
 
 class LocalRecogniser(SpeechWorker):
-    """One model in one worker, one sound at a time; see `Recogniser`. `start` loads it beside everything
-    else.
+    """Model in a worker process, one sound at a time; see `Recogniser`. `start` loads it in the background.
 
-    `chosen`: an operator chose it, and the settings do not name it.
+    `chosen`: chosen by an operator, not named by the settings.
 
     Bounds of a local recogniser's worker: one sound at a time, 60 s each for sound and words; its
     log like an engine's.
@@ -470,7 +467,7 @@ class LocalRecogniser(SpeechWorker):
     async def recognise(
         self, sound: AsyncIterator[Sound], *, language: str | None
     ) -> AsyncGenerator[Words, None]:
-        """See `Recogniser.recognise`. The words come after the end of the sound."""
+        """Return the words after the end of the sound; see `Recogniser.recognise`."""
         whole = await Pieces(sound).rest()
         if whole is None:
             yield Words("", True)
@@ -493,12 +490,12 @@ class LocalRecogniser(SpeechWorker):
 
 
 class ChosenRecogniser:
-    """See `Recogniser`. Owner of the chosen one, which answers once it is loaded.
+    """Owner of the recogniser of the settings and the one chosen by an operator; see `Recogniser`.
 
-    Until then, and when it fails, the one of the settings answers.
+    The chosen one is used once it is loaded; before that, and if it fails, the one of the settings.
 
-    Bounds of the recogniser that an operator chose: one; another one replaces it when its process
-    has ended. That of the settings stays, and answers until the chosen one is loaded.
+    Bounds of the recogniser that an operator chose: one; another one replaces it after its process
+    has ended. The one of the settings is kept, and used until the chosen one is loaded.
     """
 
     def __init__(
@@ -507,7 +504,7 @@ class ChosenRecogniser:
         make: Callable[[Path], LocalRecogniser],
         on_change: Callable[[], None],
     ) -> None:
-        """`settled`: that of the settings, a server or a local one; `make(folder)`: a local one, not started yet."""
+        """`settled`: the recogniser of the settings; `make(folder)`: return a local one, not started yet."""
         self.settled = settled
         self._make = make
         self._on_change = on_change
@@ -518,7 +515,7 @@ class ChosenRecogniser:
 
     @property
     def now(self) -> ServerRecogniser | LocalRecogniser | None:
-        """The one that answers; None without any."""
+        """The recogniser in use; None without one."""
         if self.chosen is not None and self.chosen[1].ready:
             return self.chosen[1]
         return self.settled
@@ -540,35 +537,35 @@ class ChosenRecogniser:
         return now.recognise(sound, language=language)
 
     def start(self) -> None:
-        """Load that of the settings, or probe its server from now on."""
+        """Load the model of the settings, or start probing its server."""
         if self.settled is not None:
             self.settled.start()
 
     async def choose(self, folder: Path) -> None:
-        """Begin to load the model of a folder, in place of the one chosen before. Raises Draining."""
+        """Start loading the model of a folder, replacing the previous choice. Raises Draining."""
         async with self._choosing:
             await self._end()
             if self._closed:
-                raise Draining("The server is about to stop and loads nothing any more.")
+                raise Draining("The server is stopping and loads no more models.")
             chosen = self._make(folder)
             self.chosen = folder.name, chosen
             chosen.start()
 
     async def forget(self) -> None:
-        """End the chosen one and its memory."""
+        """Stop the chosen recogniser and free its memory."""
         async with self._choosing:
             await self._end()
 
     async def _end(self) -> None:
         if self.chosen is not None:
-            # Whoever comes next ends it, should this be cancelled meanwhile.
+            # `chosen` is cleared only afterwards: if this is cancelled, the next call closes it.
             await self.chosen[1].close()
             self.chosen = None
             if not self._closed:
                 self._on_change()
 
     async def close(self) -> None:
-        """End both; nothing is loaded after it. Safe to call twice."""
+        """Stop both; later calls load nothing. Safe to call twice."""
         self._closed = True
         async with AsyncExitStack() as stack:
             if self.settled is not None:

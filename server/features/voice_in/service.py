@@ -1,4 +1,4 @@
-"""The recognisers and the end-of-turn model of all sessions, by the settings or an operator."""
+"""Recognisers and end-of-turn model shared by all sessions, by the settings or an operator's choice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class ListeningService:
-    """Owner of the recognisers. `python`: that of the models' environment."""
+    """Owner of the recognisers. `python`: interpreter of the models' environment; None without one."""
 
     def __init__(
         self,
@@ -37,9 +37,9 @@ class ListeningService:
         machines: Mapping[str, str],
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`machines`: see `other_machine`. `on_change`: called when the recogniser answers again, or no more."""
+        """`machines`: see `other_machine`. `on_change`: called when the recogniser's availability changes."""
         self._settings = settings
-        # The model for the end of turns as operators see it; None without one, and before `tools`
+        # State of the end-of-turn model for operators; None without one, and before `tools`
         self._turn_model: dict[str, str] | None = None
 
         def local(folder: Path, *, chosen: bool = True) -> LocalRecogniser:
@@ -47,7 +47,7 @@ class ListeningService:
                 folder, models_python(python), chosen=chosen, on_change=on_change
             )
 
-        # A server before a local one
+        # A server takes precedence over a local model.
         settled: ServerRecogniser | LocalRecogniser | None = None
         if settings.transcription_base_url:
             settled = ServerRecogniser(
@@ -60,11 +60,11 @@ class ListeningService:
             )
         elif settings.transcription_local_model is not None:
             settled = local(settings.transcription_local_model, chosen=False)
-        # The one that sessions use
+        # Used by the sessions
         self.asr = ChosenRecogniser(settled, local, on_change)
 
     def tools(self, pools: Pools, metrics: Metrics) -> ListeningTools:
-        """Make what sessions use."""
+        """Return the resources that sessions share, with their metrics and threads."""
         # reason: broken, empty, late, lost, flood
         dropped = metrics.counter(
             "sound_packets_dropped_total",
@@ -80,7 +80,7 @@ class ListeningService:
         )
 
     def _judge(self, pools: Pools, metrics: Metrics) -> TurnJudge | None:
-        """Load the model for the end of turns; None without one, or where it cannot be used."""
+        """Load the end-of-turn model. Return None without one, or if it is unusable."""
         metrics.gauge(
             "turn_model",
             "The end-of-turn model by state",
@@ -105,11 +105,11 @@ class ListeningService:
         return TurnJudge(model, pools.add("judge"), metrics)
 
     def report(self) -> dict[str, Any]:
-        """Describe those that answer, for operators."""
+        """Return the recogniser in use and the end-of-turn model, for operators."""
         return {"recogniser": describe_speech(self.asr.now), "end_of_turn": self._turn_model}
 
     def seen(self) -> dict[str, Any]:
-        """Return what the operator's panel shows: also the chosen one, while it loads or when it failed."""
+        """Return what the operator's panel shows, including a chosen recogniser that loads or has failed."""
         chosen = None
         if self.asr.chosen is not None:
             folder, one = self.asr.chosen
@@ -118,18 +118,18 @@ class ListeningService:
         return {"recogniser": describe_speech(self.asr.settled), "chosen": chosen}
 
     async def choose(self, folder: str) -> None:
-        """Begin to load the recogniser of a folder. Raises BadRequest for one without a model, Draining."""
+        """Start loading the recogniser of a folder. Raises BadRequest for a folder without a model; Draining."""
         path = Path(folder)
         if not path.is_absolute() or not await asyncio.to_thread(_readable, path / "config.json"):
             raise BadRequest(
-                "There is no model in this folder of the server: it has no config.json that the server may read. Give the whole"
-                " path of one that has."
+                "No model found: this folder has no config.json that the server can read. Send the absolute path of a"
+                " model's folder on the server."
             )
         await self.asr.choose(path)
 
 
 def _readable(file: Path) -> bool:
-    """Find whether there is such a file; a path that is too long, or is hidden from the server, has none."""
+    """Return True if the file is readable; False also for a path that is too long or not accessible."""
     try:
         return file.is_file() and os.access(file, os.R_OK)
     except OSError:
@@ -137,7 +137,7 @@ def _readable(file: Path) -> bool:
 
 
 def add_routes(api: Api, service: ListeningService) -> None:
-    """Add the operator's routes: what makes words of sound, and a local recogniser."""
+    """Add the operator's routes: describe, load and unload the recogniser."""
     router = api.operator_router("/api/operator/speech")
 
     voices = api.get_service(Voices)
@@ -146,26 +146,28 @@ def add_routes(api: Api, service: ListeningService) -> None:
         return service.seen() | (voices.seen() if voices is not None else {"voice": None})
 
     if voices is None:
-        # Else it answers for both.
+        # With `voice_out`, its route describes both.
         @router.get("")
         async def seen() -> dict[str, Any]:
-            """As with `voice_out`; `voice` is `null`."""
+            """Same as with `voice_out`; `voice` is `null`."""
             return all_seen()
 
     @router.post("/recogniser", status_code=202)
     async def choose(body: dict[str, Any]) -> dict[str, Any]:
-        """Load a local recogniser: `folder` is the whole path of a speech model's folder on the
-        server. 202 and the same; it answers in place of the settings' once it is `ready`. 400
+        """Load a local recogniser: `folder` is the absolute path of a speech model's folder on the
+        server. 202 with the same body; it replaces the one of the settings once it is `ready`. 400
         for a folder without a model.
         """
         folder = body.get("folder")
         if not isinstance(folder, str):
-            raise BadRequest("folder is the path of a speech model's folder on the server.")
+            raise BadRequest(
+                "`folder` must be a string: the absolute path of a speech model's folder on the server."
+            )
         await service.choose(folder.strip())
         return all_seen()
 
     @router.delete("/recogniser")
     async def forget() -> dict[str, Any]:
-        """End the chosen one. The same."""
+        """Unload the chosen recogniser. Returns the same body."""
         await service.asr.forget()
         return all_seen()

@@ -1,4 +1,4 @@
-"""The settings of the microphone and of spoken questions."""
+"""Settings of the microphone and of spoken questions."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class VoiceInSettings(FeatureSettings):
     end_of_turn_sha256: str = checksum()
 
     def find_errors(self) -> Iterable[str]:
-        # The file itself is read at the start: without it silence ends turns.
+        # The file itself is checked at start; without it silence ends turns.
         if self.end_of_turn_model is not None and not self.end_of_turn_sha256:
             yield (
-                "END_OF_TURN_SHA256 is empty. END_OF_TURN_MODEL needs the checksum of its file there: sha256sum prints it, and so"
-                " does the page from which the file comes."
+                "END_OF_TURN_SHA256 is empty, but END_OF_TURN_MODEL is set. Set it to the file's SHA-256 checksum, as printed by"
+                " sha256sum or published with the file."
             )
 
 

@@ -1,4 +1,4 @@
-"""Make questions of what one person says: turns to words, words to questions."""
+"""Spoken questions of one person: recognise their turns, and ask the words."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from server.session.request.parts import Spoken
 from server.shared.speech import SpeechFailed, SpeechTimeout, SpeechUnavailable
 
 log = logging.getLogger(__name__)
-# After the end of a turn its words come within this time.
+# Maximum time from the end of a turn to its words, seconds
 WORDS_SECONDS = 30.0
-# Stands on the page for a question that nobody made words of
+# Shown on the page for a question that was not recognised
 SPOKEN_QUESTION = "(spoken question)"
 
 
 class SpokenQuestions:
-    """Owns one person's turns: that of now, and the one before it. Called on the event loop."""
+    """Owner of one person's current and previous turn. Call all methods on the event loop."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class SpokenQuestions:
         *,
         on_change: Callable[[], None],
     ) -> None:
-        """`ring`: the sound of which turns are made. `on_change`: called at the end of a turn's words."""
+        """`ring`: the microphone's recent sound. `on_change`: called when a turn's recognition has ended."""
         self._context = context
         self._ring = ring
         self._camera = context.camera
@@ -57,24 +57,24 @@ class SpokenQuestions:
             "voice_in", "Sound", lambda: recogniser.elsewhere
         )
         self.tasks = TaskSet("spoken-questions")
-        # The turn that is spoken now; None between turns
+        # The current turn; None between turns
         self.turn: SpokenTurn | None = None
-        # The turn before it, whose words are on their way; None without one
+        # The previous turn, while it is being recognised; else None
         self.before: SpokenTurn | None = None
 
     def forget(self) -> None:
-        """Drop both turns, with their tasks."""
+        """Drop both turns and cancel their tasks."""
         self.drop()
         self.forget_before()
 
     def forget_before(self) -> None:
-        """Give up the words of the turn before."""
+        """Cancel the recognition of the previous turn."""
         if self.before is not None:
             self._forget(self.before)
             self.before = None
 
     def begin(self, began: Began, *, over_answer: bool = False) -> None:
-        """Begin a turn, and let the recogniser hear it. `over_answer`: while an answer is heard."""
+        """Begin a turn and its recognition. `over_answer`: an answer is playing."""
         self._context.touch()
         self._camera.wake()
         self._context.expect(None)
@@ -86,34 +86,34 @@ class SpokenQuestions:
             turn.task = self.tasks.spawn(self._recognise(turn), name="recognise")
 
     def pause(self, at: float) -> None:
-        """Take the frame of the words."""
+        """Take the question's frame: the first one after `at`, the end of speech in monotonic seconds."""
         if self.turn is not None:
             self.turn.after = self.tasks.spawn(self._frame_after(at), name="frame")
 
     async def _frame_after(self, at: float) -> Frame | None:
-        """Return the first frame captured after a time; None when none comes."""
+        """Return the first frame captured after `at`, monotonic seconds; None if none arrives."""
         asked = QuestionTime(at=at, wall=time.time() - (time.monotonic() - at), sent=None)
         try:
             frame = await self._camera.frame_after(asked)
         except CameraError:
-            # The question itself reports what is wrong.
+            # The question itself reports the error.
             return None
         self._context.expect(frame)
         return frame
 
     def resume(self) -> None:
-        """The person goes on: the question is not asked yet."""
+        """Discard the frame of a pause: the person continues speaking."""
         if self.turn is not None:
             self.turn.forget_pause()
 
     def drop(self) -> None:
-        """Drop the turn of now: it was none."""
+        """Drop the current turn: it was no question."""
         if self.turn is not None:
             self._forget(self.turn)
             self.turn = None
 
     def _forget(self, turn: SpokenTurn, *, replaced: bool = False) -> None:
-        """Drop a turn, and the words of it that the client may have. `replaced`: it was a question."""
+        """Drop a turn, and clear its words at the client. `replaced`: another question replaces it."""
         turn.close()
         if turn.worded or replaced:
             self._no_words(turn, "replaced" if replaced else None)
@@ -121,7 +121,7 @@ class SpokenQuestions:
     def _no_words(
         self, turn: SpokenTurn, lost: Literal["replaced", "unclear"] | None = None
     ) -> None:
-        """Tell the client that a turn has no words, or none that count."""
+        """Send the client an empty final transcript of a turn."""
         self._outbox.put(wire.Transcript(id=turn.id, text="", final=True, lost=lost))
 
     def end(self, ended: Ended) -> None:
@@ -137,26 +137,29 @@ class SpokenQuestions:
             turn.after = self.tasks.spawn(self._frame_after(ended.said), name="frame")
         turn.finish()
         if turn.task is None and turn.doubtful:
-            # An engine that hears would take it for a question.
+            # An engine with `audio_in` would answer it as a question.
             self._forget(turn)
             return
         if turn.task is None:
             if not self._context.services.current_engine().status.capabilities.audio_in:
-                self._failed(turn, SpeechUnavailable("No recogniser answers, and no engine hears."))
+                self._failed(
+                    turn,
+                    SpeechUnavailable("No recogniser is available, and the engine takes no sound."),
+                )
                 return
             turn.task = self.tasks.spawn(self._ask_by_sound(turn), name="ask")
         if not turn.task.done():
             if self.before is not None:
-                # As a question replaces the one before
+                # A new question replaces the previous one.
                 self._forget(self.before, replaced=True)
             self.before = turn
 
     # Words
 
     def words(self, sound: AsyncIterator[Sound]) -> AsyncGenerator[Words, None]:
-        """See `Recogniser.recognise`; in the language that the client has set.
+        """Recognise sound in the language set by the client; see `Recogniser.recognise`.
 
-        Raises NotConfirmed before any sound is sent to a machine without consent, and SpeechError.
+        Raises NotConfirmed before sound is sent to a machine without consent; SpeechError.
         """
         self.consent.check()
         language = self._context.requests.preferences.language or None
@@ -172,20 +175,20 @@ class SpokenQuestions:
         except Exception as exc:  # noqa: BLE001
             # The text of the exception may hold spoken words.
             log.error("recognising failed", extra={"error": type(exc).__name__})
-            self._failed(turn, SpeechFailed("A recogniser failed with an error of its own."))
+            self._failed(turn, SpeechFailed("The recogniser failed with an internal error."))
         finally:
             self._asked(turn)
 
     def _asked(self, turn: SpokenTurn) -> None:
-        """Note that no more words of a turn come."""
+        """Note that the recognition of a turn has ended."""
         if self.before is turn:
             self.before = None
             self._on_change()
 
     async def _words(self, turn: SpokenTurn) -> Words:
-        """Send the words as they come, and return the last. Raises SpeechError."""
+        """Send the words to the client as they arrive; return the final ones. Raises SpeechError."""
         words = Words("", final=True)
-        # Recognising takes as long as speaking does, and then some.
+        # Recognition takes as long as the speech, and some time after it.
         try:
             async with asyncio.timeout(MOST_TURN_SECONDS + WORDS_SECONDS):
                 async with aclosing(self.words(turn.sound())) as stream:
@@ -196,7 +199,7 @@ class SpokenQuestions:
                                 wire.Transcript(id=turn.id, text=words.text, final=False)
                             )
         except TimeoutError:
-            raise SpeechTimeout("The recogniser did not end its words in time.") from None
+            raise SpeechTimeout("The recogniser did not finish in time.") from None
         text = words.text.strip()
         turn.worded = bool(text)
         if text:
@@ -206,7 +209,7 @@ class SpokenQuestions:
         return words
 
     async def _ask_by_sound(self, turn: SpokenTurn) -> None:
-        """Ask an engine that hears; nobody makes words of it."""
+        """Ask an engine with `audio_in` by the sound itself, without recognition."""
         turn.worded = True
         self._outbox.put(wire.Transcript(id=turn.id, text=SPOKEN_QUESTION, final=True))
         try:
@@ -215,7 +218,7 @@ class SpokenQuestions:
             self._asked(turn)
 
     async def _ask(self, turn: SpokenTurn, text: str, pointing: Pointing | None) -> None:
-        # A recogniser may have its words before the person has ended; the frame is not known then.
+        # A recogniser may finish before the turn ends, when the frame is not known yet.
         await turn.over.wait()
         invented = turn.little and is_invented(text)
         if invented or (turn.doubtful and not (is_stop(text) or parse_command(text))):
@@ -223,10 +226,10 @@ class SpokenQuestions:
             return
         frame = turn.nearest(turn.captured + pointing.at) if pointing is not None else None
         if frame is None and turn.after is not None:
-            # None: the question waits for one itself, and says why not.
+            # None: the question waits for a frame itself, and reports if none arrives.
             frame = await turn.after
         self._context.touch()
-        # From here on its end comes from the question.
+        # From here on the question reports its own end to the client.
         turn.worded = False
         word = pointing.word if pointing is not None and frame is not None else None
         spoken = Spoken(frame=frame, sound=turn.whole, word=word)
@@ -237,77 +240,76 @@ class SpokenQuestions:
         self._no_words(turn)
         self._context.send_error(error, turn.id)
         if self.turn is turn:
-            # It failed while the person still speaks: the rest becomes another turn.
+            # The person still speaks: the rest becomes another turn.
             self.turn = None
 
 
-# Pieces of sound that wait for the recogniser: those of a turn of 30 s, and what comes before it
+# Pieces of sound queued for the recogniser: a turn of 30 s with its pre-roll
 _MOST_PIECES = 2000
-# Frames of one turn: so far apart, so many, and so many bytes of them (as 4:2:0)
+# Frames of one turn: minimum distance, maximum count, and maximum bytes (as 4:2:0)
 _EVERY_SECONDS = 0.25
 _MOST_FRAMES = 8
 _MOST_FRAME_BYTES = 24 * 1024 * 1024
 
 
 class SpokenTurn:
-    """Owns the sound and the frames of one turn. `sound` has one reader.
+    """Owner of the sound and the frames of one turn. `sound` has one reader.
 
-    Bounds of a spoken turn: sound for the recogniser, frames of its time: 2,000 pieces, more are
-    dropped and counted; 8 frames and 24 MiB, thinned with age. The next one replaces the one
-    before.
+    Bounds of a spoken turn: sound for the recogniser: 2,000 pieces, more are dropped and counted;
+    frames: 8 and 24 MiB, thinned with age. The next turn replaces the previous one.
     """
 
     def __init__(self, since: float, *, over_answer: bool = False) -> None:
-        """`since`: the beginning of its sound, monotonic seconds. `over_answer`: an answer was heard then."""
-        # That of the question which becomes of it
+        """`since`: beginning of its sound, monotonic seconds. `over_answer`: an answer was playing."""
+        # Id of the resulting question
         self.id = f"v{secrets.token_hex(6)}"
         self.over_answer = over_answer
-        # It may be somebody else's in the room: only words that are meant for us count.
+        # It may be somebody else's: only commands count.
         self.doubtful = False
-        # With so little speech some recognisers invent words.
+        # Less than 1 s of speech, for which some recognisers invent words
         self.little = False
-        # The beginning of the sound that was really there
+        # Capture time of the first sound, monotonic seconds
         self.captured = since
-        # The frame after the last word, while one is waited for or there; None before a pause
+        # Task with the frame after the last word; None before a pause
         self.after: asyncio.Task[Frame | None] | None = None
-        # Recognises and asks; None before
+        # Task that recognises and asks; None before it starts
         self.task: asyncio.Task[None] | None = None
-        # Set when it has ended
+        # The whole sound, after the turn's end
         self.whole: Sound | None = None
         self.dropped = 0
-        # The client has words of it.
+        # True if the client has received words of it
         self.worded = False
         self._pieces: asyncio.Queue[Sound | None] = asyncio.Queue(_MOST_PIECES)
-        # No more sound follows.
+        # Set when no more sound follows
         self.over = asyncio.Event()
         self._begun = False
         self.frames: deque[Frame] = deque()
 
     def add(self, sound: Sound) -> None:
-        """Give the recogniser the next piece; one that does not fit is dropped and counted."""
+        """Queue the next piece for the recogniser; drop and count it if the queue is full."""
         if self.over.is_set():
             return
         if not self._begun:
             self._begun, self.captured = True, sound.captured
-        # The last place is kept for the end.
+        # The last place is reserved for the end mark.
         if self._pieces.qsize() >= _MOST_PIECES - 1:
             self.dropped += 1
             return
         self._pieces.put_nowait(sound)
 
     def finish(self) -> None:
-        """Note that no more sound follows."""
+        """End the sound."""
         if not self.over.is_set():
             self.over.set()
             self._pieces.put_nowait(None)
 
     async def sound(self) -> AsyncIterator[Sound]:
-        """The pieces as they come, until `finish`."""
+        """Yield the pieces as they arrive, until `finish`."""
         while (piece := await self._pieces.get()) is not None:
             yield piece
 
     def show(self, frame: Frame | None) -> None:
-        """Note the newest frame of the camera; it is kept when the last one is old enough."""
+        """Keep the camera's newest frame if the last kept one is old enough."""
         if frame is None:
             return
         if self.frames and frame.captured < self.frames[-1].captured + _EVERY_SECONDS:
@@ -316,17 +318,17 @@ class SpokenTurn:
         size = frame.width * frame.height * 3 // 2
         most = max(2, min(_MOST_FRAMES, _MOST_FRAME_BYTES // max(1, size)))
         if len(self.frames) > most:
-            # The oldest neighbours that are closest to each other lose one: thinner with age
+            # Remove one of the two closest in time, the oldest such pair: thinner with age.
             times = [one.captured for one in self.frames]
             gaps = [later - earlier for earlier, later in zip(times, times[2:], strict=False)]
             del self.frames[1 + gaps.index(min(gaps))]
 
     def nearest(self, at: float) -> Frame | None:
-        """Return the frame captured nearest to a time, monotonic seconds."""
+        """Return the frame captured nearest to `at`, monotonic seconds; None without frames."""
         return min(self.frames, key=lambda one: abs(one.captured - at), default=None)
 
     def close(self) -> None:
-        """Forget sound and frames, and stop what works on them."""
+        """Discard sound and frames, and cancel the turn's tasks."""
         self.finish()
         self.forget_pause()
         if self.task is not None:
@@ -335,15 +337,15 @@ class SpokenTurn:
         self.frames.clear()
 
     def forget_pause(self) -> None:
-        """The person goes on: the frame after the last word is another one."""
+        """Discard the frame after the last word: the person continues speaking."""
         if self.after is not None:
             self.after.cancel()
             self.after = None
 
 
-# The words of a question that point at what is in front of the camera: "this", "hier". Pure.
+# Demonstrative words that point at something in front of the camera: "this", "hier". Pure.
 
-# By language, as a recogniser writes them in small letters; the last one in a question counts.
+# By language, in lower case; the last one in a question counts.
 _WORDS = {
     "en": "this that these those here there",
     "de": "das dies diese dieser dieses diesen diesem hier da dort",
@@ -360,15 +362,15 @@ _EDGES = re.compile(r"^\W+|\W+$")
 
 @dataclass(frozen=True, slots=True)
 class Pointing:
-    """A word that points, and its time in the sound."""
+    """A demonstrative word and its time in the sound."""
 
     word: str
-    # Seconds from the sound's beginning
+    # Seconds from the beginning of the sound
     at: float
 
 
 def find_pointing(words: Sequence[WordTime]) -> Pointing | None:
-    """Return the last word that points, at its middle; None without one."""
+    """Return the last demonstrative word, with the time of its middle; None without one."""
     for one in reversed(words):
         bare = _EDGES.sub("", one.word)
         # A contraction: "that's", "c'est ça"
@@ -378,7 +380,7 @@ def find_pointing(words: Sequence[WordTime]) -> Pointing | None:
     return None
 
 
-# Whole texts that Whisper and its like write after noise, as in the subtitles that they learnt from. Pure.
+# Texts that Whisper and similar models produce for noise, from the subtitles in their training data. Pure.
 
 # By language, without punctuation
 _INVENTED = {
@@ -412,20 +414,20 @@ _ALL_INVENTED = frozenset(_plain(one) for line in _INVENTED.values() for one in 
 
 
 def is_invented(text: str) -> bool:
-    """Return True if a text is nothing but what recognisers write after noise, once or several times."""
+    """Return True if a text consists only of what recognisers produce for noise, once or repeated."""
     pieces = (one for one in _SENTENCE_END.split(text) if one.strip())
     return bool(text) and all(_plain(one) in _ALL_INVENTED for one in pieces)
 
 
-# A piece that begins this much earlier or later than the end of the one before belongs to another
-# stretch of sound; less is the clocks' drift.
+# A piece that begins this much earlier or later than the end of the previous one does not continue it;
+# smaller differences are clock drift.
 _GAP_SECONDS = 0.25
 
 
 class SoundRing:
-    """Keeps the newest `seconds` of sound; the oldest is overwritten. 32 kB a second.
+    """Ring buffer of the newest `seconds` of sound; 32 kB per second.
 
-    Memory is taken with the first sound, and given back by `clear`.
+    Memory is allocated with the first sound and freed by `clear`.
 
     Bounds of a microphone's last sound: 30.3 s, 970 kB; the oldest is overwritten; freed while
     the microphone is off.
@@ -434,7 +436,7 @@ class SoundRing:
     def __init__(self, seconds: float) -> None:
         self._most = round(seconds * SOUND_RATE)
         self._samples: np.ndarray[tuple[int], np.dtype[np.int16]] | None = None
-        # The position after the newest sample, and the number of samples that are there
+        # Position after the newest sample, and number of samples stored
         self._at = self._count = 0
         # Time after the newest sample, monotonic seconds
         self._end = 0.0
@@ -449,11 +451,11 @@ class SoundRing:
 
     @property
     def end(self) -> float:
-        """The time after the newest sample, monotonic seconds; 0 without any."""
+        """Time after the newest sample, monotonic seconds; 0 without any."""
         return self._end
 
     def add(self, sound: Sound) -> None:
-        """Append a piece. Silence fills a gap before it; a piece from before the end restarts the ring."""
+        """Append a piece. Fill a gap before it with silence; restart if it is earlier than the end."""
         if not len(sound.samples):
             return
         if self._samples is None:
@@ -467,7 +469,7 @@ class SoundRing:
         self._end = sound.end
 
     def slice(self, since: float, until: float) -> Sound | None:
-        """Return a copy of the sound between two times, as far as it is there; None for nothing."""
+        """Return a copy of the stored sound between two times (monotonic seconds); None without any."""
         if self._samples is None or not self._count:
             return None
         first = self._end - self.seconds
@@ -479,7 +481,7 @@ class SoundRing:
         return Sound(self._samples[where], first + begin / SOUND_RATE)
 
     def clear(self) -> None:
-        """Forget the sound and free its memory."""
+        """Discard the sound and free its memory."""
         self._samples = None
         self._at = self._count = 0
         self._end = 0.0

@@ -1,7 +1,7 @@
-"""A model that hears whether a turn is complete, run by onnxruntime: smart-turn v3 and its like.
+"""End-of-turn model by onnxruntime: smart-turn v3 and similar models.
 
-It takes the last 8 s of a turn as `log_mel` draws them, and gives the likelihood that nothing more
-follows. The program has none of its own: an operator names the file with its checksum.
+Its input is the `log_mel` spectrogram of the last 8 s of a turn, its output the likelihood that the
+turn is complete. The program includes no such model: an operator sets the file and its checksum.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from server.core.sound import SOUND_RATE
 from server.shared.onnx_file import ModelTrouble, ModelUnusable, load_session
 
 log = logging.getLogger(__name__)
-# Likelihood from which a turn is complete, as upstream has it
+# Likelihood from which a turn is complete, as in smart-turn
 _COMPLETE = 0.5
 
 
 class TurnModel:
-    """The network, without state: one for the process. Thread-safe."""
+    """Stateless network, one for the process. Thread-safe."""
 
     def __init__(self, path: Path, sha256: str) -> None:
-        """Load a file, if it is the one of this checksum. Raises ModelUnusable."""
+        """Load a file after verifying its checksum. Raises ModelUnusable."""
         self._session = load_session(path, sha256)
         self._input = _input_of(self._session)
         try:
@@ -40,11 +40,11 @@ class TurnModel:
             raise ModelUnusable(ModelTrouble.OTHER_FORM) from None
 
     def complete(self, samples: NDArray[np.int16]) -> bool:
-        """Find whether a turn with this sound is complete. Raises what onnxruntime raises, ValueError."""
+        """Return True if a turn with this sound (16 kHz) is complete. Raises ValueError and onnxruntime's errors."""
         return self.likelihood(samples) >= _COMPLETE
 
     def likelihood(self, samples: NDArray[np.int16]) -> float:
-        """Return the likelihood that a turn is complete, 0 to 1. Raises as `complete` does."""
+        """Return the likelihood that a turn is complete, 0 to 1. Raises the errors of `complete`."""
         spectrogram = log_mel(samples)[None]
         outputs = self._session.run(None, {self._input: spectrogram})
         found = float(np.asarray(outputs[0], np.float32).reshape(()))
@@ -54,7 +54,7 @@ class TurnModel:
 
 
 def _input_of(model: Any) -> str:
-    """Return the name of the only input. A length that the model leaves open is no number."""
+    """Return the name of the only input. Raises ModelUnusable for another form; open dimensions are allowed."""
     inputs, outputs = model.get_inputs(), model.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
         raise ModelUnusable(ModelTrouble.OTHER_FORM)
@@ -68,23 +68,22 @@ def _input_of(model: Any) -> str:
     return str(inputs[0].name)
 
 
-# The log-mel spectrogram that Whisper's encoder takes: 80 bands, a column for each 10 ms.  As
-# Whisper's own, for 8 s: transformers' `WhisperFeatureExtractor` with `do_normalize`, in numpy.
-# Pure.
+# Log-mel spectrogram for Whisper's encoder: 80 bands, one column per 10 ms. Same as transformers'
+# `WhisperFeatureExtractor` with `do_normalize`, for 8 s, in numpy. Pure.
 
 Floats = NDArray[np.float32]
-# Sound of one spectrogram; shorter sound has silence in front.
+# Sound of one spectrogram; shorter sound is padded with silence in front.
 SPECTROGRAM_SECONDS = 8
 MELS, FRAMES = 80, 100 * SPECTROGRAM_SECONDS
 _SAMPLES = SPECTROGRAM_SECONDS * SOUND_RATE
 _FFT, _HOP = 400, 160
-# Slaney's mel scale: even below 1,000 Hz, logarithmic above
+# Slaney's mel scale: linear below 1,000 Hz, logarithmic above
 _EVEN_HZ, _BREAK_HZ, _STEP = 200 / 3, 1000.0, np.log(6.4) / 27
 _BREAK_MEL = _BREAK_HZ / _EVEN_HZ
 
 
 def log_mel(samples: NDArray[np.int16]) -> Floats:
-    """Return the spectrogram, (80, 800), of the last 8 s of 16 kHz sound."""
+    """Return the spectrogram, (80, 800), of the last 8 s of `samples`, 16 kHz."""
     samples = samples[-_SAMPLES:]
     sound = np.zeros(_SAMPLES, np.float32)
     if len(samples):
@@ -93,13 +92,13 @@ def log_mel(samples: NDArray[np.int16]) -> Floats:
     sound -= sound.mean()
     sound /= np.sqrt(sound.var() + 1e-7)
     around = np.pad(sound, _FFT // 2, mode="reflect")
-    # The frame that begins at the end is left out.
+    # The frame that begins at the end is omitted.
     frames = np.lib.stride_tricks.sliding_window_view(around, _FFT)[: FRAMES * _HOP : _HOP]
     spectrum = np.fft.rfft(frames * _window())
     power = spectrum.real**2 + spectrum.imag**2
     bands = np.empty((MELS, FRAMES), np.float32)
-    # One band after the other: a product of whole matrices would wake the threads of numpy's
-    # library, which take three times as much of the processor.
+    # Band by band: a matrix product would start the threads of numpy's BLAS, which take three times
+    # the processor time.
     for band, (first, weights) in enumerate(_filters()):
         (power[:, first : first + len(weights)] * weights).sum(1, out=bands[band])
     logs = np.log10(np.maximum(bands, 1e-10))
@@ -109,13 +108,13 @@ def log_mel(samples: NDArray[np.int16]) -> Floats:
 
 @functools.cache
 def _window() -> Floats:
-    """Return Hann's window, periodic."""
+    """Return a periodic Hann window."""
     return np.hanning(_FFT + 1)[:-1].astype(np.float32)
 
 
 @functools.cache
 def _filters() -> list[tuple[int, Floats]]:
-    """Return for each band its first frequency and the weights from there; all have the same area."""
+    """Return for each band its first FFT bin and the weights from there, area-normalised."""
     most = _BREAK_MEL + np.log(SOUND_RATE / 2 / _BREAK_HZ) / _STEP
     edges = _hertz(np.linspace(0, most, MELS + 2))
     bins = np.linspace(0, SOUND_RATE / 2, _FFT // 2 + 1)
@@ -133,9 +132,9 @@ def _hertz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(mels < _BREAK_MEL, mels * _EVEN_HZ, loud)
 
 
-# Checks under way in all sessions: as many as one thread makes within `ANSWER_SECONDS`
+# Checks running in all sessions: as many as one thread completes within `ANSWER_SECONDS`
 MOST_CHECKS = 3
-# An answer that takes longer counts as none.
+# Time limit of a check, seconds
 ANSWER_SECONDS = 0.3
 
 
@@ -149,31 +148,31 @@ def turn_checks(metrics: Metrics) -> Counter:
 
 
 class TurnJudge:
-    """Has turns judged by a model in a thread. `begin` and `note` are called on one thread."""
+    """Runs the model in a thread. Call `begin` and `note` on one thread."""
 
     def __init__(self, model: TurnModel, pool: ThreadPoolExecutor, metrics: Metrics) -> None:
         self._model = model
         self._pool = pool
         self._checks = turn_checks(metrics)
         self._free = threading.BoundedSemaphore(MOST_CHECKS)
-        # The last check gave no answer in time: the log has said so.
+        # True after a logged failure or timeout, until a check succeeds
         self._troubled = False
 
     def begin(self, samples: NDArray[np.int16]) -> Future[bool] | None:
-        """Begin a check of a turn's sound; None when too many are under way."""
+        """Start a check of a turn's sound (16 kHz). Return None if too many are running."""
         if not self._free.acquire(blocking=False):
             return None
         try:
             check = self._pool.submit(self._model.complete, samples)
         except RuntimeError:
-            # The program ends.
+            # The pool is shut down: the program is ending.
             self._free.release()
             return None
         check.add_done_callback(lambda _: self._free.release())
         return check
 
     def note(self, result: str, error: BaseException | None = None) -> None:
-        """Count how a check ended: complete, incomplete, unused, busy, slow, failed."""
+        """Count the result of a check: complete, incomplete, unused, busy, slow or failed."""
         self._checks.labels(result).inc()
         if result in ("complete", "incomplete"):
             if self._troubled:
@@ -183,7 +182,7 @@ class TurnJudge:
             self._troubled = True
             if error is None:
                 log.warning(
-                    "the end-of-turn model has no time: silence alone ends turns until it answers",
+                    "the end-of-turn model is too slow: silence alone ends turns until it answers",
                     extra={"reason": result},
                 )
             else:

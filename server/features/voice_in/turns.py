@@ -1,4 +1,4 @@
-"""Find a person's turns: by silence, with a model's word where there is one, or by a button."""
+"""Turn detection: by silence, by an end-of-turn model where one is set, or by a button."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from enum import StrEnum
 from server.features.voice_in.detector import CHUNK_SECONDS, Chunk
 from server.features.voice_in.foreground import Voice
 
-# Silence after which the frame is taken, and after which a turn ends unless it is set otherwise
+# Silence after which the frame is taken, and default silence that ends a turn
 PAUSE_SECONDS = 0.2
 SILENCE_SECONDS = 0.5
 LEAST_SILENCE_SECONDS, MOST_SILENCE_SECONDS = 0.2, 2.0
-# Sound before the first chunk of speech that belongs to the turn: a soft first consonant
+# Sound before the first chunk of speech included in the turn: a soft first consonant
 PRE_ROLL_SECONDS = 0.3
-# A turn ends at this length in any case.
+# Maximum length of a turn
 MOST_TURN_SECONDS = 30.0
-# Chunks of speech that begin a turn, within one more
+# Chunks of speech that begin a turn, with at most one chunk between them
 _ONSET = 2
-# With fewer chunks of speech a turn was no word: a cough, a door
+# Minimum chunks of speech in a turn: less is a cough or a door
 _LEAST_SPEECH = 5
-# With fewer chunks (1 s) it was a word or two: noise for some recognisers
+# With fewer chunks (1 s) a turn is a word or two, which some recognisers confuse with noise.
 _LITTLE_SPEECH = 31
-# Silence that ends the turn of somebody who may be talk in the room, which goes on: nobody waits for an answer there
+# Minimum silence that ends a turn which may be background talk: longer, because background talk continues
 _UNSURE_SECONDS = 1.1
-# With this share of a turn's chunks it is surely the person's.
+# Share of certain chunks that makes a turn certainly the person's
 _SURE_SHARE = 0.25
-# Sound on its way when the button is released
+# Allowance for sound in transit when the button is released, seconds
 _RELEASE_SECONDS = 0.15
-# Chunks that may be heard together while nothing is to be decided: a turn that begins so much later
-# has all of its sound all the same.
+# Chunks that may be processed together while no decision is due: a turn detected that much later still
+# gets all of its sound from the ring.
 _PATIENCE = 3
 
 
@@ -42,26 +42,26 @@ class TurnState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """A turn has begun. `since`: the beginning of its sound, monotonic seconds."""
+    """Beginning of a turn. `since`: beginning of its sound, monotonic seconds."""
 
     since: float
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The person has been silent for 200 ms. `at`: the end of speech."""
+    """Silence of 200 ms in a turn. `at`: the end of speech, monotonic seconds."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The person goes on: the pause was not the end."""
+    """Speech after a pause: the turn continues."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A model is to say whether the turn is complete. `until`: the end of its sound so far."""
+    """Request to check whether the turn is complete. `until`: the end of its sound so far."""
 
     number: int
     since: float
@@ -70,9 +70,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The turn is over: the end of speech and of its sound.
+    """End of a turn. `since`: beginning of its sound; `said`: end of speech; `until`: end of its sound.
 
-    `unsure`: perhaps somebody else's; `little`: with less than a second of speech.
+    Times in monotonic seconds. `unsure`: may be somebody else's; `little`: less than 1 s of speech.
     """
 
     since: float
@@ -84,48 +84,48 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """The speech was no turn: too little, or given up."""
+    """Cancellation of a turn: too little speech, or the microphone is off."""
 
 
 TurnEvent = Began | Paused | Resumed | Asked | Ended | Dropped
 
 
 class Turns:
-    """The turns of one microphone, chunk by chunk in order."""
+    """Turn detector of one microphone; takes its chunks in order."""
 
     def __init__(self, *, judged: bool = False) -> None:
-        """`judged`: a model's word counts, and each `Asked` wants an `answer`; else silence alone ends a turn."""
+        """`judged`: a model is used, and each `Asked` expects an `answer`; else silence alone ends a turn."""
         self._rule = EndOfTurn(judged)
         self.state = TurnState.WAITING
         self._silence = SILENCE_SECONDS
-        # Speech of the newest chunks while waiting
+        # Times of the newest chunks of speech while waiting
         self._onset: list[float] = []
-        # Of the turn: its beginning, the end of the last speech, and the chunks of speech
+        # The turn's beginning, end of the last speech, and chunks of speech
         self._since = self._said = 0.0
         self._speech = 0
-        # Those of them that are surely the person's
+        # Chunks that are certainly the person's
         self._sure = 0
-        # The end of the newest chunk
+        # End of the newest chunk
         self._heard = 0.0
-        # The button is held; after that, the time at which it was released
+        # Whether the button is held, and when it was released; None if not, and by hands-free turns
         self.held = False
         self._released: float | None = None
 
     @property
     def unsure(self) -> bool:
-        """True for a turn that may be somebody else's in the room."""
+        """True if the turn may be somebody else's in the room."""
         return not self.held and self._released is None and self._sure < _SURE_SHARE * self._speech
 
     @property
     def patience(self) -> int:
-        """The number of further chunks that may be heard together: each pause, and each end by
-        silence, is known as early as it is chunk by chunk.
+        """Number of chunks that may be processed together without detecting a pause or an end by
+        silence later than chunk by chunk.
         """
         match self.state:
             case TurnState.WAITING:
                 return _PATIENCE
             case TurnState.SPEECH if self._released is None:
-                # 200 ms of silence come first.
+                # No decision is due before 200 ms of silence.
                 left = (PAUSE_SECONDS - (self._heard - self._said)) / CHUNK_SECONDS
                 return max(1, min(_PATIENCE, math.ceil(left - 0.5)))
         return 1
@@ -134,7 +134,7 @@ class Turns:
         self._silence = min(MOST_SILENCE_SECONDS, max(LEAST_SILENCE_SECONDS, seconds))
 
     def hear(self, chunk: Chunk, voice: Voice) -> list[TurnEvent]:
-        """Take the next chunk, and who speaks in it."""
+        """Process the next chunk, with who speaks in it."""
         self._heard = chunk.end
         if self.state is TurnState.WAITING:
             return self._onset_of(chunk, voice)
@@ -162,14 +162,14 @@ class Turns:
         return events
 
     def answer(self, number: int, complete: bool | None) -> tuple[bool, list[TurnEvent]]:
-        """Take a model's answer to an `Asked`, None for none. Returns whether it was of use."""
+        """Apply a model's answer to an `Asked`; None for none. Return whether it was used, and events."""
         if not self._rule.answer(number, complete):
             return False, []
         silence = self._heard - self._said
         return True, [self._end(self._heard)] if self._rule.over(silence, self._wanted) else []
 
     def press(self, now: float) -> list[TurnEvent]:
-        """The button is held from now on: a turn begins, in place of the one before."""
+        """Begin a turn by the button, replacing the current one."""
         events: list[TurnEvent] = []
         if self.state is not TurnState.WAITING:
             events.append(self._drop())
@@ -178,13 +178,13 @@ class Turns:
         return [*events, Began(self._since)]
 
     def release(self, now: float) -> None:
-        """The button is released: the turn ends with the sound of this time."""
+        """Release the button: the turn ends with the sound of `now`, monotonic seconds."""
         if self.held:
             self.held = False
             self._released = now
 
     def expire(self, now: float) -> list[TurnEvent]:
-        """End a turn whose button was released when no sound of that time has come."""
+        """End a turn whose button was released and whose last sound has not arrived."""
         if self._released is None or now < self._released + _RELEASE_SECONDS:
             return []
         return [self._end(self._released)]
@@ -196,7 +196,7 @@ class Turns:
 
     @property
     def _wanted(self) -> float:
-        """The silence that ends the turn, seconds."""
+        """Silence that ends the turn, seconds."""
         return max(self._silence, _UNSURE_SECONDS) if self.unsure else self._silence
 
     def _onset_of(self, chunk: Chunk, voice: Voice) -> list[TurnEvent]:
@@ -218,7 +218,7 @@ class Turns:
         self._rule.begin()
 
     def _check(self, chunk: Chunk) -> int | None:
-        """Return the number of the check to make after a chunk, None for none."""
+        """Return the number of the check due after a chunk; None for none."""
         if self.held or self._released is not None or self.state is not TurnState.SILENCE:
             return None
         return self._rule.ask(chunk.end - self._said, self._wanted)
@@ -245,20 +245,19 @@ class Turns:
         return Dropped()
 
 
-# Decide by a model's word whether a pause may end a turn. Pure: silence and answers in, no clock.
-# The person's own silence is the least that ends a turn. A model that calls the turn unfinished
-# makes it wait for longer: until a later check calls it complete, at most for
-# `MOST_WAIT_SECONDS`. Without an answer the silence alone decides.
+# Decide by a model's answer whether a pause ends a turn. Pure: no clock. A turn needs at least the
+# silence set by the person. If the model calls it unfinished, it continues until a later check calls
+# it complete, at most for `MOST_WAIT_SECONDS`. Without an answer silence alone decides.
 
-# Silence after which the model is asked, as long as it has not called the turn complete. A check
-# takes about 0.1 s of a core, so there are no more.
+# Silences after which a check is due, until one calls the turn complete. Only three, because a check
+# takes about 0.1 s of a core.
 CHECKS = (0.2, 0.4, 0.8)
-# Silence that ends a turn whatever the model says
+# Silence that ends a turn in any case
 MOST_WAIT_SECONDS = 2.0
 
 
 class EndOfTurn:
-    """The rule for one pause after the other. Each check has a number, and takes one answer."""
+    """Rule for one pause at a time. Each check has a number, and takes one answer."""
 
     def __init__(self, judged: bool) -> None:
         """`judged`: False for no checks."""
@@ -267,16 +266,16 @@ class EndOfTurn:
         self.begin()
 
     def begin(self) -> None:
-        """Note that somebody speaks: what was asked or answered about the pause before holds no more."""
-        # Checks of this pause so far
+        """Reset for the next pause; checks and answers of the previous one are discarded."""
+        # Checks made in this pause
         self._count = 0
-        # The one without an answer yet; None without any
+        # Number of the check without an answer yet; None without one
         self._asked: int | None = None
-        # The last answer, True for a turn that is complete; None without any
+        # The last answer, True for a complete turn; None without one
         self._complete: bool | None = None
 
     def ask(self, silence: float, wanted: float) -> int | None:
-        """Return the number of the check to make now, None for none. `wanted`: the person's silence."""
+        """Return the number of the check due now; None for none. Both arguments in seconds of silence."""
         due = sum(reached(silence, one) for one in CHECKS)
         if not self._judged or due <= self._count or self._asked is not None or self._complete:
             return None
@@ -287,14 +286,14 @@ class EndOfTurn:
         return self._number
 
     def answer(self, number: int, complete: bool | None) -> bool:
-        """Take the answer to a check, None for none; returns False where it is of no use any more."""
+        """Store the answer to a check, None for none. Return False if the check is outdated."""
         if number != self._asked:
             return False
         self._asked, self._complete = None, complete
         return True
 
     def over(self, silence: float, wanted: float) -> bool:
-        """Find whether a silence ends the turn."""
+        """Return True if a silence ends the turn."""
         if not reached(silence, wanted):
             return False
         waits = self._asked is not None or self._complete is False
@@ -302,5 +301,5 @@ class EndOfTurn:
 
 
 def reached(silence: float, wanted: float) -> bool:
-    """Compare a silence of whole chunks with a wish, to the nearest chunk."""
+    """Return True if a silence has reached `wanted`, to the nearest chunk. Both in seconds."""
     return silence >= wanted - CHUNK_SECONDS / 2

@@ -1,9 +1,9 @@
-"""The process of a local recogniser, in the models' environment: loads one speech model, then transcribes the sounds
-from standard input until it ends. Of the server it imports only what needs no library.
+"""Process of a local recogniser, in the models' environment: load one speech model, then transcribe the sounds
+from standard input until it ends. Imports only modules of the server that need no library.
 
 Frames (see `wire`) go both ways. In: `recognise` (id, language; the payload is 16 bit, mono, at 16
-kHz), `cancel` (id). Out: `ready` or `failed` (message); then `end` (id, text, times: lists of word,
-begin, end) or `error` (id, code) of each. Output of libraries goes to standard error.
+kHz), `cancel` (id). Out: `ready` or `failed` (message); then for each sound `end` (id, text, times: lists of
+word, begin, end) or `error` (id, code). Output of libraries goes to standard error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOST_TIMES = 1000
 
 
 class Stopped(Exception):
-    """Nobody wants these words any more. Outside the tree of errors: it stays in this process."""
+    """Raised to cancel a recognition. Not a QwenCameraError: it never leaves this process."""
 
 
 class Model:
@@ -41,10 +41,10 @@ class Model:
             model_kwargs={"use_safetensors": True},
         )
         model = self._recognise.model
-        # Whisper and its like write words; CTC models name a letter for each moment.
+        # Whisper and similar models generate text; CTC models give a letter for each moment.
         self._writes = bool(model.can_generate())
         settings = getattr(model, "generation_config", None)
-        # Languages that can be named
+        # Languages that the model accepts as an option
         self._languages = set(getattr(settings, "lang_to_id", None) or ())
         self._by_word = not self._writes or bool(getattr(settings, "alignment_heads", None))
         for part in model.modules():
@@ -55,9 +55,9 @@ class Model:
     def words(
         self, pcm: bytes, language: str | None, stop: threading.Event
     ) -> tuple[str, list[list[Any]]]:
-        """Return the text, and each word with its begin and end in seconds where the model tells.
+        """Return the text, and each word with its begin and end in seconds if the model provides them.
 
-        Raises Stopped.
+        `pcm`: 16 bit, mono, 16 kHz. Raises Stopped.
         """
         import numpy as np
 
@@ -65,7 +65,7 @@ class Model:
         samples = np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
         options: dict[str, Any] = {"return_timestamps": "word"} if self._by_word else {}
         if self._writes and len(samples) > 30 * RATE and not self._by_word:
-            # Whisper takes 30 s at once, and more with times.
+            # Whisper takes at most 30 s without timestamps.
             options["return_timestamps"] = True
         mark = f"<|{(language or '').partition('-')[0].lower()}|>"
         if mark in self._languages:
@@ -86,7 +86,7 @@ class Model:
 
 
 def work(model: Model, jobs: WorkerJobs) -> None:
-    """Recognise for ever."""
+    """Recognise sounds in an endless loop."""
     while True:
         message, stop = jobs.next()
         id = message.header["id"]
@@ -97,7 +97,7 @@ def work(model: Model, jobs: WorkerJobs) -> None:
         except Stopped:
             jobs.finish(id, "error", code="stopped")
         except Exception as error:  # noqa: BLE001
-            # Libraries raise anything: one question fails, and the next may work.
+            # Libraries raise anything: this sound fails, and the next may succeed.
             print(f"recognising failed: {origin(error)}", file=sys.stderr)
             jobs.finish(id, "error", code="failed")
         else:
@@ -105,13 +105,13 @@ def work(model: Model, jobs: WorkerJobs) -> None:
 
 
 def run(folder: Path, channel: Channel, jobs: WorkerJobs) -> int:
-    """Load and work; the exit status when it cannot."""
+    """Load the model and serve jobs. Return the exit status if loading fails."""
     try:
         model = Model(folder)
-        # It has to work before it is ready.
+        # Run once before reporting `ready`.
         model.words(bytes(RATE), None, threading.Event())
     except Exception as error:  # noqa: BLE001
-        # Libraries raise anything; nobody has said anything yet.
+        # Libraries raise anything; no spoken words can be in the text yet.
         words = " ".join(str(error).split())[:300]
         channel.send("failed", message=f"{type(error).__name__}: {words}")
         return 1
@@ -123,7 +123,7 @@ def run(folder: Path, channel: Channel, jobs: WorkerJobs) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m server.features.voice_in.worker",
-        description="Makes words of sound on its standard streams.",
+        description="Transcribes speech on its standard streams.",
     )
     parser.add_argument("--model", required=True, help="the model's folder")
     folder = Path(parser.parse_args().model)
