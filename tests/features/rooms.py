@@ -23,7 +23,7 @@ from server.features.pointing.pointing import Pointing
 from server.features.reading.reading import ReadingOn
 from server.features.recall.messages import RecallSettings
 from server.features.recall.recalling import Recalling, RecallLimits
-from server.features.voice_in.listening import Listening, ListeningTools
+from server.features.voice_in.listening import ListeningTools, MicrophonePart
 from server.features.voice_in.messages import MicrophoneSettings, PushToTalk
 from server.features.voice_in.recogniser import ChosenRecogniser, LocalRecogniser
 from server.features.voice_out.messages import SpeakSettings, SpeechProgress
@@ -94,8 +94,8 @@ def session_features(
         "voice_out": lambda context: Speaking(
             context, SpeechMetrics(context.services.metrics), voice
         ),
-        "voice_in": lambda context: Listening(
-            context, tools, context.part("voice_out") or SpeechOutput()
+        "voice_in": lambda context: MicrophonePart(
+            context, tools, context.part("voice_out") or Speaker()
         ),
     }
     if looker is not None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def register(api: Api) -> None:
     """Turn speech into questions in each session."""
-    from server.features.voice_in.listening import Listening
+    from server.features.voice_in.listening import MicrophonePart
     from server.features.voice_in.messages import MicrophoneSettings, PushToTalk
     from server.features.voice_in.service import ListeningService, add_routes
     from server.features.voice_in.settings import VoiceInSettings
@@ -34,7 +34,7 @@ def register(api: Api) -> None:
     tools = service.tools(api.pools, api.metrics)
     # With `voice_out`, speech over an answer stops the answer.
     api.session_part(
-        lambda context: Listening(context, tools, context.part("voice_out") or SpeechOutput()),
+        lambda context: MicrophonePart(context, tools, context.part("voice_out") or SpeechOutput()),
         MicrophoneSettings,
         PushToTalk,
     )

@@ -1,6 +1,6 @@
 """Speech detection: Silero's model (MIT, server/features/voice_in/models/), run by onnxruntime.
 
-One model serves all microphones; each has a `Detector` with its own state. 32 ms of sound
+One model serves all microphones; each has a `SpeechDetector` with its own state. 32 ms of sound
 take 0.06 ms of one core; lasting digital silence takes no inference.
 """
 
@@ -74,7 +74,7 @@ def _no_state() -> State:
     return np.zeros(_STATE, np.float32), np.zeros(_STATE, np.float32)
 
 
-class Detector:
+class SpeechDetector:
     """Speech detector of one microphone. Only one thread at a time may call it."""
 
     def __init__(self, model: SpeechModel) -> None:
@@ -136,8 +136,8 @@ _UP_DB, _DOWN_DB = 2.0, 30.0
 _QUIET_SECONDS = 1.0
 
 
-class Onset:
-    """Onset detector of one microphone. Speech counts as a sound, too."""
+class OnsetDetector:
+    """OnsetDetector detector of one microphone. Speech counts as a sound, too."""
 
     def __init__(self) -> None:
         # dBFS; None before the first chunk
@@ -147,7 +147,7 @@ class Onset:
         # End of the last sound, monotonic seconds; None before the first
         self._last: float | None = None
 
-    def hears(self, chunk: Chunk) -> bool:
+    def is_onset(self, chunk: Chunk) -> bool:
         """Return True once for each sound, as soon as it is long enough."""
         if self._background is None:
             self._background = chunk.level

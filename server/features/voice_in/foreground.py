@@ -64,7 +64,7 @@ _EVERY = 16
 _LEAST_SPEECH = 8
 
 
-class Voice(IntEnum):
+class Talker(IntEnum):
     """Who speaks in a chunk."""
 
     NOBODY = 0
@@ -113,7 +113,7 @@ class Foreground:
         """True during background talk, and until 30 s after it."""
         return self._background is not None
 
-    def hears(self, chunk: Chunk, *, answering: bool = False) -> Voice:
+    def classify(self, chunk: Chunk, *, answering: bool = False) -> Talker:
         """Return who speaks; NOBODY for background talk. `answering`: an answer is playing."""
         self._levels.append(chunk.level)
         self._speaking = chunk.speech >= (_OFF if self._speaking else _ON)
@@ -121,7 +121,7 @@ class Foreground:
             self._room.append(chunk.level)
         if not self._speaking:
             self._take_silence(chunk.at)
-            return Voice.NOBODY
+            return Talker.NOBODY
         loudness = max(self._levels)
         if chunk.at - self._last >= _SOFT_AFTER_SECONDS:
             self._soft = True
@@ -131,14 +131,14 @@ class Foreground:
         self._take_speech(chunk.at, loudness, near)
         self._sunk = self._sunk + 1 if self._is_room(chunk) else 0
         if self._sunk >= _SUNK:
-            return Voice.NOBODY
+            return Talker.NOBODY
         sure = _CLOSE_DB if self._usual is None else self._usual - _BELOW_USUAL_DB
         # During background talk `gate` is above its level, which suffices.
         if near and (self._background is not None or loudness >= sure):
-            return Voice.PERSON
+            return Talker.PERSON
         if near or self._goes_on(chunk, loudness) or (self._soft and loudness >= _LEAST_SOFT_DB):
-            return Voice.SOMEBODY
-        return Voice.NOBODY
+            return Talker.SOMEBODY
+        return Talker.NOBODY
 
     def _take_silence(self, now: float) -> None:
         """End the talk after a pause, and the background after a long one."""
@@ -209,7 +209,7 @@ class Foreground:
 # speech the answer resumes at the same position.
 
 # Chunks of speech within the last 400 ms that pause the answer, and that stop it
-_HUSH, _STOP = 2, 8
+_PAUSE_CHUNKS, _STOP_CHUNKS = 2, 8
 _WINDOW = round(0.4 / CHUNK_SECONDS)
 
 
@@ -217,19 +217,19 @@ class Loudness(IntEnum):
     """Playback state of the answer, from loud to stopped."""
 
     FULL = 0
-    LOWERED = 1
-    HUSHED = 2
+    DUCKED = 1
+    PAUSED = 2
     STOPPED = 3
 
 
 class BargeIn:
-    """Barge-in rule, for one answer at a time; `hear` takes every chunk of the microphone."""
+    """Barge-in rule, for one answer at a time; `update` takes every chunk of the microphone."""
 
     def __init__(self) -> None:
-        self._heard: deque[Voice] = deque(maxlen=_WINDOW)
+        self._heard: deque[Talker] = deque(maxlen=_WINDOW)
         self.now = Loudness.FULL
 
-    def hear(self, chunk: Chunk, voice: Voice, *, talking: bool) -> Loudness | None:
+    def update(self, chunk: Chunk, voice: Talker, *, talking: bool) -> Loudness | None:
         """Return the new playback state of the answer; None for no change.
 
         `voice`: who speaks in the chunk; `talking`: an answer is playing, at any loudness.
@@ -240,15 +240,15 @@ class BargeIn:
         if self.now is Loudness.STOPPED:
             return None
         self._heard.append(voice)
-        sure = sum(one is Voice.PERSON for one in self._heard)
+        sure = sum(one is Talker.PERSON for one in self._heard)
         # SOMEBODY's chunks count, too, once enough are certainly the person's.
-        count = sum(map(bool, self._heard)) if sure >= _HUSH else sure
-        if count >= _STOP:
+        count = sum(map(bool, self._heard)) if sure >= _PAUSE_CHUNKS else sure
+        if count >= _STOP_CHUNKS:
             wanted = Loudness.STOPPED
-        elif count >= _HUSH:
-            wanted = Loudness.HUSHED
+        elif count >= _PAUSE_CHUNKS:
+            wanted = Loudness.PAUSED
         else:
-            wanted = Loudness.LOWERED if any(self._heard) else Loudness.FULL
+            wanted = Loudness.DUCKED if any(self._heard) else Loudness.FULL
         # Only towards softer, until no speech is left in the window
         if wanted is self.now or (wanted < self.now and wanted is not Loudness.FULL):
             return None

@@ -21,26 +21,32 @@ from server.core.aio import Bucket, Timer, listen
 from server.core.errors import BadRequest
 from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in import messages
-from server.features.voice_in.detector import CHUNK, Chunk, Detector, Onset, SpeechModel
-from server.features.voice_in.foreground import BargeIn, Foreground, Loudness, Voice
+from server.features.voice_in.detector import (
+    CHUNK,
+    Chunk,
+    OnsetDetector,
+    SpeechDetector,
+    SpeechModel,
+)
+from server.features.voice_in.foreground import BargeIn, Foreground, Loudness, Talker
 from server.features.voice_in.messages import (
     ListeningState,
     MicrophoneMode,
     MicrophoneSettings,
     PushToTalk,
 )
-from server.features.voice_in.recogniser import Recogniser
+from server.features.voice_in.recogniser import SpeechRecogniser
 from server.features.voice_in.spoken_questions import SoundRing, SpokenQuestions
 from server.features.voice_in.turn_model import ANSWER_SECONDS, SPECTROGRAM_SECONDS, TurnJudge
 from server.features.voice_in.turns import (
     MOST_TURN_SECONDS,
     PRE_ROLL_SECONDS,
-    Asked,
-    Began,
-    Dropped,
-    Ended,
-    Paused,
-    Resumed,
+    CheckDue,
+    SpeechPaused,
+    SpeechResumed,
+    TurnBegan,
+    TurnDropped,
+    TurnEnded,
     TurnEvent,
     Turns,
     TurnState,
@@ -61,7 +67,7 @@ _RELEASE_SECONDS = 0.2
 class ListeningTools:
     """Resources shared by all microphones."""
 
-    recogniser: Recogniser
+    recogniser: SpeechRecogniser
     # None: MICROPHONE is off
     speech_model: SpeechModel | None = None
     # Threads of the detectors; None: the event loop's default executor
@@ -72,7 +78,7 @@ class ListeningTools:
     dropped: Callable[[str, int], None] = lambda _reason, _count: None
 
 
-class Listening(SessionPart):
+class MicrophonePart(SessionPart):
     """Microphone of one session. Call all methods on the event loop."""
 
     def __init__(
@@ -91,11 +97,11 @@ class Listening(SessionPart):
         # The microphone's last 30 seconds; empty while it is off
         self.recent = SoundRing(RING_SECONDS)
         # None while no sound is processed
-        self.detection: SpeechDetection | None = None
+        self.detection: DetectorQueue | None = None
         judge = tools.turn_judge
         self.turns = Turns(judged=judge is not None)
-        self.checks = TurnChecks(judge, self._judged) if judge is not None else None
-        self._foreground, self._onset, self._barge_in = Foreground(), Onset(), BargeIn()
+        self.checks = TurnChecks(judge, self._on_judgement) if judge is not None else None
+        self._foreground, self._onset, self._barge_in = Foreground(), OnsetDetector(), BargeIn()
         self.spoken = SpokenQuestions(
             context, self.recent, tools.recogniser, on_change=self._report
         )
@@ -121,7 +127,7 @@ class Listening(SessionPart):
     @property
     def talking(self) -> bool:
         """True while the person talks, and until the turn is recognised."""
-        return self.turns.state is not TurnState.WAITING or self.spoken.before is not None
+        return self.turns.state is not TurnState.WAITING or self.spoken.previous_turn is not None
 
     # Switching
 
@@ -169,16 +175,16 @@ class Listening(SessionPart):
                 self._apply(self.turns.press(now))
         elif self.turns.held:
             self.turns.release(now)
-            self._release.set(_RELEASE_SECONDS, self._released)
+            self._release.set(_RELEASE_SECONDS, self._end_release)
         self._report()
 
     def cancel(self, id: str | None) -> None:
         """Cancel the turn that would become the question `id`; None: any turn."""
-        turn, before = self.spoken.turn, self.spoken.before
+        turn, before = self.spoken.turn, self.spoken.previous_turn
         if turn is not None and id in (None, turn.id):
             self._apply(self.turns.give_up())
         if before is not None and id in (None, before.id):
-            self.spoken.forget_before()
+            self.spoken.cancel_previous_turn()
         self._report()
 
     async def close(self) -> None:
@@ -190,8 +196,8 @@ class Listening(SessionPart):
         wanted = self._mode is not MicrophoneMode.OFF and self._attended
         if not wanted or self.detection is not None or model is None:
             return
-        self._foreground, self._onset = Foreground(), Onset()
-        self.detection = SpeechDetection(
+        self._foreground, self._onset = Foreground(), OnsetDetector()
+        self.detection = DetectorQueue(
             model,
             self._tools.pool,
             on_chunks=self._on_chunks,
@@ -243,39 +249,39 @@ class Listening(SessionPart):
 
     def _on_chunks(self, chunks: list[Chunk]) -> None:
         for chunk in chunks:
-            self.hear(chunk)
+            self.take_chunk(chunk)
         self._report()
 
-    def hear(self, chunk: Chunk) -> None:
+    def take_chunk(self, chunk: Chunk) -> None:
         """Process the next chunk of the microphone's sound."""
         if self._mode is MicrophoneMode.PUSH and self.turns.state is TurnState.WAITING:
             return  # sound after the button was released
         if self.turns.held or self._mode is MicrophoneMode.PUSH:
             # While the button is held, all speech is the person's, at any loudness.
-            voice = Voice.PERSON if chunk.speech >= 0.5 else Voice.NOBODY
+            voice = Talker.PERSON if chunk.speech >= 0.5 else Talker.NOBODY
         else:
             talk = self._foreground.background
-            voice = self._foreground.hears(chunk, answering=self._speaker.talking)
+            voice = self._foreground.classify(chunk, answering=self._speaker.talking)
             if self._foreground.background and not talk and self.turns.unsure:
                 # The turn was background talk.
                 self._apply(self.turns.give_up())
-            change = self._barge_in.hear(chunk, voice, talking=self._speaker.talking)
+            change = self._barge_in.update(chunk, voice, talking=self._speaker.talking)
             if change is not None:
                 self._sound_at(change)
-            if self._onset.hears(chunk):
+            if self._onset.is_onset(chunk):
                 self._publish_sound_event(chunk.at)
         if self.spoken.turn is not None:
-            self.spoken.turn.show(self._camera.newest)
-        self._apply(self.turns.hear(chunk, voice))
+            self.spoken.turn.add_frame(self._camera.newest)
+        self._apply(self.turns.add(chunk, voice))
 
     def _sound_at(self, loudness: Loudness) -> None:
         """Set the playback of the answer."""
         match loudness:
             case Loudness.FULL:
                 self._speaker.restore()
-            case Loudness.LOWERED:
+            case Loudness.DUCKED:
                 self._speaker.duck()
-            case Loudness.HUSHED:
+            case Loudness.PAUSED:
                 self._speaker.pause()
             case Loudness.STOPPED:
                 self._speaker.interrupt()
@@ -286,7 +292,7 @@ class Listening(SessionPart):
             self._speaker.restore()
         self._barge_in.reset()
 
-    def _released(self) -> None:
+    def _end_release(self) -> None:
         self._apply(self.turns.expire(time.monotonic()))
         self._report()
 
@@ -295,33 +301,33 @@ class Listening(SessionPart):
     def _apply(self, events: list[TurnEvent]) -> None:
         for event in events:
             match event:
-                case Began():
+                case TurnBegan():
                     self.spoken.begin(event, over_answer=self._speaker.talking)
-                case Paused():
+                case SpeechPaused():
                     self.spoken.pause(event.at)
-                case Resumed():
+                case SpeechResumed():
                     self._forget_check()
                     self.spoken.resume()
-                case Asked():
+                case CheckDue():
                     self._ask(event)
-                case Ended():
+                case TurnEnded():
                     self._forget_check()
                     self.spoken.end(event)
-                case Dropped():
+                case TurnDropped():
                     self._forget_check()
                     self.spoken.drop()
 
-    def _ask(self, asked: Asked) -> None:
+    def _ask(self, asked: CheckDue) -> None:
         """Start a completeness check of the turn's sound so far."""
         assert self.checks is not None
         since = max(asked.since, asked.until - SPECTROGRAM_SECONDS)
         sound = self.recent.slice(since, asked.until)
         if sound is None:
-            self._judged(asked.number, None)
+            self._on_judgement(asked.number, None)
         else:
             self.checks.ask(asked.number, sound)
 
-    def _judged(self, number: int, complete: bool | None) -> bool:
+    def _on_judgement(self, number: int, complete: bool | None) -> bool:
         """Apply the result of a check. Return False if it came too late."""
         used, events = self.turns.answer(number, complete)
         self._apply(events)
@@ -347,14 +353,14 @@ class Listening(SessionPart):
         turn = self.spoken.turn
         if turn is not None:
             return "silence" if turn.after is not None else "speech"
-        return "recognising" if self.spoken.before is not None else "waiting"
+        return "recognising" if self.spoken.previous_turn is not None else "waiting"
 
 
 # Sound queued for the detector; beyond this, all of it is dropped.
 _MOST_WAITING_SECONDS = 2.0
 
 
-class SpeechDetection:
+class DetectorQueue:
     """Owner of the detector and its queue of sound. Call all methods on the event loop.
 
     `on_chunks` receives the results in order; `on_dropped` the number of dropped pieces.
@@ -381,7 +387,7 @@ class SpeechDetection:
         self._on_chunks = on_chunks
         self._on_dropped = on_dropped
         self._patience = patience
-        self._detector = Detector(model)
+        self._detector = SpeechDetector(model)
         # Queued sound, and the count of samples not yet part of a detected chunk
         self.waiting: deque[Sound] = deque()
         self._samples = 0
@@ -403,7 +409,7 @@ class SpeechDetection:
 
     def renew(self) -> None:
         """Discard all sound and use a new detector; the old one may still be running in its thread."""
-        self._detector = Detector(self._model)
+        self._detector = SpeechDetector(self._model)
         self.waiting.clear()
         self._samples = 0
         self._detecting = None
@@ -419,9 +425,9 @@ class SpeechDetection:
         sound = Sound(samples, first)
         loop = asyncio.get_running_loop()
         self._detecting = loop.run_in_executor(self._pool, self._detector.feed, sound)
-        self._detecting.add_done_callback(self._detected)
+        self._detecting.add_done_callback(self._on_detected)
 
-    def _detected(self, done: asyncio.Future[list[Chunk]]) -> None:
+    def _on_detected(self, done: asyncio.Future[list[Chunk]]) -> None:
         if done.cancelled():
             return
         error = done.exception()

@@ -53,7 +53,7 @@ class WordTime:
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class Transcription:
     """The complete text recognised so far."""
 
     text: str
@@ -63,7 +63,7 @@ class Words:
     times: tuple[WordTime, ...] = ()
 
 
-class Recogniser(Protocol):
+class SpeechRecogniser(Protocol):
     """Interface of a speech recogniser. Methods raise SpeechError and nothing else."""
 
     @property
@@ -78,7 +78,7 @@ class Recogniser(Protocol):
 
     def recognise(
         self, sound: AsyncIterator[Sound], *, language: str | None
-    ) -> AsyncGenerator[Words, None]:
+    ) -> AsyncGenerator[Transcription, None]:
         """Stream the text so far, then the whole text once with `final`.
 
         `sound`: pieces, while it is spoken; without speech the text is empty. `language`: BCP 47;
@@ -153,7 +153,7 @@ LIMITS = SpeechLimits()
 
 
 class ServerRecogniser(SpeechServer):
-    """Recogniser on a server; see `Recogniser`. `model` "": the first recogniser that it lists.
+    """SpeechRecogniser on a server; see `SpeechRecogniser`. `model` "": the first recogniser that it lists.
 
     `realtime`: try the socket first. If it fails before any words, send the sound over HTTP.
     """
@@ -191,8 +191,8 @@ class ServerRecogniser(SpeechServer):
 
     async def recognise(
         self, sound: AsyncIterator[Sound], *, language: str | None
-    ) -> AsyncGenerator[Words, None]:
-        """See `Recogniser.recognise`."""
+    ) -> AsyncGenerator[Transcription, None]:
+        """See `SpeechRecogniser.recognise`."""
         pieces = Pieces(sound)
         if self.tries_socket:
             said = False
@@ -208,14 +208,14 @@ class ServerRecogniser(SpeechServer):
                 self.socket_failed(exc)
         whole = await pieces.rest()
         if whole is None:
-            yield Words("", True)
+            yield Transcription("", True)
             return
         async with self.working_on(self.by_http(whole, language)) as found:
             async for words in found:
                 yield words
 
-    async def by_socket(self, pieces: AsyncIterator[Sound]) -> AsyncGenerator[Words, None]:
-        """Send the pieces as they arrive; see `Recogniser.recognise`.
+    async def by_socket(self, pieces: AsyncIterator[Sound]) -> AsyncGenerator[Transcription, None]:
+        """Send the pieces as they arrive; see `SpeechRecogniser.recognise`.
 
         Raises SocketNotOffered, before it consumes a piece, if the server has no such socket.
         """
@@ -237,13 +237,13 @@ class ServerRecogniser(SpeechServer):
                     if kind == "transcription.delta" and isinstance(delta, str):
                         text = (text + delta)[:MOST_WORDS_CHARS]
                         if delta and text.strip():
-                            yield Words(text.strip(), False)
+                            yield Transcription(text.strip(), False)
                     elif isinstance(kind, str) and kind.startswith("response."):
                         raise refusals.invalid_answer("answers in place of transcribing")
                     elif kind == "transcription.done":
                         whole = event.get("text")
                         text = whole if isinstance(whole, str) else text
-                        yield Words(text.strip()[:MOST_WORDS_CHARS], True)
+                        yield Transcription(text.strip()[:MOST_WORDS_CHARS], True)
                         return
             except TimeoutError:
                 raise refusals.too_slow() from None
@@ -255,8 +255,10 @@ class ServerRecogniser(SpeechServer):
                 sending.cancel()
                 await asyncio.wait([sending])
 
-    async def by_http(self, sound: Sound, language: str | None) -> AsyncGenerator[Words, None]:
-        """Send the whole sound; see `Recogniser.recognise`. Refused fields are omitted from then on."""
+    async def by_http(
+        self, sound: Sound, language: str | None
+    ) -> AsyncGenerator[Transcription, None]:
+        """Send the whole sound; see `SpeechRecogniser.recognise`. Refused fields are omitted from then on."""
         now = asyncio.get_running_loop().time
         deadline = now() + self.limits.total
         due = min(deadline, now() + self.limits.first)
@@ -356,7 +358,7 @@ class _Reading:
         # True: all segments are marked as silence; None: the response has no segments
         self._silent: bool | None = None
 
-    def take(self, event: bytes, *, whole: bool) -> Words | None:
+    def take(self, event: bytes, *, whole: bool) -> Transcription | None:
         """Parse an event, or a `whole` response. Return None without new words. Raises SpeechError."""
         data = self._refusals.event(event)
         kind = data.get("type")
@@ -379,11 +381,11 @@ class _Reading:
             raise self._refusals.invalid_answer()
         return None
 
-    def end(self, times: tuple[WordTime, ...] = ()) -> Words:
+    def end(self, times: tuple[WordTime, ...] = ()) -> Transcription:
         text = "" if self._silent else self._text.strip()
-        return Words(text[:MOST_WORDS_CHARS], True, times)
+        return Transcription(text[:MOST_WORDS_CHARS], True, times)
 
-    def _segment(self, text: str) -> Words | None:
+    def _segment(self, text: str) -> Transcription | None:
         """Append a segment, or replace the text by a segment that begins with all of it."""
         if text.strip().startswith(self._text.strip()):
             self._text = ""
@@ -391,14 +393,14 @@ class _Reading:
             text = f" {text}"
         return self._more(text)
 
-    def _more(self, piece: object) -> Words | None:
+    def _more(self, piece: object) -> Transcription | None:
         if not isinstance(piece, str) or not piece:
             return None
         self._text += piece
         if len(self._text) >= MOST_WORDS_CHARS:
             return self.end()
         text = self._text.strip()
-        return Words(text, False) if text else None
+        return Transcription(text, False) if text else None
 
 
 def _is_silence(segment: Mapping[str, Any]) -> bool:
@@ -428,7 +430,7 @@ WORDS_SECONDS = 60.0
 
 
 class LocalRecogniser(SpeechWorker):
-    """Model in a worker process, one sound at a time; see `Recogniser`. `start` loads it in the background.
+    """Model in a worker process, one sound at a time; see `SpeechRecogniser`. `start` loads it in the background.
 
     `chosen`: chosen by an operator, not named by the settings.
 
@@ -466,11 +468,11 @@ class LocalRecogniser(SpeechWorker):
 
     async def recognise(
         self, sound: AsyncIterator[Sound], *, language: str | None
-    ) -> AsyncGenerator[Words, None]:
-        """Return the words after the end of the sound; see `Recogniser.recognise`."""
+    ) -> AsyncGenerator[Transcription, None]:
+        """Return the words after the end of the sound; see `SpeechRecogniser.recognise`."""
         whole = await Pieces(sound).rest()
         if whole is None:
-            yield Words("", True)
+            yield Transcription("", True)
             return
         header = {"type": "recognise", "language": language}
         async with self.job(header, whole.samples.tobytes()) as job:
@@ -486,11 +488,11 @@ class LocalRecogniser(SpeechWorker):
             raise SpeechFailed("The local recogniser failed. The log has the error's name.")
         found = message.header
         times = tuple(WordTime(str(w), float(b), float(e)) for w, b, e in found["times"])
-        yield Words(str(found["text"])[:MOST_WORDS_CHARS], True, times)
+        yield Transcription(str(found["text"])[:MOST_WORDS_CHARS], True, times)
 
 
 class ChosenRecogniser:
-    """Owner of the recogniser of the settings and the one chosen by an operator; see `Recogniser`.
+    """Owner of the recogniser of the settings and the one chosen by an operator; see `SpeechRecogniser`.
 
     The chosen one is used once it is loaded; before that, and if it fails, the one of the settings.
 
@@ -530,8 +532,8 @@ class ChosenRecogniser:
 
     def recognise(
         self, sound: AsyncIterator[Sound], *, language: str | None
-    ) -> AsyncGenerator[Words, None]:
-        """See `Recogniser.recognise`."""
+    ) -> AsyncGenerator[Transcription, None]:
+        """See `SpeechRecogniser.recognise`."""
         if (now := self.now) is None:
             raise SpeechUnavailable("No recogniser is set: TRANSCRIPTION_BASE_URL is empty.")
         return now.recognise(sound, language=language)

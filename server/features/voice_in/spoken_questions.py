@@ -20,8 +20,8 @@ from server.core.aio import TaskSet
 from server.core.errors import CameraError, QwenCameraError
 from server.core.frames import Frame
 from server.core.sound import SOUND_RATE, Sound
-from server.features.voice_in.recogniser import Recogniser, Words, WordTime
-from server.features.voice_in.turns import MOST_TURN_SECONDS, Began, Ended
+from server.features.voice_in.recogniser import SpeechRecogniser, Transcription, WordTime
+from server.features.voice_in.turns import MOST_TURN_SECONDS, TurnBegan, TurnEnded
 from server.media.camera import QuestionTime
 from server.models.routing import is_stop, parse_command
 from server.session.part import SessionContext
@@ -42,7 +42,7 @@ class SpokenQuestions:
         self,
         context: SessionContext,
         ring: SoundRing,
-        recogniser: Recogniser,
+        recogniser: SpeechRecogniser,
         *,
         on_change: Callable[[], None],
     ) -> None:
@@ -60,20 +60,20 @@ class SpokenQuestions:
         # The current turn; None between turns
         self.turn: SpokenTurn | None = None
         # The previous turn, while it is being recognised; else None
-        self.before: SpokenTurn | None = None
+        self.previous_turn: SpokenTurn | None = None
 
     def forget(self) -> None:
         """Drop both turns and cancel their tasks."""
         self.drop()
-        self.forget_before()
+        self.cancel_previous_turn()
 
-    def forget_before(self) -> None:
+    def cancel_previous_turn(self) -> None:
         """Cancel the recognition of the previous turn."""
-        if self.before is not None:
-            self._forget(self.before)
-            self.before = None
+        if self.previous_turn is not None:
+            self._forget(self.previous_turn)
+            self.previous_turn = None
 
-    def begin(self, began: Began, *, over_answer: bool = False) -> None:
+    def begin(self, began: TurnBegan, *, over_answer: bool = False) -> None:
         """Begin a turn and its recognition. `over_answer`: an answer is playing."""
         self._context.touch()
         self._camera.wake()
@@ -81,7 +81,7 @@ class SpokenQuestions:
         turn = self.turn = SpokenTurn(began.since, over_answer=over_answer)
         if (before := self._ring.slice(began.since, self._ring.end)) is not None:
             turn.add(before)
-        turn.show(self._camera.newest)
+        turn.add_frame(self._camera.newest)
         if self._recogniser.ready:
             turn.task = self.tasks.spawn(self._recognise(turn), name="recognise")
 
@@ -124,7 +124,7 @@ class SpokenQuestions:
         """Send the client an empty final transcript of a turn."""
         self._outbox.put(wire.Transcript(id=turn.id, text="", final=True, lost=lost))
 
-    def end(self, ended: Ended) -> None:
+    def end(self, ended: TurnEnded) -> None:
         """Ask the spoken question."""
         turn = self.turn
         if turn is None:
@@ -149,15 +149,15 @@ class SpokenQuestions:
                 return
             turn.task = self.tasks.spawn(self._ask_by_sound(turn), name="ask")
         if not turn.task.done():
-            if self.before is not None:
+            if self.previous_turn is not None:
                 # A new question replaces the previous one.
-                self._forget(self.before, replaced=True)
-            self.before = turn
+                self._forget(self.previous_turn, replaced=True)
+            self.previous_turn = turn
 
     # Words
 
-    def words(self, sound: AsyncIterator[Sound]) -> AsyncGenerator[Words, None]:
-        """Recognise sound in the language set by the client; see `Recogniser.recognise`.
+    def words(self, sound: AsyncIterator[Sound]) -> AsyncGenerator[Transcription, None]:
+        """Recognise sound in the language set by the client; see `SpeechRecogniser.recognise`.
 
         Raises NotConfirmed before sound is sent to a machine without consent; SpeechError.
         """
@@ -169,7 +169,7 @@ class SpokenQuestions:
         try:
             words = await self._words(turn)
             if text := words.text.strip():
-                await self._ask(turn, text, find_pointing(words.times))
+                await self._ask(turn, text, find_pointing_word(words.times))
         except QwenCameraError as error:
             self._failed(turn, error)
         except Exception as exc:  # noqa: BLE001
@@ -177,17 +177,17 @@ class SpokenQuestions:
             log.error("recognising failed", extra={"error": type(exc).__name__})
             self._failed(turn, SpeechFailed("The recogniser failed with an internal error."))
         finally:
-            self._asked(turn)
+            self._end_recognition(turn)
 
-    def _asked(self, turn: SpokenTurn) -> None:
+    def _end_recognition(self, turn: SpokenTurn) -> None:
         """Note that the recognition of a turn has ended."""
-        if self.before is turn:
-            self.before = None
+        if self.previous_turn is turn:
+            self.previous_turn = None
             self._on_change()
 
-    async def _words(self, turn: SpokenTurn) -> Words:
+    async def _words(self, turn: SpokenTurn) -> Transcription:
         """Send the words to the client as they arrive; return the final ones. Raises SpeechError."""
-        words = Words("", final=True)
+        words = Transcription("", final=True)
         # Recognition takes as long as the speech, and some time after it.
         try:
             async with asyncio.timeout(MOST_TURN_SECONDS + WORDS_SECONDS):
@@ -215,9 +215,9 @@ class SpokenQuestions:
         try:
             await self._ask(turn, "", None)
         finally:
-            self._asked(turn)
+            self._end_recognition(turn)
 
-    async def _ask(self, turn: SpokenTurn, text: str, pointing: Pointing | None) -> None:
+    async def _ask(self, turn: SpokenTurn, text: str, pointing: PointingWord | None) -> None:
         # A recogniser may finish before the turn ends, when the frame is not known yet.
         await turn.over.wait()
         invented = turn.little and is_invented(text)
@@ -308,7 +308,7 @@ class SpokenTurn:
         while (piece := await self._pieces.get()) is not None:
             yield piece
 
-    def show(self, frame: Frame | None) -> None:
+    def add_frame(self, frame: Frame | None) -> None:
         """Keep the camera's newest frame if the last kept one is old enough."""
         if frame is None:
             return
@@ -361,7 +361,7 @@ _EDGES = re.compile(r"^\W+|\W+$")
 
 
 @dataclass(frozen=True, slots=True)
-class Pointing:
+class PointingWord:
     """A demonstrative word and its time in the sound."""
 
     word: str
@@ -369,14 +369,14 @@ class Pointing:
     at: float
 
 
-def find_pointing(words: Sequence[WordTime]) -> Pointing | None:
+def find_pointing_word(words: Sequence[WordTime]) -> PointingWord | None:
     """Return the last demonstrative word, with the time of its middle; None without one."""
     for one in reversed(words):
         bare = _EDGES.sub("", one.word)
         # A contraction: "that's", "c'est ça"
         parts = re.split(r"['’-]", bare.casefold())
         if any(part in _ALL for part in parts):
-            return Pointing(bare, (one.begin + one.end) / 2)
+            return PointingWord(bare, (one.begin + one.end) / 2)
     return None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from server.features.voice_in.detector import CHUNK_SECONDS, Chunk
-from server.features.voice_in.foreground import Voice
+from server.features.voice_in.foreground import Talker
 
 # Silence after which the frame is taken, and default silence that ends a turn
 PAUSE_SECONDS = 0.2
@@ -41,26 +41,26 @@ class TurnState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Began:
+class TurnBegan:
     """Beginning of a turn. `since`: beginning of its sound, monotonic seconds."""
 
     since: float
 
 
 @dataclass(frozen=True, slots=True)
-class Paused:
+class SpeechPaused:
     """Silence of 200 ms in a turn. `at`: the end of speech, monotonic seconds."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
-class Resumed:
+class SpeechResumed:
     """Speech after a pause: the turn continues."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CheckDue:
     """Request to check whether the turn is complete. `until`: the end of its sound so far."""
 
     number: int
@@ -69,7 +69,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class TurnEnded:
     """End of a turn. `since`: beginning of its sound; `said`: end of speech; `until`: end of its sound.
 
     Times in monotonic seconds. `unsure`: may be somebody else's; `little`: less than 1 s of speech.
@@ -83,18 +83,18 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Dropped:
+class TurnDropped:
     """Cancellation of a turn: too little speech, or the microphone is off."""
 
 
-TurnEvent = Began | Paused | Resumed | Asked | Ended | Dropped
+TurnEvent = TurnBegan | SpeechPaused | SpeechResumed | CheckDue | TurnEnded | TurnDropped
 
 
 class Turns:
     """Turn detector of one microphone; takes its chunks in order."""
 
     def __init__(self, *, judged: bool = False) -> None:
-        """`judged`: a model is used, and each `Asked` expects an `answer`; else silence alone ends a turn."""
+        """`judged`: a model is used, and each `CheckDue` expects an `answer`; else silence alone ends a turn."""
         self._rule = EndOfTurn(judged)
         self.state = TurnState.WAITING
         self._silence = SILENCE_SECONDS
@@ -133,7 +133,7 @@ class Turns:
     def set_silence(self, seconds: float) -> None:
         self._silence = min(MOST_SILENCE_SECONDS, max(LEAST_SILENCE_SECONDS, seconds))
 
-    def hear(self, chunk: Chunk, voice: Voice) -> list[TurnEvent]:
+    def add(self, chunk: Chunk, voice: Talker) -> list[TurnEvent]:
         """Process the next chunk, with who speaks in it."""
         self._heard = chunk.end
         if self.state is TurnState.WAITING:
@@ -141,11 +141,11 @@ class Turns:
         events: list[TurnEvent] = []
         if voice:
             self._speech += 1
-            self._sure += voice is Voice.PERSON
+            self._sure += voice is Talker.PERSON
             self._said = chunk.end
             if self.state is TurnState.SILENCE:
                 self.state = TurnState.SPEECH
-                events.append(Resumed())
+                events.append(SpeechResumed())
                 self._rule.begin()
         elif (
             self.state is TurnState.SPEECH
@@ -153,16 +153,16 @@ class Turns:
             and reached(chunk.end - self._said, PAUSE_SECONDS)
         ):
             self.state = TurnState.SILENCE
-            events.append(Paused(self._said))
+            events.append(SpeechPaused(self._said))
         number = self._check(chunk)
         if self._over(chunk):
             events.append(self._end(chunk.end))
         elif number is not None:
-            events.append(Asked(number, self._since, chunk.end))
+            events.append(CheckDue(number, self._since, chunk.end))
         return events
 
     def answer(self, number: int, complete: bool | None) -> tuple[bool, list[TurnEvent]]:
-        """Apply a model's answer to an `Asked`; None for none. Return whether it was used, and events."""
+        """Apply a model's answer to a `CheckDue`; None for none. Return whether it was used, and events."""
         if not self._rule.answer(number, complete):
             return False, []
         silence = self._heard - self._said
@@ -175,7 +175,7 @@ class Turns:
             events.append(self._drop())
         self.held = True
         self._begin(now - PRE_ROLL_SECONDS, speech=0, said=now)
-        return [*events, Began(self._since)]
+        return [*events, TurnBegan(self._since)]
 
     def release(self, now: float) -> None:
         """Release the button: the turn ends with the sound of `now`, monotonic seconds."""
@@ -199,7 +199,7 @@ class Turns:
         """Silence that ends the turn, seconds."""
         return max(self._silence, _UNSURE_SECONDS) if self.unsure else self._silence
 
-    def _onset_of(self, chunk: Chunk, voice: Voice) -> list[TurnEvent]:
+    def _onset_of(self, chunk: Chunk, voice: Talker) -> list[TurnEvent]:
         self._onset = [at for at in self._onset if chunk.at - at <= (_ONSET + 0.5) * CHUNK_SECONDS]
         if not voice:
             return []
@@ -207,7 +207,7 @@ class Turns:
         if len(self._onset) < _ONSET:
             return []
         self._begin(self._onset[0] - PRE_ROLL_SECONDS, speech=len(self._onset), said=chunk.end)
-        return [Began(self._since)]
+        return [TurnBegan(self._since)]
 
     def _begin(self, since: float, *, speech: int, said: float) -> None:
         self.state = TurnState.SPEECH
@@ -230,19 +230,19 @@ class Turns:
             return chunk.end >= self._released
         return not self.held and self._rule.over(chunk.end - self._said, self._wanted)
 
-    def _end(self, until: float) -> Ended | Dropped:
+    def _end(self, until: float) -> TurnEnded | TurnDropped:
         if self._speech < _LEAST_SPEECH:
             return self._drop()
         little = self._speech < _LITTLE_SPEECH
-        ended = Ended(self._since, self._said, until, self.unsure, little)
+        ended = TurnEnded(self._since, self._said, until, self.unsure, little)
         self._drop()
         return ended
 
-    def _drop(self) -> Dropped:
+    def _drop(self) -> TurnDropped:
         self.state = TurnState.WAITING
         self.held, self._released = False, None
         self._rule.begin()
-        return Dropped()
+        return TurnDropped()
 
 
 # Decide by a model's answer whether a pause ends a turn. Pure: no clock. A turn needs at least the
@@ -261,7 +261,7 @@ class EndOfTurn:
 
     def __init__(self, judged: bool) -> None:
         """`judged`: False for no checks."""
-        self._judged = judged
+        self._has_model = judged
         self._number = 0
         self.begin()
 
@@ -277,7 +277,7 @@ class EndOfTurn:
     def ask(self, silence: float, wanted: float) -> int | None:
         """Return the number of the check due now; None for none. Both arguments in seconds of silence."""
         due = sum(reached(silence, one) for one in CHECKS)
-        if not self._judged or due <= self._count or self._asked is not None or self._complete:
+        if not self._has_model or due <= self._count or self._asked is not None or self._complete:
             return None
         if wanted >= MOST_WAIT_SECONDS:
             return None  # no answer would change anything

@@ -21,11 +21,11 @@ RATE = 16_000
 _MOST_TIMES = 1000
 
 
-class Stopped(Exception):
+class RecognitionStopped(Exception):
     """Raised to cancel a recognition. Not a QwenCameraError: it never leaves this process."""
 
 
-class Model:
+class RecognitionModel:
     def __init__(self, folder: Path) -> None:
         import torch
         import transformers
@@ -57,7 +57,7 @@ class Model:
     ) -> tuple[str, list[list[Any]]]:
         """Return the text, and each word with its begin and end in seconds if the model provides them.
 
-        `pcm`: 16 bit, mono, 16 kHz. Raises Stopped.
+        `pcm`: 16 bit, mono, 16 kHz. Raises RecognitionStopped.
         """
         import numpy as np
 
@@ -82,19 +82,19 @@ class Model:
 
     def _halt(self, *_: object) -> None:
         if self._stop.is_set():
-            raise Stopped
+            raise RecognitionStopped
 
 
-def work(model: Model, jobs: WorkerJobs) -> None:
+def work(model: RecognitionModel, jobs: WorkerJobs) -> None:
     """Recognise sounds in an endless loop."""
     while True:
         message, stop = jobs.next()
         id = message.header["id"]
         try:
             if stop.is_set():
-                raise Stopped
+                raise RecognitionStopped
             text, times = model.words(message.payload, message.header["language"], stop)
-        except Stopped:
+        except RecognitionStopped:
             jobs.finish(id, "error", code="stopped")
         except Exception as error:  # noqa: BLE001
             # Libraries raise anything: this sound fails, and the next may succeed.
@@ -107,7 +107,7 @@ def work(model: Model, jobs: WorkerJobs) -> None:
 def run(folder: Path, channel: Channel, jobs: WorkerJobs) -> int:
     """Load the model and serve jobs. Return the exit status if loading fails."""
     try:
-        model = Model(folder)
+        model = RecognitionModel(folder)
         # Run once before reporting `ready`.
         model.words(bytes(RATE), None, threading.Event())
     except Exception as error:  # noqa: BLE001

@@ -18,12 +18,12 @@ from server.features.voice_in.detector import (
     MODEL,
     SILENCE_DB,
     Chunk,
-    Detector,
-    Onset,
+    OnsetDetector,
+    SpeechDetector,
     SpeechModel,
     State,
 )
-from server.features.voice_in.listening import SpeechDetection
+from server.features.voice_in.listening import DetectorQueue
 from tests.support.fakes import until
 from tests.support.sounds import (
     SENTENCES,
@@ -53,7 +53,7 @@ def test_the_model_is_the_chosen_one_and_has_its_licence() -> None:
 def test_silence_asks_no_model() -> None:
     """After half a second what stands where nothing was sent costs nothing, and reads as silence."""
     model = _Counting()
-    detector = Detector(model)
+    detector = SpeechDetector(model)
     found = [one for piece in pieces(silence(2)) for one in detector.feed(piece)]
     assert len(found) == 62
     assert model.asked == 16
@@ -66,7 +66,9 @@ def test_levels_are_those_of_the_sound() -> None:
     """A full square wave has 0 dBFS, a hundredth of it -40."""
     wave = np.tile(np.array([32767, -32768], np.int16), 8000)
     for sound, level in ((wave, 0), (wave // 100, -40)):
-        assert Detector(_Counting()).feed(Sound(sound, 0))[3].level == pytest.approx(level, abs=0.1)
+        assert SpeechDetector(_Counting()).feed(Sound(sound, 0))[3].level == pytest.approx(
+            level, abs=0.1
+        )
 
 
 @needs_espeak
@@ -75,7 +77,7 @@ def test_microphones_share_a_model_and_nothing_else(model: SpeechModel) -> None:
     sounds = [np.concatenate([spoken(SENTENCES[0], one), silence(0.2)]) for one in VOICES] * 3
 
     def alone(sound: Samples) -> list[float]:
-        detector = Detector(model)
+        detector = SpeechDetector(model)
         return [one.speech for piece in pieces(sound) for one in detector.feed(piece)]
 
     expected = [alone(sound) for sound in sounds]
@@ -85,7 +87,7 @@ def test_microphones_share_a_model_and_nothing_else(model: SpeechModel) -> None:
 
 def test_a_chunk_costs_little(model: SpeechModel) -> None:
     """A speaking microphone takes 1 % of a core at most: 0.06 ms a chunk were measured."""
-    detector = Detector(model)
+    detector = SpeechDetector(model)
     sound = list(pieces(hiss(20, -30), size=640))
     began = time.thread_time()
     for piece in sound:
@@ -109,11 +111,11 @@ class _Counting(SpeechModel):
 
 def begun(levels: Iterable[float]) -> list[float]:
     """Return the times at which sounds begin, in seconds."""
-    onset = Onset()
+    onset = OnsetDetector()
     at = 0.0
     found = []
     for level in levels:
-        if onset.hears(Chunk(at, 0.0, level)):
+        if onset.is_onset(Chunk(at, 0.0, level)):
             found.append(round(at, 1))
         at += CHUNK_SECONDS
     return found
@@ -167,7 +169,7 @@ class Ear:
         self.groups: list[list[Chunk]] = []
         self.dropped: list[int] = []
         self.patience = 1
-        self.detection = SpeechDetection(
+        self.detection = DetectorQueue(
             cast(SpeechModel, self.model),
             pool,
             on_chunks=self.groups.append,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from server.core.sound import Sound
-from server.features.voice_in.detector import CHUNK_SECONDS, Chunk, Detector, SpeechModel
-from server.features.voice_in.foreground import BargeIn, Foreground, Loudness, Voice
-from server.features.voice_in.turns import Ended, Turns
+from server.features.voice_in.detector import CHUNK_SECONDS, Chunk, SpeechDetector, SpeechModel
+from server.features.voice_in.foreground import BargeIn, Foreground, Loudness, Talker
+from server.features.voice_in.turns import TurnEnded, Turns
 from tests.support.parts import at_night
 from tests.support.sounds import (
     SENTENCES,
@@ -38,15 +38,15 @@ def turns_of(
     model: SpeechModel, sound: Samples, *, answering: bool = False
 ) -> list[tuple[float, float]]:
     """Beginning and end of speech of each turn."""
-    detector, foreground, turns = Detector(model), Foreground(), Turns()
+    detector, foreground, turns = SpeechDetector(model), Foreground(), Turns()
     found = []
     for chunk in detector.feed(Sound(sound, 0.0)):
         talk = foreground.background
-        voice = foreground.hears(chunk, answering=answering)
+        voice = foreground.classify(chunk, answering=answering)
         if foreground.background and not talk and turns.unsure:
             turns.give_up()
-        for event in turns.hear(chunk, voice):
-            if isinstance(event, Ended):
+        for event in turns.add(chunk, voice):
+            if isinstance(event, TurnEnded):
                 found.append((event.since, event.said))
     return found
 
@@ -80,7 +80,7 @@ def test_a_television_is_learned(
 def test_talk_in_the_room_never_stops_an_answer(model: SpeechModel, level: float) -> None:
     """From its first second on, though nobody has spoken to us yet."""
     found = {now for _, now in over(model, television(30, level, 3))}
-    assert found.isdisjoint({Loudness.HUSHED, Loudness.STOPPED})
+    assert found.isdisjoint({Loudness.PAUSED, Loudness.STOPPED})
 
 
 @pytest.mark.parametrize(("level", "stops"), [(-26, True), (-38, False)])
@@ -92,7 +92,7 @@ def test_who_stops_an_answer(model: SpeechModel, level: float, stops: bool, know
     sound = np.concatenate([*asked, said, silence(1)])
     since = len(sound) / 16_000 - len(said) / 16_000 - 1.5
     found = {now for _, now in over(model, sound, since)}
-    assert Loudness.LOWERED in found
+    assert Loudness.DUCKED in found
     assert (Loudness.STOPPED in found) is (stops or known)
 
 
@@ -144,7 +144,7 @@ def heard(foreground: Foreground, *parts: tuple[int, float | None], at: float = 
     levels = [level for count, level in parts for _ in range(count)]
     return [
         bool(
-            foreground.hears(
+            foreground.classify(
                 Chunk(at + number * CHUNK_SECONDS, float(level is not None), level or -70.0)
             )
         )
@@ -178,7 +178,7 @@ def test_a_background_is_forgotten() -> None:
 
 # Speech over an answer lowers it, stops it, or turns out to be nothing.
 
-_WHO = {".": Voice.NOBODY, "o": Voice.SOMEBODY, "#": Voice.PERSON}
+_WHO = {".": Talker.NOBODY, "o": Talker.SOMEBODY, "#": Talker.PERSON}
 
 
 def run(pattern: str, *, talking: bool = True) -> list[tuple[int, Loudness]]:
@@ -186,24 +186,26 @@ def run(pattern: str, *, talking: bool = True) -> list[tuple[int, Loudness]]:
     barge_in, found = BargeIn(), []
     for number, one in enumerate(pattern):
         chunk = Chunk(number * CHUNK_SECONDS, float(one != "."), -20)
-        if (now := barge_in.hear(chunk, _WHO[one], talking=talking)) is not None:
+        if (now := barge_in.update(chunk, _WHO[one], talking=talking)) is not None:
             found.append((number, now))
     return found
 
 
 def test_somebody_else_lowers_it_and_no_more() -> None:
     """However long; with the person's own words it stops."""
-    assert run("o" * 100 + "." * 20) == [(0, Loudness.LOWERED), (111, Loudness.FULL)]
+    assert run("o" * 100 + "." * 20) == [(0, Loudness.DUCKED), (111, Loudness.FULL)]
     assert run("ooo#o#o#o")[-1] == (7, Loudness.STOPPED)
 
 
 def test_each_answer_begins_anew() -> None:
     """A chunk heard over the end of one does not count against the next."""
     barge_in = BargeIn()
-    for number, (voice, talking) in enumerate([(Voice.PERSON, True)] * 5 + [(Voice.NOBODY, False)]):
-        barge_in.hear(Chunk(number * CHUNK_SECONDS, 1, -20), voice, talking=talking)
+    for number, (voice, talking) in enumerate(
+        [(Talker.PERSON, True)] * 5 + [(Talker.NOBODY, False)]
+    ):
+        barge_in.update(Chunk(number * CHUNK_SECONDS, 1, -20), voice, talking=talking)
     assert barge_in.now is Loudness.FULL
-    assert barge_in.hear(Chunk(1, 1, -20), Voice.PERSON, talking=True) is Loudness.LOWERED
+    assert barge_in.update(Chunk(1, 1, -20), Talker.PERSON, talking=True) is Loudness.DUCKED
 
 
 # With real sound
@@ -211,11 +213,11 @@ def test_each_answer_begins_anew() -> None:
 
 def over(model: SpeechModel, sound: Samples, since: float = 0.0) -> list[tuple[float, Loudness]]:
     """The changes while an answer is played, from these seconds on; it begins again when it was stopped."""
-    detector, foreground, barge_in, found = Detector(model), Foreground(), BargeIn(), []
+    detector, foreground, barge_in, found = SpeechDetector(model), Foreground(), BargeIn(), []
     for chunk in detector.feed(Sound(sound, 0.0)):
         talking = chunk.at >= since
-        voice = foreground.hears(chunk, answering=talking)
-        if (now := barge_in.hear(chunk, voice, talking=talking)) is not None:
+        voice = foreground.classify(chunk, answering=talking)
+        if (now := barge_in.update(chunk, voice, talking=talking)) is not None:
             found.append((chunk.end, now))
         if now is Loudness.STOPPED:
             barge_in.reset()
@@ -234,8 +236,8 @@ def test_a_person_stops_it_in_time(model: SpeechModel) -> None:
             first: dict[Loudness, float] = {}
             for at, now in found:
                 first.setdefault(now, at - 1)
-            lowered.append(first[Loudness.LOWERED])
-            hushed.append(first[Loudness.HUSHED])
+            lowered.append(first[Loudness.DUCKED])
+            hushed.append(first[Loudness.PAUSED])
             stopped.append(first[Loudness.STOPPED])
     assert np.percentile(lowered, 50) <= 0.1
     assert np.percentile(lowered, 95) <= 0.19
@@ -256,4 +258,4 @@ def test_noise_stops_it_once_at_most(model: SpeechModel, each: int) -> None:
     assert len(sound) == 5 * each * 16_000
     found = [now for _, now in over(model, sound)]
     assert found.count(Loudness.STOPPED) <= 1
-    assert found.count(Loudness.LOWERED) <= 5
+    assert found.count(Loudness.DUCKED) <= 5

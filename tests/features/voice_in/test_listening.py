@@ -22,9 +22,9 @@ from server.core.messages import Cancel
 from server.core.sound import Sound
 from server.features.voice_in import listening as turn_checks
 from server.features.voice_in.detector import CHUNK_SECONDS, Chunk, SpeechModel
-from server.features.voice_in.listening import Listening, ListeningTools
+from server.features.voice_in.listening import ListeningTools, MicrophonePart
 from server.features.voice_in.messages import MicrophoneMode, PushToTalk
-from server.features.voice_in.recogniser import Words, WordTime
+from server.features.voice_in.recogniser import Transcription, WordTime
 from server.features.voice_in.turn_model import TurnJudge, TurnModel
 from server.models.base import Capabilities
 from server.session.part import MakePart, SpeechOutput
@@ -100,8 +100,8 @@ class Ear:
         one.camera()
 
     @property
-    def listening(self) -> Listening:
-        found: Listening = self.session.part("voice_in")
+    def listening(self) -> MicrophonePart:
+        found: MicrophonePart = self.session.part("voice_in")
         return found
 
     def switch(self, mode: str = "hands_free", silence_ms: int = 200) -> None:
@@ -170,7 +170,9 @@ async def ear(
     judge = TurnJudge(cast(TurnModel, end), pools.add("judge"), services.metrics) if end else None
     words, talker = words or FakeWords("What is this?"), FakeTalker()
     shared = ListeningTools(words, SpeechModel() if model else None, pools.add("hear"), judge)
-    features = with_features(voice_in=lambda context: Listening(context, shared, talker), **parts)
+    features = with_features(
+        voice_in=lambda context: MicrophonePart(context, shared, talker), **parts
+    )
     session = Session("s", LIMITS, services, features)
     try:
         one = Ear(Room(engine, session, services, engines), words, talker)
@@ -329,9 +331,9 @@ async def test_a_hasty_recogniser_loses_no_question(monkeypatch: pytest.MonkeyPa
 
     async def words(
         sound: AsyncIterator[Sound], *, language: str | None
-    ) -> AsyncGenerator[Words, None]:
+    ) -> AsyncGenerator[Transcription, None]:
         await paused.wait()
-        yield Words("What is this?", final=True)
+        yield Transcription("What is this?", final=True)
 
     async with ear(silence_ms=500) as one:
         monkeypatch.setattr(one.words, "recognise", words)
@@ -421,9 +423,9 @@ async def test_what_comes_after_the_button_begins_nothing() -> None:
         for number in range(60):
             if number == 40:
                 one.listening.turns.release(began + 40 * CHUNK_SECONDS)
-            one.listening.hear(Chunk(began + number * CHUNK_SECONDS, 0.9, -20.0))
+            one.listening.take_chunk(Chunk(began + number * CHUNK_SECONDS, 0.9, -20.0))
         assert one.listening.spoken.turn is None
-        assert one.listening.spoken.before is not None
+        assert one.listening.spoken.previous_turn is not None
         # And no scene's sound goes with pictures.
         assert not one.listening.on
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from server.core.sound import SOUND_RATE, Sound
-from server.features.voice_in.recogniser import LocalRecogniser, Words
+from server.features.voice_in.recogniser import LocalRecogniser, Transcription
 from server.features.voice_in.service import ListeningService
 from server.shared.speech import SpeechFailed, SpeechUnavailable
 from tests.features.voice_in.test_service import OPERATOR, PATH, chosen, listens
@@ -43,7 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-async def said(one: LocalRecogniser, sound: Sound, language: str | None = None) -> list[Words]:
+async def said(
+    one: LocalRecogniser, sound: Sound, language: str | None = None
+) -> list[Transcription]:
     return [words async for words in one.recognise(stream(sound), language=language)]
 
 
@@ -64,7 +66,7 @@ async def test_a_process_from_its_first_words_to_its_death(folder: Path) -> None
         # 40 s go in parts; an unknown language is the model's to find; no sound has no words.
         (long,) = await said(one, noise(40.0), "xx")
         assert long.final
-        assert await said(one, noise(0.0)) == [Words("", True)]
+        assert await said(one, noise(0.0)) == [Transcription("", True)]
 
         # One that is given up holds nobody up; the next one's words are its own.
         (before,) = await said(one, noise(1.0))

@@ -17,7 +17,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from server.core.sound import Sound
-from server.features.voice_in.recogniser import Pieces, ServerRecogniser, Words
+from server.features.voice_in.recogniser import Pieces, ServerRecogniser, Transcription
 from server.shared.speech import (
     SocketNotOffered,
     SpeechError,
@@ -90,13 +90,13 @@ async def spoken(pause: Callable[[], Awaitable[object]]) -> AsyncIterator[Sound]
 
 def recognised(
     server: Server | str, sound: AsyncIterator[Sound] | None = None, **given: Any
-) -> AsyncGenerator[Words, None]:
+) -> AsyncGenerator[Transcription, None]:
     address = server if isinstance(server, str) else server.address
     given = {"base_url": address, "model": "m", "limits": LIMITS, **given}
     return ServerRecogniser(**given).by_socket(sound or Pieces(stream(*PIECES)))
 
 
-async def last(words: AsyncGenerator[Words, None]) -> Words:
+async def last(words: AsyncGenerator[Transcription, None]) -> Transcription:
     return [one async for one in words][-1]
 
 
@@ -114,9 +114,9 @@ async def test_the_whole_exchange() -> None:
     async with talking(well) as server:
         words = [one async for one in recognised(server, api_key="k")]
     assert words == [
-        Words("What", False),
-        Words("What is this?", False),
-        Words("What is this?", True),
+        Transcription("What", False),
+        Transcription("What is this?", False),
+        Transcription("What is this?", True),
     ]
     kinds = [(one["type"], one.get("final"), one.get("model")) for one in server.events]
     assert kinds == [
@@ -146,9 +146,9 @@ async def test_words_come_while_it_is_spoken() -> None:
         talking(talk) as server,
         aclosing(recognised(server, spoken(heard.wait))) as words,
     ):
-        assert await anext(words) == Words("What", False)
+        assert await anext(words) == Transcription("What", False)
         heard.set()
-        assert await anext(words) == Words("What is it", True)
+        assert await anext(words) == Transcription("What is it", True)
 
 
 def sends(*events: dict[str, Any] | str | bytes, created: bool = True, final: bool = False) -> Talk:
@@ -225,7 +225,7 @@ async def test_a_person_may_speak_for_longer_than_the_server_may_think() -> None
     limits = SpeechLimits(connect=10.0, first=0.5, between=0.5)
     async with talking(well) as server:
         words = recognised(server, spoken(partial(asyncio.sleep, 0.6)), limits=limits)
-        assert await last(words) == Words("What is this?", True)
+        assert await last(words) == Transcription("What is this?", True)
 
 
 async def test_cancel_closes_the_socket() -> None:
@@ -239,7 +239,7 @@ async def test_cancel_closes_the_socket() -> None:
 
     async with talking(talk) as server:
         async with aclosing(recognised(server, spoken(asyncio.Event().wait))) as words:
-            assert await anext(words) == Words("What", False)
+            assert await anext(words) == Transcription("What", False)
         async with asyncio.timeout(5):
             await server.gone.wait()
     assert not {task for task in asyncio.all_tasks() - before if task.get_name() == "realtime"}

@@ -23,9 +23,9 @@ from server.features.voice_in.recogniser import (
     ChosenRecogniser,
     LocalRecogniser,
     Pieces,
-    Recogniser,
     ServerRecogniser,
-    Words,
+    SpeechRecogniser,
+    Transcription,
     WordTime,
 )
 from server.shared.speech import (
@@ -69,7 +69,7 @@ async def connect(server: TranscriptionServer) -> AsyncIterator[Connect]:
         await one.close()
 
 
-async def said(recogniser: Recogniser, *sound: Sound) -> list[Words]:
+async def said(recogniser: SpeechRecogniser, *sound: Sound) -> list[Transcription]:
     pieces = sound or (Sound(WHOLE.samples[:320], 5.0), Sound(WHOLE.samples[320:], 5.02))
     return [one async for one in recogniser.recognise(stream(*pieces), language="en")]
 
@@ -119,7 +119,7 @@ async def test_the_socket_goes_first_where_it_is_wanted(
     server.upgrade = [CREATED, {"type": "transcription.done", "text": "by socket"}]
     recogniser = connect(realtime=True)
     assert recogniser.name == "realtime"
-    assert await said(recogniser) == [Words("by socket", True)]
+    assert await said(recogniser) == [Transcription("by socket", True)]
     assert server.requests == []
 
 
@@ -134,7 +134,7 @@ async def test_http_takes_over_with_the_whole_sound(
     server.upgrade = upgrade
     recogniser = connect(realtime=True)
     for count in (1, 2):
-        assert await said(recogniser) == [Words("What is this?", True)]
+        assert await said(recogniser) == [Transcription("What is this?", True)]
         assert server.requests[-1].file.endswith(WHOLE.samples.tobytes())
         assert (len(server.requests), server.upgrades) == (count, 1)
 
@@ -148,7 +148,7 @@ async def test_a_socket_that_works_for_us_keeps_it_ready(
     await recogniser.probe()
     monkeypatch.setattr(recogniser, "models", asyncio.Event().wait)
     async with aclosing(recogniser.recognise(stream(WHOLE), language=None)) as words:
-        assert await anext(words) == Words("What", False)
+        assert await anext(words) == Transcription("What", False)
         await recogniser.probe()
         assert recogniser.ready
     await recogniser.probe()
@@ -215,8 +215,8 @@ class Fake:
 
     async def recognise(
         self, sound: AsyncIterator[Sound], *, language: str | None
-    ) -> AsyncGenerator[Words, None]:
-        yield Words(f"{self.name} {language}", True)
+    ) -> AsyncGenerator[Transcription, None]:
+        yield Transcription(f"{self.name} {language}", True)
 
     async def close(self) -> None:
         await self.ends.wait()
@@ -318,7 +318,7 @@ RAMP = Sound(np.arange(-800, 800, dtype=np.int16), 5.0)
 
 async def transcribed(
     server: TranscriptionServer, *, language: str | None = None, **given: Any
-) -> list[Words]:
+) -> list[Transcription]:
     given = {"base_url": server.base_url, "model": "m", "limits": LIMITS, **given}
     recogniser = ServerRecogniser(**given)
     try:
@@ -341,7 +341,7 @@ async def test_a_whole_answer(server: TranscriptionServer) -> None:
     """The sound goes as a WAV file, with the model, the language and the key."""
     server.key = "k"
     assert await transcribed(server, language="de-AT", api_key="k") == [
-        Words("What is this?", True)
+        Transcription("What is this?", True)
     ]
     (heard,) = server.requests
     assert heard.fields == {
@@ -364,7 +364,7 @@ async def test_the_words_times(server: TranscriptionServer) -> None:
     assert words.times == (WordTime("this", 0.0, 0.5), WordTime("cup", 0.5, 1.0))
     for bad in ("x", [1], [{"word": 1}], [{"word": "a", "start": -1, "end": True}]):
         server.answers = [json.dumps({"text": "this cup", "words": bad})]
-        assert (await transcribed(server)) == [Words("this cup", True)]
+        assert (await transcribed(server)) == [Transcription("this cup", True)]
 
 
 @pytest.mark.parametrize(
@@ -417,7 +417,7 @@ async def test_segments_without_a_type_are_one_sentence(
     server.answers = [part for segment in segments for part in (segment, 0.05)]
     words = await transcribed(server)
     assert [one.final for one in words[:-1]] == [False] * (len(words) - 1)
-    assert words[-1] == Words(MILK, True)
+    assert words[-1] == Transcription(MILK, True)
 
 
 async def test_segments_without_spaces(server: TranscriptionServer) -> None:
@@ -428,7 +428,7 @@ async def test_segments_without_spaces(server: TranscriptionServer) -> None:
         ([" It exp", "ires."], "It expires."),
     ):
         server.answers = events(*({"text": text} for text in texts))
-        assert (await transcribed(server))[-1] == Words(whole, True)
+        assert (await transcribed(server))[-1] == Transcription(whole, True)
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
@@ -451,7 +451,7 @@ async def test_words_of_segments_without_speech_are_none(
     answer = {"text": " Thanks!", "segments": segments}
     server.kind = kind
     server.answers = [json.dumps(answer)] if kind == "application/json" else events(answer)
-    assert (await transcribed(server))[-1] == Words(text, True)
+    assert (await transcribed(server))[-1] == Transcription(text, True)
 
 
 async def test_a_field_that_is_refused_is_left_out(
@@ -462,7 +462,7 @@ async def test_a_field_that_is_refused_is_left_out(
     recogniser = connect()
     for _ in range(2):
         words = recogniser.by_http(RAMP, None)
-        assert [one async for one in words] == [Words("What is this?", True)]
+        assert [one async for one in words] == [Transcription("What is this?", True)]
     assert [sorted(one.fields) for one in server.requests] == [
         ["response_format", "stream", "temperature"],
         ["response_format"],
@@ -582,7 +582,7 @@ async def test_cancel_closes_the_connection(server: TranscriptionServer, connect
     """At once: the server stops its work."""
     server.kind, server.answers = "text/event-stream", [*events(vllm("What")), 60.0]
     async with aclosing(connect().by_http(RAMP, None)) as words:
-        assert await anext(words) == Words("What", False)
+        assert await anext(words) == Transcription("What", False)
     async with asyncio.timeout(5):
         await server.requests[0].done.wait()
     assert server.requests[0].closed_early

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from server.core.errors import NotConfirmed
 from server.core.messages import Confirm, Settings
 from server.core.sound import SOUND_RATE, Sound
-from server.features.voice_in.listening import Listening, ListeningTools
+from server.features.voice_in.listening import ListeningTools, MicrophonePart
 from server.features.voice_in.recogniser import WordTime
 from server.features.voice_in.spoken_questions import (
-    Pointing,
+    PointingWord,
     SoundRing,
     SpokenTurn,
-    find_pointing,
+    find_pointing_word,
 )
 from tests.features.rooms import room
 from tests.support.fakes import FakeEngine
@@ -67,7 +67,7 @@ def test_frames_are_few_and_near() -> None:
     """Thirty seconds at 15 a second: eight frames, the nearest of them within 4 seconds."""
     turn = SpokenTurn(0.0)
     for number in range(450):
-        turn.show(make_frame(number, captured=number / 15))
+        turn.add_frame(make_frame(number, captured=number / 15))
     assert len(turn.frames) == 8
     for at in (0.0, 9.0, 17.5, 29.9):
         nearest = turn.nearest(at)
@@ -81,7 +81,7 @@ def test_frames_are_few_and_near() -> None:
 async def test_closing_frees_all() -> None:
     """Frames, sound and the work on them."""
     turn = SpokenTurn(0.0)
-    turn.show(make_frame(1))
+    turn.add_frame(make_frame(1))
     turn.task = asyncio.create_task(asyncio.sleep(60))
     turn.after = asyncio.create_task(asyncio.sleep(60, None))
     turn.close()
@@ -180,7 +180,7 @@ SOUND = Sound(np.ones(320, np.int16), 0.0)
 
 
 async def words_of(one: Room) -> list[str]:
-    listening: Listening = one.session.part("voice_in")
+    listening: MicrophonePart = one.session.part("voice_in")
     return [words.text async for words in listening.spoken.words(stream(SOUND))]
 
 
@@ -243,10 +243,10 @@ def timed(text: str) -> list[WordTime]:
 )
 def test_the_last_word_that_points(text: str, word: str, at: float) -> None:
     """In its middle, without the marks around it."""
-    assert find_pointing(timed(text)) == Pointing(word, pytest.approx(at))  # type: ignore[arg-type]
+    assert find_pointing_word(timed(text)) == PointingWord(word, pytest.approx(at))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["", "How many people?", "Wie viele Leute?", "thistle", "? !"])
 def test_nothing_points(text: str) -> None:
     """The frame at the end of speech is meant."""
-    assert find_pointing(timed(text)) is None
+    assert find_pointing_word(timed(text)) is None

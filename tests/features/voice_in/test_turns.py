@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.core.sound import Sound
-from server.features.voice_in.detector import CHUNK_SECONDS, Chunk, Detector, SpeechModel
-from server.features.voice_in.foreground import Foreground, Voice
+from server.features.voice_in.detector import CHUNK_SECONDS, Chunk, SpeechDetector, SpeechModel
+from server.features.voice_in.foreground import Foreground, Talker
 from server.features.voice_in.turns import (
     CHECKS,
     LEAST_SILENCE_SECONDS,
@@ -17,12 +17,12 @@ from server.features.voice_in.turns import (
     MOST_TURN_SECONDS,
     MOST_WAIT_SECONDS,
     PRE_ROLL_SECONDS,
-    Asked,
-    Began,
-    Dropped,
-    Ended,
-    Paused,
-    Resumed,
+    CheckDue,
+    SpeechPaused,
+    SpeechResumed,
+    TurnBegan,
+    TurnDropped,
+    TurnEnded,
     TurnEvent,
     Turns,
     reached,
@@ -51,7 +51,7 @@ def run(turns: Turns, pattern: str, since: float = 0.0) -> list[tuple[float, Tur
         chunk = Chunk(since + number * CHUNK_SECONDS, float(one == "#"), -20)
         found += [
             (chunk.end, event)
-            for event in turns.hear(chunk, Voice.PERSON if one == "#" else Voice.NOBODY)
+            for event in turns.add(chunk, Talker.PERSON if one == "#" else Talker.NOBODY)
         ]
     return found
 
@@ -63,15 +63,15 @@ def kinds(found: list[tuple[float, TurnEvent]]) -> list[type]:
 def test_a_turn_begins_pauses_and_ends() -> None:
     """Two chunks begin it, 200 ms of silence are its pause, 500 ms its end."""
     found = run(Turns(), "...##########" + "." * 30)
-    assert kinds(found) == [Began, Paused, Ended]
+    assert kinds(found) == [TurnBegan, SpeechPaused, TurnEnded]
     (_, began), (paused_at, paused), (ended_at, ended) = found
     spoke = 13 * CHUNK_SECONDS
-    assert isinstance(began, Began)
+    assert isinstance(began, TurnBegan)
     assert began.since == pytest.approx(3 * CHUNK_SECONDS - PRE_ROLL_SECONDS)
-    assert isinstance(paused, Paused)
+    assert isinstance(paused, SpeechPaused)
     assert paused.at == pytest.approx(spoke)
     assert paused_at - spoke == pytest.approx(0.2, abs=0.016)
-    assert isinstance(ended, Ended)
+    assert isinstance(ended, TurnEnded)
     assert ended.since == began.since
     assert ended.said == pytest.approx(spoke)
     assert ended_at - spoke == pytest.approx(0.5, abs=0.016)
@@ -82,19 +82,22 @@ def test_a_turn_begins_pauses_and_ends() -> None:
     ("pattern", "events"),
     [
         # A pause between words is not the end.
-        ("########" + "." * 10 + "########", [Began, Paused, Resumed, Paused, Ended]),
+        (
+            "########" + "." * 10 + "########",
+            [TurnBegan, SpeechPaused, SpeechResumed, SpeechPaused, TurnEnded],
+        ),
         # A click between others begins nothing.
         *(("#", []), ("#..#..#..#", []), ("...#....#....", [])),
         # A cough of 100 ms begins, and is dropped without a frame.
-        ("###", [Began, Dropped]),
+        ("###", [TurnBegan, TurnDropped]),
     ],
 )
 def test_what_is_a_turn(pattern: str, events: list[type]) -> None:
     found = run(Turns(), pattern + "." * 40)
     assert kinds(found) == events
-    if Ended in events:
+    if TurnEnded in events:
         ended = found[-1][1]
-        assert isinstance(ended, Ended)
+        assert isinstance(ended, TurnEnded)
         assert ended.said == pytest.approx(26 * CHUNK_SECONDS)
 
 
@@ -110,16 +113,16 @@ def test_silence_is_adjustable_within_bounds(wanted: float, had: float) -> None:
     turns = Turns()
     turns.set_silence(wanted)
     found = run(turns, "##########" + "." * 80)
-    assert kinds(found) == [Began, Paused, Ended]
+    assert kinds(found) == [TurnBegan, SpeechPaused, TurnEnded]
     assert found[-1][0] - 10 * CHUNK_SECONDS == pytest.approx(had, abs=CHUNK_SECONDS / 2)
 
 
 def test_a_turn_has_a_longest_length() -> None:
     """Speech without an end: it ends, and what goes on is another turn."""
     found = run(Turns(), "#" * 1000)
-    assert kinds(found)[:3] == [Began, Ended, Began]
+    assert kinds(found)[:3] == [TurnBegan, TurnEnded, TurnBegan]
     ended = found[1][1]
-    assert isinstance(ended, Ended)
+    assert isinstance(ended, TurnEnded)
     assert ended.until - ended.since == pytest.approx(MOST_TURN_SECONDS, abs=CHUNK_SECONDS)
 
 
@@ -128,16 +131,16 @@ def test_a_button_begins_anew() -> None:
     turns = Turns()
     turns.release(1.0)
     run(turns, "####")
-    assert turns.press(2.0) == [Dropped(), Began(2.0 - PRE_ROLL_SECONDS)]
+    assert turns.press(2.0) == [TurnDropped(), TurnBegan(2.0 - PRE_ROLL_SECONDS)]
 
 
 _ALLOWED: dict[type | None, set[type]] = {
-    None: {Began},
-    Began: {Paused, Dropped, Ended},
-    Paused: {Resumed, Ended, Dropped},
-    Resumed: {Paused, Ended, Dropped},
-    Ended: {Began},
-    Dropped: {Began},
+    None: {TurnBegan},
+    TurnBegan: {SpeechPaused, TurnDropped, TurnEnded},
+    SpeechPaused: {SpeechResumed, TurnEnded, TurnDropped},
+    SpeechResumed: {SpeechPaused, TurnEnded, TurnDropped},
+    TurnEnded: {TurnBegan},
+    TurnDropped: {TurnBegan},
 }
 
 
@@ -163,12 +166,12 @@ def test_events_keep_their_order(steps: list[bool | str]) -> None:
         elif step == "give up":
             events = turns.give_up()
         else:
-            events = turns.hear(Chunk(now, float(step), -20), Voice(2 * bool(step)))
+            events = turns.add(Chunk(now, float(step), -20), Talker(2 * bool(step)))
             now += CHUNK_SECONDS
         for event in events:
             assert type(event) in _ALLOWED[last], (last, event)
             last = type(event)
-            if isinstance(event, Ended):
+            if isinstance(event, TurnEnded):
                 assert event.since < event.said <= now + 1e-6
                 assert event.until - event.since <= MOST_TURN_SECONDS + 0.5
 
@@ -184,9 +187,11 @@ def test_patience_delays_no_decision(runs: list[int], wanted: float) -> None:
         group = voiced[number : number + turns.patience]
         assert group
         for later, one in enumerate(group, 1):
-            events = turns.hear(Chunk(number * CHUNK_SECONDS, float(one), -20), Voice(2 * one))
+            events = turns.add(Chunk(number * CHUNK_SECONDS, float(one), -20), Talker(2 * one))
             number += 1
-            assert later == len(group) or not {Paused, Ended} & {type(event) for event in events}
+            assert later == len(group) or not {SpeechPaused, TurnEnded} & {
+                type(event) for event in events
+            }
 
 
 def test_patience_where_nothing_can_be_decided() -> None:
@@ -209,11 +214,11 @@ def test_patience_where_nothing_can_be_decided() -> None:
 
 def heard(sound: Samples, silence_seconds: float = 0.2) -> list[tuple[float, TurnEvent]]:
     """The turns of a sound that begins at 0, each event with the time at which it was known."""
-    detector, foreground, turns = Detector(SpeechModel()), Foreground(), Turns()
+    detector, foreground, turns = SpeechDetector(SpeechModel()), Foreground(), Turns()
     turns.set_silence(silence_seconds)
     found = []
     for chunk in detector.feed(Sound(sound, 0.0)):
-        found += [(chunk.end, event) for event in turns.hear(chunk, foreground.hears(chunk))]
+        found += [(chunk.end, event) for event in turns.add(chunk, foreground.classify(chunk))]
     return found
 
 
@@ -236,7 +241,7 @@ def test_the_end_of_speech_is_known_in_time(room: str) -> None:
                 "rumble": rumble(seconds, -40, number),
             }[room]
             found = heard(mixed(sound, noise))
-            ended = [at for at, event in found if isinstance(event, Ended)]
+            ended = [at for at, event in found if isinstance(event, TurnEnded)]
             assert ended, (voice, text)
             late.append(ended[-1] - 1 - len(sentence) / 16_000)
     p50, p95 = np.percentile(late, [50, 95])
@@ -258,7 +263,7 @@ def test_a_short_pause_ends_no_turn() -> None:
             at = said[-1][1] + 1.5
     sound = np.concatenate(parts)
     found = heard(mixed(sound, hiss(len(sound) / 16_000)))
-    ended = [known for known, event in found if isinstance(event, Ended)]
+    ended = [known for known, event in found if isinstance(event, TurnEnded)]
     assert [one for one in ended if any(begin < one < end for begin, end in said)] == []
     assert len(ended) == len(said)
 
@@ -282,7 +287,7 @@ def test_questions_are_heard_in_noise(noise: str) -> None:
         "music": music(seconds, level=-38),
     }
     found = [event for _, event in heard(mixed(sound, noises[noise]), 0.5)]
-    ended = [event for event in found if isinstance(event, Ended)]
+    ended = [event for event in found if isinstance(event, TurnEnded)]
     assert len(ended) == len(times)
     for event, (begin, end) in zip(ended, times, strict=True):
         assert event.since <= begin + 0.1
@@ -321,7 +326,7 @@ class Person:
             self.number += 1
             if one == "#":
                 self.spoke = chunk.end
-            self._take(self.turns.hear(chunk, Voice.PERSON if one == "#" else Voice.NOBODY))
+            self._take(self.turns.add(chunk, Talker.PERSON if one == "#" else Talker.NOBODY))
             for due in [due for due in self._due if due[0] <= self.number]:
                 self._due.remove(due)
                 self._take(self.turns.answer(due[1], due[2])[1])
@@ -330,7 +335,7 @@ class Person:
     def _take(self, events: list[TurnEvent]) -> None:
         for event in events:
             self.found.append((event, self.number * CHUNK_SECONDS - self.spoke))
-            if isinstance(event, Asked):
+            if isinstance(event, CheckDue):
                 answer = next(self.answers, None)
                 self._due.append((self.number + self.after, event.number, answer))
 
@@ -373,22 +378,22 @@ def test_a_models_word_and_silence_end_a_turn(
 ) -> None:
     """The pause is known at 200 ms, as ever; checks are at 200, 400 and 800 ms and no more."""
     person = Person(*answers, silence=silence).hear("#" * 10 + "." * 90)
-    assert person.kinds() == [Began, Paused, *[Asked] * checks, Ended]
-    assert person.times(Paused) == near(0.2)
-    assert person.times(Asked) == near(*CHECKS[:checks])
-    assert person.times(Ended) == near(end)
-    (ended,) = [event for event, _ in person.found if isinstance(event, Ended)]
+    assert person.kinds() == [TurnBegan, SpeechPaused, *[CheckDue] * checks, TurnEnded]
+    assert person.times(SpeechPaused) == near(0.2)
+    assert person.times(CheckDue) == near(*CHECKS[:checks])
+    assert person.times(TurnEnded) == near(end)
+    (ended,) = [event for event, _ in person.found if isinstance(event, TurnEnded)]
     assert ended.said == pytest.approx(10 * CHUNK_SECONDS)
 
 
 def test_an_answer_that_comes_too_late_is_of_no_use() -> None:
     """The person went on, or it is answered already."""
     person = Person(after=1000).hear("#" * 10 + "." * 8)
-    (asked,) = [event for event, _ in person.found if isinstance(event, Asked)]
+    (asked,) = [event for event, _ in person.found if isinstance(event, CheckDue)]
     person.hear("##")
     assert person.turns.answer(asked.number, True) == (False, [])
     person.hear("." * 8)
-    assert len(person.times(Asked)) == 2
+    assert len(person.times(CheckDue)) == 2
     assert person.turns.answer(asked.number, True) == (False, [])
     assert person.turns.answer(asked.number + 1, False) == (True, [])
     assert person.turns.answer(asked.number + 1, True) == (False, [])
@@ -410,14 +415,14 @@ def test_whatever_it_says_the_bounds_hold(
     person = Person(*answers, silence=silence, after=after).hear(pattern + "." * 80)
     checks = 0
     for event, at in person.found:
-        if isinstance(event, Began | Resumed):
+        if isinstance(event, TurnBegan | SpeechResumed):
             checks = 0
-        checks += isinstance(event, Asked)
+        checks += isinstance(event, CheckDue)
         assert checks <= len(CHECKS)
-        if isinstance(event, Paused):
+        if isinstance(event, SpeechPaused):
             assert [at] == near(0.2)
         if (
-            isinstance(event, Ended)
+            isinstance(event, TurnEnded)
             and event.until - event.since < MOST_TURN_SECONDS - CHUNK_SECONDS
         ):
             assert reached(at, silence)
