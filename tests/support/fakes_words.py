@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import numpy as np
 
 from server.core.sound import Sound
-from server.features.voice_in.recogniser import Words, WordTime
+from server.features.voice_in.recogniser import Transcription, WordTime
 from tests.support.sounds import Samples
 
 
@@ -20,7 +20,7 @@ class FakeWords:
 
     def __init__(self, *texts: str) -> None:
         self.ready = True
-        # Words come before the speech ends.
+        # Transcription come before the speech ends.
         self.early = True
         self.texts = list(texts)
         self.times: tuple[WordTime, ...] = ()
@@ -34,7 +34,7 @@ class FakeWords:
 
     async def recognise(
         self, sound: AsyncIterator[Sound], *, language: str | None
-    ) -> AsyncGenerator[Words, None]:
+    ) -> AsyncGenerator[Transcription, None]:
         self.begun += 1
         self.languages.append(language)
         parts = []
@@ -43,7 +43,7 @@ class FakeWords:
             async for piece in sound:
                 parts.append(piece.samples)
                 if self.early and len(parts) == 20:
-                    yield Words(text.split()[0], final=False)
+                    yield Transcription(text.split()[0], final=False)
             if self.hold is not None:
                 await self.hold.wait()
         except (asyncio.CancelledError, GeneratorExit):
@@ -52,6 +52,6 @@ class FakeWords:
         self.heard.append(np.concatenate(parts))
         if self.error is not None:
             raise self.error
-        yield Words(text, final=True, times=self.times)
+        yield Transcription(text, final=True, times=self.times)
 
     async def close(self) -> None: ...

@@ -23,7 +23,7 @@ from server.core.sound import SOUND_RATE, Sound
 from server.features.voice_in.detector import SpeechModel
 from server.features.voice_in.listening import ListeningTools
 from server.features.voice_in.messages import MicrophoneMode
-from server.features.voice_in.recogniser import Words
+from server.features.voice_in.recogniser import Transcription
 from server.session.part import SessionFeatures
 from server.session.session import Session
 from server.shared.sound.line import FRAME, RATE, VoiceLine
@@ -64,11 +64,11 @@ class CountingWords:
 
     async def recognise(
         self, sound: AsyncIterator[Sound], *, language: str | None
-    ) -> AsyncGenerator[Words, None]:
+    ) -> AsyncGenerator[Transcription, None]:
         async for piece in sound:
             self.samples += len(piece.samples)
         self.turns += 1
-        yield Words("What is this?", final=True)
+        yield Transcription("What is this?", final=True)
 
     async def close(self) -> None: ...
 

@@ -281,16 +281,16 @@ export interface SpeechProgress {
 /** The settings of the microphone. */
 export interface Settings {
   type: "settings";
-  /** The way in which the microphone is heard; `off` at first */
+  /** Mode of the microphone; initially `off` */
   microphone?: "off" | "hands_free" | "push";
-  /** Silence that ends a spoken question in the mode `hands_free`; 500 at first */
+  /** Milliseconds of silence that end a spoken question in the mode `hands_free`; initially 500 */
   silence_ms?: number;
 }
 
-/** The button of the microphone's mode `push` is held, or released. */
+/** State of the button in the microphone's mode `push`. */
 export interface PushToTalk {
   type: "push_to_talk";
-  /** It is held. */
+  /** True: held; false: released */
   down: boolean;
 }
 
@@ -831,10 +831,10 @@ export interface Say {
   end: number;
 }
 
-/** The state of the microphone at the server has changed. */
+/** New state of the microphone at the server. */
 export interface Listening {
   type: "listening";
-  /** `off`: no sound comes, or it is not wanted; `silence`: for 200 ms, and the person may go on */
+  /** `off`: no sound arrives, or the mode is `off`; `silence`: after 200 ms without speech, the turn not over yet */
   state: "off" | "waiting" | "speech" | "silence" | "recognising";
 }
 
