@@ -20,7 +20,7 @@ class FakeWords:
 
     def __init__(self, *texts: str) -> None:
         self.ready = True
-        # Transcription come before the speech ends.
+        # Words come before the speech ends.
         self.early = True
         self.texts = list(texts)
         self.times: tuple[WordTime, ...] = ()

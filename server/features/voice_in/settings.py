@@ -28,7 +28,7 @@ class VoiceInSettings(FeatureSettings):
         # The file itself is checked at start; without it silence ends turns.
         if self.end_of_turn_model is not None and not self.end_of_turn_sha256:
             yield (
-                "END_OF_TURN_SHA256 is empty, but END_OF_TURN_MODEL is set. Set it to the file's SHA-256 checksum, as printed by"
+                "END_OF_TURN_SHA256 is empty. END_OF_TURN_MODEL needs the SHA-256 checksum of its file there, as printed by"
                 " sha256sum or published with the file."
             )
 
