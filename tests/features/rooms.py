@@ -95,7 +95,7 @@ def session_features(
             context, SpeechMetrics(context.services.metrics), voice
         ),
         "voice_in": lambda context: MicrophonePart(
-            context, tools, context.part("voice_out") or Speaker()
+            context, tools, context.part("voice_out") or SpeechOutput()
         ),
     }
     if looker is not None:
