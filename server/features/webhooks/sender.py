@@ -13,7 +13,7 @@ import httpx2
 from server.core import retry_after
 from server.features.webhooks import waiting as retry
 from server.features.webhooks.settings import Webhook
-from server.features.webhooks.waiting import Trouble
+from server.features.webhooks.waiting import DeliveryError
 from server.models.openai.http import authorities
 
 # It logs addresses, which may hold a secret, at lower levels.
@@ -24,21 +24,23 @@ ATTEMPT_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DeliveryResult:
     # None: it was taken
-    trouble: Trouble | None
+    trouble: DeliveryError | None
     status: int = 0
     # Seconds that the receiver asks for
     pause: float = 0.0
 
 
 @dataclass(slots=True)
-class Sender:
+class WebhookClient:
     """Sends, one connection each time."""
 
     seconds: float = ATTEMPT_SECONDS
 
-    async def post(self, webhook: Webhook, headers: list[tuple[str, str]], body: bytes) -> Outcome:
+    async def post(
+        self, webhook: Webhook, headers: list[tuple[str, str]], body: bytes
+    ) -> DeliveryResult:
         """Send a body. Cancelled, it sends nothing more of it.
 
         No redirect is followed, no proxy used, and of the answer nothing but its head is read.
@@ -47,17 +49,19 @@ class Sender:
             async with asyncio.timeout(self.seconds):
                 return await self._ask(webhook, headers, body)
         except TimeoutError:
-            return Outcome(Trouble.TIMEOUT)
+            return DeliveryResult(DeliveryError.TIMEOUT)
         except ssl.SSLError:
-            return Outcome(Trouble.CERTIFICATE)
+            return DeliveryResult(DeliveryError.CERTIFICATE)
         except (httpx2.NetworkError, OSError) as error:
             # The connection, or the file with the authority of its certificate
             found = "CERTIFICATE" in str(error)
-            return Outcome(Trouble.CERTIFICATE if found else Trouble.UNREACHABLE)
+            return DeliveryResult(DeliveryError.CERTIFICATE if found else DeliveryError.UNREACHABLE)
         except (httpx2.TransportError, httpx2.InvalidURL, ValueError):
-            return Outcome(Trouble.MALFORMED)
+            return DeliveryResult(DeliveryError.MALFORMED)
 
-    async def _ask(self, webhook: Webhook, headers: list[tuple[str, str]], body: bytes) -> Outcome:
+    async def _ask(
+        self, webhook: Webhook, headers: list[tuple[str, str]], body: bytes
+    ) -> DeliveryResult:
         fixed = [("Content-Type", "application/json"), ("User-Agent", "qwen-camera")]
         fixed += [("Accept-Encoding", "identity"), ("Connection", "close")]
         if webhook.token:
@@ -70,4 +74,6 @@ class Sender:
             asked = retry_after.parse_retry_after(
                 answer.headers.get("retry-after", ""), time.time()
             )
-            return Outcome(retry.trouble(answer.status_code), answer.status_code, asked or 0.0)
+            return DeliveryResult(
+                retry.error_for(answer.status_code), answer.status_code, asked or 0.0
+            )

@@ -102,7 +102,7 @@ class Webhook:
     def key(self) -> bytes:
         return base64.b64decode(self.secret.removeprefix("whsec_"))
 
-    def hears(self, camera: str) -> bool:
+    def accepts_camera(self, camera: str) -> bool:
         """Find whether it gets the alerts of a camera of the house."""
         return camera in self.cameras or "*" in self.cameras
 

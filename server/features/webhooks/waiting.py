@@ -25,7 +25,7 @@ class Delivery:
     due: float
     attempts: int = 0
     # Of the last attempt
-    trouble: Trouble | None = None
+    trouble: DeliveryError | None = None
     status: int = 0
     # Its camera's person has ended it: nothing more of it may leave.
     ended: bool = False
@@ -42,7 +42,7 @@ class Delivery:
         return self.alert.source is not None and not self.alert.source.camera
 
 
-class Waiting:
+class DeliveryQueue:
     """The alerts of one receiver. When there are too many, the oldest is dropped."""
 
     def __init__(self) -> None:
@@ -147,7 +147,7 @@ LEAST_SHARE = 0.75
 MOST_ASKED = 900.0
 
 
-class Trouble(StrEnum):
+class DeliveryError(StrEnum):
     UNREACHABLE = "unreachable"
     CERTIFICATE = "certificate"
     TIMEOUT = "timeout"
@@ -158,13 +158,13 @@ class Trouble(StrEnum):
     MALFORMED = "malformed"
 
 
-def trouble(status: int) -> Trouble | None:
+def error_for(status: int) -> DeliveryError | None:
     """Name the trouble of an answer's status; None: it was taken. A redirect is not followed: it is no success."""
     if 200 <= status < 300:
         return None
     if status == 410:
-        return Trouble.GONE
-    return Trouble.REDIRECT if 300 <= status < 400 else Trouble.STATUS
+        return DeliveryError.GONE
+    return DeliveryError.REDIRECT if 300 <= status < 400 else DeliveryError.STATUS
 
 
 def pause(attempts: int, chance: float, asked: float = 0.0, status: int = 0) -> float | None:

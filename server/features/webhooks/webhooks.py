@@ -27,21 +27,21 @@ from server.core.logs import time_text
 from server.core.metrics import Metrics
 from server.features.webhooks import waiting as retry
 from server.features.webhooks.messages import Forward, WebhookOffer, WebhookOffers
-from server.features.webhooks.sender import Outcome, Sender
+from server.features.webhooks.sender import DeliveryResult, WebhookClient
 from server.features.webhooks.settings import Evidence, Webhook, WebhookList
-from server.features.webhooks.waiting import DeadLetters, Delivery, Trouble, Waiting
+from server.features.webhooks.waiting import DeadLetters, Delivery, DeliveryError, DeliveryQueue
 from server.session.part import TOOLS, Alert, SessionContext, SessionPart
 
 log = logging.getLogger(__name__)
 # For operators, who can mend it
 SENTENCES = {
-    Trouble.UNREACHABLE: "Nothing answers at its address. Check the host and port of its url, and that it is on.",
-    Trouble.CERTIFICATE: "Its certificate is not trusted. Set ca to a PEM file with its authority.",
-    Trouble.TIMEOUT: "It has not answered in time. A receiver answers first, and works afterwards.",
-    Trouble.REDIRECT: "It names another address, which is not followed. Write that address into its url if it is right.",
-    Trouble.STATUS: "It answers with a status that is no success. Its own log says why.",
-    Trouble.GONE: "It has said that it wants nothing more (410). A test, or a letter that is sent again, switches it on again.",
-    Trouble.MALFORMED: "Its answer is no HTTP. Check the scheme and port of its url.",
+    DeliveryError.UNREACHABLE: "Nothing answers at its address. Check the host and port of its url, and that it is on.",
+    DeliveryError.CERTIFICATE: "Its certificate is not trusted. Set ca to a PEM file with its authority.",
+    DeliveryError.TIMEOUT: "It has not answered in time. A receiver answers first, and works afterwards.",
+    DeliveryError.REDIRECT: "It names another address, which is not followed. Write that address into its url if it is right.",
+    DeliveryError.STATUS: "It answers with a status that is no success. Its own log says why.",
+    DeliveryError.GONE: "It has said that it wants nothing more (410). A test, or a letter that is sent again, switches it on again.",
+    DeliveryError.MALFORMED: "Its answer is no HTTP. Check the scheme and port of its url.",
 }
 # Of an answer's status, where it says more
 STATUS_SENTENCES = {
@@ -60,24 +60,24 @@ STATUS_SENTENCES = {
 
 
 @dataclass(slots=True)
-class _Hook:
+class _Receiver:
     webhook: Webhook
-    waiting: Waiting = field(default_factory=Waiting)
+    waiting: DeliveryQueue = field(default_factory=DeliveryQueue)
     # Set when something may be due earlier than was thought
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     delivered: int = 0
     failed: int = 0
     # Of the last attempt; None after a success, and before the first one
-    trouble: Trouble | None = None
+    trouble: DeliveryError | None = None
     status: int = 0
     # The receiver wants nothing more.
     gone: bool = False
     # The attempt that runs
     sending: Delivery | None = None
-    task: asyncio.Task[Outcome] | None = None
+    task: asyncio.Task[DeliveryResult] | None = None
 
 
-def _detail(hook: _Hook) -> str:
+def _detail(hook: _Receiver) -> str:
     if hook.trouble is None:
         return ""
     return STATUS_SENTENCES.get(hook.status) or SENTENCES[hook.trouble]
@@ -97,7 +97,7 @@ class Webhooks:
         metrics: Metrics,
         *,
         new_id: Callable[[], str] = secrets.token_urlsafe,
-        sender: Sender | None = None,
+        sender: WebhookClient | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`new_id`: makes an id that leads a balancer to this process, as a session's does."""
@@ -113,11 +113,11 @@ class Webhooks:
         self._dropped = metrics.counter(
             "webhooks_dropped_total", "Alerts for webhooks that were dropped", "reason"
         )
-        self._sender = sender or Sender()
+        self._sender = sender or WebhookClient()
         self._clock = clock
-        self._hooks = {one.name: _Hook(one) for one in listed.webhooks}
+        self._hooks = {one.name: _Receiver(one) for one in listed.webhooks}
         self._dead = DeadLetters()
-        self.links = Links()
+        self.links = PictureLinks()
         self._tasks = TaskSet("webhooks")
         self._closed = False
         metrics.gauge(
@@ -148,10 +148,10 @@ class Webhooks:
         """Send the alert of a camera of the house to those whom the operator named for it."""
         if alert.source is not None and alert.source.camera:
             for hook in self._hooks.values():
-                if hook.webhook.hears(alert.source.camera):
+                if hook.webhook.accepts_camera(alert.source.camera):
                     self._put(hook, alert)
 
-    def alert_for(self, alert: Alert, agreed: Sequence[str]) -> None:
+    def send_for_visitor(self, alert: Alert, agreed: Sequence[str]) -> None:
         """Send a visitor's alert to the receivers that the visitor agreed to."""
         for hook in self._hooks.values():
             if hook.webhook.people and hook.webhook.name in agreed:
@@ -170,7 +170,7 @@ class Webhooks:
         self._drop("ended", self._dead.end(source, kept))
         self.links.end(source, kept)
 
-    def _put(self, hook: _Hook, alert: Alert) -> None:
+    def _put(self, hook: _Receiver, alert: Alert) -> None:
         if self._closed:
             return
         if hook.gone:
@@ -179,7 +179,7 @@ class Webhooks:
         id = f"msg_{secrets.token_urlsafe(18)}"
         self._queue(hook, Delivery(id, hook.webhook.name, alert, self._clock()))
 
-    def _queue(self, hook: _Hook, delivery: Delivery) -> None:
+    def _queue(self, hook: _Receiver, delivery: Delivery) -> None:
         self._drop("overflow", int(hook.waiting.put(delivery) is not None))
         hook.changed.set()
 
@@ -189,7 +189,7 @@ class Webhooks:
 
     # Alerts out
 
-    async def _step(self, hook: _Hook) -> float:
+    async def _step(self, hook: _Receiver) -> float:
         """Wait until an alert is due, and send it. One attempt of a receiver runs at a time."""
         hook.changed.clear()
         delivery = hook.waiting.next()
@@ -206,10 +206,10 @@ class Webhooks:
         finally:
             hook.sending, hook.task = None, None
         if outcome is not None and not delivery.ended:
-            self._judge(hook, delivery, outcome)
+            self._record_result(hook, delivery, outcome)
         return 0.0
 
-    async def _attempt(self, hook: _Hook, delivery: Delivery) -> Outcome | None:
+    async def _attempt(self, hook: _Receiver, delivery: Delivery) -> DeliveryResult | None:
         """Send once; None when its camera's person has ended it meanwhile."""
         alert, webhook = delivery.alert, hook.webhook
         link = None
@@ -218,7 +218,7 @@ class Webhooks:
             word, dropped = self.links.make(alert.jpeg, delivery.source, webhook.name, now)
             self._drop("picture", dropped)
             url = f"{self._address}/at/{self._new_id()}/evidence/{word}"
-            link = Link(url, time.time() + LINK_SECONDS)
+            link = PictureLink(url, time.time() + LINK_SECONDS)
         content = body(alert, inline=webhook.evidence is Evidence.INLINE, link=link)
         signed = headers(webhook.key, delivery.id, int(time.time()), content)
         hook.task = asyncio.ensure_future(self._sender.post(webhook, signed, content))
@@ -231,10 +231,10 @@ class Webhooks:
         error = hook.task.exception()
         if error is not None:
             log_failure("webhook", error)
-            return Outcome(Trouble.MALFORMED)
+            return DeliveryResult(DeliveryError.MALFORMED)
         return hook.task.result()
 
-    def _judge(self, hook: _Hook, delivery: Delivery, outcome: Outcome) -> None:
+    def _record_result(self, hook: _Receiver, delivery: Delivery, outcome: DeliveryResult) -> None:
         self._attempts.labels(str(outcome.trouble or "taken")).inc()
         delivery.attempts += 1
         hook.trouble, hook.status = outcome.trouble, outcome.status
@@ -243,7 +243,7 @@ class Webhooks:
             hook.delivered += 1
             return
         hook.failed += 1
-        if outcome.trouble is Trouble.GONE:
+        if outcome.trouble is DeliveryError.GONE:
             hook.gone = True
             for one in (delivery, *hook.waiting.clear()):
                 self._give_up(one)
@@ -276,7 +276,7 @@ class Webhooks:
         hook.gone = False
         self._put(hook, Alert(time.time() * 1000))
 
-    def again(self, id: str) -> None:
+    def resend(self, id: str) -> None:
         """Send a dead letter again, with all its attempts. Raises NotFound."""
         delivery = self._dead.take(id)
         if delivery is None:
@@ -288,22 +288,22 @@ class Webhooks:
         delivery.attempts, delivery.due = 0, self._clock()
         self._queue(hook, delivery)
 
-    def again_all(self) -> int:
+    def resend_all(self) -> int:
         letters = self._dead.all()
         for letter in letters:
-            self.again(letter.id)
+            self.resend(letter.id)
         return len(letters)
 
-    def forget(self, id: str) -> None:
+    def remove_dead(self, id: str) -> None:
         if self._dead.take(id) is None:
             raise NotFound("There is no such letter. It may be gone already.")
         self._drop("forgotten", 1)
 
-    def seen(self) -> dict[str, object]:
+    def status(self) -> dict[str, object]:
         """Describe receivers and dead letters for operators: no secret, picture, or word of a visitor."""
         now = self._clock()
         return {
-            "webhooks": [self._seen(hook) for hook in self._hooks.values()],
+            "webhooks": [self._receiver_status(hook) for hook in self._hooks.values()],
             "dead": [
                 {
                     "id": one.id,
@@ -318,7 +318,7 @@ class Webhooks:
             ],
         }
 
-    def _seen(self, hook: _Hook) -> dict[str, object]:
+    def _receiver_status(self, hook: _Receiver) -> dict[str, object]:
         webhook = hook.webhook
         state = "gone" if hook.gone else "failing" if hook.trouble is not None else "ok"
         return {
@@ -352,14 +352,14 @@ MOST_CHARACTERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class PictureLink:
     """The address of a picture, and its end in seconds since the epoch."""
 
     url: str = field(repr=False)
     until: float
 
 
-def body(alert: Alert, *, inline: bool = False, link: Link | None = None) -> bytes:
+def body(alert: Alert, *, inline: bool = False, link: PictureLink | None = None) -> bytes:
     """Write the request's body. `inline`: with the picture itself; `link`: with its address."""
     if alert.source is None:
         return _json({"type": "webhook.test", "timestamp": time_text(alert.at / 1000), "data": {}})
@@ -413,7 +413,7 @@ MOST_LINKS = 128
 
 
 @dataclass(frozen=True, slots=True)
-class _Linked:
+class _StoredPicture:
     jpeg: bytes = field(repr=False)
     # The session whose picture it is
     source: str = field(repr=False)
@@ -422,14 +422,14 @@ class _Linked:
     until: float
 
 
-class Links:
+class PictureLinks:
     """The pictures by the random words of their addresses. `now` is monotonic seconds.
 
     Bounds of pictures of alarms under links: 128, a minute each; the oldest is dropped.
     """
 
     def __init__(self) -> None:
-        self._linked: OrderedDict[str, _Linked] = OrderedDict()
+        self._linked: OrderedDict[str, _StoredPicture] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._linked)
@@ -440,7 +440,7 @@ class Links:
         """
         self.expire(now)
         word = secrets.token_urlsafe(32)
-        self._linked[word] = _Linked(jpeg, source, webhook, now + LINK_SECONDS)
+        self._linked[word] = _StoredPicture(jpeg, source, webhook, now + LINK_SECONDS)
         dropped = 0
         while len(self._linked) > MOST_LINKS:
             self._linked.popitem(last=False)
@@ -510,7 +510,7 @@ class Forwarding(SessionPart):
 
     def on_alert(self, alert: Alert) -> None:
         if self._agreed and not alert.watch.startswith(TOOLS):
-            self._webhooks.alert_for(alert, self._agreed)
+            self._webhooks.send_for_visitor(alert, self._agreed)
 
 
 # The routes of webhooks: for operators their state, a test and the alerts that were given up; for
@@ -523,7 +523,7 @@ def add_routes(api: Api, webhooks: Webhooks) -> None:
     router = api.operator_router(PREFIX)
 
     @router.get("")
-    async def listed() -> dict[str, object]:
+    async def status() -> dict[str, object]:
         """The receivers of webhooks, and the alerts that were given up.
 
         `webhooks`: a list of `name`, `host`, `state` (`unused`, `ok`, `failing`, `gone`), `trouble`
@@ -532,30 +532,30 @@ def add_routes(api: Api, webhooks: Webhooks) -> None:
         of `id`, `webhook`, `camera` (empty for a visitor's), `attempts`, `trouble`, `status`,
         `since_seconds`.
         """
-        return webhooks.seen()
+        return webhooks.status()
 
     @router.post("/{name}/test", status_code=202)
     async def test(name: str) -> dict[str, object]:
         """Send a signed test without a picture. 202 and the same."""
         webhooks.test(name)
-        return webhooks.seen()
+        return webhooks.status()
 
     @router.post("/dead", status_code=202)
-    async def again_all() -> dict[str, object]:
+    async def resend_all() -> dict[str, object]:
         """Send all alerts again that were given up. 202 and the same, with `sent`."""
-        return {"sent": webhooks.again_all(), **webhooks.seen()}
+        return {"sent": webhooks.resend_all(), **webhooks.status()}
 
     @router.post("/dead/{id}", status_code=202)
-    async def again(id: str) -> dict[str, object]:
+    async def resend(id: str) -> dict[str, object]:
         """Send this one again. 202 and the same."""
-        webhooks.again(id)
-        return webhooks.seen()
+        webhooks.resend(id)
+        return webhooks.status()
 
     @router.delete("/dead/{id}")
-    async def forget(id: str) -> dict[str, object]:
+    async def remove_dead(id: str) -> dict[str, object]:
         """Drop this one. The same."""
-        webhooks.forget(id)
-        return webhooks.seen()
+        webhooks.remove_dead(id)
+        return webhooks.status()
 
     # The word in an address has 256 random bits, and is all that it asks for; the id before it leads balancers to the
     # process that has the picture.

@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.features.webhooks.sender import Sender
+from server.features.webhooks.sender import WebhookClient
 from server.features.webhooks.settings import Webhook, read_webhooks
-from server.features.webhooks.waiting import Trouble
+from server.features.webhooks.waiting import DeliveryError
 from server.features.webhooks.webhooks import Webhooks, body, headers
 from server.session.part import Alert, AlertSource
 from tests.features.rtsp.scripted import begun, flat_jpeg, house, is_red, jpeg_camera, red_jpeg
@@ -62,7 +62,7 @@ async def test_an_alert_arrives_signed_with_its_picture(evidence: str, tmp_path:
 async def test_without_a_list_nothing_leaves() -> None:
     """The operator's list is the consent for cameras of the house."""
     async with running() as run:
-        assert run.program.added.provided[Webhooks].seen() == {"webhooks": [], "dead": []}
+        assert run.program.added.provided[Webhooks].status() == {"webhooks": [], "dead": []}
         assert run.program.added.provided[Webhooks].offered == ()
 
 
@@ -88,12 +88,12 @@ async def test_the_receiver_of_the_document(tmp_path: Path) -> None:
     try:
         assert process.stdout is not None
         other = "whsec_" + base64.b64encode(bytes(32)).decode()
-        for secret, trouble in ((other, Trouble.STATUS), (SECRET, None)):
+        for secret, trouble in ((other, DeliveryError.STATUS), (SECRET, None)):
             hook = Webhook("hall", f"http://127.0.0.1:{port}/", secret, private=True)
             said = body(Alert(0, AlertSource("s", "door"), condition="a dog is there"))
             signed = headers(hook.key, "msg_1", int(time.time()), said)
             async with asyncio.timeout(30):
-                while (outcome := await Sender().post(hook, signed, said)).status == 0:
+                while (outcome := await WebhookClient().post(hook, signed, said)).status == 0:
                     await asyncio.sleep(0.05)
             assert (outcome.trouble, outcome.status) == (trouble, 401 if trouble else 204)
         assert await process.stdout.readline() == b"watch.alert a dog is there\n"

@@ -18,10 +18,10 @@ from standardwebhooks.webhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from scripts.local_certificate import LOOPBACK, general_names, make_authority, make_leaf, pem
-from server.features.webhooks.sender import Outcome, Sender
+from server.features.webhooks.sender import DeliveryResult, WebhookClient
 from server.features.webhooks.settings import Webhook
-from server.features.webhooks.waiting import Trouble
-from server.features.webhooks.webhooks import MOST_CHARACTERS, Link, body, headers, signature
+from server.features.webhooks.waiting import DeliveryError
+from server.features.webhooks.webhooks import MOST_CHARACTERS, PictureLink, body, headers, signature
 from server.session.part import Alert, AlertSource
 from tests.features.webhooks.receiver import SECRET, receiving
 from tests.support.timing import at_once
@@ -36,8 +36,8 @@ def hook(url: str, *, ca: str = "") -> Webhook:
 async def test_a_post_arrives_whole() -> None:
     async with receiving() as receiver:
         body = b"x" * 100_000
-        outcome = await Sender().post(hook(receiver.url + "?room=1"), HEADERS, body)
-        assert outcome == Outcome(None, 204)
+        outcome = await WebhookClient().post(hook(receiver.url + "?room=1"), HEADERS, body)
+        assert outcome == DeliveryResult(None, 204)
         (heard,) = receiver.heard
         assert (heard.method, heard.path, heard.body) == ("POST", "/hook?room=1", body)
         assert heard.headers["content-type"] == "application/json"
@@ -52,8 +52,8 @@ async def test_no_redirect_is_followed() -> None:
                 f"HTTP/1.1 {status} There\r\nLocation: {elsewhere.url}\r\nContent-Length: 0\r\n\r\n"
             )
             async with receiving(lambda heard, reply=reply: reply.encode()) as receiver:  # type: ignore[misc]
-                outcome = await Sender().post(hook(receiver.url), HEADERS, b"{}")
-                assert outcome.trouble is Trouble.REDIRECT
+                outcome = await WebhookClient().post(hook(receiver.url), HEADERS, b"{}")
+                assert outcome.trouble is DeliveryError.REDIRECT
         assert elsewhere.connections == 0
 
 
@@ -61,30 +61,30 @@ async def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     async with receiving() as proxy, receiving() as receiver:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-        assert (await Sender().post(hook(receiver.url), HEADERS, b"{}")).trouble is None
+        assert (await WebhookClient().post(hook(receiver.url), HEADERS, b"{}")).trouble is None
         assert proxy.connections == 0
 
 
 @pytest.mark.parametrize(
     ("reply", "trouble"),
     [
-        (None, Trouble.TIMEOUT),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" * 3, Trouble.MALFORMED),
-        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", Trouble.MALFORMED),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 300_000, Trouble.MALFORMED),
-        (b"", Trouble.MALFORMED),
-        (b"HTTP/1.1 500 No\r\nRetry-After: 77\r\n\r\n", Trouble.STATUS),
+        (None, DeliveryError.TIMEOUT),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 3, DeliveryError.MALFORMED),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", DeliveryError.MALFORMED),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 300_000, DeliveryError.MALFORMED),
+        (b"", DeliveryError.MALFORMED),
+        (b"HTTP/1.1 500 No\r\nRetry-After: 77\r\n\r\n", DeliveryError.STATUS),
         # A body without an end is not read.
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b"a" * 100_000, None),
     ],
     ids=lambda value: str(value)[:40],
 )
-async def test_what_a_receiver_answers(reply: bytes | None, trouble: Trouble | None) -> None:
+async def test_what_a_receiver_answers(reply: bytes | None, trouble: DeliveryError | None) -> None:
     async with receiving(lambda heard: reply) as receiver, at_once():
-        sender = Sender(seconds=0.5 if reply is None else 5.0)
+        sender = WebhookClient(seconds=0.5 if reply is None else 5.0)
         outcome = await sender.post(hook(receiver.url), HEADERS, b"{}")
         assert outcome.trouble is trouble
-        assert outcome.pause == (77 if trouble is Trouble.STATUS else 0)
+        assert outcome.pause == (77 if trouble is DeliveryError.STATUS else 0)
 
 
 async def test_a_pause_until_a_date_and_a_token() -> None:
@@ -93,17 +93,19 @@ async def test_a_pause_until_a_date_and_a_token() -> None:
     reply = f"HTTP/1.1 429 Slow\r\nRetry-After: {until}\r\n\r\n".encode()
     async with receiving(lambda heard: reply) as receiver:
         given = replace(hook(receiver.url), token="tk_1")
-        outcome = await Sender().post(given, HEADERS, b"{}")
+        outcome = await WebhookClient().post(given, HEADERS, b"{}")
         assert 40 < outcome.pause <= 60
         assert receiver.heard[0].headers["authorization"] == "Bearer tk_1"
-        await Sender().post(hook(receiver.url), HEADERS, b"{}")
+        await WebhookClient().post(hook(receiver.url), HEADERS, b"{}")
         assert "authorization" not in receiver.heard[1].headers
 
 
 async def test_nobody_there() -> None:
     async with receiving() as receiver:
         pass
-    assert (await Sender().post(hook(receiver.url), HEADERS, b"{}")).trouble is Trouble.UNREACHABLE
+    assert (
+        await WebhookClient().post(hook(receiver.url), HEADERS, b"{}")
+    ).trouble is DeliveryError.UNREACHABLE
 
 
 async def test_certificates_are_checked(tmp_path: Path) -> None:
@@ -115,11 +117,11 @@ async def test_certificates_are_checked(tmp_path: Path) -> None:
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(tmp_path / "server.pem")
     async with receiving(tls=tls) as receiver:
-        outcome = await Sender().post(hook(receiver.url), HEADERS, b"{}")
-        assert outcome.trouble is Trouble.CERTIFICATE
+        outcome = await WebhookClient().post(hook(receiver.url), HEADERS, b"{}")
+        assert outcome.trouble is DeliveryError.CERTIFICATE
         assert receiver.heard == []
         trusting = hook(receiver.url, ca=str(tmp_path / "authority.pem"))
-        assert (await Sender().post(trusting, HEADERS, b"{}")).trouble is None
+        assert (await WebhookClient().post(trusting, HEADERS, b"{}")).trouble is None
 
 
 async def test_cancelled_it_sends_nothing_more() -> None:
@@ -139,7 +141,9 @@ async def test_cancelled_it_sends_nothing_more() -> None:
     over, read = asyncio.Event(), asyncio.Event()
     server = await asyncio.start_server(slow, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    sending = asyncio.ensure_future(Sender().post(hook(f"http://127.0.0.1:{port}/"), HEADERS, body))
+    sending = asyncio.ensure_future(
+        WebhookClient().post(hook(f"http://127.0.0.1:{port}/"), HEADERS, body)
+    )
     await began.wait()
     sending.cancel()
     await asyncio.wait([sending])
@@ -172,7 +176,7 @@ def read(alert: Alert, **way: Any) -> dict[str, Any]:
 
 
 def test_a_link_has_no_picture() -> None:
-    said = read(RING, link=Link("https://cam.example.org/at/id/evidence/w", 1_700_000_060.0))
+    said = read(RING, link=PictureLink("https://cam.example.org/at/id/evidence/w", 1_700_000_060.0))
     assert said["data"]["evidence"] == {
         "type": "image/jpeg",
         "url": "https://cam.example.org/at/id/evidence/w",

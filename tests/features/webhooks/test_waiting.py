@@ -17,10 +17,10 @@ from server.features.webhooks.waiting import (
     PAUSES,
     DeadLetters,
     Delivery,
-    Waiting,
+    DeliveryQueue,
     pause,
 )
-from server.features.webhooks.webhooks import LINK_SECONDS, MOST_LINKS, Links
+from server.features.webhooks.webhooks import LINK_SECONDS, MOST_LINKS, PictureLinks
 from server.session.part import Alert, AlertSource
 
 numbers = itertools.count()
@@ -32,7 +32,7 @@ def delivery(source: str, camera: str = "", due: float = 0.0, webhook: str = "ha
 
 def test_one_camera_takes_no_other_ones_place() -> None:
     """Beyond its share its own oldest one goes."""
-    waiting = Waiting()
+    waiting = DeliveryQueue()
     other = delivery("other", "yard")
     waiting.put(other)
     flood = [delivery("flood", "door") for _ in range(200)]
@@ -43,7 +43,7 @@ def test_one_camera_takes_no_other_ones_place() -> None:
 
 
 def test_visitors_take_no_place_of_the_houses() -> None:
-    waiting = Waiting()
+    waiting = DeliveryQueue()
     house = [delivery(f"h{n}", "door") for n in range(MOST_WAITING - MOST_OF_VISITORS)]
     for one in house:
         assert waiting.put(one) is None
@@ -56,7 +56,7 @@ def test_visitors_take_no_place_of_the_houses() -> None:
 
 
 def test_the_whole_is_bounded() -> None:
-    waiting = Waiting()
+    waiting = DeliveryQueue()
     for number in range(500):
         waiting.put(delivery(f"h{number % 16}", "door"))
     assert len(waiting) == MOST_WAITING
@@ -120,7 +120,7 @@ def test_attempts_end_earlier_where_a_person_has_to_mend_it(status: int, attempt
 
 
 def test_a_link_lives_a_minute() -> None:
-    links = Links()
+    links = PictureLinks()
     word, _ = links.make(b"jpeg", "session", "hall", 100.0)
     assert LINK_SECONDS == 60
     assert links.get(word, 100.0) == links.get(word, 159.9) == b"jpeg"
@@ -129,7 +129,7 @@ def test_a_link_lives_a_minute() -> None:
 
 
 def test_each_is_another_word_of_256_bits() -> None:
-    links = Links()
+    links = PictureLinks()
     words = {links.make(b"", "session", "hall", 0.0)[0] for _ in range(50)}
     assert len(words) == 50
     assert min(len(word) for word in words) == 43
@@ -138,7 +138,7 @@ def test_each_is_another_word_of_256_bits() -> None:
 
 def test_pictures_are_freed() -> None:
     """Those whose time is over without anybody asking; the oldest beyond the most, which is reported."""
-    links = Links()
+    links = PictureLinks()
     first, _ = links.make(b"", "session", "hall", 0.0)
     dropped = [links.make(b"", "session", "hall", 1.0)[1] for _ in range(MOST_LINKS)]
     assert dropped == [0] * (MOST_LINKS - 1) + [1]
@@ -149,7 +149,7 @@ def test_pictures_are_freed() -> None:
 
 
 def test_they_end_with_their_camera() -> None:
-    links = Links()
+    links = PictureLinks()
     mine, kept = links.make(b"1", "mine", "hall", 0)[0], links.make(b"2", "mine", "kept", 0)[0]
     other, _ = links.make(b"3", "other", "hall", 0)
     links.end("mine", ["kept"])

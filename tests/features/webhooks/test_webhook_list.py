@@ -36,9 +36,9 @@ def test_a_list(tmp_path: Path) -> None:
     assert (hall.host, hall.key) == ("hooks.example.org:8443", bytes(range(32)))
     assert (hall.evidence, hall.people, hall.private) == (Evidence.INLINE, False, False)
     assert (other.evidence, other.people, other.private) == (Evidence.LINK, True, True)
-    assert hall.hears("front-door")
-    assert not hall.hears("yard")
-    assert other.hears("yard")
+    assert hall.accepts_camera("front-door")
+    assert not hall.accepts_camera("yard")
+    assert other.accepts_camera("yard")
     for secret in (SECRET, "canary"):
         assert secret not in repr(found)
     assert read_webhooks(written(tmp_path, "")) == WebhookList()

@@ -16,7 +16,7 @@ from server.core.errors import BadRequest, NotFound
 from server.core.metrics import Metrics
 from server.features.webhooks import waiting as retry
 from server.features.webhooks.messages import Forward
-from server.features.webhooks.sender import Sender
+from server.features.webhooks.sender import WebhookClient
 from server.features.webhooks.settings import Evidence, Webhook, WebhookList
 from server.features.webhooks.waiting import MOST_OF_A_SOURCE
 from server.features.webhooks.webhooks import Forwarding, Webhooks
@@ -75,12 +75,12 @@ def dropped(webhooks: Counted, reason: str) -> float:
 
 
 def seen(webhooks: Webhooks, number: int = 0) -> dict[str, Any]:
-    every: Any = webhooks.seen()["webhooks"]
+    every: Any = webhooks.status()["webhooks"]
     return dict(every[number])
 
 
 def dead(webhooks: Webhooks) -> list[dict[str, Any]]:
-    letters: Any = webhooks.seen()["dead"]
+    letters: Any = webhooks.status()["dead"]
     return list(letters)
 
 
@@ -119,7 +119,7 @@ async def test_a_visitors_alert_goes_where_the_visitor_agreed() -> None:
         )
         async with sending(*hooks) as webhooks:
             assert [one.name for one in webhooks.offered] == ["offered", "other"]
-            webhooks.alert_for(alert(VISITOR), ["offered", "house"])
+            webhooks.send_for_visitor(alert(VISITOR), ["offered", "house"])
             assert [seen(webhooks, number)["waiting"] for number in range(3)] == [1, 0, 0]
             await soon(lambda: bool(offered.heard))
             assert offered.messages[0]["data"]["source"] == {"kind": "visitor", "name": ""}
@@ -148,17 +148,17 @@ async def test_what_fails_is_kept_for_operators_and_sent_again() -> None:
         (letter,) = dead(webhooks)
         assert (letter["attempts"], letter["trouble"], letter["status"]) == (3, "status", 503)
         assert (letter["webhook"], letter["camera"]) == ("hall", "front-door")
-        shown = json.dumps(webhooks.seen())
+        shown = json.dumps(webhooks.status())
         assert "503" in shown
         for secret in (SECRET, "canary", "/hook", "jpeg_", DOOR.id):
             assert secret not in shown
-        webhooks.again(letter["id"])
+        webhooks.resend(letter["id"])
         await soon(lambda: seen(webhooks)["delivered"] == 1)
         assert dead(webhooks) == []
         assert receiver.messages[-1]["data"]["condition"] == "canary at the door"
         assert receiver.heard[-1].headers["webhook-id"] == letter["id"]
         with pytest.raises(NotFound):
-            webhooks.again(letter["id"])
+            webhooks.resend(letter["id"])
 
 
 async def test_dead_letters_are_dropped_and_sent_together() -> None:
@@ -167,10 +167,10 @@ async def test_dead_letters_are_dropped_and_sent_together() -> None:
         for _ in range(3):
             webhooks.on_alert(alert())
         await soon(lambda: len(dead(webhooks)) == 3)
-        webhooks.forget(dead(webhooks)[0]["id"])
+        webhooks.remove_dead(dead(webhooks)[0]["id"])
         assert dropped(webhooks, "forgotten") == 1
         broken = False
-        assert webhooks.again_all() == 2
+        assert webhooks.resend_all() == 2
         await soon(lambda: seen(webhooks)["delivered"] == 2)
 
 
@@ -254,9 +254,9 @@ async def test_nothing_of_a_visitor_leaves_after_the_end() -> None:
     async with receiving(lambda heard: None if hanging else OK) as receiver:
         one = hook(receiver, cameras=("*",), people=True, evidence=Evidence.LINK)
         # No limit of an attempt ends it before the withdrawal does.
-        async with sending(one, sender=Sender(seconds=3600)) as webhooks:
+        async with sending(one, sender=WebhookClient(seconds=3600)) as webhooks:
             for _ in range(3):
-                webhooks.alert_for(alert(VISITOR), ["hall"])
+                webhooks.send_for_visitor(alert(VISITOR), ["hall"])
             await soon(lambda: len(receiver.heard) == 1)
             webhooks.on_alert(alert())
             word = linked(receiver.heard[0])
@@ -273,7 +273,7 @@ async def test_nothing_of_a_visitor_leaves_after_the_end() -> None:
 
 async def test_dead_letters_go_with_the_visitors_word() -> None:
     async with sending_to(lambda heard: REFUSED, people=True) as (_receiver, webhooks):
-        webhooks.alert_for(alert(VISITOR), ["hall"])
+        webhooks.send_for_visitor(alert(VISITOR), ["hall"])
         webhooks.on_alert(alert())
         await soon(lambda: len(dead(webhooks)) == 2)
         assert sorted(one["camera"] for one in dead(webhooks)) == ["", "front-door"]
@@ -282,7 +282,7 @@ async def test_dead_letters_go_with_the_visitors_word() -> None:
 
 
 async def test_a_failure_of_ours_loses_no_alert() -> None:
-    class Broken(Sender):
+    class Broken(WebhookClient):
         async def post(self, *given: Any) -> Any:
             raise KeyError("canary")
 
