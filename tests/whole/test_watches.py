@@ -14,8 +14,8 @@ import pytest
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.frames import Frame
-from server.features.recall.memory import Kept, Recall
-from server.features.recall.recalling import Recalling
+from server.features.recall.memory import PastPicture, Recall
+from server.features.recall.recalling import RecallPart
 from server.features.watches.alerts import KeptAlert, KeptAlerts
 from server.features.watches.rule import Watch, Watches
 from server.features.watches.watch_triggers import WatchFrames
@@ -107,9 +107,9 @@ _KINDS = (
     WatchFrames,
     KeptAlerts,
     KeptAlert,
-    Recalling,
+    RecallPart,
     Recall,
-    Kept,
+    PastPicture,
     Frame,
 )
 

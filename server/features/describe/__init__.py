@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 def register(api: Api) -> None:
     """Describe in sessions that want it."""
-    from server.features.describe.live_description import LiveDescription, counter, looks
+    from server.features.describe.live_description import LiveDescription, counter, looks_counter
     from server.features.describe.messages import DescribeSettings
 
     counter(api.metrics)
-    looks(api.metrics)
+    looks_counter(api.metrics)
     api.session_part(LiveDescription, DescribeSettings)

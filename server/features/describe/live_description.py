@@ -14,7 +14,12 @@ from server.core.errors import Draining, NotConfirmed, QwenCameraError
 from server.core.frames import Detail, Frame, JobKind, Role, Scene, VoiceCommand
 from server.core.metrics import Metrics
 from server.features.describe.messages import About, DescribeSettings, Length, Unchanged
-from server.features.describe.words import begins_unchanged, describing, is_unchanged, noticing
+from server.features.describe.words import (
+    begins_unchanged,
+    describe_question,
+    is_unchanged,
+    notable_question,
+)
 from server.models.scheduler.job import Result
 from server.session.part import BackgroundPart, SessionContext
 from server.session.request.answers import AnswerListener, AnswerPublisher
@@ -44,7 +49,7 @@ class Notices:
         self._next = -math.inf
         self._said: deque[tuple[float, str]] = deque(maxlen=_MOST_SAID)
 
-    def anew(self) -> Notices:
+    def for_new_stream(self) -> Notices:
         """Return those of another stream: nothing of this one is known there, and the pause goes on."""
         found = Notices(first=self.first)
         found._next = self._next
@@ -54,12 +59,12 @@ class Notices:
         """Return whether the scene may be asked about."""
         return now >= self._next
 
-    def told(self, now: float) -> NoticeContext:
+    def context(self, now: float) -> NoticeContext:
         """Return what the person knows."""
         recent = tuple(text for at, text in self._said if now - at < _SAID_SECONDS)
         return NoticeContext(self.first, self._until, recent)
 
-    def answered(self, now: float, captured: float, text: str) -> None:
+    def record_answer(self, now: float, captured: float, text: str) -> None:
         """Note an answer that counts, about a frame of this capture time. `text`: "" where it had nothing new."""
         self.first = False
         self._until = captured
@@ -74,7 +79,7 @@ _LONGER = 64
 _ANEW = (Why.FIRST, Why.VIEW, Why.SCENE)
 
 
-def looks(metrics: Metrics) -> Any:
+def looks_counter(metrics: Metrics) -> Any:
     """Return the counter of compared frames by the result."""
     # why: same, first, view, scene, object, slight, color, print
     return metrics.counter("looks_total", "Frames compared with that of the last answer", "why")
@@ -206,7 +211,7 @@ class LiveDescription(BackgroundPart):
         """Describe the next frame as a whole."""
         self._attention.forget()
         self._last = self._last_id = ""
-        self._notices = self._notices.anew()
+        self._notices = self._notices.for_new_stream()
 
     # Another engine may see something else in it; nothing outlives the session.
     retry = stop = new_stream
@@ -228,7 +233,7 @@ class LiveDescription(BackgroundPart):
         # Its own scene: the camera's last one may be of a second ago.
         scene = self._camera.scene_of(frame, self._attention.small) if due else None
         asks = due and not (scene is not None and scene.black)
-        looks(self._metrics).labels(change.why).inc()
+        looks_counter(self._metrics).labels(change.why).inc()
         if self._changes:
             self._outbox.put(scene_change(change, "description", asks=asks))
         if asks:
@@ -239,11 +244,11 @@ class LiveDescription(BackgroundPart):
         """Queue a frame with its scene, in place of one that still waits."""
         id = f"d{next(self._numbers)}"
         if self._about == "notable":
-            told = self._notices.told(time.monotonic())
-            said, question = told.said, noticing(told.said)
+            told = self._notices.context(time.monotonic())
+            said, question = told.said, notable_question(told.said)
         else:
             last = "" if change.why in _ANEW else self._last
-            told, question = None, describing(self._prompt, self._length, last)
+            told, question = None, describe_question(self._prompt, self._length, last)
             said = (last,) if last else ()
         sink = _DescriptionPublisher(id, said, self, self._outbox, discreet=told is not None)
         # With the request: the camera may show another scene when it starts.
@@ -253,9 +258,9 @@ class LiveDescription(BackgroundPart):
             self._requests.submit(self._draft(question, view, told), sink)
         except (Draining, NotConfirmed) as error:
             # It goes on by itself after the confirmation.
-            self.failed(error, None)
+            self.on_description_error(error, None)
             sink.error = True
-            self.ended(sink, "", whole=False)
+            self.on_description_end(sink, "", whole=False)
 
     def _draft(self, question: str, view: View, told: NoticeContext | None) -> Draft:
         """Have a description that nobody worded in the page's language."""
@@ -277,7 +282,7 @@ class LiveDescription(BackgroundPart):
         talks = microphone is not None and microphone.talking
         return not (talks or self._context.asking or self._context.behind)
 
-    def ended(
+    def on_description_end(
         self, sink: _DescriptionPublisher, text: str, *, whole: bool, same: bool = False
     ) -> None:
         """Take the end of a description. `same`: it said nothing new, and was not sent."""
@@ -294,7 +299,7 @@ class LiveDescription(BackgroundPart):
             # Nothing new is no reason to look less often: what matters may come at any time.
             self._attention.answer_received(now, same=False)
             captured, notices = self._asked
-            notices.answered(now, captured, text)
+            notices.record_answer(now, captured, text)
         else:
             self._attention.answer_received(now, same=same)
         if same:
@@ -306,7 +311,7 @@ class LiveDescription(BackgroundPart):
         # Work for a client that listens keeps its session alive, as its own messages do.
         self._context.touch()
 
-    def failed(self, error: QwenCameraError, id: str | None) -> None:
+    def on_description_error(self, error: QwenCameraError, id: str | None) -> None:
         """Tell the client of an error, once for several of one kind in a row."""
         if error.code != self._last_error:
             self._last_error = error.code
@@ -362,7 +367,7 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
         same = whole and any(is_unchanged(result.text, one) for one in self._said)
         lost = self._discreet and not (whole and self._description.quiet())
         if self._held is not None and (same or lost or not result.text):
-            self._description.ended(self, "", whole=same, same=same)
+            self._description.on_description_end(self, "", whole=same, same=same)
             return
         if self._held:
             super().on_delta(self._release())
@@ -376,8 +381,8 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
         return held
 
     def on_end(self, text: str, whole: bool) -> None:
-        self._description.ended(self, text, whole=whole)
+        self._description.on_description_end(self, text, whole=whole)
 
     def on_error(self, error: QwenCameraError) -> None:
         self.error = True
-        self._description.failed(error, self.id)
+        self._description.on_description_error(error, self.id)

@@ -25,7 +25,7 @@ _MARKS = " \t\n.!\"'`*()[]=:"
 _MOST_SAID = 600
 
 
-def describing(prompt: str, length: Length, said: str) -> str:
+def describe_question(prompt: str, length: Length, said: str) -> str:
     """Return the question of a running description.
 
     `prompt`: the person's own question, "" for the usual one. `said`: the last description, if it may still hold; then
@@ -46,7 +46,7 @@ def describing(prompt: str, length: Length, said: str) -> str:
     )
 
 
-def noticing(said: Sequence[str]) -> str:
+def notable_question(said: Sequence[str]) -> str:
     """Return the question for what a person who carries the camera would want to know.
 
     `said`: what they were told in the last minute.
@@ -67,7 +67,7 @@ def noticing(said: Sequence[str]) -> str:
 
 
 def is_unchanged(text: str, said: str) -> bool:
-    """Return True when an answer to `describing` says nothing new."""
+    """Return True when an answer to `describe_question` says nothing new."""
     plain = _plain(text)
     return plain in _ALSO_UNCHANGED or (bool(plain) and plain == _plain(said))
 

@@ -34,7 +34,7 @@ from server.session.request.question import Question
 
 if TYPE_CHECKING:
     from server.features.pointing.pointing import Pointing
-    from server.features.recall.recalling import Recalling
+    from server.features.recall.recalling import RecallPart
     from server.features.watches.alerts import KeptAlert
     from server.features.watches.messages import WatchInfo
     from server.features.watches.watching import Watching
@@ -129,7 +129,7 @@ class ProgramQuestions:
         self._camera = context.camera
         self._requests = context.requests
         # None where nothing is kept, or nothing is pointed at
-        self._recalling: Recalling | None = context.part("recall")
+        self._recalling: RecallPart | None = context.part("recall")
         self._pointing: Pointing | None = context.part("pointing")
         self._services = context.services
 

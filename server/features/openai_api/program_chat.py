@@ -29,7 +29,7 @@ from server.session.part import SessionContext, SessionPart
 from server.session.request.parts import MakeEarlier, Prepared, View
 
 if TYPE_CHECKING:
-    from server.features.recall.recalling import Past, Recalling
+    from server.features.recall.recalling import Past, RecallPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +150,9 @@ class ProgramChats(SessionPart):
     # Its pictures: of now, the held one, and of the recent past. None is kept.
 
     @property
-    def _recalling(self) -> Recalling | None:
+    def _recalling(self) -> RecallPart | None:
         """The keeper of pictures of the past; None where nobody keeps any."""
-        found: Recalling | None = self._context.part("recall")
+        found: RecallPart | None = self._context.part("recall")
         return found
 
     async def _take(

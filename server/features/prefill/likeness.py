@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     import av
 
 # Looks that a scene is known by
-LOOKS = 8
+SAMPLES = 8
 # Grey levels by which a pixel of these planes may differ, in the mean of so many of the newest looks: a faint change shows in
 # eight, one of the last moment in one. `tests/features/prefill/test_likeness.py` measures what they see and forgive.
-_LIMITS = {1: 32.0, 4: 22.0, LOOKS: 16.0}
+_LIMITS = {1: 32.0, 4: 22.0, SAMPLES: 16.0}
 # Of a quiet scene, whose looks differ less from each other, so many times as much, but no less than this share of the limits
 _TIMES = 2.8
 _QUIET = 0.4
@@ -53,7 +53,7 @@ _WIDE = 0.4
 _KERNEL = np.ones((5, 5), np.uint8)
 
 
-class Look:
+class FrameSample:
     """The small planes of one frame (430 kB at 1280×720)."""
 
     def __init__(self, image: av.VideoFrame, scratch: BufferPool) -> None:
@@ -64,16 +64,16 @@ class Look:
         shrink = max(2, round(max(self.size) / _WIDTH))
         full = (luma_plane(image), *chroma_planes(image))
         # Luma, U, V
-        self.fine = [_shrunk(plane, shrink, self.planes.turned) for plane in full]
+        self.fine = [_shrink(plane, shrink, self.planes.turned) for plane in full]
 
 
 class Likeness:
     """The mean of looks at one scene, with which later ones are compared (2 MB at 1280×720)."""
 
-    def __init__(self, looks: Sequence[Look], scratch: BufferPool) -> None:
+    def __init__(self, looks: Sequence[FrameSample], scratch: BufferPool) -> None:
         self._size = looks[0].size
         self._reference = Reference(looks[0].planes)
-        laid = [self._laid(look, scratch) for look in looks]
+        laid = [self._align(look, scratch) for look in looks]
         # Of one that does not fit nothing is known.
         self._means: list[F32] | None = None
         if all(laid):
@@ -83,9 +83,9 @@ class Likeness:
             noise, _ = _differences(_mean(planes[:-1] or planes), planes[-1], _margin(poses))
             self._share = min(1.0, max(_QUIET, _TIMES * noise / _LIMITS[1]))
 
-    def alike(self, looks: Sequence[Look], scratch: BufferPool) -> bool:
+    def matches(self, looks: Sequence[FrameSample], scratch: BufferPool) -> bool:
         """Return True when later looks, the newest last, show no more than this: no pixel differs by more than noise does."""
-        laid = [self._laid(look, scratch) for look in looks]
+        laid = [self._align(look, scratch) for look in looks]
         if self._means is None or not all(laid):
             return False
         poses, planes = zip(*(one for one in laid if one is not None), strict=True)
@@ -99,7 +99,7 @@ class Likeness:
                 return False
         return True
 
-    def _laid(self, look: Look, scratch: BufferPool) -> tuple[Pose, list[F32]] | None:
+    def _align(self, look: FrameSample, scratch: BufferPool) -> tuple[Pose, list[F32]] | None:
         """Return a look's planes as the first one would show them; None for another view or light."""
         if look.size != self._size:
             return None
@@ -108,7 +108,7 @@ class Likeness:
             pose = self._reference.align(scratch.luma, scratch)
         if pose.shift > _SWAY or abs(pose.gain) > _LIGHT:
             return None
-        luma, *chroma = (_warped(plane, pose) for plane in look.fine)
+        luma, *chroma = (_warp(plane, pose) for plane in look.fine)
         height, width = luma.shape
         light = np.linspace(-1, 1, width, dtype=np.float32)[None, :] * np.float32(pose.slope_across)
         down = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * np.float32(height / width)
@@ -123,7 +123,7 @@ def _margin(poses: Sequence[Pose]) -> int:
 
 def _differences(earlier: list[F32], later: list[F32], margin: int) -> tuple[float, float]:
     """Return the largest difference of brightness, and of color, beyond what edges have that sway."""
-    found = [_unlit(later[0] - earlier[0], earlier[0])]
+    found = [_remove_lighting(later[0] - earlier[0], earlier[0])]
     for one, two in zip(earlier[1:], later[1:], strict=True):
         found.append(cv2.blur(two - one - np.median(two - one), (2, 2)))
     largest = []
@@ -134,14 +134,14 @@ def _differences(earlier: list[F32], later: list[F32], margin: int) -> tuple[flo
     return largest[0], max(largest[1:])
 
 
-def _shrunk(plane: U8, shrink: int, turned: bool) -> U8:
+def _shrink(plane: U8, shrink: int, turned: bool) -> U8:
     height, width = plane.shape
     size = max(1, width // shrink), max(1, height // shrink)
     plane = np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8)
     return np.array(plane.T if turned else plane, order="C")
 
 
-def _warped(plane: U8, pose: Pose) -> F32:
+def _warp(plane: U8, pose: Pose) -> F32:
     """Return a later plane as the earlier frame would show it."""
     values: F32 = plane.astype(np.float32)
     if pose.is_still:
@@ -160,7 +160,7 @@ def _sharpness(luma: F32) -> float:
     return float(cv2.mean(cv2.absdiff(luma, cv2.blur(luma, (3, 3))))[0]) + 0.5
 
 
-def _unlit(difference: F32, luma: F32) -> F32:
+def _remove_lighting(difference: F32, luma: F32) -> F32:
     """Return a difference without bands of mains light and what is as wide as light."""
     height, width = difference.shape
     squares = np.einsum("ij,ij->i", luma, luma)[:, None] + np.float32(1)

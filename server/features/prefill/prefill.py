@@ -13,7 +13,7 @@ from server.core.aio import TaskSet, in_pool
 from server.core.errors import QwenCameraError
 from server.core.frames import CameraState, Detail, Frame, JobKind, Role
 from server.core.metrics import Metrics
-from server.features.prefill.likeness import LOOKS, Likeness, Look
+from server.features.prefill.likeness import SAMPLES, FrameSample, Likeness
 from server.media.picture.planes import BufferPool
 from server.models.base import Capabilities, EngineRequest
 from server.models.scheduler.job import Job, JobObserver, Result
@@ -21,7 +21,7 @@ from server.session.part import SessionContext, SessionPart
 from server.session.request.parts import Draft, Prepared, View
 
 # Seconds between looks: the noise of neighbouring frames is much the same.
-LOOK_SECONDS = 0.1
+SAMPLE_SECONDS = 0.1
 # Seconds for which looks go on after a key or a word, and after a question
 EXPECTED_SECONDS = 3.0
 ASKED_SECONDS = 30.0
@@ -48,7 +48,7 @@ class _Sent:
     since: float
     prepared: Prepared
     # Its frame; None for a held one
-    look: Look | None
+    look: FrameSample | None
     # What the scene showed around it; None before that is known
     likeness: Likeness | None = None
     # Tries to know it that are left, and the number of looks before the next one
@@ -73,15 +73,15 @@ class Prefill(SessionPart):
         self._tasks = TaskSet("prefill")
         self._numbers = itertools.count(1)
         # By the ids of their frames, the newest last
-        self._looks: dict[str, Look] = {}
+        self._samples: dict[str, FrameSample] = {}
         # The number of all of them
-        self._looked = 0
-        self._looking = asyncio.Lock()
+        self._sample_count = 0
+        self._sampling = asyncio.Lock()
         self._sent: _Sent | None = None
         # The newest one that was prepared and waits for its turn; None when it was sent
         self._waiting: _Sent | None = None
         # The newest one that went ahead; None before
-        self._ahead: _Ahead | None = None
+        self._ahead_request: _AheadObserver | None = None
         # The frame of the expected question; None while it is not known
         self._frame: Frame | None = None
         # Monotonic times: the first key or word of the expected question, until when it is expected and looks go on, and the
@@ -89,14 +89,14 @@ class Prefill(SessionPart):
         self._woken = self._expected = self._until = 0.0
         self._tried = -AHEAD_SECONDS
         # None while no looks are wanted
-        self._watch: asyncio.Task[None] | None = None
+        self._sampling_task: asyncio.Task[None] | None = None
 
     def question_expected(self, frame: Frame | None) -> None:
         now = time.monotonic()
         if now >= self._expected:
             self._woken = now
         self._frame, self._expected = frame, now + EXPECTED_SECONDS
-        self._look_on(EXPECTED_SECONDS)
+        self._extend_sampling(EXPECTED_SECONDS)
 
     async def picture_for(self, view: View, needs: Capabilities) -> Prepared | None:
         """Return the last picture when nothing has changed since, and wait until the engine has it; else stop what goes ahead."""
@@ -105,11 +105,11 @@ class Prefill(SessionPart):
             self._cancel()
             return None
         self._frame = None
-        self._look_on(ASKED_SECONDS)
-        looks = [] if view.held else await self._look(view.frame)
-        if await self._same(view, needs, looks):
-            if self._ahead is not None:
-                await self._ahead.ended.wait()
+        self._extend_sampling(ASKED_SECONDS)
+        looks = [] if view.held else await self._sample(view.frame)
+        if await self._can_reuse(view, needs, looks):
+            if self._ahead_request is not None:
+                await self._ahead_request.ended.wait()
             # It may have failed meanwhile.
             if self._sent is not None:
                 return _with_frame(self._sent, view)
@@ -134,50 +134,50 @@ class Prefill(SessionPart):
 
     # Looks
 
-    def _look_on(self, seconds: float) -> None:
+    def _extend_sampling(self, seconds: float) -> None:
         self._until = max(self._until, time.monotonic() + seconds)
-        if self._watch is None:
-            self._watch = self._tasks.spawn(self._look_around(), name="looks")
+        if self._sampling_task is None:
+            self._sampling_task = self._tasks.spawn(self._run_sampling(), name="looks")
 
-    async def _look_around(self) -> None:
+    async def _run_sampling(self) -> None:
         """Look at new frames, and send one ahead while a question is expected."""
         try:
-            while time.monotonic() < self._until and self._reuses():
+            while time.monotonic() < self._until and self._engine_has_cache():
                 frame = self._camera.newest
                 if frame is not None and self._camera.state() is CameraState.LIVE:
-                    await self._look(frame)
-                    await self._know()
+                    await self._sample(frame)
+                    await self._learn_likeness()
                 if time.monotonic() < self._expected:
                     await self._send_ahead()
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(SAMPLE_SECONDS)
         finally:
-            self._looks.clear()
-            self._frame = self._watch = None
+            self._samples.clear()
+            self._frame = self._sampling_task = None
 
-    async def _look(self, frame: Frame) -> list[Look]:
+    async def _sample(self, frame: Frame) -> list[FrameSample]:
         """Add a frame to the newest looks, and return these."""
-        async with self._looking:
-            look = self._looks.pop(frame.id, None)
+        async with self._sampling:
+            look = self._samples.pop(frame.id, None)
             if look is None:
-                look = await self._in_pool(Look, frame.image)
-                self._looked += 1
-            self._looks[frame.id] = look
-            for id in list(self._looks)[:-LOOKS]:
-                del self._looks[id]
-            return list(self._looks.values())
+                look = await self._in_pool(FrameSample, frame.image)
+                self._sample_count += 1
+            self._samples[frame.id] = look
+            for id in list(self._samples)[:-SAMPLES]:
+                del self._samples[id]
+            return list(self._samples.values())
 
-    async def _know(self) -> None:
+    async def _learn_likeness(self) -> None:
         """Learn what the scene around the last picture shows, once there are enough looks at one that stands still."""
-        sent, looks = self._sent, list(self._looks.values())
+        sent, looks = self._sent, list(self._samples.values())
         if sent is None or sent.look is None or sent.likeness is not None or not sent.tries:
             return
-        if self._looked >= sent.after and len(looks) == LOOKS:
-            sent.tries, sent.after = sent.tries - 1, self._looked + LOOKS
-            likeness = await self._in_pool(_of_still, looks)
-            if likeness is not None and await self._in_pool(likeness.alike, [sent.look]):
+        if self._sample_count >= sent.after and len(looks) == SAMPLES:
+            sent.tries, sent.after = sent.tries - 1, self._sample_count + SAMPLES
+            likeness = await self._in_pool(_stable_likeness, looks)
+            if likeness is not None and await self._in_pool(likeness.matches, [sent.look]):
                 sent.likeness = likeness
 
-    async def _same(self, view: View, needs: Capabilities, looks: list[Look]) -> bool:
+    async def _can_reuse(self, view: View, needs: Capabilities, looks: list[FrameSample]) -> bool:
         """Return True when the last picture was made as this one would be, of the same scene."""
         sent, wanted = self._sent, self._context.requests.preferences.thumbnails
         if sent is None or sent.prepared.needs != needs:
@@ -186,9 +186,9 @@ class Prefill(SessionPart):
             return False
         if sent.frame == view.frame.id:
             return True
-        if sent.likeness is None or len(looks) < LOOKS:
+        if sent.likeness is None or len(looks) < SAMPLES:
             return False
-        return await self._in_pool(sent.likeness.alike, looks) and sent is self._sent
+        return await self._in_pool(sent.likeness.matches, looks) and sent is self._sent
 
     async def _in_pool(self, call: Any, about: Any) -> Any:
         services = self._services
@@ -196,7 +196,7 @@ class Prefill(SessionPart):
 
     # Ahead of a question
 
-    def _reuses(self) -> bool:
+    def _engine_has_cache(self) -> bool:
         able = self._services.current_engine().status.capabilities
         return able.prefix_cache and not able.wants_pixels
 
@@ -206,7 +206,7 @@ class Prefill(SessionPart):
         requests = self._context.requests
         return (
             engine.status.ready
-            and self._reuses()
+            and self._engine_has_cache()
             and requests.consent.given_to(engine)
             and requests.allowance.left(time.monotonic())
             and inference.free(Role.ANSWERS)
@@ -216,31 +216,31 @@ class Prefill(SessionPart):
 
     async def _send_ahead(self) -> None:
         """Send a picture that the engine does not have: of the question's frame, or of a scene that stands still."""
-        now, looks = time.monotonic(), list(self._looks.values())
+        now, looks = time.monotonic(), list(self._samples.values())
         held = self._context.held
         known = held or self._frame
         frame = known or self._camera.newest
         pause = AHEAD_SECONDS if known is None else KNOWN_SECONDS
         if frame is None or now < self._tried + pause or not self._idle():
             return
-        if known is None and (now < self._woken + AWAKE_SECONDS or len(looks) < LOOKS):
+        if known is None and (now < self._woken + AWAKE_SECONDS or len(looks) < SAMPLES):
             return
         self._tried = now
         view = View(frame, Detail.LOW, self._camera.scene, held is not None)
         needs = self._services.current_engine().status.capabilities
         try:
             if known is not None and held is None:
-                looks = await self._look(known)
-            if await self._same(view, needs, looks):
+                looks = await self._sample(known)
+            if await self._can_reuse(view, needs, looks):
                 return
             likeness = None
-            if known is None and (likeness := await self._in_pool(_of_still, looks)) is None:
+            if known is None and (likeness := await self._in_pool(_stable_likeness, looks)) is None:
                 return
             sent = await self._prepare(view, needs, looks)
             sent.likeness = likeness
             # Again, because preparing takes a moment.
             if self._idle():
-                ahead = _Ahead(f"p{next(self._numbers)}", self, sent)
+                ahead = _AheadObserver(f"p{next(self._numbers)}", self, sent)
                 draft = Draft(
                     question="",
                     view=view,
@@ -253,12 +253,12 @@ class Prefill(SessionPart):
                 )
                 ahead.job = self._context.requests.submit(draft, ahead)
                 if not ahead.ended.is_set():
-                    self._sent, self._ahead = sent, ahead
+                    self._sent, self._ahead_request = sent, ahead
         except QwenCameraError:
             # The question itself reports what is wrong.
             return
 
-    async def _prepare(self, view: View, needs: Capabilities, looks: list[Look]) -> _Sent:
+    async def _prepare(self, view: View, needs: Capabilities, looks: list[FrameSample]) -> _Sent:
         picture = await self._context.requests.prepare(view, needs)
         prepared = Prepared(picture, needs, sent_at_turn=self._context.history.added)
         look = looks[-1] if looks and not view.held else None
@@ -266,10 +266,10 @@ class Prefill(SessionPart):
 
     def _cancel(self) -> None:
         """Stop the picture that goes ahead: its question does not follow."""
-        if self._ahead is not None and self._ahead.job is not None:
-            self._services.inference.cancel(self._ahead.job, "replaced")
+        if self._ahead_request is not None and self._ahead_request.job is not None:
+            self._services.inference.cancel(self._ahead_request.job, "replaced")
 
-    def ended(self, sent: _Sent, reason: str | None) -> None:
+    def on_ahead_end(self, sent: _Sent, reason: str | None) -> None:
         """Note the end of a picture ahead, with the reason for which it was stopped."""
         if reason is None:
             self._counted.inc()
@@ -277,7 +277,7 @@ class Prefill(SessionPart):
             self._sent = None
 
 
-class _Ahead(JobObserver):
+class _AheadObserver(JobObserver):
     """A picture that goes ahead; nobody gets the answer."""
 
     def __init__(self, id: str, part: Prefill, sent: _Sent) -> None:
@@ -295,13 +295,13 @@ class _Ahead(JobObserver):
 
     def _end(self, reason: str | None) -> None:
         self.ended.set()
-        self._part.ended(self._sent, reason)
+        self._part.on_ahead_end(self._sent, reason)
 
 
-def _of_still(looks: list[Look], scratch: BufferPool) -> Likeness | None:
+def _stable_likeness(looks: list[FrameSample], scratch: BufferPool) -> Likeness | None:
     """Return what looks show; None when the scene changed between them."""
     half = len(looks) // 2
-    if not Likeness(looks[:half], scratch).alike(looks[half:], scratch):
+    if not Likeness(looks[:half], scratch).matches(looks[half:], scratch):
         return None
     return Likeness(looks, scratch)
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 def register(api: Api) -> None:
     """Read texts to their ends."""
-    from server.features.reading.reading import ReadingOn
+    from server.features.reading.reading import ReadingPart
     from server.shared.services import TextLooker
 
     looker = api.get_service(TextLooker)
-    api.session_part(lambda context: ReadingOn(context, looker))
+    api.session_part(lambda context: ReadingPart(context, looker))

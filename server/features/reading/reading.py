@@ -11,7 +11,7 @@ from server.core.aio import in_pool
 from server.core.errors import CameraError, QwenCameraError
 from server.core.frames import Detail, Frame, QuestionMode, Role, Scene
 from server.features.reading.messages import ReadingState
-from server.features.reading.text import ReadPace, ReadText, joined, lines_of, reading_question
+from server.features.reading.text import ReadPace, ReadText, join_lines, lines_of, reading_question
 from server.media.camera import QuestionTime
 from server.models.base import Engine, EngineRequest, Usage
 from server.models.scheduler.job import Job, JobObserver, Result
@@ -42,7 +42,7 @@ class NoText(CameraError):
     code = "no_text"
 
 
-class ReadingOn(SessionPart):
+class ReadingPart(SessionPart):
     """The way of a question whose text is read over several pictures."""
 
     prepares = False
@@ -93,12 +93,12 @@ class Reading:
         # The last look failed, or broke off at its length: the same picture has more.
         self._more = False
         self._failures = 0
-        self._over = False
+        self._finished = False
 
     async def run(self, frame: Frame) -> None:
         """Read, from this frame on, until nothing new comes."""
         try:
-            while not self._ended():
+            while not self._is_over():
                 await self._step(frame)
                 await asyncio.sleep(_EVERY_SECONDS)
                 frame = await self._next_frame()
@@ -107,8 +107,8 @@ class Reading:
                     "No text came into view. Hold it closer, flat and in good light, and ask again."
                 )
         except QwenCameraError as error:
-            if not self._over:
-                self._over = True
+            if not self._finished:
+                self._finished = True
                 self._answer.on_failure(error)
             return
         self._context.outbox.put(ReadingState(id=self._answer.id, ended=True))
@@ -116,18 +116,18 @@ class Reading:
 
     def stop(self, reason: str) -> None:
         """End it with what was read so far."""
-        if self._over:
+        if self._finished:
             return
         if self._job is not None:
             self._context.services.inference.cancel(self._job, reason)
         # A client that was cut off asks for it again, from the beginning.
         self._finish("stop" if reason in ("user", "replaced") else "cancelled")
 
-    def _ended(self) -> bool:
+    def _is_over(self) -> bool:
         now = time.monotonic()
         if self._context.behind:
-            self._pace.hearing(now)
-        return self._text.full or self._pace.over(now)
+            self._pace.note_speaking(now)
+        return self._text.full or self._pace.is_complete(now)
 
     async def _next_frame(self) -> Frame:
         now = time.monotonic()
@@ -143,22 +143,22 @@ class Reading:
             return
         scene = self._camera.scene_of(frame, self._attention.small)
         now = time.monotonic()
-        if (change.changed or self._more) and self._clear(scene, now):
+        if (change.changed or self._more) and self._is_readable(scene, now):
             self._looked_at = now
             self._attention.request_sent(change, now)
             news = await self._read(View(frame, Detail.HIGH, scene))
             now = time.monotonic()
             self._attention.answer_received(now, same=False)
             if news:
-                self._pace.read(now)
+                self._pace.note_new_line(now)
                 self._context.touch()
         if now - self._advised_at >= _ADVICE_SECONDS and not self._context.behind:
             self._advised_at = now
-            hint = self._pace.see(await self._advice(frame, scene), time.monotonic())
+            hint = self._pace.hint_for(await self._advice(frame, scene), time.monotonic())
             if hint is not None:
                 self._context.outbox.put(ReadingState(id=self._answer.id, hint=hint))
 
-    def _clear(self, scene: Scene, now: float) -> bool:
+    def _is_readable(self, scene: Scene, now: float) -> bool:
         """Return whether a picture is worth reading."""
         if scene.black or scene.dark:
             return False
@@ -169,7 +169,7 @@ class Reading:
 
         Raises the error of the second look in a row that fails.
         """
-        look = _Look(self._answer)
+        look = _ReadingObserver(self._answer)
         question = reading_question(self._text.tail(_TAIL_CHARS))
         draft = Draft(
             question=question,
@@ -196,7 +196,7 @@ class Reading:
         self._more = bool(lines) and result.finish_reason == "length"
         if not lines:
             return False
-        text = joined(lines)
+        text = join_lines(lines)
         self._said.append(text)
         self._answer.on_delta(text)
         return True
@@ -214,7 +214,7 @@ class Reading:
         return advise_reading(found, scene, begun=not self._text.empty)
 
     def _finish(self, reason: str) -> None:
-        self._over = True
+        self._finished = True
         last = self._last
         engine = self._context.services.current_engine(Role.READS)
         self._answer.on_result(
@@ -232,7 +232,7 @@ class Reading:
         )
 
 
-class _Look(JobObserver):
+class _ReadingObserver(JobObserver):
     """Takes the result of one look of an answer."""
 
     def __init__(self, answer: AnswerPublisher) -> None:

@@ -105,8 +105,8 @@ class ReadText:
         for at, line in enumerate(seen):
             if at in matched:
                 position = first + matched[at] + added + 1
-                text = self._grown(known[matched[at]], line)
-            elif self._read_before(line, known, used, elsewhere=at < below):
+                text = self._gained_text(known[matched[at]], line)
+            elif self._was_read(line, known, used, elsewhere=at < below):
                 continue
             else:
                 text = line.text
@@ -118,7 +118,7 @@ class ReadText:
                 self._chars += len(text)
         return fresh
 
-    def _read_before(
+    def _was_read(
         self, line: _Line, known: Sequence[_Line], used: set[int], *, elsewhere: bool
     ) -> bool:
         """Return whether a line without a partner in the order of the page was read all the same."""
@@ -133,7 +133,7 @@ class ReadText:
         # Lines that are no more among the last ones
         return any(line.key == other.key for other in self._lines[:-_WINDOW])
 
-    def _grown(self, known: _Line, line: _Line) -> str:
+    def _gained_text(self, known: _Line, line: _Line) -> str:
         """Return what a line has gained since it was read, and keep the longer reading."""
         if len(line.key) < len(known.key) + _LEAST_GAIN or not _is_part(known, line):
             return ""
@@ -149,7 +149,7 @@ class ReadText:
         return rest
 
 
-def joined(lines: Sequence[str]) -> str:
+def join_lines(lines: Sequence[str]) -> str:
     """Return lines as a text; a line that goes on with the one before stands behind it."""
     text = ""
     for line in lines:
@@ -260,17 +260,17 @@ class ReadPace:
         self._given: Hint | None = None
         self._given_at = now
 
-    def read(self, now: float) -> None:
+    def note_new_line(self, now: float) -> None:
         """Note that there was something new."""
         self._news = self._read_at = now
         self._any = True
         self._given = None
 
-    def hearing(self, now: float) -> None:
+    def note_speaking(self, now: float) -> None:
         """Note that what was read is still being spoken."""
         self._news = max(self._news, min(now, self._read_at + HEARING_SECONDS))
 
-    def see(self, found: Hint | None, now: float) -> Hint | None:
+    def hint_for(self, found: Hint | None, now: float) -> Hint | None:
         """Take the advice about a picture; return it when it should be given now."""
         self._count = self._count + 1 if found is self._seen else 1
         self._seen = found
@@ -283,7 +283,7 @@ class ReadPace:
         self._given, self._given_at = found, now
         return found
 
-    def over(self, now: float) -> bool:
+    def is_complete(self, now: float) -> bool:
         """Return True when nothing more comes."""
         if not self._any:
             return now - self._news >= FIRST_SECONDS

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def register(api: Api) -> None:
     """Keep pictures in sessions that want it, and answer questions with them."""
     from server.features.recall.messages import RecallSettings as Wish
-    from server.features.recall.recalling import Recalling, RecallLimits, counter
+    from server.features.recall.recalling import RecallLimits, RecallPart, counter
     from server.features.recall.settings import RecallSettings
     from server.shared.services import RecallDuration
 
@@ -23,6 +23,6 @@ def register(api: Api) -> None:
         "Bytes of the pictures kept for questions about the past",
         lambda: sum(session.part("recall").size for session in api.sessions.visitors()),
     )
-    api.session_part(lambda context: Recalling(context, limits), Wish)
+    api.session_part(lambda context: RecallPart(context, limits), Wish)
     # Others keep nothing for longer.
     api.provide(RecallDuration, limits)

@@ -41,7 +41,7 @@ _FILL = 0.0005
 _FADES = 40.0
 
 
-class Dropped(StrEnum):
+class DropReason(StrEnum):
     """The reason why a picture is not in memory any more."""
 
     # Older than the bound in seconds
@@ -57,7 +57,7 @@ class Dropped(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kept(Stored):
+class PastPicture(Stored):
     """A small picture of a frame, after the privacy filters."""
 
     # Capture time of the first frame that showed the same
@@ -85,13 +85,13 @@ class Recall:
         # Bytes of all pictures
         self.size = 0
         # Oldest first
-        self._kept: list[Kept] = []
+        self._kept: list[PastPicture] = []
         # For each picture how far it is from the one before, and how unusual it was when it came
         self._apart: list[float] = []
         self._unlike: list[float] = []
         # None before the first picture; and the pictures until it is made anew
         self._usual: Usual | None = None
-        self._usual_for = 0
+        self._usual_uses = 0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -103,7 +103,9 @@ class Recall:
         passed = captured - self._kept[-1].captured
         return passed >= (CLOSEST_SECONDS if changed else min(REFRESH_SECONDS, self.seconds / 4))
 
-    def keep(self, picture: Kept, now: float, *, changed: bool = True) -> Counter[Dropped]:
+    def keep(
+        self, picture: PastPicture, now: float, *, changed: bool = True
+    ) -> Counter[DropReason]:
         """Keep a picture, in place of the newest one unless the scene changed.
 
         Returns the number of pictures that went, by reason.
@@ -111,34 +113,34 @@ class Recall:
         dropped = self.expire(now)
         newest = self._kept[-1] if self._kept else None
         if newest is not None and picture.captured <= newest.captured:
-            dropped[Dropped.LATE] += 1
+            dropped[DropReason.LATE] += 1
             return dropped
         if picture.size > self.most_bytes:
-            dropped[Dropped.FULL] += 1
+            dropped[DropReason.FULL] += 1
             return dropped
         if newest is not None and not changed:
             picture = replace(picture, since=newest.since)
             self._drop(len(self._kept) - 1)
-            dropped[Dropped.SAME] += 1
-        self._apart.append(differ(self._kept[-1].grid, picture.grid) if self._kept else 1.0)
+            dropped[DropReason.SAME] += 1
+        self._apart.append(grid_distance(self._kept[-1].grid, picture.grid) if self._kept else 1.0)
         self._kept.append(picture)
-        self._unlike.append(self._unusual(picture, now))
+        self._unlike.append(self._unusualness(picture, now))
         self.size += picture.size
         while self.size > self.most_bytes or len(self._kept) > MOST:
-            self._drop(self._least(now))
-            dropped[Dropped.FULL] += 1
+            self._drop(self._least_valuable(now))
+            dropped[DropReason.FULL] += 1
         return +dropped
 
-    def expire(self, now: float) -> Counter[Dropped]:
+    def expire(self, now: float) -> Counter[DropReason]:
         """Drop the pictures that are too old."""
-        dropped: Counter[Dropped] = Counter()
+        dropped: Counter[DropReason] = Counter()
         while self._kept and now - self._kept[0].captured > self.seconds:
             self._drop(0)
-            dropped[Dropped.OLD] += 1
+            dropped[DropReason.OLD] += 1
         return dropped
 
-    def clear(self) -> Counter[Dropped]:
-        dropped = Counter({Dropped.CLEARED: len(self._kept)})
+    def clear(self) -> Counter[DropReason]:
+        dropped = Counter({DropReason.CLEARED: len(self._kept)})
         self._kept.clear()
         self._apart.clear()
         self._unlike.clear()
@@ -146,21 +148,21 @@ class Recall:
         self.size = 0
         return +dropped
 
-    def oldest(self) -> Kept | None:
+    def oldest(self) -> PastPicture | None:
         return self._kept[0] if self._kept else None
 
-    def pictures(self) -> tuple[Kept, ...]:
+    def pictures(self) -> tuple[PastPicture, ...]:
         """Return all pictures, oldest first, for `before` and `during`."""
         return tuple(self._kept)
 
-    def _unusual(self, picture: Kept, now: float) -> float:
-        if self._usual is None or self._usual_for <= 0:
+    def _unusualness(self, picture: PastPicture, now: float) -> float:
+        if self._usual is None or self._usual_uses <= 0:
             self._usual = _usual(self._kept, now)
-            self._usual_for = min(len(self._kept), _USUAL_FOR)
-        self._usual_for -= 1
-        return float(self._usual.unlike(Compared([picture.grid]))[0])
+            self._usual_uses = min(len(self._kept), _USUAL_FOR)
+        self._usual_uses -= 1
+        return float(self._usual.unusualness(Compared([picture.grid]))[0])
 
-    def _least(self, now: float) -> int:
+    def _least_valuable(self, now: float) -> int:
         """Return the index of the picture that is missed least; of three the first and the last stay.
 
         One that shows what its neighbors show goes first, and of those the closest for its age.
@@ -178,20 +180,22 @@ class Recall:
         self.size -= self._kept.pop(at).size
         del self._apart[at], self._unlike[at]
         if 0 < at < len(self._kept):
-            self._apart[at] = differ(self._kept[at - 1].grid, self._kept[at].grid)
+            self._apart[at] = grid_distance(self._kept[at - 1].grid, self._kept[at].grid)
 
 
-def before(pictures: Sequence[Kept], captured: float, count: int) -> tuple[Kept, ...]:
+def before(pictures: Sequence[PastPicture], captured: float, count: int) -> tuple[PastPicture, ...]:
     """Return at most `count` of the pictures captured before a time, oldest first: what happened.
 
     Each is chosen for how far it is from the usual scene and from those chosen already, and the
     more recent the sooner; without such ones, the more recent the closer together they are.
     """
     past = [one for one in pictures if one.captured < captured]
-    return _chosen(past, past, captured, count, fading=True)
+    return _choose(past, past, captured, count, fading=True)
 
 
-def during(pictures: Sequence[Kept], since: float, until: float, count: int) -> tuple[Kept, ...]:
+def during(
+    pictures: Sequence[PastPicture], since: float, until: float, count: int
+) -> tuple[PastPicture, ...]:
     """Return at most `count` of the pictures that show the time between these two, oldest first.
 
     The first one may have been captured before, while the scene was as at the beginning. They are
@@ -202,12 +206,17 @@ def during(pictures: Sequence[Kept], since: float, until: float, count: int) -> 
     earlier = past[: len(past) - len(found)]
     if earlier and (not found or found[0].since > since):
         found.insert(0, earlier[-1])
-    return _chosen(found, past, until, count, fading=False)
+    return _choose(found, past, until, count, fading=False)
 
 
-def _chosen(
-    found: Sequence[Kept], past: Sequence[Kept], now: float, count: int, *, fading: bool
-) -> tuple[Kept, ...]:
+def _choose(
+    found: Sequence[PastPicture],
+    past: Sequence[PastPicture],
+    now: float,
+    count: int,
+    *,
+    fading: bool,
+) -> tuple[PastPicture, ...]:
     """Choose of `found` by content; `past`: all pictures before `now`, which show the usual scene."""
     if count <= 0:
         return ()
@@ -216,8 +225,8 @@ def _chosen(
     captured = np.array([one.captured for one in found])
     ages = np.maximum(0.0, now - captured) + _RECENT
     compared = Compared([one.grid for one in found])
-    unlike = _usual(past, now).unlike(compared)
-    worth = unlike / (ages + _FADES if fading else _FADES)
+    unusualness = _usual(past, now).unusualness(compared)
+    worth = unusualness / (ages + _FADES if fading else _FADES)
     # How far each is from those that are chosen: in what it shows, and in its age
     new, far = np.ones(len(found)), np.log(ages / _RECENT)
     chosen: list[int] = []
@@ -227,12 +236,12 @@ def _chosen(
         at = int(np.argmax(gain))
         chosen.append(at)
         apart = np.minimum(1.0, np.abs(captured - captured[at]) / (_APART * ages))
-        new = np.minimum(new, apart * (1 + compared.differ(found[at].grid)) / 2)
+        new = np.minimum(new, apart * (1 + compared.grid_distance(found[at].grid)) / 2)
         far = np.minimum(far, np.abs(np.log(ages / ages[at])))
     return tuple(found[at] for at in sorted(chosen))
 
 
-def _usual(past: Sequence[Kept], now: float) -> Usual:
+def _usual(past: Sequence[PastPicture], now: float) -> Usual:
     """Return the usual scene of the time from the first of these pictures until now."""
     begins = [one.captured for one in past]
     moments: NDArray[np.float64] = np.linspace(past[0].captured, now, _MOMENTS)
@@ -279,18 +288,18 @@ class Compared:
     """Grids that are compared with others."""
 
     def __init__(self, grids: Sequence[U8]) -> None:
-        self._grids = np.stack([_leveled(grid) for grid in grids])
+        self._grids = np.stack([_level(grid) for grid in grids])
 
     def counts(self, other: U8) -> NDArray[np.float64]:
         """Return for each grid the number of cells of each plane that differ from another grid: (n, 3).
 
         A light that changes for the whole picture and a camera that moved by a cell are no difference.
         """
-        least, most = _around(_leveled(other))
+        least, most = _local_extremes(_level(other))
         beyond = np.maximum(self._grids - most, least - self._grids) > _LEAST
         return np.add.reduceat(beyond, _BEGINS, axis=1, dtype=np.float64)
 
-    def differ(self, other: U8) -> NDArray[np.float64]:
+    def grid_distance(self, other: U8) -> NDArray[np.float64]:
         """Return for each grid how far it is from another: (n,), 0 the same scene to 1 another."""
         return np.asarray(np.minimum(1.0, self.counts(other).sum(axis=1) / _CELLS))
 
@@ -305,18 +314,21 @@ class Usual:
         quarter, self._half, most = np.quantile(counts, (0.25, 0.5, 0.75), axis=0)
         self._spread = _CELLS + _RESTLESS * (most - quarter)
 
-    def unlike(self, compared: Compared) -> NDArray[np.float64]:
+    def unusualness(self, compared: Compared) -> NDArray[np.float64]:
         """Return for each grid how unusual it is: (n,), 0 to 1. What always moves is usual."""
         beyond = (compared.counts(self._scene) - self._half) / self._spread
         return np.asarray(np.clip(beyond.max(axis=1), 0.0, 1.0))
 
 
-def differ(one: U8, other: U8) -> float:
+def grid_distance(one: U8, other: U8) -> float:
     """Return how far two grids are from each other: 0 the same scene to 1 another."""
-    return max(float(Compared([one]).differ(other)[0]), float(Compared([other]).differ(one)[0]))
+    return max(
+        float(Compared([one]).grid_distance(other)[0]),
+        float(Compared([other]).grid_distance(one)[0]),
+    )
 
 
-def _leveled(grid: U8) -> NDArray[np.int16]:
+def _level(grid: U8) -> NDArray[np.int16]:
     """Return a grid around the middle of its luma."""
     leveled = grid.astype(np.int16)
     luma = leveled[: _LUMA[0] * _LUMA[1]]
@@ -324,7 +336,7 @@ def _leveled(grid: U8) -> NDArray[np.int16]:
     return leveled
 
 
-def _around(grid: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+def _local_extremes(grid: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """Return the least and the most of each cell and its neighbors."""
     least, most, at = [], [], 0
     for columns, rows in _PLANES:

@@ -17,7 +17,7 @@ from server.core.errors import BadRequest, Conflict, FrameWithheld, NotFound
 from server.core.frames import FRAME_FACTOR, Detail, Frame, Picture, QuestionMode
 from server.core.metrics import Metrics
 from server.features.recall import memory as recall
-from server.features.recall.memory import Dropped, Kept, Recall, grid_of
+from server.features.recall.memory import DropReason, PastPicture, Recall, grid_of
 from server.features.recall.messages import Recalled, RecallSettings
 from server.media.picture.encode import MIN_FRAMES, smart_nframes
 from server.media.picture.prepare import CONTEXT_SHARE, stored_picture
@@ -67,7 +67,7 @@ class Past:
     """Some pictures of the past, oldest first, and the memory that they belong to until it is cleared."""
 
     memory: Recall | None
-    pictures: tuple[Kept, ...]
+    pictures: tuple[PastPicture, ...]
 
 
 class Ago(Arguments):
@@ -76,7 +76,7 @@ class Ago(Arguments):
     seconds_ago: float = Field(ge=0, le=86_400)
 
 
-class Recalling(BackgroundPart):
+class RecallPart(BackgroundPart):
     """One session's pictures of the recent past, while the person wants them. A background part.
 
     At most one frame is made into a picture at a time here, and one in all sessions: the pool's
@@ -98,7 +98,7 @@ class Recalling(BackgroundPart):
             "recall",
             "See pictures of some time ago, before you answer, when the question is about what was then.",
             Ago,
-            again=self._recalled,
+            again=self._recall_question,
         )
         # Both None while nothing is kept
         self._attention: Attention | None = None
@@ -120,7 +120,7 @@ class Recalling(BackgroundPart):
     def tools(self) -> Sequence[Tool]:
         return (self._tool,) if self.wanted else ()
 
-    def _recalled(self, question: Question, call: Ago) -> Question:
+    def _recall_question(self, question: Question, call: Ago) -> Question:
         """Ask about a time that a model has chosen. Raises NotFound without pictures."""
         if self._recall is None or not len(self._recall):
             raise NotFound("No pictures of the past are kept.")
@@ -153,9 +153,9 @@ class Recalling(BackgroundPart):
     async def _keep(self, frame: Frame, change: Change, memory: Recall) -> None:
         count = self._counter.labels
 
-        def make() -> Kept:
+        def make() -> PastPicture:
             jpeg = self._services.preparer.still(frame)
-            return Kept(
+            return PastPicture(
                 id=frame.id,
                 captured=frame.captured,
                 captured_sender=frame.captured_sender,
@@ -314,7 +314,7 @@ class Recalling(BackgroundPart):
 
     async def _choose(
         self, captured: float, span: Span | None, since: float, most: int
-    ) -> tuple[Kept, ...]:
+    ) -> tuple[PastPicture, ...]:
         """Return at most so many pictures from before a time, oldest first; none after they were cleared."""
         pictures = self._pictures(captured, since)
         if span is not None:
@@ -324,7 +324,7 @@ class Recalling(BackgroundPart):
             # Nothing is kept of that time: the rest may tell.
         return await in_pool(self._pool, recall.before, pictures, captured, most)
 
-    def _pictures(self, now: float, since: float) -> Sequence[Kept]:
+    def _pictures(self, now: float, since: float) -> Sequence[PastPicture]:
         """Return the pictures, none too old or of before `since` (monotonic)."""
         if self._recall is None:
             return ()
@@ -348,7 +348,7 @@ class Recalling(BackgroundPart):
 
     # Messages and time
 
-    def _count(self, dropped: Counter[Dropped]) -> None:
+    def _count(self, dropped: Counter[DropReason]) -> None:
         for reason, number in dropped.items():
             self._counter.labels(reason).inc(number)
 

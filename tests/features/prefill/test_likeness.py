@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from server.features.prefill.likeness import LOOKS, Likeness, Look
+from server.features.prefill.likeness import SAMPLES, FrameSample, Likeness
 from server.media.picture.planes import BufferPool
 from tests.shared.attention.clip_classes import (
     color_clip,
@@ -34,23 +34,23 @@ SETTLED = 4.0
 SCRATCH = BufferPool()
 
 
-def looks_of(clip: Clip) -> Iterator[tuple[float, list[Look]]]:
+def looks_of(clip: Clip) -> Iterator[tuple[float, list[FrameSample]]]:
     """The newest looks at each time, as many as a scene is known by, ten a second at most."""
-    newest: deque[Look] = deque(maxlen=LOOKS)
+    newest: deque[FrameSample] = deque(maxlen=SAMPLES)
     for number, (at, image) in enumerate(frames(clip)):
         if number % max(1, clip.fps // 10):
             continue
-        newest.append(Look(image, SCRATCH))
-        if len(newest) == LOOKS:
+        newest.append(FrameSample(image, SCRATCH))
+        if len(newest) == SAMPLES:
             yield at, list(newest)
 
 
 def found_alike(clip: Clip, since: float = 0.0) -> list[tuple[float, bool]]:
     """Compare each later time with the first one from `since` on, when the encoder has settled."""
-    since = since or SETTLED + LOOKS / clip.fps
+    since = since or SETTLED + SAMPLES / clip.fps
     settled = [(at, looks) for at, looks in looks_of(clip) if at >= since]
     kept = Likeness(settled[0][1], SCRATCH)
-    return [(at, kept.alike(looks, SCRATCH)) for at, looks in settled[1:]]
+    return [(at, kept.matches(looks, SCRATCH)) for at, looks in settled[1:]]
 
 
 # A living scene: things that change in turn, each in a place of its own
@@ -132,12 +132,12 @@ def test_living_scenes(seeds: range, changes: int) -> None:
     for seed in seeds:
         things, clip = living(seed, changes)
         # The last looks of each stretch without a change; times are rounded.
-        ends: dict[int, list[Look]] = {}
+        ends: dict[int, list[FrameSample]] = {}
         for at, looks in looks_of(clip):
             ends[int((at - FIRST + 0.001) // APART)] = looks
         steps = [ends[number] for number in range(2 * changes + 1)]
         alike = [
-            Likeness(before, SCRATCH).alike(after, SCRATCH) for before, after in pairwise(steps)
+            Likeness(before, SCRATCH).matches(after, SCRATCH) for before, after in pairwise(steps)
         ]
         missed += [thing for thing, same in zip(things, alike[::2], strict=True) if same]
         found += alike[1::2]
@@ -217,7 +217,7 @@ def test_no_change_is_missed(clip: Clip, swaying: bool) -> None:
         kept = Likeness([looks for at, looks in shown if at < event.at][-1], SCRATCH)
         after = [looks for at, looks in shown if event.at + 0.5 <= at < end]
         assert after
-        assert not any(kept.alike(looks, SCRATCH) for looks in after)
+        assert not any(kept.matches(looks, SCRATCH) for looks in after)
 
 
 @pytest.mark.slow
@@ -231,12 +231,12 @@ def test_a_lamp_is_seen() -> None:
 
 def test_another_size_is_another_picture() -> None:
     small, large = make_frame(scene=1), make_frame(scene=1, width=640, height=480)
-    one, other = (Look(frame.image, SCRATCH) for frame in (small, large))
-    assert not Likeness([one], SCRATCH).alike([other], SCRATCH)
-    assert not Likeness([one, other], SCRATCH).alike([one], SCRATCH)
+    one, other = (FrameSample(frame.image, SCRATCH) for frame in (small, large))
+    assert not Likeness([one], SCRATCH).matches([other], SCRATCH)
+    assert not Likeness([one, other], SCRATCH).matches([one], SCRATCH)
 
 
 def test_a_frame_is_like_itself_at_any_size() -> None:
     for width, height in ((2, 2), (16, 16), (320, 240), (240, 320), (1920, 1080)):
-        look = Look(make_frame(scene=1, width=width, height=height).image, SCRATCH)
-        assert Likeness([look], SCRATCH).alike([look], SCRATCH)
+        look = FrameSample(make_frame(scene=1, width=width, height=height).image, SCRATCH)
+        assert Likeness([look], SCRATCH).matches([look], SCRATCH)

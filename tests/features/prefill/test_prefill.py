@@ -22,7 +22,7 @@ from server.core.messages import (
     Typing,
 )
 from server.features.prefill import prefill
-from server.features.prefill.likeness import LOOKS, Look
+from server.features.prefill.likeness import SAMPLES, FrameSample
 from server.features.prefill.prefill import Prefill
 from server.models.base import Capabilities, EngineRequest
 from server.models.prompts import chat_messages
@@ -39,11 +39,11 @@ def caching(**more: Any) -> FakeEngine:
 
 
 @pytest.fixture(autouse=True)
-def looked(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Look]]:
+def looked(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[FrameSample]]:
     """Every look, as often as the loop comes round."""
-    found: list[weakref.ref[Look]] = []
+    found: list[weakref.ref[FrameSample]] = []
 
-    class Counted(Look):
+    class Counted(FrameSample):
         def __init__(self, *about: Any) -> None:
             super().__init__(*about)
             found.append(weakref.ref(self))
@@ -59,7 +59,7 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Look]]:
 class Table:
     """A room whose camera looks at numbered scenes."""
 
-    def __init__(self, one: Room, looked: list[weakref.ref[Look]]) -> None:
+    def __init__(self, one: Room, looked: list[weakref.ref[FrameSample]]) -> None:
         self.one = one
         self.looked = looked
         self._count = 0
@@ -76,7 +76,7 @@ class Table:
         feed.frame(frame)
         return frame
 
-    async def watch(self, *scenes: int, looks: int = LOOKS) -> None:
+    async def watch(self, *scenes: int, looks: int = SAMPLES) -> None:
         """Show scenes in turn until all have been looked at as often as a scene is known by, and a moment longer."""
         for number in range(looks + 2):
             before, end = len(self.looked), time.monotonic() + 2
@@ -124,7 +124,7 @@ class Ear(SessionPart):
 
 @asynccontextmanager
 async def table(
-    looked: list[weakref.ref[Look]],
+    looked: list[weakref.ref[FrameSample]],
     engine: FakeEngine | None = None,
 ) -> AsyncIterator[Table]:
     async with room(engine or caching(), prefill=Prefill, ear=Ear) as one:

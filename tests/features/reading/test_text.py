@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.features.reading.text import MOST_LINES, ReadText, joined
+from server.features.reading.text import MOST_LINES, ReadText, join_lines
 
 PAGE = [
     "TOMATO SOUP",
@@ -107,11 +107,11 @@ def test_a_text_has_a_bound() -> None:
 
 def test_lines_are_joined_where_a_sentence_goes_on() -> None:
     """A voice makes no pause there."""
-    assert joined(["water, cream,", "sugar and salt", "Shake well"]) == (
+    assert join_lines(["water, cream,", "sugar and salt", "Shake well"]) == (
         "water, cream, sugar and salt\nShake well\n"
     )
-    assert joined(["infor-", "mation"]) == "infor-mation\n"
-    assert joined([]) == ""
+    assert join_lines(["infor-", "mation"]) == "infor-mation\n"
+    assert join_lines([]) == ""
 
 
 @given(st.lists(st.lists(st.text(max_size=40), max_size=12), max_size=6))

@@ -22,17 +22,19 @@ from server.features.recall.memory import (
     MOST,
     SIZE,
     Compared,
-    Dropped,
-    Kept,
+    DropReason,
+    PastPicture,
     Recall,
-    differ,
+    grid_distance,
     grid_of,
 )
 from server.media.picture import encode
 from server.models.routing import span_in
 
 
-def picture(captured: float, size: int = 1000, since: float | None = None, shows: int = 0) -> Kept:
+def picture(
+    captured: float, size: int = 1000, since: float | None = None, shows: int = 0
+) -> PastPicture:
     """`size`: bytes with its grid; `shows`: 0 the usual scene, else a thing of this number."""
     since = captured if since is None else since
     grid = np.full(SIZE, 100, np.uint8)
@@ -40,7 +42,7 @@ def picture(captured: float, size: int = 1000, since: float | None = None, shows
         at = shows * 61 % 1200
         grid[at : at + 60] = 180
     jpeg = bytes(max(0, size - SIZE))
-    return Kept(f"f{captured}", captured, None, 1280, 720, jpeg, since, grid)
+    return PastPicture(f"f{captured}", captured, None, 1280, 720, jpeg, since, grid)
 
 
 def times(recall: Recall, now: float, count: int = 1000) -> list[float]:
@@ -60,13 +62,13 @@ def test_the_first_frame_is_kept_then_changes() -> None:
 def test_a_still_scene_has_one_recent_picture() -> None:
     """A newer one replaces it now and then and knows since when nothing changed: the view before a change is there."""
     recall = Recall(300, 100_000)
-    gone: Counter[Dropped] = Counter()
+    gone: Counter[DropReason] = Counter()
     for now in range(3600):
         if recall.due(False, now):
             gone += recall.keep(picture(now), now, changed=False)
     (only,) = recall.pictures()
     assert (only.captured, only.since) == (3540, 0)
-    assert gone == {Dropped.SAME: 59}
+    assert gone == {DropReason.SAME: 59}
 
 
 def test_when_full_the_oldest_of_alike_ones_go() -> None:
@@ -90,7 +92,7 @@ def test_nothing_goes_below_the_bounds() -> None:
     assert len(recall) == 300
     full = Recall(300, 5000)
     assert full.keep(picture(1, 5000), 1) == {}
-    assert full.keep(picture(2, 5001), 2) == {Dropped.FULL: 1}
+    assert full.keep(picture(2, 5001), 2) == {DropReason.FULL: 1}
     assert times(full, 3) == [1]
     small = Recall(3600, 60_000_000)
     for now in range(MOST + 5):
@@ -102,7 +104,7 @@ def test_a_late_picture_is_not_kept() -> None:
     """Pictures stay in the order of their capture."""
     recall = Recall(300, 5000)
     recall.keep(picture(10), 10)
-    assert recall.keep(picture(10), 11) == {Dropped.LATE: 1}
+    assert recall.keep(picture(10), 11) == {DropReason.LATE: 1}
     assert len(recall) == 1
 
 
@@ -147,7 +149,7 @@ def test_bounds_and_counts_hold_always(
 ) -> None:
     """Whatever comes, both bounds hold, the size is right, and each picture is kept or counted as dropped."""
     recall = Recall(seconds, most)
-    now, gone = 0.0, Counter[Dropped]()
+    now, gone = 0.0, Counter[DropReason]()
     for offered, (passed, size, changed, late) in enumerate(steps, 1):
         now += max(0.0, passed)
         gone += recall.keep(picture(now - late, size), now, changed=changed)
@@ -201,7 +203,7 @@ def test_a_thing_is_another_scene() -> None:
     """From 1 % of the picture on; of the same lightness, by its color."""
     plain = scene()
     for share, color in ((0.01, (0, 0, 0)), (0.03, (40, 40, 230)), (0.2, (250, 250, 250))):
-        assert differ(shown(plain), shown(with_thing(plain, share, color))) == 1.0
+        assert grid_distance(shown(plain), shown(with_thing(plain, share, color))) == 1.0
     assert shown(plain).shape == (SIZE,)
 
 
@@ -222,12 +224,12 @@ def test_a_thing_is_another_scene() -> None:
     ids=["lighter", "moved a little", "noise"],
 )
 def test_light_sway_and_noise_are_no_other_scene(change) -> None:  # type: ignore[no-untyped-def]
-    assert differ(shown(scene()), shown(change(scene()))) < 0.5
+    assert grid_distance(shown(scene()), shown(change(scene()))) < 0.5
 
 
 def test_many_are_compared_at_once() -> None:
     grids = [shown(scene(0)), shown(scene(1)), shown(with_thing(scene(0), 0.05, (0, 0, 0)))]
-    assert list(Compared(grids).differ(grids[0])) == [0.0, 1.0, 1.0]
+    assert list(Compared(grids).grid_distance(grids[0])) == [0.0, 1.0, 1.0]
 
 
 def test_a_broken_picture_is_refused() -> None:

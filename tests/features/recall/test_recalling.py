@@ -15,7 +15,7 @@ import pytest
 
 from server.core.frames import Frame
 from server.core.messages import Chat, ClearRecall
-from server.features.recall.recalling import Recalling, RecallLimits, counter
+from server.features.recall.recalling import RecallLimits, RecallPart, counter
 from server.media.picture.encode import Bgr, decode
 from server.media.picture.privacy import PrivacyFilter
 from server.models.base import Capabilities
@@ -41,8 +41,8 @@ async def remembering(
         yield one
 
 
-def recalling(one: Room) -> Recalling:
-    found: Recalling = one.session.part("recall")
+def recalling(one: Room) -> RecallPart:
+    found: RecallPart = one.session.part("recall")
     return found
 
 
