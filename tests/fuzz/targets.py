@@ -319,7 +319,7 @@ def answers(data: bytes) -> None:
     for answer in read_answers(said, ("w1", "w2")).values():
         assert 0 <= answer.confidence <= 1
     for unit in BoxUnit:
-        for box in pointing.read(said, unit, picture=(840, 448), frame=(1280, 720)).boxes:
+        for box in pointing.parse_answer(said, unit, picture=(840, 448), frame=(1280, 720)).boxes:
             assert 0 <= box.x1 <= box.x2 <= 1280
             assert 0 <= box.y1 <= box.y2 <= 720
 

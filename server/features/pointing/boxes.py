@@ -99,7 +99,7 @@ class Sentence:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GroundedAnswer:
     """A model's answer to such a question."""
 
     # Without the list; "" where it has no words
@@ -113,14 +113,14 @@ class Answer:
     dropped: int = 0
 
 
-def read(
+def parse_answer(
     text: str,
     unit: BoxUnit,
     *,
     picture: tuple[int, int],
     frame: tuple[int, int],
     region: Region | None = None,
-) -> Answer:
+) -> GroundedAnswer:
     """Read an answer about a picture of these (width, height) that shows the frame, or a region of it. Never raises."""
     text = text[:MAX_TEXT_CHARS]
     read = read_boxes(text)
@@ -132,7 +132,7 @@ def read(
         sum(0 < one <= BEYOND for one in outside),
         sum(one > BEYOND for one in outside),
     )
-    return Answer(_words(text), boxes, none, clamped, dropped)
+    return GroundedAnswer(_words(text), boxes, none, clamped, dropped)
 
 
 def in_frame(found: Sequence[Box], picture: Picture) -> tuple[Box, ...]:
@@ -155,12 +155,12 @@ def _words(text: str) -> str:
     return rest[last + 1 :].strip(" \t\r\n`") if len(rest) > last + 1 else ""
 
 
-def listed(boxes: Sequence[Box]) -> str:
+def label_list(boxes: Sequence[Box]) -> str:
     """Return a sentence's stand-in for an answer without words: the labels."""
     return ", ".join(dict.fromkeys(box.label for box in boxes if box.label))
 
 
-def doubtful(box: Box, frame: tuple[int, int]) -> bool:
+def is_doubtful(box: Box, frame: tuple[int, int]) -> bool:
     """Return True for a box that is small, or about which the model is not sure."""
     area = box.area / (frame[0] * frame[1])
     return area < SMALL or (box.confidence is not None and box.confidence < UNSURE)
@@ -168,7 +168,7 @@ def doubtful(box: Box, frame: tuple[int, int]) -> bool:
 
 def second_look(boxes: Sequence[Box], frame: tuple[int, int]) -> Region | None:
     """Return the region of a second look: around all doubtful boxes, else around the first; None: none would help."""
-    return closer([box for box in boxes if doubtful(box, frame)], frame)
+    return closer([box for box in boxes if is_doubtful(box, frame)], frame)
 
 
 def closer(
@@ -205,16 +205,16 @@ def _span(edges: Sequence[tuple[float, float]], side: int) -> tuple[int, int]:
 
 
 def after_second_look(
-    first: Answer, second: Answer, region: Region, frame: tuple[int, int]
-) -> Answer:
+    first: GroundedAnswer, second: GroundedAnswer, region: Region, frame: tuple[int, int]
+) -> GroundedAnswer:
     """Return the answer of both looks: in the region the second one counts, unless it says nothing."""
     if not (second.boxes or second.none):
         return first
-    kept = [box for box in first.boxes if not (doubtful(box, frame) and _inside(box, region))]
+    kept = [box for box in first.boxes if not (is_doubtful(box, frame) and _inside(box, region))]
     boxes = tuple(itertools.islice((*second.boxes, *kept), MAX_BOXES))
     if boxes:
         return replace(first, boxes=boxes)
-    return Answer(second.sentence or first.sentence, (), True)
+    return GroundedAnswer(second.sentence or first.sentence, (), True)
 
 
 def _inside(box: Box, region: Region) -> bool:

@@ -66,7 +66,7 @@ def compare(question: str, first: str, second: str) -> Verdict:
     if not second.strip() or second.strip(" .\"'`*") == NOTHING_TO_READ:
         return Verdict.UNSEEN
     one, other = first[:_MOST], second[:_MOST]
-    told, seen = _main(one), _claims(_folded(_LISTED.sub(" ", other)))
+    told, seen = _main(one), _claims(_fold(_LISTED.sub(" ", other)))
     heads = _yes_no(one), _yes_no(other)
     if all(heads):
         told, seen = told | {"yes_no": {heads[0]}}, seen | {"yes_no": {heads[1]}}
@@ -88,9 +88,9 @@ def compare(question: str, first: str, second: str) -> Verdict:
     return Verdict.AGREES if same else Verdict.UNSURE
 
 
-def differing(second: str, language: str) -> str:
+def contradiction(second: str, language: str) -> str:
     """Return the sentence that says that a second look answered otherwise. `language`: a BCP 47 tag."""
-    sentences = [text for text in _sentences(second[:_MOST]) if _claims(_folded(text))]
+    sentences = [text for text in _sentences(second[:_MOST]) if _claims(_fold(text))]
     other = (sentences or [second])[0].strip().rstrip(".!。।")
     if len(other) > _MOST_QUOTED:
         other = f"{other[:_MOST_QUOTED].rstrip()}…"
@@ -101,7 +101,7 @@ def differing(second: str, language: str) -> str:
 
 def numbers_in(text: str) -> frozenset[Hashable]:
     """Return the numbers and dates of a text, to find the print that an answer is about."""
-    found = _numbers(_folded(text[:_MOST]))
+    found = _numbers(_fold(text[:_MOST]))
     return frozenset(
         one
         for values in found.values()
@@ -124,7 +124,7 @@ _Found = dict[str, set[Hashable]]
 
 def _main(text: str) -> _Found:
     """Return the claims of the first sentence that has any."""
-    claims = (_claims(_folded(sentence)) for sentence in _sentences(text))
+    claims = (_claims(_fold(sentence)) for sentence in _sentences(text))
     return next((found for found in claims if found), {})
 
 
@@ -139,7 +139,7 @@ def _claims(text: str) -> _Found:
     return found
 
 
-def _folded(text: str) -> str:
+def _fold(text: str) -> str:
     """Return a text for comparing, with European digits, and with spaces between scripts."""
     text = "".join(str(unicodedata.digit(c)) if c.isdecimal() else c for c in text)
     text = _FRACTION.sub(_decimal, text)
@@ -199,14 +199,14 @@ def _unit(behind: str) -> tuple[str, Decimal] | None:
 def _relation(told: Iterable[Hashable], seen: Iterable[Hashable]) -> Verdict:
     """Compare what two answers claim of one kind."""
     told, seen = list(told), list(seen)
-    borne = [any(_alike(one, other) for other in seen) for one in told]
+    borne = [any(_claims_match(one, other) for other in seen) for one in told]
     if all(borne):
         return Verdict.AGREES
-    known = [any(_alike(one, other) for one in told) for other in seen]
+    known = [any(_claims_match(one, other) for one in told) for other in seen]
     return Verdict.UNSURE if all(known) else Verdict.DIFFERS
 
 
-def _alike(one: Hashable, other: Hashable) -> bool:
+def _claims_match(one: Hashable, other: Hashable) -> bool:
     """Compare two claims; of dates the parts that both have, each of which may be unclear."""
     if isinstance(one, tuple) and isinstance(other, tuple):
         return all(None in a | b or a & b for a, b in zip(one, other, strict=True))
@@ -217,7 +217,7 @@ def _yes_no(text: str) -> str:
     """Return whether an answer begins with yes or no, "" for neither."""
     head = _HEAD.match(text.lstrip(" \"'*¡¿"))
     word = plain(head[0]).strip() if head else ""
-    return next((str(side) for side, words in enumerate(_whole("yes_no")) if word in words), "")
+    return next((str(side) for side, words in enumerate(_word_sets("yes_no")) if word in words), "")
 
 
 def _sides(kind: str, text: str) -> list[int]:
@@ -230,7 +230,9 @@ def _sides(kind: str, text: str) -> list[int]:
 def _same_names(first: str, second: str) -> bool:
     """Return False where each text has a name that the other one lacks."""
     pairs = (first, second), (second, first)
-    return not all(any(not _known(name, other) for name in _names(one)) for one, other in pairs)
+    return not all(
+        any(not _contains_name(name, other) for name in _names(one)) for one, other in pairs
+    )
 
 
 def _names(text: str) -> list[str]:
@@ -246,7 +248,7 @@ def _names(text: str) -> list[str]:
     return found
 
 
-def _known(name: str, text: str) -> bool:
+def _contains_name(name: str, text: str) -> bool:
     return plain(name)[:_ALIKE] in plain(text)
 
 
@@ -275,7 +277,7 @@ def _table(name: str) -> re.Pattern[str]:
 
 
 @cache
-def _whole(name: str) -> list[frozenset[str]]:
+def _word_sets(name: str) -> list[frozenset[str]]:
     """Return the words of each of several opposites."""
     sides = zip(*_data()[name].values(), strict=True)
     return [

@@ -14,8 +14,8 @@ from server.core.frames import BoxUnit, Detail, Picture, QuestionMode
 from server.features.pointing import boxes
 from server.features.pointing.boxes import FindBoxes
 from server.features.pointing.messages import Point
-from server.features.pointing.snap import FindAt, Snap
-from server.features.pointing.twice import Passing, ReadLines, Twice
+from server.features.pointing.snap import FindAt, PointLookup
+from server.features.pointing.twice import DoubleChecks, ForwardingObserver, ReadLines
 from server.models.base import Capabilities, Engine, EngineRequest
 from server.models.scheduler.job import JobObserver, Result
 from server.session.part import SessionContext, SessionPart
@@ -46,9 +46,9 @@ class Pointing(SessionPart):
         self.context, self.find = context, find
         self.routes = {
             QuestionMode.WHERE: self,
-            QuestionMode.TWICE: Twice(context, find, read, detect),
+            QuestionMode.TWICE: DoubleChecks(context, find, read, detect),
         }
-        self._snap = Snap(context, find_at)
+        self._snap = PointLookup(context, find_at)
         self.handlers = {Point: self._snap.point}
 
     async def close(self) -> None:
@@ -69,12 +69,14 @@ class Pointing(SessionPart):
             max_tokens=boxes.MAX_TOKENS,
             extras=(*draft.extras, QuestionMode.WHERE),
         )
-        asking.on_submitted(self.context.requests.submit(draft, FirstLook(self, asking, draft)))
+        asking.on_submitted(
+            self.context.requests.submit(draft, FirstLookObserver(self, asking, draft))
+        )
 
-    def read(self, text: str, unit: BoxUnit, picture: Picture) -> boxes.Answer:
+    def parse_answer(self, text: str, unit: BoxUnit, picture: Picture) -> boxes.GroundedAnswer:
         """Read an answer about a picture, and count its boxes that reach beyond that."""
         size, frame = (picture.width, picture.height), (picture.source_width, picture.source_height)
-        found = boxes.read(text, unit, picture=size, frame=frame, region=picture.region)
+        found = boxes.parse_answer(text, unit, picture=size, frame=frame, region=picture.region)
         count_overshoots(self.context.services.metrics, found.clamped, found.dropped)
         return found
 
@@ -89,7 +91,7 @@ def _wording_again(question: str, needs: Capabilities) -> str:
     return boxes.question(question, needs.boxes, again=True)
 
 
-class FirstLook(Passing):
+class FirstLookObserver(ForwardingObserver):
     """Sink of the question itself: passes words on, keeps the list of boxes back, and asks for a second look."""
 
     def __init__(self, pointing: Pointing, asking: Asking, draft: Draft) -> None:
@@ -121,7 +123,7 @@ class FirstLook(Passing):
             if find is None or result.finish_reason not in ("stop", "length"):
                 self.answer.on_result(result)
             else:
-                self.asking.take_looks(BoxesBeside(self, picture, result, find))
+                self.asking.take_looks(DetectorBoxes(self, picture, result, find))
         elif self._unit is None:
             found = boxes.in_frame(result.boxes or (), picture)
             self.answer.on_result(replace(result, boxes=found))
@@ -130,7 +132,7 @@ class FirstLook(Passing):
             self._read(result, self._unit, picture)
 
     def _read(self, first: Result, unit: BoxUnit, picture: Picture) -> None:
-        found = self.pointing.read(first.text, unit, picture)
+        found = self.pointing.parse_answer(first.text, unit, picture)
         # Of a part that the person points at, the first look has all pixels.
         frame = picture.source_width, picture.source_height
         region = boxes.second_look(found.boxes, frame) if picture.region is None else None
@@ -140,16 +142,16 @@ class FirstLook(Passing):
         try:
             view = replace(self._draft.view, region=region, detail=Detail.HIGH)
             draft = replace(self._draft, view=view, prepared=None, wording=_wording_again)
-            second = SecondLook(self, first, found, unit)
+            second = SecondLookObserver(self, first, found, unit)
             self.asking.on_submitted(self.pointing.context.requests.submit(draft, second))
         except QwenCameraError as error:
             # The first look is an answer, too.
             log.info("no second look", extra={"code": error.code})
             self.end(first, found)
 
-    def end(self, result: Result, found: boxes.Answer) -> None:
+    def end(self, result: Result, found: boxes.GroundedAnswer) -> None:
         """End the answer with these words and boxes."""
-        text = found.sentence or boxes.listed(found.boxes)
+        text = found.sentence or boxes.label_list(found.boxes)
         if not self._shown:
             self._show(text)
         self.answer.on_result(replace(result, text=text, boxes=found.boxes))
@@ -160,11 +162,11 @@ class FirstLook(Passing):
             self.answer.on_delta(text)
 
 
-class SecondLook(JobObserver):
+class SecondLookObserver(JobObserver):
     """Sink of the second look, whose words nobody sees. Ends the answer; without it the first look's is one."""
 
     def __init__(
-        self, first: FirstLook, result: Result, found: boxes.Answer, unit: BoxUnit
+        self, first: FirstLookObserver, result: Result, found: boxes.GroundedAnswer, unit: BoxUnit
     ) -> None:
         """`result`, `found`: the end of the first look."""
         self.id = first.id
@@ -189,19 +191,21 @@ class SecondLook(JobObserver):
             ended, reason = result.finish_reason, result.cancel_reason
             whole = replace(whole, finish_reason=ended, cancel_reason=reason)
         elif picture is not None and picture.region is not None:
-            seen = self._first.pointing.read(result.text, self._unit, picture)
+            seen = self._first.pointing.parse_answer(result.text, self._unit, picture)
             frame = picture.source_width, picture.source_height
             found = boxes.after_second_look(found, seen, picture.region, frame)
         self._first.end(whole, found)
 
 
-class BoxesBeside:
+class DetectorBoxes:
     """The end of an answer whose engine gives no boxes: it comes with those that the detector finds."""
 
-    def __init__(self, first: FirstLook, picture: Picture, result: Result, find: FindBoxes) -> None:
+    def __init__(
+        self, first: FirstLookObserver, picture: Picture, result: Result, find: FindBoxes
+    ) -> None:
         self._asking, self._answer = first.asking, first.answer
         self._picture, self._result = picture, result
-        self._ended = False
+        self._finished = False
         tasks = first.pointing.context.tasks
         self._task = tasks.spawn(self._end_with(find), name="boxes")
 
@@ -222,6 +226,6 @@ class BoxesBeside:
         self._task.cancel()
 
     def _end(self, result: Result) -> None:
-        if not self._ended:
-            self._ended = True
+        if not self._finished:
+            self._finished = True
             self._answer.on_result(result)

@@ -33,7 +33,7 @@ FAILURES = (cv2.error, RuntimeError, ValueError, MemoryError)
 FindAt = Callable[[NDArray[np.uint8], float, float, str], Awaitable[Sequence[Finding]]]
 
 
-class Snap:
+class PointLookup:
     """Looks for what is at a place, one place at a time.
 
     Bounds of places that wait for a look: one; the newest replaces it.

@@ -19,7 +19,7 @@ from server.core.messages.to_client import SecondLook
 from server.core.metrics import Metrics
 from server.features.pointing import boxes
 from server.features.pointing.boxes import FindBoxes
-from server.features.pointing.claims import Verdict, compare, differing, numbers_in
+from server.features.pointing.claims import Verdict, compare, contradiction, numbers_in
 from server.features.pointing.snap import FAILURES, PIXELS
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, Engine, EngineRequest, PointedAt
@@ -63,7 +63,7 @@ def counter(metrics: Metrics) -> Any:
     )
 
 
-class Twice:
+class DoubleChecks:
     """The questions of one session that are looked at twice, and how many of their looks agreed."""
 
     prepares = True
@@ -85,9 +85,9 @@ class Twice:
         """Queue the question; once it is answered, the second look runs as a task."""
         # The engine's own voice could not say what the second look finds.
         draft = replace(draft, on_speech=None, wording=_wording)
-        asking.on_submitted(self.context.requests.submit(draft, _First(self, asking, draft)))
+        asking.on_submitted(self.context.requests.submit(draft, _FirstAnswer(self, asking, draft)))
 
-    def judged(self, result: Verdict | str, text: str | None) -> SecondLook:
+    def record_result(self, result: Verdict | str, text: str | None) -> SecondLook:
         """Count a second look, and return what the client gets of it."""
         self._counter.labels(result).inc()
         self._agreed += result == Verdict.AGREES
@@ -105,7 +105,7 @@ def _wording_again(question: str, needs: Capabilities) -> str:
     return question if needs.wants_pixels else f"{_AGAIN}{question}"
 
 
-class Passing(JobObserver):
+class ForwardingObserver(JobObserver):
     """Sink of a question itself, which passes its progress on."""
 
     def __init__(self, asking: Asking) -> None:
@@ -125,10 +125,10 @@ class Passing(JobObserver):
         self.answer.on_failure(error)
 
 
-class _First(Passing):
+class _FirstAnswer(ForwardingObserver):
     """Passes all on but the end of an answer that can be compared."""
 
-    def __init__(self, twice: Twice, asking: Asking, draft: Draft) -> None:
+    def __init__(self, twice: DoubleChecks, asking: Asking, draft: Draft) -> None:
         super().__init__(asking)
         self._twice, self._draft = twice, draft
 
@@ -138,20 +138,22 @@ class _First(Passing):
             return
         # A voice speaks the last sentence at the end of its line, not after the second look.
         self.answer.on_delta("\n")
-        self.asking.take_looks(_Again(self._twice, self, self._draft, result))
+        self.asking.take_looks(_SecondAnswer(self._twice, self, self._draft, result))
 
 
-class _Again(JobObserver):
+class _SecondAnswer(JobObserver):
     """The second look at one answer, whose words nobody sees as they come, and the answer's end."""
 
-    def __init__(self, twice: Twice, sink: _First, draft: Draft, first: Result) -> None:
+    def __init__(
+        self, twice: DoubleChecks, sink: _FirstAnswer, draft: Draft, first: Result
+    ) -> None:
         self.id = sink.id
         self._twice, self._context = twice, twice.context
         self._asking, self._answer = sink.asking, sink.answer
         self._draft, self._view, self._first = draft, draft.view, first
         self._job: Job | None = None
-        self._looked: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._ended = False
+        self._second_result: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._finished = False
         self._task = self._context.tasks.spawn(self._run(), name="second look")
 
     def on_request(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
@@ -160,12 +162,12 @@ class _Again(JobObserver):
             self._answer.note_closer_look(request.picture)
 
     def on_failure(self, error: QwenCameraError) -> None:
-        if not self._looked.done():
-            self._looked.set_exception(error)
+        if not self._second_result.done():
+            self._second_result.set_exception(error)
 
     def on_result(self, result: Result) -> None:
-        if not self._looked.done():
-            self._looked.set_result(result)
+        if not self._second_result.done():
+            self._second_result.set_result(result)
 
     async def _run(self) -> None:
         """Look again, compare, and end the answer, also when it is cancelled."""
@@ -177,7 +179,7 @@ class _Again(JobObserver):
                 looked = await self._look(await self._region())
                 if looked.cancel_reason is None:
                     second, pool = looked, self._context.services.prepare_pool
-                    result, warning = await in_pool(pool, self._compared, second.text)
+                    result, warning = await in_pool(pool, self._compare, second.text)
         except TimeoutError:
             result = "late"
         except QwenCameraError as error:
@@ -190,7 +192,7 @@ class _Again(JobObserver):
         self._end("failed", None, "", reason)
         self._task.cancel()
 
-    def _compared(self, second: str) -> tuple[Verdict, str]:
+    def _compare(self, second: str) -> tuple[Verdict, str]:
         """Return the verdict, and the sentence for people where they differ. Blocking."""
         verdict = compare(self._asking.question.text, self._first.text, second)
         if verdict is not Verdict.DIFFERS:
@@ -199,7 +201,7 @@ class _Again(JobObserver):
         detect = self._twice.detect
         told = detect(self._first.text) if detect is not None else None
         language = wishes.language or told or wishes.page_language or "en"
-        return verdict, differing(second, language)
+        return verdict, contradiction(second, language)
 
     async def _look(self, region: Region) -> Result:
         """Ask about a part of the frame. Raises QwenCameraError."""
@@ -215,7 +217,7 @@ class _Again(JobObserver):
             extras=tuple(one for one in self._draft.extras if not isinstance(one, PointedAt)),
         )
         self._job = self._context.requests.submit(draft, self)
-        return await self._looked
+        return await self._second_result
 
     async def _region(self) -> Region:
         """Choose the part to look at. Raises FrameWithheld."""
@@ -225,10 +227,10 @@ class _Again(JobObserver):
         region = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIND_SECONDS):
-                region = await self._found(picture, seen)
+                region = await self._find_part(picture, seen)
         return region or boxes.middle(seen)
 
-    async def _found(self, picture: Picture, seen: Region) -> Region | None:
+    async def _find_part(self, picture: Picture, seen: Region) -> Region | None:
         """Find print with a number of the answer, else things that the question names, else any print."""
         size, find = (picture.source_width, picture.source_height), self._twice.find
 
@@ -256,9 +258,9 @@ class _Again(JobObserver):
     def _end(
         self, result: Verdict | str, second: Result | None, warning: str, reason: str = "user"
     ) -> None:
-        if self._ended:
+        if self._finished:
             return
-        self._ended = True
+        self._finished = True
         if self._job is not None:
             self._context.services.inference.cancel(self._job, reason)
         seconds, text = self._first.inference_seconds, self._first.text
@@ -272,7 +274,7 @@ class _Again(JobObserver):
         if warning:
             self._answer.on_delta(f"\n{warning}")
             text = f"{text}\n\n{warning}"
-        looked = self._twice.judged(result, told)
+        looked = self._twice.record_result(result, told)
         self._answer.on_result(
             replace(self._first, text=text, inference_seconds=seconds, second_look=looked)
         )

@@ -21,7 +21,7 @@ from server.features.builtin.reader import Reader
 from server.features.pointing import boxes as pointing
 from server.features.pointing.boxes import (
     MAX_BOXES,
-    Answer,
+    GroundedAnswer,
     Sentence,
     after_second_look,
     second_look,
@@ -38,8 +38,8 @@ SPANNER = Box(128, 90, 256, 180, "spanner", 0.9)
 SAID = "It lies on the left, in the upper part."
 
 
-def read(text: str, unit: BoxUnit = BoxUnit.PIXELS) -> Answer:
-    return pointing.read(text, unit, picture=(840, 448), frame=FRAME)
+def read(text: str, unit: BoxUnit = BoxUnit.PIXELS) -> GroundedAnswer:
+    return pointing.parse_answer(text, unit, picture=(840, 448), frame=FRAME)
 
 
 def streamed(*pieces: str) -> str:
@@ -77,14 +77,16 @@ def test_the_request_has_question_form_and_unit(unit: BoxUnit) -> None:
 )
 def test_the_sentence_and_the_boxes_are_told_apart(text: str) -> None:
     """Whichever comes first, in code or loose."""
-    assert read(text) == Answer(SAID, (SPANNER,), False)
+    assert read(text) == GroundedAnswer(SAID, (SPANNER,), False)
 
 
 def test_an_answer_without_boxes() -> None:
     """An empty list says that there is none; mere words say nothing."""
-    assert read("I cannot see a spanner.\n[]") == Answer("I cannot see a spanner.", (), True)
-    assert read("I cannot see a spanner.") == Answer("I cannot see a spanner.", (), False)
-    assert read("") == Answer("", (), False)
+    assert read("I cannot see a spanner.\n[]") == GroundedAnswer(
+        "I cannot see a spanner.", (), True
+    )
+    assert read("I cannot see a spanner.") == GroundedAnswer("I cannot see a spanner.", (), False)
+    assert read("") == GroundedAnswer("", (), False)
 
 
 THOUSANDTHS = BoxUnit.THOUSANDTHS
@@ -203,7 +205,9 @@ def test_boxes_are_exact_to_a_pixel(
     if unit is BoxUnit.THOUSANDTHS_Y_FIRST:
         told = [told[1], told[0], told[3], told[2]]
     text = json.dumps([{"bbox_2d": told, "label": "it"}])
-    (box,) = pointing.read(text, unit, picture=(wide, high), frame=frame, region=region).boxes
+    (box,) = pointing.parse_answer(
+        text, unit, picture=(wide, high), frame=frame, region=region
+    ).boxes
     right_edges = (x1 + seen.left, y1 + seen.top, x2 + seen.left, y2 + seen.top)
     for got, expected in zip((box.x1, box.y1, box.x2, box.y2), right_edges, strict=True):
         assert abs(got - expected) < 0.5
@@ -230,17 +234,17 @@ def test_the_part_lies_in_the_frame(
 def test_the_second_look_counts_in_its_part() -> None:
     """It corrects, it takes back, it says nothing; boxes elsewhere stay."""
     weak, sure = Box(100, 100, 140, 140, "a", 0.3), Box(600, 100, 1000, 500, "b", 0.9)
-    first = Answer("Two.", (weak, sure), False)
+    first = GroundedAnswer("Two.", (weak, sure), False)
     region = second_look([weak], FRAME)
     assert region is not None
     better = Box(110, 104, 150, 150, "a", 0.9)
-    corrected = after_second_look(first, Answer("Here.", (better,), False), region, FRAME)
-    assert corrected == Answer("Two.", (better, sure), False)
-    none = Answer("It is a shadow.", (), True)
+    corrected = after_second_look(first, GroundedAnswer("Here.", (better,), False), region, FRAME)
+    assert corrected == GroundedAnswer("Two.", (better, sure), False)
+    none = GroundedAnswer("It is a shadow.", (), True)
     assert after_second_look(first, none, region, FRAME).boxes == (sure,)
-    alone = Answer("There.", (weak,), False)
+    alone = GroundedAnswer("There.", (weak,), False)
     assert after_second_look(alone, none, region, FRAME) == none
-    silent = Answer("Hm.", (), False)
+    silent = GroundedAnswer("Hm.", (), False)
     assert after_second_look(alone, silent, region, FRAME) == alone
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.features.pointing import claims
-from server.features.pointing.claims import Verdict, compare, differing, numbers_in
+from server.features.pointing.claims import Verdict, compare, contradiction, numbers_in
 from tests.support.words import CODES as LANGUAGES
 
 ROOT = Path(__file__).parents[3]
@@ -202,13 +202,13 @@ def test_two_looks_that_see_nothing_agree_about_nothing() -> None:
 def test_the_sentence_quotes_what_differs_in_each_language() -> None:
     """The sentence of the second answer that has a claim, without its mark."""
     for language in LANGUAGES:
-        said = differing("I looked again. It says 50 mg. Be careful!", language)
+        said = contradiction("I looked again. It says 50 mg. Be careful!", language)
         assert "It says 50 mg" in said
         assert "Be careful" not in said
         assert "{" not in said
-    assert differing("50 mg", "pt-BR") == differing("50 mg", "pt")
-    assert differing("50 mg", "xx") == differing("50 mg", "en")
-    assert len(differing("5 " + "very " * 500, "en")) < 400
+    assert contradiction("50 mg", "pt-BR") == contradiction("50 mg", "pt")
+    assert contradiction("50 mg", "xx") == contradiction("50 mg", "en")
+    assert len(contradiction("5 " + "very " * 500, "en")) < 400
 
 
 def test_no_sentence_speaks_of_certainty() -> None:
@@ -227,7 +227,7 @@ def test_print_is_found_by_its_numbers() -> None:
 @given(st.text(max_size=300), st.text(max_size=300), st.text(max_size=60))
 def test_any_two_texts_are_compared(first: str, second: str, question: str) -> None:
     assert compare(question, first, second) in Verdict
-    assert differing(second, "en")
+    assert contradiction(second, "en")
 
 
 def test_it_takes_time_in_proportion_to_the_text() -> None:
