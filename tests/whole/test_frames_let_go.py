@@ -23,7 +23,7 @@ from server.core.sound import SOUND_RATE, Sound
 from server.features.cameras.cameras import OWN, cameras_of
 from server.features.grants import tools
 from server.features.grants.grants import Scope
-from server.features.grants.guard import Pass
+from server.features.grants.guard import ProgramAccess
 from server.features.grants.program_question import ProgramQuestion
 from server.features.grants.programs import Programs, programs_of
 from server.models.base import Capabilities, Chunk, Delta, EngineRequest
@@ -160,7 +160,7 @@ async def called(one: Room, number: int) -> None:
     programs = programs_of(one.session)
     grant, _ = programs.make("Helper", (Scope.LOOK,), 600)
     looking = asyncio.create_task(
-        tools.call(Pass(one.session, grant), "look", {"question": "Is the kettle on?"})
+        tools.call(ProgramAccess(one.session, grant), "look", {"question": "Is the kettle on?"})
     )
     await frames_until(one, looking)
     assert looking.result().is_error

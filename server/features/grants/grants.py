@@ -84,7 +84,7 @@ class Grant:
         return f"Grant(id={self.id!r})"
 
 
-def readable(name: str) -> str:
+def printable_name(name: str) -> str:
     """Return a program's name as one line of printable characters, "" when nothing is left."""
     shown = (c if not unicodedata.category(c).startswith("C") else " " for c in name)
     return " ".join("".join(shown).split())
@@ -136,7 +136,7 @@ class Grants:
             raise BadRequest(
                 f'"seconds" is not between {LEAST_SECONDS} and {MOST_SECONDS}. Choose a shorter or longer time.'
             )
-        name = readable(name)
+        name = printable_name(name)
         if not 0 < len(name) <= MAX_NAME_CHARS:
             raise BadRequest(
                 f'"name" is not a name of 1 to {MAX_NAME_CHARS} characters. Say which program it is.'
@@ -180,18 +180,20 @@ class Grants:
         if self._grants.get(grant.id) is not grant:
             raise ended()
 
-    def message(self, grant: Grant, now: float) -> None:
+    def count_message(self, grant: Grant, now: float) -> None:
         """Note a message of any kind, before it is read. Raises Unauthorized and RateLimited."""
         self.check(grant, now)
-        self._take(grant.rates.messages, self._together.messages, now, f"{MESSAGE_RATE:g} messages")
+        self._take(
+            grant.rates.messages, self._shared_rates.messages, now, f"{MESSAGE_RATE:g} messages"
+        )
 
-    def use(self, grant: Grant, scope: Scope | None, now: float, wall: float) -> None:
+    def count_call(self, grant: Grant, scope: Scope | None, now: float, wall: float) -> None:
         """Note a call; `scope` is None for one that needs none. Raises Unauthorized, Forbidden without the scope, and
         RateLimited.
         """
         self.check(grant, now)
         # First: what was not allowed is a call, too.
-        self._take(grant.rates.calls, self._together.calls, now, f"{CALL_RATE:g} calls")
+        self._take(grant.rates.calls, self._shared_rates.calls, now, f"{CALL_RATE:g} calls")
         if scope is not None:
             self.allow(grant, scope, now)
         grant.last_used = wall
@@ -212,9 +214,9 @@ class Grants:
                 f" {', '.join(sorted(grant.scopes))}."
             )
 
-    def look(self, grant: Grant, now: float) -> None:
+    def count_look(self, grant: Grant, now: float) -> None:
         """Note a look of a call that `use` has noted. Raises RateLimited."""
-        if not take_all((grant.rates.looks, self._together.looks), now):
+        if not take_all((grant.rates.looks, self._shared_rates.looks), now):
             raise RateLimited(
                 f"One program may look {self.per_minute} times a minute, and all of a camera together"
                 f" {ALL_SHARE * self.per_minute} times. Wait, and ask again.",
@@ -223,7 +225,7 @@ class Grants:
         grant.looked += 1
 
     @property
-    def _together(self) -> _Rates:
+    def _shared_rates(self) -> _Rates:
         assert self._rates is not None
         return self._rates
 

@@ -39,8 +39,8 @@ from server.web.request_guard import RequestGuard, Services
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-# The key of a request's state under which its program's `Pass` stands
-PASS = "program"
+# The key of a request's state under which its program's `ProgramAccess` stands
+ACCESS_KEY = "program"
 _MISSING = (
     "This needs the access token that the person whose camera it is has given this program,"
     " sent as Authorization: Bearer <token>."
@@ -48,7 +48,7 @@ _MISSING = (
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class ProgramAccess:
     session: Session
     grant: Grant
 
@@ -70,7 +70,7 @@ class ProgramGuard:
         # An assistant whose access has ended goes on asking; the people at its address must still get in.
         self._refusals = Limiter(services.access.settings.rate_limit_per_minute)
 
-    async def enter(self, request: Request, session_id: str | None = None) -> Pass:
+    async def enter(self, request: Request, session_id: str | None = None) -> ProgramAccess:
         """Return the session and the grant of a request's token. `session_id`: the one that the address names.
 
         `Programs` checks with each call what the program may do. Raises Forbidden for a foreign page,
@@ -78,11 +78,11 @@ class ProgramGuard:
         """
         self._guard.origin(request)
         try:
-            return self._entered(request, session_id)
+            return self._access_of(request, session_id)
         except Unauthorized as error:
-            raise self._refused(request, error) from None
+            raise self._count_refusal(request, error) from None
 
-    def _entered(self, request: Request, session_id: str | None) -> Pass:
+    def _access_of(self, request: Request, session_id: str | None) -> ProgramAccess:
         try:
             read = read_token(bearer(request.headers.get("authorization")))
         except TokenRefused:
@@ -96,7 +96,7 @@ class ProgramGuard:
         session = self._services.sessions.get(named)
         if session is None:
             raise ended()
-        return Pass(session, programs_of(session).find(digest))
+        return ProgramAccess(session, programs_of(session).find(digest))
 
     def _check_home(self, request: Request, session_id: str, named: str | None) -> None:
         if self._services.sessions.replicas.is_home(session_id):
@@ -106,7 +106,7 @@ class ProgramGuard:
             raise NotFound(REPLICA_UNAVAILABLE)
         raise Elsewhere(f"{request.url.path}?session={quote(session_id)}")
 
-    def _refused(self, request: Request, error: QwenCameraError) -> QwenCameraError:
+    def _count_refusal(self, request: Request, error: QwenCameraError) -> QwenCameraError:
         """Count a refusal against its address; return its error, or RateLimited for one of too many."""
         self._services.metrics.auth_failures.labels("program").inc()
         address = limiter_key(self._guard.address(request))
@@ -119,7 +119,7 @@ class ProgramGuard:
         )
 
 
-async def until_left(receive: Receive, answer: Coroutine[Any, Any, None]) -> None:
+async def run_until_disconnect(receive: Receive, answer: Coroutine[Any, Any, None]) -> None:
     """Answer a program's request, until it has left: who has left wants no answer."""
 
     async def left() -> None:
@@ -199,9 +199,9 @@ class McpEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        entered = await self._guard.enter(request, scope["path_params"].get("session_id"))
+        access = await self._guard.enter(request, scope["path_params"].get("session_id"))
         # Lists and rubbish cost something, too.
-        entered.programs.message(entered.grant)
+        access.programs.count_message(access.grant)
         if request.method != "POST":
             # Nothing is sent without a request, and there is no session to end.
             await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
@@ -222,8 +222,8 @@ class McpEndpoint:
             return {"type": "http.request", "body": body, "more_body": False}
 
         inner = dict(scope)
-        inner["state"] = {**scope.get("state", {}), PASS: entered}
+        inner["state"] = {**scope.get("state", {}), ACCESS_KEY: access}
         try:
-            await until_left(receive, manager.handle_request(inner, whole, send))
+            await run_until_disconnect(receive, manager.handle_request(inner, whole, send))
         finally:
             gone.set()

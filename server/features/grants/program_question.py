@@ -94,11 +94,11 @@ class ProgramQuestion:
             )
 
 
-class Collected(AnswerListener):
+class AnswerCollector(AnswerListener):
     """Takes the messages about one answer in place of a client's outbox."""
 
     def __init__(self, on_text: Callable[[str], None], chat: ChatForm | None) -> None:
-        self._tell = on_text
+        self._on_text = on_text
         self._chat = chat
         # A piece of text has come.
         self.begun = False
@@ -109,7 +109,7 @@ class Collected(AnswerListener):
     def put(self, message: wire.ServerMessage) -> None:
         if isinstance(message, wire.DeltaMessage):
             self.begun = True
-            self._tell(message.text)
+            self._on_text(message.text)
         elif isinstance(message, wire.Response) and not self.ended.done():
             self.ended.set_result(message)
 
@@ -191,7 +191,7 @@ class ProgramQuestions:
             )
         asks = Question(id, question.words, asked, route, detail, since=question.since)
         for left in reversed(range(TRIES)):
-            response = await self._ask(asks, draft, waited, Collected(on_text, chat))
+            response = await self._ask(asks, draft, waited, AnswerCollector(on_text, chat))
             if response is not None:
                 return response
             if left:
@@ -199,7 +199,7 @@ class ProgramQuestions:
         raise Busy("The person's own questions come first. Ask again in a moment.", retry_after=5)
 
     async def _ask(
-        self, question: Question, draft: Draft, waited: float, into: Collected
+        self, question: Question, draft: Draft, waited: float, into: AnswerCollector
     ) -> wire.Response | None:
         """Return the answer; None when a person's question took its place before it had a word."""
         publisher = AnswerPublisher(
@@ -259,7 +259,7 @@ class ProgramWatches:
 
     def add(self, grant: Grant, condition: str, *, repeat: bool = False) -> str:
         """Begin a watch, and return its id. Raises BadRequest, TooLong and Conflict."""
-        if len(self._living(grant)) >= MAX_WATCHES:
+        if len(self._active_ids(grant)) >= MAX_WATCHES:
             raise Conflict(
                 f"This program has {MAX_WATCHES} watches, which is the most. Remove one, then add this one."
             )
@@ -268,14 +268,14 @@ class ProgramWatches:
         grant.watches.append(id)
         return id
 
-    def listed(self, grant: Grant) -> list[WatchInfo]:
+    def list_own(self, grant: Grant) -> list[WatchInfo]:
         """Return the program's own watches, oldest first."""
-        watching, own = self._watching, self._living(grant)
+        watching, own = self._watching, self._active_ids(grant)
         return [one for one in watching.watches() if one.id in own]
 
     def remove(self, grant: Grant, id: str) -> None:
         """End a watch. Raises NotFound for one that is not the program's own."""
-        if id not in self._living(grant):
+        if id not in self._active_ids(grant):
             raise NotFound("There is no watch of this program with this id. watch_list has them.")
         self._watching.remove(id)
 
@@ -283,7 +283,7 @@ class ProgramWatches:
         """End all watches of a program, and its waits."""
         for wait in grant.waits:
             wait.cancel()
-        for id in self._living(grant):
+        for id in self._active_ids(grant):
             self._watching.remove(id)
 
     async def alerts(self, grant: Grant, after: int, wait: float) -> list[KeptAlert]:
@@ -314,7 +314,7 @@ class ProgramWatches:
             raise ended()
         return task.result()
 
-    def _living(self, grant: Grant) -> list[str]:
+    def _active_ids(self, grant: Grant) -> list[str]:
         """Return the watches of a program that are still there: a person may have ended some."""
         there = {one.id for one in self._found.watches()} if self._found is not None else ()
         grant.watches = [id for id in grant.watches if id in there]

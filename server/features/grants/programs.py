@@ -27,7 +27,7 @@ from server.session.session import Session
 
 T = TypeVar("T")
 # The end of a look: its result, and the words and the picture (a data URL) that the page gets
-Seen = tuple[T, str, str | None]
+LookResult = tuple[T, str, str | None]
 # Looks of one program that wait while another one of it runs
 MAX_WAITING = 3
 # Bytes that wait for a client up to which a look's picture goes out with its words
@@ -97,14 +97,14 @@ class Programs(SessionPart):
         if grant is None:
             return False
         self._count("ended")
-        self._leave(grant)
+        self._stop_work(grant)
         self._changed()
         return True
 
     def end_all(self) -> int:
         return sum(self.end(grant.id) for grant in self.grants.all())
 
-    def listed(self) -> messages.ProgramList:
+    def program_list(self) -> messages.ProgramList:
         self._expire()
         return messages.ProgramList(
             programs=[info_of(grant) for grant in self.grants.all()],
@@ -124,7 +124,7 @@ class Programs(SessionPart):
         """Send the list to a new socket, when there is or was a program."""
         if self._announced or len(self.grants):
             self._announced = True
-            self._outbox.put(self.listed())
+            self._outbox.put(self.program_list())
 
     def set_connected(self, connected: bool) -> None:
         """Note whether a socket of the session is open: without one nobody would see a look."""
@@ -134,11 +134,11 @@ class Programs(SessionPart):
         over = self.grants.expire(time.monotonic())
         for grant in over:
             self._count("expired")
-            self._leave(grant)
+            self._stop_work(grant)
         if over:
             self._changed()
 
-    def _leave(self, grant: Grant) -> None:
+    def _stop_work(self, grant: Grant) -> None:
         """Stop all that a program without access still has."""
         for task in grant.looks:
             task.cancel()
@@ -158,15 +158,15 @@ class Programs(SessionPart):
 
     # For programs
 
-    def message(self, grant: Grant) -> None:
+    def count_message(self, grant: Grant) -> None:
         """Note a message of a program's, before it is read. Raises Unauthorized and RateLimited."""
         with self._refusals():
-            self.grants.message(grant, time.monotonic())
+            self.grants.count_message(grant, time.monotonic())
 
-    def use(self, grant: Grant, scope: Scope | None) -> None:
+    def count_call(self, grant: Grant, scope: Scope | None) -> None:
         """Note a call; `scope` is None for one that needs none. Raises Unauthorized, Forbidden, RateLimited."""
         with self._refusals():
-            self.grants.use(grant, scope, time.monotonic(), time.time())
+            self.grants.count_call(grant, scope, time.monotonic(), time.time())
         self._count("used")
         self._touch()
 
@@ -186,12 +186,12 @@ class Programs(SessionPart):
         question.check()
         self.admit(grant)
 
-        async def work(look: messages.ProgramLook) -> Seen[wire.Response]:
+        async def work(look: messages.ProgramLook) -> LookResult[wire.Response]:
             answer = await self.questions.answer(look.id, grant.id, question, on_text)
             picture = answer.frame.thumbnail if answer.frame is not None else None
             return answer, answer.text, picture
 
-        return await self.look(grant, question.tool, question.words, work)
+        return await self.run_look(grant, question.tool, question.words, work)
 
     @property
     def model(self) -> str:
@@ -202,18 +202,18 @@ class Programs(SessionPart):
         """Return a filtered JPEG of the next frame, at most 640 px and 36 KiB, and the frame. Raises as `ask` does."""
         self.admit(grant)
 
-        async def work(look: messages.ProgramLook) -> Seen[tuple[bytes, Frame]]:
+        async def work(look: messages.ProgramLook) -> LookResult[tuple[bytes, Frame]]:
             frame = await self.questions.frame()
             self.check_picture(grant)
             still = self._services.preparer.still
             jpeg = await in_pool(self._services.prepare_pool, still, frame)
             return (jpeg, frame), "", data_url(jpeg)
 
-        return await self.look(grant, "snapshot", "", work)
+        return await self.run_look(grant, "snapshot", "", work)
 
     def admit(self, grant: Grant) -> None:
         """Check that a program may look now, and note it."""
-        self.use(grant, Scope.LOOK)
+        self.count_call(grant, Scope.LOOK)
         self.check_picture(grant)
         if len(grant.looks) > MAX_WAITING:
             self._count("busy")
@@ -222,7 +222,7 @@ class Programs(SessionPart):
                 retry_after=2,
             )
         with self._refusals():
-            self.grants.look(grant, time.monotonic())
+            self.grants.count_look(grant, time.monotonic())
 
     def check_picture(self, grant: Grant) -> None:
         """Check that a program may get a picture now: each way by which one leaves calls this.
@@ -230,20 +230,20 @@ class Programs(SessionPart):
         Raises Unauthorized, Forbidden without the scope of looks, and PageClosed.
         """
         self.grants.allow(grant, Scope.LOOK, time.monotonic())
-        self.check_seen()
+        self.check_page_open()
 
-    def check_seen(self) -> None:
+    def check_page_open(self) -> None:
         """Raise PageClosed when nobody would see what a program does."""
         if not (self._connected or self.unattended):
             self._count("unseen")
             raise PageClosed(_UNSEEN)
 
-    async def look(
+    async def run_look(
         self,
         grant: Grant,
         tool: str,
         question: str,
-        work: Callable[[messages.ProgramLook], Coroutine[Any, Any, Seen[T]]],
+        work: Callable[[messages.ProgramLook], Coroutine[Any, Any, LookResult[T]]],
     ) -> T:
         """Run one look in its turn, and send the page its beginning and its end."""
         look = messages.ProgramLook(
@@ -256,7 +256,7 @@ class Programs(SessionPart):
             at=round(time.time() * 1000),
         )
 
-        async def in_turn() -> Seen[T]:
+        async def in_turn() -> LookResult[T]:
             async with grant.turn:
                 # The page may have closed while this one waited.
                 self.check_picture(grant)
@@ -282,7 +282,7 @@ class Programs(SessionPart):
             del task, result
 
     def _report_end(
-        self, look: messages.ProgramLook, task: asyncio.Task[Seen[T]]
+        self, look: messages.ProgramLook, task: asyncio.Task[LookResult[T]]
     ) -> T | BaseException:
         """Send the page the end of a look; return its result, or its error."""
         result: T | BaseException
@@ -326,7 +326,7 @@ class Programs(SessionPart):
         running = [task for grant in grants for task in grant.looks]
         for grant in grants:
             self.grants.end(grant.id)
-            self._leave(grant)
+            self._stop_work(grant)
         self._timer.cancel()
         await cancel_and_wait(running)
 

@@ -69,7 +69,7 @@ def add_grant_routes(
         Each has `id`, `name`, `scopes`, `made_at`, `expires_at`, `last_used` (or `null`) and
         `looks`, the number of its looks.
         """
-        return programs_of(session).listed().model_dump(exclude={"type"})
+        return programs_of(session).program_list().model_dump(exclude={"type"})
 
     @router.delete(f"{path}/{{id}}", dependencies=ends)
     async def end(id: str, session: Session = Depends(session_of)) -> dict[str, Any]:
@@ -97,9 +97,9 @@ def add_routes(router: APIRouter, services: Services, programs: ProgramGuard) ->
     @router.get("/api/program")
     async def own_access(request: Request) -> dict[str, Any]:
         """A program's own access, as above; needs the program's token, which opens nothing else here."""
-        entered = await programs.enter(request)
-        entered.programs.use(entered.grant, None)
-        return info_of(entered.grant).model_dump()
+        access = await programs.enter(request)
+        access.programs.count_call(access.grant, None)
+        return info_of(access.grant).model_dump()
 
 
 # Operators' routes about programs: those that people let look, and access to fixed cameras, which
@@ -118,7 +118,7 @@ def add_operator_routes(router: APIRouter, sessions: SessionManager) -> None:
             "programs": [
                 {"session": session_hash(session.id), **one.model_dump(exclude={"made_at"})}
                 for session in sessions.visitors()
-                for one in programs_of(session).listed().programs
+                for one in programs_of(session).program_list().programs
             ]
         }
 

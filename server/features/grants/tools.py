@@ -35,7 +35,7 @@ from server.core.errors import BadRequest, Internal, QwenCameraError
 from server.core.frames import Detail, QuestionMode
 from server.core.messages import MAX_QUESTION_CHARS
 from server.features.grants.grants import Scope
-from server.features.grants.guard import PASS, Pass
+from server.features.grants.guard import ACCESS_KEY, ProgramAccess
 from server.features.grants.program_question import MOST_WAIT, ProgramQuestion
 from server.features.grants.programs import PageClosed
 from server.shared.watch_answers import MAX_CONDITION_CHARS
@@ -108,7 +108,7 @@ class EventsArguments(_Arguments):
     )
 
 
-Run = Callable[[Pass, Any], Awaitable[CallToolResult]]
+Run = Callable[[ProgramAccess, Any], Awaitable[CallToolResult]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class _Tool:
     changes: bool = False
 
 
-def _said(text: str, facts: Mapping[str, Any], *pictures: bytes) -> CallToolResult:
+def _result(text: str, facts: Mapping[str, Any], *pictures: bytes) -> CallToolResult:
     content: list[ContentBlock] = [TextContent(text=text)]
     content += [
         ImageContent(data=base64.b64encode(jpeg).decode("ascii"), mime_type="image/jpeg")
@@ -130,7 +130,7 @@ def _said(text: str, facts: Mapping[str, Any], *pictures: bytes) -> CallToolResu
     return CallToolResult(content=content, structured_content=dict(facts))
 
 
-def _answered(answer: wire.Response) -> dict[str, Any]:
+def _facts(answer: wire.Response) -> dict[str, Any]:
     """Return the facts of an answer that a program may use."""
     facts: dict[str, Any] = {"answer": answer.text, "complete": answer.finish_reason == "stop"}
     if (frame := answer.frame) is not None:
@@ -143,44 +143,44 @@ def _answered(answer: wire.Response) -> dict[str, Any]:
     return facts
 
 
-async def _look(entered: Pass, given: LookArguments) -> CallToolResult:
+async def _look(access: ProgramAccess, given: LookArguments) -> CallToolResult:
     question = ProgramQuestion(given.question, tool="look", detail=Detail(given.detail))
-    answer = await entered.programs.ask(entered.grant, question)
-    return _said(answer.text, _answered(answer))
+    answer = await access.programs.ask(access.grant, question)
+    return _result(answer.text, _facts(answer))
 
 
-async def _find(entered: Pass, given: FindArguments) -> CallToolResult:
+async def _find(access: ProgramAccess, given: FindArguments) -> CallToolResult:
     question = ProgramQuestion(given.what, tool="find", route=QuestionMode.WHERE)
-    answer = await entered.programs.ask(entered.grant, question)
+    answer = await access.programs.ask(access.grant, question)
     found = answer.boxes
     boxes = [box.model_dump(exclude_none=True) for box in found] if found is not None else None
-    return _said(answer.text, _answered(answer) | {"boxes": boxes, "boxes_by": answer.boxes_by})
+    return _result(answer.text, _facts(answer) | {"boxes": boxes, "boxes_by": answer.boxes_by})
 
 
-async def _recall(entered: Pass, given: RecallArguments) -> CallToolResult:
+async def _recall(access: ProgramAccess, given: RecallArguments) -> CallToolResult:
     question = ProgramQuestion(given.question, tool="recall", route=QuestionMode.PAST)
-    answer = await entered.programs.ask(entered.grant, question)
+    answer = await access.programs.ask(access.grant, question)
     earlier = [
         {"number": one.number, "captured_at": one.captured_at} for one in answer.frames or ()
     ]
-    return _said(answer.text, _answered(answer) | {"earlier": earlier})
+    return _result(answer.text, _facts(answer) | {"earlier": earlier})
 
 
-async def _snapshot(entered: Pass, given: NoArguments) -> CallToolResult:
-    jpeg, frame = await entered.programs.picture(entered.grant)
+async def _snapshot(access: ProgramAccess, given: NoArguments) -> CallToolResult:
+    jpeg, frame = await access.programs.picture(access.grant)
     age = max(0.0, time.monotonic() - frame.captured)
     facts = {"age_ms": round(age * 1000, 1), "width": frame.width, "height": frame.height}
-    return _said("The camera's picture of now.", facts, jpeg)
+    return _result("The camera's picture of now.", facts, jpeg)
 
 
-async def _watch_add(entered: Pass, given: WatchAddArguments) -> CallToolResult:
+async def _watch_add(access: ProgramAccess, given: WatchAddArguments) -> CallToolResult:
     # Who watches looks again and again.
-    entered.programs.check_seen()
-    id = entered.programs.watches.add(entered.grant, given.condition, repeat=given.repeat)
-    return _said(f"Watching for: {given.condition}. Call events to hear of it.", {"id": id})
+    access.programs.check_page_open()
+    id = access.programs.watches.add(access.grant, given.condition, repeat=given.repeat)
+    return _result(f"Watching for: {given.condition}. Call events to hear of it.", {"id": id})
 
 
-async def _watch_list(entered: Pass, given: NoArguments) -> CallToolResult:
+async def _watch_list(access: ProgramAccess, given: NoArguments) -> CallToolResult:
     watches = [
         {
             "id": one.id,
@@ -189,15 +189,15 @@ async def _watch_list(entered: Pass, given: NoArguments) -> CallToolResult:
             "over": one.ended,
             "reason": one.reason,
         }
-        for one in entered.programs.watches.listed(entered.grant)
+        for one in access.programs.watches.list_own(access.grant)
     ]
     lines = [f"{one['id']}: {one['condition']} ({one['state']})" for one in watches]
-    return _said("\n".join(lines) or "You have no watches.", {"watches": watches})
+    return _result("\n".join(lines) or "You have no watches.", {"watches": watches})
 
 
-async def _watch_remove(entered: Pass, given: WatchRemoveArguments) -> CallToolResult:
-    entered.programs.watches.remove(entered.grant, given.id)
-    return _said("The watch is gone.", {"id": given.id})
+async def _watch_remove(access: ProgramAccess, given: WatchRemoveArguments) -> CallToolResult:
+    access.programs.watches.remove(access.grant, given.id)
+    return _result("The watch is gone.", {"id": given.id})
 
 
 def _alert(event: KeptAlert, picture: int | None) -> dict[str, Any]:
@@ -213,29 +213,29 @@ def _alert(event: KeptAlert, picture: int | None) -> dict[str, Any]:
     }
 
 
-def _withheld(entered: Pass) -> str:
+def _picture_refusal(access: ProgramAccess) -> str:
     """Say why no picture may leave now; "" when one may. Raises Forbidden."""
     try:
-        entered.programs.check_picture(entered.grant)
+        access.programs.check_picture(access.grant)
     except PageClosed:
         return " Without pictures: the page of this camera is closed."
     return ""
 
 
-async def _events(entered: Pass, given: EventsArguments) -> CallToolResult:
-    withheld = _withheld(entered) if given.pictures else ""
-    watches = entered.programs.watches
-    found = await watches.alerts(entered.grant, given.after, given.wait_seconds)
+async def _events(access: ProgramAccess, given: EventsArguments) -> CallToolResult:
+    withheld = _picture_refusal(access) if given.pictures else ""
+    watches = access.programs.watches
+    found = await watches.alerts(access.grant, given.after, given.wait_seconds)
     shown = [one for one in found if one.jpeg is not None][-_MOST_PICTURES:]
     if given.pictures and shown:
         # The page may have closed or opened meanwhile.
-        withheld = _withheld(entered)
+        withheld = _picture_refusal(access)
     if withheld or not given.pictures:
         shown = []
     alerts = [_alert(one, shown.index(one) if one in shown else None) for one in found]
     lines = [f"{one['number']}: {one['condition']}. {one['reason']}" for one in alerts]
     last = max((event.number for event in found), default=given.after)
-    return _said(
+    return _result(
         ("\n".join(lines) or "Nothing has alerted.") + withheld,
         {"events": alerts, "after": last},
         *(one.jpeg for one in shown if one.jpeg is not None),
@@ -351,28 +351,30 @@ async def _call(
 ) -> CallToolResult:
     request = context.request
     assert request is not None
-    return await call(request.scope["state"][PASS], params.name, params.arguments)
+    return await call(request.scope["state"][ACCESS_KEY], params.name, params.arguments)
 
 
-async def call(entered: Pass, name: str, arguments: Mapping[str, Any] | None) -> CallToolResult:
+async def call(
+    access: ProgramAccess, name: str, arguments: Mapping[str, Any] | None
+) -> CallToolResult:
     """Call a tool. Its errors are results, so that a model can read what to do."""
     try:
         try:
             tool, given = _read(name, arguments)
         except BadRequest:
             # Rubbish costs the rate, too.
-            entered.programs.use(entered.grant, None)
+            access.programs.count_call(access.grant, None)
             raise
         if tool.scope is not Scope.LOOK:
             # A look notes itself.
-            entered.programs.use(entered.grant, tool.scope)
-        return await tool.run(entered, given)
+            access.programs.count_call(access.grant, tool.scope)
+        return await tool.run(access, given)
     except Exception as exc:  # noqa: BLE001 - a bug ends here: logged, without its text
         # In one expression: a variable would keep the error, and with it the frame that it was about.
-        return _failed(exc if isinstance(exc, QwenCameraError) else _bug(exc))
+        return _error_result(exc if isinstance(exc, QwenCameraError) else _internal_error(exc))
 
 
-def _failed(error: QwenCameraError) -> CallToolResult:
+def _error_result(error: QwenCameraError) -> CallToolResult:
     text = error.visitor_message
     if error.retry_after is not None:
         text += f" (Try again after {error.retry_after:g} s.)"
@@ -389,7 +391,7 @@ def _failed(error: QwenCameraError) -> CallToolResult:
     )
 
 
-def _bug(exc: Exception) -> QwenCameraError:
+def _internal_error(exc: Exception) -> QwenCameraError:
     log_failure("program/mcp", exc, "a tool failed")
     return Internal("Something went wrong in the server. Its log has the details.")
 

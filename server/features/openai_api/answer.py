@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from server.core.aio import cancel_and_wait
 from server.core.errors import QwenCameraError
 from server.core.messages import UsageInfo
-from server.features.grants.guard import until_left
+from server.features.grants.guard import run_until_disconnect
 from server.features.openai_api.errors import error_body
 from server.features.openai_api.program_chat import ChatEnd
 from server.features.openai_api.request import ChatRequest
@@ -88,7 +88,7 @@ class Writer:
     include_usage: bool = False
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
 
-    def whole(self, end: ChatEnd) -> dict[str, Any]:
+    def body(self, end: ChatEnd) -> dict[str, Any]:
         """Return the body of an answer that is not streamed."""
         message: dict[str, Any] = {
             "role": "assistant",
@@ -105,18 +105,18 @@ class Writer:
             "camera": _frames(end),
         }
 
-    def begin(self, model: str) -> bytes:
+    def first_chunk(self, model: str) -> bytes:
         """Return the chunk before all others."""
         return self._chunk(model, {"role": "assistant", "content": "", "refusal": None})
 
-    def piece(self, model: str, text: str) -> bytes:
+    def text_chunk(self, model: str, text: str) -> bytes:
         return self._chunk(model, {"content": text})
 
     def end(self, end: ChatEnd, sent: str) -> bytes:
         """Return the chunks at the end; `sent`: the text that went out before."""
         found, model, text = b"", _model(end), end.response.text
         if rest := text.removeprefix(sent) if text.startswith(sent) else "":
-            found += self.piece(model, rest)
+            found += self.text_chunk(model, rest)
         if end.calls:
             calls = [{"index": at, **call} for at, call in enumerate(_calls(end.calls))]
             found += self._chunk(model, {"tool_calls": calls})
@@ -155,7 +155,7 @@ KEEP_ALIVE_SECONDS = 10.0
 UNREAD_SECONDS = 30.0
 
 
-class _Unread(Exception):
+class _ClientStalled(Exception):
     """The program does not read its answer. Outside the tree of errors: nobody would get it."""
 
 
@@ -185,8 +185,8 @@ class ChatResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, until the end or until the client has left. Raises QwenCameraError before the head is sent."""
         # An error goes on from here. A program that does not read loses its connection with the rest.
-        with contextlib.suppress(_Unread):
-            await until_left(receive, self._answer(send))
+        with contextlib.suppress(_ClientStalled):
+            await run_until_disconnect(receive, self._answer(send))
 
     async def _answer(self, send: Send) -> None:
         pieces: _Pieces = asyncio.Queue()
@@ -196,7 +196,7 @@ class ChatResponse(Response):
             if self._request.stream:
                 await self._stream(asking, pieces, send)
             else:
-                body = json.dumps(self._writer.whole(await asking)).encode("ascii")
+                body = json.dumps(self._writer.body(await asking)).encode("ascii")
                 headers = self._id | {"content-length": str(len(body))}
                 await _put(send, _head("application/json", headers))
                 await _put(send, _body(body, more=False))
@@ -208,11 +208,11 @@ class ChatResponse(Response):
         if asking.done() and not asking.cancelled() and (error := asking.exception()) is not None:
             raise error
         await _put(send, _head("text/event-stream; charset=utf-8", self._id))
-        await _put(send, _body(self._writer.begin(self._model)))
+        await _put(send, _body(self._writer.first_chunk(self._model)))
         sent = ""
         while text or not over:
             if text:
-                await _put(send, _body(self._writer.piece(self._model, text)))
+                await _put(send, _body(self._writer.text_chunk(self._model, text)))
                 sent += text
             text, over = ("", True) if over else await _take(pieces, KEEP_ALIVE_SECONDS)
             if not (text or over):
@@ -242,7 +242,7 @@ async def _put(send: Send, message: Message) -> None:
         async with asyncio.timeout(UNREAD_SECONDS):
             await send(message)
     except TimeoutError:
-        raise _Unread from None
+        raise _ClientStalled from None
 
 
 def _head(kind: str, headers: dict[str, str]) -> Message:

@@ -45,7 +45,7 @@ class _Named(QwenCameraError):
         self.param, self.known_as = param, known_as
 
 
-class Refused(_Named, BadRequest):
+class FieldRefused(_Named, BadRequest):
     """A field is wrong, or cannot be done here."""
 
 

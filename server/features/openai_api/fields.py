@@ -29,12 +29,12 @@ class _Fields(BaseModel):
         return {name: value for name, value in given.items() if value is not None}
 
 
-class Text(_Fields):
+class TextPart(_Fields):
     type: Literal["text"]
     text: str
 
 
-class Address(_Fields):
+class ImageUrl(_Fields):
     url: str
     detail: Annotated[
         Literal["auto", "low", "high"],
@@ -42,9 +42,9 @@ class Address(_Fields):
     ] = "auto"
 
 
-class Picture(_Fields):
+class ImagePart(_Fields):
     type: Literal["image_url"]
-    image_url: Address
+    image_url: ImageUrl
 
 
 def _as_parts(content: object) -> object:
@@ -52,20 +52,20 @@ def _as_parts(content: object) -> object:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
-Texts = Annotated[list[Text], Field(max_length=MAX_PARTS), BeforeValidator(_as_parts)]
+Texts = Annotated[list[TextPart], Field(max_length=MAX_PARTS), BeforeValidator(_as_parts)]
 Parts = Annotated[
-    list[Annotated[Text | Picture, Field(discriminator="type")]],
+    list[Annotated[TextPart | ImagePart, Field(discriminator="type")]],
     Field(max_length=MAX_PARTS),
     BeforeValidator(_as_parts),
 ]
 
 
-class Instructions(_Fields):
+class SystemMessage(_Fields):
     role: Literal["system", "developer"]
     content: Texts
 
 
-class Asked(_Fields):
+class UserMessage(_Fields):
     role: Literal["user"]
     content: Parts
 
@@ -75,26 +75,28 @@ class CalledFunction(_Fields):
     arguments: str = "{}"
 
 
-class Called(_Fields):
+class FunctionCall(_Fields):
     id: _Id
     function: CalledFunction
 
 
-class Answered(_Fields):
+class AssistantMessage(_Fields):
     """An earlier answer, which programs send back with all that came with it."""
 
     role: Literal["assistant"]
     content: Texts | None = None
-    tool_calls: Annotated[list[Called], Field(max_length=MAX_TOOLS)] | None = None
+    tool_calls: Annotated[list[FunctionCall], Field(max_length=MAX_TOOLS)] | None = None
 
 
-class ToolResult(_Fields):
+class ToolMessage(_Fields):
     role: Literal["tool"]
     content: Texts = []
     tool_call_id: _Id
 
 
-Message = Annotated[Instructions | Asked | Answered | ToolResult, Field(discriminator="role")]
+Message = Annotated[
+    SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")
+]
 
 
 class Function(_Fields):
@@ -104,7 +106,7 @@ class Function(_Fields):
     strict: bool | None = None
 
 
-class Tool(_Fields):
+class ToolDefinition(_Fields):
     type: Literal["function"]
     function: Function
 
@@ -118,20 +120,20 @@ class NamedTool(_Fields):
     function: NamedFunction
 
 
-class Schema(_Fields):
+class JsonSchema(_Fields):
     name: _Name
     description: str | None = None
     schema_: Annotated[dict[str, Any], Field(alias="schema")]
     strict: bool | None = None
 
 
-class PlainForm(_Fields):
+class PlainFormat(_Fields):
     type: Literal["text", "json_object"]
 
 
-class SchemaForm(_Fields):
+class SchemaFormat(_Fields):
     type: Literal["json_schema"]
-    json_schema: Schema
+    json_schema: JsonSchema
 
 
 class StreamOptions(_Fields):
@@ -147,10 +149,12 @@ class Body(_Fields):
     stream_options: StreamOptions | None = None
     max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
+    tools: Annotated[list[ToolDefinition], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
-    response_format: Annotated[PlainForm | SchemaForm, Field(discriminator="type")] | None = None
+    response_format: Annotated[PlainFormat | SchemaFormat, Field(discriminator="type")] | None = (
+        None
+    )
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None

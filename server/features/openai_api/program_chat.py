@@ -19,7 +19,7 @@ from server.features.grants.program_question import (
     ProgramQuestion,
     ProgramQuestions,
 )
-from server.features.grants.programs import Programs, Seen
+from server.features.grants.programs import LookResult, Programs
 from server.features.openai_api.request import ChatRequest, PictureChoice
 from server.models import prompts
 from server.models.base import Capabilities, ShownPicture, ToolCall
@@ -88,13 +88,13 @@ class ProgramChats(SessionPart):
             return _TASK_END
         programs.admit(grant)
 
-        async def work(look: ProgramLook) -> Seen[ChatEnd]:
+        async def work(look: ProgramLook) -> LookResult[ChatEnd]:
             end = await self._answer(programs.questions, look.id, grant, request, on_text)
             frame = end.response.frame
             return end, end.shown, frame.thumbnail if frame is not None else None
 
         words = request.question[:MAX_QUESTION_CHARS]
-        return await programs.look(grant, "chat", words, work)
+        return await programs.run_look(grant, "chat", words, work)
 
     @property
     def takes_tools(self) -> bool:
@@ -173,11 +173,11 @@ class ProgramChats(SessionPart):
             # One frame for all that show now.
             now = await next_frame()
         return [
-            await self._of(look, _detail(look, request.question), now, held, since)
+            await self._choose_pictures(look, _detail(look, request.question), now, held, since)
             for look in request.looks
         ]
 
-    async def _of(
+    async def _choose_pictures(
         self,
         look: PictureChoice,
         detail: Detail,
@@ -207,13 +207,13 @@ class ProgramChats(SessionPart):
                 made: dict[_Key, Picture] = {}
                 if last.needs == needs:
                     made[_key(view)] = replace(last.picture, thumbnail=None)
-                return [await self._made(shot, needs, made) for shot in shots[:-1]]
+                return [await self._make_picture(shot, needs, made) for shot in shots[:-1]]
 
             return make
 
         return beside
 
-    async def _made(
+    async def _make_picture(
         self, shot: ChosenPicture, needs: Capabilities, made: dict[_Key, Picture]
     ) -> ShownPicture:
         if shot.past is not None:

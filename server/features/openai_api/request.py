@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from server.core.errors import BadRequest, Busy, UploadRefused, WrongModel
 from server.features.openai_api import fields
-from server.features.openai_api.errors import PictureRefused, Refused
-from server.features.openai_api.schema import fault, schema_fault
+from server.features.openai_api.errors import FieldRefused, PictureRefused
+from server.features.openai_api.schema import json_fault, schema_fault
 from server.models import control_tokens
 from server.models.base import (
     Author,
@@ -43,7 +43,7 @@ _TAGGED = ("messages", "content")
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _ParsedMessage:
     """A message whose pictures are indexes of the request's looks; None for one that is not shown any more."""
 
     author: Author
@@ -67,7 +67,7 @@ class ChatRequest:
     include_usage: bool
     # Tokens of the answer; None for the server's own limit
     max_tokens: int | None
-    _said: tuple[_Said, ...]
+    _parsed: tuple[_ParsedMessage, ...]
     wishes: ProgramFields
     _instructions: str
 
@@ -80,7 +80,7 @@ class ChatRequest:
         ends = [sum(counts[: at + 1]) for at in range(len(counts))]
         total = ends[-1]
 
-        def parts(said: _Said) -> Iterator[Words | Shown]:
+        def parts(said: _ParsedMessage) -> Iterator[Words | Shown]:
             for part in said.parts:
                 if isinstance(part, Words):
                     yield part
@@ -94,7 +94,7 @@ class ChatRequest:
             Message(Author.SYSTEM, (Words(program_system(self._instructions)),)),
             *(
                 Message(said.author, tuple(parts(said)), said.calls, said.answers)
-                for said in self._said
+                for said in self._parsed
             ),
         )
 
@@ -108,30 +108,30 @@ def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
     try:
         body = fields.Body.model_validate_json(raw)
     except ValidationError as error:
-        raise _problem(error) from None
+        raise _field_error(error) from None
     tools, form = _tools(body), _form(body)
     _check_wishes(tools, form, takes_tools)
     _check_tools(body)
     looks: list[PictureChoice] = []
-    said = _said(body.messages, looks)
+    said = _parse_messages(body.messages, looks)
     if not said:
-        raise Refused(
+        raise FieldRefused(
             "No message has a role of user, assistant or tool. Ask something.", "messages"
         )
     question = _question(said)
     # Open WebUI has a title, tags and further questions made so; its questions about documents have a context.
     task = not looks and question.startswith("### Task:") and "<context>" not in question
     if not looks:
-        said = _with_look(said, looks)
+        said = _add_look(said, looks)
     if (frames := sum(look.frames for look in looks)) > MOST_FRAMES:
-        raise Refused(
+        raise FieldRefused(
             f"The pictures of this request are {frames}; at most {MOST_FRAMES} are taken. Ask for fewer.",
             "messages",
         )
     instructions = "\n".join(
         part.text
         for one in body.messages
-        if isinstance(one, fields.Instructions)
+        if isinstance(one, fields.SystemMessage)
         for part in one.content
     )
     options = body.stream_options
@@ -143,7 +143,7 @@ def read(raw: bytes, takes_tools: bool = True) -> ChatRequest:
         stream=bool(body.stream),
         include_usage=options is not None and bool(options.include_usage),
         max_tokens=body.max_completion_tokens or body.max_tokens,
-        _said=tuple(said),
+        _parsed=tuple(said),
         wishes=ProgramFields(tools, form, _sampling(body)),
         _instructions=instructions,
     )
@@ -163,68 +163,70 @@ def _check_wishes(tools: Mapping[str, Any], form: Mapping[str, Any] | None, take
 # Messages
 
 
-def _said(messages: Sequence[fields.Message], looks: list[PictureChoice]) -> list[_Said]:
+def _parse_messages(
+    messages: Sequence[fields.Message], looks: list[PictureChoice]
+) -> list[_ParsedMessage]:
     """Return the messages but the instructions; `looks` gets those of the newest message that has some.
 
     Older pictures were looked at then, and are not kept: a new look would show something else
     instead.
     """
     newest = max((at for at, one in enumerate(messages) if _pictures(one)), default=-1)
-    found: list[_Said] = []
+    found: list[_ParsedMessage] = []
     for at, one in enumerate(messages):
-        if isinstance(one, fields.Instructions):
+        if isinstance(one, fields.SystemMessage):
             continue
-        if isinstance(one, fields.Asked):
+        if isinstance(one, fields.UserMessage):
             parts: list[Words | int | None] = []
             for number, part in enumerate(one.content):
-                if isinstance(part, fields.Text):
+                if isinstance(part, fields.TextPart):
                     parts.append(Words(part.text))
                     continue
                 look = _look(part, f"messages[{at}].content[{number}].image_url.url")
                 if at == newest:
                     looks.append(look)
                 parts.append(len(looks) - 1 if at == newest else None)
-            found.append(_Said(Author.USER, tuple(parts)))
-        elif isinstance(one, fields.Answered):
+            found.append(_ParsedMessage(Author.USER, tuple(parts)))
+        elif isinstance(one, fields.AssistantMessage):
             calls = tuple(
                 ToolCall(call.id, call.function.name, call.function.arguments)
                 for call in one.tool_calls or ()
             )
             texts = tuple(Words(part.text) for part in one.content or ())
-            found.append(_Said(Author.ASSISTANT, texts, calls))
+            found.append(_ParsedMessage(Author.ASSISTANT, texts, calls))
         else:
             texts = tuple(Words(part.text) for part in one.content)
-            found.append(_Said(Author.TOOL, texts, answers=one.tool_call_id))
+            found.append(_ParsedMessage(Author.TOOL, texts, answers=one.tool_call_id))
     return found
 
 
 def _pictures(message: fields.Message) -> bool:
-    return isinstance(message, fields.Asked) and any(
-        isinstance(part, fields.Picture) for part in message.content
+    return isinstance(message, fields.UserMessage) and any(
+        isinstance(part, fields.ImagePart) for part in message.content
     )
 
 
-def _look(part: fields.Picture, where: str) -> PictureChoice:
+def _look(part: fields.ImagePart, where: str) -> PictureChoice:
     address = part.image_url
     try:
         return read_url(address.url, address.detail)
     except UploadRefused as error:
         raise PictureRefused(error.message, where) from None
     except BadRequest as error:
-        raise Refused(error.message, where) from None
+        raise FieldRefused(error.message, where) from None
 
 
-def _with_look(said: list[_Said], looks: list[PictureChoice]) -> list[_Said]:
+def _add_look(said: list[_ParsedMessage], looks: list[PictureChoice]) -> list[_ParsedMessage]:
     """Have the last words of the user be about the camera's picture of now: the program named none."""
     for at in reversed(range(len(said))):
         if said[at].author is Author.USER:
             looks.append(PictureChoice("now"))
-            changed = _Said(Author.USER, (len(looks) - 1, *said[at].parts))
+            changed = _ParsedMessage(Author.USER, (len(looks) - 1, *said[at].parts))
             return [*said[:at], changed, *said[at + 1 :]]
-    raise Refused("No message is the user's. Ask something in one of role user.", "messages")
+    raise FieldRefused("No message is the user's. Ask something in one of role user.", "messages")
 
 
-def _question(said: Sequence[_Said]) -> str:
+def _question(said: Sequence[_ParsedMessage]) -> str:
     for one in reversed(said):
         words = [part.text for part in one.parts if isinstance(part, Words)]
         if one.author is Author.USER and (text := "\n".join(words).strip()):
@@ -262,23 +264,25 @@ def _sampling(body: fields.Body) -> dict[str, Any]:
 def _check_tools(body: fields.Body) -> None:
     """Raise Refused for tools and schemas that a template or a grammar cannot take safely."""
     if not body.tools and body.tool_choice not in (None, "none", "auto"):
-        raise Refused('"tool_choice" names a tool, and "tools" has none. Send both.', "tool_choice")
+        raise FieldRefused(
+            '"tool_choice" names a tool, and "tools" has none. Send both.', "tool_choice"
+        )
     given: dict[str, Any] = {}
     if body.tools:
         given["tools"] = [one.model_dump() for one in body.tools]
     form = body.response_format
-    if isinstance(form, fields.SchemaForm):
+    if isinstance(form, fields.SchemaFormat):
         given["response_format"] = form.model_dump()
     for name, value in given.items():
-        if wrong := fault(value):
-            raise Refused(f'"{name}" {wrong}. Use a smaller and flatter schema.', name)
+        if wrong := json_fault(value):
+            raise FieldRefused(f'"{name}" {wrong}. Use a smaller and flatter schema.', name)
         text = json.dumps(value, ensure_ascii=False)
         if control_tokens.clean(text) != text:
-            raise Refused(
+            raise FieldRefused(
                 f'"{name}" has a text that models take for a mark of their own. Write it in another way.',
                 name,
             )
-    if isinstance(form, fields.SchemaForm):
+    if isinstance(form, fields.SchemaFormat):
         _check_schema("response_format", form.json_schema.schema_, constrains=True)
     forced = isinstance(body.tool_choice, fields.NamedTool) or body.tool_choice == "required"
     for one in body.tools or ():
@@ -289,26 +293,26 @@ def _check_tools(body: fields.Body) -> None:
     if isinstance(body.tool_choice, fields.NamedTool):
         named = body.tool_choice.function.name
         if named not in {one.function.name for one in body.tools or ()}:
-            raise Refused('"tool_choice" names a tool that is not in "tools".', "tool_choice")
+            raise FieldRefused('"tool_choice" names a tool that is not in "tools".', "tool_choice")
 
 
 def _check_schema(name: str, schema: Mapping[str, Any], *, constrains: bool) -> None:
     if wrong := schema_fault(schema, constrains=constrains):
-        raise Refused(f'A schema in "{name}" {wrong}. Write it in another way.', name)
+        raise FieldRefused(f'A schema in "{name}" {wrong}. Write it in another way.', name)
 
 
 # Errors
 
 
-def _problem(error: ValidationError) -> Refused:
+def _field_error(error: ValidationError) -> FieldRefused:
     """Return one sentence about the first error, without anything of the request but names of our own."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     kind = problem["type"]
     if kind == "json_invalid":
-        return Refused("The body is not JSON, or nested too deep. Send one JSON object.")
+        return FieldRefused("The body is not JSON, or nested too deep. Send one JSON object.")
     param = _param(problem["loc"])
     if kind == "none_required":
-        return Refused(
+        return FieldRefused(
             f'"{param}" cannot be followed here. Leave it out; server/features/openai_api/README.md lists all fields.',
             param,
             "unknown_parameter",
@@ -316,12 +320,12 @@ def _problem(error: ValidationError) -> Refused:
     if kind == "union_tag_invalid":
         allowed = "text and image_url" if param.endswith("]") and "content" in param else "others"
         if "content" in param:
-            return Refused(
+            return FieldRefused(
                 f'"{param}" has a type that is not taken. Parts are of type {allowed}.', param
             )
-        return Refused(f'"{param}" has a role or a type that is not known.', param)
+        return FieldRefused(f'"{param}" has a role or a type that is not known.', param)
     said = problem["msg"] if kind in _TELLING else "It does not have the form that is expected"
-    return Refused(f'"{param}" is not right. {said}.', param)
+    return FieldRefused(f'"{param}" is not right. {said}.', param)
 
 
 def _param(loc: Sequence[int | str]) -> str:

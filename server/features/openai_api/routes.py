@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from server.features.grants.grants import Scope
-from server.features.grants.guard import Pass, ProgramGuard
+from server.features.grants.guard import ProgramAccess, ProgramGuard
 from server.features.openai_api.answer import MODEL, ChatResponse, model, models
 from server.features.openai_api.errors import ModelUnknown
 from server.features.openai_api.request import BoundedPool, read
@@ -23,45 +23,45 @@ def add_routes(router: APIRouter, programs: ProgramGuard, pool: BoundedPool) -> 
     """`pool` reads the requests."""
     started = time.time()
 
-    async def enter(request: Request) -> Pass:
+    async def enter(request: Request) -> ProgramAccess:
         """Let a program in that may look; this counts as a call, so that rubbish costs its rate."""
-        entered = await programs.enter(request, request.path_params.get("session_id"))
-        entered.programs.use(entered.grant, Scope.LOOK)
-        return entered
+        access = await programs.enter(request, request.path_params.get("session_id"))
+        access.programs.count_call(access.grant, Scope.LOOK)
+        return access
 
-    async def listed(request: Request) -> dict[str, Any]:
+    async def list_models(request: Request) -> dict[str, Any]:
         """The models, as OpenAI lists them; needs a program's token."""
-        entered = await enter(request)
-        return models(entered.programs.model, started)
+        access = await enter(request)
+        return models(access.programs.model, started)
 
     async def one(request: Request) -> dict[str, Any]:
         """One model; needs a program's token."""
-        entered = await enter(request)
+        access = await enter(request)
         name = request.path_params["name"]
-        _check_model(name, entered)
+        _check_model(name, access)
         return model(name, started)
 
     async def chat(request: Request) -> Response:
         """Chat completions on the live camera; needs a program's token."""
-        entered = await enter(request)
+        access = await enter(request)
         # It takes a while, in which others' frames must not wait.
-        chats = entered.session.part("openai_api")
+        chats = access.session.part("openai_api")
         asked = await pool.run(read, await request.body(), chats.takes_tools)
-        _check_model(asked.model, entered)
-        looks, grant = entered.programs, entered.grant
+        _check_model(asked.model, access)
+        looks, grant = access.programs, access.grant
         return ChatResponse(asked, looks.model, lambda put: chats.chat(looks, grant, asked, put))
 
     for prefix in PREFIXES:
-        router.add_api_route(f"{prefix}/models", listed, methods=["GET"])
+        router.add_api_route(f"{prefix}/models", list_models, methods=["GET"])
         router.add_api_route(f"{prefix}/models/{{name:path}}", one, methods=["GET"])
         router.add_api_route(
             f"{prefix}/chat/completions", chat, methods=["POST"], response_model=None
         )
 
 
-def _check_model(name: str, entered: Pass) -> None:
+def _check_model(name: str, access: ProgramAccess) -> None:
     """Raise ModelUnknown for a model that does not answer now."""
-    if name not in (MODEL, entered.programs.model):
+    if name not in (MODEL, access.programs.model):
         raise ModelUnknown(
             f'This model does not answer here. Ask for "{MODEL}", which is whatever model answers now; GET /v1/models lists'
             " its own name, too.",

@@ -33,7 +33,7 @@ _REPEAT = re.compile(r"\{([0-9]{1,9})(?:,([0-9]{0,9}))?\}", re.ASCII)
 Schema = Mapping[str, Any]
 
 
-def fault(value: object) -> str:
+def json_fault(value: object) -> str:
     """Say what is wrong with a JSON value of a request in a few words; "" for nothing."""
     left = MAX_NODES
     waiting = [(value, 0)]
@@ -55,7 +55,7 @@ def fault(value: object) -> str:
 
 
 def schema_fault(root: Schema, *, constrains: bool) -> str:
-    """Say what is wrong with a schema that `fault` has passed; "" for nothing.
+    """Say what is wrong with a schema that `json_fault` has passed; "" for nothing.
 
     `constrains`: the model is held to it, and does not only read it.
     """
@@ -71,12 +71,12 @@ def schema_fault(root: Schema, *, constrains: bool) -> str:
     for schema in _schemas(root):
         patterns = [*_map(schema.get("patternProperties")), schema.get("pattern")]
         for pattern in patterns:
-            if isinstance(pattern, str) and not _bounded(pattern):
+            if isinstance(pattern, str) and not _is_bounded(pattern):
                 return (
                     f"has a pattern that cannot be used: at most {MAX_PATTERN_CHARS} characters are, none of them a control character, and"
                     f" {MAX_COUNT} repetitions"
                 )
-    if not _countable(root):
+    if not _has_few_repetitions(root):
         return f"asks for too many repetitions: {MAX_COUNT} are allowed, and {MAX_PRODUCT} of nested ones"
     return ""
 
@@ -152,21 +152,21 @@ def _loops(root: Schema) -> bool:
 
 def _same(root: Schema, schema: Schema) -> Iterator[Schema]:
     """Yield the schemas that describe the same value as this one."""
-    yield from _referred(root, schema)
+    yield from _references(root, schema)
     for name in _SAME:
         value = schema.get(name)
         inner = value if isinstance(value, list) else [value]
         yield from (one for one in inner if isinstance(one, Mapping))
 
 
-def _referred(root: Schema, schema: Schema) -> Iterator[Schema]:
+def _references(root: Schema, schema: Schema) -> Iterator[Schema]:
     """Yield the schemas that this one refers to."""
     for name in _REFERENCES:
         if name in schema and (found := _resolve(root, schema[name])) is not None:
             yield found
 
 
-def _bounded(pattern: str) -> bool:
+def _is_bounded(pattern: str) -> bool:
     """Return whether a pattern may go to the model server, which judges the rest.
 
     It is not compiled here: a short one can take seconds.
@@ -179,7 +179,7 @@ def _bounded(pattern: str) -> bool:
     return product <= MAX_COUNT
 
 
-def _countable(root: Schema) -> bool:
+def _has_few_repetitions(root: Schema) -> bool:
     """Return True if all repetitions are few, nested ones together, also through references.
 
     A schema within itself counts once: a grammar refers to it.
@@ -189,7 +189,7 @@ def _countable(root: Schema) -> bool:
     waiting = [(root, False)]
     while waiting:
         schema, left = waiting.pop()
-        inner = [*_parts(schema), *_referred(root, schema)]
+        inner = [*_parts(schema), *_references(root, schema)]
         if left:
             counts = [schema[name] for name in _COUNTS if isinstance(schema.get(name), int | float)]
             count = max([1, *counts])

@@ -186,7 +186,7 @@ class FixedCameras:
 
     def _seen(self, one: _One, now: float) -> dict[str, object]:
         grants = one.session.part("grants")
-        programs = grants.listed().programs if grants is not None else ()
+        programs = grants.program_list().programs if grants is not None else ()
         life, facts, frame = one.reader.life, one.reader.facts, one.session.camera.newest
         trouble = life.trouble
         return {

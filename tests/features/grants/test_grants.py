@@ -20,8 +20,8 @@ from server.features.grants.grants import (
     Grants,
     Scope,
     new_token,
+    printable_name,
     read_token,
-    readable,
 )
 from tests.support.clients import page_of, take_token
 from tests.support.guides import ROOT, out_of, text_of
@@ -53,7 +53,7 @@ def test_it_expires(grants: Grants) -> None:
     with pytest.raises(Unauthorized):
         grants.find(digest, 60)
     with pytest.raises(Unauthorized):
-        grants.use(grant, Scope.LOOK, 60, WALL)
+        grants.count_call(grant, Scope.LOOK, 60, WALL)
     assert len(grants) == 0
     assert grants.next_end() is None
 
@@ -62,16 +62,16 @@ def test_looks_are_limited(grants: Grants) -> None:
     """A program has its own rate; all of a session have twice that, whatever their number."""
     one, _ = give(grants)
     for _ in range(5):
-        grants.look(one, 0)
+        grants.count_look(one, 0)
     with pytest.raises(RateLimited) as caught:
-        grants.look(one, 0)
+        grants.count_look(one, 0)
     assert caught.value.retry_after == 3
-    grants.look(one, 3.1)
+    grants.count_look(one, 3.1)
     assert one.looked == 6
     others = [give(grants)[0] for _ in range(4)]
     for other in others * 5:
         with contextlib.suppress(RateLimited):
-            grants.look(other, 3.1)
+            grants.count_look(other, 3.1)
     assert sum(other.looked for other in others) == 6
 
 
@@ -83,13 +83,13 @@ def test_a_new_grant_gives_no_new_rates() -> None:
         grant, _ = give(grants)
         for _ in range(MESSAGE_BURST + 1):
             with contextlib.suppress(RateLimited):
-                grants.look(grant, 0)
+                grants.count_look(grant, 0)
                 done["looks"] += 1
             with contextlib.suppress(RateLimited):
-                grants.use(grant, None, 0, WALL)
+                grants.count_call(grant, None, 0, WALL)
                 done["calls"] += 1
             with contextlib.suppress(RateLimited):
-                grants.message(grant, 0)
+                grants.count_message(grant, 0)
                 done["messages"] += 1
         grants.end(grant.id)
     assert done == {"looks": 2, "calls": 2 * CALL_BURST, "messages": 2 * MESSAGE_BURST}
@@ -99,19 +99,19 @@ def test_others_looks_cost_a_program_none_of_its_own(grants: Grants) -> None:
     """While all together are refused, the one that waits keeps its own looks."""
     first, second, waits = (give(grants)[0] for _ in range(3))
     for grant in (first, second) * 5:
-        grants.look(grant, 0)
+        grants.count_look(grant, 0)
     for _ in range(50):
         with pytest.raises(RateLimited):
-            grants.look(waits, 0)
+            grants.count_look(waits, 0)
     # Six seconds later all together have four.
     for _ in range(4):
-        grants.look(waits, 6.1)
+        grants.count_look(waits, 6.1)
     assert waits.looked == 4
 
 
 def test_names_are_one_readable_line() -> None:
-    assert readable(" My\u202e \n\tnice\x07\u200b program ") == "My nice program"
-    assert readable("Hanna's Ä 日本") == "Hanna's Ä 日本"
+    assert printable_name(" My\u202e \n\tnice\x07\u200b program ") == "My nice program"
+    assert printable_name("Hanna's Ä 日本") == "Hanna's Ä 日本"
 
 
 def test_a_grant_shows_no_secret(grants: Grants) -> None:

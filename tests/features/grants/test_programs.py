@@ -309,8 +309,8 @@ async def test_a_program_has_watches_of_its_own() -> None:
         one.session.handle(Watch(type="watch", id="mine", condition="the person's own"))
         grant, other = grant_in(one), grant_in(one, name="Other")
         id = programs.watches.add(grant, "the kettle boils")
-        assert [w.condition for w in programs.watches.listed(grant)] == ["the kettle boils"]
-        assert programs.watches.listed(other) == []
+        assert [w.condition for w in programs.watches.list_own(grant)] == ["the kettle boils"]
+        assert programs.watches.list_own(other) == []
         for stranger, target in ((other, id), (grant, "mine"), (grant, "nothing")):
             with pytest.raises(NotFound):
                 programs.watches.remove(stranger, target)

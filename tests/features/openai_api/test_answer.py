@@ -70,7 +70,7 @@ def events(raw: bytes) -> list[Any]:
 
 
 def test_an_engine_that_counts_no_tokens() -> None:
-    body = Writer(5.0).whole(end("x", finish_reason="length"))
+    body = Writer(5.0).body(end("x", finish_reason="length"))
     assert body["usage"] is None
     assert body["choices"][0]["finish_reason"] == "length"
 
@@ -78,7 +78,7 @@ def test_an_engine_that_counts_no_tokens() -> None:
 def test_chunks() -> None:
     """Each is one of OpenAI's; the text that did not come before comes with the end."""
     writer = Writer(5.0, include_usage=True)
-    raw = writer.begin("qwen") + writer.piece("qwen", "A ") + writer.end(END, "A ")
+    raw = writer.first_chunk("qwen") + writer.text_chunk("qwen", "A ") + writer.end(END, "A ")
     *chunks, done = events(raw)
     assert done == "[DONE]"
     read = [ChatCompletionChunk.model_validate(one) for one in chunks]

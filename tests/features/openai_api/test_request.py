@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.core.errors import BadRequest, Busy, UploadRefused, WrongModel
-from server.features.openai_api.errors import PictureRefused, Refused
+from server.features.openai_api.errors import FieldRefused, PictureRefused
 from server.features.openai_api.request import (
     MOST_FRAMES,
     BoundedPool,
@@ -54,10 +54,10 @@ def asked(*messages: dict[str, Any], **fields: Any) -> ChatRequest:
     return read(json.dumps(body).encode())
 
 
-def refused(*messages: dict[str, Any], **fields: Any) -> Refused | PictureRefused:
-    with pytest.raises((Refused, PictureRefused)) as found:
+def refused(*messages: dict[str, Any], **fields: Any) -> FieldRefused | PictureRefused:
+    with pytest.raises((FieldRefused, PictureRefused)) as found:
         asked(*messages, **fields)
-    assert isinstance(found.value, Refused | PictureRefused)
+    assert isinstance(found.value, FieldRefused | PictureRefused)
     return found.value
 
 
@@ -221,7 +221,7 @@ def test_only_the_camera_is_looked_at(url: str) -> None:
 )
 def test_what_cannot_be_done_is_named(fields: dict[str, Any], param: str) -> None:
     error = refused(**fields)
-    assert isinstance(error, Refused)
+    assert isinstance(error, FieldRefused)
     assert error.param == param
     assert len(error.message) < 400
 
@@ -266,7 +266,7 @@ def test_deep_schemas_and_marks_of_models(where: str) -> None:
     ],
 )
 def test_what_is_no_request(raw: bytes) -> None:
-    with pytest.raises(Refused) as found:
+    with pytest.raises(FieldRefused) as found:
         read(raw)
     assert len(found.value.message) < 200
 
@@ -290,7 +290,7 @@ _JSON = st.recursive(
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(st.sampled_from(["messages", "tools", "stop", "stream", "x"]), _JSON))
 def test_anything_else_is_an_error(body: dict[str, Any]) -> None:
-    with contextlib.suppress(Refused, PictureRefused):
+    with contextlib.suppress(FieldRefused, PictureRefused):
         read(json.dumps({"model": "camera", **body}).encode())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field
 
-from server.features.openai_api.schema import fault, schema_fault
+from server.features.openai_api.schema import json_fault, schema_fault
 
 
 class Cup(BaseModel):
@@ -32,7 +32,7 @@ class Cup(BaseModel):
     ],
 )
 def test_schemas_that_people_write(schema: dict[str, Any]) -> None:
-    assert not fault(schema)
+    assert not json_fault(schema)
     assert not schema_fault(schema, constrains=True)
 
 
@@ -48,7 +48,7 @@ def test_schemas_that_people_write(schema: dict[str, Any]) -> None:
     ],
 )
 def test_values_that_no_model_server_should_get(raw: str, said: str) -> None:
-    assert said in fault(json.loads(raw))
+    assert said in json_fault(json.loads(raw))
 
 
 @pytest.mark.parametrize("keyword", ["$ref", "$dynamicRef", "$recursiveRef"])
