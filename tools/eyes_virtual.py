@@ -20,10 +20,10 @@ from server.features.watches.detecting import (
     LOOK_SECONDS,
     SOON_SECONDS,
     STIRRED_SECONDS,
-    Sightings,
+    DetectionHistory,
 )
 from server.features.watches.messages import Watch
-from server.features.watches.rule import Belief, Watches
+from server.features.watches.rule import Belief, WatchRules
 from server.features.watches.watch_list import crop_region
 from server.media.picture.grounding import Box
 from server.media.picture.prepare import PicturePreparer
@@ -47,12 +47,12 @@ class Virtual:
     def play(self, clip: Clip) -> Score:
         """Play a clip."""
         picture = clip.open()
-        rule = Watches()
+        rule = WatchRules()
         conditions = {f"w{index}": one for index, one in enumerate(clip.conditions)}
         for name, condition in conditions.items():
             order = Watch(type="watch", id=name, condition=condition, repeat=True, cooldown=0)
             rule.add(name, order, _BEGIN)
-        sightings = {name: Sightings() for name in conditions}
+        sightings = {name: DetectionHistory() for name in conditions}
         rule.detect(tuple(conditions))
         score, alerts, at = Score(clip.kind), list[Alerted](), 0.0
         early, stirred, near = EarlyCheck(), 0.0, None
@@ -76,11 +76,11 @@ class Virtual:
                 if answers and (one := sightings[name].take(answers, now)) is not None
             }
             score.looks += 1
-            for ask in rule.detected(frame.id, agreed, now, 0):
+            for ask in rule.on_detected(frame.id, agreed, now, 0):
                 (name,) = ask.watch_ids
                 score.requests += 1
                 answers = self._confirm(frame, ask.crop, {name: conditions[name]})
-                _, alert = rule.answered(ask, answers, now, 0)
+                _, alert = rule.on_answer(ask, answers, now, 0)
                 watch = rule.get(name)
                 if watch is not None and watch.belief is Belief.HOLDS:
                     sightings[name].confirm()

@@ -17,7 +17,7 @@ from server.core.frames import Frame
 from server.features.recall.memory import PastPicture, Recall
 from server.features.recall.recalling import RecallPart
 from server.features.watches.alerts import KeptAlert, KeptAlerts
-from server.features.watches.rule import Watch, Watches
+from server.features.watches.rule import WatchRules, WatchTracker
 from server.features.watches.watch_triggers import WatchFrames
 from server.features.watches.watching import Watching
 from server.session.session import Session
@@ -102,8 +102,8 @@ async def test_from_the_order_to_the_alert() -> None:
 _KINDS = (
     Session,
     Watching,
-    Watches,
-    Watch,
+    WatchRules,
+    WatchTracker,
     WatchFrames,
     KeptAlerts,
     KeptAlert,

@@ -297,7 +297,7 @@ class ProgramWatches:
 
         async def next_ones() -> list[KeptAlert]:
             while True:
-                all_of_them, since = kept.kept(), grant.made_at * 1000
+                all_of_them, since = kept.all(), grant.made_at * 1000
                 found = [one for one in all_of_them if one.number > after and one.at >= since]
                 if found or not await kept.next(deadline):
                     return found

@@ -143,7 +143,7 @@ class KeptAlerts:
                 return
         self._words = (firing, reason)
 
-    def kept(self) -> list[KeptAlert]:
+    def all(self) -> list[KeptAlert]:
         """Return all alerts, oldest first."""
         return list(self._events.values())
 
@@ -162,11 +162,11 @@ class KeptAlerts:
         self._unnoted.discard(id)
         self._send_next()
 
-    def listen(self, listening: bool) -> None:
+    def set_connected(self, connected: bool) -> None:
         """Note whether a socket is open. A new one gets all alerts, oldest first."""
-        self._listening = listening
+        self._listening = connected
         self._unnoted.clear()
-        self._unsent = list(self._events) if listening else []
+        self._unsent = list(self._events) if connected else []
         self._send_next()
 
     def go_on(self) -> None:
@@ -179,7 +179,7 @@ class KeptAlerts:
 
     def forget(self) -> None:
         self._events.clear()
-        self.listen(False)
+        self.set_connected(False)
 
     def _send_next(self) -> None:
         while self._unsent and len(self._unnoted) < _WINDOW:

@@ -14,7 +14,7 @@ from prometheus_client import Counter
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Frame, Geometry, Picture, Role
 from server.core.metrics import Metrics
-from server.features.watches.watch_list import WatchList
+from server.features.watches.watch_list import WatchRegistry
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities
 from server.session.part import SessionContext
@@ -23,7 +23,7 @@ from server.shared.attention.attention import EarlyCheck
 from server.shared.watch_answers import WatchAnswer
 
 
-class Detector(Protocol):
+class ConditionDetector(Protocol):
     """Looks for conditions in a picture, by their names. Never raises."""
 
     def __call__(
@@ -68,7 +68,7 @@ class _Denial:
     seconds: float
 
 
-class Sightings:
+class DetectionHistory:
     """The detector's looks at one condition. Pure.
 
     Bounds of what a model denied of a watch: 8 places, for ten minutes at most.
@@ -138,19 +138,19 @@ class Detecting:
     def __init__(
         self,
         context: SessionContext,
-        watch_list: WatchList,
-        detector: Detector,
+        watch_list: WatchRegistry,
+        detector: ConditionDetector,
         saw: Callable[[Frame, Mapping[str, WatchAnswer]], None],
     ) -> None:
         """`saw` gets what two looks in a row agree on, by the rule's names of watches."""
         self._context = context
         self._list = watch_list
         self._rule = watch_list.rule
-        self._detector: Detector | None = detector
+        self._detector: ConditionDetector | None = detector
         self._saw = saw
         self._looks = detector_looks(context.services.metrics)
         # By the rule's names; those that the detector does not know have None
-        self._sightings: dict[str, Sightings | None] = {}
+        self._histories: dict[str, DetectionHistory | None] = {}
         # A model is there, so that only what the detector knows well is its to look for.
         self._beside = self._beside_a_model
         # Capture times: before the first nothing is looked at; of the last look, and of the last clear change
@@ -179,7 +179,7 @@ class Detecting:
             self._rule.detect(())
             return
         watched = self._renew()
-        known = {n: words for n, words in watched.items() if self._sightings[n] is not None}
+        known = {n: words for n, words in watched.items() if self._histories[n] is not None}
         self._rule.detect(known)
         if not known:
             return
@@ -207,14 +207,16 @@ class Detecting:
         """Begin anew with each watch that is new or has paused, and with another engine; return all conditions."""
         if self._beside is not self._beside_a_model:
             self._beside = not self._beside
-            self._sightings.clear()
-        watched = self._rule.watched(self._list.now(), self._list.minute())
-        before, self._sightings = self._sightings, {}
+            self._histories.clear()
+        watched = self._rule.active_conditions(self._list.now(), self._list.minute())
+        before, self._histories = self._histories, {}
         for name in watched:
-            self._sightings[name] = before[name] if name in before else Sightings()
+            self._histories[name] = before[name] if name in before else DetectionHistory()
         return watched
 
-    async def _look(self, detector: Detector, frame: Frame, conditions: dict[str, str]) -> None:
+    async def _look(
+        self, detector: ConditionDetector, frame: Frame, conditions: dict[str, str]
+    ) -> None:
         try:
             view = View(frame, Detail.LOW, self._context.camera.scene)
             picture = await self._context.requests.prepare(view, _NEEDS, unseen=True)
@@ -232,9 +234,9 @@ class Detecting:
         self._looks.labels("done").inc()
         now, agreed = self._list.now(), dict[str, WatchAnswer]()
         for name, answers in found.items():
-            one = self._sightings.get(name)
-            if answers is None and name in self._sightings:
-                self._sightings[name] = None
+            one = self._histories.get(name)
+            if answers is None and name in self._histories:
+                self._histories[name] = None
             elif (
                 answers is not None
                 and one is not None
@@ -242,7 +244,7 @@ class Detecting:
             ):
                 agreed[name] = answer
         self._note_place(frame, found)
-        if any(one is not None and one.open for one in self._sightings.values()):
+        if any(one is not None and one.open for one in self._histories.values()):
             self._next_after(SOON_SECONDS)
         if agreed:
             self._saw(frame, agreed)
@@ -257,12 +259,12 @@ class Detecting:
         if place is not None or frame.captured >= self._stirred + STIRRED_SECONDS:
             self._near = place
 
-    def confirmed(self, name: str, place: Box | None, seen: bool | None) -> bool:
+    def on_verdict(self, name: str, place: Box | None, seen: bool | None) -> bool:
         """Take what a model said of what was seen at a place; None: it did not answer.
 
         Returns False for what the detector has not seen.
         """
-        one = self._sightings.get(name)
+        one = self._histories.get(name)
         if one is None:
             return False
         if seen:
@@ -272,4 +274,4 @@ class Detecting:
         return True
 
     def forget(self) -> None:
-        self._sightings.clear()
+        self._histories.clear()

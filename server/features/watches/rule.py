@@ -23,7 +23,7 @@ MAX_WATCHES = 8
 _LARGE = 0.25
 
 
-class Look(StrEnum):
+class LookKind(StrEnum):
     """The way in which a request looks at its frame."""
 
     # All conditions, the whole picture
@@ -35,10 +35,10 @@ class Look(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class WatchRequest:
     """One request to a model."""
 
-    look: Look
+    look: LookKind
     frame_id: str
     watch_ids: tuple[str, ...]
     # The region that changed since the last answer; None for the whole picture
@@ -86,7 +86,7 @@ def _both(one: Box | None, other: Box | None) -> Box | None:
     )
 
 
-class Watches:
+class WatchRules:
     """The watches of one session, oldest first. `boxes`: the engine gives boxes, in the frame's pixels.
     `place`: of the engine that is asked about a condition, in the order in which they are asked, each in a
     request of its own; None: none is now.
@@ -101,13 +101,13 @@ class Watches:
     ) -> None:
         self.boxes = boxes
         self.place = place
-        self._watches: dict[str, Watch] = {}
+        self._watches: dict[str, WatchTracker] = {}
         # The running common request; None without one
-        self._under_way: Ask | None = None
+        self._under_way: WatchRequest | None = None
         # The watches that it leaves to a request of their own, as it is but for them
         self._left: list[str] = []
         # Running second looks, one a watch
-        self._seconds: dict[str, Ask] = {}
+        self._seconds: dict[str, WatchRequest] = {}
         # The newest change since the request began
         self._waiting: _Wake | None = None
         # The frame of the newest common request, and the change in it
@@ -116,17 +116,17 @@ class Watches:
     def __len__(self) -> int:
         return len(self._watches)
 
-    def __iter__(self) -> Iterator[Watch]:
+    def __iter__(self) -> Iterator[WatchTracker]:
         return iter(self._watches.values())
 
-    def get(self, name: str) -> Watch | None:
+    def get(self, name: str) -> WatchTracker | None:
         return self._watches.get(name)
 
     def add(
-        self, name: str, order: messages.Watch, now: float, *, before: Watch | None = None
+        self, name: str, order: messages.Watch, now: float, *, before: WatchTracker | None = None
     ) -> None:
         """Begin a watch under a new name. `before`: the one in whose place it is, whose wakes it goes on with."""
-        self._watches[name] = watch = Watch(name, order, now)
+        self._watches[name] = watch = WatchTracker(name, order, now)
         if before is not None:
             self.remove(before.name)
             watch.wakes = before.wakes
@@ -136,7 +136,7 @@ class Watches:
         self._seconds.pop(name, None)
         self._watches.pop(name, None)
 
-    def woken(
+    def on_change(
         self,
         frame_id: str,
         changed: Box | None,
@@ -145,7 +145,7 @@ class Watches:
         *,
         light: bool = False,
         area: float = math.inf,
-    ) -> Ask | None:
+    ) -> WatchRequest | None:
         """Take a change of the scene; return the request about the present watches, or None.
 
         `light`: the light went out or came on, so a yes needs no box. `area`: of the frame, in pixels.
@@ -155,9 +155,9 @@ class Watches:
             whole = _both(before.changed, changed) if before else changed
             self._waiting = _Wake(frame_id, whole, light, area)
             return None
-        return self._ask(Look.PLAIN, _Wake(frame_id, changed, light, area), now, minute)
+        return self._ask(LookKind.PLAIN, _Wake(frame_id, changed, light, area), now, minute)
 
-    def begin(self, frame_id: str, now: float, minute: int) -> Ask | None:
+    def request_first(self, frame_id: str, now: float, minute: int) -> WatchRequest | None:
         """Return the request about new watches, whose answers are a status; None without any."""
         new = [
             name
@@ -166,9 +166,11 @@ class Watches:
         ]
         if self._under_way is not None or not new:
             return None
-        return self._ask(Look.PLAIN, _Wake(frame_id, None), now, minute, only=new)
+        return self._ask(LookKind.PLAIN, _Wake(frame_id, None), now, minute, only=new)
 
-    def settled(self, frame_id: str, changed: Box | None, now: float, minute: int) -> Ask | None:
+    def on_settled(
+        self, frame_id: str, changed: Box | None, now: float, minute: int
+    ) -> WatchRequest | None:
         """Take a still scene; return one more request about the watches that need it.
 
         `changed`: the region that differs from the frame of that answer.
@@ -177,26 +179,26 @@ class Watches:
             return None
         whole = _both(self._asked.changed, changed) if changed else self._asked.changed
         wake = replace(self._asked, frame_id=frame_id, changed=whole)
-        return self._ask(Look.SETTLED, wake, now, minute)
+        return self._ask(LookKind.SETTLED, wake, now, minute)
 
-    def again_due(self, now: float) -> bool:
+    def repeat_due(self, now: float) -> bool:
         """Return True when it is time to ask `again` about what came and stays."""
         return self._under_way is None and any(
             watch.again_at is not None and now >= watch.again_at and not watch.detected
             for watch in self._watches.values()
         )
 
-    def again(self, frame_id: str, now: float, minute: int) -> Ask | None:
+    def request_repeat(self, frame_id: str, now: float, minute: int) -> WatchRequest | None:
         """Return one more request about what came, stays and got a no, once it is due."""
-        if self._asked is None or not self.again_due(now):
+        if self._asked is None or not self.repeat_due(now):
             return None
         # All that wait, in one request
         due = [name for name, watch in self._watches.items() if watch.again_at is not None]
         return self._ask(
-            Look.SETTLED, replace(self._asked, frame_id=frame_id), now, minute, only=due
+            LookKind.SETTLED, replace(self._asked, frame_id=frame_id), now, minute, only=due
         )
 
-    def over_again(self) -> None:
+    def cancel_repeats(self) -> None:
         """Ask no more about what came, because it went."""
         for watch in self._watches.values():
             watch.again_at = None
@@ -206,9 +208,9 @@ class Watches:
         for name, watch in self._watches.items():
             watch.detected = name in names
 
-    def detected(
+    def on_detected(
         self, frame_id: str, answers: Mapping[str, WatchAnswer], now: float, minute: int
-    ) -> list[Ask]:
+    ) -> list[WatchRequest]:
         """Take what the detector saw; return a second look for each yes, which a model has to confirm.
 
         A yes without a box is about something that is gone.
@@ -218,27 +220,29 @@ class Watches:
             watch = self._watches.get(name)
             if watch is None or not watch.awake(now, minute):
                 continue
-            if watch.spotted(answer, frame_id, now):
+            if watch.on_detection(answer, frame_id, now):
                 watch.spend(now)
                 box = answer.where
-                ask = Ask(Look.SECOND, frame_id, (name,), box, box, watch.last_no, box is None)
+                ask = WatchRequest(
+                    LookKind.SECOND, frame_id, (name,), box, box, watch.last_no, box is None
+                )
                 self._seconds[name] = ask
                 asks.append(ask)
         return asks
 
-    def answered(
-        self, ask: Ask, answers: Mapping[str, WatchAnswer], now: float, minute: int
-    ) -> tuple[list[Ask], Firing | None]:
+    def on_answer(
+        self, ask: WatchRequest, answers: Mapping[str, WatchAnswer], now: float, minute: int
+    ) -> tuple[list[WatchRequest], Firing | None]:
         """Take the answers of a request; a missing one counts as no request.
 
         Returns the requests to make, and the alert of a second look.
         """
-        if ask.look is Look.SECOND:
+        if ask.look is LookKind.SECOND:
             return self._take_second(ask, answers, now)
         if ask is not self._under_way:
             return [], None
         asks = []
-        settled = ask.look is Look.SETTLED
+        settled = ask.look is LookKind.SETTLED
         self._under_way = None
         for name in ask.watch_ids:
             watch, answer = self._watches.get(name), answers.get(name)
@@ -247,9 +251,9 @@ class Watches:
             if answer is None:
                 # Once is enough: a model that cannot answer will not about the next frame.
                 watch.unsettled = watch.unsettled and not settled
-            elif watch.plain(answer, ask.frame_id, now, settled=settled):
-                self._seconds[name] = second = Ask(
-                    Look.SECOND,
+            elif watch.on_plain_answer(answer, ask.frame_id, now, settled=settled):
+                self._seconds[name] = second = WatchRequest(
+                    LookKind.SECOND,
                     ask.frame_id,
                     (name,),
                     ask.changed,
@@ -262,7 +266,7 @@ class Watches:
                 asks.append(second)
         return asks + self._next(ask.look, now, minute), None
 
-    def watched(self, now: float, minute: int) -> dict[str, str]:
+    def active_conditions(self, now: float, minute: int) -> dict[str, str]:
         """Return the conditions of the watches that may be asked about now, by their ids."""
         return {
             name: watch.order.condition
@@ -270,7 +274,7 @@ class Watches:
             if watch.awake(now, minute)
         }
 
-    def unbegun(self, now: float, minute: int) -> bool:
+    def has_unasked(self, now: float, minute: int) -> bool:
         """Return True while a watch was in no request yet that may be asked about now."""
         return any(
             watch.asked_frame is None
@@ -286,7 +290,7 @@ class Watches:
             watch.last_no = None
 
     @property
-    def asking(self) -> set[str]:
+    def pending_frames(self) -> set[str]:
         """The frames of the requests that run, and of the change that waits."""
         found = {ask.frame_id for ask in self._seconds.values()}
         for one in (self._under_way, self._waiting):
@@ -295,7 +299,7 @@ class Watches:
         return found
 
     @property
-    def compared(self) -> set[str]:
+    def compared_frames(self) -> set[str]:
         """The frames of verified noes, which second looks compare with."""
         found = {ask.before for ask in self._seconds.values()}
         found |= {watch.last_no for watch in self._watches.values()}
@@ -303,13 +307,13 @@ class Watches:
 
     def _ask(
         self,
-        look: Look,
+        look: LookKind,
         wake: _Wake,
         now: float,
         minute: int,
         only: Collection[str] | None = None,
         rest: bool = False,
-    ) -> Ask | None:
+    ) -> WatchRequest | None:
         names = tuple(
             name
             for name, watch in self._watches.items()
@@ -318,7 +322,7 @@ class Watches:
             and watch.asked_frame != wake.frame_id
             and watch.belief is not Belief.DOUBTED
             and watch.awake(now, minute)
-            and (look is Look.PLAIN or watch.unsettled or only is not None)
+            and (look is LookKind.PLAIN or watch.unsettled or only is not None)
         )
         found = {name: self.place(self._watches[name].order.condition) for name in names}
         places = {name: place for name, place in found.items() if place is not None}
@@ -329,25 +333,29 @@ class Watches:
         names = tuple(name for name, place in places.items() if place == first)
         for watch in (self._watches[name] for name in names):
             watch.asked_frame = wake.frame_id
-            if look is Look.PLAIN:
+            if look is LookKind.PLAIN:
                 watch.spend(now)
         self._asked = wake
-        self._under_way = Ask(look, wake.frame_id, names, wake.place, light=wake.light, rest=rest)
+        self._under_way = WatchRequest(
+            look, wake.frame_id, names, wake.place, light=wake.light, rest=rest
+        )
         return self._under_way
 
     def _take_second(
-        self, ask: Ask, answers: Mapping[str, WatchAnswer], now: float
-    ) -> tuple[list[Ask], Firing | None]:
+        self, ask: WatchRequest, answers: Mapping[str, WatchAnswer], now: float
+    ) -> tuple[list[WatchRequest], Firing | None]:
         (name,) = ask.watch_ids
         if self._seconds.get(name) is not ask:
             return [], None
         del self._seconds[name]
         watch, answer = self._watches[name], answers.get(name)
         if answer is None:
-            watch.unanswered()
+            watch.on_no_answer()
             return [], None
         boxes = self.boxes and not ask.light
-        firing = watch.second(answer, ask.frame_id, ask.changed, now, boxes=boxes, votes=ask.votes)
+        firing = watch.on_second_answer(
+            answer, ask.frame_id, ask.changed, now, boxes=boxes, votes=ask.votes
+        )
         if watch.belief is not Belief.DOUBTED:
             return [], firing
         # Another crop: wider at first, then the whole picture
@@ -355,14 +363,14 @@ class Watches:
         self._seconds[name] = again = replace(ask, crop=wider)
         return [again], None
 
-    def _next(self, look: Look, now: float, minute: int) -> list[Ask]:
+    def _next(self, look: LookKind, now: float, minute: int) -> list[WatchRequest]:
         left, self._left = self._left, []
         if left and self._asked is not None:
             ask = self._ask(look, self._asked, now, minute, only=left, rest=True)
             if ask is not None:
                 return [ask]
         waiting, self._waiting = self._waiting, None
-        ask = self._ask(Look.PLAIN, waiting, now, minute) if waiting else None
+        ask = self._ask(LookKind.PLAIN, waiting, now, minute) if waiting else None
         return [ask] if ask else []
 
 
@@ -435,8 +443,8 @@ def overlaps(found: Box, changed: Box) -> bool:
     return width * height >= _MIN_OVERLAP * smaller
 
 
-class Watch:
-    """The state of one order. `Watches` asks for it and passes the answers on."""
+class WatchTracker:
+    """The state of one order. `WatchRules` asks for it and passes the answers on."""
 
     def __init__(self, name: str, order: messages.Watch, now: float) -> None:
         """`name`: a short one in place of the order's id, since models repeat it."""
@@ -470,7 +478,7 @@ class Watch:
         self._noes = 0
         self._quiet_until = now
         self.wakes = Bucket(WAKES_A_DAY / _DAY, WAKES_A_DAY, now)
-        self._rung = False
+        self._alerted = False
 
     @property
     def asked_again(self) -> bool:
@@ -483,13 +491,13 @@ class Watch:
 
     def finished(self, now: float) -> bool:
         """Return True when it has alerted and was to alert once, or has expired."""
-        return (self._rung and not self.order.repeat) or self.expired(now)
+        return (self._alerted and not self.order.repeat) or self.expired(now)
 
     def awake(self, now: float, minute: int) -> bool:
         """Return True while it may be asked about."""
-        return not self.finished(now) and not self.paused(now, minute)
+        return not self.finished(now) and not self.pause_reason(now, minute)
 
-    def paused(self, now: float, minute: int) -> str:
+    def pause_reason(self, now: float, minute: int) -> str:
         """Return the reason for not asking about it now; "" when there is none.
 
         `minute` is the minute of the day.
@@ -510,14 +518,16 @@ class Watch:
             return WatchState.EXPIRED
         if self.belief is Belief.HOLDS or self.finished(now):
             return WatchState.SEEN
-        return WatchState.PAUSED if self.paused(now, minute) else WatchState.LOOKING
+        return WatchState.PAUSED if self.pause_reason(now, minute) else WatchState.LOOKING
 
     def spend(self, now: float) -> None:
         """Count one wake, with which all looks after it begin anew."""
         self._again, self.again_at = 0, None
         self.wakes.take(now)
 
-    def plain(self, answer: WatchAnswer, frame_id: str, now: float, *, settled: bool) -> bool:
+    def on_plain_answer(
+        self, answer: WatchAnswer, frame_id: str, now: float, *, settled: bool
+    ) -> bool:
         """Take the answer of the common request; return True when a second look is needed."""
         self.looked_at, self.reason = now, answer.why
         self.again_at = None
@@ -540,7 +550,7 @@ class Watch:
             self._ask_again(now)
         return False
 
-    def spotted(self, answer: WatchAnswer, frame_id: str, now: float) -> bool:
+    def on_detection(self, answer: WatchAnswer, frame_id: str, now: float) -> bool:
         """Take what the detector saw; return True when a second look is needed."""
         before, yes = self.belief, self._yes(answer)
         if before is Belief.HOLDS:
@@ -556,7 +566,7 @@ class Watch:
         self.armed = self.armed or not yes
         return self.belief is Belief.DOUBTED and before is Belief.CLEAR
 
-    def second(
+    def on_second_answer(
         self,
         answer: WatchAnswer,
         frame_id: str,
@@ -577,9 +587,9 @@ class Watch:
         yes = self._yes(answer)
         if votes and self.armed:
             self.votes.append(answer.where if yes else None)
-            if self._undecided():
+            if self._needs_another_vote():
                 return None
-            yes = self._agreed()
+            yes = self._votes_agree()
         self.belief = Belief.CLEAR
         first, self.armed = not self.armed, True
         if not yes:
@@ -594,7 +604,7 @@ class Watch:
         ):
             return None
         self._begin()
-        self._rung = True
+        self._alerted = True
         return Firing(
             self.name,
             self.order.condition,
@@ -605,12 +615,12 @@ class Watch:
             answer.where,
         )
 
-    def _undecided(self) -> bool:
+    def _needs_another_vote(self) -> bool:
         """Return whether another second look is needed."""
         # A no of the first one ends it.
-        return self.votes[0] is not None and len(self.votes) < _VOTES and not self._agreed()
+        return self.votes[0] is not None and len(self.votes) < _VOTES and not self._votes_agree()
 
-    def _agreed(self) -> bool:
+    def _votes_agree(self) -> bool:
         """Return whether two looks saw it at one place, the newest among them."""
         *before, newest = self.votes
         return newest is not None and any(one and overlaps(one, newest) for one in before)
@@ -621,7 +631,7 @@ class Watch:
             self.again_at = now + AGAIN_SECONDS[self._again]
             self._again += 1
 
-    def unanswered(self) -> None:
+    def on_no_answer(self) -> None:
         """Note that no answer came, which counts as no request."""
         if self.belief is Belief.DOUBTED:
             self.belief = Belief.CLEAR
@@ -630,7 +640,7 @@ class Watch:
         """Take a person's word that the last alert was false: raise the threshold, and note a no."""
         self.threshold = min(_MAX_THRESHOLD, 1 - (1 - self.threshold) * _DOUBT_LEFT)
         self.last_no = frame_id
-        self._rung = False
+        self._alerted = False
         self._clear(now)
 
     def _yes(self, answer: WatchAnswer) -> bool:

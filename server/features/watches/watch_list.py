@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from server.core.errors import BadRequest, Conflict, NotFound, TooLong
 from server.core.frames import BoxUnit, CameraState, Detail, Frame, Region, Role
 from server.features.watches import messages
-from server.features.watches.rule import MAX_WATCHES, Watch, Watches, WatchState
+from server.features.watches.rule import MAX_WATCHES, WatchRules, WatchState, WatchTracker
 from server.media.picture.grounding import Box
 from server.models.base import Capabilities, EngineRequest
 from server.models.routing import wants_detail
@@ -44,7 +44,7 @@ def day_minute(wall: float, zone: ZoneInfo | None, offset: int) -> int:
     return local.hour * 60 + local.minute
 
 
-class WatchList:
+class WatchRegistry:
     """Owns the watches and the person's time, and sends the list when it has changed.
 
     Bounds of what is kept of the reading of conditions: of each watch and one more, for two engines; the least
@@ -52,7 +52,7 @@ class WatchList:
     """
 
     def __init__(self, context: SessionContext) -> None:
-        self.rule = Watches(place=self.place)
+        self.rule = WatchRules(place=self.place)
         self._outbox = context.outbox
         self._camera = context.camera
         self._requests = context.requests
@@ -75,12 +75,12 @@ class WatchList:
 
     def add(self, asked: messages.Watch) -> None:
         """Begin a watch. Raises TooLong, BadRequest and Conflict."""
-        self.checked(asked.condition)
+        self.check_condition(asked.condition)
         if asked.hours is not None and asked.hours[0] == asked.hours[1]:
             raise BadRequest(
                 '"hours" of a watch message end at the minute at which they begin. Give them another end.'
             )
-        before, now = self.named(asked.id), self.now()
+        before, now = self.find(asked.id), self.now()
         if before is None and len(self.rule) >= MAX_WATCHES:
             ended = next((one for one in self.rule if one.finished(now)), None)
             if ended is None:
@@ -94,7 +94,7 @@ class WatchList:
         if asked.zone_name:
             self._zone = zone_of(asked.zone_name)
 
-    def checked(self, condition: str) -> str:
+    def check_condition(self, condition: str) -> str:
         """Return a condition that can be watched. Raises TooLong and BadRequest."""
         if len(condition) > MAX_CONDITION_CHARS:
             raise TooLong(
@@ -104,18 +104,18 @@ class WatchList:
             raise BadRequest(
                 '"condition" of a watch message is empty. Say there what to watch for.'
             )
-        if not self.beyond(condition) and (reason := self._unable(condition)):
+        if not self.needs_answering_engine(condition) and (reason := self._unable(condition)):
             raise BadRequest(reason)
         return condition
 
     def remove(self, id: str) -> None:
         """End a watch. Raises NotFound for an unknown one."""
-        watch = self.named(id)
+        watch = self.find(id)
         if watch is None:
             raise NotFound("There is no watch with this id. It may have ended already.")
         self.rule.remove(watch.name)
 
-    def named(self, id: str) -> Watch | None:
+    def find(self, id: str) -> WatchTracker | None:
         return next((one for one in self.rule if one.order.id == id), None)
 
     # States
@@ -134,9 +134,9 @@ class WatchList:
         now = self.now()
         return any(not one.finished(now) for one in self.rule)
 
-    def trouble(self) -> str:
+    def obstacle(self) -> str:
         """Return why hardly anything can be watched now, darkness included; "" when it can."""
-        if reason := self.blocked():
+        if reason := self.block_reason():
             return reason
         scene = self._camera.scene
         if scene is not None and (scene.dark or scene.black) and not self._camera.screen:
@@ -147,7 +147,7 @@ class WatchList:
             )
         return ""
 
-    def blocked(self) -> str:
+    def block_reason(self) -> str:
         """Return why nothing can be asked now; "" when it can."""
         engine = self._services.current_engine(Role.WATCHES)
         status = engine.status
@@ -169,7 +169,7 @@ class WatchList:
         cannot = self._services.current_engine(role).status.capabilities.cannot_watch
         return self._reading(cannot, condition) if cannot is not None else ""
 
-    def beyond(self, condition: str) -> bool:
+    def needs_answering_engine(self, condition: str) -> bool:
         """Return whether the engine that answers is asked about a condition: it can watch for it, and the one
         that watches cannot.
         """
@@ -184,7 +184,11 @@ class WatchList:
         if not self._unable(condition):
             return 0
         answers = self._services.current_engine(Role.ANSWERS)
-        return 1 if self.beyond(condition) and self._requests.consent.given_to(answers) else None
+        return (
+            1
+            if self.needs_answering_engine(condition) and self._requests.consent.given_to(answers)
+            else None
+        )
 
     # Messages
 
@@ -197,14 +201,14 @@ class WatchList:
 
     def infos(self) -> list[messages.WatchInfo]:
         """Return all watches as a person reads them, oldest first."""
-        trouble = (self.trouble() or self.failed) if len(self.rule) else ""
+        trouble = (self.obstacle() or self.failed) if len(self.rule) else ""
         return [self._info(one, trouble) for one in self.rule]
 
-    def _info(self, one: Watch, trouble: str) -> messages.WatchInfo:
+    def _info(self, one: WatchTracker, trouble: str) -> messages.WatchInfo:
         order, now, minute = one.order, self.now(), self.minute()
         state, finished = one.state(now, minute), one.finished(now)
         answers = self._services.current_engine(Role.ANSWERS)
-        beyond = not finished and self.beyond(order.condition)
+        beyond = not finished and self.needs_answering_engine(order.condition)
         why = ""
         if not finished and state is not WatchState.PAUSED:
             if not beyond:
@@ -219,7 +223,7 @@ class WatchList:
             repeat=order.repeat,
             state=_CANNOT if why else str(state),
             ended=finished,
-            reason=why or one.paused(now, minute) or one.reason,
+            reason=why or one.pause_reason(now, minute) or one.reason,
             looked_at=self._epoch(one.looked_at),
             armed=one.armed,
             expires_at=self._epoch(one.since + order.expires if order.expires else None),

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from server.core.aio import in_pool
 from server.core.errors import QwenCameraError
 from server.core.frames import Detail, Frame, Picture, Region, Role
-from server.features.watches.rule import Ask, Belief, Look
-from server.features.watches.watch_list import WatchList, changed_box
+from server.features.watches.rule import Belief, LookKind, WatchRequest
+from server.features.watches.watch_list import WatchRegistry, changed_box
 from server.media.picture.planes import is_dark, levels
 from server.models.base import Capabilities
 from server.session.part import SessionContext
@@ -42,7 +42,9 @@ class WatchTriggers:
     or `failed`.
     """
 
-    def __init__(self, context: SessionContext, watch_list: WatchList, frames: WatchFrames) -> None:
+    def __init__(
+        self, context: SessionContext, watch_list: WatchRegistry, frames: WatchFrames
+    ) -> None:
         self._services = context.services
         self.attention = Attention(context.services.scratch, sensitivity=context.limits.sensitivity)
         self._allowance = context.requests.allowance
@@ -50,7 +52,7 @@ class WatchTriggers:
         self._rule = watch_list.rule
         self._frames = frames
         # The request whose look the gate compares with
-        self._compared: Ask | None = None
+        self._compared: WatchRequest | None = None
         # The answers of the last common request
         self._last_answers: dict[str, bool] = {}
         # The capture time of the newest frame that was asked about
@@ -76,14 +78,14 @@ class WatchTriggers:
     def look(self, frame: Frame) -> Change | None:
         """Compare a sampled frame; None soon after the last look."""
         change = self.attention.look(frame)
-        return self._lit(frame, change) if change is not None else None
+        return self._adjust_for_light(frame, change) if change is not None else None
 
-    def glance(self, frame: Frame) -> Change | None:
+    def early_check(self, frame: Frame) -> Change | None:
         """Look at a frame between two samples, if it clearly differs; else None."""
         change = self.attention.look_early(frame)
-        return self._lit(frame, change) if change is not None else None
+        return self._adjust_for_light(frame, change) if change is not None else None
 
-    def _lit(self, frame: Frame, change: Change) -> Change:
+    def _adjust_for_light(self, frame: Frame, change: Change) -> Change:
         """Return the change of a look with regard to the light."""
         since = self._dark_since
         dark = is_dark(self.attention.small, *levels(frame.image), before=since is not None)
@@ -94,7 +96,7 @@ class WatchTriggers:
             return Change(Why.SCENE, _OUT, WHOLE, 0.0)
         return _NOTHING if dark and change.why is not Why.FIRST else change
 
-    def ask(self, frame: Frame, change: Change) -> Ask | None:
+    def ask(self, frame: Frame, change: Change) -> WatchRequest | None:
         """Return the request that a look at a frame calls for; None without one."""
         self._list.seen_at = frame.captured
         if self._dark and not self._compared_dark and not change.changed:
@@ -102,28 +104,28 @@ class WatchTriggers:
             self._last = None
             return None
         now, minute = self._list.now(), self._list.minute()
-        ask: Ask | None = None
+        ask: WatchRequest | None = None
         may = self._allowance.left(now)
         if may and (self.attention.due(change, now) or self._sound_due(frame)):
-            ask = self._woken(frame, change)
-        elif may and self._rule.unbegun(now, minute):
+            ask = self._request_for_change(frame, change)
+        elif may and self._rule.has_unasked(now, minute):
             self._frames.keep(frame)
-            ask = self._rule.begin(frame.id, now, minute)
-        elif may and (calm := self._settled(change, frame)) is not None:
+            ask = self._rule.request_first(frame.id, now, minute)
+        elif may and (calm := self._settled_frame(change, frame)) is not None:
             self._frames.keep(calm)
-            ask = self._rule.settled(calm.id, None, now, minute)
-            if ask is None and self._rule.again_due(now):
+            ask = self._rule.on_settled(calm.id, None, now, minute)
+            if ask is None and self._rule.repeat_due(now):
                 ask = self._again(frame, now, minute)
         self._last = None if change.changed else frame
         return self._begin(ask, frame, change)
 
-    def _again(self, frame: Frame, now: float, minute: int) -> Ask | None:
+    def _again(self, frame: Frame, now: float, minute: int) -> WatchRequest | None:
         """Return one more request about what came and stays; None once the scene is as before."""
         if not self.attention.differs_from_before(frame):
-            self._rule.over_again()
+            self._rule.cancel_repeats()
             return None
         self._frames.keep(frame)
-        return self._rule.again(frame.id, now, minute)
+        return self._rule.request_repeat(frame.id, now, minute)
 
     def on_sound_event(self, at: float) -> None:
         """Note that a sound began; forgotten where the engine cannot hear."""
@@ -148,19 +150,19 @@ class WatchTriggers:
         self._sounds_apart = min(_MOST_APART, 2 * self._sounds_apart)
         return True
 
-    def ask_early(self, frame: Frame, change: Change) -> Ask | None:
+    def ask_early(self, frame: Frame, change: Change) -> WatchRequest | None:
         """Return the request about a frame between two samples; None without one."""
         self._list.seen_at = frame.captured
         now = self._list.now()
         if self._dark or not self._allowance.left(now) or not self.attention.due(change, now):
             return None
         self._last = None
-        return self._begin(self._woken(frame, change), frame, change)
+        return self._begin(self._request_for_change(frame, change), frame, change)
 
-    def _woken(self, frame: Frame, change: Change) -> Ask | None:
+    def _request_for_change(self, frame: Frame, change: Change) -> WatchRequest | None:
         """Return the request about a change; None when it waits, or when none is wanted."""
         self._frames.keep(frame)
-        return self._rule.woken(
+        return self._rule.on_change(
             frame.id,
             changed_box(change, frame),
             self._list.now(),
@@ -173,16 +175,16 @@ class WatchTriggers:
     def _dark(self) -> bool:
         return self._dark_since is not None
 
-    def _begin(self, ask: Ask | None, frame: Frame, change: Change) -> Ask | None:
+    def _begin(self, ask: WatchRequest | None, frame: Frame, change: Change) -> WatchRequest | None:
         if ask is not None:
             self._asked_at = frame.captured
-            if ask.look is Look.PLAIN:
+            if ask.look is LookKind.PLAIN:
                 self._compare_with(ask, change)
-        elif frame.id in self._rule.asking:
+        elif frame.id in self._rule.pending_frames:
             self._waiting = change
         return ask
 
-    def _settled(self, change: Change, frame: Frame) -> Frame | None:
+    def _settled_frame(self, change: Change, frame: Frame) -> Frame | None:
         """Return the frame of a scene that does not change; None without one.
 
         It is the frame of the look before: some changes are found in the second look only.
@@ -193,13 +195,13 @@ class WatchTriggers:
 
     # Answers
 
-    def follow(self, asks: Sequence[Ask]) -> None:
+    def follow(self, asks: Sequence[WatchRequest]) -> None:
         """Take the requests that follow from an answer: one is about the change that waited."""
         for ask in asks:
-            if ask.look is Look.PLAIN and not ask.rest and self._waiting is not None:
+            if ask.look is LookKind.PLAIN and not ask.rest and self._waiting is not None:
                 self._compare_with(ask, self._waiting)
 
-    def answered(self, ask: Ask, answers: Mapping[str, WatchAnswer]) -> None:
+    def on_answer(self, ask: WatchRequest, answers: Mapping[str, WatchAnswer]) -> None:
         """Set the pace by the answers of a request, which the rule has taken already."""
         if ask is self._compared:
             # A yes says nothing new before its second look.
@@ -212,12 +214,12 @@ class WatchTriggers:
             self._last_answers = kept | seen_now
             self._compared = None
             self.attention.answer_received(self._list.now(), same=same)
-        elif ask.look is Look.SECOND and any(one.seen for one in answers.values()):
+        elif ask.look is LookKind.SECOND and any(one.seen for one in answers.values()):
             self._last_answers |= dict.fromkeys(answers, True)
             self._sounds_apart = _SOUNDS_APART
             self.attention.retry()
 
-    def failed(self, ask: Ask) -> None:
+    def on_failure(self, ask: WatchRequest) -> None:
         """Note a request without an answer."""
         if ask is self._compared:
             self._compared, self._compared_dark = None, self._before_dark
@@ -226,7 +228,7 @@ class WatchTriggers:
             # A second look, or one at the settled scene, which may never change again
             self.attention.answer_lost(self._list.now())
 
-    def _compare_with(self, ask: Ask, change: Change) -> None:
+    def _compare_with(self, ask: WatchRequest, change: Change) -> None:
         """Compare later frames with that of a common request, from now on and not from its answer."""
         self.attention.request_sent(change, self._list.now(), ahead=True)
         self._compared, self._waiting = ask, None

@@ -15,10 +15,10 @@ from server.core.frames import Detail, Frame, JobKind, Region, Role, VoiceComman
 from server.core.metrics import Metrics
 from server.features.watches import messages
 from server.features.watches.alerts import KeptAlerts
-from server.features.watches.detecting import Detecting, Detector
-from server.features.watches.rule import Ask, Belief, Firing, Look
+from server.features.watches.detecting import ConditionDetector, Detecting
+from server.features.watches.rule import Belief, Firing, LookKind, WatchRequest
 from server.features.watches.watch_list import (
-    WatchList,
+    WatchRegistry,
     answer_tokens,
     crop_region,
     detail_for,
@@ -47,7 +47,7 @@ from server.shared.watch_answers import (
 )
 
 
-class Condition(Arguments):
+class ConditionArguments(Arguments):
     """The arguments of the model's tools."""
 
     condition: str = Field(
@@ -87,7 +87,7 @@ class Watching(BackgroundPart):
         self,
         context: SessionContext,
         *,
-        detector: Detector | None = None,
+        detector: ConditionDetector | None = None,
         confirm: bool = False,
     ) -> None:
         """`detector`: what looks for the things that it knows, beside a model; None: a model does.
@@ -100,7 +100,7 @@ class Watching(BackgroundPart):
         self._changes = False
         self._counters = WatchCounters(services.metrics)
         self._confirm = confirm
-        self._list = WatchList(context)
+        self._list = WatchRegistry(context)
         self.rule = self._list.rule
         self.frames = WatchFrames(context, self._counters.frames_dropped.inc)
         self.alerts = KeptAlerts(context.outbox, self._counters.alerts_dropped.inc)
@@ -117,13 +117,15 @@ class Watching(BackgroundPart):
         self._begin_tool = Tool(
             "watch",
             "Tell the person as soon as the camera shows something that they wait for.",
-            Condition,
-            lambda call: self._list.checked(call.condition.strip()),
+            ConditionArguments,
+            lambda call: self._list.check_condition(call.condition.strip()),
         )
-        self._end_tool = Tool("unwatch", "End such a watch.", Condition, self._watched)
+        self._end_tool = Tool(
+            "unwatch", "End such a watch.", ConditionArguments, self._find_condition
+        )
         self._detecting: Detecting | None = None
         if detector is not None:
-            self._detecting = Detecting(context, self._list, detector, self._detected)
+            self._detecting = Detecting(context, self._list, detector, self._on_detected)
         # An alert that went out before its reason was complete
         self._early: Firing | None = None
         self._listening = False
@@ -164,7 +166,7 @@ class Watching(BackgroundPart):
     def tools(self) -> Sequence[Tool]:
         return self._begin_tool, self._end_tool
 
-    def _watched(self, call: Condition) -> str:
+    def _find_condition(self, call: ConditionArguments) -> str:
         """Return the condition of the watch that a model means, the only one in any words. Raises NotFound."""
         running = [one.condition for one in self.watches() if not one.ended]
         meant = call.condition.strip().casefold()
@@ -189,7 +191,7 @@ class Watching(BackgroundPart):
         event = self.alerts.get(id)
         if event is None:
             raise NotFound("There is no alert with this id. It may be too old.")
-        watch = self._list.named(event.watch)
+        watch = self._list.find(event.watch)
         if watch is None:
             raise NotFound("The watch of this alert was stopped, so nothing is left to correct.")
         watch.false_alarm(event.firing.frame_id, self._list.now())
@@ -212,7 +214,7 @@ class Watching(BackgroundPart):
 
     def set_connected(self, connected: bool) -> None:
         self._listening = connected
-        self.alerts.listen(connected)
+        self.alerts.set_connected(connected)
 
     def new_stream(self) -> None:
         self.triggers.new_stream()
@@ -232,30 +234,30 @@ class Watching(BackgroundPart):
 
     def frame(self, frame: Frame) -> None:
         self.alerts.go_on()
-        trouble = self._list.trouble()
+        trouble = self._list.obstacle()
         if trouble:
             self._list.report()
-        if self._list.blocked():
+        if self._list.block_reason():
             return
         if self._detecting is not None:
             self._detecting.frame(frame, useful=not trouble)
         change = self.triggers.look(frame)
         if change is not None:
-            self._looked(change, self.triggers.ask(frame, change))
+            self._after_look(change, self.triggers.ask(frame, change))
 
     def between(self, frame: Frame) -> None:
         """Look at once at a frame that clearly differs: an alert need not wait for the next sample."""
-        change = self.triggers.glance(frame)
+        change = self.triggers.early_check(frame)
         if self._detecting is not None and self._detecting.due(frame):
-            self._detecting.frame(frame, useful=not self._list.trouble())
-        if change is not None and not self._list.blocked():
-            self._looked(change, self.triggers.ask_early(frame, change))
+            self._detecting.frame(frame, useful=not self._list.obstacle())
+        if change is not None and not self._list.block_reason():
+            self._after_look(change, self.triggers.ask_early(frame, change))
 
     def on_sound_event(self, at: float) -> None:
         """Note that a sound began: an engine that hears is asked about it, though nothing is seen."""
         self.triggers.on_sound_event(at)
 
-    def _looked(self, change: Change, ask: Ask | None) -> None:
+    def _after_look(self, change: Change, ask: WatchRequest | None) -> None:
         if self._listening and self._changes:
             self._outbox.put(scene_change(change, "watches", asks=ask is not None))
         if ask is not None:
@@ -263,39 +265,39 @@ class Watching(BackgroundPart):
         self._settle()
         self._list.report()
 
-    def _detected(self, frame: Frame, answers: Mapping[str, WatchAnswer]) -> None:
+    def _on_detected(self, frame: Frame, answers: Mapping[str, WatchAnswer]) -> None:
         """Take what the detector saw in a frame: a model is asked to confirm each yes."""
-        if self._ended or self._list.blocked():
+        if self._ended or self._list.block_reason():
             return
         self.frames.keep(frame)
         now, minute = self._list.now(), self._list.minute()
-        self.queue.put(self.rule.detected(frame.id, answers, now, minute))
+        self.queue.put(self.rule.on_detected(frame.id, answers, now, minute))
         self._settle()
         self._list.report()
 
     # Requests
 
     def _settle(self) -> None:
-        self.frames.settle(self.rule.asking, self.rule.compared)
+        self.frames.settle(self.rule.pending_frames, self.rule.compared_frames)
 
     def _update(self) -> None:
         self._settle()
         self._context.wants_changed()
         self._list.report()
 
-    def heard(self, sink: WatchObserver) -> None:
+    def on_partial_answer(self, sink: WatchObserver) -> None:
         """Alert for a second look as soon as all but its reason is there."""
         ask = sink.ask
-        if ask.look is not Look.SECOND or ask.votes or self._early is not None:
+        if ask.look is not LookKind.SECOND or ask.votes or self._early is not None:
             return
         (name,) = ask.watch_ids
         answer, watch = sink.early(name), self.rule.get(name)
         if answer is None or not answer.seen or watch is None:
             return
         self._note_boxes(sink.engine)
-        self._early = self._answered(sink, {name: replace(answer, why=watch.reason)})[1]
+        self._early = self._apply_answers(sink, {name: replace(answer, why=watch.reason)})[1]
 
-    def answered(
+    def on_answer(
         self, sink: WatchObserver, answers: Mapping[str, WatchAnswer], result: Result
     ) -> None:
         if self._ended:
@@ -309,21 +311,21 @@ class Watching(BackgroundPart):
             answer = answers.get(early.watch_id)
             if answer is not None and answer.why:
                 self.alerts.reword(early, answer.why)
-        if ask.look is Look.SECOND:
+        if ask.look is LookKind.SECOND:
             self._note_boxes(sink.engine)
         else:
-            self._note_boxes(self._services.current_engine(self.role(ask, Look.SECOND)))
-        asks, _ = self._answered(sink, answers)
-        self.triggers.answered(ask, answers)
-        self._confirmed(ask, answered=bool(answers))
+            self._note_boxes(self._services.current_engine(self.role(ask, LookKind.SECOND)))
+        asks, _ = self._apply_answers(sink, answers)
+        self.triggers.on_answer(ask, answers)
+        self._record_verdict(ask, answered=bool(answers))
         self._next(asks)
 
-    def _answered(
+    def _apply_answers(
         self, sink: WatchObserver, answers: Mapping[str, WatchAnswer]
-    ) -> tuple[list[Ask], Firing | None]:
+    ) -> tuple[list[WatchRequest], Firing | None]:
         """Let the rule take the answers, and alert if it says so."""
         ask = sink.ask
-        asks, firing = self.rule.answered(ask, answers, self._list.now(), self._list.minute())
+        asks, firing = self.rule.on_answer(ask, answers, self._list.now(), self._list.minute())
         if firing is not None:
             self._counters.events.inc()
             frame, model = self.frames.get(firing.frame_id), sink.engine.status.model_name
@@ -332,37 +334,37 @@ class Watching(BackgroundPart):
                 self._context.tasks.spawn(sending, name="watch")
         return asks, firing
 
-    def failed(self, ask: Ask, error: QwenCameraError | None, again: bool) -> None:
+    def on_failure(self, ask: WatchRequest, error: QwenCameraError | None, again: bool) -> None:
         """Take a request without an answer. `again`: it is made once more."""
         self._early = None
         self._list.failed = error.visitor_message if error is not None else ""
         if again:
             self._list.report()
             return
-        asks, _ = self.rule.answered(ask, {}, self._list.now(), self._list.minute())
-        self.triggers.failed(ask)
-        self._confirmed(ask, answered=False)
+        asks, _ = self.rule.on_answer(ask, {}, self._list.now(), self._list.minute())
+        self.triggers.on_failure(ask)
+        self._record_verdict(ask, answered=False)
         self._next(asks)
 
-    def _confirmed(self, ask: Ask, *, answered: bool) -> None:
+    def _record_verdict(self, ask: WatchRequest, *, answered: bool) -> None:
         """Tell the detector's looks what a model said of what they saw, and count it."""
-        if ask.look is not Look.SECOND:
+        if ask.look is not LookKind.SECOND:
             return
         (name,) = ask.watch_ids
         watch = self.rule.get(name)
         seen = watch is not None and watch.belief is Belief.HOLDS if answered else None
         detecting = self._detecting
-        detected = detecting is not None and detecting.confirmed(name, ask.crop, seen)
+        detected = detecting is not None and detecting.on_verdict(name, ask.crop, seen)
         if detected or self._confirm:
             said = "failed" if seen is None else "yes" if seen else "no"
             self._counters.confirmations.labels(said).inc()
 
-    def role(self, ask: Ask, look: Look | None = None) -> Role:
+    def role(self, ask: WatchRequest, look: LookKind | None = None) -> Role:
         """Return the role whose engine makes a request. `look`: of another one about the same watch."""
         watch = self.rule.get(ask.watch_ids[0])
-        if watch is not None and self._list.beyond(watch.order.condition):
+        if watch is not None and self._list.needs_answering_engine(watch.order.condition):
             return Role.ANSWERS
-        if (look or ask.look) is not Look.SECOND:
+        if (look or ask.look) is not LookKind.SECOND:
             return Role.WATCHES
         engine = self._services.current_engine(Role.ANSWERS)
         able = engine.status.ready and engine.status.capabilities.cannot_watch is None
@@ -373,7 +375,7 @@ class Watching(BackgroundPart):
         """Tell the rule whether second looks, which this engine makes, give boxes."""
         self.rule.boxes = unit_of(engine.status.capabilities) is not None
 
-    def _next(self, asks: Sequence[Ask]) -> None:
+    def _next(self, asks: Sequence[WatchRequest]) -> None:
         self.triggers.follow(asks)
         self.queue.go_on(asks)
         self._update()
@@ -413,7 +415,7 @@ class WatchObserver:
     engine: Engine
     request: EngineRequest
 
-    def __init__(self, queue: WatchQueue, ask: Ask, id: str, region: Region) -> None:
+    def __init__(self, queue: WatchQueue, ask: WatchRequest, id: str, region: Region) -> None:
         self.id, self.ask = id, ask
         self._queue, self._region = queue, region
         self._text = ""
@@ -423,24 +425,24 @@ class WatchObserver:
 
     def on_delta(self, text: str) -> None:
         self._text += text
-        self._queue.heard(self)
+        self._queue.on_partial_answer(self)
 
     def on_thought(self, text: str) -> None:
         """Thoughts are no part of the answer."""
 
     def on_result(self, result: Result) -> None:
         if result.finish_reason not in ("stop", "length"):
-            self._queue.failed(self.ask, None)
+            self._queue.on_failure(self.ask, None)
             return
         found = read_answers(result.text, self.ask.watch_ids)
         answers = {name: self._in_frame(one) for name, one in found.items()}
         cut = [answers[name].where for name, one in found.items() if self._is_beyond(one.where)]
         gone = cut.count(None)
         count_overshoots(self._queue.context.services.metrics, len(cut) - gone, gone)
-        self._queue.owner.answered(self, answers, result)
+        self._queue.owner.on_answer(self, answers, result)
 
     def on_failure(self, error: QwenCameraError) -> None:
-        self._queue.failed(self.ask, error)
+        self._queue.on_failure(self.ask, error)
 
     def early(self, name: str) -> WatchAnswer | None:
         """Return the answer about a condition as soon as only its reason is missing."""
@@ -473,8 +475,8 @@ class WatchQueue:
         self.context = context
         self._frames = owner.frames
         # Requests in the order in which they run
-        self._asks: deque[Ask] = deque()
-        self._running: Ask | None = None
+        self._asks: deque[WatchRequest] = deque()
+        self._running: WatchRequest | None = None
         self._attempts = 0
         self.again = Timer()
         self._numbers = 0
@@ -483,17 +485,17 @@ class WatchQueue:
         """Return how many wait or run."""
         return len(self._asks) + (self._running is not None)
 
-    def put(self, asks: Sequence[Ask]) -> None:
+    def put(self, asks: Sequence[WatchRequest]) -> None:
         """Queue requests, second looks first, and begin one if none runs."""
-        seconds = [ask for ask in asks if ask.look is Look.SECOND]
+        seconds = [ask for ask in asks if ask.look is LookKind.SECOND]
         self._asks.extendleft(reversed(seconds))
-        self._asks.extend(ask for ask in asks if ask.look is not Look.SECOND)
+        self._asks.extend(ask for ask in asks if ask.look is not LookKind.SECOND)
         if self._running is None and self._asks:
             self._running = self._asks.popleft()
             self._attempts = 0
             self._submit(self._running)
 
-    def go_on(self, asks: Sequence[Ask]) -> None:
+    def go_on(self, asks: Sequence[WatchRequest]) -> None:
         """End the request that ran, and queue those that follow from it."""
         self._running = None
         self.put(asks)
@@ -503,7 +505,7 @@ class WatchQueue:
         self._asks.clear()
         self._running = None
 
-    def _submit(self, ask: Ask) -> None:
+    def _submit(self, ask: WatchRequest) -> None:
         """Make the request; a failure is taken like an answer."""
         self._attempts += 1
         frame = self._frames.get(ask.frame_id)
@@ -513,10 +515,10 @@ class WatchQueue:
             if (watch := self.owner.rule.get(name)) is not None
         }
         if frame is None or not conditions:
-            self.failed(ask, None)
+            self.on_failure(ask, None)
             return
-        region = crop_region(ask.crop, frame) if ask.look is Look.SECOND else None
-        detail = Detail.HIGH if ask.look is Look.SECOND else detail_for(conditions)
+        region = crop_region(ask.crop, frame) if ask.look is LookKind.SECOND else None
+        detail = Detail.HIGH if ask.look is LookKind.SECOND else detail_for(conditions)
         before = self._frames.before(ask.before)
         role = self.owner.role(ask)
         capabilities = self.context.services.current_engine(role).status.capabilities
@@ -525,7 +527,7 @@ class WatchQueue:
 
         def worded(_: str, needs: Capabilities) -> str:
             """Return the request in the form of boxes of the engine that takes it."""
-            if ask.look is not Look.SECOND:
+            if ask.look is not LookKind.SECOND:
                 return question(conditions, unit_of(needs))
             (name,) = conditions
             return second_question(
@@ -553,13 +555,13 @@ class WatchQueue:
             )
             self.context.requests.submit(draft, sink)
         except (Draining, NotConfirmed) as error:
-            self.failed(ask, error)
+            self.on_failure(ask, error)
 
-    def heard(self, sink: WatchObserver) -> None:
+    def on_partial_answer(self, sink: WatchObserver) -> None:
         if self._running is sink.ask:
-            self.owner.heard(sink)
+            self.owner.on_partial_answer(sink)
 
-    def failed(self, ask: Ask, error: QwenCameraError | None) -> None:
+    def on_failure(self, ask: WatchRequest, error: QwenCameraError | None) -> None:
         """Take a request without an answer. `error`: None when it was stopped, or cannot be made."""
         if self._running is not ask:
             return
@@ -567,4 +569,4 @@ class WatchQueue:
         again = bool(passing and self._attempts < _MOST_ATTEMPTS and self._frames.get(ask.frame_id))
         if again:
             self.again.set(_AGAIN_SECONDS, self._submit, ask)
-        self.owner.failed(ask, error, again)
+        self.owner.on_failure(ask, error, again)

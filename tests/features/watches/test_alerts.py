@@ -43,7 +43,7 @@ class Page:
 async def test_alerts_do_not_overflow_the_outbox_of_a_slow_client() -> None:
     """Eight at once, as large as they may be: those that find no room follow when others are noted."""
     page = Page()
-    page.alerts.listen(True)
+    page.alerts.set_connected(True)
     for number in range(8):
         page.alerts.add("k", alert(number), at=5.0, jpeg=b"x" * 36 * 1024, region=None)
     assert page.outbox.size < MAX_BYTES
@@ -59,7 +59,7 @@ async def test_alerts_do_not_overflow_the_outbox_of_a_slow_client() -> None:
 async def test_an_alert_that_waited_for_a_slow_client_follows_with_its_words() -> None:
     """It goes out when the client has read what was before it, with its picture."""
     page = Page()
-    page.alerts.listen(True)
+    page.alerts.set_connected(True)
     page.outbox.put(DeltaMessage(id="a", text="x" * 70_000))
     late = page.add(1)
     page.alerts.reword(late, "It steams.")

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from server.core.errors import EngineFailed
 from server.core.frames import Picture
-from server.features.watches.detecting import Sightings
+from server.features.watches.detecting import DetectionHistory
 from server.features.watches.rule import overlaps
 from server.features.watches.watching import Watching
 from server.media.picture.grounding import Box
@@ -296,7 +296,7 @@ def boxes(*places: Box) -> list[WatchAnswer]:
 
 
 def test_two_looks_in_a_row_have_to_agree() -> None:
-    sightings = Sightings()
+    sightings = DetectionHistory()
     flickers = [sightings.take(one, at) for at, one in enumerate(([YES], [NO], [YES], [NO]))]
     assert flickers == [None] * 4
     assert sightings.take([NO], 4) == NO
@@ -307,7 +307,7 @@ def test_two_looks_in_a_row_have_to_agree() -> None:
 def test_a_place_that_was_denied_hides_no_other_one() -> None:
     """A coat that looks like a person, and then a person beside it."""
     coat, person = PLACE, Box(220, 40, 300, 200)
-    sightings = Sightings()
+    sightings = DetectionHistory()
     sightings.deny(coat, 0.0)
     for at in (1, 2):
         seen = sightings.take(boxes(dataclasses.replace(coat, x2=204)), at)

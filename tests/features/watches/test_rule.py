@@ -11,12 +11,12 @@ from server.features.watches import messages
 from server.features.watches.rule import (
     MAX_WATCHES,
     WAKES_A_DAY,
-    Ask,
     Firing,
-    Look,
-    Watch,
-    Watches,
+    LookKind,
+    WatchRequest,
+    WatchRules,
     WatchState,
+    WatchTracker,
     overlaps,
 )
 from server.media.picture.grounding import Box
@@ -41,35 +41,39 @@ class Bench:
     """A session's watches with a clock and frames that are counted."""
 
     def __init__(self, *orders: messages.Watch, **more: Any) -> None:
-        self.rule = Watches(**more)
+        self.rule = WatchRules(**more)
         self.now = 0.0
         self.minute = 600
         self.frame = 0
         for one in orders:
             self.add(one)
 
-    def add(self, order: messages.Watch, name: str = "", *, before: Watch | None = None) -> None:
+    def add(
+        self, order: messages.Watch, name: str = "", *, before: WatchTracker | None = None
+    ) -> None:
         self.rule.add(name or order.id, order, self.now, before=before)
 
-    def woken(self, changed: Box | None = HERE) -> Ask | None:
+    def woken(self, changed: Box | None = HERE) -> WatchRequest | None:
         self.now += 600
         self.frame += 1
-        return self.rule.woken(f"f{self.frame}", changed, self.now, self.minute)
+        return self.rule.on_change(f"f{self.frame}", changed, self.now, self.minute)
 
-    def settled(self, changed: Box | None = None) -> Ask | None:
+    def settled(self, changed: Box | None = None) -> WatchRequest | None:
         self.now += 2
         self.frame += 1
-        return self.rule.settled(f"f{self.frame}", changed, self.now, self.minute)
+        return self.rule.on_settled(f"f{self.frame}", changed, self.now, self.minute)
 
-    def answer(self, ask: Ask | None, answer: WatchAnswer) -> tuple[list[Ask], list[Firing]]:
+    def answer(
+        self, ask: WatchRequest | None, answer: WatchAnswer
+    ) -> tuple[list[WatchRequest], list[Firing]]:
         assert ask is not None
         answers = dict.fromkeys(ask.watch_ids, answer)
-        asks, firing = self.rule.answered(ask, answers, self.now, self.minute)
+        asks, firing = self.rule.on_answer(ask, answers, self.now, self.minute)
         return asks, [firing] if firing is not None else []
 
-    def fail(self, ask: Ask | None) -> list[Ask]:
+    def fail(self, ask: WatchRequest | None) -> list[WatchRequest]:
         assert ask is not None
-        return self.rule.answered(ask, {}, self.now, self.minute)[0]
+        return self.rule.on_answer(ask, {}, self.now, self.minute)[0]
 
     def twice(
         self, first: WatchAnswer, second: WatchAnswer = YES, changed: Box | None = HERE
@@ -79,7 +83,7 @@ class Bench:
         return [alert for ask in asks for alert in self.answer(ask, second)[1]]
 
     @property
-    def watch(self) -> Watch:
+    def watch(self) -> WatchTracker:
         return next(iter(self.rule))
 
     def state(self) -> WatchState:
@@ -148,7 +152,7 @@ def test_where_nobody_knows_what_changed_two_of_three_looks_decide(
     """Each with another crop, and the two have to see it at one place. A large change says nothing of where."""
     bench = Bench(KETTLE).calm()
     bench.now += 600
-    ask = bench.rule.woken("f9", changed, bench.now, 600, area=1280 * 720)
+    ask = bench.rule.on_change("f9", changed, bench.now, 600, area=1280 * 720)
     (second,), _ = bench.answer(ask, YES)
     crops, found = [], []
     asks = [second]
@@ -176,17 +180,17 @@ def test_what_stays_is_asked_about_again(second: bool) -> None:
     asked = []
     for tenth in range(300):
         bench.now = begun + tenth / 10
-        ask = bench.rule.again(f"g{tenth}", bench.now, 600)
+        ask = bench.rule.request_repeat(f"g{tenth}", bench.now, 600)
         if ask is not None:
             assert ask.changed == HERE
             asked.append(tenth / 10)
             bench.answer(ask, NO)
     assert asked == [2.0, 5.0, 15.0]
-    bench.rule.over_again()
+    bench.rule.cancel_repeats()
     bench.answer(bench.woken(), NO)
     bench.answer(bench.settled(), NO)
     bench.now += 2
-    (look,), _ = bench.answer(bench.rule.again("h", bench.now, 600), YES)
+    (look,), _ = bench.answer(bench.rule.request_repeat("h", bench.now, 600), YES)
     assert look.before is None
     assert len(bench.answer(look, YES)[1]) == 1
 
@@ -260,7 +264,7 @@ def test_wakes_are_bounded_by_a_budget_a_day() -> None:
     bench = Bench(KETTLE)
     asked = 0
     for n in range(2_000):
-        ask = bench.rule.woken(f"f{n}", HERE, n * 10, 0)
+        ask = bench.rule.on_change(f"f{n}", HERE, n * 10, 0)
         if ask is not None:
             asked += 1
             bench.answer(ask, NO)
@@ -271,10 +275,10 @@ def test_wakes_are_bounded_by_a_budget_a_day() -> None:
 def test_a_watch_in_place_of_another_has_no_new_wakes() -> None:
     bench = Bench(KETTLE)
     for n in range(WAKES_A_DAY):
-        bench.answer(bench.rule.woken(f"f{n}", HERE, 0, 0), NO)
+        bench.answer(bench.rule.on_change(f"f{n}", HERE, 0, 0), NO)
     bench.add(ONCE, "w2", before=bench.watch)
     assert len(bench.rule) == 1
-    assert bench.rule.woken("g", HERE, 0, 0) is None
+    assert bench.rule.on_change("g", HERE, 0, 0) is None
 
 
 def test_all_conditions_are_asked_in_one_request_each_with_its_own_second_look() -> None:
@@ -282,7 +286,7 @@ def test_all_conditions_are_asked_in_one_request_each_with_its_own_second_look()
     ask = bench.woken()
     assert ask is not None
     assert len(ask.watch_ids) == MAX_WATCHES
-    asks, _ = bench.rule.answered(ask, {"w1": YES, "w2": YES, "w3": NO}, bench.now, 0)
+    asks, _ = bench.rule.on_answer(ask, {"w1": YES, "w2": YES, "w3": NO}, bench.now, 0)
     assert [second.watch_ids for second in asks] == [("w1",), ("w2",)]
     # While second looks are on their way the others are asked about.
     later = bench.woken()
@@ -299,7 +303,7 @@ def test_changes_that_come_meanwhile_wait_as_one_and_the_newest_frame_is_asked_a
     assert bench.woken(Box(90, 90, 200, 200)) is None
     assert bench.settled() is None
     (following,), _ = bench.answer(ask, NO)
-    assert (following.look, following.changed) == (Look.PLAIN, Box(0, 0, 200, 200))
+    assert (following.look, following.changed) == (LookKind.PLAIN, Box(0, 0, 200, 200))
     assert following.frame_id == "f5"
     assert bench.answer(ask, YES) == ([], [])
 
@@ -309,7 +313,7 @@ def test_a_watch_that_was_replaced_does_not_hear_the_old_ones_answers() -> None:
     ask = bench.woken()
     bench.add(order(condition="it freezes"), "w2", before=bench.watch)
     assert bench.answer(ask, YES) == ([], [])
-    begin = bench.rule.begin("f9", bench.now, 0)
+    begin = bench.rule.request_first("f9", bench.now, 0)
     (second,), _ = bench.answer(begin, YES)
     bench.add(order(condition="it melts"), "w3", before=bench.watch)
     assert bench.answer(second, YES) == ([], [])
@@ -319,15 +323,15 @@ def test_a_watch_that_was_replaced_does_not_hear_the_old_ones_answers() -> None:
 def test_whatever_happens_the_promises_hold(seed: int) -> None:
     """No frame is asked about twice in the same way, no alert without two yeses of a frame, never more than the bounds."""
     chance = random.Random(seed)
-    rule = Watches()
-    waiting: list[Ask] = []
+    rule = WatchRules()
+    waiting: list[WatchRequest] = []
     asked: set[tuple[str, str]] = set()
     yes: dict[tuple[str, str], int] = {}
     now = 0.0
     for n in range(600):
         now += chance.choice([0.5, 5, 60, 600])
         minute = int(now / 60) % 1440
-        asks: list[Ask] = []
+        asks: list[WatchRequest] = []
         act = chance.randrange(8)
         if act == 0 and len(rule) < MAX_WATCHES:
             hours, repeat = chance.choice([None, (60, 1200)]), chance.random() < 0.7
@@ -336,7 +340,7 @@ def test_whatever_happens_the_promises_hold(seed: int) -> None:
             rule.remove(f"v{chance.randrange(n + 1)}")
         elif act < 4:
             frame = f"f{n - chance.randrange(2)}"
-            ask = chance.choice([rule.woken, rule.settled])(frame, HERE, now, minute)
+            ask = chance.choice([rule.on_change, rule.on_settled])(frame, HERE, now, minute)
             asks = [ask] if ask else []
         elif waiting:
             ask = waiting.pop(chance.randrange(len(waiting)))
@@ -347,10 +351,10 @@ def test_whatever_happens_the_promises_hold(seed: int) -> None:
             }
             for name, answer in answers.items():
                 yes[name, ask.frame_id] = yes.get((name, ask.frame_id), 0) + answer.seen
-            asks, alert = rule.answered(ask, answers, now, minute)
+            asks, alert = rule.on_answer(ask, answers, now, minute)
             assert alert is None or yes[alert.watch_id, alert.frame_id] == 2
         for ask in asks:
-            kind = "second" if ask.look is Look.SECOND else "common"
+            kind = "second" if ask.look is LookKind.SECOND else "common"
             for name in ask.watch_ids:
                 assert (kind, name + ask.frame_id) not in asked
                 asked.add((kind, name + ask.frame_id))
@@ -362,8 +366,8 @@ def test_whatever_happens_the_promises_hold(seed: int) -> None:
 def test_a_watch_outside_its_hours_does_not_keep_others_from_beginning() -> None:
     """The settled look of the others goes out, and their first event alerts."""
     bench = Bench(KETTLE, order("w2", "the light is on", hours=(0, 1)))
-    bench.answer(bench.rule.begin("f0", bench.now, bench.minute), NO)
-    assert not bench.rule.unbegun(bench.now, bench.minute)
+    bench.answer(bench.rule.request_first("f0", bench.now, bench.minute), NO)
+    assert not bench.rule.has_unasked(bench.now, bench.minute)
     bench.answer(bench.settled(), NO)
     assert len(bench.twice(YES)) == 1
 
@@ -371,14 +375,14 @@ def test_a_watch_outside_its_hours_does_not_keep_others_from_beginning() -> None
 def test_a_condition_that_no_engine_is_asked_about_keeps_no_other_waiting() -> None:
     bench = Bench(order("r", "red"), order("k", "a kettle"), place={"red": 0}.get)
     rule = bench.rule
-    assert rule.unbegun(0.5, 600)
-    begun = rule.begin("f1", 1.0, 600)
+    assert rule.has_unasked(0.5, 600)
+    begun = rule.request_first("f1", 1.0, 600)
     assert begun is not None
     assert begun.watch_ids == ("r",)
     bench.answer(begun, NO)
-    assert not rule.unbegun(1.3, 600)
-    assert rule.begin("f2", 1.4, 600) is None
-    settled = rule.settled("f3", None, 3.0, 600)
+    assert not rule.has_unasked(1.3, 600)
+    assert rule.request_first("f2", 1.4, 600) is None
+    settled = rule.on_settled("f3", None, 3.0, 600)
     assert settled is not None
     assert settled.watch_ids == ("r",)
 
