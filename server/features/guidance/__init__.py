@@ -17,7 +17,7 @@ def register(api: Api) -> None:
     from server.features.builtin.finder import Finder
     from server.features.guidance.guidance import Guidance, Looker, counter
     from server.features.guidance.leading import Seeker, look_counter
-    from server.features.guidance.looks import timed
+    from server.features.guidance.looks import with_cpu_time
     from server.features.guidance.messages import Goal, GuidanceSettings, Scan, TargetLost, WhereWas
     from server.features.guidance.scanning import KEPT_SECONDS, Scanner, scan_counter
     from server.shared.services import RecallDuration, TextLooker
@@ -25,7 +25,7 @@ def register(api: Api) -> None:
     finder = api.require_service(Finder)
     heavy = api.pools.heavy
     looker = Looker(lambda frame, thorough: in_pool(heavy, finder.find, frame.image, thorough))
-    seek, around = timed(finder.seek), timed(finder.around)
+    seek, around = with_cpu_time(finder.seek), with_cpu_time(finder.around)
     seeker = Seeker(lambda *of: in_pool(heavy, seek, *of), things=finder.things is not None)
     keeping = api.get_service(RecallDuration)
     kept = keeping.seconds if keeping is not None else KEPT_SECONDS

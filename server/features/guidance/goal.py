@@ -47,7 +47,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class GoalSighting:
     """Something that a look found. `box`: in shares of the picture's sides; `sure` and `alone`: see `Spotted`."""
 
     box: Box
@@ -55,7 +55,7 @@ class Sight:
     alone: bool = False
 
 
-class Goal:
+class GoalTracker:
     """A goal that somebody is led to. `now`: monotonic seconds of the frame that a look is about."""
 
     def __init__(self, *, by_model: bool = False) -> None:
@@ -83,7 +83,7 @@ class Goal:
         self._doubted_until = -math.inf
         self._arrived = 0
 
-    def expected(self, now: float) -> Box | None:
+    def expected_box(self, now: float) -> Box | None:
         """Return where it is likely to be; None where nobody knows."""
         if self.box is None or self.state not in (State.FOUND, State.MAYBE) or self._missed:
             return None
@@ -91,10 +91,10 @@ class Goal:
         across, down = self._velocity
         return self.box.moved(across * passed, down * passed)
 
-    def known(self, now: float) -> Box | None:
+    def known_box(self, now: float) -> Box | None:
         """Return where it is likely to be without another proof; None for what is to be proven again."""
         fresh = self.state is State.FOUND and now - self._sure_at < _ANEW_SECONDS
-        return self.expected(now) if fresh else None
+        return self.expected_box(now) if fresh else None
 
     @property
     def near(self) -> bool:
@@ -116,7 +116,7 @@ class Goal:
         due = now - self._asked_at >= _AGAIN_SECONDS
         return self.near and not self.confirmed and due
 
-    def see(self, sights: Sequence[Sight], now: float, *, proven: bool = True) -> bool:
+    def see(self, sights: Sequence[GoalSighting], now: float, *, proven: bool = True) -> bool:
         """Take a look's sights, surest first; return True when the client should hear of it.
 
         `proven`: they are sure by themselves, not because they are where it was `known` to be.
@@ -130,7 +130,7 @@ class Goal:
             self._acquire(sights, now)
         return self.state is not before or self._seen_at != seen_at
 
-    def second_look(self, seen: bool, now: float, sight: Sight | None = None) -> None:
+    def second_look(self, seen: bool, now: float, sight: GoalSighting | None = None) -> None:
         """Take the result of a second look; denied twice, it is dropped.
 
         `sight`: what it was at, which counts as found with it, and as nothing without it, where it was not found yet.
@@ -147,7 +147,7 @@ class Goal:
             self._doubted_until = now + _DOUBT_SECONDS
             self._drop(State.LOST if self.state is State.LOST else State.LOOKING)
 
-    def _follow(self, sights: Sequence[Sight], now: float, proven: bool) -> None:
+    def _follow(self, sights: Sequence[GoalSighting], now: float, proven: bool) -> None:
         assert self.box is not None
         middle = self.box.middle
         same = [one for one in sights if math.dist(one.box.middle, middle) <= self._jump]
@@ -167,7 +167,7 @@ class Goal:
         if self._arrived >= _THERE_LOOKS:
             self.state = State.THERE
 
-    def _take(self, sight: Sight, now: float, proven: bool) -> None:
+    def _take(self, sight: GoalSighting, now: float, proven: bool) -> None:
         passed, self._velocity = now - self._seen_at, (0.0, 0.0)
         if self.box is not None and 0 < passed <= _AHEAD_SECONDS:
             (x, y), (before_x, before_y) = sight.box.middle, self.box.middle
@@ -177,7 +177,7 @@ class Goal:
         if (sight.sure and proven) or sight.alone:
             self._sure_at = now
 
-    def _acquire(self, sights: Sequence[Sight], now: float) -> None:
+    def _acquire(self, sights: Sequence[GoalSighting], now: float) -> None:
         self._evidence = [one for one in self._evidence if now - one[1] < self._together]
         found = next((one for one in sights if one.sure or one.alone), None)
         if found is None:
@@ -195,7 +195,7 @@ class Goal:
             self.state = State.MAYBE
             self._take(found, now, True)
 
-    def _believe(self, sight: Sight, now: float) -> None:
+    def _believe(self, sight: GoalSighting, now: float) -> None:
         self._evidence.clear()
         self.state, self.confirmed, self._denials, self._arrived = State.FOUND, False, 0, 0
         self._asked_at = -math.inf
@@ -238,7 +238,7 @@ _SIZES = {
 _EDGE = 0.01
 
 
-def metres(name: str, box: Box, ratio: float) -> float | None:
+def distance_metres(name: str, box: Box, ratio: float) -> float | None:
     """Return about how far away it is; None where its size is not known, or not all of it is seen.
 
     `ratio`: the picture's height by its width. The camera's field of view is taken to be that of a scan.

@@ -12,7 +12,7 @@ from pydantic import Field
 from server.core.frames import Frame, VoiceCommand
 from server.core.metrics import Metrics
 from server.features.guidance.leading import Leading, Seeker
-from server.features.guidance.looks import FAILURES, InTurn, Looks
+from server.features.guidance.looks import FAILURES, LookScheduler, SerialFinder
 from server.features.guidance.messages import (
     AimHint,
     Goal,
@@ -40,7 +40,7 @@ def counter(metrics: Metrics) -> Any:
     return metrics.counter("guidance_checks_total", "Frames checked for guidance", "result")
 
 
-class Looker(InTurn[[Frame, bool], Found]):
+class Looker(SerialFinder[[Frame, bool], Found]):
     """Finds text and faces in a frame; small print, too, where it is to be thorough."""
 
     async def look(self, frame: Frame) -> Found | None:
@@ -52,7 +52,7 @@ class Looker(InTurn[[Frame, bool], Found]):
             return None
 
 
-class Thing(Arguments):
+class GuideArguments(Arguments):
     """The arguments of the model's tool."""
 
     thing: str = Field(
@@ -63,7 +63,7 @@ class Thing(Arguments):
 _GUIDE_TO = Tool(
     "guide_to",
     "Lead the person to a thing in front of the camera, by sound and words.",
-    Thing,
+    GuideArguments,
     lambda call: call.thing.strip(),
 )
 
@@ -82,7 +82,7 @@ class Guidance(BackgroundPart):
         self._camera = context.camera
         self._outbox = context.outbox
         self._looker = looker
-        self.looks = Looks(counter(context.services.metrics), _FAILED_PAUSE)
+        self.looks = LookScheduler(counter(context.services.metrics), _FAILED_PAUSE)
         # The person's wish
         self._on = False
         self.leading = Leading(context, seeker)
@@ -90,15 +90,15 @@ class Guidance(BackgroundPart):
         self.orders = {
             VoiceCommand.GUIDE_TO: lambda _: True,
             VoiceCommand.SCAN: lambda _: True,
-            VoiceCommand.WHERE_WAS: self.scanning.answers,
+            VoiceCommand.WHERE_WAS: self.scanning.can_answer,
             VoiceCommand.STOP: lambda _: self.leading.on or self.scanning.running,
         }
         self.handlers = {
             GuidanceSettings: self._set,
             Goal: self._lead,
-            TargetLost: lambda _: self.leading.lost(),
+            TargetLost: lambda _: self.leading.on_target_lost(),
             Scan: self._scan,
-            WhereWas: self.scanning.where,
+            WhereWas: self.scanning.answer_where,
         }
         self._aim = Aim()
         # Looks in a row without text or a face
@@ -155,7 +155,7 @@ class Guidance(BackgroundPart):
         self.scanning.drop()
 
     def new_stream(self) -> None:
-        self.leading.cut()
+        self.leading.new_stream()
         self.scanning.drop()
         self.looks.reset()
         self._aim, self._empty = Aim(), 0

@@ -17,8 +17,8 @@ from server.core.messages.to_client import FrameInfo
 from server.core.metrics import Metrics
 from server.features.builtin.seeking import Sought, Spotted, sought
 from server.features.guidance import goal as goals
-from server.features.guidance.goal import metres
-from server.features.guidance.looks import InTurn, Looks, Part, square
+from server.features.guidance.goal import distance_metres
+from server.features.guidance.looks import FramePart, LookScheduler, SerialFinder, square
 from server.features.guidance.messages import Goal, Target
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
@@ -56,7 +56,7 @@ _AGAIN = (
 )
 
 # Gets the boxes in pixels of the frame, surest first, and what the client hears of that.
-Answered = Callable[[list[Box], FrameInfo], None]
+OnBoxes = Callable[[list[Box], FrameInfo], None]
 
 
 def question(thing: str, unit: BoxUnit, *, again: bool) -> str:
@@ -102,15 +102,13 @@ class ModelLooks:
         """Return True when a model can be asked. `now`: of a frame; `pause`: seconds since the last request."""
         return self._observer is None and now - self._asked_at >= pause and self._able(now)
 
-    def answers(self, now: float) -> bool:
+    def can_answer(self, now: float) -> bool:
         """Return True while an answer is worth waiting for: one may come soon, and nothing failed a moment ago."""
         if self._observer is not None:
             return now - self._asked_at <= _STALE_SECONDS
         return self._able(now)
 
-    def ask(
-        self, frame: Frame, thing: str, done: Answered, *, region: Region | None = None
-    ) -> None:
+    def ask(self, frame: Frame, thing: str, done: OnBoxes, *, region: Region | None = None) -> None:
         """Ask where a thing is. `done` hears of no answer that fails, or that a person's question stops.
 
         `region`: a second look, at this part alone; it may follow the first at once.
@@ -155,7 +153,7 @@ class ModelLooks:
         if observer is not None and observer.job is not None:
             self.context.services.inference.cancel(observer.job, "user")
 
-    def ended(self, observer: _BoxObserver, failed_at: float = -math.inf) -> bool:
+    def finish(self, observer: _BoxObserver, failed_at: float = -math.inf) -> bool:
         """Note the end of a request; return False for one that was cancelled."""
         if observer is not self._observer:
             return False
@@ -167,7 +165,7 @@ class _BoxObserver(JobObserver):
     """Collects the answer to one request, and reads its boxes. Nobody sees the list as it comes."""
 
     def __init__(
-        self, id: str, looks: ModelLooks, frame: Frame, region: Region | None, done: Answered
+        self, id: str, looks: ModelLooks, frame: Frame, region: Region | None, done: OnBoxes
     ) -> None:
         self.id = id
         # None before it is queued
@@ -181,12 +179,12 @@ class _BoxObserver(JobObserver):
 
     def on_failure(self, error: QwenCameraError) -> None:
         log.info("a model was asked in vain for a goal", extra={"code": error.code})
-        self._looks.ended(self, self._frame.captured)
+        self._looks.finish(self, self._frame.captured)
 
     def on_result(self, result: Result) -> None:
         if self.asked is None or result.finish_reason not in ("stop", "length"):
             # A person's question has stopped it, or a newer watch took its turn.
-            self._looks.ended(self)
+            self._looks.finish(self)
             return
         engine, request = self.asked
         unit, picture = engine.status.capabilities.boxes, request.picture
@@ -199,7 +197,7 @@ class _BoxObserver(JobObserver):
             if inside is not None and inside.x1 < inside.x2 and inside.y1 < inside.y2:
                 found.append(inside)
         found.sort(key=lambda one: -(1.0 if one.confidence is None else one.confidence))
-        if self._looks.ended(self):
+        if self._looks.finish(self):
             self._done(found[:_MOST_BOXES], frame_info(picture, time.monotonic(), time.time()))
 
 
@@ -224,7 +222,7 @@ def look_counter(metrics: Metrics) -> Any:
     return metrics.counter("guidance_looks_total", "Looks for what people are led to", "result")
 
 
-class Seeker(InTurn[[Bgr, Sought, Box | None], tuple[Sequence[Spotted], float]]):
+class Seeker(SerialFinder[[Bgr, Sought, Box | None], tuple[Sequence[Spotted], float]]):
     """Looks for what people are led to."""
 
     def __init__(self, find: Find, *, things: bool = True) -> None:
@@ -248,12 +246,12 @@ class Leading:
         self._model = ModelLooks(context)
         counter = look_counter(context.services.metrics)
         self._asked = counter.labels("asked")
-        self.looks = Looks(counter, _FAILED_PAUSE)
+        self.looks = LookScheduler(counter, _FAILED_PAUSE)
         # None: the person is led to nothing.
         self._wish: Sought | None = None
         # As the client gave them
         self._words = ""
-        self._goal = goals.Goal()
+        self._goal = goals.GoalTracker()
         # Height by width of the last frame
         self._ratio = 1.0
         # Looks in a row without it
@@ -278,14 +276,14 @@ class Leading:
         tag = self._context.requests.preferences.reads
         self._begin(sought(words, tag, things=self._seeker.things))
         self._context.camera.wake()
-        self._tell(None)
+        self._send_target(None)
 
     def _begin(self, wish: Sought) -> None:
         """Begin with a goal. What nothing here knows is a thing where a model can look for it, and else print."""
         by_model = wish.unknown and self._model.role is not None
         self._wish = replace(wish, kind="thing") if by_model else wish
         self._model.cancel()
-        self._goal, self._empty = goals.Goal(by_model=by_model), 0
+        self._goal, self._empty = goals.GoalTracker(by_model=by_model), 0
         self._context.wants_changed()
 
     def end(self) -> None:
@@ -302,17 +300,17 @@ class Leading:
         self._context.outbox.discard(Target)
 
     def _drop(self) -> None:
-        self._wish, self._goal = None, goals.Goal()
+        self._wish, self._goal = None, goals.GoalTracker()
 
-    def cut(self) -> None:
+    def new_stream(self) -> None:
         """Note that another stream begins."""
         self._model.cancel()
-        self._goal = goals.Goal(by_model=self._goal.by_model)
+        self._goal = goals.GoalTracker(by_model=self._goal.by_model)
         self.looks.reset()
         if self.on:
-            self._tell(None)
+            self._send_target(None)
 
-    def lost(self) -> None:
+    def on_target_lost(self) -> None:
         """Look soon: the client does not follow it any more."""
         if self._goal.unfollow():
             self.looks.hurry()
@@ -326,7 +324,7 @@ class Leading:
         if self._wish.unknown and not self._goal.by_model and self._model.role is not None:
             # A model that can look for it is there now.
             self._begin(self._wish)
-            self._tell(None)
+            self._send_target(None)
         if self._goal.by_model:
             self._ask(frame)
         elif self.looks.due(frame.captured, self._seeker):
@@ -341,66 +339,68 @@ class Leading:
         if wish is None or black or not self._model.due(frame.captured, pause):
             return
 
-        def answered(boxes: list[Box], info: FrameInfo) -> None:
+        def on_boxes(boxes: list[Box], info: FrameInfo) -> None:
             if goal is not self._goal:
                 return
             sights = [one for box in boxes if (one := _sight(box, frame)).sure]
             if goal.see(sights, frame.captured):
-                self._tell(info)
+                self._send_target(info)
             if goal.state is goals.State.THERE:
                 self._reached()
             elif goal.state is not goals.State.FOUND and sights:
                 self._ask_again(frame, wish, goal, sights[0])
             elif goal.box is not None and goal.wants_second_look(frame.captured):
-                self._ask_again(frame, wish, goal, goals.Sight(goal.box, sure=True))
+                self._ask_again(frame, wish, goal, goals.GoalSighting(goal.box, sure=True))
 
         self._asked.inc()
-        self._model.ask(frame, wish.words, answered)
+        self._model.ask(frame, wish.words, on_boxes)
 
-    def _ask_again(self, frame: Frame, wish: Sought, goal: goals.Goal, sight: goals.Sight) -> None:
+    def _ask_again(
+        self, frame: Frame, wish: Sought, goal: goals.GoalTracker, sight: goals.GoalSighting
+    ) -> None:
         """Ask a model whether a thing is in its part of the picture."""
 
-        def answered(boxes: list[Box], info: FrameInfo) -> None:
+        def on_boxes(boxes: list[Box], info: FrameInfo) -> None:
             if goal is not self._goal:
                 return
             sights = (_sight(box, frame) for box in boxes)
             seen = any(one.sure and _same(one, sight.box) for one in sights)
             goal.second_look(seen, frame.captured, sight if goal.by_model else None)
             if goal.by_model:
-                self._tell(info)
+                self._send_target(info)
             elif goal.state is not goals.State.FOUND:
                 # The next look tells all else.
-                self._tell(None)
+                self._send_target(None)
 
         self._asked.inc()
         region = _around(sight.box, frame, _LEAST_FOR_MODEL)
-        self._model.ask(frame, wish.words, answered, region=region)
+        self._model.ask(frame, wish.words, on_boxes, region=region)
 
     async def close(self) -> None:
         self._drop()
         self._model.cancel()
         await self.looks.close()
 
-    async def _look(self, frame: Frame, wish: Sought, goal: goals.Goal) -> float:
+    async def _look(self, frame: Frame, wish: Sought, goal: goals.GoalTracker) -> float:
         """Look once, and again at what is near. Return the seconds."""
-        known = goal.known(frame.captured)
-        part = Part(frame, self._closer(frame, wish, goal))
+        known = goal.known_box(frame.captured)
+        part = FramePart(frame, self._closer(frame, wish, goal))
         sights, spent, info = await self._seek(part, Detail.LOW, wish, known)
         if goal is not self._goal:
             return spent
         self._empty = 0 if sights else self._empty + 1
         news = goal.see(sights, frame.captured, proven=known is None)
         if goal.wants_second_look(frame.captured) and goal.box is not None:
-            if wish.kind == "thing" and self._model.answers(frame.captured):
+            if wish.kind == "thing" and self._model.can_answer(frame.captured):
                 if self._model.due(frame.captured):
-                    self._ask_again(frame, wish, goal, goals.Sight(goal.box, sure=True))
+                    self._ask_again(frame, wish, goal, goals.GoalSighting(goal.box, sure=True))
             else:
                 spent += await self._look_again(frame, wish, goal, goal.box)
             if goal is not self._goal:
                 return spent
             news = True
         if news:
-            self._tell(info)
+            self._send_target(info)
         if goal.state is goals.State.THERE:
             self._reached()
         return spent
@@ -410,14 +410,14 @@ class Leading:
         self._model.cancel()
         self._context.wants_changed()
 
-    def _closer(self, frame: Frame, wish: Sought, goal: goals.Goal) -> Region | None:
+    def _closer(self, frame: Frame, wish: Sought, goal: goals.GoalTracker) -> Region | None:
         """Return the square to look at; None: the whole picture.
 
         It is around the place where the thing is likely to be, else one of `_SEARCHED`.
         """
         if wish.kind != "thing":
             return None
-        expected = goal.expected(frame.captured)
+        expected = goal.expected_box(frame.captured)
         if expected is None:
             place = _SEARCHED[self._empty % len(_SEARCHED)]
             return square(frame, place, place) if place is not None else None
@@ -427,31 +427,33 @@ class Leading:
         return square(frame, *expected.middle)
 
     async def _seek(
-        self, part: Part, detail: Detail, wish: Sought, known: Box | None
-    ) -> tuple[list[goals.Sight], float, FrameInfo]:
+        self, part: FramePart, detail: Detail, wish: Sought, known: Box | None
+    ) -> tuple[list[goals.GoalSighting], float, FrameInfo]:
         """Return what is seen, the seconds for it, and what the client hears of the frame."""
         picture = await part.pixels(self._context, detail)
         assert picture.bgr is not None
         before = part.box(known) if known is not None else None
         found, spent = await self._seeker(picture.bgr, wish, before)
-        sights = [goals.Sight(part.shares(one.box), one.sure, one.alone) for one in found]
+        sights = [goals.GoalSighting(part.shares(one.box), one.sure, one.alone) for one in found]
         return sights, spent, frame_info(picture, time.monotonic(), time.time())
 
-    async def _look_again(self, frame: Frame, wish: Sought, goal: goals.Goal, box: Box) -> float:
+    async def _look_again(
+        self, frame: Frame, wish: Sought, goal: goals.GoalTracker, box: Box
+    ) -> float:
         """Look at the thing's enlarged part of the picture, at full resolution. Return the seconds."""
-        part = Part(frame, _around(box, frame, _LEAST_PART))
+        part = FramePart(frame, _around(box, frame, _LEAST_PART))
         sights, spent, _ = await self._seek(part, Detail.HIGH, wish, None)
         seen = any((one.sure or one.alone) and _same(one, box) for one in sights)
         goal.second_look(seen, frame.captured)
         return spent
 
-    def _tell(self, info: FrameInfo | None) -> None:
+    def _send_target(self, info: FrameInfo | None) -> None:
         wish, goal = self._wish, self._goal
         if wish is None:
             return
         box, far = goal.box, None
         if goal.state is goals.State.FOUND and box is not None and wish.names:
-            far = metres(wish.names[0], box, self._ratio)
+            far = distance_metres(wish.names[0], box, self._ratio)
         if info is not None:
             # Work for a client that listens keeps its session alive, as its own messages do.
             self._context.touch()
@@ -472,10 +474,10 @@ class Leading:
         )
 
 
-def _sight(box: Box, frame: Frame) -> goals.Sight:
+def _sight(box: Box, frame: Frame) -> goals.GoalSighting:
     """Return a model's box in a frame."""
     sure = box.confidence is None or box.confidence >= _SURE
-    return goals.Sight(Part(frame).shares(box), sure)
+    return goals.GoalSighting(FramePart(frame).shares(box), sure)
 
 
 def _around(box: Box, frame: Frame, least: float) -> Region:
@@ -492,5 +494,5 @@ def _around(box: Box, frame: Frame, least: float) -> Region:
     return Region(left, top, left + wide, top + high)
 
 
-def _same(one: goals.Sight, box: Box) -> bool:
+def _same(one: goals.GoalSighting, box: Box) -> bool:
     return one.box.overlap(box) >= _SAME

@@ -32,7 +32,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class InTurn(Generic[P, T]):
+class SerialFinder(Generic[P, T]):
     """A finder of things in pictures that takes one look at a time, of all sessions."""
 
     def __init__(self, find: Callable[P, Awaitable[T]]) -> None:
@@ -49,7 +49,7 @@ class InTurn(Generic[P, T]):
             return await self._find(*args, **kwargs)
 
 
-def timed(find: Callable[P, T]) -> Callable[P, tuple[T, float]]:
+def with_cpu_time(find: Callable[P, T]) -> Callable[P, tuple[T, float]]:
     """Return the same with the processor's seconds that it takes."""
 
     def run(*args: P.args, **kwargs: P.kwargs) -> tuple[T, float]:
@@ -59,7 +59,7 @@ def timed(find: Callable[P, T]) -> Callable[P, tuple[T, float]]:
     return run
 
 
-class Looks:
+class LookScheduler:
     """The looks of one session for one purpose. Belongs to the event loop.
 
     Bounds of looks: one at a time in all sessions; frames that come meanwhile are counted as busy.
@@ -88,7 +88,7 @@ class Looks:
         """Look at the next frame, due or not; what it costs is paid by the next pause, before which nobody hurries again."""
         self._hurries = self._owed == 0.0
 
-    def due(self, now: float, finds: InTurn[..., Any]) -> bool:
+    def due(self, now: float, finds: SerialFinder[..., Any]) -> bool:
         """Return whether a look can begin at a frame of this time. `finds`: what has to be free for it."""
         if now < self._due and not self._hurries:
             return False
@@ -128,7 +128,7 @@ class Looks:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FramePart:
     """A part of a frame, in its pixels; all of it without a region."""
 
     frame: Frame

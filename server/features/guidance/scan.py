@@ -125,7 +125,7 @@ class Heading:
                 self.known = False
             self._lens = lens = _Lens(height > width)
             self._first = self._key = self._last = None
-        seen = lens.unrolled(luma)
+        seen = lens.unroll(luma)
         passed, self.at = now - self.at, now
         if self._key is None or self._last is None:
             self._first = self._key = self._last = seen
@@ -136,12 +136,12 @@ class Heading:
             self._place(self._key_right + step.right, self._key_up + step.up)
         elif self._last is not self._key and (step := lens.step(self._last, seen)).alike >= _AGREES:
             self._place(before + step.right, self.up + step.up)
-            self._anew(seen)
+            self._set_reference(seen)
         else:
-            self._blind(now, passed)
-            self._anew(seen)
+            self._extrapolate(now, passed)
+            self._set_reference(seen)
         if abs(self.right - self._key_right) > _ANEW * lens.field:
-            self._anew(seen)
+            self._set_reference(seen)
         moved = self.right - before
         if 0 < passed < 1:
             self.speed += min(1.0, 4 * passed) * (moved / passed - self.speed)
@@ -162,12 +162,12 @@ class Heading:
     def _place(self, right: float, up: float) -> None:
         self.right, self.up, self._blind_since = right, up, None
 
-    def _anew(self, seen: F32) -> None:
+    def _set_reference(self, seen: F32) -> None:
         # Not with each picture: a hand that shakes turns nowhere.
         self.path += abs(self.right - self._key_right)
         self._key, self._key_right, self._key_up = seen, self.right, self.up
 
-    def _blind(self, now: float, passed: float) -> None:
+    def _extrapolate(self, now: float, passed: float) -> None:
         """Go on as before for a moment; then nobody knows any more."""
         if self._blind_since is None:
             self._blind_since = now - passed
@@ -209,7 +209,7 @@ class _Lens:
         self._y = ((height - 1) / 2 + rows[:, None] / np.cos(angles)[None, :]).astype(np.float32)
         self._window = cv2.createHanningWindow((self._columns, height), cv2.CV_32F)
 
-    def unrolled(self, luma: U8) -> F32:
+    def unroll(self, luma: U8) -> F32:
         small = cv2.resize(luma, self._size, interpolation=cv2.INTER_AREA)
         return np.asarray(
             cv2.remap(
@@ -290,7 +290,7 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class ScanSighting:
     """Something that a look found. `name`: the same for all things of its kind, or its words; `box`: as shares of the picture."""
 
     kind: Kind
@@ -300,7 +300,7 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedThing:
     """A thing of a scan, in degrees to the right of the first view, of which 360 are a whole turn."""
 
     kind: Kind
@@ -335,13 +335,13 @@ class _Track:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _LookRange:
     left: float
     right: float
     kinds: frozenset[Kind]
 
 
-class Turn:
+class Sweep:
     """One turn's looks. `now`: capture time in seconds.
 
     Bounds of what is seen in a turn: 64 things, of which the least seen goes first, and the sides of 160 looks.
@@ -353,14 +353,14 @@ class Turn:
         self._moved_at = self._rest = 0.0
         self._least = self._most = 0.0
         self._tracks: list[_Track] = []
-        self._looks: list[_Look] = []
+        self._looks: list[_LookRange] = []
 
     @property
     def count(self) -> int:
         """Things that are believed so far."""
         return sum(one.believed for one in self._tracks)
 
-    def turned(self, heading: Heading, now: float) -> End | None:
+    def update(self, heading: Heading, now: float) -> End | None:
         """Note how far the camera has turned; return why the scan ends, None where it goes on."""
         right = heading.right
         if self._began is None:
@@ -377,7 +377,7 @@ class Turn:
         rests = now - self._moved_at >= REST_SECONDS
         return End.REST if rests and self._most - self._least >= _TURNED else None
 
-    def known(self, gaze: Gaze) -> list[Sight]:
+    def known(self, gaze: Gaze) -> list[ScanSighting]:
         """Return where things that are believed should be in a picture."""
         found = []
         for one in self._tracks:
@@ -389,19 +389,19 @@ class Turn:
                 gaze.x(one.right + one.wide / 2),
                 gaze.y(one.up - one.high / 2),
             )
-            found.append(Sight(one.kind, one.name, one.label, box))
+            found.append(ScanSighting(one.kind, one.name, one.label, box))
         return found
 
     def look(
         self,
-        sights: Sequence[Sight],
+        sights: Sequence[ScanSighting],
         gaze: Gaze,
         shown: tuple[float, float] = (0.0, 1.0),
         kinds: frozenset[Kind] = THINGS,
     ) -> None:
         """Take what a look found. `shown`: the part of the picture's width that was looked at; `kinds`: for which things."""
         number = len(self._looks)
-        self._looks.append(_Look(gaze.across(shown[0]), gaze.across(shown[1]), kinds))
+        self._looks.append(_LookRange(gaze.across(shown[0]), gaze.across(shown[1]), kinds))
         seen = [_track(one, gaze, shown, number) for one in sights]
         # The closest pairs first: each thing is seen once in a look.
         pairs = sorted(
@@ -420,18 +420,18 @@ class Turn:
             self._tracks.sort(key=lambda one: -len(one.looks))
             del self._tracks[_MOST_TRACKS:]
 
-    def finish(self, heading: Heading) -> list[Placed]:
+    def finish(self, heading: Heading) -> list[PlacedThing]:
         """Return the things of the turn, in the order in which they are told to who looks where `heading` does.
 
         After a whole turn that is the turn's order, from there on; else from left to right.
         """
         whole = heading.whole or 360.0
         scale = 360.0 / whole
-        tracks = self._without_doubles(self._one_side(heading.whole))
-        believed = [one for one in tracks if self._believed(one, whole)]
+        tracks = self._without_duplicates(self._one_side(heading.whole))
+        believed = [one for one in tracks if self._is_believed(one, whole)]
         believed.sort(key=lambda one: -len(one.looks))
         placed = [
-            Placed(one.kind, one.name, one.label, one.right * scale, one.wide * scale)
+            PlacedThing(one.kind, one.name, one.label, one.right * scale, one.wide * scale)
             for one in believed[:MOST]
         ]
         ahead = heading.right * scale
@@ -466,15 +466,15 @@ class Turn:
             _, n, m = min(pairs)
             _merge(tracks[m], tracks.pop(n), turn)
 
-    def _without_doubles(self, tracks: list[_Track]) -> list[_Track]:
+    def _without_duplicates(self, tracks: list[_Track]) -> list[_Track]:
         """Drop what is at the place of something that more looks have seen."""
         kept: list[_Track] = []
         for one in sorted(tracks, key=lambda track: -len(track.looks)):
-            if not any(_doubled(one, other) for other in kept):
+            if not any(_is_duplicate(one, other) for other in kept):
                 kept.append(one)
         return kept
 
-    def _believed(self, one: _Track, turn: float) -> bool:
+    def _is_believed(self, one: _Track, turn: float) -> bool:
         if not one.believed:
             return False
         left, right = one.right - one.wide / 2, one.right + one.wide / 2
@@ -487,12 +487,12 @@ class Turn:
         return len(one.looks) >= _OFTEN * chances
 
 
-def beside(right: float, ahead: float) -> float:
+def relative_degrees(right: float, ahead: float) -> float:
     """Return the way to turn from one direction to another: -180 (left) to 180."""
     return (right - ahead + 180) % 360 - 180
 
 
-def _track(one: Sight, gaze: Gaze, shown: tuple[float, float], number: int) -> _Track:
+def _track(one: ScanSighting, gaze: Gaze, shown: tuple[float, float], number: int) -> _Track:
     box = one.box
     left, right = gaze.across(box.x1), gaze.across(box.x2)
     top, bottom = gaze.upward(box.y1), gaze.upward(box.y2)
@@ -558,7 +558,7 @@ def _merge(one: _Track, other: _Track, turn: float) -> None:
     one.looks |= other.looks
 
 
-def _doubled(one: _Track, other: _Track) -> bool:
+def _is_duplicate(one: _Track, other: _Track) -> bool:
     """Return whether two things are one: a cup and its saucer are both called a cup, even by one look."""
     wide = min(one.right + one.wide / 2, other.right + other.wide / 2) - max(
         one.right - one.wide / 2, other.right - other.wide / 2

@@ -12,7 +12,7 @@ from server.core.metrics import Metrics
 from server.features.builtin.seeking import things_in
 from server.features.builtin.surroundings import Around, Extra
 from server.features.builtin.thing_words import words_of
-from server.features.guidance.looks import InTurn, Looks, Part, square
+from server.features.guidance.looks import FramePart, LookScheduler, SerialFinder, square
 from server.features.guidance.messages import Bearing, Scan, Scanned, ScannedThing, WhereWas
 from server.features.guidance.scan import (
     THINGS,
@@ -20,10 +20,10 @@ from server.features.guidance.scan import (
     Gaze,
     Heading,
     Kind,
-    Placed,
-    Sight,
-    Turn,
-    beside,
+    PlacedThing,
+    ScanSighting,
+    Sweep,
+    relative_degrees,
 )
 from server.media.picture.encode import Bgr
 from server.media.picture.grounding import Box
@@ -54,7 +54,7 @@ _KINDS: dict[Extra, frozenset[Kind]] = {
 Find = Callable[[Bgr, Sequence[Box], Extra], Awaitable[tuple[Sequence[Around], float]]]
 
 
-class Scanner(InTurn[[Bgr, Sequence[Box], Extra], tuple[Sequence[Around], float]]):
+class Scanner(SerialFinder[[Bgr, Sequence[Box], Extra], tuple[Sequence[Around], float]]):
     """Looks at what is around people who turn."""
 
     def __init__(self, find: Find, *, kept: float = KEPT_SECONDS) -> None:
@@ -80,11 +80,11 @@ class Scanning:
     def __init__(self, context: SessionContext, scanner: Scanner) -> None:
         self._context = context
         self._scanner = scanner
-        self.looks = Looks(scan_counter(context.services.metrics), _FAILED_PAUSE)
+        self.looks = LookScheduler(scan_counter(context.services.metrics), _FAILED_PAUSE)
         # None: nobody turns.
-        self._turn: Turn | None = None
+        self._turn: Sweep | None = None
         # None: nothing is kept.
-        self._placed: list[Placed] | None = None
+        self._placed: list[PlacedThing] | None = None
         # Until it is forgotten; also without frames
         self._timer = Timer()
         self._heading = Heading()
@@ -114,11 +114,11 @@ class Scanning:
             return
         self.drop()
         # It begins with its first frame.
-        self._turn, self._looked = Turn(), 0
+        self._turn, self._looked = Sweep(), 0
         self.looks.reset()
         self._context.wants_changed()
         self._context.camera.wake()
-        self._tell()
+        self._send_state()
 
     def drop(self) -> None:
         """End it without a word, and keep nothing."""
@@ -168,24 +168,24 @@ class Scanning:
                 # It wants fewer frames after a while, and none without a heading.
                 self._context.wants_changed()
             return
-        if (end := turn.turned(self._heading, now)) is not None:
+        if (end := turn.update(self._heading, now)) is not None:
             self._finish(end)
             return
-        self._tell_news(turn, now)
+        self._send_news(turn, now)
         if due:
             gaze = self._heading.gaze(frame.width, frame.height)
             self.looks.begin(frame, self._look(frame, turn, gaze))
 
-    def answers(self, words: str) -> bool:
+    def can_answer(self, words: str) -> bool:
         """Return whether it is for the last scan to say where something was: it saw it, or nothing else looks back."""
         if self._placed is None:
             return False
         engine = self._context.services.current_engine()
-        return bool(self._named(words)) or engine.status.capabilities.wants_pixels
+        return bool(self._find_named(words)) or engine.status.capabilities.wants_pixels
 
-    def where(self, message: WhereWas) -> None:
+    def answer_where(self, message: WhereWas) -> None:
         """Tell where something of the last scan is."""
-        found = [self._told_of(one) for one in self._named(message.thing)]
+        found = [self._scanned_thing(one) for one in self._find_named(message.thing)]
         nearest = min(found, key=lambda one: abs(one.degrees), default=None)
         lost = self._placed is None or not self._heading.known
         self._context.outbox.put(
@@ -194,7 +194,7 @@ class Scanning:
             )
         )
 
-    def _named(self, words: str) -> list[Placed]:
+    def _find_named(self, words: str) -> list[PlacedThing]:
         placed = self._placed or ()
         names, text = things_in(words, self._context.requests.preferences.reads), plain(words)
         return [
@@ -215,16 +215,16 @@ class Scanning:
         heading.forget_first()
         self._timer.set(self._scanner.kept, self._expire)
         self._context.wants_changed()
-        things = [self._told_of(one) for one in self._placed]
+        things = [self._scanned_thing(one) for one in self._placed]
         self._context.outbox.put(
             Scanned(turned=round(self._turned), count=len(things), end=end.value, things=things)
         )
 
-    async def _look(self, frame: Frame, turn: Turn, gaze: Gaze) -> float:
+    async def _look(self, frame: Frame, turn: Sweep, gaze: Gaze) -> float:
         """Look around once. Return the seconds."""
         number, self._looked = self._looked, self._looked + 1
         place = _PARTS[number % len(_PARTS)]
-        part = Part(frame, square(frame, place, place) if place is not None else None)
+        part = FramePart(frame, square(frame, place, place) if place is not None else None)
         picture = await part.pixels(self._context)
         assert picture.bgr is not None
         known = [replace(part.box(one.box), label=one.name) for one in turn.known(gaze)]
@@ -239,13 +239,13 @@ class Scanning:
         """The degrees to the right, of which 360 are a whole turn once that was measured."""
         return self._heading.right * 360 / (self._heading.whole or 360)
 
-    def _told_of(self, one: Placed) -> ScannedThing:
+    def _scanned_thing(self, one: PlacedThing) -> ScannedThing:
         label = (
             words_of(self._context.requests.preferences.reads).one(one.name)
             if one.kind == "thing"
             else one.label
         )
-        degrees = beside(one.right, self._turned)
+        degrees = relative_degrees(one.right, self._turned)
         return ScannedThing(
             kind=one.kind,
             label=label[:MAX_LABEL_CHARS],
@@ -253,23 +253,23 @@ class Scanning:
             width=round(one.wide),
         )
 
-    def _tell_news(self, turn: Turn, now: float) -> None:
+    def _send_news(self, turn: Sweep, now: float) -> None:
         degrees, count, at = self._told
         news = abs(self._heading.right - degrees) >= _NEWS_DEGREES or turn.count != count
         if news and now - at >= _NEWS_SECONDS:
-            self._tell(now)
+            self._send_state(now)
 
-    def _tell(self, now: float = 0.0) -> None:
+    def _send_state(self, now: float = 0.0) -> None:
         turn = self._turn
         if turn is not None:
             self._told = (round(self._turned), turn.count, now)
-            things = [self._told_of(one) for one in turn.finish(self._heading)]
+            things = [self._scanned_thing(one) for one in turn.finish(self._heading)]
             self._context.outbox.put(
                 Scanned(turned=self._told[0], count=len(things), things=things)
             )
 
 
-def _sight(one: Around, part: Part) -> Sight:
+def _sight(one: Around, part: FramePart) -> ScanSighting:
     label = one.name if one.kind == "text" else ""
     name = plain(one.name) if one.kind == "text" else one.name
-    return Sight(one.kind, name, label, part.shares(one.box))
+    return ScanSighting(one.kind, name, label, part.shares(one.box))

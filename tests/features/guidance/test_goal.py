@@ -6,28 +6,28 @@ import math
 
 import pytest
 
-from server.features.guidance.goal import Goal, Sight, State, metres
+from server.features.guidance.goal import GoalSighting, GoalTracker, State, distance_metres
 from server.media.picture.grounding import Box
 
 SIDE = Box(0.1, 0.4, 0.2, 0.6)
 ELSEWHERE = Box(0.8, 0.1, 0.95, 0.3)
 
 
-def sure(box: Box) -> list[Sight]:
-    return [Sight(box, sure=True)]
+def sure(box: Box) -> list[GoalSighting]:
+    return [GoalSighting(box, sure=True)]
 
 
-def unsure(box: Box) -> list[Sight]:
-    return [Sight(box, sure=False)]
+def unsure(box: Box) -> list[GoalSighting]:
+    return [GoalSighting(box, sure=False)]
 
 
-def now_is(goal: Goal, state: State) -> bool:
+def now_is(goal: GoalTracker, state: State) -> bool:
     return goal.state is state
 
 
-def found(box: Box = SIDE) -> Goal:
+def found(box: Box = SIDE) -> GoalTracker:
     """A goal that was found at 1.0."""
-    goal = Goal()
+    goal = GoalTracker()
     goal.see(sure(box), 0.75)
     assert goal.see(sure(box), 1.0)
     assert now_is(goal, State.FOUND)
@@ -36,7 +36,7 @@ def found(box: Box = SIDE) -> Goal:
 
 def test_one_look_is_not_believed() -> None:
     """Two sure ones soon after each other are; what both models do not say is never."""
-    goal = Goal()
+    goal = GoalTracker()
     assert goal.see(sure(SIDE), 0.0)
     assert now_is(goal, State.MAYBE)
     goal.see([], 3.5)
@@ -46,23 +46,23 @@ def test_one_look_is_not_believed() -> None:
     assert not goal.near
     assert goal.see(sure(SIDE), 4.25)
     assert (goal.state, goal.box) == (State.FOUND, SIDE)
-    other = Goal()
+    other = GoalTracker()
     for number in range(40):
         assert not other.see(unsure(SIDE), number / 4)
     assert other.state is State.LOOKING
 
 
 def test_what_nothing_can_contradict_takes_more_looks() -> None:
-    goal = Goal()
-    alone = [Sight(SIDE, sure=False, alone=True)]
+    goal = GoalTracker()
+    alone = [GoalSighting(SIDE, sure=False, alone=True)]
     assert [goal.see(alone, number / 4) for number in range(4)] == [False, False, False, True]
 
 
 def test_it_is_followed_by_less_sure_looks_for_a_while() -> None:
     """Then both models have to say it again, or it is lost."""
     goal = found()
-    assert goal.known(1.5) == SIDE
-    assert goal.known(2.1) is None
+    assert goal.known_box(1.5) == SIDE
+    assert goal.known_box(2.1) is None
     now = 1.0
     while goal.state is State.FOUND and now < 9:
         now += 0.25
@@ -91,11 +91,11 @@ def test_it_is_expected_where_it_moves() -> None:
     goal = found(Box(0.5, 0.4, 0.6, 0.6))
     goal.see(sure(Box(0.45, 0.4, 0.55, 0.6)), 1.25)
     for now, left in ((1.5, 0.4), (9.0, 0.33)):
-        expected = goal.expected(now)
+        expected = goal.expected_box(now)
         assert expected is not None
         assert expected.edges == pytest.approx((left, 0.4, left + 0.1, 0.6))
     goal.see([], 1.5)
-    assert goal.expected(1.75) is None
+    assert goal.expected_box(1.75) is None
 
 
 def test_another_of_its_kind_far_away_is_not_it() -> None:
@@ -109,7 +109,7 @@ def test_another_of_its_kind_far_away_is_not_it() -> None:
 
 def test_looks_of_a_model_are_seconds_apart() -> None:
     """It may be anywhere by then; two misses in a row lose it."""
-    goal = Goal(by_model=True)
+    goal = GoalTracker(by_model=True)
     goal.see(sure(SIDE), 0.0)
     assert now_is(goal, State.MAYBE)
     goal.see(sure(ELSEWHERE), 5.0)
@@ -131,7 +131,7 @@ def test_looks_of_a_model_are_seconds_apart() -> None:
 
 def test_a_second_look_decides_about_what_was_not_found_yet() -> None:
     """Denied, it is not heard of for a while; seen again twice all the same, it is found."""
-    goal, sight = Goal(by_model=True), Sight(SIDE, sure=True)
+    goal, sight = GoalTracker(by_model=True), GoalSighting(SIDE, sure=True)
     goal.see([sight], 0.0)
     goal.second_look(False, 0.0, sight)
     assert now_is(goal, State.LOOKING)
@@ -165,15 +165,17 @@ def seen(size: float, far: float, field: float, ratio: float) -> Box:
 @pytest.mark.parametrize(("field", "ratio"), [(60, LYING), (45, UPRIGHT)])
 def test_it_is_as_far_as_it_looks_small(far: float, field: float, ratio: float) -> None:
     """The phone lies or stands; other cameras see 50 to 70 degrees, which is a third more or less."""
-    assert metres("cup", seen(0.1, far, field, ratio), ratio) == pytest.approx(far, rel=0.05)
+    assert distance_metres("cup", seen(0.1, far, field, ratio), ratio) == pytest.approx(
+        far, rel=0.05
+    )
     for other in (field - 10, field + 10):
-        told = metres("cup", seen(0.1, far, other, ratio), ratio)
+        told = distance_metres("cup", seen(0.1, far, other, ratio), ratio)
         assert told == pytest.approx(far, rel=0.35)
 
 
 def test_the_longest_side_counts() -> None:
     """A bottle stands or lies."""
-    assert metres("bottle", around(0.3, 0.1), LYING) == metres(
+    assert distance_metres("bottle", around(0.3, 0.1), LYING) == distance_metres(
         "bottle", around(0.1, 0.3 / LYING), LYING
     )
 
@@ -181,10 +183,10 @@ def test_the_longest_side_counts() -> None:
 @pytest.mark.parametrize("name", ["dog", "car", "person", "book", "dining table", "", "the key"])
 def test_of_other_things_nobody_knows(name: str) -> None:
     """They differ in size, or look longer from one side than from another."""
-    assert metres(name, around(0.2, 0.2), LYING) is None
+    assert distance_metres(name, around(0.2, 0.2), LYING) is None
 
 
 @pytest.mark.parametrize("cut", [(0.0, 0.4), (0.4, 0.0), (0.8, 0.4), (0.4, 0.8)])
 def test_what_an_edge_cuts_off_has_no_distance(cut: tuple[float, float]) -> None:
     left, top = cut
-    assert metres("cup", Box(left, top, left + 0.2, top + 0.2), LYING) is None
+    assert distance_metres("cup", Box(left, top, left + 0.2, top + 0.2), LYING) is None

@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from server.features.guidance.scan import End, Gaze, Heading, Placed, Sight, Turn, beside
+from server.features.guidance.scan import (
+    End,
+    Gaze,
+    Heading,
+    PlacedThing,
+    ScanSighting,
+    Sweep,
+    relative_degrees,
+)
 from server.media.picture.grounding import Box
 from tests.features.guidance.panorama import HEIGHT, WIDTH, Panorama
 
@@ -18,15 +26,17 @@ def gaze(right: float, path: float | None = None) -> Gaze:
     return Gaze(right, 0.0, TANGENT, 9 / 16, abs(right) if path is None else path)
 
 
-def at(look: Gaze, degrees: float, *, name: str = "cup", wide: float = 8.0, **more: str) -> Sight:
+def at(
+    look: Gaze, degrees: float, *, name: str = "cup", wide: float = 8.0, **more: str
+) -> ScanSighting:
     """The picture of a look at so many degrees."""
     left, right = look.x(degrees - wide / 2), look.x(degrees + wide / 2)
     label = more.get("label", "")
-    return Sight(more.get("kind", "thing"), name, label, Box(left, 0.4, right, 0.6))  # type: ignore[arg-type]
+    return ScanSighting(more.get("kind", "thing"), name, label, Box(left, 0.4, right, 0.6))  # type: ignore[arg-type]
 
 
 def in_view(look: Gaze, degrees: float) -> bool:
-    return abs(beside(degrees, look.right)) < 25
+    return abs(relative_degrees(degrees, look.right)) < 25
 
 
 def scanned(
@@ -35,26 +45,26 @@ def scanned(
     step: float = 12.0,
     whole: float | None = None,
     end: float = 360.0,
-) -> list[Placed]:
+) -> list[PlacedThing]:
     """Turn once around a room with these things. `drift`: measured degrees for each true one."""
-    turn, heading = Turn(), Heading()
+    turn, heading = Sweep(), Heading()
     for number in range(round(end / step) + 1):
         true = number * step
         heading.right = true * drift
         look = gaze(heading.right)
         seen = [
-            at(look, heading.right + beside(place, true) * drift, name=name)
+            at(look, heading.right + relative_degrees(place, true) * drift, name=name)
             for name, place in things
-            if abs(beside(place, true)) < 25
+            if abs(relative_degrees(place, true)) < 25
         ]
-        turn.turned(heading, number * 0.4)
+        turn.update(heading, number * 0.4)
         turn.look(seen, look)
     heading.whole = whole
     return turn.finish(heading)
 
 
-def places(found: list[Placed]) -> list[tuple[str, int]]:
-    return [(one.name, round(beside(one.right, 0))) for one in found]
+def places(found: list[PlacedThing]) -> list[tuple[str, int]]:
+    return [(one.name, round(relative_degrees(one.right, 0))) for one in found]
 
 
 def test_each_thing_is_named_once_in_the_order_of_the_turn() -> None:
@@ -79,7 +89,7 @@ def test_a_thing_at_the_seam_is_one(drift: float) -> None:
     found = scanned(("cup", 3), ("dog", 120), ("cat", 260), drift=drift, whole=360 * drift)
     assert sorted(one.name for one in found) == ["cat", "cup", "dog"]
     truth = {"cup": 3, "dog": 120, "cat": -100}
-    assert all(abs(beside(one.right, truth[one.name])) < 3 for one in found)
+    assert all(abs(relative_degrees(one.right, truth[one.name])) < 3 for one in found)
 
 
 @pytest.mark.parametrize("drift", [0.96, 1.0, 1.04])
@@ -88,12 +98,12 @@ def test_a_seam_without_the_first_view_forgives_some_drift(drift: float) -> None
 
 
 def test_a_thing_seen_twice_while_turning_back_is_one() -> None:
-    turn, heading = Turn(), Heading()
+    turn, heading = Sweep(), Heading()
     way = [*range(0, 100, 10), *range(90, -1, -10)]
     for number, right in enumerate(way):
         heading.right, error = float(right), 0.02 * number
         look = gaze(right, path=10.0 * number)
-        turn.turned(heading, number * 0.4)
+        turn.update(heading, number * 0.4)
         turn.look([at(look, 60 + error)] if in_view(look, 60) else [], look)
     assert places(turn.finish(heading)) == [("cup", 60)]
 
@@ -101,7 +111,7 @@ def test_a_thing_seen_twice_while_turning_back_is_one() -> None:
 def test_a_thing_that_one_look_names_is_not_believed() -> None:
     """Two are, unless most others that saw its place missed it."""
     for count, missed, believed in ((1, 0, False), (2, 0, True), (2, 8, True), (2, 9, False)):
-        turn, heading = Turn(), Heading()
+        turn, heading = Sweep(), Heading()
         look = gaze(0)
         for _ in range(count):
             turn.look([at(look, 5)], look)
@@ -112,12 +122,12 @@ def test_a_thing_that_one_look_names_is_not_believed() -> None:
 
 def test_things_of_two_names_at_one_place_are_one() -> None:
     """That which more looks have seen; side by side in one look they are two."""
-    turn = Turn()
+    turn = Sweep()
     look = gaze(0)
     for name in ("cup", "cup", "bowl", "cup"):
         turn.look([at(look, 5, name=name)], look)
     assert [one.name for one in turn.finish(Heading())] == ["cup"]
-    turn = Turn()
+    turn = Sweep()
     for _ in range(2):
         turn.look([at(look, 5, name="cup"), at(look, 5, name="bowl")], look)
     assert sorted(one.name for one in turn.finish(Heading())) == ["bowl", "cup"]
@@ -125,18 +135,18 @@ def test_things_of_two_names_at_one_place_are_one() -> None:
 
 def test_a_thing_within_another_of_its_name_is_one() -> None:
     """One look sees a cup, and a cup in which it lies: one is told, that which more looks have seen. Beside it is another."""
-    turn, look = Turn(), gaze(0)
+    turn, look = Sweep(), gaze(0)
     for large in (False, True, True):
         turn.look([at(look, 5)] + [at(look, 6, wide=24)] * large, look)
     assert [(one.name, round(one.wide)) for one in turn.finish(Heading())] == [("cup", 8)]
-    turn = Turn()
+    turn = Sweep()
     for _ in range(2):
         turn.look([at(look, 5), at(look, 13)], look)
     assert len(turn.finish(Heading())) == 2
 
 
 def test_print_is_the_same_with_a_letter_read_wrong() -> None:
-    turn = Turn()
+    turn = Sweep()
     look = gaze(0)
     kinds = frozenset({"thing", "text"})
     for words in ("emergency exit", "emergency ex1t", "push"):
@@ -150,7 +160,7 @@ def test_print_is_the_same_with_a_letter_read_wrong() -> None:
 
 
 def test_what_is_believed_is_known_to_the_next_looks() -> None:
-    turn = Turn()
+    turn = Sweep()
     look = gaze(0)
     turn.look([at(look, 5)], look)
     assert turn.known(gaze(10)) == []
@@ -163,10 +173,10 @@ def test_what_is_believed_is_known_to_the_next_looks() -> None:
 
 def ends(*steps: tuple[float, float]) -> End | None:
     """Why a scan of these headings, at these seconds, has ended."""
-    turn, heading = Turn(), Heading()
+    turn, heading = Sweep(), Heading()
     for now, right in steps:
         heading.right = right
-        if (end := turn.turned(heading, now)) is not None:
+        if (end := turn.update(heading, now)) is not None:
             return end
     return None
 
@@ -179,17 +189,17 @@ def test_it_ends_by_itself() -> None:
     # Somebody who has not begun to turn has time.
     assert ends((0, 0), (20, 5)) is None
     assert ends((0, 0), (20, -480)) is End.WHOLE
-    turn, heading = Turn(), Heading()
+    turn, heading = Sweep(), Heading()
     heading.whole = 355.0
-    assert turn.turned(heading, 0) is End.WHOLE
+    assert turn.update(heading, 0) is End.WHOLE
     heading = Heading()
     heading.known = False
-    assert Turn().turned(heading, 0) is End.LOST
+    assert Sweep().update(heading, 0) is End.LOST
 
 
 def test_bounds_hold() -> None:
     """The least seen of many goes."""
-    turn = Turn()
+    turn = Sweep()
     look = gaze(0)
     for _ in range(2):
         turn.look([at(look, 0)], look)
