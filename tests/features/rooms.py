@@ -20,9 +20,9 @@ from server.features.guidance.messages import Goal, GuidanceSettings, Scan, Wher
 from server.features.guidance.scanning import Scanner
 from server.features.pointing.messages import Point
 from server.features.pointing.pointing import Pointing
-from server.features.reading.reading import ReadingOn
+from server.features.reading.reading import ReadingPart
 from server.features.recall.messages import RecallSettings
-from server.features.recall.recalling import Recalling, RecallLimits
+from server.features.recall.recalling import RecallLimits, RecallPart
 from server.features.voice_in.listening import ListeningTools, MicrophonePart
 from server.features.voice_in.messages import MicrophoneSettings, PushToTalk
 from server.features.voice_in.recogniser import ChosenRecogniser, LocalRecogniser
@@ -88,9 +88,9 @@ def session_features(
         "cameras": lambda context: Cameras(context, lambda session_id, camera: None),
         "watches": Watching,
         "describe": LiveDescription,
-        "recall": lambda context: Recalling(context, limits),
+        "recall": lambda context: RecallPart(context, limits),
         "pointing": Pointing,
-        "reading": lambda context: ReadingOn(context, looker),
+        "reading": lambda context: ReadingPart(context, looker),
         "voice_out": lambda context: Speaking(
             context, SpeechMetrics(context.services.metrics), voice
         ),

@@ -201,22 +201,22 @@ export interface Settings {
 /** Settings of the running description. */
 export interface Settings {
   type: "settings";
-  /** A running description */
+  /** True starts the running description, false stops it. */
   describe?: boolean;
-  /** The description's question; empty: the default */
+  /** The question to ask about each view; empty: the default one */
   prompt?: string;
-  /** Length of a description; `short` at first */
+  /** Length of a description; `short` by default */
   length?: "short" | "medium" | "long";
-  /** `notable`: what matters alone, at most once in 5 s, and never while the person talks or an answer is spoken; `prompt` and `length` do not count then. `scene` at first */
+  /** `notable`: only what matters, at most once in 5 s, and never while the person talks or an answer is spoken; `prompt` and `length` have no effect then. `scene` by default */
   about?: "scene" | "notable";
-  /** A `change` at each comparison of the running description */
+  /** True: send a `change` for each comparison of the running description. */
   changes?: boolean;
 }
 
-/** The wish to have the recent past kept. */
+/** The setting that turns the recent past on or off. */
 export interface Settings {
   type: "settings";
-  /** Keep pictures of the recent past, for the route `past`; false drops them, too. */
+  /** True: keep pictures of the recent past for the route `past`; false: keep none, and drop those kept. */
   recall?: boolean;
 }
 
@@ -693,23 +693,23 @@ export interface Alert {
   acked: boolean;
 }
 
-/** The scene has changed, but the description with this id still holds. */
+/** A description that still holds, although the scene has changed. */
 export interface Unchanged {
   type: "unchanged";
-  /** The description's; ignore one that you do not know. */
+  /** The description's id; ignore an unknown one. */
   id: string;
-  /** Time by the server's clock */
+  /** Time of the frame's check by the server's clock, milliseconds since the epoch */
   looked_at: number;
 }
 
-/** The pictures of the recent past that are kept now. */
+/** The number, size and age of the pictures of the recent past. */
 export interface Recalled {
   type: "recall";
-  /** Their number */
+  /** Number of pictures */
   pictures: number;
-  /** Their size */
+  /** Size of all of them in bytes */
   bytes: number;
-  /** Capture time of the oldest by the server's clock; absent without any */
+  /** Capture time of the oldest one by the server's clock, milliseconds since the epoch; absent without any */
   oldest_at?: number;
 }
 
@@ -792,14 +792,14 @@ export interface Pointed {
   age_ms?: number;
 }
 
-/** A hint that helps to read a text on, or that the text is read: the route `read`. */
+/** The progress of reading a text on the route `read`: a hint, or its end. */
 export interface ReadingState {
   type: "reading";
-  /** The question's, which goes on */
+  /** The id of the question */
   id: string;
-  /** What helps to read on, such as `lower_edge`: the text goes on there. */
+  /** How to move the camera, such as `lower_edge`: the text continues at that edge. Absent: no hint */
   hint?: "dark" | "blurred" | "nothing" | "back" | "closer" | "left_edge" | "right_edge" | "upper_edge" | "lower_edge" | "left" | "right" | "up" | "down" | "good";
-  /** Nothing new has come, so the text is read; the `response` follows. */
+  /** True: no new lines came, so the text is complete; the `response` follows. */
   ended: boolean;
 }
 

@@ -1,4 +1,4 @@
-"""The running description: asks by itself when the scene changes, and says what is new."""
+"""The running description: describes the scene, and what has changed since, without further questions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Describe in sessions that want it."""
+    """Add the running description to each session, with its counters."""
     from server.features.describe.live_description import LiveDescription, counter, looks_counter
     from server.features.describe.messages import DescribeSettings
 

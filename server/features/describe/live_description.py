@@ -1,4 +1,4 @@
-"""The running description: asks when the scene changes, and sends what is new to the client."""
+"""A session's running description: asks when the scene changes, and sends the news to the client."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from server.session.request.parts import Draft, View
 from server.shared.attention.attention import Attention, Change, Why, scene_change
 from server.shared.notices import NoticeContext
 
-# Least seconds after something was said, and after a look that found nothing new: in these the scene is not asked about
+# Pause before the next question about what matters, in seconds: after news, and after an answer without news
 NEWS_SECONDS, LOOK_SECONDS = 5.0, 1.0
-# What was said so long ago may be said again.
+# Seconds after which a notice may be repeated
 _SAID_SECONDS = 60.0
 _MOST_SAID = 8
 
@@ -38,34 +38,33 @@ _MOST_SAID = 8
 class Notices:
     """One session's notices since a stream began. `now` is in monotonic seconds.
 
-    Bounds of what was said of what matters: the last 8 texts, of one minute; another stream, camera or socket drops
-    them.
+    Bounds of notices about what matters: the last 8 texts of one minute; a new stream, camera or socket drops them.
     """
 
     def __init__(self, *, first: bool) -> None:
-        """`first`: nothing was told since the person has switched it on."""
+        """`first`: there was no notice since the person switched the description on."""
         self.first = first
         self._until: float | None = None
         self._next = -math.inf
         self._said: deque[tuple[float, str]] = deque(maxlen=_MOST_SAID)
 
     def for_new_stream(self) -> Notices:
-        """Return those of another stream: nothing of this one is known there, and the pause goes on."""
+        """Return empty notices for a new stream, with the pause of this one."""
         found = Notices(first=self.first)
         found._next = self._next
         return found
 
     def due(self, now: float) -> bool:
-        """Return whether the scene may be asked about."""
+        """Return True if the pause is over, so that a question may be asked."""
         return now >= self._next
 
     def context(self, now: float) -> NoticeContext:
-        """Return what the person knows."""
+        """Return what the person was told before, as the model gets it."""
         recent = tuple(text for at, text in self._said if now - at < _SAID_SECONDS)
         return NoticeContext(self.first, self._until, recent)
 
     def record_answer(self, now: float, captured: float, text: str) -> None:
-        """Note an answer that counts, about a frame of this capture time. `text`: "" where it had nothing new."""
+        """Record an answer about a frame of this capture time. `text`: its news; "" without any."""
         self.first = False
         self._until = captured
         self._next = now + (NEWS_SECONDS if text else LOOK_SECONDS)
@@ -73,20 +72,20 @@ class Notices:
             self._said.append((now, text))
 
 
-# Characters beyond the last description's that an answer with the same meaning may have
+# Characters by which an answer without news may be longer than the last description
 _LONGER = 64
-# After these changes nothing of the last description holds, so the scene is described again.
+# Changes after which the last description no longer holds, so the whole scene is described again
 _ANEW = (Why.FIRST, Why.VIEW, Why.SCENE)
 
 
 def looks_counter(metrics: Metrics) -> Any:
-    """Return the counter of compared frames by the result."""
+    """Return the counter of compared frames, by result."""
     # why: same, first, view, scene, object, slight, color, print
     return metrics.counter("looks_total", "Frames compared with that of the last answer", "why")
 
 
 def counter(metrics: Metrics) -> Any:
-    """Return the counter of descriptions that nobody gets."""
+    """Return the counter of descriptions that were not sent because they had no news."""
     return metrics.counter(
         "descriptions_unchanged_total", "Descriptions that said nothing new, and were not sent"
     )
@@ -96,10 +95,9 @@ class LiveDescription(BackgroundPart):
     """One session's running description, a background part.
 
     At most one description waits or runs. A newer frame replaces one that waits; while one runs,
-    frames are only compared. The next request asks for what has changed since the last description.
+    frames are only compared. Each request after the first asks for what has changed since.
 
-    Bounds of the last description: one; the next one replaces it, another camera or socket drops
-    it.
+    Bounds of the last description: one; the next one replaces it; a new camera or socket drops it.
     """
 
     def __init__(self, context: SessionContext) -> None:
@@ -118,7 +116,7 @@ class LiveDescription(BackgroundPart):
         self._length = Length.SHORT
         self._changes = False
         self._about: About = "scene"
-        # What the person was told of what matters; of no use to a description of the scene
+        # Used only where the description is about what matters (`notable`)
         self._notices = Notices(first=True)
         self.handlers = {DescribeSettings: self._set}
         self.orders = {
@@ -127,13 +125,13 @@ class LiveDescription(BackgroundPart):
             VoiceCommand.DESCRIBE_OFF: lambda _: self.on,
         }
         self._numbers = itertools.count(1)
-        # The code of the last error, so that it is sent once; None after a success
+        # The code of the last error, which is not sent again; None after a success
         self._last_error: str | None = None
-        # True: it goes on while no socket is open
+        # True for a fixed camera: it goes on while no socket is open.
         self._fixed = False
         # The description that waits or runs; None without one
         self._sink: _DescriptionPublisher | None = None
-        # The capture time of its frame, and where its answer counts
+        # The capture time of its frame, and the notices that its answer belongs to
         self._asked = 0.0, self._notices
         # The last description and the id of its message; "" before the first
         self._last, self._last_id = "", ""
@@ -180,7 +178,7 @@ class LiveDescription(BackgroundPart):
             self.switch(message.describe)
 
     def switch(self, on: bool) -> None:
-        """Begin or end it."""
+        """Start or stop the description. Do nothing if it is so already."""
         if on == self.on:
             return
         self.on = on
@@ -196,31 +194,31 @@ class LiveDescription(BackgroundPart):
         self._sink = None
         self._notices = Notices(first=True)
         self.new_stream()
-        # The first description is about the present view.
+        # The first description should be about a current frame.
         self._camera.wake()
 
     def _cancel(self) -> None:
         self._context.services.inference.cancel_session(self._context.id, "user", questions=False)
 
     def set_connected(self, connected: bool) -> None:
-        """Start again with the next socket, whose client may know nothing of the last description."""
+        """Describe the whole scene to a new socket, whose client may not have the last description."""
         if connected:
             self.new_stream()
 
     def new_stream(self) -> None:
-        """Describe the next frame as a whole."""
+        """Forget the last description, so that the next one is about the whole scene."""
         self._attention.forget()
         self._last = self._last_id = ""
         self._notices = self._notices.for_new_stream()
 
-    # Another engine may see something else in it; nothing outlives the session.
+    # Another engine may describe the scene differently; a session keeps nothing after its end.
     retry = stop = new_stream
 
     def frame(self, frame: Frame) -> None:
-        """Compare a sampled frame with the one last described, and ask about it when it differs."""
+        """Compare a sampled frame with the one last described; ask about it if it differs enough and a request is due."""
         now = time.monotonic()
         if self._about == "notable" and not (self._notices.due(now) and self.quiet()):
-            # Nor is it compared: the gate would take all that moves meanwhile for what always moves.
+            # Skip the comparison, too: the gate would learn motion during the pause as the scene's usual motion.
             return
         change = self._attention.look(frame)
         if change is None:
@@ -230,7 +228,7 @@ class LiveDescription(BackgroundPart):
         due = (
             not running and self._attention.due(change, now) and self._requests.allowance.left(now)
         )
-        # Its own scene: the camera's last one may be of a second ago.
+        # Measure this frame: the camera's last scene may be a second old.
         scene = self._camera.scene_of(frame, self._attention.small) if due else None
         asks = due and not (scene is not None and scene.black)
         looks_counter(self._metrics).labels(change.why).inc()
@@ -241,7 +239,7 @@ class LiveDescription(BackgroundPart):
             self._ask(frame, change, scene)
 
     def _ask(self, frame: Frame, change: Change, scene: Scene | None) -> None:
-        """Queue a frame with its scene, in place of one that still waits."""
+        """Queue a request about a frame, in place of one that still waits."""
         id = f"d{next(self._numbers)}"
         if self._about == "notable":
             told = self._notices.context(time.monotonic())
@@ -251,19 +249,19 @@ class LiveDescription(BackgroundPart):
             told, question = None, describe_question(self._prompt, self._length, last)
             said = (last,) if last else ()
         sink = _DescriptionPublisher(id, said, self, self._outbox, discreet=told is not None)
-        # With the request: the camera may show another scene when it starts.
+        # Keep the scene with the request: the camera may show another one when it starts.
         view = View(frame, Detail.LOW, scene)
         self._sink, self._asked = sink, (frame.captured, self._notices)
         try:
             self._requests.submit(self._draft(question, view, told), sink)
         except (Draining, NotConfirmed) as error:
-            # It goes on by itself after the confirmation.
+            # The description goes on by itself after the confirmation.
             self.on_description_error(error, None)
             sink.error = True
             self.on_description_end(sink, "", whole=False)
 
     def _draft(self, question: str, view: View, told: NoticeContext | None) -> Draft:
-        """Have a description that nobody worded in the page's language."""
+        """Return the request; without words of the person it is answered in the page's language."""
         wishes = self._requests.preferences
         worded = wishes.language or (told is None and self._prompt.strip())
         own = None if worded else wishes.page_language or None
@@ -277,7 +275,7 @@ class LiveDescription(BackgroundPart):
         )
 
     def quiet(self) -> bool:
-        """Return whether nobody talks, and no answer is made or spoken."""
+        """Return True if nobody talks and no answer is being made or spoken."""
         microphone = self._requests.audio_in
         talks = microphone is not None and microphone.talking
         return not (talks or self._context.asking or self._context.behind)
@@ -285,9 +283,9 @@ class LiveDescription(BackgroundPart):
     def on_description_end(
         self, sink: _DescriptionPublisher, text: str, *, whole: bool, same: bool = False
     ) -> None:
-        """Take the end of a description. `same`: it said nothing new, and was not sent."""
+        """Handle the end of a description. `whole`: it is complete; `same`: it had no news and was not sent."""
         if sink is not self._sink:
-            return  # a newer frame took its turn
+            return  # a newer frame has replaced it
         self._sink = None
         now = time.monotonic()
         if not whole:
@@ -296,7 +294,7 @@ class LiveDescription(BackgroundPart):
             return
         self._last_error = None
         if self._about == "notable":
-            # Nothing new is no reason to look less often: what matters may come at any time.
+            # Do not slow down without news: what matters may come at any time.
             self._attention.answer_received(now, same=False)
             captured, notices = self._asked
             notices.record_answer(now, captured, text)
@@ -308,21 +306,20 @@ class LiveDescription(BackgroundPart):
                 self._outbox.put(Unchanged(id=self._last_id, looked_at=round(time.time() * 1000)))
         else:
             self._last, self._last_id = text, sink.id
-        # Work for a client that listens keeps its session alive, as its own messages do.
+        # Descriptions for a connected client keep its session alive, as its messages do.
         self._context.touch()
 
     def on_description_error(self, error: QwenCameraError, id: str | None) -> None:
-        """Tell the client of an error, once for several of one kind in a row."""
+        """Send an error to the client, once for several of the same code in a row."""
         if error.code != self._last_error:
             self._last_error = error.code
             self._context.send_error(error, id)
 
 
 class _DescriptionPublisher(AnswerPublisher, AnswerListener):
-    """Holds a description back until it is clear that it says something new.
+    """Publishes a description as soon as it is clear that it has news.
 
-    `said`: what the client knows. `discreet`: it is held back to its end, and nobody gets one that ends while
-    somebody talks.
+    `said`: the texts that the client has. `discreet`: hold it back to its end, and drop it if somebody talks then.
     """
 
     def __init__(
@@ -338,9 +335,9 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
         self._said = said or ("",)
         self._description = description
         self._discreet = discreet
-        # The beginning of the answer while it may still say that nothing changed; None afterwards
+        # The text held back while the answer may still have no news; None afterwards
         self._held: str | None = None
-        # An engine has the request.
+        # True once an engine has the request
         self.running = False
         self.error = False
 
@@ -374,7 +371,7 @@ class _DescriptionPublisher(AnswerPublisher, AnswerListener):
         super().on_result(result)
 
     def _release(self) -> str:
-        """Send the held beginning of the description; return the text held so far."""
+        """Send the `started` message that was held back, and return the text held so far."""
         held, self._held = self._held or "", None
         if self.frame is not None:
             super().put_started(self.frame)

@@ -10,7 +10,7 @@ from pydantic import Field
 from server.core.messages import MAX_QUESTION_CHARS, ServerMessage
 from server.core.messages.from_client import Settings
 
-# `notable`: what a person who carries the camera would want to know, and nothing else
+# `scene`: the whole view; `notable`: only what a person who carries the camera needs to know
 About = Literal["scene", "notable"]
 
 
@@ -25,24 +25,24 @@ class Length(StrEnum):
 class DescribeSettings(Settings):
     """Settings of the running description."""
 
-    # A running description
+    # True starts the running description, false stops it.
     describe: bool | None = None
-    # The description's question; empty: the default
+    # The question to ask about each view; empty: the default one
     prompt: str | None = Field(default=None, max_length=MAX_QUESTION_CHARS)
-    # Length of a description; `short` at first
+    # Length of a description; `short` by default
     length: Length | None = None
-    # `notable`: what matters alone, at most once in 5 s, and never while the person talks or an answer is spoken; `prompt` and
-    # `length` do not count then. `scene` at first
+    # `notable`: only what matters, at most once in 5 s, and never while the person talks or an answer is spoken; `prompt` and
+    # `length` have no effect then. `scene` by default
     about: About | None = None
-    # A `change` at each comparison of the running description
+    # True: send a `change` for each comparison of the running description.
     changes: bool | None = None
 
 
 class Unchanged(ServerMessage):
-    """The scene has changed, but the description with this id still holds."""
+    """A description that still holds, although the scene has changed."""
 
     type: Literal["unchanged"] = "unchanged"
-    # The description's; ignore one that you do not know.
+    # The description's id; ignore an unknown one.
     id: str
-    # Time by the server's clock
+    # Time of the frame's check by the server's clock, milliseconds since the epoch
     looked_at: float

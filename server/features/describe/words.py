@@ -1,4 +1,4 @@
-"""The questions of a running description, and answers that say nothing new. Pure."""
+"""Questions of the running description, and the test for answers without news. Pure."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _SENTENCES = {
     Length.MEDIUM: "one or two sentences",
     Length.LONG: "two to four sentences",
 }
-# Words of models that do not keep to `UNCHANGED`
+# Other words by which models say the same as `UNCHANGED`
 _ALSO_UNCHANGED = (UNCHANGED.casefold(), "unchanged", "nothing has changed", "no change")
 _MARKS = " \t\n.!\"'`*()[]=:"
-# Characters of the last description in the next question
+# Characters of an earlier description that go into the next question
 _MOST_SAID = 600
 
 
 def describe_question(prompt: str, length: Length, said: str) -> str:
     """Return the question of a running description.
 
-    `prompt`: the person's own question, "" for the usual one. `said`: the last description, if it may still hold; then
-    the question is about what is new.
+    `prompt`: the person's own question; "" for the default. `said`: the last description if it may still hold, else "";
+    with it the question asks only for what is new.
     """
     prompt = prompt.strip()
     if not said:
@@ -47,9 +47,9 @@ def describe_question(prompt: str, length: Length, said: str) -> str:
 
 
 def notable_question(said: Sequence[str]) -> str:
-    """Return the question for what a person who carries the camera would want to know.
+    """Return the question for what a person who carries the camera needs to know.
 
-    `said`: what they were told in the last minute.
+    `said`: the notices of the last minute, which the answer should not repeat.
     """
     told = "".join(f"\n- {clean(one)[:_MOST_SAID]}" for one in said)
     return (
@@ -67,13 +67,13 @@ def notable_question(said: Sequence[str]) -> str:
 
 
 def is_unchanged(text: str, said: str) -> bool:
-    """Return True when an answer to `describe_question` says nothing new."""
+    """Return True if an answer says nothing new: a word such as `UNCHANGED`, or the text of `said` again."""
     plain = _plain(text)
     return plain in _ALSO_UNCHANGED or (bool(plain) and plain == _plain(said))
 
 
 def begins_unchanged(text: str, said: str) -> bool:
-    """Return True when the beginning of an answer may become one that says nothing new."""
+    """Return True if the beginning of an answer may still become one for which `is_unchanged` is true."""
     plain = _plain(text)
     return any(whole.startswith(plain) for whole in (*_ALSO_UNCHANGED, _plain(said)))
 

@@ -1,4 +1,7 @@
-"""Prefill: the model reads the picture while somebody types or speaks, and a picture that stays true once alone."""
+"""Prefill: sends the picture ahead of its question, and reuses it while the scene shows the same.
+
+Only for engines with a prefix cache, which compute the common beginning of two prompts once.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Prepare pictures for engines that compute the same beginning of two prompts once."""
+    """Add prefill to each session, with its counter."""
     from server.features.prefill.prefill import Prefill, counter
 
     counter(api.metrics)

@@ -1,8 +1,8 @@
-"""Compare a scene with what it showed before, down to a digit, by the means of several frames.
+"""Compare a scene with an earlier one, down to a changed digit, by the means of several frames.
 
-The change gate forgives small things and a shaken hand, which is right for work that nobody asked for. A question may be
-about the smallest thing in sight. What a tripod has is forgiven: noise, a few pixels of sway, and light that flickers by a
-few percent. Noise alone hides a digit from two frames: means of eight do not have it.
+The change gate (`shared/attention/`) ignores small changes and a shaking hand, which suits background work. A question may
+be about the smallest thing in view. This comparison ignores only what a camera on a tripod shows: noise, a few pixels of
+sway, and light that flickers by a few percent. In two single frames noise hides a changed digit; in means of eight it does not.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from server.shared.attention.registration import Pose, Reference, without_edge
 if TYPE_CHECKING:
     import av
 
-# Looks that a scene is known by
+# Frames whose mean represents a scene
 SAMPLES = 8
-# Grey levels by which a pixel of these planes may differ, in the mean of so many of the newest looks: a faint change shows in
-# eight, one of the last moment in one. `tests/features/prefill/test_likeness.py` measures what they see and forgive.
+# Most grey levels by which a pixel may differ, by the number of newest samples in the mean: a mean of eight shows a faint
+# change, a single one a change of the last moment. `tests/features/prefill/test_likeness.py` measures what is found and ignored.
 _LIMITS = {1: 32.0, 4: 22.0, SAMPLES: 16.0}
-# Of a quiet scene, whose looks differ less from each other, so many times as much, but no less than this share of the limits
+# In a scene with little noise the limits shrink to this multiple of its noise, but not below this share of `_LIMITS`
 _TIMES = 2.8
 _QUIET = 0.4
-# Of color, in means of 2×2
+# Most chroma levels by which the mean of 2×2 pixels may differ
 _COLOR_LIMIT = 8.0
-# Edges that sway differ by this share of the contrast around them.
+# Tolerance at edges, which sway, as a share of the local contrast
 _EDGE = 0.2
-# Width of the planes of a wide picture
+# Longer side of the reduced planes in pixels, about
 _WIDTH = 640
-# The farthest sway (blocks of 8 px), and the largest change of the light's gain
+# Most sway (blocks of 8 px), and most change of the light's gain
 _SWAY = 0.6
 _LIGHT = 0.09
-# A picture that has become sharper by more than this share may show what the other one could not.
+# A picture sharper by more than this factor may show details that the earlier one lacks.
 _SHARPER = 1.25
-# Bands of mains light: a gain for each row, from differences up to this, in so many rounds
+# Bands of mains light are removed by a gain for each row: differences are clipped to these levels, in so many rounds
 _ROW_CLIP = 6.0
 _ROW_ROUNDS = 3
-# The mean over this share of width and height is light.
+# A difference that extends over this share of width and height counts as light.
 _WIDE = 0.4
 _KERNEL = np.ones((5, 5), np.uint8)
 
 
 class FrameSample:
-    """The small planes of one frame (430 kB at 1280×720)."""
+    """The reduced planes of one frame (430 kB at 1280×720)."""
 
     def __init__(self, image: av.VideoFrame, scratch: BufferPool) -> None:
         self.planes = Planes()
@@ -63,28 +63,28 @@ class FrameSample:
         self.size = (image.width, image.height)
         shrink = max(2, round(max(self.size) / _WIDTH))
         full = (luma_plane(image), *chroma_planes(image))
-        # Luma, U, V
+        # Reduced luma, U and V, uint8
         self.fine = [_shrink(plane, shrink, self.planes.turned) for plane in full]
 
 
 class Likeness:
-    """The mean of looks at one scene, with which later ones are compared (2 MB at 1280×720)."""
+    """The mean of several samples of one scene, with which later samples are compared (2 MB at 1280×720)."""
 
     def __init__(self, looks: Sequence[FrameSample], scratch: BufferPool) -> None:
         self._size = looks[0].size
         self._reference = Reference(looks[0].planes)
         laid = [self._align(look, scratch) for look in looks]
-        # Of one that does not fit nothing is known.
+        # None if the samples are not of one view and light: nothing matches then.
         self._means: list[F32] | None = None
         if all(laid):
             poses, planes = zip(*(one for one in laid if one is not None), strict=True)
             self._means = _mean(planes)
-            # The newest one differs from the others by noise.
+            # The newest sample differs from the others by noise alone: a measure of it.
             noise, _ = _differences(_mean(planes[:-1] or planes), planes[-1], _margin(poses))
             self._share = min(1.0, max(_QUIET, _TIMES * noise / _LIMITS[1]))
 
     def matches(self, looks: Sequence[FrameSample], scratch: BufferPool) -> bool:
-        """Return True when later looks, the newest last, show no more than this: no pixel differs by more than noise does."""
+        """Return True if no pixel of later samples, the newest last, differs by more than noise."""
         laid = [self._align(look, scratch) for look in looks]
         if self._means is None or not all(laid):
             return False
@@ -100,7 +100,7 @@ class Likeness:
         return True
 
     def _align(self, look: FrameSample, scratch: BufferPool) -> tuple[Pose, list[F32]] | None:
-        """Return a look's planes as the first one would show them; None for another view or light."""
+        """Return the pose of a sample, and its planes aligned to the first one in place and light; None for another view or light."""
         if look.size != self._size:
             return None
         with scratch.lock:
@@ -117,12 +117,12 @@ class Likeness:
 
 
 def _margin(poses: Sequence[Pose]) -> int:
-    """Return the pixels at each edge that some look may not show, and those that it shows by half."""
+    """Return the width in pixels of the edge that some sample does not show, or shows in part."""
     return 4 * max(pose.margin for pose in poses) + 2
 
 
 def _differences(earlier: list[F32], later: list[F32], margin: int) -> tuple[float, float]:
-    """Return the largest difference of brightness, and of color, beyond what edges have that sway."""
+    """Return the largest difference of luma and of chroma, less the tolerance at edges."""
     found = [_remove_lighting(later[0] - earlier[0], earlier[0])]
     for one, two in zip(earlier[1:], later[1:], strict=True):
         found.append(cv2.blur(two - one - np.median(two - one), (2, 2)))
@@ -142,7 +142,7 @@ def _shrink(plane: U8, shrink: int, turned: bool) -> U8:
 
 
 def _warp(plane: U8, pose: Pose) -> F32:
-    """Return a later plane as the earlier frame would show it."""
+    """Return a later plane aligned to the earlier frame."""
     values: F32 = plane.astype(np.float32)
     if pose.is_still:
         return values
@@ -156,12 +156,12 @@ def _mean(several: Sequence[list[F32]]) -> list[F32]:
 
 
 def _sharpness(luma: F32) -> float:
-    """Return how much fine detail there is, in grey levels."""
+    """Return the mean amount of fine detail in grey levels, plus 0.5 so that ratios are defined."""
     return float(cv2.mean(cv2.absdiff(luma, cv2.blur(luma, (3, 3))))[0]) + 0.5
 
 
 def _remove_lighting(difference: F32, luma: F32) -> F32:
-    """Return a difference without bands of mains light and what is as wide as light."""
+    """Return a difference without bands of mains light, and without changes as wide as light."""
     height, width = difference.shape
     squares = np.einsum("ij,ij->i", luma, luma)[:, None] + np.float32(1)
     for _ in range(_ROW_ROUNDS):
@@ -176,6 +176,6 @@ def _remove_lighting(difference: F32, luma: F32) -> F32:
 
 
 def _contrast(one: F32, two: F32) -> F32:
-    """Return the range of values in the 5×5 around each pixel that both have."""
+    """Return the range of values in the 5×5 around each pixel, the smaller one of both pictures."""
     ranges = (cv2.dilate(each, _KERNEL) - cv2.erode(each, _KERNEL) for each in (one, two))
     return np.asarray(np.minimum(*ranges), np.float32)

@@ -1,4 +1,4 @@
-"""Send the engine a question's picture ahead of it, and the same picture again while the scene shows the same."""
+"""Send a picture to the engine ahead of its question, and reuse it while the scene shows the same."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from server.models.scheduler.job import Job, JobObserver, Result
 from server.session.part import SessionContext, SessionPart
 from server.session.request.parts import Draft, Prepared, View
 
-# Seconds between looks: the noise of neighbouring frames is much the same.
+# Seconds between samples: the noise of adjacent frames is correlated.
 SAMPLE_SECONDS = 0.1
-# Seconds for which looks go on after a key or a word, and after a question
+# Seconds for which sampling goes on after a key press or a word, and after a question
 EXPECTED_SECONDS = 3.0
 ASKED_SECONDS = 30.0
-# An idle camera needs this long after its first key or word to send good pictures.
+# Seconds that an idle camera needs after the first key press or word until its pictures are good
 AWAKE_SECONDS = 0.8
-# Seconds between two tries to send a picture ahead, and those of a frame that is known
+# Least seconds between two attempts to send a picture ahead: of any frame, and of the frame that the question will be about
 AHEAD_SECONDS = 1.0
 KNOWN_SECONDS = 0.4
 
 
 def counter(metrics: Metrics) -> Any:
-    """Return the counter of pictures ahead."""
+    """Return the counter of pictures that were sent ahead."""
     return metrics.counter(
         "pictures_ahead_total", "Pictures that went to the engine before their question"
     )
@@ -41,29 +41,29 @@ def counter(metrics: Metrics) -> Any:
 
 @dataclass(slots=True)
 class _Sent:
-    """The last picture that an engine got with a question, or ahead of one."""
+    """The last picture sent to an engine with a question, or ahead of one."""
 
     # The id of its frame, and its capture time, monotonic seconds
     frame: str
     since: float
     prepared: Prepared
-    # Its frame; None for a held one
+    # The sample of its frame; None for a held one
     look: FrameSample | None
-    # What the scene showed around it; None before that is known
+    # The scene around it; None before it is known
     likeness: Likeness | None = None
-    # Tries to know it that are left, and the number of looks before the next one
+    # Attempts left to learn the scene, and the sample count at which the next one is due
     tries: int = 3
     after: int = 0
 
 
 class Prefill(SessionPart):
-    """One session's last picture. It is sent again, byte for byte, while each new frame shows the same in every detail.
+    """One session's last picture, sent again byte for byte while new frames show the same in every detail.
 
-    Only for engines with a prefix cache: others gain nothing. The frame of each question is still captured after it; with
-    the looks before it, it is compared with those around the picture that was sent. Small print is always looked at anew.
+    Only for engines with a prefix cache: others gain nothing. The frame of a question is still captured after it, and
+    compared, with the samples before it, with those around the picture that was sent. High detail is never reused.
 
-    Bounds of the last picture sent with a question, or ahead of one: one JPEG, its means of 2 MB, and 8 looks of
-    430 kB, which go 30 s after the last question; at most one picture goes ahead in a second.
+    Bounds of the last picture sent with a question, or ahead of one: one JPEG, its means of 2 MB, and 8 samples of
+    430 kB, dropped 30 s after the last question; at most one picture goes ahead in a second.
     """
 
     def __init__(self, context: SessionContext) -> None:
@@ -72,23 +72,23 @@ class Prefill(SessionPart):
         self._counted = counter(context.services.metrics)
         self._tasks = TaskSet("prefill")
         self._numbers = itertools.count(1)
-        # By the ids of their frames, the newest last
+        # The newest samples by the ids of their frames, oldest first
         self._samples: dict[str, FrameSample] = {}
-        # The number of all of them
+        # Number of samples taken so far
         self._sample_count = 0
         self._sampling = asyncio.Lock()
         self._sent: _Sent | None = None
-        # The newest one that was prepared and waits for its turn; None when it was sent
+        # The newest picture that is prepared and waits for its turn; None once it was sent
         self._waiting: _Sent | None = None
-        # The newest one that went ahead; None before
+        # The newest request that went ahead; None before the first
         self._ahead_request: _AheadObserver | None = None
         # The frame of the expected question; None while it is not known
         self._frame: Frame | None = None
-        # Monotonic times: the first key or word of the expected question, until when it is expected and looks go on, and the
-        # last try to send a picture ahead
+        # Monotonic times: first key press or word of the expected question; until when it is expected; until when sampling
+        # goes on; last attempt to send a picture ahead
         self._woken = self._expected = self._until = 0.0
         self._tried = -AHEAD_SECONDS
-        # None while no looks are wanted
+        # None while no samples are needed
         self._sampling_task: asyncio.Task[None] | None = None
 
     def question_expected(self, frame: Frame | None) -> None:
@@ -99,7 +99,10 @@ class Prefill(SessionPart):
         self._extend_sampling(EXPECTED_SECONDS)
 
     async def picture_for(self, view: View, needs: Capabilities) -> Prepared | None:
-        """Return the last picture when nothing has changed since, and wait until the engine has it; else stop what goes ahead."""
+        """Return the last picture if the scene shows the same, once the engine has it; else a new one, and cancel the request ahead.
+
+        Return None for a region, for high detail, and for engines without a prefix cache.
+        """
         fits = view.region is None and view.detail is not Detail.HIGH
         if not fits or not needs.prefix_cache or needs.wants_pixels:
             self._cancel()
@@ -110,7 +113,7 @@ class Prefill(SessionPart):
         if await self._can_reuse(view, needs, looks):
             if self._ahead_request is not None:
                 await self._ahead_request.ended.wait()
-            # It may have failed meanwhile.
+            # The request ahead may have failed meanwhile.
             if self._sent is not None:
                 return _with_frame(self._sent, view)
         self._cancel()
@@ -132,7 +135,7 @@ class Prefill(SessionPart):
     async def close(self) -> None:
         await self._tasks.close()
 
-    # Looks
+    # Sampling
 
     def _extend_sampling(self, seconds: float) -> None:
         self._until = max(self._until, time.monotonic() + seconds)
@@ -140,7 +143,7 @@ class Prefill(SessionPart):
             self._sampling_task = self._tasks.spawn(self._run_sampling(), name="looks")
 
     async def _run_sampling(self) -> None:
-        """Look at new frames, and send one ahead while a question is expected."""
+        """Sample new frames until the time is up, and send one ahead while a question is expected."""
         try:
             while time.monotonic() < self._until and self._engine_has_cache():
                 frame = self._camera.newest
@@ -155,7 +158,7 @@ class Prefill(SessionPart):
             self._frame = self._sampling_task = None
 
     async def _sample(self, frame: Frame) -> list[FrameSample]:
-        """Add a frame to the newest looks, and return these."""
+        """Add a frame to the newest samples, and return these."""
         async with self._sampling:
             look = self._samples.pop(frame.id, None)
             if look is None:
@@ -167,7 +170,7 @@ class Prefill(SessionPart):
             return list(self._samples.values())
 
     async def _learn_likeness(self) -> None:
-        """Learn what the scene around the last picture shows, once there are enough looks at one that stands still."""
+        """Learn the scene around the last picture, once there are enough samples of a still scene."""
         sent, looks = self._sent, list(self._samples.values())
         if sent is None or sent.look is None or sent.likeness is not None or not sent.tries:
             return
@@ -178,7 +181,7 @@ class Prefill(SessionPart):
                 sent.likeness = likeness
 
     async def _can_reuse(self, view: View, needs: Capabilities, looks: list[FrameSample]) -> bool:
-        """Return True when the last picture was made as this one would be, of the same scene."""
+        """Return True if the last picture has the same form as this one would have, and shows the same scene."""
         sent, wanted = self._sent, self._context.requests.preferences.thumbnails
         if sent is None or sent.prepared.needs != needs:
             return False
@@ -201,7 +204,7 @@ class Prefill(SessionPart):
         return able.prefix_cache and not able.wants_pixels
 
     def _idle(self) -> bool:
-        """Return True while the engine has nothing to do, and may get this session's pictures."""
+        """Return True if the engine is idle, has a prefix cache and may get this session's pictures."""
         engine, inference = self._services.current_engine(), self._services.inference
         requests = self._context.requests
         return (
@@ -215,7 +218,7 @@ class Prefill(SessionPart):
         )
 
     async def _send_ahead(self) -> None:
-        """Send a picture that the engine does not have: of the question's frame, or of a scene that stands still."""
+        """Send a picture ahead unless the engine has it: of the question's frame, or of a still scene."""
         now, looks = time.monotonic(), list(self._samples.values())
         held = self._context.held
         known = held or self._frame
@@ -238,7 +241,7 @@ class Prefill(SessionPart):
                 return
             sent = await self._prepare(view, needs, looks)
             sent.likeness = likeness
-            # Again, because preparing takes a moment.
+            # Check again, since preparing takes a moment.
             if self._idle():
                 ahead = _AheadObserver(f"p{next(self._numbers)}", self, sent)
                 draft = Draft(
@@ -246,16 +249,16 @@ class Prefill(SessionPart):
                     view=view,
                     kind=JobKind.PREFILL,
                     prepared=sent.prepared,
-                    # The engine computes the prompt and writes one token, which nobody gets: none cannot be asked for.
+                    # The engine computes the prompt; it has to write at least one token, which is dropped.
                     max_tokens=1,
-                    # A prompt begins with the question's tools.
+                    # The tools are part of the prompt's beginning, so they have to be the same as with the question.
                     tools=True,
                 )
                 ahead.job = self._context.requests.submit(draft, ahead)
                 if not ahead.ended.is_set():
                     self._sent, self._ahead_request = sent, ahead
         except QwenCameraError:
-            # The question itself reports what is wrong.
+            # The question itself will report the error.
             return
 
     async def _prepare(self, view: View, needs: Capabilities, looks: list[FrameSample]) -> _Sent:
@@ -265,12 +268,12 @@ class Prefill(SessionPart):
         return _Sent(view.frame.id, view.frame.captured, prepared, look)
 
     def _cancel(self) -> None:
-        """Stop the picture that goes ahead: its question does not follow."""
+        """Cancel the request ahead, whose question does not follow."""
         if self._ahead_request is not None and self._ahead_request.job is not None:
             self._services.inference.cancel(self._ahead_request.job, "replaced")
 
     def on_ahead_end(self, sent: _Sent, reason: str | None) -> None:
-        """Note the end of a picture ahead, with the reason for which it was stopped."""
+        """Handle the end of a request ahead. `reason`: why it was stopped or failed; None for success."""
         if reason is None:
             self._counted.inc()
         elif self._sent is sent:
@@ -278,7 +281,7 @@ class Prefill(SessionPart):
 
 
 class _AheadObserver(JobObserver):
-    """A picture that goes ahead; nobody gets the answer."""
+    """Observes a request ahead, whose answer is dropped."""
 
     def __init__(self, id: str, part: Prefill, sent: _Sent) -> None:
         self.id = id
@@ -299,7 +302,7 @@ class _AheadObserver(JobObserver):
 
 
 def _stable_likeness(looks: list[FrameSample], scratch: BufferPool) -> Likeness | None:
-    """Return what looks show; None when the scene changed between them."""
+    """Return the likeness of samples; None if the scene changed between them."""
     half = len(looks) // 2
     if not Likeness(looks[:half], scratch).matches(looks[half:], scratch):
         return None
@@ -307,7 +310,7 @@ def _stable_likeness(looks: list[FrameSample], scratch: BufferPool) -> Likeness 
 
 
 def _with_frame(sent: _Sent, view: View) -> Prepared:
-    """Return the sent picture with the times of the frame that shows the same."""
+    """Return the picture that was sent, with the times of the view's frame, which shows the same."""
     frame, picture = view.frame, sent.prepared.picture
     same = replace(
         picture,

@@ -1,4 +1,4 @@
-"""A text that is read over as many pictures as it takes, with what helps to read on."""
+"""Reading aloud: reads a text over several pictures, and gives hints how to move the camera."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Read texts to their ends."""
+    """Add the route `read` to each session."""
     from server.features.reading.reading import ReadingPart
     from server.shared.services import TextLooker
 

@@ -1,4 +1,4 @@
-"""The wire message about a text that is read on."""
+"""Wire messages about reading a text."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from server.shared.aim import Hint
 
 
 class ReadingState(ServerMessage):
-    """A hint that helps to read a text on, or that the text is read: the route `read`."""
+    """The progress of reading a text on the route `read`: a hint, or its end."""
 
     type: Literal["reading"] = "reading"
     newest_only: ClassVar[bool] = True
-    # The question's, which goes on
+    # The id of the question
     id: str
-    # What helps to read on, such as `lower_edge`: the text goes on there.
+    # How to move the camera, such as `lower_edge`: the text continues at that edge. Absent: no hint
     hint: Hint | None = None
-    # Nothing new has come, so the text is read; the `response` follows.
+    # True: no new lines came, so the text is complete; the `response` follows.
     ended: bool = False

@@ -1,4 +1,4 @@
-"""Read a text to a person over as many pictures as it takes: one answer that grows with each look."""
+"""Read a text over several pictures: one answer that grows with each of them."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from server.shared.aim import Hint, advise_reading
 from server.shared.attention.attention import Attention
 from server.shared.services import TextLooker
 
-# Seconds between two comparisons of the picture with the one read last
+# Seconds between two comparisons with the picture read last
 _EVERY_SECONDS = 0.25
-# Seconds between two looks for what would help, and between two requests for more pictures
+# Seconds between two searches for a hint, and between two requests for more pictures
 _ADVICE_SECONDS = 0.8
 _WAKE_SECONDS = 1.0
-# A blurred picture is read all the same after so many seconds without a sharp one.
+# Seconds without a sharp picture after which a blurred one is read
 _BLURRED_SECONDS = 2.5
-# Characters of what was read that an engine gets with the next picture
+# Characters of the last lines read that an engine gets with the next picture
 _TAIL_CHARS = 1200
-# Looks in a row that may fail
+# Requests in a row that fail before the reading fails
 _MOST_FAILURES = 2
 
 
 class NoText(CameraError):
-    """Nothing came into view that could be read on."""
+    """No text came into view."""
 
     code = "no_text"
 
 
 class ReadingPart(SessionPart):
-    """The way of a question whose text is read over several pictures."""
+    """One session's route `read` for questions, and the model's tool for it."""
 
     prepares = False
     tools = (
@@ -67,13 +67,13 @@ class ReadingPart(SessionPart):
 
 
 class Reading:
-    """One text that is read. `run` is the task of its question; `stop` ends it from outside."""
+    """The reading of one text. `run` is the task of its question; `stop` ends it from outside."""
 
     def __init__(
         self, answer: AnswerPublisher, context: SessionContext, looker: TextLooker | None
     ) -> None:
-        """`answer` gets the lines as they are read. While some of them are still to be heard, nobody
-        is expected to move on. `looker`: None where nothing finds text.
+        """`answer` gets the lines as they are read. While speech is still behind the text, the person
+        is not expected to move on. `looker` finds text for hints; None without one.
         """
         self._answer = answer
         self._context = context
@@ -83,20 +83,20 @@ class Reading:
         self._pace = ReadPace(self._began)
         self._attention = Attention(context.services.scratch)
         self._text = ReadText()
-        # All that the client got
+        # The text sent to the client so far
         self._said: list[str] = []
-        # The look that waits or runs; None between two
+        # The request that waits or runs; None between two
         self._job: Job | None = None
-        # The end of the last look; None before the first
+        # The result of the last request; None before the first
         self._last: Result | None = None
         self._looked_at = self._advised_at = self._woke_at = -math.inf
-        # The last look failed, or broke off at its length: the same picture has more.
+        # True after a request that failed or reached its token limit: the same picture is read again.
         self._more = False
         self._failures = 0
         self._finished = False
 
     async def run(self, frame: Frame) -> None:
-        """Read, from this frame on, until nothing new comes."""
+        """Read from this frame on until no new lines come. Errors, NoText among them, end the answer."""
         try:
             while not self._is_over():
                 await self._step(frame)
@@ -104,7 +104,7 @@ class Reading:
                 frame = await self._next_frame()
             if self._text.empty:
                 raise NoText(
-                    "No text came into view. Hold it closer, flat and in good light, and ask again."
+                    "No text came into view. Hold the text flat, close to the camera and in good light, then ask again."
                 )
         except QwenCameraError as error:
             if not self._finished:
@@ -115,12 +115,12 @@ class Reading:
         self._finish("stop")
 
     def stop(self, reason: str) -> None:
-        """End it with what was read so far."""
+        """End the answer with the lines read so far."""
         if self._finished:
             return
         if self._job is not None:
             self._context.services.inference.cancel(self._job, reason)
-        # A client that was cut off asks for it again, from the beginning.
+        # For other reasons the client asks again, from the beginning.
         self._finish("stop" if reason in ("user", "replaced") else "cancelled")
 
     def _is_over(self) -> bool:
@@ -137,7 +137,7 @@ class Reading:
         return await self._camera.frame_after(QuestionTime.now())
 
     async def _step(self, frame: Frame) -> None:
-        """Compare a frame with the one read last; read it, or find what would help."""
+        """Compare a frame with the one read last; read it if it differs, and send a hint if one is due."""
         change = self._attention.look(frame)
         if change is None:
             return
@@ -159,15 +159,15 @@ class Reading:
                 self._context.outbox.put(ReadingState(id=self._answer.id, hint=hint))
 
     def _is_readable(self, scene: Scene, now: float) -> bool:
-        """Return whether a picture is worth reading."""
+        """Return True if a picture is light and sharp enough, or no sharp one has come for a while."""
         if scene.black or scene.dark:
             return False
         return not scene.blurred or now - max(self._looked_at, self._began) >= _BLURRED_SECONDS
 
     async def _read(self, view: View) -> bool:
-        """Have a picture read, and send its new lines. Returns True when there were any.
+        """Ask the engine to read a picture, and send its new lines. Return True if there were any.
 
-        Raises the error of the second look in a row that fails.
+        Raise the error of a request that fails, if it is the second in a row or no text was read yet.
         """
         look = _ReadingObserver(self._answer)
         question = reading_question(self._text.tail(_TAIL_CHARS))
@@ -190,7 +190,7 @@ class Reading:
         finally:
             self._job = None
         self._failures = 0
-        # A page of small print takes 0.1 s, which nobody else waits for.
+        # Merging a page of small print takes 0.1 s: keep it off the event loop.
         pool = self._context.services.prepare_pool
         lines = await in_pool(pool, self._text.add, lines_of(result.text))
         self._more = bool(lines) and result.finish_reason == "length"
@@ -202,7 +202,7 @@ class Reading:
         return True
 
     async def _advice(self, frame: Frame, scene: Scene | None) -> Hint | None:
-        """Return what would help to read on; None when nobody can tell."""
+        """Return a hint how to move the camera; None if none is known."""
         looker = self._looker
         if looker is None or looker.busy:
             if scene is None:
@@ -233,7 +233,7 @@ class Reading:
 
 
 class _ReadingObserver(JobObserver):
-    """Takes the result of one look of an answer."""
+    """Waits for the result of one request, and passes its start on to the answer."""
 
     def __init__(self, answer: AnswerPublisher) -> None:
         self.id = answer.id

@@ -1,4 +1,4 @@
-"""Put the lines of several pictures of one text together, each once, however a picture is read. Pure."""
+"""Merge the lines of several pictures of one text, each once, despite reading errors. Pure."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ from server.models.control_tokens import clean
 from server.models.prompts import NOTHING_TO_READ
 from server.shared.aim import Hint
 
-# With so many lines or characters a text takes no further picture.
+# Lines or characters at which a text is full, and no further picture is read
 MOST_LINES = 400
 MOST_CHARS = 20_000
-# Lines of one picture, and the last known ones that they are compared with
+# Lines taken from one picture, and the last known lines that they are compared with
 _MOST_NEW = 80
 _WINDOW = 120
-# Share of the pairs of letters that two readings of one line have in common, at least
+# Least share of letter pairs (bigrams) that two readings of one line have in common
 _SAME = 0.62
-# The same where both have the same figures, and for a line that stands elsewhere than the order of the lines says
+# The same for lines with the same figures, and for a line outside the known order
 _SAME_FIGURES = 0.5
 _SAME_ELSEWHERE = 0.85
-# Share of a line's pairs of letters that stand in a longer line, of which it is a part; and the
-# letters that it has, at least: a short line may well be a part of another one.
+# Least share of a line's letter pairs that a longer line contains, for it to be a part of that line; and
+# the least letters of such a part, since a short line occurs in others by chance
 _PART = 0.85
 _LEAST_PART = 12
-# A line of which figures are more than this share says something else with other figures.
+# Share of figures in a line above which other figures make it another line
 _FIGURES = 0.12
-# Letters that a cut line has gained, at least, to be read on
+# Least letters by which a line has to grow for its new part to be read
 _LEAST_GAIN = 3
-# A number in which letters were read for digits; and the numbers in a word: neither behind a letter,
-# unless they have two digits, nor before several
+# A number in which letters may stand for digits; and the numbers in a word: not behind a letter unless
+# they have two digits, and not before three or more letters
 _NUMBER = re.compile(r"\d[\doilszb|.,:/-]*")
 _DIGITS = re.compile(r"(?:(?<![^\W\d_])\d|\d(?=[.,]?\d))[\d.,]*(?![^\W\d_]{3})")
-# Signs that are read for each other
+# Characters that are often confused, by the digit (or letters) they become
 _ALIKE = str.maketrans({"o": "0", "i": "1", "l": "1", "|": "1", "s": "5", "z": "2", "b": "8"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Line:
     text: str
-    # Its letters and digits, those that are read for each other as one
+    # Its letters and digits, with characters that are often confused made equal
     key: str
-    # The pairs of neighbours in it, with its two ends
+    # The letter pairs of the key, its beginning and end included
     pairs: frozenset[str]
-    # Its figures
+    # Its numbers, as digits
     figures: tuple[str, ...]
-    # Their share of its letters
+    # Digits as a share of the key's length
     figured: float
 
 
 class ReadText:
-    """One text as far as it was read. Owns its lines.
+    """The lines of one text that were read so far.
 
-    Bounds of a text that is read over several pictures: 20,000 characters or 400 lines and one
-    more picture's, then it ends; one picture is read at a time.
+    Bounds of a text that is read over several pictures: 20,000 characters or 400 lines, plus those of
+    one more picture, then it ends; one picture is read at a time.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class ReadText:
 
     @property
     def full(self) -> bool:
-        """True when no more lines are taken."""
+        """True if no more lines are accepted."""
         return len(self._lines) >= MOST_LINES or self._chars >= MOST_CHARS
 
     @property
@@ -75,7 +75,7 @@ class ReadText:
         return not self._lines
 
     def tail(self, chars: int) -> str:
-        """Return the last lines that were read, one a line, of at most so many characters."""
+        """Return the last lines that were read, joined by line breaks, at most `chars` characters."""
         kept: list[str] = []
         for text in reversed(self._read):
             chars -= len(text) + 1
@@ -85,9 +85,9 @@ class ReadText:
         return "\n".join(reversed(kept))
 
     def add(self, texts: Sequence[str]) -> list[str]:
-        """Take the lines of one picture, from top to bottom; return those not read before.
+        """Add the lines of one picture, from top to bottom; return those not read before.
 
-        A line that was cut off, and is whole now, gives only what is new if it goes on there.
+        Of a line that was cut off before, return only the part behind the cut.
         """
         if self.full:
             return []
@@ -96,7 +96,7 @@ class ReadText:
         known = self._lines[first:]
         matched = _align(seen, known)
         used = set(matched.values())
-        # Lines below the last known one go on with the text, whatever they say.
+        # Lines below the last known one are new, even if they repeat an earlier line.
         last_known = len(known) - 1
         below = min((at for at, other in matched.items() if other == last_known), default=len(seen))
         fresh: list[str] = []
@@ -121,7 +121,7 @@ class ReadText:
     def _was_read(
         self, line: _Line, known: Sequence[_Line], used: set[int], *, elsewhere: bool
     ) -> bool:
-        """Return whether a line without a partner in the order of the page was read all the same."""
+        """Return True if a line without a match in the page's order was read before. `elsewhere`: it is above the last known line."""
         if any(_is_part(line, other) for other in known):
             return True
         if not elsewhere:
@@ -130,11 +130,11 @@ class ReadText:
             if number not in used and _likeness(line, other) >= _SAME_ELSEWHERE:
                 used.add(number)
                 return True
-        # Lines that are no more among the last ones
+        # Older lines than those of the window
         return any(line.key == other.key for other in self._lines[:-_WINDOW])
 
     def _gained_text(self, known: _Line, line: _Line) -> str:
-        """Return what a line has gained since it was read, and keep the longer reading."""
+        """Return the text that a line has gained since it was read, "" for none; store the longer reading."""
         if len(line.key) < len(known.key) + _LEAST_GAIN or not _is_part(known, line):
             return ""
         self._lines[self._lines.index(known)] = line
@@ -150,7 +150,7 @@ class ReadText:
 
 
 def join_lines(lines: Sequence[str]) -> str:
-    """Return lines as a text; a line that goes on with the one before stands behind it."""
+    """Return lines as a text with line breaks, except before a line that continues the sentence of the one before."""
     text = ""
     for line in lines:
         goes_on = text and line[:1].islower() and (text[-1:].isalpha() or text[-1:] in ",-")
@@ -162,7 +162,7 @@ def join_lines(lines: Sequence[str]) -> str:
 
 
 def _line(text: str) -> _Line | None:
-    """Return a line with the key it is compared by; None for one without words."""
+    """Return a line with its comparison keys; None for one without words."""
     text = " ".join(text.split())
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
     letters = "".join(char for char in folded if char.isalnum() or char in "| ")
@@ -176,7 +176,7 @@ def _line(text: str) -> _Line | None:
 
 
 def _figures(word: str) -> list[str]:
-    """Return the digits of the numbers in a word. A digit among letters is a letter."""
+    """Return the digits of each number in a word. A digit among letters counts as a letter."""
     bare = word.strip("().,;:%€$£-")
     if _NUMBER.fullmatch(bare) and 2 * sum(map(str.isdigit, bare)) >= len(bare) - 1:
         bare = bare.translate(_ALIKE)
@@ -184,7 +184,7 @@ def _figures(word: str) -> list[str]:
 
 
 def _likeness(one: _Line, other: _Line) -> float:
-    """Return how far two lines are readings of the same one, 0 to 1."""
+    """Return how alike two lines are, 0 to 1: the Dice coefficient of their letter pairs; 0 for other figures."""
     if one.key == other.key:
         return 1.0
     if one.figures != other.figures and max(one.figured, other.figured) > _FIGURES:
@@ -193,14 +193,14 @@ def _likeness(one: _Line, other: _Line) -> float:
 
 
 def _is_part(one: _Line, other: _Line) -> bool:
-    """Return whether a line is a part of a longer one."""
+    """Return True if a line is a part of a longer one."""
     if not _LEAST_PART <= len(one.key) < len(other.key):
         return False
     return len(one.pairs & other.pairs) >= _PART * (len(one.pairs) - 1)
 
 
 def _align(seen: Sequence[_Line], known: Sequence[_Line]) -> dict[int, int]:
-    """Return each seen line's known one: both in order, and as many alike as possible."""
+    """Return the index of the known line for each seen one that has any: order kept, total likeness largest."""
     scores = [[_score(line, other) for other in known] for line in seen]
     best = [[0.0] * (len(known) + 1) for _ in range(len(seen) + 1)]
     for at in range(len(seen) - 1, -1, -1):
@@ -229,30 +229,30 @@ def _score(line: _Line, other: _Line) -> float:
     return _SAME if _is_part(line, other) or _is_part(other, line) else 0.0
 
 
-# Decide when a text that is read over several pictures is complete, and which hint helps. Pure.
+# When a text is complete, and which hint to give. Pure.
 
-# Seconds without a new line after which a text is over: with its end in view, with something
-# beyond it, and before the first line
+# Seconds without a new line after which a text is complete: with all of it in view, with more of it
+# out of view, and before the first line
 WHOLE_SECONDS = 3.0
 QUIET_SECONDS = 9.0
 FIRST_SECONDS = 20.0
-# The longest time to speak the lines that were read, whatever a page reports
+# Longest time that speech may delay the end, in seconds, since a page may report wrongly
 HEARING_SECONDS = 600.0
-# Seconds without a new line before a hint: a person who moves on needs none
+# Seconds without a new line before a hint: a person who still moves the camera needs none
 HINT_AFTER_SECONDS = 1.0
-# Looks in a row with the same result, until it is the hint
+# Equal results in a row before one becomes the hint
 _LOOKS = 2
-# Seconds after which a hint that still holds is given again
+# Seconds after which a hint that still holds is repeated
 AGAIN_SECONDS = 6.0
 
 
 class ReadPace:
-    """The course of one text. `now` is in seconds of any steady clock."""
+    """The timing of one reading. `now` is in seconds of any steady clock."""
 
     def __init__(self, now: float) -> None:
-        # The last new line, or the last moment in which somebody was still hearing what came before
+        # Time of the last new line, or until which its speech went on
         self._news = now
-        # The last new line
+        # Time of the last new line alone
         self._read_at = now
         self._any = False
         self._seen: Hint | None = None
@@ -261,17 +261,17 @@ class ReadPace:
         self._given_at = now
 
     def note_new_line(self, now: float) -> None:
-        """Note that there was something new."""
+        """Record a new line."""
         self._news = self._read_at = now
         self._any = True
         self._given = None
 
     def note_speaking(self, now: float) -> None:
-        """Note that what was read is still being spoken."""
+        """Record that the lines read so far are still being spoken."""
         self._news = max(self._news, min(now, self._read_at + HEARING_SECONDS))
 
     def hint_for(self, found: Hint | None, now: float) -> Hint | None:
-        """Take the advice about a picture; return it when it should be given now."""
+        """Record the advice about a picture; return it if it should be given now, else None."""
         self._count = self._count + 1 if found is self._seen else 1
         self._seen = found
         if found is None or self._count < _LOOKS or now - self._news < HINT_AFTER_SECONDS:
@@ -279,12 +279,12 @@ class ReadPace:
         if found is self._given and now - self._given_at < AGAIN_SECONDS:
             return None
         if found is Hint.GOOD and self._any:
-            return None  # its end comes next
+            return None  # the whole text is in view, so its end comes next
         self._given, self._given_at = found, now
         return found
 
     def is_complete(self, now: float) -> bool:
-        """Return True when nothing more comes."""
+        """Return True if no more lines are expected."""
         if not self._any:
             return now - self._news >= FIRST_SECONDS
         whole = self._seen is Hint.GOOD and self._count >= _LOOKS
@@ -297,9 +297,9 @@ _MARKS = " \t\n.!\"'`*()[]=:"
 
 
 def reading_question(read: str) -> str:
-    """Return the question for the text of one picture after another.
+    """Return the question for the text of the next picture.
 
-    `read`: the last lines that were read, one a line; "" for the first picture.
+    `read`: the last lines read, joined by line breaks; "" for the first picture.
     """
     begin = "Read the text in the frame to me, exactly as it is written, each line of it as a line, from top to bottom."
     if not read:

@@ -1,4 +1,4 @@
-"""The recent past: pictures that are kept for some minutes while a person wants it, for questions about it."""
+"""The recent past: keeps pictures of the last minutes while the person wants it, for questions about them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Keep pictures in sessions that want it, and answer questions with them."""
+    """Add the recent past to each session, with its metrics."""
     from server.features.recall.messages import RecallSettings as Wish
     from server.features.recall.recalling import RecallLimits, RecallPart, counter
     from server.features.recall.settings import RecallSettings
@@ -24,5 +24,5 @@ def register(api: Api) -> None:
         lambda: sum(session.part("recall").size for session in api.sessions.visitors()),
     )
     api.session_part(lambda context: RecallPart(context, limits), Wish)
-    # Others keep nothing for longer.
+    # Other features keep nothing longer than this.
     api.provide(RecallDuration, limits)

@@ -1,6 +1,6 @@
-"""The recent past of a camera: small filtered pictures, kept on change, chosen by what they show. Pure.
+"""The recent past of a camera: small filtered pictures, kept on change, chosen by content. Pure.
 
-`now` and capture times are seconds of the same steady clock.
+`now` and capture times are in seconds of the same steady clock.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ from numpy.typing import NDArray
 from server.media.picture.planes import U8
 from server.media.picture.prepare import Stored
 
-# Least time between two pictures
+# Least seconds between two pictures
 CLOSEST_SECONDS = 1.0
-# While nothing changes, a newer picture replaces the last one this often: the view before the next
-# change is in memory even after hours.
+# Seconds after which a newer picture replaces the last one while nothing changes, so that the view before
+# the next change is in memory even after hours
 REFRESH_SECONDS = 60.0
-# Most pictures of a memory
+# Most pictures kept
 MOST = 600
-# Added to an age when two distances are compared, so that the last seconds are not all that stays
+# Seconds added to ages when they are compared, so that older pictures stay, too
 _RECENT = 5.0
-# Moments of which the usual scene is made
+# Moments, evenly spaced, of which the usual scene is the median
 _MOMENTS = 33
-# Pictures after which the usual scene is made anew
+# Pictures after which the usual scene is computed again
 _USUAL_FOR = 20
-# The worth of a picture that shows what its neighbors show, relative to one that differs
+# Worth of a picture that shows the same as its neighbors, relative to one that differs
 _ALIKE = 0.1
-# Pictures at this share of their age, and a few seconds, are of two events, though they look alike.
+# Pictures further apart than this share of their age count as different events, even if they look alike.
 _APART = 0.15
-# The worth of a picture of the usual scene, for each step away from the ages that are chosen already
+# Worth of a picture of the usual scene per unit of log distance from the ages already chosen
 _FILL = 0.0005
-# Of two events, one of this age in seconds is worth half of one that is now.
+# Age in seconds at which an event is worth half of one that happens now
 _FADES = 40.0
 
 
 class DropReason(StrEnum):
-    """The reason why a picture is not in memory any more."""
+    """Reason why a picture is no longer in memory."""
 
     # Older than the bound in seconds
     OLD = "old"
-    # The bound in bytes was reached: of alike ones the oldest goes.
+    # The bound in bytes or pictures was reached: the least valuable one goes.
     FULL = "full"
     # A newer picture shows the same.
     SAME = "same"
     # Captured before the newest one
     LATE = "late"
-    # Forgotten on request, or with the camera or the session
+    # Dropped on request, or with the camera or the session
     CLEARED = "cleared"
 
 
@@ -60,23 +60,23 @@ class DropReason(StrEnum):
 class PastPicture(Stored):
     """A small picture of a frame, after the privacy filters."""
 
-    # Capture time of the first frame that showed the same
+    # Capture time of the first frame that showed the same, in seconds
     since: float
-    # See `grids`
+    # Coarse grid of it, as `grid_of` returns
     grid: U8
 
     @property
     def size(self) -> int:
-        """Bytes of it in memory."""
+        """Bytes in memory."""
         return len(self.jpeg) + self.grid.nbytes
 
 
 class Recall:
-    """One camera's pictures, bounded in seconds and bytes. When full, one that shows nothing of its own goes.
+    """One camera's pictures of the recent past, bounded in seconds and bytes.
 
-    Bounds of pictures of the recent past: RECALL_SECONDS, RECALL_MEGABYTES and 600; then one that
-    shows what its neighbors show is dropped, of those the oldest. One picture is made at a time,
-    in all sessions; frames that come meanwhile are dropped.
+    Bounds of pictures of the recent past: RECALL_SECONDS, RECALL_MEGABYTES and 600; beyond them one
+    that shows the same as its neighbors is dropped, the oldest of these first. One picture is made at
+    a time in all sessions; frames that come meanwhile are dropped.
     """
 
     def __init__(self, seconds: float, most_bytes: int) -> None:
@@ -86,10 +86,10 @@ class Recall:
         self.size = 0
         # Oldest first
         self._kept: list[PastPicture] = []
-        # For each picture how far it is from the one before, and how unusual it was when it came
+        # For each picture its distance from the one before, and how unusual it was when it came, 0 to 1
         self._apart: list[float] = []
         self._unlike: list[float] = []
-        # None before the first picture; and the pictures until it is made anew
+        # The usual scene, None before the first picture; and the pictures until it is computed again
         self._usual: Usual | None = None
         self._usual_uses = 0
 
@@ -97,7 +97,7 @@ class Recall:
         return len(self._kept)
 
     def due(self, changed: bool, captured: float) -> bool:
-        """Return True when a frame should be kept. `changed`: it differs from the newest picture."""
+        """Return True if a frame should be kept. `changed`: it differs from the newest picture."""
         if not self._kept:
             return True
         passed = captured - self._kept[-1].captured
@@ -108,7 +108,7 @@ class Recall:
     ) -> Counter[DropReason]:
         """Keep a picture, in place of the newest one unless the scene changed.
 
-        Returns the number of pictures that went, by reason.
+        Return the number of dropped pictures, by reason.
         """
         dropped = self.expire(now)
         newest = self._kept[-1] if self._kept else None
@@ -132,7 +132,7 @@ class Recall:
         return +dropped
 
     def expire(self, now: float) -> Counter[DropReason]:
-        """Drop the pictures that are too old."""
+        """Drop the pictures that are too old; return their number."""
         dropped: Counter[DropReason] = Counter()
         while self._kept and now - self._kept[0].captured > self.seconds:
             self._drop(0)
@@ -163,9 +163,9 @@ class Recall:
         return float(self._usual.unusualness(Compared([picture.grid]))[0])
 
     def _least_valuable(self, now: float) -> int:
-        """Return the index of the picture that is missed least; of three the first and the last stay.
+        """Return the index of the least valuable picture; never the first or the last of three or more.
 
-        One that shows what its neighbors show goes first, and of those the closest for its age.
+        A picture that shows the same as its neighbors is worth least, and of these the one closest to them for its age.
         """
 
         def worth(at: int) -> float:
@@ -184,10 +184,10 @@ class Recall:
 
 
 def before(pictures: Sequence[PastPicture], captured: float, count: int) -> tuple[PastPicture, ...]:
-    """Return at most `count` of the pictures captured before a time, oldest first: what happened.
+    """Return at most `count` of the pictures captured before a time, oldest first.
 
-    Each is chosen for how far it is from the usual scene and from those chosen already, and the
-    more recent the sooner; without such ones, the more recent the closer together they are.
+    Prefer pictures that differ from the usual scene and from those chosen already, recent ones first;
+    among pictures of the usual scene, spread the ages evenly on a log scale.
     """
     past = [one for one in pictures if one.captured < captured]
     return _choose(past, past, captured, count, fading=True)
@@ -196,10 +196,10 @@ def before(pictures: Sequence[PastPicture], captured: float, count: int) -> tupl
 def during(
     pictures: Sequence[PastPicture], since: float, until: float, count: int
 ) -> tuple[PastPicture, ...]:
-    """Return at most `count` of the pictures that show the time between these two, oldest first.
+    """Return at most `count` of the pictures that show the time between `since` and `until`, oldest first.
 
-    The first one may have been captured before, while the scene was as at the beginning. They are
-    chosen as in `before`, but no time in it is worth more than another.
+    The first one may be captured earlier, if the scene had not changed by `since`. Choose as `before`
+    does, but without a preference for recent ones.
     """
     past = [one for one in pictures if one.captured < until]
     found = [one for one in past if one.captured >= since]
@@ -217,7 +217,7 @@ def _choose(
     *,
     fading: bool,
 ) -> tuple[PastPicture, ...]:
-    """Choose of `found` by content; `past`: all pictures before `now`, which show the usual scene."""
+    """Return at most `count` of `found`, chosen by content; `past`: all pictures before `now`, for the usual scene."""
     if count <= 0:
         return ()
     if len(found) <= count:
@@ -227,7 +227,7 @@ def _choose(
     compared = Compared([one.grid for one in found])
     unusualness = _usual(past, now).unusualness(compared)
     worth = unusualness / (ages + _FADES if fading else _FADES)
-    # How far each is from those that are chosen: in what it shows, and in its age
+    # Distance of each from those already chosen: in content, and in the log of its age
     new, far = np.ones(len(found)), np.log(ages / _RECENT)
     chosen: list[int] = []
     for _ in range(count):
@@ -242,13 +242,13 @@ def _choose(
 
 
 def _usual(past: Sequence[PastPicture], now: float) -> Usual:
-    """Return the usual scene of the time from the first of these pictures until now."""
+    """Return the usual scene between the first of these pictures and now."""
     begins = [one.captured for one in past]
     moments: NDArray[np.float64] = np.linspace(past[0].captured, now, _MOMENTS)
     return Usual([past[bisect_right(begins, at) - 1].grid for at in moments])
 
 
-# Coarse grids of pictures, for comparing many at once. A camera that moved a little shows the
+# Coarse grids of pictures, to compare many at once. A camera that moved by a cell still shows the
 # same scene.
 
 # Cells of the luma, and of each chroma plane: columns and rows
@@ -256,21 +256,21 @@ _LUMA, _CHROMA = (48, 27), (24, 14)
 _PLANES = (_LUMA, _CHROMA, _CHROMA)
 # Bytes of a grid
 SIZE = sum(columns * rows for columns, rows in _PLANES)
-# Levels by which a cell differs from all those around it in the other picture
+# Levels by which a cell has to differ from all cells around it in the other picture
 _LEAST = 14
-# So many cells that differ are another scene
+# Cells that differ, at which two pictures show different scenes
 _CELLS = 4
-# Times the usual spread of that number, in a scene that always moves
+# Factor on the usual spread of that number, for scenes that always move
 _RESTLESS = 3.0
 _AROUND = np.ones((3, 3), np.uint8)
-# Where each plane begins in a grid
+# Index at which each plane begins in a grid
 _BEGINS = np.cumsum([0, *(columns * rows for columns, rows in _PLANES[:-1])])
 
 
 def grid_of(jpeg: bytes) -> U8:
-    """Return a picture's grid: (SIZE,) levels of luma, then of chroma. Raises ValueError for a broken JPEG.
+    """Return a picture's grid: (SIZE,) uint8, luma first, then chroma. Raise ValueError for a broken JPEG.
 
-    It always lies across: a picture on its side differs from an upright one.
+    The grid is always landscape, so a picture turned on its side differs from an upright one.
     """
     found = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_REDUCED_COLOR_4)
     if found is None:
@@ -285,7 +285,7 @@ def grid_of(jpeg: bytes) -> U8:
 
 
 class Compared:
-    """Grids that are compared with others."""
+    """Several grids, to compare them with another one at once."""
 
     def __init__(self, grids: Sequence[U8]) -> None:
         self._grids = np.stack([_level(grid) for grid in grids])
@@ -293,14 +293,14 @@ class Compared:
     def counts(self, other: U8) -> NDArray[np.float64]:
         """Return for each grid the number of cells of each plane that differ from another grid: (n, 3).
 
-        A light that changes for the whole picture and a camera that moved by a cell are no difference.
+        Ignore a change of the whole picture's light, and a camera that moved by a cell.
         """
         least, most = _local_extremes(_level(other))
         beyond = np.maximum(self._grids - most, least - self._grids) > _LEAST
         return np.add.reduceat(beyond, _BEGINS, axis=1, dtype=np.float64)
 
     def grid_distance(self, other: U8) -> NDArray[np.float64]:
-        """Return for each grid how far it is from another: (n,), 0 the same scene to 1 another."""
+        """Return the distance of each grid from another one: (n,), 0 for the same scene to 1."""
         return np.asarray(np.minimum(1.0, self.counts(other).sum(axis=1) / _CELLS))
 
 
@@ -308,20 +308,20 @@ class Usual:
     """A camera's usual scene, and the usual number of cells that differ from it."""
 
     def __init__(self, grids: Sequence[U8]) -> None:
-        """`grids`: of moments at even distances."""
+        """`grids`: of evenly spaced moments, (SIZE,) uint8 each."""
         self._scene = np.asarray(np.median(np.stack(grids), axis=0), np.uint8)
         counts = Compared(grids).counts(self._scene)
         quarter, self._half, most = np.quantile(counts, (0.25, 0.5, 0.75), axis=0)
         self._spread = _CELLS + _RESTLESS * (most - quarter)
 
     def unusualness(self, compared: Compared) -> NDArray[np.float64]:
-        """Return for each grid how unusual it is: (n,), 0 to 1. What always moves is usual."""
+        """Return how unusual each grid is: (n,), 0 to 1. Motion that goes on all the time is usual."""
         beyond = (compared.counts(self._scene) - self._half) / self._spread
         return np.asarray(np.clip(beyond.max(axis=1), 0.0, 1.0))
 
 
 def grid_distance(one: U8, other: U8) -> float:
-    """Return how far two grids are from each other: 0 the same scene to 1 another."""
+    """Return the distance between two grids, 0 for the same scene to 1."""
     return max(
         float(Compared([one]).grid_distance(other)[0]),
         float(Compared([other]).grid_distance(one)[0]),
@@ -329,7 +329,7 @@ def grid_distance(one: U8, other: U8) -> float:
 
 
 def _level(grid: U8) -> NDArray[np.int16]:
-    """Return a grid around the middle of its luma."""
+    """Return a grid whose luma has its median subtracted."""
     leveled = grid.astype(np.int16)
     luma = leveled[: _LUMA[0] * _LUMA[1]]
     luma -= np.int16(np.median(luma))
@@ -337,7 +337,7 @@ def _level(grid: U8) -> NDArray[np.int16]:
 
 
 def _local_extremes(grid: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    """Return the least and the most of each cell and its neighbors."""
+    """Return the minimum and the maximum over each cell and its neighbors."""
     least, most, at = [], [], 0
     for columns, rows in _PLANES:
         plane = grid[at : at + columns * rows].reshape(rows, columns)

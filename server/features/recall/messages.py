@@ -9,20 +9,20 @@ from server.core.messages.from_client import Settings
 
 
 class RecallSettings(Settings):
-    """The wish to have the recent past kept."""
+    """The setting that turns the recent past on or off."""
 
-    # Keep pictures of the recent past, for the route `past`; false drops them, too.
+    # True: keep pictures of the recent past for the route `past`; false: keep none, and drop those kept.
     recall: bool | None = None
 
 
 class Recalled(ServerMessage):
-    """The pictures of the recent past that are kept now."""
+    """The number, size and age of the pictures of the recent past."""
 
     type: Literal["recall"] = "recall"
     newest_only: ClassVar[bool] = True
-    # Their number
+    # Number of pictures
     pictures: int
-    # Their size
+    # Size of all of them in bytes
     bytes: int
-    # Capture time of the oldest by the server's clock; absent without any
+    # Capture time of the oldest one by the server's clock, milliseconds since the epoch; absent without any
     oldest_at: float | None = None

@@ -1,4 +1,4 @@
-"""A session's memory of the recent past: keeps filtered pictures on change, and hands them to questions."""
+"""A session's memory of the recent past: keeps filtered pictures on change, and adds them to questions."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _CLEARED_PAUSE = 1.0
 _WITHHELD_PAUSE = 2.0
 # Most pictures of a question
 MOST_PICTURES = 8
-# Visual tokens of all pictures of the past together, and of one of them, relative to a picture of low detail
+# Visual tokens of all past pictures together, and of one of them, relative to a picture of low detail
 _ALL_SHARE = 4.0
 _ONE_SHARE = 0.5
 
 
 def counter(metrics: Metrics) -> Any:
-    """Return the counter of pictures by result."""
+    """Return the counter of pictures kept and dropped, by result."""
     # result: kept, old, full, same, late, cleared, busy, withheld, unusable
     return metrics.counter(
         "recall_pictures_total",
@@ -54,17 +54,17 @@ def counter(metrics: Metrics) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class RecallLimits:
-    """Bounds of the pictures of each session; without seconds none is kept."""
+    """Bounds of each session's pictures. Nothing is kept with `seconds` 0."""
 
     seconds: float
     most_bytes: int
-    # Held while a frame becomes a picture: one in all sessions
+    # Held while a picture is made: one at a time in all sessions
     keeping: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Some pictures of the past, oldest first, and the memory that they belong to until it is cleared."""
+    """Some pictures of the past, oldest first, and the memory that has them until it is cleared."""
 
     memory: Recall | None
     pictures: tuple[PastPicture, ...]
@@ -79,8 +79,8 @@ class Ago(Arguments):
 class RecallPart(BackgroundPart):
     """One session's pictures of the recent past, while the person wants them. A background part.
 
-    At most one frame is made into a picture at a time here, and one in all sessions: the pool's
-    threads are for questions. Frames that come meanwhile are counted as busy.
+    At most one picture is made at a time in all sessions, since the pool's threads are for questions.
+    Frames that come meanwhile are counted as busy.
     """
 
     prepares = True
@@ -90,7 +90,7 @@ class RecallPart(BackgroundPart):
         self._requests, self._services = context.requests, context.services
         self._pool = context.services.prepare_pool
         self._counter = counter(context.services.metrics)
-        # The person's wish
+        # The person's setting
         self._on = False
         self.handlers = {RecallSettings: self._set}
         self.routes = {QuestionMode.PAST: self}
@@ -100,16 +100,16 @@ class RecallPart(BackgroundPart):
             Ago,
             again=self._recall_question,
         )
-        # Both None while nothing is kept
+        # None while nothing is kept
         self._attention: Attention | None = None
         self._recall: Recall | None = None
-        # The frame that is being made into a picture; None without one
+        # The task that makes a picture; None without one
         self._task: asyncio.Task[None] | None = None
         self._tasks = TaskSet("recall")
-        # The end of the pause, and the timer of the next picture that becomes too old
+        # End of the pause (monotonic seconds), and the timer for the next picture to expire
         self._until = 0.0
         self._timer = Timer()
-        # True: the page's own camera sent the pictures; False: another device's.
+        # True: the pictures are of the page's own camera; False: of another device's
         self._steered = True
 
     @property
@@ -121,9 +121,9 @@ class RecallPart(BackgroundPart):
         return (self._tool,) if self.wanted else ()
 
     def _recall_question(self, question: Question, call: Ago) -> Question:
-        """Ask about a time that a model has chosen. Raises NotFound without pictures."""
+        """Return the question about a time that a model has chosen. Raise NotFound without pictures."""
         if self._recall is None or not len(self._recall):
-            raise NotFound("No pictures of the past are kept.")
+            raise NotFound("No pictures of the past are kept. Answer from the present picture.")
         return replace(question, route=QuestionMode.PAST, span=span_ago(call.seconds_ago))
 
     @property
@@ -132,7 +132,7 @@ class RecallPart(BackgroundPart):
         return self._recall.size if self._recall is not None else 0
 
     def frame(self, frame: Frame) -> None:
-        """Compare a sampled frame with the newest picture, and keep it when it differs."""
+        """Compare a sampled frame with the newest picture, and keep it if it differs."""
         if self._attention is None or self._recall is None:
             self._attention = Attention(self._services.scratch)
             self._recall = Recall(self._limits.seconds, self._limits.most_bytes)
@@ -170,7 +170,7 @@ class RecallPart(BackgroundPart):
             async with self._limits.keeping:
                 picture = await in_pool(self._pool, make)
         except (FrameWithheld, BadRequest) as error:
-            # An answer to a question about this frame has the reason.
+            # A question about this frame reports the reason.
             count("withheld" if isinstance(error, FrameWithheld) else "unusable").inc()
             self._until = time.monotonic() + _WITHHELD_PAUSE
         else:
@@ -190,21 +190,21 @@ class RecallPart(BackgroundPart):
         return {"seconds": round(seconds), "bytes": most if seconds else 0}
 
     def set_connected(self, connected: bool) -> None:
-        """Report to a new socket what is kept."""
+        """Send the state of the memory to a new socket."""
         if connected and self.wanted:
             self._report()
 
     def new_stream(self) -> None:
-        """Compare nothing across connections; forget the pictures of another device's camera."""
+        """Compare no frames across streams; drop all pictures if another device's camera takes over."""
         if self._attention is not None:
             self._attention.forget()
         if self._context.camera.sender_controlled != self._steered:
             self._steered = not self._steered
-            # Pictures of one camera are no past of another one.
+            # Pictures of one camera are not the past of another one.
             self.clear()
 
     def _set(self, message: RecallSettings) -> None:
-        """Apply the person's wish: without it nothing stays."""
+        """Apply the person's setting; drop all pictures when it is off."""
         if message.recall is None or message.recall == self._on:
             return
         self._on = message.recall
@@ -215,12 +215,12 @@ class RecallPart(BackgroundPart):
             self.clear()
 
     def clear(self) -> None:
-        """Drop all pictures, also the one that is being made."""
+        """Drop all pictures, including one that is being made."""
         if self._recall is None:
             return
         self._count(self._recall.clear())
         self._attention = self._recall = None
-        # Clearing makes no picture come sooner: the pool has other sessions.
+        # Pause, so that repeated clearing does not occupy the pool of all sessions.
         self._until = time.monotonic() + _CLEARED_PAUSE
         self._changed()
 
@@ -235,7 +235,7 @@ class RecallPart(BackgroundPart):
     # Questions
 
     async def run(self, asking: Asking, draft: Draft) -> None:
-        """Queue a question about the recent past."""
+        """Queue a question about the recent past, with pictures of it."""
         assert asking.publisher is not None
         question = asking.question
         draft = replace(
@@ -250,10 +250,10 @@ class RecallPart(BackgroundPart):
     def earlier(
         self, view: View, question: str, since: float = 0.0, span: Span | None = None
     ) -> MakeEarlier:
-        """Return the function that makes the pictures before a view. A held view is asked about now, with newer pictures.
+        """Return the function that makes the pictures before a view; before now, if the view is held.
 
-        They are of that `span`, of the time that the question names, or of all. `since`: none from before this time,
-        monotonic seconds.
+        The pictures are of `span`, else of the time that the question names, else of all. `since`: use none from before
+        this time, monotonic seconds.
         """
         captured = time.monotonic() if view.held else view.frame.captured
 
@@ -290,7 +290,7 @@ class RecallPart(BackgroundPart):
         first = await in_pool(self._pool, make, chosen[-1])
         fitting = int(tokens // first.visual_tokens) if first.visual_tokens else most
         if film and fitting * FRAME_FACTOR >= MIN_FRAMES:
-            # So many frames of a video cost as much as one picture.
+            # This many frames of a video cost as much as one picture.
             fitting *= FRAME_FACTOR
         elif film:
             fitting = min(fitting, most)
@@ -308,42 +308,44 @@ class RecallPart(BackgroundPart):
         ]
 
     def _tokens(self, needs: Capabilities) -> int | None:
-        """Return the visual tokens of one picture of the past; None for an engine that counts none."""
+        """Return the visual tokens of one past picture; None for an engine that counts none."""
         low = self._services.preparer.budget(needs, Detail.LOW)
         return None if needs.wants_pixels else max(1, int(_ONE_SHARE * low))
 
     async def _choose(
         self, captured: float, span: Span | None, since: float, most: int
     ) -> tuple[PastPicture, ...]:
-        """Return at most so many pictures from before a time, oldest first; none after they were cleared."""
+        """Return at most `most` pictures captured before a time, oldest first; none after they were cleared."""
         pictures = self._pictures(captured, since)
         if span is not None:
             begin, end = captured - span.since, captured - span.until
             if found := await in_pool(self._pool, recall.during, pictures, begin, end, most):
                 return found
-            # Nothing is kept of that time: the rest may tell.
+            # Nothing is kept of that time: use the other pictures.
         return await in_pool(self._pool, recall.before, pictures, captured, most)
 
     def _pictures(self, now: float, since: float) -> Sequence[PastPicture]:
-        """Return the pictures, none too old or of before `since` (monotonic)."""
+        """Return the pictures that are not too old and not from before `since` (monotonic seconds)."""
         if self._recall is None:
             return ()
         since = max(since, now - self._limits.seconds)
         return [one for one in self._recall.pictures() if one.captured >= since]
 
     async def during(self, seconds: float, count: int, since: float) -> Past:
-        """Return at most so many pictures of the last `seconds`, none of before `since` (monotonic)."""
+        """Return at most `count` pictures of the last `seconds`, none from before `since` (monotonic seconds)."""
         memory, now = self._recall, time.monotonic()
         pictures = self._pictures(now, since)
         found = await in_pool(self._pool, recall.during, pictures, now - seconds, now, count)
         return Past(memory, found)
 
     async def small(self, past: Past, at: int, needs: Capabilities) -> Picture:
-        """Make an engine's picture of one of those that `during` returned. Raises Conflict once they are cleared."""
+        """Make an engine's picture of one that `during` returned. Raise Conflict once they are cleared."""
         make = partial(stored_picture, geometry=needs.geometry, tokens=self._tokens(needs))
         picture = await in_pool(self._pool, make, past.pictures[at])
         if past.memory is not self._recall:
-            raise Conflict("The pictures of the recent past were cleared meanwhile. Ask again.")
+            raise Conflict(
+                "The pictures of the recent past were cleared meanwhile. Ask again, or name camera://now for the present picture."
+            )
         return picture
 
     # Messages and time
@@ -353,7 +355,7 @@ class RecallPart(BackgroundPart):
             self._counter.labels(reason).inc(number)
 
     def _changed(self) -> None:
-        """Report it to the client, and set the timer for the picture that becomes too old next."""
+        """Report the state to the client, and set the timer for the next picture to expire."""
         self._timer.cancel()
         oldest = self._recall.oldest() if self._recall is not None else None
         if oldest is not None:

@@ -1,4 +1,4 @@
-"""The feature that a new one is copied from: it counts how often people wave at a server that has it on.
+"""A template for new features: counts how often people wave.
 
 It has messages, a setting, a metric, a route, and a button on the page. Try it with FEATURES=all,sample.
 """
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def register(api: Api) -> None:
-    """Count waves, tell the one who waved, and tell operators."""
-    # Imported here, so that a feature that is off costs nothing.
+    """Count waves; send the number to the person who waved and to operators."""
+    # Imported here, so that the server does not load a feature that is off.
     from server.features.sample.messages import Wave
     from server.features.sample.session_part import Waving
     from server.features.sample.settings import SampleSettings

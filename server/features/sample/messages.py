@@ -8,7 +8,7 @@ from server.core.messages import ClientMessage, ServerMessage
 
 
 class Wave(ClientMessage):
-    """Somebody waves."""
+    """A wave of a person."""
 
     type: Literal["wave"]
 
@@ -17,7 +17,7 @@ class Waves(ServerMessage):
     """The number of times that this session has waved."""
 
     type: Literal["waves"] = "waves"
-    # Of those that wait to be sent, the last one alone is.
+    # Of several that wait in the outbox, only the last one is sent.
     newest_only: ClassVar[bool] = True
     # So far
     count: int

@@ -10,6 +10,10 @@ from server.session.part import SessionContext, SessionPart
 
 
 class Waving(SessionPart):
+    """Counts the waves of one session, up to a limit."""
+
+    """Counts the waves of one session, up to a limit."""
+
     def __init__(self, context: SessionContext, most: int, on_wave: Callable[[], None]) -> None:
         self._outbox = context.outbox
         self._most = most
@@ -18,13 +22,15 @@ class Waving(SessionPart):
         self.handlers = {Wave: self.wave}
 
     def wave(self, message: Wave) -> None:
-        """Count a wave. Raises Conflict after too many."""
+        """Count a wave and send the new number. Raise Conflict beyond the limit of a session."""
         if self._count >= self._most:
-            raise Conflict(f"You have waved {self._most} times, which is the most of a session.")
+            raise Conflict(
+                f"You have waved {self._most} times, the limit of a session. Reload the page to start a new one."
+            )
         self._count += 1
         self._on_wave()
         self.greet()
 
     def greet(self) -> None:
-        """Tell a new socket, and again when the engine changes."""
+        """Send the number of waves: to a new socket, and again when the engine changes."""
         self._outbox.put(Waves(count=self._count))

@@ -6,6 +6,8 @@ from server.core.settings import FeatureSettings, integer
 
 
 class SampleSettings(FeatureSettings):
+    """Settings of the sample feature."""
+
     sample_most_waves: int = integer(3, 1, 100, " (of a session)")
 
 

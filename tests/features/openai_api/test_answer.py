@@ -92,7 +92,7 @@ def test_chunks() -> None:
 
 def test_no_text_ends_an_event() -> None:
     """Neither a line's end in it nor one of Unicode's."""
-    raw = Writer(5.0).piece("m", "a\n\ndata: [DONE]\r\u2028\x85b")
+    raw = Writer(5.0).text_chunk("m", "a\n\ndata: [DONE]\r\u2028\x85b")
     (only,) = events(raw)
     assert only["choices"][0]["delta"]["content"] == "a\n\ndata: [DONE]\r\u2028\x85b"
 
