@@ -48,8 +48,8 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[FrameSample]]:
             super().__init__(*about)
             found.append(weakref.ref(self))
 
-    monkeypatch.setattr(prefill, "Look", Counted)
-    monkeypatch.setattr(prefill, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(prefill, "FrameSample", Counted)
+    monkeypatch.setattr(prefill, "SAMPLE_SECONDS", 0.0)
     monkeypatch.setattr(prefill, "AWAKE_SECONDS", 0.0)
     monkeypatch.setattr(prefill, "AHEAD_SECONDS", 0.0)
     monkeypatch.setattr(prefill, "KNOWN_SECONDS", 0.0)
