@@ -12,8 +12,6 @@ from server.session.part import SessionContext, SessionPart
 class Waving(SessionPart):
     """Counts the waves of one session, up to a limit."""
 
-    """Counts the waves of one session, up to a limit."""
-
     def __init__(self, context: SessionContext, most: int, on_wave: Callable[[], None]) -> None:
         self._outbox = context.outbox
         self._most = most
