@@ -388,10 +388,16 @@ def test_a_model_for_something_else_is_fetched_and_not_loaded(scratch: BufferPoo
     [
         (["nonsense"], {}, "has no model nonsense. It has: tiny, huge, heavy, code, video, gguf"),
         (["huge"], {}, "There is no room at"),
-        (["code"], {}, "TRUST_REMOTE_CODE=true"),
         (["tiny"], {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
-        (["tiny"], {"CATALOGUE": "/nowhere.toml"}, "Leave it empty for our own"),
-        (["tiny"], {"ENGINE_PYTHON": "/nowhere/python"}, "which does not run"),
+        pytest.param(["code"], {}, "TRUST_REMOTE_CODE=true", marks=pytest.mark.night),
+        pytest.param(
+            *(["tiny"], {"CATALOGUE": "/nowhere.toml"}, "Leave it empty for our own"),
+            marks=pytest.mark.night,
+        ),
+        pytest.param(
+            *(["tiny"], {"ENGINE_PYTHON": "/nowhere/python"}, "which does not run"),
+            marks=pytest.mark.night,
+        ),
     ],
 )
 def test_what_can_not_be_is_said(

@@ -46,17 +46,16 @@ class Fit(Checked):
     async def alone(self, state: str) -> None:
         """The same of a page without a log and settings."""
         await self.look(state)
-        for width, height in SIZES:
+        for width, height, letters in SIZES:
             await self.page.resize(width, height)
-            for letters in ("100", "200"):
-                await self.page.evaluate(_ENLARGED, letters)
-                for _ in range(TRIES):
-                    found = await self.page.evaluate(_HIT)
-                    found += (await self.page.evaluate(_OUT_ALONE))["out"]
-                    if not found:
-                        break
-                    await self.page.page.wait_for_timeout(300)
-                self.wrong += [f"{state}, {width}x{height}, {letters} %: {one}" for one in found]
+            await self.page.evaluate(_ENLARGED, letters)
+            for _ in range(TRIES):
+                found = await self.page.evaluate(_HIT)
+                found += (await self.page.evaluate(_OUT_ALONE))["out"]
+                if not found:
+                    break
+                await self.page.page.wait_for_timeout(300)
+            self.wrong += [f"{state}, {width}x{height}, {letters} %: {one}" for one in found]
         await self.small()
 
     async def small(self) -> None:

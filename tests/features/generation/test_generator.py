@@ -30,7 +30,7 @@ from server.shared.processes import reaper
 from server.shared.processes.wire import WorkerMessage
 from server.shared.processes.worker_process import WorkerJob, environment
 from tests.features.generation.test_job import BLUE, RED, decoded, plain
-from tests.real_model.server import PYTHON, ROOT, run_module
+from tests.real_model.server import PYTHON, run_module
 from tests.support.clients import http, soon
 from tests.support.engine_plans import WAN
 from tests.support.running import Running, running
@@ -38,7 +38,6 @@ from tests.support.running import Running, running
 _FIND = "from importlib.util import find_spec as f; print(*map(f, ('torch', 'transformers', 'diffusers', 'ftfy')))"
 # Seconds for all processes to be ready: a slow machine compiles diffusers first.
 _LONG = 240
-GENERATING = ROOT / "tests" / "generating"
 TOKEN = "operator-token-of-a-test-0123456789"
 # Much more than any test lets it make.
 _STEPS = 100

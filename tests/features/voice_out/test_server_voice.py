@@ -401,6 +401,7 @@ async def test_answers_that_are_none(
 ) -> None:
     socket.answers = [answer]
     with pytest.raises(SpeechError) as raised:
-        await spoken_by(socket)
+        # What is no event may be followed by one.
+        await spoken_by(socket, limits=SpeechLimits(first=10.0, between=1.0))
     assert "secret words" not in raised.value.message
     assert "127.0.0.1" not in raised.value.visitor_message

@@ -329,7 +329,7 @@ def test_a_picture_that_takes_too_long_ends_the_connection(monkeypatch: pytest.M
         one.put((plain,))
         one.shot()
         with pytest.raises(SourceFailed) as failed:
-            put_for_ever(one, plain[:-2] + scan * (150_000 // len(scan)) + plain[-2:])
+            put_for_ever(one, plain[:-2] + scan * (20_000 // len(scan)) + plain[-2:])
         assert failed.value.trouble is Trouble.MALFORMED
 
 
