@@ -58,7 +58,7 @@ export class DialogsEntry {
     await this.#part.here?.cameras.open();
   }
 
-  /** Show what simple mode can do, and the ways to a model. @param {HTMLElement} opener */
+  /** Show what basic mode can do, and the ways to a model. @param {HTMLElement} opener */
   async showSimple(opener) {
     await this.#part.open(opener);
     this.#part.here?.simple.open(this.#visit.facts);

@@ -212,7 +212,7 @@ class EngineUnavailable(EngineError):
 
     code = "engine_unavailable"
     for_visitors = (
-        "The model is not available right now. Ask again later, or tell whoever runs this server."
+        "The model is not available right now. Ask again later, or tell your administrator."
     )
 
 
@@ -235,7 +235,7 @@ class EngineRefused(EngineError):
 
     code = "engine_refused"
     retryable = False
-    for_visitors = "The model cannot answer this question. Tell whoever runs this server."
+    for_visitors = "The model cannot answer this question. Tell your administrator."
 
 
 class TooManyCameras(EngineError):
@@ -258,7 +258,7 @@ class OperatorError(QwenCameraError):
     programs that run without the server (workers, scripts, `features/hosting/gpu.py`), are not part of this tree.
     """
 
-    for_visitors = "This server is not configured correctly. Tell whoever runs it."
+    for_visitors = "This server is not configured correctly. Tell your administrator."
 
 
 class Elsewhere(QwenCameraError):

@@ -97,8 +97,8 @@ _FOR_VISITORS = {
     EngineState.READY: "",
     EngineState.LOADING: "The model is being loaded. It answers as soon as it is ready.",
     EngineState.BUSY: "The model is busy. Ask again in a moment.",
-    EngineState.UNREACHABLE: "The model is not available right now. Ask whoever runs this server.",
-    EngineState.MISCONFIGURED: "The model is not available right now. Ask whoever runs this server.",
+    EngineState.UNREACHABLE: "The model is not available right now. Ask your administrator.",
+    EngineState.MISCONFIGURED: "The model is not available right now. Ask your administrator.",
 }
 
 

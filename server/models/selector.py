@@ -22,7 +22,7 @@ _FAILURES = 2
 # Seconds between two probes, however many failures are reported
 _LEAST_GAP = 0.2
 # The text for visitors while the engine of a role is gone
-_FALLBACK_NOTICE = "A model is away; another one does its work meanwhile."
+_FALLBACK_NOTICE = "Primary model unavailable; using the fallback."
 
 
 class _Choice:

@@ -200,11 +200,11 @@ class RequestGuard:
         if known:
             raise Forbidden(
                 "Pages of this origin may not use this server. Add the origin to ALLOWED_ORIGINS.",
-                visitors="Pages of this origin may not use this server. Ask whoever runs it for its own page.",
+                visitors="Pages of this origin may not use this server. Ask its administrator for its own page.",
             )
         raise Forbidden(
             "This server does not know the name under which it was asked. Add the name to ALLOWED_HOSTS.",
-            visitors="This server does not answer under this name. Ask whoever runs it for its address.",
+            visitors="This server does not answer under this name. Ask its administrator for its address.",
         )
 
     def verify(self, token: str, *, session_id: str | None = None) -> Claims:
@@ -304,7 +304,7 @@ class RequestGuard:
         if given is None:
             raise Unauthorized(ask)
         await self._access.limiter.wrong_code(self.address(request), time.monotonic())
-        raise Unauthorized("This access code is not right. Ask whoever runs this server for it.")
+        raise Unauthorized("This access code is not right. Ask your administrator for it.")
 
     async def metrics_token(self, request: Request) -> None:
         """Check METRICS_TOKEN if it is set. Raises Unauthorized, RateLimited."""

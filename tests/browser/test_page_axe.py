@@ -256,7 +256,7 @@ async def test_simple_mode_has_no_violation(visit: Visit, builtin: Running) -> N
     await page.start()
     await page.press(say("guide.name"))
     await page.ask("What colour is this?")
-    await checked.look("simple mode")
+    await checked.look("basic mode")
     assert not checked.wrong, "\n".join(checked.wrong)
 
 

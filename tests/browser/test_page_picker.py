@@ -218,7 +218,7 @@ async def test_a_screen_alone(visit: Visit, server: Running, model: FakeOpenAI) 
     await share(page)
     assert (await page.ask("What is this?"))["text"] == "I see a cup."
     assert await page.evaluate("window.__camera.opened") == 0
-    # Its words have the room of "simple mode", too.
+    # Its words have the room of "basic mode", too.
     await page.resize(320, 568)
     assert await page.state.evaluate("one => one.scrollWidth <= one.clientWidth")
     await page.evaluate(f"({_BAR})()")

@@ -35,7 +35,7 @@ async def test_a_watch_alone_has_a_sheet_of_one_kind(visit: Visit, builtin: Runn
 
 async def test_the_tiles_begin_where_the_sheet_does(visit: Visit, builtin: Running) -> None:
     """On small phones, too, where nothing of the bar touches the window's edge. With letters of
-    twice the size all is whole: the state's word before "simple mode", the tiles in one column,
+    twice the size all is whole: the state's word before "basic mode", the tiles in one column,
     labels above what they name.
     """
     page = await started(visit, builtin.base_url)

@@ -143,7 +143,7 @@ def test_the_servers_sentences_are_the_servers() -> None:
         *asks,
         *(f"{refused} {SCAN_AGAIN}" for refused in PAIRING_REFUSED.values()),
         *(f"{NOT_PAIRED} {ask}" for ask in asks),
-        f"{MAX_GRANTS} programs have access already, which is the most. End the access of one.",
+        f"{MAX_GRANTS} programs already have access, which is the limit. End the access of one first.",
     }
     known = {words for id, words in table().items() if id.startswith("server.")}
     assert composed <= known

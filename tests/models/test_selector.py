@@ -334,7 +334,7 @@ async def test_an_engine_of_this_server_may_have_a_role() -> None:
         selector.prefer(local)
         assert does(selector) == {"answers": "local", "watches": "local", "reads": "builtin"}
         assert selector.fallback_notice() == ""
-        # Simple mode, which the page names itself
+        # Basic mode, which the page names itself
         vllm.state = local.state = EngineState.UNREACHABLE
         await until(lambda: set(does(selector).values()) == {"builtin"})
         assert selector.fallback_notice() == ""

@@ -30,7 +30,7 @@ import { clock, text } from "../words/text.js";
 const FRESH = "chat.waiting_picture";
 // A description is announced at most this often (ms): a screen reader has other things to say.
 const SPEAK_DESCRIPTION_EVERY = 8000;
-// What matters is news for so long (ms).
+// Only what's new is news for so long (ms).
 const MATTERS_FOR = 5000;
 
 /** The part that shows marks, as far as this module knows it. @typedef {Object} RichText

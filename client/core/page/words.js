@@ -370,14 +370,14 @@ export function remarks(response) {
   return found.join(" ");
 }
 
-/** Simple mode: the built-in engine, which can do less, answers in place of a model. */
+/** Basic mode: the built-in engine, which can do less, answers in place of a model. */
 
 /** @param {Pick<Facts, "ready">} facts @returns {boolean} the built-in engine names things */
 export function namesThings({ ready }) {
   return ready?.features?.builtin?.things !== false;
 }
 
-/** What simple mode is, in a few words. @param {Pick<Facts, "ready">} facts */
+/** What basic mode is, in a few words. @param {Pick<Facts, "ready">} facts */
 export function simpleWords(facts) {
   return text(namesThings(facts) ? "stage.simple_mode" : "stage.simple_plain");
 }

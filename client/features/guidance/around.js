@@ -70,7 +70,7 @@ export class Around {
     this.#quarter = 0;
     this.#found = { type: "scanned", turned: 0, count: 0 };
     this.#turn(true);
-    this.#show(0, 0, true);
+    this.#show(0, true);
     this.#page.send({ type: "scan", on: true });
   }
 
@@ -92,12 +92,12 @@ export class Around {
     const degrees = Math.abs(turned);
     const told = degrees < WHOLE && Math.floor(degrees / TELL_EVERY) > this.#quarter;
     if (told) this.#quarter = Math.floor(degrees / TELL_EVERY);
-    this.#show(degrees, count, told);
+    this.#show(count, told);
   }
 
-  /** @param {number} degrees @param {number} count @param {boolean} told */
-  #show(degrees, count, told) {
-    const words = text("scan.turning", { degrees, number: count });
+  /** @param {number} count @param {boolean} told */
+  #show(count, told) {
+    const words = text("scan.turning", { number: count });
     const spoken = told && help() === "spoken" && this.#page.say(words, true);
     showHint(words, !told || spoken, "scan");
   }

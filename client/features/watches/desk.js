@@ -10,7 +10,7 @@
  * @property {boolean} repeat alert every time, or once
  * @property {[number, number]} [hours] first and last minute of the day; absent: always
  * @property {number} [until] milliseconds since the epoch; absent: until it is stopped
- * @property {number} [threshold] the confidence that it needs, raised by each "That was wrong"; absent: a new watch's
+ * @property {number} [threshold] the confidence that it needs, raised by each "False alarm"; absent: a new watch's
  */
 
 // Alerts that the page knows by their id; the oldest is forgotten.

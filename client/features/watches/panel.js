@@ -4,7 +4,7 @@ import { WatchDesk } from "./desk.js";
 import { Receivers } from "./receivers.js";
 import { WatchView } from "./view.js";
 import { cannotWords } from "./words.js";
-import { ended, text } from "../../core/words/text.js";
+import { clock, ended, text } from "../../core/words/text.js";
 
 /** @typedef {import("../../core/live/messages.d.ts").ServerMessage} ServerMessage */
 /** @typedef {import("./desk.js").Order} Order */
@@ -62,7 +62,8 @@ export class WatchPanel {
         const entry = view.entry(alert);
         chat.add(entry);
         if (!fresh) return;
-        say([ended(alert.condition), alert.reason, ...(last ? [text("watch.seen")] : [])].join(" "));
+        const over = last ? [text("watch.seen", { time: clock(alert.at) })] : [];
+        say([ended(alert.condition), alert.reason, ...over].join(" "));
         this.#alarm.show(alert, () => entry.scrollIntoView({ block: "nearest" }));
       },
       onWords: (alert) => view.reword(alert),

@@ -41,7 +41,10 @@ export function stateOf(one) {
   const reason = reasonWords(one.reason);
   if (one.state === "paused") return `${text("watch.paused")} ${reason}`;
   if (one.state === "expired") return text("watch.over");
-  if (one.state === "seen") return `${one.ended ? text("watch.seen") : text("watch.so_now")} ${reason}`;
+  if (one.state === "seen") {
+    const seen = one.ended ? text("watch.seen", { time: clock(one.looked_at ?? 0) }) : text("watch.so_now");
+    return `${seen} ${reason}`;
+  }
   const by = one.model ? text("watch.by_model", { model: engineName(one.model) }) : "";
   const watching = one.looked_at
     ? [text("watch.last_look", { time: clock(one.looked_at) }), reason]

@@ -20,7 +20,7 @@ from server.features.builtin.thing_words import thing_words
 from server.models.routing import WORD_MARKS, ends, parse_command, plain
 
 # The words for visitors about a condition that is none of these
-ABLE = "Without a model: words, colours, things, motion."
+ABLE = "Without a model: words, colors, things, motion."
 
 
 class Subject(StrEnum):

@@ -128,7 +128,7 @@ class Grants:
         """
         self.expire(now)
         if not self.allowed:
-            raise Forbidden("Whoever runs this server lets no other program look through it.")
+            raise Forbidden("This server does not give access to other programs.")
         wanted = frozenset(scopes)
         if not wanted:
             raise BadRequest(f'"scopes" is empty. Name some of {", ".join(Scope)}.')
@@ -143,7 +143,7 @@ class Grants:
             )
         if len(self._grants) >= MAX_GRANTS:
             raise Conflict(
-                f"{MAX_GRANTS} programs have access already, which is the most. End the access of one."
+                f"{MAX_GRANTS} programs already have access, which is the limit. End the access of one first."
             )
         token, digest = new_token(self._session_id)
         grant = Grant(

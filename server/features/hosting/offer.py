@@ -182,7 +182,7 @@ def add_offer_routes(router: APIRouter, services: Services, offer: ModelOffer) -
         if owner is None:
             raise Forbidden(
                 "Only the operator starts models here; without OPERATOR_TOKEN, whoever sits at the server's own machine.",
-                visitors="Only whoever runs this server starts models. Ask them for one.",
+                visitors="Only administrators start models. Ask your administrator.",
             )
         return owner
 

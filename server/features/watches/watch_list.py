@@ -29,7 +29,7 @@ from server.shared.watch_answers import MAX_CONDITION_CHARS, WatchAnswer, read_a
 
 # The state of a watch that could look, but for something around it
 _CANNOT = "cannot"
-_DISCLOSURE = "Pictures may not go to the machine of the model that watches now. Agree on the page, and it goes on."
+_DISCLOSURE = "Watching needs your consent: pictures would go to another machine. Agree on the page to continue."
 # The client hears of a wait for the session's next request from so many seconds on
 _LONG_WAIT = 5.0
 
@@ -142,9 +142,7 @@ class WatchRegistry:
         if scene is not None and (scene.dark or scene.black) and not self._camera.screen:
             return "It is too dark to see anything."
         if self._requests.allowance.wait(self.now()) > _LONG_WAIT:
-            return (
-                "Your pictures have used what they may of the model for now. It goes on by itself."
-            )
+            return "Your share of the model is used up for now. Watching continues automatically."
         return ""
 
     def block_reason(self) -> str:

@@ -169,7 +169,7 @@ class Gathering:
             self._full_until = time.monotonic() + FULL_SECONDS
             log.warning("no free media port", extra={"count": count})
         raise PortsExhausted(
-            f"All {count} media ports of this server are in use. Try again in a moment; whoever runs it can free some"
+            f"All {count} media ports of this server are in use. Try again in a moment; its administrator can free some"
             " or widen UDP_PORT_RANGE, which needs one port for each camera.",
             retry_after=RETRY_AFTER,
         )

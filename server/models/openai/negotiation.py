@@ -145,7 +145,7 @@ class Negotiation:
             # Never without them: the program counts on the form of its answer.
             raise EngineRefused(
                 f"The present model refused the request (HTTP {refusal.status}): it may not take"
-                f" {_quoted(refusal.fields & given or given)} as given. Leave that out, or tell whoever runs this server.",
+                f" {_quoted(refusal.fields & given or given)} as given. Leave that out, or tell your administrator.",
                 public=True,
             )
         raise self.failure()

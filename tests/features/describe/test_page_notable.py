@@ -1,4 +1,4 @@
-"""The manner "What matters" of Describe, on the page: its button and order, what is shown and spoken, and its end."""
+"""The manner "Only what's new" of Describe, on the page: its button and order, what is shown and spoken, and its end."""
 
 from __future__ import annotations
 

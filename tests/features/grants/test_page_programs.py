@@ -131,7 +131,7 @@ async def test_an_assistant_looks_is_seen_and_ended(
         )
         await expect(look.locator(".question")).to_have_text(QUESTION)
         await expect(look.locator(".reason")).to_have_text("I see a cup.")
-        await expect(look.get_by_role("img", name="The picture that Kitchen got")).to_be_visible()
+        await expect(look.get_by_role("img", name="The picture Kitchen received")).to_be_visible()
         # The person's chat has nothing of it: neither on the page nor at the model.
         await expect(page.turns).to_have_count(1)
         await page.ask("And now?")
@@ -154,7 +154,7 @@ async def test_an_assistant_looks_is_seen_and_ended(
         await light.click()
         row = dialog.locator("#programs-list li")
         await expect(row).to_contain_text(re.compile(r"Kitchen.*1 look · Last used at .*left"))
-        await expect(dialog).to_contain_text("Each may look 20 times a minute at most.")
+        await expect(dialog).to_contain_text("Each may look up to 20 times a minute.")
         await row.get_by_role("button", name="End the access of Kitchen").click()
         await expect(row).to_have_count(0)
         await expect(light).to_be_hidden()

@@ -64,7 +64,7 @@ async def test_a_person_hears_what_is_around_and_finds_back(visit: Visit, builti
     await expect(page.turns).to_have_count(0)
     line, button = page.find("#aim"), page.find("#scan")
     await expect(button).to_have_attribute("aria-pressed", "true")
-    await expect(line).to_have_text(say("scan.turning", degrees=0, number=0))
+    await expect(line).to_have_text(say("scan.turning", number=0))
     for step in range(25):
         await page.show(mode=view(room, 5 * step))
         await page.page.wait_for_timeout(250)
@@ -79,7 +79,7 @@ async def test_a_person_hears_what_is_around_and_finds_back(visit: Visit, builti
                 await page.page.wait_for_timeout(250)
     turning = await page.got('m.type === "scanned" && m.count >= 2', since=since)
     assert turning["turned"] > 60
-    await expect(line).to_contain_text(say("scan.turning", degrees=0, number=0).partition(":")[0])
+    await expect(line).to_contain_text(say("scan.turning", number=0).partition(".")[0])
     # The cross in the bar ends it.
     await page.find("#end-mode").click()
     ended = await page.got('m.type === "scanned" && m.end', since=since)
@@ -134,7 +134,7 @@ async def test_a_goal_ends_it_in_silence_and_stop_lists_what_was_found(
         await scan.focus()
         await page.page.keyboard.press("Enter")
         await page.sent("scan", since=since)
-        await expect(line).to_have_text(say("scan.turning", degrees=0, number=0))
+        await expect(line).to_have_text(say("scan.turning", number=0))
         await page.got('m.type === "scanned" && m.things?.length', since=since)
         await (page.press(how) if how == "#stop" else page.send(how))
         rows = lists.last.locator("li")

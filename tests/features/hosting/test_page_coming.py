@@ -77,7 +77,7 @@ async def test_a_model_that_loads_slowly_and_then_answers(
 async def test_how_far_it_is_and_the_time_left(
     visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the answer's line, the state and simple mode, which go on with it, and end with it."""
+    """In the answer's line, the state and basic mode, which go on with it, and end with it."""
     loading = ManagerStatus(
         ManagerState.LOADING,
         "someone/tiny-vl",

@@ -71,7 +71,7 @@ async def test_a_press_brings_the_model(visit: Visit, run: Running, home: Path, 
     assert "needs_model" not in await page.ask("What colour is it?")
     await expect(offer(page)).to_have_count(0)
     await beyond(page)
-    await expect(button(page)).to_have_text(re.compile(r"^Answer such questions: \d\sMB$"))
+    await expect(button(page)).to_have_text(re.compile(r"^Answer questions like this: \d\sMB$"))
     await expect(page.turns.last.locator(".offer")).to_be_visible()
     await button(page).click()
     line = offer(page).locator("#offer-line")

@@ -146,7 +146,7 @@ async def test_a_box_goes_along_with_the_thing_and_goes_with_it(
     # It is looked for, and not taken for something else.
     assert await overlaps(page, 3) == []
     await expect(mark).to_have_count(0)
-    await expect(page.find("#announcer")).to_have_text("pink box: no longer in sight.")
+    await expect(page.find("#announcer")).to_have_text("pink box: out of sight.")
 
 
 async def test_boxes_of_a_held_picture_by_keyboard_and_of_a_camera_that_is_turned(
@@ -321,7 +321,7 @@ async def test_a_box_on_another_devices_picture_stays_while_that_shows_the_same(
             await expect(mark).to_have_count(1)
             encoder.scene.text = "GONE"
             await expect(mark).to_have_count(0)
-            gone = "pink box: no longer in sight."
+            gone = "pink box: out of sight."
             await expect(page.find("#announcer")).to_have_text(gone)
         finally:
             await camera.close()

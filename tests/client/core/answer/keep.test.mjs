@@ -40,7 +40,7 @@ test("the part that a question points at is kept with it", () => {
   const frame = { captured_at: NOW.getTime(), width: 840, height: 448, part: [0, 0.4, 0.2, 0.6] };
   const response = { ...kept().turn.response, closer: { crop: [0, 100, 200, 300], thumbnail: PICTURE, picture: "secret" } };
   const asked = [kept({ frame, response })];
-  assert.ok(fileOf("html", asked, NOW).includes("0.8 s · Part pointed at: left, halfway up."));
+  assert.ok(fileOf("html", asked, NOW).includes("0.8 s · Marked part: left, halfway up."));
   const [turn] = JSON.parse(fileOf("json", asked, NOW)).turns;
   assert.deepEqual([turn.frame.part, turn.closer], [[0, 0.4, 0.2, 0.6], { crop: [0, 100, 200, 300] }]);
 });

@@ -40,17 +40,17 @@ test("the eight directions meet half-way", () => {
 });
 
 test("less than a turn, nothing, and a lost way are said", () => {
-  assert.deepEqual(ended([at(0, "a cup")], { turned: -120, end: "rest" }).at(-1), "That was only about 120° of a turn.");
-  assert.deepEqual(ended([]), ["I saw nothing that I can name for sure."]);
-  assert.match(ended([at(0, "a cup")], { end: "lost" }).at(-1) ?? "", /no longer know/);
+  assert.deepEqual(ended([at(0, "a cup")], { turned: -120, end: "rest" }).at(-1), "You turned only about 120°.");
+  assert.deepEqual(ended([]), ["I saw nothing that I can name with certainty."]);
+  assert.match(ended([at(0, "a cup")], { end: "lost" }).at(-1) ?? "", /lost track/);
 });
 
 test("where something was has its direction, or why there is none", () => {
   const bearing = { type: /** @type {const} */ ("bearing"), thing: "the cup", count: 1, lost: false };
   assert.equal(bearingWords({ ...bearing, found: at(-80, "a cup") }), "A quarter turn to the left: a cup.");
   assert.equal(bearingWords({ ...bearing, count: 2, found: at(3, "a cup") }), "In front: a cup. The nearest of 2.");
-  assert.equal(bearingWords({ ...bearing, count: 0 }), "Not seen while you turned: the cup.");
-  assert.match(bearingWords({ ...bearing, lost: true }), /no longer know/);
+  assert.equal(bearingWords({ ...bearing, count: 0 }), "Not seen while turning: the cup.");
+  assert.match(bearingWords({ ...bearing, lost: true }), /lost track/);
 });
 
 test("each language has its own words for each direction", () => {

@@ -529,7 +529,7 @@ def test_ours_has_a_model_for_machines_as_they_are_sold(
 
 
 def test_the_page_names_the_sizes_of_the_catalogue() -> None:
-    """Its dialog of simple mode names the small default and a large model before any server tells of them."""
+    """Its dialog of basic mode names the small default and a large model before any server tells of them."""
     page = (ROOT / "client/core/dialogs/dialogs.js").read_text("utf-8")
     ways = re.findall(r'\["simple\.(\w+)", ([\d.]+), "([^"]+)"', page)
     sizes = {name: f"{size} GB" for name, size, _ in ways}
