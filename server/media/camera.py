@@ -1,6 +1,6 @@
-"""One session's camera: its newest frame, its state, and the limits its sender should keep to.
+"""A session's camera: its newest frame, its state, and the limits for its sender.
 
-It lives as long as the session. Connections come and go, each with a `CameraConnection` of its own.
+It lives as long as the session. Each of its connections has its own `CameraConnection`.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from server.media.path_rate import sender_plan
 from server.media.picture.planes import Luma, SceneAnalyser, is_uninitialised
 from server.media.video.camera_state import QUIET_PERIODS, CameraStateTracker
 
-# A question waits this long for a frame captured after it; after the second time its asker gets a notice.
+# Maximum wait of a question for a frame captured after it; after the second time the client is notified.
 FRAME_WAIT_SECONDS = 3.0
 FRAME_NOTICE_SECONDS = 0.6
-# After this wait the camera is woken and a key frame is requested.
+# Wait after which the camera is woken and a key frame is requested
 REQUEST_FRAME_SECONDS = 0.15
-# Largest difference between the delays of a frame and of a question, both by the sender's clock. No
-# path explains more: the two times are of different clocks, or one is wrong.
+# Maximum difference between the delays of a frame and of a question, both by the sender's clock. If
+# it is larger, the two times are of different clocks, or one is wrong.
 STAMPS_APART_S = 0.5
-# A question's `sent_at` is ignored when it is further than this from its arrival.
+# A question's `sent_at` is ignored if it is further than this from its arrival.
 SENT_AT_BOUND_S = 2.0
-# Without the sender's clock, the estimated capture has to be this much later than the question's
-# arrival, which covers the error of the estimate (measured bias: 2.3 ms).
+# Without the sender's clock, the estimated capture must be this much later than the question's
+# arrival, to cover the error of the estimate (measured bias: 2.3 ms).
 LOCAL_MARGIN_S = 0.010
 # A change of the frame rate by more than this is reported.
 FPS_STEP = 0.5
-# Least time between two frames whose scene is measured, seconds of capture time; one takes 0.4 ms.
+# Minimum seconds of capture time between two scene measurements; each takes 0.4 ms.
 ANALYSIS_SECONDS = 1.0
-# `sharpest` compares frames for this long, then returns the best of them.
+# Time for which `sharpest` compares frames
 HOLD_SECONDS = 0.4
 WAKE_MS = 1500
 KEY_FRAME_WAKE_MS = 1000
 # An idle camera's first key frame takes more than one second's bits. With H.264 Chromium then skips one to three
 # pictures, a gap of 0.9 to 1.8 s (measured; not with VP8). At the awake bit rate there is no gap.
 START_WAKE_MS = 1500
-# bit/s and frames/s until the first frames have measured the path.
+# bit/s and frames/s until the path was measured with the first frames
 UNMEASURED = (300_000, 8)
 
 
@@ -51,24 +51,24 @@ UNMEASURED = (300_000, 8)
 class QuestionTime:
     """The time of a question by three clocks."""
 
-    # Monotonic seconds at its arrival here.
+    # Arrival at the server, monotonic seconds
     at: float
-    # Seconds since the epoch by this machine's clock, at its arrival here.
+    # Arrival at the server, seconds since the epoch
     wall: float
-    # Seconds since the epoch by the page's clock, that of its sender reports, so the offset between
-    # the machines does not matter; None when the client sent no time.
+    # Time of sending by the page's clock, seconds since the epoch. Its sender reports use the same
+    # clock, so the offset between the machines does not matter. None if the client sent no time
     sent: float | None = None
 
     @classmethod
     def now(cls) -> QuestionTime:
-        """Return the present time, of a question without the page's clock."""
+        """Return the time of a question asked now, without the page's clock."""
         return cls(at=time.monotonic(), wall=time.time())
 
     def precedes(self, frame: Frame) -> bool:
-        """Return True when a frame was captured after the question was sent.
+        """Return True if a frame was captured after the question was sent.
 
-        The sender's clock decides. Where it cannot, or is not believed, the local estimate has to be 10 ms after the
-        arrival. A local estimate before the arrival always gives False.
+        The sender's clock decides. If it is unknown or not trusted, the local estimate must be 10 ms after the
+        arrival. A local estimate before the arrival always returns False.
         """
         stamp, sent = frame.captured_sender, self.sent
         if stamp is None or sent is None or self.stamps_disagree(frame) is not False:
@@ -76,10 +76,10 @@ class QuestionTime:
         return stamp >= sent and frame.captured >= self.at
 
     def stamps_disagree(self, frame: Frame) -> bool | None:
-        """Return True when a frame's delay exceeds the question's delay by more than the path explains.
+        """Return True if a frame's delay exceeds the question's delay by more than the path can explain.
 
-        The opposite proves nothing: the question may have been delayed. None when the two cannot be compared: without
-        a stamp, or with one that is more than 2 s from the arrival.
+        The opposite proves nothing, because the question may have been delayed. Return None if the two cannot be
+        compared: without a timestamp, or with one more than 2 s from the arrival.
         """
         stamp, sent = frame.captured_sender, self.sent
         if stamp is None or sent is None or not abs(sent - self.wall) <= SENT_AT_BOUND_S:
@@ -88,7 +88,7 @@ class QuestionTime:
 
 
 class Camera:
-    """Owner of the newest frame. All methods belong to the event loop.
+    """The owner of the newest frame. All methods run on the event loop.
 
     Bounds of the newest frame, and of the last new one: one; a newer one replaces it. Of small luma pictures, from
     which motion is measured: 8 of 160×90; the oldest is dropped, and all with the connection.
@@ -102,49 +102,51 @@ class Camera:
         dark_since: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`clock` gives monotonic seconds, the same as the event loop's. `dark_since`: the time since which there is no
-        picture; None for now.
+        """Create a camera without a connection.
+
+        `clock` returns the event loop's monotonic seconds. `dark_since`: the time since which there is no picture;
+        None for now.
         """
         self._metrics = metrics
         self._clock = clock
-        # Error text while nothing is connected.
+        # Error text while no camera is connected
         self.absence = (
             "No camera is connected to this session. Press Start Camera (or send an offer to "
             "/api/webrtc/offer), then ask again."
         )
-        # The connection that sends; None while there is none.
+        # The current connection; None without one
         self.feed: CameraConnection | None = None
-        # State of that connection, or of the last one.
+        # State of the current or last connection
         self._tracker = CameraStateTracker()
         self.newest: Frame | None = None
-        # The newest one that is no repeat, which would have a later capture time: of a frozen camera its picture.
+        # The newest frame that is not a repeat. Repeats of a frozen camera have later capture times.
         self.last_new: Frame | None = None
-        # Monotonic time since which there is no picture: creation, or the end of the last one that showed something.
+        # Monotonic time since which there is no picture: the creation, or the end of the last connection with frames
         self._dark_since = clock() if dark_since is None else dark_since
         self._arrivals = Broadcast()
         self._sampler = Sampler(sample_rate)
         self._limits = SenderLimits(sample_rate)
         self._scenes = SceneMeter()
-        # It is a screen or a window: a black one is not dark.
+        # The camera is a shared screen or window, whose black picture is not dark.
         self.screen = False
-        # False while no client shows the hints (dark, blurred); scenes are then not analysed.
+        # False while no client shows the hints (dark, blurred)
         self.measures_scenes = True
         self._reports = StatusReports(self)
-        # Requests a key frame from the sender; None while nothing is connected.
+        # Requests a key frame from the sender; None while no camera is connected
         self._request_key_frame: Callable[[], None] | None = None
-        # Listeners, called in their order: with each sampled frame,
+        # Listeners, called in order. For each sampled frame
         self.on_sample: list[Callable[[Frame], None]] = []
-        # with each frame between them,
+        # For each frame between them
         self.on_between: list[Callable[[Frame], None]] = []
-        # when another connection begins to send,
+        # When another connection begins to send
         self.on_stream: list[Callable[[], None]] = []
-        # when a field of the `status` message has changed,
+        # When a field of the `status` message changes
         self.on_status: list[Callable[[], None]] = []
-        # and when the sender's limits change; the argument is the time to stay awake in ms, or None.
+        # When the sender's limits change; the argument is the time to stay awake in ms, or None.
         self.on_sender: list[Callable[[int | None], None]] = []
 
     def new_connection(self, *, sender_controlled: bool = True) -> CameraConnection:
-        """Create the feed of a connection that is being set up; `open_connection` makes it the current one."""
+        """Create the feed of a new connection; `open_connection` makes it the current one."""
         return CameraConnection(self, self._metrics, sender_controlled=sender_controlled)
 
     def open_connection(
@@ -152,7 +154,7 @@ class Camera:
         feed: CameraConnection | None = None,
         request_key_frame: Callable[[], None] | None = None,
     ) -> CameraConnection:
-        """Make `feed`, or a new one, the current feed. Later calls of the replaced feed have no effect."""
+        """Make `feed`, or a new one, the current feed. Later calls of the replaced feed are ignored."""
         self.feed = feed or self.new_connection()
         self._request_key_frame = request_key_frame
         self._tracker = self.feed.tracker
@@ -167,7 +169,7 @@ class Camera:
 
     @property
     def clock_doubted(self) -> bool:
-        """True when the sender's capture times contradicted this machine's clock at the last comparison."""
+        """True if the sender's capture times contradicted this machine's clock at the last comparison."""
         return self.feed is not None and self.feed.clock_doubted
 
     @property
@@ -177,21 +179,21 @@ class Camera:
 
     @property
     def last_picture(self) -> float:
-        """Monotonic arrival time of the newest picture; without one, the time since which there is none."""
+        """Arrival of the newest picture, monotonic seconds; without one, the time since which there is none."""
         return self.newest.arrived if self.newest is not None else self._dark_since
 
     @property
     def sender_controlled(self) -> bool:
-        """True when the sender follows our limits (the page does, a WHIP device does not), or nothing sends."""
+        """True if the sender obeys the limits (the page does, a WHIP device does not), or nothing sends."""
         return self.feed is None or self.feed.sender_controlled
 
     @property
     def _sends_repeats(self) -> bool:
-        """True when waking the sender brings only repeats of its last picture: a slow source that follows our limits."""
+        """True if waking the sender yields only repeats of its last picture: a slow source that obeys the limits."""
         return self.sender_controlled and self._tracker.is_slow
 
     def state(self) -> CameraState | None:
-        """Return the camera's state now; None before the first camera was offered."""
+        """Return the current state; None before the first offer of a camera."""
         return self._tracker.state(self._clock()) if self._reports.state is not None else None
 
     def fps(self) -> float:
@@ -204,7 +206,7 @@ class Camera:
         self._reports.cancel()
 
     def _reset(self) -> None:
-        """Forget the connection with its frame and scene."""
+        """Reset the connection, its frames and its scene."""
         self.feed = None
         self.newest = self.last_new = None
         self._scenes = SceneMeter()
@@ -214,7 +216,7 @@ class Camera:
     # Called by the current feed
 
     def take(self, frame: Frame) -> None:
-        """Store a frame as the newest, wake the waiting questions, and sample it when due."""
+        """Store a frame as the newest, wake waiting questions, and sample the frame if due."""
         first = self.newest is None or (frame.width, frame.height) != (
             self.newest.width,
             self.newest.height,
@@ -241,14 +243,14 @@ class Camera:
             self._reports.arm()
 
     def connection_made(self) -> None:
-        """Start to expect the first frame: the connection is established."""
+        """Expect the first frame, because the connection is established."""
         self._tracker.connection_made(self._clock())
         if self.feed is not None and self.feed.codec == "H264":
             self.sender_changed(START_WAKE_MS)
         self._reports.arm()
 
     def end(self) -> None:
-        """Forget the ended connection's frame and scene, and report the new state."""
+        """Reset the ended connection's frames and scene, and report the new state."""
         self._tracker.end()
         if self.newest is not None:
             self._dark_since = self._clock()
@@ -256,7 +258,7 @@ class Camera:
         self._reports.check()
 
     def sender_changed(self, wake_ms: int | None = None) -> None:
-        """Tell the listeners that the sender's limits have changed, or that it has to stay awake for `wake_ms`."""
+        """Notify the listeners that the sender's limits changed, or that it must stay awake for `wake_ms`."""
         if self.sender_controlled:
             now = self._clock()
             self._tracker.note_rate_change(now, now + (wake_ms or 0) / 1000)
@@ -264,7 +266,7 @@ class Camera:
             listener(wake_ms)
 
     def rate_changed(self, cap: int, frame_rate: int) -> None:
-        """Take a new path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""
+        """Store a new path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""
         self._limits.path = cap, frame_rate
         self.sender_changed()
 
@@ -272,16 +274,16 @@ class Camera:
 
     @property
     def scene(self) -> Scene | None:
-        """The scene of a frame of about the last second; None before the first."""
+        """Scene of a frame of about the last second; None before the first one."""
         return self._scenes.scene
 
     def measure(self, frame: Frame, small: Luma | None = None) -> None:
-        """Measure the scene on a frame, if that is due. `small`: its small luma picture, if there is one already."""
+        """Measure the scene of a frame, if due. `small`: its small luma picture, if already available."""
         if self.measures_scenes and self._scenes.due(frame):
             self.scene_of(frame, small)
 
     def scene_of(self, frame: Frame, small: Luma | None = None) -> Scene:
-        """Return the newest frame's own scene: measure it unless it is the frame measured last."""
+        """Return the scene of the newest frame; measure it unless it was measured last."""
         scene, news = self._scenes.read(frame, small)
         if news or (news is not None and abs(self.fps() - self._reports.fps) > FPS_STEP):
             self._reports.send()
@@ -292,9 +294,8 @@ class Camera:
     ) -> Frame:
         """Wait for the first frame that a live camera captured after the question. Safe to cancel.
 
-        Calls `on_wait` once when that takes longer than 0.6 s. Raises NoCamera, CameraFrozen or CameraStalled: after
-        0.6 s when more waiting cannot help, otherwise when no such frame comes within 3 s, or within two periods of
-        a slow source.
+        Call `on_wait` once after 0.6 s. Raises NoCamera, CameraFrozen or CameraStalled: after 0.6 s if waiting longer
+        cannot help, else if no such frame arrives within 3 s, or within two periods of a slow source.
         """
         return await FrameWait(self, asked.at, REQUEST_FRAME_SECONDS).after(asked, on_wait)
 
@@ -304,19 +305,19 @@ class Camera:
             self._reports.send()
 
     async def sharpest(self) -> Frame:
-        """Return the sharpest frame of the next 0.4 s, or at once the first one that is as sharp as usual.
+        """Return the sharpest frame of the next 0.4 s, or immediately the first one that is as sharp as usual.
 
         Raises the errors of `frame_after`.
         """
         return await FrameWait(self, self._clock()).sharpest()
 
     def wake(self) -> None:
-        """Have the sender leave idle for `WAKE_MS`, because a question is about to come."""
+        """Wake the sender for `WAKE_MS`, because a question is expected."""
         if not self._sends_repeats:
             self.sender_changed(WAKE_MS)
 
     def request_frame(self) -> None:
-        """Wake the sender; without any picture yet, also request a key frame in case packets were lost."""
+        """Wake the sender; before the first picture also request a key frame, in case packets were lost."""
         self.wake()
         if self._request_key_frame is not None and self.newest is None:
             self._request_key_frame()
@@ -324,9 +325,9 @@ class Camera:
     # Sending
 
     def set_sample_rate(self, rate: float, *, working: bool, alert: bool = False) -> None:
-        """Sample `rate` frames per second. `working`: background work needs them, so idle sends twice as many.
+        """Sample `rate` frames per second. `working`: background work needs them, so an idle sender sends twice as many.
 
-        `alert`: it needs those between, too, so idle sends them soon after each other.
+        `alert`: it also needs the frames between them, so an idle sender sends them in quick succession.
         """
         wanted = rate, working, alert
         if self._limits.wanted != wanted:
@@ -335,23 +336,23 @@ class Camera:
             self.sender_changed()
 
     def sender(self, wake_ms: int | None = None) -> Sender:
-        """Build the message with the sender's current limits."""
+        """Return the message with the sender's current limits."""
         return self._limits.message(wake_ms, repeats=self._sends_repeats)
 
 
 class SenderLimits:
-    """What the sender's limits follow from: the frames that are needed, and the path."""
+    """The basis of the sender's limits: the needed frames, and the path."""
 
     def __init__(self, sample_rate: float) -> None:
-        # Sampled frames a second; True where background work needs them, and those between, too.
+        # Sampled frames per second, and whether background work needs them, and those between them
         self.wanted = (sample_rate, False, False)
-        # The last measurement of the path
+        # Last measurement of the path
         self.path = UNMEASURED
 
     def message(self, wake_ms: int | None, *, repeats: bool) -> Sender:
-        """`repeats`: waking would bring a repeat of the last picture, as if it were new."""
+        """Return the message. `repeats`: waking would yield a repeat of the last picture, as if it were new."""
         rate, working, alert = self.wanted
-        # Twice as many while work runs, so that samples are fresh.
+        # Twice as many while background work runs, so that samples are recent.
         idle = math.ceil(rate * (2 if working else 1))
         plan = sender_plan(*self.path, idle, alert=alert, wake_ms=wake_ms)
         if repeats:
@@ -360,11 +361,11 @@ class SenderLimits:
 
 
 class SceneMeter:
-    """Measures one stream's scenes; frames of another one are not comparable."""
+    """Measures the scenes of one stream; frames of other streams are not comparable."""
 
     def __init__(self) -> None:
         self.scene: Scene | None = None
-        # Capture time of the frame measured last
+        # Capture time of the last measured frame
         self._measured = -math.inf
         self._reader = SceneAnalyser()
 
@@ -372,9 +373,7 @@ class SceneMeter:
         return abs(frame.captured - self._measured) >= ANALYSIS_SECONDS
 
     def read(self, frame: Frame, small: Luma | None) -> tuple[Scene, bool | None]:
-        """Return a frame's scene, and True when its hints differ from those before; None when it
-        was measured already.
-        """
+        """Return a frame's scene, and whether its hints changed; None if it was measured before."""
         before = self.scene
         if before is not None and frame.captured == self._measured:
             return before, None
@@ -384,11 +383,11 @@ class SceneMeter:
 
 
 class StatusReports:
-    """Calls a camera's `on_status` listeners, also when its state changes because nothing arrives."""
+    """Calls a camera's `on_status` listeners, also if the state changes because no frame arrives."""
 
     def __init__(self, camera: Camera) -> None:
         self._camera = camera
-        # The last reported state; None before the first camera.
+        # Last reported state; None before the first camera
         self.state: CameraState | None = None
         # Frames per second in the last report
         self.fps = 0.0
@@ -407,12 +406,12 @@ class StatusReports:
             listener()
 
     def arm(self) -> None:
-        """Set the one timer that checks the state when it may change without a frame; frames do not reset it."""
+        """Set the timer that checks the state when it may change without a frame; frames do not reset it."""
         self._timer.cancel()
         now = self._camera._clock()
         deadline = self._camera._tracker.deadline(now)
         if self._camera.feed is not None:
-            # At least 50 ms ahead: the deadline moves with every frame.
+            # At least 50 ms ahead, because the deadline moves with every frame.
             delay = 1.0 if deadline == math.inf else max(0.05, deadline - now)
             self._timer.set(delay, self._timer_fired)
 
@@ -424,23 +423,23 @@ class StatusReports:
         self._timer.cancel()
 
 
-# Why no frame came, by the reason for which pictures are refused (see `CameraConnection.pictures_refused`); "" without one
+# Error texts for a missing frame, by the reason in `CameraConnection.pictures_refused`; "" without a reason
 _NO_FRAME = {
-    "format": "The camera sends H.264 that this server does not decode: only 4:2:0 with 8 bits, without slice groups, "
-    "slices out of order and data partitions. Choose constrained baseline, main or high, or VP8, in the program "
-    "that sends, and ask again.",
-    "size": "The camera's pictures are larger than this server decodes: at most 3840×2160 pixels, and of H.264 at that "
-    "size no more than two reference pictures. Send smaller ones, and ask again.",
-    "": "No new picture came from the camera in time, so this was not answered from an old one. Check the connection "
-    "and ask again.",
+    "format": "The camera sends H.264 that this server cannot decode: only 8-bit 4:2:0 without slice groups, unordered "
+    "slices and data partitions is supported. Choose constrained baseline, main or high, or VP8, in the sending "
+    "program, and ask again.",
+    "size": "The camera's pictures are too large: at most 3840×2160 pixels are allowed, with at most two reference "
+    "pictures of H.264 at that size. Send smaller pictures, and ask again.",
+    "": "No new picture arrived from the camera in time, and old pictures are not used. Check the connection and ask "
+    "again.",
 }
 
 
 class FrameWait:
-    """One wait for a frame of a camera: when it wakes the sender, and when it gives up."""
+    """A wait for a frame of a camera. It wakes the sender, and gives up at a deadline."""
 
     def __init__(self, camera: Camera, start: float, request_seconds: float = math.inf) -> None:
-        """`request_seconds`: time from the start until the sender is woken first."""
+        """Start to wait. `request_seconds`: time from the start until the sender is first woken."""
         self._camera = camera
         self._start = start
         self._notice = start + FRAME_NOTICE_SECONDS
@@ -451,7 +450,7 @@ class FrameWait:
     async def after(self, asked: QuestionTime, on_wait: Callable[[], None]) -> Frame:
         """See `Camera.frame_after`."""
         camera, tracker = self._camera, self._camera._tracker
-        # Two periods: the picture of a polled camera counts from its request, and one may be under way.
+        # Two periods: a polled camera's picture has the time of its request, and one may be under way.
         deadline = asked.at + max(FRAME_WAIT_SECONDS, 2 * tracker.quiet / QUIET_PERIODS)
         while True:
             frame = self._new()
@@ -498,11 +497,11 @@ class FrameWait:
             raise self._error()
         if now >= self._notice:
             self._notice = math.inf
-            # Pictures are refused, or the camera is frozen: a longer wait cannot bring a frame.
+            # Pictures are refused, or the camera is frozen: waiting longer cannot help.
             if self._refusal or camera._tracker.is_frozen(now):
                 raise self._error()
             on_wait()
-            # A second time: the sender may be idle again, or the first request was lost.
+            # Again, because the sender may be idle again, or the first request was lost.
             camera.request_frame()
         if now >= self._request_at:
             self._request_at = math.inf
@@ -522,7 +521,7 @@ class FrameWait:
         tracker, now = self._camera._tracker, self._camera._clock()
         if not self._refusal and tracker.state(now) is CameraState.FROZEN:
             return CameraFrozen(
-                f"The camera is connected but its picture stands still: no new one has come for {tracker.still_for(now):.0f} s. "
+                f"The camera is connected, but its picture is frozen: no new one for {tracker.still_for(now):.0f} s. "
                 "Check that no other program uses it and that it is not covered or paused, or stop and start it."
             )
         return CameraStalled(_NO_FRAME[self._refusal])
@@ -532,27 +531,27 @@ def _hints(scene: Scene) -> tuple[bool, bool, bool]:
     return scene.dark, scene.blurred, scene.black
 
 
-# Shares of the period: a frame may be early by the first (jitter must not lose a frame), and must be behind the last one
-# by the second (catching up must not be a burst).
+# Fractions of the period: a frame may be early by the first, so that jitter loses no frame, and must follow the last one
+# by the second, so that catching up is not a burst.
 _EARLY = 0.25
 _CLOSEST = 0.5
 
 
 class Sampler:
-    """Selects frames on a grid of 1/rate seconds, without drift or bursts. One camera, one caller.
+    """Selects frames on a grid of 1/rate seconds, without drift or bursts; for one camera and one caller.
 
-    Of a camera slower than the rate every frame is taken.
+    It takes every frame of a camera slower than the rate.
     """
 
     def __init__(self, rate: float) -> None:
         self._period = 1 / rate
-        # Capture time of the last frame taken; None before the first.
+        # Capture time of the last frame taken; None before the first
         self._last: float | None = None
-        # Grid point of the next frame, in capture time.
+        # Grid point of the next frame, in capture time
         self._due = 0.0
 
     def set_rate(self, rate: float) -> None:
-        """Change the rate, frames per second, from the last taken frame on."""
+        """Set the rate in frames per second, from the last taken frame on."""
         period = 1 / rate
         if period != self._period:
             self._period = period
@@ -560,7 +559,7 @@ class Sampler:
                 self._due = self._last + period
 
     def take(self, captured: float) -> bool:
-        """Return True when the frame captured at this time (seconds of any one clock) is to be taken."""
+        """Return True if the frame captured at this time (seconds of any one clock) is to be taken."""
         period = self._period
         if self._last is None or self._last - captured > period:
             # The first frame, or a new stream with another clock.
@@ -568,7 +567,7 @@ class Sampler:
         elif captured < self._due - _EARLY * period or captured < self._last + _CLOSEST * period:
             return False
         elif captured - self._due >= period:
-            # Late by a whole period: the camera is slower than the rate, or paused. Skip the missed grid points.
+            # Late by a whole period: the camera is slower than the rate, or was paused. Skip the missed grid points.
             self._due = captured
         self._last = captured
         self._due += period
@@ -576,21 +575,21 @@ class Sampler:
 
 
 class CameraConnection:
-    """One connection's state and its receiver's way to the camera. A replaced feed no longer reaches the camera."""
+    """The state of a connection, and the sink of its receiver. A replaced feed no longer affects the camera."""
 
     def __init__(self, camera: Camera, metrics: Metrics, *, sender_controlled: bool = True) -> None:
-        """`sender_controlled`: the page sends and follows our limits; False for a device with its own rate and clock."""
+        """Create the feed. `sender_controlled`: False for a device that has its own rate and clock, unlike the page."""
         self._camera = camera
         self._metrics = metrics
         self.sender_controlled = sender_controlled
-        # The first codec of the answer, which a browser then sends; "" before the answer.
+        # First codec of the answer, which browsers send; "" before the answer
         self.codec = ""
         self.tracker = CameraStateTracker()
-        # Reason for which pictures after the newest were refused (see `pictures_refused`); "" for none.
+        # Reason why pictures after the newest were refused (see `pictures_refused`); "" for none
         self.refusal = ""
-        # True when frames' capture times contradict their arrival or a question's time; then our clock decides.
+        # Capture times contradict the arrival of frames or the time of a question; then this machine's clock is used.
         self.clock_doubted = False
-        # False until the first real picture; before it a decoder may return memory that was never written.
+        # False until the first real picture; before it a decoder may return uninitialised memory.
         self._seen = False
 
     @property
@@ -606,7 +605,7 @@ class CameraConnection:
             return
         self._seen = True
         self.refusal = ""
-        # Questions carry the page's clock, which is not this device's.
+        # Questions have times of the page's clock, not of this device's.
         if not self.sender_controlled:
             frame = replace(frame, captured_sender=None, clock_doubted=False)
         self._camera.take(frame)
@@ -619,7 +618,7 @@ class CameraConnection:
         self.tracker.packet_received(now)
 
     def rate(self, cap: int, frame_rate: int) -> None:
-        """Report a new path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""
+        """Report a path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""
         if self.current:
             self._camera.rate_changed(cap, frame_rate)
 
@@ -627,12 +626,11 @@ class CameraConnection:
         self._metrics.frames_skipped.labels(reason).inc(count)
 
     def pictures_refused(self, reason: str) -> None:
-        """Note that pictures were not decoded: their "size" is too large, or their "format"
-        is unknown."""
+        """Note that pictures were not decoded because of their "size" or "format"."""
         self.refusal = reason
 
     def key_frame_requested(self) -> None:
-        """Wake the camera after a key frame request: an idle one captures its next frame only after 0.5 s."""
+        """Wake the camera after a key frame request, because an idle one captures its next frame only after 0.5 s."""
         if self.current:
             self._camera.sender_changed(KEY_FRAME_WAKE_MS)
 

@@ -1,12 +1,12 @@
-"""Estimate a path's capacity from the arrival of its frames. Pure: the caller gives the time.
+"""Estimate a path's capacity from the arrival of frames. Pure: the caller passes the time.
 
 A frame leaves the browser as a burst, so the spread of its packets on arrival shows the bottleneck:
-every frame of three or more packets (a train) is a probe, at two frames per second and without test
-traffic. The capacity is sent to the browser as REMB, idle and awake; the page gets lower limits for
-its encoder. The estimate neither decays nor expires while the camera is idle.
+every frame of three or more packets is a probe, at two frames per second and without test traffic.
+The capacity is sent to the browser as REMB, idle and awake; the page gets lower limits for its
+encoder. The estimate neither decays nor expires while the camera is idle.
 
 The rule and its constants were measured with Chromium over links of 300 kbit/s to 20 Mbit/s, and in
-simulations with jitter, loss, reordering, competing traffic and a reader that stalls
+simulations with jitter, loss, reordering, competing traffic and stalling readers
 (`tests/media/test_path_rate.py`).
 """
 
@@ -18,66 +18,66 @@ from statistics import median_low
 
 from server.core.messages import RampStep, Sender, SenderProfile
 
-# Bounds in bit/s, beside TOP: least REMB, least limit of the encoder, and the highest single rate
-# that makes a difference.
+# Bounds in bit/s, beside TOP: lowest REMB, lowest limit of the encoder, and the highest single rate
+# that is distinguished
 REMB_LOW = 150_000
 CAP_LOW = 120_000
 RATE_TOP = 4e6
-# The encoder's limit before the first train, and its lower bound without send times on the packets.
+# Limit of the encoder before the first burst, and its lower bound without send times in packets
 CAP_FIRST = 300_000
-# The encoder may use this share of the path.
+# Fraction of the path that the encoder may use
 SHARE = 0.65
-# Bits of a good 720p frame; the frame rate follows from it.
+# Bits of a good 720p frame, from which the frame rate is derived
 FRAME_BITS = 40_000
 FPS_LOW = 6
-# Least packets of a train.
+# Minimum packets of a burst
 TRAIN_PACKETS = 3
-# An incomplete train shows a narrower path when its rate without the longest gap is below this
-# share of the estimate, and it is late by this many seconds.
+# An incomplete burst shows a narrower path if its rate without the longest gap is below this
+# fraction of the estimate, and it is late by this many seconds.
 EARLY, EARLY_S = 0.6, 0.02
-# A train spread as widely on arrival as when sent was not slowed by the path.
+# A burst whose spread on arrival is within these bounds of that on sending was not slowed by the path.
 FREE_FACTOR, FREE_S = 1.15, 0.002
-# Packets sent over a longer time than this are no burst.
+# Maximum time over which the packets of a burst are sent
 BURST_S = 1.0
-# The estimate is the lower median of this many rates.
+# Number of rates whose lower median is the estimate
 RATES = 5
-# A rate below this share of the estimate lowers it: at once with a queue, else at the second one.
+# A rate below this fraction of the estimate lowers it: immediately with a queue, else with the second one.
 SLOW = 0.75
 SLOW_QUEUE_S = 0.05
-# Without send times, a rate below this share of the estimate is the browser's own pacing, unless
+# Without send times, a rate below this fraction of the estimate is the browser's own pacing, unless
 # the frame was queued.
 PACED = 0.6
 # A frame delayed by this much, whose packets then arrived this many times faster than the path
-# allows, waited in our own socket: it is ignored.
+# allows, waited in this machine's socket and is ignored.
 STALL_S, STALL_RATE = 0.015, 3.0
-# Jitter is the median change of the delay over this many frames. A frame may be late by this many
-# times the jitter.
+# Number of frames over whose delays the jitter, a median, is computed; and by how many times the
+# jitter a frame may be late
 JITTERS = 9
 JITTER_LATE = 3.0
-# Queueing delay above which a lower estimate also lowers the gain, so that the queue empties;
-# below, it is jitter.
+# Queueing delay above which a lower estimate also lowers the gain, so that the queue empties; a
+# shorter one is jitter.
 GAIN_QUEUE_S = 0.03
-# The gain on the estimate: lowered after two queued frames in a row, raised when there is no queue.
+# Lowest gain on the estimate. The gain falls after two queued frames in a row, and rises without a queue.
 GAIN_LOW = 0.25
 GAIN_DOWN, GAIN_DOWN_S, QUEUE_HIGH_S = 0.7, 0.25, 0.08
 GAIN_UP, GAIN_UP_S, QUEUE_LOW_S = 1.1, 0.5, 0.04
-# Lower bound of REMB as a share of the estimate; below it frames would wait in the browser.
+# Lower bound of REMB as a fraction of the estimate; below it frames would wait in the browser.
 REMB_GAIN_LOW = 0.5
-# Window of the shortest delay, which is that of the empty path.
+# Window of the shortest delay, which is that of the empty path
 WINDOW_S = 12
-# A packet up to this much older than the newest frame is late; another timestamp begins a frame.
+# A packet up to this much older than the newest frame is late; any other timestamp begins a frame.
 LATE_S = 2.0
 _RTP_HZ = 90_000
 # abs-send-time: 24 bits, 6.18 fixed point seconds.
 _SEND_HZ = 1 << 18
 _RTP_WRAP_S = 2**32 / _RTP_HZ
-# Relative changes that are reported, and times (seconds): decreases at once, increases less often.
+# Relative changes that are reported, and seconds between reports: decreases at once, increases less often
 REMB_MOVE, REMB_EVERY_S = 0.05, 1.0
 CAP_MOVE, MORE_EVERY_S = 0.08, 0.3
 
 
 class PathRate:
-    """Estimates one camera's path. It may outlive a stream, because a new SSRC uses the same path.
+    """Estimates the path of one camera. It may outlive a stream, because a new SSRC uses the same path.
 
     Without abs-send-time (Firefox) the spread on arrival may be the browser's pacing, so only
     queued frames show a slow path; the RTP timestamp replaces the send time of a frame's first
@@ -85,38 +85,38 @@ class PathRate:
     """
 
     def __init__(self) -> None:
-        # bit/s, the lower median of `_rates`; None before the first train.
+        # Lower median of `_rates`, bit/s; None before the first burst
         self._estimate: float | None = None
         self._rates: deque[float] = deque(maxlen=RATES)
-        # Consecutive low rates that await confirmation.
+        # Consecutive low rates that await confirmation
         self._slow: list[float] = []
-        # The rates before this incomplete frame lowered the estimate; None when it did not.
+        # The rates before this incomplete frame lowered the estimate; None if it did not
         self._before: list[float] | None = None
-        # Without send times: True once a queued frame has shown the path's own rate.
+        # Without send times: True once a queued frame has shown the rate of the path
         self._proven = False
         self._gain = 1.0
         self._gain_at = -math.inf
-        # True while the gain is low only to empty the queue that a narrower path left.
+        # True while the gain is low only to empty the queue of a narrower path
         self._draining = False
-        # Consecutive queued frames.
+        # Consecutive queued frames
         self._high = 0
-        # True when packets carry their send time. Otherwise no REMB is sent.
+        # Packets carry their send time; else no REMB is sent.
         self.timed = False
-        # The first packet's arrival less its send time: delays count from it. None before.
+        # Arrival less send time of the first packet, the zero of delays; None before it
         self._delay_zero: float | None = None
-        # Queueing delay of the newest frame's first packet, seconds.
+        # Queueing delay of the newest frame's first packet, seconds
         self._waited = 0.0
-        # The same of the newest frame that did not wait for the one before it.
+        # The same for the newest frame that did not wait for the one before it
         self._alone = 0.0
-        # Changes of `_alone` from frame to frame, and their median.
+        # Changes of `_alone` from frame to frame, and their median
         self._jitters: deque[float] = deque(maxlen=JITTERS)
         self._jitter = 0.0
-        # The shortest delay lately.
+        # The shortest recent delay
         self._base = WindowMinimum(WINDOW_S)
-        # The frame being received; None before the first.
+        # Timestamp of the frame being received; None before the first
         self._timestamp: int | None = None
         self._train = PacketBurst(0.0, 0.0, 0)
-        # The encoder's limit while awake, and the path's capacity for REMB, bit/s
+        # Limit of the encoder while awake, and capacity of the path for REMB, bit/s
         self.cap = CAP_FIRST
         self.remb = TOP
 
@@ -129,9 +129,7 @@ class PathRate:
         marker: bool,
         sequence: int,
     ) -> bool:
-        """Add a media packet on arrival.
-
-        Returns True when `remb`, `cap` or `frame_rate` may have changed.
+        """Add a media packet on arrival. Return True if `remb`, `cap` or `frame_rate` may have changed.
 
         `send_time`: abs-send-time as on the wire (24 bits); `size`: bytes of the payload;
         `timestamp`: 32 bits; `sequence`: 16 bits. Do not add retransmissions, RTX or padding on
@@ -151,7 +149,7 @@ class PathRate:
             if self._timestamp is not None:
                 step = signed_difference(timestamp - self._timestamp)
                 if -LATE_S * _RTP_HZ < step < 0:
-                    return False  # A late packet of an earlier frame must not split this one.
+                    return False  # A late packet of an earlier frame must not split this frame.
                 if not train.closed:
                     changed = self._close(now)
             self._timestamp = timestamp
@@ -170,11 +168,11 @@ class PathRate:
 
     @property
     def frame_rate(self) -> int:
-        """Frames per second while awake with enough bits for good pictures."""
+        """Frames per second while awake, with enough bits for good pictures."""
         return min(FPS_TOP, max(FPS_LOW, round(self.cap / FRAME_BITS)))
 
     def _start_timed(self) -> None:
-        """Switch to send times, and forget the rates and delays measured with another clock."""
+        """Switch to send times, and clear rates and delays measured with another clock."""
         self.timed = True
         self._delay_zero = None
         self._base.clear()
@@ -192,12 +190,9 @@ class PathRate:
         return delay - self._base.add(now, delay)
 
     def _queue(self, now: float, queue: float) -> bool:
-        """Update jitter and gain from the queueing delay of a frame's first packet.
-
-        Returns True on a change.
-        """
+        """Update jitter and gain with the queueing delay of a frame's first packet. Return True on a change."""
         if queue < now - self._train.last_arrival:
-            # It did not wait for the frame before it.
+            # The frame did not wait for the one before it.
             self._jitters.append(abs(queue - self._alone))
             self._jitter = median_low(self._jitters)
             self._alone = queue
@@ -221,15 +216,14 @@ class PathRate:
         return True
 
     def _check_early(self, now: float) -> bool:
-        """Lower the estimate when an incomplete frame arrives so slowly that the path must be
-        narrower.
+        """Lower the estimate early if an incomplete frame arrives so slowly that the path must be narrower.
 
-        This helps the frames that are captured from now on.
+        The frames captured from now on benefit.
         """
         train = self._train
         if self._estimate is None or train.spread <= FREE_FACTOR * train.sent_spread + FREE_S:
             return False
-        # Above TOP the rate makes no difference, and a few milliseconds would have a large effect.
+        # Rates above TOP make no difference, and a few milliseconds would have a large effect.
         estimate = min(self._estimate, TOP)
         late = train.spread - max(train.sent_spread, train.bits / estimate)
         if (
@@ -244,7 +238,7 @@ class PathRate:
         return True
 
     def _close(self, now: float) -> bool:
-        """Take the rate of a complete frame into the estimate. Returns True on a change."""
+        """Add the rate of a complete frame to the estimate. Return True on a change."""
         train = self._train
         train.closed = True
         sent_s = train.sent_spread
@@ -262,7 +256,7 @@ class PathRate:
             self._proven = self._proven or not free
         if estimate is not None:
             if free and rate < (estimate if self.timed else PACED * estimate):
-                return False  # It arrived as it was sent: its rate is only a lower bound.
+                return False  # Not slowed by the path: the rate is only a lower bound.
             if rate > STALL_RATE * estimate and self._waited > STALL_S + 2 * self._jitter:
                 return False
             needed = min(estimate, TOP)
@@ -272,7 +266,7 @@ class PathRate:
                 if len(self._slow) >= 2:
                     self._narrow(now, max(self._slow), waiting=self._waited > GAIN_QUEUE_S)
                 else:
-                    # A single low rate may be an accident: it is only one of the rates.
+                    # A single low rate may be accidental: it is only one of the rates.
                     self._learn(rate)
                 return True
         self._slow.clear()
@@ -280,7 +274,7 @@ class PathRate:
         return True
 
     def _judge(self, before: list[float], rate: float) -> None:
-        """Confirm or undo `_check_early` now that the frame is complete."""
+        """Confirm or undo `_check_early` after the frame is complete."""
         self._rates.clear()
         if rate >= SLOW * min(median_low(before), TOP):
             self._rates.extend(before)
@@ -317,7 +311,7 @@ class PathRate:
 
 
 class Announcements:
-    """What the browser and the page were told of a path last, and when they hear of it again."""
+    """Decides when the browser (REMB) and the page are informed of a path's rates."""
 
     def __init__(self, path: PathRate) -> None:
         self._path = path
@@ -325,9 +319,9 @@ class Announcements:
         self._told, self._told_at = (0, 0), -math.inf
 
     def remb_due(self, now: float) -> int | None:
-        """Return the REMB to send now (bit/s), and count it as sent; None when none is due.
+        """Return the REMB to send now (bit/s), and count it as sent; None if none is due.
 
-        Call it after each packet. It is due after a change of more than 5 %, and every second.
+        Call it after each packet. REMB is due after a change of more than 5 %, and every second.
         """
         moved = abs(self._path.remb - self._sent) > REMB_MOVE * self._sent
         if not self._path.timed or (not moved and now - self._sent_at < REMB_EVERY_S):
@@ -336,9 +330,9 @@ class Announcements:
         return self._path.remb
 
     def page_due(self, now: float) -> bool:
-        """Return True when the page should hear `cap` or `frame_rate`, and count it as told.
+        """Return True if `cap` or `frame_rate` should be sent to the page, and count them as sent.
 
-        They are due at first, after a decrease of 8 %, and after an increase of 8 % 0.3 s after the
+        They are due at first, after a decrease of 8 %, and after an increase of 8 %, 0.3 s after the
         last time.
         """
         new = self._path.cap, self._path.frame_rate
@@ -350,42 +344,39 @@ class Announcements:
         return True
 
 
-# IP, UDP and SRTP on top of each RTP packet's payload, bytes.
+# Bytes of IP, UDP and SRTP per RTP packet
 OVERHEAD = 40
-# Most correction for lost packets: a frame that lost more than half of them proves less.
+# Maximum correction for lost packets: a frame that lost more than half of them proves less.
 LOST_TOP = 2.0
-# Lower bound of the spread in a rate: packets read at once have no smaller one.
+# Lower bound of the spread in a rate, for packets read at once
 SPREAD_LOW_S = 1e-4
-# abs-send-time wraps after this time.
+# Time after which abs-send-time wraps
 SEND_WRAP_S = 64.0
 
 
 class PacketBurst:
-    """Packets of one RTP timestamp, each once and in the order of arrival. Times are seconds.
+    """The packets of one RTP timestamp, each once and in the order of arrival. Times are seconds.
 
     The first packet starts the measurement, so its bits do not count.
     """
 
     def __init__(self, now: float, sent: float, sequence: int) -> None:
-        """Begin with the first packet."""
+        """Start with the first packet."""
         self.packets = 1
-        # True after its marker: later packets of this timestamp were overtaken, and are ignored.
+        # True after the marker: later packets of this timestamp were overtaken, and are ignored.
         self.closed = False
         self._bytes = 0
         self._first_arrival = self.last_arrival = now
         self._first_sent = sent
-        # Relative to the first
+        # Relative to the first packet packet
         self._sent_min = self._sent_max = 0.0
         self._first_sequence = self._last_sequence = sequence
-        # The longest time between two arrivals, and the bytes that came with the later one.
+        # Longest time between two arrivals, and the bytes of the later packet
         self._longest_gap = 0.0
         self._longest_bytes = 0
 
     def add(self, now: float, sent: float | None, size: int, sequence: int) -> None:
-        """Add a packet.
-
-        `size`: bytes of payload; `sent`: None when the packets have none; `sequence`: 16 bits.
-        """
+        """Add a packet. `size`: bytes of payload; `sent`: None without send times; `sequence`: 16 bits."""
         size += OVERHEAD
         self.packets += 1
         self._bytes += size
@@ -421,8 +412,7 @@ class PacketBurst:
     def bits(self) -> float:
         """Bits that the path carried after the first packet.
 
-        Lost packets count with the mean size, unless they were the last ones: they used the path,
-        too.
+        Lost packets also used the path: they count with the mean size, unless they were the last ones.
         """
         steps = (self._last_sequence - self._first_sequence) & 0xFFFF
         return 8 * self._bytes * min(max(1.0, steps / (self.packets - 1)), LOST_TOP)
@@ -432,22 +422,21 @@ class PacketBurst:
         return self.bits / max(self.spread, SPREAD_LOW_S)
 
     def steady_rate(self) -> float:
-        """Return the rate without the longest gap: one late packet or a stall does not count."""
+        """Return the rate without the longest gap, so that a late packet or a stall does not count."""
         bits = 8 * (self._bytes - self._longest_bytes)
         return bits / max(self.spread - self._longest_gap, SPREAD_LOW_S)
 
 
 def signed_difference(difference: int, bits: int = 32) -> int:
-    """Return a difference of two wrapping counters of so many bits with its sign."""
+    """Return the signed difference of two wrapping counters of so many bits."""
     half = 1 << (bits - 1)
     return ((difference + half) & (2 * half - 1)) - half
 
 
 class WindowMinimum:
-    """The minimum of the values of the last seconds, of delays that of an empty path.
+    """The minimum of the values of the last seconds.
 
-    It keeps one minimum per second, so that a window of n seconds holds n numbers at any rate.
-
+    It stores one minimum per second, so that a window of n seconds has n numbers at any rate.
     `value` is the minimum over the window; infinite before the first value.
     """
 
@@ -455,15 +444,12 @@ class WindowMinimum:
 
     def __init__(self, seconds: int) -> None:
         self._seconds = seconds
-        # (second, smallest in it), oldest first.
+        # (second, minimum in it), oldest first
         self._minima: deque[tuple[int, float]] = deque(maxlen=seconds)
         self.value = math.inf
 
     def add(self, now: float, value: float) -> float:
-        """Add a value and return the new minimum.
-
-        `now`: seconds, which never decrease by a whole second.
-        """
+        """Add a value and return the new minimum. `now`: seconds, which never decrease by a whole second."""
         second = math.floor(now)
         minima = self._minima
         if minima and minima[-1][0] >= second:
@@ -482,21 +468,21 @@ class WindowMinimum:
         self.value = math.inf
 
 
-# The highest bit/s of the encoder and of REMB, and the highest frame rate.
+# Maximum bit/s of the encoder and of REMB, and maximum frame rate
 TOP = 2_500_000
 FPS_TOP = 30
-# Idle frames per second while somebody waits for a change: a frame is then less than 0.1 s old.
-# They share the bits of the frames that it sends otherwise, but have at least so many each.
+# Idle frames per second while a change is awaited: a frame is then less than 0.1 s old. They share
+# the bits of the usual idle frames, but have at least so many each.
 ALERT_FPS = 12
 ALERT_FRAME_BITS = 25_000
 IDLE_LOW, IDLE_TOP_A_FRAME = 30_000, 100_000
-# Sent in place of 30. Chromium, limited to exactly the camera's rate, drops every second frame,
-# because frames that come slightly early exceed the limit (measured with a 30/s camera: one frame
-# per 62 ms; limited to 60, one per 33 ms).
+# Sent in place of 30. If limited to exactly the camera's rate, Chromium drops every second frame,
+# because slightly early frames exceed the limit (measured with a 30/s camera: one frame per 62 ms;
+# limited to 60, one per 33 ms).
 NO_LIMIT_FPS = 60
 RAMP_AT_MS = (0, 150, 300, 450, 600, 800, 1000, 1300, 1600, 2000)
-# libwebrtc's encoders use the mean frame rate of the last 3 s (90 frames at 30/s), so a lower one
-# takes full effect after that time.
+# libwebrtc's encoders use the mean frame rate of the last 3 s (90 frames at 30/s), after which a
+# lower rate takes full effect.
 SETTLE_MS, SETTLE_STEP_MS = 3000, 300
 
 
@@ -511,10 +497,11 @@ def sender_plan(
     """Return the message with the limits for a path (`PathRate.cap` in bit/s, `PathRate.frame_rate`).
 
     Idle frames may be 1.5 times as large as awake ones. The browser's encoder adapts to a raised frame rate within about
-    1.7 s and until then makes too large frames, so the bit rate rises in steps: the ramp. After falling back it still
-    divides the bit rate by the higher frame rate, and Chromium's H.264 skips frames that exceed their share (measured: two
-    of six, gaps of 1.0 s at 2 frames/s), so the bit rate falls in steps, too: the settling. The path carries no more for
-    it, because each idle frame keeps its size. `alert`: somebody waits for a change, so the idle bits make more frames.
+    1.7 s, and until then its frames are too large, so the bit rate rises in steps (`ramp`). After the return to idle it
+    still divides the bit rate by the higher frame rate, and Chromium's H.264 skips frames that exceed their budget
+    (measured: two of six, gaps of 1.0 s at 2 frames/s), so the bit rate also falls in steps (`settle`). This does not
+    load the path more, because each idle frame keeps its size. `alert`: a change is awaited, so the idle bits are
+    divided among more frames.
     """
     frame_bits = cap / frame_rate
     idle_rate = max(1, min(round(idle_frame_rate), frame_rate))

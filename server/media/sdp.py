@@ -1,4 +1,4 @@
-"""Check an SDP offer before anything else reads it, and find its camera section. Pure, bounded.
+"""Check SDP offers before anything else reads them, find the camera section, and build answers. Pure, bounded.
 
 Sources: RFC 8866 (SDP), RFC 8839 (candidates in SDP), RFC 9429 (JSEP), RFC 9143 (BUNDLE).
 """
@@ -16,28 +16,28 @@ from server.core.errors import TooLarge, UnusableOffer
 MAX_SDP_BYTES = 64 * 1024
 MAX_MEDIA_SECTIONS = 8
 MAX_CANDIDATES = 64
-# Characters of a candidate; browsers write about 120.
+# Maximum characters of a candidate; browsers write about 120.
 MAX_CANDIDATE_CHARS = 2000
-# Codecs of all sections. Browsers offer about 60; the answer repeats each in a longer form.
+# Maximum codecs of all sections. Browsers offer about 60; the answer repeats each in a longer form.
 MAX_CODECS = 256
-# Encoding names (RTP payload formats) that the media path can decode.
+# Encoding names (RTP payload formats) that can be decoded
 DECODABLE = frozenset({"VP8", "H264"})
-# Encoding names that repair or wrap other streams.
+# Encoding names that repair or wrap other streams
 NO_PICTURES = frozenset({"RTX", "RED", "ULPFEC", "FLEXFEC-03", "FLEXFEC"})
-# Fingerprints of all sections together; each costs a digest of the peer's certificate.
+# Maximum fingerprints of all sections; each costs a digest of the peer's certificate.
 MAX_FINGERPRINTS = 32
-# Lines about streams that aiortc gets; browsers write four for each of two streams, or of six.
+# Maximum lines about streams passed to aiortc; browsers write four for each of two or six streams.
 MAX_STREAM_LINES = 64
-# Most codecs named in an error text.
+# Maximum codecs named in an error
 _NAMED_CODECS = 4
 _RTPMAP = re.compile(r"^a=rtpmap:(\d{1,3}) ([A-Za-z0-9._-]{1,40})/")
-# A line about one payload type (7 bits, RFC 3550) or, of feedback, about all.
+# A line about one payload type (7 bits, RFC 3550), or for feedback also about all
 _CODEC_LINE = re.compile(r"^a=(rtpmap|fmtp|rtcp-fb):(\*|[1-9]?\d|1[01]\d|12[0-7]) (.+)$", re.ASCII)
 _CODEC_LINES = ("a=rtpmap:", "a=fmtp:", "a=rtcp-fb:")
-# The feedback that aiortc's codecs have; it looks at each line of it with each codec.
+# Feedback supported by aiortc's codecs; aiortc compares each line with each codec.
 _FEEDBACK = frozenset({"nack", "nack pli", "goog-remb"})
 _DIRECTIONS = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
-# Attributes of a section's transport. A bundle uses that of its first section (RFC 9143 section 7).
+# Attributes of a section's transport. A bundle uses those of its first section (RFC 9143 section 7).
 CANDIDATES = ("a=candidate:", "a=end-of-candidates")
 TRANSPORT = (
     *("a=ice-ufrag:", "a=ice-pwd:", "a=ice-options:", "a=fingerprint:", "a=setup:"),
@@ -47,25 +47,25 @@ TRANSPORT = (
 
 @dataclass(slots=True)
 class Section:
-    """One media section as it was offered."""
+    """A media section of an offer."""
 
     kind: str
     port: str
     protocol: str
-    # Formats (payload types for audio and video); at least one.
+    # Formats (payload types for audio and video), at least one
     formats: list[str]
-    # Its name within the offer; empty without one.
+    # Name within the offer; empty without one
     mid: str = ""
     direction: str = "sendrecv"
-    # True: it has no transport of its own, so port 0 does not reject it (RFC 9143 section 6).
+    # The section has no transport of its own, so port 0 does not reject it (RFC 9143 section 6).
     bundle_only: bool = False
-    # Format to encoding name.
+    # Format to encoding name
     codecs: dict[str, str] = field(default_factory=dict)
-    # Its lines after the "m=" line.
+    # Lines after the "m=" line
     lines: list[str] = field(default_factory=list)
 
     def first_format(self) -> str:
-        """Return the most preferred format that is no retransmission or error correction."""
+        """Return the most preferred format that is not for retransmission or error correction."""
         return next(
             (f for f in self.formats if self.codecs.get(f, "") not in NO_PICTURES), self.formats[0]
         )
@@ -75,20 +75,20 @@ class Section:
 class Offer:
     """An offer with a camera that can be decoded."""
 
-    # The camera section alone, with its transport. Unreachable candidates and the end of candidates
-    # are left out: a peer with `.local` names only is reached through a peer-reflexive pair, which
-    # an early end would prevent.
+    # The camera section alone, with its transport, without unreachable candidates and the end of
+    # candidates: a peer with `.local` names only is reached through a peer-reflexive pair, which an
+    # early end would prevent.
     sdp: str
     candidates: int
     sections: tuple[Section, ...]
-    # Index of the camera section.
+    # Index of the camera section
     camera: int
-    # Indices of the sections that share the camera's transport, the owner of the transport first.
-    # Only the camera when it is in no group.
+    # Indices of the sections that share the camera's transport, beginning with the owner of the
+    # transport; only the camera if it is in no group
     bundle: tuple[int, ...]
-    # True when `bundle` is a BUNDLE group of the offer.
+    # `bundle` is a BUNDLE group of the offer.
     grouped: bool
-    # True when the peer waits for our DTLS handshake (a=setup:passive, RFC 8842 section 5.2).
+    # The peer waits for this side's DTLS handshake (a=setup:passive, RFC 8842 section 5.2).
     passive: bool
 
     @property
@@ -97,25 +97,25 @@ class Offer:
         return self.bundle[0]
 
     def carries(self, mid: str | None, index: int | None) -> bool:
-        """Find whether a candidate of this section (name, index or neither) is for the camera."""
+        """Return True if a candidate of this section (name, index or neither) is for the camera."""
         if mid is not None:
             return mid == self.sections[self.transport].mid
         return index is None or index == self.transport
 
 
 def check_offer(sdp: str) -> Offer:
-    """Check an offer's bounds and find a camera that can be decoded.
+    """Check the bounds of an offer, and find a camera that can be decoded.
 
-    Raises TooLarge above 64 KiB, UnusableOffer with a sentence for the user otherwise.
+    Raises TooLarge above 64 KiB, else UnusableOffer with a sentence for the user.
     """
     size = len(sdp.encode("utf-8", "surrogatepass"))
     if size > MAX_SDP_BYTES:
         raise TooLarge(f"The offer has {size} bytes; at most {MAX_SDP_BYTES} are allowed.")
-    # Split like aiortc does, so that no section hides behind an unusual line break.
+    # Split as aiortc does, so that no section is hidden by an unusual line break.
     lines = sdp.splitlines()
     if not lines or not lines[0].startswith("v=0"):
         raise UnusableOffer(
-            'This is no SDP: it has to begin with "v=0". Send RTCPeerConnection\'s own offer.'
+            'This is not SDP: it must begin with "v=0". Send the offer of RTCPeerConnection.'
         )
     sections: list[Section] = []
     head: list[str] = []
@@ -157,7 +157,7 @@ def check_offer(sdp: str) -> Offer:
     )
 
 
-# The most lines of one kind in an offer, and their name
+# Maximum lines of each kind in an offer, and their name
 _MOST_LINES = {
     "a=candidate:": (MAX_CANDIDATES, "candidates"),
     "a=rtpmap:": (MAX_CODECS, "codecs"),
@@ -166,7 +166,7 @@ _MOST_LINES = {
 
 
 def _count(line: str, counts: dict[str, int]) -> None:
-    """Count a line of an offer by its kind. Raises UnusableOffer for one too many."""
+    """Count a line of an offer by its kind. Raises UnusableOffer if there are too many."""
     for kind, (most, name) in _MOST_LINES.items():
         if line.startswith(kind):
             counts[kind] += 1
@@ -175,21 +175,21 @@ def _count(line: str, counts: dict[str, int]) -> None:
 
 
 def _is_left_out(line: str) -> bool:
-    """Return True for a candidate that leads nowhere, and for the end of them, which comes at once."""
+    """Return True for an unreachable candidate, and for the end of candidates, which would be too early."""
     if line.startswith("a=candidate:"):
         return is_unreachable(line) or is_other_component(line)
     return line.startswith("a=end-of-candidates")
 
 
 def is_other_component(candidate: str) -> bool:
-    """Find whether a candidate is for another component than 1 (RTP and RTCP; RFC 8839, 5.1)."""
+    """Return True if a candidate is for a component other than 1 (RTP and RTCP; RFC 8839, 5.1)."""
     words = candidate.split()
     return len(words) > 1 and words[1].isdecimal() and words[1] != "1"
 
 
 def is_unreachable(candidate: str) -> bool:
-    """Return True when a candidate line has an mDNS name for its address (RFC 8839, 5.1), or a
-    well-formed one no IP address, or a port that no datagram can be sent to.
+    """Return True if a candidate line has an mDNS name (RFC 8839, 5.1), or if a well-formed one has no IP
+    address, or a port to which no datagram can be sent.
 
     asyncio closes a socket that sends to such a port.
     """
@@ -225,20 +225,19 @@ def _attribute(section: Section, line: str) -> None:
 
 
 def _check_bundles(sections: list[Section], bundles: list[list[str]]) -> None:
-    """Raise UnusableOffer unless groups name existing, differing sections once (RFC 9143, 7.2)."""
+    """Raise UnusableOffer unless the groups name existing, different sections once (RFC 9143, 7.2)."""
     mids = [s.mid for s in sections]
     for bundle in bundles:
         if bundle and (bundle[0] not in mids or len(set(bundle)) < len(bundle)):
             raise UnusableOffer(
-                "The offer's BUNDLE group does not fit its media sections: it names one that is not there, or one twice."
+                "The offer's BUNDLE group does not fit its media sections: it names a missing section, or one twice."
             )
     if bundles and len(set(mids)) < len(mids):
         raise UnusableOffer('Two media sections of the offer have the same name ("a=mid").')
 
 
 def _bundle_of(number: int, sections: list[Section], bundles: list[list[str]]) -> tuple[int, ...]:
-    """Return the sections that share a transport with section `number`, the owner of the transport
-    first.
+    """Return the sections that share a transport with section `number`, beginning with its owner.
 
     The owner is the group's first section with a port (RFC 9143 section 7.3.1): a rejected one has
     no transport.
@@ -255,12 +254,12 @@ def _bundle_of(number: int, sections: list[Section], bundles: list[list[str]]) -
 
 
 def _is_accepted(section: Section) -> bool:
-    """Return True when a section of a group with a transport is not rejected."""
+    """Return True if a section of a group with a transport is not rejected."""
     return section.port != "0" or section.bundle_only
 
 
 def _standalone_lines(camera: Section, transport: Section) -> list[str]:
-    """Return the camera section's lines as if alone, with the transport that it uses."""
+    """Return the lines of the camera section as if it were alone, with the transport that it uses."""
     lines = _needed_lines(camera)
     if transport is not camera:
         lines = [line for line in lines if not line.startswith(TRANSPORT)]
@@ -271,7 +270,7 @@ def _standalone_lines(camera: Section, transport: Section) -> list[str]:
 
 
 def _needed_lines(camera: Section) -> list[str]:
-    """Return the camera section's lines without those about codecs and streams that are not used.
+    """Return the lines of the camera section without those about unused codecs and streams.
 
     aiortc's time and memory grow with the codecs times the lines about them.
     """
@@ -287,7 +286,7 @@ def _needed_lines(camera: Section) -> list[str]:
             kind, number, text = match.groups()
             # One description and one set of parameters for each codec
             key = match.groups() if kind == "rtcp-fb" else (kind, number)
-            # What is about no codec at all is malformed, as aiortc says.
+            # Lines about an unknown codec are kept, so that aiortc reports them as malformed.
             if key in known or (number in camera.codecs and number not in used):
                 continue
             if kind == "rtcp-fb" and text not in _FEEDBACK:
@@ -302,13 +301,10 @@ def _needed_lines(camera: Section) -> list[str]:
 
 
 def _camera(sections: list[Section], bundles: list[list[str]]) -> int:
-    """Return the index of the first section that sends video we can decode.
-
-    Raises UnusableOffer.
-    """
+    """Return the index of the first section that sends decodable video. Raises UnusableOffer."""
     video = [n for n, s in enumerate(sections) if s.kind == "video"]
     if not sections:
-        raise UnusableOffer("The offer has no media at all. Add the camera's video track to it.")
+        raise UnusableOffer("The offer has no media. Add the camera's video track to it.")
     if not video:
         if all(s.kind == "audio" for s in sections):
             raise UnusableOffer("The offer has only audio. Add the camera's video track to it.")
@@ -320,7 +316,7 @@ def _camera(sections: list[Section], bundles: list[list[str]]) -> int:
     sending = [n for n in video if sections[n].direction in ("sendrecv", "sendonly")]
     if not sending:
         raise UnusableOffer(
-            "The offer only wants to receive video (recvonly or inactive). This server never sends video: "
+            "The offer only receives video (recvonly or inactive). This server never sends video: "
             "offer the camera as sendonly."
         )
     standing = [
@@ -331,8 +327,8 @@ def _camera(sections: list[Section], bundles: list[list[str]]) -> int:
     ]
     if not standing:
         raise UnusableOffer(
-            "The offer's video is switched off (port 0, and not bundle-only within a BUNDLE group that has a port). "
-            "Offer the camera's track in a media section of its own."
+            "The offer's video is disabled (port 0, and not bundle-only in a BUNDLE group with a port). "
+            "Offer the camera's track in its own media section."
         )
     for n in standing:
         if DECODABLE.intersection(sections[n].codecs.values()):
@@ -342,36 +338,36 @@ def _camera(sections: list[Section], bundles: list[list[str]]) -> int:
     )
     given = f": only {', '.join(offered[:_NAMED_CODECS])}" if offered else ""
     raise UnusableOffer(
-        f"None of the offered video codecs can be decoded here{given}. "
-        f"Offer one of these, beside others or alone: {', '.join(sorted(DECODABLE))}."
+        f"None of the offered video codecs can be decoded{given}. "
+        f"Offer at least one of these: {', '.join(sorted(DECODABLE))}."
     )
 
 
-# Build the SDP answer to a whole offer from the answer to its camera section. Pure.  The other
-# sections of the camera's BUNDLE group share its transport and, but for one that is used
-# beside it, are answered as inactive, so that the group keeps its order and its first section (RFC
-# 9143 section 7.3). All sections outside of the group are rejected with port 0 (RFC 3264 section
-# 6).  RFC 9143 would allow to reject sections of the group, too. Clients take it for the end of
-# that section: browsers stop its transceiver (RFC 9429 section 5.11), so a second camera cannot
-# take over when the first one is stopped, and Chromium then fails to offer under max-bundle.
-# Without the group's first section it does not take the answer at all (Chromium 156). An inactive
-# section costs nothing, since nothing is sent for it.
+# The SDP answer to a whole offer, built from the answer to its camera section.
+#
+# The other sections of the camera's BUNDLE group share its transport. Unless used, they are answered
+# as inactive, so that the group keeps its order and its first section (RFC 9143 section 7.3). All
+# sections outside the group are rejected with port 0 (RFC 3264 section 6).
+#
+# RFC 9143 also allows rejecting sections of the group. But clients treat that as the end of the
+# section: browsers stop its transceiver (RFC 9429 section 5.11), so a second camera cannot take over
+# when the first one is stopped, and Chromium then fails to create an offer under max-bundle. Without
+# the group's first section it refuses the answer (Chromium 156). An inactive section costs nothing.
 
-# Attributes of a data channel that never opens; parsers require them all the same (RFC 8841).
+# Attributes of a data channel that never opens; parsers require them nevertheless (RFC 8841).
 _DATA = ("a=sctp-port:5000", "a=max-message-size:65536")
 
 
 class UsedSection(Protocol):
-    """A section of an offer that is used beside the camera's, over its transport."""
+    """A section of an offer used in addition to the camera's, over its transport."""
 
     @property
     def number(self) -> int:
-        """Its index among the offer's sections."""
+        """Index among the offer's sections."""
         ...
 
     def lines(self, section: Section, port: str, transport: list[str]) -> list[str]:
-        """Return this section of the answer. `transport`: the lines of the camera's transport, its
-        connection line first."""
+        """Return this section of the answer. `transport`: lines of the camera's transport, connection line first."""
         ...
 
 
@@ -382,12 +378,12 @@ def whole_answer(offer: Offer, camera: str, used: Iterable[UsedSection] = ()) ->
     at = next(n for n, line in enumerate(lines) if line.startswith("m="))
     head, media = lines[:at], lines[at:]
     port = media[0].split(" ")[1]
-    # The lines of the camera's transport, its connection line first
+    # Lines of the camera's transport, connection line first
     transport = [line for line in media if line.startswith(("c=", *TRANSPORT))]
     mids = " ".join(offer.sections[n].mid for n in offer.bundle)
-    # GStreamer's webrtcbin (seen with 1.22) assigns the media behind a rejected section to the
-    # wrong track, so no picture arrives: such a section gets port 9. webrtcbin is recognised by its
-    # section names: kind and number.
+    # GStreamer's webrtcbin (seen with 1.22) assigns the media after a rejected section to the wrong
+    # track, so that no picture arrives: such a section gets port 9. webrtcbin is recognised by its
+    # section names, kind and number.
     counted = all(s.mid == f"{s.kind}{n}" for n, s in enumerate(offer.sections))
     out = [*head, f"a=group:BUNDLE {mids}"] if offer.grouped else head
     for number, section in enumerate(offer.sections):
@@ -398,7 +394,7 @@ def whole_answer(offer: Offer, camera: str, used: Iterable[UsedSection] = ()) ->
         elif number in offer.bundle:
             out += _unused_section(section, port, transport)
         else:
-            # It keeps credentials and a codec: webrtcbin and werift need them.
+            # webrtcbin and werift need credentials and a codec.
             kept = [line for line in transport[1:] if not line.startswith(CANDIDATES)]
             shown = "9" if number < offer.camera and counted else "0"
             out += _unused_section(section, shown, ["c=IN IP4 0.0.0.0", *kept])
@@ -406,11 +402,11 @@ def whole_answer(offer: Offer, camera: str, used: Iterable[UsedSection] = ()) ->
 
 
 def _unused_section(section: Section, port: str, transport: list[str]) -> list[str]:
-    """Answer a section that is not used. `transport`: its lines, the connection line first."""
+    """Return the answer to an unused section. `transport`: its lines, connection line first."""
     chosen = section.first_format()
     lines = [f"m={section.kind} {port} {section.protocol} {chosen}", transport[0]]
     if section.kind == "application":
-        # The form of older browsers where the offer has it, else that of RFC 8841.
+        # The form of older browsers if the offer has it, else that of RFC 8841.
         old = [line for line in section.lines if line.startswith("a=sctpmap:")]
         lines += old or _DATA
     else:

@@ -222,7 +222,7 @@ async def test_no_frame_within_3_s_is_told_as_a_stalled_camera() -> None:
     ("reason", "words"),
     [
         ("size", "at most 3840×2160 pixels"),
-        ("format", "4:2:0 with 8 bits"),
+        ("format", "8-bit 4:2:0"),
     ],
 )
 @on_clock
@@ -322,7 +322,7 @@ async def test_a_camera_whose_picture_stands_still_is_frozen_and_a_silent_one_st
         bench.feed.packet_received(now())
         await asyncio.sleep(0.1)
     assert bench.camera.state() is CameraState.FROZEN
-    with pytest.raises(CameraFrozen, match="stands still"):
+    with pytest.raises(CameraFrozen, match="is frozen"):
         await bench.camera.frame_after(question_time())
     # The browser repeats the old picture with a new time when the question wakes it.
     question = question_time()

@@ -1,5 +1,4 @@
-"""Changes to aiortc and aioice, each with its reason and a test that fails when the library changes
-underneath.
+"""Patches of aiortc and aioice, each with its reason and a test that fails if the patched code changes.
 
-Beside this folder only `shared/turn_check.py` and the feature `cameras` import aioice.
+Only this folder, `shared/turn_check.py` and the feature `cameras` import aioice.
 """

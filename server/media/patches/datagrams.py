@@ -1,8 +1,8 @@
-"""Four corrections to aioice 0.13.0: accept datagrams from verified peers only, check STUN messages
-before they are processed, repeat a check that crosses the peer's, and stop the consent queries of a
+"""Fix four defects of aioice 0.13.0: accept datagrams from verified peers only, check STUN messages
+before processing them, repeat a check that crosses the peer's, and stop the consent queries of a
 closed connection.
 
-`tests/project/test_dependencies.py` fails when the wrapped functions change.
+`tests/project/test_dependencies.py` fails if the wrapped functions change.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ import pylibsrtp
 from server.media.sdp import MAX_CANDIDATES
 
 _SUCCEEDED = aioice.ice.CandidatePair.State.SUCCEEDED
-# Bytes of one datagram: the usual path MTU, and the most that pylibsrtp and aiortc's DTLS accept.
+# Maximum bytes of a datagram: the usual path MTU, and the limit of pylibsrtp and aiortc's DTLS.
 MAX_DATAGRAM = 1500
-# Datagrams that wait for DTLS to read them; a working connection has hardly ever more than one.
+# Maximum datagrams waiting for DTLS; a working connection rarely has more than one.
 MAX_WAITING = 2048
-# Addresses of one peer: its candidates, and as many peer-reflexive ones. Without a bound an
+# Maximum addresses of a peer: its candidates, and as many peer-reflexive ones. Without a bound an
 # authenticated peer could make this server send checks to any address (RFC 8445 section 19.5.1).
 MAX_ADDRESSES = 2 * MAX_CANDIDATES
-# Checks that aioice keeps until the answer is made. It would silently drop the oldest beyond this.
+# Checks that aioice keeps until the answer is created; beyond this it silently drops the oldest.
 MAX_EARLY_CHECKS = 100
-# Role conflicts that a peer may report; one is normal.
+# Maximum role conflicts reported by a peer; one is normal.
 MAX_ROLE_CONFLICTS = 4
-# Times that one of our checks is repeated because a check of the peer arrived.
+# Maximum repetitions of a check because a check of the peer arrived
 MAX_SENT_AGAIN = 3
 # STUN message types, RFC 8489 section 5: a Binding request, its response and its error response.
 _REQUEST, _RESPONSE, _ERROR = 0x0001, 0x0101, 0x0111
 _COOKIE = aioice.stun.COOKIE.to_bytes(4, "big")
-# Refused datagrams by reason.
+# Refused datagrams by reason
 refused: Counter[str] = Counter(stranger=0, stun=0, addresses=0, size=0, waiting=0)
 
 
@@ -46,10 +46,9 @@ _Handler = Callable[[Any, Any, tuple[Any, ...]], None]
 
 
 def check_datagrams(stock: _Handler) -> _Handler:
-    """Wrap aioice's `datagram_received` so that it refuses datagrams of strangers and malformed
-    STUN.
+    """Wrap aioice's `datagram_received` to refuse malformed STUN, and datagrams of unverified peers.
 
-    aioice passes every datagram that is not STUN to DTLS, so that a stranger could end a session.
+    aioice passes every datagram that is not STUN to DTLS, so that an attacker could end a session.
     Here a datagram passes only from a verified address (OWASP ASVS 5, 17.2.6): our check of it has
     succeeded, or it has sent an authenticated check that nominates the pair, which may be a moment
     earlier. The nominating side stops checking once a pair works, while the other side may already
@@ -61,8 +60,8 @@ def check_datagrams(stock: _Handler) -> _Handler:
     """
 
     def datagram_received(self: Any, data: Any, addr: tuple[Any, ...]) -> None:
-        # DTLS reads the first byte, so an empty datagram would raise. STUN begins with 0 to 3 (RFC
-        # 7983).
+        # DTLS reads the first byte, so an empty datagram would raise. The first byte of STUN is 0 to 3
+        # (RFC 7983).
         if not data:
             return
         remote = (addr[0], addr[1])
@@ -90,7 +89,7 @@ def check_datagrams(stock: _Handler) -> _Handler:
 
 
 def _stun_problem(protocol: Any, data: bytes, remote: tuple[Any, ...]) -> str:
-    """Return the reason to refuse a STUN message, empty to accept it. Cheap checks come first."""
+    """Return the reason to refuse a STUN message; "" to accept it. Cheap checks come first."""
     if len(data) < 20 or data[4:8] != _COOKIE:
         return "stun"
     kind = data[0] << 8 | data[1]
@@ -104,7 +103,7 @@ def _stun_problem(protocol: Any, data: bytes, remote: tuple[Any, ...]) -> str:
         return "stun"
     receiver = protocol.receiver
     if kind == _ERROR and message.error_code == 487:
-        # aioice retries in the other role, each time one call deeper.
+        # aioice retries in the other role, recursively.
         conflicts = getattr(receiver, "role_conflicts", 0) + 1
         receiver.role_conflicts = conflicts
         return "stun" if conflicts > MAX_ROLE_CONFLICTS else ""
@@ -112,7 +111,7 @@ def _stun_problem(protocol: Any, data: bytes, remote: tuple[Any, ...]) -> str:
         if not receiver._valid_username(message.attributes.get("USERNAME", "")):
             return "stun"
         known = any((c._network_host, c.port) == remote for c in receiver._remote_candidates)
-        # aioice reads the priority of a request from a new address even if it has none.
+        # aioice reads the priority of a request from a new address, even if it is missing.
         if not known and "PRIORITY" not in message.attributes:
             return "stun"
         if len(receiver._early_checks) >= MAX_EARLY_CHECKS or (
@@ -122,7 +121,7 @@ def _stun_problem(protocol: Any, data: bytes, remote: tuple[Any, ...]) -> str:
     return ""
 
 
-# aioice's own functions, also after `install`
+# The original function of aioice, also after `install`
 STOCK: _Handler = aioice.ice.StunProtocol.datagram_received
 _CHECKED = check_datagrams(STOCK)
 STOCK_CONSENT = aioice.ice.Connection.query_consent
@@ -130,7 +129,7 @@ STOCK_INCOMING = aioice.ice.Connection.check_incoming
 
 
 async def _query_consent(self: aioice.ice.Connection) -> None:
-    """Do not query consent on a closing connection, which would go on for 30 s."""
+    """Query consent unless the connection is closing; aioice would go on for 30 s."""
     if not self._closing:
         await STOCK_CONSENT(self)
 
@@ -141,12 +140,11 @@ def _check_incoming(
     addr: tuple[str, int],
     protocol: aioice.ice.StunProtocol,
 ) -> None:
-    """Repeat our unanswered check of a pair at once when the peer's check of it arrives (RFC 8445,
-    7.3.1.4).
+    """Repeat an unanswered check of a pair when the peer's check of it arrives (RFC 8445, 7.3.1.4).
 
-    Ours was sent before the path was open (NAT, a relay's permission); aioice alone would wait 0.5
-    s. Only authenticated checks come here, and `MAX_SENT_AGAIN` bounds what a peer gains that names
-    others' addresses as its own.
+    The check was sent before the path was open (NAT, permission of a relay); aioice would wait
+    0.5 s. Only authenticated checks get here, and `MAX_SENT_AGAIN` limits a peer that claims
+    foreign addresses.
     """
     STOCK_INCOMING(self, message, addr, protocol)
     transactions: tuple[Any, ...] = tuple(protocol.transactions.values())
@@ -164,28 +162,27 @@ def install() -> None:
     aioice.ice.Connection.query_consent = _query_consent  # type: ignore[method-assign]
 
 
-# Protect aiortc 1.16.0's DTLS transport from an authenticated peer: bound its streams, survive
-# malformed packets.  Such a peer has valid keys, so neither ICE nor SRTP stops it.
-# `tests/project/test_dependencies.py` fails when the wrapped methods change.
+# Protect aiortc 1.16.0's DTLS transport from an authenticated peer: limit its streams, survive
+# malformed packets. Such a peer has valid keys, so neither ICE nor SRTP stops it.
+# `tests/project/test_dependencies.py` fails if the wrapped methods change.
 
 log = logging.getLogger(__name__)
-# Streams (SSRCs) of a connection over its whole life. A camera has one, and one for
+# Maximum streams (SSRCs) of a connection over its lifetime. A camera has one, and one for
 # retransmissions; each costs memory in libsrtp and in aiortc's table, and time per packet.
 MAX_STREAMS = 128
-# Refused packets by reason.
+# Refused packets by reason
 peers_refused: Counter[str] = Counter(malformed=0, streams=0)
 
 
 class BoundedSession:
-    """An SRTP session that accepts at most `MAX_STREAMS` streams; packets of others raise like
-    unauthentic ones.
+    """An SRTP session of at most `MAX_STREAMS` streams; packets of others raise as unauthentic ones do.
 
     Bounds of streams (SSRCs) of a connection, addresses of its peer: 128 each; more are refused.
     """
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        # SSRCs of authentic packets.
+        # SSRCs of authentic packets
         self._ssrcs: set[bytes] = set()
 
     def unprotect(self, packet: bytes) -> bytes:
@@ -208,9 +205,9 @@ class BoundedSession:
 
 
 class DrainedTls:
-    """A DTLS connection that reads and discards all application data, which has no use here.
+    """A DTLS connection that reads and discards all application data, which is not used.
 
-    aiortc reads only one record of each datagram; the others would accumulate inside OpenSSL.
+    aiortc reads only one record of each datagram; the others would accumulate in OpenSSL.
     """
 
     def __init__(self, ssl: Any, transport: Any) -> None:
@@ -221,10 +218,7 @@ class DrainedTls:
         return getattr(self._ssl, name)
 
     def recv(self, size: int) -> bytes:
-        """Read until nothing is left.
-
-        Raises SSL.Error: WantReadError then, ZeroReturnError when the peer closed.
-        """
+        """Read until nothing is left. Raises WantReadError then, ZeroReturnError if the peer closed."""
         while True:
             data: bytes = self._ssl.recv(size)
             if self._transport._data_receiver is not None:
@@ -232,7 +226,7 @@ class DrainedTls:
 
 
 def guard_transport(transport_class: Any) -> None:
-    """Wrap the methods of RTCDtlsTransport. Safe to call again."""
+    """Wrap the methods of RTCDtlsTransport. It may be called again."""
     if "guarded" in vars(transport_class):
         return
     transport_class.guarded = True
@@ -246,7 +240,7 @@ def guard_transport(transport_class: Any) -> None:
         self._ssl = DrainedTls(self._ssl, self)
 
     def guarded(handle: Any) -> Any:
-        # aiortc catches only ValueError; any other error (struct.error) would end the connection.
+        # aiortc catches only ValueError; any other error, such as struct.error, would end the connection.
         @functools.wraps(handle)
         async def handle_guarded(self: Any, *received: Any, **more: Any) -> None:
             try:
@@ -255,7 +249,7 @@ def guard_transport(transport_class: Any) -> None:
                 raise
             except Exception as exc:  # noqa: BLE001
                 peers_refused["malformed"] += 1
-                # The counter has the number; at this level a flood of packets writes no log.
+                # The counter has the number. At this level a flood of packets does not fill the log.
                 log.debug("malformed packet", extra={"error": type(exc).__name__})
 
         return handle_guarded

@@ -1,8 +1,8 @@
-"""ICE of a camera's connection: its sockets and announced addresses, in place of aioice 0.13.0.
+"""ICE sockets and announced addresses of a camera's connection, in place of aioice 0.13.0's.
 
-A connection takes one UDP port on each address of this machine that it uses, except loopback,
-whatever else its offer contains. This uses private names of aioice:
-`tests/project/test_dependencies.py` fails when what is replaced or used changes.
+A connection takes one UDP port on each used address of this machine except loopback, whatever its
+offer contains. Private names of aioice are used and replaced: `tests/project/test_dependencies.py`
+fails if they change.
 """
 
 from __future__ import annotations
@@ -28,24 +28,23 @@ from server.core.errors import PortsExhausted
 
 log = logging.getLogger(__name__)
 Address = IPv4Address | IPv6Address
-# An answer waits this long for the STUN server, because our candidates are not trickled.
+# Maximum wait of an answer for the STUN server, because candidates are not trickled
 STUN_SECONDS = 0.5
-# A silent STUN server is not asked for this long, so that further answers do not wait for it.
+# Time without requests to a STUN server that did not respond, so that further answers do not wait
 STUN_PAUSE_SECONDS = 60.0
-# After the whole range was found in use, offers are refused without another search for this long.
+# Time for which offers are refused without a search, after the whole range was found in use
 FULL_SECONDS = 0.5
 RETRY_AFTER = 3.0
 
 
 class Gathering:
-    """Gathers the candidates of all connections of a server, and owns the position in the port
-    range.
+    """Gathers the candidates of all connections, and owns the position in the port range.
 
     `ports`: first and last UDP port for media; None lets the system choose. `public`: the addresses
     to announce, most preferred first. They replace all own addresses of their family (IPv4, IPv6).
-    One that this machine has stands for itself; any other means the same port on this machine's
-    addresses (1:1 NAT, a container's published ports). `stun_url`: a `stun:` URL that is asked for
-    this machine's public address; IPv4 only, and only without a public IPv4 address.
+    If this machine does not have an address, it means the same port on this machine's addresses
+    (1:1 NAT, published ports of a container). `stun_url`: a `stun:` URL to ask for this machine's
+    public address; IPv4 only, and only without a public IPv4 address.
 
     Bounds of the position in the port range: UDP_PORT_RANGE; when full, offers are refused with
     an error.
@@ -66,16 +65,16 @@ class Gathering:
         self._full_until = 0.0
 
     def attach(self, connection: aioice.ice.Connection) -> None:
-        """Gather this connection's candidates here. Call it before the connection gathers."""
+        """Gather this connection's candidates. Call this before the connection gathers."""
         connection.get_component_candidates = partial(self._gather, connection)  # type: ignore[method-assign]
 
     @property
     def asks_stun(self) -> bool:
-        """True when answers may also announce the address that a STUN server reports."""
+        """True if answers may also announce the address reported by a STUN server."""
         return self._stun is not None and not any(a.version == 4 for a in self._public)
 
     def announced(self, own: Sequence[str]) -> list[str]:
-        """Return the addresses to announce on a machine that has `own`, without those from STUN."""
+        """Return the addresses to announce on a machine with the addresses `own`, without those from STUN."""
         named = {address.version for address in self._public}
         rest = [a for a in own if ipaddress.ip_address(a).version not in named]
         return [*map(str, self._public), *rest]
@@ -98,7 +97,7 @@ class Gathering:
             except PortsExhausted:
                 raise
             except OSError as error:
-                # An address may disappear meanwhile (Wi-Fi), or not be ready yet.
+                # An address may have disappeared (Wi-Fi), or not be ready yet.
                 log.info(
                     "address not usable", extra={"error": errno.errorcode.get(error.errno or 0)}
                 )
@@ -110,7 +109,7 @@ class Gathering:
             except BaseException:
                 sock.close()
                 raise
-            # From now on the connection's `close` closes it.
+            # The connection's `close` closes it from now on.
             connection._protocols.append(protocol)
             host, port = sock.getsockname()[:2]
             protocol.local_candidate = _candidate(component, host, port, 0xFFFF)
@@ -121,7 +120,7 @@ class Gathering:
         return found
 
     def _used(self, own: list[str]) -> list[str]:
-        """Return our addresses that need a socket: of a family only the public ones if all are ours."""
+        """Return this machine's addresses that need a socket: only the public ones of a family if this machine has them all."""
         used = list(own)
         for version in (4, 6):
             named = [str(a) for a in self._public if a.version == version]
@@ -130,10 +129,7 @@ class Gathering:
         return used
 
     def _socket(self, address: str) -> socket.socket:
-        """Open and bind a UDP socket.
-
-        Raises PortsExhausted; OSError when the address cannot be used.
-        """
+        """Open and bind a UDP socket. Raises PortsExhausted, or OSError if the address cannot be used."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -146,10 +142,7 @@ class Gathering:
         return sock
 
     def bind(self, sock: socket.socket, address: str) -> None:
-        """Bind to the next free port of the range after the last one used.
-
-        Raises PortsExhausted, OSError.
-        """
+        """Bind to the next free port of the range after the last used one. Raises PortsExhausted, OSError."""
         if self._ports is None:
             sock.bind((address, 0))
             return
@@ -169,8 +162,8 @@ class Gathering:
             self._full_until = time.monotonic() + FULL_SECONDS
             log.warning("no free media port", extra={"count": count})
         raise PortsExhausted(
-            f"All {count} media ports of this server are in use. Try again in a moment; its administrator can free some"
-            " or widen UDP_PORT_RANGE, which needs one port for each camera.",
+            f"All {count} media ports of this server are in use. Try again in a moment; its administrator can widen"
+            " UDP_PORT_RANGE, which needs one port for each camera.",
             retry_after=RETRY_AFTER,
         )
 
@@ -187,7 +180,7 @@ class Gathering:
                 ):
                     continue
                 port = protocol.local_candidate.port
-                # Each candidate has its own preference; higher is preferred (RFC 8445, 5.1.2.1).
+                # Each candidate has its own local preference; higher is better (RFC 8445, 5.1.2.1).
                 preference = 0xFFFF - len(candidates)
                 candidates.setdefault(
                     (address, port), _candidate(component, address, port, preference)
@@ -197,7 +190,7 @@ class Gathering:
     async def _reflexive(
         self, hosts: list[aioice.ice.StunProtocol], server: tuple[str, int]
     ) -> list[aioice.Candidate]:
-        """Ask the STUN server for the sockets' public addresses; none without an answer in time."""
+        """Return candidates with the sockets' public addresses from the STUN server; none without a response in time."""
         hosts = [p for p in hosts if ipaddress.ip_address(p.local_candidate.host).version == 4]
         if not hosts or time.monotonic() < self._stun_silent_until:
             return []
@@ -243,6 +236,6 @@ def _candidate(component: int, host: str, port: int, preference: int) -> aioice.
 
 
 def _host_and_port(stun_url: str) -> tuple[str, int]:
-    """Split stun:host, stun:host:port or stun:[address]:port; config.py has checked the form."""
+    """Split stun:host, stun:host:port or stun:[address]:port, already checked by config.py."""
     parts = urlsplit("//" + stun_url.partition(":")[2])
     return parts.hostname or "", parts.port or 3478

@@ -1,9 +1,9 @@
 """Replace aiortc 1.16.0's RTP receiver for camera video.
 
 `CameraReceiver` replaces `aiortc.rtcpeerconnection.RTCRtpReceiver` (looked up by name when a
-transceiver is made) for video with an attached sink. `install` also extends the lists of codecs and
-of header extensions. Nothing else of the package is changed; `tests/project/test_dependencies.py`
-fails when the replaced parts change.
+transceiver is created) for video with an attached sink. `install` also extends the lists of codecs
+and of header extensions. Nothing else is changed; `tests/project/test_dependencies.py` fails if the
+replaced parts change.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ from server.media.video.payload import COLOR_SPACE_URI
 from server.media.video.video_stream import FrameSink, VideoStream
 
 log = logging.getLogger(__name__)
-# Silence of a stream (SSRC) after which another one replaces it: layers of simulcast come at once.
+# Silence of a stream (SSRC) after which another one may replace it: simulcast layers come together.
 STREAM_CHANGE_SECONDS = 2.0
-# Least time between two changes of a stream's codec
+# Minimum time between two changes of a stream's codec
 CODEC_CHANGE_SECONDS = 0.5
-# SSRCs with receiver reports
+# Maximum SSRCs with receiver reports
 MAX_SSRCS = 8
 
 
 class CameraReceiver(RTCRtpReceiver):
-    """Receives video for a `FrameSink`, and anything else like aiortc's receiver.
+    """Receives video for a `FrameSink`, and anything else as aiortc's receiver does.
 
-    Owns the current stream and the bandwidth estimate sent to the sender (REMB).
+    Owns the current stream, and the bandwidth estimate sent to the sender (REMB).
     """
 
     def __init__(self, kind: str, transport: RTCDtlsTransport) -> None:
@@ -69,7 +69,7 @@ class CameraReceiver(RTCRtpReceiver):
         self._pool: ThreadPoolExecutor | None = None
         self._rtcp_ssrc: int | None = None
         self._codecs: dict[int, RTCRtpCodecParameters] = {}
-        # RTX SSRC to media SSRC from the offer. A peer that names none has only one media stream.
+        # RTX SSRC to media SSRC, from the offer. A peer without them has only one media stream.
         self._rtx: dict[int, int] = {}
         self._stream: VideoStream | None = None
         self._stream_since = 0.0
@@ -83,7 +83,7 @@ class CameraReceiver(RTCRtpReceiver):
         self._failed = False
 
     def attach(self, sink: FrameSink, pool: ThreadPoolExecutor) -> None:
-        """Send frames to `sink`. Call it before `receive`."""
+        """Pass frames to `sink`. Call this before `receive`."""
         self._sink = sink
         self._pool = pool
 
@@ -155,7 +155,7 @@ class CameraReceiver(RTCRtpReceiver):
         try:
             remb = self._take(packet, time.monotonic(), self._sink)
         except Exception as exc:  # noqa: BLE001
-            # An error raised here would end the whole connection.
+            # An error raised here would end the connection.
             self._sink.frames_dropped("broken")
             if not self._failed:
                 self._failed = True
@@ -167,10 +167,7 @@ class CameraReceiver(RTCRtpReceiver):
     # Packets
 
     def _take(self, packet: RtpPacket, now: float, sink: FrameSink) -> int | None:
-        """Process a packet.
-
-        Returns the estimate to send as REMB (bit/s) when it is due, else None.
-        """
+        """Process a packet. Return the estimate to send as REMB (bit/s) if due, else None."""
         codec = self._codecs.get(packet.payload_type)
         if codec is None:
             return None
@@ -273,7 +270,7 @@ class CameraReceiver(RTCRtpReceiver):
             self._spawn(self._send_rtcp(packet), "report")
 
     def _end(self) -> None:
-        """End the stream and the reports. Safe to call more than once."""
+        """End the stream and the reports. It may be called more than once."""
         self._reports.stop()
         if self._stream is not None:
             self._stream.close()
@@ -284,7 +281,7 @@ class CameraReceiver(RTCRtpReceiver):
 
 
 class ReceiverReports:
-    """Receiver reports of a connection's streams (RFC 3550 section 6.4.2), about once a second.
+    """Sends receiver reports of a connection's streams (RFC 3550 section 6.4.2), about once a second.
 
     Bounds of streams with reports: 8; the oldest is dropped.
     """
@@ -292,12 +289,12 @@ class ReceiverReports:
     def __init__(self, send: Callable[[list[RtcpReceiverInfo]], None]) -> None:
         self._send = send
         self._statistics: dict[int, StreamStatistics] = {}
-        # Of the last sender report: SSRC, middle 32 bits of its NTP time, and arrival
+        # SSRC, middle 32 bits of the NTP time, and arrival of the last sender report
         self._heard: tuple[int, int, float] | None = None
         self._timer = Timer()
 
     def start(self) -> None:
-        # Varied over [0.5, 1.5] times the interval, RFC 3550 section 6.2.
+        # Varied over [0.5, 1.5] times the interval (RFC 3550 section 6.2).
         self._timer.set(0.5 + random.random(), self._report)
 
     def stop(self) -> None:
@@ -316,7 +313,7 @@ class ReceiverReports:
         self._heard = ssrc, ntp >> 16 & 0xFFFFFFFF, now
 
     def _report(self) -> None:
-        # First: a report that fails is not the last.
+        # First, so that a failing report is not the last one.
         self.start()
         now = time.monotonic()
         reports = []
@@ -341,10 +338,10 @@ class ReceiverReports:
 
 
 def _more_h264() -> list[RTCRtpCodecParameters]:
-    """Return H.264 codecs that libav decodes and that aiortc's list lacks.
+    """Return H.264 codecs that libav decodes, but aiortc does not list.
 
-    Profiles (RFC 6184 section 8.1): main, high and constrained high; and aiortc's own ones for
-    single NAL units.
+    They are the profiles main, high and constrained high (RFC 6184 section 8.1), and aiortc's own
+    ones for single NAL units.
     """
     video = CODECS["video"]
     known = {
@@ -372,13 +369,13 @@ def _more_h264() -> list[RTCRtpCodecParameters]:
 def _know_color_space() -> None:
     known = HEADER_EXTENSIONS["video"]
     if all(extension.uri != COLOR_SPACE_URI for extension in known):
-        # An answer uses the offer's id.
+        # An answer uses the id of the offer.
         free = 1 + max(extension.id for extension in known)
         known.append(RTCRtpHeaderExtensionParameters(id=free, uri=COLOR_SPACE_URI))
 
 
 def install() -> None:
-    """Install the replacements of this module, and those of `datagrams`. Safe to call again."""
+    """Install the replacements of this module and of `datagrams`. It may be called again."""
     CODECS["video"] += _more_h264()
     _know_color_space()
     aiortc.rtcpeerconnection.RTCRtpReceiver = CameraReceiver  # type: ignore[attr-defined]
@@ -386,7 +383,7 @@ def install() -> None:
     datagrams.guard_transport(RTCDtlsTransport)
 
 
-# Teach aiortc 1.16.0 the RTP header extension for the color space, attached to key frames.
+# Support for the RTP header extension of the color space, attached to key frames
 
 
 @dataclass
@@ -401,7 +398,7 @@ class ColoredMap(HeaderExtensionsMap):
 
     def __init__(self, known: HeaderExtensionsMap) -> None:
         vars(self).update(vars(known))
-        # Id of the extension in this connection; 0 for none.
+        # Id of the extension in this connection; 0 for none
         self._color_space = 0
 
     def configure(self, parameters: RTCRtpParameters) -> None:
@@ -413,10 +410,10 @@ class ColoredMap(HeaderExtensionsMap):
     def get(self, extension_profile: int, extension_value: bytes) -> HeaderExtensions:
         """Parse a packet's extensions.
 
-        Raises ValueError, struct.error and others on malformed ones, like its base.
+        Raises ValueError, struct.error and others for malformed ones, as its base class does.
         """
         values = super().get(extension_profile, extension_value)
-        # Few packets have it: a value that is too short is not parsed twice.
+        # Few packets have the extension: a value that is too short needs no second parsing.
         if self._color_space and len(extension_value) > 4:
             for number, value in unpack_header_extensions(extension_profile, extension_value):
                 if number == self._color_space:
@@ -425,13 +422,13 @@ class ColoredMap(HeaderExtensionsMap):
 
 
 def color_space_of(packet: RtpPacket) -> bytes:
-    """Return the extension's value; empty when the packet has none."""
+    """Return the extension's value; empty if the packet has none."""
     extensions = packet.extensions
     return extensions.color_space if isinstance(extensions, ColoredExtensions) else b""
 
 
 def add_color_space(transport: RTCDtlsTransport) -> None:
-    """Replace a transport's map, before its receivers register. Safe to call again."""
+    """Replace a transport's map before its receivers register. It may be called again."""
     known = transport._rtp_header_extensions_map
     if not isinstance(known, ColoredMap):
         transport._rtp_header_extensions_map = ColoredMap(known)

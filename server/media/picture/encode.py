@@ -1,4 +1,4 @@
-"""Encode pictures, thumbnails and stills as JPEG; decode and scale them."""
+"""Encode pictures, thumbnails and stills as JPEG; decode and scale pictures."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from numpy.typing import NDArray
 from server.core.frames import FRAME_FACTOR
 
 Bgr = NDArray[np.uint8]
-# OpenCV's scale. At 80 printed letters of 14 px have no ringing, and a 720p page of small print takes about 120 kB and
-# 1.5 ms. At 90 it is a third larger, and models read it no better.
+# JPEG quality on OpenCV's scale. At 80, printed letters of 14 px have no ringing, and a 720p page of small print takes
+# about 120 kB and 1.5 ms. At 90 it is a third larger, and models do not read it better.
 QUALITY = 80
-# A thumbnail's longer side and size.
+# Longer side and size of a thumbnail
 THUMBNAIL_SIDE = 320
 THUMBNAIL_BYTES = 24 * 1024
-# The same of a small picture, of which a message may have several.
+# Longer side and size of a small picture, of which a message may have several
 SMALL_SIDE = 240
 SMALL_BYTES = 10 * 1024
-# A still's longer side and size.
+# Longer side and size of a still
 STILL_SIDE = 640
 STILL_BYTES = 36 * 1024
-# Tried in turn until the size fits; at the last one the sides are halved until it does.
+# Tried in turn until the size fits; with the last one the sides are halved until it does.
 _THUMBNAIL_QUALITIES = (75, 55, 35, 20)
 
 
 def jpeg(bgr: Bgr, quality: int = QUALITY) -> bytes:
-    """Encode a (height, width, 3) BGR picture as baseline JPEG (4:2:0). Raises ValueError when that fails."""
+    """Encode a (height, width, 3) BGR picture as baseline JPEG (4:2:0). Raises ValueError if that fails."""
     with suppress(cv2.error):
-        # OpenCV accepts padded rows (a view of a decoder's plane).
+        # OpenCV accepts padded rows, as in a view of a decoder's plane.
         done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
         if done:
             return data.tobytes()
-    raise ValueError(f"no JPEG can be made of an array of shape {bgr.shape}")
+    raise ValueError(f"an array of shape {bgr.shape} cannot be encoded as JPEG")
 
 
 def decode(data: bytes) -> Bgr | None:
-    """Decode a JPEG to BGR; None for a broken one."""
+    """Decode a JPEG to BGR; None if it is broken."""
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     return np.asarray(found, np.uint8) if found is not None else None
 
 
 def scale_to(bgr: Bgr, width: int, height: int) -> Bgr:
-    """Scale a picture to exactly this size; one of this size stays as it is."""
+    """Scale a picture to exactly this size; one of this size is returned unchanged."""
     if bgr.shape[:2] == (height, width):
         return bgr
     shrinks = width * height < bgr.shape[0] * bgr.shape[1]
@@ -54,7 +54,7 @@ def scale_to(bgr: Bgr, width: int, height: int) -> Bgr:
 
 
 def shrink(bgr: Bgr, side: int) -> tuple[Bgr, float]:
-    """Return a picture whose longest side is this one at most, by means of areas, and its scale."""
+    """Shrink a picture by area averaging until its longest side is at most `side`. Return it and the scale."""
     height, width = bgr.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:
@@ -85,7 +85,7 @@ def _bounded(bgr: Bgr, side: int, most: int) -> bytes:
             data = jpeg(small, quality)
             if len(data) <= most:
                 return data
-        # This ends: a JPEG of one pixel has less than a kilobyte.
+        # This terminates: a JPEG of one pixel has less than a kilobyte.
         small = _within(small, max(small.shape[:2]) // 2)
 
 
@@ -94,31 +94,31 @@ def data_url(jpeg_bytes: bytes) -> str:
 
 
 def _within(bgr: Bgr, side: int) -> Bgr:
-    """Shrink a picture, with the same aspect ratio, until no side is longer than `side`."""
+    """Shrink a picture with the same aspect ratio until no side is longer than `side`."""
     height, width = bgr.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:
         return bgr
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    # Exact halves first: takes an eighth of the time of an area mean over uneven steps.
+    # Exact halves first: they take an eighth of the time of area averaging over uneven steps.
     while max(bgr.shape[:2]) >= 2 * side:
         half = max(1, bgr.shape[1] // 2), max(1, bgr.shape[0] // 2)
         bgr = np.asarray(cv2.resize(bgr, half, interpolation=cv2.INTER_AREA), np.uint8)
     return np.asarray(cv2.resize(bgr, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-# The number of frames of a video for a Qwen vision model.  Published with Qwen2-VL and its
+# The number of frames of a video for a Qwen vision model, as published with Qwen2-VL and its
 # successors: qwen-vl-utils 0.0.14, `vision_process.py` (`smart_nframes`). Frames are used in
 # pairs, because the model's patches are two frames deep.
 
 MIN_FRAMES = 4
 MAX_FRAMES = 768
-# Frames a second
+# Frames per second
 DEFAULT_FPS = 2.0
 
 
 def smart_nframes(total_frames: int, video_fps: float, fps: float = DEFAULT_FPS) -> int:
-    """Return the number of frames to take of a video of at least 4: even, at least 4, at most 768."""
+    """Return the number of frames to use of a video with at least 4 frames: even, from 4 to 768."""
     most = min(MAX_FRAMES, total_frames)
     wanted = min(max(total_frames / video_fps * fps, MIN_FRAMES), most)
     return int(wanted) // FRAME_FACTOR * FRAME_FACTOR

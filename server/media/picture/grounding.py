@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A labelled rectangle: left, top, right, bottom; a point when both corners are equal."""
+    """A labelled rectangle: left, top, right, bottom; a point if both corners are equal."""
 
     x1: float
     y1: float
     x2: float
     y2: float
     label: str = ""
-    # The model's confidence, 0 to 1; None where it gives none
+    # Confidence of the model, 0 to 1; None if it gives none
     confidence: float | None = None
 
     @property
@@ -40,7 +40,7 @@ class Box:
         return replace(self, x1=self.x1 + x, x2=self.x2 + x, y1=self.y1 + y, y2=self.y2 + y)
 
     def transposed(self) -> Box:
-        """Return it with x and y exchanged."""
+        """Return the box with x and y exchanged."""
         return replace(self, x1=self.y1, y1=self.x1, x2=self.y2, y2=self.x2)
 
     def scaled(self, across: float, down: float) -> Box:
@@ -49,7 +49,7 @@ class Box:
         )
 
     def shares(self, width: int, height: int) -> Box:
-        """Return it in shares of a picture's sides, cut at its edges."""
+        """Return the box in fractions of a picture's sides, clipped at its edges."""
         return replace(
             self,
             x1=_share(self.x1 / width),
@@ -64,13 +64,13 @@ class Box:
         return self.x1, self.y1, self.x2, self.y2
 
     def intersection(self, other: Box) -> float:
-        """Return the area in both boxes, in square pixels."""
+        """Return the area of the intersection of both boxes, in square pixels."""
         wide = min(self.x2, other.x2) - max(self.x1, other.x1)
         high = min(self.y2, other.y2) - max(self.y1, other.y1)
         return max(0.0, wide) * max(0.0, high)
 
     def overlap(self, other: Box) -> float:
-        """Return the share of two boxes' area that is in both, 0 to 1."""
+        """Return the intersection over union of both boxes, 0 to 1."""
         both = self.intersection(other)
         return both / (self.area + other.area - both + 1e-9)
 

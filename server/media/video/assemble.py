@@ -1,15 +1,13 @@
-"""Assemble RTP packets into whole frames, and decide which repairs to request.
+"""Assemble RTP packets to whole frames, and decide which repairs to request. Pure: the caller passes the time.
 
-Pure: the caller gives the time.
+The owner creates one `Assembler` per media stream, and another one for a new SSRC. It adds every
+media packet on arrival (retransmitted ones, too), sends the requests returned by `nacks` and
+`key_frame_wanted`, and calls `poll` at `deadline`. A packet with a malformed payload is not added:
+it counts as lost.
 
-The owner creates one `Assembler` per media stream, and a new one for a new SSRC. It adds every
-media packet on arrival (retransmitted ones too), sends the requests that `nacks` and
-`key_frame_wanted` return, and calls `poll` at `deadline`. A packet with a malformed payload is not
-added: it counts as lost.
-
-A frame is complete at its marker bit, which saves one frame period against waiting for the next
-timestamp. Returned frames are whole, in order and decodable: after a gap, deltas are dropped until
-a key frame.
+A frame is complete at its marker bit, which saves one frame period compared with waiting for the
+next timestamp. Returned frames are whole, in order and decodable: after a gap, deltas are dropped
+until a key frame.
 """
 
 from __future__ import annotations
@@ -22,20 +20,20 @@ from itertools import islice
 from server.media.path_rate import signed_difference
 from server.media.video.payload import EncodedFrame, Packet
 
-# After such a silence a key frame is requested at once: the packets were lost with the link.
+# Silence after which a key frame is requested immediately, because packets were lost with the link
 SILENCE_S = 1.0
-# Bounds of one frame, and separately of all packets behind the oldest hole (missing ones included).
-# A larger frame is dropped; a hole with more behind it is given up at once.
+# Bounds of one frame, and separately of all packets after the oldest hole, including missing ones.
+# A larger frame is dropped; a hole with more packets after it is given up immediately.
 MAX_PACKETS = 512
 MAX_BYTES = 2 << 20
-# Packets by which the stream's first packet may have overtaken others.
+# Number of packets that the stream's first packet may have overtaken
 MISORDERED_START = 16
 
 
 class Assembler:
-    """One stream's packets in, whole frames out: it orders packets, and has holes repaired.
+    """Orders the packets of one stream, has holes repaired, and returns whole frames.
 
-    Sequence numbers are unwrapped inside: plain integers that grow, the lower 16 bits as on the
+    Sequence numbers are unwrapped internally: growing integers with the lower 16 bits as on the
     wire.
 
     Bounds of packets of a frame: 512; a hole is given up after 450 ms or when full.
@@ -45,38 +43,38 @@ class Assembler:
         self._builder = FrameBuilder()
         # Time of the last request for a key frame
         self._key_asked = -PLI_S
-        # Arrival of the newest packet; None before the first.
+        # Arrival of the newest packet; None before the first
         self._heard: float | None = None
         self._begin()
 
     def _begin(self) -> None:
         """Reset to the state before a stream's first packet."""
-        # The first sequence number not yet taken into a frame.
+        # First sequence number not yet added to a frame
         self._next = 0
-        # Its 16 bits; -1 before the first packet.
+        # Its lower 16 bits; -1 before the first packet
         self._expected = -1
-        # Packets behind a hole. Whenever there are any, `_next` is missing.
+        # Packets after a hole; if there are any, `_next` is missing.
         self._ahead = PacketsAhead()
-        # Missing packets below the end of `_ahead`.
+        # Missing packets before the end of `_ahead`
         self._missing = MissingPackets()
-        # All packets until the first frame begins, whose start may arrive late. None from then on.
+        # All packets until the first frame begins, whose start may arrive late; None afterwards
         self._opening: list[Packet] | None = []
-        # Consecutive packets from far away, at most `RESTART_RUN_OLD`: together they may be a restart
-        # of the sender.
+        # Consecutive packets with distant sequence numbers, at most `RESTART_RUN_OLD`, which may be a
+        # restart of the sender
         self._far: list[Packet] = []
 
     @property
     def held(self) -> int:
-        """Packets held now, at most twice `MAX_PACKETS`."""
+        """Number of packets held now, at most twice `MAX_PACKETS`."""
         return self._builder.held + len(self._ahead)
 
     @property
     def dropped(self) -> Counter[str]:
-        """Dropped frames: "broken" lacked packets, "no_key" lacked their reference. The owner takes them out."""
+        """Dropped frames by reason, removed by the owner: "broken" lacked packets, "no_key" a reference."""
         return self._builder.dropped
 
     def add(self, packet: Packet, now: float, retransmission: bool = False) -> list[EncodedFrame]:
-        """Add a packet and return the frames that it completes, oldest first."""
+        """Add a packet. Return the frames that it completes, oldest first."""
         frames: list[EncodedFrame] = []
         packet.arrived = now
         heard, self._heard = self._heard, now
@@ -86,23 +84,22 @@ class Assembler:
         else:
             self._add_out_of_order(packet, now, retransmission, frames)
             if self._missing and heard is not None and now - heard >= SILENCE_S:
-                # A request sent during the silence was lost as well.
+                # A request sent during the silence was also lost.
                 self._builder.wants_key, self._key_asked = True, -PLI_S
         return frames
 
     def poll(self, now: float) -> list[EncodedFrame]:
-        """Give up overdue packets and return the frames that this releases."""
+        """Give up overdue packets. Return the frames that become available."""
         frames: list[EncodedFrame] = []
         while self._missing and now >= self._hole_due():
             self._pass_hole(frames)
         return frames
 
     def deadline(self) -> float:
-        """Return the time at which `poll`, `nacks` or `key_frame_wanted` has work without a new
-        packet; infinite for never.
+        """Return the time at which `poll`, `nacks` or `key_frame_wanted` has work without a new packet.
 
-        It lies in the past when work is due already. Those methods compare `now` with exactly this
-        number.
+        It is infinite for never, and in the past if work is already due. Those methods compare `now`
+        with exactly this number.
         """
         due = self._key_due()
         if self._missing:
@@ -110,7 +107,7 @@ class Assembler:
         return min(due, self._builder.tail_due())
 
     def nacks(self, now: float) -> list[int]:
-        """Return the numbers to request now, at most 64, oldest first; they count as requested."""
+        """Return the sequence numbers to request now, at most 64, oldest first; they count as requested."""
         if now >= self._missing.due:
             return self._missing.take_due(now)
         if self._missing or now < self._builder.tail_due():
@@ -120,7 +117,7 @@ class Assembler:
         return [(self._expected + n) & 0xFFFF for n in range(TAIL_PACKETS)]
 
     def key_frame_wanted(self, now: float) -> bool:
-        """Return True when a key frame should be requested now, and count it as requested."""
+        """Return True if a key frame should be requested now; it counts as requested."""
         if now < self._key_due():
             return False
         self._key_asked = now
@@ -129,8 +126,8 @@ class Assembler:
     def decode_failed(self, timestamp: int | None = None) -> None:
         """Drop deltas until a key frame, because the decoder refused a frame.
 
-        Ignored when `timestamp`, the frame's RTP timestamp, is older than a key frame that was
-        returned already.
+        Ignored if `timestamp`, the frame's RTP timestamp, is older than a key frame that was already
+        returned.
         """
         newest = self._builder.key_timestamp
         if timestamp is None or newest is None or signed_difference(newest - timestamp) <= 0:
@@ -139,7 +136,7 @@ class Assembler:
     # in order
 
     def _consume(self, packet: Packet, frames: list[EncodedFrame]) -> None:
-        """Take the packet at `_next` into a frame."""
+        """Add the packet at `_next` to a frame."""
         self._next += 1
         self._expected = (packet.sequence + 1) & 0xFFFF
         if self._opening is not None:
@@ -186,7 +183,7 @@ class Assembler:
         self._bound(now, frames)
 
     def _bound(self, now: float, frames: list[EncodedFrame]) -> None:
-        """Give up holes while too much waits behind them, or a whole key frame does in vain."""
+        """Give up holes while too many packets, or a whole key frame, wait after them."""
         ahead = self._ahead
         while ahead and (ahead.end - self._next > MAX_PACKETS or ahead.size > MAX_BYTES):
             self._pass_hole(frames)
@@ -194,7 +191,7 @@ class Assembler:
             self._pass_hole(frames)
 
     def _drain(self, frames: list[EncodedFrame]) -> None:
-        """Consume the packets that follow `_next` without a gap."""
+        """Consume the packets from `_next` up to the next gap."""
         ahead = self._ahead
         while packet := ahead.take(self._next):
             self._consume(packet, frames)
@@ -211,7 +208,7 @@ class Assembler:
         return self._missing.oldest() + (HOLE_S if self._ahead.whole_key is None else KEY_GRACE_S)
 
     def _pass_hole(self, frames: list[EncodedFrame]) -> None:
-        """Give up the oldest hole; with a whole key frame behind it, everything before that."""
+        """Give up the oldest hole; with a whole key frame after it, everything before that frame."""
         target = self._ahead.whole_key
         self._skip_hole(frames)
         while target is not None and self._next <= target:
@@ -227,7 +224,7 @@ class Assembler:
         self._drain(frames)
 
     def _jump(self, sequence: int, frames: list[EncodedFrame]) -> None:
-        """Skip a gap that is too large for retransmission, and continue behind it."""
+        """Skip a gap that is too large for retransmission, and continue after it."""
         while self._ahead:
             self._pass_hole(frames)
         self._builder.lose()
@@ -237,7 +234,7 @@ class Assembler:
     # beginnings
 
     def _rewind(self, sequence: int, now: float) -> None:
-        """Move the stream's beginning back to a packet that was overtaken; no frame has begun."""
+        """Move the beginning of the stream back to an overtaken packet, before any frame has begun."""
         opening, self._opening = self._opening or [], []
         first = self._next - len(opening)
         if not self._ahead:
@@ -249,14 +246,11 @@ class Assembler:
         self._builder.rewind()
 
     def _add_far(self, packet: Packet, distance: int, frames: list[EncodedFrame]) -> None:
-        """Keep a packet far outside of the expected range.
-
-        A run of them means that the sender restarted.
-        """
+        """Keep a packet far outside the expected range. A run of them means that the sender restarted."""
         newest = self._ahead.newest().timestamp if self._ahead else self._builder.before
         newest_yet = newest is not None and signed_difference(packet.timestamp - newest) > 0
         if -FAR < distance < 0 and not newest_yet:
-            return  # Late, or sent twice.
+            return  # Late, or sent twice
         if self._far and packet.sequence != (self._far[-1].sequence + 1) & 0xFFFF:
             self._far.clear()
         self._far.append(packet)
@@ -270,17 +264,17 @@ class Assembler:
 
 
 class FrameBuilder:
-    """Joins one stream's packets, in order, to frames; drops those that cannot be decoded."""
+    """Joins the ordered packets of one stream to frames; drops frames that cannot be decoded."""
 
     def __init__(self) -> None:
         self.dropped: Counter[str] = Counter()
-        # False once a frame continued after its marker (some H.264 senders mark every slice): such
-        # a sender's frames are complete only at the next timestamp.
+        # False once a frame continued after its marker (some H.264 senders mark every slice): frames
+        # of such a sender are complete only at the next timestamp.
         self.markers = True
         # Timestamp of the last returned key frame.
         self.key_timestamp: int | None = None
         self._begin()
-        # A key frame has to be requested.
+        # A key frame must be requested.
         self.wants_key = False
 
     def _begin(self) -> None:
@@ -288,28 +282,27 @@ class FrameBuilder:
         self._parts: list[bytes] = []
         self._bytes = 0
         self._frame_key = False
-        # True once the frame has a part of a picture. Parameter sets alone wait for one.
+        # The frame has a part of a picture. Parameter sets alone wait for one.
         self._frame_picture = False
         self._frame_first = 0.0
         self._frame_last = 0.0
-        # Requests of `TAIL_AT` made since the frame's newest packet.
+        # Number of requests of `TAIL_AT` since the frame's newest packet
         self.tail_asked = 0
-        # Timestamp of the newest packet, which is that of the frame being collected; None when it was
-        # lost.
+        # Timestamp of the newest packet and of the frame being collected; None if it was lost
         self.before: int | None = None
-        # True when that packet closed its frame by its marker.
+        # That packet closed its frame by its marker.
         self._marker_before = False
         # Parts of a key frame closed by its marker, until the next frame begins; see
-        # `_go_on_after_marker`.
+        # `_go_on_after_marker`
         self._closed_key: list[bytes] | None = None
         # Deltas cannot be used: no key frame yet, or the chain of references was broken.
         self.need_key = True
-        # Timestamp of the frame whose rest is being discarded, so that it counts once.
+        # Timestamp of the frame whose rest is being discarded, so that it is counted once
         self._tail_timestamp: int | None = None
 
     @property
     def held(self) -> int:
-        """Packets held now."""
+        """Number of packets held now."""
         return len(self._parts) + len(self._closed_key or ())
 
     def tail_due(self) -> float:
@@ -319,18 +312,18 @@ class FrameBuilder:
         return self._frame_last + TAIL_AT[self.tail_asked]
 
     def restart(self) -> None:
-        """Forget the stream, because its sender restarted."""
+        """Reset the stream, because its sender restarted."""
         self._drop_parts()
         self._begin()
         self.wants_key = True
 
     def rewind(self) -> None:
-        """Forget the packets before the first frame, because they come again."""
+        """Reset the packets before the first frame, because they are added again."""
         self.before = None
         self._tail_timestamp = None
 
     def lose(self) -> None:
-        """Forget all that the packets before a hole have shown."""
+        """Reset the state derived from the packets before a hole."""
         self._drop_parts()
         self.lose_reference()
         self.before = None
@@ -341,7 +334,7 @@ class FrameBuilder:
         self.need_key = self.wants_key = True
 
     def take(self, packet: Packet, frames: list[EncodedFrame]) -> bool:
-        """Add the next packet, which has data. Return False for one whose frame's beginning is lost."""
+        """Add the next packet, which has data. Return False if the beginning of its frame is lost."""
         if self._parts and packet.timestamp == self.before:
             self._parts.append(packet.data)
             self._bytes += len(packet.data)
@@ -368,7 +361,7 @@ class FrameBuilder:
         return True
 
     def _begin_frame(self, packet: Packet, frames: list[EncodedFrame]) -> bool:
-        """Begin a frame with its first packet; False for a packet of a frame whose beginning is lost."""
+        """Begin a frame with its first packet. Return False if the beginning of the frame is lost."""
         same = packet.timestamp == self.before
         sets_wait = bool(self._parts) and not self._frame_picture
         behind = same and self._marker_before
@@ -409,7 +402,7 @@ class FrameBuilder:
         frames.append(EncodedFrame(data, timestamp, self._frame_key, self._frame_first, after_hole))
 
     def _go_on_after_marker(self, packet: Packet) -> bool:
-        """Stop trusting markers: the last returned frame continues after its marker.
+        """Stop trusting markers, because the last returned frame continues after its marker.
 
         A key frame is collected again and returned once more, whole (True). A delta cannot be
         repaired: its rest is discarded, and deltas wait for a key frame (False).
@@ -438,7 +431,7 @@ class FrameBuilder:
         self._marker_before = False
 
     def _drop_parts(self) -> None:
-        """Drop the frame being collected, if any; its rest will not count again."""
+        """Drop the frame being collected, if any; its rest is not counted again."""
         if self._parts:
             self.dropped["broken"] += 1
             self._tail_timestamp = self.before
@@ -446,22 +439,22 @@ class FrameBuilder:
             self._bytes = 0
 
 
-# A sequence number this far away means that the sender restarted, once a run of such packets
-# arrives: a short run when their timestamps are the newest, a longer one when they may be old
+# Distance of sequence numbers that indicates a restart of the sender, once a run of such packets
+# arrives: a short run if their timestamps are the newest, a longer one if they may be old
 # duplicates.
 FAR = 3000
 RESTART_RUN = 3
 RESTART_RUN_OLD = 16
 
 
-# When a packet is requested, in seconds after it was found missing; aiortc itself requests once.
+# Seconds after a packet was found missing at which it is requested; aiortc itself requests once.
 NACK_AT = (0.0, 0.08, 0.16, 0.32)
-# Age at which a missing packet is given up; it leaves time to answer the last request.
+# Age at which a missing packet is given up, with time for the response to the last request
 HOLE_S = 0.45
-# A whole key frame behind a hole replaces all that the hole holds back: at once when deltas are
-# useless anyway, else after this time, so that reordered packets cost nothing.
+# Time after which a whole key frame after a hole replaces all packets that the hole holds back, so
+# that reordered packets cost nothing. Immediately if deltas cannot be used anyway.
 KEY_GRACE_S = 0.02
-# Most sequence numbers in one NACK, oldest first.
+# Maximum sequence numbers in one NACK, oldest first
 MAX_NACKS = 64
 
 
@@ -470,41 +463,38 @@ class _Missing:
     """A packet that is missing although a later one has arrived."""
 
     since: float
-    # Requests of `NACK_AT` made so far.
+    # Number of requests of `NACK_AT` so far
     asked: int = 0
 
 
 class MissingPackets(dict[int, _Missing]):
-    """Missing unwrapped sequence numbers in ascending order, each with its own times.
-
-    The owner bounds their number.
-    """
+    """Missing unwrapped sequence numbers in ascending order. The owner limits their number."""
 
     __slots__ = ("due",)
 
     def __init__(self) -> None:
         super().__init__()
-        # Time at which `take_due` next returns a number; infinite for never, in the past for now.
+        # Time at which `take_due` next returns a number; infinite for never, in the past for now
         self.due = math.inf
 
     def append(self, first: int, end: int, now: float) -> None:
-        """Add `first` up to but not including `end`, all newer than the known ones."""
+        """Add `first` to `end`, exclusive, all newer than the known ones."""
         if len(self) < MAX_NACKS:
             self.due = min(self.due, now)
         for sequence in range(first, end):
             self[sequence] = _Missing(now)
 
     def prepend(self, first: int, end: int, now: float) -> None:
-        """Add `first` up to but not including `end`, all older than the known ones."""
+        """Add `first` to `end`, exclusive, all older than the known ones."""
         newer = self.copy()
         self.clear()
         self.append(first, end, now)
         self.update(newer)
 
     def remove(self, sequence: int) -> None:
-        """Remove a number: its packet arrived or was given up."""
+        """Remove a number, because its packet arrived or was given up."""
         if len(self) > MAX_NACKS:
-            self.due = 0.0  # A newer one comes within the limit.
+            self.due = 0.0  # A newer one is now within the limit.
         del self[sequence]
         if not self:
             self.due = math.inf
@@ -531,34 +521,33 @@ class MissingPackets(dict[int, _Missing]):
 
 
 class PacketsAhead(dict[int, Packet]):
-    """Packets that wait behind a missing one, by unwrapped sequence number, and the first whole key
-    frame among them.
+    """The packets after a missing one, by unwrapped sequence number, and the first whole key frame among them.
 
-    The owner bounds it and takes packets from its lower end. `markers`: True when a marker bit
-    closes a frame (see `Assembler`).
+    The owner limits their number and takes packets from the lower end. `markers`: True if a marker
+    bit closes a frame (see `Assembler`).
     """
 
     __slots__ = ("_keys", "end", "size", "whole_key")
 
     def __init__(self) -> None:
         super().__init__()
-        # Bytes of payload in all of them.
+        # Bytes of payload in all packets
         self.size = 0
-        # One past the newest number; undefined while empty.
+        # One past the newest number; undefined while empty
         self.end = 0
-        # Sequence number of a packet of a whole key frame; None without one.
+        # Sequence number of a packet of a whole key frame; None without one
         self.whole_key: int | None = None
-        # Timestamp of each key frame to the number of a packet that proves it.
+        # Timestamp of each key frame to the number of a packet that proves it
         self._keys: dict[int, int] = {}
 
     def keep(self, sequence: int, packet: Packet, markers: bool) -> None:
-        """Store a packet, and check if it makes a key frame whole."""
+        """Store a packet, and check whether it completes a key frame."""
         self[sequence] = packet
         self.size += len(packet.data)
         if packet.key:
             self._keys.setdefault(packet.timestamp, sequence)
         if self._keys and self.whole_key is None:
-            # Only a frame's last packet, its first, or a late one can do so.
+            # Only the first or last packet of a frame, or a late one, can do so.
             before = self.get(sequence - 1)
             if (
                 packet.marker
@@ -569,7 +558,7 @@ class PacketsAhead(dict[int, Packet]):
                 self._find_whole_key(markers)
 
     def take(self, sequence: int) -> Packet | None:
-        """Remove and return a packet; None when absent. Call `taken` after the last of a series."""
+        """Remove and return a packet; None if absent. Call `taken` after the last of a series."""
         packet = self.pop(sequence, None)
         if packet is not None:
             self.size -= len(packet.data)
@@ -578,7 +567,7 @@ class PacketsAhead(dict[int, Packet]):
         return packet
 
     def taken(self, first: int, markers: bool) -> None:
-        """Find the next whole key frame after all packets before `first` were taken."""
+        """Update the first whole key frame after all packets before `first` were taken."""
         if self.whole_key is not None and self.whole_key < first:
             self.whole_key = None
         if self._keys and self.whole_key is None:
@@ -614,9 +603,9 @@ class PacketsAhead(dict[int, Packet]):
         return True
 
 
-# Least time between two key frame requests.
+# Minimum time between two key frame requests
 PLI_S = 0.5
-# The last packets of a frame are requested after these times without a packet, because an idle
+# Times without a packet after which the last packets of a frame are requested, because an idle
 # camera's next frame, which would reveal the loss, is far away. A sender that has not sent them yet
 # ignores the request.
 TAIL_AT = (0.08, 0.2)

@@ -1,7 +1,4 @@
-"""State machine of a camera: starting, live, frozen, stalled, ended.
-
-Pure: the caller gives the time.
-"""
+"""The state machine of a camera: starting, live, frozen, stalled, ended. Pure: the caller passes the time."""
 
 from __future__ import annotations
 
@@ -12,95 +9,95 @@ from statistics import median_high
 from server.core.frames import CameraState
 
 # Time without packets (STALLED) or without a new picture (FROZEN): QUIET_S, or so many frame
-# periods when that is longer, so that a camera at one frame per second does not flicker; at most
-# QUIET_MAX_S.
+# periods if that is longer, so that the state of a camera at one frame per second does not flicker;
+# at most QUIET_MAX_S.
 QUIET_S = 2.0
 QUIET_PERIODS = 3
 QUIET_MAX_S = 30.0
 # Time for the first frame after connecting; 4 s are normal with 10 % packet loss.
 FIRST_FRAME_S = 6.0
 # A browser with a frozen camera repeats the last picture with a new capture time whenever its frame
-# rate is changed: once or twice on waking, and again on falling back 1.5 s later or more (measured
-# with Chromium). This many new pictures with no larger gap between them prove that the camera moves
+# rate is changed: once or twice on waking, and again on the return to idle 1.5 s later or more
+# (measured with Chromium). This many new pictures without a larger gap prove that the camera works
 # again.
 REVIVED_BY = 4
 REVIVED_GAP_S = 1.2
-# Such repeats come up to so long after the end of a change of the rate. Pictures that come without one are new: the
-# second of them within the longest frame period proves a slow source, such as a canvas, or the first where no quicker
-# one was seen before.
+# Time after the end of a rate change within which such repeats arrive. Pictures without a rate change are new: the
+# second of them within the longest frame period proves a slow source, such as a canvas, or the first one if no faster
+# source was seen before.
 REPEATS_S = 1.2
-# The frame period is the median of the last intervals: one pause does not change it.
+# The frame period is the median of the last intervals, so that a single pause does not change it.
 INTERVALS = 5
-# With fewer of them, a long one may be a stall.
+# With fewer intervals, a long one may be a stall.
 SURE_INTERVALS = 3
-# The frame rate is counted over this time, and over at most so many frames.
+# Window of the frame rate, and maximum number of frames in it
 FPS_WINDOW_S = 3.0
 FPS_FRAMES = 256
 
 
 class CameraStateTracker:
-    """Derives one camera's state from its packets, sender reports and frames.
+    """Derives the state of one camera from its packets, sender reports and frames.
 
     STARTING: before the first frame. STALLED: the first frame is overdue, or nothing arrives any
     more. LIVE: new pictures arrive. FROZEN: packets or reports arrive, but no new picture. STALLED
     becomes LIVE with the next new picture, FROZEN with the fourth in a row. ENDED is final: later
-    calls (a decoder may be late) change nothing.
+    calls, for example by a decoder, change nothing.
     """
 
     def __init__(self) -> None:
         self._ended = False
-        # Time of the connection; infinite before.
+        # Time of the connection; infinite before it
         self._connected = math.inf
-        # Time of the last media packet, sender report or frame; before the first long ago.
+        # Time of the last media packet, sender report or frame; minus infinity before the first
         self._heard = -math.inf
-        # Time since which packets arrive without a silence between them.
+        # Time since which packets arrive without a silence
         self._heard_since = -math.inf
-        # The newest capture time, and its arrival. None before the first frame.
+        # Newest capture time, and its arrival, which is None before the first frame
         self._newest = -math.inf
         self._advanced: float | None = None
-        # Arrivals of the last frames, for the frame rate; the oldest leave first.
+        # Arrivals of the last frames, for the frame rate
         self._arrivals: deque[float] = deque(maxlen=FPS_FRAMES)
         self._intervals: deque[float] = deque(maxlen=INTERVALS)
-        # New pictures in a row while frozen.
+        # New pictures in a row while frozen
         self._revived = 0
-        # Seconds of quiet that end LIVE, from `QUIET_S` and the frame period.
+        # Seconds of silence that end LIVE, from `QUIET_S` and the frame period
         self.quiet = QUIET_S
-        # Times between which the sender may repeat its picture, because its rate changes.
+        # Times between which the sender may repeat its picture, because its rate changes
         self._repeats_from = self._repeats_until = -math.inf
-        # Arrival of the last picture that nothing asked for while frozen; None before one.
+        # Arrival of the last unrequested picture while frozen; None before one
         self._unasked: float | None = None
 
     def connection_made(self, now: float) -> None:
-        """Note that the connection is established: from now on the first frame is expected."""
+        """Note that the connection is established and the first frame is expected."""
         self._connected = now
 
     @property
     def is_slow(self) -> bool:
-        """True for a source whose pictures come seldom: waking its sender brings only repeats."""
+        """True for a source with a low frame rate: waking its sender yields only repeats."""
         return len(self._intervals) >= SURE_INTERVALS and self.quiet > QUIET_PERIODS * REVIVED_GAP_S
 
     def note_rate_change(self, now: float, until: float) -> None:
-        """Note that the sender's rate changes, now and at `until`."""
+        """Note that the sender's rate changes now and at `until`."""
         if now >= self._repeats_until:
             self._repeats_from = now
         self._repeats_until = max(self._repeats_until, until + REPEATS_S)
 
     def may_repeat(self, arrived: float) -> bool:
-        """Return True when a picture whose first packet arrived then may be a repeat of the last one."""
+        """Return True if a picture whose first packet arrived then may be a repeat of the last one."""
         return self.is_slow and self._follows_rate_change(arrived)
 
     def _follows_rate_change(self, arrived: float) -> bool:
-        # A picture's own packets may have changed the rate; their picture is new.
+        # A picture's own packets may have changed the rate; that picture is new.
         return self._repeats_from < arrived < self._repeats_until
 
     def packet_received(self, now: float) -> None:
-        """Note a media packet, padding and retransmissions included, or a sender report."""
+        """Note a media packet, including padding and retransmissions, or a sender report."""
         if now >= self._heard + self.quiet:
             self._heard_since = now
         self._heard = now
 
     def frame(self, now: float, captured: float, arrived: float | None = None) -> bool:
-        """Note a decoded frame. Return True when it is a new picture, False when it is, or may be, a repeat.
+        """Note a decoded frame. Return True if it is a new picture, False if it is, or may be, a repeat.
 
         `captured`: seconds of any one clock; only an increase matters. `arrived`: time of its first packet; None for now.
         """
@@ -112,7 +109,7 @@ class CameraStateTracker:
         arrivals = self._arrivals
         near = bool(arrivals) and now - arrivals[-1] <= REVIVED_GAP_S
         if arrivals:
-            # Frames of a frozen camera are repeats: they say nothing about its frame period.
+            # Frames of a frozen camera are repeats, which do not show its frame period.
             if not frozen and not self.may_repeat(arrived):
                 self._learn_interval(now - arrivals[-1])
             while arrivals and arrivals[0] <= now - FPS_WINDOW_S:
@@ -129,7 +126,7 @@ class CameraStateTracker:
         return False
 
     def _is_slow_source(self, now: float, arrived: float) -> bool:
-        """Return True when a new picture of a frozen camera proves a slow source, and learn its period."""
+        """Return True if a new picture of a frozen camera proves a slow source, and learn its period."""
         if self._follows_rate_change(arrived):
             self._unasked = None
             return False
@@ -149,13 +146,13 @@ class CameraStateTracker:
         self.quiet = min(QUIET_MAX_S, max(QUIET_S, QUIET_PERIODS * period))
 
     def end(self) -> None:
-        """End the camera: it was stopped or replaced, or its connection closed."""
+        """End the camera, because it was stopped or replaced, or its connection closed."""
         self._ended = True
 
     def _begins(self) -> tuple[tuple[CameraState, float], ...]:
-        """Return the table of states: each with the time at which it begins if nothing more arrives.
+        """Return the states, each with the time at which it begins if nothing more arrives.
 
-        The first row whose time has come is the state.
+        The first one whose time has come is the current state.
         """
         if self._ended:
             return ((CameraState.ENDED, -math.inf),)
@@ -178,10 +175,9 @@ class CameraStateTracker:
         return 0.0 if self._advanced is None else now - self._advanced
 
     def is_frozen(self, now: float) -> bool:
-        """Return True when the camera is frozen although packets have arrived long enough for a new
-        picture.
+        """Return True if the camera is frozen although packets have arrived long enough for a new picture.
 
-        After a silence the first packets arrive before the first whole picture.
+        After a silence, the first packets arrive before the first whole picture.
         """
         heard_for = now - self._heard_since
         return self.state(now) is CameraState.FROZEN and heard_for >= self.quiet
@@ -194,7 +190,7 @@ class CameraStateTracker:
         return min((at for _, at in self._begins() if at > now), default=math.inf)
 
     def fps(self, now: float) -> float:
-        """Return frames per second over the last 3 s; falls to 0 while none arrive."""
+        """Return the frames per second over the last 3 s; falls to 0 while none arrive."""
         arrivals = [at for at in self._arrivals if at > now - FPS_WINDOW_S]
         if self._ended or not arrivals:
             return 0.0
@@ -208,43 +204,42 @@ class CameraStateTracker:
         return periods / max(shown, now - arrivals[0] - shown / periods)
 
 
-# Request key frames while a camera is silent, so that one follows as soon as its link is back.
-# Pure.  The first frame after a cut refers to lost frames, so only a key frame can be decoded,
-# and an idle camera's next frame is half a second away. Requests are lost in the cut, too, so
-# they are repeated until one gets through.  A frozen camera is not silent, because its browser
-# still sends reports. With key frame requests it would repeat its last picture and appear to
-# move.
+# Key frame requests while a camera is silent, so that a key frame arrives as soon as its link is
+# back. The first frame after an outage refers to lost frames, so only a key frame can be decoded,
+# and an idle camera's next frame is half a second away. Requests are also lost during the outage,
+# so they are repeated until one arrives. A frozen camera is not silent, because its browser still
+# sends reports. With key frame requests it would repeat its last picture and appear to move.
 
-# Time without packets before the first request. A working link is never quiet for longer: an idle
+# Time without packets before the first request. A working link is never silent for longer: an idle
 # camera sends at least one frame per second, a frozen one a sender report every 0.5 to 1.5 s (RFC
 # 3550, section 6.2, libwebrtc's interval).
 AFTER_S = 1.8
 EVERY_S = 0.2
-# Requests stop after this time, when the connection is given up.
+# Time after which requests stop, because the connection is given up
 UNTIL_S = 30.0
 
 
 class Silence:
-    """Request times of one stream."""
+    """Schedules key frame requests for one silent stream."""
 
     __slots__ = ("_heard", "asks", "due")
 
     def __init__(self) -> None:
-        # Time of the newest packet or report; infinite before the first, when nothing is requested.
+        # Time of the newest packet or report; infinite before the first, when nothing is requested
         self._heard = math.inf
         # Time of the next request; infinite for never. `ask` compares `now` with exactly this number.
         self.due = math.inf
-        # Requests since then
+        # Number of requests since then
         self.asks = 0
 
     def packet_received(self, now: float) -> None:
-        """Note a packet or a sender report: the silence is over."""
+        """Note a packet or sender report, which ends the silence."""
         self._heard = now
         self.due = now + AFTER_S
         self.asks = 0
 
     def ask(self, now: float) -> bool:
-        """Return True when a key frame should be requested now, and count it as requested."""
+        """Return True if a key frame should be requested now; it counts as requested."""
         if now < self.due:
             return False
         self.asks += 1

@@ -1,11 +1,11 @@
-"""Compute a frame's capture time from its RTP timestamp. Pure: the caller gives the time.
+"""Compute the capture time of a frame from its RTP timestamp. Pure: the caller passes the time.
 
-Two clocks are used. The sender's clock is exact and is the clock of the page's questions; it is known as soon as a
+Two clocks are used. The sender's clock is exact, and also the clock of the page's questions; it is known as soon as a
 sender report (RFC 3550 section 6.4.1) has mapped RTP time to it. This machine's clock is always known: the capture time
 is the arrival less the delay above the shortest delay of the last seconds.
 
-Some senders' reports are wrong by seconds (measured: GStreamer 1.22 puts RTP time 0.7 to 37 s ahead, werift puts NTP time
-0.1 to 0.9 s back, by another amount in each report). Such reports are ignored, and this machine's clock is used.
+The reports of some senders are wrong by seconds (measured: GStreamer 1.22 sets RTP time 0.7 to 37 s ahead, werift sets
+NTP time 0.1 to 0.9 s back, by another amount in each report). Such reports are ignored, and this machine's clock is used.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from dataclasses import dataclass
 from server.media.path_rate import WindowMinimum, signed_difference
 
 RTP_HZ = 90_000
-# Window of the shortest delay: long enough to contain a quiet moment, short enough for the drift of
-# two clocks (1.2 ms at 100 ppm).
+# Window of the shortest delay: long enough to contain an undelayed frame, short enough for the drift
+# of two clocks (1.2 ms at 100 ppm).
 WINDOW_S = 12
-# Frames come in order. One further back than this, or several late ones in a row, are a jump.
+# Frames arrive in order. One further back than this, or several late ones in a row, are a jump.
 LATE_S = 1.0
 LATE_RUN = 3
-# A frame this far ahead of the quickest one means a jump, too.
+# A frame this far ahead of the fastest one is also a jump.
 AHEAD_S = 1.0
-# A report is not applied to frames further away than this.
+# Maximum distance of frames to which a report is applied
 REPORT_FAR_S = 30.0
-# The newest reports have to agree on the offset between NTP and RTP time. Eight are compared: 4 s
-# of a browser's reports, so a browser whose clock is set is doubted for 4 s.
+# Number of newest reports that must agree on the offset between NTP and RTP time: 4 s of a browser's
+# reports, so a browser whose clock is set is not trusted for 4 s.
 REPORTS = 8
 REPORTS_APART_S = 0.25
-# A report's RTP time is no later than its arrival. Our estimate may be late by the encoding time.
+# A report's RTP time is not later than its arrival; the estimate may be late by the encoding time.
 REPORT_AHEAD_S = 0.25
 
 
@@ -38,13 +38,13 @@ REPORT_AHEAD_S = 0.25
 class Capture:
     """The capture time of one frame."""
 
-    # RTP time unwrapped, 1/90,000 s; keeps growing over wraps and jumps.
+    # Unwrapped RTP time, 1/90,000 s; it grows across wraps and jumps.
     rtp_time: int
-    # Monotonic seconds of this machine, too late by the path's shortest delay.
+    # Monotonic seconds of this machine; too late by the shortest delay of the path
     local: float
-    # Seconds since the epoch by the sender's clock; None without a report or with reports ignored.
+    # Seconds since the epoch by the sender's clock; None without reports or while they are ignored
     sender: float | None
-    # True while the sender's reports are ignored as wrong.
+    # The sender's reports are ignored as wrong.
     doubted: bool = False
 
 
@@ -57,13 +57,13 @@ class CaptureClock:
         # The newest reports, newest last: sender's seconds since the epoch and RTP time, 32 bits.
         self._reports: deque[tuple[float, int]] = deque(maxlen=REPORTS)
         self._doubted = False
-        # The newest frame's RTP time unwrapped and arrival. None before the first frame.
+        # Unwrapped RTP time and arrival of the newest frame; None before the first
         self._newest: tuple[int, float] | None = None
-        # Unwrapped RTP time less the 32 bits on the wire; its lower 32 bits change with jumps only.
+        # Unwrapped RTP time less the 32 bits on the wire; its lower 32 bits change only with jumps.
         self._offset = 0
-        # Frames in a row older than the newest.
+        # Number of frames in a row older than the newest
         self._late = 0
-        # The smallest arrival less RTP time.
+        # Minimum of arrival less RTP time
         self._base = WindowMinimum(WINDOW_S)
 
     def report(self, ntp_seconds: float, rtp: int, arrival: float) -> None:
@@ -78,7 +78,7 @@ class CaptureClock:
         )
 
     def _ahead(self, rtp: int, arrival: float) -> float:
-        """Return the seconds by which a report's RTP time is ahead of its arrival, by our clock."""
+        """Return the seconds by which a report's RTP time is ahead of its arrival, by this machine's clock."""
         if self._newest is None:
             return 0.0
         newest = self._newest[0]
@@ -86,7 +86,7 @@ class CaptureClock:
         return rtp_time / RTP_HZ + self._base.value - arrival
 
     def frame(self, timestamp: int, first_arrival: float) -> Capture:
-        """Return a frame's capture time; call it once per frame, in order.
+        """Return a frame's capture time. Call it once per frame, in order.
 
         `timestamp`: 32 bits as on the wire; `first_arrival`: monotonic seconds.
         """
@@ -125,9 +125,9 @@ class CaptureClock:
         return rtp_time
 
     def _restart(self, timestamp: int, before: int) -> None:
-        """Forget the delays and reports from before a timestamp jump.
+        """Clear the delays and reports from before a timestamp jump.
 
-        The newest report may belong to either side: to the one whose RTP timestamp is closer.
+        The newest report belongs to the side whose RTP timestamp is closer.
         """
         self.jumps += 1
         self._late = 0

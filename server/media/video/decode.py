@@ -1,4 +1,4 @@
-"""Decode all cameras' frames on a few shared threads: one frame at a time per camera, in order, bounded."""
+"""Decode the frames of all cameras on a few shared threads: one frame at a time per camera, in order, bounded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from av.video.codeccontext import VideoCodecContext
 from server.core.aio import Bucket, Timer
 from server.media.video.payload import EncodedFrame
 
-# Bound H.264 frames (Annex B) and rewrite their sequence parameter sets before libav decodes them.
+# Limit H.264 frames (Annex B), and rewrite their sequence parameter sets before libav decodes them.
 # libav keeps as many reference pictures as a set (ITU-T H.264 section 7.3.2.1.1) states, and further
 # pictures for reordering: up to sixteen, also where the set states nothing and pictures arrive out of
 # order. The rewritten set states that no picture is reordered, and leaves out every field that
@@ -29,83 +29,82 @@ from server.media.video.payload import EncodedFrame
 
 # Macroblocks of a picture of 4096×4096
 MAX_PICTURE_MACROBLOCKS = 65_536
-# A side may be longer than the other, as panoramic cameras have it.
+# Maximum side; panoramic cameras have one long side.
 MAX_SIDE_MACROBLOCKS = 512
-# Pictures beside the references: the present one, the one before (from which libav conceals damage)
-# and the newest returned one.
+# Pictures in addition to the references: the current one, the one before (from which libav conceals
+# damage) and the newest returned one
 BESIDE_REFERENCES = 3
-# Macroblocks of a camera's kept pictures: five of 3840×2160
+# Maximum macroblocks of a camera's kept pictures: five of 3840×2160
 MAX_KEPT_MACROBLOCKS = 5 * 240 * 135
-# Parameter sets in one frame; encoders send one.
+# Maximum parameter sets in a frame; encoders send one.
 MAX_SETS = 8
-# Units in one frame: a slice for each of its 512 packets, and the units before them.
+# Maximum units in a frame: a slice for each of its 512 packets, and the units before them
 MAX_UNITS = 600
-# Picture parameter sets in a stream; encoders send up to 57.
+# Maximum picture parameter sets in a stream; encoders send up to 57.
 MAX_PICTURE_SETS = 64
-# Memory of a macroblock: 384 bytes of samples, motion vectors and other data (measured).
+# Bytes of a macroblock: 384 of samples, and motion vectors and other data (measured)
 MACROBLOCK_BYTES = 540
-# Memory of a picture parameter set (measured).
+# Bytes of a picture parameter set (measured)
 PICTURE_SET_BYTES = 168 << 10
 _START = b"\0\0\1"
 _SLICES = frozenset({1, 5})
-# Data partitions: a slice in three units, which libav does not read
+# Data partitions: a slice in three units, which libav does not support
 _PARTITIONS = frozenset({2, 3, 4})
 _SPS = 7
 _PPS = 8
-# Baseline, main, extended and high: the profiles that can be 4:2:0 with 8 bits only.
+# Baseline, main, extended and high: the profiles that are always 8-bit 4:2:0
 _PROFILES = frozenset({66, 77, 88, 100})
 _HIGH = 100
-# Bytes read of a set: all needed fields lie in them, scaling lists and colours included.
+# Bytes read of a set; they contain all needed fields, including scaling lists and colours.
 _LONGEST = 1024
 _MAX_REFERENCES = 16
 _EXTENDED_SAR = 255
 
 
 class FormatRefused(ValueError):
-    """The stream is not 4:2:0 with 8 bits, or has slice groups, data partitions, or slices out of
-    order.
+    """The stream is not 8-bit 4:2:0, or has slice groups, data partitions, or unordered slices.
 
-    Outside the tree of errors: the decoder counts it, and no client gets it.
+    Outside the tree of errors: the decoder counts it, and no client receives it.
     """
 
 
 class PicturesTooLarge(ValueError):
-    """The pictures are larger, or need more memory, than any camera may have.
+    """The pictures are larger, or need more memory, than allowed for a camera.
 
-    Outside the tree of errors as `FormatRefused` is.
+    Outside the tree of errors, as `FormatRefused`.
     """
 
 
 class SequenceSet(NamedTuple):
-    """The memory that a set makes a decoder keep, and the rewritten set."""
+    """The memory that a sequence parameter set requires of a decoder, and the rewritten set."""
 
     # Macroblocks of all kept pictures
     kept: int
-    # The unit's bytes behind its header, with emulation prevention
+    # Bytes of the unit after its header, with emulation prevention
     written: bytes
 
 
 class H264Frames:
-    """Checks one decoder's frames, in decoding order; at most `most` macroblocks may be kept."""
+    """Checks the frames of one decoder, in decoding order; at most `most` macroblocks may be kept."""
 
     def __init__(self, most: int = MAX_KEPT_MACROBLOCKS) -> None:
         self._limit = most
         # Ids of the picture parameter sets so far
         self._pictures: set[int] = set()
-        # Largest number of kept macroblocks over all sequence parameter sets so far
+        # Maximum kept macroblocks over all sequence parameter sets so far
         self._most = 0
         # Sequence parameter sets so far
         self._sets = 0
 
     @property
     def kept(self) -> int:
-        """The most bytes that all frames so far may have the decoder keep, beside DECODER_BYTES."""
+        """Maximum bytes that the decoder keeps for all frames so far, in addition to DECODER_BYTES."""
         return self._most * MACROBLOCK_BYTES + len(self._pictures) * PICTURE_SET_BYTES
 
     def check(self, data: bytes, *, after_hole: bool = False) -> bytes:
         """Return the frame to decode.
 
-        `after_hole`: frames before it are missing, and with them perhaps its parameter sets.
+        `after_hole`: frames before it are missing, and possibly its parameter sets.
         Raises FormatRefused, PicturesTooLarge, and ValueError for a frame that is malformed or out of
         bounds.
         """
@@ -152,13 +151,13 @@ class H264Frames:
 
 
 def _check_beginning(slice_header: bytes) -> None:
-    """Refuse a picture that begins with a later slice: libav loses all slices before the first one."""
+    """Refuse a picture that begins with a later slice, because libav loses all slices before the first one."""
     if Bits(slice_header).ue():
         raise FormatRefused("A picture's slices are out of order.")
 
 
 def _read_picture_set(unit: bytes) -> int:
-    """Read the id of a picture parameter set (section 7.3.2.2) without its NAL header."""
+    """Return the id of a picture parameter set (section 7.3.2.2) without its NAL header."""
     bits = Bits(unit)
     number = bits.ue(255)
     bits.ue(31)
@@ -169,7 +168,7 @@ def _read_picture_set(unit: bytes) -> int:
 
 
 class Bits:
-    """Reads the bits of a NAL unit behind its header; removes emulation prevention bytes."""
+    """Reads the bits of a NAL unit after its header; removes emulation prevention bytes."""
 
     def __init__(self, unit: bytes) -> None:
         data = unit[:_LONGEST].replace(b"\0\0\3", b"\0\0")
@@ -205,10 +204,10 @@ class Bits:
 
 
 def read_set(unit: bytes, most: int = MAX_KEPT_MACROBLOCKS) -> SequenceSet:
-    """Parse a set (without its NAL header) and rewrite it; bytes behind it are ignored. `most`:
-    macroblocks that it may make a decoder keep.
+    """Parse a sequence parameter set (without its NAL header), and rewrite it; bytes after it are ignored.
 
-    Raises FormatRefused, PicturesTooLarge, and ValueError for a malformed set.
+    `most`: maximum macroblocks that a decoder keeps. Raises FormatRefused, PicturesTooLarge, and
+    ValueError for a malformed set.
     """
     bits = Bits(unit)
     profile = bits.read(8)
@@ -243,7 +242,7 @@ def read_set(unit: bytes, most: int = MAX_KEPT_MACROBLOCKS) -> SequenceSet:
     kept = picture * (max(1, references) + BESIDE_REFERENCES)
     if kept > most:
         raise PicturesTooLarge(
-            f"{16 * width}x{16 * height} with {kept} macroblocks kept of at most {most}"
+            f"{16 * width}x{16 * height} with {kept} kept macroblocks, of at most {most}"
         )
     text = bits.bits_read() + "1" + _vui(_colors(bits), references) + "1"
     text += "0" * (-len(text) % 8)
@@ -271,7 +270,7 @@ def _samples(bits: Bits) -> None:
 
 
 def _colors(bits: Bits) -> str:
-    """Copy `video_signal_type` from the usability information (section E.1.1); "0" without."""
+    """Copy `video_signal_type` from the usability information (section E.1.1); "0" without it."""
     try:
         if not bits.read(1):
             return "0"
@@ -284,16 +283,16 @@ def _colors(bits: Bits) -> str:
         kind = bits.read(4)
         described = bits.read(1)
         return f"1{kind:04b}{described}" + (f"{bits.read(24):024b}" if described else "")
-    except ValueError:  # it ends early: some encoders write this, and decoders accept it
+    except ValueError:  # truncated: some encoders write this, and decoders accept it
         return "0"
 
 
 def _vui(colors: str, references: int) -> str:
-    """Write usability information with these colours, in which no picture is reordered."""
-    # No aspect ratio, no overscan; no chroma location, timing, buffers and picture structure.
+    """Return usability information with these colours and without reordered pictures."""
+    # Without aspect ratio, overscan, chroma location, timing, buffers and picture structure
     head = "00" + colors + "00000"
-    # Restrictions: vectors beyond the edges, no bound of bytes and bits, the usual bound of
-    # vectors, no reordered pictures, and only as many buffered pictures as references.
+    # Restrictions: vectors beyond the edges, no limit of bytes and bits, the usual limit of
+    # vectors, no reordered pictures, and only as many buffered pictures as references
     numbers = "".join(_ue(number) for number in (0, 0, 16, 16, 0, references))
     return head + "11" + numbers
 
@@ -316,72 +315,72 @@ def _protect(rbsp: bytes) -> bytes:
     return bytes(out)
 
 
-# Most memory of a decoder beside its pictures: its tables, the units of a frame of 2 MiB, and that
-# frame without emulation prevention (measured).
+# Maximum memory of a decoder without its pictures: its tables, the units of a frame of 2 MiB, and
+# that frame without emulation prevention (measured)
 DECODER_BYTES = 14 << 20
-# Pictures that a decoder of VP8 keeps: the previous, golden and alternative frame, the one decoded last,
-# the present one, and the newest returned one.
+# Pictures that a VP8 decoder keeps: the previous, golden and alternative frame, the one decoded last,
+# the current one, and the newest returned one
 VP8_PICTURES = 6
-# 16×16 pixels of 4:2:0. The decoder's other memory is small (measured).
+# 16×16 pixels of 4:2:0; the decoder's other memory is small (measured).
 VP8_MACROBLOCK_BYTES = 384
 
 
 class Vp8Frames:
-    """Checks one decoder's frames; each stands for itself."""
+    """Checks the frames of one decoder, each alone."""
 
-    # The most bytes that all frames so far may have the decoder keep, beside DECODER_BYTES
+    # Maximum bytes that the decoder keeps for all frames so far, in addition to DECODER_BYTES
     kept = 0
 
     def check(self, data: bytes, *, after_hole: bool = False) -> bytes:
         """Return the frame unchanged. Raises PicturesTooLarge."""
         kept = VP8_PICTURES * picture_macroblocks(data) * VP8_MACROBLOCK_BYTES
         if kept > MAX_KEPT_MACROBLOCKS * MACROBLOCK_BYTES:
-            raise PicturesTooLarge(f"A picture has the decoder keep {kept} bytes.")
+            raise PicturesTooLarge(f"A picture makes the decoder keep {kept} bytes.")
         self.kept = max(self.kept, kept)
         return data
 
 
 def picture_macroblocks(data: bytes) -> int:
-    """Return the number of a key frame's macroblocks; 0 for anything else."""
+    """Return the number of macroblocks of a key frame; 0 for other frames."""
     if len(data) < 10 or data[0] & 1 or data[3:6] != b"\x9d\x01\x2a":
         return 0
-    # The upper two bits ask for a scale on display.
+    # The upper two bits are a scale for display.
     width, height = ((data[at] | data[at + 1] << 8) & 0x3FFF for at in (6, 8))
     return ((width + 15) // 16) * ((height + 15) // 16)
 
 
-# What checks one decoder's frames before they are decoded, by codec
+# Checks of frames before decoding, by codec
 FRAMES: dict[str, type[Vp8Frames | H264Frames]] = {"VP8": Vp8Frames, "H264": H264Frames}
 
 
 log = logging.getLogger(__name__)
-# libav's own decoders: they need half the memory of libvpx and start no threads.
+# libav's own decoders need half the memory of libvpx, and start no threads.
 _DECODERS = {"VP8": "vp8", "H264": "h264"}
-# Largest picture and largest side, in pixels. libav refuses larger pictures before it allocates for them.
+# Maximum picture and side, in pixels. libav refuses larger pictures before allocating memory for them.
 MAX_PIXELS = 4096 * 4096
 MAX_SIDE = 16 * MAX_SIDE_MACROBLOCKS
-# Bounds of one camera's waiting frames: their number and bytes. Beyond either, all up to the newest
-# key frame are dropped.
+# Maximum number and bytes of one camera's waiting frames. Beyond either, all before the newest key
+# frame are dropped.
 BACKLOG = 30
 BACKLOG_BYTES = 8 << 20
-# Processor time of one camera's decoding: this share of each second, with this many seconds of
-# credit. A flat key frame of 4096×4096 is 28 KB and takes 23 ms, a frame of 1280×720 takes 2 ms: a
-# camera that sends only such key frames gets half of a thread.
+# Maximum processor time for decoding one camera: this fraction of each second, with this many seconds
+# of credit. A flat key frame of 4096×4096 is 28 KB and takes 23 ms, a frame of 1280×720 takes 2 ms:
+# a camera that sends only such key frames gets half of a thread.
 SHARE = 0.5
 AHEAD_S = 1.0
-# Time after which a camera whose pictures were refused is asked for a key frame again.
+# Time after which a camera whose pictures were refused is asked for another key frame
 REFUSED_S = 5.0
 
 
 def fits(width: int, height: int) -> bool:
-    """Return True if pictures of this size are taken."""
+    """Return True if pictures of this size are accepted."""
     return 0 < max(width, height) <= MAX_SIDE and 0 < width * height <= MAX_PIXELS
 
 
 def open_decoder(codec: str) -> VideoCodecContext:
-    """Create a decoder that starts no threads and returns each picture at once.
+    """Create a decoder that starts no threads and returns each picture immediately.
 
-    `codec` is "VP8" or "H264"; raises KeyError for another one.
+    `codec` is "VP8" or "H264". Raises KeyError for another one.
     """
     decoder = av.CodecContext.create(_DECODERS[codec], "r")
     assert isinstance(decoder, VideoCodecContext)
@@ -390,19 +389,19 @@ def open_decoder(codec: str) -> VideoCodecContext:
     return decoder
 
 
-# Log lines of refusals.
+# Log messages of refusals
 _REFUSALS = {
     "size": "a camera's pictures are too large",
-    "format": "a camera sends H.264 that is not decoded here: other than 4:2:0 with 8 bits, or with slice groups, slices "
-    "out of order or data partitions",
+    "format": "a camera sends unsupported H.264: not 8-bit 4:2:0, or with slice groups, unordered slices or data "
+    "partitions",
 }
 
 
 class DecodeLane:
-    """One camera's queue and decoder in the decode pool.
+    """The queue and decoder of one camera in the decode pool.
 
-    Calls on the event loop: `on_image(encoded, image)`; `on_error(timestamp)` with the failed
-    frame's RTP timestamp, or None when frames were dropped; `on_drop(reason, count)`;
+    It calls on the event loop: `on_image(encoded, image)`; `on_error(timestamp)` with the failed
+    frame's RTP timestamp, or None if frames were dropped; `on_drop(reason, count)`;
     `on_refused(reason)` ("size": see PicturesTooLarge; "format": see FormatRefused). After `close()`
     nothing is called, and the decoder is freed when its thread has finished.
 
@@ -423,7 +422,7 @@ class DecodeLane:
         self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._decoder: VideoCodecContext | None = open_decoder(codec)
-        # Used by the decoder's thread only.
+        # Used only by the decoder's thread
         self._frames = FRAMES[codec]()
         self._on_image = on_image
         self._on_error = on_error
@@ -431,14 +430,14 @@ class DecodeLane:
         self._on_refused = on_refused
         self._waiting: deque[EncodedFrame] = deque()
         self._busy = False
-        # `on_drop` reason for which only a key frame is accepted; None when any frame is.
+        # Reason for `on_drop` while only a key frame is accepted; None if any frame is
         self._need_key: str | None = None
         self._closed = False
         # Processor seconds
         self._credit = Bucket(SHARE, AHEAD_S, time.monotonic())
-        # Resumes decoding; not set while there is credit.
+        # Resumes decoding; not set while there is credit
         self._pause = Timer()
-        # Requests a key frame after a refusal.
+        # Requests a key frame after a refusal
         self._again = Timer()
 
     def put(self, frame: EncodedFrame) -> None:
@@ -456,7 +455,7 @@ class DecodeLane:
         self._next()
 
     def _overflow(self) -> None:
-        """Drop the frames before the newest waiting key frame; without one all, and request one."""
+        """Drop the frames before the newest waiting key frame; without one drop all, and request one."""
         keep: deque[EncodedFrame] = deque()
         for frame in reversed(self._waiting):
             keep.appendleft(frame)
@@ -475,7 +474,7 @@ class DecodeLane:
         self._waiting = keep
 
     def _lose_reference(self, reason: str) -> int:
-        """Drop frames until the next key frame, and return their number."""
+        """Drop frames until the next key frame. Return their number."""
         count = 0
         while self._waiting and not self._waiting[0].key:
             self._waiting.popleft()
@@ -487,7 +486,7 @@ class DecodeLane:
         return count
 
     def _refused(self, reason: str) -> None:
-        """Drop frames until the next key frame, and request one later: it may fit then."""
+        """Drop frames until the next key frame, and request one later, which may be accepted."""
         self._on_drop(reason, 1 + self._lose_reference(reason))
         self._on_refused(reason)
         if not self._again:
@@ -507,11 +506,11 @@ class DecodeLane:
         self._busy = True
         try:
             self._pool.submit(self._decode, self._waiting.popleft())
-        except RuntimeError:  # the pool is shut down: the process ends
+        except RuntimeError:  # the pool is shut down, because the process ends
             self._closed = True
 
     def _decode(self, frame: EncodedFrame) -> None:
-        """Decode one frame in a pool thread. The busy flag allows one thread per decoder."""
+        """Decode a frame in a thread of the pool. The busy flag allows one thread per decoder."""
         image: av.VideoFrame | None = None
         # A reason to refuse the pictures, or "damaged"
         problem = ""
@@ -531,11 +530,11 @@ class DecodeLane:
         except PicturesTooLarge:
             problem = "size"
         except Exception as exc:  # noqa: BLE001
-            # an unexpected error must not end this camera's decoding unnoticed
+            # An unexpected error must not silently end this camera's decoding.
             problem = "damaged"
             if not isinstance(exc, av.FFmpegError | ValueError):
                 log.warning("decoder failed", extra={"error": type(exc).__name__})
-        with suppress(RuntimeError):  # the loop has ended before this thread
+        with suppress(RuntimeError):  # the event loop ended before this thread
             spent = time.thread_time() - began
             self._loop.call_soon_threadsafe(self._done, frame, image, problem, spent)
 
@@ -554,7 +553,7 @@ class DecodeLane:
         elif problem:
             self._refused(problem)
         elif image is None:
-            # A hidden frame, or one before a picture that was shown already, such as a B picture.
+            # A hidden frame, or one before a picture that was already shown, such as a B picture
             self._on_drop("not_shown", 1)
         elif not fits(image.width, image.height):
             self._refused("size")
@@ -578,8 +577,8 @@ def _too_many(frames: deque[EncodedFrame]) -> bool:
 def trim_memory() -> None:
     """Collect garbage and return free memory to the system (glibc only). Takes about 20 ms.
 
-    A closed connection is a cycle of references, which only the collector frees, and it seldom runs
-    by itself.
+    A closed connection is a cycle of references, which only the garbage collector frees, and it
+    rarely runs by itself.
     """
     gc.collect()
     with suppress(OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""Parse RTP payloads of VP8 (RFC 7741) and H.264 (RFC 6184), and the colour space beside them. Pure."""
+"""Parse RTP payloads of VP8 (RFC 7741) and H.264 (RFC 6184), and the colour space extension. Pure."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _FU_A = 28
 class Payload(NamedTuple):
     """The part of a frame in one RTP packet."""
 
-    # Bytes for the decoder, to be joined in order; empty for padding.
+    # Bytes for the decoder, to be joined in order; empty for padding
     data: bytes
-    # True: certainly the first packet of a frame. False: unknown.
+    # True: certainly the first packet of a frame; False: unknown
     start: bool
-    # True: the frame is certainly a key frame, or decoding can begin at it. False: unknown.
+    # True: the frame is certainly a key frame, or decoding can begin at it; False: unknown
     key: bool
-    # False: parameter sets and other units that belong to the picture behind them.
+    # False: parameter sets and other units that belong to the following picture
     picture: bool = True
 
 
@@ -35,7 +35,7 @@ _EMPTY = Payload(b"", False, False)
 
 
 def parse(codec: str, payload: bytes) -> Payload:
-    """Remove the payload format's header. Linear in the payload's length.
+    """Remove the header of the payload format, in time linear in the length.
 
     `codec` is "VP8" or "H264". H.264 is returned in Annex B form. An empty payload is padding.
     Raises ValueError for a malformed payload, KeyError for another codec.
@@ -65,7 +65,7 @@ def _vp8(payload: bytes) -> Payload:
         if len(payload) < size:
             raise ValueError(f"The VP8 descriptor needs {size} bytes, got {len(payload)}.")
     data = payload[size:]
-    # S = 1 and PID = 0, and not empty.
+    # S = 1 and PID = 0, and not empty
     start = first & 0x1F == 0x10 and len(data) > 0
     # Bit 0 of the frame header (RFC 6386 section 9.1) is 0 in a key frame.
     return Payload(data, start, start and not data[0] & 1)
@@ -113,14 +113,16 @@ def _stap_a(payload: bytes) -> Payload:
 
 
 def _is_key(unit: bytes) -> bool:
-    """Return True when decoding can begin at the frame of this unit."""
+    """Return True if decoding can begin at the frame of this unit."""
     kind = unit[0] & 0x1F
     return kind in (_IDR, _SPS) or (kind == _SEI and _has_recovery_point(unit))
 
 
 def _has_recovery_point(unit: bytes) -> bool:
-    """Find the message of a recovery point (ITU-T H.264 section D.1.8): encoders that refresh a picture by and by send
-    no IDR picture, and the decoder shows nothing before the picture is whole.
+    """Return True if the unit has a recovery point message (ITU-T H.264 section D.1.8).
+
+    Encoders that refresh a picture gradually send no IDR picture, and the decoder returns nothing before the picture
+    is complete.
     """
     at = 1
     while at + 1 < len(unit):
@@ -128,14 +130,14 @@ def _has_recovery_point(unit: bytes) -> bool:
         if kind == _RECOVERY_POINT:
             return True
         if 255 in (kind, size):
-            # A longer message, which comes behind
+            # Longer messages come after it.
             return False
         at += 2 + size
     return False
 
 
 def _starts(kind: int) -> bool:
-    """Return True when a unit of this type begins a frame; decoding needs nothing before it."""
+    """Return True if a unit of this type begins a frame, so that decoding needs nothing before it."""
     return kind in (_SPS, _ACCESS_UNIT_DELIMITER)
 
 
@@ -144,55 +146,55 @@ _PARSERS = {"VP8": _vp8, "H264": _h264}
 
 @dataclass(slots=True, eq=False)
 class Packet:
-    """One RTP packet, depacketised. It belongs to the assembler once added."""
+    """A depacketised RTP packet. It belongs to the assembler once added."""
 
     sequence: int
     timestamp: int
     marker: bool
-    # Empty for padding.
+    # Empty for padding
     data: bytes
-    # See `payload.Payload`: True is certain, False means unknown.
+    # See `Payload`: True is certain, False means unknown.
     start: bool
     key: bool
-    # Monotonic seconds, set by the assembler.
+    # Monotonic seconds, set by the assembler
     arrived: float = 0.0
     picture: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedFrame:
-    """A whole frame as the decoder takes it."""
+    """A whole frame for the decoder."""
 
     data: bytes
-    # RTP timestamp, 32 bits as on the wire.
+    # RTP timestamp, 32 bits as on the wire
     timestamp: int
     key: bool
-    # Arrival of its earliest packet, monotonic seconds.
+    # Arrival of its earliest packet, monotonic seconds
     first_arrival: float
-    # Frames before it are missing: it is decoded without them.
+    # Frames before it are missing.
     after_hole: bool = False
 
 
 # WebRTC's colour space header extension: the matrix and range of a sender's pictures.
-# Browsers that convert pictures themselves name the colour space there (Chromium: BT.709 at full
-# range for a canvas and for many cameras), because VP8 has no field for it and their H.264 leaves its
-# own out. A wrong matrix shifts the colours.
+# Browsers that convert pictures themselves state the colour space there (Chromium: BT.709 at full
+# range for a canvas and for many cameras), because VP8 has no field for it and their H.264 omits it.
+# A wrong matrix shifts the colours.
 # Source: webrtc.org/experiments/rtp-hdrext/color-space; the numbers are those of ITU-T H.273.
 
 COLOR_SPACE_URI = "http://www.webrtc.org/experiments/rtp-hdrext/color-space"
 # Bytes: primaries, transfer, matrix, range with chroma siting; the longer one adds HDR metadata.
 _SIZES = (4, 28)
 # YCbCr matrices of libav's scaler (MatrixCoefficients, H.273 table 4): BT.709, FCC, BT.601 twice,
-# SMPTE 240M, BT.2020. Left out: GBR, YCgCo and "unspecified".
+# SMPTE 240M, BT.2020; without GBR, YCgCo and "unspecified"
 MATRICES = frozenset({1, 4, 5, 6, 7, 9})
 LIMITED, FULL = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class ColorSpace:
-    """`matrix`: one of `MATRICES`; `range`: `LIMITED` (luma 16 to 235) or `FULL` (0 to 255).
+    """A colour space in libav's numbers.
 
-    Both as libav numbers them.
+    `matrix`: one of `MATRICES`; `range`: `LIMITED` (luma 16 to 235) or `FULL` (0 to 255).
     """
 
     matrix: int
@@ -200,7 +202,7 @@ class ColorSpace:
 
 
 def parse_color_space(value: bytes) -> ColorSpace | None:
-    """Parse the extension's value; None when it is malformed or names no usable colour space."""
+    """Parse the extension's value; None if it is malformed or has no usable colour space."""
     if len(value) not in _SIZES:
         return None
     matrix, extent = value[2], value[3] >> 4 & 3

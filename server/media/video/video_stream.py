@@ -1,7 +1,4 @@
-"""One video stream (one SSRC): packets in, frames out, with repair.
-
-Uses the event loop, but not aiortc.
-"""
+"""A video stream (one SSRC): packets in, frames out, with repair. Uses the event loop, but not aiortc."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ from server.media.video.payload import ColorSpace, EncodedFrame, Packet
 
 
 class FrameSink(Protocol):
-    """Receives a camera's frames and events on the event loop (see `server.media.camera.CameraConnection`)."""
+    """Receives the frames and events of a camera on the event loop (see `server.media.camera.CameraConnection`)."""
 
     def frame(self, frame: Frame) -> None: ...
     def packet_received(self, now: float) -> None: ...
@@ -37,17 +34,14 @@ class FrameSink(Protocol):
 
 
 class Feedback(Protocol):
-    """Sends a stream's requests to its sender; neither call waits."""
+    """Sends the requests of a stream to its sender, without waiting."""
 
     def send_nack(self, ssrc: int, lost: list[int]) -> None: ...
     def send_pli(self, ssrc: int) -> None: ...
 
 
 class VideoStream:
-    """Owns the assembly, repair, capture times and decoding of one SSRC.
-
-    A new SSRC gets a new stream.
-    """
+    """Owns the assembly, repair, capture times and decoding of one SSRC; another SSRC is another stream."""
 
     def __init__(
         self,
@@ -65,9 +59,9 @@ class VideoStream:
         self._assembler = Assembler()
         self._silence = Silence()
         self._clock = CaptureClock()
-        # Colour space of the pictures; None until the sender named one.
+        # Colour space of the pictures; None until the sender states one
         self._colors: ColorSpace | None = None
-        # RTP timestamp from which on a new colour space holds; None once it does.
+        # A new colour space with the RTP timestamp from which it applies; None once it does
         self._new_colors: tuple[int, ColorSpace] | None = None
         self._lane = DecodeLane(
             pool,
@@ -93,10 +87,7 @@ class VideoStream:
         retransmission: bool,
         colors: bytes = b"",
     ) -> None:
-        """Process a media packet.
-
-        `data`: the RTP payload; `colors`: value of the color space extension, or empty.
-        """
+        """Process a media packet. `data`: the RTP payload; `colors`: value of the color space extension, or empty."""
         if self._closed:
             return
         try:
@@ -112,7 +103,7 @@ class VideoStream:
         )
         for frame in self._assembler.add(packet, now, retransmission):
             self._lane.put(frame)
-        # A timer that fires early does no harm, so most packets need no new one.
+        # A timer may fire early, so that most packets need no new one.
         if self._deadline() < self._timer_at:
             self._repair(now)
 
@@ -122,7 +113,7 @@ class VideoStream:
         if self._closed:
             return
         if self._silence.asks:
-            # The link is back, and the requests sent during the silence may be lost.
+            # The link is back; requests sent during the silence may be lost.
             self._feedback.send_pli(self.ssrc)
         self._silence.packet_received(now)
 
@@ -188,7 +179,7 @@ class VideoStream:
         silent = self._silence.ask(now)
         if assembler.key_frame_wanted(now) or silent:
             self._feedback.send_pli(self.ssrc)
-            # Once per silence: a WebSocket message is delayed by a cut, but not lost.
+            # Once per silence, because a WebSocket message is delayed by an outage, but not lost.
             if self._silence.asks <= 1:
                 self._sink.key_frame_requested()
         for reason in [*assembler.dropped]:
@@ -202,7 +193,7 @@ class VideoStream:
 
     def _timer_fired(self, deadline: float) -> None:
         self._timer_at = math.inf
-        # The loop's timer may fire a tick early, and the methods compare with the deadline itself.
+        # The loop's timer may fire slightly early, but the methods compare with the exact deadline.
         now = max(time.monotonic(), deadline)
         for frame in self._assembler.poll(now):
             self._lane.put(frame)

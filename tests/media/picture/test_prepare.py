@@ -147,7 +147,7 @@ def test_a_region_keeps_the_cameras_pixels(filters: tuple[Painting, ...]) -> Non
 )
 def test_a_region_lies_in_the_frame(region: Region) -> None:
     """It is the caller's to cut it there."""
-    with pytest.raises(ValueError, match="lies not in a frame"):
+    with pytest.raises(ValueError, match="is outside a frame"):
         PicturePreparer((), 512).make(frame_of(drawn()), VLM, Detail.HIGH, region=region)
 
 
