@@ -12,16 +12,16 @@ from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
-# By family, where 0 stands for any number
+# By family; 0 stands for any number
 FAMILIES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
-# Nobody nests them deeper in good faith; each pass takes time in proportion to the text.
+# Maximum nesting; each pass takes time in proportion to the text.
 _PASSES = 8
-# Full-width and similar marks, which a later normalisation would turn into these.
+# Full-width and similar marks, which a later normalisation would turn into ASCII
 _WIDE = {"＜": "<", "｜": "|", "＞": ">", "［": "[", "］": "]"}
 
 
 def _any_of(texts: Iterable[str]) -> str:
-    """Return an expression for any of these texts, grouped by their first character, since a search tries each group."""
+    """Return a pattern of alternatives, grouped by first character for speed."""
     groups = groupby(sorted(texts), key=lambda text: text[0])
     parts = [(first, "|".join(re.escape(text[1:]) for text in group)) for first, group in groups]
     return "|".join(f"{re.escape(first)}(?:{rest})" for first, rest in parts).replace("0", r"\d+")
@@ -31,7 +31,7 @@ _TOKENS = {token for family in FAMILIES.values() for token in family["tokens"]}
 _ANGLED, _SQUARED = (
     {one for one in _TOKENS if one[0] == first and one[1] not in "<|"} for first in "<["
 )
-# Beside them every <|…|>, and Gemma 4's <|turn> and <turn|>
+# Also every <|…|>, and Gemma 4's <|turn> and <turn|>
 _TOKEN = re.compile(
     rf"<(?=[^<>]+>)(?:\|[^<>]*\||\|[\w/:-]+|[\w/:-]+\||{_any_of(one[1:-1] for one in _ANGLED)})>"
     rf"|\[(?:{_any_of(one[1:-1] for one in _SQUARED)})\]|{_any_of(_TOKENS - _ANGLED - _SQUARED)}"
@@ -45,7 +45,7 @@ def remove(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Remove all control tokens from a text for a model, also nested ones and look-alikes."""
+    """Remove all control tokens from a text for a model, including nested ones and look-alikes."""
     for wide, plain in _WIDE.items():
         text = text.replace(wide, plain)
     for _ in range(_PASSES):

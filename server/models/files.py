@@ -16,12 +16,12 @@ from server.core.errors import BadRequest
 
 MAX_JSON_BYTES = 32 * 1024 * 1024
 AGAIN = "Download it again: bash scripts/download_model.sh"
-# Longest file name in an error.
+# Maximum length of a file name in an error
 MAX_NAME_CHARS = 80
 
 
 class ModelFolderError(BadRequest):
-    """The folder has no usable model; `message` says what was found and what to do."""
+    """A folder without a usable model; `message` names the problem and the remedy."""
 
 
 def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
@@ -30,11 +30,11 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
         with open_regular(path) as file:
             data = file.read(most + 1)
         if len(data) > most:
-            raise ModelFolderError(f"{path} is damaged: no such file is that large. {AGAIN}")
+            raise ModelFolderError(f"{path} is damaged: it has more than {most} bytes. {AGAIN}")
         content = json.loads(data.decode("utf-8"))
     except FileNotFoundError:
         raise ModelFolderError(
-            f"There is no {path.name} in {path.parent}. Is this a model's folder, and downloaded to the end? {AGAIN}"
+            f"{path.parent} has no {path.name}: it is no model folder, or its download is incomplete. {AGAIN}"
         ) from None
     except OSError as error:
         raise unreadable_error(path, error) from None
@@ -46,7 +46,7 @@ def read_json(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
 
 
 def json_or_nothing(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
-    """Read a JSON object as `read_json` does; nothing where there is none."""
+    """Read a JSON object like `read_json`; return {} if it fails."""
     try:
         return read_json(path, most)
     except ModelFolderError:
@@ -54,7 +54,7 @@ def json_or_nothing(path: Path, most: int = MAX_JSON_BYTES) -> dict[str, Any]:
 
 
 def object_in(data: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return the object under a key; an empty one where there is none."""
+    """Return the object under a key; {} without one."""
     found = data.get(key)
     return found if isinstance(found, dict) else {}
 
@@ -68,7 +68,7 @@ def open_regular(path: Path) -> BinaryIO:
     number = os.open(path, flags)
     try:
         if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise ModelFolderError(f"{path} is no file that can be read. {AGAIN}")
+            raise ModelFolderError(f"{path} is not a regular file. {AGAIN}")
         return os.fdopen(number, "rb")
     except BaseException:
         os.close(number)

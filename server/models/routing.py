@@ -1,8 +1,8 @@
-"""Choose the way of a question from its words: the present picture, its detail, two looks at it, the
-recent past, a spot in it, or its text over several pictures; and find orders in place of a question. Pure.
+"""Choose the mode of a question from its words (present picture, detail, second look, recent past, location,
+reading on), and parse voice commands. Pure.
 
-The words of all languages are in TOML files here. Their patterns are made when they are first needed, which takes
-some 70 ms: `load` does it ahead.
+The words of all languages are in TOML files here. Their patterns are compiled at first use, which takes about
+70 ms; `load` does so in advance.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ STOP_WORDS: dict[str, str] = WORDS["stop"]
 # Devanagari's vowel signs and other marks: parts of words but not of `\w`; for a character class
 WORD_MARKS = r"\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0962\u0963"
 _DEVANAGARI = re.compile(r"[\u0900-\u097f]")
-# Characters read at each end of a long question: a question comes before or after what it quotes.
+# Characters read at each end of a long question, which may quote a text before or after it
 _PART = 220
-# Letters that people write in place of each other, and marks that they leave out
+# Letters that people interchange, and marks that they omit
 _ALIKE = str.maketrans("ıł’أإآٱىةँ", "il'اااايهं", "ـ" + "".join(map(chr, range(0x064B, 0x0653))))
-# Accents of Latin, Greek and Cyrillic. Marks beyond (dakuten, vowel signs) belong to the letter.
+# Accents of Latin, Greek and Cyrillic; other marks (dakuten, vowel signs) are part of the letter
 _ACCENTS = dict.fromkeys(range(0x0300, 0x0370))
 
 
 def plain(text: str) -> str:
-    """Lower case without accents, for comparing words.
+    """Return a text in lower case without accents, for comparing words.
 
-    Scripts without case or accents stay as they are.
+    Scripts without case or accents stay unchanged.
     """
     if text.isascii():
         return text.lower()
@@ -45,14 +45,14 @@ def plain(text: str) -> str:
 
 
 def ends(question: str) -> str:
-    """Return a question with single spaces, and of a long one the beginning and the end.
+    """Return a question with single spaces, shortened to its beginning and end.
 
-    It has 460 characters at most: what looks for words in it takes time in proportion to the words.
+    It has at most 460 characters, because searches take time in proportion to its length.
     """
     question = question.strip()
     if len(question) > 4 * _PART:
         question = f"{question[: 2 * _PART]} … {question[-2 * _PART :]}"
-    # One letter may stand for eighteen.
+    # NFKC may expand one letter to eighteen.
     question = " ".join(unicodedata.normalize("NFKC", question).split())
     if len(question) > 2 * _PART:
         question = f"{question[:_PART]} … {question[-_PART:]}"
@@ -60,9 +60,9 @@ def ends(question: str) -> str:
 
 
 def word_pattern(words: str, parts: str = "") -> re.Pattern[str]:
-    """A pattern to search `plain` text with; both lists are separated by commas.
+    """Return a pattern for `plain` text from two comma-separated lists.
 
-    `words` are whole words, beginnings of words (ending in *) and phrases; `parts` match anywhere.
+    `words`: whole words, prefixes (ending in *) and phrases; `parts` match anywhere.
     """
 
     def longest_first(entries: str) -> list[str]:
@@ -85,10 +85,7 @@ def word_pattern(words: str, parts: str = "") -> re.Pattern[str]:
 
 
 def _either(entries: Sequence[tuple[str, str]]) -> str:
-    """Return a pattern of texts, each with what may follow it: the first that matches, found by its first letters.
-
-    One after the other they would all be tried at each place of a text.
-    """
+    """Return a pattern of alternatives, each with its suffix pattern, as a prefix tree for speed."""
     by_letter: dict[str, list[tuple[str, str]]] = {}
     for text, more in entries:
         by_letter.setdefault(text[:1], []).append((text[1:], more))
@@ -106,22 +103,22 @@ def _either(entries: Sequence[tuple[str, str]]) -> str:
 
 @cache
 def _words_of(kind: str) -> re.Pattern[str]:
-    """Return the pattern of all languages' words of a kind. The first time takes milliseconds."""
+    """Return the pattern of the words of a kind in all languages. The first call takes milliseconds."""
     table = WORDS[kind]
     return word_pattern(",".join(table["words"].values()), ",".join(table["parts"].values()))
 
 
-# What a phrase speaks for: a route, or none of these
+# Kinds of phrases that indicate a route
 _SIGNS = ("past", "where", "search", "neither")
 
 
 def wants_detail(question: str) -> bool:
-    """Return whether a question is about reading or something small: "auto" becomes "high"."""
+    """Return whether a question needs high detail, such as reading or something small."""
     return _words_of("detail").search(plain(ends(question))) is not None
 
 
 def route_of(question: str) -> QuestionMode:
-    """Choose where a question looks; NOW where no word speaks for another route."""
+    """Return the route of a question; NOW unless its words indicate another."""
     text = plain(ends(question))
     signs = _signs(text)
     if "past" in signs or span_of(text) is not None:
@@ -137,13 +134,8 @@ def route_of(question: str) -> QuestionMode:
     return QuestionMode.WHERE if "search" in signs else QuestionMode.NOW
 
 
-def choose(
-    question: str, detail: Detail, route: QuestionMode | None
-) -> tuple[QuestionMode, Detail]:
-    """Choose a question's route and detail, low or high.
-
-    `route` and `detail`: the client's wishes.
-    """
+def choose(question: str, detail: Detail, route: QuestionMode | None) -> tuple[QuestionMode, Detail]:
+    """Return a question's route and detail (low or high). `route`, `detail`: the client's choice."""
     if route in (QuestionMode.DETAIL, QuestionMode.READ, QuestionMode.TWICE):
         return route, Detail.HIGH
     if route is None:
@@ -153,22 +145,16 @@ def choose(
         if route is QuestionMode.NOW and detail is Detail.HIGH:
             route = QuestionMode.DETAIL
     if detail is Detail.AUTO:
-        # The sought thing may be small.
-        small = route in (
-            QuestionMode.DETAIL,
-            QuestionMode.TWICE,
-            QuestionMode.WHERE,
-            QuestionMode.READ,
-        ) or (route is QuestionMode.PAST and wants_detail(question))
+        # The thing may be small.
+        small = route in (QuestionMode.DETAIL, QuestionMode.TWICE, QuestionMode.WHERE, QuestionMode.READ) or (
+            route is QuestionMode.PAST and wants_detail(question)
+        )
         detail = Detail.HIGH if small else Detail.LOW
     return route, detail
 
 
 def _signs(text: str) -> set[str]:
-    """Find the signs of a `plain` text.
-
-    Of two phrases that share a letter the longer one counts.
-    """
+    """Return the kinds of phrases in a `plain` text. Of two overlapping phrases the longer one counts."""
     spans = [
         (match.end() - match.start(), match.start(), sign)
         for sign in _SIGNS
@@ -183,31 +169,31 @@ def _signs(text: str) -> set[str]:
     return found
 
 
-# The time that a question about the past names: "two minutes ago", "in the last minute", "since I started"
+# Time expressions in questions about the past: "two minutes ago", "in the last minute", "since I started"
 _SECOND, _MINUTE, _HOUR = 1.0, 60.0, 3600.0
-# Of several seconds, minutes or hours without a number: about so many
+# Number for "several seconds" and the like
 _SOME = 4.0
-# People guess: a time ago may be half of its unit more or less, and this share of it, and some seconds.
+# Margin of a guessed time ago: half of its unit or this share of it, plus seconds
 _GUESSED, _MARGIN = 0.35, 5.0
-# Characters before a length of time, and behind it, in which its number and "last" and "ago" stand
+# Characters searched before and after a unit of time, for its number, "last" and "ago"
 _BEFORE, _BEHIND = 28, 12
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time in the past, in seconds before the question. `since` may be infinite, `until` is less and at least 0."""
+    """A span of the past, in seconds before the question: `since` may be infinite; 0 <= `until` < `since`."""
 
     since: float
     until: float
 
 
 def span_in(question: str) -> Span | None:
-    """Find the time that a question names; None without one. The last one counts."""
+    """Return the last time span in a question; None without one."""
     return span_of(plain(ends(question)))
 
 
 def span_of(text: str) -> Span | None:
-    """Find the time that a `plain` text of bounded length names."""
+    """Return the last time span in a `plain` text of bounded length; None without one."""
     known = _times()
     for match in reversed(list(known.unit.finditer(text))):
         before = text[max(0, match.start() - _BEFORE) : match.start()]
@@ -222,13 +208,13 @@ def span_of(text: str) -> Span | None:
 
 
 def span_ago(seconds: float, unit: float = 1.0) -> Span:
-    """Return what "so many seconds ago" means, of which people guess. `unit`: seconds of the unit that they name."""
+    """Return the span meant by "so many seconds ago", with a margin. `unit`: seconds of the unit used."""
     margin = max(unit / 2, _GUESSED * seconds) + _MARGIN
     return Span(seconds + margin, max(0.0, seconds - margin))
 
 
 class _Times:
-    """The words of times in all languages."""
+    """The patterns of time expressions in all languages."""
 
     def __init__(self) -> None:
         units, numbers = WORDS["units"], WORDS["numbers"]
@@ -259,7 +245,7 @@ class _Times:
         self.last = word_pattern(**WORDS["last"])
 
     def length(self, word: str, before: str) -> tuple[float, float]:
-        """Return the seconds of a length of time, 0 when it is none, and those of its unit."""
+        """Return the seconds of a duration (0 if it is none) and of its unit. `before`: the text before `word`."""
         if (unit := self._two.get(word)) is not None:
             return 2 * unit, unit
         unit = next(unit for unit, pattern in self._units.items() if pattern.fullmatch(word))
@@ -268,17 +254,17 @@ class _Times:
             number = numbers[-1][0]
             return (float(number) if number.isdecimal() else self._numbers[number]) * unit, unit
         if self._parts.fullmatch(word):
-            # A character with other meanings
+            # A character that also has other meanings
             return 0.0, unit
         return (_SOME if self._many.fullmatch(word) else 1.0) * unit, unit
 
 
 _times = cache(_Times)
 
-# Words that ask for a text to be read on over several pictures, and words that end it or look again
+# Reading on, stopping, repeating
 
 _STOP = {plain(word.strip()) for words in STOP_WORDS.values() for word in words.split(",")}
-# No command is longer.
+# Maximum length of a stop command
 _MOST_STOP_CHARS = 60
 
 
@@ -288,24 +274,24 @@ def _courtesies() -> re.Pattern[str]:
 
 
 def wants_reading(text: str) -> bool:
-    """Return whether a question, as `plain` text, asks for a text to be read on."""
+    """Return whether a `plain` question asks for reading on over several pictures."""
     return _words_of("read").search(text) is not None
 
 
 def bare(said: str) -> str:
-    """Return what somebody says as `plain` words, without courtesies and punctuation."""
+    """Return a text as `plain` words, without courtesies and punctuation."""
     words = re.sub(rf"[^\w{WORD_MARKS}'\- ]+", " ", _courtesies().sub(" ", plain(said)))
     return " ".join(words.split())
 
 
 def repeat_mode(said: str) -> QuestionMode | None:
-    """Return where somebody wants the last question to look now: "look twice"; None for a question of its own."""
+    """Return the mode in which to repeat the last question ("look twice"); None for another question."""
     return _repeat_modes().get(bare(said)) if len(said) <= _MOST_STOP_CHARS else None
 
 
 @cache
 def _repeat_modes() -> dict[str, QuestionMode]:
-    """Return the ways to look by their `bare` phrases; read when first needed."""
+    """Return the modes by their `bare` phrases."""
     words = tomllib.loads(Path(__file__).with_name("ways.toml").read_text("utf-8"))
     return {
         bare(phrase): QuestionMode(way)
@@ -315,22 +301,21 @@ def _repeat_modes() -> dict[str, QuestionMode]:
 
 
 def is_stop(question: str) -> bool:
-    """Return whether somebody says nothing but that it is enough."""
+    """Return whether a text is nothing but a stop command."""
     return len(question) <= _MOST_STOP_CHARS and bare(question) in _STOP
 
 
-# Orders that somebody says in place of a question. An order is all that they say, with courtesies; in a longer sentence the
-# same words are a question.
+# Voice commands. A command is the whole text, apart from courtesies; in a longer sentence the same words are a question.
 
-# No order but that of a watch is longer.
+# Maximum length of a command other than a watch
 _MOST_COMMAND_CHARS = 80
-# Longest name of a thing
+# Maximum length of the name of a thing
 _MOST_THING_CHARS = 80
-# "Camera off?" asks whether it is.
+# "Camera off?" is a question.
 _QUESTION = re.compile("[?？؟]")
 
 
-# Orders that are questions where no feature takes them
+# Commands that are questions unless a feature handles them
 FEATURE_COMMANDS = frozenset(
     {
         VoiceCommand.GUIDE_TO,
@@ -342,10 +327,8 @@ FEATURE_COMMANDS = frozenset(
 )
 _ORDER_WORDS = tomllib.loads(Path(__file__).with_name("order_words.toml").read_text("utf-8"))
 _FORMS = _ORDER_WORDS.pop("forms")
-# The words of each order that has no condition, but "stop", by language
-ORDERS: dict[VoiceCommand, dict[str, str]] = {
-    VoiceCommand(name): words for name, words in _ORDER_WORDS.items()
-}
+# The words of each command without a condition, except "stop", by language
+ORDERS: dict[VoiceCommand, dict[str, str]] = {VoiceCommand(name): words for name, words in _ORDER_WORDS.items()}
 
 
 @cache
@@ -360,18 +343,18 @@ def _commands() -> dict[str, VoiceCommand]:
 
 @cache
 def _forms(kind: str) -> list[re.Pattern[str]]:
-    """Return the forms of an order in all languages."""
+    """Return the patterns of a command in all languages."""
     end = _FORMS[kind].get("end", "")
     return [re.compile(form + end, re.IGNORECASE) for form in _FORMS[kind]["patterns"]]
 
 
 def _form_of(kind: str, text: str) -> re.Match[str] | None:
-    """Return the match of the first form that a text begins with."""
+    """Return the match of the first pattern that a text begins with."""
     return next((found for one in _forms(kind) if (found := one.match(text))), None)
 
 
 def parse_command(said: str) -> tuple[VoiceCommand, str] | None:
-    """Return the order that somebody says, and a watch's condition or the thing that it is about, else ""; None for a question."""
+    """Return the command of a text and its argument (a watch's condition, a thing, or ""); None for a question."""
     text = said.strip()
     if _form_of("asks", text):
         return None
@@ -390,7 +373,7 @@ def parse_command(said: str) -> tuple[VoiceCommand, str] | None:
 
 
 def _thing_in(text: str, kind: str) -> str:
-    """Return the thing of "guide me to ..." and the like; "" for other words."""
+    """Return the thing in "guide me to ..." and the like; "" for other texts."""
     if len(text) > 2 * _MOST_THING_CHARS:
         return ""
     if found := _form_of(kind, text):
@@ -401,7 +384,7 @@ def _thing_in(text: str, kind: str) -> str:
 
 
 def load() -> None:
-    """Make all patterns."""
+    """Compile all patterns."""
     choose("", Detail.AUTO, None)
     is_stop("")
     parse_command("")

@@ -1,4 +1,4 @@
-"""Models that think before they answer: switch it off where they allow it, else give them tokens for it. Pure."""
+"""Policy for models that reason before they answer: switch it off where possible, else reserve tokens. Pure."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ CLOSE = (
     *("</think>", "</thinking>", "</seed:think>", "[/THINK]", "◁/think▷"),
     *("<channel|>", "<|end_of_thought|>"),
 )
-# Fields that switch it off in models of no known family: for the templates of Qwen, GLM, DeepSeek and others, and
-# OpenAI's own field.
+# Request fields that switch thinking off in unknown models: for the templates of Qwen, GLM, DeepSeek and others, and
+# OpenAI's own field
 OFF_FIELDS: Mapping[str, Any] = {
     "chat_template_kwargs": {"enable_thinking": False, "thinking": False},
     "reasoning_effort": "none",
@@ -31,40 +31,40 @@ OFF_FIELDS: Mapping[str, Any] = {
 class ThinkingLimits:
     """The settings for thinking.
 
-    `wanted`: a model that can answer without thinking may think all the same.
+    `wanted`: let a model think even if it can answer without.
     """
 
     wanted: bool = False
-    # For thoughts, above the tokens of an answer
+    # Tokens for thoughts, in addition to those of an answer
     max_tokens: int = 1024
 
 
 class Mode(StrEnum):
-    # It does not think.
+    # The model does not think.
     PLAIN = "plain"
-    # It is asked not to think.
+    # Requests ask it not to think.
     OFF = "off"
-    # It thinks, or nobody knows; it gets tokens for it.
+    # It thinks, or may think, and gets tokens for it.
     BUDGET = "budget"
 
 
 @dataclass(slots=True)
 class ThinkingPolicy:
-    """The served model's way of thinking, and its fields of a request."""
+    """The handling of the served model's thoughts."""
 
     limits: ThinkingLimits
     mode: Mode = Mode.BUDGET
-    # It is known to think when it is not asked not to.
+    # True if the model thinks unless asked not to
     known: bool = False
-    # The prompt opens the thoughts, so that only their end is marked.
+    # The prompt opens the thoughts, so that only their end is marked
     opened: bool = False
     _opens: bool = False
     _off: Mapping[str, Any] = field(default_factory=dict)
 
     def use_family(self, family: Family | None, *, thinks: bool) -> None:
-        """Take up another model; None: of no known family. `thinks`: its server says that it does."""
+        """Apply the family of a new model; None: unknown. `thinks`: its server reports thinking."""
         off = family.thinking_off if family is not None else {}
-        # Where models that think have names of their own, one that does has no switch.
+        # Families with separate thinking models have no switch.
         own = family is not None and bool(family.thinks_with)
         always = family is not None and (family.always_thinks or (thinks and own and not off))
         self._off = {} if always else off or (OFF_FIELDS if thinks else {})
@@ -75,22 +75,22 @@ class ThinkingPolicy:
             self.mode = Mode.BUDGET
         else:
             self.mode = Mode.PLAIN
-        # Of one that always thinks the mark may be missing, too.
+        # A model that always thinks may also omit the opening mark.
         self._opens = family is not None and (family.opens_thoughts or family.always_thinks)
         self.opened = self._opens and self.mode is Mode.BUDGET
 
     def without_switch(self) -> ThinkingPolicy:
-        """Return it for requests without the fields that switch it off."""
+        """Return the policy for requests without the fields that switch thinking off."""
         if self.mode is not Mode.OFF:
             return self
         return replace(self, mode=Mode.BUDGET, opened=self._opens)
 
     def fields(self) -> dict[str, Any]:
-        """Return more fields of a request."""
+        """Return the request fields that switch thinking off."""
         return dict(self._off) if self.mode is Mode.OFF else {}
 
     def budget(self, context: int | None) -> int:
-        """Return the tokens above those of the answer; a quarter of the context at most."""
+        """Return the tokens for thoughts, at most a quarter of the context (tokens)."""
         if self.mode is not Mode.BUDGET:
             return 0
         return min(self.limits.max_tokens, context // 4) if context else self.limits.max_tokens

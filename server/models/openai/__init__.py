@@ -1,3 +1,1 @@
-"""The engine behind an OpenAI-compatible server: requests, streams, models that think, and bounds
-on all that such a server sends.
-"""
+"""The engine for OpenAI-compatible servers: requests, streams, thinking, and limits on responses."""

@@ -17,18 +17,18 @@ from server.core.retry_after import parse_retry_after
 
 log = logging.getLogger(__name__)
 
-# A list of some hundred models is below 1 MiB; a whole answer that comes unstreamed is far below.
+# A list of some hundred models is below 1 MiB, an unstreamed answer far below.
 ANSWER_BYTES = 2 * 1024 * 1024
-# A stream of 8,192 tokens, an event each, with room for keep-alive comments
+# A stream of 8,192 tokens with an event each, and keep-alive comments
 STREAM_BYTES = 32 * 1024 * 1024
-# FastAPI repeats what it refuses, which may be a picture.
+# FastAPI repeats refused input, which may be a picture.
 _REFUSAL_BYTES = 1024 * 1024
 
 
 class ResponseTooLarge(httpx2.TransportError):
-    """An answer beyond its limit of bytes. Its text is the end of a sentence on the server.
+    """A response beyond its byte limit. Its text is the end of a sentence about the server.
 
-    Outside the tree of errors: HTTP clients have to take it for one of their own.
+    A TransportError, so that HTTP clients handle it as their own.
     """
 
 
@@ -42,13 +42,13 @@ def http_client(
     most_streamed: int = STREAM_BYTES,
     transport: httpx2.AsyncBaseTransport | None = None,
 ) -> httpx2.AsyncClient:
-    """Return a client for one server; a request goes there and nowhere else: no proxy, no redirect, no cookies.
+    """Return a client for one server, without proxies, redirects and cookies.
 
-    `connect`: seconds; the caller limits the time of an answer. `most`: bytes of an answer, `most_streamed` those of
-    an event stream; reading a larger one raises ResponseTooLarge, an error's body is cut. `transport` replaces the network, in
-    tests.
+    `connect`: seconds; the caller limits the time of an answer. `most`: bytes of a response, `most_streamed`: bytes of
+    an event stream. Reading more raises ResponseTooLarge; an error's body is truncated. `transport` replaces the
+    network in tests.
     """
-    # These libraries log addresses, headers and bodies at lower levels.
+    # At lower levels these libraries log addresses, headers and bodies.
     for name in ("openai", "httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -69,7 +69,7 @@ def http_client(
         limits=limits,
         trust_env=False,
         follow_redirects=False,
-        # One person's cookie would go with everybody's requests.
+        # All sessions share the client, so a cookie would leak between them.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         timeout=httpx2.Timeout(None, connect=connect, write=10.0, pool=1.0),
         event_hooks={"response": [limit]},
@@ -78,7 +78,7 @@ def http_client(
 
 @dataclass(slots=True)
 class _LimitedBody(httpx2.AsyncByteStream):
-    """A body of at most `most` bytes. A longer one ends there if `cut`, and raises ResponseTooLarge otherwise."""
+    """A body of at most `most` bytes; a longer one is truncated if `cut`, else raises ResponseTooLarge."""
 
     stream: httpx2.AsyncByteStream
     most: int
@@ -103,7 +103,7 @@ class _LimitedBody(httpx2.AsyncByteStream):
 def retry_after(answer: httpx2.Response) -> float | None:
     """Return Retry-After in seconds, at most ten minutes; None when it is absent or malformed.
 
-    OpenAI's retry-after-ms, in milliseconds, counts for more.
+    OpenAI's retry-after-ms (milliseconds) takes precedence.
     """
     found = parse_retry_after(answer.headers.get("retry-after", ""), time.time())
     exact = parse_retry_after(answer.headers.get("retry-after-ms", ""), time.time())
@@ -113,7 +113,7 @@ def retry_after(answer: httpx2.Response) -> float | None:
 
 @cache
 def trust() -> ssl.SSLContext:
-    """Read the authorities of SSL_CERT_FILE, else the system's, once for all servers: that takes some 20 ms."""
+    """Return the TLS context with the authorities of SSL_CERT_FILE, else the system's. Cached: loading takes 20 ms."""
     try:
         return httpx2.create_ssl_context()
     except OSError as error:
@@ -125,12 +125,12 @@ def trust() -> ssl.SSLContext:
 
 
 def authorities(ca: str) -> ssl.SSLContext:
-    """Return the trust of a file of authorities, or `trust` where `ca` is empty. Blocking. Raises OSError."""
+    """Return the TLS context of a file of authorities; `trust()` if `ca` is empty. Blocking. Raises OSError."""
     return ssl.create_default_context(cafile=ca) if ca else trust()
 
 
 def why_unreachable(error: BaseException, host: str) -> str:
-    """Return the end of a sentence on why a server cannot be reached; "" where nothing more is known."""
+    """Return the end of a sentence on why a server is unreachable; "" if unknown."""
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return "its certificate is not trusted; set SSL_CERT_FILE to the file of its authority"
     causes = (error, *getattr(error.__cause__, "args", ()))

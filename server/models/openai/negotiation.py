@@ -1,4 +1,4 @@
-"""What is sent to a model server, and what is sent in its place where that was refused or lost."""
+"""Negotiation of one request with a model server: its retries, and smaller forms after refusals."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ from server.models.openai.request import (
 from server.models.openai.upstream import LONGEST_WAIT, Reason, Refused, loading
 from server.models.thinking import ThinkingPolicy
 
-# Statuses of servers and proxies that have no time for a request
+# Statuses of overloaded servers and proxies
 _BUSY = (408, 429, 502, 503, 504, 529)
-# Seconds between two tries while the server loads its model
+# Seconds between two attempts while the server loads its model
 LOADING_PAUSE = 1.0
 BROKE_OFF = "The model server ended the answer before it began. Ask again."
 
 
 @dataclass(slots=True)
 class Negotiation:
-    """One request on its way: `wanted` by the caller, `request` as it is sent now.
+    """One request being sent: `wanted` by the caller, `request` in its present form.
 
-    `left_out`: extras that are not sent; `beyond`: those of them that this request's refusal took away. `pauses`: those
-    before the repeats that are left. `until`: the loop time by which the answer must begin. `newer_name`: see `PlainForm`.
+    `left_out`: extras that are not sent; `beyond`: those of them that were removed after this request's refusals.
+    `pauses`: seconds before each remaining retry. `until`: loop time by which the answer must begin. `newer_name`: see
+    `PlainForm`.
     """
 
     wanted: EngineRequest
@@ -48,33 +49,33 @@ class Negotiation:
     server: ModelServer
     plain: PlainForm
     endpoint: Endpoint
-    # The model's way of thinking, with the switch
+    # The thinking policy, with the switch
     switch: ThinkingPolicy
     media: Media
     until: float
     left_out: frozenset[str]
-    # Somebody waits for its answer.
+    # Whether somebody waits for the answer
     waited_for: bool
     pauses: list[float]
     beyond: frozenset[str] = frozenset()
     newer_name: bool = False
     looked_up: bool = False
     repeats: int = 0
-    # Makes the error to raise when there is no repeat any more
+    # Returns the error to raise when no retry is left
     failure: Callable[[], EngineError] = lambda: EngineFailed(BROKE_OFF)
 
     @property
     def fields(self) -> ProgramFields | None:
-        """The fields that a program counts on; None for a person's question."""
+        """The fields of a program's request; None for a person's question."""
         return self.wanted.extra(ProgramFields)
 
     @property
     def thinking(self) -> ThinkingPolicy:
-        """The model's way of thinking, as it is asked now."""
+        """The thinking policy of the present form."""
         return self.switch.without_switch() if SWITCH in self.left_out else self.switch
 
     def body(self) -> bytes:
-        """Return what is sent now."""
+        """Return the JSON body of the present form."""
         self.newer_name = self.plain.newer_name
         return body(
             *(self.request, self.media, self.server, self.endpoint, self.thinking),
@@ -82,14 +83,14 @@ class Negotiation:
         )
 
     def on_accepted(self) -> None:
-        """Note for later requests that the server took this one."""
+        """Record for later requests that the server accepted this form."""
         if self.fields is None:
             self.plain.note_accepted(self._extras() - self.left_out)
             if self.beyond and len(self.request.turns) == len(self.wanted.turns):
                 self.plain.note_refused(self.beyond, time.monotonic())
 
     def pause(self) -> float:
-        """Return the seconds before the next repeat. Raises `failure` when none is left."""
+        """Return the seconds before the next retry. Raises `failure()` when none is left."""
         if not self.pauses:
             raise self.failure()
         return self.pauses.pop(0)
@@ -98,12 +99,12 @@ class Negotiation:
         return extras(self.request, self.server.status.capabilities, self.switch)
 
     def broken_error(self, error: BrokenStream) -> EngineError:
-        """Return the error of an answer that broke off."""
+        """Return the error for a broken stream."""
         check = f" Check that {self.server.names.url} names a model server."
         return EngineFailed(f"{error}{'' if error.connection else check}")
 
     async def on_refused(self, refusal: Refused) -> tuple[Reason, float]:
-        """Change a refused request for its repeat; return the reason of the repeat and the seconds before it.
+        """Change a refused request for a retry; return the reason of the retry and the seconds before it.
 
         Raises EngineError.
         """
@@ -115,7 +116,7 @@ class Negotiation:
             self.looked_up, model = True, server.model
             if (await server.probe()).ready and server.model != model:
                 return Reason.FAILED, 0.0
-        # A refusal of the limit's older name may name it in words alone, or repeat what a program wrote.
+        # A refusal of the limit's older name may mention it in prose only, or quote a program's text.
         named = self.fields is None and "max_completion_tokens" in str(refusal.body)
         if (named or "max_tokens" in refusal.fields) and self._other_limit():
             return Reason.PLAIN, 0.0
@@ -129,7 +130,7 @@ class Negotiation:
             causes = {FIELDS: optional(self.endpoint), SWITCH: self.switch.fields()}
             blamed = {name for name, fields in causes.items() if refusal.fields & fields.keys()}
             if "alternate" in str(refusal.body):
-                # The message of a chat template that wants an answer between two of the user's
+                # Message of a chat template that requires an answer between two user messages
                 blamed.add(APART)
             beyond = beyond & blamed or beyond
             self.beyond |= beyond
@@ -137,21 +138,21 @@ class Negotiation:
             self.request = without(request, self.left_out)
             return Reason.PLAIN, 0.0
         if refusal.of_request and request.turns:
-            # It may be too long, whatever it says.
+            # It may be too long, whatever the error says.
             self.request = request.with_newest_turns(0)
             return Reason.PLAIN, 0.0
         given = set(self.fields.all if self.fields is not None else ())
         if given and refusal.of_request and refusal.status < 500:
-            # Never without them: the program counts on the form of its answer.
+            # Never retried without them: the program depends on the form of its answer.
             raise EngineRefused(
-                f"The present model refused the request (HTTP {refusal.status}): it may not take"
-                f" {_quoted(refusal.fields & given or given)} as given. Leave that out, or tell your administrator.",
+                f"The present model refused the request (HTTP {refusal.status}): it may not support"
+                f" {_quoted(refusal.fields & given or given)}. Leave that out, or tell your administrator.",
                 public=True,
             )
         raise self.failure()
 
     def _other_limit(self) -> bool:
-        """Ask for the answer's tokens alone, then by the limit's newer name; return whether that changes anything."""
+        """Request only the answer's tokens, then use the limit's newer name; return whether anything changed."""
         if THOUGHTS not in self.left_out and self.switch.budget(None):
             self.beyond |= {THOUGHTS}
             self.left_out |= {THOUGHTS}
@@ -160,9 +161,9 @@ class Negotiation:
         return not self.newer_name
 
     def _shorten(self, context: int) -> bool:
-        """Leave out what does not fit into so many tokens; return whether there was something."""
+        """Shorten the request to fit into `context` tokens; return whether anything was left to remove."""
         if self.fields is None:
-            # A refusal may repeat what a program wrote.
+            # A refusal may quote a program's text.
             self.server.learn(context_length=context)
         if THOUGHTS not in self.left_out and self.switch.budget(context):
             self.left_out |= {THOUGHTS}
@@ -173,7 +174,7 @@ class Negotiation:
         return True
 
     async def _on_busy(self, refusal: Refused) -> tuple[Reason, float]:
-        """Return the reason and the pause after a server had no time for a request. Raises EngineError."""
+        """Return the reason and the pause before a retry at a busy server. Raises EngineError."""
         wait = refusal.retry_after
         if refusal.status == 503:
             loads = refusal.of_loading or (await self.server.probe()).state is EngineState.LOADING
@@ -181,7 +182,7 @@ class Negotiation:
                 self.failure = partial(loading, wait)
             if loads and self.waited_for:
                 return Reason.LOADING, LOADING_PAUSE
-        # After a 429 without a time nobody but a person tries again here.
+        # After a 429 without Retry-After only a person may try again.
         hopeless = wait > LONGEST_WAIT if wait is not None else refusal.status == 429
         if hopeless or not self.waited_for:
             raise self.failure()
@@ -189,17 +190,17 @@ class Negotiation:
         return Reason.BUSY, pause if wait is None else wait
 
     def on_lost(self, error: Unreachable | BrokenStream) -> tuple[Reason, float]:
-        """Return the reason and the pause after a connection failed or broke. Raises EngineError."""
+        """Return the reason and the pause before a retry after a failed or broken connection. Raises EngineError."""
         if isinstance(error, BrokenStream):
             self.failure = partial(self.broken_error, error)
             if not error.connection:
                 raise self.failure()
         elif self.repeats == 0 or not isinstance(error, Dropped):
-            # Some close a connection on which they have refused something.
+            # Some servers close a connection after a refusal.
             self.failure = partial(self.server.unreachable, str(error))
         broke = isinstance(error, BrokenStream | Dropped)
         first, pause = self.repeats == 0, self.pause()
-        # As a rule a kept connection that the server has closed meanwhile
+        # Usually a kept connection that the server has closed
         return (Reason.BROKEN, 0.0 if first else pause) if broke else (Reason.REFUSED, pause)
 
 

@@ -1,4 +1,4 @@
-"""The models of one server: its list, what its own interface says of them, and one test picture at most."""
+"""The models of one server, from its list, its own interface, and at most one test picture."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from server.models.openai.chat_client import ChatClient, Endpoint, NotChat
 from server.models.openai.discovery import ModelInfo
 from server.models.openai.upstream import AskFailed, Refused
 
-# For the answer to a test picture: the server may load the model for it.
+# Time limit of a test picture (seconds): the server may load the model for it.
 _SHOW_SECONDS = 8.0
-# The least side that all take: some refuse one below two patches of 28 pixels, such as 8.
+# Side of the test picture in pixels: some servers refuse less than two patches of 28.
 _SIDE = 64
 _MODELS = "/models"
-# Statuses of a path that is not there
+# Statuses of a missing path
 ABSENT = (404, 405, 501)
 
 
 class ModelSurvey:
-    """What a server says of its models, kept from one probe to the next. `seconds` and `busy`: see `ModelServer`."""
+    """Facts about a server's models, kept between probes. `seconds` and `busy`: see `ModelServer`."""
 
     def __init__(
         self, client: ChatClient, endpoint: Endpoint, seconds: float, busy: Callable[[], bool]
@@ -42,34 +42,34 @@ class ModelSurvey:
         # Without credentials
         self.address = discovery.address_of(endpoint.base_url)
         self.root = self.address.removesuffix("/v1")
-        # Beside /v1, not below it: of vLLM, llama.cpp and `transformers serve`
+        # Beside /v1, not below it, in vLLM, llama.cpp and `transformers serve`
         self._health_url = f"{self.root}/health"
         self._client, self._endpoint, self._seconds, self._busy = client, endpoint, seconds, busy
-        # The program that it is
+        # Name of the server program; "" if unknown
         self.server = ""
-        # The names that it lists, and the status of its refusal to list any
+        # The listed names, and the status of a refusal to list
         self.listed: list[str] = []
         self.refused = 0
         self.forget()
 
     def forget(self) -> None:
         """Forget the models: another server may take the address."""
-        # By model and path what its own interface says
+        # Facts from its own interface, by model and path
         self._facts: dict[str, dict[str, ModelInfo]] = {}
-        # The model that was shown a picture, and whether it took it; None when it did not answer
+        # The model that got the test picture, and whether it accepted it; None without an answer
         self._shown: tuple[str, bool | None] = ("", None)
 
     async def cards(self) -> list[dict[str, Any]]:
-        """Return the entries of /v1/models: of the model that the settings name, listed or not, else of all.
+        """Return the entries of /v1/models: that of the configured model, listed or not, else all.
 
-        Raises AskFailed, and ValueError for no list.
+        Raises AskFailed, and ValueError without a list.
         """
         cards, wanted = await self._listing(), self._endpoint.model
         self.server = discovery.server_of(cards)
         self.listed = [card["id"] for card in cards]
         if not wanted:
             return cards[: discovery.MOST_LISTED]
-        # The same one under another name describes it, too.
+        # An entry under an equivalent name describes it, too.
         alike = [card for card in cards if discovery.same_name(card["id"], wanted)]
         alike.sort(key=lambda card: card["id"] != wanted)
         return [{**next(iter(alike), {}), "id": wanted}]
@@ -79,7 +79,7 @@ class ModelSurvey:
         try:
             return discovery.cards_in(json.loads(await self._client.get(_MODELS)))
         except (Refused, NotChat, ValueError, RecursionError) as exc:
-            # A name does, unless the server says more of itself than that it has no list.
+            # A configured name suffices, unless the error is about more than a missing list.
             status = self.refused = exc.status if isinstance(exc, Refused) else 200
             told = status in (401, 429, 502, 503, 504)
             if isinstance(exc, Refused) and 300 <= status < 400:
@@ -93,9 +93,9 @@ class ModelSurvey:
         return await self._client.health(self._health_url)
 
     async def read(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
-        """Return an object of the server's own interface; empty where there is none, None where it fails.
+        """Return an object of the server's own interface; {} if it does not exist, None after a failure.
 
-        Raises AskFailed for no answer.
+        Raises AskFailed without an answer.
         """
         try:
             found = json.loads(await self._client.get(self.root + path, body))
@@ -106,9 +106,9 @@ class ModelSurvey:
         return found if isinstance(found, dict) else {}
 
     async def models(self, cards: list[dict[str, Any]], current: str) -> list[ModelInfo]:
-        """Return what is known of each, of whom one is shown a picture at most. `current`: the one that answers."""
+        """Return the facts about each model; at most one gets a test picture. `current`: the model in use."""
         self._facts = {card["id"]: self._facts.get(card["id"], {}) for card in cards}
-        # What is not said in time is asked for at the next probe.
+        # The next probe asks for the rest.
         with suppress(TimeoutError, AskFailed):
             async with asyncio.timeout(self._seconds):
                 await self._ask_sources()
@@ -133,7 +133,7 @@ class ModelSurvey:
                 if source.posts or name == names[0]:
                     body = {"model": name} if source.posts else None
                     answer = await self.read(source.path, body)
-                # One that fails is asked again at the next probe. A model that is put away keeps the context it had.
+                # A failed source is read again at the next probe. An unloaded model keeps its known context.
                 if answer is not None:
                     known = facts[name].get(source.path, ModelInfo())
                     facts[name][source.path] = known | source.read(answer, name)
@@ -156,11 +156,11 @@ class ModelSurvey:
 
     @property
     def ends_in_v1(self) -> bool:
-        """True if the address of the settings does, as a rule."""
+        """True if the configured address ends in /v1."""
         return self.root != self.address
 
     def doubts(self) -> list[str]:
-        """Return what speaks against the model or the address of the settings; a question decides."""
+        """Return warnings about the configured model or address."""
         wanted, names = self._endpoint.model, self._endpoint.names
         if not wanted or wanted in self.listed:
             return []
@@ -174,31 +174,31 @@ class ModelSurvey:
         return []
 
     def others(self, model: str) -> str:
-        """Return some of the other names that it lists, those first that are almost this one."""
+        """Return some of the other listed names, equivalent ones first."""
         names = [one for one in self.listed if one != model]
         names.sort(key=lambda one: not discovery.same_name(one, model))
         return some(names)
 
 
 def abilities_of(info: ModelInfo, endpoint: Endpoint) -> Capabilities:
-    """Return what a model can do at this address."""
+    """Return the capabilities of a model at this address."""
     known, geometry = family_of(info)
     family, vllm = known or families.NONE, info.vllm is True
     if endpoint.factor is not None:
         geometry = families.factor_geometry(endpoint.factor)
     return Capabilities(
-        # It takes the frames as JPEGs; of other servers this is not known.
+        # vLLM accepts frames as JPEGs; other servers are unknown.
         video=family.paired_frames and vllm,
         audio_in=Ability.AUDIO_IN in family.abilities if info.hears is None else info.hears,
         grounding=family.boxes is not None,
         boxes=family.boxes,
-        # It constrains answers to a schema.
+        # Constrains answers to a schema
         json_schema=vllm,
-        # A server that takes none says so when it is asked.
+        # A server without tools refuses a request that has some.
         tools=True,
         calls_tools=bool(family.tool_parser) if info.calls is None else info.calls,
         picture_share=endpoint.picture_share,
-        # On by default there.
+        # On by default in vLLM
         prefix_cache=vllm or info.caches is True or (info.caches is False and not family.recurrent),
         caches_messages=info.caches is True and family.recurrent,
         geometry=geometry or family.geometry or families.DEFAULT_GEOMETRY,
@@ -208,7 +208,7 @@ def abilities_of(info: ModelInfo, endpoint: Endpoint) -> Capabilities:
 
 
 def family_of(info: ModelInfo) -> tuple[Family | None, Geometry | None]:
-    """Return a model's family, by its folder if that is on this machine, and that one's geometry."""
+    """Return a model's family, and the geometry from its folder if that is on this machine."""
     return _read(info.name, info.root, info.model_type, info.kind)
 
 

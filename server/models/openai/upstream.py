@@ -1,7 +1,6 @@
-"""Turn a model server's refusals into our own sentences. Pure.
+"""Turn a model server's refusals into our own error messages. Pure.
 
-Nothing of the server's own text goes into an error: it may hold the question, the picture or the
-key.
+They never quote the server's text, which may contain the question, the picture or the key.
 """
 
 from __future__ import annotations
@@ -19,34 +18,34 @@ from server.core.errors import (
     EngineUnavailable,
 )
 
-# A longer Retry-After is passed on to the page: the picture would get too old.
+# Maximum Retry-After that is waited for (seconds); a longer one goes to the page, as the picture would get too old.
 LONGEST_WAIT = 3.0
 
 
 class Reason(StrEnum):
-    """The reason of a repeat; labels a metric."""
+    """The reason of a retry; labels a metric."""
 
     # No connection
     REFUSED = "refused"
     # The connection or the stream broke.
     BROKEN = "broken"
-    # A status from 500 on, without a word about the request
+    # A status from 500 on that does not blame the request
     FAILED = "failed"
     # 429 or 503
     BUSY = "busy"
     LOADING = "loading"
-    # The request was refused, and is sent with less in it.
+    # The request was refused, and is sent in a smaller form.
     PLAIN = "plain"
 
 
-# The number of tokens that a refusal names; below the least there is no room for a question.
+# The context length in a refusal; smaller numbers leave no room for a question.
 _STATED_CONTEXT = re.compile(
     r"(?:context[ _](?:length|size|window)|max_model_len|n_ctx)\D{0,30}(\d{1,9})\b", re.I
 )
 _LEAST_CONTEXT = 256
-# Words for a status in the events of sockets: vLLM-Omni has no room for another session.
+# Status codes of WebSocket error names: vLLM-Omni has no room for another session.
 _STATUS_OF = {"resource_exhausted": 429}
-# By status: what a server without time does, and the seconds after which another try is worth it
+# By status: what an overloaded server does, and the seconds before another attempt
 _LONG, _FULL = ("took too long", 1.0), ("is busy", 1.0)
 _BUSY = {
     408: _LONG,
@@ -56,7 +55,7 @@ _BUSY = {
     504: _LONG,
     529: _FULL,
 }
-# By status: what a server does with a question, and what helps
+# By status: what the server does with a question, and the remedy
 _REFUSALS = {
     403: ("does not allow this question", "Its own log, or its provider's rules, say why."),
     413: (
@@ -65,23 +64,20 @@ _REFUSALS = {
     ),
     451: ("does not answer this for legal reasons", "Its provider's rules say why."),
 }
-# Codes of a filter before the model: of OpenAI and Azure, and of Alibaba
+# Codes of content filters: OpenAI and Azure, Alibaba
 _FILTERED = ("content_filter", "content_policy_violation", "data_inspection_failed")
-# Characters of a refusal that are read
+# Maximum characters read of a refusal
 _MOST_READ = 4096
 
 
 class AskFailed(Exception):
-    """A request was not answered.
-
-    Outside the tree of errors, with its subclasses: the engine makes an EngineError of it.
-    """
+    """An unanswered request. The engine turns it and its subclasses into EngineError."""
 
 
 class Refused(AskFailed):
-    """The server said no before the first piece. `body` is its error, never shown.
+    """A refusal before the first piece. `body` is the server's error, never shown.
 
-    `status`: of HTTP, or the code of an error event inside a 200 (0 when it has none). `location`: of a redirect.
+    `status`: of HTTP, or the code of an error event inside a 200 (0 without one). `location`: of a redirect.
     """
 
     def __init__(
@@ -107,18 +103,18 @@ class Refused(AskFailed):
 
     @property
     def names_model(self) -> bool:
-        """True if it says that the model is the reason, in OpenAI's form."""
+        """True if the error blames the model, in OpenAI's form."""
         return self._field("code") == "model_not_found"
 
     @property
     def of_another_address(self) -> bool:
-        """True if nothing there takes questions: such an error of a path is none of OpenAI's form."""
+        """True if the path does not exist: such an error does not have OpenAI's form."""
         of_form = isinstance(self._field("message"), str) or self.names_model
         return self.status == 405 or (self.status == 404 and not of_form)
 
     @property
     def fields(self) -> frozenset[str]:
-        """The fields of the request that it names, in OpenAI's form (`param`) or in FastAPI's (`detail[].loc`)."""
+        """The request fields that the error names, in OpenAI's form (`param`) or FastAPI's (`detail[].loc`)."""
         detail = self._field("detail")
         named = [self._field("param")]
         for one in detail if isinstance(detail, list) else []:
@@ -128,27 +124,27 @@ class Refused(AskFailed):
 
     @property
     def of_request(self) -> bool:
-        """True if another request may be taken: neither the key, nor the model, nor the load is the reason."""
+        """True if the request is at fault: neither the key, nor the model, nor the load."""
         if 400 <= self.status < 500:
             return self.status not in (401, 402, 403, 404, 405, 408, 429)
         return self.status in (0, 500, 501)
 
     @property
     def of_loading(self) -> bool:
-        """True if it says when the model is loaded, in Hugging Face's form."""
+        """True if the model is loading, in Hugging Face's form."""
         return self._field("estimated_time") is not None
 
     @property
     def of_server(self) -> bool:
-        """True if the model server itself answered, and not a proxy before it: it sent a JSON object."""
+        """True if the model server itself answered with a JSON object, not a proxy."""
         return isinstance(self.body, Mapping)
 
     @property
     def context(self) -> int | None:
-        """The tokens of context that it names; None when it names none."""
+        """The context length (tokens) that the error names; None without one."""
         own = self._field("n_ctx")
         if type(own) is not int:
-            # Only in its sentence: other fields have numbers of other kinds, such as its status.
+            # Search the message only: other fields contain other numbers, such as the status.
             named = (self._field(name) for name in ("message", "detail", "error"))
             said = next(filter(None, named), self.body)
             found = _STATED_CONTEXT.search(str(said)[:_MOST_READ])
@@ -156,7 +152,7 @@ class Refused(AskFailed):
         return own if self.status in (400, 413, 422, 500, 0) and own >= _LEAST_CONTEXT else None
 
     def error(self, *, context_length: int | None, plain: bool = False) -> EngineError:
-        """Return the error for what no setting mends. `plain`: the request's plain form was refused."""
+        """Return the error for a refusal that no setting fixes. `plain`: the request's plain form was refused."""
         status = self.status
         if self.context or self._field("code") == "context_length_exceeded":
             length = f" of {context_length:,} tokens" if context_length else ""
@@ -201,7 +197,7 @@ def loading(wait: float | None) -> EngineLoading:
 
 
 def event_status(error: object) -> int:
-    """Return the HTTP status that an error event stands for; 0 when it names none."""
+    """Return the HTTP status of an error event; 0 without one."""
     code: Any = error.get("code") if isinstance(error, Mapping) else None
     if isinstance(code, str):
         code = int(code) if code.isascii() and code.isdigit() else _STATUS_OF.get(code)

@@ -389,7 +389,7 @@ async def test_a_form_of_answer(desk: Desk) -> None:
 async def test_a_model_that_refuses_tools(desk: Desk) -> None:
     desk.fake.blind = {"fake-vl"}
     desk.fake.blind_words = '"auto" tool choice requires --enable-auto-tool-choice'
-    with pytest.raises(openai.InternalServerError, match='may not take "tools"') as refused:
+    with pytest.raises(openai.InternalServerError, match='may not support "tools"') as refused:
         await desk.ask("Is it dark?", tools=[TOOL])
     assert "enable-auto" not in str(refused.value)
 

@@ -315,7 +315,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: (f / "config.json").write_text("[" * 99_999), "is damaged: it is not JSON"),
     (lambda f: (f / "config.json").write_text("[]"), "is no JSON object"),
     (lambda f: (f / "config.json").write_text("{}"), "names no model_type"),
-    (lambda f: (f / "config.json").unlink(), "There is no config.json in … download"),
+    (lambda f: (f / "config.json").unlink(), "has no config.json: … Download"),
     (
         lambda f: write(f / "config.json", {"model_type": "llama"}),
         "says model_type llama: a model that sees no pictures … Take one that answers about pict",
@@ -342,14 +342,14 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     # Numbers that no model has
     (lambda f: header(f / "a.safetensors", data_offsets=[0]), "is no safetensors header"),
     # Not a regular file
-    (lambda f: pipe(f / "config.json"), "config.json is no file that can be read. Download"),
+    (lambda f: pipe(f / "config.json"), "config.json is not a regular file. Download"),
     (
         lambda f: loop(f / "config.json"),
         "cannot be read (Too many levels of symbolic links) … Give this user access",
     ),
-    (lambda f: (f / "config.json").write_bytes(bytes(MAX_JSON_BYTES + 1)), "no such file is that"),
+    (lambda f: (f / "config.json").write_bytes(bytes(MAX_JSON_BYTES + 1)), "it has more than 33554432"),
     # Another kind of folder
-    (lambda f: only(f), "There is no config.json in"),
+    (lambda f: only(f), "has no config.json"),
     (lambda f: only(f, "model-Q4_K_M.gguf"), "model-Q4_K_M.gguf is no GGUF file"),
     (
         lambda f: only(f, "pytorch_model.bin", config=QWEN),
