@@ -1,5 +1,5 @@
-"""Families of models as data: a TOML file each in this folder, found by config.json's `model_type` or by
-a model's name; and what a model of no known family says of itself in its own files. Pure.
+"""Model families as data: one TOML file each in this folder, found by config.json's `model_type` or by
+the model's name; and the geometry from a model's own files. Pure.
 
 A file has `title`, `names` ("qwen 2.5 vl" is also "Qwen2.5-VL", "qwen2_5_vl" and "qwen25vl"; letters or digits
 right before or after make another name), `not_with` (words that make it another one), `[types]` (each `model_type`
@@ -25,11 +25,11 @@ from typing import Any
 from server.core.frames import BoxUnit, Geometry, Tiles
 from server.models.files import json_or_nothing, object_in
 
-# Kinds of models, and ways to run them. Standard library only: a dry run needs no package.
+# Kinds of models, and the libraries that run them. Standard library only: a dry run needs no package.
 
 
 class ModelType(StrEnum):
-    """The purpose of a model; an operation must match it."""
+    """The purpose of a model."""
 
     # Answers questions about pictures
     VISION = "vision"
@@ -63,7 +63,7 @@ class Library(StrEnum):
 
     TRANSFORMERS = "transformers"
     DIFFUSERS = "diffusers"
-    # Its server is a program of its own: one file of weights (GGUF) and one for pictures
+    # A separate server: one file of weights (GGUF) and one for pictures
     LLAMA_CPP = "llama.cpp"
 
 
@@ -76,16 +76,16 @@ class Family:
     needs: Mapping[str, str] = field(default_factory=dict)
     library: Library = Library.TRANSFORMERS
     title: str = ""
-    # None: its sizes differ, or nobody knows
+    # None: its sizes differ, or it is unknown
     geometry: Geometry | None = None
-    # Its patches are two frames deep: those of a video cost as much in pairs as one picture.
+    # Patches are two frames deep, so that two frames of a video cost as much as one picture
     paired_frames: bool = False
-    # Fields of a request that switch its thinking off; none where it has no switch
+    # Request fields that switch thinking off; {} without a switch
     thinking_off: Mapping[str, Any] = field(default_factory=dict)
     opens_thoughts: bool = False
-    # It has layers with a state, which llama.cpp keeps at the end of a message alone.
+    # Has recurrent layers, whose state llama.cpp saves only at the end of a message
     recurrent: bool = False
-    # vLLM's name for the form of its tool calls; "": it calls none well, or nobody knows
+    # vLLM's name for its tool call parser; "": no reliable tool calls, or unknown
     tool_parser: str = ""
     names: tuple[str, ...] = ()
     not_with: frozenset[str] = frozenset()
@@ -99,14 +99,14 @@ class Family:
         return Ability.IMAGES in self.abilities
 
 
-# Of a model of no known family
+# The family of an unknown model
 NONE = Family(ModelType.VISION, frozenset())
 
 
 def read(text: str) -> dict[str, Family]:
-    """Read a file of this folder: its family by each `model_type`, and by "" for its names.
+    """Return the family of a file by each `model_type`, and by "" for its names.
 
-    Raises ValueError, TypeError or KeyError for a wrong one (outside the tree of errors: all are read at import).
+    Raises ValueError, TypeError or KeyError for an invalid file (at import).
     """
     data = tomllib.loads(text)
     if not data.pop("licence") or not data.pop("sources"):
@@ -125,7 +125,7 @@ def read(text: str) -> dict[str, Family]:
     return {"": family} | {name: replace(family, needs=needs) for name, needs in types.items()}
 
 
-# By the first of these that a family has
+# Kind of a family by the first of these abilities
 _KINDS = {
     Ability.SPEECH_OUT: ModelType.OMNI,
     Ability.AUDIO_IN: ModelType.OMNI,
@@ -149,16 +149,16 @@ _HERE = Path(__file__).parent
 _FILES = [read(path.read_text("utf-8")) for path in sorted(_HERE.glob("[a-z]*.toml"))]
 # By `model_type`
 FAMILIES = {name: family for file in _FILES for name, family in file.items() if name}
-# Longer names first: "gemma 3n" is no "gemma 3".
+# Longer names first, so that "gemma 3n" does not match "gemma 3"
 _NAMED = sorted(
     ((name, file[""]) for file in _FILES for name in file[""].names), key=lambda one: -len(one[0])
 )
-# Words in the names of other models: they take pictures, or answer no questions.
+# Words in names of unknown models that take pictures, or do not chat
 _WORDS = tomllib.loads((_HERE / "_words.toml").read_text("utf-8"))
 
 
 def _either(names: Iterable[str]) -> re.Pattern[str]:
-    """Return an expression for any of these names, each in a group of its own."""
+    """Return a pattern of alternatives, each in its own group."""
     found = []
     for name in names:
         parts = [re.escape(part).replace(r"\.", "[._]?") for part in name.split()]
@@ -172,9 +172,9 @@ _PICTURES, _NO_CHAT = _either(_WORDS["pictures"]), _either(_WORDS["no_chat"])
 
 
 def known(model_type: object, *names: str) -> Family | None:
-    """Return the family of a model by its `model_type`, and without one by its names; None for no known one.
+    """Return the family of a model by its `model_type`, else by its names; None if unknown.
 
-    Words of the names tell whether it always thinks, and whether it speaks.
+    Words in the names decide whether it always thinks, and whether it speaks.
     """
     kind = model_type if isinstance(model_type, str) else None
     if kind is not None:
@@ -201,7 +201,7 @@ def _words(name: str) -> set[str]:
 
 
 def sees(name: str) -> bool | None:
-    """Return whether a model takes pictures by its name alone; None when it says nothing."""
+    """Return whether a model takes pictures, by its name; None if unknown."""
     if _NO_CHAT.search(name):
         return False
     family = _by_name(name)
@@ -209,7 +209,7 @@ def sees(name: str) -> bool | None:
 
 
 def of_type(model_type: object) -> Family:
-    """Return the family of a `model_type`; NONE for no known one."""
+    """Return the family of a `model_type`; NONE if unknown."""
     return known(model_type) or NONE
 
 
@@ -221,29 +221,28 @@ def _last(name: str) -> str:
 QWEN2_VL, QWEN3_VL = (
     one for kind in ("qwen2_vl", "qwen3_vl") if (one := of_type(kind).geometry) is not None
 )
-# Of models of no known family
+# The geometry of unknown models
 DEFAULT_GEOMETRY = QWEN2_VL
 
 
 def factor_geometry(factor: int) -> Geometry:
-    """Return the geometry for a configured factor."""
+    """Return the geometry for a configured factor (pixels)."""
     return next((known for known in (QWEN2_VL, QWEN3_VL) if known.factor == factor), None) or (
         Geometry(factor, factor * factor, DEFAULT_GEOMETRY.max_pixels)
     )
 
 
 def folder_type(folder: Path) -> str | None:
-    """Read `model_type` from a folder's `config.json`; None without one."""
+    """Return the `model_type` in a folder's `config.json`; None without one."""
     found = json_or_nothing(folder / "config.json").get("model_type")
     return found if isinstance(found, str) else None
 
 
 def folder_geometry(folder: Path, *, filled: bool = False) -> Geometry | None:
-    """Read the geometry from the processor's file and `config.json`; None when they do not give it.
+    """Return the geometry from the processor's file and `config.json`; None if they have none.
 
     The processor's file is `preprocessor_config.json`, or a part of `processor_config.json` since
-    transformers 5. `filled`: the caller limits the scaling to the squares that a picture fills (see
-    `Tiles`).
+    transformers 5. `filled`: see `Tiles`.
     """
     whole = json_or_nothing(folder / "processor_config.json")
     processor = json_or_nothing(folder / "preprocessor_config.json")
@@ -259,8 +258,8 @@ def folder_geometry(folder: Path, *, filled: bool = False) -> Geometry | None:
     if factor is None:
         return base
     base = base if base is not None and base.factor == factor else factor_geometry(factor)
-    # Newer files name the pixel limits size.shortest_edge and size.longest_edge. One without the
-    # other is a side's length of another kind of processor.
+    # Newer files name the pixel limits size.shortest_edge and size.longest_edge. Only one of them
+    # is a side length, of another kind of processor.
     size = object_in(processor, "size")
     size = size if {"shortest_edge", "longest_edge"} <= size.keys() else {}
     least = _whole(processor.get("min_pixels")) or _whole(size.get("shortest_edge"))
@@ -273,7 +272,7 @@ def folder_geometry(folder: Path, *, filled: bool = False) -> Geometry | None:
 def _tiles(
     processor: Mapping[str, Any], whole: Mapping[str, Any], config: Mapping[str, Any], filled: bool
 ) -> Tiles | None:
-    """Return the tiling of a processor that splits pictures; None for others."""
+    """Return the tiling of a processor that splits pictures; None otherwise."""
     if not processor.get("do_image_splitting"):
         return None
     side = _whole(object_in(processor, "max_image_size").get("longest_edge"))
@@ -283,10 +282,7 @@ def _tiles(
 
 
 def _square_tokens(config: Mapping[str, Any]) -> int:
-    """Return the visual tokens of one square: its patches, merged by the connector.
-
-    0 when the config does not say.
-    """
+    """Return the visual tokens of one square (patches merged by the connector); 0 if unknown."""
     vision = object_in(config, "vision_config")
     side, patch = _whole(vision.get("image_size")), _whole(vision.get("patch_size"))
     scale = _whole(config.get("scale_factor"))

@@ -1,4 +1,4 @@
-"""The connections to one model server: its requests, which the `openai` package carries, and their failures."""
+"""HTTP client of one model server, on top of the `openai` package; maps failures to AskFailed."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from server.models.thinking import ThinkingLimits
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-# An unused connection is kept for less than uvicorn's 5 s (vLLM's, too), so that it is not used
-# while it is closed.
+# Idle connections are kept for less than the 5 s of uvicorn and vLLM, so that none is used while
+# the server closes it.
 _POOL = httpx2.Limits(max_connections=256, max_keepalive_connections=32, keepalive_expiry=4.0)
 _CHAT = "/chat/completions"
-# The connection broke before anything came back: the server had closed a kept connection meanwhile.
+# The connection broke before a response, usually a kept one that the server had closed
 _DROPPED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """Seconds.
+    """Time limits in seconds.
 
-    All but `connect` count data events only: keep-alive comments go on when a model server is dead.
+    All but `connect` count data events only: a hung model server still sends keep-alive comments.
     """
 
     connect: float = 3.0
-    # From sending a question to the first piece of its answer: the server may load the model meanwhile.
+    # From the request to the first piece of the answer, including the loading of the model
     first_token: float = 300.0
-    # The same of background work, which comes again by itself
+    # The same for background work, which is repeated anyway
     background: float = 30.0
     between_tokens: float = 60.0
     # From the first piece to the end of the answer
     total: float = 120.0
-    # From the finish_reason to usage and [DONE]
+    # From finish_reason to usage and [DONE]
     tail: float = 1.0
     probe: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class SettingNames:
-    """The settings that name a model server, as operators are told what to mend."""
+    """The names of a model server's settings, for messages to operators."""
 
     url: str = "VLLM_BASE_URL"
     key: str = "VLLM_API_KEY"
@@ -57,18 +57,17 @@ class SettingNames:
 
     @classmethod
     def of(cls, role: str) -> SettingNames:
-        """Return those of a role's server."""
+        """Return the names for a role's server."""
         return cls(*(f"{role.upper()}_{what}" for what in ("BASE_URL", "API_KEY", "MODEL")))
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A model server's address, and what is known of it beforehand.
+    """A model server's address and settings.
 
-    `model` "" takes the first one that the server lists. `factor` overrides the model's geometry
-    factor. `voice`: of answers that the model speaks itself; "" leaves the choice to it.
-    `fields` go with each request while the server takes them. `machines`: see `other_machine`. `picture_share`: see
-    `Capabilities`.
+    `model`: "" for the first listed one. `factor` overrides the model's geometry factor. `voice`: of spoken
+    answers; "" for the model's default. `fields`: added to each request while the server accepts them. `machines`:
+    see `other_machine`. `picture_share`: see `Capabilities`.
     """
 
     base_url: str
@@ -84,22 +83,19 @@ class Endpoint:
 
 
 class Unreachable(AskFailed):
-    """Nothing answers. Its text is the end of a sentence on why, empty where nothing is known."""
+    """No response. The text is the end of a sentence on why, empty if unknown."""
 
 
 class Dropped(Unreachable):
-    """The connection broke before the server had answered."""
+    """A connection that broke before a response."""
 
 
 class Slow(Unreachable):
-    """Nothing answers in time."""
+    """No response in time."""
 
 
 class NotChat(AskFailed):
-    """The other end is no model server.
-
-    `why`: the end of a sentence on it, empty where nothing more is known.
-    """
+    """A response that no model server sends. `why`: the end of a sentence on it, empty if unknown."""
 
     def __init__(self, why: str = "") -> None:
         super().__init__(why)
@@ -107,21 +103,21 @@ class NotChat(AskFailed):
 
 
 def load() -> type[AsyncOpenAI]:
-    """Import `openai`, which takes 0.4 s, in a thread."""
+    """Import `openai`, which takes 0.4 s. Call it in a thread."""
     from openai import AsyncOpenAI
 
     return AsyncOpenAI
 
 
 class ChatClient:
-    """One server. `transport` replaces the network, in tests."""
+    """Client of one server. `transport` replaces the network in tests."""
 
     def __init__(
         self, endpoint: Endpoint, limits: TimeLimits, transport: httpx2.AsyncBaseTransport | None
     ) -> None:
         self._limits = limits
         self._url = endpoint.base_url
-        # With a slash at its end where the server wants that
+        # Ends in a slash if the server redirects to that
         self._chat = _CHAT
         key = endpoint.api_key
         # vLLM's own placeholder for "no key"
@@ -136,7 +132,7 @@ class ChatClient:
         self._sdk: AsyncOpenAI | None = None
 
     async def _ask(self, url: str, body: Mapping[str, Any] | None = None) -> httpx2.Response:
-        """Return the answer to a request beside the chat; a `body` is posted. Raises AskFailed."""
+        """Return the response to a request other than chat; a `body` is posted. Raises AskFailed."""
         method = "GET" if body is None else "POST"
         try:
             answer = await self._http.request(method, url, json=body)
@@ -156,7 +152,7 @@ class ChatClient:
         return Unreachable(why_unreachable(error, self._http.base_url.host))
 
     async def get(self, url: str, body: Mapping[str, Any] | None = None) -> bytes:
-        """Return the body of an address, or of a path below the server's; a `body` is posted there.
+        """Return the response body of a URL or of a path below the base URL; a `body` is posted.
 
         Raises AskFailed.
         """
@@ -167,7 +163,7 @@ class ChatClient:
             raise Slow from None
 
     async def takes_picture(self, model: str, url: str, seconds: float) -> bool | None:
-        """Try whether a model takes a picture with a question for one token; None when that fails."""
+        """Return whether a model accepts a picture, tried with one token; None after a failure."""
         content = [
             {"type": "image_url", "image_url": {"url": url}},
             {"type": "text", "text": "What colour is this?"},
@@ -184,8 +180,8 @@ class ChatClient:
         return True
 
     async def health(self, url: str) -> int:
-        """Return the HTTP status of its health check at `url`; 0 when there is none."""
-        # Twice: uvicorn closes the connection on which an application failed, with no word before.
+        """Return the HTTP status of the health check at `url`; 0 without one."""
+        # Twice, because uvicorn closes a connection without notice after an application error.
         for _ in range(2):
             try:
                 answer = await self._ask(url)
@@ -198,15 +194,15 @@ class ChatClient:
         return 0
 
     async def chat(self, body: bytes, headers: Mapping[str, str], due: float) -> ChatStream:
-        """Send a question, and return its answer. A 200 alone is no success yet.
+        """Post a chat request, and return its stream, which may still fail.
 
-        `due` is loop time. Raises AskFailed, TimeoutError.
+        `due`: loop time. Raises AskFailed, TimeoutError.
         """
         async with asyncio.timeout_at(due):
             return ChatStream(await self._post(body, headers))
 
     async def _post(self, body: bytes, headers: Mapping[str, str]) -> httpx2.Response:
-        """Return the answer to a question, unread. Raises AskFailed."""
+        """Return the unread response to a chat request. Raises AskFailed."""
         if self._sdk is None:
             make = await asyncio.to_thread(load)
             self._sdk = make(
@@ -216,7 +212,7 @@ class ChatClient:
                 timeout=self._http.timeout,
                 http_client=self._http,
             )
-            # Those of the environment are for OpenAI's own service.
+            # Environment variables may set these for OpenAI's own service.
             self._sdk.organization = self._sdk.project = None
         from openai import APIConnectionError, APIStatusError
 

@@ -1,4 +1,4 @@
-"""Read what a model server says of itself and of its models: abilities, context length, what is loaded. Pure."""
+"""Parse model servers' descriptions of their models: abilities, context length, loaded state. Pure."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from urllib.parse import urljoin, urlsplit
 from server.models.files import clean, object_in
 
 _LONGEST_NAME = 1024
-# A hub lists some hundred; among more than these none is chosen.
+# Maximum listed models to choose from
 MOST_LISTED = 1000
 _PICTURES = frozenset(("image", "images", "vision", "multimodal"))
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model as its server describes it; None and "" where nothing is said.
+    """A model as its server describes it; None and "" mean unknown.
 
-    `why`: `sees` and its source, for operators. `kind`: its architecture or its file; `root`: its folder, file or
-    repository. `most_context`: what the model allows. `slots`: answers at a time. `calls`: it calls tools. `caches`: it keeps what it computed; True where its template takes two messages of one role, None where nobody knows. `loading`: it is being loaded, and not yet `loaded`.
+    `sees`, `hears`, `speaks`, `thinks`, `calls`: its abilities: pictures, sound, speech, reasoning, tools. `why`: `sees`
+    and its source, for operators. `kind`: architecture or file; `root`: folder, file or repository. `context`: tokens in
+    use; `most_context`: maximum of the model. `slots`: concurrent answers. `caches`: prefix caching; True if its
+    template allows two messages of the same role. `loading`: loading has begun, and is not complete.
     """
 
     name: str = ""
@@ -44,51 +46,51 @@ class ModelInfo:
     slots: int | None = None
 
     def __or__(self, later: ModelInfo) -> ModelInfo:
-        """Return it with what `later` says."""
+        """Return it updated with the known fields of `later`."""
         said = {one.name: getattr(later, one.name) for one in fields(later)}
         return replace(self, **{name: said[name] for name in said if said[name] not in (None, "")})
 
 
 def choose(models: Iterable[ModelInfo], current: str) -> ModelInfo | None:
-    """Choose a model that takes pictures, else an unknown one; loaded ones first, then `current`."""
+    """Return a model that takes pictures, else an unknown one; loaded ones first, then `current`; None without one."""
     able = [one for one in models if one.sees is not False]
-    # The server's own order decides between equals.
+    # The server's order decides between equal ones.
     rank = lambda one: (not one.sees, not one.loaded, one.name != current)  # noqa: E731
     return min(able, key=rank, default=None)
 
 
 def objects_in(data: object, key: str) -> list[dict[str, Any]]:
-    """Return the objects of a list that an answer has under a key; none where there is no such list."""
+    """Return the objects in the list under a key; [] without a list."""
     listed = data.get(key) if isinstance(data, Mapping) else None
     return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
 
 
 def is_name(id: object) -> bool:
-    """Return whether this may be a model's name; a path may be long."""
+    """Return whether this is a valid model name (which may be a long path)."""
     return isinstance(id, str) and 0 < len(id) <= _LONGEST_NAME and id.isprintable()
 
 
 def same_name(one: object, other: str) -> bool:
-    """Return True if two names differ in what servers leave out: case, Gemini's folder, Ollama's usual tag."""
+    """Return whether two names are equal apart from case, Gemini's folder, and Ollama's default tag."""
     names = (str(name).casefold() for name in (one, other))
     return len({name.removeprefix("models/").removesuffix(":latest") for name in names}) == 1
 
 
 def cards_in(data: object) -> list[dict[str, Any]]:
-    """Return the valid entries of a list of models. Raises ValueError for no list."""
+    """Return the valid entries of a model list. Raises ValueError without a list."""
     data = data if isinstance(data, dict) else {"data": data}
     if "data" in data and data["data"] is None:
         return []
     key = "data" if isinstance(data.get("data"), list) else "models"
     if not isinstance(data.get(key), list):
         raise ValueError("no list of models")
-    # llama.cpp has a second list beside it, by file names.
+    # llama.cpp has a second list, by file names.
     beside = {str(one.get("name")): one for one in objects_in(data, "models")}
     cards = [one for one in objects_in(data, key) if is_name(one.get("id"))]
     return [{**beside.get(one["id"], {}), **one} for one in cards]
 
 
-# Fields for the context; the later ones are of LiteLLM, llama.cpp and others.
+# Fields for the context length, by precedence; the later ones are of LiteLLM, llama.cpp and others.
 _LENGTHS = (
     "max_model_len",
     "context_length",
@@ -101,7 +103,7 @@ _LENGTHS = (
 
 
 def of_card(card: Mapping[str, Any]) -> ModelInfo:
-    """Read an entry of the list. Nothing said of sound is not no."""
+    """Return the facts of a list entry. Missing information about sound stays unknown."""
     root, model_type = (str(card.get(name) or "") for name in ("root", "model_type"))
     parts = [card, *(object_in(card, part) for part in ("top_provider", "limits", "meta"))]
     return ModelInfo(
@@ -123,7 +125,7 @@ def _first_count(*values: object, most: int = 10**9) -> int | None:
 
 
 def _whole(value: object) -> int:
-    """Return a whole number, which some write as text or with a point; 0 for anything else."""
+    """Return an integer, also from text or an integral float; 0 for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         return int(value)
     if isinstance(value, float) and value.is_integer():
@@ -132,7 +134,7 @@ def _whole(value: object) -> int:
 
 
 def _named(card: Mapping[str, Any], way: str) -> set[str]:
-    """Return what a card names that a model takes (`way`: input) or gives (output)."""
+    """Return the modalities of an entry. `way`: input or output."""
     parts = (card, object_in(card, "architecture"), object_in(card, "modalities"))
     lists = [part.get(key) for part in parts for key in (f"{way}_modalities", way)]
     # OpenRouter's older form: text+image->text
@@ -157,7 +159,7 @@ def _takes(card: Mapping[str, Any]) -> set[str]:
 
 
 def _takes_pictures(card: Mapping[str, Any]) -> bool | None:
-    # Some gateways say False of each model that they do not know.
+    # Some gateways report False for unknown models.
     if True in (card.get("supports_vision"), card.get("supports_image_in")):
         return True
     named = _takes(card)
@@ -174,27 +176,27 @@ def _loaded(card: Mapping[str, Any]) -> bool | None:
     return state == "loaded" if isinstance(state, str) else None
 
 
-# What a server says beside its list
+# Sources beside the model list
 
 LM_STUDIO, LLAMA_CPP = "LM Studio", "llama.cpp"
 
 
 def server_of(cards: Sequence[Mapping[str, Any]]) -> str:
-    """Return the program that a list is of, by the owners that it names; "" for one without other sources."""
+    """Return the server program, by the owners in its list; "" for one without other sources."""
     owners = [card.get("owned_by") for card in cards]
     if "organization_owner" in owners:
         return LM_STUDIO
-    # One with several models would load each that it is asked about.
+    # With several models, a query would load each one.
     if "llamacpp" in owners and len(cards) == 1:
         return LLAMA_CPP
-    # Of others' models each has a tag, and its namespace for its owner.
+    # In Ollama, other models have a tag and their namespace as owner.
     spaces = [card["id"].split("/")[-2:-1] if ":" in card["id"] else [] for card in cards]
     named = any(owner in space for owner, space in zip(owners, spaces, strict=True))
     return "Ollama" if "library" in owners or named else ""
 
 
 def of_props(props: Mapping[str, Any], _: str) -> ModelInfo:
-    """Read llama.cpp's answer to /props."""
+    """Return the facts in llama.cpp's /props."""
     takes, template = object_in(props, "modalities"), props.get("chat_template")
     sees, hears = (
         one if isinstance(one := takes.get(way), bool) else None for way in ("vision", "audio")
@@ -204,7 +206,7 @@ def of_props(props: Mapping[str, Any], _: str) -> ModelInfo:
         hears=hears,
         thinks="enable_thinking" in str(template),
         calls="tools" in str(template) if template else None,
-        # A template that wants an answer between two messages takes no picture in one of its own.
+        # A template that requires alternating roles allows no separate message for the picture.
         caches="alternate" not in str(template),
         kind=str(props.get("model_path") or ""),
         context=_first_count(
@@ -215,7 +217,7 @@ def of_props(props: Mapping[str, Any], _: str) -> ModelInfo:
 
 
 def of_show(shown: Mapping[str, Any], _: str) -> ModelInfo:
-    """Read Ollama's answer to /api/show. The context is the one of its parameters; else the server's settings decide."""
+    """Return the facts in Ollama's /api/show. The context is that of its parameters, else unknown."""
     named, model = _takes(shown), object_in(shown, "model_info")
     context = re.search(r'^num_ctx\s+"?(\d{1,9})\b', str(shown.get("parameters")), re.MULTILINE)
     kind = str(model.get("general.architecture") or "")
@@ -231,7 +233,7 @@ def of_show(shown: Mapping[str, Any], _: str) -> ModelInfo:
 
 
 def of_ps(data: Mapping[str, Any], name: str) -> ModelInfo:
-    """Read Ollama's answer to /api/ps: what is loaded, and with which context."""
+    """Return the facts in Ollama's /api/ps: loaded state and context."""
     if not isinstance(data.get("models"), list):
         return ModelInfo()
     found = [
@@ -245,11 +247,11 @@ def of_ps(data: Mapping[str, Any], name: str) -> ModelInfo:
 
 
 def of_v0(data: Mapping[str, Any], name: str) -> ModelInfo:
-    """Read a model of LM Studio's own list (/api/v0/models)."""
+    """Return the facts in LM Studio's /api/v0/models."""
     card = next((one for one in objects_in(data, "data") if same_name(one.get("id"), name)), {})
     abilities, lengths = card.get("capabilities"), [card.get("loaded_context_length")]
     if _loaded(card) is not False:
-        # Another one may be chosen when it is loaded.
+        # A model that is not loaded may be loaded with another context.
         lengths.append(card.get("max_context_length"))
     return ModelInfo(
         sees=_takes_pictures(card),
@@ -263,7 +265,7 @@ def of_v0(data: Mapping[str, Any], name: str) -> ModelInfo:
 
 
 class Source(NamedTuple):
-    """A path of a server's own interface. `posts`: it is asked for each model. `changes`: it is read at each probe."""
+    """A path of a server's own interface. `posts`: posted for each model. `changes`: read at each probe."""
 
     server: str
     path: str
@@ -272,24 +274,24 @@ class Source(NamedTuple):
     changes: bool = False
 
 
-# A later one counts for more.
+# Later sources take precedence.
 SOURCES = (
     Source(LLAMA_CPP, "/props", of_props),
     Source(LM_STUDIO, "/api/v0/models", of_v0, changes=True),
     Source("Ollama", "/api/show", of_show, posts=True),
     Source("Ollama", "/api/ps", of_ps, changes=True),
 )
-# Paths of servers whose models speak in their answers: plain vLLM has none of them.
+# Paths of servers whose models speak; plain vLLM has none of them.
 _SPEAKING_PATHS = frozenset(("/v1/audio/speech", "/v1/audio/voices"))
 
 
 def speaks(described: Mapping[str, Any]) -> bool:
-    """Read a server's interface, as FastAPI describes it: whether models speak their answers there."""
+    """Return whether models speak their answers, by the server's OpenAPI description."""
     return not _SPEAKING_PATHS.isdisjoint(object_in(described, "paths"))
 
 
 def address_of(base_url: str) -> str:
-    """Return the address without credentials, for people. Raises ValueError."""
+    """Return a URL without credentials, for display. Raises ValueError."""
     url = urlsplit(base_url)
     if url.scheme not in ("http", "https") or not url.hostname:
         raise ValueError(
@@ -299,7 +301,7 @@ def address_of(base_url: str) -> str:
 
 
 def moved_to(address: str, path: str, location: str) -> str:
-    """Return the place that a redirect of a path below an address names, for people; "" for none."""
+    """Return the target URL of a redirect, for display; "" without one."""
     with suppress(ValueError):
         if location:
             return clean(address_of(urljoin(address + path, location)))

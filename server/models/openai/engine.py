@@ -1,6 +1,4 @@
-"""An OpenAI-compatible model server as an engine: vLLM from 0.9.2 on, and anything else that speaks
-the interface.
-"""
+"""The engine for OpenAI-compatible model servers: vLLM from 0.9.2 on, and others with the interface."""
 
 from __future__ import annotations
 
@@ -31,19 +29,18 @@ from server.models.openai.upstream import Reason, Refused
 from server.models.thinking import ThinkingPolicy
 
 log = logging.getLogger(__name__)
-# Seconds before the first and the second repeat of a failed question. The second one comes after a router's next health
-# check (scripts/start_router.sh: each second): a lone question whose stream broke at a server that died is sent there
-# again until then.
+# Seconds before the first and the second retry of a failed question. The second comes after a router's next health
+# check (scripts/start_router.sh: each second), until which the router may choose a dead server again.
 _PAUSES = (0.1, 1.2)
-# Those whose answer somebody waits for
+# Kinds whose answer somebody waits for
 _WAITED_FOR = (JobKind.CHAT, JobKind.PROGRAM)
 
 
 class OpenAIEngine:
-    """One model server. Safe to use for many answers at a time.
+    """The engine of one model server, for any number of concurrent answers.
 
-    `session_key` makes the session's name, which goes with each question beside the request's own; None: neither does.
-    `on_retry` gets the reason of each request that is sent again. `transport` replaces the network, in tests.
+    `session_key` returns the session's name for the server, sent with the request's id; None: neither is sent.
+    `on_retry(reason)` is called for each retry. `transport` replaces the network in tests.
     """
 
     def __init__(
@@ -72,11 +69,11 @@ class OpenAIEngine:
             thinking=self._thinking,
         )
         self._plain = PlainForm(name)
-        # Without credentials
+        # URL without credentials
         self.address = self._server.address
-        # The model that has begun an answer, that has spoken one, and whose context was full
+        # The last model that began an answer, spoke one, and had a full context
         self._begun = self._spoke = self._full = ""
-        # Answers in work
+        # Number of running answers
         self._answering = 0
 
     @property
@@ -93,15 +90,12 @@ class OpenAIEngine:
         return self._plain.names(self._server.model, time.monotonic())
 
     async def probe(self) -> EngineStatus:
-        """See `ModelServer.probe`. Never raises an error."""
+        """Update and return the status. Never raises."""
         await self._server.probe()
         return self.status
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
-        """See `Engine.answer`.
-
-        Before the first token a request that failed is sent again, and a refused one in its plain form.
-        """
+        """Stream the answer, see `Engine.answer`. Before the first token, retry failed and refused requests."""
         now = asyncio.get_running_loop().time
         async with AsyncExitStack() as stack:
             self._answering += 1
@@ -116,7 +110,7 @@ class OpenAIEngine:
                         if thinks and isinstance(chunk, Delta):
                             thinks, deadline = False, now() + self.limits.total
                         yield chunk
-                    # Some name an end with each piece, and sound may come behind the text.
+                    # Some servers send finish_reason with each piece, and sound may follow the text.
                     ended = (ended or bool(piece.finish)) and not piece.began
                     tail = ended and not answer.asking.request.speak
                     pause = self.limits.tail if tail else self.limits.between_tokens
@@ -138,7 +132,7 @@ class OpenAIEngine:
         self._answering -= 1
 
     async def close(self) -> None:
-        """Close all connections; answers that still run fail."""
+        """Close all connections; running answers fail."""
         await self._client.close()
 
     # Before the first token
@@ -146,7 +140,7 @@ class OpenAIEngine:
     async def _begin(
         self, wanted: EngineRequest, stack: AsyncExitStack
     ) -> tuple[_Answer, Piece | None]:
-        """Send a request until its answer begins; return that with its first piece, None where nothing came.
+        """Send a request with retries; return its answer and first piece (None for an empty answer).
 
         `stack` closes the answer. Raises EngineError.
         """
@@ -154,7 +148,7 @@ class OpenAIEngine:
         if not self._server.model:
             await self._server.probe()
         waited_for = wanted.kind in _WAITED_FOR
-        # A server may begin to load anew when nobody waits for it any more.
+        # An abandoned request may make the server restart loading, so background work waits as long.
         loads = self._server.status.loaded is False or self._begun != self._server.model
         seconds = self.limits.first_token if waited_for or loads else self.limits.background
         able, left_out = self.status.capabilities, self._left_out()
@@ -191,11 +185,11 @@ class OpenAIEngine:
     async def _send(
         self, asking: Negotiation, stack: AsyncExitStack
     ) -> tuple[_Answer, Piece | None]:
-        """Send it once, and read until the answer begins.
+        """Send the request once, and read until the answer begins.
 
         Raises AskFailed, BrokenStream, TimeoutError.
         """
-        # A program's conversation may be long: others must not wait while it is cleaned.
+        # A program's conversation may be long, and encoding it would block the event loop.
         of_program = asking.fields is not None
         made = await asyncio.to_thread(asking.body) if of_program else asking.body()
         names = self._headers(asking.request, asking.repeats)
@@ -211,7 +205,7 @@ class OpenAIEngine:
                     raise Refused.of_event(first.error)
                 answer.parser.usage = first.usage or answer.parser.usage
             if first is None and not stream.done:
-                # The model's process died, or a router lost it.
+                # The engine process died, or a router lost its server.
                 raise BrokenStream(BROKE_OFF, connection=True)
             stack.push_async_exit(attempt.pop_all())
         self._begun = self._server.model
@@ -219,7 +213,7 @@ class OpenAIEngine:
         return answer, first
 
     def _timeout_error(self, total: bool) -> EngineError:
-        """Return the error of an answer without an end in time. `total`: the time of a whole answer is over."""
+        """Return the error for an answer that timed out. `total`: the limit of the whole answer."""
         if total:
             why = f"The answer was not complete after {self.limits.total:g} s. Ask for something shorter."
         else:
@@ -227,25 +221,25 @@ class OpenAIEngine:
         return EngineTimeout(why, public=True)
 
     def _headers(self, request: EngineRequest, repeat: int) -> dict[str, str]:
-        """Return the headers by which a router and the server know the session and the request."""
+        """Return the headers that identify the session and the request to a router and the server."""
         if self._session_key is None:
             return {}
         names = {SESSION_HEADER: self._session_key(request.session_id)}
         if request.id:
-            # vLLM takes it for its own, and each of its own is another one.
+            # vLLM uses it as its own id, so retries need distinct ids.
             names[REQUEST_HEADER] = f"{request.id}-{repeat}" if repeat else request.id
         return names
 
     # After the answer
 
     def _complete(self, finished: Finished, answer: _Answer) -> Finished:
-        """Return the end of an answer with what of the request was left out."""
+        """Return the end of an answer with the omitted parts of the request."""
         sent, wanted, spoken = answer.asking.request, answer.asking.wanted, answer.spoken
         silent = sent.speak and not spoken.begun
         if spoken.begun:
             self._spoke = self._server.model
         elif silent and self._spoke != self._server.model:
-            # One that has spoken before has had nothing to say.
+            # A model that has spoken before may be silent once.
             reason = f"The model server {spoken.fault or 'sent no sound'}."
             log.warning(
                 "the model did not speak its answer", extra={"engine": self.name, "reason": reason}
@@ -270,7 +264,7 @@ class OpenAIEngine:
 
 
 class _Answer:
-    """One answer as it comes: its text and calls, and its sound."""
+    """A running answer: its negotiation, stream, parser and sound."""
 
     def __init__(self, asking: Negotiation, stream: ChatStream) -> None:
         self.asking, self.stream = asking, stream
@@ -286,7 +280,7 @@ class _Answer:
         self.spoken = SpokenAnswer()
 
     def take(self, piece: Piece) -> Iterator[Chunk]:
-        """Yield what a piece holds."""
+        """Yield the chunks of a piece."""
         sound = self.spoken.take(piece.sound) if self.asking.request.speak else None
         if sound is not None:
             yield sound
@@ -294,17 +288,17 @@ class _Answer:
 
 
 class SpokenAnswer:
-    """Turns the sound of one answer into chunks, as it comes beside its text."""
+    """Decoder of the sound of one answer."""
 
     def __init__(self) -> None:
         self._reader = PcmReader()
-        # Some sound has come.
+        # True after the first sound
         self.begun = False
-        # The reason why none of it is played, the end of a sentence on the server; "" so far
+        # Why the sound is not played, the end of a sentence about the server; "" without a fault
         self.fault = ""
 
     def take(self, data: str) -> VoiceChunk | None:
-        """Return the samples of a piece; None without any, and once there is a fault."""
+        """Return the samples of a base64 piece; None without any, and after a fault."""
         if not data or self.fault:
             return None
         try:
@@ -316,22 +310,22 @@ class SpokenAnswer:
         return chunk
 
 
-# The name of a session for model servers and their router: a keyed hash of its id
+# Names of sessions for model servers and routers: keyed hashes of their ids
 
-# vLLM's router keeps requests with the same value at one server.
+# vLLM's router sends requests with the same value to the same server.
 SESSION_HEADER = "X-Session-ID"
-# vLLM makes its own id of a request of this, and its router passes it on.
+# vLLM derives its request id from this, and its router passes it on.
 REQUEST_HEADER = "X-Request-ID"
 _PURPOSE = b"sessions at model servers"
 
 
 class SessionKeys:
-    """The names under one secret, JWT_SECRET_KEY: the same in all processes that share it."""
+    """Session names derived from JWT_SECRET_KEY, equal in all processes that share it."""
 
     def __init__(self, secret: str) -> None:
         self._key = hmac.new(secret.encode(), _PURPOSE, hashlib.sha256).digest()
 
     def of(self, session_id: str) -> str:
-        """Return 32 hexadecimal digits, from which nobody finds the id."""
+        """Return 32 hexadecimal digits that do not reveal the id."""
         said = session_id.encode("utf-8", "surrogatepass")
         return hmac.new(self._key, said, hashlib.sha256).hexdigest()[:32]

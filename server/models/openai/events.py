@@ -1,6 +1,6 @@
-"""Read a chat answer: the events of its stream, or its one JSON object. What says nothing is skipped.
+"""Read a chat answer: an event stream, or a single JSON object.
 
-Source: WHATWG HTML, section 9.2.6 (event streams); OpenAI's chat completions and what others make of them.
+Sources: WHATWG HTML, section 9.2.6 (event streams); OpenAI's chat completions and their variants.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from server.models.answer_parser import CallPiece, Piece
 from server.models.base import Usage
 from server.models.openai.http import ResponseTooLarge
 
-# One event; with an answer's sound 65 s at 24 kHz, since some send all of it at once
+# Maximum size of an event: 65 s of sound at 24 kHz, which some servers send at once
 MAX_EVENT_BYTES = 4 * 1024 * 1024
-# A read may hold thousands of small events; other tasks run after so many.
+# Events between two yields to other tasks: a read may hold thousands
 _EVENTS_AT_A_TIME = 64
-# No count of tokens is larger.
+# Maximum plausible token count
 _MOST_TOKENS = 2**31
 _DRAIN_SECONDS = 0.05
 _PAGE = "The program there is not an OpenAI-compatible model server."
 _GARBAGE = "The model server sent something that is no chat answer."
-# Errors of reading a response beside httpx2's own: openai knows these to slip through.
+# Errors of reading a response, including those that httpx2 does not wrap
 _NETWORK_ERRORS = (httpx2.HTTPError, httpx2.StreamError, anyio.EndOfStream, OSError)
 
 
 class BrokenStream(Exception):
-    """The stream broke, or held something that it must not hold. The text is ours.
+    """A broken or invalid stream; the text is our own.
 
-    `connection`: it broke. Outside the tree of errors: the engine makes an EngineError of it.
+    `connection`: the connection broke. The engine turns it into an EngineError.
     """
 
     def __init__(self, text: str, *, connection: bool = False) -> None:
@@ -49,21 +49,21 @@ class EventStream:
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response
         self._events = self._read()
-        # It is JSON and no stream; None before its first byte
+        # True for a single JSON object; None before the first byte
         self.whole: bool | None = None
-        # The server reported that the answer is complete.
+        # The server reported the end of the answer
         self.done = False
 
     async def next(self, due: float) -> bytes | None:
-        """Return the next event's data, None at the end.
+        """Return the next event's data; None at the end.
 
-        `due` is loop time. Raises TimeoutError, BrokenStream.
+        `due`: loop time. Raises TimeoutError, BrokenStream.
         """
         try:
             async with asyncio.timeout_at(due):
                 event = await anext(self._events, None)
         except TimeoutError:
-            raise  # It is an OSError, too.
+            raise  # It is an OSError, which the next clauses catch.
         except ResponseTooLarge:
             raise BrokenStream(_GARBAGE) from None
         except _NETWORK_ERRORS:
@@ -75,7 +75,7 @@ class EventStream:
         return event
 
     async def _lines(self) -> AsyncGenerator[bytes]:
-        """Yield the lines of a stream; JSON as one line."""
+        """Yield the lines of a stream; a JSON object as one line."""
         rest = bytearray()
         async for chunk in self._response.aiter_bytes():
             rest += chunk
@@ -88,7 +88,7 @@ class EventStream:
             if len(rest) > MAX_EVENT_BYTES:
                 raise BrokenStream(_GARBAGE)
             if not self.whole:
-                # A "\r" at the end may be the first half of a line end.
+                # A final "\r" may be the first half of "\r\n".
                 end = max(rest.rfind(b"\n"), rest.rfind(b"\r", 0, -1)) + 1
                 lines, rest = bytes(rest[:end]).splitlines(), rest[end:]
                 for line in lines:
@@ -113,7 +113,7 @@ class EventStream:
                 if len(data) > MAX_EVENT_BYTES:
                     raise BrokenStream(_GARBAGE)
             elif not line:
-                # Other names, such as ping, are of no answer, unless they come with its JSON.
+                # Events with other names, such as ping, are ignored unless they carry JSON.
                 if name == b"error":
                     yield b'{"error":%b}' % (data or b"1")
                 elif data and (name in (b"", b"message") or data.startswith(b"{")):
@@ -126,7 +126,7 @@ class EventStream:
             yield data
 
     async def aclose(self) -> None:
-        """Read what is there behind [DONE], so that the connection is used again, and close it."""
+        """Close the response; read its end first, so that the connection can be reused."""
         if self.done:
             with suppress(TimeoutError, BrokenStream, *_NETWORK_ERRORS):
                 async with asyncio.timeout(_DRAIN_SECONDS):
@@ -139,11 +139,11 @@ class EventStream:
 class ChatStream(EventStream):
     """The pieces of one answer."""
 
-    # Some of it has come: a message that follows is all of it once more.
+    # True after a first piece: a complete message that follows repeats the answer
     _streamed = False
 
     async def piece(self, due: float) -> Piece | None:
-        """Return the next piece that says something, None at the end. Raises as `next` does."""
+        """Return the next piece with content; None at the end. Raises what `next` raises."""
         while (event := await self.next(due)) is not None:
             piece = read_event(event, streamed=self._streamed) if event.strip() else None
             if piece is not None:
@@ -153,10 +153,10 @@ class ChatStream(EventStream):
 
 
 def read_event(event: bytes, *, streamed: bool = False) -> Piece | None:
-    """Read an event of a stream, or a whole answer; None for one that says nothing.
+    """Return the piece of an event or of a whole answer; None for one without content.
 
-    `streamed`: some of the answer has come, so that a whole one is not read. Raises BrokenStream for what is no chat
-    answer.
+    `streamed`: a part of the answer has arrived, so that a whole one is ignored. Raises BrokenStream for an invalid
+    event.
     """
     try:
         data = json.loads(event.decode("utf-8-sig", "replace"))
@@ -181,7 +181,7 @@ def read_event(event: bytes, *, streamed: bool = False) -> Piece | None:
     text, thought = _texts(None if spoken is None else message.get("content") or spoken)
     return Piece(
         text,
-        # Both are sent by some, with the same text.
+        # Some servers send both, with the same text.
         _text(message.get("reasoning_content")) or _text(message.get("reasoning")) or thought,
         finish,
         began=any(value for name, value in message.items() if name != "role"),
@@ -194,7 +194,7 @@ def read_event(event: bytes, *, streamed: bool = False) -> Piece | None:
 
 
 def _error(data: dict[str, Any], choice: dict[str, Any]) -> object:
-    """Return the error that an event reports, in OpenAI's form or as an object of its own; None for none."""
+    """Return the error of an event, in OpenAI's form or as a bare object; None without one."""
     if (error := data.get("error") or choice.get("error")) or data.get("object") == "error":
         return error or data
     bare = "choices" not in data and "usage" not in data
@@ -203,7 +203,7 @@ def _error(data: dict[str, Any], choice: dict[str, Any]) -> object:
 
 
 def _finish(reason: object) -> str:
-    """Return why an answer ended, in OpenAI's words, and "error" where it broke off; "" for no end."""
+    """Return the finish reason in OpenAI's words, "error" for a failure, "" before the end."""
     said = reason.lower() if isinstance(reason, str) else ""
     if said in ("", "null", "none"):
         return ""
@@ -216,7 +216,7 @@ def _finish(reason: object) -> str:
 
 
 def _sound(data: dict[str, Any], message: dict[str, Any]) -> tuple[str, str | None]:
-    """Return an event's sound in base64, and its words; None where its content is the sound.
+    """Return an event's sound (base64) and its transcript; None if its content is the sound.
 
     OpenAI's form is base64 PCM in `audio.data`, vLLM-Omni's a base64 WAV file in the content of an event with
     `modality` "audio".
@@ -228,14 +228,14 @@ def _sound(data: dict[str, Any], message: dict[str, Any]) -> tuple[str, str | No
 
 
 def _calls(value: object) -> tuple[CallPiece, ...]:
-    """Return the pieces of tool calls that can be read; a whole answer's calls have no index."""
+    """Return the valid pieces of tool calls; those of a whole answer have no index."""
     found = []
     for place, one in enumerate(value if isinstance(value, list) else []):
         function = _object(_object(one).get("function"))
         if not function:
             continue
         index, arguments = one.get("index"), function.get("arguments")
-        # Some send the object itself.
+        # Some servers send an object instead of JSON text.
         arguments = json.dumps(arguments) if isinstance(arguments, dict) else arguments
         parts = (one.get("id"), function.get("name"), arguments)
         found.append(CallPiece(index if type(index) is int else place, *map(_text, parts)))
@@ -251,7 +251,7 @@ def _texts(content: object) -> tuple[str, str]:
         if isinstance(part, str):
             text += part
         elif _object(part).get("type") in ("thinking", "reasoning"):
-            # Mistral's holds parts of its own.
+            # Mistral nests parts.
             inner = part.get("thinking", part.get("text"))
             thought += "".join(_texts(inner))
         else:

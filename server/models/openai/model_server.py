@@ -1,4 +1,4 @@
-"""The knowledge of one model server: its state, its model, and what that can, by its own lists and by families."""
+"""The state of one model server: reachability, model, and capabilities, from its lists and known families."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 _KEY = "did not accept our key. Set {key} to the key it was started with."
 _MODELS, _CHAT = "/models", "/chat/completions"
-# By the status of a refused list
+# State by the HTTP status of the model list
 _TROUBLES = {
     401: (EngineState.MISCONFIGURED, Trouble.KEY, _KEY),
     403: (EngineState.MISCONFIGURED, Trouble.KEY, _KEY),
@@ -37,10 +37,10 @@ _FAILS = (EngineState.UNREACHABLE, None, "fails. Its own log says why.")
 
 
 class ModelServer:
-    """Owner of a server's status.
+    """A model server, and the owner of its status.
 
-    `seconds` bounds each part of a probe. `busy` returns True while answers are under way. `thinking` is told when the
-    server has another model than before.
+    `seconds`: time limit of each part of a probe. `busy()`: whether answers are running. `thinking` is updated when
+    the model changes.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ModelServer:
         thinking: ThinkingPolicy,
     ) -> None:
         self._survey = survey = ModelSurvey(client, endpoint, seconds, busy)
-        # Without credentials
+        # URL without credentials
         self.address = survey.address
         # The settings that name this server
         self.names = endpoint.names
@@ -62,12 +62,12 @@ class ModelServer:
         self._remedy = "" if endpoint.model else remedy
         self._name, self._client, self._endpoint = name, client, endpoint
         self._seconds, self._thinking = seconds, thinking
-        # What is known of the model that was taken up last
+        # Facts about the model in use
         self._model = ModelInfo()
-        # The model speaks its answers, by its server's list, or by its family on a server that offers speech; then each
-        # request states what is wanted, since it speaks unasked. None: its server was not asked.
+        # Whether the model speaks its answers, by its server's list, or by its family on a server with speech. If so,
+        # each request states its modalities, because the default includes speech. None: not yet known.
         self.speech_out: bool | None = False
-        # The context that a refusal has named; 0 for none
+        # Context length from a refusal (tokens); 0 without one
         self._learned = 0
         self.status = EngineStatus(
             EngineState.UNREACHABLE,
@@ -77,16 +77,16 @@ class ModelServer:
 
     @property
     def model(self) -> str:
-        """The model that is served, or else the one that the settings name; "" for none."""
+        """The served model, else the configured one; "" for none."""
         return self.status.model or self._endpoint.model
 
     async def probe(self) -> EngineStatus:
-        """List the models and learn what the one that answers can. Never raises an error."""
+        """Update and return the status: list the models, and read the capabilities of the one in use. Never raises."""
         before, survey = self.status, self._survey
         try:
             async with asyncio.timeout(self._seconds):
                 cards = await survey.cards()
-                # Its list is there before its model.
+                # llama.cpp lists its model before it is loaded.
                 loads = survey.server == discovery.LLAMA_CPP and await survey.health() == 503
             if not cards:
                 detail = f"The model server at {self.address} lists no models. Set {self.names.model} to the one it serves."
@@ -99,7 +99,7 @@ class ModelServer:
                 status = self._of_models(await survey.models(cards, self.status.model))
                 async with asyncio.timeout(self._seconds):
                     status = await self._check_health(status)
-            # A question or another probe may have changed the status meanwhile: keep that newer one.
+            # Keep a status that a question or another probe has changed meanwhile.
             if (self.status.state, self.status.model) == (before.state, before.model):
                 self.status = self._with_learned(status)
         except (TimeoutError, Slow):
@@ -114,13 +114,13 @@ class ModelServer:
         return self.status
 
     async def _check_health(self, status: EngineStatus) -> EngineStatus:
-        """Return the status by what the server says of itself."""
+        """Return the status after the server's own health check; also find out whether it speaks."""
         if status.ready and self.speech_out is None:
             with suppress(AskFailed):
                 if (described := await self._survey.read("/openapi.json")) is not None:
                     self.speech_out = discovery.speaks(described)
-        # vLLM, which alone is known to have json_schema, lists its models for seconds after the process that runs them
-        # has died (0.32.0: up to 5). Its router says so while any server is down, and has a check of its own.
+        # vLLM (identified by json_schema) lists its models for up to 5 s after its engine process has died (0.32.0).
+        # Its router reports 503 while any server is down, and has a readiness check of its own.
         lost = status.capabilities.json_schema and await self._survey.health() == 503
         if not lost or await self._client.health(f"{self._survey.root}/readiness") == 200:
             return status
@@ -131,7 +131,7 @@ class ModelServer:
         )
 
     def _of_models(self, models: list[ModelInfo]) -> EngineStatus:
-        """Return the status with the model that the settings name, or else with the best one."""
+        """Return the status with the configured model, else with the best one."""
         best = models[0]
         if not self._endpoint.model:
             best = discovery.choose(models, self.status.model) or best
@@ -163,10 +163,10 @@ class ModelServer:
         return dataclasses.replace(status, detail=" ".join(details))
 
     def _take_up(self, info: ModelInfo) -> None:
-        """Begin anew with another model, or with more that is known of it."""
+        """Use another model, or new facts about the present one."""
         family, most = family_of(info)[0], info.most_context
         speaks = family is not None and Ability.SPEECH_OUT in family.abilities
-        # Of a family that speaks, its server decides.
+        # For a family that speaks, the server decides.
         self.speech_out = info.speaks or (None if speaks else False)
         self._learned = 0
         self._thinking.use_family(family, thinks=bool(info.thinks))
@@ -179,15 +179,15 @@ class ModelServer:
     def _unloaded(self, name: str) -> str:
         return f"{name} is not loaded in {self._survey.server or 'its server'}"
 
-    # What refusals and answers show
+    # Facts from refusals
 
     def learn(self, *, context_length: int) -> None:
-        """Learn the context that a refusal names, until there is another model."""
+        """Use the context length from a refusal until the model changes."""
         self._learned = context_length
         self.status = self._with_learned(self.status)
 
     def _with_learned(self, status: EngineStatus) -> EngineStatus:
-        """Return a status with what was learned. Of contexts the smallest holds: no more tokens are counted on."""
+        """Return a status with the learned facts. The smallest context length applies."""
         lengths = [one for one in (status.capabilities.context_length, self._learned) if one]
         able = dataclasses.replace(
             status.capabilities,
@@ -196,10 +196,10 @@ class ModelServer:
         )
         return dataclasses.replace(status, capabilities=able)
 
-    # Errors in sentences
+    # Error messages
 
     def _from_refusal(self, refusal: Refused) -> EngineStatus:
-        """Return the status of a server that answers with this error."""
+        """Return the status for a refused model list."""
         status, names = refusal.status, self.names
         if 300 <= status < 400:
             detail = self._redirect_detail(refusal, _MODELS)
@@ -215,7 +215,7 @@ class ModelServer:
         return f"The model server at {self.address} answers HTTP {status}:"
 
     def _redirect_detail(self, refusal: Refused, path: str) -> str:
-        """Return the sentence on a redirect, which is never followed."""
+        """Return the message about a redirect, which is never followed."""
         url, place = self.names.url, discovery.moved_to(self.address, path, refusal.location)
         if place == self.address + path:
             why = f"it wants another path than {path}."
@@ -226,7 +226,7 @@ class ModelServer:
         return f"{self._status_prefix(refusal.status)} {why}"
 
     def not_chat(self, why: str = "") -> EngineStatus:
-        """Return the status of what is no model server. `why`: the end of a sentence on it; may be empty."""
+        """Return the status of a program that is no model server. `why`: the end of a sentence; may be empty."""
         detail = (
             f"The program at {self.address} {why or 'is not an OpenAI-compatible model server'}. {self.names.url} must"
             f" name one and end in /v1, like http://127.0.0.1:8001/v1.{self._remedy}"
@@ -234,10 +234,10 @@ class ModelServer:
         return self._bad(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
 
     def refusal(self, refusal: Refused, plain: bool = True) -> EngineError:
-        """Return the error for a refused question, and note what it shows of the server. `plain`: see `Refused.error`."""
+        """Return the error for a refused question, and update the status. `plain`: see `Refused.error`."""
         status, names = refusal.status, self.names
         if status == 401 or status == self._survey.refused == 403:
-            # A 403 alone may be about the question.
+            # A 403 of the question only may be about its content.
             self.status = self._from_refusal(refusal)
             return EngineUnavailable(self.status.detail)
         if (
@@ -245,7 +245,7 @@ class ModelServer:
             and self.status.loaded is False
             and status in (400, 404)
         ):
-            # Loading for a question is switched off there.
+            # Just-in-time loading is switched off there.
             why = f"{self._unloaded(self.status.model_name)} (HTTP {status})."
             return EngineUnavailable(f"{why} Load a model there, then ask again.")
         if 300 <= status < 400:
@@ -268,7 +268,7 @@ class ModelServer:
         return refusal.error(context_length=context, plain=plain)
 
     def unreachable(self, why: str = "") -> EngineUnavailable:
-        """Note that nothing answers, and return the error. `why`: the end of a sentence on it; may be empty."""
+        """Set the status to unreachable, and return the error. `why`: the end of a sentence; may be empty."""
         said = f"The model server at {self.address} is not reached: {why}."
         if not why:
             said = f"Nothing answers at {self.address}: the model server is down, or still loading its model."

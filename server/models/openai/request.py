@@ -1,4 +1,4 @@
-"""The body of a request to a model server, whole and in its plain form."""
+"""The body of a request to a model server, complete or reduced to its plain form."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ from server.models.openai.model_server import ModelServer
 from server.models.thinking import ThinkingPolicy
 
 log = logging.getLogger(__name__)
-# What a request may have beyond its plain form, which is the newest picture, the text, and the fields `model`,
-# `messages`, `max_tokens` and `stream`
+# Extras: parts beyond the plain form, which is the newest picture, the text, and the fields `model`, `messages`,
+# `max_tokens` and `stream`
 FIELDS, SWITCH = "optional fields", "the switch for thinking"
 PICTURES, VIDEO, SOUND, SPEECH = "several pictures", "video", "sound", "speech"
 SCHEMA, TOOLS, APART = "a schema", "tools", "a message for the picture"
-# Tokens above those of the answer: they may not fit into the context, or above the server's own limit
+# Tokens in addition to the answer's, which may exceed the context or the server's limit
 THOUGHTS = "tokens for thoughts"
-# Seconds for which a server gets the plain form that it took after a refusal
+# Seconds for which extras are omitted after a refusal
 KEEP_SECONDS = 600.0
-# The form of an answer's sound: OpenAI streams this one alone.
+# Audio format of an answer: the only one that OpenAI streams
 _PCM = "pcm16"
 
 
 class Media:
-    """The pictures and the sound of a request in the form that goes out; made once, however often it is
-    sent.
+    """The encoded pictures and sound of a request, shared by all its retries.
 
     Raises EngineFailed for a picture that was not encoded.
     """
@@ -53,7 +52,7 @@ def _url(picture: Picture) -> str:
 
 
 def extras(request: EngineRequest, able: Capabilities, thinking: ThinkingPolicy) -> frozenset[str]:
-    """Return what a request has beyond its plain form. A program's own fields are none: it counts on them."""
+    """Return the extras of a request. A program's own fields are not optional, so they are no extras."""
     has = {
         FIELDS: True,
         SWITCH: bool(thinking.fields()),
@@ -69,7 +68,7 @@ def extras(request: EngineRequest, able: Capabilities, thinking: ThinkingPolicy)
 
 
 def _apart(request: EngineRequest) -> int | None:
-    """Return the index of a message with pictures alone, before the question of a person; None without one."""
+    """Return the index of a message of pictures only; None without one."""
     return next(
         (
             at
@@ -81,7 +80,7 @@ def _apart(request: EngineRequest) -> int | None:
 
 
 def _together(request: EngineRequest) -> EngineRequest:
-    """Put pictures that are a message of their own into the question behind them."""
+    """Merge a message of pictures only into the question after it."""
     if (at := _apart(request)) is None:
         return request
     shown, asked = request.messages[at : at + 2]
@@ -109,34 +108,34 @@ def without(request: EngineRequest, names: frozenset[str]) -> EngineRequest:
 
 
 class PlainForm:
-    """The extras that one model's server refused, each kept for ten minutes from its refusal.
+    """The extras that one model's server refused, each omitted for ten minutes.
 
-    An extra that the last request had, too, is not kept before a second refusal: something else may be the reason,
-    such as one person's sound, or a server that ended behind a router.
+    An extra that was accepted before is omitted only after a second refusal, because the reason may be another one,
+    such as one person's sound, or a server that stopped behind a router.
     """
 
     def __init__(self, engine: str) -> None:
         self._engine = engine
         self._model = ""
-        # The end of the time of each, monotonic seconds
+        # Until when each is omitted, monotonic seconds
         self._until: dict[str, float] = {}
         self._taken: frozenset[str] = frozenset()
-        # It takes `max_completion_tokens` in place of `max_tokens`.
+        # The server needs `max_completion_tokens` instead of `max_tokens`
         self.newer_name = False
 
     def names(self, model: str, now: float) -> frozenset[str]:
-        """Return the extras to leave out."""
+        """Return the extras to omit. `now`: monotonic seconds."""
         if model != self._model:
             self._model, self.newer_name, self._taken = model, False, frozenset()
             self._until.clear()
         return frozenset(name for name, until in self._until.items() if now < until)
 
     def note_accepted(self, names: frozenset[str]) -> None:
-        """Note the extras of a request that was taken."""
+        """Record the extras of an accepted request."""
         self._taken |= names
 
     def note_refused(self, names: frozenset[str], now: float) -> None:
-        """Keep what a refused request had and the accepted one had not."""
+        """Record the extras that a refused request had in addition to the accepted one."""
         names, self._taken = names - self._taken, self._taken - names
         if names:
             self.keep(names, now)
@@ -146,12 +145,12 @@ class PlainForm:
             )
 
     def keep(self, names: frozenset[str], now: float) -> None:
-        """Leave these out of requests for ten minutes."""
+        """Omit these from requests for ten minutes."""
         self._until |= dict.fromkeys(names, now + KEEP_SECONDS)
 
 
 def restrict(able: Capabilities, left_out: frozenset[str]) -> Capabilities:
-    """Return the abilities of requests without these extras."""
+    """Return the capabilities without these extras."""
     return dataclasses.replace(
         able,
         video=able.video and not left_out & {VIDEO, PICTURES},
@@ -165,10 +164,10 @@ def restrict(able: Capabilities, left_out: frozenset[str]) -> Capabilities:
 
 
 def shorter(request: EngineRequest) -> EngineRequest | None:
-    """Return a request that takes less of the context; None where there is nothing to leave out.
+    """Return a shorter request; None if nothing is left to remove.
 
-    The older half of the turns goes first, then of the earlier pictures; of a video that is none any more all but the
-    newest one, which alone costs less than they did.
+    The older half of the turns is removed first, then the older half of the earlier pictures. A video that becomes
+    single pictures keeps only the newest one, which costs less than the video did.
     """
     if request.turns:
         return request.with_newest_turns(len(request.turns) // 2)
@@ -188,9 +187,9 @@ def body(
 ) -> bytes:
     """Return a request's body as JSON.
 
-    The answer has half of the context at most; tokens for thoughts are added.
+    The answer has at most half of the context; tokens for thoughts are added.
 
-    `media` may hold more earlier pictures than the request still has. `left_out`: extras. `newer_name`: see `PlainForm`.
+    `media` may have more earlier pictures than the request. `left_out`: omitted extras. `newer_name`: see `PlainForm`.
     """
     able = server.status.capabilities
     context = able.context_length
@@ -221,7 +220,7 @@ def body(
 
 
 def _fold_system(messages: list[dict[str, Any]]) -> None:
-    """Put the system's text before the first user's: some models' templates have no such role."""
+    """Prepend the system text to the first user message: some chat templates have no system role."""
     first, said = messages[1], messages[1]["content"]
     if first["role"] == "user":
         parts = said if isinstance(said, list) else [{"type": "text", "text": said}]
@@ -229,7 +228,7 @@ def _fold_system(messages: list[dict[str, Any]]) -> None:
 
 
 def optional(endpoint: Endpoint) -> dict[str, Any]:
-    """Return the fields of each request beyond the four plain ones."""
+    """Return the optional fields of each request."""
     return {"stream_options": {"include_usage": True}, **endpoint.fields}
 
 
